@@ -1,0 +1,95 @@
+"""Derivatives as functions: `grad`, `vjp`, `jvp`, `hvp`, and differentiating a function that is recorded anew.
+
+`Tensor.backward` fills `.grad` of leaves; these return the gradients instead and touch no `.grad`. The signatures follow
+`torch.autograd` and `torch.autograd.functional`.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad.tensor import Deferred, Tensor, backpropagate, mode, record, recording, seed_gradient, source, tensor
+
+
+def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], grad_outputs: Any = None,
+         create_graph: bool = False, retain_graph: bool | None = None) -> Any:
+    """The gradients of `outputs` with respect to `inputs` (leaves or not): a Tensor for one input, else a tuple.
+
+    `grad_outputs`: what to begin with, one for each output; may be left out for single numbers. An input that the
+    outputs do not depend on gets zeros. The graph is freed unless `retain_graph` (default: `create_graph`).
+    """
+    outs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+    ins = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    seeds = (None,) * len(outs) if grad_outputs is None else (grad_outputs,) if isinstance(outputs, Tensor) else grad_outputs
+    begin = [(out, seed_gradient(out, seed)) for out, seed in zip(outs, seeds, strict=True) if out.requires_grad]
+    found = _gradients(begin, ins, bool(create_graph if retain_graph is None else retain_graph), create_graph)
+    return found[0] if isinstance(inputs, Tensor) else found
+
+
+def _gradients(seeds: Sequence[tuple[Tensor, Tensor]], inputs: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> tuple:
+    wanted: dict[Any, Tensor | None] = {source(x): None for x in inputs}
+    if None in wanted:
+        raise ValueError("grad() with respect to a tensor that does not require a gradient; make it with requires_grad=True")
+
+    def collect(leaf: Tensor, g: Tensor | Deferred) -> None:
+        if leaf in wanted:
+            g = g if isinstance(g, Tensor) else Tensor(g.data)
+            wanted[leaf] = g if wanted[leaf] is None else wanted[leaf] + g
+
+    # what is older than every wanted node cannot lead to one; a leaf can be reached from anywhere
+    oldest = min(0 if isinstance(s, Tensor) else s.number for s in wanted)
+    backpropagate(seeds, collect, retain_graph=retain_graph, create_graph=create_graph, oldest=oldest, wanted=wanted)
+    found = [wanted[source(x)] for x in inputs]
+    return tuple(Tensor(np.zeros_like(x.data)) if g is None else g for g, x in zip(found, inputs))
+
+
+def vjp(f: Callable, inputs: Any, v: Any = None, create_graph: bool = False) -> tuple[Tensor, Any]:
+    """`f(*inputs)` and the vector-Jacobian product: the gradient of `(f * v).sum()` with respect to each input."""
+    xs = fresh(inputs)
+    out = f(*xs)
+    found = grad(out, xs, v, create_graph=create_graph)
+    return out.detach(), found[0] if isinstance(inputs, Tensor) else found
+
+
+def jvp(f: Callable, inputs: Any, v: Any, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+    """`f(*inputs)` and the Jacobian-vector product, by two VJPs: u -> J^T u is linear, and its own VJP applied to v is J v."""
+    xs, vs = fresh(inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
+    out = f(*xs)
+    u = Tensor(np.zeros_like(out.data), requires_grad=True)
+    pulled = grad(out, xs, u, create_graph=True)
+    return out.detach(), grad(pulled, u, vs, create_graph=create_graph)
+
+
+def hvp(f: Callable, inputs: Any, v: Any, create_graph: bool = False) -> tuple[Tensor, Any]:
+    """`f(*inputs)`, a single number, and the product of its Hessian with `v`: the gradient of (gradient * v).sum()."""
+    xs, vs = fresh(inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
+    out = f(*xs)
+    slopes = grad(out, xs, create_graph=True)
+    found = grad(slopes, xs, vs, create_graph=create_graph)
+    return out.detach(), found[0] if isinstance(inputs, Tensor) else found
+
+
+def fresh(inputs: Any) -> tuple[Tensor, ...]:
+    """Stand-ins for the inputs, each a variable of its own, still connected to where the inputs came from."""
+    xs = (inputs,) if isinstance(inputs, Tensor) else tuple(tensor(x) for x in inputs)
+    return tuple(identity(x) if x.requires_grad else Tensor(x.data, requires_grad=True) for x in xs)
+
+
+def identity(x: Tensor) -> Tensor:
+    return record(x.data, (x,), lambda g, out: (g,))
+
+
+def differentiate(f: Callable, inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor | None, ...]:
+    """The rule of a function that was not recorded: record `f(*inputs)` now, and carry `g` back to the inputs.
+
+    In a backward pass with create_graph the gradients stay connected to `inputs` and `g`.
+    """
+    create_graph = mode.recording
+    with recording(True):
+        copies = [identity(x) for x in inputs]
+        out = f(*copies)
+    needed = [x for x in copies if x.requires_grad]
+    found = iter(_gradients([(out, g)], needed, create_graph, create_graph))
+    return tuple(next(found) if x.requires_grad else None for x in copies)

@@ -1,0 +1,321 @@
+"""A differentiable ndarray: the tensor, the graph of how it was made, and `backward`.
+
+What an op returns through `record` remembers its parents and one rule, `vjp(g, out) -> gradients of the parents`, in a `Node`.
+Nodes are numbered as they are made, so creation order is a topological order: `backpropagate` walks from the newest to the oldest,
+without recursion, and each node drops what it saved as soon as it has been visited. Rules of primitives are written with
+primitives; run them with recording on and their results can be differentiated again.
+
+Operators and methods (`x + y`, `x.sum()`) are attached by methods.py, so that ops may import this file without being imported by it.
+Reverse-mode differentiation: Griewank and Walther, Evaluating Derivatives (2008), chapter 3.
+"""
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minigrad.backend import array_module, as_array, device_of, is_float, to_device
+
+_numbers = count(1)
+
+
+class _Mode(threading.local):
+    """What this thread does with results. `watch(data, inputs, vjp) -> vjp` lets debugging tools look at every op."""
+    recording = True
+    watch: Callable | None = None
+
+
+mode = _Mode()
+
+
+@contextmanager
+def recording(on: bool) -> Iterator[None]:
+    """Turn the recording of the graph on or off in this thread."""
+    before, mode.recording = mode.recording, on
+    try:
+        yield
+    finally:
+        mode.recording = before
+
+
+def no_grad():
+    """`with no_grad():` (or as a decorator): results inside remember nothing and need no gradient."""
+    return recording(False)
+
+
+class Node:
+    """One recorded op: its place in time, the sources of its inputs (None where no gradient is needed), and its rule."""
+    __slots__ = ("number", "parents", "vjp", "output", "shape", "dtype")
+
+    def __init__(self, parents: tuple, vjp: Callable, data: Any, keep_output: bool):
+        self.number = next(_numbers)
+        self.parents, self.vjp = parents, vjp
+        self.output = data if keep_output else None     # the array, not the Tensor: a Tensor knows its node, and would make a cycle
+        self.shape, self.dtype = data.shape, data.dtype
+
+    @property
+    def op(self) -> str:
+        """The name of the function that made it, such as "exp"."""
+        return self.vjp.__qualname__.split(".<locals>")[0].split(".")[-1].rstrip("_")
+
+    def free(self) -> None:
+        self.parents, self.vjp, self.output = (), _freed, None
+
+
+class Tensor:
+    """An array that can be differentiated.
+
+    `data`: a NumPy or CuPy array (not copied), a nested list or a number; Python floats become float32. `requires_grad`: whether
+    `backward()` shall leave a gradient in `.grad` (a Tensor, or None before). `dtype`: convert to this. Raises TypeError for a
+    gradient of integers.
+
+    A leaf's gradients add up over calls of `backward()` until `zero_grad()`:
+
+        a = Tensor(3.0, requires_grad=True)
+        b = a + a; c = b + b
+        c.backward(retain_graph=True)       # a.grad is 4
+        b.backward()                        # a.grad is 4 + 2 = 6
+    """
+    __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
+    __array_ufunc__ = None              # ndarray + Tensor is left to Tensor.__radd__
+    grad_buffer: Any = None             # an optimizer gives a Parameter its view of the flat gradient here
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
+        self.data = data.data if isinstance(data, Tensor) and dtype is None else as_array(data, dtype)
+        self.grad: Tensor | None = None
+        self.node: Node | None = None
+        if requires_grad and not is_float(self.data.dtype):
+            raise TypeError(f"only floating-point tensors can require a gradient, this one is {self.data.dtype}; "
+                            f"pass dtype=np.float32")
+        self.requires_grad = requires_grad
+
+    shape = property(lambda self: self.data.shape)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
+    dtype = property(lambda self: self.data.dtype)
+    device = property(lambda self: device_of(self.data))
+
+    def backward(self, grad: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Add the gradient of this tensor to `.grad` of every leaf that requires it.
+
+        `grad`: the gradient of this tensor, same shape; may be left out for a single number. The graph is freed on the way unless
+        `retain_graph`; with `create_graph` the gradients can themselves be differentiated (and the graph is kept).
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward() on a tensor that does not require a gradient: none of its inputs has requires_grad=True, "
+                               "or it was made under no_grad()")
+        seed = seed_gradient(self, grad)
+        backpropagate([(self, seed)], Tensor._accumulate, retain_graph=retain_graph, create_graph=create_graph)
+
+    def _accumulate(self, g: Tensor | Deferred) -> None:
+        """Add `g` to this leaf's gradient. `g` may share memory with anything, so what is kept is a copy or the parameter's own view."""
+        buffer = None if mode.recording else self.grad_buffer
+        if self.grad is not None and self.grad.data is buffer:
+            buffer += g.data
+        elif self.grad is not None:
+            self.grad = self.grad + (g if isinstance(g, Tensor) else Tensor(g.data))
+        elif mode.recording:
+            self.grad = g
+        else:
+            kept = np.empty_like(self.data) if buffer is None else buffer
+            g.write(kept)
+            self.grad = Tensor(kept)
+
+    def write(self, out: Any) -> None:
+        """Copy the values into the array `out`."""
+        out[...] = self.data
+
+    def zero_grad(self) -> None:
+        self.grad = None
+
+    def detach(self) -> Tensor:
+        """The same array, without its history."""
+        return Tensor(self.data)
+
+    def numpy(self) -> np.ndarray:
+        """The array on the CPU; it shares memory with the tensor where that is on the CPU already."""
+        return to_device(self.data, "cpu")
+
+    def item(self) -> Any:
+        """The value of a one-element tensor as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item() needs a tensor with one element, this one has shape {self.shape}")
+        return self.data.item()
+
+    def to(self, device: str) -> Tensor:
+        """This tensor on "cpu", "cuda" or "cuda:N"; gradients travel back."""
+        here = self.device
+        return record(to_device(self.data, device), (self,), lambda g, out: (g.to(here),))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool: return bool(self.item())
+    def __float__(self) -> float: return float(self.item())
+    def __int__(self) -> int: return int(self.item())
+
+    __hash__ = object.__hash__          # `==` compares elements, so identity is what a dict goes by
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), precision=4, separator=", ", threshold=50, prefix="Tensor(")
+        made_by = f", op={self.node.op}" if self.node else ", requires_grad=True" if self.requires_grad else ""
+        place = "" if self.device == "cpu" else f", device={self.device}"
+        return f"Tensor({values}, shape={self.shape}, dtype={self.dtype}{place}{made_by})"
+
+    if TYPE_CHECKING:                   # attached in methods.py
+        __add__: Callable[..., Tensor]; __radd__: Callable[..., Tensor]; __sub__: Callable[..., Tensor]
+        __rsub__: Callable[..., Tensor]; __mul__: Callable[..., Tensor]; __rmul__: Callable[..., Tensor]
+        __truediv__: Callable[..., Tensor]; __rtruediv__: Callable[..., Tensor]; __pow__: Callable[..., Tensor]
+        __rpow__: Callable[..., Tensor]; __matmul__: Callable[..., Tensor]; __rmatmul__: Callable[..., Tensor]
+        __neg__: Callable[..., Tensor]; __getitem__: Callable[..., Tensor]; __lt__: Callable[..., Tensor]
+        __le__: Callable[..., Tensor]; __gt__: Callable[..., Tensor]; __ge__: Callable[..., Tensor]
+        def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
+
+
+class Deferred:
+    """A gradient not computed yet: `fill(out)` writes it into `out`, which may be the parameter's place in the flat gradient."""
+    __slots__ = ("like", "fill")
+
+    def __init__(self, like: Any, fill: Callable[[Any], object]):
+        self.like, self.fill = like, fill
+
+    def write(self, out: Any) -> None:
+        self.fill(out)
+
+    @property
+    def data(self) -> Any:
+        out = array_module(self.like).empty(self.like.shape, self.like.dtype)
+        self.fill(out)
+        return out
+
+
+def tensor(x: Any) -> Tensor:
+    """`x` itself if it is a Tensor, else a constant."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """The two inputs of an op as tensors; a number never promotes: it takes the dtype and device of the other."""
+    if isinstance(x, Tensor):
+        return x, y if isinstance(y, Tensor) else _constant(y)
+    return (_constant(x), y) if isinstance(y, Tensor) else (Tensor(x), Tensor(y))
+
+
+def _constant(x: Any) -> Tensor:
+    """A constant; a number stays a Python number inside (`data`), which is how NumPy 2 and CuPy know not to promote."""
+    if not isinstance(x, (int, float, np.generic)):
+        return Tensor(x)
+    out = Tensor.__new__(Tensor)
+    out.data = x.item() if isinstance(x, np.generic) else x
+    out.grad = out.node = None
+    out.requires_grad = False
+    return out
+
+
+def source(x: Tensor) -> Node | Tensor | None:
+    """Where the gradient of `x` goes: its node, itself if it is a leaf, nowhere."""
+    if x.node is not None:
+        return x.node
+    return x if x.requires_grad else None
+
+
+def record(data: Any, inputs: Sequence[Tensor], vjp: Callable, keep_output: bool = False) -> Tensor:
+    """The result `data` of an op as a Tensor that remembers where it came from, if anyone can ask.
+
+    `vjp(g, out)` returns a gradient (Tensor, Deferred, None or False for none) for each input; broadcasting and dtype are undone by the engine. It
+    gets the result as `out` if `keep_output`, and must not close over it: tensor -> node -> rule -> tensor would be a reference
+    cycle, and activations would live until the garbage collector came by.
+    """
+    out = Tensor.__new__(Tensor)
+    out.data = np.asarray(data) if isinstance(data, np.generic) else data
+    out.grad = out.node = None
+    out.requires_grad = False
+    if mode.watch is not None:
+        vjp = mode.watch(out.data, inputs, vjp)
+    if mode.recording:
+        for x in inputs:
+            if x.requires_grad:
+                out.requires_grad = True
+                out.node = Node(tuple([source(x) for x in inputs]), vjp, out.data, keep_output)
+                break
+    return out
+
+
+def seed_gradient(output: Tensor, grad: Any) -> Tensor:
+    """The gradient that a backward pass begins with: `grad`, or 1 for a single number."""
+    if grad is None:
+        if output.size != 1:
+            raise ValueError(f"backward() from a tensor of shape {output.shape} needs grad=, an array of that shape; "
+                             f"or reduce it to one number first, for example with .sum()")
+        return Tensor(np.ones_like(output.data))
+    g = tensor(grad)
+    if g.shape != output.shape:
+        raise ValueError(f"grad has shape {g.shape}, but the tensor has shape {output.shape}; they must be equal")
+    return g if g.dtype == output.dtype else g.astype(output.dtype)
+
+
+def backpropagate(seeds: Sequence[tuple[Tensor, Tensor]], deliver: Callable, *, retain_graph: bool = False, create_graph: bool = False,
+                  oldest: int = 0, wanted: dict | None = None) -> None:
+    """Carry the gradients in `seeds` back through the graph; `deliver(leaf, g)` is called for each share of a leaf's gradient.
+
+    Nodes numbered below `oldest` are not visited. The complete gradients of the nodes that are keys of `wanted` are put there.
+    """
+    pending: dict[Node, Tensor] = {}                   # gradients still growing: every share comes from a newer node
+    newest_first: list[tuple[int, Node]] = []
+
+    def arrive(parent: Any, g: Any) -> None:
+        if type(parent) is not Node:
+            deliver(parent, _fit(g, parent))
+        elif parent in pending:
+            pending[parent] = pending[parent] + _fit(g, parent)     # out of place: either may be somebody else's array
+        elif parent.number >= oldest:
+            pending[parent] = _fit(g, parent)
+            heapq.heappush(newest_first, (-parent.number, parent))
+
+    with recording(create_graph):
+        for output, g in seeds:
+            arrive(source(output), g)
+        while newest_first:
+            node = heapq.heappop(newest_first)[1]
+            g = pending.pop(node)
+            if wanted is not None and node in wanted:
+                wanted[node] = g
+            out = None if node.output is None else _handle(node)
+            for parent, share in zip(node.parents, node.vjp(g, out)):
+                if parent is not None and share is not None and share is not False:
+                    arrive(parent, share)
+            if not (retain_graph or create_graph):
+                node.free()
+
+
+def _handle(node: Node) -> Tensor:
+    """The node's result as a Tensor again, for its rule to use and to differentiate through."""
+    out = Tensor.__new__(Tensor)
+    out.data, out.grad, out.node, out.requires_grad = node.output, None, node, True
+    return out
+
+
+def _fit(g: Any, parent: Node | Tensor) -> Any:
+    """Make a gradient look like its parent: the one place where broadcasting and dtype promotion are undone."""
+    if type(g) is Deferred:
+        return Tensor(g.data) if type(parent) is Node or mode.recording else g
+    if g.shape != parent.shape:
+        new = g.ndim - len(parent.shape)
+        stretched = tuple(i + new for i, n in enumerate(parent.shape) if n == 1 and g.shape[i + new] != 1)
+        g = g.sum(axis=(*range(new), *stretched), keepdims=True).reshape(parent.shape)
+    return g if g.dtype == parent.dtype else g.astype(parent.dtype)
+
+
+def _freed(g: Tensor, out: Tensor | None) -> tuple:
+    raise RuntimeError("backward() a second time through a graph that was freed; pass retain_graph=True the first time")

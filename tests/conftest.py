@@ -1,0 +1,38 @@
+"""What all tests share: hypothesis profiles, marks that skip with a reason, and where the real data is."""
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}     # a shared two-core machine is slow at times
+settings.register_profile("default", max_examples=20, **quiet)
+settings.register_profile("long", max_examples=500, **quiet)                    # pytest --hypothesis-profile=long
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def _gpu_is_usable() -> bool:
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    from minigrad.backend import pick_device
+    return pick_device("auto") == "cuda"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not any(item.get_closest_marker("gpu") for item in items) or _gpu_is_usable():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs CuPy and a GPU"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real weights, vocabularies and texts; tests that need it are marked `shared`."""
+    folder = Path(os.environ.get("MINIGRAD_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("needs the real data: set MINIGRAD_DATA to the folder that holds it")
+    return folder
