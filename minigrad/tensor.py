@@ -61,10 +61,15 @@ class Node:
     @property
     def op(self) -> str:
         """The name of the function that made it, such as "exp"."""
-        return self.vjp.__qualname__.split(".<locals>")[0].split(".")[-1].rstrip("_")
+        return op_name(self.vjp)
 
     def free(self) -> None:
         self.parents, self.vjp, self.output = (), _freed, None
+
+
+def op_name(vjp: Callable) -> str:
+    """The name of the function in which a rule was written."""
+    return vjp.__qualname__.split(".<locals>")[0].split(".")[-1].rstrip("_")
 
 
 class Tensor:
