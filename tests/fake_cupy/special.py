@@ -1,0 +1,196 @@
+"""The functions whose rules differ from NumPy's by more than a signature: conversions, selection, matmul, those that sync."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tests.fake_cupy.array import checked_dtype, cupy, ndarray, unwrap, wrap
+from tests.fake_cupy.traffic import sync, upload
+from tests.fake_cupy.ufuncs import operand, output
+
+
+def offer(function: Callable) -> Callable:
+    """Put the function into the module `cupy`."""
+    setattr(cupy, function.__name__, function)
+    return function
+
+
+def method(function: Callable) -> Callable:
+    """... and make it a method of `cupy.ndarray` too."""
+    setattr(ndarray, function.__name__, function)
+    return offer(function)
+
+
+# Conversions
+
+
+@offer
+def array(obj: Any, dtype: Any = None, copy: bool = True, order: str = "K", ndmin: int = 0) -> ndarray:
+    """From the host, from a device array (copied), or from a list of device arrays, which are stacked."""
+    if isinstance(obj, (list, tuple)) and any(isinstance(x, ndarray) for x in obj):
+        obj = cupy.stack(obj)
+    if isinstance(obj, ndarray):
+        host = unwrap(obj)
+    else:
+        upload("a host array made a device array")
+        host = np.asarray(obj)
+    dtype = checked_dtype(host.dtype if dtype is None else dtype)
+    return wrap(np.array(host, dtype, copy=True if copy else None, order=order, ndmin=ndmin))  # type: ignore[call-overload]
+
+
+@offer
+def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None) -> ndarray:
+    if isinstance(a, ndarray) and dtype in (None, a.dtype) and order is None and not copy:
+        return a
+    return array(a, dtype, copy=bool(copy), order=order or "K")
+
+
+@offer
+def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
+    return asarray(a, dtype, order="C")
+
+
+@offer
+def asnumpy(a: Any) -> np.ndarray:
+    return a.get() if isinstance(a, ndarray) else np.asarray(a)
+
+
+@offer
+def get_array_module(*args: Any) -> ModuleType:
+    return cupy if any(isinstance(x, ndarray) for x in args) else np
+
+
+@offer
+def broadcast_arrays(*args: ndarray) -> tuple:
+    return tuple(wrap(x) for x in np.broadcast_arrays(*map(unwrap, args)))
+
+
+# Selection
+
+
+@offer
+def where(condition: ndarray, x: Any = None, y: Any = None) -> Any:
+    if x is None and y is None:
+        return nonzero(condition)
+    if x is None or y is None:
+        raise ValueError("Must provide both 'x' and 'y' or neither.")
+    return wrap(np.where(unwrap(_device(condition)).astype(bool), operand(x), operand(y)))
+
+
+@method
+def take(a: ndarray, indices: Any, axis: int | None = None, out: ndarray | None = None) -> ndarray:
+    if not isinstance(indices, (ndarray, int, np.integer)):
+        upload("a host array or list as indices of take")
+    places = unwrap(indices) if isinstance(indices, ndarray) else np.asarray(indices, dtype=int)
+    result = np.take(unwrap(_device(a)), places, axis=axis, mode="wrap")
+    if out is None:
+        return wrap(result)
+    output(out)[...] = result
+    return out
+
+
+@offer
+def take_along_axis(a: ndarray, indices: ndarray, axis: int | None) -> ndarray:
+    _whole_numbers(indices)
+    a, axis = (a.ravel(), 0) if axis is None else (a, axis)
+    return wrap(np.take_along_axis(unwrap(_device(a)), unwrap(indices) % max(a.shape[axis], 1), axis))
+
+
+@offer
+def put_along_axis(arr: ndarray, indices: ndarray, values: Any, axis: int) -> None:
+    _whole_numbers(indices)
+    np.put_along_axis(unwrap(_device(arr)), unwrap(indices) % max(arr.shape[axis], 1), operand(values), axis)
+
+
+@method
+def repeat(a: ndarray, repeats: Any, axis: int | None = None) -> ndarray:
+    if isinstance(repeats, np.ndarray):
+        raise TypeError("'repeats' does not accept numpy.ndarray; convert with cupy.array() first")
+    if isinstance(repeats, ndarray):
+        sync("repeat with counts on the device")
+    return wrap(np.repeat(unwrap(_device(a)), unwrap(repeats), axis))
+
+
+# Results whose shape depends on values: the host waits to learn it
+
+
+@method
+def nonzero(a: ndarray) -> tuple:
+    sync("nonzero")
+    return wrap(np.nonzero(unwrap(_device(a))))
+
+
+@offer
+def argwhere(a: ndarray) -> ndarray:
+    sync("argwhere")
+    return wrap(np.argwhere(unwrap(_device(a))))
+
+
+@offer
+def flatnonzero(a: ndarray) -> ndarray:
+    sync("flatnonzero")
+    return wrap(np.flatnonzero(unwrap(_device(a))))
+
+
+@offer
+def unique(ar: ndarray, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,
+           axis: int | None = None) -> Any:
+    sync("unique")
+    return wrap(np.unique(unwrap(_device(ar)), return_index, return_inverse, return_counts, axis))
+
+
+@offer
+def bincount(x: ndarray, weights: ndarray | None = None, minlength: int | None = None) -> ndarray:
+    sync("bincount")
+    return wrap(np.bincount(unwrap(_device(x)), unwrap(weights), minlength or 0))
+
+
+# Comparison of whole arrays: in CuPy the answer is an array, and stays on the device
+
+
+@offer
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> ndarray:
+    return wrap(np.isclose(operand(a), operand(b), rtol, atol, equal_nan))
+
+
+@offer
+def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> ndarray:
+    return isclose(a, b, rtol, atol, equal_nan).all()
+
+
+@offer
+def array_equal(a1: ndarray, a2: ndarray, equal_nan: bool = False) -> ndarray:
+    return wrap(np.bool_(np.array_equal(unwrap(_device(a1)), unwrap(_device(a2)), equal_nan)))
+
+
+# Products
+
+
+@offer
+def matmul(a: ndarray, b: ndarray, *, out: ndarray | None = None, dtype: Any = None) -> ndarray:
+    """`a @ b`; with more than two dimensions there is no kernel for bfloat16."""
+    x, y = unwrap(_device(a)), unwrap(_device(b))
+    if max(x.ndim, y.ndim) > 2 and "bfloat16" in (x.dtype.name, y.dtype.name):
+        raise TypeError("cupy.matmul does not support bfloat16 arrays of more than two dimensions")
+    result = np.matmul(x, y, out=None if out is None else output(out), dtype=dtype)
+    return wrap(result) if out is None else out
+
+
+@offer
+def einsum(*operands: Any, dtype: Any = None, optimize: Any = False) -> ndarray:
+    """Subscripts as a string, then arrays; NumPy's `out`, `order` and `casting` are not there."""
+    return wrap(np.einsum(operands[0], *(unwrap(_device(x)) for x in operands[1:]), dtype=dtype, optimize=optimize))
+
+
+def _device(x: Any) -> ndarray:
+    if isinstance(x, ndarray):
+        return x
+    raise TypeError(f"a cupy.ndarray is expected, not {type(x)}")
+
+
+def _whole_numbers(indices: ndarray) -> None:
+    if _device(indices).dtype.kind not in "iu":
+        raise IndexError("`indices` must be an integer array")
