@@ -1,0 +1,94 @@
+"""Corpora that can be had by name: two that come with Python itself, and the small file of Shakespeare's plays."""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+import urllib.request
+from pathlib import Path
+
+from llm.data.cache import cache_folder, write_file
+from llm.data.corpus import Corpus
+from llm.data.errors import DataError
+
+SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+
+
+def python_docs() -> Corpus:
+    """The prose of Python's language reference, as `help("...")` shows it: one document per topic, no download.
+
+    Topics quote each other ("if" stands word for word within "compound"). A topic that is mostly a repetition of
+    longer ones is left out: otherwise text that is held out for validation would also be in the training text.
+    """
+    from pydoc_data.topics import topics
+
+    kept, seen = [], set[str]()
+    for name in sorted(topics, key=lambda name: (-len(topics[name]), name)):
+        paragraphs = topics[name].split("\n\n")
+        repeated = sum(len(paragraph) for paragraph in paragraphs if _normal(paragraph) in seen)
+        if repeated < len(topics[name]) / 2:
+            kept.append(name)
+            seen.update(map(_normal, paragraphs))
+    return Corpus("python-docs", [topics[name] for name in sorted(kept)])
+
+
+def _normal(paragraph: str) -> str:
+    """The paragraph without differences of line breaks and indentation."""
+    return " ".join(paragraph.split())
+
+
+def python_stdlib() -> Corpus:
+    """The source of the running Python's standard library, one document per file, without its tests."""
+    root = Path(sysconfig.get_path("stdlib"))
+    files = sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).parts)
+    library = [path for path in files if NOT_LIBRARY.isdisjoint(path.relative_to(root).parts)]
+    sources = [path for path in library if _is_utf8(path)]
+    if not sources:
+        raise DataError(f"This Python keeps no library source in {root}: use --data FILE, or another Python.")
+    return Corpus("python-stdlib", sources)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        path.read_bytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def shakespeare() -> Corpus:
+    """Tiny Shakespeare (1.1 MB, Andrej Karpathy's char-rnn): downloaded once, checked, and kept in the cache."""
+    path = cache_folder() / "shakespeare.txt"
+    if not path.exists():
+        write_file(path, _download_shakespeare(path))
+    elif not _is_shakespeare(path.read_bytes()):
+        raise DataError(f"{path} is not the expected file: delete it to download it again, or use --data FILE.")
+    return Corpus("shakespeare", [path])
+
+
+def _download_shakespeare(path: Path) -> bytes:
+    try:
+        with urllib.request.urlopen(SHAKESPEARE_URL, timeout=30) as response:
+            content = response.read()
+    except OSError as error:  # urllib's errors and time-outs are all of this kind
+        reason = getattr(error, "reason", error)
+        raise DataError(
+            f"Could not download {SHAKESPEARE_URL} ({reason}): put that file at {path}, "
+            "or train on a text of your own with --data FILE."
+        ) from error
+    if not _is_shakespeare(content):
+        raise DataError(
+            f"{SHAKESPEARE_URL} sent something else than the expected file ({len(content):,} bytes whose SHA-256 is "
+            f"not {SHAKESPEARE_SHA256}): put the right file at {path}, or use --data FILE."
+        )
+    return content
+
+
+def _is_shakespeare(content: bytes) -> bool:
+    return hashlib.sha256(content).hexdigest() == SHAKESPEARE_SHA256
+
+
+BUILT_IN = {"python-docs": python_docs, "python-stdlib": python_stdlib, "shakespeare": shakespeare}

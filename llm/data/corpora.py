@@ -1,0 +1,85 @@
+"""What `--data` accepts: a file, a folder, a glob, `-` for standard input, or the name of a built-in corpus.
+
+One file is one document. A folder is every text file below it: hidden ones and binary ones (those with a zero byte
+near the beginning, as Git tells them) are passed over, and the order is that of the sorted paths.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import sys
+import tempfile
+import weakref
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from llm.data.builtin import BUILT_IN
+from llm.data.corpus import Corpus
+from llm.data.errors import DataError
+
+
+def open_corpus(data: str) -> Corpus:
+    """The corpus that `data` names. A built-in name goes first (`./shakespeare` is then a file of that name).
+
+    Raises DataError when there is no such thing, or no text in it, or it may not be read.
+    """
+    try:
+        return _open(data)
+    except OSError as error:
+        raise DataError(f"Could not read --data {data} ({error}): check that you may read it.") from error
+
+
+def _open(data: str) -> Corpus:
+    if data in BUILT_IN:
+        return BUILT_IN[data]()
+    if data == "-":
+        return _spooled("standard input", sys.stdin.buffer)
+    path = os.path.expanduser(data)
+    if os.path.isdir(path):
+        return Corpus(data, _text_files(Path(path)))
+    if os.path.isfile(path):
+        return Corpus(data, [Path(path)])
+    if os.path.exists(path):  # a pipe, such as the shell's <(command)
+        with open(path, "rb") as stream:
+            return _spooled(data, stream)
+    return Corpus(data, _matching_files(path))
+
+
+def _spooled(name: str, stream: BinaryIO) -> Corpus:
+    """Copy a stream, which can be read only once, to a temporary file that lives as long as the corpus."""
+    with ExitStack() as cleaning:
+        path = Path(cleaning.enter_context(tempfile.TemporaryDirectory())) / "text.txt"
+        with open(path, "wb") as file:
+            shutil.copyfileobj(stream, file)
+        corpus = Corpus(name, [path])
+        weakref.finalize(corpus, cleaning.pop_all().close)  # not at the end of this block, but of the corpus
+    return corpus
+
+
+def _text_files(folder: Path) -> list[Path]:
+    files = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk descends into what is left
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    texts = [path for path in sorted(files, key=lambda path: path.parts) if path.is_file() and not _is_binary(path)]
+    if not texts:
+        raise DataError(f"The folder {folder} holds no text files: put some there, or give another folder.")
+    return texts
+
+
+def _is_binary(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return b"\0" in file.read(8192)
+
+
+def _matching_files(pattern: str) -> list[Path]:
+    files = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(match)]
+    if not files:
+        raise DataError(
+            f"--data {pattern} is neither a file, a folder, a pattern that matches files, '-' for standard input, "
+            f"nor one of {', '.join(BUILT_IN)}."
+        )
+    return files

@@ -1,0 +1,7 @@
+"""The one exception of this package, so that a command can print its sentence instead of a traceback."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """Data that cannot be used. The message is a sentence: what was given, what was expected, what to do."""

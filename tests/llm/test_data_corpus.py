@@ -1,0 +1,276 @@
+"""What --data accepts: every kind of source gives its exact text, again and again, or one sentence that helps."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.data import builtin, corpus
+from llm.data.corpora import open_corpus
+from llm.data.corpus import Corpus
+from llm.data.errors import DataError
+
+
+def texts_of(source: Corpus) -> list[str]:
+    return ["".join(document) for document in source.documents()]
+
+
+def stdin_with(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+@given(
+    text=st.text(st.sampled_from("ab \r\né漢🙂")) | st.text(),
+    piece=st.integers(1, 9),
+    as_file=st.booleans(),
+)
+def test_pieces_of_a_document_join_to_its_text(tmp_path_factory, text, piece, as_file):
+    text = text.removeprefix("\ufeff") + "!"  # a byte order mark is not text
+    document: str | Path = text
+    if as_file:
+        document = tmp_path_factory.mktemp("corpus") / "text.txt"
+        document.write_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "PIECE", piece)
+        source = Corpus("test", [document])
+        pieces = list(source)
+        assert "".join(pieces) == text
+        assert all(0 < len(part) <= 2 * piece for part in pieces)
+        assert list(source) == pieces, "a second iteration must give the same"
+        assert source.survey.sizes.tolist() == [len(text)]
+    assert Corpus("whole", [text]).survey.fingerprint == source.survey.fingerprint, "pieces must not matter"
+
+
+@given(lines=st.lists(st.text("abc ", max_size=6).map(lambda line: line + "\n"), min_size=1))
+def test_pieces_of_a_file_end_at_line_ends_within_reach(tmp_path_factory, lines):
+    path = tmp_path_factory.mktemp("corpus") / "lines.txt"
+    path.write_text("".join(lines), newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "PIECE", 8)
+        assert all(piece.endswith("\n") for piece in Corpus("test", [path]))
+
+
+def test_a_byte_order_mark_is_not_text_and_line_ends_are_kept(tmp_path):
+    path = tmp_path / "windows.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert list(open_corpus(str(path))) == ["one\r\ntwo\r\n"]
+
+
+@given(texts=st.lists(st.text("a1\n\0", max_size=4), min_size=1, max_size=4), other=st.data())
+def test_fingerprints_differ_where_documents_do(texts, other):
+    others = other.draw(st.lists(st.text("a1\n\0", max_size=4), min_size=1, max_size=4))
+    if "".join(texts) and "".join(others):
+        same = Corpus("a", texts).survey.fingerprint == Corpus("b", others).survey.fingerprint
+        assert same == (texts == others)
+
+
+# Sources ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name, content in {
+        "b.txt": b"second",
+        "a/z.md": b"first, as a/ sorts before b.txt",
+        "picture.png": b"\x89PNG\r\n\0\0\0\r",
+        ".hidden": b"no",
+        ".git/config": b"no",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path
+
+
+def test_a_folder_is_its_text_files_in_sorted_order(folder):
+    assert texts_of(open_corpus(str(folder))) == ["first, as a/ sorts before b.txt", "second"]
+
+
+def test_a_glob_is_the_files_it_matches(folder):
+    assert texts_of(open_corpus(str(folder / "**/*.[mt]*"))) == ["first, as a/ sorts before b.txt", "second"]
+
+
+def test_standard_input_can_be_read_again_and_is_deleted_in_the_end(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", stdin_with("Grüße\n".encode()))
+    source = open_corpus("-")
+    (path,) = source._documents
+    assert texts_of(source) == texts_of(source) == ["Grüße\n"]
+    del source
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_read_like_standard_input(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("through a pipe",))
+    writer.start()
+    source = open_corpus(str(pipe))
+    writer.join()
+    assert texts_of(source) == texts_of(source) == ["through a pipe"]
+
+
+def test_python_docs_are_prose_in_which_no_topic_repeats_another():
+    source = open_corpus("python-docs")
+    texts = texts_of(source)
+    assert len(texts) >= 50
+    assert source.survey.characters > 300_000
+    assert repeated_share(texts) < 0.02
+    from pydoc_data.topics import topics
+
+    assert repeated_share(list(topics.values())) > 0.1, "the measure must see the repetitions in all topics together"
+
+
+def repeated_share(texts: list[str]) -> float:
+    """The share of text in paragraphs of some length that stand in several documents."""
+    paragraphs = [" ".join(part.split()) for text in texts for part in set(text.split("\n\n"))]
+    long = [paragraph for paragraph in paragraphs if len(paragraph) > 60]
+    return 1 - sum(map(len, set(long))) / sum(map(len, long))
+
+
+def test_python_stdlib_is_source_without_tests():
+    source = open_corpus("python-stdlib")
+    names = [path.as_posix() for path in source._documents]
+    assert any(name.endswith("/argparse.py") for name in names)
+    assert not any("/test/" in name or "/tests/" in name or "/site-packages/" in name for name in names)
+    assert source.survey.characters > 5_000_000  # every file is read, so every file is UTF-8
+    assert [path.as_posix() for path in open_corpus("python-stdlib")._documents] == names
+
+
+# Errors -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_does_not_exist_is_refused_with_all_that_would_be_accepted():
+    with pytest.raises(
+        DataError, match=r"--data shakespear is neither a file.*python-docs, python-stdlib, shakespeare"
+    ):
+        open_corpus("shakespear")
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "x" * 5000], ids=["empty", "zero byte", "too long"])
+def test_odd_names_are_refused_too(name):
+    with pytest.raises(DataError, match="neither a file"):
+        open_corpus(name)
+
+
+def test_a_folder_without_text_is_refused(tmp_path):
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\0")
+    with pytest.raises(DataError, match="holds no text files"):
+        open_corpus(str(tmp_path))
+
+
+def test_empty_text_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "empty.txt").touch()
+    monkeypatch.setattr(sys, "stdin", stdin_with(b""))
+    for data in [str(tmp_path / "empty.txt"), str(tmp_path), "-"]:
+        with pytest.raises(DataError, match="is empty"):
+            open_corpus(data)
+
+
+@given(
+    before=st.integers(0, 30_000),
+    letter=st.sampled_from(["x", "é", "漢"]),
+    broken=st.sampled_from(["ff", "c3", "e6bc"]),
+)
+def test_bytes_that_are_not_utf8_are_located(tmp_path_factory, before, letter, broken):
+    path = tmp_path_factory.mktemp("corpus") / "latin.txt"
+    text = (letter * before).encode()
+    path.write_bytes(text + bytes.fromhex(broken) + b"\nmore")
+    message = rf"latin\.txt is not UTF-8 text \(byte 0x{broken[:2]} at position {len(text):,}\)"
+    with pytest.raises(DataError, match=message):
+        list(open_corpus(str(path)))
+
+
+def test_a_file_that_vanishes_is_reported(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("text")
+    source = open_corpus(str(path))
+    path.unlink()
+    with pytest.raises(DataError, match=r"text\.txt cannot be read"):
+        list(source)
+
+
+# Shakespeare --------------------------------------------------------------------------------------------------------
+
+PLAY = b"First Citizen:\nBefore we proceed any further, hear me speak.\n"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", hashlib.sha256(PLAY).hexdigest())
+    return tmp_path / "cache"
+
+
+def serve(monkeypatch, answer: bytes | Exception) -> list[str]:
+    """Let the network answer so; returns the list of addresses that will have been asked for."""
+    asked = []
+
+    def urlopen(url: str, timeout: float) -> io.BytesIO:
+        asked.append(url)
+        if isinstance(answer, Exception):
+            raise answer
+        return io.BytesIO(answer)
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    return asked
+
+
+def test_shakespeare_is_downloaded_once(cache, monkeypatch):
+    asked = serve(monkeypatch, PLAY)
+    assert texts_of(open_corpus("shakespeare")) == texts_of(open_corpus("shakespeare")) == [PLAY.decode()]
+    assert asked == [builtin.SHAKESPEARE_URL]
+    assert [path.name for path in cache.iterdir()] == ["shakespeare.txt"]
+
+
+@pytest.mark.parametrize("error", [urllib.error.URLError("no route to host"), TimeoutError("timed out")])
+def test_shakespeare_offline_says_what_to_do(cache, monkeypatch, error):
+    serve(monkeypatch, error)
+    with pytest.raises(DataError, match=r"Could not download http.*put that file at .*shakespeare\.txt.*--data FILE"):
+        open_corpus("shakespeare")
+    serve(monkeypatch, AssertionError("nothing is to be downloaded"))
+    cache.mkdir()
+    (cache / "shakespeare.txt").write_bytes(PLAY)
+    assert texts_of(open_corpus("shakespeare")) == [PLAY.decode()], "doing what it says must help"
+
+
+def test_a_wrong_download_is_refused_and_not_kept(cache, monkeypatch):
+    serve(monkeypatch, b"<html>please log in to this network</html>")
+    with pytest.raises(DataError, match="sent something else than the expected file"):
+        open_corpus("shakespeare")
+    assert not (cache / "shakespeare.txt").exists()
+
+
+def test_a_wrong_file_in_the_cache_is_refused_and_left_alone(cache, monkeypatch):
+    serve(monkeypatch, AssertionError("nothing is to be downloaded"))
+    cache.mkdir()
+    (cache / "shakespeare.txt").write_bytes(PLAY[:-1])
+    with pytest.raises(DataError, match="is not the expected file: delete it"):
+        open_corpus("shakespeare")
+    assert (cache / "shakespeare.txt").read_bytes() == PLAY[:-1]
+
+
+def test_a_cache_that_cannot_be_written_is_reported(cache, monkeypatch):
+    serve(monkeypatch, PLAY)
+    cache.write_text("a file stands where the folder should be")
+    with pytest.raises(DataError, match="Could not write to the cache folder .* set MINIGRAD_CACHE"):
+        open_corpus("shakespeare")
+
+
+@pytest.mark.shared
+def test_the_pinned_hash_is_that_of_the_real_file(shared_data):
+    content = (shared_data / "corpora" / "tinyshakespeare.txt").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == builtin.SHAKESPEARE_SHA256
