@@ -1,0 +1,42 @@
+"""A shuffle that is computed, not stored: where index i goes, without listing where all the others go.
+
+`numpy.random.permutation` keeps 8 bytes per item, for a large corpus more than there is memory. Here a Feistel
+network, as in block ciphers, shuffles the numbers of 2k bits: each round replaces (left, right) by
+(right, left XOR hash(right, key)), which can be undone and is therefore one-to-one. To shuffle range(count) for any
+count, results outside it are put in again until they fall inside ("cycle walking"; Black and Rogaway, "Ciphers with
+arbitrary finite domains", 2002). It is also pure: the same on every machine, in every version of NumPy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+ROUNDS = 6  # keys that `permute` wants; four suffice for large domains, small ones mix better with some more
+
+
+def mix(x: np.ndarray) -> np.ndarray:
+    """A hash of each uint64 whose bits look random (the finalizer of SplitMix64: Steele, Lea and Flood, 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def permute(indices: np.ndarray, count: int, keys: np.ndarray) -> np.ndarray:
+    """Where a shuffle of range(count), chosen by `keys` (ROUNDS,) uint64, puts `indices` (each in range(count)).
+
+    Returns int64 of the same shape; over all indices the results are exactly range(count) in another order.
+    """
+    half_bits = max(1, -(-(count - 1).bit_length() // 2))  # 4 ** half_bits >= count, and less than 4 * count
+    places = _feistel(indices.astype(np.uint64), half_bits, keys)
+    while (outside := places >= count).any():  # each turn sends at least a quarter of them inside, on average
+        places[outside] = _feistel(places[outside], half_bits, keys)
+    return places.astype(np.int64)
+
+
+def _feistel(x: np.ndarray, half_bits: int, keys: np.ndarray) -> np.ndarray:
+    shift, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
+    left, right = x >> shift, x & mask
+    for key in keys:
+        left, right = right, left ^ (mix(right + key) & mask)
+    return (left << shift) | right
