@@ -1,0 +1,107 @@
+"""From a corpus and a tokenizer to training and validation tokens, made once and found again in the cache.
+
+The cache has a folder per combination of corpus, tokenizer and split, named by a hash of the three:
+
+    tokens/HASH/train/   tokens/HASH/val/     (each a folder of shards, see shards.py)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from llm.data.cache import cache_folder, new_folder
+from llm.data.corpus import Corpus
+from llm.data.errors import DataError
+from llm.data.shards import SHARD_TOKENS, ShardWriter, TextTokenizer, TokenShards
+from llm.data.split import training_sizes
+
+FORMAT = 1  # goes into the hash: counted up when the same text would give other files than before
+
+Progress = Callable[[int, int], None]  # called with the characters done and the characters in all
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A tokenized corpus, split in two."""
+
+    train: TokenShards
+    val: TokenShards
+
+    @classmethod
+    def open(cls, folder: Path) -> Dataset:
+        """Open what `prepare` has written. Raises DataError when a file is missing or damaged."""
+        try:
+            return cls(TokenShards(folder / "train"), TokenShards(folder / "val"))
+        except DataError as error:
+            raise DataError(f"{error} Delete the folder {folder}, and the text will be tokenized again.") from error
+
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes per validation token: bits per byte = loss in nats / ln 2 / bytes_per_token."""
+        return self.val.bytes / len(self.val)
+
+
+def prepare(
+    corpus: Corpus,
+    tokenizer: TextTokenizer,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    progress: Progress | None = None,
+    shard_tokens: int = SHARD_TOKENS,
+) -> Dataset:
+    """Tokenize a corpus, or find that this has been done before.
+
+    `seed` chooses the documents held out; leave it alone to compare runs on the same validation text.
+    `progress(done, total)` is called with counts of characters while text is tokenized, not when it is found.
+    Raises DataError when the text cannot be read or the cache cannot be written.
+    """
+    sizes = training_sizes(corpus.survey.sizes, val_fraction, seed)
+    fingerprints = {"corpus": corpus.survey.fingerprint, "tokenizer": _fingerprint(tokenizer)}
+    recipe = f"{FORMAT} {fingerprints} {val_fraction!r} {seed} {shard_tokens}"
+    folder = cache_folder() / "tokens" / hashlib.sha256(recipe.encode()).hexdigest()[:32]
+    if not folder.exists():
+        with new_folder(folder) as partial:
+            train, val = (_writer(partial / name, tokenizer, shard_tokens) for name in ("train", "val"))
+            _tokenize(corpus, sizes, train, val, progress)
+            train.finish(**fingerprints)
+            val.finish(**fingerprints)
+    return Dataset.open(folder)
+
+
+def _writer(folder: Path, tokenizer: TextTokenizer, shard_tokens: int) -> ShardWriter:
+    folder.mkdir()
+    return ShardWriter(folder, tokenizer, shard_tokens)
+
+
+def _tokenize(
+    corpus: Corpus, train_sizes: np.ndarray, train: ShardWriter, val: ShardWriter, progress: Progress | None
+) -> None:
+    """Send the first `train_sizes[i]` characters of document i to `train`, the others to `val`."""
+    done = 0
+    for document, train_size in zip(corpus.documents(), train_sizes.tolist(), strict=True):
+        for piece in document:
+            cut = min(max(0, train_size), len(piece))
+            train.add_text(piece[:cut])
+            val.add_text(piece[cut:])
+            train_size -= len(piece)
+            done += len(piece)
+            if progress:
+                progress(done, corpus.survey.characters)
+        train.end_document()
+        val.end_document()
+    if done != corpus.survey.characters:
+        raise DataError(f"{corpus.name} changed while it was being read: start again when it is complete.")
+
+
+def _fingerprint(tokenizer: TextTokenizer) -> str:
+    """A hash of the file that the tokenizer saves itself as."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tokenizer.json"
+        tokenizer.save(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()

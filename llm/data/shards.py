@@ -1,0 +1,161 @@
+"""Tokens on disk: a folder of numbered binary files that reads like one long array.
+
+    00000.bin, 00001.bin, ...   token ids one after another, little-endian, nothing else
+    meta.json                   their type, number and checksums, and what they were made from
+
+The files are mapped into memory, not loaded: the operating system reads what is touched and forgets it when memory
+is short, so there may be far more tokens than memory. nanoGPT's `train.bin` is one such file.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from bisect import bisect_right
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import numpy as np
+
+from llm.data.errors import DataError
+
+SHARD_TOKENS = 1 << 28  # 512 MB of uint16; fewer files than the usual limit of open ones, even for terabytes
+CHECK_BYTES = 1 << 20  # checksums are taken this much at a time
+
+
+class TextTokenizer(Protocol):
+    """What is asked of a tokenizer here; those of the package `tokenizer` are such."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def end_of_text(self) -> int | None: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def save(self, path: Path) -> None: ...
+
+
+class ShardWriter:
+    """Tokenizes text into shards in an existing folder, which is complete after `finish`."""
+
+    def __init__(self, folder: Path, tokenizer: TextTokenizer, shard_tokens: int = SHARD_TOKENS):
+        self.folder, self.tokenizer, self.shard_tokens = folder, tokenizer, shard_tokens
+        self.dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
+        self.documents = self.bytes = 0
+        self._in_document = False
+        self._shards: list[dict[str, Any]] = []
+
+    def add_text(self, text: str) -> None:
+        """Append a piece of a document."""
+        if text:
+            self._append(self.tokenizer.encode(text))
+            self.bytes += len(text.encode())
+            self._in_document = True
+
+    def end_document(self) -> None:
+        """Put an end-of-text token after the document, if it had any text and the tokenizer has such a token."""
+        if self._in_document:
+            self._append([] if self.tokenizer.end_of_text is None else [self.tokenizer.end_of_text])
+            self.documents += 1
+            self._in_document = False
+
+    def finish(self, **facts: str) -> None:
+        """Write meta.json; `facts` are kept in it for the reader's information."""
+        meta = {
+            "dtype": self.dtype.name,
+            "vocab_size": self.tokenizer.vocab_size,
+            "tokens": sum(shard["tokens"] for shard in self._shards),
+            "bytes": self.bytes,
+            "documents": self.documents,
+            **facts,
+            "shards": self._shards,
+        }
+        (self.folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+    def _append(self, ids: list[int]) -> None:
+        tokens = np.array(ids, dtype=self.dtype)
+        while len(tokens):
+            if not self._shards or self._shards[-1]["tokens"] == self.shard_tokens:
+                self._shards.append({"file": f"{len(self._shards):05}.bin", "tokens": 0, "crc32": 0})
+            shard = self._shards[-1]
+            fitting, tokens = np.split(tokens, [self.shard_tokens - shard["tokens"]])
+            content = fitting.tobytes()
+            with open(self.folder / shard["file"], "ab") as file:
+                file.write(content)
+            shard["tokens"] += len(fitting)
+            shard["crc32"] = zlib.crc32(content, shard["crc32"])
+
+
+class TokenShards:
+    """A folder written by ShardWriter, as one read-only sequence: `len`, integers and slices, as of an array.
+
+    A slice within one shard is a view of the file; one that crosses a border is a copy. Opening reads everything
+    once to compare checksums. Raises DataError, naming the file, when something is missing or damaged.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        meta = _read_meta(folder)
+        self.dtype = np.dtype(meta["dtype"])
+        self.vocab_size: int = meta["vocab_size"]
+        self.bytes: int = meta["bytes"]
+        self.documents: int = meta["documents"]
+        self._shards = [_open_shard(folder, self.dtype, shard) for shard in meta["shards"]]
+        self._starts = [0, *np.cumsum([len(shard) for shard in self._shards], dtype=np.int64).tolist()]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> np.ndarray: ...
+
+    def __getitem__(self, index: int | slice) -> int | np.ndarray:
+        places = range(len(self))[index]  # Python's own rules for negative, missing and too large bounds
+        if isinstance(places, int):
+            return int(self._read(places, places + 1)[0])
+        if not places:
+            return np.empty(0, dtype=self.dtype)
+        return self._read(min(places[0], places[-1]), max(places[0], places[-1]) + 1)[:: places.step]
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        """The tokens from `start` to `stop`, at least one."""
+        first = bisect_right(self._starts, start) - 1
+        last = bisect_right(self._starts, stop - 1) - 1
+        parts = [
+            self._shards[shard][max(0, start - self._starts[shard]) : stop - self._starts[shard]]
+            for shard in range(first, last + 1)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    path = folder / "meta.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        complete = {"dtype", "vocab_size", "bytes", "documents", "shards"} <= meta.keys()
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read, so the token folder is damaged.") from error
+    if not complete:
+        raise DataError(f"{path} is not the description of a token folder.")
+    return meta
+
+
+def _open_shard(folder: Path, dtype: np.dtype, shard: dict[str, Any]) -> np.ndarray:
+    path = folder / shard["file"]
+    expected = shard["tokens"] * dtype.itemsize
+    found = path.stat().st_size if path.exists() else 0
+    if found != expected:
+        raise DataError(f"{path} is damaged: it has {found:,} bytes instead of {expected:,}.")
+    # A plain array over the mapping: the slicing of np.memmap itself is several times slower.
+    tokens = np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+    checksum, step = 0, CHECK_BYTES // dtype.itemsize
+    for start in range(0, len(tokens), step):
+        checksum = zlib.crc32(tokens[start : start + step].tobytes(), checksum)
+    if checksum != shard["crc32"]:
+        raise DataError(f"{path} is damaged: its checksum is not that of the content once written.")
+    return tokens
