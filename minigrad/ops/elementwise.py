@@ -1,15 +1,24 @@
 """Primitives that work element by element. Each is its value and, beside it, its gradient rule, written in primitives.
 
 Inputs broadcast as in NumPy; the engine sums a gradient back to its parent's shape. A rule that needs the result takes it as `out`.
-Where a function has a kink the rule states which slope is taken there.
+A number as one of two inputs takes the dtype of the other, and stays a Python number in `data`: no shape, no dtype, no gradient.
+Where a function has a kink, the slope taken there is that of PyTorch, and its docstring states it.
+
+`abs` and `pow` are NumPy's names, and hide Python's in this file.
 """
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from minigrad.backend import is_float
+from minigrad.ops.special import erf_array, sigmoid_array
 from minigrad.tensor import Tensor, operands, record, tensor
+
+# --- arithmetic -----------------------------------------------------------------------------------------------------------------------
 
 
 def add(x: Any, y: Any) -> Tensor:
@@ -17,11 +26,200 @@ def add(x: Any, y: Any) -> Tensor:
     return record(x.data + y.data, (x, y), lambda g, out: (g, g))
 
 
+def sub(x: Any, y: Any) -> Tensor:
+    x, y = operands(x, y)
+    return record(x.data - y.data, (x, y), lambda g, out: (g, -g))
+
+
 def mul(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
-    return record(x.data * y.data, (x, y), lambda g, out: (x.requires_grad and g * y, y.requires_grad and g * x))
+    keep_x, keep_y = y.requires_grad and x, x.requires_grad and y       # each only if the other's gradient will ask for it
+    return record(x.data * y.data, (x, y), lambda g, out: (keep_y is not False and g * keep_y, keep_x is not False and g * keep_x))
+
+
+def div(x: Any, y: Any) -> Tensor:
+    x, y = operands(x, y)
+
+    def vjp(g: Tensor, out: Tensor) -> tuple:
+        share = g / y
+        return share, y.requires_grad and -share * out
+    return record(x.data / y.data, (x, y), vjp, keep_output=y.requires_grad)
+
+
+def neg(x: Any) -> Tensor:
+    x = tensor(x)
+    return record(-x.data, (x,), lambda g, out: (-g,))
+
+
+def pow(x: Any, y: Any) -> Tensor:
+    """x ** y. d/dy is 0 where x is 0 and y is not negative; 0 ** 0 is 1, with slope 0 both ways."""
+    x, y = operands(x, y)
+    n = y.data
+    if isinstance(n, (int, float)):
+        return record(_power(x.data, n), (x,), lambda g, out: (g * (n * x ** (n - 1)) if n else g * 0,))
+    if isinstance(x.data, (int, float)) and is_float(y.dtype):
+        x = Tensor(np.full_like(n, x.data, shape=()))                   # the rule takes its logarithm, in the dtype of y
+
+    def vjp(g: Tensor, out: Tensor) -> tuple:
+        zero = x.data == 0                                              # there, other numbers stand in for those that give inf * 0
+        return (x.requires_grad and g * (y * x ** where(zero & (y.data == 0), 1, y - 1)),
+                y.requires_grad and g * (out * log(where(zero & (y.data >= 0), 1, x))))
+    return record(x.data ** n, (x, y), vjp, keep_output=y.requires_grad)
+
+
+def _power(a: Any, n: float) -> Any:
+    """a ** n; small whole powers by multiplication, because np.power takes hundreds of times as long."""
+    if n not in _SMALL or not is_float(a.dtype):
+        return a ** n
+    if n < 0:
+        return 1 / _power(a, -n)
+    if n == 1:
+        return a
+    half = _power(a, n // 2)
+    return half * half * a if n % 2 else half * half
+
+
+_SMALL = frozenset(range(-16, 17)) - {0}
+
+
+def abs(x: Any) -> Tensor:
+    """|x|; the slope at 0 is 0."""
+    x = tensor(x)
+    return record(np.abs(x.data), (x,), lambda g, out: (g * np.sign(x.data),))
+
+
+# --- functions of one input -----------------------------------------------------------------------------------------------------------
 
 
 def exp(x: Any) -> Tensor:
     x = tensor(x)
     return record(np.exp(x.data), (x,), lambda g, out: (g * out,), keep_output=True)
+
+
+def expm1(x: Any) -> Tensor:
+    """exp(x) - 1, exact for small x."""
+    x = tensor(x)
+    return record(np.expm1(x.data), (x,), lambda g, out: (g * (out + 1),), keep_output=True)
+
+
+def log(x: Any) -> Tensor:
+    x = tensor(x)
+    return record(np.log(x.data), (x,), lambda g, out: (g / x,))
+
+
+def log1p(x: Any) -> Tensor:
+    """log(1 + x), exact for small x."""
+    x = tensor(x)
+    return record(np.log1p(x.data), (x,), lambda g, out: (g / (1 + x),))
+
+
+def sqrt(x: Any) -> Tensor:
+    x = tensor(x)
+    return record(np.sqrt(x.data), (x,), lambda g, out: (g * 0.5 / out,), keep_output=True)
+
+
+def rsqrt(x: Any) -> Tensor:
+    """1 / sqrt(x)."""
+    x = tensor(x)
+    return record(1 / np.sqrt(x.data), (x,), lambda g, out: (g * (-0.5 * out ** 3),), keep_output=True)
+
+
+def sin(x: Any) -> Tensor:
+    x = tensor(x)
+    return record(np.sin(x.data), (x,), lambda g, out: (g * cos(x),))
+
+
+def cos(x: Any) -> Tensor:
+    x = tensor(x)
+    return record(np.cos(x.data), (x,), lambda g, out: (-g * sin(x),))
+
+
+def tanh(x: Any) -> Tensor:
+    x = tensor(x)
+    return record(np.tanh(x.data), (x,), lambda g, out: (g * (1 - out * out),), keep_output=True)
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x)), without overflow."""
+    x = tensor(x)
+    return record(sigmoid_array(x.data), (x,), lambda g, out: (g * (out * (1 - out)),), keep_output=True)
+
+
+def erf(x: Any) -> Tensor:
+    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    x = tensor(x)
+    return record(erf_array(x.data), (x,), lambda g, out: (g * (2 / math.sqrt(math.pi) * exp(-x * x)),))
+
+
+# --- choices --------------------------------------------------------------------------------------------------------------------------
+
+
+def relu(x: Any) -> Tensor:
+    """max(x, 0); the slope at 0 is 0."""
+    x = tensor(x)
+    return record(np.maximum(x.data, 0), (x,), lambda g, out: (g * (out.data > 0),), keep_output=True)
+
+
+def maximum(x: Any, y: Any) -> Tensor:
+    """The larger of two; where they are equal each gets half of the gradient."""
+    x, y = operands(x, y)
+    return record(np.maximum(x.data, y.data), (x, y), lambda g, out: (x.requires_grad and _won(g, x.data > y.data, x.data == y.data),
+                                                                      y.requires_grad and _won(g, y.data > x.data, x.data == y.data)))
+
+
+def minimum(x: Any, y: Any) -> Tensor:
+    """The smaller of two; where they are equal each gets half of the gradient."""
+    x, y = operands(x, y)
+    return record(np.minimum(x.data, y.data), (x, y), lambda g, out: (x.requires_grad and _won(g, x.data < y.data, x.data == y.data),
+                                                                      y.requires_grad and _won(g, y.data < x.data, x.data == y.data)))
+
+
+def _won(g: Tensor, ahead: Any, tied: Any) -> Tensor:
+    return where(ahead, g, where(tied, 0.5 * g, 0))
+
+
+def where(condition: Any, x: Any, y: Any) -> Tensor:
+    """`x` where `condition` (boolean array or Tensor, not differentiated) holds, `y` elsewhere."""
+    c = condition.data if isinstance(condition, Tensor) else condition
+    x, y = operands(x, y)
+    return record(np.where(c, x.data, y.data), (x, y), lambda g, out: (x.requires_grad and where(c, g, 0), y.requires_grad and where(c, 0, g)))
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
+    """`x` kept between constant bounds, either of which may be None; the slope is 1 at the bounds, 0 beyond."""
+    x, bounds = tensor(x), [b.data if isinstance(b, Tensor) else b for b in (min, max)]
+    if any(isinstance(b, Tensor) and b.requires_grad for b in (min, max)):
+        raise TypeError("clip: the bounds are constants, but one requires a gradient; use maximum and minimum, which differentiate both inputs")
+    return record(np.clip(x.data, *bounds), (x,), lambda g, out: (g * (out.data == x.data),), keep_output=True)
+
+
+# --- conversions, and functions without a gradient ------------------------------------------------------------------------------------
+
+
+def astype(x: Any, dtype: Any) -> Tensor:
+    """`x` in another dtype (not copied if it has that already); differentiable from float to float."""
+    x = tensor(x)
+    data = x.data.astype(dtype, copy=False)
+    return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)     # the engine casts back
+
+
+def stop_gradient(x: Any) -> Tensor:
+    """`x` as a constant."""
+    return tensor(x).detach()
+
+
+def compare(test: np.ufunc) -> Callable[[Any, Any], Tensor]:
+    """The comparison as an op: a boolean Tensor, which has no gradient."""
+    def op(x: Any, y: Any) -> Tensor:
+        x, y = operands(x, y)
+        return Tensor(test(x.data, y.data))
+    op.__name__ = op.__qualname__ = test.__name__
+    return op
+
+
+less, less_equal, equal = compare(np.less), compare(np.less_equal), compare(np.equal)
+greater, greater_equal, not_equal = compare(np.greater), compare(np.greater_equal), compare(np.not_equal)
+
+
+def isnan(x: Any) -> Tensor: return Tensor(np.isnan(tensor(x).data))
+def isfinite(x: Any) -> Tensor: return Tensor(np.isfinite(tensor(x).data))

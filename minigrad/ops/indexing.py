@@ -1,0 +1,72 @@
+"""Reading elements by index, and its opposite, adding elements up at an index: each is the other's gradient."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from minigrad.backend import array_module
+from minigrad.ops.shape import reshape
+from minigrad.tensor import Tensor, record, tensor
+
+
+def getitem(x: Any, index: Any) -> Tensor:
+    """`x[index]`: slices, integers, None, ..., boolean masks, integer arrays or Tensors, and mixtures, as in NumPy.
+
+    A basic index (without arrays) gives a view. An index outside of `x` raises IndexError on the CPU; on a GPU it wraps silently.
+    """
+    x = tensor(x)
+    index, shape = _arrays(index, x.data), x.shape
+    return record(x.data[index], (x,), lambda g, out: (scatter(g, index, shape),))
+
+
+def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of this shape with `x` added at `index`; elements that go to the same place add up."""
+    x = tensor(x)
+    xp, index = array_module(x.data), _arrays(index, x.data)
+    data = xp.zeros(shape, x.dtype)
+    if _is_basic(index):
+        data[index] = x.data                                # no element is named twice
+    else:                                                   # a flat index of integers is what add.at is quick with
+        places = xp.arange(data.size).reshape(shape)[index]
+        xp.add.at(data.reshape(-1), places.reshape(-1), x.data.reshape(-1))
+    return record(data, (x,), lambda g, out: (getitem(g, index),))
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
+    """The elements at `indices` (integers of any shape) along `axis`; axis None: of `x` flattened."""
+    x = tensor(x)
+    x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
+    return getitem(x, (*(slice(None),) * axis, _integers(indices)))
+
+
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
+    """result[i, j, ...] = x[i, indices[i, j, ...], ...], for `axis` in the place of the second; axis None: of `x` flattened."""
+    x, indices = tensor(x), _integers(indices)
+    x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
+    if indices.ndim != x.ndim:
+        raise ValueError(f"take_along_axis: the indices need as many axes as the tensor, got shapes {indices.shape} and {x.shape}")
+    grid = [array_module(x.data).arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - a)) for a, n in enumerate(x.shape)]
+    return getitem(x, (*grid[:axis], indices, *grid[axis + 1:]))
+
+
+def _integers(indices: Any) -> Any:
+    indices = indices.data if isinstance(indices, Tensor) else indices
+    return indices if hasattr(indices, "dtype") else np.asarray(indices, dtype=np.intp)
+
+
+def _arrays(index: Any, like: Any) -> Any:
+    """The index with Tensors, lists and NumPy arrays in it turned into arrays of the module of `like`."""
+    if isinstance(index, tuple):
+        return tuple([_arrays(part, like) for part in index])
+    if isinstance(index, Tensor):
+        return index.data
+    if isinstance(index, (list, np.ndarray)) and array_module(like) is not np:
+        return array_module(like).asarray(index)
+    return index
+
+
+def _is_basic(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is Ellipsis or type(part) in (int, slice) or isinstance(part, np.integer) for part in parts)

@@ -1,0 +1,175 @@
+"""Primitives that combine elements along axes, each with its gradient rule.
+
+`axis` is a number, a tuple, or None for all axes; negative ones count from the end; `keepdims` leaves reduced axes in place with length 1.
+`sum`, `max` and `min` are NumPy's names, and hide Python's in this file.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.ops.elementwise import exp, where
+from minigrad.ops.shape import Axes, broadcast_to, concatenate, expand_dims, flip, reshape, transpose
+from minigrad.tensor import Tensor, record, tensor
+
+
+def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    x = tensor(x)
+    shape = x.shape
+    return record(x.data.sum(axis, keepdims=keepdims), (x,), lambda g, out: (broadcast_to(_keep(g, axis, keepdims), shape),))
+
+
+def _keep(g: Tensor, axis: Axes, keepdims: bool) -> Tensor:
+    """A reduced tensor with its reduced axes back, so that it broadcasts against what it was made from."""
+    return g if keepdims or axis is None else expand_dims(g, axis)
+
+
+def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    x = tensor(x)
+    shape, data = x.shape, x.data.mean(axis, keepdims=keepdims)
+    n = _count(x, data)
+    return record(data, (x,), lambda g, out: (broadcast_to(_keep(g / n, axis, keepdims), shape),))
+
+
+def _count(x: Tensor, reduced: Any) -> int:
+    """How many elements of `x` went into each element of the result."""
+    return x.size // reduced.size if reduced.size else 1
+
+
+def var(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    """Variance: squared distances from the mean, summed and divided by n - ddof."""
+    x = tensor(x)
+    data = x.data.var(axis, ddof=ddof, keepdims=keepdims)
+    n = _count(x, data) - ddof
+    return record(data, (x,), lambda g, out: (_keep(g, axis, keepdims) * _deviation(x, axis, n) * 2,))
+
+
+def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    """Standard deviation, the root of `var`; its slope is taken as 0 where all elements are equal."""
+    x = tensor(x)
+    data = x.data.std(axis, ddof=ddof, keepdims=keepdims)
+    n = _count(x, data) - ddof
+    return record(data, (x,), lambda g, out: (_keep(g / where(out.data == 0, np.inf, out), axis, keepdims) * _deviation(x, axis, n),),
+                  keep_output=True)
+
+
+def _deviation(x: Tensor, axis: Axes, n: int) -> Tensor:
+    return (x - mean(x, axis, keepdims=True)) * (1 / n if n > 0 else np.nan)
+
+
+# --- extremes -------------------------------------------------------------------------------------------------------------------------
+
+
+def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The largest; elements that tie share the gradient equally."""
+    x = tensor(x)
+    data = _extreme(x.data.max, "max", x, axis, keepdims)
+    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, out.data, axis, keepdims),), keep_output=True)
+
+
+def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The smallest; elements that tie share the gradient equally."""
+    x = tensor(x)
+    data = _extreme(x.data.min, "min", x, axis, keepdims)
+    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, out.data, axis, keepdims),), keep_output=True)
+
+
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Where the first largest is: integers, without a gradient."""
+    x = tensor(x)
+    return Tensor(_extreme(x.data.argmax, "argmax", x, axis, keepdims))
+
+
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Where the first smallest is: integers, without a gradient."""
+    x = tensor(x)
+    return Tensor(_extreme(x.data.argmin, "argmin", x, axis, keepdims))
+
+
+def _extreme(method: Any, name: str, x: Tensor, axis: Axes, keepdims: bool) -> Any:
+    try:
+        return method(axis, keepdims=keepdims)
+    except ValueError:
+        if x.size:
+            raise
+        raise ValueError(f"{name} of no elements does not exist: the shape is {x.shape}, axis={axis}") from None
+
+
+def _among_ties(g: Tensor, a: Any, extreme: Any, axis: Axes, keepdims: bool) -> Tensor:
+    chosen = a == (extreme if keepdims or axis is None else np.expand_dims(extreme, axis))
+    return where(chosen, _keep(g, axis, keepdims) / chosen.sum(axis, keepdims=True, dtype=a.dtype), 0)
+
+
+# --- products and running sums --------------------------------------------------------------------------------------------------------
+
+
+def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The product. The gradient of an element is the product of all others, so it is right with any number of zeros."""
+    x = tensor(x)
+    return record(x.data.prod(axis, keepdims=keepdims), (x,), lambda g, out: (_keep(g, axis, keepdims) * _product_of_others(x, axis),))
+
+
+def _product_of_others(x: Tensor, axis: Axes) -> Tensor:
+    """For each element the product of those before it times the product of those behind it, among `axis`."""
+    axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    last = (*(a for a in range(x.ndim) if a not in axes), *axes)
+    moved = transpose(x, last)                                                          # (..., reduced axes)
+    rows = reshape(moved, (*moved.shape[:x.ndim - len(axes)], int(np.prod([x.shape[a] for a in axes], dtype=int))))
+    others = _product_before(rows) * flip(_product_before(flip(rows, -1)), -1)          # (..., n)
+    return transpose(reshape(others, moved.shape), np.argsort(last).tolist())
+
+
+def _product_before(x: Tensor) -> Tensor:
+    """Along the last axis, the product of all earlier elements, in log2(n) doublings (Hillis and Steele 1986)."""
+    product, width = concatenate([np.ones_like(x.data[..., :1]), x[..., :-1]], -1), 1   # shifted by one: begins with a 1
+    while width < x.shape[-1]:
+        product = concatenate([product[..., :width], product[..., width:] * product[..., :-width]], -1)
+        width *= 2
+    return product
+
+
+def cumsum(x: Any, axis: int | None = None) -> Tensor:
+    """Running sums along `axis`; None: of the elements in order, flat."""
+    x = tensor(x)
+    shape, along = x.shape, axis or 0
+    return record(x.data.cumsum(axis), (x,), lambda g, out: (reshape(flip(cumsum(flip(g, along), along), along), shape),))
+
+
+# --- softmax and its logarithms: the largest element is subtracted first, a constant that changes nothing but avoids overflow ---------
+
+
+def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))), without overflow. Where all of x is -inf (or there is none) it is -inf, with gradient 0."""
+    x = tensor(x)
+    _, total, top = _exponentials(x.data, axis)
+    with np.errstate(divide="ignore"):
+        data = np.log(total) + top
+
+    def vjp(g: Tensor, out: Tensor) -> tuple:
+        total = _keep(where(np.isfinite(out.data), out, 0), axis, keepdims)
+        return (_keep(g, axis, keepdims) * exp(x - total),)
+    return record(data if keepdims else data.squeeze(axis), (x,), vjp, keep_output=True)
+
+
+def softmax(x: Any, axis: Axes = -1) -> Tensor:
+    """exp(x) / sum(exp(x)). Where all of x is -inf it is 0 everywhere, so that something wholly masked counts nothing."""
+    x = tensor(x)
+    e, total, _ = _exponentials(x.data, axis)
+    return record(e / (total + (total == 0)), (x,), lambda g, out: (out * (g - sum(g * out, axis, keepdims=True)),), keep_output=True)
+
+
+def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
+    """log(softmax(x)): x - logsumexp(x), without overflow. Where all of x is -inf it is -inf."""
+    x = tensor(x)
+    _, total, top = _exponentials(x.data, axis)
+    data = x.data - top - np.log(total + (total == 0))
+    return record(data, (x,), lambda g, out: (g - exp(out) * sum(g, axis, keepdims=True),), keep_output=True)
+
+
+def _exponentials(a: Any, axis: Axes) -> tuple[Any, Any, Any]:
+    """exp(a - top), their sum, and `top`, the largest element (0 where that is infinite), with the reduced axes kept."""
+    top = a.max(axis, keepdims=True) if a.size else a.sum(axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    e = np.exp(a - top)
+    return e, e.sum(axis, keepdims=True), top
