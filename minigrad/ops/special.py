@@ -41,6 +41,6 @@ def _polynomial(a: Any, coefficients: tuple) -> Any:
 
 
 def sigmoid_array(a: Any) -> Any:
-    """1 / (1 + exp(-a)), from exp(-|a|) so that nothing overflows."""
-    e = np.exp(-np.abs(a))
-    return np.where(a >= 0, 1, e) / (1 + e)
+    """1 / (1 + exp(-a)); far below zero the exponential becomes inf, and the quotient 0, as it should."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-a))
