@@ -1,0 +1,104 @@
+"""The layers with parameters, with the names, arguments and initial distributions of `torch.nn`.
+
+Initial values come from `rng`, a `np.random.Generator`. Left out, a fresh one is seeded by the operating system:
+layers differ from each other and runs differ too; pass one generator to all layers for a reproducible model. Draws
+are made in float64 and then rounded, so that a seed means the same weights in every dtype. `dtype` is float32 unless
+given.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.fused.dropout import dropout
+from minigrad.fused.embedding import embedding
+from minigrad.fused.linear import linear
+from minigrad.fused.norm import layer_norm, rms_norm
+from minigrad.nn.module import Module, Parameter
+from minigrad.tensor import Tensor
+
+
+class Linear(Module):
+    """y = x W^T + b: (..., in_features) -> (..., out_features); `weight` is (out_features, in_features), `bias`
+    (out_features,) or None.
+
+    Both begin uniform in +-1/sqrt(in_features).
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *,
+                 rng: np.random.Generator | None = None, dtype: Any = np.float32):
+        rng = rng or np.random.default_rng()
+        bound = in_features ** -0.5 if in_features else 0.0
+        self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)), dtype)
+        self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        out_features, in_features = self.weight.shape
+        return f"{in_features}, {out_features}" + ("" if self.bias is not None else ", bias=False")
+
+
+class Embedding(Module):
+    """A row of `weight` (num_embeddings, embedding_dim) for each integer: (...) -> (..., embedding_dim). Begins
+    standard normal."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, *,
+                 rng: np.random.Generator | None = None, dtype: Any = np.float32):
+        rng = rng or np.random.default_rng()
+        self.weight = Parameter(rng.standard_normal((num_embeddings, embedding_dim)), dtype)
+
+    def forward(self, ids: Any) -> Tensor:
+        return embedding(ids, self.weight)
+
+    def extra_repr(self) -> str:
+        return "{}, {}".format(*self.weight.shape)
+
+
+class LayerNorm(Module):
+    """Mean 0 and variance 1 over the last axis of (..., dim), then `weight` and `bias` (dim,), which begin at 1 and 0
+    (Ba et al. 2016)."""
+
+    def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, *, dtype: Any = np.float32):
+        self.eps = eps
+        self.weight = Parameter(np.ones(dim), dtype)
+        self.bias = Parameter(np.zeros(dim), dtype) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.size}, eps={self.eps:g}" + ("" if self.bias is not None else ", bias=False")
+
+
+class RMSNorm(Module):
+    """Root mean square 1 over the last axis of (..., dim), then `weight` (dim,), which begins at 1 (Zhang and
+    Sennrich 2019)."""
+
+    def __init__(self, dim: int, eps: float = 1e-6, *, dtype: Any = np.float32):
+        self.eps = eps
+        self.weight = Parameter(np.ones(dim), dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.size}, eps={self.eps:g}"
+
+
+class Dropout(Module):
+    """In training, each number is zeroed with probability `p` and the rest divided by 1 - p; in evaluation the input
+    itself."""
+
+    def __init__(self, p: float = 0.5):
+        if not 0 <= p < 1:
+            raise ValueError(f"the dropout probability must be at least 0 and below 1, not {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropout(x, self.p) if self.training and self.p else x
+
+    def extra_repr(self) -> str:
+        return f"{self.p:g}"
