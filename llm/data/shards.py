@@ -102,6 +102,7 @@ class TokenShards:
         self.vocab_size: int = meta["vocab_size"]
         self.bytes: int = meta["bytes"]
         self.documents: int = meta["documents"]
+        self.checksum = "-".join(f"{shard['crc32']:08x}" for shard in meta["shards"])  # tells other tokens from these
         self._shards = [_open_shard(folder, self.dtype, shard) for shard in meta["shards"]]
         self._starts = [0, *np.cumsum([len(shard) for shard in self._shards], dtype=np.int64).tolist()]
 

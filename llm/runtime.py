@@ -1,0 +1,48 @@
+"""Settings of the process that the scripts make before they work: BLAS threads and the C library's allocator.
+
+Nothing here runs on import. Measured effects: DESIGN "Measured"; benchmarks repeat them.
+"""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4       # from glibc's malloc.h
+
+
+def available_cores() -> int:
+    """Cores this process may use: the smaller of its CPU affinity and its control group's quota, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _cgroup_cores()))
+
+
+def _cgroup_cores() -> int:
+    """The CPU quota of a container (cgroup v2, then v1), or a large number where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return -(-int(quota) // int(period))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (int(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return -(-quota // period) if quota > 0 else sys.maxsize
+    return sys.maxsize
+
+
+def set_threads(threads: int | None) -> int:
+    """Let BLAS use this many threads (None: all cores available); returns the number."""
+    from threadpoolctl import threadpool_limits
+    threads = available_cores() if threads is None else threads
+    if threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {threads}")
+    threadpool_limits(threads)
+    return threads
+
+
+def keep_memory() -> None:
+    """Have glibc keep freed memory for the next step, instead of handing large arrays back to the system and faulting them in again."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)

@@ -1,0 +1,47 @@
+"""What a training run would take, without allocating the model: `train.py --dry-run`.
+
+The time is a prediction: the FLOPs of a step (see llm/accounting.py) at the rate that a matrix product reaches on this machine now, times the share
+of that rate that whole training steps have reached in our measurements (benchmarks/RESULTS.md).
+"""
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from llm import accounting
+from llm.training.options import Options
+
+UTILISATION = 0.5       # of the rate of a large matrix product
+
+
+def describe_dry_run(options: Options) -> str:
+    """A table of sizes and memory, and the predicted time per step and in total."""
+    training, model = options.training, options.model
+    rows = -(-training.batch_size // training.micro_batches)
+    rate = matmul_rate()
+    flops = accounting.training_flops(model) * training.batch_size * model.context
+    seconds = flops / (rate * UTILISATION)
+    return "\n".join([
+        accounting.table(model, batch_size=rows),
+        f"step       {training.batch_size * model.context:,} tokens, {flops:.3g} floating-point operations",
+        f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} steps, at {UTILISATION:.0%} of the "
+        f"{rate / 1e9:.0f} GFLOP/s that a matrix product reaches here now",
+    ])
+
+
+def matmul_rate(size: int = 1024, rounds: int = 5) -> float:
+    """Floating-point operations a second of a float32 matrix product on the CPU: the best of a few."""
+    a = np.ones((size, size), np.float32)
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - began)
+    return 2 * size ** 3 / best
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,64 @@
+"""One update of the weights: gradients of a batch in parts, clipping, AdamW; and the learning rate of a step."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from llm.model import GPT
+from llm.training.options import TrainOptions
+from minigrad import Tensor
+from minigrad.backend import to_device
+from minigrad.optim import AdamW, clip_grad_norm, schedules
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What an update tells: mean loss in nats per token, norm of the gradient before clipping, whether the weights were updated."""
+
+    loss: float
+    grad_norm: float
+    updated: bool
+
+
+def train_step(model: GPT, optimizer: AdamW, inputs: np.ndarray, targets: np.ndarray, *, lr: float, clip: float,
+               micro_batches: int) -> StepResult:
+    """One update from inputs and targets, integers (B, T). A loss or gradient that is not finite leaves the weights as they are."""
+    optimizer.zero_grad()
+    loss = accumulate_gradients(model, inputs, targets, micro_batches)
+    norm = float(clip_grad_norm(optimizer, clip or math.inf))
+    finite = math.isfinite(loss) and math.isfinite(norm)
+    if finite:
+        optimizer.lr = lr
+        optimizer.step()
+    return StepResult(loss, norm, finite)
+
+
+def accumulate_gradients(model: GPT, inputs: np.ndarray, targets: np.ndarray, micro_batches: int) -> float:
+    """Add up the gradients of the mean loss per token; returns that loss.
+
+    Each part contributes the sum over its tokens divided by the tokens of the whole batch, so however a batch is split the gradient is
+    the same to rounding. A mean of means would weigh tokens by the size of their part.
+    """
+    losses: list[Tensor] = []
+    for x, y in zip(np.array_split(inputs, micro_batches), np.array_split(targets, micro_batches)):
+        loss = model.loss(to_device(x, model.device), to_device(y, model.device), reduction="sum") / targets.size
+        loss.backward()
+        losses.append(loss.detach())
+    return sum(loss.item() for loss in losses)
+
+
+def learning_rate(options: TrainOptions) -> Callable[[int], float]:
+    """The learning rate as a function of the step, from 0."""
+    o, s = options, schedules
+    shape = {"lr": o.lr, "warmup_steps": min(o.warmup, o.steps)}
+    return {
+        "constant": partial(s.constant, **shape),
+        "cosine": partial(s.warmup_cosine, total_steps=o.steps, min_lr=min(o.min_lr, o.lr), **shape),
+        "linear": partial(s.warmup_linear, total_steps=o.steps, min_lr=min(o.min_lr, o.lr), **shape),
+        "wsd": partial(s.warmup_stable_decay, total_steps=o.steps, min_lr=min(o.min_lr, o.lr), **shape),
+        "inverse_sqrt": partial(s.inverse_sqrt, min_lr=min(o.min_lr, o.lr), **shape),
+    }[options.schedule]

@@ -1,0 +1,200 @@
+"""Scaled dot-product attention, a block of queries at a time, touching only the keys they can see.
+
+For queries Q, keys K, values V, with scores S = scale Q K^T + bias (hidden pairs: -inf):
+
+    P = softmax(S)        O = P V        lse = log sum exp S  (one number a row, all that is saved beside the output)
+    dV = P^T dO           dS = P * (dO V^T - rowsum(dO * O))          dQ = scale dS K        dK = scale dS^T Q
+
+The (T, S) matrix of weights never exists whole: the backward pass makes each block again from lse, as FlashAttention does
+(Dao et al. 2022, arXiv 2205.14135). Grouped queries: Ainslie et al. 2023 (arXiv 2305.13245).
+
+Shapes: B batch, H query heads, K key-value heads, G = H / K queries a group, T queries, S keys, D head dimension.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import array_module
+from minigrad.fused._record import record_fused
+from minigrad.fused.dropout import keep_mask, keep_scale
+from minigrad.ops import broadcast_to, softmax, where
+from minigrad.random import next_key
+from minigrad.tensor import Tensor, tensor
+
+QUERY_BLOCK = 64            # queries worked on together
+CACHED = 1 << 18            # scores worked on together: a block that the CPU's cache can hold
+
+
+def attention(q: Any, k: Any, v: Any, *, causal: bool = True, window: int | None = None, bias: Any = None, mask: Any = None,
+              scale: float | None = None, dropout: float = 0.0, key: tuple[int, int, int] | None = None) -> Tensor:
+    """softmax(scale q k^T + bias) v: q (B, H, T, D), k and v (B, K, S, D) where K divides H; returns (B, H, T, D).
+
+    `causal`: query i sees the keys up to S - T + i, so that the last query sees all. `window`: and of those the last `window` only. `mask`: boolean, True where
+    a key may be seen; `bias`: added to the scores; both broadcast to (B, H, T, S). A query that sees nothing gives 0.
+    `scale` defaults to 1/sqrt(D). `dropout`: the share of weights dropped, chosen by `key` (see dropout.py).
+    """
+    q, k, v = tensor(q), tensor(k), tensor(v)
+    _check(q, k, v, window)
+    key = next_key() if dropout and key is None else key
+    biases = () if bias is None else (tensor(bias),)
+    scale_ = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    blocks = _Blocks(q.data, k.data, v.data, biases[0].data if biases else None, None if mask is None else tensor(mask).data,
+                     causal, window, scale_, dropout, key)
+    out, lse = blocks.forward()
+
+    def vjp(g: Any, needs: tuple) -> tuple:
+        return blocks.backward(g, out, lse, bias_needs=any(needs[3:]))
+
+    def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        return attention_reference(q, k, v, causal=causal, window=window, bias=bias, mask=mask, scale=scale, dropout=dropout, key=key)
+    return record_fused(out, (q, k, v, *biases), vjp, reference)
+
+
+def attention_reference(q: Any, k: Any, v: Any, *, causal: bool = True, window: int | None = None, bias: Any = None, mask: Any = None,
+                        scale: float | None = None, dropout: float = 0.0, key: tuple[int, int, int] | None = None) -> Tensor:
+    q, k, v = tensor(q), tensor(k), tensor(v)
+    (B, H, T, D), (K, S), xp = q.shape, k.shape[1:3], array_module(q.data)
+    k, v = (broadcast_to(x.expand_dims(2), (B, K, H // K, S, D)).reshape(B, H, S, D) for x in (k, v))
+    scores = q @ k.swapaxes(-1, -2) * (1 / math.sqrt(D) if scale is None else scale)                # (B, H, T, S)
+    scores = scores if bias is None else scores + bias
+    seen = visible(xp, slice(0, T), slice(0, S), S - T, causal, window)                             # (T, S)
+    seen = broadcast_to(Tensor(seen if mask is None else seen & tensor(mask).data), scores.shape)
+    weights = softmax(where(seen, scores, -math.inf), axis=-1)                                      # 0 for a query that sees nothing
+    if dropout:
+        kept = keep_mask(next_key() if key is None else key, weights.shape, dropout, xp)
+        weights = weights * Tensor(kept.astype(weights.dtype) * keep_scale(dropout))
+    return weights @ v
+
+
+def visible(xp: Any, queries: slice, keys: slice, offset: int, causal: bool, window: int | None) -> Any:
+    """Which of the keys each of the queries may see: boolean (queries, keys). Query i stands at the place of key i + offset."""
+    ahead = xp.arange(keys.start, keys.stop) - xp.arange(queries.start, queries.stop)[:, None] - offset
+    seen = xp.ones(ahead.shape, dtype=bool)
+    if causal:
+        seen &= ahead <= 0
+    if window is not None:
+        seen &= abs(ahead) < window
+    return seen
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> None:
+    shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"
+    if not q.ndim == k.ndim == v.ndim == 4 or k.shape[:3] != v.shape[:3]:
+        raise ValueError(f"attention takes q (B, H, T, D), k (B, K, S, D) and v (B, K, S, D); got {shapes}")
+    if q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3] or v.shape[3] != k.shape[3] or k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ValueError(f"attention needs equal B and D, and a number of query heads that is a multiple of the key heads; got {shapes}")
+    if window is not None and window < 1:
+        raise ValueError(f"window is how many keys a query sees, itself included: at least 1, got {window}")
+
+
+class _Blocks:
+    """The arrays of one call, in groups of heads, and the passes over their blocks: q (B, K, G, T, D), k and v (B, K, 1, S, D)."""
+
+    def __init__(self, q: Any, k: Any, v: Any, bias: Any, mask: Any, causal: bool, window: int | None, scale: float, dropout: float,
+                 key: Any):
+        (B, H, T, D), (K, S) = q.shape, k.shape[1:3]
+        self.xp, self.shape, self.dtype = array_module(q), (B, K, H // K, T, S, D), q.dtype
+        self.q, self.k, self.v = q.reshape(B, K, H // K, T, D), k[:, :, None], v[:, :, None]
+        self.bias, self.mask = (_grouped(a, K) for a in (bias, mask))
+        self.causal, self.window, self.scale, self.dropout, self.key = causal, window, scale, dropout, key
+
+    def __iter__(self) -> Iterator[tuple]:
+        """Blocks as slices: sequences, queries, and the keys that at least one of the queries can see."""
+        B, K, G, T, S, _ = self.shape
+        on_cpu, offset = self.xp is np, S - T
+        step = QUERY_BLOCK if on_cpu else max(T, 1)                 # a GPU wants one large block
+        together = max(1, CACHED // (K * G * step * max(S, 1))) if on_cpu else max(B, 1)
+        for b in range(0, B, together):
+            for i in range(0, T, step):
+                end = min(i + step, T)
+                last = end + offset + (0 if self.causal else S if self.window is None else self.window - 1)
+                first = 0 if self.window is None else max(0, i + offset - self.window + 1)
+                if first < min(last, S):
+                    yield slice(b, b + together), slice(i, end), slice(first, min(last, S))
+
+    def scores(self, b: slice, i: slice, j: slice) -> Any:
+        """Scores of a block, hidden pairs -inf: (b, K, G, i, j)."""
+        s = (self.q[b, :, :, i] * self.scale) @ self.k[b, :, :, j].swapaxes(-1, -2)
+        if self.bias is not None:
+            s += _part(self.bias, b, i, j)
+        offset = self.shape[4] - self.shape[3]
+        if self.window is not None or (self.causal and j.stop > i.start + offset + 1):
+            s += self.hide(visible(self.xp, i, j, offset, self.causal, self.window))
+        if self.mask is not None:
+            s += self.hide(_part(self.mask, b, i, j))
+        return s
+
+    def hide(self, seen: Any) -> Any:
+        return np.where(seen, 0.0, -np.inf).astype(self.dtype)
+
+    def forward(self) -> tuple[Any, Any]:
+        """The output (B, H, T, D) and lse (B, K, G, T, 1)."""
+        B, K, G, T, _, D = self.shape
+        out = self.heads(K * G, T)
+        o, lse = out.reshape(B, K, G, T, D), self.xp.zeros((B, K, G, T, 1), self.dtype)
+        lowest = np.finfo(self.dtype).min
+        for b, i, j in self:
+            p = self.scores(b, i, j)
+            top = np.maximum(p.max(axis=-1, keepdims=True), lowest)            # not -inf, so that a row that sees nothing gives exp(-inf) = 0
+            p -= top
+            np.exp(p, out=p)
+            total = p.sum(axis=-1, keepdims=True)
+            total += total == 0
+            lse[b, :, :, i] = np.log(total) + top
+            if self.dropout:
+                p *= self.kept(b, i, j)
+            o[b, :, :, i] = (p @ self.v[b, :, :, j]) / total
+        return out, lse
+
+    def backward(self, g: Any, out: Any, lse: Any, bias_needs: bool) -> tuple:
+        """Gradients of q (B, H, T, D), k and v (B, K, S, D), and of the bias (B, H, T, S) if there is one."""
+        B, K, G, T, S, D = self.shape
+        grads = dq, dk, dv = self.heads(K * G, T), self.heads(K, S), self.heads(K, S)
+        g5, dq5 = g.reshape(B, K, G, T, D), dq.reshape(B, K, G, T, D)
+        delta = (g * out).sum(axis=-1).reshape(B, K, G, T, 1)
+        dbias = self.xp.zeros((B, K, G, T, S), self.dtype) if bias_needs else None
+        for b, i, j in self:
+            p = self.scores(b, i, j)
+            p -= lse[b, :, :, i]
+            np.exp(p, out=p)                                                    # (b, K, G, i, j)
+            dp = g5[b, :, :, i] @ self.v[b, :, :, j].swapaxes(-1, -2)
+            weights = p
+            if self.dropout:
+                kept = self.kept(b, i, j)
+                weights, dp = p * kept, dp * kept
+            dv[b, :, j] += (weights.swapaxes(-1, -2) @ g5[b, :, :, i]).sum(axis=2)
+            dp -= delta[b, :, :, i]
+            dp *= p                                                             # dS
+            dq5[b, :, :, i] = (dp @ self.k[b, :, :, j]) * self.scale
+            dk[b, :, j] += (dp.swapaxes(-1, -2) @ (self.q[b, :, :, i] * self.scale)).sum(axis=2)
+            if dbias is not None:
+                dbias[b, :, :, i, j] = dp
+        return grads if self.bias is None else (*grads, None if dbias is None else dbias.reshape(B, K * G, T, S))
+
+    def heads(self, H: int, T: int) -> Any:
+        """Zeros (B, H, T, D) laid out as (B, T, H, D), as the projections around attention want them."""
+        return self.xp.zeros((self.shape[0], T, H, self.shape[-1]), self.dtype).transpose(0, 2, 1, 3)
+
+    def kept(self, b: slice, i: slice, j: slice) -> Any:
+        """What dropout multiplies the weights of a block by: 0 or 1 / (1 - p)."""
+        everything = slice(None)
+        keep = keep_mask(self.key, self.shape[:5], self.dropout, self.xp, (b, everything, everything, i, j))
+        return keep.astype(self.dtype) * self.dtype.type(keep_scale(self.dropout))
+
+
+def _grouped(a: Any, K: int) -> Any:
+    """What broadcasts to (B, H, T, S), as what broadcasts to (B, K, G, T, S)."""
+    if a is None:
+        return None
+    a = a.reshape((1,) * (4 - a.ndim) + a.shape)
+    return a.reshape(a.shape[0], *((1, 1) if a.shape[1] == 1 else (K, a.shape[1] // K)), *a.shape[2:])
+
+
+def _part(a: Any, b: slice, i: slice, j: slice) -> Any:
+    """A block of `a`, leaving alone the axes along which it is broadcast."""
+    return a[tuple(slice(None) if n == 1 else s for n, s in zip(a.shape, (b, slice(None), slice(None), i, j)))]

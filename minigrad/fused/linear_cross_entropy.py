@@ -1,0 +1,95 @@
+"""The head of a language model and its loss in one function: the logits, its largest array, never exist all at once.
+
+It goes through the rows in chunks: logits, loss and, while they are at hand, the gradients. The loss is one number, so the gradients are
+known before the backward pass up to one factor. Making them on the way: Liger Kernel (arXiv 2410.10989).
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import array_module
+from minigrad.fused._record import record_fused
+from minigrad.fused.cross_entropy import Reduction, cross_entropy_reference, softmax_loss
+from minigrad.fused.linear import linear_reference
+from minigrad.tensor import Deferred, Tensor, mode, tensor
+
+
+def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *, soft_cap: float | None = None,
+                         ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, reduction: str = "mean",
+                         chunk: int = 512) -> Tensor:
+    """The cross-entropy of `linear(x, weight, bias)`, `chunk` rows of logits at a time: x (..., C), weight (V, C), targets (...).
+
+    `soft_cap`: logits become cap * tanh(logits / cap) first (Gemma 2, arXiv 2408.00118). Other options as in `cross_entropy`. For the reduction
+    "none" the logits are made a second time in the backward pass.
+    """
+    inputs = tuple(tensor(t) for t in (x, weight, bias) if t is not None)
+    x, weight = inputs[:2]
+    if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
+        raise ValueError(f"linear_cross_entropy: x (..., C) and weight (V, C) must share C; got {x.shape} and {weight.shape}")
+    reduce = Reduction(targets, x.shape[:-1], len(weight), x.dtype, ignore_index, reduction)
+    options = {"soft_cap": soft_cap, "smoothing": label_smoothing, "z_loss": z_loss, "chunk": chunk}
+    arrays, needs = [t.data for t in inputs], [t.requires_grad for t in inputs]
+    at_once = mode.recording and any(needs) and reduction != "none"
+    losses, *made = _sweep(*arrays, reduce=reduce, weights=reduce.weights(np.ones_like(x.data, shape=())) if at_once else None,
+                           needs=needs, **options)
+
+    def vjp(g: Any, needs: tuple) -> tuple:
+        if not at_once:
+            return tuple(_sweep(*arrays, reduce=reduce, weights=reduce.weights(g), needs=needs, **options)[1:])
+        scaled = [None if a is None else Deferred(a, lambda out, a=a: np.multiply(a, g, out=out)) for a in made[1:]]
+        return (None if made[0] is None else (made[0] * g).reshape(x.shape), *scaled)
+
+    def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, ignore_index=ignore_index,
+                                              label_smoothing=label_smoothing, z_loss=z_loss, reduction=reduction)
+    return record_fused(reduce(losses), inputs, vjp, reference)
+
+
+def linear_cross_entropy_reference(x: Any, weight: Any, targets: Any, bias: Any = None, *, soft_cap: float | None = None,
+                                   ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0,
+                                   reduction: str = "mean") -> Tensor:
+    logits = linear_reference(x, weight, bias)                                                      # (..., V)
+    if soft_cap is not None:
+        logits = soft_cap * (logits / soft_cap).tanh()
+    return cross_entropy_reference(logits, targets, ignore_index=ignore_index, label_smoothing=label_smoothing, z_loss=z_loss,
+                                   reduction=reduction)
+
+
+def _sweep(x: Any, weight: Any, bias: Any = None, *, reduce: Reduction, weights: Any, needs: Any, soft_cap: float | None,
+           smoothing: float, z_loss: float, chunk: int) -> list:
+    """Losses of all rows and, given `weights` of the rows, the gradients of x, weight and bias: [(N,), (N, C), (V, C), (V,)]."""
+    shape, x = x.shape, x.reshape(-1, x.shape[-1])                                                  # (N, C)
+    xp, losses = array_module(x), np.empty_like(x, shape=x.shape[:1])
+    grads = [np.zeros_like(a) if need and weights is not None else None for a, need in zip((x, weight, bias), needs)]
+    for i in range(0, len(x), chunk):
+        rows = slice(i, i + chunk)
+        z, slope = _logits(x[rows], weight, bias, soft_cap)                                         # (n, V)
+        losses[rows] = softmax_loss(z, reduce.targets[rows], smoothing, z_loss, None if weights is None else weights[rows])
+        if weights is not None:
+            z = z if slope is None else np.multiply(z, slope, out=z)
+            _add_gradients(xp, z, x[rows], weight, grads, rows)
+    return [losses, grads[0] if grads[0] is None or weights is None else grads[0].reshape(shape), *grads[1:]]
+
+
+def _logits(x: Any, weight: Any, bias: Any, soft_cap: float | None) -> tuple[Any, Any]:
+    """The logits of a chunk, and the slope of the soft cap: d cap tanh(z / cap) / dz = 1 - tanh^2."""
+    z = x @ weight.T
+    if bias is not None:
+        z += bias
+    if soft_cap is None:
+        return z, None
+    bent = np.tanh(z / soft_cap)
+    return soft_cap * bent, 1 - bent * bent
+
+
+def _add_gradients(xp: Any, dz: Any, x: Any, weight: Any, grads: list, rows: slice) -> None:
+    """From z = x W^T + b: dx = dz W, dW += dz^T x, db += sum dz."""
+    dx, dw, *db = grads
+    if dx is not None:
+        xp.matmul(dz, weight, out=dx[rows])
+    if dw is not None:
+        dw += dz.T @ x
+    if db and db[0] is not None:
+        db[0] += dz.sum(axis=0)

@@ -1,0 +1,114 @@
+"""Attention against its definition in primitives and against PyTorch: groups, masks, windows, biases, dropout, blocks."""
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad import Tensor
+
+FILE = sys.modules["minigrad.fused.attention"]      # the package has the function under the name of the file
+ROUNDING = 1e-12            # float64: sums of at most a few hundred terms of size about 1
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> tuple[list[Tensor], dict]:
+    """q, k, v (and a bias with a gradient) in float64, and options."""
+    K, G, T, S, D = (draw(st.integers(1, n)) for n in (2, 3, 9, 9, 4))
+    B = draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    inputs = [Tensor(rng.standard_normal(shape), requires_grad=True) for shape in ((B, K * G, T, D), (B, K, S, D), (B, K, S, D))]
+    options: dict = {"causal": draw(st.booleans()), "window": draw(st.none() | st.integers(1, 6)), "dropout": draw(st.sampled_from([0.0, 0.4])),
+                     "key": (draw(st.integers(0, 99)), 3, 5), "scale": draw(st.none() | st.floats(0.1, 2.0))}
+    if draw(st.booleans()):
+        options["mask"] = rng.random((draw(st.sampled_from([1, B])), 1, draw(st.sampled_from([1, T])), S)) < 0.7
+    if draw(st.booleans()):
+        inputs.append(Tensor(rng.standard_normal((draw(st.sampled_from([1, B])), draw(st.sampled_from([1, K * G])), T, S)), requires_grad=True))
+    return inputs, options
+
+
+def run(function, inputs: list[Tensor], options: dict, g: np.ndarray | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+    out = function(*inputs[:3], bias=inputs[3] if len(inputs) > 3 else None, **options)
+    g = np.cos(np.arange(out.size)).reshape(out.shape) if g is None else g
+    return out.numpy(), [x.numpy() for x in mg.grad(out, inputs, g)]
+
+
+@given(calls(), st.integers(1, 4), st.sampled_from([1, 40, 1 << 18]))
+def test_equals_the_reference_however_it_is_cut_into_blocks(call: tuple, step: int, cached: int) -> None:
+    inputs, options = call
+    expected, expected_grads = run(mg.attention_reference, inputs, options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FILE, "QUERY_BLOCK", step)
+        patch.setattr(FILE, "CACHED", cached)
+        out, grads = run(mg.attention, inputs, options)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING)
+    for g, e in zip(grads, expected_grads, strict=True):
+        np.testing.assert_allclose(g, e, rtol=0, atol=10 * ROUNDING)
+
+
+def test_a_wrong_block_is_noticed() -> None:
+    """Negative control of the comparison above: a causal mask off by one."""
+    rng = np.random.default_rng(0)
+    inputs = [Tensor(rng.standard_normal((1, 1, 5, 2)), requires_grad=True) for _ in range(3)]
+    expected, _ = run(mg.attention_reference, inputs, {})
+    with pytest.MonkeyPatch.context() as patch:
+        right = FILE.visible
+        patch.setattr(FILE, "visible", lambda xp, i, j, offset, *rest: right(xp, i, j, offset + 1, *rest))
+        out, _ = run(mg.attention, inputs, {})
+    assert np.abs(out - expected).max() > 1e-3
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+def test_a_query_that_sees_nothing_gives_zero_and_no_gradient(seed: int, T: int) -> None:
+    rng = np.random.default_rng(seed)
+    inputs = [Tensor(rng.standard_normal((1, 2, T, 3)), requires_grad=True) for _ in range(3)]
+    out, grads = run(mg.attention, inputs, {"mask": np.zeros((1, 1, T, T), bool)})
+    assert not out.any() and not any(g.any() for g in grads)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(0, 7))
+def test_causal_with_more_keys_lines_the_ends_up(seed: int, T: int, earlier: int) -> None:
+    """The last T rows of a whole causal attention are the attention of the last T queries: what a cache relies on."""
+    rng, S = np.random.default_rng(seed), T + earlier
+    q, k, v = (rng.standard_normal((2, 2, S, 4)) for _ in range(3))
+    np.testing.assert_allclose(mg.attention(q[:, :, earlier:], k, v).numpy(), mg.attention(q, k, v).numpy()[:, :, earlier:], rtol=0, atol=ROUNDING)
+
+
+@given(calls())
+def test_inputs_may_be_views_of_one_projection(call: tuple) -> None:
+    """Strided heads, as they lie in a packed projection, give what contiguous ones give."""
+    inputs, options = call
+    strided = [Tensor(np.ascontiguousarray(x.data.swapaxes(1, 2)).swapaxes(1, 2), requires_grad=True) for x in inputs[:3]] + inputs[3:]
+    for a, b in zip(run(mg.attention, inputs, options)[1], run(mg.attention, strided, options)[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=10 * ROUNDING)
+
+
+@pytest.mark.parametrize(("shapes", "options", "words"), [
+    (((1, 3, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {}, "multiple of the key heads"),
+    (((3, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {}, "takes q"),
+    (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 3, 4)), {}, "takes q"),
+    (((1, 2, 2, 4), (1, 2, 2, 5), (1, 2, 2, 5)), {}, "equal B and D"),
+    (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {"window": 0}, "at least 1"),
+])
+def test_errors_are_sentences(shapes: tuple, options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        mg.attention(*(np.zeros(s) for s in shapes), **options)
+
+
+@pytest.mark.parity
+@given(seed=st.integers(0, 2**32 - 1), causal=st.booleans(), K=st.integers(1, 2), G=st.integers(1, 3), T=st.integers(1, 70))
+def test_equals_torch(seed: int, causal: bool, K: int, G: int, T: int) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    arrays = [rng.standard_normal((2, heads, T, 4)) for heads in (K * G, K, K)]
+    peers = [torch.tensor(a, requires_grad=True) for a in arrays]
+    expected = torch.nn.functional.scaled_dot_product_attention(*peers, is_causal=causal, enable_gqa=True)
+    expected.backward(torch.cos(torch.arange(expected.numel(), dtype=torch.float64)).reshape(expected.shape))
+    out, grads = run(mg.attention, [Tensor(a, requires_grad=True) for a in arrays], {"causal": causal})
+    np.testing.assert_allclose(out, expected.detach().numpy(), rtol=0, atol=1e-10)
+    for g, peer in zip(grads, peers, strict=True):
+        np.testing.assert_allclose(g, peer.grad.numpy(), rtol=0, atol=1e-10)

@@ -1,0 +1,26 @@
+"""Train a GPT from text: python train.py, or python train.py --help.
+
+The work is in llm/training: options.py, setup.py, trainer.py.
+"""
+from __future__ import annotations
+
+import sys
+
+from llm.runtime import keep_memory, set_threads
+
+
+def main(arguments: list[str] | None = None) -> None:
+    from llm.training.command import parse, start
+    options, run = parse(sys.argv[1:] if arguments is None else arguments)
+    keep_memory()
+    set_threads(options.training.threads)
+    start(options, run)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"train.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("train.py: interrupted before the first checkpoint")
