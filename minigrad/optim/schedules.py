@@ -1,15 +1,14 @@
-"""Learning rates as plain functions of the step: 0 for the first update, so `step` runs to total_steps - 1 and the
-end is total_steps.
+"""Learning rates as plain functions of the step, which is 0 for the first update and total_steps - 1 for the last.
 
-All begin with the same linear warmup (Goyal et al. 2017, arXiv:1706.02677): step s < warmup_steps has lr * (s + 1) /
-(warmup_steps + 1), so that the first update is not wasted at 0 and `lr` is reached at s = warmup_steps exactly. Then
-they go down, never below `min_lr`, and stay there after the end. With p = (s - warmup_steps) / (total_steps -
-warmup_steps), clipped to [0, 1]:
+All begin with the same linear warmup (Goyal et al. 2017, arXiv:1706.02677): lr (step + 1) / (warmup_steps + 1). The first
+update is not wasted at 0, and `lr` is reached at step = warmup_steps exactly. Then they go down, and are `min_lr` from
+step = total_steps on. With p = (step - warmup_steps) / (total_steps - warmup_steps):
 
-    warmup_cosine           min_lr + (lr - min_lr) (1 + cos(pi p)) / 2          Loshchilov and Hutter 2017, arXiv:1608.03983
-    warmup_linear           min_lr + (lr - min_lr) (1 - p)                      Devlin et al. 2019, arXiv:1810.04805
-    warmup_stable_decay     lr, then linearly to min_lr in decay_steps          Hu et al. 2024, arXiv:2404.06395 (there called WSD)
-    inverse_sqrt            lr sqrt((warmup_steps + 1) / (s + 1))               Vaswani et al. 2017, arXiv:1706.03762
+    warmup_cosine           min_lr + (lr - min_lr) (1 + cos(pi p)) / 2      Loshchilov, Hutter 2017, arXiv:1608.03983
+    warmup_linear           min_lr + (lr - min_lr) (1 - p)                  Devlin et al. 2019, arXiv:1810.04805
+    warmup_stable_decay     lr, and linearly to min_lr at the end           Hu et al. 2024, arXiv:2404.06395
+    inverse_sqrt            min_lr + (lr - min_lr) sqrt((warmup_steps + 1) / (step + 1))
+                                                                            Vaswani et al. 2017, arXiv:1706.03762
     constant                lr
 """
 from __future__ import annotations
@@ -39,9 +38,8 @@ def warmup_stable_decay(step: int, lr: float, total_steps: int, warmup_steps: in
 
 
 def inverse_sqrt(step: int, lr: float, warmup_steps: int = 0, min_lr: float = 0.0) -> float:
-    if step < warmup_steps:
-        return lr * _warmup(step, warmup_steps)
-    return max(min_lr, lr * math.sqrt((warmup_steps + 1) / (step + 1)))
+    decay = math.sqrt((warmup_steps + 1) / (max(step, warmup_steps) + 1))
+    return _between(min_lr, lr, decay) * _warmup(step, warmup_steps)
 
 
 def _warmup(step: int, warmup_steps: int) -> float:
@@ -55,7 +53,7 @@ def _progress(step: int, start: int, end: int) -> float:
     """How far `step` is on the way from `start` to `end`, in [0, 1]."""
     if not 0 <= start <= end:
         raise ValueError(f"the warmup must end before the run does, but it has {start} of {end} steps")
-    return 1.0 if step >= end else max(0.0, (step - start) / (end - start))
+    return 1.0 if step >= end else max(0, step - start) / max(1, end - start)
 
 
 def _between(low: float, high: float, t: float) -> float:
