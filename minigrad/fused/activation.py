@@ -1,0 +1,236 @@
+"""Activations of the MLP. Each is y = x h(x), the input times a gate between closed and open that it sets itself:
+
+    silu          h = 1 / (1 + e^−x)              h' = h (1 − h)                  Elfwing et al. 2017, arXiv:1702.03118
+    gelu          h = Φ(x), the normal CDF        h' = φ(x), its density          Hendrycks, Gimpel 2016, arXiv:1606.08415
+    gelu (tanh)   h = (1 + tanh u) / 2            h' = 2 h (1 − h) u'             the same, u = √(2/π) (x + 0.044715 x³)
+    relu_squared  h = max(x, 0)                   h' = [x > 0]                    So et al. 2021, arXiv:2109.08668
+
+so dy/dx = h + x h' in all of them. Only x is kept for the backward pass, where h is computed again. swiglu and geglu (Shazeer 2020,
+arXiv:2002.05202) multiply y by a second input, `up`. Arrays are gone through in blocks, whose temporaries stay in cache.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigrad.backend import array_module
+from minigrad.fused._record import record_fused
+from minigrad.fused._rows import blocks, rows, wide
+from minigrad.ops.elementwise import erf, relu, sigmoid, tanh
+from minigrad.ops.special import erf_array, sigmoid_array
+from minigrad.tensor import Tensor, tensor
+
+
+class Curve(NamedTuple):
+    gate: Callable          # x -> h, a new array
+    slope: Callable         # x, h -> h', a new array
+
+
+def gelu(x: Any, approximate: str = "none") -> Tensor:
+    """x Φ(x), any shape; approximate="tanh" is GPT-2's form, cheaper and within 5e-4."""
+    x, curve = tensor(x), _gelu_curve(approximate)
+    return record_fused(_value(x.data, curve), (x,), lambda g, needs: (_slope(g, x.data, curve),),
+                        lambda x: gelu_reference(x, approximate))
+
+
+def gelu_reference(x: Any, approximate: str = "none") -> Tensor:
+    x = tensor(x)
+    if approximate == "tanh":
+        return x * (1 + tanh(_C * (x + 0.044715 * x * x * x))) * 0.5
+    return x * (1 + erf(x * math.sqrt(0.5))) * 0.5
+
+
+def silu(x: Any) -> Tensor:
+    """x sigmoid(x), any shape."""
+    x = tensor(x)
+    return record_fused(_value(x.data, SILU), (x,), lambda g, needs: (_slope(g, x.data, SILU),), silu_reference)
+
+
+def silu_reference(x: Any) -> Tensor:
+    return x * sigmoid(x)
+
+
+def relu_squared(x: Any) -> Tensor:
+    """max(x, 0)², any shape."""
+    x = tensor(x)
+    return record_fused(_value(x.data, RELU_SQUARED), (x,), lambda g, needs: (_slope(g, x.data, RELU_SQUARED),), relu_squared_reference)
+
+
+def relu_squared_reference(x: Any) -> Tensor:
+    return x * relu(x)
+
+
+def swiglu(x: Any, up: Any = None) -> Tensor:
+    """silu(gate) · up. Two inputs of one shape, gate and up; or one (..., 2C) that holds both, [gate | up], -> (..., C)."""
+    inputs = _gate_and_up("swiglu", x, up)
+    return record_fused(_gated(inputs, SILU), inputs, lambda g, needs: _gated_backward(g, inputs, SILU), swiglu_reference)
+
+
+def swiglu_reference(x: Any, up: Any = None) -> Tensor:
+    gate, up = _halves([tensor(x)] if up is None else [tensor(x), tensor(up)])
+    return silu_reference(gate) * up
+
+
+def geglu(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
+    """gelu(gate) · up. Inputs as for swiglu, approximate as for gelu."""
+    inputs, curve = _gate_and_up("geglu", x, up), _gelu_curve(approximate)
+    return record_fused(_gated(inputs, curve), inputs, lambda g, needs: _gated_backward(g, inputs, curve),
+                        lambda x, up=None: geglu_reference(x, up, approximate))
+
+
+def geglu_reference(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
+    gate, up = _halves([tensor(x)] if up is None else [tensor(x), tensor(up)])
+    return gelu_reference(gate, approximate) * up
+
+
+# --- curves ---------------------------------------------------------------------------------------------------------------------------
+
+_C = math.sqrt(2 / math.pi)
+
+
+def _normal_cdf(x: Any) -> Any:
+    if x.dtype == np.float32:
+        return _normal_cdf_float32(x)
+    h = erf_array(x * math.sqrt(0.5))
+    h += 1
+    h *= 0.5
+    return h
+
+
+def _normal_cdf_float32(x: Any) -> Any:
+    """To 2e-7, float32's own resolution near 1, in a tenth of the time: Abramowitz and Stegun (1964), 7.1.26.
+
+    With t = 1 / (1 + 0.3275911 |x| / √2), Φ(−|x|) = t (a₁ + t (a₂ + ... t a₅)) e^(−x²/2) / 2.
+    """
+    t = np.abs(x)
+    t *= 0.3275911 * math.sqrt(0.5)
+    t += 1
+    np.divide(1, t, out=t)
+    tail = t * (1.061405429 / 2)
+    for a in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail += a / 2
+        tail *= t
+    np.multiply(x, x, out=t)
+    t *= -0.5
+    tail *= np.exp(t, out=t)
+    h = np.subtract(0.5, tail, out=tail)
+    np.copysign(h, x, out=h)                # Φ(x) = 1/2 ± (1/2 − Φ(−|x|))
+    h += 0.5
+    return h
+
+
+def _normal_density(x: Any, h: Any) -> Any:
+    d = x * x
+    d *= -0.5
+    np.exp(d, out=d)
+    d *= 1 / math.sqrt(2 * math.pi)
+    return d
+
+
+def _tanh_gate(x: Any) -> Any:
+    h = x * x
+    h *= _C * 0.044715
+    h += _C
+    h *= x
+    np.tanh(h, out=h)
+    h += 1
+    h *= 0.5
+    return h
+
+
+def _tanh_slope(x: Any, h: Any) -> Any:
+    d = x * x
+    d *= 6 * _C * 0.044715              # 2 u'
+    d += 2 * _C
+    d *= h
+    d *= 1 - h
+    return d
+
+
+SILU = Curve(sigmoid_array, lambda x, h: h * (1 - h))
+GELU = Curve(_normal_cdf, _normal_density)
+GELU_TANH = Curve(_tanh_gate, _tanh_slope)
+RELU_SQUARED = Curve(lambda x: np.maximum(x, 0), lambda x, h: (x > 0).astype(x.dtype))
+
+
+def _gelu_curve(approximate: str) -> Curve:
+    curves = {"none": GELU, "tanh": GELU_TANH}
+    if approximate not in curves:
+        raise ValueError(f"approximate={approximate!r} is no form of gelu; it is 'none' (exact) or 'tanh'")
+    return curves[approximate]
+
+
+# --- over arrays ----------------------------------------------------------------------------------------------------------------------
+
+
+def _value(x: Any, curve: Curve) -> Any:
+    y = array_module(x).empty(x.shape, x.dtype)
+    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+    for s in blocks(flat_x):
+        a = wide(flat_x[s])
+        np.multiply(curve.gate(a), a, out=flat_y[s])
+    return y
+
+
+def _slope(g: Any, x: Any, curve: Curve) -> Any:
+    dx = array_module(x).empty(x.shape, x.dtype)
+    flat_x, flat_g, flat_dx = x.reshape(-1), g.reshape(-1), dx.reshape(-1)
+    for s in blocks(flat_x):
+        np.multiply(_derivative(wide(flat_x[s]), curve)[1], flat_g[s], out=flat_dx[s])
+    return dx
+
+
+def _derivative(x: Any, curve: Curve) -> tuple[Any, Any]:
+    """h(x) and the derivative of x h(x)."""
+    h = curve.gate(x)
+    d = curve.slope(x, h)
+    d *= x
+    d += h
+    return h, d
+
+
+def _gated(inputs: Sequence[Tensor], curve: Curve) -> Any:
+    gate, up = _halves([rows(t.data) for t in inputs])
+    y = array_module(gate).empty(gate.shape, gate.dtype)
+    for s in blocks(y):
+        a = wide(gate[s])
+        h = curve.gate(a)
+        h *= a
+        np.multiply(h, up[s], out=y[s])
+    return y.reshape(*inputs[0].shape[:-1], y.shape[1])
+
+
+def _gated_backward(g: Any, inputs: Sequence[Tensor], curve: Curve) -> tuple:
+    """d gate = dy up (h + gate h'), d up = dy gate h, written side by side when the inputs are."""
+    gate, up = _halves([rows(t.data) for t in inputs])
+    grads = tuple(array_module(g).empty(t.shape, t.dtype) for t in inputs)
+    d_gate, d_up = _halves([rows(d) for d in grads])
+    g = rows(g)
+    for s in blocks(g):
+        a, dy = wide(gate[s]), wide(g[s])
+        h, d = _derivative(a, curve)
+        h *= a
+        np.multiply(h, dy, out=d_up[s])
+        d *= up[s]
+        np.multiply(d, dy, out=d_gate[s])
+    return grads
+
+
+def _halves(inputs: Sequence) -> Sequence:
+    """gate and up, as they are or as the two halves of the last axis; arrays or tensors."""
+    if len(inputs) == 2:
+        return inputs
+    n = inputs[0].shape[-1] // 2
+    return inputs[0][..., :n], inputs[0][..., n:]
+
+
+def _gate_and_up(name: str, x: Any, up: Any) -> tuple[Tensor, ...]:
+    inputs = (tensor(x),) if up is None else (tensor(x), tensor(up))
+    if up is None and (inputs[0].ndim == 0 or inputs[0].shape[-1] % 2):
+        raise ValueError(f"{name} of one input takes [gate | up] on the last axis, an even number; the shape is {inputs[0].shape}")
+    if inputs[-1].shape != inputs[0].shape or inputs[0].ndim == 0:
+        raise ValueError(f"{name} takes gate and up (..., C) of one shape; they have {inputs[0].shape} and {inputs[-1].shape}")
+    return inputs

@@ -1,0 +1,45 @@
+"""The affine map of a layer, `x @ weight.T + bias`. In training, nearly all the arithmetic is here."""
+from __future__ import annotations
+
+from typing import Any
+
+from minigrad.backend import array_module
+from minigrad.fused._record import record_fused
+from minigrad.fused._rows import column_sum, rows
+from minigrad.tensor import Deferred, Tensor, tensor
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """x (..., in), weight (out, in), bias (out,) or None -> (..., out). As torch.nn.functional.linear.
+
+    y = x Wᵀ + b     dx = dy W     dW = dyᵀ x     db = Σ dy     (x and dy as matrices, a row for each vector)
+    """
+    x, weight = tensor(x), tensor(weight)
+    inputs: tuple[Tensor, ...] = (x, weight) if bias is None else (x, weight, tensor(bias))
+    _check(*inputs)
+    xp = array_module(x.data)
+    y = rows(x.data) @ weight.data.T                # (N, out); two-dimensional, which is what CuPy's matmul is best at
+    if bias is not None:
+        y += inputs[2].data
+
+    def vjp(g: Any, needs: tuple) -> tuple:
+        dy = rows(g)
+        dx = (dy @ weight.data).reshape(x.shape) if needs[0] else None
+        dw = Deferred(weight.data, lambda out: xp.matmul(dy.T, rows(x.data), out=out)) if needs[1] else None
+        db = Deferred(inputs[2].data, lambda out: column_sum(dy, out)) if needs[2:] == (True,) else None
+        return (dx, dw, db)[:len(needs)]
+
+    return record_fused(y.reshape(*x.shape[:-1], weight.shape[0]), inputs, vjp, linear_reference)
+
+
+def linear_reference(x: Any, weight: Any, bias: Any = None) -> Tensor:
+    y = tensor(x) @ tensor(weight).swapaxes(0, 1)
+    return y if bias is None else y + bias
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+    if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"linear maps x (..., in) with weight (out, in), but x has shape {x.shape} and weight {weight.shape}; "
+                         f"the last axes must be equal")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear with weight {weight.shape} needs a bias of shape {weight.shape[:1]}, this one has {bias.shape}")

@@ -1,0 +1,104 @@
+"""Normalisation over the last axis.
+
+LayerNorm: Ba, Kiros, Hinton 2016, arXiv:1607.06450. RMSNorm: Zhang, Sennrich 2019, arXiv:1910.07467.
+
+With h = x − mean(x), r = 1 / √(mean(h²) + eps) and x̂ = h r, all means being over a row, y = x̂ w + b and
+
+    dx = r (dy w − mean(dy w) − x̂ mean(dy w x̂))     dw = Σ dy x̂     db = Σ dy           (RMSNorm: h = x, and no mean(dy w))
+
+Between forward and backward only mean(x) and r are kept, two numbers a row. Sums are taken as products with vectors:
+mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, serves both.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import array_module
+from minigrad.fused._record import record_fused
+from minigrad.fused._rows import blocks, column_sum, row_sum, rows, wide
+from minigrad.tensor import Tensor, tensor
+
+
+def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """(x − mean) / √(variance + eps) · weight + bias over the last axis. weight and bias (C,); None stands for ones and zeros."""
+    x, weight, bias = _inputs("layer_norm", x, weight, bias)
+    y, mean, r = _normalize(x.data, weight.data, bias.data, eps)
+    return record_fused(y, (x, weight, bias), lambda g, needs: _backward(g, x.data, weight.data, mean, r),
+                        lambda x, weight, bias: layer_norm_reference(x, weight, bias, eps))
+
+
+def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    x = tensor(x)
+    h = x - x.mean(axis=-1, keepdims=True)
+    y = h / ((h * h).mean(axis=-1, keepdims=True) + eps) ** 0.5
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
+    """x / √(mean(x²) + eps) · weight over the last axis. weight (C,); None stands for ones."""
+    x, weight, _ = _inputs("rms_norm", x, weight, None)
+    y, _, r = _normalize(x.data, weight.data, None, eps)
+    return record_fused(y, (x, weight), lambda g, needs: _backward(g, x.data, weight.data, None, r)[:2],
+                        lambda x, weight: rms_norm_reference(x, weight, eps))
+
+
+def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
+    x = tensor(x)
+    y = x / ((x * x).mean(axis=-1, keepdims=True) + eps) ** 0.5
+    return y if weight is None else y * weight
+
+
+def _normalize(x: Any, weight: Any, bias: Any, eps: float) -> tuple:
+    """y of x's shape, mean (N, 1) or None, r (N, 1). Without a bias (RMSNorm) the mean is left in."""
+    xp, X, w = array_module(x), rows(x), wide(weight)                       # (N, C)
+    N, C = X.shape
+    y, r = xp.empty(X.shape, X.dtype), xp.empty((N, 1), w.dtype)
+    mean = None if bias is None else xp.empty((N, 1), w.dtype)
+    for s in blocks(X):
+        h = wide(X[s])
+        if mean is not None:
+            mean[s] = row_sum(h) / C
+            h = h - mean[s]
+        r[s] = 1 / np.sqrt(row_sum(h * h) / C + eps)
+        if mean is None:
+            np.multiply(h * r[s], w, out=y[s])
+        else:
+            h *= r[s]
+            h *= w
+            np.add(h, bias, out=y[s])
+    return y.reshape(x.shape), mean, r
+
+
+def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
+    xp, X, G, w = array_module(x), rows(x), rows(g), wide(weight)
+    dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros_like(w), xp.zeros_like(w)
+    C = X.shape[1]
+    for s in blocks(X):
+        dy, rs = wide(G[s]), r[s]
+        h = wide(X[s]) if mean is None else X[s] - mean[s]
+        t = dy * h
+        dw += rs[:, 0] @ t
+        k = (t @ w)[:, None] * (rs * rs / C)                                # x̂ mean(dy w x̂) = h k
+        np.multiply(dy, w, out=t)
+        t -= h * k
+        if mean is not None:
+            t -= (dy @ w)[:, None] / C
+            db += column_sum(dy)
+        np.multiply(t, rs, out=dx[s])
+    return dx.reshape(x.shape), dw, db
+
+
+def _inputs(name: str, x: Any, weight: Any, bias: Any) -> tuple[Tensor, Tensor, Tensor]:
+    x = tensor(x)
+    if x.ndim == 0:
+        raise ValueError(f"{name} works over the last axis, but x is a single number; give it shape (..., C)")
+    like, xp = x.data, array_module(x.data)
+    weight = tensor(xp.ones(x.shape[-1], like.dtype) if weight is None else weight)
+    bias = tensor(xp.zeros(x.shape[-1], like.dtype) if bias is None else bias)
+    for what, parameter in (("weight", weight), ("bias", bias)):
+        if parameter.shape != x.shape[-1:]:
+            raise ValueError(f"{name} of x {x.shape} needs a {what} of shape {x.shape[-1:]}, this one has {parameter.shape}")
+    return x, weight, bias

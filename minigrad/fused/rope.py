@@ -1,0 +1,70 @@
+"""Rotary position embedding (Su et al. 2021, arXiv:2104.09864): pairs of features are turned by an angle that grows with the position.
+
+Pair j of D/2 at position t turns by t · base^(−2j/D), so q·k depends on positions only by their distance. Which two features make a pair
+is a convention: feature j with j + D/2 (`half-split`: GPT-NeoX, Llama in Hugging Face form), or 2j with 2j + 1 (`interleaved`: GPT-J,
+Llama as first published).
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import DEFAULT_FLOAT, array_module, as_array
+from minigrad.ops.shape import concatenate, stack
+from minigrad.tensor import Tensor, record, tensor
+
+
+def rope_tables(positions: Any, dim: int, base: float = 10000.0, dtype: Any = DEFAULT_FLOAT) -> tuple[Any, Any]:
+    """cos and sin of every angle, arrays (T, dim/2), for positions (T,) and a head of `dim` features, an even number."""
+    if dim % 2:
+        raise ValueError(f"rope turns pairs of features, so dim must be even; it is {dim}")
+    positions = as_array(positions)
+    xp = array_module(positions)
+    frequency = base ** (xp.arange(0, dim, 2, dtype=np.float64) / -dim)             # (dim/2,), radians per position
+    angle = positions[..., None] * frequency                                        # (T, dim/2), in float64: late positions are long
+    return np.cos(angle).astype(dtype), np.sin(angle).astype(dtype)
+
+
+def rope(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Tensor:
+    """x (..., T, D) with its pairs turned; cos and sin, from `rope_tables`, broadcast to (..., T, D/2) and get no gradient.
+
+    With tables of fewer columns, n < D/2, the first 2n features are turned and the others pass (partial rotary).
+    A turn is linear, and its transpose is the turn back: the gradient is `rope` with −sin, of any order, and nothing is saved.
+    """
+    x, cos, sin = tensor(x), _table(cos), _table(sin)
+    _check(x, cos, sin)
+    n, out = cos.shape[-1], np.empty_like(x.data)
+    (a, b), (y, z) = _pairs(x.data, n, interleaved), _pairs(out, n, interleaved)
+    np.multiply(a, cos, out=y)
+    y -= b * sin
+    np.multiply(b, cos, out=z)
+    z += a * sin
+    out[..., 2 * n:] = x.data[..., 2 * n:]
+    return record(out, (x,), lambda g, out: (rope(g, cos, -sin, interleaved),))
+
+
+def rope_reference(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Tensor:
+    x, cos, sin = tensor(x), _table(cos), _table(sin)
+    n = cos.shape[-1]
+    a, b = _pairs(x, n, interleaved)
+    y, z = a * cos - b * sin, a * sin + b * cos
+    turned = stack([y, z], axis=-1).reshape(*x.shape[:-1], 2 * n) if interleaved else concatenate([y, z], axis=-1)
+    return concatenate([turned, x[..., 2 * n:]], axis=-1)
+
+
+def _pairs(x: Any, n: int, interleaved: bool) -> tuple:
+    """The first and the second features of n pairs, as views."""
+    if interleaved:
+        return x[..., 0:2 * n:2], x[..., 1:2 * n:2]
+    return x[..., :n], x[..., n:2 * n]
+
+
+def _table(a: Any) -> Any:
+    return a.data if isinstance(a, Tensor) else as_array(a)
+
+
+def _check(x: Tensor, cos: Any, sin: Any) -> None:
+    if x.ndim == 0 or cos.shape != sin.shape or 2 * cos.shape[-1] > x.shape[-1]:
+        raise ValueError(f"rope turns x (..., T, D) by cos and sin (..., T, n) with n at most D/2, but x has shape {x.shape}, "
+                         f"cos {cos.shape} and sin {sin.shape}")
