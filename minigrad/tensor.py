@@ -274,17 +274,18 @@ def backpropagate(seeds: Sequence[tuple[Tensor, Tensor]], deliver: Callable, *, 
                   oldest: int = 0, wanted: dict | None = None) -> None:
     """Carry the gradients in `seeds` back through the graph; `deliver(leaf, g)` is called for each share of a leaf's gradient.
 
-    Nodes numbered below `oldest` are not visited. The complete gradients of the nodes that are keys of `wanted` are put there.
+    Nodes numbered below `oldest` are not visited: their shares are delivered, as those of leaves are. The complete gradients of the
+    nodes that are keys of `wanted` are put there.
     """
     pending: dict[Node, Tensor] = {}                   # gradients still growing: every share comes from a newer node
     newest_first: list[tuple[int, Node]] = []
 
     def arrive(parent: Any, g: Any) -> None:
-        if type(parent) is not Node:
+        if type(parent) is not Node or parent.number < oldest:
             deliver(parent, _fit(g, parent))
         elif parent in pending:
             pending[parent] = pending[parent] + _fit(g, parent)     # out of place: either may be somebody else's array
-        elif parent.number >= oldest:
+        else:
             pending[parent] = _fit(g, parent)
             heapq.heappush(newest_first, (-parent.number, parent))
 
