@@ -22,9 +22,10 @@ from minigrad.draw import draw
 from minigrad.fused import *  # noqa: F403
 from minigrad.fused.rope import rope_tables
 from minigrad.gradcheck import gradcheck
+from minigrad.graph import no_grad
 from minigrad.ops import *  # noqa: F403
 from minigrad.random import seed
-from minigrad.tensor import Tensor, no_grad
+from minigrad.tensor import Tensor
 
 __all__ = ["Tensor", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp", "no_grad", "rope_tables",
            "seed", "vjp", "fused", "methods", "nn", "ops", "optim", *ops.__all__, *fused.__all__]

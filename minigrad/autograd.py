@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.tensor import Deferred, Tensor, backpropagate, mode, record, recording, seed_gradient, source, tensor
+from minigrad.graph import Deferred, mode, recording
+from minigrad.tensor import Tensor, backpropagate, record, seed_gradient, source, tensor
 
 
 def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], grad_outputs: Any = None,

@@ -1,9 +1,9 @@
-"""A differentiable ndarray: the tensor, the graph of how it was made, and `backward`.
+"""A differentiable ndarray: the tensor, how ops record what they do, and `backward`.
 
-What an op returns through `record` remembers its parents and one rule, `vjp(g, out) -> gradients of the parents`, in a `Node`.
-Nodes are numbered as they are made, so creation order is a topological order: `backpropagate` walks from the newest to the oldest,
-without recursion, and each node drops what it saved as soon as it has been visited. Rules of primitives are written with
-primitives; run them with recording on and their results can be differentiated again.
+What an op returns through `record` remembers its parents and one rule, `vjp(g, out) -> gradients of the parents`, in a node of the
+graph (graph.py). `backpropagate` walks from the newest node to the oldest, without recursion, and each node drops what it saved as
+soon as it has been visited. Rules of primitives are written with primitives; run them with recording on and their results can be
+differentiated again.
 
 Operators and methods (`x + y`, `x.sum()`) are attached by methods.py, so that ops may import this file without being imported by it.
 Reverse-mode differentiation: Griewank and Walther, Evaluating Derivatives (2008), chapter 3.
@@ -11,65 +11,13 @@ Reverse-mode differentiation: Griewank and Walther, Evaluating Derivatives (2008
 from __future__ import annotations
 
 import heapq
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minigrad.backend import array_module, as_array, device_of, is_float, to_device
-
-_numbers = count(1)
-
-
-class _Mode(threading.local):
-    """What this thread does with results. `watch(data, inputs, vjp) -> vjp` lets debugging tools look at every op."""
-    recording = True
-    watch: Callable | None = None
-
-
-mode = _Mode()
-
-
-@contextmanager
-def recording(on: bool) -> Iterator[None]:
-    """Turn the recording of the graph on or off in this thread."""
-    before, mode.recording = mode.recording, on
-    try:
-        yield
-    finally:
-        mode.recording = before
-
-
-def no_grad():
-    """`with no_grad():` (or as a decorator): results inside remember nothing and need no gradient."""
-    return recording(False)
-
-
-class Node:
-    """One recorded op: its place in time, the sources of its inputs (None where no gradient is needed), and its rule."""
-    __slots__ = ("number", "parents", "vjp", "output", "shape", "dtype")
-
-    def __init__(self, parents: tuple, vjp: Callable, data: Any, keep_output: bool):
-        self.number = next(_numbers)
-        self.parents, self.vjp = parents, vjp
-        self.output = data if keep_output else None     # the array, not the Tensor: a Tensor knows its node, and would make a cycle
-        self.shape, self.dtype = data.shape, data.dtype
-
-    @property
-    def op(self) -> str:
-        """The name of the function that made it, such as "exp"."""
-        return op_name(self.vjp)
-
-    def free(self) -> None:
-        self.parents, self.vjp, self.output = (), _freed, None
-
-
-def op_name(vjp: Callable) -> str:
-    """The name of the function in which a rule was written."""
-    return vjp.__qualname__.split(".<locals>")[0].split(".")[-1].rstrip("_")
+from minigrad.backend import as_array, device_of, is_float, to_device
+from minigrad.graph import Deferred, Node, mode, recording
 
 
 class Tensor:
@@ -188,23 +136,6 @@ class Tensor:
         def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
 
 
-class Deferred:
-    """A gradient not computed yet: `fill(out)` writes it into `out`, which may be the parameter's place in the flat gradient."""
-    __slots__ = ("like", "fill")
-
-    def __init__(self, like: Any, fill: Callable[[Any], object]):
-        self.like, self.fill = like, fill
-
-    def write(self, out: Any) -> None:
-        self.fill(out)
-
-    @property
-    def data(self) -> Any:
-        out = array_module(self.like).empty(self.like.shape, self.like.dtype)
-        self.fill(out)
-        return out
-
-
 def tensor(x: Any) -> Tensor:
     """`x` itself if it is a Tensor, else a constant."""
     return x if isinstance(x, Tensor) else Tensor(x)
@@ -238,9 +169,9 @@ def source(x: Tensor) -> Node | Tensor | None:
 def record(data: Any, inputs: Sequence[Tensor], vjp: Callable, keep_output: bool = False) -> Tensor:
     """The result `data` of an op as a Tensor that remembers where it came from, if anyone can ask.
 
-    `vjp(g, out)` returns a gradient (Tensor, Deferred, None or False for none) for each input; broadcasting and dtype are undone by the engine. It
-    gets the result as `out` if `keep_output`, and must not close over it: tensor -> node -> rule -> tensor would be a reference
-    cycle, and activations would live until the garbage collector came by.
+    `vjp(g, out)` returns a gradient (Tensor, Deferred, None or False for none) for each input; broadcasting and dtype are undone
+    by the engine. It gets the result as `out` if `keep_output`, and must not close over it: tensor -> node -> rule -> tensor would
+    be a reference cycle, and activations would live until the garbage collector came by.
     """
     out = Tensor.__new__(Tensor)
     out.data = np.asarray(data) if isinstance(data, np.generic) else data
@@ -270,8 +201,8 @@ def seed_gradient(output: Tensor, grad: Any) -> Tensor:
     return g if g.dtype == output.dtype else g.astype(output.dtype)
 
 
-def backpropagate(seeds: Sequence[tuple[Tensor, Tensor]], deliver: Callable, *, retain_graph: bool = False, create_graph: bool = False,
-                  oldest: int = 0, wanted: dict | None = None) -> None:
+def backpropagate(seeds: Sequence[tuple[Tensor, Tensor]], deliver: Callable, *, retain_graph: bool = False,
+                  create_graph: bool = False, oldest: int = 0, wanted: dict | None = None) -> None:
     """Carry the gradients in `seeds` back through the graph; `deliver(leaf, g)` is called for each share of a leaf's gradient.
 
     Nodes numbered below `oldest` are not visited: their shares are delivered, as those of leaves are. The complete gradients of the
@@ -321,7 +252,3 @@ def _fit(g: Any, parent: Node | Tensor) -> Any:
         stretched = tuple(i + new for i, n in enumerate(parent.shape) if n == 1 and g.shape[i + new] != 1)
         g = g.sum(axis=(*range(new), *stretched), keepdims=True).reshape(parent.shape)
     return g if g.dtype == parent.dtype else g.astype(parent.dtype)
-
-
-def _freed(g: Tensor, out: Tensor | None) -> tuple:
-    raise RuntimeError("backward() a second time through a graph that was freed; pass retain_graph=True the first time")

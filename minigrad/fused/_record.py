@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minigrad.autograd import differentiate
-from minigrad.tensor import Deferred, Tensor, mode, record
+from minigrad.graph import Deferred, mode
+from minigrad.tensor import Tensor, record
 
 
 def record_fused(data: Any, inputs: Sequence[Tensor], vjp: Callable, reference: Callable) -> Tensor:

@@ -13,7 +13,8 @@ from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
 from minigrad.fused.cross_entropy import Reduction, cross_entropy_reference, softmax_loss
 from minigrad.fused.linear import linear_reference
-from minigrad.tensor import Deferred, Tensor, mode, tensor
+from minigrad.graph import Deferred, mode
+from minigrad.tensor import Tensor, tensor
 
 
 def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *, soft_cap: float | None = None,
