@@ -38,8 +38,8 @@ def warmup_stable_decay(step: int, lr: float, total_steps: int, warmup_steps: in
 
 
 def inverse_sqrt(step: int, lr: float, warmup_steps: int = 0, min_lr: float = 0.0) -> float:
-    decay = math.sqrt((warmup_steps + 1) / (max(step, warmup_steps) + 1))
-    return _between(min_lr, lr, decay) * _warmup(step, warmup_steps)
+    warmup = _warmup(step, warmup_steps)
+    return _between(min_lr, lr, math.sqrt((warmup_steps + 1) / (max(step, warmup_steps) + 1))) * warmup
 
 
 def _warmup(step: int, warmup_steps: int) -> float:
