@@ -72,12 +72,13 @@ def broadcast_arrays(*args: ndarray) -> tuple:
 
 
 @offer
-def where(condition: ndarray, x: Any = None, y: Any = None) -> Any:
+def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     if x is None and y is None:
         return nonzero(condition)
     if x is None or y is None:
         raise ValueError("Must provide both 'x' and 'y' or neither.")
-    return wrap(np.where(unwrap(_device(condition)).astype(bool), operand(x), operand(y)))
+    condition = condition if isinstance(condition, np.generic) else _device(condition)
+    return wrap(np.where(unwrap(condition).astype(bool), operand(x), operand(y)))
 
 
 @method

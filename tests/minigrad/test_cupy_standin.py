@@ -1,0 +1,143 @@
+"""Every differentiable function, and a training step, on the GPU's arrays: what the CPU computes, without once waiting for the GPU.
+
+The arrays are those of the stand-in for CuPy (tests/fake_cupy says what it refuses and counts) or, under the mark `gpu`, of CuPy itself.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigrad import random
+from minigrad.autograd import grad
+from minigrad.gradcheck.catalogue import CATALOGUE
+from minigrad.gradcheck.choices import Example
+from minigrad.nn import Dropout, Embedding, LayerNorm, Linear, Module, RMSNorm, Sequential
+from minigrad.optim import SGD, AdamW, clip_grad_norm
+from minigrad.tensor import Tensor
+from tests import fake_cupy
+from tests.minigrad.strategies import examples
+
+
+@pytest.fixture(scope="module", params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
+def cupy(request) -> Iterator[Any]:
+    if request.param == "gpu":
+        yield pytest.importorskip("cupy")
+    else:
+        with fake_cupy.installed() as module:
+            yield module
+
+
+def placed(x: Any, cupy: Any) -> Any:
+    """Arrays, also those in tuples and dicts, on the device; all else as it is."""
+    if isinstance(x, tuple):
+        return tuple(placed(part, cupy) for part in x)
+    if isinstance(x, dict):
+        return {key: placed(value, cupy) for key, value in x.items()}
+    return cupy.asarray(x) if isinstance(x, (np.ndarray, np.generic)) else x
+
+
+def derivatives(f: Callable, example: Example) -> list[Any]:
+    """The arrays of the outputs, of their gradients by the first-order rules, and of the gradients of those."""
+    xs = [Tensor(x, requires_grad=True) for x in example.inputs]
+
+    def call() -> list[Tensor]:
+        outs = f(*xs, **example.options)
+        return [outs] if isinstance(outs, Tensor) else list(outs)
+    outs = call()
+    seeds = [Tensor(np.cos(out.data)) for out in outs]
+    first = grad(outs, xs, seeds)
+    again = [(g * g).sum() for g in grad(call(), xs, seeds, create_graph=True)]
+    curved = [a for a in again if a.requires_grad]
+    second = grad(curved, xs) if curved else ()
+    return [t.data for t in (*outs, *first, *again, *second)]
+
+
+def waits_by_nature(example: Example) -> bool:
+    """A boolean mask as an index: how many elements it picks, only its values tell."""
+    index = example.options.get("index")
+    return any(isinstance(part, np.ndarray) and part.dtype == bool for part in (index if isinstance(index, tuple) else (index,)))
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+@given(data=st.data())
+def test_functions_compute_the_same_without_a_sync(cupy, name, data):
+    example = data.draw(examples(name))
+    there = Example(placed(example.inputs, cupy), placed(example.options, cupy))
+    expected = derivatives(CATALOGUE[name].f, example)
+    fake_cupy.reset()
+    with nullcontext() if waits_by_nature(example) else fake_cupy.no_sync():
+        received = derivatives(CATALOGUE[name].f, there)
+    assert fake_cupy.uploads == [] or any(isinstance(value, list) for value in example.options.values())
+    for ours, theirs in zip(received, expected, strict=True):
+        assert isinstance(ours, cupy.ndarray)
+        assert ours.dtype == theirs.dtype
+        # the CPU adds up in blocks, a GPU in one piece and in another order: a few roundings apart, squared by `again`
+        np.testing.assert_allclose(ours.get(), theirs, rtol=1e-9, atol=1e-11)
+
+
+def small_model(rng: np.random.Generator) -> Module:
+    return Sequential(Embedding(7, 4, rng=rng, dtype=np.float64), LayerNorm(4, dtype=np.float64), Dropout(0.2),
+                      Linear(4, 6, rng=rng, dtype=np.float64), RMSNorm(6, dtype=np.float64), Linear(6, 3, rng=rng, dtype=np.float64))
+
+
+OPTIMIZERS = {
+    "AdamW": lambda model: AdamW(model.named_parameters(), lr=0.01, decay=lambda p: p.ndim >= 2),
+    "SGD": lambda model: SGD(model.named_parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+}
+
+
+def train(model: Module, optimizer: str, ids: Any, targets: Any) -> tuple[list[Tensor], dict]:
+    """Losses of three steps, and the state after them."""
+    random.seed(5)
+    update, losses = OPTIMIZERS[optimizer](model), []
+    fake_cupy.reset()
+    with fake_cupy.no_sync():
+        for _ in range(3):
+            update.zero_grad()
+            loss = ((model(ids) - targets) ** 2).mean()
+            loss.backward()
+            clip_grad_norm(update, 0.5)
+            update.step()
+            losses.append(loss)
+    assert fake_cupy.uploads == []
+    return losses, model.state_dict()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_steps_are_the_same_without_a_sync(cupy, optimizer):
+    rng = np.random.default_rng(0)
+    ids, targets = rng.integers(0, 7, (2, 5)), rng.standard_normal((2, 5, 3))
+    losses, state = train(small_model(np.random.default_rng(1)), optimizer, ids, Tensor(targets))
+    there = small_model(np.random.default_rng(1)).to("cuda")
+    losses_there, state_there = train(there, optimizer, cupy.asarray(ids), Tensor(cupy.asarray(targets)))
+    assert all(isinstance(p.data, cupy.ndarray) and p.device == "cuda:0" for p in there.parameters())
+    np.testing.assert_allclose([float(x) for x in losses_there], [float(x) for x in losses], rtol=1e-9)
+    for name in state:
+        np.testing.assert_allclose(state_there[name], state[name], rtol=1e-7, atol=1e-10, err_msg=name)     # Adam divides by small numbers
+
+
+def test_gradients_come_back_from_the_device(cupy):
+    x = Tensor(np.arange(3.0), requires_grad=True)
+    (x.to("cuda") ** 2).sum().backward()
+    assert isinstance(x.grad.data, np.ndarray)
+    assert x.grad.numpy().tolist() == [0.0, 2.0, 4.0]
+
+
+# Controls: what these tests are for must be caught
+
+def test_a_hidden_sync_is_caught():
+    x = Tensor(fake_cupy.cupy.ones(3), requires_grad=True)
+    with fake_cupy.no_sync(), pytest.raises(fake_cupy.HostSync):
+        x / float((x.data * x.data).sum())
+
+
+def test_a_host_array_in_a_rule_is_caught():
+    x = Tensor(fake_cupy.cupy.ones(3), requires_grad=True)
+    with pytest.raises(TypeError, match="Unsupported type"):
+        x * Tensor(np.ones(3))
