@@ -27,7 +27,7 @@ def transpose(x: Tensor, *axes: Any) -> Tensor:
     return ops.transpose(x, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
 
 
-OPERATORS: dict[str, Callable] = {
+OPERATORS: dict[str, Any] = {
     "__add__": ops.add,           "__radd__": reflected(ops.add),
     "__sub__": ops.sub,           "__rsub__": reflected(ops.sub),
     "__mul__": ops.mul,           "__rmul__": reflected(ops.mul),
@@ -39,15 +39,19 @@ OPERATORS: dict[str, Callable] = {
     "__gt__": ops.greater,        "__ge__": ops.greater_equal,
     "__eq__": ops.equal,          "__ne__": ops.not_equal,
     "__getitem__": ops.getitem,
-    "reshape": reshape, "transpose": transpose, "T": property(ops.transpose),
+    "reshape": reshape,           "transpose": transpose,
+    "T": property(ops.transpose),
 }
-METHODS = """
-    abs exp expm1 log log1p sqrt rsqrt sin cos tanh sigmoid erf relu clip astype isnan isfinite
-    sum mean max min prod var std logsumexp softmax log_softmax cumsum argmax argmin
-    swapaxes expand_dims squeeze broadcast_to split flip roll tril triu take take_along_axis
-""".split()
+METHODS = [
+    ops.abs, ops.exp, ops.expm1, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.sin, ops.cos, ops.tanh, ops.sigmoid, ops.erf, ops.relu,
+    ops.clip, ops.astype, ops.isnan, ops.isfinite,
+    ops.sum, ops.mean, ops.max, ops.min, ops.prod, ops.var, ops.std, ops.cumsum, ops.argmax, ops.argmin,
+    ops.logsumexp, ops.softmax, ops.log_softmax,
+    ops.swapaxes, ops.expand_dims, ops.squeeze, ops.broadcast_to, ops.split, ops.flip, ops.roll, ops.tril, ops.triu,
+    ops.take, ops.take_along_axis,
+]
 
-for _name in METHODS:
-    setattr(Tensor, _name, getattr(ops, _name))
 for _name, _function in OPERATORS.items():
     setattr(Tensor, _name, _function)
+for _function in METHODS:
+    setattr(Tensor, _function.__name__, _function)

@@ -18,6 +18,10 @@ from minigrad.backend import is_float
 from minigrad.ops.special import erf_array, sigmoid_array
 from minigrad.tensor import Tensor, operands, record, tensor
 
+__all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tanh",
+           "sigmoid", "erf", "relu", "maximum", "minimum", "where", "clip", "astype", "stop_gradient", "less", "less_equal", "equal",
+           "greater", "greater_equal", "not_equal", "isnan", "isfinite"]
+
 # --- arithmetic -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -182,14 +186,15 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     """`x` where `condition` (boolean array or Tensor, not differentiated) holds, `y` elsewhere."""
     c = condition.data if isinstance(condition, Tensor) else condition
     x, y = operands(x, y)
-    return record(np.where(c, x.data, y.data), (x, y), lambda g, out: (x.requires_grad and where(c, g, 0), y.requires_grad and where(c, 0, g)))
+    return record(np.where(c, x.data, y.data), (x, y), lambda g, out: (x.requires_grad and where(c, g, 0),
+                                                                       y.requires_grad and where(c, 0, g)))
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """`x` kept between constant bounds, either of which may be None; the slope is 1 at the bounds, 0 beyond."""
     x, bounds = tensor(x), [b.data if isinstance(b, Tensor) else b for b in (min, max)]
     if any(isinstance(b, Tensor) and b.requires_grad for b in (min, max)):
-        raise TypeError("clip: the bounds are constants, but one requires a gradient; use maximum and minimum, which differentiate both inputs")
+        raise TypeError("clip: the bounds are constants, but one of them requires a gradient; use maximum and minimum instead")
     return record(np.clip(x.data, *bounds), (x,), lambda g, out: (g * (out.data == x.data),), keep_output=True)
 
 

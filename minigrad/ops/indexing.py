@@ -10,6 +10,8 @@ from minigrad.backend import array_module
 from minigrad.ops.shape import reshape
 from minigrad.tensor import Tensor, record, tensor
 
+__all__ = ["getitem", "scatter", "take", "take_along_axis"]
+
 
 def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]`: slices, integers, None, ..., boolean masks, integer arrays or Tensors, and mixtures, as in NumPy.
@@ -63,7 +65,7 @@ def _arrays(index: Any, like: Any) -> Any:
     if isinstance(index, Tensor):
         return index.data
     if isinstance(index, (list, np.ndarray)) and array_module(like) is not np:
-        return array_module(like).asarray(index)
+        return array_module(like).asarray(index, dtype=np.intp if isinstance(index, list) and not index else None)
     return index
 
 

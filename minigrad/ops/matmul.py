@@ -11,6 +11,8 @@ import numpy as np
 from minigrad.ops.shape import broadcast_to, expand_dims, reshape, swapaxes
 from minigrad.tensor import Tensor, record, tensor
 
+__all__ = ["matmul", "einsum"]
+
 
 def matmul(x: Any, y: Any) -> Tensor:
     """x @ y: (..., m, k) @ (..., k, n) -> (..., m, n), where `...` broadcasts; either may be a vector (k,)."""

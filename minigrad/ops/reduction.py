@@ -13,6 +13,8 @@ from minigrad.ops.elementwise import exp, where
 from minigrad.ops.shape import Axes, broadcast_to, concatenate, expand_dims, flip, reshape, transpose
 from minigrad.tensor import Tensor, record, tensor
 
+__all__ = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "prod", "cumsum", "logsumexp", "softmax", "log_softmax"]
+
 
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     x = tensor(x)

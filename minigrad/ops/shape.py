@@ -12,6 +12,9 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.tensor import Tensor, record, tensor
 
+__all__ = ["reshape", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "concatenate", "stack", "split", "pad", "flip",
+           "roll", "tril", "triu"]
+
 Axes = int | tuple[int, ...] | None
 
 
@@ -77,7 +80,8 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     whole, length = (slice(None),) * normalize_axis_index(axis, x.ndim), x.shape[axis]
     if isinstance(at, int):
         if at < 1 or length % at:
-            raise ValueError(f"split: axis {axis} of shape {x.shape} cannot be cut into {at} equal parts; give the indices to cut at instead")
+            raise ValueError(f"split: axis {axis} of shape {x.shape} cannot be cut into {at} equal parts; "
+                             f"give the indices to cut at instead")
         at = [length // at * i for i in range(1, at)]
     return [x[(*whole, slice(a, b))] for a, b in zip([0, *at], [*at, length])]
 
