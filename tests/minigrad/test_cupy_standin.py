@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad import random
-from minigrad.autograd import grad
+from minigrad import checkpoint, grad, hvp, jvp, random, vjp
 from minigrad.gradcheck.catalogue import CATALOGUE
 from minigrad.gradcheck.choices import Example
 from minigrad.nn import Dropout, Embedding, LayerNorm, Linear, Module, RMSNorm, Sequential
@@ -120,6 +119,28 @@ def test_training_steps_are_the_same_without_a_sync(cupy, optimizer):
     np.testing.assert_allclose([float(x) for x in losses_there], [float(x) for x in losses], rtol=1e-9)
     for name in state:
         np.testing.assert_allclose(state_there[name], state[name], rtol=1e-7, atol=1e-10, err_msg=name)     # Adam divides by small numbers
+
+
+def bowl(x: Tensor) -> Tensor:
+    return (x.sin() * x.exp()).sum()
+
+
+FUNCTIONALS = {
+    "vjp": lambda x, v: vjp(bowl, x),
+    "jvp": lambda x, v: jvp(bowl, x, v),
+    "hvp": lambda x, v: hvp(bowl, x, v),
+    "checkpoint": lambda x, v: (checkpoint(bowl, x), grad(checkpoint(bowl, x), x)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONALS)
+def test_functionals_compute_the_same_without_a_sync(cupy, name):
+    x, v = np.random.default_rng(2).standard_normal((2, 3))
+    with fake_cupy.no_sync():
+        there = FUNCTIONALS[name](Tensor(cupy.asarray(x), requires_grad=True), Tensor(cupy.asarray(v)))
+    for ours, theirs in zip(there, FUNCTIONALS[name](Tensor(x, requires_grad=True), Tensor(v)), strict=True):
+        assert isinstance(ours.data, cupy.ndarray)
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-9)
 
 
 def test_gradients_come_back_from_the_device(cupy):

@@ -1,0 +1,104 @@
+"""A GPT on the GPU's arrays, played by the stand-in for CuPy or, under the mark `gpu`, CuPy's own: it trains and reads as on the CPU."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llm.cache import KVCache
+from llm.config import GPTConfig
+from llm.model import GPT
+from llm.training.step import train_step
+from minigrad import no_grad, random
+from minigrad.optim import AdamW, clip_grad_norm
+from tests import fake_cupy
+
+V, B, T = 11, 2, 7
+SHAPES = {
+    "gpt2": {},
+    "llama": {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "kv_heads": 1, "bias": False, "tied_head": False},
+    "interleaved": {"positions": "rope", "rope_interleaved": True, "qk_norm": True, "mlp": "gelu"},
+    "alibi": {"positions": "alibi", "mlp": "geglu", "norm_position": "post", "kv_heads": 2},
+    "sinusoidal": {"positions": "sinusoidal", "mlp": "relu_squared", "window": 3},
+    "none": {"positions": "none", "soft_cap": 5.0, "dropout": 0.2},
+}
+
+
+@pytest.fixture(scope="module", params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
+def cupy(request) -> Iterator[Any]:
+    if request.param == "gpu":
+        yield pytest.importorskip("cupy")
+    else:
+        with fake_cupy.installed() as module:
+            yield module
+
+
+def make(name: str) -> GPT:
+    config = GPTConfig(vocab_size=V, context=16, layers=2, heads=4, dim=16, **SHAPES[name])
+    return GPT(config, rng=1, dtype=np.float64)
+
+
+def optimizer(model: GPT) -> AdamW:
+    return AdamW(model.named_parameters(), lr=0.01, weight_decay=0.1, decay=lambda p: p.ndim >= 2)
+
+
+def tokens(seed: int, shape: tuple[int, int] = (B, T)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, V, shape)
+
+
+def assert_same_state(there: GPT, here: GPT) -> None:
+    expected = here.state_dict()
+    for name, array in there.state_dict().items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-7, atol=1e-10, err_msg=name)      # Adam divides by small numbers
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_trains_as_on_the_cpu_without_a_sync(cupy, name):
+    here, there = make(name), make(name).to("cuda")
+    ids, targets = tokens(2), tokens(3)
+    losses = []
+    for model, x, y in ((here, ids, targets), (there, cupy.asarray(ids), cupy.asarray(targets))):
+        random.seed(4)
+        update = optimizer(model)
+        fake_cupy.reset()
+        with fake_cupy.no_sync():
+            for _ in range(2):
+                update.zero_grad()
+                loss = model.loss(x, y)
+                loss.backward()
+                clip_grad_norm(update, 0.5)
+                update.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+    assert_same_state(there, here)
+
+
+def test_a_step_of_the_training_loop_waits_only_to_report(cupy):
+    """Once for the loss of each of the two parts, and once for the norm of the gradient."""
+    here, there = make("gpt2"), make("gpt2").to("cuda")
+    results = []
+    for model in (here, there):
+        update = optimizer(model)
+        fake_cupy.reset()
+        results.append(train_step(model, update, tokens(2), tokens(3), lr=0.01, clip=1.0, micro_batches=2))
+    assert len(fake_cupy.syncs) <= 3
+    assert results[0].loss == pytest.approx(results[1].loss, rel=1e-9)
+    assert results[0].grad_norm == pytest.approx(results[1].grad_norm, rel=1e-9)
+    assert_same_state(there, here)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_padding_packing_and_a_cache_work_there(cupy, name):
+    here, there = make(name).eval(), make(name).to("cuda").eval()
+    ids = tokens(5)
+    mask, documents = np.arange(T) >= [[0], [3]], np.arange(T)[None] // [[4], [2]]
+    with no_grad():
+        for options in ({"mask": mask}, {"documents": documents}, {"positions": np.arange(T) + 2}):
+            found = there(ids, **options).data
+            assert isinstance(found, cupy.ndarray)
+            np.testing.assert_allclose(found.get(), here(ids, **options).data, rtol=1e-9, atol=1e-11)
+        cache = KVCache(there.config)
+        pieces = [there(piece, cache=cache).numpy() for piece in (ids[:, :4], ids[:, 4:5], ids[:, 5:])]
+        np.testing.assert_allclose(np.concatenate(pieces, axis=1), here(ids).data, rtol=1e-9, atol=1e-11)
