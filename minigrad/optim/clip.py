@@ -22,7 +22,8 @@ def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float) -> Tensor:
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be above 0 (or infinity, only to measure), not {max_norm}")
-    grads = parameters.gradients() if isinstance(parameters, Optimizer) else _own_gradients(parameters)
+    found = parameters.gradients() if isinstance(parameters, Optimizer) else _own_gradients(parameters)
+    grads = [g for g in found if g.size]                # the norm of nothing would be on no device
     with np.errstate(all="ignore"):                     # the result tells of infinities and NaN
         norm = global_norm(grads)
         factor = np.where(np.isfinite(norm), np.minimum(1.0, max_norm / (norm + 1e-6)), 1.0)

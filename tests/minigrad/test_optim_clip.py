@@ -1,0 +1,138 @@
+"""Clipping by the global norm: the norm is right, the direction stays, and what is not finite or not ours is left alone."""
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigrad.nn import Parameter
+from minigrad.optim import SGD, clip_grad_norm
+from minigrad.tensor import Tensor
+from tests.fake_cupy import installed, no_sync
+
+shapes = st.lists(st.lists(st.integers(0, 4), max_size=3).map(tuple), min_size=1, max_size=5)
+seeds = st.integers(0, 2**32 - 1)
+norms = st.floats(0.01, 100.0)
+
+
+def with_gradients(shapes, seed: int, dtype=np.float64) -> list[Parameter]:
+    """Parameters, about a third of which have no gradient."""
+    rng = np.random.default_rng(seed)
+    parameters = [Parameter(np.zeros(shape, dtype)) for shape in shapes]
+    for p in parameters:
+        p.grad = Tensor(rng.standard_normal(p.shape).astype(dtype)) if rng.random() < 0.7 else None
+    return parameters
+
+
+def flat_gradient(parameters) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(p.grad.numpy().ravel() for p in parameters if p.grad is not None)])
+
+
+def check_clipped(before: np.ndarray, after: np.ndarray, max_norm: float) -> None:
+    """The same direction, at most max_norm long, and untouched if it was no longer. (The 1e-6 in the factor shortens a little.)"""
+    length = np.linalg.norm(before)
+    np.testing.assert_allclose(after, before * min(1.0, max_norm / (length + 1e-6)), rtol=1e-12)
+    assert np.linalg.norm(after) <= max_norm * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("source", [list, SGD], ids=["parameters", "optimizer"])
+@given(shapes=shapes, seed=seeds, max_norm=norms)
+def test_norm_and_direction(source, shapes, seed, max_norm):
+    parameters = with_gradients(shapes, seed)
+    before = flat_gradient(parameters)
+    norm = clip_grad_norm(source(parameters), max_norm)
+    assert (norm.shape, norm.dtype) == ((), np.float64)
+    assert float(norm) == pytest.approx(np.linalg.norm(before), rel=1e-12)
+    check_clipped(before, flat_gradient(parameters), max_norm)
+
+
+def test_clipping_each_gradient_by_its_own_norm_is_caught():
+    parameters = with_gradients([(3,), (4,), (2, 2)], 1)
+    before = flat_gradient(parameters)
+    for p in parameters:
+        clip_grad_norm([p], 0.5)
+    with pytest.raises(AssertionError):
+        check_clipped(before, flat_gradient(parameters), 0.5)
+
+
+@pytest.mark.parametrize("source", [list, SGD], ids=["parameters", "optimizer"])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_a_norm_that_is_not_finite_leaves_the_gradients(source, bad):
+    parameters = [Parameter(np.zeros(3)), Parameter(np.zeros(2))]
+    parameters[0].grad, parameters[1].grad = Tensor(np.array([3.0, bad, 1.0])), Tensor(np.array([1e3, 2e3]))
+    before = flat_gradient(parameters)
+    assert not np.isfinite(float(clip_grad_norm(source(parameters), 1.0)))
+    np.testing.assert_array_equal(flat_gradient(parameters), before)
+
+
+def test_infinite_max_norm_only_measures():
+    parameters = with_gradients([(3, 4)], 2)
+    before = flat_gradient(parameters)
+    assert float(clip_grad_norm(parameters, np.inf)) == pytest.approx(np.linalg.norm(before))
+    np.testing.assert_array_equal(flat_gradient(parameters), before)
+
+
+def test_a_gradient_that_two_parameters_share_is_scaled_once_for_each():
+    x, y = Parameter(np.ones(2)), Parameter(np.ones(2))
+    (3 * (x + y)).sum().backward(create_graph=True)         # both are given the same array
+    clip_grad_norm([x, y], 0.6)
+    np.testing.assert_allclose(flat_gradient([x, y]), np.full(4, 0.3), rtol=1e-6)
+
+
+def test_the_users_array_is_not_written():
+    p, array = Parameter(np.zeros(3)), np.full(3, 10.0)
+    p.grad = Tensor(array)
+    clip_grad_norm([p], 1.0)
+    np.testing.assert_array_equal(array, np.full(3, 10.0))
+
+
+def test_no_gradients_have_norm_zero():
+    assert float(clip_grad_norm([Parameter(np.zeros(3))], 1.0)) == 0.0
+
+
+def test_float32_norm_of_many_elements():
+    """Equal squares, whose roundings do not cancel. Added up in float32 alone the norm is off by 1e-2, by BLAS still by 3e-4."""
+    p = Parameter(np.zeros(3_000_000, np.float32))
+    p.grad = Tensor(np.full(p.shape, 0.1, np.float32))
+    assert float(clip_grad_norm([p], np.inf)) == pytest.approx(float(np.float32(0.1)) * 3_000_000**0.5, rel=2e-5)
+
+
+@given(shapes=shapes, seed=seeds, max_norm=norms)
+def test_on_the_gpu_nothing_waits(shapes, seed, max_norm):
+    on_cpu = with_gradients(shapes, seed)
+    with installed() as cupy:
+        on_gpu = [Parameter(cupy.asarray(p.data)) for p in on_cpu]
+        for p, q in zip(on_gpu, on_cpu):
+            p.grad = None if q.grad is None else Tensor(cupy.asarray(q.grad.data))
+        optimizer = SGD(on_gpu)
+        with no_sync():
+            norm = clip_grad_norm(optimizer, max_norm)
+        found, length = flat_gradient(on_gpu), float(norm)
+    assert length == pytest.approx(float(clip_grad_norm(SGD(on_cpu), max_norm)), rel=1e-12)
+    np.testing.assert_allclose(found, flat_gradient(on_cpu), rtol=1e-12)
+
+
+@pytest.mark.parametrize("max_norm", [0, -1.0, float("nan")])
+def test_impossible_max_norm_is_refused(max_norm):
+    with pytest.raises(ValueError, match="max_norm"):
+        clip_grad_norm([Parameter(np.zeros(3))], max_norm)
+
+
+@pytest.mark.parity
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
+@given(shapes=shapes, seed=seeds, max_norm=norms)
+def test_equals_torch(shapes, seed, max_norm):
+    import torch
+
+    parameters = with_gradients(shapes, seed)
+    peers = [torch.nn.Parameter(torch.tensor(p.numpy())) for p in parameters]
+    for p, peer in zip(parameters, peers):
+        peer.grad = None if p.grad is None else torch.tensor(p.grad.numpy())
+    norm = torch.nn.utils.clip_grad_norm_(peers, max_norm)
+    assert float(clip_grad_norm(SGD(parameters), max_norm)) == pytest.approx(float(norm), rel=1e-12)
+    for p, peer in zip(parameters, peers):
+        if p.grad is not None:
+            np.testing.assert_allclose(p.grad.numpy(), peer.grad.numpy(), rtol=1e-12)
