@@ -1,0 +1,253 @@
+"""What a language model must satisfy whatever its choices are, in float64 on drawn configurations.
+
+TIGHT: sums in another order differ by a few units of 1e-16, times the sizes of activations (at most hundreds here).
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import llm.attention
+from llm.config import Activation, GPTConfig, Norm, NormPosition, Positions
+from llm.model import GPT
+from llm.sight import Sight
+from minigrad import Tensor, no_grad
+from minigrad.optim import AdamW
+from minigrad.random import seed as seed_dropout
+from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, lively, token_ids
+
+TIGHT = {"rtol": 1e-10, "atol": 1e-10}
+LENGTHS = st.integers(1, 12)
+
+
+def logits(model: GPT, ids: np.ndarray, **options: Any) -> np.ndarray:
+    with no_grad():
+        return model(ids, **options).data
+
+
+def earlier_logits_change(model: GPT, rng: np.random.Generator, length: int) -> bool:
+    """Whether a change to a token changes logits before it."""
+    ids, at = token_ids(rng, 2, length), int(rng.integers(0, length))
+    changed = ids.copy()
+    changed[:, at] = (ids[:, at] + 1) % VOCAB
+    before, after = logits(model, ids), logits(model, changed)
+    assert not np.allclose(before[:, at], after[:, at], **TIGHT)            # the change itself is seen
+    return not np.allclose(before[:, :at], after[:, :at], **TIGHT)
+
+
+@given(configs(), SEEDS, LENGTHS)
+def test_a_later_token_changes_no_earlier_logit(config: GPTConfig, seed: int, length: int) -> None:
+    assert not earlier_logits_change(lively(config, seed), np.random.default_rng(seed), length)
+
+
+def test_attention_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm.attention, "attention", partial(llm.attention.attention, causal=False))
+    model = lively(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0)
+    assert any(earlier_logits_change(model, np.random.default_rng(seed), 8) for seed in range(5))
+
+
+@given(configs(), SEEDS, LENGTHS)
+def test_rows_of_a_batch_are_independent(config: GPTConfig, seed: int, length: int) -> None:
+    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 3, length)
+    together = logits(model, ids)
+    for row in range(3):
+        np.testing.assert_allclose(logits(model, ids[row:row + 1])[0], together[row], **TIGHT)
+
+
+@given(configs(), SEEDS, LENGTHS, st.data())
+def test_padding_anywhere_changes_nothing(config: GPTConfig, seed: int, length: int, data: st.DataObject) -> None:
+    mask = np.array([data.draw(st.permutations([True] * length + [False] * 4)) for _ in range(2)])
+    model, rng = lively(config, seed), np.random.default_rng(seed)
+    ids, padded = token_ids(rng, 2, length), token_ids(rng, *mask.shape)
+    targets, padded_targets = token_ids(rng, 2, length), token_ids(rng, *mask.shape)
+    padded[mask], padded_targets[mask] = ids.reshape(-1), targets.reshape(-1)
+    np.testing.assert_allclose(logits(model, padded, mask=mask)[mask], logits(model, ids).reshape(-1, VOCAB), **TIGHT)
+    assert_same_loss_and_gradients(model, (padded, padded_targets, {"mask": mask}), (ids, targets, {}))
+
+
+@given(configs(), SEEDS, st.lists(st.integers(1, 6), min_size=2, max_size=4))
+def test_packing_documents_changes_nothing(config: GPTConfig, seed: int, lengths: list[int]) -> None:
+    model, rng = lively(config, seed), np.random.default_rng(seed)
+    texts = [token_ids(rng, 1, n) for n in lengths]
+    numbers = np.repeat(rng.permutation(len(lengths)), lengths)[None]
+    alone = [logits(model, text) for text in texts]
+    packed = np.concatenate(texts, axis=1)
+    np.testing.assert_allclose(logits(model, packed, documents=numbers), np.concatenate(alone, axis=1), **TIGHT)
+
+    with_padding, mask = np.append(packed, [[0, 0]], axis=1), np.append(np.ones_like(packed), [[0, 0]], axis=1).astype(bool)
+    padded = logits(model, with_padding, documents=np.append(numbers, [[-1, -1]], axis=1), mask=mask)
+    np.testing.assert_allclose(padded[:, :-2], np.concatenate(alone, axis=1), **TIGHT)
+
+
+def test_documents_without_walls_are_caught() -> None:
+    model, ids = lively(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0), np.array([[1, 2, 3, 4, 5, 6]])
+    alone = logits(model, ids[:, 3:])
+    assert not np.allclose(logits(model, ids)[:, 3:], alone, **TIGHT)
+    assert not np.allclose(logits(model, ids, positions=np.array([0, 1, 2, 0, 1, 2]))[:, 3:], alone, **TIGHT)
+
+
+def assert_same_loss_and_gradients(model: GPT, one: tuple, other: tuple) -> None:
+    found = []
+    for ids, targets, options in (one, other):
+        model.zero_grad()
+        loss = model.loss(ids, targets, reduction="sum", **options)
+        loss.backward()
+        found.append((loss.item(), {name: p.grad.data for name, p in model.named_parameters()}))
+    np.testing.assert_allclose(found[0][0], found[1][0], **TIGHT)
+    for name, g in found[0][1].items():
+        np.testing.assert_allclose(g, found[1][1][name], err_msg=name, **TIGHT)
+
+
+@given(configs(), SEEDS, st.integers(1, 50))
+def test_only_distance_counts_for_relative_positions(config: GPTConfig, seed: int, shift: int) -> None:
+    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 6)
+    if config.positions == "learned":
+        shift = min(shift, CONTEXT - 6)
+    shifted = logits(model, ids, positions=np.arange(6) + shift)
+    if config.positions in ("learned", "sinusoidal"):                       # they know where they are
+        assert not np.allclose(shifted, logits(model, ids), **TIGHT)
+    else:
+        np.testing.assert_allclose(shifted, logits(model, ids), **TIGHT)
+
+
+@given(configs(positions="rope"), SEEDS)
+def test_rope_knows_distances(config: GPTConfig, seed: int) -> None:
+    config = replace(config, window=None)
+    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 1, 6)
+    ids[0, 0] = (ids[0, 1] + 1) % VOCAB                                     # attention among equal tokens has nothing to choose
+    assert not np.allclose(logits(model, ids, positions=np.arange(6) * 2), logits(model, ids), **TIGHT)
+
+
+@given(configs(), SEEDS)
+def test_grouped_queries_equal_heads_that_share_keys_and_values(config: GPTConfig, seed: int) -> None:
+    grouped = lively(config, seed)
+    full = GPT(replace(config, kv_heads=None), rng=None, dtype=np.float64).eval()
+    H, K, D = config.heads, config.key_heads, config.head_size
+    heads = np.concatenate([np.arange(H), H + np.repeat(np.arange(K), H // K), H + K + np.repeat(np.arange(K), H // K)])
+    state = grouped.state_dict()
+    for name, a in state.items():
+        if ".qkv." in name:
+            state[name] = a.reshape(H + 2 * K, D, *a.shape[1:])[heads].reshape(-1, *a.shape[1:])
+    full.load_state_dict(state)
+    ids = token_ids(np.random.default_rng(seed), 2, 7)
+    np.testing.assert_allclose(logits(grouped, ids), logits(full, ids), **TIGHT)
+
+
+@given(configs(tied_head=True), SEEDS)
+def test_tied_head_gets_both_gradients(config: GPTConfig, seed: int) -> None:
+    tied, untied = lively(config, seed), GPT(replace(config, tied_head=False), rng=None, dtype=np.float64).eval()
+    untied.load_state_dict(tied.state_dict() | {"head.weight": tied.embedding.weight.data})
+    ids, targets = token_ids(np.random.default_rng(seed), 2, 2, 5)
+    for model in (tied, untied):
+        model.loss(ids, targets).backward()
+    both = untied.embedding.weight.grad.data + untied.head.weight.grad.data
+    np.testing.assert_allclose(tied.embedding.weight.grad.data, both, **TIGHT)
+    assert "head.weight" not in tied.state_dict()
+
+
+@given(configs(dropout=0.4), SEEDS)
+def test_dropout_is_off_in_evaluation_and_repeatable_in_training(config: GPTConfig, seed: int) -> None:
+    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 8)
+    plain = lively(replace(config, dropout=0.0), seed)
+    np.testing.assert_array_equal(logits(model, ids), logits(plain, ids))
+    model.train()
+    runs = []
+    for key in (seed, seed, seed + 1):
+        seed_dropout(key)
+        runs.append(logits(model, ids))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.allclose(runs[0], runs[2])
+
+
+@given(st.sampled_from(["pre", "post"]), SEEDS)
+def test_dropout_keeps_the_mean(norm_position: str, seed: int) -> None:
+    """Embeddings, and attention with dropout on its weights, are linear in what is dropped: 4000 masks average to no dropout."""
+    config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=8, dropout=0.3, norm_position=norm_position)
+    model, x = lively(config, seed), np.random.default_rng(seed).standard_normal((1, 4, 8))
+    copies = np.repeat(x, 4000, axis=0)
+    seed_dropout(seed)
+    for layer in (model.dropout, partial(model.blocks[0].attention, sight=Sight())):
+        expected = layer(Tensor(x)).data
+        model.train()
+        found = layer(Tensor(copies)).data
+        model.eval()
+        spread = found.std(axis=0) / math.sqrt(len(copies))
+        assert spread.max() > 0
+        assert (abs(found.mean(axis=0) - expected[0]) < 6 * spread + 1e-12).all()       # 6 sigma: one chance in 10^7 a draw
+
+
+@given(configs(), SEEDS)
+def test_initial_loss_is_near_log_v(config: GPTConfig, seed: int) -> None:
+    config = replace(config, vocab_size=500)
+    ids, targets = np.random.default_rng(seed).integers(0, 500, (2, 4, 16))
+    loss = GPT(config, rng=seed).loss(ids, targets).item()
+    assert abs(loss - math.log(500)) < 0.2          # the logits begin with a spread of 0.02 sqrt(C), at most 0.1
+
+
+def test_wild_initial_weights_are_caught() -> None:
+    config = GPTConfig(vocab_size=500, context=16, layers=1, heads=2, dim=24)
+    ids, targets = np.random.default_rng(0).integers(0, 500, (2, 4, 16))
+    assert abs(lively(config, 0).loss(ids, targets).item() - math.log(500)) > 0.2
+
+
+def test_the_same_seed_gives_the_same_weights_in_every_dtype() -> None:
+    config = GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=2, dim=8, tied_head=False)
+    single, double, other = GPT(config, rng=7), GPT(config, rng=7, dtype=np.float64), GPT(config, rng=8)
+    for name, a in single.state_dict().items():
+        np.testing.assert_array_equal(a, double.state_dict()[name], err_msg=name)
+    assert not np.array_equal(single.embedding.weight.data, other.embedding.weight.data)
+    assert double(np.zeros((1, 3), dtype=int)).dtype == np.float64
+    assert not any(a.any() for a in GPT(config, rng=None).state_dict().values() if a.ndim == 2)
+
+
+STYLES = {
+    "GPT-2": GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=2, dim=16),
+    "Llama": GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=2, kv_heads=1, dim=16, positions="rope", norm="rmsnorm", mlp="swiglu",
+                       bias=False, qk_norm=True, tied_head=False),
+    "post-norm": GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=2, dim=16, positions="sinusoidal", norm_position="post", mlp="gelu"),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_tiny_model_overfits_one_batch(style: str) -> None:
+    model, rng = GPT(STYLES[style], rng=1), np.random.default_rng(1)
+    ids = rng.integers(0, VOCAB, (4, 9))
+    optimizer = AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for _ in range(120):
+        model.zero_grad()
+        loss = model.loss(ids[:, :-1], ids[:, 1:])
+        loss.backward()
+        optimizer.step()
+    # rows that begin alike cannot be told apart at their first tokens; the entropy of these choices is all that may remain
+    first = [np.count_nonzero((ids[:, :t + 1] == row[:t + 1]).all(axis=1)) for row in ids for t in range(8)]
+    assert loss.item() < np.log(first).mean() + 0.05
+
+
+def test_every_combination_of_choices_trains() -> None:
+    """All positions x norms x places of norms x MLPs; the yes-or-no choices vary along."""
+    choices = product(get_args(Positions), get_args(Norm), get_args(NormPosition), get_args(Activation))
+    for i, (positions, norm, norm_position, mlp) in enumerate(choices):
+        bias, qk_norm, tied_head, windowed, capped, interleaved = (bool(i * 37 >> bit & 1) for bit in range(6))
+        config = GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=4, kv_heads=(1, 2, 4)[i % 3], dim=12, head_dim=(None, 4)[i % 2] or 4,
+                           mlp_dim=7, positions=positions, norm=norm, norm_position=norm_position, mlp=mlp, bias=bias, qk_norm=qk_norm,
+                           tied_head=tied_head, window=3 if windowed else None, soft_cap=5.0 if capped else None, dropout=(0.0, 0.1)[i % 2],
+                           rope_interleaved=interleaved)
+        model = GPT(config, rng=i)
+        ids, targets = token_ids(np.random.default_rng(i), 2, 2, 8)
+        loss = model.loss(ids, targets)
+        loss.backward()
+        assert np.isfinite(loss.data), config
+        for name, p in model.named_parameters():
+            assert p.grad is not None, (name, config)
+            assert p.grad.shape == p.shape, (name, config)
+            assert np.isfinite(p.grad.data).all(), (name, config)
+            if name != "positions.weight" and ".qkv.bias" not in name and "key" not in name:
+                assert p.grad.data.any(), (name, config)
