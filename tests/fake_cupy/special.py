@@ -176,8 +176,10 @@ def matmul(a: ndarray, b: ndarray, *, out: ndarray | None = None, dtype: Any = N
     x, y = unwrap(_device(a)), unwrap(_device(b))
     if max(x.ndim, y.ndim) > 2 and "bfloat16" in (x.dtype.name, y.dtype.name):
         raise TypeError("cupy.matmul does not support bfloat16 arrays of more than two dimensions")
-    result = np.matmul(x, y, out=None if out is None else output(out), dtype=dtype)
-    return wrap(result) if out is None else out
+    if out is None:
+        return wrap(np.matmul(x, y, dtype=dtype).astype(np.result_type(x, y) if dtype is None else dtype, copy=False))
+    np.matmul(x, y, out=output(out), dtype=dtype)
+    return out
 
 
 @offer

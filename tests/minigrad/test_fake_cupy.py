@@ -99,6 +99,14 @@ def test_refuses(what, a):
         attempt(a)
 
 
+def test_refuses_bfloat16_matrices_in_a_batch(a):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    a = a.astype(bfloat16)
+    assert (a @ a.T).dtype == bfloat16
+    with pytest.raises(TypeError, match="bfloat16"):
+        a[None] @ a.T
+
+
 ACCEPTED = {
     "number": lambda a: a + 1,
     "number on the left": lambda a: 2 ** a,
