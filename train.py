@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import sys
 
-from llm.runtime import keep_memory, set_threads
+from llm.runtime import hand_over_quickly, keep_memory
 
 
 def main(arguments: list[str] | None = None) -> None:
     from llm.training.command import parse, start
     options, run = parse(sys.argv[1:] if arguments is None else arguments)
     keep_memory()
-    set_threads(options.training.threads)
+    hand_over_quickly()
     start(options, run)
 
 

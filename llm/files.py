@@ -45,6 +45,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield partial
         os.chmod(partial, 0o777 & ~_umask())
         for file in partial.iterdir():
+            os.chmod(file, 0o666 & ~_umask())       # safetensors, too, makes files that only their owner can read
             flush(file)
         flush(partial)
         if path.exists():                           # a filled folder cannot be renamed over: step aside first

@@ -30,14 +30,22 @@ def _cgroup_cores() -> int:
     return sys.maxsize
 
 
-def set_threads(threads: int | None) -> int:
-    """Let BLAS use this many threads (None: all cores available); returns the number."""
+def set_blas_threads(threads: int) -> None:
+    """Let matrix products use this many threads."""
     from threadpoolctl import threadpool_limits
-    threads = available_cores() if threads is None else threads
-    if threads < 1:
-        raise ValueError(f"--threads must be at least 1, got {threads}")
     threadpool_limits(threads)
-    return threads
+
+
+def threads_to_use(wish: int | None) -> int:
+    """The number of threads asked for; None: all cores available. Raises ValueError below 1."""
+    if wish is not None and wish < 1:
+        raise ValueError(f"--threads must be at least 1, got {wish}")
+    return available_cores() if wish is None else wish
+
+
+def hand_over_quickly() -> None:
+    """Let waiting threads have the interpreter lock after 0.1 ms, not 5: workers need it often and shortly."""
+    sys.setswitchinterval(1e-4)
 
 
 def keep_memory() -> None:

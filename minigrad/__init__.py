@@ -17,6 +17,7 @@ To understand all of it, read:
 """
 from minigrad import fused, methods, nn, ops, optim
 from minigrad.autograd import grad, hvp, jvp, vjp
+from minigrad.checkpoint import checkpoint
 from minigrad.debug import debug_arrays, detect_anomaly
 from minigrad.draw import draw
 from minigrad.fused import *  # noqa: F403
@@ -27,5 +28,5 @@ from minigrad.ops import *  # noqa: F403
 from minigrad.random import seed
 from minigrad.tensor import Tensor
 
-__all__ = ["Tensor", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp", "no_grad", "rope_tables",
+__all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp", "no_grad", "rope_tables",
            "seed", "vjp", "fused", "methods", "nn", "ops", "optim", *ops.__all__, *fused.__all__]

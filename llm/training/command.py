@@ -10,7 +10,7 @@ import tyro
 from llm.inference.text import write_text
 from llm.training.dry_run import describe_dry_run
 from llm.training.options import Options, presets
-from llm.training.run import Run, newest_run, new_run
+from llm.training.run import Run, new_run, newest_run
 from llm.training.setup import describe, set_up
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,22 +105,25 @@ class Run:
         """Folders of checkpoints, newest first."""
         return sorted(self.checkpoints.glob("step-*"), reverse=True)
 
-    def load(self, which: str = "last") -> Checkpoint | None:
+    def load(self, which: str = "last", optimizer: bool = True) -> Checkpoint | None:
         """The "last" checkpoint that is whole, or the "best" one by validation loss; None if none was ever made.
 
-        Raises RunError when there are checkpoints, but none can be used.
+        `optimizer=False` leaves the state of the optimizer unread, twice the size of the weights. Raises RunError when there are
+        checkpoints, but none can be used.
         """
         complaints: list[str] = []
         copied = [self.folder] if (self.folder / STATE).exists() and not self._saved() else []     # a folder without checkpoints/
         for folder in [*self._saved(), *copied]:
             try:
-                found = _read_checkpoint(folder)
+                found = _read_checkpoint(folder, optimizer)
             except RunError as error:
                 complaints.append(str(error))
                 continue
+            if which == "best" and not found.state["best_step"]:
+                raise RunError(f"{self} was not evaluated before step {found.step}, so no checkpoint is the best; use the last one")
             if which == "best" and found.state["best_step"] != found.step and not copied:
-                return _read_checkpoint(self.checkpoints / f"step-{found.state['best_step']:08d}")
-            return Checkpoint(found.weights, found.optimizer, found.state, tuple(complaints))
+                found = _read_checkpoint(self.checkpoints / f"step-{found.state['best_step']:08d}", optimizer)
+            return replace(found, complaints=tuple(complaints))
         if complaints:
             raise RunError("; ".join(complaints) + "; no checkpoint is left to go back to")
         return None
@@ -142,11 +145,11 @@ def new_run(preset: str, folder: str | Path = "runs") -> Run:
     return Run(place)
 
 
-def _read_checkpoint(folder: Path) -> Checkpoint:
+def _read_checkpoint(folder: Path, optimizer: bool) -> Checkpoint:
     state = _read_json(folder / STATE)
     if not isinstance(state, dict) or not {"step", "best_step", "files"} <= state.keys():
         raise RunError(f"{folder / STATE} is not the state of a checkpoint")
-    return Checkpoint(_read_arrays(folder / MODEL, state), _read_arrays(folder / OPTIMIZER, state), state)
+    return Checkpoint(_read_arrays(folder / MODEL, state), _read_arrays(folder / OPTIMIZER, state) if optimizer else {}, state)
 
 
 def _read_arrays(path: Path, state: dict) -> dict[str, np.ndarray]:

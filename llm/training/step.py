@@ -8,9 +8,10 @@ from functools import partial
 
 import numpy as np
 
+import minigrad
 from llm.model import GPT
 from llm.training.options import TrainOptions
-from minigrad import Tensor
+from llm.training.workers import Workers
 from minigrad.backend import to_device
 from minigrad.optim import AdamW, clip_grad_norm, schedules
 
@@ -24,31 +25,43 @@ class StepResult:
     updated: bool
 
 
-def train_step(model: GPT, optimizer: AdamW, inputs: np.ndarray, targets: np.ndarray, *, lr: float, clip: float,
-               micro_batches: int) -> StepResult:
-    """One update from inputs and targets, integers (B, T). A loss or gradient that is not finite leaves the weights as they are."""
+def train_step(workers: Workers, optimizer: AdamW, inputs: np.ndarray, targets: np.ndarray, *, lr: float, clip: float = 1.0,
+               micro_batches: int = 1, seed: tuple[int, int] = (0, 0)) -> StepResult:
+    """One update from inputs and targets, integers (B, T). A loss or gradient that is not finite leaves the weights as they are.
+
+    `seed`: the run's and the step's number, for dropout.
+    """
     optimizer.zero_grad()
-    loss = accumulate_gradients(model, inputs, targets, micro_batches)
+    loss = accumulate_gradients(workers, inputs, targets, micro_batches, seed)
     norm = float(clip_grad_norm(optimizer, clip or math.inf))
     finite = math.isfinite(loss) and math.isfinite(norm)
     if finite:
-        optimizer.lr = lr
-        optimizer.step()
+        optimizer.step(lr=lr)
     return StepResult(loss, norm, finite)
 
 
-def accumulate_gradients(model: GPT, inputs: np.ndarray, targets: np.ndarray, micro_batches: int) -> float:
+def accumulate_gradients(workers: Workers, inputs: np.ndarray, targets: np.ndarray, micro_batches: int = 1,
+                         seed: tuple[int, int] = (0, 0)) -> float:
     """Add up the gradients of the mean loss per token; returns that loss.
 
-    Each part contributes the sum over its tokens divided by the tokens of the whole batch, so however a batch is split the gradient is
-    the same to rounding. A mean of means would weigh tokens by the size of their part.
+    Each worker takes a share of the rows, in `micro_batches` parts one after the other. A part contributes the sum over its tokens divided by
+    the tokens of the whole batch, so however a batch is split the gradient is the same to rounding. (A mean of means would weigh
+    tokens by the size of their part.)
     """
-    losses: list[Tensor] = []
-    for x, y in zip(np.array_split(inputs, micro_batches), np.array_split(targets, micro_batches)):
-        loss = model.loss(to_device(x, model.device), to_device(y, model.device), reduction="sum") / targets.size
-        loss.backward()
-        losses.append(loss.detach())
-    return sum(loss.item() for loss in losses)
+    def work(rank: int, model: GPT, share: tuple[np.ndarray, np.ndarray]) -> float:
+        minigrad.seed(seed[0] + (rank << 32), seed[1])          # other masks in each worker
+        losses = []
+        for x, y in zip(*(np.array_split(rows, micro_batches) for rows in share)):
+            if len(x):
+                loss = model.loss(to_device(x, model.device), to_device(y, model.device), reduction="sum") / targets.size
+                loss.backward()
+                losses.append(loss.detach())
+        return sum(loss.item() for loss in losses)
+
+    shares = [np.array_split(rows, len(workers)) for rows in (inputs, targets)]
+    loss = sum(workers.map(work, list(zip(*shares))))
+    workers.add_gradients()
+    return loss
 
 
 def learning_rate(options: TrainOptions) -> Callable[[int], float]:

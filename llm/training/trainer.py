@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-import minigrad
 from llm.data.batches import Batches, evaluation_batches
 from llm.data.dataset import Dataset
 from llm.evaluation.loss import Evaluation, evaluate
 from llm.inference.text import write_text
 from llm.model import GPT
+from llm.runtime import set_blas_threads, threads_to_use
 from llm.training.metrics import Metrics, draw_losses
 from llm.training.options import Options
 from llm.training.run import Checkpoint, Run
 from llm.training.step import StepResult, learning_rate, train_step
+from llm.training.workers import Workers
 from minigrad.optim import AdamW
 
 PATIENCE = 5            # updates in a row that may be skipped because the loss is not finite
@@ -45,6 +46,9 @@ class Trainer:
         self.model.to(device)
         self.optimizer = AdamW(self.model.named_parameters(), lr=training.lr, betas=(0.9, training.beta2),
                                weight_decay=training.weight_decay, decay=lambda p: p.ndim >= 2)
+        threads = min(threads_to_use(training.threads), training.batch_size) if device == "cpu" else 1
+        set_blas_threads(1 if threads > 1 else threads_to_use(training.threads))
+        self.workers = Workers(self.model, threads)
         self.batches = Batches(dataset.train, training.batch_size, model.context, training.seed)
         self.validation = evaluation_batches(dataset.val, training.batch_size, model.context, training.eval_batches)
         self.bytes_per_token = dataset.bytes_per_token
@@ -83,10 +87,9 @@ class Trainer:
     def _advance(self, metrics: Metrics, bar: tqdm) -> bool:
         """One step and what follows from it; whether a checkpoint is due."""
         began = time.perf_counter()
-        minigrad.seed(self.options.seed, self.step)
         rate = self.rate(self.step)
-        result = train_step(self.model, self.optimizer, *self.batches.batch(self.step), lr=rate, clip=self.options.clip,
-                            micro_batches=self.options.micro_batches)
+        result = train_step(self.workers, self.optimizer, *self.batches.batch(self.step), lr=rate, clip=self.options.clip,
+                            micro_batches=self.options.micro_batches, seed=(self.options.seed, self.step))
         seconds = time.perf_counter() - began
         self.step, self.elapsed = self.step + 1, self.elapsed + seconds
         tokens_per_second = self.options.batch_size * self.batches.context / seconds
