@@ -1,6 +1,7 @@
 """A GPT on the GPU's arrays, played by the stand-in for CuPy or, under the mark `gpu`, CuPy's own: it trains and reads as on the CPU."""
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 
 from llm.cache import KVCache
 from llm.config import GPTConfig
+from llm.inference.generate import generate
 from llm.model import GPT
+from llm.training.command import parse, start
 from llm.training.step import train_step
+from llm.training.workers import Workers
 from minigrad import no_grad, random
 from minigrad.optim import AdamW, clip_grad_norm
 from tests import fake_cupy
@@ -82,7 +86,7 @@ def test_a_step_of_the_training_loop_waits_only_to_report(cupy):
     for model in (here, there):
         update = optimizer(model)
         fake_cupy.reset()
-        results.append(train_step(model, update, tokens(2), tokens(3), lr=0.01, clip=1.0, micro_batches=2))
+        results.append(train_step(Workers(model, 1), update, tokens(2), tokens(3), lr=0.01, clip=1.0, micro_batches=2))
     assert len(fake_cupy.syncs) <= 3
     assert results[0].loss == pytest.approx(results[1].loss, rel=1e-9)
     assert results[0].grad_norm == pytest.approx(results[1].grad_norm, rel=1e-9)
@@ -102,3 +106,29 @@ def test_padding_packing_and_a_cache_work_there(cupy, name):
         cache = KVCache(there.config)
         pieces = [there(piece, cache=cache).numpy() for piece in (ids[:, :4], ids[:, 4:5], ids[:, 5:])]
         np.testing.assert_allclose(np.concatenate(pieces, axis=1), here(ids).data, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_writes_the_same_there_with_one_sync_a_token(cupy, name):
+    here, there = make(name), make(name).to("cuda")
+    fake_cupy.reset()
+    written = list(generate(there, [1, 2, 3], max_tokens=20, seed=6))           # beyond the context of 16
+    assert len(fake_cupy.syncs) <= len(written) == 20
+    assert written == list(generate(here, [1, 2, 3], max_tokens=20, seed=6))
+
+
+def test_the_training_command_runs_there(cupy, tmp_path, capsys):
+    """From text to a sample, with evaluation, checkpoint and resume: the losses are those of the CPU."""
+    (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 40)
+    losses = []
+    for device in ("cpu", "cuda"):
+        command = (f"--data {tmp_path / 'text.txt'} --tokenizer char --out {tmp_path / device} --device {device} "
+                   f"--context 8 --layers 1 --heads 2 --dim 8 --batch-size 4 --steps 3 --eval-every 2 --eval-batches 1 "
+                   f"--checkpoint-every 2 --sample-every 0").split()
+        start(*parse(command))
+        start(*parse([*command, "--resume", "--steps", "4"]))
+        lines = (tmp_path / device / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["train_loss"] for line in lines])
+    assert len(losses[0]) == 4
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert "validation" in capsys.readouterr().out
