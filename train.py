@@ -20,6 +20,8 @@ def main(arguments: list[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
+    except BrokenPipeError:                 # whoever read what we print has gone, as in `train.py --help | head`
+        sys.exit(1)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:

@@ -5,8 +5,7 @@ The text below a field is its `--help`. A preset is where the other options star
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -16,9 +15,9 @@ from llm.presets import PRESETS as MODELS
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Training. Raises ValueError, in one sentence, for values that make no sense."""
+    """How to train."""
 
-    preset: str = "default"
+    preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(["default", *MODELS]) + "}")] = "default"
     """Where all other options start from; any of them can be given beside it."""
     data: str = "python-docs"
     """Text to learn from: a file, a folder, a glob, - (standard input), or python-docs, python-stdlib, shakespeare."""
