@@ -160,6 +160,8 @@ def _check(name: str, parameter: str, mark: Any, value: Any) -> None:
         raise TypeError(f"{wrong}: it is needed on the host")
     if parameter == "out" and not (value is None or isinstance(value, ndarray)):
         raise TypeError(f"{wrong}, only a cupy.ndarray")
+    if parameter == "axis" and isinstance(value, list):
+        raise TypeError(f"{wrong}, only an int or a tuple")
     if parameter == "kind" and value not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
     if parameter == "dtype" and value is not None:
