@@ -1,0 +1,32 @@
+"""Write text with a trained GPT: python generate.py --prompt "Once upon a time", or python generate.py --help.
+
+The work is in llm/inference: sampling.py, generate.py, text.py, command.py.
+"""
+from __future__ import annotations
+
+import io
+import signal
+import sys
+
+from llm.runtime import keep_memory, set_blas_threads, threads_to_use
+
+
+def main(arguments: list[str] | None = None) -> int:
+    from llm.inference.command import parse, start
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")        # a terminal that lacks a character shows a question mark
+    keep_memory()
+    set_blas_threads(threads_to_use(options.threads))
+    return start(options)
+
+
+if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)   # when nobody reads on (`| head`), end quietly as other programs do
+    try:
+        sys.exit(main())
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"generate.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)                                   # 128 + SIGINT

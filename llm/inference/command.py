@@ -1,0 +1,111 @@
+"""The command line of `generate.py`: options, where the prompt comes from, and the text on the terminal.
+
+Only text goes to standard output; what there is to say about it goes to standard error.
+"""
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import tyro
+
+from llm.inference.load import load_model
+from llm.inference.sampling import Sampling
+from llm.inference.text import continue_prompt, show
+from llm.training.run import Run, newest_run
+from minigrad.backend import pick_device
+
+INTERRUPTED = 130       # exit status of a program that Ctrl-C ended: 128 + SIGINT
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Write text with a model that train.py made: python generate.py --prompt "Once upon a time" """
+
+    run: str | None = None
+    """Folder of the run. Default: the newest one in runs/."""
+    checkpoint: Literal["last", "best"] = "last"
+    """The newest checkpoint, or the one with the best validation loss."""
+    prompt: str | None = None
+    """What the text begins with. Default: what is piped in (less one newline at its end), or the beginning of a text."""
+    max_tokens: int = 200
+    """Tokens to write at most."""
+    sampling: tyro.conf.OmitArgPrefixes[Sampling] = field(default_factory=Sampling)
+    stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """End before this string; can be given several times."""
+    seed: int | None = None
+    """The same seed gives the same text; sample number i has seed + i. Default: a new one each time, which is reported."""
+    num_samples: int = 1
+    """How many texts to write; a line --- stands between them."""
+    threads: int | None = None
+    """Threads for matrix products. Default: the cores available."""
+    device: str = "auto"
+    """cpu, cuda, cuda:N, or auto: a GPU when there is one."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_tokens", 0), ("num_samples", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+
+
+def parse(arguments: list[str]) -> GenerateOptions:
+    return tyro.cli(GenerateOptions, args=arguments, prog="generate.py")
+
+
+def start(options: GenerateOptions) -> int:
+    """Write what the options say; returns the exit status. Raises ValueError, RuntimeError or OSError with a sentence."""
+    run = newest_run() if options.run is None else Run(options.run)
+    model, tokenizer = load_model(run, options.checkpoint, pick_device(options.device))
+    prompt = read_prompt() if options.prompt is None else options.prompt
+    seed = secrets.randbelow(2**32) if options.seed is None else options.seed
+    meter, status = Meter(), 0
+    try:
+        for number in range(options.num_samples):
+            print("---\n" if number else "", end="")
+            ids = continue_prompt(model, tokenizer, prompt, max_tokens=options.max_tokens, sampling=options.sampling, seed=seed + number)
+            print_stream(prompt, show(meter.count(ids), tokenizer, options.stop))
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    print(f"{meter}, seed {seed}", file=sys.stderr)
+    return status
+
+
+def read_prompt() -> str:
+    """What is piped into the program; nothing at a terminal. Bytes that are not UTF-8 become surrogates, which tokenizers take as bytes."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return ""
+    print("reading the prompt from standard input", file=sys.stderr)
+    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n")
+
+
+def print_stream(prompt: str, pieces: Iterable[str]) -> None:
+    """The prompt and then the pieces, each as it comes; ends with a newline, also when interrupted."""
+    last = prompt
+    print(prompt, end="", flush=True)
+    try:
+        for last in pieces:
+            print(last, end="", flush=True)
+    finally:
+        print(end="" if last.endswith("\n") else "\n", flush=True)
+
+
+class Meter:
+    """Counts the tokens that are written, and the seconds since it was made."""
+
+    def __init__(self) -> None:
+        self.tokens, self.began = 0, time.perf_counter()
+
+    def count(self, ids: Iterable[int]) -> Iterator[int]:
+        """Pass the ids on."""
+        for id in ids:
+            self.tokens += 1
+            yield id
+
+    def __str__(self) -> str:
+        seconds = time.perf_counter() - self.began
+        return f"{self.tokens:,} tokens in {seconds:.2f} s, {self.tokens / seconds:,.0f} tokens/s"
