@@ -93,12 +93,12 @@ class Dropout(Module):
     itself."""
 
     def __init__(self, p: float = 0.5):
-        if not 0 <= p < 1:
-            raise ValueError(f"the dropout probability must be at least 0 and below 1, not {p}")
+        if not 0 <= p <= 1:
+            raise ValueError(f"the dropout probability must be between 0 and 1, not {p}")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.p) if self.training and self.p else x
+        return dropout(x, self.p) if self.training else x
 
     def extra_repr(self) -> str:
         return f"{self.p:g}"

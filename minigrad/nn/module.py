@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import as_array, is_float, to_device
+from minigrad.graph import mode
 from minigrad.nn.printing import summary_table, tree
 from minigrad.nn.state import check_state
-from minigrad.tensor import Tensor, mode
+from minigrad.tensor import Tensor
 
 
 class Parameter(Tensor):
