@@ -65,7 +65,7 @@ def _numbers(shape: Sequence[int], block: Sequence[slice], xp: ModuleType) -> An
     """The row-major numbers, uint32, of the elements of `block` in an array of `shape`."""
     index = xp.zeros((), np.uint32)
     for n, part in zip(shape, block, strict=True):
-        index = index[..., None] * np.uint32(n) + xp.arange(*part.indices(n), dtype=np.uint32)
+        index = index[..., None] * np.uint32(n % 2**32) + xp.arange(*part.indices(n), dtype=np.uint32)
     return index
 
 

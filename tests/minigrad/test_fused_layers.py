@@ -1,0 +1,205 @@
+"""What is special about single fused functions: flat gradients, accuracy, saved memory, errors that say what to do."""
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad import Tensor
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def leaf(*shape: int, seed: int = 0, dtype: type = np.float64) -> Tensor:
+    return Tensor(np.random.default_rng(seed).standard_normal(shape).astype(dtype), requires_grad=True)
+
+
+# --- linear ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_linear_computes_no_input_gradient_that_nobody_needs(monkeypatch) -> None:
+    """The first layer on data, and frozen layers below trained ones, skip a third of the work."""
+    multiplied = []
+
+    class Counting(np.ndarray):
+        def __matmul__(self, other):
+            multiplied.append(other.shape)
+            return np.asarray(self) @ np.asarray(other)
+    weight = leaf(5, 3)
+    mg.linear(Tensor(np.ones((4, 3))), weight).backward(np.ones((4, 5)).view(Counting))
+    assert multiplied == []
+    mg.linear(leaf(4, 3), weight).backward(np.ones((4, 5)).view(Counting))
+    assert multiplied == [(5, 3)]
+
+
+@given(seeds)
+def test_weight_gradients_are_written_into_the_flat_buffer_and_added_after(seed: int) -> None:
+    x, ids = leaf(4, 3, seed=seed), np.array([1, 0, 1])
+    weight, bias = mg.nn.Parameter(leaf(5, 3, seed=seed).data), mg.nn.Parameter(leaf(5, seed=seed).data)
+    flat = np.full(20, np.nan)                                  # whatever is there from the step before
+    weight.grad_buffer, bias.grad_buffer = flat[:15].reshape(5, 3), flat[15:]
+
+    def loss(weight, bias):
+        return mg.linear(x, weight, bias).sum() + (mg.embedding(ids, weight) ** 2).sum()
+    loss(weight, bias).backward()
+    plain = Tensor(weight.data, requires_grad=True), Tensor(bias.data, requires_grad=True)
+    loss(*plain).backward()
+    assert weight.grad.data is weight.grad_buffer
+    np.testing.assert_allclose(weight.grad_buffer, plain[0].grad.data, rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(flat[15:], plain[1].grad.data, rtol=1e-14)
+
+
+@pytest.mark.parametrize(("x", "weight", "bias", "message"), [
+    ((2, 3), (5, 4), None, r"x has shape \(2, 3\) and weight \(5, 4\)"),
+    ((), (5, 4), None, "x has shape"),
+    ((2, 3), (3,), None, "weight"),
+    ((2, 3), (5, 3), (3,), r"a bias of shape \(5,\), this one has \(3,\)"),
+])
+def test_linear_names_shapes_that_do_not_fit(x, weight, bias, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        mg.linear(leaf(*x), leaf(*weight), None if bias is None else leaf(*bias))
+
+
+# --- norms ----------------------------------------------------------------------------------------------------------------------------
+
+
+@given(seeds, st.floats(1e2, 1e4))
+def test_layer_norm_is_accurate_far_from_zero(seed: int, far: float) -> None:
+    """Mean(x²) − mean² in float32 would have lost every digit here; the variance is taken of x − mean."""
+    x = (np.random.default_rng(seed).standard_normal((3, 64)) + far).astype(np.float32)
+    exact = mg.layer_norm_reference(Tensor(x, dtype=np.float64)).data
+    # the mean itself is rounded to a few float32 steps at `far`, in a row whose deviation is about 1
+    np.testing.assert_allclose(mg.layer_norm(Tensor(x)).data, exact, atol=8 * far * 2**-23, rtol=1e-5)
+    if far > 5e3:               # negative control: the formula to avoid
+        mean = x.mean(-1, keepdims=True)
+        one_pass = (x - mean) / np.sqrt(np.abs((x * x).mean(-1, keepdims=True) - mean * mean) + 1e-5)
+        assert np.abs(one_pass - exact).max() > 8 * far * 2**-23
+
+
+@pytest.mark.parametrize("norm", [mg.layer_norm, mg.rms_norm])
+def test_norms_keep_two_numbers_a_row(norm) -> None:
+    x, weight = leaf(1000, 500), leaf(500)
+    tracemalloc.start()
+    y = norm(x, weight)
+    kept = tracemalloc.get_traced_memory()[0] - y.data.nbytes
+    tracemalloc.stop()
+    assert kept < 0.05 * x.data.nbytes
+
+
+@pytest.mark.parametrize("norm", [mg.layer_norm, mg.rms_norm])
+def test_norms_name_shapes_that_do_not_fit(norm) -> None:
+    with pytest.raises(ValueError, match=rf"{norm.__name__} of x \(2, 3\) needs a weight of shape \(3,\), this one has \(4,\)"):
+        norm(leaf(2, 3), leaf(4))
+    with pytest.raises(ValueError, match="single number"):
+        norm(leaf())
+
+
+# --- activations ----------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=20))
+def test_float32_gelu_is_good_to_its_own_resolution(values: list) -> None:
+    """float32 has a polynomial of its own for Φ; the error of 2e-7 in it appears in y multiplied by x."""
+    x = Tensor(np.array(values, np.float32), requires_grad=True)
+    y = mg.gelu(x)
+    y.sum().backward()
+    exact = Tensor(x.data, dtype=np.float64, requires_grad=True)
+    z = mg.gelu_reference(exact)
+    z.sum().backward()
+    assert (np.abs(y.data - z.data) <= 4e-7 * np.maximum(1, np.abs(x.data))).all()
+    assert (np.abs(x.grad.data - exact.grad.data) <= 6e-7).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("f", [mg.gelu, lambda x: mg.gelu(x, "tanh"), mg.silu, mg.relu_squared])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_activations_far_out_are_the_identity_or_nothing(f, dtype) -> None:
+    x = Tensor(np.array([-200.0, 0.0, 200.0], dtype), requires_grad=True)
+    y = f(x)
+    y.sum().backward()
+    top, slope = (40000, 400) if f is mg.relu_squared else (200, 1)
+    tiny = 1e-80                # silu(−200) in float64
+    np.testing.assert_allclose(y.data, np.array([0, 0, top], dtype), rtol=0, atol=tiny)
+    np.testing.assert_allclose(x.grad.data[[0, 2]], np.array([0, slope], dtype), rtol=0, atol=tiny)
+
+
+def test_activations_say_what_they_take() -> None:
+    with pytest.raises(ValueError, match=r"approximate='erf' is no form of gelu; it is 'none' \(exact\) or 'tanh'"):
+        mg.gelu(leaf(2), approximate="erf")
+    with pytest.raises(ValueError, match=r"swiglu of one input takes \[gate \| up\]"):
+        mg.swiglu(leaf(2, 3))
+    with pytest.raises(ValueError, match=r"geglu takes gate and up \(..., C\) of one shape; they have \(2, 3\) and \(3,\)"):
+        mg.geglu(leaf(2, 3), leaf(3))
+
+
+# --- embedding ------------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 4), max_size=12), seeds)
+def test_embedding_gradient_adds_up_over_repeated_ids(ids: list, seed: int) -> None:
+    weight = leaf(5, 3, seed=seed)
+    g = np.random.default_rng(seed).standard_normal((len(ids), 3))
+    mg.embedding(np.array(ids, np.int64), weight).backward(g)
+    one_hot = np.eye(5)[ids] if ids else np.zeros((0, 5))
+    np.testing.assert_allclose(weight.grad.data, one_hot.T @ g, atol=1e-14)
+    if len(set(ids)) < len(ids):                                # negative control: what `grad[ids] += g` would have given
+        lost = np.zeros((5, 3))
+        lost[ids] += g
+        assert np.abs(lost - weight.grad.data).max() > 0
+
+
+@pytest.mark.parametrize("ids", [np.uint16([[3, 1]]), [[3, 1]], Tensor([[3, 1]])])
+def test_embedding_takes_ids_in_any_form(ids) -> None:
+    weight = leaf(5, 3)
+    np.testing.assert_array_equal(mg.embedding(ids, weight).data, weight.data[[[3, 1]]])
+
+
+def test_embedding_names_the_wrong_id() -> None:
+    weight = leaf(65, 3)
+    for wrong in (65, -1):
+        with pytest.raises(IndexError, match=f"id {wrong} is outside a vocabulary of 65, whose ids go from 0 to 64"):
+            mg.embedding([[0, wrong]], weight)
+    with pytest.raises(TypeError, match="integer ids"):
+        mg.embedding([0.5], weight)
+
+
+# --- rope -----------------------------------------------------------------------------------------------------------------------------
+
+
+@given(seeds, st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000), st.booleans())
+def test_rope_scores_depend_only_on_distance(seed: int, i: int, j: int, shift: int, interleaved: bool) -> None:
+    q, k = np.random.default_rng(seed).standard_normal((2, 1, 8))
+    positions = np.array([i, j, i + shift, j + shift])
+    cos, sin = mg.rope_tables(positions, 8, dtype=np.float64)
+    turn = lambda x, t: mg.rope(Tensor(x), cos[t:t + 1], sin[t:t + 1], interleaved).data[0]
+    assert turn(q, 0) @ turn(k, 1) == pytest.approx(turn(q, 2) @ turn(k, 3), abs=1e-10)
+    assert np.linalg.norm(turn(q, 0)) == pytest.approx(np.linalg.norm(q))
+
+
+@given(seeds, st.integers(1, 5))
+def test_the_two_pairings_are_one_rotation_of_reordered_features(seed: int, T: int) -> None:
+    x = np.random.default_rng(seed).standard_normal((2, T, 6))
+    cos, sin = mg.rope_tables(np.arange(T), 6, dtype=np.float64)
+    halves_first = [0, 2, 4, 1, 3, 5]
+    together = mg.rope(Tensor(x), cos, sin, interleaved=True).data[..., halves_first]
+    np.testing.assert_allclose(mg.rope(Tensor(x[..., halves_first]), cos, sin).data, together, atol=1e-14)
+    assert T == 1 or np.abs(mg.rope(Tensor(x), cos, sin).data[..., halves_first] - together).max() > 1e-3
+
+
+def test_rope_tables_are_exact_at_late_positions() -> None:
+    """100,000 times a frequency in float32 would be off by up to 4e-3 of a turn."""
+    cos, _ = mg.rope_tables(np.array([100_000]), 4)
+    assert cos.dtype == np.float32
+    np.testing.assert_allclose(cos[0], np.cos([100_000.0, 1000.0]), atol=1e-7)
+
+
+def test_rope_names_shapes_that_do_not_fit() -> None:
+    cos, sin = mg.rope_tables(np.arange(3), 8)
+    with pytest.raises(ValueError, match=r"x has shape \(2, 3, 4\), cos \(3, 4\) and sin \(3, 4\)"):
+        mg.rope(leaf(2, 3, 4), cos, sin)
+    with pytest.raises(ValueError, match="even"):
+        mg.rope_tables(np.arange(3), 7)
