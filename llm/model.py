@@ -65,9 +65,9 @@ class GPT(Module):
     def forward(self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None) -> Tensor:
         """Logits (B, T, V) for integer `ids` (B, T): what follows each token.
 
-        `mask` (B, T): False at padding, anywhere in a row. `documents` (B, T): a run of equal numbers is a document, and tokens see only
-        their own. `positions` (T,) or (B, T): instead of counting the real tokens of each document from 0. `cache`: the ids continue what
-        is in it, and are added to it; needs `no_grad()`.
+        The options are (B, T), or (T,) for all rows. `mask`: False at padding, anywhere in a row. `documents`: a run of equal numbers is
+        a document, and tokens see only their own. `positions`: instead of counting the real tokens of each document from 0; `window` and
+        ALiBi go by them. `cache`: the ids continue what is in it, and are added to it; needs `no_grad()`.
         """
         return self.logits(self.hidden(ids, positions=positions, mask=mask, documents=documents, cache=cache))
 
@@ -104,7 +104,8 @@ class GPT(Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The head: x (..., C), as `hidden` returns it, to logits (..., V)."""
-        logits, cap = linear(x, self.head_weight), self.config.soft_cap                             # (..., V), ()
+        logits = linear(x, self.head_weight)                                                        # (..., V)
+        cap = self.config.soft_cap
         return logits if cap is None else cap * (logits / cap).tanh()
 
     @property

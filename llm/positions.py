@@ -32,7 +32,7 @@ def place(shape: tuple[int, int], *, positions: Any = None, mask: Any = None, do
           past: slice | np.ndarray = slice(0, 0)) -> Places:
     """The places of B rows of T tokens after the `past`, the positions of keys in a cache.
 
-    `positions` (T,) or (B, T): instead of counting. `mask` (B, T): False at padding. `documents` (B, T): a run of equal numbers is one.
+    Each (B, T), or (T,) for all rows: `positions` instead of counting; `mask`, False at padding; `documents`, runs of equal numbers.
     """
     B, T = shape
     if positions is None and mask is None and documents is None and isinstance(past, slice):
@@ -43,8 +43,7 @@ def place(shape: tuple[int, int], *, positions: Any = None, mask: Any = None, do
     if positions is None:
         queries = count_positions(mask, runs, past.max(axis=1, keepdims=True, initial=PADDING) + 1)                 # (B, T)
     else:
-        positions = _checked("positions", np.broadcast_to(_on_cpu(positions), shape), shape, "iu", "integers of at least 0")
-        queries = np.where(mask, positions, PADDING)
+        queries = np.where(mask, _checked("positions", positions, shape, "iu", "integers of at least 0"), PADDING)
     return Places(queries, np.concatenate([past, queries], axis=1), runs)
 
 
@@ -62,15 +61,14 @@ def count_positions(mask: np.ndarray, runs: np.ndarray | None, start: np.ndarray
     return np.where(mask, before, PADDING)
 
 
-def _on_cpu(x: Any) -> np.ndarray:
-    return to_device(tensor(x).data, "cpu")
-
-
 def _checked(name: str, x: Any, shape: tuple[int, int], kinds: str, wanted: str) -> np.ndarray:
-    x = _on_cpu(x)
-    if x.shape != shape or x.dtype.kind not in kinds:
-        raise ValueError(f"{name} must be {wanted}, of the shape of ids, {shape}; got {x.dtype} of shape {x.shape}")
-    return x
+    """`x` on the CPU, of the shape (B, T); as (T,) it holds for all rows."""
+    x = to_device(tensor(x).data, "cpu")
+    if x.shape not in (shape, shape[1:]) or x.dtype.kind not in kinds:
+        raise ValueError(f"{name} must be {wanted}, of the shape of ids, {shape}, or {shape[1:]}; got {x.dtype} of shape {x.shape}")
+    if name == "positions" and x.min(initial=0) < 0:
+        raise ValueError(f"{name} must be {wanted}; the smallest given is {x.min()}")
+    return np.broadcast_to(x, shape)
 
 
 def end_of(index: slice | np.ndarray) -> int:

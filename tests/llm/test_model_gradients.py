@@ -1,0 +1,61 @@
+"""The gradient of a whole model's loss with respect to every parameter, against finite differences, in float64."""
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm.config import GPTConfig
+from llm.model import GPT
+from minigrad import Tensor
+from minigrad.gradcheck import GradientError, gradcheck
+from minigrad.nn import Linear
+from tests.llm.gpts import SEEDS, VOCAB, configs, lively, token_ids
+
+
+def check_gradients(model: GPT, rng: np.random.Generator, mode: str) -> None:
+    """One projection of the gradient of each parameter, or every single number ("full")."""
+    ids, targets = token_ids(rng, 2, 2, 4)
+    mask = np.array([[True, True, True, True], [False, True, True, True]])
+    names, parameters = zip(*model.named_parameters())
+
+    def loss(*values: Tensor) -> Tensor:
+        for name, value in zip(names, values):
+            put(model, name, value)
+        return model.loss(ids, targets, mask=mask)
+    gradcheck(loss, [p.data.copy() for p in parameters], mode=mode, seed=int(rng.integers(2**31)), name=str(names))
+
+
+def put(module: Any, path: str, value: Tensor) -> None:
+    """Set `blocks.0.mlp.up.weight` to a tensor."""
+    *way, last = path.split(".")
+    for step in way:
+        module = getattr(module, step)
+    setattr(module, last, value)
+
+
+@settings(max_examples=10)
+@given(configs(), st.sampled_from(["gelu", "gelu_tanh", "swiglu", "geglu"]), SEEDS)
+def test_gradients_of_drawn_models(config: GPTConfig, mlp: str, seed: int) -> None:
+    """Not with ReLU squared: its second derivative jumps at 0, and differences across the jump are wrong by more than the tolerance."""
+    check_gradients(lively(replace(config, mlp=mlp), seed), np.random.default_rng(seed), "random")
+
+
+@pytest.mark.parametrize("choices", [
+    {}, {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "kv_heads": 1, "qk_norm": True, "soft_cap": 3.0},
+], ids=["GPT-2", "Llama"])
+def test_every_number_of_a_tiny_model(choices: dict) -> None:
+    config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=4, mlp_dim=3, **choices)
+    check_gradients(lively(config, 0), np.random.default_rng(0), "full")
+
+
+def test_a_missing_piece_of_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = Linear.forward
+    monkeypatch.setattr(Linear, "forward", lambda self, x: forward(self, x.detach() if self.weight.shape[1] == 3 else x))
+    config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=4, mlp_dim=3)
+    with pytest.raises(GradientError):
+        check_gradients(lively(config, 0), np.random.default_rng(0), "random")
