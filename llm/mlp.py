@@ -5,6 +5,7 @@ et al. 2021 (arXiv 2109.08668). GELU: Hendrycks and Gimpel 2016 (arXiv 1606.0841
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,9 @@ from minigrad.fused.activation import geglu, gelu, relu_squared, swiglu
 from minigrad.nn import Linear, Module
 from minigrad.tensor import Tensor
 
-ACTIVATIONS = {"gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "relu_squared": relu_squared, "swiglu": swiglu, "geglu": geglu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "relu_squared": relu_squared, "swiglu": swiglu, "geglu": geglu,
+}
 
 
 class MLP(Module):

@@ -30,9 +30,11 @@ from llm.positions import Places, Table, end_of, index_on, place, sinusoids
 from llm.sight import Sight, look
 from llm.undrawn import UNDRAWN
 from minigrad.backend import to_device
+from minigrad.checkpoint import checkpoint
 from minigrad.fused.linear import linear
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
 from minigrad.fused.rope import rope_tables
+from minigrad.graph import mode
 from minigrad.graph import mode
 from minigrad.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, RMSNorm
 from minigrad.tensor import Tensor, tensor
@@ -42,8 +44,10 @@ class GPT(Module):
     """Token ids (B, T) in, logits of the next token (B, T, V) out.
 
     `rng`: a seed or a generator for the initial weights; the same seed gives the same weights in every dtype. None leaves the matrices
-    zero, for a state that is loaded right after.
+    zero, for a state that is loaded right after. Set `recompute` to save memory: a block then keeps only its input, and is computed
+    once more in the backward pass.
     """
+    recompute = False
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int | None = 0, dtype: Any = np.float32):
         self.config = config
@@ -97,7 +101,8 @@ class GPT(Module):
             x = x * math.sqrt(config.dim) + Tensor(self._sinusoids(places.queries, weight.data)[0])
         x = self.dropout(x)
         for layer, block in enumerate(self.blocks):
-            x = block(x, sight, None if cache is None else partial(cache.append, layer))
+            keep = None if cache is None else partial(cache.append, layer)
+            x = checkpoint(block, x, sight, keep) if self.recompute else block(x, sight, keep)
         if cache is not None:
             cache.advance(places.keys)
         return self.norm(x) if config.norm_position == "pre" else x

@@ -14,7 +14,7 @@ from llm.config import GPTConfig
 from llm.model import GPT
 from llm.presets import preset
 from minigrad import no_grad
-from minigrad.tensor import mode
+from minigrad.graph import mode
 from tests.llm.gpts import configs
 
 
@@ -72,15 +72,29 @@ def test_flops_of_gpt2_agree_with_the_formula_of_nanogpt() -> None:
 ], ids=str)
 def test_activations_are_what_the_graph_holds(choices: dict) -> None:
     config = GPTConfig(vocab_size=500, context=128, layers=2, heads=4, dim=64, **choices)
-    model, ids = GPT(config), np.zeros((8, 128), dtype=int)
+    held = bytes_held(GPT(config))
+    # small arrays (one number a row) and Python's objects are not counted; they are 1 to 2% here
+    assert held * 0.96 < activation_bytes(config, 8) < held
+
+
+def bytes_held(model: GPT) -> int:
+    """What there is after the forward pass that was not there before, for 8 texts of 128 tokens."""
+    ids = np.zeros((8, 128), dtype=int)
     model.loss(ids, ids)                    # makes what is made once
     tracemalloc.start()
     loss = model.loss(ids, ids)
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert loss.requires_grad
-    # small arrays (one number a row) and Python's objects are not counted; they are 1 to 2% here
-    assert held * 0.96 < activation_bytes(config, 8) < held
+    return held
+
+
+def test_recomputing_holds_only_the_inputs_of_blocks() -> None:
+    model = GPT(GPTConfig(vocab_size=500, context=128, layers=8, heads=4, dim=64))
+    model.recompute = True
+    one, two = (activation_bytes(replace(model.config, layers=n), 8) for n in (1, 2))
+    inputs = 8 * 128 * 64 * 4 * 8           # bytes: 8 texts x 128 tokens x 64 numbers x 4 bytes, for each of 8 layers
+    assert bytes_held(model) < 1.04 * (one - (two - one) + inputs) < bytes_held(GPT(model.config)) / 2
 
 
 def test_memory_of_weights_is_linear_in_the_size_of_a_number() -> None:

@@ -251,6 +251,21 @@ def test_every_combination_of_choices_trains() -> None:
             assert p.grad.data.any(), (name, config)
 
 
+@given(configs(dropout=0.2), SEEDS)
+def test_recomputed_blocks_give_the_same_bits(config: GPTConfig, seed: int) -> None:
+    model, (ids, targets) = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 2, 6)
+    model.train()
+    found = []
+    for model.recompute in (False, True):
+        model.zero_grad()
+        seed_dropout(seed)
+        loss = model.loss(ids, targets)
+        loss.backward()
+        found.append([loss.data, *(p.grad.data.copy() for p in model.parameters())])
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one, other)
+
+
 @given(configs(), SEEDS)
 def test_options_for_all_rows_may_be_given_once(config: GPTConfig, seed: int) -> None:
     model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 5)
