@@ -10,7 +10,7 @@ What a `GPTConfig` chooses from, in any combination:
     biases on or off; dropout on embeddings, attention weights and what sublayers add, as in GPT-2
 
 and what any of them can do: padded batches, packed documents, a key-value cache (llm/cache.py), head and loss in one function that
-never keeps the logits. Letters for sizes (B, T, C ...): llm/config.py. Read on downwards: GPT, Block, initialisation.
+never keeps the logits. Letters for sizes (B, T, C ...): llm/config.py. Read on downwards: GPT with its initialisation, then Block.
 """
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ from minigrad.checkpoint import checkpoint
 from minigrad.fused.linear import linear
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
 from minigrad.fused.rope import rope_tables
-from minigrad.graph import mode
 from minigrad.graph import mode
 from minigrad.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, RMSNorm
 from minigrad.tensor import Tensor, tensor
