@@ -89,7 +89,7 @@ class CachedReader:
 
 def view_start(length: int, context: int) -> int:
     """How many of the oldest of `length` tokens are out of view: none, or the fewest half contexts that leave at most `context`."""
-    half = max(context // 2, 1)
+    half = (context + 1) // 2
     return -(-max(length - context, 0) // half) * half
 
 
