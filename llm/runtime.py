@@ -25,8 +25,8 @@ def _cgroup_cores() -> int:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return -(-int(quota) // int(period))
     with contextlib.suppress(OSError, ValueError):
-        quota, period = (int(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        return -(-quota // period) if quota > 0 else sys.maxsize
+        microseconds, each = (int(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return -(-microseconds // each) if microseconds > 0 else sys.maxsize
     return sys.maxsize
 
 

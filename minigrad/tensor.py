@@ -39,7 +39,7 @@ class Tensor:
     grad_buffer: Any = None             # an optimizer gives a Parameter its view of the flat gradient here
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
-        self.data = data.data if isinstance(data, Tensor) and dtype is None else as_array(data, dtype)
+        self.data: Any = data.data if isinstance(data, Tensor) and dtype is None else as_array(data, dtype)
         self.grad: Tensor | None = None
         self.node: Node | None = None
         if requires_grad and not is_float(self.data.dtype):
@@ -65,8 +65,8 @@ class Tensor:
         seed = seed_gradient(self, grad)
         backpropagate([(self, seed)], Tensor._accumulate, retain_graph=retain_graph, create_graph=create_graph)
 
-    def _accumulate(self, g: Tensor | Deferred) -> None:
-        """Add `g` to this leaf's gradient. `g` may share memory with anything, so what is kept is a copy or the parameter's own view."""
+    def _accumulate(self, g: Any) -> None:
+        """Add `g`, a Tensor or Deferred, to this gradient. It may share memory with anything, so what is kept is a copy or the parameter's own view."""
         buffer = None if mode.recording else self.grad_buffer
         if self.grad is not None and self.grad.data is buffer:
             buffer += g.data

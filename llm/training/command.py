@@ -1,7 +1,6 @@
 """The command line of `train.py`: preset or earlier run first, then the options given, then training or a dry run."""
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from typing import Annotated
 

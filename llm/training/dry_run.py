@@ -1,7 +1,7 @@
 """What a training run would take, without allocating the model: `train.py --dry-run`.
 
-The time is a prediction: the FLOPs of a step (see llm/accounting.py) at the rate that a matrix product reaches on this machine now, times the share
-of that rate that whole training steps have reached in our measurements (benchmarks/RESULTS.md).
+The time is a prediction: the FLOPs of a step (see llm/accounting.py) at the rate that a matrix product reaches on this machine now,
+times the share of that rate that whole training steps have reached in our measurements.
 """
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def describe_dry_run(options: Options) -> str:
     return "\n".join([
         accounting.table(model, batch_size=rows),
         f"step       {training.batch_size * model.context:,} tokens, {flops:.3g} floating-point operations",
-        f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} steps, at {UTILISATION:.0%} of the "
-        f"{rate / 1e9:.0f} GFLOP/s that a matrix product reaches here now",
+        f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} steps, at "
+        f"{UTILISATION:.0%} of the {rate / 1e9:.0f} GFLOP/s that a matrix product reaches here now",
     ])
 
 

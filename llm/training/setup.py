@@ -58,12 +58,13 @@ def describe(trainer: Trainer, options: TrainOptions) -> str:
     parameters = sum(p.size for p in trainer.model.parameters())
     return (f"{parameters:,} parameters, vocabulary {trainer.tokenizer.vocab_size:,}, context {trainer.batches.context}, "
             f"{len(trainer.batches.tokens):,} training tokens ({options.data})\n"
-            f"{options.steps:,} steps of {options.batch_size} sequences, {trainer.batches.steps_per_epoch:,} steps an epoch; run folder {trainer.run}")
+            f"{options.steps:,} steps of {options.batch_size} sequences, {trainer.batches.steps_per_epoch:,} steps an epoch; "
+            f"run folder {trainer.run}")
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Progress bars as a function of the stage, what is done and the total (None: not known); one appears with the first call of its stage."""
+    """Progress bars as a function of the stage, what is done and the total (None: not known); one for each stage that is reported."""
     bars: dict[str, tqdm] = {}
 
     def report(stage: str, done: int, total: int | None) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +45,9 @@ def accumulate_gradients(workers: Workers, inputs: np.ndarray, targets: np.ndarr
                          seed: tuple[int, int] = (0, 0)) -> float:
     """Add up the gradients of the mean loss per token; returns that loss.
 
-    Each worker takes a share of the rows, in `micro_batches` parts one after the other. A part contributes the sum over its tokens divided by
-    the tokens of the whole batch, so however a batch is split the gradient is the same to rounding. (A mean of means would weigh
-    tokens by the size of their part.)
+    Each worker takes a share of the rows, in `micro_batches` parts one after the other. A part contributes the sum over its tokens
+    divided by the tokens of the whole batch, so however a batch is split the gradient is the same to rounding. (A mean of means
+    would weigh tokens by the size of their part.)
     """
     def work(rank: int, model: GPT, share: tuple[np.ndarray, np.ndarray]) -> float:
         minigrad.seed(seed[0] + (rank << 32), seed[1])          # other masks in each worker
@@ -67,7 +68,7 @@ def accumulate_gradients(workers: Workers, inputs: np.ndarray, targets: np.ndarr
 def learning_rate(options: TrainOptions) -> Callable[[int], float]:
     """The learning rate as a function of the step, from 0."""
     o, s = options, schedules
-    shape = {"lr": o.lr, "warmup_steps": min(o.warmup, o.steps)}
+    shape: dict[str, Any] = {"lr": o.lr, "warmup_steps": min(o.warmup, o.steps)}
     return {
         "constant": partial(s.constant, **shape),
         "cosine": partial(s.warmup_cosine, total_steps=o.steps, min_lr=min(o.min_lr, o.lr), **shape),

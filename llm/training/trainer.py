@@ -1,7 +1,7 @@
 """The training loop: batches, updates, evaluations, samples, checkpoints, and a clean stop.
 
-Everything random is a function of the seed and the step (batches, dropout) and everything else is in the checkpoint, so a run that was killed and
-resumed ends with the same weights, bit for bit, as one that was not.
+Everything random is a function of the seed and the step (batches, dropout) and everything else is in the checkpoint, so a run that
+was killed and resumed ends with the same weights, bit for bit, as one that was not.
 """
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ class Trainer:
         if not result.updated:
             tqdm.write(f"step {self.step}: loss {result.loss} and gradient norm {result.grad_norm} are not both finite; update skipped")
         if self.skipped >= PATIENCE:
-            raise TrainingStopped(f"{PATIENCE} updates in a row had a loss or gradient that is not finite, so training stops at step {self.step}; "
-                                  f"try a smaller --lr, a longer --warmup or --clip 1, from the last checkpoint or anew")
+            raise TrainingStopped(f"{PATIENCE} updates in a row had a loss or gradient that is not finite, so training stops at step "
+                                  f"{self.step}; try a smaller --lr, a longer --warmup or --clip 1, from the last checkpoint or anew")
 
     def _evaluate(self) -> Evaluation:
         return evaluate(self.model, self.validation, self.bytes_per_token)
@@ -146,7 +146,7 @@ def stop_requests() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

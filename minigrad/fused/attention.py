@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,8 +33,9 @@ def attention(q: Any, k: Any, v: Any, *, causal: bool = True, window: int | None
               scale: float | None = None, dropout: float = 0.0, key: tuple[int, int, int] | None = None) -> Tensor:
     """softmax(scale q k^T + bias) v: q (B, H, T, D), k and v (B, K, S, D) where K divides H; returns (B, H, T, D).
 
-    `causal`: query i sees the keys up to S - T + i, so that the last query sees all. `window`: and of those the last `window` only. `mask`: boolean, True where
-    a key may be seen; `bias`: added to the scores; both broadcast to (B, H, T, S). A query that sees nothing gives 0.
+    `causal`: query i sees the keys up to S - T + i, so that the last query sees all. `window`: only keys less than that far away.
+    `mask`: boolean, True where a key may be seen; `bias`: added to the scores; both broadcast to (B, H, T, S). A query that sees
+    nothing gives 0.
     `scale` defaults to 1/sqrt(D). `dropout`: the share of weights dropped, chosen by `key` (see dropout.py).
     """
     q, k, v = tensor(q), tensor(k), tensor(v)
@@ -140,7 +140,7 @@ class _Blocks:
         lowest = np.finfo(self.dtype).min
         for b, i, j in self:
             p = self.scores(b, i, j)
-            top = np.maximum(p.max(axis=-1, keepdims=True), lowest)            # not -inf, so that a row that sees nothing gives exp(-inf) = 0
+            top = np.maximum(p.max(axis=-1, keepdims=True), lowest)             # so that a row of -inf gives exp(-inf) = 0
             p -= top
             np.exp(p, out=p)
             total = p.sum(axis=-1, keepdims=True)

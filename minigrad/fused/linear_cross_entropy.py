@@ -5,6 +5,7 @@ known before the backward pass up to one factor. Making them on the way: Liger K
 """
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,15 +23,15 @@ def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *,
                          chunk: int = 512) -> Tensor:
     """The cross-entropy of `linear(x, weight, bias)`, `chunk` rows of logits at a time: x (..., C), weight (V, C), targets (...).
 
-    `soft_cap`: logits become cap * tanh(logits / cap) first (Gemma 2, arXiv 2408.00118). Other options as in `cross_entropy`. For the reduction
-    "none" the logits are made a second time in the backward pass.
+    `soft_cap`: logits become cap * tanh(logits / cap) first (Gemma 2, arXiv 2408.00118). Other options as in `cross_entropy`. For
+    the reduction "none" the logits are made a second time in the backward pass.
     """
     inputs = tuple(tensor(t) for t in (x, weight, bias) if t is not None)
     x, weight = inputs[:2]
     if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
         raise ValueError(f"linear_cross_entropy: x (..., C) and weight (V, C) must share C; got {x.shape} and {weight.shape}")
     reduce = Reduction(targets, x.shape[:-1], len(weight), x.dtype, ignore_index, reduction)
-    options = {"soft_cap": soft_cap, "smoothing": label_smoothing, "z_loss": z_loss, "chunk": chunk}
+    options: dict[str, Any] = {"soft_cap": soft_cap, "smoothing": label_smoothing, "z_loss": z_loss, "chunk": chunk}
     arrays, needs = [t.data for t in inputs], [t.requires_grad for t in inputs]
     at_once = mode.recording and any(needs) and reduction != "none"
     losses, *made = _sweep(*arrays, reduce=reduce, weights=reduce.weights(np.ones_like(x.data, shape=())) if at_once else None,
@@ -39,7 +40,7 @@ def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *,
     def vjp(g: Any, needs: tuple) -> tuple:
         if not at_once:
             return tuple(_sweep(*arrays, reduce=reduce, weights=reduce.weights(g), needs=needs, **options)[1:])
-        scaled = [None if a is None else Deferred(a, lambda out, a=a: np.multiply(a, g, out=out)) for a in made[1:]]
+        scaled = [None if a is None else Deferred(a, partial(np.multiply, a, g)) for a in made[1:]]
         return (None if made[0] is None else (made[0] * g).reshape(x.shape), *scaled)
 
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
