@@ -30,7 +30,7 @@ def model_for(tokenizer: Any, seed: int = 0) -> GPT:
     return GPT(GPTConfig(vocab_size=tokenizer.vocab_size, context=16, layers=1, heads=1, dim=8), rng=seed)
 
 
-# --- stop strings ---------------------------------------------------------------------------------------------------------------
+# --- stop strings -----------------------------------------------------------------------------------------------------
 
 
 def plain_cut(text: str, stop: Sequence[str]) -> str:
@@ -84,7 +84,7 @@ def test_stop_strings_that_make_no_sense(stop: Any) -> None:
         show([1], LETTERS, stop)
 
 
-# --- characters ---------------------------------------------------------------------------------------------------------------
+# --- characters -------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(1, BYTES.vocab_size - 1), max_size=30))
@@ -101,7 +101,7 @@ def test_a_character_is_shown_when_its_last_byte_is_there() -> None:
     assert left == [2, 6, 7]
 
 
-# --- all together ---------------------------------------------------------------------------------------------------------------
+# --- all together -----------------------------------------------------------------------------------------------------
 
 
 @given(SEEDS, st.sampled_from(["", "the", "é", "🌊 a"]), st.lists(st.text("ea t", min_size=1, max_size=2), max_size=2))
