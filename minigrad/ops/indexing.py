@@ -30,9 +30,8 @@ def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
     data = xp.zeros(shape, x.dtype)
     if _is_basic(index):
         data[index] = x.data                                # no element is named twice
-    else:                                                   # a flat index of integers is what add.at is quick with
-        places = xp.arange(data.size).reshape(shape)[index]
-        xp.add.at(data.reshape(-1), places.reshape(-1), x.data.reshape(-1))
+    else:
+        xp.add.at(data, index, x.data)                      # data[index] += x.data would add only one of each place
     return record(data, (x,), lambda g, out: (getitem(g, index),))
 
 
