@@ -40,7 +40,7 @@ def test_last_and_best(run: Run, capsys: pytest.CaptureFixture) -> None:
         model, tokenizer = load_model(run, which)       # type: ignore[arg-type]
         assert_is_step(model, step)
         assert tokenizer == LETTERS
-            assert not any(module.training for _, module in model.named_modules())
+        assert not any(module.training for _, module in model.named_modules())
     assert capsys.readouterr().err == ""
 
 
