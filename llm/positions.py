@@ -93,10 +93,10 @@ class Table:
 
     def __call__(self, index: slice | np.ndarray, like: Any) -> tuple:
         """The rows of each array at `index` (a slice, or positions (B, T)), where the array `like` is and with its dtype."""
-        device, length = device_of(like), end_of(index)
+        device, length = device_of(like), max(end_of(index), 1)       # padding alone reads the first row too
         arrays = self.arrays
         if not arrays or len(arrays[0]) < length or arrays[0].dtype != like.dtype or device_of(arrays[0]) != device:
-            positions = np.arange(1 << (length - 1).bit_length() if length else 0)     # doubling: few tables are made as texts grow
+            positions = np.arange(1 << (length - 1).bit_length())      # doubling: few tables are made as texts grow
             arrays = self.arrays = tuple(to_device(a, device) for a in self.make(positions, like.dtype))
         index = index_on(index, device)
         return tuple(a[index] for a in arrays)

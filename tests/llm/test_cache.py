@@ -144,3 +144,12 @@ def test_a_cache_that_forgets_is_caught() -> None:
     in_pieces(model, cache, ids[:, :4], [4])
     cache._keys[0][:, :, 1] = 0
     assert not np.allclose(in_pieces(model, cache, ids[:, 4:], [4]), model(ids).data[:, 4:], **TIGHT)
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rope", "alibi", "none"])
+def test_a_first_call_of_padding_alone_or_of_nothing(positions: Any) -> None:
+    model = lively(GPTConfig(vocab_size=VOCAB, context=16, layers=1, heads=2, dim=8, positions=positions), 0)
+    ids, cache = token_ids(np.random.default_rng(0), 2, 6), KVCache(model.config)
+    mask = np.array([[False] * 2 + [True] * 4] * 2)
+    found = in_pieces(model, cache, ids, [0, 2, 4], mask)
+    np.testing.assert_allclose(found[:, 2:], model(ids[:, 2:]).data, **TIGHT)
