@@ -63,34 +63,37 @@ def _sweep(x: Any, weight: Any, bias: Any = None, *, reduce: Reduction, weights:
            smoothing: float, z_loss: float, chunk: int) -> list:
     """Losses of all rows and, given `weights` of the rows, the gradients of x, weight and bias: [(N,), (N, C), (V, C), (V,)]."""
     shape, x = x.shape, x.reshape(-1, x.shape[-1])                                                  # (N, C)
-    xp, losses = array_module(x), np.empty_like(x, shape=x.shape[:1])
+    losses = np.empty_like(x, shape=x.shape[:1])
     grads = [np.zeros_like(a) if need and weights is not None else None for a, need in zip((x, weight, bias), needs)]
     for i in range(0, len(x), chunk):
         rows = slice(i, i + chunk)
         z, slope = _logits(x[rows], weight, bias, soft_cap)                                         # (n, V)
         losses[rows] = softmax_loss(z, reduce.targets[rows], smoothing, z_loss, None if weights is None else weights[rows])
         if weights is not None:
-            z = z if slope is None else np.multiply(z, slope, out=z)
-            _add_gradients(xp, z, x[rows], weight, grads, rows)
-    return [losses, grads[0] if grads[0] is None or weights is None else grads[0].reshape(shape), *grads[1:]]
+            _add_gradients(z if slope is None else np.multiply(z, slope, out=z), x[rows], weight, grads, rows)
+        del z, slope                # before the next chunk is made: they are the largest arrays of the whole model
+    return [losses, None if grads[0] is None else grads[0].reshape(shape), *grads[1:]]
 
 
 def _logits(x: Any, weight: Any, bias: Any, soft_cap: float | None) -> tuple[Any, Any]:
-    """The logits of a chunk, and the slope of the soft cap: d cap tanh(z / cap) / dz = 1 - tanh^2."""
+    """The logits (n, V) of a chunk, and the slope of the soft cap: d cap tanh(z / cap) / dz = 1 - tanh^2."""
     z = x @ weight.T
     if bias is not None:
         z += bias
     if soft_cap is None:
         return z, None
-    bent = np.tanh(z / soft_cap)
-    return soft_cap * bent, 1 - bent * bent
+    z /= soft_cap
+    np.tanh(z, out=z)
+    slope = 1 - z * z
+    z *= soft_cap
+    return z, slope
 
 
-def _add_gradients(xp: Any, dz: Any, x: Any, weight: Any, grads: list, rows: slice) -> None:
+def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, rows: slice) -> None:
     """From z = x W^T + b: dx = dz W, dW += dz^T x, db += sum dz."""
     dx, dw, *db = grads
     if dx is not None:
-        xp.matmul(dz, weight, out=dx[rows])
+        array_module(dz).matmul(dz, weight, out=dx[rows])
     if dw is not None:
         dw += dz.T @ x
     if db and db[0] is not None:
