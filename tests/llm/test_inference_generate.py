@@ -65,7 +65,7 @@ def test_generate_draws_what_the_reference_draws(config: GPTConfig, seed: int, l
 
 
 def difference(model: GPT, seed: int, length: int, reader: Callable[[GPT], Any]) -> float:
-    """The largest difference, relative to the largest logit where that is above 1, between a reader's logits and those of reading everything, as a text grows."""
+    """The largest difference between the logits of a reader and of reading everything, as a text grows; relative to logits above 1."""
     ids, read = list(token_ids(np.random.default_rng(seed), 3 * CONTEXT)), reader(model)
     pairs = [(read(ids[:n]), read_all(model, ids[:n])) for n in range(length, len(ids))]
     return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1)) for a, b in pairs)
