@@ -14,12 +14,12 @@ To understand all of it, read:
 5. bpe.py          words -> ids: the textbook, then two faster rungs
 6. train.py        where the merges come from: the textbook, then the incremental way
 7. special.py      end of text and the like; stream.py: decoding while the ids still come
-8. formats.py      tokenizer.json, which other libraries read too; byte_level.py: bytes as printable characters
+8. formats.py      tokenizer.json, which other libraries read too; byte_level.py, its spelling of bytes; files.py
 """
 
 from os import PathLike
 
-from . import formats
+from . import files, formats
 from .char import CharTokenizer
 from .formats import FormatError
 from .special import END_OF_TEXT, PADDING, UNKNOWN
@@ -41,5 +41,5 @@ __all__ = [
 def load(path: str | PathLike) -> Tokenizer | CharTokenizer:
     """The tokenizer in `path`, a tokenizer.json or a folder that holds one; its kind is what the file says. FormatError
     (a ValueError) if the file is damaged or asks for what is not supported, FileNotFoundError if there is none."""
-    contents = formats.read(path)
+    contents = files.read(path)
     return Tokenizer(*contents) if isinstance(contents, formats.BytePairContents) else CharTokenizer(*contents)

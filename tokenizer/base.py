@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Self
 
-from . import formats
+from . import files, formats
 from .pretokenize import well_formed
 from .special import END_OF_TEXT, PADDING, UNKNOWN, SpecialTokens
 
@@ -98,12 +98,12 @@ class BaseTokenizer(ABC):
     def save(self, path: str | PathLike) -> None:
         """Write a `tokenizer.json` that Hugging Face's `tokenizers` loads too; `path` may be a folder. A crash leaves
         the previous file as it was."""
-        formats.write(path, self._contents())
+        files.write(path, self._contents())
 
     @classmethod
     def load(cls, path: str | PathLike) -> Self:
         """Read what `save` wrote. FormatError (a ValueError) for a file that cannot be read or holds another kind."""
-        contents = formats.read(path)
+        contents = files.read(path)
         if not isinstance(contents, cls.FILE):
             raise formats.FormatError(f"{path} holds another kind of tokenizer than {cls.__name__}: use tokenizer.load")
         return cls(*contents)

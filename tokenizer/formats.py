@@ -1,24 +1,21 @@
-"""Tokenizers in files: the `tokenizer.json` of Hugging Face's `tokenizers` library, for both kinds of tokenizer.
+"""What a `tokenizer.json` says: the format of Hugging Face's `tokenizers` library, for both kinds of tokenizer.
 
 Only what gives the same ids here and there is read. A file that asks for anything else (a normalizer, say) is refused
 by naming it, and so is a damaged one: half a tokenizer would quietly give wrong ids. Every check below raises
-`FormatError` with what is wrong, as the predicate of a sentence; `read` puts the file's name in front of it.
+`FormatError` with what is wrong, as the predicate of a sentence; files.py puts the file's name in front of it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .bpe import Pair, merge_table
 from .byte_level import ALPHABET, spell, unspell
 from .pretokenize import PATTERNS, Pretokenizer
 from .special import UNKNOWN
-
-FILE_NAME = "tokenizer.json"
 
 
 class FormatError(ValueError):
@@ -44,59 +41,31 @@ class CharacterContents(NamedTuple):
 Contents = BytePairContents | CharacterContents
 
 
-# Files
-
-
-def locate(path: str | os.PathLike) -> Path:
-    """The file meant by `path`, which may be a folder."""
-    path = Path(path)
-    return path / FILE_NAME if path.is_dir() else path
-
-
-def write(path: str | os.PathLike, contents: Contents) -> None:
-    """Write under another name, then rename: at any instant the file is the old one or the new one, and whole."""
+def serialize(contents: Contents) -> bytes:
+    """The text of the file. ValueError if it would not read back the same."""
     document = byte_pair_document(contents) if isinstance(contents, BytePairContents) else character_document(contents)
     data = json.dumps(document, ensure_ascii=False, indent=1).encode()
-    if parse(data) != contents:
-        raise ValueError("this tokenizer has no tokenizer.json that reads back the same: two tokens are spelled alike")
-    path = locate(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # or the name could reach the disk before the data
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def read(path: str | os.PathLike) -> Contents:
-    """What the tokenizer.json at `path` (or in the folder `path`) holds."""
-    path = locate(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give a {FILE_NAME} or the folder that holds one")
-    try:
-        return parse(path.read_bytes())
-    except FormatError as error:
-        raise FormatError(f"{path} {error}") from None
+    with suppress(FormatError):
+        if parse(data) == contents:
+            return data
+    raise ValueError("this tokenizer cannot be written as a tokenizer.json: two of its tokens are spelled alike")
 
 
 def parse(data: bytes) -> Contents:
+    """What the file says. FormatError if it cannot be understood, all of it."""
     try:
         document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"is damaged or no {FILE_NAME}: it is not JSON ({error})") from None
+    except ValueError as error:
+        raise FormatError(f"is damaged or no tokenizer.json: it is not JSON ({error})") from None
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
-        raise FormatError(f"is no {FILE_NAME}: it describes no model")
+        raise FormatError("is no tokenizer.json: it describes no model")
     expect(document, TOP, "")
     kind = document["model"].get("type")
     if kind == "BPE":
         return parse_byte_pair(document)
     if kind == "WordLevel":
         return parse_character(document)
-    raise FormatError(f"asks for a model of type {kind!r}, which is not supported (BPE and WordLevel are)")
+    raise FormatError(f"asks for a model of type {shorten(kind)}, which is not supported (BPE and WordLevel are)")
 
 
 # What may stand in each part of the file: its keys, and for each the values that are understood.
@@ -157,12 +126,22 @@ def shorten(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-# Vocabulary and special tokens, the same in both kinds
+# What is the same in both kinds
 
 
-def added_tokens(special_tokens: dict[str, int]) -> list[dict]:
+def assemble(special_tokens: dict[str, int], pre_tokenizer: dict, decoder: dict, model: dict) -> dict:
     flags = dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized"], False)
-    return [{"id": i, "content": name, **flags, "special": True} for name, i in special_tokens.items()]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": i, "content": name, **flags, "special": True} for name, i in special_tokens.items()],
+        "normalizer": None,
+        "pre_tokenizer": pre_tokenizer,
+        "post_processor": None,
+        "decoder": decoder,
+        "model": model,
+    }
 
 
 def parse_vocabulary(document: dict) -> tuple[list[str], dict[str, int]]:
@@ -202,28 +181,20 @@ def byte_pair_document(contents: BytePairContents) -> dict:
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": by_regex}
     expression = {"Regex": PATTERNS.get(pattern, pattern)}
     split = {"type": "Split", "pattern": expression, "behavior": "Isolated", "invert": False}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added_tokens(special_tokens),
-        "normalizer": None,
-        "pre_tokenizer": byte_level if by_regex else {"type": "Sequence", "pretokenizers": [split, byte_level]},
-        "post_processor": None,
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {text: i for i, text in enumerate(spelling)},
-            "merges": [f"{spelling[left]} {spelling[right]}" for left, right in merges],
-        },
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": {text: i for i, text in enumerate(spelling)},
+        "merges": [f"{spelling[left]} {spelling[right]}" for left, right in merges],
     }
+    pre_tokenizer = byte_level if by_regex else {"type": "Sequence", "pretokenizers": [split, byte_level]}
+    return assemble(special_tokens, pre_tokenizer, byte_level, model)
 
 
 def parse_byte_pair(document: dict) -> BytePairContents:
@@ -289,7 +260,7 @@ def parse_pattern(pre_tokenizer: Any) -> str:
 def parse_post_processor(post_processor: Any) -> None:
     """Accept those that add no tokens: none, ByteLevel (about offsets only), and a template of nothing but the text."""
     template = post_processor.get("single") if isinstance(post_processor, dict) else None
-    if isinstance(template, list) and len(template) == 1 and isinstance(template[0], dict) and "Sequence" in template[0]:
+    if isinstance(template, list) and [list(part) for part in template if isinstance(part, dict)] == [["Sequence"]]:
         return
     if post_processor is not None:
         expect(post_processor, BYTE_LEVEL, "post_processor")
@@ -303,21 +274,9 @@ JOINED = {"type": "Fuse"}
 
 def character_document(contents: CharacterContents) -> dict:
     tokens, special_tokens = contents
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added_tokens(special_tokens),
-        "normalizer": None,
-        "pre_tokenizer": EACH_CHARACTER,
-        "post_processor": None,
-        "decoder": JOINED,
-        "model": {
-            "type": "WordLevel",
-            "vocab": {token.decode(): i for i, token in enumerate(tokens)},
-            "unk_token": UNKNOWN,
-        },
-    }
+    vocabulary = {token.decode(): i for i, token in enumerate(tokens)}
+    model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": UNKNOWN}
+    return assemble(special_tokens, EACH_CHARACTER, JOINED, model)
 
 
 def parse_character(document: dict) -> CharacterContents:

@@ -25,6 +25,4 @@ class StreamDecoder:
 
     def finish(self) -> str:
         """What is left of a character that never became whole (U+FFFD, with errors="replace"). Then starts afresh."""
-        rest = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return rest
+        return self._decoder.decode(b"", final=True)

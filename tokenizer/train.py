@@ -170,7 +170,7 @@ class PairIndex:
         left, right = pair
         token, before, after, counts = self.token, self.before, self.after, self.counts
         fresh = set()
-        for i in sorted(self.places.pop(pair)):  # from left to right: aaa becomes (aa)a
+        for i in self.places.pop(pair):  # from left to right, as they were added: aaa becomes (aa)a
             j = after[i]
             if token[i] != left or token[j] != right:
                 continue  # an earlier merge took one of the two

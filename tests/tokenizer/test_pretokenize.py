@@ -1,0 +1,75 @@
+"""Text to words: nothing is lost, whatever the pattern, and the named patterns cut where they should."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenizer.pretokenize import PATTERNS, Pretokenizer, well_formed
+
+# Characters at the borders of the classes that the patterns speak of, and any others.
+AWKWARD = st.text(st.sampled_from("aZé日1٣ '\n\r\t\u00a0\u2028\x1c\x85ſs😀\u0301.!_") | st.characters(), max_size=40)
+UNUSUAL_PATTERNS = [r"[a-z]+", r"\d*", r"(a)(b)?", r"(?=x)", r"\s|(?<=a)b"]
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, *UNUSUAL_PATTERNS])
+@given(text=AWKWARD)
+def test_words_joined_are_the_text(pattern: str, text: str) -> None:
+    words = Pretokenizer(pattern).split(text)
+    assert "".join(words) == text
+    assert all(words)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "words"),
+    [
+        ("gpt2", "I'll go, it's 12345!", ["I", "'ll", " go", ",", " it", "'s", " 12345", "!"]),
+        ("gpt4", "I'LLgo, it's 12345!", ["I", "'LL", "go", ",", " it", "'s", " ", "123", "45", "!"]),
+        ("gpt4", "a'ſb", ["a", "'ſ", "b"]),  # the long s is an s where case does not matter
+        ("gpt2", "a   b \n", ["a", "  ", " b", " \n"]),
+        ("gpt4", "f(x):\n\n  y ", ["f", "(x", "):\n\n", " ", " y", " "]),
+        ("gpt4", "a \n  \n b  ", ["a", " \n  \n", " b", "  "]),
+        ("gpt4", "a \n  ", ["a", " \n  "]),  # white space at the very end stays whole, as in tiktoken
+        ("[a-z]+", "12ab-cd", ["12", "ab", "-", "cd"]),
+        ("(a)(b)?", "abba", ["ab", "b", "a"]),
+    ],
+)
+def test_known_splits(pattern: str, text: str, words: list[str]) -> None:
+    assert Pretokenizer(pattern).split(text) == words
+
+
+def test_a_named_pattern_keeps_its_name_when_given_as_an_expression() -> None:
+    assert Pretokenizer(PATTERNS["gpt2"]).pattern == "gpt2"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("gpt5", "no pattern is called 'gpt5'"),
+        ("[a-", "is not a regular expression"),
+        (r"\p{N}{1,3}+|.", "reads differently"),  # possessive here, not for Oniguruma
+        (r"(?s:.)", "reads differently"),
+    ],
+)
+def test_a_pattern_that_cannot_be_kept_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Pretokenizer(pattern)
+
+
+@given(st.text(st.characters(categories=["Cs"]) | st.sampled_from("a\U0001f600"), max_size=8))
+def test_well_formed_text_has_a_utf8_form_and_keeps_all_but_surrogates(text: str) -> None:
+    result = well_formed(text)
+    result.encode()
+    assert well_formed(result) == result
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        assert result is text
+
+
+def test_surrogates_are_read_as_utf16() -> None:
+    assert well_formed("a\ud83d\ude00b\ud83d") == "a😀b\ufffd"
+
+
+def test_bytes_are_no_text() -> None:
+    with pytest.raises(TypeError, match="a text is a str, not bytes"):
+        well_formed(b"a")  # type: ignore[arg-type]

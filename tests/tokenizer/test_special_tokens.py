@@ -1,0 +1,67 @@
+"""A special token in text is one only where the caller allows it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, CharTokenizer, Tokenizer
+
+NAMES = [END_OF_TEXT, "<|end|>", "<|end|>more", "aba"]
+TOKENIZER = Tokenizer.train(["abab <|endoftext|> <|end|>more" * 3], 300, NAMES)
+CHARACTERS = CharTokenizer.train(["abc<|>endoftextmr "], NAMES)
+KINDS = pytest.mark.parametrize("tokenizer", [TOKENIZER, CHARACTERS], ids=["byte pairs", "characters"])
+texts = st.lists(st.sampled_from([*NAMES, "ab", "a", "<|", " "])).map("".join)
+
+
+def split_textbook(text: str, names: list[str]) -> list[str]:
+    """At each place the longest name that begins there; what is between is ordinary."""
+    pieces, ordinary = [], ""
+    while text:
+        name = max((name for name in names if text.startswith(name)), key=len, default="")
+        if name:
+            pieces += [ordinary, name]
+            ordinary = ""
+        else:
+            ordinary += text[0]
+        text = text[len(name) or 1 :]
+    return [*pieces, ordinary]
+
+
+@KINDS
+@given(text=texts, allowed=st.lists(st.sampled_from(NAMES), unique=True))
+def test_allowed_names_become_their_ids(tokenizer: Tokenizer, text: str, allowed: list[str]) -> None:
+    expected = []
+    for piece in split_textbook(text, allowed):
+        expected += [tokenizer.special_tokens[piece]] if piece in allowed else tokenizer.encode(piece)
+    assert tokenizer.encode(text, allowed_special=allowed) == expected
+    assert tokenizer.decode(expected) == text
+
+
+@KINDS
+@given(text=texts)
+def test_ordinary_text_never_becomes_a_special_token(tokenizer: Tokenizer, text: str) -> None:
+    assert not set(tokenizer.encode(text)) & set(tokenizer.special_tokens.values())
+
+
+@KINDS
+def test_the_longest_name_wins(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode("<|end|>more", allowed_special="all") == [tokenizer.special_tokens["<|end|>more"]]
+    assert tokenizer.encode("<|end|>more", allowed_special=["<|end|>"])[0] == tokenizer.special_tokens["<|end|>"]
+
+
+def test_named_specials() -> None:
+    tokenizer = Tokenizer.train([""], 300, [PADDING, END_OF_TEXT])
+    assert (tokenizer.padding, tokenizer.end_of_text, tokenizer.unknown) == (0, 1, None)
+    assert CharTokenizer.train(["ab"], [UNKNOWN]).unknown == 0
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("allowed", "message"),
+    [(END_OF_TEXT, 'collection of names or "all"'), (["<|nope|>"], "'<|nope|>' is not a special token of this")],
+)
+def test_a_wrong_choice_is_refused(tokenizer: Tokenizer, allowed: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("|", r"\|")):
+        tokenizer.encode("a", allowed_special=allowed)  # type: ignore[arg-type]
