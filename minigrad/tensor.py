@@ -75,7 +75,7 @@ class Tensor:
         elif mode.recording:
             self.grad = g
         else:
-            kept = np.empty_like(self.data) if buffer is None else buffer
+            kept = np.empty_like(self.data, order="C") if buffer is None else buffer     # rules that fill it rely on C order
             g.write(kept)
             self.grad = Tensor(kept)
 
