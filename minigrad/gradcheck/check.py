@@ -132,7 +132,7 @@ def _check_full(point: _Point, rng: np.random.Generator) -> Errors:
             direction = np.zeros(x.shape)
             direction[k] = 1
             for row, expected in zip(received, point.numeric(i, direction)):
-                worst = max(worst, point.compare(i, lambda k=k: k, expected, row[i][k], abs(expected)))
+                worst = max(worst, point.compare(i, lambda k=k: k, expected, float(row[i][k]), abs(expected)))
                 largest = max(largest, abs(expected))
     return Errors(worst, worst / (largest or 1))
 

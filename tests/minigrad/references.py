@@ -5,6 +5,8 @@ from math import erf
 
 import numpy as np
 
+from minigrad.fused.dropout import keep_mask
+
 _erf = np.vectorize(erf, otypes=[float])
 
 
@@ -53,10 +55,16 @@ def _rope(x, cos, sin, interleaved):
     return np.concatenate([turned.real, turned.imag], -1)
 
 
-def _attention(q, k, v, bias=None, *, causal, window, scale, mask=None):
+def _kept(shape, p, key):
+    """What dropout multiplies by. That the mask itself is as random as it should be is another test's business."""
+    return keep_mask(key, shape, p) / (1 - p) if p else np.ones(shape)
+
+
+def _attention(q, k, v, bias=None, *, causal, window, scale, mask=None, dropout=0.0, key=None):
     """One query at a time, one head at a time."""
     (B, H, T, D), S = q.shape, k.shape[2]
     k, v = np.repeat(k, H // k.shape[1], 1), np.repeat(v, H // v.shape[1], 1)
+    kept = _kept((B, H, T, S), dropout, key)
     out = np.zeros_like(q)
     for b, h, t in np.ndindex(B, H, T):
         scores = k[b, h] @ q[b, h, t] * (D ** -0.5 if scale is None else scale)
@@ -67,7 +75,7 @@ def _attention(q, k, v, bias=None, *, causal, window, scale, mask=None):
         if mask is not None:
             seen &= np.broadcast_to(mask, (B, H, T, S))[b, h, t]
         if seen.any():
-            out[b, h, t] = _softmax(scores[seen]) @ v[b, h][seen]
+            out[b, h, t] = (_softmax(scores[seen]) * kept[b, h, t][seen]) @ v[b, h][seen]
     return out
 
 
@@ -125,6 +133,6 @@ REFERENCES = {
 
     "linear": _linear, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "gelu": _gelu, "silu": lambda x: x * _sigmoid(x),
     "swiglu": _gated(lambda x: x * _sigmoid(x)), "geglu": _gated(_gelu), "relu_squared": lambda x: (x * (x > 0)) ** 2,
-    "embedding": lambda weight, ids: weight[ids], "rope": _rope, "attention": _attention, "cross_entropy": _cross_entropy,
+    "embedding": lambda weight, ids: weight[ids], "rope": _rope, "dropout": lambda x, p, key: x * _kept(x.shape, p, key), "attention": _attention, "cross_entropy": _cross_entropy,
     "linear_cross_entropy": _linear_cross_entropy,
 }
