@@ -8,7 +8,8 @@ import numpy as np
 from minigrad.backend import array_module, as_array, to_device
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import blocks, rows
-from minigrad.tensor import Deferred, Tensor, tensor
+from minigrad.graph import Deferred
+from minigrad.tensor import Tensor, tensor
 
 
 def embedding(ids: Any, weight: Any) -> Tensor:
@@ -35,11 +36,14 @@ def _scatter(out: Any, index: Any, g: Any) -> None:
     """out (V, C) = 0, then out[index[n]] += g[n] for n in order: repeated indices add up, always in the same order on the CPU."""
     out[...] = 0
     if array_module(out) is not np:
-        array_module(out).add.at(out, index, g)
-        return
-    flat, columns = out.reshape(-1), np.arange(out.shape[1])            # a view: `out` is contiguous
-    for s in blocks(g):                                                 # add.at is several times faster on a flat index than on rows
-        np.add.at(flat, (index[s, None] * out.shape[1] + columns).reshape(-1), g[s].reshape(-1))
+        from cupyx import scatter_add
+        scatter_add(out, index, g)
+    elif not out.flags.c_contiguous:                                    # of a transposed table; `reshape` would give a copy
+        np.add.at(out, index, g)
+    else:
+        flat, columns = out.reshape(-1), np.arange(out.shape[1])
+        for s in blocks(g):                                             # add.at is several times faster on a flat index than on rows
+            np.add.at(flat, (index[s, None] * out.shape[1] + columns).reshape(-1), g[s].reshape(-1))
 
 
 def _index(ids: Any, weight: Tensor) -> Any:
