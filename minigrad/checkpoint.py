@@ -4,8 +4,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from minigrad.graph import Deferred, _numbers, mode, no_grad, recording
 from minigrad.random import replay, stream_state
-from minigrad.tensor import Deferred, Tensor, _numbers, backpropagate, mode, no_grad, record, recording, source
+from minigrad.tensor import Tensor, backpropagate, record, source
 
 
 def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:

@@ -6,7 +6,8 @@ from typing import Any
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import column_sum, rows
-from minigrad.tensor import Deferred, Tensor, tensor
+from minigrad.graph import Deferred
+from minigrad.tensor import Tensor, tensor
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
