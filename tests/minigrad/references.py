@@ -133,6 +133,6 @@ REFERENCES = {
 
     "linear": _linear, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "gelu": _gelu, "silu": lambda x: x * _sigmoid(x),
     "swiglu": _gated(lambda x: x * _sigmoid(x)), "geglu": _gated(_gelu), "relu_squared": lambda x: (x * (x > 0)) ** 2,
-    "embedding": lambda weight, ids: weight[ids], "rope": _rope, "dropout": lambda x, p, key: x * _kept(x.shape, p, key), "attention": _attention, "cross_entropy": _cross_entropy,
-    "linear_cross_entropy": _linear_cross_entropy,
+    "embedding": lambda weight, ids: weight[ids], "rope": _rope, "dropout": lambda x, p, key: x * _kept(x.shape, p, key),
+    "attention": _attention, "cross_entropy": _cross_entropy, "linear_cross_entropy": _linear_cross_entropy,
 }

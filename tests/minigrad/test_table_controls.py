@@ -1,0 +1,151 @@
+"""Negative controls: for each check of the table something that is wrong in that one way, and must be caught."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minigrad import Tensor
+from minigrad import tensor as engine
+from minigrad.fused._record import record_fused
+from minigrad.gradcheck.choices import call
+from minigrad.graph import mode
+from minigrad.tensor import record
+from tests.minigrad import checks
+
+ONE = call(np.array([0.3, -1.1, 1.7]))
+TWO = call(np.array([0.5, -1.5, 2.0]), np.array([1.0, 2.0, 3.0]))
+
+
+def square(x):
+    return record(x.data * x.data, (x,), lambda g, out: (g * x * 2.0,))
+
+
+def fused_product(vjp, value=np.multiply):
+    """x * y as a fused function with the rule `vjp(g, x, y, needs)`."""
+    def product(x, y):
+        return record_fused(value(x.data, y.data), (x, y), lambda g, needs: vjp(g, x.data, y.data, needs), lambda x, y: x * y)
+    return product
+
+
+right = fused_product(lambda g, x, y, needs: (g * y if needs[0] else None, g * x if needs[1] else None))
+
+
+def test_what_is_right_passes():
+    checks.check_value(square, np.square, ONE)
+    checks.check_fused(right, lambda x, y: x * y, TWO)
+    for check in (checks.check_recording_changes_nothing, checks.check_float32, checks.check_gradients_fit, checks.check_each_input_alone,
+                  checks.check_accumulation, checks.check_memory_is_nobody_elses, checks.check_no_cycles):
+        check(square, ONE)
+        check(right, TWO)
+
+
+@pytest.mark.parametrize(("broken", "message"), [
+    (lambda x: square(x) + 1e-8, "value"),
+    (lambda x: square(x).astype(np.float32), "float32 from float64"),
+    (lambda x: square(x).reshape(3, 1), "shape"),
+    (lambda x: [square(x), square(x)], "2 results"),
+])
+def test_a_wrong_value_is_caught(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        checks.check_value(broken, np.square, ONE)
+
+
+def test_a_value_that_depends_on_recording_is_caught():
+    with pytest.raises(AssertionError, match="recorded"):
+        checks.check_recording_changes_nothing(lambda x: square(x) * (1.0 + 1e-15 * x.requires_grad), ONE)
+
+
+@pytest.mark.parametrize(("broken", "message"), [
+    (lambda x: x * Tensor(np.ones(3)), "float64 from float32"),
+    (lambda x: (x + 1e6) - 1e6, "float32 value"),
+    (lambda x: record(x.data * x.data, (x,), lambda g, out: (g * ((x + 1e6) - 1e6) * 2.0,)), "float32 gradient"),
+])
+def test_a_loss_of_precision_is_caught(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        checks.check_float32(broken, ONE)
+
+
+def test_a_gradient_that_does_not_fit_is_caught(monkeypatch):
+    monkeypatch.setattr(engine, "_fit", lambda g, parent: g)
+    monkeypatch.setattr(Tensor, "_accumulate", lambda self, g: setattr(self, "grad", g))
+    with pytest.raises(AssertionError, match="float64.* for float32"):
+        checks.check_gradients_fit(lambda x, y: x * y, TWO)
+    with pytest.raises(AssertionError, match=r"\(3,\) for float64\(1,\)"):
+        checks.check_gradients_fit(lambda x, y: x * y, call(np.ones(1), np.ones(3)))
+
+
+@pytest.mark.parametrize(("vjp", "message"), [
+    (lambda g, x, y, needs: (g * y * (1 + 1e-9 * needs[1]), g * x), "gradient 0 alone"),
+    (lambda g, x, y, needs: (g * y, g * x if needs[0] else None), "gradient 1 alone|NoneType"),
+])
+def test_a_gradient_that_depends_on_what_others_need_is_caught(vjp, message):
+    with pytest.raises((AssertionError, AttributeError), match=message):
+        checks.check_each_input_alone(fused_product(vjp), TWO)
+
+
+def test_a_gradient_that_is_replaced_instead_of_added_is_caught(monkeypatch):
+    monkeypatch.setattr(Tensor, "_accumulate", lambda self, g: setattr(self, "grad", Tensor(g.data.copy())))
+    with pytest.raises(AssertionError, match="two calls"):
+        checks.check_accumulation(square, ONE)
+
+
+def write_input(x):
+    x.data[0] += 1.0
+    return square(x)
+
+
+def write_beside_input(x):
+    x.data.base[-1] = 7.0                                       # a gap between the elements of a strided view
+    return square(x)
+
+
+def write_incoming_gradient(x):
+    def rule(g, out):
+        g.data *= 2.0
+        return (g * x,)
+    return record(x.data * x.data, (x,), rule)
+
+
+def write_result(x):
+    def rule(g, out):
+        out.data[...] = 0.0
+        return (g * x * 2.0,)
+    return record(x.data * x.data, (x,), rule, keep_output=True)
+
+
+@pytest.mark.parametrize("broken", [write_input, write_beside_input, write_incoming_gradient, write_result])
+def test_writing_into_somebody_elses_array_is_caught(broken):
+    strided = call(np.arange(6.0)[::2])
+    with pytest.raises(AssertionError, match="written to"):
+        checks.check_memory_is_nobody_elses(broken, strided)
+
+
+def test_a_gradient_that_aliases_is_caught(monkeypatch):
+    monkeypatch.setattr(Tensor, "_accumulate", lambda self, g: setattr(self, "grad", g))
+    for f in (lambda x, y: x + y, lambda x, y: x.reshape(3, 1).reshape(3) + y):
+        with pytest.raises(AssertionError, match="shares its memory"):
+            checks.check_memory_is_nobody_elses(f, TWO)
+
+
+def test_a_cycle_is_caught():
+    def leaky(x):
+        out = record(x.data * x.data, (x,), lambda g, _: (g * x * (2.0 if out.ndim else 2.0),))
+        return out
+    with pytest.raises(AssertionError, match="reference cycles"):
+        checks.check_no_cycles(leaky, ONE)
+
+
+@pytest.mark.parametrize(("broken", "message"), [
+    (fused_product(lambda g, x, y, needs: (g * y, g * x), value=lambda x, y: x * y + 1e-9), "value"),
+    (fused_product(lambda g, x, y, needs: (g * y, g * x * (1 + 1e-9))), "gradient 1"),
+])
+def test_a_fused_function_that_is_not_its_reference_is_caught(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        checks.check_fused(broken, lambda x, y: x * y, TWO)
+
+
+def test_the_engine_is_whole_again():
+    """The patches above are undone, and nothing of them stays in the mode of this thread."""
+    assert mode.watch is None
+    assert mode.recording
+    test_what_is_right_passes()
