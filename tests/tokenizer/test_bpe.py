@@ -33,7 +33,7 @@ words = st.lists(st.integers(0, 2), max_size=60)
 
 
 def check_rung(rung: Callable[[list[int], MergeTable], list[int]]) -> None:
-    @settings(max_examples=10 * settings().max_examples)
+    @settings(max_examples=40 * settings().max_examples)
     @given(words, merge_tables())
     def equals_the_textbook(word: list[int], table: MergeTable) -> None:
         assert rung(word, table) == merge_textbook(word, table)

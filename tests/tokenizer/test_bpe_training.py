@@ -19,7 +19,7 @@ specials = st.lists(st.sampled_from(["<|x|>", "aba", "ab", "--"]), unique=True, 
 
 
 def check_trainer(learn: Callable) -> None:
-    @settings(max_examples=10 * settings().max_examples)
+    @settings(max_examples=20 * settings().max_examples)
     @given(corpora, st.integers(0, 40), specials)
     def equals_the_textbook(words: dict[bytes, int], merges: int, special_tokens: list[str]) -> None:
         expected, got = (Vocabulary(special_tokens, 256 + len(special_tokens) + merges) for _ in range(2))
