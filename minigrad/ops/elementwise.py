@@ -32,7 +32,8 @@ def add(x: Any, y: Any) -> Tensor:
 
 def sub(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
-    return record(x.data - y.data, (x, y), lambda g, out: (g, -g))
+    needed = y.requires_grad
+    return record(x.data - y.data, (x, y), lambda g, out: (g, needed and -g))
 
 
 def mul(x: Any, y: Any) -> Tensor:
