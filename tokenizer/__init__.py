@@ -13,8 +13,9 @@ To understand all of it, read:
 4. pretokenize.py  text -> words, within which pairs are joined
 5. bpe.py          words -> ids: the textbook, then two faster rungs
 6. train.py        where the merges come from: the textbook, then the incremental way
-7. special.py      end of text and the like; stream.py: decoding while the ids still come
-8. formats.py      tokenizer.json, which other libraries read too; byte_level.py, its spelling of bytes; files.py
+7. special.py      end of text and the like
+8. stream.py       decoding while the ids still arrive
+9. formats.py      tokenizer.json, which other libraries read too (byte_level.py: how it spells bytes; files.py: safely)
 """
 
 from os import PathLike

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tokenizer
 from tokenizer import END_OF_TEXT, CharTokenizer, StreamDecoder, Tokenizer
 from tokenizer.pretokenize import well_formed
 
@@ -128,6 +130,12 @@ def test_equality_looks_at_everything() -> None:
 def test_repr_says_what_it_is() -> None:
     expected = "Tokenizer(vocab_size=300, merges=43, pattern='gpt4', special_tokens=['<|endoftext|>'])"
     assert repr(TOKENIZERS[1]) == expected
+
+
+def test_the_example_in_the_documentation_is_true() -> None:
+    result = doctest.testmod(tokenizer)
+    assert result.attempted == 3
+    assert result.failed == 0
 
 
 def test_importing_reads_nothing_of_the_other_packages() -> None:
