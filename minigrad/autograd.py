@@ -39,8 +39,8 @@ def _gradients(seeds: Sequence[tuple[Tensor, Tensor]], inputs: Sequence[Tensor],
             g = g if isinstance(g, Tensor) else Tensor(g.data)
             wanted[leaf] = g if wanted[leaf] is None else wanted[leaf] + g
 
-    # what is older than every wanted node cannot lead to one; a leaf can be reached from anywhere
-    oldest = min(0 if isinstance(s, Tensor) else s.number for s in wanted)
+    # what is no newer than any wanted node cannot lead to another one; a leaf can be reached from anywhere
+    oldest = min(0 if isinstance(s, Tensor) else s.number + 1 for s in wanted)
     backpropagate(seeds, collect, retain_graph=retain_graph, create_graph=create_graph, oldest=oldest, wanted=wanted)
     found = [wanted[source(x)] for x in inputs]
     return tuple(Tensor(np.zeros_like(x.data)) if g is None else g for g, x in zip(found, inputs))
@@ -48,16 +48,14 @@ def _gradients(seeds: Sequence[tuple[Tensor, Tensor]], inputs: Sequence[Tensor],
 
 def vjp(f: Callable, inputs: Any, v: Any = None, create_graph: bool = False) -> tuple[Tensor, Any]:
     """`f(*inputs)` and the vector-Jacobian product: the gradient of `(f * v).sum()` with respect to each input."""
-    xs = fresh(inputs)
-    out = f(*xs)
+    xs, out = _recorded(f, inputs)
     found = grad(out, xs, v, create_graph=create_graph)
     return out.detach(), found[0] if isinstance(inputs, Tensor) else found
 
 
 def jvp(f: Callable, inputs: Any, v: Any, create_graph: bool = False) -> tuple[Tensor, Tensor]:
     """`f(*inputs)` and the Jacobian-vector product, by two VJPs: u -> J^T u is linear, and its own VJP applied to v is J v."""
-    xs, vs = fresh(inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
-    out = f(*xs)
+    (xs, out), vs = _recorded(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
     u = Tensor(np.zeros_like(out.data), requires_grad=True)
     pulled = grad(out, xs, u, create_graph=True)
     return out.detach(), grad(pulled, u, vs, create_graph=create_graph)
@@ -65,11 +63,17 @@ def jvp(f: Callable, inputs: Any, v: Any, create_graph: bool = False) -> tuple[T
 
 def hvp(f: Callable, inputs: Any, v: Any, create_graph: bool = False) -> tuple[Tensor, Any]:
     """`f(*inputs)`, a single number, and the product of its Hessian with `v`: the gradient of (gradient * v).sum()."""
-    xs, vs = fresh(inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
-    out = f(*xs)
+    (xs, out), vs = _recorded(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
     slopes = grad(out, xs, create_graph=True)
     found = grad(slopes, xs, vs, create_graph=create_graph)
     return out.detach(), found[0] if isinstance(inputs, Tensor) else found
+
+
+def _recorded(f: Callable, inputs: Any) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Stand-ins for the inputs and `f` of them, recorded also where the caller records nothing (under no_grad)."""
+    with recording(True):
+        xs = fresh(inputs)
+        return xs, f(*xs)
 
 
 def fresh(inputs: Any) -> tuple[Tensor, ...]:
