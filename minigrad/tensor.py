@@ -73,7 +73,7 @@ class Tensor:
         elif self.grad is not None:
             self.grad = self.grad + (g if isinstance(g, Tensor) else Tensor(g.data))
         elif mode.recording:
-            self.grad = g
+            self.grad = record(g.data.copy(), (g,), lambda g, out: (g,))
         else:
             kept = np.empty_like(self.data, order="C") if buffer is None else buffer     # rules that fill it rely on C order
             g.write(kept)

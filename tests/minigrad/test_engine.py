@@ -186,11 +186,12 @@ def test_the_same_gradient_for_two_parents_is_not_added_in_place():
     assert x.grad.numpy().tolist() == [3.0, 5.0]
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
 @given(arrays())
-def test_two_leaves_never_share_the_memory_of_their_gradients(values):
-    x, y, z = leaf(values), leaf(values), leaf(values)
-    (x + y + z.reshape(-1).reshape(values.shape)).sum().backward()
-    kept = [t.grad.data for t in (x, y, z)]
+def test_two_leaves_never_share_the_memory_of_their_gradients(create_graph, values):
+    x, y, z, seed = leaf(values), leaf(values), leaf(values), np.ones_like(values)
+    (x + y + z.reshape(-1).reshape(values.shape)).backward(grad=seed, create_graph=create_graph)
+    kept = [seed, *(t.grad.data for t in (x, y, z))]
     assert not any(np.shares_memory(a, b) for i, a in enumerate(kept) for b in kept[i + 1:])
 
 
