@@ -187,8 +187,8 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     """`x` where `condition` (boolean array or Tensor, not differentiated) holds, `y` elsewhere."""
     c = condition.data if isinstance(condition, Tensor) else condition
     x, y = operands(x, y)
-    return record(np.where(c, x.data, y.data), (x, y), lambda g, out: (x.requires_grad and where(c, g, 0),
-                                                                       y.requires_grad and where(c, 0, g)))
+    for_x, for_y = x.requires_grad, y.requires_grad
+    return record(np.where(c, x.data, y.data), (x, y), lambda g, out: (for_x and where(c, g, 0), for_y and where(c, 0, g)))
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:

@@ -21,25 +21,28 @@ def matmul(x: Any, y: Any) -> Tensor:
         data = x.data @ y.data
     except ValueError:
         raise ValueError(_misfit(x, y)) from None
-    return record(data, (x, y), lambda g, out: (x.requires_grad and _left(g, x, y), y.requires_grad and _right(g, x, y)))
+    ndims = x.ndim, y.ndim
+    keep_x, keep_y = y.requires_grad and x, x.requires_grad and y       # each only if the other's gradient will ask for it
+    return record(data, (x, y), lambda g, out: (keep_y is not False and _left(g, keep_y, ndims[0]),
+                                                keep_x is not False and _right(g, keep_x, ndims[1])))
 
 
-def _left(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def _left(g: Tensor, y: Tensor, x_ndim: int) -> Tensor:
     """The gradient of x: g y^T."""
     if y.ndim == 1:
         return g[..., None] * y                                     # (..., m, k)
-    if x.ndim == 1:
+    if x_ndim == 1:
         return (y @ g[..., None])[..., 0]                           # (..., k)
     return g @ swapaxes(y, -1, -2)
 
 
-def _right(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def _right(g: Tensor, x: Tensor, y_ndim: int) -> Tensor:
     """The gradient of y: x^T g."""
-    if y.ndim == 1:
+    if y_ndim == 1:
         return g[..., None] * x                                     # (..., m, k)
     if x.ndim == 1:
         return x[:, None] * g[..., None, :]                         # (..., k, n)
-    if y.ndim == 2:
+    if y_ndim == 2:
         return swapaxes(_rows(x), 0, 1) @ _rows(g)                  # one large product sums over the batch on its way
     return swapaxes(x, -1, -2) @ g
 

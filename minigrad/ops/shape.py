@@ -71,7 +71,8 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Join along a new axis, which stands at `axis` in the result."""
     xs = [tensor(x) for x in tensors]
-    return record(np.stack([x.data for x in xs], axis), xs, lambda g, out: [squeeze(part, axis) for part in split(g, len(xs), axis)])
+    data, count = np.stack([x.data for x in xs], axis), len(xs)
+    return record(data, xs, lambda g, out: [squeeze(part, axis) for part in split(g, count, axis)])
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
