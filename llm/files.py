@@ -73,6 +73,22 @@ def link_file(existing: Path, path: Path) -> None:
             shutil.copyfile(existing, partial)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder, until the block or the process ends, however it ends. Raises BlockingIOError when another process holds it."""
+    try:
+        import fcntl
+    except ImportError:                         # Windows: no such lock
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
 def remove_partial(folder: Path, unchanged_for: float = 0.0) -> None:
     """Delete what killed processes left half-made in a folder, and did not touch in the last so many seconds.
 

@@ -50,7 +50,7 @@ def hand_over_quickly() -> None:
 
 def keep_memory() -> None:
     """Have glibc keep freed memory for the next step, instead of handing large arrays back to the system and faulting them in again."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):       # no mallopt, or (Windows) no library without a name
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from llm.model import GPT
+from llm.training.workers import Workers
 from minigrad import no_grad
 from minigrad.backend import to_device
 
@@ -33,14 +34,21 @@ class Evaluation:
         return f"loss {self.loss:.4f}, perplexity {self.perplexity:.2f}, {self.bits_per_byte:.3f} bits per byte"
 
 
-def evaluate(model: GPT, batches: Iterable[tuple[np.ndarray, np.ndarray]], bytes_per_token: float) -> Evaluation:
-    """Evaluate on batches of (inputs, targets), integers (B, T); dropout is off meanwhile."""
-    device, training = model.device, model.training
-    model.eval()
-    total, count = 0.0, 0
-    with no_grad():
-        for inputs, targets in batches:
-            loss: Any = model.loss(to_device(inputs, device), to_device(targets, device), reduction="sum")
-            total, count = total + loss.item(), count + targets.size
-    model.train(training)
-    return Evaluation(total / count, bytes_per_token)
+Batch = tuple[np.ndarray, np.ndarray]       # inputs and targets, integers (B, T)
+
+
+def evaluate(workers: Workers, batches: Sequence[Batch], bytes_per_token: float) -> Evaluation:
+    """The mean loss over all tokens of the batches, which the workers share; dropout is off meanwhile."""
+    @np.errstate(all="ignore")              # a loss that is infinite or NaN speaks for itself
+    def work(rank: int, model: GPT, mine: Sequence[Batch]) -> list[Any]:
+        training = model.training
+        model.eval()
+        with no_grad():
+            losses = [model.loss(*(to_device(ids, model.device) for ids in batch), reduction="sum").data for batch in mine]
+        model.train(training)
+        return losses
+
+    shares = [batches[rank::len(workers)] for rank in range(len(workers))]
+    losses = [loss for share in workers.map(work, shares) for loss in share]
+    total = math.fsum(to_device(np.stack(losses), "cpu").tolist())      # exact, so in whatever order; a GPU is waited for once
+    return Evaluation(total / sum(targets.size for _, targets in batches), bytes_per_token)

@@ -1,16 +1,18 @@
 """The command line of `train.py`: preset or earlier run first, then the options given, then training or a dry run."""
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
 import tyro
 
-from llm.inference.text import write_text
 from llm.training.dry_run import describe_dry_run
+from llm.training.loop import train
 from llm.training.options import Options, presets
-from llm.training.run import Run, new_run, newest_run
-from llm.training.setup import describe, set_up
+from llm.training.run import Run, RunError, new_run, newest_run
+from llm.training.setup import set_up
+
+CHANGEABLE = {"dropout", "vocab_size"}      # of the model, when a run goes on; the tokenizer decides the vocabulary, whatever is asked
 
 
 @dataclass(frozen=True)
@@ -23,20 +25,28 @@ class _Start:
 
 
 def parse(arguments: list[str]) -> tuple[Options, Run]:
-    """The options and the run's folder. Raises ValueError for a preset or a folder that cannot be used."""
-    start, _ = tyro.cli(_Start, args=arguments, return_unknown_args=True, add_help=False)
+    """The options and the run's folder. Raises ValueError for a preset, a folder or a change that is not possible."""
+    start, others = tyro.cli(_Start, args=arguments, return_unknown_args=True, add_help=False)
+    if {"-h", "--help"} & set(others):
+        _parse(["--help"], _preset(start.preset))
     run = _run(start)
-    begin = run.options() if start.resume and run.exists else _preset(start.preset)
-    options = tyro.cli(Options, args=arguments, default=begin, prog="train.py", config=(tyro.conf.FlagCreatePairsOff,))
-    return replace(options, training=replace(options.training, resume=start.resume)), run
+    before = run.options() if run.exists else _preset(start.preset)
+    options = _parse(arguments, before)
+    if run.exists:
+        _refuse_changes(run, before, options)
+    return options, run
+
+
+def _parse(arguments: list[str], default: Options) -> Options:
+    return tyro.cli(Options, args=arguments, default=default, prog="train.py")
 
 
 def _run(start: _Start) -> Run:
     if start.out is None:
         return newest_run() if start.resume else new_run(start.preset)
     run = Run(start.out)
-    if run.exists and not start.resume:
-        raise ValueError(f"{run} holds a run already; add --resume to go on with it, or choose another --out")
+    if not (start.resume and run.exists):
+        run.check_free()
     return run
 
 
@@ -47,11 +57,20 @@ def _preset(name: str) -> Options:
     return known[name]
 
 
-def start(options: Options, run: Run) -> None:
-    """Train (or go on training, or only describe) what the options say, and show a sample at the end."""
+def _refuse_changes(run: Run, before: Options, after: Options) -> None:
+    """Raise RunError when options were given that would make the weights or the tokens of a run worthless."""
+    fixed: list[tuple[Any, Any, str]] = [(before.training, after.training, name) for name in ("preset", "tokenizer")]
+    fixed += [(before.model, after.model, field.name) for field in fields(after.model) if field.name not in CHANGEABLE]
+    for old, new, name in fixed:
+        if getattr(old, name) != getattr(new, name):
+            raise RunError(f"{run} was begun with --{name.replace('_', '-')} {getattr(old, name)}, which cannot become "
+                           f"{getattr(new, name)}; leave that option out, or start a new run")
+
+
+def start(options: Options, run: Run) -> int:
+    """Train, go on training, or only describe what the options say; returns the exit status."""
     if options.training.dry_run:
         print(describe_dry_run(options))
-        return
-    trainer = set_up(options, run)
-    print(describe(trainer, trainer.options), flush=True)
-    trainer.train()
+        return 0
+    with run.locked():
+        return train(*set_up(options, run))

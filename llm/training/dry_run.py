@@ -11,6 +11,8 @@ import numpy as np
 
 from llm import accounting
 from llm.training.options import Options
+from llm.training.setup import worker_count
+from minigrad.backend import pick_device, to_device
 
 UTILISATION = 0.5       # of the rate of a large matrix product
 
@@ -18,25 +20,28 @@ UTILISATION = 0.5       # of the rate of a large matrix product
 def describe_dry_run(options: Options) -> str:
     """A table of sizes and memory, and the predicted time per step and in total."""
     training, model = options.training, options.model
+    device = pick_device(training.device)
     rows = -(-training.batch_size // training.micro_batches)
-    rate = matmul_rate()
+    more = (worker_count(training, device) - 1) * accounting.parameters(model).total * 4
+    rate = matmul_rate(device)
     flops = accounting.training_flops(model) * training.batch_size * model.context
     seconds = flops / (rate * UTILISATION)
     return "\n".join([
         accounting.table(model, batch_size=rows),
+        *([f"threads    {accounting.size(more)} more: each but the first has gradients of its own"] if more else []),
         f"step       {training.batch_size * model.context:,} tokens, {flops:.3g} floating-point operations",
         f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} steps, at "
-        f"{UTILISATION:.0%} of the {rate / 1e9:.0f} GFLOP/s that a matrix product reaches here now",
+        f"{UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
     ])
 
 
-def matmul_rate(size: int = 1024, rounds: int = 5) -> float:
-    """Floating-point operations a second of a float32 matrix product on the CPU: the best of a few."""
-    a = np.ones((size, size), np.float32)
+def matmul_rate(device: str = "cpu", size: int = 1024, rounds: int = 5) -> float:
+    """Floating-point operations a second of a float32 matrix product: the best of a few."""
+    a = to_device(np.ones((size, size), np.float32), device)
     best = float("inf")
     for _ in range(rounds):
         began = time.perf_counter()
-        a @ a
+        float((a @ a)[0, 0])                # waits for a GPU
         best = min(best, time.perf_counter() - began)
     return 2 * size ** 3 / best
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ FIELDS = ("step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_secon
 
 
 class Metrics:
-    """The file metrics.jsonl: one JSON object a step, with the keys of FIELDS; `val_loss` is null but after an evaluation."""
+    """The file metrics.jsonl: one JSON object a step, with the keys of FIELDS.
+
+    `val_loss` is null except after an evaluation. `tokens_per_second` and `elapsed` (seconds, over all resumes) count updates only.
+    """
 
     def __init__(self, path: Path, steps: int):
         """Go on after the first `steps` lines; what a resumed run will do again is dropped, and so is a line that a kill cut short."""
@@ -29,7 +33,9 @@ class Metrics:
         self.file.write(json.dumps(row) + "\n")
 
     def flush(self) -> None:
+        """Force all lines to the disk. To be called before a checkpoint is saved: a resumed run expects the lines up to it."""
         self.file.flush()
+        os.fsync(self.file.fileno())
 
     def close(self) -> None:
         self.file.close()
@@ -45,7 +51,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and set(FIELDS) <= line.keys():
+        if isinstance(line, dict) and set(FIELDS) <= line.keys() and isinstance(line["step"], int):
             lines.append(line)
     return lines
 

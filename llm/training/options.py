@@ -4,8 +4,9 @@ The text below a field is its `--help`. A preset is where the other options star
 """
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -27,7 +28,7 @@ class TrainOptions:
     """Share of the text that is held out for validation."""
     out: str | None = None
     """Folder of the run. Default: a new one, runs/PRESET-NUMBER."""
-    resume: bool = False
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Go on with the run in --out (default: the newest in runs/), with its options; those given here replace them."""
     steps: int = 1000
     """Updates of the weights."""
@@ -65,16 +66,16 @@ class TrainOptions:
     """Threads for matrix products. Default: the cores available."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: a GPU when there is one."""
-    dry_run: bool = False
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train nothing: print sizes, memory and predicted time."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every"):
-            if getattr(self, name) < 1:
+        for name in ("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every", "threads"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "min_lr", "warmup", "weight_decay", "clip", "sample_every", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"--{name.replace('_', '-')} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"--{name.replace('_', '-')} must be a number of at least 0, got {getattr(self, name)}")
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"--val-fraction must lie between 0 and 1, got {self.val_fraction}")
         if not 0 <= self.beta2 < 1:
@@ -88,18 +89,32 @@ class Options:
     """Train a GPT on text: python train.py --data my.txt"""
 
     training: tyro.conf.OmitArgPrefixes[TrainOptions] = field(default_factory=TrainOptions)
-    model: tyro.conf.OmitArgPrefixes[GPTConfig] = field(default_factory=GPTConfig)
+    model: Annotated[tyro.conf.OmitArgPrefixes[GPTConfig], tyro.conf.arg(help="The shape of the model.")] = field(
+        default_factory=GPTConfig)
 
     def to_json(self) -> dict[str, Any]:
-        return {"model": self.model.to_json(), "training": asdict(self.training)}
+        """For config.json: what makes the run, without the options that are about the command."""
+        training = {name: value for name, value in asdict(self.training).items() if name not in ("out", "resume", "dry_run")}
+        return {"model": self.model.to_json(), "training": training}
 
     @classmethod
     def from_json(cls, data: Any) -> Options:
         """The inverse of `to_json`. Raises ValueError for anything else."""
         try:
-            return cls(TrainOptions(**data["training"]), GPTConfig.from_json(data["model"]))
+            options = cls(TrainOptions(**data["training"]), GPTConfig.from_json(data["model"]))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not the options of a run ({error!r})") from None
+            raise ValueError(f"not the options of a run: {error!r}") from None
+        for name, kind in get_type_hints(TrainOptions).items():
+            if not _is_a(getattr(options.training, name), kind):
+                raise ValueError(f"{name} cannot be {getattr(options.training, name)!r}")
+        return options
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON is of the type of a field."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    return isinstance(value, kind) or kind is float and isinstance(value, int)
 
 
 def presets() -> dict[str, Options]:

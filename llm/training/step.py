@@ -49,6 +49,7 @@ def accumulate_gradients(workers: Workers, inputs: np.ndarray, targets: np.ndarr
     divided by the tokens of the whole batch, so however a batch is split the gradient is the same to rounding. (A mean of means
     would weigh tokens by the size of their part.)
     """
+    @np.errstate(all="ignore")                                  # infinities and NaN are the caller's to report, once
     def work(rank: int, model: GPT, share: tuple[np.ndarray, np.ndarray]) -> float:
         minigrad.seed(seed[0] + (rank << 32), seed[1])          # other masks in each worker
         losses = []
@@ -56,12 +57,13 @@ def accumulate_gradients(workers: Workers, inputs: np.ndarray, targets: np.ndarr
             if len(x):
                 loss = model.loss(to_device(x, model.device), to_device(y, model.device), reduction="sum") / targets.size
                 loss.backward()
-                losses.append(loss.detach())
-        return sum(loss.item() for loss in losses)
+                losses.append(loss.data)
+        return float(sum(losses))                               # here a GPU is waited for
 
     shares = [np.array_split(rows, len(workers)) for rows in (inputs, targets)]
     loss = sum(workers.map(work, list(zip(*shares))))
-    workers.add_gradients()
+    with np.errstate(all="ignore"):
+        workers.add_gradients()
     return loss
 
 

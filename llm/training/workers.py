@@ -45,7 +45,8 @@ class Workers:
 
 def replicate(model: GPT) -> GPT:
     """A model with the same weights, in the same memory, and room for gradients of its own."""
-    replica = GPT(model.config, rng=None)
+    replica = GPT(model.config, rng=None, dtype=model.dtype)
+    replica.recompute = model.recompute
     for mine, theirs in zip(replica.parameters(), model.parameters()):
         mine.data = theirs.data
         mine.grad_buffer = np.empty_like(theirs.data)
