@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor
+from minigrad import tensor as engine
 from minigrad.fused._record import record_fused
 from minigrad.gradcheck import Errors, GradientError, gradcheck
 from minigrad.gradcheck.__main__ import main
 from minigrad.gradcheck.catalogue import CATALOGUE, Entry
 from minigrad.gradcheck.choices import Choices, call
 from minigrad.tensor import record
+from tests import fake_cupy
 from tests.minigrad.strategies import arrays
 
 MODES = pytest.mark.parametrize("mode", ["full", "random"])
@@ -85,6 +87,7 @@ def test_a_fused_gradient_is_compared_with_the_reference_in_the_second_order():
         gradcheck(f, (X,), order=2)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @MODES
 def test_missing_nan_and_infinite_gradients_are_caught(mode):
     for wrong in (None, np.nan, np.inf):
@@ -163,6 +166,23 @@ def test_both_modes_see_the_same_function(x, seed):
         if x.size:
             with pytest.raises(GradientError):
                 gradcheck(lambda x: record(x.data * x.data, (x,), lambda g, out: (g * x * 2.01,)), (x,), mode=mode, seed=seed)
+
+
+def test_a_gradient_of_the_wrong_shape_or_dtype_is_caught(monkeypatch):
+    monkeypatch.setattr(engine, "_fit", lambda g, parent: g)
+    with pytest.raises(GradientError, match=r"of <lambda> with respect to input 1 has shape \(2, 3\) .*the input has shape \(3,\)"):
+        gradcheck(lambda x, y: x * y, (X, Y))
+    with pytest.raises(GradientError, match="dtype float32; .* dtype float64"):
+        gradcheck(lambda x: record(x.data * 2, (x,), lambda g, out: (Tensor(g.data.astype(np.float32) * 2),)), (X,))
+
+
+def test_arrays_of_a_gpu_are_taken_as_they_are():
+    with fake_cupy.installed() as cupy:
+        x = cupy.asarray(X)
+        for mode in ("full", "random"):
+            assert gradcheck(lambda x: (x * x).exp(), (x,), mode=mode, order=2).relative < 1e-6
+            with pytest.raises(GradientError, match=r"index \(1, 2\)"):
+                gradcheck(off_at((1, 2)), (x,), mode=mode)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------------------------
