@@ -101,13 +101,13 @@ class Options:
     def from_json(cls, data: Any) -> Options:
         """The inverse of `to_json`. Raises ValueError for anything else."""
         try:
-            options = cls(TrainOptions(**data["training"]), GPTConfig.from_json(data["model"]))
+            training, model = dict(data["training"]), data["model"]
+            for name, kind in get_type_hints(TrainOptions).items():
+                if name in training and not _is_a(training[name], kind):
+                    raise ValueError(f"{name} cannot be {training[name]!r}")
+            return cls(TrainOptions(**training), GPTConfig.from_json(model))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the options of a run: {error!r}") from None
-        for name, kind in get_type_hints(TrainOptions).items():
-            if not _is_a(getattr(options.training, name), kind):
-                raise ValueError(f"{name} cannot be {getattr(options.training, name)!r}")
-        return options
 
 
 def _is_a(value: Any, kind: Any) -> bool:

@@ -85,12 +85,13 @@ class Run:
             raise RunError(f"{self} cannot be the folder of a run ({error.strerror}); choose another --out") from None
         try:
             with locked(self.folder):
-                yield
+                try:
+                    yield
+                finally:
+                    with suppress(OSError):
+                        self.folder.rmdir()     # succeeds only when it is empty: nothing came of it
         except BlockingIOError:
             raise RunError(f"another process is training in {self}; wait for it, or choose another --out") from None
-        finally:
-            with suppress(OSError):
-                self.folder.rmdir()         # succeeds only when it is empty: nothing came of it
 
     def begin(self, options: Options, tokens: Any) -> None:
         """Lay out a new run; `tokens` is its tokenizer. config.json comes last: with it the run exists."""

@@ -1,0 +1,77 @@
+"""Tiny trainings for tests: a text, the command line, and what must be equal between two runs."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llm.training import loop
+from llm.training.command import parse, start
+from llm.training.trainer import Trainer
+
+SHAPE = "--tokenizer char --layers 1 --heads 2 --dim 8 --context 8 --batch-size 5 --eval-batches 2 --device cpu --threads 2 --seed 3".split()
+WORDS = "the a cat dog mat sat ran on and under . , ?\n".split(" ")
+
+
+def write_text(path: Path) -> Path:
+    path.write_text(" ".join(np.random.default_rng(0).choice(WORDS, 600)))
+    return path
+
+
+def arguments(out: Path, *more: str) -> list[str]:
+    """A command line of train.py for `text.txt`, which stands beside the folder `out`; options given twice count the last time."""
+    text = out.parent / "text.txt"
+    return ["--data", str(text if text.exists() else write_text(text)), "--out", str(out), *SHAPE, *more]
+
+
+def train(out: Path, *more: str) -> int:
+    """Run train.py in this process; returns its exit status."""
+    return start(*parse(arguments(out, *more)))
+
+
+def resume(out: Path, *more: str) -> int:
+    """Let a run go on with its own options."""
+    return start(*parse(["--out", str(out), "--resume", *more]))
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def interrupt_at(patch: pytest.MonkeyPatch, step: int, action: Any) -> None:
+    """Have `action()` called before the update that follows `step` updates."""
+    update = Trainer.update
+
+    def interrupted(trainer: Trainer) -> Any:
+        if trainer.step == step:
+            action()
+        return update(trainer)
+
+    patch.setattr(Trainer, "update", interrupted)
+
+
+def kill() -> None:
+    raise Killed
+
+
+def without_pictures(patch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than a tiny training."""
+    patch.setattr(loop, "draw_losses", lambda *_: None)
+
+
+def weights(out: Path) -> tuple[bytes, bytes]:
+    return (out / "model.safetensors").read_bytes(), (out / "optimizer.safetensors").read_bytes()
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl without the times, which no two runs share."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("tokens_per_second", "elapsed")} for line in lines]
+
+
+def assert_same_run(out: Path, expected: Path) -> None:
+    assert weights(out) == weights(expected)
+    assert metrics(out) == metrics(expected)
