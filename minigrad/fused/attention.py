@@ -112,7 +112,7 @@ class _Blocks:
         for b in range(0, B, together):
             for i in range(0, T, step):
                 end = min(i + step, T)
-                last = end + offset + (0 if self.causal else S if self.window is None else self.window - 1)
+                last = end + offset if self.causal else S if self.window is None else end + offset + self.window - 1
                 first = 0 if self.window is None else max(0, i + offset - self.window + 1)
                 if first < min(last, S):
                     yield slice(b, b + together), slice(i, end), slice(first, min(last, S))
