@@ -66,7 +66,7 @@ class Tensor:
         backpropagate([(self, seed)], Tensor._accumulate, retain_graph=retain_graph, create_graph=create_graph)
 
     def _accumulate(self, g: Any) -> None:
-        """Add `g`, a Tensor or Deferred, to this gradient. It may share memory with anything, so what is kept is a copy or the parameter's own view."""
+        """Add `g`, a Tensor or Deferred, to the gradient: kept is a copy or the parameter's own view, for `g` may be anybody's array."""
         buffer = None if mode.recording else self.grad_buffer
         if self.grad is not None and self.grad.data is buffer:
             buffer += g.data
