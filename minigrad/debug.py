@@ -48,11 +48,9 @@ class _Anomalies:
         self.rule: str | None = None                    # the gradient rule that is running now, whose ops come by as well
 
     def watch(self, data: Any, inputs: Sequence[Tensor], vjp: Callable) -> Callable:
-        place = f"the forward of {_place(vjp)}" if self.rule is None else f"{op_name(vjp)!r} inside {self.rule}"
-        _check_value(data, inputs, place)
-        if self.rule is not None:                       # named at its own turn, if its gradient is asked for
-            return self._checked(vjp, f"the backward of {op_name(vjp)!r} inside {self.rule}")
-        return self._checked(vjp, f"the backward of {_place(vjp)}")
+        place = _place(vjp) + (f" inside {self.rule}" if self.rule else "")
+        _check_value(data, inputs, f"the forward of {place}")
+        return self._checked(vjp, f"the backward of {place}")
 
     def _checked(self, vjp: Callable, place: str) -> Callable:
         """The rule, with its gradients looked at."""
