@@ -116,7 +116,7 @@ def test_inside_a_checkpoint_the_recomputed_op_is_named():
     x = leaf(1.0, 4.0)
     with detect_anomaly():
         y = mg.checkpoint(lambda x: mg.sqrt(x - 1.0), x).sum()
-        with pytest.raises(AnomalyError, match="inf in the forward of 'div' inside the backward of 'sqrt' inside the backward of 'checkpoint'"):
+        with pytest.raises(AnomalyError, match="forward of 'div' inside the backward of 'sqrt' inside the backward of 'checkpoint'"):
             y.backward()
 
 
