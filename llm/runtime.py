@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+CGROUP = Path("/sys/fs/cgroup")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4       # from glibc's malloc.h
 
 
@@ -21,12 +22,12 @@ def available_cores() -> int:
 
 def _cgroup_cores() -> int:
     """The CPU quota of a container (cgroup v2, then v1), or a large number where there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):       # ValueError: "max"
+        quota, period = (CGROUP / "cpu.max").read_text().split()
         return -(-int(quota) // int(period))
-    with contextlib.suppress(OSError, ValueError):
-        microseconds, each = (int(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        return -(-microseconds // each) if microseconds > 0 else sys.maxsize
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = ((CGROUP / f"cpu/cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return -(-int(quota) // int(period)) if int(quota) > 0 else sys.maxsize     # -1: no quota
     return sys.maxsize
 
 

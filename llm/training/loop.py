@@ -126,11 +126,11 @@ def describe(trainer: Trainer, tokenizer: Any, run: Run) -> str:
 
 def closing_words(trainer: Trainer, run: Run) -> str:
     """What was made, and what to type next."""
-    best = f", the best of step {trainer.best_step:,} (--checkpoint best)" if trainer.best_step != trainer.step else ""
-    return (f"done: {trainer.step:,} steps, validation loss {trainer.best_loss:.4f}{best}\n"
+    at, option = ("", "") if trainer.best_step == trainer.step else (f", at step {trainer.best_step:,}", " --checkpoint best")
+    return (f"done: {trainer.step:,} steps; best validation loss {trainer.best_loss:.4f}{at}\n"
             f"  model and metrics   {run.folder}{os.sep}\n"
             f"  picture of losses   {run.folder / PICTURE}\n"
-            f"  let it write        {command('generate.py --run', run)}")
+            f"  let it write        {command('generate.py --run', run)}{option}")
 
 
 def command(start: str, run: Run) -> str:

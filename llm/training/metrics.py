@@ -73,7 +73,7 @@ def draw_losses(lines: list[dict[str, Any]], path: Path, title: str) -> None:
     losses.legend(frameon=False)
     rate.plot(column["step"], column["lr"], color="#444444")
     rate.set(ylabel="learning rate")
-    norm.plot(column["step"], _gaps(column["grad_norm"]), color="#444444", linewidth=0.7)
+    norm.plot(column["step"], _gaps([value or None for value in column["grad_norm"]]), color="#444444", linewidth=0.7)  # 0 has no logarithm
     norm.set(ylabel="gradient norm", xlabel="step", yscale="log")
     for axis in (losses, rate, norm):
         axis.grid(alpha=0.25)

@@ -12,8 +12,9 @@ from llm.training import loop
 from llm.training.command import parse, start
 from llm.training.trainer import Trainer
 
-SHAPE = "--tokenizer char --layers 1 --heads 2 --dim 8 --context 8 --batch-size 5 --eval-batches 2 --device cpu --threads 2 --seed 3".split()
-WORDS = "the a cat dog mat sat ran on and under . , ?\n".split(" ")
+SHAPE = ["--tokenizer", "char", "--layers", "1", "--heads", "2", "--dim", "8", "--context", "8", "--batch-size", "5",
+         "--eval-batches", "2", "--device", "cpu", "--threads", "2", "--seed", "3"]
+WORDS = ["the", "a", "cat", "dog", "mat", "sat", "ran", "on", "under", "?\n"]
 
 
 def write_text(path: Path) -> Path:

@@ -1,0 +1,79 @@
+"""How many cores there are, and who uses them."""
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from threadpoolctl import threadpool_info
+
+from llm import runtime
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of 64 cores, whose control group says nothing yet."""
+    monkeypatch.setattr(runtime, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("max 100000", 64), ("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1),
+                                              ("9900000 100000", 64), ("", 64), ("0 0", 64)])
+def test_a_quota_of_a_control_group(cgroup: Path, quota: str, cores: int) -> None:
+    (cgroup / "cpu.max").write_text(quota + "\n")
+    assert runtime.available_cores() == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 64), ("300000", 3), ("1000", 1)])
+def test_a_quota_of_the_older_kind(cgroup: Path, quota: str, cores: int) -> None:
+    (cgroup / "cpu").mkdir()
+    (cgroup / "cpu/cpu.cfs_quota_us").write_text(quota)
+    (cgroup / "cpu/cpu.cfs_period_us").write_text("100000")
+    assert runtime.available_cores() == cores
+
+
+def test_affinity(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtime.available_cores() == 64
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 9})
+    assert runtime.available_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert runtime.available_cores() == 1
+
+
+def test_threads_to_use(cgroup: Path) -> None:
+    assert runtime.threads_to_use(None) == 64
+    assert runtime.threads_to_use(5) == 5
+    with pytest.raises(ValueError, match="--threads must be at least 1, got 0"):
+        runtime.threads_to_use(0)
+
+
+def blas_threads() -> list[int]:
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.skipif(not blas_threads() or os.cpu_count() == 1, reason="NumPy's matrix products here have no threads to set")
+def test_set_blas_threads() -> None:
+    before = max(blas_threads())
+    for threads in (1, 2):
+        runtime.set_blas_threads(threads)
+        assert set(blas_threads()) == {threads}
+    runtime.set_blas_threads(before)
+
+
+def test_settings_of_the_process() -> None:
+    before = sys.getswitchinterval()
+    runtime.hand_over_quickly()
+    assert sys.getswitchinterval() == pytest.approx(1e-4)
+    sys.setswitchinterval(before)
+
+
+def test_a_system_without_mallopt(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (OSError, AttributeError, TypeError):
+        def missing(name: None, error: type[Exception] = error) -> None:
+            raise error
+
+        monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
+        runtime.keep_memory()
