@@ -33,17 +33,12 @@ def embedding_reference(ids: Any, weight: Any) -> Tensor:
 
 
 def _scatter(out: Any, index: Any, g: Any) -> None:
-    """out (V, C) = 0, then out[index[n]] += g[n] for n in order: repeated indices add up, always in the same order on the CPU."""
+    """out (V, C) = 0, then out[index[n]] += g[n]: repeated indices add up, on the CPU always in the same order."""
+    xp, width = array_module(out), out.shape[1]
     out[...] = 0
-    if array_module(out) is not np:
-        from cupyx import scatter_add
-        scatter_add(out, index, g)
-    elif not out.flags.c_contiguous:                                    # of a transposed table; `reshape` would give a copy
-        np.add.at(out, index, g)
-    else:
-        flat, columns = out.reshape(-1), np.arange(out.shape[1])
-        for s in blocks(g):                                             # add.at is several times faster on a flat index than on rows
-            np.add.at(flat, (index[s, None] * out.shape[1] + columns).reshape(-1), g[s].reshape(-1))
+    flat = out.reshape(-1)                                              # a view: the engine makes gradients in C order
+    for s in blocks(g):                                                 # add.at is several times faster on a flat index than on rows
+        xp.add.at(flat, (index[s, None] * width + xp.arange(width)).reshape(-1), g[s].reshape(-1))
 
 
 def _index(ids: Any, weight: Tensor) -> Any:
