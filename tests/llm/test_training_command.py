@@ -1,0 +1,328 @@
+"""train.py at the command line: presets and options, what a resumed run takes over, and a sentence for everything that cannot be."""
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import tracemalloc
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm import runtime
+from llm.accounting import training_flops
+from llm.config import GPTConfig
+from llm.presets import PRESETS
+from llm.training import dry_run
+from llm.training.command import parse, start
+from llm.training.options import Options, TrainOptions, presets
+from llm.training.run import Run, RunError
+from llm.training.setup import set_up
+from minigrad.optim import AdamW
+from tests.llm.trainings import arguments, metrics, resume, train, weights, without_pictures
+from tokenizer import Tokenizer
+
+SCRIPT = Path(__file__).parents[2] / "train.py"
+
+
+@pytest.fixture(autouse=True)
+def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")            # no line of a message is broken
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    without_pictures(monkeypatch)
+
+
+def script(monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
+    """Run the file train.py as a program, in this process; returns what it exits with."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *options])
+    monkeypatch.setattr(runtime, "keep_memory", lambda: None)
+    monkeypatch.setattr(runtime, "hand_over_quickly", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    return stop.value.code
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- presets and options ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_is_what_the_command_line_starts_from(name: str) -> None:
+    options, run = parse(["--preset", name])
+    assert options == presets()[name]
+    assert options.training.preset == name
+    assert Options.from_json(json.loads(json.dumps(options.to_json()))) == options
+    assert str(run) == f"runs/{name}-1"
+    assert not run.folder.exists()
+
+
+def test_every_shape_is_a_preset() -> None:
+    assert presets().keys() == {"default", *PRESETS}
+    assert parse([])[0] == presets()["default"]
+
+
+def test_what_is_given_beside_a_preset_goes_first() -> None:
+    options, _ = parse(["--preset", "llama-tiny", "--layers", "3", "--lr", "0.5", "--kv-heads", "None", "--no-tied-head", "--bias",
+                        "--steps=7"])
+    base = presets()["llama-tiny"]
+    assert options.training == replace(base.training, lr=0.5, steps=7)
+    assert options.model == replace(base.model, layers=3, kv_heads=None, tied_head=False, bias=True)
+
+
+def test_nanogpts_demo() -> None:
+    options, _ = parse(["--preset", "shakespeare-char"])
+    model, training = options.model, options.training
+    assert (model.layers, model.heads, model.dim, model.context) == (4, 4, 128, 64)
+    assert (training.tokenizer, training.batch_size, training.steps) == ("char", 12, 2000)
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"], ["--preset", "gpt2"]])
+def test_help_names_every_option_once(more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("COLUMNS", "100")            # one option after the other, not side by side
+    assert script(monkeypatch, "--help", *more) == 0
+    shown = capsys.readouterr().out
+    named = re.findall(r"^[^\w\n]*(?:-h, )?--([a-z][a-z0-9-]+)", shown, re.MULTILINE)
+    wanted = [field.name.replace("_", "-") for kind in (TrainOptions, GPTConfig) for field in fields(kind)]
+    assert sorted(named) == sorted(["help", *wanted])
+    assert "{default," in shown
+    assert "gpt2-xl" in shown
+
+
+SENTENCES = {
+    "--preset nothing": "there is no preset 'nothing'; choose one of default, ",
+    "--steps 0": "--steps must be at least 1, got 0",
+    "--steps many": "--steps",
+    "--threads 0": "--threads must be at least 1, got 0",
+    "--lr -1": "--lr must be a number of at least 0, got -1.0",
+    "--lr nan": "--lr must be a number of at least 0, got nan",
+    "--lr inf": "--lr must be a number of at least 0, got inf",
+    "--val-fraction 1": "--val-fraction must lie between 0 and 1, got 1.0",
+    "--beta2 1": "--beta2 must be at least 0 and below 1, got 1.0",
+    "--batch-size 2 --micro-batches 3": "--micro-batches 3 is more than --batch-size 2",
+    "--heads 5": "does not split into heads=5",
+    "--schedule never": "never",
+    "--positions nowhere": "nowhere",
+    "--unknown 3": "--unknown",
+    "3": "3",
+    "--steps": "--steps",
+    "--device tpu": "unknown device 'tpu'",
+    "--device cuda:9": "device 'cuda:9' was asked for",
+    "--data nothing.txt": "nothing.txt is neither a file, a folder",
+    "--data empty.txt": "empty.txt is empty",
+    "--data short.txt": "needs 129: use a smaller --context, or more text",
+    "--data short.txt --context 4 --tokenizer nothing.json": "nothing.json does not exist",
+    "--data short.txt --context 4 --tokenizer short.txt": "short.txt",
+    "--data short.txt --context 4 --out short.txt": "short.txt cannot be the folder of a run",
+    "--resume": "there is no run in runs/ yet; start one with: python train.py",
+    "--out other": "other has no config.json but holds model.safetensors",
+    "--out other --resume": "other has no config.json but holds model.safetensors",
+    "--out foreign": "foreign holds a run already; add --resume to go on with it, or choose another --out",
+    "--out foreign --resume": "foreign/config.json is not the configuration of a run",
+}
+
+
+@pytest.mark.parametrize("options", SENTENCES)
+def test_what_cannot_be_is_a_sentence_and_harms_nothing(options: str, monkeypatch: pytest.MonkeyPatch,
+                                                        capsys: pytest.CaptureFixture) -> None:
+    Path("empty.txt").touch()
+    Path("short.txt").write_text("a short text\n" * 3)
+    for name, file in (("other", "model.safetensors"), ("foreign", "config.json")):
+        Path(name).mkdir()
+        (Path(name) / file).write_text('{"model_type": "gpt2"}')
+    before = contents(Path())
+    code = script(monkeypatch, "--device", "cpu", *options.split())
+    captured = capsys.readouterr()
+    said = captured.err + (code if isinstance(code, str) else "")
+    assert code not in (0, None)
+    assert SENTENCES[options] in said
+    assert "Traceback" not in said
+    assert contents(Path()) == before
+    assert not list(Path().glob("runs/*"))
+
+
+@pytest.mark.parametrize(("error", "code"), [
+    (MemoryError("Unable to allocate 9 GiB"), "train.py: not enough memory (Unable to allocate 9 GiB); try a smaller --batch-size"),
+    (OSError(28, "No space left"), "train.py: [Errno 28] No space left"), (KeyboardInterrupt(), 130), (BrokenPipeError(), 1)])
+def test_what_goes_wrong_later_is_a_sentence_too(error: BaseException, code: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("llm.training.command.start", fail)
+    found = script(monkeypatch)
+    assert code in found if isinstance(code, str) else code == found
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_numbered(tmp_path: Path) -> None:
+    for number in (1, 2):
+        options = arguments(tmp_path / "unused", "--steps", "1")
+        options[options.index("--out"):options.index("--out") + 2] = []
+        options, run = parse(options)               # type: ignore[assignment]
+        start(options, run)                         # type: ignore[arg-type]
+        assert str(run) == f"runs/default-{number}"
+        assert run.load().step == 1                 # type: ignore[union-attr]
+    assert str(parse(["--resume"])[1]) == "runs/default-2"
+
+
+def test_resume_takes_over_options_and_those_given_go_first(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(out, "--steps", "2", "--lr", "0.25", "--dropout", "0.1")
+    options, run = parse(["--resume", "--out", str(out)])
+    assert (options.training.steps, options.training.lr, options.training.batch_size) == (2, 0.25, 5)
+    assert (options.model.dim, options.model.dropout) == (8, 0.1)
+    resume(out, "--steps", "4", "--dropout", "0.3")
+    changed = replace(options, training=replace(options.training, steps=4, out=None, resume=False),
+                      model=replace(options.model, dropout=0.3))
+    assert run.options() == changed, "without what is about the command"
+    assert len(metrics(out)) == 4
+
+
+def test_the_same_command_with_resume_added_goes_on(tmp_path: Path) -> None:
+    """Also where the run knows better: a vocabulary that the text did not yield, flags that its options have already."""
+    command = arguments(tmp_path / "run", "--steps", "2", "--no-bias", "--qk-norm", "--tokenizer", "bpe", "--vocab-size", "5000")
+    start(*parse(command))
+    assert Run(tmp_path / "run").options().model.vocab_size < 5000
+    start(*parse([*command, "--resume", "--steps", "3"]))
+    assert len(metrics(tmp_path / "run")) == 3
+
+
+@pytest.mark.parametrize(("option", "value", "had"), [
+    ("dim", "16", "8"), ("layers", "2", "1"), ("heads", "4", "2"), ("context", "4", "8"), ("positions", "rope", "learned"),
+    ("window", "3", "None"), ("norm-eps", "0.5", "1e-05"), ("tokenizer", "bpe", "char"), ("preset", "tiny", "llama-tiny")])
+def test_what_would_make_the_weights_worthless_is_refused(tmp_path: Path, option: str, value: str, had: str) -> None:
+    out = tmp_path / "run"
+    train(out, "--preset", "llama-tiny", "--steps", "1", "--positions", "learned", "--kv-heads", "None", "--norm-eps", "1e-5")
+    before = contents(tmp_path)
+    with pytest.raises(RunError, match=f"was begun with --{option} {had}, which cannot become {value}; leave that option out, or"):
+        resume(out, f"--{option}", value)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("change", [["--val-fraction", "0.3"], ["--data", "other.txt"]])
+def test_other_text_is_refused_before_anything_is_harmed(tmp_path: Path, change: list[str]) -> None:
+    out = tmp_path / "run"
+    train(out, "--steps", "2")
+    text = (tmp_path / "text.txt").read_text()
+    Path("other.txt").write_text("".join(sorted(text)))
+    Path("moved.txt").write_text(text)
+    before = contents(out)
+    with pytest.raises(RunError, match="the text is not the one this run was trained on so far; give the same --data"):
+        resume(out, *change, "--steps", "3")
+    assert contents(out) == before
+    resume(out, "--data", "moved.txt", "--steps", "3")
+    assert len(metrics(out)) == 3
+
+
+def test_arrays_of_another_model_are_refused(tmp_path: Path) -> None:
+    for name, layers in (("one", "1"), ("two", "2")):
+        train(tmp_path / name, "--steps", "1", "--layers", layers)
+    (tmp_path / "two/checkpoints").rename(tmp_path / "one/checkpoints/gone")
+    place = tmp_path / "one/checkpoints/step-00000001"
+    place.rename(tmp_path / "one/mine")
+    (tmp_path / "one/checkpoints/gone/step-00000001").rename(place)
+    before = contents(tmp_path / "one")
+    with pytest.raises(RunError, match=r"the checkpoint of step 1 is of another model .*unexpected: blocks\.1"):
+        resume(tmp_path / "one", "--steps", "2")
+    assert contents(tmp_path / "one") == before
+
+
+def test_a_run_that_is_being_trained_is_refused(tmp_path: Path) -> None:
+    train(tmp_path / "run", "--steps", "1")
+    with Run(tmp_path / "run").locked(), pytest.raises(RunError, match="another process is training in"):
+        resume(tmp_path / "run")
+
+
+def test_tokenizers(tmp_path: Path) -> None:
+    train(tmp_path / "char", "--steps", "1", "--tokenizer", "char")
+    assert Run(tmp_path / "char").options().model.vocab_size == len(set((tmp_path / "text.txt").read_text()))
+    train(tmp_path / "bpe", "--steps", "1", "--tokenizer", "bpe", "--vocab-size", "270")
+    learned = Tokenizer.load(tmp_path / "bpe/tokenizer.json")
+    assert (learned.vocab_size, Run(tmp_path / "bpe").options().model.vocab_size) == (270, 270)
+    assert learned.end_of_text is not None
+    train(tmp_path / "given", "--steps", "1", "--tokenizer", str(tmp_path / "bpe/tokenizer.json"))
+    assert Tokenizer.load(tmp_path / "given/tokenizer.json") == learned
+    assert weights(tmp_path / "given") == weights(tmp_path / "bpe")
+
+
+def test_ctrl_c_at_a_terminal(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, str(SCRIPT), *arguments(tmp_path / "run", "--steps", "1000000", "--eval-every", "1")],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "validation" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT, err
+    step = Run(tmp_path / "run").load().step            # type: ignore[union-attr]
+    assert out.splitlines()[-1] == (f"stopped at step {step:,} of 1,000,000; go on with: "
+                                    f"python train.py --resume --out {tmp_path / 'run'}")
+    assert "Traceback" not in err
+
+
+# --- dry run ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run, "matmul_rate", lambda device: 1e12)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", ["default", "gpt2-xl", "llama2-7b"])
+def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -> None:
+    tracemalloc.start()
+    assert start(*parse(["--preset", name, "--dry-run", "--device", "cpu", "--threads", "2"])) == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+    shown = capsys.readouterr().out
+    for word in ("parameters", "FLOPs a token", "memory, training", "activations", "KV cache", "step ", "time ", "a step"):
+        assert word in shown
+    assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
+    """GPT-2: 124,439,808 parameters, of which each further thread keeps gradients; half of the rate is what training reaches."""
+    command = "--preset gpt2 --dry-run --device cpu --batch-size 4 --steps 10 --threads"
+    start(*parse([*command.split(), "3"]))
+    shown = capsys.readouterr().out
+    assert "124,439,808" in shown
+    assert "threads    949.4 MiB more" in shown
+    seconds = training_flops(presets()["gpt2"].model) * 4096 / 0.5e12
+    assert f"about {seconds:.3g} s a step, {10 * seconds:.0f} seconds for 10 steps, at 50% of the 1,000 GFLOP/s" in shown
+    start(*parse([*command.split(), "1"]))
+    assert "more" not in capsys.readouterr().out
+
+
+def test_the_rate_of_matrix_products_is_measured() -> None:
+    assert 1e8 < dry_run.matmul_rate(size=128) < 1e14
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 seconds"), (600, "10 minutes"), (36000, "10.0 hours")])
+def test_durations(seconds: float, text: str) -> None:
+    assert dry_run._duration(seconds) == text
+
+
+# --- what is decayed --------------------------------------------------------------------------------------------------
+
+
+def test_matrices_decay_and_nothing_else(tmp_path: Path) -> None:
+    train(tmp_path / "run", "--steps", "1", "--bias")
+    trainer, _, _ = set_up(*parse(["--resume", "--out", str(tmp_path / "run")]))
+    assert isinstance(trainer.optimizer, AdamW)
+    decayed = {name for group in trainer.optimizer.groups for name, on in zip(group.names, group.decayed) if on}
+    assert decayed == {name for name, p in trainer.model.named_parameters() if p.ndim >= 2}
+    assert any(name.endswith("bias") for name, _ in trainer.model.named_parameters())
