@@ -94,8 +94,13 @@ def test_files_of_something_else(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has 7 tokens and the model 4"):
         load_model(run)
     config = json.loads((run.folder / "config.json").read_text())
-    config["model"]["vocab_size"] = 7
     del config["sha256"]
+    config["model"]["vocab_size"] = 7
+    (run.folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged"):
+        load_model(run)
+    LETTERS.save(run.folder / "tokenizer.json")
+    config["model"] |= {"vocab_size": 4, "dim": 32}
     (run.folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"embedding\.weight"):
         load_model(run)
