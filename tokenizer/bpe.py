@@ -12,7 +12,7 @@ Sources: Gage 1994, "A new algorithm for data compression"; Sennrich et al. 2016
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import chain
 
@@ -76,21 +76,36 @@ class WordEncoder(dict):
 
     A word may hold surrogate escapes (U+DC80 to U+DCFF), which stand for bytes that are not UTF-8."""
 
-    def __init__(self, byte_ids: Sequence[int], table: MergeTable, size: int = CACHE_SIZE):
-        """`byte_ids[b]` is the id of the one-byte token b."""
+    def __init__(
+        self,
+        byte_ids: Sequence[int],
+        table: MergeTable,
+        whole_words: Mapping[bytes, int] | None = None,
+        size: int = CACHE_SIZE,
+    ):
+        """`byte_ids[b]` is the id of the one-byte token b, or -1 if there is none: such bytes are left out, as Hugging
+        Face's library does. A word that is a key of `whole_words` gets that id, whatever its merges would make."""
         super().__init__()
         self.byte_ids = byte_ids
+        self.missing = bytes(byte for byte in range(256) if byte_ids[byte] < 0)
         self.table = table
+        self.whole_words = whole_words or {}
         self.size = size
 
     def __missing__(self, word: str) -> tuple[int, ...]:
-        byte_ids = self.byte_ids
-        ids = tuple(merge_heap([byte_ids[byte] for byte in word.encode("utf-8", "surrogateescape")], self.table))
+        ids = self.encode_word(word.encode("utf-8", "surrogateescape"))
         if len(word) <= LONGEST_CACHED:
             if len(self) >= self.size:
                 self.clear()
             self[word] = ids
         return ids
+
+    def encode_word(self, word: bytes) -> tuple[int, ...]:
+        """The ids of one word, worked out afresh."""
+        if word in self.whole_words:
+            return (self.whole_words[word],)
+        byte_ids = self.byte_ids
+        return tuple(merge_heap([byte_ids[byte] for byte in word.translate(None, self.missing)], self.table))
 
     def encode(self, words: Iterable[str]) -> list[int]:
         """The ids of all `words`, one after the other."""
