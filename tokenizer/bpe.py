@@ -80,8 +80,8 @@ class WordEncoder(dict):
         self,
         byte_ids: Sequence[int],
         table: MergeTable,
-        whole_words: Mapping[bytes, int] | None = None,
         size: int = CACHE_SIZE,
+        whole_words: Mapping[bytes, int] | None = None,
     ):
         """`byte_ids[b]` is the id of the one-byte token b, or -1 if there is none: such bytes are left out, as Hugging
         Face's library does. A word that is a key of `whole_words` gets that id, whatever its merges would make."""
