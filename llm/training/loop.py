@@ -17,7 +17,7 @@ from llm.inference.text import write_text
 from llm.training import display
 from llm.training.display import say
 from llm.training.metrics import Metrics, draw_losses
-from llm.training.run import METRICS, PICTURE, Run
+from llm.training.run import METRICS, PICTURE, Run, RunError
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
 
@@ -32,16 +32,23 @@ class TrainingStopped(RuntimeError):
 def train(trainer: Trainer, tokenizer: Any, run: Run) -> int:
     """Train to the last step, or until asked to stop by Ctrl-C or SIGTERM; leaves a checkpoint, metrics and the picture.
 
-    Returns the exit status: 0, or 128 + the number of the signal. Raises TrainingStopped when the loss stays infinite or NaN.
+    Returns the exit status: 0, or 128 + the number of the signal. Raises TrainingStopped when the loss stays infinite or NaN, RunError
+    when the disk is full.
     """
     print(describe(trainer, tokenizer, run), flush=True)
     progress = display.bar(total=trainer.options.steps, initial=trainer.step, unit="step", smoothing=0.1)
-    metrics = Metrics(run.folder / METRICS, trainer.step)
-    with closing(trainer.workers), closing(metrics), closing(progress), stop_requests() as stopping:
-        loop = Loop(trainer, tokenizer, run, metrics, progress)
-        while not trainer.finished and not stopping and trainer.skipped < PATIENCE:
-            loop.advance()
-        loop.finish()
+    try:
+        with (closing(trainer.workers), closing(progress), closing(Metrics(run.folder / METRICS, trainer.step)) as metrics,
+              stop_requests() as stopping):
+            loop = Loop(trainer, tokenizer, run, metrics, progress)
+            while not trainer.finished and not stopping and trainer.skipped < PATIENCE:
+                loop.advance()
+            loop.finish()
+    except BrokenPipeError:                 # nobody reads what is said any more: no matter of the disk
+        raise
+    except OSError as error:
+        raise RunError(f"metrics or picture could not be written to {run} ({error.strerror}); make room there, and go on with: "
+                       f"{command('train.py --resume --out', run)}") from error
     if stopping and not trainer.finished:
         print(f"stopped at step {trainer.step:,} of {trainer.options.steps:,}; go on with: {command('train.py --resume --out', run)}")
         return 128 + stopping[0]
