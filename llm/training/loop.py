@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from types import FrameType
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from llm.evaluation.loss import Evaluation
@@ -109,6 +110,7 @@ class Loop:
         if evaluation:
             say(f"step {self.trainer.step:6d}: validation {evaluation}{', the best so far' if better else ''}")
 
+    @np.errstate(all="ignore")              # a model that has gone astray shows in what it writes
     def _sample(self) -> str:
         """What the model writes now, after the prompt of the options."""
         options = self.trainer.options
