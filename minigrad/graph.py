@@ -55,7 +55,7 @@ class Node:
         return op_name(self.vjp)
 
     def free(self) -> None:
-        self.parents, self.vjp, self.output = (), _freed, None
+        self.parents, self.vjp, self.output = (), freed, None
 
 
 def op_name(vjp: Callable) -> str:
@@ -80,5 +80,5 @@ class Deferred:
         return out
 
 
-def _freed(g: Any, out: Any) -> tuple:
+def freed(g: Any, out: Any) -> tuple:
     raise RuntimeError("backward() a second time through a graph that was freed; pass retain_graph=True the first time")
