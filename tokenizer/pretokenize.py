@@ -5,21 +5,34 @@ A word is whatever the pattern matches; what lies between two matches is a word 
 
 - `"gpt2"`: the pattern of GPT-2 (r50k_base). Radford et al. 2019, section 2.2.
 - `"gpt4"`: the pattern of GPT-4 (cl100k_base): numbers in threes, line ends kept with the punctuation before them.
+- `"o200k"`: the pattern of GPT-4o (o200k_base): that of GPT-4, but words end where the case changes and with contractions.
 - any other string is a regular expression of your own, in the part of the language that Python's `regex` and
   Oniguruma (which reads a saved `tokenizer.json` in Hugging Face's library) have in common. Beware of `^` and `$`:
   for Oniguruma they match at every line.
 
 `++`, `?+`, `*+` are possessive: what they have taken they never give back, which saves the search the trouble.
+What is a letter or a number is said by one version of Unicode, whatever `regex` is installed (steady.py).
 """
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
+
 import regex
+
+from .steady import steady
 
 PATTERNS = {
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s",
     "gpt4": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+"
     r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+    "o200k": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
 NAMES = {pattern: name for name, pattern in PATTERNS.items()}
 
@@ -38,6 +51,13 @@ class Pretokenizer:
 
     def split(self, text: str) -> list[str]:
         """The words of `text`, in order; joined, they are `text` again."""
+        searched = steady(text)
+        words = self._search(searched)
+        if searched is not text:
+            words = [text[start:end] for start, end in pairwise(accumulate(map(len, words), initial=0))]
+        return words
+
+    def _search(self, text: str) -> list[str]:
         if not self._compiled.groups:
             words = self._compiled.findall(text)
             if sum(map(len, words)) == len(text):  # nothing between the matches, as always with the named patterns

@@ -1,0 +1,53 @@
+"""Writes unicode_classes.py: `python -m tokenizer.make_unicode_classes`, by a Python that knows Unicode 16.0 (3.14).
+
+An older or newer Python does as well where `unicodedata2==16.0.0` is installed. The version is pinned because letters
+are added every year: the ids of a text must not depend on the year in which some library was compiled.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from itertools import groupby
+from pathlib import Path
+
+try:
+    import unicodedata2 as unicodedata
+except ImportError:
+    import unicodedata
+
+VERSION = "16.0.0"  # that of tiktoken 0.14
+LETTER_OF_CATEGORY = {"Lu": "U", "Lt": "U", "Ll": "L", "Lm": "C", "Lo": "C"}  # upper, lower, caseless
+LETTER_OF_GROUP = {"M": "M", "N": "N", "Z": "S"}  # mark, number, space
+CONTROLS_THAT_ARE_SPACE = "\t\n\v\f\r\x85"  # with Z, these are \s: the property White_Space
+
+TEMPLATE = '''"""The class of every code point, in Unicode {version}. Written by make_unicode_classes.py: change it there."""
+
+VERSION = "{version}"
+
+# All code points in order, as runs of one class: how many (nothing for 1), then U upper or title case, L lower case,
+# C letter without case, M mark, N number, S white space, O all others (what is not assigned among them).
+RUNS = """
+{runs}
+"""
+'''
+
+
+def class_letter(character: str) -> str:
+    category = unicodedata.category(character)
+    if character in CONTROLS_THAT_ARE_SPACE:
+        return "S"
+    return LETTER_OF_CATEGORY.get(category) or LETTER_OF_GROUP.get(category[0], "O")
+
+
+def main() -> None:
+    if unicodedata.unidata_version != VERSION:
+        raise SystemExit(f"this needs Unicode {VERSION}, not {unicodedata.unidata_version}: install unicodedata2=={VERSION}")
+    letters = map(class_letter, map(chr, range(0x110000)))
+    counts = [(len(list(run)), letter) for letter, run in groupby(letters)]
+    runs = " ".join(f"{count if count > 1 else ''}{letter}" for count, letter in counts)
+    text = TEMPLATE.format(version=VERSION, runs=textwrap.fill(runs, 118))
+    Path(__file__).with_name("unicode_classes.py").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""A text to the edges of its words, for the patterns that word_starts.py knows; in pieces of a size that the fastest
+memory of a processor holds.
+
+A text may be cut wherever a letter or number is followed by white space or a symbol (an apostrophe excepted): in every
+known pattern a word begins there, and nothing before depends on what comes after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+
+from .case_starts import o200k_starts
+from .classes import BLANK, CASELESS, LOWER, MARK, NEWLINE, NUMBER, SPACE, SYMBOL, UPPER, class_table, code_points, code_text
+from .pretokenize import PATTERNS, Pretokenizer
+from .word_starts import APOSTROPHE, WORD, gpt2_starts, gpt4_starts
+
+CHUNK = 1 << 16  # characters
+WINDOW = 256  # characters that are looked at for a place to cut
+
+# What each class is to a pattern, in the order UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK.
+LETTERS_ONLY = (WORD, WORD, WORD, SYMBOL, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK)
+NO_LINES = (WORD, WORD, WORD, SYMBOL, SYMBOL, NUMBER, SPACE, SPACE, BLANK)
+ALL = (UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK)
+
+
+class Scanner(NamedTuple):
+    """How the words of a pattern are found: its view of the classes, and where words begin (None: it cannot tell)."""
+
+    view: tuple[int, ...]
+    starts: Callable[[np.ndarray, np.ndarray], np.ndarray | None]
+
+
+def llama3_expression(numbers: str) -> str:
+    return (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|" + numbers + r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+
+
+SCANNERS = {
+    PATTERNS["gpt2"]: Scanner(NO_LINES, gpt2_starts),
+    PATTERNS["gpt4"]: Scanner(LETTERS_ONLY, gpt4_starts),
+    PATTERNS["o200k"]: Scanner(ALL, o200k_starts),
+    llama3_expression(r"\p{N}{1,3}"): Scanner(LETTERS_ONLY, partial(gpt4_starts, whole_end=False)),
+    llama3_expression(r"\p{N}"): Scanner(LETTERS_ONLY, partial(gpt4_starts, digits=1, whole_end=False)),  # Qwen2
+}
+
+
+@cache
+def view_table(view: tuple[int, ...]) -> tuple[np.ndarray, bytes]:
+    """The class of each code point, and of the first 256 of them as bytes."""
+    table = np.array(view, np.uint8)[class_table()]
+    return table, table[:256].tobytes()
+
+
+class WordScanner:
+    """The vectorised twin of a Pretokenizer."""
+
+    def __init__(self, pretokenizer: Pretokenizer):
+        """KeyError for a pattern that is not among SCANNERS."""
+        self._pretokenizer = pretokenizer
+        self._scanner = SCANNERS[pretokenizer.expression]
+
+    def edges(self, text: str) -> tuple[bytes, np.ndarray]:
+        """The text in UTF-8, and the (words + 1,) places in it where its words begin and the last one ends."""
+        codes, data, offsets = code_text(text)
+        table, ascii_table = view_table(self._scanner.view)
+        if offsets is None:
+            classes = np.frombuffer(data.translate(ascii_table), np.uint8)
+        else:
+            classes = table.take(codes)
+        starts = self._scanner.starts(classes, codes) if text else np.empty(0, bool)
+        if starts is None:
+            edges = np.cumsum([0, *map(len, self._pretokenizer.split(text))])
+        else:
+            edges = np.append(np.flatnonzero(starts), len(text))
+        return data, edges if offsets is None else offsets[edges]
+
+
+def chunks(text: str, size: int = CHUNK) -> Iterator[str]:
+    """Pieces of about `size` characters or, where there is no place to cut for long, more; joined, they are `text`."""
+    start = 0
+    while len(text) - start > size:
+        end = safe_cut(text, start + size)
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def safe_cut(text: str, start: int) -> int:
+    """The first place from `start` on (at least 1) where the words on both sides are the same as those of the whole."""
+    for window in range(start, len(text), WINDOW):
+        codes = code_points(text[window - 1 : window + WINDOW])
+        classes = class_table().take(codes)
+        left, right = classes[:-1], classes[1:]
+        can_end = (left <= CASELESS) | (left == NUMBER)
+        can_begin = (right == SYMBOL) & (codes[1:] != APOSTROPHE) | (right >= NEWLINE)
+        places = np.flatnonzero(can_end & can_begin)
+        if len(places):
+            return window + int(places[0])
+    return len(text)
