@@ -34,10 +34,10 @@ def train_step(workers: Workers, optimizer: AdamW, inputs: np.ndarray, targets: 
     """
     optimizer.zero_grad()
     loss = accumulate_gradients(workers, inputs, targets, micro_batches, seed)
-    norm = float(clip_grad_norm(optimizer, clip or math.inf))
+    norm = float(clip_grad_norm(optimizer, clip or math.inf, workers.share))
     finite = math.isfinite(loss) and math.isfinite(norm)
     if finite:
-        optimizer.step(lr=lr)
+        optimizer.step(lr=lr, share=workers.share)
     return StepResult(loss, norm, finite)
 
 
@@ -62,8 +62,7 @@ def accumulate_gradients(workers: Workers, inputs: np.ndarray, targets: np.ndarr
 
     shares = [np.array_split(rows, len(workers)) for rows in (inputs, targets)]
     loss = sum(workers.map(work, list(zip(*shares))))
-    with np.errstate(all="ignore"):
-        workers.add_gradients()
+    workers.add_gradients()
     return loss
 
 

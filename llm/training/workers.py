@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ class Workers:
 
     def __init__(self, model: GPT, count: int):
         self.replicas = [model, *(replicate(model) for _ in range(count - 1))]
+        self.parameters = list(zip(*(replica.parameters() for replica in self.replicas)))      # each with its replicas
         self.pool = ThreadPoolExecutor(max(1, count - 1), thread_name_prefix="worker")
 
     def __len__(self) -> int:
@@ -31,13 +33,25 @@ class Workers:
         others = [self.pool.submit(f, rank, replica, item) for rank, (replica, item) in enumerate(zip(self.replicas, items)) if rank]
         return [f(0, self.replicas[0], items[0]), *(other.result() for other in others)]
 
+    def share(self, work: Callable[[slice], object], size: int) -> None:
+        """Call `work` with as many slices of range(size) as there are workers, at once: for loops over flat arrays."""
+        bounds = [size * rank // len(self) for rank in range(len(self) + 1)]
+        self.map(lambda rank, replica, part: work(part), [slice(*ends) for ends in pairwise(bounds)])
+
     def add_gradients(self) -> None:
         """Add the gradients of all replicas to those of the model, and forget them."""
-        for parameter, *others in zip(*(replica.parameters() for replica in self.replicas)):
+        sums = [[p.grad.data.reshape(-1) for p in tied if p.grad is not None] for tied in self.parameters]
+
+        @np.errstate(all="ignore")
+        def add(rank: int, replica: GPT, count: int) -> None:
+            for total, *others in filter(None, sums):
+                part = slice(total.size * rank // count, total.size * (rank + 1) // count)
+                for other in others:
+                    total[part] += other[part]
+        self.map(add, [len(self)] * len(self))
+        for _, *others in self.parameters:
             for other in others:
-                if other.grad is not None:
-                    parameter.grad.data[...] += other.grad.data
-                    other.grad = None
+                other.grad = None
 
     def close(self) -> None:
         self.pool.shutdown()

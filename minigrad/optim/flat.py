@@ -70,6 +70,11 @@ class FlatParameters:
         return [self.grad[where] for _, where in self.runs()]
 
 
+def alone(work: Callable[[slice], object], size: int) -> None:
+    """How work on `range(size)` is shared unless somebody has threads for it: the whole of it is done here."""
+    work(slice(0, size))
+
+
 def _kind(array: Any) -> str:
     return f"{array.dtype.name} {array.shape} on {device_of(array)}"
 

@@ -14,7 +14,7 @@ import numpy as np
 from minigrad.backend import as_array, device_of, to_device
 from minigrad.nn.module import Parameter
 from minigrad.nn.state import check_state
-from minigrad.optim.flat import FlatParameters, block_size, blocks
+from minigrad.optim.flat import FlatParameters, alone, block_size, blocks
 from minigrad.tensor import Tensor
 
 
@@ -34,25 +34,33 @@ class Optimizer:
         self.groups = [_Group({name: named[name] for name in names}, decayed, self.moments)
                        for names in _alike(sorted(named, key=lambda name: not decayed[name]), named)]
 
-    def step(self, lr: float | None = None) -> None:
-        """Update every parameter that has a gradient; `lr`, if given, becomes the learning rate."""
+    def step(self, lr: float | None = None, share: Callable = alone) -> None:
+        """Update every parameter that has a gradient; `lr`, if given, becomes the learning rate.
+
+        `share(work, size)` calls `work(part)` with slices that make up range(size), in threads if it likes: elements
+        are updated independently of each other, so the result is the same to the bit.
+        """
         self.lr = at_least_zero("lr", self.lr if lr is None else lr)
         for group in self.groups:
             group.flat.gather()
         for group in self.groups:
             # neighbours with the same step count (it is in the bias corrections) and decay are one slice
             for indices, where in group.flat.runs(key=group.treatment):
-                self._update_run(group, indices, where)
+                self._update_run(group, indices, where, share)
 
-    def _update_run(self, group: _Group, indices: range, where: slice) -> None:
+    def _update_run(self, group: _Group, indices: range, where: slice, share: Callable) -> None:
         steps, decayed = group.treatment(indices[0])
         group.steps[indices.start:indices.stop] = [steps + 1] * len(indices)
-        weight_decay = self.weight_decay if decayed else 0.0
         arrays = [flat[where] for flat in (group.flat.data, group.flat.grad, *group.moments)]
-        scratch = np.empty_like(arrays[0][:block_size(arrays[0])])
-        for block in blocks(arrays[0]):
-            p, g, *moments = (array[block] for array in arrays)
-            self.update(p, g, *moments, scratch=scratch[:p.size], t=steps + 1, lr=self.lr, weight_decay=weight_decay)
+        settings: dict[str, Any] = {"t": steps + 1, "lr": self.lr, "weight_decay": self.weight_decay if decayed else 0.0}
+
+        def update(part: slice) -> None:
+            mine = [array[part] for array in arrays]
+            scratch = np.empty_like(mine[0][:block_size(mine[0])])
+            for block in blocks(mine[0]):
+                p, g, *moments = (array[block] for array in mine)
+                self.update(p, g, *moments, scratch=scratch[:p.size], **settings)
+        share(update, arrays[0].size)
 
     def update(self, p: Any, g: Any, *moments: Any, scratch: Any, t: int, lr: float, weight_decay: float) -> None:
         """Update the block `p` of parameters and its moments in place, at these parameters' step `t` = 1, 2, ...; `g`
