@@ -42,6 +42,8 @@ def test_shares_change_no_bit(kind: type, seed: int, shares: list[float]) -> Non
     assert trained(kind, seed, cut(*shares)) == trained(kind, seed, alone)
 
 
-def test_a_share_that_is_left_out_is_noticed() -> None:
-    """Negative control."""
-    assert trained(AdamW, 1, lambda work, size: work(slice(0, size - 1))) != trained(AdamW, 1, alone)
+def test_a_part_that_is_left_out_is_noticed() -> None:
+    """Negative control: the last element is never updated."""
+    def careless(work: Callable, size: int) -> None:
+        work(slice(0, size - (size > 100)))             # the few blocks of the norm are all there
+    assert trained(AdamW, 1, careless) != trained(AdamW, 1, alone)
