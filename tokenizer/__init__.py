@@ -7,40 +7,44 @@
 
 To understand all of it, read:
 
-1. base.py         what a tokenizer is: tokens, encode, decode
-2. char.py         the simplest one: a character is a token
-3. tokenizer.py    the real one: bytes, joined pair by pair
-4. pretokenize.py  text -> words, within which pairs are joined
-5. bpe.py          words -> ids: the textbook, then two faster rungs
-6. train.py        where the merges come from: the textbook, then the incremental way
-7. special.py      end of text and the like
-8. stream.py       decoding while the ids still arrive
-9. formats.py      tokenizer.json, which other libraries read too (byte_level.py: how it spells bytes; files.py: safely)
+1. base.py           what a tokenizer is: tokens, encode, decode
+2. char.py           the simplest one: a character is a token
+3. tokenizer.py      the real one: bytes, joined pair by pair
+4. pretokenize.py    text -> words, within which pairs are joined
+5. bpe.py            words -> ids: the textbook, then two faster rungs
+6. train.py          where the merges come from: the textbook, then the incremental way
+7. special.py        end of text and the like; postprocess.py puts them around a text
+8. stream.py         decoding while the ids still arrive
+9. files.py          which file is what, and formats/, how each is read; byte_level.py: how JSON spells bytes
+
+Beyond that, what the tokenizers of some models need: sentencepiece.py (Llama 2; character_bpe.py is its inside),
+wordpiece.py (BERT), normalize.py and prefix.py (changing text before), aligned.py (offsets all the same), splits.py
+(several patterns), ranks.py (vocabularies without merges), chat.py (chat templates), names.py (other libraries' names).
 """
 
-from os import PathLike
-
-from . import files, formats
+from .base import BaseTokenizer, UnknownToken
 from .char import CharTokenizer
-from .formats import FormatError
-from .special import END_OF_TEXT, PADDING, UNKNOWN
+from .contents import FormatError
+from .sentencepiece import SentencePieceTokenizer
+from .special import END_OF_TEXT, PADDING, UNKNOWN, AddedToken
 from .stream import StreamDecoder
 from .tokenizer import Tokenizer
+from .wordpiece import WordPieceTokenizer
 
 __all__ = [
     "END_OF_TEXT",
     "PADDING",
     "UNKNOWN",
+    "AddedToken",
+    "BaseTokenizer",
     "CharTokenizer",
     "FormatError",
+    "SentencePieceTokenizer",
     "StreamDecoder",
     "Tokenizer",
+    "UnknownToken",
+    "WordPieceTokenizer",
     "load",
 ]
 
-
-def load(path: str | PathLike) -> Tokenizer | CharTokenizer:
-    """The tokenizer in `path`, a tokenizer.json or a folder that holds one; its kind is what the file says. FormatError
-    (a ValueError) if the file is damaged or asks for what is not supported, FileNotFoundError if there is none."""
-    contents = files.read(path)
-    return Tokenizer(*contents) if isinstance(contents, formats.BytePairContents) else CharTokenizer(*contents)
+load = BaseTokenizer.load

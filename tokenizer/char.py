@@ -5,22 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from . import formats
+from .aligned import Aligned, Span
 from .base import BaseTokenizer
+from .contents import CharacterContents
 from .pretokenize import well_formed
-from .special import UNKNOWN, check_names
+from .special import UNKNOWN, AddedToken, check_names
 
 
 class CharTokenizer(BaseTokenizer):
     """One token per character (Unicode code point)."""
 
-    FILE = formats.CharacterContents
+    FILE = CharacterContents
 
-    def __init__(self, tokens: Sequence[bytes], special_tokens: Mapping[str, int]):
+    def __init__(self, tokens: Sequence[bytes | None], special_tokens: Mapping[str, int] | Iterable[AddedToken]):
         """`tokens[id]` is a character in UTF-8, or the name of a special token."""
         super().__init__(tokens, special_tokens)
-        specials = set(special_tokens.values())
-        self._id_of = {token.decode(): i for i, token in enumerate(self.tokens) if i not in specials}
+        specials = set(self.special_tokens.values())
+        self._id_of = {token.decode(): i for i, token in enumerate(self.tokens) if token and i not in specials}
 
     @classmethod
     def train(cls, texts: Iterable[str], special_tokens: Iterable[str] = ()) -> CharTokenizer:
@@ -45,8 +46,14 @@ class CharTokenizer(BaseTokenizer):
                 f"has it, or with special_tokens=[{UNKNOWN!r}], which then stands for all others"
             ) from None
 
-    def _contents(self) -> formats.CharacterContents:
-        return formats.CharacterContents(self.tokens, self.special_tokens)
+    def _encode_aligned(self, text: Aligned) -> tuple[list[int], list[Span]]:
+        return self._encode_ordinary(text.text), text.spans
+
+    def _spelling(self, i: int) -> str:
+        return (self.tokens[i] or b"").decode()
+
+    def _contents(self) -> CharacterContents:
+        return CharacterContents(self.tokens, self.added_tokens)
 
     def __repr__(self) -> str:
         return f"CharTokenizer(vocab_size={self.vocab_size}, special_tokens={list(self.special_tokens)})"

@@ -8,21 +8,29 @@ from typing import Protocol
 
 
 class DecodesBytes(Protocol):
-    def decode_bytes(self, ids: Iterable[int]) -> bytes: ...
+    def shown_ids(self, ids: Iterable[int], skip_special_tokens: bool) -> list[int]: ...
+
+    def decode_bytes(self, ids: Iterable[int], *, continues: bool) -> bytes: ...
 
 
 class StreamDecoder:
     """`feed` ids as they come and show what it returns; all of it joined, `finish()` included, is what
-    `tokenizer.decode` gives for all ids at once, however they were split. `errors` is as for `decode`."""
+    `tokenizer.decode` gives for all ids at once, however they were split. The options are those of `decode`."""
 
-    def __init__(self, tokenizer: DecodesBytes, errors: str = "replace"):
+    def __init__(self, tokenizer: DecodesBytes, errors: str = "replace", skip_special_tokens: bool = False):
         self.tokenizer = tokenizer
+        self.skip_special_tokens = skip_special_tokens
+        self._continues = False
         self._decoder = getincrementaldecoder("utf-8")(errors)
 
     def feed(self, ids: Iterable[int]) -> str:
         """The text that `ids` complete; may be empty."""
-        return self._decoder.decode(self.tokenizer.decode_bytes(ids))
+        ids = self.tokenizer.shown_ids(ids, self.skip_special_tokens)
+        data = self.tokenizer.decode_bytes(ids, continues=self._continues)
+        self._continues = self._continues or bool(ids)
+        return self._decoder.decode(data)
 
     def finish(self) -> str:
         """What is left of a character that never became whole (U+FFFD, with errors="replace"). Then starts afresh."""
+        self._continues = False
         return self._decoder.decode(b"", final=True)

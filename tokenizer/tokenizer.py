@@ -8,30 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from . import formats
+from .aligned import Aligned, Span
 from .base import BaseTokenizer
 from .bpe import Pair, WordEncoder, merge_table
+from .byte_level import spell
+from .contents import BytePairContents
+from .normalize import Normalizer
+from .postprocess import Template
+from .prefix import Prefix
 from .pretokenize import Pretokenizer
-from .special import check_names
+from .special import AddedToken, check_names
+from .splits import SplitSequence
 from .train import Progress, Vocabulary, count_words, learn_incremental
 
 
 class Tokenizer(BaseTokenizer):
     """Byte-pair encoding over bytes. Usually made by `Tokenizer.train` or `Tokenizer.load`."""
 
-    FILE = formats.BytePairContents
+    FILE = BytePairContents
 
     def __init__(
-        self, tokens: Sequence[bytes], merges: Iterable[Pair], special_tokens: Mapping[str, int], pattern: str = "gpt4"
+        self,
+        tokens: Sequence[bytes | None],
+        merges: Iterable[Pair],
+        special_tokens: Mapping[str, int] | Iterable[AddedToken],
+        pattern: str | tuple[str, ...] = "gpt4",
+        normalizer: Normalizer | None = None,
+        prefix: Prefix | None = None,
+        template: Template | None = None,
+        ignore_merges: bool = False,
+        trim_offsets: bool = False,
     ):
-        """`tokens[id]` must include every single byte; `merges` are pairs of ids, the first learned first."""
-        super().__init__(tokens, special_tokens)
+        """`tokens[id]` are the bytes of each token; bytes that are no token by themselves are left out of any text.
+        `merges` are pairs of ids, the first learned first. Several patterns: each cuts the words of the one before.
+        With `ignore_merges` a word that is a token is that token, whatever its merges would make. `trim_offsets`: the
+        spans of tokens leave out the spaces at their ends."""
+        super().__init__(tokens, special_tokens, normalizer, prefix, template)
         self.merges = [(left, right) for left, right in merges]
-        self._pretokenizer = Pretokenizer(pattern)
-        specials = set(special_tokens.values())
-        id_of_byte = {token: i for i, token in enumerate(self.tokens) if len(token) == 1 and i not in specials}
-        byte_ids = [id_of_byte[bytes([byte])] for byte in range(256)]
-        self._word_encoder = WordEncoder(byte_ids, merge_table(self.tokens, self.merges, specials))
+        self.ignore_merges = ignore_merges
+        self.trim_offsets = trim_offsets
+        self._pretokenizer = Pretokenizer(pattern) if isinstance(pattern, str) else SplitSequence(pattern)
+        self._names = {token.id: token.content for token in self.added_tokens}
+        id_of = {token: i for i, token in enumerate(self.tokens) if token is not None and i not in self._names}
+        byte_ids = [id_of.get(bytes([byte]), -1) for byte in range(256)]
+        table = merge_table(self.tokens, self.merges, self._names)
+        self._word_encoder = WordEncoder(byte_ids, table, whole_words=id_of if ignore_merges else None)
 
     @classmethod
     def train(
@@ -52,15 +73,54 @@ class Tokenizer(BaseTokenizer):
         return cls(vocabulary.tokens, vocabulary.merges, {name: i for i, name in enumerate(names)}, pattern)
 
     @property
-    def pattern(self) -> str:
-        """How text is cut into words: "gpt2", "gpt4" or a regular expression."""
+    def pattern(self) -> str | tuple[str, ...]:
+        """How text is cut into words: the name of a pattern or a regular expression, or several one after the other."""
         return self._pretokenizer.pattern
 
     def _encode_ordinary(self, text: str) -> list[int]:
         return self._word_encoder.encode(self._pretokenizer.split(text))
 
-    def _contents(self) -> formats.BytePairContents:
-        return formats.BytePairContents(self.tokens, self.merges, self.special_tokens, self.pattern)
+    def _encode_aligned(self, text: Aligned) -> tuple[list[int], list[Span]]:
+        ids = self._encode_ordinary(text.text)
+        missing = self._word_encoder.missing
+        character_of = [  # for each byte that has a token, the character that it belongs to
+            i
+            for i, character in enumerate(text.text)
+            for _ in character.encode("utf-8", "surrogateescape").translate(None, missing)
+        ]
+        spans, done = [], 0
+        for i in ids:
+            end = done + len(self.tokens[i] or b"")
+            spans.append(text.span(character_of[done], character_of[end - 1] + 1))
+            done = end
+        return ids, spans
+
+    def _trim(self, ids: list[int], spans: list[Span]) -> list[Span]:
+        return [self._trim_one(i, span) for i, span in zip(ids, spans)] if self.trim_offsets else spans
+
+    def _trim_one(self, i: int, span: Span) -> Span:
+        token, (start, end) = self.tokens[i] or b"", span
+        leading, trailing = len(token) - len(token.lstrip(b" ")), len(token) - len(token.rstrip(b" "))
+        if self.prefix and start == 0:
+            leading = 0  # a space that was put there stands for no character
+        start = min(start + leading, end)
+        return start, max(end - trailing, start)
+
+    def _spelling(self, i: int) -> str:
+        return self._names[i] if i in self._names else spell(self.tokens[i] or b"")
+
+    def _contents(self) -> BytePairContents:
+        return BytePairContents(
+            self.tokens,
+            self.merges,
+            self.added_tokens,
+            self.pattern,
+            self.normalizer,
+            self.prefix,
+            self.template,
+            self.ignore_merges,
+            self.trim_offsets,
+        )
 
     def __repr__(self) -> str:
         return (

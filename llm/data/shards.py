@@ -32,7 +32,7 @@ class TextTokenizer(Protocol):
     @property
     def end_of_text(self) -> int | None: ...
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode_ordinary(self, text: str) -> list[int]: ...
 
     def save(self, path: Path) -> None: ...
 
@@ -50,7 +50,7 @@ class ShardWriter:
     def add_text(self, text: str) -> None:
         """Append a piece of a document."""
         if text:
-            self._append(self.tokenizer.encode(text))
+            self._append(self.tokenizer.encode_ordinary(text))
             self.bytes += len(text.encode())
             self._in_document = True
 

@@ -33,7 +33,7 @@ class ByteTokenizer:
     def __init__(self, vocab_size: int = 257, end_of_text: int | None = 256):
         self.vocab_size, self.end_of_text = vocab_size, end_of_text
 
-    def encode(self, text: str) -> list[int]:
+    def encode_ordinary(self, text: str) -> list[int]:
         return list(text.encode())
 
     def save(self, path: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_meta_file_tells_what_was_tokenized(folder):
 
 
 class NeverEncodes(ByteTokenizer):
-    def encode(self, text: str) -> list[int]:
+    def encode_ordinary(self, text: str) -> list[int]:
         raise AssertionError("tokenized again")
 
 

@@ -148,26 +148,6 @@ def test_an_unknown_character_is_an_error_in_hugging_face_too(hf: Any, tmp_path:
 # Real vocabularies
 
 
-@pytest.mark.shared
-def test_gpt2_gives_the_ids_on_record(shared_data: Path) -> None:
-    tokenizer = load(shared_data / "tokenizers" / "gpt2")
-    golden = json.loads((shared_data / "tokenizers" / "golden.json").read_text(encoding="utf-8"))
-    for text, ordinary, with_specials in zip(golden["strings"], golden["enc"]["r50k_base"], golden["enc"]["hf:gpt2"]):
-        assert tokenizer.encode(text, allowed_special="all") == with_specials
-        assert tokenizer.decode(with_specials) == text
-        if END_OF_TEXT not in text:
-            assert tokenizer.encode(text) == ordinary
-
-
-@pytest.mark.shared
-@pytest.mark.parametrize(
-    ("name", "message"), [("llama3", "ignore_merges"), ("qwen2_5", "normalizer"), ("smollm2", "byte 0xc0")]
-)
-def test_what_is_not_supported_yet_is_named(shared_data: Path, name: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        load(shared_data / "tokenizers" / name)
-
-
 @pytest.fixture
 def tiktoken_encoding(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """tiktoken's own encodings, their vocabularies read from this disk instead of the network."""

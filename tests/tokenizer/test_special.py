@@ -34,21 +34,21 @@ def split_textbook(text: str, names: list[str]) -> list[str]:
 def test_allowed_names_become_their_ids(tokenizer: Tokenizer, text: str, allowed: list[str]) -> None:
     expected = []
     for piece in split_textbook(text, allowed):
-        expected += [tokenizer.special_tokens[piece]] if piece in allowed else tokenizer.encode(piece)
-    assert tokenizer.encode(text, allowed_special=allowed) == expected
+        expected += [tokenizer.special_tokens[piece]] if piece in allowed else tokenizer.encode_ordinary(piece)
+    assert tokenizer.encode(text, allowed_special=allowed, disallowed_special=()) == expected
     assert tokenizer.decode(expected) == text
 
 
 @KINDS
 @given(text=texts)
 def test_ordinary_text_never_becomes_a_special_token(tokenizer: Tokenizer, text: str) -> None:
-    assert not set(tokenizer.encode(text)) & set(tokenizer.special_tokens.values())
+    assert not set(tokenizer.encode_ordinary(text)) & set(tokenizer.special_tokens.values())
 
 
 @KINDS
 def test_the_longest_name_wins(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("<|end|>more", allowed_special="all") == [tokenizer.special_tokens["<|end|>more"]]
-    assert tokenizer.encode("<|end|>more", allowed_special=["<|end|>"])[0] == tokenizer.special_tokens["<|end|>"]
+    assert tokenizer.encode("<|end|>more", ["<|end|>"], disallowed_special=())[0] == tokenizer.special_tokens["<|end|>"]
 
 
 def test_named_specials() -> None:

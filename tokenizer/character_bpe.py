@@ -1,0 +1,77 @@
+"""Characters to ids by byte-pair encoding, the inside of sentencepiece.py: pieces, what they stand for, how they join."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import regex
+
+from .bpe import CACHE_SIZE, LONGEST_CACHED, MergeTable, merge_heap
+
+SPACE = "\u2581"
+BYTE = regex.compile("<0x([0-9A-F]{2})>")
+
+
+def surface(piece: str, byte_fallback: bool) -> bytes:
+    """The bytes that a piece stands for."""
+    byte = BYTE.fullmatch(piece) if byte_fallback else None
+    return bytes([int(byte[1], 16)]) if byte else piece.replace(SPACE, " ").encode()
+
+
+def byte_length(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
+
+
+def table_of_scores(pieces: Mapping[str, int], scores: Sequence[float], n: int) -> MergeTable:
+    """Every way to join two pieces (or characters: see `CharacterEncoder`) to a third. Equal scores have equal ranks,
+    so that the leftmost comes first."""
+    rank_of = {score: rank for rank, score in enumerate(sorted(set(scores), reverse=True))}
+    table = {}
+    for piece, i in pieces.items():
+        for cut in range(1, len(piece)):
+            left, right = (pieces.get(part, n + ord(part) if len(part) == 1 else -1) for part in (piece[:cut], piece[cut:]))
+            if left >= 0 and right >= 0:
+                table[left, right] = (rank_of[scores[i]], i)
+    return table
+
+
+class CharacterEncoder(dict):
+    """word -> ids, remembered as in `bpe.WordEncoder`. While it is worked out, a character c that is no piece has the
+    id n + ord(c), with n pieces."""
+
+    def __init__(
+        self, pieces: Mapping[str, int], byte_ids: Mapping[int, int], unknown: int | None, table: MergeTable, n: int
+    ):
+        super().__init__()
+        self.pieces, self.byte_ids, self.unknown, self.table, self.n = pieces, byte_ids, unknown, table, n
+        self.lengths = {i: len(piece) for piece, i in pieces.items()}
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        ids = tuple(i for i, _ in self.measure(word))
+        if len(word) <= LONGEST_CACHED:
+            if len(self) >= CACHE_SIZE:
+                self.clear()
+            self[word] = ids
+        return ids
+
+    def measure(self, word: str) -> list[tuple[int, int]]:
+        """The ids of `word`, each with the number of its bytes."""
+        result: list[tuple[int, int]] = []
+        end = 0  # in characters: which piece is where
+        for i in merge_heap([self.pieces.get(character, self.n + ord(character)) for character in word], self.table):
+            start, end = end, end + self.lengths.get(i, 1)
+            if i < self.n:
+                result.append((i, byte_length(word[start:end])))
+            else:
+                self.add_unknown(word[start:end], result)
+        return result
+
+    def add_unknown(self, character: str, result: list[tuple[int, int]]) -> None:
+        """A character without a token: its bytes, or else the unknown token, one for all in a row."""
+        data = character.encode("utf-8", "surrogateescape")
+        if all(byte in self.byte_ids for byte in data):
+            result += [(self.byte_ids[byte], 1) for byte in data]
+        elif result and result[-1][0] == self.unknown:
+            result[-1] = (result[-1][0], result[-1][1] + len(data))
+        elif self.unknown is not None:
+            result.append((self.unknown, len(data)))

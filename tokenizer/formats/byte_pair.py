@@ -1,0 +1,146 @@
+"""tokenizer.json of a byte-level byte-pair tokenizer: GPT-2, Llama 3, Qwen, SmolLM and most others today."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import regex
+
+from ..bpe import merge_table
+from ..byte_level import spell, unspell
+from ..contents import BytePairContents, FormatError
+from ..prefix import Prefix
+from ..pretokenize import PATTERNS, Pretokenizer
+from ..special import AddedToken
+from .checks import ANY, expect, pairs_of, shorten
+from .stages import BYTE_LEVEL, read_normalizer, read_post_processor, write_post_processor
+
+MODEL = {
+    "type": ("BPE", None),
+    "vocab": ANY,
+    "merges": ANY,
+    "dropout": (None,),
+    "unk_token": ANY,  # a byte is never unknown: it has a token, or is left out
+    "fuse_unk": ANY,
+    "continuing_subword_prefix": (None, ""),
+    "end_of_word_suffix": (None, ""),
+    "byte_fallback": (False,),
+    "ignore_merges": (False, True),
+}
+SPLIT = {"type": ("Split",), "pattern": ANY, "behavior": ("Isolated", "Removed"), "invert": (False, True)}
+DIGITS = {"type": ("Digits",), "individual_digits": (False, True)}
+
+
+def read(document: dict, spelling: list[str | None], added: Sequence[AddedToken]) -> BytePairContents:
+    model = document["model"]
+    expect(model, MODEL, "model")
+    expect(document.get("decoder"), BYTE_LEVEL, "decoder")
+    patterns, prefix = read_pre_tokenizer(document.get("pre_tokenizer"))
+    template, trim_offsets = read_post_processor(document.get("post_processor"))
+    names = {token.content for token in added}
+    specials = [token.id for token in added if token.special]
+    tokens = [None if text is None else text.encode() if text in names else bytes_of(text) for text in spelling]
+    merges = pairs_of(model.get("merges"), {text: i for i, text in enumerate(spelling) if text is not None})
+    try:
+        merge_table(tokens, merges, specials)
+    except KeyError as error:
+        raise FormatError(f"is damaged: a merge makes {error}, which is no ordinary token") from None
+    return BytePairContents(
+        tokens,
+        merges,
+        tuple(added),
+        patterns[0] if len(patterns) == 1 else patterns,
+        read_normalizer(document.get("normalizer")),
+        prefix,
+        template,
+        bool(model.get("ignore_merges")),
+        trim_offsets,
+    )
+
+
+def bytes_of(text: str) -> bytes:
+    token = unspell(text)
+    if not token:
+        raise FormatError(f"has the token {text!r}, which is not spelled in the byte-level alphabet")
+    return token
+
+
+def read_pre_tokenizer(spec: Any) -> tuple[tuple[str, ...], Prefix | None]:
+    """The patterns, one after the other, and what is put before a text."""
+    steps = spec.get("pretokenizers") if isinstance(spec, dict) and spec.get("type") == "Sequence" else [spec]
+    if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
+        raise FormatError(f"asks for pre_tokenizer = {shorten(spec)}, which is not supported")
+    *splits, last = steps
+    expect(last, BYTE_LEVEL | ({"add_prefix_space": (False,)} if splits else {}), "pre_tokenizer")
+    patterns = [read_split(split) for split in splits]
+    if last.get("use_regex", True):
+        patterns.append("gpt2")
+    if not patterns:
+        raise FormatError(f"asks for pre_tokenizer = {shorten(spec)}, which is not supported: it does not cut the text")
+    return tuple(patterns), Prefix() if last.get("add_prefix_space", True) else None
+
+
+def read_split(split: dict) -> str:
+    """The pattern of a step that cuts."""
+    if split.get("type") == "Digits":
+        expect(split, DIGITS, "pre_tokenizer")
+        return r"\p{N}" if split.get("individual_digits") else r"\p{N}+"
+    expect(split, SPLIT, "pre_tokenizer")
+    pattern = split.get("pattern")
+    if not isinstance(pattern, dict) or not isinstance(pattern.get("Regex", pattern.get("String")), str):
+        raise FormatError(f"asks for pre_tokenizer.pattern = {shorten(pattern)}, which is not supported")
+    try:
+        name = Pretokenizer(pattern["Regex"] if "Regex" in pattern else regex.escape(pattern["String"])).pattern
+    except ValueError as error:
+        raise FormatError(f"asks for a split that is not supported: {error}") from None
+    # "Removed" with "invert" keeps only the matches. The named patterns match all of a text: there it is the same.
+    ways = [("Isolated", False), ("Removed", True)] if name in PATTERNS else [("Isolated", False)]
+    if (split.get("behavior"), split.get("invert", False)) not in ways:
+        raise FormatError(f"asks for pre_tokenizer.behavior = {shorten(split.get('behavior'))}, which is not supported")
+    return name
+
+
+def write(contents: BytePairContents) -> dict[str, Any]:
+    name_of = {token.id: token.content for token in contents.special_tokens}
+    spelling = [
+        None if token is None else name_of[i] if i in name_of else spell(token) for i, token in enumerate(contents.tokens)
+    ]
+    has_prefix = contents.prefix is not None
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": contents.ignore_merges,
+        "vocab": {text: i for i, text in enumerate(spelling) if text is not None},
+        "merges": [f"{spelling[left]} {spelling[right]}" for left, right in contents.merges],
+    }
+    return {
+        "normalizer": contents.normalizer.spec() if contents.normalizer else None,
+        "pre_tokenizer": write_pre_tokenizer(contents.pattern, has_prefix),
+        "post_processor": write_post_processor(
+            contents.template, contents.trim_offsets, has_prefix, lambda i: spelling[i] or ""
+        ),
+        "decoder": byte_level(by_regex=True, has_prefix=False),
+        "model": model,
+    }
+
+
+def byte_level(by_regex: bool, has_prefix: bool) -> dict[str, Any]:
+    return {"type": "ByteLevel", "add_prefix_space": has_prefix, "trim_offsets": True, "use_regex": by_regex}
+
+
+def write_pre_tokenizer(pattern: str | tuple[str, ...], has_prefix: bool) -> dict[str, Any]:
+    if pattern == "gpt2":  # the regular expression that is built into ByteLevel
+        return byte_level(by_regex=True, has_prefix=has_prefix)
+    if has_prefix:
+        raise ValueError("a tokenizer.json can ask for a space before the text only where the pattern is that of GPT-2")
+    splits = [
+        {"type": "Split", "pattern": {"Regex": PATTERNS.get(step, step)}, "behavior": "Isolated", "invert": False}
+        for step in ([pattern] if isinstance(pattern, str) else pattern)
+    ]
+    return {"type": "Sequence", "pretokenizers": [*splits, byte_level(by_regex=False, has_prefix=False)]}

@@ -1,0 +1,136 @@
+"""tokenizer.json of a SentencePiece-style byte-pair tokenizer: Llama 2, Mistral, Gemma."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Row
+from typing import Any
+
+from ..character_bpe import SPACE, table_of_scores
+from ..contents import FormatError, SentencePieceContents
+from ..normalize import Replace, Sequence
+from ..prefix import Prefix
+from ..special import AddedToken
+from .checks import ANY, expect, pairs_of, shorten
+from .stages import read_normalizer, read_post_processor, write_post_processor
+
+MODEL = {
+    "type": ("BPE", None),
+    "vocab": ANY,
+    "merges": ANY,
+    "dropout": (None,),
+    "unk_token": ANY,
+    "fuse_unk": (True,),
+    "continuing_subword_prefix": (None, ""),
+    "end_of_word_suffix": (None, ""),
+    "byte_fallback": (True,),
+    "ignore_merges": (False,),
+}
+METASPACE = {
+    "type": ("Metaspace",),
+    "replacement": (SPACE,),
+    "prepend_scheme": ("always", "first", "never"),
+    "split": (False, True),
+    "add_prefix_space": (True,),
+    "str_rep": (SPACE,),
+}
+ESCAPE = Replace(" ", SPACE)
+UNUSED_SPLIT = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+JOIN = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]
+STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+
+
+def read(document: dict, pieces: list[str | None], added: Row[AddedToken]) -> SentencePieceContents:
+    model = document["model"]
+    id_of = {piece: i for i, piece in enumerate(pieces) if piece is not None}
+    every_byte = all(f"<0x{byte:02X}>" in id_of for byte in range(256))
+    expect(model, MODEL | ({"fuse_unk": ANY} if every_byte else {}), "model")
+    normalizer = read_normalizer(document.get("normalizer"))
+    prefix = None
+    spec = document.get("pre_tokenizer")
+    if isinstance(spec, dict) and spec.get("type") == "Metaspace":
+        prefix = read_metaspace(spec, pieces)
+        normalizer = normalizer if escapes(normalizer) else Sequence((*parts_of(normalizer), ESCAPE))
+    elif not escapes(normalizer) or spec not in (None, UNUSED_SPLIT):
+        raise FormatError(f"asks for pre_tokenizer = {shorten(spec)}, which is not supported with byte_fallback")
+    unknown = model.get("unk_token")
+    if unknown is not None and unknown not in id_of:
+        raise FormatError(f"is damaged: its unk_token {shorten(unknown)} is no token")
+    merges = pairs_of(model.get("merges"), id_of)
+    for left, right in merges:
+        if f"{pieces[left]}{pieces[right]}" not in id_of:
+            raise FormatError(f"is damaged: a merge makes {pieces[left]}{pieces[right]!r}, which is no token")
+    return SentencePieceContents(
+        pieces,
+        merges,
+        None,
+        tuple(added),
+        normalizer,
+        prefix,
+        read_post_processor(document.get("post_processor"))[0],
+        None if unknown is None else id_of[unknown],
+        True,
+        (),
+        read_decoder(document.get("decoder")),
+    )
+
+
+def read_metaspace(spec: dict, pieces: list[str | None]) -> Prefix | None:
+    expect(spec, METASPACE, "pre_tokenizer")
+    if spec.get("split", True) and any(SPACE in piece[1:] for piece in pieces if piece):
+        raise FormatError("asks for pre_tokenizer.split = true, which is not supported with tokens of several spaces")
+    scheme = spec.get("prepend_scheme", "always")
+    return None if scheme == "never" else Prefix(SPACE, everywhere=scheme == "always")
+
+
+def read_decoder(spec: Any) -> bool:
+    """Whether decoding takes a space from the beginning."""
+    if spec in ({"type": "Sequence", "decoders": JOIN}, {"type": "Sequence", "decoders": [*JOIN, STRIP]}):
+        return STRIP in spec["decoders"]
+    raise FormatError(f"asks for decoder = {shorten(spec)}, which is not supported with byte_fallback")
+
+
+def parts_of(normalizer: Any) -> tuple:
+    return normalizer.normalizers if isinstance(normalizer, Sequence) else (normalizer,) if normalizer else ()
+
+
+def escapes(normalizer: Any) -> bool:
+    return ESCAPE in parts_of(normalizer)
+
+
+def write(contents: SentencePieceContents) -> dict[str, Any]:
+    if contents.undivided or not contents.byte_fallback:
+        raise ValueError("a tokenizer with undivided pieces, or without a token for each byte, cannot be written as a tokenizer.json")
+    pieces = contents.pieces
+    id_of = {piece: i for i, piece in enumerate(pieces) if piece is not None}
+    merges = contents.merges
+    if merges is None:
+        ordinary = {piece: i for piece, i in id_of.items() if all(i != token.id for token in contents.special_tokens)}
+        merges = merges_of_scores(ordinary, contents.scores or [], len(pieces))
+    prefix = contents.prefix
+    scheme = "always" if prefix and prefix.everywhere else "first"
+    metaspace = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": False}
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None if contents.unknown is None else pieces[contents.unknown],
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": True,
+        "byte_fallback": True,
+        "ignore_merges": False,
+        "vocab": id_of,
+        "merges": [[pieces[left], pieces[right]] for left, right in merges],
+    }
+    return {
+        "normalizer": contents.normalizer.spec() if contents.normalizer else None,
+        "pre_tokenizer": metaspace if prefix else None,
+        "post_processor": write_post_processor(contents.template, False, False, lambda i: pieces[i] or ""),
+        "decoder": {"type": "Sequence", "decoders": [*JOIN, *([STRIP] if contents.drops_space else [])]},
+        "model": model,
+    }
+
+
+def merges_of_scores(pieces: dict[str, int], scores: Row[float], n: int) -> list[tuple[int, int]]:
+    """The merges in the order of the scores of what they make; for the same piece in the order of its parts."""
+    table = table_of_scores(pieces, scores, n)
+    return sorted((pair for pair in table if max(pair) < n), key=lambda pair: (table[pair], pair))

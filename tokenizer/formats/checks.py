@@ -1,0 +1,76 @@
+"""What every format checks, and how it complains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..contents import FormatError
+
+ANY = object()
+MOST_UNUSED = 1 << 20  # ids; more between the used ones are damage, not a vocabulary
+
+
+def expect(part: Any, understood: Mapping[str, Any], name: str) -> None:
+    """Refuse `part` of a file, called `name`, unless each of its keys has a value that is `understood`. A key may be
+    missing where Hugging Face's default is an understood one; its type may not."""
+    if not isinstance(part, dict):
+        raise FormatError(f"asks for {name} = {shorten(part)}, which is not supported")
+    for key in ["type", *part] if "type" in understood else part:
+        values = understood.get(key, ())
+        if values is not ANY and part.get(key) not in values:
+            where = f"{name}.{key}" if name else key
+            raise FormatError(f"asks for {where} = {shorten(part.get(key))}, which is not supported")
+
+
+def shorten(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def is_text(value: Any) -> bool:
+    """A string that has a UTF-8 form: JSON can spell surrogates, which have none."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def is_id(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def parse_json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise FormatError(f"is damaged: it is not JSON ({error})") from None
+    except RecursionError:
+        raise FormatError("is no tokenizer: it is nested too deeply") from None
+
+
+def by_id(id_of: Mapping[str, Any]) -> list[str | None]:
+    """The spelling of every id, None for those that are not used."""
+    for text, i in id_of.items():
+        if not is_text(text) or not is_id(i):
+            raise FormatError(f"is damaged: its vocab has {shorten(text)} with the id {shorten(i)}")
+    size = max(id_of.values(), default=-1) + 1
+    if size > len(id_of) + MOST_UNUSED:
+        raise FormatError(f"is damaged: it has {len(id_of)} tokens and one of them has the id {size - 1}")
+    spelling: list[str | None] = [None] * size
+    for text, i in id_of.items():
+        if spelling[i] is not None:
+            raise FormatError(f"is damaged: {spelling[i]!r} and {text!r} have the same id {i}")
+        spelling[i] = text
+    return spelling
+
+
+def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[tuple[int, int]]:
+    """The ids of merges, which are written "left right" in older files, ["left", "right"] in newer ones."""
+    if not isinstance(merges, list):
+        raise FormatError("is damaged: its merges are not a list")
+    pairs = []
+    for merge in merges:
+        parts = merge.split(" ") if isinstance(merge, str) else merge
+        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(p, str) and p in id_of for p in parts):
+            raise FormatError(f"is damaged: the merge {shorten(merge)} is not a pair of its tokens")
+        pairs.append((id_of[parts[0]], id_of[parts[1]]))
+    return pairs

@@ -1,0 +1,50 @@
+"""The tokenizer of llama2.c, such as tok512.bin: the length of the longest token, then for each its score, its length
+and its text. It is a SentencePiece vocabulary whose settings are those of Llama 2.
+Source: github.com/karpathy/llama2.c, tokenizer.py and run.c."""
+
+from __future__ import annotations
+
+import struct
+
+from ..character_bpe import SPACE
+from ..contents import FormatError, SentencePieceContents
+from ..normalize import Prepend, Replace, Sequence
+from ..postprocess import Template
+from ..special import AddedToken
+
+NAMES = ["<unk>", "<s>", "</s>"]  # the first three; the file has line ends around the second and third
+FIRST_BYTE = 3
+
+
+def is_one(data: bytes) -> bool:
+    """Whether a file begins like one."""
+    return len(data) > 17 and data[12:17] == b"<unk>" and data[8:12] == struct.pack("<i", 5)
+
+
+def parse(data: bytes) -> SentencePieceContents:
+    texts, scores = [], []
+    at = 4
+    while at < len(data):
+        try:
+            score, size = struct.unpack_from("<fi", data, at)
+            text = data[at + 8 : at + 8 + size].decode()
+        except (struct.error, UnicodeDecodeError):
+            raise FormatError(f"is damaged: its token {len(texts)} cannot be read") from None
+        at += 8 + size
+        if size < 0 or at > len(data):
+            raise FormatError(f"is damaged: it ends within its token {len(texts)}")
+        texts.append(text)
+        scores.append(score)
+    pieces = [*NAMES, *(text.replace(" ", SPACE) for text in texts[len(NAMES) :])]
+    expected = [f"<0x{byte:02X}>" for byte in range(256)]
+    if pieces[FIRST_BYTE : FIRST_BYTE + 256] != expected or len(set(pieces)) < len(pieces):
+        raise FormatError("is damaged: its tokens 3 to 258 are not the 256 bytes, or two are the same")
+    return SentencePieceContents(
+        list(pieces),
+        None,
+        scores,
+        tuple(AddedToken(name, i) for i, name in enumerate(NAMES)),
+        Sequence((Prepend(SPACE), Replace(" ", SPACE))),
+        template=Template(((1,), "A"), ((1,), "A", (1,), "B"), (0, 0), (0, 0, 1, 1)),
+        unknown=0,
+    )

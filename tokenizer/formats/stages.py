@@ -1,0 +1,190 @@
+"""The parts of a tokenizer.json that all kinds share: added tokens, normalizers, post-processors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..contents import FormatError
+from ..normalize import BertNormalizer, Lowercase, Normalizer, Prepend, Replace, Sequence, StripAccents, UnicodeForm
+from ..postprocess import Ids, Part, Template
+from ..special import AddedToken
+from .checks import ANY, expect, is_id, is_text, shorten
+
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+BYTE_LEVEL = {
+    "type": ("ByteLevel",),
+    "add_prefix_space": (False, True),
+    "trim_offsets": (False, True),
+    "use_regex": (False, True),
+}
+
+
+def read_added_tokens(added: Any) -> tuple[AddedToken, ...]:
+    """The added tokens, in the order of their ids."""
+    if not isinstance(added, list):
+        raise FormatError("is damaged: its added_tokens are not a list")
+    tokens: dict[str, AddedToken] = {}
+    for token in added:
+        expect(token, {"id": ANY, "content": ANY, **dict.fromkeys(FLAGS, (False, True))}, "added_tokens")
+        name, i = token.get("content"), token.get("id")
+        if not is_text(name) or not name or not is_id(i) or name in tokens:
+            raise FormatError(f"is damaged: the added token {shorten(token)} contradicts others or is incomplete")
+        tokens[name] = AddedToken(name, i, **{flag: bool(token.get(flag)) for flag in FLAGS})
+    return tuple(sorted(tokens.values(), key=lambda token: token.id))
+
+
+def write_added_tokens(tokens: Iterable[AddedToken]) -> list[dict]:
+    return [{"id": t.id, "content": t.content, **{flag: getattr(t, flag) for flag in FLAGS}} for t in tokens]
+
+
+# Normalizers
+
+SWITCH = (False, True)
+
+
+def read_normalizer(spec: Any) -> Normalizer | None:
+    """The normalizer that a file describes, or None."""
+    if spec is None:
+        return None
+    kind = spec.get("type") if isinstance(spec, dict) else None
+    if not isinstance(kind, str) or kind not in NORMALIZERS:
+        raise FormatError(f"asks for normalizer = {shorten(spec)}, which is not supported")
+    understood, make = NORMALIZERS[kind]
+    expect(spec, {"type": (kind,), **understood}, "normalizer")
+    return make(spec)
+
+
+def read_sequence(spec: dict) -> Normalizer:
+    parts = spec.get("normalizers")
+    if not isinstance(parts, list):
+        raise FormatError("is damaged: its normalizers are not a list")
+    return Sequence(tuple(normalizer for part in parts if (normalizer := read_normalizer(part))))
+
+
+def read_prepend(spec: dict) -> Normalizer:
+    if not is_text(spec.get("prepend")) or not spec["prepend"]:
+        raise FormatError(f"asks for normalizer = {shorten(spec)}, which is not supported")
+    return Prepend(spec["prepend"])
+
+
+def read_replace(spec: dict) -> Normalizer:
+    pattern, content = spec.get("pattern"), spec.get("content")
+    old = pattern.get("String") if isinstance(pattern, dict) else None
+    if not is_text(old) or not is_text(content) or len(old) != 1 or len(content) != 1:
+        raise FormatError(f"asks for normalizer = {shorten(spec)}, which is not supported (one character by another is)")
+    return Replace(old, content)
+
+
+def read_bert(spec: dict) -> Normalizer:
+    return BertNormalizer(**{key: value for key, value in spec.items() if key != "type"})
+
+
+NORMALIZERS: dict[str, tuple[dict, Callable[[dict], Normalizer]]] = {
+    **{form: ({}, lambda spec: UnicodeForm(spec["type"])) for form in ("NFC", "NFD", "NFKC", "NFKD")},
+    "Lowercase": ({}, lambda _: Lowercase()),
+    "StripAccents": ({}, lambda _: StripAccents()),
+    "Prepend": ({"prepend": ANY}, read_prepend),
+    "Replace": ({"pattern": ANY, "content": ANY}, read_replace),
+    "Sequence": ({"normalizers": ANY}, read_sequence),
+    "BertNormalizer": (
+        {
+            "clean_text": SWITCH,
+            "handle_chinese_chars": SWITCH,
+            "strip_accents": (None, *SWITCH),
+            "lowercase": SWITCH,
+        },
+        read_bert,
+    ),
+}
+
+
+# Post-processors
+
+
+def read_post_processor(spec: Any) -> tuple[Template, bool]:
+    """The template, and whether spans leave out spaces."""
+    kind = spec.get("type") if isinstance(spec, dict) else None
+    if spec is None:
+        return Template(), False
+    if kind == "ByteLevel":
+        expect(spec, BYTE_LEVEL, "post_processor")
+        return Template(), spec.get("trim_offsets", True)
+    if kind == "TemplateProcessing":
+        return read_template(spec), False
+    if kind == "RobertaProcessing":
+        begin, end = read_ends(spec)
+        template = Template((begin, "A", end), (begin, "A", end, end, "B", end), (0,) * 3, (0,) * 6)
+        return template, spec.get("trim_offsets", True)
+    if kind == "BertProcessing":
+        begin, end = read_ends(spec)
+        return Template((begin, "A", end), (begin, "A", end, "B", end), (0, 0, 0), (0, 0, 0, 1, 1)), False
+    if kind == "Sequence" and isinstance(spec.get("processors"), list):
+        steps = [read_post_processor(step) for step in spec["processors"]]
+        templates = [template for template, _ in steps if template != Template()]
+        if len(templates) <= 1:
+            return templates[0] if templates else Template(), any(trims for _, trims in steps)
+    raise FormatError(f"asks for post_processor = {shorten(spec)}, which is not supported")
+
+
+def read_ends(spec: dict) -> tuple[Ids, Ids]:
+    switches = {"trim_offsets": SWITCH, "add_prefix_space": SWITCH}
+    expect(spec, {"type": (spec["type"],), "sep": ANY, "cls": ANY, **switches}, "post_processor")
+    ends = []
+    for key in "cls", "sep":
+        end = spec.get(key)
+        if not isinstance(end, list) or len(end) != 2 or not is_id(end[1]):
+            raise FormatError(f"asks for post_processor.{key} = {shorten(end)}, which is not supported")
+        ends.append((end[1],))
+    return ends[0], ends[1]
+
+
+def read_template(spec: dict) -> Template:
+    understood = {"type": ("TemplateProcessing",), "single": ANY, "pair": ANY, "special_tokens": ANY}
+    expect(spec, understood, "post_processor")
+    special = spec.get("special_tokens")
+    try:
+        ids = {name: tuple(token["ids"]) for name, token in (special or {}).items()}
+        single = [read_part(part, ids) for part in spec["single"]]
+        pair = [read_part(part, ids) for part in spec["pair"]]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise FormatError(f"asks for post_processor = {shorten(spec)}, which is not supported") from None
+    columns = [tuple(column) for parts in (single, pair) for column in (zip(*parts) if parts else ((), ()))]
+    return Template(columns[0], columns[2], columns[1], columns[3])
+
+
+def read_part(part: dict, ids: dict[str, Ids]) -> tuple[Part, int]:
+    ((kind, value),) = part.items()
+    if kind == "Sequence" and value["id"] in ("A", "B") and is_id(value["type_id"]):
+        return value["id"], value["type_id"]
+    if kind == "SpecialToken" and all(map(is_id, ids[value["id"]])) and is_id(value["type_id"]):
+        return ids[value["id"]], value["type_id"]
+    raise ValueError(part)
+
+
+def write_post_processor(template: Template, trim_offsets: bool, has_prefix: bool, name_of: Callable[[int], str]) -> Any:
+    byte_level = {"type": "ByteLevel", "add_prefix_space": has_prefix, "trim_offsets": True, "use_regex": True}
+    steps = [byte_level] if trim_offsets else []
+    if template != Template():
+        special = {i for part in (*template.single, *template.pair) if isinstance(part, tuple) for i in part}
+        steps.append(
+            {
+                "type": "TemplateProcessing",
+                "single": write_parts(template.single, template.single_types, name_of),
+                "pair": write_parts(template.pair, template.pair_types, name_of),
+                "special_tokens": {
+                    name_of(i): {"id": name_of(i), "ids": [i], "tokens": [name_of(i)]} for i in sorted(special)
+                },
+            }
+        )
+    return {"type": "Sequence", "processors": steps} if len(steps) > 1 else steps[0] if steps else None
+
+
+def write_parts(parts: Iterable[Part], types: Ids, name_of: Callable[[int], str]) -> list[dict]:
+    written = []
+    for part, type_id in zip(parts, types):
+        if isinstance(part, str):
+            written.append({"Sequence": {"id": part, "type_id": type_id}})
+        else:
+            written += [{"SpecialToken": {"id": name_of(i), "type_id": type_id}} for i in part]
+    return written

@@ -1,0 +1,96 @@
+"""OpenAI's format: a line for each ordinary token, its bytes in base64 and its rank, which is its id. What the file
+does not say (pattern, special tokens) is known for the encodings of OpenAI by the name of the file.
+Source: github.com/openai/tiktoken, tiktoken/load.py and tiktoken_ext/openai_public.py."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+
+from ..contents import BytePairContents, FormatError
+from ..ranks import merges_of_ranks
+from ..special import END_OF_TEXT, AddedToken, check_names
+
+FILL_IN = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
+END_OF_PROMPT = "<|endofprompt|>"
+
+# name of the file -> pattern, special tokens
+ENCODINGS: dict[str, tuple[str, dict[str, int]]] = {
+    "gpt2": ("gpt2", {END_OF_TEXT: 50256}),
+    "r50k_base": ("gpt2", {END_OF_TEXT: 50256}),
+    "p50k_base": ("gpt2", {END_OF_TEXT: 50256}),
+    "p50k_edit": ("gpt2", {END_OF_TEXT: 50256} | dict(zip(FILL_IN, range(50281, 50284)))),
+    "cl100k_base": (
+        "gpt4",
+        {END_OF_TEXT: 100257} | dict(zip(FILL_IN, range(100258, 100261))) | {END_OF_PROMPT: 100276},
+    ),
+    "o200k_base": ("o200k", {END_OF_TEXT: 199999, END_OF_PROMPT: 200018}),
+}
+
+
+def parse(
+    data: bytes, name: str, pattern: str | None, special_tokens: Mapping[str, int] | Iterable[str] | None
+) -> BytePairContents:
+    """`name` is the file's, without its ending. Special tokens given by name only get the ids after the last rank."""
+    rank_of = parse_ranks(data)
+    known_pattern, known_specials = ENCODINGS.get(name, (None, {}))
+    pattern = pattern or known_pattern
+    if pattern is None:
+        known = ", ".join(ENCODINGS)
+        raise FormatError(f"does not say how text is cut into words: give pattern=, or name the file after one of {known}")
+    free = max(rank_of.values(), default=-1) + 1
+    if special_tokens is None:
+        special_tokens = known_specials
+    elif not isinstance(special_tokens, Mapping):
+        special_tokens = {special: free + i for i, special in enumerate(check_names(special_tokens))}
+    taken = set(rank_of.values())
+    for special, i in special_tokens.items():
+        if i in taken:
+            raise FormatError(f"has a token with the id {i}, which is asked for the special token {special!r}")
+        taken.add(i)
+    tokens: list[bytes | None] = [None] * (max(taken, default=-1) + 1)
+    for token, i in [*rank_of.items(), *((special.encode(), i) for special, i in special_tokens.items())]:
+        tokens[i] = token
+    added = tuple(sorted((AddedToken(special, i) for special, i in special_tokens.items()), key=lambda t: t.id))
+    merges = merges_of_ranks(tokens, list(special_tokens.values()))
+    return BytePairContents(tokens, merges, added, pattern, ignore_merges=True)
+
+
+def parse_ranks(data: bytes) -> dict[bytes, int]:
+    rank_of: dict[bytes, int] = {}
+    for number, line in enumerate(data.splitlines(), 1):
+        if line:
+            try:
+                token, rank = line.split()
+                rank_of[base64.b64decode(token, validate=True)] = int(rank)
+            except (ValueError, binascii.Error):
+                raise FormatError(f"is damaged: line {number} is not a token in base64 and its rank") from None
+    ranks = set(rank_of.values())
+    if len(ranks) < len(rank_of) or min(ranks, default=0) < 0 or max(ranks, default=0) > len(rank_of) + (1 << 20):
+        raise FormatError("is damaged: two of its tokens have the same rank, or one has an impossible one")
+    for byte in range(256):
+        if bytes([byte]) not in rank_of:
+            raise FormatError(f"is damaged or incomplete: it has no token for the byte 0x{byte:02x}")
+    return rank_of
+
+
+def serialize(contents: BytePairContents) -> bytes:
+    """The text of the file. ValueError where tiktoken would give other ids."""
+    specials = {token.id for token in contents.special_tokens}
+    tokens = contents.tokens
+    id_of = {token: i for i, token in enumerate(tokens) if token is not None and i not in specials}
+    what = "this tokenizer cannot be written in tiktoken's format: "
+    if not all(bytes([byte]) in id_of for byte in range(256)):
+        raise ValueError(what + "not every byte is a token")
+    if contents.normalizer or contents.prefix or not all(token.special for token in contents.special_tokens):
+        raise ValueError(what + "it changes the text, or has added tokens that are not special, and the format has no place for that")
+    if merges_of_ranks(tokens, list(specials)) != sorted(
+        contents.merges, key=lambda pair: id_of[(tokens[pair[0]] or b"") + (tokens[pair[1]] or b"")]
+    ) or not is_increasing([id_of[(tokens[a] or b"") + (tokens[b] or b"")] for a, b in contents.merges]):
+        raise ValueError(what + "its merges are not in the order of its ids")
+    return b"".join(base64.b64encode(token) + b" %d\n" % i for token, i in id_of.items())
+
+
+def is_increasing(values: list[int]) -> bool:
+    return all(a < b for a, b in zip(values, values[1:]))

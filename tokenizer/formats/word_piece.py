@@ -1,0 +1,52 @@
+"""tokenizer.json of a WordPiece tokenizer: BERT and its family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..contents import FormatError, WordPieceContents
+from ..special import AddedToken
+from .checks import ANY, expect, shorten
+from .stages import read_normalizer, read_post_processor, write_post_processor
+
+MODEL = {
+    "type": ("WordPiece",),
+    "vocab": ANY,
+    "unk_token": ANY,
+    "continuing_subword_prefix": ANY,
+    "max_input_chars_per_word": ANY,
+}
+
+
+def read(document: dict, pieces: list[str | None], added: Sequence[AddedToken]) -> WordPieceContents:
+    model = document["model"]
+    expect(model, MODEL, "model")
+    prefix, longest = model.get("continuing_subword_prefix", "##"), model.get("max_input_chars_per_word", 100)
+    if document.get("pre_tokenizer") != {"type": "BertPreTokenizer"}:
+        raise FormatError(f"asks for pre_tokenizer = {shorten(document.get('pre_tokenizer'))}, which is not supported")
+    expect(document.get("decoder"), {"type": ("WordPiece",), "prefix": (prefix,), "cleanup": (True,)}, "decoder")
+    unknown = model.get("unk_token", "[UNK]")
+    if unknown not in pieces or not isinstance(prefix, str) or not prefix or type(longest) is not int:
+        raise FormatError("is damaged: its unk_token is no token, or what continues a word is no text")
+    template, _ = read_post_processor(document.get("post_processor"))
+    normalizer = read_normalizer(document.get("normalizer"))
+    return WordPieceContents(pieces, tuple(added), normalizer, template, unknown, prefix, longest)
+
+
+def write(contents: WordPieceContents) -> dict[str, Any]:
+    pieces = contents.pieces
+    model = {
+        "type": "WordPiece",
+        "unk_token": contents.unknown,
+        "continuing_subword_prefix": contents.continues_with,
+        "max_input_chars_per_word": contents.longest_word,
+        "vocab": {piece: i for i, piece in enumerate(pieces) if piece is not None},
+    }
+    return {
+        "normalizer": contents.normalizer.spec() if contents.normalizer else None,
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": write_post_processor(contents.template, False, False, lambda i: pieces[i] or ""),
+        "decoder": {"type": "WordPiece", "prefix": contents.continues_with, "cleanup": True},
+        "model": model,
+    }

@@ -1,0 +1,116 @@
+"""The same things by the names that other libraries give them, so that code and tests written for those run here.
+
+First those of tiktoken's `Encoding`, then those of Hugging Face's `Tokenizer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .base import BaseTokenizer
+
+
+class PeerNames:
+    """A mixin for `BaseTokenizer`: every method says in a line what it is in terms of the others."""
+
+    tokens: list[bytes | None]
+
+    # Many texts, arrays
+
+    def encode_array(self: BaseTokenizer, text: str, *args: Any, **options: Any) -> np.ndarray:
+        """`encode` as an array of uint32."""
+        return np.array(self.encode(text, *args, **options), dtype=np.uint32)
+
+    def encode_batch(self: BaseTokenizer, texts: Iterable[str], **options: Any) -> list[list[int]]:
+        """`encode` of each text."""
+        return [self.encode(text, **options) for text in texts]
+
+    def encode_ordinary_batch(self: BaseTokenizer, texts: Iterable[str]) -> list[list[int]]:
+        """`encode_ordinary` of each text."""
+        return [self.encode_ordinary(text) for text in texts]
+
+    def decode_batch(self: BaseTokenizer, batch: Iterable[Iterable[int]], **options: Any) -> list[str]:
+        """`decode` of each row of ids."""
+        return [self.decode(ids, **options) for ids in batch]
+
+    # tiktoken
+
+    def encode_single_token(self: BaseTokenizer, token: str | bytes) -> int:
+        """`id_of`."""
+        return self.id_of(token)
+
+    def decode_single_token_bytes(self: BaseTokenizer, i: int) -> bytes:
+        """The bytes of a token. UnknownToken (a KeyError) for an id that there is not."""
+        return self.decode_bytes([i], continues=True)
+
+    def decode_tokens_bytes(self: BaseTokenizer, ids: Iterable[int]) -> list[bytes]:
+        """The bytes of each token."""
+        return [self.decode_bytes([i], continues=k > 0) for k, i in enumerate(ids)]
+
+    def decode_with_offsets(self: BaseTokenizer, ids: Sequence[int]) -> tuple[str, list[int]]:
+        """The text of `ids`, and for each token the index of the first character that it has a part of. The ids must
+        be of whole characters: otherwise UnicodeDecodeError."""
+        parts = self.decode_tokens_bytes(ids)
+        text = b"".join(parts).decode("utf-8")
+        offsets, characters = [], 0
+        for part in parts:
+            begins_within = bool(part) and is_continuation(part[0])
+            offsets.append(max(0, characters - begins_within))
+            characters += sum(not is_continuation(byte) for byte in part)
+        return text, offsets
+
+    def token_byte_values(self: BaseTokenizer) -> list[bytes]:
+        """The bytes of all tokens that are not special, sorted."""
+        specials = set(self.special_tokens.values())
+        return sorted(token for i, token in enumerate(self.tokens) if token is not None and i not in specials)
+
+    def is_special_token(self: BaseTokenizer, i: int) -> bool:
+        """Whether `i` is the id of a special token."""
+        return i in self.special_tokens.values()
+
+    @property
+    def special_tokens_set(self: BaseTokenizer) -> set[str]:
+        """The names of the special tokens."""
+        return set(self.special_tokens)
+
+    @property
+    def eot_token(self: BaseTokenizer) -> int | None:
+        """`end_of_text`."""
+        return self.end_of_text
+
+    @property
+    def n_vocab(self: BaseTokenizer) -> int:
+        """`vocab_size`."""
+        return self.vocab_size
+
+    @property
+    def max_token_value(self: BaseTokenizer) -> int:
+        """The highest id."""
+        return self.vocab_size - 1
+
+    # Hugging Face
+
+    def token_to_id(self: BaseTokenizer, spelling: str) -> int | None:
+        """The id of a token as a `tokenizer.json` spells it, or None."""
+        return self.vocabulary().get(spelling)
+
+    def id_to_token(self: BaseTokenizer, i: int) -> str | None:
+        """How a `tokenizer.json` spells a token, or None if there is no such id."""
+        return self._spelling(i) if 0 <= i < self.vocab_size and self.tokens[i] is not None else None
+
+    def tokenize(self: BaseTokenizer, text: str, **options: Any) -> list[str]:
+        """The tokens of a text as a `tokenizer.json` spells them."""
+        return [self._spelling(i) for i in self.encode(text, **options)]
+
+    def vocabulary(self: BaseTokenizer) -> dict[str, int]:
+        """Spelling -> id, of all tokens."""
+        return {self._spelling(i): i for i, token in enumerate(self.tokens) if token is not None}
+
+
+def is_continuation(byte: int) -> bool:
+    """Whether a byte of UTF-8 is inside a character, not at its beginning."""
+    return 0x80 <= byte < 0xC0
