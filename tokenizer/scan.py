@@ -34,19 +34,12 @@ class Scanner(NamedTuple):
     starts: Callable[[np.ndarray, np.ndarray], np.ndarray | None]
 
 
-def llama3_expression(numbers: str) -> str:
-    return (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|" + numbers + r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
-        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-    )
-
-
 SCANNERS = {
     PATTERNS["gpt2"]: Scanner(NO_LINES, gpt2_starts),
     PATTERNS["gpt4"]: Scanner(LETTERS_ONLY, gpt4_starts),
     PATTERNS["o200k"]: Scanner(ALL, o200k_starts),
-    llama3_expression(r"\p{N}{1,3}"): Scanner(LETTERS_ONLY, partial(gpt4_starts, whole_end=False)),
-    llama3_expression(r"\p{N}"): Scanner(LETTERS_ONLY, partial(gpt4_starts, digits=1, whole_end=False)),  # Qwen2
+    PATTERNS["llama3"]: Scanner(LETTERS_ONLY, partial(gpt4_starts, whole_end=False)),
+    PATTERNS["qwen2"]: Scanner(LETTERS_ONLY, partial(gpt4_starts, digits=1, whole_end=False)),
 }
 
 

@@ -1,0 +1,191 @@
+"""The vectorised rung equals the others on every text and any merges; what it remembers changes nothing and is bounded;
+no choice of words makes it slow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenizer import vectorised
+from tokenizer.bpe import MergeTable, WordEncoder, merge_table, merge_textbook
+from tokenizer.pairs import LONGEST, NEVER, BatchMerger, PairTable
+from tokenizer.pretokenize import Pretokenizer
+from tokenizer.scan import WordScanner
+from tokenizer.vectorised import VectorEncoder
+from tokenizer.word_table import PACKED, PROBES, WordTable
+
+LETTERS = "aab cd'1\n"
+TEXTS = st.text(st.sampled_from(LETTERS), max_size=300) | st.lists(
+    st.sampled_from(["abc" * 9, "a" * 70, "b" * 300, "é日" * 12, "\udc80", " aab", " cab", "it's"]), max_size=12
+).map("".join)
+
+
+@st.composite
+def vocabularies(draw: st.DrawFn) -> tuple[list[int], MergeTable, dict[bytes, int]]:
+    """Any merges over a few bytes, with ids in any order, some bytes without an id, some words that are tokens."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    tokens = [bytes([byte]) for byte in rng.permutation(256)]
+    frequent = [tokens.index(letter.encode()) for letter in "abcd "]
+    pairs = []
+    for _ in range(draw(st.integers(0, 40))):
+        left, right = (int(rng.choice(frequent)) for _ in "ab")
+        if (left, right) not in pairs and len(tokens[left] + tokens[right]) < 40:
+            pairs.append((left, right))
+            joined = tokens[left] + tokens[right]
+            tokens += [joined] * (joined not in tokens)
+            frequent.append(tokens.index(joined))
+    order = rng.permutation(len(pairs)) if draw(st.booleans()) else range(len(pairs))
+    byte_ids = [tokens.index(bytes([byte])) for byte in range(256)]
+    if draw(st.booleans()):
+        byte_ids[ord("d")] = -1
+    whole = {token: i for i, token in enumerate(tokens)} if draw(st.booleans()) else {}
+    return byte_ids, merge_table(tokens, [pairs[i] for i in order]), whole
+
+
+def definition(words: list[str], byte_ids: list[int], table: MergeTable, whole: dict[bytes, int]) -> list[int]:
+    """The textbook, word by word."""
+    ids = []
+    for word in words:
+        data = word.encode("utf-8", "surrogateescape")
+        pieces = [byte_ids[byte] for byte in data if byte_ids[byte] >= 0]
+        ids += [whole[data]] if data in whole else merge_textbook(pieces, table)
+    return ids
+
+
+@pytest.mark.parametrize("few", [0, 10**6])
+@settings(max_examples=10 * settings().max_examples)
+@given(st.lists(TEXTS, min_size=1, max_size=4), vocabularies(), st.sampled_from([1, 8, 1024]))
+def test_ids_are_those_of_the_textbook(
+    few: int, texts: list[str], vocabulary: tuple, capacity: int
+) -> None:
+    """However many words are merged at once, however few are remembered, and for any text that came before."""
+    pretokenizer = Pretokenizer("gpt4")
+    encoder = VectorEncoder(WordScanner(pretokenizer), WordEncoder(*vocabulary[:2], whole_words=vocabulary[2]), capacity)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectorised, "FEW", few)
+        for text in [*texts, *texts]:
+            ids = encoder.encode(text)
+            assert ids.dtype == np.int32
+            assert ids.tolist() == definition(pretokenizer.split(text), *vocabulary)
+
+
+@settings(max_examples=20 * settings().max_examples)
+@given(st.lists(st.text("aab", max_size=LONGEST), max_size=40), vocabularies())
+def test_all_words_at_once_are_the_same_as_one_by_one(words: list[str], vocabulary: tuple) -> None:
+    byte_ids, table, _ = vocabulary
+    check_batch(BatchMerger(byte_ids, PairTable(table)), words, byte_ids, table)
+
+
+def check_batch(merger: BatchMerger, words: list[str], byte_ids: list[int], table: MergeTable) -> None:
+    lengths = np.array([len(word) for word in words], np.int64)
+    data = np.frombuffer("".join(words).encode(), np.uint8)
+    ids, counts = merger.encode(data, np.cumsum(lengths) - lengths, lengths)
+    expected = [merge_textbook([byte_ids[ord(letter)] for letter in word], table) for word in words]
+    assert ids.tolist() == sum(expected, [])
+    assert counts.tolist() == [len(ids) for ids in expected]
+
+
+def test_a_batch_that_prefers_the_right_is_caught() -> None:
+    class FromTheRight(PairTable):
+        def ranks(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+            return super().ranks(right, left)
+
+    table = merge_table([b"a", b"b", b"ab", b"ba"], [(0, 1), (1, 0)])
+    byte_ids = [0] * 256
+    byte_ids[ord("b")] = 1
+    check_batch(BatchMerger(byte_ids, PairTable(table)), ["aba", "bab", "ab"], byte_ids, table)
+    with pytest.raises(AssertionError):
+        check_batch(BatchMerger(byte_ids, FromTheRight(table)), ["aba", "bab", "ab"], byte_ids, table)
+
+
+def test_every_pair_is_found_and_no_other() -> None:
+    rng = np.random.default_rng(0)
+    pairs = {(int(a), int(b)) for a, b in rng.integers(0, 300, (20_000, 2))}
+    table = {pair: (rank, rank + 7) for rank, pair in enumerate(pairs)}
+    left, right = np.divmod(np.arange(90_000), 300)
+    ranks = PairTable(table).ranks(left, right)
+    expected = [table.get(pair, (NEVER, 0))[0] for pair in zip(left.tolist(), right.tolist())]
+    assert ranks.tolist() == expected
+
+
+# What is remembered
+
+BYTES = list(range(256))
+AB = merge_table([bytes([byte]) for byte in range(256)] + [b"ab", b"abab"], [(97, 98), (256, 256)])
+
+
+def ab_encoder(capacity: int = 1024) -> VectorEncoder:
+    return VectorEncoder(WordScanner(Pretokenizer("gpt2")), WordEncoder(BYTES, AB), capacity)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    encoder = ab_encoder(capacity=64)
+    sizes = []
+    for i in range(500):
+        encoder.encode(" ".join(f"{chr(97 + i % 26) * (j + i % 40)}{'x' * (i // 26)}" for j in range(20)))
+        sizes.append(encoder.remembered)
+    assert max(sizes) <= 64
+    assert encoder._used < 64 * 256
+
+
+def test_a_remembered_word_is_not_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ab_encoder()
+    text = "abab ab" + "ab" * 100
+    first = encoder.encode(text).tolist()
+    monkeypatch.setattr(encoder, "_learn", None)
+    assert encoder.encode(text).tolist() == first
+
+
+def test_an_interrupt_leaves_nothing_half_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ab_encoder()
+    encoder.encode("abab")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(encoder, "_learn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        encoder.encode("abab xyz")
+    monkeypatch.undo()
+    assert encoder.encode("xyz abab").tolist() == [*b"xyz ", 257]
+
+
+# Steps, not seconds
+
+
+def same_home(count: int, table: WordTable) -> list[bytes]:
+    """Words that an adversary has chosen: all want the same place."""
+    words = [f"{i:x}".encode() for i in range(count << 8)]
+    lengths = np.array([len(word) for word in words])
+    home = table.pack(b"".join(words), np.cumsum(lengths) - lengths, lengths).home
+    return [words[i] for i in np.flatnonzero(home == home[0])]
+
+
+def test_words_that_want_the_same_place_cost_no_more_than_their_probes() -> None:
+    table = WordTable(64)
+    words = same_home(256, table)
+    lengths = np.array([len(word) for word in words])
+    packed = table.pack(b"".join(words), np.cumsum(lengths) - lengths, lengths)
+    place, new = table.insert(packed)
+    assert len(words) > 4 * PROBES
+    assert (place >= 0).sum() == len(new) == PROBES
+    values, unknown = table.find(packed)
+    assert len(unknown) == len(words) - PROBES
+
+
+@given(st.lists(st.binary(min_size=1, max_size=PACKED + 8), min_size=1, max_size=60))
+def test_a_table_finds_the_words_that_it_was_given_and_no_others(words: list[bytes]) -> None:
+    table = WordTable(1024)
+    lengths = np.array([len(word) for word in words])
+    packed = table.pack(b"".join(words), np.cumsum(lengths) - lengths, lengths)
+    short = np.flatnonzero(lengths <= PACKED)
+    known = short[: len(short) // 2]
+    place, new = table.insert(packed.take(known))
+    table.set(place, known.astype(np.uint64))
+    values, unknown = table.find(packed)
+    last = {words[i]: i for i in known.tolist()}
+    assert len(new) == len(last)
+    assert unknown.tolist() == [i for i, word in enumerate(words) if word not in last]
+    assert all(words[int(values[i])] == word for i, word in enumerate(words) if word in last)

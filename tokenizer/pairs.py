@@ -1,0 +1,167 @@
+"""The merge table as arrays: the ranks of many pairs at once, and from them the merges of many words at once.
+
+A table of (left id, right id) -> rank is kept in an array as long as a power of two. A pair is looked for at the place
+that its hash names and, as long as another pair is there, at the next places (open addressing, linear probing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from .bpe import MergeTable
+
+OUTSIDE = (1 << 31) - 1  # an id that no token has: what is before and after a word
+NEVER = (1 << 31) - 1  # the rank of two tokens that are never joined
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio; Knuth, volume 3, section 6.4
+ROW_BITS = 8  # enough for LONGEST rows
+LONGEST = 64  # bytes; longer words are merged one by one
+
+
+class PairTable:
+    """`joined[rank]` is the id that a merge of this rank makes. Ranks are numbered anew, from 0 in the same order."""
+
+    def __init__(self, table: MergeTable):
+        count = len(table)
+        pairs = np.fromiter(chain.from_iterable(table), np.int64, 2 * count).reshape(count, 2)
+        merges = np.fromiter(chain.from_iterable(table.values()), np.int64, 2 * count).reshape(count, 2)
+        _, first, ranks = np.unique(merges[:, 0], return_index=True, return_inverse=True)
+        self.joined = merges[first, 1]
+        if (self.joined[ranks] != merges[:, 1]).any():
+            raise ValueError("two merges of the same rank make different tokens")
+        bits = max(4, (3 * count).bit_length())
+        self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
+        self._entries = np.full((1 << bits, 2), -1, np.int64)  # the two ids in one number, the rank
+        self._insert(pairs[:, 0] << 32 | pairs[:, 1], ranks)
+
+    def _insert(self, keys: np.ndarray, ranks: np.ndarray) -> None:
+        places = self._home(keys)
+        while len(keys):
+            free = self._entries[places, 0] < 0
+            self._entries[places[free], 0] = keys[free]  # where several want one place, the last to write has it
+            won = self._entries[places, 0] == keys
+            self._entries[places[won], 1] = ranks[won]
+            keys, ranks, places = keys[~won], ranks[~won], (places[~won] + 1) & self._mask
+
+    def _home(self, keys: np.ndarray) -> np.ndarray:
+        return (keys.view(np.uint64) * GOLDEN >> self._shift).view(np.int64)
+
+    def ranks(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """The ranks of pairs of ids, (n,) int64 each; NEVER for those that are not in the table."""
+        keys = left << 32 | right
+        places = self._home(keys)
+        found = self._entries.take(places, axis=0)  # (n, 2)
+        ranks = np.where(found[:, 0] == keys, found[:, 1], NEVER)
+        unsure = np.flatnonzero((found[:, 0] != keys) & (found[:, 0] >= 0))
+        while len(unsure):
+            places[unsure] = places[unsure] + 1 & self._mask
+            found = self._entries.take(places[unsure], axis=0)
+            same = found[:, 0] == keys[unsure]
+            ranks[unsure[same]] = found[same, 1]
+            unsure = unsure[~same & (found[:, 0] >= 0)]
+        return ranks
+
+
+class BatchMerger:
+    """Many words at once. They are the columns of a matrix of ids, and each round joins one pair in every word: that of
+    the lowest rank, the leftmost where there are several. So there are as many rounds as the longest word has merges,
+    and words that are done leave. Words of like length share a matrix, so that little of it is empty."""
+
+    def __init__(self, byte_ids: Sequence[int], pairs: PairTable):
+        self.byte_ids = np.array(byte_ids, np.int64)
+        self.pairs = pairs
+
+    def encode(self, data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Words of at most LONGEST bytes within `data` (uint8): the ids of all words, one after the other, and how many
+        each has, (words,)."""
+        ids, lengths = self._ids_of_bytes(data, starts, lengths)
+        ends = np.cumsum(lengths)
+        counts = np.empty_like(lengths)
+        result = np.empty_like(ids)
+        pieces = []
+        low = 0
+        for high in 8, 16, 32, LONGEST:
+            words = np.flatnonzero((lengths >= low) & (lengths <= high))
+            low = high + 1
+            if len(words):
+                merged, counts[words] = self._merge(ids, ends[words] - lengths[words], lengths[words])
+                pieces.append((words, merged))
+        begins = np.cumsum(counts) - counts
+        for words, merged in pieces:
+            result[places(begins[words], counts[words])] = merged
+        return result[: counts.sum()], counts
+
+    def _ids_of_bytes(
+        self, data: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        ids = self.byte_ids[data[places(starts, lengths)]]
+        has_id = ids >= 0
+        if not has_id.all():  # bytes without a token are left out
+            owner = np.repeat(np.arange(len(lengths)), lengths)
+            ids, lengths = ids[has_id], np.bincount(owner[has_id], minlength=len(lengths))
+        return ids, lengths
+
+    def _merge(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        height, width = int(lengths.max(initial=0)) + 1, len(lengths)  # a last row of nothing but OUTSIDE
+        rows, columns = places(np.zeros(width, np.int64), lengths), np.repeat(np.arange(width), lengths)
+        matrix = np.full((height, width), OUTSIDE, np.int64)
+        matrix[rows, columns] = ids[places(starts, lengths)]
+        merge_columns(matrix, self.pairs)
+        merged = np.ascontiguousarray(matrix.T)  # a word a row: in order, all ids but OUTSIDE
+        present = merged != OUTSIDE
+        return merged[present], present.sum(axis=1)
+
+
+def places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """start, start + 1, ..., as many as the length, of each in turn."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def merge_columns(matrix: np.ndarray, pairs: PairTable) -> None:
+    """Merge each column of (height, words) ids in place, whose last row is OUTSIDE. A merged pair stays where its left
+    part was, its right part becomes OUTSIDE. `order` is, for each token, the rank of its pair with the next one, and
+    in the low bits its row: the smallest number in a column is the next merge."""
+    height, width = matrix.shape
+    never = NEVER << ROW_BITS
+    row = np.arange(height)[:, None]
+    order = np.full((height, width), never, np.int64)
+    order[:-1] = pairs.ranks(matrix[:-1].ravel(), matrix[1:].ravel()).reshape(height - 1, width) << ROW_BITS
+    order += row
+    before, after = np.repeat(row - 1, width, axis=1), np.repeat(row + 1, width, axis=1)
+    words = np.arange(width)  # the columns that are not done, each a column of the narrower arrays below
+    ids = matrix.copy()
+    while True:
+        best = order.min(axis=0)
+        live = best < never
+        if not live.all():
+            matrix[:, words[~live]] = ids[:, ~live]
+            words, best = words[live], best[live]
+            ids, order, before, after = (a.compress(live, axis=1) for a in (ids, order, before, after))
+        if not len(words):
+            return
+        join(ids, order, before, after, best, pairs)
+
+
+def join(
+    ids: np.ndarray, order: np.ndarray, before: np.ndarray, after: np.ndarray, best: np.ndarray, pairs: PairTable
+) -> None:
+    """One merge in each column. All arrays are (height, words); places in them are those of the arrays laid flat. Row -1
+    is the last one, as always in NumPy, so that the first token of a word has an OUTSIDE before it too."""
+    width = len(best)
+    column = np.arange(width)
+    flat_ids, flat_order, flat_before, flat_after = (a.reshape(-1) for a in (ids, order, before, after))
+    row = best & ((1 << ROW_BITS) - 1)
+    here = row * width + column
+    right = flat_after[here] * width + column
+    next_row, previous_row = flat_after[right], flat_before[here]
+    following, previous = next_row * width + column, previous_row * width + column
+    made = pairs.joined[best >> ROW_BITS]
+    flat_ids[here], flat_ids[right] = made, OUTSIDE
+    flat_after[here], flat_before[following] = next_row, row
+    flat_order[right] = NEVER << ROW_BITS
+    flat_order[here] = pairs.ranks(made, flat_ids[following]) << ROW_BITS | row
+    joined_before = pairs.ranks(flat_ids[previous], made) << ROW_BITS
+    flat_order[previous] = joined_before | previous_row % len(ids)

@@ -1,0 +1,125 @@
+"""A hash table of words that is asked for many words at once: bytes of a word -> where its ids are.
+
+A word of up to 23 bytes is packed into three numbers of 64 bits, its bytes and its length, so that two words are equal
+if the numbers are: nothing is left to chance. With the value they make a row of 32 bytes, half a line of a processor's
+cache; the one access to memory that a known word costs is what this whole path is built around. Longer words are rare
+and go to a dict.
+
+Words that want the same place are put in the next ones (linear probing), at most PROBES of them: what finds no place is
+not remembered. So nobody can make the table slow by choosing words, as each costs a bounded number of steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+PACKED = 23  # bytes
+PROBES = 16
+LENGTH_BITS = np.uint64(56)  # the highest byte of the last number is the length, so that it is never 0 for a word
+MULTIPLIERS = [np.uint64(m) for m in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]  # odd, well mixed
+
+# MASKS[i][n]: which bits of the i-th number belong to a word of n bytes
+BYTES_OF = np.minimum(np.arange(PACKED + 2), PACKED) - np.array([[0], [8], [16]])  # (3, PACKED + 2)
+MASKS = np.array([[(1 << 8 * int(n)) - 1 for n in row] for row in BYTES_OF.clip(0, 8)], np.uint64)
+
+
+class PackedWords(NamedTuple):
+    """n words as `keys`, three arrays of (n,) uint64, and `home` (n,), the places that their hashes name."""
+
+    keys: tuple[np.ndarray, np.ndarray, np.ndarray]
+    home: np.ndarray
+
+    def take(self, which: np.ndarray) -> PackedWords:
+        first, second, third = self.keys
+        return PackedWords((first[which], second[which], third[which]), self.home[which])
+
+
+class WordTable:
+    """`capacity` words at most, a power of two; the table itself is twice as large."""
+
+    def __init__(self, capacity: int):
+        bits = capacity.bit_length()
+        self.capacity = capacity
+        self.rows = np.zeros((1 << bits, 4), np.uint64)  # the three keys, the value
+        self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
+        self.count = 0
+
+    def clear(self) -> None:
+        self.rows[:] = 0
+        self.count = 0
+
+    def pack(self, data: bytes, starts: np.ndarray, lengths: np.ndarray) -> PackedWords:
+        """The words data[start : start + length]. Those longer than PACKED are like no word that may be inserted."""
+        padded = np.frombuffer(data + bytes(32), np.uint8)
+        eight = np.ndarray(len(data) + 24, "<u8", padded, 0, (1,))  # the eight bytes from each place on, as a number
+        lengths = np.minimum(lengths, PACKED + 1)
+        first = eight.take(starts) & MASKS[0].take(lengths)
+        second = np.zeros_like(first)
+        third = lengths.astype(np.uint64) << LENGTH_BITS
+        home = first * MULTIPLIERS[0] + third * MULTIPLIERS[2]
+        longer = np.flatnonzero(lengths > 8)
+        if len(longer):
+            n, start = lengths[longer], starts[longer]
+            second[longer] = eight.take(start + 8) & MASKS[1].take(n)
+            third[longer] |= eight.take(start + 16) & MASKS[2].take(n)
+            home[longer] = first[longer] * MULTIPLIERS[0] + second[longer] * MULTIPLIERS[1] + third[longer] * MULTIPLIERS[2]
+        home = ((home ^ home >> np.uint64(32)) * MULTIPLIERS[0] >> self._shift).view(np.int64)
+        return PackedWords((first, second, third), home)
+
+    def find(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
+        """The values of all words, (n,) uint64, and the indices of those that are not in the table."""
+        rows = self.rows.take(words.home, axis=0)  # (n, 4)
+        values = rows[:, 3].copy()
+        unknown = []
+        unsure = np.flatnonzero(differ(rows, words.keys))
+        rows = rows[unsure]
+        for probe in range(1, PROBES):
+            taken = rows[:, 2] != 0
+            unknown.append(unsure[~taken])
+            unsure = unsure[taken]
+            if not len(unsure):
+                break
+            rows = self.rows.take(words.home[unsure] + probe & self._mask, axis=0)
+            different = differ(rows, words.take(unsure).keys)
+            values[unsure[~different]] = rows[~different, 3]
+            unsure, rows = unsure[different], rows[different]
+        unknown.append(unsure)
+        return values, np.sort(np.concatenate(unknown))
+
+    def insert(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
+        """Give each word a place, equal words the same one: the places, (n,), -1 where there is none; and the indices of
+        the words, each once, whose places are new. Their values are to be set by `set`."""
+        place = np.full(len(words.home), -1)
+        new = []
+        unsure = np.arange(len(place))
+        for probe in range(PROBES):
+            if not len(unsure):
+                break
+            at = words.home[unsure] + probe & self._mask
+            free = self.rows[at, 2] == 0
+            new.append(self._claim(words, unsure[free], at[free]))
+            same = ~differ(self.rows[at], words.take(unsure).keys)
+            place[unsure[same]] = at[same]
+            unsure = unsure[~same]
+        new = np.concatenate(new) if new else unsure
+        self.count += len(new)
+        return place, new
+
+    def _claim(self, words: PackedWords, which: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Write words to free places; where several want the same one, the last has it. The indices of those."""
+        self.rows[at, 3] = which
+        won = self.rows[at, 3] == which.view(np.uint64)
+        which, at = which[won], at[won]
+        for column, key in enumerate(words.take(which).keys):
+            self.rows[at, column] = key
+        return which
+
+    def set(self, place: np.ndarray, values: np.ndarray) -> None:
+        self.rows[place, 3] = values
+
+
+def differ(rows: np.ndarray, keys: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    first, second, third = keys
+    return (rows[:, 0] != first) | (rows[:, 1] != second) | (rows[:, 2] != third)
