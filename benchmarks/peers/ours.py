@@ -1,0 +1,76 @@
+"""minigrad, as train.py and generate.py use it."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contestant import Work
+from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
+from benchmarks.task import Task
+from llm.runtime import hand_over_quickly, keep_memory, set_blas_threads
+
+
+def train(task: Task) -> Work:
+    """Forward, backward, clip, AdamW, by as many workers as threads."""
+    from llm.training.step import train_step
+    from llm.training.workers import Workers
+    from minigrad.optim import AdamW
+    keep_memory()
+    hand_over_quickly()
+    workers = min(task.threads, task.batch)
+    set_blas_threads(1 if workers > 1 else task.threads)
+    model = _model(task)
+    optimizer = AdamW(model.named_parameters(), lr=RATE, betas=BETAS, eps=EPS, weight_decay=DECAY, decay=lambda p: p.ndim >= 2)
+    team = Workers(model, workers)
+    return trainer(task, lambda x, y: train_step(team, optimizer, x, y, lr=RATE, clip=CLIP).loss)
+
+
+def train_unfused(task: Task) -> Work:
+    """The same by a tape of primitives: each fused function is replaced by its definition."""
+    import minigrad.nn
+    fused = minigrad.fused
+    definitions = {id(getattr(fused, name.removesuffix("_reference"))): getattr(fused, name)
+                   for name in fused.__all__ if name.endswith("_reference")}
+    for module in [module for name, module in sys.modules.items() if name.startswith("minigrad")]:
+        for name, value in list(vars(module).items()):
+            if id(value) in definitions:
+                setattr(module, name, definitions[id(value)])       # llm, imported after this, finds it there
+    return train(task)
+
+
+def decode(task: Task) -> Work:
+    """Read a prompt, then write token after token; see peers/writing.py."""
+    from benchmarks.peers.writing import decoder
+    return decoder(task, *_reader(task))
+
+
+def prefill(task: Task) -> Work:
+    """Read a whole text."""
+    from benchmarks.peers.writing import prefiller
+    return prefiller(task, *_reader(task))
+
+
+def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], np.ndarray]]:
+    from llm.cache import KVCache
+    from minigrad.graph import no_grad
+    keep_memory()
+    set_blas_threads(task.threads)
+    model = _model(task).eval()
+
+    def read(ids: np.ndarray, cache: Any) -> np.ndarray:
+        with no_grad():
+            x = model.hidden(ids, cache=cache)                  # (B, T, C)
+            return model.logits(x[:, -1]).data                  # (B, V)
+    return lambda: KVCache(task.config), read
+
+
+def _model(task: Task) -> Any:
+    from llm.model import GPT
+    model = GPT(task.config, rng=None)
+    parameters = dict(model.named_parameters())
+    for name, array in task.weights():
+        parameters[name].data[...] = array
+    return model

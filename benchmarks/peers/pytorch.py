@@ -1,0 +1,178 @@
+"""PyTorch in its best plain form: scaled_dot_product_attention, fused AdamW, gradients set to None; eager, or through torch.compile.
+
+The model has the parameters of ours, by name.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.contestant import Work
+from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
+from benchmarks.peers.writing import decoder, prefiller
+from benchmarks.task import Task
+from llm.config import GPTConfig
+
+
+class GPT(nn.Module):
+    """The GPTs of benchmarks/task.py: ids (B, T) -> what the head reads (B, T, C)."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.dim)
+        if config.positions == "learned":
+            self.positions = nn.Embedding(config.context, config.dim)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = norm(config)
+
+    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        start = 0 if cache is None else cache.length
+        x = self.embedding(ids)
+        if self.config.positions == "learned":
+            x = x + self.positions.weight[start:start + ids.shape[1]]
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cache, layer)
+        return self.norm(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.embedding.weight)
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(self(ids)).flatten(0, 1), targets.flatten())
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.norm1, self.attention, self.norm2, self.mlp = norm(config), Attention(config), norm(config), MLP(config)
+
+    def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        x = x + self.attention(self.norm1(x), cache, layer)
+        return x + self.mlp(self.norm2(x))
+
+
+class Attention(nn.Module):
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.heads, self.key_heads, self.head_size = config.heads, config.key_heads, config.head_size
+        self.qkv = nn.Linear(config.dim, (self.heads + 2 * self.key_heads) * self.head_size, bias=config.bias)
+        self.out = nn.Linear(config.dim, config.dim, bias=config.bias)
+        self.rotation = rotation(config) if config.positions == "rope" else None
+
+    def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        (B, T, C), H, K = x.shape, self.heads, self.key_heads
+        qkv = self.qkv(x).view(B, T, H + 2 * K, self.head_size).transpose(1, 2)         # (B, H + 2 * K, T, D)
+        q, k, v = qkv.split([H, K, K], dim=1)
+        if self.rotation is not None:
+            q, k = rotate(q, *self.rotation), rotate(k, *self.rotation)
+        if cache is not None:
+            k, v = cache.append(layer, k, v)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=K < H)  # (B, H, T, D)
+        return self.out(y.transpose(1, 2).reshape(B, T, C))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.gated = config.gated
+        self.up = nn.Linear(config.dim, (2 if config.gated else 1) * config.mlp_size, bias=config.bias)
+        self.down = nn.Linear(config.mlp_size, config.dim, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.gated:
+            return self.down(F.gelu(self.up(x), approximate="tanh"))
+        gate, up = self.up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+class Cache:
+    """Keys and values of up to `context` tokens, allocated at once."""
+
+    def __init__(self, config: GPTConfig, batch: int):
+        shape = (config.layers, 2, batch, config.key_heads, config.context, config.head_size)
+        self.arrays, self.length, self.last = torch.empty(shape), 0, config.layers - 1
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values (B, K, S, D), the new ones (B, K, T, D) at the end."""
+        end = self.length + k.shape[2]
+        keys, values = self.arrays[layer]
+        keys[:, :, self.length:end], values[:, :, self.length:end] = k, v
+        if layer == self.last:
+            self.length = end
+        return keys[:, :, :end], values[:, :, :end]
+
+
+def norm(config: GPTConfig) -> nn.Module:
+    if config.norm == "rmsnorm":
+        return nn.RMSNorm(config.dim, eps=config.norm_eps)
+    return nn.LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias)
+
+
+def rotation(config: GPTConfig) -> tuple[Tensor, Tensor]:
+    """cos and sin (T, D / 2)."""
+    wavelengths = config.rope_base ** (np.arange(0, config.head_size, 2) / config.head_size)
+    angles = np.arange(config.context)[:, None] / wavelengths
+    cos, sin = (torch.from_numpy(f(angles).astype(np.float32)) for f in (np.cos, np.sin))
+    return cos, sin
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x (B, H, T, D), its halves turned into each other."""
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = cos[:x.shape[2]], sin[:x.shape[2]]
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+def train(task: Task, compiled: bool = False) -> Work:
+    """Forward, backward, clip, AdamW, eager."""
+    model = load(task)
+    parameters = list(model.parameters())
+    groups = [{"params": [p for p in parameters if p.ndim >= 2], "weight_decay": DECAY},
+              {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=BETAS, eps=EPS, fused=True)
+    loss_of = torch.compile(model.loss) if compiled else model.loss
+
+    def step(x: Tensor, y: Tensor) -> float:
+        loss = loss_of(x, y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimizer.step()
+        return loss.item()
+    return trainer(task, step, torch.from_numpy)
+
+
+def train_compiled(task: Task) -> Work:
+    """The same with the loss, and its gradient, compiled."""
+    return train(task, compiled=True)
+
+
+def decode(task: Task) -> Work:
+    return decoder(task, *_reader(task))
+
+
+def prefill(task: Task) -> Work:
+    return prefiller(task, *_reader(task))
+
+
+def _reader(task: Task) -> Any:
+    model = load(task)
+
+    def read(ids: np.ndarray, cache: Cache) -> np.ndarray:
+        with torch.inference_mode():
+            return model.logits(model(torch.from_numpy(ids), cache)[:, -1]).numpy()
+    return lambda: Cache(task.config, task.batch), read
+
+
+def load(task: Task) -> GPT:
+    torch.set_num_threads(task.threads)
+    with torch.device("meta"):              # no memory for weights that are replaced at once
+        model = GPT(task.config)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in task.weights()}, assign=True)
+    return model

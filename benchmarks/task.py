@@ -1,0 +1,81 @@
+"""What every contestant is given: a model's configuration, its weights, token ids and settings, in a folder.
+
+A task is written by the command, once, and read by each contestant in its own process, one array at a time, so that reading costs
+nobody twice the memory of the weights.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm.config import GPTConfig
+
+GPT2_124M: dict[str, Any] = {"vocab_size": 50304, "layers": 12, "heads": 12, "dim": 768}
+SMALL: dict[str, Any] = {"vocab_size": 4096, "context": 256, "layers": 6, "heads": 6, "dim": 384}
+TINY: dict[str, Any] = {"vocab_size": 65, "context": 64, "layers": 4, "heads": 4, "dim": 128}
+LLAMA: dict[str, Any] = {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False}
+
+TRAINING: dict[str, tuple[GPTConfig, int]] = {          # configuration, batch
+    "a": (GPTConfig(**TINY), 12),
+    "b": (GPTConfig(**SMALL), 8),
+    "c": (GPTConfig(**GPT2_124M, context=512), 2),
+    "c1k": (GPTConfig(**GPT2_124M, context=1024), 2),
+    "llama-a": (GPTConfig(**TINY, **LLAMA, kv_heads=2), 12),
+    "llama-b": (GPTConfig(**SMALL, **LLAMA, kv_heads=3), 8),
+    "smallest": (GPTConfig(vocab_size=17, context=8, layers=2, heads=2, dim=16), 4),       # to try the benchmark itself
+}
+DECODING: dict[str, GPTConfig] = {
+    "124m": GPTConfig(**GPT2_124M, context=1024),
+    "384": GPTConfig(**SMALL),
+    "128": GPTConfig(**TINY | {"context": 256}),
+    "smallest": GPTConfig(vocab_size=17, context=128, layers=2, heads=2, dim=16),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """`batch` texts of `context` tokens at a time, by `threads` threads; `folder` holds the arrays."""
+    folder: Path
+    config: GPTConfig
+    batch: int = 1
+    threads: int = 1
+
+    @classmethod
+    def read(cls, folder: Path) -> Task:
+        fields = json.loads((folder / "task.json").read_text())
+        return cls(folder, GPTConfig.from_json(fields.pop("config")), **fields)
+
+    def write(self, texts: int = 4) -> Task:
+        """Put the task into its folder, with weights drawn as the model draws them and `texts` batches of ids."""
+        from llm.model import GPT  # only here: contestants that are not ours shall not load our engine
+        fields = asdict(self) | {"config": self.config.to_json()}
+        fields.pop("folder")
+        (self.folder / "task.json").write_text(json.dumps(fields))
+        weights: dict[str, Any] = GPT(self.config, rng=0).state_dict()
+        np.savez(self.folder / "weights.npz", **weights)
+        np.save(self.folder / "ids.npy", readable_ids((texts, self.batch, self.config.context + 1), self.config.vocab_size))
+        return self
+
+    def weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """(name, array), by the names of our model."""
+        with np.load(self.folder / "weights.npz") as arrays:
+            for name in arrays.files:
+                yield name, arrays[name]
+
+    def ids(self) -> np.ndarray:
+        """(texts, B, T + 1), int64."""
+        return np.load(self.folder / "ids.npy")
+
+
+def readable_ids(shape: tuple[int, ...], vocab_size: int) -> np.ndarray:
+    """Texts in which there is something to learn, so that the loss moves: each token has four likely successors."""
+    rng = np.random.default_rng(1)
+    ids = rng.integers(0, vocab_size, shape)
+    for t in range(1, shape[-1]):
+        ids[..., t] = (7 * ids[..., t - 1] + rng.integers(0, 4, shape[:-1])) % vocab_size
+    return ids

@@ -1,0 +1,100 @@
+"""The benchmark programs run, refuse what they do not know, and compare nothing that is not the same."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import machine, train
+from benchmarks.task import TRAINING, Task
+from benchmarks.turns import Spread, Void, check_same, contestants, ratios
+
+ROOT = Path(__file__).parents[1]
+WITHOUT_TORCH = "parity with PyTorch: pip install torch==2.13.0"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("program", ["train"])
+def test_help(program: str) -> None:
+    assert "--blas" in run(f"benchmarks.{program}", "--help").stdout
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), [
+    (("--config", "d"), "--config does not know d; choose from a, b"),
+    (("--vs", "torch,fortran"), "--vs does not know fortran; choose from torch"),
+    (("--rounds", "0"), "--rounds must be at least 1, got 0"),
+])
+def test_unknown_choices_are_refused_in_a_sentence(arguments: tuple[str, ...], complaint: str) -> None:
+    result = run("benchmarks.train", *arguments)
+    assert result.returncode == 1 and complaint in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parity
+def test_a_small_comparison_from_end_to_end() -> None:
+    pytest.importorskip("torch", reason=WITHOUT_TORCH)
+    result = run("benchmarks.train", "--config", "smallest", "--vs", "torch", "--rounds", "2", "--seconds", "0.01", "--json")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads(result.stdout)
+    assert measured["config"] == "smallest" and measured["ratio"].keys() == {"torch"}
+    assert all(len(losses) == train.SAME_STEPS for losses in measured["losses"].values())
+    assert measured["losses"]["ours"][-1] < measured["losses"]["ours"][0], "the comparison is of models that learn"
+    assert min(measured["peak_bytes"].values()) > 1e7 and 0 < min(measured["utilisation"].values())
+    assert "smallest: 2 layers" in train.table(measured)
+
+
+@pytest.mark.parity
+def test_another_model_voids_the_comparison(tmp_path: Path) -> None:
+    """Negative control: PyTorch computes with another epsilon."""
+    pytest.importorskip("torch", reason=WITHOUT_TORCH)
+    config, batch = TRAINING["smallest"]
+    folders = tmp_path / "ours", tmp_path / "theirs"
+    for folder, model in zip(folders, (config, replace(config, norm_eps=1e-2))):
+        folder.mkdir()
+        Task(folder, model, batch).write()
+    environment = machine.environment("pinned", 1)
+    with (contestants({"ours": "ours:train"}, folders[0], environment) as (ours, _),
+          contestants({"torch": "pytorch:train"}, folders[1], environment) as (theirs, _),
+          pytest.raises(Void, match="void: loss must agree to 0.0001, but ours has .* and torch has")):
+        check_same([*ours, *theirs], train.SAME_STEPS, "loss", train.TOLERANCE)
+
+
+def test_a_void_comparison_ends_with_a_sentence_and_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control, of the command: no two runs agree to less than nothing."""
+    monkeypatch.setattr(train, "TOLERANCE", -1.0)
+    with pytest.raises(Void, match="ours has .* and tape has"):
+        train.main(["--config", "smallest", "--vs", "tape", "--rounds", "1"])
+
+
+def test_a_library_that_is_missing_is_skipped_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Task(tmp_path, *TRAINING["smallest"]).write()
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
+    environment = machine.environment("pinned", 1) | {"PYTHONPATH": str(tmp_path)}
+    with contestants({"torch": "pytorch:train"}, tmp_path, environment) as (entered, skipped):
+        assert entered == [] and skipped == {"torch": "torch is not installed; try: pip install torch"}
+
+
+def test_a_contestant_that_breaks_down_is_named_with_its_reason(tmp_path: Path) -> None:
+    Task(tmp_path, *TRAINING["smallest"]).write()
+    (tmp_path / "ids.npy").unlink()
+    with (pytest.raises(RuntimeError, match="ours ended with status 1: FileNotFoundError.*ids.npy"),
+          contestants({"ours": "ours:train"}, tmp_path, machine.environment("pinned", 1))):
+        pass
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    """The machine was four or five times as slow in the second round, for both."""
+    assert ratios({"ours": [1.0, 4.0], "torch": [2.0, 10.0]}, "ours") == {"torch": Spread(2.25, 2.0, 2.5)}
+
+
+def test_native_takes_the_pins_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    pinned, native = machine.environment("pinned", 2), machine.environment("native", 2)
+    assert pinned["OPENBLAS_CORETYPE"] == "Haswell" and "OPENBLAS_CORETYPE" not in native
+    assert "pinned by OPENBLAS_CORETYPE=Haswell" in machine.describe([], pinned, 2)[-1]
