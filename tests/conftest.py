@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}     
 settings.register_profile("default", max_examples=20, **quiet)
 settings.register_profile("long", max_examples=500, **quiet)                    # pytest --hypothesis-profile=long
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_configure() -> None:
+    """A shell starts background jobs with Ctrl-C ignored, which children inherit; tests that send one need it to be heard."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _gpu_is_usable() -> bool:
