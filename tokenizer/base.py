@@ -23,6 +23,7 @@ from .aligned import Aligned, Span
 from .contents import Contents
 from .names import PeerNames
 from .normalize import Normalizer
+from .offsets import Offsets
 from .postprocess import Template
 from .prefix import Prefix
 from .pretokenize import well_formed
@@ -40,7 +41,7 @@ class UnknownToken(KeyError, ValueError):
     __str__ = Exception.__str__  # a KeyError would show the sentence in quotes
 
 
-class BaseTokenizer(PeerNames, ABC):
+class BaseTokenizer(Offsets, PeerNames, ABC):
     """`tokens[id]` is the bytes of a token (None where an id is not used); `special_tokens` maps names to ids."""
 
     FILE: ClassVar[type]  # the kind of Contents that a file of this tokenizer holds
@@ -118,34 +119,6 @@ class BaseTokenizer(PeerNames, ABC):
         """The ids of two texts within the template for two; `options` as for `encode`."""
         return self.template.fill(self.encode(first, **options), self.encode(second, **options))
 
-    def encode_with_offsets(
-        self,
-        text: str,
-        allowed_special: Collection[str] | str = (),
-        disallowed_special: Collection[str] | str = "all",
-        add_special_tokens: bool = False,
-    ) -> tuple[list[int], list[Span]]:
-        """The same ids as `encode`, and for each the (start, end) of the characters of `text` that it stands for. A
-        token that is part of a character has the span of the whole character. Surrogates count as `well_formed` text
-        has them."""
-        text = well_formed(text)
-        wanted = self._added.allow(allowed_special)
-        self._added.refuse(text, wanted, disallowed_special)
-        ids: list[int] = []
-        spans: list[Span] = []
-        for piece in self._aligned_pieces(Aligned.of(text), wanted):
-            more_ids, more_spans = self._encode_aligned(piece) if isinstance(piece, Aligned) else ([piece[0]], [piece[1]])
-            ids += more_ids
-            spans += more_spans
-        spans = self._trim(ids, spans)
-        if add_special_tokens:
-            return self.template.fill(ids), self.template.fill(spans, special=(0, 0))
-        return ids, spans
-
-    def _trim(self, ids: list[int], spans: list[Span]) -> list[Span]:
-        """The spans as this kind of tokenizer shows them."""
-        return spans
-
     def _encode(self, text: str, wanted: frozenset[str]) -> list[int]:
         ids: list[int] = []
         for piece in self._pieces(text, wanted):
@@ -170,24 +143,6 @@ class BaseTokenizer(PeerNames, ABC):
                     else:
                         ordinary = piece[inner.start : inner.end]
                         yield self.prefix(ordinary, is_first) if self.prefix else ordinary
-                    is_first = False
-            is_first = False
-
-    def _aligned_pieces(self, text: Aligned, wanted: frozenset[str]) -> Iterator[Aligned | tuple[int, Span]]:
-        """The same as `_pieces`, each with where it was."""
-        is_first = True
-        for found in self._added.find(text.text, wanted):
-            if found.id is not None:
-                yield found.id, text.span(found.start, found.end)
-            else:
-                piece = text[found.start : found.end]
-                piece = self.normalizer.align(piece) if self.normalizer else piece
-                for inner in self._added.find(piece.text, wanted, normalized=True):
-                    if inner.id is not None:
-                        yield inner.id, piece.span(inner.start, inner.end)
-                    else:
-                        ordinary = piece[inner.start : inner.end]
-                        yield self.prefix.align(ordinary, is_first) if self.prefix else ordinary
                     is_first = False
             is_first = False
 

@@ -29,7 +29,9 @@ def table_of_scores(pieces: Mapping[str, int], scores: Sequence[float], n: int) 
     table = {}
     for piece, i in pieces.items():
         for cut in range(1, len(piece)):
-            left, right = (pieces.get(part, n + ord(part) if len(part) == 1 else -1) for part in (piece[:cut], piece[cut:]))
+            left, right = (
+                pieces.get(part, n + ord(part) if len(part) == 1 else -1) for part in (piece[:cut], piece[cut:])
+            )
             if left >= 0 and right >= 0:
                 table[left, right] = (rank_of[scores[i]], i)
     return table

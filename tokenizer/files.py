@@ -39,14 +39,18 @@ def locate(path: str | os.PathLike) -> Path:
         for name in IN_A_FOLDER:
             found = sorted(path.glob(name))
             if len(found) > 1:
-                raise FormatError(f"{path} holds several vocabularies, such as {found[0].name} and {found[1].name}: name one")
+                raise FormatError(
+                    f"{path} holds several vocabularies, such as {found[0].name} and {found[1].name}: name one"
+                )
             if found:
                 return found[0]
         path = path / FILE_NAME
     if path.name in MERGES.values():  # the file of merges was named: go by its vocabulary
         path = path.with_name(next(name for name, merges in MERGES.items() if merges == path.name))
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give a {FILE_NAME}, another vocabulary or a folder that holds one")
+        raise FileNotFoundError(
+            f"{path} does not exist: give a {FILE_NAME}, another vocabulary or a folder that holds one"
+        )
     return path
 
 
@@ -88,7 +92,9 @@ def parse(
         if merges.is_file():
             return vocabularies.parse_byte_pairs(document, merges.read_bytes(), settings, pattern, special_tokens)
     if pattern is not None or special_tokens is not None:
-        raise FormatError("says itself how text is cut and which tokens are special: leave out pattern and special_tokens")
+        raise FormatError(
+            "says itself how text is cut and which tokens are special: leave out pattern and special_tokens"
+        )
     if isinstance(document, list) and document or isinstance(document, dict) and "[UNK]" in document:
         return vocabularies.parse_word_pieces(document, settings)
     if document is not None:

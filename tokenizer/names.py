@@ -5,7 +5,7 @@ First those of tiktoken's `Encoding`, then those of Hugging Face's `Tokenizer`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,18 +50,6 @@ class PeerNames:
     def decode_tokens_bytes(self: BaseTokenizer, ids: Iterable[int]) -> list[bytes]:
         """The bytes of each token."""
         return [self.decode_bytes([i], continues=k > 0) for k, i in enumerate(ids)]
-
-    def decode_with_offsets(self: BaseTokenizer, ids: Sequence[int]) -> tuple[str, list[int]]:
-        """The text of `ids`, and for each token the index of the first character that it has a part of. The ids must
-        be of whole characters: otherwise UnicodeDecodeError."""
-        parts = self.decode_tokens_bytes(ids)
-        text = b"".join(parts).decode("utf-8")
-        offsets, characters = [], 0
-        for part in parts:
-            begins_within = bool(part) and is_continuation(part[0])
-            offsets.append(max(0, characters - begins_within))
-            characters += sum(not is_continuation(byte) for byte in part)
-        return text, offsets
 
     def token_byte_values(self: BaseTokenizer) -> list[bytes]:
         """The bytes of all tokens that are not special, sorted."""
@@ -109,8 +97,3 @@ class PeerNames:
     def vocabulary(self: BaseTokenizer) -> dict[str, int]:
         """Spelling -> id, of all tokens."""
         return {self._spelling(i): i for i, token in enumerate(self.tokens) if token is not None}
-
-
-def is_continuation(byte: int) -> bool:
-    """Whether a byte of UTF-8 is inside a character, not at its beginning."""
-    return 0x80 <= byte < 0xC0

@@ -109,7 +109,9 @@ class AddedTokens:
 
 
 def wanted_names(stage: dict[str, AddedToken], wanted: frozenset[str]) -> frozenset[str]:
-    return frozenset(text for text, token in stage.items() if token.content in wanted) if stage and wanted else frozenset()
+    return (
+        frozenset(text for text, token in stage.items() if token.content in wanted) if stage and wanted else frozenset()
+    )
 
 
 @lru_cache(maxsize=64)

@@ -35,7 +35,7 @@ def stream_text(model: GPT, tokenizer: BaseTokenizer, prompt: str, *, max_tokens
 def continue_prompt(model: GPT, tokenizer: BaseTokenizer, prompt: str, *, max_tokens: int,
                     sampling: Sampling | None = None, seed: int = 0) -> Iterator[int]:
     """The ids that the model writes after the prompt, up to the end of the text."""
-    ids = tokenizer.encode(prompt) if prompt else beginning(tokenizer)
+    ids = tokenizer.encode_ordinary(prompt) if prompt else beginning(tokenizer)
     ends = () if tokenizer.end_of_text is None else (tokenizer.end_of_text,)
     return generate(model, ids, max_tokens=max_tokens, sampling=sampling, seed=seed, stop_ids=ends)
 

@@ -104,7 +104,8 @@ def read_split(split: dict) -> str:
 def write(contents: BytePairContents) -> dict[str, Any]:
     name_of = {token.id: token.content for token in contents.special_tokens}
     spelling = [
-        None if token is None else name_of[i] if i in name_of else spell(token) for i, token in enumerate(contents.tokens)
+        None if token is None else name_of[i] if i in name_of else spell(token)
+        for i, token in enumerate(contents.tokens)
     ]
     has_prefix = contents.prefix is not None
     model = {

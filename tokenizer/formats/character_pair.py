@@ -99,7 +99,9 @@ def escapes(normalizer: Any) -> bool:
 
 def write(contents: SentencePieceContents) -> dict[str, Any]:
     if contents.undivided or not contents.byte_fallback:
-        raise ValueError("a tokenizer with undivided pieces, or without a token for each byte, cannot be written as a tokenizer.json")
+        raise ValueError(
+            "a tokenizer with undivided pieces, or without a token for each byte, cannot be written as a tokenizer.json"
+        )
     pieces = contents.pieces
     id_of = {piece: i for i, piece in enumerate(pieces) if piece is not None}
     merges = contents.merges

@@ -114,7 +114,9 @@ def check(trainer: dict[int, Any], normalizer: dict[int, Any], size: int) -> Non
         raise FormatError("asks for white space as a suffix, which is not supported")
     if normalizer.get(2):
         name = normalizer.get(1, b"")
-        raise FormatError(f"asks for the normalizer {name.decode(errors='replace')!r}, which is not supported (identity is)")
+        raise FormatError(
+            f"asks for the normalizer {name.decode(errors='replace')!r}, which is not supported (identity is)"
+        )
     if not normalizer.get(5, 1):
         raise FormatError("asks for spaces that are not escaped, which is not supported")
 

@@ -72,7 +72,9 @@ def read_replace(spec: dict) -> Normalizer:
     pattern, content = spec.get("pattern"), spec.get("content")
     old = pattern.get("String") if isinstance(pattern, dict) else None
     if not is_text(old) or not is_text(content) or len(old) != 1 or len(content) != 1:
-        raise FormatError(f"asks for normalizer = {shorten(spec)}, which is not supported (one character by another is)")
+        raise FormatError(
+            f"asks for normalizer = {shorten(spec)}, which is not supported (one character by another is)"
+        )
     return Replace(old, content)
 
 
@@ -162,7 +164,9 @@ def read_part(part: dict, ids: dict[str, Ids]) -> tuple[Part, int]:
     raise ValueError(part)
 
 
-def write_post_processor(template: Template, trim_offsets: bool, has_prefix: bool, name_of: Callable[[int], str]) -> Any:
+def write_post_processor(
+    template: Template, trim_offsets: bool, has_prefix: bool, name_of: Callable[[int], str]
+) -> Any:
     byte_level = {"type": "ByteLevel", "add_prefix_space": has_prefix, "trim_offsets": True, "use_regex": True}
     steps = [byte_level] if trim_offsets else []
     if template != Template():

@@ -38,7 +38,9 @@ def parse(
     pattern = pattern or known_pattern
     if pattern is None:
         known = ", ".join(ENCODINGS)
-        raise FormatError(f"does not say how text is cut into words: give pattern=, or name the file after one of {known}")
+        raise FormatError(
+            f"does not say how text is cut into words: give pattern=, or name the file after one of {known}"
+        )
     free = max(rank_of.values(), default=-1) + 1
     if special_tokens is None:
         special_tokens = known_specials
@@ -84,7 +86,9 @@ def serialize(contents: BytePairContents) -> bytes:
     if not all(bytes([byte]) in id_of for byte in range(256)):
         raise ValueError(what + "not every byte is a token")
     if contents.normalizer or contents.prefix or not all(token.special for token in contents.special_tokens):
-        raise ValueError(what + "it changes the text, or has added tokens that are not special, and the format has no place for that")
+        raise ValueError(
+            what + "it changes the text, or has added tokens that are not special, and the format has no place for that"
+        )
     if merges_of_ranks(tokens, list(specials)) != sorted(
         contents.merges, key=lambda pair: id_of[(tokens[pair[0]] or b"") + (tokens[pair[1]] or b"")]
     ) or not is_increasing([id_of[(tokens[a] or b"") + (tokens[b] or b"")] for a, b in contents.merges]):

@@ -27,7 +27,9 @@ def parse(document: Any) -> Contents:
     added = read_added_tokens(document.get("added_tokens", []))
     model = document["model"]
     if not isinstance(model.get("vocab"), dict):
-        raise FormatError(f"asks for a model of type {shorten(kind_of(model))}, which is not supported (its vocab is no table)")
+        raise FormatError(
+            f"asks for a model of type {shorten(kind_of(model))}, which is not supported (its vocab is no table)"
+        )
     id_of = dict(model["vocab"])
     for token in added:
         if id_of.setdefault(token.content, token.id) != token.id:
@@ -41,7 +43,9 @@ def parse(document: Any) -> Contents:
         return word_piece.read(document, spelling, added)
     if kind == "WordLevel":
         return characters.read(document, spelling, added)
-    raise FormatError(f"asks for a model of type {shorten(kind)}, which is not supported (BPE, WordPiece, WordLevel are)")
+    raise FormatError(
+        f"asks for a model of type {shorten(kind)}, which is not supported (BPE, WordPiece, WordLevel are)"
+    )
 
 
 def kind_of(model: dict) -> Any:
@@ -82,5 +86,3 @@ def same(read: Contents, written: Contents) -> bool:
     if isinstance(written, SentencePieceContents) and isinstance(read, SentencePieceContents) and written.scores:
         return read._replace(merges=None, scores=written.scores) == written
     return read == written
-
-

@@ -49,7 +49,9 @@ def parse_byte_pairs(
     document = {
         "model": {"type": "BPE", "vocab": vocabulary, "merges": [line.rstrip("\r") for line in lines if line.strip()]},
         "decoder": byte_pair.byte_level(by_regex=True, has_prefix=False),
-        "pre_tokenizer": byte_pair.write_pre_tokenizer(pattern, bool(settings.get("add_prefix_space")) and pattern == "gpt2"),
+        "pre_tokenizer": byte_pair.write_pre_tokenizer(
+            pattern, bool(settings.get("add_prefix_space")) and pattern == "gpt2"
+        ),
     }
     return byte_pair.read(document, spelling, added)._replace(normalizer=normalizer)
 
