@@ -3,11 +3,9 @@ from __future__ import annotations
 
 from itertools import groupby
 from textwrap import indent
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from minigrad.nn.module import Module
-
+Module = Any        # minigrad.nn.module imports this file
 
 def tree(module: Module) -> str:
     """The module and its children, one line each; a run of equal children is told once, as in `0-11: 12 x Block(`."""
