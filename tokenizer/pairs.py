@@ -6,7 +6,7 @@ that its hash names and, as long as another pair is there, at the next places (o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -18,6 +18,7 @@ NEVER = (1 << 31) - 1  # the rank of two tokens that are never joined
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio; Knuth, volume 3, section 6.4
 ROW_BITS = 8  # enough for LONGEST rows
 LONGEST = 64  # bytes; longer words are merged one by one
+HEIGHTS = [8, 16, 32, LONGEST]  # words of so many tokens at most share a matrix
 
 
 class PairTable:
@@ -73,35 +74,22 @@ class BatchMerger:
         self.byte_ids = np.array(byte_ids, np.int64)
         self.pairs = pairs
 
-    def encode(self, data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Words of at most LONGEST bytes within `data` (uint8): the ids of all words, one after the other, and how many
-        each has, (words,)."""
-        ids, lengths = self._ids_of_bytes(data, starts, lengths)
-        ends = np.cumsum(lengths)
-        counts = np.empty_like(lengths)
-        result = np.empty_like(ids)
-        pieces = []
-        low = 0
-        for high in 8, 16, 32, LONGEST:
-            words = np.flatnonzero((lengths >= low) & (lengths <= high))
-            low = high + 1
-            if len(words):
-                merged, counts[words] = self._merge(ids, ends[words] - lengths[words], lengths[words])
-                pieces.append((words, merged))
-        begins = np.cumsum(counts) - counts
-        for words, merged in pieces:
-            result[places(begins[words], counts[words])] = merged
-        return result[: counts.sum()], counts
-
-    def _ids_of_bytes(
-        self, data: np.ndarray, starts: np.ndarray, lengths: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        ids = self.byte_ids[data[places(starts, lengths)]]
-        has_id = ids >= 0
-        if not has_id.all():  # bytes without a token are left out
-            owner = np.repeat(np.arange(len(lengths)), lengths)
-            ids, lengths = ids[has_id], np.bincount(owner[has_id], minlength=len(lengths))
-        return ids, lengths
+    def encode(self, words: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Words of at most LONGEST bytes: the ids of all, one after the other, and how many each has. (ids,), (words,)."""
+        lengths = np.fromiter(map(len, words), np.int64, len(words))
+        ids = self.byte_ids[np.frombuffer(b"".join(words), np.uint8)]
+        if len(ids) and ids.min() < 0:  # bytes without a token are left out
+            owner = np.repeat(np.arange(len(words)), lengths)
+            lengths = np.bincount(owner[ids >= 0], minlength=len(words))
+            ids = ids[ids >= 0]
+        starts = np.cumsum(lengths) - lengths
+        groups = np.searchsorted(HEIGHTS, lengths)
+        parts = []
+        for group in range(len(HEIGHTS)):
+            which = np.flatnonzero(groups == group)
+            if len(which):
+                parts.append((which, *self._merge(ids, starts[which], lengths[which])))
+        return assemble(parts, len(words))
 
     def _merge(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         height, width = int(lengths.max(initial=0)) + 1, len(lengths)  # a last row of nothing but OUTSIDE
@@ -118,6 +106,22 @@ def places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """start, start + 1, ..., as many as the length, of each in turn."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def assemble(
+    parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], words: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put together what is known of `words` words in parts, each of which words (indices), their ids, and how many ids
+    each has: the ids of all words in order, and how many each has."""
+    parts = list(parts)
+    counts = np.zeros(words, np.int64)
+    for which, _, part_counts in parts:
+        counts[which] = part_counts
+    starts = np.cumsum(counts) - counts
+    ids = np.empty(counts.sum(), np.int64)
+    for which, part_ids, part_counts in parts:
+        ids[places(starts[which], part_counts)] = part_ids
+    return ids, counts
 
 
 def merge_columns(matrix: np.ndarray, pairs: PairTable) -> None:

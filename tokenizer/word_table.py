@@ -37,7 +37,7 @@ class PackedWords(NamedTuple):
 
 
 class WordTable:
-    """`capacity` words at most, a power of two; the table itself is twice as large."""
+    """Room for `capacity` words and as many again; `count` says how many there are."""
 
     def __init__(self, capacity: int):
         bits = capacity.bit_length()
@@ -69,9 +69,9 @@ class WordTable:
         return PackedWords((first, second, third), home)
 
     def find(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
-        """The values of all words, (n,) uint64, and the indices of those that are not in the table."""
+        """The values of all words, (n,) int64, and the indices of those that are not in the table."""
         rows = self.rows.take(words.home, axis=0)  # (n, 4)
-        values = rows[:, 3].copy()
+        values = rows[:, 3].copy().view(np.int64)
         unknown = []
         unsure = np.flatnonzero(differ(rows, words.keys))
         rows = rows[unsure]
@@ -83,7 +83,7 @@ class WordTable:
                 break
             rows = self.rows.take(words.home[unsure] + probe & self._mask, axis=0)
             different = differ(rows, words.take(unsure).keys)
-            values[unsure[~different]] = rows[~different, 3]
+            values[unsure[~different]] = rows[~different, 3].view(np.int64)
             unsure, rows = unsure[different], rows[different]
         unknown.append(unsure)
         return values, np.sort(np.concatenate(unknown))
@@ -116,8 +116,13 @@ class WordTable:
             self.rows[at, column] = key
         return which
 
+    def get(self, place: np.ndarray) -> np.ndarray:
+        """The values at places, (n,) int64."""
+        return self.rows[place, 3].view(np.int64)
+
     def set(self, place: np.ndarray, values: np.ndarray) -> None:
-        self.rows[place, 3] = values
+        """Put values, (n,) int64, at places."""
+        self.rows[place, 3] = values.view(np.uint64)
 
 
 def differ(rows: np.ndarray, keys: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
