@@ -4,12 +4,42 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llm.runtime import threads_to_use
+
 Blas = Literal["native", "pinned"]
 PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of every benchmark."""
+
+    blas: Blas = "native"
+    """native: OpenBLAS chooses its kernels. pinned: as OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE in the environment say."""
+    threads: int | None = None
+    """Cores used. Default: all that are available."""
+    rounds: int = 5
+    """How often everybody takes a turn."""
+    seconds: float = 0.5
+    """The least time of a turn; what takes longer has turns of one."""
+    json: bool = False
+    """Print a line of JSON for each measurement instead of a table."""
+
+    def begin(self) -> int:
+        """The number of threads. This process and its children get as many cores, whatever a library believes there are, where the
+        system can do that. Raises ValueError for settings that make no sense."""
+        if self.rounds < 1:
+            raise ValueError(f"--rounds must be at least 1, got {self.rounds}")
+        threads = threads_to_use(self.threads)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        return threads
 
 
 def environment(blas: Blas, threads: int) -> dict[str, str]:
@@ -18,10 +48,14 @@ def environment(blas: Blas, threads: int) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": str(threads)}
 
 
-def use_cores(threads: int) -> None:
-    """Let this process and its children have this many cores, whatever a library believes there are, where the system can do that."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+def run(main: Callable[[], None], name: str) -> None:
+    """Call `main`, and end with a sentence where it does with an error."""
+    try:
+        main()
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)                       # 128 + SIGINT
 
 
 def describe(libraries: Iterable[Mapping[str, str]], settings: Mapping[str, str], threads: int) -> list[str]:

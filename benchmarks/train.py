@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ import tyro
 from benchmarks import machine
 from benchmarks.peers.rates import SIDE
 from benchmarks.task import TRAINING, Task
-from benchmarks.turns import Spread, check_same, contestants, ratios, ratios_of_best, take_turns
+from benchmarks.turns import Spread, check_same, chosen, contestants, ratios, ratios_of_best, take_turns
 from llm.accounting import parameters, training_flops
-from llm.runtime import threads_to_use
 
 OURS = "ours:train"
 PEERS = {"torch": "pytorch:train", "compile": "pytorch:train_compiled", "tape": "ours:train_unfused",
@@ -25,42 +23,22 @@ SAME_STEPS, TOLERANCE = 5, 1e-4
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(machine.Settings):
     """Compare a training step with that of other libraries, in turns, on the same weights and data."""
 
     config: str = "b"
     """Which models, with commas between: a, b, c, c1k, llama-a, llama-b (see benchmarks/task.py)."""
     vs: str = "torch,compile"
     """Against what, with commas between: torch (eager), compile (torch.compile), tape (minigrad without fused functions), jax, autograd."""
-    blas: machine.Blas = "native"
-    """native: OpenBLAS chooses its kernels. pinned: as OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE in the environment say."""
-    threads: int | None = None
-    """Cores used. Default: all that are available."""
-    rounds: int = 5
-    """How often everybody takes a turn."""
-    seconds: float = 1.0
-    """The least time of a turn; long steps have turns of one step."""
-    json: bool = False
-    """Print a line of JSON for each configuration instead of a table."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, prog="benchmarks.train")
-    configs, names = _choices(options.config, TRAINING, "--config"), _choices(options.vs, PEERS, "--vs")
-    if options.rounds < 1:
-        raise ValueError(f"--rounds must be at least 1, got {options.rounds}")
-    threads = threads_to_use(options.threads)
-    machine.use_cores(threads)
+    configs, names = chosen(options.config, TRAINING, "--config"), chosen(options.vs, PEERS, "--vs")
+    threads = options.begin()
     for config in configs:
         result = compare(config, names, threads, options)
         print(json.dumps(result) if options.json else table(result), flush=True)
-
-
-def _choices(text: str, known: Any, option: str) -> list[str]:
-    chosen = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in chosen if name not in known]:
-        raise ValueError(f"{option} does not know {', '.join(unknown)}; choose from {', '.join(known)}")
-    return chosen
 
 
 def compare(name: str, names: list[str], threads: int, options: Options) -> dict[str, Any]:
@@ -121,9 +99,4 @@ def _ratio_columns(result: dict[str, Any], who: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"benchmarks.train: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    machine.run(main, "benchmarks.train")

@@ -36,6 +36,14 @@ class Spread:
         return {"median": self.median, "min": self.least, "max": self.most}
 
 
+def chosen(text: str, known: Iterable[str], option: str) -> list[str]:
+    """The names in "a,b,c". Raises ValueError when one is not among those `known`."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or (unknown := [name for name in names if name not in known]):
+        raise ValueError(f"{option} does not know {', '.join(unknown) if names else repr(text)}; choose from {', '.join(known)}")
+    return names
+
+
 @contextmanager
 def contestants(functions: Mapping[str, str], folder: Path,
                 environment: Mapping[str, str]) -> Iterator[tuple[list[Contestant], dict[str, str]]]:

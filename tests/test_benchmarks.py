@@ -21,7 +21,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("program", ["train"])
+@pytest.mark.parametrize("program", ["train", "decode"])
 def test_help(program: str) -> None:
     assert "--blas" in run(f"benchmarks.{program}", "--help").stdout
 
@@ -45,8 +45,18 @@ def test_a_small_comparison_from_end_to_end() -> None:
     assert measured["config"] == "smallest" and measured["ratio"].keys() == {"torch"}
     assert all(len(losses) == train.SAME_STEPS for losses in measured["losses"].values())
     assert measured["losses"]["ours"][-1] < measured["losses"]["ours"][0], "the comparison is of models that learn"
-    assert min(measured["peak_bytes"].values()) > 1e7 and 0 < min(measured["utilisation"].values())
+    assert min(measured["peak_bytes"].values()) > 1e7 and min(measured["utilisation"].values()) > 0
     assert "smallest: 2 layers" in train.table(measured)
+
+
+@pytest.mark.parity
+def test_writing_from_end_to_end() -> None:
+    pytest.importorskip("torch", reason=WITHOUT_TORCH)
+    result = run("benchmarks.decode", "--config", "smallest", "--work", "write-8", "--rounds", "1", "--seconds", "0.01", "--json")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads(result.stdout)
+    assert measured["work"] == "write-8" and measured["ratio"]["torch"] > 0 and measured["bytes_per_second"] > 1e8
+    assert 0 < measured["share_of_bound"]["ours"] < 1
 
 
 @pytest.mark.parity
