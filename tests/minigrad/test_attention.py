@@ -72,6 +72,26 @@ def test_a_query_that_sees_nothing_gives_zero_and_no_gradient(seed: int, T: int)
     assert not out.any() and not any(g.any() for g in grads)
 
 
+@given(calls(), st.sampled_from([1.0, 30.0, 1000.0]))
+def test_rows_far_below_others_keep_their_digits(call: tuple, spread: float) -> None:
+    """The maximum of a block may be hundreds above that of a row in it."""
+    inputs, options = call
+    inputs[0].data[:, :, ::2] *= spread
+    expected, _ = run(mg.attention_reference, inputs, options)
+    out, _ = run(mg.attention, inputs, options)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING * spread)      # scores are rounded in proportion to their size
+
+
+def test_digits_lost_below_the_maximum_are_noticed() -> None:
+    """Negative control: one maximum for all rows, come what may. The second query's weights are exp(0) beside exp(2000)."""
+    q, k, v = np.array([[2000.0], [0.0]]), np.ones((2, 1)), np.array([[1.0], [3.0]])
+    arrays = [a[None, None] for a in (q, k, v)]
+    np.testing.assert_allclose(mg.attention(*arrays, causal=False).data.ravel(), [2, 2])
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(FILE, "FAINT", -1.0)
+        assert not np.allclose(mg.attention(*arrays, causal=False).data.ravel(), [2, 2])
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(0, 7))
 def test_causal_with_more_keys_lines_the_ends_up(seed: int, T: int, earlier: int) -> None:
     """The last T rows of a whole causal attention are the attention of the last T queries: what a cache relies on."""
