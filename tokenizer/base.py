@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from . import files
 from .aligned import Aligned, Span
+from .bulk import BulkEncoding
 from .contents import Contents
 from .names import PeerNames
 from .normalize import Normalizer
@@ -41,7 +42,7 @@ class UnknownToken(KeyError, ValueError):
     __str__ = Exception.__str__  # a KeyError would show the sentence in quotes
 
 
-class BaseTokenizer(Offsets, PeerNames, ABC):
+class BaseTokenizer(BulkEncoding, Offsets, PeerNames, ABC):
     """`tokens[id]` is the bytes of a token (None where an id is not used); `special_tokens` maps names to ids."""
 
     FILE: ClassVar[type]  # the kind of Contents that a file of this tokenizer holds

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from .base import BaseTokenizer
 
@@ -19,15 +17,7 @@ class PeerNames:
 
     tokens: list[bytes | None]
 
-    # Many texts, arrays
-
-    def encode_array(self: BaseTokenizer, text: str, *args: Any, **options: Any) -> np.ndarray:
-        """`encode` as an array of uint32."""
-        return np.array(self.encode(text, *args, **options), dtype=np.uint32)
-
-    def encode_batch(self: BaseTokenizer, texts: Iterable[str], **options: Any) -> list[list[int]]:
-        """`encode` of each text."""
-        return [self.encode(text, **options) for text in texts]
+    # Many texts
 
     def encode_ordinary_batch(self: BaseTokenizer, texts: Iterable[str]) -> list[list[int]]:
         """`encode_ordinary` of each text."""

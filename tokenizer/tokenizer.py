@@ -1,7 +1,8 @@
 """The byte-level byte-pair tokenizer: any text and any bytes, no unknown token. Radford et al. 2019, section 2.2.
 
 `encode` is three steps, each in a file of its own: special tokens are split off (special.py), the text between them
-is cut into words (pretokenize.py), and words become ids (bpe.py). The merges are learned in train.py.
+is cut into words (pretokenize.py), and words become ids (bpe.py). Long texts take a faster way to the same ids (fast.py).
+The merges are learned in train.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from .base import BaseTokenizer
 from .bpe import Pair, WordEncoder, merge_table
 from .byte_level import spell
 from .contents import BytePairContents
+from .fast import FastEncoding
 from .normalize import Normalizer
 from .postprocess import Template
 from .prefix import Prefix
@@ -22,7 +24,7 @@ from .splits import SplitSequence
 from .train import Progress, Vocabulary, count_words, learn_incremental
 
 
-class Tokenizer(BaseTokenizer):
+class Tokenizer(FastEncoding, BaseTokenizer):
     """Byte-pair encoding over bytes. Usually made by `Tokenizer.train` or `Tokenizer.load`."""
 
     FILE = BytePairContents
@@ -76,9 +78,6 @@ class Tokenizer(BaseTokenizer):
     def pattern(self) -> str | tuple[str, ...]:
         """How text is cut into words: the name of a pattern or a regular expression, or several one after the other."""
         return self._pretokenizer.pattern
-
-    def _encode_ordinary(self, text: str) -> list[int]:
-        return self._word_encoder.encode(self._pretokenizer.split(text))
 
     def _encode_aligned(self, text: Aligned) -> tuple[list[int], list[Span]]:
         ids = self._encode_ordinary(text.text)

@@ -1,0 +1,98 @@
+"""Arrays, files and batches hold the ids of `encode`, in one process or several."""
+
+from __future__ import annotations
+
+import pydoc_data.topics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer, bulk, fast, parallel
+
+PROSE = "\n".join(pydoc_data.topics.topics.values())[:150_000]
+TOKENIZERS = [
+    Tokenizer.train([PROSE[:20_000]], 600, [END_OF_TEXT], pattern)
+    for pattern in ["gpt2", "gpt4", "o200k", "llama3", "qwen2", r"[\w ]+|\s"]
+]
+EACH = pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda tokenizer: tokenizer.pattern)
+PIECES = st.sampled_from([END_OF_TEXT, PROSE[:2500], PROSE[2500:6000], "é日😀", " \n", "it's", "\udc80", "a" * 3000])
+any_text = st.lists(PIECES | st.text(max_size=20), max_size=8).map("".join)
+
+
+def word_by_word(tokenizer: Tokenizer, text: str) -> list[int]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "LONG", 10**9)
+        return tokenizer.encode(text, allowed_special="all")
+
+
+@EACH
+@settings(max_examples=2 * settings().max_examples)
+@given(text=any_text)
+def test_lists_and_arrays_hold_the_same_ids(tokenizer: Tokenizer, text: str) -> None:
+    expected = word_by_word(tokenizer, text)
+    assert tokenizer.encode(text, allowed_special="all") == expected
+    array = tokenizer.encode_array(text, allowed_special="all")
+    assert array.dtype == np.uint32
+    assert array.tolist() == expected
+
+
+@EACH
+@given(data=st.lists(st.binary(max_size=20) | st.sampled_from([b"\xff" * 900, PROSE[:1000].encode()])).map(b"".join))
+def test_long_bytes_come_back(tokenizer: Tokenizer, data: bytes) -> None:
+    assert tokenizer.decode_bytes(tokenizer.encode_bytes(data * 3)) == data * 3
+
+
+@pytest.mark.parametrize("processes", [None, 1, 2])
+@pytest.mark.parametrize("tokenizer", [TOKENIZERS[0], TOKENIZERS[-1]], ids=["fast", "by expression"])
+def test_processes_do_not_change_ids(
+    tokenizer: Tokenizer, processes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "SHARE", 10_000)
+    text = PROSE[:60_000] + END_OF_TEXT + "é日" * 9000 + "\r\n"
+    path = tmp_path / "text.txt"
+    path.write_bytes(text.encode())
+    expected = word_by_word(tokenizer, text)
+    ids = tokenizer.encode_file(path, allowed_special="all", processes=processes)
+    assert ids.dtype == np.uint32
+    assert ids.tolist() == expected
+    texts = [PROSE[i : i + 5000] for i in range(0, 50_000, 5000)] + ["", "a", text]
+    rows = tokenizer.encode_batch(texts, allowed_special="all", processes=processes)
+    assert rows == [word_by_word(tokenizer, text) for text in texts]
+
+
+def test_work_is_shared_in_order_by_other_processes() -> None:
+    results = parallel.share(lambda i: (i, parallel._shared is not None), list(range(20)), 2)
+    assert results == [(i, True) for i in range(20)]
+    assert parallel._shared is None
+
+
+def test_little_work_is_not_shared() -> None:
+    assert parallel.worthwhile(parallel.WORTHWHILE) == 1
+
+
+def test_an_error_in_another_process_is_raised_here() -> None:
+    with pytest.raises(ValueError, match="holds the special token"):
+        TOKENIZERS[0].encode_batch(["a", END_OF_TEXT, "b", "c"], processes=2)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(b"ab\xff")
+    with pytest.raises(ValueError, match="picture is no text in UTF-8: see byte 2"):
+        TOKENIZERS[0].encode_file(path)
+    with pytest.raises(FileNotFoundError):
+        TOKENIZERS[0].encode_file(tmp_path / "none")
+
+
+def test_an_array_of_a_text_with_specials_is_refused_like_its_list() -> None:
+    with pytest.raises(ValueError, match="holds the special token"):
+        TOKENIZERS[0].encode_array(PROSE + END_OF_TEXT)
+
+
+def test_every_kind_of_tokenizer_encodes_files(tmp_path: Path) -> None:
+    tokenizer = CharTokenizer.train("abc")
+    (tmp_path / "text").write_text("cab" * 5000)
+    assert tokenizer.encode_file(tmp_path / "text").tolist() == tokenizer.encode("cab" * 5000)
