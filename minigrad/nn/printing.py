@@ -7,6 +7,7 @@ from typing import Any
 
 Module = Any        # minigrad.nn.module imports this file
 
+
 def tree(module: Module) -> str:
     """The module and its children, one line each; a run of equal children is told once, as in `0-11: 12 x Block(`."""
     kind = type(module).__name__
