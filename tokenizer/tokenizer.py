@@ -8,6 +8,7 @@ The merges are learned in train.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from .aligned import Aligned, Span
 from .base import BaseTokenizer
@@ -21,7 +22,7 @@ from .prefix import Prefix
 from .pretokenize import Pretokenizer
 from .special import AddedToken, check_names
 from .splits import SplitSequence
-from .train import Progress, Vocabulary, count_words, learn_incremental
+from .train import Progress, learn
 
 
 class Tokenizer(FastEncoding, BaseTokenizer):
@@ -64,14 +65,14 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         special_tokens: Iterable[str] = (),
         pattern: str = "gpt4",
         progress: Progress | None = None,
+        **options: Any,
     ) -> Tokenizer:
         """Learn a vocabulary of `vocab_size` ids, special tokens and the 256 bytes included; fewer if the texts have
         not enough pairs. `texts` is read once, so a generator over a corpus larger than memory will do; special tokens
-        in it are ordinary text. `progress(stage, done, total)` is called as the work goes on."""
+        in it are ordinary text. `progress(stage, done, total)` is called as the work goes on. `options` are those of
+        `train.learn`: min_frequency, max_token_length, initial_alphabet, ties, processes."""
         names = check_names(special_tokens)
-        vocabulary = Vocabulary(names, vocab_size)
-        words = count_words(texts, Pretokenizer(pattern), progress)
-        learn_incremental(words, vocabulary, progress)
+        vocabulary = learn(texts, Pretokenizer(pattern), vocab_size, names, progress, **options)
         return cls(vocabulary.tokens, vocabulary.merges, {name: i for i, name in enumerate(names)}, pattern)
 
     @property

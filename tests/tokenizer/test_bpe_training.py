@@ -1,38 +1,75 @@
-"""The incremental trainer equals the textbook one, ties included; what is learned depends on the words alone."""
+"""The incremental trainer equals the textbook one, ties and options included; only words and their counts matter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import END_OF_TEXT, PADDING, Tokenizer
+from tokenizer import END_OF_TEXT, PADDING, Tokenizer, pair_index
 from tokenizer import train as training
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.train import Vocabulary, count_words, learn_incremental, learn_textbook
+from tokenizer.bpe import Pair
+from tokenizer.pair_index import PairIndex
+from tokenizer.train import ALPHABETS, Vocabulary, learn_incremental, learn_textbook
 
-# Few letters and small counts, so that most merges are decided by the tie rule.
-corpora = st.dictionaries(st.text("ab-", max_size=12).map(str.encode), st.integers(1, 4), max_size=8)
+# Few letters and small counts, so that most merges are decided by the tie rule; a few large counts, so that pairs are
+# left for later.
+counts = st.one_of(st.integers(1, 4), st.sampled_from([100, 1000, 100_000]))
+corpora = st.dictionaries(st.text("ab-", max_size=12).map(str.encode), counts, max_size=8)
 specials = st.lists(st.sampled_from(["<|x|>", "aba", "ab", "--"]), unique=True, max_size=2)
+limits = st.fixed_dictionaries(
+    {
+        "alphabet": st.sampled_from(list(ALPHABETS.values())),
+        "min_frequency": st.integers(0, 5),
+        "max_token_length": st.one_of(st.none(), st.integers(2, 8)),
+    }
+)
 
 
 def check_trainer(learn: Callable) -> None:
-    @settings(max_examples=20 * settings().max_examples)
-    @given(corpora, st.integers(0, 40), specials)
-    def equals_the_textbook(words: dict[bytes, int], merges: int, special_tokens: list[str]) -> None:
-        expected, got = (Vocabulary(special_tokens, 256 + len(special_tokens) + merges) for _ in range(2))
+    @settings(max_examples=8 * settings().max_examples, report_multiple_bugs=False)
+    @given(corpora, st.integers(0, 40), specials, limits)
+    def equals_the_textbook(words: dict[bytes, int], merges: int, special_tokens: list[str], limits: dict) -> None:
+        expected, got = (Vocabulary(special_tokens, 256 + len(special_tokens) + merges, **limits) for _ in range(2))
         learn_textbook(words, expected)
         learn(words, got)
         assert got.merges == expected.merges
         assert got.tokens == expected.tokens
+        assert got.counts == expected.counts
+        assert len(set(got.tokens)) == len(got.tokens) or special_tokens  # no two merges give the same token
 
     equals_the_textbook()
 
 
-def test_the_incremental_trainer_equals_the_textbook() -> None:
+@pytest.mark.parametrize("many", [1, 3, 1000])  # places from which on they are joined all at once
+@pytest.mark.parametrize("step", [2, 100, 10**9])
+def test_the_incremental_trainer_equals_the_textbook(monkeypatch: pytest.MonkeyPatch, many: int, step: int) -> None:
+    monkeypatch.setattr(pair_index, "MANY", many)
+    monkeypatch.setattr(training, "STEP", step)
     check_trainer(learn_incremental)
+
+
+def test_places_that_overlap_and_are_joined_all_at_once_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def merge(self: PairIndex, pair: Pair, joined: int) -> list[Pair]:
+        del self.counts[pair]
+        return self._merge_many(pair, joined, np.asarray(self.places.pop(pair)))
+
+    monkeypatch.setattr(PairIndex, "merge", merge)
+    with pytest.raises(AssertionError):
+        check_trainer(learn_incremental)
+
+
+def test_pairs_left_for_later_and_forgotten_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_the_frequent(words: dict[bytes, int], vocabulary: Vocabulary) -> None:
+        vocabulary.min_frequency *= 50
+        learn_incremental(words, vocabulary)
+
+    with pytest.raises(AssertionError):
+        check_trainer(only_the_frequent)
 
 
 def test_a_forgotten_word_count_is_caught() -> None:
@@ -70,31 +107,11 @@ def test_a_merge_that_would_spell_a_special_token_is_not_learned() -> None:
     assert learn({b" a": 9, b"cc": 1}, 300, ("Ġa",)) == [b"cc"]  # spelled so in a tokenizer.json
 
 
-def test_a_token_reached_by_two_ways_is_one_token() -> None:
-    vocabulary = Vocabulary([], 300)
-    a, b, c = (vocabulary.id_of[letter] for letter in [b"a", b"b", b"c"])
-    first = vocabulary.join((vocabulary.join((a, b)), c))
-    assert vocabulary.join((a, vocabulary.join((b, c)))) == first
-
-
 @given(st.lists(st.text("ab ", max_size=10), max_size=6), st.randoms())
 def test_the_order_of_the_texts_does_not_matter(texts: list[str], random: object) -> None:
     shuffled = list(texts)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert Tokenizer.train(shuffled, 280) == Tokenizer.train(texts, 280)
-
-
-def test_texts_are_read_once_and_one_at_a_time() -> None:
-    held = []
-
-    def texts():  # noqa: ANN202
-        for i in range(3):
-            held.append(i)
-            yield "low lower"
-
-    assert count_words(texts(), Pretokenizer("gpt4")) == {b"low": 3, b" lower": 3}
-    assert held == [0, 1, 2]
-    assert Tokenizer.train("low lower", 260) == Tokenizer.train(["low lower"], 260)  # one text will do
 
 
 def test_ids_are_specials_then_bytes_then_merges() -> None:
@@ -103,6 +120,24 @@ def test_ids_are_specials_then_bytes_then_merges() -> None:
     assert tokenizer.tokens[2:4] == [b"!", b'"']
     assert tokenizer.tokens[257] == b"\xad"
     assert tokenizer.tokens[258:] == [b"aa", b"aaaa"]
+
+
+def test_the_options_of_training() -> None:
+    def train(text: str, **options: Any) -> list[bytes | None]:
+        return Tokenizer.train([text], 300, **options).tokens[256:]
+
+    assert train("aaa bbb bbb") == [b"bb", b"aa", b" bb", b" bbb", b"aaa"]
+    assert train("aaa bbb bbb", min_frequency=2) == [b"bb", b"aa", b" bb", b" bbb"]
+    assert train("aaa bbb bbb", max_token_length=4) == [b"bb", b"aa", b" bb", b"aaa"]
+    assert train("a\x01 \x01!", pattern="[^ ]+", ties="huggingface") == [b"a\x01", b"\x01!"]
+    assert train("a\x01 \x01!", pattern="[^ ]+", ties="rustbpe") == [b"\x01!", b"a\x01"]
+
+
+def test_only_the_bytes_that_occur_if_so_wished() -> None:
+    tokenizer = Tokenizer.train(["abab"], 20, initial_alphabet=b"xa")
+    assert tokenizer.tokens == [b"a", b"b", b"x", b"ab", b"abab"]
+    with pytest.raises(ValueError, match="vocab_size=2 is too small: 3 bytes and 0 special tokens need 3"):
+        Tokenizer.train(["abab"], 2, initial_alphabet=b"xa")
 
 
 def test_progress_is_reported_to_the_end() -> None:
@@ -115,13 +150,16 @@ def test_progress_is_reported_to_the_end() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"vocab_size": 256, "special_tokens": ["<|a|>"]}, "vocab_size=256 is too small: .* need 257"),
+        ({"vocab_size": 256, "special_tokens": ["<|a|>"]}, "256 bytes and 1 special tokens need 257"),
         ({"vocab_size": 300, "special_tokens": "<|a|>"}, r"special_tokens is a list of names.*try \['<|a|>'\]"),
         ({"vocab_size": 300, "special_tokens": ["<|a|>", "<|a|>"]}, "is given twice"),
         ({"vocab_size": 300, "special_tokens": [""]}, "at least one character"),
         ({"vocab_size": 300, "special_tokens": ["\ud800"]}, "at least one character"),
         ({"vocab_size": 300, "special_tokens": ["a"]}, "'a' is the spelling of a single byte"),
         ({"vocab_size": 300, "pattern": "gpt9"}, "no pattern is called"),
+        ({"vocab_size": 300, "ties": "coin"}, "ties='coin' is unknown: choose 'huggingface' or 'rustbpe'"),
+        ({"vocab_size": 300, "processes": 0}, "processes=0 is too few: give 1 or more"),
+        ({"vocab_size": 300, "max_token_length": 1}, "max_token_length=1 is too small"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_a_sentence(arguments: dict, message: str) -> None:
