@@ -1,13 +1,13 @@
 """A contestant: a library that does a piece of work when told to, in a process of its own.
 
-The parent starts `python -m benchmarks.contestant MODULE:FUNCTION FOLDER` and they exchange lines of JSON over pipes:
+The parent starts `python -m benchmarks.contestant MODULE:FUNCTION [FOLDER]` and they exchange lines of JSON over pipes:
 
     child:   {"ready": {"torch": "2.13.0"}}                 or {"skip": "torch is not installed"}, and ends
     parent:  {"calls": 3, "warm_up": 1}
     child:   {"results": [{"seconds": 0.9, "loss": 4.1}, ...], "peak": 812000000}
 
-FUNCTION(task) prepares and returns the piece of work, a function without arguments that returns measurements by name. "seconds", the
-time of the call, is added unless it is among them. The child ends when its input does.
+FUNCTION(task), or FUNCTION() where there is no folder, prepares and returns the piece of work: a function without arguments that returns
+measurements by name. "seconds", the time of the call, is added unless it is among them. The child ends when its input does.
 """
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Skipped(RuntimeError):
 class Contestant:
     """The parent's side. `function`: "module:function" in benchmarks.peers. It prepares at once; `ready` waits for it."""
 
-    def __init__(self, name: str, function: str, folder: Path, environment: Mapping[str, str]):
+    def __init__(self, name: str, function: str, folder: Path | None, environment: Mapping[str, str]):
         self.name, self.peak = name, 0
         self.complaints = tempfile.TemporaryFile()       # noqa: SIM115    a pipe that nobody reads could block it
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.contestant", function, str(folder)], cwd=ROOT, env=environment,
+            [sys.executable, "-m", "benchmarks.contestant", function, *([str(folder)] if folder else [])], cwd=ROOT, env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.complaints, text=True)
         self.libraries: dict[str, str] = {}
 
@@ -84,14 +84,15 @@ class Contestant:
         raise RuntimeError(f"{self.name} ended with status {status}: {' '.join(last) or 'it said nothing'}")
 
 
-def serve(function: str, folder: Path, orders: IO[str], answers: IO[str]) -> None:
+def serve(function: str, folders: list[str], orders: IO[str], answers: IO[str]) -> None:
     """The child's side."""
     def answer(**fields: Any) -> None:
         print(json.dumps(fields), file=answers, flush=True)
 
     module, name = function.split(":")
     try:
-        work: Work = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)(Task.read(folder))
+        prepare = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)
+        work: Work = prepare(*(Task.read(Path(folder)) for folder in folders))
     except ModuleNotFoundError as error:
         return answer(skip=f"{error.name} is not installed; try: pip install {error.name}")
     answer(ready=libraries())
@@ -136,4 +137,4 @@ def peak_memory() -> int:
 if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)                           # what libraries print goes where complaints go
-    serve(sys.argv[1], Path(sys.argv[2]), sys.stdin, answers)
+    serve(sys.argv[1], sys.argv[2:], sys.stdin, answers)

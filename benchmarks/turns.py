@@ -45,9 +45,9 @@ def chosen(text: str, known: Iterable[str], option: str) -> list[str]:
 
 
 @contextmanager
-def contestants(functions: Mapping[str, str], folder: Path,
+def contestants(functions: Mapping[str, str], folder: Path | None,
                 environment: Mapping[str, str]) -> Iterator[tuple[list[Contestant], dict[str, str]]]:
-    """Start everybody (name -> "module:function") on the task in `folder`; who takes part, and why others do not."""
+    """Start everybody (name -> "module:function") on the task in `folder`, if any; who takes part, and why others do not."""
     with ExitStack() as stack:
         entered, skipped = [Contestant(name, function, folder, environment) for name, function in functions.items()], {}
         for each in entered:
@@ -76,17 +76,18 @@ def check_same(contestants: Iterable[Contestant], calls: int, what: str, toleran
 
 def take_turns(contestants: Iterable[Contestant], rounds: int, least_seconds: float, measures: Iterable[str] = ("seconds",),
                show: bool = True) -> dict[str, Rounds]:
-    """For each measure, what a call took in each round: the median of its turn, which lasts at least `least_seconds`."""
+    """For each measure, what a call took in each round: the median of its turn, which lasts at least `least_seconds`. Measures that a
+    contestant does not have are left out."""
     contestants, measures = list(contestants), list(measures)
     calls = {each.name: max(1, math.ceil(least_seconds / _duration(each))) for each in contestants}
-    times: dict[str, Rounds] = {measure: {each.name: [] for each in contestants} for measure in measures}
+    times: dict[str, Rounds] = {measure: {} for measure in measures}
     for number in range(rounds):
         for each in contestants:
             progress(f"round {number + 1} of {rounds}: {each.name}", show)
             time.sleep(PAUSE)
             results = each.turn(calls[each.name], warm_up=1)
-            for measure in measures:
-                times[measure][each.name].append(statistics.median(result[measure] for result in results))
+            for measure in [measure for measure in measures if measure in results[0]]:
+                times[measure].setdefault(each.name, []).append(statistics.median(result[measure] for result in results))
     progress("", show)
     return times
 

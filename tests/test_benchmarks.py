@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import machine, train
+from benchmarks import machine, overhead, train
+from benchmarks.peers import small
 from benchmarks.task import TRAINING, Task
 from benchmarks.turns import Spread, Void, check_same, contestants, ratios
 
@@ -21,7 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("program", ["train", "decode"])
+@pytest.mark.parametrize("program", ["train", "decode", "overhead"])
 def test_help(program: str) -> None:
     assert "--blas" in run(f"benchmarks.{program}", "--help").stdout
 
@@ -96,6 +98,28 @@ def test_a_contestant_that_breaks_down_is_named_with_its_reason(tmp_path: Path) 
     with (pytest.raises(RuntimeError, match="ours ended with status 1: FileNotFoundError.*ids.npy"),
           contestants({"ours": "ours:train"}, tmp_path, machine.environment("pinned", 1))):
         pass
+
+
+def test_small_graphs_have_the_gradients_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "DEEP", 100)
+    measured = small.ours()()
+    tanh = 0.0                                      # the derivative of a chain of them at 1, in logarithms
+    y = 1.0
+    for _ in range(small.STEPS):
+        y = math.tanh(y)
+        tanh += math.log1p(-y * y)
+    assert measured["gradient"] == pytest.approx(1001 + 1001 + math.exp(tanh) + 501, rel=1e-5), "add, mul, tanh, wide; float32"
+    assert min(measured[name] for name in overhead.MEASURES) > 0
+    result = overhead.summary({name: {"ours": [measured[name]], "other": [3 * measured[name]]} for name in overhead.MEASURES})
+    assert result["ratio"] == {graph: {"other": pytest.approx(3)} for graph in overhead.GRAPHS}
+
+
+@pytest.mark.parity
+def test_small_graphs_are_the_same_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason=WITHOUT_TORCH)
+    monkeypatch.setattr(small, "DEEP", 100)
+    ours, theirs = small.ours()(), small.torch()()
+    assert all(ours[name] == pytest.approx(theirs[name], rel=1e-5) for name in ("gradient", "mlp gradient"))
 
 
 def test_ratios_are_taken_within_a_round() -> None:
