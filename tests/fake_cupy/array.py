@@ -183,7 +183,7 @@ def wrap(result: Any) -> Any:
     """NumPy's result as CuPy's: arrays and scalars become device arrays, tuples and lists keep their kind."""
     if isinstance(result, (tuple, list)):
         return type(result)(map(wrap, result))
-    if not isinstance(result, (np.ndarray, np.generic)):
+    if not isinstance(result, (np.ndarray, np.generic, int)):           # count_nonzero of older NumPys gives an int
         return result
     out = ndarray.__new__(ndarray)
     out._host = np.asarray(result)
