@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("minigrad", "tokenizer", "llm")
 ALLOWED = {         # third-party and project packages that a room may import; the standard library goes without saying
     "minigrad": {"minigrad", "numpy", "cupy", "cupyx"},
-    "tokenizer": {"tokenizer", "numpy", "regex"},
+    "tokenizer": {"tokenizer", "numpy", "regex", "jinja2"},    # jinja2 is optional: chat templates
     "llm": {"llm", "minigrad", "tokenizer", "numpy", "safetensors", "tqdm", "matplotlib", "tyro", "threadpoolctl"},
 }
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]

@@ -18,7 +18,7 @@ from functools import cached_property
 from os import PathLike
 from typing import Any, ClassVar
 
-from . import files
+from . import chat, files
 from .aligned import Aligned, Span
 from .bulk import BulkEncoding
 from .contents import Contents
@@ -219,12 +219,28 @@ class BaseTokenizer(BulkEncoding, Offsets, PeerNames, ABC):
     def _first_of(self, names: Iterable[str]) -> int | None:
         return next((self._added.ids[name] for name in names if name in self._added.ids), None)
 
+    # Conversations
+
+    def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], chat_template: str | None = None, **options: Any
+    ) -> str:
+        """A conversation as the text that the model expects, by the template that came with the tokenizer or the one
+        given (or, of several, named); `options` are those of `chat.render` and variables of the template."""
+        given = chat_template is not None and ("{" in chat_template or "chat_template" not in self.settings)
+        has_tools = options.get("tools") is not None
+        template = chat_template if given else chat.choose_template(self.settings, chat_template, has_tools)
+        return chat.render(template or "", messages, **{**chat.named_tokens(self.settings), **options})
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """The ids of `render_chat`. Beware: special tokens in the text of a message are special, as in transformers."""
+        return self.encode(self.render_chat(messages, **options), allowed_special="all")
+
     # Files
 
     def save(self, path: str | PathLike) -> None:
         """Write a `tokenizer.json` that Hugging Face's `tokenizers` loads too (a name that ends in `.tiktoken`: that
         format); `path` may be a folder. A crash leaves the previous file as it was."""
-        files.write(path, self._contents())
+        files.write(path, self._contents(), self.settings)
 
     @staticmethod
     def load(

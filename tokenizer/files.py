@@ -13,6 +13,7 @@ What is recognised, a file or a folder that holds it, best first:
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from .contents import BytePairContents, Contents, FormatError
 from .formats import llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from .formats.checks import parse_json
 
-FILE_NAME = "tokenizer.json"
+FILE_NAME, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 IN_A_FOLDER = (FILE_NAME, "tokenizer.model", "encoder.json", "vocab.json", "vocab.txt", "*.tiktoken", "tok*.bin")
 MERGES = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # which file of merges belongs to a vocabulary
 TIKTOKEN_LINE = regex.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
@@ -70,7 +71,7 @@ def read(
 def read_settings(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json, and the chat template where that is a file of its own; empty if there is none."""
     settings: Any = {}
-    config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+    config, template = folder / SETTINGS, folder / "chat_template.jinja"
     if config.is_file():
         settings = parse_json(config.read_bytes())
         if not isinstance(settings, dict):
@@ -111,15 +112,19 @@ def parse(
     raise FormatError("is no vocabulary in a format that is known")
 
 
-def write(path: str | os.PathLike, contents: Contents) -> None:
-    """Write a tokenizer.json, or tiktoken's format if the name ends so."""
+def write(path: str | os.PathLike, contents: Contents, settings: dict[str, Any]) -> None:
+    """Write a tokenizer.json, or tiktoken's format if the name ends so; in a folder, the settings beside it."""
     path = Path(path)
-    if path.suffix == ".tiktoken":
+    if path.is_dir():
+        write_whole(path / FILE_NAME, tokenizer_json.serialize(contents))
+        if settings:
+            write_whole(path / SETTINGS, json.dumps(settings, ensure_ascii=False, indent=1).encode())
+    elif path.suffix == ".tiktoken":
         if not isinstance(contents, BytePairContents):
             raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")
         write_whole(path, tiktoken.serialize(contents))
     else:
-        write_whole(path / FILE_NAME if path.is_dir() else path, tokenizer_json.serialize(contents))
+        write_whole(path, tokenizer_json.serialize(contents))
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -6,6 +6,7 @@ First those of tiktoken's `Encoding`, then those of Hugging Face's `Tokenizer`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class PeerNames:
 
     def token_to_id(self: BaseTokenizer, spelling: str) -> int | None:
         """The id of a token as a `tokenizer.json` spells it, or None."""
-        return self.vocabulary().get(spelling)
+        return self._ids_by_spelling.get(spelling)
 
     def id_to_token(self: BaseTokenizer, i: int) -> str | None:
         """How a `tokenizer.json` spells a token, or None if there is no such id."""
@@ -86,4 +87,27 @@ class PeerNames:
 
     def vocabulary(self: BaseTokenizer) -> dict[str, int]:
         """Spelling -> id, of all tokens."""
+        return dict(self._ids_by_spelling)
+
+    @cached_property
+    def _ids_by_spelling(self: BaseTokenizer) -> dict[str, int]:
         return {self._spelling(i): i for i, token in enumerate(self.tokens) if token is not None}
+
+    # transformers
+
+    def apply_chat_template(
+        self: BaseTokenizer, messages: Any, tokenize: bool = True, **options: Any
+    ) -> list[int] | str:
+        """`encode_chat`, or `render_chat`."""
+        return self.encode_chat(messages, **options) if tokenize else self.render_chat(messages, **options)
+
+    def convert_tokens_to_ids(self: BaseTokenizer, spellings: str | Iterable[str]) -> Any:
+        """`token_to_id` of one or each; the unknown token's for what is no token."""
+        if isinstance(spellings, str):
+            found = self.token_to_id(spellings)
+            return self.unknown if found is None else found
+        return [self.convert_tokens_to_ids(spelling) for spelling in spellings]
+
+    def convert_ids_to_tokens(self: BaseTokenizer, ids: int | Iterable[int]) -> Any:
+        """`id_to_token` of one or each."""
+        return self.id_to_token(ids) if isinstance(ids, int) else [self.id_to_token(i) for i in ids]

@@ -15,6 +15,12 @@ from typing import Any, Protocol
 import regex
 
 from .aligned import Aligned, Change
+from .peer_unicode import BERT_CONTROL, BERT_MARK, NEW_MARK
+
+
+def character_class(ranges: str) -> str:
+    """A class of regular expressions from ranges of code points in hexadecimal, without its brackets."""
+    return "".join("-".join(rf"\U{code:0>8}" for code in part.split("-")) for part in ranges.split())
 
 
 class Normalizer(Protocol):
@@ -109,30 +115,22 @@ class Lowercase:
 
 
 @dataclass(frozen=True)
-class StripAccents:
-    """Leave out the combining marks, whatever their kind; sensible after NFD."""
-
-    def __call__(self, text: str) -> str:
-        return regex.sub(r"\p{M}+", "", text)
-
-    def align(self, aligned: Aligned) -> Aligned:
-        return aligned.keep([unicodedata.category(character)[0] != "M" for character in aligned.text])
-
-    def spec(self) -> dict[str, Any]:
-        return {"type": "StripAccents"}
-
-
-@dataclass(frozen=True)
 class UnicodeForm:
-    """NFC, NFD, NFKC or NFKD: one spelling for texts that look the same. Unicode Standard Annex 15."""
+    """NFC, NFD, NFKC or NFKD: one spelling for texts that look the same. Unicode Standard Annex 15. Marks that are
+    newer than Unicode 9 stay where they are."""
 
     form: str
 
     def __call__(self, text: str) -> str:
-        return text if text.isascii() else unicodedata.normalize(self.form, text)
+        if text.isascii():
+            return text
+        parts = NEW.split(text)  # odd places hold the new marks
+        for i in range(0, len(parts), 2):
+            parts[i] = unicodedata.normalize(self.form, parts[i])
+        return "".join(parts)
 
     def align(self, aligned: Aligned) -> Aligned:
-        if unicodedata.is_normalized(self.form, aligned.text):
+        if self(aligned.text) == aligned.text:
             return aligned
         changes = decompose(aligned.text, self.form.replace("C", "D"))
         return aligned.change(compose(changes) if self.form.endswith("C") else changes)
@@ -141,18 +139,27 @@ class UnicodeForm:
         return {"type": self.form}
 
 
+NEW = regex.compile(f"([{character_class(NEW_MARK)}])")
+
+
+def combining(character: str) -> int:
+    """The canonical combining class: 0 for a character that marks may follow."""
+    return 0 if NEW.match(character) else unicodedata.combining(character)
+
+
 def decompose(text: str, form: str) -> Iterator[Change]:
     """The characters that those of `text` consist of, marks in canonical order; `form` is NFD or NFKD."""
     marks: list[Change] = []
     for character in text:
-        for i, part in enumerate(unicodedata.normalize(form, character)):
-            if unicodedata.combining(part) == 0:
-                yield from sorted(marks, key=lambda mark: unicodedata.combining(mark[0]))
+        parts = character if NEW.match(character) else unicodedata.normalize(form, character)
+        for i, part in enumerate(parts):
+            if combining(part) == 0:
+                yield from sorted(marks, key=lambda mark: combining(mark[0]))
                 marks.clear()
                 yield part, min(i, 1)
             else:
                 marks.append((part, min(i, 1)))
-    yield from sorted(marks, key=lambda mark: unicodedata.combining(mark[0]))
+    yield from sorted(marks, key=lambda mark: combining(mark[0]))
 
 
 def compose(changes: Iterator[Change]) -> Iterator[Change]:
@@ -160,9 +167,9 @@ def compose(changes: Iterator[Change]) -> Iterator[Change]:
     base: Change | None = None
     waiting: list[Change] = []  # marks after the base that did not join
     for character, change in changes:
-        kind = unicodedata.combining(character)
-        blocked = bool(waiting) and unicodedata.combining(waiting[-1][0]) >= kind
-        joined = unicodedata.normalize("NFC", base[0] + character) if base and not blocked else ""
+        kind = combining(character)
+        blocked = bool(waiting) and combining(waiting[-1][0]) >= kind
+        joined = UnicodeForm("NFC")(base[0] + character) if base and not blocked else ""
         if base and len(joined) == 1:
             base = joined, base[1] + change - 1
         elif kind and base:
@@ -178,7 +185,8 @@ def compose(changes: Iterator[Change]) -> Iterator[Change]:
 @dataclass(frozen=True)
 class BertNormalizer:
     """Clean text, spaces around Chinese characters, no accents, lower case. `strip_accents` None: as `lowercase`.
-    Source: `BasicTokenizer` of github.com/google-research/bert, tokenization.py."""
+    Source: `BasicTokenizer` of github.com/google-research/bert, tokenization.py; the classes of characters are those of
+    Unicode 8, as in Hugging Face's library."""
 
     clean_text: bool = True
     handle_chinese_chars: bool = True
@@ -213,9 +221,9 @@ class BertNormalizer:
         return {"type": "BertNormalizer", **vars(self)}
 
 
-CONTROL = regex.compile(r"[\x00\ufffd]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\p{Cs}]")
+CONTROL = regex.compile(f"[{character_class(BERT_CONTROL)}]")
 WHITE_SPACE = regex.compile(r"\p{White_Space}")
-ACCENT = regex.compile(r"\p{Mn}")
+ACCENT = regex.compile(f"[{character_class(BERT_MARK)}]")
 CHINESE = regex.compile(
     "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f"
     "\U0002b920-\U0002ceaf\U0002f800-\U0002fa1f]"

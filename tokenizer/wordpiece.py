@@ -13,12 +13,14 @@ from .aligned import Aligned, Span
 from .base import BaseTokenizer
 from .bpe import CACHE_SIZE
 from .contents import WordPieceContents
-from .normalize import Normalizer
+from .normalize import Normalizer, character_class
+from .peer_unicode import BERT_PUNCTUATION
 from .postprocess import Template
 from .special import AddedToken
 
 # A punctuation character is a word; so is what is between them and white space. ASCII symbols count as punctuation.
-WORD = regex.compile(r"[\p{P}$+<=>^`|~]|[^\p{White_Space}\p{P}$+<=>^`|~]+")
+PUNCTUATION = character_class(BERT_PUNCTUATION)
+WORD = regex.compile(rf"[{PUNCTUATION}]|[^\p{{White_Space}}{PUNCTUATION}]+")
 
 # What decoding joins again, in this order; from `clean_up_tokenization` of Hugging Face's libraries.
 JOINS = [(" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m")]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..contents import FormatError
-from ..normalize import BertNormalizer, Lowercase, Normalizer, Prepend, Replace, Sequence, StripAccents, UnicodeForm
+from ..normalize import BertNormalizer, Lowercase, Normalizer, Prepend, Replace, Sequence, UnicodeForm
 from ..postprocess import Ids, Part, Template
 from ..special import AddedToken
 from .checks import ANY, expect, is_id, is_text, shorten
@@ -85,7 +85,6 @@ def read_bert(spec: dict) -> Normalizer:
 NORMALIZERS: dict[str, tuple[dict, Callable[[dict], Normalizer]]] = {
     **{form: ({}, lambda spec: UnicodeForm(spec["type"])) for form in ("NFC", "NFD", "NFKC", "NFKD")},
     "Lowercase": ({}, lambda _: Lowercase()),
-    "StripAccents": ({}, lambda _: StripAccents()),
     "Prepend": ({"prepend": ANY}, read_prepend),
     "Replace": ({"pattern": ANY, "content": ANY}, read_replace),
     "Sequence": ({"normalizers": ANY}, read_sequence),
