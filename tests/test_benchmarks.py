@@ -7,13 +7,16 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import machine, overhead, train
-from benchmarks.peers import small
-from benchmarks.task import TRAINING, Task
+from benchmarks.peers import functional, small
+from benchmarks.task import LLAMA, TRAINING, Task
 from benchmarks.turns import Spread, Void, check_same, contestants, ratios
+from llm.model import GPT
 
 ROOT = Path(__file__).parents[1]
 WITHOUT_TORCH = "parity with PyTorch: pip install torch==2.13.0"
@@ -98,6 +101,15 @@ def test_a_contestant_that_breaks_down_is_named_with_its_reason(tmp_path: Path) 
     with (pytest.raises(RuntimeError, match="ours ended with status 1: FileNotFoundError.*ids.npy"),
           contestants({"ours": "ours:train"}, tmp_path, machine.environment("pinned", 1))):
         pass
+
+
+@pytest.mark.parametrize("style", [{}, LLAMA | {"kv_heads": 1}])
+def test_the_model_as_a_function_is_the_same(style: dict[str, Any]) -> None:
+    """What JAX and HIPS autograd compute, here by NumPy itself. float32: sums in another order differ in the seventh digit."""
+    config = replace(TRAINING["smallest"][0], **style)
+    model, ids = GPT(config, rng=0), np.random.default_rng(0).integers(0, config.vocab_size, (4, config.context + 1))
+    theirs = functional.loss(np, config, model.state_dict(), ids[:, :-1], ids[:, 1:])
+    assert model.loss(ids[:, :-1], ids[:, 1:]).item() == pytest.approx(theirs, abs=1e-5)
 
 
 def test_small_graphs_have_the_gradients_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
