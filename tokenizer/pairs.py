@@ -17,8 +17,8 @@ OUTSIDE = (1 << 31) - 1  # an id that no token has: what is before and after a w
 NEVER = (1 << 31) - 1  # the rank of two tokens that are never joined
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio; Knuth, volume 3, section 6.4
 ROW_BITS = 8  # enough for LONGEST rows
-LONGEST = 64  # bytes; longer words are merged one by one
-HEIGHTS = [8, 16, 32, LONGEST]  # words of so many tokens at most share a matrix
+LONGEST = 250  # bytes; longer words are merged one by one
+HEIGHTS = [8, 16, 32, 64, 128, LONGEST]  # words of so many tokens at most share a matrix
 
 
 class PairTable:

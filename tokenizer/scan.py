@@ -19,7 +19,7 @@ from .pretokenize import PATTERNS, Pretokenizer
 from .word_starts import APOSTROPHE, WORD, gpt2_starts, gpt4_starts
 
 CHUNK = 1 << 16  # characters
-WINDOW = 256  # characters that are looked at for a place to cut
+WINDOW = 256  # characters that are looked at for a place to cut; then twice as many, and so on
 
 # What each class is to a pattern, in the order UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK.
 LETTERS_ONLY = (WORD, WORD, WORD, SYMBOL, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK)
@@ -87,13 +87,15 @@ def chunks(text: str, size: int = CHUNK) -> Iterator[str]:
 
 def safe_cut(text: str, start: int) -> int:
     """The first place from `start` on (at least 1) where the words on both sides are the same as those of the whole."""
-    for window in range(start, len(text), WINDOW):
-        codes = code_points(text[window - 1 : window + WINDOW])
+    size = WINDOW
+    while start < len(text):
+        codes = code_points(text[start - 1 : start + size])
         classes = class_table().take(codes)
         left, right = classes[:-1], classes[1:]
         can_end = (left <= CASELESS) | (left == NUMBER)
         can_begin = (right == SYMBOL) & (codes[1:] != APOSTROPHE) | (right >= NEWLINE)
         places = np.flatnonzero(can_end & can_begin)
         if len(places):
-            return window + int(places[0])
+            return start + int(places[0])
+        start, size = start + size, 2 * size
     return len(text)
