@@ -79,7 +79,10 @@ def _check_value(data: Any, inputs: Sequence[Tensor], place: str) -> None:
 
 def _check_share(share: Any, came_in: str | None, place: str) -> Any:
     if isinstance(share, Deferred):
-        return Deferred(share.like, lambda out: (share.fill(out), _check_share(Tensor(out), came_in, place)))
+        def fill(out: Any) -> None:
+            share.write(out)
+            _check_share(Tensor(out), came_in, place)
+        return Deferred(share.like, fill, shape=share.shape)
     fault = _fault(share.data) if isinstance(share, Tensor) else None
     if fault is not None:
         raise AnomalyError(f"{fault} in {place}: " + (f"{came_in} came in with the gradient of its result" if came_in

@@ -64,19 +64,35 @@ def op_name(vjp: Callable) -> str:
 
 
 class Deferred:
-    """A gradient not computed yet: `fill(out)` writes it into `out`, which may be the parameter's place in the flat gradient."""
-    __slots__ = ("like", "fill")
+    """A gradient not computed yet: it can be computed in the place where it will stay, such as the parameter's part of a flat gradient.
 
-    def __init__(self, like: Any, fill: Callable[[Any], object]):
-        self.like, self.fill = like, fill
+    `fill(out)` sets all elements of `out`, or `add(out)` adds to them, which is for gradients that are zero in most places; one of the
+    two is enough. The dtype and device are those of the array `like`, and the shape too unless `shape` says another.
+    """
+    __slots__ = ("like", "fill", "add", "shape")
+
+    def __init__(self, like: Any, fill: Callable[[Any], object] | None = None, *, add: Callable[[Any], object] | None = None,
+                 shape: tuple[int, ...] | None = None):
+        self.like, self.fill, self.add = like, fill, add
+        self.shape = like.shape if shape is None else shape
 
     def write(self, out: Any) -> None:
-        self.fill(out)
+        if self.fill is not None:
+            self.fill(out)
+        else:
+            out[...] = 0
+            self.add_to(out)
+
+    def add_to(self, out: Any) -> None:
+        if self.add is not None:
+            self.add(out)
+        else:
+            out += self.data
 
     @property
     def data(self) -> Any:
-        out = array_module(self.like).empty(self.like.shape, self.like.dtype)
-        self.fill(out)
+        out = array_module(self.like).empty(self.shape, self.like.dtype)
+        self.write(out)
         return out
 
 

@@ -69,7 +69,7 @@ class Tensor:
         """Add `g`, a Tensor or Deferred, to the gradient: kept is a copy or the parameter's own view, for `g` may be anybody's array."""
         buffer = None if mode.recording else self.grad_buffer
         if self.grad is not None and self.grad.data is buffer:
-            buffer += g.data
+            g.add_to(buffer)
         elif self.grad is not None:
             self.grad = self.grad + (g if isinstance(g, Tensor) else Tensor(g.data))
         elif mode.recording:
@@ -82,6 +82,10 @@ class Tensor:
     def write(self, out: Any) -> None:
         """Copy the values into the array `out`."""
         out[...] = self.data
+
+    def add_to(self, out: Any) -> None:
+        """Add the values to the array `out`."""
+        out += self.data
 
     def zero_grad(self) -> None:
         self.grad = None
@@ -209,16 +213,22 @@ def backpropagate(seeds: Sequence[tuple[Tensor, Tensor]], deliver: Callable, *, 
     nodes that are keys of `wanted` are put there.
     """
     pending: dict[Node, Tensor] = {}                   # gradients still growing: every share comes from a newer node
+    own: set[Node] = set()                             # those whose array was made here, so that nobody else holds it
     newest_first: list[tuple[int, Node]] = []
 
     def arrive(parent: Any, g: Any) -> None:
         if type(parent) is not Node or parent.number < oldest:
             deliver(parent, _fit(g, parent))
+        elif parent in own and not create_graph:
+            (g if type(g) is Deferred else _fit(g, parent)).add_to(pending[parent].data)
         elif parent in pending:
             pending[parent] = pending[parent] + _fit(g, parent)     # out of place: either may be somebody else's array
+            own.add(parent)
         else:
             pending[parent] = _fit(g, parent)
             heapq.heappush(newest_first, (-parent.number, parent))
+            if type(g) is Deferred:
+                own.add(parent)
 
     with recording(create_graph):
         for output, g in seeds:
@@ -226,6 +236,7 @@ def backpropagate(seeds: Sequence[tuple[Tensor, Tensor]], deliver: Callable, *, 
         while newest_first:
             node = heapq.heappop(newest_first)[1]
             g = pending.pop(node)
+            own.discard(node)
             if wanted is not None and node in wanted:
                 wanted[node] = g
             out = None if node.output is None else _handle(node)

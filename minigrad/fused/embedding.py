@@ -22,7 +22,7 @@ def embedding(ids: Any, weight: Any) -> Tensor:
     W, index = weight.data, _index(ids, weight)
 
     def vjp(g: Any, needs: tuple) -> tuple:
-        return Deferred(W, lambda out: _scatter(out, index.reshape(-1), rows(g))),
+        return Deferred(W, add=lambda out: _scatter(out, index.reshape(-1), rows(g))),
 
     return record_fused(W[index], (weight,), vjp, lambda weight: embedding_reference(index, weight))
 
@@ -33,9 +33,8 @@ def embedding_reference(ids: Any, weight: Any) -> Tensor:
 
 
 def _scatter(out: Any, index: Any, g: Any) -> None:
-    """out (V, C) = 0, then out[index[n]] += g[n]: repeated indices add up, on the CPU always in the same order."""
+    """out[index[n]] += g[n], out (V, C): repeated indices add up, on the CPU always in the same order."""
     xp, width = array_module(out), out.shape[1]
-    out[...] = 0
     flat = out.reshape(-1)                                              # a view: the engine makes gradients in C order
     for s in blocks(g):                                                 # add.at is several times faster on a flat index than on rows
         xp.add.at(flat, (index[s, None] * width + xp.arange(width)).reshape(-1), g[s].reshape(-1))

@@ -17,6 +17,8 @@ from minigrad.fused.linear import linear_reference
 from minigrad.graph import Deferred, mode
 from minigrad.tensor import Tensor, tensor
 
+SLAB = 2048         # rows of dW that a chunk is added to at a time: their temporary is small, as one as large as W would not be
+
 
 def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *, soft_cap: float | None = None,
                          ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, reduction: str = "mean",
@@ -64,7 +66,8 @@ def _sweep(x: Any, weight: Any, bias: Any = None, *, reduce: Reduction, weights:
     """Losses of all rows and, given `weights` of the rows, the gradients of x, weight and bias: [(N,), (N, C), (V, C), (V,)]."""
     shape, x = x.shape, x.reshape(-1, x.shape[-1])                                                  # (N, C)
     losses = np.empty_like(x, shape=x.shape[:1])
-    grads = [np.zeros_like(a) if need and weights is not None else None for a, need in zip((x, weight, bias), needs)]
+    make = np.empty_like if len(x) else np.zeros_like                                               # no rows: nobody writes them
+    grads = [make(a) if need and weights is not None else None for a, need in zip((x, weight, bias), (*needs, False))]
     for i in range(0, len(x), chunk):
         rows = slice(i, i + chunk)
         z, slope = _logits(x[rows], weight, bias, soft_cap)                                         # (n, V)
@@ -72,7 +75,7 @@ def _sweep(x: Any, weight: Any, bias: Any = None, *, reduce: Reduction, weights:
         if weights is not None:
             _add_gradients(z if slope is None else np.multiply(z, slope, out=z), x[rows], weight, grads, rows)
         del z, slope                # before the next chunk is made: they are the largest arrays of the whole model
-    return [losses, None if grads[0] is None else grads[0].reshape(shape), *grads[1:]]
+    return [losses, None if grads[0] is None else grads[0].reshape(shape), *grads[1:len(needs)]]
 
 
 def _logits(x: Any, weight: Any, bias: Any, soft_cap: float | None) -> tuple[Any, Any]:
@@ -90,11 +93,14 @@ def _logits(x: Any, weight: Any, bias: Any, soft_cap: float | None) -> tuple[Any
 
 
 def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, rows: slice) -> None:
-    """From z = x W^T + b: dx = dz W, dW += dz^T x, db += sum dz."""
-    dx, dw, *db = grads
+    """From z = x W^T + b: dx = dz W, dW = dz^T x, db = sum dz; the first chunk sets dW and db, the others add."""
+    (dx, dw, db), first = grads, rows.start == 0
     if dx is not None:
         array_module(dz).matmul(dz, weight, out=dx[rows])
-    if dw is not None:
-        dw += dz.T @ x
-    if db and db[0] is not None:
-        db[0] += dz.sum(axis=0)
+    if db is not None:
+        db[...] = dz.sum(axis=0) if first else db + dz.sum(axis=0)
+    if dw is not None and first:
+        array_module(dz).matmul(dz.T, x, out=dw)
+    elif dw is not None:
+        for i in range(0, len(dw), SLAB):
+            dw[i:i + SLAB] += dz.T[i:i + SLAB] @ x

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.backend import array_module
+from minigrad.graph import Deferred, mode
 from minigrad.ops.shape import reshape
 from minigrad.tensor import Tensor, record, tensor
 
@@ -20,19 +21,28 @@ def getitem(x: Any, index: Any) -> Tensor:
     """
     x = tensor(x)
     index, shape = _arrays(index, x.data), x.shape
-    return record(x.data[index], (x,), lambda g, out: (scatter(g, index, shape),))
+
+    def vjp(g: Tensor, out: None) -> tuple:
+        if mode.recording:
+            return scatter(g, index, shape),
+        return Deferred(g.data, add=lambda total: _add_at(total, index, g.data), shape=shape),      # slices of one array: one gradient
+    return record(x.data[index], (x,), vjp)
 
 
 def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
     """Zeros of this shape with `x` added at `index`; elements that go to the same place add up."""
     x = tensor(x)
-    xp, index = array_module(x.data), _arrays(index, x.data)
-    data = xp.zeros(shape, x.dtype)
-    if _is_basic(index):
-        data[index] = x.data                                # no element is named twice
-    else:
-        xp.add.at(data, index, x.data)                      # data[index] += x.data would add only one of each place
+    index = _arrays(index, x.data)
+    data = array_module(x.data).zeros(shape, x.dtype)
+    _add_at(data, index, x.data)
     return record(data, (x,), lambda g, out: (getitem(g, index),))
+
+
+def _add_at(total: Any, index: Any, values: Any) -> None:
+    if _is_basic(index):
+        total[index] += values                              # no element is named twice
+    else:
+        array_module(total).add.at(total, index, values)    # total[index] += values would add only one of each place
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:

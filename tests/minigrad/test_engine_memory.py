@@ -59,6 +59,17 @@ def test_two_backward_passes_do_not_change_a_gradient_that_somebody_kept():
     assert x.grad.numpy().tolist() == [5.0]
 
 
+@given(st.integers(3, 6))
+def test_sums_made_in_place_are_nobody_elses(n):
+    """Slices of one array, whose gradients are added up in one place, after uses that hand the same array to two."""
+    x, seed = leaf(np.arange(n)), np.ones(n)
+    y = x * 1.0
+    parts = y[:2].sum() + y[1:].sum() + y[np.array([0, 0])].sum()
+    (y + y + parts).backward(grad=seed)
+    assert x.grad.numpy().tolist() == [2 + n * (1 + 2), 2 + n * 2, *[2 + n] * (n - 2)]
+    assert seed.tolist() == [1.0] * n
+
+
 def test_a_gradient_buffer_is_filled_first_and_added_to_after():
     class Owned(Tensor):
         __slots__ = ("grad_buffer",)
