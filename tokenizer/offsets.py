@@ -40,7 +40,7 @@ class Offsets:
             )
             ids += more_ids
             spans += more_spans
-        spans = self._trim(ids, spans)
+        spans = self._trim(ids, spans, text)
         if add_special_tokens:
             return self.template.fill(ids), self.template.fill(spans, special=(0, 0))
         return ids, spans
@@ -65,7 +65,7 @@ class Offsets:
                     is_first = False
             is_first = False
 
-    def _trim(self, ids: list[int], spans: list[Span]) -> list[Span]:
+    def _trim(self, ids: list[int], spans: list[Span], text: str) -> list[Span]:
         """The spans as this kind of tokenizer shows them."""
         return spans
 

@@ -52,10 +52,13 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         self.trim_offsets = trim_offsets
         self._pretokenizer = Pretokenizer(pattern) if isinstance(pattern, str) else SplitSequence(pattern)
         self._names = {token.id: token.content for token in self.added_tokens}
-        id_of = {token: i for i, token in enumerate(self.tokens) if token is not None and i not in self._names}
+        ordinary = {token: i for i, token in enumerate(self.tokens) if token is not None and i not in self._names}
+        # An added token that is not special may also be a byte or what a merge makes.
+        id_of = {token.content.encode(): token.id for token in self.added_tokens if not token.special} | ordinary
         byte_ids = [id_of.get(bytes([byte]), -1) for byte in range(256)]
-        table = merge_table(self.tokens, self.merges, self._names)
-        self._word_encoder = WordEncoder(byte_ids, table, whole_words=id_of if ignore_merges else None)
+        not_made = [i for i, token in enumerate(self.tokens) if token is None or id_of.get(token) != i]
+        table = merge_table(self.tokens, self.merges, not_made)
+        self._word_encoder = WordEncoder(byte_ids, table, whole_words=ordinary if ignore_merges else None)
 
     @classmethod
     def train(
@@ -95,14 +98,19 @@ class Tokenizer(FastEncoding, BaseTokenizer):
             done = end
         return ids, spans
 
-    def _trim(self, ids: list[int], spans: list[Span]) -> list[Span]:
-        return [self._trim_one(i, span) for i, span in zip(ids, spans)] if self.trim_offsets else spans
+    def _trim(self, ids: list[int], spans: list[Span], text: str) -> list[Span]:
+        return [self._trim_one(i, span, text) for i, span in zip(ids, spans)] if self.trim_offsets else spans
 
-    def _trim_one(self, i: int, span: Span) -> Span:
-        token, (start, end) = self.tokens[i] or b"", span
-        leading, trailing = len(token) - len(token.lstrip(b" ")), len(token) - len(token.rstrip(b" "))
-        if self.prefix and start == 0:
-            leading = 0  # a space that was put there stands for no character
+    def _trim_one(self, i: int, span: Span, text: str) -> Span:
+        start, end = span
+        if i in self._names:
+            found = text[start:end]
+            leading, trailing = len(found) - len(found.lstrip()), len(found) - len(found.rstrip())
+        else:
+            token = self.tokens[i] or b""
+            leading, trailing = len(token) - len(token.lstrip(b" ")), len(token) - len(token.rstrip(b" "))
+        if self.prefix and start == 0 and leading == 1:
+            leading = 0  # the space was put there and stands for no character
         start = min(start + leading, end)
         return start, max(end - trailing, start)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import regex
 
-from ..bpe import merge_table
 from ..byte_level import spell, unspell
 from ..contents import BytePairContents, FormatError
 from ..prefix import Prefix
@@ -39,13 +38,17 @@ def read(document: dict, spelling: list[str | None], added: Sequence[AddedToken]
     patterns, prefix = read_pre_tokenizer(document.get("pre_tokenizer"))
     template, trim_offsets = read_post_processor(document.get("post_processor"))
     names = {token.content for token in added}
-    specials = [token.id for token in added if token.special]
+    for token in added:
+        if token.special and len(unspell(token.content) or b"") == 1:
+            raise FormatError(f"has the special token {token.content!r}, which is the spelling of a single byte")
     tokens = [None if text is None else text.encode() if text in names else bytes_of(text) for text in spelling]
     merges = pairs_of(model.get("merges"), {text: i for i, text in enumerate(spelling) if text is not None})
-    try:
-        merge_table(tokens, merges, specials)
-    except KeyError as error:
-        raise FormatError(f"is damaged: a merge makes {error}, which is no ordinary token") from None
+    specials = {token.id for token in added if token.special}
+    ordinary = {token for i, token in enumerate(tokens) if i not in specials}
+    for left, right in merges:
+        joined = (tokens[left] or b"") + (tokens[right] or b"")
+        if joined not in ordinary:
+            raise FormatError(f"is damaged: a merge makes {joined!r}, which is no ordinary token")
     return BytePairContents(
         tokens,
         merges,
@@ -91,7 +94,9 @@ def read_split(split: dict) -> str:
     if not isinstance(pattern, dict) or not isinstance(pattern.get("Regex", pattern.get("String")), str):
         raise FormatError(f"asks for pre_tokenizer.pattern = {shorten(pattern)}, which is not supported")
     try:
-        name = Pretokenizer(pattern["Regex"] if "Regex" in pattern else regex.escape(pattern["String"])).pattern
+        name = Pretokenizer(
+            pattern["Regex"] if "Regex" in pattern else f"(?:{regex.escape(pattern['String'])})"
+        ).pattern
     except ValueError as error:
         raise FormatError(f"asks for a split that is not supported: {error}") from None
     # "Removed" with "invert" keeps only the matches. The named patterns match all of a text: there it is the same.
@@ -117,7 +122,7 @@ def write(contents: BytePairContents) -> dict[str, Any]:
         "fuse_unk": False,
         "byte_fallback": False,
         "ignore_merges": contents.ignore_merges,
-        "vocab": {text: i for i, text in enumerate(spelling) if text is not None},
+        "vocab": write_vocab(contents, spelling),
         "merges": [f"{spelling[left]} {spelling[right]}" for left, right in contents.merges],
     }
     return {
@@ -129,6 +134,20 @@ def write(contents: BytePairContents) -> dict[str, Any]:
         "decoder": byte_level(by_regex=True, has_prefix=False),
         "model": model,
     }
+
+
+def write_vocab(contents: BytePairContents, spelling: list[str | None]) -> dict[str, int]:
+    """All tokens but those at the end that are merely added and whose ids, next after the others, are theirs anyway: a
+    word that is in the vocab would be that token where merges are ignored."""
+    tokens = contents.tokens
+    made = {(tokens[left] or b"") + (tokens[right] or b"") for left, right in contents.merges}
+    added = {token.id for token in contents.special_tokens if tokens[token.id] not in made}
+    vocab = {text: i for i, text in enumerate(spelling) if text is not None}
+    end = len(tokens)
+    while end - 1 in added and len(tokens[end - 1] or b"") > 1:
+        end -= 1
+    inside = {text: i for text, i in vocab.items() if i < end}
+    return inside if len(inside) == end else vocab
 
 
 def byte_level(by_regex: bool, has_prefix: bool) -> dict[str, Any]:

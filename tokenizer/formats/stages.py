@@ -146,20 +146,21 @@ def read_template(spec: dict) -> Template:
     special = spec.get("special_tokens")
     try:
         ids = {name: tuple(token["ids"]) for name, token in (special or {}).items()}
-        single = [read_part(part, ids) for part in spec["single"]]
-        pair = [read_part(part, ids) for part in spec["pair"]]
+        single = [read for part in spec["single"] for read in read_part(part, ids)]
+        pair = [read for part in spec["pair"] for read in read_part(part, ids)]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise FormatError(f"asks for post_processor = {shorten(spec)}, which is not supported") from None
     columns = [tuple(column) for parts in (single, pair) for column in (zip(*parts) if parts else ((), ()))]
     return Template(columns[0], columns[2], columns[1], columns[3])
 
 
-def read_part(part: dict, ids: dict[str, Ids]) -> tuple[Part, int]:
+def read_part(part: dict, ids: dict[str, Ids]) -> list[tuple[Part, int]]:
+    """The part with the type of its ids; a special token of several ids is several parts."""
     ((kind, value),) = part.items()
     if kind == "Sequence" and value["id"] in ("A", "B") and is_id(value["type_id"]):
-        return value["id"], value["type_id"]
+        return [(value["id"], value["type_id"])]
     if kind == "SpecialToken" and all(map(is_id, ids[value["id"]])) and is_id(value["type_id"]):
-        return ids[value["id"]], value["type_id"]
+        return [((i,), value["type_id"]) for i in ids[value["id"]]]
     raise ValueError(part)
 
 
