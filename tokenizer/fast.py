@@ -1,7 +1,9 @@
-"""The way of long texts: the vectorised path (vectorised.py), where the pattern of a tokenizer is known to it."""
+"""The way of long texts: the vectorised path (vectorised.py), where the pattern of a tokenizer is known to it; and back."""
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Collection, Iterable
 from functools import cached_property
 
 import numpy as np
@@ -10,9 +12,11 @@ from .bpe import WordEncoder
 from .pretokenize import Pretokenizer
 from .scan import SCANNERS, WordScanner, chunks
 from .splits import SplitSequence
+from .token_bytes import TokenBytes
 from .vectorised import VectorEncoder
 
 LONG = 2000  # characters: shorter texts are encoded faster word by word
+MANY = 500  # ids: fewer are decoded faster one by one
 
 
 class FastEncoding:
@@ -41,3 +45,25 @@ class FastEncoding:
 
     def _cut(self, text: str, size: int) -> list[str]:
         return list(chunks(text, size)) if len(text) > size and self._vector_encoder else [text]
+
+    @cached_property
+    def _token_bytes(self) -> TokenBytes:
+        return TokenBytes(self.tokens)
+
+    def decode_bytes(self, ids: Iterable[int], skip_special_tokens: bool = False, continues: bool = False) -> bytes:
+        ids = ids if isinstance(ids, Collection) else list(ids)
+        if len(ids) >= MANY and not skip_special_tokens:
+            numbers = as_array(ids)
+            if numbers is not None and self._token_bytes.are_known(numbers):
+                return self._token_bytes.join(numbers)
+        return super().decode_bytes(ids, skip_special_tokens, continues)  # type: ignore[misc]  # BaseTokenizer's
+
+
+def as_array(ids: Collection[int]) -> np.ndarray | None:
+    """Ids as an array, if they are whole numbers that can be ids at all."""
+    if isinstance(ids, np.ndarray):
+        return ids if ids.dtype.kind in "iu" and ids.ndim == 1 else None
+    try:
+        return np.frombuffer(array("I", ids), np.uint32)
+    except (TypeError, OverflowError):
+        return None

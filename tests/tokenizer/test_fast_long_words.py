@@ -51,10 +51,14 @@ def test_long_words_are_those_of_the_textbook(enough: int) -> None:
     check_long_words(enough)
 
 
-def test_joining_all_ranks_at_once_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_end_where_a_new_token_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In "abca", once ab is joined, abc comes before ca. All at once it would be ab and ca."""
+    table = merge_table([b"a", b"b", b"c", b"ab", b"abc", b"ca"], [(0, 1), (3, 2), (2, 0)])
+    word, pairs = np.array([0, 1, 2, 0]), PairTable(table)
+    assert long_words.windows(table, pairs) == [1, 2**31 - 1]
+    assert LongWordMerger(table, pairs).merge(word).tolist() == merge_textbook(word.tolist(), table) == [4, 0]
     monkeypatch.setattr(long_words, "windows", lambda *_: [2**31 - 1])
-    with pytest.raises(AssertionError):
-        check_long_words(-(10**9))
+    assert LongWordMerger(table, pairs).merge(word).tolist() == [3, 5]
 
 
 def test_a_merge_before_its_parts_leaves_the_word_to_the_heap() -> None:

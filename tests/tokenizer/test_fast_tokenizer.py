@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer, bulk, fast, parallel
+from tokenizer.token_bytes import TokenBytes
 
 PROSE = "\n".join(pydoc_data.topics.topics.values())[:150_000]
 TOKENIZERS = [
@@ -90,6 +91,33 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_an_array_of_a_text_with_specials_is_refused_like_its_list() -> None:
     with pytest.raises(ValueError, match="holds the special token"):
         TOKENIZERS[0].encode_array(PROSE + END_OF_TEXT)
+
+
+# Back to text
+
+
+@settings(max_examples=5 * settings().max_examples)
+@given(st.lists(st.integers(0, 599), max_size=60), st.integers(0, 30))
+def test_many_ids_decode_like_each_of_them(ids: list[int], times: int) -> None:
+    tokenizer = TOKENIZERS[0]
+    ids = ids * times
+    expected = b"".join(tokenizer.tokens[i] or b"" for i in ids)
+    for kind in list, iter, np.array:
+        assert tokenizer.decode_bytes(kind(ids)) == expected
+
+
+@given(st.lists(st.binary(max_size=30) | st.none(), min_size=1, max_size=20), st.data())
+def test_bytes_of_tokens_of_any_length_are_joined(tokens: list[bytes | None], data: st.DataObject) -> None:
+    used = [i for i, token in enumerate(tokens) if token is not None] or [0]
+    ids = data.draw(st.lists(st.sampled_from(used), max_size=30))
+    assert TokenBytes(tokens).join(np.array(ids, np.uint16)) == b"".join(tokens[i] or b"" for i in ids)
+
+
+@pytest.mark.parametrize("stray", [-1, 600, 10**12])
+def test_an_id_that_there_is_not_is_named_among_many(stray: int) -> None:
+    with pytest.raises(ValueError, match=f"no token with id {stray}"):
+        TOKENIZERS[0].decode([1] * 1000 + [stray])
+    assert not TokenBytes([b"a", None]).are_known(np.array([0, 1]))
 
 
 def test_every_kind_of_tokenizer_encodes_files(tmp_path: Path) -> None:
