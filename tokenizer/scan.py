@@ -18,7 +18,7 @@ from .classes import BLANK, CASELESS, LOWER, MARK, NEWLINE, NUMBER, SPACE, SYMBO
 from .pretokenize import PATTERNS, Pretokenizer
 from .word_starts import APOSTROPHE, WORD, gpt2_starts, gpt4_starts
 
-CHUNK = 1 << 16  # characters
+CHUNK = 1 << 17  # characters
 WINDOW = 256  # characters that are looked at for a place to cut; then twice as many, and so on
 
 # What each class is to a pattern, in the order UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK.

@@ -23,7 +23,7 @@ from .scan import WordScanner, chunks
 from .word_table import PACKED, WordTable
 
 CAPACITY = 1 << 17  # words
-BLOCK = 16  # pieces of text whose new words are merged together
+BLOCK = 8  # pieces of text whose new words are merged together
 LONGEST_REMEMBERED = 256  # bytes
 VERY_LONG = 4096  # bytes: longer words are merged by many pairs at once
 FEW = 32  # words: so many are merged faster one by one
@@ -89,15 +89,20 @@ class VectorEncoder:
             return spans
         is_short = lengths[unknown] <= PACKED
         short, others = unknown[is_short], unknown[~is_short]
-        place, new = self._table.insert(words.take(short))
-        numbers = len(self._pending) + np.arange(len(new))
-        self._table.set(place[new], ~numbers)
-        self._pending += slices(data, starts[short[new]], lengths[short[new]])
-        self._placed.append((place[new], numbers))
-        spans[short] = self._table.get(place)
-        others = np.concatenate([others, short[place < 0]])
+        if len(short):
+            place, new = self._table.insert(words.take(short))
+            self._expect(place[new], slices(data, starts[short[new]], lengths[short[new]]))
+            spans[short] = self._table.get(place)
+            others = np.concatenate([others, short[place < 0]])
         spans[others] = [self._span_of(word) for word in slices(data, starts[others], lengths[others])]
         return spans
+
+    def _expect(self, place: np.ndarray, words: list[bytes]) -> None:
+        """Let words that have got places in the table be pending."""
+        numbers = len(self._pending) + np.arange(len(words))
+        self._table.set(place, ~numbers)
+        self._placed.append((place, numbers))
+        self._pending += words
 
     def _span_of(self, word: bytes) -> int:
         """The span of a word that has no place in the table."""
