@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -67,6 +66,8 @@ def reported(texts: Iterable[str], progress: Progress | None) -> Iterator[str]:
 
 def count_in_processes(texts: Iterable[str], pretokenizer: Splitter, processes: int) -> Iterator[Counter[bytes]]:
     """The counts of parts of `texts`. No more parts wait than are needed to keep every process at work."""
+    from concurrent.futures import ProcessPoolExecutor  # here, as it takes longer to import than all of this package
+
     with ProcessPoolExecutor(processes) as pool:
         waiting: deque = deque()
         for share in shares(texts):

@@ -1,0 +1,85 @@
+"""Where the commands get their texts and tokenizers from. `-` is standard input."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from typing import IO, Any
+
+from ..base import BaseTokenizer
+from ..pretokenize import PATTERNS, Pretokenizer
+from ..scan import SCANNERS, safe_cut
+
+STANDARD_INPUT = "-"
+BLOCK = 1 << 22  # characters of a large file that are read at a time
+MARGIN = 1 << 16  # characters at the end of a block in which a place to cut is looked for
+
+
+def opened(path: str, mode: str = "rb") -> Any:
+    """A context with the file, as bytes unless `mode` is "r", which is text in UTF-8 with its line ends as they are."""
+    if path != STANDARD_INPUT:
+        return open(path, mode) if "b" in mode else open(path, mode, encoding="utf-8", newline="")
+    if "b" in mode:
+        return nullcontext(sys.stdin.buffer)
+    return open(sys.stdin.fileno(), mode, encoding="utf-8", newline="", closefd=False)
+
+
+def read_bytes(arguments: argparse.Namespace) -> bytes:
+    """What `--text` gives, or else the file."""
+    if arguments.text is not None:
+        return arguments.text.encode("utf-8", "surrogateescape")
+    with opened(arguments.file) as file:
+        return file.read()
+
+
+def read_text(arguments: argparse.Namespace) -> str:
+    """The same as text. ValueError if it is none."""
+    data = read_bytes(arguments)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise not_text(arguments.file, error) from None
+
+
+def not_text(name: str, error: UnicodeDecodeError) -> ValueError:
+    name = "standard input" if name == STANDARD_INPUT else name
+    byte = error.object[error.start]
+    return ValueError(f"{name} is not text in UTF-8, as its byte 0x{byte:02x} shows ({error.reason}): convert it")
+
+
+def corpus(paths: Iterable[str], pattern: str) -> Iterator[str]:
+    """The texts of files, in pieces if the files are large. They are cut where words end, which is known of the usual
+    patterns; with any other, a file is one text."""
+    can_be_cut = PATTERNS.get(pattern, pattern) in SCANNERS
+    for path in paths:
+        try:
+            with opened(path, "r") as file:
+                yield from pieces(file) if can_be_cut else [file.read()]
+        except UnicodeDecodeError as error:
+            raise not_text(path, error) from None
+
+
+def pieces(file: IO[str]) -> Iterator[str]:
+    """The text of `file`; its words are those of the pieces."""
+    text = ""
+    while block := file.read(BLOCK):
+        text += block
+        cut = safe_cut(text, max(1, len(text) - MARGIN))
+        if cut < len(text):
+            yield text[:cut]
+            text = text[cut:]
+    if text:
+        yield text
+
+
+def check_pattern(pattern: str) -> str:
+    """The pattern; ValueError if it is none, before any file is read."""
+    Pretokenizer(pattern)
+    return pattern
+
+
+def load(path: str, arguments: argparse.Namespace) -> BaseTokenizer:
+    """The tokenizer in a file or folder."""
+    return BaseTokenizer.load(path, pattern=arguments.pattern)
