@@ -83,6 +83,30 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         """How text is cut into words: the name of a pattern or a regular expression, or several one after the other."""
         return self._pretokenizer.pattern
 
+    def encode_single_piece(self, piece: str | bytes) -> list[int]:
+        """The ids of one word, whatever is in it: nothing is cut."""
+        data = piece.encode() if isinstance(piece, str) else piece
+        return list(self._word_encoder.encode_word(data)) if data else []
+
+    def encode_broken_off(self, data: bytes) -> list[int]:
+        """The ids of bytes that end within a character, such as the beginning of a text: the part that is no
+        character belongs to the word before it. This is `_encode_bytes` of tiktoken."""
+        try:
+            return self.encode_ordinary(data.decode())
+        except UnicodeDecodeError as error:
+            whole, rest = data[: error.start].decode(), data[error.start :]
+        words = self._pretokenizer.split(whole)
+        ids = self._word_encoder.encode(words)
+        last = len(self._word_encoder[words[-1]]) if words else 0
+        if last and self._is_blank(ids[-last]):  # white space could have been cut otherwise
+            while last < len(ids) and self._is_blank(ids[-last - 1]):
+                last += 1
+        stable = ids[: len(ids) - last]
+        return stable + self.encode_single_piece(self.decode_bytes(ids[len(ids) - last :]) + rest)
+
+    def _is_blank(self, i: int) -> bool:
+        return not (self.tokens[i] or b"").strip(b" \n\t")
+
     def _encode_aligned(self, text: Aligned) -> tuple[list[int], list[Span]]:
         ids = self._encode_ordinary(text.text)
         missing = self._word_encoder.missing

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import importlib
 import json
 import pydoc_data.topics
 from collections.abc import Callable
@@ -14,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tokenizer.peers import tiktoken
 from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, CharTokenizer, Tokenizer, load
 from tokenizer.pretokenize import PATTERNS, Pretokenizer
 
@@ -148,27 +147,12 @@ def test_an_unknown_character_is_an_error_in_hugging_face_too(hf: Any, tmp_path:
 # Real vocabularies
 
 
-@pytest.fixture
-def tiktoken_encoding(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """tiktoken's own encodings, their vocabularies read from this disk instead of the network."""
-    tiktoken = pytest.importorskip("tiktoken")
-    definitions = importlib.import_module("tiktoken_ext.openai_public")
-
-    def make(name: str) -> Any:
-        lines = (shared_data / "tokenizers" / f"{name}.tiktoken").read_bytes().splitlines()
-        ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
-        monkeypatch.setattr(definitions, "load_tiktoken_bpe", lambda *_, **__: ranks)
-        return tiktoken.Encoding(**getattr(definitions, name)())
-
-    return make
-
-
 @pytest.mark.parity
 @pytest.mark.shared
 @pytest.mark.parametrize(("pattern", "name"), [("gpt2", "r50k_base"), ("gpt4", "cl100k_base")])
-def test_words_are_those_of_tiktoken(tiktoken_encoding: Any, pattern: str, name: str) -> None:
+def test_words_are_those_of_tiktoken(shared_data: Path, pattern: str, name: str) -> None:
     """tiktoken does not show its words; but the ids of a text are those of its words, one after the other."""
-    peer = tiktoken_encoding(name)
+    peer = tiktoken(shared_data / "tokenizers" / f"{name}.tiktoken")
 
     def check(split: Callable[[str], list[str]]) -> None:
         @settings(max_examples=10 * settings().max_examples)
@@ -182,17 +166,3 @@ def test_words_are_those_of_tiktoken(tiktoken_encoding: Any, pattern: str, name:
     check(Pretokenizer(pattern).split)
     with pytest.raises(AssertionError):  # the other pattern is caught
         check(Pretokenizer({"gpt2": "gpt4", "gpt4": "gpt2"}[pattern]).split)
-
-
-@pytest.mark.parity
-@pytest.mark.shared
-def test_gpt2_ids_are_those_of_tiktoken(tiktoken_encoding: Any, shared_data: Path) -> None:
-    own, peer = load(shared_data / "tokenizers" / "gpt2"), tiktoken_encoding("r50k_base")
-    assert own.encode(PROSE) == peer.encode_ordinary(PROSE)
-
-    @settings(max_examples=10 * settings().max_examples)
-    @given(awkward | st.text(st.characters(categories=["Cs"]) | st.just("a"), max_size=6))
-    def ids_are_equal(text: str) -> None:
-        assert own.encode(text) == peer.encode_ordinary(text)
-
-    ids_are_equal()

@@ -1,0 +1,147 @@
+"""The same ids, tokens and offsets as tiktoken, and the same behaviour by the same names."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tokenizer.peers import awkward, cases, load, tiktoken
+from tokenizer import BaseTokenizer, Tokenizer
+
+pytestmark = [pytest.mark.parity, pytest.mark.shared]
+NAMES = ["r50k_base", "cl100k_base", "o200k_base"]
+surrogates = st.text(st.characters(categories=["Cs"]) | st.sampled_from("a \U0001f600"), max_size=8)
+
+
+@pytest.fixture(params=NAMES)
+def both(request: pytest.FixtureRequest, shared_data: Path) -> tuple[BaseTokenizer, Any]:
+    path = shared_data / "tokenizers" / f"{request.param}.tiktoken"
+    return load(path), tiktoken(path)
+
+
+def check_ids(own: BaseTokenizer, peer: Any) -> None:
+    @cases(150)
+    @given(awkward | surrogates)
+    def ids_are_equal(text: str) -> None:
+        ids = peer.encode_ordinary(text)
+        assert own.encode_ordinary(text) == ids
+        assert own.encode(text, allowed_special="all") == peer.encode(text, allowed_special="all")
+        assert own.encode_array(text, allowed_special="all").tolist() == peer.encode(text, allowed_special="all")
+        assert own.decode(ids) == peer.decode(ids)
+        assert own.decode_with_offsets(ids) == peer.decode_with_offsets(ids)
+
+    ids_are_equal()
+
+
+def test_ids_are_those_of_tiktoken(both: tuple[BaseTokenizer, Any]) -> None:
+    check_ids(*both)
+
+
+def test_another_pattern_is_caught(shared_data: Path) -> None:
+    path = shared_data / "tokenizers" / "cl100k_base.tiktoken"
+    own = load(path)
+    broken = Tokenizer.of(own._contents()._replace(pattern="gpt2"))
+    with pytest.raises(AssertionError):
+        check_ids(broken, tiktoken(path))
+
+
+def test_any_ids_decode_alike(both: tuple[BaseTokenizer, Any]) -> None:
+    own, peer = both
+
+    @cases(100)
+    @given(st.lists(st.integers(0, own.max_token_value).filter(lambda i: own.tokens[i] is not None), max_size=12))
+    def bytes_are_equal(ids: list[int]) -> None:
+        assert own.decode_bytes(ids) == peer.decode_bytes(ids)
+        assert own.decode(ids) == peer.decode(ids)
+        assert own.decode_tokens_bytes(ids) == peer.decode_tokens_bytes(ids)
+
+    bytes_are_equal()
+
+
+def test_every_token_alone(both: tuple[BaseTokenizer, Any]) -> None:
+    own, peer = both
+    assert (own.n_vocab, own.max_token_value, own.eot_token) == (peer.n_vocab, peer.max_token_value, peer.eot_token)
+    assert own.special_tokens_set == peer.special_tokens_set
+    assert own.token_byte_values() == peer.token_byte_values()
+    for i in range(0, own.n_vocab, 7):
+        if own.tokens[i] is None:
+            for library in both:
+                with pytest.raises(KeyError):
+                    library.decode_single_token_bytes(i)
+        else:
+            token = own.decode_single_token_bytes(i)
+            assert token == peer.decode_single_token_bytes(i)
+            assert own.encode_single_token(token) == i
+            assert own.is_special_token(i) == peer.is_special_token(i)
+            if not own.is_special_token(i):
+                assert own.encode_single_piece(token) == [i]
+
+
+def test_bytes_that_break_off_within_a_character(both: tuple[BaseTokenizer, Any]) -> None:
+    own, peer = both
+
+    @cases(100)
+    @given(awkward.map(str.encode) | st.just(b""), st.binary(max_size=3))
+    def ids_are_equal(text: bytes, rest: bytes) -> None:
+        assert own.encode_broken_off(text + rest) == peer._encode_bytes(text + rest)
+        if rest:  # there tiktoken panics
+            assert own.encode_single_piece(rest) == peer._encode_single_piece(rest)
+
+    ids_are_equal()
+
+
+@given(text=awkward, data=st.data())
+def test_special_tokens_are_allowed_and_refused_alike(shared_data: Path, text: str, data: st.DataObject) -> None:
+    path = shared_data / "tokenizers" / "cl100k_base.tiktoken"
+    own, peer = load(path), tiktoken(path)
+    names = sorted(own.special_tokens_set)
+    text = data.draw(st.lists(st.sampled_from([*names, text]), max_size=4).map("".join))
+    some = st.lists(st.sampled_from(names), unique=True)
+    allowed, disallowed = data.draw(st.just("all") | some.map(set)), data.draw(st.just("all") | some.map(set))
+    try:
+        expected = peer.encode(text, allowed_special=allowed, disallowed_special=disallowed)
+    except ValueError:
+        with pytest.raises(ValueError, match="holds the special token"):
+            own.encode(text, allowed_special=allowed, disallowed_special=disallowed)
+    else:
+        assert own.encode(text, allowed_special=allowed, disallowed_special=disallowed) == expected
+
+
+def test_batches_and_pickles(both: tuple[BaseTokenizer, Any]) -> None:
+    own, peer = both
+    texts = ["hello world", "", "goodbye <|endoftext|>"]
+    assert own.encode_ordinary_batch(texts) == peer.encode_ordinary_batch(texts)
+    ids = own.encode_batch(texts, allowed_special="all")
+    assert ids == peer.encode_batch(texts, allowed_special="all")
+    assert own.decode_batch(ids) == peer.decode_batch(ids) == texts
+    if own.n_vocab < 60_000:
+        assert pickle.loads(pickle.dumps(own)) == own
+
+
+@pytest.mark.parametrize("character", ["^", "0", "a", "'s", " ", "\n", "😀", "日"])
+def test_catastrophically_repetitive_texts(both: tuple[BaseTokenizer, Any], character: str) -> None:
+    own, peer = both
+    for text in (character * 2000, " " + character * 2000, character * 2000 + "\n"):
+        assert own.encode_ordinary(text) == peer.encode_ordinary(text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_written_files_are_read_by_both(shared_data: Path, tmp_path: Path, name: str) -> None:
+    path = shared_data / "tokenizers" / f"{name}.tiktoken"
+    own = load(path)
+    own.save(tmp_path / path.name)
+    assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    own.save(tmp_path / "tokenizer.json")
+    peer = pytest.importorskip("tokenizers").Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+
+    @cases(50)
+    @given(awkward)
+    def ids_are_equal(text: str) -> None:
+        assert peer.encode(text).ids == own.encode(text, allowed_special="all")
+
+    ids_are_equal()
