@@ -20,6 +20,8 @@ ROW_BITS = 8  # enough for LONGEST rows
 LONGEST = 250  # bytes; longer words are merged one by one
 HEIGHTS = [8, 16, 32, 64, 128, LONGEST]  # words of so many tokens at most share a matrix
 
+KEEP = 0.7  # a matrix is made narrower when no more than this part of its words is still to be merged
+
 
 class PairTable:
     """`joined[rank]` is the id that a merge of this rank makes. Ranks are numbered anew, from 0 in the same order."""
@@ -135,27 +137,34 @@ def merge_columns(matrix: np.ndarray, pairs: PairTable) -> None:
     order[:-1] = pairs.ranks(matrix[:-1].ravel(), matrix[1:].ravel()).reshape(height - 1, width) << ROW_BITS
     order += row
     before, after = np.repeat(row - 1, width, axis=1), np.repeat(row + 1, width, axis=1)
-    words = np.arange(width)  # the columns that are not done, each a column of the narrower arrays below
+    words = np.arange(width)  # the words whose columns are in the arrays below, fewer and fewer of all
     ids = matrix.copy()
     while True:
         best = order.min(axis=0)
-        live = best < never
-        if not live.all():
-            matrix[:, words[~live]] = ids[:, ~live]
+        live = np.flatnonzero(best < never)
+        if len(live) <= KEEP * len(words):
+            matrix[:, words] = ids
+            if not len(live):
+                return
             words, best = words[live], best[live]
-            ids, order, before, after = (a.compress(live, axis=1) for a in (ids, order, before, after))
-        if not len(words):
-            return
-        join(ids, order, before, after, best, pairs)
+            ids, order, before, after = (a.take(live, axis=1) for a in (ids, order, before, after))
+            live = np.arange(len(words))
+        join(ids, order, before, after, live, best[live], pairs)
 
 
 def join(
-    ids: np.ndarray, order: np.ndarray, before: np.ndarray, after: np.ndarray, best: np.ndarray, pairs: PairTable
+    ids: np.ndarray,
+    order: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    column: np.ndarray,
+    best: np.ndarray,
+    pairs: PairTable,
 ) -> None:
-    """One merge in each column. All arrays are (height, words); places in them are those of the arrays laid flat. Row -1
-    is the last one, as always in NumPy, so that the first token of a word has an OUTSIDE before it too."""
-    width = len(best)
-    column = np.arange(width)
+    """One merge in each of the columns `column`, the one of order `best`. The arrays are (height, words); places in them
+    are those of the arrays laid flat. Row -1 is the last one, as always in NumPy, so that the first token of a word has an
+    OUTSIDE before it too."""
+    height, width = ids.shape
     flat_ids, flat_order, flat_before, flat_after = (a.reshape(-1) for a in (ids, order, before, after))
     row = best & ((1 << ROW_BITS) - 1)
     here = row * width + column
@@ -167,5 +176,4 @@ def join(
     flat_after[here], flat_before[following] = next_row, row
     flat_order[right] = NEVER << ROW_BITS
     flat_order[here] = pairs.ranks(made, flat_ids[following]) << ROW_BITS | row
-    joined_before = pairs.ranks(flat_ids[previous], made) << ROW_BITS
-    flat_order[previous] = joined_before | previous_row % len(ids)
+    flat_order[previous] = pairs.ranks(flat_ids[previous], made) << ROW_BITS | previous_row % height
