@@ -5,21 +5,14 @@ et al. 2021 (arXiv 2109.08668). GELU: Hendrycks and Gimpel 2016 (arXiv 1606.0841
 """
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from llm.config import GPTConfig
 from llm.undrawn import UNDRAWN
-from minigrad.fused.activation import geglu, gelu, relu_squared, swiglu
 from minigrad.nn import Linear, Module
 from minigrad.tensor import Tensor
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "relu_squared": relu_squared, "swiglu": swiglu, "geglu": geglu,
-}
 
 
 class MLP(Module):
@@ -27,10 +20,10 @@ class MLP(Module):
 
     def __init__(self, config: GPTConfig, dtype: Any = np.float32):
         C, F, branches = config.dim, config.mlp_size, 2 if config.gated else 1
-        self.activation = ACTIVATIONS[config.mlp]
+        self.activation = config.mlp
         self.up = Linear(C, branches * F, bias=config.bias, rng=UNDRAWN, dtype=dtype)
         self.down = Linear(F, C, bias=config.bias, rng=UNDRAWN, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(self.up(x))         # (B, T, F)
+        x = self.up(x, self.activation)         # (B, T, F)
         return self.down(x)                     # (B, T, C)

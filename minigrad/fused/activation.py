@@ -5,13 +5,15 @@
     gelu (tanh)   h = (1 + tanh u) / 2            h' = 2 h (1 − h) u'             the same, u = √(2/π) (x + 0.044715 x³)
     relu_squared  h = max(x, 0)                   h' = [x > 0]                    So et al. 2021, arXiv:2109.08668
 
-so dy/dx = h + x h' in all of them. Only x is kept for the backward pass, where h is computed again. swiglu and geglu (Shazeer 2020,
-arXiv:2002.05202) multiply y by a second input, `up`. Arrays are gone through in blocks, whose temporaries stay in cache.
+so dy/dx = h + x h' in all of them. Only x is kept for the backward pass, where h is computed again; after a linear map,
+linear_activation.py does better. swiglu and geglu (Shazeer 2020, arXiv:2002.05202) multiply y by a second input, `up`. Arrays are gone
+through in blocks, whose temporaries stay in cache.
 """
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +72,7 @@ def swiglu(x: Any, up: Any = None) -> Tensor:
 
 
 def swiglu_reference(x: Any, up: Any = None) -> Tensor:
-    gate, up = _halves([tensor(x)] if up is None else [tensor(x), tensor(up)])
+    gate, up = halves([tensor(x)] if up is None else [tensor(x), tensor(up)])
     return silu_reference(gate) * up
 
 
@@ -82,7 +84,7 @@ def geglu(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
 
 
 def geglu_reference(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
-    gate, up = _halves([tensor(x)] if up is None else [tensor(x), tensor(up)])
+    gate, up = halves([tensor(x)] if up is None else [tensor(x), tensor(up)])
     return gelu_reference(gate, approximate) * up
 
 
@@ -163,6 +165,24 @@ def _gelu_curve(approximate: str) -> Curve:
     return curves[approximate]
 
 
+class Activation(NamedTuple):
+    """A function of one array, by the name that a model's configuration has for it. The gated ones take [gate | up]."""
+    function: Callable
+    reference: Callable
+    curve: Curve
+    gated: bool = False
+
+
+ACTIVATIONS = {
+    "gelu": Activation(gelu, gelu_reference, GELU),
+    "gelu_tanh": Activation(partial(gelu, approximate="tanh"), partial(gelu_reference, approximate="tanh"), GELU_TANH),
+    "silu": Activation(silu, silu_reference, SILU),
+    "relu_squared": Activation(relu_squared, relu_squared_reference, RELU_SQUARED),
+    "swiglu": Activation(swiglu, swiglu_reference, SILU, gated=True),
+    "geglu": Activation(geglu, geglu_reference, GELU, gated=True),
+}
+
+
 # --- over arrays ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -179,11 +199,11 @@ def _slope(g: Any, x: Any, curve: Curve) -> Any:
     dx = array_module(x).empty(x.shape, x.dtype)
     flat_x, flat_g, flat_dx = x.reshape(-1), g.reshape(-1), dx.reshape(-1)
     for s in blocks(flat_x):
-        np.multiply(_derivative(wide(flat_x[s]), curve)[1], flat_g[s], out=flat_dx[s])
+        np.multiply(derivative(wide(flat_x[s]), curve)[1], flat_g[s], out=flat_dx[s])
     return dx
 
 
-def _derivative(x: Any, curve: Curve) -> tuple[Any, Any]:
+def derivative(x: Any, curve: Curve) -> tuple[Any, Any]:
     """h(x) and the derivative of x h(x)."""
     h = curve.gate(x)
     d = curve.slope(x, h)
@@ -193,7 +213,7 @@ def _derivative(x: Any, curve: Curve) -> tuple[Any, Any]:
 
 
 def _gated(inputs: Sequence[Tensor], curve: Curve) -> Any:
-    gate, up = _halves([rows(t.data) for t in inputs])
+    gate, up = halves([rows(t.data) for t in inputs])
     y = array_module(gate).empty(gate.shape, gate.dtype)
     for s in blocks(y):
         a = wide(gate[s])
@@ -205,13 +225,13 @@ def _gated(inputs: Sequence[Tensor], curve: Curve) -> Any:
 
 def _gated_backward(g: Any, inputs: Sequence[Tensor], curve: Curve) -> tuple:
     """d gate = dy up (h + gate h'), d up = dy gate h, written side by side when the inputs are."""
-    gate, up = _halves([rows(t.data) for t in inputs])
+    gate, up = halves([rows(t.data) for t in inputs])
     grads = tuple(array_module(g).empty(t.shape, t.dtype) for t in inputs)
-    d_gate, d_up = _halves([rows(d) for d in grads])
+    d_gate, d_up = halves([rows(d) for d in grads])
     g = rows(g)
     for s in blocks(g):
         a, dy = wide(gate[s]), wide(g[s])
-        h, d = _derivative(a, curve)
+        h, d = derivative(a, curve)
         h *= a
         np.multiply(h, dy, out=d_up[s])
         d *= up[s]
@@ -219,7 +239,7 @@ def _gated_backward(g: Any, inputs: Sequence[Tensor], curve: Curve) -> tuple:
     return grads
 
 
-def _halves(inputs: Sequence) -> Sequence:
+def halves(inputs: Sequence) -> Sequence:
     """gate and up, as they are or as the two halves of the last axis; arrays or tensors."""
     if len(inputs) == 2:
         return inputs

@@ -1,6 +1,7 @@
 """The affine map of a layer, `x @ weight.T + bias`. In training, nearly all the arithmetic is here."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from minigrad.backend import array_module
@@ -17,18 +18,13 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     """
     x, weight = tensor(x), tensor(weight)
     inputs: tuple[Tensor, ...] = (x, weight) if bias is None else (x, weight, tensor(bias))
-    _check(*inputs)
-    xp = array_module(x.data)
+    check(*inputs)
     y = rows(x.data) @ weight.data.T                # (N, out); two-dimensional, which is what CuPy's matmul is best at
     if bias is not None:
         y += inputs[2].data
 
     def vjp(g: Any, needs: tuple) -> tuple:
-        dy = rows(g)
-        dx = (dy @ weight.data).reshape(x.shape) if needs[0] else None
-        dw = Deferred(weight.data, lambda out: xp.matmul(dy.T, rows(x.data), out=out)) if needs[1] else None
-        db = Deferred(inputs[2].data, lambda out: column_sum(dy, out)) if needs[2:] == (True,) else None
-        return (dx, dw, db)[:len(needs)]
+        return linear_gradients(rows(g), inputs, needs)
 
     return record_fused(y.reshape(*x.shape[:-1], weight.shape[0]), inputs, vjp, linear_reference)
 
@@ -38,7 +34,16 @@ def linear_reference(x: Any, weight: Any, bias: Any = None) -> Tensor:
     return y if bias is None else y + bias
 
 
-def _check(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+def linear_gradients(dy: Any, inputs: Sequence[Tensor], needs: Sequence[bool]) -> tuple:
+    """Gradients of x, weight and perhaps bias where they are needed, given dy (N, out)."""
+    x, weight, xp = inputs[0].data, inputs[1].data, array_module(dy)
+    dx = (dy @ weight).reshape(x.shape) if needs[0] else None
+    dw = Deferred(weight, lambda out: xp.matmul(dy.T, rows(x), out=out)) if needs[1] else None
+    db = Deferred(inputs[2].data, lambda out: column_sum(dy, out)) if needs[2:] == (True,) else None
+    return (dx, dw, db)[:len(needs)]
+
+
+def check(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"linear maps x (..., in) with weight (out, in), but x has shape {x.shape} and weight {weight.shape}; "
                          f"the last axes must be equal")

@@ -16,6 +16,13 @@ def _linear(c: Choices) -> Example:
     return call(x, weight, c.array((outputs,))) if c.flag() else call(x, weight)
 
 
+def _linear_activation(c: Choices) -> Example:
+    x, outputs = c.array(c.shape(1)), c.pick((2, 4))
+    activation = c.pick(("gelu", "gelu_tanh", "silu", "swiglu", "geglu"))           # relu_squared bends where z is 0
+    inputs = x, c.array((outputs, x.shape[-1])), c.array((outputs,))
+    return call(*inputs[:c.pick((3, 2))], activation=activation)
+
+
 def _norm(c: Choices, parameters: int) -> Example:
     width = c.pick((4, 2, 3, 5))
     x = c.distinct((*c.shape(0, 2), width))
@@ -104,6 +111,7 @@ def _loss(f: Callable) -> Callable:
 # name: (how it, and its reference, is called here; how an example is made)
 FUSED: dict[str, tuple[Callable[[Callable], Callable], Callable[[Choices], Example]]] = {
     "linear": (_as_is, _linear),
+    "linear_activation": (_as_is, _linear_activation),
     "layer_norm": (_as_is, lambda c: _norm(c, parameters=2)),
     "rms_norm": (_as_is, lambda c: _norm(c, parameters=1)),
     "gelu": (_as_is, _gelu),

@@ -14,6 +14,7 @@ import numpy as np
 from minigrad.fused.dropout import dropout
 from minigrad.fused.embedding import embedding
 from minigrad.fused.linear import linear
+from minigrad.fused.linear_activation import linear_activation
 from minigrad.fused.norm import layer_norm, rms_norm
 from minigrad.nn.module import Module, Parameter
 from minigrad.tensor import Tensor
@@ -33,8 +34,11 @@ class Linear(Module):
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)), dtype)
         self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        """`activation`: the name of a function for the result (minigrad.fused.activation.ACTIVATIONS), done in one with the map."""
+        if activation is None:
+            return linear(x, self.weight, self.bias)
+        return linear_activation(x, self.weight, self.bias, activation=activation)
 
     def extra_repr(self) -> str:
         out_features, in_features = self.weight.shape

@@ -55,7 +55,7 @@ def test_every_number_of_a_tiny_model(choices: dict) -> None:
 
 def test_a_missing_piece_of_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = Linear.forward
-    monkeypatch.setattr(Linear, "forward", lambda self, x: forward(self, x.detach() if self.weight.shape[1] == 3 else x))
+    monkeypatch.setattr(Linear, "forward", lambda self, x, *f: forward(self, x.detach() if self.weight.shape[1] == 3 else x, *f))
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=4, mlp_dim=3)
     with pytest.raises(GradientError):
         check_gradients(lively(config, 0), np.random.default_rng(0), "random")

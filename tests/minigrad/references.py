@@ -1,6 +1,7 @@
 """What every function of the catalogue should give, in plain NumPy: called as in the catalogue, differentiated inputs first."""
 from __future__ import annotations
 
+from functools import partial
 from math import erf
 
 import numpy as np
@@ -35,6 +36,16 @@ def _gated(activation):
         gate, up = np.split(x, 2, axis=-1) if up is None else (x, up)
         return activation(gate, **options) * up
     return function
+
+
+def _silu(x):
+    return x * _sigmoid(x)
+
+
+def _linear_activation(x, weight, bias=0.0, *, activation):
+    exact, tanh = (partial(_gelu, approximate=form) for form in ("none", "tanh"))
+    functions = {"gelu": exact, "gelu_tanh": tanh, "silu": _silu, "swiglu": _gated(_silu), "geglu": _gated(exact)}
+    return functions[activation](_linear(x, weight, bias))
 
 
 def _layer_norm(x, weight=1.0, bias=0.0, *, eps):
@@ -131,8 +142,9 @@ REFERENCES = {
     "getitem": lambda x, index: x[index], "scatter": _scatter, "take": np.take, "take_along_axis": np.take_along_axis, "matmul": np.matmul,
     "einsum": lambda *xs, subscripts: np.einsum(subscripts, *xs),
 
-    "linear": _linear, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "gelu": _gelu, "silu": lambda x: x * _sigmoid(x),
-    "swiglu": _gated(lambda x: x * _sigmoid(x)), "geglu": _gated(_gelu), "relu_squared": lambda x: (x * (x > 0)) ** 2,
+    "linear": _linear, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "gelu": _gelu, "silu": _silu,
+    "linear_activation": _linear_activation, "swiglu": _gated(_silu), "geglu": _gated(_gelu),
+    "relu_squared": lambda x: (x * (x > 0)) ** 2,
     "embedding": lambda weight, ids: weight[ids], "rope": _rope, "dropout": lambda x, p, key: x * _kept(x.shape, p, key),
     "attention": _attention, "cross_entropy": _cross_entropy, "linear_cross_entropy": _linear_cross_entropy,
 }
