@@ -2,6 +2,7 @@
 
     python -m benchmarks.train --config b --vs torch,compile        a training step
     python -m benchmarks.decode                                     writing with a key-value cache
+    python -m benchmarks.tokenizer                                  encoding, decoding, learning merges
     python -m benchmarks.overhead                                   small graphs: what the engine itself costs
 
 Each library works in a process of its own (contestant.py), and they take turns (turns.py) so that a machine which is busy, or hot, is so

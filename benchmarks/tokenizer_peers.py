@@ -1,0 +1,186 @@
+"""Who takes part in benchmarks.tokenizer, and how each is told to do the same work. Also a process of its own, for what
+must begin from nothing: `python -m benchmarks.tokenizer_peers WORK WHO ARGUMENTS`, which answers with a line of JSON.
+
+All work on one thread and give arrays of ids where they can.
+"""
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.contestant import peak_memory
+
+ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+LIBRARIES = {"tiktoken": "tiktoken", "tokenizers": "tokenizers", "rustbpe": "rustbpe", "ours": "numpy"}
+ENCODINGS = {"gpt2": "r50k_base", "cl100k": "cl100k_base", "o200k": "o200k_base"}
+MODULES = {"ours": ["tokenizer.train", "tokenizer.pretokenize"], "textbook": ["tokenizer.train", "tokenizer.pretokenize"]}
+BETWEEN = "\0"              # the documents of a corpus, in a file
+BLOCK = 1 << 20             # characters of it that are read at a time
+
+
+class Coder(NamedTuple):
+    encode: Callable[[str], Any]
+    decode: Callable[[Any], str]
+
+
+def versions() -> dict[str, str]:
+    """Of those that are installed."""
+    found = {}
+    for library in dict.fromkeys([*LIBRARIES.values(), "regex"]):
+        try:
+            found[library] = version(library)
+        except ModuleNotFoundError:
+            continue
+    return found
+
+
+# Encoding and decoding. Each raises ModuleNotFoundError if it is not installed, FileNotFoundError if it has no such vocabulary.
+
+def load(who: str, encoding: str, data: Path) -> Coder:
+    return CODERS[who](encoding, data / "tokenizers")
+
+
+def load_ours(encoding: str, folder: Path) -> Coder:
+    from tokenizer import Tokenizer
+    found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
+    return Coder(lambda text: found.encode_array(text, disallowed_special=()), found.decode)
+
+
+def load_tiktoken(encoding: str, folder: Path) -> Coder:
+    import tiktoken
+    from tiktoken.load import load_tiktoken_bpe
+
+    from tokenizer.pretokenize import PATTERNS
+    ranks = load_tiktoken_bpe(str(folder / f"{ENCODINGS[encoding]}.tiktoken"))
+    pattern = PATTERNS["gpt4" if encoding == "cl100k" else encoding]
+    found = tiktoken.Encoding(encoding, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    return Coder(lambda text: found.encode_to_numpy(text, disallowed_special=()), found.decode)
+
+
+def load_tokenizers(encoding: str, folder: Path) -> Coder:
+    import tokenizers
+    path = folder / encoding / "tokenizer.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"tokenizers has no file for {encoding}")
+    found = tokenizers.Tokenizer.from_file(str(path))
+    return Coder(lambda text: found.encode(text, add_special_tokens=False).ids, lambda ids: found.decode(ids, skip_special_tokens=False))
+
+
+def load_textbook(encoding: str, folder: Path) -> Coder:
+    """Each word by itself, joining the best pair until there is none."""
+    from tokenizer import Tokenizer
+    from tokenizer.bpe import merge_table, merge_textbook
+    from tokenizer.pretokenize import Pretokenizer
+    found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
+    table = merge_table(found.tokens, found.merges, found.special_tokens.values())
+    byte_ids = [found.id_of(bytes([byte])) for byte in range(256)]
+    split = Pretokenizer(found.pattern).split
+
+    def encode(text: str) -> list[int]:
+        return [i for word in split(text) for i in merge_textbook([byte_ids[byte] for byte in word.encode()], table)]
+
+    return Coder(encode, found.decode)
+
+
+CODERS: dict[str, Callable[[str, Path], Coder]] = {
+    "ours": load_ours, "tiktoken": load_tiktoken, "tokenizers": load_tokenizers, "textbook": load_textbook}
+
+
+# Training, with GPT-2's pattern: the number of tokens learned.
+
+def train_ours(texts: Iterator[str], size: int, ties: str = "huggingface") -> int:
+    from tokenizer.pretokenize import Pretokenizer
+    from tokenizer.train import learn
+    return len(learn(texts, Pretokenizer("gpt2"), size, ties=ties).tokens)
+
+
+def train_tokenizers(texts: Iterator[str], size: int) -> int:
+    import tokenizers
+    found = tokenizers.Tokenizer(tokenizers.models.BPE())
+    found.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    found.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False))
+    return found.get_vocab_size()
+
+
+def train_rustbpe(texts: Iterator[str], size: int) -> int:
+    import rustbpe
+
+    from tokenizer.pretokenize import PATTERNS
+    found = rustbpe.Tokenizer()
+    found.train_from_iterator(texts, size, pattern=PATTERNS["gpt2"])
+    return found.vocab_size
+
+
+def train_textbook(texts: Iterator[str], size: int) -> int:
+    from tokenizer.pretokenize import Pretokenizer
+    from tokenizer.train import Vocabulary, learn_textbook
+    from tokenizer.word_counts import count_textbook
+    vocabulary = Vocabulary([], size)
+    learn_textbook(count_textbook(texts, Pretokenizer("gpt2")), vocabulary)
+    return len(vocabulary.tokens)
+
+
+TRAINERS: dict[str, Callable[[Iterator[str], int], int]] = {
+    "ours": train_ours, "tokenizers": train_tokenizers, "rustbpe": train_rustbpe, "textbook": train_textbook}
+
+
+# What a process of its own does
+
+def train(who: str, corpus: str, size: str) -> dict[str, float]:
+    """CPU time of reading the corpus and learning from it, and how much memory that took, in MB."""
+    for name in MODULES.get(who, [who]):
+        importlib.import_module(name)
+    before = peak_memory()
+    began = time.process_time()
+    learned = TRAINERS[who](documents(corpus), int(size))
+    return {"seconds": time.process_time() - began, "memory": max(1, peak_memory() - before) / 1e6, "tokens": learned}
+
+
+def documents(path: str) -> Iterator[str]:
+    """Those of a corpus, which need not fit into memory."""
+    rest = ""
+    with open(path, encoding="utf-8", newline="") as file:
+        while block := file.read(BLOCK):
+            *whole, rest = (rest + block).split(BETWEEN)
+            yield from whole
+    yield rest
+
+
+def encode_file(who: str, encoding: str, data: str, path: str) -> dict[str, float]:
+    """The first encoding of a process, and all from the import on."""
+    began = time.perf_counter()
+    coder = load(who, encoding, Path(data))
+    text = Path(path).read_text("utf-8")
+    loaded = time.perf_counter()
+    ids = coder.encode(text)
+    ended = time.perf_counter()
+    return {"seconds": ended - loaded, "whole": ended - began, "tokens": len(ids)}
+
+
+def start(who: str, encoding: str, data: str) -> dict[str, float]:
+    """The import (NumPy and regex apart, which most programs have anyway), reading the vocabulary, and the first encoding."""
+    import numpy  # noqa: F401
+    import regex  # noqa: F401
+    began = time.perf_counter()
+    __import__("tokenizer" if who == "ours" else who)
+    imported = time.perf_counter()
+    coder = load(who, encoding, Path(data))
+    loaded = time.perf_counter()
+    coder.encode("the first words, long enough for every table to be needed. " * 100)
+    return {"import": imported - began, "load": loaded - imported, "first": time.perf_counter() - loaded}
+
+
+WORKS: dict[str, Callable[..., dict[str, float]]] = {"train": train, "encode-file": encode_file, "start": start}
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(WORKS[sys.argv[1]](*sys.argv[2:])))
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        sys.exit(f"{error}")
