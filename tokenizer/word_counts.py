@@ -26,7 +26,8 @@ COUNTING = "counting words"
 BATCH = 1 << 20  # short words, or characters of long ones, to be counted at a time
 LONGEST_PACKED = 7  # bytes; the eighth byte of the number is the length
 MASKS = np.array([(1 << 8 * n) - 1 for n in range(LONGEST_PACKED + 1)], np.uint64)
-SHORTEST_SCANNED = 500  # characters; in shorter texts a search is faster
+SHORT = 500  # characters; in shorter texts a search is faster ...
+FEW = 1000  # ... but if they are not ASCII it needs tables first (steady.py), in whose time so many could be scanned
 SHARE = 1 << 22  # characters that are given to another process at a time
 
 
@@ -108,11 +109,12 @@ class WordCounter:
         self._long: Counter[bytes] = Counter()
         self._waiting: list[np.ndarray] = []  # packed words that are not counted yet
         self._number = 0  # of them
+        self._short = 0  # texts
 
     def add(self, texts: Iterable[str]) -> Counter[bytes]:
         """Count the words of `texts`, and return all that have been counted."""
         for text in texts:
-            if self._scanner is None or len(text) < SHORTEST_SCANNED:
+            if self._scanner is None or self._is_searched_faster(text):
                 self._searched.update(self._pretokenizer.split(text))
             else:
                 for chunk in chunks(text):
@@ -122,6 +124,12 @@ class WordCounter:
         counts.update({unpack(key): count for key, count in self._packed.items()})
         counts.update({word.encode(): count for word, count in self._searched.items()})
         return counts
+
+    def _is_searched_faster(self, text: str) -> bool:
+        if len(text) >= SHORT:
+            return False
+        self._short += 1
+        return text.isascii() or self._short > FEW
 
     def _scan(self, scanner: WordScanner, text: str) -> None:
         data, edges = scanner.edges(text)

@@ -21,7 +21,7 @@ texts = st.lists(st.text(characters, max_size=60), max_size=5)
 
 @pytest.fixture
 def without_short_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_counts, "SHORTEST_SCANNED", 1)
+    monkeypatch.setattr(word_counts, "SHORT", 1)
     monkeypatch.setattr(word_counts, "BATCH", 8)
 
 
@@ -101,6 +101,13 @@ def test_a_single_text_and_none_at_all() -> None:
     assert Tokenizer.train("low lower", 260) == Tokenizer.train(["low lower"], 260)
     assert count_words([], Pretokenizer("gpt4")) == count_words([""], Pretokenizer("gpt4")) == {}
     assert Tokenizer.train([], 300).vocab_size == 256
+
+
+@pytest.mark.parametrize("few", [0, 3, 100])
+def test_short_texts_of_any_alphabet(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    monkeypatch.setattr(word_counts, "FEW", few)
+    texts = ["été", "low lower", "日本 語", "low é"] * 3
+    assert count_words(texts, Pretokenizer("gpt4")) == count_textbook(texts, Pretokenizer("gpt4"))
 
 
 def test_what_is_no_text_is_refused() -> None:
