@@ -49,7 +49,8 @@ class BaseTokenizer(BulkEncoding, Offsets, PeerNames, ABC):
     KINDS: ClassVar[dict[type, type[BaseTokenizer]]] = {}  # ... and which tokenizer it is for each of them
 
     def __init_subclass__(cls) -> None:
-        BaseTokenizer.KINDS[cls.FILE] = cls
+        if "FILE" in vars(cls):  # not those that are variants of a kind
+            BaseTokenizer.KINDS[cls.FILE] = cls
 
     def __init__(
         self,

@@ -94,7 +94,7 @@ class CollapseSpaces:
     def align(self, aligned: Aligned) -> Aligned:
         text = aligned.text
         first, last = len(text) - len(text.lstrip(" ")), len(text.rstrip(" "))
-        return aligned.keep([first <= i < last and text[i - 1 : i + 1] != "  " for i in range(len(text))])
+        return aligned.keep([first <= i < last and text[i : i + 2] != "  " for i in range(len(text))])
 
     def spec(self) -> dict[str, Any]:
         raise ValueError("a tokenizer that removes extra spaces cannot be written as a tokenizer.json")

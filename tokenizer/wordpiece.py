@@ -69,24 +69,24 @@ class WordPieceTokenizer(BaseTokenizer):
         return join_again(shown)
 
     def _encode_ordinary(self, text: str) -> list[int]:
-        return [i for word in WORD.findall(text) for i, _, _ in self._cut(word)]
+        return [i for word in WORD.findall(text) for i, _, _ in self._placed(word)]
 
     def _encode_aligned(self, text: Aligned) -> tuple[list[int], list[Span]]:
         ids, spans = [], []
         for word in WORD.finditer(text.text):
-            for i, start, end in self._cut(word.group()):
+            for i, start, end in self._placed(word.group()):
                 ids.append(i)
                 spans.append(text.span(word.start() + start, word.start() + end))
         return ids, spans
 
-    def _cut(self, word: str) -> list[Placed]:
+    def _placed(self, word: str) -> list[Placed]:
         if word not in self._cache:
             if len(self._cache) >= CACHE_SIZE:
                 self._cache.clear()
-            self._cache[word] = self._cut_afresh(word)
+            self._cache[word] = self._place_afresh(word)
         return self._cache[word]
 
-    def _cut_afresh(self, word: str) -> list[Placed]:
+    def _place_afresh(self, word: str) -> list[Placed]:
         """The longest piece at the beginning, then the longest one that goes on from there, and so on."""
         placed: list[Placed] = []
         start = 0

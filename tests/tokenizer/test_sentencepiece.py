@@ -1,0 +1,185 @@
+"""SentencePiece's byte pairs: against the textbook, against the library, and what files can ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.tokenizer.peers import awkward, cases, load
+from tests.tokenizer.small import (
+    NORMAL,
+    UNUSED,
+    USER_DEFINED,
+    WORDS,
+    Piece,
+    field,
+    llama2c_file,
+    model_file,
+    of,
+    pieces,
+)
+from tokenizer import FormatError, SentencePieceTokenizer
+from tokenizer.formats import llama2c, sentencepiece
+
+texts = st.text("the catsa 日本\n\u2581é😀", max_size=30)
+vocabularies = st.lists(st.text("ab▁", min_size=1, max_size=4), unique=True, max_size=12).map(lambda some: [*"ab▁", *some])
+
+
+def textbook(rows: list[Piece], text: str) -> list[int]:
+    """Join the neighbours whose piece has the highest score, the leftmost where there are several, until none is."""
+    score_of = {piece: (score, i) for i, (piece, score, kind) in enumerate(rows) if kind == NORMAL}
+    symbols = list("▁" + text.replace(" ", "▁")) if text else []
+    while True:
+        pairs = [(score_of[a + b][0], -i) for i, (a, b) in enumerate(zip(symbols, symbols[1:])) if a + b in score_of]
+        if not pairs:
+            break
+        i = -max(pairs)[1]
+        symbols[i : i + 2] = [symbols[i] + symbols[i + 1]]
+    ids: list[int] = []
+    for symbol in symbols:
+        ids += [score_of[symbol][1]] if symbol in score_of else [3 + byte for byte in symbol.encode()]
+    return ids
+
+
+def check_textbook(make: type[SentencePieceTokenizer] | None = None) -> None:
+    @settings(max_examples=10 * settings().max_examples, phases=set(Phase) - {Phase.shrink} if make else set(Phase))
+    @given(vocabularies, st.text("ab c▁", max_size=24))
+    def ids_are_equal(words: list[str], text: str) -> None:
+        words = list(dict.fromkeys(words))
+        rows = pieces(words)
+        own = of(sentencepiece.parse(model_file(rows)))
+        if make:
+            own = make(*own._contents())
+        assert own.encode(text) == textbook(rows, text)
+
+    ids_are_equal()
+
+
+def test_ids_are_those_of_the_textbook() -> None:
+    check_textbook()
+
+
+def test_cutting_at_every_space_is_caught() -> None:
+    class Careless(SentencePieceTokenizer):
+        def _words(self, text: str) -> list[str]:
+            return [part for word in super()._words(text) for part in word.split("b")]
+
+    with pytest.raises(AssertionError):
+        check_textbook(Careless)
+
+
+def test_equal_scores_join_the_leftmost_first() -> None:
+    rows = [*pieces([]), *((word, -1.0, NORMAL) for word in ["▁", "a", "b", "aa", "ab"])]
+    assert of(sentencepiece.parse(model_file(rows))).tokenize("aab") == ["▁", "aa", "b"]
+
+
+@given(texts)
+def test_any_text_comes_back(text: str) -> None:
+    for own in of(sentencepiece.parse(model_file(pieces()))), of(llama2c.parse(llama2c_file(pieces()))):
+        assert own.decode(own.encode(text)) == text.replace("\u2581", " ")
+
+
+@given(texts)
+def test_a_dump_of_llama2c_is_the_same_vocabulary(text: str) -> None:
+    model, dump = of(sentencepiece.parse(model_file(pieces()))), of(llama2c.parse(llama2c_file(pieces())))
+    assert model.encode(text, add_special_tokens=True) == dump.encode(text, add_special_tokens=True)
+    assert model == dump
+
+
+def test_what_is_unknown_without_bytes_is_one_token() -> None:
+    own = of(sentencepiece.parse(model_file(pieces(bytes_too=False), trainer=field(35, 0))))
+    ids, spans = own.encode_with_offsets("the 日本本 at")
+    assert own.convert_ids_to_tokens(ids) == ["▁the", "▁", "日", "<unk>", "▁", "at"]
+    assert spans == [(0, 3), (3, 4), (4, 5), (5, 7), (7, 8), (8, 10)]
+    with pytest.raises(ValueError, match="cannot be written"):
+        own.save("nowhere/tokenizer.json")
+
+
+def test_undivided_and_unused_pieces() -> None:
+    rows = [*pieces(), ("th", 100.0, UNUSED), ("eca", -1.0, USER_DEFINED)]
+    own = of(sentencepiece.parse(model_file(rows)))
+    assert own.tokenize("theecat cat") == ["▁the", "eca", "t", "▁cat"]
+    ids, spans = own.encode_with_offsets("theecat")
+    assert spans == [(0, 3), (3, 6), (6, 7)]
+
+
+def test_extra_spaces_go_where_the_model_says_so() -> None:
+    own = of(sentencepiece.parse(model_file(pieces(), normalizer=field(4, 1))))
+    assert own.tokenize("  the   cat ") == ["▁the", "▁cat"]
+    assert own.encode_with_offsets("  the   cat ")[1] == [(2, 5), (7, 11)]
+
+
+def test_no_space_before_the_text_where_the_model_says_so() -> None:
+    own = of(sentencepiece.parse(model_file(pieces(), normalizer=field(3, 0))))
+    assert own.tokenize("the cat") == ["t", "he", "▁cat"]
+    assert own.decode(own.encode(" the")) == " the"
+
+
+@pytest.mark.parametrize(
+    ("trainer", "normalizer", "message"),
+    [
+        (field(3, 1), b"", "a model of type unigram"),
+        (field(24, 1), b"", "white space as a suffix"),
+        (b"", field(1, b"nmt_nfkc") + field(2, b"table"), "the normalizer 'nmt_nfkc'"),
+        (b"", field(5, 0), "spaces that are not escaped"),
+    ],
+)
+def test_what_is_not_supported_is_named(trainer: bytes, normalizer: bytes, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        sentencepiece.parse(model_file(pieces(), trainer, normalizer))
+
+
+@given(st.data())
+def test_a_truncated_file_is_refused_or_another_vocabulary(data: st.DataObject) -> None:
+    for whole, parse in (model_file(pieces()), sentencepiece.parse), (llama2c_file(pieces()), llama2c.parse):
+        cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
+        try:
+            contents = parse(cut)
+        except FormatError as error:
+            assert "damaged" in str(error) or "not supported" in str(error)
+        else:
+            assert len(contents.pieces) <= len(pieces())
+
+
+@given(st.binary(max_size=60))
+def test_junk_is_refused(data: bytes) -> None:
+    for parse in sentencepiece.parse, llama2c.parse:
+        with pytest.raises(FormatError):
+            parse(data)
+
+
+def test_two_pieces_of_the_same_text_are_refused() -> None:
+    rows = [*pieces(), (WORDS[0], 0.0, NORMAL)]
+    for data, parse in (model_file(rows), sentencepiece.parse), (llama2c_file(rows), llama2c.parse):
+        with pytest.raises(FormatError, match="two"):
+            parse(data)
+
+
+@pytest.mark.parity
+@pytest.mark.shared
+def test_ids_are_those_of_the_library(shared_data: Path) -> None:
+    path = shared_data / "tokenizers" / "llama2" / "tokenizer.model"
+    own, peer = load(path), pytest.importorskip("sentencepiece").SentencePieceProcessor(str(path))
+
+    @cases(200)
+    @given(awkward.map(lambda text: text.replace("\x00", "")))  # for the library a text ends there
+    def all_is_equal(text: str) -> None:
+        ids = peer.encode(text)
+        assert own.encode_ordinary(text) == ids
+        assert own.decode(ids, skip_special_tokens=True) == peer.decode(ids)
+
+    all_is_equal()
+    assert [own.id_to_token(i) for i in range(own.vocab_size)] == [peer.id_to_piece(i) for i in range(own.vocab_size)]
+
+
+@pytest.mark.parity
+@given(words=vocabularies, text=st.text("ab c", max_size=24))
+def test_small_models_give_the_ids_of_the_library(words: list[str], text: str) -> None:
+    library = pytest.importorskip("sentencepiece")
+    for normalizer in b"", field(4, 1), field(3, 0):
+        data = model_file(pieces(list(dict.fromkeys(words))), normalizer=normalizer)
+        peer = library.SentencePieceProcessor(model_proto=data)
+        assert of(sentencepiece.parse(data)).encode(text) == peer.encode(text)
