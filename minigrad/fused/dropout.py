@@ -1,8 +1,10 @@
 """Dropout (Srivastava et al. 2014) with a counter-based generator: whether element i is kept is a function of (key, i) alone.
 
 So the same mask comes from the same seed, step and place, on any device, for any block of an array on its own; nothing is saved for the
-backward pass. Counter-based generators: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011). The function here is two
-rounds of `lowbias32` (C. Wellons, "Prospecting for hash functions", 2018) with half of the key mixed in before each.
+backward pass. Counter-based generators: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011). The function here
+spreads the number over 32 bits by a product with the golden ratio (Knuth's multiplicative hashing) and then mixes them with `lowbias32`
+(C. Wellons, "Prospecting for hash functions", 2018), without its last step, which changes only the lower 16 bits. Half of the key goes in
+between the two, the other half before the last product, so that masks of two keys are no rearrangements of each other.
 """
 from __future__ import annotations
 
@@ -55,9 +57,12 @@ def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, blo
     index = _numbers(shape, block or [slice(None)] * len(shape), xp)
     keep = xp.empty(index.shape, bool)
     flat_index, flat_keep = index.reshape(-1), keep.reshape(-1)
-    words, threshold = _words(key), round((1 - p) * 2**31)
+    words, below = _words(key), round((1 - p) * 2**32)
+    if below == 0:
+        flat_keep[...] = False
+        return keep
     for s in blocks(flat_index):
-        np.less(_hash(flat_index[s], *words), threshold, out=flat_keep[s])
+        np.less_equal(_hash(flat_index[s], *words), np.uint32(below - 1), out=flat_keep[s])     # 2**32 itself is no uint32
     return keep
 
 
@@ -70,25 +75,17 @@ def _numbers(shape: Sequence[int], block: Sequence[slice], xp: ModuleType) -> An
 
 
 def _hash(index: Any, word0: int, word1: int) -> Any:
-    """31 random bits for each number."""
-    x = index ^ np.uint32(word0)
-    _lowbias32(x)
-    x ^= np.uint32(word1)
-    _lowbias32(x)
-    x >>= 1                                 # 31 bits, so that every threshold from 0 to 2**31 fits
-    return x
-
-
-def _lowbias32(x: Any) -> None:
-    """Mix the bits of x, uint32, in place: each input bit flips each output bit with a probability very near 1/2."""
+    """32 random bits for each number, uint32; the upper 16 are the good ones."""
+    x = index * np.uint32(0x9E3779B1)
+    x ^= np.uint32(word0)
     t = x >> 16
     x ^= t
     x *= np.uint32(0x7FEB352D)
     np.right_shift(x, 15, out=t)
     x ^= t
+    x ^= np.uint32(word1)
     x *= np.uint32(0x846CA68B)
-    np.right_shift(x, 16, out=t)
-    x ^= t
+    return x
 
 
 def _words(key: Key) -> tuple[int, int]:
