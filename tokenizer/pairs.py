@@ -175,5 +175,6 @@ def join(
     flat_ids[here], flat_ids[right] = made, OUTSIDE
     flat_after[here], flat_before[following] = next_row, row
     flat_order[right] = NEVER << ROW_BITS
-    flat_order[here] = pairs.ranks(made, flat_ids[following]) << ROW_BITS | row
-    flat_order[previous] = pairs.ranks(flat_ids[previous], made) << ROW_BITS | previous_row % height
+    left, right = np.append(made, flat_ids[previous]), np.append(flat_ids[following], made)
+    rows = np.append(row, previous_row % height)
+    flat_order[np.append(here, previous)] = pairs.ranks(left, right) << ROW_BITS | rows

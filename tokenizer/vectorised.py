@@ -22,7 +22,7 @@ from .pairs import LONGEST, BatchMerger, PairTable, assemble, places
 from .scan import WordScanner, chunks
 from .word_table import PACKED, WordTable
 
-CAPACITY = 1 << 17  # words
+CAPACITY = 1 << 18  # words
 BLOCK = 8  # pieces of text whose new words are merged together
 LONGEST_REMEMBERED = 256  # bytes
 VERY_LONG = 4096  # bytes: longer words are merged by many pairs at once
