@@ -60,10 +60,11 @@ def render(
     chat = [with_reasoning(plain(message)) for message in messages]
     if continue_final_message:
         final = mark_end(chat)
+    program = compile_template(template)
     from jinja2 import TemplateError
 
     try:
-        text = compile_template(template).render(
+        text = program.render(
             messages=chat,
             tools=plain(tools),
             documents=plain(documents),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -136,12 +137,8 @@ def test_what_is_not_supported_is_named(trainer: bytes, normalizer: bytes, messa
 def test_a_truncated_file_is_refused_or_another_vocabulary(data: st.DataObject) -> None:
     for whole, parse in (model_file(pieces()), sentencepiece.parse), (llama2c_file(pieces()), llama2c.parse):
         cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
-        try:
-            contents = parse(cut)
-        except FormatError as error:
-            assert "damaged" in str(error) or "not supported" in str(error)
-        else:
-            assert len(contents.pieces) <= len(pieces())
+        with suppress(FormatError):
+            assert len(parse(cut).pieces) <= len(pieces())
 
 
 @given(st.binary(max_size=60))

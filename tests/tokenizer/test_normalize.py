@@ -1,0 +1,82 @@
+"""Normalizers: with and without keeping track they make the same text, and it is that of Hugging Face's library."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tokenizer.make_peer_unicode import tables
+from tests.tokenizer.peers import LONG, awkward, cases
+from tokenizer import normalize, peer_unicode
+from tokenizer.aligned import Aligned
+from tokenizer.normalize import BertNormalizer, CollapseSpaces, Lowercase, Prepend, Replace, Sequence, UnicodeForm
+
+FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
+EVERY = [*map(UnicodeForm, FORMS), Lowercase(), Prepend("X"), Replace(" ", "_"), CollapseSpaces(), BertNormalizer()]
+EVERY += [BertNormalizer(False, False, False, False), BertNormalizer(strip_accents=False), BertNormalizer(lowercase=False)]
+EVERY += [Sequence((Prepend("▁"), Replace(" ", "▁")))]
+MARKS = st.characters(categories=["Mn", "Mc"])
+composed = st.sampled_from([c for c in map(chr, range(0x3100)) if unicodedata.decomposition(c)] + ["각", "가", "\ufb01"])
+marked = st.lists(MARKS | composed | st.sampled_from("aeo \u1100\u1161\u11a8\u0bc6\u0bbe\u0dd9"), max_size=8).map("".join)
+
+
+@pytest.mark.parametrize("normalizer", EVERY, ids=repr)
+@settings(max_examples=3 * settings().max_examples)
+@given(text=awkward | marked)
+def test_the_way_that_keeps_track_makes_the_same_text(normalizer: Any, text: str) -> None:
+    aligned = normalizer.align(Aligned.of(text))
+    assert aligned.text == normalizer(text)
+    assert len(aligned.spans) == len(aligned.text)
+    assert all(0 <= start <= end <= len(text) for start, end in aligned.spans)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "spans"),
+    [
+        ("NFC", "ae\u0301b", [(0, 1), (1, 2), (3, 4)]),
+        ("NFD", "a\u00e9b", [(0, 1), (1, 2), (1, 2), (2, 3)]),
+        ("NFKC", "\ufb01x", [(0, 1), (0, 1), (1, 2)]),
+    ],
+)
+def test_who_stands_for_whom(form: str, text: str, spans: list) -> None:
+    assert UnicodeForm(form).align(Aligned.of(text)).spans == spans
+
+
+@given(text=awkward | marked)
+def test_forms_are_those_of_unicode_for_marks_that_are_old(text: str) -> None:
+    if not normalize.NEW.search(text):
+        for form in FORMS:
+            assert UnicodeForm(form)(text) == unicodedata.normalize(form, text)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("kind", ["NFC", "NFD", "Lowercase", "BertNormalizer"])
+def test_texts_and_spans_are_those_of_hugging_face(kind: str) -> None:
+    hf = pytest.importorskip("tokenizers")
+    own = UnicodeForm(kind) if kind in FORMS else getattr(normalize, kind)()
+    peer = getattr(hf.normalizers, kind)()
+    characters = hf.Tokenizer(hf.models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    characters.normalizer = peer
+    characters.pre_tokenizer = hf.pre_tokenizers.Split(hf.Regex(r"[\s\S]"), "isolated")
+
+    @cases(150)
+    @given(awkward | marked)
+    def all_is_equal(text: str) -> None:
+        assert own(text) == peer.normalize_str(text)
+        assert own.align(Aligned.of(text)).spans == characters.encode(text).offsets
+
+    all_is_equal()
+
+
+@pytest.mark.parity
+@pytest.mark.skipif(not LONG, reason="asks about every character: for the long profile")
+def test_the_tables_are_what_the_script_writes() -> None:
+    pytest.importorskip("tokenizers")
+    for name, ranges in tables().items():
+        written = getattr(peer_unicode, name).replace("\n", " ").split()
+        assert written == ranges.split(), Path(peer_unicode.__file__).name
