@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from signal import SIG_IGN, SIGINT, signal
 from typing import Protocol
 
 import numpy as np
@@ -69,7 +70,8 @@ def count_in_processes(texts: Iterable[str], pretokenizer: Splitter, processes: 
     """The counts of parts of `texts`. No more parts wait than are needed to keep every process at work."""
     from concurrent.futures import ProcessPoolExecutor  # here, as it takes longer to import than all of this package
 
-    with ProcessPoolExecutor(processes) as pool:
+    # Ctrl-C goes to all processes of a terminal; the one that the user started answers for all of them.
+    with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
         waiting: deque = deque()
         for share in shares(texts):
             waiting.append(pool.submit(count_share, share, pretokenizer))
