@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks.contestant import Work
 from benchmarks.task import Task
 
-RATE, BETAS, EPS, DECAY, CLIP = 3e-4, (0.9, 0.95), 1e-8, 0.1, 1.0       # decay: of matrices only
+# A higher rate would show in the loss how PyTorch sums the squares of 38 million gradients in float32: its norm is 0.01 to 0.2% off.
+RATE, BETAS, EPS, DECAY, CLIP = 1e-4, (0.9, 0.95), 1e-8, 0.1, 1.0       # decay: of matrices only
 
 
 def trainer(task: Task, step: Callable[[Any, Any], float], convert: Callable[[Any], Any] = lambda ids: ids) -> Work:
