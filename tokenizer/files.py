@@ -30,6 +30,8 @@ IN_A_FOLDER = (FILE_NAME, "tokenizer.model", "encoder.json", "vocab.json", "voca
 MERGES = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # which file of merges belongs to a vocabulary
 TIKTOKEN_LINE = regex.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
 
+JSON = regex.compile(rb"\s*(?:\{|\[\s*[\[\]{\"])")  # a line of BERT's vocab.txt may be [PAD]
+
 SpecialTokens = Mapping[str, int] | Iterable[str] | None
 
 
@@ -87,7 +89,7 @@ def parse(
     """What `data` is, judged by itself; only names of encodings and files beside it are taken from `path`."""
     if path.suffix == ".tiktoken" or TIKTOKEN_LINE.match(data):
         return tiktoken.parse(data, path.name.removesuffix(".tiktoken"), pattern, special_tokens)
-    document = parse_json(data) if data.lstrip()[:1] in (b"{", b"[") or path.suffix == ".json" else None
+    document = parse_json(data) if JSON.match(data) or path.suffix == ".json" else None
     if isinstance(document, dict) and not isinstance(document.get("model"), dict):
         merges = path.with_name(MERGES.get(path.name, "merges.txt"))
         if merges.is_file():

@@ -8,9 +8,12 @@ has none; it is found as a whole word only, which is why such tokenizers ignore 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from .bpe import Pair
+
+NEVER = sys.maxsize
 
 
 def merges_of_ranks(tokens: Sequence[bytes | None], special_ids: Sequence[int] = ()) -> list[Pair]:
@@ -26,16 +29,15 @@ def merges_of_ranks(tokens: Sequence[bytes | None], special_ids: Sequence[int] =
 
 
 def last_parts(token: bytes, rank_of: Mapping[bytes, int]) -> list[bytes]:
-    """What is left of the bytes of `token` when all is joined that comes before it."""
-    limit = rank_of[token]
+    """The two parts that are left of the bytes of `token` just before they become it; more, if they never do."""
     parts = [token[i : i + 1] for i in range(len(token))]
-    ranks = [rank_of.get(left + right, limit) for left, right in zip(parts, parts[1:])]
-    while ranks and (first := min(ranks)) < limit:
+    ranks = [rank_of.get(left + right, NEVER) for left, right in zip(parts, parts[1:])]
+    while len(parts) > 2 and (first := min(ranks)) < NEVER:
         i = ranks.index(first)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
         del ranks[i]
         if i > 0:
-            ranks[i - 1] = rank_of.get(parts[i - 1] + parts[i], limit)
+            ranks[i - 1] = rank_of.get(parts[i - 1] + parts[i], NEVER)
         if i < len(ranks):
-            ranks[i] = rank_of.get(parts[i] + parts[i + 1], limit)
+            ranks[i] = rank_of.get(parts[i] + parts[i + 1], NEVER)
     return parts

@@ -1,0 +1,164 @@
+"""A tokenizer's file is recognised by what it holds; what is damaged or unknown is refused by name."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tokenizer.small import BERT, TEXT, llama2c_file, model_file, pieces
+from tokenizer import FormatError, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer, load
+from tokenizer.byte_level import spell
+from tokenizer.ranks import last_parts, merges_of_ranks
+
+TRAINED = Tokenizer.train([TEXT], 300, pattern="gpt2")
+RANKS = b"".join(base64.b64encode(token or b"") + b" %d\n" % i for i, token in enumerate(TRAINED.tokens))
+SPELLED = {spell(token or b""): i for i, token in enumerate(TRAINED.tokens)}
+MERGES = "#version: 0.2\n" + "".join(
+    f"{spell(TRAINED.tokens[a] or b'')} {spell(TRAINED.tokens[b] or b'')}\n" for a, b in TRAINED.merges
+)
+VOCAB = json.dumps(SPELLED).encode()
+WITH_END = json.dumps(SPELLED | {"<|endoftext|>": 300}).encode()
+
+
+def write(folder: Path, files: dict[str, bytes | str]) -> Path:
+    for name, data in files.items():
+        (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "kind"),
+    [
+        ({"tokenizer.model": model_file(pieces())}, {}, SentencePieceTokenizer),
+        ({"tokenizer.model": RANKS}, {"pattern": "gpt2"}, Tokenizer),
+        ({"any.tiktoken": RANKS}, {"pattern": "gpt2"}, Tokenizer),
+        ({"r50k_base.tiktoken": RANKS}, {"special_tokens": ["<|endoftext|>"]}, Tokenizer),
+        ({"p50k_base.tiktoken": RANKS}, {"special_tokens": {"<|endoftext|>": 400}}, Tokenizer),
+        ({"encoder.json": VOCAB, "vocab.bpe": MERGES}, {}, Tokenizer),
+        ({"vocab.json": WITH_END, "merges.txt": MERGES}, {}, Tokenizer),
+        ({"vocab.json": VOCAB, "merges.txt": MERGES}, {"special_tokens": {"<|x|>": 300}}, Tokenizer),
+        ({"vocab.txt": "\n".join(BERT)}, {}, WordPieceTokenizer),
+        ({"tok.bin": llama2c_file(pieces())}, {}, SentencePieceTokenizer),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
+)
+def test_a_folder_or_its_file_is_recognised(files: dict, options: dict, kind: type, tmp_path: Path) -> None:
+    folder = write(tmp_path, files)
+    tokenizer = load(folder, **options)
+    assert type(tokenizer) is kind
+    assert all(load(folder / name, **options) == tokenizer for name in files)
+    if kind is Tokenizer:
+        assert tokenizer.encode_ordinary(TEXT) == TRAINED.encode(TEXT)
+        for name, i in tokenizer.special_tokens.items():
+            assert tokenizer.encode(name, allowed_special="all") == [i]
+
+
+@pytest.mark.parametrize("name", ["words.json", "words.txt"])
+def test_vocabularies_of_bert(name: str, tmp_path: Path) -> None:
+    marked = [piece[2:] if piece.startswith("##") else piece if piece[0] == "[" else "▁" + piece for piece in BERT]
+    for data in json.dumps(BERT), json.dumps({piece: i for i, piece in enumerate(BERT)}), json.dumps(marked), "\n".join(BERT):
+        if name == "words.txt" or "\n" not in data:
+            tokenizer = load(write(tmp_path, {name: data}) / name)
+            assert tokenizer.tokenize("Cats sat.") == ["cat", "##s", "sa", "##t", "."]
+    assert tokenizer.encode("the", add_special_tokens=True) == [2, 5, 3]
+
+
+def test_settings_of_bert_are_heeded(tmp_path: Path) -> None:
+    write(tmp_path, {"vocab.txt": "\n".join(BERT), "tokenizer_config.json": '{"do_lower_case": false}'})
+    assert load(tmp_path).tokenize("the The") == ["the", "[UNK]"]
+
+
+def test_settings_say_which_tokens_are_added_and_how_text_is_cut(tmp_path: Path) -> None:
+    added = {"300": {"content": "<|x|>", "special": True}, "301": {"content": "<t>", "special": False, "rstrip": True}}
+    settings = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added}
+    write(tmp_path, {"vocab.json": VOCAB, "merges.txt": MERGES, "tokenizer_config.json": json.dumps(settings)})
+    tokenizer = load(tmp_path)
+    assert tokenizer.encode("<t>  a<|x|>", ["<|x|>"]) == [301, *TRAINED.encode("a"), 300]
+    assert (tokenizer.pattern, tokenizer.normalizer.form) == ("qwen2", "NFC")
+
+
+SURROUNDED = {"vocab.json": VOCAB, "merges.txt": MERGES}
+REFUSED: list[tuple[dict, dict, str]] = [
+    ({"any.tiktoken": RANKS}, {}, "give pattern=, or name the file after one of gpt2, r50k_base, p50k_base"),
+    ({"r50k_base.tiktoken": RANKS[:-5]}, {}, "line 300 is not a token"),
+    ({"r50k_base.tiktoken": b"!! 3\n"}, {}, "line 1 is not a token"),
+    ({"r50k_base.tiktoken": RANKS.replace(b" 7\n", b" 8\n")}, {}, "the same rank"),
+    ({"r50k_base.tiktoken": RANKS.replace(b"IQ== 0\n", b"")}, {}, "no token for the byte 0x21"),
+    ({"r50k_base.tiktoken": RANKS}, {"special_tokens": {"<|x|>": 3}}, "has a token with the id 3"),
+    ({"tokenizer_config.json": "[]", "r50k_base.tiktoken": RANKS}, {}, "no table of settings"),
+    ({"a.tiktoken": RANKS, "b.tiktoken": RANKS}, {"pattern": "gpt2"}, "holds several vocabularies, such as a.tiktoken and b"),
+    (SURROUNDED | {"merges.txt": MERGES + "zz zz\n"}, {}, 'the merge "zz zz" is not a pair'),
+    (SURROUNDED | {"merges.txt": b"\xff\n"}, {}, "not UTF-8"),
+    (SURROUNDED, {"special_tokens": ["<|x|>"]}, "has no token '<|x|>'"),
+    (SURROUNDED | {"tokenizer_config.json": '{"tokenizer_class": "CLIPTokenizer"}'}, {}, "belongs to a CLIPTokenizer"),
+    ({"vocab.txt": "the\n[UNK]\n"}, {}, "it has no [CLS]"),
+    ({"tokenizer.model": model_file(pieces())}, {"pattern": "gpt2"}, "leave out pattern and special_tokens"),
+    ({"tokenizer.model": b"\x00\x01\x02"}, {}, "is no vocabulary in a format that is known"),
+    ({"tokenizer.model": b""}, {}, "is no vocabulary in a format that is known"),
+    ({"tok.bin": llama2c_file(pieces())[:-1]}, {}, "it ends within its token"),
+]
+
+
+@pytest.mark.parametrize(("files", "options", "message"), REFUSED)
+def test_what_cannot_be_read_is_named(files: dict, options: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError) as caught:
+        load(write(tmp_path, files), **options)
+    assert str(tmp_path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_what_is_written_is_named_after_its_format(tmp_path: Path) -> None:
+    TRAINED.save(tmp_path / "my.tiktoken")
+    again = load(tmp_path / "my.tiktoken", pattern="gpt2")
+    assert (again.tokens, again.merges) == (TRAINED.tokens, TRAINED.merges)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"merges": TRAINED.merges[::-1]}, "not in the order of its ids"),
+        ({"merges": TRAINED.merges[1:]}, "not in the order of its ids"),
+        ({"tokens": [None, *TRAINED.tokens[1:]]}, "not every byte is a token"),
+    ],
+)
+def test_what_tiktoken_would_read_otherwise_is_not_written(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.of(TRAINED._contents()._replace(**change)).save(tmp_path / "my.tiktoken")
+    with pytest.raises(ValueError, match="only byte-level tokenizers"):
+        load(write(tmp_path, {"tok.bin": llama2c_file(pieces())})).save(tmp_path / "my.tiktoken")
+
+
+# Merges from ranks
+
+
+@given(st.text("ab ", max_size=60), st.integers(0, 30))
+def test_ranks_have_the_merges_that_they_were_learned_as(text: str, merges: int) -> None:
+    trained = Tokenizer.train([text], 256 + merges, pattern="gpt2")
+    if len(trained.merges) == len({trained.tokens[a] + trained.tokens[b] for a, b in trained.merges}):  # type: ignore[operator]
+        assert merges_of_ranks(trained.tokens) == trained.merges
+
+
+def textbook(data: bytes, rank_of: dict[bytes, int]) -> list[int]:
+    """tiktoken's rule: join the neighbours that are the token of the lowest rank."""
+    parts = [data[i : i + 1] for i in range(len(data))]
+    while pairs := [(rank_of[a + b], i) for i, (a, b) in enumerate(zip(parts, parts[1:])) if a + b in rank_of]:
+        i = min(pairs)[1]
+        parts[i : i + 2] = [parts[i] + parts[i + 1]]
+    return [rank_of[part] for part in parts]
+
+
+@given(st.lists(st.binary(min_size=2, max_size=5).map(lambda b: bytes(x % 3 + 97 for x in b)), unique=True, max_size=12), st.data())
+def test_any_ranks_give_the_ids_of_tiktokens_rule(words: list[bytes], data: st.DataObject) -> None:
+    tokens = [*(bytes([byte]) for byte in range(256)), *words]
+    rank_of = {token: i for i, token in enumerate(tokens)}
+    own = Tokenizer(tokens, merges_of_ranks(tokens), {}, r"[\s\S]+", ignore_merges=True)
+    text = data.draw(st.text("abc", min_size=1, max_size=14))
+    expected = [rank_of[text.encode()]] if text.encode() in rank_of else textbook(text.encode(), rank_of)
+    assert own.encode(text) == expected
+    assert all(b"".join(last_parts(word, rank_of)) == word for word in words)
