@@ -10,12 +10,15 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import regex
 
 from .aligned import Aligned, Change
 from .peer_unicode import BERT_CONTROL, BERT_MARK, NEW_MARK
+
+
+Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 
 def character_class(ranges: str) -> str:
@@ -119,7 +122,7 @@ class UnicodeForm:
     """NFC, NFD, NFKC or NFKD: one spelling for texts that look the same. Unicode Standard Annex 15. Marks that are
     newer than Unicode 9 stay where they are."""
 
-    form: str
+    form: Form
 
     def __call__(self, text: str) -> str:
         if text.isascii():
@@ -132,7 +135,7 @@ class UnicodeForm:
     def align(self, aligned: Aligned) -> Aligned:
         if self(aligned.text) == aligned.text:
             return aligned
-        changes = decompose(aligned.text, self.form.replace("C", "D"))
+        changes = decompose(aligned.text, "NFKD" if "K" in self.form else "NFD")
         return aligned.change(compose(changes) if self.form.endswith("C") else changes)
 
     def spec(self) -> dict[str, Any]:
@@ -147,7 +150,7 @@ def combining(character: str) -> int:
     return 0 if NEW.match(character) else unicodedata.combining(character)
 
 
-def decompose(text: str, form: str) -> Iterator[Change]:
+def decompose(text: str, form: Form) -> Iterator[Change]:
     """The characters that those of `text` consist of, marks in canonical order; `form` is NFD or NFKD."""
     marks: list[Change] = []
     for character in text:

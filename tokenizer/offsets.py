@@ -7,20 +7,17 @@ the text that was given; tiktoken tells for each token of a decoding where it be
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .aligned import Aligned, Span
 from .pretokenize import well_formed
-
-if TYPE_CHECKING:
-    from .base import BaseTokenizer
 
 
 class Offsets:
     """A mixin for `BaseTokenizer`."""
 
     def encode_with_offsets(
-        self: BaseTokenizer,
+        self: Any,
         text: str,
         allowed_special: Collection[str] | str = (),
         disallowed_special: Collection[str] | str = "all",
@@ -45,9 +42,7 @@ class Offsets:
             return self.template.fill(ids), self.template.fill(spans, special=(0, 0))
         return ids, spans
 
-    def _aligned_pieces(
-        self: BaseTokenizer, text: Aligned, wanted: frozenset[str]
-    ) -> Iterator[Aligned | tuple[int, Span]]:
+    def _aligned_pieces(self: Any, text: Aligned, wanted: frozenset[str]) -> Iterator[Aligned | tuple[int, Span]]:
         """The same as `BaseTokenizer._pieces`, each with where it was."""
         is_first = True
         for found in self._added.find(text.text, wanted):
@@ -69,7 +64,7 @@ class Offsets:
         """The spans as this kind of tokenizer shows them."""
         return spans
 
-    def decode_with_offsets(self: BaseTokenizer, ids: Sequence[int]) -> tuple[str, list[int]]:
+    def decode_with_offsets(self: Any, ids: Sequence[int]) -> tuple[str, list[int]]:
         """The text of `ids`, and for each token the index of the first character that it has a part of. The ids must
         be of whole characters: otherwise UnicodeDecodeError."""
         parts = self.decode_tokens_bytes(ids)

@@ -27,7 +27,7 @@ class Template:
     def fill(self, first: Sequence[T], second: Sequence[T] | None = None, special: Any = None) -> list[T]:
         """The texts (ids, or whatever there is for each id) within their template. `special` stands for each id of a
         special token in place of the id, if given: a span that belongs to no text, for example."""
-        result: list[T] = []
+        result: list[Any] = []
         for part in self.single if second is None else self.pair:
             if part == "A":
                 result += first

@@ -57,7 +57,7 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         id_of = {token.content.encode(): token.id for token in self.added_tokens if not token.special} | ordinary
         byte_ids = [id_of.get(bytes([byte]), -1) for byte in range(256)]
         not_made = [i for i, token in enumerate(self.tokens) if token is None or id_of.get(token) != i]
-        table = merge_table(self.tokens, self.merges, not_made)
+        table = merge_table(self.tokens, self.merges, not_made)  # type: ignore[arg-type]  # merges have no None
         self._word_encoder = WordEncoder(byte_ids, table, whole_words=ordinary if ignore_merges else None)
 
     @classmethod

@@ -22,7 +22,8 @@ def is_one(data: bytes) -> bool:
 
 
 def parse(data: bytes) -> SentencePieceContents:
-    texts, scores = [], []
+    texts: list[str] = []
+    scores: list[float] = []
     at = 4
     while at < len(data):
         try:

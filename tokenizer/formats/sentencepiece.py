@@ -28,6 +28,7 @@ def fields(data: bytes) -> Iterator[tuple[int, Any]]:
     while at < len(data):
         key, at = varint(data, at)
         kind = key & 7
+        value: Any
         if kind == 0:
             value, at = varint(data, at)
         elif kind in (1, 2, 5):

@@ -69,8 +69,8 @@ def read_prepend(spec: dict) -> Normalizer:
 
 
 def read_replace(spec: dict) -> Normalizer:
-    pattern, content = spec.get("pattern"), spec.get("content")
-    old = pattern.get("String") if isinstance(pattern, dict) else None
+    pattern, content = spec.get("pattern"), spec.get("content", "")
+    old = pattern.get("String", "") if isinstance(pattern, dict) else ""
     if not is_text(old) or not is_text(content) or len(old) != 1 or len(content) != 1:
         raise FormatError(
             f"asks for normalizer = {shorten(spec)}, which is not supported (one character by another is)"
@@ -185,7 +185,7 @@ def write_post_processor(
 
 
 def write_parts(parts: Iterable[Part], types: Ids, name_of: Callable[[int], str]) -> list[dict]:
-    written = []
+    written: list[dict] = []
     for part, type_id in zip(parts, types):
         if isinstance(part, str):
             written.append({"Sequence": {"id": part, "type_id": type_id}})
