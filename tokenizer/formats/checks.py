@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import regex
+
 from ..contents import FormatError
 
 ANY = object()
+SURROGATE = regex.compile("[\ud800-\udfff]")
 MOST_UNUSED = 1 << 20  # ids; more between the used ones are damage, not a vocabulary
 
 
@@ -31,7 +34,7 @@ def shorten(value: Any) -> str:
 
 def is_text(value: Any) -> bool:
     """A string that has a UTF-8 form: JSON can spell surrogates, which have none."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    return isinstance(value, str) and (value.isascii() or not SURROGATE.search(value))
 
 
 def is_id(value: Any) -> bool:
@@ -70,7 +73,9 @@ def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[tuple[int, int]]:
     pairs = []
     for merge in merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(p, str) and p in id_of for p in parts):
-            raise FormatError(f"is damaged: the merge {shorten(merge)} is not a pair of its tokens")
-        pairs.append((id_of[parts[0]], id_of[parts[1]]))
+        try:
+            left, right = parts if isinstance(parts, list) else ()
+            pairs.append((id_of[left], id_of[right]))
+        except (ValueError, KeyError, TypeError):
+            raise FormatError(f"is damaged: the merge {shorten(merge)} is not a pair of its tokens") from None
     return pairs
