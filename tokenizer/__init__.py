@@ -11,11 +11,14 @@ To understand all of it, read:
 2. char.py           the simplest one: a character is a token
 3. tokenizer.py      the real one: bytes, joined pair by pair
 4. pretokenize.py    text -> words, within which pairs are joined
-5. bpe.py            words -> ids: the textbook, then two faster rungs
+5. bpe.py            words -> ids: the textbook, then a faster rung, and where the fastest is
 6. train.py          where the merges come from: the textbook, then the incremental way
 7. special.py        end of text and the like; postprocess.py puts them around a text
 8. stream.py         decoding while the ids still arrive
 9. files.py          which file is what, and formats/, how each is read; byte_level.py: how JSON spells bytes
+
+The fast way of long texts, which gives the same ids: fast.py leads to vectorised.py, where its steps are listed; bulk.py
+and parallel.py are for files and many texts, steady.py and unicode_classes.py say what a letter is.
 
 Beyond that, what the tokenizers of some models need: sentencepiece.py (Llama 2; character_bpe.py is its inside),
 wordpiece.py (BERT), normalize.py and prefix.py (changing text before), aligned.py (offsets all the same), splits.py

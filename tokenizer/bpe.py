@@ -3,8 +3,9 @@
 A ladder of three rungs, each equal to the one before it on every input:
 
 1. `merge_textbook`: the definition. O(n^2) for n tokens: a megabyte without a space would take days.
-2. `merge_heap`: the same in O(n log n).
-3. `WordEncoder`: remembers the words it has seen, since text is the same words again and again.
+2. `merge_heap`, the same in O(n log n), and `WordEncoder`, which remembers the words it has seen, since text is the same
+   words again and again.
+3. vectorised.py: no loop over words at all; for long texts.
 
 Sources: Gage 1994, "A new algorithm for data compression"; Sennrich et al. 2016, arXiv:1508.07909.
 """

@@ -6,15 +6,14 @@ from collections.abc import Collection, Iterable
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .parallel import share, worthwhile
+from .postprocess import Template
 from .pretokenize import well_formed
-
-if TYPE_CHECKING:
-    from .base import BaseTokenizer
+from .special import AddedTokens
 
 SHARE = 1 << 20  # characters that a process takes at a time
 
@@ -23,8 +22,14 @@ class BulkEncoding:
     """A mixin for `BaseTokenizer`. A kind of tokenizer that has a faster way than `_encode_ordinary` overrides the last
     two methods."""
 
+    template: Template
+    _added: AddedTokens
+    encode: Any
+    _encode_ordinary: Any
+    _pieces: Any
+
     def encode_array(
-        self: BaseTokenizer,
+        self,
         text: str,
         allowed_special: Collection[str] | str = (),
         disallowed_special: Collection[str] | str = "all",
@@ -36,7 +41,7 @@ class BulkEncoding:
         self._added.refuse(text, wanted, disallowed_special)
         return self._array(self._pieces(text, wanted), add_special_tokens)
 
-    def _array(self: BaseTokenizer, pieces: Iterable[str | int], add_special_tokens: bool, processes: int = 1) -> np.ndarray:
+    def _array(self, pieces: Iterable[str | int], add_special_tokens: bool, processes: int = 1) -> np.ndarray:
         """The ids of pieces, which are text or ids, as an array."""
         parts: list[Any] = []
         for piece in pieces:
@@ -49,7 +54,7 @@ class BulkEncoding:
         return np.concatenate([np.empty(0, np.uint32), *(np.atleast_1d(np.uint32(part)) for part in parts)])
 
     def encode_file(
-        self: BaseTokenizer,
+        self,
         path: str | PathLike,
         allowed_special: Collection[str] | str = (),
         disallowed_special: Collection[str] | str = "all",
@@ -67,7 +72,7 @@ class BulkEncoding:
         return self._array(self._pieces(text, wanted), add_special_tokens, count)
 
     def encode_batch(
-        self: BaseTokenizer, texts: Iterable[str], processes: int | None = None, **options: Any
+        self, texts: Iterable[str], processes: int | None = None, **options: Any
     ) -> list[list[int]]:
         """`encode` of each text; `options` as there. `processes`: None is as many as pay."""
         texts = list(texts)
@@ -79,7 +84,7 @@ class BulkEncoding:
         rows = share(lambda group: [self.encode_array(text, **options) for text in group], groups, count)
         return [row.tolist() for row in chain.from_iterable(rows)]
 
-    def _encode_ordinary_array(self: BaseTokenizer, text: str) -> np.ndarray:
+    def _encode_ordinary_array(self, text: str) -> np.ndarray:
         """`_encode_ordinary` as an array of uint32."""
         return np.array(self._encode_ordinary(text), np.uint32)
 

@@ -22,6 +22,7 @@ MANY = 500  # ids: fewer are decoded faster one by one
 class FastEncoding:
     """A mixin for tokenizers that encode the words of `_pretokenizer` by `_word_encoder`."""
 
+    tokens: list[bytes | None]
     _pretokenizer: Pretokenizer | SplitSequence
     _word_encoder: WordEncoder
 

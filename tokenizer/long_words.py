@@ -12,6 +12,7 @@ a pair is sorted again at most as often as its array doubles. All in all O(n log
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import chain
 
 import numpy as np
 
@@ -47,11 +48,11 @@ def windows(table: MergeTable, pairs: PairTable) -> list[int] | None:
     """The first rank of each window but the first, and one that no pair has. None if some merge needs a token that is
     only made later: then nothing is certain about the order."""
     joined = pairs.joined
-    merges = np.fromiter(((a, b, made) for (a, b), (_, made) in table.items()), np.dtype((np.int64, 3)), len(table))
-    ranks = pairs.ranks(merges[:, 0], merges[:, 1])
-    first_use = np.full(int(max(merges.max(initial=0), 0)) + 1, NEVER)
-    np.minimum.at(first_use, merges[:, 0], ranks)
-    np.minimum.at(first_use, merges[:, 1], ranks)
+    parts = np.fromiter(chain.from_iterable(table), np.int64, 2 * len(table)).reshape(-1, 2)
+    ranks = pairs.ranks(parts[:, 0], parts[:, 1])
+    first_use = np.full(max(parts.max(initial=0), joined.max(initial=0)) + 1, NEVER)
+    for part in parts.T:
+        np.minimum.at(first_use, part, ranks)
     first_use = first_use[joined]
     if (first_use <= np.arange(len(joined))).any():
         return None

@@ -92,7 +92,7 @@ class WordTable:
         """Give each word a place, equal words the same one: the places, (n,), -1 where there is none; and the indices of
         the words, each once, whose places are new. Their values are to be set by `set`."""
         place = np.full(len(words.home), -1)
-        new = []
+        new = [np.empty(0, np.intp)]
         unsure = np.arange(len(place))
         for probe in range(PROBES):
             if not len(unsure):
@@ -103,9 +103,9 @@ class WordTable:
             same = ~differ(self.rows[at], words.take(unsure).keys)
             place[unsure[same]] = at[same]
             unsure = unsure[~same]
-        new = np.concatenate(new) if new else unsure
-        self.count += len(new)
-        return place, new
+        is_new = np.concatenate(new)
+        self.count += len(is_new)
+        return place, is_new
 
     def _claim(self, words: PackedWords, which: np.ndarray, at: np.ndarray) -> np.ndarray:
         """Write words to free places; where several want the same one, the last has it. The indices of those."""
