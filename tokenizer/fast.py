@@ -16,6 +16,7 @@ from .token_bytes import TokenBytes
 from .vectorised import VectorEncoder
 
 LONG = 2000  # characters: shorter texts are encoded faster word by word
+TABLES_PAY = 200_000  # characters in long texts so far: before, words are encoded sooner than the tables are made
 MANY = 500  # ids: fewer are decoded faster one by one
 
 
@@ -25,6 +26,7 @@ class FastEncoding:
     tokens: list[bytes | None]
     _pretokenizer: Pretokenizer | SplitSequence
     _word_encoder: WordEncoder
+    _characters = 0  # in long texts, so far
 
     @cached_property
     def _vector_encoder(self) -> VectorEncoder | None:
@@ -34,15 +36,20 @@ class FastEncoding:
             return None
         return VectorEncoder(WordScanner(pretokenizer), self._word_encoder)
 
+    def _way_of(self, text: str) -> VectorEncoder | None:
+        """The vectorised path if it is the faster one for `text`."""
+        if len(text) < LONG:
+            return None
+        self._characters += len(text)
+        return self._vector_encoder if self._characters >= TABLES_PAY else None
+
     def _encode_ordinary(self, text: str) -> list[int]:
-        if len(text) >= LONG and self._vector_encoder:
-            return self._vector_encoder.encode(text).tolist()
-        return self._word_encoder.encode(self._pretokenizer.split(text))
+        fast = self._way_of(text)
+        return fast.encode(text).tolist() if fast else self._word_encoder.encode(self._pretokenizer.split(text))
 
     def _encode_ordinary_array(self, text: str) -> np.ndarray:
-        if len(text) >= LONG and self._vector_encoder:
-            return self._vector_encoder.encode(text)
-        return np.array(self._encode_ordinary(text), np.uint32)
+        fast = self._way_of(text)
+        return fast.encode(text) if fast else np.array(self._word_encoder.encode(self._pretokenizer.split(text)), np.uint32)
 
     def _cut(self, text: str, size: int) -> list[str]:
         return list(chunks(text, size)) if len(text) > size and self._vector_encoder else [text]

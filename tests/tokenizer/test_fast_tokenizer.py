@@ -23,6 +23,21 @@ PIECES = st.sampled_from([END_OF_TEXT, PROSE[:2500], PROSE[2500:6000], "é日�
 any_text = st.lists(PIECES | st.text(max_size=20), max_size=8).map("".join)
 
 
+@pytest.fixture(autouse=True)
+def tables_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "TABLES_PAY", 0)
+
+
+def test_tables_are_made_when_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = Tokenizer.train([PROSE[:20_000]], 300)
+    monkeypatch.setattr(fast, "TABLES_PAY", 9000)
+    made = []
+    for length in 1000, 5000, 1000, 5000:
+        tokenizer.encode(PROSE[:length])
+        made.append("_vector_encoder" in tokenizer.__dict__)
+    assert made == [False, False, False, True]
+
+
 def word_by_word(tokenizer: Tokenizer, text: str) -> list[int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast, "LONG", 10**9)
