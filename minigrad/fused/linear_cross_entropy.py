@@ -1,10 +1,12 @@
 """The head of a language model and its loss in one function: the logits, its largest array, never exist all at once.
 
 It goes through the rows in chunks: logits, loss and, while they are at hand, the gradients. The loss is one number, so the gradients are
-known before the backward pass up to one factor. Making them on the way: Liger Kernel (arXiv 2410.10989).
+known before the backward pass up to one factor. Making them on the way: Liger Kernel (arXiv 2410.10989). Of few rows, the gradient of the
+logits is kept, and dW made from it where it belongs.
 """
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
+from minigrad.fused._rows import rows
 from minigrad.fused.cross_entropy import Reduction, cross_entropy_reference, softmax_loss
 from minigrad.fused.linear import linear_reference
 from minigrad.graph import Deferred, mode
@@ -36,14 +39,23 @@ def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *,
     options: dict[str, Any] = {"soft_cap": soft_cap, "smoothing": label_smoothing, "z_loss": z_loss, "chunk": chunk}
     arrays, needs = [t.data for t in inputs], [t.requires_grad for t in inputs]
     at_once = mode.recording and any(needs) and reduction != "none"
+    # dz (N, V) of a single chunk may take less memory than dW (V, C)
+    few = at_once and needs[1] and 0 < math.prod(x.shape[:-1]) <= min(chunk, x.shape[-1])
     losses, *made = _sweep(*arrays, reduce=reduce, weights=reduce.weights(np.ones_like(x.data, shape=())) if at_once else None,
-                           needs=needs, **options)
+                           needs=needs, keep_dz=few, **options)
+
+    def fill_dw(g: Any, out: Any) -> None:
+        if few:
+            array_module(out).matmul(made[1].T, rows(x.data) * g, out=out)
+        else:
+            np.multiply(made[1], g, out=out)
 
     def vjp(g: Any, needs: tuple) -> tuple:
         if not at_once:
             return tuple(_sweep(*arrays, reduce=reduce, weights=reduce.weights(g), needs=needs, **options)[1:])
-        scaled = [None if a is None else Deferred(a, partial(np.multiply, a, g)) for a in made[1:]]
-        return (None if made[0] is None else (made[0] * g).reshape(x.shape), *scaled)
+        dx = None if made[0] is None else made[0] * g
+        dw = None if made[1] is None else Deferred(weight.data, partial(fill_dw, g))
+        return (dx, dw, *(None if db is None else db * g for db in made[2:]))
 
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, ignore_index=ignore_index,
@@ -62,20 +74,26 @@ def linear_cross_entropy_reference(x: Any, weight: Any, targets: Any, bias: Any 
 
 
 def _sweep(x: Any, weight: Any, bias: Any = None, *, reduce: Reduction, weights: Any, needs: Any, soft_cap: float | None,
-           smoothing: float, z_loss: float, chunk: int) -> list:
-    """Losses of all rows and, given `weights` of the rows, the gradients of x, weight and bias: [(N,), (N, C), (V, C), (V,)]."""
+           smoothing: float, z_loss: float, chunk: int, keep_dz: bool = False) -> list:
+    """Losses of all rows and, given `weights` of the rows, the gradients of x, weight and bias: [(N,), (N, C), (V, C), (V,)].
+
+    With `keep_dz`, when all rows are one chunk, the gradient of the logits (N, V) in the place of that of weight.
+    """
     shape, x = x.shape, x.reshape(-1, x.shape[-1])                                                  # (N, C)
     losses = np.empty_like(x, shape=x.shape[:1])
     make = np.empty_like if len(x) else np.zeros_like                                               # no rows: nobody writes them
-    grads = [make(a) if need and weights is not None else None for a, need in zip((x, weight, bias), (*needs, False))]
+    needs = (needs[0], needs[1] and not keep_dz, *needs[2:], False)
+    grads = [make(a) if need and weights is not None else None for a, need in zip((x, weight, bias), needs)]
     for i in range(0, len(x), chunk):
-        rows = slice(i, i + chunk)
-        z, slope = _logits(x[rows], weight, bias, soft_cap)                                         # (n, V)
-        losses[rows] = softmax_loss(z, reduce.targets[rows], smoothing, z_loss, None if weights is None else weights[rows])
+        part = slice(i, i + chunk)
+        z, slope = _logits(x[part], weight, bias, soft_cap)                                         # (n, V)
+        losses[part] = softmax_loss(z, reduce.targets[part], smoothing, z_loss, None if weights is None else weights[part])
         if weights is not None:
-            _add_gradients(z if slope is None else np.multiply(z, slope, out=z), x[rows], weight, grads, rows)
+            _add_gradients(z if slope is None else np.multiply(z, slope, out=z), x[part], weight, grads, part)
+        if keep_dz:
+            grads[1] = z
         del z, slope                # before the next chunk is made: they are the largest arrays of the whole model
-    return [losses, None if grads[0] is None else grads[0].reshape(shape), *grads[1:len(needs)]]
+    return [losses, None if grads[0] is None else grads[0].reshape(shape), *grads[1:len(needs) - 1]]
 
 
 def _logits(x: Any, weight: Any, bias: Any, soft_cap: float | None) -> tuple[Any, Any]:
@@ -92,11 +110,11 @@ def _logits(x: Any, weight: Any, bias: Any, soft_cap: float | None) -> tuple[Any
     return z, slope
 
 
-def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, rows: slice) -> None:
+def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, part: slice) -> None:
     """From z = x W^T + b: dx = dz W, dW = dz^T x, db = sum dz; the first chunk sets dW and db, the others add."""
-    (dx, dw, db), first = grads, rows.start == 0
+    (dx, dw, db), first = grads, part.start == 0
     if dx is not None:
-        array_module(dz).matmul(dz, weight, out=dx[rows])
+        array_module(dz).matmul(dz, weight, out=dx[part])
     if db is not None:
         db[...] = dz.sum(axis=0) if first else db + dz.sum(axis=0)
     if dw is not None and first:
