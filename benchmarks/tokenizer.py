@@ -68,16 +68,18 @@ def main(arguments: list[str] | None = None) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])       # one core: nobody has a second thread in secret
     data = Path(os.environ.get("MINIGRAD_DATA") or ROOT.parent / "shared" / "data")
     bench = Bench(data, 2 if options.quick else options.rounds, 10 if options.quick else 1, encodings)
-    results = []
-    for work in works:
-        for result in getattr(bench, work)():
-            results.append(result)
-            if options.json:
-                print(json.dumps(to_json(result)), flush=True)
-            else:
-                print(in_a_line(result), file=sys.stderr, flush=True)
-    if not options.json:
-        print("\n".join([*header(bench), "", *table(results)]))
+    results: list[Result] = []
+    try:
+        for work in works:
+            for result in getattr(bench, work)():
+                results.append(result)
+                if options.json:
+                    print(json.dumps(to_json(result)), flush=True)
+                else:
+                    print(in_a_line(result), file=sys.stderr, flush=True)
+    finally:                                    # whatever happens, what has been measured is not lost
+        if not options.json:
+            print("\n".join([*header(bench), "", *table(results)]))
 
 
 class Bench:

@@ -55,10 +55,11 @@ def load_ours(encoding: str, folder: Path) -> Coder:
 def load_tiktoken(encoding: str, folder: Path) -> Coder:
     import tiktoken
     from tiktoken.load import load_tiktoken_bpe
+    from tiktoken_ext.openai_public import r50k_pat_str
 
     from tokenizer.pretokenize import PATTERNS
     ranks = load_tiktoken_bpe(str(folder / f"{ENCODINGS[encoding]}.tiktoken"))
-    pattern = PATTERNS["gpt4" if encoding == "cl100k" else encoding]
+    pattern = {"gpt2": r50k_pat_str, "cl100k": PATTERNS["gpt4"], "o200k": PATTERNS["o200k"]}[encoding]
     found = tiktoken.Encoding(encoding, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
     return Coder(lambda text: found.encode_to_numpy(text, disallowed_special=()), found.decode)
 

@@ -45,8 +45,10 @@ class Groups(NamedTuple):
 
     def at_least(self, count: int) -> Iterable[tuple[int, int, np.ndarray]]:
         """Key, count and places of the groups with this count or a higher one."""
-        for g in np.flatnonzero(self.counts >= count):
-            yield int(self.keys[g]), int(self.counts[g]), self.places[self.edges[g] : self.edges[g + 1]]
+        chosen = np.flatnonzero(self.counts >= count)
+        columns = self.keys[chosen], self.counts[chosen], self.edges[chosen], self.edges[chosen + 1]
+        for key, count, start, end in zip(*(column.tolist() for column in columns)):
+            yield key, count, self.places[start:end]
 
 
 class WordRow:
