@@ -12,7 +12,7 @@ To understand all of it, read:
 3. tokenizer.py      the real one: bytes, joined pair by pair
 4. pretokenize.py    text -> words, within which pairs are joined
 5. bpe.py            words -> ids: the textbook, then a faster rung, and where the fastest is
-6. train.py          where the merges come from: the textbook, then the incremental way
+6. train.py          where the merges come from: the textbook, then the incremental way (word_counts.py, pair_index.py)
 7. special.py        end of text and the like; postprocess.py puts them around a text
 8. stream.py         decoding while the ids still arrive
 9. files.py          which file is what, and formats/, how each is read; byte_level.py: how JSON spells bytes
@@ -23,6 +23,7 @@ and parallel.py are for files and many texts, steady.py and unicode_classes.py s
 Beyond that, what the tokenizers of some models need: sentencepiece.py (Llama 2; character_bpe.py is its inside),
 wordpiece.py (BERT), normalize.py and prefix.py (changing text before), aligned.py (offsets all the same), splits.py
 (several patterns), ranks.py (vocabularies without merges), chat.py (chat templates), names.py (other libraries' names).
+`python -m tokenizer` is in cli/.
 """
 
 from .base import BaseTokenizer, UnknownToken
