@@ -49,7 +49,7 @@ def test_ids_and_offsets_of_real_models(name: str, shared_data: Path, tmp_path_f
     path = file_of(name, shared_data, tmp_path_factory)
     own, peer, as_text = load(path), hugging_face(path), hugging_face(path, as_text=True)
 
-    @cases(150)
+    @cases(80)
     @given(awkward)
     def all_is_equal(text: str) -> None:
         check(own, peer, as_text, text)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, CharTokenizer, Tokenizer
+from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, Tokenizer
+from tokenizer.normalize import Lowercase
 
 NAMES = [END_OF_TEXT, "<|end|>", "<|end|>more", "aba"]
 TOKENIZER = Tokenizer.train(["abab <|endoftext|> <|end|>more" * 3], 300, NAMES)
@@ -65,3 +66,45 @@ def test_named_specials() -> None:
 def test_a_wrong_choice_is_refused(tokenizer: Tokenizer, allowed: object, message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("|", r"\|")):
         tokenizer.encode("a", allowed_special=allowed)  # type: ignore[arg-type]
+
+
+# Added tokens, and those that are refused
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "tokens"),
+    [
+        ({}, "a <t> b", ["a", " ", "<t>", " ", "b"]),
+        ({"lstrip": True}, "a <t> b", ["a", "<t>", " ", "b"]),
+        ({"rstrip": True}, "a <t> \n b", ["a", " ", "<t>", "b"]),
+        ({"lstrip": True, "rstrip": True}, "<t> <t>", ["<t>", "<t>"]),
+        ({"single_word": True}, "a<t> <t>b -<t>.", [*"a<t>", " ", *"<t>b", " ", "-", "<t>", "."]),
+    ],
+)
+def test_how_an_added_token_is_found(options: dict, text: str, tokens: list[str]) -> None:
+    trained = Tokenizer.train([""], 256)
+    added = [AddedToken("<t>", 256, special=False, **options)]
+    tokenizer = Tokenizer([*trained.tokens, b"<t>"], [], added)
+    assert [tokenizer.decode([i]) for i in tokenizer.encode(text)] == tokens
+    assert tokenizer.encode_with_offsets(text)[0] == tokenizer.encode_ordinary(text) == tokenizer.encode(text)
+
+
+def test_a_normalized_token_is_found_in_normalized_text() -> None:
+    trained = Tokenizer.train([""], 256)
+    for normalized, ids in (True, [256]), (False, trained.encode("e")):
+        added = [AddedToken("E", 256, special=False, normalized=normalized)]
+        tokenizer = Tokenizer([*trained.tokens, b"E"], [], added, normalizer=Lowercase())
+        assert tokenizer.encode("e") == ids
+
+
+@KINDS
+def test_a_special_token_that_is_not_allowed_is_an_error(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match=r"holds the special token '<\|end\|>' at character 1: pass allowed_special="):
+        tokenizer.encode("a<|end|>", disallowed_special=["<|end|>"])
+    with pytest.raises(ValueError, match="holds the special token"):
+        tokenizer.encode("a<|endoftext|>")
+    with pytest.raises(ValueError, match="holds the special token 'ab'"):
+        tokenizer.encode("cab", disallowed_special=["ab"])  # any text can be disallowed, as in tiktoken
+    with pytest.raises(ValueError, match="disallowed_special is a collection"):
+        tokenizer.encode("a", disallowed_special="<|end|>")
+    assert tokenizer.encode("a<|end|>", ["<|end|>"]) == [*tokenizer.encode("a"), tokenizer.special_tokens["<|end|>"]]
