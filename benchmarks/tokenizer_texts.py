@@ -53,7 +53,7 @@ def mixed(size: int, data: Path) -> str:
 
 def unlike_all() -> str:
     """Some words that no other text has: whoever makes tables at first use makes them for this one."""
-    return " ".join(f"qzx{'vkj'[i % 3] * (i % 5)}" for i in range(1000))
+    return " ".join(f"qzx{'vkj'[i % 3] * (i % 5)}" for i in range(10_000))
 
 
 def huge_words(size: int = MEGABYTE, seed: int = 2) -> dict[str, str]:
