@@ -17,7 +17,6 @@ import regex
 from .aligned import Aligned, Change
 from .peer_unicode import BERT_CONTROL, BERT_MARK, NEW_MARK
 
-
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 

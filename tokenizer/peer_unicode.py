@@ -1,6 +1,6 @@
 """What characters are to the normalizers of Hugging Face's `tokenizers`, whose Unicode tables are old: those of
 BERT are of version 8, those of NFC and its like of version 9. Ranges of code points.
-Written by tests/tokenizer/make_peer_unicode.py: change it there."""
+Written by tools/make_peer_unicode.py: change it there."""
 
 BERT_CONTROL = """
 0-8 B-C E-1F 7F-9F AD 600-605 61C 6DD 70F 180E 200B-200F 202A-202E 2060-2064 2066-206F E000-F8FF FEFF FFF9-FFFB FFFD

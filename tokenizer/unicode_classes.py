@@ -1,4 +1,4 @@
-"""The class of every code point, in Unicode 16.0.0. Written by make_unicode_classes.py: change it there."""
+"""The class of every code point, in Unicode 16.0.0. Written by tools/make_unicode_classes.py: change it there."""
 
 VERSION = "16.0.0"
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tokenizer import classes, scan
 from tokenizer.classes import VALUE
-from tokenizer.make_unicode_classes import class_letter
 from tokenizer.pretokenize import PATTERNS, Pretokenizer
 from tokenizer.scan import SCANNERS, WordScanner, chunks, safe_cut
 from tokenizer.unicode_classes import VERSION
+from tools.make_unicode_classes import class_letter
 
 # All classes and the characters that patterns name, a few of each so that they meet; and small sets for deep runs.
 BORDERS = st.sampled_from("aAZé日1٣½ \n\r\t\u00a0\u2028\x1c\x85ſ😀\u0301\u0903.!_/'sSdDmMtTlLvVeErRǅʰ❤\ufe0f\udc80")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tokenizer.make_peer_unicode import tables
 from tests.tokenizer.peers import LONG, awkward, cases
 from tokenizer import normalize, peer_unicode
 from tokenizer.aligned import Aligned
 from tokenizer.normalize import BertNormalizer, CollapseSpaces, Lowercase, Prepend, Replace, Sequence, UnicodeForm
+from tools.make_peer_unicode import tables
 
 FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
 EVERY = [*map(UnicodeForm, FORMS), Lowercase(), Prepend("X"), Replace(" ", "_"), CollapseSpaces(), BertNormalizer()]

@@ -74,7 +74,7 @@ def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[tuple[int, int]]:
     for merge in merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge
         try:
-            left, right = parts if isinstance(parts, list) else ()
+            left, right = parts if isinstance(parts, list) else []
             pairs.append((id_of[left], id_of[right]))
         except (ValueError, KeyError, TypeError):
             raise FormatError(f"is damaged: the merge {shorten(merge)} is not a pair of its tokens") from None

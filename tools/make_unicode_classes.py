@@ -1,4 +1,4 @@
-"""Writes unicode_classes.py: `python -m tokenizer.make_unicode_classes`, by a Python that knows Unicode 16.0 (3.14).
+"""Writes tokenizer/unicode_classes.py: `python tools/make_unicode_classes.py`, by a Python that knows Unicode 16.0 (3.14).
 
 An older or newer Python does as well where `unicodedata2==16.0.0` is installed. The version is pinned because letters
 are added every year: the ids of a text must not depend on the year in which some library was compiled.
@@ -20,7 +20,7 @@ LETTER_OF_CATEGORY = {"Lu": "U", "Lt": "U", "Ll": "L", "Lm": "C", "Lo": "C"}  # 
 LETTER_OF_GROUP = {"M": "M", "N": "N", "Z": "S"}  # mark, number, space
 CONTROLS_THAT_ARE_SPACE = "\t\n\v\f\r\x85"  # with Z, these are \s: the property White_Space
 
-TEMPLATE = '''"""The class of every code point, in Unicode {version}. Written by make_unicode_classes.py: change it there."""
+TEMPLATE = '''"""The class of every code point, in Unicode {version}. Written by tools/make_unicode_classes.py: change it there."""
 
 VERSION = "{version}"
 
@@ -46,7 +46,7 @@ def main() -> None:
     counts = [(len(list(run)), letter) for letter, run in groupby(letters)]
     runs = " ".join(f"{count if count > 1 else ''}{letter}" for count, letter in counts)
     text = TEMPLATE.format(version=VERSION, runs=textwrap.fill(runs, 118))
-    Path(__file__).with_name("unicode_classes.py").write_text(text, encoding="utf-8")
+    (Path(__file__).parents[1] / "tokenizer" / "unicode_classes.py").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Writes tokenizer/peer_unicode.py, by asking Hugging Face's library what each character is to it:
-`python tests/tokenizer/make_peer_unicode.py`. Its normalizers have Unicode tables of their own, which are old."""
+`python tools/make_peer_unicode.py`. Its normalizers have Unicode tables of their own, which are old."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEW_PARTS = [0x11930, 0x105D2, 0x105DA, 0x113B8, 0x113BB, 0x113C2, 0x113C9, 0x16
 
 TEMPLATE = '''"""What characters are to the normalizers of Hugging Face's `tokenizers`, whose Unicode tables are old: those of
 BERT are of version 8, those of NFC and its like of version 9. Ranges of code points.
-Written by tests/tokenizer/make_peer_unicode.py: change it there."""
+Written by tools/make_peer_unicode.py: change it there."""
 
 {tables}
 '''
@@ -66,7 +66,7 @@ def runs(codes: Iterable[int]) -> list[list[int]]:
 
 def main() -> None:
     parts = [f'{name} = """\n{textwrap.fill(text, 118)}\n"""' for name, text in tables().items()]
-    path = Path(__file__).parents[2] / "tokenizer" / "peer_unicode.py"
+    path = Path(__file__).parents[1] / "tokenizer" / "peer_unicode.py"
     path.write_text(TEMPLATE.format(tables="\n\n".join(parts)), encoding="utf-8")
 
 
