@@ -41,8 +41,9 @@ def put(module: Any, path: str, value: Tensor) -> None:
 @settings(max_examples=10)
 @given(configs(), st.sampled_from(["gelu", "gelu_tanh", "swiglu", "geglu"]), SEEDS)
 def test_gradients_of_drawn_models(config: GPTConfig, mlp: str, seed: int) -> None:
-    """Not with ReLU squared: its second derivative jumps at 0, and differences across the jump are wrong by more than the tolerance."""
-    check_gradients(lively(replace(config, mlp=mlp), seed), np.random.default_rng(seed), "random")
+    """Where finite differences can be trusted: not with ReLU squared, whose second derivative jumps at 0, and with a norm that does
+    not turn sharply when the two numbers of a small head are both near 0."""
+    check_gradients(lively(replace(config, mlp=mlp, norm_eps=0.1), seed), np.random.default_rng(seed), "random")
 
 
 @pytest.mark.parametrize("choices", [
