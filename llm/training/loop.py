@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from llm.evaluation.loss import Evaluation
+from llm.inference.sampling import Sampling
 from llm.inference.text import write_text
 from llm.training import display
 from llm.training.display import say
@@ -23,7 +24,8 @@ from llm.training.step import StepResult
 from llm.training.trainer import Trainer
 
 PATIENCE = 5            # updates in a row that may be skipped because the loss is not finite
-SAMPLE_TOKENS = 100
+SAMPLE_TOKENS = 120
+SAMPLING = Sampling(temperature=0.6)        # a small model wanders off where less likely tokens get their chance
 
 
 class TrainingStopped(RuntimeError):
@@ -114,7 +116,8 @@ class Loop:
     def _sample(self) -> str:
         """What the model writes now, after the prompt of the options."""
         options = self.trainer.options
-        text = write_text(self.trainer.model, self.tokenizer, options.prompt, max_tokens=SAMPLE_TOKENS, seed=options.seed)
+        text = write_text(self.trainer.model, self.tokenizer, options.prompt, max_tokens=SAMPLE_TOKENS, sampling=SAMPLING,
+                          seed=options.seed)
         return f"--- step {self.trainer.step} writes:\n{options.prompt}{text}\n---"
 
     def _draw(self) -> None:
