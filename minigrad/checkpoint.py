@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minigrad.graph import Deferred, _numbers, mode, no_grad, recording
+from minigrad.graph import Deferred, _numbers, mode, no_grad, recording, watching
 from minigrad.random import replay, stream_state
 from minigrad.tensor import Tensor, backpropagate, record, source
 
@@ -40,17 +40,12 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
 def _run_unrecorded(f: Callable, inputs: Sequence) -> tuple[Tensor, list[Tensor]]:
     """`f(*inputs)` and the tensors it used that require a gradient. All of them come from outside, for nothing is recorded inside."""
     used: dict[int, Tensor] = {}
-    before = mode.watch
 
     def look(data: Any, sources: Sequence[Tensor], vjp: Callable) -> Callable:
         used.update((id(x), x) for x in sources if x.requires_grad)
-        return vjp if before is None else before(data, sources, vjp)
-    mode.watch = look
-    try:
-        with no_grad():
-            value = f(*inputs)
-    finally:
-        mode.watch = before
+        return vjp
+    with watching(look), no_grad():
+        value = f(*inputs)
     if not isinstance(value, Tensor):
         raise TypeError(f"checkpoint needs a function that returns one tensor, this one returned a {type(value).__name__}; "
                         f"join several with concatenate, or checkpoint their parts")

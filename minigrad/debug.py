@@ -1,6 +1,6 @@
 """Two context managers that find what is hard to find: where a NaN or inf first arose, and who wrote into an array that is still needed.
 
-Both look at every op of their thread through `mode.watch` (see tensor.py), may be nested and used together, and cost time: they
+Both look at every op of their thread through `mode.watch` (see graph.py), may be nested and used together, and cost time: they
 are for a few steps of a run that goes wrong, not for the whole run.
 """
 from __future__ import annotations
@@ -12,24 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.graph import Deferred, mode, op_name
+from minigrad.graph import Deferred, mode, op_name, watching
 from minigrad.nn import current_path
 from minigrad.tensor import Tensor
 
 
 class AnomalyError(FloatingPointError):
     """A NaN or an infinity arose."""
-
-
-@contextmanager
-def _watching(watch: Callable) -> Iterator[None]:
-    """Have `watch(data, inputs, vjp) -> vjp` look at every op of this thread, along with who looks already."""
-    before = mode.watch
-    mode.watch = watch if before is None else lambda data, inputs, vjp: before(data, inputs, watch(data, inputs, vjp))
-    try:
-        yield
-    finally:
-        mode.watch = before
 
 
 # ---- where did the first NaN or inf arise? ----------------------------------------------------------------------------------------
@@ -40,7 +29,7 @@ def detect_anomaly():
     The error names the op, the path of the module it ran in, and whether the inputs were good. Infinities that a constant brings in,
     such as the -inf of an attention mask, are taken as meant. The backward of what was recorded inside is checked wherever it runs.
     """
-    return _watching(_Anomalies().watch)
+    return watching(_Anomalies().watch)
 
 
 class _Anomalies:
@@ -122,7 +111,7 @@ def debug_arrays() -> Iterator[None]:
         return
     _locks.now = _Locks()
     try:
-        with _watching(_locks.now.watch):
+        with watching(_locks.now.watch):
             yield
     finally:
         _locks.now.release_all()

@@ -34,6 +34,17 @@ def recording(on: bool) -> Iterator[None]:
         mode.recording = before
 
 
+@contextmanager
+def watching(watch: Callable) -> Iterator[None]:
+    """Have `watch(data, inputs, vjp) -> vjp` look at every op of this thread, along with who looks already."""
+    before = mode.watch
+    mode.watch = watch if before is None else lambda data, inputs, vjp: before(data, inputs, watch(data, inputs, vjp))
+    try:
+        yield
+    finally:
+        mode.watch = before
+
+
 def no_grad():
     """`with no_grad():` (or as a decorator): results inside remember nothing and need no gradient."""
     return recording(False)

@@ -4,10 +4,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import fake_cupy
 
 quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}     # a shared two-core machine is slow at times
 settings.register_profile("default", max_examples=20, **quiet)
@@ -34,6 +38,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs CuPy and a GPU"))
+
+
+@pytest.fixture(scope="module", params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
+def cupy(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The strict stand-in for CuPy, and where there is a GPU the real one."""
+    if request.param == "gpu":
+        yield pytest.importorskip("cupy")
+    else:
+        with fake_cupy.installed() as module:
+            yield module
 
 
 @pytest.fixture(scope="session")

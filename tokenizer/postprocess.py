@@ -36,8 +36,3 @@ class Template:
             else:
                 result += part if special is None else [special] * len(part)
         return result
-
-    @property
-    def adds_nothing(self) -> bool:
-        """True if only the texts themselves are in it."""
-        return self.single == ("A",) and self.pair == ("A", "B")

@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,15 +26,6 @@ SHAPES = {
     "sinusoidal": {"positions": "sinusoidal", "mlp": "relu_squared", "window": 3},
     "none": {"positions": "none", "soft_cap": 5.0, "dropout": 0.2},
 }
-
-
-@pytest.fixture(scope="module", params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
-def cupy(request) -> Iterator[Any]:
-    if request.param == "gpu":
-        yield pytest.importorskip("cupy")
-    else:
-        with fake_cupy.installed() as module:
-            yield module
 
 
 def make(name: str) -> GPT:

@@ -4,7 +4,7 @@ The arrays are those of the stand-in for CuPy (tests/fake_cupy says what it refu
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,15 +21,6 @@ from minigrad.optim import SGD, AdamW, clip_grad_norm
 from minigrad.tensor import Tensor
 from tests import fake_cupy
 from tests.minigrad.strategies import examples
-
-
-@pytest.fixture(scope="module", params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
-def cupy(request) -> Iterator[Any]:
-    if request.param == "gpu":
-        yield pytest.importorskip("cupy")
-    else:
-        with fake_cupy.installed() as module:
-            yield module
 
 
 def placed(x: Any, cupy: Any) -> Any:
