@@ -63,9 +63,9 @@ class Tensor:
             raise RuntimeError("backward() on a tensor that does not require a gradient: none of its inputs has requires_grad=True, "
                                "or it was made under no_grad()")
         seed = seed_gradient(self, grad)
-        backpropagate([(self, seed)], Tensor._accumulate, retain_graph=retain_graph, create_graph=create_graph)
+        backpropagate([(self, seed)], Tensor.accumulate, retain_graph=retain_graph, create_graph=create_graph)
 
-    def _accumulate(self, g: Any) -> None:
+    def accumulate(self, g: Any) -> None:
         """Add `g`, a Tensor or Deferred, to the gradient: kept is a copy or the parameter's own view, for `g` may be anybody's array."""
         buffer = None if mode.recording else self.grad_buffer
         if self.grad is not None and self.grad.data is buffer:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from llm.model import GPT
 from llm.training.workers import Workers
 from minigrad import no_grad
 from minigrad.backend import to_device
@@ -39,16 +38,18 @@ Batch = tuple[np.ndarray, np.ndarray]       # inputs and targets, integers (B, T
 
 def evaluate(workers: Workers, batches: Sequence[Batch], bytes_per_token: float) -> Evaluation:
     """The mean loss over all tokens of the batches, which the workers share; dropout is off meanwhile."""
+    model, training = workers.model, workers.model.training
+
     @np.errstate(all="ignore")              # a loss that is infinite or NaN speaks for itself
-    def work(rank: int, model: GPT, mine: Sequence[Batch]) -> list[Any]:
-        training = model.training
-        model.eval()
+    def work(rank: int, mine: Sequence[Batch]) -> list[Any]:
         with no_grad():
-            losses = [model.loss(*(to_device(ids, model.device) for ids in batch), reduction="sum").data for batch in mine]
-        model.train(training)
-        return losses
+            return [model.loss(*(to_device(ids, model.device) for ids in batch), reduction="sum").data for batch in mine]
 
     shares = [batches[rank::len(workers)] for rank in range(len(workers))]
-    losses = [loss for share in workers.map(work, shares) for loss in share]
+    model.eval()
+    try:
+        losses = [loss for share in workers.map(work, shares) for loss in share]
+    finally:
+        model.train(training)
     total = math.fsum(to_device(np.stack(losses), "cpu").tolist())      # exact, so in whatever order; a GPU is waited for once
     return Evaluation(total / sum(targets.size for _, targets in batches), bytes_per_token)

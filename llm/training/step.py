@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import minigrad
-from llm.model import GPT
+from llm.training.gradients import SharedGradients
 from llm.training.options import TrainOptions
 from llm.training.workers import Workers
 from minigrad.backend import to_device
@@ -45,25 +45,26 @@ def accumulate_gradients(workers: Workers, inputs: np.ndarray, targets: np.ndarr
                          seed: tuple[int, int] = (0, 0)) -> float:
     """Add up the gradients of the mean loss per token; returns that loss.
 
-    Each worker takes a share of the rows, in `micro_batches` parts one after the other. A part contributes the sum over its tokens
-    divided by the tokens of the whole batch, so however a batch is split the gradient is the same to rounding. (A mean of means
+    Each worker takes a share of the rows, in at most `micro_batches` parts one after the other. A part contributes the sum over its
+    tokens divided by the tokens of the whole batch, so however a batch is split the gradient is the same to rounding. (A mean of means
     would weigh tokens by the size of their part.)
     """
+    model, count = workers.model, min(len(workers), len(inputs))
+    parts = min(micro_batches, len(inputs) // count)            # as many for each, and none empty
+    gradients = SharedGradients(model.parameters(), count)
+
     @np.errstate(all="ignore")                                  # infinities and NaN are the caller's to report, once
-    def work(rank: int, model: GPT, share: tuple[np.ndarray, np.ndarray]) -> float:
+    def work(rank: int, share: tuple[np.ndarray, np.ndarray]) -> float:
         minigrad.seed(seed[0] + (rank << 32), seed[1])          # other masks in each worker
         losses = []
-        for x, y in zip(*(np.array_split(rows, micro_batches) for rows in share)):
-            if len(x):
-                loss = model.loss(to_device(x, model.device), to_device(y, model.device), reduction="sum") / targets.size
-                loss.backward()
-                losses.append(loss.data)
+        for x, y in zip(*(np.array_split(rows, parts) for rows in share)):
+            loss = model.loss(to_device(x, model.device), to_device(y, model.device), reduction="sum") / targets.size
+            gradients.backward(rank, loss)
+            losses.append(loss.data)
         return float(sum(losses))                               # here a GPU is waited for
 
-    shares = [np.array_split(rows, len(workers)) for rows in (inputs, targets)]
-    loss = sum(workers.map(work, list(zip(*shares))))
-    workers.add_gradients()
-    return loss
+    shares = [np.array_split(rows, count) for rows in (inputs, targets)]
+    return sum(workers.map(work, list(zip(*shares))))
 
 
 def learning_rate(options: TrainOptions) -> Callable[[int], float]:

@@ -7,7 +7,7 @@ logits is kept, and dW made from it where it belongs.
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from minigrad.fused.linear import linear_reference
 from minigrad.graph import Deferred, mode
 from minigrad.tensor import Tensor, tensor
 
-SLAB = 2048         # rows of dW that a chunk is added to at a time: their temporary is small, as one as large as W would not be
+SLAB = 2048         # rows of dW at a time
 
 
 def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *, soft_cap: float | None = None,
@@ -44,18 +44,27 @@ def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *,
     losses, *made = _sweep(*arrays, reduce=reduce, weights=reduce.weights(np.ones_like(x.data, shape=())) if at_once else None,
                            needs=needs, keep_dz=few, **options)
 
-    def fill_dw(g: Any, out: Any) -> None:
-        if few:
-            array_module(out).matmul(made[1].T, rows(x.data) * g, out=out)
-        else:
-            np.multiply(made[1], g, out=out)
+    def dw(g: Any) -> Deferred:
+        factor = rows(x.data) * g if few else None
+
+        def slab(part: slice, out: Any = None) -> Any:
+            """Rows of the gradient of weight: their own part of it, wherever they are put, has the same bits."""
+            return np.multiply(made[1][part], g, out=out) if factor is None else array_module(g).matmul(made[1].T[part], factor, out=out)
+
+        def fill(out: Any) -> None:
+            for part in slabs(out):
+                slab(part, out[part])
+
+        def add(out: Any) -> None:
+            for part in slabs(out):
+                out[part] += slab(part)
+        return Deferred(weight.data, fill, add=add)
 
     def vjp(g: Any, needs: tuple) -> tuple:
         if not at_once:
             return tuple(_sweep(*arrays, reduce=reduce, weights=reduce.weights(g), needs=needs, **options)[1:])
         dx = None if made[0] is None else made[0] * g
-        dw = None if made[1] is None else Deferred(weight.data, partial(fill_dw, g))
-        return (dx, dw, *(None if db is None else db * g for db in made[2:]))
+        return (dx, None if made[1] is None else dw(g), *(None if db is None else db * g for db in made[2:]))
 
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, ignore_index=ignore_index,
@@ -120,5 +129,10 @@ def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, part: slice) -> No
     if dw is not None and first:
         array_module(dz).matmul(dz.T, x, out=dw)
     elif dw is not None:
-        for i in range(0, len(dw), SLAB):
-            dw[i:i + SLAB] += dz.T[i:i + SLAB] @ x
+        for part in slabs(dw):
+            dw[part] += dz.T[part] @ x
+
+
+def slabs(dw: Any) -> Iterator[slice]:
+    """Slices of the rows of dW (V, C), so that what is added to it needs no array as large as itself."""
+    return (slice(i, i + SLAB) for i in range(0, len(dw), SLAB))

@@ -45,7 +45,7 @@ def test_it_is_the_average_over_tokens_whatever_the_workers(seed: int, sizes: li
     assert found.loss == evaluate(workers, pairs, 2.0).loss, "nothing is dropped"
     assert found.loss == evaluate(Workers(model, 1), pairs, 2.0).loss, "the same bits with any number of workers"
     workers.close()
-    assert all(replica.training for replica in workers.replicas)
+    assert model.training
     assert all(p.grad is None for p in model.parameters())
     assert found.loss == pytest.approx(plain_average(model.eval(), pairs), rel=1e-12)       # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ from llm.config import GPTConfig
 from llm.model import GPT
 from llm.training.options import TrainOptions
 from llm.training.step import accumulate_gradients, learning_rate, train_step
-from llm.training.workers import Workers, replicate
+from llm.training.workers import Workers
 from minigrad import Tensor, sqrt
 from minigrad.optim import AdamW
 
@@ -78,7 +78,7 @@ def test_a_mean_of_means_is_caught() -> None:
     def mean_of_means(workers: Workers, inputs: np.ndarray, targets: np.ndarray, parts: int) -> float:
         losses = []
         for x, y in zip(np.array_split(inputs, parts), np.array_split(targets, parts)):
-            losses.append(workers.replicas[0].loss(x, y) / parts)
+            losses.append(workers.model.loss(x, y) / parts)
             losses[-1].backward()
         return sum(loss.item() for loss in losses)
 
@@ -96,18 +96,6 @@ def test_a_number_of_workers_gives_the_same_bits_twice(count: int) -> None:
             steps = [train_step(workers, optimizer, *batch(step, 7), lr=0.01, micro_batches=2, seed=(1, step)) for step in range(4)]
         results.append(([(s.loss, s.grad_norm) for s in steps], [array.tobytes() for array in model.state_dict().values()]))
     assert results[0] == results[1]
-
-
-def test_replicas_share_weights_and_nothing_else() -> None:
-    model, _ = make(np.float64, positions="rope", tied_head=False)
-    replica = replicate(model)
-    for mine, theirs in zip(replica.parameters(), model.parameters()):
-        assert mine.data is theirs.data
-        assert mine.dtype == np.float64
-        assert not np.shares_memory(mine.grad_buffer, theirs.grad_buffer)
-    inputs, targets = batch(1, 2)
-    replica.loss(inputs, targets).backward()
-    assert all(p.grad is None for p in model.parameters())
 
 
 # --- what is not finite -----------------------------------------------------------------------------------------------
@@ -158,30 +146,26 @@ def test_clip_0_leaves_the_gradient() -> None:
 # --- dropout ----------------------------------------------------------------------------------------------------------
 
 
-class Apart(Workers):
-    """Workers whose gradients are looked at, not added up."""
-
-    def add_gradients(self) -> None:
-        pass
-
-
-def gradients_of_workers(seed: tuple[int, int], count: int = 2) -> list[np.ndarray]:
-    """What each worker makes of the same row."""
-    model, _ = make(dropout=0.3)
-    inputs, targets = batch(1, 1)
-    workers = Apart(model, count)
-    accumulate_gradients(workers, np.tile(inputs, (count, 1)), np.tile(targets, (count, 1)), seed=seed)
-    workers.close()
-    return [gradients(replica)["embedding.weight"] for replica in workers.replicas]
+def gradient_of_copies(seed: tuple[int, int], count: int = 1, dropout: float = 0.3) -> np.ndarray:
+    """The gradient of so many copies of one row, one for each worker; of the mean, so that without dropout their number does not matter."""
+    model, _ = make(dropout=dropout)
+    with working(model, count) as workers:
+        accumulate_gradients(workers, *(np.tile(rows, (count, 1)) for rows in batch(1, 1)), seed=seed)
+    return gradients(model)["embedding.weight"]
 
 
 @given(seed=st.integers(0, 2**40), step=st.integers(0, 2**40))
-def test_dropout_differs_between_steps_seeds_and_workers_and_repeats(seed: int, step: int) -> None:
-    here = gradients_of_workers((seed, step))
-    again = gradients_of_workers((seed, step))
-    assert all(np.array_equal(a, b) for a, b in zip(here, again))
-    others = [here[1], gradients_of_workers((seed, step + 1))[0], gradients_of_workers((seed + 1, step))[0]]
-    assert not any(np.array_equal(here[0], other) for other in others)
+def test_dropout_differs_between_steps_and_seeds_and_repeats(seed: int, step: int) -> None:
+    here = gradient_of_copies((seed, step))
+    assert np.array_equal(here, gradient_of_copies((seed, step)))
+    assert not np.array_equal(here, gradient_of_copies((seed, step + 1)))
+    assert not np.array_equal(here, gradient_of_copies((seed + 1, step)))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_dropout_differs_between_workers(count: int) -> None:
+    np.testing.assert_allclose(gradient_of_copies((5, 6), count, dropout=0.0), gradient_of_copies((5, 6), dropout=0.0), **EXACT)
+    assert not np.allclose(gradient_of_copies((5, 6), count), gradient_of_copies((5, 6)), rtol=1e-3)
 
 
 # --- learning rate ----------------------------------------------------------------------------------------------------
