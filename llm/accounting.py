@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from llm.config import GPTConfig
+from minigrad.fused.attention import weights_kept
 
 LOGITS_CHUNK = 512      # rows, see minigrad/fused/linear_cross_entropy.py
 
@@ -103,7 +104,8 @@ def activation_bytes(config: GPTConfig, batch_size: int = 1, context: int | None
     last = 2 * C if config.norm_position == "pre" else C            # the last sum and its norm; after post-norm, the embeddings
     head = tokens * C + V * C                                       # gradients of its input and of its weight, made with the loss
     bias = H * T * T if config.positions == "alibi" else 0
-    return itemsize * (tokens * (L * block + last) + head + bias)
+    weights = batch_size * L * H * weights_kept(T, D, config.window)
+    return itemsize * (tokens * (L * block + last) + weights + head + bias)
 
 
 def cache_bytes(config: GPTConfig, tokens: int | None = None, batch_size: int = 1, itemsize: int = 4) -> int:

@@ -22,6 +22,11 @@ def row_sum(a: Any) -> Any:
     return (a @ array_module(a).ones(a.shape[1], a.dtype))[:, None]
 
 
+def row_dot(a: Any, b: Any) -> Any:
+    """(..., n), (..., n) -> (..., 1): the sum of the products in each row, on the CPU without an array of them. CuPy has no vecdot."""
+    return (np.vecdot(a, b) if array_module(a) is np else (a * b).sum(axis=-1))[..., None]
+
+
 def column_sum(a: Any, out: Any = None) -> Any:
     """(N, C) -> (C,)"""
     xp = array_module(a)

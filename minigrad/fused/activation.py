@@ -1,9 +1,9 @@
 """Activations of the MLP. Each is y = x h(x), the input times a gate between closed and open that it sets itself:
 
-    silu          h = 1 / (1 + e^−x)              h' = h (1 − h)                  Elfwing et al. 2017, arXiv:1702.03118
-    gelu          h = Φ(x), the normal CDF        h' = φ(x), its density          Hendrycks, Gimpel 2016, arXiv:1606.08415
-    gelu (tanh)   h = (1 + tanh u) / 2            h' = 2 h (1 − h) u'             the same, u = √(2/π) (x + 0.044715 x³)
-    relu_squared  h = max(x, 0)                   h' = [x > 0]                    So et al. 2021, arXiv:2109.08668
+    silu          h = 1 / (1 + e^−x)              x h' = y (1 − h)                Elfwing et al. 2017, arXiv:1702.03118
+    gelu          h = Φ(x), the normal CDF        x h' = x φ(x), its density      Hendrycks, Gimpel 2016, arXiv:1606.08415
+    gelu (tanh)   h = (1 + tanh u) / 2            x h' = 2 y (1 − h) u'           the same, u = √(2/π) (x + 0.044715 x³)
+    relu_squared  h = max(x, 0)                   x h' = h                        So et al. 2021, arXiv:2109.08668
 
 so dy/dx = h + x h' in all of them. Only x is kept for the backward pass, where h is computed again; after a linear map,
 linear_activation.py does better. swiglu and geglu (Shazeer 2020, arXiv:2002.05202) multiply y by a second input, `up`. Arrays are gone
@@ -28,7 +28,7 @@ from minigrad.tensor import Tensor, tensor
 
 class Curve(NamedTuple):
     gate: Callable          # x -> h, a new array
-    slope: Callable         # x, h -> h', a new array
+    slope: Callable         # x, h, y, out: puts dy/dx into `out`, which may be x; may use up h
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
@@ -124,12 +124,13 @@ def _normal_cdf_float32(x: Any) -> Any:
     return h
 
 
-def _normal_density(x: Any, h: Any) -> Any:
+def _normal_slope(x: Any, h: Any, y: Any, out: Any) -> None:
     d = x * x
     d *= -0.5
     np.exp(d, out=d)
-    d *= 1 / math.sqrt(2 * math.pi)
-    return d
+    d *= 1 / math.sqrt(2 * math.pi)     # φ(x)
+    d *= x
+    np.add(d, h, out=out)
 
 
 def _tanh_gate(x: Any) -> Any:
@@ -143,19 +144,25 @@ def _tanh_gate(x: Any) -> Any:
     return h
 
 
-def _tanh_slope(x: Any, h: Any) -> Any:
+def _tanh_slope(x: Any, h: Any, y: Any, out: Any) -> None:
     d = x * x
-    d *= 6 * _C * 0.044715              # 2 u'
-    d += 2 * _C
-    d *= h
-    d *= 1 - h
-    return d
+    d *= 6 * _C * 0.044715
+    d += 2 * _C                         # 2 u'
+    d *= y
+    d -= d * h
+    np.add(d, h, out=out)
 
 
-SILU = Curve(sigmoid_array, lambda x, h: h * (1 - h))
-GELU = Curve(_normal_cdf, _normal_density)
+def _silu_slope(x: Any, h: Any, y: Any, out: Any) -> None:
+    d = y * h
+    np.subtract(y, d, out=d)
+    np.add(d, h, out=out)
+
+
+SILU = Curve(sigmoid_array, _silu_slope)
+GELU = Curve(_normal_cdf, _normal_slope)
 GELU_TANH = Curve(_tanh_gate, _tanh_slope)
-RELU_SQUARED = Curve(lambda x: np.maximum(x, 0), lambda x, h: (x > 0).astype(x.dtype))
+RELU_SQUARED = Curve(lambda x: np.maximum(x, 0), lambda x, h, y, out: np.multiply(h, 2, out=out))
 
 
 def _gelu_curve(approximate: str) -> Curve:
@@ -199,17 +206,18 @@ def _slope(g: Any, x: Any, curve: Curve) -> Any:
     dx = array_module(x).empty(x.shape, x.dtype)
     flat_x, flat_g, flat_dx = x.reshape(-1), g.reshape(-1), dx.reshape(-1)
     for s in blocks(flat_x):
-        np.multiply(derivative(wide(flat_x[s]), curve)[1], flat_g[s], out=flat_dx[s])
+        _, d = value_and_slope(wide(flat_x[s]), curve)
+        np.multiply(d, flat_g[s], out=flat_dx[s])
     return dx
 
 
-def derivative(x: Any, curve: Curve) -> tuple[Any, Any]:
-    """h(x) and the derivative of x h(x)."""
+def value_and_slope(x: Any, curve: Curve, value: Any = None, slope: Any = None) -> tuple[Any, Any]:
+    """y = x h(x) and dy/dx, in the arrays `value` and `slope` (which may be x) or in new ones."""
     h = curve.gate(x)
-    d = curve.slope(x, h)
-    d *= x
-    d += h
-    return h, d
+    y = np.multiply(x, h, out=value)
+    d = h if slope is None else slope
+    curve.slope(x, h, y, d)
+    return y, d
 
 
 def _gated(inputs: Sequence[Tensor], curve: Curve) -> Any:
@@ -231,9 +239,8 @@ def _gated_backward(g: Any, inputs: Sequence[Tensor], curve: Curve) -> tuple:
     g = rows(g)
     for s in blocks(g):
         a, dy = wide(gate[s]), wide(g[s])
-        h, d = derivative(a, curve)
-        h *= a
-        np.multiply(h, dy, out=d_up[s])
+        y, d = value_and_slope(a, curve)
+        np.multiply(y, dy, out=d_up[s])
         d *= up[s]
         np.multiply(d, dy, out=d_gate[s])
     return grads

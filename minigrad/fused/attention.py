@@ -6,7 +6,8 @@ For queries Q, keys K, values V, with scores S = scale Q K^T + bias (hidden pair
     dV = P^T dO           dS = P * (dO V^T - rowsum(dO * O))          dQ = scale dS K        dK = scale dS^T Q
 
 The (T, S) matrix of weights never exists whole: the backward pass makes each block again from lse, as FlashAttention does
-(Dao et al. 2022, arXiv 2205.14135). Grouped queries: Ainslie et al. 2023 (arXiv 2305.13245).
+(Dao et al. 2022, arXiv 2205.14135). Where texts are short, so that the weights are hardly more than the queries, they are kept instead:
+the exponentials E of each block and the sums of their rows, P = E / sum. Grouped queries: Ainslie et al. 2023 (arXiv 2305.13245).
 
 Shapes: B batch, H query heads, K key-value heads, G = H / K queries a group, T queries, S keys, D head dimension.
 """
@@ -20,13 +21,16 @@ import numpy as np
 
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
+from minigrad.fused._rows import row_dot
 from minigrad.fused.dropout import keep_mask, keep_scale
+from minigrad.graph import mode
 from minigrad.ops import broadcast_to, softmax, where
 from minigrad.random import next_key
 from minigrad.tensor import Tensor, tensor
 
 QUERY_BLOCK = 64            # queries worked on together
 CACHED = 1 << 18            # scores worked on together: a block that the CPU's cache can hold
+KEPT = 4                    # times the head dimension: weights of texts up to this long are kept for the backward pass
 FAINT = 1e-20               # sums of exponentials below this have lost digits
 
 
@@ -46,14 +50,17 @@ def attention(q: Any, k: Any, v: Any, *, causal: bool = True, window: int | None
     scale_ = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     blocks = _Blocks(q.data, k.data, v.data, biases[0].data if biases else None, None if mask is None else tensor(mask).data,
                      causal, window, scale_, dropout, key)
-    out, lse = blocks.forward()
+    inputs = (q, k, v, *biases)
+    few = k.shape[2] <= KEPT * q.shape[3] and q.dtype.itemsize >= 4         # 1 / sum may be beyond the range of float16
+    keep = few and mode.recording and any(x.requires_grad for x in inputs)
+    out, saved = blocks.forward(keep)
 
     def vjp(g: Any, needs: tuple) -> tuple:
-        return blocks.backward(g, out, lse, bias_needs=any(needs[3:]))
+        return blocks.backward(g, out, saved, bias_needs=any(needs[3:]))
 
     def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         return attention_reference(q, k, v, causal=causal, window=window, bias=bias, mask=mask, scale=scale, dropout=dropout, key=key)
-    return record_fused(out, (q, k, v, *biases), vjp, reference)
+    return record_fused(out, inputs, vjp, reference)
 
 
 def attention_reference(q: Any, k: Any, v: Any, *, causal: bool = True, window: int | None = None, bias: Any = None, mask: Any = None,
@@ -109,18 +116,14 @@ class _Blocks:
         self.patterns: dict[tuple, Any] = {}
 
     def __iter__(self) -> Iterator[tuple]:
-        """Blocks as slices: sequences, queries, and the keys that at least one of the queries can see."""
+        """Blocks as slices: sequences, queries, and the keys that at least one of the queries can see. The last queries, who see most,
+        come first."""
         B, K, G, T, S, _ = self.shape
-        on_cpu, offset = self.xp is np, S - T
-        step = QUERY_BLOCK if on_cpu else max(T, 1)                 # a GPU wants one large block
+        on_cpu = self.xp is np                                      # a GPU wants one large block
+        step = QUERY_BLOCK if on_cpu else max(T, 1)
         together = max(1, CACHED // (K * G * step * max(S, 1))) if on_cpu else max(B, 1)
-        for b in range(0, B, together):
-            for i in range(0, T, step):
-                end = min(i + step, T)
-                last = end + offset if self.causal else S if self.window is None else end + offset + self.window - 1
-                first = 0 if self.window is None else max(0, i + offset - self.window + 1)
-                if first < min(last, S):
-                    yield slice(b, min(b + together, B)), slice(i, end), slice(first, min(last, S))
+        spans = list(_spans(T, S, step, self.causal, self.window))
+        return ((slice(b, min(b + together, B)), *span) for b in range(0, B, together) for span in reversed(spans))
 
     def queries(self, b: slice, i: slice) -> Any:
         """scale q: (b, K, R, D)"""
@@ -167,43 +170,50 @@ class _Blocks:
         total += total == 0
         return p, top, total
 
-    def forward(self) -> tuple[Any, Any]:
-        """The output (B, H, T, D) and lse (B, K, G, T, 1)."""
+    def forward(self, keep: bool) -> tuple[Any, list]:
+        """The output (B, H, T, D), and for each block (exponentials, sums of their rows) or else lse: all (b, K, R, ...)."""
         B, K, G, T, _, D = self.shape
-        out = self.zeros(K * G, T)
-        o, lse = out.reshape(B, K, G, T, D), self.xp.zeros((B, K, G, T, 1), self.dtype)
+        out, saved = self.place(K * G, T, whole=False), []
+        o = out.reshape(B, K, G, T, D)
         for b, i, j in self:
             p, top, total = self.exponentials(self.queries(b, i), b, i, j)
-            lse[b, :, :, i] = self.heads(np.log(total) + top, i)
+            saved.append((p, total) if keep else np.log(total) + top)
             if self.dropout:
-                p *= self.kept(b, i, j)
+                p = p * self.kept(b, i, j)
             y = p @ self.v[b, :, j]                                             # (b, K, R, D)
             y /= total
             o[b, :, :, i] = self.heads(y, i)
-        return out, lse
+        return out, saved
 
-    def backward(self, g: Any, out: Any, lse: Any, bias_needs: bool) -> tuple:
+    def backward(self, g: Any, out: Any, saved: list, bias_needs: bool) -> tuple:
         """Gradients of q (B, H, T, D), k and v (B, K, S, D), and of the bias (B, H, T, S) if there is one."""
         B, K, G, T, S, D = self.shape
-        grads = dq, dk, dv = self.zeros(K * G, T), self.zeros(K, S), self.zeros(K, S)
+        # without a window the first block of a sequence has all keys, and the blocks have all queries: nothing to be added to
+        whole = self.window is None and S >= T > 0
+        grads = dq, dk, dv = [self.place(heads, n, whole) for heads, n in ((K * G, T), (K, S), (K, S))]
         g, dq = g.reshape(B, K, G, T, D), dq.reshape(B, K, G, T, D)
-        delta = _row_sum(g * out.reshape(g.shape))                              # (B, K, G, T, 1)
+        deltas = row_dot(g, out.reshape(g.shape))                               # (B, K, G, T, 1)
         dbias = self.xp.zeros((B, K, G, T, S), self.dtype) if bias_needs else None
-        for b, i, j in self:
-            q, do = self.queries(b, i), _rows(g[b, :, :, i])                    # (b, K, R, D)
-            p = self.scores(q, b, i, j)
-            p -= _rows(lse[b, :, :, i])
-            np.exp(p, out=p)                                                    # (b, K, R, j)
+        for (b, i, j), known in zip(self, saved):
+            q, do, delta = self.queries(b, i), _rows(g[b, :, :, i]), _rows(deltas[b, :, :, i])      # (b, K, R, D), the same, (b, K, R, 1)
+            if type(known) is tuple:
+                p, total = known                                                # P = p / total: dividing do and delta is less work
+                do, delta = do / total, delta / total
+            else:
+                p = self.scores(q, b, i, j)
+                p -= known
+                np.exp(p, out=p)                                                # (b, K, R, j)
             dp = do @ self.v[b, :, j].swapaxes(-1, -2)
             weights = p
             if self.dropout:
                 kept = self.kept(b, i, j)
                 weights, dp = p * kept, dp * kept
-            dv[b, :, j] += weights.swapaxes(-1, -2) @ do
-            dp -= _rows(delta[b, :, :, i])
+            begins = whole and i.stop == T
+            _put(dv[b, :, j], weights.swapaxes(-1, -2) @ do, begins)
+            dp -= delta
             dp *= p                                                             # dS
             dq[b, :, :, i] = self.heads(dp @ self.k[b, :, j], i)
-            dk[b, :, j] += dp.swapaxes(-1, -2) @ q
+            _put(dk[b, :, j], dp.swapaxes(-1, -2) @ q, begins)
             if dbias is not None:
                 dbias[b, :, :, i, j] = self.heads(dp, i)
         dq *= self.scale
@@ -214,15 +224,41 @@ class _Blocks:
         b, K, R, n = rows.shape
         return rows.reshape(b, K, self.shape[2], i.stop - i.start, n)
 
-    def zeros(self, H: int, T: int) -> Any:
-        """Zeros (B, H, T, D) laid out as (B, T, H, D), as the projections around attention want them."""
-        return self.xp.zeros((self.shape[0], T, H, self.shape[-1]), self.dtype).transpose(0, 2, 1, 3)
+    def place(self, H: int, T: int, whole: bool) -> Any:
+        """Zeros, or if the `whole` is going to be written anything, (B, H, T, D), laid out as (B, T, H, D): what projections want."""
+        make = self.xp.empty if whole else self.xp.zeros
+        return make((self.shape[0], T, H, self.shape[-1]), self.dtype).transpose(0, 2, 1, 3)
 
     def kept(self, b: slice, i: slice, j: slice) -> Any:
         """What dropout multiplies the weights (b, K, R, j) by: 0 or 1 / (1 - p)."""
         everything = slice(None)
         keep = keep_mask(self.key, self.shape[:5], self.dropout, self.xp, (b, everything, everything, i, j))
         return _rows(keep.astype(self.dtype) * self.dtype.type(keep_scale(self.dropout)))
+
+
+def _spans(T: int, S: int, step: int, causal: bool, window: int | None) -> Iterator[tuple[slice, slice]]:
+    """Blocks of `step` queries, and the keys that at least one of them can see; those that see nothing are left out."""
+    offset = S - T
+    for i in range(0, T, step):
+        end = min(i + step, T)
+        last = end + offset if causal else S if window is None else end + offset + window - 1
+        first = 0 if window is None else max(0, i + offset - window + 1)
+        if first < min(last, S):
+            yield slice(i, end), slice(first, min(last, S))
+
+
+def weights_kept(T: int, D: int, window: int | None = None) -> int:
+    """How many weights a head keeps from forward to backward, on the CPU, of a text of T tokens."""
+    spans = _spans(T, T, QUERY_BLOCK, True, window) if T <= KEPT * D else ()
+    return sum((i.stop - i.start) * (j.stop - j.start) for i, j in spans)
+
+
+def _put(total: Any, a: Any, begins: bool) -> None:
+    """Add `a` to the total, or begin it."""
+    if begins:
+        total[...] = a
+    else:
+        total += a
 
 
 def _rows(a: Any) -> Any:

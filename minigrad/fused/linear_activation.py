@@ -12,7 +12,7 @@ import numpy as np
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import blocks, rows, wide
-from minigrad.fused.activation import ACTIVATIONS, Activation, derivative, halves
+from minigrad.fused.activation import ACTIVATIONS, Activation, halves, value_and_slope
 from minigrad.fused.linear import check, linear, linear_gradients, linear_reference
 from minigrad.graph import mode
 from minigrad.tensor import Tensor, tensor
@@ -51,19 +51,17 @@ def _value_and_slope(z: Any, bias: Any, f: Activation) -> Any:
     """f(z + bias), and in the place of z its slope; if gated, the slopes of [gate | up]."""
     y = array_module(z).empty((len(z), z.shape[1] // 2 if f.gated else z.shape[1]), z.dtype)
     for s in blocks(z):
-        block, value = z[s], y[s]
+        block = z[s]
         if bias is not None:
             block += bias
-        gate, up = halves([block]) if f.gated else (block, None)
-        a = wide(gate)
-        h, slope = derivative(a, f.curve)
-        h *= a
-        if up is None:
-            value[...], gate[...] = h, slope
-        else:
-            np.multiply(h, up, out=value)
+        if f.gated:
+            gate, up = halves([block])
+            value, slope = value_and_slope(wide(gate), f.curve)
+            np.multiply(value, up, out=y[s])
             np.multiply(slope, up, out=gate)
-            up[...] = h
+            up[...] = value
+        else:
+            value_and_slope(wide(block), f.curve, y[s], block)
     return y
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
-from minigrad.fused._rows import blocks, column_sum, row_sum, rows, wide
+from minigrad.fused._rows import blocks, column_sum, row_dot, row_sum, rows, wide
 from minigrad.tensor import Tensor, tensor
 
 
@@ -62,7 +62,7 @@ def _normalize(x: Any, weight: Any, bias: Any, eps: float) -> tuple:
         if mean is not None:
             mean[s] = row_sum(h) / C
             h = h - mean[s]
-        r[s] = 1 / np.sqrt(row_sum(h * h) / C + eps)
+        r[s] = 1 / np.sqrt(row_dot(h, h) / C + eps)
         if mean is None:
             np.multiply(h * r[s], w, out=y[s])
         else:

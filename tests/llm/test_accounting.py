@@ -69,9 +69,10 @@ def test_flops_of_gpt2_agree_with_the_formula_of_nanogpt() -> None:
 @pytest.mark.parametrize("choices", [
     {}, {"norm_position": "post"}, {"qk_norm": True}, {"positions": "alibi"}, {"dropout": 0.1, "tied_head": False},
     {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False, "kv_heads": 2},
+    {"heads": 2}, {"heads": 2, "window": 70},                   # heads of 32: weights of 128 tokens are kept
 ], ids=str)
 def test_activations_are_what_the_graph_holds(choices: dict) -> None:
-    config = GPTConfig(vocab_size=500, context=128, layers=2, heads=4, dim=64, **choices)
+    config = GPTConfig(**{"vocab_size": 500, "context": 128, "layers": 2, "heads": 4, "dim": 64} | choices)
     held = bytes_held(GPT(config))
     # small arrays (one number a row) and Python's objects are not counted; they are 1 to 2% here
     assert held * 0.96 < activation_bytes(config, 8) < held

@@ -39,13 +39,15 @@ def run(function, inputs: list[Tensor], options: dict, g: np.ndarray | None = No
     return out.numpy(), [x.numpy() for x in mg.grad(out, inputs, g)]
 
 
-@given(calls(), st.integers(1, 4), st.sampled_from([1, 40, 1 << 18]))
-def test_equals_the_reference_however_it_is_cut_into_blocks(call: tuple, step: int, cached: int) -> None:
+@given(calls(), st.integers(1, 4), st.sampled_from([1, 40, 1 << 18]), st.sampled_from([0, 100]))
+def test_equals_the_reference_however_it_is_cut_into_blocks(call: tuple, step: int, cached: int, kept: int) -> None:
+    """And whether weights are kept for the backward pass or made again."""
     inputs, options = call
     expected, expected_grads = run(mg.attention_reference, inputs, options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FILE, "QUERY_BLOCK", step)
         patch.setattr(FILE, "CACHED", cached)
+        patch.setattr(FILE, "KEPT", kept)
         out, grads = run(mg.attention, inputs, options)
     np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING)
     for g, e in zip(grads, expected_grads, strict=True):
@@ -77,8 +79,10 @@ def test_rows_far_below_others_keep_their_digits(call: tuple, spread: float) -> 
     """The maximum of a block may be hundreds above that of a row in it."""
     inputs, options = call
     inputs[0].data[:, :, ::2] *= spread
-    expected, _ = run(mg.attention_reference, inputs, options)
-    out, _ = run(mg.attention, inputs, options)
+    expected, expected_grads = run(mg.attention_reference, inputs, options)
+    out, grads = run(mg.attention, inputs, options)
+    for g, e in zip(grads, expected_grads, strict=True):
+        np.testing.assert_allclose(g, e, rtol=0, atol=10 * ROUNDING * spread ** 2)      # dk has a factor q, and scores rounded as below
     np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING * spread)      # scores are rounded in proportion to their size
 
 
