@@ -21,10 +21,10 @@ def matmul(x: Any, y: Any) -> Tensor:
         data = x.data @ y.data
     except ValueError:
         raise ValueError(_misfit(x, y)) from None
-    ndims = x.ndim, y.ndim
+    x_ndim, y_ndim = x.data.ndim, y.data.ndim
     keep_x, keep_y = y.requires_grad and x, x.requires_grad and y       # each only if the other's gradient will ask for it
-    return record(data, (x, y), lambda g, out: (keep_y is not False and _left(g, beside(g, keep_y), ndims[0]),
-                                                keep_x is not False and _right(g, beside(g, keep_x), ndims[1])))
+    return record(data, (x, y), lambda g, out: (keep_y is not False and _left(g, beside(g, keep_y), x_ndim),
+                                                keep_x is not False and _right(g, beside(g, keep_x), y_ndim)))
 
 
 def _left(g: Any, y: Any, x_ndim: int) -> Any:
@@ -49,7 +49,7 @@ def _right(g: Any, x: Any, y_ndim: int) -> Any:
 
 def _rows(x: Any) -> Any:
     """(..., k) as (rows, k)."""
-    return x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
+    return x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _misfit(x: Tensor, y: Tensor) -> str:
