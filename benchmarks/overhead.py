@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,11 @@ import tyro
 
 from benchmarks import machine
 from benchmarks.contestant import ROOT
-from benchmarks.peers.small import CHAINS
+from benchmarks.peers.small import ARRAYS, NUMBERS
 from benchmarks.turns import Rounds, Spread, check_same, chosen, contestants, ratios, ratios_of_best, take_turns
 
 PEERS = ("torch", "autograd", "micrograd")
-GRAPHS = [*CHAINS, "deep", "mlp"]
+GRAPHS = [*NUMBERS, *ARRAYS, "deep", "mlp"]
 MEASURES = [f"{graph} {way}" for graph in GRAPHS for way in ("forward", "backward")]
 TIME_IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
 
@@ -44,13 +45,15 @@ def compare(names: list[str], threads: int, options: Options) -> dict[str, Any]:
     with contestants({name: f"small:{name}" for name in ["ours", *names]}, None, settings) as (everybody, skipped):
         memory = {each.name: result["bytes"] for each in everybody for result in each.turn(1) if "bytes" in result}
         check_same(everybody, 1, "gradient", 1e-2)                      # a sum of some thousands
-        check_same([each for each in everybody if each.name in memory], 1, "mlp gradient", 1e-2)
+        with_arrays = [each for each in everybody if each.name in memory]
+        check_same(with_arrays, 1, "arrays gradient", 1e-2)
+        check_same(with_arrays, 1, "mlp gradient", 1e-2)
         times = take_turns(everybody, options.rounds, options.seconds, MEASURES)
         libraries = [each.libraries for each in everybody]
-    imports = import_times(options.rounds, settings)
+    imports = import_times(4 * options.rounds, settings)
     return summary(times) | {
         "bytes_per_node": memory,
-        "import_seconds": {name: min(seconds) for name, seconds in imports.items()},
+        "import_seconds": {name: Spread.of(seconds).to_json() for name, seconds in imports.items()},
         "import_ratio": Spread.of(x / y for x, y in zip(imports["minigrad"], imports["numpy"])).median,
         "skipped": skipped,
         "blas": options.blas,
@@ -74,28 +77,32 @@ def together(forward: Rounds, backward: Rounds) -> Rounds:
 
 
 def import_times(rounds: int, settings: dict[str, str]) -> Rounds:
-    """Seconds that `import` takes in a fresh process, in turns."""
+    """Seconds that `import` takes in a fresh process, in turns. The first of each, not counted, leaves the compiled files and has the
+    system hold them in memory."""
     times: Rounds = {"numpy": [], "minigrad": []}
-    for _ in range(rounds):
-        for name, seconds in times.items():
-            command = [sys.executable, "-c", TIME_IMPORT.format(name)]
-            seconds.append(float(subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, check=True).stdout))
-    return times
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {name: value for name, value in settings.items() if name != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPYCACHEPREFIX": folder}
+        for _ in range(rounds + 1):
+            for name, seconds in times.items():
+                command = [sys.executable, "-c", TIME_IMPORT.format(name)]
+                seconds.append(float(subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, check=True).stdout))
+    return {name: seconds[1:] for name, seconds in times.items()}
 
 
 def table(result: dict[str, Any]) -> str:
     """Everything for people."""
     lines = [*result["machine"], "", "microseconds for an op (mlp: for all of it)", "",
-             "graph  library      forward  backward      both   times ours  of best"]
+             "graph   library      forward  backward      both   times ours  of best"]
     for graph in GRAPHS:
         for who, forward in result["seconds"][f"{graph} forward"].items():
             backward, ratio = result["seconds"][f"{graph} backward"][who], result["ratio"][graph].get(who)
-            lines.append(f"{graph:<6} {who:<10} {1e6 * forward:9.2f} {1e6 * backward:9.2f} {1e6 * (forward + backward):9.2f}"
+            lines.append(f"{graph:<7} {who:<10} {1e6 * forward:9.2f} {1e6 * backward:9.2f} {1e6 * (forward + backward):9.2f}"
                          + (f" {ratio:12.2f} {result['ratio_of_best'][graph][who]:8.2f}" if ratio else ""))
     return "\n".join([
         *lines, "",
         "bytes for a node of x + 1.0: " + ", ".join(f"{who} {size:.0f}" for who, size in result["bytes_per_node"].items()),
-        "import: " + ", ".join(f"{who} {1e3 * seconds:.0f} ms" for who, seconds in result["import_seconds"].items())
+        "import: " + ", ".join(f"{who} {1e3 * seconds['median']:.1f} ms (least {1e3 * seconds['min']:.1f})"
+                               for who, seconds in result["import_seconds"].items())
         + f"; minigrad takes {result['import_ratio']:.2f} times as long as numpy",
         *(f"{who} did not take part: {reason}" for who, reason in result["skipped"].items()), ""])
 

@@ -29,21 +29,21 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], 
     return found[0] if isinstance(inputs, Tensor) else found
 
 
-def _gradients(seeds: Sequence[tuple[Tensor, Tensor]], inputs: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> tuple:
-    wanted: dict[Any, Tensor | None] = {source(x): None for x in inputs}
+def _gradients(seeds: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> tuple:
+    wanted: dict[Any, Any] = {source(x): None for x in inputs}
     if None in wanted:
         raise ValueError("grad() with respect to a tensor that does not require a gradient; make it with requires_grad=True")
 
-    def collect(leaf: Tensor, g: Tensor | Deferred) -> None:
+    def collect(leaf: Tensor, g: Any) -> None:
         if leaf in wanted:
-            g = g if isinstance(g, Tensor) else Tensor(g.data)
+            g = g.data if isinstance(g, Deferred) else g
             wanted[leaf] = g if wanted[leaf] is None else wanted[leaf] + g
 
     # what is no newer than any wanted node cannot lead to another one; a leaf can be reached from anywhere
     oldest = min(0 if isinstance(s, Tensor) else s.number + 1 for s in wanted)
     backpropagate(seeds, collect, retain_graph=retain_graph, create_graph=create_graph, oldest=oldest, wanted=wanted)
     found = [wanted[source(x)] for x in inputs]
-    return tuple(Tensor(np.zeros_like(x.data)) if g is None else g for g, x in zip(found, inputs))
+    return tuple(tensor(np.zeros_like(x.data) if g is None else g) for g, x in zip(found, inputs))
 
 
 def vjp(f: Callable, inputs: Any, v: Any = None, create_graph: bool = False) -> tuple[Tensor, Any]:

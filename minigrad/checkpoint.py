@@ -24,13 +24,13 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
         return value
     places = [source(x) for x in used]
 
-    def vjp(g: Tensor, out: None) -> tuple:
+    def vjp(g: Any, out: None) -> tuple:
         create_graph, begin = mode.recording, next(_numbers)
         with recording(True), replay(state):
             again = f(*inputs)
         found: dict[Any, Any] = {}
 
-        def collect(place: Any, share: Tensor | Deferred) -> None:
+        def collect(place: Any, share: Any) -> None:
             found[place] = share if place not in found else _whole(found[place]) + _whole(share)
         backpropagate([(again, g)] if again.requires_grad else [], collect, create_graph=create_graph, oldest=begin)
         return tuple(map(found.get, places))
@@ -52,5 +52,5 @@ def _run_unrecorded(f: Callable, inputs: Sequence) -> tuple[Tensor, list[Tensor]
     return value, list(used.values())
 
 
-def _whole(share: Tensor | Deferred) -> Tensor:
-    return share if isinstance(share, Tensor) else Tensor(share.data)
+def _whole(share: Any) -> Any:
+    return share.data if isinstance(share, Deferred) else share

@@ -14,7 +14,7 @@ import numpy as np
 
 from minigrad.graph import Deferred, mode, op_name, watching
 from minigrad.nn import current_path
-from minigrad.tensor import Tensor
+from minigrad.tensor import Tensor, raw
 
 
 class AnomalyError(FloatingPointError):
@@ -43,13 +43,13 @@ class _Anomalies:
 
     def _checked(self, vjp: Callable, place: str) -> Callable:
         """The rule, with its gradients looked at."""
-        def checked(g: Tensor, out: Tensor | None) -> tuple:
+        def checked(g: Any, out: Any) -> tuple:
             before, self.rule = self.rule, place
             try:
                 shares = tuple(vjp(g, out))
             finally:
                 self.rule = before
-            came_in = _fault(g.data)
+            came_in = _fault(raw(g))
             return tuple(_check_share(share, came_in, f"{place}, in the gradient of input {i}") for i, share in enumerate(shares))
         checked.__qualname__ = vjp.__qualname__
         return checked
@@ -70,9 +70,9 @@ def _check_share(share: Any, came_in: str | None, place: str) -> Any:
     if isinstance(share, Deferred):
         def fill(out: Any) -> None:
             share.write(out)
-            _check_share(Tensor(out), came_in, place)
+            _check_share(out, came_in, place)
         return Deferred(share.like, fill, shape=share.shape)
-    fault = _fault(share.data) if isinstance(share, Tensor) else None
+    fault = None if share is None or share is False else _fault(raw(share))
     if fault is not None:
         raise AnomalyError(f"{fault} in {place}: " + (f"{came_in} came in with the gradient of its result" if came_in
                                                       else "the gradient that came in was finite"))
@@ -128,7 +128,7 @@ class _Locks:
             return vjp
         hold = _Hold(self, [a for a in (data, *(x.data for x in inputs)) if isinstance(a, np.ndarray)])
 
-        def held(g: Tensor, out: Tensor | None, hold: _Hold = hold) -> tuple:       # locked as long as the rule lives
+        def held(g: Any, out: Any, hold: _Hold = hold) -> tuple:       # locked as long as the rule lives
             return vjp(g, out)
         held.__qualname__ = vjp.__qualname__
         return held

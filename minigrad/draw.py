@@ -1,8 +1,6 @@
 """The graph of a tensor as a picture: Graphviz DOT text, and SVG where the program `dot` is installed."""
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,6 +57,8 @@ def _label(made: Node | Tensor, names: dict[int, str]) -> tuple[str, str]:
 
 
 def _save(text: str, path: Path) -> None:
+    import shutil  # here, because these would be a third of the time of `import minigrad`
+    import subprocess
     dot = shutil.which("dot")
     if path.suffix == ".dot":
         path.write_text(text)

@@ -5,7 +5,7 @@ Nodes are numbered as they are made, so creation order is a topological order: a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -54,9 +54,10 @@ class Node:
     """One recorded op: its place in time, the sources of its inputs (None where no gradient is needed), and its rule."""
     __slots__ = ("number", "parents", "vjp", "output", "shape", "dtype")
 
-    def __init__(self, parents: tuple, vjp: Callable, data: Any, keep_output: bool):
+    def __init__(self, inputs: Sequence, vjp: Callable, data: Any, keep_output: bool):
         self.number = next(_numbers)
-        self.parents, self.vjp = parents, vjp
+        self.parents = [x.node or (x if x.requires_grad else None) for x in inputs]
+        self.vjp = vjp
         self.output = data if keep_output else None     # the array, not the Tensor: a Tensor knows its node, and would make a cycle
         self.shape, self.dtype = data.shape, data.dtype
 
@@ -66,7 +67,7 @@ class Node:
         return op_name(self.vjp)
 
     def free(self) -> None:
-        self.parents, self.vjp, self.output = (), freed, None
+        self.parents, self.vjp, self.output = [], freed, None
 
 
 def op_name(vjp: Callable) -> str:
@@ -78,7 +79,7 @@ class Deferred:
     """A gradient not computed yet: it can be computed in the place where it will stay, such as the parameter's part of a flat gradient.
 
     `fill(out)` sets all elements of `out`, or `add(out)` adds to them, which is for gradients that are zero in most places; one of the
-    two is enough. The dtype and device are those of the array `like`, and the shape too unless `shape` says another.
+    two is enough; `out` is in C order. The dtype and device are those of the array `like`, and the shape too unless `shape` says another.
     """
     __slots__ = ("like", "fill", "add", "shape")
 
@@ -105,6 +106,22 @@ class Deferred:
         out = array_module(self.like).empty(self.shape, self.like.dtype)
         self.write(out)
         return out
+
+
+def write(g: Any, out: Any) -> None:
+    """Copy a gradient, an array or Deferred, into the array `out`."""
+    if type(g) is Deferred:
+        g.write(out)
+    else:
+        out[...] = g
+
+
+def add_to(g: Any, out: Any) -> None:
+    """Add a gradient, an array or Deferred, to the array `out`."""
+    if type(g) is Deferred:
+        g.add_to(out)
+    else:
+        out += g
 
 
 def freed(g: Any, out: Any) -> tuple:

@@ -2,8 +2,11 @@
 
 What an op returns through `record` remembers its parents and one rule, `vjp(g, out) -> gradients of the parents`, in a node of the
 graph (graph.py). `backpropagate` walks from the newest node to the oldest, without recursion, and each node drops what it saved as
-soon as it has been visited. Rules of primitives are written with primitives; run them with recording on and their results can be
-differentiated again.
+soon as it has been visited.
+
+Gradients travel as plain arrays, which cost least; those that shall be differentiated again (`create_graph`) travel as Tensors, with
+recording on. A rule is one formula for both: it uses operators, methods that arrays have too, and primitives, and takes its inputs as
+`beside(g, x)`.
 
 Operators and methods (`x + y`, `x.sum()`) are attached by methods.py, so that ops may import this file without being imported by it.
 Reverse-mode differentiation: Griewank and Walther, Evaluating Derivatives (2008), chapter 3.
@@ -15,9 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy import ndarray
 
 from minigrad.backend import as_array, device_of, is_float, to_device
-from minigrad.graph import Deferred, Node, mode, recording
+from minigrad.graph import Deferred, Node, add_to, mode, recording, write
+
+new = object.__new__
 
 
 class Tensor:
@@ -62,30 +68,28 @@ class Tensor:
         if not self.requires_grad:
             raise RuntimeError("backward() on a tensor that does not require a gradient: none of its inputs has requires_grad=True, "
                                "or it was made under no_grad()")
-        seed = seed_gradient(self, grad)
-        backpropagate([(self, seed)], Tensor.accumulate, retain_graph=retain_graph, create_graph=create_graph)
+        own: set[Tensor] = set()        # leaves whose gradient was made in this pass: nobody else has seen it
 
-    def accumulate(self, g: Any) -> None:
-        """Add `g`, a Tensor or Deferred, to the gradient: kept is a copy or the parameter's own view, for `g` may be anybody's array."""
-        buffer = None if mode.recording else self.grad_buffer
-        if self.grad is not None and self.grad.data is buffer:
-            g.add_to(buffer)
-        elif self.grad is not None:
-            self.grad = self.grad + (g if isinstance(g, Tensor) else Tensor(g.data))
-        elif mode.recording:
-            self.grad = record(g.data.copy(), (g,), lambda g, out: (g,))
-        else:
-            kept = np.empty_like(self.data, order="C") if buffer is None else buffer     # rules that fill it rely on C order
-            g.write(kept)
+        def deliver(leaf: Tensor, g: Any) -> None:
+            leaf.accumulate(g, leaf in own)
+            own.add(leaf)
+        backpropagate([(self, seed_gradient(self, grad))], deliver, retain_graph=retain_graph, create_graph=create_graph)
+
+    def accumulate(self, g: Any, own: bool = False) -> None:
+        """Add `g`, an array, Tensor or Deferred, to the gradient. Kept is a copy or the parameter's own view: `g` may be anybody's array.
+
+        `own`: the gradient there is was made by the engine, and nobody else has it yet.
+        """
+        if isinstance(g, Tensor):
+            self.grad = record(g.data.copy(), (g,), lambda g, out: (g,)) if self.grad is None else self.grad + g
+        elif self.grad is None:
+            kept = np.empty_like(self.data, order="C") if self.grad_buffer is None else self.grad_buffer    # see Deferred
+            write(g, kept)
             self.grad = Tensor(kept)
-
-    def write(self, out: Any) -> None:
-        """Copy the values into the array `out`."""
-        out[...] = self.data
-
-    def add_to(self, out: Any) -> None:
-        """Add the values to the array `out`."""
-        out += self.data
+        elif own or self.grad.data is self.grad_buffer:
+            add_to(g, self.grad.data)
+        else:
+            self.grad = self.grad + Tensor(g.data if isinstance(g, Deferred) else g)
 
     def zero_grad(self) -> None:
         self.grad = None
@@ -107,7 +111,7 @@ class Tensor:
     def to(self, device: str) -> Tensor:
         """This tensor on "cpu", "cuda" or "cuda:N"; gradients travel back."""
         here = self.device
-        return record(to_device(self.data, device), (self,), lambda g, out: (g.to(here),))
+        return record(to_device(self.data, device), (self,), lambda g, out: (tensor(g).to(here),))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -154,13 +158,23 @@ def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
 
 def _constant(x: Any) -> Tensor:
     """A constant; a number stays a Python number inside (`data`), which is how NumPy 2 and CuPy know not to promote."""
-    if not isinstance(x, (int, float, np.generic)):
+    if type(x) is not float and not isinstance(x, (int, float, np.generic)):
         return Tensor(x)
-    out = Tensor.__new__(Tensor)
+    out = new(Tensor)
     out.data = x.item() if isinstance(x, np.generic) else x
     out.grad = out.node = None
     out.requires_grad = False
     return out
+
+
+def raw(x: Any) -> Any:
+    """The array of a Tensor; an array itself."""
+    return x.data if isinstance(x, Tensor) else x
+
+
+def beside(g: Any, x: Tensor) -> Any:
+    """`x` in the form that `g` has: an array beside an array, a Tensor beside a Tensor."""
+    return x if isinstance(g, Tensor) else x.data
 
 
 def source(x: Tensor) -> Node | Tensor | None:
@@ -173,22 +187,22 @@ def source(x: Tensor) -> Node | Tensor | None:
 def record(data: Any, inputs: Sequence[Tensor], vjp: Callable, keep_output: bool = False) -> Tensor:
     """The result `data` of an op as a Tensor that remembers where it came from, if anyone can ask.
 
-    `vjp(g, out)` returns a gradient (Tensor, Deferred, None or False for none) for each input; broadcasting and dtype are undone
-    by the engine. It gets the result as `out` if `keep_output`, and must not close over it: tensor -> node -> rule -> tensor would
-    be a reference cycle, and activations would live until the garbage collector came by.
+    `vjp(g, out)` returns a gradient (array, Tensor, Deferred; None or False for none) for each input; broadcasting and dtype are undone
+    by the engine. `g` is an array, or a Tensor if the gradient shall be differentiated again. It gets the result, in the same form, as
+    `out` if `keep_output`, and must not close over it: tensor -> node -> rule -> tensor would be a reference cycle, and activations
+    would live until the garbage collector came by.
     """
-    out = Tensor.__new__(Tensor)
-    out.data = np.asarray(data) if isinstance(data, np.generic) else data
+    out = new(Tensor)
+    out.data = data if type(data) is ndarray else _whole(data)
     out.grad = out.node = None
     out.requires_grad = False
     if mode.watch is not None:
         vjp = mode.watch(out.data, inputs, vjp)
-    if mode.recording:
-        for x in inputs:
-            if x.requires_grad:
-                out.requires_grad = True
-                out.node = Node(tuple([source(x) for x in inputs]), vjp, out.data, keep_output)
-                break
+    for x in inputs:
+        if x.requires_grad and mode.recording:
+            out.requires_grad = True
+            out.node = Node(inputs, vjp, out.data, keep_output)
+            break
     return out
 
 
@@ -205,30 +219,36 @@ def seed_gradient(output: Tensor, grad: Any) -> Tensor:
     return g if g.dtype == output.dtype else g.astype(output.dtype)
 
 
-def backpropagate(seeds: Sequence[tuple[Tensor, Tensor]], deliver: Callable, *, retain_graph: bool = False,
+def backpropagate(seeds: Sequence[tuple[Tensor, Any]], deliver: Callable, *, retain_graph: bool = False,
                   create_graph: bool = False, oldest: int = 0, wanted: dict | None = None) -> None:
     """Carry the gradients in `seeds` back through the graph; `deliver(leaf, g)` is called for each share of a leaf's gradient.
 
-    Nodes numbered below `oldest` are not visited: their shares are delivered, as those of leaves are. The complete gradients of the
-    nodes that are keys of `wanted` are put there.
+    A share is an array or Deferred; with `create_graph` it is a Tensor. Nodes numbered below `oldest` are not visited: their shares
+    are delivered, as those of leaves are. The complete gradients of the nodes that are keys of `wanted` are put there.
     """
-    pending: dict[Node, Tensor] = {}                   # gradients still growing: every share comes from a newer node
+    pending: dict[Node, Any] = {}                      # gradients still growing: every share comes from a newer node
     own: set[Node] = set()                             # those whose array was made here, so that nobody else holds it
     newest_first: list[tuple[int, Node]] = []
 
     def arrive(parent: Any, g: Any) -> None:
+        if create_graph or type(g) is not ndarray:
+            g = _normal(g, create_graph)
+        if type(g) is not Deferred and (g.shape != parent.shape or g.dtype != parent.dtype):
+            g = _fit(g, parent)
         if type(parent) is not Node or parent.number < oldest:
-            deliver(parent, _fit(g, parent))
-        elif parent in own and not create_graph:
-            (g if type(g) is Deferred else _fit(g, parent)).add_to(pending[parent].data)
+            deliver(parent, g)
+        elif parent in own:
+            add_to(g, pending[parent])
         elif parent in pending:
-            pending[parent] = pending[parent] + _fit(g, parent)     # out of place: either may be somebody else's array
-            own.add(parent)
+            pending[parent] = _normal(pending[parent] + (g.data if type(g) is Deferred else g), create_graph)
+            if not create_graph:                        # out of place: either may be somebody else's array, but the sum is not
+                own.add(parent)
         else:
-            pending[parent] = _fit(g, parent)
             heapq.heappush(newest_first, (-parent.number, parent))
             if type(g) is Deferred:
+                g = g.data
                 own.add(parent)
+            pending[parent] = g
 
     with recording(create_graph):
         for output, g in seeds:
@@ -239,7 +259,7 @@ def backpropagate(seeds: Sequence[tuple[Tensor, Tensor]], deliver: Callable, *, 
             own.discard(node)
             if wanted is not None and node in wanted:
                 wanted[node] = g
-            out = None if node.output is None else _handle(node)
+            out = _handle(node) if create_graph and node.output is not None else node.output
             for parent, share in zip(node.parents, node.vjp(g, out)):
                 if parent is not None and share is not None and share is not False:
                     arrive(parent, share)
@@ -249,17 +269,27 @@ def backpropagate(seeds: Sequence[tuple[Tensor, Tensor]], deliver: Callable, *, 
 
 def _handle(node: Node) -> Tensor:
     """The node's result as a Tensor again, for its rule to use and to differentiate through."""
-    out = Tensor.__new__(Tensor)
+    out = new(Tensor)
     out.data, out.grad, out.node, out.requires_grad = node.output, None, node, True
     return out
 
 
+def _normal(g: Any, create_graph: bool) -> Any:
+    """A gradient as the engine has it: a Tensor with `create_graph`, else an array or Deferred."""
+    if create_graph:
+        return g if isinstance(g, Tensor) else Tensor(g.data if type(g) is Deferred else g)
+    return _whole(raw(g))
+
+
+def _whole(result: Any) -> Any:
+    """A result of NumPy as an array: of arrays without axes it makes numbers."""
+    return np.asarray(result) if isinstance(result, np.generic) else result
+
+
 def _fit(g: Any, parent: Node | Tensor) -> Any:
     """Make a gradient look like its parent: the one place where broadcasting and dtype promotion are undone."""
-    if type(g) is Deferred:
-        return Tensor(g.data) if type(parent) is Node or mode.recording else g
     if g.shape != parent.shape:
-        new = g.ndim - len(parent.shape)
-        stretched = tuple(i + new for i, n in enumerate(parent.shape) if n == 1 and g.shape[i + new] != 1)
-        g = g.sum(axis=(*range(new), *stretched), keepdims=True).reshape(parent.shape)
+        shape = (1,) * (g.ndim - len(parent.shape)) + parent.shape
+        stretched = [axis for axis, n in enumerate(shape) if n != g.shape[axis]]
+        g = g.sum(tuple(stretched), keepdims=True).reshape(parent.shape)
     return g if g.dtype == parent.dtype else g.astype(parent.dtype)

@@ -1,7 +1,8 @@
 """Small graphs, whose arithmetic costs next to nothing: what is measured is what a library adds to it.
 
-    add, mul, tanh      a chain of STEPS ops on ten numbers; one number in micrograd, which has no arrays
-    wide                a sum of STEPS products with one leaf, whose gradient has as many shares
+    NUMBERS             chains of STEPS steps on ten numbers; one number in micrograd, which has no arrays. wide is a sum of products
+                        with one leaf, whose gradient has as many shares
+    ARRAYS              the same of what only arrays have
     deep                backward through DEEP nodes
     mlp                 three layers with about 10,000 parameters, on 32 rows
 
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,22 +22,38 @@ import numpy as np
 from benchmarks.contestant import Work
 
 STEPS, DEEP = 1_000, 100_000
-CHAINS = {"add": STEPS, "mul": STEPS, "tanh": STEPS, "wide": 2 * STEPS}         # ops
+Chains = dict[str, tuple[int, Callable]]                                        # ops in a step, step(y, x, library) -> y
+NUMBERS: Chains = {
+    "add": (1, lambda y, x, xp: y + x),
+    "mul": (1, lambda y, x, xp: y * x),
+    "tanh": (1, lambda y, x, xp: xp.tanh(y)),
+    "wide": (2, lambda y, x, xp: y + x * 0.5),
+}
+ARRAYS: Chains = {
+    "div": (1, lambda y, x, xp: y / x),
+    "sqrt": (1, lambda y, x, xp: xp.sqrt(y)),
+    "maximum": (1, lambda y, x, xp: xp.maximum(y, x)),
+    "where": (1, lambda y, x, xp: xp.where(xp.mask, y, x)),
+    "slice": (1, lambda y, x, xp: y[:10]),
+    "reshape": (2, lambda y, x, xp: y.reshape(2, 5).reshape(10)),
+    "bias": (2, lambda y, x, xp: y + x[:1]),
+    "mean": (2, lambda y, x, xp: y.mean() + x),
+    "matmul": (1, lambda y, x, xp: xp.matrix @ y),
+}
 SIZES = (64, 96, 36, 1)                                                         # of the mlp's layers
 Timed = tuple[float, float, Any]
 Differentiate = Callable[[Callable, Sequence[np.ndarray]], Timed]               # seconds forward, seconds backward, gradient of the first
 
 
 def ours() -> Work:
-    from minigrad import Tensor
-    from minigrad.ops.elementwise import tanh
-    return _arrays(_by_method(lambda a: Tensor(a, requires_grad=True)), tanh, Tensor)
+    import minigrad as mg
+    return _arrays(_by_method(lambda a: mg.Tensor(a, requires_grad=True)), mg, mg.Tensor)
 
 
 def torch() -> Work:
     import torch
     torch.set_num_threads(1)
-    return _arrays(_by_method(lambda a: torch.from_numpy(a).requires_grad_()), torch.tanh, torch.from_numpy)
+    return _arrays(_by_method(lambda a: torch.from_numpy(a).requires_grad_()), torch, torch.from_numpy)
 
 
 def autograd() -> Work:
@@ -48,7 +66,7 @@ def autograd() -> Work:
         middle = time.perf_counter()
         gradient = pull(np.ones_like(value))[0]
         return middle - began, time.perf_counter() - middle, gradient
-    return _arrays(differentiate, autograd.numpy.tanh, np.asarray)
+    return _arrays(differentiate, autograd.numpy, np.asarray)
 
 
 def micrograd() -> Work:
@@ -65,7 +83,7 @@ def micrograd() -> Work:
         return out
 
     differentiate = _by_method(lambda a: Value(float(a[0])))
-    return lambda: _chains(differentiate, tanh, lambda y: y)
+    return lambda: _chains(NUMBERS, differentiate, SimpleNamespace(tanh=tanh), lambda y: y)
 
 
 def _by_method(leaf: Callable[[np.ndarray], Any]) -> Differentiate:
@@ -80,36 +98,41 @@ def _by_method(leaf: Callable[[np.ndarray], Any]) -> Differentiate:
     return differentiate
 
 
-def _arrays(differentiate: Differentiate, tanh: Callable, constant: Callable[[np.ndarray], Any]) -> Work:
+def _arrays(differentiate: Differentiate, library: Any, constant: Callable[[np.ndarray], Any]) -> Work:
     """Everything, for libraries with arrays."""
     rng = np.random.default_rng(0)
     rows = constant(rng.standard_normal((32, SIZES[0]), np.float32))
     weights = [rng.standard_normal(shape, np.float32) / np.float32(8) for shape in zip(SIZES, SIZES[1:])]
+    xp = SimpleNamespace(tanh=library.tanh, sqrt=library.sqrt, maximum=library.maximum, where=library.where,
+                         mask=constant(np.arange(10) % 2 == 0), matrix=constant(np.eye(10, dtype=np.float32)))
     biases = [np.zeros(size, np.float32) for size in SIZES[1:]]
 
     def mlp(*parameters: Any) -> Any:
         y, layers = rows, len(parameters) // 2
         for weight, bias in zip(parameters[:layers], parameters[layers:]):
-            y = tanh(y @ weight + bias)                     # (32, size)
+            y = xp.tanh(y @ weight + bias)                     # (32, size)
         return (y * y).sum()
 
     def work() -> dict[str, float]:
         *seconds, gradient = differentiate(mlp, [*weights, *biases])
-        return (_chains(differentiate, tanh, lambda y: y.sum()) | _deep(differentiate)
+        arrays = _chains(ARRAYS, differentiate, xp, lambda y: y.sum())
+        return (arrays | {"arrays gradient": arrays["gradient"]} | _chains(NUMBERS, differentiate, xp, lambda y: y.sum())
+                | _deep(differentiate)
                 | {"mlp forward": seconds[0], "mlp backward": seconds[1], "mlp gradient": float(abs(_numpy(gradient)).sum())})
     return work
 
 
-def _chains(differentiate: Differentiate, tanh: Callable, total: Callable) -> dict[str, float]:
+def _chains(chains: Chains, differentiate: Differentiate, xp: Any, total: Callable) -> dict[str, float]:
+    """Seconds for an op of each chain; "gradient" is the sum of the mean gradients."""
     found: dict[str, float] = {"gradient": 0.0}
-    for name, ops in CHAINS.items():
-        def graph(x: Any, name: str = name) -> Any:
+    for name, (ops, step) in chains.items():
+        def graph(x: Any, step: Callable = step) -> Any:
             y = x
             for _ in range(STEPS):
-                y = y + x if name == "add" else y * x if name == "mul" else tanh(y) if name == "tanh" else y + x * 0.5
+                y = step(y, x, xp)
             return total(y)
         forward, backward, gradient = differentiate(graph, [np.ones(10, np.float32)])
-        found |= {f"{name} forward": forward / ops, f"{name} backward": backward / ops}
+        found |= {f"{name} forward": forward / STEPS / ops, f"{name} backward": backward / STEPS / ops}
         found["gradient"] += float(np.mean(_numpy(gradient)))
     return found
 

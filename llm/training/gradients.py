@@ -18,7 +18,7 @@ from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor, backpropagate, seed_gradient
 
 LARGE = 1 << 22     # numbers: 16 MB of float32
-Share = Any         # a Tensor or Deferred: what can write itself into an array, and add itself to one
+Share = Any         # an array, or a Deferred
 
 
 class SharedGradients:
@@ -54,7 +54,8 @@ class SharedGradients:
         elif type(share) is Deferred and share.add is not None and (share.fill is None or total.parameter.size > LARGE):
             later.append((total, place, share))
         else:
-            self._add(total, place, Tensor(share.data))                 # computed now, while somebody else is at the sum
+            # computed now, while somebody else is at the sum
+            self._add(total, place, share.data if type(share) is Deferred else share)
 
     def _come_back(self, later: list) -> None:
         """Add what was put off, each share as soon as it has its turn. Somebody's always does, so nobody waits in a circle."""

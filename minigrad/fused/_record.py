@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minigrad.autograd import differentiate
-from minigrad.graph import Deferred, mode
 from minigrad.tensor import Tensor, record
 
 
@@ -21,10 +20,8 @@ def record_fused(data: Any, inputs: Sequence[Tensor], vjp: Callable, reference: 
     """
     needs = tuple(x.requires_grad for x in inputs)
 
-    def rule(g: Tensor, out: Tensor | None) -> tuple:
-        if mode.recording:
-            return differentiate(reference, inputs, g)
-        return tuple(a if a is None or isinstance(a, Deferred) else Tensor(a) for a in vjp(g.data, needs))
+    def rule(g: Any, out: None) -> tuple:
+        return differentiate(reference, inputs, g) if isinstance(g, Tensor) else vjp(g, needs)
 
     rule.__qualname__ = vjp.__qualname__       # the op's name, for people who look at the graph
     return record(data, inputs, rule)

@@ -1,7 +1,8 @@
 """Primitives that work element by element. Each is its value and, beside it, its gradient rule, written in primitives.
 
 Inputs broadcast as in NumPy; the engine sums a gradient back to its parent's shape. A rule that needs the result takes it as `out`.
-A number as one of two inputs takes the dtype of the other, and stays a Python number in `data`: no shape, no dtype, no gradient.
+`beside(g, x)` is the input x in the form that g has, array or Tensor. A number as one of two inputs takes the dtype of the other, and
+stays a Python number in `data`: no shape, no dtype, no gradient.
 Where a function has a kink, the slope taken there is that of PyTorch, and its docstring states it.
 
 `abs` and `pow` are NumPy's names, and hide Python's in this file.
@@ -16,7 +17,7 @@ import numpy as np
 
 from minigrad.backend import is_float
 from minigrad.ops.special import erf_array, sigmoid_array
-from minigrad.tensor import Tensor, operands, record, tensor
+from minigrad.tensor import Tensor, beside, operands, record, tensor
 
 __all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tanh",
            "sigmoid", "erf", "relu", "maximum", "minimum", "where", "clip", "astype", "stop_gradient", "less", "less_equal", "equal",
@@ -39,14 +40,18 @@ def sub(x: Any, y: Any) -> Tensor:
 def mul(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
     keep_x, keep_y = y.requires_grad and x, x.requires_grad and y       # each only if the other's gradient will ask for it
-    return record(x.data * y.data, (x, y), lambda g, out: (keep_y is not False and g * keep_y, keep_x is not False and g * keep_x))
+    return record(x.data * y.data, (x, y), lambda g, out: (_times(g, keep_y), _times(g, keep_x)))
+
+
+def _times(g: Any, y: Any) -> Any:
+    return y is not False and g * beside(g, y)
 
 
 def div(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
 
-    def vjp(g: Tensor, out: Tensor) -> tuple:
-        share = g / y
+    def vjp(g: Any, out: Any) -> tuple:
+        share = g / beside(g, y)
         return share, y.requires_grad and -share * out
     return record(x.data / y.data, (x, y), vjp, keep_output=y.requires_grad)
 
@@ -61,11 +66,11 @@ def pow(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
     n = y.data
     if isinstance(n, (int, float)):
-        return record(_power(x.data, n), (x,), lambda g, out: (g * (n * x ** (n - 1)) if n else g * 0,))
+        return record(_power(x.data, n), (x,), lambda g, out: (g * beside(g, n * x ** (n - 1)) if n else g * 0,))
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
         x = Tensor(np.full_like(n, x.data, shape=()))                   # the rule takes its logarithm, in the dtype of y
 
-    def vjp(g: Tensor, out: Tensor) -> tuple:
+    def vjp(g: Any, out: Any) -> tuple:
         zero = x.data == 0                                              # there, other numbers stand in for those that give inf * 0
         return (x.requires_grad and g * (y * x ** where(zero & (y.data == 0), 1, y - 1)),
                 y.requires_grad and g * (out * log(where(zero & (y.data >= 0), 1, x))))
@@ -109,13 +114,13 @@ def expm1(x: Any) -> Tensor:
 
 def log(x: Any) -> Tensor:
     x = tensor(x)
-    return record(np.log(x.data), (x,), lambda g, out: (g / x,))
+    return record(np.log(x.data), (x,), lambda g, out: (g / beside(g, x),))
 
 
 def log1p(x: Any) -> Tensor:
     """log(1 + x), exact for small x."""
     x = tensor(x)
-    return record(np.log1p(x.data), (x,), lambda g, out: (g / (1 + x),))
+    return record(np.log1p(x.data), (x,), lambda g, out: (g / (1 + beside(g, x)),))
 
 
 def sqrt(x: Any) -> Tensor:
@@ -126,34 +131,38 @@ def sqrt(x: Any) -> Tensor:
 def rsqrt(x: Any) -> Tensor:
     """1 / sqrt(x)."""
     x = tensor(x)
-    return record(1 / np.sqrt(x.data), (x,), lambda g, out: (g * (-0.5 * out ** 3),), keep_output=True)
+    return record(1 / np.sqrt(x.data), (x,), lambda g, out: (g * (-0.5 * out * out * out),), keep_output=True)
 
 
 def sin(x: Any) -> Tensor:
     x = tensor(x)
-    return record(np.sin(x.data), (x,), lambda g, out: (g * cos(x),))
+    return record(np.sin(x.data), (x,), lambda g, out: (g * beside(g, cos(x)),))
 
 
 def cos(x: Any) -> Tensor:
     x = tensor(x)
-    return record(np.cos(x.data), (x,), lambda g, out: (-g * sin(x),))
+    return record(np.cos(x.data), (x,), lambda g, out: (-g * beside(g, sin(x)),))
 
 
 def tanh(x: Any) -> Tensor:
     x = tensor(x)
-    return record(np.tanh(x.data), (x,), lambda g, out: (g * (1 - out * out),), keep_output=True)
+    return record(np.tanh(x.data), (x,), lambda g, out: (g - g * out * out,), keep_output=True)
 
 
 def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x)), without overflow."""
     x = tensor(x)
-    return record(sigmoid_array(x.data), (x,), lambda g, out: (g * (out * (1 - out)),), keep_output=True)
+
+    def vjp(g: Any, out: Any) -> tuple:
+        share = g * out
+        return (share - share * out,)
+    return record(sigmoid_array(x.data), (x,), vjp, keep_output=True)
 
 
 def erf(x: Any) -> Tensor:
     """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     x = tensor(x)
-    return record(erf_array(x.data), (x,), lambda g, out: (g * (2 / math.sqrt(math.pi) * exp(-x * x)),))
+    return record(erf_array(x.data), (x,), lambda g, out: (g * beside(g, 2 / math.sqrt(math.pi) * exp(-x * x)),))
 
 
 # --- choices --------------------------------------------------------------------------------------------------------------------------
@@ -162,7 +171,7 @@ def erf(x: Any) -> Tensor:
 def relu(x: Any) -> Tensor:
     """max(x, 0); the slope at 0 is 0."""
     x = tensor(x)
-    return record(np.maximum(x.data, 0), (x,), lambda g, out: (g * (out.data > 0),), keep_output=True)
+    return record(np.maximum(x.data, 0), (x,), lambda g, out: (g * (out > 0),), keep_output=True)
 
 
 def maximum(x: Any, y: Any) -> Tensor:
@@ -179,8 +188,8 @@ def minimum(x: Any, y: Any) -> Tensor:
                                                                       y.requires_grad and _won(g, y.data < x.data, x.data == y.data)))
 
 
-def _won(g: Tensor, ahead: Any, tied: Any) -> Tensor:
-    return where(ahead, g, where(tied, 0.5 * g, 0))
+def _won(g: Any, ahead: Any, tied: Any) -> Any:
+    return choose(ahead, g, choose(tied, 0.5 * g, 0))
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
@@ -188,7 +197,12 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     c = condition.data if isinstance(condition, Tensor) else condition
     x, y = operands(x, y)
     for_x, for_y = x.requires_grad, y.requires_grad
-    return record(np.where(c, x.data, y.data), (x, y), lambda g, out: (for_x and where(c, g, 0), for_y and where(c, 0, g)))
+    return record(np.where(c, x.data, y.data), (x, y), lambda g, out: (for_x and choose(c, g, 0), for_y and choose(c, 0, g)))
+
+
+def choose(c: Any, x: Any, y: Any) -> Any:
+    """`where` for rules: of arrays an array."""
+    return where(c, x, y) if isinstance(x, Tensor) or isinstance(y, Tensor) else np.where(c, x, y)
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
@@ -196,7 +210,7 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     x, bounds = tensor(x), [b.data if isinstance(b, Tensor) else b for b in (min, max)]
     if any(isinstance(b, Tensor) and b.requires_grad for b in (min, max)):
         raise TypeError("clip: the bounds are constants, but one of them requires a gradient; use maximum and minimum instead")
-    return record(np.clip(x.data, *bounds), (x,), lambda g, out: (g * (out.data == x.data),), keep_output=True)
+    return record(np.clip(x.data, *bounds), (x,), lambda g, out: (g * (out == x.data),), keep_output=True)
 
 
 # --- conversions, and functions without a gradient ------------------------------------------------------------------------------------

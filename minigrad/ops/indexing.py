@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.backend import array_module
-from minigrad.graph import Deferred, mode
+from minigrad.graph import Deferred
 from minigrad.ops.shape import reshape
 from minigrad.tensor import Tensor, record, tensor
 
@@ -22,10 +22,10 @@ def getitem(x: Any, index: Any) -> Tensor:
     x = tensor(x)
     index, shape = _arrays(index, x.data), x.shape
 
-    def vjp(g: Tensor, out: None) -> tuple:
-        if mode.recording:
+    def vjp(g: Any, out: None) -> tuple:
+        if isinstance(g, Tensor):
             return scatter(g, index, shape),
-        return Deferred(g.data, add=lambda total: _add_at(total, index, g.data), shape=shape),      # slices of one array: one gradient
+        return Deferred(g, add=lambda total: _add_at(total, index, g), shape=shape),      # slices of one array: one gradient
     return record(x.data[index], (x,), vjp)
 
 
@@ -35,11 +35,11 @@ def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
     index = _arrays(index, x.data)
     data = array_module(x.data).zeros(shape, x.dtype)
     _add_at(data, index, x.data)
-    return record(data, (x,), lambda g, out: (getitem(g, index),))
+    return record(data, (x,), lambda g, out: (g[index],))
 
 
 def _add_at(total: Any, index: Any, values: Any) -> None:
-    if _is_basic(index):
+    if type(index) is slice or _is_basic(index):
         total[index] += values                              # no element is named twice
     else:
         array_module(total).add.at(total, index, values)    # total[index] += values would add only one of each place

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.ops.shape import broadcast_to, expand_dims, reshape, swapaxes
-from minigrad.tensor import Tensor, record, tensor
+from minigrad.ops.shape import broadcast_to, expand_dims
+from minigrad.tensor import Tensor, beside, record, tensor
 
 __all__ = ["matmul", "einsum"]
 
@@ -21,35 +21,35 @@ def matmul(x: Any, y: Any) -> Tensor:
         data = x.data @ y.data
     except ValueError:
         raise ValueError(_misfit(x, y)) from None
-    ndims = x.ndim, y.ndim
+    x_ndim, y_ndim = x.data.ndim, y.data.ndim
     keep_x, keep_y = y.requires_grad and x, x.requires_grad and y       # each only if the other's gradient will ask for it
-    return record(data, (x, y), lambda g, out: (keep_y is not False and _left(g, keep_y, ndims[0]),
-                                                keep_x is not False and _right(g, keep_x, ndims[1])))
+    return record(data, (x, y), lambda g, out: (keep_y is not False and _left(g, beside(g, keep_y), x_ndim),
+                                                keep_x is not False and _right(g, beside(g, keep_x), y_ndim)))
 
 
-def _left(g: Tensor, y: Tensor, x_ndim: int) -> Tensor:
+def _left(g: Any, y: Any, x_ndim: int) -> Any:
     """The gradient of x: g y^T."""
     if y.ndim == 1:
         return g[..., None] * y                                     # (..., m, k)
     if x_ndim == 1:
         return (y @ g[..., None])[..., 0]                           # (..., k)
-    return g @ swapaxes(y, -1, -2)
+    return g @ y.swapaxes(-1, -2)
 
 
-def _right(g: Tensor, x: Tensor, y_ndim: int) -> Tensor:
+def _right(g: Any, x: Any, y_ndim: int) -> Any:
     """The gradient of y: x^T g."""
     if y_ndim == 1:
-        return g[..., None] * x                                     # (..., m, k)
+        return g.reshape(-1) @ _rows(x)                             # (k,): sums over the batch on its way
     if x.ndim == 1:
         return x[:, None] * g[..., None, :]                         # (..., k, n)
     if y_ndim == 2:
-        return swapaxes(_rows(x), 0, 1) @ _rows(g)                  # one large product sums over the batch on its way
-    return swapaxes(x, -1, -2) @ g
+        return _rows(x).swapaxes(0, 1) @ _rows(g)                  # one large product sums over the batch on its way
+    return x.swapaxes(-1, -2) @ g
 
 
-def _rows(x: Tensor) -> Tensor:
+def _rows(x: Any) -> Any:
     """(..., k) as (rows, k)."""
-    return reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    return x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _misfit(x: Tensor, y: Tensor) -> str:

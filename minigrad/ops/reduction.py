@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.ops.elementwise import exp, where
+from minigrad.ops.elementwise import choose, exp
 from minigrad.ops.shape import Axes, broadcast_to, concatenate, expand_dims, flip, reshape, transpose
-from minigrad.tensor import Tensor, record, tensor
+from minigrad.tensor import Tensor, beside, raw, record, tensor
 
 __all__ = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "prod", "cumsum", "logsumexp", "softmax", "log_softmax"]
 
@@ -19,19 +19,26 @@ __all__ = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "prod"
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     x = tensor(x)
     shape = x.shape
-    return record(x.data.sum(axis, keepdims=keepdims), (x,), lambda g, out: (broadcast_to(_keep(g, axis, keepdims), shape),))
+    return record(x.data.sum(axis, keepdims=keepdims), (x,), lambda g, out: (_spread(_keep(g, axis, keepdims), shape),))
 
 
-def _keep(g: Tensor, axis: Axes, keepdims: bool) -> Tensor:
+def _spread(g: Any, shape: tuple[int, ...]) -> Any:
+    return broadcast_to(g, shape) if isinstance(g, Tensor) else np.broadcast_to(g, shape)
+
+
+def _keep(g: Any, axis: Axes, keepdims: bool) -> Any:
     """A reduced tensor with its reduced axes back, so that it broadcasts against what it was made from."""
-    return g if keepdims or axis is None else expand_dims(g, axis)
+    if keepdims or axis is None:
+        return g
+    return expand_dims(g, axis) if isinstance(g, Tensor) else np.expand_dims(g, axis)
 
 
 def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     x = tensor(x)
-    shape, data = x.shape, x.data.mean(axis, keepdims=keepdims)
+    shape, by_sum = x.shape, x.size and x.dtype.itemsize >= 4       # NumPy's mean costs more, but adds half precision up in float32
+    data = x.data.sum(axis, keepdims=keepdims) if by_sum else x.data.mean(axis, keepdims=keepdims)
     n = _count(x, data)
-    return record(data, (x,), lambda g, out: (broadcast_to(_keep(g / n, axis, keepdims), shape),))
+    return record(data / n if by_sum else data, (x,), lambda g, out: (_spread(_keep(g / n, axis, keepdims), shape),))
 
 
 def _count(x: Tensor, reduced: Any) -> int:
@@ -44,7 +51,7 @@ def var(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Ten
     x = tensor(x)
     data = x.data.var(axis, ddof=ddof, keepdims=keepdims)
     n = _count(x, data) - ddof
-    return record(data, (x,), lambda g, out: (_keep(g, axis, keepdims) * _deviation(x, axis, n) * 2,))
+    return record(data, (x,), lambda g, out: (_keep(g, axis, keepdims) * beside(g, _deviation(x, axis, n)) * 2,))
 
 
 def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
@@ -52,8 +59,10 @@ def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Ten
     x = tensor(x)
     data = x.data.std(axis, ddof=ddof, keepdims=keepdims)
     n = _count(x, data) - ddof
-    return record(data, (x,), lambda g, out: (_keep(g / where(out.data == 0, np.inf, out), axis, keepdims) * _deviation(x, axis, n),),
-                  keep_output=True)
+
+    def vjp(g: Any, out: Any) -> tuple:
+        return (_keep(g / choose(raw(out) == 0, np.inf, out), axis, keepdims) * beside(g, _deviation(x, axis, n)),)
+    return record(data, (x,), vjp, keep_output=True)
 
 
 def _deviation(x: Tensor, axis: Axes, n: int) -> Tensor:
@@ -67,14 +76,14 @@ def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The largest; elements that tie share the gradient equally."""
     x = tensor(x)
     data = _extreme(x.data.max, "max", x, axis, keepdims)
-    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, out.data, axis, keepdims),), keep_output=True)
+    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, raw(out), axis, keepdims),), keep_output=True)
 
 
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The smallest; elements that tie share the gradient equally."""
     x = tensor(x)
     data = _extreme(x.data.min, "min", x, axis, keepdims)
-    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, out.data, axis, keepdims),), keep_output=True)
+    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, raw(out), axis, keepdims),), keep_output=True)
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -98,9 +107,9 @@ def _extreme(method: Any, name: str, x: Tensor, axis: Axes, keepdims: bool) -> A
         raise ValueError(f"{name} of no elements does not exist: the shape is {x.shape}, axis={axis}") from None
 
 
-def _among_ties(g: Tensor, a: Any, extreme: Any, axis: Axes, keepdims: bool) -> Tensor:
+def _among_ties(g: Any, a: Any, extreme: Any, axis: Axes, keepdims: bool) -> Any:
     chosen = a == (extreme if keepdims or axis is None else np.expand_dims(extreme, axis))
-    return where(chosen, _keep(g, axis, keepdims) / chosen.sum(axis, keepdims=True, dtype=a.dtype), 0)
+    return choose(chosen, _keep(g, axis, keepdims) / chosen.sum(axis, keepdims=True, dtype=a.dtype), 0)
 
 
 # --- products and running sums --------------------------------------------------------------------------------------------------------
@@ -109,7 +118,8 @@ def _among_ties(g: Tensor, a: Any, extreme: Any, axis: Axes, keepdims: bool) -> 
 def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The product. The gradient of an element is the product of all others, so it is right with any number of zeros."""
     x = tensor(x)
-    return record(x.data.prod(axis, keepdims=keepdims), (x,), lambda g, out: (_keep(g, axis, keepdims) * _product_of_others(x, axis),))
+    return record(x.data.prod(axis, keepdims=keepdims), (x,),
+                  lambda g, out: (_keep(g, axis, keepdims) * beside(g, _product_of_others(x, axis)),))
 
 
 def _product_of_others(x: Tensor, axis: Axes) -> Tensor:
@@ -148,9 +158,9 @@ def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     with np.errstate(divide="ignore"):
         data = np.log(total) + top
 
-    def vjp(g: Tensor, out: Tensor) -> tuple:
-        total = _keep(where(np.isfinite(out.data), out, 0), axis, keepdims)
-        return (_keep(g, axis, keepdims) * exp(x - total),)
+    def vjp(g: Any, out: Any) -> tuple:
+        total = _keep(choose(np.isfinite(raw(out)), out, 0), axis, keepdims)
+        return (_keep(g, axis, keepdims) * beside(g, exp(x - total)),)
     return record(data if keepdims else data.squeeze(axis), (x,), vjp, keep_output=True)
 
 
@@ -158,7 +168,7 @@ def softmax(x: Any, axis: Axes = -1) -> Tensor:
     """exp(x) / sum(exp(x)). Where all of x is -inf it is 0 everywhere, so that something wholly masked counts nothing."""
     x = tensor(x)
     e, total, _ = _exponentials(x.data, axis)
-    return record(e / (total + (total == 0)), (x,), lambda g, out: (out * (g - sum(g * out, axis, keepdims=True)),), keep_output=True)
+    return record(e / (total + (total == 0)), (x,), lambda g, out: (out * (g - (g * out).sum(axis, keepdims=True)),), keep_output=True)
 
 
 def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
@@ -166,7 +176,7 @@ def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
     x = tensor(x)
     _, total, top = _exponentials(x.data, axis)
     data = x.data - top - np.log(total + (total == 0))
-    return record(data, (x,), lambda g, out: (g - exp(out) * sum(g, axis, keepdims=True),), keep_output=True)
+    return record(data, (x,), lambda g, out: (g - beside(g, exp(out)) * g.sum(axis, keepdims=True),), keep_output=True)
 
 
 def _exponentials(a: Any, axis: Axes) -> tuple[Any, Any, Any]:

@@ -22,36 +22,36 @@ def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
     """The same elements in another shape; one length may be -1, which means whatever is left."""
     x = tensor(x)
     before = x.shape
-    return record(x.data.reshape(shape), (x,), lambda g, out: (reshape(g, before),))
+    return record(x.data.reshape(shape), (x,), lambda g, out: (g.reshape(before),))
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     """Axis i of the result is axis axes[i] of `x`; None reverses them all."""
     x = tensor(x)
 
-    def vjp(g: Tensor, out: None) -> tuple:
+    def vjp(g: Any, out: None) -> tuple:
         inverse = None if axes is None else sorted(range(g.ndim), key=[a % g.ndim for a in axes].__getitem__)
-        return (transpose(g, inverse),)
+        return (g.transpose(inverse),)
     return record(x.data.transpose(axes), (x,), vjp)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     x = tensor(x)
-    return record(x.data.swapaxes(axis1, axis2), (x,), lambda g, out: (swapaxes(g, axis1, axis2),))
+    return record(x.data.swapaxes(axis1, axis2), (x,), lambda g, out: (g.swapaxes(axis1, axis2),))
 
 
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     """New axes of length 1 at these places of the result."""
     x = tensor(x)
     before = x.shape
-    return record(np.expand_dims(x.data, axis), (x,), lambda g, out: (reshape(g, before),))
+    return record(np.expand_dims(x.data, axis), (x,), lambda g, out: (g.reshape(before),))
 
 
 def squeeze(x: Any, axis: Axes = None) -> Tensor:
     """Without these axes of length 1; None: without any."""
     x = tensor(x)
     before = x.shape
-    return record(x.data.squeeze(axis), (x,), lambda g, out: (reshape(g, before),))
+    return record(x.data.squeeze(axis), (x,), lambda g, out: (g.reshape(before),))
 
 
 def broadcast_to(x: Any, shape: int | tuple[int, ...]) -> Tensor:
@@ -65,19 +65,22 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     xs = [tensor(x) if axis is not None else reshape(x, -1) for x in tensors]
     data = np.concatenate([x.data for x in xs], 0 if axis is None else axis)
     ends = np.cumsum([x.shape[axis or 0] for x in xs[:-1]]).tolist()
-    return record(data, xs, lambda g, out: split(g, ends, axis or 0))
+    return record(data, xs, lambda g, out: _cut(g, ends, axis or 0))
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Join along a new axis, which stands at `axis` in the result."""
     xs = [tensor(x) for x in tensors]
     data, count = np.stack([x.data for x in xs], axis), len(xs)
-    return record(data, xs, lambda g, out: [squeeze(part, axis) for part in split(g, count, axis)])
+    return record(data, xs, lambda g, out: [part.squeeze(axis) for part in _cut(g, count, axis)])
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """A list of views: so many equal parts, or cut before each of the given indices."""
-    x, at = tensor(x), indices_or_sections
+    return _cut(tensor(x), indices_or_sections, axis)
+
+
+def _cut(x: Any, at: int | Sequence[int], axis: int) -> list:
     whole, length = (slice(None),) * normalize_axis_index(axis, x.ndim), x.shape[axis]
     if isinstance(at, int):
         if at < 1 or length % at:

@@ -20,7 +20,7 @@ from minigrad.nn.module import Parameter
 from minigrad.tensor import record
 
 SHAPE = (3, 2)
-KINDS = ("tensor", "filled", "added", "both")
+KINDS = ("array", "filled", "added", "both")
 
 
 def share(kind: str, values: np.ndarray) -> Any:
@@ -28,8 +28,8 @@ def share(kind: str, values: np.ndarray) -> Any:
     def add(out: np.ndarray) -> None:
         for row in values:                              # row by row, as repeated ids of an embedding: other bits than their sum
             out += row
-    if kind == "tensor":
-        return Tensor(values.sum(axis=0))
+    if kind == "array":
+        return values.sum(axis=0)
     fill = None if kind == "added" else lambda out: np.sum(values, axis=0, out=out)
     return Deferred(values[0], fill, add=add if kind == "added" else (lambda out: np.add(out, values.sum(axis=0), out=out))
                     if kind == "both" else None)

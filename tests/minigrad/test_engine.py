@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from minigrad import Tensor, grad, no_grad
 from minigrad.fused._record import record_fused
 from minigrad.graph import Node, mode
+from minigrad.tensor import beside, record
 
 
 def leaf(values, dtype=np.float64) -> Tensor:
@@ -265,6 +266,40 @@ def test_a_watcher_sees_every_op_and_may_replace_its_rule():
     y.backward()
     assert seen == [((2,), 2), ((), 1)]
     assert x.grad.numpy().tolist() == [100.0, 100.0]
+
+
+def test_rules_get_arrays_and_where_gradients_are_recorded_tensors():
+    seen = []
+
+    def square(x):
+        def rule(g, out):
+            seen.append((type(g), type(out)))
+            return (g * 2.0 * beside(g, x) + out * 0.0,)
+        return record(x.data * x.data, (x,), rule, keep_output=True)
+    x = leaf([1.0, 2.0])
+    for create_graph in (False, True):
+        x.zero_grad()
+        square(x).backward(grad=np.ones(2), create_graph=create_graph)
+        assert x.grad.numpy().tolist() == [2.0, 4.0]
+    assert seen == [(np.ndarray, np.ndarray), (Tensor, Tensor)]
+
+
+@pytest.mark.parametrize("share", [np.array(3.0), np.float64(3.0), Tensor(np.float64(3.0))])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_rule_may_return_an_array_a_number_of_numpy_or_a_tensor(share, create_graph):
+    x = leaf(2.0)
+    y = record(x.data * 3.0, (x,), lambda g, out: (share,))
+    (record(y.data, (y,), lambda g, out: (share,)) + y).backward(create_graph=create_graph)
+    assert x.grad.item() == 3.0
+    assert isinstance(x.grad.data, np.ndarray)
+    assert np.asarray(share).item() == 3.0                              # nobody added to it
+
+
+def test_an_array_from_a_rule_does_not_end_the_second_derivative():
+    x = leaf(2.0)
+    y = x * x
+    z = record(y.data * 3.0, (y,), lambda g, out: (np.array(3.0),))
+    assert grad(grad(z, x, create_graph=True), x).item() == 6.0
 
 
 def test_nodes_are_numbered_in_order_of_creation_and_know_their_op():

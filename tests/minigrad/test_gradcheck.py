@@ -16,7 +16,7 @@ from minigrad.gradcheck import Errors, GradientError, gradcheck
 from minigrad.gradcheck.__main__ import main
 from minigrad.gradcheck.catalogue import CATALOGUE, Entry
 from minigrad.gradcheck.choices import Choices, call
-from minigrad.tensor import record
+from minigrad.tensor import record, tensor
 from tests import fake_cupy
 from tests.minigrad.strategies import arrays
 
@@ -40,7 +40,7 @@ def wrong_second(x):
 
 def wrong_for_gradient(x):
     """x * x with the right gradient, that forgets that the gradient depends on the incoming one."""
-    return record(x.data * x.data, (x,), lambda g, out: (g.detach() * x * 2.0,))
+    return record(x.data * x.data, (x,), lambda g, out: (tensor(g).detach() * x * 2.0,))
 
 
 @MODES
@@ -173,7 +173,7 @@ def test_a_gradient_of_the_wrong_shape_or_dtype_is_caught(monkeypatch):
     with pytest.raises(GradientError, match=r"of <lambda> with respect to input 1 has shape \(2, 3\) .*the input has shape \(3,\)"):
         gradcheck(lambda x, y: x * y, (X, Y))
     with pytest.raises(GradientError, match="dtype float32; .* dtype float64"):
-        gradcheck(lambda x: record(x.data * 2, (x,), lambda g, out: (Tensor(g.data.astype(np.float32) * 2),)), (X,))
+        gradcheck(lambda x: record(x.data * 2, (x,), lambda g, out: (g.astype(np.float32) * 2,)), (X,))
 
 
 def test_arrays_of_a_gpu_are_taken_as_they_are():
