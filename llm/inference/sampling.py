@@ -116,14 +116,16 @@ def keep_top_p(probabilities: np.ndarray, p: float) -> np.ndarray:
     """The nucleus: the fewest tokens, likeliest first, whose probabilities add up to at least p; the others become 0."""
     if p == 1:
         return probabilities
-    mass = np.cumsum(np.sort(probabilities)[::-1])      # of the n + 1 likeliest
-    count = int(np.count_nonzero(mass < p)) + 1         # the one that reaches p belongs to them
-    return keep(probabilities, largest(probabilities, count))
+    unlikely = 0.5 * (1 - p) / probabilities.size       # tokens below have together less than 1 - p: the nucleus needs none of them
+    falling = np.sort(probabilities[probabilities >= unlikely])[::-1]
+    short = int(np.count_nonzero(np.cumsum(falling) < p))
+    count = min(short + 1, len(falling))                # the token that reaches p belongs to the nucleus
+    return keep(probabilities, down_to(probabilities, falling[count - 1], count))
 
 
 def keep_min_p(probabilities: np.ndarray, p: float) -> np.ndarray:
     """0 for tokens with less than p times the probability of the likeliest."""
-    return keep(probabilities, probabilities >= p * probabilities.max())
+    return probabilities if p == 0 else keep(probabilities, probabilities >= p * probabilities.max())
 
 
 def keep(probabilities: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -136,7 +138,11 @@ def largest(values: np.ndarray, n: int) -> np.ndarray:
     """Which of the values (V,) are the n largest, as booleans; of equals, those that come first. Without sorting them all."""
     if n >= values.size:
         return np.ones(values.size, dtype=bool)
-    smallest = np.partition(values, -n)[-n]             # of the n largest
+    return down_to(values, np.partition(values, -n)[-n], n)
+
+
+def down_to(values: np.ndarray, smallest: float, n: int) -> np.ndarray:
+    """Which of the values (V,) are the n largest, if `smallest` is the smallest of those."""
     kept = values > smallest
     kept[np.flatnonzero(values == smallest)[:n - np.count_nonzero(kept)]] = True
     return kept

@@ -17,7 +17,7 @@ import numpy as np
 
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
-from minigrad.fused._rows import blocks, column_sum, row_dot, row_sum, rows, wide
+from minigrad.fused._rows import blocks, column_sum, one_block, row_dot, row_sum, rows, wide
 from minigrad.tensor import Tensor, tensor
 
 
@@ -54,22 +54,32 @@ def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
 def _normalize(x: Any, weight: Any, bias: Any, eps: float) -> tuple:
     """y of x's shape, mean (N, 1) or None, r (N, 1). Without a bias (RMSNorm) the mean is left in."""
     xp, X, w = array_module(x), rows(x), wide(weight)                       # (N, C)
-    N, C = X.shape
-    y, r = xp.empty(X.shape, X.dtype), xp.empty((N, 1), w.dtype)
-    mean = None if bias is None else xp.empty((N, 1), w.dtype)
-    for s in blocks(X):
-        h = wide(X[s])
-        if mean is not None:
-            mean[s] = row_sum(h) / C
-            h = h - mean[s]
-        r[s] = 1 / np.sqrt(row_dot(h, h) / C + eps)
-        if mean is None:
-            np.multiply(h * r[s], w, out=y[s])
-        else:
-            h *= r[s]
-            h *= w
-            np.add(h, bias, out=y[s])
+    y, r = xp.empty(X.shape, X.dtype), xp.empty((len(X), 1), w.dtype)
+    mean = None if bias is None else xp.empty((len(X), 1), w.dtype)
+    if one_block(X):
+        mean, r = _normalize_block(X, w, bias, eps, y)
+    else:
+        for s in blocks(X):
+            block_mean, r[s] = _normalize_block(X[s], w, bias, eps, y[s])
+            if mean is not None:
+                mean[s] = block_mean
     return y.reshape(x.shape), mean, r
+
+
+def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, y: Any) -> tuple:
+    """Writes y (n, C); mean (n, 1) or None, and r (n, 1)."""
+    h, mean, C = wide(x), None, x.shape[1]
+    if bias is not None:
+        mean = row_sum(h) / C
+        h = h - mean
+    r = 1 / np.sqrt(row_dot(h, h) / C + eps)
+    if bias is None:
+        np.multiply(h * r, weight, out=y)
+    else:
+        h *= r
+        h *= weight
+        np.add(h, bias, out=y)
+    return mean, r
 
 
 def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:

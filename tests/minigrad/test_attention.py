@@ -66,6 +66,28 @@ def test_a_wrong_block_is_noticed() -> None:
     assert np.abs(out - expected).max() > 1e-3
 
 
+def difference_without_a_graph(call: tuple) -> float:
+    """Between one query where nothing is recorded, as in writing, and the same as part of a graph, in blocks."""
+    inputs, scale = [Tensor(x.data[:, :, -1:] if x is call[0][0] else x.data, requires_grad=True) for x in call[0][:3]], call[1]["scale"]
+    with mg.no_grad():
+        alone = mg.attention(*inputs, scale=scale).data
+    return float(np.abs(alone - mg.attention(*inputs, scale=scale).data).max())
+
+
+@given(calls())
+def test_one_query_without_a_graph_gives_the_same(call: tuple) -> None:
+    assert difference_without_a_graph(call) < ROUNDING
+
+
+def test_another_scale_for_one_query_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control."""
+    right = FILE._one_query
+    monkeypatch.setattr(FILE, "_one_query", lambda q, k, v, scale: right(q, k, v, 1.1 * scale))
+    rng = np.random.default_rng(0)
+    call = [Tensor(rng.standard_normal(shape)) for shape in ((1, 2, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4))], {"scale": None}
+    assert difference_without_a_graph(call) > 1e-3
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_a_query_that_sees_nothing_gives_zero_and_no_gradient(seed: int, T: int) -> None:
     rng = np.random.default_rng(seed)

@@ -1,7 +1,9 @@
 """What is special about single fused functions: flat gradients, accuracy, saved memory, errors that say what to do."""
 from __future__ import annotations
 
+import importlib
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import minigrad as mg
 from minigrad import Tensor
 
 seeds = st.integers(0, 2**32 - 1)
+linear = importlib.import_module("minigrad.fused.linear")           # `minigrad.fused.linear` is the function
 
 
 def leaf(*shape: int, seed: int = 0, dtype: type = np.float64) -> Tensor:
@@ -34,6 +37,26 @@ def test_linear_computes_no_input_gradient_that_nobody_needs(monkeypatch) -> Non
     assert multiplied == []
     mg.linear(leaf(4, 3), weight).backward(np.ones((4, 5)).view(Counting))
     assert multiplied == [(5, 3)]
+
+
+def worst_product(product: Callable, seed: int) -> float:
+    """The largest difference to x Wᵀ in float64, for one row, few and many, and weights on both sides of each limit."""
+    rng, differences = np.random.default_rng(seed), []
+    for N in (0, 1, 2, 7, 8, 9):
+        x, weight = rng.standard_normal((N, 5)), rng.standard_normal((rng.integers(1, 20), 5))
+        y = product(x, weight)
+        assert y.shape == (N, len(weight)) and y.flags.c_contiguous
+        differences.append(np.abs(y - np.einsum("ni,oi->no", x, weight)).max(initial=0))
+    return max(differences)
+
+
+@given(seeds)
+def test_every_form_of_the_product_gives_the_same(seed: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear, "FEW", 8)
+        patch.setattr(linear, "ONE_THREAD", 50)
+        assert worst_product(linear.product, seed) < 1e-13                  # float64; sums of five, in another order
+        assert worst_product(lambda x, W: linear.product(x, W) * (1 + 1e-9), seed) > 1e-13      # negative control
 
 
 @given(seeds)
