@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from llm.model import GPT
+from minigrad.profiler import span
 
 
 class Workers:
@@ -42,6 +43,7 @@ class Workers:
         """Add the gradients of all replicas to those of the model, and forget them."""
         sums = [[p.grad.data.reshape(-1) for p in tied if p.grad is not None] for tied in self.parameters]
 
+        @span("add_gradients")
         @np.errstate(all="ignore")
         def add(rank: int, replica: GPT, count: int) -> None:
             for total, *others in filter(None, sums):
