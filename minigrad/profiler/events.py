@@ -84,6 +84,7 @@ class Profile:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.blocks: list[tuple[float, float]] = []         # begin and end of each `with`
+        self.looking: list[float] = []                      # seconds that the profiler itself took
         self.memory = Memory(self.now)
         self._begun = self._zero = 0.0      # of this block: its begin, and the time of the clock at which 0 lies
         self._here = _Here()
@@ -94,13 +95,13 @@ class Profile:
 
     def table(self, by: str = "op") -> str:
         """Time and memory of each op and span, or of each module (by="module"), in the mean block; and how much of the time that is."""
-        from minigrad.profiler.table import table           # here, because `import minigrad` shall not wait for it
-        return table(self.events, self.blocks, self.memory.peak, by)
+        from minigrad.profiler.table import table  # here, because `import minigrad` shall not wait for it
+        return table(self, by)
 
     def draw(self, path: str | Path | None = None) -> str:
         """The live memory and the threads during the last block as a picture, SVG text; `path`: save it there, too."""
         from minigrad.profiler.picture import draw
-        text = draw(self.events, self.memory.changes, *self.blocks[-1])
+        text = draw(self)
         if path is not None:
             Path(path).write_text(text, "utf-8")
         return text
@@ -133,18 +134,20 @@ class Profile:
         inside = here.open[-1] if here.open else None
         part = inside is not None and inside.way == "backward" and inside.recording == mode.recording   # of a rule
         recorded = mode.recording and any(x.requires_grad for x in inputs)
-        allocated, moved, kept = self._forward_bytes(data, inputs, vjp if recorded else None, GRADIENTS if part else op_name(vjp))
+        op, module = op_name(vjp), current_path()
+        allocated, moved, kept = self._forward_bytes(data, inputs, vjp if recorded else None, GRADIENTS if part else op)
         since = max(here.since, entered)
         if inside and part:
             inside.allocated += allocated
             since = now
         else:
             since = since if since >= self._begun else now  # the first op of a thread may have begun anywhere
-            self.events.append(Event(op_name(vjp), current_path(), "forward", here.thread, since, now, now - since, allocated, moved))
+            self.events.append(Event(op, module, "forward", here.thread, since, now, now - since, allocated, moved))
         here.since = self.now()
+        self.looking.append(here.since - now)
         if inside:
-            inside.elsewhere += here.since - since          # with the time that it took to look
-        return _Rule(self, vjp, kept) if recorded else vjp
+            inside.elsewhere += here.since - since
+        return _Rule(self, vjp, op, module, kept) if recorded else vjp
 
     def _forward_bytes(self, data: Any, inputs: Sequence[Tensor], rule: Callable | None, label: str) -> tuple[int, int, int]:
         """Allocated and moved by an op, and kept by its rule."""
@@ -162,7 +165,7 @@ class Profile:
         here = self._here
         if here.open and here.open[-1].returned < math.inf:
             self._end(here.open[-1], self.now())
-        opened = rule.opened = self._begin(op_name(rule.vjp), rule.module, "backward")
+        opened = rule.opened = self._begin(rule.op, rule.module, "backward")
         try:
             shares = tuple(rule.vjp(g, out))
         except BaseException:
@@ -171,6 +174,7 @@ class Profile:
         done = self.now()
         self._backward_bytes(opened, g, out, rule.kept, shares)
         opened.returned = self.now()
+        self.looking.append(opened.returned - done)
         opened.elsewhere += opened.returned - done
         if opened.recording:                                # no telling whose ops come next
             self._settle()
@@ -211,9 +215,9 @@ class Profile:
 class _Rule:
     """A gradient rule that is timed."""
 
-    def __init__(self, profile: Profile, vjp: Callable, kept: int):
-        self.profile, self.vjp, self.kept, self.module = profile, vjp, kept, current_path()
-        self.__qualname__ = vjp.__qualname__                # the op's name
+    def __init__(self, profile: Profile, vjp: Callable, op: str, module: str, kept: int):
+        self.profile, self.vjp, self.op, self.module, self.kept = profile, vjp, op, module, kept
+        self.__qualname__ = vjp.__qualname__
         self.opened: _Open | None = None
 
     def __call__(self, g: Tensor, out: Tensor | None) -> tuple:

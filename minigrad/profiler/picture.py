@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from minigrad.profiler.table import size
 
 if TYPE_CHECKING:
-    from minigrad.profiler.events import Event
+    from minigrad.profiler.events import Event, Profile
 
 LEFT, WIDTH, RIGHT = 150, 760, 230              # pixels
 TOP, HEIGHT, ROW = 88, 300, 13                  # of the areas; of a row below them
@@ -35,11 +35,11 @@ class Block(NamedTuple):
         return max(self.end - self.begin, 1e-9) / WIDTH
 
 
-def draw(events: Sequence[Event], changes: Sequence[tuple[float, str, int]], begin: float, end: float) -> str:
-    """The time from `begin` to `end`, as SVG text."""
-    block = Block(begin, end)
-    events = [event for event in events if event.end > begin]
-    columns = list(memory_columns(changes, block))
+def draw(profile: Profile) -> str:
+    """The last block of the profile, as SVG text."""
+    block = Block(*profile.blocks[-1])
+    events = [event for event in profile.events if event.end > block.begin]
+    columns = list(memory_columns(profile.memory.changes, block))
     fullest = max(columns, key=Counter.total)
     colors = _colors(fullest, events)
     height = max(TOP + HEIGHT + 40 + len(_threads(events)) * (2 * ROW + 12), TOP + 19 * len(colors) + 20)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from minigrad.profiler.events import Event
+    from minigrad.profiler.events import Event, Profile
 
 HEAD = ("", "calls", "forward ms", "backward ms", "all ms", "%", "allocated", "moved", "GB/s")
 
@@ -52,19 +52,19 @@ def rows(events: Sequence[Event], by: str = "op") -> dict[str, Row]:
     return dict(sorted(found.items(), key=lambda item: -item[1].seconds))
 
 
-def table(events: Sequence[Event], blocks: Sequence[tuple[float, float]], peak: int, by: str = "op") -> str:
+def table(profile: Profile, by: str = "op") -> str:
     """Rows for the mean block, their sum, and what share it is of the time that the threads had."""
-    count, found = len(blocks), rows(events, by)
-    wall, threads = sum(end - begin for begin, end in blocks), len({event.thread for event in events})
-    total = sum(row.seconds for row in found.values())
-    had = wall * threads or 1.0
+    found, count = rows(profile.events, by), len(profile.blocks)
+    threads = len({event.thread for event in profile.events})
+    had = profile.now() * threads or 1.0
     lines = [HEAD, *(_cells(name, row, count, had) for name, row in found.items())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+    total = sum(row.seconds for row in found.values())
     return "\n".join([
         *("  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths))) for line in lines),
-        f"in all {1e3 * total / max(count, 1):.1f} ms, {total / had:.0%} of {1e3 * wall / max(count, 1):.1f} ms"
+        f"in all {1e3 * total / count:.2f} ms, {total / had:.0%} of {1e3 * profile.now() / count:.2f} ms"
         + (f" in each of {threads} threads" if threads > 1 else "") + (f", mean of {count}" if count > 1 else "")
-        + f"; live memory at most {size(peak)}"])
+        + f"; {sum(profile.looking) / had:.0%} went into looking; live memory at most {size(profile.memory.peak)}"])
 
 
 def _cells(name: str, row: Row, count: int, had: float) -> tuple[str, ...]:
