@@ -11,7 +11,8 @@ What is attributed to what. Ops report when they have their result (`record`), s
     forward     from the end of the op before, or the moment the module around it was entered, until its result is there. Python
                 between two ops counts to the second one
     backward    from the start of its gradient rule until the engine has freed the node or turned to the next one: with the ops the rule
-                is made of, sums of gradients, and deferred gradients, which are computed where they will stay
+                is made of, sums of gradients, and deferred gradients, which are computed where they will stay. A checkpoint computes
+                ops again, forward; the gradients that leave it count to it
     span        work that is no op, `with span("AdamW"):`, without the ops inside it
 
 Each moment of a thread counts once: what runs inside something else is taken off it. What remains of the wall time is Python outside of
@@ -77,7 +78,8 @@ class Profile:
     """Events and memory of what runs inside `with profile() as p:`, in all threads.
 
     It may be entered again, and goes on: `with p:` around each of several steps gives a table of the mean step. There can be only one
-    at a time. Rules that were recorded inside and run outside are not counted.
+    at a time. Rules that were recorded inside and run outside are not counted. Begin before the forward pass: of a rule recorded outside
+    and run inside, nobody knows that the ops it is made of are backward.
     """
     running: ClassVar[Profile | None] = None
 
@@ -155,6 +157,9 @@ class Profile:
         before = {id(owner(a)) for a in arrays}
         kept = [] if rule is None else kept_by(rule)
         allocated = sum(self.memory.follow(a, label) for a in (data, *kept) if id(owner(a)) not in before)
+        variable = {id(owner(x.data)) for x in inputs if x.requires_grad}       # parameters, or followed already
+        for constant in [a for a in kept if id(owner(a)) in before - variable]:
+            self.memory.follow(constant, label)
         moved = 0 if id(owner(data)) in before else allocated + sum(a.nbytes for a in arrays)
         return allocated, moved, sum(a.nbytes for a in kept)
 

@@ -1,7 +1,7 @@
 """Which arrays of a computation are alive: what ops return, what gradient rules keep, and gradients on their way.
 
 Arrays are followed by weak references, so it is known to the moment when each goes. Views are the array they look at. Not counted:
-temporaries inside an op, arrays that were there before (parameters and their gradients, inputs), Python's own objects.
+temporaries inside an op, parameters and what else was there before, unless it is a constant that a rule keeps; Python's own objects.
 """
 from __future__ import annotations
 
