@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import Tensor, debug_arrays, detect_anomaly, nn
 from minigrad.gradcheck.catalogue import CATALOGUE
+from minigrad.gradcheck.choices import Choices, Example
 from minigrad.graph import Deferred, mode
 from minigrad.nn import module
 from minigrad.profiler import Profile, span
@@ -371,25 +372,36 @@ def test_an_error_ends_it_and_what_had_begun_is_counted(clock):
     assert times(p) == {"slow": (3, 0, 0)}
 
 
+def derivatives(name: str, example: Example) -> list[bytes]:
+    """Results, first and second derivatives, and what is left in .grad."""
+    xs = [Tensor(x, requires_grad=True) for x in example.inputs]
+    out = CATALOGUE[name].f(*xs, **example.options)
+    outs = [out] if isinstance(out, Tensor) else list(out)
+    first = mg.grad(outs, xs, [np.cos(o.data) for o in outs], create_graph=True)
+    curved = [(g * g).sum() for g in first if g.requires_grad]
+    for each in outs:
+        each.backward(np.cos(each.data), retain_graph=True)
+    second = mg.grad(curved, xs) if curved else ()
+    return [t.data.tobytes() for t in (*outs, *first, *second, *(x.grad for x in xs if x.grad is not None))]
+
+
 @pytest.mark.parametrize("name", CATALOGUE)
 @given(data=st.data())
 def test_gradients_are_the_same_to_the_bit(name, data):
     example = data.draw(examples(name))
-
-    def derivatives() -> list[bytes]:
-        xs = [Tensor(x, requires_grad=True) for x in example.inputs]
-        out = CATALOGUE[name].f(*xs, **example.options)
-        outs = [out] if isinstance(out, Tensor) else list(out)
-        first = mg.grad(outs, xs, [np.cos(o.data) for o in outs], create_graph=True)
-        curved = [(g * g).sum() for g in first if g.requires_grad]
-        for each in outs:
-            each.backward(np.cos(each.data), retain_graph=True)
-        second = mg.grad(curved, xs) if curved else ()
-        return [t.data.tobytes() for t in (*outs, *first, *second, *(x.grad for x in xs if x.grad is not None))]
     with mg.profile() as p:
-        watched = derivatives()
-    assert watched == derivatives()
+        watched = derivatives(name, example)
+    assert watched == derivatives(name, example)
     assert p.events or name == "dropout", "which returns x itself when nothing is dropped"
+
+
+def test_negative_control_a_change_in_the_last_bit_is_seen(monkeypatch):
+    example = CATALOGUE["exp"].example(Choices(0))
+    before = derivatives("exp", example)
+    run = Profile.run_rule
+    monkeypatch.setattr(Profile, "run_rule", lambda *args: tuple(share * (1 + 2**-52) for share in run(*args)))
+    with mg.profile():
+        assert derivatives("exp", example) != before
 
 
 def test_on_the_gpu_nothing_is_waited_for(cupy):
