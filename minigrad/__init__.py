@@ -13,7 +13,7 @@ To understand all of it, read:
 3. autograd.py    gradients as functions; gradcheck/: how we know that they are right
 4. fused/         the hot functions, each beside its definition in primitives
 5. nn/, optim/    modules, optimizers, schedules
-6. random.py, checkpoint.py, debug.py, draw.py
+6. random.py, checkpoint.py, debug.py, draw.py, profiler/
 """
 from minigrad import fused, methods, nn, ops, optim
 from minigrad.autograd import grad, hvp, jvp, vjp
@@ -25,8 +25,9 @@ from minigrad.fused.rope import rope_tables
 from minigrad.gradcheck import gradcheck
 from minigrad.graph import no_grad
 from minigrad.ops import *  # noqa: F403
+from minigrad.profiler import profile
 from minigrad.random import seed
 from minigrad.tensor import Tensor
 
-__all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp", "no_grad", "rope_tables",
-           "seed", "vjp", "fused", "methods", "nn", "ops", "optim", *ops.__all__, *fused.__all__]
+__all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp", "no_grad", "profile",
+           "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim", *ops.__all__, *fused.__all__]

@@ -16,7 +16,10 @@ _numbers = count(1)
 
 
 class _Mode(threading.local):
-    """What this thread does with results. `watch(data, inputs, vjp) -> vjp` lets debugging tools look at every op."""
+    """What this thread does with results. `watch(data, inputs, vjp) -> vjp` lets debugging tools look at every op.
+
+    A thread without a watch of its own goes by that of the class, which is for all threads.
+    """
     recording = True
     watch: Callable | None = None
 
@@ -37,12 +40,26 @@ def recording(on: bool) -> Iterator[None]:
 @contextmanager
 def watching(watch: Callable) -> Iterator[None]:
     """Have `watch(data, inputs, vjp) -> vjp` look at every op of this thread, along with who looks already."""
-    before = mode.watch
+    before, own = mode.watch, vars(mode).get("watch")
     mode.watch = watch if before is None else lambda data, inputs, vjp: before(data, inputs, watch(data, inputs, vjp))
     try:
         yield
     finally:
-        mode.watch = before
+        if own is None:
+            del mode.watch                              # what looks at all threads is seen again
+        else:
+            mode.watch = own
+
+
+@contextmanager
+def watching_all_threads(watch: Callable) -> Iterator[None]:
+    """Like `watching`, and every other thread is looked at, too, unless somebody is looking at that one alone."""
+    with watching(watch):
+        _Mode.watch = watch
+        try:
+            yield
+        finally:
+            _Mode.watch = None
 
 
 def no_grad():

@@ -19,6 +19,7 @@ from llm.inference.text import write_text
 from llm.training import display
 from llm.training.display import say
 from llm.training.metrics import Metrics, draw_losses
+from llm.training.profiling import Profiling
 from llm.training.run import METRICS, PICTURE, Run, RunError
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
@@ -65,12 +66,13 @@ class Loop:
     def __init__(self, trainer: Trainer, tokenizer: Any, run: Run, metrics: Metrics, bar: tqdm):
         self.trainer, self.tokenizer, self.run, self.metrics, self.bar = trainer, tokenizer, run, metrics, bar
         self.saved = trainer.step
+        self.update = Profiling(trainer, run).update if trainer.options.profile else trainer.update
 
     def advance(self) -> None:
         """One update and what follows from it."""
         trainer, options = self.trainer, self.trainer.options
         rate, before = trainer.rate(trainer.step), trainer.elapsed
-        result = trainer.update()
+        result = self.update()
         speed = options.batch_size * trainer.batches.context / (trainer.elapsed - before)
         evaluation, better = trainer.evaluate() if self._due(options.eval_every) or trainer.finished else (None, False)
         self.metrics.add(step=trainer.step, train_loss=result.loss, val_loss=evaluation and evaluation.loss, lr=rate,

@@ -68,6 +68,8 @@ class TrainOptions:
     """cpu, cuda, cuda:N, or auto: a GPU when there is one."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train nothing: print sizes, memory and predicted time."""
+    profile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Watch steps 3 to 7 of this command: print where their time goes, draw their live memory in profile.svg; then go on."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every", "threads"):
@@ -94,7 +96,7 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """For config.json: what makes the run, without the options that are about the command."""
-        training = {name: value for name, value in asdict(self.training).items() if name not in ("out", "resume", "dry_run")}
+        training = {name: value for name, value in asdict(self.training).items() if name not in ("out", "resume", "dry_run", "profile")}
         return {"model": self.model.to_json(), "training": training}
 
     @classmethod

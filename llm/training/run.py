@@ -1,7 +1,7 @@
 """The folder of a run, which other tools can open and a kill at any instant cannot harm.
 
     config.json  tokenizer.json                     what was asked for
-    metrics.jsonl  loss.png                         how it went
+    metrics.jsonl  loss.png  profile.svg            how it went (profile.svg: with --profile)
     checkpoints/step-00000500/                      model.safetensors, optimizer.safetensors, state.json
     model.safetensors  optimizer.safetensors  state.json        the newest checkpoint's, under a second name
 
@@ -26,7 +26,7 @@ import tokenizer
 from llm.files import digest, link_file, locked, new_folder, read_json, remove_partial, write_json
 from llm.training.options import Options
 
-CONFIG, TOKENIZER, METRICS, PICTURE = "config.json", "tokenizer.json", "metrics.jsonl", "loss.png"
+CONFIG, TOKENIZER, METRICS, PICTURE, PROFILE = "config.json", "tokenizer.json", "metrics.jsonl", "loss.png", "profile.svg"
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 STATE_KEYS = {"step", "best_step", "best_loss", "skipped", "elapsed", "data", "files"}
 KEEP = 2                # newest checkpoints; should the last one be damaged, there is another

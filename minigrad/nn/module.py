@@ -7,6 +7,7 @@ each child. A parameter assigned in two places is tied: it is one object, listed
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ class Parameter(Tensor):
 class _Here(threading.local):
     def __init__(self) -> None:         # runs once in each thread
         self.names: list[str] = []
+        self.entered = 0.0
 
 
 _here = _Here()
@@ -52,6 +54,11 @@ def current_path() -> str:
     """The path of the module that is computing now in this thread, such as "blocks.3.mlp". Known only while
     `mode.watch` is set."""
     return ".".join(name for name in _here.names if name)
+
+
+def module_entered() -> float:
+    """When this thread last began to compute a module, by `time.perf_counter`. Known only while `mode.watch` is set."""
+    return _here.entered
 
 
 class Module:
@@ -70,6 +77,7 @@ class Module:
         if mode.watch is None:
             return self.forward(*args, **kwargs)
         _here.names.append(self._name)
+        _here.entered = time.perf_counter()
         try:
             return self.forward(*args, **kwargs)
         finally:

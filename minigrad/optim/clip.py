@@ -9,6 +9,7 @@ import numpy as np
 from minigrad.backend import array_module
 from minigrad.optim.flat import alone, blocks
 from minigrad.optim.optimizer import Optimizer, named_parameters
+from minigrad.profiler import span
 from minigrad.tensor import Tensor
 
 
@@ -41,6 +42,7 @@ def global_norm(arrays: Iterable, share: Callable = alone) -> Any:
     pieces = [flat[block] for flat in (array.reshape(-1) for array in arrays) for block in blocks(flat)]
     squares: list[Any] = [None] * len(pieces)
 
+    @span("clip_grad_norm")
     @np.errstate(all="ignore")                          # each thread has its own
     def add_up(part: slice) -> None:
         # each block is summed in its own dtype, the sums in float64: exact enough for float32 of any length
@@ -50,6 +52,7 @@ def global_norm(arrays: Iterable, share: Callable = alone) -> Any:
 
 
 def _scale(g: Any, factor: Any, share: Callable) -> None:
+    @span("clip_grad_norm")
     def scale(part: slice) -> None:
         g[part] *= factor
     share(scale, g.size)

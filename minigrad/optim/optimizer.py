@@ -15,6 +15,7 @@ from minigrad.backend import as_array, device_of, to_device
 from minigrad.nn.module import Parameter
 from minigrad.nn.state import check_state
 from minigrad.optim.flat import FlatParameters, alone, block_size, blocks
+from minigrad.profiler import span
 from minigrad.tensor import Tensor
 
 
@@ -54,6 +55,7 @@ class Optimizer:
         arrays = [flat[where] for flat in (group.flat.data, group.flat.grad, *group.moments)]
         settings: dict[str, Any] = {"t": steps + 1, "lr": self.lr, "weight_decay": self.weight_decay if decayed else 0.0}
 
+        @span(type(self).__name__)
         def update(part: slice) -> None:
             mine = [array[part] for array in arrays]
             scratch = np.empty_like(mine[0][:block_size(mine[0])])
