@@ -34,6 +34,7 @@ PRESETS = {
     "llama-small": replace(LLAMA, **SMALL, kv_heads=3, tied_head=True),
 
     # nanoGPT's demo for a CPU, one token a character: github.com/karpathy/nanoGPT, "I only have a macbook"
+    "nanogpt-char": replace(GPT2, vocab_size=65, context=64, layers=4, heads=4, dim=128, bias=False),
     "shakespeare-char": replace(GPT2, vocab_size=65, context=64, layers=4, heads=4, dim=128, bias=False),
 }
 

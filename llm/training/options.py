@@ -121,6 +121,9 @@ def presets() -> dict[str, Options]:
     """All presets by name: two that fix everything, and the shapes of known models with ordinary training options."""
     small = GPTConfig(vocab_size=4096, context=128, layers=4, heads=4, dim=128, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False)
     found = {"default": Options(TrainOptions(steps=500, batch_size=12, lr=5e-3, weight_decay=0.3, sample_every=250), small),
+             "nanogpt-char": Options(
+                 TrainOptions(data="shakespeare", tokenizer="char", steps=2000, batch_size=12, eval_every=250, sample_every=1000),
+                 MODELS["nanogpt-char"]),
              "shakespeare-char": Options(
                  TrainOptions(data="shakespeare", tokenizer="char", steps=2000, batch_size=12, eval_every=250, sample_every=1000),
                  MODELS["shakespeare-char"])}
