@@ -156,7 +156,7 @@ def train(task: Task, compiled: bool = False) -> Work:
     model = load(task)
     optimizer = adamw(model, BETAS, DECAY)
     loss_of = torch.compile(model.loss) if compiled else model.loss
-    return trainer(task, lambda x, y: update(model, loss_of, optimizer, x, y, RATE, CLIP), torch.from_numpy)
+    return trainer(task, lambda x, y: update(loss_of, optimizer, x, y, RATE, CLIP), torch.from_numpy)
 
 
 def train_compiled(task: Task) -> Work:
@@ -174,7 +174,7 @@ def learn(task: Task) -> Work:
     @torch.inference_mode()
     def test() -> float:
         return sum(model.loss(*text).item() for text in validation) / len(validation)
-    return learner(lesson, lambda step: update(model, model.loss, optimizer, *texts[step], lesson.rates[step], lesson.clip), test)
+    return learner(lesson, lambda step: update(model.loss, optimizer, *texts[step], lesson.rates[step], lesson.clip), test)
 
 
 def adamw(model: GPT, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
@@ -184,13 +184,13 @@ def adamw(model: GPT, betas: tuple[float, float], weight_decay: float) -> torch.
     return torch.optim.AdamW(groups, betas=betas, eps=EPS, fused=True)
 
 
-def update(model: GPT, loss_of: Callable[[Tensor, Tensor], Tensor], optimizer: torch.optim.AdamW, x: Tensor, y: Tensor, lr: float,
+def update(loss_of: Callable[[Tensor, Tensor], Tensor], optimizer: torch.optim.AdamW, x: Tensor, y: Tensor, lr: float,
            clip: float) -> float:
     """Forward, backward, clip, AdamW; returns the loss."""
     loss = loss_of(x, y)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), clip or math.inf)
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip or math.inf)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
