@@ -53,12 +53,16 @@ class Task:
     def write(self, texts: int = 4) -> Task:
         """Put the task into its folder, with weights drawn as the model draws them and `texts` batches of ids."""
         from llm.model import GPT  # only here: contestants that are not ours shall not load our engine
+        shape = texts, self.batch, self.config.context + 1
+        return self.save(GPT(self.config, rng=0).state_dict(), readable_ids(shape, self.config.vocab_size))
+
+    def save(self, weights: dict[str, Any], ids: np.ndarray) -> Task:
+        """Put the task into its folder, with these weights by the names of our model, and ids (texts, B, T + 1)."""
         fields = asdict(self) | {"config": self.config.to_json()}
         fields.pop("folder")
         (self.folder / "task.json").write_text(json.dumps(fields))
-        weights: dict[str, Any] = GPT(self.config, rng=0).state_dict()
         np.savez(self.folder / "weights.npz", **weights)
-        np.save(self.folder / "ids.npy", readable_ids((texts, self.batch, self.config.context + 1), self.config.vocab_size))
+        np.save(self.folder / "ids.npy", ids)
         return self
 
     def weights(self) -> Iterator[tuple[str, np.ndarray]]:

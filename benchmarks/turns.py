@@ -66,12 +66,17 @@ Rounds = dict[str, list[float]]             # for each contestant, what it took 
 def check_same(contestants: Iterable[Contestant], calls: int, what: str, tolerance: float) -> dict[str, list[float]]:
     """Have everybody make the first `calls` calls; their measurements `what`. Raises Void where they are not those of the first one."""
     values = {each.name: [result[what] for result in each.turn(calls)] for each in contestants}
+    check_equal(values, what, tolerance)
+    return values
+
+
+def check_equal(values: Mapping[str, list[float]], what: str, tolerance: float) -> None:
+    """Raise Void where the values of one are not those of the first one."""
     (first, expected), *others = values.items()
     for name, found in others:
         if not all(abs(x - y) <= tolerance for x, y in zip(found, expected)):       # NaN is not close to anything
             raise Void(f"the comparison is void: {what} must agree to {tolerance:g}, but {first} has "
                        f"{_numbers(expected)} and {name} has {_numbers(found)}")
-    return values
 
 
 def take_turns(contestants: Iterable[Contestant], rounds: int, least_seconds: float, measures: Iterable[str] = ("seconds",),

@@ -34,7 +34,10 @@ PRESETS = {
     "llama-small": replace(LLAMA, **SMALL, kv_heads=3, tied_head=True),
 
     # nanoGPT's demo for a CPU, one token a character: github.com/karpathy/nanoGPT, "I only have a macbook"
-    "shakespeare-char": replace(GPT2, vocab_size=65, context=64, layers=4, heads=4, dim=128, bias=False),
+    "nanogpt-char": replace(GPT2, vocab_size=65, context=64, layers=4, heads=4, dim=128, bias=False),
+    # as large, with what learns twice as fast: docs/LOG.md, 2026-11-26
+    "shakespeare-char": replace(LLAMA, vocab_size=65, context=64, layers=4, heads=8, dim=128, mlp="relu_squared", qk_norm=True,
+                                tied_head=True),
 }
 
 

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import machine, overhead, train
+from benchmarks import learning, machine, overhead, train
+from benchmarks.lesson import Lesson
 from benchmarks.peers import functional, small
 from benchmarks.task import LLAMA, TRAINING, Task
 from benchmarks.turns import Spread, Void, check_same, contestants, ratios
 from llm.model import GPT
+from llm.training.options import presets
+from llm.training.run import Run
+from llm.training.setup import set_up
 
 ROOT = Path(__file__).parents[1]
 WITHOUT_TORCH = "parity with PyTorch: pip install torch==2.13.0"
@@ -26,7 +30,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("program", ["train", "decode", "overhead"])
+@pytest.mark.parametrize("program", ["train", "decode", "overhead", "learning"])
 def test_help(program: str) -> None:
     assert "--blas" in run(f"benchmarks.{program}", "--help").stdout
 
@@ -35,9 +39,10 @@ def test_help(program: str) -> None:
     (("--config", "d"), "--config does not know d; choose from a, b"),
     (("--vs", "torch,fortran"), "--vs does not know fortran; choose from torch"),
     (("--rounds", "0"), "--rounds must be at least 1, got 0"),
+    (("--preset", "hamlet"), "--preset does not know hamlet; choose from default"),
 ])
 def test_unknown_choices_are_refused_in_a_sentence(arguments: tuple[str, ...], complaint: str) -> None:
-    result = run("benchmarks.train", *arguments)
+    result = run("benchmarks.learning" if "--preset" in arguments else "benchmarks.train", *arguments)
     assert result.returncode == 1 and complaint in result.stderr and "Traceback" not in result.stderr
 
 
@@ -62,6 +67,86 @@ def test_writing_from_end_to_end() -> None:
     measured = json.loads(result.stdout)
     assert measured["work"] == "write-8" and measured["ratio"]["torch"] > 0 and measured["bytes_per_second"] > 1e8
     assert 0 < measured["share_of_bound"]["ours"] < 1
+
+
+@pytest.fixture(scope="module")
+def plays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text in which there is something to learn, quickly."""
+    path = tmp_path_factory.mktemp("text") / "play.txt"
+    path.write_text("".join(f"LEAR:\nBlow, winds, and crack your cheeks! {n}\n\n" for n in range(300)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def quick(plays: Path) -> tuple[str, ...]:
+    """A lesson of seconds."""
+    return ("--data", str(plays), "--steps", "8", "--every", "6", "--eval-batches", "1", "--threads", "1")
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("preset", ["shakespeare-char", "nanogpt-char"])
+def test_learning_from_end_to_end(preset: str, quick: tuple[str, ...]) -> None:
+    pytest.importorskip("torch", reason=WITHOUT_TORCH)
+    result = run("benchmarks.learning", "--preset", preset, *quick, "--rounds", "1", "--target", "1", "--json")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads(result.stdout)
+    ours, torch = (measured["curves"][0][who] for who in ("ours", "torch"))
+    assert ours["steps"] == torch["steps"] == [1, 2, 3, 4, 5, 6, 8] and ours["losses"][-1] < ours["losses"][0] - 0.1
+    assert ours["losses"] == pytest.approx(torch["losses"], abs=1e-3), "float32, and rounding that grows with each update"
+    assert ours["times"][4] == 0 < ours["times"][5] < ours["times"][6], "the first five steps are not timed"
+    assert measured["share"]["torch"]["median"] == pytest.approx(ours["times"][-1] / torch["times"][-1])
+    assert measured["reached"] == {"ours": [False], "torch": [False]}
+    assert f"{preset}: 4 layers" in learning.table(measured)
+
+
+def test_who_has_learned_enough_takes_no_more_turns() -> None:
+    class Learner:
+        def __init__(self, name: str, *losses: float):
+            self.name, self.results = name, iter({"loss": loss, "seconds": 2.0} for loss in losses)
+
+        def turn(self, calls: int) -> list[dict[str, float]]:
+            return [next(self.results) for _ in range(calls)]
+
+    same = [9.0, 8.0, 7.0, 6.0, 5.0]
+    everybody: Any = Learner("ours", *same, 4.0), Learner("torch", *same, 4.1, 3.9, 3.0)
+    curves = learning.learn(everybody, learning.stops(40, 10), 4.0, "")
+    assert curves["ours"].steps == [1, 2, 3, 4, 5, 10] and curves["ours"].seconds == 2.0 and curves["ours"].seconds_a_step == 0.4
+    assert curves["torch"].steps == [1, 2, 3, 4, 5, 10, 20] and curves["torch"].seconds == 4.0
+    different: Any = Learner("ours", *same), Learner("torch", 9.0, 8.0, 7.0, 6.001)
+    with pytest.raises(Void, match="void: validation loss must agree to 0.0001, but ours has .* and torch has"):
+        learning.learn(different, learning.stops(40, 10), 4.0, "")
+
+
+def test_a_lesson_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> None:
+    """The arrays others learn from are those that our trainer would see."""
+    options = presets()["shakespeare-char"]
+    options = replace(options, training=replace(options.training, data=str(plays), steps=5, eval_batches=2, threads=1))
+    (tmp_path / "lesson").mkdir()
+    lesson = Lesson.write(tmp_path / "lesson", options, 1, [1, 5])
+    trainer, _, _ = set_up(options, Run(tmp_path / "run"))
+    assert lesson == Lesson.read(lesson.folder) and lesson.stops == [1, 5] and lesson.betas == [0.9, options.training.beta2]
+    task = Task.read(lesson.folder)
+    assert all(np.array_equal(array, trainer.model.state_dict()[name]) for name, array in task.weights())
+    for step, text in enumerate(task.ids()):
+        inputs, targets = trainer.batches.batch(step)
+        assert np.array_equal(text[:, :-1], inputs) and np.array_equal(text[:, 1:], targets) and lesson.rates[step] == trainer.rate(step)
+    assert np.array_equal(lesson.validation()[:, :, 1:], [targets for _, targets in trainer.validation])
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("style", [{}, LLAMA | {"kv_heads": 1}, {"qk_norm": True, "soft_cap": 5.0, "tied_head": False, "positions": "none"},
+                                   *({"mlp": activation} for activation in ("gelu", "relu_squared", "geglu"))])
+def test_the_model_is_the_same_in_torch(style: dict[str, Any], tmp_path: Path) -> None:
+    """float32: sums in another order differ in the seventh digit. Weights are larger than a new model's, so that everything matters."""
+    torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
+    from benchmarks.peers import pytorch
+    task = Task(tmp_path, replace(TRAINING["smallest"][0], **style)).write(texts=1)
+    model = GPT(task.config, rng=0)
+    for p in model.parameters():
+        p.data *= 1.0 if p.ndim < 2 else 10.0
+    task.save(model.state_dict(), ids := task.ids())
+    theirs = pytorch.load(task).loss(*(torch.from_numpy(part.copy()) for part in (ids[0, :, :-1], ids[0, :, 1:])))
+    assert model.loss(ids[0, :, :-1], ids[0, :, 1:]).item() == pytest.approx(theirs.item(), abs=1e-5)
 
 
 @pytest.mark.parity

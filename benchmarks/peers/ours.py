@@ -28,6 +28,20 @@ def train(task: Task) -> Work:
     return trainer(task, lambda x, y: train_step(team, optimizer, x, y, lr=RATE, clip=CLIP).loss)
 
 
+def learn(task: Task) -> Work:
+    """What train.py does, without its display and checkpoints."""
+    from benchmarks.lesson import Lesson
+    from benchmarks.peers.learning import learner
+    from llm.training.options import Options
+    from llm.training.run import Run
+    from llm.training.setup import set_up
+    keep_memory()
+    hand_over_quickly()
+    lesson = Lesson.read(task.folder)
+    trainer, _, _ = set_up(Options.from_json(lesson.options), Run(task.folder / "run"))
+    return learner(lesson, lambda step: trainer.update(), lambda: trainer.evaluate()[0].loss)
+
+
 def train_unfused(task: Task) -> Work:
     """The same by a tape of primitives: each fused function is replaced by its definition."""
     import minigrad.nn

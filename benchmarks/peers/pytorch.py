@@ -4,6 +4,9 @@ The model has the parameters of ours, by name.
 """
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.contestant import Work
+from benchmarks.lesson import Lesson
+from benchmarks.peers.learning import learner
 from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
 from benchmarks.peers.writing import decoder, prefiller
 from benchmarks.task import Task
@@ -29,6 +34,8 @@ class GPT(nn.Module):
             self.positions = nn.Embedding(config.context, config.dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = norm(config)
+        if not config.tied_head:
+            self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
 
     def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         start = 0 if cache is None else cache.length
@@ -40,7 +47,9 @@ class GPT(nn.Module):
         return self.norm(x)
 
     def logits(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.embedding.weight)
+        logits = F.linear(x, self.embedding.weight) if self.config.tied_head else self.head(x)
+        cap = self.config.soft_cap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(self(ids)).flatten(0, 1), targets.flatten())
@@ -63,12 +72,16 @@ class Attention(nn.Module):
         self.heads, self.key_heads, self.head_size = config.heads, config.key_heads, config.head_size
         self.qkv = nn.Linear(config.dim, (self.heads + 2 * self.key_heads) * self.head_size, bias=config.bias)
         self.out = nn.Linear(config.dim, config.dim, bias=config.bias)
+        if config.qk_norm:
+            self.query_norm, self.key_norm = (nn.RMSNorm(config.head_size, eps=config.norm_eps) for _ in "qk")
         self.rotation = rotation(config) if config.positions == "rope" else None
 
     def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
         (B, T, C), H, K = x.shape, self.heads, self.key_heads
         qkv = self.qkv(x).view(B, T, H + 2 * K, self.head_size).transpose(1, 2)         # (B, H + 2 * K, T, D)
         q, k, v = qkv.split([H, K, K], dim=1)
+        if self.config.qk_norm:
+            q, k = self.query_norm(q), self.key_norm(k)
         if self.rotation is not None:
             q, k = rotate(q, *self.rotation), rotate(k, *self.rotation)
         if cache is not None:
@@ -80,15 +93,24 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, config: GPTConfig):
         super().__init__()
-        self.gated = config.gated
+        self.activation = ACTIVATIONS[config.mlp]
         self.up = nn.Linear(config.dim, (2 if config.gated else 1) * config.mlp_size, bias=config.bias)
         self.down = nn.Linear(config.mlp_size, config.dim, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.gated:
-            return self.down(F.gelu(self.up(x), approximate="tanh"))
-        gate, up = self.up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        return self.down(self.activation(self.up(x)))
+
+
+def gated(gate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The first half of x bent by `gate`, times the second."""
+    a, b = x.chunk(2, dim=-1)
+    return gate(a) * b
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "relu_squared": lambda x: F.relu(x).square(),
+    "swiglu": partial(gated, F.silu), "geglu": partial(gated, F.gelu),
+}
 
 
 class Cache:
@@ -132,25 +154,47 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def train(task: Task, compiled: bool = False) -> Work:
     """Forward, backward, clip, AdamW, eager."""
     model = load(task)
-    parameters = list(model.parameters())
-    groups = [{"params": [p for p in parameters if p.ndim >= 2], "weight_decay": DECAY},
-              {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=BETAS, eps=EPS, fused=True)
+    optimizer = adamw(model, BETAS, DECAY)
     loss_of = torch.compile(model.loss) if compiled else model.loss
-
-    def step(x: Tensor, y: Tensor) -> float:
-        loss = loss_of(x, y)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, CLIP)
-        optimizer.step()
-        return loss.item()
-    return trainer(task, step, torch.from_numpy)
+    return trainer(task, lambda x, y: update(loss_of, optimizer, x, y, RATE, CLIP), torch.from_numpy)
 
 
 def train_compiled(task: Task) -> Work:
     """The same with the loss, and its gradient, compiled."""
     return train(task, compiled=True)
+
+
+def learn(task: Task) -> Work:
+    """The same on real text, with a schedule, and tests; eager."""
+    lesson, model = Lesson.read(task.folder), load(task)
+    optimizer = adamw(model, (lesson.betas[0], lesson.betas[1]), lesson.weight_decay)
+    texts, validation = ([(torch.from_numpy(text[:, :-1].copy()), torch.from_numpy(text[:, 1:].copy())) for text in ids]
+                         for ids in (task.ids(), lesson.validation()))
+
+    @torch.inference_mode()
+    def test() -> float:
+        return sum(model.loss(*text).item() for text in validation) / len(validation)
+    return learner(lesson, lambda step: update(model.loss, optimizer, *texts[step], lesson.rates[step], lesson.clip), test)
+
+
+def adamw(model: GPT, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
+    """Decays matrices only."""
+    groups = [{"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": weight_decay},
+              {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, betas=betas, eps=EPS, fused=True)
+
+
+def update(loss_of: Callable[[Tensor, Tensor], Tensor], optimizer: torch.optim.AdamW, x: Tensor, y: Tensor, lr: float,
+           clip: float) -> float:
+    """Forward, backward, clip, AdamW; returns the loss."""
+    loss = loss_of(x, y)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip or math.inf)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    return loss.item()
 
 
 def decode(task: Task) -> Work:

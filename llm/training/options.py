@@ -120,12 +120,15 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 def presets() -> dict[str, Options]:
-    """All presets by name: two that fix everything, and the shapes of known models with ordinary training options."""
-    small = GPTConfig(vocab_size=4096, context=128, layers=4, heads=4, dim=128, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False)
-    found = {"default": Options(TrainOptions(steps=500, batch_size=12, lr=5e-3, weight_decay=0.3, sample_every=250), small),
-             "shakespeare-char": Options(
-                 TrainOptions(data="shakespeare", tokenizer="char", steps=2000, batch_size=12, eval_every=250, sample_every=1000),
-                 MODELS["shakespeare-char"])}
+    """All presets by name: three that fix everything, and the shapes of known models with ordinary training options."""
+    small = replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)
+    letters = TrainOptions(data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000)
+    faster = replace(letters, steps=1000, lr=5e-3, min_lr=0.0, schedule="linear", eval_every=100, sample_every=500)
+    # the default reads its text nine times: it needs more decay than either
+    found = {"default": Options(TrainOptions(steps=500, batch_size=12, lr=4e-3, min_lr=0.0, schedule="linear", weight_decay=2.0,
+                                            sample_every=250), small),
+             "nanogpt-char": Options(letters, MODELS["nanogpt-char"]),
+             "shakespeare-char": Options(faster, MODELS["shakespeare-char"])}
     for name, model in MODELS.items():
         found.setdefault(name, Options(TrainOptions(lr=6e-4, min_lr=6e-5, warmup=700, beta2=0.95), model))
     return {name: replace(options, training=replace(options.training, preset=name)) for name, options in found.items()}

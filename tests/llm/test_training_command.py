@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from llm import runtime
-from llm.accounting import training_flops
+from llm.accounting import parameters, training_flops
 from llm.config import GPTConfig
 from llm.presets import PRESETS
 from llm.training import dry_run
@@ -80,10 +80,22 @@ def test_what_is_given_beside_a_preset_goes_first() -> None:
 
 
 def test_nanogpts_demo() -> None:
-    options, _ = parse(["--preset", "shakespeare-char"])
+    """config/train_shakespeare_char.py there, with what its README gives for a CPU."""
+    options, _ = parse(["--preset", "nanogpt-char"])
     model, training = options.model, options.training
-    assert (model.layers, model.heads, model.dim, model.context) == (4, 4, 128, 64)
-    assert (training.tokenizer, training.batch_size, training.steps) == ("char", 12, 2000)
+    assert (model.layers, model.heads, model.dim, model.context, model.dropout) == (4, 4, 128, 64, 0.0)
+    assert (model.positions, model.norm, model.qk_norm, model.tied_head, model.bias) == ("learned", "layernorm", False, True, False)
+    assert (training.data, training.tokenizer, training.batch_size, training.steps) == ("shakespeare", "char", 12, 2000)
+    assert (training.lr, training.min_lr, training.warmup, training.schedule, training.beta2) == (1e-3, 1e-4, 100, "cosine", 0.99)
+    assert (training.weight_decay, training.clip) == (0.1, 1.0)
+
+
+def test_ours_sees_half_as_much_text_and_is_no_larger() -> None:
+    """What makes the comparison of docs/LOG.md fair."""
+    ours, theirs = presets()["shakespeare-char"], presets()["nanogpt-char"]
+    assert ours.training.steps * 2 == theirs.training.steps and ours.training.batch_size == theirs.training.batch_size
+    assert ours.model.context == theirs.model.context and parameters(ours.model).total <= parameters(theirs.model).total
+    assert (ours.training.data, ours.training.tokenizer) == (theirs.training.data, theirs.training.tokenizer)
 
 
 @pytest.mark.parametrize("more", [[], ["--resume"], ["--preset", "gpt2"]])
