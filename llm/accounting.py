@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from llm.config import GPTConfig
-from minigrad.fused.attention import weights_kept
+from minigrad.fused._attention_blocks import weights_kept
 
 LOGITS_CHUNK = 512      # rows, see minigrad/fused/linear_cross_entropy.py
 

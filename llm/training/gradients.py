@@ -93,7 +93,7 @@ class _Sum:
         """Where the next share of this worker stands in the order."""
         place = self.brought[rank] * len(self.brought) + rank
         self.brought[rank] += 1
-        if place == 1 and self.has_turn(0) and not (type(share) is Deferred and share.fill is None):
+        if place == 1 and self.brought[0] == 0 and not (type(share) is Deferred and share.fill is None):
             self.swapped = True         # he is first. What can only be added, row by row, would give other bits
         return 1 - place if self.swapped and place < 2 else place
 

@@ -194,10 +194,11 @@ ACTIVATIONS = {
 
 
 def _value(x: Any, curve: Curve) -> Any:
-    if one_block(x) and wide(x) is x:
-        return curve.gate(x) * x
+    flat_x = x.reshape(-1)
+    if one_block(flat_x) and wide(flat_x) is flat_x:
+        return (curve.gate(flat_x) * flat_x).reshape(x.shape)
     y = array_module(x).empty(x.shape, x.dtype)
-    flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+    flat_y = y.reshape(-1)
     for s in blocks(flat_x):
         a = wide(flat_x[s])
         np.multiply(curve.gate(a), a, out=flat_y[s])

@@ -7,7 +7,8 @@ With h = x − mean(x), r = 1 / √(mean(h²) + eps) and x̂ = h r, all means be
     dx = r (dy w − mean(dy w) − x̂ mean(dy w x̂))     dw = Σ dy x̂     db = Σ dy           (RMSNorm: h = x, and no mean(dy w))
 
 Between forward and backward only mean(x) and r are kept, two numbers a row. Sums are taken as products with vectors:
-mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, serves both.
+mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, serves both; and a number for each row, or an r w, comes as
+an array (N, C) made by BLAS, because rows are short (`outer`).
 """
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
-from minigrad.fused._rows import blocks, column_sum, one_block, row_dot, row_sum, rows, wide
+from minigrad.fused._rows import blocks, column_sum, one_block, outer, row_dot, row_sum, rows, spread, wide
 from minigrad.tensor import Tensor, tensor
 
 
@@ -52,10 +53,10 @@ def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
 
 
 def _normalize(x: Any, weight: Any, bias: Any, eps: float) -> tuple:
-    """y of x's shape, mean (N, 1) or None, r (N, 1). Without a bias (RMSNorm) the mean is left in."""
+    """y of x's shape, mean (N,) or None, r (N,). Without a bias (RMSNorm) the mean is left in."""
     xp, X, w = array_module(x), rows(x), wide(weight)                       # (N, C)
-    y, r = xp.empty(X.shape, X.dtype), xp.empty((len(X), 1), w.dtype)
-    mean = None if bias is None else xp.empty((len(X), 1), w.dtype)
+    y, r = xp.empty(X.shape, X.dtype), xp.empty(len(X), w.dtype)
+    mean = None if bias is None else xp.empty(len(X), w.dtype)
     if one_block(X):
         mean, r = _normalize_block(X, w, bias, eps, y)
     else:
@@ -67,37 +68,46 @@ def _normalize(x: Any, weight: Any, bias: Any, eps: float) -> tuple:
 
 
 def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, y: Any) -> tuple:
-    """Writes y (n, C); mean (n, 1) or None, and r (n, 1)."""
-    h, mean, C = wide(x), None, x.shape[1]
-    if bias is not None:
-        mean = row_sum(h) / C
-        h = h - mean
-    r = 1 / np.sqrt(row_dot(h, h) / C + eps)
+    """Writes y (n, C); mean (n,) or None, and r (n,)."""
+    mean = None if bias is None else row_sum(wide(x)) / x.shape[1]
+    h = _centred(x, mean)
+    r = 1 / np.sqrt(row_dot(h, h) / x.shape[1] + eps)
+    scale = outer(r, weight)
     if bias is None:
-        np.multiply(h * r, weight, out=y)
+        np.multiply(h, scale, out=y)
     else:
-        h *= r
-        h *= weight
-        np.add(h, bias, out=y)
+        scale *= h
+        np.add(scale, bias, out=y)
     return mean, r
 
 
+def _centred(x: Any, mean: Any) -> Any:
+    """h = x - mean, or x where there is no mean: (n, C)"""
+    if mean is None:
+        return wide(x)
+    h = spread(-mean, x.shape[1])
+    h += x
+    return h
+
+
 def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
+    """dx = dy (r w) + h k + c, with k = −r³ mean(dy w h) and c = −r mean(dy w) of each row."""
     xp, X, G, w = array_module(x), rows(x), rows(g), wide(weight)
     dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros_like(w), xp.zeros_like(w)
     C = X.shape[1]
     for s in blocks(X):
-        dy, rs = wide(G[s]), r[s]
-        h = wide(X[s]) if mean is None else X[s] - mean[s]
+        dy, rs, h = wide(G[s]), r[s], _centred(X[s], None if mean is None else mean[s])
         t = dy * h
-        dw += rs[:, 0] @ t
-        k = (t @ w)[:, None] * (rs * rs / C)                                # x̂ mean(dy w x̂) = h k
-        np.multiply(dy, w, out=t)
-        t -= h * k
+        dw += rs @ t
+        k = (t @ w) * (rs * rs * rs / -C)
+        rest = spread(k, C)
+        rest *= h
         if mean is not None:
-            t -= (dy @ w)[:, None] / C
+            rest += spread((dy @ w) * (rs / -C), C)
             db += column_sum(dy)
-        np.multiply(t, rs, out=dx[s])
+        scale = outer(rs, w)
+        scale *= dy
+        np.add(scale, rest, out=dx[s])
     return dx.reshape(x.shape), dw, db
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def growth() -> float:
     """How many times as much memory reading takes for a text twice as long: 2 if in proportion to it, 4 if to its square."""
     model = small()
     read(model, text(LONG))                                         # tables are made
-    short, long = (peak(lambda ids=text(length): read(model, ids)) for length in (LONG // 2, LONG))
+    short, long = (peak(partial(read, model, text(length))) for length in (LONG // 2, LONG))
     return long / short
 
 

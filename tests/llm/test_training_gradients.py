@@ -43,11 +43,16 @@ def added_in_order(shares: list[Any]) -> bytes:
     return p.grad.data.tobytes()                        # type: ignore[union-attr]
 
 
-def brought(order: list[int], shares: list[list[Any]]) -> bytes:
-    """The sum after the workers have brought their shares, `order` saying whose turn it is to come; then all of them come back at once."""
+def brought(order: list[int], slow: list[bool], shares: list[list[Any]]) -> bytes:
+    """The sum after the workers have brought their shares, `order` saying whose turn it is to come; then all of them come back at once.
+
+    Who is `slow` is overtaken between asking for his place and adding his share.
+    """
     p = Parameter(np.zeros(SHAPE, np.float32))
     gradients, mine = SharedGradients([p], len(shares)), [iter(each) for each in shares]
     later: list[list] = [[] for _ in shares]
+    add, slow_ones, overtaken = gradients._add, iter(slow), []
+    gradients._add = lambda *what: overtaken.append(what) if next(slow_ones) else add(*what)     # type: ignore[method-assign]
 
     def come_back(rank: int) -> None:
         with no_grad():                                 # threads begin by recording
@@ -55,6 +60,9 @@ def brought(order: list[int], shares: list[list[Any]]) -> bytes:
     with no_grad():
         for rank in order:
             gradients._bring(gradients.sums[p], rank, next(mine[rank]), later[rank])
+        gradients._add = add                            # type: ignore[method-assign]
+        for what in reversed(overtaken):
+            add(*what)
     threads = [threading.Thread(target=come_back, args=[rank]) for rank in range(len(shares))]
     for thread in threads: thread.start()
     for thread in threads: thread.join(10)
@@ -64,11 +72,12 @@ def brought(order: list[int], shares: list[list[Any]]) -> bytes:
 
 
 @st.composite
-def meetings(draw: Callable) -> tuple[list[int], list[str], int, int]:
-    """In which order workers come, the kinds of the shares of each round, how many workers, and a seed for the numbers."""
+def meetings(draw: Callable) -> tuple[list[int], list[bool], list[str], int, int]:
+    """In which order workers come, and who is slow; the kinds of the shares of each round, how many workers, a seed for the numbers."""
     workers, kinds = draw(st.integers(1, 4)), draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))
     order = draw(st.permutations([rank for rank in range(workers) for _ in kinds]))
-    return order, kinds, workers, draw(st.integers(0, 2**32))
+    slow = draw(st.lists(st.booleans(), min_size=len(order), max_size=len(order)))
+    return order, slow, kinds, workers, draw(st.integers(0, 2**32))
 
 
 def make_shares(kinds: list[str], workers: int, seed: int) -> list[list[Any]]:
@@ -81,11 +90,11 @@ def make_shares(kinds: list[str], workers: int, seed: int) -> list[list[Any]]:
 @pytest.mark.parametrize("large", [0, 1000])
 @given(meeting=meetings())
 def test_shares_are_added_in_one_order_whoever_comes_first(large: int, meeting: Any) -> None:
-    order, kinds, workers, seed = meeting
+    order, slow, kinds, workers, seed = meeting
     shares = make_shares(kinds, workers, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llm.training.gradients.LARGE", large)        # below it, shares that can do without an array get one all the same
-        found = brought(order, shares)
+        found = brought(order, slow, shares)
     assert found == added_in_order([each for round in zip(*shares) for each in round])
 
 

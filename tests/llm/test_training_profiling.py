@@ -34,8 +34,7 @@ def test_it_shows_steps_3_to_7_and_changes_nothing(tmp_path: Path, capsys: pytes
     assert shown.index("by part of the model") < shown.index("validation"), "then it goes on"
 
     calls = {name: float(count) for name, count in re.findall(r"^([\w.*]+) +([\d.]+) +", shown, re.MULTILINE)}
-    parts = threads * micro_batches                         # a part of the batch of 5 is worked through on its own
-    parts = min(parts, 5)
+    parts = threads * min(micro_batches, 5 // threads)      # of the batch of 5, each worked through on its own
     assert calls["linear"] == 3 * parts                     # qkv, out and down of one layer
     assert calls["blocks.*.mlp.up"] == calls["linear_activation"] == calls["linear_cross_entropy"] == parts
     assert calls["AdamW"] == 2 * threads                    # matrices with weight decay, and the rest without

@@ -12,6 +12,7 @@ import minigrad as mg
 from minigrad import Tensor
 
 FILE = sys.modules["minigrad.fused.attention"]      # the package has the function under the name of the file
+BLOCKS = sys.modules["minigrad.fused._attention_blocks"]
 ROUNDING = 1e-12            # float64: sums of at most a few hundred terms of size about 1
 
 
@@ -45,9 +46,9 @@ def test_equals_the_reference_however_it_is_cut_into_blocks(call: tuple, step: i
     inputs, options = call
     expected, expected_grads = run(mg.attention_reference, inputs, options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FILE, "QUERY_BLOCK", step)
-        patch.setattr(FILE, "CACHED", cached)
-        patch.setattr(FILE, "KEPT", kept)
+        patch.setattr(BLOCKS, "QUERY_BLOCK", step)
+        patch.setattr(BLOCKS, "CACHED", cached)
+        patch.setattr(BLOCKS, "KEPT", kept)
         out, grads = run(mg.attention, inputs, options)
     np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING)
     for g, e in zip(grads, expected_grads, strict=True):
@@ -60,8 +61,8 @@ def test_a_wrong_block_is_noticed() -> None:
     inputs = [Tensor(rng.standard_normal((1, 1, 5, 2)), requires_grad=True) for _ in range(3)]
     expected, _ = run(mg.attention_reference, inputs, {})
     with pytest.MonkeyPatch.context() as patch:
-        right = FILE.visible
-        patch.setattr(FILE, "visible", lambda xp, i, j, offset, *rest: right(xp, i, j, offset + 1, *rest))
+        right = BLOCKS.visible
+        patch.setattr(BLOCKS, "visible", lambda xp, i, j, offset, *rest: right(xp, i, j, offset + 1, *rest))
         out, _ = run(mg.attention, inputs, {})
     assert np.abs(out - expected).max() > 1e-3
 
@@ -114,7 +115,7 @@ def test_digits_lost_below_the_maximum_are_noticed() -> None:
     arrays = [a[None, None] for a in (q, k, v)]
     np.testing.assert_allclose(mg.attention(*arrays, causal=False).data.ravel(), [2, 2])
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(FILE, "FAINT", -1.0)
+        patch.setattr(BLOCKS, "FAINT", -1.0)
         assert not np.allclose(mg.attention(*arrays, causal=False).data.ravel(), [2, 2])
 
 
