@@ -13,7 +13,7 @@ from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import blocks, rows, wide
 from minigrad.fused.activation import ACTIVATIONS, Activation, halves, value_and_slope
-from minigrad.fused.linear import check, linear, linear_gradients, linear_reference
+from minigrad.fused.linear import check, linear, linear_gradients, linear_reference, product
 from minigrad.graph import mode
 from minigrad.tensor import Tensor, tensor
 
@@ -26,7 +26,7 @@ def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str)
     if not (mode.recording and any(t.requires_grad for t in inputs)):
         return f.function(linear(*inputs))                          # no slopes
     x, weight, *biases = inputs
-    z = rows(x.data) @ weight.data.T                                # (N, out)
+    z = product(rows(x.data), weight.data)                          # (N, out)
     y = _value_and_slope(z, biases[0].data if biases else None, f)
 
     def vjp(g: Any, needs: tuple) -> tuple:
