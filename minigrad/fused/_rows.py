@@ -12,6 +12,7 @@ from minigrad.backend import array_module
 BLOCK = 1 << 16         # elements: a few float32 temporaries of this size fit a core's L2 cache
 MANY = 8                # rows, of which a product with ones is faster to sum than NumPy's `sum`
 LONG = 64               # numbers in a row, for which a dot product of its own pays
+SHORT = 128             # numbers in a row, for which a loop of its own costs too much
 
 
 def rows(a: Any) -> Any:
@@ -32,11 +33,11 @@ def row_dot(a: Any, b: Any) -> Any:
 
 
 def outer(a: Any, b: Any) -> Any:
-    """(N,), (C,) -> (N, C), all products. NumPy would loop over rows, which are short, and takes several times as long as BLAS.
+    """(N,), (C,) -> (N, C), all products. Of short rows by BLAS: NumPy begins a loop for each row, which takes several times as long.
 
-    With a second term of zeros: a product over an axis of length 1 NumPy does not leave to BLAS.
+    The second term of zeros is there because NumPy leaves no product over an axis of length 1 to BLAS.
     """
-    if array_module(a) is not np:
+    if len(b) >= SHORT or array_module(a) is not np:
         return a[:, None] * b
     left, right = np.zeros((len(a), 2), a.dtype), np.zeros((2, len(b)), b.dtype)
     left[:, 0], right[0] = a, b
@@ -44,8 +45,8 @@ def outer(a: Any, b: Any) -> Any:
 
 
 def spread(a: Any, n: int) -> Any:
-    """(N,) -> (N, n): each number along a row."""
-    return outer(a, array_module(a).ones(n, a.dtype))
+    """(N,) -> what broadcasts to (N, n), each number along a row; where rows are short it is as large already, for the same reason."""
+    return a[:, None] if n >= SHORT else outer(a, array_module(a).ones(n, a.dtype))
 
 
 def column_sum(a: Any, out: Any = None) -> Any:

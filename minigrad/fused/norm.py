@@ -7,8 +7,7 @@ With h = x − mean(x), r = 1 / √(mean(h²) + eps) and x̂ = h r, all means be
     dx = r (dy w − mean(dy w) − x̂ mean(dy w x̂))     dw = Σ dy x̂     db = Σ dy           (RMSNorm: h = x, and no mean(dy w))
 
 Between forward and backward only mean(x) and r are kept, two numbers a row. Sums are taken as products with vectors:
-mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, serves both; and a number for each row, or an r w, comes as
-an array (N, C) made by BLAS, because rows are short (`outer`).
+mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, serves both.
 """
 from __future__ import annotations
 
@@ -83,11 +82,7 @@ def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, y: Any) -> tupl
 
 def _centred(x: Any, mean: Any) -> Any:
     """h = x - mean, or x where there is no mean: (n, C)"""
-    if mean is None:
-        return wide(x)
-    h = spread(-mean, x.shape[1])
-    h += x
-    return h
+    return wide(x) if mean is None else x - spread(mean, x.shape[1])
 
 
 def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
@@ -99,9 +94,7 @@ def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
         dy, rs, h = wide(G[s]), r[s], _centred(X[s], None if mean is None else mean[s])
         t = dy * h
         dw += rs @ t
-        k = (t @ w) * (rs * rs * rs / -C)
-        rest = spread(k, C)
-        rest *= h
+        rest = h * spread((t @ w) * (rs * rs * rs / -C), C)
         if mean is not None:
             rest += spread((dy @ w) * (rs / -C), C)
             db += column_sum(dy)
