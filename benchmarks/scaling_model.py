@@ -6,8 +6,8 @@ With W = min(cores, B) workers for a batch of B rows, a step takes the sum of th
     rows      A (ceil(B / W) / B - 1 / cores)               A: arithmetic. Rows are whole: all wait for the worker with the most
     lock      P' + waiting - P / cores                      P: Python, under the interpreter lock; P' where threads hand it to each other.
                                                             Each worker does all of it, for fewer rows: W P' in turn (with_lock)
-    sums      12 bytes (W - 1) max(N / W, n) / M            N: parameters; n: of the largest, whose shares are added one by one;
-                                                            M: bytes a second of a core. A share is read, the sum read and written
+    sums      12 bytes (W - 1) max(N / min(W M, memory), n / M)     N: parameters; n: of the largest, whose shares are added one by
+                                                            one; M: bytes a second of a core. A share is read, the sum read and written
     update    max(U / W, 32 bytes N / memory) - U / cores   U: clipping and AdamW, divided until memory gives no more
 
 T, P, P', U and M are measured in one run, and A = T - P - U. P is the step of a skeleton with as many layers, parameters and blocks of
@@ -52,12 +52,12 @@ class Model:
         """Seconds that add up to a step; all but the first are lost."""
         workers = min(cores, self.batch)
         free = self.arithmetic * math.ceil(self.batch / workers) / self.batch
-        elements = (workers - 1) * max(self.count / workers, self.largest)
+        adding = max(self.count / min(workers * self.core, self.memory), self.largest / self.core)
         return {
             "split": self.step / cores,
             "rows": free - self.arithmetic / cores,
             "lock": with_lock(workers, self.handed if workers > 1 else self.held, free) - free - self.held / cores,
-            "sums": ADDED * elements / min(self.core, self.memory / workers),
+            "sums": ADDED * (workers - 1) * adding,
             "update": max(self.update / workers, UPDATED * self.count / self.memory) - self.update / cores,
         }
 
@@ -87,4 +87,7 @@ def predict(model: Model, cores: int) -> dict[str, Any]:
 
 def fastest(model: Model) -> dict[str, Any]:
     """The number of cores, of those modelled, beyond which a step is no faster; and what would be lost most with all of them."""
-    return predict(model, min(range(1, max(CORES) + 1), key=model.seconds)) | {"stopped_by": predict(model, max(CORES))["stopped_by"]}
+    cores = range(1, max(CORES) + 1)
+    least = min(map(model.seconds, cores))
+    enough = next(n for n in cores if model.seconds(n) <= least * (1 + 1e-9))       # rounding
+    return predict(model, enough) | {"stopped_by": predict(model, max(CORES))["stopped_by"]}

@@ -83,6 +83,8 @@ def test_what_can_be_divided_is() -> None:
         assert memory_bound == pytest.approx(max(0.5 / cores, 32 * 2**30 / 1e11)), "down to what reading and writing takes"
     assert IDEAL.seconds(40) == pytest.approx(2 / 64), "rows are whole"
     assert IDEAL.of_batch(8).seconds(64) == pytest.approx(1 / 64) and IDEAL.of_batch(8).terms(64)["rows"] > 0, "a row each, no more"
+    assert all(scaling_model.fastest(replace(IDEAL.of_batch(n), held=0.01, handed=0.01))["cores"] <= n for n in (4, 8, 12))
+    assert scaling_model.fastest(IDEAL.of_batch(8))["cores"] == 8 and scaling_model.fastest(IDEAL)["cores"] == 64
 
 
 def test_what_each_worker_repeats_under_the_lock_is_not() -> None:
@@ -96,6 +98,7 @@ def test_shares_of_the_largest_parameter_are_added_one_by_one() -> None:
     assert even.terms(1)["sums"] == one.terms(1)["sums"] == 0
     assert even.terms(8)["sums"] == pytest.approx(12 * 2**20 * 7 / 8 / 1e10), "eight workers, at different parameters"
     assert one.terms(8)["sums"] == pytest.approx(12 * 2**20 * 7 / 1e10)
+    assert even.terms(64)["sums"] == pytest.approx(12 * 2**20 * 63 / 1e11), "together, no faster than memory"
 
 
 @given(workers=st.integers(1, 64), held=st.floats(1e-3, 1), free=st.floats(1e-3, 1))
