@@ -1,6 +1,7 @@
 """How fast it is, beside other libraries, on the machine at hand; results: RESULTS.md.
 
     python -m benchmarks.train --config b --vs torch,compile        a training step
+    python -m benchmarks.scaling --config a,b                       the step on 1, 2, ... threads; a model of 8 and 64 cores
     python -m benchmarks.learning                                   a preset of train.py, until it has learned something
     python -m benchmarks.decode                                     writing with a key-value cache
     python -m benchmarks.tokenizer                                  encoding, decoding, learning merges

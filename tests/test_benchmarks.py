@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from benchmarks import learning, machine, overhead, train
+from benchmarks import learning, machine, overhead, scaling, scaling_model, train
 from benchmarks.lesson import Lesson
 from benchmarks.peers import functional, small
 from benchmarks.task import LLAMA, TRAINING, Task
@@ -30,7 +32,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("program", ["train", "decode", "overhead", "learning"])
+@pytest.mark.parametrize("program", ["train", "decode", "overhead", "learning", "scaling"])
 def test_help(program: str) -> None:
     assert "--blas" in run(f"benchmarks.{program}", "--help").stdout
 
@@ -57,6 +59,56 @@ def test_a_small_comparison_from_end_to_end() -> None:
     assert measured["losses"]["ours"][-1] < measured["losses"]["ours"][0], "the comparison is of models that learn"
     assert min(measured["peak_bytes"].values()) > 1e7 and min(measured["utilisation"].values()) > 0
     assert "smallest: 2 layers" in train.table(measured)
+
+
+def test_scaling_from_end_to_end() -> None:
+    result = run("benchmarks.scaling", "--config", "smallest", "--threads", "1", "--rounds", "1", "--seconds", "0.01", "--json")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads(result.stdout)
+    one, *more = measured["model"]
+    assert one["seconds"] == pytest.approx(measured["seconds"]["1"]["median"]), "on one core, the model is what was measured"
+    assert [(each["cores"], each["batch"]) for each in more] == [(8, 4), (8, 8), (64, 4), (64, 64)]
+    assert all(sum(each["terms"].values()) == pytest.approx(each["seconds"]) for each in more)
+    assert measured["speedup"] == {"1": 1.0} and 0 <= measured["quantities"]["held"] <= measured["quantities"]["handed"]
+    assert "batch 4: no faster beyond" in scaling.table(measured)
+
+
+IDEAL = scaling_model.Model(batch=64, step=1.0, held=0.0, handed=0.0, update=0.0, count=0, largest=0, core=1e10, memory=1e11)
+
+
+def test_what_can_be_divided_is() -> None:
+    for cores in (1, 2, 8, 64):
+        assert IDEAL.seconds(cores) == pytest.approx(1 / cores)
+        memory_bound = replace(IDEAL, update=0.5, count=1 << 30).terms(cores)["update"] + 0.5 / cores
+        assert memory_bound == pytest.approx(max(0.5 / cores, 32 * 2**30 / 1e11)), "down to what reading and writing takes"
+    assert IDEAL.seconds(40) == pytest.approx(2 / 64), "rows are whole"
+    assert IDEAL.of_batch(8).seconds(64) == pytest.approx(1 / 64) and IDEAL.of_batch(8).terms(64)["rows"] > 0, "a row each, no more"
+    assert all(scaling_model.fastest(replace(IDEAL.of_batch(n), held=0.01, handed=0.01))["cores"] <= n for n in (4, 8, 12))
+    assert scaling_model.fastest(IDEAL.of_batch(8))["cores"] == 8 and scaling_model.fastest(IDEAL)["cores"] == 64
+
+
+def test_what_each_worker_repeats_under_the_lock_is_not() -> None:
+    python = replace(IDEAL, held=1.0, handed=1.0)
+    assert [python.seconds(cores) for cores in (1, 2, 8)] == pytest.approx([1, 2, 8]), "each does all of the Python"
+    assert scaling_model.fastest(python)["cores"] == 1 and scaling_model.fastest(python)["stopped_by"] == "lock"
+
+
+def test_shares_of_the_largest_parameter_are_added_one_by_one() -> None:
+    even, one = (replace(IDEAL, count=1 << 20, largest=n) for n in (1, 1 << 20))
+    assert even.terms(1)["sums"] == one.terms(1)["sums"] == 0
+    assert even.terms(8)["sums"] == pytest.approx(12 * 2**20 * 7 / 8 / 1e10), "eight workers, at different parameters"
+    assert one.terms(8)["sums"] == pytest.approx(12 * 2**20 * 7 / 1e10)
+    assert even.terms(64)["sums"] == pytest.approx(12 * 2**20 * 63 / 1e11), "together, no faster than memory"
+
+
+@given(workers=st.integers(1, 64), held=st.floats(1e-3, 1), free=st.floats(1e-3, 1))
+def test_waiting_for_the_lock(workers: int, held: float, free: float) -> None:
+    """Between the bounds of any such queue: the lock is taken by one at a time, and nobody waits longer than for everybody."""
+    seconds = scaling_model.with_lock(workers, held, free)
+    slack = 1 + 1e-9                                # rounding
+    assert max(workers * held, held + free) <= seconds * slack and seconds <= (workers * held + free) * slack
+    assert scaling_model.with_lock(workers + 1, held, free) > seconds and scaling_model.with_lock(workers, 2 * held, free) > seconds
+    assert scaling_model.with_lock(workers, held, 2 * free) * slack >= seconds, "beside a long queue, free time vanishes"
 
 
 @pytest.mark.parity

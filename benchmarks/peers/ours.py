@@ -16,16 +16,23 @@ from llm.runtime import hand_over_quickly, keep_memory, set_blas_threads
 def train(task: Task) -> Work:
     """Forward, backward, clip, AdamW, by as many workers as threads."""
     from llm.training.step import train_step
-    from llm.training.workers import Workers
-    from minigrad.optim import AdamW
-    keep_memory()
-    hand_over_quickly()
-    workers = min(task.threads, task.batch)
-    set_blas_threads(1 if workers > 1 else task.threads)
-    model = _model(task)
-    optimizer = AdamW(model.named_parameters(), lr=RATE, betas=BETAS, eps=EPS, weight_decay=DECAY, decay=lambda p: p.ndim >= 2)
-    team = Workers(model, workers)
+    team, optimizer = _team(task)
     return trainer(task, lambda x, y: train_step(team, optimizer, x, y, lr=RATE, clip=CLIP).loss)
+
+
+def update(task: Task) -> Work:
+    """Of that, clip and AdamW alone; the gradients are those of the first batch."""
+    from llm.training.step import accumulate_gradients
+    from minigrad.optim import clip_grad_norm
+    team, optimizer = _team(task)
+    ids = task.ids()[0]
+    accumulate_gradients(team, ids[:, :-1], ids[:, 1:])
+
+    def work() -> dict[str, float]:
+        norm = float(clip_grad_norm(optimizer, CLIP, team.share))
+        optimizer.step(lr=RATE, share=team.share)
+        return {"norm": norm}
+    return work
 
 
 def learn(task: Task) -> Work:
@@ -79,6 +86,19 @@ def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], 
             x = model.hidden(ids, cache=cache)                  # (B, T, C)
             return model.logits(x[:, -1]).data                  # (B, V)
     return lambda: KVCache(task.config), read
+
+
+def _team(task: Task) -> tuple[Any, Any]:
+    """Workers and an optimizer, the process set up as train.py does."""
+    from llm.training.workers import Workers
+    from minigrad.optim import AdamW
+    keep_memory()
+    hand_over_quickly()
+    workers = min(task.threads, task.batch)
+    set_blas_threads(1 if workers > 1 else task.threads)
+    model = _model(task)
+    optimizer = AdamW(model.named_parameters(), lr=RATE, betas=BETAS, eps=EPS, weight_decay=DECAY, decay=lambda p: p.ndim >= 2)
+    return Workers(model, workers), optimizer
 
 
 def _model(task: Task) -> Any:
