@@ -4,8 +4,8 @@ To the sum of a parameter come shares: the first of workers 0, 1, 2 ..., the sec
 parameter, in every part of a worker's rows. They are added in this order however the threads run, so a number of workers gives the
 same bits every time. (The first two may change places: a + b is b + a to the bit.)
 
-Whose share has no turn yet does not wait. He computes it, leaves it for whoever adds the share before it, and goes on; or, where that
-would take a large array and it can be added without, he comes back to it after the rest of his backward pass.
+A worker whose share has no turn yet does not wait. It computes the share, leaves it for whoever adds the one before, and goes on; or, where
+that would take a large array and can be done without, it comes back to the share after the rest of its backward pass.
 """
 from __future__ import annotations
 
@@ -93,8 +93,9 @@ class _Sum:
         """Where the next share of this worker stands in the order."""
         place = self.brought[rank] * len(self.brought) + rank
         self.brought[rank] += 1
-        if place == 1 and self.brought[0] == 0 and not (type(share) is Deferred and share.fill is None):
-            self.swapped = True         # he is first. What can only be added, row by row, would give other bits
+        only_adds = type(share) is Deferred and share.fill is None      # row by row: on top of another share it gives other bits
+        if place == 1 and self.brought[0] == 0 and self.parameter.grad is None and not only_adds:
+            self.swapped = True
         return 1 - place if self.swapped and place < 2 else place
 
     def has_turn(self, place: int) -> bool:

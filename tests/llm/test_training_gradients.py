@@ -35,20 +35,27 @@ def share(kind: str, values: np.ndarray) -> Any:
                     if kind == "both" else None)
 
 
-def added_in_order(shares: list[Any]) -> bytes:
+def parameter(begun: bool) -> Parameter:
+    """One that has, if `begun`, a gradient from before."""
     p = Parameter(np.zeros(SHAPE, np.float32))
+    p.grad = Tensor(np.full(SHAPE, 0.1, np.float32)) if begun else None
+    return p
+
+
+def added_in_order(shares: list[Any], begun: bool = False) -> bytes:
+    p = parameter(begun)
     with no_grad():
         for each in shares:
             p.accumulate(each)
     return p.grad.data.tobytes()                        # type: ignore[union-attr]
 
 
-def brought(order: list[int], slow: list[bool], shares: list[list[Any]]) -> bytes:
+def brought(order: list[int], slow: list[bool], shares: list[list[Any]], begun: bool) -> bytes:
     """The sum after the workers have brought their shares, `order` saying whose turn it is to come; then all of them come back at once.
 
     Who is `slow` is overtaken between asking for his place and adding his share.
     """
-    p = Parameter(np.zeros(SHAPE, np.float32))
+    p = parameter(begun)
     gradients, mine = SharedGradients([p], len(shares)), [iter(each) for each in shares]
     later: list[list] = [[] for _ in shares]
     add, slow_ones, overtaken = gradients._add, iter(slow), []
@@ -88,14 +95,14 @@ def make_shares(kinds: list[str], workers: int, seed: int) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize("large", [0, 1000])
-@given(meeting=meetings())
-def test_shares_are_added_in_one_order_whoever_comes_first(large: int, meeting: Any) -> None:
+@given(meeting=meetings(), begun=st.booleans())
+def test_shares_are_added_in_one_order_whoever_comes_first(large: int, meeting: Any, begun: bool) -> None:
     order, slow, kinds, workers, seed = meeting
     shares = make_shares(kinds, workers, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llm.training.gradients.LARGE", large)        # below it, shares that can do without an array get one all the same
-        found = brought(order, slow, shares)
-    assert found == added_in_order([each for round in zip(*shares) for each in round])
+        found = brought(order, slow, shares, begun)
+    assert found == added_in_order([each for round in zip(*shares) for each in round], begun)
 
 
 def test_another_order_would_be_seen() -> None:
