@@ -19,6 +19,7 @@ from dataclasses import astuple, dataclass
 
 from llm.config import GPTConfig
 from minigrad.fused._attention_blocks import weights_kept
+from minigrad.profiler.table import size
 
 LOGITS_CHUNK = 512      # rows, see minigrad/fused/linear_cross_entropy.py
 
@@ -125,15 +126,6 @@ def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, it
     rows += [("KV cache", size(cache_bytes(config, context, 1, itemsize)), f"{size(cache_bytes(config, 1, 1, itemsize))} a token")]
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     return "\n".join(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}" for name, value, note in rows)
-
-
-def size(count: float) -> str:
-    """A number of bytes for people: 1.5 GiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.4g} {unit}"
-        count /= 1024
-    return f"{count:,.4g} TiB"
 
 
 def _linear(config: GPTConfig, inputs: int, outputs: int) -> int:

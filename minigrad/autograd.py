@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.graph import Deferred, mode, recording
+from minigrad.graph import computed, mode, recording
 from minigrad.tensor import Tensor, backpropagate, record, seed_gradient, source, tensor
 
 
@@ -36,7 +36,7 @@ def _gradients(seeds: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor], re
 
     def collect(leaf: Tensor, g: Any) -> None:
         if leaf in wanted:
-            g = g.data if isinstance(g, Deferred) else g
+            g = computed(g)
             wanted[leaf] = g if wanted[leaf] is None else wanted[leaf] + g
 
     # what is no newer than any wanted node cannot lead to another one; a leaf can be reached from anywhere

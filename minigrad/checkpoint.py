@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minigrad.graph import Deferred, _numbers, mode, no_grad, recording, watching
+from minigrad.graph import _numbers, computed, mode, no_grad, recording, watching
 from minigrad.random import replay, stream_state
 from minigrad.tensor import Tensor, backpropagate, record, source
 
@@ -31,7 +31,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
         found: dict[Any, Any] = {}
 
         def collect(place: Any, share: Any) -> None:
-            found[place] = share if place not in found else _whole(found[place]) + _whole(share)
+            found[place] = share if place not in found else computed(found[place]) + computed(share)
         backpropagate([(again, g)] if again.requires_grad else [], collect, create_graph=create_graph, oldest=begin)
         return tuple(map(found.get, places))
     return record(value.data, used, vjp)
@@ -50,7 +50,3 @@ def _run_unrecorded(f: Callable, inputs: Sequence) -> tuple[Tensor, list[Tensor]
         raise TypeError(f"checkpoint needs a function that returns one tensor, this one returned a {type(value).__name__}; "
                         f"join several with concatenate, or checkpoint their parts")
     return value, list(used.values())
-
-
-def _whole(share: Any) -> Any:
-    return share.data if isinstance(share, Deferred) else share

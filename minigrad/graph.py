@@ -125,6 +125,11 @@ class Deferred:
         return out
 
 
+def computed(g: Any) -> Any:
+    """A gradient that may be Deferred, computed."""
+    return g.data if type(g) is Deferred else g
+
+
 def write(g: Any, out: Any) -> None:
     """Copy a gradient, an array or Deferred, into the array `out`."""
     if type(g) is Deferred:

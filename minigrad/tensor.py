@@ -21,7 +21,7 @@ import numpy as np
 from numpy import ndarray
 
 from minigrad.backend import as_array, device_of, is_float, to_device
-from minigrad.graph import Deferred, Node, add_to, mode, recording, write
+from minigrad.graph import Deferred, Node, add_to, computed, mode, recording, write
 
 new = object.__new__
 
@@ -89,7 +89,7 @@ class Tensor:
         elif own or self.grad.data is self.grad_buffer:
             add_to(g, self.grad.data)
         else:
-            self.grad = self.grad + Tensor(g.data if isinstance(g, Deferred) else g)
+            self.grad = self.grad + Tensor(computed(g))
 
     def zero_grad(self) -> None:
         self.grad = None
@@ -240,7 +240,7 @@ def backpropagate(seeds: Sequence[tuple[Tensor, Any]], deliver: Callable, *, ret
         elif parent in own:
             add_to(g, pending[parent])
         elif parent in pending:
-            pending[parent] = _normal(pending[parent] + (g.data if type(g) is Deferred else g), create_graph)
+            pending[parent] = _normal(pending[parent] + computed(g), create_graph)
             if not create_graph:                        # out of place: either may be somebody else's array, but the sum is not
                 own.add(parent)
         else:
@@ -277,7 +277,7 @@ def _handle(node: Node) -> Tensor:
 def _normal(g: Any, create_graph: bool) -> Any:
     """A gradient as the engine has it: a Tensor with `create_graph`, else an array or Deferred."""
     if create_graph:
-        return g if isinstance(g, Tensor) else Tensor(g.data if type(g) is Deferred else g)
+        return g if isinstance(g, Tensor) else Tensor(computed(g))
     return _whole(raw(g))
 
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from minigrad.graph import Deferred, no_grad
+from minigrad.graph import Deferred, computed, no_grad
 from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor, backpropagate, seed_gradient
 
@@ -54,18 +54,17 @@ class SharedGradients:
         elif type(share) is Deferred and share.add is not None and (share.fill is None or total.parameter.size > LARGE):
             later.append((total, place, share))
         else:
-            # computed now, while somebody else is at the sum
-            self._add(total, place, share.data if type(share) is Deferred else share)
+            self._add(total, place, computed(share))                    # now, while somebody else is at the sum
 
     def _come_back(self, later: list) -> None:
         """Add what was put off, each share as soon as it has its turn. Somebody's always does, so nobody waits in a circle."""
         while later:
             with self.changed:
-                self.changed.wait_for(lambda: self.failed or any(total.has_turn(place) for total, place, _ in later))
+                ready: Any = self.changed.wait_for(
+                    lambda: self.failed or [i for i, (total, place, _) in enumerate(later) if total.has_turn(place)])
                 if self.failed:
                     return
-                now = next(i for i, (total, place, _) in enumerate(later) if total.has_turn(place))
-            self._add(*later.pop(now))
+            self._add(*later.pop(ready[0]))
 
     def _add(self, total: _Sum, place: int, share: Share | None) -> None:
         """Leave the share at its place; then add those that have their turn, unless somebody is at it."""

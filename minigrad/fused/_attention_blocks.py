@@ -90,14 +90,15 @@ class Blocks:
         return p, top, total
 
     def forward(self, backward_follows: bool) -> tuple[Any, list]:
-        """The output (B, H, T, D), and for each block (exponentials, sums of their rows) or else lse: all (b, K, R, ...)."""
+        """The output (B, H, T, D), and what `backward` needs of each block: (exponentials, sums of their rows) or lse, (b, K, R, ...)."""
         B, K, G, T, S, D = self.shape
-        keep = backward_follows and S <= KEPT * D and self.dtype.itemsize >= 4      # 1 / sum may be beyond the range of float16
+        keep = S <= KEPT * D and self.dtype.itemsize >= 4      # 1 / sum may be beyond the range of float16
         out, saved = self.place(K * G, T, whole=False), []
         o = out.reshape(B, K, G, T, D)
         for b, i, j in self:
             p, top, total = self.exponentials(self.queries(b, i), b, i, j)
-            saved.append((p, total) if keep else np.log(total) + top)
+            if backward_follows:
+                saved.append((p, total) if keep else np.log(total) + top)
             if self.dropout:
                 p = p * self.kept(b, i, j)
             y = p @ self.v[b, :, j]                                             # (b, K, R, D)

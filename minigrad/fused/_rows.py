@@ -37,7 +37,7 @@ def outer(a: Any, b: Any) -> Any:
 
     The second term of zeros is there because NumPy leaves no product over an axis of length 1 to BLAS.
     """
-    if len(b) >= SHORT or array_module(a) is not np:
+    if not _loops_cost(a, len(b)):
         return a[:, None] * b
     left, right = np.zeros((len(a), 2), a.dtype), np.zeros((2, len(b)), b.dtype)
     left[:, 0], right[0] = a, b
@@ -46,7 +46,12 @@ def outer(a: Any, b: Any) -> Any:
 
 def spread(a: Any, n: int) -> Any:
     """(N,) -> what broadcasts to (N, n), each number along a row; where rows are short it is as large already, for the same reason."""
-    return a[:, None] if n >= SHORT else outer(a, array_module(a).ones(n, a.dtype))
+    return outer(a, np.ones(n, a.dtype)) if _loops_cost(a, n) else a[:, None]
+
+
+def _loops_cost(a: Any, n: int) -> bool:
+    """Whether NumPy goes through rows of n numbers, and they are short."""
+    return n < SHORT and array_module(a) is np
 
 
 def column_sum(a: Any, out: Any = None) -> Any:

@@ -85,7 +85,7 @@ def _one_query(q: Any, k: Any, v: Any, scale: float) -> Any:
     """What `Blocks.forward` gives for one query (B, H, 1, D) that sees all keys, without the cutting; writing needs no other."""
     (B, H, _, D), K = q.shape, k.shape[1]
     p = (q * scale).reshape(B, K, H // K, D) @ k.swapaxes(-1, -2)               # (B, K, G, S)
-    total = exponentiate(p, p.max(axis=-1, keepdims=True))                     # (B, K, G, 1)
+    total = exponentiate(p, p.max(axis=-1, keepdims=True))                      # (B, K, G, 1)
     y = p @ v                                                                   # (B, K, G, D)
     y /= total
     return y.reshape(B, H, 1, D)

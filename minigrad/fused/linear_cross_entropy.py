@@ -44,27 +44,12 @@ def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *,
     losses, *made = _sweep(*arrays, reduce=reduce, weights=reduce.weights(np.ones_like(x.data, shape=())) if at_once else None,
                            needs=needs, keep_dz=few, **options)
 
-    def dw(g: Any) -> Deferred:
-        factor = rows(x.data) * g if few else None
-
-        def slab(part: slice, out: Any = None) -> Any:
-            """Rows of the gradient of weight: their own part of it, wherever they are put, has the same bits."""
-            return np.multiply(made[1][part], g, out=out) if factor is None else array_module(g).matmul(made[1].T[part], factor, out=out)
-
-        def fill(out: Any) -> None:
-            for part in slabs(out):
-                slab(part, out[part])
-
-        def add(out: Any) -> None:
-            for part in slabs(out):
-                out[part] += slab(part)
-        return Deferred(weight.data, fill, add=add)
-
     def vjp(g: Any, needs: tuple) -> tuple:
         if not at_once:
             return tuple(_sweep(*arrays, reduce=reduce, weights=reduce.weights(g), needs=needs, **options)[1:])
         dx = None if made[0] is None else made[0] * g
-        return (dx, None if made[1] is None else dw(g), *(None if db is None else db * g for db in made[2:]))
+        dw = None if made[1] is None else _deferred_dw(weight.data, made[1], g, rows(x.data) if few else None)
+        return (dx, dw, *(None if db is None else db * g for db in made[2:]))
 
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, ignore_index=ignore_index,
@@ -131,6 +116,24 @@ def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, part: slice) -> No
     elif dw is not None:
         for part in slabs(dw):
             dw[part] += dz.T[part] @ x
+
+
+def _deferred_dw(weight: Any, made: Any, g: Any, x: Any) -> Deferred:
+    """g dW: `made` is dW (V, C), or dz (N, V) where x (N, C) is given."""
+    factor = None if x is None else x * g
+
+    def slab(part: slice, out: Any = None) -> Any:
+        """Rows of the gradient of weight: their own part of it, wherever they are put, has the same bits."""
+        return np.multiply(made[part], g, out=out) if factor is None else array_module(g).matmul(made.T[part], factor, out=out)
+
+    def fill(out: Any) -> None:
+        for part in slabs(out):
+            slab(part, out[part])
+
+    def add(out: Any) -> None:
+        for part in slabs(out):
+            out[part] += slab(part)
+    return Deferred(weight, fill, add=add)
 
 
 def slabs(dw: Any) -> Iterator[slice]:

@@ -54,15 +54,12 @@ def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
 def _normalize(x: Any, weight: Any, bias: Any, eps: float) -> tuple:
     """y of x's shape, mean (N,) or None, r (N,). Without a bias (RMSNorm) the mean is left in."""
     xp, X, w = array_module(x), rows(x), wide(weight)                       # (N, C)
-    y, r = xp.empty(X.shape, X.dtype), xp.empty(len(X), w.dtype)
-    mean = None if bias is None else xp.empty(len(X), w.dtype)
+    y = xp.empty(X.shape, X.dtype)
     if one_block(X):
         mean, r = _normalize_block(X, w, bias, eps, y)
     else:
-        for s in blocks(X):
-            block_mean, r[s] = _normalize_block(X[s], w, bias, eps, y[s])
-            if mean is not None:
-                mean[s] = block_mean
+        means, rs = zip(*(_normalize_block(X[s], w, bias, eps, y[s]) for s in blocks(X)))
+        mean, r = None if bias is None else np.concatenate(means), np.concatenate(rs)
     return y.reshape(x.shape), mean, r
 
 

@@ -77,9 +77,9 @@ def _cells(name: str, row: Row, count: int, had: float) -> tuple[str, ...]:
 
 
 def size(count: float) -> str:
-    """A number of bytes for people: 1.5 MiB."""
-    for unit in ("B", "KiB", "MiB"):
+    """A number of bytes for people: 1.5 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.4g} {unit}"
         count /= 1024
-    return f"{count:.4g} GiB"
+    return f"{count:,.4g} TiB"
