@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from tqdm import tqdm
 
 from llm.files import digest
 from llm.model import GPT
@@ -220,10 +221,18 @@ class Terminal(io.StringIO):
 def test_a_terminal_gets_a_bar_with_loss_rate_speed_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
-    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
+    without_monitor(monkeypatch)
     train(tmp_path / "run", "--steps", "3")
     last = terminal.getvalue().split("\r")[-1]
     assert re.search(r"3/3 \[00:\d\d<00:00.*loss=\d\.\d{3}, lr=\d\.\de-\d\d, [\d,]+ tokens/s", last)
+
+
+def without_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that an earlier bar has left would refresh this one, by a clock of its own."""
+    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
+    if tqdm.monitor is not None:
+        tqdm.monitor.exit()
+    monkeypatch.setattr(tqdm, "monitor", None)
 
 
 @pytest.mark.parametrize("ci", [True, False])
@@ -231,7 +240,7 @@ def test_a_log_gets_whole_lines_and_few(tmp_path: Path, monkeypatch: pytest.Monk
     """Every 30 seconds; here, steps take 10."""
     monkeypatch.setenv("CI", "true" if ci else "")
     monkeypatch.setattr("sys.stderr", log := Terminal() if ci else io.StringIO())
-    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
+    without_monitor(monkeypatch)
     clock = {"now": 0.0}
     monkeypatch.setattr("tqdm.std.time", lambda: clock["now"])
     for step in range(12):
@@ -246,7 +255,7 @@ def test_a_log_gets_whole_lines_and_few(tmp_path: Path, monkeypatch: pytest.Monk
 def test_stages_are_bars_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
-    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
+    without_monitor(monkeypatch)
     with display.stages() as report:
         report("counting", 1, 10)
         report("counting", 10, 10)
