@@ -14,7 +14,21 @@ from typing import NamedTuple
 import numpy as np
 
 from .case_starts import o200k_starts
-from .classes import BLANK, CASELESS, LOWER, MARK, NEWLINE, NUMBER, SPACE, SYMBOL, UPPER, class_table, code_points, code_text
+from .classes import (
+    BLANK,
+    CASELESS,
+    LOWER,
+    MARK,
+    NEWLINE,
+    NUMBER,
+    SPACE,
+    SYMBOL,
+    UPPER,
+    class_table,
+    code_points,
+    code_text,
+    sums_before,
+)
 from .pretokenize import PATTERNS, Pretokenizer
 from .word_starts import APOSTROPHE, WORD, gpt2_starts, gpt4_starts
 
@@ -60,9 +74,9 @@ class WordScanner:
 
     def edges(self, text: str) -> tuple[bytes, np.ndarray]:
         """The text in UTF-8, and the (words + 1,) places in it where its words begin and the last one ends."""
-        codes, data, offsets = code_text(text)
+        codes, data, widths = code_text(text)
         table, ascii_table = view_table(self._scanner.view)
-        if offsets is None:
+        if widths is None:
             classes = np.frombuffer(data.translate(ascii_table), np.uint8)
         else:
             classes = table.take(codes)
@@ -71,7 +85,7 @@ class WordScanner:
             edges = np.cumsum([0, *map(len, self._pretokenizer.split(text))])
         else:
             edges = np.append(np.flatnonzero(starts), len(text))
-        return data, edges if offsets is None else offsets[edges]
+        return data, edges if widths is None else sums_before(widths, edges)
 
 
 def chunks(text: str, size: int = CHUNK) -> Iterator[str]:

@@ -20,7 +20,7 @@ from .bpe import WordEncoder
 from .long_words import LongWordMerger
 from .pairs import LONGEST, BatchMerger, PairTable, assemble, places
 from .scan import WordScanner, chunks
-from .word_table import PACKED, WordTable
+from .word_table import PACKED, WordTable, pack
 
 CAPACITY = 1 << 18  # words
 BLOCK = 8  # pieces of text whose new words are merged together
@@ -44,7 +44,8 @@ class VectorEncoder:
         self._scanner = scanner
         self._word_encoder = word_encoder
         self._merger = BatchMerger(word_encoder.byte_ids, PairTable(word_encoder.table))
-        self._table = WordTable(capacity)
+        self._capacity = capacity
+        self._table = WordTable()
         self._long: dict[bytes, int] = {}  # the spans of words that have no place in the table
         self._store = np.empty(0, np.uint32)  # ids; the first `_used` are those of remembered words
         self._used = 0
@@ -77,25 +78,31 @@ class VectorEncoder:
 
     @property
     def _is_full(self) -> bool:
-        return self.remembered >= self._table.capacity
+        return self.remembered >= self._capacity
 
     def _look_up(self, text: str) -> np.ndarray:
         """The spans of the words of a piece of text, (words,) int64."""
         data, edges = self._scanner.edges(text)
         starts, lengths = edges[:-1], np.diff(edges)
-        words = self._table.pack(data, starts, lengths)
+        words = pack(data, starts, lengths)
         spans, unknown = self._table.find(words)
         if not len(unknown):
             return spans
         is_short = lengths[unknown] <= PACKED
         short, others = unknown[is_short], unknown[~is_short]
         if len(short):
+            self._reserve_places(len(short))
             place, new = self._table.insert(words.take(short))
             self._expect(place[new], slices(data, starts[short[new]], lengths[short[new]]))
             spans[short] = self._table.get(place)
             others = np.concatenate([others, short[place < 0]])
         spans[others] = [self._span_of(word) for word in slices(data, starts[others], lengths[others])]
         return spans
+
+    def _reserve_places(self, count: int) -> None:
+        if self._table.reserve(count):
+            places, values = self._table.negative()
+            self._placed = [(places, ~values)]
 
     def _expect(self, place: np.ndarray, words: list[bytes]) -> None:
         """Let words that have got places in the table be pending."""

@@ -67,8 +67,9 @@ def contractions(apostrophes: np.ndarray, codes: np.ndarray, any_case: bool) -> 
     first, second = codes[apostrophes + 1], codes[apostrophes + 2]
     if any_case:
         first, second = lower(first), lower(second)
-    short = np.isin(first, list(b"sdmt"))
-    long = (first == ord("l")) & (second == ord("l")) | np.isin(first, list(b"vr")) & (second == ord("e"))
+    s, d, m, t, l, v, r, e = b"sdmtlvre"  # noqa: E741
+    short = (first == s) | (first == d) | (first == m) | (first == t)
+    long = (first == l) & (second == l) | ((first == v) | (first == r)) & (second == e)
     found = short | long
     return apostrophes[found], np.where(short, 2, 3)[found]
 
@@ -130,12 +131,14 @@ def divide_lines(
     """Line ends right after symbols belong to them. Of other white space, all up to its last line end is one word.
     So what is to be found are the blanks after a line end which begin a word."""
     starts[newlines[before[newlines] == SYMBOL]] = False
-    indented = (after[newlines] == SPACE) | (after[newlines] == BLANK)
-    if not indented.any():
+    blank_after = (after[newlines] == SPACE) | (after[newlines] == BLANK)
+    indented = np.flatnonzero(blank_after)
+    if not len(indented):
         return
     first = before[newlines] != NEWLINE
-    with_symbols = before[newlines[first]][np.cumsum(first) - 1] == SYMBOL
-    solid = np.append(np.flatnonzero(here < NEWLINE), len(here))
-    next_solid = solid[np.searchsorted(solid, newlines)]
-    is_last = next_solid < np.append(newlines[1:], len(here) + (not whole_end))
-    starts[newlines[indented & (with_symbols | is_last)] + 1] = True
+    with_symbols = (before[newlines[first]] == SYMBOL)[np.cumsum(first)[indented] - 1]
+    ends = np.flatnonzero((here >= NEWLINE) & (before >= NEWLINE) & (after < NEWLINE))  # of white space, if two or more
+    ends = np.append(ends, len(here) - 1)
+    end = ends[np.searchsorted(ends, newlines[indented])]
+    is_last = end < np.append(newlines, len(here) - whole_end)[indented + 1]
+    starts[newlines[indented[with_symbols | is_last]] + 1] = True

@@ -17,6 +17,7 @@ import numpy as np
 
 PACKED = 23  # bytes
 PROBES = 16
+SMALLEST = 10  # bits: a table has at least 1024 rows
 LENGTH_BITS = np.uint64(56)  # the highest byte of the last number is the length, so that it is never 0 for a word
 MULTIPLIERS = [np.uint64(m) for m in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]  # odd, well mixed
 
@@ -26,51 +27,68 @@ MASKS = np.array([[(1 << 8 * int(n)) - 1 for n in row] for row in BYTES_OF.clip(
 
 
 class PackedWords(NamedTuple):
-    """n words as `keys`, three arrays of (n,) uint64, and `home` (n,), the places that their hashes name."""
+    """n words as `keys`, three arrays of (n,) uint64, and their `hashes`, (n,) uint64."""
 
     keys: tuple[np.ndarray, np.ndarray, np.ndarray]
-    home: np.ndarray
+    hashes: np.ndarray
 
     def take(self, which: np.ndarray) -> PackedWords:
         first, second, third = self.keys
-        return PackedWords((first[which], second[which], third[which]), self.home[which])
+        return PackedWords((first.take(which), second.take(which), third.take(which)), self.hashes.take(which))
+
+
+def pack(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> PackedWords:
+    """The words data[start : start + length]. Those longer than PACKED are like no word that may be inserted."""
+    padded = np.frombuffer(data + bytes(32), np.uint8)
+    eight = np.ndarray(len(data) + 24, "<u8", padded, 0, (1,))  # the eight bytes from each place on, as a number
+    lengths = np.minimum(lengths, PACKED + 1)
+    first = eight.take(starts) & MASKS[0].take(lengths)
+    second = np.zeros_like(first)
+    third = lengths.astype(np.uint64) << LENGTH_BITS
+    for key, i in (second, 1), (third, 2):
+        longer = np.flatnonzero(lengths > 8 * i)
+        key[longer] |= eight.take(starts.take(longer) + 8 * i) & MASKS[i].take(lengths.take(longer))
+    return packed(first, second, third)
+
+
+def packed(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> PackedWords:
+    mixed = first * MULTIPLIERS[0] + second * MULTIPLIERS[1] + third * MULTIPLIERS[2]
+    return PackedWords((first, second, third), (mixed ^ mixed >> np.uint64(32)) * MULTIPLIERS[0])
 
 
 class WordTable:
-    """Room for `capacity` words and as many again; `count` says how many there are."""
+    """`count` words, at most half as many as `rows`, which grow with them: memory is dear when it is first touched."""
 
-    def __init__(self, capacity: int):
-        bits = capacity.bit_length()
-        self.capacity = capacity
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._empty(SMALLEST)
+
+    def _empty(self, bits: int) -> None:
         self.rows = np.zeros((1 << bits, 4), np.uint64)  # the three keys, the value
         self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
         self.count = 0
 
-    def clear(self) -> None:
-        self.rows[:] = 0
-        self.count = 0
+    def _home(self, words: PackedWords) -> np.ndarray:
+        """The places that their hashes name, (n,)."""
+        return (words.hashes >> self._shift).view(np.int64)
 
-    def pack(self, data: bytes, starts: np.ndarray, lengths: np.ndarray) -> PackedWords:
-        """The words data[start : start + length]. Those longer than PACKED are like no word that may be inserted."""
-        padded = np.frombuffer(data + bytes(32), np.uint8)
-        eight = np.ndarray(len(data) + 24, "<u8", padded, 0, (1,))  # the eight bytes from each place on, as a number
-        lengths = np.minimum(lengths, PACKED + 1)
-        first = eight.take(starts) & MASKS[0].take(lengths)
-        second = np.zeros_like(first)
-        third = lengths.astype(np.uint64) << LENGTH_BITS
-        home = first * MULTIPLIERS[0] + third * MULTIPLIERS[2]
-        longer = np.flatnonzero(lengths > 8)
-        if len(longer):
-            n, start = lengths[longer], starts[longer]
-            second[longer] = eight.take(start + 8) & MASKS[1].take(n)
-            third[longer] |= eight.take(start + 16) & MASKS[2].take(n)
-            home[longer] = first[longer] * MULTIPLIERS[0] + second[longer] * MULTIPLIERS[1] + third[longer] * MULTIPLIERS[2]
-        home = ((home ^ home >> np.uint64(32)) * MULTIPLIERS[0] >> self._shift).view(np.int64)
-        return PackedWords((first, second, third), home)
+    def reserve(self, more: int) -> bool:
+        """Make room for so many more words; whether words have changed their places for it."""
+        bits = (self.count + more).bit_length()
+        if 1 << bits <= len(self.rows):
+            return False
+        rows = self.rows[self.rows[:, 2] != 0]
+        self._empty(bits)
+        place, _ = self.insert(packed(*rows[:, :3].T.copy()))
+        self.rows[place[place >= 0], 3] = rows[place >= 0, 3]
+        return True
 
     def find(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
         """The values of all words, (n,) int64, and the indices of those that are not in the table."""
-        rows = self.rows.take(words.home, axis=0)  # (n, 4)
+        home = self._home(words)
+        rows = self.rows.take(home, axis=0)  # (n, 4)
         values = rows[:, 3].copy().view(np.int64)
         unknown = []
         unsure = np.flatnonzero(differ(rows, words.keys))
@@ -81,7 +99,7 @@ class WordTable:
             unsure = unsure[taken]
             if not len(unsure):
                 break
-            rows = self.rows.take(words.home[unsure] + probe & self._mask, axis=0)
+            rows = self.rows.take(home.take(unsure) + probe & self._mask, axis=0)
             different = differ(rows, words.take(unsure).keys)
             values[unsure[~different]] = rows[~different, 3].view(np.int64)
             unsure, rows = unsure[different], rows[different]
@@ -90,14 +108,15 @@ class WordTable:
 
     def insert(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
         """Give each word a place, equal words the same one: the places, (n,), -1 where there is none; and the indices of
-        the words, each once, whose places are new. Their values are to be set by `set`."""
-        place = np.full(len(words.home), -1)
+        the words, each once, whose places are new. Their values are to be set by `set`. Call `reserve` before."""
+        home = self._home(words)
+        place = np.full(len(home), -1)
         new = [np.empty(0, np.intp)]
         unsure = np.arange(len(place))
         for probe in range(PROBES):
             if not len(unsure):
                 break
-            at = words.home[unsure] + probe & self._mask
+            at = home.take(unsure) + probe & self._mask
             free = self.rows[at, 2] == 0
             new.append(self._claim(words, unsure[free], at[free]))
             same = ~differ(self.rows[at], words.take(unsure).keys)
@@ -115,6 +134,12 @@ class WordTable:
         for column, key in enumerate(words.take(which).keys):
             self.rows[at, column] = key
         return which
+
+    def negative(self) -> tuple[np.ndarray, np.ndarray]:
+        """The places of negative values, and these, (n,) int64 each."""
+        values = self.rows[:, 3].view(np.int64)
+        places = np.flatnonzero(values < 0)
+        return places, values[places]
 
     def get(self, place: np.ndarray) -> np.ndarray:
         """The values at places, (n,) int64."""

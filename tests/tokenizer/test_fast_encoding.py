@@ -14,7 +14,7 @@ from tokenizer.pairs import LONGEST, NEVER, BatchMerger, PairTable
 from tokenizer.pretokenize import Pretokenizer
 from tokenizer.scan import WordScanner
 from tokenizer.vectorised import VectorEncoder
-from tokenizer.word_table import PACKED, PROBES, WordTable
+from tokenizer.word_table import PACKED, PROBES, SMALLEST, PackedWords, WordTable, pack
 
 LETTERS = "aab cd'1\n"
 TEXTS = st.text(st.sampled_from(LETTERS), max_size=300) | st.lists(
@@ -153,31 +153,45 @@ def test_an_interrupt_leaves_nothing_half_known(monkeypatch: pytest.MonkeyPatch)
 # Steps, not seconds
 
 
-def same_home(count: int, table: WordTable) -> list[bytes]:
-    """Words that an adversary has chosen: all want the same place."""
-    words = [f"{i:x}".encode() for i in range(count << 8)]
+def packed_words(words: list[bytes]) -> PackedWords:
     lengths = np.array([len(word) for word in words])
-    home = table.pack(b"".join(words), np.cumsum(lengths) - lengths, lengths).home
+    return pack(b"".join(words), np.cumsum(lengths) - lengths, lengths)
+
+
+def same_home() -> list[bytes]:
+    """Words that an adversary has chosen: in a small table all want the same place."""
+    words = [f"{i:x}".encode() for i in range(1 << 17)]
+    home = packed_words(words).hashes >> np.uint64(64 - SMALLEST)
     return [words[i] for i in np.flatnonzero(home == home[0])]
 
 
 def test_words_that_want_the_same_place_cost_no_more_than_their_probes() -> None:
-    table = WordTable(64)
-    words = same_home(256, table)
-    lengths = np.array([len(word) for word in words])
-    packed = table.pack(b"".join(words), np.cumsum(lengths) - lengths, lengths)
+    table, packed = WordTable(), packed_words(same_home())
     place, new = table.insert(packed)
-    assert len(words) > 4 * PROBES
+    assert len(place) > 4 * PROBES
     assert (place >= 0).sum() == len(new) == PROBES
     values, unknown = table.find(packed)
-    assert len(unknown) == len(words) - PROBES
+    assert len(unknown) == len(place) - PROBES
+
+
+def test_a_table_grows_with_its_words_and_no_further() -> None:
+    table, words = WordTable(), [f"word {i}".encode() for i in range(5000)]
+    for start in range(0, 5000, 100):
+        assert not table.find(packed_words(words[:100]))[1].size or start == 0
+        more = packed_words(words[start : start + 100])
+        table.reserve(100)
+        place, _ = table.insert(more)
+        table.set(place, np.arange(start, start + 100))
+        assert 2 * table.count <= len(table.rows) <= max(1 << SMALLEST, 4 * table.count)
+    values, unknown = table.find(packed_words(words))
+    known = np.setdiff1d(np.arange(5000), unknown)
+    assert len(unknown) < 20 and (values[known] == known).all()  # growing, a few do not find a place again
 
 
 @given(st.lists(st.binary(min_size=1, max_size=PACKED + 8), min_size=1, max_size=60))
 def test_a_table_finds_the_words_that_it_was_given_and_no_others(words: list[bytes]) -> None:
-    table = WordTable(1024)
+    table, packed = WordTable(), packed_words(words)
     lengths = np.array([len(word) for word in words])
-    packed = table.pack(b"".join(words), np.cumsum(lengths) - lengths, lengths)
     short = np.flatnonzero(lengths <= PACKED)
     known = short[: len(short) // 2]
     place, new = table.insert(packed.take(known))
