@@ -130,15 +130,16 @@ def divide_lines(
 ) -> None:
     """Line ends right after symbols belong to them. Of other white space, all up to its last line end is one word.
     So what is to be found are the blanks after a line end which begin a word."""
-    starts[newlines[before[newlines] == SYMBOL]] = False
-    blank_after = (after[newlines] == SPACE) | (after[newlines] == BLANK)
-    indented = np.flatnonzero(blank_after)
+    left, right = before.take(newlines), after.take(newlines)
+    starts[newlines[left == SYMBOL]] = False
+    indented = np.flatnonzero((right == SPACE) | (right == BLANK))
     if not len(indented):
         return
-    first = before[newlines] != NEWLINE
-    with_symbols = (before[newlines[first]] == SYMBOL)[np.cumsum(first)[indented] - 1]
+    first = left != NEWLINE
+    with_symbols = (left[first] == SYMBOL).take(np.cumsum(first).take(indented) - 1)
     ends = np.flatnonzero((here >= NEWLINE) & (before >= NEWLINE) & (after < NEWLINE))  # of white space, if two or more
     ends = np.append(ends, len(here) - 1)
-    end = ends[np.searchsorted(ends, newlines[indented])]
-    is_last = end < np.append(newlines, len(here) - whole_end)[indented + 1]
-    starts[newlines[indented[with_symbols | is_last]] + 1] = True
+    lines = newlines.take(indented)
+    end = ends.take(np.searchsorted(ends, lines))
+    is_last = end < np.append(newlines, len(here) - whole_end).take(indented + 1)
+    starts[lines[with_symbols | is_last] + 1] = True
