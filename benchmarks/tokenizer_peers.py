@@ -79,7 +79,7 @@ def load_textbook(encoding: str, folder: Path) -> Coder:
     from tokenizer.bpe import merge_table, merge_textbook
     from tokenizer.pretokenize import Pretokenizer
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
-    table = merge_table(found.tokens, found.merges, found.special_tokens.values())
+    table = merge_table(found.tokens, found.merges)
     byte_ids = [found.id_of(bytes([byte])) for byte in range(256)]
     split = Pretokenizer(found.pattern).split
 

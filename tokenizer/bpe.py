@@ -20,54 +20,76 @@ from itertools import chain
 Pair = tuple[int, int]
 MergeTable = dict[Pair, tuple[int, int]]  # (left id, right id) -> (rank, id of the two joined); low ranks come first
 
-NO_MERGE = (sys.maxsize, -1)
+NEVER = sys.maxsize  # the rank of two tokens that are never joined
+NO_MERGE = (NEVER, -1)
 CACHE_SIZE = 1 << 17  # words
 LONGEST_CACHED = 64  # characters; longer words are too rare to be worth remembering
 
 
-def merge_table(tokens: Sequence[bytes], merges: Iterable[Pair], special_ids: Iterable[int] = ()) -> MergeTable:
-    """The table for `merges`, pairs of ids in the order of their ranks. KeyError where no token is the two joined;
-    special tokens never are, so that ordinary text cannot be encoded as one."""
-    specials = set(special_ids)
-    id_of = {token: i for i, token in enumerate(tokens) if i not in specials}
-    return {(a, b): (rank, id_of[tokens[a] + tokens[b]]) for rank, (a, b) in enumerate(merges)}
+def merge_table(
+    tokens: Sequence[bytes | None], merges: Iterable[Pair], id_of: Mapping[bytes, int] | None = None
+) -> MergeTable:
+    """The table for `merges`, pairs of ids in the order of their ranks. `id_of` are the tokens that can be made (None:
+    all): special ones never are, so that ordinary text cannot be encoded as one. KeyError where the two joined are none."""
+    if id_of is None:
+        id_of = {token: i for i, token in enumerate(tokens) if token is not None}
+    return {(a, b): (rank, id_of[tokens[a] + tokens[b]]) for rank, (a, b) in enumerate(merges)}  # type: ignore[operator]
 
 
-def merge_textbook(ids: Iterable[int], table: MergeTable) -> list[int]:
+class RankTable:
+    """The table of a vocabulary without merges, whose ids are ranks: any two tokens that make a third are joined (ranks.py).
+    `rank_of` has the tokens that can be made, and the bytes."""
+
+    def __init__(self, tokens: Sequence[bytes | None], rank_of: Mapping[bytes, int]):
+        self.tokens = tokens
+        self.rank_of = rank_of
+
+    def get(self, pair: Pair, default: tuple[int, int]) -> tuple[int, int]:
+        """As of a MergeTable. A negative id is no token."""
+        left, right = pair
+        if left < 0 or right < 0:
+            return default
+        rank = self.rank_of.get(self.tokens[left] + self.tokens[right])  # type: ignore[operator]  # no None among them
+        return default if rank is None else (rank, rank)
+
+
+def merge_textbook(ids: Iterable[int], table: MergeTable | RankTable) -> list[int]:
     """Join the neighbours of lowest rank, the leftmost where there are several, until no pair is in the table."""
     ids = list(ids)
     while len(ids) > 1:
-        pairs = list(zip(ids, ids[1:]))
-        first = min(pairs, key=lambda pair: table.get(pair, NO_MERGE))
-        if first not in table:
+        merges = [table.get(pair, NO_MERGE) for pair in zip(ids, ids[1:])]
+        first = min(merges)
+        if first == NO_MERGE:
             break
-        i = pairs.index(first)
-        ids[i : i + 2] = [table[first][1]]
+        i = merges.index(first)
+        ids[i : i + 2] = [first[1]]
     return ids
 
 
-def merge_heap(ids: Iterable[int], table: MergeTable) -> list[int]:
+def merge_heap(ids: Iterable[int], table: MergeTable | RankTable) -> list[int]:
     """The same result. A heap offers the next (rank, place); tokens form a linked list, so that joining two of them
     moves nothing. What a merge makes obsolete stays in the heap and is recognised by its rank when it comes up."""
     token = [*ids, -1]  # the -1 at the end is also token[-1], so that the first and last token have neighbours too
     n = len(token) - 1
     before, after = list(range(-1, n)), list(range(1, n + 2))
-    heap = [(table[pair][0], i) for i, pair in enumerate(zip(token, token[1:])) if pair in table]
+    get = table.get
+    ranks = [get(pair, NO_MERGE)[0] for pair in zip(token, token[1:])]
+    heap = [(rank, i) for i, rank in enumerate(ranks) if rank < NEVER]
     heapify(heap)
 
     while heap:
         rank, i = heappop(heap)
         j = after[i]
-        found_rank, joined = table.get((token[i], token[j]), NO_MERGE)
+        found_rank, joined = get((token[i], token[j]), NO_MERGE)
         if found_rank != rank:
             continue
         token[i], token[j] = joined, -1
         after[i] = after[j]
         before[after[i]] = i
         for left, right in (before[i], i), (i, after[i]):
-            pair = token[left], token[right]
-            if pair in table:
-                heappush(heap, (table[pair][0], left))
+            next_rank, _ = get((token[left], token[right]), NO_MERGE)
+            if next_rank < NEVER:
+                heappush(heap, (next_rank, left))
     return [t for t in token if t >= 0]
 
 
@@ -80,7 +102,7 @@ class WordEncoder(dict):
     def __init__(
         self,
         byte_ids: Sequence[int],
-        table: MergeTable,
+        table: MergeTable | RankTable,
         size: int = CACHE_SIZE,
         whole_words: Mapping[bytes, int] | None = None,
     ):

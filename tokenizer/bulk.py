@@ -45,12 +45,14 @@ class BulkEncoding:
         """The ids of pieces, which are text or ids, as an array."""
         parts: list[Any] = []
         for piece in pieces:
-            parts += [piece] if isinstance(piece, int) else self._cut(piece, SHARE)
+            parts += [piece] if isinstance(piece, int) or processes == 1 else self._cut(piece, SHARE)
         texts = [part for part in parts if isinstance(part, str)]
         arrays = iter(share(self._encode_ordinary_array, texts, processes))
         parts = [next(arrays) if isinstance(part, str) else part for part in parts]
         if add_special_tokens:
             parts = self.template.fill(parts)
+        if len(parts) == 1 and isinstance(parts[0], np.ndarray):
+            return parts[0]
         return np.concatenate([np.empty(0, np.uint32), *(np.atleast_1d(np.uint32(part)) for part in parts)])
 
     def encode_file(

@@ -20,7 +20,7 @@ class BytePairContents(NamedTuple):
     """See `tokenizer.Tokenizer`."""
 
     tokens: list[bytes | None]
-    merges: list[Pair]
+    merges: list[Pair] | None
     special_tokens: tuple[AddedToken, ...]
     pattern: str | tuple[str, ...]
     normalizer: Normalizer | None = None

@@ -12,12 +12,14 @@ a pair is sorted again at most as often as its array doubles. All in all O(n log
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from itertools import chain
 
 import numpy as np
 
-from .bpe import MergeTable, merge_heap
-from .pairs import NEVER, OUTSIDE, PairTable
+from .bpe import MergeTable, Pair, RankTable, merge_heap
+from .number_table import NEVER
+from .pairs import OUTSIDE, PairTable
 from .word_starts import place_in_run
 
 RANK_BITS = 32  # a pair that waits is the number rank << 32 | place
@@ -25,10 +27,11 @@ ENOUGH = 16  # merges a window on average: with fewer, a heap is faster
 
 
 class LongWordMerger:
-    def __init__(self, table: MergeTable, pairs: PairTable):
+    def __init__(self, table: MergeTable | RankTable, pairs: PairTable, merges: Iterable[Pair]):
+        """`merges` are the pairs that are joined at all, whatever others the tables hold."""
         self._table = table
         self._pairs = pairs
-        self._windows = windows(table, pairs)
+        self._windows = windows(merges, pairs)
 
     def merge(self, ids: np.ndarray) -> np.ndarray:
         """What `merge_textbook` gives for a row of ids, (n,) int64."""
@@ -44,21 +47,20 @@ class LongWordMerger:
         return np.array(merge_heap(left.tolist(), self._table), np.int64) if word.is_waiting else left
 
 
-def windows(table: MergeTable, pairs: PairTable) -> list[int] | None:
+def windows(merges: Iterable[Pair], pairs: PairTable) -> list[int] | None:
     """The first rank of each window but the first, and one that no pair has. None if some merge needs a token that is
     only made later: then nothing is certain about the order."""
-    joined = pairs.joined
-    parts = np.fromiter(chain.from_iterable(table), np.int64, 2 * len(table)).reshape(-1, 2)
+    parts = np.fromiter(chain.from_iterable(merges), np.int64).reshape(-1, 2)
     ranks = pairs.ranks(parts[:, 0], parts[:, 1])
-    first_use = np.full(max(parts.max(initial=0), joined.max(initial=0)) + 1, NEVER)
+    made = pairs.joined[ranks]
+    first_use = np.full(max(parts.max(initial=0), made.max(initial=0)) + 1, NEVER)
     for part in parts.T:
         np.minimum.at(first_use, part, ranks)
-    first_use = first_use[joined]
-    if (first_use <= np.arange(len(joined))).any():
+    if (first_use[made] <= ranks).any():
         return None
     edges, limit = [], NEVER
-    for rank, use in enumerate(first_use.tolist()):
-        if rank == limit:
+    for rank, use in sorted(zip(ranks.tolist(), first_use[made].tolist())):
+        if rank >= limit:
             edges.append(rank)
             limit = NEVER
         limit = min(limit, use)

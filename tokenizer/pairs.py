@@ -1,8 +1,4 @@
-"""The merge table as arrays: the ranks of many pairs at once, and from them the merges of many words at once.
-
-A table of (left id, right id) -> rank is kept in an array as long as a power of two. A pair is looked for at the place
-that its hash names and, as long as another pair is there, at the next places (open addressing, linear probing).
-"""
+"""The merge table as arrays: the ranks of many pairs at once, and from them the merges of many words at once."""
 
 from __future__ import annotations
 
@@ -12,10 +8,9 @@ from itertools import chain
 import numpy as np
 
 from .bpe import MergeTable
+from .number_table import NEVER, NumberTable
 
 OUTSIDE = (1 << 31) - 1  # an id that no token has: what is before and after a word
-NEVER = (1 << 31) - 1  # the rank of two tokens that are never joined
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio; Knuth, volume 3, section 6.4
 ROW_BITS = 8  # enough for LONGEST rows
 LONGEST = 250  # bytes; longer words are merged one by one
 HEIGHTS = [8, 16, 32, 64, 128, LONGEST]  # words of so many tokens at most share a matrix
@@ -24,47 +19,27 @@ KEEP = 0.7  # a matrix is made narrower when no more than this part of its words
 
 
 class PairTable:
-    """`joined[rank]` is the id that a merge of this rank makes. Ranks are numbered anew, from 0 in the same order."""
+    """The ranks of pairs of ids. `joined[rank]` is the id that a merge of this rank makes."""
 
-    def __init__(self, table: MergeTable):
+    def __init__(self, left: np.ndarray, right: np.ndarray, ranks: np.ndarray, joined: np.ndarray):
+        self._table = NumberTable(left << 32 | right, ranks)
+        self.joined = joined
+
+    @classmethod
+    def of(cls, table: MergeTable) -> PairTable:
+        """Ranks are numbered anew, from 0 in the same order."""
         count = len(table)
         pairs = np.fromiter(chain.from_iterable(table), np.int64, 2 * count).reshape(count, 2)
         merges = np.fromiter(chain.from_iterable(table.values()), np.int64, 2 * count).reshape(count, 2)
         _, first, ranks = np.unique(merges[:, 0], return_index=True, return_inverse=True)
-        self.joined = merges[first, 1]
-        if (self.joined[ranks] != merges[:, 1]).any():
+        joined = merges[first, 1]
+        if (joined[ranks] != merges[:, 1]).any():
             raise ValueError("two merges of the same rank make different tokens")
-        bits = max(4, (3 * count).bit_length())
-        self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
-        self._entries = np.full((1 << bits, 2), -1, np.int64)  # the two ids in one number, the rank
-        self._insert(pairs[:, 0] << 32 | pairs[:, 1], ranks)
-
-    def _insert(self, keys: np.ndarray, ranks: np.ndarray) -> None:
-        places = self._home(keys)
-        while len(keys):
-            free = self._entries[places, 0] < 0
-            self._entries[places[free], 0] = keys[free]  # where several want one place, the last to write has it
-            won = self._entries[places, 0] == keys
-            self._entries[places[won], 1] = ranks[won]
-            keys, ranks, places = keys[~won], ranks[~won], (places[~won] + 1) & self._mask
-
-    def _home(self, keys: np.ndarray) -> np.ndarray:
-        return (keys.view(np.uint64) * GOLDEN >> self._shift).view(np.int64)
+        return cls(pairs[:, 0], pairs[:, 1], ranks, joined)
 
     def ranks(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """The ranks of pairs of ids, (n,) int64 each; NEVER for those that are not in the table."""
-        keys = left << 32 | right
-        places = self._home(keys)
-        found = self._entries.take(places, axis=0)  # (n, 2)
-        ranks = np.where(found[:, 0] == keys, found[:, 1], NEVER)
-        unsure = np.flatnonzero((found[:, 0] != keys) & (found[:, 0] >= 0))
-        while len(unsure):
-            places[unsure] = places[unsure] + 1 & self._mask
-            found = self._entries.take(places[unsure], axis=0)
-            same = found[:, 0] == keys[unsure]
-            ranks[unsure[same]] = found[same, 1]
-            unsure = unsure[~same & (found[:, 0] >= 0)]
-        return ranks
+        """The ranks of pairs of ids, (n,) int64 each; NEVER for those that are not joined."""
+        return self._table.find(left << 32 | right)
 
 
 class BatchMerger:

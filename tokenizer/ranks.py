@@ -1,25 +1,21 @@
-"""The merges behind a vocabulary that has none: OpenAI's files list tokens, and a token's place is its rank.
+"""Vocabularies without merges: OpenAI's files list tokens, and a token's place is its rank.
 
-tiktoken joins the neighbours that make the token of the lowest rank. A token is only ever made from one pair, the two
-that are left of it just before: whatever is joined inside of it happens as if it stood alone, or it would not come
-about. So that pair is its merge, and the ranks are the order of the merges. (A token that its own bytes do not lead to
-has none; it is found as a whole word only, which is why such tokenizers ignore merges for those.)
+tiktoken joins the neighbours that make the token of the lowest rank, and so does a `bpe.RankTable`. There are merges behind
+it all the same. A token is only ever made from one pair, the two that are left of it just before: whatever is joined inside
+of it happens as if it stood alone, or it would not come about. So that pair is its merge, and the ranks are the order of the
+merges. (A token that its own bytes do not lead to has none; it is found as a whole word only, which is why such tokenizers
+ignore merges for those.) They are worked out here, for whoever wants to see or save them.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from .bpe import Pair
-
-NEVER = sys.maxsize
+from .bpe import NEVER, Pair
 
 
-def merges_of_ranks(tokens: Sequence[bytes | None], special_ids: Sequence[int] = ()) -> list[Pair]:
+def merges_of_ranks(rank_of: Mapping[bytes, int]) -> list[Pair]:
     """The pairs of ids that make the tokens, in the order of the ids of what they make."""
-    specials = set(special_ids)
-    rank_of = {token: i for i, token in enumerate(tokens) if token is not None and i not in specials}
     merges = []
     for token in sorted((token for token in rank_of if len(token) > 1), key=rank_of.__getitem__):
         parts = last_parts(token, rank_of)

@@ -8,11 +8,12 @@ The merges are learned in train.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from .aligned import Aligned, Span
 from .base import BaseTokenizer
-from .bpe import Pair, WordEncoder, merge_table
+from .bpe import Pair, RankTable, WordEncoder, merge_table
 from .byte_level import spell
 from .contents import BytePairContents
 from .fast import FastEncoding
@@ -20,6 +21,7 @@ from .normalize import Normalizer
 from .postprocess import Template
 from .prefix import Prefix
 from .pretokenize import Pretokenizer
+from .ranks import merges_of_ranks
 from .special import AddedToken, check_names
 from .splits import SplitSequence
 from .train import Progress, learn
@@ -33,7 +35,7 @@ class Tokenizer(FastEncoding, BaseTokenizer):
     def __init__(
         self,
         tokens: Sequence[bytes | None],
-        merges: Iterable[Pair],
+        merges: Iterable[Pair] | None,
         special_tokens: Mapping[str, int] | Iterable[AddedToken],
         pattern: str | tuple[str, ...] = "gpt4",
         normalizer: Normalizer | None = None,
@@ -43,11 +45,11 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         trim_offsets: bool = False,
     ):
         """`tokens[id]` are the bytes of each token; bytes that are no token by themselves are left out of any text.
-        `merges` are pairs of ids, the first learned first. Several patterns: each cuts the words of the one before.
+        `merges` are pairs of ids, the first learned first; None: any two tokens that make a third are joined, and its id
+        is the rank (ranks.py). Several patterns: each cuts the words of the one before.
         With `ignore_merges` a word that is a token is that token, whatever its merges would make. `trim_offsets`: the
         spans of tokens leave out the spaces at their ends."""
         super().__init__(tokens, special_tokens, normalizer, prefix, template)
-        self.merges = [(left, right) for left, right in merges]
         self.ignore_merges = ignore_merges
         self.trim_offsets = trim_offsets
         self._pretokenizer = Pretokenizer(pattern) if isinstance(pattern, str) else SplitSequence(pattern)
@@ -55,10 +57,19 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         ordinary = {token: i for i, token in enumerate(self.tokens) if token is not None and i not in self._names}
         # An added token that is not special may also be a byte or what a merge makes.
         id_of = {token.content.encode(): token.id for token in self.added_tokens if not token.special} | ordinary
-        byte_ids = [id_of.get(bytes([byte]), -1) for byte in range(256)]
-        not_made = [i for i, token in enumerate(self.tokens) if token is None or id_of.get(token) != i]
-        table = merge_table(self.tokens, self.merges, not_made)  # type: ignore[arg-type]  # merges have no None
-        self._word_encoder = WordEncoder(byte_ids, table, whole_words=ordinary if ignore_merges else None)
+        self._word_encoder = WordEncoder(
+            byte_ids=[id_of.get(bytes([byte]), -1) for byte in range(256)],
+            table=RankTable(self.tokens, id_of) if merges is None else merge_table(self.tokens, merges, id_of),
+            whole_words=ordinary if ignore_merges else None,
+        )
+
+    @cached_property
+    def merges(self) -> list[Pair]:
+        """The pairs of ids that are joined, the first to be joined first."""
+        table = self._word_encoder.table
+        if isinstance(table, RankTable):
+            return merges_of_ranks(table.rank_of)
+        return sorted(table, key=table.__getitem__)
 
     @classmethod
     def train(

@@ -16,9 +16,11 @@ from threading import Lock
 
 import numpy as np
 
-from .bpe import WordEncoder
+from .bpe import MergeTable, RankTable, WordEncoder
 from .long_words import LongWordMerger
 from .pairs import LONGEST, BatchMerger, PairTable, assemble, places
+from .rank_pairs import RankPairs
+from .ranks import merges_of_ranks
 from .scan import WordScanner, chunks
 from .word_table import PACKED, WordTable, pack
 
@@ -43,7 +45,7 @@ class VectorEncoder:
     def __init__(self, scanner: WordScanner, word_encoder: WordEncoder, capacity: int = CAPACITY):
         self._scanner = scanner
         self._word_encoder = word_encoder
-        self._merger = BatchMerger(word_encoder.byte_ids, PairTable(word_encoder.table))
+        self._merger = BatchMerger(word_encoder.byte_ids, pairs_of(word_encoder.table))
         self._capacity = capacity
         self._table = WordTable()
         self._long: dict[bytes, int] = {}  # the spans of words that have no place in the table
@@ -207,7 +209,12 @@ class VectorEncoder:
 
     @cached_property
     def _long_words(self) -> LongWordMerger:
-        return LongWordMerger(self._word_encoder.table, self._merger.pairs)
+        table, pairs = self._word_encoder.table, self._merger.pairs
+        return LongWordMerger(table, pairs, merges_of_ranks(table.rank_of) if isinstance(table, RankTable) else table)
+
+
+def pairs_of(table: MergeTable | RankTable) -> PairTable:
+    return RankPairs(table) if isinstance(table, RankTable) else PairTable.of(table)
 
 
 def slices(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:

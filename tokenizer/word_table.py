@@ -52,7 +52,7 @@ def pack(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> PackedWords:
 
 
 def packed(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> PackedWords:
-    mixed = first * MULTIPLIERS[0] + second * MULTIPLIERS[1] + third * MULTIPLIERS[2]
+    mixed: np.ndarray = first * MULTIPLIERS[0] + second * MULTIPLIERS[1] + third * MULTIPLIERS[2]
     return PackedWords((first, second, third), (mixed ^ mixed >> np.uint64(32)) * MULTIPLIERS[0])
 
 

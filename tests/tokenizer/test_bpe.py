@@ -118,4 +118,4 @@ def test_the_step_count_catches_quadratic_work() -> None:
 
 def test_merges_never_make_a_special_token() -> None:
     with pytest.raises(KeyError):
-        merge_table([b"a", b"b", b"ab"], [(0, 1)], special_ids=[2])
+        merge_table([b"a", b"b", b"ab"], [(0, 1)], {b"a": 0, b"b": 1})

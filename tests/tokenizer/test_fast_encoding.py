@@ -75,7 +75,7 @@ def test_ids_are_those_of_the_textbook(
 @given(st.lists(st.text("aab", max_size=LONGEST), max_size=40), vocabularies())
 def test_all_words_at_once_are_the_same_as_one_by_one(words: list[str], vocabulary: tuple) -> None:
     byte_ids, table, _ = vocabulary
-    check_batch(BatchMerger(byte_ids, PairTable(table)), words, byte_ids, table)
+    check_batch(BatchMerger(byte_ids, PairTable.of(table)), words, byte_ids, table)
 
 
 def check_batch(merger: BatchMerger, words: list[str], byte_ids: list[int], table: MergeTable) -> None:
@@ -93,9 +93,9 @@ def test_a_batch_that_prefers_the_right_is_caught() -> None:
     table = merge_table([b"a", b"b", b"ab", b"ba"], [(0, 1), (1, 0)])
     byte_ids = [0] * 256
     byte_ids[ord("b")] = 1
-    check_batch(BatchMerger(byte_ids, PairTable(table)), ["aba", "bab", "ab"], byte_ids, table)
+    check_batch(BatchMerger(byte_ids, PairTable.of(table)), ["aba", "bab", "ab"], byte_ids, table)
     with pytest.raises(AssertionError):
-        check_batch(BatchMerger(byte_ids, FromTheRight(table)), ["aba", "bab", "ab"], byte_ids, table)
+        check_batch(BatchMerger(byte_ids, FromTheRight.of(table)), ["aba", "bab", "ab"], byte_ids, table)
 
 
 def test_every_pair_is_found_and_no_other() -> None:
@@ -103,7 +103,7 @@ def test_every_pair_is_found_and_no_other() -> None:
     pairs = {(int(a), int(b)) for a, b in rng.integers(0, 300, (20_000, 2))}
     table = {pair: (rank, rank + 7) for rank, pair in enumerate(pairs)}
     left, right = np.divmod(np.arange(90_000), 300)
-    ranks = PairTable(table).ranks(left, right)
+    ranks = PairTable.of(table).ranks(left, right)
     expected = [table.get(pair, (NEVER, 0))[0] for pair in zip(left.tolist(), right.tolist())]
     assert ranks.tolist() == expected
 

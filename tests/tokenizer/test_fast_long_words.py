@@ -40,7 +40,7 @@ def check_long_words(enough: int) -> None:
     def equals_the_textbook(word: list[int], table: MergeTable) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(long_words, "ENOUGH", enough)
-            merged = LongWordMerger(table, PairTable(table)).merge(np.array(word, np.int64))
+            merged = LongWordMerger(table, PairTable.of(table), table).merge(np.array(word, np.int64))
         assert merged.tolist() == merge_textbook(word, table)
 
     equals_the_textbook()
@@ -54,16 +54,16 @@ def test_long_words_are_those_of_the_textbook(enough: int) -> None:
 def test_windows_end_where_a_new_token_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """In "abca", once ab is joined, abc comes before ca. All at once it would be ab and ca."""
     table = merge_table([b"a", b"b", b"c", b"ab", b"abc", b"ca"], [(0, 1), (3, 2), (2, 0)])
-    word, pairs = np.array([0, 1, 2, 0]), PairTable(table)
+    word, pairs = np.array([0, 1, 2, 0]), PairTable.of(table)
     assert long_words.windows(table, pairs) == [1, 2**31 - 1]
-    assert LongWordMerger(table, pairs).merge(word).tolist() == merge_textbook(word.tolist(), table) == [4, 0]
+    assert LongWordMerger(table, pairs, table).merge(word).tolist() == merge_textbook(word.tolist(), table) == [4, 0]
     monkeypatch.setattr(long_words, "windows", lambda *_: [2**31 - 1])
-    assert LongWordMerger(table, pairs).merge(word).tolist() == [3, 5]
+    assert LongWordMerger(table, pairs, table).merge(word).tolist() == [3, 5]
 
 
 def test_a_merge_before_its_parts_leaves_the_word_to_the_heap() -> None:
     table = merge_table([b"a", b"b", b"c", b"ab", b"abc"], [(3, 2), (0, 1)])
-    assert long_words.windows(table, PairTable(table)) is None
+    assert long_words.windows(table, PairTable.of(table)) is None
 
 
 # Steps
@@ -88,8 +88,8 @@ def test_a_long_word_takes_steps_in_proportion_to_its_length(letters: int) -> No
             merges.append(pair)
             tokens.append(tokens[pair[0]] + tokens[pair[1]])
     table = merge_table(tokens, merges)
-    pairs = CountingPairs(table)
-    merger = LongWordMerger(table, pairs)
+    pairs = CountingPairs.of(table)
+    merger = LongWordMerger(table, pairs, table)
     for n in 10_000, 40_000:
         word = rng.integers(0, letters, n)
         pairs.steps = 0
@@ -102,7 +102,7 @@ def test_pairs_that_wait_are_not_sorted_again_and_again(monkeypatch: pytest.Monk
     table = merge_table(tokens, [(i, i) for i in range(11)])
     sorted_, sort = [], np.sort
     monkeypatch.setattr(np, "sort", lambda keys: sorted_.append(len(keys)) or sort(keys))
-    word = LinkedWord(np.zeros(1 << 15, np.int64), PairTable(table))
+    word = LinkedWord(np.zeros(1 << 15, np.int64), PairTable.of(table))
     while word.is_waiting:
         word.join_all(word.lowest_rank + 1)
     assert len(word.ids[word.ids < 12]) == 1 << 4

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..base import BaseTokenizer
-from ..bpe import NO_MERGE, MergeTable
+from ..bpe import NO_MERGE, MergeTable, merge_table
 from ..pretokenize import well_formed
 from ..tokenizer import Tokenizer
 from .coding import ids_of
@@ -53,7 +53,7 @@ def ranks_of_ids(tokenizer: BaseTokenizer) -> dict[int, int]:
     """Which merge makes a token, counted from 0; what no merge makes is not in it."""
     if not isinstance(tokenizer, Tokenizer):
         return {}
-    return {joined: rank for rank, joined in tokenizer._word_encoder.table.values()}
+    return {joined: rank for rank, joined in merge_table(tokenizer.tokens, tokenizer.merges).values()}
 
 
 def replay(arguments: argparse.Namespace) -> None:
@@ -76,7 +76,7 @@ def replay_word(tokenizer: Tokenizer, word: bytes, counts: list[int] | None, col
     encoder = tokenizer._word_encoder
     start = [encoder.byte_ids[byte] for byte in word.translate(None, encoder.missing)]
     print(f"{'':>8} {'':>12}  {show(tokenizer, start, colour)}")
-    for rank, ids in merges_of(start, encoder.table):
+    for rank, ids in merges_of(start, merge_table(tokenizer.tokens, tokenizer.merges)):
         count = f"{counts[rank]:,} times" if counts else ""
         print(f"{rank:>8} {count:>12}  {show(tokenizer, ids, colour)}")
 
@@ -85,14 +85,13 @@ def merges_of(ids: list[int], table: MergeTable) -> Iterator[tuple[int, list[int
     """The rank of each merge, one by one, and the tokens after it: `bpe.merge_textbook`, watched."""
     ids = list(ids)
     while len(ids) > 1:
-        pairs = list(zip(ids, ids[1:]))
-        first = min(pairs, key=lambda pair: table.get(pair, NO_MERGE))
-        if first not in table:
+        merges = [table.get(pair, NO_MERGE) for pair in zip(ids, ids[1:])]
+        first = min(merges)
+        if first == NO_MERGE:
             return
-        rank, joined = table[first]
-        i = pairs.index(first)
-        ids[i : i + 2] = [joined]
-        yield rank, list(ids)
+        i = merges.index(first)
+        ids[i : i + 2] = [first[1]]
+        yield first[0], list(ids)
 
 
 def show(tokenizer: Tokenizer, ids: list[int], colour: bool) -> str:

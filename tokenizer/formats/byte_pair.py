@@ -123,7 +123,7 @@ def write(contents: BytePairContents) -> dict[str, Any]:
         "byte_fallback": False,
         "ignore_merges": contents.ignore_merges,
         "vocab": write_vocab(contents, spelling),
-        "merges": [f"{spelling[left]} {spelling[right]}" for left, right in contents.merges],
+        "merges": [f"{spelling[left]} {spelling[right]}" for left, right in contents.merges or ()],
     }
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
@@ -140,7 +140,7 @@ def write_vocab(contents: BytePairContents, spelling: list[str | None]) -> dict[
     """All tokens but those at the end that are merely added and whose ids, next after the others, are theirs anyway: a
     word that is in the vocab would be that token where merges are ignored."""
     tokens = contents.tokens
-    made = {(tokens[left] or b"") + (tokens[right] or b"") for left, right in contents.merges}
+    made = {(tokens[left] or b"") + (tokens[right] or b"") for left, right in contents.merges or ()}
     added = {token.id for token in contents.special_tokens if tokens[token.id] not in made}
     vocab = {text: i for i, text in enumerate(spelling) if text is not None}
     end = len(tokens)

@@ -55,8 +55,7 @@ def parse(
     for token, i in [*rank_of.items(), *((special.encode(), i) for special, i in special_tokens.items())]:
         tokens[i] = token
     added = tuple(sorted((AddedToken(special, i) for special, i in special_tokens.items()), key=lambda t: t.id))
-    merges = merges_of_ranks(tokens, list(special_tokens.values()))
-    return BytePairContents(tokens, merges, added, pattern, ignore_merges=True)
+    return BytePairContents(tokens, None, added, pattern, ignore_merges=True)
 
 
 def parse_ranks(data: bytes) -> dict[bytes, int]:
@@ -65,7 +64,7 @@ def parse_ranks(data: bytes) -> dict[bytes, int]:
         if line:
             try:
                 token, rank = line.split()
-                rank_of[base64.b64decode(token, validate=True)] = int(rank)
+                rank_of[binascii.a2b_base64(token, strict_mode=True)] = int(rank)
             except (ValueError, binascii.Error):
                 raise FormatError(f"is damaged: line {number} is not a token in base64 and its rank") from None
     ranks = set(rank_of.values())
@@ -89,12 +88,6 @@ def serialize(contents: BytePairContents) -> bytes:
         raise ValueError(
             what + "it changes the text, or has added tokens that are not special, and the format has no place for that"
         )
-    if merges_of_ranks(tokens, list(specials)) != sorted(
-        contents.merges, key=lambda pair: id_of[(tokens[pair[0]] or b"") + (tokens[pair[1]] or b"")]
-    ) or not is_increasing([id_of[(tokens[a] or b"") + (tokens[b] or b"")] for a, b in contents.merges]):
+    if contents.merges != merges_of_ranks(id_of):
         raise ValueError(what + "its merges are not in the order of its ids")
     return b"".join(base64.b64encode(token) + b" %d\n" % i for token, i in id_of.items())
-
-
-def is_increasing(values: list[int]) -> bool:
-    return all(a < b for a, b in zip(values, values[1:]))
