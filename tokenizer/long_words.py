@@ -37,7 +37,10 @@ class LongWordMerger:
         """What `merge_textbook` gives for a row of ids, (n,) int64."""
         if self._windows is None:
             return np.array(merge_heap(ids.tolist(), self._table), np.int64)
-        word = LinkedWord(ids, self._pairs)
+        ranks = self._pairs.ranks(ids[:-1], ids[1:])
+        if (ranks == NEVER).all():
+            return ids
+        word = LinkedWord(ids, ranks, self._pairs)
         rounds = merges = 0
         while word.is_waiting and merges >= ENOUGH * (rounds - ENOUGH):
             end = self._windows[bisect_right(self._windows, word.lowest_rank)]
@@ -68,17 +71,18 @@ def windows(merges: Iterable[Pair], pairs: PairTable) -> list[int] | None:
 
 
 class LinkedWord:
-    """`ids` (n + 1,): a token stands where its first byte was, all else is OUTSIDE, as is the end."""
+    """`ids` (n + 1,): a token stands where its first byte was, all else is OUTSIDE, as is the end. At first they are the
+    given ones, (n,), whose neighbours have the given `ranks`, (n - 1,)."""
 
-    def __init__(self, ids: np.ndarray, pairs: PairTable):
+    def __init__(self, ids: np.ndarray, ranks: np.ndarray, pairs: PairTable):
         n = len(ids)
         self._pairs = pairs
         self.ids = np.append(ids, OUTSIDE)
         self._before = np.arange(-1, n)  # -1 is the end, which is OUTSIDE: so the first token has a neighbour
         self._after = np.append(np.arange(1, n + 1), n)
-        self._ranks = np.full(n + 1, NEVER)
+        self._ranks = np.append(ranks, [NEVER, NEVER])
         self._waiting: list[np.ndarray] = []
-        self._look_at(np.arange(n))
+        self._let_wait(np.arange(n - 1), ranks)
 
     @property
     def is_waiting(self) -> bool:
@@ -121,6 +125,9 @@ class LinkedWord:
         """Find the ranks of the pairs at these places, and let those that can be joined wait."""
         ranks = self._pairs.ranks(self.ids[places], self.ids[self._after[places]])
         self._ranks[places] = ranks
+        self._let_wait(places, ranks)
+
+    def _let_wait(self, places: np.ndarray, ranks: np.ndarray) -> None:
         joinable = ranks < NEVER
         keys = np.sort(ranks[joinable] << RANK_BITS | places[joinable])
         while self._waiting and len(self._waiting[-1]) < 2 * len(keys):

@@ -25,7 +25,8 @@ from .scan import WordScanner, chunks
 from .word_table import PACKED, WordTable, pack
 
 CAPACITY = 1 << 18  # words
-BLOCK = 8  # pieces of text whose new words are merged together
+BLOCK = 64  # pieces of text whose new words are merged together,
+MANY = 1 << 16  # unless there are more than so many
 LONGEST_REMEMBERED = 256  # bytes
 VERY_LONG = 4096  # bytes: longer words are merged by many pairs at once
 FEW = 32  # words: so many are merged faster one by one
@@ -63,7 +64,7 @@ class VectorEncoder:
         with self._lock:
             try:
                 for chunk in chunks(text):
-                    if len(waiting) == BLOCK or self._is_full:
+                    if len(waiting) == BLOCK or len(self._pending) > MANY or self._is_full:
                         ids += self._settle(waiting)
                         waiting = []
                     waiting.append(self._look_up(chunk))

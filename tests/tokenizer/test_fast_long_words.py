@@ -102,7 +102,8 @@ def test_pairs_that_wait_are_not_sorted_again_and_again(monkeypatch: pytest.Monk
     table = merge_table(tokens, [(i, i) for i in range(11)])
     sorted_, sort = [], np.sort
     monkeypatch.setattr(np, "sort", lambda keys: sorted_.append(len(keys)) or sort(keys))
-    word = LinkedWord(np.zeros(1 << 15, np.int64), PairTable.of(table))
+    ids, pairs = np.zeros(1 << 15, np.int64), PairTable.of(table)
+    word = LinkedWord(ids, pairs.ranks(ids[:-1], ids[1:]), pairs)
     while word.is_waiting:
         word.join_all(word.lowest_rank + 1)
     assert len(word.ids[word.ids < 12]) == 1 << 4
