@@ -7,12 +7,27 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import regex
 
+from .aligned import Aligned
 from .bpe import CACHE_SIZE, LONGEST_CACHED, MergeTable, Pair, merge_heap
+from .normalize import Replace
+from .prefix import Prefix
 
 SPACE = "\u2581"
+ESCAPE = Replace(" ", SPACE)
 BYTE = regex.compile("<0x([0-9A-F]{2})>")
 BROKEN = "\ufffd"
 ESCAPED = regex.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of a byte
+
+
+class Metaspace(Prefix):
+    """Escapes spaces and puts one (or "": none) before, as a tokenizer.json may ask instead of a normalizer. The
+    difference: added tokens that are looked for in normalized text are found before this."""
+
+    def __call__(self, piece: str, is_first: bool) -> str:
+        return super().__call__(ESCAPE(piece), is_first)
+
+    def align(self, piece: Aligned, is_first: bool) -> Aligned:
+        return super().align(ESCAPE.align(piece), is_first)
 
 
 def byte_of(piece: str) -> int | None:
