@@ -162,6 +162,16 @@ class BaseTokenizer(BulkEncoding, Offsets, PeerNames, ABC):
     def _join(self, ids: list[int], continues: bool) -> bytes:
         return b"".join(map(self.tokens.__getitem__, ids))  # type: ignore[arg-type]  # none of them is None
 
+    # For streams: what `decode` shows with errors="replace"
+
+    def readable_bytes(self, ids: list[int], continues: bool = False) -> bytes:
+        """The bytes of `ids`, with U+FFFD where this kind of tokenizer has a rule of its own for what is no UTF-8."""
+        return self.decode_bytes(ids, continues=continues)
+
+    def settled(self, ids: list[int]) -> int:
+        """How many of `ids`, from the first on, have readable bytes that do not depend on what comes after them."""
+        return len(ids)
+
     def shown_ids(self, ids: Iterable[int], skip_special_tokens: bool = False) -> list[int]:
         """The ids that decoding shows. ValueError for an id that there is not."""
         ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)

@@ -1,21 +1,62 @@
-"""Characters to ids by byte-pair encoding, the inside of sentencepiece.py: pieces, what they stand for, how they join."""
+"""Characters to ids by byte-pair encoding, the inside of sentencepiece.py: pieces, what they stand for, how they join,
+and what the text of bytes is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import regex
 
-from .bpe import CACHE_SIZE, LONGEST_CACHED, MergeTable, merge_heap
+from .aligned import Aligned
+from .bpe import CACHE_SIZE, LONGEST_CACHED, MergeTable, Pair, merge_heap
+from .normalize import Replace
+from .prefix import Prefix
 
 SPACE = "\u2581"
+ESCAPE = Replace(" ", SPACE)
 BYTE = regex.compile("<0x([0-9A-F]{2})>")
+BROKEN = "\ufffd"
+ESCAPED = regex.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of a byte
 
 
-def surface(piece: str, byte_fallback: bool) -> bytes:
-    """The bytes that a piece stands for."""
-    byte = BYTE.fullmatch(piece) if byte_fallback else None
-    return bytes([int(byte[1], 16)]) if byte else piece.replace(SPACE, " ").encode()
+class Metaspace(Prefix):
+    """Escapes spaces and puts one (or "": none) before, as a tokenizer.json may ask instead of a normalizer. The
+    difference: added tokens that are looked for in normalized text are found before this."""
+
+    def __call__(self, piece: str, is_first: bool) -> str:
+        return super().__call__(ESCAPE(piece), is_first)
+
+    def align(self, piece: Aligned, is_first: bool) -> Aligned:
+        return super().align(ESCAPE.align(piece), is_first)
+
+
+def byte_of(piece: str) -> int | None:
+    """The byte that a piece such as `<0xE2>` stands for."""
+    found = BYTE.fullmatch(piece)
+    return int(found[1], 16) if found else None
+
+
+def surface(piece: str) -> bytes:
+    """The bytes that any other piece stands for."""
+    return piece.replace(SPACE, " ").encode()
+
+
+def mend_each(run: bytes) -> bytes:
+    """What SentencePiece shows of the byte tokens in a row: U+FFFD for each byte that is not part of a character."""
+    return ESCAPED.sub(BROKEN, run.decode("utf-8", "surrogateescape")).encode()
+
+
+def mend_all(run: bytes) -> bytes:
+    """What Hugging Face's ByteFallback shows of them: U+FFFD for each, whole characters too, if one byte is amiss."""
+    return run if is_utf8(run) else BROKEN.encode() * len(run)
+
+
+def is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def byte_length(text: str) -> int:
@@ -37,16 +78,29 @@ def table_of_scores(pieces: Mapping[str, int], scores: Sequence[float], n: int) 
     return table
 
 
+def table_of_merges(pieces: Sequence[str | None], merges: Iterable[Pair]) -> MergeTable:
+    """The merges in order; what they make may be any piece, an added token too."""
+    id_of = {piece: i for i, piece in enumerate(pieces)}
+    return {(a, b): (rank, id_of[f"{pieces[a]}{pieces[b]}"]) for rank, (a, b) in enumerate(merges)}
+
+
 class CharacterEncoder(dict):
     """word -> ids, remembered as in `bpe.WordEncoder`. While it is worked out, a character c that is no piece has the
     id n + ord(c), with n pieces."""
 
     def __init__(
-        self, pieces: Mapping[str, int], byte_ids: Mapping[int, int], unknown: int | None, table: MergeTable, n: int
+        self,
+        pieces: Sequence[str | None],
+        id_of: Mapping[str, int],
+        byte_ids: Mapping[int, int],
+        unknown: int | None,
+        table: MergeTable,
     ):
+        """`id_of`: those of `pieces` that a character may be; `byte_ids[b]` is the token of the byte b."""
         super().__init__()
-        self.pieces, self.byte_ids, self.unknown, self.table, self.n = pieces, byte_ids, unknown, table, n
-        self.lengths = {i: len(piece) for piece, i in pieces.items()}
+        self.id_of, self.byte_ids, self.unknown, self.table = id_of, byte_ids, unknown, table
+        self.n = len(pieces)
+        self.lengths = [len(piece or "") for piece in pieces]
 
     def __missing__(self, word: str) -> tuple[int, ...]:
         ids = tuple(i for i, _ in self.measure(word))
@@ -60,8 +114,8 @@ class CharacterEncoder(dict):
         """The ids of `word`, each with the number of its bytes."""
         result: list[tuple[int, int]] = []
         end = 0  # in characters: which piece is where
-        for i in merge_heap([self.pieces.get(character, self.n + ord(character)) for character in word], self.table):
-            start, end = end, end + self.lengths.get(i, 1)
+        for i in merge_heap([self.id_of.get(character, self.n + ord(character)) for character in word], self.table):
+            start, end = end, end + (self.lengths[i] if i < self.n else 1)
             if i < self.n:
                 result.append((i, byte_length(word[start:end])))
             else:

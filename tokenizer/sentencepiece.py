@@ -9,14 +9,25 @@ Source: Kudo and Richardson 2018, arXiv:1808.06226; github.com/google/sentencepi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, groupby
 
 import regex
 
 from .aligned import Aligned, Span
 from .base import BaseTokenizer
 from .bpe import Pair
-from .character_bpe import BYTE, SPACE, CharacterEncoder, byte_length, surface, table_of_scores
+from .character_bpe import (
+    SPACE,
+    CharacterEncoder,
+    byte_length,
+    byte_of,
+    is_utf8,
+    mend_all,
+    mend_each,
+    surface,
+    table_of_merges,
+    table_of_scores,
+)
 from .contents import SentencePieceContents
 from .normalize import Normalizer
 from .postprocess import Template
@@ -51,38 +62,40 @@ class SentencePieceTokenizer(BaseTokenizer):
         characters without bytes in the vocabulary; `undivided` pieces are found as a whole; `drops_space`: decoding
         takes one space away from the beginning."""
         super().__init__([], special_tokens, normalizer, prefix, template)
-        added = {token.id for token in self.added_tokens}
-        self._set_tokens(
-            None if piece is None else piece.encode() if i in added else surface(piece, byte_fallback)
-            for i, piece in enumerate(pieces)
-        )
         self.pieces = list(pieces)
-        self.merges = None if merges is None else [(left, right) for left, right in merges]
+        self.merges = None if merges is None else list(merges)
         self.scores = None if scores is None else list(scores)
         self.byte_fallback = byte_fallback
         self.undivided = tuple(undivided)
         self.drops_space = drops_space
         self._unknown = unknown
-        self._undivided = {pieces[i]: i for i in self.undivided}
+        self._undivided = {self.pieces[i]: i for i in self.undivided}
+        self._bytes = self._byte_tokens()
+        self._set_tokens(map(self._surface, range(len(self.pieces))))
+        self._encoder = self._make_encoder()
+        made = {self.pieces[i] or "" for _, i in self._encoder.table.values()}
+        self._crosses_words = any(map(CROSSING.search, made))
 
-        whole = {*added, *self.undivided}
-        byte_ids = {}
-        ordinary = {}
-        for i, piece in enumerate(pieces):
-            if piece is not None and i not in whole:
-                byte = BYTE.fullmatch(piece) if byte_fallback else None
-                if byte:
-                    byte_ids[int(byte[1], 16)] = i
-                else:
-                    ordinary[piece] = i
-        self._crosses_words = any(map(CROSSING.search, ordinary))
-        n = len(self.pieces)
+    def _byte_tokens(self) -> dict[int, int]:
+        """id -> byte, of the tokens that stand for one."""
+        bytes_of = {i: byte_of(piece) for i, piece in enumerate(self.pieces) if piece} if self.byte_fallback else {}
+        return {i: byte for i, byte in bytes_of.items() if byte is not None}
+
+    def _surface(self, i: int) -> bytes | None:
+        """The bytes of the token `i`."""
+        piece = self.pieces[i]
+        return None if piece is None else bytes([self._bytes[i]]) if i in self._bytes else surface(piece)
+
+    def _make_encoder(self) -> CharacterEncoder:
+        whole = {*self.undivided, *(token.id for token in self.added_tokens)}
+        ids = [i for i, piece in enumerate(self.pieces) if piece is not None and i not in whole]
+        ordinary = {self.pieces[i] or "": i for i in ids if i not in self._bytes}
+        byte_ids = {self._bytes[i]: i for i in ids if i in self._bytes}
         if self.merges is None:
-            table = table_of_scores(ordinary, self.scores or [], n)
+            table = table_of_scores(ordinary, self.scores or [], len(self.pieces))
         else:
-            id_of = {piece: i for i, piece in enumerate(pieces)}
-            table = {(a, b): (rank, id_of[pieces[a] + pieces[b]]) for rank, (a, b) in enumerate(self.merges)}  # type: ignore[operator]
-        self._encoder = CharacterEncoder(ordinary, byte_ids, unknown, table, n)
+            table = table_of_merges(self.pieces, self.merges)
+        return CharacterEncoder(self.pieces, ordinary, byte_ids, self._unknown, table)
 
     @property
     def unknown(self) -> int | None:
@@ -123,9 +136,41 @@ class SentencePieceTokenizer(BaseTokenizer):
         starts = [0, *ends]
         return ids, [text.span(character_of[a], character_of[b - 1] + 1) for a, b in zip(starts, ends)]
 
+    def decode(self, ids: Iterable[int], errors: str = "replace", skip_special_tokens: bool = False) -> str:
+        """The text of `ids`. What "replace" makes of byte tokens that are no UTF-8 is what the library of the file's
+        format makes of them."""
+        if errors != "replace":
+            return super().decode(ids, errors, skip_special_tokens)
+        return self.readable_bytes(self.shown_ids(ids, skip_special_tokens)).decode()
+
+    def readable_bytes(self, ids: list[int], continues: bool = False) -> bytes:
+        """What is UTF-8 as a whole is so run by run: tokens that are no bytes are whole characters."""
+        data = self._join(ids, continues)
+        if is_utf8(data):
+            return data
+        runs = groupby(ids, self._bytes.__contains__)
+        return self._drop_space(b"".join(self._mended(run, is_byte) for is_byte, run in runs), ids, continues)
+
+    def _mended(self, run: Iterable[int], are_bytes: bool) -> bytes:
+        data = super()._join(list(run), continues=True)
+        mend = mend_each if self.merges is None else mend_all
+        return mend(data) if are_bytes else data
+
+    def settled(self, ids: list[int]) -> int:
+        """Byte tokens at the end are not: what they show depends on the ones after them."""
+        end = len(ids)
+        while end and ids[end - 1] in self._bytes:
+            end -= 1
+        return end
+
     def _join(self, ids: list[int], continues: bool) -> bytes:
-        data = super()._join(ids, continues)
-        return data[1:] if self.drops_space and not continues and data[:1] == b" " else data
+        return self._drop_space(super()._join(ids, continues), ids, continues)
+
+    def _drop_space(self, data: bytes, ids: list[int], continues: bool) -> bytes:
+        """For SentencePiece `<0x20>` is not the space that was put before the text, for Hugging Face it may be."""
+        if not self.drops_space or continues or data[:1] != b" " or (self.merges is None and ids[0] in self._bytes):
+            return data
+        return data[1:]
 
     def _spelling(self, i: int) -> str:
         return self.pieces[i] or ""

@@ -34,6 +34,14 @@ def cases(default: int) -> settings:
     return settings(max_examples=100_000 if LONG else default)
 
 
+def file_in(shared_data: Path, name: str) -> Path:
+    """A file or folder of real vocabularies; where there is none, the test is skipped."""
+    path = shared_data / "tokenizers" / name
+    if not path.exists():
+        pytest.skip(f"needs tokenizers/{name} in the folder of real data")
+    return path
+
+
 @cache
 def load(path: Path, **options: Any) -> BaseTokenizer:
     return tokenizer.load(path, **options)

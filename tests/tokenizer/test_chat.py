@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tokenizer.peers import awkward, load
+from tests.tokenizer.peers import awkward, file_in, load
 from tokenizer import Tokenizer
 from tokenizer.chat import choose_template, named_tokens, render
 
@@ -117,15 +117,18 @@ def test_without_jinja2_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parity
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["llama3", "qwen2_5", "smollm2"])
+@pytest.mark.parametrize("name", ["llama3", "qwen2_5", "qwen3", "smollm2"])
 def test_text_and_ids_are_those_of_transformers(name: str, shared_data: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    folder = shared_data / "tokenizers" / name
+    folder = file_in(shared_data, name)
     own, peer = load(folder), transformers.AutoTokenizer.from_pretrained(folder)
     choices: list[dict] = [{}, {"add_generation_prompt": True}, {"continue_final_message": True}]
     choices += [{"date_string": "1 Jan 2020"}, {"tools": TOOLS}, {"tools": TOOLS, "tools_in_user_message": False}]
+    choices += [{"enable_thinking": thinks, "add_generation_prompt": True} for thinks in (True, False)]
     called = {"role": "assistant", "content": "", "tool_calls": CALL}
-    calls = [] if name == "smollm2" else [[user("q"), called, {"role": "tool", "name": "f", "content": "r"}]]
+    thought = called | {"reasoning_content": "why\n"}
+    answer = {"role": "tool", "name": "f", "content": "r"}
+    calls = [] if name == "smollm2" else [[user("q"), called, answer], [user("q"), thought, answer, thought, answer]]
     say = awkward.filter(str.strip)
     chats = st.lists(st.tuples(st.sampled_from(["system", "user", "assistant"]), say), min_size=1, max_size=4)
 

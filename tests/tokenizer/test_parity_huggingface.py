@@ -11,12 +11,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.tokenizer.peers import awkward, cases, hugging_face, load
+from tests.tokenizer.peers import awkward, cases, file_in, hugging_face, load
 from tokenizer import BaseTokenizer, FormatError, Tokenizer
 from tokenizer.formats.tokenizer_json import parse, serialize
 
 pytestmark = pytest.mark.parity
 MODELS = ["gpt2", "llama3", "qwen2_5", "smollm2", "llama2", "bert"]
+MORE = ["qwen3", "gemma3", "deepseek_v3", "mistral_nemo"]  # tested where somebody put them among the real data
+SOURCES = {"bert": "bert-base-uncased.vocab.json", "llama2": "tokenizer.model"}
 
 
 def file_of(name: str, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -24,7 +26,7 @@ def file_of(name: str, shared_data: Path, tmp_path_factory: pytest.TempPathFacto
     path = shared_data / "tokenizers" / name / "tokenizer.json"
     if path.is_file():
         return path
-    source = path.with_name("bert-base-uncased.vocab.json") if name == "bert" else path.with_name("tokenizer.model")
+    source = file_in(shared_data, f"{name}/{SOURCES.get(name, path.name)}")
     saved = tmp_path_factory.getbasetemp() / name / "tokenizer.json"
     if not saved.is_file():
         load(source).save(saved)
@@ -44,7 +46,7 @@ def check(own: BaseTokenizer, peer: Any, as_text: Any, text: str) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS + MORE)
 def test_ids_and_offsets_of_real_models(name: str, shared_data: Path, tmp_path_factory: Any) -> None:
     path = file_of(name, shared_data, tmp_path_factory)
     own, peer, as_text = load(path), hugging_face(path), hugging_face(path, as_text=True)
@@ -57,6 +59,21 @@ def test_ids_and_offsets_of_real_models(name: str, shared_data: Path, tmp_path_f
     all_is_equal()
     assert peer.get_vocab_size() == own.vocab_size
     assert peer.get_vocab() == own.vocabulary()
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", MODELS + MORE)
+def test_any_ids_of_real_models_decode_alike(name: str, shared_data: Path, tmp_path_factory: Any) -> None:
+    path = file_of(name, shared_data, tmp_path_factory)
+    own, peer = load(path), hugging_face(path)
+    known = st.integers(0, own.vocab_size - 1) | st.integers(0, 300) | st.sampled_from([t.id for t in own.added_tokens])
+
+    @cases(60)
+    @given(st.lists(known.filter(lambda i: own.tokens[i] is not None), max_size=10), st.booleans())
+    def texts_are_equal(ids: list[int], skip: bool) -> None:
+        assert own.decode(ids, skip_special_tokens=skip) == peer.decode(ids, skip_special_tokens=skip)
+
+    texts_are_equal()
 
 
 @pytest.mark.shared
@@ -73,9 +90,9 @@ def test_what_is_forgotten_shows(name: str, change: dict, text: str, shared_data
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["gpt2", "qwen2_5", "smollm2"])
+@pytest.mark.parametrize("name", ["gpt2", "qwen2_5", "smollm2", *MORE])
 def test_what_is_written_again_is_the_same(name: str, shared_data: Path, tmp_path: Path) -> None:
-    own = load(shared_data / "tokenizers" / name / "tokenizer.json")
+    own = load(file_in(shared_data, f"{name}/tokenizer.json"))
     own.save(tmp_path / "tokenizer.json")
     peer = hugging_face(tmp_path / "tokenizer.json")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence as Row
 from typing import Any
 
-from ..character_bpe import SPACE, table_of_scores
+from ..character_bpe import ESCAPE, SPACE, Metaspace, table_of_scores
 from ..contents import FormatError, SentencePieceContents
-from ..normalize import Replace, Sequence
+from ..normalize import Sequence
 from ..prefix import Prefix
 from ..special import AddedToken
 from .checks import ANY, expect, pairs_of, shorten
@@ -33,7 +33,6 @@ METASPACE = {
     "add_prefix_space": (True,),
     "str_rep": (SPACE,),
 }
-ESCAPE = Replace(" ", SPACE)
 UNUSED_SPLIT = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
 JOIN = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]
 STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
@@ -45,13 +44,7 @@ def read(document: dict, pieces: list[str | None], added: Row[AddedToken]) -> Se
     every_byte = all(f"<0x{byte:02X}>" in id_of for byte in range(256))
     expect(model, MODEL | ({"fuse_unk": ANY} if every_byte else {}), "model")
     normalizer = read_normalizer(document.get("normalizer"))
-    prefix = None
-    spec = document.get("pre_tokenizer")
-    if isinstance(spec, dict) and spec.get("type") == "Metaspace":
-        prefix = read_metaspace(spec, pieces)
-        normalizer = normalizer if escapes(normalizer) else Sequence((*parts_of(normalizer), ESCAPE))
-    elif not escapes(normalizer) or spec not in (None, UNUSED_SPLIT):
-        raise FormatError(f"asks for pre_tokenizer = {shorten(spec)}, which is not supported with byte_fallback")
+    prefix = read_pre_tokenizer(document.get("pre_tokenizer"), pieces, escapes(normalizer))
     unknown = model.get("unk_token")
     if unknown is not None and unknown not in id_of:
         raise FormatError(f"is damaged: its unk_token {shorten(unknown)} is no token")
@@ -74,12 +67,26 @@ def read(document: dict, pieces: list[str | None], added: Row[AddedToken]) -> Se
     )
 
 
-def read_metaspace(spec: dict, pieces: list[str | None]) -> Prefix | None:
+def read_pre_tokenizer(spec: Any, pieces: list[str | None], escaped: bool) -> Metaspace | None:
+    """`escaped`: the normalizer leaves no spaces."""
+    if isinstance(spec, dict) and spec.get("type") == "Metaspace":
+        return read_metaspace(spec, pieces)
+    if not escaped or spec not in (None, UNUSED_SPLIT):
+        raise FormatError(f"asks for pre_tokenizer = {shorten(spec)}, which is not supported with byte_fallback")
+    return None
+
+
+def read_metaspace(spec: dict, pieces: list[str | None]) -> Metaspace:
     expect(spec, METASPACE, "pre_tokenizer")
     if spec.get("split", True) and any(SPACE in piece[1:] for piece in pieces if piece):
         raise FormatError("asks for pre_tokenizer.split = true, which is not supported with tokens of several spaces")
     scheme = spec.get("prepend_scheme", "always")
-    return None if scheme == "never" else Prefix(SPACE, everywhere=scheme == "always")
+    return Metaspace("" if scheme == "never" else SPACE, everywhere=scheme != "first")
+
+
+def write_metaspace(prefix: Prefix) -> dict[str, Any]:
+    scheme = "first" if not prefix.everywhere else "always" if prefix.text else "never"
+    return {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": False}
 
 
 def read_decoder(spec: Any) -> bool:
@@ -89,12 +96,8 @@ def read_decoder(spec: Any) -> bool:
     raise FormatError(f"asks for decoder = {shorten(spec)}, which is not supported with byte_fallback")
 
 
-def parts_of(normalizer: Any) -> tuple:
-    return normalizer.normalizers if isinstance(normalizer, Sequence) else (normalizer,) if normalizer else ()
-
-
 def escapes(normalizer: Any) -> bool:
-    return ESCAPE in parts_of(normalizer)
+    return ESCAPE in (normalizer.normalizers if isinstance(normalizer, Sequence) else (normalizer,))
 
 
 def write(contents: SentencePieceContents) -> dict[str, Any]:
@@ -108,9 +111,6 @@ def write(contents: SentencePieceContents) -> dict[str, Any]:
     if merges is None:
         ordinary = {piece: i for piece, i in id_of.items() if all(i != token.id for token in contents.special_tokens)}
         merges = merges_of_scores(ordinary, contents.scores or [], len(pieces))
-    prefix = contents.prefix
-    scheme = "always" if prefix and prefix.everywhere else "first"
-    metaspace = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": False}
     model = {
         "type": "BPE",
         "dropout": None,
@@ -125,7 +125,7 @@ def write(contents: SentencePieceContents) -> dict[str, Any]:
     }
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
-        "pre_tokenizer": metaspace if prefix else None,
+        "pre_tokenizer": write_metaspace(contents.prefix) if contents.prefix else None,
         "post_processor": write_post_processor(contents.template, False, False, lambda i: pieces[i] or ""),
         "decoder": {"type": "Sequence", "decoders": [*JOIN, *([STRIP] if contents.drops_space else [])]},
         "model": model,

@@ -97,7 +97,7 @@ def parse(data: bytes) -> SentencePieceContents:
         next((i for i, kind in enumerate(kinds) if kind == UNKNOWN), None),
         bool(trainer.get(35, 0)),
         undivided,
-        bool(normalizer.get(3, 1)),
+        bool(normalizer.get(3, 1) or normalizer.get(4, 1)),
     )
 
 

@@ -1,0 +1,162 @@
+"""Byte pairs over characters against both libraries: any ids as text, as a whole and as a stream, and whatever a
+tokenizer.json can ask for, combined at random. The files are made here; Llama 2's own is real."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tokenizer.peers import LONG, load
+from tests.tokenizer.small import field, model_file, of, pieces
+from tokenizer import BaseTokenizer, SentencePieceTokenizer, StreamDecoder
+from tokenizer.formats import sentencepiece, tokenizer_json
+
+pytestmark = pytest.mark.parity
+MANY = settings(max_examples=5_000 if LONG else 150)
+WORDS = [*"▁abc<>é日", "▁▁", "▁▁▁", "▁a", "ab", "▁ab", "bc", "abc", "c▁a", "<t>", "b▁"]
+CONTENTS = sentencepiece.parse(model_file(pieces(WORDS)))
+MODEL = tokenizer_json.serialize(CONTENTS)
+FIRST_BYTE, SIZE = 3, len(CONTENTS.pieces)
+EURO, AMISS = "€".encode(), b"\x41\x20\x0a\xc0\xe2\xed\xa0\xf0\x9f\xff"
+
+SAMPLES = [*"abc é日<>▁€😀\n", "  ", "   ", "ab", "日 日", "<t>", "<s>", "</s>", "<unk>", "<0x41>"]
+texts = st.lists(st.sampled_from(SAMPLES), max_size=12).map("".join)
+places = st.lists(st.integers(0, 9), max_size=4)
+
+
+def any_ids(size: int = SIZE) -> st.SearchStrategy[list[int]]:
+    """Ids, many of them of bytes that are or are not UTF-8."""
+    some = st.sampled_from(AMISS + EURO).map(lambda byte: [FIRST_BYTE + byte])
+    whole = st.just([FIRST_BYTE + byte for byte in EURO])
+    return st.lists(some | whole | st.integers(0, size - 1).map(lambda i: [i]), max_size=8).map(lambda parts: sum(parts, []))
+
+
+def ordinary_ids(size: int = SIZE) -> st.SearchStrategy[list[int]]:
+    """Without the unknown token, which SentencePiece shows as " ⁇ ", and without control tokens, which end a row of
+    bytes there although they are not shown."""
+    return any_ids(size).map(lambda ids: [i for i in ids if i >= FIRST_BYTE])
+
+
+def as_stream(own: BaseTokenizer, ids: list[int], cuts: list[int], skip: bool) -> str:
+    decoder = StreamDecoder(own, skip_special_tokens=skip)
+    edges = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
+    return "".join([decoder.feed(ids[a:b]) for a, b in itertools.pairwise(edges)]) + decoder.finish()
+
+
+def check_ids(own: BaseTokenizer, decode: Callable[[list[int], bool], str], ids: st.SearchStrategy[list[int]]) -> None:
+    @MANY
+    @given(ids, places, st.booleans())
+    def texts_are_equal(ids: list[int], cuts: list[int], skip: bool) -> None:
+        expected = decode(ids, skip)
+        assert own.decode(ids, skip_special_tokens=skip) == expected
+        assert as_stream(own, ids, cuts, skip) == expected
+        raw = b"".join(own.decode_single_token_bytes(i) for i in own.shown_ids(ids, skip))
+        assert own.decode_bytes(ids, skip) in (raw, raw.removeprefix(b" "))
+
+    texts_are_equal()
+
+
+# SentencePiece
+
+
+def library(data: bytes) -> Any:
+    return pytest.importorskip("sentencepiece").SentencePieceProcessor(model_proto=data)
+
+
+@pytest.mark.parametrize("normalizer", [b"", field(3, 0)], ids=["a space before the text", "none"])
+def test_any_ids_are_the_text_of_sentencepiece(normalizer: bytes) -> None:
+    data = model_file(pieces(WORDS), normalizer=normalizer)
+    peer, own = library(data), of(sentencepiece.parse(data))
+    check_ids(own, lambda ids, _: peer.decode(ids), ordinary_ids())
+    for ids in [1, 269, 270, 2], [1, 32 + FIRST_BYTE, 2], [2, 269, 1, 269]:
+        assert own.decode(ids, skip_special_tokens=True) == peer.decode(ids)
+
+
+@given(st.sampled_from(["", " ", "  ", "a", " a", "a  b "]))
+def test_where_extra_spaces_are_removed_one_is_dropped_even_if_none_is_put_before(text: str) -> None:
+    data = model_file(pieces(WORDS), normalizer=field(3, 0) + field(4, 1))
+    peer, own = library(data), of(sentencepiece.parse(data))
+    assert own.encode(text) == peer.encode(text)
+    for words in ["▁a", "b"], ["b", "▁a"], ["a"]:
+        ids = [own.vocabulary()[word] for word in words]
+        assert own.decode(ids) == peer.decode(ids)
+
+
+@pytest.mark.shared
+def test_any_ids_of_llama_2_are_the_text_of_sentencepiece(shared_data: Path) -> None:
+    path = shared_data / "tokenizers" / "llama2" / "tokenizer.model"
+    own, peer = load(path), library(path.read_bytes())
+    check_ids(own, lambda ids, _: peer.decode(ids), ordinary_ids(own.vocab_size))
+
+
+# Hugging Face
+
+ESCAPE = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+PREPEND = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, ESCAPE]}
+METASPACE = {"type": "Metaspace", "replacement": "▁", "split": False}
+STAGES = [(ESCAPE, None), (PREPEND, None), *((None, METASPACE | {"prepend_scheme": s}) for s in ("always", "first", "never"))]
+flags = st.fixed_dictionaries(dict.fromkeys(["single_word", "lstrip", "rstrip", "special"], st.booleans()))
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict:
+    document = json.loads(MODEL)
+    vocab, added = document["model"]["vocab"], document["added_tokens"]
+    document["normalizer"], document["pre_tokenizer"] = draw(st.sampled_from(STAGES))
+    # tokenizers 0.23 spells an added token as its normalizer leaves it, and then does not know that it is special
+    normalized = st.booleans() if document["normalizer"] != PREPEND else st.just(False)
+    # no two overlap: one that is special and to be plain text still hides those within it from tokenizers
+    for name in draw(st.lists(st.sampled_from(["<t>", "▁▁", "abc", "zz", "日▁日"]), unique=True, max_size=4)):
+        i = vocab.get(name, len({*vocab.values(), *(token["id"] for token in added)}))
+        added.append({"id": i, "content": name, **draw(flags), "normalized": draw(normalized)})
+    if draw(st.booleans()):
+        document["decoder"]["decoders"] = document["decoder"]["decoders"][:3]
+    return document
+
+
+def check_document(own: BaseTokenizer, document: dict, text: str, ids: list[int], cuts: list[int]) -> None:
+    hf = pytest.importorskip("tokenizers")
+    peer, as_text = (hf.Tokenizer.from_str(json.dumps(document)) for _ in range(2))
+    as_text.encode_special_tokens = True
+    expected = peer.encode(text)
+    assert own.encode_with_offsets(text, "all", (), True) == (expected.ids, expected.offsets)
+    assert own.encode(text, "all", (), True) == expected.ids
+    assert own.encode_ordinary(text) == as_text.encode(text, add_special_tokens=False).ids
+    ids = [i for i in ids if i < own.vocab_size]
+    for some, skip in itertools.product([ids, expected.ids], [True, False]):
+        assert own.decode(some, skip_special_tokens=skip) == peer.decode(some, skip_special_tokens=skip)
+        assert as_stream(own, some, cuts, skip) == own.decode(some, skip_special_tokens=skip)
+
+
+@MANY
+@given(documents(), texts, any_ids(SIZE + 4), places)
+def test_whatever_a_file_asks_for(document: dict, text: str, ids: list[int], cuts: list[int]) -> None:
+    own = of(tokenizer_json.parse(json.loads(json.dumps(document))))
+    check_document(own, document, text, ids, cuts)
+    check_document(own, json.loads(tokenizer_json.serialize(own._contents())), text, ids, cuts)
+
+
+# Negative controls
+
+
+def test_the_rule_of_the_other_library_is_caught() -> None:
+    by_scores, by_merges = of(CONTENTS), of(tokenizer_json.parse(json.loads(MODEL)))
+    with pytest.raises(AssertionError):
+        check_ids(by_merges, lambda ids, skip: by_scores.decode(ids, skip_special_tokens=skip), any_ids())
+
+
+def test_a_stream_that_holds_no_bytes_back_is_caught() -> None:
+    class Hasty(SentencePieceTokenizer):
+        def settled(self, ids: list[int]) -> int:
+            return len(ids)
+
+    hasty = Hasty(*tokenizer_json.parse(json.loads(MODEL)))
+    with pytest.raises(AssertionError):
+        check_ids(hasty, lambda ids, skip: hasty.decode(ids, skip_special_tokens=skip), any_ids())
