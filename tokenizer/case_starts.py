@@ -19,7 +19,7 @@ SLASH = ord("/")
 SUFFIX = 0  # for general_starts: a class that nothing leads and that leads nothing
 
 
-def o200k_starts(classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
+def o200k_starts(classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray) -> np.ndarray | None:
     """None where slashes and marks depend on each other, which is left to the expression: it needs a line that ends
     in a symbol, a line that begins with a slash, and a mark after another symbol, as in an emoji."""
     marks = marks_among_symbols(classes)
@@ -35,7 +35,7 @@ def o200k_starts(classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
     classes[inside] = SYMBOL  # no letters any more
     kinds = np.maximum(classes, np.full_like(classes, WORD))  # with a number instead of an array ten times as slow
     kinds[inside] = SUFFIX
-    starts = general_starts(kinds, digits=3, whole_end=False)
+    starts = general_starts(kinds, firsts, digits=3, whole_end=False)
     starts[places] = False
     starts[case_changes(classes)] = True
     return starts

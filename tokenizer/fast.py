@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -36,20 +37,30 @@ class FastEncoding:
             return None
         return VectorEncoder(WordScanner(pretokenizer), self._word_encoder)
 
-    def _way_of(self, text: str) -> VectorEncoder | None:
-        """The vectorised path if it is the faster one for `text`."""
-        if len(text) < LONG:
+    def _way_of(self, characters: int) -> VectorEncoder | None:
+        """The vectorised path if it is the faster one for texts of so many characters."""
+        if characters < LONG:
             return None
-        self._characters += len(text)
+        self._characters += characters
         return self._vector_encoder if self._characters >= TABLES_PAY else None
 
     def _encode_ordinary(self, text: str) -> list[int]:
-        fast = self._way_of(text)
-        return fast.encode(text).tolist() if fast else self._word_encoder.encode(self._pretokenizer.split(text))
+        fast = self._way_of(len(text))
+        return fast.encode([text])[0].tolist() if fast else self._word_encoder.encode(self._pretokenizer.split(text))
 
     def _encode_ordinary_array(self, text: str) -> np.ndarray:
-        fast = self._way_of(text)
-        return fast.encode(text) if fast else np.array(self._word_encoder.encode(self._pretokenizer.split(text)), np.uint32)
+        fast = self._way_of(len(text))
+        if fast:
+            return fast.encode([text])[0]
+        return np.array(self._word_encoder.encode(self._pretokenizer.split(text)), np.uint32)
+
+    def _encode_ordinary_lists(self, texts: Sequence[str]) -> list[list[int]]:
+        fast = self._way_of(sum(map(len, texts)))
+        if not fast:
+            return [self._word_encoder.encode(self._pretokenizer.split(text)) for text in texts]
+        ids, counts = fast.encode(texts)
+        all_ids, ends = ids.tolist(), np.cumsum(counts).tolist()
+        return [all_ids[begin:end] for begin, end in pairwise([0, *ends])]
 
     def _cut(self, text: str, size: int) -> list[str]:
         return list(chunks(text, size)) if len(text) > size and self._vector_encoder else [text]

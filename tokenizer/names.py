@@ -19,7 +19,7 @@ class PeerNames:
 
     def encode_ordinary_batch(self: Any, texts: Iterable[str]) -> list[list[int]]:
         """`encode_ordinary` of each text."""
-        return [self.encode_ordinary(text) for text in texts]
+        return self.encode_batch(texts, disallowed_special=())
 
     def decode_batch(self: Any, batch: Iterable[Iterable[int]], **options: Any) -> list[str]:
         """`decode` of each row of ids."""

@@ -1,4 +1,4 @@
-"""A text to the edges of its words, for the patterns that word_starts.py knows; in pieces of a size that the fastest
+"""Texts to the edges of their words, for the patterns that word_starts.py knows; in pieces of a size that the fastest
 memory of a processor holds.
 
 A text may be cut wherever a letter or number is followed by white space or a symbol (an apostrophe excepted): in every
@@ -7,7 +7,7 @@ known pattern a word begins there, and nothing before depends on what comes afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from .case_starts import o200k_starts
 from .classes import (
     BLANK,
     CASELESS,
+    EDGE,
     LOWER,
     MARK,
     NEWLINE,
@@ -24,6 +25,7 @@ from .classes import (
     SPACE,
     SYMBOL,
     UPPER,
+    CodedText,
     class_table,
     code_points,
     code_text,
@@ -33,6 +35,7 @@ from .pretokenize import PATTERNS, Pretokenizer
 from .word_starts import APOSTROPHE, WORD, gpt2_starts, gpt4_starts
 
 CHUNK = 1 << 17  # characters
+BETWEEN = "\0"  # texts that are scanned together; its class there is EDGE
 WINDOW = 256  # characters that are looked at for a place to cut; then twice as many, and so on
 
 # What each class is to a pattern, in the order UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK.
@@ -45,7 +48,17 @@ class Scanner(NamedTuple):
     """How the words of a pattern are found: its view of the classes, and where words begin (None: it cannot tell)."""
 
     view: tuple[int, ...]
-    starts: Callable[[np.ndarray, np.ndarray], np.ndarray | None]
+    starts: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray | None]
+
+
+class Words(NamedTuple):
+    """The words of some texts. `data` holds the texts in UTF-8, and words begin there at `starts`, (words,), and have
+    `lengths`; `counts`, (texts,), say how many each text has."""
+
+    data: bytes
+    starts: np.ndarray
+    lengths: np.ndarray
+    counts: np.ndarray
 
 
 SCANNERS = {
@@ -72,20 +85,42 @@ class WordScanner:
         self._pretokenizer = pretokenizer
         self._scanner = SCANNERS[pretokenizer.expression]
 
-    def edges(self, text: str) -> tuple[bytes, np.ndarray]:
-        """The text in UTF-8, and the (words + 1,) places in it where its words begin and the last one ends."""
-        codes, data, widths = code_text(text)
-        table, ascii_table = view_table(self._scanner.view)
-        if widths is None:
-            classes = np.frombuffer(data.translate(ascii_table), np.uint8)
-        else:
-            classes = table.take(codes)
-        starts = self._scanner.starts(classes, codes) if text else np.empty(0, bool)
+    def words(self, texts: Sequence[str]) -> Words:
+        """All words of `texts`, none of which is empty."""
+        text = BETWEEN.join(texts)
+        firsts = np.cumsum([0, *(len(each) + 1 for each in texts[:-1])])
+        coded = code_text(text)
+        starts = self._scanner.starts(self._classes(coded, firsts), coded.codes, firsts)
         if starts is None:
-            edges = np.cumsum([0, *map(len, self._pretokenizer.split(text))])
+            starts = self._search(texts, firsts)
+        between = firsts[1:] - 1
+        starts[firsts] = starts[between] = True
+        edges = np.append(np.flatnonzero(starts), len(text))
+        counts = np.diff(np.searchsorted(edges, firsts), append=len(edges) - 1)
+        if coded.widths is not None:
+            edges = sums_before(coded.widths, edges)
+        begins, lengths = edges[:-1], np.diff(edges)
+        if len(texts) > 1:  # what is between them is no word
+            strange = np.cumsum(counts)[:-1] - 1
+            begins, lengths = np.delete(begins, strange), np.delete(lengths, strange)
+            counts[:-1] -= 1
+        return Words(coded.data, begins, lengths, counts)
+
+    def _classes(self, coded: CodedText, firsts: np.ndarray) -> np.ndarray:
+        table, ascii_table = view_table(self._scanner.view)
+        if coded.widths is None:
+            classes = np.frombuffer(bytearray(coded.data).translate(ascii_table), np.uint8)
         else:
-            edges = np.append(np.flatnonzero(starts), len(text))
-        return data, edges if widths is None else sums_before(widths, edges)
+            classes = table.take(coded.codes)
+        classes[firsts[1:] - 1] = EDGE
+        return classes
+
+    def _search(self, texts: Sequence[str], firsts: np.ndarray) -> np.ndarray:
+        """Where words begin, by the regular expression."""
+        starts = np.zeros(firsts[-1] + len(texts[-1]), bool)
+        for text, first in zip(texts, firsts.tolist()):
+            starts[first + np.cumsum([0, *map(len, self._pretokenizer.split(text))])[:-1]] = True
+        return starts
 
 
 def chunks(text: str, size: int = CHUNK) -> Iterator[str]:
@@ -97,6 +132,21 @@ def chunks(text: str, size: int = CHUNK) -> Iterator[str]:
         start = end
     if start < len(text):
         yield text[start:]
+
+
+def grouped(texts: Iterable[str], size: int = CHUNK) -> Iterator[tuple[list[int], list[str]]]:
+    """The pieces of all `texts` in groups of about `size` characters: which text each piece is of, and the pieces."""
+    owners, pieces, characters = [], [], 0
+    for i, text in enumerate(texts):
+        for piece in chunks(text, size):
+            owners.append(i)
+            pieces.append(piece)
+            characters += len(piece)
+            if characters >= size:
+                yield owners, pieces
+                owners, pieces, characters = [], [], 0
+    if pieces:
+        yield owners, pieces
 
 
 def safe_cut(text: str, start: int) -> int:

@@ -134,15 +134,14 @@ class WordCounter:
         return text.isascii() or self._short > FEW
 
     def _scan(self, scanner: WordScanner, text: str) -> None:
-        data, edges = scanner.edges(text)
-        lengths = np.diff(edges)
+        data, starts, lengths, _ = scanner.words([text])
         short = lengths <= LONGEST_PACKED
-        self._waiting.append(pack(data, edges[:-1][short], lengths[short]))
+        self._waiting.append(pack(data, starts[short], lengths[short]))
         self._number += len(self._waiting[-1])
         if self._number >= BATCH:
             self._count_waiting()
-        starts, ends = edges[:-1][~short].tolist(), edges[1:][~short].tolist()
-        self._long.update([data[start:end] for start, end in zip(starts, ends)])
+        begins, ends = starts[~short].tolist(), (starts + lengths)[~short].tolist()
+        self._long.update([data[begin:end] for begin, end in zip(begins, ends)])
 
     def _count_waiting(self) -> None:
         if self._waiting:

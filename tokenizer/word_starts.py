@@ -8,7 +8,8 @@ its own class and those of its neighbours; the few rules that need to see furthe
   belong to the symbols before them, and divide white space
 - o200k, which also looks at case, is in case_starts.py and uses `general_starts`, its common part with GPT-4
 
-Each takes `classes` and `codes`, (n,) each, and gives `starts`, (n,) bool. n is at least 1.
+Each takes `classes` and `codes`, (n,) each, and gives `starts`, (n,) bool. n is at least 1. It may be several texts at once,
+with a character of the class EDGE between two of them; `firsts` are the places where they begin.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ def place_in_run(first: np.ndarray) -> np.ndarray:
 # GPT-2
 
 
-def gpt2_starts(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def gpt2_starts(classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray) -> np.ndarray:
     before, here, after = neighbours(classes)
     starts = (here != before) & (before != BLANK)  # a run of one class is a word, and so is a blank with such a run
     # Of white space before something else, the last character stands apart; at the end of the text it does not.
     at_edge = (before < SPACE) | (after < SPACE)
     starts = choose(here >= SPACE, at_edge, starts)
-    starts[0] = True
+    starts[firsts] = True
     leading = np.flatnonzero((codes == APOSTROPHE) & starts)
     places, lengths = contractions(leading, codes, any_case=False)
     starts[places + 1] = False
@@ -88,17 +89,19 @@ def begin(starts: np.ndarray, places: np.ndarray) -> None:
 # GPT-4 and those after it
 
 
-def gpt4_starts(classes: np.ndarray, codes: np.ndarray, digits: int = 3, whole_end: bool = True) -> np.ndarray:
+def gpt4_starts(
+    classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray, digits: int = 3, whole_end: bool = True
+) -> np.ndarray:
     """`digits`: how many make a word at most. `whole_end`: white space at the end of the text is one word, even where
     it holds line ends."""
-    starts = general_starts(classes, digits, whole_end)
+    starts = general_starts(classes, firsts, digits, whole_end)
     leading = np.flatnonzero((codes == APOSTROPHE) & starts)
     places, lengths = contractions(leading, codes, any_case=True)
     begin(starts, places + lengths)
     return starts
 
 
-def general_starts(classes: np.ndarray, digits: int, whole_end: bool) -> np.ndarray:
+def general_starts(classes: np.ndarray, firsts: np.ndarray, digits: int, whole_end: bool) -> np.ndarray:
     """All but contractions. `classes` are WORD (or lower values) and those above."""
     before, here, after = neighbours(classes)
     # A word begins where the class changes, unless what is before leads it: WORD + 3 < SPACE, so that any blank leads
@@ -107,7 +110,7 @@ def general_starts(classes: np.ndarray, digits: int, whole_end: bool) -> np.ndar
     # White space, if it holds no line ends: its first character, and its last if something follows.
     at_edge = (before < NEWLINE) | (after < NEWLINE) & (here != NEWLINE)
     starts = choose(here >= NEWLINE, at_edge, starts)
-    starts[0] = True
+    starts[firsts] = True
     # A symbol that begins a word leads the letters after it.
     starts[1:] &= ~(starts[:-1] & (here[:-1] == SYMBOL) & (here[1:] <= WORD))
 
@@ -137,9 +140,11 @@ def divide_lines(
         return
     first = left != NEWLINE
     with_symbols = (left[first] == SYMBOL).take(np.cumsum(first).take(indented) - 1)
-    ends = np.flatnonzero((here >= NEWLINE) & (before >= NEWLINE) & (after < NEWLINE))  # of white space, if two or more
-    ends = np.append(ends, len(here) - 1)
+    is_end = after + np.uint8(1) <= NEWLINE  # of white space; EDGE + 1 is 0
+    ends = np.flatnonzero((here >= NEWLINE) & (before >= NEWLINE) & is_end)  # if it is two characters or more
     lines = newlines.take(indented)
     end = ends.take(np.searchsorted(ends, lines))
-    is_last = end < np.append(newlines, len(here) - whole_end).take(indented + 1)
+    is_last = end < np.append(newlines, len(here)).take(indented + 1)
+    if whole_end:
+        is_last &= after.take(end) != EDGE
     starts[lines[with_symbols | is_last] + 1] = True

@@ -126,4 +126,4 @@ def test_a_very_long_word_in_a_text(letters: str) -> None:
     words, pretokenizer = WordEncoder(byte_ids, table), Pretokenizer("gpt2")
     encoder = VectorEncoder(WordScanner(pretokenizer), words)
     for _ in range(2):
-        assert encoder.encode(text).tolist() == words.encode(pretokenizer.split(text))
+        assert encoder.encode([text])[0].tolist() == words.encode(pretokenizer.split(text))

@@ -28,7 +28,7 @@ AWKWARD = st.one_of(
 def vectorised(tokenizer: Tokenizer, text: str) -> list[int]:
     """Also for texts too short for it to be worth it."""
     assert tokenizer._vector_encoder
-    return tokenizer._vector_encoder.encode(text).tolist()
+    return tokenizer._vector_encoder.encode([text])[0].tolist()
 
 
 def tiktoken_encoding(folder: Path, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -27,8 +28,13 @@ EACH = pytest.mark.parametrize("expression", SCANNERS, ids=["gpt2", "gpt4", "o20
 
 
 def words(expression: str, text: str) -> list[bytes]:
-    data, edges = WordScanner(Pretokenizer(expression)).edges(text)
-    return [data[start:end] for start, end in zip(edges, edges[1:])]
+    return words_of_each(expression, [text])[0] if text else []
+
+
+def words_of_each(expression: str, texts: list[str]) -> list[list[bytes]]:
+    found = WordScanner(Pretokenizer(expression)).words(texts)
+    each = iter([found.data[start : start + length] for start, length in zip(found.starts, found.lengths)])
+    return [list(islice(each, count)) for count in found.counts.tolist()]
 
 
 def in_bytes(texts: list[str]) -> list[bytes]:
@@ -49,6 +55,13 @@ def check_words(expression: str, definition: str) -> None:
 @EACH
 def test_words_are_those_of_the_expression(expression: str) -> None:
     check_words(expression, expression)
+
+
+@EACH
+@settings(max_examples=10 * settings().max_examples)
+@given(texts=st.lists(AWKWARD.filter(bool), min_size=1, max_size=5))
+def test_texts_that_are_scanned_together_have_the_words_that_they_have_alone(expression: str, texts: list[str]) -> None:
+    assert words_of_each(expression, texts) == [in_bytes(Pretokenizer(expression).split(text)) for text in texts]
 
 
 @pytest.mark.parametrize("pair", [("gpt2", "gpt4"), ("gpt4", "o200k")])
