@@ -89,6 +89,17 @@ def test_how_an_added_token_is_found(options: dict, text: str, tokens: list[str]
     assert tokenizer.encode_with_offsets(text)[0] == tokenizer.encode_ordinary(text) == tokenizer.encode(text)
 
 
+def test_white_space_belongs_to_one_token_only() -> None:
+    trained = Tokenizer.train([""], 256)
+    added = [AddedToken("\n", 256, special=False, lstrip=True, rstrip=True)]
+    tokenizer = Tokenizer([*trained.tokens, b"\n"], [], added)
+    letters = trained.encode("ab")
+    assert tokenizer.encode_with_offsets("a \n \n\nb\n") == (
+        [letters[0], 256, letters[1], 256],
+        [(0, 1), (1, 6), (6, 7), (7, 8)],
+    )
+
+
 def test_a_normalized_token_is_found_in_normalized_text() -> None:
     trained = Tokenizer.train([""], 256)
     for normalized, ids in (True, [256]), (False, trained.encode("e")):
