@@ -96,6 +96,8 @@ DOCUMENTS = {
 }
 PIECES = ["the", " the", " cat", " ", "  ", "\n", "<|endoftext|>", "<t>", "abc", "cat", "_", "é", "e\u0301", "\u0301"]
 PIECES += ["日本", "1", "23", "a", "<u> ", "X", "\t", "—", "s", "'s", ".", "aba", "ab", "\u00a0", "İ", "\u1e9b\u0323"]
+PIECES += ["Ġthe", "Ġ", "ü", "Å", "ﬁ", "\x1c"]
+NAMES = ["<t>", "cat", "<u> ", "zz", "the", "1", "X", "Ġthe", "ü", "Å", "ﬁ", "\n", " X"]
 texts = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 flags = st.fixed_dictionaries(dict.fromkeys(["single_word", "lstrip", "rstrip", "special"], st.booleans()))
 
@@ -109,7 +111,7 @@ def documents(draw: st.DrawFn) -> dict:
     document = json.loads(DOCUMENTS[draw(st.sampled_from(sorted(DOCUMENTS)))])
     vocab = document["model"]["vocab"]
     document["model"]["ignore_merges"] = draw(st.booleans())
-    for name in draw(st.lists(st.sampled_from(["<t>", "cat", "<u> ", "zz", "the", "1", "X"]), unique=True, max_size=4)):
+    for name in draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4)):
         i = vocab.get(name, len({*vocab.values(), *(token["id"] for token in document["added_tokens"])}))
         token = {"id": i, "content": name, **draw(flags), "normalized": draw(st.booleans()) and name == "zz"}
         document["added_tokens"].append(token if name not in vocab else token | {"special": False})
@@ -125,8 +127,7 @@ def documents(draw: st.DrawFn) -> dict:
         | st.just(byte_level(add_prefix_space=True))
         | st.sampled_from([{"type": "Sequence", "pretokenizers": steps} for steps in sequences])
     )
-    prefixed = document["pre_tokenizer"].get("add_prefix_space", False)
-    document["post_processor"] = draw(st.sampled_from(post_processors(prefixed)))
+    document["post_processor"] = draw(st.booleans().flatmap(lambda prefixed: st.sampled_from(post_processors(prefixed))))
     return document
 
 

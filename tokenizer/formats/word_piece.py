@@ -46,7 +46,7 @@ def write(contents: WordPieceContents) -> dict[str, Any]:
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": write_post_processor(contents.template, False, False, lambda i: pieces[i] or ""),
+        "post_processor": write_post_processor(contents.template, None, lambda i: pieces[i] or ""),
         "decoder": {"type": "WordPiece", "prefix": contents.continues_with, "cleanup": True},
         "model": model,
     }
