@@ -57,6 +57,7 @@ class WordPieceContents(NamedTuple):
     unknown: str = "[UNK]"
     continues_with: str = "##"
     longest_word: int = 100
+    merely_added: tuple[int, ...] = ()
 
 
 class CharacterContents(NamedTuple):
