@@ -129,7 +129,9 @@ def documents(draw: st.DrawFn) -> dict:
         | st.just(byte_level(add_prefix_space=True))
         | st.sampled_from([{"type": "Sequence", "pretokenizers": steps} for steps in sequences])
     )
-    document["post_processor"] = draw(st.booleans().flatmap(lambda prefixed: st.sampled_from(post_processors(prefixed))))
+    document["post_processor"] = draw(
+        st.booleans().flatmap(lambda prefixed: st.sampled_from(post_processors(prefixed)))
+    )
     return document
 
 
@@ -171,6 +173,9 @@ def test_whatever_a_file_asks_for(document: dict, samples: list[str]) -> None:
         assert own.encode_pair(text, samples[0], allowed_special="all") == peer.encode(text, samples[0]).ids
 
 
+words = st.lists(st.sampled_from(["cats", "hs", "has", "Cat", "xa", "thes", "don't", "h"]), max_size=8).map(" ".join)
+
+
 @st.composite
 def word_pieces(draw: st.DrawFn) -> dict:
     """A tokenizer.json of BERT's kind."""
@@ -181,7 +186,7 @@ def word_pieces(draw: st.DrawFn) -> dict:
     options = {switch: draw(st.booleans()) for switch in switches} | {"strip_accents": draw(st.none() | st.booleans())}
     bert = {"type": "BertNormalizer", **options}
     document["normalizer"] = draw(st.just(bert) | st.sampled_from([None, {"type": "Lowercase"}, {"type": "NFKC"}]))
-    for name in draw(st.lists(st.sampled_from(["zz", "<t>", "a", "Cat", "X"]), unique=True, max_size=3)):
+    for name in draw(st.lists(st.sampled_from(["ca", "<t>", "a", "h", "X"]), unique=True, max_size=3)):
         size = len({*vocab.values(), *(token["id"] for token in document["added_tokens"])})
         token = {"id": vocab.get(name, size), "content": name, **draw(flags), "normalized": False}
         document["added_tokens"].append(token | {"special": token["special"] and name == "<t>"})
@@ -189,7 +194,9 @@ def word_pieces(draw: st.DrawFn) -> dict:
 
 
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
-@given(word_pieces(), st.lists(texts | st.text("theCatsx日é\u0301 ,.'\0<>", max_size=12), min_size=6, max_size=6))
+@given(
+    word_pieces(), st.lists(texts | words | st.text("theCatsx日é\u0301 ,.'\0<>", max_size=12), min_size=6, max_size=6)
+)
 def test_whatever_a_file_of_word_pieces_asks_for(document: dict, samples: list[str]) -> None:
     hf = pytest.importorskip("tokenizers")
     own = of(parse(json.loads(json.dumps(document))))
