@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, CharTokenizer, FormatError, Tokenizer, load
+from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, FormatError, Tokenizer, load
 from tokenizer.base import BaseTokenizer
 from tokenizer.formats.tokenizer_json import parse, serialize
 
@@ -194,6 +194,17 @@ def test_an_added_token_may_stand_for_bytes() -> None:
     assert [tokenizer.id_of(name) for name in ("Ġcat", "日", " cat")] == [names["Ġcat"], 281, names["Ġcat"]]
     assert tokenizer.decode_bytes([*names.values(), 282]) == b" cat\xe9\xfe" + "日<é>".encode()
     assert Tokenizer.of(parse(json.loads(serialize(tokenizer._contents())))) == tokenizer
+
+
+def test_what_was_merely_added_is_written_so() -> None:
+    """Or it would be a word of the vocab, and that token, where merges are ignored."""
+    names = ["zz", "\n"]
+    added = [AddedToken(name, 280 + i, special=False) for i, name in enumerate(names)]
+    contents = BYTE_PAIRS._contents()._replace(ignore_merges=True)
+    tokens, specials = [*contents.tokens, b"zz", b"\n"], (*contents.special_tokens, *added)
+    written = json.loads(serialize(contents._replace(tokens=tokens, special_tokens=specials)))
+    assert len(written["model"]["vocab"]) == 280
+    assert [token["content"] for token in written["added_tokens"]][-2:] == names
 
 
 def test_where_a_byte_is_no_token_there_is_no_other_for_it(tmp_path: Path) -> None:

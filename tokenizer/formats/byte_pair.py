@@ -161,7 +161,7 @@ def write_vocab(contents: BytePairContents, spelling: list[str | None]) -> dict[
     added = {token.id for token in contents.special_tokens if tokens[token.id] not in made}
     vocab = {text: i for i, text in enumerate(spelling) if text is not None}
     end = len(tokens)
-    while end - 1 in added and len(tokens[end - 1] or b"") > 1:
+    while end - 1 in added and unspell(spelling[end - 1] or "") not in BYTES - NEVER:
         end -= 1
     inside = {text: i for text, i in vocab.items() if i < end}
     return inside if len(inside) == end else vocab
