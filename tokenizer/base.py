@@ -194,8 +194,8 @@ class BaseTokenizer(BulkEncoding, Offsets, PeerNames, ABC):
 
     @cached_property
     def _ids_by_bytes(self) -> dict[bytes, int]:
-        special = {name.encode(): i for name, i in self.special_tokens.items()}
-        return special | {token: i for i, token in enumerate(self.tokens) if token is not None}
+        added = {token.content.encode(): token.id for token in self.added_tokens}
+        return added | {token: i for i, token in enumerate(self.tokens) if token is not None}
 
     @property
     def vocab_size(self) -> int:

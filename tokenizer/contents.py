@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .bpe import Pair
 from .normalize import Normalizer
+from .offsets import Trimming
 from .postprocess import Template
 from .prefix import Prefix
 from .special import AddedToken
@@ -27,7 +28,7 @@ class BytePairContents(NamedTuple):
     prefix: Prefix | None = None
     template: Template = Template()
     ignore_merges: bool = False
-    trim_offsets: bool = False
+    trim_offsets: Trimming | None = None
 
 
 class SentencePieceContents(NamedTuple):
@@ -56,6 +57,7 @@ class WordPieceContents(NamedTuple):
     unknown: str = "[UNK]"
     continues_with: str = "##"
     longest_word: int = 100
+    merely_added: tuple[int, ...] = ()
 
 
 class CharacterContents(NamedTuple):

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 
 class PeerNames:
     """A mixin for `BaseTokenizer`: every method says in a line what it is in terms of the others."""
@@ -26,6 +28,14 @@ class PeerNames:
         return [self.decode(ids, **options) for ids in batch]
 
     # tiktoken
+
+    def encode_to_numpy(self: Any, text: str, **options: Any) -> np.ndarray:
+        """`encode_array`."""
+        return self.encode_array(text, **options)
+
+    def decode_bytes_batch(self: Any, batch: Iterable[Iterable[int]]) -> list[bytes]:
+        """`decode_bytes` of each row of ids."""
+        return [self.decode_bytes(ids) for ids in batch]
 
     def encode_single_token(self: Any, token: str | bytes) -> int:
         """`id_of`."""

@@ -6,11 +6,42 @@ the text that was given; tiktoken tells for each token of a decoding where it be
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import regex
 
 from .aligned import Aligned, Span
 from .pretokenize import well_formed
+
+LEADING, TRAILING = regex.compile(r"[\p{White_Space}Ġ]*"), regex.compile(r"(?r)[\p{White_Space}Ġ]*")
+
+
+@dataclass(frozen=True)
+class Trimming:
+    """Spans without the white space at the ends of their tokens; if `keeps_first`, the first one keeps a single space
+    before it, which is thought to have been put there and to stand for no character. `trim_offsets` and
+    `add_prefix_space` of `process_offsets` in github.com/huggingface/tokenizers."""
+
+    keeps_first: bool = False
+
+    def __call__(self, token: str, span: Span, is_first: bool) -> Span:
+        """The span of `token`, which is spelled as in a `tokenizer.json`: a space may be written "Ġ"."""
+        start, end = span
+        leading, trailing = len(LEADING.match(token).group()), len(TRAILING.search(token).group())
+        if self.keeps_first and (is_first or start == 0) and leading == 1:
+            leading = 0
+        start = min(start + leading, end)
+        return start, max(end - trailing, start) if end >= trailing else end
+
+
+class FoundText(NamedTuple):
+    """An added token, the text that it was found as, and where that was."""
+
+    id: int
+    text: str
+    span: Span
 
 
 class Offsets:
@@ -31,37 +62,43 @@ class Offsets:
         self._added.refuse(text, wanted, disallowed_special)
         ids: list[int] = []
         spans: list[Span] = []
+        found: dict[int, str] = {}
         for piece in self._aligned_pieces(Aligned.of(text), wanted):
-            more_ids, more_spans = (
-                self._encode_aligned(piece) if isinstance(piece, Aligned) else ([piece[0]], [piece[1]])
-            )
-            ids += more_ids
-            spans += more_spans
-        spans = self._trim(ids, spans, text)
+            if isinstance(piece, FoundText):
+                found[len(ids)] = piece.text
+                ids.append(piece.id)
+                spans.append(piece.span)
+            else:
+                more_ids, more_spans = self._encode_aligned(piece)
+                ids += more_ids
+                spans += more_spans
+        spans = self._trim(ids, spans, found)
         if add_special_tokens:
             return self.template.fill(ids), self.template.fill(spans, special=(0, 0))
         return ids, spans
 
-    def _aligned_pieces(self: Any, text: Aligned, wanted: frozenset[str]) -> Iterator[Aligned | tuple[int, Span]]:
+    def _aligned_pieces(self: Any, text: Aligned, wanted: frozenset[str]) -> Iterator[Aligned | FoundText]:
         """The same as `BaseTokenizer._pieces`, each with where it was."""
         is_first = True
         for found in self._added.find(text.text, wanted):
             if found.id is not None:
-                yield found.id, text.span(found.start, found.end)
+                yield FoundText(found.id, text.text[found.start : found.end], text.span(found.start, found.end))
             else:
                 piece = text[found.start : found.end]
                 piece = self.normalizer.align(piece) if self.normalizer else piece
                 for inner in self._added.find(piece.text, wanted, normalized=True):
                     if inner.id is not None:
-                        yield inner.id, piece.span(inner.start, inner.end)
+                        yield FoundText(
+                            inner.id, piece.text[inner.start : inner.end], piece.span(inner.start, inner.end)
+                        )
                     else:
                         ordinary = piece[inner.start : inner.end]
                         yield self.prefix.align(ordinary, is_first) if self.prefix else ordinary
                     is_first = False
             is_first = False
 
-    def _trim(self, ids: list[int], spans: list[Span], text: str) -> list[Span]:
-        """The spans as this kind of tokenizer shows them."""
+    def _trim(self, ids: list[int], spans: list[Span], found: Mapping[int, str]) -> list[Span]:
+        """The spans as this kind of tokenizer shows them. `found[k]` is the text of token k if that is an added one."""
         return spans
 
     def decode_with_offsets(self: Any, ids: Sequence[int]) -> tuple[str, list[int]]:

@@ -104,10 +104,11 @@ class AddedTokens:
                 start = max(done, regex.search(f"(?r){SPACE}", text, endpos=start).start())
             if token.rstrip:
                 end = regex.compile(SPACE).match(text, end).end()
-            parts += [Found(None, done, start), Found(token.id, start, end)]
-            done = end
+            if start < end:  # or the token before, with the white space after it, has taken all of this one
+                parts += [Found(None, done, start), Found(token.id, start, end)]
+                done = end
         parts.append(Found(None, done, len(text)))
-        return [part for part in parts if part.id is not None or part.start < part.end]
+        return [part for part in parts if part.start < part.end]
 
 
 def wanted_names(stage: dict[str, AddedToken], wanted: frozenset[str]) -> frozenset[str]:

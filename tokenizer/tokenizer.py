@@ -18,6 +18,7 @@ from .byte_level import spell
 from .contents import BytePairContents
 from .fast import FastEncoding
 from .normalize import Normalizer
+from .offsets import Trimming
 from .postprocess import Template
 from .prefix import Prefix
 from .pretokenize import Pretokenizer
@@ -42,13 +43,13 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         prefix: Prefix | None = None,
         template: Template | None = None,
         ignore_merges: bool = False,
-        trim_offsets: bool = False,
+        trim_offsets: Trimming | None = None,
     ):
         """`tokens[id]` are the bytes of each token; bytes that are no token by themselves are left out of any text.
         `merges` are pairs of ids, the first learned first; None: any two tokens that make a third are joined, and its id
-        is the rank (ranks.py). Several patterns: each cuts the words of the one before.
-        With `ignore_merges` a word that is a token is that token, whatever its merges would make. `trim_offsets`: the
-        spans of tokens leave out the spaces at their ends."""
+        is the rank (ranks.py). Several patterns: each cuts the words of the one before. With `ignore_merges` a word that
+        is a token is that token, whatever its merges would make. `trim_offsets` is what is done to the spans of tokens
+        that begin or end with a space."""
         super().__init__(tokens, special_tokens, normalizer, prefix, template)
         self.ignore_merges = ignore_merges
         self.trim_offsets = trim_offsets
@@ -56,7 +57,7 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         self._names = {token.id: token.content for token in self.added_tokens}
         ordinary = {token: i for i, token in enumerate(self.tokens) if token is not None and i not in self._names}
         # An added token that is not special may also be a byte or what a merge makes.
-        id_of = {token.content.encode(): token.id for token in self.added_tokens if not token.special} | ordinary
+        id_of = {self.tokens[token.id] or b"": token.id for token in self.added_tokens if not token.special} | ordinary
         self._word_encoder = WordEncoder(
             byte_ids=[id_of.get(bytes([byte]), -1) for byte in range(256)],
             table=RankTable(self.tokens, id_of) if merges is None else merge_table(self.tokens, merges, id_of),
@@ -133,21 +134,12 @@ class Tokenizer(FastEncoding, BaseTokenizer):
             done = end
         return ids, spans
 
-    def _trim(self, ids: list[int], spans: list[Span], text: str) -> list[Span]:
-        return [self._trim_one(i, span, text) for i, span in zip(ids, spans)] if self.trim_offsets else spans
-
-    def _trim_one(self, i: int, span: Span, text: str) -> Span:
-        start, end = span
-        if i in self._names:
-            found = text[start:end]
-            leading, trailing = len(found) - len(found.lstrip()), len(found) - len(found.rstrip())
-        else:
-            token = self.tokens[i] or b""
-            leading, trailing = len(token) - len(token.lstrip(b" ")), len(token) - len(token.rstrip(b" "))
-        if self.prefix and start == 0 and leading == 1:
-            leading = 0  # the space was put there and stands for no character
-        start = min(start + leading, end)
-        return start, max(end - trailing, start)
+    def _trim(self, ids: list[int], spans: list[Span], found: Mapping[int, str]) -> list[Span]:
+        trim = self.trim_offsets
+        if trim is None:
+            return spans
+        shown = [found[k] if k in found else spell(self.tokens[i] or b"") for k, i in enumerate(ids)]
+        return [trim(token, span, k == 0) for k, (token, span) in enumerate(zip(shown, spans))]
 
     def _spelling(self, i: int) -> str:
         return self._names[i] if i in self._names else spell(self.tokens[i] or b"")

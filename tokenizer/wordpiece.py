@@ -43,14 +43,16 @@ class WordPieceTokenizer(BaseTokenizer):
         unknown: str = "[UNK]",
         continues_with: str = "##",
         longest_word: int = 100,
+        merely_added: Iterable[int] = (),
     ):
         """`pieces[id]` is how the vocabulary spells a token. A word of more than `longest_word` characters is
-        `unknown`."""
+        `unknown`. No word is cut into what was `merely_added`, which is found as a whole or not at all."""
         super().__init__([], special_tokens, normalizer, None, template)
         self.pieces = list(pieces)
         self.continues_with = continues_with
         self.longest_word = longest_word
-        self._id_of = {piece: i for i, piece in enumerate(pieces) if piece}
+        self.merely_added = tuple(merely_added)
+        self._id_of = {piece: i for i, piece in enumerate(pieces) if piece and i not in self.merely_added}
         if unknown not in self._id_of:
             raise ValueError(f"the vocabulary has no token {unknown!r} for unknown words")
         self._unknown = unknown
@@ -119,6 +121,7 @@ class WordPieceTokenizer(BaseTokenizer):
             self._unknown,
             self.continues_with,
             self.longest_word,
+            self.merely_added,
         )
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, CharTokenizer, FormatError, Tokenizer, load
+from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, FormatError, Tokenizer, load
 from tokenizer.base import BaseTokenizer
 from tokenizer.formats.tokenizer_json import parse, serialize
 
@@ -123,6 +123,7 @@ EDITS = [  # (where, the new value, what the sentence says)
     ("normalizer", {"type": "Sequence", "normalizers": [{"type": "Strip"}]}, 'normalizer = {"type": "Strip"}'),
     ("normalizer", {"type": "Sequence"}, "its normalizers are not a list"),
     ("truncation", {"max_length": 8}, "truncation"),
+    ("post_processor", {"type": "Sequence", "processors": [BYTE_LEVEL, BYTE_LEVEL]}, 'post_processor = {"type": "Sequence"'),
     ("decoder", None, "decoder = null"),
     ("decoder", {"type": "Fuse"}, 'decoder.type = "Fuse"'),
     ("post_processor", {"type": "BertProcessing"}, "post_processor.cls = null"),
@@ -172,6 +173,48 @@ def edited(document: dict, where: str, value: Any) -> bytes:
 @pytest.mark.parametrize(("where", "value", "message"), EDITS)
 def test_what_is_not_understood_is_named(tmp_path: Path, where: str, value: Any, message: str) -> None:
     refuse(tmp_path / "edited.json", edited(BYTE_PAIR_DOCUMENT, where, value), message)
+
+
+def without_byte(spelling: str) -> dict:
+    document = copy.deepcopy(BYTE_PAIR_DOCUMENT)
+    del document["model"]["vocab"][spelling]
+    return document
+
+
+def test_an_added_token_may_stand_for_bytes() -> None:
+    """What is spelled as bytes are is those bytes, but for special tokens, which are their names."""
+    document = without_byte("þ")  # 0xFE, which is in no text in UTF-8
+    vocab = document["model"]["vocab"]
+    names = {"Ġcat": vocab["Ġcat"], "é": vocab["é"], "þ": 280, "日": 281}
+    document["added_tokens"] += [{"content": name, "id": i, "special": False} for name, i in names.items()]
+    document["added_tokens"].append({"content": "<é>", "id": 282, "special": True})
+    tokenizer = Tokenizer.of(parse(document))
+    assert tokenizer.encode("Ġcat cat日") == [names["Ġcat"], names["Ġcat"], names["日"]]
+    assert tokenizer.encode_bytes(b"\xe9\xfe") == tokenizer.encode("éþ") == [names["é"], names["þ"]]
+    assert [tokenizer.id_of(name) for name in ("Ġcat", "日", " cat")] == [names["Ġcat"], 281, names["Ġcat"]]
+    assert tokenizer.decode_bytes([*names.values(), 282]) == b" cat\xe9\xfe" + "日<é>".encode()
+    assert Tokenizer.of(parse(json.loads(serialize(tokenizer._contents())))) == tokenizer
+
+
+def test_what_was_merely_added_is_written_so() -> None:
+    """Or it would be a word of the vocab, and that token, where merges are ignored."""
+    names = ["zz", "\n"]
+    added = [AddedToken(name, 280 + i, special=False) for i, name in enumerate(names)]
+    contents = BYTE_PAIRS._contents()._replace(ignore_merges=True)
+    tokens, specials = [*contents.tokens, b"zz", b"\n"], (*contents.special_tokens, *added)
+    written = json.loads(serialize(contents._replace(tokens=tokens, special_tokens=specials)))
+    assert len(written["model"]["vocab"]) == 280
+    assert [token["content"] for token in written["added_tokens"]][-2:] == names
+
+
+def test_where_a_byte_is_no_token_there_is_no_other_for_it(tmp_path: Path) -> None:
+    document = without_byte("~")
+    assert Tokenizer.of(parse(document)).encode("a~") == BYTE_PAIRS.encode("a")
+    refuse(tmp_path / "unknown.json", edited(document, "model.unk_token", "a"), "asks for model.unk_token")
+    spelled = TOKEN | {"content": "~", "id": 280, "special": False}
+    refuse(tmp_path / "added.json", edited(document, "added_tokens.1", spelled), "the added token '~', which is the spelling")
+    complete = edited(BYTE_PAIR_DOCUMENT, "model.unk_token", "a")
+    assert Tokenizer.of(parse(json.loads(complete))) == BYTE_PAIRS
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def test_batches_and_arrays_are_the_same_ids(tokenizer: BaseTokenizer, batch: li
         array = tokenizer.encode_array(text, disallowed_special=())
         assert array.dtype == np.uint32
         assert array.tolist() == ids
+        assert np.array_equal(tokenizer.encode_to_numpy(text, disallowed_special=()), array)
     assert tokenizer.decode_batch(each) == [tokenizer.decode(ids) for ids in each]
+    assert tokenizer.decode_bytes_batch(each) == [tokenizer.decode_bytes(ids) for ids in each]
 
 
 @EACH

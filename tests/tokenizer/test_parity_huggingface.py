@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.tokenizer.peers import awkward, cases, file_in, hugging_face, load
+from tests.tokenizer.small import BERT, of
 from tokenizer import BaseTokenizer, FormatError, Tokenizer
+from tokenizer.formats import vocabularies
 from tokenizer.formats.tokenizer_json import parse, serialize
 
 pytestmark = pytest.mark.parity
@@ -113,6 +115,8 @@ DOCUMENTS = {
 }
 PIECES = ["the", " the", " cat", " ", "  ", "\n", "<|endoftext|>", "<t>", "abc", "cat", "_", "é", "e\u0301", "\u0301"]
 PIECES += ["日本", "1", "23", "a", "<u> ", "X", "\t", "—", "s", "'s", ".", "aba", "ab", "\u00a0", "İ", "\u1e9b\u0323"]
+PIECES += ["Ġthe", "Ġ", "ü", "Å", "ﬁ", "\x1c"]
+NAMES = ["<t>", "cat", "<u> ", "zz", "the", "1", "X", "Ġthe", "ü", "Å", "ﬁ", "\n", " X"]
 texts = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 flags = st.fixed_dictionaries(dict.fromkeys(["single_word", "lstrip", "rstrip", "special"], st.booleans()))
 
@@ -126,7 +130,7 @@ def documents(draw: st.DrawFn) -> dict:
     document = json.loads(DOCUMENTS[draw(st.sampled_from(sorted(DOCUMENTS)))])
     vocab = document["model"]["vocab"]
     document["model"]["ignore_merges"] = draw(st.booleans())
-    for name in draw(st.lists(st.sampled_from(["<t>", "cat", "<u> ", "zz", "the", "1", "X"]), unique=True, max_size=4)):
+    for name in draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4)):
         i = vocab.get(name, len({*vocab.values(), *(token["id"] for token in document["added_tokens"])}))
         token = {"id": i, "content": name, **draw(flags), "normalized": draw(st.booleans()) and name == "zz"}
         document["added_tokens"].append(token if name not in vocab else token | {"special": False})
@@ -142,8 +146,9 @@ def documents(draw: st.DrawFn) -> dict:
         | st.just(byte_level(add_prefix_space=True))
         | st.sampled_from([{"type": "Sequence", "pretokenizers": steps} for steps in sequences])
     )
-    prefixed = document["pre_tokenizer"].get("add_prefix_space", False)
-    document["post_processor"] = draw(st.sampled_from(post_processors(prefixed)))
+    document["post_processor"] = draw(
+        st.booleans().flatmap(lambda prefixed: st.sampled_from(post_processors(prefixed)))
+    )
     return document
 
 
@@ -165,7 +170,10 @@ def post_processors(prefixed: bool) -> list[dict | None]:
     return [None, byte_level(), trimming, template, roberta, sequence, bert]
 
 
-@settings(max_examples=20_000 if settings().max_examples >= 500 else 60, suppress_health_check=list(HealthCheck))
+EXAMPLES = 20_000 if settings().max_examples >= 500 else 60
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(documents(), st.lists(texts, min_size=6, max_size=6))
 def test_whatever_a_file_asks_for(document: dict, samples: list[str]) -> None:
     hf = pytest.importorskip("tokenizers")
@@ -176,6 +184,43 @@ def test_whatever_a_file_asks_for(document: dict, samples: list[str]) -> None:
     peer, as_text = (hf.Tokenizer.from_str(json.dumps(document)) for _ in range(2))
     as_text.encode_special_tokens = True
     again = hf.Tokenizer.from_str(serialize(own._contents()).decode())
+    for text in samples:
+        check(own, peer, as_text, text)
+        assert again.encode(text).ids == peer.encode(text).ids
+        assert own.encode_pair(text, samples[0], allowed_special="all") == peer.encode(text, samples[0]).ids
+
+
+words = st.lists(st.sampled_from(["cats", "hs", "has", "Cat", "xa", "thes", "don't", "h"]), max_size=8).map(" ".join)
+
+
+@st.composite
+def word_pieces(draw: st.DrawFn) -> dict:
+    """A tokenizer.json of BERT's kind."""
+    document = json.loads(serialize(vocabularies.parse_word_pieces([*BERT, "##a", "é", "e", "##\u0301", "x"], {})))
+    vocab = document["model"]["vocab"]
+    document["model"]["max_input_chars_per_word"] = draw(st.sampled_from([3, 100]))
+    switches = ["clean_text", "handle_chinese_chars", "lowercase"]
+    options = {switch: draw(st.booleans()) for switch in switches} | {"strip_accents": draw(st.none() | st.booleans())}
+    bert = {"type": "BertNormalizer", **options}
+    document["normalizer"] = draw(st.just(bert) | st.sampled_from([None, {"type": "Lowercase"}, {"type": "NFKC"}]))
+    for name in draw(st.lists(st.sampled_from(["ca", "<t>", "a", "h", "X"]), unique=True, max_size=3)):
+        size = len({*vocab.values(), *(token["id"] for token in document["added_tokens"])})
+        token = {"id": vocab.get(name, size), "content": name, **draw(flags), "normalized": False}
+        document["added_tokens"].append(token | {"special": token["special"] and name == "<t>"})
+    return document
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@given(
+    word_pieces(), st.lists(texts | words | st.text("theCatsx日é\u0301 ,.'\0<>", max_size=12), min_size=6, max_size=6)
+)
+def test_whatever_a_file_of_word_pieces_asks_for(document: dict, samples: list[str]) -> None:
+    hf = pytest.importorskip("tokenizers")
+    own = of(parse(json.loads(json.dumps(document))))
+    peer, as_text = (hf.Tokenizer.from_str(json.dumps(document)) for _ in range(2))
+    as_text.encode_special_tokens = True
+    again = hf.Tokenizer.from_str(serialize(own._contents()).decode())
+    assert peer.get_vocab() == again.get_vocab() == own.vocabulary()
     for text in samples:
         check(own, peer, as_text, text)
         assert again.encode(text).ids == peer.encode(text).ids

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tokenizer.small import BERT, of
 from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, Tokenizer
+from tokenizer.formats import vocabularies
+from tokenizer.formats.tokenizer_json import parse, serialize
 from tokenizer.normalize import Lowercase
 
 NAMES = [END_OF_TEXT, "<|end|>", "<|end|>more", "aba"]
@@ -87,6 +92,31 @@ def test_how_an_added_token_is_found(options: dict, text: str, tokens: list[str]
     tokenizer = Tokenizer([*trained.tokens, b"<t>"], [], added)
     assert [tokenizer.decode([i]) for i in tokenizer.encode(text)] == tokens
     assert tokenizer.encode_with_offsets(text)[0] == tokenizer.encode_ordinary(text) == tokenizer.encode(text)
+
+
+def test_what_was_merely_added_is_no_piece_of_a_word() -> None:
+    """The model of a file knows its own vocab only: an added token is found as a whole, before it, or not at all."""
+    document = json.loads(serialize(vocabularies.parse_word_pieces(BERT, {})))
+    document["added_tokens"].append({"id": 17, "content": "x", "special": False})
+    found = of(parse(document))
+    assert found.tokenize("thex cat") == ["the", "x", "cat"]  # type: ignore[attr-defined]
+    document["added_tokens"][-1]["single_word"] = True
+    alone = of(parse(document))
+    assert alone.tokenize("thex X xs x") == ["[UNK]", "[UNK]", "[UNK]", "x"]  # type: ignore[attr-defined]
+    assert of(parse(json.loads(serialize(alone._contents())))) == alone
+    document["model"]["vocab"]["x"] = 17
+    assert of(parse(document)).tokenize("thex X xs x") == ["[UNK]", "x", "x", "##s", "x"]  # type: ignore[attr-defined]
+
+
+def test_white_space_belongs_to_one_token_only() -> None:
+    trained = Tokenizer.train([""], 256)
+    added = [AddedToken("\n", 256, special=False, lstrip=True, rstrip=True)]
+    tokenizer = Tokenizer([*trained.tokens, b"\n"], [], added)
+    letters = trained.encode("ab")
+    assert tokenizer.encode_with_offsets("a \n \n\nb\n") == (
+        [letters[0], 256, letters[1], 256],
+        [(0, 1), (1, 6), (6, 7), (7, 8)],
+    )
 
 
 def test_a_normalized_token_is_found_in_normalized_text() -> None:

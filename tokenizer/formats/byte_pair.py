@@ -19,8 +19,8 @@ MODEL = {
     "type": ("BPE", None),
     "vocab": ANY,
     "merges": ANY,
-    "dropout": (None,),
-    "unk_token": ANY,  # a byte is never unknown: it has a token, or is left out
+    "dropout": (None, 0),
+    "unk_token": ANY,  # of no use where every byte is a token
     "fuse_unk": ANY,
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
@@ -28,6 +28,8 @@ MODEL = {
     "ignore_merges": (False, True),
 }
 SPLIT = {"type": ("Split",), "pattern": ANY, "behavior": ("Isolated", "Removed"), "invert": (False, True)}
+BYTES = {bytes([byte]) for byte in range(256)}
+NEVER = {bytes([byte]) for byte in (0xC0, 0xC1, *range(0xF5, 0x100))}  # in no text in UTF-8
 DIGITS = {"type": ("Digits",), "individual_digits": (False, True)}
 
 
@@ -37,14 +39,17 @@ def read(document: dict, spelling: list[str | None], added: Sequence[AddedToken]
     expect(document.get("decoder"), BYTE_LEVEL, "decoder")
     patterns, prefix = read_pre_tokenizer(document.get("pre_tokenizer"))
     template, trim_offsets = read_post_processor(document.get("post_processor"))
-    names = {token.content for token in added}
-    for token in added:
-        if token.special and len(unspell(token.content) or b"") == 1:
-            raise FormatError(f"has the special token {token.content!r}, which is the spelling of a single byte")
-    tokens = [None if text is None else text.encode() if text in names else bytes_of(text) for text in spelling]
-    merges = pairs_of(model.get("merges"), {text: i for i, text in enumerate(spelling) if text is not None})
     specials = {token.id for token in added if token.special}
+    names = {token.content for token in added}
+    refuse_bytes(added, model["vocab"])
+    tokens = [
+        None if text is None else name_bytes(text, i in specials) if text in names else bytes_of(text)
+        for i, text in enumerate(spelling)
+    ]
+    merges = pairs_of(model.get("merges"), {text: i for i, text in enumerate(spelling) if text is not None})
     ordinary = {token for i, token in enumerate(tokens) if i not in specials}
+    if model.get("unk_token") and BYTES - ordinary:
+        raise FormatError("asks for model.unk_token, which is not supported where not every byte is a token")
     for left, right in merges:
         joined = (tokens[left] or b"") + (tokens[right] or b"")
         if joined not in ordinary:
@@ -60,6 +65,20 @@ def read(document: dict, spelling: list[str | None], added: Sequence[AddedToken]
         bool(model.get("ignore_merges")),
         trim_offsets,
     )
+
+
+def refuse_bytes(added: Sequence[AddedToken], vocab: dict[str, int]) -> None:
+    """FormatError if ordinary text could be encoded as an added token because that is the spelling of a byte."""
+    for token in added:
+        byte = unspell(token.content) or b""
+        if byte in BYTES and (token.special or token.content not in vocab and byte not in NEVER):
+            raise FormatError(f"has the added token {token.content!r}, which is the spelling of a single byte")
+
+
+def name_bytes(text: str, special: bool) -> bytes:
+    """What an added token shows as. The decoder takes one for bytes if it can be read so; we do that only to those that
+    are not special, which may stand for bytes indeed ("ü" of DeepSeek)."""
+    return (None if special else unspell(text)) or text.encode()
 
 
 def bytes_of(text: str) -> bytes:
@@ -128,9 +147,7 @@ def write(contents: BytePairContents) -> dict[str, Any]:
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
         "pre_tokenizer": write_pre_tokenizer(contents.pattern, has_prefix),
-        "post_processor": write_post_processor(
-            contents.template, contents.trim_offsets, has_prefix, lambda i: spelling[i] or ""
-        ),
+        "post_processor": write_post_processor(contents.template, contents.trim_offsets, lambda i: spelling[i] or ""),
         "decoder": byte_level(by_regex=True, has_prefix=False),
         "model": model,
     }
@@ -144,7 +161,7 @@ def write_vocab(contents: BytePairContents, spelling: list[str | None]) -> dict[
     added = {token.id for token in contents.special_tokens if tokens[token.id] not in made}
     vocab = {text: i for i, text in enumerate(spelling) if text is not None}
     end = len(tokens)
-    while end - 1 in added and len(tokens[end - 1] or b"") > 1:
+    while end - 1 in added and unspell(spelling[end - 1] or "") not in BYTES - NEVER:
         end -= 1
     inside = {text: i for text, i in vocab.items() if i < end}
     return inside if len(inside) == end else vocab

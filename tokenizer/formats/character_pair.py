@@ -17,7 +17,7 @@ MODEL = {
     "type": ("BPE", None),
     "vocab": ANY,
     "merges": ANY,
-    "dropout": (None,),
+    "dropout": (None, 0),
     "unk_token": ANY,
     "fuse_unk": (True,),
     "continuing_subword_prefix": (None, ""),
@@ -126,7 +126,7 @@ def write(contents: SentencePieceContents) -> dict[str, Any]:
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
         "pre_tokenizer": write_metaspace(contents.prefix) if contents.prefix else None,
-        "post_processor": write_post_processor(contents.template, False, False, lambda i: pieces[i] or ""),
+        "post_processor": write_post_processor(contents.template, None, lambda i: pieces[i] or ""),
         "decoder": {"type": "Sequence", "decoders": [*JOIN, *([STRIP] if contents.drops_space else [])]},
         "model": model,
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..contents import FormatError
 from ..normalize import BertNormalizer, Lowercase, Normalizer, Prepend, Replace, Sequence, UnicodeForm
+from ..offsets import Trimming
 from ..postprocess import Ids, Part, Template
 from ..special import AddedToken
 from .checks import ANY, expect, is_id, is_text, shorten
@@ -103,29 +104,34 @@ NORMALIZERS: dict[str, tuple[dict, Callable[[dict], Normalizer]]] = {
 # Post-processors
 
 
-def read_post_processor(spec: Any) -> tuple[Template, bool]:
-    """The template, and whether spans leave out spaces."""
+def read_post_processor(spec: Any) -> tuple[Template, Trimming | None]:
+    """The template, and what is done to spans."""
     kind = spec.get("type") if isinstance(spec, dict) else None
     if spec is None:
-        return Template(), False
+        return Template(), None
     if kind == "ByteLevel":
         expect(spec, BYTE_LEVEL, "post_processor")
-        return Template(), spec.get("trim_offsets", True)
+        return Template(), read_trimming(spec)
     if kind == "TemplateProcessing":
-        return read_template(spec), False
+        return read_template(spec), None
     if kind == "RobertaProcessing":
         begin, end = read_ends(spec)
         template = Template((begin, "A", end), (begin, "A", end, end, "B", end), (0,) * 3, (0,) * 6)
-        return template, spec.get("trim_offsets", True)
+        return template, read_trimming(spec)
     if kind == "BertProcessing":
         begin, end = read_ends(spec)
-        return Template((begin, "A", end), (begin, "A", end, "B", end), (0, 0, 0), (0, 0, 0, 1, 1)), False
+        return Template((begin, "A", end), (begin, "A", end, "B", end), (0, 0, 0), (0, 0, 0, 1, 1)), None
     if kind == "Sequence" and isinstance(spec.get("processors"), list):
         steps = [read_post_processor(step) for step in spec["processors"]]
         templates = [template for template, _ in steps if template != Template()]
-        if len(templates) <= 1:
-            return templates[0] if templates else Template(), any(trims for _, trims in steps)
+        trimmings = [trimming for _, trimming in steps if trimming]
+        if len(templates) <= 1 and len(trimmings) <= 1:
+            return templates[0] if templates else Template(), trimmings[0] if trimmings else None
     raise FormatError(f"asks for post_processor = {shorten(spec)}, which is not supported")
+
+
+def read_trimming(spec: dict) -> Trimming | None:
+    return Trimming(spec.get("add_prefix_space", True)) if spec.get("trim_offsets", True) else None
 
 
 def read_ends(spec: dict) -> tuple[Ids, Ids]:
@@ -164,11 +170,11 @@ def read_part(part: dict, ids: dict[str, Ids]) -> list[tuple[Part, int]]:
     raise ValueError(part)
 
 
-def write_post_processor(
-    template: Template, trim_offsets: bool, has_prefix: bool, name_of: Callable[[int], str]
-) -> Any:
-    byte_level = {"type": "ByteLevel", "add_prefix_space": has_prefix, "trim_offsets": True, "use_regex": True}
-    steps = [byte_level] if trim_offsets else []
+def write_post_processor(template: Template, trimming: Trimming | None, name_of: Callable[[int], str]) -> Any:
+    steps: list[dict[str, Any]] = []
+    if trimming:
+        keeps = {"add_prefix_space": trimming.keeps_first}
+        steps.append({"type": "ByteLevel", **keeps, "trim_offsets": True, "use_regex": True})
     if template != Template():
         special = {i for part in (*template.single, *template.pair) if isinstance(part, tuple) for i in part}
         steps.append(

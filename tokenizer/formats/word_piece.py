@@ -27,11 +27,12 @@ def read(document: dict, pieces: list[str | None], added: Sequence[AddedToken]) 
         raise FormatError(f"asks for pre_tokenizer = {shorten(document.get('pre_tokenizer'))}, which is not supported")
     expect(document.get("decoder"), {"type": ("WordPiece",), "prefix": (prefix,), "cleanup": (True,)}, "decoder")
     unknown = model.get("unk_token", "[UNK]")
-    if unknown not in pieces or not isinstance(prefix, str) or not prefix or type(longest) is not int:
+    if unknown not in model["vocab"] or not isinstance(prefix, str) or not prefix or type(longest) is not int:
         raise FormatError("is damaged: its unk_token is no token, or what continues a word is no text")
     template, _ = read_post_processor(document.get("post_processor"))
     normalizer = read_normalizer(document.get("normalizer"))
-    return WordPieceContents(pieces, tuple(added), normalizer, template, unknown, prefix, longest)
+    merely_added = tuple(token.id for token in added if token.content not in model["vocab"])
+    return WordPieceContents(pieces, tuple(added), normalizer, template, unknown, prefix, longest, merely_added)
 
 
 def write(contents: WordPieceContents) -> dict[str, Any]:
@@ -41,12 +42,12 @@ def write(contents: WordPieceContents) -> dict[str, Any]:
         "unk_token": contents.unknown,
         "continuing_subword_prefix": contents.continues_with,
         "max_input_chars_per_word": contents.longest_word,
-        "vocab": {piece: i for i, piece in enumerate(pieces) if piece is not None},
+        "vocab": {piece: i for i, piece in enumerate(pieces) if piece is not None and i not in contents.merely_added},
     }
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": write_post_processor(contents.template, False, False, lambda i: pieces[i] or ""),
+        "post_processor": write_post_processor(contents.template, None, lambda i: pieces[i] or ""),
         "decoder": {"type": "WordPiece", "prefix": contents.continues_with, "cleanup": True},
         "model": model,
     }
