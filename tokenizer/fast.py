@@ -16,7 +16,7 @@ from .splits import SplitSequence
 from .token_bytes import TokenBytes
 from .vectorised import VectorEncoder
 
-LONG = 2000  # characters: shorter texts are encoded faster word by word
+LONG = 2500  # characters: shorter texts are encoded faster word by word
 TABLES_PAY = 200_000  # characters in long texts so far: before, words are encoded sooner than the tables are made
 MANY = 500  # ids: fewer are decoded faster one by one
 

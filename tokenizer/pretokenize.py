@@ -16,10 +16,12 @@ What is a letter or a number is said by one version of Unicode, whatever `regex`
 
 from __future__ import annotations
 
+import re
 from itertools import accumulate, pairwise
 
 import regex
 
+from .ascii import ascii_pattern
 from .steady import steady
 
 PATTERNS = {
@@ -48,18 +50,21 @@ class Pretokenizer:
         self.pattern = NAMES.get(pattern, pattern)  # "gpt2", "gpt4", or the expression itself
         self.expression = PATTERNS.get(pattern, pattern)
         self._compiled = compile_pattern(self.expression)
+        self._ascii = ascii_pattern(self.expression) if self.expression in NAMES else self._compiled
 
     def split(self, text: str) -> list[str]:
         """The words of `text`, in order; joined, they are `text` again."""
+        if text.isascii():
+            return self._search(self._ascii, text)
         searched = steady(text)
-        words = self._search(searched)
+        words = self._search(self._compiled, searched)
         if searched is not text:
             words = [text[start:end] for start, end in pairwise(accumulate(map(len, words), initial=0))]
         return words
 
-    def _search(self, text: str) -> list[str]:
-        if not self._compiled.groups:
-            words = self._compiled.findall(text)
+    def _search(self, pattern: re.Pattern | regex.Pattern, text: str) -> list[str]:
+        if not pattern.groups:
+            words = pattern.findall(text)
             if sum(map(len, words)) == len(text):  # nothing between the matches, as always with the named patterns
                 return words if all(words) else [word for word in words if word]
         return self._split_with_gaps(text)

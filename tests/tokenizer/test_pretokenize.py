@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import pytest
-from hypothesis import given
+import regex
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokenizer.ascii import BLANKS, ascii_pattern
 from tokenizer.pretokenize import PATTERNS, Pretokenizer, well_formed
 
 # Characters at the borders of the classes that the patterns speak of, and any others.
 AWKWARD = st.text(st.sampled_from("aZé日1٣ '\n\r\t\u00a0\u2028\x1c\x85ſs😀\u0301.!_") | st.characters(), max_size=40)
+ASCII = st.text("aZsS1' \n\r\t\x0b\x1c.!_/", max_size=20) | st.text(st.characters(codec="ascii"))
 UNUSUAL_PATTERNS = [r"[a-z]+", r"\d*", r"(a)(b)?", r"(?=x)", r"\s|(?<=a)b"]
 
 
@@ -19,6 +26,24 @@ def test_words_joined_are_the_text(pattern: str, text: str) -> None:
     words = Pretokenizer(pattern).split(text)
     assert "".join(words) == text
     assert all(words)
+
+
+def check_ascii(translate: Callable[[str], Any]) -> None:
+    @settings(max_examples=20 * settings().max_examples)
+    @given(st.sampled_from(sorted(PATTERNS.values())), ASCII)
+    def equals_the_expression(expression: str, text: str) -> None:
+        assert translate(expression).findall(text) == regex.compile(expression).findall(text)
+
+    equals_the_expression()
+
+
+def test_ascii_is_searched_by_re_to_the_same_words() -> None:
+    check_ascii(ascii_pattern)
+
+
+def test_a_translation_that_leaves_white_space_to_re_is_caught() -> None:
+    with pytest.raises(AssertionError):
+        check_ascii(lambda expression: re.compile(ascii_pattern(expression).pattern.replace(BLANKS, r"\s")))
 
 
 @pytest.mark.parametrize(
