@@ -124,7 +124,7 @@ class UnicodeForm:
     form: Form
 
     def __call__(self, text: str) -> str:
-        if text.isascii():
+        if text.isascii() or unicodedata.is_normalized(self.form, text):  # and so are all of its parts
             return text
         parts = NEW.split(text)  # odd places hold the new marks
         for i in range(0, len(parts), 2):
