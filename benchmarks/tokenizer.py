@@ -26,10 +26,11 @@ from benchmarks import tokenizer_peers as peers
 from benchmarks import tokenizer_texts as texts
 from benchmarks.turns import Rounds, Spread, Void, chosen, progress, ratios
 
-WORKS = ("warm", "cold", "huge", "file", "decode", "train", "start")
+WORKS = ("warm", "cold", "batch", "huge", "file", "decode", "train", "start")
 ROOT = Path(__file__).parents[1]
 TEXTBOOK_SIZE = 20_000              # characters: all that it is given
 TRAININGS = [(1, 4096), (1, 32768), (10, 4096), (10, 32768), (100, 32768)]        # megabytes, merges
+DOCUMENT_SIZES = (500, 5000)        # characters
 FILE_SIZE = 40                      # megabytes
 
 
@@ -124,6 +125,16 @@ class Bench:
                         coder.encode(texts.unlike_all())
                         rounds.setdefault(who, []).append(timed(partial(coder.encode, text)) / megabytes(text))
                 yield as_speeds("encode, cold", f"{name}, {encoding}", rounds)
+
+    def batch(self) -> Iterator[Result]:
+        """Many texts, as lists of ids."""
+        everything = "".join(self.texts.values())
+        for encoding in self.encodings:
+            coders = self.coders(encoding)
+            for size in DOCUMENT_SIZES:
+                documents = [everything[i : i + size] for i in range(0, len(everything), size)]
+                works = {who: (partial(coder.encode_batch, documents), megabytes(everything)) for who, coder in coders.items()}
+                yield self.speeds("encode many", f"texts of {size} characters, {encoding}", works)
 
     def huge(self) -> Iterator[Result]:
         """One word of a megabyte."""

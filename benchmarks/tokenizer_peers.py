@@ -27,6 +27,7 @@ BLOCK = 1 << 20             # characters of it that are read at a time
 class Coder(NamedTuple):
     encode: Callable[[str], Any]
     decode: Callable[[Any], str]
+    encode_batch: Callable[[list[str]], Any]
 
 
 def versions() -> dict[str, str]:
@@ -49,7 +50,10 @@ def load(who: str, encoding: str, data: Path) -> Coder:
 def load_ours(encoding: str, folder: Path) -> Coder:
     from tokenizer import Tokenizer
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
-    return Coder(lambda text: found.encode_array(text, disallowed_special=()), found.decode)
+    return Coder(
+        lambda text: found.encode_array(text, disallowed_special=()), found.decode,
+        lambda texts: found.encode_batch(texts, processes=1, disallowed_special=()),
+    )
 
 
 def load_tiktoken(encoding: str, folder: Path) -> Coder:
@@ -61,7 +65,10 @@ def load_tiktoken(encoding: str, folder: Path) -> Coder:
     ranks = load_tiktoken_bpe(str(folder / f"{ENCODINGS[encoding]}.tiktoken"))
     pattern = {"gpt2": r50k_pat_str, "cl100k": PATTERNS["gpt4"], "o200k": PATTERNS["o200k"]}[encoding]
     found = tiktoken.Encoding(encoding, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    return Coder(lambda text: found.encode_to_numpy(text, disallowed_special=()), found.decode)
+    return Coder(
+        lambda text: found.encode_to_numpy(text, disallowed_special=()), found.decode,
+        lambda texts: found.encode_batch(texts, num_threads=1, disallowed_special=()),
+    )
 
 
 def load_tokenizers(encoding: str, folder: Path) -> Coder:
@@ -70,7 +77,10 @@ def load_tokenizers(encoding: str, folder: Path) -> Coder:
     if not path.is_file():
         raise FileNotFoundError(f"tokenizers has no file for {encoding}")
     found = tokenizers.Tokenizer.from_file(str(path))
-    return Coder(lambda text: found.encode(text, add_special_tokens=False).ids, lambda ids: found.decode(ids, skip_special_tokens=False))
+    return Coder(
+        lambda text: found.encode(text, add_special_tokens=False).ids, lambda ids: found.decode(ids, skip_special_tokens=False),
+        lambda texts: [each.ids for each in found.encode_batch(texts, add_special_tokens=False)],
+    )
 
 
 def load_textbook(encoding: str, folder: Path) -> Coder:
@@ -86,7 +96,7 @@ def load_textbook(encoding: str, folder: Path) -> Coder:
     def encode(text: str) -> list[int]:
         return [i for word in split(text) for i in merge_textbook([byte_ids[byte] for byte in word.encode()], table)]
 
-    return Coder(encode, found.decode)
+    return Coder(encode, found.decode, lambda texts: list(map(encode, texts)))
 
 
 CODERS: dict[str, Callable[[str, Path], Coder]] = {

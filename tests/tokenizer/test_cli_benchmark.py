@@ -54,7 +54,7 @@ def test_the_table() -> None:
 
 def test_different_ids_are_not_compared() -> None:
     def coder(*ids: int) -> peers.Coder:
-        return peers.Coder(lambda text: list(ids), str)
+        return peers.Coder(lambda text: list(ids), str, list)
 
     benchmark.check_ids({"ours": coder(1, 2), "tiktoken": coder(1, 2)}, "text")
     with pytest.raises(Void, match="ours, tiktoken do not give the same ids"):
