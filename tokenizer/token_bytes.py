@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .pairs import places
-
-CHUNK = 1 << 15  # ids
+CHUNK = 1 << 14  # ids
 HEAD = 8  # bytes of a token that are one number of 64 bits
 
 
@@ -22,26 +20,29 @@ class TokenBytes:
         self._starts = np.cumsum(self._lengths) - self._lengths
         self._heads = numbers(self._data)[self._starts]
         self._is_used = np.array([token is not None for token in tokens], bool)
+        self._are_all_used = self._is_used.all()
 
     def are_known(self, ids: np.ndarray) -> bool:
         """Whether each of `ids`, (n,) integers, is the id of a token."""
-        return bool(ids.min(initial=0) >= 0 and ids.max(initial=0) < len(self._is_used) and self._is_used[ids].all())
+        are_ids = ids.min(initial=0) >= 0 and ids.max(initial=0) < len(self._is_used)
+        return bool(are_ids and (self._are_all_used or self._is_used[ids].all()))
 
     def join(self, ids: np.ndarray) -> bytes:
         """The bytes of `ids`, one after the other."""
         return b"".join(self._join_chunk(ids[i : i + CHUNK]) for i in range(0, len(ids), CHUNK))
 
     def _join_chunk(self, ids: np.ndarray) -> bytes:
-        """First the heads, eight bytes each: what is too much of one is overwritten by the next. Then the rest of the
-        tokens that are longer."""
+        """Eight bytes at a time. What is too much at the end of a token is overwritten by the head of the next one: so the
+        heads come last, in order."""
         lengths = self._lengths.take(ids)
         ends = np.cumsum(lengths)
         begins = ends - lengths
         result = np.empty(ends[-1] + HEAD, np.uint8)
-        numbers(result)[begins] = self._heads.take(ids)
         long = np.flatnonzero(lengths > HEAD)
-        rest = lengths[long] - HEAD
-        result[places(begins[long] + HEAD, rest)] = self._data[places(self._starts[ids[long]] + HEAD, rest)]
+        for offset in range(HEAD, lengths.max(), HEAD):
+            long = long[lengths[long] > offset]
+            numbers(result)[begins[long] + offset] = numbers(self._data)[self._starts[ids[long]] + offset]
+        numbers(result)[begins] = self._heads.take(ids)
         return result[:-HEAD].tobytes()
 
 
