@@ -25,7 +25,6 @@ class BulkEncoding:
 
     template: Template
     _added: AddedTokens
-    encode: Any
     _encode_ordinary: Any
     _pieces: Any
 
@@ -40,21 +39,7 @@ class BulkEncoding:
         text = well_formed(text)
         wanted = self._added.allow(allowed_special)
         self._added.refuse(text, wanted, disallowed_special)
-        return self._array(self._pieces(text, wanted), add_special_tokens)
-
-    def _array(self, pieces: Iterable[str | int], add_special_tokens: bool, processes: int = 1) -> np.ndarray:
-        """The ids of pieces, which are text or ids, as an array."""
-        parts: list[Any] = []
-        for piece in pieces:
-            parts += [piece] if isinstance(piece, int) or processes == 1 else self._cut(piece, SHARE)
-        texts = [part for part in parts if isinstance(part, str)]
-        arrays = iter(share(self._encode_ordinary_array, texts, processes))
-        parts = [next(arrays) if isinstance(part, str) else part for part in parts]
-        if add_special_tokens:
-            parts = self.template.fill(parts)
-        if len(parts) == 1 and isinstance(parts[0], np.ndarray):
-            return parts[0]
-        return np.concatenate([np.empty(0, np.uint32), *(np.atleast_1d(np.uint32(part)) for part in parts)])
+        return self._array(self._pieces(text, wanted), add_special_tokens, 1)
 
     def encode_file(
         self,
@@ -65,14 +50,48 @@ class BulkEncoding:
         processes: int | None = None,
     ) -> np.ndarray:
         """`encode_array` of the text of a file in UTF-8. `processes`: None is as many as pay."""
-        try:
-            text = Path(path).read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no text in UTF-8: see byte {error.start} (encode_bytes takes any bytes)") from None
+        data = Path(path).read_bytes()
         wanted = self._added.allow(allowed_special)
-        self._added.refuse(text, wanted, disallowed_special)
-        count = worthwhile(len(text)) if processes is None else processes
-        return self._array(self._pieces(text, wanted), add_special_tokens, count)
+        count = worthwhile(len(data)) if processes is None else processes
+        texts = decoded(self._sections(data), path)
+        return self._array(self._checked_pieces(texts, wanted, disallowed_special), add_special_tokens, count)
+
+    def _checked_pieces(
+        self, texts: Iterable[str], wanted: frozenset[str], disallowed: Collection[str] | str
+    ) -> Iterator[str | int]:
+        """The pieces of a text that comes in sections."""
+        characters = 0
+        for text in texts:
+            self._added.refuse(text, wanted, disallowed, characters)
+            characters += len(text)
+            yield from self._pieces(text, wanted)
+
+    def _array(self, pieces: Iterable[str | int], add_special_tokens: bool, processes: int) -> np.ndarray:
+        """The ids of pieces, which are text or ids, as an array."""
+        special: list[int | None] = []  # for each piece its id, None for text
+
+        def texts() -> Iterator[str]:
+            for piece in pieces:
+                special.append(piece if isinstance(piece, int) else None)
+                if isinstance(piece, str):
+                    yield piece
+
+        ids, counts = self._encode_many(texts()) if processes <= 1 else self._encode_many_in(processes, texts())
+        if any(each is not None for each in special):
+            found = iter(np.split(ids, np.cumsum(counts)[:-1]))
+            ids = np.concatenate([next(found) if each is None else np.array([each], np.uint32) for each in special])
+        if add_special_tokens:
+            parts = self.template.fill([ids])
+            ids = np.concatenate([np.empty(0, np.uint32), *(np.atleast_1d(np.uint32(part)) for part in parts)])
+        return ids
+
+    def _encode_many_in(self, processes: int, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """`_encode_many` by so many processes."""
+        cuts = [self._cut(text, SHARE) for text in texts]
+        parts = share(lambda text: self._encode_many([text])[0], list(chain.from_iterable(cuts)), processes)
+        owners = np.repeat(np.arange(len(cuts)), list(map(len, cuts)))
+        counts = np.bincount(owners, list(map(len, parts)), len(cuts)).astype(np.int64)
+        return np.concatenate([np.empty(0, np.uint32), *parts]), counts
 
     def encode_batch(
         self, texts: Iterable[str], processes: int | None = None, **options: Any
@@ -94,26 +113,41 @@ class BulkEncoding:
         add_special_tokens: bool = False,
     ) -> list[list[int]]:
         wanted = self._added.allow(allowed_special)
-        rows = []
-        for text in map(well_formed, texts):
-            self._added.refuse(text, wanted, disallowed_special)
-            rows.append(list(self._pieces(text, wanted)))
-        found = iter(self._encode_ordinary_lists([piece for row in rows for piece in row if isinstance(piece, str)]))
-        ids = [list(chain.from_iterable([piece] if isinstance(piece, int) else next(found) for piece in row)) for row in rows]
-        return [self.template.fill(row) for row in ids] if add_special_tokens else ids
+        rows = [list(self._checked_pieces([well_formed(text)], wanted, disallowed_special)) for text in texts]
+        ids, counts = self._encode_many([piece for row in rows for piece in row if isinstance(piece, str)])
+        ends = np.cumsum(counts).tolist()
+        every_id, spans = ids.tolist(), iter(zip([0, *ends], ends))
+        lists = [
+            list(chain.from_iterable([piece] if isinstance(piece, int) else every_id[slice(*next(spans))] for piece in row))
+            for row in rows
+        ]
+        return [self.template.fill(row) for row in lists] if add_special_tokens else lists
 
-    def _encode_ordinary_lists(self, texts: Sequence[str]) -> list[list[int]]:
-        """`_encode_ordinary` of each."""
-        return [self._encode_ordinary(text) for text in texts]
-
-    def _encode_ordinary_array(self, text: str) -> np.ndarray:
-        """`_encode_ordinary` as an array of uint32."""
-        return np.array(self._encode_ordinary(text), np.uint32)
+    def _encode_many(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """`_encode_ordinary` of all texts, one after the other, (ids,) uint32, and how many ids each has, (texts,)."""
+        rows = [self._encode_ordinary(text) for text in texts]
+        return np.fromiter(chain.from_iterable(rows), np.uint32), np.fromiter(map(len, rows), np.int64)
 
     def _cut(self, text: str, size: int) -> list[str]:
         """Pieces of about `size` characters whose ids, one after the other, are those of `text`; [text] where it is not
         known how to cut it."""
         return [text]
+
+    def _sections(self, data: bytes) -> Iterable[bytes]:
+        """The same for a text in UTF-8 in which added tokens have not been found yet."""
+        return [data]
+
+
+def decoded(sections: Iterable[bytes], path: str | PathLike) -> Iterator[str]:
+    """Sections of a file as text. ValueError if it is none."""
+    done = 0
+    for section in sections:
+        try:
+            yield section.decode()
+        except UnicodeDecodeError as error:
+            place = done + error.start
+            raise ValueError(f"{path} is no text in UTF-8: see byte {place} (encode_bytes takes any bytes)") from None
+        done += len(section)
 
 
 def in_groups(texts: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain
 
 import numpy as np
 
 from .bpe import WordEncoder
+from .normalize import Normalizer
+from .prefix import Prefix
 from .pretokenize import Pretokenizer
-from .scan import SCANNERS, WordScanner, chunks
+from .scan import SCANNERS, SECTION, WordScanner, chunks, sections
+from .special import AddedToken
 from .splits import SplitSequence
 from .token_bytes import TokenBytes
 from .vectorised import VectorEncoder
@@ -25,6 +28,9 @@ class FastEncoding:
     """A mixin for tokenizers that encode the words of `_pretokenizer` by `_word_encoder`."""
 
     tokens: list[bytes | None]
+    normalizer: Normalizer | None
+    prefix: Prefix | None
+    added_tokens: tuple[AddedToken, ...]
     _pretokenizer: Pretokenizer | SplitSequence
     _word_encoder: WordEncoder
     _characters = 0  # in long texts, so far
@@ -48,22 +54,22 @@ class FastEncoding:
         fast = self._way_of(len(text))
         return fast.encode([text])[0].tolist() if fast else self._word_encoder.encode(self._pretokenizer.split(text))
 
-    def _encode_ordinary_array(self, text: str) -> np.ndarray:
-        fast = self._way_of(len(text))
-        if fast:
-            return fast.encode([text])[0]
-        return np.array(self._word_encoder.encode(self._pretokenizer.split(text)), np.uint32)
-
-    def _encode_ordinary_lists(self, texts: Sequence[str]) -> list[list[int]]:
-        fast = self._way_of(sum(map(len, texts)))
-        if not fast:
-            return [self._word_encoder.encode(self._pretokenizer.split(text)) for text in texts]
-        ids, counts = fast.encode(texts)
-        all_ids, ends = ids.tolist(), np.cumsum(counts).tolist()
-        return [all_ids[begin:end] for begin, end in pairwise([0, *ends])]
+    def _encode_many(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        texts = iter(texts)
+        begun, characters = [], 0
+        while characters < max(LONG, TABLES_PAY - self._characters) and (text := next(texts, None)) is not None:
+            begun.append(text)
+            characters += len(text)
+        fast = self._way_of(characters)
+        return fast.encode(chain(begun, texts)) if fast else super()._encode_many(chain(begun, texts))  # type: ignore[misc]
 
     def _cut(self, text: str, size: int) -> list[str]:
         return list(chunks(text, size)) if len(text) > size and self._vector_encoder else [text]
+
+    def _sections(self, data: bytes) -> Iterable[bytes]:
+        across = any(token.rstrip or token.content.split() != [token.content] for token in self.added_tokens)
+        is_whole = len(data) <= SECTION or self.normalizer or self.prefix or across or not self._vector_encoder
+        return [data] if is_whole else sections(data)
 
     @cached_property
     def _token_bytes(self) -> TokenBytes:

@@ -7,6 +7,7 @@ known pattern a word begins there, and nothing before depends on what comes afte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import NamedTuple
@@ -36,6 +37,8 @@ from .word_starts import APOSTROPHE, WORD, gpt2_starts, gpt4_starts
 
 CHUNK = 1 << 17  # characters
 BETWEEN = "\0"  # texts that are scanned together; its class there is EDGE
+SECTION = 1 << 20  # bytes
+END_OF_WORD = re.compile(rb"[0-9A-Za-z](?=[ \n])")
 WINDOW = 256  # characters that are looked at for a place to cut; then twice as many, and so on
 
 # What each class is to a pattern, in the order UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK.
@@ -132,6 +135,16 @@ def chunks(text: str, size: int = CHUNK) -> Iterator[str]:
         start = end
     if start < len(text):
         yield text[start:]
+
+
+def sections(data: bytes) -> Iterator[bytes]:
+    """Pieces of about SECTION bytes of a text in UTF-8, likewise; what they are cut after and before is ASCII."""
+    start = 0
+    while start < len(data):
+        found = END_OF_WORD.search(data, start + SECTION)
+        end = found.end() if found else len(data)
+        yield data[start:end]
+        start = end
 
 
 def grouped(texts: Iterable[str], size: int = CHUNK) -> Iterator[tuple[list[int], list[str]]]:

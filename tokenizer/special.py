@@ -75,8 +75,9 @@ class AddedTokens:
                 raise ValueError(f"{name!r} is not a special token of this tokenizer, which has {known}")
         return self._always.union(allowed)
 
-    def refuse(self, text: str, wanted: frozenset[str], disallowed: Collection[str] | str) -> None:
-        """ValueError if `text` holds one of the `disallowed` names ("all": any special token that is not wanted)."""
+    def refuse(self, text: str, wanted: frozenset[str], disallowed: Collection[str] | str, before: int = 0) -> None:
+        """ValueError if `text` holds one of the `disallowed` names ("all": any special token that is not wanted). So many
+        characters came `before` it."""
         if disallowed == "all":
             disallowed = self.ids.keys() - wanted
         elif isinstance(disallowed, str):
@@ -86,7 +87,7 @@ class AddedTokens:
         if found:
             name = found.group()
             raise ValueError(
-                f"the text holds the special token {name!r} at character {found.start()}: pass "
+                f"the text holds the special token {name!r} at character {before + found.start()}: pass "
                 f"allowed_special=[{name!r}] to encode it as one, or disallowed_special=() to encode it as plain text"
             )
 

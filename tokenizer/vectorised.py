@@ -11,7 +11,7 @@ Measured: 70 to 100 MB/s for text whose words are known, a few times the speed o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from threading import Lock
 from typing import NamedTuple
@@ -43,14 +43,13 @@ class Group(NamedTuple):
     spans: np.ndarray
     words: np.ndarray
 
-    def begins_and_counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the store the ids of each word begin, and how many there are."""
-        return self.spans >> COUNT_BITS, self.spans & ((1 << COUNT_BITS) - 1)
 
-    def ids_each(self) -> np.ndarray:
-        """How many ids each piece has, (pieces,)."""
-        _, counts = self.begins_and_counts()
-        return np.add.reduceat(counts, np.cumsum(self.words) - self.words)
+class Encoded(NamedTuple):
+    """The same pieces: the ids of all of them, and how many each has, (pieces,)."""
+
+    owners: list[int]
+    ids: np.ndarray
+    counts: np.ndarray
 
 
 class VectorEncoder:
@@ -77,13 +76,21 @@ class VectorEncoder:
         self._unplaced: list[int] = []  # the numbers of those in `_long`
         self._lock = Lock()
 
-    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         """The ids of `texts`, one after the other, (ids,) uint32, and how many each of them has, (texts,) int64."""
-        parts: list[tuple[np.ndarray, Group]] = []
+        parts: list[Encoded] = []
         waiting: list[Group] = []
+        number = 0
+
+        def counted() -> Iterator[str]:
+            nonlocal number
+            for text in texts:
+                number += 1
+                yield text
+
         with self._lock:
             try:
-                for owners, pieces in grouped(texts):
+                for owners, pieces in grouped(counted()):
                     if len(waiting) == BLOCK or len(self._pending) > MANY or self._is_full:
                         parts += self._settle(waiting)
                         waiting = []
@@ -92,10 +99,10 @@ class VectorEncoder:
             except BaseException:  # an interrupt, maybe: leave no word behind whose ids are not known
                 self._forget()
                 raise
-        counts = np.zeros(len(texts), np.int64)
-        for _, group in parts:
-            np.add.at(counts, group.owners, group.ids_each())
-        return np.concatenate([np.empty(0, np.uint32), *(ids for ids, _ in parts)]), counts
+        counts = np.zeros(number, np.int64)
+        for part in parts:
+            np.add.at(counts, part.owners, part.counts)
+        return np.concatenate([np.empty(0, np.uint32), *(part.ids for part in parts)]), counts
 
     @property
     def remembered(self) -> int:
@@ -145,17 +152,22 @@ class VectorEncoder:
             self._pending.append(word)
         return span
 
-    def _settle(self, waiting: list[Group]) -> list[tuple[np.ndarray, Group]]:
+    def _settle(self, waiting: list[Group]) -> list[Encoded]:
         """The ids of the groups that are `waiting`, after those of pending words are worked out."""
         if self._pending:
             learned = self._learn_pending()
             for group in waiting:
                 pending = np.flatnonzero(group.spans < 0)
                 group.spans[pending] = learned[~group.spans[pending]]
-        parts = [(self._store[places(*group.begins_and_counts())], group) for group in waiting]
+        parts = [self._gather(group) for group in waiting]
         if self._is_full:
             self._forget()
         return parts
+
+    def _gather(self, group: Group) -> Encoded:
+        begins, counts = group.spans >> COUNT_BITS, group.spans & ((1 << COUNT_BITS) - 1)
+        counts_each = np.add.reduceat(counts, np.cumsum(group.words) - group.words)
+        return Encoded(group.owners, self._store[places(begins, counts)], counts_each)
 
     def _forget(self) -> None:
         self._table.clear()

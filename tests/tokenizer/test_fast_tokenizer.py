@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer, bulk, fast, parallel
+from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer, bulk, fast, parallel, scan
 from tokenizer.token_bytes import TokenBytes
 
 PROSE = "\n".join(pydoc_data.topics.topics.values())[:150_000]
@@ -67,7 +67,9 @@ def test_processes_do_not_change_ids(
     tokenizer: Tokenizer, processes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "SHARE", 10_000)
-    text = PROSE[:60_000] + END_OF_TEXT + "é日" * 9000 + "\r\n"
+    for module in fast, scan:
+        monkeypatch.setattr(module, "SECTION", 5_000)
+    text = PROSE[:30_000] + END_OF_TEXT + PROSE[30_000:60_000] + "é日" * 9000 + "\r\n"
     path = tmp_path / "text.txt"
     path.write_bytes(text.encode())
     expected = word_by_word(tokenizer, text)
@@ -77,6 +79,18 @@ def test_processes_do_not_change_ids(
     texts = [PROSE[i : i + 5000] for i in range(0, 50_000, 5000)] + ["", "a", text]
     rows = tokenizer.encode_batch(texts, allowed_special="all", processes=processes)
     assert rows == [word_by_word(tokenizer, text) for text in texts]
+
+
+def test_a_file_in_sections_is_refused_where_it_would_be_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in fast, scan:
+        monkeypatch.setattr(module, "SECTION", 5_000)
+    path = tmp_path / "text.txt"
+    path.write_bytes(("é" + PROSE[:20_000] + END_OF_TEXT).encode())
+    with pytest.raises(ValueError, match="at character 20001"):
+        TOKENIZERS[0].encode_file(path, processes=1)
+    path.write_bytes(PROSE[:20_000].encode("ascii", "replace") + b"\xff")
+    with pytest.raises(ValueError, match="see byte 20000"):
+        TOKENIZERS[0].encode_file(path, processes=1)
 
 
 def test_work_is_shared_in_order_by_other_processes() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizer import classes, scan
 from tokenizer.classes import VALUE
 from tokenizer.pretokenize import PATTERNS, Pretokenizer
-from tokenizer.scan import SCANNERS, WordScanner, chunks, safe_cut
+from tokenizer.scan import SCANNERS, WordScanner, chunks, safe_cut, sections
 from tokenizer.unicode_classes import VERSION
 from tools.make_unicode_classes import class_letter
 
@@ -99,6 +99,18 @@ def test_words_do_not_depend_on_where_the_text_is_cut(expression: str, text: str
     pieces = list(chunks(text, size))
     assert "".join(pieces) == text
     assert sum((words(expression, piece) for piece in pieces), []) == words(expression, text)
+
+
+@EACH
+@settings(max_examples=10 * settings().max_examples)
+@given(text=AWKWARD, size=st.integers(1, 20))
+def test_words_do_not_depend_on_where_the_bytes_are_cut(expression: str, text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "SECTION", size)
+        pieces = list(sections(text.encode("utf-8", "surrogateescape")))
+    assert b"".join(pieces) == text.encode("utf-8", "surrogateescape")
+    found = [words(expression, piece.decode("utf-8", "surrogateescape")) for piece in pieces]
+    assert sum(found, []) == words(expression, text)
 
 
 @given(st.integers(1, 2 * scan.WINDOW))
