@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import vectorised
+from tokenizer import mergers
 from tokenizer.bpe import MergeTable, WordEncoder, merge_table, merge_textbook
 from tokenizer.pairs import LONGEST, NEVER, BatchMerger, PairTable
 from tokenizer.pretokenize import Pretokenizer
@@ -66,7 +66,7 @@ def test_ids_are_those_of_the_textbook(
     pretokenizer = Pretokenizer("gpt4")
     encoder = VectorEncoder(WordScanner(pretokenizer), WordEncoder(*vocabulary[:2], whole_words=vocabulary[2]), capacity)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectorised, "FEW", few)
+        patch.setattr(mergers, "FEW", few)
         for together in [texts, *([text] for text in texts)]:
             ids, counts = encoder.encode(together)
             expected = [definition(pretokenizer.split(text), *vocabulary) for text in together]
@@ -136,7 +136,7 @@ def test_a_remembered_word_is_not_worked_out_again(monkeypatch: pytest.MonkeyPat
     encoder = ab_encoder()
     text = "abab ab" + "ab" * 100
     first = encoder.encode([text])[0].tolist()
-    monkeypatch.setattr(encoder, "_work_out", None)
+    monkeypatch.setattr(encoder, "_merger", None)
     assert encoder.encode([text])[0].tolist() == first
 
 
@@ -147,7 +147,7 @@ def test_an_interrupt_leaves_nothing_half_known(monkeypatch: pytest.MonkeyPatch)
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(encoder, "_work_out", interrupted)
+    monkeypatch.setattr(encoder._merger, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         encoder.encode(["abab xyz"])
     monkeypatch.undo()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import long_words, vectorised
+from tokenizer import long_words, mergers
 from tokenizer.bpe import MergeTable, WordEncoder, merge_heap, merge_table, merge_textbook
 from tokenizer.long_words import LinkedWord, LongWordMerger
 from tokenizer.pairs import PairTable
@@ -122,7 +122,7 @@ def test_a_very_long_word_in_a_text(letters: str) -> None:
     )
     byte_ids = list(range(256))
     byte_ids[ord("d")] = -1
-    text = "ab " + "".join(rng.choice(list(letters), 3 * vectorised.VERY_LONG)) + " ab"
+    text = "ab " + "".join(rng.choice(list(letters), 3 * mergers.VERY_LONG)) + " ab"
     words, pretokenizer = WordEncoder(byte_ids, table), Pretokenizer("gpt2")
     encoder = VectorEncoder(WordScanner(pretokenizer), words)
     for _ in range(2):
