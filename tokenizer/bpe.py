@@ -56,14 +56,17 @@ class RankTable:
 def merge_textbook(ids: Iterable[int], table: MergeTable | RankTable) -> list[int]:
     """Join the neighbours of lowest rank, the leftmost where there are several, until no pair is in the table."""
     ids = list(ids)
-    while len(ids) > 1:
-        merges = [table.get(pair, NO_MERGE) for pair in zip(ids, ids[1:])]
-        first = min(merges)
-        if first == NO_MERGE:
-            break
-        i = merges.index(first)
-        ids[i : i + 2] = [first[1]]
+    while found := first_merge(ids, table):
+        i, _, joined = found
+        ids[i : i + 2] = [joined]
     return ids
+
+
+def first_merge(ids: list[int], table: MergeTable | RankTable) -> tuple[int, int, int] | None:
+    """Where the neighbours that are to be joined first stand, the rank of their merge, and the id of the two joined."""
+    merges = [table.get(pair, NO_MERGE) for pair in zip(ids, ids[1:])]
+    rank, joined = first = min(merges, default=NO_MERGE)
+    return None if first == NO_MERGE else (merges.index(first), rank, joined)
 
 
 def merge_heap(ids: Iterable[int], table: MergeTable | RankTable) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..base import BaseTokenizer
-from ..bpe import NO_MERGE, MergeTable, merge_table
+from ..bpe import MergeTable, first_merge, merge_table
 from ..pretokenize import well_formed
 from ..tokenizer import Tokenizer
 from .coding import ids_of
@@ -84,14 +84,10 @@ def replay_word(tokenizer: Tokenizer, word: bytes, counts: list[int] | None, col
 def merges_of(ids: list[int], table: MergeTable) -> Iterator[tuple[int, list[int]]]:
     """The rank of each merge, one by one, and the tokens after it: `bpe.merge_textbook`, watched."""
     ids = list(ids)
-    while len(ids) > 1:
-        merges = [table.get(pair, NO_MERGE) for pair in zip(ids, ids[1:])]
-        first = min(merges)
-        if first == NO_MERGE:
-            return
-        i = merges.index(first)
-        ids[i : i + 2] = [first[1]]
-        yield first[0], list(ids)
+    while found := first_merge(ids, table):
+        i, rank, joined = found
+        ids[i : i + 2] = [joined]
+        yield rank, list(ids)
 
 
 def show(tokenizer: Tokenizer, ids: list[int], colour: bool) -> str:
