@@ -56,11 +56,13 @@ class SentencePieceTokenizer(BaseTokenizer):
         byte_fallback: bool = True,
         undivided: Iterable[int] = (),
         drops_space: bool = True,
+        merely_added: Iterable[int] = (),
     ):
         """`pieces[id]` is how the vocabulary spells a token. What is joined first is said either by `merges`, pairs of
         ids in order, or by `scores`: of all neighbours that make a piece, the one with the highest. `unknown` is for
-        characters without bytes in the vocabulary; `undivided` pieces are found as a whole; `drops_space`: decoding
-        takes one space away from the beginning."""
+        characters without bytes in the vocabulary; `undivided` pieces are found as a whole, and so are added
+        tokens; those that were `merely_added` and special ones in no other way. `drops_space`: decoding takes one space
+        away from the beginning."""
         super().__init__([], special_tokens, normalizer, prefix, template)
         self.pieces = list(pieces)
         self.merges = None if merges is None else list(merges)
@@ -68,6 +70,7 @@ class SentencePieceTokenizer(BaseTokenizer):
         self.byte_fallback = byte_fallback
         self.undivided = tuple(undivided)
         self.drops_space = drops_space
+        self.merely_added = tuple(merely_added)
         self._unknown = unknown
         self._undivided = {self.pieces[i]: i for i in self.undivided}
         self._bytes = self._byte_tokens()
@@ -87,7 +90,7 @@ class SentencePieceTokenizer(BaseTokenizer):
         return None if piece is None else bytes([self._bytes[i]]) if i in self._bytes else surface(piece)
 
     def _make_encoder(self) -> CharacterEncoder:
-        whole = {*self.undivided, *(token.id for token in self.added_tokens)}
+        whole = {*self.undivided, *self.merely_added, *self.special_tokens.values()}
         ids = [i for i, piece in enumerate(self.pieces) if piece is not None and i not in whole]
         ordinary = {self.pieces[i] or "": i for i in ids if i not in self._bytes}
         byte_ids = {self._bytes[i]: i for i in ids if i in self._bytes}
@@ -188,6 +191,7 @@ class SentencePieceTokenizer(BaseTokenizer):
             self.byte_fallback,
             self.undivided,
             self.drops_space,
+            self.merely_added,
         )
 
     def __repr__(self) -> str:

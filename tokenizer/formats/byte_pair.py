@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import regex
@@ -12,7 +12,7 @@ from ..contents import BytePairContents, FormatError
 from ..prefix import Prefix
 from ..pretokenize import PATTERNS, Pretokenizer
 from ..special import AddedToken
-from .checks import ANY, expect, pairs_of, shorten
+from .checks import ANY, expect, ordinary_pairs, pairs_of, shorten
 from .stages import BYTE_LEVEL, read_normalizer, read_post_processor, write_post_processor
 
 MODEL = {
@@ -39,21 +39,18 @@ def read(document: dict, spelling: list[str | None], added: Sequence[AddedToken]
     expect(document.get("decoder"), BYTE_LEVEL, "decoder")
     patterns, prefix = read_pre_tokenizer(document.get("pre_tokenizer"))
     template, trim_offsets = read_post_processor(document.get("post_processor"))
-    specials = {token.id for token in added if token.special}
-    names = {token.content for token in added}
     refuse_bytes(added, model["vocab"])
-    tokens = [
-        None if text is None else name_bytes(text, i in specials) if text in names else bytes_of(text)
-        for i, text in enumerate(spelling)
-    ]
-    merges = pairs_of(model.get("merges"), {text: i for i, text in enumerate(spelling) if text is not None})
+    tokens = read_tokens(spelling, added)
+    specials = {token.id for token in added if token.special}
     ordinary = {token for i, token in enumerate(tokens) if i not in specials}
     if model.get("unk_token") and BYTES - ordinary:
         raise FormatError("asks for model.unk_token, which is not supported where not every byte is a token")
+    pairs = pairs_of(model.get("merges"), {text: i for i, text in enumerate(spelling) if text is not None})
+    merges = ordinary_pairs(pairs, spelling, added)
     for left, right in merges:
         joined = (tokens[left] or b"") + (tokens[right] or b"")
         if joined not in ordinary:
-            raise FormatError(f"is damaged: a merge makes {joined!r}, which is no ordinary token")
+            raise FormatError(f"is damaged: a merge makes {joined!r}, which is no token")
     return BytePairContents(
         tokens,
         merges,
@@ -73,6 +70,15 @@ def refuse_bytes(added: Sequence[AddedToken], vocab: dict[str, int]) -> None:
         byte = unspell(token.content) or b""
         if byte in BYTES and (token.special or token.content not in vocab and byte not in NEVER):
             raise FormatError(f"has the added token {token.content!r}, which is the spelling of a single byte")
+
+
+def read_tokens(spelling: Iterable[str | None], added: Iterable[AddedToken]) -> list[bytes | None]:
+    """The bytes of each token."""
+    is_special = {token.content: token.special for token in added}
+    return [
+        None if text is None else name_bytes(text, is_special[text]) if text in is_special else bytes_of(text)
+        for text in spelling
+    ]
 
 
 def name_bytes(text: str, special: bool) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence as Row
 from typing import Any
 
-from ..character_bpe import ESCAPE, SPACE, Metaspace, table_of_scores
+from ..bpe import Pair
+from ..character_bpe import ESCAPE, SPACE, Metaspace, byte_of, table_of_scores
 from ..contents import FormatError, SentencePieceContents
 from ..normalize import Sequence
 from ..prefix import Prefix
 from ..special import AddedToken
-from .checks import ANY, expect, pairs_of, shorten
-from .stages import read_normalizer, read_post_processor, write_post_processor
+from .checks import ANY, expect, ordinary_pairs, pairs_of, shorten
+from .stages import merely_added, model_vocab, read_normalizer, read_post_processor, write_post_processor
 
 MODEL = {
     "type": ("BPE", None),
@@ -40,31 +41,60 @@ STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
 
 def read(document: dict, pieces: list[str | None], added: Row[AddedToken]) -> SentencePieceContents:
     model = document["model"]
-    id_of = {piece: i for i, piece in enumerate(pieces) if piece is not None}
-    every_byte = all(f"<0x{byte:02X}>" in id_of for byte in range(256))
-    expect(model, MODEL | ({"fuse_unk": ANY} if every_byte else {}), "model")
+    vocab = model["vocab"]
+    expect(model, MODEL | ({"fuse_unk": ANY} if not unknown_bytes(vocab) else {}), "model")
+    refuse_characters(added, vocab)
     normalizer = read_normalizer(document.get("normalizer"))
     prefix = read_pre_tokenizer(document.get("pre_tokenizer"), pieces, escapes(normalizer))
-    unknown = model.get("unk_token")
-    if unknown is not None and unknown not in id_of:
-        raise FormatError(f"is damaged: its unk_token {shorten(unknown)} is no token")
-    merges = pairs_of(model.get("merges"), id_of)
-    for left, right in merges:
-        if f"{pieces[left]}{pieces[right]}" not in id_of:
-            raise FormatError(f"is damaged: a merge makes {pieces[left]}{pieces[right]!r}, which is no token")
     return SentencePieceContents(
         pieces,
-        merges,
+        read_merges(model, pieces, added),
         None,
         tuple(added),
         normalizer,
         prefix,
         read_post_processor(document.get("post_processor"))[0],
-        None if unknown is None else id_of[unknown],
+        read_unknown(model),
         True,
         (),
         read_decoder(document.get("decoder")),
+        merely_added(added, vocab),
     )
+
+
+def refuse_characters(added: Row[AddedToken], vocab: dict[str, int]) -> None:
+    """FormatError if ordinary text could be encoded as a special token because that is a character or byte of it."""
+    for token in added:
+        if token.special and token.content in vocab and (len(token.content) == 1 or byte_of(token.content) is not None):
+            raise FormatError(f"has the special token {token.content!r}, which stands for a single character or byte")
+
+
+def read_merges(model: dict, pieces: list[str | None], added: Row[AddedToken]) -> list[Pair]:
+    merges = pairs_of(model.get("merges"), model["vocab"])
+    for left, right in merges:
+        made = f"{pieces[left]}{pieces[right]}"
+        if made not in model["vocab"]:
+            raise FormatError(f"is damaged: a merge makes {made!r}, which is no token")
+    return ordinary_pairs(merges, pieces, added)
+
+
+def unknown_bytes(vocab: dict[str, int]) -> list[int]:
+    """The bytes without a token that text may need: those of ASCII are characters, which may be tokens themselves."""
+    return [byte for byte in range(256) if f"<0x{byte:02X}>" not in vocab and not (byte < 128 and chr(byte) in vocab)]
+
+
+def read_unknown(model: dict) -> int | None:
+    """The id of the token for what is unknown. `tokenizers` puts it after the bytes of the characters that follow it, and
+    joins what is left and right of a character for which there is nothing at all: such files are refused."""
+    vocab, unknown = model["vocab"], model.get("unk_token")
+    if unknown is not None and (not isinstance(unknown, str) or unknown not in vocab):
+        raise FormatError(f"is damaged: its unk_token {shorten(unknown)} is no token")
+    missing = unknown_bytes(vocab)
+    if missing and (unknown is None or any(byte_of(piece) is not None for piece in vocab)):
+        raise FormatError(
+            f"has no token for the byte 0x{missing[0]:02X}, which is supported only if it has an unk_token and none for bytes"
+        )
+    return None if unknown is None else vocab[unknown]
 
 
 def read_pre_tokenizer(spec: Any, pieces: list[str | None], escaped: bool) -> Metaspace | None:
@@ -120,7 +150,7 @@ def write(contents: SentencePieceContents) -> dict[str, Any]:
         "fuse_unk": True,
         "byte_fallback": True,
         "ignore_merges": False,
-        "vocab": id_of,
+        "vocab": model_vocab(pieces, contents.merely_added),
         "merges": [[pieces[left], pieces[right]] for left, right in merges],
     }
     return {
