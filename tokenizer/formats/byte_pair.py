@@ -13,7 +13,7 @@ from ..prefix import Prefix
 from ..pretokenize import PATTERNS, Pretokenizer
 from ..special import AddedToken
 from .checks import ANY, expect, ordinary_pairs, pairs_of, shorten
-from .stages import BYTE_LEVEL, read_normalizer, read_post_processor, write_post_processor
+from .stages import BYTE_LEVEL, byte_pair_model, read_normalizer, read_post_processor, write_post_processor
 
 MODEL = {
     "type": ("BPE", None),
@@ -137,25 +137,13 @@ def write(contents: BytePairContents) -> dict[str, Any]:
         None if token is None else name_of[i] if i in name_of else spell(token)
         for i, token in enumerate(contents.tokens)
     ]
-    has_prefix = contents.prefix is not None
-    model = {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": None,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
-        "ignore_merges": contents.ignore_merges,
-        "vocab": write_vocab(contents, spelling),
-        "merges": [f"{spelling[left]} {spelling[right]}" for left, right in contents.merges or ()],
-    }
+    merges = [f"{spelling[left]} {spelling[right]}" for left, right in contents.merges or ()]
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
-        "pre_tokenizer": write_pre_tokenizer(contents.pattern, has_prefix),
+        "pre_tokenizer": write_pre_tokenizer(contents.pattern, contents.prefix is not None),
         "post_processor": write_post_processor(contents.template, contents.trim_offsets, lambda i: spelling[i] or ""),
         "decoder": byte_level(by_regex=True, has_prefix=False),
-        "model": model,
+        "model": byte_pair_model(write_vocab(contents, spelling), merges, ignore_merges=contents.ignore_merges),
     }
 
 

@@ -12,7 +12,7 @@ from ..normalize import Sequence
 from ..prefix import Prefix
 from ..special import AddedToken
 from .checks import ANY, expect, ordinary_pairs, pairs_of, shorten
-from .stages import merely_added, model_vocab, read_normalizer, read_post_processor, write_post_processor
+from .stages import byte_pair_model, merely_added, model_vocab, read_normalizer, read_post_processor, write_post_processor
 
 MODEL = {
     "type": ("BPE", None),
@@ -136,33 +136,22 @@ def write(contents: SentencePieceContents) -> dict[str, Any]:
             "a tokenizer with undivided pieces, or without a token for each byte, cannot be written as a tokenizer.json"
         )
     pieces = contents.pieces
-    id_of = {piece: i for i, piece in enumerate(pieces) if piece is not None}
-    merges = contents.merges
-    if merges is None:
-        ordinary = {piece: i for piece, i in id_of.items() if all(i != token.id for token in contents.special_tokens)}
-        merges = merges_of_scores(ordinary, contents.scores or [], len(pieces))
-    model = {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": None if contents.unknown is None else pieces[contents.unknown],
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": True,
-        "byte_fallback": True,
-        "ignore_merges": False,
-        "vocab": model_vocab(pieces, contents.merely_added),
-        "merges": [[pieces[left], pieces[right]] for left, right in merges],
-    }
+    pairs = merges_of_scores(contents) if contents.merges is None else contents.merges
+    merges = [[pieces[left], pieces[right]] for left, right in pairs]
+    unknown = None if contents.unknown is None else pieces[contents.unknown]
+    vocab = model_vocab(pieces, contents.merely_added)
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
         "pre_tokenizer": write_metaspace(contents.prefix) if contents.prefix else None,
         "post_processor": write_post_processor(contents.template, None, lambda i: pieces[i] or ""),
         "decoder": {"type": "Sequence", "decoders": [*JOIN, *([STRIP] if contents.drops_space else [])]},
-        "model": model,
+        "model": byte_pair_model(vocab, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True),
     }
 
 
-def merges_of_scores(pieces: dict[str, int], scores: Row[float], n: int) -> list[tuple[int, int]]:
+def merges_of_scores(contents: SentencePieceContents) -> list[Pair]:
     """The merges in the order of the scores of what they make; for the same piece in the order of its parts."""
-    table = table_of_scores(pieces, scores, n)
+    n = len(contents.pieces)
+    ordinary = model_vocab(contents.pieces, [token.id for token in contents.special_tokens])
+    table = table_of_scores(ordinary, contents.scores or [], n)
     return sorted((pair for pair in table if max(pair) < n), key=lambda pair: (table[pair], pair))

@@ -49,6 +49,13 @@ def model_vocab(pieces: Iterable[str | None], merely_added: Collection[int]) -> 
     return {piece: i for i, piece in enumerate(pieces) if piece is not None and i not in merely_added}
 
 
+def byte_pair_model(vocab: dict[str, int], merges: list, **settings: Any) -> dict[str, Any]:
+    """The model of byte pairs as a file describes it: `settings`, and the defaults of all others."""
+    switches = dict.fromkeys(["fuse_unk", "byte_fallback", "ignore_merges"], False)
+    nothing = dict.fromkeys(["dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"])
+    return {"type": "BPE", **nothing, **switches, **settings, "vocab": vocab, "merges": merges}
+
+
 # Normalizers
 
 SWITCH = (False, True)
