@@ -167,6 +167,12 @@ def test_bytes_without_tokens() -> None:
     assert without.tokenize("dca") == ["▁", "<unk>", "c", "a"]
 
 
+def test_a_model_that_a_file_in_json_could_not_hold_is_not_written(tmp_path: Path) -> None:
+    own = of(sentencepiece.parse(model_file([row for row in pieces() if row[0] != "<0x64>"])))
+    with pytest.raises(ValueError, match="it would be one that has no token for the byte 0x64"):
+        own.save(tmp_path / "tokenizer.json")
+
+
 @pytest.mark.parametrize("name", ["c", "<0x64>"])
 def test_special_tokens_that_stand_for_text_are_refused(name: str) -> None:
     with pytest.raises(FormatError, match=f"the special token '{name}', which stands for"):

@@ -45,7 +45,7 @@ def read(document: dict, pieces: list[str | None], added: Row[AddedToken]) -> Se
     expect(model, MODEL | ({"fuse_unk": ANY} if not unknown_bytes(vocab) else {}), "model")
     refuse_characters(added, vocab)
     normalizer = read_normalizer(document.get("normalizer"))
-    prefix = read_pre_tokenizer(document.get("pre_tokenizer"), pieces, escapes(normalizer))
+    prefix = read_pre_tokenizer(document.get("pre_tokenizer"), vocab, escapes(normalizer))
     return SentencePieceContents(
         pieces,
         read_merges(model, pieces, added),
@@ -97,18 +97,19 @@ def read_unknown(model: dict) -> int | None:
     return None if unknown is None else vocab[unknown]
 
 
-def read_pre_tokenizer(spec: Any, pieces: list[str | None], escaped: bool) -> Metaspace | None:
-    """`escaped`: the normalizer leaves no spaces."""
+def read_pre_tokenizer(spec: Any, vocab: dict[str, int], escaped: bool) -> Metaspace | None:
+    """What a Metaspace does. None if the normalizer has `escaped` the spaces: a split at spaces finds none then."""
     if isinstance(spec, dict) and spec.get("type") == "Metaspace":
-        return read_metaspace(spec, pieces)
+        return read_metaspace(spec, vocab)
     if not escaped or spec not in (None, UNUSED_SPLIT):
         raise FormatError(f"asks for pre_tokenizer = {shorten(spec)}, which is not supported with byte_fallback")
     return None
 
 
-def read_metaspace(spec: dict, pieces: list[str | None]) -> Metaspace:
+def read_metaspace(spec: dict, vocab: dict[str, int]) -> Metaspace:
+    """A split at U+2581 changes nothing where no token has one inside."""
     expect(spec, METASPACE, "pre_tokenizer")
-    if spec.get("split", True) and any(SPACE in piece[1:] for piece in pieces if piece):
+    if spec.get("split", True) and any(SPACE in piece[1:] for piece in vocab):
         raise FormatError("asks for pre_tokenizer.split = true, which is not supported with tokens of several spaces")
     scheme = spec.get("prepend_scheme", "always")
     return Metaspace("" if scheme == "never" else SPACE, everywhere=scheme != "first")
@@ -127,6 +128,7 @@ def read_decoder(spec: Any) -> bool:
 
 
 def escapes(normalizer: Any) -> bool:
+    """Whether it leaves no spaces in the text."""
     return ESCAPE in (normalizer.normalizers if isinstance(normalizer, Sequence) else (normalizer,))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import Any
 
 from ..contents import BytePairContents, Contents, FormatError, SentencePieceContents, WordPieceContents
@@ -65,9 +64,11 @@ def serialize(contents: Contents) -> bytes:
         **parts,
     }
     data = json.dumps(document, ensure_ascii=False, indent=1).encode()
-    with suppress(FormatError):
+    try:
         if same(parse(json.loads(data)), contents):
             return data
+    except FormatError as error:
+        raise ValueError(f"this tokenizer cannot be written as a tokenizer.json: it would be one that {error}") from None
     raise ValueError("this tokenizer cannot be written as a tokenizer.json: two of its tokens are spelled alike")
 
 
