@@ -8,8 +8,8 @@ Source: Kudo and Richardson 2018, arXiv:1808.06226; github.com/google/sentencepi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, groupby
 
 import regex
 
@@ -126,18 +126,21 @@ class SentencePieceTokenizer(BaseTokenizer):
                 ids += chain.from_iterable(map(self._encoder.__getitem__, self._words(part)))
         return ids
 
+    def _measure(self, text: str) -> Iterator[tuple[int, int]]:
+        """The ids of `text`, each with the number of its bytes."""
+        for i, part in enumerate(self._parts(text)):
+            if i % 2:
+                yield self._undivided[part], byte_length(part)
+            else:
+                for word in self._words(part):
+                    yield from self._encoder.measure(word)
+
     def _encode_aligned(self, text: Aligned) -> tuple[list[int], list[Span]]:
-        ids, ends, done = [], [], 0  # ends[k]: the bytes of `text` up to the end of token k
-        for i, part in enumerate(self._parts(text.text)):
-            for word in [part] if i % 2 else self._words(part):
-                measured = [(self._undivided[word], byte_length(word))] if i % 2 else self._encoder.measure(word)
-                for token, length in measured:
-                    done += length
-                    ids.append(token)
-                    ends.append(done)
+        measured = list(self._measure(text.text))
+        ends = list(accumulate(length for _, length in measured))
         character_of = [i for i, character in enumerate(text.text) for _ in range(byte_length(character))]
-        starts = [0, *ends]
-        return ids, [text.span(character_of[a], character_of[b - 1] + 1) for a, b in zip(starts, ends)]
+        spans = [text.span(character_of[a], character_of[b - 1] + 1) for a, b in zip([0, *ends], ends)]
+        return [i for i, _ in measured], spans
 
     def decode(self, ids: Iterable[int], errors: str = "replace", skip_special_tokens: bool = False) -> str:
         """The text of `ids`. What "replace" makes of byte tokens that are no UTF-8 is what the library of the file's

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import regex
 
+from ..bpe import Pair
 from ..byte_level import spell, unspell
 from ..contents import BytePairContents, FormatError
 from ..prefix import Prefix
@@ -46,14 +47,9 @@ def read(document: dict, spelling: list[str | None], added: Sequence[AddedToken]
     if model.get("unk_token") and BYTES - ordinary:
         raise FormatError("asks for model.unk_token, which is not supported where not every byte is a token")
     pairs = pairs_of(model.get("merges"), {text: i for i, text in enumerate(spelling) if text is not None})
-    merges = ordinary_pairs(pairs, spelling, added)
-    for left, right in merges:
-        joined = (tokens[left] or b"") + (tokens[right] or b"")
-        if joined not in ordinary:
-            raise FormatError(f"is damaged: a merge makes {joined!r}, which is no token")
     return BytePairContents(
         tokens,
-        merges,
+        checked(ordinary_pairs(pairs, spelling, added), tokens, ordinary),
         tuple(added),
         patterns[0] if len(patterns) == 1 else patterns,
         read_normalizer(document.get("normalizer")),
@@ -79,6 +75,15 @@ def read_tokens(spelling: Iterable[str | None], added: Iterable[AddedToken]) -> 
         None if text is None else name_bytes(text, is_special[text]) if text in is_special else bytes_of(text)
         for text in spelling
     ]
+
+
+def checked(merges: list[Pair], tokens: Sequence[bytes | None], ordinary: Collection[bytes | None]) -> list[Pair]:
+    """The merges. FormatError if one does not make an `ordinary` token."""
+    for left, right in merges:
+        made = (tokens[left] or b"") + (tokens[right] or b"")
+        if made not in ordinary:
+            raise FormatError(f"is damaged: a merge makes {made!r}, which is no token")
+    return merges
 
 
 def name_bytes(text: str, special: bool) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 import regex
 
+from ..bpe import Pair
 from ..contents import FormatError
 from ..special import AddedToken
 
@@ -67,7 +68,7 @@ def by_id(id_of: Mapping[str, Any]) -> list[str | None]:
     return spelling
 
 
-def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[tuple[int, int]]:
+def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[Pair]:
     """The ids of merges, which are written "left right" in older files, ["left", "right"] in newer ones."""
     if not isinstance(merges, list):
         raise FormatError("is damaged: its merges are not a list")
@@ -82,9 +83,7 @@ def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[tuple[int, int]]:
     return pairs
 
 
-def ordinary_pairs(
-    pairs: Sequence[tuple[int, int]], spelling: Sequence[str | None], added: Iterable[AddedToken]
-) -> list[tuple[int, int]]:
+def ordinary_pairs(pairs: Sequence[Pair], spelling: Sequence[str | None], added: Iterable[AddedToken]) -> list[Pair]:
     """The merges but for those that make a special token. `tokenizers` makes one of text in which it is not to be looked
     for, or in which it comes about by normalizing; here text is never a special token, so that such a merge is of no use.
     FormatError if without it other ids would change."""
