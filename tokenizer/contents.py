@@ -45,6 +45,7 @@ class SentencePieceContents(NamedTuple):
     byte_fallback: bool = True
     undivided: tuple[int, ...] = ()
     drops_space: bool = True
+    merely_added: tuple[int, ...] = ()
 
 
 class WordPieceContents(NamedTuple):

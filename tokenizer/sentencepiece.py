@@ -8,8 +8,8 @@ Source: Kudo and Richardson 2018, arXiv:1808.06226; github.com/google/sentencepi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, groupby
 
 import regex
 
@@ -56,11 +56,13 @@ class SentencePieceTokenizer(BaseTokenizer):
         byte_fallback: bool = True,
         undivided: Iterable[int] = (),
         drops_space: bool = True,
+        merely_added: Iterable[int] = (),
     ):
         """`pieces[id]` is how the vocabulary spells a token. What is joined first is said either by `merges`, pairs of
         ids in order, or by `scores`: of all neighbours that make a piece, the one with the highest. `unknown` is for
-        characters without bytes in the vocabulary; `undivided` pieces are found as a whole; `drops_space`: decoding
-        takes one space away from the beginning."""
+        characters without bytes in the vocabulary; `undivided` pieces are found as a whole, and so are added
+        tokens; those that were `merely_added` and special ones in no other way. `drops_space`: decoding takes one space
+        away from the beginning."""
         super().__init__([], special_tokens, normalizer, prefix, template)
         self.pieces = list(pieces)
         self.merges = None if merges is None else list(merges)
@@ -68,6 +70,7 @@ class SentencePieceTokenizer(BaseTokenizer):
         self.byte_fallback = byte_fallback
         self.undivided = tuple(undivided)
         self.drops_space = drops_space
+        self.merely_added = tuple(merely_added)
         self._unknown = unknown
         self._undivided = {self.pieces[i]: i for i in self.undivided}
         self._bytes = self._byte_tokens()
@@ -87,7 +90,7 @@ class SentencePieceTokenizer(BaseTokenizer):
         return None if piece is None else bytes([self._bytes[i]]) if i in self._bytes else surface(piece)
 
     def _make_encoder(self) -> CharacterEncoder:
-        whole = {*self.undivided, *(token.id for token in self.added_tokens)}
+        whole = {*self.undivided, *self.merely_added, *self.special_tokens.values()}
         ids = [i for i, piece in enumerate(self.pieces) if piece is not None and i not in whole]
         ordinary = {self.pieces[i] or "": i for i in ids if i not in self._bytes}
         byte_ids = {self._bytes[i]: i for i in ids if i in self._bytes}
@@ -123,18 +126,21 @@ class SentencePieceTokenizer(BaseTokenizer):
                 ids += chain.from_iterable(map(self._encoder.__getitem__, self._words(part)))
         return ids
 
+    def _measure(self, text: str) -> Iterator[tuple[int, int]]:
+        """The ids of `text`, each with the number of its bytes."""
+        for i, part in enumerate(self._parts(text)):
+            if i % 2:
+                yield self._undivided[part], byte_length(part)
+            else:
+                for word in self._words(part):
+                    yield from self._encoder.measure(word)
+
     def _encode_aligned(self, text: Aligned) -> tuple[list[int], list[Span]]:
-        ids, ends, done = [], [], 0  # ends[k]: the bytes of `text` up to the end of token k
-        for i, part in enumerate(self._parts(text.text)):
-            for word in [part] if i % 2 else self._words(part):
-                measured = [(self._undivided[word], byte_length(word))] if i % 2 else self._encoder.measure(word)
-                for token, length in measured:
-                    done += length
-                    ids.append(token)
-                    ends.append(done)
+        measured = list(self._measure(text.text))
+        ends = list(accumulate(length for _, length in measured))
         character_of = [i for i, character in enumerate(text.text) for _ in range(byte_length(character))]
-        starts = [0, *ends]
-        return ids, [text.span(character_of[a], character_of[b - 1] + 1) for a, b in zip(starts, ends)]
+        spans = [text.span(character_of[a], character_of[b - 1] + 1) for a, b in zip([0, *ends], ends)]
+        return [i for i, _ in measured], spans
 
     def decode(self, ids: Iterable[int], errors: str = "replace", skip_special_tokens: bool = False) -> str:
         """The text of `ids`. What "replace" makes of byte tokens that are no UTF-8 is what the library of the file's
@@ -188,6 +194,7 @@ class SentencePieceTokenizer(BaseTokenizer):
             self.byte_fallback,
             self.undivided,
             self.drops_space,
+            self.merely_added,
         )
 
     def __repr__(self) -> str:

@@ -1,7 +1,8 @@
 """Special tokens: ids that stand for an event, not for text, such as the end of a document; and other added tokens.
 
 Text that merely contains `<|endoftext|>` is ordinary text, unless the caller says that special tokens are allowed:
-otherwise whoever writes the text could end documents or put words into the mouth of an assistant.
+otherwise whoever writes the text could end documents or put words into the mouth of an assistant. As in any ordinary
+text, other added tokens are found within it.
 
 Added tokens that are not special (`<tool_call>` of Qwen) are text: they are always found, and come first, before
 anything cuts them into pieces. How they are found is that of `AddedVocabulary` in github.com/huggingface/tokenizers.

@@ -63,3 +63,11 @@ def tiktoken(path: Path) -> Any:
     ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, path.read_bytes().splitlines())}
     with patch.object(definitions, "load_tiktoken_bpe", lambda *_, **__: ranks):
         return library.Encoding(**getattr(definitions, path.stem)())
+
+
+def check_plain(own: BaseTokenizer, text: str, theirs: list[int]) -> None:
+    """As ordinary text: no special tokens (but the unknown one), and the ids of `tokenizers`, unless its model makes special
+    tokens of plain text, as ours never does."""
+    ids, specials = own.encode_ordinary(text), {*own.special_tokens.values()} - {own.unknown}
+    assert specials.isdisjoint(ids)
+    assert ids == theirs or not specials.isdisjoint(theirs)

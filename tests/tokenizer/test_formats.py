@@ -148,7 +148,7 @@ EDITS = [  # (where, the new value, what the sentence says)
     ("model.merges", {}, "its merges are not a list"),
     ("model.merges.0", "a b c", 'the merge "a b c" is not a pair of its tokens'),
     ("model.merges.0", ["a", 3], "is not a pair"),
-    ("model.merges.0", "! !", "a merge makes b'!!', which is no ordinary token"),
+    ("model.merges.0", "! !", "a merge makes b'!!', which is no token"),
     ("added_tokens", {}, "added_tokens are not a list"),
     ("added_tokens.0", 5, "added_tokens = 5"),
     ("added_tokens.0.lstrip", 2, "added_tokens.lstrip = 2"),
@@ -156,7 +156,7 @@ EDITS = [  # (where, the new value, what the sentence says)
     ("added_tokens.0.id", -7, "contradicts others or is incomplete"),
     ("added_tokens.1", TOKEN, "contradicts"),
     ("added_tokens.0.content", "\ud800", "contradicts others or is incomplete"),
-    ("added_tokens.0", TOKEN | {"content": "the", "id": THE}, "a merge makes b'the'"),
+    ("added_tokens.0", TOKEN | {"content": "the", "id": THE}, "merges that make the special token 'the'"),
 ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -23,7 +25,7 @@ from tests.tokenizer.small import (
     pieces,
 )
 from tokenizer import FormatError, SentencePieceTokenizer
-from tokenizer.formats import llama2c, sentencepiece
+from tokenizer.formats import llama2c, sentencepiece, tokenizer_json
 
 texts = st.text("the catsa 日本\n\u2581é😀", max_size=30)
 vocabularies = st.lists(st.text("ab▁", min_size=1, max_size=4), unique=True, max_size=12).map(lambda some: [*"ab▁", *some])
@@ -131,6 +133,51 @@ def test_no_space_before_the_text_where_the_model_says_so() -> None:
 def test_what_is_not_supported_is_named(trainer: bytes, normalizer: bytes, message: str) -> None:
     with pytest.raises(FormatError, match=message):
         sentencepiece.parse(model_file(pieces(), trainer, normalizer))
+
+
+def json_of(rows: list[Piece], unknown: str | None = "<unk>", **added: Any) -> dict:
+    """A tokenizer.json of the pieces, with one added token."""
+    document = json.loads(tokenizer_json.serialize(sentencepiece.parse(model_file(pieces()))))
+    document["model"] |= {"vocab": {piece: i for i, (piece, _, _) in enumerate(rows)}, "unk_token": unknown, "merges": []}
+    if added:
+        document["added_tokens"].append({"id": document["model"]["vocab"].get(added["content"], len(rows)), **added})
+    return document
+
+
+def test_added_tokens_and_the_vocab() -> None:
+    """A character that was merely added is no token within a word; one that the model has is."""
+    for letter, shown in ("x", "<0x78>"), ("c", "c"):
+        document = json_of(pieces(), content=letter, special=False, single_word=True)
+        own = of(tokenizer_json.parse(document))
+        assert own.tokenize(f"a{letter}a {letter}") == ["▁", "a", shown, "a", "▁", letter]
+        again = json.loads(tokenizer_json.serialize(own._contents()))
+        assert again["model"]["vocab"] == document["model"]["vocab"]
+        assert of(tokenizer_json.parse(again)) == own
+
+
+def test_bytes_without_tokens() -> None:
+    rows = pieces()
+    some = [row for row in rows if row[0] not in ("<0x63>", "<0x64>")]  # of c, which is a token itself, and of d
+    for unknown, missing in ("<unk>", some), (None, some), (None, pieces(bytes_too=False)):
+        with pytest.raises(FormatError, match=r"no token for the byte 0x\w\w, which is supported only"):
+            tokenizer_json.parse(json_of(missing, unknown))
+    enough = [row for row in rows if row[0] != "<0x63>"]
+    assert of(tokenizer_json.parse(json_of(enough))).tokenize("cdé") == ["▁", "c", "<0x64>", "<0xC3>", "<0xA9>"]
+    without = of(tokenizer_json.parse(json_of(pieces(bytes_too=False))))
+    assert without.tokenize("dca") == ["▁", "<unk>", "c", "a"]
+
+
+def test_a_model_that_a_file_in_json_could_not_hold_is_not_written(tmp_path: Path) -> None:
+    own = of(sentencepiece.parse(model_file([row for row in pieces() if row[0] != "<0x64>"])))
+    with pytest.raises(ValueError, match="it would be one that has no token for the byte 0x64"):
+        own.save(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("name", ["c", "<0x64>"])
+def test_special_tokens_that_stand_for_text_are_refused(name: str) -> None:
+    with pytest.raises(FormatError, match=f"the special token '{name}', which stands for"):
+        tokenizer_json.parse(json_of(pieces(), content=name, special=True))
+    tokenizer_json.parse(json_of(pieces(), content=name, special=False))
 
 
 @given(st.data())

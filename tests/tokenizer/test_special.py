@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tokenizer.small import BERT, of
-from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, Tokenizer
+from tests.tokenizer.small import BERT, every_kind, of
+from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, FormatError, Tokenizer
 from tokenizer.formats import vocabularies
 from tokenizer.formats.tokenizer_json import parse, serialize
 from tokenizer.normalize import Lowercase
@@ -106,6 +107,40 @@ def test_what_was_merely_added_is_no_piece_of_a_word() -> None:
     assert of(parse(json.loads(serialize(alone._contents())))) == alone
     document["model"]["vocab"]["x"] = 17
     assert of(parse(document)).tokenize("thex X xs x") == ["[UNK]", "x", "x", "##s", "x"]  # type: ignore[attr-defined]
+
+
+def with_merges_to_specials(kind: str, names: list[str], **options: bool) -> dict:
+    """A tokenizer.json whose merges make the special tokens `names`, of the letter c only, from left to right."""
+    document = json.loads(serialize(every_kind()[kind]._contents()))
+    added, model = document["added_tokens"], document["model"]
+    id_of = model["vocab"] | {token["content"]: token["id"] for token in added}
+    id_of |= {"c" * n: len(id_of) + n - 2 for n in range(2, 6)}
+    made = [f"{'c' * n} c" for n in range(1, 5)]
+    if isinstance(model["merges"][0], list):
+        made = [merge.split(" ") for merge in made]
+    model |= {"vocab": id_of, "merges": model["merges"] + made}
+    added += [{"id": id_of[name], "content": name, "special": True, **options} for name in names]
+    return document
+
+
+@pytest.mark.parametrize("kind", ["byte pairs", "SentencePiece in JSON"])
+def test_merges_make_no_special_token(kind: str) -> None:
+    found: Any = of(parse(with_merges_to_specials(kind, ["ccccc"])))
+    assert found.tokenize("ccccc", allowed_special="all") == ["ccccc"]
+    assert found.convert_ids_to_tokens(found.encode_ordinary("ccccc"))[-2:] == ["cc", "ccc"]
+    assert of(parse(json.loads(serialize(found._contents())))) == found
+    assert found != of(parse(with_merges_to_specials(kind, [])))
+    for names, options in (["cccc"], {}), (["ccccc"], {"single_word": True}):
+        with pytest.raises(FormatError, match=f"merges that make the special token '{names[0]}'"):
+            parse(with_merges_to_specials(kind, names, **options))
+
+
+def test_a_special_token_that_is_plain_text_hides_no_other() -> None:
+    """Here `tokenizers` differs, where no "a" is found within "<a>" even if that is to be plain text."""
+    trained = Tokenizer.train([""], 256)
+    tokenizer = Tokenizer([*trained.tokens, b"<a>", b"a"], [], [AddedToken("<a>", 256), AddedToken("a", 257, special=False)])
+    assert tokenizer.encode("<a>a", allowed_special="all") == [256, 257]
+    assert tokenizer.encode_ordinary("<a>a") == [*trained.encode("<"), 257, *trained.encode(">"), 257]
 
 
 def test_white_space_belongs_to_one_token_only() -> None:

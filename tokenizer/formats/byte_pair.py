@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import regex
 
+from ..bpe import Pair
 from ..byte_level import spell, unspell
 from ..contents import BytePairContents, FormatError
 from ..prefix import Prefix
 from ..pretokenize import PATTERNS, Pretokenizer
 from ..special import AddedToken
-from .checks import ANY, expect, pairs_of, shorten
-from .stages import BYTE_LEVEL, read_normalizer, read_post_processor, write_post_processor
+from .checks import ANY, expect, ordinary_pairs, pairs_of, shorten
+from .stages import BYTE_LEVEL, byte_pair_model, read_normalizer, read_post_processor, write_post_processor
 
 MODEL = {
     "type": ("BPE", None),
@@ -39,24 +40,16 @@ def read(document: dict, spelling: list[str | None], added: Sequence[AddedToken]
     expect(document.get("decoder"), BYTE_LEVEL, "decoder")
     patterns, prefix = read_pre_tokenizer(document.get("pre_tokenizer"))
     template, trim_offsets = read_post_processor(document.get("post_processor"))
-    specials = {token.id for token in added if token.special}
-    names = {token.content for token in added}
     refuse_bytes(added, model["vocab"])
-    tokens = [
-        None if text is None else name_bytes(text, i in specials) if text in names else bytes_of(text)
-        for i, text in enumerate(spelling)
-    ]
-    merges = pairs_of(model.get("merges"), {text: i for i, text in enumerate(spelling) if text is not None})
+    tokens = read_tokens(spelling, added)
+    specials = {token.id for token in added if token.special}
     ordinary = {token for i, token in enumerate(tokens) if i not in specials}
     if model.get("unk_token") and BYTES - ordinary:
         raise FormatError("asks for model.unk_token, which is not supported where not every byte is a token")
-    for left, right in merges:
-        joined = (tokens[left] or b"") + (tokens[right] or b"")
-        if joined not in ordinary:
-            raise FormatError(f"is damaged: a merge makes {joined!r}, which is no ordinary token")
+    pairs = pairs_of(model.get("merges"), {text: i for i, text in enumerate(spelling) if text is not None})
     return BytePairContents(
         tokens,
-        merges,
+        checked(ordinary_pairs(pairs, spelling, added), tokens, ordinary),
         tuple(added),
         patterns[0] if len(patterns) == 1 else patterns,
         read_normalizer(document.get("normalizer")),
@@ -73,6 +66,24 @@ def refuse_bytes(added: Sequence[AddedToken], vocab: dict[str, int]) -> None:
         byte = unspell(token.content) or b""
         if byte in BYTES and (token.special or token.content not in vocab and byte not in NEVER):
             raise FormatError(f"has the added token {token.content!r}, which is the spelling of a single byte")
+
+
+def read_tokens(spelling: Iterable[str | None], added: Iterable[AddedToken]) -> list[bytes | None]:
+    """The bytes of each token."""
+    is_special = {token.content: token.special for token in added}
+    return [
+        None if text is None else name_bytes(text, is_special[text]) if text in is_special else bytes_of(text)
+        for text in spelling
+    ]
+
+
+def checked(merges: list[Pair], tokens: Sequence[bytes | None], ordinary: Collection[bytes | None]) -> list[Pair]:
+    """The merges. FormatError if one does not make an `ordinary` token."""
+    for left, right in merges:
+        made = (tokens[left] or b"") + (tokens[right] or b"")
+        if made not in ordinary:
+            raise FormatError(f"is damaged: a merge makes {made!r}, which is no token")
+    return merges
 
 
 def name_bytes(text: str, special: bool) -> bytes:
@@ -131,25 +142,13 @@ def write(contents: BytePairContents) -> dict[str, Any]:
         None if token is None else name_of[i] if i in name_of else spell(token)
         for i, token in enumerate(contents.tokens)
     ]
-    has_prefix = contents.prefix is not None
-    model = {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": None,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
-        "ignore_merges": contents.ignore_merges,
-        "vocab": write_vocab(contents, spelling),
-        "merges": [f"{spelling[left]} {spelling[right]}" for left, right in contents.merges or ()],
-    }
+    merges = [f"{spelling[left]} {spelling[right]}" for left, right in contents.merges or ()]
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
-        "pre_tokenizer": write_pre_tokenizer(contents.pattern, has_prefix),
+        "pre_tokenizer": write_pre_tokenizer(contents.pattern, contents.prefix is not None),
         "post_processor": write_post_processor(contents.template, contents.trim_offsets, lambda i: spelling[i] or ""),
         "decoder": byte_level(by_regex=True, has_prefix=False),
-        "model": model,
+        "model": byte_pair_model(write_vocab(contents, spelling), merges, ignore_merges=contents.ignore_merges),
     }
 
 

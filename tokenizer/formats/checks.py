@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import regex
 
+from ..bpe import Pair
 from ..contents import FormatError
+from ..special import AddedToken
 
 ANY = object()
 SURROGATE = regex.compile("[\ud800-\udfff]")
@@ -66,7 +68,7 @@ def by_id(id_of: Mapping[str, Any]) -> list[str | None]:
     return spelling
 
 
-def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[tuple[int, int]]:
+def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[Pair]:
     """The ids of merges, which are written "left right" in older files, ["left", "right"] in newer ones."""
     if not isinstance(merges, list):
         raise FormatError("is damaged: its merges are not a list")
@@ -79,3 +81,21 @@ def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[tuple[int, int]]:
         except (ValueError, KeyError, TypeError):
             raise FormatError(f"is damaged: the merge {shorten(merge)} is not a pair of its tokens") from None
     return pairs
+
+
+def ordinary_pairs(pairs: Sequence[Pair], spelling: Sequence[str | None], added: Iterable[AddedToken]) -> list[Pair]:
+    """The merges but for those that make a special token. `tokenizers` makes one of text in which it is not to be looked
+    for, or in which it comes about by normalizing; here text is never a special token, so that such a merge is of no use.
+    FormatError if without it other ids would change."""
+    specials = {token.content: token for token in added if token.special}
+    ordinary, parts = [], {i for pair in pairs for i in pair}
+    for left, right in pairs:
+        token = specials.get(f"{spelling[left]}{spelling[right]}")
+        if token is None:
+            ordinary.append((left, right))
+        elif token.id in parts or token.single_word or "\u2581" in token.content:
+            raise FormatError(
+                f"asks for merges that make the special token {token.content!r}, which is not supported if it is a part of "
+                f"others, or not found as a whole wherever its text is"
+            )
+    return ordinary

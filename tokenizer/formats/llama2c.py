@@ -22,6 +22,24 @@ def is_one(data: bytes) -> bool:
 
 
 def parse(data: bytes) -> SentencePieceContents:
+    texts, scores = read_tokens(data)
+    pieces: list[str | None] = [*NAMES, *(text.replace(" ", SPACE) for text in texts[len(NAMES) :])]
+    expected = [f"<0x{byte:02X}>" for byte in range(256)]
+    if pieces[FIRST_BYTE : FIRST_BYTE + 256] != expected or len(set(pieces)) < len(pieces):
+        raise FormatError("is damaged: its tokens 3 to 258 are not the 256 bytes, or two are the same")
+    return SentencePieceContents(
+        pieces,
+        None,
+        scores,
+        tuple(AddedToken(name, i) for i, name in enumerate(NAMES)),
+        Sequence((Prepend(SPACE), Replace(" ", SPACE))),
+        template=Template(((1,), "A"), ((1,), "A", (1,), "B"), (0, 0), (0, 0, 1, 1)),
+        unknown=0,
+    )
+
+
+def read_tokens(data: bytes) -> tuple[list[str], list[float]]:
+    """The texts of the tokens, and their scores."""
     texts: list[str] = []
     scores: list[float] = []
     at = 4
@@ -36,16 +54,4 @@ def parse(data: bytes) -> SentencePieceContents:
             raise FormatError(f"is damaged: it ends within its token {len(texts)}")
         texts.append(text)
         scores.append(score)
-    pieces = [*NAMES, *(text.replace(" ", SPACE) for text in texts[len(NAMES) :])]
-    expected = [f"<0x{byte:02X}>" for byte in range(256)]
-    if pieces[FIRST_BYTE : FIRST_BYTE + 256] != expected or len(set(pieces)) < len(pieces):
-        raise FormatError("is damaged: its tokens 3 to 258 are not the 256 bytes, or two are the same")
-    return SentencePieceContents(
-        list(pieces),
-        None,
-        scores,
-        tuple(AddedToken(name, i) for i, name in enumerate(NAMES)),
-        Sequence((Prepend(SPACE), Replace(" ", SPACE))),
-        template=Template(((1,), "A"), ((1,), "A", (1,), "B"), (0, 0), (0, 0, 1, 1)),
-        unknown=0,
-    )
+    return texts, scores

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..character_bpe import SPACE
 from ..contents import FormatError, SentencePieceContents
@@ -19,7 +19,16 @@ from ..postprocess import Template
 from ..special import AddedToken
 
 BYTE_PAIR = 2  # of the model types 1 unigram, 2 BPE, 3 word, 4 character
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+PIECE, TRAINER, NORMALIZER = 1, 2, 3  # the fields of a ModelProto
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # the types of pieces
+
+
+class Piece(NamedTuple):
+    """A piece of the vocabulary; its place is its id."""
+
+    text: str
+    score: float
+    kind: int
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:
@@ -61,43 +70,38 @@ def message(value: Any) -> dict[int, Any]:
 
 
 def parse(data: bytes) -> SentencePieceContents:
-    pieces, scores, kinds = [], [], []
-    trainer: dict[int, Any] = {}
-    normalizer: dict[int, Any] = {}
+    pieces: list[Piece] = []
+    settings: dict[int, dict[int, Any]] = {TRAINER: {}, NORMALIZER: {}}
     for number, value in fields(data):
-        if number == 1:
-            piece = message(value)
-            try:
-                pieces.append(piece[1].decode())
-                scores.append(struct.unpack("<f", piece.get(2, bytes(4)))[0])
-            except (KeyError, AttributeError, UnicodeDecodeError, struct.error, TypeError):
-                raise FormatError(f"is damaged: its piece {len(pieces)} has no text or score") from None
-            kinds.append(piece.get(3, NORMAL))
-        elif number == 2:
-            trainer = message(value)
-        elif number == 3:
-            normalizer = message(value)
-    check(trainer, normalizer, len(pieces))
-    if len(set(pieces)) < len(pieces):
-        raise FormatError("is damaged: two of its pieces are the same")
-    undivided = tuple(i for i, kind in enumerate(kinds) if kind == USER_DEFINED)
-    kept = [None if kind == UNUSED else piece for piece, kind in zip(pieces, kinds)]
+        if number == PIECE:
+            pieces.append(read_piece(message(value), len(pieces)))
+        elif number in settings:
+            settings[number] = message(value)
+    check(pieces, settings[TRAINER], settings[NORMALIZER])
+    return contents_of(pieces, settings[TRAINER], settings[NORMALIZER])
+
+
+def read_piece(spec: dict[int, Any], i: int) -> Piece:
+    try:
+        return Piece(spec[1].decode(), struct.unpack("<f", spec.get(2, bytes(4)))[0], spec.get(3, NORMAL))
+    except (KeyError, AttributeError, UnicodeDecodeError, struct.error, TypeError):
+        raise FormatError(f"is damaged: its piece {i} has no text or score") from None
+
+
+def contents_of(pieces: list[Piece], trainer: dict[int, Any], normalizer: dict[int, Any]) -> SentencePieceContents:
     begin = signed(trainer.get(41, 1))
-    template = Template()
-    if 0 <= begin < len(pieces):
-        template = Template(((begin,), "A"), ((begin,), "A", (begin,), "B"), (0, 0), (0, 0, 1, 1))
+    template = Template(((begin,), "A"), ((begin,), "A", (begin,), "B"), (0, 0), (0, 0, 1, 1))
     return SentencePieceContents(
-        kept,
-        None,
-        scores,
-        tuple(AddedToken(piece, i) for i, piece in enumerate(pieces) if kinds[i] in (UNKNOWN, CONTROL)),
-        normalizer_of(normalizer),
-        None,
-        template,
-        next((i for i, kind in enumerate(kinds) if kind == UNKNOWN), None),
-        bool(trainer.get(35, 0)),
-        undivided,
-        bool(normalizer.get(3, 1) or normalizer.get(4, 1)),
+        pieces=[None if piece.kind == UNUSED else piece.text for piece in pieces],
+        merges=None,
+        scores=[piece.score for piece in pieces],
+        special_tokens=tuple(AddedToken(piece.text, i) for i, piece in enumerate(pieces) if piece.kind in (UNKNOWN, CONTROL)),
+        normalizer=normalizer_of(normalizer),
+        template=template if 0 <= begin < len(pieces) else Template(),
+        unknown=next((i for i, piece in enumerate(pieces) if piece.kind == UNKNOWN), None),
+        byte_fallback=bool(trainer.get(35, 0)),
+        undivided=tuple(i for i, piece in enumerate(pieces) if piece.kind == USER_DEFINED),
+        drops_space=bool(normalizer.get(3, 1) or normalizer.get(4, 1)),
     )
 
 
@@ -105,8 +109,9 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def check(trainer: dict[int, Any], normalizer: dict[int, Any], size: int) -> None:
-    if not size:
+def check(pieces: list[Piece], trainer: dict[int, Any], normalizer: dict[int, Any]) -> None:
+    """FormatError for what is damaged, or would need what is not here."""
+    if not pieces:
         raise FormatError("is damaged or no SentencePiece model: it has no pieces")
     if trainer.get(3, 1) != BYTE_PAIR:
         kind = {1: "unigram", 3: "word", 4: "character"}.get(trainer.get(3, 1), "unknown")
@@ -120,6 +125,8 @@ def check(trainer: dict[int, Any], normalizer: dict[int, Any], size: int) -> Non
         )
     if not normalizer.get(5, 1):
         raise FormatError("asks for spaces that are not escaped, which is not supported")
+    if len({piece.text for piece in pieces}) < len(pieces):
+        raise FormatError("is damaged: two of its pieces are the same")
 
 
 def normalizer_of(spec: dict[int, Any]) -> Normalizer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ..contents import FormatError
@@ -37,6 +37,23 @@ def read_added_tokens(added: Any) -> tuple[AddedToken, ...]:
 
 def write_added_tokens(tokens: Iterable[AddedToken]) -> list[dict]:
     return [{"id": t.id, "content": t.content, **{flag: getattr(t, flag) for flag in FLAGS}} for t in tokens]
+
+
+def merely_added(added: Iterable[AddedToken], vocab: Collection[str]) -> tuple[int, ...]:
+    """The ids of the added tokens that the model does not know: it makes them of no text, they are only found."""
+    return tuple(token.id for token in added if token.content not in vocab)
+
+
+def model_vocab(pieces: Iterable[str | None], merely_added: Collection[int]) -> dict[str, int]:
+    """The pieces that the model knows, with their ids."""
+    return {piece: i for i, piece in enumerate(pieces) if piece is not None and i not in merely_added}
+
+
+def byte_pair_model(vocab: dict[str, int], merges: list, **settings: Any) -> dict[str, Any]:
+    """The model of byte pairs as a file describes it: `settings`, and the defaults of all others."""
+    switches = dict.fromkeys(["fuse_unk", "byte_fallback", "ignore_merges"], False)
+    nothing = dict.fromkeys(["dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"])
+    return {"type": "BPE", **nothing, **switches, **settings, "vocab": vocab, "merges": merges}
 
 
 # Normalizers

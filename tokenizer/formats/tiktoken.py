@@ -41,21 +41,26 @@ def parse(
         raise FormatError(
             f"does not say how text is cut into words: give pattern=, or name the file after one of {known}"
         )
-    free = max(rank_of.values(), default=-1) + 1
-    if special_tokens is None:
-        special_tokens = known_specials
-    elif not isinstance(special_tokens, Mapping):
-        special_tokens = {special: free + i for i, special in enumerate(check_names(special_tokens))}
+    specials = special_ids(known_specials if special_tokens is None else special_tokens, rank_of)
+    named = [*rank_of.items(), *((special.encode(), i) for special, i in specials.items())]
+    tokens: list[bytes | None] = [None] * (max(i for _, i in named) + 1)
+    for token, i in named:
+        tokens[i] = token
+    added = tuple(sorted((AddedToken(special, i) for special, i in specials.items()), key=lambda t: t.id))
+    return BytePairContents(tokens, None, added, pattern, ignore_merges=True)
+
+
+def special_ids(special_tokens: Mapping[str, int] | Iterable[str], rank_of: Mapping[bytes, int]) -> dict[str, int]:
+    """The ids of the special tokens. FormatError if one is taken."""
     taken = set(rank_of.values())
+    if not isinstance(special_tokens, Mapping):
+        free = max(taken) + 1
+        special_tokens = {special: free + i for i, special in enumerate(check_names(special_tokens))}
     for special, i in special_tokens.items():
         if i in taken:
             raise FormatError(f"has a token with the id {i}, which is asked for the special token {special!r}")
         taken.add(i)
-    tokens: list[bytes | None] = [None] * (max(taken, default=-1) + 1)
-    for token, i in [*rank_of.items(), *((special.encode(), i) for special, i in special_tokens.items())]:
-        tokens[i] = token
-    added = tuple(sorted((AddedToken(special, i) for special, i in special_tokens.items()), key=lambda t: t.id))
-    return BytePairContents(tokens, None, added, pattern, ignore_merges=True)
+    return dict(special_tokens)
 
 
 def parse_ranks(data: bytes) -> dict[bytes, int]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Iterable
 from typing import Any
 
 from ..contents import BytePairContents, Contents, FormatError, SentencePieceContents, WordPieceContents
+from ..special import AddedToken
 from . import byte_pair, character_pair, characters, word_piece
 from .checks import ANY, by_id, expect, shorten
 from .stages import read_added_tokens, write_added_tokens
@@ -30,11 +31,7 @@ def parse(document: Any) -> Contents:
         raise FormatError(
             f"asks for a model of type {shorten(kind_of(model))}, which is not supported (its vocab is no table)"
         )
-    id_of = dict(model["vocab"])
-    for token in added:
-        if id_of.setdefault(token.content, token.id) != token.id:
-            raise FormatError(f"is damaged: the added token {token.content!r} has another id in the vocab")
-    spelling = by_id(id_of)
+    spelling = spelling_of(model["vocab"], added)
     kind = kind_of(model)
     if kind == "BPE":
         reader = character_pair if model.get("byte_fallback") else byte_pair
@@ -46,6 +43,15 @@ def parse(document: Any) -> Contents:
     raise FormatError(
         f"asks for a model of type {shorten(kind)}, which is not supported (BPE, WordPiece, WordLevel are)"
     )
+
+
+def spelling_of(vocab: dict[str, Any], added: Iterable[AddedToken]) -> list[str | None]:
+    """How each id is spelled, those that were added among them."""
+    id_of = dict(vocab)
+    for token in added:
+        if id_of.setdefault(token.content, token.id) != token.id:
+            raise FormatError(f"is damaged: the added token {token.content!r} has another id in the vocab")
+    return by_id(id_of)
 
 
 def kind_of(model: dict) -> Any:
@@ -65,9 +71,11 @@ def serialize(contents: Contents) -> bytes:
         **parts,
     }
     data = json.dumps(document, ensure_ascii=False, indent=1).encode()
-    with suppress(FormatError):
+    try:
         if same(parse(json.loads(data)), contents):
             return data
+    except FormatError as error:
+        raise ValueError(f"this tokenizer cannot be written as a tokenizer.json: it would be one that {error}") from None
     raise ValueError("this tokenizer cannot be written as a tokenizer.json: two of its tokens are spelled alike")
 
 

@@ -41,24 +41,29 @@ def parse_byte_pairs(
         pattern, normalizer = CLASSES[kind]
     added = added_tokens(vocabulary, settings, special_tokens)
     spelling = by_id(dict(vocabulary) | {token.content: token.id for token in added})
+    has_prefix = bool(settings.get("add_prefix_space")) and pattern == "gpt2"
+    document = {
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": lines_of(merges)},
+        "decoder": byte_pair.byte_level(by_regex=True, has_prefix=False),
+        "pre_tokenizer": byte_pair.write_pre_tokenizer(pattern, has_prefix),
+    }
+    return byte_pair.read(document, spelling, added)._replace(normalizer=normalizer)
+
+
+def lines_of(merges: bytes) -> list[str]:
+    """The merges of a file of them, which may begin with a line that says its version."""
     try:
         lines = merges.decode().split("\n")
     except UnicodeDecodeError:
         raise FormatError("has a file of merges beside it that is not UTF-8 text") from None
     lines = lines[1:] if lines[0].startswith("#version") else lines
-    document = {
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": [line.rstrip("\r") for line in lines if line.strip()]},
-        "decoder": byte_pair.byte_level(by_regex=True, has_prefix=False),
-        "pre_tokenizer": byte_pair.write_pre_tokenizer(
-            pattern, bool(settings.get("add_prefix_space")) and pattern == "gpt2"
-        ),
-    }
-    return byte_pair.read(document, spelling, added)._replace(normalizer=normalizer)
+    return [line.rstrip("\r") for line in lines if line.strip()]
 
 
 def added_tokens(
     vocabulary: dict, settings: dict[str, Any], special_tokens: Mapping[str, int] | Iterable[str] | None
 ) -> tuple[AddedToken, ...]:
+    """Those that were asked for, or else those that the settings list, or else the end of text."""
     if isinstance(special_tokens, Mapping):
         return tuple(AddedToken(name, i) for name, i in special_tokens.items())
     if special_tokens is not None:

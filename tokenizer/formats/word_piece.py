@@ -8,7 +8,7 @@ from typing import Any
 from ..contents import FormatError, WordPieceContents
 from ..special import AddedToken
 from .checks import ANY, expect, shorten
-from .stages import read_normalizer, read_post_processor, write_post_processor
+from .stages import merely_added, model_vocab, read_normalizer, read_post_processor, write_post_processor
 
 MODEL = {
     "type": ("WordPiece",),
@@ -31,8 +31,8 @@ def read(document: dict, pieces: list[str | None], added: Sequence[AddedToken]) 
         raise FormatError("is damaged: its unk_token is no token, or what continues a word is no text")
     template, _ = read_post_processor(document.get("post_processor"))
     normalizer = read_normalizer(document.get("normalizer"))
-    merely_added = tuple(token.id for token in added if token.content not in model["vocab"])
-    return WordPieceContents(pieces, tuple(added), normalizer, template, unknown, prefix, longest, merely_added)
+    unseen = merely_added(added, model["vocab"])
+    return WordPieceContents(pieces, tuple(added), normalizer, template, unknown, prefix, longest, unseen)
 
 
 def write(contents: WordPieceContents) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def write(contents: WordPieceContents) -> dict[str, Any]:
         "unk_token": contents.unknown,
         "continuing_subword_prefix": contents.continues_with,
         "max_input_chars_per_word": contents.longest_word,
-        "vocab": {piece: i for i, piece in enumerate(pieces) if piece is not None and i not in contents.merely_added},
+        "vocab": model_vocab(pieces, contents.merely_added),
     }
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
