@@ -8,6 +8,7 @@ What is recognised, a file or a folder that holds it, best first:
     vocab.json + merges.txt             the same as Hugging Face names it
     vocab.txt, or a list in JSON        BERT
     NAME.tiktoken                       OpenAI; those named after one of their encodings are complete
+    NAME.gguf                           llama.cpp, the vocabulary beside the weights
     tok*.bin                            llama2.c
 """
 
@@ -16,17 +17,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 import regex
 
 from .contents import BytePairContents, Contents, FormatError
-from .formats import llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
+from .formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from .formats.checks import parse_json
 
 FILE_NAME, SETTINGS = "tokenizer.json", "tokenizer_config.json"
-IN_A_FOLDER = (FILE_NAME, "tokenizer.model", "encoder.json", "vocab.json", "vocab.txt", "*.tiktoken", "tok*.bin")
+IN_A_FOLDER = (FILE_NAME, "tokenizer.model", "encoder.json", "vocab.json", "vocab.txt", "*.tiktoken", "*.gguf", "tok*.bin")
 MERGES = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # which file of merges belongs to a vocabulary
 TIKTOKEN_LINE = regex.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
 
@@ -65,6 +67,11 @@ def read(
     path = locate(path)
     try:
         settings = read_settings(path.parent)
+        with open(path, "rb") as file:
+            if file.read(len(gguf.MAGIC)) == gguf.MAGIC:
+                refuse_options(pattern, special_tokens)
+                contents, own_settings = gguf.parse(mmap(file.fileno(), 0, access=ACCESS_READ))  # weights are not read
+                return contents, own_settings | settings
         return parse(path, path.read_bytes(), settings, pattern, special_tokens), settings
     except FormatError as error:
         raise FormatError(f"{path} {error}") from None
@@ -94,10 +101,7 @@ def parse(
         merges = path.with_name(MERGES.get(path.name, "merges.txt"))
         if merges.is_file():
             return vocabularies.parse_byte_pairs(document, merges.read_bytes(), settings, pattern, special_tokens)
-    if pattern is not None or special_tokens is not None:
-        raise FormatError(
-            "says itself how text is cut and which tokens are special: leave out pattern and special_tokens"
-        )
+    refuse_options(pattern, special_tokens)
     if isinstance(document, list) and document or isinstance(document, dict) and "[UNK]" in document:
         return vocabularies.parse_word_pieces(document, settings)
     if document is not None:
@@ -112,6 +116,13 @@ def parse(
         except UnicodeDecodeError:
             pass
     raise FormatError("is no vocabulary in a format that is known")
+
+
+def refuse_options(pattern: str | None, special_tokens: SpecialTokens) -> None:
+    if pattern is not None or special_tokens is not None:
+        raise FormatError(
+            "says itself how text is cut and which tokens are special: leave out pattern and special_tokens"
+        )
 
 
 def write(path: str | os.PathLike, contents: Contents, settings: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizer import BaseTokenizer, CharTokenizer, Tokenizer
 from tokenizer.formats import llama2c, sentencepiece, tokenizer_json, vocabularies
@@ -55,6 +56,28 @@ def llama2c_file(rows: Iterable[Piece]) -> bytes:
         data = (f"\n{text}\n" if kind == CONTROL else text.replace("▁", " ")).encode()
         body += struct.pack("<fi", score, len(data)) + data
     return struct.pack("<i", 7) + body
+
+
+def gguf_file(values: dict[str, Any]) -> bytes:
+    """A table of values by their names (without what all begin with), and something after it."""
+    rows = {"general.architecture": "llama"} | {f"tokenizer.ggml.{name}": value for name, value in values.items()}
+    body = b"".join(gguf_text(name) + gguf_value(value) for name, value in rows.items())
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(rows)) + body + bytes(64)
+
+
+def gguf_text(text: str) -> bytes:
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def gguf_value(value: Any) -> bytes:
+    """Its kind and the value; of a list, the parts are alike."""
+    if isinstance(value, list):
+        parts = [gguf_value(part) for part in value]
+        return struct.pack("<I", 9) + parts[0][:4] + struct.pack("<Q", len(parts)) + b"".join(part[4:] for part in parts)
+    if isinstance(value, str):
+        return struct.pack("<I", 8) + gguf_text(value)
+    code = {bool: "<I?", float: "<If", int: "<Ii"}[type(value)]
+    return struct.pack(code, {bool: 7, float: 6, int: 5}[type(value)], value)
 
 
 def of(contents: tuple) -> BaseTokenizer:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tokenizer.small import BERT, TEXT, llama2c_file, model_file, pieces
+from tests.tokenizer.small import BERT, TEXT, gguf_file, llama2c_file, model_file, pieces
 from tokenizer import FormatError, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer, load
 from tokenizer.byte_level import spell
+from tokenizer.formats import gguf
 from tokenizer.rank_pairs import cuts, cuts_textbook
 from tokenizer.ranks import last_parts, merges_of_ranks
 
@@ -25,6 +26,16 @@ MERGES = "#version: 0.2\n" + "".join(
 )
 VOCAB = json.dumps(SPELLED).encode()
 WITH_END = json.dumps(SPELLED | {"<|endoftext|>": 300}).encode()
+GPT2: dict[str, Any] = {
+    "model": "gpt2",
+    "pre": "gpt-2",
+    "tokens": [*SPELLED, "<|x|>", "unused", "<t>"],
+    "token_type": [1] * len(SPELLED) + [3, 5, 4],
+    "merges": MERGES.splitlines()[1:],
+    "eos_token_id": len(SPELLED),
+}
+TEXTS, SCORES, TYPES = map(list, zip(*pieces()))
+LLAMA: dict[str, Any] = {"model": "llama", "tokens": TEXTS, "scores": SCORES, "token_type": TYPES}
 
 
 def write(folder: Path, files: dict[str, bytes | str]) -> Path:
@@ -46,6 +57,9 @@ def write(folder: Path, files: dict[str, bytes | str]) -> Path:
         ({"vocab.json": VOCAB, "merges.txt": MERGES}, {"special_tokens": {"<|x|>": 300}}, Tokenizer),
         ({"vocab.txt": "\n".join(BERT)}, {}, WordPieceTokenizer),
         ({"tok.bin": llama2c_file(pieces())}, {}, SentencePieceTokenizer),
+        ({"model.gguf": gguf_file(GPT2)}, {}, Tokenizer),
+        ({"model.gguf": gguf_file(LLAMA)}, {}, SentencePieceTokenizer),
+        ({"model.gguf": gguf_file({"model": "bert", "tokens": BERT})}, {}, WordPieceTokenizer),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
 )
@@ -103,6 +117,17 @@ REFUSED: list[tuple[dict, dict, str]] = [
     ({"tokenizer.model": b"\x00\x01\x02"}, {}, "is no vocabulary in a format that is known"),
     ({"tokenizer.model": b""}, {}, "is no vocabulary in a format that is known"),
     ({"tok.bin": llama2c_file(pieces())[:-1]}, {}, "it ends within its token"),
+    ({"a.gguf": gguf_file(GPT2)}, {"pattern": "gpt2"}, "leave out pattern and special_tokens"),
+    ({"a.gguf": gguf_file(GPT2 | {"model": "t5"})}, {}, "asks for tokenizer.ggml.model = 't5', which is not supported (gpt2, llama"),
+    ({"a.gguf": gguf_file(GPT2 | {"pre": "falcon"})}, {}, "asks for tokenizer.ggml.pre = 'falcon', which is not supported (gpt-2, "),
+    ({"a.gguf": gguf_file(GPT2 | {"pre": ["gpt-2"]})}, {}, "asks for tokenizer.ggml.pre = ['gpt-2'], which"),
+    ({"a.gguf": gguf_file(GPT2 | {"merges": ["a b c"]})}, {}, 'the merge "a b c" is not a pair'),
+    ({"a.gguf": gguf_file(GPT2 | {"tokens": [1, 2]})}, {}, "its tokens are not a list of texts"),
+    ({"a.gguf": gguf_file(GPT2 | {"token_type": [1, 2]})}, {}, "its token_type is not a list of a number for each of its 303"),
+    ({"a.gguf": gguf_file(LLAMA | {"scores": "?"})}, {}, "its scores is not a list"),
+    ({"a.gguf": b"GGUF\x01\0\0\0"}, {}, "is GGUF of version 1"),
+    ({"a.gguf": gguf_file(GPT2).replace(b"pre\x08", b"pre\x0f")}, {}, "it has a value of the unknown kind 15"),
+    ({"a.gguf": gguf_file(GPT2).replace(b"<|x|>", b"<|\xff|>")}, {}, "is not UTF-8"),
 ]
 
 
@@ -112,6 +137,21 @@ def test_what_cannot_be_read_is_named(files: dict, options: dict, message: str, 
         load(write(tmp_path, files), **options)
     assert str(tmp_path) in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_a_gguf_file_says_what_its_model_does(tmp_path: Path) -> None:
+    own = load(write(tmp_path, {"a.gguf": gguf_file(GPT2 | {"bos_token_id": 300, "add_bos_token": True})}) / "a.gguf")
+    assert own.encode("<t>the<|x|>", ["<|x|>"], add_special_tokens=True) == [300, 302, *TRAINED.encode("the"), 300]
+    assert own.settings == {"bos_token": "<|x|>", "eos_token": "<|x|>"}
+    assert own.tokens[301] is None
+    model = load(write(tmp_path, {"a.model": model_file(pieces())}) / "a.model")
+    assert load(write(tmp_path, {"b.gguf": gguf_file(LLAMA | {"bos_token_id": 1})}) / "b.gguf") == model
+
+
+@given(st.data(), st.sampled_from([gguf_file(GPT2), gguf_file(LLAMA)]))
+def test_a_gguf_file_that_is_cut_off_is_damaged(data: st.DataObject, whole: bytes) -> None:
+    with pytest.raises(FormatError, match="is damaged: it ends within its table"):
+        gguf.parse(whole[: data.draw(st.integers(4, len(whole) - 65))])
 
 
 def test_what_is_written_is_named_after_its_format(tmp_path: Path) -> None:

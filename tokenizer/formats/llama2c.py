@@ -9,8 +9,8 @@ import struct
 from ..character_bpe import SPACE
 from ..contents import FormatError, SentencePieceContents
 from ..normalize import Prepend, Replace, Sequence
-from ..postprocess import Template
 from ..special import AddedToken
+from .sentencepiece import beginning
 
 NAMES = ["<unk>", "<s>", "</s>"]  # the first three; the file has line ends around the second and third
 FIRST_BYTE = 3
@@ -33,7 +33,7 @@ def parse(data: bytes) -> SentencePieceContents:
         scores,
         tuple(AddedToken(name, i) for i, name in enumerate(NAMES)),
         Sequence((Prepend(SPACE), Replace(" ", SPACE))),
-        template=Template(((1,), "A"), ((1,), "A", (1,), "B"), (0, 0), (0, 0, 1, 1)),
+        template=beginning(1),
         unknown=0,
     )
 

@@ -90,19 +90,23 @@ def read_piece(spec: dict[int, Any], i: int) -> Piece:
 
 def contents_of(pieces: list[Piece], trainer: dict[int, Any], normalizer: dict[int, Any]) -> SentencePieceContents:
     begin = signed(trainer.get(41, 1))
-    template = Template(((begin,), "A"), ((begin,), "A", (begin,), "B"), (0, 0), (0, 0, 1, 1))
     return SentencePieceContents(
         pieces=[None if piece.kind == UNUSED else piece.text for piece in pieces],
         merges=None,
         scores=[piece.score for piece in pieces],
         special_tokens=tuple(AddedToken(piece.text, i) for i, piece in enumerate(pieces) if piece.kind in (UNKNOWN, CONTROL)),
         normalizer=normalizer_of(normalizer),
-        template=template if 0 <= begin < len(pieces) else Template(),
+        template=beginning(begin if begin < len(pieces) else -1),
         unknown=next((i for i, piece in enumerate(pieces) if piece.kind == UNKNOWN), None),
         byte_fallback=bool(trainer.get(35, 0)),
         undivided=tuple(i for i, piece in enumerate(pieces) if piece.kind == USER_DEFINED),
         drops_space=bool(normalizer.get(3, 1) or normalizer.get(4, 1)),
     )
+
+
+def beginning(begin: int) -> Template:
+    """That token before each text; none if it is negative."""
+    return Template() if begin < 0 else Template(((begin,), "A"), ((begin,), "A", (begin,), "B"), (0, 0), (0, 0, 1, 1))
 
 
 def signed(value: int) -> int:
