@@ -18,7 +18,7 @@ from tokenizer.unicode_classes import VERSION
 from tools.make_unicode_classes import class_letter
 
 # All classes and the characters that patterns name, a few of each so that they meet; and small sets for deep runs.
-BORDERS = st.sampled_from("aAZé日1٣½ \n\r\t\u00a0\u2028\x1c\x85ſ😀\u0301\u0903.!_/'sSdDmMtTlLvVeErRǅʰ❤\ufe0f\udc80")
+BORDERS = st.sampled_from("\0aAZé日1٣½ \n\r\t\u00a0\u2028\x1c\x85ſ😀\u0301\u0903.!_/'sSdDmMtTlLvVeErRǅʰ❤\ufe0f\udc80")
 SMALL = ["aA日\u0301'.s /\n", "aA日\u0301 ", "'sSlL", "./\n\r\u0301a ", " \n\ta.1", "1a '", "❤\ufe0f a'"]
 AWKWARD = st.one_of(
     st.text(BORDERS | st.characters(exclude_categories=["Cs"]), max_size=24),
