@@ -2,7 +2,7 @@
 
 Ours, tiktoken, Hugging Face's tokenizers, rustbpe (training only) and what a textbook would do. All take turns on one thread, so that
 what disturbs the machine disturbs them alike, and first have to give the same ids. Who does what: tokenizer_peers.py; on which texts:
-tokenizer_texts.py. The table is for RESULTS.md.
+tokenizer_texts.py; how it is shown: tokenizer_table.py. The table is for RESULTS.md.
 """
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tyro
 
 from benchmarks import machine
 from benchmarks import tokenizer_peers as peers
 from benchmarks import tokenizer_texts as texts
+from benchmarks.tokenizer_table import Result, in_a_line, table, to_json
 from benchmarks.turns import Rounds, Spread, Void, chosen, progress, ratios
 
 WORKS = ("warm", "cold", "batch", "huge", "file", "decode", "train", "start")
@@ -48,15 +49,6 @@ class Options:
     """Two rounds, texts a tenth of the size, no training on more than 10 MB."""
     json: bool = False
     """Print a line of JSON for each measurement instead of a table."""
-
-
-class Result(NamedTuple):
-    """One row: what was done, how fast each was, and how many times as fast as the others ours was."""
-    work: str
-    what: str
-    unit: str
-    values: dict[str, Spread]
-    ratios: dict[str, Spread]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -254,11 +246,6 @@ def as_speeds(work: str, what: str, rounds: Rounds) -> Result:
     return Result(work, what, "MB/s", {who: Spread.of(1 / x for x in values) for who, values in rounds.items()}, ratios(rounds, "ours"))
 
 
-# Showing
-
-COLUMNS = ("ours", "tiktoken", "tokenizers", "rustbpe", "textbook")
-
-
 def header(bench: Bench) -> list[str]:
     libraries = ", ".join(f"{name} {number}" for name, number in {"Python": platform.python_version(), **peers.versions()}.items())
     lines = [
@@ -267,36 +254,6 @@ def header(bench: Bench) -> list[str]:
         "the last columns: how many times as fast as the others ours is, round by round (for memory: how many times as much they take).",
     ]
     return lines + [f"Not there: {name}: {reason}." for name, reason in bench.missing.items()]
-
-
-def table(results: list[Result]) -> list[str]:
-    columns = [name for name in COLUMNS if any(name in result.values for result in results)]
-    others = [name for name in columns if name != "ours"]
-    titles = ["work", "", "unit", *columns, *(f"vs {name}" for name in others)]
-    rows = [[
-        result.work, result.what, result.unit,
-        *(cell(result.values.get(name)) for name in columns), *(cell(result.ratios.get(name)) for name in others),
-    ] for result in results]
-    return ["| " + " | ".join(row) + " |" for row in [titles, ["---"] * len(titles), *rows]]
-
-
-def cell(spread: Spread | None) -> str:
-    return "" if spread is None else f"{number(spread.median)} ({number(spread.least)}-{number(spread.most)})"
-
-
-def number(x: float) -> str:
-    """Two digits or, if there are more before the point, those."""
-    return f"{x:.0f}" if x >= 100 else f"{x:.3g}" if x >= 1 else f"{x:.2g}"
-
-
-def in_a_line(result: Result) -> str:
-    values = ", ".join(f"{name} {number(spread.median)}" for name, spread in result.values.items())
-    return f"{result.work} {result.what}: {values} {result.unit}"
-
-
-def to_json(result: Result) -> dict[str, Any]:
-    values = {name: spread.to_json() for name, spread in result.values.items()}
-    return {**result._asdict(), "values": values, "ratios": {name: spread.to_json() for name, spread in result.ratios.items()}}
 
 
 if __name__ == "__main__":

@@ -16,9 +16,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import chain
+from typing import TypeVar
 
 Pair = tuple[int, int]
 MergeTable = dict[Pair, tuple[int, int]]  # (left id, right id) -> (rank, id of the two joined); low ranks come first
+
+Spelling = TypeVar("Spelling", bytes, str)
 
 NEVER = sys.maxsize  # the rank of two tokens that are never joined
 NO_MERGE = (NEVER, -1)
@@ -27,7 +30,7 @@ LONGEST_CACHED = 64  # characters; longer words are too rare to be worth remembe
 
 
 def merge_table(
-    tokens: Sequence[bytes | None], merges: Iterable[Pair], id_of: Mapping[bytes, int] | None = None
+    tokens: Sequence[Spelling | None], merges: Iterable[Pair], id_of: Mapping[Spelling, int] | None = None
 ) -> MergeTable:
     """The table for `merges`, pairs of ids in the order of their ranks. `id_of` are the tokens that can be made (None:
     all): special ones never are, so that ordinary text cannot be encoded as one. KeyError where the two joined are none."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .parallel import share, worthwhile
+from .parallel import in_groups, share, worthwhile
 from .postprocess import Template
 from .pretokenize import well_formed
 from .special import AddedTokens
@@ -36,10 +36,9 @@ class BulkEncoding:
         add_special_tokens: bool = False,
     ) -> np.ndarray:
         """`encode` as an array of uint32, which for long texts is faster than a list."""
-        text = well_formed(text)
         wanted = self._added.allow(allowed_special)
-        self._added.refuse(text, wanted, disallowed_special)
-        return self._array(self._pieces(text, wanted), add_special_tokens, 1)
+        pieces = self._checked_pieces([well_formed(text)], wanted, disallowed_special)
+        return self._array(pieces, add_special_tokens, 1)
 
     def encode_file(
         self,
@@ -125,8 +124,7 @@ class BulkEncoding:
 
     def _encode_many(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         """`_encode_ordinary` of all texts, one after the other, (ids,) uint32, and how many ids each has, (texts,)."""
-        rows = [self._encode_ordinary(text) for text in texts]
-        return np.fromiter(chain.from_iterable(rows), np.uint32), np.fromiter(map(len, rows), np.int64)
+        return in_a_row(map(self._encode_ordinary, texts))
 
     def _cut(self, text: str, size: int) -> list[str]:
         """Pieces of about `size` characters whose ids, one after the other, are those of `text`; [text] where it is not
@@ -136,6 +134,12 @@ class BulkEncoding:
     def _sections(self, data: bytes) -> Iterable[bytes]:
         """The same for a text in UTF-8 in which added tokens have not been found yet."""
         return [data]
+
+
+def in_a_row(lists: Iterable[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """All ids, one list after the other, (ids,) uint32, and how many each list has, (lists,)."""
+    lists = list(lists)
+    return np.fromiter(chain.from_iterable(lists), np.uint32), np.fromiter(map(len, lists), np.int64)
 
 
 def decoded(sections: Iterable[bytes], path: str | PathLike) -> Iterator[str]:
@@ -148,11 +152,3 @@ def decoded(sections: Iterable[bytes], path: str | PathLike) -> Iterator[str]:
             place = done + error.start
             raise ValueError(f"{path} is no text in UTF-8: see byte {place} (encode_bytes takes any bytes)") from None
         done += len(section)
-
-
-def in_groups(texts: Sequence[str], size: int) -> Iterator[list[str]]:
-    """`texts` in lists of about `size` characters."""
-    ends = np.cumsum([0, *map(len, texts)]) // max(1, size)
-    for begin, end in pairwise([0, *(np.flatnonzero(np.diff(ends)) + 1).tolist(), len(texts)]):
-        if begin < end:
-            yield list(texts[begin:end])

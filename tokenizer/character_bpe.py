@@ -3,12 +3,12 @@ and what the text of bytes is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import regex
 
 from .aligned import Aligned
-from .bpe import CACHE_SIZE, LONGEST_CACHED, MergeTable, Pair, merge_heap
+from .bpe import CACHE_SIZE, LONGEST_CACHED, MergeTable, merge_heap
 from .normalize import Replace
 from .prefix import Prefix
 
@@ -76,12 +76,6 @@ def table_of_scores(pieces: Mapping[str, int], scores: Sequence[float], n: int) 
             if left >= 0 and right >= 0:
                 table[left, right] = (rank_of[scores[i]], i)
     return table
-
-
-def table_of_merges(pieces: Sequence[str | None], merges: Iterable[Pair]) -> MergeTable:
-    """The merges in order; what they make may be any piece, an added token too."""
-    id_of = {piece: i for i, piece in enumerate(pieces)}
-    return {(a, b): (rank, id_of[f"{pieces[a]}{pieces[b]}"]) for rank, (a, b) in enumerate(merges)}
 
 
 class CharacterEncoder(dict):

@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 
 from .bpe import WordEncoder
+from .bulk import in_a_row
 from .normalize import Normalizer
 from .prefix import Prefix
 from .pretokenize import Pretokenizer
@@ -52,7 +53,10 @@ class FastEncoding:
 
     def _encode_ordinary(self, text: str) -> list[int]:
         fast = self._way_of(len(text))
-        return fast.encode([text])[0].tolist() if fast else self._word_encoder.encode(self._pretokenizer.split(text))
+        return fast.encode([text])[0].tolist() if fast else self._encode_words(text)
+
+    def _encode_words(self, text: str) -> list[int]:
+        return self._word_encoder.encode(self._pretokenizer.split(text))
 
     def _encode_many(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         texts = iter(texts)
@@ -61,7 +65,8 @@ class FastEncoding:
             begun.append(text)
             characters += len(text)
         fast = self._way_of(characters)
-        return fast.encode(chain(begun, texts)) if fast else super()._encode_many(chain(begun, texts))  # type: ignore[misc]
+        every = chain(begun, texts)
+        return fast.encode(every) if fast else in_a_row(map(self._encode_words, every))
 
     def _cut(self, text: str, size: int) -> list[str]:
         return list(chunks(text, size)) if len(text) > size and self._vector_encoder else [text]

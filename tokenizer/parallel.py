@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -34,6 +34,19 @@ def worthwhile(characters: int) -> int:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, characters // WORTHWHILE)
+
+
+def in_groups(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """`texts` in lists of about `size` characters."""
+    group, characters = [], 0
+    for text in texts:
+        group.append(text)
+        characters += len(text)
+        if characters >= size:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group
 
 
 def share(function: Callable[[Item], Result], items: Sequence[Item], processes: int) -> list[Result]:

@@ -126,6 +126,11 @@ class WordScanner:
         return starts
 
 
+def slices(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+    """The words data[start : start + length]."""
+    return [data[start:end] for start, end in zip(starts.tolist(), (starts + lengths).tolist())]
+
+
 def chunks(text: str, size: int = CHUNK) -> Iterator[str]:
     """Pieces of about `size` characters or, where there is no place to cut for long, more; joined, they are `text`."""
     start = 0

@@ -15,7 +15,7 @@ import regex
 
 from .aligned import Aligned, Span
 from .base import BaseTokenizer
-from .bpe import Pair
+from .bpe import Pair, merge_table
 from .character_bpe import (
     SPACE,
     CharacterEncoder,
@@ -25,7 +25,6 @@ from .character_bpe import (
     mend_all,
     mend_each,
     surface,
-    table_of_merges,
     table_of_scores,
 )
 from .contents import SentencePieceContents
@@ -97,7 +96,7 @@ class SentencePieceTokenizer(BaseTokenizer):
         if self.merges is None:
             table = table_of_scores(ordinary, self.scores or [], len(self.pieces))
         else:
-            table = table_of_merges(self.pieces, self.merges)
+            table = merge_table(self.pieces, self.merges)
         return CharacterEncoder(self.pieces, ordinary, byte_ids, self._unknown, table)
 
     @property

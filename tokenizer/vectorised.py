@@ -21,7 +21,7 @@ import numpy as np
 from .bpe import WordEncoder
 from .mergers import WordMerger
 from .pairs import places
-from .scan import WordScanner, grouped
+from .scan import WordScanner, grouped, slices
 from .word_table import PACKED, WordTable, pack
 
 CAPACITY = 1 << 18  # words
@@ -197,8 +197,3 @@ class VectorEncoder:
         """Make room in the store for `size` ids."""
         if size > len(self._store):
             self._store = np.concatenate([self._store[: self._used], np.empty(2 * size - self._used, np.uint32)])
-
-
-def slices(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
-    """The words data[start : start + length]."""
-    return [data[start:end] for start, end in zip(starts.tolist(), (starts + lengths).tolist())]

@@ -17,8 +17,11 @@ from typing import Protocol
 
 import numpy as np
 
+from .parallel import in_groups
 from .pretokenize import Pretokenizer, well_formed
-from .scan import SCANNERS, WordScanner, chunks
+from .scan import SCANNERS, WordScanner, chunks, slices
+from .token_bytes import HEAD, numbers
+from .word_table import MASKS
 
 # progress(stage, done, total): characters read (their total is not known: None), then merges learned.
 Progress = Callable[[str, int, int | None], object]
@@ -26,7 +29,6 @@ COUNTING = "counting words"
 
 BATCH = 1 << 20  # short words, or characters of long ones, to be counted at a time
 LONGEST_PACKED = 7  # bytes; the eighth byte of the number is the length
-MASKS = np.array([(1 << 8 * n) - 1 for n in range(LONGEST_PACKED + 1)], np.uint64)
 SHORT = 500  # characters; in shorter texts a search is faster ...
 FEW = 1000  # ... but if they are not ASCII it needs tables first (steady.py), in whose time so many could be scanned
 SHARE = 1 << 22  # characters that are given to another process at a time
@@ -73,7 +75,7 @@ def count_in_processes(texts: Iterable[str], pretokenizer: Splitter, processes: 
     # Ctrl-C goes to all processes of a terminal; the one that the user started answers for all of them.
     with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
         waiting: deque = deque()
-        for share in shares(texts):
+        for share in in_groups(texts, SHARE):
             waiting.append(pool.submit(count_share, share, pretokenizer))
             if len(waiting) > 2 * processes:
                 yield waiting.popleft().result()
@@ -83,19 +85,6 @@ def count_in_processes(texts: Iterable[str], pretokenizer: Splitter, processes: 
 
 def count_share(texts: list[str], pretokenizer: Splitter) -> Counter[bytes]:
     return WordCounter(pretokenizer).add(texts)
-
-
-def shares(texts: Iterable[str]) -> Iterator[list[str]]:
-    """`texts` in lists of about SHARE characters."""
-    share, characters = [], 0
-    for text in texts:
-        share.append(text)
-        characters += len(text)
-        if characters >= SHARE:
-            yield share
-            share, characters = [], 0
-    if share:
-        yield share
 
 
 class WordCounter:
@@ -140,8 +129,7 @@ class WordCounter:
         self._number += len(self._waiting[-1])
         if self._number >= BATCH:
             self._count_waiting()
-        begins, ends = starts[~short].tolist(), (starts + lengths)[~short].tolist()
-        self._long.update([data[begin:end] for begin, end in zip(begins, ends)])
+        self._long.update(slices(data, starts[~short], lengths[~short]))
 
     def _count_waiting(self) -> None:
         if self._waiting:
@@ -153,9 +141,8 @@ class WordCounter:
 def pack(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The words data[start : start + length], of LONGEST_PACKED bytes at most, as numbers, (words,) uint64: their bytes
     and, as the highest byte, their length."""
-    padded = np.frombuffer(data + bytes(8), np.uint8)
-    eight = np.ndarray(len(data) + 1, "<u8", padded, 0, (1,))  # the eight bytes from each place on, as a number
-    return eight[starts] & MASKS[lengths] | lengths.astype(np.uint64) << np.uint64(56)
+    eight = numbers(np.frombuffer(data + bytes(HEAD), np.uint8))
+    return eight[starts] & MASKS[0][lengths] | lengths.astype(np.uint64) << np.uint64(56)
 
 
 def unpack(key: int) -> bytes:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .token_bytes import numbers
+
 PACKED = 23  # bytes
 PROBES = 16
 SMALLEST = 10  # bits: a table has at least 1024 rows
@@ -39,8 +41,7 @@ class PackedWords(NamedTuple):
 
 def pack(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> PackedWords:
     """The words data[start : start + length]. Those longer than PACKED are like no word that may be inserted."""
-    padded = np.frombuffer(data + bytes(32), np.uint8)
-    eight = np.ndarray(len(data) + 24, "<u8", padded, 0, (1,))  # the eight bytes from each place on, as a number
+    eight = numbers(np.frombuffer(data + bytes(PACKED + 1), np.uint8))
     lengths = np.minimum(lengths, PACKED + 1)
     first = eight.take(starts) & MASKS[0].take(lengths)
     second = np.zeros_like(first)

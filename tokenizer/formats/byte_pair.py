@@ -143,12 +143,11 @@ def write(contents: BytePairContents) -> dict[str, Any]:
         for i, token in enumerate(contents.tokens)
     ]
     merges = [f"{spelling[left]} {spelling[right]}" for left, right in contents.merges or ()]
+    vocab, has_prefix = write_vocab(contents, spelling), contents.prefix is not None
     return {
         "normalizer": contents.normalizer.spec() if contents.normalizer else None,
-        "pre_tokenizer": write_pre_tokenizer(contents.pattern, contents.prefix is not None),
         "post_processor": write_post_processor(contents.template, contents.trim_offsets, lambda i: spelling[i] or ""),
-        "decoder": byte_level(by_regex=True, has_prefix=False),
-        "model": byte_pair_model(write_vocab(contents, spelling), merges, ignore_merges=contents.ignore_merges),
+        **bare_document(vocab, merges, contents.pattern, has_prefix, contents.ignore_merges),
     }
 
 
@@ -164,6 +163,17 @@ def write_vocab(contents: BytePairContents, spelling: list[str | None]) -> dict[
         end -= 1
     inside = {text: i for text, i in vocab.items() if i < end}
     return inside if len(inside) == end else vocab
+
+
+def bare_document(
+    vocab: dict[str, int], merges: Any, pattern: str | tuple[str, ...], has_prefix: bool = False, ignore_merges: bool = False
+) -> dict[str, Any]:
+    """The parts of a tokenizer.json that every vocabulary has, also one that came from elsewhere."""
+    return {
+        "pre_tokenizer": write_pre_tokenizer(pattern, has_prefix),
+        "decoder": byte_level(by_regex=True, has_prefix=False),
+        "model": byte_pair_model(vocab, merges, ignore_merges=ignore_merges),
+    }
 
 
 def byte_level(by_regex: bool, has_prefix: bool) -> dict[str, Any]:

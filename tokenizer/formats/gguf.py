@@ -21,12 +21,12 @@ VERSIONS = (2, 3)
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 
-PATTERNS: dict[str, tuple[str, ...]] = {
-    "gpt-2": ("gpt2",),
-    "llama-bpe": ("llama3",),
-    "qwen2": ("qwen2",),
+PATTERNS: dict[str, str | tuple[str, ...]] = {
+    "gpt-2": "gpt2",
+    "llama-bpe": "llama3",
+    "qwen2": "qwen2",
     "smollm": (r"\p{N}", "gpt2"),
-    "gpt-4o": ("o200k",),
+    "gpt-4o": "o200k",
 }
 NORMALIZERS = {"qwen2": UnicodeForm("NFC")}
 BEGINS, IGNORES_MERGES = ("llama-bpe",), ("llama-bpe",)  # what llama.cpp does where the file does not say it
@@ -84,7 +84,7 @@ def parse(data: bytes | mmap) -> tuple[Contents, dict[str, Any]]:
     if not isinstance(tokens, list):
         raise FormatError("is damaged: its tokens are not a list of texts")
     contents = KINDS[kind](values, tokens)
-    names = {name: tokens[place_of(values, key, tokens)] for name, key in NAMES.items() if place_of(values, key, tokens) >= 0}
+    names = {name: tokens[i] for name, key in NAMES.items() if (i := place_of(values, key, tokens)) >= 0}
     template = values.get("chat_template")
     return contents, names | ({"chat_template": template} if isinstance(template, str) else {})
 
@@ -128,12 +128,7 @@ def byte_pairs(values: dict[str, Any], tokens: list[str]) -> BytePairContents:
         if kind in (UNKNOWN, CONTROL, USER_DEFINED)
     ]
     id_of = {token: i for i, (token, kind) in enumerate(zip(tokens, kinds)) if kind != UNUSED}
-    pattern = PATTERNS[pre]
-    document = {
-        "model": {"type": "BPE", "vocab": id_of, "merges": values.get("merges"), "ignore_merges": pre in IGNORES_MERGES},
-        "decoder": byte_pair.byte_level(by_regex=True, has_prefix=False),
-        "pre_tokenizer": byte_pair.write_pre_tokenizer(pattern if len(pattern) > 1 else pattern[0], False),
-    }
+    document = byte_pair.bare_document(id_of, values.get("merges"), PATTERNS[pre], ignore_merges=pre in IGNORES_MERGES)
     contents = byte_pair.read(document, by_id(id_of), added)
     begin = place_of(values, "bos_token_id", tokens) if values.get("add_bos_token", pre in BEGINS) else -1
     return contents._replace(normalizer=NORMALIZERS.get(pre), template=beginning(begin))

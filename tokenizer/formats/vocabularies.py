@@ -42,11 +42,7 @@ def parse_byte_pairs(
     added = added_tokens(vocabulary, settings, special_tokens)
     spelling = by_id(dict(vocabulary) | {token.content: token.id for token in added})
     has_prefix = bool(settings.get("add_prefix_space")) and pattern == "gpt2"
-    document = {
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": lines_of(merges)},
-        "decoder": byte_pair.byte_level(by_regex=True, has_prefix=False),
-        "pre_tokenizer": byte_pair.write_pre_tokenizer(pattern, has_prefix),
-    }
+    document = byte_pair.bare_document(vocabulary, lines_of(merges), pattern, has_prefix)
     return byte_pair.read(document, spelling, added)._replace(normalizer=normalizer)
 
 
