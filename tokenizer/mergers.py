@@ -10,11 +10,13 @@ import numpy as np
 
 from .bpe import MergeTable, RankTable, WordEncoder
 from .long_words import LongWordMerger
+from .number_table import NEVER
 from .pairs import LONGEST, BatchMerger, PairTable, assemble
 from .rank_pairs import RankPairs
 from .ranks import merges_of_ranks
 
 VERY_LONG = 4096  # bytes: longer words are merged by many pairs at once
+MANY = 1000  # words: so many are looked up faster together
 FEW = 32  # words: so many are merged faster one by one
 
 
@@ -28,9 +30,8 @@ class WordMerger:
     def encode(self, words: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """The ids of all words, one after the other, and how many each has. (ids,), (words,) int64."""
         sizes = np.fromiter(map(len, words), np.int64, len(words))
-        get = self._word_encoder.whole_words.get
-        whole = np.array([get(word, -1) for word in words], np.int64)
-        is_split = whole < 0
+        whole = self._find_whole(words)
+        is_split = whole == NEVER
         is_alone = (sizes > LONGEST) | (is_split.sum() < FEW)
         together, alone, as_whole = map(np.flatnonzero, (is_split & ~is_alone, is_split & is_alone, ~is_split))
         parts = [
@@ -39,6 +40,13 @@ class WordMerger:
             (alone, *self._one_by_one([words[i] for i in alone.tolist()])),
         ]
         return assemble(parts, len(words))
+
+    def _find_whole(self, words: list[bytes]) -> np.ndarray:
+        """The ids of words that the vocabulary has as a whole, (words,) int64; NEVER for others."""
+        ids, pairs = self._word_encoder.whole_words, self._batch.pairs
+        if len(words) > MANY and isinstance(pairs, RankPairs) and len(ids) == len(pairs.tokens.ids):
+            return pairs.tokens.find(words)
+        return np.array([ids.get(word, NEVER) for word in words], np.int64)
 
     def _one_by_one(self, words: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
         ids = [self._one(word) for word in words]

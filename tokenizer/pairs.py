@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
@@ -14,7 +14,7 @@ OUTSIDE = (1 << 31) - 1  # an id that no token has: what is before and after a w
 ROW_BITS = 8  # enough for LONGEST rows
 LONGEST = 250  # bytes; longer words are merged one by one
 HEIGHTS = [8, 16, 32, 64, 128, LONGEST]  # words of so many tokens at most share a matrix
-
+WIDE = 256  # words: so many are worth a matrix of their own
 KEEP = 0.7  # a matrix is made narrower when no more than this part of its words is still to be merged
 
 
@@ -50,33 +50,45 @@ class BatchMerger:
     def __init__(self, byte_ids: Sequence[int], pairs: PairTable):
         self.byte_ids = np.array(byte_ids, np.int64)
         self.pairs = pairs
+        ids = np.where(self.byte_ids < 0, OUTSIDE, self.byte_ids)
+        self._byte_ranks = pairs.ranks(np.repeat(ids, 256), np.tile(ids, 256))  # of the pair of bytes a and b, at 256 a + b
 
     def encode(self, words: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Words of at most LONGEST bytes: the ids of all, one after the other, and how many each has. (ids,), (words,)."""
         lengths = np.fromiter(map(len, words), np.int64, len(words))
-        ids = self.byte_ids[np.frombuffer(b"".join(words), np.uint8)]
-        if len(ids) and ids.min() < 0:  # bytes without a token are left out
+        data = np.frombuffer(b"".join(words), np.uint8)
+        has_id = self.byte_ids[data] >= 0
+        if not has_id.all():  # bytes without a token are left out
             owner = np.repeat(np.arange(len(words)), lengths)
-            lengths = np.bincount(owner[ids >= 0], minlength=len(words))
-            ids = ids[ids >= 0]
+            lengths = np.bincount(owner[has_id], minlength=len(words))
+            data = data[has_id]
         starts = np.cumsum(lengths) - lengths
-        groups = np.searchsorted(HEIGHTS, lengths)
-        parts = []
-        for group in range(len(HEIGHTS)):
-            which = np.flatnonzero(groups == group)
-            if len(which):
-                parts.append((which, *self._merge(ids, starts[which], lengths[which])))
+        parts = [(which, *self._merge(data, starts[which], lengths[which])) for which in of_like_length(lengths)]
         return assemble(parts, len(words))
 
-    def _merge(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _merge(self, data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         height, width = int(lengths.max(initial=0)) + 1, len(lengths)  # a last row of nothing but OUTSIDE
         rows, columns = places(np.zeros(width, np.int64), lengths), np.repeat(np.arange(width), lengths)
-        matrix = np.full((height, width), OUTSIDE, np.int64)
-        matrix[rows, columns] = ids[places(starts, lengths)]
-        merge_columns(matrix, self.pairs)
+        matrix, ranks = np.full((height, width), OUTSIDE, np.int64), np.full((height, width), NEVER, np.int64)
+        here = data[places(starts, lengths)].astype(np.int64)
+        matrix[rows, columns] = self.byte_ids[here]
+        ranks[rows[:-1], columns[:-1]] = self._byte_ranks[here[:-1] * 256 + here[1:]]
+        ranks[lengths - 1, np.arange(width)] = NEVER
+        merge_columns(matrix, ranks, self.pairs)
         merged = np.ascontiguousarray(matrix.T)  # a word a row: in order, all ids but OUTSIDE
         present = merged != OUTSIDE
         return merged[present], present.sum(axis=1)
+
+
+def of_like_length(lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Which words share a matrix, (k,) each. Where they are few, they go with longer ones: a round costs its calls."""
+    heights = np.searchsorted(HEIGHTS, lengths).astype(np.uint8)
+    order = np.argsort(heights, kind="stable")
+    first = 0
+    for end in np.cumsum(np.bincount(heights, minlength=len(HEIGHTS))).tolist():
+        if end - first >= WIDE or first < end == len(order):
+            yield order[first:end]
+            first = end
 
 
 def places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -101,16 +113,14 @@ def assemble(
     return ids, counts
 
 
-def merge_columns(matrix: np.ndarray, pairs: PairTable) -> None:
+def merge_columns(matrix: np.ndarray, ranks: np.ndarray, pairs: PairTable) -> None:
     """Merge each column of (height, words) ids in place, whose last row is OUTSIDE. A merged pair stays where its left
-    part was, its right part becomes OUTSIDE. `order` is, for each token, the rank of its pair with the next one, and
-    in the low bits its row: the smallest number in a column is the next merge."""
+    part was, its right part becomes OUTSIDE. `ranks` (height, words) are those of each token with the next one. `order`
+    holds them, and in the low bits the row: the smallest number in a column is the next merge."""
     height, width = matrix.shape
     never = NEVER << ROW_BITS
     row = np.arange(height)[:, None]
-    order = np.full((height, width), never, np.int64)
-    order[:-1] = pairs.ranks(matrix[:-1].ravel(), matrix[1:].ravel()).reshape(height - 1, width) << ROW_BITS
-    order += row
+    order = ranks << ROW_BITS | row
     before, after = np.repeat(row - 1, width, axis=1), np.repeat(row + 1, width, axis=1)
     words = np.arange(width)  # the words whose columns are in the arrays below, fewer and fewer of all
     ids = matrix.copy()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -26,12 +26,10 @@ from .classes import (
     SPACE,
     SYMBOL,
     UPPER,
-    CodedText,
     class_table,
     code_points,
-    code_text,
-    sums_before,
 )
+from .coded import code_text
 from .pretokenize import PATTERNS, Pretokenizer
 from .word_starts import APOSTROPHE, WORD, gpt2_starts, gpt4_starts
 
@@ -73,13 +71,6 @@ SCANNERS = {
 }
 
 
-@cache
-def view_table(view: tuple[int, ...]) -> tuple[np.ndarray, bytes]:
-    """The class of each code point, and of the first 256 of them as bytes."""
-    table = np.array(view, np.uint8)[class_table()]
-    return table, table[:256].tobytes()
-
-
 class WordScanner:
     """The vectorised twin of a Pretokenizer."""
 
@@ -93,30 +84,22 @@ class WordScanner:
         text = BETWEEN.join(texts)
         firsts = np.cumsum([0, *(len(each) + 1 for each in texts[:-1])])
         coded = code_text(text)
-        starts = self._scanner.starts(self._classes(coded, firsts), coded.codes, firsts)
+        classes = coded.classes(self._scanner.view)
+        classes[firsts[1:] - 1] = EDGE
+        starts = self._scanner.starts(classes, coded.codes, firsts)
         if starts is None:
             starts = self._search(texts, firsts)
         between = firsts[1:] - 1
         starts[firsts] = starts[between] = True
         edges = np.append(np.flatnonzero(starts), len(text))
         counts = np.diff(np.searchsorted(edges, firsts), append=len(edges) - 1)
-        if coded.widths is not None:
-            edges = sums_before(coded.widths, edges)
+        edges = coded.bytes_before(edges)
         begins, lengths = edges[:-1], np.diff(edges)
         if len(texts) > 1:  # what is between them is no word
             strange = np.cumsum(counts)[:-1] - 1
             begins, lengths = np.delete(begins, strange), np.delete(lengths, strange)
             counts[:-1] -= 1
         return Words(coded.data, begins, lengths, counts)
-
-    def _classes(self, coded: CodedText, firsts: np.ndarray) -> np.ndarray:
-        table, ascii_table = view_table(self._scanner.view)
-        if coded.widths is None:
-            classes = np.frombuffer(bytearray(coded.data).translate(ascii_table), np.uint8)
-        else:
-            classes = table.take(coded.codes)
-        classes[firsts[1:] - 1] = EDGE
-        return classes
 
     def _search(self, texts: Sequence[str], firsts: np.ndarray) -> np.ndarray:
         """Where words begin, by the regular expression."""

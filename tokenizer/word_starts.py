@@ -17,10 +17,11 @@ from __future__ import annotations
 import numpy as np
 
 from .classes import BLANK, EDGE, MARK, NEWLINE, NUMBER, SPACE, SYMBOL
+from .coded import LONG_S
 
 WORD = MARK  # all that can be within a word of letters has this class here, or a lower one
 
-APOSTROPHE, LONG_S = ord("'"), ord("ſ")
+APOSTROPHE = ord("'")
 
 
 def neighbours(classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -119,7 +120,7 @@ def general_starts(classes: np.ndarray, firsts: np.ndarray, digits: int, whole_e
         starts[numbers[place_in_run(before[numbers] != NUMBER) % digits == 0]] = True
     newlines = np.flatnonzero(here == NEWLINE)
     if len(newlines):
-        divide_lines(starts, newlines, before, here, after, whole_end)
+        divide_lines(starts, newlines, before, here, after, np.append(firsts[1:] - 1, len(here)) if whole_end else None)
     return starts
 
 
@@ -129,10 +130,11 @@ def divide_lines(
     before: np.ndarray,
     here: np.ndarray,
     after: np.ndarray,
-    whole_end: bool,
+    ends: np.ndarray | None,
 ) -> None:
-    """Line ends right after symbols belong to them. Of other white space, all up to its last line end is one word.
-    So what is to be found are the blanks after a line end which begin a word."""
+    """Line ends right after symbols belong to them. Of other white space, all up to its last line end is one word, and so
+    is all of it at the `ends` of texts, if they are given. So what is to be found are the blanks after a line end which
+    begin a word."""
     left, right = before.take(newlines), after.take(newlines)
     starts[newlines[left == SYMBOL]] = False
     indented = np.flatnonzero((right == SPACE) | (right == BLANK))
@@ -140,11 +142,11 @@ def divide_lines(
         return
     first = left != NEWLINE
     with_symbols = (left[first] == SYMBOL).take(np.cumsum(first).take(indented) - 1)
-    is_end = after + np.uint8(1) <= NEWLINE  # of white space; EDGE + 1 is 0
-    ends = np.flatnonzero((here >= NEWLINE) & (before >= NEWLINE) & is_end)  # if it is two characters or more
-    lines = newlines.take(indented)
-    end = ends.take(np.searchsorted(ends, lines))
-    is_last = end < np.append(newlines, len(here)).take(indented + 1)
-    if whole_end:
-        is_last &= after.take(end) != EDGE
-    starts[lines[with_symbols | is_last] + 1] = True
+    is_white = np.append((here >= NEWLINE) & (here != EDGE), False)
+    goes_on = np.logical_and.reduceat(is_white, newlines)  # nothing but white space up to the next line end
+    if ends is not None:
+        latest = np.searchsorted(newlines, ends) - 1
+        latest, ends = latest[latest >= 0], ends[latest >= 0]
+        stretches = np.stack([newlines[latest], ends], axis=1)
+        goes_on[latest[np.logical_and.reduceat(is_white, stretches.ravel())[::2]]] = True
+    starts[newlines.take(indented)[with_symbols | ~goes_on.take(indented)] + 1] = True
