@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -49,11 +49,11 @@ class BulkEncoding:
         processes: int | None = None,
     ) -> np.ndarray:
         """`encode_array` of the text of a file in UTF-8. `processes`: None is as many as pay."""
-        data = Path(path).read_bytes()
         wanted = self._added.allow(allowed_special)
-        count = worthwhile(len(data)) if processes is None else processes
-        texts = decoded(self._sections(data), path)
-        return self._array(self._checked_pieces(texts, wanted, disallowed_special), add_special_tokens, count)
+        with open(path, "rb") as file:
+            count = worthwhile(os.fstat(file.fileno()).st_size) if processes is None else processes
+            texts = decoded(self._sections(file), path)
+            return self._array(self._checked_pieces(texts, wanted, disallowed_special), add_special_tokens, count)
 
     def _checked_pieces(
         self, texts: Iterable[str], wanted: frozenset[str], disallowed: Collection[str] | str
@@ -131,9 +131,9 @@ class BulkEncoding:
         known how to cut it."""
         return [text]
 
-    def _sections(self, data: bytes) -> Iterable[bytes]:
-        """The same for a text in UTF-8 in which added tokens have not been found yet."""
-        return [data]
+    def _sections(self, file: BinaryIO) -> Iterable[bytes]:
+        """The same for a file, a text in UTF-8 in which added tokens have not been found yet."""
+        return [file.read()]
 
 
 def in_a_row(lists: Iterable[list[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -45,9 +45,9 @@ def marks_among_symbols(classes: np.ndarray) -> np.ndarray:
     """Places of the marks that are symbols. The pattern lets one symbol lead a word, even if the word is but a mark, so
     each of "❤️❤️" (a heart and the mark that colours it, twice) is a word. But once a symbol has begun a word of symbols,
     because a blank leads it or another symbol follows, marks are taken as well."""
-    before, here, after = neighbours(classes)
-    if not ((here == MARK) & (before == SYMBOL)).any():
+    if not (classes == MARK).any():
         return np.empty(0, np.intp)
+    before, here, after = neighbours(classes)
     places = np.flatnonzero((here == SYMBOL) | (here == MARK))
     before, here, after = before[places], here[places], after[places]
     first = (before != SYMBOL) & (before != MARK)
@@ -78,8 +78,9 @@ def happened_in_run(event: np.ndarray, first: np.ndarray) -> np.ndarray:
 def suffixes(classes: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places and lengths of the contractions that end words. After one, an apostrophe leads a new word, which may end
     with a contraction again: of "'s's's" after a word, the first and third are meant."""
-    before, _, _ = neighbours(classes)
-    places, lengths = contractions(np.flatnonzero((codes == APOSTROPHE) & (before <= WORD)), codes, any_case=True)
+    apostrophes = np.flatnonzero(codes[1:] == APOSTROPHE) + 1
+    after_letters = apostrophes[classes.take(apostrophes - 1) <= WORD]
+    places, lengths = contractions(after_letters, codes, any_case=True)
     if len(places):
         first = np.append(True, places[1:] != places[:-1] + lengths[:-1])
         odd = place_in_run(first) % 2 == 0

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from itertools import chain
+from typing import BinaryIO
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from .bulk import in_a_row
 from .normalize import Normalizer
 from .prefix import Prefix
 from .pretokenize import Pretokenizer
-from .scan import SCANNERS, SECTION, WordScanner, chunks, sections
+from .scan import SCANNERS, WordScanner, chunks, sections
 from .special import AddedToken
 from .splits import SplitSequence
 from .token_bytes import TokenBytes
@@ -71,10 +72,10 @@ class FastEncoding:
     def _cut(self, text: str, size: int) -> list[str]:
         return list(chunks(text, size)) if len(text) > size and self._vector_encoder else [text]
 
-    def _sections(self, data: bytes) -> Iterable[bytes]:
+    def _sections(self, file: BinaryIO) -> Iterable[bytes]:
         across = any(token.rstrip or token.content.split() != [token.content] for token in self.added_tokens)
-        is_whole = len(data) <= SECTION or self.normalizer or self.prefix or across or not self._vector_encoder
-        return [data] if is_whole else sections(data)
+        is_whole = self.normalizer or self.prefix or across or not self._vector_encoder
+        return [file.read()] if is_whole else sections(file)
 
     @cached_property
     def _token_bytes(self) -> TokenBytes:

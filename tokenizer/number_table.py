@@ -19,7 +19,7 @@ class NumberTable:
         bits = max(4, (3 * len(keys)).bit_length())
         self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
         self._entries = np.empty((1 << bits, 2), np.int64)  # key, value
-        self._entries[:] = -1  # np.full would not ask for large pages of memory, in which random access is twice as fast
+        self._entries[:] = -1, NEVER  # np.full would not ask for large pages of memory, in which random access is twice as fast
         places = self._home(keys)
         while len(keys):
             free = self._entries[places, 0] < 0
@@ -35,12 +35,11 @@ class NumberTable:
         """The values of keys, (n,) int64; NEVER for those that are not in the table."""
         places = self._home(keys)
         found = self._entries.take(places, axis=0)  # (n, 2)
-        values = np.where(found[:, 0] == keys, found[:, 1], NEVER)
+        values = found[:, 1].copy()
         unsure = np.flatnonzero((found[:, 0] != keys) & (found[:, 0] >= 0))
         while len(unsure):
             places[unsure] = places[unsure] + 1 & self._mask
             found = self._entries.take(places[unsure], axis=0)
-            same = found[:, 0] == keys[unsure]
-            values[unsure[same]] = found[same, 1]
-            unsure = unsure[~same & (found[:, 0] >= 0)]
+            values[unsure] = found[:, 1]
+            unsure = unsure[(found[:, 0] != keys[unsure]) & (found[:, 0] >= 0)]
         return values

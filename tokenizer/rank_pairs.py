@@ -51,16 +51,19 @@ def cuts(strings: Strings, tokens: TokenTable) -> np.ndarray:
 
     def cuts_after(last: np.ndarray) -> np.ndarray:
         """Those whose left part has its last byte at one of `last`."""
-        left = tokens.candidates(strings.so_far[last])
-        last, left = last[left < NEVER], left[left < NEVER]
-        whole = owners[last]
-        sizes = strings.ends[whole] - last - 1  # of the right parts
-        right = tokens.candidates(strings.hashes[whole] - strings.so_far[last] * powers[sizes])
-        found = np.flatnonzero(right < NEVER)
-        last, left, right, whole, sizes = last[found], left[found], right[found], whole[found], sizes[found]
-        starts = strings.starts[whole]
+        left = tokens.candidates(strings.so_far.take(last))
+        last, left = take(np.flatnonzero(left < NEVER), last, left)
+        whole = owners.take(last)
+        sizes = strings.ends.take(whole) - last - 1  # of the right parts
+        right = tokens.candidates(strings.hashes.take(whole) - strings.so_far.take(last) * powers.take(sizes))
+        last, left, right, whole, sizes = take(np.flatnonzero(right < NEVER), last, left, right, whole, sizes)
+        starts = strings.starts.take(whole)
         same = tokens.are_at(left, eight, starts, last + 1 - starts) & tokens.are_at(right, eight, last + 1, sizes)
         return np.array([left, right, whole])[:, same]
 
     parts = [cuts_after(places[i : i + BLOCK]) for i in range(0, len(places), BLOCK)]
     return tokens.ids[np.concatenate([np.empty((3, 0), np.int64), *parts], axis=1)]
+
+
+def take(which: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(array.take(which) for array in arrays)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ CHUNK = 1 << 17  # characters
 BETWEEN = "\0"  # texts that are scanned together; its class there is EDGE
 SECTION = 1 << 20  # bytes
 END_OF_WORD = re.compile(rb"[0-9A-Za-z](?=[ \n])")
-WINDOW = 256  # characters that are looked at for a place to cut; then twice as many, and so on
+WINDOW = 256  # characters, or bytes, that are looked at for a place to cut; then twice as many, and so on
 
 # What each class is to a pattern, in the order UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK.
 LETTERS_ONLY = (WORD, WORD, WORD, SYMBOL, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK)
@@ -125,14 +125,17 @@ def chunks(text: str, size: int = CHUNK) -> Iterator[str]:
         yield text[start:]
 
 
-def sections(data: bytes) -> Iterator[bytes]:
+def sections(file: BinaryIO) -> Iterator[bytes]:
     """Pieces of about SECTION bytes of a text in UTF-8, likewise; what they are cut after and before is ASCII."""
-    start = 0
-    while start < len(data):
-        found = END_OF_WORD.search(data, start + SECTION)
-        end = found.end() if found else len(data)
-        yield data[start:end]
-        start = end
+    waiting: list[bytes] = []
+    while len(block := file.read(SECTION)) == SECTION:
+        found = END_OF_WORD.search(block, SECTION - WINDOW) or END_OF_WORD.search(block)
+        end = found.end() if found else 0
+        if end:
+            yield b"".join([*waiting, block[:end]])
+            waiting = []
+        waiting.append(block[end:])
+    yield b"".join([*waiting, block])
 
 
 def grouped(texts: Iterable[str], size: int = CHUNK) -> Iterator[tuple[list[int], list[str]]]:

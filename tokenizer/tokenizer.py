@@ -55,9 +55,10 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         self.trim_offsets = trim_offsets
         self._pretokenizer = Pretokenizer(pattern) if isinstance(pattern, str) else SplitSequence(pattern)
         self._names = {token.id: token.content for token in self.added_tokens}
-        ordinary = {token: i for i, token in enumerate(self.tokens) if token is not None and i not in self._names}
+        ordinary = ids_of(self.tokens, self._names)
         # An added token that is not special may also be a byte or what a merge makes.
-        id_of = {self.tokens[token.id] or b"": token.id for token in self.added_tokens if not token.special} | ordinary
+        also = {self.tokens[token.id] or b"": token.id for token in self.added_tokens if not token.special}
+        id_of = also | ordinary if also else ordinary
         self._word_encoder = WordEncoder(
             byte_ids=[id_of.get(bytes([byte]), -1) for byte in range(256)],
             table=RankTable(self.tokens, id_of) if merges is None else merge_table(self.tokens, merges, id_of),
@@ -162,3 +163,13 @@ class Tokenizer(FastEncoding, BaseTokenizer):
             f"Tokenizer(vocab_size={self.vocab_size}, merges={len(self.merges)}, pattern={self.pattern!r}, "
             f"special_tokens={list(self.special_tokens)})"
         )
+
+
+def ids_of(tokens: Sequence[bytes | None], but: Iterable[int]) -> dict[bytes, int]:
+    """The ids of tokens, without those in `but`; of equal tokens, the last id."""
+    kept: list[Any] = list(tokens)
+    for i in but:
+        kept[i] = None
+    found = dict(zip(kept, range(len(kept))))  # half the time of asking for each
+    found.pop(None, None)
+    return found

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .bpe import WordEncoder
+from .growing import GrowingIds
 from .mergers import WordMerger
 from .pairs import places
 from .scan import WordScanner, grouped, slices
@@ -41,11 +42,11 @@ class Group(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The same pieces: the ids of all of them, and how many each has, (pieces,)."""
+    """What is known so far: the ids, and of each piece which text it is of and, in arrays, how many ids it has."""
 
+    ids: GrowingIds
     owners: list[int]
-    ids: np.ndarray
-    counts: np.ndarray
+    counts: list[np.ndarray]
 
 
 class VectorEncoder:
@@ -64,8 +65,7 @@ class VectorEncoder:
         self._capacity = capacity
         self._table = WordTable()
         self._long: dict[bytes, int] = {}  # the spans of words that have no place in the table
-        self._store = np.empty(0, np.uint32)  # ids; the first `_used` are those of remembered words
-        self._used = 0
+        self._store = GrowingIds()  # of the remembered words
         self._pending: list[bytes] = []
         self._placed: list[tuple[np.ndarray, np.ndarray]] = []  # places in the table, the numbers of pending words there
         self._unplaced: list[int] = []  # the numbers of those in `_long`
@@ -73,24 +73,23 @@ class VectorEncoder:
 
     def encode(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         """The ids of `texts`, one after the other, (ids,) uint32, and how many each of them has, (texts,) int64."""
-        parts: list[Encoded] = []
+        encoded = Encoded(GrowingIds(), [], [])
         waiting: list[Group] = []
         numbers = count()
         with self._lock:
             try:
                 for owners, pieces in grouped(text for text, _ in zip(texts, numbers)):
                     if len(waiting) == BLOCK or len(self._pending) > MANY or self._is_full:
-                        parts += self._settle(waiting)
+                        self._settle(waiting, encoded)
                         waiting = []
                     waiting.append(Group(owners, *self._look_up(pieces)))
-                parts += self._settle(waiting)
+                self._settle(waiting, encoded)
             except BaseException:  # an interrupt, maybe: leave no word behind whose ids are not known
                 self._forget()
                 raise
         counts = np.zeros(next(numbers), np.int64)  # the next number is how many texts there were
-        for part in parts:
-            np.add.at(counts, part.owners, part.counts)
-        return np.concatenate([np.empty(0, np.uint32), *(part.ids for part in parts)]), counts
+        np.add.at(counts, encoded.owners, np.concatenate([counts[:0], *encoded.counts]))
+        return encoded.ids.finish(), counts
 
     @property
     def remembered(self) -> int:
@@ -140,28 +139,29 @@ class VectorEncoder:
             self._pending.append(word)
         return span
 
-    def _settle(self, waiting: list[Group]) -> list[Encoded]:
-        """The ids of the groups that are `waiting`, after those of pending words are worked out."""
+    def _settle(self, waiting: list[Group], encoded: Encoded) -> None:
+        """Write the ids of the groups that are `waiting`, after those of pending words are worked out."""
         if self._pending:
             learned = self._learn_pending()
             for group in waiting:
                 pending = np.flatnonzero(group.spans < 0)
                 group.spans[pending] = learned[~group.spans[pending]]
-        parts = [self._gather(group) for group in waiting]
+        for group in waiting:
+            self._write(group, encoded)
         if self._is_full:
             self._forget()
-        return parts
 
-    def _gather(self, group: Group) -> Encoded:
+    def _write(self, group: Group, encoded: Encoded) -> None:
         begins, counts = group.spans >> COUNT_BITS, group.spans & ((1 << COUNT_BITS) - 1)
-        counts_each = np.add.reduceat(counts, np.cumsum(group.words) - group.words)
-        return Encoded(group.owners, self._store[places(begins, counts)], counts_each)
+        which = places(begins, counts)
+        self._store.array.take(which, out=encoded.ids.extend(len(which)), mode="clip")  # "raise" would buffer it
+        encoded.owners.extend(group.owners)
+        encoded.counts.append(np.add.reduceat(counts, np.cumsum(group.words) - group.words))
 
     def _forget(self) -> None:
         self._table.clear()
         self._long.clear()
-        self._store = np.empty(0, np.uint32)
-        self._used = 0
+        self._store = GrowingIds()
         self._forget_pending()
 
     def _forget_pending(self) -> None:
@@ -175,14 +175,12 @@ class VectorEncoder:
         pending = self._pending
         sizes = np.fromiter(map(len, pending), np.int64, len(pending))
         spans = np.empty(len(pending), np.int64)
-        end = self._used
         for which in np.flatnonzero(sizes <= LONGEST_REMEMBERED), np.flatnonzero(sizes > LONGEST_REMEMBERED):
-            self._used = end
+            remembered = self._store.size
             ids, counts = self._merger.encode([pending[i] for i in which.tolist()])
-            spans[which] = end + np.cumsum(counts) - counts << COUNT_BITS | counts
-            end += len(ids)
-            self._reserve(end)
-            self._store[end - len(ids) : end] = ids
+            spans[which] = remembered + np.cumsum(counts) - counts << COUNT_BITS | counts
+            self._store.extend(len(ids))[:] = ids
+        self._store.size = remembered
         for place, numbers in self._placed:
             self._table.set(place, spans[numbers])
         for number in self._unplaced:
@@ -192,8 +190,3 @@ class VectorEncoder:
                 del self._long[pending[number]]
         self._forget_pending()
         return spans
-
-    def _reserve(self, size: int) -> None:
-        """Make room in the store for `size` ids."""
-        if size > len(self._store):
-            self._store = np.concatenate([self._store[: self._used], np.empty(2 * size - self._used, np.uint32)])

@@ -41,14 +41,13 @@ class PackedWords(NamedTuple):
 
 def pack(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> PackedWords:
     """The words data[start : start + length]. Those longer than PACKED are like no word that may be inserted."""
-    eight = numbers(np.frombuffer(data + bytes(PACKED + 1), np.uint8))
+    eight = numbers(np.frombuffer(data + bytes(PACKED + 1), np.uint8)).copy()  # or each `take` would copy it
     lengths = np.minimum(lengths, PACKED + 1)
     first = eight.take(starts) & MASKS[0].take(lengths)
-    second = np.zeros_like(first)
+    second = eight.take(starts + 8) & MASKS[1].take(lengths)
     third = lengths.astype(np.uint64) << LENGTH_BITS
-    for key, i in (second, 1), (third, 2):
-        longer = np.flatnonzero(lengths > 8 * i)
-        key[longer] |= eight.take(starts.take(longer) + 8 * i) & MASKS[i].take(lengths.take(longer))
+    long = np.flatnonzero(lengths > 16)  # few: the others are spared looking
+    third[long] |= eight.take(starts.take(long) + 16) & MASKS[2].take(lengths.take(long))
     return packed(first, second, third)
 
 
@@ -93,19 +92,20 @@ class WordTable:
         home = self._home(words)
         rows = self.rows.take(home, axis=0)  # (n, 4)
         values = rows[:, 3].copy().view(np.int64)
-        unknown = []
         unsure = np.flatnonzero(differ(rows, words.keys))
-        rows = rows[unsure]
-        for probe in range(1, PROBES):
-            taken = rows[:, 2] != 0
-            unknown.append(unsure[~taken])
-            unsure = unsure[taken]
+        unknown = [unsure[rows[unsure, 2] == 0]]
+        unsure = unsure[rows[unsure, 2] != 0]
+        for first in 1, 2, 4, 8:
             if not len(unsure):
                 break
-            rows = self.rows.take(home.take(unsure) + probe & self._mask, axis=0)
-            different = differ(rows, words.take(unsure).keys)
-            values[unsure[~different]] = rows[~different, 3].view(np.int64)
-            unsure, rows = unsure[different], rows[different]
+            probes = np.arange(first, 2 * first)
+            rows = self.rows.take(home.take(unsure)[:, None] + probes & self._mask, axis=0)  # (k, first, 4)
+            same = ~differ(rows, words.take(unsure[:, None]).keys)
+            which, at = np.nonzero(same)
+            values[unsure[which]] = rows[which, at, 3].view(np.int64)
+            is_free, found = (rows[:, :, 2] == 0).any(axis=1), same.any(axis=1)
+            unknown.append(unsure[is_free & ~found])
+            unsure = unsure[~is_free & ~found]
         unknown.append(unsure)
         return values, np.sort(np.concatenate(unknown))
 
@@ -155,4 +155,4 @@ class WordTable:
 
 def differ(rows: np.ndarray, keys: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     first, second, third = keys
-    return (rows[:, 0] != first) | (rows[:, 1] != second) | (rows[:, 2] != third)
+    return (rows[..., 0] != first) | (rows[..., 1] != second) | (rows[..., 2] != third)

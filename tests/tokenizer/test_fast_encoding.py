@@ -129,7 +129,7 @@ def test_what_is_remembered_is_bounded() -> None:
         encoder.encode([" ".join(f"{chr(97 + i % 26) * (j + i % 40)}{'x' * (i // 26)}" for j in range(20))])
         sizes.append(encoder.remembered)
     assert max(sizes) < 64 + 20
-    assert encoder._used < 64 * 256
+    assert encoder._store.size < 64 * 256
 
 
 def test_a_remembered_word_is_not_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:

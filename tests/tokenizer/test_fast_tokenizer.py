@@ -67,8 +67,7 @@ def test_processes_do_not_change_ids(
     tokenizer: Tokenizer, processes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "SHARE", 10_000)
-    for module in fast, scan:
-        monkeypatch.setattr(module, "SECTION", 5_000)
+    monkeypatch.setattr(scan, "SECTION", 5_000)
     text = PROSE[:30_000] + END_OF_TEXT + PROSE[30_000:60_000] + "é日" * 9000 + "\r\n"
     path = tmp_path / "text.txt"
     path.write_bytes(text.encode())
@@ -82,8 +81,7 @@ def test_processes_do_not_change_ids(
 
 
 def test_a_file_in_sections_is_refused_where_it_would_be_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in fast, scan:
-        monkeypatch.setattr(module, "SECTION", 5_000)
+    monkeypatch.setattr(scan, "SECTION", 5_000)
     path = tmp_path / "text.txt"
     path.write_bytes(("é" + PROSE[:20_000] + END_OF_TEXT).encode())
     with pytest.raises(ValueError, match="at character 20001"):

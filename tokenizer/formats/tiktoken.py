@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..contents import BytePairContents, FormatError
 from ..ranks import merges_of_ranks
@@ -41,23 +41,24 @@ def parse(
         raise FormatError(
             f"does not say how text is cut into words: give pattern=, or name the file after one of {known}"
         )
-    specials = special_ids(known_specials if special_tokens is None else special_tokens, rank_of)
-    named = [*rank_of.items(), *((special.encode(), i) for special, i in specials.items())]
-    tokens: list[bytes | None] = [None] * (max(i for _, i in named) + 1)
-    for token, i in named:
+    tokens: list[bytes | None] = [None] * (max(rank_of.values()) + 1)
+    for token, i in rank_of.items():
         tokens[i] = token
+    specials = special_ids(known_specials if special_tokens is None else special_tokens, tokens)
+    tokens += [None] * (max(specials.values(), default=0) + 1 - len(tokens))
+    for special, i in specials.items():
+        tokens[i] = special.encode()
     added = tuple(sorted((AddedToken(special, i) for special, i in specials.items()), key=lambda t: t.id))
     return BytePairContents(tokens, None, added, pattern, ignore_merges=True)
 
 
-def special_ids(special_tokens: Mapping[str, int] | Iterable[str], rank_of: Mapping[bytes, int]) -> dict[str, int]:
-    """The ids of the special tokens. FormatError if one is taken."""
-    taken = set(rank_of.values())
+def special_ids(special_tokens: Mapping[str, int] | Iterable[str], tokens: Sequence[bytes | None]) -> dict[str, int]:
+    """The ids of the special tokens beside the ordinary `tokens`. FormatError if one is taken."""
     if not isinstance(special_tokens, Mapping):
-        free = max(taken) + 1
-        special_tokens = {special: free + i for i, special in enumerate(check_names(special_tokens))}
+        special_tokens = {special: len(tokens) + i for i, special in enumerate(check_names(special_tokens))}
+    taken = set()
     for special, i in special_tokens.items():
-        if i in taken:
+        if i in taken or i < len(tokens) and tokens[i] is not None:
             raise FormatError(f"has a token with the id {i}, which is asked for the special token {special!r}")
         taken.add(i)
     return dict(special_tokens)
