@@ -48,6 +48,13 @@ def environment(blas: Blas, threads: int) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": str(threads)}
 
 
+def compiling(settings: Mapping[str, str], folder: str) -> dict[str, str]:
+    """`settings` for processes that leave Python's compiled files in `folder`: from its second start on, everybody finds its own, as
+    what is installed does."""
+    kept = {name: value for name, value in settings.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": folder}
+
+
 def run(main: Callable[[], None], name: str) -> None:
     """Call `main`, and end with a sentence where it does with an error."""
     try:

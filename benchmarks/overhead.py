@@ -81,7 +81,7 @@ def import_times(rounds: int, settings: dict[str, str]) -> Rounds:
     system hold them in memory."""
     times: Rounds = {"numpy": [], "minigrad": []}
     with tempfile.TemporaryDirectory() as folder:
-        settings = {name: value for name, value in settings.items() if name != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPYCACHEPREFIX": folder}
+        settings = machine.compiling(settings, folder)
         for _ in range(rounds + 1):
             for name, seconds in times.items():
                 command = [sys.executable, "-c", TIME_IMPORT.format(name)]

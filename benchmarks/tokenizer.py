@@ -60,30 +60,36 @@ def main(arguments: list[str] | None = None) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])       # one core: nobody has a second thread in secret
     data = Path(os.environ.get("MINIGRAD_DATA") or ROOT.parent / "shared" / "data")
-    bench = Bench(data, 2 if options.quick else options.rounds, 10 if options.quick else 1, encodings)
-    results: list[Result] = []
+    with tempfile.TemporaryDirectory() as compiled:
+        bench = Bench(data, 2 if options.quick else options.rounds, 10 if options.quick else 1, encodings, compiled)
+        report(bench, (result for work in works for result in getattr(bench, work)()), options.json)
+
+
+def report(bench: Bench, results: Iterator[Result], as_json: bool) -> None:
+    """Each as it comes, and in the end a table of all."""
+    shown: list[Result] = []
     try:
-        for work in works:
-            for result in getattr(bench, work)():
-                results.append(result)
-                if options.json:
-                    print(json.dumps(to_json(result)), flush=True)
-                else:
-                    print(in_a_line(result), file=sys.stderr, flush=True)
+        for result in results:
+            shown.append(result)
+            if as_json:
+                print(json.dumps(to_json(result)), flush=True)
+            else:
+                print(in_a_line(result), file=sys.stderr, flush=True)
     finally:                                    # whatever happens, what has been measured is not lost
-        if not options.json:
-            print("\n".join([*header(bench), "", *table(results)]))
+        if not as_json:
+            print("\n".join([*header(bench), "", *table(shown)]))
 
 
 class Bench:
     """Everything that can be measured; each method gives results as they come."""
 
-    def __init__(self, data: Path, rounds: int, part: int, encodings: list[str]):
-        """Texts have one `part`-th of their size."""
+    def __init__(self, data: Path, rounds: int, part: int, encodings: list[str], compiled: str):
+        """Texts have one `part`-th of their size. `compiled` is a folder for Python's compiled files."""
         self.data, self.rounds, self.part, self.encodings = data, rounds, part, encodings
         size = texts.MEGABYTE // part
         self.texts = {"English": texts.english(size), "Python": texts.python(size), "multilingual": texts.multilingual(size)}
         self.missing: dict[str, str] = {}
+        self.settings = machine.compiling(os.environ, compiled)
 
     def coders(self, encoding: str, names: tuple[str, ...] = ("tiktoken", "tokenizers", "ours")) -> dict[str, peers.Coder]:
         """Those that are installed and have the vocabulary."""
@@ -205,7 +211,7 @@ class Bench:
             for who in names:
                 progress(f"{work} {' '.join(arguments)[:40]}: {who}")
                 command = [sys.executable, "-m", "benchmarks.tokenizer_peers", work, who, *arguments]
-                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+                done = subprocess.run(command, cwd=ROOT, env=self.settings, capture_output=True, text=True)
                 if done.returncode:
                     self.missing[f"{who}, {work}"] = done.stderr.strip().splitlines()[-1]
                 else:

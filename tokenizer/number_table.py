@@ -21,12 +21,14 @@ class NumberTable:
         self._entries = np.empty((1 << bits, 2), np.int64)  # key, value
         self._entries[:] = -1, NEVER  # np.full would not ask for large pages of memory, in which random access is twice as fast
         places = self._home(keys)
+        own_keys, own_values = self._entries[:, 0], self._entries[:, 1]
         while len(keys):
-            free = self._entries[places, 0] < 0
-            self._entries[places[free], 0] = keys[free]  # where several want one place, the last to write has it
-            won = self._entries[places, 0] == keys
-            self._entries[places[won], 1] = values[won]
-            keys, values, places = keys[~won], values[~won], places[~won] + 1 & self._mask
+            free = np.flatnonzero(own_keys[places] < 0)
+            own_keys[places.take(free)] = keys.take(free)  # where several want one place, the last to write has it
+            has_won = own_keys[places] == keys
+            won, lost = np.flatnonzero(has_won), np.flatnonzero(~has_won)
+            own_values[places.take(won)] = values.take(won)
+            keys, values, places = keys.take(lost), values.take(lost), places.take(lost) + 1 & self._mask
 
     def _home(self, keys: np.ndarray) -> np.ndarray:
         return (keys.view(np.uint64) * GOLDEN >> self._shift).view(np.int64)
@@ -41,5 +43,5 @@ class NumberTable:
             places[unsure] = places[unsure] + 1 & self._mask
             found = self._entries.take(places[unsure], axis=0)
             values[unsure] = found[:, 1]
-            unsure = unsure[(found[:, 0] != keys[unsure]) & (found[:, 0] >= 0)]
+            unsure = unsure.take(np.flatnonzero((found[:, 0] != keys.take(unsure)) & (found[:, 0] >= 0)))
         return values

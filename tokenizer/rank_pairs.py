@@ -59,10 +59,10 @@ def cuts(strings: Strings, tokens: TokenTable) -> np.ndarray:
         last, left, right, whole, sizes = take(np.flatnonzero(right < NEVER), last, left, right, whole, sizes)
         starts = strings.starts.take(whole)
         same = tokens.are_at(left, eight, starts, last + 1 - starts) & tokens.are_at(right, eight, last + 1, sizes)
-        return np.array([left, right, whole])[:, same]
+        return np.stack(take(np.flatnonzero(same), left, right, whole))
 
     parts = [cuts_after(places[i : i + BLOCK]) for i in range(0, len(places), BLOCK)]
-    return tokens.ids[np.concatenate([np.empty((3, 0), np.int64), *parts], axis=1)]
+    return tokens.ids.take(np.concatenate([np.empty((3, 0), np.int64), *parts], axis=1))
 
 
 def take(which: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -78,12 +78,16 @@ class TokenTable:
 
     def are_at(self, which: np.ndarray, eight: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """Whether the tokens `which` are so many bytes from these places on of a text, of which `eight` are the `numbers`."""
-        same = self._lengths[which] == sizes
+        same = self._lengths.take(which) == sizes
         rest = np.flatnonzero(same)
-        for offset in range(0, sizes.max(initial=0), HEAD):
-            rest = rest[sizes[rest] > offset]
-            here, there = eight[starts[rest] + offset], self._eight[self._starts[which[rest]] + offset]
-            same[rest] &= (here ^ there) & MASKS[0][np.minimum(sizes[rest] - offset, HEAD)] == 0
+        offset = 0
+        while len(rest):
+            here, there = starts.take(rest) + offset, self._starts.take(which.take(rest)) + offset
+            left = sizes.take(rest) - offset  # bytes
+            different = (eight[here] ^ self._eight[there]) & MASKS[0].take(np.minimum(left, HEAD))
+            same[rest] = different == 0
+            rest = rest.take(np.flatnonzero((different == 0) & (left > HEAD)))
+            offset += HEAD
         return same
 
 

@@ -120,22 +120,24 @@ class WordTable:
             if not len(unsure):
                 break
             at = home.take(unsure) + probe & self._mask
-            free = self.rows[at, 2] == 0
-            new.append(self._claim(words, unsure[free], at[free]))
-            same = ~differ(self.rows[at], words.take(unsure).keys)
-            place[unsure[same]] = at[same]
-            unsure = unsure[~same]
+            free = np.flatnonzero(self.rows[:, 2][at] == 0)
+            new.append(self._claim(words, unsure.take(free), at.take(free)))
+            is_other = differ(self.rows.take(at, axis=0), words.take(unsure).keys)
+            placed = np.flatnonzero(~is_other)
+            place[unsure.take(placed)] = at.take(placed)
+            unsure = unsure.take(np.flatnonzero(is_other))
         is_new = np.concatenate(new)
         self.count += len(is_new)
         return place, is_new
 
     def _claim(self, words: PackedWords, which: np.ndarray, at: np.ndarray) -> np.ndarray:
         """Write words to free places; where several want the same one, the last has it. The indices of those."""
-        self.rows[at, 3] = which
-        won = self.rows[at, 3] == which.view(np.uint64)
-        which, at = which[won], at[won]
+        values, names = self.rows[:, 3], which.view(np.uint64)
+        values[at] = names
+        won = np.flatnonzero(values[at] == names)
+        which, at = which.take(won), at.take(won)
         for column, key in enumerate(words.take(which).keys):
-            self.rows[at, column] = key
+            self.rows[:, column][at] = key
         return which
 
     def negative(self) -> tuple[np.ndarray, np.ndarray]:
@@ -146,11 +148,11 @@ class WordTable:
 
     def get(self, place: np.ndarray) -> np.ndarray:
         """The values at places, (n,) int64."""
-        return self.rows[place, 3].view(np.int64)
+        return self.rows[:, 3][place].view(np.int64)
 
     def set(self, place: np.ndarray, values: np.ndarray) -> None:
         """Put values, (n,) int64, at places."""
-        self.rows[place, 3] = values.view(np.uint64)
+        self.rows[:, 3][place] = values.view(np.uint64)
 
 
 def differ(rows: np.ndarray, keys: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
