@@ -19,7 +19,7 @@ To understand all of it, read:
 
 The fast way of long texts, which gives the same ids: fast.py leads to vectorised.py, where its steps are listed; bulk.py
 and parallel.py are for files and many texts, steady.py and unicode_classes.py say what a letter is, ascii.py is for texts
-that need none of that.
+that need none of that. Its tables: word_table.py, token_table.py, number_table.py.
 
 Beyond that, what the tokenizers of some models need: sentencepiece.py (Llama 2; character_bpe.py is its inside),
 wordpiece.py (BERT), normalize.py and prefix.py (changing text before), aligned.py (offsets all the same), splits.py

@@ -1,6 +1,6 @@
 """The third rung: no loop over words. The steps are those of the second rung, each for a whole piece of text at once.
 
-1. classes.py: the class of each character, from a table
+1. coded.py, classes.py: the class of each character, from a table
 2. word_starts.py, case_starts.py, scan.py: where words begin
 3. word_table.py: words as numbers, and the places of their ids if they have been seen
 4. mergers.py: the ids of words that have not, worked out for many words at once

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import mergers
+from tokenizer import mergers, pairs
 from tokenizer.bpe import MergeTable, WordEncoder, merge_table, merge_textbook
 from tokenizer.pairs import LONGEST, NEVER, BatchMerger, PairTable
 from tokenizer.pretokenize import Pretokenizer
@@ -76,15 +76,18 @@ def test_ids_are_those_of_the_textbook(
 
 
 @settings(max_examples=20 * settings().max_examples)
-@given(st.lists(st.text("aab", max_size=LONGEST), max_size=40), vocabularies())
-def test_all_words_at_once_are_the_same_as_one_by_one(words: list[str], vocabulary: tuple) -> None:
+@given(st.lists(st.text("aabd", max_size=LONGEST), max_size=40), vocabularies(), st.sampled_from([1, 8, 256]))
+def test_all_words_at_once_are_the_same_as_one_by_one(words: list[str], vocabulary: tuple, wide: int) -> None:
+    """However many of like length share a matrix."""
     byte_ids, table, _ = vocabulary
-    check_batch(BatchMerger(byte_ids, PairTable.of(table)), words, byte_ids, table)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "WIDE", wide)
+        check_batch(BatchMerger(byte_ids, PairTable.of(table)), words, byte_ids, table)
 
 
 def check_batch(merger: BatchMerger, words: list[str], byte_ids: list[int], table: MergeTable) -> None:
     ids, counts = merger.encode([word.encode() for word in words])
-    expected = [merge_textbook([byte_ids[ord(letter)] for letter in word], table) for word in words]
+    expected = [merge_textbook([i for i in map(byte_ids.__getitem__, word.encode()) if i >= 0], table) for word in words]
     assert ids.tolist() == sum(expected, [])
     assert counts.tolist() == [len(ids) for ids in expected]
 
