@@ -19,6 +19,7 @@ from .token_bytes import numbers
 
 PACKED = 23  # bytes
 PROBES = 16
+WINDOWS = [np.arange(first, 2 * first) for first in (1, 2, 4, 8)]  # those that are made together, after the first
 SMALLEST = 10  # bits: a table has at least 1024 rows
 LENGTH_BITS = np.uint64(56)  # the highest byte of the last number is the length, so that it is never 0 for a word
 MULTIPLIERS = [np.uint64(m) for m in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]  # odd, well mixed
@@ -57,7 +58,7 @@ def packed(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> PackedWo
 
 
 class WordTable:
-    """`count` words, at most half as many as `rows`, which grow with them: memory is dear when it is first touched."""
+    """`count` words, at most a third as many as `rows`, which grow with them: memory is dear when it is first touched."""
 
     def __init__(self) -> None:
         self.clear()
@@ -77,7 +78,7 @@ class WordTable:
 
     def reserve(self, more: int) -> bool:
         """Make room for so many more words; whether words have changed their places for it."""
-        bits = (2 * (self.count + more)).bit_length()
+        bits = (3 * (self.count + more)).bit_length()
         if 1 << bits <= len(self.rows):
             return False
         rows = self.rows[self.rows[:, 2] != 0]
@@ -95,11 +96,10 @@ class WordTable:
         unsure = np.flatnonzero(differ(rows, words.keys))
         unknown = [unsure[rows[unsure, 2] == 0]]
         unsure = unsure[rows[unsure, 2] != 0]
-        for first in 1, 2, 4, 8:
+        for probes in WINDOWS:
             if not len(unsure):
                 break
-            probes = np.arange(first, 2 * first)
-            rows = self.rows.take(home.take(unsure)[:, None] + probes & self._mask, axis=0)  # (k, first, 4)
+            rows = self.rows.take(home.take(unsure)[:, None] + probes & self._mask, axis=0)  # (k, probes, 4)
             same = ~differ(rows, words.take(unsure[:, None]).keys)
             which, at = np.nonzero(same)
             values[unsure[which]] = rows[which, at, 3].view(np.int64)
