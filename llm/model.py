@@ -26,6 +26,7 @@ from llm.attention import Attention
 from llm.cache import KVCache
 from llm.config import GPTConfig
 from llm.mlp import MLP
+from llm.one_token import is_one_token, through_blocks
 from llm.positions import Places, Table, end_of, index_on, place, sinusoids
 from llm.sight import Sight, look
 from llm.undrawn import UNDRAWN
@@ -99,9 +100,12 @@ class GPT(Module):
         elif config.positions == "sinusoidal":
             x = x * math.sqrt(config.dim) + Tensor(self._sinusoids(places.queries, weight.data)[0])
         x = self.dropout(x)
-        for layer, block in enumerate(self.blocks):
-            keep = None if cache is None else partial(cache.append, layer)
-            x = checkpoint(block, x, sight, keep) if self.recompute else block(x, sight, keep)
+        if not self.training and is_one_token(x.data, sight):
+            x = Tensor(through_blocks(self.blocks, x.data[:, 0], sight, cache)[:, None])
+        else:
+            for layer, block in enumerate(self.blocks):
+                keep = None if cache is None else partial(cache.append, layer)
+                x = checkpoint(block, x, sight, keep) if self.recompute else block(x, sight, keep)
         if cache is not None:
             cache.advance(places.keys)
         return self.norm(x) if config.norm_position == "pre" else x
@@ -181,7 +185,7 @@ class Block(Module):
         self.mlp = MLP(config, dtype)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, sight: Sight, keep: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None) -> Tensor:
+    def forward(self, x: Tensor, sight: Sight, keep: Callable[[Any, Any], tuple[Any, Any]] | None = None) -> Tensor:
         if self.post:
             x = self.norm1(x + self.dropout(self.attention(x, sight, keep)))
             return self.norm2(x + self.dropout(self.mlp(x)))

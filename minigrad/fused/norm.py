@@ -24,7 +24,7 @@ from minigrad.tensor import Tensor, tensor
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """(x − mean) / √(variance + eps) · weight + bias over the last axis. weight and bias (C,); None stands for ones and zeros."""
     x, weight, bias = _inputs("layer_norm", x, weight, bias)
-    y, mean, r = _normalize(x.data, weight.data, bias.data, eps)
+    y, mean, r = normalize(x.data, weight.data, bias.data, eps, centred=True)
     return record_fused(y, (x, weight, bias), lambda g, needs: _backward(g, x.data, weight.data, mean, r),
                         lambda x, weight, bias: layer_norm_reference(x, weight, bias, eps))
 
@@ -40,7 +40,7 @@ def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: floa
 def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     """x / √(mean(x²) + eps) · weight over the last axis. weight (C,); None stands for ones."""
     x, weight, _ = _inputs("rms_norm", x, weight, None)
-    y, _, r = _normalize(x.data, weight.data, None, eps)
+    y, _, r = normalize(x.data, weight.data, None, eps, centred=False)
     return record_fused(y, (x, weight), lambda g, needs: _backward(g, x.data, weight.data, None, r)[:2],
                         lambda x, weight: rms_norm_reference(x, weight, eps))
 
@@ -51,21 +51,21 @@ def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     return y if weight is None else y * weight
 
 
-def _normalize(x: Any, weight: Any, bias: Any, eps: float) -> tuple:
-    """y of x's shape, mean (N,) or None, r (N,). Without a bias (RMSNorm) the mean is left in."""
+def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tuple:
+    """Arrays: y of x's shape, mean (N,) or None, r (N,). Not `centred` (RMSNorm), the mean is left in; the bias may be None."""
     xp, X, w = array_module(x), rows(x), wide(weight)                       # (N, C)
     y = xp.empty(X.shape, X.dtype)
     if one_block(X):
-        mean, r = _normalize_block(X, w, bias, eps, y)
+        mean, r = _normalize_block(X, w, bias, eps, centred, y)
     else:
-        means, rs = zip(*(_normalize_block(X[s], w, bias, eps, y[s]) for s in blocks(X)))
-        mean, r = None if bias is None else np.concatenate(means), np.concatenate(rs)
+        means, rs = zip(*(_normalize_block(X[s], w, bias, eps, centred, y[s]) for s in blocks(X)))
+        mean, r = np.concatenate(means) if centred else None, np.concatenate(rs)
     return y.reshape(x.shape), mean, r
 
 
-def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, y: Any) -> tuple:
+def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, centred: bool, y: Any) -> tuple:
     """Writes y (n, C); mean (n,) or None, and r (n,)."""
-    mean = None if bias is None else row_sum(wide(x)) / x.shape[1]
+    mean = row_sum(wide(x)) / x.shape[1] if centred else None
     h = _centred(x, mean)
     r = 1 / np.sqrt(row_dot(h, h) / x.shape[1] + eps)
     scale = outer(r, weight)
