@@ -14,6 +14,8 @@ from minigrad.tensor import Tensor, tensor
 
 FEW = 32                    # rows; with so few, a product waits for the weight to be read from memory, not for arithmetic
 ONE_THREAD = 460_000        # elements; OpenBLAS takes a smaller matrix times a vector on one thread, at half the speed of memory
+SMALL = 1 << 21             # multiplications; with few rows, one thread takes for so many as long as two that share them
+STRIP = 16                  # rows of a weight; OpenBLAS multiplies so few without copying them into another order first
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
@@ -45,6 +47,9 @@ def product(x: Any, weight: Any) -> Any:
         return x @ weight.T
     if len(x) == 1 and weight.size < ONE_THREAD:
         return np.vecdot(weight, x)[None]           # goes through the weight from its first element to its last, as memory likes it
+    if len(x) * weight.size <= SMALL and len(weight) % STRIP == 0:
+        strips = weight.reshape(-1, STRIP, weight.shape[1])                                         # (n, STRIP, in)
+        return (x @ strips.swapaxes(1, 2)).swapaxes(0, 1).reshape(len(x), len(weight))              # from (n, N, STRIP)
     return np.ascontiguousarray((weight @ x.T).T)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
-from minigrad.fused._rows import blocks, column_sum, one_block, outer, row_dot, row_sum, rows, spread, wide
+from minigrad.fused._rows import blocks, column_sum, one_block, row_dot, row_sum, rows, scale, spread, wide
 from minigrad.tensor import Tensor, tensor
 
 
@@ -53,27 +53,26 @@ def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
 
 def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tuple:
     """Arrays: y of x's shape, mean (N,) or None, r (N,). Not `centred` (RMSNorm), the mean is left in; the bias may be None."""
-    xp, X, w = array_module(x), rows(x), wide(weight)                       # (N, C)
-    y = xp.empty(X.shape, X.dtype)
+    X, w = rows(x), wide(weight)                                            # (N, C)
+    y = array_module(x).empty(X.shape, wide(X[:0]).dtype)
     if one_block(X):
         mean, r = _normalize_block(X, w, bias, eps, centred, y)
     else:
         means, rs = zip(*(_normalize_block(X[s], w, bias, eps, centred, y[s]) for s in blocks(X)))
         mean, r = np.concatenate(means) if centred else None, np.concatenate(rs)
-    return y.reshape(x.shape), mean, r
+    return y.astype(x.dtype, copy=False).reshape(x.shape), mean, r
 
 
 def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, centred: bool, y: Any) -> tuple:
-    """Writes y (n, C); mean (n,) or None, and r (n,)."""
-    mean = row_sum(wide(x)) / x.shape[1] if centred else None
-    h = _centred(x, mean)
-    r = 1 / np.sqrt(row_dot(h, h) / x.shape[1] + eps)
-    scale = outer(r, weight)
-    if bias is None:
-        np.multiply(h, scale, out=y)
-    else:
-        scale *= h
-        np.add(scale, bias, out=y)
+    """Writes y (n, C), the place of all steps; mean (n,) or None, and r (n,)."""
+    h, mean, C = wide(x), None, x.shape[1]
+    if centred:
+        mean = row_sum(h) / C
+        h = np.subtract(h, spread(mean, C), out=y)
+    r = 1 / np.sqrt(row_dot(h, h) / C + eps)
+    scale(h, r, weight, y)
+    if bias is not None:
+        y += bias
     return mean, r
 
 
@@ -95,9 +94,8 @@ def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
         if mean is not None:
             rest += spread((dy @ w) * (rs / -C), C)
             db += column_sum(dy)
-        scale = outer(rs, w)
-        scale *= dy
-        np.add(scale, rest, out=dx[s])
+        scale(dy, rs, w, t)
+        np.add(t, rest, out=dx[s])
     return dx.reshape(x.shape), dw, db
 
 

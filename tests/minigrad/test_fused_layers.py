@@ -55,6 +55,8 @@ def test_every_form_of_the_product_gives_the_same(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(linear, "FEW", 8)
         patch.setattr(linear, "ONE_THREAD", 50)
+        patch.setattr(linear, "SMALL", 300)
+        patch.setattr(linear, "STRIP", 2)
         assert worst_product(linear.product, seed) < 1e-13                  # float64; sums of five, in another order
         assert worst_product(lambda x, W: linear.product(x, W) * (1 + 1e-9), seed) > 1e-13      # negative control
 
