@@ -18,11 +18,11 @@ from llm.sight import Sight
 from minigrad.backend import device_of
 from minigrad.fused.activation import activate
 from minigrad.fused.attention import one_query
-from minigrad.fused.linear import product
+from minigrad.fused.linear import finite_product
 from minigrad.fused.norm import normalize
 from minigrad.fused.rope import turn
 from minigrad.graph import mode
-from minigrad.nn import LayerNorm, Linear, Module, RMSNorm
+from minigrad.nn import LayerNorm, Linear, RMSNorm
 
 Keep = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -33,7 +33,7 @@ def is_one_token(x: Any, sight: Sight) -> bool:
             and x.dtype.itemsize >= 4 and device_of(x) == "cpu")
 
 
-def through_blocks(blocks: Iterable[Module], x: Any, sight: Sight, cache: KVCache | None) -> Any:
+def through_blocks(blocks: Iterable[Any], x: Any, sight: Sight, cache: KVCache | None) -> Any:
     """What comes out of the last block, (B, C), for one token a row, x (B, C); its keys and values are appended to the cache."""
     for layer, block in enumerate(blocks):
         keep = None if cache is None else partial(cache.append, layer)
@@ -69,7 +69,7 @@ def widen(mlp: MLP, x: Any) -> Any:
 
 def affine(layer: Linear, x: Any) -> Any:
     """(B, in) -> (B, out), an array of its own."""
-    y = product(x, layer.weight.data)
+    y = finite_product(x, layer.weight.data)
     if layer.bias is not None:
         y += layer.bias.data
     return y
@@ -77,6 +77,5 @@ def affine(layer: Linear, x: Any) -> Any:
 
 def norm(layer: LayerNorm | RMSNorm, x: Any) -> Any:
     """(..., C) -> (..., C)"""
-    centred = isinstance(layer, LayerNorm)
-    bias = layer.bias.data if centred and layer.bias is not None else None
-    return normalize(x, layer.weight.data, bias, layer.eps, centred)[0]
+    bias = layer.bias.data if isinstance(layer, LayerNorm) and layer.bias is not None else None
+    return normalize(x, layer.weight.data, bias, layer.eps, centred=isinstance(layer, LayerNorm))[0]

@@ -54,14 +54,14 @@ def test_in_float32_too(config: GPTConfig, seed: int) -> None:
     assert difference(lively(config, seed, np.float32), seed) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["normalize", "turn", "one_query", "product", "activate"])
+@pytest.mark.parametrize("name", ["normalize", "turn", "one_query", "finite_product", "activate"])
 def test_a_wrong_function_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control, and each function of the rung is called."""
     import llm.one_token
     right = getattr(llm.one_token, name)
 
-    def wrong(*arguments: Any) -> Any:
-        out = right(*arguments)
+    def wrong(*arguments: Any, **options: Any) -> Any:
+        out = right(*arguments, **options)
         return (1.1 * out[0], *out[1:]) if isinstance(out, tuple) else 1.1 * out
     monkeypatch.setattr(llm.one_token, name, wrong)
     assert difference(lively(SMALL, 0), 0) > 1e-3
