@@ -11,6 +11,7 @@ mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, ser
 """
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,8 @@ def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
 
 def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tuple:
     """Arrays: y of x's shape, mean (N,) or None, r (N,). Not `centred` (RMSNorm), the mean is left in; the bias may be None."""
-    X, w = rows(x), wide(weight)                                            # (N, C)
-    y = array_module(x).empty(X.shape, wide(X[:0]).dtype)
+    X, w = wide(rows(x)), wide(weight)                                      # (N, C)
+    y = np.empty_like(X)
     if one_block(X):
         mean, r = _normalize_block(X, w, bias, eps, centred, y)
     else:
@@ -65,12 +66,12 @@ def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tupl
 
 def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, centred: bool, y: Any) -> tuple:
     """Writes y (n, C), the place of all steps; mean (n,) or None, and r (n,)."""
-    h, mean, C = wide(x), None, x.shape[1]
+    mean, C = None, x.shape[1]
     if centred:
-        mean = row_sum(h) / C
-        h = np.subtract(h, spread(mean, C), out=y)
-    r = 1 / np.sqrt(row_dot(h, h) / C + eps)
-    scale(h, r, weight, y)
+        mean = row_sum(x) / C
+        x = np.subtract(x, spread(mean, C), out=y)
+    r = math.sqrt(C) / np.sqrt(row_dot(x, x) + C * eps)
+    scale(x, r, weight, y)
     if bias is not None:
         y += bias
     return mean, r
