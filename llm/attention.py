@@ -44,7 +44,7 @@ class Attention(Module):
         if sight.rotation is not None:
             q, k = (rope(x, *sight.rotation, interleaved=config.rope_interleaved) for x in (q, k))
         if keep is not None:
-            k, v = map(Tensor, keep(k.data, v.data))                                # (B, K, S, D), (B, K, S, D)
+            k, v = keep(k.data, v.data)                                             # (B, K, S, D), (B, K, S, D)
         y = attention(q, k, v, window=sight.window, bias=sight.bias, mask=sight.mask,
                       dropout=config.dropout if self.training else 0.0)             # (B, H, T, D)
         y = y.swapaxes(1, 2).reshape(B, T, H * D)                                   # (B, T, H * D)
