@@ -15,6 +15,7 @@ from minigrad.tensor import Tensor, tensor
 FEW = 32                    # rows; with so few, a product waits for the weight to be read from memory, not for arithmetic
 ONE_THREAD = 460_000        # elements; OpenBLAS takes a smaller matrix times a vector on one thread, if the numbers are real
 SMALL = 1 << 21             # multiplications; with few rows, one thread takes for so many as long as two that share them
+TALL = 4096                 # rows of a weight, of which two threads take as long as one in strips, or longer: heads
 STRIP = 16                  # rows of a weight; OpenBLAS multiplies so few without copying them into another order first
 PAIRS = {np.dtype(np.float32): np.complex64, np.dtype(np.float64): np.complex128}
 
@@ -48,7 +49,7 @@ def product(x: Any, weight: Any) -> Any:
         return x @ weight.T
     if len(x) == 1:                                 # vecdot goes through the weight from its first element to its last, as memory likes it
         return np.vecdot(weight, x)[None] if weight.size < ONE_THREAD else x @ weight.T
-    if len(x) * weight.size <= SMALL and len(weight) % STRIP == 0:
+    if (len(x) * weight.size <= SMALL or len(weight) >= TALL) and len(weight) % STRIP == 0:
         strips = weight.reshape(len(weight) // STRIP, STRIP, weight.shape[1])                       # (n, STRIP, in)
         return (x @ strips.swapaxes(1, 2)).swapaxes(0, 1).reshape(len(x), len(weight))              # from (n, N, STRIP)
     return np.ascontiguousarray((weight @ x.T).T)
