@@ -50,9 +50,17 @@ def product(x: Any, weight: Any) -> Any:
     if len(x) == 1:                                 # vecdot goes through the weight from its first element to its last, as memory likes it
         return np.vecdot(weight, x)[None] if weight.size < ONE_THREAD else x @ weight.T
     if (len(x) * weight.size <= SMALL or len(weight) >= TALL) and len(weight) % STRIP == 0:
-        strips = weight.reshape(len(weight) // STRIP, STRIP, weight.shape[1])                       # (n, STRIP, in)
-        return (x @ strips.swapaxes(1, 2)).swapaxes(0, 1).reshape(len(x), len(weight))              # from (n, N, STRIP)
+        return _in_strips(x, weight)
     return np.ascontiguousarray((weight @ x.T).T)
+
+
+def _in_strips(x: Any, weight: Any) -> Any:
+    """x Wᵀ, STRIP rows of the weight at a time, each product written to its place."""
+    N, (out, width) = len(x), weight.shape
+    y = np.empty((N, out), np.promote_types(x.dtype, weight.dtype))
+    strips = weight.reshape(out // STRIP, STRIP, width).swapaxes(1, 2)                  # (n, in, STRIP)
+    np.matmul(x, strips, out=y.reshape(N, out // STRIP, STRIP).swapaxes(0, 1))          # (n, N, STRIP)
+    return y
 
 
 def finite_product(x: Any, weight: Any) -> Any:

@@ -47,6 +47,7 @@ def worst_product(product: Callable, seed: int) -> float:
         x, weight = rng.standard_normal((N, width)), rng.standard_normal((rng.integers(1, 20), width))
         y = product(x, weight)
         assert y.shape == (N, len(weight)) and y.flags.c_contiguous
+        assert product(x.astype(np.float32), weight).dtype == np.float64
         differences.append(np.abs(y - np.einsum("ni,oi->no", x, weight)).max(initial=0))
     return max(differences)
 
