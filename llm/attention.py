@@ -33,7 +33,7 @@ class Attention(Module):
             self.query_norm = RMSNorm(D, eps=config.norm_eps, dtype=dtype)
             self.key_norm = RMSNorm(D, eps=config.norm_eps, dtype=dtype)
 
-    def forward(self, x: Tensor, sight: Sight, keep: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None) -> Tensor:
+    def forward(self, x: Tensor, sight: Sight, keep: Callable[[Any, Any], tuple[Any, Any]] | None = None) -> Tensor:
         """`sight`: who sees whom. `keep`: puts the keys and values into a cache and returns all that are there, S of them."""
         config, (B, T, _) = self.config, x.shape
         H, K, D = config.heads, config.key_heads, config.head_size
@@ -44,7 +44,7 @@ class Attention(Module):
         if sight.rotation is not None:
             q, k = (rope(x, *sight.rotation, interleaved=config.rope_interleaved) for x in (q, k))
         if keep is not None:
-            k, v = keep(k, v)                                                       # (B, K, S, D), (B, K, S, D)
+            k, v = keep(k.data, v.data)                                             # (B, K, S, D), (B, K, S, D)
         y = attention(q, k, v, window=sight.window, bias=sight.bias, mask=sight.mask,
                       dropout=config.dropout if self.training else 0.0)             # (B, H, T, D)
         y = y.swapaxes(1, 2).reshape(B, T, H * D)                                   # (B, T, H * D)

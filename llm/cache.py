@@ -16,7 +16,6 @@ import numpy as np
 
 from llm.config import GPTConfig
 from minigrad.backend import array_module
-from minigrad.tensor import Tensor
 
 FIRST_ROOM = 64         # tokens
 
@@ -40,15 +39,15 @@ class KVCache:
         """Memory taken, in bytes."""
         return sum(a.nbytes for a in (*self._keys, *self._values) if a is not None)
 
-    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep the new keys and values (B, K, T, D) of a layer; all there are then, as views (B, K, length + T, D).
+    def append(self, layer: int, k: Any, v: Any) -> tuple[Any, Any]:
+        """Keep the new keys and values (B, K, T, D) of a layer, arrays; all there are then, as views (B, K, length + T, D).
 
         They count only after `advance`: a call of the model that is broken off leaves the cache as it was.
         """
-        self._keys[layer] = self._write(self._keys[layer], k.data)
-        self._values[layer] = self._write(self._values[layer], v.data)
+        self._keys[layer] = self._write(self._keys[layer], k)
+        self._values[layer] = self._write(self._values[layer], v)
         end = self.length + k.shape[2]
-        return Tensor(self._keys[layer][:, :, :end]), Tensor(self._values[layer][:, :, :end])
+        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
 
     def advance(self, places: slice | np.ndarray) -> None:
         """What was just appended to every layer counts from now on; `places`: those of all tokens."""

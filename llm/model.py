@@ -9,8 +9,9 @@ What a `GPTConfig` chooses from, in any combination:
     head            tied to the embedding (Press and Wolf 2017, arXiv 1608.05859) or not; soft cap on the logits (Gemma 2, arXiv 2408.00118)
     biases on or off; dropout on embeddings, attention weights and what sublayers add, as in GPT-2
 
-and what any of them can do: padded batches, packed documents, a key-value cache (llm/cache.py), head and loss in one function that
-never keeps the logits. Letters for sizes (B, T, C ...): llm/config.py. Read on downwards: GPT with its initialisation, then Block.
+and what any of them can do: padded batches, packed documents, a key-value cache (llm/cache.py, and llm/one_token.py for speed), head
+and loss in one function that never keeps the logits. Letters for sizes (B, T, C ...): llm/config.py. Read on downwards: GPT with its
+initialisation, then Block.
 """
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ from llm.attention import Attention
 from llm.cache import KVCache
 from llm.config import GPTConfig
 from llm.mlp import MLP
+from llm.one_token import is_one_token, through_blocks
 from llm.positions import Places, Table, end_of, index_on, place, sinusoids
 from llm.sight import Sight, look
 from llm.undrawn import UNDRAWN
@@ -98,13 +100,19 @@ class GPT(Module):
             x = x + self.positions.weight[index_on(places.queries, self.device)]
         elif config.positions == "sinusoidal":
             x = x * math.sqrt(config.dim) + Tensor(self._sinusoids(places.queries, weight.data)[0])
-        x = self.dropout(x)
-        for layer, block in enumerate(self.blocks):
-            keep = None if cache is None else partial(cache.append, layer)
-            x = checkpoint(block, x, sight, keep) if self.recompute else block(x, sight, keep)
+        x = self._through_blocks(self.dropout(x), sight, cache)
         if cache is not None:
             cache.advance(places.keys)
         return self.norm(x) if config.norm_position == "pre" else x
+
+    def _through_blocks(self, x: Tensor, sight: Sight, cache: KVCache | None) -> Tensor:
+        """What comes out of the last block: (B, T, C) -> (B, T, C). A single token in each row takes the fast rung, one_token.py."""
+        if not self.training and is_one_token(x.data, sight):
+            return Tensor(through_blocks(self.blocks, x.data[:, 0], sight, cache)[:, None])         # (B, T, C)
+        for layer, block in enumerate(self.blocks):
+            keep = None if cache is None else partial(cache.append, layer)
+            x = checkpoint(block, x, sight, keep) if self.recompute else block(x, sight, keep)
+        return x
 
     def logits(self, x: Tensor) -> Tensor:
         """The head: x (..., C), as `hidden` returns it, to logits (..., V)."""
@@ -181,7 +189,7 @@ class Block(Module):
         self.mlp = MLP(config, dtype)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, sight: Sight, keep: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None) -> Tensor:
+    def forward(self, x: Tensor, sight: Sight, keep: Callable[[Any, Any], tuple[Any, Any]] | None = None) -> Tensor:
         if self.post:
             x = self.norm1(x + self.dropout(self.attention(x, sight, keep)))
             return self.norm2(x + self.dropout(self.mlp(x)))

@@ -17,7 +17,7 @@ SHORT = 128             # numbers in a row, for which a loop of its own costs to
 
 def rows(a: Any) -> Any:
     """(..., C) -> (N, C), a view where the memory allows; 0 rows too, where `reshape(-1, C)` would not know N."""
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+    return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
 
 
 def row_sum(a: Any) -> Any:
@@ -47,6 +47,15 @@ def outer(a: Any, b: Any) -> Any:
 def spread(a: Any, n: int) -> Any:
     """(N,) -> what broadcasts to (N, n), each number along a row; where rows are short it is as large already, for the same reason."""
     return outer(a, np.ones(n, a.dtype)) if _loops_cost(a, n) else a[:, None]
+
+
+def scale(a: Any, r: Any, w: Any, out: Any) -> None:
+    """out = a * outer(r, w), for a (N, C), r (N,) and w (C,); `out` may be a. Of long rows without an array of the outer product."""
+    if _loops_cost(r, len(w)):
+        np.multiply(a, outer(r, w), out=out)
+    else:
+        np.multiply(a, r[:, None], out=out)
+        out *= w
 
 
 def _loops_cost(a: Any, n: int) -> bool:

@@ -68,7 +68,7 @@ def relu_squared_reference(x: Any) -> Tensor:
 def swiglu(x: Any, up: Any = None) -> Tensor:
     """silu(gate) · up. Two inputs of one shape, gate and up; or one (..., 2C) that holds both, [gate | up], -> (..., C)."""
     inputs = _gate_and_up("swiglu", x, up)
-    return record_fused(_gated(inputs, SILU), inputs, lambda g, needs: _gated_backward(g, inputs, SILU), swiglu_reference)
+    return record_fused(_gated([t.data for t in inputs], SILU), inputs, lambda g, needs: _gated_backward(g, inputs, SILU), swiglu_reference)
 
 
 def swiglu_reference(x: Any, up: Any = None) -> Tensor:
@@ -79,7 +79,7 @@ def swiglu_reference(x: Any, up: Any = None) -> Tensor:
 def geglu(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
     """gelu(gate) · up. Inputs as for swiglu, approximate as for gelu."""
     inputs, curve = _gate_and_up("geglu", x, up), _gelu_curve(approximate)
-    return record_fused(_gated(inputs, curve), inputs, lambda g, needs: _gated_backward(g, inputs, curve),
+    return record_fused(_gated([t.data for t in inputs], curve), inputs, lambda g, needs: _gated_backward(g, inputs, curve),
                         lambda x, up=None: geglu_reference(x, up, approximate))
 
 
@@ -193,6 +193,12 @@ ACTIVATIONS = {
 # --- over arrays ----------------------------------------------------------------------------------------------------------------------
 
 
+def activate(x: Any, activation: str) -> Any:
+    """ACTIVATIONS[activation] of an array."""
+    f = ACTIVATIONS[activation]
+    return _gated([x], f.curve) if f.gated else _value(x, f.curve)
+
+
 def _value(x: Any, curve: Curve) -> Any:
     flat_x = x.reshape(-1)
     if one_block(flat_x) and wide(flat_x) is flat_x:
@@ -223,8 +229,8 @@ def value_and_slope(x: Any, curve: Curve, value: Any = None, slope: Any = None) 
     return y, d
 
 
-def _gated(inputs: Sequence[Tensor], curve: Curve) -> Any:
-    gate, up = halves([rows(t.data) for t in inputs])
+def _gated(inputs: Sequence, curve: Curve) -> Any:
+    gate, up = halves([rows(a) for a in inputs])
     y = array_module(gate).empty(gate.shape, gate.dtype)
     for s in blocks(y):
         a = wide(gate[s])

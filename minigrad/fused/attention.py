@@ -40,8 +40,8 @@ def attention(q: Any, k: Any, v: Any, *, causal: bool = True, window: int | None
     key = next_key() if dropout and key is None else key
     biases = () if bias is None else (tensor(bias),)
     scale_ = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    if q.shape[2] == 1 and window is bias is mask is None and not (dropout or mode.recording or mode.watch):
-        return Tensor(_one_query(q.data, k.data, v.data, scale_))
+    if q.shape[2] == 1 and bias is mask is None and not (dropout or mode.recording or mode.watch):
+        return Tensor(one_query(q.data, k.data, v.data, scale_, window))
     blocks = Blocks(q.data, k.data, v.data, biases[0].data if biases else None, None if mask is None else tensor(mask).data,
                     causal, window, scale_, dropout, key)
     inputs = (q, k, v, *biases)
@@ -81,10 +81,18 @@ def _check(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> None:
         raise ValueError(f"window is how many keys a query sees, itself included: at least 1, got {window}")
 
 
-def _one_query(q: Any, k: Any, v: Any, scale: float) -> Any:
-    """What `Blocks.forward` gives for one query (B, H, 1, D) that sees all keys, without the cutting; writing needs no other."""
+def one_query(q: Any, k: Any, v: Any, scale: float, window: int | None = None, bias: Any = None) -> Any:
+    """What `Blocks.forward` gives for one query (B, H, 1, D), on arrays, without the cutting; writing needs no other.
+
+    The query stands at the last key, so that a window is the last keys. The bias (..., 1, S), finite, broadcasts to (B, H, 1, S).
+    """
     (B, H, _, D), K = q.shape, k.shape[1]
+    if window is not None:
+        k, v, bias = k[:, :, -window:], v[:, :, -window:], None if bias is None else bias[..., -window:]
     p = (q * scale).reshape(B, K, H // K, D) @ k.swapaxes(-1, -2)               # (B, K, G, S)
+    if bias is not None:
+        heads = p.reshape(B, H, 1, p.shape[3])                                  # the same memory
+        heads += bias
     total = exponentiate(p, p.max(axis=-1, keepdims=True))                      # (B, K, G, 1)
     y = p @ v                                                                   # (B, K, G, D)
     y /= total

@@ -11,20 +11,21 @@ mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, ser
 """
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
-from minigrad.fused._rows import blocks, column_sum, one_block, outer, row_dot, row_sum, rows, spread, wide
+from minigrad.fused._rows import blocks, column_sum, one_block, row_dot, row_sum, rows, scale, spread, wide
 from minigrad.tensor import Tensor, tensor
 
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """(x − mean) / √(variance + eps) · weight + bias over the last axis. weight and bias (C,); None stands for ones and zeros."""
     x, weight, bias = _inputs("layer_norm", x, weight, bias)
-    y, mean, r = _normalize(x.data, weight.data, bias.data, eps)
+    y, mean, r = normalize(x.data, weight.data, bias.data, eps, centred=True)
     return record_fused(y, (x, weight, bias), lambda g, needs: _backward(g, x.data, weight.data, mean, r),
                         lambda x, weight, bias: layer_norm_reference(x, weight, bias, eps))
 
@@ -40,7 +41,7 @@ def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: floa
 def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     """x / √(mean(x²) + eps) · weight over the last axis. weight (C,); None stands for ones."""
     x, weight, _ = _inputs("rms_norm", x, weight, None)
-    y, _, r = _normalize(x.data, weight.data, None, eps)
+    y, _, r = normalize(x.data, weight.data, None, eps, centred=False)
     return record_fused(y, (x, weight), lambda g, needs: _backward(g, x.data, weight.data, None, r)[:2],
                         lambda x, weight: rms_norm_reference(x, weight, eps))
 
@@ -51,29 +52,28 @@ def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     return y if weight is None else y * weight
 
 
-def _normalize(x: Any, weight: Any, bias: Any, eps: float) -> tuple:
-    """y of x's shape, mean (N,) or None, r (N,). Without a bias (RMSNorm) the mean is left in."""
-    xp, X, w = array_module(x), rows(x), wide(weight)                       # (N, C)
-    y = xp.empty(X.shape, X.dtype)
+def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tuple:
+    """Arrays: y of x's shape, mean (N,) or None, r (N,). Not `centred` (RMSNorm), the mean is left in; the bias may be None."""
+    X, w = wide(rows(x)), wide(weight)                                      # (N, C)
+    y = np.empty_like(X)
     if one_block(X):
-        mean, r = _normalize_block(X, w, bias, eps, y)
+        mean, r = _normalize_block(X, w, bias, eps, centred, y)
     else:
-        means, rs = zip(*(_normalize_block(X[s], w, bias, eps, y[s]) for s in blocks(X)))
-        mean, r = None if bias is None else np.concatenate(means), np.concatenate(rs)
-    return y.reshape(x.shape), mean, r
+        means, rs = zip(*(_normalize_block(X[s], w, bias, eps, centred, y[s]) for s in blocks(X)))
+        mean, r = np.concatenate(means) if centred else None, np.concatenate(rs)
+    return y.astype(x.dtype, copy=False).reshape(x.shape), mean, r
 
 
-def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, y: Any) -> tuple:
-    """Writes y (n, C); mean (n,) or None, and r (n,)."""
-    mean = None if bias is None else row_sum(wide(x)) / x.shape[1]
-    h = _centred(x, mean)
-    r = 1 / np.sqrt(row_dot(h, h) / x.shape[1] + eps)
-    scale = outer(r, weight)
-    if bias is None:
-        np.multiply(h, scale, out=y)
-    else:
-        scale *= h
-        np.add(scale, bias, out=y)
+def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, centred: bool, y: Any) -> tuple:
+    """Writes y (n, C), the place of all steps; mean (n,) or None, and r (n,)."""
+    mean, C = None, x.shape[1]
+    if centred:
+        mean = row_sum(x) / C
+        x = np.subtract(x, spread(mean, C), out=y)
+    r = math.sqrt(C) / np.sqrt(row_dot(x, x) + C * eps)
+    scale(x, r, weight, y)
+    if bias is not None:
+        y += bias
     return mean, r
 
 
@@ -95,9 +95,8 @@ def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
         if mean is not None:
             rest += spread((dy @ w) * (rs / -C), C)
             db += column_sum(dy)
-        scale = outer(rs, w)
-        scale *= dy
-        np.add(scale, rest, out=dx[s])
+        scale(dy, rs, w, t)
+        np.add(t, rest, out=dx[s])
     return dx.reshape(x.shape), dw, db
 
 

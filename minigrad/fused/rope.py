@@ -34,11 +34,7 @@ def rope(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Tensor:
     """
     x, cos, sin = tensor(x), _table(cos), _table(sin)
     _check(x, cos, sin)
-    n, turn = cos.shape[-1], _turn_interleaved if interleaved else _turn_halves
-    out = turn(x.data[..., :2 * n], cos, sin)
-    if 2 * n < x.shape[-1]:
-        out = np.concatenate([out, x.data[..., 2 * n:]], axis=-1)
-    return record(out, (x,), lambda g, out: (rope(g, cos, -sin, interleaved),))
+    return record(turn(x.data, cos, sin, interleaved), (x,), lambda g, out: (rope(g, cos, -sin, interleaved),))
 
 
 def rope_reference(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Tensor:
@@ -48,6 +44,14 @@ def rope_reference(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Ten
     y, z = a * cos - b * sin, a * sin + b * cos
     turned = stack([y, z], axis=-1).reshape(*x.shape[:-1], 2 * n) if interleaved else concatenate([y, z], axis=-1)
     return concatenate([turned, x[..., 2 * n:]], axis=-1)
+
+
+def turn(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Any:
+    """`rope` of an array."""
+    n, of_pairs = cos.shape[-1], _turn_interleaved if interleaved else _turn_halves
+    if 2 * n == x.shape[-1]:
+        return of_pairs(x, cos, sin)
+    return np.concatenate([of_pairs(x[..., :2 * n], cos, sin), x[..., 2 * n:]], axis=-1)
 
 
 def _turn_halves(x: Any, cos: Any, sin: Any) -> Any:

@@ -13,7 +13,7 @@ from llm.accounting import cache_bytes
 from llm.cache import FIRST_ROOM, KVCache
 from llm.config import GPTConfig
 from llm.model import GPT
-from minigrad import Tensor, no_grad
+from minigrad import no_grad
 from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, lively, token_ids
 
 SPLITS = st.lists(st.integers(1, 7), min_size=1, max_size=4)
@@ -104,7 +104,7 @@ def test_a_broken_call_leaves_the_cache_as_it_was(monkeypatch: pytest.MonkeyPatc
 
 def test_room_doubles_up_to_the_context_and_beyond() -> None:
     config = GPTConfig(layers=1, heads=1, dim=2, context=200, positions="none")
-    cache, token, rooms = KVCache(config), Tensor(np.zeros((1, 1, 1, 2), np.float32)), []
+    cache, token, rooms = KVCache(config), np.zeros((1, 1, 1, 2), np.float32), []
     for length in range(600):
         k, _ = cache.append(0, token, token)
         cache.advance(slice(0, length + 1))

@@ -12,8 +12,9 @@ import pytest
 from llm.cache import KVCache
 from llm.config import GPTConfig
 from llm.model import GPT
-from minigrad import Tensor, no_grad
-from minigrad.fused import attention, attention_reference
+from minigrad import no_grad
+from minigrad.fused import attention_reference
+from minigrad.fused.attention import one_query
 
 LONG = 1024             # tokens
 ROWS = 40 * 4 * LONG    # bytes: 40 rows of T numbers, as scores of two heads take some; (T, T) numbers take 25 times that
@@ -61,7 +62,7 @@ def copied_by(growth: Callable[[KVCache, int], None], tokens: int) -> int:
 
 
 def append(cache: KVCache, length: int) -> None:
-    token = Tensor(np.zeros((1, 1, 1, 2), np.float32))
+    token = np.zeros((1, 1, 1, 2), np.float32)
     cache.append(0, token, token)
     cache.advance(slice(0, length + 1))
 
@@ -112,8 +113,8 @@ def test_a_square_made_while_writing_is_noticed(monkeypatch: pytest.MonkeyPatch)
     model = small()
     cache = read(model, text(LONG - 30))
 
-    def wasteful(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+    def wasteful(q: Any, k: Any, v: Any, *options: Any) -> Any:
         np.zeros((k.shape[2], k.shape[2]), np.float32)
-        return attention(q, k, v, **options)
-    monkeypatch.setattr("llm.attention.attention", wasteful)
+        return one_query(q, k, v, *options)
+    monkeypatch.setattr("llm.one_token.one_query", wasteful)
     assert peak(lambda: write(model, cache, text(20))) > ROWS

@@ -18,6 +18,7 @@ import pytest
 import llm.attention
 import llm.mlp
 import llm.model
+import llm.one_token
 from llm.cache import KVCache
 from llm.config import GPTConfig
 from llm.model import GPT
@@ -77,20 +78,21 @@ def fits(shape: tuple, wanted: tuple) -> bool:
 def comments(monkeypatch: pytest.MonkeyPatch) -> Comments:
     """The files of the model with their comments checked, in sys.modules for as long as the test runs."""
     checker = Comments()
-    for module in (llm.attention, llm.mlp, llm.model):
+    for module in (llm.attention, llm.mlp, llm.one_token, llm.model):
         copy = checker.load(module, Path(str(module.__file__)).read_text())
         monkeypatch.setitem(sys.modules, module.__name__, copy)
     return checker
 
 
 def exercise(checker: Comments, config: GPTConfig) -> None:
-    """A loss, and logits in two calls with a cache."""
-    model, ids = sys.modules["llm.model"].GPT(config), token_ids(np.random.default_rng(0), 2, 8)
-    checker.sizes = SIZES | {"T": 8, "S": 8}
+    """A loss, and logits in three calls with a cache."""
+    model, ids = sys.modules["llm.model"].GPT(config), token_ids(np.random.default_rng(0), 2, 9)
+    checker.sizes = SIZES | {"T": 9, "S": 9}
     model.loss(ids, ids).backward()
+    model.eval()
     cache = KVCache(config)
     with no_grad():
-        for begin, end in ((0, 5), (5, 8)):
+        for begin, end in ((0, 5), (5, 8), (8, 9)):
             checker.sizes = SIZES | {"T": end - begin, "S": end}
             model(ids[:, begin:end], cache=cache)
 
@@ -109,7 +111,7 @@ def test_a_wrong_comment_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     copy = checker.load(llm.mlp, source.replace("# (B, T, F)", "# (B, T, C)"))
     monkeypatch.setitem(sys.modules, "llm.mlp", copy)
     monkeypatch.setitem(sys.modules, "llm.model", checker.load(llm.model, Path(str(llm.model.__file__)).read_text()))
-    with pytest.raises(AssertionError, match=r"says \(B, T, C\), is \(\(2, 8, 28\),\)"):
+    with pytest.raises(AssertionError, match=r"says \(B, T, C\), is \(\(2, 9, 28\),\)"):
         exercise(checker, GPTConfig(**CONFIG))
 
 

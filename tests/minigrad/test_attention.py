@@ -69,10 +69,12 @@ def test_a_wrong_block_is_noticed() -> None:
 
 def difference_without_a_graph(call: tuple) -> float:
     """Between one query where nothing is recorded, as in writing, and the same as part of a graph, in blocks."""
-    inputs, scale = [Tensor(x.data[:, :, -1:] if x is call[0][0] else x.data, requires_grad=True) for x in call[0][:3]], call[1]["scale"]
+    (q, k, v, *_), options = call
+    q = Tensor(q.data[:, :, -1:], requires_grad=True)
+    options = {name: options[name] for name in ("scale", "window")}
     with mg.no_grad():
-        alone = mg.attention(*inputs, scale=scale).data
-    return float(np.abs(alone - mg.attention(*inputs, scale=scale).data).max())
+        alone = mg.attention(q, k, v, **options).data
+    return float(np.abs(alone - mg.attention(q, k, v, **options).data).max())
 
 
 @given(calls())
@@ -82,10 +84,10 @@ def test_one_query_without_a_graph_gives_the_same(call: tuple) -> None:
 
 def test_another_scale_for_one_query_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control."""
-    right = FILE._one_query
-    monkeypatch.setattr(FILE, "_one_query", lambda q, k, v, scale: right(q, k, v, 1.1 * scale))
+    right = FILE.one_query
+    monkeypatch.setattr(FILE, "one_query", lambda q, k, v, scale, *options: right(q, k, v, 1.1 * scale, *options))
     rng = np.random.default_rng(0)
-    call = [Tensor(rng.standard_normal(shape)) for shape in ((1, 2, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4))], {"scale": None}
+    call = [Tensor(rng.standard_normal(shape)) for shape in ((1, 2, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4))], {"scale": None, "window": None}
     assert difference_without_a_graph(call) > 1e-3
 
 

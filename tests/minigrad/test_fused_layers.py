@@ -43,9 +43,11 @@ def worst_product(product: Callable, seed: int) -> float:
     """The largest difference to x Wᵀ in float64, for one row, few and many, and weights on both sides of each limit."""
     rng, differences = np.random.default_rng(seed), []
     for N in (0, 1, 2, 7, 8, 9):
-        x, weight = rng.standard_normal((N, 5)), rng.standard_normal((rng.integers(1, 20), 5))
+        width = rng.integers(1, 7)
+        x, weight = rng.standard_normal((N, width)), rng.standard_normal((rng.integers(1, 20), width))
         y = product(x, weight)
         assert y.shape == (N, len(weight)) and y.flags.c_contiguous
+        assert product(x.astype(np.float32), weight).dtype == np.float64
         differences.append(np.abs(y - np.einsum("ni,oi->no", x, weight)).max(initial=0))
     return max(differences)
 
@@ -55,7 +57,11 @@ def test_every_form_of_the_product_gives_the_same(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(linear, "FEW", 8)
         patch.setattr(linear, "ONE_THREAD", 50)
-        assert worst_product(linear.product, seed) < 1e-13                  # float64; sums of five, in another order
+        patch.setattr(linear, "SMALL", 200)
+        patch.setattr(linear, "TALL", 15)
+        patch.setattr(linear, "STRIP", 2)
+        for product in (linear.product, linear.finite_product):
+            assert worst_product(product, seed) < 1e-13                     # float64; sums of six, in another order
         assert worst_product(lambda x, W: linear.product(x, W) * (1 + 1e-9), seed) > 1e-13      # negative control
 
 
