@@ -10,6 +10,7 @@ hardly waits for the lock.
 """
 from __future__ import annotations
 
+import atexit
 import math
 import multiprocessing
 import os
@@ -93,7 +94,8 @@ class Processes(Workers):
         found: list[Other] = []
         for rank, gradient in enumerate(self._gradients, 1):
             found.append(Other(self.model, rank, self._weights, gradient, [other.connection for other in found]))
-        self._end = weakref.finalize(self, end, found)      # also when nobody closes this, and before Python would wait for them
+        self._end = weakref.finalize(self, end, found)      # also when this is forgotten
+        atexit.register(self._end)                          # registered last, and so called before multiprocessing waits for them
         return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -155,6 +156,20 @@ def test_nobody_is_left_behind(closed: bool) -> None:
         workers.close()
     del workers
     assert set(multiprocessing.active_children()) == before
+
+
+def test_a_program_that_closes_nothing_ends() -> None:
+    """Also if something else wants to be told of the end, and said so earlier."""
+    program = """if True:
+        import tempfile
+        folder = tempfile.TemporaryDirectory()
+        from llm.training.processes import Processes
+        from llm.training.step import accumulate_gradients
+        from tests.llm.test_training_step import batch, make
+        workers = Processes(make()[0], 3)
+        print(accumulate_gradients(workers, *batch(1, 4)))
+    """
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
