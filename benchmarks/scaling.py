@@ -20,13 +20,14 @@ from benchmarks.train import TOLERANCE
 from benchmarks.turns import Spread, check_same, chosen, contestants, ratios, take_turns
 from llm.accounting import parameters
 from llm.config import GPTConfig
+from llm.training.processes import pay
 
 SAME_STEPS = 2
 
 
 @dataclass(frozen=True)
 class Options(machine.Settings):
-    """Measure a training step on 1, 2, ... threads, in turns, and model 8 and 64 cores."""
+    """Measure a training step on 1, 2, ... cores, in turns, and model 8 and 64 cores."""
 
     config: str = "a,b"
     """Which models, with commas between: a, b, c, c1k, llama-a, llama-b (see benchmarks/task.py)."""
@@ -77,7 +78,7 @@ def works(config: GPTConfig, batch: int, threads: int) -> dict[str, tuple[str, T
         return Task(Path(), of, rows, n)
     bare = replace(config, vocab_size=17, heads=config.heads // config.key_heads, kv_heads=1, dim=8, head_dim=config.head_size, mlp_dim=8)
     return ({str(n): ("ours:train", task(config, batch, n)) for n in range(1, threads + 1)}
-            | {f"skeleton {rows} {n}": ("ours:train", task(bare, rows, n)) for rows, n in ((1, 1), (2, 1), (2, 2))}
+            | {f"skeleton {rows} {n}": ("ours:train_in_threads", task(bare, rows, n)) for rows, n in ((1, 1), (2, 1), (2, 2))}
             | {f"matmul {n}": ("rates:numpy_matmul", task(bare, 1, n)) for n in {1, threads}}
             | {"update": ("ours:update", task(config, 1, 1)), "memory": ("rates:memory_reading", task(bare, 1, threads))})
 
@@ -95,7 +96,7 @@ def fitted(config: GPTConfig, batch: int, threads: int, seconds: dict[str, float
     counts = parameters(config)
     held = min(max(0.0, 2 * seconds["skeleton 1 1"] - seconds["skeleton 2 1"]), seconds["1"] - seconds["update"])   # of noisy times
     return Model(batch, seconds["1"], held, max(held, seconds["skeleton 2 2"] / 2), seconds["update"], counts.total,
-                 max(counts.embedding, counts.head), READ / seconds["memory"] / threads, memory)
+                 max(counts.embedding, counts.head), READ / seconds["memory"] / threads, memory, not pay(counts.total, 2))
 
 
 def machines(batch: int, threads: int) -> list[tuple[int, int]]:

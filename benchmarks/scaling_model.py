@@ -5,9 +5,11 @@ With W = min(cores, B) workers for a batch of B rows, a step takes the sum of th
     split     T / cores                                     T: the step on one thread, divided perfectly
     rows      A (ceil(B / W) / B - 1 / cores)               A: arithmetic. Rows are whole: all wait for the worker with the most
     lock      P' + waiting - P / cores                      P: Python, under the interpreter lock; P' where threads hand it to each other.
-                                                            Each worker does all of it, for fewer rows: W P' in turn (with_lock)
+                                                            Each worker does all of it, for fewer rows: W P' in turn (with_lock). Small
+                                                            models have processes, each with a lock of its own: P - P / cores
     sums      12 bytes (W - 1) max(N / min(W M, memory), n / M)     N: parameters; n: of the largest, whose shares are added one by
-                                                            one; M: bytes a second of a core. A share is read, the sum read and written
+                                                            one; M: bytes a second of a core. A share is read, the sum read and written.
+                                                            Of processes one does it all: 12 bytes (W - 1) N / M
     update    max(U / W, 32 bytes N / memory) - U / cores   U: clipping and AdamW, divided until memory gives no more
 
 T, P, P', U and M are measured in one run, and A = T - P - U. P is the step of a skeleton with as many layers, parameters and blocks of
@@ -23,7 +25,7 @@ from typing import Any
 
 CORES = 8, 64               # of the machines that are modelled
 ADDED, UPDATED = 12, 32     # bytes a parameter: to add a share; to clip (4) and update (reads p, g, m, v, writes p, m, v)
-WAY_OUT = {"rows": "a larger batch", "lock": "processes instead of threads, Python without the lock, or more arithmetic an operation",
+WAY_OUT = {"rows": "a larger batch", "lock": "Python without the lock, or more arithmetic an operation",
            "sums": "adding up in a tree", "update": "faster memory"}
 
 
@@ -39,6 +41,7 @@ class Model:
     largest: int            # n
     core: float             # M
     memory: float           # bytes a second, of all cores
+    threads: bool = True    # or processes
 
     @property
     def arithmetic(self) -> float:
@@ -52,14 +55,18 @@ class Model:
         """Seconds that add up to a step; all but the first are lost."""
         workers = min(cores, self.batch)
         free = self.arithmetic * math.ceil(self.batch / workers) / self.batch
-        adding = max(self.count / min(workers * self.core, self.memory), self.largest / self.core)
+        by_threads = max(self.count / min(workers * self.core, self.memory), self.largest / self.core)
         return {
             "split": self.step / cores,
             "rows": free - self.arithmetic / cores,
-            "lock": with_lock(workers, self.handed if workers > 1 else self.held, free) - free - self.held / cores,
-            "sums": ADDED * (workers - 1) * adding,
+            "lock": (self._by_threads(workers, free) if self.threads else self.held) - self.held / cores,
+            "sums": ADDED * (workers - 1) * (by_threads if self.threads else self.count / self.core),
             "update": max(self.update / workers, UPDATED * self.count / self.memory) - self.update / cores,
         }
+
+    def _by_threads(self, workers: int, free: float) -> float:
+        """Python, and waiting for the lock."""
+        return with_lock(workers, self.handed if workers > 1 else self.held, free) - free
 
     def seconds(self, cores: int) -> float:
         return sum(self.terms(cores).values())

@@ -15,8 +15,18 @@ from llm.runtime import hand_over_quickly, keep_memory, set_blas_threads
 
 def train(task: Task) -> Work:
     """Forward, backward, clip, AdamW, by as many workers as threads."""
-    from llm.training.step import train_step
+    return _trainer(task, *_team(task))
+
+
+def train_in_threads(task: Task) -> Work:
+    """The same by threads, however small the model is."""
+    from llm.training.workers import Workers
     team, optimizer = _team(task)
+    return _trainer(task, Workers(team.model, len(team)), optimizer)
+
+
+def _trainer(task: Task, team: Any, optimizer: Any) -> Work:
+    from llm.training.step import train_step
     return trainer(task, lambda x, y: train_step(team, optimizer, x, y, lr=RATE, clip=CLIP).loss)
 
 
@@ -90,7 +100,7 @@ def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], 
 
 def _team(task: Task) -> tuple[Any, Any]:
     """Workers and an optimizer, the process set up as train.py does."""
-    from llm.training.workers import Workers
+    from llm.training.processes import workers_for
     from minigrad.optim import AdamW
     keep_memory()
     hand_over_quickly()
@@ -98,7 +108,7 @@ def _team(task: Task) -> tuple[Any, Any]:
     set_blas_threads(1 if workers > 1 else task.threads)
     model = _model(task)
     optimizer = AdamW(model.named_parameters(), lr=RATE, betas=BETAS, eps=EPS, weight_decay=DECAY, decay=lambda p: p.ndim >= 2)
-    return Workers(model, workers), optimizer
+    return workers_for(model, workers), optimizer
 
 
 def _model(task: Task) -> Any:

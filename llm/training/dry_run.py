@@ -10,6 +10,7 @@ import time
 import numpy as np
 
 from llm import accounting
+from llm.training import processes
 from llm.training.options import Options
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
@@ -22,13 +23,14 @@ def describe_dry_run(options: Options) -> str:
     training, model = options.training, options.model
     device = pick_device(training.device)
     rows = -(-training.batch_size // training.micro_batches)
-    more = (worker_count(training, device) - 1) * accounting.parameters(model).total * 4
+    count, parameters = worker_count(training, device), accounting.parameters(model).total
+    more = count * parameters * 4 if processes.pay(parameters, count) else 0
     rate = matmul_rate(device)
     flops = accounting.training_flops(model) * training.batch_size * model.context
     seconds = flops / (rate * UTILISATION)
     return "\n".join([
         accounting.table(model, batch_size=rows),
-        *([f"threads    {accounting.size(more)} more: each but the first has gradients of its own"] if more else []),
+        *([f"processes  {accounting.size(more)} more: the weights again, and a gradient for each but the first"] if more else []),
         f"step       {training.batch_size * model.context:,} tokens, {flops:.3g} floating-point operations",
         f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} steps, at "
         f"{UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",

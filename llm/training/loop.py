@@ -130,8 +130,8 @@ def describe(trainer: Trainer, tokenizer: Any, run: Run) -> str:
     """What is about to be trained."""
     options, batches = trainer.options, trainer.batches
     begins = f"from step {trainer.step:,}, " if trainer.step else ""
-    threads = "1 thread" if len(trainer.workers) == 1 else f"{len(trainer.workers)} threads"
-    place = threads if trainer.model.device == "cpu" else trainer.model.device
+    workers = "1 thread" if len(trainer.workers) == 1 else f"{len(trainer.workers)} {trainer.workers.kind}"
+    place = workers if trainer.model.device == "cpu" else trainer.model.device
     return (f"{trainer.model.num_parameters():,} parameters, vocabulary {tokenizer.vocab_size:,}, context {batches.context:,}, "
             f"{len(batches.tokens):,} training tokens ({options.data})\n"
             f"{begins}{options.steps:,} steps of {options.batch_size} sequences, {batches.steps_per_epoch:,} steps an epoch, "

@@ -63,7 +63,7 @@ class TrainOptions:
     seed: int = 1337
     """Decides weights, order of the batches, dropout and samples."""
     threads: int | None = None
-    """Threads for matrix products. Default: the cores available."""
+    """Cores to use, by threads or, for small models, processes. Default: all that are available."""
     device: str = "auto"
     """cpu, cuda, cuda:N, or auto: a GPU when there is one."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

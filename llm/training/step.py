@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 
-import minigrad
-from llm.training.gradients import SharedGradients
 from llm.training.options import TrainOptions
-from llm.training.workers import Workers
-from minigrad.backend import to_device
+from llm.training.workers import Share, Workers
 from minigrad.optim import AdamW, clip_grad_norm, schedules
 
 
@@ -45,26 +42,13 @@ def accumulate_gradients(workers: Workers, inputs: np.ndarray, targets: np.ndarr
                          seed: tuple[int, int] = (0, 0)) -> float:
     """Add up the gradients of the mean loss per token; returns that loss.
 
-    Each worker takes a share of the rows, in at most `micro_batches` parts one after the other. A part contributes the sum over its
-    tokens divided by the tokens of the whole batch, so however a batch is split the gradient is the same to rounding. (A mean of means
-    would weigh tokens by the size of their part.)
+    Each worker takes a share of the rows, in at most `micro_batches` parts one after the other.
     """
-    model, count = workers.model, min(len(workers), len(inputs))
+    count = min(len(workers), len(inputs))
     parts = min(micro_batches, len(inputs) // count)            # as many for each, and none empty
-    gradients = SharedGradients(model.parameters(), count)
-
-    @np.errstate(all="ignore")                                  # infinities and NaN are the caller's to report, once
-    def work(rank: int, share: tuple[np.ndarray, np.ndarray]) -> float:
-        minigrad.seed(seed[0] + (rank << 32), seed[1])          # other masks in each worker
-        losses = []
-        for x, y in zip(*(np.array_split(rows, parts) for rows in share)):
-            loss = model.loss(to_device(x, model.device), to_device(y, model.device), reduction="sum") / targets.size
-            gradients.backward(rank, loss)
-            losses.append(loss.data)
-        return float(sum(losses))                               # here a GPU is waited for
-
-    shares = [np.array_split(rows, count) for rows in (inputs, targets)]
-    return sum(workers.map(work, list(zip(*shares))))
+    split = zip(*(np.array_split(rows, count) for rows in (inputs, targets)))
+    return workers.accumulate([Share(x, y, parts, targets.size, (seed[0] + (rank << 32), seed[1]))      # other masks in each worker
+                               for rank, (x, y) in enumerate(split)])
 
 
 def learning_rate(options: TrainOptions) -> Callable[[int], float]:

@@ -16,14 +16,14 @@ from llm.data.dataset import Dataset
 from llm.evaluation.loss import Evaluation, evaluate
 from llm.model import GPT
 from llm.training.options import Options
+from llm.training.processes import workers_for
 from llm.training.run import Checkpoint, RunError
 from llm.training.step import StepResult, learning_rate, train_step
-from llm.training.workers import Workers
 from minigrad.optim import AdamW
 
 
 class Trainer:
-    """`step` counts the updates that were done; `workers` threads share a batch."""
+    """`step` counts the updates that were done; so many `workers` share a batch."""
 
     def __init__(self, options: Options, dataset: Dataset, device: str = "cpu", workers: int = 1):
         training, model = options.training, options.model
@@ -32,7 +32,7 @@ class Trainer:
         self.model.to(device)
         self.optimizer = AdamW(self.model.named_parameters(), lr=training.lr, betas=(0.9, training.beta2),
                                weight_decay=training.weight_decay, decay=lambda p: p.ndim >= 2)
-        self.workers = Workers(self.model, workers)
+        self.workers = workers_for(self.model, workers)
         self.batches = Batches(dataset.train, training.batch_size, model.context, training.seed)
         self.validation = evaluation_batches(dataset.val, training.batch_size, model.context, training.eval_batches)
         self.bytes_per_token = dataset.bytes_per_token

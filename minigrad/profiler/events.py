@@ -54,6 +54,14 @@ class Event(NamedTuple):
     moved: int = 0
 
 
+class Report(NamedTuple):
+    """What a profile saw in another process: its `zero` on the clock that they share, and its lists."""
+    zero: float
+    events: list[Event]
+    changes: list[tuple[float, str, int]]
+    looking: list[float]
+
+
 class _Open:
     """What a thread is in the middle of: a gradient rule or a span."""
 
@@ -107,6 +115,17 @@ class Profile:
         if path is not None:
             Path(path).write_text(text, "utf-8")
         return text
+
+    def report(self) -> Report:
+        """What was seen in this process, for the profile of another one."""
+        return Report(self._zero, self.events, self.memory.changes, self.looking)
+
+    def adopt(self, report: Report) -> None:
+        """Count what another process did for this one, while this profile ran."""
+        shift = report.zero - self._zero
+        self.events += [event._replace(start=event.start + shift, end=event.end + shift) for event in report.events]
+        self.memory.adopt((time + shift, label, change) for time, label, change in report.changes)
+        self.looking += report.looking
 
     def __enter__(self) -> Profile:
         if Profile.running is not None:

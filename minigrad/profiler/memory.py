@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -39,6 +39,10 @@ class Memory:
         self._alive[key] = weakref.ref(memory, gone)
         self.changes.append((self.now(), label, size))
         return size
+
+    def adopt(self, changes: Iterable[tuple[float, str, int]]) -> None:
+        """Count the changes in the memory of another process, too."""
+        self.changes = sorted([*self.changes, *changes], key=lambda change: change[0])
 
     @property
     def peak(self) -> int:

@@ -166,7 +166,7 @@ def test_the_last_lines_say_what_was_made_and_what_to_type_next(tmp_path: Path, 
                          f"  picture of losses   {out / 'loss.png'}\n"
                          f"  let it write        python generate.py --run {out}\n")
     assert re.search(r"^[\d,]+ parameters, vocabulary \d+, context 8, [\d,]+ training tokens \(.*text\.txt\)\n"
-                     r"4 steps of 5 sequences, \d+ steps an epoch, on 2 threads; run folder ", said)
+                     r"4 steps of 5 sequences, \d+ steps an epoch, on 2 processes; run folder ", said)
     assert said.count("writes:") == 1, "the last sample comes also with --sample-every 0"
     sample = said.split("writes:\n")[1].split("\n---")[0]
     assert sample.startswith("the")

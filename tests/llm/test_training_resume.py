@@ -202,8 +202,9 @@ def test_damage_without_a_way_back_is_refused_and_nothing_changes(tmp_path: Path
 # --- kill -9 ----------------------------------------------------------------------------------------------------------
 
 
-def start(out: Path, *more: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, str(SCRIPT), *arguments(out, *more)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def start(out: Path, *more: str, **settings: Any) -> subprocess.Popen:
+    command = [sys.executable, str(SCRIPT), *arguments(out, *more)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **settings)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")

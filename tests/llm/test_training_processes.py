@@ -1,0 +1,192 @@
+"""Workers that are processes: the gradient of the whole batch, the same bits every time, nobody left behind."""
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm.model import GPT
+from llm.training.processes import SMALL, Processes, pay, workers_for
+from llm.training.step import accumulate_gradients, train_step
+from llm.training.workers import Workers
+from tests.llm.test_training_resume import options, start
+from tests.llm.test_training_step import EXACT, assert_close, batch, gradients, make
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux; elsewhere there are threads")
+
+
+@contextmanager
+def processes(model: GPT, count: int) -> Iterator[Processes]:
+    workers = Processes(model, count)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+def compare(model: GPT, workers: Workers, seed: int, rows: int, parts: int = 1) -> None:
+    """Loss and gradient beside those of one backward pass of a model with the same weights."""
+    inputs, targets = batch(seed, rows)
+    for p in model.parameters():
+        p.grad = None
+    loss = accumulate_gradients(workers, inputs, targets, parts)
+    plain, _ = make()
+    plain.load_state_dict(model.state_dict())
+    expected = plain.loss(inputs, targets)
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-12)
+    assert_close(gradients(model), gradients(plain))
+
+
+@settings(max_examples=max(10, settings().max_examples // 5))      # each forks
+@given(seed=st.integers(0, 2**32), rows=st.integers(1, 9), count=st.integers(1, 4), parts=st.integers(1, 4))
+def test_a_split_batch_gives_the_loss_and_gradient_of_the_whole(seed: int, rows: int, count: int, parts: int) -> None:
+    model, _ = make()
+    with processes(model, count) as workers:
+        compare(model, workers, seed, rows, parts)
+        compare(model, workers, seed + 1, 9, 1)                     # with all workers, perhaps for the first time
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_they_give_the_same_bits_twice(count: int) -> None:
+    results = []
+    for _ in range(2):
+        model, optimizer = make(np.float32, dropout=0.2)
+        with processes(model, count) as workers:
+            steps = [train_step(workers, optimizer, *batch(step, 7), lr=0.01, micro_batches=2, seed=(1, step)) for step in range(4)]
+        results.append(([(s.loss, s.grad_norm) for s in steps], [array.tobytes() for array in model.state_dict().values()]))
+    assert results[0] == results[1]
+
+
+def test_weights_that_were_changed_are_those_that_are_used() -> None:
+    model, _ = make()
+    other, _ = make(positions="learned")
+    with processes(model, 2) as workers:
+        compare(model, workers, seed=1, rows=4)
+        model.load_state_dict({name: 2 * array for name, array in other.state_dict().items()})
+        compare(model, workers, seed=2, rows=4)
+        model.load_state_dict({name: 3 * array for name, array in other.state_dict().items()})
+        workers.__dict__["_weights"] = []                           # negative control: nobody says what is new
+        with pytest.raises(AssertionError):
+            compare(model, workers, seed=2, rows=4)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_dropout_differs_between_workers(count: int) -> None:
+    def gradient_of_copies(count: int, dropout: float) -> np.ndarray:
+        model, _ = make(dropout=dropout)
+        with processes(model, count) as workers:
+            accumulate_gradients(workers, *(np.tile(rows, (count, 1)) for rows in batch(1, 1)), seed=(5, 6))
+        return gradients(model)["embedding.weight"]
+
+    np.testing.assert_allclose(gradient_of_copies(count, 0.0), gradient_of_copies(1, 0.0), **EXACT)
+    assert not np.allclose(gradient_of_copies(count, 0.3), gradient_of_copies(1, 0.3), rtol=1e-3)
+
+
+# --- what can go wrong ------------------------------------------------------------------------------------------------
+
+
+def test_an_error_there_is_said_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, loss = os.getpid(), GPT.loss
+
+    def fails_elsewhere(*args: Any, **more: Any) -> Any:
+        if os.getpid() != here:
+            raise MemoryError("no room")
+        return loss(*args, **more)
+
+    model, _ = make()
+    with processes(model, 2) as workers:
+        monkeypatch.setattr(GPT, "loss", fails_elsewhere)
+        with pytest.raises(RuntimeError, match="a worker could not go on: MemoryError: no room"):
+            accumulate_gradients(workers, *batch(1, 4))
+        monkeypatch.undo()
+        compare(model, workers, seed=2, rows=4)
+
+
+def test_a_process_that_is_killed_is_noticed_and_replaced() -> None:
+    model, _ = make()
+    with processes(model, 3) as workers:
+        compare(model, workers, seed=1, rows=4)
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="its process was ended from outside"):
+            accumulate_gradients(workers, *batch(2, 4))
+        compare(model, workers, seed=3, rows=4)
+
+
+def test_an_interrupt_leaves_no_answer_for_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, loss = os.getpid(), GPT.loss
+
+    def interrupted(*args: Any, **more: Any) -> Any:
+        if os.getpid() == here:
+            raise KeyboardInterrupt
+        return loss(*args, **more)
+
+    model, _ = make()
+    with processes(model, 2) as workers:
+        compare(model, workers, seed=1, rows=4)
+        monkeypatch.setattr(GPT, "loss", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            accumulate_gradients(workers, *batch(2, 4))
+        monkeypatch.undo()
+        compare(model, workers, seed=3, rows=4)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_nobody_is_left_behind(closed: bool) -> None:
+    """Whether they are closed or forgotten."""
+    before = set(multiprocessing.active_children())
+    model, _ = make()
+    workers = Processes(model, 3)
+    accumulate_gradients(workers, *batch(1, 4))
+    assert len(set(multiprocessing.active_children()) - before) == 2
+    if closed:
+        workers.close()
+        workers.close()
+    del workers
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_a_program_that_closes_nothing_ends() -> None:
+    """Also if something else wants to be told of the end, and said so earlier."""
+    program = """if True:
+        import tempfile
+        folder = tempfile.TemporaryDirectory()
+        from llm.training.processes import Processes
+        from llm.training.step import accumulate_gradients
+        from tests.llm.test_training_step import batch, make
+        workers = Processes(make()[0], 3)
+        print(accumulate_gradients(workers, *batch(1, 4)))
+    """
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_for_all_lets_the_update_be_finished(number: signal.Signals, tmp_path: Path) -> None:
+    """As a terminal sends Ctrl-C, and a system that shuts down SIGTERM."""
+    process = start(tmp_path / "run", *options(**{"steps": 100_000, "threads": 3}), start_new_session=True)
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.killpg(process.pid, number)
+    output, _ = process.communicate(timeout=60)             # waits for all who could write, so nobody is left
+    assert process.returncode == 128 + number, output.decode()
+    assert b"stopped at step " in output
+
+
+def test_small_models_have_processes_and_others_threads() -> None:
+    model, _ = make()
+    assert type(workers_for(model, 2)) is Processes
+    assert type(workers_for(model, 1)) is Workers
+    assert pay(SMALL, 2) and not pay(SMALL + 1, 2) and not pay(SMALL, 1)
