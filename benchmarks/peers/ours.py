@@ -107,8 +107,9 @@ def _team(task: Task) -> tuple[Any, Any]:
     workers = min(task.threads, task.batch)
     set_blas_threads(1 if workers > 1 else task.threads)
     model = _model(task)
+    team = workers_for(model, workers)
     optimizer = AdamW(model.named_parameters(), lr=RATE, betas=BETAS, eps=EPS, weight_decay=DECAY, decay=lambda p: p.ndim >= 2)
-    return workers_for(model, workers), optimizer
+    return team, optimizer
 
 
 def _model(task: Task) -> Any:

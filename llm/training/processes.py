@@ -1,9 +1,9 @@
 """Processes that train together: what `Workers` do in threads, for small models.
 
 A small model is many short operations, between which threads hand each other the interpreter lock: two waste a third of their time on
-it. So here each worker but the first is a process, with a lock of its own: a fork of this one, made with the first batch, that has its
-own copy of the model. Weights and gradients are in memory that all see. Before a batch the weights are copied there; after it the
-gradients of workers 1, 2, ... are added to those of this process, in this order, so a number of workers gives the same bits every time.
+it. So here each worker but the first is a process, with a lock of its own: a fork of this one that has its own copy of the model. Weights
+and gradients are in memory that all see. Before a batch the weights are copied there; after it the gradients of workers 1, 2, ... are
+added to those of this process, in this order, so a number of workers gives the same bits every time.
 
 For each worker that takes memory for another gradient, and for what a fork changes of Python: little for a small model, and a large one
 hardly waits for the lock.
@@ -21,7 +21,6 @@ import warnings
 import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from functools import cached_property
 from mmap import mmap
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -47,10 +46,28 @@ class Answer(NamedTuple):
 
 
 class Processes(Workers):
-    """`count` processes, this one among them; what is not `accumulate` is done by threads."""
+    """`count` processes, this one among them; what is not `accumulate` is done by threads.
+
+    Make them before an optimizer: what is there when a process forks, it keeps.
+    """
     kind = "processes"
 
+    def __init__(self, model: GPT, count: int):
+        super().__init__(model, count)
+        self._weights, *self._gradients = [shared_like(model) for _ in range(count)]
+        self._start()
+
+    def _start(self) -> None:
+        self._others: list[Other] = []
+        for rank, gradient in enumerate(self._gradients, 1):
+            siblings = [other.connection for other in self._others]
+            self._others.append(Other(self.model, rank, self._weights, gradient, siblings))
+        self._end = weakref.finalize(self, end, self._others)           # also when this is forgotten
+        atexit.register(self._end)                          # registered last, and so called before multiprocessing waits for them
+
     def accumulate(self, shares: Sequence[Share]) -> float:
+        if not self._end.alive:                             # something went wrong the last time
+            self._start()
         others = self._others[:len(shares) - 1]
         try:
             for p, weights in zip(self.model.parameters(), self._weights):
@@ -60,7 +77,7 @@ class Processes(Workers):
             loss = alone(self.model, shares[0])
             answers = [other.hear() for other in others]
         except BaseException:                               # no answer may be left for the next batch
-            self._stop()
+            self._end()
             raise
         for answer, gradient in zip(answers, self._gradients):
             self._add(answer, gradient)
@@ -74,29 +91,8 @@ class Processes(Workers):
                 p.accumulate(g)
 
     def close(self) -> None:
-        self._stop()
+        self._end()
         super().close()
-
-    def _stop(self) -> None:
-        if self.__dict__.pop("_others", None) is not None:
-            self._end()
-
-    @cached_property
-    def _weights(self) -> list:
-        return shared_like(self.model)
-
-    @cached_property
-    def _gradients(self) -> list[list]:
-        return [shared_like(self.model) for _ in range(1, self.count)]
-
-    @cached_property
-    def _others(self) -> list[Other]:
-        found: list[Other] = []
-        for rank, gradient in enumerate(self._gradients, 1):
-            found.append(Other(self.model, rank, self._weights, gradient, [other.connection for other in found]))
-        self._end = weakref.finalize(self, end, found)      # also when this is forgotten
-        atexit.register(self._end)                          # registered last, and so called before multiprocessing waits for them
-        return found
 
 
 class Other:

@@ -30,9 +30,9 @@ class Trainer:
         self.options = training
         self.model = GPT(model, rng=np.random.default_rng(training.seed))
         self.model.to(device)
+        self.workers = workers_for(self.model, workers)
         self.optimizer = AdamW(self.model.named_parameters(), lr=training.lr, betas=(0.9, training.beta2),
                                weight_decay=training.weight_decay, decay=lambda p: p.ndim >= 2)
-        self.workers = workers_for(self.model, workers)
         self.batches = Batches(dataset.train, training.batch_size, model.context, training.seed)
         self.validation = evaluation_batches(dataset.val, training.batch_size, model.context, training.eval_batches)
         self.bytes_per_token = dataset.bytes_per_token

@@ -78,7 +78,7 @@ def test_weights_that_were_changed_are_those_that_are_used() -> None:
         model.load_state_dict({name: 2 * array for name, array in other.state_dict().items()})
         compare(model, workers, seed=2, rows=4)
         model.load_state_dict({name: 3 * array for name, array in other.state_dict().items()})
-        workers.__dict__["_weights"] = []                           # negative control: nobody says what is new
+        workers._weights = []                                       # negative control: nobody says what is new
         with pytest.raises(AssertionError):
             compare(model, workers, seed=2, rows=4)
 
@@ -107,8 +107,8 @@ def test_an_error_there_is_said_here(monkeypatch: pytest.MonkeyPatch) -> None:
         return loss(*args, **more)
 
     model, _ = make()
+    monkeypatch.setattr(GPT, "loss", fails_elsewhere)
     with processes(model, 2) as workers:
-        monkeypatch.setattr(GPT, "loss", fails_elsewhere)
         with pytest.raises(RuntimeError, match="a worker could not go on: MemoryError: no room"):
             accumulate_gradients(workers, *batch(1, 4))
         monkeypatch.undo()
