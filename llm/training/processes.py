@@ -176,7 +176,8 @@ def shared_like(model: GPT) -> list[np.ndarray]:
 
 def pay(parameters: int, count: int) -> bool:
     """Whether so many workers on a model of so many parameters are faster as processes."""
-    return count > 1 and parameters <= SMALL and sys.platform == "linux"       # elsewhere libraries do not bear a fork, or there is none
+    can_fork = sys.platform == "linux"                      # elsewhere libraries do not bear it, or there is none
+    return count > 1 and parameters <= SMALL and can_fork and not multiprocessing.current_process().daemon
 
 
 def workers_for(model: GPT, count: int) -> Workers:

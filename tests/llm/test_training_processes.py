@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -190,3 +191,9 @@ def test_small_models_have_processes_and_others_threads() -> None:
     assert type(workers_for(model, 2)) is Processes
     assert type(workers_for(model, 1)) is Workers
     assert pay(SMALL, 2) and not pay(SMALL + 1, 2) and not pay(SMALL, 1)
+
+
+def test_a_process_that_may_have_no_children_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those of a pool."""
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
+    assert not pay(SMALL, 2)
