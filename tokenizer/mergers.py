@@ -44,6 +44,7 @@ class WordMerger:
     def _find_whole(self, words: list[bytes]) -> np.ndarray:
         """The ids of words that the vocabulary has as a whole, (words,) int64; NEVER for others."""
         ids, pairs = self._word_encoder.whole_words, self._batch.pairs
+        # Whole words are among the tokens that merges can make: so many are all of them.
         if len(words) > MANY and isinstance(pairs, RankPairs) and len(ids) == len(pairs.tokens.ids):
             return pairs.tokens.find(words)
         return np.array([ids.get(word, NEVER) for word in words], np.int64)
