@@ -10,6 +10,7 @@ A call does all of them and returns seconds, "add forward", "add backward" and s
 """
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -131,6 +132,7 @@ def _chains(chains: Chains, differentiate: Differentiate, xp: Any, total: Callab
             for _ in range(STEPS):
                 y = step(y, x, xp)
             return total(y)
+        gc.collect()                                        # or a chain would pay for what those before it have left
         forward, backward, gradient = differentiate(graph, [np.ones(10, np.float32)])
         found |= {f"{name} forward": forward / STEPS / ops, f"{name} backward": backward / STEPS / ops}
         found["gradient"] += float(np.mean(_numpy(gradient)))
