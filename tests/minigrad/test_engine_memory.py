@@ -198,3 +198,14 @@ def test_products_keep_only_what_the_others_gradient_needs(name, data):
 def test_negative_control_functions_that_need_their_input_keep_it():
     assert arrays_kept(lambda x: x.sin(), CATALOGUE["sin"].example(Choices(0))) == [True]
     assert arrays_kept(lambda x, y: x * y, CATALOGUE["mul"].example(Choices(0))) == [True, True]
+
+
+@given(shape=st.lists(st.integers(0, 4), max_size=4).map(tuple), dtype=st.sampled_from([np.float16, np.float32, np.float64]))
+def test_the_gradient_of_a_sum_is_one_number_seen_everywhere(shape: tuple[int, ...], dtype: type) -> None:
+    """Whatever the size: of the sum's rule, a view like NumPy's own."""
+    x = Tensor(np.ones(shape, dtype), requires_grad=True)
+    g = np.array(2.5, dtype)
+    (share,) = x.sum().node.vjp(g, None)
+    expected = np.broadcast_to(g, shape)
+    assert share.dtype == dtype and share.shape == shape and share.tolist() == expected.tolist()
+    assert share.base is g and not share.flags.writeable and share.strides == (0,) * len(shape)
