@@ -8,8 +8,7 @@ With W = min(cores, B) workers for a batch of B rows, a step takes the sum of th
                                                             Each worker does all of it, for fewer rows: W P' in turn (with_lock). Small
                                                             models have processes, each with a lock of its own: P - P / cores
     sums      12 bytes (W - 1) max(N / min(W M, memory), n / M)     N: parameters; n: of the largest, whose shares are added one by
-                                                            one; M: bytes a second of a core. A share is read, the sum read and written.
-                                                            Of processes one does it all: 12 bytes (W - 1) N / M
+                                                            one; M: bytes a second of a core. A share is read, the sum read and written
     update    max(U / W, 32 bytes N / memory) - U / cores   U: clipping and AdamW, divided until memory gives no more
 
 T, P, P', U and M are measured in one run, and A = T - P - U. P is the step of a skeleton with as many layers, parameters and blocks of
@@ -55,12 +54,12 @@ class Model:
         """Seconds that add up to a step; all but the first are lost."""
         workers = min(cores, self.batch)
         free = self.arithmetic * math.ceil(self.batch / workers) / self.batch
-        by_threads = max(self.count / min(workers * self.core, self.memory), self.largest / self.core)
+        adding = max(self.count / min(workers * self.core, self.memory), self.largest / self.core)
         return {
             "split": self.step / cores,
             "rows": free - self.arithmetic / cores,
             "lock": (self._by_threads(workers, free) if self.threads else self.held) - self.held / cores,
-            "sums": ADDED * (workers - 1) * (by_threads if self.threads else self.count / self.core),
+            "sums": ADDED * (workers - 1) * adding,
             "update": max(self.update / workers, UPDATED * self.count / self.memory) - self.update / cores,
         }
 

@@ -94,9 +94,8 @@ def test_what_each_worker_repeats_under_the_lock_is_not() -> None:
 
 
 def test_processes_do_not_wait_for_each_other() -> None:
-    alone = replace(IDEAL, held=1.0, handed=1.0, step=2.0, count=1 << 20, threads=False)
+    alone = replace(IDEAL, held=1.0, handed=1.0, step=2.0, threads=False)
     assert [alone.terms(cores)["lock"] for cores in (1, 2, 8)] == pytest.approx([0, 1 / 2, 7 / 8]), "each does its own at once"
-    assert alone.terms(8)["sums"] == pytest.approx(12 * 2**20 * 7 / 1e10), "one of them adds up"
 
 
 def test_shares_of_the_largest_parameter_are_added_one_by_one() -> None:

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from mmap import mmap
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -79,16 +79,25 @@ class Processes(Workers):
         except BaseException:                               # no answer may be left for the next batch
             self._end()
             raise
-        for answer, gradient in zip(answers, self._gradients):
-            self._add(answer, gradient)
+        self._add(answers)
         return loss + sum(answer.loss for answer in answers)
 
-    def _add(self, answer: Answer, gradient: Sequence[Any]) -> None:
-        if answer.report is not None and Profile.running is not None:
-            Profile.running.adopt(answer.report)
-        for p, there, g in zip(self.model.parameters(), answer.found, gradient):
-            if there:
-                p.accumulate(g)
+    def _add(self, answers: Sequence[Answer]) -> None:
+        """Add the gradients of the others, by threads where they are several."""
+        for answer in answers:
+            if answer.report is not None and Profile.running is not None:
+                Profile.running.adopt(answer.report)
+        parameters = list(self.model.parameters())
+
+        def add(part: slice) -> None:
+            for i in range(*part.indices(len(parameters))):
+                for answer, gradient in zip(answers, self._gradients):
+                    if answer.found[i]:
+                        parameters[i].accumulate(gradient[i])
+        if len(answers) > 1:
+            self.share(add, len(parameters))
+        else:
+            add(slice(None))
 
     def close(self) -> None:
         self._end()
