@@ -191,4 +191,7 @@ def pay(parameters: int, count: int) -> bool:
 
 def workers_for(model: GPT, count: int) -> Workers:
     """Those that are faster, threads or processes."""
-    return (Processes if pay(model.num_parameters(), count) else Workers)(model, count)
+    if pay(model.num_parameters(), count):
+        with suppress(OSError):                             # the system has no room for another process, or does not allow one
+            return Processes(model, count)
+    return Workers(model, count)

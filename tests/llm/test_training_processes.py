@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.model import GPT
+from llm.training import processes as processes_module
 from llm.training.processes import SMALL, Processes, pay, workers_for
 from llm.training.step import accumulate_gradients, train_step
 from llm.training.workers import Workers
@@ -191,6 +192,14 @@ def test_small_models_have_processes_and_others_threads() -> None:
     assert type(workers_for(model, 2)) is Processes
     assert type(workers_for(model, 1)) is Workers
     assert pay(SMALL, 2) and not pay(SMALL + 1, 2) and not pay(SMALL, 1)
+
+
+def test_where_there_is_no_room_for_a_process_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(processes_module, "Other", refused)
+    assert type(workers_for(make()[0], 2)) is Workers
 
 
 def test_a_process_that_may_have_no_children_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:
