@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenizer import coded, mergers, token_table
+from tokenizer import coded, mergers, rank_pairs, token_table
 from tokenizer.bpe import RankTable, WordEncoder
 from tokenizer.classes import class_table, code_points
 from tokenizer.coded import code_text
@@ -51,7 +51,8 @@ def test_hashes_that_are_believed_are_caught(monkeypatch: pytest.MonkeyPatch) ->
 def test_pairs_of_ranks_are_those_of_the_textbook(base: np.uint64, tokens: list[bytes]) -> None:
     table = rank_table(tokens)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(token_table, "BASE", base)
+        for module in token_table, rank_pairs:
+            patch.setattr(module, "BASE", base)
         pairs = RankPairs(table)
     expected = PairTable(*cuts_textbook(table.rank_of, table.rank_of), pairs.joined)
     ids = np.array([table.rank_of[token] for token in [b"a", b"b", b"c", *tokens]])
