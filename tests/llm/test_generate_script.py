@@ -83,10 +83,11 @@ def test_a_sentence_and_no_traceback() -> None:
 
 @pytest.fixture
 def endless() -> Iterator[subprocess.Popen]:
-    """The script, at work: its first line is written."""
-    process = subprocess.Popen(command("--prompt", "begin\n", *ENDLESS), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    """The script, at work: its first line is written. Its letters know no end of text, which others would soon come upon."""
+    options = ["--run", "runs/letters-1", "--prompt", "abc\n", *ENDLESS]
+    process = subprocess.Popen(command(*options), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
-    assert process.stdout.readline() == b"begin\n"
+    assert process.stdout.readline() == b"abc\n"
     yield process
     process.kill()
     process.communicate()
