@@ -56,7 +56,7 @@ class TokenTable:
 
     def find(self, words: Sequence[bytes]) -> np.ndarray:
         """The ids of words, (n,) int64; NEVER for those that are no tokens."""
-        is_short = np.fromiter(map(len, words), np.int64, len(words)) <= LONGEST * self.is_exact
+        is_short = (np.fromiter(map(len, words), np.int64, len(words)) <= LONGEST) & self.is_exact
         short, long = np.flatnonzero(is_short), np.flatnonzero(~is_short)
         ids = np.empty(len(words), np.int64)
         ids[long] = [self._id_of.get(words[i], NEVER) for i in long.tolist()]

@@ -94,8 +94,8 @@ class WordTable:
         rows = self.rows.take(home, axis=0)  # (n, 4)
         values = rows[:, 3].copy().view(np.int64)
         unsure = np.flatnonzero(differ(rows, words.keys))
-        unknown = [unsure[rows[unsure, 2] == 0]]
-        unsure = unsure[rows[unsure, 2] != 0]
+        is_free = rows[unsure, 2] == 0
+        unknown, unsure = [unsure[is_free]], unsure[~is_free]
         for probes in WINDOWS:
             if not len(unsure):
                 break

@@ -21,8 +21,7 @@ def train(task: Task) -> Work:
 def train_in_threads(task: Task) -> Work:
     """The same by threads, however small the model is."""
     from llm.training.workers import Workers
-    team, optimizer = _team(task)
-    return _trainer(task, Workers(team.model, len(team)), optimizer)
+    return _trainer(task, *_team(task, Workers))
 
 
 def _trainer(task: Task, team: Any, optimizer: Any) -> Work:
@@ -98,8 +97,8 @@ def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], 
     return lambda: KVCache(task.config), read
 
 
-def _team(task: Task) -> tuple[Any, Any]:
-    """Workers and an optimizer, the process set up as train.py does."""
+def _team(task: Task, make: Callable[[Any, int], Any] | None = None) -> tuple[Any, Any]:
+    """Workers, made as train.py does unless `make` does it, and an optimizer; the process is set up as train.py does."""
     from llm.training.processes import workers_for
     from minigrad.optim import AdamW
     keep_memory()
@@ -107,7 +106,7 @@ def _team(task: Task) -> tuple[Any, Any]:
     workers = min(task.threads, task.batch)
     set_blas_threads(1 if workers > 1 else task.threads)
     model = _model(task)
-    team = workers_for(model, workers)
+    team = (make or workers_for)(model, workers)
     optimizer = AdamW(model.named_parameters(), lr=RATE, betas=BETAS, eps=EPS, weight_decay=DECAY, decay=lambda p: p.ndim >= 2)
     return team, optimizer
 

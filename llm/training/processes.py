@@ -30,6 +30,7 @@ import numpy as np
 from llm.model import GPT
 from llm.training.gradients import SharedGradients
 from llm.training.workers import Share, Workers, work_through
+from minigrad.nn.module import Parameter
 from minigrad.profiler import Profile, Report
 
 SMALL = 1 << 22         # parameters: 16 MB of float32 a worker
@@ -37,10 +38,8 @@ ALIGNED = 64            # bytes
 
 
 class Answer(NamedTuple):
-    """What a process says when its gradient is there: the loss, which parameters have a gradient, what its profile saw if there was one;
-    or what went wrong."""
+    """What a process says when its gradient is there: the loss, and what its profile saw if there was one; or what went wrong."""
     loss: float = math.nan
-    found: Sequence[bool] = ()
     report: Report | None = None
     error: str = ""
 
@@ -54,6 +53,7 @@ class Processes(Workers):
 
     def __init__(self, model: GPT, count: int):
         super().__init__(model, count)
+        self._parameters = list(model.parameters())
         self._weights, *self._gradients = [shared_like(model) for _ in range(count)]
         self._start()
 
@@ -70,11 +70,11 @@ class Processes(Workers):
             self._start()
         others = self._others[:len(shares) - 1]
         try:
-            for p, weights in zip(self.model.parameters(), self._weights):
+            for p, weights in zip(self._parameters, self._weights):
                 weights[...] = p.data
             for other, share in zip(others, shares[1:]):
                 other.tell(share, Profile.running is not None)
-            loss = alone(self.model, shares[0])
+            loss = alone(self.model, self._parameters, shares[0])
             answers = [other.hear() for other in others]
         except BaseException:                               # no answer may be left for the next batch
             self._end()
@@ -83,19 +83,18 @@ class Processes(Workers):
         return loss + sum(answer.loss for answer in answers)
 
     def _add(self, answers: Sequence[Answer]) -> None:
-        """Add the gradients of the others, by threads where they are several."""
+        """Add the gradients of the others, who have made the same graph, by threads where they are several."""
         for answer in answers:
             if answer.report is not None and Profile.running is not None:
                 Profile.running.adopt(answer.report)
-        parameters = list(self.model.parameters())
 
         def add(part: slice) -> None:
-            for i in range(*part.indices(len(parameters))):
-                for answer, gradient in zip(answers, self._gradients):
-                    if answer.found[i]:
-                        parameters[i].accumulate(gradient[i])
+            for p, *shares in list(zip(self._parameters, *self._gradients[:len(answers)]))[part]:
+                if p.grad is not None:
+                    for g in shares:
+                        p.accumulate(g)
         if len(answers) > 1:
-            self.share(add, len(parameters))
+            self.share(add, len(self._parameters))
         else:
             add(slice(None))
 
@@ -145,35 +144,32 @@ def serve(model: GPT, rank: int, weights: list, gradient: list, parent: Connecti
     threading.current_thread().name = f"worker_{rank - 1}"
     for connection in not_ours:                             # or nobody would hear that they are closed
         connection.close()
-    for p, data, grad in zip(model.parameters(), weights, gradient):
+    parameters = list(model.parameters())
+    for p, data, grad in zip(parameters, weights, gradient):
         p.data, p.grad_buffer = data, grad
     while True:
         try:
-            parent.send(answer(model, *parent.recv()))
+            parent.send(answer(model, parameters, *parent.recv()))
         except (EOFError, OSError):
             os._exit(0)
 
 
-def answer(model: GPT, share: Share, watched: bool) -> Answer:
+def answer(model: GPT, parameters: Sequence[Parameter], share: Share, watched: bool) -> Answer:
     """Leave the gradient of a share where it is seen."""
-    for p in model.parameters():
+    for p in parameters:
         p.grad = None
     profile = Profile() if watched else None
     try:
         with profile or nullcontext():
-            loss = alone(model, share)
+            loss = alone(model, parameters, share)
     except Exception as error:  # noqa: BLE001  it is for the parent to say
         return Answer(error=f"{type(error).__name__}: {error}")
-    found = [p.grad is not None for p in model.parameters()]
-    for p in model.parameters():
-        if p.grad is not None and p.grad.data is not p.grad_buffer:
-            p.grad_buffer[...] = p.grad.data
-    return Answer(loss, found, None if profile is None else profile.report())
+    return Answer(loss, None if profile is None else profile.report())
 
 
-def alone(model: GPT, share: Share) -> float:
+def alone(model: GPT, parameters: Sequence[Parameter], share: Share) -> float:
     """`work_through` by the only worker of this process."""
-    return work_through(model, SharedGradients(model.parameters(), workers=1), 0, share)
+    return work_through(model, SharedGradients(parameters, workers=1), 0, share)
 
 
 def shared_like(model: GPT) -> list[np.ndarray]:

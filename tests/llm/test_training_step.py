@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args, get_type_hints
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from llm.config import GPTConfig
 from llm.model import GPT
 from llm.training.options import TrainOptions
+from llm.training.processes import Processes
 from llm.training.step import accumulate_gradients, learning_rate, train_step
 from llm.training.workers import Workers
 from minigrad import Tensor, sqrt
@@ -22,6 +24,8 @@ from minigrad.optim import AdamW
 V, T = 13, 6
 # float64 sums of some dozen terms in another order; gradients here are of size 1e-3 to 1
 EXACT = {"rtol": 1e-10, "atol": 1e-13}
+FORKS = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux; elsewhere there are threads")
+KINDS = pytest.mark.parametrize("kind", [Workers, pytest.param(Processes, marks=FORKS)])
 
 
 def make(dtype: Any = np.float64, **shape: Any) -> tuple[GPT, AdamW]:
@@ -30,8 +34,8 @@ def make(dtype: Any = np.float64, **shape: Any) -> tuple[GPT, AdamW]:
 
 
 @contextmanager
-def working(model: GPT, count: int) -> Iterator[Workers]:
-    workers = Workers(model, count)
+def working(model: GPT, count: int, kind: type[Workers] = Workers) -> Iterator[Workers]:
+    workers = kind(model, count)
     try:
         yield workers
     finally:
@@ -87,12 +91,13 @@ def test_a_mean_of_means_is_caught() -> None:
         split_and_whole(mean_of_means, seed=5, rows=5, count=1, parts=2)
 
 
+@KINDS
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_number_of_workers_gives_the_same_bits_twice(count: int) -> None:
+def test_a_number_of_workers_gives_the_same_bits_twice(kind: type[Workers], count: int) -> None:
     results = []
     for _ in range(2):
         model, optimizer = make(np.float32, dropout=0.2)
-        with working(model, count) as workers:
+        with working(model, count, kind) as workers:
             steps = [train_step(workers, optimizer, *batch(step, 7), lr=0.01, micro_batches=2, seed=(1, step)) for step in range(4)]
         results.append(([(s.loss, s.grad_norm) for s in steps], [array.tobytes() for array in model.state_dict().values()]))
     assert results[0] == results[1]
@@ -146,10 +151,10 @@ def test_clip_0_leaves_the_gradient() -> None:
 # --- dropout ----------------------------------------------------------------------------------------------------------
 
 
-def gradient_of_copies(seed: tuple[int, int], count: int = 1, dropout: float = 0.3) -> np.ndarray:
+def gradient_of_copies(seed: tuple[int, int], count: int = 1, dropout: float = 0.3, kind: type[Workers] = Workers) -> np.ndarray:
     """The gradient of so many copies of one row, one for each worker; of the mean, so that without dropout their number does not matter."""
     model, _ = make(dropout=dropout)
-    with working(model, count) as workers:
+    with working(model, count, kind) as workers:
         accumulate_gradients(workers, *(np.tile(rows, (count, 1)) for rows in batch(1, 1)), seed=seed)
     return gradients(model)["embedding.weight"]
 
@@ -162,10 +167,11 @@ def test_dropout_differs_between_steps_and_seeds_and_repeats(seed: int, step: in
     assert not np.array_equal(here, gradient_of_copies((seed + 1, step)))
 
 
+@KINDS
 @pytest.mark.parametrize("count", [2, 3])
-def test_dropout_differs_between_workers(count: int) -> None:
-    np.testing.assert_allclose(gradient_of_copies((5, 6), count, dropout=0.0), gradient_of_copies((5, 6), dropout=0.0), **EXACT)
-    assert not np.allclose(gradient_of_copies((5, 6), count), gradient_of_copies((5, 6)), rtol=1e-3)
+def test_dropout_differs_between_workers(kind: type[Workers], count: int) -> None:
+    np.testing.assert_allclose(gradient_of_copies((5, 6), count, 0.0, kind), gradient_of_copies((5, 6), dropout=0.0), **EXACT)
+    assert not np.allclose(gradient_of_copies((5, 6), count, kind=kind), gradient_of_copies((5, 6)), rtol=1e-3)
 
 
 # --- learning rate ----------------------------------------------------------------------------------------------------
