@@ -37,10 +37,11 @@ class Attention(Module):
         """`sight`: who sees whom. `keep`: puts the keys and values into a cache and returns all that are there, S of them."""
         config, (B, T, _) = self.config, x.shape
         H, K, D = config.heads, config.key_heads, config.head_size
-        qkv = self.qkv(x).reshape(B, T, H + 2 * K, D).swapaxes(1, 2)                # (B, H + 2 * K, T, D)
-        q, k, v = qkv[:, :H], qkv[:, H:H + K], qkv[:, H + K:]                       # (B, H, T, D), (B, K, T, D), (B, K, T, D)
+        qkv = self.qkv(x).reshape(B, T, H + 2 * K, D)                               # (B, T, H + 2 * K, D)
+        q, k, v = qkv[:, :, :H], qkv[:, :, H:H + K], qkv[:, :, H + K:]              # (B, T, H, D), (B, T, K, D), (B, T, K, D)
         if config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
+        q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))                             # (B, H, T, D), (B, K, T, D), (B, K, T, D)
         if sight.rotation is not None:
             q, k = (rope(x, *sight.rotation, interleaved=config.rope_interleaved) for x in (q, k))
         if keep is not None:

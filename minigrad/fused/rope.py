@@ -55,10 +55,14 @@ def turn(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Any:
 
 
 def _turn_halves(x: Any, cos: Any, sin: Any) -> Any:
-    """x = (a, b) -> (a cos, b cos) + (−b sin, a sin). As two sums of whole rows: NumPy is slow on loops as short as half a head."""
-    pairs = x.reshape(*x.shape[:-1], 2, cos.shape[-1])                              # (..., T, 2, D/2), a view
+    """x = (a, b) -> (a cos, b cos) + (−b sin, a sin): NumPy is slow on loops as short as half a head, so two products of whole rows.
+
+    `take` copies a half at once, where a flipped view would be read number by number.
+    """
+    xp = array_module(x)
+    pairs = xp.ascontiguousarray(x).reshape(*x.shape[:-1], 2, cos.shape[-1])        # (..., T, 2, D/2)
     out = pairs * np.stack([cos, cos], axis=-2)
-    out += np.flip(pairs, axis=-2) * np.stack([-sin, sin], axis=-2)
+    out += np.take(pairs, xp.arange(1, -1, -1), axis=-2) * np.stack([-sin, sin], axis=-2)
     return out.reshape(x.shape).astype(x.dtype, copy=False)
 
 

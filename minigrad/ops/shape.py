@@ -5,6 +5,7 @@ Most results are views of their input. The gradient of a rearrangement is the op
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     """Join along an axis that is there already; with axis None, all flattened."""
     xs = [tensor(x) if axis is not None else reshape(x, -1) for x in tensors]
     data = np.concatenate([x.data for x in xs], 0 if axis is None else axis)
-    ends = np.cumsum([x.shape[axis or 0] for x in xs[:-1]]).tolist()
+    ends = list(accumulate(x.shape[axis or 0] for x in xs[:-1]))
     return record(data, xs, lambda g, out: _cut(g, ends, axis or 0))
 
 
