@@ -231,10 +231,11 @@ def backpropagate(seeds: Sequence[tuple[Tensor, Any]], deliver: Callable, *, ret
     newest_first: list[tuple[int, Node]] = []
 
     def arrive(parent: Any, g: Any) -> None:
-        if create_graph or type(g) is not ndarray:
-            g = _normal(g, create_graph)
-        if type(g) is not Deferred and (g.shape != parent.shape or g.dtype != parent.dtype):
-            g = _fit(g, parent)
+        if create_graph or type(g) is not Deferred:
+            if create_graph or type(g) is not ndarray:
+                g = _normal(g, create_graph)
+            if g.shape != parent.shape or g.dtype != parent.dtype:
+                g = _fit(g, parent)
         if type(parent) is not Node or parent.number < oldest:
             deliver(parent, g)
         elif parent in own:
@@ -288,8 +289,11 @@ def _whole(result: Any) -> Any:
 
 def _fit(g: Any, parent: Node | Tensor) -> Any:
     """Make a gradient look like its parent: the one place where broadcasting and dtype promotion are undone."""
-    if g.shape != parent.shape:
+    if not parent.shape:
+        g = _whole(g.sum())
+    elif g.shape != parent.shape:
         shape = (1,) * (g.ndim - len(parent.shape)) + parent.shape
         stretched = [axis for axis, n in enumerate(shape) if n != g.shape[axis]]
-        g = g.sum(tuple(stretched), keepdims=True).reshape(parent.shape)
+        g = g.sum(tuple(stretched), keepdims=True)
+        g = g if len(shape) == len(parent.shape) else g.reshape(parent.shape)
     return g if g.dtype == parent.dtype else g.astype(parent.dtype)

@@ -69,6 +69,8 @@ def _integers(indices: Any) -> Any:
 
 def _arrays(index: Any, like: Any) -> Any:
     """The index with Tensors, lists and NumPy arrays in it turned into arrays of the module of `like`."""
+    if type(index) is slice or type(index) is int:
+        return index
     if isinstance(index, tuple):
         return tuple([_arrays(part, like) for part in index])
     if isinstance(index, Tensor):

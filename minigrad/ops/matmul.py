@@ -39,7 +39,7 @@ def _left(g: Any, y: Any, x_ndim: int) -> Any:
 def _right(g: Any, x: Any, y_ndim: int) -> Any:
     """The gradient of y: x^T g."""
     if y_ndim == 1:
-        return g.reshape(-1) @ _rows(x)                             # (k,): sums over the batch on its way
+        return (g if g.ndim == 1 else g.reshape(-1)) @ _rows(x)     # (k,): sums over the batch on its way
     if x.ndim == 1:
         return x[:, None] * g[..., None, :]                         # (..., k, n)
     if y_ndim == 2:

@@ -26,7 +26,7 @@ def _spread(g: Any, shape: tuple[int, ...]) -> Any:
     """`g` as if it had this shape: a view, which cannot be written to."""
     if isinstance(g, Tensor):
         return broadcast_to(g, shape)
-    if g.ndim or not isinstance(g, np.ndarray):
+    if g.ndim or not isinstance(g, (np.ndarray, np.generic)):
         return np.broadcast_to(g, shape)
     view: np.ndarray = np.ndarray(shape, g.dtype, g, 0, (0,) * len(shape))          # the same in a fifth of the time: one number, no steps
     view.flags.writeable = False
