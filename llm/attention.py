@@ -41,7 +41,7 @@ class Attention(Module):
         q, k, v = qkv[:, :, :H], qkv[:, :, H:H + K], qkv[:, :, H + K:]              # (B, T, H, D), (B, T, K, D), (B, T, K, D)
         if config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
-        q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))                             # (B, H, T, D), (B, K, T, D), (B, K, T, D)
+        q, k, v = q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)              # (B, H, T, D), (B, K, T, D), (B, K, T, D)
         if sight.rotation is not None:
             q, k = (rope(x, *sight.rotation, interleaved=config.rope_interleaved) for x in (q, k))
         if keep is not None:
