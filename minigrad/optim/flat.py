@@ -16,7 +16,7 @@ from minigrad.backend import array_module, device_of
 from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor
 
-CPU_BLOCK = 32_768              # five arrays of 128 KiB stay in a core's own cache from one operation to the next
+CPU_BLOCK = 262_144             # five arrays of 1 MiB: few operations, between which threads hand each other the interpreter lock
 GPU_BLOCK = 16_777_216          # a GPU wants few, large kernels; this bounds the scratch memory
 
 
