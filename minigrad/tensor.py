@@ -289,11 +289,9 @@ def _whole(result: Any) -> Any:
 
 def _fit(g: Any, parent: Node | Tensor) -> Any:
     """Make a gradient look like its parent: the one place where broadcasting and dtype promotion are undone."""
-    if not parent.shape:
-        g = _whole(g.sum())
-    elif g.shape != parent.shape:
+    if g.shape != parent.shape:
         shape = (1,) * (g.ndim - len(parent.shape)) + parent.shape
         stretched = [axis for axis, n in enumerate(shape) if n != g.shape[axis]]
-        g = g.sum(tuple(stretched), keepdims=True)
-        g = g if len(shape) == len(parent.shape) else g.reshape(parent.shape)
+        g = g.sum(tuple(stretched), keepdims=True) if parent.shape else _whole(g.sum())
+        g = g if g.ndim == len(parent.shape) else g.reshape(parent.shape)
     return g if g.dtype == parent.dtype else g.astype(parent.dtype)
