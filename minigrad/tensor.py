@@ -231,11 +231,10 @@ def backpropagate(seeds: Sequence[tuple[Tensor, Any]], deliver: Callable, *, ret
     newest_first: list[tuple[int, Node]] = []
 
     def arrive(parent: Any, g: Any) -> None:
-        if create_graph or type(g) is not Deferred:
-            if create_graph or type(g) is not ndarray:
-                g = _normal(g, create_graph)
-            if g.shape != parent.shape or g.dtype != parent.dtype:
-                g = _fit(g, parent)
+        if create_graph or type(g) is not ndarray and type(g) is not Deferred:
+            g = _normal(g, create_graph)
+        if type(g) is not Deferred and (g.shape != parent.shape or g.dtype != parent.dtype):
+            g = _fit(g, parent)
         if type(parent) is not Node or parent.number < oldest:
             deliver(parent, g)
         elif parent in own:
