@@ -101,7 +101,7 @@ def serve(function: str, folders: list[str], orders: IO[str], answers: IO[str]) 
         order = json.loads(line)
         for _ in range(order["warm_up"]):
             work()
-        answer(results=[timed(work) for _ in range(order["calls"])], peak=peak_memory())
+        answer(results=[timed(work) for _ in range(order["calls"])], peak=gpu_memory() or peak_memory())
 
 
 def timed(work: Work) -> dict[str, float]:
@@ -113,12 +113,21 @@ def timed(work: Work) -> dict[str, float]:
 def libraries() -> dict[str, str]:
     """The libraries with arithmetic in them that this process uses, with their versions and what OpenBLAS has chosen."""
     found: dict[str, str] = {name: version(name) for name in LIBRARIES if name in sys.modules}
+    if "cupy" in sys.modules:                               # whose package has a name for each version of CUDA
+        found["cupy"] = sys.modules["cupy"].__version__
     with contextlib.suppress(ImportError):
         from threadpoolctl import threadpool_info
         for pool in threadpool_info():
             if pool["internal_api"] == "openblas":
                 found["OpenBLAS"] = f"{pool['version']} {pool['architecture']}"
     return found
+
+
+def gpu_memory() -> int:
+    """What the library of this process has taken of the GPU's memory, in bytes: as much as it ever used at once, for neither gives back."""
+    if "cupy" in sys.modules:
+        return sys.modules["cupy"].get_default_memory_pool().total_bytes()
+    return sys.modules["torch"].cuda.memory_reserved() if "torch" in sys.modules else 0
 
 
 def peak_memory() -> int:

@@ -15,10 +15,11 @@ import tyro
 from benchmarks import machine
 from benchmarks.peers import rates
 from benchmarks.peers.writing import PROMPT, READ, WRITTEN
-from benchmarks.task import DECODING, Task
+from benchmarks.task import DECODING, Device, Task
 from benchmarks.turns import Spread, check_same, chosen, contestants, ratios, ratios_of_best, take_turns
 from llm.accounting import cache_bytes, parameters
 from llm.config import GPTConfig
+from minigrad.backend import pick_device
 
 TOLERANCE = 1e-3                # of logits
 WORKS = {"write-1": ("decode", 1), "write-8": ("decode", 8), "read": ("prefill", 1)}         # function, batch
@@ -32,12 +33,14 @@ class Options(machine.Settings):
     """Which models, with commas between: 124m (GPT-2), 384 and 128 (their widths)."""
     work: str = "write-1,write-8,read"
     """What they do, with commas between: write one text, eight at a time, read a prompt."""
+    device: Device = "cpu"
+    """cpu, or cuda for minigrad on CuPy beside torch on the same GPU."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, prog="benchmarks.decode")
     configs, works = chosen(options.config, DECODING, "--config"), chosen(options.work, WORKS, "--work")
-    threads = options.begin()
+    threads, _ = options.begin(), pick_device(options.device)
     for number, name in enumerate(configs):
         results = [compare(name, work, threads, options) for work in works]
         if not options.json:
@@ -51,13 +54,13 @@ def compare(name: str, work: str, threads: int, options: Options) -> dict[str, A
     config, (function, batch) = DECODING[name], WORKS[work]
     settings = machine.environment(options.blas, threads)
     with tempfile.TemporaryDirectory() as folder:
-        task = Task(Path(folder), config, batch, threads).write(texts=1)
+        task = Task(Path(folder), config, batch, threads, options.device).write(texts=1)
         functions = {"ours": f"ours:{function}", "torch": f"pytorch:{function}", "memory": "rates:memory_reading"}
         with contestants(functions, task.folder, settings) as (everybody, skipped):
             check_same([each for each in everybody if each.name != "memory"], 2, "logit", TOLERANCE)
             times = take_turns(everybody, options.rounds, options.seconds)["seconds"]
             libraries = [each.libraries for each in everybody]
-    bandwidth = rates.READ / Spread.of(times.pop("memory")).least
+    bandwidth = rates.READ[options.device] / Spread.of(times.pop("memory")).least
     tokens = batch * WRITTEN if function == "decode" else min(READ, config.context)
     speed = {who: tokens / Spread.of(values).median for who, values in times.items()}
     bound = batch * bandwidth / bytes_read(config, batch) if function == "decode" else None
@@ -71,7 +74,7 @@ def compare(name: str, work: str, threads: int, options: Options) -> dict[str, A
         "share_of_bound": bound and {who: each / bound for who, each in speed.items()},
         "skipped": skipped,
         "blas": options.blas,
-        "machine": machine.describe(libraries, settings, threads),
+        "machine": machine.describe(libraries, settings, threads, options.device),
     }
 
 

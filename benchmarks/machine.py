@@ -4,6 +4,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -65,13 +66,14 @@ def run(main: Callable[[], None], name: str) -> None:
         sys.exit(130)                       # 128 + SIGINT
 
 
-def describe(libraries: Iterable[Mapping[str, str]], settings: Mapping[str, str], threads: int) -> list[str]:
+def describe(libraries: Iterable[Mapping[str, str]], settings: Mapping[str, str], threads: int, device: str = "cpu") -> list[str]:
     """Lines for people; `libraries` (of each process) and `settings` are those of the contestants."""
     versions = sorted({(name, number) for each in libraries for name, number in each.items()})
     pins = " ".join(f"{name}={settings[name]}" for name in PINS if name in settings)
     return [
         f"date       {datetime.date.today()}",
         f"processor  {processor()}, {os.cpu_count()} cores, {threads} threads used; load at the end {load()}",
+        *([] if device == "cpu" else [f"GPU        {gpu()}"]),
         f"system     {platform.system()} {platform.machine()}, Python {platform.python_version()}",
         f"libraries  {', '.join(f'{name} {number}' for name, number in versions)}",
         f"BLAS       {'pinned by ' + pins if pins else 'native: OpenBLAS chooses its kernels'}",
@@ -88,6 +90,12 @@ def processor() -> str:
     flags = facts.get("flags", "").split()
     vectors = next((f" ({name})" for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "")
     return facts.get("model name", platform.machine()) + vectors
+
+
+def gpu() -> str:
+    """Its name, and the version of its driver."""
+    query = ["nvidia-smi", "--id=0", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True).stdout.strip().replace(", ", ", driver ")
 
 
 def load() -> str:

@@ -9,11 +9,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from llm.config import GPTConfig
+
+Device = Literal["cpu", "cuda"]
 
 GPT2_124M: dict[str, Any] = {"vocab_size": 50304, "layers": 12, "heads": 12, "dim": 768}
 SMALL: dict[str, Any] = {"vocab_size": 4096, "context": 256, "layers": 6, "heads": 6, "dim": 384}
@@ -39,11 +41,12 @@ DECODING: dict[str, GPTConfig] = {
 
 @dataclass(frozen=True)
 class Task:
-    """`batch` texts of `context` tokens at a time, by `threads` threads; `folder` holds the arrays."""
+    """`batch` texts of `context` tokens at a time, by `threads` threads on the CPU, or a GPU; `folder` holds the arrays."""
     folder: Path
     config: GPTConfig
     batch: int = 1
     threads: int = 1
+    device: Device = "cpu"
 
     @classmethod
     def read(cls, folder: Path) -> Task:

@@ -11,14 +11,16 @@ import tyro
 
 from benchmarks import machine
 from benchmarks.peers.rates import SIDE
-from benchmarks.task import TRAINING, Task
+from benchmarks.task import TRAINING, Device, Task
 from benchmarks.turns import Spread, check_same, chosen, contestants, ratios, ratios_of_best, take_turns
 from llm.accounting import parameters, training_flops
+from minigrad.backend import pick_device
 
 OURS = "ours:train"
 PEERS = {"torch": "pytorch:train", "compile": "pytorch:train_compiled", "tape": "ours:train_unfused",
          "jax": "functional:train_jax", "autograd": "functional:train_autograd"}
-CEILINGS = {"NumPy matmul": "rates:numpy_matmul", "torch matmul": "rates:torch_matmul"}
+CEILINGS = {"cpu": {"NumPy matmul": "rates:our_matmul", "torch matmul": "rates:torch_matmul"},
+            "cuda": {"CuPy matmul": "rates:our_matmul", "torch matmul": "rates:torch_matmul"}}
 SAME_STEPS, TOLERANCE = 5, 1e-4
 
 
@@ -30,12 +32,14 @@ class Options(machine.Settings):
     """Which models, with commas between: a, b, c, c1k, llama-a, llama-b (see benchmarks/task.py)."""
     vs: str = "torch,compile"
     """Against what, with commas between: torch (eager), compile (torch.compile), tape (minigrad without fused functions), jax, autograd."""
+    device: Device = "cpu"
+    """cpu, or cuda for minigrad on CuPy beside torch and compile on the same GPU; memory is the GPU's then."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, prog="benchmarks.train")
     configs, names = chosen(options.config, TRAINING, "--config"), chosen(options.vs, PEERS, "--vs")
-    threads = options.begin()
+    threads, _ = options.begin(), pick_device(options.device)
     for config in configs:
         result = compare(config, names, threads, options)
         print(json.dumps(result) if options.json else table(result), flush=True)
@@ -46,14 +50,14 @@ def compare(name: str, names: list[str], threads: int, options: Options) -> dict
     config, batch = TRAINING[name]
     settings = machine.environment(options.blas, threads)
     with tempfile.TemporaryDirectory() as folder:
-        task = Task(Path(folder), config, batch, threads).write()
+        task = Task(Path(folder), config, batch, threads, options.device).write()
         with (contestants({"ours": OURS} | {peer: PEERS[peer] for peer in names}, task.folder, settings) as (entrants, skipped),
-              contestants(CEILINGS, task.folder, settings) as (ceilings, _)):
+              contestants(CEILINGS[options.device], task.folder, settings) as (ceilings, _)):
             losses = check_same(entrants, SAME_STEPS, "loss", TOLERANCE)
             times = take_turns([*entrants, *ceilings], options.rounds, options.seconds)["seconds"]
             libraries = [each.libraries for each in (*entrants, *ceilings)]
             peaks = {each.name: each.peak for each in entrants}
-    rates = {each.name: 2 * SIDE ** 3 / Spread.of(times.pop(each.name)).median for each in ceilings}
+    rates = {each.name: 2 * SIDE[options.device] ** 3 / Spread.of(times.pop(each.name)).median for each in ceilings}
     seconds = {who: Spread.of(values) for who, values in times.items()}
     tokens, flops = batch * config.context, training_flops(config) * batch * config.context
     return {
@@ -72,7 +76,7 @@ def compare(name: str, names: list[str], threads: int, options: Options) -> dict
         "model": f"{config.layers} layers, {config.heads} heads, C={config.dim}, T={config.context}, B={batch}, V={config.vocab_size}, "
                  f"{parameters(config).total:,} parameters",
         "blas": options.blas,
-        "machine": machine.describe(libraries, settings, threads),
+        "machine": machine.describe(libraries, settings, threads, options.device),
     }
 
 

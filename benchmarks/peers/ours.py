@@ -93,7 +93,7 @@ def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], 
     def read(ids: np.ndarray, cache: Any) -> np.ndarray:
         with no_grad():
             x = model.hidden(ids, cache=cache)                  # (B, T, C)
-            return model.logits(x[:, -1]).data                  # (B, V)
+            return model.logits(x[:, -1]).numpy()               # (B, V)
     return lambda: KVCache(task.config), read
 
 
@@ -103,7 +103,7 @@ def _team(task: Task, make: Callable[[Any, int], Any] | None = None) -> tuple[An
     from minigrad.optim import AdamW
     keep_memory()
     hand_over_quickly()
-    workers = min(task.threads, task.batch)
+    workers = min(task.threads, task.batch) if task.device == "cpu" else 1
     set_blas_threads(1 if workers > 1 else task.threads)
     model = _model(task)
     team = (make or workers_for)(model, workers)
@@ -117,4 +117,4 @@ def _model(task: Task) -> Any:
     parameters = dict(model.named_parameters())
     for name, array in task.weights():
         parameters[name].data[...] = array
-    return model
+    return model.to(task.device)

@@ -74,7 +74,10 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.dim, config.dim, bias=config.bias)
         if config.qk_norm:
             self.query_norm, self.key_norm = (nn.RMSNorm(config.head_size, eps=config.norm_eps) for _ in "qk")
-        self.rotation = rotation(config) if config.positions == "rope" else None
+        self.rotates = config.positions == "rope"
+        if self.rotates:
+            for name, table in zip(("cos", "sin"), rotation(config)):
+                self.register_buffer(name, table, persistent=False)
 
     def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
         (B, T, C), H, K = x.shape, self.heads, self.key_heads
@@ -82,8 +85,8 @@ class Attention(nn.Module):
         q, k, v = qkv.split([H, K, K], dim=1)
         if self.config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
-        if self.rotation is not None:
-            q, k = rotate(q, *self.rotation), rotate(k, *self.rotation)
+        if self.rotates:
+            q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
         if cache is not None:
             k, v = cache.append(layer, k, v)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=K < H)  # (B, H, T, D)
@@ -116,9 +119,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Cache:
     """Keys and values of up to `context` tokens, allocated at once."""
 
-    def __init__(self, config: GPTConfig, batch: int):
+    def __init__(self, config: GPTConfig, batch: int, device: str):
         shape = (config.layers, 2, batch, config.key_heads, config.context, config.head_size)
-        self.arrays, self.length, self.last = torch.empty(shape), 0, config.layers - 1
+        self.arrays, self.length, self.last = torch.empty(shape, device=device), 0, config.layers - 1
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values (B, K, S, D), the new ones (B, K, T, D) at the end."""
@@ -156,7 +159,7 @@ def train(task: Task, compiled: bool = False) -> Work:
     model = load(task)
     optimizer = adamw(model, BETAS, DECAY)
     loss_of = torch.compile(model.loss) if compiled else model.loss
-    return trainer(task, lambda x, y: update(loss_of, optimizer, x, y, RATE, CLIP), torch.from_numpy)
+    return trainer(task, lambda x, y: update(loss_of, optimizer, x, y, RATE, CLIP), lambda ids: torch.from_numpy(ids).to(task.device))
 
 
 def train_compiled(task: Task) -> Work:
@@ -210,8 +213,8 @@ def _reader(task: Task) -> Any:
 
     def read(ids: np.ndarray, cache: Cache) -> np.ndarray:
         with torch.inference_mode():
-            return model.logits(model(torch.from_numpy(ids), cache)[:, -1]).numpy()
-    return lambda: Cache(task.config, task.batch), read
+            return model.logits(model(torch.from_numpy(ids).to(task.device), cache)[:, -1]).numpy(force=True)
+    return lambda: Cache(task.config, task.batch, task.device), read
 
 
 def load(task: Task) -> GPT:
@@ -219,4 +222,4 @@ def load(task: Task) -> GPT:
     with torch.device("meta"):              # no memory for weights that are replaced at once
         model = GPT(task.config)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in task.weights()}, assign=True)
-    return model
+    return model.to(task.device)

@@ -8,30 +8,38 @@ import numpy as np
 from benchmarks.contestant import Work
 from benchmarks.task import Task
 from llm.runtime import set_blas_threads
+from minigrad.backend import array_module, to_device
 
-SIDE = 2048             # of the matrices
-READ = 1 << 28          # bytes: more than fits into caches
+SIDE = {"cpu": 2048, "cuda": 8192}          # of the matrices: long enough for a GPU that starting it takes no time to speak of
+READ = {"cpu": 1 << 28, "cuda": 1 << 32}    # bytes: more than fits into caches
 
 
-def numpy_matmul(task: Task) -> Work:
-    """A call is a product of 2 SIDE^3 floating-point operations."""
+def our_matmul(task: Task) -> Work:
+    """A call is a product of 2 SIDE^3 floating-point operations, by the library of our arrays."""
     set_blas_threads(task.threads)
-    a, out = np.ones((SIDE, SIDE), np.float32), np.empty((SIDE, SIDE), np.float32)
-    return lambda: {"element": float(np.matmul(a, a, out=out)[0, 0])}
+    a = to_device(square(task), task.device)
+    out = np.empty_like(a)
+    return lambda: {"element": float(array_module(a).matmul(a, a, out=out)[0, 0])}
 
 
 def torch_matmul(task: Task) -> Work:
     """The same in PyTorch."""
     import torch
     torch.set_num_threads(task.threads)
-    a, out = torch.ones(SIDE, SIDE), torch.empty(SIDE, SIDE)
+    a = torch.from_numpy(square(task)).to(task.device)
+    out = torch.empty_like(a)
     return lambda: {"element": float(torch.mm(a, a, out=out)[0, 0])}
 
 
+def square(task: Task) -> np.ndarray:
+    """Numbers as in a model: with zeros or ones a GPU is faster."""
+    return np.random.default_rng(0).standard_normal((SIDE[task.device],) * 2, dtype=np.float32)
+
+
 def memory_reading(task: Task) -> Work:
-    """A call reads READ bytes: each thread its own part, in products of a matrix and a vector."""
+    """A call reads READ bytes, in products of a matrix and a vector: on the CPU each thread its own part."""
     set_blas_threads(1)
-    columns = 4096
-    matrix, x = np.ones((READ // 4 // columns, columns), np.float32), np.ones(columns, np.float32)
-    parts, pool = np.array_split(matrix, task.threads), ThreadPoolExecutor(task.threads)
+    columns, threads = 4096, task.threads if task.device == "cpu" else 1
+    matrix, x = (to_device(np.ones(shape, np.float32), task.device) for shape in ((READ[task.device] // 4 // columns, columns), columns))
+    parts, pool = np.array_split(matrix, threads), ThreadPoolExecutor(threads)
     return lambda: {"sum": float(sum(part.sum() for part in pool.map(lambda part: part @ x, parts)))}

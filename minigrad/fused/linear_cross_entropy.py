@@ -41,7 +41,7 @@ def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *,
     at_once = mode.recording and any(needs) and reduction != "none"
     # dz (N, V) of a single chunk may take less memory than dW (V, C)
     few = at_once and needs[1] and 0 < math.prod(x.shape[:-1]) <= min(chunk, x.shape[-1])
-    losses, *made = _sweep(*arrays, reduce=reduce, weights=reduce.weights(np.ones_like(x.data, shape=())) if at_once else None,
+    losses, *made = _sweep(*arrays, reduce=reduce, weights=reduce.weights(array_module(x.data).ones((), x.dtype)) if at_once else None,
                            needs=needs, keep_dz=few, **options)
 
     def vjp(g: Any, needs: tuple) -> tuple:

@@ -133,6 +133,8 @@ def through_signature(name: str, signature: inspect.Signature, function: Callabl
     """`function` of NumPy as CuPy's `name`: what was given, and nothing that CuPy's signature lacks."""
     def call(*args: Any, **options: Any) -> Any:
         given = signature.bind(*args, **options).arguments
+        if name.endswith("_like") and given.get("shape") == ():         # which CuPy takes for no shape at all
+            del given["shape"]
         by_place, by_name = [], {}
         for parameter, value in given.items():
             declared = signature.parameters[parameter]

@@ -137,6 +137,10 @@ def test_accepts_what_cupy_accepts(what, a):
     ACCEPTED[what](a)
 
 
+def test_overlooks_the_shape_of_a_scalar_as_cupy_does(a):
+    assert np.ones_like(a, shape=()).shape == a.shape
+
+
 # Traffic
 
 SYNCS = {
