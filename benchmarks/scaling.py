@@ -79,7 +79,7 @@ def works(config: GPTConfig, batch: int, threads: int) -> dict[str, tuple[str, T
     bare = replace(config, vocab_size=17, heads=config.heads // config.key_heads, kv_heads=1, dim=8, head_dim=config.head_size, mlp_dim=8)
     return ({str(n): ("ours:train", task(config, batch, n)) for n in range(1, threads + 1)}
             | {f"skeleton {rows} {n}": ("ours:train_in_threads", task(bare, rows, n)) for rows, n in ((1, 1), (2, 1), (2, 2))}
-            | {f"matmul {n}": ("rates:numpy_matmul", task(bare, 1, n)) for n in {1, threads}}
+            | {f"matmul {n}": ("rates:our_matmul", task(bare, 1, n)) for n in {1, threads}}
             | {"update": ("ours:update", task(config, 1, 1)), "memory": ("rates:memory_reading", task(bare, 1, threads))})
 
 
@@ -96,7 +96,7 @@ def fitted(config: GPTConfig, batch: int, threads: int, seconds: dict[str, float
     counts = parameters(config)
     held = min(max(0.0, 2 * seconds["skeleton 1 1"] - seconds["skeleton 2 1"]), seconds["1"] - seconds["update"])   # of noisy times
     return Model(batch, seconds["1"], held, max(held, seconds["skeleton 2 2"] / 2), seconds["update"], counts.total,
-                 max(counts.embedding, counts.head), READ / seconds["memory"] / threads, memory, not pay(counts.total, 2))
+                 max(counts.embedding, counts.head), READ["cpu"] / seconds["memory"] / threads, memory, not pay(counts.total, 2))
 
 
 def machines(batch: int, threads: int) -> list[tuple[int, int]]:

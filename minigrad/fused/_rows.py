@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,9 @@ def rows(a: Any) -> Any:
 
 def row_sum(a: Any) -> Any:
     """(..., n) -> (...), as a product with ones: several times faster than `a.sum(axis=-1)` on short rows, if there are many."""
-    if a.size < MANY * a.shape[-1]:
+    if a.size < MANY * a.shape[-1] or array_module(a) is not np:
         return a.sum(axis=-1)
-    return a @ array_module(a).ones(a.shape[-1], a.dtype)
+    return a @ np.ones(a.shape[-1], a.dtype)
 
 
 def row_dot(a: Any, b: Any) -> Any:
@@ -66,7 +68,14 @@ def _loops_cost(a: Any, n: int) -> bool:
 def column_sum(a: Any, out: Any = None) -> Any:
     """(N, C) -> (C,)"""
     xp = array_module(a)
-    return xp.matmul(xp.ones(a.shape[0], a.dtype), a, out=out)
+    ones = np.ones(len(a), a.dtype) if xp is np else _ones_there(xp, a.device.id, len(a), a.dtype)
+    return xp.matmul(ones, a, out=out)
+
+
+@lru_cache(maxsize=16)
+def _ones_there(xp: ModuleType, device: int, n: int, dtype: Any) -> Any:
+    """On a GPU, to be read only. Kept, for to fill it takes nearly as long to start as the product."""
+    return xp.ones(n, dtype)
 
 
 def wide(a: Any) -> Any:

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import array_module
+from minigrad.cuda import elements as kernels
+from minigrad.cuda.compiler import has_kernels
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import blocks, one_block, rows, wide
 from minigrad.ops.elementwise import erf, relu, sigmoid, tanh
@@ -27,6 +29,7 @@ from minigrad.tensor import Tensor, tensor
 
 
 class Curve(NamedTuple):
+    name: str               # of its kernel
     gate: Callable          # x -> h, a new array
     slope: Callable         # x, h, y, out: puts dy/dx into `out`, which may be x; may use up h
 
@@ -159,10 +162,10 @@ def _silu_slope(x: Any, h: Any, y: Any, out: Any) -> None:
     np.add(d, h, out=out)
 
 
-SILU = Curve(sigmoid_array, _silu_slope)
-GELU = Curve(_normal_cdf, _normal_slope)
-GELU_TANH = Curve(_tanh_gate, _tanh_slope)
-RELU_SQUARED = Curve(lambda x: np.maximum(x, 0), lambda x, h, y, out: np.multiply(h, 2, out=out))
+SILU = Curve("silu", sigmoid_array, _silu_slope)
+GELU = Curve("gelu", _normal_cdf, _normal_slope)
+GELU_TANH = Curve("gelu_tanh", _tanh_gate, _tanh_slope)
+RELU_SQUARED = Curve("relu_squared", lambda x: np.maximum(x, 0), lambda x, h, y, out: np.multiply(h, 2, out=out))
 
 
 def _gelu_curve(approximate: str) -> Curve:
@@ -201,14 +204,23 @@ def activate(x: Any, activation: str) -> Any:
 
 def _value(x: Any, curve: Curve) -> Any:
     flat_x = x.reshape(-1)
-    if one_block(flat_x) and wide(flat_x) is flat_x:
-        return (curve.gate(flat_x) * flat_x).reshape(x.shape)
+    if has_kernels(x) or (one_block(flat_x) and wide(flat_x) is flat_x):
+        return _times_gate(flat_x, curve).reshape(x.shape)
     y = array_module(x).empty(x.shape, x.dtype)
     flat_y = y.reshape(-1)
     for s in blocks(flat_x):
         a = wide(flat_x[s])
         np.multiply(curve.gate(a), a, out=flat_y[s])
     return y
+
+
+def _times_gate(x: Any, curve: Curve) -> Any:
+    """x h(x), a new array."""
+    if has_kernels(x):
+        return value_and_slope(x, curve)[0]
+    h = curve.gate(x)
+    h *= x
+    return h
 
 
 def _slope(g: Any, x: Any, curve: Curve) -> Any:
@@ -222,6 +234,11 @@ def _slope(g: Any, x: Any, curve: Curve) -> Any:
 
 def value_and_slope(x: Any, curve: Curve, value: Any = None, slope: Any = None) -> tuple[Any, Any]:
     """y = x h(x) and dy/dx, in the arrays `value` and `slope` (which may be x) or in new ones."""
+    if has_kernels(x) and all(out is None or out.dtype == x.dtype for out in (value, slope)):
+        x = array_module(x).ascontiguousarray(x)
+        y, d = (np.empty_like(x) if out is None else out for out in (value, slope))
+        kernels.value_and_slope(x, curve.name, y, d)
+        return y, d
     h = curve.gate(x)
     y = np.multiply(x, h, out=value)
     d = h if slope is None else slope
@@ -233,10 +250,7 @@ def _gated(inputs: Sequence, curve: Curve) -> Any:
     gate, up = halves([rows(a) for a in inputs])
     y = array_module(gate).empty(gate.shape, gate.dtype)
     for s in blocks(y):
-        a = wide(gate[s])
-        h = curve.gate(a)
-        h *= a
-        np.multiply(h, up[s], out=y[s])
+        np.multiply(_times_gate(wide(gate[s]), curve), up[s], out=y[s])
     return y.reshape(*inputs[0].shape[:-1], y.shape[1])
 
 

@@ -17,6 +17,8 @@ import math
 from typing import Any
 
 from minigrad.backend import array_module
+from minigrad.cuda.attention import WholeBlock
+from minigrad.cuda.compiler import has_kernels
 from minigrad.fused._attention_blocks import Blocks, exponentiate, visible
 from minigrad.fused._record import record_fused
 from minigrad.fused.dropout import keep_mask, keep_scale
@@ -42,8 +44,9 @@ def attention(q: Any, k: Any, v: Any, *, causal: bool = True, window: int | None
     scale_ = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     if q.shape[2] == 1 and bias is mask is None and not (dropout or mode.recording or mode.watch):
         return Tensor(one_query(q.data, k.data, v.data, scale_, window))
-    blocks = Blocks(q.data, k.data, v.data, biases[0].data if biases else None, None if mask is None else tensor(mask).data,
-                    causal, window, scale_, dropout, key)
+    make = WholeBlock if has_kernels(q.data) else Blocks
+    blocks = make(q.data, k.data, v.data, biases[0].data if biases else None, None if mask is None else tensor(mask).data,
+                  causal, window, scale_, dropout, key)
     inputs = (q, k, v, *biases)
     out, saved = blocks.forward(backward_follows=mode.recording and any(x.requires_grad for x in inputs))
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module
+from minigrad.cuda import rows as kernels
+from minigrad.cuda.compiler import has_kernels
 from minigrad.fused._record import record_fused
 from minigrad.tensor import Tensor, tensor
 
@@ -86,6 +88,9 @@ class Reduction:
 
 def softmax_loss(z: Any, targets: Any, smoothing: float, z_loss: float, weights: Any = None) -> Any:
     """The losses (N,) of the rows of `z` (N, V), which is used up: given `weights` (N,) it holds their gradient afterwards."""
+    if has_kernels(z):
+        worth = None if weights is None else weights.astype(z.dtype, copy=False)
+        return kernels.softmax_loss(z, targets.astype(np.int64, copy=False), smoothing, z_loss, worth)
     on_cpu = array_module(z) is np
     block = max(1, CACHED // z.shape[-1]) if on_cpu else max(1, len(z))
     losses = np.empty_like(z, shape=z.shape[:1])

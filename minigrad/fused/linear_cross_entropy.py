@@ -20,12 +20,14 @@ from minigrad.fused.linear import linear_reference
 from minigrad.graph import Deferred, mode
 from minigrad.tensor import Tensor, tensor
 
+CHUNK = 512         # rows of logits at a time; a GPU, which wants large arrays, takes more as long as they are no more than
+GPU_LOGITS = 1 << 24
 SLAB = 2048         # rows of dW at a time
 
 
 def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *, soft_cap: float | None = None,
                          ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0, reduction: str = "mean",
-                         chunk: int = 512) -> Tensor:
+                         chunk: int | None = None) -> Tensor:
     """The cross-entropy of `linear(x, weight, bias)`, `chunk` rows of logits at a time: x (..., C), weight (V, C), targets (...).
 
     `soft_cap`: logits become cap * tanh(logits / cap) first (Gemma 2, arXiv 2408.00118). Other options as in `cross_entropy`. For
@@ -36,6 +38,7 @@ def linear_cross_entropy(x: Any, weight: Any, targets: Any, bias: Any = None, *,
     if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
         raise ValueError(f"linear_cross_entropy: x (..., C) and weight (V, C) must share C; got {x.shape} and {weight.shape}")
     reduce = Reduction(targets, x.shape[:-1], len(weight), x.dtype, ignore_index, reduction)
+    chunk = chunk or (CHUNK if array_module(x.data) is np else max(CHUNK, GPU_LOGITS // max(1, len(weight))))
     options: dict[str, Any] = {"soft_cap": soft_cap, "smoothing": label_smoothing, "z_loss": z_loss, "chunk": chunk}
     arrays, needs = [t.data for t in inputs], [t.requires_grad for t in inputs]
     at_once = mode.recording and any(needs) and reduction != "none"
@@ -115,7 +118,8 @@ def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, part: slice) -> No
         array_module(dz).matmul(dz.T, x, out=dw)
     elif dw is not None:
         for part in slabs(dw):
-            dw[part] += dz.T[part] @ x
+            mine = dw[part]             # dw[part] += would, in CuPy, copy the sum onto itself once more
+            mine += dz.T[part] @ x
 
 
 def _deferred_dw(weight: Any, made: Any, g: Any, x: Any) -> Deferred:
@@ -132,7 +136,8 @@ def _deferred_dw(weight: Any, made: Any, g: Any, x: Any) -> Deferred:
 
     def add(out: Any) -> None:
         for part in slabs(out):
-            out[part] += slab(part)
+            mine = out[part]
+            mine += slab(part)
     return Deferred(weight, fill, add=add)
 
 

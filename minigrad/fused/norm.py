@@ -12,13 +12,17 @@ mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, ser
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend import array_module
+from minigrad.cuda import rows as kernels
+from minigrad.cuda.compiler import has_kernels, in_order
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import blocks, column_sum, one_block, row_dot, row_sum, rows, scale, spread, wide
+from minigrad.graph import Deferred
 from minigrad.tensor import Tensor, tensor
 
 
@@ -55,6 +59,10 @@ def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
 def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tuple:
     """Arrays: y of x's shape, mean (N,) or None, r (N,). Not `centred` (RMSNorm), the mean is left in; the bias may be None."""
     X, w = wide(rows(x)), wide(weight)                                      # (N, C)
+    if has_kernels(X):
+        X, w, bias = in_order(X, w, bias)
+        y, mean, r = kernels.normalize(X, w, bias, eps, centred)
+        return y.astype(x.dtype, copy=False).reshape(x.shape), mean, r
     y = np.empty_like(X)
     if one_block(X):
         mean, r = _normalize_block(X, w, bias, eps, centred, y)
@@ -85,6 +93,10 @@ def _centred(x: Any, mean: Any) -> Any:
 def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
     """dx = dy (r w) + h k + c, with k = −r³ mean(dy w h) and c = −r mean(dy w) of each row."""
     xp, X, G, w = array_module(x), rows(x), rows(g), wide(weight)
+    if has_kernels(X):
+        G, X, w = in_order(G, X, w)
+        dx, part = kernels.norm_gradients(G, X, w, mean, r)
+        return dx.reshape(x.shape), *(Deferred(weight, partial(column_sum, a)) for a in (part, G))
     dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros_like(w), xp.zeros_like(w)
     C = X.shape[1]
     for s in blocks(X):

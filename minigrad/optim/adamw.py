@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.cuda import elements as kernels
+from minigrad.cuda.compiler import has_kernels
 from minigrad.nn.module import Parameter
 from minigrad.optim.optimizer import Optimizer, at_least_zero
 
@@ -39,6 +41,9 @@ class AdamW(Optimizer):
         super().__init__(params, lr, weight_decay, decay)
 
     def update(self, p: Any, g: Any, *moments: Any, scratch: Any, t: int, lr: float, weight_decay: float) -> None:
+        if has_kernels(p):
+            kernels.adamw(p, g, *moments, t=t, lr=lr, betas=self.betas, eps=self.eps, weight_decay=weight_decay)
+            return
         (m, v), u, (beta1, beta2) = moments, scratch, self.betas
         c1, c2 = 1 - beta1**t, math.sqrt(1 - beta2**t)
         p *= 1 - lr * weight_decay

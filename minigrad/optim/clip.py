@@ -54,7 +54,8 @@ def global_norm(arrays: Iterable, share: Callable = alone) -> Any:
 def _scale(g: Any, factor: Any, share: Callable) -> None:
     @span("clip_grad_norm")
     def scale(part: slice) -> None:
-        g[part] *= factor
+        mine = g[part]          # g[part] *= factor would, in CuPy, copy the result onto itself once more
+        mine *= factor
     share(scale, g.size)
 
 

@@ -9,8 +9,9 @@ It computes with NumPy and refuses what CuPy refuses: NumPy arrays as operands, 
 that CuPy does not have. It wraps indices out of range around, as CuPy does without a word, and it writes down each host sync and each
 silent upload (traffic.py). Signatures and rules are those of CuPy 14.2; test_fake_cupy.py compares them where CuPy is installed.
 
-Not played: kernels of one's own (`ElementwiseKernel`, `RawKernel`, `fuse`), `cupy.random`, `cupy.linalg`, streams, more than one
-device; that scatter-adds sum in any order; that writing twice to one index leaves either value; the speed of anything.
+Kernels of one's own run too, without threads (kernels.py). Not played: `ElementwiseKernel`, `fuse`, `cupy.random`, `cupy.linalg`,
+streams, more than one device; that scatter-adds sum in any order; that writing twice to one index leaves either value; the speed of
+anything.
 """
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from tests.fake_cupy import cuda, functions, special, ufuncs  # noqa: F401  (each puts its part into the module `cupy`)
+from tests.fake_cupy import cuda, functions, kernels, special, ufuncs  # noqa: F401  (each puts its part into the module `cupy`)
 from tests.fake_cupy.array import cupy, ndarray
 from tests.fake_cupy.traffic import HostSync, no_sync, reset, syncs, uploads
 

@@ -141,6 +141,39 @@ def test_overlooks_the_shape_of_a_scalar_as_cupy_does(a):
     assert np.ones_like(a, shape=()).shape == a.shape
 
 
+# Kernels
+
+SOURCE = """
+extern "C" __global__ void scale(const float* x, float* y, int n, float by) {
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) y[i] = by * x[i];
+}
+"""
+
+
+def scale(x, y, n, by, blocks=(3,), threads=(32,)):
+    cp.RawModule(code=SOURCE, options=("-std=c++17",)).get_function("scale")(blocks, threads, (x, y, n, by))
+    return y
+
+
+def test_runs_a_kernel(a):
+    assert scale(a, cp.zeros((2, 3), np.float32), np.int32(5), np.float32(2)).get().tolist() == [[2 * x for x in a.get()[0]],
+                                                                                                  [*(2 * a.get()[1, :2]), 0]]
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    ({"n": 5}, "scale was given 5; a kernel takes"),
+    ({"by": 2.0}, "scale was given 2.0; a kernel takes"),
+    ({"y": np.zeros((2, 3), np.float32)}, "a kernel takes device arrays"),
+    ({"y": cp.zeros((3, 2), np.float32).T}, "as if it were in C order"),
+    ({"blocks": (0,)}, "cannot be started with"),
+    ({"threads": (2048,)}, "cannot be started with"),
+])
+def test_refuses_what_a_kernel_would_take_for_something_else(change, complaint, a):
+    given = {"x": a, "y": cp.zeros((2, 3), np.float32), "n": np.int32(5), "by": np.float32(2)}
+    with pytest.raises((TypeError, ValueError), match=complaint):
+        scale(**given | change)
+
+
 # Traffic
 
 SYNCS = {

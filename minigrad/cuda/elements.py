@@ -1,0 +1,21 @@
+"""Kernels that go through all elements of arrays in C order: activations, AdamW."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minigrad.cuda.compiler import start_elements
+
+
+def value_and_slope(x: Any, curve: str, value: Any, slope: Any) -> None:
+    """y = x h(x) into `value`, dy/dx into `slope`, which may be x; `curve` is a name in fused/activation.py."""
+    start_elements(curve, x, value, slope, np.int64(x.size))
+
+
+def adamw(p: Any, g: Any, m: Any, v: Any, *, t: int, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
+    """optim.adamw's step `t`, in place."""
+    (beta1, beta2), c1, c2 = betas, 1 - betas[0]**t, math.sqrt(1 - betas[1]**t)
+    numbers = beta1, 1 - beta1, beta2, 1 - beta2, eps * c2, lr * c2 / c1, 1 - lr * weight_decay
+    start_elements("adamw", p, g, m, v, np.int64(p.size), *map(p.dtype.type, numbers))

@@ -1,0 +1,74 @@
+"""`cupy.RawModule`: CUDA kernels on the CPU, compiled by its C++ compiler with cuda_on_cpu.h in front, block after block.
+
+A block has a single thread here, whatever was asked for, so a kernel must be right with any number of threads. What takes several at
+once, barriers and shuffles, is compiled but not tried: that needs a GPU. Where there is no compiler, the test is skipped.
+
+Stricter than CuPy, which hands over whatever it is given: arrays must be in C order, and numbers NumPy scalars, whose width is known.
+"""
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.fake_cupy.array import cupy, ndarray
+
+PRELUDE = Path(__file__).with_name("cuda_on_cpu.h")
+C_TYPES = {"int32": ctypes.c_int, "int64": ctypes.c_longlong, "float32": ctypes.c_float, "float64": ctypes.c_double,
+           "uint64": ctypes.c_void_p}
+
+
+class RawModule:
+    """`code` in CUDA C++; `options` of the compiler."""
+    def __init__(self, *, code: str, options: Sequence[str] = ()):
+        self._library = library(code, tuple(options))
+
+    def get_function(self, name: str) -> RawKernel:
+        return RawKernel(self._library, name)
+
+
+class RawKernel:
+    """Called with the numbers of blocks and of threads, and the arguments."""
+    def __init__(self, library: ctypes.CDLL, name: str):
+        self._library, self.name = library, name
+        self._function = getattr(library, name)
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: Sequence[Any]) -> None:
+        if not all(n > 0 for n in (*grid, *block)) or np.prod(block) > 1024:
+            raise ValueError(f"{self.name} cannot be started with {grid} blocks of {block} threads")
+        given = [self._argument(x) for x in arguments]
+        for number in range(grid[0]):
+            self._library.place(number, grid[0])
+            self._function(*given)
+
+    def _argument(self, x: Any) -> Any:
+        if isinstance(x, ndarray):
+            if not x._host.flags.c_contiguous:
+                raise ValueError(f"{self.name} would read an array of shape {x.shape} and strides {x.strides} as if it were in C order")
+            return ctypes.c_void_p(x._host.ctypes.data)
+        if not isinstance(x, np.generic) or x.dtype.name not in C_TYPES:
+            raise TypeError(f"{self.name} was given {x!r}; a kernel takes device arrays and NumPy scalars of the width that it expects")
+        return C_TYPES[x.dtype.name](x.item())
+
+
+@cache
+def library(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler, to run CUDA kernels on the CPU")
+    with tempfile.TemporaryDirectory() as folder:
+        source, built = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
+        source.write_text(PRELUDE.read_text() + code)
+        subprocess.run([compiler, *options, "-O1", "-fPIC", "-shared", "-o", built, source], check=True)
+        return ctypes.CDLL(str(built))
+
+
+cupy.__dict__.update(RawModule=RawModule, RawKernel=RawKernel)

@@ -1,0 +1,158 @@
+"""The kernels for the GPU against their plain twins: what the fused functions compute on NumPy arrays, and in CuPy's operations.
+
+By the stand-in for CuPy (a single thread a block; tests/fake_cupy/kernels.py) or, under the mark `gpu`, by CuPy itself. That they compile
+for GPUs is asked of NVRTC, CuPy's compiler, which needs no GPU.
+"""
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigrad import grad
+from minigrad.backend import array_module
+from minigrad.cuda import compiler
+from minigrad.fused import attention, cross_entropy, geglu, gelu, layer_norm, relu_squared, rms_norm, swiglu
+from minigrad.nn.module import Parameter
+from minigrad.optim import AdamW
+from minigrad.optim.adamw import adamw_reference
+from minigrad.tensor import Tensor
+
+LENGTHS = st.one_of(st.integers(1, 40), st.sampled_from([255, 512, 700, 2500]))     # one warp, several, and rows longer than a block
+DTYPES = st.sampled_from([np.float32, np.float64])
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}         # of the largest number: thousands of roundings, in another order
+
+
+def drawn(rng: np.random.Generator, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+    return [2 * rng.standard_normal(shape) + 1 for shape in shapes]
+
+
+def loss(z: Tensor, **options: Any) -> Tensor:
+    """Of targets all over the place, on the device of the logits."""
+    rows, V = z.shape
+    return cross_entropy(z, 7 * array_module(z.data).arange(rows) % V, **options)
+
+
+OF_ROWS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {             # of x (N, C), w (C,) and b (C,)
+    "layer_norm": lambda x, w, b: layer_norm(x, w, b, eps=0.1),         # or rows of one or two numbers would multiply roundings by 300
+    "rms_norm": lambda x, w, b: rms_norm(x, w) + b,
+    "gelu": lambda x, w, b: gelu(x) * w + b,
+    "gelu_tanh": lambda x, w, b: gelu(x, "tanh") * w + b,
+    "relu_squared": lambda x, w, b: relu_squared(x) * w + b,
+    "swiglu": lambda x, w, b: swiglu(x * w, x + b),
+    "geglu": lambda x, w, b: geglu(x * w, x + b),
+    "cross_entropy": lambda x, w, b: loss(x * w + b, label_smoothing=0.1, z_loss=0.01, reduction="none"),
+    "mean cross_entropy": lambda x, w, b: loss(x * w + b),
+}
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+@given(rows=st.integers(0, 5), length=LENGTHS, dtype=DTYPES, seed=st.integers(0, 2**32))
+def test_functions_of_rows(cupy, name, rows, length, dtype, seed):
+    arrays = drawn(np.random.default_rng(seed), (rows, length), (length,), (length,))
+    check(cupy, OF_ROWS[name], [a.astype(dtype) for a in arrays])
+
+
+@given(B=st.integers(1, 2), K=st.integers(1, 2), G=st.integers(1, 2), T=st.integers(1, 70), more=st.sampled_from([0, 1, 600]),
+       D=st.sampled_from([1, 8, 20]), causal=st.booleans(), window=st.none() | st.integers(1, 80), masked=st.booleans(),
+       dtype=DTYPES, seed=st.integers(0, 2**32))
+def test_attention(cupy, B, K, G, T, more, D, causal, window, masked, dtype, seed):
+    rng, S = np.random.default_rng(seed), T + more
+    arrays = [a.astype(dtype) / 3 for a in drawn(rng, (B, K * G, T, D), (B, K, S, D), (B, K, S, D))]
+    mask = None
+    if masked:
+        mask = rng.random((B, 1, T, S)) < 0.7
+        mask[:, :, 0] = False                                   # a query that sees nothing
+
+    def f(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        here = None if mask is None else mask if q.device == "cpu" else cupy.asarray(mask)
+        return attention(q, k, v, causal=causal, window=window, mask=here)
+    check(cupy, f, arrays)
+
+
+def check(cupy: Any, f: Callable, arrays: list[np.ndarray]) -> None:
+    """f and its gradients on the device, with kernels and without, are those on the CPU in float64."""
+    expected = value_and_gradients(f, [a.astype(np.float64) for a in arrays])
+    there = [cupy.asarray(a) for a in arrays]
+    with_kernels = value_and_gradients(f, there)
+    with patch.dict(compiler.REALS, clear=True):
+        without = value_and_gradients(f, there)
+    for found in (with_kernels, without):
+        for ours, true in zip(found, expected, strict=True):
+            assert ours.dtype == arrays[0].dtype
+            np.testing.assert_allclose(ours.get(), true, rtol=0, atol=TOLERANCE[ours.dtype.name] * max(1, abs(true).max(initial=0)))
+
+
+def value_and_gradients(f: Callable, arrays: list[Any]) -> list[Any]:
+    inputs = [Tensor(a, requires_grad=True) for a in arrays]
+    out = f(*inputs)
+    seed = np.cos(array_module(out.data).arange(out.size, dtype=out.dtype)).reshape(out.shape)
+    return [out.data, *(g.data for g in grad(out, inputs, Tensor(seed)))]
+
+
+@given(size=st.sampled_from([1, 7, 1000, 300_000]), dtype=DTYPES, seed=st.integers(0, 2**32), decay=st.sampled_from([0.0, 0.3]))
+def test_adamw(cupy, size, dtype, seed, decay):
+    p, *gs = (a.astype(dtype) for a in drawn(np.random.default_rng(seed), (size,), (size,), (size,)))
+    settings = {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": decay}
+    parameter, m, v = Parameter(cupy.asarray(p)), 0.0, 0.0
+    optimizer, expected = AdamW([parameter], **settings), p.astype(np.float64)
+    for t, g in enumerate(gs, 1):
+        expected, m, v = adamw_reference(expected, g.astype(np.float64), m, v, t, **settings)
+        parameter.grad = Tensor(cupy.asarray(g))
+        optimizer.step()
+    np.testing.assert_allclose(parameter.numpy(), expected, rtol=TOLERANCE[p.dtype.name], atol=TOLERANCE[p.dtype.name])
+
+
+def test_targets_out_of_range_wrap_around_as_indices_do(cupy):
+    z, targets = cupy.asarray(np.random.default_rng(0).standard_normal((3, 5))), cupy.asarray([0, 2, 4])
+    expected = float(cross_entropy(z, targets))
+    assert float(cross_entropy(z, targets - 5)) == float(cross_entropy(z, targets + 10)) == expected
+
+
+def test_the_kernels_are_used(cupy):
+    """Control: otherwise, all of this would compare operations with operations."""
+    x, w = (cupy.asarray(np.ones(shape)) for shape in ((2, 3), 3))
+    with patch.object(compiler, "_kernel", side_effect=LookupError), pytest.raises(LookupError):
+        layer_norm(x, w, w)
+
+
+# Compiled for GPUs
+
+def nvrtc() -> Any:
+    """NVIDIA's run-time compiler, from its package."""
+    found = find_spec("nvidia")
+    libraries = [path for folder in (found.submodule_search_locations or [] if found else [])
+                 for path in Path(folder).glob("*/lib/libnvrtc.so.*")]
+    if not libraries:
+        pytest.skip("needs CUDA's compiler: pip install nvidia-cuda-nvrtc")
+    return ctypes.CDLL(str(libraries[0]))
+
+
+def complaints(source: str, *options: str) -> str:
+    """What NVRTC says against the source; nothing if it compiles."""
+    library, program, size = nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
+    assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
+    failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*map(str.encode, options)))
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    return log.value.decode() if failed else ""
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_they_compile(architecture, dtype):
+    assert complaints(compiler.SOURCE.read_text("utf-8"), f"-arch={architecture}", *compiler.options(np.dtype(dtype))) == ""
+
+
+def test_what_does_not_compile_is_found():
+    """Control."""
+    assert "identifier" in complaints('extern "C" __global__ void f(float* x) { x[0] = y; }', "-arch=sm_90")
