@@ -13,7 +13,7 @@ import minigrad as mg
 from minigrad import Tensor, random
 from minigrad.fused.dropout import _words, keep_mask
 
-keys = st.tuples(st.integers(-2**63, 2**64), st.integers(0, 2**40), st.integers(0, 1000))
+keys = st.tuples(st.integers(-2**63, 2**64 - 1), st.integers(0, 2**40), st.integers(0, 1000))     # 2**64 more or less is the same seed
 shares = st.floats(0.01, 0.99)
 
 
