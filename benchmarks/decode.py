@@ -40,7 +40,8 @@ class Options(machine.Settings):
 def main(arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, prog="benchmarks.decode")
     configs, works = chosen(options.config, DECODING, "--config"), chosen(options.work, WORKS, "--work")
-    threads, _ = options.begin(), pick_device(options.device)
+    threads = options.begin()
+    pick_device(options.device)             # or a sentence: it is not there
     for number, name in enumerate(configs):
         results = [compare(name, work, threads, options) for work in works]
         if not options.json:

@@ -39,7 +39,8 @@ class Options(machine.Settings):
 def main(arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, prog="benchmarks.train")
     configs, names = chosen(options.config, TRAINING, "--config"), chosen(options.vs, PEERS, "--vs")
-    threads, _ = options.begin(), pick_device(options.device)
+    threads = options.begin()
+    pick_device(options.device)             # or a sentence: it is not there
     for config in configs:
         result = compare(config, names, threads, options)
         print(json.dumps(result) if options.json else table(result), flush=True)
