@@ -1,4 +1,4 @@
-"""Kernels that go through all elements of arrays in C order: activations, AdamW."""
+"""Kernels that go through all elements of arrays in C order: activations, rotary positions, AdamW."""
 from __future__ import annotations
 
 import math
@@ -12,6 +12,13 @@ from minigrad.cuda.compiler import start_elements
 def value_and_slope(x: Any, curve: str, value: Any, slope: Any) -> None:
     """y = x h(x) into `value`, dy/dx into `slope`, which may be x; `curve` is a name in fused/activation.py."""
     start_elements(curve, x, value, slope, np.int64(x.size))
+
+
+def turn(x: Any, cos: Any, sin: Any, interleaved: bool) -> Any:
+    """fused/rope.py's turn of x (..., T, 2n), for cos and sin (turns, n), of which row r is for the rows r, r + turns, ... of x."""
+    y, (turns, n) = np.empty_like(x), cos.shape
+    start_elements("rope", x, cos, sin, y, np.int64(x.size // 2), np.int32(n), np.int32(turns), np.int32(interleaved))
+    return y
 
 
 def adamw(p: Any, g: Any, m: Any, v: Any, *, t: int, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:

@@ -141,6 +141,17 @@ ACTIVATION(gelu, erfc(-x * real(0.7071067811865476)) / 2, h + x * exp(-x * x / 2
 ACTIVATION(gelu_tanh, (1 + tanh(inner(x))) / 2, h + y * (1 - h) * twice_inner_slope(x))
 ACTIVATION(relu_squared, x > 0 ? x : 0, 2 * h)
 
+// rows of n pairs, neighbours or half a row apart, turned by the angles in row `row % turns`
+extern "C" __global__ void rope(const real* x, const real* cosines, const real* sines, real* y, int64 pairs, int n, int turns,
+                                int interleaved)
+{
+    FOR_EACH(i, pairs) {
+        int64 row = i / n, j = i % n, first = 2 * n * row + (interleaved ? 2 * j : j), second = first + (interleaved ? 1 : n);
+        real a = x[first], b = x[second], c = cosines[row % turns * n + j], s = sines[row % turns * n + j];
+        y[first] = a * c - b * s, y[second] = a * s + b * c;
+    }
+}
+
 // rest1 = 1 - beta1 and so on: differences of numbers near 1, taken in float64
 extern "C" __global__ void adamw(real* ps, const real* gs, real* ms, real* vs, int64 n, real beta1, real rest1, real beta2, real rest2,
                                  real eps, real rate, real keep)

@@ -17,10 +17,12 @@ import math
 from typing import Any
 
 from minigrad.backend import array_module
+from minigrad.cuda import rows as kernels
 from minigrad.cuda.attention import WholeBlock
 from minigrad.cuda.compiler import has_kernels
 from minigrad.fused._attention_blocks import Blocks, exponentiate, visible
 from minigrad.fused._record import record_fused
+from minigrad.fused._rows import rows
 from minigrad.fused.dropout import keep_mask, keep_scale
 from minigrad.graph import mode
 from minigrad.ops import broadcast_to, softmax, where
@@ -96,7 +98,10 @@ def one_query(q: Any, k: Any, v: Any, scale: float, window: int | None = None, b
     if bias is not None:
         heads = p.reshape(B, H, 1, p.shape[3])                                  # the same memory
         heads += bias
-    total = exponentiate(p, p.max(axis=-1, keepdims=True))                      # (B, K, G, 1)
+    if has_kernels(p):
+        total = kernels.exponentials(rows(p), kernels.Sight(1, p.shape[3], False, None))[1].reshape(B, K, H // K, 1)
+    else:
+        total = exponentiate(p, p.max(axis=-1, keepdims=True))                  # (B, K, G, 1)
     y = p @ v                                                                   # (B, K, G, D)
     y /= total
     return y.reshape(B, H, 1, D)

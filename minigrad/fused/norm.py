@@ -28,7 +28,7 @@ from minigrad.tensor import Tensor, tensor
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """(x − mean) / √(variance + eps) · weight + bias over the last axis. weight and bias (C,); None stands for ones and zeros."""
-    x, weight, bias = _inputs("layer_norm", x, weight, bias)
+    x, weight, bias = _inputs("layer_norm", x, weight=weight, bias=bias)
     y, mean, r = normalize(x.data, weight.data, bias.data, eps, centred=True)
     return record_fused(y, (x, weight, bias), lambda g, needs: _backward(g, x.data, weight.data, mean, r),
                         lambda x, weight, bias: layer_norm_reference(x, weight, bias, eps))
@@ -44,7 +44,7 @@ def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: floa
 
 def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     """x / √(mean(x²) + eps) · weight over the last axis. weight (C,); None stands for ones."""
-    x, weight, _ = _inputs("rms_norm", x, weight, None)
+    x, weight = _inputs("rms_norm", x, weight=weight)
     y, _, r = normalize(x.data, weight.data, None, eps, centred=False)
     return record_fused(y, (x, weight), lambda g, needs: _backward(g, x.data, weight.data, None, r)[:2],
                         lambda x, weight: rms_norm_reference(x, weight, eps))
@@ -112,14 +112,14 @@ def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
     return dx.reshape(x.shape), dw, db
 
 
-def _inputs(name: str, x: Any, weight: Any, bias: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _inputs(name: str, x: Any, **parameters: Any) -> tuple[Tensor, ...]:
+    """x and its parameters as Tensors; in the place of None, a weight of ones or a bias of zeros."""
     x = tensor(x)
     if x.ndim == 0:
         raise ValueError(f"{name} works over the last axis, but x is a single number; give it shape (..., C)")
-    like, xp = x.data, array_module(x.data)
-    weight = tensor(xp.ones(x.shape[-1], like.dtype) if weight is None else weight)
-    bias = tensor(xp.zeros(x.shape[-1], like.dtype) if bias is None else bias)
-    for what, parameter in (("weight", weight), ("bias", bias)):
-        if parameter.shape != x.shape[-1:]:
-            raise ValueError(f"{name} of x {x.shape} needs a {what} of shape {x.shape[-1:]}, this one has {parameter.shape}")
-    return x, weight, bias
+    found, C, xp = [x], x.shape[-1], array_module(x.data)
+    for what, parameter in parameters.items():
+        found.append(tensor((xp.ones if what == "weight" else xp.zeros)(C, x.dtype) if parameter is None else parameter))
+        if found[-1].shape != (C,):
+            raise ValueError(f"{name} of x {x.shape} needs a {what} of shape {(C,)}, this one has {found[-1].shape}")
+    return tuple(found)

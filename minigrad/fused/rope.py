@@ -6,11 +6,15 @@ Llama as first published).
 """
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend import DEFAULT_FLOAT, array_module, as_array
+from minigrad.cuda import elements as kernels
+from minigrad.cuda.compiler import has_kernels, in_order
 from minigrad.ops.shape import concatenate, stack
 from minigrad.tensor import Tensor, record, tensor
 
@@ -49,6 +53,8 @@ def rope_reference(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Ten
 def turn(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Any:
     """`rope` of an array."""
     n, of_pairs = cos.shape[-1], _turn_interleaved if interleaved else _turn_halves
+    if has_kernels(x):
+        of_pairs = partial(_turn_by_kernel, interleaved=interleaved)
     if 2 * n == x.shape[-1]:
         return of_pairs(x, cos, sin)
     return np.concatenate([of_pairs(x[..., :2 * n], cos, sin), x[..., 2 * n:]], axis=-1)
@@ -72,6 +78,14 @@ def _turn_interleaved(x: Any, cos: Any, sin: Any) -> Any:
     pairs = out.view(np.promote_types(out.dtype, np.complex64))                     # (..., T, D/2)
     pairs *= cos + 1j * sin
     return out.astype(x.dtype, copy=False)
+
+
+def _turn_by_kernel(x: Any, cos: Any, sin: Any, interleaved: bool) -> Any:
+    rows, n = cos.shape[:-1], cos.shape[-1]
+    if math.prod(rows) != math.prod(rows[-1:]):                                     # positions of their own for each text
+        cos, sin = (np.broadcast_to(a, (*x.shape[:-1], n)) for a in (cos, sin))
+    x, cos, sin = in_order(x, cos, sin)
+    return kernels.turn(x, cos.reshape(-1, n), sin.reshape(-1, n), interleaved)
 
 
 def _table(a: Any) -> Any:

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad import grad
+from minigrad import grad, no_grad, rope_tables
 from minigrad.backend import array_module
 from minigrad.cuda import compiler
-from minigrad.fused import attention, cross_entropy, geglu, gelu, layer_norm, relu_squared, rms_norm, swiglu
+from minigrad.fused import attention, cross_entropy, geglu, gelu, layer_norm, relu_squared, rms_norm, rope, swiglu
 from minigrad.nn.module import Parameter
 from minigrad.optim import AdamW
 from minigrad.optim.adamw import adamw_reference
@@ -61,6 +61,22 @@ def test_functions_of_rows(cupy, name, rows, length, dtype, seed):
     check(cupy, OF_ROWS[name], [a.astype(dtype) for a in arrays])
 
 
+@given(shape=st.tuples(*[st.integers(1, 3)] * 2, st.integers(1, 40)), n=st.integers(1, 20), passing=st.integers(0, 3),
+       angles=st.sampled_from(["of a place", "of a text's place", "one"]), interleaved=st.booleans(), dtype=DTYPES,
+       seed=st.integers(0, 2**32))
+def test_rope(cupy, shape, n, passing, angles, interleaved, dtype, seed):
+    """Also of views, of features that pass, and of positions of their own for each text."""
+    rng, (B, H, T) = np.random.default_rng(seed), shape
+    x = np.asarray(drawn(rng, (B, T, H, 2 * n + passing))[0], dtype)
+    positions = rng.integers(0, 100, {"of a place": T, "of a text's place": (B, 1, T), "one": 1}[angles])
+    tables = [a.astype(dtype) for a in rope_tables(positions, 2 * n, dtype=np.float64)]
+
+    def f(x: Tensor) -> Tensor:
+        cos, sin = tables if x.device == "cpu" else map(cupy.asarray, tables)
+        return rope(x.swapaxes(1, 2), cos, sin, interleaved)
+    check(cupy, f, [x])
+
+
 @given(B=st.integers(1, 2), K=st.integers(1, 2), G=st.integers(1, 2), T=st.integers(1, 70), more=st.sampled_from([0, 1, 600]),
        D=st.sampled_from([1, 8, 20]), causal=st.booleans(), window=st.none() | st.integers(1, 80), masked=st.booleans(),
        dtype=DTYPES, seed=st.integers(0, 2**32))
@@ -76,6 +92,17 @@ def test_attention(cupy, B, K, G, T, more, D, causal, window, masked, dtype, see
         here = None if mask is None else mask if q.device == "cpu" else cupy.asarray(mask)
         return attention(q, k, v, causal=causal, window=window, mask=here)
     check(cupy, f, arrays)
+
+
+@given(B=st.integers(1, 2), K=st.integers(1, 2), G=st.integers(1, 2), S=LENGTHS, window=st.none() | st.integers(1, 80), dtype=DTYPES,
+       seed=st.integers(0, 2**32))
+def test_attention_of_one_query(cupy, B, K, G, S, window, dtype, seed):
+    """Without a gradient, which goes another way."""
+    arrays = [a.astype(dtype) / 3 for a in drawn(np.random.default_rng(seed), (B, K * G, 1, 8), (B, K, S, 8), (B, K, S, 8))]
+    with no_grad():
+        expected = attention(*(a.astype(np.float64) for a in arrays), window=window).numpy()
+        found = attention(*map(cupy.asarray, arrays), window=window).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[found.dtype.name] * abs(expected).max())
 
 
 def check(cupy: Any, f: Callable, arrays: list[np.ndarray]) -> None:
