@@ -61,7 +61,7 @@ def var(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Ten
     x = tensor(x)
     data = x.data.var(axis, ddof=ddof, keepdims=keepdims)
     n = _count(x, data) - ddof
-    return record(data, (x,), lambda g, out: (_keep(g, x.shape, axis, keepdims) * beside(g, _deviation(x, axis, n)) * 2,))
+    return record(data, (x,), lambda g, out: (_keep(g, x.shape, axis, keepdims) * _deviation(beside(g, x), axis, n) * 2,))
 
 
 def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
@@ -71,12 +71,12 @@ def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Ten
     n = _count(x, data) - ddof
 
     def vjp(g: Any, out: Any) -> tuple:
-        return (_keep(g / choose(raw(out) == 0, np.inf, out), x.shape, axis, keepdims) * beside(g, _deviation(x, axis, n)),)
+        return (_keep(g / choose(raw(out) == 0, np.inf, out), x.shape, axis, keepdims) * _deviation(beside(g, x), axis, n),)
     return record(data, (x,), vjp, keep_output=True)
 
 
-def _deviation(x: Tensor, axis: Axes, n: int) -> Tensor:
-    return (x - mean(x, axis, keepdims=True)) * (1 / n if n > 0 else np.nan)
+def _deviation(x: Any, axis: Axes, n: int) -> Any:
+    return (x - x.mean(axis, keepdims=True)) * (1 / n if n > 0 else np.nan)
 
 
 # --- extremes -------------------------------------------------------------------------------------------------------------------------
@@ -154,8 +154,9 @@ def _product_before(x: Tensor) -> Tensor:
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
     """Running sums along `axis`; None: of the elements in order, flat."""
     x = tensor(x)
-    shape, along = x.shape, axis or 0
-    return record(x.data.cumsum(axis), (x,), lambda g, out: (reshape(flip(cumsum(flip(g, along), along), along), shape),))
+    data, shape, along = x.data.cumsum(axis), x.shape, axis or 0
+    back = (*(slice(None),) * (along % data.ndim), slice(None, None, -1))
+    return record(data, (x,), lambda g, out: (g[back].cumsum(along)[back].reshape(shape),))
 
 
 # --- softmax and its logarithms: the largest element is subtracted first, a constant that changes nothing but avoids overflow ---------
@@ -170,7 +171,7 @@ def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
 
     def vjp(g: Any, out: Any) -> tuple:
         total = _keep(choose(np.isfinite(raw(out)), out, 0), x.shape, axis, keepdims)
-        return (_keep(g, x.shape, axis, keepdims) * beside(g, exp(x - total)),)
+        return (_keep(g, x.shape, axis, keepdims) * _exp(beside(g, x) - total),)
     return record(data if keepdims else data.squeeze(axis), (x,), vjp, keep_output=True)
 
 
@@ -178,15 +179,21 @@ def softmax(x: Any, axis: Axes = -1) -> Tensor:
     """exp(x) / sum(exp(x)). Where all of x is -inf it is 0 everywhere, so that something wholly masked counts nothing."""
     x = tensor(x)
     e, total, _ = _exponentials(x.data, axis)
-    return record(e / (total + (total == 0)), (x,), lambda g, out: (out * (g - (g * out).sum(axis, keepdims=True)),), keep_output=True)
+    e /= np.maximum(total, 1)                   # the largest gives 1, so only a sum of nothing is below
+    return record(e, (x,), lambda g, out: (out * (g - (g * out).sum(axis, keepdims=True)),), keep_output=True)
 
 
 def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
     """log(softmax(x)): x - logsumexp(x), without overflow. Where all of x is -inf it is -inf."""
     x = tensor(x)
     _, total, top = _exponentials(x.data, axis)
-    data = x.data - top - np.log(total + (total == 0))
-    return record(data, (x,), lambda g, out: (g - beside(g, exp(out)) * g.sum(axis, keepdims=True),), keep_output=True)
+    data = x.data - top - np.log(np.maximum(total, 1))
+    return record(data, (x,), lambda g, out: (g - _exp(out) * g.sum(axis, keepdims=True),), keep_output=True)
+
+
+def _exp(a: Any) -> Any:
+    """Of an array an array, of a Tensor a Tensor."""
+    return exp(a) if isinstance(a, Tensor) else np.exp(a)
 
 
 def _exponentials(a: Any, axis: Axes) -> tuple[Any, Any, Any]:

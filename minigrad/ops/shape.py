@@ -73,7 +73,8 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Join along a new axis, which stands at `axis` in the result."""
     xs = [tensor(x) for x in tensors]
     data, count = np.stack([x.data for x in xs], axis), len(xs)
-    return record(data, xs, lambda g, out: [part.squeeze(axis) for part in _cut(g, count, axis)])
+    before = (slice(None),) * normalize_axis_index(axis, data.ndim)
+    return record(data, xs, lambda g, out: [g[(*before, i)] for i in range(count)])
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:

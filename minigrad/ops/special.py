@@ -40,7 +40,9 @@ def _polynomial(a: Any, coefficients: tuple) -> Any:
     return total + coefficients[-1]
 
 
+@np.errstate(over="ignore")
 def sigmoid_array(a: Any) -> Any:
     """1 / (1 + exp(-a)); far below zero the exponential becomes inf, and the quotient 0, as it should."""
-    with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-a))
+    e = np.exp(-a)
+    e += 1
+    return np.reciprocal(e)
