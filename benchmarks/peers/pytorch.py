@@ -74,8 +74,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.dim, config.dim, bias=config.bias)
         if config.qk_norm:
             self.query_norm, self.key_norm = (nn.RMSNorm(config.head_size, eps=config.norm_eps) for _ in "qk")
-        self.rotates = config.positions == "rope"
-        if self.rotates:
+        if config.positions == "rope":
             for name, table in zip(("cos", "sin"), rotation(config)):
                 self.register_buffer(name, table, persistent=False)
 
@@ -85,7 +84,7 @@ class Attention(nn.Module):
         q, k, v = qkv.split([H, K, K], dim=1)
         if self.config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
-        if self.rotates:
+        if self.config.positions == "rope":
             q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
         if cache is not None:
             k, v = cache.append(layer, k, v)

@@ -92,4 +92,4 @@ def blocks(a: Any) -> Iterator[slice]:
 
 def one_block(a: Any) -> bool:
     """Whether `blocks` would give one slice, all of it."""
-    return a.size <= BLOCK
+    return a.size <= BLOCK or array_module(a) is not np

@@ -20,7 +20,7 @@ import numpy as np
 
 from minigrad.backend import array_module
 from minigrad.cuda import elements as kernels
-from minigrad.cuda.compiler import has_kernels
+from minigrad.cuda.compiler import has_kernels, in_order
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import blocks, one_block, rows, wide
 from minigrad.ops.elementwise import erf, relu, sigmoid, tanh
@@ -204,7 +204,7 @@ def activate(x: Any, activation: str) -> Any:
 
 def _value(x: Any, curve: Curve) -> Any:
     flat_x = x.reshape(-1)
-    if has_kernels(x) or (one_block(flat_x) and wide(flat_x) is flat_x):
+    if one_block(flat_x) and wide(flat_x) is flat_x:
         return _times_gate(flat_x, curve).reshape(x.shape)
     y = array_module(x).empty(x.shape, x.dtype)
     flat_y = y.reshape(-1)
@@ -235,7 +235,7 @@ def _slope(g: Any, x: Any, curve: Curve) -> Any:
 def value_and_slope(x: Any, curve: Curve, value: Any = None, slope: Any = None) -> tuple[Any, Any]:
     """y = x h(x) and dy/dx, in the arrays `value` and `slope` (which may be x) or in new ones."""
     if has_kernels(x) and all(out is None or out.dtype == x.dtype for out in (value, slope)):
-        x = array_module(x).ascontiguousarray(x)
+        x, = in_order(x)
         y, d = (np.empty_like(x) if out is None else out for out in (value, slope))
         kernels.value_and_slope(x, curve.name, y, d)
         return y, d

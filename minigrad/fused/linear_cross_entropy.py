@@ -118,8 +118,7 @@ def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, part: slice) -> No
         array_module(dz).matmul(dz.T, x, out=dw)
     elif dw is not None:
         for part in slabs(dw):
-            mine = dw[part]             # dw[part] += would, in CuPy, copy the sum onto itself once more
-            mine += dz.T[part] @ x
+            dw[part] += dz.T[part] @ x
 
 
 def _deferred_dw(weight: Any, made: Any, g: Any, x: Any) -> Deferred:
@@ -136,8 +135,7 @@ def _deferred_dw(weight: Any, made: Any, g: Any, x: Any) -> Deferred:
 
     def add(out: Any) -> None:
         for part in slabs(out):
-            mine = out[part]
-            mine += slab(part)
+            out[part] += slab(part)
     return Deferred(weight, fill, add=add)
 
 

@@ -68,7 +68,7 @@ def pow(x: Any, y: Any) -> Tensor:
     if isinstance(n, (int, float)):
         return record(_power(x.data, n), (x,), lambda g, out: (g * beside(g, n * x ** (n - 1)) if n else g * 0,))
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
-        x = Tensor(array_module(n).full((), x.data, n.dtype))         # the rule takes its logarithm, in the dtype of y
+        x = Tensor(array_module(n).full((), x.data, n.dtype))           # the rule takes its logarithm, in the dtype of y
 
     def vjp(g: Any, out: Any) -> tuple:
         zero = x.data == 0                                              # there, other numbers stand in for those that give inf * 0

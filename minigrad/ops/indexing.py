@@ -40,10 +40,7 @@ def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
 
 def _add_at(total: Any, index: Any, values: Any) -> None:
     if type(index) is slice or _is_basic(index):
-        part = total[index]                                 # no element is named twice
-        part += values
-        if part.ndim == 0:                                  # NumPy gives a number, not a view; CuPy would copy any view onto itself
-            total[index] = part
+        total[index] += values                              # no element is named twice
     else:
         array_module(total).add.at(total, index, values)    # total[index] += values would add only one of each place
 

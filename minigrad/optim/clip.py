@@ -54,8 +54,7 @@ def global_norm(arrays: Iterable, share: Callable = alone) -> Any:
 def _scale(g: Any, factor: Any, share: Callable) -> None:
     @span("clip_grad_norm")
     def scale(part: slice) -> None:
-        mine = g[part]          # g[part] *= factor would, in CuPy, copy the result onto itself once more
-        mine *= factor
+        g[part] *= factor
     share(scale, g.size)
 
 
