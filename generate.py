@@ -2,6 +2,7 @@
 
 The work is in llm/inference: sampling.py, generate.py, text.py, command.py.
 """
+
 from __future__ import annotations
 
 import io
@@ -13,9 +14,10 @@ from llm.runtime import keep_memory, set_blas_threads, threads_to_use
 
 def main(arguments: list[str] | None = None) -> int:
     from llm.inference.command import parse, start
+
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")        # a terminal that lacks a character shows a question mark
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
     keep_memory()
     set_blas_threads(threads_to_use(options.threads))
     return start(options)
@@ -23,10 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)   # when nobody reads on (`| head`), end quietly as other programs do
+        signal.signal(
+            signal.SIGPIPE, signal.SIG_DFL
+        )  # when nobody reads on (`| head`), end quietly as other programs do
     try:
         sys.exit(main())
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"generate.py: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)                                   # 128 + SIGINT
+        sys.exit(130)  # 128 + SIGINT

@@ -7,6 +7,7 @@
     python -m benchmarks.tokenizer                                  encoding, decoding, learning merges
     python -m benchmarks.overhead                                   small graphs: what the engine itself costs
 
-Each library works in a process of its own (contestant.py), and they take turns (turns.py) so that a machine which is busy, or hot, is so
-for all of them. They compute the same (task.py) and must get the same numbers, else nothing was compared. What each does: peers/.
+Each library works in a process of its own (contestant.py), and they take turns (turns.py) so that a machine which is
+busy, or hot, is so for all of them. They compute the same (task.py) and must get the same numbers, else nothing was
+compared. What each does: peers/.
 """

@@ -6,9 +6,11 @@ The parent starts `python -m benchmarks.contestant MODULE:FUNCTION [FOLDER]` and
     parent:  {"calls": 3, "warm_up": 1}
     child:   {"results": [{"seconds": 0.9, "loss": 4.1}, ...], "peak": 812000000}
 
-FUNCTION(task), or FUNCTION() where there is no folder, prepares and returns the piece of work: a function without arguments that returns
-measurements by name. "seconds", the time of the call, is added unless it is among them. The child ends when its input does.
+FUNCTION(task), or FUNCTION() where there is no folder, prepares and returns the piece of work: a function without
+arguments that returns measurements by name. "seconds", the time of the call, is added unless it is among them. The
+child ends when its input does.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -38,14 +40,22 @@ class Skipped(RuntimeError):
 
 
 class Contestant:
-    """The parent's side. `function`: "module:function" in benchmarks.peers. It prepares at once; `ready` waits for it."""
+    """The parent's side. `function`: "module:function" in benchmarks.peers. It prepares at once; `ready` waits for
+    it.
+    """
 
     def __init__(self, name: str, function: str, folder: Path | None, environment: Mapping[str, str]):
         self.name, self.peak = name, 0
-        self.complaints = tempfile.TemporaryFile()       # noqa: SIM115    a pipe that nobody reads could block it
+        self.complaints = tempfile.TemporaryFile()  # noqa: SIM115    a pipe that nobody reads could block it
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.contestant", function, *([str(folder)] if folder else [])], cwd=ROOT, env=environment,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.complaints, text=True)
+            [sys.executable, "-m", "benchmarks.contestant", function, *([str(folder)] if folder else [])],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.complaints,
+            text=True,
+        )
         self.libraries: dict[str, str] = {}
 
     def ready(self) -> None:
@@ -58,7 +68,7 @@ class Contestant:
     def turn(self, calls: int, warm_up: int = 0) -> list[dict[str, float]]:
         """The measurements of so many calls, after some that are not measured."""
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):          # it has ended: the answer tells
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the answer tells
             self.process.stdin.write(json.dumps({"calls": calls, "warm_up": warm_up}) + "\n")
             self.process.stdin.flush()
         answer = self._answer()
@@ -87,6 +97,7 @@ class Contestant:
 
 def serve(function: str, folders: list[str], orders: IO[str], answers: IO[str]) -> None:
     """The child's side."""
+
     def answer(**fields: Any) -> None:
         print(json.dumps(fields), file=answers, flush=True)
 
@@ -111,12 +122,15 @@ def timed(work: Work) -> dict[str, float]:
 
 
 def libraries() -> dict[str, str]:
-    """The libraries with arithmetic in them that this process uses, with their versions and what OpenBLAS has chosen."""
+    """The libraries with arithmetic in them that this process uses, with their versions and what OpenBLAS has
+    chosen.
+    """
     found: dict[str, str] = {name: version(name) for name in LIBRARIES if name in sys.modules}
-    if "cupy" in sys.modules:                               # whose package has a name for each version of CUDA
+    if "cupy" in sys.modules:  # whose package has a name for each version of CUDA
         found["cupy"] = sys.modules["cupy"].__version__
     with contextlib.suppress(ImportError):
         from threadpoolctl import threadpool_info
+
         for pool in threadpool_info():
             if pool["internal_api"] == "openblas":
                 found["OpenBLAS"] = f"{pool['version']} {pool['architecture']}"
@@ -124,15 +138,17 @@ def libraries() -> dict[str, str]:
 
 
 def gpu_memory() -> int:
-    """What the library of this process has taken of the GPU's memory, in bytes: as much as it ever used at once, for neither gives back."""
+    """What the library of this process has taken of the GPU's memory, in bytes: as much as it ever used at once, for
+    neither gives back.
+    """
     if "cupy" in sys.modules:
         return sys.modules["cupy"].get_default_memory_pool().total_bytes()
     return sys.modules["torch"].cuda.memory_reserved() if "torch" in sys.modules else 0
 
 
 def peak_memory() -> int:
-    """The most memory that this process has had, and what its children have of their own now, in bytes. (Their peak is not known without
-    what they share with it; ours give nothing back.)
+    """The most memory that this process has had, and what its children have of their own now, in bytes. (Their peak is
+    not known without what they share with it; ours give nothing back.)
     """
     return own_peak() + sum(private_memory(child.pid) for child in multiprocessing.active_children())
 
@@ -152,11 +168,12 @@ def own_peak() -> int:
         if found:
             return int(found[1]) * 1024
     import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)                           # what libraries print goes where complaints go
+    os.dup2(2, 1)  # what libraries print goes where complaints go
     serve(sys.argv[1], sys.argv[2:], sys.stdin, answers)

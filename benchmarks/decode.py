@@ -1,7 +1,10 @@
-"""Writing with a key-value cache, and reading a prompt, beside PyTorch (eager, float32): python -m benchmarks.decode --help.
+"""Writing with a key-value cache, and reading a prompt, beside PyTorch (eager, float32): python -m benchmarks.decode
+--help.
 
-A token needs every weight once, so it cannot take less time than reading them all, and the cache, from memory: the bound.
+A token needs every weight once, so it cannot take less time than reading them all, and the cache, from memory: the
+bound.
 """
+
 from __future__ import annotations
 
 import json
@@ -21,13 +24,15 @@ from llm.accounting import cache_bytes, parameters
 from llm.config import GPTConfig
 from minigrad.backend import pick_device
 
-TOLERANCE = 1e-3                # of logits
-WORKS = {"write-1": ("decode", 1), "write-8": ("decode", 8), "read": ("prefill", 1)}         # function, batch
+TOLERANCE = 1e-3  # of logits
+WORKS = {"write-1": ("decode", 1), "write-8": ("decode", 8), "read": ("prefill", 1)}  # function, batch
 
 
 @dataclass(frozen=True)
 class Options(machine.Settings):
-    """Compare writing with a key-value cache (one text; eight at a time) and reading a prompt with PyTorch, in turns."""
+    """Compare writing with a key-value cache (one text; eight at a time) and reading a prompt with PyTorch, in
+    turns.
+    """
 
     config: str = "124m,384,128"
     """Which models, with commas between: 124m (GPT-2), 384 and 128 (their widths)."""
@@ -41,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, prog="benchmarks.decode")
     configs, works = chosen(options.config, DECODING, "--config"), chosen(options.work, WORKS, "--work")
     threads = options.begin()
-    pick_device(options.device)             # or a sentence: it is not there
+    pick_device(options.device)  # or a sentence: it is not there
     for number, name in enumerate(configs):
         results = [compare(name, work, threads, options) for work in works]
         if not options.json:
@@ -66,7 +71,8 @@ def compare(name: str, work: str, threads: int, options: Options) -> dict[str, A
     speed = {who: tokens / Spread.of(values).median for who, values in times.items()}
     bound = batch * bandwidth / bytes_read(config, batch) if function == "decode" else None
     return {
-        "config": name, "work": work,
+        "config": name,
+        "work": work,
         "ratio": {who: spread.median for who, spread in ratios(times, "ours").items()},
         "ratio_of_best": ratios_of_best(times, "ours"),
         "ratio_spread": {who: vars(spread) for who, spread in ratios(times, "ours").items()},
@@ -89,13 +95,21 @@ def table(results: list[dict[str, Any]], header: bool) -> str:
     """The measurements of one model for people."""
     lines = [*results[0]["machine"], ""] if header else []
     lines.append(f"{results[0]['config']}: memory is read at {results[0]['bytes_per_second'] / 1e9:.0f} GB/s")
-    lines.append("            ours tok/s  torch tok/s  times torch      min      max  of best   ours of bound  torch of bound")
+    lines.append(
+        "            ours tok/s  torch tok/s  times torch      min      max  of best   ours of bound  torch of bound"
+    )
     for result in results:
-        speed, spread, share = result["tokens_per_second"], result["ratio_spread"].get("torch"), result["share_of_bound"]
+        speed, spread, share = (
+            result["tokens_per_second"],
+            result["ratio_spread"].get("torch"),
+            result["share_of_bound"],
+        )
         line = f"{result['work']:<10} {speed['ours']:11,.0f}"
         if spread:
-            line += (f" {speed['torch']:12,.0f} {spread['median']:12.2f} {spread['least']:8.2f} {spread['most']:8.2f} "
-                     f"{result['ratio_of_best']['torch']:8.2f}")
+            line += (
+                f" {speed['torch']:12,.0f} {spread['median']:12.2f} {spread['least']:8.2f} {spread['most']:8.2f} "
+                f"{result['ratio_of_best']['torch']:8.2f}"
+            )
         lines.append(line + "".join(f" {share[who]:15.0%}" for who in share or {}))
     return "\n".join([*lines, *(f"{who} did not take part: {why}" for who, why in results[0]["skipped"].items()), ""])
 

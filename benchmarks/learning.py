@@ -1,9 +1,11 @@
 """How soon a model has learned, beside PyTorch (eager): python -m benchmarks.learning --help.
 
-A preset of train.py, with its text, batches, schedule and clipping, until the validation loss is down to a target. Ours is what train.py
-runs; PyTorch has the same weights, batches and rates (lesson.py). Both learn a stretch of steps in turns, and are tested after it on the
-validation batches of train.py. Of both only updates are timed, and not the first five, in which libraries make themselves ready.
+A preset of train.py, with its text, batches, schedule and clipping, until the validation loss is down to a target. Ours
+is what train.py runs; PyTorch has the same weights, batches and rates (lesson.py). Both learn a stretch of steps in
+turns, and are tested after it on the validation batches of train.py. Of both only updates are timed, and not the first
+five, in which libraries make themselves ready.
 """
+
 from __future__ import annotations
 
 import json
@@ -24,12 +26,14 @@ from llm.training.options import Options as Run
 from llm.training.options import presets
 
 FUNCTIONS = {"ours": "ours:learn", "torch": "pytorch:learn"}
-SAME_STEPS, TOLERANCE = 5, 1e-4         # later losses may part: what rounding does grows in a thousand updates
+SAME_STEPS, TOLERANCE = 5, 1e-4  # later losses may part: what rounding does grows in a thousand updates
 
 
 @dataclass(frozen=True)
 class Options(machine.Settings):
-    """Compare how soon a preset of train.py reaches a validation loss with the same model in PyTorch, in turns, on the same batches."""
+    """Compare how soon a preset of train.py reaches a validation loss with the same model in PyTorch, in turns, on the
+    same batches.
+    """
 
     preset: str = "shakespeare-char"
     """Which one; train.py --help has the names."""
@@ -47,7 +51,7 @@ class Options(machine.Settings):
     """Decides weights and order of the batches; each round takes the next one."""
     rounds: int = 2
     """How often everybody learns from the beginning."""
-    seconds: tyro.conf.Suppress[float] = 0.0        # a turn lasts --every steps
+    seconds: tyro.conf.Suppress[float] = 0.0  # a turn lasts --every steps
 
     def run(self, number: int) -> Run:
         """The options of train.py. Raises ValueError for a preset that is none, and numbers that make no sense."""
@@ -56,8 +60,14 @@ class Options(machine.Settings):
             raise ValueError(f"--preset does not know {self.preset}; choose from {', '.join(known)}")
         wishes: dict[str, Any] = {"data": self.data, "steps": self.steps, "eval_batches": self.eval_batches}
         given = {name: value for name, value in wishes.items() if value is not None}
-        training = replace(known[self.preset].training, threads=self.threads, eval_every=self.every, seed=self.seed + number, device="cpu",
-                           **given)
+        training = replace(
+            known[self.preset].training,
+            threads=self.threads,
+            eval_every=self.every,
+            seed=self.seed + number,
+            device="cpu",
+            **given,
+        )
         return replace(known[self.preset], training=training)
 
 
@@ -82,10 +92,13 @@ def compare(options: Options) -> dict[str, Any]:
     seconds: Rounds = {who: [round[who].seconds for round in curves] for who in curves[0]}
     a_step: Rounds = {who: [round[who].seconds_a_step for round in curves] for who in curves[0]}
     return {
-        "preset": options.preset, "target": options.target, "seeds": [options.seed + number for number in range(options.rounds)],
+        "preset": options.preset,
+        "target": options.target,
+        "seeds": [options.seed + number for number in range(options.rounds)],
         "share": {who: vars(spread) for who, spread in shares(seconds).items()},
         "share_of_a_step": {who: vars(spread) for who, spread in shares(a_step).items()},
-        "seconds": seconds, "seconds_a_step": a_step,
+        "seconds": seconds,
+        "seconds_a_step": a_step,
         "reached": {who: [round[who].losses[-1] <= options.target for round in curves] for who in curves[0]},
         "curves": [{who: vars(curve) for who, curve in round.items()} for round in curves],
         "skipped": skipped,
@@ -98,13 +111,18 @@ def compare(options: Options) -> dict[str, Any]:
 def describe(run: Run) -> str:
     """What is trained, and how."""
     model, training = run.model, run.training
-    return (f"{model.layers} layers, {model.heads} heads, C={model.dim}, T={model.context}, B={training.batch_size}, {model.positions} "
-            f"positions, {model.norm}, {model.mlp}; {training.steps:,} steps, learning rate {training.lr:g}, {training.schedule}")
+    return (
+        f"{model.layers} layers, {model.heads} heads, C={model.dim}, T={model.context}, B={training.batch_size}, "
+        f"{model.positions} "
+        f"positions, {model.norm}, {model.mlp}; {training.steps:,} steps, learning rate {training.lr:g}, "
+        f"{training.schedule}"
+    )
 
 
 @dataclass
 class Curve:
     """How it went for one of them: steps done, validation loss then, and seconds in updates until then."""
+
     steps: list[int]
     losses: list[float]
     times: list[float]
@@ -124,7 +142,9 @@ class Curve:
 
 
 def stops(steps: int, every: int) -> list[int]:
-    """The steps after which a loss is asked for: each of the first, in which both must agree, then those at the end of a stretch."""
+    """The steps after which a loss is asked for: each of the first, in which both must agree, then those at the end of
+    a stretch.
+    """
     return sorted({*range(1, min(steps, SAME_STEPS) + 1), *range(every, steps, every), steps})
 
 
@@ -137,7 +157,7 @@ def learn(everybody: Sequence[Contestant], stops: Sequence[int], target: float, 
             if not curve.losses or curve.losses[-1] > target:
                 progress(f"{title}, step {stop}: {each.name}")
                 time.sleep(PAUSE)
-                result, = each.turn(1)
+                (result,) = each.turn(1)
                 curve.add(stop, result["loss"], result["seconds"])
         if number < SAME_STEPS:
             check_equal({who: curve.losses for who, curve in curves.items()}, "validation loss", TOLERANCE)
@@ -147,22 +167,38 @@ def learn(everybody: Sequence[Contestant], stops: Sequence[int], target: float, 
 
 def shares(rounds: Rounds) -> dict[str, Spread]:
     """What part of the others' time ours is, round by round."""
-    return {who: Spread(1 / spread.median, 1 / spread.most, 1 / spread.least) for who, spread in ratios(rounds, "ours").items()}
+    return {
+        who: Spread(1 / spread.median, 1 / spread.most, 1 / spread.least)
+        for who, spread in ratios(rounds, "ours").items()
+    }
 
 
 def table(result: dict[str, Any]) -> str:
     """What was measured, for people."""
-    lines = [*result["machine"], "", f"{result['preset']}: {result['model']}, until the validation loss is {result['target']}", "",
-             "seed   who        loss    steps   seconds   ms a step   ours of it, time   of a step"]
+    lines = [
+        *result["machine"],
+        "",
+        f"{result['preset']}: {result['model']}, until the validation loss is {result['target']}",
+        "",
+        "seed   who        loss    steps   seconds   ms a step   ours of it, time   of a step",
+    ]
     for number, (seed, curves) in enumerate(zip(result["seeds"], result["curves"])):
         ours = {name: result[name]["ours"][number] for name in ("seconds", "seconds_a_step")}
         for who, curve in curves.items():
             seconds, a_step = (result[name][who][number] for name in ours)
             line = f"{seed:<6} {who:<8} {curve['losses'][-1]:6.4f} {curve['steps'][-1]:8,} {seconds:9.1f} {1e3 * a_step:11.1f}"
-            lines.append(line if who == "ours" else line + f" {ours['seconds'] / seconds:18.2f} {ours['seconds_a_step'] / a_step:11.2f}")
+            lines.append(
+                line
+                if who == "ours"
+                else line + f" {ours['seconds'] / seconds:18.2f} {ours['seconds_a_step'] / a_step:11.2f}"
+            )
     lines += ["", *curve_lines(result["curves"][-1])]
-    lines += [f"{who} was not there in the last step of round {number + 1}" for who, reached in result["reached"].items()
-              for number, each in enumerate(reached) if not each]
+    lines += [
+        f"{who} was not there in the last step of round {number + 1}"
+        for who, reached in result["reached"].items()
+        for number, each in enumerate(reached)
+        if not each
+    ]
     return "\n".join([*lines, *(f"{who} did not take part: {reason}" for who, reason in result["skipped"].items()), ""])
 
 
@@ -171,8 +207,13 @@ def curve_lines(curves: dict[str, dict[str, list]]) -> list[str]:
     steps = max((curve["steps"] for curve in curves.values()), key=len)
     lines = ["step   " + "".join(f"{who:>12} loss   seconds" for who in curves)]
     for row in range(len(steps) - 1, SAME_STEPS - 1, -max(1, len(steps) // 10)):
-        lines.append(f"{steps[row]:<7,}" + "".join(f"{curve['losses'][row]:17.4f} {curve['times'][row]:9.1f}" if row < len(curve["steps"])
-                                                    else " " * 27 for curve in curves.values()))
+        lines.append(
+            f"{steps[row]:<7,}"
+            + "".join(
+                f"{curve['losses'][row]:17.4f} {curve['times'][row]:9.1f}" if row < len(curve["steps"]) else " " * 27
+                for curve in curves.values()
+            )
+        )
     return [lines[0], *lines[:0:-1]]
 
 

@@ -1,8 +1,10 @@
-"""What is learned in benchmarks/learning.py: a run of train.py, as it is and as plain arrays for a library that is not ours.
+"""What is learned in benchmarks/learning.py: a run of train.py, as it is and as plain arrays for a library that is not
+ours.
 
-A lesson is a task (task.py): the folder has the weights to begin with and, as ids, all batches in their order. Beside them are the
-learning rate of each step, what else the optimizer must know, the validation batches, and when to test.
+A lesson is a task (task.py): the folder has the weights to begin with and, as ids, all batches in their order. Beside
+them are the learning rate of each step, what else the optimizer must know, the validation batches, and when to test.
 """
+
 from __future__ import annotations
 
 import json
@@ -18,6 +20,7 @@ from benchmarks.task import Task
 @dataclass(frozen=True)
 class Lesson:
     """`stops`: the steps after which the validation loss is asked for. `options`: those of train.py, as JSON."""
+
     folder: Path
     stops: list[int]
     options: dict[str, Any]
@@ -35,13 +38,21 @@ class Lesson:
         """Put a run with these options of train.py into the folder."""
         from llm.training.run import Run  # only here: contestants that are not ours shall not load our engine
         from llm.training.setup import set_up
+
         trainer, _, _ = set_up(options, Run(folder / "prepared"))
         training, model = trainer.options, trainer.model
         texts = [trainer.batches.batch(step) for step in range(training.steps)]
         Task(folder, model.config, training.batch_size, threads).save(model.state_dict(), _joined(texts))
         np.save(folder / "validation.npy", _joined(trainer.validation))
-        lesson = cls(folder, stops, options.to_json(), [trainer.rate(step) for step in range(training.steps)],
-                     list(trainer.optimizer.betas), training.weight_decay, training.clip)
+        lesson = cls(
+            folder,
+            stops,
+            options.to_json(),
+            [trainer.rate(step) for step in range(training.steps)],
+            list(trainer.optimizer.betas),
+            training.weight_decay,
+            training.clip,
+        )
         fields = {name: value for name, value in vars(lesson).items() if name != "folder"}
         (folder / "lesson.json").write_text(json.dumps(fields))
         trainer.workers.close()

@@ -1,4 +1,5 @@
 """The machine that is measured, and its environment: what a table of times is worth nothing without."""
+
 from __future__ import annotations
 
 import datetime
@@ -22,7 +23,9 @@ class Settings:
     """Options of every benchmark."""
 
     blas: Blas = "native"
-    """native: OpenBLAS chooses its kernels. pinned: as OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE in the environment say."""
+    """native: OpenBLAS chooses its kernels. pinned: as OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE in the environment
+    say.
+    """
     threads: int | None = None
     """Cores used. Default: all that are available."""
     rounds: int = 5
@@ -33,8 +36,9 @@ class Settings:
     """Print a line of JSON for each measurement instead of a table."""
 
     def begin(self) -> int:
-        """The number of threads. This process and its children get as many cores, whatever a library believes there are, where the
-        system can do that. Raises ValueError for settings that make no sense."""
+        """The number of threads. This process and its children get as many cores, whatever a library believes there
+        are, where the system can do that. Raises ValueError for settings that make no sense.
+        """
         if self.rounds < 1:
             raise ValueError(f"--rounds must be at least 1, got {self.rounds}")
         threads = threads_to_use(self.threads)
@@ -44,14 +48,17 @@ class Settings:
 
 
 def environment(blas: Blas, threads: int) -> dict[str, str]:
-    """What contestants are started with: native has OpenBLAS choose its kernels, pinned leaves it as the environment says."""
+    """What contestants are started with: native has OpenBLAS choose its kernels, pinned leaves it as the environment
+    says.
+    """
     kept = {name: value for name, value in os.environ.items() if blas == "pinned" or name not in PINS}
     return kept | {"OMP_NUM_THREADS": str(threads)}
 
 
 def compiling(settings: Mapping[str, str], folder: str) -> dict[str, str]:
-    """`settings` for processes that leave Python's compiled files in `folder`: from its second start on, everybody finds its own, as
-    what is installed does."""
+    """`settings` for processes that leave Python's compiled files in `folder`: from its second start on, everybody
+    finds its own, as what is installed does.
+    """
     kept = {name: value for name, value in settings.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return kept | {"PYTHONPYCACHEPREFIX": folder}
 
@@ -63,10 +70,12 @@ def run(main: Callable[[], None], name: str) -> None:
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)                       # 128 + SIGINT
+        sys.exit(130)  # 128 + SIGINT
 
 
-def describe(libraries: Iterable[Mapping[str, str]], settings: Mapping[str, str], threads: int, device: str = "cpu") -> list[str]:
+def describe(
+    libraries: Iterable[Mapping[str, str]], settings: Mapping[str, str], threads: int, device: str = "cpu"
+) -> list[str]:
     """Lines for people; `libraries` (of each process) and `settings` are those of the contestants."""
     versions = sorted({(name, number) for each in libraries for name, number in each.items()})
     pins = " ".join(f"{name}={settings[name]}" for name in PINS if name in settings)

@@ -2,6 +2,7 @@
 
 The graphs are in benchmarks/peers/small.py.
 """
+
 from __future__ import annotations
 
 import json
@@ -44,7 +45,7 @@ def compare(names: list[str], threads: int, options: Options) -> dict[str, Any]:
     settings = machine.environment(options.blas, threads)
     with contestants({name: f"small:{name}" for name in ["ours", *names]}, None, settings) as (everybody, skipped):
         memory = {each.name: result["bytes"] for each in everybody for result in each.turn(1) if "bytes" in result}
-        check_same(everybody, 1, "gradient", 1e-2)                      # a sum of some thousands
+        check_same(everybody, 1, "gradient", 1e-2)  # a sum of some thousands
         with_arrays = [each for each in everybody if each.name in memory]
         check_same(with_arrays, 1, "arrays gradient", 1e-2)
         check_same(with_arrays, 1, "mlp gradient", 1e-2)
@@ -65,8 +66,14 @@ def summary(times: dict[str, Rounds]) -> dict[str, Any]:
     """Medians of the seconds, and how many times as long as we the others took, forward and backward together."""
     both = {graph: together(times[f"{graph} forward"], times[f"{graph} backward"]) for graph in GRAPHS}
     return {
-        "seconds": {measure: {who: Spread.of(values).median for who, values in rounds.items()} for measure, rounds in times.items()},
-        "ratio": {graph: {who: spread.median for who, spread in ratios(rounds, "ours").items()} for graph, rounds in both.items()},
+        "seconds": {
+            measure: {who: Spread.of(values).median for who, values in rounds.items()}
+            for measure, rounds in times.items()
+        },
+        "ratio": {
+            graph: {who: spread.median for who, spread in ratios(rounds, "ours").items()}
+            for graph, rounds in both.items()
+        },
         "ratio_of_best": {graph: ratios_of_best(rounds, "ours") for graph, rounds in both.items()},
     }
 
@@ -77,34 +84,53 @@ def together(forward: Rounds, backward: Rounds) -> Rounds:
 
 
 def import_times(rounds: int, settings: dict[str, str]) -> Rounds:
-    """Seconds that `import` takes in a fresh process, in turns. The first of each, not counted, leaves the compiled files and has the
-    system hold them in memory."""
+    """Seconds that `import` takes in a fresh process, in turns. The first of each, not counted, leaves the compiled
+    files and has the system hold them in memory.
+    """
     times: Rounds = {"numpy": [], "minigrad": []}
     with tempfile.TemporaryDirectory() as folder:
         settings = machine.compiling(settings, folder)
         for _ in range(rounds + 1):
             for name, seconds in times.items():
                 command = [sys.executable, "-c", TIME_IMPORT.format(name)]
-                seconds.append(float(subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, check=True).stdout))
+                seconds.append(
+                    float(subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, check=True).stdout)
+                )
     return {name: seconds[1:] for name, seconds in times.items()}
 
 
 def table(result: dict[str, Any]) -> str:
     """Everything for people."""
-    lines = [*result["machine"], "", "microseconds for an op (mlp: for all of it)", "",
-             "graph   library      forward  backward      both   times ours  of best"]
+    lines = [
+        *result["machine"],
+        "",
+        "microseconds for an op (mlp: for all of it)",
+        "",
+        "graph   library      forward  backward      both   times ours  of best",
+    ]
     for graph in GRAPHS:
         for who, forward in result["seconds"][f"{graph} forward"].items():
             backward, ratio = result["seconds"][f"{graph} backward"][who], result["ratio"][graph].get(who)
-            lines.append(f"{graph:<7} {who:<10} {1e6 * forward:9.2f} {1e6 * backward:9.2f} {1e6 * (forward + backward):9.2f}"
-                         + (f" {ratio:12.2f} {result['ratio_of_best'][graph][who]:8.2f}" if ratio else ""))
-    return "\n".join([
-        *lines, "",
-        "bytes for a node of x + 1.0: " + ", ".join(f"{who} {size:.0f}" for who, size in result["bytes_per_node"].items()),
-        "import: " + ", ".join(f"{who} {1e3 * seconds['median']:.1f} ms (least {1e3 * seconds['min']:.1f})"
-                               for who, seconds in result["import_seconds"].items())
-        + f"; minigrad takes {result['import_ratio']:.2f} times as long as numpy",
-        *(f"{who} did not take part: {reason}" for who, reason in result["skipped"].items()), ""])
+            lines.append(
+                f"{graph:<7} {who:<10} {1e6 * forward:9.2f} {1e6 * backward:9.2f} {1e6 * (forward + backward):9.2f}"
+                + (f" {ratio:12.2f} {result['ratio_of_best'][graph][who]:8.2f}" if ratio else "")
+            )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "bytes for a node of x + 1.0: "
+            + ", ".join(f"{who} {size:.0f}" for who, size in result["bytes_per_node"].items()),
+            "import: "
+            + ", ".join(
+                f"{who} {1e3 * seconds['median']:.1f} ms (least {1e3 * seconds['min']:.1f})"
+                for who, seconds in result["import_seconds"].items()
+            )
+            + f"; minigrad takes {result['import_ratio']:.2f} times as long as numpy",
+            *(f"{who} did not take part: {reason}" for who, reason in result["skipped"].items()),
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":

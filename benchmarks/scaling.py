@@ -1,4 +1,7 @@
-"""A training step on 1, 2, ... threads, and a model of what more cores would do (scaling_model.py): python -m benchmarks.scaling --help."""
+"""A training step on 1, 2, ... threads, and a model of what more cores would do (scaling_model.py): python -m
+benchmarks.scaling --help.
+"""
+
 from __future__ import annotations
 
 import json
@@ -47,11 +50,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(name: str, threads: int, options: Options) -> dict[str, Any]:
-    """Measure one configuration and model it; what `table` shows, as plain values. Raises Void when the losses differ."""
+    """Measure one configuration and model it; what `table` shows, as plain values. Raises Void when the losses
+    differ.
+    """
     config, batch = TRAINING[name]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        everybody = [stack.enter_context(_entrant(Path(folder) / who, options.blas, *work))
-                     for who, work in works(config, batch, threads).items()]
+        everybody = [
+            stack.enter_context(_entrant(Path(folder) / who, options.blas, *work))
+            for who, work in works(config, batch, threads).items()
+        ]
         losses = check_same(everybody[:threads], SAME_STEPS, "loss", TOLERANCE)
         times = take_turns(everybody, options.rounds, options.seconds)["seconds"]
         libraries = [each.libraries for each in everybody]
@@ -74,13 +81,28 @@ def measure(name: str, threads: int, options: Options) -> dict[str, Any]:
 
 def works(config: GPTConfig, batch: int, threads: int) -> dict[str, tuple[str, Task]]:
     """What is measured, by name: function, and its task but for the folder. The steps come first."""
+
     def task(of: GPTConfig, rows: int, n: int) -> Task:
         return Task(Path(), of, rows, n)
-    bare = replace(config, vocab_size=17, heads=config.heads // config.key_heads, kv_heads=1, dim=8, head_dim=config.head_size, mlp_dim=8)
-    return ({str(n): ("ours:train", task(config, batch, n)) for n in range(1, threads + 1)}
-            | {f"skeleton {rows} {n}": ("ours:train_in_threads", task(bare, rows, n)) for rows, n in ((1, 1), (2, 1), (2, 2))}
-            | {f"matmul {n}": ("rates:our_matmul", task(bare, 1, n)) for n in {1, threads}}
-            | {"update": ("ours:update", task(config, 1, 1)), "memory": ("rates:memory_reading", task(bare, 1, threads))})
+
+    bare = replace(
+        config,
+        vocab_size=17,
+        heads=config.heads // config.key_heads,
+        kv_heads=1,
+        dim=8,
+        head_dim=config.head_size,
+        mlp_dim=8,
+    )
+    return (
+        {str(n): ("ours:train", task(config, batch, n)) for n in range(1, threads + 1)}
+        | {
+            f"skeleton {rows} {n}": ("ours:train_in_threads", task(bare, rows, n))
+            for rows, n in ((1, 1), (2, 1), (2, 2))
+        }
+        | {f"matmul {n}": ("rates:our_matmul", task(bare, 1, n)) for n in {1, threads}}
+        | {"update": ("ours:update", task(config, 1, 1)), "memory": ("rates:memory_reading", task(bare, 1, threads))}
+    )
 
 
 @contextmanager
@@ -94,9 +116,21 @@ def _entrant(folder: Path, blas: machine.Blas, function: str, task: Task) -> Ite
 def fitted(config: GPTConfig, batch: int, threads: int, seconds: dict[str, float], memory: float) -> Model:
     """The model from what `works` took."""
     counts = parameters(config)
-    held = min(max(0.0, 2 * seconds["skeleton 1 1"] - seconds["skeleton 2 1"]), seconds["1"] - seconds["update"])   # of noisy times
-    return Model(batch, seconds["1"], held, max(held, seconds["skeleton 2 2"] / 2), seconds["update"], counts.total,
-                 max(counts.embedding, counts.head), READ["cpu"] / seconds["memory"] / threads, memory, not pay(counts.total, 2))
+    held = min(
+        max(0.0, 2 * seconds["skeleton 1 1"] - seconds["skeleton 2 1"]), seconds["1"] - seconds["update"]
+    )  # of noisy times
+    return Model(
+        batch,
+        seconds["1"],
+        held,
+        max(held, seconds["skeleton 2 2"] / 2),
+        seconds["update"],
+        counts.total,
+        max(counts.embedding, counts.head),
+        READ["cpu"] / seconds["memory"] / threads,
+        memory,
+        not pay(counts.total, 2),
+    )
 
 
 def machines(batch: int, threads: int) -> list[tuple[int, int]]:
@@ -108,16 +142,30 @@ def machines(batch: int, threads: int) -> list[tuple[int, int]]:
 def table(result: dict[str, Any]) -> str:
     """A measured configuration, and the model of it, for people."""
     q, terms = result["quantities"], " ".join(f"{name:>8}" for name in result["model"][0]["terms"])
-    ends = [f"batch {rows}: no faster beyond {best['cores']} cores, {best['speedup']:.1f} times one; {best['stopped_by']} stops it. "
-            f"Way out: {WAY_OUT[best['stopped_by']]}" for rows, best in result["fastest"].items()]
-    return "\n".join([
-        *result["machine"],
-        f"memory     {q['core'] / 1e9:.0f} GB/s a core; {q['memory'] / 1e9:.0f} GB/s assumed for all cores of the model",
-        f"ceiling    matrix products are {result['matmul_speedup']:.2f} times as fast on all cores as on one", "",
-        f"{result['config']}, ms on one thread: step {1e3 * q['step']:.1f}, of it Python {1e3 * q['held']:.2f} (handed over "
-        f"{1e3 * q['handed']:.2f}), update {1e3 * q['update']:.2f}", "",
-        f"cores batch   measured      min      max  speedup efficiency    model  speedup {terms}  stopped by",
-        *(_row(result, each) for each in result["model"]), "", *ends, ""])
+    ends = [
+        f"batch {rows}: no faster beyond {best['cores']} cores, {best['speedup']:.1f} times one; "
+        f"{best['stopped_by']} stops it. "
+        f"Way out: {WAY_OUT[best['stopped_by']]}"
+        for rows, best in result["fastest"].items()
+    ]
+    return "\n".join(
+        [
+            *result["machine"],
+            f"memory     {q['core'] / 1e9:.0f} GB/s a core; {q['memory'] / 1e9:.0f} GB/s assumed for all cores of "
+            "the model",
+            f"ceiling    matrix products are {result['matmul_speedup']:.2f} times as fast on all cores as on one",
+            "",
+            f"{result['config']}, ms on one thread: step {1e3 * q['step']:.1f}, of it Python {1e3 * q['held']:.2f} "
+            "(handed over "
+            f"{1e3 * q['handed']:.2f}), update {1e3 * q['update']:.2f}",
+            "",
+            f"cores batch   measured      min      max  speedup efficiency    model  speedup {terms}  stopped by",
+            *(_row(result, each) for each in result["model"]),
+            "",
+            *ends,
+            "",
+        ]
+    )
 
 
 def _row(result: dict[str, Any], modelled: dict[str, Any]) -> str:

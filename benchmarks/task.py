@@ -1,8 +1,9 @@
 """What every contestant is given: a model's configuration, its weights, token ids and settings, in a folder.
 
-A task is written by the command, once, and read by each contestant in its own process, one array at a time, so that reading costs
-nobody twice the memory of the weights.
+A task is written by the command, once, and read by each contestant in its own process, one array at a time, so that
+reading costs nobody twice the memory of the weights.
 """
+
 from __future__ import annotations
 
 import json
@@ -22,14 +23,14 @@ SMALL: dict[str, Any] = {"vocab_size": 4096, "context": 256, "layers": 6, "heads
 TINY: dict[str, Any] = {"vocab_size": 65, "context": 64, "layers": 4, "heads": 4, "dim": 128}
 LLAMA: dict[str, Any] = {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False}
 
-TRAINING: dict[str, tuple[GPTConfig, int]] = {          # configuration, batch
+TRAINING: dict[str, tuple[GPTConfig, int]] = {  # configuration, batch
     "a": (GPTConfig(**TINY), 12),
     "b": (GPTConfig(**SMALL), 8),
     "c": (GPTConfig(**GPT2_124M, context=512), 2),
     "c1k": (GPTConfig(**GPT2_124M, context=1024), 2),
     "llama-a": (GPTConfig(**TINY, **LLAMA, kv_heads=2), 12),
     "llama-b": (GPTConfig(**SMALL, **LLAMA, kv_heads=3), 8),
-    "smallest": (GPTConfig(vocab_size=17, context=8, layers=2, heads=2, dim=16), 4),       # to try the benchmark itself
+    "smallest": (GPTConfig(vocab_size=17, context=8, layers=2, heads=2, dim=16), 4),  # to try the benchmark itself
 }
 DECODING: dict[str, GPTConfig] = {
     "124m": GPTConfig(**GPT2_124M, context=1024),
@@ -41,7 +42,10 @@ DECODING: dict[str, GPTConfig] = {
 
 @dataclass(frozen=True)
 class Task:
-    """`batch` texts of `context` tokens at a time, by `threads` threads on the CPU, or a GPU; `folder` holds the arrays."""
+    """`batch` texts of `context` tokens at a time, by `threads` threads on the CPU, or a GPU; `folder` holds the
+    arrays.
+    """
+
     folder: Path
     config: GPTConfig
     batch: int = 1
@@ -56,6 +60,7 @@ class Task:
     def write(self, texts: int = 4) -> Task:
         """Put the task into its folder, with weights drawn as the model draws them and `texts` batches of ids."""
         from llm.model import GPT  # only here: contestants that are not ours shall not load our engine
+
         shape = texts, self.batch, self.config.context + 1
         return self.save(GPT(self.config, rng=0).state_dict(), readable_ids(shape, self.config.vocab_size))
 

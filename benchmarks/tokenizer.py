@@ -1,9 +1,11 @@
 """Tokenizers side by side: python -m benchmarks.tokenizer --help.
 
-Ours, tiktoken, Hugging Face's tokenizers, rustbpe (training only) and what a textbook would do. All take turns on one thread, so that
-what disturbs the machine disturbs them alike, and first have to give the same ids. Who does what: tokenizer_peers.py; on which texts:
-tokenizer_texts.py; how it is shown: tokenizer_table.py. The table is for RESULTS.md.
+Ours, tiktoken, Hugging Face's tokenizers, rustbpe (training only) and what a textbook would do. All take turns on one
+thread, so that what disturbs the machine disturbs them alike, and first have to give the same ids. Who does what:
+tokenizer_peers.py; on which texts: tokenizer_texts.py; how it is shown: tokenizer_table.py. The table is for
+RESULTS.md.
 """
+
 from __future__ import annotations
 
 import json
@@ -29,10 +31,10 @@ from benchmarks.turns import Rounds, Spread, Void, chosen, progress, ratios
 
 WORKS = ("warm", "cold", "batch", "huge", "file", "decode", "train", "start")
 ROOT = Path(__file__).parents[1]
-TEXTBOOK_SIZE = 20_000              # characters: all that it is given
-TRAININGS = [(1, 4096), (1, 32768), (10, 4096), (10, 32768), (100, 32768)]        # megabytes, merges
-DOCUMENT_SIZES = (500, 5000)        # characters
-FILE_SIZE = 40                      # megabytes
+TEXTBOOK_SIZE = 20_000  # characters: all that it is given
+TRAININGS = [(1, 4096), (1, 32768), (10, 4096), (10, 32768), (100, 32768)]  # megabytes, merges
+DOCUMENT_SIZES = (500, 5000)  # characters
+FILE_SIZE = 40  # megabytes
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Options:
     work: str = ",".join(WORKS)
     """What they do, with commas between."""
     encodings: str = ",".join(peers.ENCODINGS)
-    """Whose vocabularies, with commas between. Their files are looked for in the folder MINIGRAD_DATA, or ../shared/data."""
+    """Whose vocabularies, with commas between. Their files are looked for in the folder MINIGRAD_DATA, or
+    ../shared/data.
+    """
     rounds: int = 5
     """How often everybody takes a turn."""
     quick: bool = False
@@ -58,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise ValueError(f"--rounds must be at least 1, got {options.rounds}")
     os.environ.update(peers.ONE_THREAD)
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])       # one core: nobody has a second thread in secret
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])  # one core: nobody has a second thread in secret
     data = Path(os.environ.get("MINIGRAD_DATA") or ROOT.parent / "shared" / "data")
     with tempfile.TemporaryDirectory() as compiled:
         bench = Bench(data, 2 if options.quick else options.rounds, 10 if options.quick else 1, encodings, compiled)
@@ -75,7 +79,7 @@ def report(bench: Bench, results: Iterator[Result], as_json: bool) -> None:
                 print(json.dumps(to_json(result)), flush=True)
             else:
                 print(in_a_line(result), file=sys.stderr, flush=True)
-    finally:                                    # whatever happens, what has been measured is not lost
+    finally:  # whatever happens, what has been measured is not lost
         if not as_json:
             print("\n".join([*header(bench), "", *table(shown)]))
 
@@ -87,11 +91,17 @@ class Bench:
         """Texts have one `part`-th of their size. `compiled` is a folder for Python's compiled files."""
         self.data, self.rounds, self.part, self.encodings = data, rounds, part, encodings
         size = texts.MEGABYTE // part
-        self.texts = {"English": texts.english(size), "Python": texts.python(size), "multilingual": texts.multilingual(size)}
+        self.texts = {
+            "English": texts.english(size),
+            "Python": texts.python(size),
+            "multilingual": texts.multilingual(size),
+        }
         self.missing: dict[str, str] = {}
         self.settings = machine.compiling(os.environ, compiled)
 
-    def coders(self, encoding: str, names: tuple[str, ...] = ("tiktoken", "tokenizers", "ours")) -> dict[str, peers.Coder]:
+    def coders(
+        self, encoding: str, names: tuple[str, ...] = ("tiktoken", "tokenizers", "ours")
+    ) -> dict[str, peers.Coder]:
         """Those that are installed and have the vocabulary."""
         found = {}
         for name in names:
@@ -108,7 +118,10 @@ class Bench:
         for encoding in self.encodings:
             coders = self.coders(encoding, ("tiktoken", "tokenizers", "textbook", "ours"))
             for name, text in self.texts.items():
-                works = {who: encoding_of(coder, text[:TEXTBOOK_SIZE] if who == "textbook" else text) for who, coder in coders.items()}
+                works = {
+                    who: encoding_of(coder, text[:TEXTBOOK_SIZE] if who == "textbook" else text)
+                    for who, coder in coders.items()
+                }
                 check_ids(coders, text)
                 yield self.speeds("encode, warm", f"{name}, {encoding}", works)
 
@@ -131,7 +144,10 @@ class Bench:
             coders = self.coders(encoding)
             for size in DOCUMENT_SIZES:
                 documents = [everything[i : i + size] for i in range(0, len(everything), size)]
-                works = {who: (partial(coder.encode_batch, documents), megabytes(everything)) for who, coder in coders.items()}
+                works = {
+                    who: (partial(coder.encode_batch, documents), megabytes(everything))
+                    for who, coder in coders.items()
+                }
                 yield self.speeds("encode many", f"texts of {size} characters, {encoding}", works)
 
     def huge(self) -> Iterator[Result]:
@@ -156,7 +172,9 @@ class Bench:
             path.write_text(texts.mixed(FILE_SIZE * texts.MEGABYTE // self.part, self.data), "utf-8", newline="")
             size = path.stat().st_size / texts.MEGABYTE
             for encoding in self.encodings:
-                rounds = self.processes("encode-file", ["tiktoken", "tokenizers", "ours"], [encoding, str(self.data), str(path)], "tokens")
+                rounds = self.processes(
+                    "encode-file", ["tiktoken", "tokenizers", "ours"], [encoding, str(self.data), str(path)], "tokens"
+                )
                 for measure, what in ("seconds", "first encoding"), ("whole", "whole process"):
                     each = {who: [answer[measure] / size for answer in answers] for who, answers in rounds.items()}
                     yield as_speeds(f"a file of {size:.0f} MB", f"{what}, {encoding}", each)
@@ -169,7 +187,9 @@ class Bench:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "corpus"
                 path.write_text(peers.BETWEEN.join(documents), "utf-8", newline="")
-                rounds = self.processes("train", ["tokenizers", "rustbpe", "ours"], [str(path), str(256 + merges)], "tokens")
+                rounds = self.processes(
+                    "train", ["tokenizers", "rustbpe", "ours"], [str(path), str(256 + merges)], "tokens"
+                )
             for measure, unit in ("seconds", "s, CPU"), ("memory", "MB"):
                 each = {who: [answer[measure] for answer in answers] for who, answers in rounds.items()}
                 yield Result("training", f"{got:.0f} MB, {merges} merges", unit, spreads(each), ratios(each, "ours"))
@@ -192,7 +212,9 @@ class Bench:
                 yield Result("start-up", f"{measure}, {encoding}", "s", spreads(each), ratios(each, "ours"))
 
     def speeds(self, work: str, what: str, works: dict[str, tuple[Callable[[], Any], float]]) -> Result:
-        """Everybody's `works`, (function, megabytes), in turns. Each is called once before, and then often enough to be measured."""
+        """Everybody's `works`, (function, megabytes), in turns. Each is called once before, and then often enough to be
+        measured.
+        """
         rounds: Rounds = {}
         calls = {}
         for who, (function, _) in works.items():
@@ -204,8 +226,12 @@ class Bench:
                 rounds.setdefault(who, []).append(min(timed(function) for _ in range(calls[who])) / size)
         return as_speeds(work, what, rounds)
 
-    def processes(self, work: str, names: list[str], arguments: list[str], same: str | None) -> dict[str, list[dict[str, float]]]:
-        """What each answers, in turns; those that cannot take part are left out. Raises Void if what should be the `same` is not."""
+    def processes(
+        self, work: str, names: list[str], arguments: list[str], same: str | None
+    ) -> dict[str, list[dict[str, float]]]:
+        """What each answers, in turns; those that cannot take part are left out. Raises Void if what should be the
+        `same` is not.
+        """
         answers: dict[str, list[dict[str, float]]] = {}
         for _ in range(min(self.rounds, 3)):
             for who in names:
@@ -249,15 +275,25 @@ def spreads(rounds: Rounds) -> dict[str, Spread]:
 
 def as_speeds(work: str, what: str, rounds: Rounds) -> Result:
     """`rounds` are seconds a megabyte."""
-    return Result(work, what, "MB/s", {who: Spread.of(1 / x for x in values) for who, values in rounds.items()}, ratios(rounds, "ours"))
+    return Result(
+        work,
+        what,
+        "MB/s",
+        {who: Spread.of(1 / x for x in values) for who, values in rounds.items()},
+        ratios(rounds, "ours"),
+    )
 
 
 def header(bench: Bench) -> list[str]:
-    libraries = ", ".join(f"{name} {number}" for name, number in {"Python": platform.python_version(), **peers.versions()}.items())
+    libraries = ", ".join(
+        f"{name} {number}" for name, number in {"Python": platform.python_version(), **peers.versions()}.items()
+    )
     lines = [
         f"{machine.processor()}, one core, one thread each; load at the end {machine.load()}; {libraries}.",
-        f"Medians of {bench.rounds} rounds in turns (at most 3 where each begins from nothing), least and most in brackets. In",
-        "the last columns: how many times as fast as the others ours is, round by round (for memory: how many times as much they take).",
+        f"Medians of {bench.rounds} rounds in turns (at most 3 where each begins from nothing), least and most in "
+        "brackets. In",
+        "the last columns: how many times as fast as the others ours is, round by round (for memory: how many times "
+        "as much they take).",
     ]
     return lines + [f"Not there: {name}: {reason}." for name, reason in bench.missing.items()]
 

@@ -3,6 +3,7 @@ must begin from nothing: `python -m benchmarks.tokenizer_peers WORK WHO ARGUMENT
 
 All work on one thread and give arrays of ids where they can.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -19,16 +20,19 @@ from benchmarks.contestant import peak_memory
 ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 LIBRARIES = {"tiktoken": "tiktoken", "tokenizers": "tokenizers", "rustbpe": "rustbpe", "ours": "numpy"}
 ENCODINGS = {"gpt2": "r50k_base", "cl100k": "cl100k_base", "o200k": "o200k_base"}
-MODULES = {"ours": ["tokenizer.train", "tokenizer.pretokenize"], "textbook": ["tokenizer.train", "tokenizer.pretokenize"]}
-BETWEEN = "\0"              # the documents of a corpus, in a file
-BLOCK = 1 << 20             # characters of it that are read at a time
+MODULES = {
+    "ours": ["tokenizer.train", "tokenizer.pretokenize"],
+    "textbook": ["tokenizer.train", "tokenizer.pretokenize"],
+}
+BETWEEN = "\0"  # the documents of a corpus, in a file
+BLOCK = 1 << 20  # characters of it that are read at a time
 
 
 class Coder(NamedTuple):
     encode: Callable[[str], Any]
     decode: Callable[[Any], str]
     encode_batch: Callable[[list[str]], Any]
-    encode_file: Callable[[Path], Any] | None = None        # None: by reading it
+    encode_file: Callable[[Path], Any] | None = None  # None: by reading it
 
 
 def versions() -> dict[str, str]:
@@ -42,7 +46,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-# Encoding and decoding. Each raises ModuleNotFoundError if it is not installed, FileNotFoundError if it has no such vocabulary.
+# Encoding and decoding. Each raises ModuleNotFoundError if it is not installed, FileNotFoundError if it has no such
+# vocabulary.
+
 
 def load(who: str, encoding: str, data: Path) -> Coder:
     return CODERS[who](encoding, data / "tokenizers")
@@ -50,9 +56,11 @@ def load(who: str, encoding: str, data: Path) -> Coder:
 
 def load_ours(encoding: str, folder: Path) -> Coder:
     from tokenizer import Tokenizer
+
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
     return Coder(
-        lambda text: found.encode_array(text, disallowed_special=()), found.decode,
+        lambda text: found.encode_array(text, disallowed_special=()),
+        found.decode,
         lambda texts: found.encode_batch(texts, processes=1, disallowed_special=()),
         lambda path: found.encode_file(path, processes=1, disallowed_special=()),
     )
@@ -64,23 +72,27 @@ def load_tiktoken(encoding: str, folder: Path) -> Coder:
     from tiktoken_ext.openai_public import r50k_pat_str
 
     from tokenizer.pretokenize import PATTERNS
+
     ranks = load_tiktoken_bpe(str(folder / f"{ENCODINGS[encoding]}.tiktoken"))
     pattern = {"gpt2": r50k_pat_str, "cl100k": PATTERNS["gpt4"], "o200k": PATTERNS["o200k"]}[encoding]
     found = tiktoken.Encoding(encoding, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
     return Coder(
-        lambda text: found.encode_to_numpy(text, disallowed_special=()), found.decode,
+        lambda text: found.encode_to_numpy(text, disallowed_special=()),
+        found.decode,
         lambda texts: found.encode_batch(texts, num_threads=1, disallowed_special=()),
     )
 
 
 def load_tokenizers(encoding: str, folder: Path) -> Coder:
     import tokenizers
+
     path = folder / encoding / "tokenizer.json"
     if not path.is_file():
         raise FileNotFoundError(f"tokenizers has no file for {encoding}")
     found = tokenizers.Tokenizer.from_file(str(path))
     return Coder(
-        lambda text: found.encode(text, add_special_tokens=False).ids, lambda ids: found.decode(ids, skip_special_tokens=False),
+        lambda text: found.encode(text, add_special_tokens=False).ids,
+        lambda ids: found.decode(ids, skip_special_tokens=False),
         lambda texts: [each.ids for each in found.encode_batch(texts, add_special_tokens=False)],
     )
 
@@ -90,6 +102,7 @@ def load_textbook(encoding: str, folder: Path) -> Coder:
     from tokenizer import Tokenizer
     from tokenizer.bpe import merge_table, merge_textbook
     from tokenizer.pretokenize import Pretokenizer
+
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
     table = merge_table(found.tokens, found.merges)
     byte_ids = [found.id_of(bytes([byte])) for byte in range(256)]
@@ -102,23 +115,32 @@ def load_textbook(encoding: str, folder: Path) -> Coder:
 
 
 CODERS: dict[str, Callable[[str, Path], Coder]] = {
-    "ours": load_ours, "tiktoken": load_tiktoken, "tokenizers": load_tokenizers, "textbook": load_textbook}
+    "ours": load_ours,
+    "tiktoken": load_tiktoken,
+    "tokenizers": load_tokenizers,
+    "textbook": load_textbook,
+}
 
 
 # Training, with GPT-2's pattern: the number of tokens learned.
 
+
 def train_ours(texts: Iterator[str], size: int, ties: str = "huggingface") -> int:
     from tokenizer.pretokenize import Pretokenizer
     from tokenizer.train import learn
+
     return len(learn(texts, Pretokenizer("gpt2"), size, ties=ties).tokens)
 
 
 def train_tokenizers(texts: Iterator[str], size: int) -> int:
     import tokenizers
+
     found = tokenizers.Tokenizer(tokenizers.models.BPE())
     found.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    found.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False))
+    found.train_from_iterator(
+        texts, tokenizers.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    )
     return found.get_vocab_size()
 
 
@@ -126,6 +148,7 @@ def train_rustbpe(texts: Iterator[str], size: int) -> int:
     import rustbpe
 
     from tokenizer.pretokenize import PATTERNS
+
     found = rustbpe.Tokenizer()
     found.train_from_iterator(texts, size, pattern=PATTERNS["gpt2"])
     return found.vocab_size
@@ -135,16 +158,22 @@ def train_textbook(texts: Iterator[str], size: int) -> int:
     from tokenizer.pretokenize import Pretokenizer
     from tokenizer.train import Vocabulary, learn_textbook
     from tokenizer.word_counts import count_textbook
+
     vocabulary = Vocabulary([], size)
     learn_textbook(count_textbook(texts, Pretokenizer("gpt2")), vocabulary)
     return len(vocabulary.tokens)
 
 
 TRAINERS: dict[str, Callable[[Iterator[str], int], int]] = {
-    "ours": train_ours, "tokenizers": train_tokenizers, "rustbpe": train_rustbpe, "textbook": train_textbook}
+    "ours": train_ours,
+    "tokenizers": train_tokenizers,
+    "rustbpe": train_rustbpe,
+    "textbook": train_textbook,
+}
 
 
 # What a process of its own does
+
 
 def train(who: str, corpus: str, size: str) -> dict[str, float]:
     """CPU time of reading the corpus and learning from it, and how much memory that took, in MB."""
@@ -177,9 +206,12 @@ def encode_file(who: str, encoding: str, data: str, path: str) -> dict[str, floa
 
 
 def start(who: str, encoding: str, data: str) -> dict[str, float]:
-    """The import (NumPy and regex apart, which most programs have anyway), reading the vocabulary, and the first encoding."""
+    """The import (NumPy and regex apart, which most programs have anyway), reading the vocabulary, and the first
+    encoding.
+    """
     import numpy  # noqa: F401
     import regex  # noqa: F401
+
     began = time.perf_counter()
     __import__("tokenizer" if who == "ours" else who)
     imported = time.perf_counter()

@@ -1,4 +1,5 @@
 """What benchmarks.tokenizer has measured, as rows of a table, as lines and as JSON."""
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ COLUMNS = ("ours", "tiktoken", "tokenizers", "rustbpe", "textbook")
 
 class Result(NamedTuple):
     """One row: what was done, how fast each was, and how many times as fast as the others ours was."""
+
     work: str
     what: str
     unit: str
@@ -21,10 +23,16 @@ def table(results: list[Result]) -> list[str]:
     columns = [name for name in COLUMNS if any(name in result.values for result in results)]
     others = [name for name in columns if name != "ours"]
     titles = ["work", "", "unit", *columns, *(f"vs {name}" for name in others)]
-    rows = [[
-        result.work, result.what, result.unit,
-        *(cell(result.values.get(name)) for name in columns), *(cell(result.ratios.get(name)) for name in others),
-    ] for result in results]
+    rows = [
+        [
+            result.work,
+            result.what,
+            result.unit,
+            *(cell(result.values.get(name)) for name in columns),
+            *(cell(result.ratios.get(name)) for name in others),
+        ]
+        for result in results
+    ]
     return ["| " + " | ".join(row) + " |" for row in [titles, ["---"] * len(titles), *rows]]
 
 
@@ -44,4 +52,8 @@ def in_a_line(result: Result) -> str:
 
 def to_json(result: Result) -> dict[str, Any]:
     values = {name: spread.to_json() for name, spread in result.values.items()}
-    return {**result._asdict(), "values": values, "ratios": {name: spread.to_json() for name, spread in result.ratios.items()}}
+    return {
+        **result._asdict(),
+        "values": values,
+        "ratios": {name: spread.to_json() for name, spread in result.ratios.items()},
+    }

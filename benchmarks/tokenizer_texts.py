@@ -1,4 +1,5 @@
 """The texts of benchmarks.tokenizer, from what every Python has at hand; the same on every run with the same Python."""
+
 from __future__ import annotations
 
 import pydoc_data.topics
@@ -10,11 +11,13 @@ from pathlib import Path
 
 MEGABYTE = 1_000_000
 # First and last characters of alphabets, the longest word, what stands between words.
+# fmt: off
 ALPHABETS = [
     ("а", "я", 10, " "), ("α", "ω", 10, " "), ("ا", "ي", 7, " "), ("א", "ת", 6, " "),
     ("अ", "ह", 6, " "), ("ก", "ฮ", 12, " "), ("ぁ", "ん", 8, "、"), ("ァ", "ヴ", 6, "・"),
     ("一", "龥", 12, "，"), ("가", "힣", 4, " "), ("à", "ÿ", 8, " "), ("😀", "🙏", 3, " "),
 ]
+# fmt: on
 
 
 def english(size: int = MEGABYTE) -> str:
@@ -28,7 +31,9 @@ def python(size: int = MEGABYTE) -> str:
 
 
 def multilingual(size: int = MEGABYTE, seed: int = 1) -> str:
-    """Made-up words of many scripts and emoji, `size` bytes or a little more; words come again, as they do in languages."""
+    """Made-up words of many scripts and emoji, `size` bytes or a little more; words come again, as they do in
+    languages.
+    """
     draw = random.Random(seed)
     words = [[made_up(draw, *alphabet[:3]) for _ in range(3000)] for alphabet in ALPHABETS]
     parts, bytes_so_far = [], 0
@@ -47,7 +52,11 @@ def made_up(draw: random.Random, first: str, last: str, longest: int) -> str:
 def mixed(size: int, data: Path) -> str:
     """A file of everything."""
     shakespeare = data / "corpora" / "tinyshakespeare.txt"
-    parts = [multilingual(size // 10), english(MEGABYTE // 2), shakespeare.read_text("utf-8") if shakespeare.is_file() else ""]
+    parts = [
+        multilingual(size // 10),
+        english(MEGABYTE // 2),
+        shakespeare.read_text("utf-8") if shakespeare.is_file() else "",
+    ]
     return "".join(parts) + "".join(limited(sources(), size - sum(len(part.encode()) for part in parts)))
 
 
@@ -59,7 +68,11 @@ def unlike_all(seed: int = 3) -> str:
 
 def huge_words(size: int = MEGABYTE, seed: int = 2) -> dict[str, str]:
     draw = random.Random(seed)
-    return {"a letter": "a" * size, "random letters": "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=size)), "spaces": " " * size}
+    return {
+        "a letter": "a" * size,
+        "random letters": "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=size)),
+        "spaces": " " * size,
+    }
 
 
 def corpus(size: int) -> list[str]:
@@ -76,7 +89,10 @@ def sources() -> Iterator[str]:
     """Python's source: the standard library, then what is installed beside it."""
     library = Path(sysconfig.get_paths()["stdlib"])
     installed = [Path(entry) for entry in sys.path if entry.endswith("site-packages")]
-    for path in [*sorted(library.glob("**/*.py")), *(path for folder in installed for path in sorted(folder.glob("**/*.py")))]:
+    for path in [
+        *sorted(library.glob("**/*.py")),
+        *(path for folder in installed for path in sorted(folder.glob("**/*.py"))),
+    ]:
         if folder_of_packages(path, library):
             continue
         try:

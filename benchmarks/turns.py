@@ -1,5 +1,7 @@
-"""Contestants take turns, A B A B: whatever disturbs the machine disturbs them alike, and a ratio within a round is worth more than
-two times from different minutes."""
+"""Contestants take turns, A B A B: whatever disturbs the machine disturbs them alike, and a ratio within a round is
+worth more than two times from different minutes.
+"""
+
 from __future__ import annotations
 
 import math
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.contestant import Contestant, Skipped
 
-PAUSE = 0.1             # seconds: until the threads of the last one no longer spin
+PAUSE = 0.1  # seconds: until the threads of the last one no longer spin
 
 
 class Void(RuntimeError):
@@ -23,6 +25,7 @@ class Void(RuntimeError):
 @dataclass(frozen=True)
 class Spread:
     """Median, least and most of what was measured in the rounds."""
+
     median: float
     least: float
     most: float
@@ -40,14 +43,19 @@ def chosen(text: str, known: Iterable[str], option: str) -> list[str]:
     """The names in "a,b,c". Raises ValueError when one is not among those `known`."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or (unknown := [name for name in names if name not in known]):
-        raise ValueError(f"{option} does not know {', '.join(unknown) if names else repr(text)}; choose from {', '.join(known)}")
+        raise ValueError(
+            f"{option} does not know {', '.join(unknown) if names else repr(text)}; choose from {', '.join(known)}"
+        )
     return names
 
 
 @contextmanager
-def contestants(functions: Mapping[str, str], folder: Path | None,
-                environment: Mapping[str, str]) -> Iterator[tuple[list[Contestant], dict[str, str]]]:
-    """Start everybody (name -> "module:function") on the task in `folder`, if any; who takes part, and why others do not."""
+def contestants(
+    functions: Mapping[str, str], folder: Path | None, environment: Mapping[str, str]
+) -> Iterator[tuple[list[Contestant], dict[str, str]]]:
+    """Start everybody (name -> "module:function") on the task in `folder`, if any; who takes part, and why others do
+    not.
+    """
     with ExitStack() as stack:
         entered, skipped = [Contestant(name, function, folder, environment) for name, function in functions.items()], {}
         for each in entered:
@@ -60,11 +68,13 @@ def contestants(functions: Mapping[str, str], folder: Path | None,
         yield [each for each in entered if each.name not in skipped], skipped
 
 
-Rounds = dict[str, list[float]]             # for each contestant, what it took in each round
+Rounds = dict[str, list[float]]  # for each contestant, what it took in each round
 
 
 def check_same(contestants: Iterable[Contestant], calls: int, what: str, tolerance: float) -> dict[str, list[float]]:
-    """Have everybody make the first `calls` calls; their measurements `what`. Raises Void where they are not those of the first one."""
+    """Have everybody make the first `calls` calls; their measurements `what`. Raises Void where they are not those of
+    the first one.
+    """
     values = {each.name: [result[what] for result in each.turn(calls)] for each in contestants}
     check_equal(values, what, tolerance)
     return values
@@ -74,15 +84,23 @@ def check_equal(values: Mapping[str, list[float]], what: str, tolerance: float) 
     """Raise Void where the values of one are not those of the first one."""
     (first, expected), *others = values.items()
     for name, found in others:
-        if not all(abs(x - y) <= tolerance for x, y in zip(found, expected)):       # NaN is not close to anything
-            raise Void(f"the comparison is void: {what} must agree to {tolerance:g}, but {first} has "
-                       f"{_numbers(expected)} and {name} has {_numbers(found)}")
+        if not all(abs(x - y) <= tolerance for x, y in zip(found, expected)):  # NaN is not close to anything
+            raise Void(
+                f"the comparison is void: {what} must agree to {tolerance:g}, but {first} has "
+                f"{_numbers(expected)} and {name} has {_numbers(found)}"
+            )
 
 
-def take_turns(contestants: Iterable[Contestant], rounds: int, least_seconds: float, measures: Iterable[str] = ("seconds",),
-               show: bool = True) -> dict[str, Rounds]:
-    """For each measure, what a call took in each round: the median of its turn, which lasts at least `least_seconds`. Measures that a
-    contestant does not have are left out."""
+def take_turns(
+    contestants: Iterable[Contestant],
+    rounds: int,
+    least_seconds: float,
+    measures: Iterable[str] = ("seconds",),
+    show: bool = True,
+) -> dict[str, Rounds]:
+    """For each measure, what a call took in each round: the median of its turn, which lasts at least `least_seconds`.
+    Measures that a contestant does not have are left out.
+    """
     contestants, measures = list(contestants), list(measures)
     calls = {each.name: max(1, math.ceil(least_seconds / _duration(each))) for each in contestants}
     times: dict[str, Rounds] = {measure: {} for measure in measures}
@@ -92,18 +110,24 @@ def take_turns(contestants: Iterable[Contestant], rounds: int, least_seconds: fl
             time.sleep(PAUSE)
             results = each.turn(calls[each.name], warm_up=1)
             for measure in [measure for measure in measures if measure in results[0]]:
-                times[measure].setdefault(each.name, []).append(statistics.median(result[measure] for result in results))
+                times[measure].setdefault(each.name, []).append(
+                    statistics.median(result[measure] for result in results)
+                )
     progress("", show)
     return times
 
 
 def ratios(rounds: Rounds, ours: str) -> dict[str, Spread]:
     """How many times as long as `ours` the others took, round by round."""
-    return {name: Spread.of(x / y for x, y in zip(times, rounds[ours])) for name, times in rounds.items() if name != ours}
+    return {
+        name: Spread.of(x / y for x, y in zip(times, rounds[ours])) for name, times in rounds.items() if name != ours
+    }
 
 
 def ratios_of_best(rounds: Rounds, ours: str) -> dict[str, float]:
-    """The same of everybody's best round. On a busy machine the fairer figure: threads that wait for each other suffer most there."""
+    """The same of everybody's best round. On a busy machine the fairer figure: threads that wait for each other suffer
+    most there.
+    """
     return {name: min(times) / min(rounds[ours]) for name, times in rounds.items() if name != ours}
 
 

@@ -4,6 +4,6 @@
     from llm.model import GPT
     from llm.presets import preset
 
-To read in order: config.py, model.py, attention.py, mlp.py, positions.py, sight.py, cache.py, accounting.py, presets.py; then data/,
-training/, inference/.
+To read in order: config.py, model.py, attention.py, mlp.py, positions.py, sight.py, cache.py, accounting.py,
+presets.py; then data/, training/, inference/.
 """

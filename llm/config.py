@@ -1,12 +1,13 @@
 """What a GPT looks like: one flat, frozen dataclass.
 
-The fields are also the options of the command line: the text below a field is its `--help`. A field left at None is derived from the
-others (`--dim 256` then changes the heads too); what it amounts to is a property, computed once. Letters for sizes, here and
-in all files of the model:
+The fields are also the options of the command line: the text below a field is its `--help`. A field left at None is
+derived from the others (`--dim 256` then changes the heads too); what it amounts to is a property, computed once.
+Letters for sizes, here and in all files of the model:
 
     B batch        T tokens (queries)       S tokens seen (keys)      V vocabulary      C dim
     H heads        K key-value heads        D size of a head          F width of the MLP
 """
+
 from __future__ import annotations
 
 import math
@@ -25,7 +26,9 @@ GATED = ("swiglu", "geglu")
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a GPT. The defaults are GPT-2's, 124M. Raises ValueError, in one sentence, for values that make no model."""
+    """The shape of a GPT. The defaults are GPT-2's, 124M. Raises ValueError, in one sentence, for values that make no
+    model.
+    """
 
     vocab_size: int = 50257
     """Number of token ids the model knows (V); normally the tokenizer decides."""
@@ -36,13 +39,17 @@ class GPTConfig:
     heads: int = 12
     """Attention heads a layer (H)."""
     kv_heads: int | None = None
-    """Heads of keys and values (K), shared by groups of query heads; 1 is multi-query attention. None: as many as heads."""
+    """Heads of keys and values (K), shared by groups of query heads; 1 is multi-query attention. None: as many as
+    heads.
+    """
     dim: int = 768
     """Width of the model (C)."""
     head_dim: int | None = None
     """Width of one head (D). None: dim / heads."""
     mlp_dim: int | None = None
-    """Width inside the MLP (F). None: 4 dim, or 8/3 dim rounded up to a multiple of 64 for the gated ones, which have three matrices."""
+    """Width inside the MLP (F). None: 4 dim, or 8/3 dim rounded up to a multiple of 64 for the gated ones, which have
+    three matrices.
+    """
     positions: Positions = "learned"
     """How the model knows the order of tokens; "none" leaves it to the causal mask."""
     rope_base: float = 10000.0
@@ -52,7 +59,9 @@ class GPTConfig:
     norm: Norm = "layernorm"
     """Normalisation of the activations."""
     norm_position: NormPosition = "pre"
-    """Normalise what goes into a sublayer (pre, as GPT-2) or what comes out of the residual sum (post, as the first Transformer)."""
+    """Normalise what goes into a sublayer (pre, as GPT-2) or what comes out of the residual sum (post, as the first
+    Transformer).
+    """
     norm_eps: float = 1e-5
     """Added to the variance by the normalisation."""
     mlp: Activation = "gelu_tanh"
@@ -103,7 +112,9 @@ class GPTConfig:
             raise ValueError(f"a model configuration is a dictionary of fields, this is a {type(data).__name__}")
         known = {field.name for field in fields(cls)}
         if wrong := sorted(str(key) for key in data.keys() - known):
-            raise ValueError(f"unknown in a model configuration: {', '.join(wrong)}; it has the fields {', '.join(sorted(known))}")
+            raise ValueError(
+                f"unknown in a model configuration: {', '.join(wrong)}; it has the fields {', '.join(sorted(known))}"
+            )
         if missing := sorted(known - data.keys()):
             raise ValueError(f"missing in a model configuration: {', '.join(missing)}; to_json() writes all fields")
         return cls(**data)
@@ -113,7 +124,12 @@ class GPTConfig:
             self._require(name, _whole, "a whole number of at least 1")
         for name in ("kv_heads", "head_dim", "mlp_dim", "window"):
             self._require(name, lambda n: n is None or _whole(n), "a whole number of at least 1, or None")
-        for name, options in (("positions", Positions), ("norm", Norm), ("norm_position", NormPosition), ("mlp", Activation)):
+        for name, options in (
+            ("positions", Positions),
+            ("norm", Norm),
+            ("norm_position", NormPosition),
+            ("mlp", Activation),
+        ):
             choices = get_args(options)
             self._require(name, choices.__contains__, f"one of {', '.join(choices)}")
         for name in ("rope_interleaved", "bias", "qk_norm", "tied_head"):
@@ -131,12 +147,20 @@ class GPTConfig:
 
     def _check_heads(self) -> None:
         if self.head_dim is None and self.dim % self.heads:
-            raise ValueError(f"dim={self.dim} does not split into heads={self.heads} equal heads; use a multiple of heads, or set head_dim")
+            raise ValueError(
+                f"dim={self.dim} does not split into heads={self.heads} equal heads; use a multiple of heads, or set "
+                "head_dim"
+            )
         if self.heads % self.key_heads:
-            raise ValueError(f"heads={self.heads} does not split into groups for kv_heads={self.kv_heads}; kv_heads must divide heads")
+            raise ValueError(
+                f"heads={self.heads} does not split into groups for kv_heads={self.kv_heads}; kv_heads must divide "
+                "heads"
+            )
         if self.positions == "rope" and self.head_size % 2:
-            raise ValueError(f"rope turns pairs of numbers, so the size of a head must be even, but it is {self.head_size}; "
-                             f"set head_dim, or choose other positions")
+            raise ValueError(
+                f"rope turns pairs of numbers, so the size of a head must be even, but it is {self.head_size}; "
+                f"set head_dim, or choose other positions"
+            )
 
 
 def _whole(n: Any) -> bool:

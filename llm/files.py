@@ -1,7 +1,9 @@
 """Writing files so that a kill, a crash or a full disk leaves either the old file or the new one, never half of one.
 
-What is new is made under a temporary name beside its final one, forced to the disk, and renamed, which a file system does in one step.
+What is new is made under a temporary name beside its final one, forced to the disk, and renamed, which a file system
+does in one step.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -15,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-PARTIAL = ".partial-"       # how temporary names begin
-SEAL = "sha256"             # the key of the checksum in a JSON file
+PARTIAL = ".partial-"  # how temporary names begin
+SEAL = "sha256"  # the key of the checksum in a JSON file
 
 
 @contextmanager
@@ -45,12 +47,12 @@ def new_folder(path: Path) -> Iterator[Path]:
         mode = partial.stat().st_mode & 0o666
         for inner in partial.rglob("*"):
             if inner.is_file():
-                inner.chmod(mode)           # some libraries make files that only their owner can read
+                inner.chmod(mode)  # some libraries make files that only their owner can read
             flush(inner)
         flush(partial)
         try:
             partial.rename(path)
-        except OSError:                     # so ends renaming a folder onto a filled one
+        except OSError:  # so ends renaming a folder onto a filled one
             if not path.is_dir():
                 raise
         flush(path.parent)
@@ -75,10 +77,12 @@ def link_file(existing: Path, path: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, until the block or the process ends, however it ends. Raises BlockingIOError when another process holds it."""
+    """Hold a folder, until the block or the process ends, however it ends. Raises BlockingIOError when another process
+    holds it.
+    """
     try:
         import fcntl
-    except ImportError:                         # Windows: no such lock
+    except ImportError:  # Windows: no such lock
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -95,7 +99,7 @@ def remove_partial(folder: Path, unchanged_for: float = 0.0) -> None:
     With 0, only where no other process is at work: it would lose what it is making.
     """
     for partial in folder.glob(PARTIAL + "*"):
-        with suppress(OSError):         # it vanished while we looked (its owner is alive), or belongs to somebody else
+        with suppress(OSError):  # it vanished while we looked (its owner is alive), or belongs to somebody else
             last_change = max(path.stat().st_mtime for path in (partial, *partial.rglob("*")))
             if time.time() - last_change >= unchanged_for:
                 shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
@@ -107,7 +111,8 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote. Raises ValueError, without the name of the file, when it is missing, damaged or something else.
+    """What `write_json` wrote. Raises ValueError, without the name of the file, when it is missing, damaged or
+    something else.
 
     Without a checksum anything goes: that is how to edit such a file by hand.
     """
@@ -130,7 +135,7 @@ def digest(path: Path) -> str:
 
 def flush(path: Path) -> None:
     """Force a file or folder from the system's buffers to the disk."""
-    if path.is_dir() and os.name == "nt":       # Windows does not open folders
+    if path.is_dir() and os.name == "nt":  # Windows does not open folders
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:

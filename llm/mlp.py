@@ -1,8 +1,10 @@
 """The part of a block that works on each token alone: widen, bend, narrow.
 
-The gated ones multiply two branches (Shazeer 2020, arXiv 2002.05202); their two matrices are packed into one, gate first. ReLU squared: So
-et al. 2021 (arXiv 2109.08668). GELU: Hendrycks and Gimpel 2016 (arXiv 1606.08415); GPT-2 uses its tanh approximation.
+The gated ones multiply two branches (Shazeer 2020, arXiv 2002.05202); their two matrices are packed into one, gate
+first. ReLU squared: So et al. 2021 (arXiv 2109.08668). GELU: Hendrycks and Gimpel 2016 (arXiv 1606.08415); GPT-2 uses
+its tanh approximation.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -25,5 +27,5 @@ class MLP(Module):
         self.down = Linear(F, C, bias=config.bias, rng=UNDRAWN, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.up(x, self.activation)         # (B, T, F)
-        return self.down(x)                     # (B, T, C)
+        x = self.up(x, self.activation)  # (B, T, F)
+        return self.down(x)  # (B, T, C)

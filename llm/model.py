@@ -1,4 +1,5 @@
-"""GPT: a transformer decoder that predicts the next token (Radford et al. 2018, 2019; Brown et al. 2020, arXiv 2005.14165).
+"""GPT: a transformer decoder that predicts the next token (Radford et al. 2018, 2019; Brown et al. 2020, arXiv
+2005.14165).
 
 What a `GPTConfig` chooses from, in any combination:
 
@@ -9,10 +10,11 @@ What a `GPTConfig` chooses from, in any combination:
     head            tied to the embedding (Press and Wolf 2017, arXiv 1608.05859) or not; soft cap on the logits (Gemma 2, arXiv 2408.00118)
     biases on or off; dropout on embeddings, attention weights and what sublayers add, as in GPT-2
 
-and what any of them can do: padded batches, packed documents, a key-value cache (llm/cache.py, and llm/one_token.py for speed), head
-and loss in one function that never keeps the logits. Letters for sizes (B, T, C ...): llm/config.py. Read on downwards: GPT with its
-initialisation, then Block.
+and what any of them can do: padded batches, packed documents, a key-value cache (llm/cache.py, and llm/one_token.py for
+speed), head and loss in one function that never keeps the logits. Letters for sizes (B, T, C ...): llm/config.py. Read
+on downwards: GPT with its initialisation, then Block.
 """
+
 from __future__ import annotations
 
 import math
@@ -44,10 +46,11 @@ from minigrad.tensor import Tensor, tensor
 class GPT(Module):
     """Token ids (B, T) in, logits of the next token (B, T, V) out.
 
-    `rng`: a seed or a generator for the initial weights; the same seed gives the same weights in every dtype. None leaves the matrices
-    zero, for a state that is loaded right after. Set `recompute` to save memory: a block then keeps only its input, and is computed
-    once more in the backward pass.
+    `rng`: a seed or a generator for the initial weights; the same seed gives the same weights in every dtype. None
+    leaves the matrices zero, for a state that is loaded right after. Set `recompute` to save memory: a block then keeps
+    only its input, and is computed once more in the backward pass.
     """
+
     recompute = False
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int | None = 0, dtype: Any = np.float32):
@@ -67,35 +70,61 @@ class GPT(Module):
         if rng is not None:
             self.initialize(np.random.default_rng(rng))
 
-    def forward(self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None
+    ) -> Tensor:
         """Logits (B, T, V) for integer `ids` (B, T): what follows each token.
 
-        The options are (B, T), or (T,) for all rows. `mask`: False at padding, anywhere in a row. `documents`: a run of equal numbers is
-        a document, and tokens see only their own. `positions`: instead of counting the real tokens of each document from 0; `window` and
-        ALiBi go by them. `cache`: the ids continue what is in it, and are added to it; needs `no_grad()`.
+        The options are (B, T), or (T,) for all rows. `mask`: False at padding, anywhere in a row. `documents`: a run of
+        equal numbers is a document, and tokens see only their own. `positions`: instead of counting the real tokens of
+        each document from 0; `window` and ALiBi go by them. `cache`: the ids continue what is in it, and are added to
+        it; needs `no_grad()`.
         """
         return self.logits(self.hidden(ids, positions=positions, mask=mask, documents=documents, cache=cache))
 
-    def loss(self, ids: Any, targets: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, ignore_index: int = -100,
-             label_smoothing: float = 0.0, z_loss: float = 0.0, reduction: str = "mean") -> Tensor:
-        """Cross-entropy, in nats, of the `targets` (B, T) that follow `ids` (B, T); padding and `ignore_index` count for nothing.
+    def loss(
+        self,
+        ids: Any,
+        targets: Any,
+        *,
+        positions: Any = None,
+        mask: Any = None,
+        documents: Any = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """Cross-entropy, in nats, of the `targets` (B, T) that follow `ids` (B, T); padding and `ignore_index` count
+        for nothing.
 
-        `reduction`: "mean" over the targets that count, "sum", or "none" for (B, T). The rest as in `forward` and `linear_cross_entropy`.
+        `reduction`: "mean" over the targets that count, "sum", or "none" for (B, T). The rest as in `forward` and
+        `linear_cross_entropy`.
         """
-        x = self.hidden(ids, positions=positions, mask=mask, documents=documents)                   # (B, T, C)
+        x = self.hidden(ids, positions=positions, mask=mask, documents=documents)  # (B, T, C)
         targets = to_device(tensor(targets).data, x.device)
         if mask is not None:
             targets = np.where(to_device(tensor(mask).data, x.device), targets, ignore_index)
-        return linear_cross_entropy(x, self.head_weight, targets, soft_cap=self.config.soft_cap, ignore_index=ignore_index,
-                                    label_smoothing=label_smoothing, z_loss=z_loss, reduction=reduction)
+        return linear_cross_entropy(
+            x,
+            self.head_weight,
+            targets,
+            soft_cap=self.config.soft_cap,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+            reduction=reduction,
+        )
 
-    def hidden(self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None) -> Tensor:
+    def hidden(
+        self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None
+    ) -> Tensor:
         """What the head reads, (B, T, C); arguments as in `forward`."""
         config, weight = self.config, self.embedding.weight
-        ids = self._check_ids(ids)                                                                  # (B, T)
+        ids = self._check_ids(ids)  # (B, T)
         places = self._places(ids.shape, positions, mask, documents, cache)
         sight = look(config, places, self._rotary if config.positions == "rope" else None, weight.data)
-        x = self.embedding(ids)                                                                     # (B, T, C)
+        x = self.embedding(ids)  # (B, T, C)
         if config.positions == "learned":
             x = x + self.positions.weight[index_on(places.queries, self.device)]
         elif config.positions == "sinusoidal":
@@ -106,9 +135,11 @@ class GPT(Module):
         return self.norm(x) if config.norm_position == "pre" else x
 
     def _through_blocks(self, x: Tensor, sight: Sight, cache: KVCache | None) -> Tensor:
-        """What comes out of the last block: (B, T, C) -> (B, T, C). A single token in each row takes the fast rung, one_token.py."""
+        """What comes out of the last block: (B, T, C) -> (B, T, C). A single token in each row takes the fast rung,
+        one_token.py.
+        """
         if not self.training and is_one_token(x.data, sight):
-            return Tensor(through_blocks(self.blocks, x.data[:, 0], sight, cache)[:, None])         # (B, T, C)
+            return Tensor(through_blocks(self.blocks, x.data[:, 0], sight, cache)[:, None])  # (B, T, C)
         for layer, block in enumerate(self.blocks):
             keep = None if cache is None else partial(cache.append, layer)
             x = checkpoint(block, x, sight, keep) if self.recompute else block(x, sight, keep)
@@ -116,7 +147,7 @@ class GPT(Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The head: x (..., C), as `hidden` returns it, to logits (..., V)."""
-        logits = linear(x, self.head_weight)                                                        # (..., V)
+        logits = linear(x, self.head_weight)  # (..., V)
         cap = self.config.soft_cap
         return logits if cap is None else cap * (logits / cap).tanh()
 
@@ -137,27 +168,40 @@ class GPT(Module):
         """The ids as an array (B, T)."""
         ids = tensor(ids).data
         if ids.ndim != 2 or ids.dtype.kind not in "iu":
-            raise ValueError(f"ids must be integers of shape (batch, tokens), got {ids.dtype} of shape {ids.shape}; "
-                             f"a single text needs a batch axis: ids[None]")
+            raise ValueError(
+                f"ids must be integers of shape (batch, tokens), got {ids.dtype} of shape {ids.shape}; "
+                f"a single text needs a batch axis: ids[None]"
+            )
         return ids
 
-    def _places(self, shape: tuple[int, int], positions: Any, mask: Any, documents: Any, cache: KVCache | None) -> Places:
+    def _places(
+        self, shape: tuple[int, int], positions: Any, mask: Any, documents: Any, cache: KVCache | None
+    ) -> Places:
         """Where the tokens stand; refuses what the model or the cache cannot do."""
         if cache is not None and documents is not None:
-            raise ValueError("packed documents cannot go into a cache; give each document a row, with a mask where it is shorter")
+            raise ValueError(
+                "packed documents cannot go into a cache; give each document a row, with a mask where it is shorter"
+            )
         if cache is not None and mode.recording:
-            raise RuntimeError("a cache keeps arrays, not their gradients; call the model with a cache inside `with no_grad():`")
+            raise RuntimeError(
+                "a cache keeps arrays, not their gradients; call the model with a cache inside `with no_grad():`"
+            )
         past = slice(0, 0) if cache is None else cache.places
         places = place(shape, positions=positions, mask=mask, documents=documents, past=past)
         length, context = end_of(places.queries), self.config.context
         if self.config.positions == "learned" and length > context:
-            raise ValueError(f"the text has {length} tokens and the model has learned {context} positions; "
-                             f"shorten it, or train a model with context={length}")
+            raise ValueError(
+                f"the text has {length} tokens and the model has learned {context} positions; "
+                f"shorten it, or train a model with context={length}"
+            )
         return places
 
     def initialize(self, rng: np.random.Generator) -> None:
-        """Draw all weights anew, as GPT-2: what sublayers add is smaller the more there are, so that their sum is not."""
+        """Draw all weights anew, as GPT-2: what sublayers add is smaller the more there are, so that their sum is
+        not.
+        """
         small = 0.02 / math.sqrt(2 * self.config.layers)
+        # fmt: off
         table = (
             # tensor                    distribution    std
             ("embedding.weight",        "normal",       0.02),
@@ -170,6 +214,7 @@ class GPT(Module):
             ("*norm*.weight",           "constant 1",   0.0),
             ("*.bias",                  "constant 0",   0.0),
         )
+        # fmt: on
         for name, p in self.named_parameters():
             distribution, std = next((d, s) for pattern, d, s in table if fnmatch(name, pattern))
             if distribution == "normal":

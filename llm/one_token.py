@@ -1,9 +1,11 @@
 """The blocks of a GPT for one new token in each text, on plain arrays: the fast rung of writing.
 
-What a block does to one token is little arithmetic, and Tensors, records, checks and masks around it would take most of the time. Here are
-the same functions of minigrad/fused on arrays, in the order of Block, Attention and MLP (model.py, attention.py, mlp.py), which stay
-the definition. Arrays of parameters are looked up in each call, so that new weights count at once. Letters: llm/config.py.
+What a block does to one token is little arithmetic, and Tensors, records, checks and masks around it would take most of
+the time. Here are the same functions of minigrad/fused on arrays, in the order of Block, Attention and MLP (model.py,
+attention.py, mlp.py), which stay the definition. Arrays of parameters are looked up in each call, so that new weights
+count at once. Letters: llm/config.py.
 """
+
 from __future__ import annotations
 
 import math
@@ -28,13 +30,23 @@ Keep = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def is_one_token(x: Any, sight: Sight) -> bool:
-    """Whether this rung can take x (B, T, C): one token a row, rows that simply count on, on the CPU, and no op that anybody looks at."""
-    return (x.shape[1] == 1 and sight.mask is None and not mode.recording and mode.watch is None
-            and x.dtype.itemsize >= 4 and device_of(x) == "cpu")
+    """Whether this rung can take x (B, T, C): one token a row, rows that simply count on, on the CPU, and no op that
+    anybody looks at.
+    """
+    return (
+        x.shape[1] == 1
+        and sight.mask is None
+        and not mode.recording
+        and mode.watch is None
+        and x.dtype.itemsize >= 4
+        and device_of(x) == "cpu"
+    )
 
 
 def through_blocks(blocks: Iterable[Any], x: Any, sight: Sight, cache: KVCache | None) -> Any:
-    """What comes out of the last block, (B, C), for one token a row, x (B, C); its keys and values are appended to the cache."""
+    """What comes out of the last block, (B, C), for one token a row, x (B, C); its keys and values are appended to the
+    cache.
+    """
     for layer, block in enumerate(blocks):
         keep = None if cache is None else partial(cache.append, layer)
         if block.post:
@@ -51,14 +63,14 @@ def attend(attention: Attention, x: Any, sight: Sight, keep: Keep | None) -> Any
     config, B = attention.config, len(x)
     H, K, D = config.heads, config.key_heads, config.head_size
     qkv = affine(attention.qkv, x).reshape(B, H + 2 * K, 1, D)
-    q, k, v = qkv[:, :H], qkv[:, H:H + K], qkv[:, H + K:]                       # (B, H, 1, D), (B, K, 1, D), (B, K, 1, D)
+    q, k, v = qkv[:, :H], qkv[:, H : H + K], qkv[:, H + K :]  # (B, H, 1, D), (B, K, 1, D), (B, K, 1, D)
     if config.qk_norm:
         q, k = norm(attention.query_norm, q), norm(attention.key_norm, k)
     if sight.rotation is not None:
         q, k = (turn(x, *sight.rotation, config.rope_interleaved) for x in (q, k))
     if keep is not None:
-        k, v = keep(k, v)                                                       # (B, K, S, D), (B, K, S, D)
-    y = one_query(q, k, v, 1 / math.sqrt(D), sight.window, sight.bias)          # (B, H, 1, D)
+        k, v = keep(k, v)  # (B, K, S, D), (B, K, S, D)
+    y = one_query(q, k, v, 1 / math.sqrt(D), sight.window, sight.bias)  # (B, H, 1, D)
     return affine(attention.out, y.reshape(B, H * D))
 
 

@@ -2,6 +2,7 @@
 
 Nothing here runs on import. Measured effects: DESIGN "Measured"; benchmarks repeat them.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8      # from glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
 
 
 def available_cores() -> int:
@@ -22,18 +23,19 @@ def available_cores() -> int:
 
 def _cgroup_cores() -> int:
     """The CPU quota of a container (cgroup v2, then v1), or a large number where there is none."""
-    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):       # ValueError: "max"
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # ValueError: "max"
         quota, period = (CGROUP / "cpu.max").read_text().split()
         return -(-int(quota) // int(period))
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = ((CGROUP / f"cpu/cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        return -(-int(quota) // int(period)) if int(quota) > 0 else sys.maxsize     # -1: no quota
+        return -(-int(quota) // int(period)) if int(quota) > 0 else sys.maxsize  # -1: no quota
     return sys.maxsize
 
 
 def set_blas_threads(threads: int) -> None:
     """Let matrix products use this many threads."""
     from threadpoolctl import threadpool_limits
+
     threadpool_limits(threads)
 
 
@@ -50,9 +52,11 @@ def hand_over_quickly() -> None:
 
 
 def keep_memory() -> None:
-    """Have glibc keep freed memory for the next step, instead of handing large arrays back to the system and faulting them in again."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):       # no mallopt, or (Windows) no library without a name
+    """Have glibc keep freed memory for the next step, instead of handing large arrays back to the system and faulting
+    them in again.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no mallopt, or (Windows) no library without a name
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)
-        mallopt(M_ARENA_MAX, 1)             # those of other threads would hand back what they have whole, whatever the threshold
+        mallopt(M_ARENA_MAX, 1)  # those of other threads would hand back what they have whole, whatever the threshold

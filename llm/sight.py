@@ -1,8 +1,10 @@
 """Who sees whom: what the attention of all layers shares in one call of the model.
 
-Where every row of the batch simply counts on (training, plain generation), attention's own `causal` and `window` say it all. With padding,
-packed documents or positions of the caller's, distances are differences of positions, and a mask says which keys are real.
+Where every row of the batch simply counts on (training, plain generation), attention's own `causal` and `window` say it
+all. With padding, packed documents or positions of the caller's, distances are differences of positions, and a mask
+says which keys are real.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,10 +20,11 @@ from minigrad.backend import device_of, to_device
 @dataclass(frozen=True)
 class Sight:
     """Arguments of `attention`, and the rotation of queries and keys."""
+
     window: int | None = None
-    bias: Any = None                        # (H, T, S) or (B, H, T, S)
-    mask: Any = None                        # (B, 1, 1, S) or (B, 1, T, S); True where the key may be seen
-    rotation: tuple[Any, Any] | None = None     # cos and sin, (T, D / 2) or (B, 1, T, D / 2)
+    bias: Any = None  # (H, T, S) or (B, H, T, S)
+    mask: Any = None  # (B, 1, 1, S) or (B, 1, T, S); True where the key may be seen
+    rotation: tuple[Any, Any] | None = None  # cos and sin, (T, D / 2) or (B, 1, T, D / 2)
 
 
 def look(config: GPTConfig, places: Places, rotary: Table | None, like: Any) -> Sight:
@@ -30,7 +33,7 @@ def look(config: GPTConfig, places: Places, rotary: Table | None, like: Any) -> 
     bias = None if config.positions != "alibi" else alibi_bias(config.heads, distances(places), like)
     if isinstance(places.queries, slice):
         return Sight(config.window, bias, None, rotation)
-    rotation = None if rotation is None else tuple(a[:, None] for a in rotation)                    # (B, 1, T, D / 2)
+    rotation = None if rotation is None else tuple(a[:, None] for a in rotation)  # (B, 1, T, D / 2)
     return Sight(None, bias, to_device(visible(places, config.window)[:, None], device_of(like)), rotation)
 
 
@@ -41,13 +44,15 @@ def distances(places: Places) -> np.ndarray:
 
 
 def visible(places: Places, window: int | None) -> np.ndarray:
-    """Which keys are real, in the query's document and in its window: (B, 1, S) or (B, T, S). What lies ahead is attention's `causal`."""
+    """Which keys are real, in the query's document and in its window: (B, 1, S) or (B, T, S). What lies ahead is
+    attention's `causal`.
+    """
     keys: Any = places.keys
-    seen = (keys != PADDING)[:, None]                                                               # (B, 1, S)
+    seen = (keys != PADDING)[:, None]  # (B, 1, S)
     if places.runs is not None:
-        seen = seen & (places.runs[:, :, None] == places.runs[:, None, :])                          # (B, T, S)
+        seen = seen & (places.runs[:, :, None] == places.runs[:, None, :])  # (B, T, S)
     if window is not None:
-        seen = seen & (distances(places) < window)                                                  # (B, T, S)
+        seen = seen & (distances(places) < window)  # (B, T, S)
     return seen
 
 

@@ -1,4 +1,7 @@
-"""A stand-in for the generator of a layer that draws nothing: `GPT.initialize` gives all weights their values, in one place."""
+"""A stand-in for the generator of a layer that draws nothing: `GPT.initialize` gives all weights their values, in one
+place.
+"""
+
 from __future__ import annotations
 
 from typing import Any

@@ -15,6 +15,7 @@ To understand all of it, read:
 5. nn/, optim/    modules, optimizers, schedules
 6. random.py, checkpoint.py, debug.py, draw.py, profiler/
 """
+
 from minigrad import fused, methods, nn, ops, optim
 from minigrad.autograd import grad, hvp, jvp, vjp
 from minigrad.checkpoint import checkpoint
@@ -29,5 +30,8 @@ from minigrad.profiler import profile
 from minigrad.random import seed
 from minigrad.tensor import Tensor
 
-__all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp", "no_grad", "profile",
+# fmt: off
+__all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp",
+           "no_grad", "profile",
            "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim", *ops.__all__, *fused.__all__]
+# fmt: on

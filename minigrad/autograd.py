@@ -1,8 +1,9 @@
 """Derivatives as functions: `grad`, `vjp`, `jvp`, `hvp`, and differentiating a function that is recorded anew.
 
-`Tensor.backward` fills `.grad` of leaves; these return the gradients instead and touch no `.grad`. The signatures follow
-`torch.autograd` and `torch.autograd.functional`.
+`Tensor.backward` fills `.grad` of leaves; these return the gradients instead and touch no `.grad`. The signatures
+follow `torch.autograd` and `torch.autograd.functional`.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -14,8 +15,13 @@ from minigrad.graph import computed, mode, recording
 from minigrad.tensor import Tensor, backpropagate, record, seed_gradient, source, tensor
 
 
-def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], grad_outputs: Any = None,
-         create_graph: bool = False, retain_graph: bool | None = None) -> Any:
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> Any:
     """The gradients of `outputs` with respect to `inputs` (leaves or not): a Tensor for one input, else a tuple.
 
     `grad_outputs`: what to begin with, one for each output; may be left out for single numbers. An input that the
@@ -23,16 +29,26 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], 
     """
     outs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     ins = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    seeds = (None,) * len(outs) if grad_outputs is None else (grad_outputs,) if isinstance(outputs, Tensor) else grad_outputs
+    seeds = (
+        (None,) * len(outs)
+        if grad_outputs is None
+        else (grad_outputs,)
+        if isinstance(outputs, Tensor)
+        else grad_outputs
+    )
     begin = [(out, seed_gradient(out, seed)) for out, seed in zip(outs, seeds, strict=True) if out.requires_grad]
     found = _gradients(begin, ins, bool(create_graph if retain_graph is None else retain_graph), create_graph)
     return found[0] if isinstance(inputs, Tensor) else found
 
 
-def _gradients(seeds: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor], retain_graph: bool, create_graph: bool) -> tuple:
+def _gradients(
+    seeds: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor], retain_graph: bool, create_graph: bool
+) -> tuple:
     wanted: dict[Any, Any] = {source(x): None for x in inputs}
     if None in wanted:
-        raise ValueError("grad() with respect to a tensor that does not require a gradient; make it with requires_grad=True")
+        raise ValueError(
+            "grad() with respect to a tensor that does not require a gradient; make it with requires_grad=True"
+        )
 
     def collect(leaf: Tensor, g: Any) -> None:
         if leaf in wanted:
@@ -54,7 +70,9 @@ def vjp(f: Callable, inputs: Any, v: Any = None, create_graph: bool = False) -> 
 
 
 def jvp(f: Callable, inputs: Any, v: Any, create_graph: bool = False) -> tuple[Tensor, Tensor]:
-    """`f(*inputs)` and the Jacobian-vector product, by two VJPs: u -> J^T u is linear, and its own VJP applied to v is J v."""
+    """`f(*inputs)` and the Jacobian-vector product, by two VJPs: u -> J^T u is linear, and its own VJP applied to v is
+    J v.
+    """
     (xs, out), vs = _recorded(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
     u = Tensor(np.zeros_like(out.data), requires_grad=True)
     pulled = grad(out, xs, u, create_graph=True)

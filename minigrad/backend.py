@@ -1,9 +1,10 @@
 """Which array library an array belongs to, where it lives, and what dtype it gets.
 
-The engine computes on NumPy arrays (CPU) or CuPy arrays (GPU). Ufuncs and array functions called through `np` dispatch to CuPy
-by themselves (NEP 13, NEP 18); creation functions and generalised ufuncs such as `matmul` do not, and go through `array_module`.
-CuPy is imported only when somebody asks for a GPU.
+The engine computes on NumPy arrays (CPU) or CuPy arrays (GPU). Ufuncs and array functions called through `np` dispatch
+to CuPy by themselves (NEP 13, NEP 18); creation functions and generalised ufuncs such as `matmul` do not, and go
+through `array_module`. CuPy is imported only when somebody asks for a GPU.
 """
+
 from __future__ import annotations
 
 from types import ModuleType
@@ -46,8 +47,10 @@ def pick_device(wish: str = "auto") -> str:
         return "cuda" if _gpu_count() else "cpu"
     number = _device_number(wish)
     if number >= _gpu_count():
-        raise RuntimeError(f"device {wish!r} was asked for but {_gpu_count()} GPUs are usable here; install CuPy for your "
-                           f"CUDA version (for example `pip install cupy-cuda13x`) or use device 'cpu'")
+        raise RuntimeError(
+            f"device {wish!r} was asked for but {_gpu_count()} GPUs are usable here; install CuPy for your "
+            f"CUDA version (for example `pip install cupy-cuda13x`) or use device 'cpu'"
+        )
     return wish
 
 
@@ -81,6 +84,7 @@ def _device_number(device: str) -> int:
 
 def _cupy() -> ModuleType:
     import cupy
+
     return cupy
 
 
@@ -88,5 +92,5 @@ def _gpu_count() -> int:
     """How many GPUs CuPy can use; 0 where CuPy, the driver or the device is missing."""
     try:
         return int(_cupy().cuda.runtime.getDeviceCount())
-    except Exception:      # CuPy raises errors of its own, which cannot be named without importing it
+    except Exception:  # CuPy raises errors of its own, which cannot be named without importing it
         return 0

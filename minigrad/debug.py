@@ -1,8 +1,10 @@
-"""Two context managers that find what is hard to find: where a NaN or inf first arose, and who wrote into an array that is still needed.
+"""Two context managers that find what is hard to find: where a NaN or inf first arose, and who wrote into an array that
+is still needed.
 
-Both look at every op of their thread through `mode.watch` (see graph.py), may be nested and used together, and cost time: they
-are for a few steps of a run that goes wrong, not for the whole run.
+Both look at every op of their thread through `mode.watch` (see graph.py), may be nested and used together, and cost
+time: they are for a few steps of a run that goes wrong, not for the whole run.
 """
+
 from __future__ import annotations
 
 import threading
@@ -21,20 +23,22 @@ class AnomalyError(FloatingPointError):
     """A NaN or an infinity arose."""
 
 
-# ---- where did the first NaN or inf arise? ----------------------------------------------------------------------------------------
+# ---- where did the first NaN or inf arise? ---------------------------------------------------------------------------
+
 
 def detect_anomaly():
     """`with detect_anomaly():` raise AnomalyError at the op in which the first NaN or inf arises, forward or backward.
 
-    The error names the op, the path of the module it ran in, and whether the inputs were good. Infinities that a constant brings in,
-    such as the -inf of an attention mask, are taken as meant. The backward of what was recorded inside is checked wherever it runs.
+    The error names the op, the path of the module it ran in, and whether the inputs were good. Infinities that a
+    constant brings in, such as the -inf of an attention mask, are taken as meant. The backward of what was recorded
+    inside is checked wherever it runs.
     """
     return watching(_Anomalies().watch)
 
 
 class _Anomalies:
     def __init__(self) -> None:
-        self.rule: str | None = None                    # the gradient rule that is running now, whose ops come by as well
+        self.rule: str | None = None  # the gradient rule that is running now, whose ops come by as well
 
     def watch(self, data: Any, inputs: Sequence[Tensor], vjp: Callable) -> Callable:
         place = _place(vjp) + (f" inside {self.rule}" if self.rule else "")
@@ -43,6 +47,7 @@ class _Anomalies:
 
     def _checked(self, vjp: Callable, place: str) -> Callable:
         """The rule, with its gradients looked at."""
+
         def checked(g: Any, out: Any) -> tuple:
             before, self.rule = self.rule, place
             try:
@@ -50,7 +55,10 @@ class _Anomalies:
             finally:
                 self.rule = before
             came_in = _fault(raw(g))
-            return tuple(_check_share(share, came_in, f"{place}, in the gradient of input {i}") for i, share in enumerate(shares))
+            return tuple(
+                _check_share(share, came_in, f"{place}, in the gradient of input {i}") for i, share in enumerate(shares)
+            )
+
         checked.__qualname__ = vjp.__qualname__
         return checked
 
@@ -60,22 +68,36 @@ def _check_value(data: Any, inputs: Sequence[Tensor], place: str) -> None:
     if fault is None:
         return
     faults = [_fault(x.data) for x in inputs]
-    if fault == "inf" and any(f is not None and (x.node is not None or not x.requires_grad) for f, x in zip(faults, inputs)):
-        return                                          # not new here, and let pass where it came in
-    bad = [f"input {i} of shape {np.shape(x.data)} already held {f}" for i, (f, x) in enumerate(zip(faults, inputs)) if f is not None]
+    if fault == "inf" and any(
+        f is not None and (x.node is not None or not x.requires_grad) for f, x in zip(faults, inputs)
+    ):
+        return  # not new here, and let pass where it came in
+    bad = [
+        f"input {i} of shape {np.shape(x.data)} already held {f}"
+        for i, (f, x) in enumerate(zip(faults, inputs))
+        if f is not None
+    ]
     raise AnomalyError(f"{fault} in {place}: " + ("; ".join(bad) or f"its inputs were finite ({_ranges(inputs)})"))
 
 
 def _check_share(share: Any, came_in: str | None, place: str) -> Any:
     if isinstance(share, Deferred):
+
         def fill(out: Any) -> None:
             share.write(out)
             _check_share(out, came_in, place)
+
         return Deferred(share.like, fill, shape=share.shape)
     fault = None if share is None or share is False else _fault(raw(share))
     if fault is not None:
-        raise AnomalyError(f"{fault} in {place}: " + (f"{came_in} came in with the gradient of its result" if came_in
-                                                      else "the gradient that came in was finite"))
+        raise AnomalyError(
+            f"{fault} in {place}: "
+            + (
+                f"{came_in} came in with the gradient of its result"
+                if came_in
+                else "the gradient that came in was finite"
+            )
+        )
     return share
 
 
@@ -96,17 +118,19 @@ def _place(vjp: Callable) -> str:
     return f"{op_name(vjp)!r} in module {path!r}" if path else f"{op_name(vjp)!r}"
 
 
-# ---- who wrote into an array that backward still needs? ---------------------------------------------------------------------------
+# ---- who wrote into an array that backward still needs? --------------------------------------------------------------
+
 
 @contextmanager
 def debug_arrays() -> Iterator[None]:
-    """`with debug_arrays():` the inputs and results of recorded ops cannot be written to until their part of the graph is gone.
+    """`with debug_arrays():` the inputs and results of recorded ops cannot be written to until their part of the graph
+    is gone.
 
-    A write in place that would falsify a gradient raises NumPy's "assignment destination is read-only" at the guilty line. Arrays are
-    unlocked as backward() frees the graph, or at the end of the block. Views made before the op ran cannot be locked; CuPy has no
-    such lock.
+    A write in place that would falsify a gradient raises NumPy's "assignment destination is read-only" at the guilty
+    line. Arrays are unlocked as backward() frees the graph, or at the end of the block. Views made before the op ran
+    cannot be locked; CuPy has no such lock.
     """
-    if _locks.now is not None:                          # nested: the outer block has them all
+    if _locks.now is not None:  # nested: the outer block has them all
         yield
         return
     _locks.now = _Locks()
@@ -119,7 +143,10 @@ def debug_arrays() -> Iterator[None]:
 
 
 class _Locks:
-    """Which arrays are locked, by the array that owns the memory: [holds, owner, the arrays to unlock, bases before views]."""
+    """Which arrays are locked, by the array that owns the memory: [holds, owner, the arrays to unlock, bases before
+    views].
+    """
+
     def __init__(self) -> None:
         self.held: dict[int, list] = {}
 
@@ -128,8 +155,9 @@ class _Locks:
             return vjp
         hold = _Hold(self, [a for a in (data, *(x.data for x in inputs)) if isinstance(a, np.ndarray)])
 
-        def held(g: Any, out: Any, hold: _Hold = hold) -> tuple:       # locked as long as the rule lives
+        def held(g: Any, out: Any, hold: _Hold = hold) -> tuple:  # locked as long as the rule lives
             return vjp(g, out)
+
         held.__qualname__ = vjp.__qualname__
         return held
 
@@ -139,7 +167,7 @@ class _Locks:
         while isinstance(chain[-1].base, np.ndarray):
             chain.append(chain[-1].base)
         owner = chain[-1]
-        entry = self.held.setdefault(id(owner), [0, owner, []])         # it holds the owner, so that no other gets this id
+        entry = self.held.setdefault(id(owner), [0, owner, []])  # it holds the owner, so that no other gets this id
         entry[0] += 1
         entry[2] += [a for a in reversed(chain) if a.flags.writeable]
         for a in chain:
@@ -147,7 +175,7 @@ class _Locks:
         return id(owner)
 
     def release(self, key: int) -> None:
-        if key not in self.held:                        # the block has ended
+        if key not in self.held:  # the block has ended
             return
         self.held[key][0] -= 1
         if self.held[key][0] == 0:
@@ -160,6 +188,7 @@ class _Locks:
 
 class _Hold:
     """Arrays locked from now until this is garbage."""
+
     def __init__(self, locks: _Locks, arrays: Sequence[np.ndarray]):
         self.locks, self.keys = locks, [locks.lock(a) for a in arrays]
 
@@ -176,5 +205,5 @@ _locks = _Current()
 
 
 def _unlock(arrays: Sequence[np.ndarray]) -> None:
-    for a in arrays:                                    # bases first: a view cannot be writable before its base
+    for a in arrays:  # bases first: a view cannot be writable before its base
         a.flags.writeable = True

@@ -1,4 +1,5 @@
 """The graph of a tensor as a picture: Graphviz DOT text, and SVG where the program `dot` is installed."""
+
 from __future__ import annotations
 
 import sys
@@ -10,10 +11,11 @@ from minigrad.tensor import Tensor, source
 
 
 def draw(tensor: Tensor, path: str | Path | None = None, names: Iterable[tuple[str, Tensor]] = ()) -> str:
-    """How `tensor` came about, as DOT text: ops are ellipses, leaves that require a gradient are boxes, all with their shapes.
+    """How `tensor` came about, as DOT text: ops are ellipses, leaves that require a gradient are boxes, all with their
+    shapes.
 
-    `names`: names for leaves, such as `model.named_parameters()`. `path`: also save the picture as SVG; where Graphviz is not
-    installed, or `path` ends in .dot, the text is saved instead. Draw before backward(), which frees the graph.
+    `names`: names for leaves, such as `model.named_parameters()`. `path`: also save the picture as SVG; where Graphviz
+    is not installed, or `path` ends in .dot, the text is saved instead. Draw before backward(), which frees the graph.
     """
     if tensor.node is not None and not tensor.node.parents:
         raise ValueError("the graph of this tensor was freed by backward(); draw it before, or pass retain_graph=True")
@@ -59,6 +61,7 @@ def _label(made: Node | Tensor, names: dict[int, str]) -> tuple[str, str]:
 def _save(text: str, path: Path) -> None:
     import shutil  # here, because these would be a third of the time of `import minigrad`
     import subprocess
+
     dot = shutil.which("dot")
     if path.suffix == ".dot":
         path.write_text(text)
@@ -73,4 +76,7 @@ def _save(text: str, path: Path) -> None:
         problem = f"`dot` failed ({made.stderr.strip()})"
     path = path.with_suffix(".dot")
     path.write_text(text)
-    print(f"{problem}, so the graph was saved as text in {path}; a DOT viewer or `dot -Tsvg` turns it into a picture.", file=sys.stderr)
+    print(
+        f"{problem}, so the graph was saved as text in {path}; a DOT viewer or `dot -Tsvg` turns it into a picture.",
+        file=sys.stderr,
+    )

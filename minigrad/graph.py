@@ -1,7 +1,9 @@
 """The graph behind the tensors: its nodes, and whether this thread records any.
 
-Nodes are numbered as they are made, so creation order is a topological order: an op is always newer than what it was made from.
+Nodes are numbered as they are made, so creation order is a topological order: an op is always newer than what it was
+made from.
 """
+
 from __future__ import annotations
 
 import threading
@@ -20,6 +22,7 @@ class _Mode(threading.local):
 
     A thread without a watch of its own goes by that of the class, which is for all threads.
     """
+
     recording = True
     watch: Callable | None = None
 
@@ -46,7 +49,7 @@ def watching(watch: Callable) -> Iterator[None]:
         yield
     finally:
         if own is None:
-            del mode.watch                              # what looks at all threads is seen again
+            del mode.watch  # what looks at all threads is seen again
         else:
             mode.watch = own
 
@@ -68,14 +71,19 @@ def no_grad():
 
 
 class Node:
-    """One recorded op: its place in time, the sources of its inputs (None where no gradient is needed), and its rule."""
+    """One recorded op: its place in time, the sources of its inputs (None where no gradient is needed), and its
+    rule.
+    """
+
     __slots__ = ("number", "parents", "vjp", "output", "shape", "dtype")
 
     def __init__(self, inputs: Sequence, vjp: Callable, data: Any, keep_output: bool):
         self.number = next(_numbers)
         self.parents = [x.node or (x if x.requires_grad else None) for x in inputs]
         self.vjp = vjp
-        self.output = data if keep_output else None     # the array, not the Tensor: a Tensor knows its node, and would make a cycle
+        self.output = (
+            data if keep_output else None
+        )  # the array, not the Tensor: a Tensor knows its node, and would make a cycle
         self.shape, self.dtype = data.shape, data.dtype
 
     @property
@@ -93,15 +101,24 @@ def op_name(vjp: Callable) -> str:
 
 
 class Deferred:
-    """A gradient not computed yet: it can be computed in the place where it will stay, such as the parameter's part of a flat gradient.
+    """A gradient not computed yet: it can be computed in the place where it will stay, such as the parameter's part of
+    a flat gradient.
 
-    `fill(out)` sets all elements of `out`, or `add(out)` adds to them, which is for gradients that are zero in most places; one of the
-    two is enough; `out` is in C order. The dtype and device are those of the array `like`, and the shape too unless `shape` says another.
+    `fill(out)` sets all elements of `out`, or `add(out)` adds to them, which is for gradients that are zero in most
+    places; one of the two is enough; `out` is in C order. The dtype and device are those of the array `like`, and the
+    shape too unless `shape` says another.
     """
+
     __slots__ = ("like", "fill", "add", "shape")
 
-    def __init__(self, like: Any, fill: Callable[[Any], object] | None = None, *, add: Callable[[Any], object] | None = None,
-                 shape: tuple[int, ...] | None = None):
+    def __init__(
+        self,
+        like: Any,
+        fill: Callable[[Any], object] | None = None,
+        *,
+        add: Callable[[Any], object] | None = None,
+        shape: tuple[int, ...] | None = None,
+    ):
         self.like, self.fill, self.add = like, fill, add
         self.shape = like.shape if shape is None else shape
 

@@ -1,8 +1,9 @@
 """Attaches operators and methods to Tensor: `x + y`, `x[i]`, `x.sum()`.
 
-They are the functions of ops/ with the tensor as first input. tensor.py cannot name them, because the ops are built on it;
-importing this file (as `import minigrad` does) puts them in place.
+They are the functions of ops/ with the tensor as first input. tensor.py cannot name them, because the ops are built on
+it; importing this file (as `import minigrad` does) puts them in place.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -27,6 +28,7 @@ def transpose(x: Tensor, *axes: Any) -> Tensor:
     return ops.transpose(x, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
 
 
+# fmt: off
 OPERATORS: dict[str, Any] = {
     "__add__": ops.add,           "__radd__": reflected(ops.add),
     "__sub__": ops.sub,           "__rsub__": reflected(ops.sub),
@@ -42,14 +44,18 @@ OPERATORS: dict[str, Any] = {
     "reshape": reshape,           "transpose": transpose,
     "T": property(ops.transpose),
 }
+# fmt: on
+# fmt: off
 METHODS = [
-    ops.abs, ops.exp, ops.expm1, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.sin, ops.cos, ops.tanh, ops.sigmoid, ops.erf, ops.relu,
+    ops.abs, ops.exp, ops.expm1, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.sin, ops.cos, ops.tanh, ops.sigmoid,
+    ops.erf, ops.relu,
     ops.clip, ops.astype, ops.isnan, ops.isfinite,
     ops.sum, ops.mean, ops.max, ops.min, ops.prod, ops.var, ops.std, ops.cumsum, ops.argmax, ops.argmin,
     ops.logsumexp, ops.softmax, ops.log_softmax,
     ops.swapaxes, ops.expand_dims, ops.squeeze, ops.broadcast_to, ops.split, ops.flip, ops.roll, ops.tril, ops.triu,
     ops.take, ops.take_along_axis,
 ]
+# fmt: on
 
 for _name, _function in OPERATORS.items():
     setattr(Tensor, _name, _function)

@@ -1,8 +1,10 @@
 """Keys for random numbers that can be had again: each thread has a stream (seed, step, 0), (seed, step, 1), ...
 
-A key says which use of randomness this is: the run's seed, the training step, and the place within the step. Numbers are a pure function
-of the key (see fused/dropout.py), so nothing has to be stored to meet the same mask again in the backward pass or after a resume.
+A key says which use of randomness this is: the run's seed, the training step, and the place within the step. Numbers
+are a pure function of the key (see fused/dropout.py), so nothing has to be stored to meet the same mask again in the
+backward pass or after a resume.
 """
+
 from __future__ import annotations
 
 import threading
@@ -13,14 +15,16 @@ Key = tuple[int, int, int]
 
 
 class _Stream(threading.local):
-    key: Key = (0, 0, 0)            # the next one
+    key: Key = (0, 0, 0)  # the next one
 
 
 _stream = _Stream()
 
 
 def seed(seed: int, step: int = 0) -> None:
-    """Restart this thread's stream at (seed, step, 0). Threads that share a step need different seeds, or they draw the same masks."""
+    """Restart this thread's stream at (seed, step, 0). Threads that share a step need different seeds, or they draw the
+    same masks.
+    """
     _stream.key = (seed, step, 0)
 
 

@@ -1,16 +1,17 @@
 """A differentiable ndarray: the tensor, how ops record what they do, and `backward`.
 
-What an op returns through `record` remembers its parents and one rule, `vjp(g, out) -> gradients of the parents`, in a node of the
-graph (graph.py). `backpropagate` walks from the newest node to the oldest, without recursion, and each node drops what it saved as
-soon as it has been visited.
+What an op returns through `record` remembers its parents and one rule, `vjp(g, out) -> gradients of the parents`, in a
+node of the graph (graph.py). `backpropagate` walks from the newest node to the oldest, without recursion, and each node
+drops what it saved as soon as it has been visited.
 
-Gradients travel as plain arrays, which cost least; those that shall be differentiated again (`create_graph`) travel as Tensors, with
-recording on. A rule is one formula for both: it uses operators, methods that arrays have too, and primitives, and takes its inputs as
-`beside(g, x)`.
+Gradients travel as plain arrays, which cost least; those that shall be differentiated again (`create_graph`) travel as
+Tensors, with recording on. A rule is one formula for both: it uses operators, methods that arrays have too, and
+primitives, and takes its inputs as `beside(g, x)`.
 
-Operators and methods (`x + y`, `x.sum()`) are attached by methods.py, so that ops may import this file without being imported by it.
-Reverse-mode differentiation: Griewank and Walther, Evaluating Derivatives (2008), chapter 3.
+Operators and methods (`x + y`, `x.sum()`) are attached by methods.py, so that ops may import this file without being
+imported by it. Reverse-mode differentiation: Griewank and Walther, Evaluating Derivatives (2008), chapter 3.
 """
+
 from __future__ import annotations
 
 import heapq
@@ -29,9 +30,9 @@ new = object.__new__
 class Tensor:
     """An array that can be differentiated.
 
-    `data`: a NumPy or CuPy array (not copied), a nested list or a number; Python floats become float32. `requires_grad`: whether
-    `backward()` shall leave a gradient in `.grad` (a Tensor, or None before). `dtype`: convert to this. Raises TypeError for a
-    gradient of integers.
+    `data`: a NumPy or CuPy array (not copied), a nested list or a number; Python floats become float32.
+    `requires_grad`: whether `backward()` shall leave a gradient in `.grad` (a Tensor, or None before). `dtype`: convert
+    to this. Raises TypeError for a gradient of integers.
 
     A leaf's gradients add up over calls of `backward()` until `zero_grad()`:
 
@@ -40,17 +41,20 @@ class Tensor:
         c.backward(retain_graph=True)       # a.grad is 4
         b.backward()                        # a.grad is 4 + 2 = 6
     """
+
     __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
-    __array_ufunc__ = None              # ndarray + Tensor is left to Tensor.__radd__
-    grad_buffer: Any = None             # an optimizer gives a Parameter its view of the flat gradient here
+    __array_ufunc__ = None  # ndarray + Tensor is left to Tensor.__radd__
+    grad_buffer: Any = None  # an optimizer gives a Parameter its view of the flat gradient here
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
         self.data: Any = data.data if isinstance(data, Tensor) and dtype is None else as_array(data, dtype)
         self.grad: Tensor | None = None
         self.node: Node | None = None
         if requires_grad and not is_float(self.data.dtype):
-            raise TypeError(f"only floating-point tensors can require a gradient, this one is {self.data.dtype}; "
-                            f"pass dtype=np.float32")
+            raise TypeError(
+                f"only floating-point tensors can require a gradient, this one is {self.data.dtype}; "
+                f"pass dtype=np.float32"
+            )
         self.requires_grad = requires_grad
 
     shape = property(lambda self: self.data.shape)
@@ -62,28 +66,35 @@ class Tensor:
     def backward(self, grad: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Add the gradient of this tensor to `.grad` of every leaf that requires it.
 
-        `grad`: the gradient of this tensor, same shape; may be left out for a single number. The graph is freed on the way unless
-        `retain_graph`; with `create_graph` the gradients can themselves be differentiated (and the graph is kept).
+        `grad`: the gradient of this tensor, same shape; may be left out for a single number. The graph is freed on the
+        way unless `retain_graph`; with `create_graph` the gradients can themselves be differentiated (and the graph is
+        kept).
         """
         if not self.requires_grad:
-            raise RuntimeError("backward() on a tensor that does not require a gradient: none of its inputs has requires_grad=True, "
-                               "or it was made under no_grad()")
-        own: set[Tensor] = set()        # leaves whose gradient was made in this pass: nobody else has seen it
+            raise RuntimeError(
+                "backward() on a tensor that does not require a gradient: none of its inputs has requires_grad=True, "
+                "or it was made under no_grad()"
+            )
+        own: set[Tensor] = set()  # leaves whose gradient was made in this pass: nobody else has seen it
 
         def deliver(leaf: Tensor, g: Any) -> None:
             leaf.accumulate(g, leaf in own)
             own.add(leaf)
-        backpropagate([(self, seed_gradient(self, grad))], deliver, retain_graph=retain_graph, create_graph=create_graph)
+
+        backpropagate(
+            [(self, seed_gradient(self, grad))], deliver, retain_graph=retain_graph, create_graph=create_graph
+        )
 
     def accumulate(self, g: Any, own: bool = False) -> None:
-        """Add `g`, an array, Tensor or Deferred, to the gradient. Kept is a copy or the parameter's own view: `g` may be anybody's array.
+        """Add `g`, an array, Tensor or Deferred, to the gradient. Kept is a copy or the parameter's own view: `g` may
+        be anybody's array.
 
         `own`: the gradient there is was made by the engine, and nobody else has it yet.
         """
         if isinstance(g, Tensor):
             self.grad = record(g.data.copy(), (g,), lambda g, out: (g,)) if self.grad is None else self.grad + g
         elif self.grad is None:
-            kept = np.empty_like(self.data, order="C") if self.grad_buffer is None else self.grad_buffer    # see Deferred
+            kept = np.empty_like(self.data, order="C") if self.grad_buffer is None else self.grad_buffer  # see Deferred
             write(g, kept)
             self.grad = Tensor(kept)
         elif own or self.grad.data is self.grad_buffer:
@@ -122,11 +133,16 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    def __bool__(self) -> bool: return bool(self.item())
-    def __float__(self) -> float: return float(self.item())
-    def __int__(self) -> int: return int(self.item())
+    def __bool__(self) -> bool:
+        return bool(self.item())
 
-    __hash__ = object.__hash__          # `==` compares elements, so identity is what a dict goes by
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    __hash__ = object.__hash__  # `==` compares elements, so identity is what a dict goes by
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), precision=4, separator=", ", threshold=50, prefix="Tensor(")
@@ -134,13 +150,26 @@ class Tensor:
         place = "" if self.device == "cpu" else f", device={self.device}"
         return f"Tensor({values}, shape={self.shape}, dtype={self.dtype}{place}{made_by})"
 
-    if TYPE_CHECKING:                   # attached in methods.py
-        __add__: Callable[..., Tensor]; __radd__: Callable[..., Tensor]; __sub__: Callable[..., Tensor]
-        __rsub__: Callable[..., Tensor]; __mul__: Callable[..., Tensor]; __rmul__: Callable[..., Tensor]
-        __truediv__: Callable[..., Tensor]; __rtruediv__: Callable[..., Tensor]; __pow__: Callable[..., Tensor]
-        __rpow__: Callable[..., Tensor]; __matmul__: Callable[..., Tensor]; __rmatmul__: Callable[..., Tensor]
-        __neg__: Callable[..., Tensor]; __getitem__: Callable[..., Tensor]; __lt__: Callable[..., Tensor]
-        __le__: Callable[..., Tensor]; __gt__: Callable[..., Tensor]; __ge__: Callable[..., Tensor]
+    if TYPE_CHECKING:  # attached in methods.py
+        __add__: Callable[..., Tensor]
+        __radd__: Callable[..., Tensor]
+        __sub__: Callable[..., Tensor]
+        __rsub__: Callable[..., Tensor]
+        __mul__: Callable[..., Tensor]
+        __rmul__: Callable[..., Tensor]
+        __truediv__: Callable[..., Tensor]
+        __rtruediv__: Callable[..., Tensor]
+        __pow__: Callable[..., Tensor]
+        __rpow__: Callable[..., Tensor]
+        __matmul__: Callable[..., Tensor]
+        __rmatmul__: Callable[..., Tensor]
+        __neg__: Callable[..., Tensor]
+        __getitem__: Callable[..., Tensor]
+        __lt__: Callable[..., Tensor]
+        __le__: Callable[..., Tensor]
+        __gt__: Callable[..., Tensor]
+        __ge__: Callable[..., Tensor]
+
         def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
 
 
@@ -187,10 +216,10 @@ def source(x: Tensor) -> Node | Tensor | None:
 def record(data: Any, inputs: Sequence[Tensor], vjp: Callable, keep_output: bool = False) -> Tensor:
     """The result `data` of an op as a Tensor that remembers where it came from, if anyone can ask.
 
-    `vjp(g, out)` returns a gradient (array, Tensor, Deferred; None or False for none) for each input; broadcasting and dtype are undone
-    by the engine. `g` is an array, or a Tensor if the gradient shall be differentiated again. It gets the result, in the same form, as
-    `out` if `keep_output`, and must not close over it: tensor -> node -> rule -> tensor would be a reference cycle, and activations
-    would live until the garbage collector came by.
+    `vjp(g, out)` returns a gradient (array, Tensor, Deferred; None or False for none) for each input; broadcasting and
+    dtype are undone by the engine. `g` is an array, or a Tensor if the gradient shall be differentiated again. It gets
+    the result, in the same form, as `out` if `keep_output`, and must not close over it: tensor -> node -> rule ->
+    tensor would be a reference cycle, and activations would live until the garbage collector came by.
     """
     out = new(Tensor)
     out.data = data if type(data) is ndarray else _whole(data)
@@ -210,8 +239,10 @@ def seed_gradient(output: Tensor, grad: Any) -> Tensor:
     """The gradient that a backward pass begins with: `grad`, or 1 for a single number."""
     if grad is None:
         if output.size != 1:
-            raise ValueError(f"backward() from a tensor of shape {output.shape} needs grad=, an array of that shape; "
-                             f"or reduce it to one number first, for example with .sum()")
+            raise ValueError(
+                f"backward() from a tensor of shape {output.shape} needs grad=, an array of that shape; "
+                f"or reduce it to one number first, for example with .sum()"
+            )
         return Tensor(np.ones_like(output.data))
     g = tensor(grad)
     if g.shape != output.shape:
@@ -219,15 +250,24 @@ def seed_gradient(output: Tensor, grad: Any) -> Tensor:
     return g if g.dtype == output.dtype else g.astype(output.dtype)
 
 
-def backpropagate(seeds: Sequence[tuple[Tensor, Any]], deliver: Callable, *, retain_graph: bool = False,
-                  create_graph: bool = False, oldest: int = 0, wanted: dict | None = None) -> None:
-    """Carry the gradients in `seeds` back through the graph; `deliver(leaf, g)` is called for each share of a leaf's gradient.
+def backpropagate(
+    seeds: Sequence[tuple[Tensor, Any]],
+    deliver: Callable,
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    oldest: int = 0,
+    wanted: dict | None = None,
+) -> None:
+    """Carry the gradients in `seeds` back through the graph; `deliver(leaf, g)` is called for each share of a leaf's
+    gradient.
 
-    A share is an array or Deferred; with `create_graph` it is a Tensor. Nodes numbered below `oldest` are not visited: their shares
-    are delivered, as those of leaves are. The complete gradients of the nodes that are keys of `wanted` are put there.
+    A share is an array or Deferred; with `create_graph` it is a Tensor. Nodes numbered below `oldest` are not visited:
+    their shares are delivered, as those of leaves are. The complete gradients of the nodes that are keys of `wanted`
+    are put there.
     """
-    pending: dict[Node, Any] = {}                      # gradients still growing: every share comes from a newer node
-    own: set[Node] = set()                             # those whose array was made here, so that nobody else holds it
+    pending: dict[Node, Any] = {}  # gradients still growing: every share comes from a newer node
+    own: set[Node] = set()  # those whose array was made here, so that nobody else holds it
     newest_first: list[tuple[int, Node]] = []
 
     def arrive(parent: Any, g: Any) -> None:
@@ -241,7 +281,7 @@ def backpropagate(seeds: Sequence[tuple[Tensor, Any]], deliver: Callable, *, ret
             add_to(g, pending[parent])
         elif parent in pending:
             pending[parent] = _normal(pending[parent] + computed(g), create_graph)
-            if not create_graph:                        # out of place: either may be somebody else's array, but the sum is not
+            if not create_graph:  # out of place: either may be somebody else's array, but the sum is not
                 own.add(parent)
         else:
             heapq.heappush(newest_first, (-parent.number, parent))

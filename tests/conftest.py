@@ -1,4 +1,5 @@
 """What all tests share: hypothesis profiles, marks that skip with a reason, and where the real data is."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -13,14 +14,19 @@ from hypothesis import HealthCheck, settings
 
 from tests import fake_cupy
 
-quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}     # a shared two-core machine is slow at times
+quiet = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+}  # a shared two-core machine is slow at times
 settings.register_profile("default", max_examples=20, **quiet)
-settings.register_profile("long", max_examples=500, **quiet)                    # pytest --hypothesis-profile=long
+settings.register_profile("long", max_examples=500, **quiet)  # pytest --hypothesis-profile=long
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_configure() -> None:
-    """A shell starts background jobs with Ctrl-C ignored, which children inherit; tests that send one need it to be heard."""
+    """A shell starts background jobs with Ctrl-C ignored, which children inherit; tests that send one need it to be
+    heard.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -29,6 +35,7 @@ def _gpu_is_usable() -> bool:
     if importlib.util.find_spec("cupy") is None:
         return False
     from minigrad.backend import pick_device
+
     return pick_device("auto") == "cuda"
 
 

@@ -1,4 +1,5 @@
 """The rooms keep to themselves: who may import whom, no circles, nothing happens on import, files stay short."""
+
 from __future__ import annotations
 
 import ast
@@ -10,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("minigrad", "tokenizer", "llm")
-ALLOWED = {         # third-party and project packages that a room may import; the standard library goes without saying
+ALLOWED = {  # third-party and project packages that a room may import; the standard library goes without saying
     "minigrad": {"minigrad", "numpy", "cupy", "cupyx"},
-    "tokenizer": {"tokenizer", "numpy", "regex", "jinja2"},    # jinja2 is optional: chat templates
+    "tokenizer": {"tokenizer", "numpy", "regex", "jinja2"},  # jinja2 is optional: chat templates
     "llm": {"llm", "minigrad", "tokenizer", "numpy", "safetensors", "tqdm", "matplotlib", "tyro", "threadpoolctl"},
 }
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
@@ -25,15 +26,19 @@ def name_of(path: Path) -> str:
 def imports(tree: ast.AST, module: str, is_package: bool) -> set[str]:
     """Everything that a file imports when it runs, anywhere in it, as absolute dotted names."""
     package, found = module.split(".") if is_package else module.split(".")[:-1], set()
-    only_for_types = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-                      for inner in ast.walk(node)}
+    only_for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     for node in ast.walk(tree):
         if id(node) in only_for_types:
             continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            above = package[:len(package) - node.level + 1] if node.level else []
+            above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     return found
@@ -70,9 +75,13 @@ def test_a_circle_would_be_found() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_importing_a_room_prints_nothing_changes_no_setting_and_loads_no_other_room(room: str) -> None:
-    code = (f"import os, sys, threading; before = dict(os.environ), sys.getswitchinterval(), threading.active_count(); import {room}; "
-            f"assert before == (dict(os.environ), sys.getswitchinterval(), threading.active_count()); "
-            f"print(sorted(set(sys.modules) & {{'minigrad', 'tokenizer', 'llm', 'cupy', 'matplotlib', 'tyro'}} - {{{room!r}}}))")
+    code = (
+        "import os, sys, threading; before = dict(os.environ), sys.getswitchinterval(), threading.active_count(); "
+        f"import {room}; "
+        f"assert before == (dict(os.environ), sys.getswitchinterval(), threading.active_count()); "
+        f"print(sorted(set(sys.modules) & {{'minigrad', 'tokenizer', 'llm', 'cupy', 'matplotlib', 'tyro'}} - "
+        f"{{{room!r}}}))"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (result.stdout.strip(), result.stderr) == ("[]", "")
 

@@ -1,4 +1,5 @@
 """The benchmark programs run, refuse what they do not know, and compare nothing that is not the same."""
+
 from __future__ import annotations
 
 import json
@@ -37,12 +38,15 @@ def test_help(program: str) -> None:
     assert "--blas" in run(f"benchmarks.{program}", "--help").stdout
 
 
-@pytest.mark.parametrize(("arguments", "complaint"), [
-    (("--config", "d"), "--config does not know d; choose from a, b"),
-    (("--vs", "torch,fortran"), "--vs does not know fortran; choose from torch"),
-    (("--rounds", "0"), "--rounds must be at least 1, got 0"),
-    (("--preset", "hamlet"), "--preset does not know hamlet; choose from default"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--config", "d"), "--config does not know d; choose from a, b"),
+        (("--vs", "torch,fortran"), "--vs does not know fortran; choose from torch"),
+        (("--rounds", "0"), "--rounds must be at least 1, got 0"),
+        (("--preset", "hamlet"), "--preset does not know hamlet; choose from default"),
+    ],
+)
 def test_unknown_choices_are_refused_in_a_sentence(arguments: tuple[str, ...], complaint: str) -> None:
     result = run("benchmarks.learning" if "--preset" in arguments else "benchmarks.train", *arguments)
     assert result.returncode == 1 and complaint in result.stderr and "Traceback" not in result.stderr
@@ -54,40 +58,67 @@ def test_a_small_comparison_from_end_to_end(device: str) -> None:
     torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("parity with PyTorch on a GPU: this PyTorch has none")
-    result = run("benchmarks.train", "--config", "smallest", "--vs", "torch", "--device", device,
-                 "--rounds", "2", "--seconds", "0.01", "--json")
+    result = run(
+        "benchmarks.train",
+        "--config",
+        "smallest",
+        "--vs",
+        "torch",
+        "--device",
+        device,
+        "--rounds",
+        "2",
+        "--seconds",
+        "0.01",
+        "--json",
+    )
     assert result.returncode == 0, result.stderr
     measured = json.loads(result.stdout)
     assert measured["config"] == "smallest" and measured["ratio"].keys() == {"torch"}
     assert all(len(losses) == train.SAME_STEPS for losses in measured["losses"].values())
     assert measured["losses"]["ours"][-1] < measured["losses"]["ours"][0], "the comparison is of models that learn"
-    assert min(measured["peak_bytes"].values()) > (1e7 if device == "cpu" else 0) and min(measured["utilisation"].values()) > 0
+    assert (
+        min(measured["peak_bytes"].values()) > (1e7 if device == "cpu" else 0)
+        and min(measured["utilisation"].values()) > 0
+    )
     assert "smallest: 2 layers" in train.table(measured)
 
 
 def test_scaling_from_end_to_end() -> None:
-    result = run("benchmarks.scaling", "--config", "smallest", "--threads", "1", "--rounds", "1", "--seconds", "0.01", "--json")
+    result = run(
+        "benchmarks.scaling", "--config", "smallest", "--threads", "1", "--rounds", "1", "--seconds", "0.01", "--json"
+    )
     assert result.returncode == 0, result.stderr
     measured = json.loads(result.stdout)
     one, *more = measured["model"]
-    assert one["seconds"] == pytest.approx(measured["seconds"]["1"]["median"]), "on one core, the model is what was measured"
+    assert one["seconds"] == pytest.approx(measured["seconds"]["1"]["median"]), (
+        "on one core, the model is what was measured"
+    )
     assert [(each["cores"], each["batch"]) for each in more] == [(8, 4), (8, 8), (64, 4), (64, 64)]
     assert all(sum(each["terms"].values()) == pytest.approx(each["seconds"]) for each in more)
     assert measured["speedup"] == {"1": 1.0} and 0 <= measured["quantities"]["held"] <= measured["quantities"]["handed"]
     assert "batch 4: no faster beyond" in scaling.table(measured)
 
 
-IDEAL = scaling_model.Model(batch=64, step=1.0, held=0.0, handed=0.0, update=0.0, count=0, largest=0, core=1e10, memory=1e11)
+IDEAL = scaling_model.Model(
+    batch=64, step=1.0, held=0.0, handed=0.0, update=0.0, count=0, largest=0, core=1e10, memory=1e11
+)
 
 
 def test_what_can_be_divided_is() -> None:
     for cores in (1, 2, 8, 64):
         assert IDEAL.seconds(cores) == pytest.approx(1 / cores)
         memory_bound = replace(IDEAL, update=0.5, count=1 << 30).terms(cores)["update"] + 0.5 / cores
-        assert memory_bound == pytest.approx(max(0.5 / cores, 32 * 2**30 / 1e11)), "down to what reading and writing takes"
+        assert memory_bound == pytest.approx(max(0.5 / cores, 32 * 2**30 / 1e11)), (
+            "down to what reading and writing takes"
+        )
     assert IDEAL.seconds(40) == pytest.approx(2 / 64), "rows are whole"
-    assert IDEAL.of_batch(8).seconds(64) == pytest.approx(1 / 64) and IDEAL.of_batch(8).terms(64)["rows"] > 0, "a row each, no more"
-    assert all(scaling_model.fastest(replace(IDEAL.of_batch(n), held=0.01, handed=0.01))["cores"] <= n for n in (4, 8, 12))
+    assert IDEAL.of_batch(8).seconds(64) == pytest.approx(1 / 64) and IDEAL.of_batch(8).terms(64)["rows"] > 0, (
+        "a row each, no more"
+    )
+    assert all(
+        scaling_model.fastest(replace(IDEAL.of_batch(n), held=0.01, handed=0.01))["cores"] <= n for n in (4, 8, 12)
+    )
     assert scaling_model.fastest(IDEAL.of_batch(8))["cores"] == 8 and scaling_model.fastest(IDEAL)["cores"] == 64
 
 
@@ -99,7 +130,9 @@ def test_what_each_worker_repeats_under_the_lock_is_not() -> None:
 
 def test_processes_do_not_wait_for_each_other() -> None:
     alone = replace(IDEAL, held=1.0, handed=1.0, step=2.0, threads=False)
-    assert [alone.terms(cores)["lock"] for cores in (1, 2, 8)] == pytest.approx([0, 1 / 2, 7 / 8]), "each does its own at once"
+    assert [alone.terms(cores)["lock"] for cores in (1, 2, 8)] == pytest.approx([0, 1 / 2, 7 / 8]), (
+        "each does its own at once"
+    )
 
 
 def test_shares_of_the_largest_parameter_are_added_one_by_one() -> None:
@@ -112,18 +145,27 @@ def test_shares_of_the_largest_parameter_are_added_one_by_one() -> None:
 
 @given(workers=st.integers(1, 64), held=st.floats(1e-3, 1), free=st.floats(1e-3, 1))
 def test_waiting_for_the_lock(workers: int, held: float, free: float) -> None:
-    """Between the bounds of any such queue: the lock is taken by one at a time, and nobody waits longer than for everybody."""
+    """Between the bounds of any such queue: the lock is taken by one at a time, and nobody waits longer than for
+    everybody.
+    """
     seconds = scaling_model.with_lock(workers, held, free)
-    slack = 1 + 1e-9                                # rounding
+    slack = 1 + 1e-9  # rounding
     assert max(workers * held, held + free) <= seconds * slack and seconds <= (workers * held + free) * slack
-    assert scaling_model.with_lock(workers + 1, held, free) > seconds and scaling_model.with_lock(workers, 2 * held, free) > seconds
-    assert scaling_model.with_lock(workers, held, 2 * free) * slack >= seconds, "beside a long queue, free time vanishes"
+    assert (
+        scaling_model.with_lock(workers + 1, held, free) > seconds
+        and scaling_model.with_lock(workers, 2 * held, free) > seconds
+    )
+    assert scaling_model.with_lock(workers, held, 2 * free) * slack >= seconds, (
+        "beside a long queue, free time vanishes"
+    )
 
 
 @pytest.mark.parity
 def test_writing_from_end_to_end() -> None:
     pytest.importorskip("torch", reason=WITHOUT_TORCH)
-    result = run("benchmarks.decode", "--config", "smallest", "--work", "write-8", "--rounds", "1", "--seconds", "0.01", "--json")
+    result = run(
+        "benchmarks.decode", "--config", "smallest", "--work", "write-8", "--rounds", "1", "--seconds", "0.01", "--json"
+    )
     assert result.returncode == 0, result.stderr
     measured = json.loads(result.stdout)
     assert measured["work"] == "write-8" and measured["ratio"]["torch"] > 0 and measured["bytes_per_second"] > 1e8
@@ -153,7 +195,9 @@ def test_learning_from_end_to_end(preset: str, quick: tuple[str, ...]) -> None:
     measured = json.loads(result.stdout)
     ours, torch = (measured["curves"][0][who] for who in ("ours", "torch"))
     assert ours["steps"] == torch["steps"] == [1, 2, 3, 4, 5, 6, 8] and ours["losses"][-1] < ours["losses"][0] - 0.1
-    assert ours["losses"] == pytest.approx(torch["losses"], abs=1e-3), "float32, and rounding that grows with each update"
+    assert ours["losses"] == pytest.approx(torch["losses"], abs=1e-3), (
+        "float32, and rounding that grows with each update"
+    )
     assert ours["times"][4] == 0 < ours["times"][5] < ours["times"][6], "the first five steps are not timed"
     assert measured["share"]["torch"]["median"] == pytest.approx(ours["times"][-1] / torch["times"][-1])
     assert measured["reached"] == {"ours": [False], "torch": [False]}
@@ -171,7 +215,11 @@ def test_who_has_learned_enough_takes_no_more_turns() -> None:
     same = [9.0, 8.0, 7.0, 6.0, 5.0]
     everybody: Any = Learner("ours", *same, 4.0), Learner("torch", *same, 4.1, 3.9, 3.0)
     curves = learning.learn(everybody, learning.stops(40, 10), 4.0, "")
-    assert curves["ours"].steps == [1, 2, 3, 4, 5, 10] and curves["ours"].seconds == 2.0 and curves["ours"].seconds_a_step == 0.4
+    assert (
+        curves["ours"].steps == [1, 2, 3, 4, 5, 10]
+        and curves["ours"].seconds == 2.0
+        and curves["ours"].seconds_a_step == 0.4
+    )
     assert curves["torch"].steps == [1, 2, 3, 4, 5, 10, 20] and curves["torch"].seconds == 4.0
     different: Any = Learner("ours", *same), Learner("torch", 9.0, 8.0, 7.0, 6.001)
     with pytest.raises(Void, match="void: validation loss must agree to 0.0001, but ours has .* and torch has"):
@@ -185,22 +233,40 @@ def test_a_lesson_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> None:
     (tmp_path / "lesson").mkdir()
     lesson = Lesson.write(tmp_path / "lesson", options, 1, [1, 5])
     trainer, _, _ = set_up(options, Run(tmp_path / "run"))
-    assert lesson == Lesson.read(lesson.folder) and lesson.stops == [1, 5] and lesson.betas == [0.9, options.training.beta2]
+    assert (
+        lesson == Lesson.read(lesson.folder)
+        and lesson.stops == [1, 5]
+        and lesson.betas == [0.9, options.training.beta2]
+    )
     task = Task.read(lesson.folder)
     assert all(np.array_equal(array, trainer.model.state_dict()[name]) for name, array in task.weights())
     for step, text in enumerate(task.ids()):
         inputs, targets = trainer.batches.batch(step)
-        assert np.array_equal(text[:, :-1], inputs) and np.array_equal(text[:, 1:], targets) and lesson.rates[step] == trainer.rate(step)
+        assert (
+            np.array_equal(text[:, :-1], inputs)
+            and np.array_equal(text[:, 1:], targets)
+            and lesson.rates[step] == trainer.rate(step)
+        )
     assert np.array_equal(lesson.validation()[:, :, 1:], [targets for _, targets in trainer.validation])
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("style", [{}, LLAMA | {"kv_heads": 1}, {"qk_norm": True, "soft_cap": 5.0, "tied_head": False, "positions": "none"},
-                                   *({"mlp": activation} for activation in ("gelu", "relu_squared", "geglu"))])
+@pytest.mark.parametrize(
+    "style",
+    [
+        {},
+        LLAMA | {"kv_heads": 1},
+        {"qk_norm": True, "soft_cap": 5.0, "tied_head": False, "positions": "none"},
+        *({"mlp": activation} for activation in ("gelu", "relu_squared", "geglu")),
+    ],
+)
 def test_the_model_is_the_same_in_torch(style: dict[str, Any], tmp_path: Path) -> None:
-    """float32: sums in another order differ in the seventh digit. Weights are larger than a new model's, so that everything matters."""
+    """float32: sums in another order differ in the seventh digit. Weights are larger than a new model's, so that
+    everything matters.
+    """
     torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
     from benchmarks.peers import pytorch
+
     task = Task(tmp_path, replace(TRAINING["smallest"][0], **style)).write(texts=1)
     model = GPT(task.config, rng=0)
     for p in model.parameters():
@@ -220,9 +286,11 @@ def test_another_model_voids_the_comparison(tmp_path: Path) -> None:
         folder.mkdir()
         Task(folder, model, batch).write()
     environment = machine.environment("pinned", 1)
-    with (contestants({"ours": "ours:train"}, folders[0], environment) as (ours, _),
-          contestants({"torch": "pytorch:train"}, folders[1], environment) as (theirs, _),
-          pytest.raises(Void, match="void: loss must agree to 0.0001, but ours has .* and torch has")):
+    with (
+        contestants({"ours": "ours:train"}, folders[0], environment) as (ours, _),
+        contestants({"torch": "pytorch:train"}, folders[1], environment) as (theirs, _),
+        pytest.raises(Void, match="void: loss must agree to 0.0001, but ours has .* and torch has"),
+    ):
         check_same([*ours, *theirs], train.SAME_STEPS, "loss", train.TOLERANCE)
 
 
@@ -244,14 +312,18 @@ def test_a_library_that_is_missing_is_skipped_with_a_reason(tmp_path: Path, monk
 def test_a_contestant_that_breaks_down_is_named_with_its_reason(tmp_path: Path) -> None:
     Task(tmp_path, *TRAINING["smallest"]).write()
     (tmp_path / "ids.npy").unlink()
-    with (pytest.raises(RuntimeError, match="ours ended with status 1: FileNotFoundError.*ids.npy"),
-          contestants({"ours": "ours:train"}, tmp_path, machine.environment("pinned", 1))):
+    with (
+        pytest.raises(RuntimeError, match="ours ended with status 1: FileNotFoundError.*ids.npy"),
+        contestants({"ours": "ours:train"}, tmp_path, machine.environment("pinned", 1)),
+    ):
         pass
 
 
 @pytest.mark.parametrize("style", [{}, LLAMA | {"kv_heads": 1}])
 def test_the_model_as_a_function_is_the_same(style: dict[str, Any]) -> None:
-    """What JAX and HIPS autograd compute, here by NumPy itself. float32: sums in another order differ in the seventh digit."""
+    """What JAX and HIPS autograd compute, here by NumPy itself. float32: sums in another order differ in the seventh
+    digit.
+    """
     config = replace(TRAINING["smallest"][0], **style)
     model, ids = GPT(config, rng=0), np.random.default_rng(0).integers(0, config.vocab_size, (4, config.context + 1))
     theirs = functional.loss(np, config, model.state_dict(), ids[:, :-1], ids[:, 1:])
@@ -261,14 +333,18 @@ def test_the_model_as_a_function_is_the_same(style: dict[str, Any]) -> None:
 def test_small_graphs_have_the_gradients_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small, "DEEP", 100)
     measured = small.ours()()
-    tanh = 0.0                                      # the derivative of a chain of them at 1, in logarithms
+    tanh = 0.0  # the derivative of a chain of them at 1, in logarithms
     y = 1.0
     for _ in range(small.STEPS):
         y = math.tanh(y)
         tanh += math.log1p(-y * y)
-    assert measured["gradient"] == pytest.approx(1001 + 1001 + math.exp(tanh) + 501, rel=1e-5), "add, mul, tanh, wide; float32"
+    assert measured["gradient"] == pytest.approx(1001 + 1001 + math.exp(tanh) + 501, rel=1e-5), (
+        "add, mul, tanh, wide; float32"
+    )
     assert min(measured[name] for name in overhead.MEASURES) > 0
-    result = overhead.summary({name: {"ours": [measured[name]], "other": [3 * measured[name]]} for name in overhead.MEASURES})
+    result = overhead.summary(
+        {name: {"ours": [measured[name]], "other": [3 * measured[name]]} for name in overhead.MEASURES}
+    )
     assert result["ratio"] == {graph: {"other": pytest.approx(3)} for graph in overhead.GRAPHS}
 
 
@@ -277,7 +353,9 @@ def test_small_graphs_are_the_same_in_torch(monkeypatch: pytest.MonkeyPatch) -> 
     pytest.importorskip("torch", reason=WITHOUT_TORCH)
     monkeypatch.setattr(small, "DEEP", 100)
     ours, theirs = small.ours()(), small.torch()()
-    assert all(ours[name] == pytest.approx(theirs[name], rel=1e-5) for name in ("gradient", "arrays gradient", "mlp gradient"))
+    assert all(
+        ours[name] == pytest.approx(theirs[name], rel=1e-5) for name in ("gradient", "arrays gradient", "mlp gradient")
+    )
 
 
 def test_ratios_are_taken_within_a_round() -> None:

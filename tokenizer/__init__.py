@@ -17,15 +17,14 @@ To understand all of it, read:
 8. stream.py         decoding while the ids still arrive
 9. files.py          which file is what, and formats/, how each is read; byte_level.py: how JSON spells bytes
 
-The fast way of long texts, which gives the same ids: fast.py leads to vectorised.py, where its steps are listed; bulk.py
-and parallel.py are for files and many texts, steady.py and unicode_classes.py say what a letter is, ascii.py is for texts
-that need none of that. Its tables: word_table.py, token_table.py, number_table.py.
+The fast way of long texts, which gives the same ids: fast.py leads to vectorised.py, where its steps are listed;
+bulk.py and parallel.py are for files and many texts, steady.py and unicode_classes.py say what a letter is, ascii.py is
+for texts that need none of that. Its tables: word_table.py, token_table.py, number_table.py.
 
 Beyond that, what the tokenizers of some models need: sentencepiece.py (Llama 2; character_bpe.py is its inside),
 wordpiece.py (BERT), normalize.py and prefix.py (changing text before), aligned.py (offsets all the same), splits.py
-(several patterns), ranks.py and rank_pairs.py (vocabularies without merges, as OpenAI has them), chat.py (chat templates),
-names.py (other libraries' names).
-`python -m tokenizer` is in cli/.
+(several patterns), ranks.py and rank_pairs.py (vocabularies without merges, as OpenAI has them), chat.py (chat
+templates), names.py (other libraries' names). `python -m tokenizer` is in cli/.
 """
 
 from .base import BaseTokenizer, UnknownToken

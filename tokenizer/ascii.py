@@ -1,5 +1,6 @@
-r"""The named patterns for texts of nothing but ASCII, which many short ones are: for the standard library's `re`, which knows
-no \p{L} but is three times as fast as `regex`, with the few characters of each class written out."""
+r"""The named patterns for texts of nothing but ASCII, which many short ones are: for the standard library's `re`, which
+knows no \p{L} but is three times as fast as `regex`, with the few characters of each class written out.
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A ladder of three rungs, each equal to the one before it on every input:
 
-1. `merge_textbook`: the definition. O(n^2) for n tokens: a megabyte without a space would take days.
-2. `merge_heap`, the same in O(n log n), and `WordEncoder`, which remembers the words it has seen, since text is the same
+1. `merge_textbook`: the definition. O(n^2) for n tokens: a megabyte without a space would take days. 2. `merge_heap`,
+the same in O(n log n), and `WordEncoder`, which remembers the words it has seen, since text is the same
    words again and again.
 3. vectorised.py: no loop over words at all; for long texts.
 
@@ -33,15 +33,18 @@ def merge_table(
     tokens: Sequence[Spelling | None], merges: Iterable[Pair], id_of: Mapping[Spelling, int] | None = None
 ) -> MergeTable:
     """The table for `merges`, pairs of ids in the order of their ranks. `id_of` are the tokens that can be made (None:
-    all): special ones never are, so that ordinary text cannot be encoded as one. KeyError where the two joined are none."""
+    all): special ones never are, so that ordinary text cannot be encoded as one. KeyError where the two joined are
+    none.
+    """
     if id_of is None:
         id_of = {token: i for i, token in enumerate(tokens) if token is not None}
     return {(a, b): (rank, id_of[tokens[a] + tokens[b]]) for rank, (a, b) in enumerate(merges)}  # type: ignore[operator]
 
 
 class RankTable:
-    """The table of a vocabulary without merges, whose ids are ranks: any two tokens that make a third are joined (ranks.py).
-    `rank_of` has the tokens that can be made, and the bytes."""
+    """The table of a vocabulary without merges, whose ids are ranks: any two tokens that make a third are joined
+    (ranks.py). `rank_of` has the tokens that can be made, and the bytes.
+    """
 
     def __init__(self, tokens: Sequence[bytes | None], rank_of: Mapping[bytes, int]):
         self.tokens = tokens

@@ -92,15 +92,16 @@ class BulkEncoding:
         counts = np.bincount(owners, list(map(len, parts)), len(cuts)).astype(np.int64)
         return np.concatenate([np.empty(0, np.uint32), *parts]), counts
 
-    def encode_batch(
-        self, texts: Iterable[str], processes: int | None = None, **options: Any
-    ) -> list[list[int]]:
-        """`encode` of each text; `options` as there. Many texts together are faster than each alone. `processes`: None is
-        as many as pay."""
+    def encode_batch(self, texts: Iterable[str], processes: int | None = None, **options: Any) -> list[list[int]]:
+        """`encode` of each text; `options` as there. Many texts together are faster than each alone. `processes`: None
+        is as many as pay.
+        """
         texts = list(texts)
         characters = sum(map(len, texts))
         count = worthwhile(characters) if processes is None else processes
-        size = min(GROUP, characters // (4 * count)) if count > 1 else GROUP  # several groups a process: they are not alike
+        size = (
+            min(GROUP, characters // (4 * count)) if count > 1 else GROUP
+        )  # several groups a process: they are not alike
         rows = share(lambda group: self._encode_group(group, **options), list(in_groups(texts, size)), count)
         return list(chain.from_iterable(rows))
 
@@ -117,7 +118,11 @@ class BulkEncoding:
         ends = np.cumsum(counts).tolist()
         every_id, spans = ids.tolist(), iter(zip([0, *ends], ends))
         lists = [
-            list(chain.from_iterable([piece] if isinstance(piece, int) else every_id[slice(*next(spans))] for piece in row))
+            list(
+                chain.from_iterable(
+                    [piece] if isinstance(piece, int) else every_id[slice(*next(spans))] for piece in row
+                )
+            )
             for row in rows
         ]
         return [self.template.fill(row) for row in lists] if add_special_tokens else lists

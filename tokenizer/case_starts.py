@@ -43,8 +43,9 @@ def o200k_starts(classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray) -> 
 
 def marks_among_symbols(classes: np.ndarray) -> np.ndarray:
     """Places of the marks that are symbols. The pattern lets one symbol lead a word, even if the word is but a mark, so
-    each of "❤️❤️" (a heart and the mark that colours it, twice) is a word. But once a symbol has begun a word of symbols,
-    because a blank leads it or another symbol follows, marks are taken as well."""
+    each of "❤️❤️" (a heart and the mark that colours it, twice) is a word. But once a symbol has begun a word of
+    symbols, because a blank leads it or another symbol follows, marks are taken as well.
+    """
     if not (classes == MARK).any():
         return np.empty(0, np.intp)
     before, here, after = neighbours(classes)

@@ -1,4 +1,6 @@
-"""The way of long texts: the vectorised path (vectorised.py), where the pattern of a tokenizer is known to it; and back."""
+"""The way of long texts: the vectorised path (vectorised.py), where the pattern of a tokenizer is known to it; and
+back.
+"""
 
 from __future__ import annotations
 

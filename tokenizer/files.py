@@ -28,7 +28,16 @@ from .formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, voc
 from .formats.checks import parse_json
 
 FILE_NAME, SETTINGS = "tokenizer.json", "tokenizer_config.json"
-IN_A_FOLDER = (FILE_NAME, "tokenizer.model", "encoder.json", "vocab.json", "vocab.txt", "*.tiktoken", "*.gguf", "tok*.bin")
+IN_A_FOLDER = (
+    FILE_NAME,
+    "tokenizer.model",
+    "encoder.json",
+    "vocab.json",
+    "vocab.txt",
+    "*.tiktoken",
+    "*.gguf",
+    "tok*.bin",
+)
 MERGES = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # which file of merges belongs to a vocabulary
 TIKTOKEN_LINE = regex.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
 

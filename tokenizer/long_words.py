@@ -1,12 +1,14 @@
-"""The merges of one very long word, many at a time: a megabyte without a space, a DNA sequence, a row of a million blanks.
+"""The merges of one very long word, many at a time: a megabyte without a space, a DNA sequence, a row of a million
+blanks.
 
-Merges go by rank, and one can only bring about a pair that comes later. So ranks are divided into *windows*: in a window,
-no merge makes a token that any pair of the same window needs. The pairs of a window can therefore all be joined at once,
-but for those that overlap, of which the lower rank (among equals, the left one) has its way.
+Merges go by rank, and one can only bring about a pair that comes later. So ranks are divided into *windows*: in a
+window, no merge makes a token that any pair of the same window needs. The pairs of a window can therefore all be joined
+at once, but for those that overlap, of which the lower rank (among equals, the left one) has its way.
 
-The tokens are a linked list in arrays, as in bpe.merge_heap. Pairs wait, sorted by rank and place, in a few arrays of which
-each is at least twice as long as the next: what is new is a short array, and short ones are joined to longer ones, so that
-a pair is sorted again at most as often as its array doubles. All in all O(n log n), up to another logarithm.
+The tokens are a linked list in arrays, as in bpe.merge_heap. Pairs wait, sorted by rank and place, in a few arrays of
+which each is at least twice as long as the next: what is new is a short array, and short ones are joined to longer
+ones, so that a pair is sorted again at most as often as its array doubles. All in all O(n log n), up to another
+logarithm.
 """
 
 from __future__ import annotations
@@ -71,8 +73,9 @@ def windows(merges: Iterable[Pair], pairs: PairTable) -> list[int] | None:
 
 
 class LinkedWord:
-    """`ids` (n + 1,): a token stands where its first byte was, all else is OUTSIDE, as is the end. At first they are the
-    given ones, (n,), whose neighbours have the given `ranks`, (n - 1,)."""
+    """`ids` (n + 1,): a token stands where its first byte was, all else is OUTSIDE, as is the end. At first they are
+    the given ones, (n,), whose neighbours have the given `ranks`, (n - 1,).
+    """
 
     def __init__(self, ids: np.ndarray, ranks: np.ndarray, pairs: PairTable):
         n = len(ids)
@@ -110,9 +113,10 @@ class LinkedWord:
         return len(at)
 
     def _prevails(self, at: np.ndarray) -> np.ndarray:
-        """Which of the pairs at these places (in order) are joined, if the lowest is first and takes its neighbours away,
-        then the lowest of the others, and so on. From each pair that is lower than its neighbours, ranks rise to both
-        sides; on the way up every second pair is joined, and a peak is if that holds from both sides."""
+        """Which of the pairs at these places (in order) are joined, if the lowest is first and takes its neighbours
+        away, then the lowest of the others, and so on. From each pair that is lower than its neighbours, ranks rise to
+        both sides; on the way up every second pair is joined, and a peak is if that holds from both sides.
+        """
         ranks = self._ranks[at]
         overlap = self._after[at[:-1]] == at[1:]
         rises = overlap & (ranks[1:] >= ranks[:-1])  # of equals the left one is lower

@@ -1,6 +1,7 @@
-"""Words to ids for many words at once, each by the way that is the fastest for its length: as a whole where the vocabulary
-has it so, all of ordinary length together (pairs.py), a few one by one (bpe.py), and very long ones with many pairs of one
-word at once (long_words.py)."""
+"""Words to ids for many words at once, each by the way that is the fastest for its length: as a whole where the
+vocabulary has it so, all of ordinary length together (pairs.py), a few one by one (bpe.py), and very long ones with
+many pairs of one word at once (long_words.py).
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ class NumberTable:
         bits = max(4, (3 * len(keys)).bit_length())
         self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
         self._entries = np.empty((1 << bits, 2), np.int64)  # key, value
-        self._entries[:] = -1, NEVER  # np.full would not ask for large pages of memory, in which random access is twice as fast
+        self._entries[:] = (
+            -1,
+            NEVER,
+        )  # np.full would not ask for large pages of memory, in which random access is twice as fast
         places = self._home(keys)
         own_keys, own_values = self._entries[:, 0], self._entries[:, 1]
         while len(keys):

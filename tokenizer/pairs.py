@@ -51,10 +51,14 @@ class BatchMerger:
         self.byte_ids = np.array(byte_ids, np.int64)
         self.pairs = pairs
         ids = np.where(self.byte_ids < 0, OUTSIDE, self.byte_ids)
-        self._byte_ranks = pairs.ranks(np.repeat(ids, 256), np.tile(ids, 256))  # of the pair of bytes a and b, at 256 a + b
+        self._byte_ranks = pairs.ranks(
+            np.repeat(ids, 256), np.tile(ids, 256)
+        )  # of the pair of bytes a and b, at 256 a + b
 
     def encode(self, words: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """Words of at most LONGEST bytes: the ids of all, one after the other, and how many each has. (ids,), (words,)."""
+        """Words of at most LONGEST bytes: the ids of all, one after the other, and how many each has. (ids,),
+        (words,).
+        """
         lengths = np.fromiter(map(len, words), np.int64, len(words))
         data = np.frombuffer(b"".join(words), np.uint8)
         has_id = self.byte_ids[data] >= 0
@@ -97,9 +101,7 @@ def places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
-def assemble(
-    parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], words: int
-) -> tuple[np.ndarray, np.ndarray]:
+def assemble(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], words: int) -> tuple[np.ndarray, np.ndarray]:
     """Put together what is known of `words` words in parts, each of which words (indices), their ids, and how many ids
     each has: the ids of all words in order, and how many each has."""
     parts = list(parts)
@@ -146,9 +148,10 @@ def join(
     best: np.ndarray,
     pairs: PairTable,
 ) -> None:
-    """One merge in each of the columns `column`, the one of order `best`. The arrays are (height, words); places in them
-    are those of the arrays laid flat. Row -1 is the last one, as always in NumPy, so that the first token of a word has an
-    OUTSIDE before it too."""
+    """One merge in each of the columns `column`, the one of order `best`. The arrays are (height, words); places in
+    them are those of the arrays laid flat. Row -1 is the last one, as always in NumPy, so that the first token of a
+    word has an OUTSIDE before it too.
+    """
     height, width = ids.shape
     flat_ids, flat_order, flat_before, flat_after = (a.reshape(-1) for a in (ids, order, before, after))
     row = best & ((1 << ROW_BITS) - 1)

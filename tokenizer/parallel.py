@@ -1,7 +1,7 @@
 """Work shared among processes, where that pays: Python runs one thread at a time, but as many processes as one likes.
 
-A process is a fork, which has everything that its parent had and starts in milliseconds. Where there is no fork, or other
-threads run (of the locks that they hold, a fork gets copies that nobody will ever open), the work is done here.
+A process is a fork, which has everything that its parent had and starts in milliseconds. Where there is no fork, or
+other threads run (of the locks that they hold, a fork gets copies that nobody will ever open), the work is done here.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@ r"""Text to words: the first step of byte-pair encoding, and the last one that l
 Merges never cross the edge of a word, so this is where it is decided that "dog", "dog!" and "dogs." share a token.
 A word is whatever the pattern matches; what lies between two matches is a word too, so nothing is ever lost.
 
-- `"gpt2"`: the pattern of GPT-2 (r50k_base). Radford et al. 2019, section 2.2.
-- `"gpt4"`: the pattern of GPT-4 (cl100k_base): numbers in threes, line ends kept with the punctuation before them.
-- `"o200k"`: the pattern of GPT-4o (o200k_base): that of GPT-4, but words end where the case changes and with contractions.
-- any other string is a regular expression of your own, in the part of the language that Python's `regex` and
+- `"gpt2"`: the pattern of GPT-2 (r50k_base). Radford et al. 2019, section 2.2. - `"gpt4"`: the pattern of GPT-4
+(cl100k_base): numbers in threes, line ends kept with the punctuation before them. - `"o200k"`: the pattern of GPT-4o
+(o200k_base): that of GPT-4, but words end where the case changes and with contractions. - any other string is a regular
+expression of your own, in the part of the language that Python's `regex` and
   Oniguruma (which reads a saved `tokenizer.json` in Hugging Face's library) have in common. Beware of `^` and `$`:
   for Oniguruma they match at every line.
 

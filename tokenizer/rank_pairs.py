@@ -25,7 +25,9 @@ class RankPairs(PairTable):
     def __init__(self, table: RankTable):
         strings = Strings(table.rank_of)
         self.tokens = TokenTable(table.rank_of, strings)
-        left, right, ranks = cuts(strings, self.tokens) if self.tokens.is_exact else cuts_textbook(table.rank_of, table.rank_of)
+        left, right, ranks = (
+            cuts(strings, self.tokens) if self.tokens.is_exact else cuts_textbook(table.rank_of, table.rank_of)
+        )
         super().__init__(left, right, ranks, joined=np.arange(len(table.tokens)))
 
 

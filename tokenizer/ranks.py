@@ -1,10 +1,10 @@
 """Vocabularies without merges: OpenAI's files list tokens, and a token's place is its rank.
 
-tiktoken joins the neighbours that make the token of the lowest rank, and so does a `bpe.RankTable`. There are merges behind
-it all the same. A token is only ever made from one pair, the two that are left of it just before: whatever is joined inside
-of it happens as if it stood alone, or it would not come about. So that pair is its merge, and the ranks are the order of the
-merges. (A token that its own bytes do not lead to has none; it is found as a whole word only, which is why such tokenizers
-ignore merges for those.) They are worked out here, for whoever wants to see or save them.
+tiktoken joins the neighbours that make the token of the lowest rank, and so does a `bpe.RankTable`. There are merges
+behind it all the same. A token is only ever made from one pair, the two that are left of it just before: whatever is
+joined inside of it happens as if it stood alone, or it would not come about. So that pair is its merge, and the ranks
+are the order of the merges. (A token that its own bytes do not lead to has none; it is found as a whole word only,
+which is why such tokenizers ignore merges for those.) They are worked out here, for whoever wants to see or save them.
 """
 
 from __future__ import annotations

@@ -15,20 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from .case_starts import o200k_starts
-from .classes import (
-    BLANK,
-    CASELESS,
-    EDGE,
-    LOWER,
-    MARK,
-    NEWLINE,
-    NUMBER,
-    SPACE,
-    SYMBOL,
-    UPPER,
-    class_table,
-    code_points,
-)
+from .classes import BLANK, CASELESS, EDGE, LOWER, MARK, NEWLINE, NUMBER, SPACE, SYMBOL, UPPER, class_table, code_points
 from .coded import code_text
 from .pretokenize import PATTERNS, Pretokenizer
 from .word_starts import APOSTROPHE, WORD, gpt2_starts, gpt4_starts

@@ -77,8 +77,9 @@ class AddedTokens:
         return self._always.union(allowed)
 
     def refuse(self, text: str, wanted: frozenset[str], disallowed: Collection[str] | str, before: int = 0) -> None:
-        """ValueError if `text` holds one of the `disallowed` names ("all": any special token that is not wanted). So many
-        characters came `before` it."""
+        """ValueError if `text` holds one of the `disallowed` names ("all": any special token that is not wanted). So
+        many characters came `before` it.
+        """
         if disallowed == "all":
             disallowed = self.ids.keys() - wanted
         elif isinstance(disallowed, str):

@@ -32,8 +32,9 @@ class TokenBytes:
         return b"".join(self._join_chunk(ids[i : i + CHUNK]) for i in range(0, len(ids), CHUNK))
 
     def _join_chunk(self, ids: np.ndarray) -> bytes:
-        """Eight bytes at a time. What is too much at the end of a token is overwritten by the head of the next one: so the
-        heads come last, in order."""
+        """Eight bytes at a time. What is too much at the end of a token is overwritten by the head of the next one: so
+        the heads come last, in order.
+        """
         lengths = self._lengths.take(ids)
         ends = np.cumsum(lengths)
         begins = ends - lengths

@@ -1,7 +1,8 @@
 """Which of many strings are tokens: a table that is asked for all of them at once.
 
-A string is looked up by its hash, the value of a polynomial whose coefficients are its bytes. (Karp and Rabin 1987, "Efficient
-randomized pattern-matching algorithms".) What has the same hash is then compared, so that nothing is left to chance.
+A string is looked up by its hash, the value of a polynomial whose coefficients are its bytes. (Karp and Rabin 1987,
+"Efficient randomized pattern-matching algorithms".) What has the same hash is then compared, so that nothing is left to
+chance.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ LONGEST = 32  # bytes; longer strings are looked up one by one
 
 
 class Strings:
-    """n strings and their bytes, one string after the other. `so_far` (bytes,) says what the hash of a string is up to and
-    with each byte, and `hashes` (n,) that of the whole."""
+    """n strings and their bytes, one string after the other. `so_far` (bytes,) says what the hash of a string is up to
+    and with each byte, and `hashes` (n,) that of the whole.
+    """
 
     def __init__(self, strings: Collection[bytes]):
         """None of them is empty."""
@@ -52,7 +54,9 @@ class TokenTable:
         self.ids = np.fromiter(id_of.values(), np.int64, len(id_of))
         self._eight, self._starts, self._lengths = numbers(tokens.data), tokens.starts, tokens.lengths
         self._table = NumberTable(as_key(tokens.hashes), np.arange(len(id_of)))
-        self.is_exact = bool((self.candidates(tokens.hashes) == np.arange(len(id_of))).all())  # no two have the same hash
+        self.is_exact = bool(
+            (self.candidates(tokens.hashes) == np.arange(len(id_of))).all()
+        )  # no two have the same hash
 
     def find(self, words: Sequence[bytes]) -> np.ndarray:
         """The ids of words, (n,) int64; NEVER for those that are no tokens."""
@@ -77,7 +81,9 @@ class TokenTable:
         return self._table.find(as_key(hashes))
 
     def are_at(self, which: np.ndarray, eight: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Whether the tokens `which` are so many bytes from these places on of a text, of which `eight` are the `numbers`."""
+        """Whether the tokens `which` are so many bytes from these places on of a text, of which `eight` are the
+        `numbers`.
+        """
         same = self._lengths.take(which) == sizes
         rest = np.flatnonzero(same)
         offset = 0

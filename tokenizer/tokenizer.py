@@ -1,7 +1,7 @@
 """The byte-level byte-pair tokenizer: any text and any bytes, no unknown token. Radford et al. 2019, section 2.2.
 
-`encode` is three steps, each in a file of its own: special tokens are split off (special.py), the text between them
-is cut into words (pretokenize.py), and words become ids (bpe.py). Long texts take a faster way to the same ids (fast.py).
+`encode` is three steps, each in a file of its own: special tokens are split off (special.py), the text between them is
+cut into words (pretokenize.py), and words become ids (bpe.py). Long texts take a faster way to the same ids (fast.py).
 The merges are learned in train.py.
 """
 
@@ -46,10 +46,11 @@ class Tokenizer(FastEncoding, BaseTokenizer):
         trim_offsets: Trimming | None = None,
     ):
         """`tokens[id]` are the bytes of each token; bytes that are no token by themselves are left out of any text.
-        `merges` are pairs of ids, the first learned first; None: any two tokens that make a third are joined, and its id
-        is the rank (ranks.py). Several patterns: each cuts the words of the one before. With `ignore_merges` a word that
-        is a token is that token, whatever its merges would make. `trim_offsets` is what is done to the spans of tokens
-        that begin or end with a space."""
+        `merges` are pairs of ids, the first learned first; None: any two tokens that make a third are joined, and its
+        id is the rank (ranks.py). Several patterns: each cuts the words of the one before. With `ignore_merges` a word
+        that is a token is that token, whatever its merges would make. `trim_offsets` is what is done to the spans of
+        tokens that begin or end with a space.
+        """
         super().__init__(tokens, special_tokens, normalizer, prefix, template)
         self.ignore_merges = ignore_merges
         self.trim_offsets = trim_offsets

@@ -33,8 +33,9 @@ COUNT_BITS = 32  # of a span, a number that says where in the store the ids of a
 
 
 class Group(NamedTuple):
-    """Pieces of text that are looked up together: `owners` (pieces,) say which text each is of, `words` (pieces,) how many
-    words it has, and `spans` (words,) where the ids of all of them are."""
+    """Pieces of text that are looked up together: `owners` (pieces,) say which text each is of, `words` (pieces,) how
+    many words it has, and `spans` (words,) where the ids of all of them are.
+    """
 
     owners: list[int]
     spans: np.ndarray
@@ -67,7 +68,9 @@ class VectorEncoder:
         self._long: dict[bytes, int] = {}  # the spans of words that have no place in the table
         self._store = GrowingIds()  # of the remembered words
         self._pending: list[bytes] = []
-        self._placed: list[tuple[np.ndarray, np.ndarray]] = []  # places in the table, the numbers of pending words there
+        self._placed: list[
+            tuple[np.ndarray, np.ndarray]
+        ] = []  # places in the table, the numbers of pending words there
         self._unplaced: list[int] = []  # the numbers of those in `_long`
         self._lock = Lock()
 
@@ -170,8 +173,9 @@ class VectorEncoder:
     # Learning
 
     def _learn_pending(self) -> np.ndarray:
-        """The spans of the pending words, (pending,) int64, which are now remembered. Not so the longest: their ids stand
-        at the end of the store, where others will be put the next time."""
+        """The spans of the pending words, (pending,) int64, which are now remembered. Not so the longest: their ids
+        stand at the end of the store, where others will be put the next time.
+        """
         pending = self._pending
         sizes = np.fromiter(map(len, pending), np.int64, len(pending))
         spans = np.empty(len(pending), np.int64)

@@ -8,8 +8,8 @@ its own class and those of its neighbours; the few rules that need to see furthe
   belong to the symbols before them, and divide white space
 - o200k, which also looks at case, is in case_starts.py and uses `general_starts`, its common part with GPT-4
 
-Each takes `classes` and `codes`, (n,) each, and gives `starts`, (n,) bool. n is at least 1. It may be several texts at once,
-with a character of the class EDGE between two of them; `firsts` are the places where they begin.
+Each takes `classes` and `codes`, (n,) each, and gives `starts`, (n,) bool. n is at least 1. It may be several texts at
+once, with a character of the class EDGE between two of them; `firsts` are the places where they begin.
 """
 
 from __future__ import annotations
@@ -132,9 +132,10 @@ def divide_lines(
     after: np.ndarray,
     ends: np.ndarray | None,
 ) -> None:
-    """Line ends right after symbols belong to them. Of other white space, all up to its last line end is one word, and so
-    is all of it at the `ends` of texts, if they are given. So what is to be found are the blanks after a line end which
-    begin a word."""
+    """Line ends right after symbols belong to them. Of other white space, all up to its last line end is one word, and
+    so is all of it at the `ends` of texts, if they are given. So what is to be found are the blanks after a line end
+    which begin a word.
+    """
     left, right = before.take(newlines), after.take(newlines)
     starts[newlines[left == SYMBOL]] = False
     indented = np.flatnonzero((right == SPACE) | (right == BLANK))

@@ -58,7 +58,9 @@ def packed(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> PackedWo
 
 
 class WordTable:
-    """`count` words, at most a third as many as `rows`, which grow with them: memory is dear when it is first touched."""
+    """`count` words, at most a third as many as `rows`, which grow with them: memory is dear when it is first
+    touched.
+    """
 
     def __init__(self) -> None:
         self.clear()
@@ -110,8 +112,9 @@ class WordTable:
         return values, np.sort(np.concatenate(unknown))
 
     def insert(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
-        """Give each word a place, equal words the same one: the places, (n,), -1 where there is none; and the indices of
-        the words, each once, whose places are new. Their values are to be set by `set`. Call `reserve` before."""
+        """Give each word a place, equal words the same one: the places, (n,), -1 where there is none; and the indices
+        of the words, each once, whose places are new. Their values are to be set by `set`. Call `reserve` before.
+        """
         home = self._home(words)
         place = np.full(len(home), -1)
         new = [np.empty(0, np.intp)]

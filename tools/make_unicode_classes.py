@@ -1,4 +1,5 @@
-"""Writes tokenizer/unicode_classes.py: `python tools/make_unicode_classes.py`, by a Python that knows Unicode 16.0 (3.14).
+"""Writes tokenizer/unicode_classes.py: `python tools/make_unicode_classes.py`, by a Python that knows Unicode 16.0
+(3.14).
 
 An older or newer Python does as well where `unicodedata2==16.0.0` is installed. The version is pinned because letters
 are added every year: the ids of a text must not depend on the year in which some library was compiled.
@@ -41,7 +42,9 @@ def class_letter(character: str) -> str:
 
 def main() -> None:
     if unicodedata.unidata_version != VERSION:
-        raise SystemExit(f"this needs Unicode {VERSION}, not {unicodedata.unidata_version}: install unicodedata2=={VERSION}")
+        raise SystemExit(
+            f"this needs Unicode {VERSION}, not {unicodedata.unidata_version}: install unicodedata2=={VERSION}"
+        )
     letters = map(class_letter, map(chr, range(0x110000)))
     counts = [(len(list(run)), letter) for letter, run in groupby(letters)]
     runs = " ".join(f"{count if count > 1 else ''}{letter}" for count, letter in counts)

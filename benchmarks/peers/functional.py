@@ -1,5 +1,7 @@
-"""The same training step as a function of a dictionary of weights: for JAX, which compiles all of it, and for HIPS autograd, which
-differentiates NumPy. `np` is the library's NumPy."""
+"""The same training step as a function of a dictionary of weights: for JAX, which compiles all of it, and for HIPS
+autograd, which differentiates NumPy. `np` is the library's NumPy.
+"""
+
 from __future__ import annotations
 
 import math
@@ -17,12 +19,14 @@ Weights = dict[str, Any]
 
 def train_jax(task: Task) -> Work:
     import jax
+
     jax.config.update("jax_platforms", "cpu")
     np = jax.numpy
 
     def step(state: tuple, ids: Any, targets: Any) -> tuple:
         value, gradients = jax.value_and_grad(lambda w: loss(np, task.config, w, ids, targets))(state[0])
         return value, adamw(np, state, gradients)
+
     return _train(task, jax.jit(step, donate_argnums=0), np)
 
 
@@ -33,6 +37,7 @@ def train_autograd(task: Task) -> Work:
     def step(state: tuple, ids: Any, targets: Any) -> tuple:
         value, gradients = value_and_grad(lambda w: loss(np, task.config, w, ids, targets))(state[0])
         return value, adamw(np, state, gradients)
+
     return _train(task, step, np)
 
 
@@ -45,6 +50,7 @@ def _train(task: Task, step: Any, np: Any) -> Work:
         nonlocal state
         value, state = step(state, ids, targets)
         return float(value)
+
     return trainer(task, update, np.array)
 
 
@@ -58,7 +64,7 @@ def adamw(np: Any, state: tuple, gradients: Weights) -> tuple:
     for name, p in weights.items():
         g = gradients[name] * scale
         m, v = beta1 * means[name] + (1 - beta1) * g, beta2 * squares[name] + (1 - beta2) * g * g
-        change = (m / (1 - beta1 ** t)) / (np.sqrt(v / (1 - beta2 ** t)) + EPS)
+        change = (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + EPS)
         p = p * (1 - RATE * DECAY if p.ndim >= 2 else 1.0) - RATE * change
         for kept, array in zip(new, (p, m, v)):
             kept[name] = array.astype(np.float32)
@@ -67,14 +73,14 @@ def adamw(np: Any, state: tuple, gradients: Weights) -> tuple:
 
 def loss(np: Any, config: GPTConfig, w: Weights, ids: Any, targets: Any) -> Any:
     """Mean cross-entropy of the targets (B, T)."""
-    x = w["embedding.weight"][ids]                                                      # (B, T, C)
+    x = w["embedding.weight"][ids]  # (B, T, C)
     if config.positions == "learned":
-        x = x + w["positions.weight"][:ids.shape[1]]
+        x = x + w["positions.weight"][: ids.shape[1]]
     for layer in range(config.layers):
         part = {name.split(".", 2)[2]: a for name, a in w.items() if name.startswith(f"blocks.{layer}.")}
         x = x + attention(np, config, part, norm(np, config, part, "norm1", x))
         x = x + mlp(np, config, part, norm(np, config, part, "norm2", x))
-    logits = np.reshape(norm(np, config, w, "norm", x), (-1, config.dim)) @ w["embedding.weight"].T         # (B * T, V)
+    logits = np.reshape(norm(np, config, w, "norm", x), (-1, config.dim)) @ w["embedding.weight"].T  # (B * T, V)
     logits = logits - np.max(logits, axis=-1, keepdims=True)
     right = logits[np.arange(logits.shape[0]), np.reshape(targets, -1)]
     return np.mean(np.log(np.sum(np.exp(logits), axis=-1)) - right)
@@ -94,15 +100,15 @@ def linear(w: Weights, name: str, x: Any) -> Any:
 
 def attention(np: Any, config: GPTConfig, w: Weights, x: Any) -> Any:
     (B, T, C), H, K, D = x.shape, config.heads, config.key_heads, config.head_size
-    qkv = np.swapaxes(np.reshape(linear(w, "attention.qkv", x), (B, T, H + 2 * K, D)), 1, 2)                # (B, H + 2 * K, T, D)
-    q, k, v = qkv[:, :H], qkv[:, H:H + K], qkv[:, H + K:]
+    qkv = np.swapaxes(np.reshape(linear(w, "attention.qkv", x), (B, T, H + 2 * K, D)), 1, 2)  # (B, H + 2 * K, T, D)
+    q, k, v = qkv[:, :H], qkv[:, H : H + K], qkv[:, H + K :]
     if config.positions == "rope":
         q, k = rotate(np, config, q), rotate(np, config, k)
     q = np.reshape(q, (B, K, H // K, T, D))
-    scores = q @ np.swapaxes(k, -1, -2)[:, :, None] * (1 / math.sqrt(D))                # (B, K, H / K, T, T)
+    scores = q @ np.swapaxes(k, -1, -2)[:, :, None] * (1 / math.sqrt(D))  # (B, K, H / K, T, T)
     scores = scores + numpy.triu(numpy.full((T, T), -1e30, numpy.float32), 1)
     weights = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
-    y = (weights / np.sum(weights, axis=-1, keepdims=True)) @ v[:, :, None]             # (B, K, H / K, T, D)
+    y = (weights / np.sum(weights, axis=-1, keepdims=True)) @ v[:, :, None]  # (B, K, H / K, T, D)
     return linear(w, "attention.out", np.reshape(np.swapaxes(np.reshape(y, (B, H, T, D)), 1, 2), (B, T, C)))
 
 
@@ -118,7 +124,7 @@ def rotate(np: Any, config: GPTConfig, x: Any) -> Any:
 def mlp(np: Any, config: GPTConfig, w: Weights, x: Any) -> Any:
     x = linear(w, "mlp.up", x)
     if config.gated:
-        gate, up = x[..., :config.mlp_size], x[..., config.mlp_size:]
+        gate, up = x[..., : config.mlp_size], x[..., config.mlp_size :]
         x = gate / (1 + np.exp(-gate)) * up
     else:
         x = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))

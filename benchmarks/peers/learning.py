@@ -1,4 +1,5 @@
 """Learning from text, the same for every library: a stretch of updates, which are timed, then a test, which is not."""
+
 from __future__ import annotations
 
 import time
@@ -10,6 +11,7 @@ from benchmarks.lesson import Lesson
 
 def learner(lesson: Lesson, update: Callable[[int], object], test: Callable[[], float]) -> Work:
     """A call learns until the next stop. `update(step)`, from step 0; `test() -> validation loss`."""
+
     def stretches() -> Iterator[dict[str, float]]:
         step = 0
         for stop in lesson.stops:

@@ -1,4 +1,5 @@
 """minigrad, as train.py and generate.py use it."""
+
 from __future__ import annotations
 
 import sys
@@ -21,11 +22,13 @@ def train(task: Task) -> Work:
 def train_in_threads(task: Task) -> Work:
     """The same by threads, however small the model is."""
     from llm.training.workers import Workers
+
     return _trainer(task, *_team(task, Workers))
 
 
 def _trainer(task: Task, team: Any, optimizer: Any) -> Work:
     from llm.training.step import train_step
+
     return trainer(task, lambda x, y: train_step(team, optimizer, x, y, lr=RATE, clip=CLIP).loss)
 
 
@@ -33,6 +36,7 @@ def update(task: Task) -> Work:
     """Of that, clip and AdamW alone; the gradients are those of the first batch."""
     from llm.training.step import accumulate_gradients
     from minigrad.optim import clip_grad_norm
+
     team, optimizer = _team(task)
     ids = task.ids()[0]
     accumulate_gradients(team, ids[:, :-1], ids[:, 1:])
@@ -41,6 +45,7 @@ def update(task: Task) -> Work:
         norm = float(clip_grad_norm(optimizer, CLIP, team.share))
         optimizer.step(lr=RATE, share=team.share)
         return {"norm": norm}
+
     return work
 
 
@@ -51,6 +56,7 @@ def learn(task: Task) -> Work:
     from llm.training.options import Options
     from llm.training.run import Run
     from llm.training.setup import set_up
+
     keep_memory()
     hand_over_quickly()
     lesson = Lesson.read(task.folder)
@@ -61,58 +67,72 @@ def learn(task: Task) -> Work:
 def train_unfused(task: Task) -> Work:
     """The same by a tape of primitives: each fused function is replaced by its definition."""
     import minigrad.nn
+
     fused = minigrad.fused
-    definitions = {id(getattr(fused, name.removesuffix("_reference"))): getattr(fused, name)
-                   for name in fused.__all__ if name.endswith("_reference")}
+    definitions = {
+        id(getattr(fused, name.removesuffix("_reference"))): getattr(fused, name)
+        for name in fused.__all__
+        if name.endswith("_reference")
+    }
     for module in [module for name, module in sys.modules.items() if name.startswith("minigrad")]:
         for name, value in list(vars(module).items()):
             if id(value) in definitions:
-                setattr(module, name, definitions[id(value)])       # llm, imported after this, finds it there
+                setattr(module, name, definitions[id(value)])  # llm, imported after this, finds it there
     return train(task)
 
 
 def decode(task: Task) -> Work:
     """Read a prompt, then write token after token; see peers/writing.py."""
     from benchmarks.peers.writing import decoder
+
     return decoder(task, *_reader(task))
 
 
 def prefill(task: Task) -> Work:
     """Read a whole text."""
     from benchmarks.peers.writing import prefiller
+
     return prefiller(task, *_reader(task))
 
 
 def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], np.ndarray]]:
     from llm.cache import KVCache
     from minigrad.graph import no_grad
+
     keep_memory()
     set_blas_threads(task.threads)
     model = _model(task).eval()
 
     def read(ids: np.ndarray, cache: Any) -> np.ndarray:
         with no_grad():
-            x = model.hidden(ids, cache=cache)                  # (B, T, C)
-            return model.logits(x[:, -1]).numpy()               # (B, V)
+            x = model.hidden(ids, cache=cache)  # (B, T, C)
+            return model.logits(x[:, -1]).numpy()  # (B, V)
+
     return lambda: KVCache(task.config), read
 
 
 def _team(task: Task, make: Callable[[Any, int], Any] | None = None) -> tuple[Any, Any]:
-    """Workers, made as train.py does unless `make` does it, and an optimizer; the process is set up as train.py does."""
+    """Workers, made as train.py does unless `make` does it, and an optimizer; the process is set up as train.py
+    does.
+    """
     from llm.training.processes import workers_for
     from minigrad.optim import AdamW
+
     keep_memory()
     hand_over_quickly()
     workers = min(task.threads, task.batch) if task.device == "cpu" else 1
     set_blas_threads(1 if workers > 1 else task.threads)
     model = _model(task)
     team = (make or workers_for)(model, workers)
-    optimizer = AdamW(model.named_parameters(), lr=RATE, betas=BETAS, eps=EPS, weight_decay=DECAY, decay=lambda p: p.ndim >= 2)
+    optimizer = AdamW(
+        model.named_parameters(), lr=RATE, betas=BETAS, eps=EPS, weight_decay=DECAY, decay=lambda p: p.ndim >= 2
+    )
     return team, optimizer
 
 
 def _model(task: Task) -> Any:
     from llm.model import GPT
+
     model = GPT(task.config, rng=None)
     parameters = dict(model.named_parameters())
     for name, array in task.weights():

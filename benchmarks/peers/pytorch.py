@@ -1,7 +1,9 @@
-"""PyTorch in its best plain form: scaled_dot_product_attention, fused AdamW, gradients set to None; eager, or through torch.compile.
+"""PyTorch in its best plain form: scaled_dot_product_attention, fused AdamW, gradients set to None; eager, or through
+torch.compile.
 
 The model has the parameters of ours, by name.
 """
+
 from __future__ import annotations
 
 import math
@@ -41,7 +43,7 @@ class GPT(nn.Module):
         start = 0 if cache is None else cache.length
         x = self.embedding(ids)
         if self.config.positions == "learned":
-            x = x + self.positions.weight[start:start + ids.shape[1]]
+            x = x + self.positions.weight[start : start + ids.shape[1]]
         for layer, block in enumerate(self.blocks):
             x = block(x, cache, layer)
         return self.norm(x)
@@ -80,7 +82,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cache: Cache | None, layer: int) -> Tensor:
         (B, T, C), H, K = x.shape, self.heads, self.key_heads
-        qkv = self.qkv(x).view(B, T, H + 2 * K, self.head_size).transpose(1, 2)         # (B, H + 2 * K, T, D)
+        qkv = self.qkv(x).view(B, T, H + 2 * K, self.head_size).transpose(1, 2)  # (B, H + 2 * K, T, D)
         q, k, v = qkv.split([H, K, K], dim=1)
         if self.config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
@@ -110,8 +112,11 @@ def gated(gate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "relu_squared": lambda x: F.relu(x).square(),
-    "swiglu": partial(gated, F.silu), "geglu": partial(gated, F.gelu),
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu_squared": lambda x: F.relu(x).square(),
+    "swiglu": partial(gated, F.silu),
+    "geglu": partial(gated, F.gelu),
 }
 
 
@@ -126,7 +131,7 @@ class Cache:
         """All keys and values (B, K, S, D), the new ones (B, K, T, D) at the end."""
         end = self.length + k.shape[2]
         keys, values = self.arrays[layer]
-        keys[:, :, self.length:end], values[:, :, self.length:end] = k, v
+        keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
         if layer == self.last:
             self.length = end
         return keys[:, :, :end], values[:, :, :end]
@@ -149,7 +154,7 @@ def rotation(config: GPTConfig) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x (B, H, T, D), its halves turned into each other."""
     a, b = x.chunk(2, dim=-1)
-    cos, sin = cos[:x.shape[2]], sin[:x.shape[2]]
+    cos, sin = cos[: x.shape[2]], sin[: x.shape[2]]
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
@@ -158,7 +163,11 @@ def train(task: Task, compiled: bool = False) -> Work:
     model = load(task)
     optimizer = adamw(model, BETAS, DECAY)
     loss_of = torch.compile(model.loss) if compiled else model.loss
-    return trainer(task, lambda x, y: update(loss_of, optimizer, x, y, RATE, CLIP), lambda ids: torch.from_numpy(ids).to(task.device))
+    return trainer(
+        task,
+        lambda x, y: update(loss_of, optimizer, x, y, RATE, CLIP),
+        lambda ids: torch.from_numpy(ids).to(task.device),
+    )
 
 
 def train_compiled(task: Task) -> Work:
@@ -170,24 +179,37 @@ def learn(task: Task) -> Work:
     """The same on real text, with a schedule, and tests; eager."""
     lesson, model = Lesson.read(task.folder), load(task)
     optimizer = adamw(model, (lesson.betas[0], lesson.betas[1]), lesson.weight_decay)
-    texts, validation = ([(torch.from_numpy(text[:, :-1].copy()), torch.from_numpy(text[:, 1:].copy())) for text in ids]
-                         for ids in (task.ids(), lesson.validation()))
+    texts, validation = (
+        [(torch.from_numpy(text[:, :-1].copy()), torch.from_numpy(text[:, 1:].copy())) for text in ids]
+        for ids in (task.ids(), lesson.validation())
+    )
 
     @torch.inference_mode()
     def test() -> float:
         return sum(model.loss(*text).item() for text in validation) / len(validation)
-    return learner(lesson, lambda step: update(model.loss, optimizer, *texts[step], lesson.rates[step], lesson.clip), test)
+
+    return learner(
+        lesson, lambda step: update(model.loss, optimizer, *texts[step], lesson.rates[step], lesson.clip), test
+    )
 
 
 def adamw(model: GPT, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
     """Decays matrices only."""
-    groups = [{"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": weight_decay},
-              {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, betas=betas, eps=EPS, fused=True)
 
 
-def update(loss_of: Callable[[Tensor, Tensor], Tensor], optimizer: torch.optim.AdamW, x: Tensor, y: Tensor, lr: float,
-           clip: float) -> float:
+def update(
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    optimizer: torch.optim.AdamW,
+    x: Tensor,
+    y: Tensor,
+    lr: float,
+    clip: float,
+) -> float:
     """Forward, backward, clip, AdamW; returns the loss."""
     loss = loss_of(x, y)
     optimizer.zero_grad(set_to_none=True)
@@ -213,12 +235,13 @@ def _reader(task: Task) -> Any:
     def read(ids: np.ndarray, cache: Cache) -> np.ndarray:
         with torch.inference_mode():
             return model.logits(model(torch.from_numpy(ids).to(task.device), cache)[:, -1]).numpy(force=True)
+
     return lambda: Cache(task.config, task.batch, task.device), read
 
 
 def load(task: Task) -> GPT:
     torch.set_num_threads(task.threads)
-    with torch.device("meta"):              # no memory for weights that are replaced at once
+    with torch.device("meta"):  # no memory for weights that are replaced at once
         model = GPT(task.config)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in task.weights()}, assign=True)
     return model.to(task.device)

@@ -1,4 +1,5 @@
 """What the machine can do at most: float32 matrix products, and reading memory."""
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,8 @@ from benchmarks.task import Task
 from llm.runtime import set_blas_threads
 from minigrad.backend import array_module, to_device
 
-SIDE = {"cpu": 2048, "cuda": 8192}          # of the matrices: long enough for a GPU that starting it takes no time to speak of
-READ = {"cpu": 1 << 28, "cuda": 1 << 32}    # bytes: more than fits into caches
+SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices: long enough for a GPU that starting it takes no time to speak of
+READ = {"cpu": 1 << 28, "cuda": 1 << 32}  # bytes: more than fits into caches
 
 
 def our_matmul(task: Task) -> Work:
@@ -25,6 +26,7 @@ def our_matmul(task: Task) -> Work:
 def torch_matmul(task: Task) -> Work:
     """The same in PyTorch."""
     import torch
+
     torch.set_num_threads(task.threads)
     a = torch.from_numpy(square(task)).to(task.device)
     out = torch.empty_like(a)
@@ -40,6 +42,9 @@ def memory_reading(task: Task) -> Work:
     """A call reads READ bytes, in products of a matrix and a vector: on the CPU each thread its own part."""
     set_blas_threads(1)
     columns, threads = 4096, task.threads if task.device == "cpu" else 1
-    matrix, x = (to_device(np.ones(shape, np.float32), task.device) for shape in ((READ[task.device] // 4 // columns, columns), columns))
+    matrix, x = (
+        to_device(np.ones(shape, np.float32), task.device)
+        for shape in ((READ[task.device] // 4 // columns, columns), columns)
+    )
     parts, pool = np.array_split(matrix, threads), ThreadPoolExecutor(threads)
     return lambda: {"sum": float(sum(part.sum() for part in pool.map(lambda part: part @ x, parts)))}

@@ -6,8 +6,10 @@
     deep                backward through DEEP nodes
     mlp                 three layers with about 10,000 parameters, on 32 rows
 
-A call does all of them and returns seconds, "add forward", "add backward" and so on: for an op; for the whole of the mlp.
+A call does all of them and returns seconds, "add forward", "add backward" and so on: for an op; for the whole of the
+mlp.
 """
+
 from __future__ import annotations
 
 import gc
@@ -23,7 +25,7 @@ import numpy as np
 from benchmarks.contestant import Work
 
 STEPS, DEEP = 1_000, 100_000
-Chains = dict[str, tuple[int, Callable]]                                        # ops in a step, step(y, x, library) -> y
+Chains = dict[str, tuple[int, Callable]]  # ops in a step, step(y, x, library) -> y
 NUMBERS: Chains = {
     "add": (1, lambda y, x, xp: y + x),
     "mul": (1, lambda y, x, xp: y * x),
@@ -41,18 +43,22 @@ ARRAYS: Chains = {
     "mean": (2, lambda y, x, xp: y.mean() + x),
     "matmul": (1, lambda y, x, xp: xp.matrix @ y),
 }
-SIZES = (64, 96, 36, 1)                                                         # of the mlp's layers
+SIZES = (64, 96, 36, 1)  # of the mlp's layers
 Timed = tuple[float, float, Any]
-Differentiate = Callable[[Callable, Sequence[np.ndarray]], Timed]               # seconds forward, seconds backward, gradient of the first
+Differentiate = Callable[
+    [Callable, Sequence[np.ndarray]], Timed
+]  # seconds forward, seconds backward, gradient of the first
 
 
 def ours() -> Work:
     import minigrad as mg
+
     return _arrays(_by_method(lambda a: mg.Tensor(a, requires_grad=True)), mg, mg.Tensor)
 
 
 def torch() -> Work:
     import torch
+
     torch.set_num_threads(1)
     return _arrays(_by_method(lambda a: torch.from_numpy(a).requires_grad_()), torch, torch.from_numpy)
 
@@ -67,19 +73,22 @@ def autograd() -> Work:
         middle = time.perf_counter()
         gradient = pull(np.ones_like(value))[0]
         return middle - began, time.perf_counter() - middle, gradient
+
     return _arrays(differentiate, autograd.numpy, np.asarray)
 
 
 def micrograd() -> Work:
     """Chains alone: its backward is recursive, so nothing can be deep."""
     from micrograd.engine import Value
+
     sys.setrecursionlimit(10 * STEPS)
 
-    def tanh(x: Any) -> Any:                                # as its author's lectures have it; the package stops at relu
+    def tanh(x: Any) -> Any:  # as its author's lectures have it; the package stops at relu
         out = Value(np.tanh(x.data), (x,), "tanh")
 
         def backward() -> None:
-            x.grad += (1 - out.data ** 2) * out.grad
+            x.grad += (1 - out.data**2) * out.grad
+
         out._backward = backward
         return out
 
@@ -89,6 +98,7 @@ def micrograd() -> Work:
 
 def _by_method(leaf: Callable[[np.ndarray], Any]) -> Differentiate:
     """For libraries with `backward()` and `.grad`."""
+
     def differentiate(f: Callable, arrays: Sequence[np.ndarray]) -> Timed:
         leaves = [leaf(a) for a in arrays]
         began = time.perf_counter()
@@ -96,6 +106,7 @@ def _by_method(leaf: Callable[[np.ndarray], Any]) -> Differentiate:
         middle = time.perf_counter()
         out.backward()
         return middle - began, time.perf_counter() - middle, leaves[0].grad
+
     return differentiate
 
 
@@ -104,22 +115,37 @@ def _arrays(differentiate: Differentiate, library: Any, constant: Callable[[np.n
     rng = np.random.default_rng(0)
     rows = constant(rng.standard_normal((32, SIZES[0]), np.float32))
     weights = [rng.standard_normal(shape, np.float32) / np.float32(8) for shape in zip(SIZES, SIZES[1:])]
-    xp = SimpleNamespace(tanh=library.tanh, sqrt=library.sqrt, maximum=library.maximum, where=library.where,
-                         mask=constant(np.arange(10) % 2 == 0), matrix=constant(np.eye(10, dtype=np.float32)))
+    xp = SimpleNamespace(
+        tanh=library.tanh,
+        sqrt=library.sqrt,
+        maximum=library.maximum,
+        where=library.where,
+        mask=constant(np.arange(10) % 2 == 0),
+        matrix=constant(np.eye(10, dtype=np.float32)),
+    )
     biases = [np.zeros(size, np.float32) for size in SIZES[1:]]
 
     def mlp(*parameters: Any) -> Any:
         y, layers = rows, len(parameters) // 2
         for weight, bias in zip(parameters[:layers], parameters[layers:]):
-            y = xp.tanh(y @ weight + bias)                     # (32, size)
+            y = xp.tanh(y @ weight + bias)  # (32, size)
         return (y * y).sum()
 
     def work() -> dict[str, float]:
         *seconds, gradient = differentiate(mlp, [*weights, *biases])
         arrays = _chains(ARRAYS, differentiate, xp, lambda y: y.sum())
-        return (arrays | {"arrays gradient": arrays["gradient"]} | _chains(NUMBERS, differentiate, xp, lambda y: y.sum())
-                | _deep(differentiate)
-                | {"mlp forward": seconds[0], "mlp backward": seconds[1], "mlp gradient": float(abs(_numpy(gradient)).sum())})
+        return (
+            arrays
+            | {"arrays gradient": arrays["gradient"]}
+            | _chains(NUMBERS, differentiate, xp, lambda y: y.sum())
+            | _deep(differentiate)
+            | {
+                "mlp forward": seconds[0],
+                "mlp backward": seconds[1],
+                "mlp gradient": float(abs(_numpy(gradient)).sum()),
+            }
+        )
+
     return work
 
 
@@ -127,12 +153,14 @@ def _chains(chains: Chains, differentiate: Differentiate, xp: Any, total: Callab
     """Seconds for an op of each chain; "gradient" is the sum of the mean gradients."""
     found: dict[str, float] = {"gradient": 0.0}
     for name, (ops, step) in chains.items():
+
         def graph(x: Any, step: Callable = step) -> Any:
             y = x
             for _ in range(STEPS):
                 y = step(y, x, xp)
             return total(y)
-        gc.collect()                                        # or a chain would pay for what those before it have left
+
+        gc.collect()  # or a chain would pay for what those before it have left
         forward, backward, gradient = differentiate(graph, [np.ones(10, np.float32)])
         found |= {f"{name} forward": forward / STEPS / ops, f"{name} backward": backward / STEPS / ops}
         found["gradient"] += float(np.mean(_numpy(gradient)))
@@ -140,7 +168,9 @@ def _chains(chains: Chains, differentiate: Differentiate, xp: Any, total: Callab
 
 
 def _deep(differentiate: Differentiate) -> dict[str, float]:
-    """Also the memory that grew while the graph was made, which means something in the first call only: later ones use it again."""
+    """Also the memory that grew while the graph was made, which means something in the first call only: later ones use
+    it again.
+    """
     grown = []
 
     def graph(x: Any) -> Any:
@@ -149,6 +179,7 @@ def _deep(differentiate: Differentiate) -> dict[str, float]:
             y = y + 1.0
         grown.append(resident() - before)
         return y.sum()
+
     forward, backward, _ = differentiate(graph, [np.ones(10, np.float32)])
     return {"deep forward": forward / DEEP, "deep backward": backward / DEEP, "bytes": grown[0] / DEEP}
 

@@ -2,6 +2,7 @@
 
 Only text goes to standard output; what there is to say about it goes to standard error.
 """
+
 from __future__ import annotations
 
 import secrets
@@ -19,7 +20,7 @@ from llm.inference.text import continue_prompt, show
 from llm.training.run import Run, newest_run
 from minigrad.backend import pick_device
 
-INTERRUPTED = 130       # exit status of a program that Ctrl-C ended: 128 + SIGINT
+INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,18 @@ class GenerateOptions:
     checkpoint: Literal["last", "best"] = "last"
     """The newest checkpoint, or the one with the best validation loss."""
     prompt: str | None = None
-    """What the text begins with. Default: what is piped in (less one newline at its end), or the beginning of a text."""
+    """What the text begins with. Default: what is piped in (less one newline at its end), or the beginning of a
+    text.
+    """
     max_tokens: int = 200
     """Tokens to write at most."""
     sampling: tyro.conf.OmitArgPrefixes[Sampling] = field(default_factory=Sampling)
     stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """End before this string; can be given several times."""
     seed: int | None = None
-    """The same seed gives the same text; sample number i has seed + i. Default: a new one each time, which is reported."""
+    """The same seed gives the same text; sample number i has seed + i. Default: a new one each time, which is
+    reported.
+    """
     num_samples: int = 1
     """How many texts to write; a line --- stands between them."""
     threads: int | None = None
@@ -58,7 +63,9 @@ def parse(arguments: list[str]) -> GenerateOptions:
 
 
 def start(options: GenerateOptions) -> int:
-    """Write what the options say; returns the exit status. Raises ValueError, RuntimeError or OSError with a sentence."""
+    """Write what the options say; returns the exit status. Raises ValueError, RuntimeError or OSError with a
+    sentence.
+    """
     run = newest_run() if options.run is None else Run(options.run)
     model, tokenizer = load_model(run, options.checkpoint, pick_device(options.device))
     prompt = read_prompt() if options.prompt is None else options.prompt
@@ -67,7 +74,9 @@ def start(options: GenerateOptions) -> int:
     try:
         for number in range(options.num_samples):
             print("---\n" if number else "", end="")
-            ids = continue_prompt(model, tokenizer, prompt, max_tokens=options.max_tokens, sampling=options.sampling, seed=seed + number)
+            ids = continue_prompt(
+                model, tokenizer, prompt, max_tokens=options.max_tokens, sampling=options.sampling, seed=seed + number
+            )
             print_stream(prompt, show(meter.count(ids), tokenizer, options.stop))
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -76,7 +85,9 @@ def start(options: GenerateOptions) -> int:
 
 
 def read_prompt() -> str:
-    """What is piped into the program; nothing at a terminal. Bytes that are not UTF-8 become surrogates, which tokenizers take as bytes."""
+    """What is piped into the program; nothing at a terminal. Bytes that are not UTF-8 become surrogates, which
+    tokenizers take as bytes.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         return ""
     print("reading the prompt from standard input", file=sys.stderr)

@@ -11,6 +11,7 @@ Steps, in the order of the Hugging Face library, so that the same options mean t
 All are pure functions of a row (V,): the first ones of logits, top-p and min-p of probabilities. Among equals the lower
 id comes first.
 """
+
 from __future__ import annotations
 
 import math
@@ -54,11 +55,15 @@ def sample(logits: np.ndarray, context: Sequence[int], sampling: Sampling, rng: 
 
 
 def distribution(logits: np.ndarray, context: Sequence[int], sampling: Sampling) -> np.ndarray:
-    """The probabilities (V,), float64, that the next token is drawn with. Raises ValueError for logits with NaN or infinity."""
+    """The probabilities (V,), float64, that the next token is drawn with. Raises ValueError for logits with NaN or
+    infinity.
+    """
     logits = penalize_repetition(np.asarray(logits, dtype=np.float64), context, sampling.repetition_penalty)
-    if not np.isfinite(logits.max()):       # the maximum is NaN if any is; -inf is all right, for a token never to be drawn
-        raise ValueError(f"the largest logit of the model is {logits.max()}, so no token can be drawn; "
-                         f"its weights must be damaged, try another checkpoint")
+    if not np.isfinite(logits.max()):  # the maximum is NaN if any is; -inf is all right, for a token never to be drawn
+        raise ValueError(
+            f"the largest logit of the model is {logits.max()}, so no token can be drawn; "
+            f"its weights must be damaged, try another checkpoint"
+        )
     if sampling.temperature == 0:
         return one_hot(int(np.argmax(logits)), logits.size)
     logits = apply_temperature(logits, sampling.temperature)
@@ -68,9 +73,11 @@ def distribution(logits: np.ndarray, context: Sequence[int], sampling: Sampling)
 
 
 def draw(probabilities: np.ndarray, rng: np.random.Generator) -> int:
-    """An index, each drawn with its probability: where a uniform number falls on the line from 0 to 1 that they divide among them."""
+    """An index, each drawn with its probability: where a uniform number falls on the line from 0 to 1 that they divide
+    among them.
+    """
     ends = np.cumsum(probabilities)
-    ends /= ends[-1]                            # exactly 1 at the end, so that the number, below 1, always falls before it
+    ends /= ends[-1]  # exactly 1 at the end, so that the number, below 1, always falls before it
     return int(np.searchsorted(ends, rng.random(), side="right"))
 
 
@@ -78,7 +85,9 @@ def draw(probabilities: np.ndarray, rng: np.random.Generator) -> int:
 
 
 def penalize_repetition(logits: np.ndarray, context: Sequence[int], penalty: float) -> np.ndarray:
-    """For tokens in the context: positive logits are divided by `penalty`, negative ones multiplied; once, however often they occur."""
+    """For tokens in the context: positive logits are divided by `penalty`, negative ones multiplied; once, however
+    often they occur.
+    """
     if penalty == 1 or not len(context):
         return logits
     logits, seen = logits.copy(), np.unique(context)
@@ -87,7 +96,9 @@ def penalize_repetition(logits: np.ndarray, context: Sequence[int], penalty: flo
 
 
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Logits over temperature; the largest is moved to 0 first, which changes no probability, so that nothing overflows upwards."""
+    """Logits over temperature; the largest is moved to 0 first, which changes no probability, so that nothing overflows
+    upwards.
+    """
     with np.errstate(over="ignore"):
         return (logits - logits.max()) / temperature
 
@@ -113,13 +124,17 @@ def one_hot(index: int, size: int) -> np.ndarray:
 
 
 def keep_top_p(probabilities: np.ndarray, p: float) -> np.ndarray:
-    """The nucleus: the fewest tokens, likeliest first, whose probabilities add up to at least p; the others become 0."""
+    """The nucleus: the fewest tokens, likeliest first, whose probabilities add up to at least p; the others become
+    0.
+    """
     if p == 1:
         return probabilities
-    unlikely = 0.5 * (1 - p) / probabilities.size       # tokens below have together less than 1 - p: the nucleus needs none of them
+    unlikely = (
+        0.5 * (1 - p) / probabilities.size
+    )  # tokens below have together less than 1 - p: the nucleus needs none of them
     falling = np.sort(probabilities[probabilities >= unlikely])[::-1]
     short = int(np.count_nonzero(np.cumsum(falling) < p))
-    count = min(short + 1, len(falling))                # the token that reaches p belongs to the nucleus
+    count = min(short + 1, len(falling))  # the token that reaches p belongs to the nucleus
     return keep(probabilities, down_to(probabilities, falling[count - 1], count))
 
 
@@ -135,7 +150,9 @@ def keep(probabilities: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def largest(values: np.ndarray, n: int) -> np.ndarray:
-    """Which of the values (V,) are the n largest, as booleans; of equals, those that come first. Without sorting them all."""
+    """Which of the values (V,) are the n largest, as booleans; of equals, those that come first. Without sorting them
+    all.
+    """
     if n >= values.size:
         return np.ones(values.size, dtype=bool)
     return down_to(values, np.partition(values, -n)[-n], n)
@@ -144,5 +161,5 @@ def largest(values: np.ndarray, n: int) -> np.ndarray:
 def down_to(values: np.ndarray, smallest: float, n: int) -> np.ndarray:
     """Which of the values (V,) are the n largest, if `smallest` is the smallest of those."""
     kept = values > smallest
-    kept[np.flatnonzero(values == smallest)[:n - np.count_nonzero(kept)]] = True
+    kept[np.flatnonzero(values == smallest)[: n - np.count_nonzero(kept)]] = True
     return kept

@@ -3,6 +3,7 @@
 Two things keep text back for a moment: a character whose bytes are spread over tokens (tokenizer/stream.py), and what
 may turn out to be the beginning of a stop string. Everything else is passed on at once.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,15 +15,31 @@ from tokenizer.base import BaseTokenizer
 from tokenizer.stream import StreamDecoder
 
 
-def write_text(model: GPT, tokenizer: BaseTokenizer, prompt: str, *, max_tokens: int, sampling: Sampling | None = None,
-               seed: int = 0, stop: Sequence[str] = ()) -> str:
+def write_text(
+    model: GPT,
+    tokenizer: BaseTokenizer,
+    prompt: str,
+    *,
+    max_tokens: int,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+) -> str:
     """What the model writes after the prompt; arguments as in `stream_text`."""
     pieces = stream_text(model, tokenizer, prompt, max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop)
     return "".join(pieces)
 
 
-def stream_text(model: GPT, tokenizer: BaseTokenizer, prompt: str, *, max_tokens: int, sampling: Sampling | None = None,
-                seed: int = 0, stop: Sequence[str] = ()) -> Iterator[str]:
+def stream_text(
+    model: GPT,
+    tokenizer: BaseTokenizer,
+    prompt: str,
+    *,
+    max_tokens: int,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+) -> Iterator[str]:
     """Pieces of what the model writes after the prompt, whole characters, never empty.
 
     Ends with `max_tokens`, with an end-of-text token, or before the first of the strings `stop`. An empty prompt means
@@ -32,8 +49,15 @@ def stream_text(model: GPT, tokenizer: BaseTokenizer, prompt: str, *, max_tokens
     return show(ids, tokenizer, stop)
 
 
-def continue_prompt(model: GPT, tokenizer: BaseTokenizer, prompt: str, *, max_tokens: int,
-                    sampling: Sampling | None = None, seed: int = 0) -> Iterator[int]:
+def continue_prompt(
+    model: GPT,
+    tokenizer: BaseTokenizer,
+    prompt: str,
+    *,
+    max_tokens: int,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+) -> Iterator[int]:
     """The ids that the model writes after the prompt, up to the end of the text."""
     ids = tokenizer.encode_ordinary(prompt) if prompt else beginning(tokenizer)
     ends = () if tokenizer.end_of_text is None else (tokenizer.end_of_text,)
@@ -47,7 +71,7 @@ def beginning(tokenizer: BaseTokenizer) -> list[int]:
     try:
         return tokenizer.encode("\n")
     except ValueError:
-        return [0]          # the characters of a text that has no newline
+        return [0]  # the characters of a text that has no newline
 
 
 def show(ids: Iterable[int], tokenizer: BaseTokenizer, stop: Sequence[str] = ()) -> Iterator[str]:
@@ -67,7 +91,7 @@ def decode_stream(ids: Iterable[int], tokenizer: BaseTokenizer) -> Iterator[str]
 
 def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     """The text of `pieces` up to the stop string that is complete first, however it is split into pieces."""
-    held = ""               # what may be the beginning of a stop string
+    held = ""  # what may be the beginning of a stop string
     for piece in pieces:
         held += piece
         end = find_stop(held, stop)

@@ -1,4 +1,5 @@
 """The command line of `train.py`: preset or earlier run first, then the options given, then training or a dry run."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
@@ -12,7 +13,10 @@ from llm.training.options import Options, presets
 from llm.training.run import Run, RunError, new_run, newest_run
 from llm.training.setup import set_up
 
-CHANGEABLE = {"dropout", "vocab_size"}      # of the model, when a run goes on; the tokenizer decides the vocabulary, whatever is asked
+CHANGEABLE = {
+    "dropout",
+    "vocab_size",
+}  # of the model, when a run goes on; the tokenizer decides the vocabulary, whatever is asked
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,10 @@ def _refuse_changes(run: Run, before: Options, after: Options) -> None:
     fixed += [(before.model, after.model, field.name) for field in fields(after.model) if field.name not in CHANGEABLE]
     for old, new, name in fixed:
         if getattr(old, name) != getattr(new, name):
-            raise RunError(f"{run} was begun with --{name.replace('_', '-')} {getattr(old, name)}, which cannot become "
-                           f"{getattr(new, name)}; leave that option out, or start a new run")
+            raise RunError(
+                f"{run} was begun with --{name.replace('_', '-')} {getattr(old, name)}, which cannot become "
+                f"{getattr(new, name)}; leave that option out, or start a new run"
+            )
 
 
 def start(options: Options, run: Run) -> int:

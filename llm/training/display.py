@@ -1,4 +1,7 @@
-"""What a person sees while it works: a progress bar at a terminal; elsewhere (a log file, CI) a plain line now and then."""
+"""What a person sees while it works: a progress bar at a terminal; elsewhere (a log file, CI) a plain line now and
+then.
+"""
+
 from __future__ import annotations
 
 import os
@@ -9,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-LINE_EVERY = 30.0       # seconds between lines where there is no terminal
+LINE_EVERY = 30.0  # seconds between lines where there is no terminal
 
 
 def at_terminal() -> bool:
@@ -20,11 +23,18 @@ class Lines(tqdm):
     """A bar that writes whole lines, and few of them, instead of redrawing one."""
 
     def __init__(self, **settings: Any):
-        settings |= {"mininterval": LINE_EVERY, "maxinterval": LINE_EVERY, "delay": LINE_EVERY, "ncols": 120, "ascii": True, "leave": False}
+        settings |= {
+            "mininterval": LINE_EVERY,
+            "maxinterval": LINE_EVERY,
+            "delay": LINE_EVERY,
+            "ncols": 120,
+            "ascii": True,
+            "leave": False,
+        }
         super().__init__(**settings)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        if msg is None:                     # else the bar is to be wiped out, which nobody can do to a line
+        if msg is None:  # else the bar is to be wiped out, which nobody can do to a line
             print(self, file=self.fp, flush=True)
 
 
@@ -43,7 +53,9 @@ def say(text: str) -> None:
 
 @contextmanager
 def stages() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Bars as a function of the stage, what is done of it and the total (None: not known); one for each stage that is reported."""
+    """Bars as a function of the stage, what is done of it and the total (None: not known); one for each stage that is
+    reported.
+    """
     bars: dict[str, tqdm] = {}
 
     def report(stage: str, done: int, total: int | None) -> None:

@@ -1,8 +1,9 @@
 """What a training run would take, without allocating the model: `train.py --dry-run`.
 
-The time is a prediction: the FLOPs of a step (see llm/accounting.py) at the rate that a matrix product reaches on this machine now,
-times the share of that rate that whole training steps have reached in our measurements.
+The time is a prediction: the FLOPs of a step (see llm/accounting.py) at the rate that a matrix product reaches on this
+machine now, times the share of that rate that whole training steps have reached in our measurements.
 """
+
 from __future__ import annotations
 
 import time
@@ -15,7 +16,7 @@ from llm.training.options import Options
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
 
-UTILISATION = 0.5       # of the rate of a large matrix product
+UTILISATION = 0.5  # of the rate of a large matrix product
 
 
 def describe_dry_run(options: Options) -> str:
@@ -28,13 +29,20 @@ def describe_dry_run(options: Options) -> str:
     rate = matmul_rate(device)
     flops = accounting.training_flops(model) * training.batch_size * model.context
     seconds = flops / (rate * UTILISATION)
-    return "\n".join([
-        accounting.table(model, batch_size=rows),
-        *([f"processes  {accounting.size(more)} more: the weights again, and a gradient for each but the first"] if more else []),
-        f"step       {training.batch_size * model.context:,} tokens, {flops:.3g} floating-point operations",
-        f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} steps, at "
-        f"{UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
-    ])
+    return "\n".join(
+        [
+            accounting.table(model, batch_size=rows),
+            *(
+                [f"processes  {accounting.size(more)} more: the weights again, and a gradient for each but the first"]
+                if more
+                else []
+            ),
+            f"step       {training.batch_size * model.context:,} tokens, {flops:.3g} floating-point operations",
+            f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} "
+            "steps, at "
+            f"{UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
+        ]
+    )
 
 
 def matmul_rate(device: str = "cpu", size: int = 1024, rounds: int = 5) -> float:
@@ -43,9 +51,9 @@ def matmul_rate(device: str = "cpu", size: int = 1024, rounds: int = 5) -> float
     best = float("inf")
     for _ in range(rounds):
         began = time.perf_counter()
-        float((a @ a)[0, 0])                # waits for a GPU
+        float((a @ a)[0, 0])  # waits for a GPU
         best = min(best, time.perf_counter() - began)
-    return 2 * size ** 3 / best
+    return 2 * size**3 / best
 
 
 def _duration(seconds: float) -> str:

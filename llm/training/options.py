@@ -2,6 +2,7 @@
 
 The text below a field is its `--help`. A preset is where the other options start from.
 """
+
 from __future__ import annotations
 
 import math
@@ -69,21 +70,36 @@ class TrainOptions:
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train nothing: print sizes, memory and predicted time."""
     profile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Watch steps 3 to 7 of this command: print where their time goes, draw their live memory in profile.svg; then go on."""
+    """Watch steps 3 to 7 of this command: print where their time goes, draw their live memory in profile.svg; then go
+    on.
+    """
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every", "threads"):
+        for name in (
+            "steps",
+            "batch_size",
+            "micro_batches",
+            "eval_every",
+            "eval_batches",
+            "checkpoint_every",
+            "threads",
+        ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "min_lr", "warmup", "weight_decay", "clip", "sample_every", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"--{name.replace('_', '-')} must be a number of at least 0, got {getattr(self, name)}")
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must be a number of at least 0, got {getattr(self, name)}"
+                )
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"--val-fraction must lie between 0 and 1, got {self.val_fraction}")
         if not 0 <= self.beta2 < 1:
             raise ValueError(f"--beta2 must be at least 0 and below 1, got {self.beta2}")
         if self.micro_batches > self.batch_size:
-            raise ValueError(f"--micro-batches {self.micro_batches} is more than --batch-size {self.batch_size}; a part needs a sequence")
+            raise ValueError(
+                f"--micro-batches {self.micro_batches} is more than --batch-size {self.batch_size}; a part needs a "
+                "sequence"
+            )
 
 
 @dataclass(frozen=True)
@@ -92,11 +108,16 @@ class Options:
 
     training: tyro.conf.OmitArgPrefixes[TrainOptions] = field(default_factory=TrainOptions)
     model: Annotated[tyro.conf.OmitArgPrefixes[GPTConfig], tyro.conf.arg(help="The shape of the model.")] = field(
-        default_factory=GPTConfig)
+        default_factory=GPTConfig
+    )
 
     def to_json(self) -> dict[str, Any]:
         """For config.json: what makes the run, without the options that are about the command."""
-        training = {name: value for name, value in asdict(self.training).items() if name not in ("out", "resume", "dry_run", "profile")}
+        training = {
+            name: value
+            for name, value in asdict(self.training).items()
+            if name not in ("out", "resume", "dry_run", "profile")
+        }
         return {"model": self.model.to_json(), "training": training}
 
     @classmethod
@@ -122,13 +143,21 @@ def _is_a(value: Any, kind: Any) -> bool:
 def presets() -> dict[str, Options]:
     """All presets by name: three that fix everything, and the shapes of known models with ordinary training options."""
     small = replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)
-    letters = TrainOptions(data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000)
+    letters = TrainOptions(
+        data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000
+    )
     faster = replace(letters, steps=1000, lr=5e-3, min_lr=0.0, schedule="linear", eval_every=100, sample_every=500)
     # the default reads its text nine times: it needs more decay than either
-    found = {"default": Options(TrainOptions(steps=500, batch_size=12, lr=4e-3, min_lr=0.0, schedule="linear", weight_decay=2.0,
-                                            sample_every=250), small),
-             "nanogpt-char": Options(letters, MODELS["nanogpt-char"]),
-             "shakespeare-char": Options(faster, MODELS["shakespeare-char"])}
+    found = {
+        "default": Options(
+            TrainOptions(
+                steps=500, batch_size=12, lr=4e-3, min_lr=0.0, schedule="linear", weight_decay=2.0, sample_every=250
+            ),
+            small,
+        ),
+        "nanogpt-char": Options(letters, MODELS["nanogpt-char"]),
+        "shakespeare-char": Options(faster, MODELS["shakespeare-char"]),
+    }
     for name, model in MODELS.items():
         found.setdefault(name, Options(TrainOptions(lr=6e-4, min_lr=6e-5, warmup=700, beta2=0.95), model))
     return {name: replace(options, training=replace(options.training, preset=name)) for name, options in found.items()}

@@ -1,13 +1,15 @@
 """Processes that train together: what `Workers` do in threads, for small models.
 
-A small model is many short operations, between which threads hand each other the interpreter lock: two waste a third of their time on
-it. So here each worker but the first is a process, with a lock of its own: a fork of this one that has its own copy of the model. Weights
-and gradients are in memory that all see. Before a batch the weights are copied there; after it the gradients of workers 1, 2, ... are
-added to those of this process, in this order, so a number of workers gives the same bits every time.
+A small model is many short operations, between which threads hand each other the interpreter lock: two waste a third of
+their time on it. So here each worker but the first is a process, with a lock of its own: a fork of this one that has
+its own copy of the model. Weights and gradients are in memory that all see. Before a batch the weights are copied
+there; after it the gradients of workers 1, 2, ... are added to those of this process, in this order, so a number of
+workers gives the same bits every time.
 
-For each worker that takes memory for another gradient, and for what a fork changes of Python: little for a small model, and a large one
-hardly waits for the lock.
+For each worker that takes memory for another gradient, and for what a fork changes of Python: little for a small model,
+and a large one hardly waits for the lock.
 """
+
 from __future__ import annotations
 
 import atexit
@@ -33,12 +35,15 @@ from llm.training.workers import Share, Workers, work_through
 from minigrad.nn.module import Parameter
 from minigrad.profiler import Profile, Report
 
-SMALL = 1 << 22         # parameters: 16 MB of float32 a worker
-ALIGNED = 64            # bytes
+SMALL = 1 << 22  # parameters: 16 MB of float32 a worker
+ALIGNED = 64  # bytes
 
 
 class Answer(NamedTuple):
-    """What a process says when its gradient is there: the loss, and what its profile saw if there was one; or what went wrong."""
+    """What a process says when its gradient is there: the loss, and what its profile saw if there was one; or what went
+    wrong.
+    """
+
     loss: float = math.nan
     report: Report | None = None
     error: str = ""
@@ -49,6 +54,7 @@ class Processes(Workers):
 
     Make them before an optimizer: what is there when a process forks, it keeps.
     """
+
     kind = "processes"
 
     def __init__(self, model: GPT, count: int):
@@ -62,13 +68,13 @@ class Processes(Workers):
         for rank, gradient in enumerate(self._gradients, 1):
             siblings = [other.connection for other in self._others]
             self._others.append(Other(self.model, rank, self._weights, gradient, siblings))
-        self._end = weakref.finalize(self, end, self._others)           # also when this is forgotten
-        atexit.register(self._end)                          # registered last, and so called before multiprocessing waits for them
+        self._end = weakref.finalize(self, end, self._others)  # also when this is forgotten
+        atexit.register(self._end)  # registered last, and so called before multiprocessing waits for them
 
     def accumulate(self, shares: Sequence[Share]) -> float:
-        if not self._end.alive:                             # something went wrong the last time
+        if not self._end.alive:  # something went wrong the last time
             self._start()
-        others = self._others[:len(shares) - 1]
+        others = self._others[: len(shares) - 1]
         try:
             for p, weights in zip(self._parameters, self._weights):
                 weights[...] = p.data
@@ -76,7 +82,7 @@ class Processes(Workers):
                 other.tell(share, Profile.running is not None)
             loss = alone(self.model, self._parameters, shares[0])
             answers = [other.hear() for other in others]
-        except BaseException:                               # no answer may be left for the next batch
+        except BaseException:  # no answer may be left for the next batch
             self._end()
             raise
         self._add(answers)
@@ -89,10 +95,11 @@ class Processes(Workers):
                 Profile.running.adopt(answer.report)
 
         def add(part: slice) -> None:
-            for p, *shares in list(zip(self._parameters, *self._gradients[:len(answers)]))[part]:
+            for p, *shares in list(zip(self._parameters, *self._gradients[: len(answers)]))[part]:
                 if p.grad is not None:
                     for g in shares:
                         p.accumulate(g)
+
         if len(answers) > 1:
             self.share(add, len(self._parameters))
         else:
@@ -112,12 +119,12 @@ class Other:
         ours = [self.connection, *siblings]
         self.process = context.Process(target=serve, args=(model, rank, weights, gradient, there, ours), daemon=True)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)         # of threads: of those, none is needed there
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: of those, none is needed there
             self.process.start()
         there.close()
 
     def tell(self, share: Share, watched: bool) -> None:
-        with suppress(BrokenPipeError):                     # `hear` will say so
+        with suppress(BrokenPipeError):  # `hear` will say so
             self.connection.send((share, watched))
 
     def hear(self) -> Answer:
@@ -137,12 +144,14 @@ def end(others: list[Other]) -> None:
         other.process.join()
 
 
-def serve(model: GPT, rank: int, weights: list, gradient: list, parent: Connection, not_ours: Sequence[Connection]) -> None:
+def serve(
+    model: GPT, rank: int, weights: list, gradient: list, parent: Connection, not_ours: Sequence[Connection]
+) -> None:
     """What the process of a worker does, until its parent ends it or is no more."""
-    for number in signal.SIGINT, signal.SIGTERM:            # sent to all of us, but for the parent, who has an update to finish
+    for number in signal.SIGINT, signal.SIGTERM:  # sent to all of us, but for the parent, who has an update to finish
         signal.signal(number, signal.SIG_IGN)
     threading.current_thread().name = f"worker_{rank - 1}"
-    for connection in not_ours:                             # or nobody would hear that they are closed
+    for connection in not_ours:  # or nobody would hear that they are closed
         connection.close()
     parameters = list(model.parameters())
     for p, data, grad in zip(parameters, weights, gradient):
@@ -181,13 +190,13 @@ def shared_like(model: GPT) -> list[np.ndarray]:
 
 def pay(parameters: int, count: int) -> bool:
     """Whether so many workers on a model of so many parameters are faster as processes."""
-    can_fork = sys.platform == "linux"                      # elsewhere libraries do not bear it, or there is none
+    can_fork = sys.platform == "linux"  # elsewhere libraries do not bear it, or there is none
     return count > 1 and parameters <= SMALL and can_fork and not multiprocessing.current_process().daemon
 
 
 def workers_for(model: GPT, count: int) -> Workers:
     """Those that are faster, threads or processes."""
     if pay(model.num_parameters(), count):
-        with suppress(OSError):                             # the system has no room for another process, or does not allow one
+        with suppress(OSError):  # the system has no room for another process, or does not allow one
             return Processes(model, count)
     return Workers(model, count)

@@ -1,4 +1,7 @@
-"""`train.py --profile`: a few steps under minigrad's profiler, a table of where their time went, and a picture of the memory in one."""
+"""`train.py --profile`: a few steps under minigrad's profiler, a table of where their time went, and a picture of the
+memory in one.
+"""
+
 from __future__ import annotations
 
 import minigrad
@@ -8,7 +11,7 @@ from llm.training.run import PROFILE, Run
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
 
-WARM_UP, STEPS = 2, 5       # updates left alone, in which memory is taken for the first time, and updates that are watched
+WARM_UP, STEPS = 2, 5  # updates left alone, in which memory is taken for the first time, and updates that are watched
 
 ON_A_GPU = """These are the times until a call returns. The GPU works on behind it, so an op that waits for it has the time of those before.
 """
@@ -22,7 +25,10 @@ class Profiling:
         self.first = trainer.step + WARM_UP
         self.end = min(self.first + STEPS, trainer.options.steps)
         if self.first >= self.end:
-            say(f"--profile: nothing is watched in the first {WARM_UP} steps, and there are no more; give a larger --steps")
+            say(
+                f"--profile: nothing is watched in the first {WARM_UP} steps, and there are no more; give a larger "
+                "--steps"
+            )
 
     def update(self) -> StepResult:
         if not self.first <= self.trainer.step < self.end:
@@ -36,6 +42,8 @@ class Profiling:
     def report(self) -> None:
         path = self.run.folder / PROFILE
         write_file(path, self.profile.draw())
-        say(f"a step, as the mean of steps {self.first + 1} to {self.end}, by op and by part of the model:\n\n"
+        say(
+            f"a step, as the mean of steps {self.first + 1} to {self.end}, by op and by part of the model:\n\n"
             f"{self.profile.table()}\n\n{self.profile.table(by='module')}\n\n{ON_A_GPU if self.trainer.model.device != 'cpu' else ''}"
-            f"live memory during step {self.end}: {path}\n")
+            f"live memory during step {self.end}: {path}\n"
+        )

@@ -5,9 +5,10 @@
     checkpoints/step-00000500/                      model.safetensors, optimizer.safetensors, state.json
     model.safetensors  optimizer.safetensors  state.json        the newest checkpoint's, under a second name
 
-A checkpoint is made beside its place, with the SHA-256 of its files in state.json, forced to the disk and renamed: it is there whole or
-not at all. The two newest and the one with the best validation loss are kept. No pickle anywhere.
+A checkpoint is made beside its place, with the SHA-256 of its files in state.json, forced to the disk and renamed: it
+is there whole or not at all. The two newest and the one with the best validation loss are kept. No pickle anywhere.
 """
+
 from __future__ import annotations
 
 import os
@@ -26,10 +27,16 @@ import tokenizer
 from llm.files import digest, link_file, locked, new_folder, read_json, remove_partial, write_json
 from llm.training.options import Options
 
-CONFIG, TOKENIZER, METRICS, PICTURE, PROFILE = "config.json", "tokenizer.json", "metrics.jsonl", "loss.png", "profile.svg"
+CONFIG, TOKENIZER, METRICS, PICTURE, PROFILE = (
+    "config.json",
+    "tokenizer.json",
+    "metrics.jsonl",
+    "loss.png",
+    "profile.svg",
+)
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 STATE_KEYS = {"step", "best_step", "best_loss", "skipped", "elapsed", "data", "files"}
-KEEP = 2                # newest checkpoints; should the last one be damaged, there is another
+KEEP = 2  # newest checkpoints; should the last one be damaged, there is another
 
 
 class RunError(ValueError):
@@ -43,7 +50,7 @@ class Checkpoint:
     weights: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
     state: dict[str, Any]
-    complaints: tuple[str, ...] = ()        # newer checkpoints that could not be used
+    complaints: tuple[str, ...] = ()  # newer checkpoints that could not be used
 
     @property
     def step(self) -> int:
@@ -68,17 +75,26 @@ class Run:
         return (self.folder / CONFIG).exists()
 
     def check_free(self) -> None:
-        """Raise RunError when a new run would replace something here. (What is left of a run killed at its beginning is nothing.)"""
+        """Raise RunError when a new run would replace something here. (What is left of a run killed at its beginning is
+        nothing.)
+        """
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        in_the_way = [path for name in (MODEL, OPTIMIZER, STATE, METRICS) if (path := self.folder / name).exists()] + self._saved()
+        in_the_way = [
+            path for name in (MODEL, OPTIMIZER, STATE, METRICS) if (path := self.folder / name).exists()
+        ] + self._saved()
         if in_the_way:
-            raise RunError(f"{self} has no {CONFIG} but holds {in_the_way[0].relative_to(self.folder)}, which a new run would replace; "
-                           f"put the {CONFIG} of that run back, or choose another --out")
+            raise RunError(
+                f"{self} has no {CONFIG} but holds {in_the_way[0].relative_to(self.folder)}, which a new run would "
+                "replace; "
+                f"put the {CONFIG} of that run back, or choose another --out"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder if need be, and keep other processes from training here meanwhile. Raises RunError when one already does."""
+        """Make the folder if need be, and keep other processes from training here meanwhile. Raises RunError when one
+        already does.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -89,7 +105,7 @@ class Run:
                     yield
                 finally:
                     with suppress(OSError):
-                        self.folder.rmdir()     # succeeds only when it is empty: nothing came of it
+                        self.folder.rmdir()  # succeeds only when it is empty: nothing came of it
         except BlockingIOError:
             raise RunError(f"another process is training in {self}; wait for it, or choose another --out") from None
 
@@ -108,7 +124,9 @@ class Run:
         try:
             return Options.from_json(read_json(path))
         except ValueError as error:
-            raise RunError(f"{path} is not the configuration of a run ({error}); put the right one back, or give another run") from None
+            raise RunError(
+                f"{path} is not the configuration of a run ({error}); put the right one back, or give another run"
+            ) from None
 
     def tokenizer(self) -> Any:
         """The tokenizer of the run. Raises ValueError or OSError when the file is missing or damaged."""
@@ -124,17 +142,24 @@ class Run:
         place = self._place(state["step"])
         try:
             self.checkpoints.mkdir(exist_ok=True)
-            shutil.rmtree(place, ignore_errors=True)        # it was damaged, or training would not have gone back to before it
+            shutil.rmtree(
+                place, ignore_errors=True
+            )  # it was damaged, or training would not have gone back to before it
             with new_folder(place) as partial:
                 save_file(weights, partial / MODEL)
                 save_file(optimizer, partial / OPTIMIZER)
-                files = {path.name: digest(path) for path in (partial / MODEL, partial / OPTIMIZER, self.folder / TOKENIZER)}
+                files = {
+                    path.name: digest(path) for path in (partial / MODEL, partial / OPTIMIZER, self.folder / TOKENIZER)
+                }
                 write_json(partial / STATE, {**state, "files": files})
             self.link(state["step"])
             self._prune(state["step"], state["best_step"])
         except (OSError, SafetensorError) as error:
-            raise RunError(f"the checkpoint of step {state['step']} could not be written to {self} ({error}); make room there, and go on "
-                           f"from the one before with --resume") from error
+            raise RunError(
+                f"the checkpoint of step {state['step']} could not be written to {self} ({error}); make room there, "
+                "and go on "
+                f"from the one before with --resume"
+            ) from error
 
     def link(self, step: int) -> None:
         """Give the files of a checkpoint their second name."""
@@ -150,11 +175,13 @@ class Run:
     def load(self, which: str = "last", optimizer: bool = True) -> Checkpoint | None:
         """The "last" checkpoint that is whole, or the "best" one by validation loss; None if none was ever made.
 
-        `optimizer=False` leaves the state of the optimizer unread, twice the size of the weights. Raises RunError when there are
-        checkpoints, but none can be used.
+        `optimizer=False` leaves the state of the optimizer unread, twice the size of the weights. Raises RunError when
+        there are checkpoints, but none can be used.
         """
         complaints: list[str] = []
-        copied = [self.folder] if (self.folder / STATE).exists() else []        # all there is, when only these files were copied
+        copied = (
+            [self.folder] if (self.folder / STATE).exists() else []
+        )  # all there is, when only these files were copied
         for folder in [*self._saved(), *copied]:
             try:
                 last = _read_checkpoint(folder, optimizer)
@@ -170,7 +197,9 @@ class Run:
     def _best(self, last: Checkpoint, optimizer: bool) -> Checkpoint:
         best = last.state["best_step"]
         if not best:
-            raise RunError(f"{self} was not evaluated before step {last.step}, so no checkpoint is the best; use the last one")
+            raise RunError(
+                f"{self} was not evaluated before step {last.step}, so no checkpoint is the best; use the last one"
+            )
         return last if best == last.step else _read_checkpoint(self._place(best), optimizer)
 
     def _place(self, step: int) -> Path:
@@ -193,7 +222,9 @@ def newest_run(folder: str | Path = "runs") -> Run:
     runs = [config.parent for config in Path(folder).glob(f"*/{CONFIG}")]
     if not runs:
         raise RunError(f"there is no run in {folder}/ yet; start one with: python train.py")
-    return Run(max(runs, key=lambda run: max(os.path.getmtime(path) for path in (run / CONFIG, run / STATE) if path.exists())))
+    return Run(
+        max(runs, key=lambda run: max(os.path.getmtime(path) for path in (run / CONFIG, run / STATE) if path.exists()))
+    )
 
 
 def new_run(preset: str, folder: str | Path = "runs") -> Run:
@@ -212,7 +243,9 @@ def _read_checkpoint(folder: Path, optimizer: bool) -> Checkpoint:
         raise RunError(f"{path} is damaged: {error}") from None
     if not state.keys() >= STATE_KEYS or not isinstance(state["files"], dict):
         raise RunError(f"{path} is not the state of a checkpoint; it needs {', '.join(sorted(STATE_KEYS))}")
-    return Checkpoint(_read_arrays(folder / MODEL, state), _read_arrays(folder / OPTIMIZER, state) if optimizer else {}, state)
+    return Checkpoint(
+        _read_arrays(folder / MODEL, state), _read_arrays(folder / OPTIMIZER, state) if optimizer else {}, state
+    )
 
 
 def _read_arrays(path: Path, state: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -1,4 +1,5 @@
 """From options to something that can be trained: text, tokenizer, tokens, model, and the checkpoint to go on from."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -21,8 +22,8 @@ from tokenizer.special import END_OF_TEXT
 def set_up(options: Options, run: Run) -> tuple[Trainer, Any, Run]:
     """A trainer, with its tokenizer and run: a new one, or the one in the folder at its newest good checkpoint.
 
-    Raises ValueError (DataError, RunError, ...) or OSError with a sentence when text, tokenizer, options or checkpoint cannot be used;
-    a run that is there is as it was then.
+    Raises ValueError (DataError, RunError, ...) or OSError with a sentence when text, tokenizer, options or checkpoint
+    cannot be used; a run that is there is as it was then.
     """
     training, resumes = options.training, run.exists
     device = pick_device(training.device)
@@ -62,7 +63,7 @@ def _write(run: Run, options: Options, tokens: Any, checkpoint: Checkpoint | Non
     else:
         run.begin(options, tokens)
     if checkpoint is not None:
-        run.link(checkpoint.step)           # a kill may have come between the checkpoint and its second name
+        run.link(checkpoint.step)  # a kill may have come between the checkpoint and its second name
 
 
 def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus) -> Any:

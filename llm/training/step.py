@@ -1,4 +1,5 @@
 """One update of the weights: gradients of a batch in parts, clipping, AdamW; and the learning rate of a step."""
+
 from __future__ import annotations
 
 import math
@@ -16,16 +17,28 @@ from minigrad.optim import AdamW, clip_grad_norm, schedules
 
 @dataclass(frozen=True)
 class StepResult:
-    """What an update tells: mean loss in nats per token, norm of the gradient before clipping, whether the weights were updated."""
+    """What an update tells: mean loss in nats per token, norm of the gradient before clipping, whether the weights were
+    updated.
+    """
 
     loss: float
     grad_norm: float
     updated: bool
 
 
-def train_step(workers: Workers, optimizer: AdamW, inputs: np.ndarray, targets: np.ndarray, *, lr: float, clip: float = 1.0,
-               micro_batches: int = 1, seed: tuple[int, int] = (0, 0)) -> StepResult:
-    """One update from inputs and targets, integers (B, T). A loss or gradient that is not finite leaves the weights as they are.
+def train_step(
+    workers: Workers,
+    optimizer: AdamW,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    *,
+    lr: float,
+    clip: float = 1.0,
+    micro_batches: int = 1,
+    seed: tuple[int, int] = (0, 0),
+) -> StepResult:
+    """One update from inputs and targets, integers (B, T). A loss or gradient that is not finite leaves the weights as
+    they are.
 
     `seed`: the run's and the step's number, for dropout.
     """
@@ -38,17 +51,22 @@ def train_step(workers: Workers, optimizer: AdamW, inputs: np.ndarray, targets: 
     return StepResult(loss, norm, finite)
 
 
-def accumulate_gradients(workers: Workers, inputs: np.ndarray, targets: np.ndarray, micro_batches: int = 1,
-                         seed: tuple[int, int] = (0, 0)) -> float:
+def accumulate_gradients(
+    workers: Workers, inputs: np.ndarray, targets: np.ndarray, micro_batches: int = 1, seed: tuple[int, int] = (0, 0)
+) -> float:
     """Add up the gradients of the mean loss per token; returns that loss.
 
     Each worker takes a share of the rows, in at most `micro_batches` parts one after the other.
     """
     count = min(len(workers), len(inputs))
-    parts = min(micro_batches, len(inputs) // count)            # as many for each, and none empty
+    parts = min(micro_batches, len(inputs) // count)  # as many for each, and none empty
     split = zip(*(np.array_split(rows, count) for rows in (inputs, targets)))
-    return workers.accumulate([Share(x, y, parts, targets.size, (seed[0] + (rank << 32), seed[1]))      # other masks in each worker
-                               for rank, (x, y) in enumerate(split)])
+    return workers.accumulate(
+        [
+            Share(x, y, parts, targets.size, (seed[0] + (rank << 32), seed[1]))  # other masks in each worker
+            for rank, (x, y) in enumerate(split)
+        ]
+    )
 
 
 def learning_rate(options: TrainOptions) -> Callable[[int], float]:

@@ -1,9 +1,11 @@
 """Threads that train together: data parallelism inside one process.
 
-A batch is split over the workers, who use one model and add up one gradient (gradients.py). NumPy and BLAS let go of the interpreter lock
-while they compute, so the workers run at once, with BLAS at one thread each: a whole step in parallel, where BLAS alone would only
-share its matrix products. For small models there are processes instead (processes.py).
+A batch is split over the workers, who use one model and add up one gradient (gradients.py). NumPy and BLAS let go of
+the interpreter lock while they compute, so the workers run at once, with BLAS at one thread each: a whole step in
+parallel, where BLAS alone would only share its matrix products. For small models there are processes instead
+(processes.py).
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -20,8 +22,10 @@ from minigrad.backend import to_device
 
 
 class Share(NamedTuple):
-    """What one worker has of a batch: inputs and targets, (rows, T), to be worked through in `parts`; `tokens` is the size of the whole
-    batch, `seed` is for dropout."""
+    """What one worker has of a batch: inputs and targets, (rows, T), to be worked through in `parts`; `tokens` is the
+    size of the whole batch, `seed` is for dropout.
+    """
+
     inputs: np.ndarray
     targets: np.ndarray
     parts: int
@@ -31,6 +35,7 @@ class Share(NamedTuple):
 
 class Workers:
     """`count` threads, the calling one among them, that share the work on `model`."""
+
     kind = "threads"
 
     def __init__(self, model: GPT, count: int):
@@ -59,12 +64,12 @@ class Workers:
         self.pool.shutdown()
 
 
-@np.errstate(all="ignore")                                      # infinities and NaN are the caller's to report, once
+@np.errstate(all="ignore")  # infinities and NaN are the caller's to report, once
 def work_through(model: GPT, gradients: SharedGradients, rank: int, share: Share) -> float:
     """Add the gradient of a share as worker `rank`; returns its part of the mean loss per token.
 
-    A part contributes the sum over its tokens divided by the tokens of the whole batch, so however a batch is split the gradient is the
-    same to rounding. (A mean of means would weigh tokens by the size of their part.)
+    A part contributes the sum over its tokens divided by the tokens of the whole batch, so however a batch is split the
+    gradient is the same to rounding. (A mean of means would weigh tokens by the size of their part.)
     """
     minigrad.seed(*share.seed)
     losses = []
@@ -72,4 +77,4 @@ def work_through(model: GPT, gradients: SharedGradients, rank: int, share: Share
         loss = model.loss(to_device(x, model.device), to_device(y, model.device), reduction="sum") / share.tokens
         gradients.backward(rank, loss)
         losses.append(loss.data)
-    return float(sum(losses))                                   # here a GPU is waited for
+    return float(sum(losses))  # here a GPU is waited for

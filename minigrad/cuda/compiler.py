@@ -1,4 +1,5 @@
 """kernels.cu compiled when first needed, once for each dtype (CuPy keeps the result on disk), and started on arrays."""
+
 from __future__ import annotations
 
 from functools import cache
@@ -12,9 +13,9 @@ from minigrad.backend import array_module
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-NULL = np.uintp(0)              # in the place of an array that is not there
-MOST = 512                      # threads of a block
-BLOCKS = 4096                   # at most, where they stride through all elements: several for each multiprocessor there is
+NULL = np.uintp(0)  # in the place of an array that is not there
+MOST = 512  # threads of a block
+BLOCKS = 4096  # at most, where they stride through all elements: several for each multiprocessor there is
 
 
 def has_kernels(a: Any) -> bool:

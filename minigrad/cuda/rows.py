@@ -2,6 +2,7 @@
 
 Arrays lie in C order here, as matrices (N, C); all have one dtype.
 """
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -28,7 +29,10 @@ def norm_gradients(dy: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple[Any
 
 
 class Sight(NamedTuple):
-    """Which keys the queries of (N, S) scores see: row n is that of query n % queries, who stands at the key `place` + that."""
+    """Which keys the queries of (N, S) scores see: row n is that of query n % queries, who stands at the key `place` +
+    that.
+    """
+
     queries: int
     place: int
     causal: bool
@@ -39,8 +43,9 @@ class Sight(NamedTuple):
 
 
 def exponentials(scores: Any, sight: Sight) -> tuple[Any, Any]:
-    """Puts exp(scores − top) in the place of the scores (N, S), 0 where a key is not seen; top and the sums of the rows (N, 1). The sum is
-    1 where nothing is seen."""
+    """Puts exp(scores − top) in the place of the scores (N, S), 0 where a key is not seen; top and the sums of the rows
+    (N, 1). The sum is 1 where nothing is seen.
+    """
     (N, S), xp = scores.shape, array_module(scores)
     top, total = xp.empty((N, 1), scores.dtype), xp.empty((N, 1), scores.dtype)
     start_rows("exponentials", scores, top, total, np.int32(S), *sight.arguments())
@@ -53,7 +58,9 @@ def weights(scores: Any, lse: Any, sight: Sight) -> None:
 
 
 def softmax_loss(z: Any, targets: Any, smoothing: float, z_loss: float, worth: Any = None) -> Any:
-    """The losses (N,) of the rows of logits z (N, V), and in the place of z, if the rows are `worth` something (N,), their gradients."""
+    """The losses (N,) of the rows of logits z (N, V), and in the place of z, if the rows are `worth` something (N,),
+    their gradients.
+    """
     (N, V), real = z.shape, z.dtype.type
     losses = array_module(z).empty(N, z.dtype)
     start_rows("softmax_loss", z, targets, _or_null(worth), losses, np.int32(V), real(smoothing), real(z_loss))

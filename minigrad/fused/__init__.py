@@ -1,4 +1,7 @@
-"""The hot functions, each in a few passes over memory with a hand-derived gradient, and each beside its definition in primitives."""
+"""The hot functions, each in a few passes over memory with a hand-derived gradient, and each beside its definition in
+primitives.
+"""
+
 from minigrad.fused.activation import (
     geglu,
     geglu_reference,
@@ -21,9 +24,14 @@ from minigrad.fused.linear_cross_entropy import linear_cross_entropy, linear_cro
 from minigrad.fused.norm import layer_norm, layer_norm_reference, rms_norm, rms_norm_reference
 from minigrad.fused.rope import rope, rope_reference
 
-__all__ = ["attention", "cross_entropy", "dropout", "embedding", "geglu", "gelu", "layer_norm", "linear", "linear_activation",
+# fmt: off
+__all__ = ["attention", "cross_entropy", "dropout", "embedding", "geglu", "gelu", "layer_norm", "linear",
+           "linear_activation",
            "linear_cross_entropy", "relu_squared", "rms_norm", "rope", "silu", "swiglu",
-           "attention_reference", "cross_entropy_reference", "dropout_reference", "embedding_reference", "geglu_reference",
+           "attention_reference", "cross_entropy_reference", "dropout_reference", "embedding_reference",
+           "geglu_reference",
            "gelu_reference", "layer_norm_reference", "linear_reference", "linear_activation_reference",
-           "linear_cross_entropy_reference", "relu_squared_reference", "rms_norm_reference", "rope_reference", "silu_reference",
+           "linear_cross_entropy_reference", "relu_squared_reference", "rms_norm_reference", "rope_reference",
+           "silu_reference",
            "swiglu_reference"]
+# fmt: on

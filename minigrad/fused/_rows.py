@@ -1,4 +1,7 @@
-"""Array helpers shared by the fused functions: an array of any rank as rows, sums over rows, and blocks that stay in cache."""
+"""Array helpers shared by the fused functions: an array of any rank as rows, sums over rows, and blocks that stay in
+cache.
+"""
+
 from __future__ import annotations
 
 import math
@@ -11,10 +14,10 @@ import numpy as np
 
 from minigrad.backend import array_module
 
-BLOCK = 1 << 16         # elements: a few float32 temporaries of this size fit a core's L2 cache
-MANY = 8                # rows, of which a product with ones is faster to sum than NumPy's `sum`
-LONG = 64               # numbers in a row, for which a dot product of its own pays
-SHORT = 128             # numbers in a row, for which a loop of its own costs too much
+BLOCK = 1 << 16  # elements: a few float32 temporaries of this size fit a core's L2 cache
+MANY = 8  # rows, of which a product with ones is faster to sum than NumPy's `sum`
+LONG = 64  # numbers in a row, for which a dot product of its own pays
+SHORT = 128  # numbers in a row, for which a loop of its own costs too much
 
 
 def rows(a: Any) -> Any:
@@ -23,19 +26,24 @@ def rows(a: Any) -> Any:
 
 
 def row_sum(a: Any) -> Any:
-    """(..., n) -> (...), as a product with ones: several times faster than `a.sum(axis=-1)` on short rows, if there are many."""
+    """(..., n) -> (...), as a product with ones: several times faster than `a.sum(axis=-1)` on short rows, if there are
+    many.
+    """
     if a.size < MANY * a.shape[-1] or array_module(a) is not np:
         return a.sum(axis=-1)
     return a @ np.ones(a.shape[-1], a.dtype)
 
 
 def row_dot(a: Any, b: Any) -> Any:
-    """(..., n), (..., n) -> (...): the sum of the products in each row. Of long rows without an array of them; CuPy has no vecdot."""
+    """(..., n), (..., n) -> (...): the sum of the products in each row. Of long rows without an array of them; CuPy has
+    no vecdot.
+    """
     return np.vecdot(a, b) if a.shape[-1] >= LONG and array_module(a) is np else row_sum(a * b)
 
 
 def outer(a: Any, b: Any) -> Any:
-    """(N,), (C,) -> (N, C), all products. Of short rows by BLAS: NumPy begins a loop for each row, which takes several times as long.
+    """(N,), (C,) -> (N, C), all products. Of short rows by BLAS: NumPy begins a loop for each row, which takes several
+    times as long.
 
     The second term of zeros is there because NumPy leaves no product over an axis of length 1 to BLAS.
     """
@@ -47,12 +55,16 @@ def outer(a: Any, b: Any) -> Any:
 
 
 def spread(a: Any, n: int) -> Any:
-    """(N,) -> what broadcasts to (N, n), each number along a row; where rows are short it is as large already, for the same reason."""
+    """(N,) -> what broadcasts to (N, n), each number along a row; where rows are short it is as large already, for the
+    same reason.
+    """
     return outer(a, np.ones(n, a.dtype)) if _loops_cost(a, n) else a[:, None]
 
 
 def scale(a: Any, r: Any, w: Any, out: Any) -> None:
-    """out = a * outer(r, w), for a (N, C), r (N,) and w (C,); `out` may be a. Of long rows without an array of the outer product."""
+    """out = a * outer(r, w), for a (N, C), r (N,) and w (C,); `out` may be a. Of long rows without an array of the
+    outer product.
+    """
     if _loops_cost(r, len(w)):
         np.multiply(a, outer(r, w), out=out)
     else:
@@ -84,7 +96,9 @@ def wide(a: Any) -> Any:
 
 
 def blocks(a: Any) -> Iterator[slice]:
-    """Slices of the first axis, about BLOCK elements each, so that temporaries stay in cache; on a GPU one slice, all of it."""
+    """Slices of the first axis, about BLOCK elements each, so that temporaries stay in cache; on a GPU one slice, all
+    of it.
+    """
     count = a.shape[0]
     step = max(1, BLOCK * count // max(1, a.size)) if array_module(a) is np else max(1, count)
     return (slice(start, min(start + step, count)) for start in range(0, count, step))

@@ -6,9 +6,10 @@
     relu_squared  h = max(x, 0)                   x h' = h                        So et al. 2021, arXiv:2109.08668
 
 so dy/dx = h + x h' in all of them. Only x is kept for the backward pass, where h is computed again; after a linear map,
-linear_activation.py does better. swiglu and geglu (Shazeer 2020, arXiv:2002.05202) multiply y by a second input, `up`. Arrays are gone
-through in blocks, whose temporaries stay in cache.
+linear_activation.py does better. swiglu and geglu (Shazeer 2020, arXiv:2002.05202) multiply y by a second input, `up`.
+Arrays are gone through in blocks, whose temporaries stay in cache.
 """
+
 from __future__ import annotations
 
 import math
@@ -29,16 +30,20 @@ from minigrad.tensor import Tensor, tensor
 
 
 class Curve(NamedTuple):
-    name: str               # of its kernel
-    gate: Callable          # x -> h, a new array
-    slope: Callable         # x, h, y, out: puts dy/dx into `out`, which may be x; may use up h
+    name: str  # of its kernel
+    gate: Callable  # x -> h, a new array
+    slope: Callable  # x, h, y, out: puts dy/dx into `out`, which may be x; may use up h
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x Φ(x), any shape; approximate="tanh" is GPT-2's form, cheaper and within 5e-4."""
     x, curve = tensor(x), _gelu_curve(approximate)
-    return record_fused(_value(x.data, curve), (x,), lambda g, needs: (_slope(g, x.data, curve),),
-                        lambda x: gelu_reference(x, approximate))
+    return record_fused(
+        _value(x.data, curve),
+        (x,),
+        lambda g, needs: (_slope(g, x.data, curve),),
+        lambda x: gelu_reference(x, approximate),
+    )
 
 
 def gelu_reference(x: Any, approximate: str = "none") -> Tensor:
@@ -61,7 +66,9 @@ def silu_reference(x: Any) -> Tensor:
 def relu_squared(x: Any) -> Tensor:
     """max(x, 0)², any shape."""
     x = tensor(x)
-    return record_fused(_value(x.data, RELU_SQUARED), (x,), lambda g, needs: (_slope(g, x.data, RELU_SQUARED),), relu_squared_reference)
+    return record_fused(
+        _value(x.data, RELU_SQUARED), (x,), lambda g, needs: (_slope(g, x.data, RELU_SQUARED),), relu_squared_reference
+    )
 
 
 def relu_squared_reference(x: Any) -> Tensor:
@@ -69,9 +76,16 @@ def relu_squared_reference(x: Any) -> Tensor:
 
 
 def swiglu(x: Any, up: Any = None) -> Tensor:
-    """silu(gate) · up. Two inputs of one shape, gate and up; or one (..., 2C) that holds both, [gate | up], -> (..., C)."""
+    """silu(gate) · up. Two inputs of one shape, gate and up; or one (..., 2C) that holds both, [gate | up], -> (...,
+    C).
+    """
     inputs = _gate_and_up("swiglu", x, up)
-    return record_fused(_gated([t.data for t in inputs], SILU), inputs, lambda g, needs: _gated_backward(g, inputs, SILU), swiglu_reference)
+    return record_fused(
+        _gated([t.data for t in inputs], SILU),
+        inputs,
+        lambda g, needs: _gated_backward(g, inputs, SILU),
+        swiglu_reference,
+    )
 
 
 def swiglu_reference(x: Any, up: Any = None) -> Tensor:
@@ -82,8 +96,12 @@ def swiglu_reference(x: Any, up: Any = None) -> Tensor:
 def geglu(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
     """gelu(gate) · up. Inputs as for swiglu, approximate as for gelu."""
     inputs, curve = _gate_and_up("geglu", x, up), _gelu_curve(approximate)
-    return record_fused(_gated([t.data for t in inputs], curve), inputs, lambda g, needs: _gated_backward(g, inputs, curve),
-                        lambda x, up=None: geglu_reference(x, up, approximate))
+    return record_fused(
+        _gated([t.data for t in inputs], curve),
+        inputs,
+        lambda g, needs: _gated_backward(g, inputs, curve),
+        lambda x, up=None: geglu_reference(x, up, approximate),
+    )
 
 
 def geglu_reference(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
@@ -91,7 +109,7 @@ def geglu_reference(x: Any, up: Any = None, approximate: str = "none") -> Tensor
     return gelu_reference(gate, approximate) * up
 
 
-# --- curves ---------------------------------------------------------------------------------------------------------------------------
+# --- curves -----------------------------------------------------------------------------------------------------------
 
 _C = math.sqrt(2 / math.pi)
 
@@ -122,7 +140,7 @@ def _normal_cdf_float32(x: Any) -> Any:
     t *= -0.5
     tail *= np.exp(t, out=t)
     h = np.subtract(0.5, tail, out=tail)
-    np.copysign(h, x, out=h)                # Φ(x) = 1/2 ± (1/2 − Φ(−|x|))
+    np.copysign(h, x, out=h)  # Φ(x) = 1/2 ± (1/2 − Φ(−|x|))
     h += 0.5
     return h
 
@@ -131,7 +149,7 @@ def _normal_slope(x: Any, h: Any, y: Any, out: Any) -> None:
     d = x * x
     d *= -0.5
     np.exp(d, out=d)
-    d *= 1 / math.sqrt(2 * math.pi)     # φ(x)
+    d *= 1 / math.sqrt(2 * math.pi)  # φ(x)
     d *= x
     np.add(d, h, out=out)
 
@@ -150,7 +168,7 @@ def _tanh_gate(x: Any) -> Any:
 def _tanh_slope(x: Any, h: Any, y: Any, out: Any) -> None:
     d = x * x
     d *= 6 * _C * 0.044715
-    d += 2 * _C                         # 2 u'
+    d += 2 * _C  # 2 u'
     d *= y
     d -= d * h
     np.add(d, h, out=out)
@@ -177,6 +195,7 @@ def _gelu_curve(approximate: str) -> Curve:
 
 class Activation(NamedTuple):
     """A function of one array, by the name that a model's configuration has for it. The gated ones take [gate | up]."""
+
     function: Callable
     reference: Callable
     curve: Curve
@@ -193,7 +212,7 @@ ACTIVATIONS = {
 }
 
 
-# --- over arrays ----------------------------------------------------------------------------------------------------------------------
+# --- over arrays ------------------------------------------------------------------------------------------------------
 
 
 def activate(x: Any, activation: str) -> Any:
@@ -235,7 +254,7 @@ def _slope(g: Any, x: Any, curve: Curve) -> Any:
 def value_and_slope(x: Any, curve: Curve, value: Any = None, slope: Any = None) -> tuple[Any, Any]:
     """y = x h(x) and dy/dx, in the arrays `value` and `slope` (which may be x) or in new ones."""
     if has_kernels(x) and all(out is None or out.dtype == x.dtype for out in (value, slope)):
-        x, = in_order(x)
+        (x,) = in_order(x)
         y, d = (np.empty_like(x) if out is None else out for out in (value, slope))
         kernels.value_and_slope(x, curve.name, y, d)
         return y, d
@@ -280,7 +299,11 @@ def halves(inputs: Sequence) -> Sequence:
 def _gate_and_up(name: str, x: Any, up: Any) -> tuple[Tensor, ...]:
     inputs = (tensor(x),) if up is None else (tensor(x), tensor(up))
     if up is None and (inputs[0].ndim == 0 or inputs[0].shape[-1] % 2):
-        raise ValueError(f"{name} of one input takes [gate | up] on the last axis, an even number; the shape is {inputs[0].shape}")
+        raise ValueError(
+            f"{name} of one input takes [gate | up] on the last axis, an even number; the shape is {inputs[0].shape}"
+        )
     if inputs[-1].shape != inputs[0].shape or inputs[0].ndim == 0:
-        raise ValueError(f"{name} takes gate and up (..., C) of one shape; they have {inputs[0].shape} and {inputs[-1].shape}")
+        raise ValueError(
+            f"{name} takes gate and up (..., C) of one shape; they have {inputs[0].shape} and {inputs[-1].shape}"
+        )
     return inputs

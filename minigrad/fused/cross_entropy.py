@@ -7,6 +7,7 @@ For a row of logits z with target t, V classes, smoothing s and weight w of the 
 
 Label smoothing: Szegedy et al. 2016 (arXiv 1512.00567). z-loss: PaLM (arXiv 2204.02311), section 5.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -19,20 +20,27 @@ from minigrad.cuda.compiler import has_kernels
 from minigrad.fused._record import record_fused
 from minigrad.tensor import Tensor, tensor
 
-CACHED = 1 << 19        # elements of logits worked on at a time, so that the passes over them stay in the CPU's cache
+CACHED = 1 << 19  # elements of logits worked on at a time, so that the passes over them stay in the CPU's cache
 
 
-def cross_entropy(logits: Any, targets: Any, *, ignore_index: int = -100, label_smoothing: float = 0.0, z_loss: float = 0.0,
-                  reduction: str = "mean") -> Tensor:
+def cross_entropy(
+    logits: Any,
+    targets: Any,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
     """-log softmax(logits)[target]: `logits` (..., V), integer `targets` (...).
 
-    Rows whose target is `ignore_index` count for nothing. `reduction`: "mean" over the rows that count (0 if there are none), "sum", or
-    "none" for the shape of `targets`. `z_loss`: weight of lse^2, which keeps the logits from drifting.
+    Rows whose target is `ignore_index` count for nothing. `reduction`: "mean" over the rows that count (0 if there are
+    none), "sum", or "none" for the shape of `targets`. `z_loss`: weight of lse^2, which keeps the logits from drifting.
     """
     logits = tensor(logits)
     reduce = Reduction(targets, logits.shape[:-1], logits.shape[-1], logits.dtype, ignore_index, reduction)
-    rows = logits.data.reshape(-1, logits.shape[-1])                                                # (N, V)
-    losses = softmax_loss(rows.copy(), reduce.targets, label_smoothing, z_loss)                     # (N,)
+    rows = logits.data.reshape(-1, logits.shape[-1])  # (N, V)
+    losses = softmax_loss(rows.copy(), reduce.targets, label_smoothing, z_loss)  # (N,)
 
     def vjp(g: Any, needs: tuple) -> tuple:
         dz = rows.copy()
@@ -40,18 +48,32 @@ def cross_entropy(logits: Any, targets: Any, *, ignore_index: int = -100, label_
         return (dz.reshape(logits.shape),)
 
     def reference(logits: Tensor) -> Tensor:
-        return cross_entropy_reference(logits, targets, ignore_index=ignore_index, label_smoothing=label_smoothing,
-                                       z_loss=z_loss, reduction=reduction)
+        return cross_entropy_reference(
+            logits,
+            targets,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            z_loss=z_loss,
+            reduction=reduction,
+        )
+
     return record_fused(reduce(losses), (logits,), vjp, reference)
 
 
-def cross_entropy_reference(logits: Any, targets: Any, *, ignore_index: int = -100, label_smoothing: float = 0.0,
-                            z_loss: float = 0.0, reduction: str = "mean") -> Tensor:
+def cross_entropy_reference(
+    logits: Any,
+    targets: Any,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
     logits = tensor(logits)
     reduce = Reduction(targets, logits.shape[:-1], logits.shape[-1], logits.dtype, ignore_index, reduction)
-    z = logits.reshape(-1, logits.shape[-1])                                                        # (N, V)
-    lse = z.logsumexp(axis=-1)                                                                      # (N,)
-    picked = z.take_along_axis(reduce.targets[:, None], axis=-1).squeeze(-1)                        # (N,)
+    z = logits.reshape(-1, logits.shape[-1])  # (N, V)
+    lse = z.logsumexp(axis=-1)  # (N,)
+    picked = z.take_along_axis(reduce.targets[:, None], axis=-1).squeeze(-1)  # (N,)
     losses = lse - (1 - label_smoothing) * picked - label_smoothing * z.mean(axis=-1) + z_loss * lse * lse
     losses = losses * Tensor(reduce.counted.astype(losses.dtype))
     return losses.reshape(reduce.shape) if reduction == "none" else losses.sum() / Tensor(reduce.denominator)
@@ -65,9 +87,12 @@ class Reduction:
         if how not in ("mean", "sum", "none"):
             raise ValueError(f"reduction {how!r} is unknown; use 'mean', 'sum' or 'none'")
         if targets.shape != shape or targets.dtype.kind not in "iu":
-            raise ValueError(f"targets must be integers of shape {shape}, one for each row; got {targets.dtype} of shape {targets.shape}")
+            raise ValueError(
+                f"targets must be integers of shape {shape}, one for each row; got {targets.dtype} of shape "
+                f"{targets.shape}"
+            )
         self.how, self.shape, self.dtype = how, shape, dtype
-        flat = targets.reshape(-1)                                                                  # (N,)
+        flat = targets.reshape(-1)  # (N,)
         self.counted = flat != ignore_index
         self.targets = np.where(self.counted, flat, 0)
         # on a GPU the check would wait for the device, and CuPy wraps an index that is out of range
@@ -75,7 +100,7 @@ class Reduction:
             wrong = next(t for t in self.targets.tolist() if not 0 <= t < classes)
             raise IndexError(f"target {wrong} is out of range: there are {classes} classes, 0 to {classes - 1}")
         count = np.maximum(self.counted.sum(), 1) if how == "mean" else array_module(flat).ones(())
-        self.denominator = count.astype(dtype)                                                      # ()
+        self.denominator = count.astype(dtype)  # ()
 
     def __call__(self, losses: Any) -> Any:
         losses = losses * self.counted
@@ -87,7 +112,9 @@ class Reduction:
 
 
 def softmax_loss(z: Any, targets: Any, smoothing: float, z_loss: float, weights: Any = None) -> Any:
-    """The losses (N,) of the rows of `z` (N, V), which is used up: given `weights` (N,) it holds their gradient afterwards."""
+    """The losses (N,) of the rows of `z` (N, V), which is used up: given `weights` (N,) it holds their gradient
+    afterwards.
+    """
     if has_kernels(z):
         worth = None if weights is None else weights.astype(z.dtype, copy=False)
         return kernels.softmax_loss(z, targets.astype(np.int64, copy=False), smoothing, z_loss, worth)
@@ -96,13 +123,15 @@ def softmax_loss(z: Any, targets: Any, smoothing: float, z_loss: float, weights:
     losses = np.empty_like(z, shape=z.shape[:1])
     for i in range(0, len(z), block):
         rows = slice(i, i + block)
-        losses[rows] = _softmax_loss(z[rows], targets[rows], smoothing, z_loss, None if weights is None else weights[rows])
+        losses[rows] = _softmax_loss(
+            z[rows], targets[rows], smoothing, z_loss, None if weights is None else weights[rows]
+        )
     return losses
 
 
 def _softmax_loss(z: Any, targets: Any, smoothing: float, z_loss: float, weights: Any) -> Any:
     here = array_module(z).arange(len(z))
-    picked, mean = z[here, targets], z.mean(axis=-1) if smoothing else 0.0                          # (N,)
+    picked, mean = z[here, targets], z.mean(axis=-1) if smoothing else 0.0  # (N,)
     top = z.max(axis=-1)
     z -= top[:, None]
     np.exp(z, out=z)

@@ -1,11 +1,14 @@
-"""Dropout (Srivastava et al. 2014) with a counter-based generator: whether element i is kept is a function of (key, i) alone.
+"""Dropout (Srivastava et al. 2014) with a counter-based generator: whether element i is kept is a function of (key, i)
+alone.
 
-So the same mask comes from the same seed, step and place, on any device, for any block of an array on its own; nothing is saved for the
-backward pass. Counter-based generators: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011). The function here
-spreads the number over 32 bits by a product with the golden ratio (Knuth's multiplicative hashing) and then mixes them with `lowbias32`
-(C. Wellons, "Prospecting for hash functions", 2018), without its last step, which changes only the lower 16 bits. Half of the key goes in
-between the two, the other half before the last product, so that masks of two keys are no rearrangements of each other.
+So the same mask comes from the same seed, step and place, on any device, for any block of an array on its own; nothing
+is saved for the backward pass. Counter-based generators: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"
+(2011). The function here spreads the number over 32 bits by a product with the golden ratio (Knuth's multiplicative
+hashing) and then mixes them with `lowbias32` (C. Wellons, "Prospecting for hash functions", 2018), without its last
+step, which changes only the lower 16 bits. Half of the key goes in between the two, the other half before the last
+product, so that masks of two keys are no rearrangements of each other.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -21,10 +24,11 @@ from minigrad.tensor import Tensor, record, tensor
 
 
 def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
-    """x, any shape, with each element zeroed with probability p and the others multiplied by 1 / (1 − p), which keeps the mean.
+    """x, any shape, with each element zeroed with probability p and the others multiplied by 1 / (1 − p), which keeps
+    the mean.
 
-    `key`: (seed, step, place); None takes the next one of this thread's stream (minigrad.random). For a given key this is a linear map
-    and its own transpose, so the gradient is the same dropout of the gradient, to any order.
+    `key`: (seed, step, place); None takes the next one of this thread's stream (minigrad.random). For a given key this
+    is a linear map and its own transpose, so the gradient is the same dropout of the gradient, to any order.
     """
     x = tensor(x)
     if p == 0:
@@ -62,7 +66,7 @@ def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, blo
         flat_keep[...] = False
         return keep
     for s in blocks(flat_index):
-        np.less_equal(_hash(flat_index[s], *words), np.uint32(below - 1), out=flat_keep[s])     # 2**32 itself is no uint32
+        np.less_equal(_hash(flat_index[s], *words), np.uint32(below - 1), out=flat_keep[s])  # 2**32 itself is no uint32
     return keep
 
 

@@ -1,4 +1,5 @@
 """A table of vectors looked up by number: tokens and learned positions."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -15,14 +16,15 @@ from minigrad.tensor import Tensor, tensor
 def embedding(ids: Any, weight: Any) -> Tensor:
     """Row ids[...] of weight (V, C) for each id -> (..., C). ids: integers, an array or Tensor of any shape.
 
-    The gradient of a row is the sum over all places that used it. On the CPU an id outside 0 ... V-1 is an IndexError; on a GPU
-    looking would stall it, and ids wrap around silently, as indices do in CuPy: check them before they go there.
+    The gradient of a row is the sum over all places that used it. On the CPU an id outside 0 ... V-1 is an IndexError;
+    on a GPU looking would stall it, and ids wrap around silently, as indices do in CuPy: check them before they go
+    there.
     """
     weight = tensor(weight)
     W, index = weight.data, _index(ids, weight)
 
     def vjp(g: Any, needs: tuple) -> tuple:
-        return Deferred(W, add=lambda out: _scatter(out, index.reshape(-1), rows(g))),
+        return (Deferred(W, add=lambda out: _scatter(out, index.reshape(-1), rows(g))),)
 
     return record_fused(W[index], (weight,), vjp, lambda weight: embedding_reference(index, weight))
 
@@ -35,8 +37,8 @@ def embedding_reference(ids: Any, weight: Any) -> Tensor:
 def _scatter(out: Any, index: Any, g: Any) -> None:
     """out[index[n]] += g[n], out (V, C): repeated indices add up, on the CPU always in the same order."""
     xp, width = array_module(out), out.shape[1]
-    flat = out.reshape(-1)                                              # a view: the engine makes gradients in C order
-    for s in blocks(g):                                                 # add.at is several times faster on a flat index than on rows
+    flat = out.reshape(-1)  # a view: the engine makes gradients in C order
+    for s in blocks(g):  # add.at is several times faster on a flat index than on rows
         xp.add.at(flat, (index[s, None] * width + xp.arange(width)).reshape(-1), g[s].reshape(-1))
 
 
@@ -44,7 +46,10 @@ def _index(ids: Any, weight: Tensor) -> Any:
     """The ids as an array beside the weight, checked."""
     ids = as_array(ids.data if isinstance(ids, Tensor) else ids)
     if weight.ndim != 2 or ids.dtype.kind not in "iu":
-        raise TypeError(f"embedding looks up integer ids in weight (V, C), but was given ids of {ids.dtype} and weight {weight.shape}")
+        raise TypeError(
+            f"embedding looks up integer ids in weight (V, C), but was given ids of {ids.dtype} and weight "
+            f"{weight.shape}"
+        )
     count = weight.shape[0]
     if ids.size and array_module(ids) is np and not 0 <= ids.min() <= ids.max() < count:
         wrong = ids[(ids < 0) | (ids >= count)].flat[0]

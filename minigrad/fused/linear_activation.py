@@ -1,8 +1,9 @@
 """A linear map and the activation function after it, as in the first half of an MLP: y = f(z), z = x Wᵀ + b.
 
-The backward pass needs z only for the slope f'(z). Nobody else ever sees z, so the slope is made in its place, while a block of z is in
-cache anyway: the memory of z alone, and the tanh or exp inside f is computed once, not twice.
+The backward pass needs z only for the slope f'(z). Nobody else ever sees z, so the slope is made in its place, while a
+block of z is in cache anyway: the memory of z alone, and the tanh or exp inside f is computed once, not twice.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -19,14 +20,16 @@ from minigrad.tensor import Tensor, tensor
 
 
 def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str) -> Tensor:
-    """ACTIVATIONS[activation] of linear(x, weight, bias): x (..., in) -> (..., out), or (..., out / 2) for the gated ones."""
+    """ACTIVATIONS[activation] of linear(x, weight, bias): x (..., in) -> (..., out), or (..., out / 2) for the gated
+    ones.
+    """
     f = _find(activation)
     inputs = tuple(tensor(t) for t in (x, weight, bias) if t is not None)
     check(*inputs)
     if not (mode.recording and any(t.requires_grad for t in inputs)):
-        return f.function(linear(*inputs))                          # no slopes
+        return f.function(linear(*inputs))  # no slopes
     x, weight, *biases = inputs
-    z = product(rows(x.data), weight.data)                          # (N, out)
+    z = product(rows(x.data), weight.data)  # (N, out)
     y = _value_and_slope(z, biases[0].data if biases else None, f)
 
     def vjp(g: Any, needs: tuple) -> tuple:
@@ -34,6 +37,7 @@ def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str)
 
     def reference(*inputs: Tensor) -> Tensor:
         return linear_activation_reference(*inputs, activation=activation)
+
     return record_fused(y.reshape(*x.shape[:-1], y.shape[1]), inputs, vjp, reference)
 
 

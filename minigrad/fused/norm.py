@@ -9,6 +9,7 @@ With h = x − mean(x), r = 1 / √(mean(h²) + eps) and x̂ = h r, all means be
 Between forward and backward only mean(x) and r are kept, two numbers a row. Sums are taken as products with vectors:
 mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, serves both.
 """
+
 from __future__ import annotations
 
 import math
@@ -27,11 +28,17 @@ from minigrad.tensor import Tensor, tensor
 
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    """(x − mean) / √(variance + eps) · weight + bias over the last axis. weight and bias (C,); None stands for ones and zeros."""
+    """(x − mean) / √(variance + eps) · weight + bias over the last axis. weight and bias (C,); None stands for ones and
+    zeros.
+    """
     x, weight, bias = _inputs("layer_norm", x, weight=weight, bias=bias)
     y, mean, r = normalize(x.data, weight.data, bias.data, eps, centred=True)
-    return record_fused(y, (x, weight, bias), lambda g, needs: _backward(g, x.data, weight.data, mean, r),
-                        lambda x, weight, bias: layer_norm_reference(x, weight, bias, eps))
+    return record_fused(
+        y,
+        (x, weight, bias),
+        lambda g, needs: _backward(g, x.data, weight.data, mean, r),
+        lambda x, weight, bias: layer_norm_reference(x, weight, bias, eps),
+    )
 
 
 def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
@@ -46,8 +53,12 @@ def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     """x / √(mean(x²) + eps) · weight over the last axis. weight (C,); None stands for ones."""
     x, weight = _inputs("rms_norm", x, weight=weight)
     y, _, r = normalize(x.data, weight.data, None, eps, centred=False)
-    return record_fused(y, (x, weight), lambda g, needs: _backward(g, x.data, weight.data, None, r)[:2],
-                        lambda x, weight: rms_norm_reference(x, weight, eps))
+    return record_fused(
+        y,
+        (x, weight),
+        lambda g, needs: _backward(g, x.data, weight.data, None, r)[:2],
+        lambda x, weight: rms_norm_reference(x, weight, eps),
+    )
 
 
 def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
@@ -57,8 +68,10 @@ def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
 
 
 def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tuple:
-    """Arrays: y of x's shape, mean (N,) or None, r (N,). Not `centred` (RMSNorm), the mean is left in; the bias may be None."""
-    X, w = wide(rows(x)), wide(weight)                                      # (N, C)
+    """Arrays: y of x's shape, mean (N,) or None, r (N,). Not `centred` (RMSNorm), the mean is left in; the bias may be
+    None.
+    """
+    X, w = wide(rows(x)), wide(weight)  # (N, C)
     if has_kernels(X):
         X, w, bias = in_order(X, w, bias)
         y, mean, r = kernels.normalize(X, w, bias, eps, centred)
@@ -119,7 +132,9 @@ def _inputs(name: str, x: Any, **parameters: Any) -> tuple[Tensor, ...]:
         raise ValueError(f"{name} works over the last axis, but x is a single number; give it shape (..., C)")
     found, C, xp = [x], x.shape[-1], array_module(x.data)
     for what, parameter in parameters.items():
-        found.append(tensor((xp.ones if what == "weight" else xp.zeros)(C, x.dtype) if parameter is None else parameter))
+        found.append(
+            tensor((xp.ones if what == "weight" else xp.zeros)(C, x.dtype) if parameter is None else parameter)
+        )
         if found[-1].shape != (C,):
             raise ValueError(f"{name} of x {x.shape} needs a {what} of shape {(C,)}, this one has {found[-1].shape}")
     return tuple(found)

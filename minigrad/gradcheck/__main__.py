@@ -1,4 +1,7 @@
-"""`python -m minigrad.gradcheck [NAME ...]`: gradients against finite differences, as a table; without names, what there is to check."""
+"""`python -m minigrad.gradcheck [NAME ...]`: gradients against finite differences, as a table; without names, what
+there is to check.
+"""
+
 from __future__ import annotations
 
 import argparse
@@ -19,9 +22,13 @@ BROKEN_BY = 1.001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m minigrad.gradcheck", description="Check gradients against finite differences.")
+    parser = argparse.ArgumentParser(
+        prog="python -m minigrad.gradcheck", description="Check gradients against finite differences."
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="functions to check, or 'all'; leave out for a list")
-    parser.add_argument("--examples", type=int, default=12, help="examples a function, of different shapes and options (default 12)")
+    parser.add_argument(
+        "--examples", type=int, default=12, help="examples a function, of different shapes and options (default 12)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which examples (default 0)")
     options = parser.parse_args(arguments)
     names = list(CATALOGUE) if options.names == ["all"] else options.names
@@ -44,12 +51,14 @@ def _unknown(name: str) -> str:
 def _listing() -> str:
     primitives = [name for name, entry in CATALOGUE.items() if entry.reference is None]
     fused = [name for name, entry in CATALOGUE.items() if entry.reference is not None]
-    return ("What can be checked, by `python -m minigrad.gradcheck NAME ...` or `all`:\n\n"
-            f"primitives  {_wrapped(primitives)}\n\nfused       {_wrapped(fused)}")
+    return (
+        "What can be checked, by `python -m minigrad.gradcheck NAME ...` or `all`:\n\n"
+        f"primitives  {_wrapped(primitives)}\n\nfused       {_wrapped(fused)}"
+    )
 
 
 def _wrapped(names: Sequence[str]) -> str:
-    return ("\n" + " " * 12).join(" ".join(names[i:i + 10]) for i in range(0, len(names), 10))
+    return ("\n" + " " * 12).join(" ".join(names[i : i + 10]) for i in range(0, len(names), 10))
 
 
 def _report(name: str, seeds: Sequence[int]) -> bool:
@@ -65,7 +74,10 @@ def _report(name: str, seeds: Sequence[int]) -> bool:
 
 def _row(name: str, f: Callable, example: Example) -> bool:
     call = partial(f, **example.options)
-    shapes, options = " ".join(_shape(x) for x in example.inputs), " ".join(f"{k}={_short(v)}" for k, v in example.options.items())
+    shapes, options = (
+        " ".join(_shape(x) for x in example.inputs),
+        " ".join(f"{k}={_short(v)}" for k, v in example.options.items()),
+    )
     try:
         first = gradcheck(call, example.inputs, name=name)
         second = gradcheck(call, example.inputs, name=name, order=2, mode="random")
@@ -77,11 +89,17 @@ def _row(name: str, f: Callable, example: Example) -> bool:
 
 
 def _broken_row(name: str, entry: Entry, examples: Sequence[Example]) -> bool:
-    """A check is worth something if it can fail: the same function with a gradient that is a little too large must be caught."""
+    """A check is worth something if it can fail: the same function with a gradient that is a little too large must be
+    caught.
+    """
     text = f"deliberately broken: its gradient times {BROKEN_BY}"
     for example in examples:
         try:
-            gradcheck(lambda *xs, options=example.options: broken(entry.f(*xs, **options)), example.inputs, name=f"broken {name}")
+            gradcheck(
+                lambda *xs, options=example.options: broken(entry.f(*xs, **options)),
+                example.inputs,
+                name=f"broken {name}",
+            )
         except GradientError as error:
             print(f"{text:<105} caught\n    {error}")
             return True

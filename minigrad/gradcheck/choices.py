@@ -1,8 +1,9 @@
 """How an example for a function is made up: shapes, axes and arrays, all of them from one source of whole numbers.
 
-`Choices(seed)` draws these from a seeded generator; a test may override `integer` with a draw of hypothesis, and gets examples that
-hypothesis can shrink.
+`Choices(seed)` draws these from a seeded generator; a test may override `integer` with a draw of hypothesis, and gets
+examples that hypothesis can shrink.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SIZES = (2, 1, 3, 4, 2, 3, 5, 3, 2, 4, 3, 0)        # of an axis; now and then it is empty
+SIZES = (2, 1, 3, 4, 2, 3, 5, 3, 2, 4, 3, 0)  # of an axis; now and then it is empty
 
 
 class Example(NamedTuple):
     """What to call a function with: float64 arrays to differentiate by, and all the rest by name."""
+
     inputs: tuple[np.ndarray, ...]
     options: dict[str, Any]
 
@@ -51,7 +53,7 @@ class Choices:
 
     def broadcastable(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """A shape that broadcasts to `shape`: some axes 1, some leading axes missing."""
-        kept = shape[self.pick((0, 0, self.integer(0, len(shape)))):]
+        kept = shape[self.pick((0, 0, self.integer(0, len(shape)))) :]
         return tuple(1 if self.integer(0, 3) == 3 else n for n in kept)
 
     def shapes(self, count: int) -> list[tuple[int, ...]]:
@@ -68,7 +70,7 @@ class Choices:
             return None
         if self.flag():
             return self.axis(ndim)
-        order = self.generator().permutation(ndim)[:self.integer(0, ndim)]
+        order = self.generator().permutation(ndim)[: self.integer(0, ndim)]
         return tuple(int(k) - ndim * self.integer(0, 1) for k in order)
 
     def reduction(self, ndim: int) -> dict[str, Any]:
@@ -87,7 +89,9 @@ class Choices:
         return self._laid_out(rng.uniform(0.3, 2.0, shape) * rng.choice((-1.0, 1.0), shape))
 
     def distinct(self, shape: tuple[int, ...] | None = None, offset: float = 0.0) -> np.ndarray:
-        """Numbers on a grid of 0.25 (shifted by `offset`), no two equal: for functions with a kink where values meet."""
+        """Numbers on a grid of 0.25 (shifted by `offset`), no two equal: for functions with a kink where values
+        meet.
+        """
         shape = self.shape() if shape is None else shape
         n = prod(shape)
         return self._laid_out((self.generator().permutation(n) - n // 2).reshape(shape) * 0.25 + offset)

@@ -1,4 +1,7 @@
-"""Examples for the fused functions, and how each, or its reference, is called: what is differentiated first, the rest by name."""
+"""Examples for the fused functions, and how each, or its reference, is called: what is differentiated first, the rest
+by name.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,9 +21,9 @@ def _linear(c: Choices) -> Example:
 
 def _linear_activation(c: Choices) -> Example:
     x, outputs = c.array(c.shape(1)), c.pick((2, 4))
-    activation = c.pick(("gelu", "gelu_tanh", "silu", "swiglu", "geglu"))           # relu_squared bends where z is 0
+    activation = c.pick(("gelu", "gelu_tanh", "silu", "swiglu", "geglu"))  # relu_squared bends where z is 0
     inputs = x, c.array((outputs, x.shape[-1])), c.array((outputs,))
-    return call(*inputs[:c.pick((3, 2))], activation=activation)
+    return call(*inputs[: c.pick((3, 2))], activation=activation)
 
 
 def _norm(c: Choices, parameters: int) -> Example:
@@ -62,9 +65,20 @@ def _dropout(c: Choices) -> Example:
 
 def _attention(c: Choices) -> Example:
     """Sizes on either side of each other, grouped queries, and every option alone and with others."""
-    B, K, G, T, S, D = c.pick((1, 2)), c.pick((1, 2)), c.pick((1, 2, 3)), c.pick((3, 1, 2, 4)), c.pick((3, 1, 4, 5)), c.pick((2, 1, 4))
+    B, K, G, T, S, D = (
+        c.pick((1, 2)),
+        c.pick((1, 2)),
+        c.pick((1, 2, 3)),
+        c.pick((3, 1, 2, 4)),
+        c.pick((3, 1, 4, 5)),
+        c.pick((2, 1, 4)),
+    )
     q, k, v = c.array((B, K * G, T, D)), c.array((B, K, S, D)), c.array((B, K, S, D))
-    options: dict[str, Any] = {"causal": c.flag(), "window": c.pick((None, None, 1, 2)), "scale": c.pick((None, None, 0.5))}
+    options: dict[str, Any] = {
+        "causal": c.flag(),
+        "window": c.pick((None, None, 1, 2)),
+        "scale": c.pick((None, None, 0.5)),
+    }
     scores = (B, K * G, T, S)
     if c.flag():
         options["mask"] = c.generator().random(c.broadcastable(scores)) < 0.7
@@ -76,9 +90,13 @@ def _attention(c: Choices) -> Example:
 def _loss_options(c: Choices, rows: tuple[int, ...], classes: int) -> dict[str, Any]:
     targets = np.asarray(c.generator().integers(0, classes, rows))
     if targets.size and c.flag():
-        targets.flat[0] = -100                                                          # a row that does not count
-    return {"targets": targets, "label_smoothing": c.pick((0.0, 0.1)), "z_loss": c.pick((0.0, 0.01)),
-            "reduction": c.pick(("mean", "sum", "none"))}
+        targets.flat[0] = -100  # a row that does not count
+    return {
+        "targets": targets,
+        "label_smoothing": c.pick((0.0, 0.1)),
+        "z_loss": c.pick((0.0, 0.01)),
+        "reduction": c.pick(("mean", "sum", "none")),
+    }
 
 
 def _cross_entropy(c: Choices) -> Example:
@@ -89,7 +107,7 @@ def _cross_entropy(c: Choices) -> Example:
 def _linear_cross_entropy(c: Choices) -> Example:
     rows, width, classes = c.shape(0, 2), c.pick((2, 1, 3)), c.pick((3, 1, 5))
     inputs = c.array((*rows, width)), c.array((classes, width)), c.array((classes,))
-    return call(*inputs[:c.pick((2, 3))], soft_cap=c.pick((None, 2.0)), **_loss_options(c, rows, classes))
+    return call(*inputs[: c.pick((2, 3))], soft_cap=c.pick((None, 2.0)), **_loss_options(c, rows, classes))
 
 
 def _as_is(f: Callable) -> Callable:

@@ -1,4 +1,5 @@
 """Examples for the primitives: for each its arguments, over its domain, away from its kinks and poles."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ def _div(c: Choices) -> Example:
 
 def _pow(c: Choices) -> Example:
     if c.flag():
-        return call(c.nonzero(), y=c.pick((2, 3, -1, 1, 0, 4)))      # whole powers take any base but 0
+        return call(c.nonzero(), y=c.pick((2, 3, -1, 1, 0, 4)))  # whole powers take any base but 0
     x, y = c.shapes(2)
     return call(c.array(x, 0.3, 2.0), c.array(y))
 
@@ -54,7 +55,7 @@ def _extremum(c: Choices) -> Example:
 def _prod(c: Choices) -> Example:
     x = c.array()
     if x.size and c.flag():
-        x.flat[c.integer(0, x.size - 1)] = 0.0                      # the product of the others is still its derivative
+        x.flat[c.integer(0, x.size - 1)] = 0.0  # the product of the others is still its derivative
     return call(x, **c.reduction(x.ndim))
 
 
@@ -114,6 +115,7 @@ def _concatenate(c: Choices) -> Example:
         lengths = list(shape)
         lengths[axis] = c.pick((2, 1, 3, 0))
         return c.array(tuple(lengths))
+
     return call(*[part() for _ in range(c.integer(1, 3))], axis=axis)
 
 
@@ -157,11 +159,36 @@ def _getitem(c: Choices) -> Example:
     n, m = x.shape[:2]
     rows, columns = c.indices((3,), n), c.indices((3,), m)
     some_rows, some_columns, every = c.generator().random(n) < 0.5, c.generator().random(m) < 0.5, slice(None)
-    return call(x, index=c.pick((
-        0, -1, slice(1, None), slice(None, None, -1), slice(0, 0), ..., None, (every, 1), (None, slice(0, 2), None, 0),
-        (..., slice(None, None, 2)), rows, rows.tolist(), (rows, columns), (rows[:, None], columns), (every, columns), (0, columns),
-        (rows, slice(0, 1)), (rows, None, columns), x > 0, some_rows, (every, some_columns), (rows[0], some_columns),
-        np.empty((0,), np.int64))))
+    return call(
+        x,
+        index=c.pick(
+            (
+                0,
+                -1,
+                slice(1, None),
+                slice(None, None, -1),
+                slice(0, 0),
+                ...,
+                None,
+                (every, 1),
+                (None, slice(0, 2), None, 0),
+                (..., slice(None, None, 2)),
+                rows,
+                rows.tolist(),
+                (rows, columns),
+                (rows[:, None], columns),
+                (every, columns),
+                (0, columns),
+                (rows, slice(0, 1)),
+                (rows, None, columns),
+                x > 0,
+                some_rows,
+                (every, some_columns),
+                (rows[0], some_columns),
+                np.empty((0,), np.int64),
+            )
+        ),
+    )
 
 
 def _scatter(c: Choices) -> Example:
@@ -189,13 +216,30 @@ def _matmul(c: Choices) -> Example:
     """Vectors, matrices, batches, and batches that broadcast."""
     n, k, m = (c.pick((2, 3, 1, 4, 0)) for _ in range(3))
     left, right = c.shapes(2)
-    return call(*map(c.array, c.pick((((k,), (k,)), ((n, k), (k,)), ((k,), (k, m)), ((n, k), (k, m)), ((*left[:2], n, k), (k, m)),
-                                     ((*left, n, k), (k,)), ((k,), (*right, k, m)), ((*left, n, k), (*right, k, m))))))
+    return call(
+        *map(
+            c.array,
+            c.pick(
+                (
+                    ((k,), (k,)),
+                    ((n, k), (k,)),
+                    ((k,), (k, m)),
+                    ((n, k), (k, m)),
+                    ((*left[:2], n, k), (k, m)),
+                    ((*left, n, k), (k,)),
+                    ((k,), (*right, k, m)),
+                    ((*left, n, k), (*right, k, m)),
+                )
+            ),
+        )
+    )
 
 
+# fmt: off
 EINSUMS = (("ij,jk->ik", "ab bc"), ("ij,jk", "ab bc"), ("bij,bjk->bik", "dab dbc"), ("i,j->ij", "a b"), ("ij->ji", "ab"), ("ij->", "ab"),
            ("ij,ij->i", "ab ab"), ("ijk,kl,lm->im", "abc cd db"), ("...ij,...j->...i", "dab db"),
            ("i,i", "a a"), ("...ij,jk->...ik", "dab bc"), ("ij,k->ki", "ab c"))
+# fmt: on
 
 
 def _einsum(c: Choices) -> Example:
@@ -230,7 +274,6 @@ PRIMITIVES: dict[str, tuple[Callable, Callable[[Choices], Example]]] = {
     "where": (lambda x, y, condition: ops.where(condition, x, y), _where),
     "clip": (ops.clip, _clip),
     "astype": (ops.astype, lambda c: call(c.array(), dtype=np.float64)),
-
     "sum": (ops.sum, _reduction),
     "mean": (ops.mean, lambda c: _reduction(c, least=1)),
     "max": (ops.max, _extremum),
@@ -242,7 +285,6 @@ PRIMITIVES: dict[str, tuple[Callable, Callable[[Choices], Example]]] = {
     "softmax": (ops.softmax, _along_axis),
     "log_softmax": (ops.log_softmax, _along_axis),
     "cumsum": (ops.cumsum, _cumsum),
-
     "reshape": (ops.reshape, _reshape),
     "transpose": (ops.transpose, _transpose),
     "swapaxes": (ops.swapaxes, _swapaxes),
@@ -257,7 +299,6 @@ PRIMITIVES: dict[str, tuple[Callable, Callable[[Choices], Example]]] = {
     "roll": (ops.roll, _roll),
     "tril": (ops.tril, _triangle),
     "triu": (ops.triu, _triangle),
-
     "getitem": (ops.getitem, _getitem),
     "scatter": (ops.scatter, _scatter),
     "take": (ops.take, _take),

@@ -1,4 +1,5 @@
 """Modules that hold a sequence of modules; their names are the positions "0", "1", ..."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -32,7 +33,7 @@ class ModuleList(Module):
 
     def _rename(self, name: str) -> None:
         super()._rename(name)
-        for position, module in self.named_children():      # the list is not called, so they stand for both on the path
+        for position, module in self.named_children():  # the list is not called, so they stand for both on the path
             module._rename(f"{name}.{position}" if name else position)
 
 
@@ -48,4 +49,4 @@ class Sequential(ModuleList):
         return x
 
     def _rename(self, name: str) -> None:
-        Module._rename(self, name)                          # it is called, so it stands on the path before its modules
+        Module._rename(self, name)  # it is called, so it stands on the path before its modules

@@ -5,6 +5,7 @@ layers differ from each other and runs differ too; pass one generator to all lay
 are made in float64 and then rounded, so that a seed means the same weights in every dtype. `dtype` is float32 unless
 given.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -27,15 +28,24 @@ class Linear(Module):
     Both begin uniform in +-1/sqrt(in_features).
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *,
-                 rng: np.random.Generator | None = None, dtype: Any = np.float32):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ):
         rng = rng or np.random.default_rng()
-        bound = in_features ** -0.5 if in_features else 0.0
+        bound = in_features**-0.5 if in_features else 0.0
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)), dtype)
         self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
 
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
-        """`activation`: the name of a function for the result (minigrad.fused.activation.ACTIVATIONS), done in one with the map."""
+        """`activation`: the name of a function for the result (minigrad.fused.activation.ACTIVATIONS), done in one with
+        the map.
+        """
         if activation is None:
             return linear(x, self.weight, self.bias)
         return linear_activation(x, self.weight, self.bias, activation=activation)
@@ -49,8 +59,14 @@ class Embedding(Module):
     """A row of `weight` (num_embeddings, embedding_dim) for each integer: (...) -> (..., embedding_dim). Begins
     standard normal."""
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, *,
-                 rng: np.random.Generator | None = None, dtype: Any = np.float32):
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ):
         rng = rng or np.random.default_rng()
         self.weight = Parameter(rng.standard_normal((num_embeddings, embedding_dim)), dtype)
 

@@ -4,6 +4,7 @@ Assigning a parameter or a module to an attribute registers it; there is nothing
 attributes, `blocks.3.attention.query.weight`, in the order of `torch.nn`: a module's own parameters, then those of
 each child. A parameter assigned in two places is tied: it is one object, listed once, under its first name.
 """
+
 from __future__ import annotations
 
 import threading
@@ -25,6 +26,7 @@ class Parameter(Tensor):
 
     `grad_buffer`: where backward() leaves the gradient when an optimizer has given it a place in the flat one.
     """
+
     __slots__ = ("grad_buffer",)
 
     def __init__(self, data: Any, dtype: Any = None):
@@ -42,7 +44,7 @@ class Parameter(Tensor):
 
 
 class _Here(threading.local):
-    def __init__(self) -> None:         # runs once in each thread
+    def __init__(self) -> None:  # runs once in each thread
         self.names: list[str] = []
         self.entered = 0.0
 
@@ -67,8 +69,9 @@ class Module:
     Arrays and tensors that are plain attributes (tables, masks) are no parameters: they are not in the state, but
     move and change dtype with the module.
     """
+
     training: bool = True
-    _name: str = ""                     # the attribute it was last assigned to, for `current_path`
+    _name: str = ""  # the attribute it was last assigned to, for `current_path`
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
@@ -87,8 +90,10 @@ class Module:
         if isinstance(value, Module):
             value._rename(name)
         elif isinstance(value, (list, tuple)) and any(isinstance(item, (Module, Parameter)) for item in value):
-            raise TypeError(f"{type(self).__name__}.{name} is a {type(value).__name__} of modules or parameters, "
-                            f"which would not be trained; use ModuleList, or an attribute for each")
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a {type(value).__name__} of modules or parameters, "
+                f"which would not be trained; use ModuleList, or an attribute for each"
+            )
         object.__setattr__(self, name, value)
 
     def _rename(self, name: str) -> None:
@@ -167,8 +172,10 @@ class Module:
         for name in state:
             other = first.setdefault(id(parameters[name]), name)
             if other != name and not np.array_equal(as_array(state[other]), as_array(state[name])):
-                raise ValueError(f"{other} and {name} are tied, one parameter, but this state gives them different "
-                                 f"values; untie them in the model or leave one out")
+                raise ValueError(
+                    f"{other} and {name} are tied, one parameter, but this state gives them different "
+                    f"values; untie them in the model or leave one out"
+                )
         for name in state:
             p = parameters[name]
             p.data[...] = to_device(as_array(state[name]), p.device)

@@ -1,11 +1,12 @@
 """How a module prints itself: the tree of its layers for `repr`, and the table of its parameters for `summary`."""
+
 from __future__ import annotations
 
 from itertools import groupby
 from textwrap import indent
 from typing import Any
 
-Module = Any        # minigrad.nn.module imports this file
+Module = Any  # minigrad.nn.module imports this file
 
 
 def tree(module: Module) -> str:

@@ -1,4 +1,5 @@
 """Whether a dict of saved arrays fits what it is to be loaded into: used by modules and by optimizers."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -16,10 +17,14 @@ def check_state(what: str, shapes: Mapping[str, tuple], required: Iterable[str],
     wrong = {
         "missing": [name for name in required if name not in state],
         "unexpected": [str(name) for name in state if name not in shapes],
-        "misshapen": [f"{name} (given {a.shape}, expected {shapes[name]})"
-                      for name, a in arrays.items() if a.shape != shapes[name]],
-        "not numbers": [f"{name} ({a.dtype})"
-                        for name, a in arrays.items() if not is_float(a.dtype) and a.dtype.kind not in "biu"],
+        "misshapen": [
+            f"{name} (given {a.shape}, expected {shapes[name]})"
+            for name, a in arrays.items()
+            if a.shape != shapes[name]
+        ],
+        "not numbers": [
+            f"{name} ({a.dtype})" for name, a in arrays.items() if not is_float(a.dtype) and a.dtype.kind not in "biu"
+        ],
     }
     if any(wrong.values()):
         lists = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in wrong.items() if names)

@@ -1,4 +1,7 @@
-"""The primitives: each computes its value and states its gradient rule, in primitives. Every public one is reachable from here."""
+"""The primitives: each computes its value and states its gradient rule, in primitives. Every public one is reachable
+from here.
+"""
+
 # ruff: noqa: F403
 from minigrad.ops import elementwise, indexing, reduction, shape
 from minigrad.ops import matmul as products

@@ -1,12 +1,13 @@
 """Primitives that work element by element. Each is its value and, beside it, its gradient rule, written in primitives.
 
-Inputs broadcast as in NumPy; the engine sums a gradient back to its parent's shape. A rule that needs the result takes it as `out`.
-`beside(g, x)` is the input x in the form that g has, array or Tensor. A number as one of two inputs takes the dtype of the other, and
-stays a Python number in `data`: no shape, no dtype, no gradient.
-Where a function has a kink, the slope taken there is that of PyTorch, and its docstring states it.
+Inputs broadcast as in NumPy; the engine sums a gradient back to its parent's shape. A rule that needs the result takes
+it as `out`. `beside(g, x)` is the input x in the form that g has, array or Tensor. A number as one of two inputs takes
+the dtype of the other, and stays a Python number in `data`: no shape, no dtype, no gradient. Where a function has a
+kink, the slope taken there is that of PyTorch, and its docstring states it.
 
 `abs` and `pow` are NumPy's names, and hide Python's in this file.
 """
+
 from __future__ import annotations
 
 import math
@@ -19,11 +20,15 @@ from minigrad.backend import array_module, is_float
 from minigrad.ops.special import erf_array, sigmoid_array
 from minigrad.tensor import Tensor, beside, operands, record, tensor
 
-__all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tanh",
-           "sigmoid", "erf", "relu", "maximum", "minimum", "where", "clip", "astype", "stop_gradient", "less", "less_equal", "equal",
+# fmt: off
+__all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin",
+           "cos", "tanh",
+           "sigmoid", "erf", "relu", "maximum", "minimum", "where", "clip", "astype", "stop_gradient", "less",
+           "less_equal", "equal",
            "greater", "greater_equal", "not_equal", "isnan", "isfinite"]
+# fmt: on
 
-# --- arithmetic -----------------------------------------------------------------------------------------------------------------------
+# --- arithmetic -------------------------------------------------------------------------------------------------------
 
 
 def add(x: Any, y: Any) -> Tensor:
@@ -39,7 +44,7 @@ def sub(x: Any, y: Any) -> Tensor:
 
 def mul(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
-    keep_x, keep_y = y.requires_grad and x, x.requires_grad and y       # each only if the other's gradient will ask for it
+    keep_x, keep_y = y.requires_grad and x, x.requires_grad and y  # each only if the other's gradient will ask for it
     return record(x.data * y.data, (x, y), lambda g, out: (_times(g, keep_y), _times(g, keep_x)))
 
 
@@ -53,6 +58,7 @@ def div(x: Any, y: Any) -> Tensor:
     def vjp(g: Any, out: Any) -> tuple:
         share = g / beside(g, y)
         return share, y.requires_grad and -share * out
+
     return record(x.data / y.data, (x, y), vjp, keep_output=y.requires_grad)
 
 
@@ -68,19 +74,22 @@ def pow(x: Any, y: Any) -> Tensor:
     if isinstance(n, (int, float)):
         return record(_power(x.data, n), (x,), lambda g, out: (g * beside(g, n * x ** (n - 1)) if n else g * 0,))
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
-        x = Tensor(array_module(n).full((), x.data, n.dtype))           # the rule takes its logarithm, in the dtype of y
+        x = Tensor(array_module(n).full((), x.data, n.dtype))  # the rule takes its logarithm, in the dtype of y
 
     def vjp(g: Any, out: Any) -> tuple:
-        zero = x.data == 0                                              # there, other numbers stand in for those that give inf * 0
-        return (x.requires_grad and g * (y * x ** where(zero & (y.data == 0), 1, y - 1)),
-                y.requires_grad and g * (out * log(where(zero & (y.data >= 0), 1, x))))
-    return record(x.data ** n, (x, y), vjp, keep_output=y.requires_grad)
+        zero = x.data == 0  # there, other numbers stand in for those that give inf * 0
+        return (
+            x.requires_grad and g * (y * x ** where(zero & (y.data == 0), 1, y - 1)),
+            y.requires_grad and g * (out * log(where(zero & (y.data >= 0), 1, x))),
+        )
+
+    return record(x.data**n, (x, y), vjp, keep_output=y.requires_grad)
 
 
 def _power(a: Any, n: float) -> Any:
     """a ** n; small whole powers by multiplication, because np.power takes hundreds of times as long."""
     if n not in _SMALL or not is_float(a.dtype):
-        return a ** n
+        return a**n
     if n < 0:
         return 1 / _power(a, -n)
     if n == 1:
@@ -98,7 +107,7 @@ def abs(x: Any) -> Tensor:
     return record(np.abs(x.data), (x,), lambda g, out: (g * np.sign(x.data),))
 
 
-# --- functions of one input -----------------------------------------------------------------------------------------------------------
+# --- functions of one input -------------------------------------------------------------------------------------------
 
 
 def exp(x: Any) -> Tensor:
@@ -156,6 +165,7 @@ def sigmoid(x: Any) -> Tensor:
     def vjp(g: Any, out: Any) -> tuple:
         share = g * out
         return (share - share * out,)
+
     return record(sigmoid_array(x.data), (x,), vjp, keep_output=True)
 
 
@@ -165,7 +175,7 @@ def erf(x: Any) -> Tensor:
     return record(erf_array(x.data), (x,), lambda g, out: (g * beside(g, 2 / math.sqrt(math.pi) * exp(-x * x)),))
 
 
-# --- choices --------------------------------------------------------------------------------------------------------------------------
+# --- choices ----------------------------------------------------------------------------------------------------------
 
 
 def relu(x: Any) -> Tensor:
@@ -177,15 +187,27 @@ def relu(x: Any) -> Tensor:
 def maximum(x: Any, y: Any) -> Tensor:
     """The larger of two; where they are equal each gets half of the gradient."""
     x, y = operands(x, y)
-    return record(np.maximum(x.data, y.data), (x, y), lambda g, out: (x.requires_grad and _won(g, x.data > y.data, x.data == y.data),
-                                                                      y.requires_grad and _won(g, y.data > x.data, x.data == y.data)))
+    return record(
+        np.maximum(x.data, y.data),
+        (x, y),
+        lambda g, out: (
+            x.requires_grad and _won(g, x.data > y.data, x.data == y.data),
+            y.requires_grad and _won(g, y.data > x.data, x.data == y.data),
+        ),
+    )
 
 
 def minimum(x: Any, y: Any) -> Tensor:
     """The smaller of two; where they are equal each gets half of the gradient."""
     x, y = operands(x, y)
-    return record(np.minimum(x.data, y.data), (x, y), lambda g, out: (x.requires_grad and _won(g, x.data < y.data, x.data == y.data),
-                                                                      y.requires_grad and _won(g, y.data < x.data, x.data == y.data)))
+    return record(
+        np.minimum(x.data, y.data),
+        (x, y),
+        lambda g, out: (
+            x.requires_grad and _won(g, x.data < y.data, x.data == y.data),
+            y.requires_grad and _won(g, y.data < x.data, x.data == y.data),
+        ),
+    )
 
 
 def _won(g: Any, ahead: Any, tied: Any) -> Any:
@@ -197,7 +219,9 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     c = condition.data if isinstance(condition, Tensor) else condition
     x, y = operands(x, y)
     for_x, for_y = x.requires_grad, y.requires_grad
-    return record(np.where(c, x.data, y.data), (x, y), lambda g, out: (for_x and choose(c, g, 0), for_y and choose(c, 0, g)))
+    return record(
+        np.where(c, x.data, y.data), (x, y), lambda g, out: (for_x and choose(c, g, 0), for_y and choose(c, 0, g))
+    )
 
 
 def choose(c: Any, x: Any, y: Any) -> Any:
@@ -209,18 +233,20 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """`x` kept between constant bounds, either of which may be None; the slope is 1 at the bounds, 0 beyond."""
     x, bounds = tensor(x), [b.data if isinstance(b, Tensor) else b for b in (min, max)]
     if any(isinstance(b, Tensor) and b.requires_grad for b in (min, max)):
-        raise TypeError("clip: the bounds are constants, but one of them requires a gradient; use maximum and minimum instead")
+        raise TypeError(
+            "clip: the bounds are constants, but one of them requires a gradient; use maximum and minimum instead"
+        )
     return record(np.clip(x.data, *bounds), (x,), lambda g, out: (g * (out == x.data),), keep_output=True)
 
 
-# --- conversions, and functions without a gradient ------------------------------------------------------------------------------------
+# --- conversions, and functions without a gradient --------------------------------------------------------------------
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
     """`x` in another dtype (not copied if it has that already); differentiable from float to float."""
     x = tensor(x)
     data = x.data.astype(dtype, copy=False)
-    return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)     # the engine casts back
+    return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)  # the engine casts back
 
 
 def stop_gradient(x: Any) -> Tensor:
@@ -230,9 +256,11 @@ def stop_gradient(x: Any) -> Tensor:
 
 def compare(test: np.ufunc) -> Callable[[Any, Any], Tensor]:
     """The comparison as an op: a boolean Tensor, which has no gradient."""
+
     def op(x: Any, y: Any) -> Tensor:
         x, y = operands(x, y)
         return Tensor(test(x.data, y.data))
+
     op.__name__ = op.__qualname__ = test.__name__
     return op
 
@@ -241,5 +269,9 @@ less, less_equal, equal = compare(np.less), compare(np.less_equal), compare(np.e
 greater, greater_equal, not_equal = compare(np.greater), compare(np.greater_equal), compare(np.not_equal)
 
 
-def isnan(x: Any) -> Tensor: return Tensor(np.isnan(tensor(x).data))
-def isfinite(x: Any) -> Tensor: return Tensor(np.isfinite(tensor(x).data))
+def isnan(x: Any) -> Tensor:
+    return Tensor(np.isnan(tensor(x).data))
+
+
+def isfinite(x: Any) -> Tensor:
+    return Tensor(np.isfinite(tensor(x).data))

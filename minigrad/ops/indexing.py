@@ -1,4 +1,5 @@
 """Reading elements by index, and its opposite, adding elements up at an index: each is the other's gradient."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -17,15 +18,19 @@ __all__ = ["getitem", "scatter", "take", "take_along_axis"]
 def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]`: slices, integers, None, ..., boolean masks, integer arrays or Tensors, and mixtures, as in NumPy.
 
-    A basic index (without arrays) gives a view. An index outside of `x` raises IndexError on the CPU; on a GPU it wraps silently.
+    A basic index (without arrays) gives a view. An index outside of `x` raises IndexError on the CPU; on a GPU it wraps
+    silently.
     """
     x = tensor(x)
     index, shape = _arrays(index, x.data), x.shape
 
     def vjp(g: Any, out: None) -> tuple:
         if isinstance(g, Tensor):
-            return scatter(g, index, shape),
-        return Deferred(g, add=lambda total: _add_at(total, index, g), shape=shape),      # slices of one array: one gradient
+            return (scatter(g, index, shape),)
+        return (
+            Deferred(g, add=lambda total: _add_at(total, index, g), shape=shape),
+        )  # slices of one array: one gradient
+
     return record(x.data[index], (x,), vjp)
 
 
@@ -40,9 +45,9 @@ def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
 
 def _add_at(total: Any, index: Any, values: Any) -> None:
     if type(index) is slice or _is_basic(index):
-        total[index] += values                              # no element is named twice
+        total[index] += values  # no element is named twice
     else:
-        array_module(total).add.at(total, index, values)    # total[index] += values would add only one of each place
+        array_module(total).add.at(total, index, values)  # total[index] += values would add only one of each place
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
@@ -53,13 +58,17 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
-    """result[i, j, ...] = x[i, indices[i, j, ...], ...], for `axis` in the place of the second; axis None: of `x` flattened."""
+    """result[i, j, ...] = x[i, indices[i, j, ...], ...], for `axis` in the place of the second; axis None: of `x`
+    flattened.
+    """
     x, indices = tensor(x), _integers(indices)
     x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
     if indices.ndim != x.ndim:
-        raise ValueError(f"take_along_axis: the indices need as many axes as the tensor, got shapes {indices.shape} and {x.shape}")
+        raise ValueError(
+            f"take_along_axis: the indices need as many axes as the tensor, got shapes {indices.shape} and {x.shape}"
+        )
     grid = [array_module(x.data).arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - a)) for a, n in enumerate(x.shape)]
-    return getitem(x, (*grid[:axis], indices, *grid[axis + 1:]))
+    return getitem(x, (*grid[:axis], indices, *grid[axis + 1 :]))
 
 
 def _integers(indices: Any) -> Any:
@@ -82,4 +91,6 @@ def _arrays(index: Any, like: Any) -> Any:
 
 def _is_basic(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or type(part) in (int, slice) or isinstance(part, np.integer) for part in parts)
+    return all(
+        part is None or part is Ellipsis or type(part) in (int, slice) or isinstance(part, np.integer) for part in parts
+    )

@@ -1,4 +1,7 @@
-"""Products of matrices: `matmul` in every combination of ranks, and `einsum`. The rules are products of matrices again."""
+"""Products of matrices: `matmul` in every combination of ranks, and `einsum`. The rules are products of matrices
+again.
+"""
+
 from __future__ import annotations
 
 import math
@@ -22,28 +25,34 @@ def matmul(x: Any, y: Any) -> Tensor:
     except ValueError:
         raise ValueError(_misfit(x, y)) from None
     x_ndim, y_ndim = x.data.ndim, y.data.ndim
-    keep_x, keep_y = y.requires_grad and x, x.requires_grad and y       # each only if the other's gradient will ask for it
-    return record(data, (x, y), lambda g, out: (keep_y is not False and _left(g, beside(g, keep_y), x_ndim),
-                                                keep_x is not False and _right(g, beside(g, keep_x), y_ndim)))
+    keep_x, keep_y = y.requires_grad and x, x.requires_grad and y  # each only if the other's gradient will ask for it
+    return record(
+        data,
+        (x, y),
+        lambda g, out: (
+            keep_y is not False and _left(g, beside(g, keep_y), x_ndim),
+            keep_x is not False and _right(g, beside(g, keep_x), y_ndim),
+        ),
+    )
 
 
 def _left(g: Any, y: Any, x_ndim: int) -> Any:
     """The gradient of x: g y^T."""
     if y.ndim == 1:
-        return g[..., None] * y                                     # (..., m, k)
+        return g[..., None] * y  # (..., m, k)
     if x_ndim == 1:
-        return (y @ g[..., None])[..., 0]                           # (..., k)
+        return (y @ g[..., None])[..., 0]  # (..., k)
     return g @ y.swapaxes(-1, -2)
 
 
 def _right(g: Any, x: Any, y_ndim: int) -> Any:
     """The gradient of y: x^T g."""
     if y_ndim == 1:
-        return (g if g.ndim == 1 else g.reshape(-1)) @ _rows(x)     # (k,): sums over the batch on its way
+        return (g if g.ndim == 1 else g.reshape(-1)) @ _rows(x)  # (k,): sums over the batch on its way
     if x.ndim == 1:
-        return x[:, None] * g[..., None, :]                         # (..., k, n)
+        return x[:, None] * g[..., None, :]  # (..., k, n)
     if y_ndim == 2:
-        return _rows(x).swapaxes(0, 1) @ _rows(g)                  # one large product sums over the batch on its way
+        return _rows(x).swapaxes(0, 1) @ _rows(g)  # one large product sums over the batch on its way
     return x.swapaxes(-1, -2) @ g
 
 
@@ -59,8 +68,11 @@ def _misfit(x: Tensor, y: Tensor) -> str:
     inner = y.shape[-2:][0]
     if x.shape[-1] != inner:
         place = "last but one" if y.ndim > 1 else "only"
-        return (f"matmul of {x.shape} and {y.shape}: the last axis of the first ({x.shape[-1]}) must equal the {place} axis of the second "
-                f"({inner})")
+        return (
+            f"matmul of {x.shape} and {y.shape}: the last axis of the first ({x.shape[-1]}) must equal the {place} "
+            "axis of the second "
+            f"({inner})"
+        )
     return f"matmul of {x.shape} and {y.shape}: the axes before the last two must be equal or 1, to broadcast"
 
 
@@ -74,15 +86,21 @@ def einsum(subscripts: str, *tensors: Any) -> Tensor:
     try:
         data = np.einsum(f"{','.join(inputs)}->{output}", *[x.data for x in xs], optimize=True)
     except ValueError as error:
-        raise ValueError(f"einsum {subscripts!r} of shapes {', '.join(str(x.shape) for x in xs)} does not work: {error}") from None
-    return record(data, xs, lambda g, out: [x.requires_grad and _einsum_share(g, i, xs, inputs, output) for i, x in enumerate(xs)])
+        raise ValueError(
+            f"einsum {subscripts!r} of shapes {', '.join(str(x.shape) for x in xs)} does not work: {error}"
+        ) from None
+    return record(
+        data, xs, lambda g, out: [x.requires_grad and _einsum_share(g, i, xs, inputs, output) for i, x in enumerate(xs)]
+    )
 
 
 def _einsum_share(g: Tensor, i: int, xs: list[Tensor], inputs: list[str], output: str) -> Tensor:
-    """The gradient of input i: the einsum of `g` with all others; along a letter that only input i has, it is the same everywhere."""
-    x, mine, others = xs[i], inputs[i], [output, *inputs[:i], *inputs[i + 1:]]
+    """The gradient of input i: the einsum of `g` with all others; along a letter that only input i has, it is the same
+    everywhere.
+    """
+    x, mine, others = xs[i], inputs[i], [output, *inputs[:i], *inputs[i + 1 :]]
     elsewhere = set().union(*others)
-    share = einsum(f"{','.join(others)}->{''.join(c for c in mine if c in elsewhere)}", g, *xs[:i], *xs[i + 1:])
+    share = einsum(f"{','.join(others)}->{''.join(c for c in mine if c in elsewhere)}", g, *xs[:i], *xs[i + 1 :])
     share = expand_dims(share, tuple(axis for axis, c in enumerate(mine) if c not in elsewhere))
     return broadcast_to(share, np.broadcast_shapes(share.shape, x.shape))
 
@@ -94,12 +112,14 @@ def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
     if len(inputs) != len(ndims):
         raise ValueError(f"einsum {subscripts!r} speaks of {len(inputs)} inputs, but got {len(ndims)}")
     hidden = [ndim - len(s) + 3 if "..." in s else 0 for s, ndim in zip(inputs, ndims)]
-    fresh = "".join(c for c in string.ascii_letters if c not in subscripts)[:max(hidden)]
+    fresh = "".join(c for c in string.ascii_letters if c not in subscripts)[: max(hidden)]
     if not arrow:
         once = [c for c, n in Counter(left).items() if n == 1 and c.isalpha()]
         output = "..." + "".join(sorted(once))
-    inputs = [s.replace("...", fresh[len(fresh) - n:]) for s, n in zip(inputs, hidden)]
+    inputs = [s.replace("...", fresh[len(fresh) - n :]) for s, n in zip(inputs, hidden)]
     for s in inputs:
         if len(set(s)) < len(s):
-            raise ValueError(f"einsum {subscripts!r} names a letter twice in one input; take the diagonal by indexing first")
+            raise ValueError(
+                f"einsum {subscripts!r} names a letter twice in one input; take the diagonal by indexing first"
+            )
     return inputs, output.replace("...", fresh)

@@ -1,8 +1,9 @@
 """Primitives that combine elements along axes, each with its gradient rule.
 
-`axis` is a number, a tuple, or None for all axes; negative ones count from the end; `keepdims` leaves reduced axes in place with length 1.
-`sum`, `max` and `min` are NumPy's names, and hide Python's in this file.
+`axis` is a number, a tuple, or None for all axes; negative ones count from the end; `keepdims` leaves reduced axes in
+place with length 1. `sum`, `max` and `min` are NumPy's names, and hide Python's in this file.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -13,13 +14,29 @@ from minigrad.ops.elementwise import choose, exp
 from minigrad.ops.shape import Axes, broadcast_to, concatenate, flip, reshape, transpose
 from minigrad.tensor import Tensor, beside, raw, record, tensor
 
-__all__ = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "prod", "cumsum", "logsumexp", "softmax", "log_softmax"]
+__all__ = [
+    "sum",
+    "mean",
+    "var",
+    "std",
+    "max",
+    "min",
+    "argmax",
+    "argmin",
+    "prod",
+    "cumsum",
+    "logsumexp",
+    "softmax",
+    "log_softmax",
+]
 
 
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     x = tensor(x)
     shape = x.shape
-    return record(x.data.sum(axis, keepdims=keepdims), (x,), lambda g, out: (_spread(_keep(g, shape, axis, keepdims), shape),))
+    return record(
+        x.data.sum(axis, keepdims=keepdims), (x,), lambda g, out: (_spread(_keep(g, shape, axis, keepdims), shape),)
+    )
 
 
 def _spread(g: Any, shape: tuple[int, ...]) -> Any:
@@ -28,13 +45,17 @@ def _spread(g: Any, shape: tuple[int, ...]) -> Any:
         return broadcast_to(g, shape)
     if g.ndim or not isinstance(g, (np.ndarray, np.generic)):
         return np.broadcast_to(g, shape)
-    view: np.ndarray = np.ndarray(shape, g.dtype, g, 0, (0,) * len(shape))          # the same in a fifth of the time: one number, no steps
+    view: np.ndarray = np.ndarray(
+        shape, g.dtype, g, 0, (0,) * len(shape)
+    )  # the same in a fifth of the time: one number, no steps
     view.flags.writeable = False
     return view
 
 
 def _keep(g: Any, shape: tuple[int, ...], axis: Axes, keepdims: bool) -> Any:
-    """What was reduced from this shape, with the reduced axes back, so that it broadcasts against what it was made from."""
+    """What was reduced from this shape, with the reduced axes back, so that it broadcasts against what it was made
+    from.
+    """
     if keepdims or axis is None:
         return g
     kept = list(shape)
@@ -66,6 +87,7 @@ def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Ten
 
     def vjp(g: Any, out: Any) -> tuple:
         return (_keep(g / choose(raw(out) == 0, np.inf, out), x.shape, axis, keepdims) * _slope(beside(g, x), axis, n),)
+
     return record(data, (x,), vjp, keep_output=True)
 
 
@@ -75,7 +97,9 @@ def _count(x: Any, reduced: Any) -> int:
 
 
 def _mean(a: Any, axis: Axes, keepdims: bool) -> Any:
-    """Of an array, as NumPy's method has it, in a third of the time. The method is asked for half precision: it adds up in float32."""
+    """Of an array, as NumPy's method has it, in a third of the time. The method is asked for half precision: it adds up
+    in float32.
+    """
     if not a.size or a.dtype.itemsize < 4:
         return a.mean(axis, keepdims=keepdims)
     total = a.sum(axis, keepdims=keepdims)
@@ -102,7 +126,7 @@ def _slope(x: Any, axis: Axes, n: int) -> Any:
     return _centred(x, axis) * (1 / n if n > 0 else np.nan)
 
 
-# --- extremes -------------------------------------------------------------------------------------------------------------------------
+# --- extremes ---------------------------------------------------------------------------------------------------------
 
 
 def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -145,29 +169,36 @@ def _among_ties(g: Any, a: Any, extreme: Any, axis: Axes, keepdims: bool) -> Any
     return choose(chosen, _keep(g, a.shape, axis, keepdims) / chosen.sum(axis, keepdims=True, dtype=a.dtype), 0)
 
 
-# --- products and running sums --------------------------------------------------------------------------------------------------------
+# --- products and running sums ----------------------------------------------------------------------------------------
 
 
 def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The product. The gradient of an element is the product of all others, so it is right with any number of zeros."""
     x = tensor(x)
-    return record(x.data.prod(axis, keepdims=keepdims), (x,),
-                  lambda g, out: (_keep(g, x.shape, axis, keepdims) * beside(g, _product_of_others(x, axis)),))
+    return record(
+        x.data.prod(axis, keepdims=keepdims),
+        (x,),
+        lambda g, out: (_keep(g, x.shape, axis, keepdims) * beside(g, _product_of_others(x, axis)),),
+    )
 
 
 def _product_of_others(x: Tensor, axis: Axes) -> Tensor:
     """For each element the product of those before it times the product of those behind it, among `axis`."""
-    axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    axes = (
+        tuple(range(x.ndim))
+        if axis is None
+        else tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    )
     last = (*(a for a in range(x.ndim) if a not in axes), *axes)
-    moved = transpose(x, last)                                                          # (..., reduced axes)
-    rows = reshape(moved, (*moved.shape[:x.ndim - len(axes)], int(np.prod([x.shape[a] for a in axes], dtype=int))))
-    others = _product_before(rows) * flip(_product_before(flip(rows, -1)), -1)          # (..., n)
+    moved = transpose(x, last)  # (..., reduced axes)
+    rows = reshape(moved, (*moved.shape[: x.ndim - len(axes)], int(np.prod([x.shape[a] for a in axes], dtype=int))))
+    others = _product_before(rows) * flip(_product_before(flip(rows, -1)), -1)  # (..., n)
     return transpose(reshape(others, moved.shape), np.argsort(last).tolist())
 
 
 def _product_before(x: Tensor) -> Tensor:
     """Along the last axis, the product of all earlier elements, in log2(n) doublings (Hillis and Steele 1986)."""
-    product, width = concatenate([np.ones_like(x.data[..., :1]), x[..., :-1]], -1), 1   # shifted by one: begins with a 1
+    product, width = concatenate([np.ones_like(x.data[..., :1]), x[..., :-1]], -1), 1  # shifted by one: begins with a 1
     while width < x.shape[-1]:
         product = concatenate([product[..., :width], product[..., width:] * product[..., :-width]], -1)
         width *= 2
@@ -182,7 +213,7 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
     return record(data, (x,), lambda g, out: (g[back].cumsum(along)[back].reshape(shape),))
 
 
-# --- softmax and its logarithms: the largest element is subtracted first, a constant that changes nothing but avoids overflow ---------
+# --- softmax and its logarithms: the largest element is subtracted first, a constant that changes nothing but avoids ov
 
 
 def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
@@ -195,14 +226,17 @@ def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     def vjp(g: Any, out: Any) -> tuple:
         total = _keep(choose(np.isfinite(raw(out)), out, 0), x.shape, axis, keepdims)
         return (_keep(g, x.shape, axis, keepdims) * _exp(beside(g, x) - total),)
+
     return record(data if keepdims else data.squeeze(axis), (x,), vjp, keep_output=True)
 
 
 def softmax(x: Any, axis: Axes = -1) -> Tensor:
-    """exp(x) / sum(exp(x)). Where all of x is -inf it is 0 everywhere, so that something wholly masked counts nothing."""
+    """exp(x) / sum(exp(x)). Where all of x is -inf it is 0 everywhere, so that something wholly masked counts
+    nothing.
+    """
     x = tensor(x)
     e, total, _ = _exponentials(x.data, axis)
-    e /= np.maximum(total, 1)                   # the largest gives 1, so only a sum of nothing is below
+    e /= np.maximum(total, 1)  # the largest gives 1, so only a sum of nothing is below
     return record(e, (x,), lambda g, out: (out * (g - (g * out).sum(axis, keepdims=True)),), keep_output=True)
 
 
@@ -220,7 +254,9 @@ def _exp(a: Any) -> Any:
 
 
 def _exponentials(a: Any, axis: Axes) -> tuple[Any, Any, Any]:
-    """exp(a - top), their sum, and `top`, the largest element (0 where that is infinite), with the reduced axes kept."""
+    """exp(a - top), their sum, and `top`, the largest element (0 where that is infinite), with the reduced axes
+    kept.
+    """
     top = a.max(axis, keepdims=True) if a.size else a.sum(axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
     e = np.exp(a - top)

@@ -2,6 +2,7 @@
 
 Most results are views of their input. The gradient of a rearrangement is the opposite rearrangement.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,8 +14,11 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.tensor import Tensor, record, tensor
 
-__all__ = ["reshape", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "concatenate", "stack", "split", "pad", "flip",
+# fmt: off
+__all__ = ["reshape", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "concatenate", "stack",
+           "split", "pad", "flip",
            "roll", "tril", "triu"]
+# fmt: on
 
 Axes = int | tuple[int, ...] | None
 
@@ -33,6 +37,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     def vjp(g: Any, out: None) -> tuple:
         inverse = None if axes is None else sorted(range(g.ndim), key=[a % g.ndim for a in axes].__getitem__)
         return (g.transpose(inverse),)
+
     return record(x.data.transpose(axes), (x,), vjp)
 
 
@@ -58,7 +63,7 @@ def squeeze(x: Any, axis: Axes = None) -> Tensor:
 def broadcast_to(x: Any, shape: int | tuple[int, ...]) -> Tensor:
     """A read-only view of this shape, in which elements repeat."""
     x = tensor(x)
-    return record(np.broadcast_to(x.data, shape), (x,), lambda g, out: (g,))            # the engine sums it back
+    return record(np.broadcast_to(x.data, shape), (x,), lambda g, out: (g,))  # the engine sums it back
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
@@ -86,16 +91,22 @@ def _cut(x: Any, at: int | Sequence[int], axis: int) -> list:
     whole, length = (slice(None),) * normalize_axis_index(axis, x.ndim), x.shape[axis]
     if isinstance(at, int):
         if at < 1 or length % at:
-            raise ValueError(f"split: axis {axis} of shape {x.shape} cannot be cut into {at} equal parts; "
-                             f"give the indices to cut at instead")
+            raise ValueError(
+                f"split: axis {axis} of shape {x.shape} cannot be cut into {at} equal parts; "
+                f"give the indices to cut at instead"
+            )
         at = [length // at * i for i in range(1, at)]
     return [x[(*whole, slice(a, b))] for a, b in zip([0, *at], [*at, length])]
 
 
 def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
-    """`x` framed with constants. `pad_width`: a number for all sides, (before, after) for all axes, or a pair for each axis."""
+    """`x` framed with constants. `pad_width`: a number for all sides, (before, after) for all axes, or a pair for each
+    axis.
+    """
     x = tensor(x)
-    inner = tuple(slice(before, before + n) for (before, _), n in zip(np.broadcast_to(pad_width, (x.ndim, 2)).tolist(), x.shape))
+    inner = tuple(
+        slice(before, before + n) for (before, _), n in zip(np.broadcast_to(pad_width, (x.ndim, 2)).tolist(), x.shape)
+    )
     return record(np.pad(x.data, pad_width, constant_values=constant_values), (x,), lambda g, out: (g[inner],))
 
 

@@ -1,9 +1,10 @@
 """Special functions of arrays, written out: erf and the logistic sigmoid. No rules here; elementwise.py has those.
 
-erf follows W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation 23 (1969), 631-637:
-a quotient of polynomials for each range, with his coefficients. Every range is computed for every element and `where` picks, so that
-nothing waits for a GPU.
+erf follows W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation 23
+(1969), 631-637: a quotient of polynomials for each range, with his coefficients. Every range is computed for every
+element and `where` picks, so that nothing waits for a GPU.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,14 +12,25 @@ from typing import Any
 import numpy as np
 
 # erf(x) = x P(x^2) / Q(x^2) for |x| <= 0.46875; coefficients from the highest power down
-_SMALL_P = (1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2, 3.20937758913846947e3)
+_SMALL_P = (
+    1.85777706184603153e-1,
+    3.16112374387056560e0,
+    1.13864154151050156e2,
+    3.77485237685302021e2,
+    3.20937758913846947e3,
+)
 _SMALL_Q = (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3)
 
-# erfc(x) = exp(-x^2) P(x) / Q(x) for 0.46875 <= x <= 4; up to 6, where erf has become 1, it is still good to 1e-8, and erfc is below that
+# erfc(x) = exp(-x^2) P(x) / Q(x) for 0.46875 <= x <= 4; up to 6, where erf has become 1, it is still good to 1e-8, and
+# erfc is below that
+# fmt: off
 _LARGE_P = (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1, 2.98635138197400131e2,
             8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3)
+# fmt: on
+# fmt: off
 _LARGE_Q = (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3, 3.29079923573345963e3,
             4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3)
+# fmt: on
 
 
 def erf_array(a: Any) -> Any:

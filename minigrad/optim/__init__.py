@@ -1,12 +1,13 @@
 """Optimizers with the arguments and semantics of `torch.optim`, gradient clipping, and learning-rate schedules.
 
-    optimizer = AdamW(model.named_parameters(), lr=3e-4, weight_decay=0.1, decay=lambda p: p.ndim >= 2)
-    for step in range(steps):
-        optimizer.zero_grad()
-        loss(model).backward()
-        norm = clip_grad_norm(optimizer, 1.0)
-        optimizer.step(lr=warmup_cosine(step, 3e-4, steps, warmup_steps=100))
+optimizer = AdamW(model.named_parameters(), lr=3e-4, weight_decay=0.1, decay=lambda p: p.ndim >= 2)
+for step in range(steps):
+    optimizer.zero_grad()
+    loss(model).backward()
+    norm = clip_grad_norm(optimizer, 1.0)
+    optimizer.step(lr=warmup_cosine(step, 3e-4, steps, warmup_steps=100))
 """
+
 from minigrad.optim.adamw import AdamW, adamw_reference
 from minigrad.optim.clip import clip_grad_norm
 from minigrad.optim.flat import FlatParameters
@@ -14,5 +15,7 @@ from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.schedules import constant, inverse_sqrt, warmup_cosine, warmup_linear, warmup_stable_decay
 from minigrad.optim.sgd import SGD, sgd_reference
 
+# fmt: off
 __all__ = ["SGD", "AdamW", "FlatParameters", "Optimizer", "adamw_reference", "clip_grad_norm", "constant",
            "inverse_sqrt", "sgd_reference", "warmup_cosine", "warmup_linear", "warmup_stable_decay"]
+# fmt: on

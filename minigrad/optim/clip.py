@@ -1,4 +1,5 @@
 """Clipping gradients by their global norm (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063)."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -24,12 +25,12 @@ def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, share: Cal
     if not max_norm > 0:
         raise ValueError(f"max_norm must be above 0 (or infinity, only to measure), not {max_norm}")
     found = parameters.gradients() if isinstance(parameters, Optimizer) else _own_gradients(parameters)
-    grads = [g for g in found if g.size]                # the norm of nothing would be on no device
-    with np.errstate(all="ignore"):                     # the result tells of infinities and NaN
+    grads = [g for g in found if g.size]  # the norm of nothing would be on no device
+    with np.errstate(all="ignore"):  # the result tells of infinities and NaN
         norm = global_norm(grads, share)
         factor = np.where(np.isfinite(norm), np.minimum(1.0, max_norm / (norm + 1e-6)), 1.0)
     for g in grads:
-        if array_module(g) is not np or factor < 1:     # on a GPU, looking would mean waiting
+        if array_module(g) is not np or factor < 1:  # on a GPU, looking would mean waiting
             _scale(g.reshape(-1), factor.astype(g.dtype), share)
     return Tensor(norm)
 
@@ -43,10 +44,11 @@ def global_norm(arrays: Iterable, share: Callable = alone) -> Any:
     squares: list[Any] = [None] * len(pieces)
 
     @span("clip_grad_norm")
-    @np.errstate(all="ignore")                          # each thread has its own
+    @np.errstate(all="ignore")  # each thread has its own
     def add_up(part: slice) -> None:
         # each block is summed in its own dtype, the sums in float64: exact enough for float32 of any length
         squares[part] = [(g @ g).astype(np.float64) for g in pieces[part]]
+
     share(add_up, len(pieces))
     return np.sqrt(sum(squares))
 
@@ -55,6 +57,7 @@ def _scale(g: Any, factor: Any, share: Callable) -> None:
     @span("clip_grad_norm")
     def scale(part: slice) -> None:
         g[part] *= factor
+
     share(scale, g.size)
 
 

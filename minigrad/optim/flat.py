@@ -4,6 +4,7 @@ Each parameter's `data` becomes a view of the flat data, its `grad_buffer` a vie
 backward() writes. Clipping, updates, checkpoints and all-reduce are then loops over one array, however many
 parameters there are.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,8 @@ from minigrad.backend import array_module, device_of
 from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor
 
-CPU_BLOCK = 262_144             # five arrays of 1 MiB: few operations, between which threads hand each other the interpreter lock
-GPU_BLOCK = 16_777_216          # a GPU wants few, large kernels; this bounds the scratch memory
+CPU_BLOCK = 262_144  # five arrays of 1 MiB: few operations, between which threads hand each other the interpreter lock
+GPU_BLOCK = 16_777_216  # a GPU wants few, large kernels; this bounds the scratch memory
 
 
 class FlatParameters:
@@ -53,13 +54,17 @@ class FlatParameters:
         """Refuse what would be broadcast, rounded or moved to another device behind the user's back."""
         for p, home in zip(self.parameters, self._data_views):
             if p.data is not home and _kind(p.data) != _kind(home):
-                raise RuntimeError(f"a parameter was {_kind(home)} and is now {_kind(p.data)}; build the optimizer after "
-                                   f"to(), astype() or any other such change")
+                raise RuntimeError(
+                    f"a parameter was {_kind(home)} and is now {_kind(p.data)}; build the optimizer after "
+                    f"to(), astype() or any other such change"
+                )
             if p.grad is not None and p.grad.shape != p.shape:
                 raise ValueError(f"a parameter has shape {p.shape}, but the gradient it was given {p.grad.shape}")
 
     def runs(self, key: Callable[[int], Any] = lambda i: None) -> list[tuple[range, slice]]:
-        """Neighbours that have a gradient and the same `key(index)`: (their indices, their slice of the flat arrays)."""
+        """Neighbours that have a gradient and the same `key(index)`: (their indices, their slice of the flat
+        arrays).
+        """
         alike = groupby(range(len(self.parameters)), key=lambda i: (self.parameters[i].grad is not None, key(i)))
         runs = [list(run) for (has_grad, _), run in alike if has_grad]
         return [(range(run[0], run[-1] + 1), slice(self.bounds[run[0]], self.bounds[run[-1] + 1])) for run in runs]

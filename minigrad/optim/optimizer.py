@@ -3,6 +3,7 @@
 A subclass says which moments it keeps and how one block is updated in place. Parameters that have no gradient at a
 step are skipped entirely, their moments and step counts included, as in `torch.optim`.
 """
+
 from __future__ import annotations
 
 import math
@@ -26,14 +27,17 @@ class Optimizer:
     independent of their order. `decay`: which parameters `weight_decay` applies to; all, unless given. `lr` may be
     assigned, or given to each step.
     """
+
     moments: tuple[str, ...] = ()
 
     def __init__(self, params: Iterable, lr: float, weight_decay: float, decay: Callable[[Parameter], bool] | None):
         self.lr, self.weight_decay = at_least_zero("lr", lr), at_least_zero("weight_decay", weight_decay)
         named = named_parameters(params)
         decayed = {name: decay is None or bool(decay(p)) for name, p in named.items()}
-        self.groups = [_Group({name: named[name] for name in names}, decayed, self.moments)
-                       for names in _alike(sorted(named, key=lambda name: not decayed[name]), named)]
+        self.groups = [
+            _Group({name: named[name] for name in names}, decayed, self.moments)
+            for names in _alike(sorted(named, key=lambda name: not decayed[name]), named)
+        ]
 
     def step(self, lr: float | None = None, share: Callable = alone) -> None:
         """Update every parameter that has a gradient; `lr`, if given, becomes the learning rate.
@@ -51,17 +55,22 @@ class Optimizer:
 
     def _update_run(self, group: _Group, indices: range, where: slice, share: Callable) -> None:
         steps, decayed = group.treatment(indices[0])
-        group.steps[indices.start:indices.stop] = [steps + 1] * len(indices)
+        group.steps[indices.start : indices.stop] = [steps + 1] * len(indices)
         arrays = [flat[where] for flat in (group.flat.data, group.flat.grad, *group.moments)]
-        settings: dict[str, Any] = {"t": steps + 1, "lr": self.lr, "weight_decay": self.weight_decay if decayed else 0.0}
+        settings: dict[str, Any] = {
+            "t": steps + 1,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay if decayed else 0.0,
+        }
 
         @span(type(self).__name__)
         def update(part: slice) -> None:
             mine = [array[part] for array in arrays]
-            scratch = np.empty_like(mine[0][:block_size(mine[0])])
+            scratch = np.empty_like(mine[0][: block_size(mine[0])])
             for block in blocks(mine[0]):
                 p, g, *moments = (array[block] for array in mine)
-                self.update(p, g, *moments, scratch=scratch[:p.size], **settings)
+                self.update(p, g, *moments, scratch=scratch[: p.size], **settings)
+
         share(update, arrays[0].size)
 
     def update(self, p: Any, g: Any, *moments: Any, scratch: Any, t: int, lr: float, weight_decay: float) -> None:
@@ -149,8 +158,10 @@ def named_parameters(params: Iterable) -> dict[str, Parameter]:
         if not isinstance(p, Parameter):
             raise TypeError(f"parameter {name} is a {type(p).__name__}; make it a minigrad.nn.Parameter")
         if p.dtype.itemsize < 4:
-            raise TypeError(f"parameter {name} is {p.dtype}, in which small updates are lost; train a float32 master "
-                            f"and cast a copy of it")
+            raise TypeError(
+                f"parameter {name} is {p.dtype}, in which small updates are lost; train a float32 master "
+                f"and cast a copy of it"
+            )
         if name in named or id(p) in seen:
             raise ValueError(f"parameter {name} is listed twice")
         named[name] = p
@@ -163,4 +174,4 @@ def named_parameters(params: Iterable) -> dict[str, Parameter]:
 def at_least_zero(name: str, value: float) -> float:
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a number of at least 0, not {value}")
-    return float(value)             # a NumPy scalar would promote float32 arrays to float64
+    return float(value)  # a NumPy scalar would promote float32 arrays to float64

@@ -1,8 +1,8 @@
 """Learning rates as plain functions of the step, which is 0 for the first update and total_steps - 1 for the last.
 
-All begin with the same linear warmup (Goyal et al. 2017, arXiv:1706.02677): lr (step + 1) / (warmup_steps + 1). The first
-update is not wasted at 0, and `lr` is reached at step = warmup_steps exactly. Then they go down, and are `min_lr` from
-step = total_steps on. With p = (step - warmup_steps) / (total_steps - warmup_steps):
+All begin with the same linear warmup (Goyal et al. 2017, arXiv:1706.02677): lr (step + 1) / (warmup_steps + 1). The
+first update is not wasted at 0, and `lr` is reached at step = warmup_steps exactly. Then they go down, and are `min_lr`
+from step = total_steps on. With p = (step - warmup_steps) / (total_steps - warmup_steps):
 
     warmup_cosine           min_lr + (lr - min_lr) (1 + cos(pi p)) / 2      Loshchilov, Hutter 2017, arXiv:1608.03983
     warmup_linear           min_lr + (lr - min_lr) (1 - p)                  Devlin et al. 2019, arXiv:1810.04805
@@ -11,6 +11,7 @@ step = total_steps on. With p = (step - warmup_steps) / (total_steps - warmup_st
                                                                             Vaswani et al. 2017, arXiv:1706.03762
     constant                lr
 """
+
 from __future__ import annotations
 
 import math
@@ -29,8 +30,9 @@ def warmup_linear(step: int, lr: float, total_steps: int, warmup_steps: int = 0,
     return _between(min_lr, lr, 1 - _progress(step, warmup_steps, total_steps)) * _warmup(step, warmup_steps)
 
 
-def warmup_stable_decay(step: int, lr: float, total_steps: int, warmup_steps: int = 0, decay_steps: int | None = None,
-                        min_lr: float = 0.0) -> float:
+def warmup_stable_decay(
+    step: int, lr: float, total_steps: int, warmup_steps: int = 0, decay_steps: int | None = None, min_lr: float = 0.0
+) -> float:
     """`decay_steps`: how many steps before the end the decay begins; unless given, a fifth of all."""
     decay_steps = total_steps // 5 if decay_steps is None else decay_steps
     start = max(warmup_steps, total_steps - decay_steps)

@@ -6,23 +6,26 @@
     print(p.table())                # p.table(by="module"): by the part of the model instead
     p.draw("memory.svg")            # the live memory over time, and which ops made it
 
-What is attributed to what. Ops report when they have their result (`record`), so times lie between two reports of a thread:
+What is attributed to what. Ops report when they have their result (`record`), so times lie between two reports of a
+thread:
 
     forward     from the end of the op before, or the moment the module around it was entered, until its result is there. Python
                 between two ops counts to the second one
     backward    from the start of its gradient rule until the engine has freed the node or turned to the next one: with the ops the rule
-                is made of, sums of gradients, and deferred gradients, which are computed where they will stay. A checkpoint computes
-                ops again, forward; the gradients that leave it count to it
+                is made of, sums of gradients, and deferred gradients, which are computed where they will stay. A
+                checkpoint computes ops again, forward; the gradients that leave it count to it
     span        work that is no op, `with span("AdamW"):`, without the ops inside it
 
-Each moment of a thread counts once: what runs inside something else is taken off it. What remains of the wall time is Python outside of
-all this, waiting for other threads, and the profiler's own work. On a GPU these are the times until the call returns, and kernels run on
-behind it: an op that waits for the GPU gets the time of those before it.
+Each moment of a thread counts once: what runs inside something else is taken off it. What remains of the wall time is
+Python outside of all this, waiting for other threads, and the profiler's own work. On a GPU these are the times until
+the call returns, and kernels run on behind it: an op that waits for the GPU gets the time of those before it.
 
-Bytes allocated are arrays that an op returns or keeps for its gradient, temporaries not counted. Bytes moved are the inputs and what was
-allocated, or backward the gradients that came and went and what the rule had kept, as if each were read or written once: a bound to
-compare with what the memory can do, too low for ops in several passes, too high for those that look at few elements. Views are free.
+Bytes allocated are arrays that an op returns or keeps for its gradient, temporaries not counted. Bytes moved are the
+inputs and what was allocated, or backward the gradients that came and went and what the rule had kept, as if each were
+read or written once: a bound to compare with what the memory can do, too low for ops in several passes, too high for
+those that look at few elements. Views are free.
 """
+
 from __future__ import annotations
 
 import math
@@ -38,24 +41,28 @@ from minigrad.nn.module import current_path, module_entered
 from minigrad.profiler.memory import Memory, is_array, kept_by, owner
 from minigrad.tensor import Tensor, raw
 
-GRADIENTS = "gradients"         # what gradients on their way count as in the memory
+GRADIENTS = "gradients"  # what gradients on their way count as in the memory
 
 
 class Event(NamedTuple):
-    """Something that took time: an op forward or backward, or a span. Times are seconds since the profile began, without pauses."""
+    """Something that took time: an op forward or backward, or a span. Times are seconds since the profile began,
+    without pauses.
+    """
+
     name: str
     module: str
-    way: str                    # "forward", "backward" or "span"
+    way: str  # "forward", "backward" or "span"
     thread: str
     start: float
     end: float
-    seconds: float              # without events inside
-    allocated: int = 0          # bytes
+    seconds: float  # without events inside
+    allocated: int = 0  # bytes
     moved: int = 0
 
 
 class Report(NamedTuple):
     """What a profile saw in another process: its `zero` on the clock that they share, and its lists."""
+
     zero: float
     events: list[Event]
     changes: list[tuple[float, str, int]]
@@ -67,8 +74,8 @@ class _Open:
 
     def __init__(self, name: str, module: str, way: str, start: float):
         self.name, self.module, self.way, self.start = name, module, way, start
-        self.elsewhere = 0.0                # seconds in it that count for something else
-        self.returned = math.inf            # of a rule: when it had run; after that the engine delivers its gradients
+        self.elsewhere = 0.0  # seconds in it that count for something else
+        self.returned = math.inf  # of a rule: when it had run; after that the engine delivers its gradients
         self.recording = mode.recording
         self.allocated = self.moved = 0
 
@@ -78,25 +85,26 @@ class _Here(threading.local):
 
     def __init__(self) -> None:
         self.thread = threading.current_thread().name
-        self.since = -math.inf              # the end of what it did last
+        self.since = -math.inf  # the end of what it did last
         self.open: list[_Open] = []
 
 
 class Profile:
     """Events and memory of what runs inside `with profile() as p:`, in all threads.
 
-    It may be entered again, and goes on: `with p:` around each of several steps gives a table of the mean step. There can be only one
-    at a time. Rules that were recorded inside and run outside are not counted. Begin before the forward pass: of a rule recorded outside
-    and run inside, nobody knows that the ops it is made of are backward.
+    It may be entered again, and goes on: `with p:` around each of several steps gives a table of the mean step. There
+    can be only one at a time. Rules that were recorded inside and run outside are not counted. Begin before the forward
+    pass: of a rule recorded outside and run inside, nobody knows that the ops it is made of are backward.
     """
+
     running: ClassVar[Profile | None] = None
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.blocks: list[tuple[float, float]] = []         # begin and end of each `with`
-        self.looking: list[float] = []                      # seconds that the profiler itself took
+        self.blocks: list[tuple[float, float]] = []  # begin and end of each `with`
+        self.looking: list[float] = []  # seconds that the profiler itself took
         self.memory = Memory(self.now)
-        self._begun = self._zero = 0.0      # of this block: its begin, and the time of the clock at which 0 lies
+        self._begun = self._zero = 0.0  # of this block: its begin, and the time of the clock at which 0 lies
         self._here = _Here()
 
     def now(self) -> float:
@@ -104,13 +112,17 @@ class Profile:
         return time.perf_counter() - self._zero if Profile.running is self else self._begun
 
     def table(self, by: str = "op") -> str:
-        """Time and memory of each op and span, or of each module (by="module"), in the mean block; and how much of the time that is."""
+        """Time and memory of each op and span, or of each module (by="module"), in the mean block; and how much of the
+        time that is.
+        """
         from minigrad.profiler.table import table  # here, because `import minigrad` shall not wait for it
+
         return table(self, by)
 
     def draw(self, path: str | Path | None = None) -> str:
         """The live memory and the threads during the last block as a picture, SVG text; `path`: save it there, too."""
         from minigrad.profiler.picture import draw
+
         text = draw(self)
         if path is not None:
             Path(path).write_text(text, "utf-8")
@@ -132,7 +144,7 @@ class Profile:
             raise RuntimeError("a profile is running already, and it sees everything; end it before another begins")
         self._watching = watching_all_threads(self._watch)
         self._watching.__enter__()
-        self._here = _Here()                                # nobody knows what other threads did meanwhile
+        self._here = _Here()  # nobody knows what other threads did meanwhile
         self._here.since = self._begun
         self._zero, Profile.running = time.perf_counter() - self._begun, self
         return self
@@ -148,12 +160,12 @@ class Profile:
 
     def _watch(self, data: Any, inputs: Sequence[Tensor], vjp: Callable) -> Callable:
         now, entered, here = self.now(), module_entered() - self._zero, self._here
-        if Profile.running is not self:                     # another thread has ended it just now
+        if Profile.running is not self:  # another thread has ended it just now
             return vjp
         if mode.recording or entered > max(here.since, self._begun):
             self._settle()
         inside = here.open[-1] if here.open else None
-        part = inside is not None and inside.way == "backward" and inside.recording == mode.recording   # of a rule
+        part = inside is not None and inside.way == "backward" and inside.recording == mode.recording  # of a rule
         recorded = mode.recording and any(x.requires_grad for x in inputs)
         op, module = op_name(vjp), current_path()
         allocated, moved, kept = self._forward_bytes(data, inputs, vjp if recorded else None, GRADIENTS if part else op)
@@ -170,13 +182,15 @@ class Profile:
             inside.elsewhere += here.since - since
         return _Rule(self, vjp, op, module, kept) if recorded else vjp
 
-    def _forward_bytes(self, data: Any, inputs: Sequence[Tensor], rule: Callable | None, label: str) -> tuple[int, int, int]:
+    def _forward_bytes(
+        self, data: Any, inputs: Sequence[Tensor], rule: Callable | None, label: str
+    ) -> tuple[int, int, int]:
         """Allocated and moved by an op, and kept by its rule."""
         arrays = [x.data for x in inputs if is_array(x.data)]
         before = {id(owner(a)) for a in arrays}
         kept = [] if rule is None else kept_by(rule)
         allocated = sum(self.memory.follow(a, label) for a in (data, *kept) if id(owner(a)) not in before)
-        variable = {id(owner(x.data)) for x in inputs if x.requires_grad}       # parameters, or followed already
+        variable = {id(owner(x.data)) for x in inputs if x.requires_grad}  # parameters, or followed already
         for constant in [a for a in kept if id(owner(a)) in before - variable]:
             self.memory.follow(constant, label)
         moved = 0 if id(owner(data)) in before else allocated + sum(a.nbytes for a in arrays)
@@ -200,15 +214,16 @@ class Profile:
         opened.returned = self.now()
         self.looking.append(opened.returned - done)
         opened.elsewhere += opened.returned - done
-        if opened.recording:                                # no telling whose ops come next
+        if opened.recording:  # no telling whose ops come next
             self._settle()
         return shares
 
     def _backward_bytes(self, opened: _Open, g: Any, out: Any, kept: int, shares: Sequence) -> None:
         came = owner(raw(g))
         made = [raw(share) for share in shares if is_array(raw(share)) and owner(raw(share)) is not came]
-        written = sum(a.nbytes for a in made) + sum(math.prod(share.shape) * share.like.dtype.itemsize
-                                                    for share in shares if isinstance(share, Deferred))
+        written = sum(a.nbytes for a in made) + sum(
+            math.prod(share.shape) * share.like.dtype.itemsize for share in shares if isinstance(share, Deferred)
+        )
         opened.allocated += sum(self.memory.follow(a, GRADIENTS) for a in made)
         opened.moved += written and raw(g).nbytes + kept + (0 if out is None else raw(out).nbytes) + written
 
@@ -224,14 +239,27 @@ class Profile:
         while opened in here.open:
             last = here.open.pop()
             took = end - last.start
-            self.events.append(Event(last.name, last.module, last.way, here.thread, last.start, end, took - last.elsewhere,
-                                     last.allocated, last.moved))
+            self.events.append(
+                Event(
+                    last.name,
+                    last.module,
+                    last.way,
+                    here.thread,
+                    last.start,
+                    end,
+                    took - last.elsewhere,
+                    last.allocated,
+                    last.moved,
+                )
+            )
             if here.open:
                 here.open[-1].elsewhere += took
             here.since = end
 
     def _settle(self) -> None:
-        """Here a rule that has run ended when it returned: with retain_graph nobody says when the backward pass ends."""
+        """Here a rule that has run ended when it returned: with retain_graph nobody says when the backward pass
+        ends.
+        """
         if self._here.open and self._here.open[-1].returned < math.inf:
             self._end(self._here.open[-1], self._here.open[-1].returned)
 
@@ -253,13 +281,17 @@ class _Rule:
 
 
 def profile() -> Profile:
-    """`with profile() as p:` records where time and memory go, in all threads; then `print(p.table())` and `p.draw("memory.svg")`."""
+    """`with profile() as p:` records where time and memory go, in all threads; then `print(p.table())` and
+    `p.draw("memory.svg")`.
+    """
     return Profile()
 
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """`with span("reading"):` (or as a decorator): if somebody profiles, count this under `name`, but for the ops inside."""
+    """`with span("reading"):` (or as a decorator): if somebody profiles, count this under `name`, but for the ops
+    inside.
+    """
     now = Profile.running
     if now is None:
         yield

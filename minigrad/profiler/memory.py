@@ -1,8 +1,10 @@
 """Which arrays of a computation are alive: what ops return, what gradient rules keep, and gradients on their way.
 
-Arrays are followed by weak references, so it is known to the moment when each goes. Views are the array they look at. Not counted:
-temporaries inside an op, parameters and what else was there before, unless it is a constant that a rule keeps; Python's own objects.
+Arrays are followed by weak references, so it is known to the moment when each goes. Views are the array they look at.
+Not counted: temporaries inside an op, parameters and what else was there before, unless it is a constant that a rule
+keeps; Python's own objects.
 """
+
 from __future__ import annotations
 
 import gc
@@ -27,7 +29,9 @@ class Memory:
         self._alive: dict[int, weakref.ref] = {}
 
     def follow(self, array: Any, label: str) -> int:
-        """Count the memory of an array until it is freed; returns the bytes, or 0 for memory that is counted already."""
+        """Count the memory of an array until it is freed; returns the bytes, or 0 for memory that is counted
+        already.
+        """
         memory = owner(array)
         key, size = id(memory), memory.nbytes
         if size == 0 or key in self._alive:
@@ -36,6 +40,7 @@ class Memory:
         def gone(reference: Any) -> None:
             del self._alive[key]
             self.changes.append((self.now(), label, -size))
+
         self._alive[key] = weakref.ref(memory, gone)
         self.changes.append((self.now(), label, size))
         return size
@@ -61,7 +66,9 @@ def is_array(x: Any) -> bool:
 
 
 def kept_by(rule: Callable) -> list:
-    """The arrays that a gradient rule keeps alive: all that can be reached from what it closes over, without the rest of the graph."""
+    """The arrays that a gradient rule keeps alive: all that can be reached from what it closes over, without the rest
+    of the graph.
+    """
     found, seen = [], set()
     waiting: list[Any] = [rule]
     while waiting:
@@ -73,7 +80,7 @@ def kept_by(rule: Callable) -> list:
             found.append(x)
         elif isinstance(x, Tensor):
             waiting.append(x.data)
-        elif isinstance(x, FunctionType):               # not its globals
+        elif isinstance(x, FunctionType):  # not its globals
             waiting += [x.__defaults__, *(cell.cell_contents for cell in x.__closure__ or ())]
         else:
             waiting += gc.get_referents(x)

@@ -1,8 +1,10 @@
-"""The live memory over time as a picture: areas for the ops that made it, above what each thread was doing. Hand-written SVG.
+"""The live memory over time as a picture: areas for the ops that made it, above what each thread was doing.
+Hand-written SVG.
 
-Time is cut into as many columns as there are pixels. A column shows the memory at its fullest moment and, for a thread, what took most
-of it, so the file stays small however long the profile was.
+Time is cut into as many columns as there are pixels. A column shows the memory at its fullest moment and, for a thread,
+what took most of it, so the file stays small however long the profile was.
 """
+
 from __future__ import annotations
 
 import math
@@ -16,9 +18,19 @@ from minigrad.profiler.table import size
 if TYPE_CHECKING:
     from minigrad.profiler.events import Event, Profile
 
-LEFT, WIDTH, RIGHT = 150, 760, 230              # pixels
-TOP, HEIGHT, ROW = 88, 300, 13                  # of the areas; of a row below them
-COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#44bb99", "#99762b")    # most of them Paul Tol's
+LEFT, WIDTH, RIGHT = 150, 760, 230  # pixels
+TOP, HEIGHT, ROW = 88, 300, 13  # of the areas; of a row below them
+COLORS = (
+    "#4477aa",
+    "#ee6677",
+    "#228833",
+    "#ccbb44",
+    "#66ccee",
+    "#aa3377",
+    "#ee8866",
+    "#44bb99",
+    "#99762b",
+)  # most of them Paul Tol's
 GRADIENTS, OTHERS = "gradients", "others"
 GREYS = {GRADIENTS: "#777777", OTHERS: "#bbbbbb"}
 
@@ -43,11 +55,20 @@ def draw(profile: Profile) -> str:
     fullest = max(columns, key=Counter.total)
     colors = _colors(fullest, events)
     height = max(TOP + HEIGHT + 40 + len(_threads(events)) * (2 * ROW + 12), TOP + 19 * len(colors) + 20)
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + RIGHT} {height}" font-family="sans-serif">',
-        '<rect width="100%" height="100%" fill="white"/>', *_title(fullest), *_scale(fullest.total(), block),
-        *_areas(columns, fullest.total(), colors), *_peak(columns, fullest), *_lanes(events, block, colors),
-        *_legend(fullest, colors), "</svg>", ""])
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + RIGHT} {height}" font-family="sans-serif">',
+            '<rect width="100%" height="100%" fill="white"/>',
+            *_title(fullest),
+            *_scale(fullest.total(), block),
+            *_areas(columns, fullest.total(), colors),
+            *_peak(columns, fullest),
+            *_lanes(events, block, colors),
+            *_legend(fullest, colors),
+            "</svg>",
+            "",
+        ]
+    )
 
 
 # --- what is shown in each column -------------------------------------------------------------------------------------
@@ -57,7 +78,7 @@ def memory_columns(changes: Iterable[tuple[float, str, int]], block: Block) -> I
     """The bytes alive by label, at the fullest moment of each column."""
     alive: Counter[str] = Counter()
     waiting = sorted(changes, key=lambda change: change[0], reverse=True)
-    for column in range(-1, WIDTH):                             # first all that was before
+    for column in range(-1, WIDTH):  # first all that was before
         until, fullest = block.begin + (column + 1) * block.step, alive.copy()
         while waiting and (waiting[-1][0] <= until or column == WIDTH - 1 and waiting[-1][0] <= block.end):
             _, label, change = waiting.pop()
@@ -82,10 +103,12 @@ def row_columns(events: Iterable[Event], block: Block) -> list[str | None]:
 
 
 def _colors(fullest: Counter[str], events: Iterable[Event]) -> dict[str, str]:
-    """A color for each name: those with most memory, then with most time; the rest are others. In the order of the areas, lowest first."""
+    """A color for each name: those with most memory, then with most time; the rest are others. In the order of the
+    areas, lowest first.
+    """
     seconds: Counter[str] = Counter()
     for event in events:
-        seconds[event.name] += event.seconds            # type: ignore[assignment]
+        seconds[event.name] += event.seconds  # type: ignore[assignment]
     by_memory = [label for label, count in fullest.most_common() if count > 0.01 * fullest.total()]
     by_time = [name for name, _ in seconds.most_common()]
     names = [name for name in dict.fromkeys([*by_memory, *by_time]) if name != GRADIENTS]
@@ -97,9 +120,16 @@ def _colors(fullest: Counter[str], events: Iterable[Event]) -> dict[str, str]:
 
 
 def _title(fullest: Counter[str]) -> list[str]:
-    return [_text(20, 28, f"Live memory, at most {size(fullest.total())}", size=17, weight="bold"),
-            _text(20, 48, "arrays that ops returned or keep for their gradients, by the op that made them; and gradients on their way",
-                  fill="#555")]
+    return [
+        _text(20, 28, f"Live memory, at most {size(fullest.total())}", size=17, weight="bold"),
+        _text(
+            20,
+            48,
+            "arrays that ops returned or keep for their gradients, by the op that made them; and gradients on their "
+            "way",
+            fill="#555",
+        ),
+    ]
 
 
 def _scale(top: float, block: Block) -> list[str]:
@@ -108,19 +138,27 @@ def _scale(top: float, block: Block) -> list[str]:
     unit = 1024 ** min(int(math.log(max(top, 1), 1024)), 3)
     for count in _round_numbers(top / unit):
         y = _height(count * unit, top)
-        lines += [_line(LEFT, y, LEFT + WIDTH, y), _text(LEFT - 8, y + 4, size(count * unit), anchor="end", fill="#555")]
+        lines += [
+            _line(LEFT, y, LEFT + WIDTH, y),
+            _text(LEFT - 8, y + 4, size(count * unit), anchor="end", fill="#555"),
+        ]
     for milliseconds in _round_numbers(1e3 * (block.end - block.begin)):
         x = LEFT + milliseconds / 1e3 / block.step
-        lines += [_line(x, bottom, x, bottom + 5), _text(x, bottom + 19, f"{milliseconds:g}", anchor="middle", fill="#555")]
+        lines += [
+            _line(x, bottom, x, bottom + 5),
+            _text(x, bottom + 19, f"{milliseconds:g}", anchor="middle", fill="#555"),
+        ]
     return [*lines, _text(LEFT + WIDTH + 8, bottom + 19, "ms", fill="#555")]
 
 
 def _peak(columns: Sequence[Counter[str]], fullest: Counter[str]) -> list[str]:
     """The peak, and the head of the numbers in the legend, which are of the peak."""
     x = LEFT + columns.index(fullest) + 0.5
-    return [f'<line x1="{x}" y1="{TOP - 8}" x2="{x}" y2="{TOP + HEIGHT}" stroke="#000" stroke-dasharray="2 3"/>',
-            _text(x, TOP - 12, f"peak, {size(fullest.total())}", anchor="middle"),
-            _text(LEFT + WIDTH + 30 + 185, TOP - 12, "at the peak", anchor="end", fill="#555")]
+    return [
+        f'<line x1="{x}" y1="{TOP - 8}" x2="{x}" y2="{TOP + HEIGHT}" stroke="#000" stroke-dasharray="2 3"/>',
+        _text(x, TOP - 12, f"peak, {size(fullest.total())}", anchor="middle"),
+        _text(LEFT + WIDTH + 30 + 185, TOP - 12, "at the peak", anchor="end", fill="#555"),
+    ]
 
 
 def _areas(columns: Sequence[Counter[str]], top: float, colors: dict[str, str]) -> Iterator[str]:
@@ -129,7 +167,9 @@ def _areas(columns: Sequence[Counter[str]], top: float, colors: dict[str, str]) 
     for name, color in colors.items():
         upper = [y + (_others(column, colors) if name == OTHERS else column[name]) for y, column in zip(lower, columns)]
         if upper != lower:
-            points = " ".join(f"{LEFT + x},{_height(y, top):.1f}" for x, y in [*_corners(upper), *reversed(_corners(lower))])
+            points = " ".join(
+                f"{LEFT + x},{_height(y, top):.1f}" for x, y in [*_corners(upper), *reversed(_corners(lower))]
+            )
             yield f'<polygon points="{points}" fill="{color}"><title>{_escaped(name)}</title></polygon>'
         lower = upper
 
@@ -154,8 +194,10 @@ def _lanes(events: Sequence[Event], block: Block, colors: dict[str, str]) -> Ite
             yield _text(LEFT + WIDTH + 8, y + row * ROW + 10, way, fill="#555")
             for name, left, width in _runs(row_columns(mine, block)):
                 if name is not None:
-                    yield (f'<rect x="{LEFT + left}" y="{y + row * ROW}" width="{width}" height="{ROW}" '
-                           f'fill="{colors.get(name, GREYS[OTHERS])}"><title>{_escaped(name)}</title></rect>')
+                    yield (
+                        f'<rect x="{LEFT + left}" y="{y + row * ROW}" width="{width}" height="{ROW}" '
+                        f'fill="{colors.get(name, GREYS[OTHERS])}"><title>{_escaped(name)}</title></rect>'
+                    )
 
 
 def _threads(events: Iterable[Event]) -> list[str]:
@@ -203,6 +245,10 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", fill: str = "#000", size: int = 12, weight: str = "normal") -> str:
-    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}" font-weight="{weight}">'
-            f'{_escaped(text)}</text>')
+def _text(
+    x: float, y: float, text: str, anchor: str = "start", fill: str = "#000", size: int = 12, weight: str = "normal"
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}" font-weight="{weight}">'
+        f"{_escaped(text)}</text>"
+    )

@@ -1,4 +1,5 @@
 """The events of a profile added up, and as text."""
+
 from __future__ import annotations
 
 import re
@@ -15,13 +16,14 @@ HEAD = ("", "calls", "forward ms", "backward ms", "all ms", "%", "allocated", "m
 @dataclass
 class Row:
     """Sums over events. `calls`: of ops, those forward, or backward where there were none forward."""
+
     forward_calls: int = 0
     backward_calls: int = 0
     spans: int = 0
-    forward: float = 0.0        # seconds
+    forward: float = 0.0  # seconds
     backward: float = 0.0
     span: float = 0.0
-    allocated: int = 0          # bytes
+    allocated: int = 0  # bytes
     moved: int = 0
 
     @property
@@ -34,7 +36,8 @@ class Row:
 
 
 def rows(events: Sequence[Event], by: str = "op") -> dict[str, Row]:
-    """Events added up by their name, or with by="module" by the path of their module, blocks.* being all of blocks.0, blocks.1 ...
+    """Events added up by their name, or with by="module" by the path of their module, blocks.* being all of blocks.0,
+    blocks.1 ...
 
     What belongs to no module goes by its name there, too. The longest come first.
     """
@@ -60,20 +63,39 @@ def table(profile: Profile, by: str = "op") -> str:
     lines = [HEAD, *(_cells(name, row, count, had) for name, row in found.items())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
     total = sum(row.seconds for row in found.values())
-    return "\n".join([
-        *("  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths))) for line in lines),
-        f"in all {1e3 * total / count:.2f} ms, {total / had:.0%} of {1e3 * profile.now() / count:.2f} ms"
-        + (f" in each of {threads} threads" if threads > 1 else "") + (f", mean of {count}" if count > 1 else "")
-        + f"; {sum(profile.looking) / had:.0%} went into looking; live memory at most {size(profile.memory.peak)}"])
+    return "\n".join(
+        [
+            *(
+                "  ".join(
+                    cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths))
+                )
+                for line in lines
+            ),
+            f"in all {1e3 * total / count:.2f} ms, {total / had:.0%} of {1e3 * profile.now() / count:.2f} ms"
+            + (f" in each of {threads} threads" if threads > 1 else "")
+            + (f", mean of {count}" if count > 1 else "")
+            + f"; {sum(profile.looking) / had:.0%} went into looking; live memory at most {size(profile.memory.peak)}",
+        ]
+    )
 
 
 def _cells(name: str, row: Row, count: int, had: float) -> tuple[str, ...]:
     """A row as text; where there is nothing to say, nothing."""
-    forward, backward, everything = (f"{1e3 * seconds / count:.2f}" if seconds else ""
-                                     for seconds in (row.forward, row.backward, row.seconds))
+    forward, backward, everything = (
+        f"{1e3 * seconds / count:.2f}" if seconds else "" for seconds in (row.forward, row.backward, row.seconds)
+    )
     speed = f"{row.moved / row.seconds / 1e9:.1f}" if row.moved and row.seconds else ""
-    return (name, f"{row.calls / count:g}", forward, backward, everything, f"{100 * row.seconds / had:.1f}",
-            size(row.allocated / count) if row.allocated else "", size(row.moved / count) if row.moved else "", speed)
+    return (
+        name,
+        f"{row.calls / count:g}",
+        forward,
+        backward,
+        everything,
+        f"{100 * row.seconds / had:.1f}",
+        size(row.allocated / count) if row.allocated else "",
+        size(row.moved / count) if row.moved else "",
+        speed,
+    )
 
 
 def size(count: float) -> str:

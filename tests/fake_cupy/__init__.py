@@ -5,14 +5,16 @@
         with no_sync():                 # a hidden wait for the GPU is an error in here
             x.exp().sum().backward()
 
-It computes with NumPy and refuses what CuPy refuses: NumPy arrays as operands, conversion by `np.asarray`, options and functions
-that CuPy does not have. It wraps indices out of range around, as CuPy does without a word, and it writes down each host sync and each
-silent upload (traffic.py). Signatures and rules are those of CuPy 14.2; test_fake_cupy.py compares them where CuPy is installed.
+It computes with NumPy and refuses what CuPy refuses: NumPy arrays as operands, conversion by `np.asarray`, options and
+functions that CuPy does not have. It wraps indices out of range around, as CuPy does without a word, and it writes down
+each host sync and each silent upload (traffic.py). Signatures and rules are those of CuPy 14.2; test_fake_cupy.py
+compares them where CuPy is installed.
 
-Kernels of one's own run too, without threads (kernels.py). Not played: `ElementwiseKernel`, `fuse`, `cupy.random`, `cupy.linalg`,
-streams, more than one device; that scatter-adds sum in any order; that writing twice to one index leaves either value; the speed of
-anything.
+Kernels of one's own run too, without threads (kernels.py). Not played: `ElementwiseKernel`, `fuse`, `cupy.random`,
+`cupy.linalg`, streams, more than one device; that scatter-adds sum in any order; that writing twice to one index leaves
+either value; the speed of anything.
 """
+
 from __future__ import annotations
 
 import sys

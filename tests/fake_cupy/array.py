@@ -1,8 +1,10 @@
-"""`cupy.ndarray`, played by a NumPy array that nobody can reach: what is on the device comes to the host only through `get`.
+"""`cupy.ndarray`, played by a NumPy array that nobody can reach: what is on the device comes to the host only through
+`get`.
 
-Operators go through NumPy's ufuncs and from there to `__array_ufunc__`, as in CuPy. The methods that need no special care are
-listed in functions.py and attached there.
+Operators go through NumPy's ufuncs and from there to `__array_ufunc__`, as in CuPy. The methods that need no special
+care are listed in functions.py and attached there.
 """
+
 from __future__ import annotations
 
 import functools
@@ -15,16 +17,19 @@ import numpy as np
 from tests.fake_cupy.indexing import host_index
 from tests.fake_cupy.traffic import sync, upload
 
-cupy = ModuleType("cupy", "A stand-in for CuPy over NumPy, see tests/fake_cupy.")      # filled by the other files of this package
+cupy = ModuleType(
+    "cupy", "A stand-in for CuPy over NumPy, see tests/fake_cupy."
+)  # filled by the other files of this package
 
-DTYPES = "?bBhHiIlLqQefdFD"         # the type codes CuPy has kernels for
+DTYPES = "?bBhHiIlLqQefdFD"  # the type codes CuPy has kernels for
 SCALARS = (bool, int, float, complex, np.generic)
 
 
 class ndarray:
     """An array on the device. As in CuPy there are no scalars: a sum over everything is an array of shape ()."""
+
     __array_priority__ = 100
-    __hash__ = None                 # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
     __slots__ = ("_host", "__weakref__")
 
     def __init__(self, shape: Any, dtype: Any = float):
@@ -54,8 +59,10 @@ class ndarray:
     # To the host
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. "
-                        "Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. "
+            "Please use `.get()` to construct a NumPy array explicitly."
+        )
 
     def get(self) -> np.ndarray:
         sync("get()")
@@ -71,7 +78,9 @@ class ndarray:
 
     def __bool__(self) -> bool:
         if self.size != 1:
-            raise ValueError("The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()")
+            raise ValueError(
+                "The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()"
+            )
         sync("bool()")
         return bool(self._host)
 
@@ -124,11 +133,11 @@ class ndarray:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple = (), **options: Any) -> Any:
         ours = getattr(cupy, ufunc.__name__, None)
-        known = (ndarray, np.ndarray, *SCALARS)         # NumPy arrays are refused further on, with a sentence of their own
+        known = (ndarray, np.ndarray, *SCALARS)  # NumPy arrays are refused further on, with a sentence of their own
         if ours is None or not all(isinstance(x, known) for x in inputs + out):
             return NotImplemented
         if out:
-            options["out"], = out
+            (options["out"],) = out
         return (ours if method == "__call__" else getattr(ours, method))(*inputs, **options)
 
     def __array_function__(self, function: Callable, types: tuple, args: tuple, options: dict) -> Any:
@@ -136,7 +145,7 @@ class ndarray:
         for name in [*function.__module__.split(".")[1:], function.__name__]:
             ours = getattr(ours, name, None)
         if ours is None or not all(issubclass(t, (ndarray, np.ndarray)) for t in types):
-            return NotImplemented                       # NumPy turns this into a TypeError
+            return NotImplemented  # NumPy turns this into a TypeError
         return ours(*args, **options)
 
 
@@ -144,9 +153,10 @@ def _operator(name: str, reflected: bool = False) -> Callable:
     function = getattr(np, name)
 
     def operate(self: ndarray, other: Any) -> Any:
-        if getattr(other, "__array_ufunc__", ()) is None:       # how a class says that it handles arrays itself (NEP 13)
+        if getattr(other, "__array_ufunc__", ()) is None:  # how a class says that it handles arrays itself (NEP 13)
             return NotImplemented
         return function(other, self) if reflected else function(self, other)
+
     return operate
 
 
@@ -154,10 +164,20 @@ def _operator_in_place(name: str) -> Callable:
     return lambda self, other: getattr(cupy, name)(self, other, self)
 
 
+# fmt: off
 _ARITHMETIC = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide", "mod": "remainder",
-               "pow": "power", "lshift": "left_shift", "rshift": "right_shift", "and": "bitwise_and", "or": "bitwise_or",
+               "pow": "power", "lshift": "left_shift", "rshift": "right_shift", "and": "bitwise_and",
+               "or": "bitwise_or",
                "xor": "bitwise_xor"}
-_COMPARISON = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal"}
+# fmt: on
+_COMPARISON = {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "eq": "equal",
+    "ne": "not_equal",
+}
 _UNARY = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}
 for _symbol, _name in (_ARITHMETIC | _COMPARISON | {"matmul": "matmul"}).items():
     setattr(ndarray, f"__{_symbol}__", _operator(_name))
@@ -166,7 +186,9 @@ for _symbol, _name in (_ARITHMETIC | {"matmul": "matmul"}).items():
 for _symbol, _name in _ARITHMETIC.items():
     setattr(ndarray, f"__i{_symbol}__", _operator_in_place(_name))
 for _symbol, _name in _UNARY.items():
-    setattr(ndarray, f"__{_symbol}__", functools.partialmethod(lambda self, function: function(self), getattr(np, _name)))
+    setattr(
+        ndarray, f"__{_symbol}__", functools.partialmethod(lambda self, function: function(self), getattr(np, _name))
+    )
 
 
 # Between the two sides; only the files of this package call these
@@ -183,7 +205,7 @@ def wrap(result: Any) -> Any:
     """NumPy's result as CuPy's: arrays and scalars become device arrays, tuples and lists keep their kind."""
     if isinstance(result, (tuple, list)):
         return type(result)(map(wrap, result))
-    if not isinstance(result, (np.ndarray, np.generic, int)):           # count_nonzero of older NumPys gives an int
+    if not isinstance(result, (np.ndarray, np.generic, int)):  # count_nonzero of older NumPys gives an int
         return result
     out = ndarray.__new__(ndarray)
     out._host = np.asarray(result)
@@ -202,4 +224,4 @@ def unwrap(x: Any) -> Any:
     return x
 
 
-cupy.ndarray = ndarray              # type: ignore[attr-defined]
+cupy.ndarray = ndarray  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
 """`cupy.cuda`: one device, its runtime and its streams, as far as choosing a device and waiting for it go."""
+
 from __future__ import annotations
 
 from types import ModuleType, SimpleNamespace
@@ -16,6 +17,7 @@ class CUDARuntimeError(RuntimeError):
 
 class Device:
     """`with Device(0): ...` makes it the current device."""
+
     def __init__(self, device: int = 0):
         self.id = int(device)
 
@@ -50,6 +52,11 @@ class Stream:
 Stream.null = Stream()
 
 cuda = ModuleType("cupy.cuda")
-cuda.__dict__.update(Device=Device, Stream=Stream, get_current_stream=lambda: Stream.null, is_available=lambda: True,
-                     runtime=SimpleNamespace(getDeviceCount=lambda: DEVICES, getDevice=lambda: 0, CUDARuntimeError=CUDARuntimeError))
+cuda.__dict__.update(
+    Device=Device,
+    Stream=Stream,
+    get_current_stream=lambda: Stream.null,
+    is_available=lambda: True,
+    runtime=SimpleNamespace(getDeviceCount=lambda: DEVICES, getDevice=lambda: 0, CUDARuntimeError=CUDARuntimeError),
+)
 cupy.__dict__.update(cuda=cuda, is_available=cuda.is_available)

@@ -1,9 +1,11 @@
 """CuPy's functions and methods: NumPy's of the same name, called through CuPy's narrower signatures.
 
-A call is first bound to the signature below, which is CuPy 14's, so an option that only NumPy has is a TypeError. `Array` marks an
-argument that must be a device array, `Arrays` a sequence of them, `Value` a device array or a scalar. What is not marked (shapes, axes,
-counts) lives on the host: a device array there is refused. A NumPy array is refused everywhere.
+A call is first bound to the signature below, which is CuPy 14's, so an option that only NumPy has is a TypeError.
+`Array` marks an argument that must be a device array, `Arrays` a sequence of them, `Value` a device array or a scalar.
+What is not marked (shapes, axes, counts) lives on the host: a device array there is refused. A NumPy array is refused
+everywhere.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -131,9 +133,10 @@ def signatures(text: str) -> Iterator[tuple[str, inspect.Signature]]:
 
 def through_signature(name: str, signature: inspect.Signature, function: Callable) -> Callable:
     """`function` of NumPy as CuPy's `name`: what was given, and nothing that CuPy's signature lacks."""
+
     def call(*args: Any, **options: Any) -> Any:
         given = signature.bind(*args, **options).arguments
-        if name.endswith("_like") and given.get("shape") == ():         # which CuPy takes for no shape at all
+        if name.endswith("_like") and given.get("shape") == ():  # which CuPy takes for no shape at all
             del given["shape"]
         by_place, by_name = [], {}
         for parameter, value in given.items():
@@ -143,12 +146,13 @@ def through_signature(name: str, signature: inspect.Signature, function: Callabl
                 by_place += map(unwrap, value)
             elif declared.kind is declared.VAR_KEYWORD:
                 by_name |= {key: unwrap(x) for key, x in value.items()}
-            elif declared.default is declared.empty:        # by place, since NumPy may name it differently
+            elif declared.default is declared.empty:  # by place, since NumPy may name it differently
                 by_place.append(unwrap(value))
             elif value is not declared.default:
                 by_name[parameter] = unwrap(value)
         result = function(*by_place, **by_name)
         return wrap(result) if given.get("out") is None else given["out"]
+
     return call
 
 
@@ -175,7 +179,11 @@ def _on_device(value: Any) -> bool:
 
 
 def _described(value: Any) -> str:
-    return f"{type(value).__name__} of {[type(x).__name__ for x in value]}" if isinstance(value, (list, tuple)) else repr(type(value))
+    return (
+        f"{type(value).__name__} of {[type(x).__name__ for x in value]}"
+        if isinstance(value, (list, tuple))
+        else repr(type(value))
+    )
 
 
 def _on_host(function: Callable) -> Callable:
@@ -186,7 +194,7 @@ for _name, _signature in signatures(FUNCTIONS):
     setattr(cupy, _name, through_signature(_name, _signature, getattr(np, _name)))
 for _name, _signature in signatures(METHODS):
     setattr(ndarray, _name, through_signature(_name, _signature, getattr(np.ndarray, _name)))
-for _name in HOST_FUNCTIONS.split():            # about shapes and dtypes, which the host knows
+for _name in HOST_FUNCTIONS.split():  # about shapes and dtypes, which the host knows
     setattr(cupy, _name, _on_host(getattr(np, _name)))
 for _name in HOST_NAMES.split():
     setattr(cupy, _name, getattr(np, _name))

@@ -1,8 +1,9 @@
 """Index rules: where CuPy's differ from NumPy's, and which of them cost a sync or an upload.
 
-An array of integers is taken modulo the length of its axis: an index out of range is not an error but silently another element.
-A boolean array makes the host wait, since the shape of the result depends on its values.
+An array of integers is taken modulo the length of its axis: an index out of range is not an error but silently another
+element. A boolean array makes the host wait, since the shape of the result depends on its values.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -32,7 +33,7 @@ def _host_part(device_array: type, part: Any) -> Any:
     if isinstance(part, slice):
         return slice(*(int(x) if isinstance(x, device_array) else x for x in (part.start, part.stop, part.step)))
     if isinstance(part, device_array):
-        part = part._host                               # type: ignore[attr-defined]
+        part = part._host  # type: ignore[attr-defined]
     else:
         upload("a host array or list as an index")
         part = np.asarray(part, dtype=int if isinstance(part, (list, tuple)) and len(part) == 0 else None)

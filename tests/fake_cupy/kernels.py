@@ -1,10 +1,14 @@
-"""`cupy.RawModule`: CUDA kernels on the CPU, compiled by its C++ compiler with cuda_on_cpu.h in front, block after block.
+"""`cupy.RawModule`: CUDA kernels on the CPU, compiled by its C++ compiler with cuda_on_cpu.h in front, block after
+block.
 
-A block has a single thread here, whatever was asked for, so a kernel must be right with any number of threads. What takes several at
-once, barriers and shuffles, is compiled but not tried: that needs a GPU. Where there is no compiler, the test is skipped.
+A block has a single thread here, whatever was asked for, so a kernel must be right with any number of threads. What
+takes several at once, barriers and shuffles, is compiled but not tried: that needs a GPU. Where there is no compiler,
+the test is skipped.
 
-Stricter than CuPy, which hands over whatever it is given: arrays must be in C order, and numbers NumPy scalars, whose width is known.
+Stricter than CuPy, which hands over whatever it is given: arrays must be in C order, and numbers NumPy scalars, whose
+width is known.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -22,12 +26,18 @@ import pytest
 from tests.fake_cupy.array import cupy, ndarray
 
 PRELUDE = Path(__file__).with_name("cuda_on_cpu.h")
-C_TYPES = {"int32": ctypes.c_int, "int64": ctypes.c_longlong, "float32": ctypes.c_float, "float64": ctypes.c_double,
-           "uint64": ctypes.c_void_p}
+C_TYPES = {
+    "int32": ctypes.c_int,
+    "int64": ctypes.c_longlong,
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+    "uint64": ctypes.c_void_p,
+}
 
 
 class RawModule:
     """`code` in CUDA C++; `options` of the compiler."""
+
     def __init__(self, *, code: str, options: Sequence[str] = ()):
         self._library = library(code, tuple(options))
 
@@ -37,6 +47,7 @@ class RawModule:
 
 class RawKernel:
     """Called with the numbers of blocks and of threads, and the arguments."""
+
     def __init__(self, library: ctypes.CDLL, name: str):
         self._library, self.name = library, name
         self._function = getattr(library, name)
@@ -52,10 +63,16 @@ class RawKernel:
     def _argument(self, x: Any) -> Any:
         if isinstance(x, ndarray):
             if not x._host.flags.c_contiguous:
-                raise ValueError(f"{self.name} would read an array of shape {x.shape} and strides {x.strides} as if it were in C order")
+                raise ValueError(
+                    f"{self.name} would read an array of shape {x.shape} and strides {x.strides} as if it were in C "
+                    "order"
+                )
             return ctypes.c_void_p(x._host.ctypes.data)
         if not isinstance(x, np.generic) or x.dtype.name not in C_TYPES:
-            raise TypeError(f"{self.name} was given {x!r}; a kernel takes device arrays and NumPy scalars of the width that it expects")
+            raise TypeError(
+                f"{self.name} was given {x!r}; a kernel takes device arrays and NumPy scalars of the width that it "
+                "expects"
+            )
         return C_TYPES[x.dtype.name](x.item())
 
 

@@ -1,4 +1,7 @@
-"""The functions whose rules differ from NumPy's by more than a signature: conversions, selection, matmul, those that sync."""
+"""The functions whose rules differ from NumPy's by more than a signature: conversions, selection, matmul, those that
+sync.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -137,8 +140,13 @@ def flatnonzero(a: ndarray) -> ndarray:
 
 
 @offer
-def unique(ar: ndarray, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,
-           axis: int | None = None) -> Any:
+def unique(
+    ar: ndarray,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+) -> Any:
     sync("unique")
     return wrap(np.unique(unwrap(_device(ar)), return_index, return_inverse, return_counts, axis))
 

@@ -1,8 +1,10 @@
 """What crosses between host and device: downloads, which make the host wait for the GPU ("syncs"), and uploads.
 
-A sync costs the GPU its queue of work, so ops and backward passes must do without. Every place where CuPy waits calls `sync`; every
-place where it quietly copies host data to the GPU calls `upload`. Tests read the two lists, or forbid syncs with `no_sync()`.
+A sync costs the GPU its queue of work, so ops and backward passes must do without. Every place where CuPy waits calls
+`sync`; every place where it quietly copies host data to the GPU calls `upload`. Tests read the two lists, or forbid
+syncs with `no_sync()`.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator

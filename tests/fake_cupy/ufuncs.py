@@ -1,4 +1,7 @@
-"""CuPy's ufuncs: NumPy's of the same name, less what CuPy's lack (`where=`, `order=`, `subok=`, host arrays, some methods)."""
+"""CuPy's ufuncs: NumPy's of the same name, less what CuPy's lack (`where=`, `order=`, `subok=`, host arrays, some
+methods).
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,10 +19,13 @@ logical_or logical_xor maximum minimum mod multiply negative nextafter not_equal
 right_shift sign signbit sin sinh sqrt square subtract tan tanh true_divide trunc
 """
 
-REDUCE = {"add": "sum", "multiply": "prod"}             # all that `ufunc.reduce` is implemented for, and `accumulate`
-AT = {                                                  # ... and `ufunc.at`: the dtypes that have an atomic operation
-    "add": "int32 int64 uint32 uint64 float16 float32 float64", "subtract": "int32 uint32",
-    "maximum": "int32 int64 uint32 uint64 float32 float64", "minimum": "int32 int64 uint32 uint64 float32 float64"}
+REDUCE = {"add": "sum", "multiply": "prod"}  # all that `ufunc.reduce` is implemented for, and `accumulate`
+AT = {  # ... and `ufunc.at`: the dtypes that have an atomic operation
+    "add": "int32 int64 uint32 uint64 float16 float32 float64",
+    "subtract": "int32 uint32",
+    "maximum": "int32 int64 uint32 uint64 float32 float64",
+    "minimum": "int32 int64 uint32 uint64 float32 float64",
+}
 
 
 class ufunc:
@@ -28,12 +34,14 @@ class ufunc:
         self._numpy: np.ufunc = getattr(np, name)
         self.nin = self._numpy.nin
 
-    def __call__(self, *args: Any, out: Any = None, dtype: Any = None, casting: str = "same_kind", **options: Any) -> Any:
+    def __call__(
+        self, *args: Any, out: Any = None, dtype: Any = None, casting: str = "same_kind", **options: Any
+    ) -> Any:
         if options:
             raise TypeError(f"Wrong arguments {options}")
-        if len(args) > self.nin:                            # by place, after the inputs
+        if len(args) > self.nin:  # by place, after the inputs
             out = args[self.nin]
-        hosts = [operand(x) for x in args[:self.nin]]
+        hosts = [operand(x) for x in args[: self.nin]]
         dtype = None if dtype is None else checked_dtype(dtype)
         result = self._numpy(*hosts, out=None if out is None else output(out), dtype=dtype, casting=casting)
         return wrap(result) if out is None else out
@@ -49,7 +57,9 @@ class ufunc:
         return self(a.reshape(a.shape + (1,) * b.ndim), b, **options)
 
     def at(self, array: Any, index: Any, value: Any = None) -> None:
-        """Unbuffered `array[index] op= value`, repeated indices included, in no particular order: sums differ in the last bits."""
+        """Unbuffered `array[index] op= value`, repeated indices included, in no particular order: sums differ in the
+        last bits.
+        """
         dtypes = self._method("at", AT)
         if array.dtype.name not in dtypes.split():
             raise TypeError(f"cupy.{self.__name__}.at only supports {dtypes.replace(' ', ', ')} as data type")
@@ -64,7 +74,9 @@ class ufunc:
 
 
 def operand(x: Any) -> Any:
-    """What a kernel takes as an input: a device array or a scalar. A host array is not copied over behind one's back."""
+    """What a kernel takes as an input: a device array or a scalar. A host array is not copied over behind one's
+    back.
+    """
     if isinstance(x, (ndarray, *SCALARS)):
         return unwrap(x)
     raise TypeError(f"Unsupported type {type(x)}")

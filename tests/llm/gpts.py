@@ -1,4 +1,5 @@
 """Small GPTs for tests: drawn configurations, and weights large enough that mistakes show in the logits."""
+
 from __future__ import annotations
 
 from typing import Any, get_args
@@ -19,6 +20,7 @@ def configs(draw: st.DrawFn, **fixed: Any) -> GPTConfig:
     """Any combination of choices; `fixed` fields are not drawn. No dropout unless it is fixed."""
     kv_heads, group = draw(st.integers(1, 2)), draw(st.integers(1, 3))
     heads = kv_heads * group
+    # fmt: off
     drawn: dict[str, Any] = {
         "vocab_size": VOCAB, "context": CONTEXT, "layers": draw(st.integers(1, 2)),
         "heads": heads, "kv_heads": kv_heads, "dim": heads * 2 * draw(st.integers(2, 3)),
@@ -26,8 +28,10 @@ def configs(draw: st.DrawFn, **fixed: Any) -> GPTConfig:
         "positions": draw(st.sampled_from(get_args(Positions))), "rope_interleaved": draw(st.booleans()),
         "norm": draw(st.sampled_from(get_args(Norm))), "norm_position": draw(st.sampled_from(get_args(NormPosition))),
         "mlp": draw(st.sampled_from(get_args(Activation))), "bias": draw(st.booleans()), "qk_norm": draw(st.booleans()),
-        "window": draw(st.sampled_from([None, 1, 3])), "tied_head": draw(st.booleans()), "soft_cap": draw(st.sampled_from([None, 5.0])),
+        "window": draw(st.sampled_from([None, 1, 3])), "tied_head": draw(st.booleans()),
+        "soft_cap": draw(st.sampled_from([None, 5.0])),
     }
+    # fmt: on
     return GPTConfig(**drawn | fixed)
 
 

@@ -1,4 +1,5 @@
 """Small run folders for tests, as train.py leaves them, without training."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -23,7 +24,7 @@ def make_run(folder: Path, tokenizer: Any, steps: tuple[int, ...] = (5,), best: 
 
 
 def model_at(tokenizer: Any, step: int) -> GPT:
-    return GPT(shape(tokenizer), rng=step).eval()       # type: ignore[return-value]
+    return GPT(shape(tokenizer), rng=step).eval()  # type: ignore[return-value]
 
 
 def shape(tokenizer: Any) -> GPTConfig:

@@ -1,4 +1,5 @@
 """Counts made from a configuration alone, against the model itself."""
+
 from __future__ import annotations
 
 import tracemalloc
@@ -31,7 +32,7 @@ def test_parameters_are_those_of_the_model(config: GPTConfig) -> None:
 
 
 def test_a_forgotten_part_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.accounting._branches", lambda config: 1)       # as if gated MLPs had two matrices
+    monkeypatch.setattr("llm.accounting._branches", lambda config: 1)  # as if gated MLPs had two matrices
     with pytest.raises(AssertionError):
         test_parameters_are_those_of_the_model()
 
@@ -46,8 +47,9 @@ def test_flops_are_those_of_the_matrix_products(config: GPTConfig, length: int) 
         if op == "linear":
             counted.append(2 * data.size * inputs[0].shape[-1])
         elif op == "attention":
-            counted.append(4 * data.size * inputs[1].shape[2])              # q k^T and p v
+            counted.append(4 * data.size * inputs[1].shape[2])  # q k^T and p v
         return vjp
+
     model = GPT(config)
     mode.watch = watch
     try:
@@ -55,7 +57,7 @@ def test_flops_are_those_of_the_matrix_products(config: GPTConfig, length: int) 
             model(np.zeros((2, length), dtype=int))
     finally:
         mode.watch = None
-    vectors = sum(p.size for p in model.parameters() if p.ndim == 1)        # biases and norms, 2 FLOPs each by the convention
+    vectors = sum(p.size for p in model.parameters() if p.ndim == 1)  # biases and norms, 2 FLOPs each by the convention
     assert sum(counted) == 2 * length * (forward_flops(config, length) - 2 * vectors)
 
 
@@ -66,11 +68,20 @@ def test_flops_of_gpt2_agree_with_the_formula_of_nanogpt() -> None:
     assert forward_flops(replace(config, window=100)) < forward_flops(config, 512) < forward_flops(config)
 
 
-@pytest.mark.parametrize("choices", [
-    {}, {"norm_position": "post"}, {"qk_norm": True}, {"positions": "alibi"}, {"dropout": 0.1, "tied_head": False},
-    {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False, "kv_heads": 2},
-    {"heads": 2}, {"heads": 2, "window": 70},                   # heads of 32: weights of 128 tokens are kept
-], ids=str)
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"norm_position": "post"},
+        {"qk_norm": True},
+        {"positions": "alibi"},
+        {"dropout": 0.1, "tied_head": False},
+        {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False, "kv_heads": 2},
+        {"heads": 2},
+        {"heads": 2, "window": 70},  # heads of 32: weights of 128 tokens are kept
+    ],
+    ids=str,
+)
 def test_activations_are_what_the_graph_holds(choices: dict) -> None:
     config = GPTConfig(**{"vocab_size": 500, "context": 128, "layers": 2, "heads": 4, "dim": 64} | choices)
     held = bytes_held(GPT(config))
@@ -81,7 +92,7 @@ def test_activations_are_what_the_graph_holds(choices: dict) -> None:
 def bytes_held(model: GPT) -> int:
     """What there is after the forward pass that was not there before, for 8 texts of 128 tokens."""
     ids = np.zeros((8, 128), dtype=int)
-    model.loss(ids, ids)                    # makes what is made once
+    model.loss(ids, ids)  # makes what is made once
     tracemalloc.start()
     loss = model.loss(ids, ids)
     held = tracemalloc.get_traced_memory()[0]
@@ -94,7 +105,7 @@ def test_recomputing_holds_only_the_inputs_of_blocks() -> None:
     model = GPT(GPTConfig(vocab_size=500, context=128, layers=8, heads=4, dim=64))
     model.recompute = True
     one, two = (activation_bytes(replace(model.config, layers=n), 8) for n in (1, 2))
-    inputs = 8 * 128 * 64 * 4 * 8           # bytes: 8 texts x 128 tokens x 64 numbers x 4 bytes, for each of 8 layers
+    inputs = 8 * 128 * 64 * 4 * 8  # bytes: 8 texts x 128 tokens x 64 numbers x 4 bytes, for each of 8 layers
     assert bytes_held(model) < 1.04 * (one - (two - one) + inputs) < bytes_held(GPT(model.config)) / 2
 
 
@@ -112,7 +123,7 @@ def test_table_tells_the_numbers_without_allocating() -> None:
     assert peak < 100_000
     assert "6,738,415,616" in text
     assert "KV cache" in text
-    assert "4 GiB" in text                  # 2 x 32 layers x 4096 x 4096 tokens x 4 bytes
+    assert "4 GiB" in text  # 2 x 32 layers x 4096 x 4096 tokens x 4 bytes
     assert max(map(len, text.splitlines())) < 100
 
 

@@ -1,4 +1,5 @@
 """The key-value cache: the same logits, however a text is split into calls."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -17,15 +18,19 @@ from minigrad import no_grad
 from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, lively, token_ids
 
 SPLITS = st.lists(st.integers(1, 7), min_size=1, max_size=4)
-TIGHT = {"rtol": 1e-10, "atol": 1e-10}      # float64; the order of sums differs
+TIGHT = {"rtol": 1e-10, "atol": 1e-10}  # float64; the order of sums differs
 
 
-def in_pieces(model: GPT, cache: KVCache, ids: np.ndarray, sizes: list[int], mask: np.ndarray | None = None) -> np.ndarray:
+def in_pieces(
+    model: GPT, cache: KVCache, ids: np.ndarray, sizes: list[int], mask: np.ndarray | None = None
+) -> np.ndarray:
     """The logits of `ids`, fed to the cache in pieces."""
     ends = np.cumsum(sizes)
     with no_grad():
-        pieces = [model(ids[:, end - n:end], mask=None if mask is None else mask[:, end - n:end], cache=cache).data
-                  for n, end in zip(sizes, ends)]
+        pieces = [
+            model(ids[:, end - n : end], mask=None if mask is None else mask[:, end - n : end], cache=cache).data
+            for n, end in zip(sizes, ends)
+        ]
     return np.concatenate(pieces, axis=1)
 
 
@@ -76,7 +81,9 @@ def test_truncate_goes_back(config: GPTConfig, seed: int, length: int, masked: b
     in_pieces(model, cache, np.concatenate([ids[:, :length], (ids[:, length:] + 1) % VOCAB], axis=1), [6, 3], mask)
     cache.truncate(length)
     rest = None if mask is None else mask[:, length:]
-    np.testing.assert_allclose(in_pieces(model, cache, ids[:, length:], [9 - length], rest), model(ids).data[:, length:], **TIGHT)
+    np.testing.assert_allclose(
+        in_pieces(model, cache, ids[:, length:], [9 - length], rest), model(ids).data[:, length:], **TIGHT
+    )
 
 
 def test_reset_takes_another_batch() -> None:
@@ -109,7 +116,7 @@ def test_room_doubles_up_to_the_context_and_beyond() -> None:
         k, _ = cache.append(0, token, token)
         cache.advance(slice(0, length + 1))
         if not rooms or rooms[-1] != cache.nbytes // 16:
-            rooms.append(cache.nbytes // 16)            # 2 arrays x 2 numbers x 4 bytes a token
+            rooms.append(cache.nbytes // 16)  # 2 arrays x 2 numbers x 4 bytes a token
         assert k.shape == (1, 1, length + 1, 2)
     assert rooms == [64, 128, 200, 256, 512, 1024]
 
@@ -131,7 +138,13 @@ def test_what_a_cache_cannot_do_is_said() -> None:
     cache = KVCache(model.config)
     refused(RuntimeError, r"inside `with no_grad\(\):`", model, cache=cache)
     with no_grad():
-        refused(ValueError, "packed documents cannot go into a cache", model, cache=cache, documents=np.zeros((1, 3), dtype=int))
+        refused(
+            ValueError,
+            "packed documents cannot go into a cache",
+            model,
+            cache=cache,
+            documents=np.zeros((1, 3), dtype=int),
+        )
         model(np.zeros((1, 3), dtype=int), cache=cache)
         refused(ValueError, "has 6 tokens and the model has learned 4 positions", model, cache=cache)
     with pytest.raises(ValueError, match="holds 3 tokens and cannot be truncated to 5"):

@@ -1,4 +1,5 @@
 """The model's configuration and the named shapes."""
+
 from __future__ import annotations
 
 import ast
@@ -15,6 +16,7 @@ from llm.accounting import parameters
 from llm.config import GPTConfig
 from llm.presets import PRESETS, preset
 
+# fmt: off
 BAD = [
     ("vocab_size", 0), ("context", -1), ("layers", 1.5), ("heads", True), ("dim", "64"),
     ("kv_heads", 0), ("head_dim", 2.0), ("mlp_dim", "wide"), ("window", 0),
@@ -22,6 +24,7 @@ BAD = [
     ("bias", 1), ("qk_norm", "yes"), ("tied_head", None), ("rope_interleaved", 0),
     ("rope_base", 0), ("norm_eps", float("nan")), ("soft_cap", -1.0), ("dropout", 1.0), ("dropout", -0.1),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("name", "value"), BAD)
@@ -65,7 +68,7 @@ def test_json_errors_name_the_key() -> None:
     with pytest.raises(ValueError, match="missing in a model configuration: dim;"):
         GPTConfig.from_json(data)
     with pytest.raises(ValueError, match="this is a list"):
-        GPTConfig.from_json([])                     # type: ignore[arg-type]
+        GPTConfig.from_json([])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="layers='2' makes no model"):
         GPTConfig.from_json(GPTConfig().to_json() | {"layers": "2"})
 
@@ -77,8 +80,11 @@ def test_help_documents_every_field(capsys: pytest.CaptureFixture) -> None:
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     body = ast.parse(Path(inspect.getfile(GPTConfig)).read_text()).body
     fields = next(node for node in body if isinstance(node, ast.ClassDef) and node.name == "GPTConfig").body
-    documented = [(field.target.id, after.value.value) for field, after in pairwise(fields)
-                  if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr)]
+    documented = [
+        (field.target.id, after.value.value)
+        for field, after in pairwise(fields)
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr)
+    ]
     assert [name for name, _ in documented] == [field.name for field in dataclasses.fields(GPTConfig)]
     for name, words in documented:
         assert f"--{name.replace('_', '-')}" in text
@@ -86,10 +92,18 @@ def test_help_documents_every_field(capsys: pytest.CaptureFixture) -> None:
 
 
 # the published counts; Hugging Face's gpt2-xl has 1,557,611,200 and Llama 2 7B 6,738,415,616
-@pytest.mark.parametrize(("name", "count"), [
-    ("gpt2", 124_439_808), ("gpt2-medium", 354_823_168), ("gpt2-large", 774_030_080), ("gpt2-xl", 1_557_611_200),
-    ("llama2-7b", 6_738_415_616), ("smollm2-135m", 134_515_008), ("qwen3-0.6b", 596_049_920),
-])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("gpt2", 124_439_808),
+        ("gpt2-medium", 354_823_168),
+        ("gpt2-large", 774_030_080),
+        ("gpt2-xl", 1_557_611_200),
+        ("llama2-7b", 6_738_415_616),
+        ("smollm2-135m", 134_515_008),
+        ("qwen3-0.6b", 596_049_920),
+    ],
+)
 def test_published_shapes(name: str, count: int) -> None:
     assert parameters(preset(name)).total == count
 

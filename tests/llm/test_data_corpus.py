@@ -32,11 +32,7 @@ def stdin_with(content: bytes) -> io.TextIOWrapper:
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-@given(
-    text=st.text(st.sampled_from("ab \r\né漢🙂")) | st.text(),
-    piece=st.integers(1, 9),
-    as_file=st.booleans(),
-)
+@given(text=st.text(st.sampled_from("ab \r\né漢🙂")) | st.text(), piece=st.integers(1, 9), as_file=st.booleans())
 def test_pieces_of_a_document_join_to_its_text(tmp_path_factory, text, piece, as_file):
     text = text.removeprefix("\ufeff") + "!"  # a byte order mark is not text
     document: str | Path = text

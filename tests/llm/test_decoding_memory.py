@@ -1,4 +1,5 @@
 """What writing costs in memory: nothing is copied for each token, and nothing grows with the square of the text."""
+
 from __future__ import annotations
 
 import tracemalloc
@@ -16,8 +17,8 @@ from minigrad import no_grad
 from minigrad.fused import attention_reference
 from minigrad.fused.attention import one_query
 
-LONG = 1024             # tokens
-ROWS = 40 * 4 * LONG    # bytes: 40 rows of T numbers, as scores of two heads take some; (T, T) numbers take 25 times that
+LONG = 1024  # tokens
+ROWS = 40 * 4 * LONG  # bytes: 40 rows of T numbers, as scores of two heads take some; (T, T) numbers take 25 times that
 
 
 def small(**options: Any) -> GPT:
@@ -41,7 +42,7 @@ def peak(work: Callable[[], Any]) -> int:
 def write(model: GPT, cache: KVCache, ids: np.ndarray) -> None:
     with no_grad():
         for t in range(ids.shape[1]):
-            model.logits(model.hidden(ids[:, t:t + 1], cache=cache)[:, -1])
+            model.logits(model.hidden(ids[:, t : t + 1], cache=cache)[:, -1])
 
 
 def read(model: GPT, ids: np.ndarray) -> KVCache:
@@ -75,9 +76,11 @@ def test_a_token_is_copied_less_than_twice_on_average() -> None:
 
 def test_a_cache_that_copies_for_each_token_is_noticed() -> None:
     """Negative control."""
+
     def concatenate(cache: KVCache, length: int) -> None:
         append(cache, length)
-        cache._keys[0] = cache._keys[0][:, :, :length + 1].copy()
+        cache._keys[0] = cache._keys[0][:, :, : length + 1].copy()
+
     assert copied_by(concatenate, 200) > 2 * 200
 
 
@@ -86,14 +89,16 @@ def test_writing_takes_memory_in_proportion_to_the_text(options: dict[str, Any])
     """Twenty steps at the end of a long text: some rows of scores. The cache has its room already."""
     model = small(**options)
     cache = read(model, text(LONG - 30))
-    write(model, cache, text(5))                                    # tables are made
+    write(model, cache, text(5))  # tables are made
     assert peak(lambda: write(model, cache, text(20))) < ROWS
 
 
 def growth() -> float:
-    """How many times as much memory reading takes for a text twice as long: 2 if in proportion to it, 4 if to its square."""
+    """How many times as much memory reading takes for a text twice as long: 2 if in proportion to it, 4 if to its
+    square.
+    """
     model = small()
-    read(model, text(LONG))                                         # tables are made
+    read(model, text(LONG))  # tables are made
     short, long = (peak(partial(read, model, text(length))) for length in (LONG // 2, LONG))
     return long / short
 
@@ -116,5 +121,6 @@ def test_a_square_made_while_writing_is_noticed(monkeypatch: pytest.MonkeyPatch)
     def wasteful(q: Any, k: Any, v: Any, *options: Any) -> Any:
         np.zeros((k.shape[2], k.shape[2]), np.float32)
         return one_query(q, k, v, *options)
+
     monkeypatch.setattr("llm.one_token.one_query", wasteful)
     assert peak(lambda: write(model, cache, text(20))) > ROWS

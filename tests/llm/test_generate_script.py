@@ -1,4 +1,7 @@
-"""generate.py as a person uses it: text on standard output, everything else on standard error, and no traceback, whatever happens."""
+"""generate.py as a person uses it: text on standard output, everything else on standard error, and no traceback,
+whatever happens.
+"""
+
 from __future__ import annotations
 
 import io
@@ -54,7 +57,9 @@ def script(*options: str, stdin: bytes = b"") -> tuple[int, str, str]:
 def written(prompt: str, seed: int, tokens: int, **options: Any) -> str:
     """What the script should print for one sample."""
     sampling = options.pop("sampling", Sampling())
-    text = prompt + write_text(model_at(BYTES, 5), BYTES, prompt, max_tokens=tokens, seed=seed, sampling=sampling, **options)
+    text = prompt + write_text(
+        model_at(BYTES, 5), BYTES, prompt, max_tokens=tokens, seed=seed, sampling=sampling, **options
+    )
     return text if text.endswith("\n") else text + "\n"
 
 
@@ -83,7 +88,9 @@ def test_a_sentence_and_no_traceback() -> None:
 
 @pytest.fixture
 def endless() -> Iterator[subprocess.Popen]:
-    """The script, at work: its first line is written. Its letters know no end of text, which others would soon come upon."""
+    """The script, at work: its first line is written. Its letters know no end of text, which others would soon come
+    upon.
+    """
     options = ["--run", "runs/letters-1", "--prompt", "abc\n", *ENDLESS]
     process = subprocess.Popen(command(*options), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -95,16 +102,16 @@ def endless() -> Iterator[subprocess.Popen]:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="this system has no SIGPIPE")
 def test_a_reader_that_goes_away_ends_it_quietly(endless: subprocess.Popen) -> None:
-    endless.stdout.close()                  # type: ignore[union-attr]
+    endless.stdout.close()  # type: ignore[union-attr]
     assert endless.wait(60) == -signal.SIGPIPE
-    assert endless.stderr.read() == b""     # type: ignore[union-attr]
+    assert endless.stderr.read() == b""  # type: ignore[union-attr]
 
 
 def test_ctrl_c_ends_it_cleanly(endless: subprocess.Popen) -> None:
     assert endless.stdout is not None and endless.stderr is not None
-    out = endless.stdout.read(10)                   # it writes, so the signal does not hit the start
+    out = endless.stdout.read(10)  # it writes, so the signal does not hit the start
     endless.send_signal(signal.SIGINT)
-    out += endless.stdout.read()                    # not communicate(), which would miss what read(10) has buffered
+    out += endless.stdout.read()  # not communicate(), which would miss what read(10) has buffered
     assert endless.wait(60) == 130
     assert out.endswith(b"\n")
     assert re.fullmatch(rb"[\d,]+ tokens in [\d.]+ s, [\d,]+ tokens/s, seed \d+\n", endless.stderr.read())
@@ -119,8 +126,32 @@ def test_samples_have_seeds_of_their_own(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_sampling_options_arrive(capsys: pytest.CaptureFixture) -> None:
-    options = parse(["--temperature", "1.5", "--top-k", "50", "--top-p", "0.9", "--min-p", "0.01", "--repetition-penalty", "1.2",
-                     "--stop", "e", "--stop", "xy", "--prompt", "the", "--max-tokens", "60", "--seed", "2", "--checkpoint", "best"])
+    options = parse(
+        [
+            "--temperature",
+            "1.5",
+            "--top-k",
+            "50",
+            "--top-p",
+            "0.9",
+            "--min-p",
+            "0.01",
+            "--repetition-penalty",
+            "1.2",
+            "--stop",
+            "e",
+            "--stop",
+            "xy",
+            "--prompt",
+            "the",
+            "--max-tokens",
+            "60",
+            "--seed",
+            "2",
+            "--checkpoint",
+            "best",
+        ]
+    )
     assert options.sampling == Sampling(1.5, 50, 0.9, 0.01, 1.2)
     assert start(options) == 0
     assert capsys.readouterr().out == written("the", 2, 60, sampling=options.sampling, stop=("e", "xy"))
@@ -134,10 +165,12 @@ def test_a_reported_seed_gives_the_same_text_again(capsys: pytest.CaptureFixture
     start(parse([*options, "--seed", seed]))
     assert capsys.readouterr().out == first.out
     start(parse(options))
-    assert capsys.readouterr().err.split()[-1] != seed              # equal by chance: 2^-32
+    assert capsys.readouterr().err.split()[-1] != seed  # equal by chance: 2^-32
 
 
-def test_at_a_terminal_an_empty_prompt_is_the_beginning_of_a_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_at_a_terminal_an_empty_prompt_is_the_beginning_of_a_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     terminal = io.TextIOWrapper(io.BytesIO(b"not to be read"))
     monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
     for stdin in (terminal, None):
@@ -146,9 +179,23 @@ def test_at_a_terminal_an_empty_prompt_is_the_beginning_of_a_text(monkeypatch: p
         assert capsys.readouterr().out == written("", 3, 5)
 
 
-@pytest.mark.parametrize("options", [
-    ["--temperature", "-1"], ["--top-k", "0"], ["--top-k", "x"], ["--top-p", "nan"], ["--min-p", "2"], ["--repetition-penalty", "0"],
-    ["--max-tokens", "-1"], ["--num-samples", "0"], ["--seed", "-1"], ["--checkpoint", "first"], ["--unknown"], ["--stop"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--temperature", "-1"],
+        ["--top-k", "0"],
+        ["--top-k", "x"],
+        ["--top-p", "nan"],
+        ["--min-p", "2"],
+        ["--repetition-penalty", "0"],
+        ["--max-tokens", "-1"],
+        ["--num-samples", "0"],
+        ["--seed", "-1"],
+        ["--checkpoint", "first"],
+        ["--unknown"],
+        ["--stop"],
+    ],
+)
 def test_bad_options_are_refused_with_status_2(options: list[str], capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stop:
         parse(options)
@@ -159,8 +206,11 @@ def test_bad_options_are_refused_with_status_2(options: list[str], capsys: pytes
 
 
 def test_options_that_show_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for options, complaint in ((["--device", "tpu"], "unknown device 'tpu'"), (["--run", "runs/nothing"], "holds no run"),
-                               (["--prompt", "a", "--stop", ""], "stop is a list of strings")):
+    for options, complaint in (
+        (["--device", "tpu"], "unknown device 'tpu'"),
+        (["--run", "runs/nothing"], "holds no run"),
+        (["--prompt", "a", "--stop", ""], "stop is a list of strings"),
+    ):
         with pytest.raises(ValueError, match=complaint):
             start(parse(options))
     monkeypatch.chdir(tmp_path)
@@ -173,6 +223,20 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture) -> None:
         parse(["--help"])
     assert stop.value.code == 0
     help_text = capsys.readouterr().out
-    for option in ("run", "checkpoint", "prompt", "max-tokens", "temperature", "top-k", "top-p", "min-p", "repetition-penalty", "stop",
-                   "seed", "num-samples", "threads", "device"):
+    for option in (
+        "run",
+        "checkpoint",
+        "prompt",
+        "max-tokens",
+        "temperature",
+        "top-k",
+        "top-p",
+        "min-p",
+        "repetition-penalty",
+        "stop",
+        "seed",
+        "num-samples",
+        "threads",
+        "device",
+    ):
         assert f"--{option} " in help_text

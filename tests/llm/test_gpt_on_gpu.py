@@ -1,4 +1,7 @@
-"""A GPT on the GPU's arrays, played by the stand-in for CuPy or, under the mark `gpu`, CuPy's own: it trains and reads as on the CPU."""
+"""A GPT on the GPU's arrays, played by the stand-in for CuPy or, under the mark `gpu`, CuPy's own: it trains and reads
+as on the CPU.
+"""
+
 from __future__ import annotations
 
 import json
@@ -20,7 +23,14 @@ from tests import fake_cupy
 V, B, T = 11, 2, 7
 SHAPES = {
     "gpt2": {},
-    "llama": {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "kv_heads": 1, "bias": False, "tied_head": False},
+    "llama": {
+        "positions": "rope",
+        "norm": "rmsnorm",
+        "mlp": "swiglu",
+        "kv_heads": 1,
+        "bias": False,
+        "tied_head": False,
+    },
     "interleaved": {"positions": "rope", "rope_interleaved": True, "qk_norm": True, "mlp": "gelu"},
     "alibi": {"positions": "alibi", "mlp": "geglu", "norm_position": "post", "kv_heads": 2},
     "sinusoidal": {"positions": "sinusoidal", "mlp": "relu_squared", "window": 3},
@@ -44,7 +54,9 @@ def tokens(seed: int, shape: tuple[int, int] = (B, T)) -> np.ndarray:
 def assert_same_state(there: GPT, here: GPT) -> None:
     expected = here.state_dict()
     for name, array in there.state_dict().items():
-        np.testing.assert_allclose(array, expected[name], rtol=1e-7, atol=1e-10, err_msg=name)      # Adam divides by small numbers
+        np.testing.assert_allclose(
+            array, expected[name], rtol=1e-7, atol=1e-10, err_msg=name
+        )  # Adam divides by small numbers
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -101,7 +113,7 @@ def test_padding_packing_and_a_cache_work_there(cupy, name):
 def test_writes_the_same_there_with_one_sync_a_token(cupy, name):
     here, there = make(name), make(name).to("cuda")
     fake_cupy.reset()
-    written = list(generate(there, [1, 2, 3], max_tokens=20, seed=6))           # beyond the context of 16
+    written = list(generate(there, [1, 2, 3], max_tokens=20, seed=6))  # beyond the context of 16
     assert len(fake_cupy.syncs) <= len(written) == 20
     assert written == list(generate(here, [1, 2, 3], max_tokens=20, seed=6))
 
@@ -111,9 +123,11 @@ def test_the_training_command_runs_there(cupy, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 40)
     losses = []
     for device in ("cpu", "cuda"):
-        command = (f"--data {tmp_path / 'text.txt'} --tokenizer char --out {tmp_path / device} --device {device} "
-                   f"--context 8 --layers 1 --heads 2 --dim 8 --batch-size 4 --steps 3 --eval-every 2 --eval-batches 1 "
-                   f"--checkpoint-every 2 --sample-every 0").split()
+        command = (
+            f"--data {tmp_path / 'text.txt'} --tokenizer char --out {tmp_path / device} --device {device} "
+            f"--context 8 --layers 1 --heads 2 --dim 8 --batch-size 4 --steps 3 --eval-every 2 --eval-batches 1 "
+            f"--checkpoint-every 2 --sample-every 0"
+        ).split()
         start(*parse(command))
         start(*parse([*command, "--resume", "--steps", "4"]))
         lines = (tmp_path / device / "metrics.jsonl").read_text().splitlines()

@@ -1,4 +1,5 @@
 """Generation: with a cache as without, at any length, for any choice of model; and what ends it."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -21,9 +22,14 @@ from tests.llm.gpts import SEEDS, VOCAB, configs, lively, token_ids
 
 CONTEXT = 8
 PLAIN = Sampling(temperature=1.0, top_p=1.0)
-SAMPLINGS = st.builds(Sampling, temperature=st.sampled_from([0.0, 0.7, 1.5]), top_k=st.sampled_from([None, 3]),
-                      top_p=st.sampled_from([0.7, 1.0]), min_p=st.sampled_from([0.0, 0.1]),
-                      repetition_penalty=st.sampled_from([1.0, 1.3]))
+SAMPLINGS = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 0.7, 1.5]),
+    top_k=st.sampled_from([None, 3]),
+    top_p=st.sampled_from([0.7, 1.0]),
+    min_p=st.sampled_from([0.0, 0.1]),
+    repetition_penalty=st.sampled_from([1.0, 1.3]),
+)
 
 
 class Fake:
@@ -37,7 +43,7 @@ class Fake:
         self.tokens_read += ids.size
         if cache is not None:
             cache.advance(slice(0, cache.length + ids.size))
-        return Tensor(self.table[ids])                      # (1, T, V)
+        return Tensor(self.table[ids])  # (1, T, V)
 
     def logits(self, x: Tensor) -> Tensor:
         return x
@@ -57,15 +63,21 @@ def uniform(size: int) -> Any:
 
 @given(configs(context=CONTEXT), SEEDS, st.integers(1, 2 * CONTEXT + 3), SAMPLINGS)
 def test_generate_draws_what_the_reference_draws(config: GPTConfig, seed: int, length: int, sampling: Sampling) -> None:
-    """In float64 the two differ by rounding, 1e-13 or so, which moves no token drawn with numbers of 53 bits unless by extreme bad luck."""
+    """In float64 the two differ by rounding, 1e-13 or so, which moves no token drawn with numbers of 53 bits unless by
+    extreme bad luck.
+    """
     model, prompt = lively(config, seed), list(token_ids(np.random.default_rng(seed), length))
-    fast, plain = (list(f(model, prompt, max_tokens=12, sampling=sampling, seed=seed)) for f in (generate, generate_reference))
+    fast, plain = (
+        list(f(model, prompt, max_tokens=12, sampling=sampling, seed=seed)) for f in (generate, generate_reference)
+    )
     assert fast == plain
     assert len(fast) == 12
 
 
 def difference(model: GPT, seed: int, length: int, reader: Callable[[GPT], Any]) -> float:
-    """The largest difference between the logits of a reader and of reading everything, as a text grows; relative to logits above 1."""
+    """The largest difference between the logits of a reader and of reading everything, as a text grows; relative to
+    logits above 1.
+    """
     ids, read = list(token_ids(np.random.default_rng(seed), 3 * CONTEXT)), reader(model)
     pairs = [(read(ids[:n]), read_all(model, ids[:n])) for n in range(length, len(ids))]
     return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1)) for a, b in pairs)
@@ -78,9 +90,10 @@ def test_cached_and_uncached_logits_agree_to_1e_5_in_float32(config: GPTConfig, 
 
 def test_a_cache_that_is_never_emptied_is_noticed() -> None:
     """Negative control."""
+
     class Endless(CachedReader):
         def __call__(self, ids: Sequence[int]) -> np.ndarray:
-            return next_logits(self.model, ids[self.cache.length:], self.cache)
+            return next_logits(self.model, ids[self.cache.length :], self.cache)
 
     config = GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=1, heads=1, dim=4, positions="rope")
     assert difference(lively(config, 0), 0, 1, Endless) > 1e-3
@@ -93,8 +106,8 @@ def test_a_cache_that_is_never_emptied_is_noticed() -> None:
 def test_the_view_holds_the_newest_tokens_and_moves_by_half_contexts(length: int, context: int) -> None:
     start, half = view_start(length, context), (context + 1) // 2
     assert start % half == 0
-    assert 1 <= length - start <= context                       # what is read
-    assert start == 0 or length - (start - half) > context      # no more is dropped than must be
+    assert 1 <= length - start <= context  # what is read
+    assert start == 0 or length - (start - half) > context  # no more is dropped than must be
 
 
 @given(st.integers(1, 30), st.integers(0, 60), st.integers(1, 16))
@@ -109,9 +122,16 @@ def test_two_tokens_are_read_for_each_one_written(length: int, max_tokens: int, 
 
 
 @pytest.mark.parametrize("generator", [generate, generate_reference])
-@pytest.mark.parametrize(("options", "expected"), [
-    ({"max_tokens": 0}, []), ({"max_tokens": 3}, [2, 3, 4]), ({"max_tokens": 9, "stop_ids": (4, 0)}, [2, 3]),
-    ({"max_tokens": 9, "stop_ids": {2}}, []), ({"max_tokens": 4, "stop_ids": (1,)}, [2, 3, 4, 0])])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"max_tokens": 0}, []),
+        ({"max_tokens": 3}, [2, 3, 4]),
+        ({"max_tokens": 9, "stop_ids": (4, 0)}, [2, 3]),
+        ({"max_tokens": 9, "stop_ids": {2}}, []),
+        ({"max_tokens": 4, "stop_ids": (1,)}, [2, 3, 4, 0]),
+    ],
+)
 def test_what_ends_it(generator: Callable, options: dict[str, Any], expected: list[int]) -> None:
     assert list(generator(counting(5), [0, 1], **options)) == expected
 
@@ -119,7 +139,7 @@ def test_what_ends_it(generator: Callable, options: dict[str, Any], expected: li
 @given(SEEDS)
 def test_a_seed_decides_the_text(seed: int) -> None:
     texts = [list(generate(uniform(16), [3], max_tokens=20, sampling=PLAIN, seed=n)) for n in (seed, seed, seed + 1)]
-    assert texts[0] == texts[1] != texts[2]                     # equal by chance: 16^-20
+    assert texts[0] == texts[1] != texts[2]  # equal by chance: 16^-20
 
 
 def test_the_repetition_penalty_looks_at_prompt_and_text() -> None:
@@ -140,15 +160,26 @@ def test_dropout_is_off_and_training_goes_on_afterwards() -> None:
 
 
 def test_recording_is_off_only_while_the_model_reads() -> None:
-    tokens = generate(lively(GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=1, heads=1, dim=8), 1), [1], max_tokens=2)
+    tokens = generate(
+        lively(GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=1, heads=1, dim=8), 1), [1], max_tokens=2
+    )
     for _ in tokens:
         assert mode.recording
 
 
 @pytest.mark.parametrize("generator", [generate, generate_reference])
-@pytest.mark.parametrize(("prompt", "options", "complaint"), [
-    ([], {}, "at least one token"), ([1, 5], {}, "ids from 1 to 5 and the model knows 0 to 4"), ([-1], {}, "ids from -1 to -1"),
-    ([1], {"max_tokens": -1}, "max_tokens and seed must not be negative, got -1"), ([1], {"seed": -2}, "negative, got 1 and -2")])
-def test_bad_arguments_are_refused_at_the_call(generator: Callable, prompt: list[int], options: dict[str, Any], complaint: str) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "options", "complaint"),
+    [
+        ([], {}, "at least one token"),
+        ([1, 5], {}, "ids from 1 to 5 and the model knows 0 to 4"),
+        ([-1], {}, "ids from -1 to -1"),
+        ([1], {"max_tokens": -1}, "max_tokens and seed must not be negative, got -1"),
+        ([1], {"seed": -2}, "negative, got 1 and -2"),
+    ],
+)
+def test_bad_arguments_are_refused_at_the_call(
+    generator: Callable, prompt: list[int], options: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(ValueError, match=complaint):
         generator(counting(5), prompt, **{"max_tokens": 1, **options})

@@ -1,4 +1,5 @@
 """A model comes back from a run folder as it was saved, or a sentence says why not."""
+
 from __future__ import annotations
 
 import json
@@ -37,7 +38,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_last_and_best(run: Run, capsys: pytest.CaptureFixture) -> None:
     for which, step in (("last", 7), ("best", 5)):
-        model, tokenizer = load_model(run, which)       # type: ignore[arg-type]
+        model, tokenizer = load_model(run, which)  # type: ignore[arg-type]
         assert_is_step(model, step)
         assert tokenizer == LETTERS
         assert not any(module.training for _, module in model.named_modules())
@@ -51,9 +52,11 @@ def test_the_optimizer_is_not_needed(run: Run, capsys: pytest.CaptureFixture) ->
 
 
 @pytest.mark.parametrize(("which", "step"), [("last", 6), ("best", 5)])
-def test_a_damaged_checkpoint_is_reported_and_passed_over(run: Run, capsys: pytest.CaptureFixture, which: str, step: int) -> None:
+def test_a_damaged_checkpoint_is_reported_and_passed_over(
+    run: Run, capsys: pytest.CaptureFixture, which: str, step: int
+) -> None:
     damage(run.folder / "checkpoints/step-00000007/model.safetensors")
-    assert_is_step(load_model(run, which)[0], step)     # type: ignore[arg-type]
+    assert_is_step(load_model(run, which)[0], step)  # type: ignore[arg-type]
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "step-00000007/model.safetensors is damaged" in captured.err

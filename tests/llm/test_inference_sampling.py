@@ -1,7 +1,10 @@
-"""How a token is chosen: each filter against its definition, the whole against plain Python, the draw against its probabilities.
+"""How a token is chosen: each filter against its definition, the whole against plain Python, the draw against its
+probabilities.
 
-Probabilities are drawn as counts over a power of two, and so are the thresholds, so that sums and comparisons are exact.
+Probabilities are drawn as counts over a power of two, and so are the thresholds, so that sums and comparisons are
+exact.
 """
+
 from __future__ import annotations
 
 import math
@@ -26,7 +29,9 @@ Filter = Callable[[np.ndarray, float], np.ndarray]
 @st.composite
 def logits(draw: st.DrawFn) -> np.ndarray:
     """A row with ties, and with -inf, but not everywhere."""
-    row = draw(st.lists(st.sampled_from([-math.inf, -3.0, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.5, 7.0]), min_size=1, max_size=12))
+    row = draw(
+        st.lists(st.sampled_from([-math.inf, -3.0, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.5, 7.0]), min_size=1, max_size=12)
+    )
     row[draw(st.integers(0, len(row) - 1))] = draw(st.sampled_from([-2.0, 0.0, 3.0]))
     return np.array(row)
 
@@ -41,9 +46,12 @@ def probabilities(draw: st.DrawFn) -> np.ndarray:
 @st.composite
 def samplings(draw: st.DrawFn, **fixed: Any) -> Sampling:
     drawn: dict[str, Any] = {
-        "temperature": draw(st.sampled_from([0.0, 0.3, 1.0, 2.0])), "top_k": draw(st.sampled_from([None, 1, 2, 5, 100])),
-        "top_p": draw(st.sampled_from([0.05, 0.37, 0.81, 1.0])), "min_p": draw(st.sampled_from([0.0, 0.013, 0.21, 1.0])),
-        "repetition_penalty": draw(st.sampled_from([1.0, 1.3, 0.7]))}
+        "temperature": draw(st.sampled_from([0.0, 0.3, 1.0, 2.0])),
+        "top_k": draw(st.sampled_from([None, 1, 2, 5, 100])),
+        "top_p": draw(st.sampled_from([0.05, 0.37, 0.81, 1.0])),
+        "min_p": draw(st.sampled_from([0.0, 0.013, 0.21, 1.0])),
+        "repetition_penalty": draw(st.sampled_from([1.0, 1.3, 0.7])),
+    }
     return Sampling(**drawn | fixed)
 
 
@@ -86,6 +94,7 @@ def test_min_p(row: np.ndarray, times: int) -> None:
 
 def test_broken_filters_are_noticed() -> None:
     """Negative controls: one token too few, ties all kept, compared with the threshold alone."""
+
     def without_the_last(row: np.ndarray, p: float) -> np.ndarray:
         return s.keep(row, s.largest(row, np.count_nonzero(np.cumsum(np.sort(row)[::-1]) < p)))
 
@@ -117,11 +126,14 @@ def test_repetition_penalty(row: np.ndarray, context: list[int], penalty: float)
 
 def plain_distribution(row: list[float], context: list[int], o: Sampling) -> list[float]:
     """The same in plain Python, a list of candidates at a time: (weight, id), likeliest first."""
-    row = [x if i not in context else x / o.repetition_penalty if x > 0 else x * o.repetition_penalty for i, x in enumerate(row)]
+    row = [
+        x if i not in context else x / o.repetition_penalty if x > 0 else x * o.repetition_penalty
+        for i, x in enumerate(row)
+    ]
     order = sorted(range(len(row)), key=lambda i: (-row[i], i))
     if o.temperature == 0:
         return [float(i == order[0]) for i in range(len(row))]
-    left = [(math.exp((row[i] - row[order[0]]) / o.temperature), i) for i in order[:o.top_k]]
+    left = [(math.exp((row[i] - row[order[0]]) / o.temperature), i) for i in order[: o.top_k]]
     total, mass, nucleus = sum(w for w, _ in left), 0.0, []
     for w, i in left:
         if mass < o.top_p * total:
@@ -157,11 +169,14 @@ def test_top_k_1_and_temperature_0_are_greedy(row: np.ndarray, one: Sampling, co
 
 
 def test_filters_work_on_what_the_filter_before_left() -> None:
-    """Of 0.4, 0.3, 0.2, 0.1 the nucleus of 0.55 has two tokens; but one after top-k 2, when the first has 4/7. Min-p looks at what the
-    temperature made of them: 0.3 / 0.4 is above 0.6, its square below."""
+    """Of 0.4, 0.3, 0.2, 0.1 the nucleus of 0.55 has two tokens; but one after top-k 2, when the first has 4/7. Min-p
+    looks at what the temperature made of them: 0.3 / 0.4 is above 0.6, its square below.
+    """
     row = np.log([0.4, 0.3, 0.2, 0.1])
-    kept = [np.count_nonzero(s.distribution(row, [], Sampling(1.0, **options))) for options in (
-        {"top_p": 0.55}, {"top_k": 2, "top_p": 0.55}, {"top_p": 1.0, "min_p": 0.6})]
+    kept = [
+        np.count_nonzero(s.distribution(row, [], Sampling(1.0, **options)))
+        for options in ({"top_p": 0.55}, {"top_k": 2, "top_p": 0.55}, {"top_p": 1.0, "min_p": 0.6})
+    ]
     assert kept == [2, 1, 2]
     assert np.count_nonzero(s.distribution(row, [], Sampling(0.5, top_p=1.0, min_p=0.6))) == 1
 
@@ -169,7 +184,9 @@ def test_filters_work_on_what_the_filter_before_left() -> None:
 def test_extremes() -> None:
     everything = {"top_p": 1.0}
     np.testing.assert_array_equal(s.distribution(np.full(4, 1e30), [], Sampling(1.0, **everything)), np.full(4, 0.25))
-    np.testing.assert_array_equal(s.distribution(np.array([1.0, 3.0, 3.0, 2.9]), [], Sampling(1e-300, **everything)), [0, 0.5, 0.5, 0])
+    np.testing.assert_array_equal(
+        s.distribution(np.array([1.0, 3.0, 3.0, 2.9]), [], Sampling(1e-300, **everything)), [0, 0.5, 0.5, 0]
+    )
     np.testing.assert_array_equal(s.distribution(np.array([-1e308, 1e308]), [], Sampling(0.1, **everything)), [0, 1])
     np.testing.assert_allclose(s.distribution(np.array([1.0, 5.0]), [], Sampling(1e300, **everything)), [0.5, 0.5])
     np.testing.assert_array_equal(s.distribution(np.array([-np.inf, -5.0, -np.inf]), [], Sampling()), [0, 1, 0])
@@ -182,9 +199,22 @@ def test_logits_that_no_token_can_be_drawn_from(row: list[float], temperature: f
         s.distribution(np.array(row), [], Sampling(temperature))
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("temperature", -0.1), ("temperature", math.nan), ("temperature", math.inf), ("top_k", 0), ("top_p", 0.0), ("top_p", 1.1),
-    ("min_p", -0.1), ("min_p", 1.5), ("min_p", math.nan), ("repetition_penalty", 0.0), ("repetition_penalty", math.inf)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("top_k", 0),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("min_p", -0.1),
+        ("min_p", 1.5),
+        ("min_p", math.nan),
+        ("repetition_penalty", 0.0),
+        ("repetition_penalty", math.inf),
+    ],
+)
 def test_options_that_make_no_sense(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"^{name.replace('_', ' ')} must be .*, got {value}$"):
         Sampling(**{name: value})
@@ -193,10 +223,14 @@ def test_options_that_make_no_sense(name: str, value: float) -> None:
 # --- the draw ---------------------------------------------------------------------------------------------------------
 
 
-def surprise(draw: Callable[[np.ndarray, np.random.Generator], int], p: np.ndarray, seed: int, draws: int = 2000) -> float:
-    """Pearson's chi-square of drawn counts, over a bound that a right draw passes with a probability below e^-25 = 1.4e-11.
+def surprise(
+    draw: Callable[[np.ndarray, np.random.Generator], int], p: np.ndarray, seed: int, draws: int = 2000
+) -> float:
+    """Pearson's chi-square of drawn counts, over a bound that a right draw passes with a probability below e^-25 =
+    1.4e-11.
 
-    The bound is that of Laurent and Massart (2000, lemma 1) for chi-square with n degrees of freedom: n + 2 sqrt(25 n) + 2 * 25.
+    The bound is that of Laurent and Massart (2000, lemma 1) for chi-square with n degrees of freedom: n + 2 sqrt(25 n)
+    + 2 * 25.
     """
     rng = np.random.default_rng(seed)
     counts = np.bincount([draw(p, rng) for _ in range(draws)], minlength=len(p))
@@ -220,7 +254,9 @@ def test_draws_from_another_distribution_are_noticed(seed: int) -> None:
 
 @given(probabilities(), SEEDS)
 def test_the_same_generator_draws_the_same(p: np.ndarray, seed: int) -> None:
-    first, second = ([s.draw(p, rng) for _ in range(5)] for rng in (np.random.default_rng(seed), np.random.default_rng(seed)))
+    first, second = (
+        [s.draw(p, rng) for _ in range(5)] for rng in (np.random.default_rng(seed), np.random.default_rng(seed))
+    )
     assert first == second
 
 
@@ -230,5 +266,5 @@ def test_a_token_without_probability_is_never_drawn(p: np.ndarray, number: float
         def random(self) -> float:
             return number
 
-    assert p[s.draw(p, Fixed())] > 0            # type: ignore[arg-type]
-    assert p[s.draw(p / 3, Fixed())] > 0        # type: ignore[arg-type] - and when they do not add up to 1
+    assert p[s.draw(p, Fixed())] > 0  # type: ignore[arg-type]
+    assert p[s.draw(p / 3, Fixed())] > 0  # type: ignore[arg-type] - and when they do not add up to 1

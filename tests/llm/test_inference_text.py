@@ -1,4 +1,5 @@
 """Text as it is written: whole characters, stop strings cut out exactly, and all of it the same as the text at once."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,7 +38,7 @@ def plain_cut(text: str, stop: Sequence[str]) -> str:
     """A character at a time, until the text ends with a stop string; of several, the longest."""
     for end in range(1, len(text) + 1):
         if lengths := [len(s) for s in stop if text[:end].endswith(s)]:
-            return text[:end - max(lengths)]
+            return text[: end - max(lengths)]
     return text
 
 
@@ -54,19 +55,24 @@ def test_only_what_may_begin_a_stop_string_is_held_back(text: str, stop: list[st
     """After each character: what is not shown yet is the longest end of the text that a stop string goes on from."""
     read: list[str] = []
     seen = ""
-    for piece in until_stop((read.append(c) or c for c in text), stop):       # type: ignore[func-returns-value]
+    for piece in until_stop((read.append(c) or c for c in text), stop):  # type: ignore[func-returns-value]
         seen += piece
-        held = "".join(read)[len(seen):]
+        held = "".join(read)[len(seen) :]
         longest = max((n for s in stop for n in range(len(s)) if "".join(read).endswith(s[:n])), default=0)
         assert len(held) == longest or plain_cut("".join(read), stop) == seen or len(read) == len(text)
 
 
 def test_cutting_each_piece_by_itself_is_noticed() -> None:
     """Negative control."""
+
     def piece_by_piece(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
         return (plain_cut(piece, stop) for piece in pieces)
 
-    assert "".join(piece_by_piece(["xa", "by"], ["ab"])) != plain_cut("xaby", ["ab"]) == "".join(until_stop(["xa", "by"], ["ab"]))
+    assert (
+        "".join(piece_by_piece(["xa", "by"], ["ab"]))
+        != plain_cut("xaby", ["ab"])
+        == "".join(until_stop(["xa", "by"], ["ab"]))
+    )
 
 
 def test_nothing_is_asked_for_after_a_stop_string() -> None:
@@ -116,14 +122,14 @@ def test_streamed_text_is_the_whole_text(seed: int, prompt: str, stop: list[str]
 def test_the_first_piece_is_there_before_the_last_token_is_drawn() -> None:
     model, reads = model_for(LETTERS), []
     hidden = model.hidden
-    model.hidden = lambda *args, **options: reads.append(1) or hidden(*args, **options)      # type: ignore
+    model.hidden = lambda *args, **options: reads.append(1) or hidden(*args, **options)  # type: ignore
     next(stream_text(model, LETTERS, "a", max_tokens=50))
     assert len(reads) == 1
 
 
 def test_end_of_text_ends_the_text_and_is_not_shown() -> None:
     model = model_for(BYTES)
-    model.embedding.weight.data[:] = 0          # all tokens are equal, and greedy takes the first: end of text
+    model.embedding.weight.data[:] = 0  # all tokens are equal, and greedy takes the first: end of text
     assert BYTES.end_of_text == 0
     assert write_text(model, BYTES, "the", max_tokens=10, sampling=Sampling(temperature=0)) == ""
 
@@ -141,9 +147,12 @@ def test_a_prompt_with_a_character_that_the_tokenizer_lacks() -> None:
 
 def test_special_tokens_in_a_prompt_are_ordinary_text() -> None:
     read: list[int] = []
-    model: Any = SimpleNamespace(config=SimpleNamespace(vocab_size=266, context=64, layers=0), training=False,
-                                 hidden=lambda ids, cache: read.extend(ids[0]) or np.zeros((1, 1, 266)),     # type: ignore
-                                 logits=lambda x: SimpleNamespace(data=x))
+    model: Any = SimpleNamespace(
+        config=SimpleNamespace(vocab_size=266, context=64, layers=0),
+        training=False,
+        hidden=lambda ids, cache: read.extend(ids[0]) or np.zeros((1, 1, 266)),  # type: ignore
+        logits=lambda x: SimpleNamespace(data=x),
+    )
     write_text(model, BYTES, END_OF_TEXT, max_tokens=1)
     assert BYTES.end_of_text not in read
     assert BYTES.decode(read) == END_OF_TEXT

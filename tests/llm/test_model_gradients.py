@@ -1,4 +1,5 @@
 """The gradient of a whole model's loss with respect to every parameter, against finite differences, in float64."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -27,6 +28,7 @@ def check_gradients(model: GPT, rng: np.random.Generator, mode: str) -> None:
         for name, value in zip(names, values):
             put(model, name, value)
         return model.loss(ids, targets, mask=mask)
+
     gradcheck(loss, [p.data.copy() for p in parameters], mode=mode, seed=int(rng.integers(2**31)), name=str(names))
 
 
@@ -41,14 +43,17 @@ def put(module: Any, path: str, value: Tensor) -> None:
 @settings(max_examples=10)
 @given(configs(), st.sampled_from(["gelu", "gelu_tanh", "swiglu", "geglu"]), SEEDS)
 def test_gradients_of_drawn_models(config: GPTConfig, mlp: str, seed: int) -> None:
-    """Where finite differences can be trusted: not with ReLU squared, whose second derivative jumps at 0, and with a norm that does
-    not turn sharply when the two numbers of a small head are both near 0."""
+    """Where finite differences can be trusted: not with ReLU squared, whose second derivative jumps at 0, and with a
+    norm that does not turn sharply when the two numbers of a small head are both near 0.
+    """
     check_gradients(lively(replace(config, mlp=mlp, norm_eps=0.1), seed), np.random.default_rng(seed), "random")
 
 
-@pytest.mark.parametrize("choices", [
-    {}, {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "kv_heads": 1, "qk_norm": True, "soft_cap": 3.0},
-], ids=["GPT-2", "Llama"])
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "kv_heads": 1, "qk_norm": True, "soft_cap": 3.0}],
+    ids=["GPT-2", "Llama"],
+)
 def test_every_number_of_a_tiny_model(choices: dict) -> None:
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=4, mlp_dim=3, **choices)
     check_gradients(lively(config, 0), np.random.default_rng(0), "full")
@@ -56,7 +61,9 @@ def test_every_number_of_a_tiny_model(choices: dict) -> None:
 
 def test_a_missing_piece_of_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = Linear.forward
-    monkeypatch.setattr(Linear, "forward", lambda self, x, *f: forward(self, x.detach() if self.weight.shape[1] == 3 else x, *f))
+    monkeypatch.setattr(
+        Linear, "forward", lambda self, x, *f: forward(self, x.detach() if self.weight.shape[1] == 3 else x, *f)
+    )
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=4, mlp_dim=3)
     with pytest.raises(GradientError):
         check_gradients(lively(config, 0), np.random.default_rng(0), "random")

@@ -1,4 +1,5 @@
 """A small GPT written by hand in PyTorch, from its textbook form: the same loss and gradients, to 1e-10 in float64."""
+
 from __future__ import annotations
 
 import math
@@ -18,8 +19,12 @@ pytestmark = pytest.mark.parity
 SIZES: dict[str, Any] = {"vocab_size": 31, "context": 12, "layers": 2, "heads": 4, "dim": 16}
 STYLES = {
     "GPT-2": GPTConfig(**SIZES),
-    "Llama": GPTConfig(**SIZES, kv_heads=2, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False, tied_head=False),
-    "Qwen": GPTConfig(**SIZES, kv_heads=1, head_dim=6, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False, qk_norm=True),
+    "Llama": GPTConfig(
+        **SIZES, kv_heads=2, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False, tied_head=False
+    ),
+    "Qwen": GPTConfig(
+        **SIZES, kv_heads=1, head_dim=6, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False, qk_norm=True
+    ),
     "windowed ALiBi": GPTConfig(**SIZES, positions="alibi", window=4, mlp="geglu", norm_position="post", soft_cap=4.0),
 }
 
@@ -28,7 +33,7 @@ def torch_loss(config: GPTConfig, w: dict, ids: Any, targets: Any) -> Any:
     """The loss of the model that has the weights `w` by name."""
     x = w["embedding.weight"][ids]
     if config.positions == "learned":
-        x = x + w["positions.weight"][:ids.shape[1]]
+        x = x + w["positions.weight"][: ids.shape[1]]
     for i in range(config.layers):
         layer = {name.removeprefix(f"blocks.{i}."): a for name, a in w.items() if name.startswith(f"blocks.{i}.")}
         if config.norm_position == "pre":
@@ -60,13 +65,19 @@ def torch_attention(config: GPTConfig, w: dict, x: Any) -> Any:
         q = F.rms_norm(q, (D,), w["attention.query_norm.weight"], config.norm_eps)
         k = F.rms_norm(k, (D,), w["attention.key_norm.weight"], config.norm_eps)
     if config.positions == "rope":
-        angles = torch.outer(torch.arange(T).double(), config.rope_base ** (-torch.arange(0, D, 2).double() / D)).repeat(1, 2)
-        q, k = (a * angles.cos() + torch.cat([-a[..., D // 2:], a[..., :D // 2]], dim=-1) * angles.sin() for a in (q, k))
+        angles = torch.outer(
+            torch.arange(T).double(), config.rope_base ** (-torch.arange(0, D, 2).double() / D)
+        ).repeat(1, 2)
+        q, k = (
+            a * angles.cos() + torch.cat([-a[..., D // 2 :], a[..., : D // 2]], dim=-1) * angles.sin() for a in (q, k)
+        )
     k, v = (a.repeat_interleave(H // K, dim=1) for a in (k, v))
     behind = torch.arange(T)[:, None] - torch.arange(T)
     scores = q @ k.transpose(-1, -2) / math.sqrt(D)
     if config.positions == "alibi":
-        scores = scores - behind * torch.tensor([0.25 ** (h + 1) for h in range(4)]).double()[:, None, None]        # for 4 heads
+        scores = (
+            scores - behind * torch.tensor([0.25 ** (h + 1) for h in range(4)]).double()[:, None, None]
+        )  # for 4 heads
     hidden = (behind < 0) | (behind >= (config.window or T))
     y = scores.masked_fill(hidden, -torch.inf).softmax(dim=-1) @ v
     return F.linear(y.transpose(1, 2).flatten(2), w["attention.out.weight"], w.get("attention.out.bias"))

@@ -2,6 +2,7 @@
 
 TIGHT: sums in another order differ by a few units of 1e-16, times the sizes of activations (at most hundreds here).
 """
+
 from __future__ import annotations
 
 import math
@@ -39,7 +40,7 @@ def earlier_logits_change(model: GPT, rng: np.random.Generator, length: int) -> 
     changed = ids.copy()
     changed[:, at] = (ids[:, at] + 1) % VOCAB
     before, after = logits(model, ids), logits(model, changed)
-    assert not np.allclose(before[:, at], after[:, at], **TIGHT)            # the change itself is seen
+    assert not np.allclose(before[:, at], after[:, at], **TIGHT)  # the change itself is seen
     return not np.allclose(before[:, :at], after[:, :at], **TIGHT)
 
 
@@ -59,7 +60,7 @@ def test_rows_of_a_batch_are_independent(config: GPTConfig, seed: int, length: i
     model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 3, length)
     together = logits(model, ids)
     for row in range(3):
-        np.testing.assert_allclose(logits(model, ids[row:row + 1])[0], together[row], **TIGHT)
+        np.testing.assert_allclose(logits(model, ids[row : row + 1])[0], together[row], **TIGHT)
 
 
 @given(configs(), SEEDS, LENGTHS, st.data())
@@ -82,13 +83,19 @@ def test_packing_documents_changes_nothing(config: GPTConfig, seed: int, lengths
     packed = np.concatenate(texts, axis=1)
     np.testing.assert_allclose(logits(model, packed, documents=numbers), np.concatenate(alone, axis=1), **TIGHT)
 
-    with_padding, mask = np.append(packed, [[0, 0]], axis=1), np.append(np.ones_like(packed), [[0, 0]], axis=1).astype(bool)
+    with_padding, mask = (
+        np.append(packed, [[0, 0]], axis=1),
+        np.append(np.ones_like(packed), [[0, 0]], axis=1).astype(bool),
+    )
     padded = logits(model, with_padding, documents=np.append(numbers, [[-1, -1]], axis=1), mask=mask)
     np.testing.assert_allclose(padded[:, :-2], np.concatenate(alone, axis=1), **TIGHT)
 
 
 def test_documents_without_walls_are_caught() -> None:
-    model, ids = lively(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0), np.array([[1, 2, 3, 4, 5, 6]])
+    model, ids = (
+        lively(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0),
+        np.array([[1, 2, 3, 4, 5, 6]]),
+    )
     alone = logits(model, ids[:, 3:])
     assert not np.allclose(logits(model, ids)[:, 3:], alone, **TIGHT)
     assert not np.allclose(logits(model, ids, positions=np.array([0, 1, 2, 0, 1, 2]))[:, 3:], alone, **TIGHT)
@@ -112,7 +119,7 @@ def test_only_distance_counts_for_relative_positions(config: GPTConfig, seed: in
     if config.positions == "learned":
         shift = min(shift, CONTEXT - 6)
     shifted = logits(model, ids, positions=np.arange(6) + shift)
-    if config.positions in ("learned", "sinusoidal"):                       # they know where they are
+    if config.positions in ("learned", "sinusoidal"):  # they know where they are
         assert not np.allclose(shifted, logits(model, ids), **TIGHT)
     else:
         np.testing.assert_allclose(shifted, logits(model, ids), **TIGHT)
@@ -122,7 +129,7 @@ def test_only_distance_counts_for_relative_positions(config: GPTConfig, seed: in
 def test_rope_knows_distances(config: GPTConfig, seed: int) -> None:
     config = replace(config, window=None)
     model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 1, 6)
-    ids[0, 0] = (ids[0, 1] + 1) % VOCAB                                     # attention among equal tokens has nothing to choose
+    ids[0, 0] = (ids[0, 1] + 1) % VOCAB  # attention among equal tokens has nothing to choose
     assert not np.allclose(logits(model, ids, positions=np.arange(6) * 2), logits(model, ids), **TIGHT)
 
 
@@ -169,7 +176,9 @@ def test_dropout_is_off_in_evaluation_and_repeatable_in_training(config: GPTConf
 
 @given(st.sampled_from(["pre", "post"]), SEEDS)
 def test_dropout_keeps_the_mean(norm_position: str, seed: int) -> None:
-    """Embeddings, and attention with dropout on its weights, are linear in what is dropped: 4000 masks average to no dropout."""
+    """Embeddings, and attention with dropout on its weights, are linear in what is dropped: 4000 masks average to no
+    dropout.
+    """
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=8, dropout=0.3, norm_position=norm_position)
     model, x = lively(config, seed), np.random.default_rng(seed).standard_normal((1, 4, 8))
     copies = np.repeat(x, 4000, axis=0)
@@ -181,7 +190,7 @@ def test_dropout_keeps_the_mean(norm_position: str, seed: int) -> None:
         model.eval()
         spread = found.std(axis=0) / math.sqrt(len(copies))
         assert spread.max() > 0
-        assert (abs(found.mean(axis=0) - expected[0]) < 6 * spread + 1e-12).all()       # 6 sigma: one chance in 10^7 a draw
+        assert (abs(found.mean(axis=0) - expected[0]) < 6 * spread + 1e-12).all()  # 6 sigma: one chance in 10^7 a draw
 
 
 @given(configs(), SEEDS)
@@ -189,7 +198,7 @@ def test_initial_loss_is_near_log_v(config: GPTConfig, seed: int) -> None:
     config = replace(config, vocab_size=500)
     ids, targets = np.random.default_rng(seed).integers(0, 500, (2, 4, 16))
     loss = GPT(config, rng=seed).loss(ids, targets).item()
-    assert abs(loss - math.log(500)) < 0.2          # the logits begin with a spread of 0.02 sqrt(C), at most 0.1
+    assert abs(loss - math.log(500)) < 0.2  # the logits begin with a spread of 0.02 sqrt(C), at most 0.1
 
 
 def test_wild_initial_weights_are_caught() -> None:
@@ -210,9 +219,23 @@ def test_the_same_seed_gives_the_same_weights_in_every_dtype() -> None:
 
 STYLES = {
     "GPT-2": GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=2, dim=16),
-    "Llama": GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=2, kv_heads=1, dim=16, positions="rope", norm="rmsnorm", mlp="swiglu",
-                       bias=False, qk_norm=True, tied_head=False),
-    "post-norm": GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=2, dim=16, positions="sinusoidal", norm_position="post"),
+    "Llama": GPTConfig(
+        vocab_size=VOCAB,
+        context=8,
+        layers=2,
+        heads=2,
+        kv_heads=1,
+        dim=16,
+        positions="rope",
+        norm="rmsnorm",
+        mlp="swiglu",
+        bias=False,
+        qk_norm=True,
+        tied_head=False,
+    ),
+    "post-norm": GPTConfig(
+        vocab_size=VOCAB, context=8, layers=2, heads=2, dim=16, positions="sinusoidal", norm_position="post"
+    ),
 }
 
 
@@ -226,20 +249,41 @@ def test_a_tiny_model_overfits_one_batch(style: str) -> None:
         loss = model.loss(ids[:, :-1], ids[:, 1:])
         loss.backward()
         optimizer.step()
-    # rows that begin alike cannot be told apart at their first tokens; the entropy of these choices is all that may remain
-    first = [np.count_nonzero((ids[:, :t + 1] == row[:t + 1]).all(axis=1)) for row in ids for t in range(8)]
+    # rows that begin alike cannot be told apart at their first tokens; the entropy of these choices is all that may
+    # remain
+    first = [np.count_nonzero((ids[:, : t + 1] == row[: t + 1]).all(axis=1)) for row in ids for t in range(8)]
     assert loss.item() < np.log(first).mean() + 0.05
 
 
 def test_every_combination_of_choices_trains() -> None:
     """All positions x norms x places of norms x MLPs; the other choices are drawn along."""
-    rng, choices = np.random.default_rng(0), product(get_args(Positions), get_args(Norm), get_args(NormPosition), get_args(Activation))
+    rng, choices = (
+        np.random.default_rng(0),
+        product(get_args(Positions), get_args(Norm), get_args(NormPosition), get_args(Activation)),
+    )
     for positions, norm, norm_position, mlp in choices:
         bias, qk_norm, tied_head, interleaved, windowed, capped, dropped = rng.integers(0, 2, 7).astype(bool).tolist()
-        config = GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=4, kv_heads=int(rng.choice([1, 2, 4])), dim=12, mlp_dim=7,
-                           head_dim=4, positions=positions, norm=norm, norm_position=norm_position, mlp=mlp, bias=bias, qk_norm=qk_norm,
-                           tied_head=tied_head, rope_interleaved=interleaved, window=3 if windowed else None,
-                           soft_cap=5.0 if capped else None, dropout=0.1 if dropped else 0.0)
+        config = GPTConfig(
+            vocab_size=VOCAB,
+            context=8,
+            layers=2,
+            heads=4,
+            kv_heads=int(rng.choice([1, 2, 4])),
+            dim=12,
+            mlp_dim=7,
+            head_dim=4,
+            positions=positions,
+            norm=norm,
+            norm_position=norm_position,
+            mlp=mlp,
+            bias=bias,
+            qk_norm=qk_norm,
+            tied_head=tied_head,
+            rope_interleaved=interleaved,
+            window=3 if windowed else None,
+            soft_cap=5.0 if capped else None,
+            dropout=0.1 if dropped else 0.0,
+        )
         model, (ids, targets) = GPT(config, rng=rng), token_ids(rng, 2, 2, 8)
         loss = model.loss(ids, targets)
         loss.backward()
@@ -269,7 +313,11 @@ def test_recomputed_blocks_give_the_same_bits(config: GPTConfig, seed: int) -> N
 @given(configs(), SEEDS)
 def test_options_for_all_rows_may_be_given_once(config: GPTConfig, seed: int) -> None:
     model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 5)
-    once = {"mask": np.array([True, False, True, True, True]), "documents": np.array([0, 0, 1, 1, 1]), "positions": np.arange(5) * 2}
+    once = {
+        "mask": np.array([True, False, True, True, True]),
+        "documents": np.array([0, 0, 1, 1, 1]),
+        "positions": np.arange(5) * 2,
+    }
     twice = {name: np.stack([a, a]) for name, a in once.items()}
     np.testing.assert_array_equal(logits(model, ids, **once), logits(model, ids, **twice))
     assert model.loss(ids, ids, **once).item() == model.loss(ids, ids, **twice).item()

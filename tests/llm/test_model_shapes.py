@@ -3,6 +3,7 @@
 The model's files are run with every commented statement, such as `x = self.embedding(ids)    # (B, T, C)`, turned into
 `x = _shape(place, self.embedding(ids))`, which compares the value with the comment.
 """
+
 from __future__ import annotations
 
 import ast
@@ -27,7 +28,16 @@ from tests.llm.gpts import token_ids
 
 SHAPES = re.compile(r" # (\((?:[^#()]|\([^#()]*\))*\)(?:, \([^#]*\))*)$")
 SIZES = {"B": 2, "T": 5, "C": 24, "H": 4, "K": 2, "D": 10, "F": 28, "V": 13}
-CONFIG = {"vocab_size": 13, "context": 16, "layers": 1, "heads": 4, "kv_heads": 2, "dim": 24, "head_dim": 10, "mlp_dim": 28}
+CONFIG = {
+    "vocab_size": 13,
+    "context": 16,
+    "layers": 1,
+    "heads": 4,
+    "kv_heads": 2,
+    "dim": 24,
+    "head_dim": 10,
+    "mlp_dim": 28,
+}
 
 
 class Comments(ast.NodeTransformer):
@@ -71,7 +81,7 @@ class Comments(ast.NodeTransformer):
 
 
 def fits(shape: tuple, wanted: tuple) -> bool:
-    return shape[-len(wanted) + 1:] == wanted[1:] if wanted[0] is ... else shape == wanted
+    return shape[-len(wanted) + 1 :] == wanted[1:] if wanted[0] is ... else shape == wanted
 
 
 @pytest.fixture
@@ -126,7 +136,10 @@ WRONG = [
     ({"positions": np.arange(4)}, r"positions must be integers of at least 0, .* \(3,\); got int64 of shape \(4,\)"),
     ({"mask": np.ones((1, 4), dtype=bool)}, r"mask must be booleans.*\(1, 3\), or \(3,\); got bool of shape \(1, 4\)"),
     ({"mask": np.ones((1, 3))}, "mask must be booleans.*got float64"),
-    ({"documents": np.ones((2,), dtype=int)}, r"documents must be integers.*\(1, 3\), or \(3,\); got int64 of shape \(2,\)"),
+    (
+        {"documents": np.ones((2,), dtype=int)},
+        r"documents must be integers.*\(1, 3\), or \(3,\); got int64 of shape \(2,\)",
+    ),
 ]
 
 

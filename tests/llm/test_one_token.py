@@ -1,4 +1,7 @@
-"""The fast rung of writing: the logits of the blocks as they are defined, for every choice of model, and with the weights of the moment."""
+"""The fast rung of writing: the logits of the blocks as they are defined, for every choice of model, and with the
+weights of the moment.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,7 +21,9 @@ from minigrad.graph import watching
 from tests.llm.gpts import SEEDS, VOCAB, configs, lively, token_ids
 
 WRITTEN = 5
-ROUNDING = 1e-12            # float64: sums of some hundred terms in another order; logits are divided by the largest if that is above 1
+ROUNDING = (
+    1e-12  # float64: sums of some hundred terms in another order; logits are divided by the largest if that is above 1
+)
 SMALL = GPTConfig(vocab_size=VOCAB, context=24, layers=2, heads=2, dim=8, positions="rope", window=4)
 
 
@@ -27,12 +32,14 @@ def watched() -> AbstractContextManager:
     return watching(lambda data, inputs, vjp: vjp)
 
 
-def logits(model: GPT, ids: np.ndarray, prompt: int, context: Callable[[], AbstractContextManager] = nullcontext) -> np.ndarray:
+def logits(
+    model: GPT, ids: np.ndarray, prompt: int, context: Callable[[], AbstractContextManager] = nullcontext
+) -> np.ndarray:
     """Those of `prompt` tokens read at once and the rest one by one."""
     cache = KVCache(model.config)
     with no_grad(), context():
         pieces = [model(ids[:, :prompt], cache=cache).data] if prompt else []
-        pieces += [model(ids[:, t:t + 1], cache=cache).data for t in range(prompt, ids.shape[1])]
+        pieces += [model(ids[:, t : t + 1], cache=cache).data for t in range(prompt, ids.shape[1])]
     return np.concatenate(pieces, axis=1)
 
 
@@ -58,11 +65,13 @@ def test_in_float32_too(config: GPTConfig, seed: int) -> None:
 def test_a_wrong_function_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control, and each function of the rung is called."""
     import llm.one_token
+
     right = getattr(llm.one_token, name)
 
     def wrong(*arguments: Any, **options: Any) -> Any:
         out = right(*arguments, **options)
         return (1.1 * out[0], *out[1:]) if isinstance(out, tuple) else 1.1 * out
+
     monkeypatch.setattr(llm.one_token, name, wrong)
     assert difference(lively(SMALL, 0), 0) > 1e-3
 
@@ -87,12 +96,12 @@ def taken(model: GPT, monkeypatch: pytest.MonkeyPatch, ids: np.ndarray, **option
 
 def test_it_is_taken_for_one_token_and_left_for_whatever_else(monkeypatch: pytest.MonkeyPatch) -> None:
     model, one, two = lively(SMALL, 0), np.zeros((2, 1), dtype=int), np.zeros((2, 2), dtype=int)
-    assert not taken(model, monkeypatch, one)                                       # recording
+    assert not taken(model, monkeypatch, one)  # recording
     with no_grad():
         assert taken(model, monkeypatch, one)
         assert not taken(model, monkeypatch, two)
         assert not taken(model, monkeypatch, one, mask=np.ones((2, 1), dtype=bool))
-        assert not taken(model.train(), monkeypatch, one)                           # dropout
+        assert not taken(model.train(), monkeypatch, one)  # dropout
         model.eval()
         with watched():
             assert not taken(model, monkeypatch, one)

@@ -1,4 +1,7 @@
-"""train.py at the command line: presets and options, what a resumed run takes over, and a sentence for everything that cannot be."""
+"""train.py at the command line: presets and options, what a resumed run takes over, and a sentence for everything that
+cannot be.
+"""
+
 from __future__ import annotations
 
 import json
@@ -33,7 +36,7 @@ SCRIPT = Path(__file__).parents[2] / "train.py"
 @pytest.fixture(autouse=True)
 def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")            # no line of a message is broken
+    monkeypatch.setenv("COLUMNS", "200")  # no line of a message is broken
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     without_pictures(monkeypatch)
@@ -72,8 +75,21 @@ def test_every_shape_is_a_preset() -> None:
 
 
 def test_what_is_given_beside_a_preset_goes_first() -> None:
-    options, _ = parse(["--preset", "llama-tiny", "--layers", "3", "--lr", "0.5", "--kv-heads", "None", "--no-tied-head", "--bias",
-                        "--steps=7"])
+    options, _ = parse(
+        [
+            "--preset",
+            "llama-tiny",
+            "--layers",
+            "3",
+            "--lr",
+            "0.5",
+            "--kv-heads",
+            "None",
+            "--no-tied-head",
+            "--bias",
+            "--steps=7",
+        ]
+    )
     base = presets()["llama-tiny"]
     assert options.training == replace(base.training, lr=0.5, steps=7)
     assert options.model == replace(base.model, layers=3, kv_heads=None, tied_head=False, bias=True)
@@ -84,9 +100,21 @@ def test_nanogpts_demo() -> None:
     options, _ = parse(["--preset", "nanogpt-char"])
     model, training = options.model, options.training
     assert (model.layers, model.heads, model.dim, model.context, model.dropout) == (4, 4, 128, 64, 0.0)
-    assert (model.positions, model.norm, model.qk_norm, model.tied_head, model.bias) == ("learned", "layernorm", False, True, False)
+    assert (model.positions, model.norm, model.qk_norm, model.tied_head, model.bias) == (
+        "learned",
+        "layernorm",
+        False,
+        True,
+        False,
+    )
     assert (training.data, training.tokenizer, training.batch_size, training.steps) == ("shakespeare", "char", 12, 2000)
-    assert (training.lr, training.min_lr, training.warmup, training.schedule, training.beta2) == (1e-3, 1e-4, 100, "cosine", 0.99)
+    assert (training.lr, training.min_lr, training.warmup, training.schedule, training.beta2) == (
+        1e-3,
+        1e-4,
+        100,
+        "cosine",
+        0.99,
+    )
     assert (training.weight_decay, training.clip) == (0.1, 1.0)
 
 
@@ -99,8 +127,10 @@ def test_ours_sees_half_as_much_text_and_is_no_larger() -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["--resume"], ["--preset", "gpt2"]])
-def test_help_names_every_option_once(more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setenv("COLUMNS", "100")            # one option after the other, not side by side
+def test_help_names_every_option_once(
+    more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")  # one option after the other, not side by side
     assert script(monkeypatch, "--help", *more) == 0
     shown = capsys.readouterr().out
     named = re.findall(r"^[^\w\n]*(?:-h, )?--([a-z][a-z0-9-]+)", shown, re.MULTILINE)
@@ -144,8 +174,9 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("options", SENTENCES)
-def test_what_cannot_be_is_a_sentence_and_harms_nothing(options: str, monkeypatch: pytest.MonkeyPatch,
-                                                        capsys: pytest.CaptureFixture) -> None:
+def test_what_cannot_be_is_a_sentence_and_harms_nothing(
+    options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     Path("empty.txt").touch()
     Path("short.txt").write_text("a short text\n" * 3)
     for name, file in (("other", "model.safetensors"), ("foreign", "config.json")):
@@ -162,10 +193,21 @@ def test_what_cannot_be_is_a_sentence_and_harms_nothing(options: str, monkeypatc
     assert not list(Path().glob("runs/*"))
 
 
-@pytest.mark.parametrize(("error", "code"), [
-    (MemoryError("Unable to allocate 9 GiB"), "train.py: not enough memory (Unable to allocate 9 GiB); try a smaller --batch-size"),
-    (OSError(28, "No space left"), "train.py: [Errno 28] No space left"), (KeyboardInterrupt(), 130), (BrokenPipeError(), 1)])
-def test_what_goes_wrong_later_is_a_sentence_too(error: BaseException, code: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            "train.py: not enough memory (Unable to allocate 9 GiB); try a smaller --batch-size",
+        ),
+        (OSError(28, "No space left"), "train.py: [Errno 28] No space left"),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 1),
+    ],
+)
+def test_what_goes_wrong_later_is_a_sentence_too(
+    error: BaseException, code: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: Any) -> None:
         raise error
 
@@ -180,11 +222,11 @@ def test_what_goes_wrong_later_is_a_sentence_too(error: BaseException, code: int
 def test_runs_are_numbered(tmp_path: Path) -> None:
     for number in (1, 2):
         options = arguments(tmp_path / "unused", "--steps", "1")
-        options[options.index("--out"):options.index("--out") + 2] = []
-        options, run = parse(options)               # type: ignore[assignment]
-        start(options, run)                         # type: ignore[arg-type]
+        options[options.index("--out") : options.index("--out") + 2] = []
+        options, run = parse(options)  # type: ignore[assignment]
+        start(options, run)  # type: ignore[arg-type]
         assert str(run) == f"runs/default-{number}"
-        assert run.load().step == 1                 # type: ignore[union-attr]
+        assert run.load().step == 1  # type: ignore[union-attr]
     assert str(parse(["--resume"])[1]) == "runs/default-2"
 
 
@@ -195,29 +237,61 @@ def test_resume_takes_over_options_and_those_given_go_first(tmp_path: Path) -> N
     assert (options.training.steps, options.training.lr, options.training.batch_size) == (2, 0.25, 5)
     assert (options.model.dim, options.model.dropout) == (8, 0.1)
     resume(out, "--steps", "4", "--dropout", "0.3")
-    changed = replace(options, training=replace(options.training, steps=4, out=None, resume=False),
-                      model=replace(options.model, dropout=0.3))
+    changed = replace(
+        options,
+        training=replace(options.training, steps=4, out=None, resume=False),
+        model=replace(options.model, dropout=0.3),
+    )
     assert run.options() == changed, "without what is about the command"
     assert len(metrics(out)) == 4
 
 
 def test_the_same_command_with_resume_added_goes_on(tmp_path: Path) -> None:
-    """Also where the run knows better: a vocabulary that the text did not yield, flags that its options have already."""
-    command = arguments(tmp_path / "run", "--steps", "2", "--no-bias", "--qk-norm", "--tokenizer", "bpe", "--vocab-size", "5000")
+    """Also where the run knows better: a vocabulary that the text did not yield, flags that its options have
+    already.
+    """
+    command = arguments(
+        tmp_path / "run", "--steps", "2", "--no-bias", "--qk-norm", "--tokenizer", "bpe", "--vocab-size", "5000"
+    )
     start(*parse(command))
     assert Run(tmp_path / "run").options().model.vocab_size < 5000
     start(*parse([*command, "--resume", "--steps", "3"]))
     assert len(metrics(tmp_path / "run")) == 3
 
 
-@pytest.mark.parametrize(("option", "value", "had"), [
-    ("dim", "16", "8"), ("layers", "2", "1"), ("heads", "4", "2"), ("context", "4", "8"), ("positions", "rope", "learned"),
-    ("window", "3", "None"), ("norm-eps", "0.5", "1e-05"), ("tokenizer", "bpe", "char"), ("preset", "tiny", "llama-tiny")])
+@pytest.mark.parametrize(
+    ("option", "value", "had"),
+    [
+        ("dim", "16", "8"),
+        ("layers", "2", "1"),
+        ("heads", "4", "2"),
+        ("context", "4", "8"),
+        ("positions", "rope", "learned"),
+        ("window", "3", "None"),
+        ("norm-eps", "0.5", "1e-05"),
+        ("tokenizer", "bpe", "char"),
+        ("preset", "tiny", "llama-tiny"),
+    ],
+)
 def test_what_would_make_the_weights_worthless_is_refused(tmp_path: Path, option: str, value: str, had: str) -> None:
     out = tmp_path / "run"
-    train(out, "--preset", "llama-tiny", "--steps", "1", "--positions", "learned", "--kv-heads", "None", "--norm-eps", "1e-5")
+    train(
+        out,
+        "--preset",
+        "llama-tiny",
+        "--steps",
+        "1",
+        "--positions",
+        "learned",
+        "--kv-heads",
+        "None",
+        "--norm-eps",
+        "1e-5",
+    )
     before = contents(tmp_path)
-    with pytest.raises(RunError, match=f"was begun with --{option} {had}, which cannot become {value}; leave that option out, or"):
+    with pytest.raises(
+        RunError, match=f"was begun with --{option} {had}, which cannot become {value}; leave that option out, or"
+    ):
         resume(out, f"--{option}", value)
     assert contents(tmp_path) == before
 
@@ -269,17 +343,22 @@ def test_tokenizers(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_at_a_terminal(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, str(SCRIPT), *arguments(tmp_path / "run", "--steps", "1000000", "--eval-every", "1")],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments(tmp_path / "run", "--steps", "1000000", "--eval-every", "1")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     while "validation" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, err
-    step = Run(tmp_path / "run").load().step            # type: ignore[union-attr]
-    assert out.splitlines()[-1] == (f"stopped at step {step:,} of 1,000,000; go on with: "
-                                    f"python train.py --resume --out {tmp_path / 'run'}")
+    step = Run(tmp_path / "run").load().step  # type: ignore[union-attr]
+    assert out.splitlines()[-1] == (
+        f"stopped at step {step:,} of 1,000,000; go on with: python train.py --resume --out {tmp_path / 'run'}"
+    )
     assert "Traceback" not in err
 
 
@@ -300,7 +379,16 @@ def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -
     tracemalloc.stop()
     assert peak < 20e6
     shown = capsys.readouterr().out
-    for word in ("parameters", "FLOPs a token", "memory, training", "activations", "KV cache", "step ", "time ", "a step"):
+    for word in (
+        "parameters",
+        "FLOPs a token",
+        "memory, training",
+        "activations",
+        "KV cache",
+        "step ",
+        "time ",
+        "a step",
+    ):
         assert word in shown
     assert not Path("runs").exists()
 
@@ -314,7 +402,9 @@ def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
     assert "124,439,808" in shown
     assert "more" not in shown, "threads share one gradient"
     seconds = training_flops(presets()["gpt2"].model) * 4096 / 0.5e12
-    assert f"about {seconds:.3g} s a step, {10 * seconds:.0f} seconds for 10 steps, at 50% of the 1,000 GFLOP/s" in shown
+    assert (
+        f"about {seconds:.3g} s a step, {10 * seconds:.0f} seconds for 10 steps, at 50% of the 1,000 GFLOP/s" in shown
+    )
     start(*parse([*command.replace("gpt2", "nanogpt-char").split(), "3"]))
     assert "processes  9.202 MiB more" in capsys.readouterr().out
 

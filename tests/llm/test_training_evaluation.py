@@ -1,4 +1,5 @@
 """An evaluation is the plain average over its batches, whoever computes it, and leaves the model as it was."""
+
 from __future__ import annotations
 
 import math
@@ -18,7 +19,7 @@ V, T = 11, 6
 
 
 def make(**shape: float) -> GPT:
-    return GPT(GPTConfig(vocab_size=V, context=T, layers=1, heads=2, dim=8, **shape), rng=1, dtype=np.float64)      # type: ignore[arg-type]
+    return GPT(GPTConfig(vocab_size=V, context=T, layers=1, heads=2, dim=8, **shape), rng=1, dtype=np.float64)  # type: ignore[arg-type]
 
 
 def batches(seed: int, sizes: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -47,7 +48,7 @@ def test_it_is_the_average_over_tokens_whatever_the_workers(seed: int, sizes: li
     workers.close()
     assert model.training
     assert all(p.grad is None for p in model.parameters())
-    assert found.loss == pytest.approx(plain_average(model.eval(), pairs), rel=1e-12)       # type: ignore[arg-type]
+    assert found.loss == pytest.approx(plain_average(model.eval(), pairs), rel=1e-12)  # type: ignore[arg-type]
 
 
 def test_an_average_over_batches_of_different_size_would_be_seen() -> None:

@@ -1,4 +1,5 @@
 """Files and folders appear whole or not at all; JSON tells of damage."""
+
 from __future__ import annotations
 
 import json
@@ -15,7 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm import files
-from llm.files import PARTIAL, link_file, locked, new_file, new_folder, read_json, remove_partial, write_file, write_json
+from llm.files import (
+    PARTIAL,
+    link_file,
+    locked,
+    new_file,
+    new_folder,
+    read_json,
+    remove_partial,
+    write_file,
+    write_json,
+)
 
 
 class Stop(Exception):
@@ -76,7 +87,9 @@ def test_a_folder_does_not_take_the_place_of_a_file(tmp_path: Path) -> None:
 
 
 def test_everything_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system may bring a rename to the disk before the content: what was not flushed could be empty after a power cut."""
+    """A file system may bring a rename to the disk before the content: what was not flushed could be empty after a
+    power cut.
+    """
     events: list[str] = []
     flush, replace, rename = files.flush, os.replace, Path.rename
     monkeypatch.setattr(files, "flush", lambda path: (events.append(path.name), flush(path)))
@@ -95,6 +108,7 @@ def test_everything_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("links", [True, False])
 def test_a_second_name(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not links:
+
         def refuse(*paths: Path) -> None:
             raise PermissionError
 
@@ -102,7 +116,7 @@ def test_a_second_name(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPa
     existing, path = tmp_path / "existing", tmp_path / "path"
     existing.write_text("one")
     path.write_text("to be replaced")
-    for _ in range(2):                          # again, when it has the name already
+    for _ in range(2):  # again, when it has the name already
         link_file(existing, path)
         assert path.read_text() == "one"
         assert path.samefile(existing) is links
@@ -145,7 +159,9 @@ def test_temporary_names_differ(tmp_path: Path) -> None:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
-objects = st.dictionaries(st.text().filter(lambda key: key != files.SEAL), values | st.lists(values) | st.dictionaries(st.text(), values))
+objects = st.dictionaries(
+    st.text().filter(lambda key: key != files.SEAL), values | st.lists(values) | st.dictionaries(st.text(), values)
+)
 
 
 @given(data=objects, position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
@@ -160,7 +176,9 @@ def test_json_comes_back_as_it_was_or_not_at_all(tmp_path_factory: Any, data: di
         found = read_json(path)
     except ValueError:
         return
-    assert {key: found.get(key) for key in data} == data, "the flipped bit was in white space, or in the name of the checksum"
+    assert {key: found.get(key) for key in data} == data, (
+        "the flipped bit was in white space, or in the name of the checksum"
+    )
 
 
 def test_json_without_a_checksum_goes(tmp_path: Path) -> None:
@@ -168,7 +186,9 @@ def test_json_without_a_checksum_goes(tmp_path: Path) -> None:
     path.write_text('{"a": 1}')
     assert read_json(path) == {"a": 1}
     path.write_text(json.dumps({"a": 1, files.SEAL: "no such sum"}))
-    with pytest.raises(ValueError, match="it is not as it was written; if you edited it yourself, remove its entry 'sha256'"):
+    with pytest.raises(
+        ValueError, match="it is not as it was written; if you edited it yourself, remove its entry 'sha256'"
+    ):
         read_json(path)
     path.write_text("[1]")
     with pytest.raises(ValueError, match="it holds a list, not an object"):

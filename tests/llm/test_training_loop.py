@@ -1,4 +1,5 @@
 """The loop around the updates: metrics, picture, messages, samples, and giving up."""
+
 from __future__ import annotations
 
 import io
@@ -62,14 +63,16 @@ def test_a_line_a_step_with_these_keys(tmp_path: Path) -> None:
     elapsed = [line["elapsed"] for line in lines]
     assert elapsed == sorted(elapsed)
     best = min(line["val_loss"] for line in lines if line["val_loss"] is not None)
-    assert best == Run(tmp_path / "run").load().state["best_loss"]          # type: ignore[union-attr]
+    assert best == Run(tmp_path / "run").load().state["best_loss"]  # type: ignore[union-attr]
 
 
 def line(step: int, **values: Any) -> dict[str, Any]:
     return {**dict.fromkeys(FIELDS, 1.5), "step": step, "val_loss": None, **values}
 
 
-@pytest.mark.parametrize("cut", ["", '{"step": 3, "train_lo', '{"step": 3}\n', "[3]\n", "\x00\x00\n", json.dumps(line("3")) + "\n"])    # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "cut", ["", '{"step": 3, "train_lo', '{"step": 3}\n', "[3]\n", "\x00\x00\n", json.dumps(line("3")) + "\n"]
+)  # type: ignore[arg-type]
 def test_lines_after_a_checkpoint_are_dropped_and_so_is_a_line_that_was_cut_short(tmp_path: Path, cut: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(line(step)) + "\n" for step in (1, 2, 3)) + cut)
@@ -100,9 +103,17 @@ def test_lines_reach_the_file_with_a_checkpoint(tmp_path: Path) -> None:
 # --- the picture ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lines", [
-    [], [line(1)], [line(1, val_loss=2.0)], [line(step) for step in range(1, 40)],
-    [line(1, train_loss=None, grad_norm=None), line(2, train_loss=None, grad_norm=None)], [line(1, grad_norm=0.0, lr=0.0)]])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [line(1)],
+        [line(1, val_loss=2.0)],
+        [line(step) for step in range(1, 40)],
+        [line(1, train_loss=None, grad_norm=None), line(2, train_loss=None, grad_norm=None)],
+        [line(1, grad_norm=0.0, lr=0.0)],
+    ],
+)
 def test_a_picture_is_a_png_whatever_there_is_to_show(tmp_path: Path, lines: list[dict[str, Any]]) -> None:
     path = tmp_path / "loss.png"
     with warnings.catch_warnings():
@@ -127,8 +138,9 @@ def test_a_picture_is_there_at_the_end_and_when_stopped(tmp_path: Path, monkeypa
 # --- losses that are not finite ---------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_skips_the_update_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                                capsys: pytest.CaptureFixture) -> None:
+def test_a_loss_that_is_not_finite_skips_the_update_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     spoil_losses(monkeypatch, {2, 3})
     train(tmp_path / "run", "--steps", "7", "--checkpoint-every", "1")
     out = capsys.readouterr().out
@@ -138,15 +150,20 @@ def test_a_loss_that_is_not_finite_skips_the_update_and_says_so(tmp_path: Path, 
     assert [each["train_loss"] is None for each in lines] == [False, False, True, True, False, False, False]
 
 
-def test_after_several_in_a_row_it_stops_with_advice_and_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_several_in_a_row_it_stops_with_advice_and_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "run"
     options = ["--steps", "20", "--checkpoint-every", "2", "--eval-every", "100"]
     with monkeypatch.context() as patch:
         spoil_losses(patch, set(range(5, 20)))
-        with pytest.raises(TrainingStopped, match=rf"{PATIENCE} updates in a row .* stops at step 10; try a smaller --lr, .* "
-                                                  rf"python train.py --resume --out {out} --lr \.\.\."):
+        with pytest.raises(
+            TrainingStopped,
+            match=rf"{PATIENCE} updates in a row .* stops at step 10; try a smaller --lr, .* "
+            rf"python train.py --resume --out {out} --lr \.\.\.",
+        ):
             train(out, *options)
-    assert Run(out).load().step == 8                        # type: ignore[union-attr] - not 10: it could not go on from there
+    assert Run(out).load().step == 8  # type: ignore[union-attr] - not 10: it could not go on from there
     assert [each["train_loss"] is None for each in metrics(out)] == [False] * 5 + [True] * 5
     resume(out, "--lr", "1e-5")
     assert len(metrics(out)) == 20
@@ -161,12 +178,17 @@ def test_the_last_lines_say_what_was_made_and_what_to_type_next(tmp_path: Path, 
     train(out, "--steps", "4", "--eval-every", "2", "--sample-every", "0", "--prompt", "the")
     said = capsys.readouterr().out
     last = metrics(out)[-1]["val_loss"]
-    assert said.endswith(f"---\ndone: 4 steps; best validation loss {last:.4f}\n"
-                         f"  model and metrics   {out}/\n"
-                         f"  picture of losses   {out / 'loss.png'}\n"
-                         f"  let it write        python generate.py --run {out}\n")
-    assert re.search(r"^[\d,]+ parameters, vocabulary \d+, context 8, [\d,]+ training tokens \(.*text\.txt\)\n"
-                     r"4 steps of 5 sequences, \d+ steps an epoch, on 2 processes; run folder ", said)
+    assert said.endswith(
+        f"---\ndone: 4 steps; best validation loss {last:.4f}\n"
+        f"  model and metrics   {out}/\n"
+        f"  picture of losses   {out / 'loss.png'}\n"
+        f"  let it write        python generate.py --run {out}\n"
+    )
+    assert re.search(
+        r"^[\d,]+ parameters, vocabulary \d+, context 8, [\d,]+ training tokens \(.*text\.txt\)\n"
+        r"4 steps of 5 sequences, \d+ steps an epoch, on 2 processes; run folder ",
+        said,
+    )
     assert said.count("writes:") == 1, "the last sample comes also with --sample-every 0"
     sample = said.split("writes:\n")[1].split("\n---")[0]
     assert sample.startswith("the")
@@ -181,19 +203,34 @@ def test_samples_along_the_way_and_at_the_end(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.filterwarnings("error")
 def test_a_best_that_is_not_the_last_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "run"
-    train(out, "--steps", "9", "--eval-every", "3", "--lr", "30", "--warmup", "0", "--schedule", "constant", "--clip", "0")
+    train(
+        out, "--steps", "9", "--eval-every", "3", "--lr", "30", "--warmup", "0", "--schedule", "constant", "--clip", "0"
+    )
     best = min(metrics(out), key=lambda each: each["val_loss"] or math.inf)
     assert best["step"] < 9, "a learning rate of 30 does no good"
     said = capsys.readouterr().out
     assert f"best validation loss {best['val_loss']:.4f}, at step {best['step']}\n" in said
     assert said.endswith(f"python generate.py --run {out} --checkpoint best\n")
-    assert Run(out).load("best").step == best["step"]       # type: ignore[union-attr]
+    assert Run(out).load("best").step == best["step"]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("operation", "complaint"), [
-    ("run.save_file", "the checkpoint of step 6 could not be written to .*No space left on device.*make room there"),
-    ("loop.draw_losses", "metrics or picture could not be written to .*No space left on device.*make room there, and go on with: python")])
-def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, complaint: str) -> None:
+@pytest.mark.parametrize(
+    ("operation", "complaint"),
+    [
+        (
+            "run.save_file",
+            "the checkpoint of step 6 could not be written to .*No space left on device.*make room there",
+        ),
+        (
+            "loop.draw_losses",
+            "metrics or picture could not be written to .*No space left on device.*make room there, and go on with: "
+            "python",
+        ),
+    ],
+)
+def test_a_full_disk_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, complaint: str
+) -> None:
     out = tmp_path / "run"
     train(out, "--steps", "3")
     before = digest(out / "model.safetensors")
@@ -218,7 +255,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_a_bar_with_loss_rate_speed_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_a_bar_with_loss_rate_speed_and_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
     without_monitor(monkeypatch)
@@ -247,7 +286,7 @@ def test_a_log_gets_whole_lines_and_few(tmp_path: Path, monkeypatch: pytest.Monk
         interrupt_at(monkeypatch, step, lambda: clock.update(now=clock["now"] + 10.0))
     train(tmp_path / "run", "--steps", "12", "--eval-every", "4")
     lines = log.getvalue().splitlines()
-    assert [re.search(r"(\d+)/12 \[", each).group(1) for each in lines] == ["3", "6", "9", "12"]        # type: ignore[union-attr]
+    assert [re.search(r"(\d+)/12 \[", each).group(1) for each in lines] == ["3", "6", "9", "12"]  # type: ignore[union-attr]
     assert "\r" not in log.getvalue()
     assert re.search(r"loss=\d\.\d{3}, lr=.* tokens/s", lines[0])
 
@@ -267,8 +306,38 @@ def test_stages_are_bars_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tiny_model_learns(tmp_path: Path) -> None:
     """A text of one phrase. (At rates of 0.01 the last bits of rounding decide how well it generalises.)"""
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 60)
-    train(tmp_path / "run", "--steps", "200", "--eval-every", "200", "--lr", "0.003", "--min-lr", "0.0003", "--warmup", "10",
-          "--schedule", "cosine", "--beta2", "0.99", "--weight-decay", "0", "--dropout", "0", "--layers", "2", "--dim", "32",
-          "--positions", "rope", "--norm", "rmsnorm", "--mlp", "swiglu")
-    assert metrics(tmp_path / "run")[0]["train_loss"] == pytest.approx(np.log(11), abs=0.2), "11 characters, of which it knows nothing"
+    train(
+        tmp_path / "run",
+        "--steps",
+        "200",
+        "--eval-every",
+        "200",
+        "--lr",
+        "0.003",
+        "--min-lr",
+        "0.0003",
+        "--warmup",
+        "10",
+        "--schedule",
+        "cosine",
+        "--beta2",
+        "0.99",
+        "--weight-decay",
+        "0",
+        "--dropout",
+        "0",
+        "--layers",
+        "2",
+        "--dim",
+        "32",
+        "--positions",
+        "rope",
+        "--norm",
+        "rmsnorm",
+        "--mlp",
+        "swiglu",
+    )
+    assert metrics(tmp_path / "run")[0]["train_loss"] == pytest.approx(np.log(11), abs=0.2), (
+        "11 characters, of which it knows nothing"
+    )
     assert metrics(tmp_path / "run")[-1]["val_loss"] < 1.2, "knowing only how frequent each character is would give 2.1"

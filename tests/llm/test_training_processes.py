@@ -1,4 +1,7 @@
-"""Workers that are processes: the gradient of the whole batch, nobody left behind. Bits and dropout: test_training_step.py."""
+"""Workers that are processes: the gradient of the whole batch, nobody left behind. Bits and dropout:
+test_training_step.py.
+"""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -40,13 +43,13 @@ def compare(model: GPT, workers: Workers, seed: int, rows: int, parts: int = 1) 
     assert_close(gradients(model), gradients(plain))
 
 
-@settings(max_examples=max(10, settings().max_examples // 5))      # each forks
+@settings(max_examples=max(10, settings().max_examples // 5))  # each forks
 @given(seed=st.integers(0, 2**32), rows=st.integers(1, 9), count=st.integers(1, 4), parts=st.integers(1, 4))
 def test_a_split_batch_gives_the_loss_and_gradient_of_the_whole(seed: int, rows: int, count: int, parts: int) -> None:
     model, _ = make()
     with working(model, count, Processes) as workers:
         compare(model, workers, seed, rows, parts)
-        compare(model, workers, seed + 1, 9, 1)                     # with all workers, perhaps for the first time
+        compare(model, workers, seed + 1, 9, 1)  # with all workers, perhaps for the first time
 
 
 def test_weights_that_were_changed_are_those_that_are_used() -> None:
@@ -147,7 +150,7 @@ def test_a_signal_for_all_lets_the_update_be_finished(number: signal.Signals, tm
         time.sleep(0.05)
     time.sleep(0.3)
     os.killpg(process.pid, number)
-    output, _ = process.communicate(timeout=60)             # waits for all who could write, so nobody is left
+    output, _ = process.communicate(timeout=60)  # waits for all who could write, so nobody is left
     assert process.returncode == 128 + number, output.decode()
     assert b"stopped at step " in output
 

@@ -1,4 +1,5 @@
 """train.py --profile: a table and a picture of a few steps, of all threads, and the same weights as without."""
+
 from __future__ import annotations
 
 import json
@@ -22,7 +23,9 @@ def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("threads", "micro_batches"), [(1, 1), (2, 1), (3, 2)])
-def test_it_shows_steps_3_to_7_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture, threads: int, micro_batches: int) -> None:
+def test_it_shows_steps_3_to_7_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture, threads: int, micro_batches: int
+) -> None:
     options = ["--steps", "9", "--threads", str(threads), "--micro-batches", str(micro_batches), "--dropout", "0.1"]
     train(tmp_path / "plain", *options)
     capsys.readouterr()
@@ -34,12 +37,17 @@ def test_it_shows_steps_3_to_7_and_changes_nothing(tmp_path: Path, capsys: pytes
     assert shown.index("by part of the model") < shown.index("validation"), "then it goes on"
 
     calls = {name: float(count) for name, count in re.findall(r"^([\w.*]+) +([\d.]+) +", shown, re.MULTILINE)}
-    parts = threads * min(micro_batches, 5 // threads)      # of the batch of 5, each worked through on its own
-    assert calls["linear"] == 3 * parts                     # qkv, out and down of one layer
+    parts = threads * min(micro_batches, 5 // threads)  # of the batch of 5, each worked through on its own
+    assert calls["linear"] == 3 * parts  # qkv, out and down of one layer
     assert calls["blocks.*.mlp.up"] == calls["linear_activation"] == calls["linear_cross_entropy"] == parts
-    assert calls["AdamW"] == 2 * threads                    # matrices with weight decay, and the rest without
-    coverage = re.findall(r"^in all [\d.]+ ms, (\d+)% of [\d.]+ ms" + (f" in each of {threads} threads" if threads > 1 else "")
-                          + ", mean of 5;", shown, re.MULTILINE)
+    assert calls["AdamW"] == 2 * threads  # matrices with weight decay, and the rest without
+    coverage = re.findall(
+        r"^in all [\d.]+ ms, (\d+)% of [\d.]+ ms"
+        + (f" in each of {threads} threads" if threads > 1 else "")
+        + ", mean of 5;",
+        shown,
+        re.MULTILINE,
+    )
     assert len(coverage) == 2
     assert all(0 < int(share) <= 100 for share in coverage)
     assert ON_A_GPU not in shown
@@ -47,11 +55,15 @@ def test_it_shows_steps_3_to_7_and_changes_nothing(tmp_path: Path, capsys: pytes
     picture = (tmp_path / "run" / PROFILE).read_text()
     assert picture.startswith("<svg")
     assert {name for name in ("MainThread", "worker_0", "worker_1", "worker_2") if name in picture} == {
-        1: {"MainThread"}, 2: {"MainThread", "worker_0"}, 3: {"MainThread", "worker_0", "worker_1"}}[threads]
+        1: {"MainThread"},
+        2: {"MainThread", "worker_0"},
+        3: {"MainThread", "worker_0", "worker_1"},
+    }[threads]
 
 
-def test_negative_control_without_the_option_nothing_is_watched(tmp_path: Path, capsys: pytest.CaptureFixture,
-                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_without_the_option_nothing_is_watched(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Profile, "__enter__", lambda profile: kill())
     train(tmp_path / "run", "--steps", "4")
     assert "mean of" not in capsys.readouterr().out
@@ -70,11 +82,16 @@ def test_it_is_about_the_command_and_not_the_run(tmp_path: Path, capsys: pytest.
 
 def test_too_few_steps_are_said_and_trained(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert train(tmp_path / "run", "--steps", str(WARM_UP), "--profile") == 0
-    assert "--profile: nothing is watched in the first 2 steps, and there are no more; give a larger --steps" in capsys.readouterr().out
-    assert Run(tmp_path / "run").load().step == WARM_UP     # type: ignore[union-attr]
+    assert (
+        "--profile: nothing is watched in the first 2 steps, and there are no more; give a larger --steps"
+        in capsys.readouterr().out
+    )
+    assert Run(tmp_path / "run").load().step == WARM_UP  # type: ignore[union-attr]
 
 
-def test_what_goes_wrong_in_a_watched_step_leaves_nobody_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_in_a_watched_step_leaves_nobody_watching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     interrupt_at(monkeypatch, WARM_UP + STEPS - 1, kill)
     with pytest.raises(Killed):
         train(tmp_path / "run", "--steps", "9", "--profile")

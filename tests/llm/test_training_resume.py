@@ -1,8 +1,9 @@
 """A run that was killed or stopped and resumed is the run that was not, bit for bit.
 
-Kills of this process are played (an exception that nothing catches) and real: `kill -9` of train.py at instants that are drawn. As many
-as you like: MINIGRAD_KILLS=20 python -m pytest tests/llm/test_training_resume.py -k kill_9
+Kills of this process are played (an exception that nothing catches) and real: `kill -9` of train.py at instants that
+are drawn. As many as you like: MINIGRAD_KILLS=20 python -m pytest tests/llm/test_training_resume.py -k kill_9
 """
+
 from __future__ import annotations
 
 import os
@@ -20,7 +21,18 @@ from hypothesis import strategies as st
 
 from llm.training.run import Run, RunError
 from llm.training.trainer import Trainer
-from tests.llm.trainings import Killed, arguments, assert_same_run, interrupt_at, kill, metrics, resume, train, weights, without_pictures
+from tests.llm.trainings import (
+    Killed,
+    arguments,
+    assert_same_run,
+    interrupt_at,
+    kill,
+    metrics,
+    resume,
+    train,
+    weights,
+    without_pictures,
+)
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
 KILLS = int(os.environ.get("MINIGRAD_KILLS", "2"))
@@ -50,12 +62,25 @@ def killed_at(step: int, out: Path, *more: str) -> None:
 # --- in this process --------------------------------------------------------------------------------------------------
 
 
-@given(stops=st.lists(st.integers(0, STEPS - 1), min_size=1, max_size=3), threads=st.integers(1, 3), parts=st.integers(1, 3),
-       checkpoint_every=st.integers(1, 4), eval_every=st.integers(1, 4))
-def test_killed_and_resumed_is_uninterrupted(tmp_path_factory: pytest.TempPathFactory, stops: list[int], threads: int, parts: int,
-                                             checkpoint_every: int, eval_every: int) -> None:
+@given(
+    stops=st.lists(st.integers(0, STEPS - 1), min_size=1, max_size=3),
+    threads=st.integers(1, 3),
+    parts=st.integers(1, 3),
+    checkpoint_every=st.integers(1, 4),
+    eval_every=st.integers(1, 4),
+)
+def test_killed_and_resumed_is_uninterrupted(
+    tmp_path_factory: pytest.TempPathFactory,
+    stops: list[int],
+    threads: int,
+    parts: int,
+    checkpoint_every: int,
+    eval_every: int,
+) -> None:
     folder = tmp_path_factory.mktemp("runs")
-    chosen = options(**{"threads": threads, "micro-batches": parts, "checkpoint-every": checkpoint_every, "eval-every": eval_every})
+    chosen = options(
+        **{"threads": threads, "micro-batches": parts, "checkpoint-every": checkpoint_every, "eval-every": eval_every}
+    )
     train(folder / "expected", *chosen)
     for stop in sorted(stops):
         killed_at(stop, folder / "run", *chosen, "--resume")
@@ -65,7 +90,9 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("forgotten", ["step", "optimizer", "weights"])
-def test_a_state_that_forgets_something_is_caught(forgotten: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_forgets_something_is_caught(
+    forgotten: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Negative control."""
     train(tmp_path / "expected", *options())
     killed_at(4, tmp_path / "run", *options())
@@ -87,8 +114,9 @@ def test_a_state_that_forgets_something_is_caught(forgotten: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                              capsys: pytest.CaptureFixture) -> None:
+def test_a_signal_saves_and_says_how_to_go_on(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     train(tmp_path / "expected", *options())
     handler = signal.getsignal(number)
     out = tmp_path / "a run"
@@ -99,8 +127,9 @@ def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: 
     stopped = Run(out).load()
     assert stopped is not None
     assert stopped.step == 5, "the step that was under way is finished"
-    assert capsys.readouterr().out.splitlines()[-1] == (f"stopped at step 5 of {STEPS}; go on with: "
-                                                        f"python train.py --resume --out '{out}'")
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"stopped at step 5 of {STEPS}; go on with: python train.py --resume --out '{out}'"
+    )
     assert train(out, *options(), "--resume") == 0
     assert weights(out) == weights(tmp_path / "expected")
 
@@ -124,7 +153,9 @@ def test_a_signal_in_the_last_step_changes_nothing(tmp_path: Path, monkeypatch: 
     assert train(tmp_path / "run", *options()) == 0
 
 
-def test_resuming_what_is_finished_trains_no_more_and_mends_what_a_kill_left(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_resuming_what_is_finished_trains_no_more_and_mends_what_a_kill_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     """The kill came after the last checkpoint, before its files had their second names."""
     out = tmp_path / "run"
     train(out, *options())
@@ -179,12 +210,14 @@ def test_half_made_things_are_removed(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_said_passed_over_and_made_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     train(tmp_path / "expected", *options())
     out = tmp_path / "run"
-    killed_at(5, out, *options())                                       # checkpoints of steps 3 and 4
+    killed_at(5, out, *options())  # checkpoints of steps 3 and 4
     damaged = out / "checkpoints/step-00000004/optimizer.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     resume(out)
-    assert f"{damaged} is damaged: its SHA-256 is not the one in state.json; going back to the checkpoint of step 3" in (
-        capsys.readouterr().out)
+    assert (
+        f"{damaged} is damaged: its SHA-256 is not the one in state.json; going back to the checkpoint of step 3"
+        in (capsys.readouterr().out)
+    )
     assert_same_run(out, tmp_path / "expected")
 
 
@@ -209,7 +242,9 @@ def start(out: Path, *more: str, **settings: Any) -> subprocess.Popen:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_kill_9_at_any_instant(tmp_path: Path) -> None:
-    """Each kill comes at an instant drawn from [0, 1.2 times the time of a whole run); then the run is resumed to its end."""
+    """Each kill comes at an instant drawn from [0, 1.2 times the time of a whole run); then the run is resumed to its
+    end.
+    """
     more = options(**{"steps": 60, "checkpoint-every": 9, "eval-every": 7, "threads": 2})
     began = time.perf_counter()
     output, _ = start(tmp_path / "expected", *more).communicate()

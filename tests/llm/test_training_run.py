@@ -1,4 +1,7 @@
-"""The folder of a run: what is saved comes back, damage is seen wherever it is, and a kill at any instant leaves a good checkpoint."""
+"""The folder of a run: what is saved comes back, damage is seen wherever it is, and a kill at any instant leaves a good
+checkpoint.
+"""
+
 from __future__ import annotations
 
 import errno
@@ -25,7 +28,9 @@ from llm.training.run import Run, RunError, new_run, newest_run
 from tokenizer import CharTokenizer
 
 LETTERS = CharTokenizer.train(["abc"])
-OPTIONS = Options(TrainOptions(lr=0.1 + 0.2, schedule="wsd", threads=3), GPTConfig(vocab_size=3, layers=1, kv_heads=4, dropout=0.1))
+OPTIONS = Options(
+    TrainOptions(lr=0.1 + 0.2, schedule="wsd", threads=3), GPTConfig(vocab_size=3, layers=1, kv_heads=4, dropout=0.1)
+)
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
@@ -34,7 +39,14 @@ def arrays(step: int) -> dict[str, np.ndarray]:
 
 
 def state(step: int, best: int = 0) -> dict[str, Any]:
-    return {"step": step, "best_step": best, "best_loss": 0.1 * step, "skipped": 1, "elapsed": 0.25, "data": {"train": "12ab"}}
+    return {
+        "step": step,
+        "best_step": best,
+        "best_loss": 0.1 * step,
+        "skipped": 1,
+        "elapsed": 0.25,
+        "data": {"train": "12ab"},
+    }
 
 
 def save(run: Run, step: int, best: int = 0) -> None:
@@ -76,7 +88,7 @@ def test_what_is_saved_comes_back(run: Run) -> None:
     assert_is_step(run, 6)
     assert run.options() == OPTIONS
     assert run.tokenizer() == LETTERS
-    assert run.load(optimizer=False).optimizer == {}        # type: ignore[union-attr]
+    assert run.load(optimizer=False).optimizer == {}  # type: ignore[union-attr]
 
 
 def test_a_run_without_checkpoints(tmp_path: Path) -> None:
@@ -90,7 +102,7 @@ def test_the_two_newest_and_the_best_are_kept(run: Run) -> None:
     for step, best in ((7, 6), (8, 6), (9, 6), (10, 10), (11, 10), (12, 10), (13, 10)):
         save(run, step, best)
     assert saved(run) == [10, 12, 13]
-    assert run.load("best").step == 10                      # type: ignore[union-attr]
+    assert run.load("best").step == 10  # type: ignore[union-attr]
 
 
 def test_what_is_not_a_checkpoint_is_left_alone(run: Run) -> None:
@@ -134,14 +146,14 @@ def test_best_is_not_what_was_copied(run: Run, tmp_path: Path) -> None:
 def flip(path: Path, position: float, bit: int) -> None:
     data = bytearray(path.read_bytes())
     data[int(position * len(data))] ^= 1 << bit
-    path.unlink()                       # the file has two names: damage this one
+    path.unlink()  # the file has two names: damage this one
     path.write_bytes(data)
 
 
 def truncate(path: Path, length: float) -> None:
     data = path.read_bytes()
     path.unlink()
-    path.write_bytes(data[:int(length * len(data))])
+    path.write_bytes(data[: int(length * len(data))])
 
 
 positions = st.floats(0, 1, exclude_max=True)
@@ -149,7 +161,9 @@ positions = st.floats(0, 1, exclude_max=True)
 
 @pytest.mark.parametrize("name", FILES)
 @given(position=positions, bit=st.integers(0, 7))
-def test_a_flipped_bit_sends_back_to_the_checkpoint_before(tmp_path_factory: Any, name: str, position: float, bit: int) -> None:
+def test_a_flipped_bit_sends_back_to_the_checkpoint_before(
+    tmp_path_factory: Any, name: str, position: float, bit: int
+) -> None:
     run = make(tmp_path_factory.mktemp("run") / "run", 5, 6)
     path = run.checkpoints / "step-00000006" / name
     flip(path, position, bit)
@@ -170,7 +184,7 @@ def test_a_truncated_file_sends_back_to_the_checkpoint_before(tmp_path_factory: 
     path = run.checkpoints / "step-00000006" / name
     truncate(path, length)
     assert_is_step(run, 5)
-    assert str(path) in run.load().complaints[0]            # type: ignore[union-attr]
+    assert str(path) in run.load().complaints[0]  # type: ignore[union-attr]
 
 
 def foreign_state(path: Path) -> None:
@@ -183,11 +197,13 @@ def test_a_missing_or_foreign_file_sends_back_too(run: Run, name: str, damage: C
     path = run.checkpoints / "step-00000006" / name
     damage(path)
     assert_is_step(run, 5)
-    assert str(path) in run.load().complaints[0]            # type: ignore[union-attr]
+    assert str(path) in run.load().complaints[0]  # type: ignore[union-attr]
 
 
 def test_files_of_another_checkpoint_are_foreign(run: Run) -> None:
-    shutil.copy(run.checkpoints / "step-00000005/model.safetensors", run.checkpoints / "step-00000006/model.safetensors")
+    shutil.copy(
+        run.checkpoints / "step-00000005/model.safetensors", run.checkpoints / "step-00000006/model.safetensors"
+    )
     assert_is_step(run, 5)
 
 
@@ -199,7 +215,7 @@ def test_copies_of_the_files_are_the_last_way_out(run: Run) -> None:
     for path in run.checkpoints.glob("*/model.safetensors"):
         flip(path, 0.5, 1)
     assert_is_step(run, 6)
-    assert len(run.load().complaints) == 2                  # type: ignore[union-attr]
+    assert len(run.load().complaints) == 2  # type: ignore[union-attr]
     flip(run.folder / "model.safetensors", 0.5, 1)
     with pytest.raises(RunError, match="no checkpoint is left to go back to"):
         run.load()
@@ -212,20 +228,41 @@ def test_a_flipped_bit_in_the_configuration_is_seen(tmp_path_factory: Any, posit
     try:
         assert run.options() == OPTIONS, "it was in white space"
     except RunError as error:
-        assert "config.json is not the configuration of a run" in str(error)        # noqa: PT017 - both ends are good
+        assert "config.json is not the configuration of a run" in str(error)  # noqa: PT017 - both ends are good
 
 
-@pytest.mark.parametrize("content", [
-    "", "[]", "{}", "nonsense", "[" * 100_000, '{"architectures": ["GPT2LMHeadModel"], "n_layer": 12}', '{"training": {}, "model": {}}',
-    '{"training": 3, "model": []}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        "nonsense",
+        "[" * 100_000,
+        '{"architectures": ["GPT2LMHeadModel"], "n_layer": 12}',
+        '{"training": {}, "model": {}}',
+        '{"training": 3, "model": []}',
+    ],
+)
 def test_a_foreign_configuration_is_refused(run: Run, content: str) -> None:
     (run.folder / "config.json").write_text(content)
     with pytest.raises(RunError, match=r"config\.json is not the configuration of a run"):
         run.options()
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", "7"), ("steps", 0), ("lr", None), ("schedule", "cosinf"), ("data", 3),
-                                             ("unknown", 1), ("lr", float("nan")), ("threads", 1.5)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", "7"),
+        ("steps", 0),
+        ("lr", None),
+        ("schedule", "cosinf"),
+        ("data", 3),
+        ("unknown", 1),
+        ("lr", float("nan")),
+        ("threads", 1.5),
+    ],
+)
 def test_values_that_cannot_be_are_refused_also_in_a_file_edited_by_hand(run: Run, name: str, value: Any) -> None:
     path = run.folder / "config.json"
     content = json.loads(path.read_text())
@@ -256,7 +293,9 @@ def test_a_missing_tokenizer_is_named(run: Run) -> None:
         run.load()
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "metrics.jsonl", "checkpoints"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "state.json", "metrics.jsonl", "checkpoints"]
+)
 def test_a_run_that_lost_its_configuration_is_not_overwritten(run: Run, name: str) -> None:
     (run.folder / "config.json").unlink()
     for path in run.folder.iterdir():
@@ -274,11 +313,18 @@ def test_a_run_is_not_begun_twice(run: Run) -> None:
 
 # --- kills and full disks ---------------------------------------------------------------------------------------------
 
-WATCHED = ("open", "os.", "shutil.", "tempfile.")       # audit events of the file system: docs.python.org/3/library/audit_events.html
+WATCHED = (
+    "open",
+    "os.",
+    "shutil.",
+    "tempfile.",
+)  # audit events of the file system: docs.python.org/3/library/audit_events.html
 
 
 def save_and_die(run: Run, at: int, save_file: Callable[[Any, Path], None]) -> None:
-    """Save step 7, and be killed for good before the file-system operation number `at`; exit status 0 if there are fewer."""
+    """Save step 7, and be killed for good before the file-system operation number `at`; exit status 0 if there are
+    fewer.
+    """
     seen = 0
 
     def count(event: str, args: tuple) -> None:
@@ -292,17 +338,19 @@ def save_and_die(run: Run, at: int, save_file: Callable[[Any, Path], None]) -> N
         """safetensors writes where no audit hook sees it: once more, a kill may come when half of the file is there."""
         save_file(content, path)
         data = path.read_bytes()
-        path.write_bytes(data[:len(data) // 2])
+        path.write_bytes(data[: len(data) // 2])
         path.write_bytes(data)
 
-    run_module.save_file = half                             # in this process, which is a copy and dies
+    run_module.save_file = half  # in this process, which is a copy and dies
     sys.addaudithook(count)
     save(run, 7)
     os._exit(0)
 
 
 def check_every_kill(run: Run, saver: Callable[..., None] = save_and_die) -> int:
-    """Kill a save at each of its operations; after each, step 6 or 7 must be there, whole. Returns the number of operations."""
+    """Kill a save at each of its operations; after each, step 6 or 7 must be there, whole. Returns the number of
+    operations.
+    """
     steps, at, fork = set(), 0, multiprocessing.get_context("fork")
     while True:
         process = fork.Process(target=saver, args=(run, at, run_module.save_file))
@@ -337,8 +385,9 @@ def test_a_kill_at_any_operation_of_a_save_leaves_a_good_checkpoint(run: Run) ->
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_save_in_place_is_caught(run: Run) -> None:
     """Negative control: the newest checkpoint is written over, file by file."""
+
     def in_place(run: Run, at: int, save_file: Callable[[Any, Path], None]) -> None:
-        run._place = lambda step: run.checkpoints / "step-00000006"                 # type: ignore[method-assign]
+        run._place = lambda step: run.checkpoints / "step-00000006"  # type: ignore[method-assign]
         save_and_die(run, at, save_file)
 
     with pytest.raises(AssertionError):
@@ -350,8 +399,9 @@ FULL = [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O e
 
 @pytest.mark.parametrize("operation", ["save_file", "digest", "write_json", "link_file"])
 @pytest.mark.parametrize("error", FULL, ids=["OSError", "SafetensorError"])
-def test_a_full_disk_is_a_sentence_and_leaves_a_good_checkpoint(run: Run, operation: str, error: Exception,
-                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_sentence_and_leaves_a_good_checkpoint(
+    run: Run, operation: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: Any) -> None:
         raise error
 

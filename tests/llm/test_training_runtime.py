@@ -1,4 +1,5 @@
 """How many cores there are, and who uses them."""
+
 from __future__ import annotations
 
 import os
@@ -19,8 +20,18 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("quota", "cores"), [("max 100000", 64), ("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1),
-                                              ("9900000 100000", 64), ("", 64), ("0 0", 64)])
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000", 64),
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("5000 100000", 1),
+        ("9900000 100000", 64),
+        ("", 64),
+        ("0 0", 64),
+    ],
+)
 def test_a_quota_of_a_control_group(cgroup: Path, quota: str, cores: int) -> None:
     (cgroup / "cpu.max").write_text(quota + "\n")
     assert runtime.available_cores() == cores
@@ -54,7 +65,9 @@ def blas_threads() -> list[int]:
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
-@pytest.mark.skipif(not blas_threads() or os.cpu_count() == 1, reason="NumPy's matrix products here have no threads to set")
+@pytest.mark.skipif(
+    not blas_threads() or os.cpu_count() == 1, reason="NumPy's matrix products here have no threads to set"
+)
 def test_set_blas_threads() -> None:
     before = max(blas_threads())
     for threads in (1, 2):
@@ -72,6 +85,7 @@ def test_settings_of_the_process() -> None:
 
 def test_a_system_without_mallopt(monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (OSError, AttributeError, TypeError):
+
         def missing(name: None, error: type[Exception] = error) -> None:
             raise error
 

@@ -1,4 +1,7 @@
-"""One update: however a batch is split it is the same; what is not finite changes nothing; dropout is a function of seed and step."""
+"""One update: however a batch is split it is the same; what is not finite changes nothing; dropout is a function of
+seed and step.
+"""
+
 from __future__ import annotations
 
 import math
@@ -79,6 +82,7 @@ def test_a_split_batch_gives_the_loss_and_gradient_of_the_whole(seed: int, rows:
 
 def test_a_mean_of_means_is_caught() -> None:
     """Negative control: parts of 3 and 2 rows, each of which counts as much as the other."""
+
     def mean_of_means(workers: Workers, inputs: np.ndarray, targets: np.ndarray, parts: int) -> float:
         losses = []
         for x, y in zip(np.array_split(inputs, parts), np.array_split(targets, parts)):
@@ -98,8 +102,13 @@ def test_a_number_of_workers_gives_the_same_bits_twice(kind: type[Workers], coun
     for _ in range(2):
         model, optimizer = make(np.float32, dropout=0.2)
         with working(model, count, kind) as workers:
-            steps = [train_step(workers, optimizer, *batch(step, 7), lr=0.01, micro_batches=2, seed=(1, step)) for step in range(4)]
-        results.append(([(s.loss, s.grad_norm) for s in steps], [array.tobytes() for array in model.state_dict().values()]))
+            steps = [
+                train_step(workers, optimizer, *batch(step, 7), lr=0.01, micro_batches=2, seed=(1, step))
+                for step in range(4)
+            ]
+        results.append(
+            ([(s.loss, s.grad_norm) for s in steps], [array.tobytes() for array in model.state_dict().values()])
+        )
     assert results[0] == results[1]
 
 
@@ -117,8 +126,9 @@ def steep(loss: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("spoil", [infinite, steep])
 @pytest.mark.parametrize("count", [1, 2])
-def test_what_is_not_finite_changes_nothing(spoil: Any, count: int, monkeypatch: pytest.MonkeyPatch,
-                                            recwarn: pytest.WarningsRecorder) -> None:
+def test_what_is_not_finite_changes_nothing(
+    spoil: Any, count: int, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
     model, optimizer = make()
     with working(model, count) as workers:
         assert train_step(workers, optimizer, *batch(1, 4), lr=0.01).updated
@@ -132,7 +142,7 @@ def test_what_is_not_finite_changes_nothing(spoil: Any, count: int, monkeypatch:
         assert [array.tobytes() for array in (*model.state_dict().values(), *optimizer.state_dict().values())] == before
         monkeypatch.undo()
         assert train_step(workers, optimizer, *batch(2, 4), lr=0.01).updated, "the next one is made again"
-    assert [array.tobytes() for array in model.state_dict().values()] != before[:len(model.state_dict())]
+    assert [array.tobytes() for array in model.state_dict().values()] != before[: len(model.state_dict())]
     assert not recwarn.list, "it is said once, by the result"
 
 
@@ -151,8 +161,12 @@ def test_clip_0_leaves_the_gradient() -> None:
 # --- dropout ----------------------------------------------------------------------------------------------------------
 
 
-def gradient_of_copies(seed: tuple[int, int], count: int = 1, dropout: float = 0.3, kind: type[Workers] = Workers) -> np.ndarray:
-    """The gradient of so many copies of one row, one for each worker; of the mean, so that without dropout their number does not matter."""
+def gradient_of_copies(
+    seed: tuple[int, int], count: int = 1, dropout: float = 0.3, kind: type[Workers] = Workers
+) -> np.ndarray:
+    """The gradient of so many copies of one row, one for each worker; of the mean, so that without dropout their number
+    does not matter.
+    """
     model, _ = make(dropout=dropout)
     with working(model, count, kind) as workers:
         accumulate_gradients(workers, *(np.tile(rows, (count, 1)) for rows in batch(1, 1)), seed=seed)
@@ -170,7 +184,9 @@ def test_dropout_differs_between_steps_and_seeds_and_repeats(seed: int, step: in
 @KINDS
 @pytest.mark.parametrize("count", [2, 3])
 def test_dropout_differs_between_workers(kind: type[Workers], count: int) -> None:
-    np.testing.assert_allclose(gradient_of_copies((5, 6), count, 0.0, kind), gradient_of_copies((5, 6), dropout=0.0), **EXACT)
+    np.testing.assert_allclose(
+        gradient_of_copies((5, 6), count, 0.0, kind), gradient_of_copies((5, 6), dropout=0.0), **EXACT
+    )
     assert not np.allclose(gradient_of_copies((5, 6), count, kind=kind), gradient_of_copies((5, 6)), rtol=1e-3)
 
 
@@ -179,7 +195,9 @@ def test_dropout_differs_between_workers(kind: type[Workers], count: int) -> Non
 
 @pytest.mark.parametrize("schedule", get_args(get_type_hints(TrainOptions)["schedule"]))
 @given(steps=st.integers(1, 50), warmup=st.integers(0, 60), lr=st.floats(0, 1), min_lr=st.floats(0, 1))
-def test_every_schedule_works_for_every_length(schedule: Any, steps: int, warmup: int, lr: float, min_lr: float) -> None:
+def test_every_schedule_works_for_every_length(
+    schedule: Any, steps: int, warmup: int, lr: float, min_lr: float
+) -> None:
     rate = learning_rate(TrainOptions(steps=steps, warmup=warmup, lr=lr, min_lr=min_lr, schedule=schedule))
     rates = [rate(step) for step in range(steps + 3)]
     assert all(0 <= x <= lr * (1 + 1e-12) for x in rates)

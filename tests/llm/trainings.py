@@ -1,4 +1,5 @@
 """Tiny trainings for tests: a text, the command line, and what must be equal between two runs."""
+
 from __future__ import annotations
 
 import json
@@ -12,8 +13,10 @@ from llm.training import loop
 from llm.training.command import parse, start
 from llm.training.trainer import Trainer
 
+# fmt: off
 SHAPE = ["--tokenizer", "char", "--layers", "1", "--heads", "2", "--dim", "8", "--context", "8", "--batch-size", "5",
          "--eval-batches", "2", "--device", "cpu", "--threads", "2", "--seed", "3"]
+# fmt: on
 WORDS = ["the", "a", "cat", "dog", "mat", "sat", "ran", "on", "under", "?\n"]
 
 
@@ -23,7 +26,9 @@ def write_text(path: Path) -> Path:
 
 
 def arguments(out: Path, *more: str) -> list[str]:
-    """A command line of train.py for `text.txt`, which stands beside the folder `out`; options given twice count the last time."""
+    """A command line of train.py for `text.txt`, which stands beside the folder `out`; options given twice count the
+    last time.
+    """
     text = out.parent / "text.txt"
     return ["--data", str(text if text.exists() else write_text(text)), "--out", str(out), *SHAPE, *more]
 
@@ -70,7 +75,9 @@ def weights(out: Path) -> tuple[bytes, bytes]:
 def metrics(out: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without the times, which no two runs share."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("tokens_per_second", "elapsed")} for line in lines]
+    return [
+        {name: value for name, value in line.items() if name not in ("tokens_per_second", "elapsed")} for line in lines
+    ]
 
 
 def assert_same_run(out: Path, expected: Path) -> None:

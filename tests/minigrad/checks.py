@@ -1,7 +1,9 @@
 """What every differentiable function must satisfy, as checks of one call of it; each raises AssertionError.
 
-test_table_values.py and test_table_gradients.py run them over the catalogue, test_table_controls.py over functions that are broken.
+test_table_values.py and test_table_gradients.py run them over the catalogue, test_table_controls.py over functions that
+are broken.
 """
+
 from __future__ import annotations
 
 import gc
@@ -20,8 +22,10 @@ def several(out: Any) -> tuple:
 
 def cast(example: Example, dtype: Any) -> Example:
     """The same call with all its floating-point arrays in another dtype."""
+
     def one(value: Any) -> Any:
         return value.astype(dtype, copy=False) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+
     options = {key: value if key == "dtype" else one(value) for key, value in example.options.items()}
     return Example(tuple(map(one, example.inputs)), options | ({"dtype": dtype} if "dtype" in options else {}))
 
@@ -50,12 +54,15 @@ def close(received: Any, expected: Any, tolerance: float, what: str) -> None:
     np.testing.assert_allclose(received, expected, rtol=0, atol=tolerance * scale, err_msg=what)
 
 
-# ---- values ------------------------------------------------------------------------------------------------------------------------
+# ---- values ----------------------------------------------------------------------------------------------------------
 
 
 def check_value(f: Callable, reference: Callable, example: Example) -> None:
     """NumPy's value, in float64: 1e-11 leaves room for another order of adding and erf's last places."""
-    outs, expected = several(f(*map(Tensor, example.inputs), **example.options)), several(reference(*example.inputs, **example.options))
+    outs, expected = (
+        several(f(*map(Tensor, example.inputs), **example.options)),
+        several(reference(*example.inputs, **example.options)),
+    )
     assert len(outs) == len(expected), f"{len(outs)} results instead of {len(expected)}"
     for out, wanted in zip(outs, expected):
         assert isinstance(out.data, np.ndarray)
@@ -71,7 +78,9 @@ def check_recording_changes_nothing(f: Callable, example: Example) -> None:
 
 
 def check_float32(f: Callable, example: Example) -> None:
-    """float32 in, float32 out, and close to float64: 1e-4 is 1000 roundings, for sums, powers and quotients by small numbers."""
+    """float32 in, float32 out, and close to float64: 1e-4 is 1000 roundings, for sums, powers and quotients by small
+    numbers.
+    """
     single = cast(example, np.float32)
     outs = several(f(*map(Tensor, single.inputs), **single.options))
     for out, exact in zip(outs, several(f(*map(Tensor, example.inputs), **example.options)), strict=True):
@@ -81,18 +90,22 @@ def check_float32(f: Callable, example: Example) -> None:
         close(g, exact, 1e-3, "float32 gradient")
 
 
-# ---- gradients ---------------------------------------------------------------------------------------------------------------------
+# ---- gradients -------------------------------------------------------------------------------------------------------
 
 
 def check_gradients_fit(f: Callable, example: Example) -> None:
     """A gradient has the shape and the dtype of its input, also when inputs differ in dtype."""
     xs = [Tensor(x.astype(np.float32 if i else np.float64), requires_grad=True) for i, x in enumerate(example.inputs)]
     for i, g in enumerate(backward(f, example, xs)):
-        assert (g.shape, g.dtype) == (xs[i].shape, xs[i].dtype), f"gradient {i}: {g.dtype}{g.shape} for {xs[i].dtype}{xs[i].shape}"
+        assert (g.shape, g.dtype) == (xs[i].shape, xs[i].dtype), (
+            f"gradient {i}: {g.dtype}{g.shape} for {xs[i].dtype}{xs[i].shape}"
+        )
 
 
 def check_each_input_alone(f: Callable, example: Example) -> None:
-    """Whether others need a gradient changes nothing, except that who needs none gets none. 1e-13: other orders of adding."""
+    """Whether others need a gradient changes nothing, except that who needs none gets none. 1e-13: other orders of
+    adding.
+    """
     together = backward(f, example, leaves(example))
     for i, expected in enumerate(together):
         alone = backward(f, example, leaves(example, lambda j, i=i: j == i))
@@ -109,7 +122,9 @@ def check_accumulation(f: Callable, example: Example) -> None:
 
 
 def check_memory_is_nobody_elses(f: Callable, example: Example) -> None:
-    """Nothing that came in is written to, its surroundings in memory included; and no gradient shares memory with another array."""
+    """Nothing that came in is written to, its surroundings in memory included; and no gradient shares memory with
+    another array.
+    """
     arrays = [a for a in (*example.inputs, *example.options.values()) if isinstance(a, np.ndarray)]
     owners = [a if a.base is None else a.base for a in arrays]
     before = [a.copy() for a in owners]
@@ -134,7 +149,7 @@ def check_no_cycles(f: Callable, example: Example) -> None:
 
 def _garbage(action: Callable) -> int:
     gc.collect()
-    gc.freeze()                         # what is there already is not looked at again: collecting takes no time
+    gc.freeze()  # what is there already is not looked at again: collecting takes no time
     gc.disable()
     try:
         action()
@@ -146,7 +161,11 @@ def _garbage(action: Callable) -> int:
 
 def check_fused(f: Callable, reference: Callable, example: Example) -> None:
     """Value and gradients of the definition. 1e-11: the same sums in other orders."""
-    for out, expected in zip(several(f(*leaves(example), **example.options)), several(reference(*leaves(example), **example.options))):
+    for out, expected in zip(
+        several(f(*leaves(example), **example.options)), several(reference(*leaves(example), **example.options))
+    ):
         close(out.data, expected.data, 1e-11, "value against the reference")
-    for i, (g, expected) in enumerate(zip(backward(f, example, leaves(example)), backward(reference, example, leaves(example)))):
+    for i, (g, expected) in enumerate(
+        zip(backward(f, example, leaves(example)), backward(reference, example, leaves(example)))
+    ):
         close(g, expected, 1e-11, f"gradient {i} against the reference")

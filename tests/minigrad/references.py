@@ -1,4 +1,7 @@
-"""What every function of the catalogue should give, in plain NumPy: called as in the catalogue, differentiated inputs first."""
+"""What every function of the catalogue should give, in plain NumPy: called as in the catalogue, differentiated inputs
+first.
+"""
+
 from __future__ import annotations
 
 from functools import partial
@@ -28,13 +31,14 @@ def _sigmoid(x):
 def _gelu(x, approximate):
     if approximate == "none":
         return x * 0.5 * (1 + _erf(x / np.sqrt(2)))
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
 def _gated(activation):
     def function(x, up=None, **options):
         gate, up = np.split(x, 2, axis=-1) if up is None else (x, up)
         return activation(gate, **options) * up
+
     return function
 
 
@@ -53,7 +57,7 @@ def _layer_norm(x, weight=1.0, bias=0.0, *, eps):
 
 
 def _rms_norm(x, weight=1.0, *, eps):
-    return x / np.sqrt((x ** 2).mean(-1, keepdims=True) + eps) * weight
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * weight
 
 
 def _rope(x, cos, sin, interleaved):
@@ -78,11 +82,13 @@ def _attention(q, k, v, bias=None, *, causal, window, scale, mask=None, dropout=
     kept = _kept((B, H, T, S), dropout, key)
     out = np.zeros_like(q)
     for b, h, t in np.ndindex(B, H, T):
-        scores = k[b, h] @ q[b, h, t] * (D ** -0.5 if scale is None else scale)
+        scores = k[b, h] @ q[b, h, t] * (D**-0.5 if scale is None else scale)
         if bias is not None:
             scores = scores + np.broadcast_to(bias, (B, H, T, S))[b, h, t]
         here = S - T + t
-        seen = np.array([(not causal or s <= here) and (window is None or abs(s - here) < window) for s in range(S)], bool)
+        seen = np.array(
+            [(not causal or s <= here) and (window is None or abs(s - here) < window) for s in range(S)], bool
+        )
         if mask is not None:
             seen &= np.broadcast_to(mask, (B, H, T, S))[b, h, t]
         if seen.any():
@@ -98,7 +104,7 @@ def _cross_entropy(logits, targets, label_smoothing, z_loss, reduction):
             lse = np.log(np.exp(z).sum())
             wanted = np.full(len(z), label_smoothing / len(z))
             wanted[targets[row]] += 1 - label_smoothing
-            losses[row] = wanted @ (lse - z) + z_loss * lse ** 2
+            losses[row] = wanted @ (lse - z) + z_loss * lse**2
     if reduction == "none":
         return losses
     return losses.sum() / (max(1, np.sum(targets != -100)) if reduction == "mean" else 1)
@@ -123,8 +129,10 @@ def _scatter(x, index, shape):
     return total
 
 
+# fmt: off
 REFERENCES = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": lambda x, y: x ** y, "neg": np.negative, "abs": np.abs,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": lambda x, y: x ** y,
+    "neg": np.negative, "abs": np.abs,
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "rsqrt": lambda x: x ** -0.5,
     "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "sigmoid": _sigmoid, "erf": _erf, "relu": lambda x: x * (x > 0),
     "maximum": np.maximum, "minimum": np.minimum, "where": lambda x, y, condition: np.where(condition, x, y),
@@ -148,3 +156,4 @@ REFERENCES = {
     "embedding": lambda weight, ids: weight[ids], "rope": _rope, "dropout": lambda x, p, key: x * _kept(x.shape, p, key),
     "attention": _attention, "cross_entropy": _cross_entropy, "linear_cross_entropy": _linear_cross_entropy,
 }
+# fmt: on

@@ -1,4 +1,7 @@
-"""Examples of calls, for hypothesis: every whole number that the catalogue's `Choices` asks for is a draw, so that examples shrink."""
+"""Examples of calls, for hypothesis: every whole number that the catalogue's `Choices` asks for is a draw, so that
+examples shrink.
+"""
+
 from __future__ import annotations
 
 import numpy as np

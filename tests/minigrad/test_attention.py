@@ -1,4 +1,7 @@
-"""Attention against its definition in primitives and against PyTorch: groups, masks, windows, biases, dropout, blocks."""
+"""Attention against its definition in primitives and against PyTorch: groups, masks, windows, biases, dropout,
+blocks.
+"""
+
 from __future__ import annotations
 
 import sys
@@ -11,9 +14,9 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import Tensor
 
-FILE = sys.modules["minigrad.fused.attention"]      # the package has the function under the name of the file
+FILE = sys.modules["minigrad.fused.attention"]  # the package has the function under the name of the file
 BLOCKS = sys.modules["minigrad.fused._attention_blocks"]
-ROUNDING = 1e-12            # float64: sums of at most a few hundred terms of size about 1
+ROUNDING = 1e-12  # float64: sums of at most a few hundred terms of size about 1
 
 
 @st.composite
@@ -22,10 +25,17 @@ def calls(draw: st.DrawFn) -> tuple[list[Tensor], dict]:
     K, G, T, S, D = (draw(st.integers(1, n)) for n in (2, 3, 9, 9, 4))
     B = draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    inputs = [Tensor(rng.standard_normal(shape), requires_grad=True) for shape in ((B, K * G, T, D), (B, K, S, D), (B, K, S, D))]
-    options: dict = {"causal": draw(st.booleans()), "window": draw(st.none() | st.integers(1, 6)),
-                     "dropout": draw(st.sampled_from([0.0, 0.4])), "key": (draw(st.integers(0, 99)), 3, 5),
-                     "scale": draw(st.none() | st.floats(0.1, 2.0))}
+    inputs = [
+        Tensor(rng.standard_normal(shape), requires_grad=True)
+        for shape in ((B, K * G, T, D), (B, K, S, D), (B, K, S, D))
+    ]
+    options: dict = {
+        "causal": draw(st.booleans()),
+        "window": draw(st.none() | st.integers(1, 6)),
+        "dropout": draw(st.sampled_from([0.0, 0.4])),
+        "key": (draw(st.integers(0, 99)), 3, 5),
+        "scale": draw(st.none() | st.floats(0.1, 2.0)),
+    }
     if draw(st.booleans()):
         options["mask"] = rng.random((draw(st.sampled_from([1, B])), 1, draw(st.sampled_from([1, T])), S)) < 0.7
     if draw(st.booleans()):
@@ -34,7 +44,9 @@ def calls(draw: st.DrawFn) -> tuple[list[Tensor], dict]:
     return inputs, options
 
 
-def run(function, inputs: list[Tensor], options: dict, g: np.ndarray | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+def run(
+    function, inputs: list[Tensor], options: dict, g: np.ndarray | None = None
+) -> tuple[np.ndarray, list[np.ndarray]]:
     out = function(*inputs[:3], bias=inputs[3] if len(inputs) > 3 else None, **options)
     g = np.cos(np.arange(out.size)).reshape(out.shape) if g is None else g
     return out.numpy(), [x.numpy() for x in mg.grad(out, inputs, g)]
@@ -87,7 +99,10 @@ def test_another_scale_for_one_query_is_noticed(monkeypatch: pytest.MonkeyPatch)
     right = FILE.one_query
     monkeypatch.setattr(FILE, "one_query", lambda q, k, v, scale, *options: right(q, k, v, 1.1 * scale, *options))
     rng = np.random.default_rng(0)
-    call = [Tensor(rng.standard_normal(shape)) for shape in ((1, 2, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4))], {"scale": None, "window": None}
+    call = (
+        [Tensor(rng.standard_normal(shape)) for shape in ((1, 2, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4))],
+        {"scale": None, "window": None},
+    )
     assert difference_without_a_graph(call) > 1e-3
 
 
@@ -107,12 +122,18 @@ def test_rows_far_below_others_keep_their_digits(call: tuple, spread: float) -> 
     expected, expected_grads = run(mg.attention_reference, inputs, options)
     out, grads = run(mg.attention, inputs, options)
     for g, e in zip(grads, expected_grads, strict=True):
-        np.testing.assert_allclose(g, e, rtol=0, atol=10 * ROUNDING * spread ** 2)      # dk has a factor q, and scores rounded as below
-    np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING * spread)      # scores are rounded in proportion to their size
+        np.testing.assert_allclose(
+            g, e, rtol=0, atol=10 * ROUNDING * spread**2
+        )  # dk has a factor q, and scores rounded as below
+    np.testing.assert_allclose(
+        out, expected, rtol=0, atol=ROUNDING * spread
+    )  # scores are rounded in proportion to their size
 
 
 def test_digits_lost_below_the_maximum_are_noticed() -> None:
-    """Negative control: one maximum for all rows, come what may. The second query's weights are exp(0) beside exp(2000)."""
+    """Negative control: one maximum for all rows, come what may. The second query's weights are exp(0) beside
+    exp(2000).
+    """
     q, k, v = np.array([[2000.0], [0.0]]), np.ones((2, 1)), np.array([[1.0], [3.0]])
     arrays = [a[None, None] for a in (q, k, v)]
     np.testing.assert_allclose(mg.attention(*arrays, causal=False).data.ravel(), [2, 2])
@@ -126,32 +147,41 @@ def test_causal_with_more_keys_lines_the_ends_up(seed: int, T: int, earlier: int
     """The last T rows of a whole causal attention are the attention of the last T queries: what a cache relies on."""
     rng, S = np.random.default_rng(seed), T + earlier
     q, k, v = (rng.standard_normal((2, 2, S, 4)) for _ in range(3))
-    np.testing.assert_allclose(mg.attention(q[:, :, earlier:], k, v), mg.attention(q, k, v)[:, :, earlier:], rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        mg.attention(q[:, :, earlier:], k, v), mg.attention(q, k, v)[:, :, earlier:], rtol=0, atol=ROUNDING
+    )
 
 
 @given(calls())
 def test_inputs_may_be_views_of_one_projection(call: tuple) -> None:
     """Strided heads, as they lie in a packed projection, give what contiguous ones give."""
     inputs, options = call
-    strided = [Tensor(np.ascontiguousarray(x.data.swapaxes(1, 2)).swapaxes(1, 2), requires_grad=True) for x in inputs[:3]] + inputs[3:]
+    strided = [
+        Tensor(np.ascontiguousarray(x.data.swapaxes(1, 2)).swapaxes(1, 2), requires_grad=True) for x in inputs[:3]
+    ] + inputs[3:]
     for a, b in zip(run(mg.attention, inputs, options)[1], run(mg.attention, strided, options)[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=10 * ROUNDING)
 
 
-@pytest.mark.parametrize(("shapes", "options", "words"), [
-    (((1, 3, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {}, "multiple of the key heads"),
-    (((3, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {}, "takes q"),
-    (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 3, 4)), {}, "takes q"),
-    (((1, 2, 2, 4), (1, 2, 2, 5), (1, 2, 2, 5)), {}, "equal B and D"),
-    (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {"window": 0}, "at least 1"),
-])
+@pytest.mark.parametrize(
+    ("shapes", "options", "words"),
+    [
+        (((1, 3, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {}, "multiple of the key heads"),
+        (((3, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {}, "takes q"),
+        (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 3, 4)), {}, "takes q"),
+        (((1, 2, 2, 4), (1, 2, 2, 5), (1, 2, 2, 5)), {}, "equal B and D"),
+        (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {"window": 0}, "at least 1"),
+    ],
+)
 def test_errors_are_sentences(shapes: tuple, options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         mg.attention(*(np.zeros(s) for s in shapes), **options)
 
 
 @pytest.mark.parity
-@given(seed=st.integers(0, 2**32 - 1), causal=st.booleans(), K=st.integers(1, 2), G=st.integers(1, 3), T=st.integers(1, 70))
+@given(
+    seed=st.integers(0, 2**32 - 1), causal=st.booleans(), K=st.integers(1, 2), G=st.integers(1, 3), T=st.integers(1, 70)
+)
 def test_equals_torch(seed: int, causal: bool, K: int, G: int, T: int) -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(seed)

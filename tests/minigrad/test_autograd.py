@@ -1,4 +1,7 @@
-"""grad, vjp, jvp and hvp against dense Jacobians and Hessians by finite differences; higher orders; what is not reached."""
+"""grad, vjp, jvp and hvp against dense Jacobians and Hessians by finite differences; higher orders; what is not
+reached.
+"""
+
 from __future__ import annotations
 
 import numpy as np
@@ -56,7 +59,7 @@ def flat(tensors):
     return np.concatenate([t.numpy().ravel() for t in tensors])
 
 
-CLOSE = {"rtol": 1e-7, "atol": 1e-8}            # 100 times what finite differences are off by
+CLOSE = {"rtol": 1e-7, "atol": 1e-8}  # 100 times what finite differences are off by
 
 
 @given(seeds)
@@ -74,7 +77,9 @@ def test_jvp_is_the_jacobian_times_a_vector(seed):
     vs = [rng.standard_normal(x.shape) for x in xs]
     value, found = jvp(mixed, xs, vs)
     np.testing.assert_allclose(value.numpy(), values_of(mixed)(*xs), rtol=1e-14)
-    np.testing.assert_allclose(found.numpy(), jacobian(values_of(mixed), xs) @ np.concatenate([v.ravel() for v in vs]), **CLOSE)
+    np.testing.assert_allclose(
+        found.numpy(), jacobian(values_of(mixed), xs) @ np.concatenate([v.ravel() for v in vs]), **CLOSE
+    )
 
 
 @given(seeds)
@@ -84,6 +89,7 @@ def test_hvp_is_the_hessian_times_a_vector(seed):
 
     def gradient(*xs):
         return flat(vjp(total, xs)[1])
+
     value, found = hvp(total, xs, vs)
     np.testing.assert_allclose(value.numpy(), values_of(total)(*xs), rtol=1e-14)
     hessian = jacobian(gradient, xs)
@@ -103,9 +109,9 @@ def test_forward_and_reverse_agree(seed):
 
 def test_one_input_needs_no_tuple():
     x = leaf([1.0, 2.0])
-    assert vjp(lambda x: x ** 2, x, np.array([1.0, 1.0]))[1].numpy().tolist() == [2.0, 4.0]
-    assert jvp(lambda x: x ** 2, x, np.array([1.0, 0.5]))[1].numpy().tolist() == [2.0, 2.0]
-    assert hvp(lambda x: (x ** 3).sum(), x, np.array([1.0, 1.0]))[1].numpy().tolist() == [6.0, 12.0]
+    assert vjp(lambda x: x**2, x, np.array([1.0, 1.0]))[1].numpy().tolist() == [2.0, 4.0]
+    assert jvp(lambda x: x**2, x, np.array([1.0, 0.5]))[1].numpy().tolist() == [2.0, 2.0]
+    assert hvp(lambda x: (x**3).sum(), x, np.array([1.0, 1.0]))[1].numpy().tolist() == [6.0, 12.0]
     assert x.grad is None
 
 
@@ -124,23 +130,27 @@ def test_linear_and_constant_functions(c):
 def test_second_derivatives_of_fused_functions_are_those_of_their_references(name, seed):
     rng = np.random.default_rng(seed)
     x, v = rng.standard_normal((3, 4)), rng.standard_normal((3, 4))
-    found, expected = (hvp(lambda x, f=f: (f(x) ** 3).sum(), Tensor(x), v)[1].numpy()
-                       for f in (getattr(mg, name), getattr(mg, f"{name}_reference")))
+    found, expected = (
+        hvp(lambda x, f=f: (f(x) ** 3).sum(), Tensor(x), v)[1].numpy()
+        for f in (getattr(mg, name), getattr(mg, f"{name}_reference"))
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
 
 
-# ---- higher orders -----------------------------------------------------------------------------------------------------------------
+# ---- higher orders ---------------------------------------------------------------------------------------------------
 
 
 def test_third_and_fourth_derivatives():
     x = leaf([0.5, -1.0, 2.0])
-    y, slopes = (x ** 5 + x.sin()).sum(), []
+    y, slopes = (x**5 + x.sin()).sum(), []
     for _ in range(4):
         y = grad(y, x, create_graph=True)
         slopes.append(y.numpy())
         y = y.sum()
     v = x.numpy()
-    for slope, expected in zip(slopes, (5 * v ** 4 + np.cos(v), 20 * v ** 3 - np.sin(v), 60 * v ** 2 - np.cos(v), 120 * v + np.sin(v))):
+    for slope, expected in zip(
+        slopes, (5 * v**4 + np.cos(v), 20 * v**3 - np.sin(v), 60 * v**2 - np.cos(v), 120 * v + np.sin(v))
+    ):
         np.testing.assert_allclose(slope, expected, rtol=1e-12)
 
 
@@ -152,6 +162,7 @@ def test_a_jvp_can_itself_be_differentiated(seed):
 
     def pushed(x):
         return jvp(lambda x: mixed(x, Tensor(y)), x, v, create_graph=True)[1].sum()
+
     found = grad(pushed(leaf_x := leaf(x)), leaf_x)
     expected = jacobian(lambda x: pushed(Tensor(x)).numpy(), [x]).reshape(x.shape)
     np.testing.assert_allclose(found.numpy(), expected, **CLOSE)
@@ -162,7 +173,7 @@ def test_a_gradient_step_can_be_differentiated_through():
     w, lr, x = leaf(1.5), leaf(0.1), 0.7
     inner = ((w * x) ** 2).sum()
     stepped = w - lr * grad(inner, w, create_graph=True)
-    (stepped ** 2).backward()
+    (stepped**2).backward()
     slope = 2 * 1.5 * x * x
     np.testing.assert_allclose(lr.grad.item(), -2 * (1.5 - 0.1 * slope) * slope, rtol=1e-12)
     np.testing.assert_allclose(w.grad.item(), 2 * (1.5 - 0.1 * slope) * (1 - 0.1 * 2 * x * x), rtol=1e-12)
@@ -170,18 +181,18 @@ def test_a_gradient_step_can_be_differentiated_through():
 
 def test_incoming_gradients_can_be_differentiated_by():
     x, u = leaf([1.0, 2.0]), leaf([3.0, 4.0])
-    g = grad(x ** 3, x, u, create_graph=True)
+    g = grad(x**3, x, u, create_graph=True)
     assert grad(g.sum(), u).numpy().tolist() == [3.0, 12.0]
 
 
 def test_functions_stay_connected_to_where_their_inputs_came_from():
     a = leaf([1.0, 2.0])
-    slope = vjp(lambda x: (x ** 3).sum(), a * 2.0, create_graph=True)[1]             # 3 (2a)^2
+    slope = vjp(lambda x: (x**3).sum(), a * 2.0, create_graph=True)[1]  # 3 (2a)^2
     slope.sum().backward()
     assert a.grad.numpy().tolist() == [24.0, 48.0]
 
 
-# ---- grad --------------------------------------------------------------------------------------------------------------------------
+# ---- grad ------------------------------------------------------------------------------------------------------------
 
 
 def test_grad_by_leaves_and_intermediate_results_together():
@@ -240,7 +251,7 @@ def test_nothing_older_than_what_is_asked_for_is_visited():
     y = x * x
     z = (y * 3.0).sum()
     assert grad(z, y).numpy().tolist() == [3.0, 3.0]
-    y.sum().backward()                                  # so this part of the graph is still whole
+    y.sum().backward()  # so this part of the graph is still whole
     assert x.grad.numpy().tolist() == [2.0, 4.0]
 
 

@@ -1,4 +1,7 @@
-"""Checkpointing changes memory and nothing else: values and gradients are equal bit for bit, through dropout, nesting, captured tensors."""
+"""Checkpointing changes memory and nothing else: values and gradients are equal bit for bit, through dropout, nesting,
+captured tensors.
+"""
+
 from __future__ import annotations
 
 import tracemalloc
@@ -25,11 +28,13 @@ def parameters(seed: int, C: int = 6, layers: int = 3) -> list[Tensor]:
 def network(run: Callable, x: Tensor, ps: list[Tensor], nested: bool = False) -> Tensor:
     """Residual blocks with dropout, each run by `run`; the weights are captured, not passed."""
     for weight, scale in zip(ps[::2], ps[1::2]):
+
         def inner(h, weight=weight):
             return mg.dropout(mg.gelu(mg.linear(h, weight)), 0.3)
 
         def block(h, scale=scale, inner=inner):
             return h + (run(inner, mg.rms_norm(h, scale)) if nested else inner(mg.rms_norm(h, scale)))
+
         x = run(block, x)
     return (mg.dropout(x, 0.2) ** 2).sum()
 
@@ -54,6 +59,7 @@ def test_without_replay_the_gradients_would_differ(monkeypatch) -> None:
     """Negative control: dropout that draws new masks the second time."""
     import sys
     from contextlib import nullcontext
+
     grads = []
     for _ in range(2):
         ps, x = parameters(1), Tensor(np.ones((4, 6)))
@@ -68,7 +74,10 @@ def test_without_replay_the_gradients_would_differ(monkeypatch) -> None:
 def test_grad_and_second_derivatives(seed: int) -> None:
     found = []
     for run in (plain, checkpoint):
-        ps, x = parameters(seed, C=3, layers=2), Tensor(np.random.default_rng(seed).standard_normal((2, 3)), requires_grad=True)
+        ps, x = (
+            parameters(seed, C=3, layers=2),
+            Tensor(np.random.default_rng(seed).standard_normal((2, 3)), requires_grad=True),
+        )
         random.seed(seed)
         first = mg.grad(network(run, x, ps, nested=True), [x, *ps], create_graph=True)
         second = mg.grad(sum((g * g).sum() for g in first), [x, *ps])
@@ -78,7 +87,10 @@ def test_grad_and_second_derivatives(seed: int) -> None:
 
 
 def test_what_f_uses_without_being_given_it_gets_its_gradient() -> None:
-    """Captured tensors, computed outside or leaves, also when they are passed as well; and a graph that lives on after."""
+    """Captured tensors, computed outside or leaves, also when they are passed as well; and a graph that lives on
+    after.
+    """
+
     def gradients(run: Callable) -> list:
         a, b = (Tensor([0.5, 2.0], requires_grad=True) for _ in range(2))
         outside = a * b
@@ -87,6 +99,7 @@ def test_what_f_uses_without_being_given_it_gets_its_gradient() -> None:
         y.backward(retain_graph=True)
         y.backward()
         return [a.grad.data, b.grad.data]
+
     np.testing.assert_allclose(gradients(checkpoint), gradients(plain), rtol=1e-6)
 
 
@@ -105,6 +118,7 @@ def test_results_that_need_no_gradient_and_functions_that_do_nothing() -> None:
 def test_an_error_inside_leaves_nothing_behind() -> None:
     def fail(h):
         raise KeyError("inside")
+
     x = Tensor([1.0], requires_grad=True)
     with pytest.raises(KeyError):
         checkpoint(fail, x)
@@ -113,6 +127,7 @@ def test_an_error_inside_leaves_nothing_behind() -> None:
 
 def test_memory_of_a_deep_chain() -> None:
     """20 segments that save 10 arrays each: checkpointed, 20 inputs and one segment are there at a time."""
+
     def segment(h: Tensor) -> Tensor:
         for _ in range(10):
             h = mg.sin(mg.exp(h))
@@ -128,5 +143,6 @@ def test_memory_of_a_deep_chain() -> None:
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found / x.data.nbytes
+
     assert peak(plain) > 200
     assert peak(checkpoint) < 20 + 10 + 10

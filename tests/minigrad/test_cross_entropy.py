@@ -1,4 +1,7 @@
-"""Cross-entropy, alone and with the head: against the definition in primitives, against PyTorch, in any number of chunks."""
+"""Cross-entropy, alone and with the head: against the definition in primitives, against PyTorch, in any number of
+chunks.
+"""
+
 from __future__ import annotations
 
 import math
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import Tensor
 
-ROUNDING = 1e-12            # float64: sums of at most a hundred terms of size about 1
+ROUNDING = 1e-12  # float64: sums of at most a hundred terms of size about 1
 IGNORED = -100
 
 
@@ -21,9 +24,14 @@ def problems(draw: st.DrawFn) -> tuple[np.random.Generator, tuple, int, np.ndarr
     shape = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
     classes = draw(st.integers(1, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    targets = np.where(rng.random(shape) < draw(st.sampled_from([0.0, 0.3, 1.0])), IGNORED, rng.integers(0, classes, shape))
-    options = {"label_smoothing": draw(st.sampled_from([0.0, 0.2])), "z_loss": draw(st.sampled_from([0.0, 0.1])),
-               "reduction": draw(st.sampled_from(["mean", "sum", "none"]))}
+    targets = np.where(
+        rng.random(shape) < draw(st.sampled_from([0.0, 0.3, 1.0])), IGNORED, rng.integers(0, classes, shape)
+    )
+    options = {
+        "label_smoothing": draw(st.sampled_from([0.0, 0.2])),
+        "z_loss": draw(st.sampled_from([0.0, 0.1])),
+        "reduction": draw(st.sampled_from(["mean", "sum", "none"])),
+    }
     return rng, shape, classes, targets, options
 
 
@@ -43,18 +51,24 @@ def assert_same(given: list, expected: list, atol: float = ROUNDING) -> None:
 def test_cross_entropy_equals_the_reference(problem: tuple) -> None:
     rng, shape, classes, targets, options = problem
     logits = Tensor(3 * rng.standard_normal((*shape, classes)), requires_grad=True)
-    assert_same(outcome(mg.cross_entropy(logits, targets, **options), [logits]),
-                outcome(mg.cross_entropy_reference(logits, targets, **options), [logits]))
+    assert_same(
+        outcome(mg.cross_entropy(logits, targets, **options), [logits]),
+        outcome(mg.cross_entropy_reference(logits, targets, **options), [logits]),
+    )
 
 
 @given(problems(), st.booleans(), st.none() | st.floats(0.5, 5.0), st.integers(1, 7))
-def test_head_and_loss_equal_the_reference_in_any_chunks(problem: tuple, biased: bool, soft_cap: float | None, chunk: int) -> None:
+def test_head_and_loss_equal_the_reference_in_any_chunks(
+    problem: tuple, biased: bool, soft_cap: float | None, chunk: int
+) -> None:
     rng, shape, classes, targets, options = problem
-    shapes = [(*shape, 3), (classes, 3), (classes,)][:3 if biased else 2]
+    shapes = [(*shape, 3), (classes, 3), (classes,)][: 3 if biased else 2]
     x, weight, *bias = inputs = [Tensor(rng.standard_normal(s), requires_grad=True) for s in shapes]
     options |= {"soft_cap": soft_cap}
-    assert_same(outcome(mg.linear_cross_entropy(x, weight, targets, *bias, chunk=chunk, **options), inputs),
-                outcome(mg.linear_cross_entropy_reference(x, weight, targets, *bias, **options), inputs))
+    assert_same(
+        outcome(mg.linear_cross_entropy(x, weight, targets, *bias, chunk=chunk, **options), inputs),
+        outcome(mg.linear_cross_entropy_reference(x, weight, targets, *bias, **options), inputs),
+    )
 
 
 def test_a_wrong_gradient_is_noticed() -> None:
@@ -83,13 +97,16 @@ def test_a_uniform_guess_costs_log_V() -> None:
     assert math.isclose(mg.cross_entropy(np.zeros((7, 50)), np.arange(7)).item(), math.log(50))
 
 
-@pytest.mark.parametrize(("targets", "options", "error", "words"), [
-    (np.array([0, 3]), {}, IndexError, "target 3 is out of range: there are 3 classes"),
-    (np.array([-1, 0]), {}, IndexError, "target -1"),
-    (np.array([0.0, 1.0]), {}, ValueError, "must be integers"),
-    (np.array([0, 1, 2]), {}, ValueError, r"shape \(2,\)"),
-    (np.array([0, 1]), {"reduction": "avg"}, ValueError, "'mean', 'sum' or 'none'"),
-])
+@pytest.mark.parametrize(
+    ("targets", "options", "error", "words"),
+    [
+        (np.array([0, 3]), {}, IndexError, "target 3 is out of range: there are 3 classes"),
+        (np.array([-1, 0]), {}, IndexError, "target -1"),
+        (np.array([0.0, 1.0]), {}, ValueError, "must be integers"),
+        (np.array([0, 1, 2]), {}, ValueError, r"shape \(2,\)"),
+        (np.array([0, 1]), {"reduction": "avg"}, ValueError, "'mean', 'sum' or 'none'"),
+    ],
+)
 def test_errors_are_sentences(targets: np.ndarray, options: dict, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         mg.cross_entropy(np.zeros((2, 3)), targets, **options)
@@ -98,7 +115,11 @@ def test_errors_are_sentences(targets: np.ndarray, options: dict, error: type, w
 def test_logits_never_exist_all_at_once() -> None:
     """4,096 rows and 8,192 classes would be 128 MB of logits; a chunk of 64 rows is 2 MB."""
     import tracemalloc
-    x, weight = Tensor(np.ones((4096, 4), np.float32), requires_grad=True), Tensor(np.ones((8192, 4), np.float32), requires_grad=True)
+
+    x, weight = (
+        Tensor(np.ones((4096, 4), np.float32), requires_grad=True),
+        Tensor(np.ones((8192, 4), np.float32), requires_grad=True),
+    )
     targets = np.zeros(4096, int)
     tracemalloc.start()
     mg.linear_cross_entropy(x, weight, targets, chunk=64).backward()
@@ -114,11 +135,17 @@ def test_equals_torch(problem: tuple) -> None:
     rng, shape, classes, targets, options = problem
     options = {k: v for k, v in options.items() if k != "z_loss"}
     if (targets == IGNORED).all():
-        return                      # PyTorch's mean of nothing is NaN, ours is 0
+        return  # PyTorch's mean of nothing is NaN, ours is 0
     a = 3 * rng.standard_normal((*shape, classes))
     peer = torch.tensor(a, requires_grad=True)
-    expected = torch.nn.functional.cross_entropy(peer.reshape(-1, classes), torch.tensor(targets.reshape(-1)), **options)
+    expected = torch.nn.functional.cross_entropy(
+        peer.reshape(-1, classes), torch.tensor(targets.reshape(-1)), **options
+    )
     expected = expected.reshape(shape) if options["reduction"] == "none" else expected
     expected.backward(torch.cos(1 + torch.arange(expected.numel(), dtype=torch.float64)).reshape(expected.shape))
     logits = Tensor(a, requires_grad=True)
-    assert_same(outcome(mg.cross_entropy(logits, targets, **options), [logits]), [expected.detach().numpy(), peer.grad.numpy()], atol=1e-10)
+    assert_same(
+        outcome(mg.cross_entropy(logits, targets, **options), [logits]),
+        [expected.detach().numpy(), peer.grad.numpy()],
+        atol=1e-10,
+    )

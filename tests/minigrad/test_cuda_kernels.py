@@ -1,8 +1,10 @@
-"""The kernels for the GPU against their plain twins: what the fused functions compute on NumPy arrays, and in CuPy's operations.
+"""The kernels for the GPU against their plain twins: what the fused functions compute on NumPy arrays, and in CuPy's
+operations.
 
-By the stand-in for CuPy (a single thread a block; tests/fake_cupy/kernels.py) or, under the mark `gpu`, by CuPy itself. That they compile
-for GPUs is asked of NVRTC, CuPy's compiler, which needs no GPU.
+By the stand-in for CuPy (a single thread a block; tests/fake_cupy/kernels.py) or, under the mark `gpu`, by CuPy itself.
+That they compile for GPUs is asked of NVRTC, CuPy's compiler, which needs no GPU.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -26,9 +28,11 @@ from minigrad.optim import AdamW
 from minigrad.optim.adamw import adamw_reference
 from minigrad.tensor import Tensor
 
-LENGTHS = st.one_of(st.integers(1, 40), st.sampled_from([255, 512, 700, 2500]))     # one warp, several, and rows longer than a block
+LENGTHS = st.one_of(
+    st.integers(1, 40), st.sampled_from([255, 512, 700, 2500])
+)  # one warp, several, and rows longer than a block
 DTYPES = st.sampled_from([np.float32, np.float64])
-TOLERANCE = {"float32": 2e-5, "float64": 1e-12}         # of the largest number: thousands of roundings, in another order
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}  # of the largest number: thousands of roundings, in another order
 
 
 def drawn(rng: np.random.Generator, *shapes: tuple[int, ...]) -> list[np.ndarray]:
@@ -41,8 +45,10 @@ def loss(z: Tensor, **options: Any) -> Tensor:
     return cross_entropy(z, 7 * array_module(z.data).arange(rows) % V, **options)
 
 
-OF_ROWS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {             # of x (N, C), w (C,) and b (C,)
-    "layer_norm": lambda x, w, b: layer_norm(x, w, b, eps=0.1),         # or rows of one or two numbers would multiply roundings by 300
+OF_ROWS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # of x (N, C), w (C,) and b (C,)
+    "layer_norm": lambda x, w, b: layer_norm(
+        x, w, b, eps=0.1
+    ),  # or rows of one or two numbers would multiply roundings by 300
     "rms_norm": lambda x, w, b: rms_norm(x, w) + b,
     "gelu": lambda x, w, b: gelu(x) * w + b,
     "gelu_tanh": lambda x, w, b: gelu(x, "tanh") * w + b,
@@ -61,9 +67,15 @@ def test_functions_of_rows(cupy, name, rows, length, dtype, seed):
     check(cupy, OF_ROWS[name], [a.astype(dtype) for a in arrays])
 
 
-@given(shape=st.tuples(*[st.integers(1, 3)] * 2, st.integers(1, 40)), n=st.integers(1, 20), passing=st.integers(0, 3),
-       angles=st.sampled_from(["of a place", "of a text's place", "one"]), interleaved=st.booleans(), dtype=DTYPES,
-       seed=st.integers(0, 2**32))
+@given(
+    shape=st.tuples(*[st.integers(1, 3)] * 2, st.integers(1, 40)),
+    n=st.integers(1, 20),
+    passing=st.integers(0, 3),
+    angles=st.sampled_from(["of a place", "of a text's place", "one"]),
+    interleaved=st.booleans(),
+    dtype=DTYPES,
+    seed=st.integers(0, 2**32),
+)
 def test_rope(cupy, shape, n, passing, angles, interleaved, dtype, seed):
     """Also of views, of features that pass, and of positions of their own for each text."""
     rng, (B, H, T) = np.random.default_rng(seed), shape
@@ -74,31 +86,52 @@ def test_rope(cupy, shape, n, passing, angles, interleaved, dtype, seed):
     def f(x: Tensor) -> Tensor:
         cos, sin = tables if x.device == "cpu" else map(cupy.asarray, tables)
         return rope(x.swapaxes(1, 2), cos, sin, interleaved)
+
     check(cupy, f, [x])
 
 
-@given(B=st.integers(1, 2), K=st.integers(1, 2), G=st.integers(1, 2), T=st.integers(1, 70), more=st.sampled_from([0, 1, 600]),
-       D=st.sampled_from([1, 8, 20]), causal=st.booleans(), window=st.none() | st.integers(1, 80), masked=st.booleans(),
-       dtype=DTYPES, seed=st.integers(0, 2**32))
+@given(
+    B=st.integers(1, 2),
+    K=st.integers(1, 2),
+    G=st.integers(1, 2),
+    T=st.integers(1, 70),
+    more=st.sampled_from([0, 1, 600]),
+    D=st.sampled_from([1, 8, 20]),
+    causal=st.booleans(),
+    window=st.none() | st.integers(1, 80),
+    masked=st.booleans(),
+    dtype=DTYPES,
+    seed=st.integers(0, 2**32),
+)
 def test_attention(cupy, B, K, G, T, more, D, causal, window, masked, dtype, seed):
     rng, S = np.random.default_rng(seed), T + more
     arrays = [a.astype(dtype) / 3 for a in drawn(rng, (B, K * G, T, D), (B, K, S, D), (B, K, S, D))]
     mask = None
     if masked:
         mask = rng.random((B, 1, T, S)) < 0.7
-        mask[:, :, 0] = False                                   # a query that sees nothing
+        mask[:, :, 0] = False  # a query that sees nothing
 
     def f(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         here = None if mask is None else mask if q.device == "cpu" else cupy.asarray(mask)
         return attention(q, k, v, causal=causal, window=window, mask=here)
+
     check(cupy, f, arrays)
 
 
-@given(B=st.integers(1, 2), K=st.integers(1, 2), G=st.integers(1, 2), S=LENGTHS, window=st.none() | st.integers(1, 80), dtype=DTYPES,
-       seed=st.integers(0, 2**32))
+@given(
+    B=st.integers(1, 2),
+    K=st.integers(1, 2),
+    G=st.integers(1, 2),
+    S=LENGTHS,
+    window=st.none() | st.integers(1, 80),
+    dtype=DTYPES,
+    seed=st.integers(0, 2**32),
+)
 def test_attention_of_one_query(cupy, B, K, G, S, window, dtype, seed):
     """Without a gradient, which goes another way."""
-    arrays = [a.astype(dtype) / 3 for a in drawn(np.random.default_rng(seed), (B, K * G, 1, 8), (B, K, S, 8), (B, K, S, 8))]
+    arrays = [
+        a.astype(dtype) / 3 for a in drawn(np.random.default_rng(seed), (B, K * G, 1, 8), (B, K, S, 8), (B, K, S, 8))
+    ]
     with no_grad():
         expected = attention(*(a.astype(np.float64) for a in arrays), window=window).numpy()
         found = attention(*map(cupy.asarray, arrays), window=window).numpy()
@@ -115,7 +148,9 @@ def check(cupy: Any, f: Callable, arrays: list[np.ndarray]) -> None:
     for found in (with_kernels, without):
         for ours, true in zip(found, expected, strict=True):
             assert ours.dtype == arrays[0].dtype
-            np.testing.assert_allclose(ours.get(), true, rtol=0, atol=TOLERANCE[ours.dtype.name] * max(1, abs(true).max(initial=0)))
+            np.testing.assert_allclose(
+                ours.get(), true, rtol=0, atol=TOLERANCE[ours.dtype.name] * max(1, abs(true).max(initial=0))
+            )
 
 
 def value_and_gradients(f: Callable, arrays: list[Any]) -> list[Any]:
@@ -125,7 +160,12 @@ def value_and_gradients(f: Callable, arrays: list[Any]) -> list[Any]:
     return [out.data, *(g.data for g in grad(out, inputs, Tensor(seed)))]
 
 
-@given(size=st.sampled_from([1, 7, 1000, 300_000]), dtype=DTYPES, seed=st.integers(0, 2**32), decay=st.sampled_from([0.0, 0.3]))
+@given(
+    size=st.sampled_from([1, 7, 1000, 300_000]),
+    dtype=DTYPES,
+    seed=st.integers(0, 2**32),
+    decay=st.sampled_from([0.0, 0.3]),
+)
 def test_adamw(cupy, size, dtype, seed, decay):
     p, *gs = (a.astype(dtype) for a in drawn(np.random.default_rng(seed), (size,), (size,), (size,)))
     settings = {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": decay}
@@ -153,11 +193,15 @@ def test_the_kernels_are_used(cupy):
 
 # Compiled for GPUs
 
+
 def nvrtc() -> Any:
     """NVIDIA's run-time compiler, from its package."""
     found = find_spec("nvidia")
-    libraries = [path for folder in (found.submodule_search_locations or [] if found else [])
-                 for path in Path(folder).glob("*/lib/libnvrtc.so.*")]
+    libraries = [
+        path
+        for folder in (found.submodule_search_locations or [] if found else [])
+        for path in Path(folder).glob("*/lib/libnvrtc.so.*")
+    ]
     if not libraries:
         pytest.skip("needs CUDA's compiler: pip install nvidia-cuda-nvrtc")
     return ctypes.CDLL(str(libraries[0]))
@@ -167,7 +211,9 @@ def complaints(source: str, *options: str) -> str:
     """What NVRTC says against the source; nothing if it compiles."""
     library, program, size = nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
-    failed = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*map(str.encode, options)))
+    failed = library.nvrtcCompileProgram(
+        program, len(options), (ctypes.c_char_p * len(options))(*map(str.encode, options))
+    )
     library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
     library.nvrtcGetProgramLog(program, log)
@@ -177,7 +223,10 @@ def complaints(source: str, *options: str) -> str:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_they_compile(architecture, dtype):
-    assert complaints(compiler.SOURCE.read_text("utf-8"), f"-arch={architecture}", *compiler.options(np.dtype(dtype))) == ""
+    assert (
+        complaints(compiler.SOURCE.read_text("utf-8"), f"-arch={architecture}", *compiler.options(np.dtype(dtype)))
+        == ""
+    )
 
 
 def test_what_does_not_compile_is_found():

@@ -1,7 +1,10 @@
-"""Every differentiable function, and a training step, on the GPU's arrays: what the CPU computes, without once waiting for the GPU.
+"""Every differentiable function, and a training step, on the GPU's arrays: what the CPU computes, without once waiting
+for the GPU.
 
-The arrays are those of the stand-in for CuPy (tests/fake_cupy says what it refuses and counts) or, under the mark `gpu`, of CuPy itself.
+The arrays are those of the stand-in for CuPy (tests/fake_cupy says what it refuses and counts) or, under the mark
+`gpu`, of CuPy itself.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -39,6 +42,7 @@ def derivatives(f: Callable, example: Example) -> list[Any]:
     def call() -> list[Tensor]:
         outs = f(*xs, **example.options)
         return [outs] if isinstance(outs, Tensor) else list(outs)
+
     outs = call()
     seeds = [Tensor(np.cos(out.data)) for out in outs]
     first = grad(outs, xs, seeds)
@@ -51,7 +55,10 @@ def derivatives(f: Callable, example: Example) -> list[Any]:
 def waits_by_nature(example: Example) -> bool:
     """A boolean mask as an index: how many elements it picks, only its values tell."""
     index = example.options.get("index")
-    return any(isinstance(part, np.ndarray) and part.dtype == bool for part in (index if isinstance(index, tuple) else (index,)))
+    return any(
+        isinstance(part, np.ndarray) and part.dtype == bool
+        for part in (index if isinstance(index, tuple) else (index,))
+    )
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -72,8 +79,14 @@ def test_functions_compute_the_same_without_a_sync(cupy, name, data):
 
 
 def small_model(rng: np.random.Generator) -> Module:
-    return Sequential(Embedding(7, 4, rng=rng, dtype=np.float64), LayerNorm(4, dtype=np.float64), Dropout(0.2),
-                      Linear(4, 6, rng=rng, dtype=np.float64), RMSNorm(6, dtype=np.float64), Linear(6, 3, rng=rng, dtype=np.float64))
+    return Sequential(
+        Embedding(7, 4, rng=rng, dtype=np.float64),
+        LayerNorm(4, dtype=np.float64),
+        Dropout(0.2),
+        Linear(4, 6, rng=rng, dtype=np.float64),
+        RMSNorm(6, dtype=np.float64),
+        Linear(6, 3, rng=rng, dtype=np.float64),
+    )
 
 
 OPTIMIZERS = {
@@ -109,7 +122,9 @@ def test_training_steps_are_the_same_without_a_sync(cupy, optimizer):
     assert all(isinstance(p.data, cupy.ndarray) and p.device == "cuda:0" for p in there.parameters())
     np.testing.assert_allclose([float(x) for x in losses_there], [float(x) for x in losses], rtol=1e-9)
     for name in state:
-        np.testing.assert_allclose(state_there[name], state[name], rtol=1e-7, atol=1e-10, err_msg=name)     # Adam divides by small numbers
+        np.testing.assert_allclose(
+            state_there[name], state[name], rtol=1e-7, atol=1e-10, err_msg=name
+        )  # Adam divides by small numbers
 
 
 def bowl(x: Tensor) -> Tensor:
@@ -142,6 +157,7 @@ def test_gradients_come_back_from_the_device(cupy):
 
 
 # Controls: what these tests are for must be caught
+
 
 def test_a_hidden_sync_is_caught():
     x = Tensor(fake_cupy.cupy.ones(3), requires_grad=True)

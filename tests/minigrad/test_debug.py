@@ -1,4 +1,7 @@
-"""detect_anomaly names where the first NaN or inf arose; debug_arrays stops writes into arrays that are still needed."""
+"""detect_anomaly names where the first NaN or inf arose; debug_arrays stops writes into arrays that are still
+needed.
+"""
+
 from __future__ import annotations
 
 import gc
@@ -17,34 +20,54 @@ from minigrad.graph import Deferred, mode
 from minigrad.tensor import record
 from tests.minigrad.strategies import choices
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")       # NumPy's own about log(-1) and the like
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own about log(-1) and the like
 
 
 def leaf(*values: float) -> Tensor:
     return Tensor(np.array(values), requires_grad=True)
 
 
-# ---- detect_anomaly ----------------------------------------------------------------------------------------------------------------
+# ---- detect_anomaly --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("f", "message"), [
-    (lambda x: mg.log(x - 3.0), "nan in the forward of 'log': its inputs were finite"),
-    (lambda x: mg.exp(x * 1000.0), r"inf in the forward of 'exp': its inputs were finite \(input 0 in \[1000, 2000\]\)"),
-    (lambda x: x / (x - 1.0), "inf in the forward of 'div': its inputs were finite"),
-    (lambda x: x * np.array([1.0, np.nan]), r"nan in the forward of 'mul': input 1 of shape \(2,\) already held nan"),
-])
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (lambda x: mg.log(x - 3.0), "nan in the forward of 'log': its inputs were finite"),
+        (
+            lambda x: mg.exp(x * 1000.0),
+            r"inf in the forward of 'exp': its inputs were finite \(input 0 in \[1000, 2000\]\)",
+        ),
+        (lambda x: x / (x - 1.0), "inf in the forward of 'div': its inputs were finite"),
+        (
+            lambda x: x * np.array([1.0, np.nan]),
+            r"nan in the forward of 'mul': input 1 of shape \(2,\) already held nan",
+        ),
+    ],
+)
 @pytest.mark.parametrize("recorded", [True, False])
 def test_the_forward_op_is_named(f, message, recorded):
     with detect_anomaly(), pytest.raises(AnomalyError, match=message):
         f(Tensor(np.array([1.0, 2.0]), requires_grad=recorded))
 
 
-@pytest.mark.parametrize(("f", "message"), [
-    (lambda x: mg.sqrt(x - 1.0), "inf in the backward of 'sqrt', in the gradient of input 0: the gradient that came in was finite"),
-    (lambda x: mg.rsqrt(x * 1e-220), "inf in the backward of 'rsqrt', in the gradient of input 0: the gradient that came in was finite"),
-    (lambda x: record(x.data + 0, (x,), lambda g, out: (g * np.nan,)) * 2.0,
-     "nan in the backward of '<lambda>', in the gradient of input 0: the gradient that came in was finite"),
-])
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (
+            lambda x: mg.sqrt(x - 1.0),
+            "inf in the backward of 'sqrt', in the gradient of input 0: the gradient that came in was finite",
+        ),
+        (
+            lambda x: mg.rsqrt(x * 1e-220),
+            "inf in the backward of 'rsqrt', in the gradient of input 0: the gradient that came in was finite",
+        ),
+        (
+            lambda x: record(x.data + 0, (x,), lambda g, out: (g * np.nan,)) * 2.0,
+            "nan in the backward of '<lambda>', in the gradient of input 0: the gradient that came in was finite",
+        ),
+    ],
+)
 def test_the_backward_op_is_named(f, message):
     x = leaf(1.0, 2.0)
     with detect_anomaly():
@@ -63,10 +86,19 @@ def test_where_gradients_are_recorded_the_op_inside_the_rule_is_named():
             y.backward(create_graph=True)
 
 
-@pytest.mark.parametrize(("f", "message"), [
-    (lambda x: x + 1.0, "nan in the backward of 'add', in the gradient of input 0: nan came in with the gradient of its result"),
-    (lambda x: x * 2.0, "nan in the backward of 'mul', in the gradient of input 0: nan came in with the gradient of its result"),
-])
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (
+            lambda x: x + 1.0,
+            "nan in the backward of 'add', in the gradient of input 0: nan came in with the gradient of its result",
+        ),
+        (
+            lambda x: x * 2.0,
+            "nan in the backward of 'mul', in the gradient of input 0: nan came in with the gradient of its result",
+        ),
+    ],
+)
 def test_a_nan_that_is_given_to_backward_is_told_from_one_that_arises(f, message):
     with detect_anomaly(), pytest.raises(AnomalyError, match=message):
         f(leaf(1.0, 2.0)).backward(grad=np.array([np.nan, 1.0]))
@@ -74,8 +106,10 @@ def test_a_nan_that_is_given_to_backward_is_told_from_one_that_arises(f, message
 
 def fused(x, y):
     """x * y with an infinite, deferred gradient of y."""
+
     def vjp(g, needs):
         return g * y.data, Deferred(y.data, lambda out: np.multiply(g, np.inf, out=out))
+
     return record_fused(x.data * y.data, (x, y), vjp, lambda x, y: x * y)
 
 
@@ -107,6 +141,7 @@ def test_the_module_is_named_forward_and_backward():
             for block in self.blocks:
                 x = block(x)
             return x
+
     model = Model()
     for block in model.blocks:
         block.first.weight.data[...] = np.eye(2)
@@ -142,7 +177,7 @@ def test_what_is_finite_passes_with_the_same_gradients():
     with detect_anomaly():
         mg.layer_norm(x * 2.0).exp().sum().backward(create_graph=True)
     mg.layer_norm(y * 2.0).exp().sum().backward()
-    np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-9, atol=1e-12)        # the reference's rounding
+    np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-9, atol=1e-12)  # the reference's rounding
     assert mode.watch is None
 
 
@@ -156,6 +191,7 @@ def test_only_this_thread_and_only_inside_the_block():
 
     def other():
         quiet.append(mg.log(Tensor(-1.0)).item())
+
     with detect_anomaly():
         thread = threading.Thread(target=other)
         thread.start()
@@ -165,7 +201,7 @@ def test_only_this_thread_and_only_inside_the_block():
     assert len(quiet) == 1
 
 
-# ---- debug_arrays ------------------------------------------------------------------------------------------------------------------
+# ---- debug_arrays ----------------------------------------------------------------------------------------------------
 
 
 def test_a_write_into_an_input_or_result_is_caught_at_the_write():
@@ -199,13 +235,13 @@ def test_arrays_are_unlocked_as_the_graph_is_freed():
         x.data[0] = 5.0
         y.data[0] = 5.0
         z = x * x
-        del z                                           # a graph that nobody went back through frees its arrays as well
+        del z  # a graph that nobody went back through frees its arrays as well
         x.data[0] = 6.0
         kept = (x * x).sum()
         kept.backward(retain_graph=True)
         with pytest.raises(ValueError, match="read-only"):
             x.data[0] = 7.0
-    x.data[0] = 7.0                                     # the end of the block unlocks the rest
+    x.data[0] = 7.0  # the end of the block unlocks the rest
     assert kept.node is not None
 
 
@@ -220,7 +256,7 @@ def test_what_a_view_looks_at_is_locked_too():
                 array[0] = 1.0
         y.sum().backward()
         with pytest.raises(ValueError, match="read-only"):
-            flat[0] = 1.0                               # `other` is still needed
+            flat[0] = 1.0  # `other` is still needed
         z.sum().backward()
         flat[2:] = 9.0
         parameter.data[0] = 8.0
@@ -261,7 +297,10 @@ def test_a_training_step_runs_inside_both():
 @given(choices(), st.integers(1, 6))
 def test_any_use_leaves_every_array_as_writable_as_it_was(c, steps):
     owner = c.generator().standard_normal(12)
-    tensors = [Tensor(view, requires_grad=True) for view in (owner, owner[::2], owner.reshape(3, 4), owner[1:7], owner[1:7][::-1])]
+    tensors = [
+        Tensor(view, requires_grad=True)
+        for view in (owner, owner[::2], owner.reshape(3, 4), owner[1:7], owner[1:7][::-1])
+    ]
     results = []
     with debug_arrays():
         for _ in range(steps):

@@ -1,4 +1,5 @@
 """Pictures of graphs: the DOT text, and what is saved with and without Graphviz."""
+
 from __future__ import annotations
 
 import os
@@ -16,12 +17,22 @@ def test_ops_leaves_and_arrows():
     text = draw((x * y + x).exp())
     labels = re.findall(r'(n\d+) \[shape=(\w+), label="([^"]*)"\]', text)
     assert sorted(label for _, _, label in labels) == [
-        r"add\n(2, 3) float64", r"exp\n(2, 3) float64", r"leaf\n(2, 3) float64", r"leaf\n(3,) float64", r"mul\n(2, 3) float64"]
+        r"add\n(2, 3) float64",
+        r"exp\n(2, 3) float64",
+        r"leaf\n(2, 3) float64",
+        r"leaf\n(3,) float64",
+        r"mul\n(2, 3) float64",
+    ]
     assert {shape for _, shape, label in labels if label.startswith("leaf")} == {"box"}
     what = {number: label.removesuffix(" float64").replace(r"\n", "") for number, _, label in labels}
     arrows = {(what[a], what[b]) for a, b in re.findall(r"(n\d+) -> (n\d+);", text)}
-    assert arrows == {("leaf(2, 3)", "mul(2, 3)"), ("leaf(3,)", "mul(2, 3)"), ("mul(2, 3)", "add(2, 3)"), ("leaf(2, 3)", "add(2, 3)"),
-                      ("add(2, 3)", "exp(2, 3)")}
+    assert arrows == {
+        ("leaf(2, 3)", "mul(2, 3)"),
+        ("leaf(3,)", "mul(2, 3)"),
+        ("mul(2, 3)", "add(2, 3)"),
+        ("leaf(2, 3)", "add(2, 3)"),
+        ("add(2, 3)", "exp(2, 3)"),
+    }
     assert text.startswith("digraph {")
     assert text.endswith("}\n")
 
@@ -30,6 +41,7 @@ def test_the_text_does_not_depend_on_where_things_lie_in_memory():
     def text():
         x = Tensor(np.ones(3), requires_grad=True)
         return draw((x * x).sum())
+
     assert text() == text()
 
 
@@ -82,7 +94,9 @@ def test_svg_is_what_dot_makes_of_the_text(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in for dot is a shell script")
-@pytest.mark.parametrize(("script", "reason"), [(None, "Graphviz is not installed"), ("echo bad luck >&2; exit 1", "bad luck")])
+@pytest.mark.parametrize(
+    ("script", "reason"), [(None, "Graphviz is not installed"), ("echo bad luck >&2; exit 1", "bad luck")]
+)
 def test_without_a_working_dot_the_text_is_saved_and_a_sentence_says_so(tmp_path, monkeypatch, capsys, script, reason):
     monkeypatch.setenv("PATH", str(tmp_path))
     if script:

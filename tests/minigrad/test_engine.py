@@ -1,4 +1,5 @@
 """The graph: what is recorded, how gradients travel and add up, what may be asked for twice, who records."""
+
 from __future__ import annotations
 
 import threading
@@ -18,7 +19,7 @@ def leaf(values, dtype=np.float64) -> Tensor:
     return Tensor(np.array(values, dtype), requires_grad=True)
 
 
-# ---- accumulation ------------------------------------------------------------------------------------------------------------------------
+# ---- accumulation ----------------------------------------------------------------------------------------------------
 
 
 def test_leaf_gradients_accumulate_over_calls_until_zero_grad():
@@ -61,10 +62,10 @@ def test_diamonds(diamond):
     diamond(x).sum().backward()
     h = 1e-6
     slope = (diamond(x.numpy() + h) - diamond(x.numpy() - h)) / (2 * h)
-    assert np.allclose(x.grad.numpy(), slope, rtol=1e-7)          # h^2 and rounding / h: both near 1e-9
+    assert np.allclose(x.grad.numpy(), slope, rtol=1e-7)  # h^2 and rounding / h: both near 1e-9
 
 
-# ---- backward twice, under no_grad, from the wrong place ---------------------------------------------------------------------------------
+# ---- backward twice, under no_grad, from the wrong place -------------------------------------------------------------
 
 
 def test_backward_twice_through_a_freed_graph_says_so():
@@ -144,6 +145,7 @@ def test_no_grad_as_a_decorator():
     @no_grad()
     def square(x):
         return x * x
+
     x = leaf([1.0])
     assert not square(x).requires_grad
     assert not square(x).requires_grad
@@ -157,6 +159,7 @@ def test_no_grad_is_per_thread():
         inside.wait(5)
         seen.append((leaf([1.0]) * 2).requires_grad)
         outside.set()
+
     thread = threading.Thread(target=other)
     thread.start()
     with no_grad():
@@ -173,7 +176,7 @@ def test_no_grad_computes_the_same():
     assert quiet.item() == (x * x).exp().sum().item()
 
 
-# ---- long, wide and arbitrary graphs -----------------------------------------------------------------------------------------------------
+# ---- long, wide and arbitrary graphs ---------------------------------------------------------------------------------
 
 
 def test_a_chain_of_100_000_ops_forward_backward_and_deletion():
@@ -186,7 +189,7 @@ def test_a_chain_of_100_000_ops_forward_backward_and_deletion():
     y = x
     for _ in range(100_000):
         y = y * 1.0
-    del y                                                                       # never visited: the chain goes by itself
+    del y  # never visited: the chain goes by itself
 
 
 def test_a_wide_graph():
@@ -195,8 +198,11 @@ def test_a_wide_graph():
     assert x.grad.item() == sum(range(1000))
 
 
-OPS = {"add": (lambda a, b: a + b, lambda a, b: (1, 1)), "mul": (lambda a, b: a * b, lambda a, b: (b, a)),
-       "sub": (lambda a, b: a - b, lambda a, b: (1, -1))}
+OPS = {
+    "add": (lambda a, b: a + b, lambda a, b: (1, 1)),
+    "mul": (lambda a, b: a * b, lambda a, b: (b, a)),
+    "sub": (lambda a, b: a - b, lambda a, b: (1, -1)),
+}
 
 
 @st.composite
@@ -204,8 +210,10 @@ def graphs(draw):
     """A random graph as a list of (op, one node, another), nodes being numbered from the leaves on."""
     leaves = draw(st.integers(1, 4))
     steps = draw(st.integers(1, 25))
-    return leaves, [(draw(st.sampled_from(sorted(OPS))), draw(st.integers(0, leaves + k - 1)), draw(st.integers(0, leaves + k - 1)))
-                    for k in range(steps)]
+    return leaves, [
+        (draw(st.sampled_from(sorted(OPS))), draw(st.integers(0, leaves + k - 1)), draw(st.integers(0, leaves + k - 1)))
+        for k in range(steps)
+    ]
 
 
 @given(graphs(), st.integers(0, 2**32 - 1))
@@ -218,12 +226,13 @@ def test_any_graph_agrees_with_the_chain_rule_forward(graph, seed):
         nodes.append(OPS[op][0](nodes[i], nodes[j]))
         values.append(OPS[op][0](values[i], values[j]))
 
-    def slope(of: int, by: int) -> float:           # forward from the leaves, one pair of nodes at a time
+    def slope(of: int, by: int) -> float:  # forward from the leaves, one pair of nodes at a time
         if of < count:
             return float(of == by)
         op, i, j = steps[of - count]
         left, right = OPS[op][1](values[i], values[j])
         return left * slopes[i][by] + right * slopes[j][by]
+
     slopes: list[list[float]] = []
     for of in range(len(nodes)):
         slopes.append([slope(of, by) for by in range(count)])
@@ -231,10 +240,12 @@ def test_any_graph_agrees_with_the_chain_rule_forward(graph, seed):
     found = grad(nodes[-1], leaves)
     assert nodes[-1].item() == values[-1]
     for g, expected in zip(found, slopes[-1]):
-        assert np.isclose(g.item(), expected, rtol=1e-9, atol=1e-9 * max(1, np.abs(slopes).max()))   # another order of adding
+        assert np.isclose(
+            g.item(), expected, rtol=1e-9, atol=1e-9 * max(1, np.abs(slopes).max())
+        )  # another order of adding
 
 
-# ---- threads, hooks, names ---------------------------------------------------------------------------------------------------------------
+# ---- threads, hooks, names -------------------------------------------------------------------------------------------
 
 
 def test_threads_record_and_go_back_independently():
@@ -243,12 +254,17 @@ def test_threads_record_and_go_back_independently():
 
     def work(k: int) -> None:
         found[k] = [grad(((shared * float(k + i)).sin()).sum(), shared).numpy() for i in range(20)]
+
     threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     for k in range(4):
         for i, g in enumerate(found[k]):
-            assert np.allclose(g, (k + i) * np.cos(shared.data * (k + i)), rtol=1e-12)    # the same numbers; libm may round otherwise
+            assert np.allclose(
+                g, (k + i) * np.cos(shared.data * (k + i)), rtol=1e-12
+            )  # the same numbers; libm may round otherwise
 
 
 def test_a_watcher_sees_every_op_and_may_replace_its_rule():
@@ -257,6 +273,7 @@ def test_a_watcher_sees_every_op_and_may_replace_its_rule():
     def watch(data, inputs, vjp):
         seen.append((data.shape, len(inputs)))
         return lambda g, out: tuple(share * 10.0 for share in vjp(g, out))
+
     x = leaf([1.0, 2.0])
     mode.watch = watch
     try:
@@ -275,7 +292,9 @@ def test_rules_get_arrays_and_where_gradients_are_recorded_tensors():
         def rule(g, out):
             seen.append((type(g), type(out)))
             return (g * 2.0 * beside(g, x) + out * 0.0,)
+
         return record(x.data * x.data, (x,), rule, keep_output=True)
+
     x = leaf([1.0, 2.0])
     for create_graph in (False, True):
         x.zero_grad()
@@ -292,7 +311,7 @@ def test_a_rule_may_return_an_array_a_number_of_numpy_or_a_tensor(share, create_
     (record(y.data, (y,), lambda g, out: (share,)) + y).backward(create_graph=create_graph)
     assert x.grad.item() == 3.0
     assert isinstance(x.grad.data, np.ndarray)
-    assert np.asarray(share).item() == 3.0                              # nobody added to it
+    assert np.asarray(share).item() == 3.0  # nobody added to it
 
 
 def test_an_array_from_a_rule_does_not_end_the_second_derivative():
@@ -317,7 +336,9 @@ def test_a_fused_function_needs_no_gradient_of_what_wants_none():
         def vjp(g, needs):
             asked.append(needs)
             return g * y.data, None
+
         return record_fused(x.data * y.data, (x, y), vjp, lambda x, y: x * y)
+
     x, y = leaf([2.0]), Tensor(np.array([3.0]))
     twice(x, y).sum().backward()
     assert asked == [(True, False)]

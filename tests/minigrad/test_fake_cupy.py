@@ -1,4 +1,7 @@
-"""The stand-in for CuPy refuses what CuPy refuses, accepts what it accepts, and counts what crosses between host and device."""
+"""The stand-in for CuPy refuses what CuPy refuses, accepts what it accepts, and counts what crosses between host and
+device.
+"""
+
 from __future__ import annotations
 
 import inspect
@@ -111,7 +114,7 @@ def test_refuses_bfloat16_matrices_in_a_batch(a):
 
 ACCEPTED = {
     "number": lambda a: a + 1,
-    "number on the left": lambda a: 2 ** a,
+    "number on the left": lambda a: 2**a,
     "NumPy scalar": lambda a: np.float32(2) * a,
     "out": lambda a: np.exp(a, out=cp.empty_like(a)),
     "casting": lambda a: np.exp(a, dtype=np.float64, casting="unsafe"),
@@ -156,18 +159,23 @@ def scale(x, y, n, by, blocks=(3,), threads=(32,)):
 
 
 def test_runs_a_kernel(a):
-    assert scale(a, cp.zeros((2, 3), np.float32), np.int32(5), np.float32(2)).get().tolist() == [[2 * x for x in a.get()[0]],
-                                                                                                  [*(2 * a.get()[1, :2]), 0]]
+    assert scale(a, cp.zeros((2, 3), np.float32), np.int32(5), np.float32(2)).get().tolist() == [
+        [2 * x for x in a.get()[0]],
+        [*(2 * a.get()[1, :2]), 0],
+    ]
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    ({"n": 5}, "scale was given 5; a kernel takes"),
-    ({"by": 2.0}, "scale was given 2.0; a kernel takes"),
-    ({"y": np.zeros((2, 3), np.float32)}, "a kernel takes device arrays"),
-    ({"y": cp.zeros((3, 2), np.float32).T}, "as if it were in C order"),
-    ({"blocks": (0,)}, "cannot be started with"),
-    ({"threads": (2048,)}, "cannot be started with"),
-])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"n": 5}, "scale was given 5; a kernel takes"),
+        ({"by": 2.0}, "scale was given 2.0; a kernel takes"),
+        ({"y": np.zeros((2, 3), np.float32)}, "a kernel takes device arrays"),
+        ({"y": cp.zeros((3, 2), np.float32).T}, "as if it were in C order"),
+        ({"blocks": (0,)}, "cannot be started with"),
+        ({"threads": (2048,)}, "cannot be started with"),
+    ],
+)
 def test_refuses_what_a_kernel_would_take_for_something_else(change, complaint, a):
     given = {"x": a, "y": cp.zeros((2, 3), np.float32), "n": np.int32(5), "by": np.float32(2)}
     with pytest.raises((TypeError, ValueError), match=complaint):
@@ -195,7 +203,7 @@ SYNCS = {
     "unique": lambda a: np.unique(a),
     "bincount": lambda a: np.bincount(a.astype(np.int64)[0]),
     "repeat": lambda a: cp.repeat(a, cp.ones_like(a[0], np.int64), axis=1),
-    "slice": lambda a: a[:a.astype(np.int64)[0, 1]],
+    "slice": lambda a: a[: a.astype(np.int64)[0, 1]],
     "an if": lambda a: 1 if np.array_equal(a, a) else 0,
     "max of Python": lambda a: max(a[0, 0], a[0, 1]),
     "synchronize": lambda a: cp.cuda.get_current_stream().synchronize(),
@@ -217,9 +225,9 @@ def test_ordinary_work_costs_no_sync(a):
         assert a.shape == (2, 3)
         assert a.device.id == 0
         assert [row.shape for row in a] == [(3,), (3,)]
-        np.allclose(a, a)                                   # an array of the device: only looking at it would wait
+        np.allclose(a, a)  # an array of the device: only looking at it would wait
     assert not syncs
-    a.get()                                                 # allowed again
+    a.get()  # allowed again
 
 
 UPLOADS = {
@@ -243,11 +251,13 @@ def test_counts_uploads(what, a):
 
 # Installing
 
+
 def test_import_cupy_finds_it_only_while_installed():
     before = sys.modules.get("cupy")
     with installed() as module:
         import cupy
         import cupy.cuda
+
         assert cupy is module is cp
         assert cupy.cuda.runtime.getDeviceCount() == 1
         install()
@@ -268,6 +278,7 @@ def test_the_engine_takes_it_for_cupy():
 
 # Against the real one, where it is installed; it takes no GPU to read signatures
 
+
 def defaults(signature: inspect.Signature) -> dict:
     return {name: parameter.default for name, parameter in signature.parameters.items()}
 
@@ -282,7 +293,7 @@ def test_signatures_are_cupys():
 def test_signatures_of_methods_are_cupys():
     real = pytest.importorskip("cupy")
     for name, ours in functions.signatures(functions.METHODS):
-        documented = getattr(real.ndarray, name).__doc__.split("\n")[0]     # compiled code keeps its signature there
+        documented = getattr(real.ndarray, name).__doc__.split("\n")[0]  # compiled code keeps its signature there
         for parameter, default in defaults(ours).items():
             assert (parameter if default is inspect.Parameter.empty else f"{parameter}={default!r}") in documented
 

@@ -1,4 +1,5 @@
 """What the stand-in for CuPy computes equals what NumPy computes: values, dtypes, shapes, and which calls fail."""
+
 from __future__ import annotations
 
 import warnings
@@ -13,9 +14,14 @@ from tests.fake_cupy import cupy as cp
 from tests.fake_cupy import ufuncs
 
 small = st.floats(-4, 4, width=16)
-floats = hnp.arrays(st.sampled_from([np.float16, np.float32, np.float64]), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
-                    elements=small)
-integers = hnp.arrays(st.sampled_from([np.bool_, np.int8, np.int64, np.uint16]), hnp.array_shapes(min_dims=0, max_dims=3, max_side=4))
+floats = hnp.arrays(
+    st.sampled_from([np.float16, np.float32, np.float64]),
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+    elements=small,
+)
+integers = hnp.arrays(
+    st.sampled_from([np.bool_, np.int8, np.int64, np.uint16]), hnp.array_shapes(min_dims=0, max_dims=3, max_side=4)
+)
 far = hnp.arrays(np.int64, (2, 1), elements=st.integers(-30, 30))
 
 
@@ -26,7 +32,11 @@ def device(host: np.ndarray) -> cp.ndarray:
 def same(ours: cp.ndarray, host: np.ndarray) -> bool:
     """An array of the device with the values, shape and dtype of `host`."""
     assert isinstance(ours, cp.ndarray)
-    return ours.dtype == host.dtype and ours.shape == np.shape(host) and np.array_equal(ours.get(), host, equal_nan=host.dtype.kind == "f")
+    return (
+        ours.dtype == host.dtype
+        and ours.shape == np.shape(host)
+        and np.array_equal(ours.get(), host, equal_nan=host.dtype.kind == "f")
+    )
 
 
 def outcome(function, *args):
@@ -51,10 +61,28 @@ def test_ufuncs_equal_numpys(data, name, x):
     function = getattr(np, name)
     others = [x.T, 2, -1.5, True, np.float32(0.5), np.int64(3)]
     rest = data.draw(st.lists(st.sampled_from(others), min_size=function.nin - 1, max_size=function.nin - 1))
-    assert_agree(outcome(function, device(x), *(device(y) if isinstance(y, np.ndarray) else y for y in rest)), outcome(function, x, *rest))
+    assert_agree(
+        outcome(function, device(x), *(device(y) if isinstance(y, np.ndarray) else y for y in rest)),
+        outcome(function, x, *rest),
+    )
 
 
-REDUCTIONS = ["sum", "prod", "max", "min", "mean", "var", "std", "all", "any", "argmax", "argmin", "cumsum", "cumprod", "count_nonzero"]
+REDUCTIONS = [
+    "sum",
+    "prod",
+    "max",
+    "min",
+    "mean",
+    "var",
+    "std",
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "cumsum",
+    "cumprod",
+    "count_nonzero",
+]
 
 
 @given(data=st.data(), name=st.sampled_from(REDUCTIONS), x=st.one_of(floats, integers))
@@ -62,7 +90,10 @@ def test_reductions_equal_numpys_over_any_axis(data, name, x):
     options = {"axis": data.draw(st.one_of(st.none(), st.integers(-x.ndim - 1, x.ndim)))}
     if name not in ("cumsum", "cumprod", "count_nonzero"):
         options["keepdims"] = data.draw(st.booleans())
-    assert_agree(outcome(lambda a: getattr(np, name)(a, **options), device(x)), outcome(lambda a: getattr(np, name)(a, **options), x))
+    assert_agree(
+        outcome(lambda a: getattr(np, name)(a, **options), device(x)),
+        outcome(lambda a: getattr(np, name)(a, **options), x),
+    )
 
 
 MANIPULATION = {
@@ -113,14 +144,17 @@ def test_manipulation_and_creation_equal_numpys(name, x):
     assert_agree(MANIPULATION[name](cp, device(x)), MANIPULATION[name](np, x))
 
 
-INDEXING = {            # what is written with indices out of range, and what it must mean
+INDEXING = {  # what is written with indices out of range, and what it must mean
     "one": (lambda a, i, j: a[i], lambda x, i, j: x[i % 3]),
     "two": (lambda a, i, j: a[i, j], lambda x, i, j: x[i % 3, j % 4]),
     "two apart": (lambda a, i, j: a[i, :, j], lambda x, i, j: x[i % 3, :, j % 2]),
     "after an ellipsis": (lambda a, i, j: a[..., i, None], lambda x, i, j: x[..., i % 2, None]),
     "take": (lambda a, i, j: np.take(a, j, axis=1), lambda x, i, j: x[:, j % 4]),
     "take of all": (lambda a, i, j: np.take(a, j), lambda x, i, j: x.ravel()[j % x.size]),
-    "take_along_axis": (lambda a, i, j: np.take_along_axis(a, i[None], 1), lambda x, i, j: np.take_along_axis(x, i[None] % 4, 1)),
+    "take_along_axis": (
+        lambda a, i, j: np.take_along_axis(a, i[None], 1),
+        lambda x, i, j: np.take_along_axis(x, i[None] % 4, 1),
+    ),
 }
 
 
@@ -153,5 +187,3 @@ def test_there_are_no_scalars():
     assert a.sum().shape == a[0, 0].shape == np.max(a).shape == ()
     assert (a.sum() * a.astype(np.float64)).dtype == np.float64
     assert (a * 2.5).dtype == np.float32
-
-

@@ -1,8 +1,9 @@
-"""What every fused function of one input array owes: its reference's values and derivatives however it is cut into blocks, no writing
-into anybody's arrays, nothing computed for frozen weights, 0 rows, the dtype it was given.
+"""What every fused function of one input array owes: its reference's values and derivatives however it is cut into
+blocks, no writing into anybody's arrays, nothing computed for frozen weights, 0 rows, the dtype it was given.
 
 Also each against PyTorch. Attention and the losses have files of their own.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,13 +18,15 @@ import minigrad as mg
 from minigrad import Tensor
 from minigrad.fused import _rows
 
-ROUNDING = 1e-11            # float64, on sums of at most a few hundred terms of size about 1, divided by a deviation of at least 0.1
+ROUNDING = (
+    1e-11  # float64, on sums of at most a few hundred terms of size about 1, divided by a deviation of at least 0.1
+)
 
 
 class Case(NamedTuple):
     fused: Callable
     reference: Callable
-    shapes: Callable        # (*rows, C) of x -> shapes of the inputs
+    shapes: Callable  # (*rows, C) of x -> shapes of the inputs
     torch: Callable | None = None
 
 
@@ -36,33 +39,69 @@ def alone(s: tuple) -> list[tuple]:
 
 
 CASES = {
-    "linear": Case(mg.linear, mg.linear_reference, lambda s: [s, (5, s[-1]), (5,)], lambda F, x, w, b: F.linear(x, w, b)),
+    "linear": Case(
+        mg.linear, mg.linear_reference, lambda s: [s, (5, s[-1]), (5,)], lambda F, x, w, b: F.linear(x, w, b)
+    ),
     "linear, no bias": Case(mg.linear, mg.linear_reference, lambda s: [s, (3, s[-1])], lambda F, x, w: F.linear(x, w)),
-    "layer_norm": Case(mg.layer_norm, mg.layer_norm_reference, lambda s: [s, s[-1:], s[-1:]],
-                       lambda F, x, w, b: F.layer_norm(x, x.shape[-1:], w, b)),
-    "layer_norm, bare": Case(lambda x: mg.layer_norm(x, eps=0.01), lambda x: mg.layer_norm_reference(x, eps=0.01), alone,
-                             lambda F, x: F.layer_norm(x, x.shape[-1:], eps=0.01)),
-    "rms_norm": Case(mg.rms_norm, mg.rms_norm_reference, lambda s: [s, s[-1:]], lambda F, x, w: F.rms_norm(x, x.shape[-1:], w, 1e-6)),
-    "rms_norm, bare": Case(lambda x: mg.rms_norm(x, eps=0.01), lambda x: mg.rms_norm_reference(x, eps=0.01), alone,
-                           lambda F, x: F.rms_norm(x, x.shape[-1:], eps=0.01)),
+    "layer_norm": Case(
+        mg.layer_norm,
+        mg.layer_norm_reference,
+        lambda s: [s, s[-1:], s[-1:]],
+        lambda F, x, w, b: F.layer_norm(x, x.shape[-1:], w, b),
+    ),
+    "layer_norm, bare": Case(
+        lambda x: mg.layer_norm(x, eps=0.01),
+        lambda x: mg.layer_norm_reference(x, eps=0.01),
+        alone,
+        lambda F, x: F.layer_norm(x, x.shape[-1:], eps=0.01),
+    ),
+    "rms_norm": Case(
+        mg.rms_norm, mg.rms_norm_reference, lambda s: [s, s[-1:]], lambda F, x, w: F.rms_norm(x, x.shape[-1:], w, 1e-6)
+    ),
+    "rms_norm, bare": Case(
+        lambda x: mg.rms_norm(x, eps=0.01),
+        lambda x: mg.rms_norm_reference(x, eps=0.01),
+        alone,
+        lambda F, x: F.rms_norm(x, x.shape[-1:], eps=0.01),
+    ),
     "gelu": Case(mg.gelu, mg.gelu_reference, alone, lambda F, x: F.gelu(x)),
-    "gelu, tanh": Case(lambda x: mg.gelu(x, "tanh"), lambda x: mg.gelu_reference(x, "tanh"), alone,
-                       lambda F, x: F.gelu(x, approximate="tanh")),
+    "gelu, tanh": Case(
+        lambda x: mg.gelu(x, "tanh"),
+        lambda x: mg.gelu_reference(x, "tanh"),
+        alone,
+        lambda F, x: F.gelu(x, approximate="tanh"),
+    ),
     "silu": Case(mg.silu, mg.silu_reference, alone, lambda F, x: F.silu(x)),
     "relu_squared": Case(mg.relu_squared, mg.relu_squared_reference, alone, lambda F, x: F.relu(x) ** 2),
     "swiglu": Case(mg.swiglu, mg.swiglu_reference, lambda s: [s, s], lambda F, x, up: F.silu(x) * up),
-    "swiglu, packed": Case(mg.swiglu, mg.swiglu_reference, lambda s: [(*s[:-1], 2 * s[-1])],
-                           lambda F, x: F.silu(x[..., :x.shape[-1] // 2]) * x[..., x.shape[-1] // 2:]),
+    "swiglu, packed": Case(
+        mg.swiglu,
+        mg.swiglu_reference,
+        lambda s: [(*s[:-1], 2 * s[-1])],
+        lambda F, x: F.silu(x[..., : x.shape[-1] // 2]) * x[..., x.shape[-1] // 2 :],
+    ),
     "geglu": Case(mg.geglu, mg.geglu_reference, lambda s: [s, s], lambda F, x, up: F.gelu(x) * up),
-    "geglu, packed, tanh": Case(lambda x: mg.geglu(x, approximate="tanh"), lambda x: mg.geglu_reference(x, approximate="tanh"),
-                                lambda s: [(*s[:-1], 2 * s[-1])],
-                                lambda F, x: F.gelu(x[..., :x.shape[-1] // 2], approximate="tanh") * x[..., x.shape[-1] // 2:]),
-    "rope": Case(lambda x: mg.rope(x, *tables(x, x.shape[-1])), lambda x: mg.rope_reference(x, *tables(x, x.shape[-1])),
-                 lambda s: [(2, *s[:-1], 2 * s[-1])]),
-    "rope, partial": Case(lambda x: mg.rope(x, *tables(x, 2)), lambda x: mg.rope_reference(x, *tables(x, 2)),
-                          lambda s: [(2, *s[:-1], 1 + 2 * s[-1])]),
-    "rope, interleaved": Case(lambda x: mg.rope(x, *tables(x, 2), interleaved=True), lambda x: mg.rope_reference(x, *tables(x, 2), True),
-                              lambda s: [(2, *s[:-1], 2 * s[-1])]),
+    "geglu, packed, tanh": Case(
+        lambda x: mg.geglu(x, approximate="tanh"),
+        lambda x: mg.geglu_reference(x, approximate="tanh"),
+        lambda s: [(*s[:-1], 2 * s[-1])],
+        lambda F, x: F.gelu(x[..., : x.shape[-1] // 2], approximate="tanh") * x[..., x.shape[-1] // 2 :],
+    ),
+    "rope": Case(
+        lambda x: mg.rope(x, *tables(x, x.shape[-1])),
+        lambda x: mg.rope_reference(x, *tables(x, x.shape[-1])),
+        lambda s: [(2, *s[:-1], 2 * s[-1])],
+    ),
+    "rope, partial": Case(
+        lambda x: mg.rope(x, *tables(x, 2)),
+        lambda x: mg.rope_reference(x, *tables(x, 2)),
+        lambda s: [(2, *s[:-1], 1 + 2 * s[-1])],
+    ),
+    "rope, interleaved": Case(
+        lambda x: mg.rope(x, *tables(x, 2), interleaved=True),
+        lambda x: mg.rope_reference(x, *tables(x, 2), True),
+        lambda s: [(2, *s[:-1], 2 * s[-1])],
+    ),
     "dropout": Case(lambda x: mg.dropout(x, 0.4, (1, 2, 3)), lambda x: mg.dropout_reference(x, 0.4, (1, 2, 3)), alone),
 }
 each_case = pytest.mark.parametrize("name", CASES)
@@ -101,7 +140,10 @@ def test_equals_its_reference_however_it_is_cut_into_blocks(name: str, shape: tu
 def test_a_wrong_gradient_is_noticed() -> None:
     """Negative control: a slope that is off in the one place where x is positive."""
     from minigrad.fused._record import record_fused
-    wrong = lambda x: record_fused(x.data ** 2 * (x.data > 0), (x,), lambda g, needs: (g * np.abs(x.data),), mg.relu_squared_reference)
+
+    wrong = lambda x: record_fused(
+        x.data**2 * (x.data > 0), (x,), lambda g, needs: (g * np.abs(x.data),), mg.relu_squared_reference
+    )
     values = [np.array([-1.0, 2.0])]
     received, expected = derivatives(wrong, values), derivatives(mg.relu_squared_reference, values)
     np.testing.assert_array_equal(received[0], expected[0])
@@ -112,11 +154,16 @@ def test_a_wrong_gradient_is_noticed() -> None:
 @given(shape=shapes, seed=seeds)
 def test_float32_and_float16_are_kept_and_close_to_float64(name: str, shape: tuple, seed: int) -> None:
     case = CASES[name]
-    values = [(v * 64).round() / 64 for v in arrays(case, (*shape, 4), seed)]       # numbers that float16 has; 4 columns, which deviate
+    values = [
+        (v * 64).round() / 64 for v in arrays(case, (*shape, 4), seed)
+    ]  # numbers that float16 has; 4 columns, which deviate
     expected = derivatives(case.fused, values, second=False)
-    # roundings of 6e-8 and 5e-4 of numbers of size 1, in sums of up to 16, divided by a deviation that is hardly ever below 1/20
+    # roundings of 6e-8 and 5e-4 of numbers of size 1, in sums of up to 16, divided by a deviation that is hardly ever
+    # below 1/20
     for dtype, tolerance in ((np.float32, 1e-5), (np.float16, 3e-2)):
-        for a, e in zip(derivatives(case.fused, [v.astype(dtype) for v in values], second=False), expected, strict=True):
+        for a, e in zip(
+            derivatives(case.fused, [v.astype(dtype) for v in values], second=False), expected, strict=True
+        ):
             assert a.dtype == dtype
             np.testing.assert_allclose(a, e, rtol=0, atol=tolerance * max(1, np.abs(e).max(initial=0)))
 

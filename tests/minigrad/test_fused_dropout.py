@@ -1,4 +1,5 @@
 """Dropout: the same mask from the same key, other masks from other keys, the right share kept, the stream of keys."""
+
 from __future__ import annotations
 
 import math
@@ -13,7 +14,9 @@ import minigrad as mg
 from minigrad import Tensor, random
 from minigrad.fused.dropout import _words, keep_mask
 
-keys = st.tuples(st.integers(-2**63, 2**64 - 1), st.integers(0, 2**40), st.integers(0, 1000))     # 2**64 more or less is the same seed
+keys = st.tuples(
+    st.integers(-(2**63), 2**64 - 1), st.integers(0, 2**40), st.integers(0, 1000)
+)  # 2**64 more or less is the same seed
 shares = st.floats(0.01, 0.99)
 
 
@@ -28,7 +31,9 @@ def test_keeps_the_mean(key: tuple, p: float, seed: int) -> None:
     n = 40_000
     x = np.random.default_rng(seed).uniform(0.5, 1.5, n)
     y = mg.dropout(Tensor(x), p, key).data
-    sigma = math.sqrt((x * x).sum() * p / (1 - p)) / n              # of the mean: each element is x / (1 − p) with probability 1 − p
+    sigma = (
+        math.sqrt((x * x).sum() * p / (1 - p)) / n
+    )  # of the mean: each element is x / (1 − p) with probability 1 − p
     assert abs(y.mean() - x.mean()) <= 5.5 * sigma
     np.testing.assert_allclose(y[y != 0], (x / (1 - p))[y != 0], rtol=1e-15)
 
@@ -50,8 +55,10 @@ def test_neighbours_rows_and_keys_are_independent(key: tuple, p: float) -> None:
 def test_elements_far_apart_are_independent(key: tuple, p: float, start: int) -> None:
     """At distances that are powers of two, which hashes of counters are weakest at."""
     n, keep = 30_000, 1 - p
-    near, *far = (keep_mask(key, (2**32,), p, block=(slice(first, first + n),))
-                  for first in (start, *(start + 2**k for k in range(0, 32, 3))))
+    near, *far = (
+        keep_mask(key, (2**32,), p, block=(slice(first, first + n),))
+        for first in (start, *(start + 2**k for k in range(0, 32, 3)))
+    )
     for other in far:
         assert_share(near & other, keep**2)
 
@@ -101,7 +108,7 @@ def test_the_hash_is_lowbias32_with_the_key_inside(key: tuple, index: int) -> No
         assert keep_mask(key, (2**32,), p, block=(slice(index, index + 1),))[0] == (bits / 2**32 < 1 - p)
 
 
-# --- the stream of keys ---------------------------------------------------------------------------------------------------------------
+# --- the stream of keys -----------------------------------------------------------------------------------------------
 
 
 def test_each_use_takes_the_next_key_and_a_seed_begins_anew() -> None:
@@ -127,6 +134,7 @@ def test_threads_have_streams_of_their_own() -> None:
     def worker(seed: int) -> list:
         random.seed(seed)
         return [random.next_key() for _ in range(50)]
+
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(worker, range(8)))
     assert found == [[(seed, 0, place) for place in range(50)] for seed in range(8)]

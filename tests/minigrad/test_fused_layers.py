@@ -1,4 +1,5 @@
 """What is special about single fused functions: flat gradients, accuracy, saved memory, errors that say what to do."""
+
 from __future__ import annotations
 
 import importlib
@@ -14,14 +15,14 @@ import minigrad as mg
 from minigrad import Tensor
 
 seeds = st.integers(0, 2**32 - 1)
-linear = importlib.import_module("minigrad.fused.linear")           # `minigrad.fused.linear` is the function
+linear = importlib.import_module("minigrad.fused.linear")  # `minigrad.fused.linear` is the function
 
 
 def leaf(*shape: int, seed: int = 0, dtype: type = np.float64) -> Tensor:
     return Tensor(np.random.default_rng(seed).standard_normal(shape).astype(dtype), requires_grad=True)
 
 
-# --- linear ---------------------------------------------------------------------------------------------------------------------------
+# --- linear -----------------------------------------------------------------------------------------------------------
 
 
 def test_linear_computes_no_input_gradient_that_nobody_needs(monkeypatch) -> None:
@@ -32,6 +33,7 @@ def test_linear_computes_no_input_gradient_that_nobody_needs(monkeypatch) -> Non
         def __matmul__(self, other):
             multiplied.append(other.shape)
             return np.asarray(self) @ np.asarray(other)
+
     weight = leaf(5, 3)
     mg.linear(Tensor(np.ones((4, 3))), weight).backward(np.ones((4, 5)).view(Counting))
     assert multiplied == []
@@ -61,19 +63,20 @@ def test_every_form_of_the_product_gives_the_same(seed: int) -> None:
         patch.setattr(linear, "TALL", 15)
         patch.setattr(linear, "STRIP", 2)
         for product in (linear.product, linear.finite_product):
-            assert worst_product(product, seed) < 1e-13                     # float64; sums of six, in another order
-        assert worst_product(lambda x, W: linear.product(x, W) * (1 + 1e-9), seed) > 1e-13      # negative control
+            assert worst_product(product, seed) < 1e-13  # float64; sums of six, in another order
+        assert worst_product(lambda x, W: linear.product(x, W) * (1 + 1e-9), seed) > 1e-13  # negative control
 
 
 @given(seeds)
 def test_weight_gradients_are_written_into_the_flat_buffer_and_added_after(seed: int) -> None:
     x, ids = leaf(4, 3, seed=seed), np.array([1, 0, 1])
     weight, bias = mg.nn.Parameter(leaf(5, 3, seed=seed).data), mg.nn.Parameter(leaf(5, seed=seed).data)
-    flat = np.full(20, np.nan)                                  # whatever is there from the step before
+    flat = np.full(20, np.nan)  # whatever is there from the step before
     weight.grad_buffer, bias.grad_buffer = flat[:15].reshape(5, 3), flat[15:]
 
     def loss(weight, bias):
         return mg.linear(x, weight, bias).sum() + (mg.embedding(ids, weight) ** 2).sum()
+
     loss(weight, bias).backward()
     plain = Tensor(weight.data, requires_grad=True), Tensor(bias.data, requires_grad=True)
     loss(*plain).backward()
@@ -82,18 +85,21 @@ def test_weight_gradients_are_written_into_the_flat_buffer_and_added_after(seed:
     np.testing.assert_allclose(flat[15:], plain[1].grad.data, rtol=1e-14)
 
 
-@pytest.mark.parametrize(("x", "weight", "bias", "message"), [
-    ((2, 3), (5, 4), None, r"x has shape \(2, 3\) and weight \(5, 4\)"),
-    ((), (5, 4), None, "x has shape"),
-    ((2, 3), (3,), None, "weight"),
-    ((2, 3), (5, 3), (3,), r"a bias of shape \(5,\), this one has \(3,\)"),
-])
+@pytest.mark.parametrize(
+    ("x", "weight", "bias", "message"),
+    [
+        ((2, 3), (5, 4), None, r"x has shape \(2, 3\) and weight \(5, 4\)"),
+        ((), (5, 4), None, "x has shape"),
+        ((2, 3), (3,), None, "weight"),
+        ((2, 3), (5, 3), (3,), r"a bias of shape \(5,\), this one has \(3,\)"),
+    ],
+)
 def test_linear_names_shapes_that_do_not_fit(x, weight, bias, message) -> None:
     with pytest.raises(ValueError, match=message):
         mg.linear(leaf(*x), leaf(*weight), None if bias is None else leaf(*bias))
 
 
-# --- norms ----------------------------------------------------------------------------------------------------------------------------
+# --- norms ------------------------------------------------------------------------------------------------------------
 
 
 @given(seeds, st.floats(1e2, 1e4))
@@ -103,7 +109,7 @@ def test_layer_norm_is_accurate_far_from_zero(seed: int, far: float) -> None:
     exact = mg.layer_norm_reference(Tensor(x, dtype=np.float64)).data
     # the mean itself is rounded to a few float32 steps at `far`, in a row whose deviation is about 1
     np.testing.assert_allclose(mg.layer_norm(Tensor(x)).data, exact, atol=8 * far * 2**-23, rtol=1e-5)
-    if far > 5e3:               # negative control: the formula to avoid
+    if far > 5e3:  # negative control: the formula to avoid
         mean = x.mean(-1, keepdims=True)
         one_pass = (x - mean) / np.sqrt(np.abs((x * x).mean(-1, keepdims=True) - mean * mean) + 1e-5)
         assert np.abs(one_pass - exact).max() > 8 * far * 2**-23
@@ -121,13 +127,15 @@ def test_norms_keep_two_numbers_a_row(norm) -> None:
 
 @pytest.mark.parametrize("norm", [mg.layer_norm, mg.rms_norm])
 def test_norms_name_shapes_that_do_not_fit(norm) -> None:
-    with pytest.raises(ValueError, match=rf"{norm.__name__} of x \(2, 3\) needs a weight of shape \(3,\), this one has \(4,\)"):
+    with pytest.raises(
+        ValueError, match=rf"{norm.__name__} of x \(2, 3\) needs a weight of shape \(3,\), this one has \(4,\)"
+    ):
         norm(leaf(2, 3), leaf(4))
     with pytest.raises(ValueError, match="single number"):
         norm(leaf())
 
 
-# --- activations ----------------------------------------------------------------------------------------------------------------------
+# --- activations ------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=20))
@@ -151,7 +159,7 @@ def test_activations_far_out_are_the_identity_or_nothing(f, dtype) -> None:
     y = f(x)
     y.sum().backward()
     top, slope = (40000, 400) if f is mg.relu_squared else (200, 1)
-    tiny = 1e-80                # silu(−200) in float64
+    tiny = 1e-80  # silu(−200) in float64
     np.testing.assert_allclose(y.data, np.array([0, 0, top], dtype), rtol=0, atol=tiny)
     np.testing.assert_allclose(x.grad.data[[0, 2]], np.array([0, slope], dtype), rtol=0, atol=tiny)
 
@@ -161,11 +169,13 @@ def test_activations_say_what_they_take() -> None:
         mg.gelu(leaf(2), approximate="erf")
     with pytest.raises(ValueError, match=r"swiglu of one input takes \[gate \| up\]"):
         mg.swiglu(leaf(2, 3))
-    with pytest.raises(ValueError, match=r"geglu takes gate and up \(..., C\) of one shape; they have \(2, 3\) and \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"geglu takes gate and up \(..., C\) of one shape; they have \(2, 3\) and \(3,\)"
+    ):
         mg.geglu(leaf(2, 3), leaf(3))
 
 
-# --- embedding ------------------------------------------------------------------------------------------------------------------------
+# --- embedding --------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(0, 4), max_size=12), seeds)
@@ -175,7 +185,7 @@ def test_embedding_gradient_adds_up_over_repeated_ids(ids: list, seed: int) -> N
     for weight in (Tensor(leaf(3, 5).data.T, requires_grad=True), leaf(5, 3)):
         mg.embedding(np.array(ids, np.int64), weight).backward(g)
         np.testing.assert_allclose(weight.grad.data, one_hot.T @ g, atol=1e-14)
-    if len(set(ids)) < len(ids):                                # negative control: what `grad[ids] += g` would have given
+    if len(set(ids)) < len(ids):  # negative control: what `grad[ids] += g` would have given
         lost = np.zeros((5, 3))
         lost[ids] += g
         assert np.abs(lost - weight.grad.data).max() > 0
@@ -196,7 +206,7 @@ def test_embedding_names_the_wrong_id() -> None:
         mg.embedding([0.5], weight)
 
 
-# --- rope -----------------------------------------------------------------------------------------------------------------------------
+# --- rope -------------------------------------------------------------------------------------------------------------
 
 
 @given(seeds, st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000), st.booleans())
@@ -204,7 +214,7 @@ def test_rope_scores_depend_only_on_distance(seed: int, i: int, j: int, shift: i
     q, k = np.random.default_rng(seed).standard_normal((2, 1, 8))
     positions = np.array([i, j, i + shift, j + shift])
     cos, sin = mg.rope_tables(positions, 8, dtype=np.float64)
-    turn = lambda x, t: mg.rope(Tensor(x), cos[t:t + 1], sin[t:t + 1], interleaved).data[0]
+    turn = lambda x, t: mg.rope(Tensor(x), cos[t : t + 1], sin[t : t + 1], interleaved).data[0]
     assert turn(q, 0) @ turn(k, 1) == pytest.approx(turn(q, 2) @ turn(k, 3), abs=1e-10)
     assert np.linalg.norm(turn(q, 0)) == pytest.approx(np.linalg.norm(q))
 

@@ -1,4 +1,5 @@
 """gradcheck itself: what it accepts, what it catches in each mode and order, what its errors name; and the command."""
+
 from __future__ import annotations
 
 from functools import partial
@@ -26,16 +27,18 @@ X, Y = np.array([[0.5, -1.0, 2.0], [1.5, 0.3, -0.7]]), np.array([1.0, -2.0, 0.5]
 
 def off_at(index, factor=1.01):
     """x * x whose gradient is wrong at one place."""
+
     def square(x):
         slope = 2 * x.data
         slope[index] *= factor
         return record(x.data * x.data, (x,), lambda g, out: (g * slope,))
+
     return square
 
 
 def wrong_second(x):
     """x ** 3 whose gradient is right, and whose second derivative is not: the rule takes one factor for a constant."""
-    return record(x.data ** 3, (x,), lambda g, out: (g * 3.0 * x * x.detach(),))
+    return record(x.data**3, (x,), lambda g, out: (g * 3.0 * x * x.detach(),))
 
 
 def wrong_for_gradient(x):
@@ -55,17 +58,23 @@ def test_right_functions_pass_with_small_errors(mode, x, seed):
 @MODES
 @given(st.tuples(st.integers(0, 1), st.integers(0, 2)), st.integers(0, 2**32 - 1))
 def test_one_wrong_element_is_caught_and_named(mode, index, seed):
-    with pytest.raises(GradientError, match=rf"of square with respect to input 0 at index \({index[0]}, {index[1]}\): expected .*received"):
+    with pytest.raises(
+        GradientError,
+        match=rf"of square with respect to input 0 at index \({index[0]}, {index[1]}\): expected .*received",
+    ):
         gradcheck(off_at(index), (X,), mode=mode, seed=seed)
 
 
 def test_the_error_names_function_input_and_both_numbers():
     def product(x, y):
         return record(x.data * y.data, (x, y), lambda g, out: (g * y, g * x * 2.0))
+
     with pytest.raises(GradientError) as caught:
         gradcheck(product, (np.array([1.0, 2.0]), np.array([3.0, 4.0])))
-    assert str(caught.value).startswith("the gradient of product with respect to input 1 at index (0,): expected 1 (finite differences), "
-                                        "received 2, error 1")
+    assert str(caught.value).startswith(
+        "the gradient of product with respect to input 1 at index (0,): expected 1 (finite differences), "
+        "received 2, error 1"
+    )
     with pytest.raises(AssertionError, match="gradient of my product"):
         gradcheck(product, (np.ones(2), np.ones(2)), name="my product")
 
@@ -79,9 +88,13 @@ def test_a_wrong_second_derivative_passes_the_first_order_and_fails_the_second(b
 
 
 def test_a_fused_gradient_is_compared_with_the_reference_in_the_second_order():
-    """The first-order rule is right, but the reference, which the second derivative is taken of, is another function."""
+    """The first-order rule is right, but the reference, which the second derivative is taken of, is another
+    function.
+    """
+
     def f(x):
         return record_fused(x.data * x.data, (x,), lambda g, needs: (2 * x.data * g,), lambda x: x * x * x)
+
     gradcheck(f, (X,))
     with pytest.raises(GradientError):
         gradcheck(f, (X,), order=2)
@@ -92,7 +105,11 @@ def test_a_fused_gradient_is_compared_with_the_reference_in_the_second_order():
 def test_missing_nan_and_infinite_gradients_are_caught(mode):
     for wrong in (None, np.nan, np.inf):
         with pytest.raises(GradientError):
-            gradcheck(lambda x, w=wrong: record(x.data * x.data, (x,), lambda g, out: (w if w is None else g * w,)), (X,), mode=mode)
+            gradcheck(
+                lambda x, w=wrong: record(x.data * x.data, (x,), lambda g, out: (w if w is None else g * w,)),
+                (X,),
+                mode=mode,
+            )
 
 
 @MODES
@@ -118,9 +135,11 @@ def test_a_third_order():
 
 def record_cube(x):
     """x ** 4 whose third derivative is wrong."""
+
     def rule(g, out):
-        return (g * record(x.data ** 3 * 4, (x,), lambda h, _: (h * 12.0 * x * x.detach(),)),)
-    return record(x.data ** 4, (x,), rule)
+        return (g * record(x.data**3 * 4, (x,), lambda h, _: (h * 12.0 * x * x.detach(),)),)
+
+    return record(x.data**4, (x,), rule)
 
 
 def test_empty_and_0_d_inputs():
@@ -165,12 +184,16 @@ def test_both_modes_see_the_same_function(x, seed):
     for mode in ("full", "random"):
         if x.size:
             with pytest.raises(GradientError):
-                gradcheck(lambda x: record(x.data * x.data, (x,), lambda g, out: (g * x * 2.01,)), (x,), mode=mode, seed=seed)
+                gradcheck(
+                    lambda x: record(x.data * x.data, (x,), lambda g, out: (g * x * 2.01,)), (x,), mode=mode, seed=seed
+                )
 
 
 def test_a_gradient_of_the_wrong_shape_or_dtype_is_caught(monkeypatch):
     monkeypatch.setattr(engine, "_fit", lambda g, parent: g)
-    with pytest.raises(GradientError, match=r"of <lambda> with respect to input 1 has shape \(2, 3\) .*the input has shape \(3,\)"):
+    with pytest.raises(
+        GradientError, match=r"of <lambda> with respect to input 1 has shape \(2, 3\) .*the input has shape \(3,\)"
+    ):
         gradcheck(lambda x, y: x * y, (X, Y))
     with pytest.raises(GradientError, match="dtype float32; .* dtype float64"):
         gradcheck(lambda x: record(x.data * 2, (x,), lambda g, out: (g.astype(np.float32) * 2,)), (X,))
@@ -185,7 +208,7 @@ def test_arrays_of_a_gpu_are_taken_as_they_are():
                 gradcheck(off_at((1, 2)), (x,), mode=mode)
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------------------
 
 
 def test_without_a_name_the_command_lists_what_it_knows(capsys):
@@ -226,5 +249,6 @@ def test_choices_repeat_for_a_seed_and_differ_between_seeds():
     def shapes(seed):
         c = Choices(seed)
         return [c.array().tobytes() for _ in range(5)]
+
     assert shapes(1) == shapes(1)
     assert shapes(1) != shapes(2)

@@ -1,4 +1,7 @@
-"""Where finite differences cannot look: kinks, ties, poles, overflow, the same element twice. What is taken there, docstrings state."""
+"""Where finite differences cannot look: kinks, ties, poles, overflow, the same element twice. What is taken there,
+docstrings state.
+"""
+
 from __future__ import annotations
 
 import math
@@ -12,7 +15,9 @@ import minigrad as mg
 from minigrad import Tensor, grad
 from tests.minigrad.strategies import choices
 
-pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")        # nothing here may overflow or divide by zero on the way
+pytestmark = pytest.mark.filterwarnings(
+    "error::RuntimeWarning"
+)  # nothing here may overflow or divide by zero on the way
 
 
 def slope(f, values, dtype=np.float64):
@@ -20,19 +25,22 @@ def slope(f, values, dtype=np.float64):
     return grad(f(x).sum(), x).numpy().tolist()
 
 
-@pytest.mark.parametrize(("f", "values", "slopes"), [
-    (mg.relu, [-1.0, 0.0, 1.0], [0.0, 0.0, 1.0]),
-    (mg.abs, [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]),
-    (mg.relu_squared, [-1.0, 0.0, 1.0], [0.0, 0.0, 2.0]),
-    (lambda x: mg.clip(x, -1.0, 1.0), [-2.0, -1.0, 0.0, 1.0, 2.0], [0.0, 1.0, 1.0, 1.0, 0.0]),
-    (lambda x: mg.maximum(x, 0.0), [-1.0, 0.0, 1.0], [0.0, 0.5, 1.0]),
-    (lambda x: mg.minimum(x, 0.0), [-1.0, 0.0, 1.0], [1.0, 0.5, 0.0]),
-    (lambda x: mg.pow(x, 2), [0.0, 3.0], [0.0, 6.0]),
-    (lambda x: mg.pow(x, 1), [0.0, 3.0], [1.0, 1.0]),
-    (lambda x: mg.pow(x, 0), [0.0, 3.0], [0.0, 0.0]),
-    (lambda x: mg.pow(x, Tensor(np.array([0.0, 2.0]))), [0.0, 0.0], [0.0, 0.0]),
-    (mg.std, [2.0, 2.0, 2.0], [0.0, 0.0, 0.0]),
-])
+@pytest.mark.parametrize(
+    ("f", "values", "slopes"),
+    [
+        (mg.relu, [-1.0, 0.0, 1.0], [0.0, 0.0, 1.0]),
+        (mg.abs, [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]),
+        (mg.relu_squared, [-1.0, 0.0, 1.0], [0.0, 0.0, 2.0]),
+        (lambda x: mg.clip(x, -1.0, 1.0), [-2.0, -1.0, 0.0, 1.0, 2.0], [0.0, 1.0, 1.0, 1.0, 0.0]),
+        (lambda x: mg.maximum(x, 0.0), [-1.0, 0.0, 1.0], [0.0, 0.5, 1.0]),
+        (lambda x: mg.minimum(x, 0.0), [-1.0, 0.0, 1.0], [1.0, 0.5, 0.0]),
+        (lambda x: mg.pow(x, 2), [0.0, 3.0], [0.0, 6.0]),
+        (lambda x: mg.pow(x, 1), [0.0, 3.0], [1.0, 1.0]),
+        (lambda x: mg.pow(x, 0), [0.0, 3.0], [0.0, 0.0]),
+        (lambda x: mg.pow(x, Tensor(np.array([0.0, 2.0]))), [0.0, 0.0], [0.0, 0.0]),
+        (mg.std, [2.0, 2.0, 2.0], [0.0, 0.0, 0.0]),
+    ],
+)
 def test_slopes_at_kinks(f, values, slopes):
     assert slope(f, values) == slopes
 
@@ -50,7 +58,9 @@ def test_the_gradient_of_an_extremum_adds_up_to_one_with_ties(c):
     x = np.round(c.array(c.shape(1, least=1)))
     axis = c.axis(x.ndim)
     for f in (mg.max, mg.min):
-        np.testing.assert_allclose(np.sum(slope(lambda x, f=f: f(x, axis=axis), x), axis=axis), 1.0, rtol=1e-15 * x.size)
+        np.testing.assert_allclose(
+            np.sum(slope(lambda x, f=f: f(x, axis=axis), x), axis=axis), 1.0, rtol=1e-15 * x.size
+        )
 
 
 @pytest.mark.parametrize("zeros", [0, 1, 2, 3])
@@ -64,7 +74,10 @@ def test_the_same_element_twice_gets_both_gradients():
     assert slope(lambda x: x[[0, 0, 2, 0]], [1.0, 2.0, 3.0]) == [3.0, 0.0, 1.0]
     assert slope(lambda x: x[np.array([-1, 2])], [1.0, 2.0, 3.0]) == [0.0, 0.0, 2.0]
     assert slope(lambda x: mg.take(x, [1, 1]), [1.0, 2.0]) == [0.0, 2.0]
-    assert slope(lambda x: mg.take_along_axis(x, np.array([[0, 0], [1, 1]]), axis=1), [[1.0, 2.0], [3.0, 4.0]]) == [[2.0, 0.0], [0.0, 2.0]]
+    assert slope(lambda x: mg.take_along_axis(x, np.array([[0, 0], [1, 1]]), axis=1), [[1.0, 2.0], [3.0, 4.0]]) == [
+        [2.0, 0.0],
+        [0.0, 2.0],
+    ]
     assert slope(lambda x: mg.embedding(np.array([1, 1, 0]), x), [[1.0], [2.0]]) == [[1.0], [2.0]]
 
 
@@ -94,4 +107,6 @@ def test_rows_that_are_masked_altogether_count_nothing():
 @given(st.lists(st.floats(-30, 30), min_size=1, max_size=20))
 def test_erf_is_exact_to_double_precision(values):
     """4 units in the last place, also relatively near 0."""
-    np.testing.assert_allclose(mg.erf(Tensor(np.array(values))).numpy(), [math.erf(v) for v in values], rtol=4 * 2.0**-52, atol=5e-324)
+    np.testing.assert_allclose(
+        mg.erf(Tensor(np.array(values))).numpy(), [math.erf(v) for v in values], rtol=4 * 2.0**-52, atol=5e-324
+    )

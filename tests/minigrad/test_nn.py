@@ -1,4 +1,7 @@
-"""Modules: what is registered under which name, states that fit or are refused, and layers that compute what they say."""
+"""Modules: what is registered under which name, states that fit or are refused, and layers that compute what they
+say.
+"""
+
 from __future__ import annotations
 
 import copy
@@ -61,11 +64,19 @@ class Model(Module):
 
 
 IDS = np.array([[0, 3, 6], [1, 1, 5]])
-NAMES = ["gain", "embedding.weight", *(f"blocks.{i}.{name}" for i in range(2)
-                                       for name in ("norm.weight", "norm.bias", "mlp.0.weight", "mlp.0.bias", "mlp.1.weight"))]
+NAMES = [
+    "gain",
+    "embedding.weight",
+    *(
+        f"blocks.{i}.{name}"
+        for i in range(2)
+        for name in ("norm.weight", "norm.bias", "mlp.0.weight", "mlp.0.bias", "mlp.1.weight")
+    ),
+]
 
 
 # --- names and structure ----------------------------------------------------------------------------------------------
+
 
 def test_names_are_attribute_paths_and_tied_parameters_come_once():
     model = Model()
@@ -134,6 +145,7 @@ def test_a_deep_copy_is_independent_and_keeps_ties():
 
 # --- states -----------------------------------------------------------------------------------------------------------
 
+
 @given(seed=seeds)
 def test_state_goes_from_one_model_to_another(seed):
     model, other = Model(seed), Model(seed + 1)
@@ -142,29 +154,38 @@ def test_state_goes_from_one_model_to_another(seed):
     assert not np.array_equal(other(IDS).numpy(), model(IDS).numpy())
     other.load_state_dict(state)
     assert other(IDS).numpy().tobytes() == model(IDS).numpy().tobytes()
-    state["gain"][...] = 9                                          # copied out, and copied in
+    state["gain"][...] = 9  # copied out, and copied in
     assert (model.gain.numpy() == 1).all()
     assert (other.gain.numpy() == 1).all()
 
 
 def test_state_without_copy_shares_memory():
     model = Model()
-    assert all(np.shares_memory(array, p.data) for array, p in zip(model.state_dict(copy=False).values(), model.parameters()))
+    assert all(
+        np.shares_memory(array, p.data) for array, p in zip(model.state_dict(copy=False).values(), model.parameters())
+    )
 
 
 def test_a_state_that_does_not_fit_is_one_error_that_names_everything():
     model = Model()
     state = {name: a + 1 for name, a in model.state_dict().items()}
     del state["gain"], state["blocks.1.norm.bias"]
-    state |= {"blocks.2.norm.bias": np.ones(4), "blocks.0.norm.bias": np.ones((4, 1)), "embedding.weight": np.ones((8, 4)),
-              "blocks.0.norm.weight": np.array(list("abcd"))}
+    state |= {
+        "blocks.2.norm.bias": np.ones(4),
+        "blocks.0.norm.bias": np.ones((4, 1)),
+        "embedding.weight": np.ones((8, 4)),
+        "blocks.0.norm.weight": np.array(list("abcd")),
+    }
     before = model.state_dict()
     with pytest.raises(ValueError) as caught:
         model.load_state_dict(state)
     assert str(caught.value) == (
-        "this state does not fit Model, nothing was loaded: missing: gain, blocks.1.norm.bias; unexpected: blocks.2.norm.bias; "
-        "misshapen: embedding.weight (given (8, 4), expected (7, 4)), blocks.0.norm.bias (given (4, 1), expected (4,)); "
-        "not numbers: blocks.0.norm.weight (<U1)")
+        "this state does not fit Model, nothing was loaded: missing: gain, blocks.1.norm.bias; unexpected: "
+        "blocks.2.norm.bias; "
+        "misshapen: embedding.weight (given (8, 4), expected (7, 4)), blocks.0.norm.bias (given (4, 1), expected "
+        "(4,)); "
+        "not numbers: blocks.0.norm.weight (<U1)"
+    )
     assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
 
 
@@ -198,6 +219,7 @@ def test_loading_converts_to_the_dtype_of_the_parameter(seed, dtype):
 
 
 # --- everything at once -----------------------------------------------------------------------------------------------
+
 
 def test_train_and_eval_reach_all_modules():
     model = Sequential(Linear(4, 4), Sequential(Dropout(0.5)))
@@ -233,7 +255,7 @@ def test_to_moves_parameters_gradients_and_tables():
         assert all(isinstance(a, cupy.ndarray) for a in (model.gain.data, model.gain.grad.data, model.table))
         found = model(Tensor(cupy.asarray(IDS))).numpy()
         model.to("cpu")
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)      # float32, sums in another order
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)  # float32, sums in another order
     np.testing.assert_array_equal(model.gain.grad.numpy(), gradient)
 
 
@@ -248,16 +270,26 @@ def test_zero_grad():
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 LAYERS = {
-    "Linear": (lambda rng, n: Linear(n, 3, rng=rng, dtype=np.float64),
-               lambda layer, x: linear_reference(x, layer.weight, layer.bias)),
-    "Linear without bias": (lambda rng, n: Linear(n, 3, False, rng=rng, dtype=np.float64),
-                            lambda layer, x: linear_reference(x, layer.weight)),
-    "LayerNorm": (lambda rng, n: LayerNorm(n, 1e-3, dtype=np.float64),
-                  lambda layer, x: layer_norm_reference(x, layer.weight, layer.bias, 1e-3)),
-    "LayerNorm without bias": (lambda rng, n: LayerNorm(n, bias=False, dtype=np.float64),
-                               lambda layer, x: layer_norm_reference(x, layer.weight)),
-    "RMSNorm": (lambda rng, n: RMSNorm(n, 1e-3, dtype=np.float64),
-                lambda layer, x: rms_norm_reference(x, layer.weight, 1e-3)),
+    "Linear": (
+        lambda rng, n: Linear(n, 3, rng=rng, dtype=np.float64),
+        lambda layer, x: linear_reference(x, layer.weight, layer.bias),
+    ),
+    "Linear without bias": (
+        lambda rng, n: Linear(n, 3, False, rng=rng, dtype=np.float64),
+        lambda layer, x: linear_reference(x, layer.weight),
+    ),
+    "LayerNorm": (
+        lambda rng, n: LayerNorm(n, 1e-3, dtype=np.float64),
+        lambda layer, x: layer_norm_reference(x, layer.weight, layer.bias, 1e-3),
+    ),
+    "LayerNorm without bias": (
+        lambda rng, n: LayerNorm(n, bias=False, dtype=np.float64),
+        lambda layer, x: layer_norm_reference(x, layer.weight),
+    ),
+    "RMSNorm": (
+        lambda rng, n: RMSNorm(n, 1e-3, dtype=np.float64),
+        lambda layer, x: rms_norm_reference(x, layer.weight, 1e-3),
+    ),
 }
 
 
@@ -270,7 +302,9 @@ def test_layers_compute_their_function(name, seed, lead, n):
     for p in layer.parameters():
         p.data[...] = rng.standard_normal(p.shape)
     x = Tensor(rng.standard_normal((*lead, n)))
-    np.testing.assert_allclose(layer(x).numpy(), reference(layer, x).numpy(), rtol=1e-9, atol=1e-9)     # the same sums in another order
+    np.testing.assert_allclose(
+        layer(x).numpy(), reference(layer, x).numpy(), rtol=1e-9, atol=1e-9
+    )  # the same sums in another order
     layer(x).sum().backward()
     assert all(p.grad is not None and p.grad.shape == p.shape for p in layer.parameters())
 
@@ -305,12 +339,13 @@ def test_initial_distributions():
     layer, rows = Linear(100, 1000, rng=rng), Embedding(1000, 100, rng=rng).weight.numpy()
     for values in (layer.weight.numpy(), layer.bias.numpy()):
         assert np.abs(values).max() <= 0.1
-        assert values.std() == pytest.approx(0.1 / 3**0.5, rel=0.05)         # uniform; 5% is 2 standard errors of 1000 values
+        assert values.std() == pytest.approx(0.1 / 3**0.5, rel=0.05)  # uniform; 5% is 2 standard errors of 1000 values
     assert rows.mean() == pytest.approx(0, abs=0.02)
     assert rows.std() == pytest.approx(1, rel=0.02)
 
 
 # --- what is printed --------------------------------------------------------------------------------------------------
+
 
 def test_summary_is_an_aligned_table():
     model = Model()
@@ -326,7 +361,9 @@ def test_summary_is_an_aligned_table():
 
 
 def test_repr_shows_the_tree_and_folds_what_repeats():
-    assert repr(Model()) == """\
+    assert (
+        repr(Model())
+        == """\
 Model(
   embedding: Embedding(7, 4)
   blocks: ModuleList(
@@ -340,10 +377,12 @@ Model(
   )
   head: Linear(4, 7, bias=False)
 )"""
+    )
     assert repr(Sequential(RMSNorm(3), Dropout(0.1))) == "Sequential(\n  0: RMSNorm(3, eps=1e-06)\n  1: Dropout(0.1)\n)"
 
 
 # --- where an op runs -------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def paths():
@@ -361,8 +400,19 @@ def paths():
 
 def test_current_path_is_known_while_watched(paths):
     Model()(IDS)
-    assert list(dict.fromkeys(paths)) == ["embedding", "", "blocks.0.norm", "blocks.0.mlp.0", "blocks.0.mlp.1", "blocks.0",
-                                          "blocks.1.norm", "blocks.1.mlp.0", "blocks.1.mlp.1", "blocks.1", "head"]
+    assert list(dict.fromkeys(paths)) == [
+        "embedding",
+        "",
+        "blocks.0.norm",
+        "blocks.0.mlp.0",
+        "blocks.0.mlp.1",
+        "blocks.0",
+        "blocks.1.norm",
+        "blocks.1.mlp.0",
+        "blocks.1.mlp.1",
+        "blocks.1",
+        "head",
+    ]
     assert current_path() == ""
 
 
@@ -398,6 +448,7 @@ def test_current_path_is_empty_when_nobody_watches():
 
 # --- peers ------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parity
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 @given(seed=seeds)
@@ -405,10 +456,17 @@ def test_names_values_and_gradients_equal_torch(seed):
     import torch
 
     rng = np.random.default_rng(seed)
-    ours = Sequential(Embedding(7, 4, rng=rng), Linear(4, 6, rng=rng), LayerNorm(6), RMSNorm(6), Linear(6, 2, bias=False, rng=rng))
+    ours = Sequential(
+        Embedding(7, 4, rng=rng), Linear(4, 6, rng=rng), LayerNorm(6), RMSNorm(6), Linear(6, 2, bias=False, rng=rng)
+    )
     ours.astype(np.float64)
-    peer = torch.nn.Sequential(torch.nn.Embedding(7, 4), torch.nn.Linear(4, 6), torch.nn.LayerNorm(6), torch.nn.RMSNorm(6, eps=1e-6),
-                               torch.nn.Linear(6, 2, bias=False)).double()
+    peer = torch.nn.Sequential(
+        torch.nn.Embedding(7, 4),
+        torch.nn.Linear(4, 6),
+        torch.nn.LayerNorm(6),
+        torch.nn.RMSNorm(6, eps=1e-6),
+        torch.nn.Linear(6, 2, bias=False),
+    ).double()
     state = ours.state_dict()
     assert list(state) == list(peer.state_dict())
     peer.load_state_dict({name: torch.tensor(a) for name, a in state.items()})
@@ -417,4 +475,6 @@ def test_names_values_and_gradients_equal_torch(seed):
     (expected * expected).sum().backward()
     np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-10, atol=1e-12)
     for p, q in zip(ours.parameters(), peer.parameters(), strict=True):
-        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9, atol=1e-9)    # norms of near-equal rows amplify roundings
+        np.testing.assert_allclose(
+            p.grad.numpy(), q.grad.numpy(), rtol=1e-9, atol=1e-9
+        )  # norms of near-equal rows amplify roundings

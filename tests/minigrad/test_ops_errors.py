@@ -1,4 +1,7 @@
-"""Where ops meet an edge: wrong shapes and the sentence about them, kinks and ties, zeros, infinities, and the accuracy of erf."""
+"""Where ops meet an edge: wrong shapes and the sentence about them, kinks and ties, zeros, infinities, and the accuracy
+of erf.
+"""
+
 from __future__ import annotations
 
 import gc
@@ -30,17 +33,30 @@ def slope(f, *inputs: Tensor):
     return found[0].numpy().tolist() if len(inputs) == 1 else tuple(g.numpy().tolist() for g in found)
 
 
-# --- errors ---------------------------------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
-def zeros(*shape) -> Tensor: return Tensor(np.zeros(shape))
+def zeros(*shape) -> Tensor:
+    return Tensor(np.zeros(shape))
 
 
 WRONG = [
-    (lambda: zeros(2, 3) @ zeros(4, 5), ValueError, r"matmul of \(2, 3\) and \(4, 5\): the last .* first \(3\).*last but one.*\(4\)"),
-    (lambda: zeros(2, 3) @ zeros(4), ValueError, r"matmul of \(2, 3\) and \(4,\): the last axis of the first \(3\).*only axis.*\(4\)"),
+    (
+        lambda: zeros(2, 3) @ zeros(4, 5),
+        ValueError,
+        r"matmul of \(2, 3\) and \(4, 5\): the last .* first \(3\).*last but one.*\(4\)",
+    ),
+    (
+        lambda: zeros(2, 3) @ zeros(4),
+        ValueError,
+        r"matmul of \(2, 3\) and \(4,\): the last axis of the first \(3\).*only axis.*\(4\)",
+    ),
     (lambda: zeros(2, 3, 4) @ zeros(5, 4, 3), ValueError, r"\(2, 3, 4\) and \(5, 4, 3\): the axes before the last two"),
-    (lambda: zeros(2) @ 3.0, ValueError, r"matmul of \(2,\) and \(\): each needs at least one axis; multiply by a number with \*"),
+    (
+        lambda: zeros(2) @ 3.0,
+        ValueError,
+        r"matmul of \(2,\) and \(\): each needs at least one axis; multiply by a number with \*",
+    ),
     (lambda: zeros(2, 3) + zeros(4, 5), ValueError, r"\(2,3\) \(4,5\)"),
     (lambda: zeros(2, 3).reshape(4), ValueError, r"size 6 into shape \(4,\)"),
     (lambda: zeros(2, 3).sum(axis=2), np.exceptions.AxisError, "axis 2 is out of bounds"),
@@ -55,13 +71,25 @@ WRONG = [
     (lambda: zeros(3).take([3]), IndexError, "index 3 is out of bounds"),
     (lambda: zeros(3).take(0, axis=-2), np.exceptions.AxisError, "axis -2 is out of bounds"),
     (lambda: zeros(3)[0.5], IndexError, "integers"),
-    (lambda: zeros(2, 3).take_along_axis([0, 1], 1), ValueError, r"as many axes as the tensor, got shapes \(2,\) and \(2, 3\)"),
+    (
+        lambda: zeros(2, 3).take_along_axis([0, 1], 1),
+        ValueError,
+        r"as many axes as the tensor, got shapes \(2,\) and \(2, 3\)",
+    ),
     (lambda: ops.concatenate([]), ValueError, "at least one array"),
     (lambda: ops.concatenate([zeros(2, 3), zeros(3, 2)]), ValueError, "size 3 and the array at index 1 has size 2"),
     (lambda: ops.clip(zeros(3), leaf(0.0), 1), TypeError, "the bounds are constants.*use maximum and minimum"),
     (lambda: ops.einsum("ij,jk->ik", zeros(2, 3)), ValueError, "'ij,jk->ik' speaks of 2 inputs, but got 1"),
-    (lambda: ops.einsum("ii->i", zeros(2, 2)), ValueError, "'ii->i' names a letter twice in one input; take the diagonal"),
-    (lambda: ops.einsum("ij,jk->ik", zeros(2, 3), zeros(4, 5)), ValueError, r"'ij,jk->ik' of shapes \(2, 3\), \(4, 5\) does not work"),
+    (
+        lambda: ops.einsum("ii->i", zeros(2, 2)),
+        ValueError,
+        "'ii->i' names a letter twice in one input; take the diagonal",
+    ),
+    (
+        lambda: ops.einsum("ij,jk->ik", zeros(2, 3), zeros(4, 5)),
+        ValueError,
+        r"'ij,jk->ik' of shapes \(2, 3\), \(4, 5\) does not work",
+    ),
 ]
 
 
@@ -72,7 +100,7 @@ def test_an_error_is_a_sentence_that_names_what_was_given(call, error, sentence)
     assert "\n" not in str(caught.value)
 
 
-# --- kinks and ties -------------------------------------------------------------------------------------------------------------------
+# --- kinks and ties ---------------------------------------------------------------------------------------------------
 
 
 def test_slopes_at_kinks():
@@ -100,30 +128,32 @@ def test_the_standard_deviation_of_equal_elements_has_slope_0():
     assert slope(lambda x: x.std(), leaf(3)) == 0
 
 
-# --- powers, products, infinities -----------------------------------------------------------------------------------------------------
+# --- powers, products, infinities -------------------------------------------------------------------------------------
 
 
 def test_powers_of_zero():
     base, exponent = leaf([0, 0, 0, 2]), leaf([0, 1, 2, 0])
-    assert (base ** exponent).numpy().tolist() == [1, 0, 0, 1]
+    assert (base**exponent).numpy().tolist() == [1, 0, 0, 1]
     assert slope(ops.pow, base, exponent) == ([0, 1, 0, 0], [0, 0, 0, math.log(2)])
-    assert slope(lambda y: 0 ** y, leaf([0, 1, 2])) == [0, 0, 0]
+    assert slope(lambda y: 0**y, leaf([0, 1, 2])) == [0, 0, 0]
     for n in (0, 0.0):
-        assert slope(lambda x, n=n: x ** n, leaf([-1, 0, 2])) == [0, 0, 0]
-    assert slope(lambda x: x ** 1, leaf([-1, 0])) == [1, 1]
+        assert slope(lambda x, n=n: x**n, leaf([-1, 0, 2])) == [0, 0, 0]
+    assert slope(lambda x: x**1, leaf([-1, 0])) == [1, 1]
 
 
 def test_the_mixed_derivative_of_a_power_where_the_exponent_is_zero():
     x, y = leaf(2), leaf(0)
     for first, second in ((x, y), (y, x)):
-        assert grad(grad(x ** y, first, create_graph=True), second).item() == pytest.approx(1 / 2)      # d2/dxdy x^y = 1/x at y = 0
+        assert grad(grad(x**y, first, create_graph=True), second).item() == pytest.approx(
+            1 / 2
+        )  # d2/dxdy x^y = 1/x at y = 0
 
 
 @given(seeds, st.integers(-20, 20))
 def test_whole_powers_agree_with_numpy(seed, n):
     a = np.random.default_rng(seed).normal(size=10)
-    np.testing.assert_allclose((leaf(a) ** n).numpy(), np.power(a, float(n)), rtol=1e-14)               # up to 16 roundings of 1e-16
-    np.testing.assert_allclose(slope(lambda x: x ** n, leaf(a)), n * np.power(a, n - 1.0), rtol=1e-14)
+    np.testing.assert_allclose((leaf(a) ** n).numpy(), np.power(a, float(n)), rtol=1e-14)  # up to 16 roundings of 1e-16
+    np.testing.assert_allclose(slope(lambda x: x**n, leaf(a)), n * np.power(a, n - 1.0), rtol=1e-14)
 
 
 @given(seeds, st.integers(0, 5), st.integers(1, 9))
@@ -131,7 +161,7 @@ def test_prod_with_any_number_of_zeros(seed, zeros, n):
     a = np.random.default_rng(seed).normal(size=n)
     a[:zeros] = 0
     without = [np.prod(np.delete(a, i)) for i in range(n)]
-    np.testing.assert_allclose(slope(ops.prod, leaf(a)), without, rtol=1e-12)                           # another order of products
+    np.testing.assert_allclose(slope(ops.prod, leaf(a)), without, rtol=1e-12)  # another order of products
     twice_without = [[np.prod(np.delete(a, [i, j])) if i != j else 0 for j in range(n)] for i in range(n)]
     x = leaf(a)
     first = grad(x.prod(), x, create_graph=True)
@@ -163,7 +193,7 @@ def test_small_inputs_keep_their_digits():
     assert leaf(-40).sigmoid().item() == pytest.approx(math.exp(-40), rel=1e-14)
 
 
-# --- erf ------------------------------------------------------------------------------------------------------------------------------
+# --- erf --------------------------------------------------------------------------------------------------------------
 
 
 def erf_error(a: np.ndarray) -> float:
@@ -177,7 +207,7 @@ def erf_error(a: np.ndarray) -> float:
 def test_erf_is_exact_to_a_few_units_in_the_last_place(seed, reach, dtype):
     reach = max(reach, float(np.finfo(dtype).tiny) * 1e3)
     a = np.random.default_rng(seed).uniform(-reach, reach, 2000).astype(dtype)
-    assert erf_error(a) < 8                 # two polynomials by Horner's rule, a quotient, a product: measured 5 and 6.4
+    assert erf_error(a) < 8  # two polynomials by Horner's rule, a quotient, a product: measured 5 and 6.4
 
 
 def test_erf_at_its_seams_and_ends():
@@ -191,11 +221,13 @@ def test_erf_at_its_seams_and_ends():
 def test_negative_control_a_coarse_erf_is_told_from_an_exact_one(monkeypatch):
     # Abramowitz and Stegun 7.1.28, good to 3e-7
     coefficients = (0.0000430638, 0.0002765672, 0.0001520143, 0.0092705272, 0.0422820123, 0.0705230784, 1.0)
-    monkeypatch.setattr("minigrad.ops.elementwise.erf_array", lambda a: np.copysign(1 - np.polyval(coefficients, np.abs(a)) ** -16, a))
+    monkeypatch.setattr(
+        "minigrad.ops.elementwise.erf_array", lambda a: np.copysign(1 - np.polyval(coefficients, np.abs(a)) ** -16, a)
+    )
     assert erf_error(np.linspace(-3, 3, 1001)) > 1e6
 
 
-# --- what peers get wrong -------------------------------------------------------------------------------------------------------------
+# --- what peers get wrong ---------------------------------------------------------------------------------------------
 
 
 def test_one_gradient_for_two_parents_is_not_added_to_in_place():
@@ -217,7 +249,9 @@ def test_matrix_times_vector():
     assert v.grad.numpy().tolist() == [9, 12]
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod", "var", "std", "logsumexp", "exp", "erf", "softmax"])
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "max", "min", "prod", "var", "std", "logsumexp", "exp", "erf", "softmax"]
+)
 def test_single_numbers_keep_their_dtype(name):
     for dtype in (np.float32, np.float64):
         x = Tensor(np.array(0.5, dtype), requires_grad=True)
@@ -230,7 +264,7 @@ def test_a_product_with_a_constant_frees_its_input():
     between = x.exp() + 1
     alive = weakref.ref(between)
     y = between * 3.0
-    gc.disable()                        # it shall go at once, not when the garbage collector comes by
+    gc.disable()  # it shall go at once, not when the garbage collector comes by
     try:
         del between
         assert alive() is None
@@ -239,7 +273,7 @@ def test_a_product_with_a_constant_frees_its_input():
     np.testing.assert_allclose(slope(lambda _: y, x), 3 * np.exp([1.0, 2.0]))
 
 
-# --- indexing -------------------------------------------------------------------------------------------------------------------------
+# --- indexing ---------------------------------------------------------------------------------------------------------
 
 
 def test_gradients_of_repeated_indices_add_up():
@@ -259,7 +293,7 @@ def test_a_basic_index_is_a_view_and_an_array_of_indices_a_copy():
     assert not np.shares_memory(x[[0, 1]].data, x.data)
 
 
-# --- methods --------------------------------------------------------------------------------------------------------------------------
+# --- methods ----------------------------------------------------------------------------------------------------------
 
 
 def test_shapes_may_be_given_one_by_one_or_together():
@@ -275,7 +309,7 @@ def test_reflected_operators_and_comparisons():
     x = Tensor(np.array([1.0, 2.0, 4.0]))
     assert (8 - x).numpy().tolist() == [7, 6, 4]
     assert (8 / x).numpy().tolist() == [8, 4, 2]
-    assert (2 ** x).numpy().tolist() == [2, 4, 16]
+    assert (2**x).numpy().tolist() == [2, 4, 16]
     assert (np.array([1.0, 1.0, 1.0]) @ x).item() == 7
     assert (x < 2).numpy().tolist() == [True, False, False]
     assert (x >= 2).numpy().tolist() == [False, True, True]

@@ -1,4 +1,7 @@
-"""Clipping by the global norm: the norm is right, the direction stays, and what is not finite or not ours is left alone."""
+"""Clipping by the global norm: the norm is right, the direction stays, and what is not finite or not ours is left
+alone.
+"""
+
 from __future__ import annotations
 
 import importlib.util
@@ -32,7 +35,9 @@ def flat_gradient(parameters) -> np.ndarray:
 
 
 def check_clipped(before: np.ndarray, after: np.ndarray, max_norm: float) -> None:
-    """The same direction, at most max_norm long, and untouched if it was no longer. (The 1e-6 in the factor shortens a little.)"""
+    """The same direction, at most max_norm long, and untouched if it was no longer. (The 1e-6 in the factor shortens a
+    little.)
+    """
     length = np.linalg.norm(before)
     np.testing.assert_allclose(after, before * min(1.0, max_norm / (length + 1e-6)), rtol=1e-12)
     assert np.linalg.norm(after) <= max_norm * (1 + 1e-12)
@@ -77,7 +82,7 @@ def test_infinite_max_norm_only_measures():
 
 def test_a_gradient_that_two_parameters_share_is_scaled_once_for_each():
     x, y = Parameter(np.ones(2)), Parameter(np.ones(2))
-    (3 * (x + y)).sum().backward(create_graph=True)         # both are given the same array
+    (3 * (x + y)).sum().backward(create_graph=True)  # both are given the same array
     clip_grad_norm([x, y], 0.6)
     np.testing.assert_allclose(flat_gradient([x, y]), np.full(4, 0.3), rtol=1e-6)
 
@@ -94,7 +99,9 @@ def test_no_gradients_have_norm_zero():
 
 
 def test_float32_norm_of_many_elements():
-    """Equal squares, whose roundings do not cancel. Added up in float32 alone the norm is off by 1e-2, by BLAS still by 3e-4."""
+    """Equal squares, whose roundings do not cancel. Added up in float32 alone the norm is off by 1e-2, by BLAS still by
+    3e-4.
+    """
     p = Parameter(np.zeros(3_000_000, np.float32))
     p.grad = Tensor(np.full(p.shape, 0.1, np.float32))
     assert float(clip_grad_norm([p], np.inf)) == pytest.approx(float(np.float32(0.1)) * 3_000_000**0.5, rel=2e-5)

@@ -1,4 +1,5 @@
 """Work on flat arrays that is shared among threads: the same bits as without, whatever the shares."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,15 +14,17 @@ from minigrad.nn import Parameter
 from minigrad.optim import SGD, AdamW, clip_grad_norm
 from minigrad.optim.flat import alone
 
-SIZES = (70_000, 3, 40_000)         # more than a block, less than one, and blocks that the shares cut
+SIZES = (70_000, 3, 40_000)  # more than a block, less than one, and blocks that the shares cut
 
 
 def cut(*shares: float) -> Callable:
     """Work done in parts, the last first."""
+
     def share(work: Callable, size: int) -> None:
         bounds = sorted({0, size, *(int(size * x) for x in shares)})
         for start, stop in reversed(list(pairwise(bounds))):
             work(slice(start, stop))
+
     return share
 
 
@@ -44,6 +47,8 @@ def test_shares_change_no_bit(kind: type, seed: int, shares: list[float]) -> Non
 
 def test_a_part_that_is_left_out_is_noticed() -> None:
     """Negative control: the last element is never updated."""
+
     def careless(work: Callable, size: int) -> None:
-        work(slice(0, size - (size > 100)))             # the few blocks of the norm are all there
+        work(slice(0, size - (size > 100)))  # the few blocks of the norm are all there
+
     assert trained(AdamW, 1, careless) != trained(AdamW, 1, alone)

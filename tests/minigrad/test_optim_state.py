@@ -1,4 +1,7 @@
-"""Optimizers as objects: where data and gradients live, what two optimizers do to each other, and going on from a saved state."""
+"""Optimizers as objects: where data and gradients live, what two optimizers do to each other, and going on from a saved
+state.
+"""
+
 from __future__ import annotations
 
 import numpy as np
@@ -36,6 +39,7 @@ def train(net: Net, optimizer, seed: int, steps: range) -> None:
 
 # --- flat parameters --------------------------------------------------------------------------------------------------
 
+
 def test_data_and_gradients_are_views_of_the_flat_arrays():
     net = Net(0)
     before = net.state_dict()
@@ -46,7 +50,11 @@ def test_data_and_gradients_are_views_of_the_flat_arrays():
     np.testing.assert_array_equal(flat.grad, np.concatenate([p.grad.numpy().ravel() for p in net.parameters()]))
 
 
-@given(seed=seeds, present=st.lists(st.booleans(), min_size=1, max_size=8), keys=st.lists(st.booleans(), min_size=8, max_size=8))
+@given(
+    seed=seeds,
+    present=st.lists(st.booleans(), min_size=1, max_size=8),
+    keys=st.lists(st.booleans(), min_size=8, max_size=8),
+)
 def test_runs_are_the_parameters_with_gradient_in_as_few_slices_as_can_be(seed, present, keys):
     sizes = np.random.default_rng(seed).integers(0, 4, len(present))
     parameters = [Parameter(np.zeros(n)) for n in sizes]
@@ -67,7 +75,7 @@ def test_a_gradient_given_by_hand_is_copied_in():
     p.grad = Tensor(given_by_user)
     clip_grad_norm(optimizer, 1.0)
     optimizer.step()
-    np.testing.assert_allclose(p.numpy(), -np.arange(3.0) / 5**0.5, rtol=1e-5)     # the 1e-6 of clipping
+    np.testing.assert_allclose(p.numpy(), -np.arange(3.0) / 5**0.5, rtol=1e-5)  # the 1e-6 of clipping
     np.testing.assert_array_equal(given_by_user, np.arange(3.0))
 
 
@@ -110,7 +118,10 @@ def test_two_optimizers_take_turns(seed):
 def test_weights_loaded_or_assigned_after_the_optimizer_was_built_are_trained():
     net = Net(0)
     optimizer = SGD(net.parameters(), lr=1.0)
-    for change in (lambda: net.load_state_dict(Net(1).state_dict()), lambda: setattr(net.first.weight, "data", np.full((3, 3), 7.0))):
+    for change in (
+        lambda: net.load_state_dict(Net(1).state_dict()),
+        lambda: setattr(net.first.weight, "data", np.full((3, 3), 7.0)),
+    ):
         change()
         before = net.first.weight.numpy().copy()
         optimizer.zero_grad()
@@ -138,10 +149,12 @@ def test_going_on_from_a_state_is_bit_for_bit_as_if_never_stopped(kind, seed, st
     optimizer = MAKERS[kind](first.named_parameters())
     train(first, optimizer, seed, range(stop))
     weights, state = first.state_dict(), optimizer.state_dict()
-    train(first, optimizer, seed, range(stop, 7))           # what is saved must not change with it
+    train(first, optimizer, seed, range(stop, 7))  # what is saved must not change with it
 
     second = Net(seed + 1)
-    optimizer = MAKERS[kind](reversed(list(second.named_parameters())))        # names, not the order, say what belongs to what
+    optimizer = MAKERS[kind](
+        reversed(list(second.named_parameters()))
+    )  # names, not the order, say what belongs to what
     second.load_state_dict(weights)
     optimizer.load_state_dict(state)
     train(second, optimizer, seed, range(stop, 7))
@@ -167,7 +180,9 @@ def test_a_state_survives_safetensors():
     state = optimizer.state_dict(copy=False)
     loaded = safetensors.load(safetensors.save(state))
     AdamW(net.named_parameters()).load_state_dict(loaded)
-    assert {name: (a.dtype, a.tobytes()) for name, a in loaded.items()} == {name: (a.dtype, a.tobytes()) for name, a in state.items()}
+    assert {name: (a.dtype, a.tobytes()) for name, a in loaded.items()} == {
+        name: (a.dtype, a.tobytes()) for name, a in state.items()
+    }
     assert loaded["step.second.weight"] == 4
     assert loaded["step.first.weight"] == 3
 
@@ -178,37 +193,57 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing():
     train(net, optimizer, 0, range(2))
     before, state = optimizer.state_dict(), optimizer.state_dict()
     del state["exp_avg.first.bias"], state["lr"]
-    state |= {"momentum_buffer.first.bias": np.zeros(3), "exp_avg_sq.second.bias": np.zeros(5), "exp_avg.first.weight": np.ones((3, 3))}
+    state |= {
+        "momentum_buffer.first.bias": np.zeros(3),
+        "exp_avg_sq.second.bias": np.zeros(5),
+        "exp_avg.first.weight": np.ones((3, 3)),
+    }
     with pytest.raises(ValueError) as caught:
         optimizer.load_state_dict(state)
-    for part in ("missing: lr, exp_avg.first.bias" , "unexpected: momentum_buffer.first.bias",
-                 "misshapen: exp_avg_sq.second.bias (given (5,), expected (2,))"):
-        assert set(part.split(": ", 1)[1].split(", ")) <= set(str(caught.value).replace(";", ",").replace(": ", ", ").split(", "))
+    for part in (
+        "missing: lr, exp_avg.first.bias",
+        "unexpected: momentum_buffer.first.bias",
+        "misshapen: exp_avg_sq.second.bias (given (5,), expected (2,))",
+    ):
+        assert set(part.split(": ", 1)[1].split(", ")) <= set(
+            str(caught.value).replace(";", ",").replace(": ", ", ").split(", ")
+        )
     after = optimizer.state_dict()
     assert {name: a.tobytes() for name, a in after.items()} == {name: a.tobytes() for name, a in before.items()}
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("params", "error", "says"), [
-    ([], ValueError, "no parameters"),
-    (Parameter(np.ones(2)), TypeError, "list of parameters"),
-    (Net(0), TypeError, "named_parameters"),
-    ([Tensor(np.ones(2), requires_grad=True)], TypeError, "Parameter"),
-    ([Parameter(np.ones(2, np.float16))], TypeError, "float16"),
-    ([p := Parameter(np.ones(2)), p], ValueError, "twice"),
-    ([("w", Parameter(np.ones(2))), ("w", Parameter(np.ones(2)))], ValueError, "w is listed twice"),
-])
+
+@pytest.mark.parametrize(
+    ("params", "error", "says"),
+    [
+        ([], ValueError, "no parameters"),
+        (Parameter(np.ones(2)), TypeError, "list of parameters"),
+        (Net(0), TypeError, "named_parameters"),
+        ([Tensor(np.ones(2), requires_grad=True)], TypeError, "Parameter"),
+        ([Parameter(np.ones(2, np.float16))], TypeError, "float16"),
+        ([p := Parameter(np.ones(2)), p], ValueError, "twice"),
+        ([("w", Parameter(np.ones(2))), ("w", Parameter(np.ones(2)))], ValueError, "w is listed twice"),
+    ],
+)
 def test_what_cannot_be_trained_is_refused(params, error, says):
     with pytest.raises(error, match=says):
         SGD(params)
 
 
-@pytest.mark.parametrize(("kind", "setting", "says"), [
-    (SGD, {"lr": -1.0}, "lr"), (SGD, {"lr": float("nan")}, "lr"), (SGD, {"weight_decay": -0.1}, "weight_decay"),
-    (SGD, {"nesterov": True}, "Nesterov"), (SGD, {"momentum": -0.5}, "momentum"),
-    (AdamW, {"betas": (0.9, 1.0)}, "betas"), (AdamW, {"eps": -1e-8}, "eps"),
-])
+@pytest.mark.parametrize(
+    ("kind", "setting", "says"),
+    [
+        (SGD, {"lr": -1.0}, "lr"),
+        (SGD, {"lr": float("nan")}, "lr"),
+        (SGD, {"weight_decay": -0.1}, "weight_decay"),
+        (SGD, {"nesterov": True}, "Nesterov"),
+        (SGD, {"momentum": -0.5}, "momentum"),
+        (AdamW, {"betas": (0.9, 1.0)}, "betas"),
+        (AdamW, {"eps": -1e-8}, "eps"),
+    ],
+)
 def test_impossible_settings_are_refused(kind, setting, says):
     with pytest.raises(ValueError, match=says):
         kind([Parameter(np.ones(2))], **setting)
@@ -237,7 +272,9 @@ def test_parameters_of_another_dtype_than_when_it_was_built_are_refused():
 def test_numpy_numbers_as_settings_do_not_promote():
     plain, numpy = (Parameter(np.ones(3, np.float32)) for _ in range(2))
     for p, number in ((plain, float), (numpy, np.float64)):
-        optimizer = AdamW([p], lr=number(0.1), betas=(number(0.9), number(0.99)), eps=number(1e-8), weight_decay=number(0.1))
+        optimizer = AdamW(
+            [p], lr=number(0.1), betas=(number(0.9), number(0.99)), eps=number(1e-8), weight_decay=number(0.1)
+        )
         p.grad = Tensor(np.full(3, 0.3, np.float32))
         optimizer.step(lr=number(0.05))
     assert plain.numpy().tobytes() == numpy.numpy().tobytes()

@@ -1,4 +1,5 @@
 """SGD and AdamW equal their definitions, whatever the parameters' shapes, layout and missing gradients."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -22,16 +23,27 @@ TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 
 
 def adamw_settings():
-    return st.fixed_dictionaries({"lr": st.sampled_from([1e-3, 0.1]), "betas": st.sampled_from([(0.9, 0.999), (0.0, 0.5), (0.8, 0.95)]),
-                                  "eps": st.sampled_from([1e-8, 1e-3]), "weight_decay": st.sampled_from([0.0, 0.01, 0.5])})
+    return st.fixed_dictionaries(
+        {
+            "lr": st.sampled_from([1e-3, 0.1]),
+            "betas": st.sampled_from([(0.9, 0.999), (0.0, 0.5), (0.8, 0.95)]),
+            "eps": st.sampled_from([1e-8, 1e-3]),
+            "weight_decay": st.sampled_from([0.0, 0.01, 0.5]),
+        }
+    )
 
 
 @st.composite
 def sgd_settings(draw):
     momentum = draw(st.sampled_from([0.0, 0.9]))
     nesterov = momentum > 0 and draw(st.booleans())
-    return {"lr": draw(st.sampled_from([1e-3, 0.1])), "momentum": momentum, "nesterov": nesterov,
-            "dampening": 0.0 if nesterov else draw(st.sampled_from([0.0, 0.3])), "weight_decay": draw(st.sampled_from([0.0, 0.5]))}
+    return {
+        "lr": draw(st.sampled_from([1e-3, 0.1])),
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "dampening": 0.0 if nesterov else draw(st.sampled_from([0.0, 0.3])),
+        "weight_decay": draw(st.sampled_from([0.0, 0.5])),
+    }
 
 
 KINDS = {"AdamW": (AdamW, adamw_reference, 2, adamw_settings()), "SGD": (SGD, sgd_reference, 1, sgd_settings())}
@@ -41,15 +53,19 @@ KINDS = {"AdamW": (AdamW, adamw_reference, 2, adamw_settings()), "SGD": (SGD, sg
 def problems(draw):
     """Shapes of parameters, a seed for their values and gradients, and at which steps which of them has a gradient."""
     shapes = draw(st.lists(st.lists(st.integers(0, 4), max_size=3).map(tuple), min_size=1, max_size=5))
-    present = draw(st.lists(st.lists(st.booleans(), min_size=STEPS, max_size=STEPS), min_size=len(shapes), max_size=len(shapes)))
+    present = draw(
+        st.lists(st.lists(st.booleans(), min_size=STEPS, max_size=STEPS), min_size=len(shapes), max_size=len(shapes))
+    )
     return shapes, draw(st.integers(0, 2**32 - 1)), present
 
 
 def values(shapes, seed: int, dtype) -> tuple[list, list]:
     """Initial parameters, and for each step the gradients."""
     rng = np.random.default_rng(seed)
-    return ([rng.standard_normal(s).astype(dtype) for s in shapes],
-            [[rng.standard_normal(s).astype(dtype) for s in shapes] for _ in range(STEPS)])
+    return (
+        [rng.standard_normal(s).astype(dtype) for s in shapes],
+        [[rng.standard_normal(s).astype(dtype) for s in shapes] for _ in range(STEPS)],
+    )
 
 
 def run_reference(rule, buffers: int, problem, dtype, decays=lambda p: True, **settings) -> list:
@@ -93,7 +109,11 @@ def assert_equal(found: list, expected: list, dtype: str) -> None:
 def test_equals_reference(kind, dtype, data, problem):
     optimizer, rule, buffers, settings_of = KINDS[kind]
     settings = data.draw(settings_of)
-    assert_equal(run_optimizer(optimizer, problem, dtype, **settings), run_reference(rule, buffers, problem, dtype, **settings), dtype)
+    assert_equal(
+        run_optimizer(optimizer, problem, dtype, **settings),
+        run_reference(rule, buffers, problem, dtype, **settings),
+        dtype,
+    )
 
 
 @given(problem=problems())
@@ -121,7 +141,11 @@ def step_counted_for_all(p, g, m, v, t, weight_decay=0.5):
 def test_a_broken_adamw_is_caught(broken):
     problem = ([(3, 2)], 0, [[True] * STEPS])
     with pytest.raises(AssertionError):
-        assert_equal(run_optimizer(AdamW, problem, "float64", weight_decay=0.5), run_reference(broken, 2, problem, "float64"), "float64")
+        assert_equal(
+            run_optimizer(AdamW, problem, "float64", weight_decay=0.5),
+            run_reference(broken, 2, problem, "float64"),
+            "float64",
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,7 @@
-"""minigrad.profile(): times by a clock that only the ops themselves move, so that every second has one right place; and its guards."""
+"""minigrad.profile(): times by a clock that only the ops themselves move, so that every second has one right place; and
+its guards.
+"""
+
 from __future__ import annotations
 
 import threading
@@ -22,7 +25,7 @@ from minigrad.tensor import raw, record, tensor
 from tests import fake_cupy
 from tests.minigrad.strategies import examples
 
-SECONDS = st.integers(0, 50)            # whole numbers: their sums are exact
+SECONDS = st.integers(0, 50)  # whole numbers: their sums are exact
 
 
 class Clock:
@@ -43,7 +46,7 @@ def clock() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
         patch.setattr(time, "perf_counter", clock)
-        patch.setattr(module._here, "entered", 0.0)         # and put back what it was: times of two clocks do not mix
+        patch.setattr(module._here, "entered", 0.0)  # and put back what it was: times of two clocks do not mix
         yield clock
 
 
@@ -53,15 +56,18 @@ def slow(x: Tensor, clock: Clock, forward: float = 0, backward: float = 0, defer
 
     def vjp(g: Tensor, out: None) -> tuple:
         clock.tick(backward)
-        return Deferred(raw(g), lambda out: (clock.tick(deferred), np.copyto(out, raw(g)))),
+        return (Deferred(raw(g), lambda out: (clock.tick(deferred), np.copyto(out, raw(g)))),)
+
     return record(x.data + 0, (x,), vjp)
 
 
 def outer(x: Tensor, clock: Clock, a: float, b: float, c: float) -> Tensor:
     """x + 0, whose rule takes a and uses an op that takes b, and c backward."""
+
     def vjp(g: Tensor, out: None) -> tuple:
         clock.tick(a)
-        return slow(tensor(g), clock, b, c),
+        return (slow(tensor(g), clock, b, c),)
+
     return record(x.data + 0, (x,), vjp)
 
 
@@ -69,6 +75,7 @@ def broken(x: Tensor, clock: Clock) -> Tensor:
     def vjp(g: Tensor, out: None) -> tuple:
         clock.tick(5)
         raise ArithmeticError
+
     return record(x.data + 0, (x,), vjp)
 
 
@@ -84,7 +91,7 @@ def total(p: Profile) -> float:
     return sum(event.seconds for event in p.events)
 
 
-# ---- what counts to what ---------------------------------------------------------------------------------------------------------------
+# ---- what counts to what ---------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.tuples(SECONDS, SECONDS, SECONDS), min_size=1, max_size=6))
@@ -112,7 +119,9 @@ def test_negative_control_timing_the_rules_alone_misses_deferred_gradients(clock
             shares = vjp(g, out)
             seen.append(time.perf_counter() - begin)
             return shares
+
         return timed
+
     mode.watch = watch
     try:
         y = slow(leaf(), clock, backward=3, deferred=3)
@@ -127,6 +136,7 @@ def test_python_between_two_ops_counts_to_the_second_but_not_from_before_its_mod
         def forward(self, x):
             clock.tick(7)
             return slow(x, clock, 1)
+
     late = Late()
     with mg.profile() as p:
         clock.tick(5)
@@ -145,7 +155,7 @@ def test_ops_of_a_rule_are_part_of_it(clock, a, b, c):
         outer(x, clock, a, b, c).backward(np.ones(2))
     assert times(p) == {"outer": (0, a + b, 0)}
     with mg.profile() as p:
-        g, = mg.grad([outer(x, clock, a, b, c)], [x], [Tensor(np.ones(2), requires_grad=True)], create_graph=True)
+        (g,) = mg.grad([outer(x, clock, a, b, c)], [x], [Tensor(np.ones(2), requires_grad=True)], create_graph=True)
         clock.tick(40)
         g.backward(np.ones(2))
     assert times(p)["outer"] == (0, a + b, 0)
@@ -182,7 +192,7 @@ def test_when_the_graph_is_kept_the_last_rule_ends_as_it_returns(clock):
         y.backward(np.ones(2), retain_graph=True)
         clock.tick(30)
         with mg.no_grad():
-            nn.Dropout(0.0)(x)                              # a module is entered: this is forward again
+            nn.Dropout(0.0)(x)  # a module is entered: this is forward again
             nn.Sequential(Sum())(x)
         y.backward(np.ones(2), retain_graph=True)
         clock.tick(20)
@@ -206,6 +216,7 @@ def test_spans_count_without_what_is_inside(clock):
         with span("inner"):
             clock.tick(100)
         clock.tick(1000)
+
     work()
     with mg.profile() as p:
         work()
@@ -224,7 +235,7 @@ def test_optimizer_and_clipping_are_spans():
         mg.optim.clip_grad_norm(update, 1e-9)
         update.step()
     found = rows(p.events)
-    assert (found["AdamW"].spans, found["clip_grad_norm"].spans) == (1, 2)          # measured, and scaled
+    assert (found["AdamW"].spans, found["clip_grad_norm"].spans) == (1, 2)  # measured, and scaled
 
 
 def test_events_have_the_path_of_the_module_forward_and_backward():
@@ -232,13 +243,15 @@ def test_events_have_the_path_of_the_module_forward_and_backward():
     with mg.profile() as p:
         (model(Tensor(np.ones((1, 3), np.float32))) * 2.0).backward()
     assert {(event.name, event.module, event.way) for event in p.events} == {
-        (name, module, way) for way in ("forward", "backward")
-        for name, module in (("linear", "0"), ("linear", "1.0"), ("sum", "1.1"), ("mul", ""))}
+        (name, module, way)
+        for way in ("forward", "backward")
+        for name, module in (("linear", "0"), ("linear", "1.0"), ("sum", "1.1"), ("mul", ""))
+    }
     assert sorted(rows(p.events, "module")) == ["*", "*.*", "mul"]
     assert rows(p.events, "module")["*.*"].calls == 2
 
 
-# ---- threads ---------------------------------------------------------------------------------------------------------------------------
+# ---- threads ---------------------------------------------------------------------------------------------------------
 
 
 def in_thread(f: Any, name: str = "other") -> None:
@@ -249,17 +262,23 @@ def in_thread(f: Any, name: str = "other") -> None:
 
 def test_all_threads_are_seen(clock):
     def work() -> None:
-        clock.tick(500)                                     # nobody knows since when: no time of the op
+        clock.tick(500)  # nobody knows since when: no time of the op
         y = slow(leaf(), clock, 1, 2)
         clock.tick(3)
         slow(y, clock, 4).backward(np.ones(2))
+
     with mg.profile() as p:
         slow(leaf(), clock, 10)
         in_thread(work)
         in_thread(lambda: nn.Sequential(Slow(clock))(leaf()), "third")
     assert [(event.thread, event.way, event.seconds) for event in p.events] == [
-        ("MainThread", "forward", 10), ("other", "forward", 0), ("other", "forward", 7), ("other", "backward", 0), ("other", "backward", 2),
-        ("third", "forward", 9)]
+        ("MainThread", "forward", 10),
+        ("other", "forward", 0),
+        ("other", "forward", 7),
+        ("other", "backward", 0),
+        ("other", "backward", 2),
+        ("third", "forward", 9),
+    ]
     found = []
     in_thread(lambda: found.append(mode.watch))
     assert found == [mode.watch] == [None]
@@ -284,6 +303,7 @@ def test_a_thread_that_watched_for_itself_meanwhile_is_left_in_peace_afterwards(
         end.set()
         finished.wait(60)
         found.append(mode.watch)
+
     finished = threading.Event()
     thread = threading.Thread(target=work, name="other")
     thread.start()
@@ -301,14 +321,17 @@ def test_a_thread_that_watched_for_itself_meanwhile_is_left_in_peace_afterwards(
 @pytest.mark.parametrize("first", [True, False])
 def test_beside_other_tools(other, first):
     p, tool, x = mg.profile(), other(), leaf()
-    with (p if first else tool), (tool if first else p):
+    with p if first else tool, tool if first else p:
         (x * x).sum().backward()
         assert mode.watch is not None
-    assert {name: (row.forward_calls, row.backward_calls) for name, row in rows(p.events).items()} == {"mul": (1, 1), "sum": (1, 1)}
+    assert {name: (row.forward_calls, row.backward_calls) for name, row in rows(p.events).items()} == {
+        "mul": (1, 1),
+        "sum": (1, 1),
+    }
     assert mode.watch is None
 
 
-# ---- guards ----------------------------------------------------------------------------------------------------------------------------
+# ---- guards ----------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_outside_is_recorded():
@@ -338,7 +361,9 @@ def test_a_rule_recorded_before_is_not_counted_inside():
 def test_only_one_at_a_time():
     with mg.profile() as p:
         for another in (p, mg.profile()):
-            with pytest.raises(RuntimeError, match="a profile is running already, and it sees everything; end it before another begins"):
+            with pytest.raises(
+                RuntimeError, match="a profile is running already, and it sees everything; end it before another begins"
+            ):
                 another.__enter__()
         leaf().exp()
     assert [event.name for event in p.events] == ["exp"]
@@ -415,12 +440,12 @@ def test_on_the_gpu_nothing_is_waited_for(cupy):
     assert "linear" in p.table()
 
 
-# ---- the table -------------------------------------------------------------------------------------------------------------------------
+# ---- the table -------------------------------------------------------------------------------------------------------
 
 
 def test_the_table(clock):
     with mg.profile() as p:
-        y = slow(leaf(1 << 17), clock, 1, 4, 1)             # 1 MiB
+        y = slow(leaf(1 << 17), clock, 1, 4, 1)  # 1 MiB
         y.backward(np.ones(1 << 17))
         with span("work"):
             clock.tick(2)
@@ -429,7 +454,8 @@ def test_the_table(clock):
     assert [line.split() for line in lines[:-1]] == [
         ["calls", "forward", "ms", "backward", "ms", "all", "ms", "%", "allocated", "moved", "GB/s"],
         ["slow", "1", "1000.00", "5000.00", "6000.00", "60.0", "1", "MiB", "4", "MiB", "0.0"],
-        ["work", "1", "2000.00", "20.0"]]
+        ["work", "1", "2000.00", "20.0"],
+    ]
     assert lines[-1] == "in all 8000.00 ms, 80% of 10000.00 ms; 0% went into looking; live memory at most 1 MiB"
     assert len({len(line) for line in lines[:-1]}) == 1, "columns are aligned"
 
@@ -452,5 +478,5 @@ def test_an_empty_profile_has_a_table():
 def test_a_table_by_something_else_is_refused():
     with mg.profile() as p:
         leaf().exp()
-    with pytest.raises(ValueError, match="a profile is shown by \"op\" or by \"module\", not by 'line'"):
+    with pytest.raises(ValueError, match='a profile is shown by "op" or by "module", not by \'line\''):
         p.table(by="line")

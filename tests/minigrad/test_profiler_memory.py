@@ -1,4 +1,7 @@
-"""Bytes in a profile: predicted to the byte for shapes that are drawn, and compared with what tracemalloc says NumPy holds."""
+"""Bytes in a profile: predicted to the byte for shapes that are drawn, and compared with what tracemalloc says NumPy
+holds.
+"""
+
 from __future__ import annotations
 
 import tracemalloc
@@ -42,7 +45,7 @@ def bytes_of(row: Row) -> tuple[int, int]:
     return row.allocated, row.moved
 
 
-# ---- predicted -------------------------------------------------------------------------------------------------------------------------
+# ---- predicted -------------------------------------------------------------------------------------------------------
 
 
 @given(LENGTHS, LENGTHS, LENGTHS)
@@ -57,7 +60,8 @@ def test_linear(n, i, o):
         y = mg.linear(x, weight)
         forward = len(p.events)
         y.backward(np.ones((n, o), np.float32))
-    # in come dy, x and W, out go dx and dW; dx is allocated here, dW where it stays. (The rule of `* 1.0` was not watched, its op was.)
+    # in come dy, x and W, out go dx and dW; dx is allocated here, dW where it stays. (The rule of `* 1.0` was not
+    # watched, its op was.)
     backward = rows(p.events[forward:])["linear"]
     assert bytes_of(backward) == (FLOAT * n * i, FLOAT * (n * o + 2 * n * i + 2 * o * i))
 
@@ -71,7 +75,7 @@ def test_primitives(n, m):
     found = {(event.name, event.way): (event.allocated, event.moved) for event in p.events}
     assert found["mul", "forward"] == (size_, 2 * size_ + FLOAT * m)
     assert found["exp", "forward"] == (size_, 2 * size_)
-    assert found["exp", "backward"] == (size_, 3 * size_)                           # dz and the result that was kept, dx
+    assert found["exp", "backward"] == (size_, 3 * size_)  # dz and the result that was kept, dx
     # dz, x and y, which were kept, and two shares; the sum over rows that the engine makes of the second is its own
     allocated, moved = found["mul", "backward"]
     assert moved == 4 * size_ + FLOAT * m
@@ -82,7 +86,14 @@ def test_primitives(n, m):
 def test_views_are_free(shape):
     x = leaf(*shape)
     with mg.profile() as p:
-        for view in (x.reshape(-1), x.transpose(), x[0:1], mg.broadcast_to(x, (3, *x.shape)), mg.expand_dims(x, 0), *mg.split(x, 1)):
+        for view in (
+            x.reshape(-1),
+            x.transpose(),
+            x[0:1],
+            mg.broadcast_to(x, (3, *x.shape)),
+            mg.expand_dims(x, 0),
+            *mg.split(x, 1),
+        ):
             assert view.requires_grad
     assert {bytes_of(row) for row in rows(p.events).values()} == {(0, 0)}
     assert alive(p).total() == 0
@@ -90,7 +101,9 @@ def test_views_are_free(shape):
 
 @given(st.lists(LENGTHS, min_size=1, max_size=6), st.booleans())
 def test_the_triangle(lengths, used):
-    """A chain that keeps all results: it rises by each in turn, and falls by each in the opposite order, below one gradient or two."""
+    """A chain that keeps all results: it rises by each in turn, and falls by each in the opposite order, below one
+    gradient or two.
+    """
     with mg.profile() as p:
         y = leaf(1)
         for n in lengths:
@@ -102,7 +115,9 @@ def test_the_triangle(lengths, used):
     assert [change for _, label, change in p.memory.changes[:before] if label == "tanh"] == [FLOAT * n for n in lengths]
     results = [change for _, label, change in p.memory.changes[before:] if label == "tanh"]
     *kept, last = (-FLOAT * n for n in lengths)
-    assert results == [*reversed(kept), last] if used else sorted(results) == sorted([*kept, last]), "the last one is ours until `del`"
+    assert results == [*reversed(kept), last] if used else sorted(results) == sorted([*kept, last]), (
+        "the last one is ours until `del`"
+    )
     left = alive(p)
     assert left["tanh"] == 0
     assert left.total() == left["gradients"] == 0
@@ -131,17 +146,19 @@ def test_memory_freed_in_a_pause_is_gone():
     assert z.requires_grad
 
 
-# ---- compared with what NumPy says -----------------------------------------------------------------------------------------------------
+# ---- compared with what NumPy says -----------------------------------------------------------------------------------
 
 
 def numpy_bytes() -> int:
-    """What tracemalloc has seen NumPy allocate and not free. An array without elements takes a byte, which is not worth it."""
+    """What tracemalloc has seen NumPy allocate and not free. An array without elements takes a byte, which is not worth
+    it.
+    """
     numpy_only = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
     return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([numpy_only]).traces if trace.size > 1)
 
 
 def profiled_and_traced(f: Any) -> tuple[Profile, int]:
-    f()                                                     # makes what is made once
+    f()  # makes what is made once
     p = mg.profile()
     tracemalloc.start()
     try:
@@ -152,7 +169,7 @@ def profiled_and_traced(f: Any) -> tuple[Profile, int]:
         tracemalloc.stop()
     held = sum(change for _, _, change in p.memory.changes if abs(change) > 1)
     assert result is not None
-    p.held = held                                           # type: ignore[attr-defined] - before the result goes
+    p.held = held  # type: ignore[attr-defined] - before the result goes
     return p, traced
 
 
@@ -171,7 +188,9 @@ def test_every_array_that_a_function_returns_or_keeps_is_found(name, data):
 def _arrays(values: Any) -> list[np.ndarray]:
     found = []
     for value in values:
-        found += [value] if isinstance(value, np.ndarray) else _arrays(value) if isinstance(value, (tuple, list)) else []
+        found += (
+            [value] if isinstance(value, np.ndarray) else _arrays(value) if isinstance(value, (tuple, list)) else []
+        )
     return found
 
 
@@ -181,20 +200,27 @@ def test_negative_control_an_array_that_nothing_leads_to_is_missed():
     def hides(x):
         hidden.append(np.ones(1000))
         return record(x.data * 2, (x,), lambda g, out: (g * 2.0,))
+
     p, traced = profiled_and_traced(lambda: hides(leaf(10)))
     assert p.held == 40
     assert traced >= 8040
 
 
-@pytest.mark.parametrize("choices", [
-    {}, {"norm_position": "post", "dropout": 0.1}, {"positions": "alibi", "tied_head": False},
-    {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False, "kv_heads": 2, "qk_norm": True},
-], ids=str)
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"norm_position": "post", "dropout": 0.1},
+        {"positions": "alibi", "tied_head": False},
+        {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False, "kv_heads": 2, "qk_norm": True},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_language_model(choices, recompute):
     model = GPT(GPTConfig(vocab_size=100, context=32, layers=2, heads=4, dim=32, **choices))
     model.recompute = recompute
-    mg.optim.SGD(model.parameters(), lr=0.1)                # gives the gradients of parameters their place
+    mg.optim.SGD(model.parameters(), lr=0.1)  # gives the gradients of parameters their place
     ids = np.zeros((4, 32), dtype=int)
     p, traced = profiled_and_traced(lambda: model.loss(ids, ids))
     # the ids, 1 KB each, were there before
@@ -206,7 +232,7 @@ def test_a_language_model(choices, recompute):
     assert p.memory.peak > p.held
 
 
-# ---- the parts -------------------------------------------------------------------------------------------------------------------------
+# ---- the parts -------------------------------------------------------------------------------------------------------
 
 
 def test_memory_is_counted_once_however_many_look_at_it():
@@ -222,4 +248,10 @@ def test_memory_is_counted_once_however_many_look_at_it():
 
 
 def test_sizes_for_people():
-    assert [size(n) for n in (0, 1023, 1536, 3 * 2**20, 5.5 * 2**30)] == ["0 B", "1023 B", "1.5 KiB", "3 MiB", "5.5 GiB"]
+    assert [size(n) for n in (0, 1023, 1536, 3 * 2**20, 5.5 * 2**30)] == [
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "3 MiB",
+        "5.5 GiB",
+    ]

@@ -1,4 +1,5 @@
 """Schedules: they begin above 0, rise to `lr`, go down without jumps, and end at `min_lr`, for any numbers of steps."""
+
 from __future__ import annotations
 
 import math
@@ -19,8 +20,12 @@ def plans(draw) -> dict:
     """Arguments of the schedules that end: 1 to 60 steps, the warmup shorter than that."""
     total_steps = draw(st.integers(1, 60))
     lr = draw(st.floats(1e-6, 10.0))
-    return {"lr": lr, "total_steps": total_steps, "warmup_steps": draw(st.integers(0, total_steps - 1)),
-            "min_lr": lr * draw(st.floats(0.0, 1.0))}
+    return {
+        "lr": lr,
+        "total_steps": total_steps,
+        "warmup_steps": draw(st.integers(0, total_steps - 1)),
+        "min_lr": lr * draw(st.floats(0.0, 1.0)),
+    }
 
 
 def values(schedule, **plan) -> list[float]:
@@ -34,7 +39,7 @@ def check_shape(lrs: list[float], lr: float, warmup_steps: int, min_lr: float, l
     for s in range(warmup_steps):
         assert lrs[s] == pytest.approx(lr * (s + 1) / (warmup_steps + 1), rel=ROUNDING)
     assert lrs[warmup_steps] == pytest.approx(lr, rel=ROUNDING)
-    for before, after in zip(lrs[warmup_steps:], lrs[warmup_steps + 1:]):
+    for before, after in zip(lrs[warmup_steps:], lrs[warmup_steps + 1 :]):
         assert before + slack >= after >= min_lr
         assert before - after <= largest_drop + slack
 
@@ -52,7 +57,7 @@ def largest_drop(schedule, plan: dict) -> float:
 def test_shape_and_end(schedule, plan):
     lrs = values(schedule, **plan)
     check_shape(lrs, plan["lr"], plan["warmup_steps"], plan["min_lr"], largest_drop(schedule, plan))
-    assert lrs[plan["total_steps"]:] == [plan["min_lr"]] * 5
+    assert lrs[plan["total_steps"] :] == [plan["min_lr"]] * 5
 
 
 @given(plan=plans())
@@ -91,14 +96,17 @@ def test_stable_phase_is_flat_until_the_decay():
     assert lrs[31] < 1.0
 
 
-@pytest.mark.parametrize(("call", "says"), [
-    (lambda: warmup_cosine(0, 1.0, 10, warmup_steps=11), "11 of 10 steps"),
-    (lambda: warmup_linear(0, 1.0, 10, min_lr=2.0), "min_lr"),
-    (lambda: warmup_cosine(0, 1.0, 10, min_lr=-1.0), "min_lr"),
-    (lambda: constant(-1, 1.0), "at least 0"),
-    (lambda: inverse_sqrt(5, 1.0, warmup_steps=-3), "at least 0"),
-    (lambda: inverse_sqrt(5, 1.0, min_lr=2.0), "min_lr"),
-])
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: warmup_cosine(0, 1.0, 10, warmup_steps=11), "11 of 10 steps"),
+        (lambda: warmup_linear(0, 1.0, 10, min_lr=2.0), "min_lr"),
+        (lambda: warmup_cosine(0, 1.0, 10, min_lr=-1.0), "min_lr"),
+        (lambda: constant(-1, 1.0), "at least 0"),
+        (lambda: inverse_sqrt(5, 1.0, warmup_steps=-3), "at least 0"),
+        (lambda: inverse_sqrt(5, 1.0, min_lr=2.0), "min_lr"),
+    ],
+)
 def test_errors(call, says):
     with pytest.raises(ValueError, match=says):
         call()

@@ -1,4 +1,5 @@
 """Negative controls: for each check of the table something that is wrong in that one way, and must be caught."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -22,8 +23,12 @@ def square(x):
 
 def fused_product(vjp, value=np.multiply):
     """x * y as a fused function with the rule `vjp(g, x, y, needs)`."""
+
     def product(x, y):
-        return record_fused(value(x.data, y.data), (x, y), lambda g, needs: vjp(g, x.data, y.data, needs), lambda x, y: x * y)
+        return record_fused(
+            value(x.data, y.data), (x, y), lambda g, needs: vjp(g, x.data, y.data, needs), lambda x, y: x * y
+        )
+
     return product
 
 
@@ -33,18 +38,28 @@ right = fused_product(lambda g, x, y, needs: (g * y if needs[0] else None, g * x
 def test_what_is_right_passes():
     checks.check_value(square, np.square, ONE)
     checks.check_fused(right, lambda x, y: x * y, TWO)
-    for check in (checks.check_recording_changes_nothing, checks.check_float32, checks.check_gradients_fit, checks.check_each_input_alone,
-                  checks.check_accumulation, checks.check_memory_is_nobody_elses, checks.check_no_cycles):
+    for check in (
+        checks.check_recording_changes_nothing,
+        checks.check_float32,
+        checks.check_gradients_fit,
+        checks.check_each_input_alone,
+        checks.check_accumulation,
+        checks.check_memory_is_nobody_elses,
+        checks.check_no_cycles,
+    ):
         check(square, ONE)
         check(right, TWO)
 
 
-@pytest.mark.parametrize(("broken", "message"), [
-    (lambda x: square(x) + 1e-8, "value"),
-    (lambda x: square(x).astype(np.float32), "float32 from float64"),
-    (lambda x: square(x).reshape(3, 1), "shape"),
-    (lambda x: [square(x), square(x)], "2 results"),
-])
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda x: square(x) + 1e-8, "value"),
+        (lambda x: square(x).astype(np.float32), "float32 from float64"),
+        (lambda x: square(x).reshape(3, 1), "shape"),
+        (lambda x: [square(x), square(x)], "2 results"),
+    ],
+)
 def test_a_wrong_value_is_caught(broken, message):
     with pytest.raises(AssertionError, match=message):
         checks.check_value(broken, np.square, ONE)
@@ -55,11 +70,14 @@ def test_a_value_that_depends_on_recording_is_caught():
         checks.check_recording_changes_nothing(lambda x: square(x) * (1.0 + 1e-15 * x.requires_grad), ONE)
 
 
-@pytest.mark.parametrize(("broken", "message"), [
-    (lambda x: x * Tensor(np.ones(3)), "float64 from float32"),
-    (lambda x: (x + 1e6) - 1e6, "float32 value"),
-    (lambda x: record(x.data * x.data, (x,), lambda g, out: (g * ((x + 1e6) - 1e6) * 2.0,)), "float32 gradient"),
-])
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda x: x * Tensor(np.ones(3)), "float64 from float32"),
+        (lambda x: (x + 1e6) - 1e6, "float32 value"),
+        (lambda x: record(x.data * x.data, (x,), lambda g, out: (g * ((x + 1e6) - 1e6) * 2.0,)), "float32 gradient"),
+    ],
+)
 def test_a_loss_of_precision_is_caught(broken, message):
     with pytest.raises(AssertionError, match=message):
         checks.check_float32(broken, ONE)
@@ -74,10 +92,13 @@ def test_a_gradient_that_does_not_fit_is_caught(monkeypatch):
         checks.check_gradients_fit(lambda x, y: x * y, call(np.ones(1), np.ones(3)))
 
 
-@pytest.mark.parametrize(("vjp", "message"), [
-    (lambda g, x, y, needs: (g * y * (1 + 1e-9 * needs[1]), g * x), "gradient 0 alone"),
-    (lambda g, x, y, needs: (g * y, g * x if needs[0] else None), "gradient 1 alone|NoneType"),
-])
+@pytest.mark.parametrize(
+    ("vjp", "message"),
+    [
+        (lambda g, x, y, needs: (g * y * (1 + 1e-9 * needs[1]), g * x), "gradient 0 alone"),
+        (lambda g, x, y, needs: (g * y, g * x if needs[0] else None), "gradient 1 alone|NoneType"),
+    ],
+)
 def test_a_gradient_that_depends_on_what_others_need_is_caught(vjp, message):
     with pytest.raises((AssertionError, AttributeError), match=message):
         checks.check_each_input_alone(fused_product(vjp), TWO)
@@ -95,7 +116,7 @@ def write_input(x):
 
 
 def write_beside_input(x):
-    x.data.base[-1] = 7.0                                       # a gap between the elements of a strided view
+    x.data.base[-1] = 7.0  # a gap between the elements of a strided view
     return square(x)
 
 
@@ -103,6 +124,7 @@ def write_incoming_gradient(x):
     def rule(g, out):
         g *= 2.0
         return (g * x,)
+
     return record(x.data * x.data, (x,), rule)
 
 
@@ -110,6 +132,7 @@ def write_result(x):
     def rule(g, out):
         out[...] = 0.0
         return (g * x * 2.0,)
+
     return record(x.data * x.data, (x,), rule, keep_output=True)
 
 
@@ -131,14 +154,18 @@ def test_a_cycle_is_caught():
     def leaky(x):
         out = record(x.data * x.data, (x,), lambda g, _: (g * x * (2.0 if out.ndim else 2.0),))
         return out
+
     with pytest.raises(AssertionError, match="reference cycles"):
         checks.check_no_cycles(leaky, ONE)
 
 
-@pytest.mark.parametrize(("broken", "message"), [
-    (fused_product(lambda g, x, y, needs: (g * y, g * x), value=lambda x, y: x * y + 1e-9), "value"),
-    (fused_product(lambda g, x, y, needs: (g * y, g * x * (1 + 1e-9))), "gradient 1"),
-])
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (fused_product(lambda g, x, y, needs: (g * y, g * x), value=lambda x, y: x * y + 1e-9), "value"),
+        (fused_product(lambda g, x, y, needs: (g * y, g * x * (1 + 1e-9))), "gradient 1"),
+    ],
+)
 def test_a_fused_function_that_is_not_its_reference_is_caught(broken, message):
     with pytest.raises(AssertionError, match=message):
         checks.check_fused(broken, lambda x, y: x * y, TWO)

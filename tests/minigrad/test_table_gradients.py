@@ -1,4 +1,7 @@
-"""Gradients of every differentiable function: against finite differences, of first and second order, and what else they must be."""
+"""Gradients of every differentiable function: against finite differences, of first and second order, and what else they
+must be.
+"""
+
 from __future__ import annotations
 
 from functools import partial
@@ -12,15 +15,21 @@ from minigrad.gradcheck.catalogue import CATALOGUE
 from tests.minigrad import checks
 from tests.minigrad.strategies import examples
 
-SMALL = 12                  # elements up to which the whole Jacobian is compared
+SMALL = 12  # elements up to which the whole Jacobian is compared
 fewer = settings(max_examples=max(4, settings.default.max_examples // 2))
 few = settings(max_examples=max(3, settings.default.max_examples // 5))
 
 
 def check_by_differences(name, example, order, seed):
     small = sum(x.size for x in example.inputs) <= SMALL
-    gradcheck(partial(CATALOGUE[name].f, **example.options), example.inputs, mode="full" if small else "random", order=order, seed=seed,
-              name=name)
+    gradcheck(
+        partial(CATALOGUE[name].f, **example.options),
+        example.inputs,
+        mode="full" if small else "random",
+        order=order,
+        seed=seed,
+        name=name,
+    )
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

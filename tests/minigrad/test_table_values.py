@@ -1,4 +1,7 @@
-"""Values of every differentiable function, over drawn shapes, axes, layouts in memory and options; and that none is missing here."""
+"""Values of every differentiable function, over drawn shapes, axes, layouts in memory and options; and that none is
+missing here.
+"""
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,11 +16,17 @@ from tests.minigrad import checks
 from tests.minigrad.references import REFERENCES
 from tests.minigrad.strategies import choices, examples
 
+# fmt: off
 NOT_DIFFERENTIABLE = {
-    "less", "less_equal", "equal", "greater", "greater_equal", "not_equal", "isnan", "isfinite", "argmax", "argmin", "stop_gradient"}
+    "less", "less_equal", "equal", "greater", "greater_equal", "not_equal", "isnan", "isfinite", "argmax", "argmin",
+    "stop_gradient"}
+# fmt: on
+# fmt: off
 NOT_FUNCTIONS_OF_TENSORS = {
-    "Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp", "no_grad", "profile",
+    "Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp", "no_grad",
+    "profile",
     "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim"}
+# fmt: on
 
 
 def test_the_table_is_complete():
@@ -58,8 +67,14 @@ def test_fused_equals_its_reference(name, data):
     checks.check_fused(entry.f, entry.reference, data.draw(examples(name)))
 
 
-COMPARISONS = {"less": np.less, "less_equal": np.less_equal, "equal": np.equal, "greater": np.greater, "greater_equal": np.greater_equal,
-               "not_equal": np.not_equal}
+COMPARISONS = {
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "equal": np.equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "not_equal": np.not_equal,
+}
 
 
 @pytest.mark.parametrize("name", COMPARISONS)

@@ -1,4 +1,5 @@
 """The tensor itself: dtypes and promotion, conversions, what it prints and what it refuses."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,7 +14,7 @@ def leaf(values, dtype=np.float64) -> Tensor:
     return Tensor(np.array(values, dtype), requires_grad=True)
 
 
-# ---- dtypes ------------------------------------------------------------------------------------------------------------------------------
+# ---- dtypes ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -29,7 +30,7 @@ def test_numbers_never_promote(op, number, dtype):
 
 def test_float64_stays_float64_without_axes():
     x = leaf(0.5)
-    for out in (x + 1, x * x, -x, x.exp(), x.sum(), x.mean(), x.reshape(()), x ** 2, x @ x if x.ndim else x):
+    for out in (x + 1, x * x, -x, x.exp(), x.sum(), x.mean(), x.reshape(()), x**2, x @ x if x.ndim else x):
         assert out.dtype == np.float64
         assert isinstance(out.data, np.ndarray)
         assert out.shape == ()
@@ -56,7 +57,7 @@ def test_a_given_gradient_is_cast_to_the_dtype_of_the_result():
     assert x.grad.dtype == np.float32
 
 
-# ---- the tensor itself -------------------------------------------------------------------------------------------------------------------
+# ---- the tensor itself -----------------------------------------------------------------------------------------------
 
 
 def test_repr_names_shape_dtype_and_origin():

@@ -21,9 +21,25 @@ LONG = settings().max_examples >= 500
 
 # Characters on the borders of what patterns and normalizers tell apart, and what only looks like a special token.
 # What is assigned in Python's Unicode is so in all the libraries' too; others are a matter of their versions.
-BORDERS = [*"aZé日1٣ '\n\r\t\u00a0\u2028\x0b\x1c\x1f\x85ſs😀!_/-ǅʰªⅣ²ॐाΣİßÅ\u212b한\u1112\u1161\u11ab\u0301\u0327\u0328\u0344"]
+BORDERS = [
+    *"aZé日1٣ '\n\r\t\u00a0\u2028\x0b\x1c\x1f\x85ſs😀!_/-ǅʰªⅣ²ॐाΣİßÅ\u212b한\u1112\u1161\u11ab\u0301\u0327\u0328\u0344"
+]
 BORDERS += [*"\u0958\u2126\ufb01\u200d\u200b\ufeff\x00\x04\ufffd\ue000\u2581\u1ab0\u0300\u0323\U0001e944\u2e43"]
-BORDERS += ["'s", "'T", "'lL", "'ve", "  ", " \n", " the", "Hello", "<|endoftext|>", "<s>", "</s>", "<tool_call>", "[MASK]"]
+BORDERS += [
+    "'s",
+    "'T",
+    "'lL",
+    "'ve",
+    "  ",
+    " \n",
+    " the",
+    "Hello",
+    "<|endoftext|>",
+    "<s>",
+    "</s>",
+    "<tool_call>",
+    "[MASK]",
+]
 BORDERS += ["<|im_end|>", "<unk>", "<0x41>", "##a", "<|eot_id|>", "n't", " .", " do not"]
 ASSIGNED = st.characters(exclude_categories=["Cs", "Cn"]).filter(lambda c: unicodedata.category(c) not in ("Cn", "Cs"))
 awkward = st.lists(st.sampled_from(BORDERS) | ASSIGNED, max_size=14).map("".join)
@@ -66,8 +82,9 @@ def tiktoken(path: Path) -> Any:
 
 
 def check_plain(own: BaseTokenizer, text: str, theirs: list[int]) -> None:
-    """As ordinary text: no special tokens (but the unknown one), and the ids of `tokenizers`, unless its model makes special
-    tokens of plain text, as ours never does."""
+    """As ordinary text: no special tokens (but the unknown one), and the ids of `tokenizers`, unless its model makes
+    special tokens of plain text, as ours never does.
+    """
     ids, specials = own.encode_ordinary(text), {*own.special_tokens.values()} - {own.unknown}
     assert specials.isdisjoint(ids)
     assert ids == theirs or not specials.isdisjoint(theirs)

@@ -12,8 +12,46 @@ from tokenizer.formats import llama2c, sentencepiece, tokenizer_json, vocabulari
 
 TEXT = "the cat sat on the mat; 'twas naïve — 日本語 日本 😀😀 and 1234 more cats.\n\n  the end\n" * 3
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-WORDS = ["▁", "t", "h", "e", "a", "c", "s", "▁t", "he", "▁the", "at", "▁cat", "cat", "ca", "▁▁", "▁▁▁▁", "日", "aa", "aaa"]
-BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s", "sa", "##t", ",", ".", "don", "'", "t", "日", "a"]
+WORDS = [
+    "▁",
+    "t",
+    "h",
+    "e",
+    "a",
+    "c",
+    "s",
+    "▁t",
+    "he",
+    "▁the",
+    "at",
+    "▁cat",
+    "cat",
+    "ca",
+    "▁▁",
+    "▁▁▁▁",
+    "日",
+    "aa",
+    "aaa",
+]
+BERT = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "cat",
+    "##s",
+    "sa",
+    "##t",
+    ",",
+    ".",
+    "don",
+    "'",
+    "t",
+    "日",
+    "a",
+]
 Piece = tuple[str, float, int]
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
@@ -73,7 +111,9 @@ def gguf_value(value: Any) -> bytes:
     """Its kind and the value; of a list, the parts are alike."""
     if isinstance(value, list):
         parts = [gguf_value(part) for part in value]
-        return struct.pack("<I", 9) + parts[0][:4] + struct.pack("<Q", len(parts)) + b"".join(part[4:] for part in parts)
+        return (
+            struct.pack("<I", 9) + parts[0][:4] + struct.pack("<Q", len(parts)) + b"".join(part[4:] for part in parts)
+        )
     if isinstance(value, str):
         return struct.pack("<I", 8) + gguf_text(value)
     code = {bool: "<I?", float: "<If", int: "<Ii"}[type(value)]

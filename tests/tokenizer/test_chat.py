@@ -85,7 +85,10 @@ def test_a_wrong_conversation_is_an_error(messages: list, options: dict, message
 
 def test_the_final_message_stays_open() -> None:
     messages = [user("q"), {"role": "assistant", "content": "so far "}]
-    assert render("{% for m in messages %}<{{ m.content }}>{% endfor %}", messages, continue_final_message=True) == "<q><so far "
+    assert (
+        render("{% for m in messages %}<{{ m.content }}>{% endfor %}", messages, continue_final_message=True)
+        == "<q><so far "
+    )
     assert render(TURN, messages, continue_final_message=True) == "  user: q\n  assistant: so far"
 
 
@@ -99,7 +102,10 @@ def test_templates_and_tokens_of_the_settings() -> None:
     assert named_tokens(settings) == {"eos_token": "</s>", "bos_token": "<s>"}
     with pytest.raises(ValueError, match="has no chat template"):
         Tokenizer.train([""], 256).render_chat([user("hi")])
-    assert Tokenizer.train([""], 256).apply_chat_template([user("hi")], tokenize=False, chat_template=TURN) == "  user: hi\n"
+    assert (
+        Tokenizer.train([""], 256).apply_chat_template([user("hi")], tokenize=False, chat_template=TURN)
+        == "  user: hi\n"
+    )
 
 
 def test_without_jinja2_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

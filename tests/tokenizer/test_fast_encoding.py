@@ -59,12 +59,12 @@ def definition(words: list[str], byte_ids: list[int], table: MergeTable, whole: 
 @pytest.mark.parametrize("few", [0, 10**6])
 @settings(max_examples=10 * settings().max_examples)
 @given(st.lists(TEXTS, min_size=1, max_size=4), vocabularies(), st.sampled_from([1, 8, 1024]))
-def test_ids_are_those_of_the_textbook(
-    few: int, texts: list[str], vocabulary: tuple, capacity: int
-) -> None:
+def test_ids_are_those_of_the_textbook(few: int, texts: list[str], vocabulary: tuple, capacity: int) -> None:
     """However many words are merged at once, however few are remembered, and for any text that came before."""
     pretokenizer = Pretokenizer("gpt4")
-    encoder = VectorEncoder(WordScanner(pretokenizer), WordEncoder(*vocabulary[:2], whole_words=vocabulary[2]), capacity)
+    encoder = VectorEncoder(
+        WordScanner(pretokenizer), WordEncoder(*vocabulary[:2], whole_words=vocabulary[2]), capacity
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mergers, "FEW", few)
         for together in [texts, *([text] for text in texts)]:
@@ -87,7 +87,9 @@ def test_all_words_at_once_are_the_same_as_one_by_one(words: list[str], vocabula
 
 def check_batch(merger: BatchMerger, words: list[str], byte_ids: list[int], table: MergeTable) -> None:
     ids, counts = merger.encode([word.encode() for word in words])
-    expected = [merge_textbook([i for i in map(byte_ids.__getitem__, word.encode()) if i >= 0], table) for word in words]
+    expected = [
+        merge_textbook([i for i in map(byte_ids.__getitem__, word.encode()) if i >= 0], table) for word in words
+    ]
     assert ids.tolist() == sum(expected, [])
     assert counts.tolist() == [len(ids) for ids in expected]
 

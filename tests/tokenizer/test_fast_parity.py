@@ -73,7 +73,10 @@ def test_ids_are_those_of_hugging_face(shared_data: Path, name: str) -> None:
     known = st.characters(exclude_categories=["Cs", "Cn"])  # each library has its own version of Unicode
 
     @settings(max_examples=15 * settings().max_examples)
-    @given(st.text(st.sampled_from(BORDERS) | known, max_size=24) | st.sampled_from([PROSE[:3000], " \n" * 99, "日本" * 40]))
+    @given(
+        st.text(st.sampled_from(BORDERS) | known, max_size=24)
+        | st.sampled_from([PROSE[:3000], " \n" * 99, "日本" * 40])
+    )
     def ids_are_equal(text: str) -> None:
         assume("<|" not in text)  # hypothesis knows the names of special tokens from somewhere
         assert vectorised(own, normalize(text)) == peer.encode(text, add_special_tokens=False).ids

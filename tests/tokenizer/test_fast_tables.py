@@ -19,7 +19,9 @@ from tokenizer.rank_pairs import RankPairs, cuts_textbook
 from tokenizer.token_table import Strings, TokenTable
 
 WORDS = st.text("abc", min_size=1, max_size=5).map(str.encode)
-STRINGS = WORDS | st.integers(1, 3 * token_table.LONGEST).map(lambda size: b"ab" * size) | st.binary(min_size=1, max_size=20)
+STRINGS = (
+    WORDS | st.integers(1, 3 * token_table.LONGEST).map(lambda size: b"ab" * size) | st.binary(min_size=1, max_size=20)
+)
 ANAGRAMS = np.uint64(1)  # a base with which the hash is but the sum of the bytes
 
 
@@ -91,7 +93,11 @@ def test_a_text_is_coded_alike_in_each_way(few: int, text: str) -> None:
     places = np.arange(len(text) + 1)
     assert found.bytes_before(places).tolist() == [len(text[:i].encode("utf-8", "surrogateescape")) for i in places]
     for code, character in zip(found.codes.tolist(), text):
-        assert code == ord(character) if character.isascii() else code >= 0x80 and (code == coded.LONG_S) == (character == "ſ")
+        assert (
+            code == ord(character)
+            if character.isascii()
+            else code >= 0x80 and (code == coded.LONG_S) == (character == "ſ")
+        )
 
 
 def test_texts_nearly_all_of_ascii_are_known_as_such() -> None:

@@ -80,7 +80,9 @@ def test_processes_do_not_change_ids(
     assert rows == [word_by_word(tokenizer, text) for text in texts]
 
 
-def test_a_file_in_sections_is_refused_where_it_would_be_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_sections_is_refused_where_it_would_be_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scan, "SECTION", 5_000)
     path = tmp_path / "text.txt"
     path.write_bytes(("é" + PROSE[:20_000] + END_OF_TEXT).encode())

@@ -76,7 +76,12 @@ def test_a_folder_or_its_file_is_recognised(files: dict, options: dict, kind: ty
 @pytest.mark.parametrize("name", ["words.json", "words.txt"])
 def test_vocabularies_of_bert(name: str, tmp_path: Path) -> None:
     marked = [piece[2:] if piece.startswith("##") else piece if piece[0] == "[" else "▁" + piece for piece in BERT]
-    for data in json.dumps(BERT), json.dumps({piece: i for i, piece in enumerate(BERT)}), json.dumps(marked), "\n".join(BERT):
+    for data in (
+        json.dumps(BERT),
+        json.dumps({piece: i for i, piece in enumerate(BERT)}),
+        json.dumps(marked),
+        "\n".join(BERT),
+    ):
         if name == "words.txt" or "\n" not in data:
             tokenizer = load(write(tmp_path, {name: data}) / name)
             assert tokenizer.tokenize("Cats sat.") == ["cat", "##s", "sa", "##t", "."]
@@ -106,7 +111,11 @@ REFUSED: list[tuple[dict, dict, str]] = [
     ({"r50k_base.tiktoken": RANKS.replace(b"IQ== 0\n", b"")}, {}, "no token for the byte 0x21"),
     ({"r50k_base.tiktoken": RANKS}, {"special_tokens": {"<|x|>": 3}}, "has a token with the id 3"),
     ({"tokenizer_config.json": "[]", "r50k_base.tiktoken": RANKS}, {}, "no table of settings"),
-    ({"a.tiktoken": RANKS, "b.tiktoken": RANKS}, {"pattern": "gpt2"}, "holds several vocabularies, such as a.tiktoken and b"),
+    (
+        {"a.tiktoken": RANKS, "b.tiktoken": RANKS},
+        {"pattern": "gpt2"},
+        "holds several vocabularies, such as a.tiktoken and b",
+    ),
     (SURROUNDED | {"merges.txt": MERGES + "zz zz\n"}, {}, 'the merge "zz zz" is not a pair'),
     (SURROUNDED | {"merges.txt": b"\xff\n"}, {}, "not UTF-8"),
     (SURROUNDED, {"special_tokens": ["<|x|>"]}, "has no token '<|x|>'"),
@@ -117,12 +126,24 @@ REFUSED: list[tuple[dict, dict, str]] = [
     ({"tokenizer.model": b""}, {}, "is no vocabulary in a format that is known"),
     ({"tok.bin": llama2c_file(pieces())[:-1]}, {}, "it ends within its token"),
     ({"a.gguf": gguf_file(GPT2)}, {"pattern": "gpt2"}, "leave out pattern and special_tokens"),
-    ({"a.gguf": gguf_file(GPT2 | {"model": "t5"})}, {}, "asks for tokenizer.ggml.model = 't5', which is not supported (gpt2, llama"),
-    ({"a.gguf": gguf_file(GPT2 | {"pre": "falcon"})}, {}, "asks for tokenizer.ggml.pre = 'falcon', which is not supported (gpt-2, "),
+    (
+        {"a.gguf": gguf_file(GPT2 | {"model": "t5"})},
+        {},
+        "asks for tokenizer.ggml.model = 't5', which is not supported (gpt2, llama",
+    ),
+    (
+        {"a.gguf": gguf_file(GPT2 | {"pre": "falcon"})},
+        {},
+        "asks for tokenizer.ggml.pre = 'falcon', which is not supported (gpt-2, ",
+    ),
     ({"a.gguf": gguf_file(GPT2 | {"pre": ["gpt-2"]})}, {}, "asks for tokenizer.ggml.pre = ['gpt-2'], which"),
     ({"a.gguf": gguf_file(GPT2 | {"merges": ["a b c"]})}, {}, 'the merge "a b c" is not a pair'),
     ({"a.gguf": gguf_file(GPT2 | {"tokens": [1, 2]})}, {}, "its tokens are not a list of texts"),
-    ({"a.gguf": gguf_file(GPT2 | {"token_type": [1, 2]})}, {}, "its token_type is not a list of a number for each of its 303"),
+    (
+        {"a.gguf": gguf_file(GPT2 | {"token_type": [1, 2]})},
+        {},
+        "its token_type is not a list of a number for each of its 303",
+    ),
     ({"a.gguf": gguf_file(LLAMA | {"scores": "?"})}, {}, "its scores is not a list"),
     ({"a.gguf": b"GGUF\x01\0\0\0"}, {}, "is GGUF of version 1"),
     ({"a.gguf": gguf_file(GPT2).replace(b"pre\x08", b"pre\x0f")}, {}, "it has a value of the unknown kind 15"),
@@ -167,7 +188,9 @@ def test_what_is_written_is_named_after_its_format(tmp_path: Path) -> None:
         ({"tokens": [None, *TRAINED.tokens[1:]]}, "not every byte is a token"),
     ],
 )
-def test_what_tiktoken_would_read_otherwise_is_not_written(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_what_tiktoken_would_read_otherwise_is_not_written(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match=message):
         Tokenizer.of(TRAINED._contents()._replace(**change)).save(tmp_path / "my.tiktoken")
     with pytest.raises(ValueError, match="only byte-level tokenizers"):
@@ -203,7 +226,10 @@ def test_any_ranks_give_the_ids_of_tiktokens_rule(words: list[bytes], text: str)
     rank_of = {token: i for i, token in enumerate(tokens)}
     merges = merges_of_ranks(rank_of)
     expected = [rank_of[text.encode()]] if text.encode() in rank_of else textbook(text.encode(), rank_of)
-    for own in Tokenizer(tokens, None, {}, r"[\s\S]+", ignore_merges=True), Tokenizer(tokens, merges, {}, r"[\s\S]+", ignore_merges=True):
+    for own in (
+        Tokenizer(tokens, None, {}, r"[\s\S]+", ignore_merges=True),
+        Tokenizer(tokens, merges, {}, r"[\s\S]+", ignore_merges=True),
+    ):
         assert own.encode(text) == expected
         assert own.merges == merges
     assert all(b"".join(last_parts(word, rank_of)) == word for word in words)

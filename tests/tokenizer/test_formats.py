@@ -123,7 +123,11 @@ EDITS = [  # (where, the new value, what the sentence says)
     ("normalizer", {"type": "Sequence", "normalizers": [{"type": "Strip"}]}, 'normalizer = {"type": "Strip"}'),
     ("normalizer", {"type": "Sequence"}, "its normalizers are not a list"),
     ("truncation", {"max_length": 8}, "truncation"),
-    ("post_processor", {"type": "Sequence", "processors": [BYTE_LEVEL, BYTE_LEVEL]}, 'post_processor = {"type": "Sequence"'),
+    (
+        "post_processor",
+        {"type": "Sequence", "processors": [BYTE_LEVEL, BYTE_LEVEL]},
+        'post_processor = {"type": "Sequence"',
+    ),
     ("decoder", None, "decoder = null"),
     ("decoder", {"type": "Fuse"}, 'decoder.type = "Fuse"'),
     ("post_processor", {"type": "BertProcessing"}, "post_processor.cls = null"),
@@ -131,7 +135,11 @@ EDITS = [  # (where, the new value, what the sentence says)
     ("post_processor", {"type": "TemplateProcessing", "single": [{"SpecialToken": {}}]}, "post_processor"),
     ("pre_tokenizer", None, "pre_tokenizer = null"),
     ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [SPLIT]}, "pre_tokenizer"),
-    ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [SPLIT, PREFIXED]}, "pre_tokenizer.add_prefix_space = true"),
+    (
+        "pre_tokenizer",
+        {"type": "Sequence", "pretokenizers": [SPLIT, PREFIXED]},
+        "pre_tokenizer.add_prefix_space = true",
+    ),
     ("pre_tokenizer", BYTE_LEVEL | {"use_regex": False}, "it does not cut the text"),
     ("pre_tokenizer.pretokenizers.0.behavior", "MergedWithNext", 'pre_tokenizer.behavior = "MergedWithNext"'),
     ("pre_tokenizer.pretokenizers.0.pattern", {"Other": " "}, "pre_tokenizer.pattern"),
@@ -212,7 +220,11 @@ def test_where_a_byte_is_no_token_there_is_no_other_for_it(tmp_path: Path) -> No
     assert Tokenizer.of(parse(document)).encode("a~") == BYTE_PAIRS.encode("a")
     refuse(tmp_path / "unknown.json", edited(document, "model.unk_token", "a"), "asks for model.unk_token")
     spelled = TOKEN | {"content": "~", "id": 280, "special": False}
-    refuse(tmp_path / "added.json", edited(document, "added_tokens.1", spelled), "the added token '~', which is the spelling")
+    refuse(
+        tmp_path / "added.json",
+        edited(document, "added_tokens.1", spelled),
+        "the added token '~', which is the spelling",
+    )
     complete = edited(BYTE_PAIR_DOCUMENT, "model.unk_token", "a")
     assert Tokenizer.of(parse(json.loads(complete))) == BYTE_PAIRS
 
@@ -233,8 +245,7 @@ def test_the_same_for_characters(tmp_path: Path, where: str, value: Any, message
 
 scalars = st.none() | st.booleans() | st.integers(-3, 400) | st.floats() | st.text(max_size=5) | st.just("a b")
 junk = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
 )
 
 

@@ -21,8 +21,12 @@ texts = st.lists(st.sampled_from([*TEXT.split(), *" \n,.ad日é\u0301", "  ", "<
 
 @EACH
 @given(data=st.data(), skip=st.booleans())
-def test_a_stream_equals_the_whole_for_any_split_of_any_ids(tokenizer: BaseTokenizer, data: st.DataObject, skip: bool) -> None:
-    ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=20) | texts.map(tokenizer.encode_ordinary))
+def test_a_stream_equals_the_whole_for_any_split_of_any_ids(
+    tokenizer: BaseTokenizer, data: st.DataObject, skip: bool
+) -> None:
+    ids = data.draw(
+        st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=20) | texts.map(tokenizer.encode_ordinary)
+    )
     cuts = sorted(data.draw(st.lists(st.integers(0, len(ids)))))
     decoder = StreamDecoder(tokenizer, skip_special_tokens=skip)
     parts = [decoder.feed(ids[start:end]) for start, end in itertools.pairwise([0, *cuts, len(ids)])]

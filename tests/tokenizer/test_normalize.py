@@ -18,11 +18,19 @@ from tools.make_peer_unicode import tables
 
 FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
 EVERY = [*map(UnicodeForm, FORMS), Lowercase(), Prepend("X"), Replace(" ", "_"), CollapseSpaces(), BertNormalizer()]
-EVERY += [BertNormalizer(False, False, False, False), BertNormalizer(strip_accents=False), BertNormalizer(lowercase=False)]
+EVERY += [
+    BertNormalizer(False, False, False, False),
+    BertNormalizer(strip_accents=False),
+    BertNormalizer(lowercase=False),
+]
 EVERY += [Sequence((Prepend("▁"), Replace(" ", "▁")))]
 MARKS = st.characters(categories=["Mn", "Mc"])
-composed = st.sampled_from([c for c in map(chr, range(0x3100)) if unicodedata.decomposition(c)] + ["각", "가", "\ufb01"])
-marked = st.lists(MARKS | composed | st.sampled_from("aeo \u1100\u1161\u11a8\u0bc6\u0bbe\u0dd9"), max_size=8).map("".join)
+composed = st.sampled_from(
+    [c for c in map(chr, range(0x3100)) if unicodedata.decomposition(c)] + ["각", "가", "\ufb01"]
+)
+marked = st.lists(MARKS | composed | st.sampled_from("aeo \u1100\u1161\u11a8\u0bc6\u0bbe\u0dd9"), max_size=8).map(
+    "".join
+)
 
 
 @pytest.mark.parametrize("normalizer", EVERY, ids=repr)

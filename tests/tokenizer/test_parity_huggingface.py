@@ -135,7 +135,9 @@ def documents(draw: st.DrawFn) -> dict:
     for name in draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4)):
         i = vocab.get(name, len({*vocab.values(), *(token["id"] for token in document["added_tokens"])}))
         token = {"id": i, "content": name, **draw(flags), "normalized": draw(st.booleans()) and name == "zz"}
-        if name in vocab and name != "<=>" or name == " X":  # which, special and plain text, would hide "X" from tokenizers
+        if (
+            name in vocab and name != "<=>" or name == " X"
+        ):  # which, special and plain text, would hide "X" from tokenizers
             token["special"] = False
         document["added_tokens"].append(token)
     forms = [{"type": form} for form in ["NFC", "NFD", "NFKC", "NFKD"]]

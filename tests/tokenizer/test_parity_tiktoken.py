@@ -19,7 +19,9 @@ surrogates = st.text(st.characters(categories=["Cs"]) | st.sampled_from("a \U000
 
 
 @pytest.fixture(params=NAMES)
-def both(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[BaseTokenizer, Any]:
+def both(
+    request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[BaseTokenizer, Any]:
     path = file_of(request.param, shared_data, tmp_path_factory)
     return load(path), tiktoken(path)
 
@@ -141,7 +143,9 @@ def test_catastrophically_repetitive_texts(both: tuple[BaseTokenizer, Any], char
 
 
 @pytest.mark.parametrize("name", NAMES if LONG else ["r50k_base", "cl100k_base", "p50k_edit"])
-def test_written_files_are_read_by_both(shared_data: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+def test_written_files_are_read_by_both(
+    shared_data: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
     path = file_of(name, shared_data, tmp_path_factory)
     own = load(path)
     own.save(tmp_path / path.name)

@@ -28,7 +28,9 @@ from tokenizer import FormatError, SentencePieceTokenizer
 from tokenizer.formats import llama2c, sentencepiece, tokenizer_json
 
 texts = st.text("the catsa 日本\n\u2581é😀", max_size=30)
-vocabularies = st.lists(st.text("ab▁", min_size=1, max_size=4), unique=True, max_size=12).map(lambda some: [*"ab▁", *some])
+vocabularies = st.lists(st.text("ab▁", min_size=1, max_size=4), unique=True, max_size=12).map(
+    lambda some: [*"ab▁", *some]
+)
 
 
 def textbook(rows: list[Piece], text: str) -> list[int]:
@@ -138,7 +140,11 @@ def test_what_is_not_supported_is_named(trainer: bytes, normalizer: bytes, messa
 def json_of(rows: list[Piece], unknown: str | None = "<unk>", **added: Any) -> dict:
     """A tokenizer.json of the pieces, with one added token."""
     document = json.loads(tokenizer_json.serialize(sentencepiece.parse(model_file(pieces()))))
-    document["model"] |= {"vocab": {piece: i for i, (piece, _, _) in enumerate(rows)}, "unk_token": unknown, "merges": []}
+    document["model"] |= {
+        "vocab": {piece: i for i, (piece, _, _) in enumerate(rows)},
+        "unk_token": unknown,
+        "merges": [],
+    }
     if added:
         document["added_tokens"].append({"id": document["model"]["vocab"].get(added["content"], len(rows)), **added})
     return document

@@ -35,7 +35,9 @@ def any_ids(size: int = SIZE) -> st.SearchStrategy[list[int]]:
     """Ids, many of them of bytes that are or are not UTF-8."""
     some = st.sampled_from(AMISS + EURO).map(lambda byte: [FIRST_BYTE + byte])
     whole = st.just([FIRST_BYTE + byte for byte in EURO])
-    return st.lists(some | whole | st.integers(0, size - 1).map(lambda i: [i]), max_size=8).map(lambda parts: sum(parts, []))
+    return st.lists(some | whole | st.integers(0, size - 1).map(lambda i: [i]), max_size=8).map(
+        lambda parts: sum(parts, [])
+    )
 
 
 def ordinary_ids(size: int = SIZE) -> st.SearchStrategy[list[int]]:
@@ -101,7 +103,11 @@ def test_any_ids_of_llama_2_are_the_text_of_sentencepiece(shared_data: Path) -> 
 ESCAPE = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
 PREPEND = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, ESCAPE]}
 METASPACE = {"type": "Metaspace", "replacement": "▁", "split": False}
-STAGES = [(ESCAPE, None), (PREPEND, None), *((None, METASPACE | {"prepend_scheme": s}) for s in ("always", "first", "never"))]
+STAGES = [
+    (ESCAPE, None),
+    (PREPEND, None),
+    *((None, METASPACE | {"prepend_scheme": s}) for s in ("always", "first", "never")),
+]
 flags = st.fixed_dictionaries(dict.fromkeys(["single_word", "lstrip", "rstrip", "special"], st.booleans()))
 
 
@@ -116,7 +122,9 @@ def documents(draw: st.DrawFn) -> dict:
     for name in draw(st.lists(st.sampled_from(["<t>", "▁▁", "abc", "zz", "日▁日", "é", "€"]), unique=True, max_size=4)):
         i = vocab.get(name, len({*vocab.values(), *(token["id"] for token in added)}))
         token = {"id": i, "content": name, **draw(flags), "normalized": draw(normalized)}
-        if name in ("▁▁", "é") or token["single_word"] and name == "abc":  # ordinary text could be one: they are refused
+        if (
+            name in ("▁▁", "é") or token["single_word"] and name == "abc"
+        ):  # ordinary text could be one: they are refused
             token["special"] = False
         added.append(token)
     if draw(st.booleans()):

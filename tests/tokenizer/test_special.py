@@ -138,7 +138,9 @@ def test_merges_make_no_special_token(kind: str) -> None:
 def test_a_special_token_that_is_plain_text_hides_no_other() -> None:
     """Here `tokenizers` differs, where no "a" is found within "<a>" even if that is to be plain text."""
     trained = Tokenizer.train([""], 256)
-    tokenizer = Tokenizer([*trained.tokens, b"<a>", b"a"], [], [AddedToken("<a>", 256), AddedToken("a", 257, special=False)])
+    tokenizer = Tokenizer(
+        [*trained.tokens, b"<a>", b"a"], [], [AddedToken("<a>", 256), AddedToken("a", 257, special=False)]
+    )
     assert tokenizer.encode("<a>a", allowed_special="all") == [256, 257]
     assert tokenizer.encode_ordinary("<a>a") == [*trained.encode("<"), 257, *trained.encode(">"), 257]
 

@@ -166,7 +166,11 @@ def write_vocab(contents: BytePairContents, spelling: list[str | None]) -> dict[
 
 
 def bare_document(
-    vocab: dict[str, int], merges: Any, pattern: str | tuple[str, ...], has_prefix: bool = False, ignore_merges: bool = False
+    vocab: dict[str, int],
+    merges: Any,
+    pattern: str | tuple[str, ...],
+    has_prefix: bool = False,
+    ignore_merges: bool = False,
 ) -> dict[str, Any]:
     """The parts of a tokenizer.json that every vocabulary has, also one that came from elsewhere."""
     return {

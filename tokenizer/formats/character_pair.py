@@ -12,7 +12,14 @@ from ..normalize import Sequence
 from ..prefix import Prefix
 from ..special import AddedToken
 from .checks import ANY, expect, ordinary_pairs, pairs_of, shorten
-from .stages import byte_pair_model, merely_added, model_vocab, read_normalizer, read_post_processor, write_post_processor
+from .stages import (
+    byte_pair_model,
+    merely_added,
+    model_vocab,
+    read_normalizer,
+    read_post_processor,
+    write_post_processor,
+)
 
 MODEL = {
     "type": ("BPE", None),
@@ -84,15 +91,17 @@ def unknown_bytes(vocab: dict[str, int]) -> list[int]:
 
 
 def read_unknown(model: dict) -> int | None:
-    """The id of the token for what is unknown. `tokenizers` puts it after the bytes of the characters that follow it, and
-    joins what is left and right of a character for which there is nothing at all: such files are refused."""
+    """The id of the token for what is unknown. `tokenizers` puts it after the bytes of the characters that follow it,
+    and joins what is left and right of a character for which there is nothing at all: such files are refused.
+    """
     vocab, unknown = model["vocab"], model.get("unk_token")
     if unknown is not None and (not isinstance(unknown, str) or unknown not in vocab):
         raise FormatError(f"is damaged: its unk_token {shorten(unknown)} is no token")
     missing = unknown_bytes(vocab)
     if missing and (unknown is None or any(byte_of(piece) is not None for piece in vocab)):
         raise FormatError(
-            f"has no token for the byte 0x{missing[0]:02X}, which is supported only if it has an unk_token and none for bytes"
+            f"has no token for the byte 0x{missing[0]:02X}, which is supported only if it has an unk_token and none "
+            "for bytes"
         )
     return None if unknown is None else vocab[unknown]
 

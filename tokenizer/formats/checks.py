@@ -84,9 +84,10 @@ def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[Pair]:
 
 
 def ordinary_pairs(pairs: Sequence[Pair], spelling: Sequence[str | None], added: Iterable[AddedToken]) -> list[Pair]:
-    """The merges but for those that make a special token. `tokenizers` makes one of text in which it is not to be looked
-    for, or in which it comes about by normalizing; here text is never a special token, so that such a merge is of no use.
-    FormatError if without it other ids would change."""
+    """The merges but for those that make a special token. `tokenizers` makes one of text in which it is not to be
+    looked for, or in which it comes about by normalizing; here text is never a special token, so that such a merge is
+    of no use. FormatError if without it other ids would change.
+    """
     specials = {token.content: token for token in added if token.special}
     ordinary, parts = [], {i for pair in pairs for i in pair}
     for left, right in pairs:
@@ -95,7 +96,8 @@ def ordinary_pairs(pairs: Sequence[Pair], spelling: Sequence[str | None], added:
             ordinary.append((left, right))
         elif token.id in parts or token.single_word or "\u2581" in token.content:
             raise FormatError(
-                f"asks for merges that make the special token {token.content!r}, which is not supported if it is a part of "
+                f"asks for merges that make the special token {token.content!r}, which is not supported if it is a "
+                "part of "
                 f"others, or not found as a whole wherever its text is"
             )
     return ordinary

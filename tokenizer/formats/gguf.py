@@ -30,7 +30,12 @@ PATTERNS: dict[str, str | tuple[str, ...]] = {
 }
 NORMALIZERS = {"qwen2": UnicodeForm("NFC")}
 BEGINS, IGNORES_MERGES = ("llama-bpe",), ("llama-bpe",)  # what llama.cpp does where the file does not say it
-NAMES = {"bos_token": "bos_token_id", "eos_token": "eos_token_id", "unk_token": "unknown_token_id", "pad_token": "padding_token_id"}
+NAMES = {
+    "bos_token": "bos_token_id",
+    "eos_token": "eos_token_id",
+    "unk_token": "unknown_token_id",
+    "pad_token": "padding_token_id",
+}
 
 
 class Reader:
@@ -150,4 +155,8 @@ def word_pieces(values: dict[str, Any], tokens: list[str]) -> WordPieceContents:
     return vocabularies.parse_word_pieces(tokens, {})
 
 
-KINDS: dict[str, Callable[[dict[str, Any], list[str]], Contents]] = {"gpt2": byte_pairs, "llama": pieces, "bert": word_pieces}
+KINDS: dict[str, Callable[[dict[str, Any], list[str]], Contents]] = {
+    "gpt2": byte_pairs,
+    "llama": pieces,
+    "bert": word_pieces,
+}

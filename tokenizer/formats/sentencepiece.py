@@ -94,7 +94,9 @@ def contents_of(pieces: list[Piece], trainer: dict[int, Any], normalizer: dict[i
         pieces=[None if piece.kind == UNUSED else piece.text for piece in pieces],
         merges=None,
         scores=[piece.score for piece in pieces],
-        special_tokens=tuple(AddedToken(piece.text, i) for i, piece in enumerate(pieces) if piece.kind in (UNKNOWN, CONTROL)),
+        special_tokens=tuple(
+            AddedToken(piece.text, i) for i, piece in enumerate(pieces) if piece.kind in (UNKNOWN, CONTROL)
+        ),
         normalizer=normalizer_of(normalizer),
         template=beginning(begin if begin < len(pieces) else -1),
         unknown=next((i for i, piece in enumerate(pieces) if piece.kind == UNKNOWN), None),

@@ -107,12 +107,7 @@ NORMALIZERS: dict[str, tuple[dict, Callable[[dict], Normalizer]]] = {
     "Replace": ({"pattern": ANY, "content": ANY}, read_replace),
     "Sequence": ({"normalizers": ANY}, read_sequence),
     "BertNormalizer": (
-        {
-            "clean_text": SWITCH,
-            "handle_chinese_chars": SWITCH,
-            "strip_accents": (None, *SWITCH),
-            "lowercase": SWITCH,
-        },
+        {"clean_text": SWITCH, "handle_chinese_chars": SWITCH, "strip_accents": (None, *SWITCH), "lowercase": SWITCH},
         read_bert,
     ),
 }

@@ -75,7 +75,9 @@ def serialize(contents: Contents) -> bytes:
         if same(parse(json.loads(data)), contents):
             return data
     except FormatError as error:
-        raise ValueError(f"this tokenizer cannot be written as a tokenizer.json: it would be one that {error}") from None
+        raise ValueError(
+            f"this tokenizer cannot be written as a tokenizer.json: it would be one that {error}"
+        ) from None
     raise ValueError("this tokenizer cannot be written as a tokenizer.json: two of its tokens are spelled alike")
 
 
