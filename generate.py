@@ -9,7 +9,7 @@ import io
 import signal
 import sys
 
-from llm.runtime import keep_memory, set_blas_threads, threads_to_use
+from llm.parallel.runtime import keep_memory, set_blas_threads, threads_to_use
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from llm.runtime import hand_over_quickly, keep_memory
+from llm.parallel.runtime import hand_over_quickly, keep_memory
 
 
 def main(arguments: list[str] | None = None) -> int:

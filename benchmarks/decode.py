@@ -20,8 +20,8 @@ from benchmarks.peers import rates
 from benchmarks.peers.writing import PROMPT, READ, WRITTEN
 from benchmarks.task import DECODING, Device, Task
 from benchmarks.turns import Spread, check_same, chosen, contestants, ratios, ratios_of_best, take_turns
-from llm.accounting import cache_bytes, parameters
-from llm.config import GPTConfig
+from llm.model.config import GPTConfig
+from llm.model.cost import cache_bytes, parameters
 from minigrad.backend import pick_device
 
 TOLERANCE = 1e-3  # of logits

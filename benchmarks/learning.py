@@ -22,8 +22,8 @@ from benchmarks import machine
 from benchmarks.contestant import Contestant
 from benchmarks.lesson import Lesson
 from benchmarks.turns import PAUSE, Rounds, Spread, check_equal, contestants, progress, ratios
-from llm.training.options import Options as Run
-from llm.training.options import presets
+from llm.runs.options import Options as Run
+from llm.runs.options import presets
 
 FUNCTIONS = {"ours": "ours:learn", "torch": "pytorch:learn"}
 SAME_STEPS, TOLERANCE = 5, 1e-4  # later losses may part: what rounding does grows in a thousand updates

@@ -36,7 +36,7 @@ class Lesson:
     @classmethod
     def write(cls, folder: Path, options: Any, threads: int, stops: list[int]) -> Lesson:
         """Put a run with these options of train.py into the folder."""
-        from llm.training.run import Run  # only here: contestants that are not ours shall not load our engine
+        from llm.runs.run import Run  # only here: contestants that are not ours shall not load our engine
         from llm.training.setup import set_up
 
         trainer, _, _ = set_up(options, Run(folder / "prepared"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llm.runtime import threads_to_use
+from llm.parallel.runtime import threads_to_use
 
 Blas = Literal["native", "pinned"]
 PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")

@@ -21,9 +21,9 @@ from benchmarks.scaling_model import CORES, WAY_OUT, Model, fastest, predict
 from benchmarks.task import TRAINING, Task
 from benchmarks.train import TOLERANCE
 from benchmarks.turns import Spread, check_same, chosen, contestants, ratios, take_turns
-from llm.accounting import parameters
-from llm.config import GPTConfig
-from llm.training.processes import pay
+from llm.model.config import GPTConfig
+from llm.model.cost import parameters
+from llm.parallel.processes import pay
 
 SAME_STEPS = 2
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llm.config import GPTConfig
+from llm.model.config import GPTConfig
 
 Device = Literal["cpu", "cuda"]
 
@@ -59,7 +59,7 @@ class Task:
 
     def write(self, texts: int = 4) -> Task:
         """Put the task into its folder, with weights drawn as the model draws them and `texts` batches of ids."""
-        from llm.model import GPT  # only here: contestants that are not ours shall not load our engine
+        from llm.model.gpt import GPT  # only here: contestants that are not ours shall not load our engine
 
         shape = texts, self.batch, self.config.context + 1
         return self.save(GPT(self.config, rng=0).state_dict(), readable_ids(shape, self.config.vocab_size))

@@ -16,7 +16,7 @@ from benchmarks import machine
 from benchmarks.peers.rates import SIDE
 from benchmarks.task import TRAINING, Device, Task
 from benchmarks.turns import Spread, check_same, chosen, contestants, ratios, ratios_of_best, take_turns
-from llm.accounting import parameters, training_flops
+from llm.model.cost import parameters, training_flops
 from minigrad.backend import pick_device
 
 OURS = "ours:train"

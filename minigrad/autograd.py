@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.graph import computed, mode, recording
+from minigrad.graph import materialize, mode, recording
 from minigrad.tensor import Tensor, backpropagate, record, seed_gradient, source, tensor
 
 
@@ -52,7 +52,7 @@ def _gradients(
 
     def collect(leaf: Tensor, g: Any) -> None:
         if leaf in wanted:
-            g = computed(g)
+            g = materialize(g)
             wanted[leaf] = g if wanted[leaf] is None else wanted[leaf] + g
 
     # what is no newer than any wanted node cannot lead to another one; a leaf can be reached from anywhere

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minigrad.graph import _numbers, computed, mode, no_grad, recording, watching
+from minigrad.graph import _numbers, materialize, mode, no_grad, recording, watching
 from minigrad.random import replay, stream_state
 from minigrad.tensor import Tensor, backpropagate, record, source
 
@@ -33,7 +33,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
         found: dict[Any, Any] = {}
 
         def collect(place: Any, share: Any) -> None:
-            found[place] = share if place not in found else computed(found[place]) + computed(share)
+            found[place] = share if place not in found else materialize(found[place]) + materialize(share)
 
         backpropagate([(again, g)] if again.requires_grad else [], collect, create_graph=create_graph, oldest=begin)
         return tuple(map(found.get, places))

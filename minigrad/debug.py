@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.graph import Deferred, mode, op_name, watching
+from minigrad.graph import LazyGradient, mode, op_name, watching
 from minigrad.nn import current_path
-from minigrad.tensor import Tensor, raw
+from minigrad.tensor import Tensor, array_of
 
 
 class AnomalyError(FloatingPointError):
@@ -54,7 +54,7 @@ class _Anomalies:
                 shares = tuple(vjp(g, out))
             finally:
                 self.rule = before
-            came_in = _fault(raw(g))
+            came_in = _fault(array_of(g))
             return tuple(
                 _check_share(share, came_in, f"{place}, in the gradient of input {i}") for i, share in enumerate(shares)
             )
@@ -81,14 +81,14 @@ def _check_value(data: Any, inputs: Sequence[Tensor], place: str) -> None:
 
 
 def _check_share(share: Any, came_in: str | None, place: str) -> Any:
-    if isinstance(share, Deferred):
+    if isinstance(share, LazyGradient):
 
         def fill(out: Any) -> None:
             share.write(out)
             _check_share(out, came_in, place)
 
-        return Deferred(share.like, fill, shape=share.shape)
-    fault = None if share is None or share is False else _fault(raw(share))
+        return LazyGradient(share.like, fill, shape=share.shape)
+    fault = None if share is None or share is False else _fault(array_of(share))
     if fault is not None:
         raise AnomalyError(
             f"{fault} in {place}: "

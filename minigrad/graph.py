@@ -100,7 +100,7 @@ def op_name(vjp: Callable) -> str:
     return vjp.__qualname__.split(".<locals>")[0].split(".")[-1].rstrip("_")
 
 
-class Deferred:
+class LazyGradient:
     """A gradient not computed yet: it can be computed in the place where it will stay, such as the parameter's part of
     a flat gradient.
 
@@ -142,22 +142,22 @@ class Deferred:
         return out
 
 
-def computed(g: Any) -> Any:
-    """A gradient that may be Deferred, computed."""
-    return g.data if type(g) is Deferred else g
+def materialize(g: Any) -> Any:
+    """A gradient that may be LazyGradient, computed."""
+    return g.data if type(g) is LazyGradient else g
 
 
 def write(g: Any, out: Any) -> None:
-    """Copy a gradient, an array or Deferred, into the array `out`."""
-    if type(g) is Deferred:
+    """Copy a gradient, an array or LazyGradient, into the array `out`."""
+    if type(g) is LazyGradient:
         g.write(out)
     else:
         out[...] = g
 
 
 def add_to(g: Any, out: Any) -> None:
-    """Add a gradient, an array or Deferred, to the array `out`."""
-    if type(g) is Deferred:
+    """Add a gradient, an array or LazyGradient, to the array `out`."""
+    if type(g) is LazyGradient:
         g.add_to(out)
     else:
         out += g

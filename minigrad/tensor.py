@@ -6,7 +6,7 @@ drops what it saved as soon as it has been visited.
 
 Gradients travel as plain arrays, which cost least; those that shall be differentiated again (`create_graph`) travel as
 Tensors, with recording on. A rule is one formula for both: it uses operators, methods that arrays have too, and
-primitives, and takes its inputs as `beside(g, x)`.
+primitives, and takes its inputs as `like(g, x)`.
 
 Operators and methods (`x + y`, `x.sum()`) are attached by methods.py, so that ops may import this file without being
 imported by it. Reverse-mode differentiation: Griewank and Walther, Evaluating Derivatives (2008), chapter 3.
@@ -22,7 +22,7 @@ import numpy as np
 from numpy import ndarray
 
 from minigrad.backend import as_array, device_of, is_float, to_device
-from minigrad.graph import Deferred, Node, add_to, computed, mode, recording, write
+from minigrad.graph import LazyGradient, Node, add_to, materialize, mode, recording, write
 
 new = object.__new__
 
@@ -86,7 +86,7 @@ class Tensor:
         )
 
     def accumulate(self, g: Any, own: bool = False) -> None:
-        """Add `g`, an array, Tensor or Deferred, to the gradient. Kept is a copy or the parameter's own view: `g` may
+        """Add `g`, an array, Tensor or LazyGradient, to the gradient. Kept is a copy or the parameter's own view: `g` may
         be anybody's array.
 
         `own`: the gradient there is was made by the engine, and nobody else has it yet.
@@ -94,13 +94,15 @@ class Tensor:
         if isinstance(g, Tensor):
             self.grad = record(g.data.copy(), (g,), lambda g, out: (g,)) if self.grad is None else self.grad + g
         elif self.grad is None:
-            kept = np.empty_like(self.data, order="C") if self.grad_buffer is None else self.grad_buffer  # see Deferred
+            kept = (
+                np.empty_like(self.data, order="C") if self.grad_buffer is None else self.grad_buffer
+            )  # see LazyGradient
             write(g, kept)
             self.grad = Tensor(kept)
         elif own or self.grad.data is self.grad_buffer:
             add_to(g, self.grad.data)
         else:
-            self.grad = self.grad + Tensor(computed(g))
+            self.grad = self.grad + Tensor(materialize(g))
 
     def zero_grad(self) -> None:
         self.grad = None
@@ -196,12 +198,12 @@ def _constant(x: Any) -> Tensor:
     return out
 
 
-def raw(x: Any) -> Any:
+def array_of(x: Any) -> Any:
     """The array of a Tensor; an array itself."""
     return x.data if isinstance(x, Tensor) else x
 
 
-def beside(g: Any, x: Tensor) -> Any:
+def like(g: Any, x: Tensor) -> Any:
     """`x` in the form that `g` has: an array beside an array, a Tensor beside a Tensor."""
     return x if isinstance(g, Tensor) else x.data
 
@@ -216,13 +218,13 @@ def source(x: Tensor) -> Node | Tensor | None:
 def record(data: Any, inputs: Sequence[Tensor], vjp: Callable, keep_output: bool = False) -> Tensor:
     """The result `data` of an op as a Tensor that remembers where it came from, if anyone can ask.
 
-    `vjp(g, out)` returns a gradient (array, Tensor, Deferred; None or False for none) for each input; broadcasting and
+    `vjp(g, out)` returns a gradient (array, Tensor, LazyGradient; None or False for none) for each input; broadcasting and
     dtype are undone by the engine. `g` is an array, or a Tensor if the gradient shall be differentiated again. It gets
     the result, in the same form, as `out` if `keep_output`, and must not close over it: tensor -> node -> rule ->
     tensor would be a reference cycle, and activations would live until the garbage collector came by.
     """
     out = new(Tensor)
-    out.data = data if type(data) is ndarray else _whole(data)
+    out.data = data if type(data) is ndarray else _as_array(data)
     out.grad = out.node = None
     out.requires_grad = False
     if mode.watch is not None:
@@ -262,7 +264,7 @@ def backpropagate(
     """Carry the gradients in `seeds` back through the graph; `deliver(leaf, g)` is called for each share of a leaf's
     gradient.
 
-    A share is an array or Deferred; with `create_graph` it is a Tensor. Nodes numbered below `oldest` are not visited:
+    A share is an array or LazyGradient; with `create_graph` it is a Tensor. Nodes numbered below `oldest` are not visited:
     their shares are delivered, as those of leaves are. The complete gradients of the nodes that are keys of `wanted`
     are put there.
     """
@@ -271,21 +273,21 @@ def backpropagate(
     newest_first: list[tuple[int, Node]] = []
 
     def arrive(parent: Any, g: Any) -> None:
-        if create_graph or type(g) is not ndarray and type(g) is not Deferred:
-            g = _normal(g, create_graph)
-        if type(g) is not Deferred and (g.shape != parent.shape or g.dtype != parent.dtype):
-            g = _fit(g, parent)
+        if create_graph or type(g) is not ndarray and type(g) is not LazyGradient:
+            g = _canonical(g, create_graph)
+        if type(g) is not LazyGradient and (g.shape != parent.shape or g.dtype != parent.dtype):
+            g = _unbroadcast(g, parent)
         if type(parent) is not Node or parent.number < oldest:
             deliver(parent, g)
         elif parent in own:
             add_to(g, pending[parent])
         elif parent in pending:
-            pending[parent] = _normal(pending[parent] + computed(g), create_graph)
+            pending[parent] = _canonical(pending[parent] + materialize(g), create_graph)
             if not create_graph:  # out of place: either may be somebody else's array, but the sum is not
                 own.add(parent)
         else:
             heapq.heappush(newest_first, (-parent.number, parent))
-            if type(g) is Deferred:
+            if type(g) is LazyGradient:
                 g = g.data
                 own.add(parent)
             pending[parent] = g
@@ -299,7 +301,7 @@ def backpropagate(
             own.discard(node)
             if wanted is not None and node in wanted:
                 wanted[node] = g
-            out = _handle(node) if create_graph and node.output is not None else node.output
+            out = _as_tensor(node) if create_graph and node.output is not None else node.output
             for parent, share in zip(node.parents, node.vjp(g, out)):
                 if parent is not None and share is not None and share is not False:
                     arrive(parent, share)
@@ -307,30 +309,30 @@ def backpropagate(
                 node.free()
 
 
-def _handle(node: Node) -> Tensor:
+def _as_tensor(node: Node) -> Tensor:
     """The node's result as a Tensor again, for its rule to use and to differentiate through."""
     out = new(Tensor)
     out.data, out.grad, out.node, out.requires_grad = node.output, None, node, True
     return out
 
 
-def _normal(g: Any, create_graph: bool) -> Any:
-    """A gradient as the engine has it: a Tensor with `create_graph`, else an array or Deferred."""
+def _canonical(g: Any, create_graph: bool) -> Any:
+    """A gradient as the engine has it: a Tensor with `create_graph`, else an array or LazyGradient."""
     if create_graph:
-        return g if isinstance(g, Tensor) else Tensor(computed(g))
-    return _whole(raw(g))
+        return g if isinstance(g, Tensor) else Tensor(materialize(g))
+    return _as_array(array_of(g))
 
 
-def _whole(result: Any) -> Any:
+def _as_array(result: Any) -> Any:
     """A result of NumPy as an array: of arrays without axes it makes numbers."""
     return np.asarray(result) if isinstance(result, np.generic) else result
 
 
-def _fit(g: Any, parent: Node | Tensor) -> Any:
+def _unbroadcast(g: Any, parent: Node | Tensor) -> Any:
     """Make a gradient look like its parent: the one place where broadcasting and dtype promotion are undone."""
     if g.shape != parent.shape:
         shape = (1,) * (g.ndim - len(parent.shape)) + parent.shape
         stretched = [axis for axis, n in enumerate(shape) if n != g.shape[axis]]
-        g = g.sum(tuple(stretched), keepdims=True) if parent.shape else _whole(g.sum())
+        g = g.sum(tuple(stretched), keepdims=True) if parent.shape else _as_array(g.sum())
         g = g if g.ndim == len(parent.shape) else g.reshape(parent.shape)
     return g if g.dtype == parent.dtype else g.astype(parent.dtype)

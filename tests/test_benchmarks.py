@@ -20,9 +20,9 @@ from benchmarks.lesson import Lesson
 from benchmarks.peers import functional, small
 from benchmarks.task import LLAMA, TRAINING, Task
 from benchmarks.turns import Spread, Void, check_same, contestants, ratios
-from llm.model import GPT
-from llm.training.options import presets
-from llm.training.run import Run
+from llm.model.gpt import GPT
+from llm.runs.options import presets
+from llm.runs.run import Run
 from llm.training.setup import set_up
 
 ROOT = Path(__file__).parents[1]

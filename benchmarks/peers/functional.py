@@ -12,7 +12,7 @@ import numpy
 from benchmarks.contestant import Work
 from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
 from benchmarks.task import Task
-from llm.config import GPTConfig
+from llm.model.config import GPTConfig
 
 Weights = dict[str, Any]
 

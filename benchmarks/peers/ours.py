@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.contestant import Work
 from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
 from benchmarks.task import Task
-from llm.runtime import hand_over_quickly, keep_memory, set_blas_threads
+from llm.parallel.runtime import hand_over_quickly, keep_memory, set_blas_threads
 
 
 def train(task: Task) -> Work:
@@ -21,7 +21,7 @@ def train(task: Task) -> Work:
 
 def train_in_threads(task: Task) -> Work:
     """The same by threads, however small the model is."""
-    from llm.training.workers import Workers
+    from llm.parallel.threads import Workers
 
     return _trainer(task, *_team(task, Workers))
 
@@ -53,8 +53,8 @@ def learn(task: Task) -> Work:
     """What train.py does, without its display and checkpoints."""
     from benchmarks.lesson import Lesson
     from benchmarks.peers.learning import learner
-    from llm.training.options import Options
-    from llm.training.run import Run
+    from llm.runs.options import Options
+    from llm.runs.run import Run
     from llm.training.setup import set_up
 
     keep_memory()
@@ -96,7 +96,7 @@ def prefill(task: Task) -> Work:
 
 
 def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], np.ndarray]]:
-    from llm.cache import KVCache
+    from llm.model.kv_cache import KVCache
     from minigrad.graph import no_grad
 
     keep_memory()
@@ -115,7 +115,7 @@ def _team(task: Task, make: Callable[[Any, int], Any] | None = None) -> tuple[An
     """Workers, made as train.py does unless `make` does it, and an optimizer; the process is set up as train.py
     does.
     """
-    from llm.training.processes import workers_for
+    from llm.parallel.processes import workers_for
     from minigrad.optim import AdamW
 
     keep_memory()
@@ -131,7 +131,7 @@ def _team(task: Task, make: Callable[[Any, int], Any] | None = None) -> tuple[An
 
 
 def _model(task: Task) -> Any:
-    from llm.model import GPT
+    from llm.model.gpt import GPT
 
     model = GPT(task.config, rng=None)
     parameters = dict(model.named_parameters())

@@ -22,7 +22,7 @@ from benchmarks.peers.learning import learner
 from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
 from benchmarks.peers.writing import decoder, prefiller
 from benchmarks.task import Task
-from llm.config import GPTConfig
+from llm.model.config import GPTConfig
 
 
 class GPT(nn.Module):

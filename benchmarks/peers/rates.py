@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.contestant import Work
 from benchmarks.task import Task
-from llm.runtime import set_blas_threads
+from llm.parallel.runtime import set_blas_threads
 from minigrad.backend import array_module, to_device
 
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices: long enough for a GPU that starting it takes no time to speak of

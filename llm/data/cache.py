@@ -1,4 +1,4 @@
-"""The cache folder: what is put into it appears whole or not at all (llm/files.py), and two processes may build the
+"""The cache folder: what is put into it appears whole or not at all (llm/runs/files.py), and two processes may build the
 same at once.
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llm import files
 from llm.data.errors import DataError
+from llm.runs import files
 
 ABANDONED_AFTER = 24 * 3600.0  # seconds without a change, after which something half-made is taken for a dead process's
 
@@ -22,13 +22,13 @@ def cache_folder() -> Path:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """`llm.files.new_folder`, within the cache. Raises DataError when the disk does not let us write."""
+    """`llm.runs.files.new_folder`, within the cache. Raises DataError when the disk does not let us write."""
     with _writing(target), files.new_folder(target) as partial:
         yield partial
 
 
 def write_file(target: Path, content: bytes) -> None:
-    """`llm.files.write_file`, within the cache. Raises DataError when the disk does not let us write."""
+    """`llm.runs.files.write_file`, within the cache. Raises DataError when the disk does not let us write."""
     with _writing(target):
         files.write_file(target, content)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llm.training.workers import Workers
+from llm.parallel.threads import Workers
 from minigrad import no_grad
 from minigrad.backend import to_device
 

@@ -17,7 +17,7 @@ import tyro
 from llm.inference.load import load_model
 from llm.inference.sampling import Sampling
 from llm.inference.text import continue_prompt, show
-from llm.training.run import Run, newest_run
+from llm.runs.run import Run, newest_run
 from minigrad.backend import pick_device
 
 INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT

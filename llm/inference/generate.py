@@ -1,7 +1,7 @@
 """Generation: the model predicts the next token, one is drawn and appended to the text, and so on.
 
 `generate_reference` is that sentence as code: it reads the whole text again for every token. `generate` keeps the keys
-and values of what it has read (llm/cache.py) and reads only the newest token; it draws the same tokens.
+and values of what it has read (llm/model/kv_cache.py) and reads only the newest token; it draws the same tokens.
 
 A model reads at most `context` tokens: learned positions end there, and with the others it saw no longer text in
 training. When the text outgrows that, its oldest tokens leave the view: half a context at a time, not one by one,
@@ -17,9 +17,9 @@ from functools import partial
 
 import numpy as np
 
-from llm.cache import KVCache
 from llm.inference.sampling import Sampling, sample
-from llm.model import GPT
+from llm.model.gpt import GPT
+from llm.model.kv_cache import KVCache
 from minigrad import no_grad
 from minigrad.backend import to_device
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from llm.model import GPT
-from llm.training.run import Run, RunError
+from llm.model.gpt import GPT
+from llm.runs.run import Run, RunError
 from tokenizer.base import BaseTokenizer
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from llm.inference.generate import generate
 from llm.inference.sampling import Sampling
-from llm.model import GPT
+from llm.model.gpt import GPT
 from tokenizer.base import BaseTokenizer
 from tokenizer.stream import StreamDecoder
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import tyro
 
+from llm.runs.options import Options, presets
+from llm.runs.run import Run, RunError, new_run, newest_run
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
-from llm.training.options import Options, presets
-from llm.training.run import Run, RunError, new_run, newest_run
 from llm.training.setup import set_up
 
 CHANGEABLE = {

@@ -1,6 +1,6 @@
 """What a training run would take, without allocating the model: `train.py --dry-run`.
 
-The time is a prediction: the FLOPs of a step (see llm/accounting.py) at the rate that a matrix product reaches on this
+The time is a prediction: the FLOPs of a step (see llm/model/cost.py) at the rate that a matrix product reaches on this
 machine now, times the share of that rate that whole training steps have reached in our measurements.
 """
 
@@ -10,9 +10,9 @@ import time
 
 import numpy as np
 
-from llm import accounting
-from llm.training import processes
-from llm.training.options import Options
+from llm.model import cost as accounting
+from llm.parallel import processes
+from llm.runs.options import Options
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
 

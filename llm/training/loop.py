@@ -17,11 +17,11 @@ from tqdm import tqdm
 from llm.evaluation.loss import Evaluation
 from llm.inference.sampling import Sampling
 from llm.inference.text import write_text
+from llm.runs.metrics import Metrics, draw_losses
+from llm.runs.run import METRICS, PICTURE, Run, RunError
 from llm.training import display
 from llm.training.display import say
-from llm.training.metrics import Metrics, draw_losses
 from llm.training.profiling import Profiling
-from llm.training.run import METRICS, PICTURE, Run, RunError
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
 

@@ -5,9 +5,9 @@ memory in one.
 from __future__ import annotations
 
 import minigrad
-from llm.files import write_file
+from llm.runs.files import write_file
+from llm.runs.run import PROFILE, Run
 from llm.training.display import say
-from llm.training.run import PROFILE, Run
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
 

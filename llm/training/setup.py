@@ -10,10 +10,10 @@ import tokenizer
 from llm.data.corpora import open_corpus
 from llm.data.corpus import Corpus
 from llm.data.dataset import prepare
-from llm.runtime import set_blas_threads, threads_to_use
+from llm.parallel.runtime import set_blas_threads, threads_to_use
+from llm.runs.options import Options, TrainOptions
+from llm.runs.run import Checkpoint, Run
 from llm.training.display import stages
-from llm.training.options import Options, TrainOptions
-from llm.training.run import Checkpoint, Run
 from llm.training.trainer import Trainer
 from minigrad.backend import pick_device
 from tokenizer.special import END_OF_TEXT

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from llm.training.options import TrainOptions
-from llm.training.workers import Share, Workers
+from llm.parallel.threads import Share, Workers
+from llm.runs.options import TrainOptions
 from minigrad.optim import AdamW, clip_grad_norm, schedules
 
 

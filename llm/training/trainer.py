@@ -16,10 +16,10 @@ import numpy as np
 from llm.data.batches import Batches, evaluation_batches
 from llm.data.dataset import Dataset
 from llm.evaluation.loss import Evaluation, evaluate
-from llm.model import GPT
-from llm.training.options import Options
-from llm.training.processes import workers_for
-from llm.training.run import Checkpoint, RunError
+from llm.model.gpt import GPT
+from llm.parallel.processes import workers_for
+from llm.runs.options import Options
+from llm.runs.run import Checkpoint, RunError
 from llm.training.step import StepResult, learning_rate, train_step
 from minigrad.optim import AdamW
 

@@ -18,7 +18,7 @@ from minigrad.tensor import Tensor, record
 def record_fused(data: Any, inputs: Sequence[Tensor], vjp: Callable, reference: Callable) -> Tensor:
     """The result `data` with the rule `vjp(g, needs) -> arrays`, one for each input, None where there is no gradient.
 
-    `g` is an array; `needs` says for each input whether its gradient is wanted; a Deferred may stand for an array.
+    `g` is an array; `needs` says for each input whether its gradient is wanted; a LazyGradient may stand for an array.
     `reference(*inputs)` is the same function in primitives.
     """
     if not mode.recording:

@@ -54,14 +54,14 @@ def outer(a: Any, b: Any) -> Any:
     return left @ right
 
 
-def spread(a: Any, n: int) -> Any:
+def broadcast_columns(a: Any, n: int) -> Any:
     """(N,) -> what broadcasts to (N, n), each number along a row; where rows are short it is as large already, for the
     same reason.
     """
     return outer(a, np.ones(n, a.dtype)) if _loops_cost(a, n) else a[:, None]
 
 
-def scale(a: Any, r: Any, w: Any, out: Any) -> None:
+def scale_rows_and_columns(a: Any, r: Any, w: Any, out: Any) -> None:
     """out = a * outer(r, w), for a (N, C), r (N,) and w (C,); `out` may be a. Of long rows without an array of the
     outer product.
     """
@@ -90,7 +90,7 @@ def _ones_there(xp: ModuleType, device: int, n: int, dtype: Any) -> Any:
     return xp.ones(n, dtype)
 
 
-def wide(a: Any) -> Any:
+def at_least_float32(a: Any) -> Any:
     """The array in a dtype to calculate in: float16 and bfloat16 as float32, others as they are (not copied)."""
     return a.astype(np.float32) if a.dtype.itemsize < 4 else a
 
@@ -104,6 +104,6 @@ def blocks(a: Any) -> Iterator[slice]:
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
-def one_block(a: Any) -> bool:
+def fits_one_block(a: Any) -> bool:
     """Whether `blocks` would give one slice, all of it."""
     return a.size <= BLOCK or array_module(a) is not np

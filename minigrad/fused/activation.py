@@ -23,7 +23,7 @@ from minigrad.backend import array_module
 from minigrad.cuda import elements as kernels
 from minigrad.cuda.compiler import has_kernels, in_order
 from minigrad.fused._record import record_fused
-from minigrad.fused._rows import blocks, one_block, rows, wide
+from minigrad.fused._rows import at_least_float32, blocks, fits_one_block, rows
 from minigrad.ops.elementwise import erf, relu, sigmoid, tanh
 from minigrad.ops.special import erf_array, sigmoid_array
 from minigrad.tensor import Tensor, tensor
@@ -223,12 +223,12 @@ def activate(x: Any, activation: str) -> Any:
 
 def _value(x: Any, curve: Curve) -> Any:
     flat_x = x.reshape(-1)
-    if one_block(flat_x) and wide(flat_x) is flat_x:
+    if fits_one_block(flat_x) and at_least_float32(flat_x) is flat_x:
         return _times_gate(flat_x, curve).reshape(x.shape)
     y = array_module(x).empty(x.shape, x.dtype)
     flat_y = y.reshape(-1)
     for s in blocks(flat_x):
-        a = wide(flat_x[s])
+        a = at_least_float32(flat_x[s])
         np.multiply(curve.gate(a), a, out=flat_y[s])
     return y
 
@@ -246,7 +246,7 @@ def _slope(g: Any, x: Any, curve: Curve) -> Any:
     dx = array_module(x).empty(x.shape, x.dtype)
     flat_x, flat_g, flat_dx = x.reshape(-1), g.reshape(-1), dx.reshape(-1)
     for s in blocks(flat_x):
-        _, d = value_and_slope(wide(flat_x[s]), curve)
+        _, d = value_and_slope(at_least_float32(flat_x[s]), curve)
         np.multiply(d, flat_g[s], out=flat_dx[s])
     return dx
 
@@ -269,7 +269,7 @@ def _gated(inputs: Sequence, curve: Curve) -> Any:
     gate, up = halves([rows(a) for a in inputs])
     y = array_module(gate).empty(gate.shape, gate.dtype)
     for s in blocks(y):
-        np.multiply(_times_gate(wide(gate[s]), curve), up[s], out=y[s])
+        np.multiply(_times_gate(at_least_float32(gate[s]), curve), up[s], out=y[s])
     return y.reshape(*inputs[0].shape[:-1], y.shape[1])
 
 
@@ -280,7 +280,7 @@ def _gated_backward(g: Any, inputs: Sequence[Tensor], curve: Curve) -> tuple:
     d_gate, d_up = halves([rows(d) for d in grads])
     g = rows(g)
     for s in blocks(g):
-        a, dy = wide(gate[s]), wide(g[s])
+        a, dy = at_least_float32(gate[s]), at_least_float32(g[s])
         y, d = value_and_slope(a, curve)
         np.multiply(y, dy, out=d_up[s])
         d *= up[s]

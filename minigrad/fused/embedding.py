@@ -9,7 +9,7 @@ import numpy as np
 from minigrad.backend import array_module, as_array, to_device
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import blocks, rows
-from minigrad.graph import Deferred
+from minigrad.graph import LazyGradient
 from minigrad.tensor import Tensor, tensor
 
 
@@ -24,7 +24,7 @@ def embedding(ids: Any, weight: Any) -> Tensor:
     W, index = weight.data, _index(ids, weight)
 
     def vjp(g: Any, needs: tuple) -> tuple:
-        return (Deferred(W, add=lambda out: _scatter(out, index.reshape(-1), rows(g))),)
+        return (LazyGradient(W, add=lambda out: _scatter(out, index.reshape(-1), rows(g))),)
 
     return record_fused(W[index], (weight,), vjp, lambda weight: embedding_reference(index, weight))
 

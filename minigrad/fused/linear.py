@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import column_sum, rows
-from minigrad.graph import Deferred
+from minigrad.graph import LazyGradient
 from minigrad.tensor import Tensor, tensor
 
 FEW = 32  # rows; with so few, a product waits for the weight to be read from memory, not for arithmetic
@@ -64,7 +64,7 @@ def _in_strips(x: Any, weight: Any) -> Any:
     return y
 
 
-def finite_product(x: Any, weight: Any) -> Any:
+def matvec_as_complex(x: Any, weight: Any) -> Any:
     """`product`, faster for one row, but NaN where an infinite number takes part.
 
     Neighbours are taken for complex numbers: ac + bd is the real part of (a + bi)(c − di). The imaginary part is made
@@ -92,8 +92,8 @@ def linear_gradients(dy: Any, inputs: Sequence[Tensor], needs: Sequence[bool]) -
     """Gradients of x, weight and perhaps bias where they are needed, given dy (N, out)."""
     x, weight, xp = inputs[0].data, inputs[1].data, array_module(dy)
     dx = (dy @ weight).reshape(x.shape) if needs[0] else None
-    dw = Deferred(weight, lambda out: xp.matmul(dy.T, rows(x), out=out)) if needs[1] else None
-    db = Deferred(inputs[2].data, lambda out: column_sum(dy, out)) if needs[2:] == (True,) else None
+    dw = LazyGradient(weight, lambda out: xp.matmul(dy.T, rows(x), out=out)) if needs[1] else None
+    db = LazyGradient(inputs[2].data, lambda out: column_sum(dy, out)) if needs[2:] == (True,) else None
     return (dx, dw, db)[: len(needs)]
 
 

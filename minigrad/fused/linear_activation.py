@@ -12,7 +12,7 @@ import numpy as np
 
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
-from minigrad.fused._rows import blocks, rows, wide
+from minigrad.fused._rows import at_least_float32, blocks, rows
 from minigrad.fused.activation import ACTIVATIONS, Activation, halves, value_and_slope
 from minigrad.fused.linear import check, linear, linear_gradients, linear_reference, product
 from minigrad.graph import mode
@@ -60,12 +60,12 @@ def _value_and_slope(z: Any, bias: Any, f: Activation) -> Any:
             block += bias
         if f.gated:
             gate, up = halves([block])
-            value, slope = value_and_slope(wide(gate), f.curve)
+            value, slope = value_and_slope(at_least_float32(gate), f.curve)
             np.multiply(value, up, out=y[s])
             np.multiply(slope, up, out=gate)
             up[...] = value
         else:
-            value_and_slope(wide(block), f.curve, y[s], block)
+            value_and_slope(at_least_float32(block), f.curve, y[s], block)
     return y
 
 

@@ -18,7 +18,7 @@ from minigrad.fused._record import record_fused
 from minigrad.fused._rows import rows
 from minigrad.fused.cross_entropy import Reduction, cross_entropy_reference, softmax_loss
 from minigrad.fused.linear import linear_reference
-from minigrad.graph import Deferred, mode
+from minigrad.graph import LazyGradient, mode
 from minigrad.tensor import Tensor, tensor
 
 CHUNK = 512  # rows of logits at a time; a GPU, which wants large arrays, takes more as long as they are no more than
@@ -176,7 +176,7 @@ def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, part: slice) -> No
             dw[part] += dz.T[part] @ x
 
 
-def _deferred_dw(weight: Any, made: Any, g: Any, x: Any) -> Deferred:
+def _deferred_dw(weight: Any, made: Any, g: Any, x: Any) -> LazyGradient:
     """g dW: `made` is dW (V, C), or dz (N, V) where x (N, C) is given."""
     factor = None if x is None else x * g
 
@@ -196,7 +196,7 @@ def _deferred_dw(weight: Any, made: Any, g: Any, x: Any) -> Deferred:
         for part in slabs(out):
             out[part] += slab(part)
 
-    return Deferred(weight, fill, add=add)
+    return LazyGradient(weight, fill, add=add)
 
 
 def slabs(dw: Any) -> Iterator[slice]:

@@ -22,8 +22,18 @@ from minigrad.backend import array_module
 from minigrad.cuda import rows as kernels
 from minigrad.cuda.compiler import has_kernels, in_order
 from minigrad.fused._record import record_fused
-from minigrad.fused._rows import blocks, column_sum, one_block, row_dot, row_sum, rows, scale, spread, wide
-from minigrad.graph import Deferred
+from minigrad.fused._rows import (
+    at_least_float32,
+    blocks,
+    broadcast_columns,
+    column_sum,
+    fits_one_block,
+    row_dot,
+    row_sum,
+    rows,
+    scale_rows_and_columns,
+)
+from minigrad.graph import LazyGradient
 from minigrad.tensor import Tensor, tensor
 
 
@@ -71,13 +81,13 @@ def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tupl
     """Arrays: y of x's shape, mean (N,) or None, r (N,). Not `centred` (RMSNorm), the mean is left in; the bias may be
     None.
     """
-    X, w = wide(rows(x)), wide(weight)  # (N, C)
+    X, w = at_least_float32(rows(x)), at_least_float32(weight)  # (N, C)
     if has_kernels(X):
         X, w, bias = in_order(X, w, bias)
         y, mean, r = kernels.normalize(X, w, bias, eps, centred)
         return y.astype(x.dtype, copy=False).reshape(x.shape), mean, r
     y = np.empty_like(X)
-    if one_block(X):
+    if fits_one_block(X):
         mean, r = _normalize_block(X, w, bias, eps, centred, y)
     else:
         means, rs = zip(*(_normalize_block(X[s], w, bias, eps, centred, y[s]) for s in blocks(X)))
@@ -90,9 +100,9 @@ def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, centred: bool, 
     mean, C = None, x.shape[1]
     if centred:
         mean = row_sum(x) / C
-        x = np.subtract(x, spread(mean, C), out=y)
+        x = np.subtract(x, broadcast_columns(mean, C), out=y)
     r = math.sqrt(C) / np.sqrt(row_dot(x, x) + C * eps)
-    scale(x, r, weight, y)
+    scale_rows_and_columns(x, r, weight, y)
     if bias is not None:
         y += bias
     return mean, r
@@ -100,27 +110,27 @@ def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, centred: bool, 
 
 def _centred(x: Any, mean: Any) -> Any:
     """h = x - mean, or x where there is no mean: (n, C)"""
-    return wide(x) if mean is None else x - spread(mean, x.shape[1])
+    return at_least_float32(x) if mean is None else x - broadcast_columns(mean, x.shape[1])
 
 
 def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
     """dx = dy (r w) + h k + c, with k = −r³ mean(dy w h) and c = −r mean(dy w) of each row."""
-    xp, X, G, w = array_module(x), rows(x), rows(g), wide(weight)
+    xp, X, G, w = array_module(x), rows(x), rows(g), at_least_float32(weight)
     if has_kernels(X):
         G, X, w = in_order(G, X, w)
         dx, part = kernels.norm_gradients(G, X, w, mean, r)
-        return dx.reshape(x.shape), *(Deferred(weight, partial(column_sum, a)) for a in (part, G))
+        return dx.reshape(x.shape), *(LazyGradient(weight, partial(column_sum, a)) for a in (part, G))
     dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros_like(w), xp.zeros_like(w)
     C = X.shape[1]
     for s in blocks(X):
-        dy, rs, h = wide(G[s]), r[s], _centred(X[s], None if mean is None else mean[s])
+        dy, rs, h = at_least_float32(G[s]), r[s], _centred(X[s], None if mean is None else mean[s])
         t = dy * h
         dw += rs @ t
-        rest = h * spread((t @ w) * (rs * rs * rs / -C), C)
+        rest = h * broadcast_columns((t @ w) * (rs * rs * rs / -C), C)
         if mean is not None:
-            rest += spread((dy @ w) * (rs / -C), C)
+            rest += broadcast_columns((dy @ w) * (rs / -C), C)
             db += column_sum(dy)
-        scale(dy, rs, w, t)
+        scale_rows_and_columns(dy, rs, w, t)
         np.add(t, rest, out=dx[s])
     return dx.reshape(x.shape), dw, db
 

@@ -43,7 +43,7 @@ def rope(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Tensor:
     """
     x, cos, sin = tensor(x), _table(cos), _table(sin)
     _check(x, cos, sin)
-    return record(turn(x.data, cos, sin, interleaved), (x,), lambda g, out: (rope(g, cos, -sin, interleaved),))
+    return record(rotate(x.data, cos, sin, interleaved), (x,), lambda g, out: (rope(g, cos, -sin, interleaved),))
 
 
 def rope_reference(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Tensor:
@@ -55,7 +55,7 @@ def rope_reference(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Ten
     return concatenate([turned, x[..., 2 * n :]], axis=-1)
 
 
-def turn(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Any:
+def rotate(x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Any:
     """`rope` of an array."""
     n, of_pairs = cos.shape[-1], _turn_interleaved if interleaved else _turn_halves
     if has_kernels(x):

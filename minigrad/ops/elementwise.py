@@ -1,7 +1,7 @@
 """Primitives that work element by element. Each is its value and, beside it, its gradient rule, written in primitives.
 
 Inputs broadcast as in NumPy; the engine sums a gradient back to its parent's shape. A rule that needs the result takes
-it as `out`. `beside(g, x)` is the input x in the form that g has, array or Tensor. A number as one of two inputs takes
+it as `out`. `like(g, x)` is the input x in the form that g has, array or Tensor. A number as one of two inputs takes
 the dtype of the other, and stays a Python number in `data`: no shape, no dtype, no gradient. Where a function has a
 kink, the slope taken there is that of PyTorch, and its docstring states it.
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from minigrad.backend import array_module, is_float
 from minigrad.ops.special import erf_array, sigmoid_array
-from minigrad.tensor import Tensor, beside, operands, record, tensor
+from minigrad.tensor import Tensor, like, operands, record, tensor
 
 # fmt: off
 __all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin",
@@ -49,14 +49,14 @@ def mul(x: Any, y: Any) -> Tensor:
 
 
 def _times(g: Any, y: Any) -> Any:
-    return y is not False and g * beside(g, y)
+    return y is not False and g * like(g, y)
 
 
 def div(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
 
     def vjp(g: Any, out: Any) -> tuple:
-        share = g / beside(g, y)
+        share = g / like(g, y)
         return share, y.requires_grad and -share * out
 
     return record(x.data / y.data, (x, y), vjp, keep_output=y.requires_grad)
@@ -72,7 +72,7 @@ def pow(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
     n = y.data
     if isinstance(n, (int, float)):
-        return record(_power(x.data, n), (x,), lambda g, out: (g * beside(g, n * x ** (n - 1)) if n else g * 0,))
+        return record(_power(x.data, n), (x,), lambda g, out: (g * like(g, n * x ** (n - 1)) if n else g * 0,))
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
         x = Tensor(array_module(n).full((), x.data, n.dtype))  # the rule takes its logarithm, in the dtype of y
 
@@ -123,13 +123,13 @@ def expm1(x: Any) -> Tensor:
 
 def log(x: Any) -> Tensor:
     x = tensor(x)
-    return record(np.log(x.data), (x,), lambda g, out: (g / beside(g, x),))
+    return record(np.log(x.data), (x,), lambda g, out: (g / like(g, x),))
 
 
 def log1p(x: Any) -> Tensor:
     """log(1 + x), exact for small x."""
     x = tensor(x)
-    return record(np.log1p(x.data), (x,), lambda g, out: (g / (1 + beside(g, x)),))
+    return record(np.log1p(x.data), (x,), lambda g, out: (g / (1 + like(g, x)),))
 
 
 def sqrt(x: Any) -> Tensor:
@@ -145,12 +145,12 @@ def rsqrt(x: Any) -> Tensor:
 
 def sin(x: Any) -> Tensor:
     x = tensor(x)
-    return record(np.sin(x.data), (x,), lambda g, out: (g * beside(g, cos(x)),))
+    return record(np.sin(x.data), (x,), lambda g, out: (g * like(g, cos(x)),))
 
 
 def cos(x: Any) -> Tensor:
     x = tensor(x)
-    return record(np.cos(x.data), (x,), lambda g, out: (-g * beside(g, sin(x)),))
+    return record(np.cos(x.data), (x,), lambda g, out: (-g * like(g, sin(x)),))
 
 
 def tanh(x: Any) -> Tensor:
@@ -172,7 +172,7 @@ def sigmoid(x: Any) -> Tensor:
 def erf(x: Any) -> Tensor:
     """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     x = tensor(x)
-    return record(erf_array(x.data), (x,), lambda g, out: (g * beside(g, 2 / math.sqrt(math.pi) * exp(-x * x)),))
+    return record(erf_array(x.data), (x,), lambda g, out: (g * like(g, 2 / math.sqrt(math.pi) * exp(-x * x)),))
 
 
 # --- choices ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.backend import array_module
-from minigrad.graph import Deferred
+from minigrad.graph import LazyGradient
 from minigrad.ops.shape import reshape
 from minigrad.tensor import Tensor, record, tensor
 
@@ -28,7 +28,7 @@ def getitem(x: Any, index: Any) -> Tensor:
         if isinstance(g, Tensor):
             return (scatter(g, index, shape),)
         return (
-            Deferred(g, add=lambda total: _add_at(total, index, g), shape=shape),
+            LazyGradient(g, add=lambda total: _add_at(total, index, g), shape=shape),
         )  # slices of one array: one gradient
 
     return record(x.data[index], (x,), vjp)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.ops.shape import broadcast_to, expand_dims
-from minigrad.tensor import Tensor, beside, record, tensor
+from minigrad.tensor import Tensor, like, record, tensor
 
 __all__ = ["matmul", "einsum"]
 
@@ -30,8 +30,8 @@ def matmul(x: Any, y: Any) -> Tensor:
         data,
         (x, y),
         lambda g, out: (
-            keep_y is not False and _left(g, beside(g, keep_y), x_ndim),
-            keep_x is not False and _right(g, beside(g, keep_x), y_ndim),
+            keep_y is not False and _left(g, like(g, keep_y), x_ndim),
+            keep_x is not False and _right(g, like(g, keep_x), y_ndim),
         ),
     )
 

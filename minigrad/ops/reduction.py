@@ -12,7 +12,7 @@ import numpy as np
 
 from minigrad.ops.elementwise import choose, exp
 from minigrad.ops.shape import Axes, broadcast_to, concatenate, flip, reshape, transpose
-from minigrad.tensor import Tensor, beside, raw, record, tensor
+from minigrad.tensor import Tensor, array_of, like, record, tensor
 
 __all__ = [
     "sum",
@@ -76,7 +76,7 @@ def var(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Ten
     x = tensor(x)
     data = _var(x.data, axis, ddof, keepdims)
     n = _count(x, data) - ddof
-    return record(data, (x,), lambda g, out: (_keep(g, x.shape, axis, keepdims) * _slope(beside(g, x), axis, n) * 2,))
+    return record(data, (x,), lambda g, out: (_keep(g, x.shape, axis, keepdims) * _slope(like(g, x), axis, n) * 2,))
 
 
 def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
@@ -86,7 +86,9 @@ def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Ten
     n = _count(x, data) - ddof
 
     def vjp(g: Any, out: Any) -> tuple:
-        return (_keep(g / choose(raw(out) == 0, np.inf, out), x.shape, axis, keepdims) * _slope(beside(g, x), axis, n),)
+        return (
+            _keep(g / choose(array_of(out) == 0, np.inf, out), x.shape, axis, keepdims) * _slope(like(g, x), axis, n),
+        )
 
     return record(data, (x,), vjp, keep_output=True)
 
@@ -133,14 +135,14 @@ def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The largest; elements that tie share the gradient equally."""
     x = tensor(x)
     data = _extreme(x.data.max, "max", x, axis, keepdims)
-    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, raw(out), axis, keepdims),), keep_output=True)
+    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, array_of(out), axis, keepdims),), keep_output=True)
 
 
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The smallest; elements that tie share the gradient equally."""
     x = tensor(x)
     data = _extreme(x.data.min, "min", x, axis, keepdims)
-    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, raw(out), axis, keepdims),), keep_output=True)
+    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, array_of(out), axis, keepdims),), keep_output=True)
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -178,7 +180,7 @@ def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return record(
         x.data.prod(axis, keepdims=keepdims),
         (x,),
-        lambda g, out: (_keep(g, x.shape, axis, keepdims) * beside(g, _product_of_others(x, axis)),),
+        lambda g, out: (_keep(g, x.shape, axis, keepdims) * like(g, _product_of_others(x, axis)),),
     )
 
 
@@ -224,8 +226,8 @@ def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
         data = np.log(total) + top
 
     def vjp(g: Any, out: Any) -> tuple:
-        total = _keep(choose(np.isfinite(raw(out)), out, 0), x.shape, axis, keepdims)
-        return (_keep(g, x.shape, axis, keepdims) * _exp(beside(g, x) - total),)
+        total = _keep(choose(np.isfinite(array_of(out)), out, 0), x.shape, axis, keepdims)
+        return (_keep(g, x.shape, axis, keepdims) * _exp(like(g, x) - total),)
 
     return record(data if keepdims else data.squeeze(axis), (x,), vjp, keep_output=True)
 

@@ -36,10 +36,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from minigrad.graph import Deferred, mode, op_name, watching_all_threads
+from minigrad.graph import LazyGradient, mode, op_name, watching_all_threads
 from minigrad.nn.module import current_path, module_entered
 from minigrad.profiler.memory import Memory, is_array, kept_by, owner
-from minigrad.tensor import Tensor, raw
+from minigrad.tensor import Tensor, array_of
 
 GRADIENTS = "gradients"  # what gradients on their way count as in the memory
 
@@ -219,13 +219,13 @@ class Profile:
         return shares
 
     def _backward_bytes(self, opened: _Open, g: Any, out: Any, kept: int, shares: Sequence) -> None:
-        came = owner(raw(g))
-        made = [raw(share) for share in shares if is_array(raw(share)) and owner(raw(share)) is not came]
+        came = owner(array_of(g))
+        made = [array_of(share) for share in shares if is_array(array_of(share)) and owner(array_of(share)) is not came]
         written = sum(a.nbytes for a in made) + sum(
-            math.prod(share.shape) * share.like.dtype.itemsize for share in shares if isinstance(share, Deferred)
+            math.prod(share.shape) * share.like.dtype.itemsize for share in shares if isinstance(share, LazyGradient)
         )
         opened.allocated += sum(self.memory.follow(a, GRADIENTS) for a in made)
-        opened.moved += written and raw(g).nbytes + kept + (0 if out is None else raw(out).nbytes) + written
+        opened.moved += written and array_of(g).nbytes + kept + (0 if out is None else array_of(out).nbytes) + written
 
     def _begin(self, name: str, module: str, way: str) -> _Open:
         opened = _Open(name, module, way, self.now())

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import numpy as np
 from hypothesis import strategies as st
 
-from llm.config import Activation, GPTConfig, Norm, NormPosition, Positions
-from llm.model import GPT
+from llm.model.config import Activation, GPTConfig, Norm, NormPosition, Positions
+from llm.model.gpt import GPT
 
 VOCAB = 13
 CONTEXT = 24

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from llm.config import GPTConfig
-from llm.model import GPT
-from llm.training.options import Options, TrainOptions
-from llm.training.run import Run
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.runs.options import Options, TrainOptions
+from llm.runs.run import Run
 
 
 def make_run(folder: Path, tokenizer: Any, steps: tuple[int, ...] = (5,), best: int = 5) -> Run:

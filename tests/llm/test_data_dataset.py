@@ -24,7 +24,7 @@ from llm.data.dataset import prepare
 from llm.data.errors import DataError
 from llm.data.shards import ShardWriter, TokenShards
 from llm.data.split import training_sizes
-from llm.files import PARTIAL
+from llm.runs.files import PARTIAL
 
 
 class ByteTokenizer:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm.cache import KVCache
-from llm.config import GPTConfig
-from llm.model import GPT
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.model.kv_cache import KVCache
 from minigrad import no_grad
 from minigrad.fused import attention_reference
 from minigrad.fused.attention import one_query
@@ -109,7 +109,7 @@ def test_reading_a_long_text_takes_memory_in_proportion_to_it() -> None:
 
 def test_scores_of_all_pairs_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: attention as it is defined makes them all."""
-    monkeypatch.setattr("llm.attention.attention", attention_reference)
+    monkeypatch.setattr("llm.model.attention.attention", attention_reference)
     assert growth() > 3.5
 
 
@@ -122,5 +122,5 @@ def test_a_square_made_while_writing_is_noticed(monkeypatch: pytest.MonkeyPatch)
         np.zeros((k.shape[2], k.shape[2]), np.float32)
         return one_query(q, k, v, *options)
 
-    monkeypatch.setattr("llm.one_token.one_query", wasteful)
+    monkeypatch.setattr("llm.model.one_token.one_query", wasteful)
     assert peak(lambda: write(model, cache, text(20))) > ROWS

@@ -9,13 +9,13 @@ import json
 import numpy as np
 import pytest
 
-from llm.cache import KVCache
-from llm.config import GPTConfig
 from llm.inference.generate import generate
-from llm.model import GPT
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.model.kv_cache import KVCache
+from llm.parallel.threads import Workers
 from llm.training.command import parse, start
 from llm.training.step import train_step
-from llm.training.workers import Workers
 from minigrad import no_grad, random
 from minigrad.optim import AdamW, clip_grad_norm
 from tests import fake_cupy

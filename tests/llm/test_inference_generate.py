@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.config import GPTConfig
 from llm.inference.generate import CachedReader, generate, generate_reference, next_logits, read_all, view_start
 from llm.inference.sampling import Sampling
-from llm.model import GPT
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
 from minigrad import Tensor
 from minigrad.tensor import mode
 from tests.llm.gpts import SEEDS, VOCAB, configs, lively, token_ids

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from llm.inference.load import load_model
-from llm.model import GPT
-from llm.training.run import Run
+from llm.model.gpt import GPT
+from llm.runs.run import Run
 from tests.llm.runs import make_run, model_at
 from tokenizer import CharTokenizer
 

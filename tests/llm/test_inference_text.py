@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.config import GPTConfig
 from llm.inference.generate import generate
 from llm.inference.sampling import Sampling
 from llm.inference.text import beginning, show, stream_text, until_stop, write_text
-from llm.model import GPT
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
 from tests.llm.gpts import SEEDS
 from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer
 

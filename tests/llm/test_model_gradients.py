@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.config import GPTConfig
-from llm.model import GPT
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
 from minigrad import Tensor
 from minigrad.gradcheck import GradientError, gradcheck
 from minigrad.nn import Linear

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm.config import GPTConfig
-from llm.model import GPT
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
 from tests.llm.gpts import lively
 
 torch = pytest.importorskip("torch", reason="parity with PyTorch: pip install torch==2.13.0")

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import llm.attention
-from llm.config import Activation, GPTConfig, Norm, NormPosition, Positions
-from llm.model import GPT
-from llm.sight import Sight
+import llm.model.attention
+from llm.model.config import Activation, GPTConfig, Norm, NormPosition, Positions
+from llm.model.gpt import GPT
+from llm.model.masks import Sight
 from minigrad import Tensor, no_grad
 from minigrad.optim import AdamW
 from minigrad.random import seed as seed_dropout
@@ -50,7 +50,7 @@ def test_a_later_token_changes_no_earlier_logit(config: GPTConfig, seed: int, le
 
 
 def test_attention_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llm.attention, "attention", partial(llm.attention.attention, causal=False))
+    monkeypatch.setattr(llm.model.attention, "attention", partial(llm.model.attention.attention, causal=False))
     model = lively(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0)
     assert any(earlier_logits_change(model, np.random.default_rng(seed), 8) for seed in range(5))
 

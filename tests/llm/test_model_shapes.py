@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import llm.attention
-import llm.mlp
-import llm.model
-import llm.one_token
-from llm.cache import KVCache
-from llm.config import GPTConfig
-from llm.model import GPT
+import llm.model.attention
+import llm.model.gpt
+import llm.model.mlp
+import llm.model.one_token
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.model.kv_cache import KVCache
 from minigrad import no_grad
 from tests.llm.gpts import token_ids
 
@@ -88,7 +88,7 @@ def fits(shape: tuple, wanted: tuple) -> bool:
 def comments(monkeypatch: pytest.MonkeyPatch) -> Comments:
     """The files of the model with their comments checked, in sys.modules for as long as the test runs."""
     checker = Comments()
-    for module in (llm.attention, llm.mlp, llm.one_token, llm.model):
+    for module in (llm.model.attention, llm.model.mlp, llm.model.one_token, llm.model.gpt):
         copy = checker.load(module, Path(str(module.__file__)).read_text())
         monkeypatch.setitem(sys.modules, module.__name__, copy)
     return checker
@@ -96,7 +96,7 @@ def comments(monkeypatch: pytest.MonkeyPatch) -> Comments:
 
 def exercise(checker: Comments, config: GPTConfig) -> None:
     """A loss, and logits in three calls with a cache."""
-    model, ids = sys.modules["llm.model"].GPT(config), token_ids(np.random.default_rng(0), 2, 9)
+    model, ids = sys.modules["llm.model.gpt"].GPT(config), token_ids(np.random.default_rng(0), 2, 9)
     checker.sizes = SIZES | {"T": 9, "S": 9}
     model.loss(ids, ids).backward()
     model.eval()
@@ -115,12 +115,14 @@ def test_shape_comments_are_true_and_all_have_run(comments: Comments) -> None:
 
 
 def test_a_wrong_comment_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Path(str(llm.mlp.__file__)).read_text()
+    source = Path(str(llm.model.mlp.__file__)).read_text()
     assert "# (B, T, F)" in source
     checker = Comments()
-    copy = checker.load(llm.mlp, source.replace("# (B, T, F)", "# (B, T, C)"))
-    monkeypatch.setitem(sys.modules, "llm.mlp", copy)
-    monkeypatch.setitem(sys.modules, "llm.model", checker.load(llm.model, Path(str(llm.model.__file__)).read_text()))
+    copy = checker.load(llm.model.mlp, source.replace("# (B, T, F)", "# (B, T, C)"))
+    monkeypatch.setitem(sys.modules, "llm.model.mlp", copy)
+    monkeypatch.setitem(
+        sys.modules, "llm.model.gpt", checker.load(llm.model.gpt, Path(str(llm.model.gpt.__file__)).read_text())
+    )
     with pytest.raises(AssertionError, match=r"says \(B, T, C\), is \(\(2, 9, 28\),\)"):
         exercise(checker, GPTConfig(**CONFIG))
 

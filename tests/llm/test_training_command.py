@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from llm import runtime
-from llm.accounting import parameters, training_flops
-from llm.config import GPTConfig
-from llm.presets import PRESETS
+from llm.model.config import GPTConfig
+from llm.model.cost import parameters, training_flops
+from llm.model.presets import PRESETS
+from llm.parallel import runtime
+from llm.runs.options import Options, TrainOptions, presets
+from llm.runs.run import Run, RunError
 from llm.training import dry_run
 from llm.training.command import parse, start
-from llm.training.options import Options, TrainOptions, presets
-from llm.training.run import Run, RunError
 from llm.training.setup import set_up
 from minigrad.optim import AdamW
 from tests.llm.trainings import arguments, metrics, resume, train, weights, without_pictures

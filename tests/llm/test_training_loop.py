@@ -15,12 +15,12 @@ import pytest
 from matplotlib.image import imread
 from tqdm import tqdm
 
-from llm.files import digest
-from llm.model import GPT
+from llm.model.gpt import GPT
+from llm.runs.files import digest
+from llm.runs.metrics import FIELDS, Metrics, draw_losses, read_metrics
+from llm.runs.run import Run, RunError
 from llm.training import display
 from llm.training.loop import PATIENCE, SAMPLE_TOKENS, TrainingStopped
-from llm.training.metrics import FIELDS, Metrics, draw_losses, read_metrics
-from llm.training.run import Run, RunError
 from llm.training.trainer import Trainer
 from tests.llm.trainings import interrupt_at, metrics, resume, train, without_pictures
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from llm.runs.run import PROFILE, Run
 from llm.training.profiling import ON_A_GPU, STEPS, WARM_UP
-from llm.training.run import PROFILE, Run
 from minigrad.graph import mode
 from minigrad.profiler import Profile
 from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, resume, train, without_pictures

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.training.run import Run, RunError
+from llm.runs.run import Run, RunError
 from llm.training.trainer import Trainer
 from tests.llm.trainings import (
     Killed,

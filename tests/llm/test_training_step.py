@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.config import GPTConfig
-from llm.model import GPT
-from llm.training.options import TrainOptions
-from llm.training.processes import Processes
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.parallel.processes import Processes
+from llm.parallel.threads import Workers
+from llm.runs.options import TrainOptions
 from llm.training.step import accumulate_gradients, learning_rate, train_step
-from llm.training.workers import Workers
 from minigrad import Tensor, sqrt
 from minigrad.optim import AdamW
 

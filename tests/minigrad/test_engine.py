@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from minigrad import Tensor, grad, no_grad
 from minigrad.fused._record import record_fused
 from minigrad.graph import Node, mode
-from minigrad.tensor import beside, record
+from minigrad.tensor import like, record
 
 
 def leaf(values, dtype=np.float64) -> Tensor:
@@ -291,7 +291,7 @@ def test_rules_get_arrays_and_where_gradients_are_recorded_tensors():
     def square(x):
         def rule(g, out):
             seen.append((type(g), type(out)))
-            return (g * 2.0 * beside(g, x) + out * 0.0,)
+            return (g * 2.0 * like(g, x) + out * 0.0,)
 
         return record(x.data * x.data, (x,), rule, keep_output=True)
 

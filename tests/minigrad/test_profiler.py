@@ -17,11 +17,11 @@ import minigrad as mg
 from minigrad import Tensor, debug_arrays, detect_anomaly, nn
 from minigrad.gradcheck.catalogue import CATALOGUE
 from minigrad.gradcheck.choices import Choices, Example
-from minigrad.graph import Deferred, mode
+from minigrad.graph import LazyGradient, mode
 from minigrad.nn import module
 from minigrad.profiler import Profile, span
 from minigrad.profiler.table import Row, rows
-from minigrad.tensor import raw, record, tensor
+from minigrad.tensor import record, tensor
 from tests import fake_cupy
 from tests.minigrad.strategies import examples
 
@@ -56,7 +56,7 @@ def slow(x: Tensor, clock: Clock, forward: float = 0, backward: float = 0, defer
 
     def vjp(g: Tensor, out: None) -> tuple:
         clock.tick(backward)
-        return (Deferred(raw(g), lambda out: (clock.tick(deferred), np.copyto(out, raw(g)))),)
+        return (LazyGradient(array_of(g), lambda out: (clock.tick(deferred), np.copyto(out, array_of(g)))),)
 
     return record(x.data + 0, (x,), vjp)
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
-from llm.config import GPTConfig
-from llm.model import GPT
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
 from minigrad import Tensor
 from minigrad.gradcheck.catalogue import CATALOGUE
 from minigrad.profiler import Profile

@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.model import GPT
-from llm.training import processes as processes_module
-from llm.training.processes import SMALL, Processes, pay, workers_for
+from llm.model.gpt import GPT
+from llm.parallel import processes as processes_module
+from llm.parallel.processes import SMALL, Processes, pay, workers_for
+from llm.parallel.threads import Workers
 from llm.training.step import accumulate_gradients
-from llm.training.workers import Workers
 from tests.llm.test_training_resume import options, start
 from tests.llm.test_training_step import FORKS, assert_close, batch, gradients, make, working
 
@@ -133,7 +133,7 @@ def test_a_program_that_closes_nothing_ends() -> None:
     program = """if True:
         import tempfile
         folder = tempfile.TemporaryDirectory()
-        from llm.training.processes import Processes
+        from llm.parallel.processes import Processes
         from llm.training.step import accumulate_gradients
         from tests.llm.test_training_step import batch, make
         workers = Processes(make()[0], 3)

@@ -12,14 +12,14 @@ everybody does.
 Memory of activations is what the graph holds between forward and backward: for each function, the arrays that its
 gradient rule keeps, each array once; see the functions in minigrad/fused. It was within 2% of what tracemalloc
 measures. Of the temporaries inside functions only the logits are counted, which are made in chunks. Letters:
-llm/config.py.
+llm/model/config.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from llm.config import GPTConfig
+from llm.model.config import GPTConfig
 from minigrad.fused._attention_blocks import weights_kept
 from minigrad.profiler.table import size
 

@@ -3,7 +3,7 @@ fit its query.
 
 Multi-head attention: Vaswani et al. 2017 (arXiv 1706.03762); with K < H key-value heads it is grouped-query attention
 (Ainslie et al. 2023, arXiv 2305.13245), with K = 1 multi-query attention (Shazeer 2019, arXiv 1911.02150). QK-norm:
-Henry et al. 2020 (arXiv 2010.04245), with RMSNorm as in Qwen3. Letters: llm/config.py. The work is done in
+Henry et al. 2020 (arXiv 2010.04245), with RMSNorm as in Qwen3. Letters: llm/model/config.py. The work is done in
 minigrad/fused/attention.py.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from llm.config import GPTConfig
-from llm.sight import Sight
-from llm.undrawn import UNDRAWN
+from llm.model.config import GPTConfig
+from llm.model.masks import Sight
+from llm.model.undrawn import UNDRAWN
 from minigrad.fused.attention import attention
 from minigrad.fused.rope import rope
 from minigrad.nn import Linear, Module, RMSNorm

@@ -21,10 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 
-from llm.config import GPTConfig
-from llm.training import run as run_module
-from llm.training.options import Options, TrainOptions
-from llm.training.run import Run, RunError, new_run, newest_run
+from llm.model.config import GPTConfig
+from llm.runs import run as run_module
+from llm.runs.options import Options, TrainOptions
+from llm.runs.run import Run, RunError, new_run, newest_run
 from tokenizer import CharTokenizer
 
 LETTERS = CharTokenizer.train(["abc"])

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm import files
-from llm.files import (
+from llm.runs import files
+from llm.runs.files import (
     PARTIAL,
     link_file,
     locked,

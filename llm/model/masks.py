@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from llm.config import GPTConfig
-from llm.positions import PADDING, Places, Table, alibi_slopes
+from llm.model.config import GPTConfig
+from llm.model.positions import PADDING, Places, Table, alibi_slopes
 from minigrad.backend import device_of, to_device
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_info
 
-from llm import runtime
+from llm.parallel import runtime
 
 
 @pytest.fixture

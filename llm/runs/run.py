@@ -24,8 +24,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 import tokenizer
-from llm.files import digest, link_file, locked, new_folder, read_json, remove_partial, write_json
-from llm.training.options import Options
+from llm.runs.files import digest, link_file, locked, new_folder, read_json, remove_partial, write_json
+from llm.runs.options import Options
 
 CONFIG, TOKENIZER, METRICS, PICTURE, PROFILE = (
     "config.json",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from llm.config import GPTConfig
+from llm.model.config import GPTConfig
 
 GPT2 = GPTConfig()
 LLAMA = GPTConfig(vocab_size=32000, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False, tied_head=False)

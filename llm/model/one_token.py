@@ -3,7 +3,7 @@
 What a block does to one token is little arithmetic, and Tensors, records, checks and masks around it would take most of
 the time. Here are the same functions of minigrad/fused on arrays, in the order of Block, Attention and MLP (model.py,
 attention.py, mlp.py), which stay the definition. Arrays of parameters are looked up in each call, so that new weights
-count at once. Letters: llm/config.py.
+count at once. Letters: llm/model/config.py.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from llm.attention import Attention
-from llm.cache import KVCache
-from llm.mlp import MLP
-from llm.sight import Sight
+from llm.model.attention import Attention
+from llm.model.kv_cache import KVCache
+from llm.model.masks import Sight
+from llm.model.mlp import MLP
 from minigrad.backend import device_of
 from minigrad.fused.activation import activate
 from minigrad.fused.attention import one_query
-from minigrad.fused.linear import finite_product
+from minigrad.fused.linear import matvec_as_complex
 from minigrad.fused.norm import normalize
-from minigrad.fused.rope import turn
+from minigrad.fused.rope import rotate
 from minigrad.graph import mode
 from minigrad.nn import LayerNorm, Linear, RMSNorm
 
@@ -67,7 +67,7 @@ def attend(attention: Attention, x: Any, sight: Sight, keep: Keep | None) -> Any
     if config.qk_norm:
         q, k = norm(attention.query_norm, q), norm(attention.key_norm, k)
     if sight.rotation is not None:
-        q, k = (turn(x, *sight.rotation, config.rope_interleaved) for x in (q, k))
+        q, k = (rotate(x, *sight.rotation, config.rope_interleaved) for x in (q, k))
     if keep is not None:
         k, v = keep(k, v)  # (B, K, S, D), (B, K, S, D)
     y = one_query(q, k, v, 1 / math.sqrt(D), sight.window, sight.bias)  # (B, H, 1, D)
@@ -81,7 +81,7 @@ def widen(mlp: MLP, x: Any) -> Any:
 
 def affine(layer: Linear, x: Any) -> Any:
     """(B, in) -> (B, out), an array of its own."""
-    y = finite_product(x, layer.weight.data)
+    y = matvec_as_complex(x, layer.weight.data)
     if layer.bias is not None:
         y += layer.bias.data
     return y

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.accounting import cache_bytes
-from llm.cache import FIRST_ROOM, KVCache
-from llm.config import GPTConfig
-from llm.model import GPT
+from llm.model.config import GPTConfig
+from llm.model.cost import cache_bytes
+from llm.model.gpt import GPT
+from llm.model.kv_cache import FIRST_ROOM, KVCache
 from minigrad import no_grad
 from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, lively, token_ids
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.accounting import activation_bytes, forward_flops, parameters, size, table, training_flops, training_memory
-from llm.config import GPTConfig
-from llm.model import GPT
-from llm.presets import preset
+from llm.model.config import GPTConfig
+from llm.model.cost import activation_bytes, forward_flops, parameters, size, table, training_flops, training_memory
+from llm.model.gpt import GPT
+from llm.model.presets import preset
 from minigrad import no_grad
 from minigrad.graph import mode
 from tests.llm.gpts import configs
@@ -32,7 +32,7 @@ def test_parameters_are_those_of_the_model(config: GPTConfig) -> None:
 
 
 def test_a_forgotten_part_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.accounting._branches", lambda config: 1)  # as if gated MLPs had two matrices
+    monkeypatch.setattr("llm.model.cost._branches", lambda config: 1)  # as if gated MLPs had two matrices
     with pytest.raises(AssertionError):
         test_parameters_are_those_of_the_model()
 

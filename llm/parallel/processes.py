@@ -29,9 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm.model import GPT
-from llm.training.gradients import SharedGradients
-from llm.training.workers import Share, Workers, work_through
+from llm.model.gpt import GPT
+from llm.parallel.shared_gradients import SharedGradients
+from llm.parallel.threads import Share, Workers, work_through
 from minigrad.nn.module import Parameter
 from minigrad.profiler import Profile, Report
 

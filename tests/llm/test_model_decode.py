@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.cache import KVCache
-from llm.config import GPTConfig
-from llm.model import GPT
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.model.kv_cache import KVCache
 from minigrad import no_grad
 from minigrad.graph import watching
 from tests.llm.gpts import SEEDS, VOCAB, configs, lively, token_ids
@@ -61,18 +61,18 @@ def test_in_float32_too(config: GPTConfig, seed: int) -> None:
     assert difference(lively(config, seed, np.float32), seed) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["normalize", "turn", "one_query", "finite_product", "activate"])
+@pytest.mark.parametrize("name", ["normalize", "turn", "one_query", "matvec_as_complex", "activate"])
 def test_a_wrong_function_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control, and each function of the rung is called."""
-    import llm.one_token
+    import llm.model.one_token
 
-    right = getattr(llm.one_token, name)
+    right = getattr(llm.model.one_token, name)
 
     def wrong(*arguments: Any, **options: Any) -> Any:
         out = right(*arguments, **options)
         return (1.1 * out[0], *out[1:]) if isinstance(out, tuple) else 1.1 * out
 
-    monkeypatch.setattr(llm.one_token, name, wrong)
+    monkeypatch.setattr(llm.model.one_token, name, wrong)
     assert difference(lively(SMALL, 0), 0) > 1e-3
 
 
@@ -89,7 +89,7 @@ def test_new_weights_count_at_once() -> None:
 def taken(model: GPT, monkeypatch: pytest.MonkeyPatch, ids: np.ndarray, **options: Any) -> bool:
     """Whether a call of the model takes the fast rung."""
     calls: list[Any] = []
-    monkeypatch.setattr("llm.model.through_blocks", lambda blocks, x, *rest: calls.append(1) or x)
+    monkeypatch.setattr("llm.model.gpt.through_blocks", lambda blocks, x, *rest: calls.append(1) or x)
     model(ids, **options)
     return bool(calls)
 

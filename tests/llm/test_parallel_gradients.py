@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.training.gradients import SharedGradients
+from llm.parallel.shared_gradients import SharedGradients
 from minigrad import Tensor, no_grad
 from minigrad.fused.embedding import embedding
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
-from minigrad.graph import Deferred
+from minigrad.graph import LazyGradient
 from minigrad.nn.module import Parameter
 from minigrad.tensor import record
 
@@ -36,7 +36,7 @@ def share(kind: str, values: np.ndarray) -> Any:
     if kind == "array":
         return values.sum(axis=0)
     fill = None if kind == "added" else lambda out: np.sum(values, axis=0, out=out)
-    return Deferred(
+    return LazyGradient(
         values[0],
         fill,
         add=add
@@ -121,7 +121,7 @@ def test_shares_are_added_in_one_order_whoever_comes_first(large: int, meeting: 
     shares = make_shares(kinds, workers, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "llm.training.gradients.LARGE", large
+            "llm.parallel.shared_gradients.LARGE", large
         )  # below it, shares that can do without an array get one all the same
         found = brought(order, slow, shares, begun)
     assert found == added_in_order([each for round in zip(*shares) for each in round], begun)
@@ -157,7 +157,7 @@ def test_nobody_waits_for_a_worker_that_fails() -> None:
 
 def test_the_second_worker_needs_no_array_of_the_size_of_a_large_head(monkeypatch: pytest.MonkeyPatch) -> None:
     rng, V, C = np.random.default_rng(0), 40_000, 8
-    monkeypatch.setattr("llm.training.gradients.LARGE", 1000)
+    monkeypatch.setattr("llm.parallel.shared_gradients.LARGE", 1000)
     head, x = Parameter(rng.standard_normal((V, C), np.float32)), Tensor(rng.standard_normal((4, C), np.float32))
     head.grad_buffer = np.empty_like(head.data)
     gradients = SharedGradients([head], 2)

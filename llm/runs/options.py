@@ -1,4 +1,4 @@
-"""What `train.py` can be told: the options of training, beside those of the model (llm/config.py), and presets of both.
+"""What `train.py` can be told: the options of training, beside those of the model (llm/model/config.py), and presets of both.
 
 The text below a field is its `--help`. A preset is where the other options start from.
 """
@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from llm.config import GPTConfig
-from llm.presets import PRESETS as MODELS
+from llm.model.config import GPTConfig
+from llm.model.presets import PRESETS as MODELS
 
 
 @dataclass(frozen=True)

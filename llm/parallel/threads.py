@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad
-from llm.model import GPT
-from llm.training.gradients import SharedGradients
+from llm.model.gpt import GPT
+from llm.parallel.shared_gradients import SharedGradients
 from minigrad.backend import to_device
 
 

@@ -16,12 +16,12 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from minigrad.graph import Deferred, computed, no_grad
+from minigrad.graph import LazyGradient, materialize, no_grad
 from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor, backpropagate, seed_gradient
 
 LARGE = 1 << 22  # numbers: 16 MB of float32
-Share = Any  # an array, or a Deferred
+Share = Any  # an array, or a LazyGradient
 
 
 class SharedGradients:
@@ -55,10 +55,14 @@ class SharedGradients:
             has_turn = total.has_turn(place)
         if has_turn:
             self._add(total, place, share)
-        elif type(share) is Deferred and share.add is not None and (share.fill is None or total.parameter.size > LARGE):
+        elif (
+            type(share) is LazyGradient
+            and share.add is not None
+            and (share.fill is None or total.parameter.size > LARGE)
+        ):
             later.append((total, place, share))
         else:
-            self._add(total, place, computed(share))  # now, while somebody else is at the sum
+            self._add(total, place, materialize(share))  # now, while somebody else is at the sum
 
     def _come_back(self, later: list) -> None:
         """Add what was put off, each share as soon as it has its turn. Somebody's always does, so nobody waits in a
@@ -100,7 +104,7 @@ class _Sum:
         place = self.brought[rank] * len(self.brought) + rank
         self.brought[rank] += 1
         only_adds = (
-            type(share) is Deferred and share.fill is None
+            type(share) is LazyGradient and share.fill is None
         )  # row by row: on top of another share it gives other bits
         if place == 1 and self.brought[0] == 0 and self.parameter.grad is None and not only_adds:
             self.swapped = True

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from llm.accounting import parameters
-from llm.config import GPTConfig
-from llm.presets import PRESETS, preset
+from llm.model.config import GPTConfig
+from llm.model.cost import parameters
+from llm.model.presets import PRESETS, preset
 
 # fmt: off
 BAD = [

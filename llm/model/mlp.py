@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from llm.config import GPTConfig
-from llm.undrawn import UNDRAWN
+from llm.model.config import GPTConfig
+from llm.model.undrawn import UNDRAWN
 from minigrad.nn import Linear, Module
 from minigrad.tensor import Tensor
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from llm.config import GPTConfig
+from llm.model.config import GPTConfig
 from minigrad.backend import array_module
 
 FIRST_ROOM = 64  # tokens

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.config import GPTConfig
 from llm.evaluation.loss import Evaluation, evaluate
-from llm.model import GPT
-from llm.training.workers import Workers
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.parallel.threads import Workers
 from minigrad import no_grad
 
 V, T = 11, 6

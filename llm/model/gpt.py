@@ -10,8 +10,8 @@ What a `GPTConfig` chooses from, in any combination:
     head            tied to the embedding (Press and Wolf 2017, arXiv 1608.05859) or not; soft cap on the logits (Gemma 2, arXiv 2408.00118)
     biases on or off; dropout on embeddings, attention weights and what sublayers add, as in GPT-2
 
-and what any of them can do: padded batches, packed documents, a key-value cache (llm/cache.py, and llm/one_token.py for
-speed), head and loss in one function that never keeps the logits. Letters for sizes (B, T, C ...): llm/config.py. Read
+and what any of them can do: padded batches, packed documents, a key-value cache (llm/model/kv_cache.py, and llm/model/one_token.py for
+speed), head and loss in one function that never keeps the logits. Letters for sizes (B, T, C ...): llm/model/config.py. Read
 on downwards: GPT with its initialisation, then Block.
 """
 
@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from llm.attention import Attention
-from llm.cache import KVCache
-from llm.config import GPTConfig
-from llm.mlp import MLP
-from llm.one_token import is_one_token, through_blocks
-from llm.positions import Places, Table, end_of, index_on, place, sinusoids
-from llm.sight import Sight, look
-from llm.undrawn import UNDRAWN
+from llm.model.attention import Attention
+from llm.model.config import GPTConfig
+from llm.model.kv_cache import KVCache
+from llm.model.masks import Sight, look
+from llm.model.mlp import MLP
+from llm.model.one_token import is_one_token, through_blocks
+from llm.model.positions import Places, Table, end_of, index_on, place, sinusoids
+from llm.model.undrawn import UNDRAWN
 from minigrad.backend import to_device
 from minigrad.checkpoint import checkpoint
 from minigrad.fused.linear import linear
