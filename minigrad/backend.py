@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+Array = Any  # a NumPy or a CuPy array (CuPy cannot be imported for a precise type where there is no GPU)
+
 DEFAULT_FLOAT = np.dtype(np.float32)
 
 
@@ -67,7 +69,12 @@ def as_array(data: Any, dtype: Any = None) -> Any:
         data = data.astype(dtype)
     if data.dtype == object:
         raise TypeError("a tensor holds numbers; this is an array of Python objects")
-    return np.asarray(data) if isinstance(data, np.generic) else data
+    return ensure_array(data)
+
+
+def ensure_array(result: Any) -> Any:
+    """A result of NumPy as an array: NumPy makes scalars out of arrays without axes, `np.array(2.0) * 2` for instance."""
+    return np.asarray(result) if isinstance(result, np.generic) else result
 
 
 def is_float(dtype: Any) -> bool:

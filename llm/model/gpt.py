@@ -38,7 +38,7 @@ from minigrad.checkpoint import checkpoint
 from minigrad.fused.linear import linear
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
 from minigrad.fused.rope import rope_tables
-from minigrad.graph import mode
+from minigrad.modes import mode
 from minigrad.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, RMSNorm
 from minigrad.tensor import Tensor, tensor
 

@@ -23,7 +23,7 @@ from minigrad.fused.attention import one_query
 from minigrad.fused.linear import matvec_as_complex
 from minigrad.fused.norm import normalize
 from minigrad.fused.rope import rotate
-from minigrad.graph import mode
+from minigrad.modes import mode
 from minigrad.nn import LayerNorm, Linear, RMSNorm
 
 Keep = Callable[[Any, Any], tuple[Any, Any]]
@@ -37,7 +37,7 @@ def is_one_token(x: Any, sight: Sight) -> bool:
         x.shape[1] == 1
         and sight.mask is None
         and not mode.recording
-        and mode.watch is None
+        and mode.op_hook is None
         and x.dtype.itemsize >= 4
         and device_of(x) == "cpu"
     )

@@ -17,7 +17,7 @@ from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from minigrad import no_grad
-from minigrad.graph import watching
+from minigrad.modes import op_hook
 from tests.llm.gpts import SEEDS, VOCAB, configs, lively, token_ids
 
 WRITTEN = 5
@@ -29,7 +29,7 @@ SMALL = GPTConfig(vocab_size=VOCAB, context=24, layers=2, heads=2, dim=8, positi
 
 def watched() -> AbstractContextManager:
     """Somebody looks at every op, so that the model does not take the fast rung."""
-    return watching(lambda data, inputs, vjp: vjp)
+    return op_hook(lambda data, inputs, vjp: vjp)
 
 
 def logits(
