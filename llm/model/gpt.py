@@ -10,9 +10,9 @@ What a `GPTConfig` chooses from, in any combination:
     head            tied to the embedding (Press and Wolf 2017, arXiv 1608.05859) or not; soft cap on the logits (Gemma 2, arXiv 2408.00118)
     biases on or off; dropout on embeddings, attention weights and what sublayers add, as in GPT-2
 
-and what any of them can do: padded batches, packed documents, a key-value cache (llm/model/kv_cache.py, and llm/model/one_token.py for
-speed), head and loss in one function that never keeps the logits. Letters for sizes (B, T, C ...): llm/model/config.py. Read
-on downwards: GPT with its initialisation, then Block.
+and what any of them can do: padded batches, packed documents, a key-value cache (llm/model/kv_cache.py, and
+llm/model/one_token.py for speed), head and loss in one function that never keeps the logits. Letters for sizes (B, T, C
+...): llm/model/config.py. Read on downwards: GPT with its initialisation, then Block.
 """
 
 from __future__ import annotations
