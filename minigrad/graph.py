@@ -17,7 +17,7 @@ the graph is
     leaf b ---+
 
     node 1     parents [a, b]       rule: gradient g of a * b  ->  (g * b, g * a)
-    node 2     parents [node 1]     rule: gradient g of c      ->  (g, repeated for each element)
+    node 2     parents [node 1]     rule: gradient g of c      ->  (g, repeated to the shape of a * b)
 
 The arrows show how values were computed. `backward()` goes the other way, from node 2 to node 1 to the leaves
 (backward.py). A node is newer than its parents, because they existed before it was made. So visiting nodes from the
