@@ -7,17 +7,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor, grad, hvp, jvp, vjp
+from tests.minigrad.helpers import leaf, seeds
 from tests.minigrad.strategies import choices
-
-seeds = st.integers(0, 2**32 - 1)
-
-
-def leaf(values) -> Tensor:
-    return Tensor(np.array(values, np.float64), requires_grad=True)
 
 
 def mixed(x, y):

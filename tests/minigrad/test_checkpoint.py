@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import Tensor, random
 from minigrad.checkpoint import checkpoint
+from tests.minigrad.helpers import seeds
 
 plain: Callable = lambda f, *inputs: f(*inputs)
-seeds = st.integers(0, 2**32 - 1)
 
 
 def parameters(seed: int, C: int = 6, layers: int = 3) -> list[Tensor]:

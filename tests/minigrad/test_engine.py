@@ -14,12 +14,9 @@ from minigrad.fused._record import record_fused
 from minigrad.graph import Node
 from minigrad.modes import mode
 from minigrad.tensor import like, record
+from tests.minigrad.helpers import leaf
 
 SHAPES = st.lists(st.integers(1, 3), max_size=3).map(tuple)
-
-
-def leaf(values, dtype=np.float64) -> Tensor:
-    return Tensor(np.array(values, dtype), requires_grad=True)
 
 
 # ---- accumulation ----------------------------------------------------------------------------------------------------

@@ -17,12 +17,8 @@ from minigrad.gradcheck.catalogue import CATALOGUE
 from minigrad.gradcheck.choices import Choices
 from minigrad.nn import Parameter
 from minigrad.tensor import record
+from tests.minigrad.helpers import leaf
 from tests.minigrad.strategies import arrays, examples
-
-
-def leaf(values) -> Tensor:
-    return Tensor(np.array(values, np.float64), requires_grad=True)
-
 
 # ---- nobody's array is written ---------------------------------------------------------------------------------------
 

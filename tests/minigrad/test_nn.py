@@ -30,8 +30,7 @@ from minigrad.nn import (
 )
 from minigrad.tensor import Tensor
 from tests.fake_cupy import installed
-
-seeds = st.integers(0, 2**32 - 1)
+from tests.minigrad.helpers import seeds
 
 
 class Block(Module):

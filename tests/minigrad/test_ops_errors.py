@@ -19,12 +19,7 @@ from minigrad import (
 )
 from minigrad.autograd import grad
 from minigrad.tensor import Tensor
-
-seeds = st.integers(0, 2**32 - 1)
-
-
-def leaf(values, dtype=np.float64) -> Tensor:
-    return Tensor(np.array(values, dtype), requires_grad=True)
+from tests.minigrad.helpers import leaf, seeds
 
 
 def slope(f, *inputs: Tensor):

@@ -15,9 +15,9 @@ from minigrad.nn import Parameter
 from minigrad.optim import SGD, clip_grad_norm
 from minigrad.tensor import Tensor
 from tests.fake_cupy import installed, no_sync
+from tests.minigrad.helpers import seeds
 
 shapes = st.lists(st.lists(st.integers(0, 4), max_size=3).map(tuple), min_size=1, max_size=5)
-seeds = st.integers(0, 2**32 - 1)
 norms = st.floats(0.01, 100.0)
 
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from minigrad.nn import Linear, Module, Parameter
 from minigrad.optim import SGD, AdamW, FlatParameters, adamw_reference, clip_grad_norm
 from minigrad.tensor import Tensor
-
-seeds = st.integers(0, 2**32 - 1)
+from tests.minigrad.helpers import seeds
 
 
 class Net(Module):

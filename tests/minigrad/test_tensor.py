@@ -11,12 +11,8 @@ from hypothesis import given
 
 from minigrad import Tensor, methods, ops
 from minigrad import tensor as tensor_module
+from tests.minigrad.helpers import leaf
 from tests.minigrad.strategies import choices
-
-
-def leaf(values, dtype=np.float64) -> Tensor:
-    return Tensor(np.array(values, dtype), requires_grad=True)
-
 
 # ---- dtypes ----------------------------------------------------------------------------------------------------------
 
