@@ -1,4 +1,10 @@
-"""Reading elements by index, and its opposite, adding elements up at an index: each is the other's gradient."""
+"""Reading elements by index, and adding elements up at an index. Each is the gradient of the other.
+
+    y = x[index]                    y_i = x_(index i)
+    dx[index] += dy                 an element that was read twice gets both gradients
+
+`getitem` is the first, `scatter` the second. `take` and `take_along_axis` are `getitem` with an index made for them.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minigrad.backend import array_module
-from minigrad.lazy import LazyGradient
+from minigrad.backend import Array, array_module
+from minigrad.lazy import Gradient, LazyGradient
 from minigrad.ops.shape import reshape
 from minigrad.tensor import Tensor, record, tensor
 
@@ -19,69 +25,74 @@ def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]`: slices, integers, None, ..., boolean masks, integer arrays or Tensors, and mixtures, as in NumPy.
 
     A basic index (without arrays) gives a view. An index outside of `x` raises IndexError on the CPU; on a GPU it wraps
-    silently.
+    around silently.
     """
     x = tensor(x)
-    index, shape = _arrays(index, x.data), x.shape
+    index, shape = _convert_index(index, x.data), x.shape
 
-    def vjp(g: Any, out: None) -> tuple:
+    def vjp(g: Gradient, out: None) -> tuple[Gradient]:
         if isinstance(g, Tensor):
             return (scatter(g, index, shape),)
-        return (
-            LazyGradient(g, add=lambda total: _add_at(total, index, g), shape=shape),
-        )  # slices of one array: one gradient
+        # The gradient is zero except at `index`. It is lazy, so that n slices of one array add to one array of its
+        # size, instead of making n arrays that are mostly zeros.
+        return (LazyGradient(g, add=lambda total: _add_at(total, index, g), shape=shape),)
 
     return record(x.data[index], (x,), vjp)
 
 
 def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
-    """Zeros of this shape with `x` added at `index`; elements that go to the same place add up."""
+    """Zeros of this shape, with the elements of `x` added at `index`; those that go to the same position add up."""
     x = tensor(x)
-    index = _arrays(index, x.data)
+    index = _convert_index(index, x.data)
     data = array_module(x.data).zeros(shape, x.dtype)
     _add_at(data, index, x.data)
     return record(data, (x,), lambda g, out: (g[index],))
 
 
-def _add_at(total: Any, index: Any, values: Any) -> None:
-    if type(index) is slice or _is_basic(index):
-        total[index] += values  # no element is named twice
+def _add_at(total: Array, index: Any, values: Array) -> None:
+    """total[index] += values, where positions that occur several times in `index` get all their values."""
+    if type(index) is slice or _is_basic_index(index):
+        total[index] += values  # a basic index names no position twice
     else:
-        array_module(total).add.at(total, index, values)  # total[index] += values would add only one of each place
+        array_module(total).add.at(total, index, values)  # `+=` would add only one value to each position
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """The elements at `indices` (integers of any shape) along `axis`; axis None: of `x` flattened."""
+    """The elements at `indices` (integers of any shape) along `axis`; None: of `x` flattened."""
     x = tensor(x)
     x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
-    return getitem(x, (*(slice(None),) * axis, _integers(indices)))
+    return getitem(x, (*(slice(None),) * axis, _integer_array(indices)))  # x[:, ..., :, indices]
 
 
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
-    """result[i, j, ...] = x[i, indices[i, j, ...], ...], for `axis` in the place of the second; axis None: of `x`
-    flattened.
+    """One element for each index, which replaces its coordinate along `axis`; None: of `x` flattened.
+
+    For two axes and axis=1: result[i, j] = x[i, indices[i, j]]. `indices` has as many axes as `x`, or ValueError.
     """
-    x, indices = tensor(x), _integers(indices)
+    x, indices = tensor(x), _integer_array(indices)
     x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
     if indices.ndim != x.ndim:
         raise ValueError(
             f"take_along_axis: the indices need as many axes as the tensor, got shapes {indices.shape} and {x.shape}"
         )
+    # The coordinates along the other axes are i = 0, 1, ... For axis number a of n they have the shape
+    # (length, 1, ..., 1) with n - a axes, so that they broadcast against `indices` along that axis.
     grid = [array_module(x.data).arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - a)) for a, n in enumerate(x.shape)]
     return getitem(x, (*grid[:axis], indices, *grid[axis + 1 :]))
 
 
-def _integers(indices: Any) -> Any:
+def _integer_array(indices: Any) -> Array:
+    """The indices as an array; an empty list, which NumPy would make a float array of, as integers."""
     indices = indices.data if isinstance(indices, Tensor) else indices
     return indices if hasattr(indices, "dtype") else np.asarray(indices, dtype=np.intp)
 
 
-def _arrays(index: Any, like: Any) -> Any:
-    """The index with Tensors, lists and NumPy arrays in it turned into arrays of the module of `like`."""
+def _convert_index(index: Any, like: Array) -> Any:
+    """The index with Tensors in it replaced by arrays, and on a GPU also lists and NumPy arrays, which CuPy refuses."""
     if type(index) is slice or type(index) is int:
         return index
     if isinstance(index, tuple):
-        return tuple([_arrays(part, like) for part in index])
+        return tuple([_convert_index(item, like) for item in index])
     if isinstance(index, Tensor):
         return index.data
     if isinstance(index, (list, np.ndarray)) and array_module(like) is not np:
@@ -89,8 +100,9 @@ def _arrays(index: Any, like: Any) -> Any:
     return index
 
 
-def _is_basic(index: Any) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
+def _is_basic_index(index: Any) -> bool:
+    """Whether the index has no arrays in it: only slices, integers, None and `...` (NumPy's "basic indexing")."""
+    items = index if isinstance(index, tuple) else (index,)
     return all(
-        part is None or part is Ellipsis or type(part) in (int, slice) or isinstance(part, np.integer) for part in parts
+        item is None or item is Ellipsis or type(item) in (int, slice) or isinstance(item, np.integer) for item in items
     )

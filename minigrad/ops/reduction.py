@@ -1,7 +1,17 @@
-"""Primitives that combine elements along axes, each with its gradient rule.
+"""Reductions: sums, means and variances along axes, each with its gradient rule.
 
-`axis` is a number, a tuple, or None for all axes; negative ones count from the end; `keepdims` leaves reduced axes in
-place with length 1. `sum`, `max` and `min` are NumPy's names, and hide Python's in this file.
+In all reductions, `axis` is a number, a tuple of numbers, or None for all axes; negative axes count from the end. With
+`keepdims`, a reduced axis stays with length 1, so that the result broadcasts against the input:
+
+    x                                   (2, 3, 4)
+    x.sum()                             ()             a single number
+    x.sum(axis=1)                       (2, 4)
+    x.sum(axis=1, keepdims=True)        (2, 1, 4)
+
+The gradient goes the other way. `restore_axes` makes a gradient of shape (2, 4) into one of (2, 1, 4), and broadcasting
+repeats that along the reduced axis.
+
+`sum` is NumPy's name; it hides Python's in this file.
 """
 
 from __future__ import annotations
@@ -10,257 +20,124 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.ops.elementwise import exp, where_array
-from minigrad.ops.shape import Axes, broadcast_to, concatenate, flip, reshape, transpose
+from minigrad.backend import Array
+from minigrad.lazy import Gradient
+from minigrad.ops.selection import where_in_rule
+from minigrad.ops.shape import Axes, broadcast_to
 from minigrad.tensor import Tensor, array_of, like, record, tensor
 
-__all__ = [
-    "sum",
-    "mean",
-    "var",
-    "std",
-    "max",
-    "min",
-    "argmax",
-    "argmin",
-    "prod",
-    "cumsum",
-    "logsumexp",
-    "softmax",
-    "log_softmax",
-]
+__all__ = ["sum", "mean", "var", "std"]
+
+# --- sums -------------------------------------------------------------------------------------------------------------
 
 
-def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
+def sum(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+    """The sum of the elements along `axis`."""
     x = tensor(x)
-    shape = x.shape
-    return record(
-        x.data.sum(axis, keepdims=keepdims), (x,), lambda g, out: (_spread(_keep(g, shape, axis, keepdims), shape),)
-    )
+    shape = x.shape  # not `x` itself, which the rule would keep in memory
+    data = x.data.sum(axis, keepdims=keepdims)
+    # d(x_1 + ... + x_n)/dx_i = 1: every element gets the gradient of the sum in which it is a term.
+    return record(data, (x,), lambda g, out: (_expand(restore_axes(g, shape, axis, keepdims=keepdims), shape),))
 
 
-def _spread(g: Any, shape: tuple[int, ...]) -> Any:
-    """`g` as if it had this shape: a view, which cannot be written to."""
+def mean(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+    """The arithmetic mean of the elements along `axis`."""
+    x = tensor(x)
+    data, shape = _mean_array(x.data, axis, keepdims=keepdims), x.shape
+    n = _elements_per_result(x, data)
+    # The rule of `sum`, with d(mean)/dx_i = 1 / n.
+    return record(data, (x,), lambda g, out: (_expand(restore_axes(g / n, shape, axis, keepdims=keepdims), shape),))
+
+
+def restore_axes(g: Gradient, shape: tuple[int, ...], axis: Axes, *, keepdims: bool) -> Gradient:
+    """`g`, of the shape of a result that was reduced from `shape`, with the reduced axes back as axes of length 1."""
+    if keepdims or axis is None:  # the axes are there already, or `g` is a single number
+        return g
+    restored = list(shape)
+    for a in axis if isinstance(axis, tuple) else (axis,):
+        restored[a] = 1
+    return g.reshape(restored)
+
+
+def _expand(g: Gradient, shape: tuple[int, ...]) -> Gradient:
+    """`g` broadcast to this shape: a read-only view, no memory is filled."""
     if isinstance(g, Tensor):
         return broadcast_to(g, shape)
     if g.ndim or not isinstance(g, (np.ndarray, np.generic)):
         return np.broadcast_to(g, shape)
-    view: np.ndarray = np.ndarray(
-        shape, g.dtype, g, 0, (0,) * len(shape)
-    )  # the same in a fifth of the time: one number, no steps
+    # A single number: np.broadcast_to would make the same view, but takes five times as long. Strides of 0 mean that a
+    # step along an axis stays at the same number.
+    view: np.ndarray = np.ndarray(shape, g.dtype, g, 0, (0,) * len(shape))
     view.flags.writeable = False
     return view
 
 
-def _keep(g: Any, shape: tuple[int, ...], axis: Axes, keepdims: bool) -> Any:
-    """What was reduced from this shape, with the reduced axes back, so that it broadcasts against what it was made
-    from.
-    """
-    if keepdims or axis is None:
-        return g
-    kept = list(shape)
-    for a in axis if isinstance(axis, tuple) else (axis,):
-        kept[a] = 1
-    return g.reshape(kept)
-
-
-def mean(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    x = tensor(x)
-    data, shape = _mean(x.data, axis, keepdims), x.shape
-    n = _count(x, data)
-    return record(data, (x,), lambda g, out: (_spread(_keep(g / n, shape, axis, keepdims), shape),))
-
-
-def var(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """Variance: squared distances from the mean, summed and divided by n - ddof."""
-    x = tensor(x)
-    data = _var(x.data, axis, ddof, keepdims)
-    n = _count(x, data) - ddof
-    return record(data, (x,), lambda g, out: (_keep(g, x.shape, axis, keepdims) * _slope(like(g, x), axis, n) * 2,))
-
-
-def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """Standard deviation, the root of `var`; its slope is taken as 0 where all elements are equal."""
-    x = tensor(x)
-    data = np.sqrt(_var(x.data, axis, ddof, keepdims))
-    n = _count(x, data) - ddof
-
-    def vjp(g: Any, out: Any) -> tuple:
-        return (
-            _keep(g / where_array(array_of(out) == 0, np.inf, out), x.shape, axis, keepdims)
-            * _slope(like(g, x), axis, n),
-        )
-
-    return record(data, (x,), vjp, keep_output=True)
-
-
-def _count(x: Any, reduced: Any) -> int:
+def _elements_per_result(x: Any, result: Array) -> int:
     """How many elements of `x` went into each element of the result."""
-    return x.size // reduced.size if reduced.size else 1
+    return x.size // result.size if result.size else 1
 
 
-def _mean(a: Any, axis: Axes, keepdims: bool) -> Any:
-    """Of an array, as NumPy's method has it, in a third of the time. The method is asked for half precision: it adds up
-    in float32.
+def _mean_array(a: Array, axis: Axes, *, keepdims: bool) -> Array:
+    """The mean of an array, as a sum and a quotient: NumPy's `mean` is written in Python and takes three times as long.
+
+    It is used for float16 all the same, because it adds up in float32, and for arrays without elements.
     """
     if not a.size or a.dtype.itemsize < 4:
         return a.mean(axis, keepdims=keepdims)
     total = a.sum(axis, keepdims=keepdims)
-    return total / _count(a, total)
+    return total / _elements_per_result(a, total)
 
 
-def _var(a: Any, axis: Axes, ddof: int, keepdims: bool) -> Any:
-    """Of an array, likewise."""
+# --- variances --------------------------------------------------------------------------------------------------------
+
+
+def var(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> Tensor:
+    """The variance along `axis`: the squared distances from the mean, summed and divided by n - ddof.
+
+    `ddof`: "delta degrees of freedom"; with 1 the estimate from a sample is unbiased.
+    """
+    x = tensor(x)
+    data = _var_array(x.data, axis, ddof, keepdims=keepdims)
+    n = _elements_per_result(x, data) - ddof
+
+    def vjp(g: Gradient, out: None) -> tuple[Gradient]:
+        # d var / dx_i = 2 (x_i - mean) / n. The mean depends on x_i as well, but that adds nothing: it changes the
+        # variance by -2 / n times the sum of all (x_j - mean), which is 0.
+        return (restore_axes(g, x.shape, axis, keepdims=keepdims) * _centered_over_n(like(g, x), axis, n) * 2,)
+
+    return record(data, (x,), vjp)
+
+
+def std(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> Tensor:
+    """The standard deviation along `axis`, the square root of `var`. Its slope is 0 where all elements are equal."""
+    x = tensor(x)
+    data = np.sqrt(_var_array(x.data, axis, ddof, keepdims=keepdims))
+    n = _elements_per_result(x, data) - ddof
+
+    def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
+        # d sqrt(var) / dx_i = 1 / (2 std) d var / dx_i = (x_i - mean) / (n std). Where std is 0 that would be 0 / 0;
+        # dividing by infinity instead gives the slope 0.
+        divided = g / where_in_rule(array_of(out) == 0, np.inf, out)
+        return (restore_axes(divided, x.shape, axis, keepdims=keepdims) * _centered_over_n(like(g, x), axis, n),)
+
+    return record(data, (x,), vjp, keep_output=True)
+
+
+def _var_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
+    """The variance of an array, for the reasons of `_mean_array`."""
     if not a.size or a.dtype.itemsize < 4:
         return a.var(axis, ddof=ddof, keepdims=keepdims)
-    d = _centred(a, axis)
+    d = _centered(a, axis)
     total = (d * d).sum(axis, keepdims=keepdims)
-    n = _count(a, total) - ddof
-    return total / (n if n > 0 else 0)
+    n = _elements_per_result(a, total) - ddof
+    return total / (n if n > 0 else 0)  # too few elements: infinity or NaN, as in NumPy
 
 
-def _centred(x: Any, axis: Axes) -> Any:
-    """An array or a Tensor without its mean."""
-    return x - (mean(x, axis, keepdims=True) if isinstance(x, Tensor) else _mean(x, axis, keepdims=True))
+def _centered(x: Any, axis: Axes) -> Any:
+    """An array or a Tensor minus its mean."""
+    return x - (mean(x, axis, keepdims=True) if isinstance(x, Tensor) else _mean_array(x, axis, keepdims=True))
 
 
-def _slope(x: Any, axis: Axes, n: int) -> Any:
-    """Half the gradient of the variance."""
-    return _centred(x, axis) * (1 / n if n > 0 else np.nan)
-
-
-# --- extremes ---------------------------------------------------------------------------------------------------------
-
-
-def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The largest; elements that tie share the gradient equally."""
-    x = tensor(x)
-    data = _extreme(x.data.max, "max", x, axis, keepdims)
-    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, array_of(out), axis, keepdims),), keep_output=True)
-
-
-def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The smallest; elements that tie share the gradient equally."""
-    x = tensor(x)
-    data = _extreme(x.data.min, "min", x, axis, keepdims)
-    return record(data, (x,), lambda g, out: (_among_ties(g, x.data, array_of(out), axis, keepdims),), keep_output=True)
-
-
-def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the first largest is: integers, without a gradient."""
-    x = tensor(x)
-    return Tensor(_extreme(x.data.argmax, "argmax", x, axis, keepdims))
-
-
-def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Where the first smallest is: integers, without a gradient."""
-    x = tensor(x)
-    return Tensor(_extreme(x.data.argmin, "argmin", x, axis, keepdims))
-
-
-def _extreme(method: Any, name: str, x: Tensor, axis: Axes, keepdims: bool) -> Any:
-    try:
-        return method(axis, keepdims=keepdims)
-    except ValueError:
-        if x.size:
-            raise
-        raise ValueError(f"{name} of no elements does not exist: the shape is {x.shape}, axis={axis}") from None
-
-
-def _among_ties(g: Any, a: Any, extreme: Any, axis: Axes, keepdims: bool) -> Any:
-    chosen = a == _keep(extreme, a.shape, axis, keepdims)
-    return where_array(chosen, _keep(g, a.shape, axis, keepdims) / chosen.sum(axis, keepdims=True, dtype=a.dtype), 0)
-
-
-# --- products and running sums ----------------------------------------------------------------------------------------
-
-
-def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """The product. The gradient of an element is the product of all others, so it is right with any number of zeros."""
-    x = tensor(x)
-    return record(
-        x.data.prod(axis, keepdims=keepdims),
-        (x,),
-        lambda g, out: (_keep(g, x.shape, axis, keepdims) * like(g, _product_of_others(x, axis)),),
-    )
-
-
-def _product_of_others(x: Tensor, axis: Axes) -> Tensor:
-    """For each element the product of those before it times the product of those behind it, among `axis`."""
-    axes = (
-        tuple(range(x.ndim))
-        if axis is None
-        else tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
-    )
-    last = (*(a for a in range(x.ndim) if a not in axes), *axes)
-    moved = transpose(x, last)  # (..., reduced axes)
-    rows = reshape(moved, (*moved.shape[: x.ndim - len(axes)], int(np.prod([x.shape[a] for a in axes], dtype=int))))
-    others = _product_before(rows) * flip(_product_before(flip(rows, -1)), -1)  # (..., n)
-    return transpose(reshape(others, moved.shape), np.argsort(last).tolist())
-
-
-def _product_before(x: Tensor) -> Tensor:
-    """Along the last axis, the product of all earlier elements, in log2(n) doublings (Hillis and Steele 1986)."""
-    product, width = concatenate([np.ones_like(x.data[..., :1]), x[..., :-1]], -1), 1  # shifted by one: begins with a 1
-    while width < x.shape[-1]:
-        product = concatenate([product[..., :width], product[..., width:] * product[..., :-width]], -1)
-        width *= 2
-    return product
-
-
-def cumsum(x: Any, axis: int | None = None) -> Tensor:
-    """Running sums along `axis`; None: of the elements in order, flat."""
-    x = tensor(x)
-    data, shape, along = x.data.cumsum(axis), x.shape, axis or 0
-    back = (*(slice(None),) * (along % data.ndim), slice(None, None, -1))
-    return record(data, (x,), lambda g, out: (g[back].cumsum(along)[back].reshape(shape),))
-
-
-# --- softmax and its logarithms: the largest element is subtracted first, a constant that changes nothing but avoids ov
-
-
-def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))), without overflow. Where all of x is -inf (or there is none) it is -inf, with gradient 0."""
-    x = tensor(x)
-    _, total, top = _exponentials(x.data, axis)
-    with np.errstate(divide="ignore"):
-        data = np.log(total) + top
-
-    def vjp(g: Any, out: Any) -> tuple:
-        total = _keep(where_array(np.isfinite(array_of(out)), out, 0), x.shape, axis, keepdims)
-        return (_keep(g, x.shape, axis, keepdims) * _exp(like(g, x) - total),)
-
-    return record(data if keepdims else data.squeeze(axis), (x,), vjp, keep_output=True)
-
-
-def softmax(x: Any, axis: Axes = -1) -> Tensor:
-    """exp(x) / sum(exp(x)). Where all of x is -inf it is 0 everywhere, so that something wholly masked counts
-    nothing.
-    """
-    x = tensor(x)
-    e, total, _ = _exponentials(x.data, axis)
-    e /= np.maximum(total, 1)  # the largest gives 1, so only a sum of nothing is below
-    return record(e, (x,), lambda g, out: (out * (g - (g * out).sum(axis, keepdims=True)),), keep_output=True)
-
-
-def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
-    """log(softmax(x)): x - logsumexp(x), without overflow. Where all of x is -inf it is -inf."""
-    x = tensor(x)
-    _, total, top = _exponentials(x.data, axis)
-    data = x.data - top - np.log(np.maximum(total, 1))
-    return record(data, (x,), lambda g, out: (g - _exp(out) * g.sum(axis, keepdims=True),), keep_output=True)
-
-
-def _exp(a: Any) -> Any:
-    """Of an array an array, of a Tensor a Tensor."""
-    return exp(a) if isinstance(a, Tensor) else np.exp(a)
-
-
-def _exponentials(a: Any, axis: Axes) -> tuple[Any, Any, Any]:
-    """exp(a - top), their sum, and `top`, the largest element (0 where that is infinite), with the reduced axes
-    kept.
-    """
-    top = a.max(axis, keepdims=True) if a.size else a.sum(axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)
-    e = np.exp(a - top)
-    return e, e.sum(axis, keepdims=True), top
+def _centered_over_n(x: Any, axis: Axes, n: int) -> Any:
+    """(x_i - mean) / n; NaN where there are too few elements for a variance."""
+    return _centered(x, axis) * (1 / n if n > 0 else np.nan)

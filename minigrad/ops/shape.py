@@ -1,6 +1,7 @@
-"""Primitives that rearrange elements: reshape, transpose, join, cut, pad. NumPy's names and signatures.
+"""Operations that rearrange elements: reshape, transpose, join, split, pad. NumPy's names and signatures.
 
-Most results are views of their input. The gradient of a rearrangement is the opposite rearrangement.
+No element changes its value. So the gradient of each operation is the opposite rearrangement: what moved an element
+from position i to position j moves the gradient from j back to i. Most results are views of their input.
 """
 
 from __future__ import annotations
@@ -12,29 +13,35 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from minigrad.lazy import Gradient
 from minigrad.tensor import Tensor, record, tensor
 
 # fmt: off
 __all__ = ["reshape", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "concatenate", "stack",
-           "split", "pad", "flip",
-           "roll", "tril", "triu"]
+           "split", "pad", "flip", "roll", "tril", "triu"]
 # fmt: on
 
-Axes = int | tuple[int, ...] | None
+Axes = int | tuple[int, ...] | None  # None: all axes
+
+# In all rules: the shape of the input is noted, not the input itself, which the rule would keep in memory.
+
+# --- another shape ----------------------------------------------------------------------------------------------------
 
 
 def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
-    """The same elements in another shape; one length may be -1, which means whatever is left."""
+    """The same elements in another shape, in C order. One length may be -1: it follows from the others."""
     x = tensor(x)
     before = x.shape
     return record(x.data.reshape(shape), (x,), lambda g, out: (g.reshape(before),))
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
-    """Axis i of the result is axis axes[i] of `x`; None reverses them all."""
+    """Axis i of the result is axis axes[i] of `x`; None reverses the order of the axes."""
     x = tensor(x)
 
-    def vjp(g: Any, out: None) -> tuple:
+    def vjp(g: Gradient, out: None) -> tuple[Gradient]:
+        # The inverse permutation. Sorting the positions by axes[position] finds it: position i of the result that holds
+        # axis 0 of `x` comes first, and so on. (None means the reverse order, which is its own inverse.)
         inverse = None if axes is None else sorted(range(g.ndim), key=[a % g.ndim for a in axes].__getitem__)
         return (g.transpose(inverse),)
 
@@ -42,40 +49,45 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
+    """`x` with two axes exchanged."""
     x = tensor(x)
     return record(x.data.swapaxes(axis1, axis2), (x,), lambda g, out: (g.swapaxes(axis1, axis2),))
 
 
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
-    """New axes of length 1 at these places of the result."""
+    """`x` with new axes of length 1, at these positions of the result."""
     x = tensor(x)
     before = x.shape
     return record(np.expand_dims(x.data, axis), (x,), lambda g, out: (g.reshape(before),))
 
 
 def squeeze(x: Any, axis: Axes = None) -> Tensor:
-    """Without these axes of length 1; None: without any."""
+    """`x` without these axes, whose length must be 1; None: without all axes of length 1."""
     x = tensor(x)
     before = x.shape
     return record(x.data.squeeze(axis), (x,), lambda g, out: (g.reshape(before),))
 
 
 def broadcast_to(x: Any, shape: int | tuple[int, ...]) -> Tensor:
-    """A read-only view of this shape, in which elements repeat."""
+    """A read-only view of this shape, in which elements repeat as in NumPy's broadcasting."""
     x = tensor(x)
-    return record(np.broadcast_to(x.data, shape), (x,), lambda g, out: (g,))  # the engine sums it back
+    # The gradient of a repeated element is a sum. The engine does that for all operations that broadcast.
+    return record(np.broadcast_to(x.data, shape), (x,), lambda g, out: (g,))
+
+
+# --- joining and splitting --------------------------------------------------------------------------------------------
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
-    """Join along an axis that is there already; with axis None, all flattened."""
+    """The tensors joined along an existing axis, in which alone their shapes may differ. None: all flattened first."""
     xs = [tensor(x) if axis is not None else reshape(x, -1) for x in tensors]
     data = np.concatenate([x.data for x in xs], 0 if axis is None else axis)
     ends = list(accumulate(x.shape[axis or 0] for x in xs[:-1]))
-    return record(data, xs, lambda g, out: _cut(g, ends, axis or 0))
+    return record(data, xs, lambda g, out: _split(g, ends, axis or 0))
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
-    """Join along a new axis, which stands at `axis` in the result."""
+    """The tensors, all of one shape, joined along a new axis; `axis` is its position in the result."""
     xs = [tensor(x) for x in tensors]
     data, count = np.stack([x.data for x in xs], axis), len(xs)
     before = (slice(None),) * normalize_axis_index(axis, data.ndim)
@@ -83,12 +95,17 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
-    """A list of views: so many equal parts, or cut before each of the given indices."""
-    return _cut(tensor(x), indices_or_sections, axis)
+    """`x` split along `axis` into a list of views: into n equal parts, or before each of the given indices.
+
+    Raises ValueError if the length of the axis is not a multiple of n.
+    """
+    return _split(tensor(x), indices_or_sections, axis)
 
 
-def _cut(x: Any, at: int | Sequence[int], axis: int) -> list:
-    whole, length = (slice(None),) * normalize_axis_index(axis, x.ndim), x.shape[axis]
+def _split(x: Any, indices_or_sections: int | Sequence[int], axis: int) -> list:
+    """`split` for an array or a Tensor; no rule is needed, because the slices have theirs (see indexing.py)."""
+    before, length = (slice(None),) * normalize_axis_index(axis, x.ndim), x.shape[axis]
+    at = indices_or_sections
     if isinstance(at, int):
         if at < 1 or length % at:
             raise ValueError(
@@ -96,17 +113,21 @@ def _cut(x: Any, at: int | Sequence[int], axis: int) -> list:
                 f"give the indices to cut at instead"
             )
         at = [length // at * i for i in range(1, at)]
-    return [x[(*whole, slice(a, b))] for a, b in zip([0, *at], [*at, length])]
+    return [x[(*before, slice(start, stop))] for start, stop in zip([0, *at], [*at, length])]
+
+
+# --- padding, reversing, shifting, triangles --------------------------------------------------------------------------
 
 
 def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
-    """`x` framed with constants. `pad_width`: a number for all sides, (before, after) for all axes, or a pair for each
-    axis.
+    """`x` surrounded by constants.
+
+    `pad_width`: how many, as a number for all sides, a pair (before, after) for all axes, or a pair for each axis.
     """
     x = tensor(x)
-    inner = tuple(
-        slice(before, before + n) for (before, _), n in zip(np.broadcast_to(pad_width, (x.ndim, 2)).tolist(), x.shape)
-    )
+    widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
+    inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
+    # The constants have no gradient: that of `x` is the inner part of `g`.
     return record(np.pad(x.data, pad_width, constant_values=constant_values), (x,), lambda g, out: (g[inner],))
 
 
@@ -117,19 +138,19 @@ def flip(x: Any, axis: Axes = None) -> Tensor:
 
 
 def roll(x: Any, shift: int | tuple[int, ...], axis: Axes = None) -> Tensor:
-    """Elements moved on by `shift`, those that fall off the end coming in at the front; axis None: as if flattened."""
+    """The elements moved by `shift` positions; those beyond the end come in at the front. None: as if flattened."""
     x = tensor(x)
     back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
     return record(np.roll(x.data, shift, axis), (x,), lambda g, out: (roll(g, back, axis),))
 
 
 def tril(x: Any, k: int = 0) -> Tensor:
-    """The last two axes with zeros above the diagonal (k > 0: above the k-th diagonal over it)."""
+    """The lower triangle of the last two axes: zeros above the diagonal, or above the k-th diagonal over it."""
     x = tensor(x)
     return record(np.tril(x.data, k), (x,), lambda g, out: (tril(g, k),))
 
 
 def triu(x: Any, k: int = 0) -> Tensor:
-    """The last two axes with zeros below the diagonal (k > 0: below the k-th diagonal over it)."""
+    """The upper triangle of the last two axes: zeros below the diagonal, or below the k-th diagonal over it."""
     x = tensor(x)
     return record(np.triu(x.data, k), (x,), lambda g, out: (triu(g, k),))

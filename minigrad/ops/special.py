@@ -1,50 +1,48 @@
-"""Special functions of arrays, written out: erf and the logistic sigmoid. No rules here; elementwise.py has those.
+"""Special functions of arrays, written out: erf and the logistic sigmoid. Their gradient rules are in elementwise.py.
 
-erf follows W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of Computation 23
-(1969), 631-637: a quotient of polynomials for each range, with his coefficients. Every range is computed for every
-element and `where` picks, so that nothing waits for a GPU.
+NumPy has no erf. This one follows W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics
+of Computation 23 (1969), 631-637: a quotient of two polynomials for each range of |x|, with his coefficients. Every
+range is computed for every element, and `where` picks one: on a GPU, asking which ranges occur would mean waiting for
+the answer.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-# erf(x) = x P(x^2) / Q(x^2) for |x| <= 0.46875; coefficients from the highest power down
-_SMALL_P = (
-    1.85777706184603153e-1,
-    3.16112374387056560e0,
-    1.13864154151050156e2,
-    3.77485237685302021e2,
-    3.20937758913846947e3,
-)
+from minigrad.backend import Array
+
+# fmt: off
+# For |x| <= 0.46875: erf(x) = x P(x^2) / Q(x^2). Coefficients from the highest power down.
+_SMALL_P = (1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2, 3.77485237685302021e2,
+            3.20937758913846947e3)
 _SMALL_Q = (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3, 2.84423683343917062e3)
 
-# erfc(x) = exp(-x^2) P(x) / Q(x) for 0.46875 <= x <= 4; up to 6, where erf has become 1, it is still good to 1e-8, and
-# erfc is below that
-# fmt: off
-_LARGE_P = (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1, 2.98635138197400131e2,
-            8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3)
-# fmt: on
-# fmt: off
-_LARGE_Q = (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3, 3.29079923573345963e3,
-            4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3)
+# For 0.46875 <= x <= 4: 1 - erf(x) = exp(-x^2) P(x) / Q(x). Cody has a third quotient for x > 4. The second one serves
+# there too: it is good to 1e-8 of 1 - erf(x) up to x = 6, and 1 - erf(x) is below 1.6e-8 for x > 4.
+_LARGE_P = (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0, 6.61191906371416295e1,
+            2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3,
+            1.23033935479799725e3)
+_LARGE_Q = (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3,
+            3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3)
 # fmt: on
 
 
-def erf_array(a: Any) -> Any:
+def erf_array(a: Array) -> Array:
     """erf of a floating-point array, to a few units in the last place of its dtype."""
-    size = np.abs(a)
-    small, large = np.minimum(size, 0.46875), np.clip(size, 0.46875, 6.0)
+    size = np.abs(a)  # erf(-x) = -erf(x): computed for |x|, and the sign is put back at the end
+    # Each formula gets numbers of its own range only, so that nothing overflows where its result is not used.
+    small, large = np.minimum(size, 0.46875), np.clip(size, 0.46875, 6.0)  # from 6 on, erf rounds to 1
     square = small * small
-    near = small * _polynomial(square, _SMALL_P) / _polynomial(square, _SMALL_Q)
+    near_zero = small * _polynomial(square, _SMALL_P) / _polynomial(square, _SMALL_Q)
     far = 1 - np.exp(-large * large) * _polynomial(large, _LARGE_P) / _polynomial(large, _LARGE_Q)
-    return np.copysign(np.where(size <= 0.46875, near, far), a)
+    return np.copysign(np.where(size <= 0.46875, near_zero, far), a)
 
 
-def _polynomial(a: Any, coefficients: tuple) -> Any:
-    """c[0] a^n + c[1] a^(n-1) + ... + c[n], by Horner's rule."""
+def _polynomial(a: Array, coefficients: Sequence[float]) -> Array:
+    """c[0] a^n + c[1] a^(n-1) + ... + c[n], by Horner's rule: ((c[0] a + c[1]) a + c[2]) a + ..."""
     total = a * coefficients[0]
     for c in coefficients[1:-1]:
         total += c
@@ -53,8 +51,8 @@ def _polynomial(a: Any, coefficients: tuple) -> Any:
 
 
 @np.errstate(over="ignore")
-def sigmoid_array(a: Any) -> Any:
-    """1 / (1 + exp(-a)); far below zero the exponential becomes inf, and the quotient 0, as it should."""
+def sigmoid_array(a: Array) -> Array:
+    """1 / (1 + exp(-a)). Far below zero, exp(-a) becomes infinity and the quotient 0, which is right."""
     e = np.exp(-a)
     e += 1
     return np.reciprocal(e)

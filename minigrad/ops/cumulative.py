@@ -1,0 +1,65 @@
+"""Running sums, and products: the gradient of a product is made of running products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.lazy import Gradient
+from minigrad.ops.reduction import restore_axes
+from minigrad.ops.shape import Axes, concatenate, flip, reshape, transpose
+from minigrad.tensor import Tensor, like, record, tensor
+
+__all__ = ["prod", "cumsum"]
+
+
+def cumsum(x: Any, axis: int | None = None) -> Tensor:
+    """Running sums along `axis`: x_1, x_1 + x_2, x_1 + x_2 + x_3, ... With axis None, of all elements in a row."""
+    x = tensor(x)
+    data, shape, along = x.data.cumsum(axis), x.shape, axis or 0
+    # x_i is a term of the sums i, i + 1, ..., n. Its gradient is therefore the sum of g_i, ..., g_n: a running sum from
+    # the other end.
+    reverse = (*(slice(None),) * (along % data.ndim), slice(None, None, -1))
+    return record(data, (x,), lambda g, out: (g[reverse].cumsum(along)[reverse].reshape(shape),))
+
+
+def prod(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+    """The product of the elements along `axis` (see reduction.py)."""
+    x = tensor(x)
+    data = x.data.prod(axis, keepdims=keepdims)
+
+    def vjp(g: Gradient, out: None) -> tuple[Gradient]:
+        # d(x_1 ... x_n)/dx_i is the product of all others. The short formula, out / x_i, would be 0 / 0 for zeros.
+        return (restore_axes(g, x.shape, axis, keepdims=keepdims) * like(g, _product_of_others(x, axis)),)
+
+    return record(data, (x,), vjp)
+
+
+def _product_of_others(x: Tensor, axis: Axes) -> Tensor:
+    """For each element, the product of all other elements along `axis`, in the shape of `x`."""
+    if axis is None:
+        axes = tuple(range(x.ndim))
+    else:
+        axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+    # Move the reduced axes to the end and join them, so that each row holds the factors of one product.
+    order = (*(a for a in range(x.ndim) if a not in axes), *axes)
+    moved = transpose(x, order)  # (other axes, reduced axes)
+    n = int(np.prod([x.shape[a] for a in axes], dtype=int))
+    rows = reshape(moved, (*moved.shape[: x.ndim - len(axes)], n))  # (other axes, n)
+    # The others are those before an element and those behind it.
+    others = _exclusive_cumprod(rows) * flip(_exclusive_cumprod(flip(rows, -1)), -1)  # (other axes, n)
+    return transpose(reshape(others, moved.shape), np.argsort(order).tolist())
+
+
+def _exclusive_cumprod(x: Tensor) -> Tensor:
+    """Running products along the last axis without the element itself: 1, x_1, x_1 x_2, ...
+
+    Takes log2(n) doublings (Hillis and Steele 1986): after k of them, each element is the product of the last 2^k.
+    """
+    # Shifted by one position: it begins with a 1 and ends with the last element but one.
+    product, width = concatenate([np.ones_like(x.data[..., :1]), x[..., :-1]], -1), 1
+    while width < x.shape[-1]:
+        product = concatenate([product[..., :width], product[..., width:] * product[..., :-width]], -1)
+        width *= 2
+    return product

@@ -1,0 +1,72 @@
+"""The largest and the smallest elements along axes, and where they are.
+
+`max` and `min` are NumPy's names; they hide Python's in this file. For `axis` and `keepdims` see reduction.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from minigrad.backend import Array
+from minigrad.lazy import Gradient
+from minigrad.ops.reduction import restore_axes
+from minigrad.ops.selection import where_in_rule
+from minigrad.ops.shape import Axes
+from minigrad.tensor import Tensor, array_of, record, tensor
+
+__all__ = ["max", "min", "argmax", "argmin"]
+
+
+def max(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+    """The largest element along `axis`. Elements that tie share the gradient equally."""
+    x = tensor(x)
+    data = _reduce(x.data.max, "max", x, axis, keepdims=keepdims)
+
+    def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
+        return (_to_the_extreme(g, x.data, array_of(out), axis, keepdims=keepdims),)
+
+    return record(data, (x,), vjp, keep_output=True)
+
+
+def min(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+    """The smallest element along `axis`. Elements that tie share the gradient equally."""
+    x = tensor(x)
+    data = _reduce(x.data.min, "min", x, axis, keepdims=keepdims)
+
+    def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
+        return (_to_the_extreme(g, x.data, array_of(out), axis, keepdims=keepdims),)
+
+    return record(data, (x,), vjp, keep_output=True)
+
+
+def _to_the_extreme(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keepdims: bool) -> Gradient:
+    """The gradient of the input `a`: `g` where it equals its extreme, 0 elsewhere.
+
+    Where k elements tie, each gets g / k, so that the whole gradient is still `g`.
+    """
+    chosen = a == restore_axes(extreme, a.shape, axis, keepdims=keepdims)
+    ties = chosen.sum(axis, keepdims=True, dtype=a.dtype)
+    return where_in_rule(chosen, restore_axes(g, a.shape, axis, keepdims=keepdims) / ties, 0)
+
+
+def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """The index of the first largest element along `axis`, or among all: integers, without a gradient."""
+    x = tensor(x)
+    return Tensor(_reduce(x.data.argmax, "argmax", x, axis, keepdims=keepdims))
+
+
+def argmin(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """The index of the first smallest element along `axis`, or among all: integers, without a gradient."""
+    x = tensor(x)
+    return Tensor(_reduce(x.data.argmin, "argmin", x, axis, keepdims=keepdims))
+
+
+def _reduce(method: Callable[..., Array], name: str, x: Tensor, axis: Axes, *, keepdims: bool) -> Array:
+    """Call the method of the array. If there are no elements, raise ValueError with a sentence of our own."""
+    try:
+        return method(axis, keepdims=keepdims)
+    except ValueError:
+        if x.size:
+            raise
+        raise ValueError(f"{name} of no elements does not exist: the shape is {x.shape}, axis={axis}") from None

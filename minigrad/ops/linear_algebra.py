@@ -1,0 +1,147 @@
+"""Products of matrices: `matmul` for every combination of ranks, and `einsum`. Their rules are products of matrices too.
+
+For Y = X W and a loss L, with the gradient G = dL/dY: Y_ij = sum_k X_ik W_kj, so X_ik acts on L through all Y_ij of its
+row, and W_kj through all Y_ij of its column:
+
+    dL/dX_ik = sum_j G_ij W_kj          dX = G W^T
+    dL/dW_kj = sum_i X_ik G_ij          dW = X^T G
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from minigrad.lazy import Gradient
+from minigrad.ops.shape import broadcast_to, expand_dims
+from minigrad.tensor import Tensor, like, record, tensor
+
+__all__ = ["matmul", "einsum"]
+
+
+def matmul(x: Any, y: Any) -> Tensor:
+    """x @ y: (..., m, k) @ (..., k, n) -> (..., m, n), where `...` broadcasts; either may be a vector (k,)."""
+    x, y = tensor(x), tensor(y)
+    try:
+        data = x.data @ y.data
+    except ValueError:
+        raise ValueError(_shape_error(x, y)) from None
+    x_ndim, y_ndim = x.data.ndim, y.data.ndim
+    # The gradient of x needs y, and that of y needs x. Each is saved only if it will be asked for.
+    saved_x, saved_y = x if y.requires_grad else None, y if x.requires_grad else None
+
+    def vjp(g: Gradient, out: None) -> tuple[Gradient, Gradient]:
+        dx = None if saved_y is None else _gradient_of_left(g, like(g, saved_y), x_ndim)
+        dy = None if saved_x is None else _gradient_of_right(g, like(g, saved_x), y_ndim)
+        return dx, dy
+
+    return record(data, (x, y), vjp)
+
+
+# A vector has no second axis, so `@` drops one from the result. The rules below put an axis of length 1 in its place,
+# for which the formulas of matrices hold.
+
+
+def _gradient_of_left(g: Gradient, y: Gradient, x_ndim: int) -> Gradient:
+    """dX = G Y^T, with `g` and `y` as arrays or as Tensors."""
+    if y.ndim == 1:
+        return g[..., None] * y  # (..., m, 1) * (k,) -> (..., m, k)
+    if x_ndim == 1:
+        return (y @ g[..., None])[..., 0]  # (..., k, n) @ (..., n, 1) -> (..., k)
+    return g @ y.swapaxes(-1, -2)  # (..., m, n) @ (..., n, k) -> (..., m, k)
+
+
+def _gradient_of_right(g: Gradient, x: Gradient, y_ndim: int) -> Gradient:
+    """dY = X^T G, with `g` and `x` as arrays or as Tensors."""
+    if y_ndim == 1:
+        # y is shared by all rows of x: one product of a vector and a matrix multiplies and sums over the rows.
+        return (g if g.ndim == 1 else g.reshape(-1)) @ _merge_batch_axes(x)  # (rows,) @ (rows, k) -> (k,)
+    if x.ndim == 1:
+        return x[:, None] * g[..., None, :]  # (k, 1) * (..., 1, n) -> (..., k, n)
+    if y_ndim == 2:
+        # y is shared by all matrices of the batch. One large product also sums over the batch.
+        return _merge_batch_axes(x).swapaxes(0, 1) @ _merge_batch_axes(g)  # (k, rows) @ (rows, n) -> (k, n)
+    return x.swapaxes(-1, -2) @ g  # (..., k, m) @ (..., m, n) -> (..., k, n)
+
+
+def _merge_batch_axes(x: Gradient) -> Gradient:
+    """(..., k) as (rows, k)."""
+    return x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def _shape_error(x: Tensor, y: Tensor) -> str:
+    """What is wrong with the shapes, in one sentence."""
+    if x.ndim == 0 or y.ndim == 0:
+        return f"matmul of {x.shape} and {y.shape}: each needs at least one axis; multiply by a number with *"
+    inner = y.shape[-2:][0]
+    if x.shape[-1] != inner:
+        position = "last but one" if y.ndim > 1 else "only"
+        return (
+            f"matmul of {x.shape} and {y.shape}: the last axis of the first ({x.shape[-1]}) must equal "
+            f"the {position} axis of the second ({inner})"
+        )
+    return f"matmul of {x.shape} and {y.shape}: the axes before the last two must be equal or 1, to broadcast"
+
+
+# --- einsum -----------------------------------------------------------------------------------------------------------
+
+
+def einsum(subscripts: str, *tensors: Any) -> Tensor:
+    """Sums of products in Einstein's notation, such as "bij,bjk->bik" for a batch of matrix products.
+
+    `...` works as in NumPy; so does leaving out the result. No letter may appear twice in one input, which would mean a
+    diagonal: take that by indexing first. Raises ValueError if the subscripts do not fit the shapes.
+    """
+    xs = [tensor(x) for x in tensors]
+    inputs, output = _parse_subscripts(subscripts, [x.ndim for x in xs])
+    try:
+        data = np.einsum(f"{','.join(inputs)}->{output}", *[x.data for x in xs], optimize=True)
+    except ValueError as error:
+        shapes = ", ".join(str(x.shape) for x in xs)
+        raise ValueError(f"einsum {subscripts!r} of shapes {shapes} does not work: {error}") from None
+
+    def vjp(g: Gradient, out: None) -> list[Gradient]:
+        return [_einsum_gradient(g, i, xs, inputs, output) if x.requires_grad else None for i, x in enumerate(xs)]
+
+    return record(data, xs, vjp)
+
+
+def _einsum_gradient(g: Gradient, i: int, xs: list[Tensor], inputs: list[str], output: str) -> Tensor:
+    """The gradient of input number i: `g` takes its place, and its letters become those of the result.
+
+    For C = einsum("ij,jk->ik", A, B) that is dA = einsum("ik,jk->ij", g, B), which is G B^T.
+    """
+    x, letters, others = xs[i], inputs[i], [output, *inputs[:i], *inputs[i + 1 :]]
+    # A letter that no other input and not the result has was only summed over. Along that axis the gradient is the same
+    # everywhere: it is computed without the axis and then repeated.
+    elsewhere = set().union(*others)
+    target = "".join(c for c in letters if c in elsewhere)
+    dx = einsum(f"{','.join(others)}->{target}", g, *xs[:i], *xs[i + 1 :])
+    dx = expand_dims(dx, tuple(axis for axis, c in enumerate(letters) if c not in elsewhere))
+    return broadcast_to(dx, np.broadcast_shapes(dx.shape, x.shape))
+
+
+def _parse_subscripts(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
+    """The letters of each input and of the result. `...` is replaced by letters that are not used otherwise."""
+    left, arrow, output = subscripts.replace(" ", "").partition("->")
+    inputs = left.split(",")
+    if len(inputs) != len(ndims):
+        raise ValueError(f"einsum {subscripts!r} speaks of {len(inputs)} inputs, but got {len(ndims)}")
+    # How many axes `...` stands for in each input. They are aligned at the right, so each takes the last ones of the
+    # new letters.
+    hidden = [ndim - len(s) + len("...") if "..." in s else 0 for s, ndim in zip(inputs, ndims)]
+    new_letters = "".join(c for c in string.ascii_letters if c not in subscripts)[: max(hidden)]
+    if not arrow:  # the result is left out: as in NumPy, it has the letters that occur once, in alphabetical order
+        once = [c for c, n in Counter(left).items() if n == 1 and c.isalpha()]
+        output = "..." + "".join(sorted(once))
+    inputs = [s.replace("...", new_letters[len(new_letters) - n :]) for s, n in zip(inputs, hidden)]
+    for s in inputs:
+        if len(set(s)) < len(s):
+            raise ValueError(
+                f"einsum {subscripts!r} names a letter twice in one input; take the diagonal by indexing first"
+            )
+    return inputs, output.replace("...", new_letters)

@@ -1,0 +1,76 @@
+"""Softmax, which makes probabilities of arbitrary numbers, and its logarithms; all without overflow.
+
+exp(1000) is infinite in floating point, so the formulas as they stand fail for large inputs. A constant that is
+subtracted from all elements changes no probability:
+
+    exp(x_i - c) / sum_j exp(x_j - c) = exp(x_i) / sum_j exp(x_j)
+
+With the largest element as c, the largest exponential is exp(0) = 1 and nothing overflows. Where all elements are -inf
+(all keys of a query are masked, for instance), c is 0, because -inf - (-inf) would be NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Array
+from minigrad.lazy import Gradient
+from minigrad.ops.elementwise import exp
+from minigrad.ops.reduction import restore_axes
+from minigrad.ops.selection import where_in_rule
+from minigrad.ops.shape import Axes
+from minigrad.tensor import Tensor, array_of, like, record, tensor
+
+__all__ = ["logsumexp", "softmax", "log_softmax"]
+
+
+def softmax(x: Any, axis: Axes = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along `axis`. Where all elements are -inf, the result is 0 everywhere."""
+    x = tensor(x)
+    e, total, _ = _shifted_exp(x.data, axis)
+    e /= np.maximum(total, 1)  # the largest element contributes 1, so the sum is below 1 only if it is 0
+    # dy_i/dx_j = y_i (1 - y_j) if i = j, else -y_i y_j. So dx_j = sum_i g_i dy_i/dx_j = y_j (g_j - sum_i g_i y_i).
+    return record(e, (x,), lambda g, out: (out * (g - (g * out).sum(axis, keepdims=True)),), keep_output=True)
+
+
+def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
+    """log(softmax(x)) = x - logsumexp(x) along `axis`. Where all elements are -inf, the result is -inf."""
+    x = tensor(x)
+    _, total, shift = _shifted_exp(x.data, axis)
+    data = x.data - shift - np.log(np.maximum(total, 1))
+    # d(x_i - logsumexp)/dx_j = [i = j] - softmax_j. So dx_j = g_j - softmax_j sum_i g_i.
+    return record(data, (x,), lambda g, out: (g - _exp(out) * g.sum(axis, keepdims=True),), keep_output=True)
+
+
+def logsumexp(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
+    """log(sum(exp(x))) along `axis`. Where all elements are -inf, or there are none, it is -inf, with gradient 0."""
+    x = tensor(x)
+    _, total, shift = _shifted_exp(x.data, axis)
+    with np.errstate(divide="ignore"):  # log(0) = -inf is meant
+        data = np.log(total) + shift
+
+    def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
+        # d logsumexp / dx_j = exp(x_j) / sum_i exp(x_i) = exp(x_j - out). An infinite `out` is replaced by 0: then
+        # exp(x_j - 0) is exp(-inf) = 0, where exp(-inf - (-inf)) would be NaN.
+        finite = restore_axes(where_in_rule(np.isfinite(array_of(out)), out, 0), x.shape, axis, keepdims=keepdims)
+        return (restore_axes(g, x.shape, axis, keepdims=keepdims) * _exp(like(g, x) - finite),)
+
+    return record(data if keepdims else data.squeeze(axis), (x,), vjp, keep_output=True)
+
+
+def _exp(x: Gradient) -> Gradient:
+    """exp for gradient rules: an array of an array, a Tensor of a Tensor."""
+    return exp(x) if isinstance(x, Tensor) else np.exp(x)
+
+
+def _shifted_exp(a: Array, axis: Axes) -> tuple[Array, Array, Array]:
+    """exp(a - shift), its sum along `axis`, and `shift`, the largest element (0 where that is infinite).
+
+    The sum and the shift have the reduced axes with length 1.
+    """
+    largest = a.max(axis, keepdims=True) if a.size else a.sum(axis, keepdims=True)  # no elements: the sum is 0
+    shift = np.where(np.isfinite(largest), largest, 0)
+    e = np.exp(a - shift)
+    return e, e.sum(axis, keepdims=True), shift

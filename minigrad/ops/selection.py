@@ -1,0 +1,108 @@
+"""Operations that choose between elements, and comparisons.
+
+The gradient goes where the chosen element came from, and 0 goes to the other. Where two elements are equal, the choice
+has a kink, and no single slope is right; each docstring says which slope is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Array
+from minigrad.lazy import Gradient
+from minigrad.tensor import Tensor, operands, record, tensor
+
+# fmt: off
+__all__ = ["maximum", "minimum", "where", "clip", "less", "less_equal", "equal", "greater", "greater_equal",
+           "not_equal", "isnan", "isfinite"]
+# fmt: on
+
+# --- choices ----------------------------------------------------------------------------------------------------------
+
+
+def maximum(x: Any, y: Any) -> Tensor:
+    """The larger of two elements, with broadcasting. Where they are equal, each gets half of the gradient."""
+    x, y = operands(x, y)
+    return record(np.maximum(x.data, y.data), (x, y), lambda g, out: _to_the_winner(g, x, y, np.greater))
+
+
+def minimum(x: Any, y: Any) -> Tensor:
+    """The smaller of two elements, with broadcasting. Where they are equal, each gets half of the gradient."""
+    x, y = operands(x, y)
+    return record(np.minimum(x.data, y.data), (x, y), lambda g, out: _to_the_winner(g, x, y, np.less))
+
+
+def _to_the_winner(g: Gradient, x: Tensor, y: Tensor, wins: np.ufunc) -> tuple[Gradient, Gradient]:
+    """The gradients of x and y: `g` where the one wins the comparison, half of `g` where they are equal, else 0."""
+    a, b = x.data, y.data
+    half = where_in_rule(a == b, 0.5 * g, 0)
+    dx = where_in_rule(wins(a, b), g, half) if x.requires_grad else None
+    dy = where_in_rule(wins(b, a), g, half) if y.requires_grad else None
+    return dx, dy
+
+
+def where(condition: Any, x: Any, y: Any) -> Tensor:
+    """`x` where `condition` (boolean array or Tensor, not differentiated) holds, `y` elsewhere; all three broadcast."""
+    c = condition.data if isinstance(condition, Tensor) else condition
+    x, y = operands(x, y)
+    x_needed, y_needed = x.requires_grad, y.requires_grad
+
+    def vjp(g: Gradient, out: None) -> tuple[Gradient, Gradient]:
+        return where_in_rule(c, g, 0) if x_needed else None, where_in_rule(c, 0, g) if y_needed else None
+
+    return record(np.where(c, x.data, y.data), (x, y), vjp)
+
+
+def where_in_rule(condition: Array, x: Gradient, y: Gradient) -> Gradient:
+    """`where` for gradient rules: an array if x and y are arrays, else a Tensor."""
+    if isinstance(x, Tensor) or isinstance(y, Tensor):
+        return where(condition, x, y)
+    return np.where(condition, x, y)
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
+    """`x` with its elements limited to the range from `min` to `max`, constants either of which may be None.
+
+    The slope is 1 inside the range and at the bounds, and 0 outside. Raises TypeError if a bound requires a gradient.
+    """
+    x, bounds = tensor(x), [b.data if isinstance(b, Tensor) else b for b in (min, max)]
+    if any(isinstance(b, Tensor) and b.requires_grad for b in (min, max)):
+        raise TypeError(
+            "clip: the bounds are constants, but one of them requires a gradient; use maximum and minimum instead"
+        )
+    data = np.clip(x.data, *bounds)
+    # An element that clipping left as it was passes its gradient on.
+    return record(data, (x,), lambda g, out: (g * (out == x.data),), keep_output=True)
+
+
+# --- comparisons: boolean results, which have no gradient -------------------------------------------------------------
+
+
+def _comparison(compare: np.ufunc) -> Callable[[Any, Any], Tensor]:
+    """The comparison as an operation on tensors, with the name of the ufunc."""
+
+    def op(x: Any, y: Any) -> Tensor:
+        x, y = operands(x, y)
+        return Tensor(compare(x.data, y.data))
+
+    op.__name__ = op.__qualname__ = compare.__name__
+    op.__doc__ = f"np.{compare.__name__} of two tensors, with broadcasting: a boolean Tensor."
+    return op
+
+
+less, less_equal, equal = _comparison(np.less), _comparison(np.less_equal), _comparison(np.equal)
+greater, greater_equal = _comparison(np.greater), _comparison(np.greater_equal)
+not_equal = _comparison(np.not_equal)
+
+
+def isnan(x: Any) -> Tensor:
+    """Which elements are not a number (NaN)."""
+    return Tensor(np.isnan(tensor(x).data))
+
+
+def isfinite(x: Any) -> Tensor:
+    """Which elements are neither infinite nor NaN."""
+    return Tensor(np.isfinite(tensor(x).data))
