@@ -1,4 +1,4 @@
-"""Modules that hold a sequence of modules; their names are the positions "0", "1", ..."""
+"""Modules that hold a sequence of modules. The names of these are their positions "0", "1", ..."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from minigrad.nn.module import Module
 
 
 class ModuleList(Module):
-    """A list of modules that takes part in names, states and moves. It is not called itself: iterate over it."""
+    """A list of modules, whose parameters are named and saved with the rest. It computes nothing: iterate over it."""
 
     def __init__(self, modules: Iterable[Module] = ()):
         for module in modules:
             self.append(module)
 
     def append(self, module: Module) -> None:
+        """Add a module at the end. Raises TypeError for anything else."""
         if not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__} holds modules, not {type(module).__name__}")
         setattr(self, str(len(self)), module)
-        self._rename(self._name)
+        self._set_name(self._name)
 
     def __len__(self) -> int:
         return sum(1 for _ in self.named_children())
@@ -28,25 +29,27 @@ class ModuleList(Module):
         return (module for _, module in self.named_children())
 
     def __getitem__(self, index: Any) -> Any:
-        """The module at a position; for a slice a plain list of modules."""
+        """The module at a position; for a slice, a plain list of modules."""
         return list(self)[index]
 
-    def _rename(self, name: str) -> None:
-        super()._rename(name)
-        for position, module in self.named_children():  # the list is not called, so they stand for both on the path
-            module._rename(f"{name}.{position}" if name else position)
+    def _set_name(self, name: str) -> None:
+        super()._set_name(name)
+        # The list itself is never called, so `current_path` would miss its name. Its modules carry both: "blocks.3".
+        for position, module in self.named_children():
+            module._set_name(f"{name}.{position}" if name else position)
 
 
 class Sequential(ModuleList):
-    """Modules called one after the other, each with what the one before it returned."""
+    """Modules that are called one after the other, each with the result of the one before."""
 
     def __init__(self, *modules: Module):
         super().__init__(modules)
 
     def forward(self, x: Any) -> Any:
+        """The result of the last module."""
         for module in self:
             x = module(x)
         return x
 
-    def _rename(self, name: str) -> None:
-        Module._rename(self, name)  # it is called, so it stands on the path before its modules
+    def _set_name(self, name: str) -> None:
+        Module._set_name(self, name)  # not as in ModuleList: it is called, so `current_path` has its name already

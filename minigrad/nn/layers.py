@@ -43,8 +43,9 @@ class Linear(Module):
         self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
 
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
-        """`activation`: the name of a function for the result (minigrad.fused.activation.ACTIVATIONS), done in one with
-        the map.
+        """`activation`: the name of a function that is applied to y (minigrad.fused.activation.ACTIVATIONS).
+
+        Computing both at once is faster than one after the other.
         """
         if activation is None:
             return linear(x, self.weight, self.bias)
@@ -78,8 +79,10 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """Mean 0 and variance 1 over the last axis of (..., dim), then `weight` and `bias` (dim,), which begin at 1 and 0
-    (Ba et al. 2016)."""
+    """Each row shifted and scaled to mean 0 and variance 1, then times `weight` plus `bias`: (..., dim) -> (..., dim).
+
+    `weight` (dim,) begins at 1, `bias` (dim,) at 0. Ba, Kiros and Hinton 2016 (arXiv:1607.06450).
+    """
 
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, *, dtype: Any = np.float32):
         self.eps = eps
@@ -94,8 +97,10 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """Root mean square 1 over the last axis of (..., dim), then `weight` (dim,), which begins at 1 (Zhang and
-    Sennrich 2019)."""
+    """Each row scaled to root mean square 1, then times `weight`: (..., dim) -> (..., dim).
+
+    `weight` (dim,) begins at 1. Zhang and Sennrich 2019 (arXiv:1910.07467).
+    """
 
     def __init__(self, dim: int, eps: float = 1e-6, *, dtype: Any = np.float32):
         self.eps = eps
@@ -109,8 +114,11 @@ class RMSNorm(Module):
 
 
 class Dropout(Module):
-    """In training, each number is zeroed with probability `p` and the rest divided by 1 - p; in evaluation the input
-    itself."""
+    """In training, each element is set to 0 with probability `p`, and the others are divided by 1 - p.
+
+    So the expected value of each element stays the same. In evaluation the result is the input. Any shape; Srivastava
+    et al. 2014.
+    """
 
     def __init__(self, p: float = 0.5):
         if not 0 <= p <= 1:

@@ -1,25 +1,37 @@
 """`Parameter`, a tensor that is trained, and `Module`, an object that holds parameters and computes with them.
 
-Assigning a parameter or a module to an attribute registers it; there is nothing to call. Names are the paths of the
-attributes, `blocks.3.attention.query.weight`, in the order of `torch.nn`: a module's own parameters, then those of
-each child. A parameter assigned in two places is tied: it is one object, listed once, under its first name.
+    class Net(Module):
+        def __init__(self):
+            self.hidden = Linear(2, 8)          # assigning registers: nothing else to call
+            self.out = Linear(8, 1)
+
+        def forward(self, x):                   # (..., 2) -> (..., 1)
+            return self.out(self.hidden(x).tanh())
+
+    [name for name, _ in Net().named_parameters()]
+    # ["hidden.weight", "hidden.bias", "out.weight", "out.bias"]
+
+A name is the path of attributes that leads to the parameter. Names come in the order of `torch.nn`: a module's own
+parameters first, then those of each child. A parameter that is assigned in two places is tied: it is one object, is
+trained once and listed once, under its first name.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend import as_array, is_float, to_device
+from minigrad.backend import Array, as_array, is_float, to_device
 from minigrad.lazy import Gradient, store
 from minigrad.modes import mode
 from minigrad.nn.printing import summary_table, tree
+from minigrad.nn.running import begin_module, end_module
 from minigrad.nn.state import check_state
 from minigrad.tensor import Tensor
+
+Conversion = Callable[[Array], Array]  # the same numbers in another dtype or on another device
 
 
 class Parameter(Tensor):
@@ -34,9 +46,10 @@ class Parameter(Tensor):
     def __init__(self, data: Any, dtype: Any = None):
         super().__init__(data, requires_grad=True, dtype=dtype)
         self.data = self.data.copy()
-        self.grad_buffer = None
+        self.grad_buffer: Array | None = None
 
     def accumulate(self, gradient: Gradient, *, in_place: bool = False) -> None:
+        """Add `gradient` to `.grad`, as for any tensor, but keep the sum in the buffer if there is one."""
         buffer = self.grad_buffer
         if buffer is None or isinstance(gradient, Tensor):
             super().accumulate(gradient, in_place=in_place)
@@ -46,63 +59,42 @@ class Parameter(Tensor):
         else:  # the buffer belongs to the engine, so it is added to in place
             super().accumulate(gradient, in_place=in_place or self.grad.data is buffer)
 
-    def convert(self, f: Callable) -> None:
-        """Replace the array by `f(array)`, and the gradient with it; an optimizer built before does not follow, and
-        will say so."""
-        data = f(self.data)
+    def convert(self, conversion: Conversion) -> None:
+        """Replace the array by `conversion(array)`, and the gradient likewise."""
+        data = conversion(self.data)
         if data is not self.data:
+            # The parameter no longer shares memory with an optimizer that was built before. Its next step notices that
+            # and raises an error.
             self.data, self.grad_buffer = data, None
-            self.grad = None if self.grad is None else Tensor(f(self.grad.data))
-
-
-class _Here(threading.local):
-    def __init__(self) -> None:  # runs once in each thread
-        self.names: list[str] = []
-        self.entered = 0.0
-
-
-_here = _Here()
-
-
-def current_path() -> str:
-    """The path of the module that is computing now in this thread, such as "blocks.3.mlp". Known only while
-    `mode.op_hook` is set."""
-    return ".".join(name for name in _here.names if name)
-
-
-def module_entered() -> float:
-    """When this thread last began to compute a module, by `time.perf_counter`. Known only while `mode.op_hook` is
-    set.
-    """
-    return _here.entered
+            self.grad = None if self.grad is None else Tensor(conversion(self.grad.data))
 
 
 class Module:
-    """Base of all layers and models. Subclasses assign parameters and modules in `__init__` and define `forward`.
+    """The base of all layers and models. Subclasses assign parameters and modules in `__init__` and define `forward`.
 
-    Arrays and tensors that are plain attributes (tables, masks) are no parameters: they are not in the state, but
-    move and change dtype with the module.
+    Arrays and tensors that are plain attributes (tables, masks) are not parameters: they are not trained and not saved,
+    but move and change dtype with the module.
     """
 
     training: bool = True
-    _name: str = ""  # the attribute it was last assigned to, for `current_path`
+    _name: str = ""  # the attribute to which it was assigned last, for `current_path`
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The computation; every subclass that is called defines it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if mode.op_hook is None:
             return self.forward(*args, **kwargs)
-        _here.names.append(self._name)
-        _here.entered = time.perf_counter()
+        begin_module(self._name)
         try:
             return self.forward(*args, **kwargs)
         finally:
-            _here.names.pop()
+            end_module()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Module):
-            value._rename(name)
+            value._set_name(name)
         elif isinstance(value, (list, tuple)) and any(isinstance(item, (Module, Parameter)) for item in value):
             raise TypeError(
                 f"{type(self).__name__}.{name} is a {type(value).__name__} of modules or parameters, "
@@ -110,30 +102,31 @@ class Module:
             )
         object.__setattr__(self, name, value)
 
-    def _rename(self, name: str) -> None:
+    def _set_name(self, name: str) -> None:
         object.__setattr__(self, "_name", name)
 
-    # --- what is inside -------------------------------------------------------------------------------------------
+    # --- what the module contains -------------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) for each attribute that is a module."""
         return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
 
     def _paths(self, path: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, by every path that leads to them."""
+        """(path, module) for this module and all below it, by every path that leads to them."""
         yield path, self
         for name, child in self.named_children():
             yield from child._paths(f"{path}.{name}" if path else name)
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """(path, module) for this module (its path is "") and all below it, each once."""
-        seen: set[int] = set()
+        """(path, module) for this module, whose path is "", and all below it, each once."""
+        seen: set[int] = set()  # ids, because modules need not be hashable
         for path, module in self._paths():
             if id(module) not in seen:
                 seen.add(id(module))
                 yield path, module
 
-    def named_parameters(self, tied: bool = False) -> Iterator[tuple[str, Parameter]]:
-        """(name, parameter), each parameter once; with `tied`, a tied parameter by all its names."""
+    def named_parameters(self, *, tied: bool = False) -> Iterator[tuple[str, Parameter]]:
+        """(name, parameter), each parameter once. With `tied`, a tied parameter comes under all its names."""
         seen: set[int] = set()
         for path, module in self._paths():
             for name, value in vars(module).items():
@@ -142,6 +135,7 @@ class Module:
                     yield f"{path}.{name}" if path else name, value
 
     def parameters(self) -> Iterator[Parameter]:
+        """All parameters, each once."""
         return (p for _, p in self.named_parameters())
 
     def num_parameters(self) -> int:
@@ -149,32 +143,32 @@ class Module:
         return sum(p.size for p in self.parameters())
 
     def summary(self) -> str:
-        """A table of the names, shapes, dtypes and sizes of all parameters, to be printed."""
+        """A table of the names, shapes, dtypes and sizes of all parameters, for printing."""
         return summary_table(self)
 
     def extra_repr(self) -> str:
-        """What `repr` shows in the parentheses: the arguments that shape this module."""
+        """What `repr` shows between the parentheses, such as the sizes of a layer."""
         return ""
 
     def __repr__(self) -> str:
         return tree(self)
 
-    # --- state ----------------------------------------------------------------------------------------------------
+    # --- saving and loading -------------------------------------------------------------------------------------------
 
-    def state_dict(self, copy: bool = True) -> dict[str, np.ndarray]:
+    def state_dict(self, *, copy: bool = True) -> dict[str, np.ndarray]:
         """Name -> NumPy array of every parameter, tied ones once.
 
-        With `copy=False` arrays on the CPU share memory with the parameters, and change as training goes on: enough
-        to write a file.
+        With `copy=False`, arrays on the CPU share memory with the parameters and change when training continues. That
+        is good enough for writing a file at once.
         """
         return {name: p.numpy().copy() if copy else p.numpy() for name, p in self.named_parameters()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Copy the arrays in `state` into the parameters of the same names, converting dtypes.
 
-        A tied parameter may come under any of its names. Raises one ValueError that lists all missing, unexpected and
-        misshapen names before anything has changed. Not `strict`: parameters without an array keep their values,
-        unknown names are passed over.
+        A tied parameter may come under any of its names. If anything does not fit, one ValueError lists all names that
+        are missing, unexpected or of another shape, and nothing has changed. Without `strict`, parameters that are
+        missing keep their values and unexpected names are ignored.
         """
         parameters = dict(self.named_parameters(tied=True))
         if not strict:
@@ -182,30 +176,25 @@ class Module:
         given = {id(p) for name, p in parameters.items() if name in state}
         required = [name for name, p in self.named_parameters() if id(p) not in given] if strict else ()
         check_state(type(self).__name__, {name: p.shape for name, p in parameters.items()}, required, state)
-        first: dict[int, str] = {}
-        for name in state:
-            other = first.setdefault(id(parameters[name]), name)
-            if other != name and not np.array_equal(as_array(state[other]), as_array(state[name])):
-                raise ValueError(
-                    f"{other} and {name} are tied, one parameter, but this state gives them different "
-                    f"values; untie them in the model or leave one out"
-                )
+        _check_ties(parameters, state)
         for name in state:
             p = parameters[name]
-            p.data[...] = to_device(as_array(state[name]), p.device)
+            p.data[...] = to_device(as_array(state[name]), p.device)  # in place: an optimizer keeps its view
 
-    # --- what happens to all at once ------------------------------------------------------------------------------
+    # --- changing all at once -----------------------------------------------------------------------------------------
 
     def train(self, training: bool = True) -> Module:
-        """Switch this module and all below to training, where dropout drops; returns itself."""
+        """Switch this module and all below it to training, where dropout is active. Returns itself."""
         for _, module in self.named_modules():
             module.training = training
         return self
 
     def eval(self) -> Module:
-        return self.train(False)
+        """Switch this module and all below it to evaluation, without dropout. Returns itself."""
+        return self.train(training=False)
 
     def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
         for p in self.parameters():
             p.zero_grad()
 
@@ -214,16 +203,28 @@ class Module:
         return self._convert(lambda array: to_device(array, device))
 
     def astype(self, dtype: Any) -> Module:
-        """Convert everything floating to `dtype`, in place; build optimizers afterwards. Returns itself."""
+        """Convert all floating-point arrays to `dtype`, in place; build optimizers afterwards. Returns itself."""
         return self._convert(lambda array: array.astype(dtype, copy=False) if is_float(array.dtype) else array)
 
-    def _convert(self, f: Callable) -> Module:
+    def _convert(self, conversion: Conversion) -> Module:
         for p in self.parameters():
-            p.convert(f)
+            p.convert(conversion)
         for _, module in self.named_modules():
-            for name, value in vars(module).items():
+            for name, value in vars(module).items():  # constants: plain Tensors and arrays
                 if isinstance(value, Tensor) and not isinstance(value, Parameter):
-                    setattr(module, name, Tensor(f(value.data)))
+                    setattr(module, name, Tensor(conversion(value.data)))
                 elif not isinstance(value, Tensor) and hasattr(value, "dtype") and hasattr(value, "ndim"):
-                    setattr(module, name, f(value))
+                    setattr(module, name, conversion(value))
         return self
+
+
+def _check_ties(parameters: Mapping[str, Parameter], state: Mapping[str, Any]) -> None:
+    """Raise ValueError if the state has different values for the names of one tied parameter."""
+    first_name: dict[int, str] = {}
+    for name in state:
+        other = first_name.setdefault(id(parameters[name]), name)
+        if other != name and not np.array_equal(as_array(state[other]), as_array(state[name])):
+            raise ValueError(
+                f"{other} and {name} are tied, one parameter, but this state gives them different values; "
+                f"untie them in the model or leave one out"
+            )

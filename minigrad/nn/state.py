@@ -1,4 +1,4 @@
-"""Whether a dict of saved arrays fits what it is to be loaded into: used by modules and by optimizers."""
+"""The check that a dict of saved arrays fits a module or an optimizer, before it is loaded."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from minigrad.backend import as_array, is_float
 
 
 def check_state(what: str, shapes: Mapping[str, tuple], required: Iterable[str], state: Mapping[str, Any]) -> None:
-    """Raise one ValueError that lists everything in `state` that does not fit, to be called before anything is changed.
+    """Raise one ValueError that lists everything in `state` that does not fit.
 
-    `shapes`: the shape of every name that may be there; `required`: the names that must be.
+    `what`: the name of the class that loads it, for the message. `shapes`: the shape of every name that may be there.
+    `required`: the names that must be there. To be called before anything is changed.
     """
     arrays = {name: as_array(state[name]) for name in shapes if name in state}
-    wrong = {
-        "missing": [name for name in required if name not in state],
-        "unexpected": [str(name) for name in state if name not in shapes],
-        "misshapen": [
-            f"{name} (given {a.shape}, expected {shapes[name]})"
-            for name, a in arrays.items()
-            if a.shape != shapes[name]
-        ],
-        "not numbers": [
-            f"{name} ({a.dtype})" for name, a in arrays.items() if not is_float(a.dtype) and a.dtype.kind not in "biu"
-        ],
-    }
+    missing = [name for name in required if name not in state]
+    unexpected = [str(name) for name in state if name not in shapes]
+    misshapen = [
+        f"{name} (given {a.shape}, expected {shapes[name]})" for name, a in arrays.items() if a.shape != shapes[name]
+    ]
+    # Booleans and integers are numbers too, and are converted.
+    not_numbers = [
+        f"{name} ({a.dtype})" for name, a in arrays.items() if not is_float(a.dtype) and a.dtype.kind not in "biu"
+    ]
+    wrong = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen, "not numbers": not_numbers}
     if any(wrong.values()):
         lists = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in wrong.items() if names)
         raise ValueError(f"this state does not fit {what}, nothing was loaded: {lists}")

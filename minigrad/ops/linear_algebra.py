@@ -1,4 +1,4 @@
-"""Products of matrices: `matmul` for every combination of ranks, and `einsum`; their rules are products of matrices too.
+"""Products of matrices: `matmul` for every combination of ranks, and `einsum`. Their rules are products of matrices.
 
 For Y = X W and a loss L, with the gradient G = dL/dY: Y_ij = sum_k X_ik W_kj, so X_ik acts on L through all Y_ij of its
 row, and W_kj through all Y_ij of its column:

@@ -39,7 +39,7 @@ from typing import Any, ClassVar, NamedTuple
 from minigrad.graph import op_name
 from minigrad.lazy import LazyGradient
 from minigrad.modes import mode, op_hook
-from minigrad.nn.module import current_path, module_entered
+from minigrad.nn.running import current_path, module_start_time
 from minigrad.profiler.memory import Memory, is_array, kept_by, owner
 from minigrad.tensor import Tensor, array_of
 
@@ -161,7 +161,7 @@ class Profile:
     # --- forward ----------------------------------------------------------------------------------------------------
 
     def _watch(self, data: Any, inputs: Sequence[Tensor], vjp: Callable) -> Callable:
-        now, entered, here = self.now(), module_entered() - self._zero, self._here
+        now, entered, here = self.now(), module_start_time() - self._zero, self._here
         if Profile.running is not self:  # another thread has ended it just now
             return vjp
         if mode.recording or entered > max(here.since, self._begun):

@@ -19,7 +19,7 @@ from minigrad.gradcheck.catalogue import CATALOGUE
 from minigrad.gradcheck.choices import Choices, Example
 from minigrad.lazy import LazyGradient
 from minigrad.modes import mode
-from minigrad.nn import module
+from minigrad.nn import running
 from minigrad.profiler import Profile, span
 from minigrad.profiler.table import Row, rows
 from minigrad.tensor import array_of, record, tensor
@@ -47,7 +47,7 @@ def clock() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
         patch.setattr(time, "perf_counter", clock)
-        patch.setattr(module._here, "entered", 0.0)  # and put back what it was: times of two clocks do not mix
+        patch.setattr(running._thread, "start_time", 0.0)  # and put back what it was: times of two clocks do not mix
         yield clock
 
 
