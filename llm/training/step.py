@@ -47,7 +47,7 @@ def train_step(
     norm = float(clip_grad_norm(optimizer, clip or math.inf, workers.share))
     finite = math.isfinite(loss) and math.isfinite(norm)
     if finite:
-        optimizer.step(lr=lr, share=workers.share)
+        optimizer.step(lr=lr, parallel=workers.share)
     return StepResult(loss, norm, finite)
 
 

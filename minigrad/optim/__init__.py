@@ -1,11 +1,21 @@
 """Optimizers with the arguments and semantics of `torch.optim`, gradient clipping, and learning-rate schedules.
 
-optimizer = AdamW(model.named_parameters(), lr=3e-4, weight_decay=0.1, decay=lambda p: p.ndim >= 2)
-for step in range(steps):
-    optimizer.zero_grad()
-    loss(model).backward()
-    norm = clip_grad_norm(optimizer, 1.0)
-    optimizer.step(lr=warmup_cosine(step, 3e-4, steps, warmup_steps=100))
+    optimizer = AdamW(model.named_parameters(), lr=3e-4, weight_decay=0.1, decay=lambda p: p.ndim >= 2)
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss(model).backward()
+        norm = clip_grad_norm(optimizer, 1.0)
+        optimizer.step(lr=warmup_cosine(step, 3e-4, steps, warmup_steps=100))
+
+Read the files in this order:
+
+1. adamw.py        AdamW: the formula, then the fast version
+2. sgd.py          SGD with momentum, likewise
+3. schedules.py    the learning rate at each step
+4. optimizer.py    what both optimizers share: step, weight decay, saving and loading
+5. flat.py         all parameters in one array, all gradients in another
+6. blocks.py       going through a large array in blocks, and in several threads
+7. clip.py         limiting the norm of the gradient
 """
 
 from minigrad.optim.adamw import AdamW, adamw_reference

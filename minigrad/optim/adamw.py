@@ -1,17 +1,28 @@
-"""Adam with decoupled weight decay: Kingma and Ba 2015 (arXiv:1412.6980); Loshchilov and Hutter 2019
-(arXiv:1711.05101).
+"""Adam with decoupled weight decay.
 
-First as the papers have it, for one parameter; then in place, in blocks of the flat arrays.
+Kingma and Ba 2015 (arXiv:1412.6980); Loshchilov and Hutter 2019 (arXiv:1711.05101). For a parameter p with the gradient
+g, at step t = 1, 2, ...:
+
+    m <- beta1 m + (1 - beta1) g             a running mean of the gradient
+    v <- beta2 v + (1 - beta2) g^2           a running mean of its square
+    m_hat = m / (1 - beta1^t)                both began at 0 and are too small at first; this corrects them
+    v_hat = v / (1 - beta2^t)
+    p <- p - lr weight_decay p - lr m_hat / (sqrt(v_hat) + eps)
+
+Dividing by sqrt(v_hat) gives every element steps of about the size lr, whatever the scale of its gradient. The decay is
+"decoupled": it acts on p directly. Added to g, as in L2 regularisation, it would be divided by sqrt(v_hat) too.
+
+`adamw_reference` is these formulas for one parameter. `AdamW` does the same in place, on blocks of the flat arrays.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 
+from minigrad.backend import Array
 from minigrad.cuda import elements as kernels
 from minigrad.cuda.compiler import has_kernels
 from minigrad.nn.module import Parameter
@@ -19,29 +30,32 @@ from minigrad.optim.optimizer import Optimizer, at_least_zero
 
 
 def adamw_reference(
-    p: Any,
-    g: Any,
-    m: Any,
-    v: Any,
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
     t: int,
     *,
     lr: float = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.01,
-) -> tuple[Any, Any, Any]:
-    """Step `t` = 1, 2, ... for one parameter: the new (p, m, v). m and v, running means of g and g*g, begin at 0."""
+) -> tuple[Array, Array, Array]:
+    """Step `t` = 1, 2, ... for one parameter: the new (p, m, v). m and v begin at 0."""
     beta1, beta2 = betas
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
-    m_hat = m / (1 - beta1**t)  # without this, means that began at 0 are too small at first
+    m_hat = m / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
     p = p - lr * weight_decay * p - lr * m_hat / (np.sqrt(v_hat) + eps)
     return p, m, v
 
 
 class AdamW(Optimizer):
-    """Like `adamw_reference`, in place. Arguments as in torch.optim.AdamW; for `params` and `decay` see Optimizer."""
+    """`adamw_reference` for all parameters, in place.
+
+    Arguments as in torch.optim.AdamW; `params` and `decay` as in Optimizer. m and v are saved under torch's names.
+    """
 
     moments = ("exp_avg", "exp_avg_sq")
 
@@ -59,21 +73,28 @@ class AdamW(Optimizer):
         self.betas, self.eps = (float(betas[0]), float(betas[1])), at_least_zero("eps", eps)
         super().__init__(params, lr, weight_decay, decay)
 
-    def update(self, p: Any, g: Any, *moments: Any, scratch: Any, t: int, lr: float, weight_decay: float) -> None:
-        if has_kernels(p):
+    def update(
+        self, p: Array, g: Array, *moments: Array, scratch: Array, t: int, lr: float, weight_decay: float
+    ) -> None:
+        """Step `t` for a block of elements, in place; no array is allocated."""
+        if has_kernels(p):  # on a GPU, one kernel does all of it
             kernels.adamw(p, g, *moments, t=t, lr=lr, betas=self.betas, eps=self.eps, weight_decay=weight_decay)
             return
         (m, v), u, (beta1, beta2) = moments, scratch, self.betas
         c1, c2 = 1 - beta1**t, math.sqrt(1 - beta2**t)
+        # p <- p - lr weight_decay p
         p *= 1 - lr * weight_decay
+        # m <- beta1 m + (1 - beta1) g
         m *= beta1
         np.multiply(g, 1 - beta1, out=u)
         m += u
+        # v <- beta2 v + (1 - beta2) g^2
         v *= beta2
         np.multiply(g, g, out=u)
         u *= 1 - beta2
         v += u
-        # lr * (m / c1) / (sqrt(v) / c2 + eps), all scalar factors gathered: two passes fewer
+        # p <- p - lr (m / c1) / (sqrt(v) / c2 + eps). With numerator and denominator times c2 that is
+        # (lr c2 / c1) m / (sqrt(v) + eps c2): two passes over the block fewer.
         np.sqrt(v, out=u)
         u += self.eps * c2
         np.divide(m, u, out=u)

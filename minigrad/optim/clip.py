@@ -1,68 +1,79 @@
-"""Clipping gradients by their global norm (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063)."""
+"""Limiting the norm of the gradient (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063).
+
+The gradients of all parameters together are one long vector. If it is longer than max_norm, it is scaled down to that
+length: the direction of the step stays the same, and one unusual batch cannot throw the parameters far away.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
-from minigrad.backend import array_module
-from minigrad.optim.flat import alone, blocks
+from minigrad.backend import Array, array_module
+from minigrad.optim.blocks import Parallel, blocks, run_serially
 from minigrad.optim.optimizer import Optimizer, named_parameters
 from minigrad.profiler import span
 from minigrad.tensor import Tensor
 
 
-def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, share: Callable = alone) -> Tensor:
-    """Scale all gradients so that the norm of them together is at most `max_norm`; returns the norm before, a float64
-    Tensor of shape ().
+def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, parallel: Parallel = run_serially) -> Tensor:
+    """Scale all gradients so that their common norm is at most `max_norm`; returns the norm before that.
 
-    `parameters`: an optimizer (a loop over its flat gradient; the fast way), or parameters. As in
-    torch.nn.utils.clip_grad_norm_ the factor is max_norm / (norm + 1e-6). If the norm is not finite, the gradients
-    stay as they are. `float(norm)` waits for the GPU; nothing here does. `share`: as in Optimizer.step.
+    `parameters`: an optimizer (the fast way: a loop over its flat gradient) or parameters. The norm is a float64 Tensor
+    of shape (). If it is not finite, the gradients stay as they are. The factor is max_norm / (norm + 1e-6), as in
+    torch.nn.utils.clip_grad_norm_. `parallel`: as in Optimizer.step.
+
+    On a GPU nothing here waits for the result; `float(norm)` does.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be above 0 (or infinity, only to measure), not {max_norm}")
     found = parameters.gradients() if isinstance(parameters, Optimizer) else _own_gradients(parameters)
-    grads = [g for g in found if g.size]  # the norm of nothing would be on no device
-    with np.errstate(all="ignore"):  # the result tells of infinities and NaN
-        norm = global_norm(grads, share)
+    grads = [g for g in found if g.size]  # a gradient without elements adds nothing
+    with np.errstate(all="ignore"):  # no warnings about infinities and NaN: the result shows them
+        norm = global_norm(grads, parallel)
         factor = np.where(np.isfinite(norm), np.minimum(1.0, max_norm / (norm + 1e-6)), 1.0)
     for g in grads:
-        if array_module(g) is not np or factor < 1:  # on a GPU, looking would mean waiting
-            _scale(g.reshape(-1), factor.astype(g.dtype), share)
+        # Where the factor is 1, nothing needs to be done. But asking a GPU for it would mean waiting, so there the
+        # gradients are always multiplied.
+        if array_module(g) is not np or factor < 1:
+            _scale(g.reshape(-1), factor.astype(g.dtype), parallel)
     return Tensor(norm)
 
 
-def global_norm(arrays: Iterable, share: Callable = alone) -> Any:
+def global_norm(arrays: Iterable[Array], parallel: Parallel = run_serially) -> Array:
     """The square root of the sum of the squares of all elements, in float64, on the device of the arrays.
 
-    However the blocks are shared, their sums are added in one order: the same bits.
+    The sums of the blocks are added in one fixed order. So the result is the same to the bit, whatever `parallel` does.
     """
-    pieces = [flat[block] for flat in (array.reshape(-1) for array in arrays) for block in blocks(flat)]
-    squares: list[Any] = [None] * len(pieces)
+    flat_blocks = [flat[block] for flat in (array.reshape(-1) for array in arrays) for block in blocks(flat)]
+    squares: list[Array] = [None] * len(flat_blocks)
 
     @span("clip_grad_norm")
-    @np.errstate(all="ignore")  # each thread has its own
-    def add_up(part: slice) -> None:
-        # each block is summed in its own dtype, the sums in float64: exact enough for float32 of any length
-        squares[part] = [(g @ g).astype(np.float64) for g in pieces[part]]
+    @np.errstate(all="ignore")  # again, because each thread has a setting of its own
+    def add_squares(some: slice) -> None:
+        # Each block is summed in its own dtype, and their sums in float64. That is exact enough for float32 of any
+        # length.
+        squares[some] = [(g @ g).astype(np.float64) for g in flat_blocks[some]]
 
-    share(add_up, len(pieces))
+    parallel(add_squares, len(flat_blocks))
     return np.sqrt(sum(squares))
 
 
-def _scale(g: Any, factor: Any, share: Callable) -> None:
+def _scale(g: Array, factor: Array, parallel: Parallel) -> None:
     @span("clip_grad_norm")
-    def scale(part: slice) -> None:
-        g[part] *= factor
+    def scale(elements: slice) -> None:
+        g[elements] *= factor
 
-    share(scale, g.size)
+    parallel(scale, g.size)
 
 
-def _own_gradients(parameters: Iterable) -> list:
-    """The gradient arrays, after replacing by a copy each that may be somebody else's, too."""
+def _own_gradients(parameters: Iterable) -> list[Array]:
+    """The gradient arrays of these parameters, safe to be changed in place.
+
+    A gradient outside of the buffer may be an array of the caller, or shared by two parameters. It is replaced by a
+    copy.
+    """
     grads = []
     for p in named_parameters(parameters).values():
         if p.grad is not None:

@@ -1,94 +1,91 @@
 """Parameters laid end to end in one flat array, and their gradients in another.
 
-Each parameter's `data` becomes a view of the flat data, its `grad_buffer` a view of the flat gradient, into which
-backward() writes. Clipping, updates, checkpoints and all-reduce are then loops over one array, however many
-parameters there are.
+    parameters          weight (2, 3)         bias (2,)   scale (1,)
+                        |                     |           |
+    data (9,)           w  w  w  w  w  w      b  b        s
+    grad (9,)           dw dw dw dw dw dw     db db       ds
+
+Each parameter's `data` becomes a view of the flat data, in its own shape. Its `grad_buffer` is a view of the flat
+gradient, into which backward() writes. Views share memory: an update of the flat array is an update of every parameter.
+
+Why: a model has hundreds of parameters, many of them small, and a NumPy operation takes about a microsecond to begin.
+Updates, clipping and sums over workers are then loops over one array, however many parameters there are. An array
+has one dtype and one device, so there is one pair of flat arrays for each of these (see optimizer.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend import array_module, device_of
+from minigrad.backend import Array, device_of
 from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor
 
-CPU_BLOCK = 262_144  # five arrays of 1 MiB: few operations, between which threads hand each other the interpreter lock
-GPU_BLOCK = 16_777_216  # a GPU wants few, large kernels; this bounds the scratch memory
-
 
 class FlatParameters:
-    """`data` and `grad`, flat arrays that hold `parameters` (of one dtype, on one device) and their gradients, in the
-    order given."""
+    """The flat arrays `data` and `grad` for these parameters, in this order; all of one dtype and on one device."""
 
     def __init__(self, parameters: Sequence[Parameter]):
         self.parameters = list(parameters)
-        self.bounds = [0, *accumulate(p.size for p in self.parameters)]
+        self.bounds = [
+            0,
+            *accumulate(p.size for p in self.parameters),
+        ]  # parameter i is data[bounds[i] : bounds[i + 1]]
         self.data = np.concatenate([p.data.reshape(-1) for p in self.parameters])
         self.grad = np.zeros_like(self.data)
         self._data_views, self._grad_views = self.views(self.data), self.views(self.grad)
-        self.gather()
+        self.sync_views()
 
-    def views(self, flat: Any) -> list:
-        """`flat`, an array of the same size, cut into one view for each parameter, in its shape."""
+    def views(self, flat: Array) -> list[Array]:
+        """One view of `flat`, an array of the same size, for each parameter, in the parameter's shape."""
         return [flat[start:stop].reshape(p.shape) for p, (start, stop) in zip(self.parameters, pairwise(self.bounds))]
 
-    def gather(self) -> None:
-        """Bring home what is elsewhere: data assigned by hand or taken over by another optimizer, gradients assigned
-        by hand or made with create_graph. What is at home already, as in ordinary training, is not touched."""
-        self._check()
-        for p, data, grad in zip(self.parameters, self._data_views, self._grad_views):
-            if p.data is not data:
-                data[...] = p.data
-                p.data = data
-            p.grad_buffer = grad
-            if p.grad is not None and p.grad.data is not grad:
-                grad[...] = p.grad.data
-                p.grad = Tensor(grad)
+    def sync_views(self) -> None:
+        """Make every parameter and its gradient views of the flat arrays again, where something replaced them.
 
-    def _check(self) -> None:
-        """Refuse what would be broadcast, rounded or moved to another device behind the user's back."""
-        for p, home in zip(self.parameters, self._data_views):
-            if p.data is not home and _kind(p.data) != _kind(home):
+        Data is replaced by an assignment, or by another optimizer with the same parameter; a gradient by an assignment,
+        or by backward(create_graph=True). The new values are copied into the flat arrays. In ordinary training nothing
+        was replaced, and nothing is copied.
+        """
+        self._check_replacements()  # all of them, before anything is changed
+        for p, data_view, grad_view in zip(self.parameters, self._data_views, self._grad_views):
+            if p.data is not data_view:
+                data_view[...] = p.data
+                p.data = data_view
+            p.grad_buffer = grad_view
+            if p.grad is not None and p.grad.data is not grad_view:
+                grad_view[...] = p.grad.data
+                p.grad = Tensor(grad_view)
+
+    def _check_replacements(self) -> None:
+        """Refuse what copying would silently broadcast, round, or move to another device."""
+        for p, data_view in zip(self.parameters, self._data_views):
+            if p.data is not data_view and _description(p.data) != _description(data_view):
                 raise RuntimeError(
-                    f"a parameter was {_kind(home)} and is now {_kind(p.data)}; build the optimizer after "
-                    f"to(), astype() or any other such change"
+                    f"a parameter was {_description(data_view)} and is now {_description(p.data)}; "
+                    f"build the optimizer after to(), astype() or any other such change"
                 )
             if p.grad is not None and p.grad.shape != p.shape:
                 raise ValueError(f"a parameter has shape {p.shape}, but the gradient it was given {p.grad.shape}")
 
     def runs(self, key: Callable[[int], Any] = lambda i: None) -> list[tuple[range, slice]]:
-        """Neighbours that have a gradient and the same `key(index)`: (their indices, their slice of the flat
-        arrays).
+        """Runs of neighbouring parameters that all have a gradient and the same `key(index)`, as long as possible.
+
+        Each is a pair: the indices of the parameters, and the slice of the flat arrays that they take up.
         """
-        alike = groupby(range(len(self.parameters)), key=lambda i: (self.parameters[i].grad is not None, key(i)))
-        runs = [list(run) for (has_grad, _), run in alike if has_grad]
+        grouped = groupby(range(len(self.parameters)), key=lambda i: (self.parameters[i].grad is not None, key(i)))
+        runs = [list(indices) for (has_gradient, _), indices in grouped if has_gradient]
         return [(range(run[0], run[-1] + 1), slice(self.bounds[run[0]], self.bounds[run[-1] + 1])) for run in runs]
 
-    def gradients(self) -> list:
-        """The stretches of the flat gradient that have been written since zero_grad()."""
-        self.gather()
-        return [self.grad[where] for _, where in self.runs()]
+    def gradients(self) -> list[Array]:
+        """The slices of the flat gradient that were written since zero_grad()."""
+        self.sync_views()
+        return [self.grad[elements] for _, elements in self.runs()]
 
 
-def alone(work: Callable[[slice], object], size: int) -> None:
-    """How work on `range(size)` is shared unless somebody has threads for it: the whole of it is done here."""
-    work(slice(0, size))
-
-
-def _kind(array: Any) -> str:
+def _description(array: Array) -> str:
     return f"{array.dtype.name} {array.shape} on {device_of(array)}"
-
-
-def block_size(array: Any) -> int:
-    return CPU_BLOCK if array_module(array) is np else GPU_BLOCK
-
-
-def blocks(array: Any) -> Iterator[slice]:
-    """Slices that go through a flat array in pieces for which temporaries are cheap."""
-    size = block_size(array)
-    return (slice(start, min(start + size, array.size)) for start in range(0, array.size, size))

@@ -1,7 +1,15 @@
-"""What all optimizers share: flat parameters with their moments, the loop over blocks, and a state that can be saved.
+"""What all optimizers share: the step over flat arrays, which parameters are decayed, and a state that can be saved.
 
-A subclass says which moments it keeps and how one block is updated in place. Parameters that have no gradient at a
-step are skipped entirely, their moments and step counts included, as in `torch.optim`.
+A subclass names the moments that it keeps for each parameter, and updates one block of elements in place. `step` calls
+that `update` in four nested loops:
+
+    for each group              the parameters of one dtype on one device: one flat array (flat.py)
+        for each run            neighbours that have a gradient, the same step count and the same decay
+            for each slice      in parallel threads, if there are any
+                for each block  a part that fits into the cache (blocks.py)
+
+A parameter that has no gradient at a step is skipped entirely, and its moments and step count stay as they are, as in
+`torch.optim`.
 """
 
 from __future__ import annotations
@@ -12,70 +20,75 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import as_array, device_of, to_device
+from minigrad.backend import Array, as_array, device_of, to_device
 from minigrad.nn.module import Parameter
 from minigrad.nn.state import check_state
-from minigrad.optim.flat import FlatParameters, alone, block_size, blocks
+from minigrad.optim.blocks import Parallel, block_size, blocks, run_serially
+from minigrad.optim.flat import FlatParameters
 from minigrad.profiler import span
 from minigrad.tensor import Tensor
 
 
 class Optimizer:
-    """Base of SGD and AdamW.
+    """The base of SGD and AdamW.
 
-    `params`: parameters, or (name, parameter) pairs such as `model.named_parameters()`; names make the saved state
-    independent of their order. `decay`: which parameters `weight_decay` applies to; all, unless given. `lr` may be
-    assigned, or given to each step.
+    `params`: parameters, or (name, parameter) pairs such as `model.named_parameters()`. With names, a saved state does
+    not depend on the order of the parameters. `decay(parameter)`: whether `weight_decay` applies to it; to all unless
+    given. The usual choice is `lambda p: p.ndim >= 2`: matrices, but neither biases nor the weights of norms. `lr` may
+    be assigned, or given to each step.
     """
 
-    moments: tuple[str, ...] = ()
+    moments: tuple[str, ...] = ()  # the names of the arrays kept for each parameter, of its shape; they begin at 0
 
     def __init__(self, params: Iterable, lr: float, weight_decay: float, decay: Callable[[Parameter], bool] | None):
         self.lr, self.weight_decay = at_least_zero("lr", lr), at_least_zero("weight_decay", weight_decay)
         named = named_parameters(params)
         decayed = {name: decay is None or bool(decay(p)) for name, p in named.items()}
+        # Decayed parameters come first, so that each kind is one long slice of the flat arrays.
+        names = sorted(named, key=lambda name: not decayed[name])
         self.groups = [
-            _Group({name: named[name] for name in names}, decayed, self.moments)
-            for names in _alike(sorted(named, key=lambda name: not decayed[name]), named)
+            _Group({name: named[name] for name in group}, decayed, self.moments)
+            for group in _by_dtype_and_device(names, named)
         ]
 
-    def step(self, lr: float | None = None, share: Callable = alone) -> None:
+    def step(self, lr: float | None = None, parallel: Parallel = run_serially) -> None:
         """Update every parameter that has a gradient; `lr`, if given, becomes the learning rate.
 
-        `share(work, size)` calls `work(part)` with slices that make up range(size), in threads if it likes: elements
-        are updated independently of each other, so the result is the same to the bit.
+        `parallel(work, size)` calls `work` with slices that together make up range(size), in threads if it likes.
+        Elements are updated independently of each other, so the result is the same to the bit.
         """
         self.lr = at_least_zero("lr", self.lr if lr is None else lr)
         for group in self.groups:
-            group.flat.gather()
+            group.flat.sync_views()  # raises if something does not fit, before any parameter is changed
         for group in self.groups:
-            # neighbours with the same step count (it is in the bias corrections) and decay are one slice
-            for indices, where in group.flat.runs(key=group.treatment):
-                self._update_run(group, indices, where, share)
+            for indices, elements in group.flat.runs(key=group.update_key):
+                self._update_run(group, indices, elements, parallel)
 
-    def _update_run(self, group: _Group, indices: range, where: slice, share: Callable) -> None:
-        steps, decayed = group.treatment(indices[0])
-        group.steps[indices.start : indices.stop] = [steps + 1] * len(indices)
-        arrays = [flat[where] for flat in (group.flat.data, group.flat.grad, *group.moments)]
-        settings: dict[str, Any] = {
-            "t": steps + 1,
-            "lr": self.lr,
-            "weight_decay": self.weight_decay if decayed else 0.0,
-        }
+    def _update_run(self, group: _Group, indices: range, elements: slice, parallel: Parallel) -> None:
+        """Update neighbouring parameters, which have these indices and elements, together."""
+        steps, is_decayed = group.update_key(indices[0])
+        t = steps + 1
+        group.steps[indices.start : indices.stop] = [t] * len(indices)
+        arrays = [flat[elements] for flat in (group.flat.data, group.flat.grad, *group.moments)]
+        weight_decay = self.weight_decay if is_decayed else 0.0
 
         @span(type(self).__name__)
-        def update(part: slice) -> None:
-            mine = [array[part] for array in arrays]
-            scratch = np.empty_like(mine[0][: block_size(mine[0])])
-            for block in blocks(mine[0]):
-                p, g, *moments = (array[block] for array in mine)
-                self.update(p, g, *moments, scratch=scratch[: p.size], **settings)
+        def update_slice(some: slice) -> None:
+            slices = [array[some] for array in arrays]
+            scratch = np.empty_like(slices[0][: block_size(slices[0])])  # one for each thread, used for all its blocks
+            for block in blocks(slices[0]):
+                p, g, *moments = (array[block] for array in slices)
+                self.update(p, g, *moments, scratch=scratch[: p.size], t=t, lr=self.lr, weight_decay=weight_decay)
 
-        share(update, arrays[0].size)
+        parallel(update_slice, arrays[0].size)
 
-    def update(self, p: Any, g: Any, *moments: Any, scratch: Any, t: int, lr: float, weight_decay: float) -> None:
-        """Update the block `p` of parameters and its moments in place, at these parameters' step `t` = 1, 2, ...; `g`
-        must stay as it is, `scratch` is free to use."""
+    def update(
+        self, p: Array, g: Array, *moments: Array, scratch: Array, t: int, lr: float, weight_decay: float
+    ) -> None:
+        """Update a block of elements `p` and their moments in place, at step `t` = 1, 2, ... of these parameters.
+
+        All arrays are flat and of one size. `g` must stay as it is; `scratch` is free to use.
+        """
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -84,14 +97,16 @@ class Optimizer:
             for p in group.flat.parameters:
                 p.grad = None
 
-    def gradients(self) -> list:
-        """All gradients there are, as few flat arrays that may be changed in place."""
+    def gradients(self) -> list[Array]:
+        """All existing gradients as a few flat arrays, which may be changed in place."""
         return [g for group in self.groups for g in group.flat.gradients()]
 
-    def state_dict(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """Everything a later run needs to go on bit for bit, as NumPy arrays: "lr", and "step.NAME" and "MOMENT.NAME"
-        of every parameter.
+    # --- saving and loading -------------------------------------------------------------------------------------------
 
+    def state_dict(self, *, copy: bool = True) -> dict[str, np.ndarray]:
+        """Everything that a later run needs to continue bit for bit, as NumPy arrays.
+
+        The names are "lr", and for every parameter "step.NAME" and "MOMENT.NAME", such as "exp_avg.head.weight".
         Settings given to the constructor are not in it. With `copy=False`, moments on the CPU share memory with the
         optimizer.
         """
@@ -104,8 +119,7 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict()`. Raises one ValueError that lists all names that do not fit, before anything
-        has changed."""
+        """Continue from a `state_dict()`. If anything does not fit, one ValueError lists it and nothing has changed."""
         views = dict(self._moment_views())
         numbers = ["lr", *(f"step.{name}" for group in self.groups for name in group.names)]
         shapes = {name: view.shape for name, view in views.items()} | dict.fromkeys(numbers, ())
@@ -116,15 +130,18 @@ class Optimizer:
             group.steps = [int(state[f"step.{name}"]) for name in group.names]
         self.lr = float(state["lr"])
 
-    def _moment_views(self) -> Iterable[tuple[str, Any]]:
+    def _moment_views(self) -> Iterable[tuple[str, Array]]:
+        """("MOMENT.NAME", a view of the flat moments in the shape of the parameter) for each."""
         for group in self.groups:
             for moment, flat in zip(self.moments, group.moments):
                 yield from zip((f"{moment}.{name}" for name in group.names), group.flat.views(flat))
 
 
 class _Group:
-    """Parameters of one dtype and device, decayed ones first: their flat arrays, moments (one flat array each) and
-    steps so far."""
+    """Parameters of one dtype on one device: their flat arrays, one flat array for each moment, and their step counts.
+
+    Each parameter has a step count of its own, because those without a gradient are skipped.
+    """
 
     def __init__(self, named: Mapping[str, Parameter], decayed: Mapping[str, bool], moments: Iterable[str]):
         self.names = list(named)
@@ -133,22 +150,21 @@ class _Group:
         self.flat = FlatParameters(list(named.values()))
         self.moments = [np.zeros_like(self.flat.data) for _ in moments]
 
-    def treatment(self, i: int) -> tuple[int, bool]:
-        """What must be equal for parameters to be updated together."""
+    def update_key(self, i: int) -> tuple[int, bool]:
+        """Neighbours are updated together if this is equal: the step count, which is in the formulas, and the decay."""
         return self.steps[i], self.decayed[i]
 
 
-def _alike(names: Iterable[str], named: Mapping[str, Parameter]) -> Iterable[list[str]]:
-    """The names by dtype and device of their parameters, in order."""
-    alike: dict[tuple, list[str]] = {}
+def _by_dtype_and_device(names: Iterable[str], named: Mapping[str, Parameter]) -> Iterable[list[str]]:
+    """The names, in their order, in one list for each dtype and device of their parameters."""
+    groups: dict[tuple, list[str]] = {}
     for name in names:
-        alike.setdefault((named[name].dtype, named[name].device), []).append(name)
-    return alike.values()
+        groups.setdefault((named[name].dtype, named[name].device), []).append(name)
+    return groups.values()
 
 
 def named_parameters(params: Iterable) -> dict[str, Parameter]:
-    """`params` as name -> parameter, positions being the names of those that come without; raises on what cannot be
-    trained."""
+    """`params` as name -> parameter; a parameter without a name gets its position. Raises if one cannot be trained."""
     if isinstance(params, Tensor) or not isinstance(params, Iterable):
         raise TypeError(f"expected a list of parameters or model.named_parameters(), not a {type(params).__name__}")
     named: dict[str, Parameter] = {}
@@ -172,6 +188,7 @@ def named_parameters(params: Iterable) -> dict[str, Parameter]:
 
 
 def at_least_zero(name: str, value: float) -> float:
+    """`value` as a Python number, because a NumPy scalar would promote float32 arrays to float64."""
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a number of at least 0, not {value}")
-    return float(value)  # a NumPy scalar would promote float32 arrays to float64
+    return float(value)

@@ -1,21 +1,28 @@
-"""Stochastic gradient descent with momentum (Polyak 1964), Nesterov's form of it, and L2 weight decay, as
-`torch.optim.SGD` defines them."""
+"""Stochastic gradient descent with momentum, as `torch.optim.SGD` defines it.
+
+For a parameter p with the gradient g:
+
+    g <- g + weight_decay p                               L2 regularisation: the gradient of weight_decay |p|^2 / 2
+    b <- momentum b + (1 - dampening) g                   the momentum buffer; at the first step b <- g
+    p <- p - lr b                                         Polyak 1964
+    p <- p - lr (g + momentum b)                          with Nesterov's momentum (Nesterov 1983)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 
+from minigrad.backend import Array
 from minigrad.nn.module import Parameter
 from minigrad.optim.optimizer import Optimizer, at_least_zero
 
 
 def sgd_reference(
-    p: Any,
-    g: Any,
-    buffer: Any,
+    p: Array,
+    g: Array,
+    buffer: Array,
     t: int,
     *,
     lr: float = 1e-3,
@@ -23,16 +30,18 @@ def sgd_reference(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     dampening: float = 0.0,
-) -> tuple[Any, Any]:
-    """Step `t` = 1, 2, ... for one parameter, as defined: the new (p, momentum_buffer). The buffer begins as the
-    first gradient."""
+) -> tuple[Array, Array]:
+    """Step `t` = 1, 2, ... for one parameter, as defined: the new (p, momentum buffer)."""
     g = g + weight_decay * p
     buffer = g if t == 1 or not momentum else momentum * buffer + (1 - dampening) * g
     return p - lr * (g + momentum * buffer if nesterov else buffer), buffer
 
 
 class SGD(Optimizer):
-    """Like `sgd_reference`, in place. Arguments as in torch.optim.SGD; for `params` and `decay` see Optimizer."""
+    """`sgd_reference` for all parameters, in place.
+
+    Arguments as in torch.optim.SGD; `params` and `decay` as in Optimizer.
+    """
 
     def __init__(
         self,
@@ -50,15 +59,18 @@ class SGD(Optimizer):
         self.moments = ("momentum_buffer",) if momentum else ()
         super().__init__(params, lr, weight_decay, decay)
 
-    def update(self, p: Any, g: Any, *moments: Any, scratch: Any, t: int, lr: float, weight_decay: float) -> None:
+    def update(
+        self, p: Array, g: Array, *moments: Array, scratch: Array, t: int, lr: float, weight_decay: float
+    ) -> None:
+        """Step `t` for a block of elements, in place; no array is allocated."""
         u = np.multiply(p, weight_decay, out=scratch)
-        u += g
+        u += g  # u = g + weight_decay p
         if moments:
             buffer = moments[0]
             buffer *= self.momentum
-            u *= 1 - self.dampening if t > 1 else 1
+            u *= 1 - self.dampening if t > 1 else 1  # the buffer was 0 before the first step, so now it becomes u
             buffer += u
-            if self.nesterov:
+            if self.nesterov:  # its two terms, lr u and lr momentum buffer, one after the other
                 u *= lr
                 p -= u
             np.multiply(buffer, self.momentum if self.nesterov else 1, out=u)

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import minigrad.optim.flat as flat
 from minigrad.cuda.compiler import REALS
 from minigrad.nn import Parameter
-from minigrad.optim import SGD, AdamW, adamw_reference, sgd_reference
+from minigrad.optim import SGD, AdamW, adamw_reference, blocks, sgd_reference
 from minigrad.tensor import Tensor
 from tests.fake_cupy import installed, no_sync
 
@@ -157,7 +156,7 @@ def test_layout_changes_no_bit(kind, data, problem, block):
     shapes, seed, present = problem
     together = run_optimizer(optimizer, problem, "float32", **settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flat, "CPU_BLOCK", block)
+        patch.setattr(blocks, "CPU_BLOCK", block)
         cut = run_optimizer(optimizer, problem, "float32", **settings)
     assert [a.tobytes() for a in cut] == [a.tobytes() for a in together]
 
