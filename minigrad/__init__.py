@@ -6,14 +6,29 @@
     >>> x.grad
     Tensor([2., 4.], shape=(2,), dtype=float32)
 
-To understand all of it, read:
+To read all of it, in this order:
 
-1. tensor.py      the tensor, the graph, backward; backend.py: whose array it is
-2. ops/           primitives, each value beside its gradient rule; methods.py: how `x + y` finds them
-3. autograd.py    gradients as functions; gradcheck/: how we know that they are right
-4. fused/         the hot functions, each beside its definition in primitives
-5. nn/, optim/    modules, optimizers, schedules
-6. random.py, checkpoint.py, debug.py, draw.py, profiler/
+    tensor.py       the tensor: an array that remembers how it was computed
+    graph.py        the graph: which operation made a result, from what, and its gradient rule
+    backward.py     the backward pass: gradients go from a result back to the leaves
+    lazy.py         gradients that are computed only when it is known where they will be stored
+    modes.py        switches of each thread: no_grad, and hooks that observe every operation
+    backend.py      NumPy or CuPy: to which library an array belongs, devices, dtypes
+    ops/            the primitive operations, each value beside its gradient rule
+    methods.py      attaches operators and methods to the tensor: x + y, x.sum()
+    autograd.py     derivatives as functions: grad, vjp, jvp, hvp
+    gradcheck/      how we know that all gradients are right: finite differences
+
+    random.py       keys for random numbers that can be reproduced, for dropout
+    fused/          the functions on which a language model spends its time, each beside its definition in primitives
+    cuda/           GPU kernels for some of them
+    nn/             modules: objects that hold parameters
+    optim/          optimizers, gradient clipping, learning-rate schedules
+
+    checkpoint.py   saving memory by computing again in the backward pass
+    debug.py        finds where a NaN arose, and what wrote into an array that was still needed
+    draw.py         a picture of a graph
+    profiler/       where time and memory go
 """
 
 from minigrad import fused, methods, nn, ops, optim
@@ -32,6 +47,6 @@ from minigrad.tensor import Tensor
 
 # fmt: off
 __all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp",
-           "no_grad", "profile",
-           "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim", *ops.__all__, *fused.__all__]
+           "no_grad", "profile", "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim",
+           *ops.__all__, *fused.__all__]
 # fmt: on

@@ -1,7 +1,14 @@
-"""Derivatives as functions: `grad`, `vjp`, `jvp`, `hvp`, and differentiating a function that is recorded anew.
+"""Derivatives as functions: `grad`, `vjp`, `jvp`, `hvp`. The signatures follow `torch.autograd`.
 
-`Tensor.backward` fills `.grad` of leaves; these return the gradients instead and touch no `.grad`. The signatures
-follow `torch.autograd` and `torch.autograd.functional`.
+`Tensor.backward` adds to `.grad` of the leaves. These functions return the gradients instead, and touch no `.grad`.
+
+For y = f(x) with the Jacobian matrix J = dy/dx:
+
+    vjp     v J         a row vector times J: one backward pass
+    jvp     J v         J times a column vector: two backward passes
+    hvp     H v         for a single number y, with the Hessian H, the matrix of second derivatives
+
+None of them computes the matrix itself.
 """
 
 from __future__ import annotations
@@ -17,36 +24,39 @@ from minigrad.lazy import Gradient, materialize
 from minigrad.modes import mode, recording
 from minigrad.tensor import Tensor, gradient_edge, identity, tensor
 
+# --- grad -------------------------------------------------------------------------------------------------------------
+
 
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
     grad_outputs: Any = None,
+    *,
     create_graph: bool = False,
     retain_graph: bool | None = None,
 ) -> Any:
-    """The gradients of `outputs` with respect to `inputs` (leaves or not): a Tensor for one input, else a tuple.
+    """The gradients of `outputs` with respect to `inputs`: a Tensor for one input, a tuple for a sequence.
 
-    `grad_outputs`: what to begin with, one for each output; may be left out for single numbers. An input that the
-    outputs do not depend on gets zeros. The graph is freed unless `retain_graph` (default: `create_graph`).
+    `inputs`: leaves or results in the graph; one that the outputs do not depend on gets zeros. `grad_outputs`: the
+    gradient of each output; may be left out for single numbers. The graph is freed unless `retain_graph` (default:
+    `create_graph`).
     """
     outs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    ins = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    seeds = (
-        (None,) * len(outs)
-        if grad_outputs is None
-        else (grad_outputs,)
-        if isinstance(outputs, Tensor)
-        else grad_outputs
-    )
-    begin = [(out, seed_gradient(out, seed)) for out, seed in zip(outs, seeds, strict=True) if out.requires_grad]
-    found = _gradients(begin, ins, bool(create_graph if retain_graph is None else retain_graph), create_graph)
-    return found[0] if isinstance(inputs, Tensor) else found
+    xs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if grad_outputs is None:
+        given = (None,) * len(outs)
+    else:
+        given = (grad_outputs,) if isinstance(outputs, Tensor) else grad_outputs
+    seeds = [(out, seed_gradient(out, g)) for out, g in zip(outs, given, strict=True) if out.requires_grad]
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    gradients = _gradients(seeds, xs, retain_graph=retain_graph, create_graph=create_graph)
+    return gradients[0] if isinstance(inputs, Tensor) else gradients
 
 
 def _gradients(
-    seeds: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor], retain_graph: bool, create_graph: bool
-) -> tuple:
+    seeds: Sequence[tuple[Tensor, Gradient]], inputs: Sequence[Tensor], *, retain_graph: bool, create_graph: bool
+) -> tuple[Tensor, ...]:
+    """The gradients at the inputs of a backward pass that starts from `seeds`, pairs (tensor, gradient)."""
     edges = [gradient_edge(x) for x in inputs]
     if any(edge is None for edge in edges):
         raise ValueError(
@@ -63,52 +73,65 @@ def _gradients(
         if node in found:
             found[node] = gradient
 
-    # What is no newer than the oldest of these nodes cannot lead to another one. A leaf can be reached from any node.
+    # The pass may end early. A gradient goes from newer nodes to older ones, so once all nodes down to the oldest input
+    # have been visited, none of the inputs can be met any more. Only for a leaf, which any node may use, it goes on to
+    # the end.
     since = min(0 if isinstance(edge, Tensor) else edge.number + 1 for edge in edges if edge is not None)
     backpropagate(seeds, on_leaf, retain_graph=retain_graph, create_graph=create_graph, since=since, on_node=on_node)
     return tuple(tensor(np.zeros_like(x.data) if found[e] is None else found[e]) for e, x in zip(edges, inputs))
 
 
-def vjp(f: Callable, inputs: Any, v: Any = None, create_graph: bool = False) -> tuple[Tensor, Any]:
-    """`f(*inputs)` and the vector-Jacobian product: the gradient of `(f * v).sum()` with respect to each input."""
-    xs, out = _recorded(f, inputs)
-    found = grad(out, xs, v, create_graph=create_graph)
-    return out.detach(), found[0] if isinstance(inputs, Tensor) else found
+# --- products with Jacobians and Hessians -----------------------------------------------------------------------------
 
 
-def jvp(f: Callable, inputs: Any, v: Any, create_graph: bool = False) -> tuple[Tensor, Tensor]:
-    """`f(*inputs)` and the Jacobian-vector product, by two VJPs: u -> J^T u is linear, and its own VJP applied to v is
-    J v.
-    """
-    (xs, out), vs = _recorded(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
+def vjp(f: Callable, inputs: Any, v: Any = None, *, create_graph: bool = False) -> tuple[Tensor, Any]:
+    """`f(*inputs)` and the vector-Jacobian product v J: the gradient of `(f * v).sum()` with respect to each input."""
+    xs, out = _record_anew(f, inputs)
+    gradients = grad(out, xs, v, create_graph=create_graph)
+    return out.detach(), gradients[0] if isinstance(inputs, Tensor) else gradients
+
+
+def jvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+    """`f(*inputs)` and the Jacobian-vector product J v."""
+    (xs, out), vs = _record_anew(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
+    # Two backward passes make a forward one: w(u) = u J is linear in u, and its Jacobian is J transposed. So the
+    # gradient of (w * v).sum() with respect to u is J v. The value of u does not matter, hence zeros.
     u = Tensor(np.zeros_like(out.data), requires_grad=True)
-    pulled = grad(out, xs, u, create_graph=True)
-    return out.detach(), grad(pulled, u, vs, create_graph=create_graph)
+    w = grad(out, xs, u, create_graph=True)
+    return out.detach(), grad(w, u, vs, create_graph=create_graph)
 
 
-def hvp(f: Callable, inputs: Any, v: Any, create_graph: bool = False) -> tuple[Tensor, Any]:
-    """`f(*inputs)`, a single number, and the product of its Hessian with `v`: the gradient of (gradient * v).sum()."""
-    (xs, out), vs = _recorded(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
-    slopes = grad(out, xs, create_graph=True)
-    found = grad(slopes, xs, vs, create_graph=create_graph)
-    return out.detach(), found[0] if isinstance(inputs, Tensor) else found
+def hvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tuple[Tensor, Any]:
+    """`f(*inputs)`, a single number, and the product H v of its Hessian with `v`."""
+    (xs, out), vs = _record_anew(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
+    # H is the Jacobian of the gradient, and symmetric: H v = v H is the gradient of (gradient * v).sum().
+    first = grad(out, xs, create_graph=True)
+    second = grad(first, xs, vs, create_graph=create_graph)
+    return out.detach(), second[0] if isinstance(inputs, Tensor) else second
 
 
-def _recorded(f: Callable, inputs: Any) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Stand-ins for the inputs and `f` of them, recorded also where the caller records nothing (under no_grad)."""
+def _record_anew(f: Callable, inputs: Any) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Fresh inputs and `f` of them, recorded even where recording is turned off (under no_grad)."""
     with recording(True):
-        xs = fresh(inputs)
+        xs = fresh_inputs(inputs)
         return xs, f(*xs)
 
 
-def fresh(inputs: Any) -> tuple[Tensor, ...]:
-    """Stand-ins for the inputs, each a variable of its own, still connected to where the inputs came from."""
+def fresh_inputs(inputs: Any) -> tuple[Tensor, ...]:
+    """For each input a new tensor with the same values that requires a gradient.
+
+    So an input that is given twice is two variables. A new tensor is connected to its input if that requires a
+    gradient; then gradients can be carried on beyond it.
+    """
     xs = (inputs,) if isinstance(inputs, Tensor) else tuple(tensor(x) for x in inputs)
     return tuple(identity(x) if x.requires_grad else Tensor(x.data, requires_grad=True) for x in xs)
 
 
+# --- for rules --------------------------------------------------------------------------------------------------------
+
+
 def differentiate(f: Callable, inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor | None, ...]:
-    """The rule of a function that was not recorded: record `f(*inputs)` now, and carry `g` back to the inputs.
+    """The gradient rule of a function that was not recorded: record `f(*inputs)` now, and carry `g` back to the inputs.
 
     In a backward pass with create_graph the gradients stay connected to `inputs` and `g`.
     """
@@ -117,5 +140,5 @@ def differentiate(f: Callable, inputs: Sequence[Tensor], g: Tensor) -> tuple[Ten
         copies = [identity(x) for x in inputs]
         out = f(*copies)
     needed = [x for x in copies if x.requires_grad]
-    found = iter(_gradients([(out, g)], needed, create_graph, create_graph))
-    return tuple(next(found) if x.requires_grad else None for x in copies)
+    gradients = iter(_gradients([(out, g)], needed, retain_graph=create_graph, create_graph=create_graph))
+    return tuple(next(gradients) if x.requires_grad else None for x in copies)

@@ -1,8 +1,8 @@
-"""Which array library an array belongs to, where it lives, and what dtype it gets.
+"""Arrays of NumPy (CPU) and CuPy (GPU): which library an array belongs to, on which device it is, which dtype it gets.
 
-The engine computes on NumPy arrays (CPU) or CuPy arrays (GPU). Ufuncs and array functions called through `np` dispatch
-to CuPy by themselves (NEP 13, NEP 18); creation functions and generalised ufuncs such as `matmul` do not, and go
-through `array_module`. CuPy is imported only when somebody asks for a GPU.
+The operations are written once for both. Ufuncs and array functions that are called as `np.exp` or `np.concatenate`
+pass a CuPy array on to CuPy by themselves (NEP 13, NEP 18). Functions that create arrays cannot do that, because they
+get none; they are called as `array_module(x).zeros(...)`. CuPy is imported only when a GPU is asked for.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ Array = Any  # a NumPy or a CuPy array (CuPy cannot be imported for a precise ty
 DEFAULT_FLOAT = np.dtype(np.float32)
 
 
-def array_module(array: Any) -> ModuleType:
+def array_module(array: Array) -> ModuleType:
     """`numpy` for NumPy arrays and Python numbers, `cupy` for CuPy arrays."""
     if isinstance(array, (np.ndarray, np.generic, int, float)):
         return np
     return _cupy()
 
 
-def device_of(array: Any) -> str:
-    """`"cpu"`, or `"cuda:N"` for an array on GPU number N."""
+def device_of(array: Array) -> str:
+    """The device of the array: "cpu", or "cuda:N" for GPU number N."""
     return "cpu" if array_module(array) is np else f"cuda:{array.device.id}"
 
 
-def to_device(array: Any, device: str) -> Any:
-    """The array on `device` ("cpu", "cuda" or "cuda:N"); itself if it is there already."""
-    here = device_of(array)
-    if device == here or (device == "cuda" and here != "cpu"):
+def to_device(array: Array, device: str) -> Array:
+    """The array on `device` ("cpu", "cuda" or "cuda:N"); the array itself if it is there already."""
+    before = device_of(array)
+    if device == before or (device == "cuda" and before != "cpu"):  # "cuda" means any GPU
         return array
     if device == "cpu":
         return array.get()
@@ -41,23 +41,30 @@ def to_device(array: Any, device: str) -> Any:
         return cupy.asarray(array)
 
 
-def pick_device(wish: str = "auto") -> str:
-    """Turn "auto", "cpu", "cuda" or "cuda:N" into a device that is there; "auto" takes a GPU when there is one."""
-    if wish == "cpu":
-        return wish
-    if wish == "auto":
+def pick_device(requested: str = "auto") -> str:
+    """The device to use for "auto", "cpu", "cuda" or "cuda:N"; "auto" is a GPU where there is one.
+
+    Raises RuntimeError if the requested GPU is not there.
+    """
+    if requested == "cpu":
+        return requested
+    if requested == "auto":
         return "cuda" if _gpu_count() else "cpu"
-    number = _device_number(wish)
+    number = _device_number(requested)
     if number >= _gpu_count():
         raise RuntimeError(
-            f"device {wish!r} was asked for but {_gpu_count()} GPUs are usable here; install CuPy for your "
+            f"device {requested!r} was asked for but {_gpu_count()} GPUs are usable here; install CuPy for your "
             f"CUDA version (for example `pip install cupy-cuda13x`) or use device 'cpu'"
         )
-    return wish
+    return requested
 
 
-def as_array(data: Any, dtype: Any = None) -> Any:
-    """`data` as an array. Arrays and NumPy scalars keep their dtype; Python floats and lists of them become float32."""
+def as_array(data: Any, dtype: Any = None) -> Array:
+    """`data`, an array, a number or a nested list, as an array; converted to `dtype` if that is given.
+
+    Arrays and NumPy scalars keep their dtype; Python floats and lists of them become float32.
+    """
+    # Arrays of CuPy are recognised by an attribute, without importing CuPy.
     if not isinstance(data, (np.ndarray, np.generic)) and not hasattr(data, "__cuda_array_interface__"):
         try:
             data = np.asarray(data)
@@ -72,19 +79,18 @@ def as_array(data: Any, dtype: Any = None) -> Any:
     return ensure_array(data)
 
 
-def ensure_array(result: Any) -> Any:
-    """A result of NumPy as an array: NumPy makes scalars out of arrays without axes, `np.array(2.0) * 2` for
-    instance.
-    """
+def ensure_array(result: Any) -> Array:
+    """A NumPy scalar as an array, all else as it is: NumPy turns 0-d arrays into scalars, as in `np.array(2.0) * 2`."""
     return np.asarray(result) if isinstance(result, np.generic) else result
 
 
-def is_float(dtype: Any) -> bool:
-    """Whether values of this dtype can carry a gradient (bfloat16, which NumPy files under kind 'V', included)."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+def is_float(dtype: np.dtype) -> bool:
+    """Whether values of this dtype can carry a gradient."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"  # bfloat16 is not a dtype of NumPy's own and has kind "V"
 
 
 def _device_number(device: str) -> int:
+    """The N of "cuda:N"; 0 for "cuda"."""
     name, _, number = device.partition(":")
     if name != "cuda" or not (number or "0").isdigit():
         raise ValueError(f"unknown device {device!r}; use 'cpu', 'cuda', 'cuda:N' or 'auto'")
@@ -92,7 +98,7 @@ def _device_number(device: str) -> int:
 
 
 def _cupy() -> ModuleType:
-    import cupy
+    import cupy  # here and not at the top: most machines have no CuPy
 
     return cupy
 
@@ -101,5 +107,5 @@ def _gpu_count() -> int:
     """How many GPUs CuPy can use; 0 where CuPy, the driver or the device is missing."""
     try:
         return int(_cupy().cuda.runtime.getDeviceCount())
-    except Exception:  # CuPy raises errors of its own, which cannot be named without importing it
+    except Exception:  # CuPy has error classes of its own, which can be named only where CuPy can be imported
         return 0

@@ -25,7 +25,7 @@ from minigrad.modes import recording
 from minigrad.tensor import Tensor, gradient_edge, tensor
 
 
-def backward(self: Tensor, grad: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+def backward(self: Tensor, grad: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Add the gradient of this tensor to `.grad` of every leaf that requires it.
 
     `grad`: the gradient of this tensor, same shape; may be left out for a single number. The graph is freed on the way
@@ -36,9 +36,7 @@ def backward(self: Tensor, grad: Any = None, retain_graph: bool = False, create_
             "backward() on a tensor that does not require a gradient: none of its inputs has requires_grad=True, "
             "or it was made under no_grad()"
         )
-    started: set[Tensor] = (
-        set()
-    )  # leaves whose .grad was created by this pass, so that nothing else refers to its array
+    started: set[Tensor] = set()  # leaves whose .grad this pass has created: nothing else refers to that array
 
     def on_leaf(leaf: Tensor, gradient: Gradient) -> None:
         leaf.accumulate(gradient, in_place=leaf in started)
@@ -186,9 +184,7 @@ def _sum_along(g: Gradient, axes: Sequence[int], shape: tuple[int, ...]) -> Grad
 
 
 def _repeated_axes(shape: tuple[int, ...], before: tuple[int, ...]) -> list[int] | None:
-    """The axes of `shape` along which an array of the shape `before` was repeated; None if broadcasting cannot do
-    that.
-    """
+    """The axes of `shape` along which an array of shape `before` was repeated; None if broadcasting cannot do that."""
     new = len(shape) - len(before)
     axes = list(range(new))  # broadcasting adds axes in front
     for axis, n in enumerate(before, new):

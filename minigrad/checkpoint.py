@@ -1,59 +1,65 @@
-"""Gradient checkpointing: compute again in the backward pass instead of saving (Chen et al. 2016, arXiv:1604.06174)."""
+"""Gradient checkpointing: save memory by computing again in the backward pass (Chen et al. 2016, arXiv:1604.06174).
+
+Ordinarily every operation saves arrays for its gradient rule. A checkpointed function saves its inputs only. In the
+backward pass it is run a second time, now recorded; its arrays live until its own gradients have been computed:
+
+    y = checkpoint(block, x)        forward once more for each block, memory for one block instead of all
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from minigrad.backend import Array
 from minigrad.backward import backpropagate
-from minigrad.graph import Rule, timestamp
+from minigrad.graph import Node, Rule, timestamp
 from minigrad.lazy import Gradient, materialize
 from minigrad.modes import mode, no_grad, op_hook, recording
 from minigrad.random import replay, stream_state
 from minigrad.tensor import Tensor, gradient_edge, record
 
 
-def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
-    """`f(*inputs)`, without keeping what is inside: the backward pass runs `f` again when it needs the graph.
+def checkpoint(f: Callable[..., Tensor], *inputs: object) -> Tensor:
+    """`f(*inputs)`, without saving what its operations need for the backward pass; `f` is run again there.
 
-    Values and gradients are those of `f(*inputs)`, also for parameters and other tensors that `f` uses without being
-    given them, for dropout inside, and for second derivatives. `f` returns one tensor. It must do the same each time,
-    so nothing that it uses may be changed between forward and backward.
+    Values and gradients are those of `f(*inputs)`. That holds also for dropout inside, for second derivatives, and for
+    tensors that `f` uses without being given them, such as parameters. `f` returns one tensor, or TypeError is raised.
+    It must do the same each time, so nothing that it uses may change between the forward and the backward pass.
     """
     if not mode.recording:
         return f(*inputs)
-    state = stream_state()
+    state = stream_state()  # for the same dropout masks the second time
     value, used = _run_unrecorded(f, inputs)
-    if value.requires_grad:  # f returned a tensor from outside, as it is
+    if value.requires_grad:  # no operation of `f` made it: `f` returned a tensor from outside as it is
         return value
     edges = [gradient_edge(x) for x in used]
 
-    def vjp(g: Gradient, out: None) -> tuple:
+    def vjp(g: Gradient, out: None) -> tuple[Gradient, ...]:
         create_graph, start = mode.recording, timestamp()
         with recording(True), replay(state):
             again = f(*inputs)
-        found: dict[Any, Gradient] = {}
+        found: dict[Node | Tensor, Gradient] = {}
 
-        def on_leaf(edge: Any, gradient: Gradient) -> None:
+        def on_leaf(edge: Node | Tensor, gradient: Gradient) -> None:
             found[edge] = gradient if edge not in found else materialize(found[edge]) + materialize(gradient)
 
-        # Everything that `f` did not make just now counts as a leaf: the gradient stops there, and the pass that called
-        # this rule carries it on.
+        # Every node that `f` did not make just now counts as a leaf: the gradient stops there. The backward pass that
+        # called this rule carries it on.
         seeds = [(again, g)] if again.requires_grad else []
         backpropagate(seeds, on_leaf, create_graph=create_graph, since=start)
-        return tuple(map(found.get, edges))
+        return tuple(None if edge is None else found.get(edge) for edge in edges)
 
     return record(value.data, used, vjp)
 
 
-def _run_unrecorded(f: Callable, inputs: Sequence) -> tuple[Tensor, list[Tensor]]:
+def _run_unrecorded(f: Callable[..., Tensor], inputs: Sequence[object]) -> tuple[Tensor, list[Tensor]]:
     """`f(*inputs)`, and the tensors that `f` used and that require a gradient.
 
-    Nothing is recorded inside, so a tensor that requires a gradient comes from outside of `f`.
+    Results inside of `f` are not recorded and require no gradient. So a tensor that requires one comes from outside.
     """
     used: dict[int, Tensor] = {}
 
-    def note_inputs(data: Any, op_inputs: Sequence[Tensor], vjp: Rule) -> Rule:
+    def note_inputs(data: Array, op_inputs: Sequence[Tensor], vjp: Rule) -> Rule:
         used.update((id(x), x) for x in op_inputs if x.requires_grad)
         return vjp
 

@@ -55,8 +55,7 @@ class Node:
         self.parents = [x.node or (x if x.requires_grad else None) for x in inputs]
         self.vjp = vjp
         # The array, not the Tensor: a Tensor refers to its node, so node -> Tensor would be a reference cycle, and
-        # memory
-        # would be freed only when the garbage collector runs.
+        # memory would be freed only when the garbage collector runs.
         self.output = data if keep_output else None
         self.shape, self.dtype = data.shape, data.dtype
 

@@ -1,7 +1,8 @@
 """Attaches operators and methods to Tensor: `x + y`, `x[i]`, `x.sum()`, `x.backward()`.
 
-They are the functions of ops/ and backward.py, with the tensor as first input. tensor.py cannot import them, because
-they import tensor.py. `import minigrad` imports this file, and so puts them in place.
+They are the functions of ops/ and backward.py, with the tensor as first input: `x.sum(axis=0)` is `sum(x, axis=0)`.
+tensor.py cannot import these functions, because they import tensor.py. `import minigrad` imports this file, and so
+attaches them.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
 def transpose(x: Tensor, *axes: Any) -> Tensor:
     """`x.transpose()`, `x.transpose(1, 0)` or `x.transpose((1, 0))`."""
-    return ops.transpose(x, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+    if len(axes) == 1 and not isinstance(axes[0], int):
+        return ops.transpose(x, axes[0])
+    return ops.transpose(x, axes or None)
 
 
 # fmt: off
+# The attributes whose names are not those of the functions.
 OPERATORS: dict[str, Any] = {
     "__add__": ops.add,           "__radd__": reflected(ops.add),
     "__sub__": ops.sub,           "__rsub__": reflected(ops.sub),
@@ -45,12 +49,10 @@ OPERATORS: dict[str, Any] = {
     "reshape": reshape,           "transpose": transpose,
     "T": property(ops.transpose), "backward":  backward,
 }
-# fmt: on
-# fmt: off
+# The functions that become methods of the same name.
 METHODS = [
     ops.abs, ops.exp, ops.expm1, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.sin, ops.cos, ops.tanh, ops.sigmoid,
-    ops.erf, ops.relu,
-    ops.clip, ops.astype, ops.isnan, ops.isfinite,
+    ops.erf, ops.relu, ops.clip, ops.astype, ops.isnan, ops.isfinite,
     ops.sum, ops.mean, ops.max, ops.min, ops.prod, ops.var, ops.std, ops.cumsum, ops.argmax, ops.argmin,
     ops.logsumexp, ops.softmax, ops.log_softmax,
     ops.swapaxes, ops.expand_dims, ops.squeeze, ops.broadcast_to, ops.split, ops.flip, ops.roll, ops.tril, ops.triu,

@@ -1,8 +1,12 @@
-"""Keys for random numbers that can be had again: each thread has a stream (seed, step, 0), (seed, step, 1), ...
+"""Keys for random numbers that can be reproduced.
 
-A key says which use of randomness this is: the run's seed, the training step, and the place within the step. Numbers
-are a pure function of the key (see fused/dropout.py), so nothing has to be stored to meet the same mask again in the
-backward pass or after a resume.
+A key (seed, step, count) says for what the numbers are used: in which run, at which training step, and at which drawing
+within that step. Each thread has a stream of keys:
+
+    seed(7, step=100)       the next keys of this thread are (7, 100, 0), (7, 100, 1), (7, 100, 2), ...
+
+Random numbers are a pure function of their key (fused/dropout.py). So nothing has to be stored to get the same dropout
+mask again, in the backward pass or in a run that was resumed.
 """
 
 from __future__ import annotations
@@ -15,36 +19,37 @@ Key = tuple[int, int, int]
 
 
 class _Stream(threading.local):
-    key: Key = (0, 0, 0)  # the next one
+    next_key: Key = (0, 0, 0)
 
 
 _stream = _Stream()
 
 
 def seed(seed: int, step: int = 0) -> None:
-    """Restart this thread's stream at (seed, step, 0). Threads that share a step need different seeds, or they draw the
-    same masks.
+    """Restart this thread's stream at (seed, step, 0).
+
+    Threads that work on the same step need different seeds, or they draw the same masks.
     """
-    _stream.key = (seed, step, 0)
+    _stream.next_key = (seed, step, 0)
 
 
 def next_key() -> Key:
-    """The next key of this thread's stream: (seed, step, place)."""
-    seed, step, place = key = _stream.key
-    _stream.key = (seed, step, place + 1)
+    """The next key of this thread's stream."""
+    seed, step, count = key = _stream.next_key
+    _stream.next_key = (seed, step, count + 1)
     return key
 
 
 def stream_state() -> Key:
-    """Where this thread's stream stands, for `replay`."""
-    return _stream.key
+    """The state of this thread's stream, for `replay`."""
+    return _stream.next_key
 
 
 @contextmanager
 def replay(state: Key) -> Iterator[None]:
-    """Inside, the stream runs again from `state`; afterwards it goes on as if nothing had happened."""
-    before, _stream.key = _stream.key, state
+    """Inside, this thread's stream runs again from `state`. Afterwards it continues as if nothing had happened."""
+    before, _stream.next_key = _stream.next_key, state
     try:
         yield
     finally:
-        _stream.key = before
+        _stream.next_key = before

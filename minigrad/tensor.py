@@ -49,7 +49,8 @@ class Tensor:
         self.node: Node | None = None  # None for leaves and constants
         if requires_grad and not is_float(self.data.dtype):
             raise TypeError(
-                f"only floating-point tensors can require a gradient, this one is {self.data.dtype}; pass dtype=np.float32"
+                f"only floating-point tensors can require a gradient, this one is {self.data.dtype}; "
+                f"pass dtype=np.float32"
             )
         self.requires_grad = requires_grad
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.autograd import fresh, grad
+from minigrad.autograd import fresh_inputs, grad
 from minigrad.backend import array_module, to_device
 from minigrad.modes import mode, no_grad, recording
 from minigrad.tensor import Tensor
@@ -163,7 +163,7 @@ def _gradient(f: Callable, n: int, *args: Tensor) -> tuple[Tensor, ...]:
     """
     create_graph = mode.recording
     with recording(True):
-        xs = fresh(args[:n])
+        xs = fresh_inputs(args[:n])
         outs = _several(f(*xs))
     return grad(outs, xs, args[n:], create_graph=create_graph)
 

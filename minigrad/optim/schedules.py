@@ -15,7 +15,7 @@ import math
 
 
 def constant(step: int, lr: float, warmup_steps: int = 0) -> float:
-    r"""`lr` after the warmup.
+    """`lr` after the warmup.
 
            _________
           /
@@ -27,7 +27,7 @@ def constant(step: int, lr: float, warmup_steps: int = 0) -> float:
 
 
 def warmup_cosine(step: int, lr: float, total_steps: int, warmup_steps: int = 0, min_lr: float = 0.0) -> float:
-    r"""min_lr + (lr - min_lr) (1 + cos(pi p)) / 2: half a period of a cosine.
+    """min_lr + (lr - min_lr) (1 + cos(pi p)) / 2: half a period of a cosine.
 
            .-.
           /   `.
@@ -40,7 +40,7 @@ def warmup_cosine(step: int, lr: float, total_steps: int, warmup_steps: int = 0,
 
 
 def warmup_linear(step: int, lr: float, total_steps: int, warmup_steps: int = 0, min_lr: float = 0.0) -> float:
-    r"""min_lr + (lr - min_lr) (1 - p): a straight line.
+    """min_lr + (lr - min_lr) (1 - p): a straight line.
 
            /`-.
           /    `-.
@@ -68,7 +68,7 @@ def warmup_stable_decay(
 
 
 def inverse_sqrt(step: int, lr: float, warmup_steps: int = 0, min_lr: float = 0.0) -> float:
-    r"""min_lr + (lr - min_lr) sqrt((warmup_steps + 1) / (step + 1)), which has no planned end.
+    """min_lr + (lr - min_lr) sqrt((warmup_steps + 1) / (step + 1)), which has no planned end.
 
            .
           / `-._
