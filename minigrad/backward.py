@@ -55,6 +55,7 @@ def seed_gradient(output: Tensor, grad: Any) -> Tensor:
                 f"or reduce it to one number first, for example with .sum()"
             )
         return Tensor(np.ones_like(output.data))
+    # No broadcasting here: a gradient of another shape is more likely a mistake.
     g = tensor(grad)
     if g.shape != output.shape:
         raise ValueError(f"grad has shape {g.shape}, but the tensor has shape {output.shape}; they must be equal")
@@ -82,6 +83,7 @@ def backpropagate(
     node: Node | None = None  # the node that is being visited
 
     def add(parent: Node | Tensor, g: Gradient) -> None:
+        # The two tests by type are for speed: nearly always, `g` is an array that already fits its parent.
         if create_graph:
             g = _as_tensor(g, node)
         elif type(g) is not ndarray and type(g) is not LazyGradient:
@@ -90,16 +92,16 @@ def backpropagate(
             g = _fit_to_parent(g, parent, node)
         if type(parent) is not Node or parent.number < since:
             on_leaf(parent, g)
-        elif parent in owned:
+        elif parent in owned:  # the third gradient and later ones
             accumulate_into(g, gradients[parent])
-        elif parent in gradients:
+        elif parent in gradients:  # the second gradient
             # The first array may be shared: the rule of add, for instance, passes the same array to both inputs. So the
             # first sum is a new array, and the following ones are added to it in place.
             gradients[parent] = ensure_array(gradients[parent] + materialize(g))
             if not create_graph:
                 owned.add(parent)
-        else:
-            heappush(waiting, (-parent.number, parent))
+        else:  # the first gradient
+            heappush(waiting, (-parent.number, parent))  # a heap has its smallest number in front: hence the minus
             if type(g) is LazyGradient:
                 g = g.materialize()
                 owned.add(parent)
@@ -115,6 +117,7 @@ def backpropagate(
             owned.discard(node)
             if on_node is not None:
                 on_node(node, g)
+            # The rule gets the result as an array, or with create_graph as a Tensor.
             out = _output_tensor(node) if create_graph and node.output is not None else node.output
             found = node.vjp(g, out)
             if len(found) != len(node.parents):  # zip(strict=True) would take three times as long
@@ -123,7 +126,7 @@ def backpropagate(
                 if parent is not None and g is not None:
                     add(parent, g)
             if not (retain_graph or create_graph):
-                node.free()
+                node.free()  # at once, not at the end: the memory is needed for the gradients that follow
 
 
 def _output_tensor(node: Node) -> Tensor:

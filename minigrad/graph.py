@@ -39,6 +39,7 @@ from minigrad.lazy import Gradient
 
 Rule = Callable[[Gradient, Any], Sequence[Gradient]]  # vjp(g, out): gradient of the result -> a gradient for each input
 
+# next() of a count cannot be interrupted by another thread, so no two nodes get the same number.
 _numbers = count(1)
 
 
@@ -54,10 +55,11 @@ class Node:
         self.number = next(_numbers)
         self.parents = [x.node or (x if x.requires_grad else None) for x in inputs]
         self.vjp = vjp
+        # Rules such as that of exp need the result of the operation. Most do not, and then it is not kept in memory.
         # The array, not the Tensor: a Tensor refers to its node, so node -> Tensor would be a reference cycle, and
         # memory would be freed only when the garbage collector runs.
         self.output = data if keep_output else None
-        self.shape, self.dtype = data.shape, data.dtype
+        self.shape, self.dtype = data.shape, data.dtype  # those of the gradient that the rule gets
 
     @property
     def op(self) -> str:
@@ -66,6 +68,7 @@ class Node:
 
     def free(self) -> None:
         """Drop everything that was saved for the backward pass."""
+        # `vjp` refers to the arrays that its rule mentions. `_freed` in its place raises an error when it is called.
         self.parents, self.vjp, self.output = [], _freed, None
 
 

@@ -54,6 +54,7 @@ class Tensor:
             )
         self.requires_grad = requires_grad
 
+    # Everything about the array is asked of the array, so that `data` may be replaced.
     shape = property(lambda self: self.data.shape)
     ndim = property(lambda self: self.data.ndim)
     size = property(lambda self: self.data.size)
@@ -75,6 +76,7 @@ class Tensor:
         elif in_place:
             accumulate_into(gradient, self.grad.data)
         else:
+            # The user may have kept the Tensor that was in `.grad`, which must not change. So the sum is a new one.
             self.grad = self.grad + Tensor(materialize(gradient))
 
     def zero_grad(self) -> None:
@@ -98,6 +100,7 @@ class Tensor:
     def to(self, device: str) -> Tensor:
         """This tensor on "cpu", "cuda" or "cuda:N"; gradients travel back."""
         before = self.device
+        # The gradient has the device of the result and is moved back to that of the input.
         return record(to_device(self.data, device), (self,), lambda g, out: (tensor(g).to(before),))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -107,7 +110,7 @@ class Tensor:
         return len(self.data)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
+        return (self[i] for i in range(len(self)))  # not the rows of `data`: a gradient must get back to them
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -159,6 +162,7 @@ def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
 
 def _constant(x: Any) -> Tensor:
     """A constant. A number stays a Python number in `data`, because NumPy 2 and CuPy do not promote those."""
+    # `type` first: a Python float is the most frequent case, and this is asked at every operation with a number.
     if type(x) is not float and not isinstance(x, (int, float, np.generic)):
         return Tensor(x)
     out = _new(Tensor)
@@ -196,11 +200,13 @@ def record(data: Any, inputs: Sequence[Tensor], vjp: Rule, keep_output: bool = F
     collector.
     """
     out = _new(Tensor)
+    # NumPy returns scalars where results have no axes. `data` is always an array.
     out.data = data if type(data) is ndarray else ensure_array(data)
     out.grad = out.node = None
     out.requires_grad = False
-    if mode.op_hook is not None:
+    if mode.op_hook is not None:  # a tool that observes operations (modes.py); it may replace the rule
         vjp = mode.op_hook(out.data, inputs, vjp)
+    # One input that requires a gradient is enough. (A loop: any() with a generator would take longer.)
     for x in inputs:
         if x.requires_grad and mode.recording:
             out.requires_grad = True

@@ -19,7 +19,7 @@ class ModuleList(Module):
         """Add a module at the end. Raises TypeError for anything else."""
         if not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__} holds modules, not {type(module).__name__}")
-        setattr(self, str(len(self)), module)
+        setattr(self, str(len(self)), module)  # as an attribute "0", "1", ..., which registers it
         self._set_name(self._name)
 
     def __len__(self) -> int:

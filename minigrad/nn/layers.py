@@ -52,6 +52,7 @@ class Linear(Module):
         return linear_activation(x, self.weight, self.bias, activation=activation)
 
     def extra_repr(self) -> str:
+        # Asked of the weight, not saved by the constructor, so that it is true also for a weight that was replaced.
         out_features, in_features = self.weight.shape
         return f"{in_features}, {out_features}" + ("" if self.bias is not None else ", bias=False")
 
@@ -90,6 +91,7 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(dim), dtype) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        # (x - mean) / sqrt(var + eps) * weight + bias; eps keeps the quotient finite for a row of equal numbers
         return layer_norm(x, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -107,6 +109,7 @@ class RMSNorm(Module):
         self.weight = Parameter(np.ones(dim), dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        # x / sqrt(mean(x^2) + eps) * weight: unlike LayerNorm it does not subtract the mean, and has no bias
         return rms_norm(x, self.weight, self.eps)
 
     def extra_repr(self) -> str:
@@ -126,6 +129,7 @@ class Dropout(Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
+        # The mask comes from this thread's stream of random keys (minigrad/random.py), not from a generator.
         return dropout(x, self.p) if self.training else x
 
     def extra_repr(self) -> str:

@@ -45,7 +45,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, dtype: Any = None):
         super().__init__(data, requires_grad=True, dtype=dtype)
-        self.data = self.data.copy()
+        self.data = self.data.copy()  # the caller's array must not change with training
         self.grad_buffer: Array | None = None
 
     def accumulate(self, gradient: Gradient, *, in_place: bool = False) -> None:
@@ -54,6 +54,7 @@ class Parameter(Tensor):
         if buffer is None or isinstance(gradient, Tensor):
             super().accumulate(gradient, in_place=in_place)
         elif self.grad is None:
+            # Written where the optimizer wants it. A LazyGradient computes its matrix product right there.
             store(gradient, buffer)
             self.grad = Tensor(buffer)
         else:  # the buffer belongs to the engine, so it is added to in place
@@ -76,7 +77,7 @@ class Module:
     but move and change dtype with the module.
     """
 
-    training: bool = True
+    training: bool = True  # in the class: subclasses need not call super().__init__()
     _name: str = ""  # the attribute to which it was assigned last, for `current_path`
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -93,6 +94,8 @@ class Module:
             end_module()
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # There are no separate lists of parameters and modules: `named_children` and `named_parameters` look through the
+        # attributes. So an attribute can be reassigned or deleted as in any Python object.
         if isinstance(value, Module):
             value._set_name(name)
         elif isinstance(value, (list, tuple)) and any(isinstance(item, (Module, Parameter)) for item in value):
@@ -103,7 +106,7 @@ class Module:
         object.__setattr__(self, name, value)
 
     def _set_name(self, name: str) -> None:
-        object.__setattr__(self, "_name", name)
+        object.__setattr__(self, "_name", name)  # not through __setattr__ above, which is slower
 
     # --- what the module contains -------------------------------------------------------------------------------------
 
@@ -173,10 +176,11 @@ class Module:
         parameters = dict(self.named_parameters(tied=True))
         if not strict:
             state = {name: value for name, value in state.items() if name in parameters}
-        given = {id(p) for name, p in parameters.items() if name in state}
+        given = {id(p) for name, p in parameters.items() if name in state}  # ids: a tied parameter under any name
         required = [name for name, p in self.named_parameters() if id(p) not in given] if strict else ()
         check_state(type(self).__name__, {name: p.shape for name, p in parameters.items()}, required, state)
         _check_ties(parameters, state)
+        # Only now, after all checks, anything is changed.
         for name in state:
             p = parameters[name]
             p.data[...] = to_device(as_array(state[name]), p.device)  # in place: an optimizer keeps its view

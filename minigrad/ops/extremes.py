@@ -24,6 +24,7 @@ def max(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     data = _reduce(x.data.max, "max", x, axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
+        # d max(x) / dx_i is 1 for the largest element and 0 for the others, which could change a little without effect.
         return (_to_the_extreme(g, x.data, array_of(out), axis, keepdims=keepdims),)
 
     return record(data, (x,), vjp, keep_output=True)
@@ -45,8 +46,9 @@ def _to_the_extreme(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keepdi
 
     Where k elements tie, each gets g / k, so that the whole gradient is still `g`.
     """
+    # The result tells which elements were the largest; no indices need to be saved.
     chosen = a == restore_axes(extreme, a.shape, axis, keepdims=keepdims)
-    ties = chosen.sum(axis, keepdims=True, dtype=a.dtype)
+    ties = chosen.sum(axis, keepdims=True, dtype=a.dtype)  # how many; in the dtype of `a`, so that nothing is promoted
     return where_in_rule(chosen, restore_axes(g, a.shape, axis, keepdims=keepdims) / ties, 0)
 
 
@@ -67,6 +69,6 @@ def _reduce(method: Callable[..., Array], name: str, x: Tensor, axis: Axes, *, k
     try:
         return method(axis, keepdims=keepdims)
     except ValueError:
-        if x.size:
+        if x.size:  # another mistake, such as a wrong axis
             raise
         raise ValueError(f"{name} of no elements does not exist: the shape is {x.shape}, axis={axis}") from None

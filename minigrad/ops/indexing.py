@@ -46,6 +46,7 @@ def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
     index = _convert_index(index, x.data)
     data = array_module(x.data).zeros(shape, x.dtype)
     _add_at(data, index, x.data)
+    # Each element of `x` was added to one position, and its gradient is the one at that position.
     return record(data, (x,), lambda g, out: (g[index],))
 
 
@@ -89,7 +90,7 @@ def _integer_array(indices: Any) -> Array:
 
 def _convert_index(index: Any, like: Array) -> Any:
     """The index with Tensors in it replaced by arrays, and on a GPU also lists and NumPy arrays, which CuPy refuses."""
-    if type(index) is slice or type(index) is int:
+    if type(index) is slice or type(index) is int:  # the most frequent cases first
         return index
     if isinstance(index, tuple):
         return tuple([_convert_index(item, like) for item in index])

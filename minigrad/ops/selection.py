@@ -38,6 +38,7 @@ def minimum(x: Any, y: Any) -> Tensor:
 def _to_the_winner(g: Gradient, x: Tensor, y: Tensor, wins: np.ufunc) -> tuple[Gradient, Gradient]:
     """The gradients of x and y: `g` where the one wins the comparison, half of `g` where they are equal, else 0."""
     a, b = x.data, y.data
+    # Half for each is the mean of the slopes on both sides of the kink.
     half = where_in_rule(a == b, 0.5 * g, 0)
     dx = where_in_rule(wins(a, b), g, half) if x.requires_grad else None
     dy = where_in_rule(wins(b, a), g, half) if y.requires_grad else None
@@ -48,6 +49,7 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     """`x` where `condition` (boolean array or Tensor, not differentiated) holds, `y` elsewhere; all three broadcast."""
     c = condition.data if isinstance(condition, Tensor) else condition
     x, y = operands(x, y)
+    # Not `x` and `y` themselves, which the rule would keep in memory: it needs neither of their values.
     x_needed, y_needed = x.requires_grad, y.requires_grad
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient, Gradient]:
@@ -63,7 +65,7 @@ def where_in_rule(condition: Array, x: Gradient, y: Gradient) -> Gradient:
     return np.where(condition, x, y)
 
 
-def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
+def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:  # NumPy's names; here they hide Python's min and max
     """`x` with its elements limited to the range from `min` to `max`, constants either of which may be None.
 
     The slope is 1 inside the range and at the bounds, and 0 outside. Raises TypeError if a bound requires a gradient.
@@ -88,6 +90,7 @@ def _comparison(compare: np.ufunc) -> Callable[[Any, Any], Tensor]:
         x, y = operands(x, y)
         return Tensor(compare(x.data, y.data))
 
+    # Names and documentation would otherwise be those of the function above, for all six.
     op.__name__ = op.__qualname__ = compare.__name__
     op.__doc__ = f"np.{compare.__name__} of two tensors, with broadcasting: a boolean Tensor."
     return op

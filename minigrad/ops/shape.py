@@ -51,6 +51,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     """`x` with two axes exchanged."""
     x = tensor(x)
+    # Exchanging the same two axes again undoes it.
     return record(x.data.swapaxes(axis1, axis2), (x,), lambda g, out: (g.swapaxes(axis1, axis2),))
 
 
@@ -82,7 +83,7 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     """The tensors joined along an existing axis, in which alone their shapes may differ. None: all flattened first."""
     xs = [tensor(x) if axis is not None else reshape(x, -1) for x in tensors]
     data = np.concatenate([x.data for x in xs], 0 if axis is None else axis)
-    ends = list(accumulate(x.shape[axis or 0] for x in xs[:-1]))
+    ends = list(accumulate(x.shape[axis or 0] for x in xs[:-1]))  # where each tensor but the last ends in the result
     return record(data, xs, lambda g, out: _split(g, ends, axis or 0))
 
 
@@ -91,6 +92,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     xs = [tensor(x) for x in tensors]
     data, count = np.stack([x.data for x in xs], axis), len(xs)
     before = (slice(None),) * normalize_axis_index(axis, data.ndim)
+    # Tensor i is at index i of the new axis: g[:, ..., :, i].
     return record(data, xs, lambda g, out: [g[(*before, i)] for i in range(count)])
 
 
@@ -134,6 +136,7 @@ def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
 def flip(x: Any, axis: Axes = None) -> Tensor:
     """The elements in reverse order along these axes; None: along all."""
     x = tensor(x)
+    # A rule may call the operation itself. Given an array, it returns a Tensor, and the engine takes the array of that.
     return record(np.flip(x.data, axis), (x,), lambda g, out: (flip(g, axis),))
 
 
@@ -147,6 +150,7 @@ def roll(x: Any, shift: int | tuple[int, ...], axis: Axes = None) -> Tensor:
 def tril(x: Any, k: int = 0) -> Tensor:
     """The lower triangle of the last two axes: zeros above the diagonal, or above the k-th diagonal over it."""
     x = tensor(x)
+    # What was replaced by zeros has no gradient.
     return record(np.tril(x.data, k), (x,), lambda g, out: (tril(g, k),))
 
 

@@ -45,6 +45,7 @@ def adamw_reference(
     beta1, beta2 = betas
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
+    # With m = 0 at the beginning, m is a weighted sum of t gradients whose weights add up to 1 - beta1^t.
     m_hat = m / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
     p = p - lr * weight_decay * p - lr * m_hat / (np.sqrt(v_hat) + eps)
@@ -81,6 +82,7 @@ class AdamW(Optimizer):
             kernels.adamw(p, g, *moments, t=t, lr=lr, betas=self.betas, eps=self.eps, weight_decay=weight_decay)
             return
         (m, v), u, (beta1, beta2) = moments, scratch, self.betas
+        # Numbers are computed in float64, as Python numbers, and rounded once by the operation that uses them.
         c1, c2 = 1 - beta1**t, math.sqrt(1 - beta2**t)
         # p <- p - lr weight_decay p
         p *= 1 - lr * weight_decay

@@ -35,6 +35,7 @@ class FlatParameters:
             0,
             *accumulate(p.size for p in self.parameters),
         ]  # parameter i is data[bounds[i] : bounds[i + 1]]
+        # A copy of all data. `sync_views` then makes the parameters views of it, which frees their own arrays.
         self.data = np.concatenate([p.data.reshape(-1) for p in self.parameters])
         self.grad = np.zeros_like(self.data)
         self._data_views, self._grad_views = self.views(self.data), self.views(self.grad)
@@ -53,10 +54,10 @@ class FlatParameters:
         """
         self._check_replacements()  # all of them, before anything is changed
         for p, data_view, grad_view in zip(self.parameters, self._data_views, self._grad_views):
-            if p.data is not data_view:
+            if p.data is not data_view:  # a comparison of objects: no array is read
                 data_view[...] = p.data
                 p.data = data_view
-            p.grad_buffer = grad_view
+            p.grad_buffer = grad_view  # from now on, backward() writes here
             if p.grad is not None and p.grad.data is not grad_view:
                 grad_view[...] = p.grad.data
                 p.grad = Tensor(grad_view)
@@ -78,6 +79,7 @@ class FlatParameters:
         Each is a pair: the indices of the parameters, and the slice of the flat arrays that they take up.
         """
         grouped = groupby(range(len(self.parameters)), key=lambda i: (self.parameters[i].grad is not None, key(i)))
+        # groupby joins neighbours with equal keys: parameters 0, 1, 2, 5 become the runs 0-2 and 5.
         runs = [list(indices) for (has_gradient, _), indices in grouped if has_gradient]
         return [(range(run[0], run[-1] + 1), slice(self.bounds[run[0]], self.bounds[run[-1] + 1])) for run in runs]
 

@@ -57,6 +57,7 @@ class Optimizer:
         `parallel(work, size)` calls `work` with slices that together make up range(size), in threads if it likes.
         Elements are updated independently of each other, so the result is the same to the bit.
         """
+        # Checked here as well: `lr` may have been assigned.
         self.lr = at_least_zero("lr", self.lr if lr is None else lr)
         for group in self.groups:
             group.flat.sync_views()  # raises if something does not fit, before any parameter is changed
@@ -69,9 +70,11 @@ class Optimizer:
         steps, is_decayed = group.update_key(indices[0])
         t = steps + 1
         group.steps[indices.start : indices.stop] = [t] * len(indices)
+        # Slices of flat arrays are views: writing to them is writing to the parameters and moments.
         arrays = [flat[elements] for flat in (group.flat.data, group.flat.grad, *group.moments)]
         weight_decay = self.weight_decay if is_decayed else 0.0
 
+        # The profiler shows the time of each slice under the name of the optimizer.
         @span(type(self).__name__)
         def update_slice(some: slice) -> None:
             slices = [array[some] for array in arrays]
@@ -95,7 +98,7 @@ class Optimizer:
         """Forget all gradients; the next backward() overwrites them."""
         for group in self.groups:
             for p in group.flat.parameters:
-                p.grad = None
+                p.grad = None  # the flat gradient is not filled with zeros, which would take a pass over memory
 
     def gradients(self) -> list[Array]:
         """All existing gradients as a few flat arrays, which may be changed in place."""
@@ -110,6 +113,7 @@ class Optimizer:
         Settings given to the constructor are not in it. With `copy=False`, moments on the CPU share memory with the
         optimizer.
         """
+        # Numbers are arrays without axes, so that the state can be written as safetensors.
         state = {"lr": np.asarray(self.lr, np.float64)}
         for group in self.groups:
             state |= {f"step.{name}": np.asarray(t) for name, t in zip(group.names, group.steps)}
@@ -124,7 +128,7 @@ class Optimizer:
         numbers = ["lr", *(f"step.{name}" for group in self.groups for name in group.names)]
         shapes = {name: view.shape for name, view in views.items()} | dict.fromkeys(numbers, ())
         check_state(type(self).__name__, shapes, shapes, state)
-        for name, view in views.items():
+        for name, view in views.items():  # written into the flat moments, through their views
             view[...] = to_device(as_array(state[name]), device_of(view))
         for group in self.groups:
             group.steps = [int(state[f"step.{name}"]) for name in group.names]
@@ -168,7 +172,7 @@ def named_parameters(params: Iterable) -> dict[str, Parameter]:
     if isinstance(params, Tensor) or not isinstance(params, Iterable):
         raise TypeError(f"expected a list of parameters or model.named_parameters(), not a {type(params).__name__}")
     named: dict[str, Parameter] = {}
-    seen: set[int] = set()
+    seen: set[int] = set()  # ids of parameters: one that is listed twice would be updated twice
     for i, item in enumerate(params):
         name, p = item if isinstance(item, tuple) else (str(i), item)
         if not isinstance(p, Parameter):

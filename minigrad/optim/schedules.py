@@ -63,6 +63,7 @@ def warmup_stable_decay(
     `decay_steps`: a fifth of all steps unless given. Hu et al. 2024 (arXiv:2404.06395).
     """
     decay_steps = total_steps // 5 if decay_steps is None else decay_steps
+    # The decay does not begin before the warmup has ended.
     start = max(warmup_steps, total_steps - decay_steps)
     return _interpolate(min_lr, lr, 1 - _progress(step, start, total_steps)) * _warmup(step, warmup_steps)
 
@@ -92,6 +93,7 @@ def _progress(step: int, start: int, end: int) -> float:
     """How far `step` is on the way from `start` to `end`: 0 before, 1 after."""
     if not 0 <= start <= end:
         raise ValueError(f"the warmup must end before the run does, but it has {start} of {end} steps")
+    # At the end it is exactly 1, whatever is rounded; max(1, ...) avoids 0 / 0 where start = end.
     return 1.0 if step >= end else max(0, step - start) / max(1, end - start)
 
 

@@ -33,6 +33,7 @@ def sgd_reference(
 ) -> tuple[Array, Array]:
     """Step `t` = 1, 2, ... for one parameter, as defined: the new (p, momentum buffer)."""
     g = g + weight_decay * p
+    # The first gradient is not dampened: there is nothing yet that it could be averaged with.
     buffer = g if t == 1 or not momentum else momentum * buffer + (1 - dampening) * g
     return p - lr * (g + momentum * buffer if nesterov else buffer), buffer
 
@@ -56,7 +57,7 @@ class SGD(Optimizer):
         if nesterov and (momentum == 0 or dampening != 0):
             raise ValueError(f"Nesterov momentum needs momentum > 0 and dampening = 0, not {momentum} and {dampening}")
         self.momentum, self.dampening, self.nesterov = at_least_zero("momentum", momentum), dampening, nesterov
-        self.moments = ("momentum_buffer",) if momentum else ()
+        self.moments = ("momentum_buffer",) if momentum else ()  # without momentum, no memory is needed
         super().__init__(params, lr, weight_decay, decay)
 
     def update(
