@@ -4,8 +4,10 @@ captured tensors.
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import Tensor, random
 from minigrad.checkpoint import checkpoint
-from tests.minigrad.helpers import seeds
+from tests.minigrad.helpers import leaf, seeds
 
 plain: Callable = lambda f, *inputs: f(*inputs)
 
@@ -29,10 +31,10 @@ def network(run: Callable, x: Tensor, ps: list[Tensor], nested: bool = False) ->
     """Residual blocks with dropout, each run by `run`; the weights are captured, not passed."""
     for weight, scale in zip(ps[::2], ps[1::2]):
 
-        def inner(h, weight=weight):
+        def inner(h: Tensor, weight: Tensor = weight) -> Tensor:
             return mg.dropout(mg.gelu(mg.linear(h, weight)), 0.3)
 
-        def block(h, scale=scale, inner=inner):
+        def block(h: Tensor, scale: Tensor = scale, inner: Callable = inner) -> Tensor:
             return h + (run(inner, mg.rms_norm(h, scale)) if nested else inner(mg.rms_norm(h, scale)))
 
         x = run(block, x)
@@ -55,11 +57,8 @@ def test_gradients_are_the_same_bits(seed: int, nested: bool, input_needs: bool)
         np.testing.assert_array_equal(a, b)
 
 
-def test_without_replay_the_gradients_would_differ(monkeypatch) -> None:
-    """Negative control: dropout that draws new masks the second time."""
-    import sys
-    from contextlib import nullcontext
-
+@pytest.mark.control
+def test_dropout_that_draws_new_masks_the_second_time_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     grads = []
     for _ in range(2):
         ps, x = parameters(1), Tensor(np.ones((4, 6)))
@@ -74,16 +73,13 @@ def test_without_replay_the_gradients_would_differ(monkeypatch) -> None:
 def test_grad_and_second_derivatives(seed: int) -> None:
     found = []
     for run in (plain, checkpoint):
-        ps, x = (
-            parameters(seed, C=3, layers=2),
-            Tensor(np.random.default_rng(seed).standard_normal((2, 3)), requires_grad=True),
-        )
+        ps, x = parameters(seed, C=3, layers=2), leaf(np.random.default_rng(seed).standard_normal((2, 3)))
         random.seed(seed)
         first = mg.grad(network(run, x, ps, nested=True), [x, *ps], create_graph=True)
         second = mg.grad(sum((g * g).sum() for g in first), [x, *ps])
         found.append([t.data for t in (*first, *second)])
     for a, b in zip(*found, strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(b, a, rtol=1e-11, atol=1e-11)  # sums in another order, through two backward passes
 
 
 def test_what_f_uses_without_being_given_it_gets_its_gradient() -> None:
@@ -100,10 +96,10 @@ def test_what_f_uses_without_being_given_it_gets_its_gradient() -> None:
         y.backward()
         return [a.grad.data, b.grad.data]
 
-    np.testing.assert_allclose(gradients(checkpoint), gradients(plain), rtol=1e-6)
+    np.testing.assert_allclose(gradients(checkpoint), gradients(plain), rtol=1e-6)  # float32: a few roundings
 
 
-def test_results_that_need_no_gradient_and_functions_that_do_nothing() -> None:
+def test_results_that_need_no_gradient_and_a_function_that_returns_its_input() -> None:
     x = Tensor([1.0], requires_grad=True)
     with mg.no_grad():
         assert not checkpoint(lambda h: h * 2, x).requires_grad
@@ -116,7 +112,7 @@ def test_results_that_need_no_gradient_and_functions_that_do_nothing() -> None:
 
 
 def test_an_error_inside_leaves_nothing_behind() -> None:
-    def fail(h):
+    def fail(h: Tensor) -> Tensor:
         raise KeyError("inside")
 
     x = Tensor([1.0], requires_grad=True)

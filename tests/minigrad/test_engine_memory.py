@@ -1,10 +1,11 @@
-"""Who may share memory with whom, what is kept for the backward pass, and when it is freed."""
+"""Which arrays may share memory, what is kept for the backward pass, and when it is freed."""
 
 from __future__ import annotations
 
 import gc
 import tracemalloc
 import weakref
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -14,16 +15,16 @@ from hypothesis import strategies as st
 
 from minigrad import Tensor, grad
 from minigrad.gradcheck.catalogue import CATALOGUE
-from minigrad.gradcheck.choices import Choices
+from minigrad.gradcheck.choices import Choices, Example
 from minigrad.nn import Parameter
 from minigrad.tensor import record
 from tests.minigrad.helpers import leaf
 from tests.minigrad.strategies import arrays, examples
 
-# ---- nobody's array is written ---------------------------------------------------------------------------------------
+# ---- no array of a caller is written --------------------------------------------------------------------------------
 
 
-def test_the_same_gradient_for_two_parents_is_not_added_in_place():
+def test_the_same_gradient_for_two_parents_is_not_added_in_place() -> None:
     x = leaf([1.0, 2.0])
     (x * x + x).sum().backward()
     assert x.grad.numpy().tolist() == [3.0, 5.0]
@@ -31,14 +32,14 @@ def test_the_same_gradient_for_two_parents_is_not_added_in_place():
 
 @pytest.mark.parametrize("create_graph", [False, True])
 @given(arrays())
-def test_two_leaves_never_share_the_memory_of_their_gradients(create_graph, values):
+def test_two_leaves_never_share_the_memory_of_their_gradients(create_graph: bool, values: np.ndarray) -> None:
     x, y, z, seed = leaf(values), leaf(values), leaf(values), np.ones_like(values)
     (x + y + z.reshape(-1).reshape(values.shape)).backward(grad=seed, create_graph=create_graph)
     kept = [seed, *(t.grad.data for t in (x, y, z))]
     assert not any(np.shares_memory(a, b) for i, a in enumerate(kept) for b in kept[i + 1 :])
 
 
-def test_the_callers_gradient_is_never_written_nor_kept():
+def test_the_callers_gradient_is_neither_written_nor_kept() -> None:
     x, given_ = leaf([1.0, 2.0]), np.array([5.0, 7.0])
     for _ in range(3):
         (x + 0.0).backward(grad=given_)
@@ -48,7 +49,7 @@ def test_the_callers_gradient_is_never_written_nor_kept():
     assert x.grad.numpy().tolist() == [30.0, 42.0]
 
 
-def test_two_backward_passes_do_not_change_a_gradient_that_somebody_kept():
+def test_a_second_backward_pass_does_not_change_a_gradient_that_was_kept() -> None:
     x = leaf([1.0])
     (x * 2).sum().backward()
     kept = x.grad
@@ -58,7 +59,7 @@ def test_two_backward_passes_do_not_change_a_gradient_that_somebody_kept():
 
 
 @given(st.integers(3, 6))
-def test_sums_made_in_place_are_nobody_elses(n):
+def test_sums_made_in_place_change_no_other_array(n: int) -> None:
     """Slices of one array, whose gradients are added up in one place, after uses that hand the same array to two."""
     x, seed = leaf(np.arange(n)), np.ones(n)
     y = x * 1.0
@@ -68,7 +69,7 @@ def test_sums_made_in_place_are_nobody_elses(n):
     assert seed.tolist() == [1.0] * n
 
 
-def test_a_gradient_buffer_is_filled_first_and_added_to_after():
+def test_a_gradient_buffer_is_filled_first_and_added_to_after() -> None:
     flat = np.full(4, np.nan)
     x = Parameter(np.array([1.0, 2.0]), np.float64)
     x.grad_buffer = flat[1:3]
@@ -100,7 +101,7 @@ SAVED = 4_000  # bytes of an array of 500
     ],
     ids=["add", "number", "leaf", "views", "mean", "result", "input"],
 )
-def test_a_node_costs_less_than_a_kilobyte_beyond_what_it_saves(op, nodes, saved):
+def test_a_node_costs_less_than_a_kilobyte_beyond_what_it_saves(op: Callable, nodes: int, saved: int) -> None:
     x, n = leaf(np.full(500, 0.1)), 500
     y = x
     tracemalloc.start()
@@ -112,7 +113,7 @@ def test_a_node_costs_less_than_a_kilobyte_beyond_what_it_saves(op, nodes, saved
     assert saved <= used / n < saved + 1000 * nodes
 
 
-def test_what_no_rule_needs_is_freed_at_once():
+def test_what_no_rule_needs_is_freed_at_once() -> None:
     x = leaf(np.ones(1000))
     a = x * 3.0  # d/dx needs no values at all
     b = a + 1.0
@@ -124,14 +125,14 @@ def test_what_no_rule_needs_is_freed_at_once():
     assert x.grad.numpy()[0] == 3.0
 
 
-def test_what_a_rule_needs_is_kept_until_backward_has_visited_it():
+def test_what_a_rule_needs_is_kept_until_backward_has_visited_it() -> None:
     """Each saved array dies as soon as its node has been visited: the older ones are alive while the newer ones are
     gone.
     """
     x = leaf(np.ones(10))
     saved, alive = [], []
 
-    def probe(t):
+    def probe(t: Tensor) -> Tensor:
         """An op in between that looks, in backward, at which of the saved arrays are still there."""
         return record(t.data.copy(), (t,), lambda g, out: (alive.append([ref() is not None for ref in saved]), (g,))[1])
 
@@ -145,7 +146,7 @@ def test_what_a_rule_needs_is_kept_until_backward_has_visited_it():
     assert alive == [[True, True, False], [True, False, False], [False, False, False]]
 
 
-def test_deleting_the_result_frees_everything_without_the_garbage_collector():
+def test_deleting_the_result_frees_everything_without_the_garbage_collector() -> None:
     gc.collect()
     gc.disable()
     try:
@@ -158,8 +159,9 @@ def test_deleting_the_result_frees_everything_without_the_garbage_collector():
         gc.enable()
 
 
-def test_negative_control_a_rule_that_closes_over_its_result_is_a_cycle():
-    def leaky(x):
+@pytest.mark.control
+def test_a_rule_that_closes_over_its_result_makes_a_cycle() -> None:
+    def leaky(x: Tensor) -> Tensor:
         out = record(x.data * 2, (x,), lambda g, _: (g * (out.ndim + 1),))
         return out
 
@@ -169,14 +171,13 @@ def test_negative_control_a_rule_that_closes_over_its_result_is_a_cycle():
 
 
 # fmt: off
-LINEAR = ["add", "sub", "neg", "where", "astype", "sum", "mean", "cumsum", "reshape", "transpose", "swapaxes", "expand_dims", "squeeze",
-          "broadcast_to", "concatenate", "stack", "split", "pad", "flip", "roll", "tril", "triu", "getitem",
-          "scatter", "take",
-          "take_along_axis", "rope", "dropout"]
+LINEAR = ["add", "sub", "neg", "where", "astype", "sum", "mean", "cumsum", "reshape", "transpose", "swapaxes",
+          "expand_dims", "squeeze", "broadcast_to", "concatenate", "stack", "split", "pad", "flip", "roll", "tril",
+          "triu", "getitem", "scatter", "take", "take_along_axis", "rope", "dropout"]
 # fmt: on
 
 
-def arrays_kept(f, example) -> list[bool]:
+def arrays_kept(f: Callable, example: Example) -> list[bool]:
     """For each input of `f`, itself the result of another op: is its array still there when only the end of the graph
     is held?
     """
@@ -191,13 +192,13 @@ def arrays_kept(f, example) -> list[bool]:
 
 @pytest.mark.parametrize("name", LINEAR)
 @given(st.data())
-def test_linear_functions_keep_none_of_their_inputs(name, data):
+def test_linear_functions_keep_none_of_their_inputs(name: str, data: st.DataObject) -> None:
     assert not any(arrays_kept(CATALOGUE[name].f, data.draw(examples(name))))
 
 
 @pytest.mark.parametrize("name", ["mul", "matmul", "div"])
 @given(st.data())
-def test_products_keep_only_what_the_others_gradient_needs(name, data):
+def test_products_keep_only_what_the_others_gradient_needs(name: str, data: st.DataObject) -> None:
     """With a constant as second factor, the first is not needed."""
     example = data.draw(examples(name).filter(lambda example: len(example.inputs) == 2))
     constant = Tensor(example.inputs[1])
@@ -206,7 +207,8 @@ def test_products_keep_only_what_the_others_gradient_needs(name, data):
     ) == [False]
 
 
-def test_negative_control_functions_that_need_their_input_keep_it():
+@pytest.mark.control
+def test_functions_that_need_their_input_keep_it() -> None:
     assert arrays_kept(lambda x: x.sin(), CATALOGUE["sin"].example(Choices(0))) == [True]
     assert arrays_kept(lambda x, y: x * y, CATALOGUE["mul"].example(Choices(0))) == [True, True]
 
@@ -215,11 +217,11 @@ def test_negative_control_functions_that_need_their_input_keep_it():
     shape=st.lists(st.integers(0, 4), max_size=4).map(tuple),
     dtype=st.sampled_from([np.float16, np.float32, np.float64]),
 )
-def test_the_gradient_of_a_sum_is_one_number_seen_everywhere(shape: tuple[int, ...], dtype: type) -> None:
-    """Whatever the size: of the sum's rule, a view like NumPy's own."""
+def test_the_gradient_of_a_sum_is_a_view_of_one_number(shape: tuple[int, ...], dtype: type) -> None:
+    """The same view as NumPy's broadcast_to makes, for every shape."""
     x = Tensor(np.ones(shape, dtype), requires_grad=True)
     g = np.array(2.5, dtype)
-    (share,) = x.sum().node.vjp(g, None)
+    (d,) = x.sum().node.vjp(g, None)
     expected = np.broadcast_to(g, shape)
-    assert share.dtype == dtype and share.shape == shape and share.tolist() == expected.tolist()
-    assert share.base is g and not share.flags.writeable and share.strides == (0,) * len(shape)
+    assert d.dtype == dtype and d.shape == shape and d.tolist() == expected.tolist()
+    assert d.base is g and not d.flags.writeable and d.strides == (0,) * len(shape)

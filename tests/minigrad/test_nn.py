@@ -7,14 +7,18 @@ from __future__ import annotations
 import copy
 import importlib.util
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minigrad.backend import Array
 from minigrad.fused.linear import linear_reference
 from minigrad.fused.norm import layer_norm_reference, rms_norm_reference
+from minigrad.graph import Rule
 from minigrad.modes import mode
 from minigrad.nn import (
     Dropout,
@@ -31,10 +35,11 @@ from minigrad.nn import (
 from minigrad.tensor import Tensor
 from tests.fake_cupy import installed
 from tests.minigrad.helpers import seeds
+from tests.minigrad.tolerances import FLOAT32_ROUNDINGS, FLOAT64_QUOTIENTS
 
 
 class Block(Module):
-    def __init__(self, dim: int, rng: np.random.Generator):
+    def __init__(self, dim: int, rng: np.random.Generator) -> None:
         self.norm = LayerNorm(dim)
         self.mlp = Sequential(Linear(dim, 2 * dim, rng=rng), Linear(2 * dim, dim, bias=False, rng=rng))
 
@@ -45,7 +50,7 @@ class Block(Module):
 class Model(Module):
     """Everything there is: nested modules, a list, a parameter of its own, a tied one, a table that is no parameter."""
 
-    def __init__(self, seed: int = 0, dim: int = 4, tied: bool = True):
+    def __init__(self, seed: int = 0, dim: int = 4, tied: bool = True) -> None:
         rng = np.random.default_rng(seed)
         self.embedding = Embedding(7, dim, rng=rng)
         self.blocks = ModuleList(Block(dim, rng) for _ in range(2))
@@ -77,7 +82,7 @@ NAMES = [
 # --- names and structure ----------------------------------------------------------------------------------------------
 
 
-def test_names_are_attribute_paths_and_tied_parameters_come_once():
+def test_names_are_attribute_paths_and_tied_parameters_come_once() -> None:
     model = Model()
     assert [name for name, _ in model.named_parameters()] == NAMES
     assert [name for name, _ in model.named_parameters(tied=True)] == [*NAMES, "head.weight"]
@@ -86,14 +91,14 @@ def test_names_are_attribute_paths_and_tied_parameters_come_once():
     assert model.num_parameters() == 4 + 28 + 2 * (4 + 4 + 32 + 8 + 32)
 
 
-def test_a_module_in_two_places_is_listed_once():
+def test_a_module_in_two_places_is_listed_once() -> None:
     shared = Linear(2, 2)
     both = Sequential(shared, shared)
     assert [name for name, _ in both.named_parameters()] == ["0.weight", "0.bias"]
     assert [name for name, _ in both.named_modules()] == ["", "0"]
 
 
-def test_reassigning_and_removing_attributes():
+def test_reassigning_and_removing_attributes() -> None:
     layer = Linear(2, 3)
     layer.bias = None
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
@@ -102,12 +107,12 @@ def test_reassigning_and_removing_attributes():
 
 
 @pytest.mark.parametrize("container", [list, tuple])
-def test_a_plain_list_of_modules_is_refused(container):
+def test_a_plain_list_of_modules_is_refused(container: type) -> None:
     with pytest.raises(TypeError, match="Sequential.layers is a .*ModuleList"):
         Sequential().layers = container([Linear(2, 2)])
 
 
-def test_module_list():
+def test_module_list() -> None:
     layers = [Linear(2, 2) for _ in range(3)]
     modules = ModuleList(layers[:2])
     modules.append(layers[2])
@@ -119,12 +124,12 @@ def test_module_list():
         modules.append(lambda x: x)
 
 
-def test_forward_must_be_defined():
+def test_forward_must_be_defined() -> None:
     with pytest.raises(NotImplementedError, match="ModuleList defines no forward"):
         ModuleList()(1)
 
 
-def test_parameter_owns_its_array():
+def test_parameter_owns_its_array() -> None:
     given_by_user = np.ones(3)
     p = Parameter(given_by_user)
     p.data[...] = 7
@@ -134,7 +139,7 @@ def test_parameter_owns_its_array():
         Parameter(np.arange(3))
 
 
-def test_a_deep_copy_is_independent_and_keeps_ties():
+def test_a_deep_copy_is_independent_and_keeps_ties() -> None:
     model = Model()
     twin = copy.deepcopy(model)
     assert twin.head.weight is twin.embedding.weight
@@ -146,7 +151,7 @@ def test_a_deep_copy_is_independent_and_keeps_ties():
 
 
 @given(seed=seeds)
-def test_state_goes_from_one_model_to_another(seed):
+def test_state_goes_from_one_model_to_another(seed: int) -> None:
     model, other = Model(seed), Model(seed + 1)
     state = model.state_dict()
     assert list(state) == NAMES
@@ -158,14 +163,14 @@ def test_state_goes_from_one_model_to_another(seed):
     assert (other.gain.numpy() == 1).all()
 
 
-def test_state_without_copy_shares_memory():
+def test_state_without_copy_shares_memory() -> None:
     model = Model()
     assert all(
         np.shares_memory(array, p.data) for array, p in zip(model.state_dict(copy=False).values(), model.parameters())
     )
 
 
-def test_a_state_that_does_not_fit_is_one_error_that_names_everything():
+def test_a_state_that_does_not_fit_is_one_error_that_names_everything() -> None:
     model = Model()
     state = {name: a + 1 for name, a in model.state_dict().items()}
     del state["gain"], state["blocks.1.norm.bias"]
@@ -188,7 +193,7 @@ def test_a_state_that_does_not_fit_is_one_error_that_names_everything():
     assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
 
 
-def test_not_strict_passes_over_names_but_not_shapes():
+def test_without_strict_unknown_names_are_ignored_but_not_wrong_shapes() -> None:
     model = Model()
     model.load_state_dict({"gain": np.full(4, 3.0), "other": np.ones(2)}, strict=False)
     np.testing.assert_array_equal(model.gain.numpy(), np.full(4, 3))
@@ -196,7 +201,7 @@ def test_not_strict_passes_over_names_but_not_shapes():
         model.load_state_dict({"gain": np.ones(5)}, strict=False)
 
 
-def test_a_tied_parameter_may_come_under_any_name_but_not_with_two_values():
+def test_a_tied_parameter_may_come_under_any_name_but_not_with_two_values() -> None:
     model, state = Model(0), Model(1).state_dict()
     state["head.weight"] = state["embedding.weight"]
     model.load_state_dict(state)
@@ -209,7 +214,7 @@ def test_a_tied_parameter_may_come_under_any_name_but_not_with_two_values():
 
 
 @given(seed=seeds, dtype=st.sampled_from([np.float16, np.float64]))
-def test_loading_converts_to_the_dtype_of_the_parameter(seed, dtype):
+def test_loading_converts_to_the_dtype_of_the_parameter(seed: int, dtype: Any) -> None:
     array = np.random.default_rng(seed).standard_normal((2, 3)).astype(dtype)
     layer = Linear(3, 2, bias=False)
     layer.load_state_dict({"weight": array})
@@ -220,7 +225,7 @@ def test_loading_converts_to_the_dtype_of_the_parameter(seed, dtype):
 # --- everything at once -----------------------------------------------------------------------------------------------
 
 
-def test_train_and_eval_reach_all_modules():
+def test_train_and_eval_reach_all_modules() -> None:
     model = Sequential(Linear(4, 4), Sequential(Dropout(0.5)))
     x = Tensor(np.ones((50, 4), np.float32))
     assert model.eval() is model
@@ -228,7 +233,7 @@ def test_train_and_eval_reach_all_modules():
     assert (model.train()(x).numpy() == 0).any()
 
 
-def test_astype_converts_parameters_gradients_and_tables():
+def test_astype_converts_parameters_gradients_and_tables() -> None:
     model = Model()
     model(IDS).sum().backward()
     assert model.astype(np.float64) is model
@@ -237,14 +242,14 @@ def test_astype_converts_parameters_gradients_and_tables():
     assert model.head.weight is model.embedding.weight
 
 
-def test_astype_to_the_same_dtype_moves_nothing():
+def test_astype_to_the_same_dtype_moves_nothing() -> None:
     model = Model()
     before = [p.data for p in model.parameters()]
     model.astype(np.float32)
     assert all(p.data is array for p, array in zip(model.parameters(), before))
 
 
-def test_to_moves_parameters_gradients_and_tables():
+def test_to_moves_parameters_gradients_and_tables() -> None:
     model = Model()
     expected = model(IDS)
     expected.sum().backward()
@@ -254,11 +259,11 @@ def test_to_moves_parameters_gradients_and_tables():
         assert all(isinstance(a, cupy.ndarray) for a in (model.gain.data, model.gain.grad.data, model.table))
         found = model(Tensor(cupy.asarray(IDS))).numpy()
         model.to("cpu")
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)  # float32, sums in another order
+    np.testing.assert_allclose(found, expected.numpy(), rtol=FLOAT32_ROUNDINGS)  # sums in another order
     np.testing.assert_array_equal(model.gain.grad.numpy(), gradient)
 
 
-def test_zero_grad():
+def test_zero_grad() -> None:
     model = Model()
     model(IDS).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
@@ -294,33 +299,32 @@ LAYERS = {
 
 @pytest.mark.parametrize("name", LAYERS)
 @given(seed=seeds, lead=st.lists(st.integers(1, 3), max_size=2), n=st.integers(1, 5))
-def test_layers_compute_their_function(name, seed, lead, n):
+def test_layers_compute_their_function(name: str, seed: int, lead: list[int], n: int) -> None:
     make, reference = LAYERS[name]
     rng = np.random.default_rng(seed)
     layer = make(rng, n)
     for p in layer.parameters():
         p.data[...] = rng.standard_normal(p.shape)
     x = Tensor(rng.standard_normal((*lead, n)))
-    np.testing.assert_allclose(
-        layer(x).numpy(), reference(layer, x).numpy(), rtol=1e-9, atol=1e-9
-    )  # the same sums in another order
+    expected = reference(layer, x).numpy()  # the same sums in another order
+    np.testing.assert_allclose(layer(x).numpy(), expected, rtol=FLOAT64_QUOTIENTS, atol=FLOAT64_QUOTIENTS)
     layer(x).sum().backward()
     assert all(p.grad is not None and p.grad.shape == p.shape for p in layer.parameters())
 
 
-def test_embedding_takes_rows():
+def test_embedding_takes_rows() -> None:
     layer = Embedding(7, 4)
     np.testing.assert_array_equal(layer(IDS).numpy(), layer.weight.numpy()[IDS])
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
-def test_impossible_dropout_is_refused(p):
+def test_impossible_dropout_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match="dropout probability"):
         Dropout(p)
 
 
 @given(seed=seeds)
-def test_initial_values_depend_on_the_generator_alone(seed):
+def test_initial_values_depend_on_the_generator_alone(seed: int) -> None:
     one, same, other = (Model(s).state_dict() for s in (seed, seed, seed + 1))
     assert all(np.array_equal(one[name], same[name]) for name in NAMES)
     assert not np.array_equal(one["embedding.weight"], other["embedding.weight"])
@@ -329,11 +333,11 @@ def test_initial_values_depend_on_the_generator_alone(seed):
     np.testing.assert_array_equal(double.astype(np.float32), single)
 
 
-def test_layers_without_a_generator_differ():
+def test_layers_without_a_generator_differ() -> None:
     assert not np.array_equal(Linear(3, 3).weight.numpy(), Linear(3, 3).weight.numpy())
 
 
-def test_initial_distributions():
+def test_initial_distributions() -> None:
     rng = np.random.default_rng(1)
     layer, rows = Linear(100, 1000, rng=rng), Embedding(1000, 100, rng=rng).weight.numpy()
     for values in (layer.weight.numpy(), layer.bias.numpy()):
@@ -346,7 +350,7 @@ def test_initial_distributions():
 # --- what is printed --------------------------------------------------------------------------------------------------
 
 
-def test_summary_is_an_aligned_table():
+def test_summary_is_an_aligned_table() -> None:
     model = Model()
     model.gain.requires_grad = False
     lines = model.summary().splitlines()
@@ -359,7 +363,7 @@ def test_summary_is_an_aligned_table():
     assert cells[-1] == ["total", "768", "bytes", "192"]
 
 
-def test_repr_shows_the_tree_and_folds_what_repeats():
+def test_repr_shows_the_tree_and_folds_what_repeats() -> None:
     assert (
         repr(Model())
         == """\
@@ -384,11 +388,11 @@ Model(
 
 
 @pytest.fixture
-def paths():
+def paths() -> Iterator[list[str]]:
     """The module path of each op that is recorded in this thread."""
     seen: list[str] = []
 
-    def watch(data, inputs, vjp):
+    def watch(data: Array, inputs: Sequence[Tensor], vjp: Rule) -> Rule:
         seen.append(current_path())
         return vjp
 
@@ -397,7 +401,7 @@ def paths():
     mode.op_hook = None
 
 
-def test_current_path_is_known_while_watched(paths):
+def test_current_path_is_known_with_an_op_hook(paths: list[str]) -> None:
     Model()(IDS)
     assert list(dict.fromkeys(paths)) == [
         "embedding",
@@ -415,9 +419,9 @@ def test_current_path_is_known_while_watched(paths):
     assert current_path() == ""
 
 
-def test_current_path_after_an_error_and_in_another_thread(paths):
+def test_current_path_after_an_error_and_in_another_thread(paths: list[str]) -> None:
     class Broken(Module):
-        def forward(self, act):
+        def forward(self, act: Callable) -> Any:
             return act()
 
     model = Model()
@@ -437,9 +441,9 @@ def test_current_path_after_an_error_and_in_another_thread(paths):
     assert current_path() == ""
 
 
-def test_current_path_is_empty_when_nobody_watches():
+def test_current_path_is_empty_without_an_op_hook() -> None:
     class Asks(Module):
-        def forward(self):
+        def forward(self) -> Any:
             return current_path()
 
     assert Sequential(Asks())[0]() == ""
@@ -451,7 +455,7 @@ def test_current_path_is_empty_when_nobody_watches():
 @pytest.mark.parity
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 @given(seed=seeds)
-def test_names_values_and_gradients_equal_torch(seed):
+def test_names_values_and_gradients_equal_torch(seed: int) -> None:
     import torch
 
     rng = np.random.default_rng(seed)
@@ -474,6 +478,4 @@ def test_names_values_and_gradients_equal_torch(seed):
     (expected * expected).sum().backward()
     np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-10, atol=1e-12)
     for p, q in zip(ours.parameters(), peer.parameters(), strict=True):
-        np.testing.assert_allclose(
-            p.grad.numpy(), q.grad.numpy(), rtol=1e-9, atol=1e-9
-        )  # norms of near-equal rows amplify roundings
+        np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=FLOAT64_QUOTIENTS, atol=FLOAT64_QUOTIENTS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -15,13 +17,12 @@ from minigrad.nn import Parameter
 from minigrad.optim import SGD, AdamW, adamw_reference, blocks, sgd_reference
 from minigrad.tensor import Tensor
 from tests.fake_cupy import installed, no_sync
+from tests.minigrad.tolerances import SUMS
 
 STEPS = 20
-# float64: some tens of roundings a step, 20 steps, values of order 1. float32: the same with its larger unit
-TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 
 
-def adamw_settings():
+def adamw_settings() -> st.SearchStrategy:
     return st.fixed_dictionaries(
         {
             "lr": st.sampled_from([1e-3, 0.1]),
@@ -33,7 +34,7 @@ def adamw_settings():
 
 
 @st.composite
-def sgd_settings(draw):
+def sgd_settings(draw: st.DrawFn) -> dict[str, Any]:
     momentum = draw(st.sampled_from([0.0, 0.9]))
     nesterov = momentum > 0 and draw(st.booleans())
     return {
@@ -48,8 +49,11 @@ def sgd_settings(draw):
 KINDS = {"AdamW": (AdamW, adamw_reference, 2, adamw_settings()), "SGD": (SGD, sgd_reference, 1, sgd_settings())}
 
 
+Problem = tuple[list[tuple[int, ...]], int, list[list[bool]]]  # see `problems`
+
+
 @st.composite
-def problems(draw):
+def problems(draw: st.DrawFn) -> Problem:
     """Shapes of parameters, a seed for their values and gradients, and at which steps which of them has a gradient."""
     shapes = draw(st.lists(st.lists(st.integers(0, 4), max_size=3).map(tuple), min_size=1, max_size=5))
     present = draw(
@@ -58,7 +62,7 @@ def problems(draw):
     return shapes, draw(st.integers(0, 2**32 - 1)), present
 
 
-def values(shapes, seed: int, dtype) -> tuple[list, list]:
+def values(shapes: list[tuple[int, ...]], seed: int, dtype: str) -> tuple[list, list]:
     """Initial parameters, and for each step the gradients."""
     rng = np.random.default_rng(seed)
     return (
@@ -67,7 +71,14 @@ def values(shapes, seed: int, dtype) -> tuple[list, list]:
     )
 
 
-def run_reference(rule, buffers: int, problem, dtype, decays=lambda p: True, **settings) -> list:
+def run_reference(
+    rule: Callable,
+    buffers: int,
+    problem: Problem,
+    dtype: str,
+    decays: Callable[[np.ndarray], bool] = lambda p: True,
+    **settings,
+) -> list:
     shapes, seed, present = problem
     arrays, grads = values(shapes, seed, dtype)
     finals = []
@@ -82,7 +93,7 @@ def run_reference(rule, buffers: int, problem, dtype, decays=lambda p: True, **s
     return finals
 
 
-def run_optimizer(kind, problem, dtype, **settings) -> list:
+def run_optimizer(kind: Callable, problem: Problem, dtype: str, **settings) -> list:
     shapes, seed, present = problem
     arrays, grads = values(shapes, seed, dtype)
     parameters = [Parameter(a) for a in arrays]
@@ -99,13 +110,13 @@ def run_optimizer(kind, problem, dtype, **settings) -> list:
 def assert_equal(found: list, expected: list, dtype: str) -> None:
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == dtype
-        np.testing.assert_allclose(a, b, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        np.testing.assert_allclose(a, b, rtol=SUMS[dtype], atol=SUMS[dtype])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("dtype", SUMS)
 @given(data=st.data(), problem=problems())
-def test_equals_reference(kind, dtype, data, problem):
+def test_equals_reference(kind: str, dtype: str, data: st.DataObject, problem: Problem) -> None:
     optimizer, rule, buffers, settings_of = KINDS[kind]
     settings = data.draw(settings_of)
     assert_equal(
@@ -116,28 +127,35 @@ def test_equals_reference(kind, dtype, data, problem):
 
 
 @given(problem=problems())
-def test_only_chosen_parameters_decay(problem):
-    def matrices(p) -> bool:
+def test_only_chosen_parameters_decay(problem: Problem) -> None:
+    def matrices(p: np.ndarray) -> bool:
         return p.ndim >= 2
 
     found = run_optimizer(AdamW, problem, "float64", weight_decay=0.5, decay=matrices)
     assert_equal(found, run_reference(adamw_reference, 2, problem, "float64", matrices, weight_decay=0.5), "float64")
 
 
-def l2_instead_of_decoupled(p, g, m, v, t, weight_decay=0.5):
+def l2_instead_of_decoupled(
+    p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, t: int, weight_decay: float = 0.5
+) -> tuple:
     return adamw_reference(p, g + weight_decay * p, m, v, t, weight_decay=0.0)
 
 
-def without_bias_correction(p, g, m, v, t, weight_decay=0.5):
+def without_bias_correction(
+    p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, t: int, weight_decay: float = 0.5
+) -> tuple:
     return adamw_reference(p, g, m, v, 10**6, weight_decay=weight_decay)
 
 
-def step_counted_for_all(p, g, m, v, t, weight_decay=0.5):
+def step_counted_for_all(
+    p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, t: int, weight_decay: float = 0.5
+) -> tuple:
     return adamw_reference(p, g, m, v, 2 * t, weight_decay=weight_decay)
 
 
+@pytest.mark.control
 @pytest.mark.parametrize("broken", [l2_instead_of_decoupled, without_bias_correction, step_counted_for_all])
-def test_a_broken_adamw_is_caught(broken):
+def test_a_broken_adamw_is_caught(broken: Callable) -> None:
     problem = ([(3, 2)], 0, [[True] * STEPS])
     with pytest.raises(AssertionError):
         assert_equal(
@@ -149,7 +167,7 @@ def test_a_broken_adamw_is_caught(broken):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data(), problem=problems(), block=st.integers(1, 40))
-def test_layout_changes_no_bit(kind, data, problem, block):
+def test_layout_changes_no_bit(kind: str, data: st.DataObject, problem: Problem, block: int) -> None:
     """Each parameter alone, or all in one array that is cut anywhere: arithmetic on elements does not depend on it."""
     optimizer, _, _, settings_of = KINDS[kind]
     settings = data.draw(settings_of)
@@ -163,8 +181,8 @@ def test_layout_changes_no_bit(kind, data, problem, block):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data(), problem=problems())
-def test_on_the_gpu_nothing_waits_and_nothing_differs(kind, data, problem):
-    """To the bit in operations; a kernel rounds otherwise."""
+def test_on_the_gpu_the_host_never_waits_and_nothing_differs(kind: str, data: st.DataObject, problem: Problem) -> None:
+    """NumPy's operations give the same bits; a kernel rounds in another way."""
     optimizer, _, _, settings_of = KINDS[kind]
     settings = data.draw(settings_of)
     expected = run_optimizer(optimizer, problem, "float32", **settings)
@@ -175,7 +193,7 @@ def test_on_the_gpu_nothing_waits_and_nothing_differs(kind, data, problem):
     assert [a.tobytes() for a in found] == [a.tobytes() for a in expected]
 
 
-def run_on_gpu(cupy, optimizer, problem, **settings):
+def run_on_gpu(cupy: Any, optimizer: Any, problem: Problem, **settings) -> list[np.ndarray]:
     shapes, seed, present = problem
     arrays, grads = values(shapes, seed, "float32")
     parameters = [Parameter(cupy.asarray(a)) for a in arrays]
@@ -195,7 +213,7 @@ def run_on_gpu(cupy, optimizer, problem, **settings):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-6)])
 @given(data=st.data(), problem=problems())
-def test_equals_torch(kind, dtype, tolerance, data, problem):
+def test_equals_torch(kind: str, dtype: Any, tolerance: float, data: st.DataObject, problem: Problem) -> None:
     import torch
 
     optimizer, _, _, settings_of = KINDS[kind]
@@ -215,7 +233,7 @@ def test_equals_torch(kind, dtype, tolerance, data, problem):
 @pytest.mark.parity
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 @pytest.mark.parametrize("kind", KINDS)
-def test_defaults_are_those_of_torch(kind):
+def test_defaults_are_those_of_torch(kind: str) -> None:
     import torch
 
     peer = getattr(torch.optim, kind)([torch.nn.Parameter(torch.zeros(2))]).defaults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 
 from minigrad import Tensor, methods, ops
 from minigrad import tensor as tensor_module
+from minigrad.gradcheck.choices import Choices
 from tests.minigrad.helpers import leaf
 from tests.minigrad.strategies import choices
 
@@ -20,7 +22,7 @@ from tests.minigrad.strategies import choices
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("number", [2, 2.5, True, np.float64(2.5), np.float32(2.5), np.int64(2)])
 @pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "pow", "maximum"])
-def test_numbers_never_promote(op, number, dtype):
+def test_numbers_never_promote(op: str, number: Any, dtype: Any) -> None:
     x, f = leaf([1.0, 3.0], dtype), getattr(ops, op)
     for out in (f(x, number), f(number, x)):
         assert out.dtype == dtype
@@ -28,7 +30,7 @@ def test_numbers_never_promote(op, number, dtype):
     assert x.grad.dtype == dtype
 
 
-def test_float64_stays_float64_without_axes():
+def test_float64_stays_float64_without_axes() -> None:
     x = leaf(0.5)
     for out in (x + 1, x * x, -x, x.exp(), x.sum(), x.mean(), x.reshape(()), x**2, x @ x if x.ndim else x):
         assert out.dtype == np.float64
@@ -36,13 +38,13 @@ def test_float64_stays_float64_without_axes():
         assert out.shape == ()
 
 
-def test_python_numbers_become_float32_and_arrays_keep_their_dtype():
+def test_python_numbers_become_float32_and_arrays_keep_their_dtype() -> None:
     assert Tensor(1.0).dtype == Tensor([1.0, 2.0]).dtype == np.float32
     assert Tensor(np.array(1.0)).dtype == Tensor(np.float64(1.0)).dtype == np.float64
     assert Tensor(np.arange(3)).dtype == np.int64
 
 
-def test_mixed_dtypes_give_each_parent_a_gradient_of_its_own_dtype():
+def test_mixed_dtypes_give_each_parent_a_gradient_of_its_own_dtype() -> None:
     x, y = leaf([1.0, 2.0], np.float32), leaf([[3.0], [4.0]], np.float64)
     out = x * y
     assert out.dtype == np.float64
@@ -51,7 +53,7 @@ def test_mixed_dtypes_give_each_parent_a_gradient_of_its_own_dtype():
     assert (y.grad.dtype, y.grad.shape) == (np.float64, (2, 1))
 
 
-def test_a_given_gradient_is_cast_to_the_dtype_of_the_result():
+def test_a_given_gradient_is_cast_to_the_dtype_of_the_result() -> None:
     x = leaf([1.0], np.float32)
     (x * x).backward(grad=np.array([1.0]))
     assert x.grad.dtype == np.float32
@@ -60,14 +62,14 @@ def test_a_given_gradient_is_cast_to_the_dtype_of_the_result():
 # ---- the tensor itself -----------------------------------------------------------------------------------------------
 
 
-def test_repr_names_shape_dtype_and_origin():
+def test_repr_names_shape_dtype_and_origin() -> None:
     x = leaf([1.0, 2.0])
     assert repr(x) == "Tensor([1., 2.], shape=(2,), dtype=float64, requires_grad=True)"
     assert "op=exp" in repr(x.exp())
     assert "..." in repr(Tensor(np.zeros(1000)))
 
 
-def test_item_numpy_detach_and_len():
+def test_item_numpy_detach_and_len() -> None:
     x = leaf([[1.5]])
     assert x.item() == float(x) == 1.5
     assert x.numpy() is x.data
@@ -78,7 +80,7 @@ def test_item_numpy_detach_and_len():
         leaf([1.0, 2.0]).item()
 
 
-def test_ragged_lists_and_objects_are_refused():
+def test_ragged_lists_and_objects_are_refused() -> None:
     with pytest.raises(ValueError, match="rectangular"):
         Tensor([[1.0], [1.0, 2.0]])
     with pytest.raises(TypeError, match="numbers"):
@@ -86,7 +88,7 @@ def test_ragged_lists_and_objects_are_refused():
 
 
 @given(choices())
-def test_numpy_arrays_on_the_left_are_left_to_the_tensor(c):
+def test_numpy_arrays_on_the_left_are_left_to_the_tensor(c: Choices) -> None:
     shape = c.shape()
     array, x = c.array(shape), leaf(c.array(shape))
     out = array * x + array
@@ -97,7 +99,7 @@ def test_numpy_arrays_on_the_left_are_left_to_the_tensor(c):
 # ---- methods ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_methods_that_type_checkers_know_are_those_that_are_attached():
+def test_the_methods_that_type_checkers_know_are_those_that_are_attached() -> None:
     """So that a misspelt method is an error of types, and an attached one is not."""
     tree = ast.parse(Path(tensor_module.__file__).read_text())
     names = [

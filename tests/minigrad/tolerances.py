@@ -17,6 +17,9 @@ FLOAT64_SUMS = 1e-12
 # elements are nearly equal.
 FLOAT64_QUOTIENTS = 1e-9
 
+# float32: some tens of roundings.
+FLOAT32_ROUNDINGS = 1e-5
+
 # float32: some hundred roundings in another order, or sums of a few thousand terms.
 FLOAT32_SUMS = 2e-5
 
