@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+Array = Any  # a NumPy or a CuPy array (CuPy cannot be imported for a precise type where there is no GPU)
+
 DEFAULT_FLOAT = np.dtype(np.float32)
 
 
