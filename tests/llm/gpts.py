@@ -35,7 +35,7 @@ def configs(draw: st.DrawFn, **fixed: Any) -> GPTConfig:
     return GPTConfig(**drawn | fixed)
 
 
-def lively(config: GPTConfig, seed: int, dtype: Any = np.float64) -> GPT:
+def random_gpt(config: GPTConfig, seed: int, dtype: Any = np.float64) -> GPT:
     """A model in evaluation mode whose parameters are all away from their initial values."""
     model, rng = GPT(config, rng=seed, dtype=dtype), np.random.default_rng(seed)
     for p in model.parameters():

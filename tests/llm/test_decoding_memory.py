@@ -122,5 +122,5 @@ def test_a_square_made_while_writing_is_noticed(monkeypatch: pytest.MonkeyPatch)
         np.zeros((k.shape[2], k.shape[2]), np.float32)
         return one_query(q, k, v, *options)
 
-    monkeypatch.setattr("llm.model.one_token.one_query", wasteful)
+    monkeypatch.setattr("llm.model.attention.one_query", wasteful)
     assert peak(lambda: write(model, cache, text(20))) > ROWS

@@ -15,7 +15,7 @@ from llm.model.gpt import GPT
 from minigrad import Tensor
 from minigrad.gradcheck import GradientError, gradcheck
 from minigrad.nn import Linear
-from tests.llm.gpts import SEEDS, VOCAB, configs, lively, token_ids
+from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt, token_ids
 
 
 def check_gradients(model: GPT, rng: np.random.Generator, mode: str) -> None:
@@ -46,7 +46,7 @@ def test_gradients_of_drawn_models(config: GPTConfig, mlp: str, seed: int) -> No
     """Where finite differences can be trusted: not with ReLU squared, whose second derivative jumps at 0, and with a
     norm that does not turn sharply when the two numbers of a small head are both near 0.
     """
-    check_gradients(lively(replace(config, mlp=mlp, norm_eps=0.1), seed), np.random.default_rng(seed), "random")
+    check_gradients(random_gpt(replace(config, mlp=mlp, norm_eps=0.1), seed), np.random.default_rng(seed), "random")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_gradients_of_drawn_models(config: GPTConfig, mlp: str, seed: int) -> No
 )
 def test_every_number_of_a_tiny_model(choices: dict) -> None:
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=4, mlp_dim=3, **choices)
-    check_gradients(lively(config, 0), np.random.default_rng(0), "full")
+    check_gradients(random_gpt(config, 0), np.random.default_rng(0), "full")
 
 
 def test_a_missing_piece_of_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,4 +66,4 @@ def test_a_missing_piece_of_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) 
     )
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=4, mlp_dim=3)
     with pytest.raises(GradientError):
-        check_gradients(lively(config, 0), np.random.default_rng(0), "random")
+        check_gradients(random_gpt(config, 0), np.random.default_rng(0), "random")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from llm.model.config import GPTConfig
 from llm.model.cost import cache_bytes
 from llm.model.gpt import GPT
-from llm.model.kv_cache import FIRST_ROOM, KVCache
+from llm.model.kv_cache import INITIAL_CAPACITY, KVCache
 from minigrad import no_grad
-from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, lively, token_ids
+from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, random_gpt, token_ids
 
 SPLITS = st.lists(st.integers(1, 7), min_size=1, max_size=4)
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}  # float64; the order of sums differs
@@ -37,16 +37,16 @@ def in_pieces(
 @given(configs(), SEEDS, SPLITS)
 def test_cached_equals_uncached(config: GPTConfig, seed: int, sizes: list[int]) -> None:
     config = replace(config, context=max(CONTEXT, sum(sizes)))
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, sum(sizes))
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, sum(sizes))
     np.testing.assert_allclose(in_pieces(model, KVCache(config), ids, sizes), model(ids).data, **TIGHT)
 
 
 @given(configs(layers=2), SEEDS)
 def test_in_float32_cached_logits_are_within_1e5(config: GPTConfig, seed: int) -> None:
     """A plain model of a useful size, a text longer than the cache's first room, token by token after the prompt."""
-    config = replace(config, context=FIRST_ROOM * 2, vocab_size=100)
-    model, ids = GPT(config, rng=seed).eval(), np.random.default_rng(seed).integers(0, 100, (2, FIRST_ROOM + 10))
-    cached = in_pieces(model, KVCache(config), ids, [FIRST_ROOM - 5] + [1] * 15)
+    config = replace(config, context=INITIAL_CAPACITY * 2, vocab_size=100)
+    model, ids = GPT(config, rng=seed).eval(), np.random.default_rng(seed).integers(0, 100, (2, INITIAL_CAPACITY + 10))
+    cached = in_pieces(model, KVCache(config), ids, [INITIAL_CAPACITY - 5] + [1] * 15)
     np.testing.assert_allclose(cached, model(ids).data, rtol=0, atol=1e-5)
 
 
@@ -56,7 +56,7 @@ def test_rows_of_different_lengths(config: GPTConfig, seed: int, sizes: list[int
     total = sum(sizes)
     config = replace(config, context=max(CONTEXT, total))
     mask = np.array([data.draw(st.lists(st.booleans(), min_size=total, max_size=total)) for _ in range(2)])
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, total)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, total)
     found = in_pieces(model, KVCache(config), ids, sizes, mask)
     for row in range(2):
         if mask[row].any():
@@ -65,7 +65,7 @@ def test_rows_of_different_lengths(config: GPTConfig, seed: int, sizes: list[int
 
 @given(configs(), SEEDS, st.booleans())
 def test_a_mask_may_begin_or_end_later(config: GPTConfig, seed: int, mask_first: bool) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 9)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 9)
     cache, all_real = KVCache(config), np.ones((2, 5), dtype=bool)
     with no_grad():
         first = model(ids[:, :5], mask=all_real if mask_first else None, cache=cache).data
@@ -75,7 +75,7 @@ def test_a_mask_may_begin_or_end_later(config: GPTConfig, seed: int, mask_first:
 
 @given(configs(), SEEDS, st.integers(0, 6), st.booleans())
 def test_truncate_goes_back(config: GPTConfig, seed: int, length: int, masked: bool) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 9)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 9)
     mask = np.ones((2, 9), dtype=bool) if masked else None
     cache = KVCache(config)
     in_pieces(model, cache, np.concatenate([ids[:, :length], (ids[:, length:] + 1) % VOCAB], axis=1), [6, 3], mask)
@@ -87,10 +87,10 @@ def test_truncate_goes_back(config: GPTConfig, seed: int, length: int, masked: b
 
 
 def test_reset_takes_another_batch() -> None:
-    model = lively(GPTConfig(vocab_size=VOCAB, context=16, layers=1, heads=2, dim=8), 0)
+    model = random_gpt(GPTConfig(vocab_size=VOCAB, context=16, layers=1, heads=2, dim=8), 0)
     cache, ids = KVCache(model.config), token_ids(np.random.default_rng(0), 3, 4)
     in_pieces(model, cache, ids[:1], [4])
-    with pytest.raises(ValueError, match=r"holds 1 rows and this call has 3; reset\(\)"):
+    with pytest.raises(ValueError, match=r"holds 1 rows and this call has 3; call reset\(\)"):
         in_pieces(model, cache, ids, [4])
     cache.reset()
     assert cache.nbytes == 0
@@ -98,7 +98,7 @@ def test_reset_takes_another_batch() -> None:
 
 
 def test_a_broken_call_leaves_the_cache_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = lively(GPTConfig(vocab_size=VOCAB, context=16, layers=2, heads=2, dim=8), 0)
+    model = random_gpt(GPTConfig(vocab_size=VOCAB, context=16, layers=2, heads=2, dim=8), 0)
     cache, ids = KVCache(model.config), token_ids(np.random.default_rng(0), 1, 6)
     in_pieces(model, cache, ids[:, :3], [3])
     with monkeypatch.context() as patch:
@@ -134,7 +134,7 @@ def refused(error: type[Exception], words: str, model: GPT, **options: Any) -> N
 
 
 def test_what_a_cache_cannot_do_is_said() -> None:
-    model = lively(GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=8), 0)
+    model = random_gpt(GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=8), 0)
     cache = KVCache(model.config)
     refused(RuntimeError, r"inside `with no_grad\(\):`", model, cache=cache)
     with no_grad():
@@ -152,7 +152,7 @@ def test_what_a_cache_cannot_do_is_said() -> None:
 
 
 def test_a_cache_that_forgets_is_caught() -> None:
-    model = lively(GPTConfig(vocab_size=VOCAB, context=16, layers=1, heads=2, dim=8), 0)
+    model = random_gpt(GPTConfig(vocab_size=VOCAB, context=16, layers=1, heads=2, dim=8), 0)
     ids, cache = token_ids(np.random.default_rng(0), 1, 8), KVCache(model.config)
     in_pieces(model, cache, ids[:, :4], [4])
     cache._keys[0][:, :, 1] = 0
@@ -161,7 +161,7 @@ def test_a_cache_that_forgets_is_caught() -> None:
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rope", "alibi", "none"])
 def test_a_first_call_of_padding_alone_or_of_nothing(positions: Any) -> None:
-    model = lively(GPTConfig(vocab_size=VOCAB, context=16, layers=1, heads=2, dim=8, positions=positions), 0)
+    model = random_gpt(GPTConfig(vocab_size=VOCAB, context=16, layers=1, heads=2, dim=8, positions=positions), 0)
     ids, cache = token_ids(np.random.default_rng(0), 2, 6), KVCache(model.config)
     mask = np.array([[False] * 2 + [True] * 4] * 2)
     found = in_pieces(model, cache, ids, [0, 2, 4], mask)

@@ -10,7 +10,7 @@ import pytest
 
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
-from tests.llm.gpts import lively
+from tests.llm.gpts import random_gpt
 
 torch = pytest.importorskip("torch", reason="parity with PyTorch: pip install torch==2.13.0")
 F = torch.nn.functional
@@ -109,10 +109,10 @@ def compare(model: GPT, config: GPTConfig, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("style", STYLES)
 def test_loss_and_gradients_equal_those_of_torch(style: str, seed: int) -> None:
-    compare(lively(STYLES[style], seed), STYLES[style], seed)
+    compare(random_gpt(STYLES[style], seed), STYLES[style], seed)
 
 
 def test_another_epsilon_is_caught() -> None:
     other = GPTConfig(**SIZES, norm_eps=1.1e-5)
     with pytest.raises(AssertionError):
-        compare(lively(STYLES["GPT-2"], 0), other, 0)
+        compare(random_gpt(STYLES["GPT-2"], 0), other, 0)

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 import llm.model.attention
 from llm.model.config import Activation, GPTConfig, Norm, NormPosition, Positions
 from llm.model.gpt import GPT
-from llm.model.masks import Sight
+from llm.model.masks import AttentionContext
 from minigrad import Tensor, no_grad
 from minigrad.optim import AdamW
 from minigrad.random import seed as seed_dropout
-from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, lively, token_ids
+from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, random_gpt, token_ids
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 LENGTHS = st.integers(1, 12)
@@ -46,18 +46,18 @@ def earlier_logits_change(model: GPT, rng: np.random.Generator, length: int) -> 
 
 @given(configs(), SEEDS, LENGTHS)
 def test_a_later_token_changes_no_earlier_logit(config: GPTConfig, seed: int, length: int) -> None:
-    assert not earlier_logits_change(lively(config, seed), np.random.default_rng(seed), length)
+    assert not earlier_logits_change(random_gpt(config, seed), np.random.default_rng(seed), length)
 
 
 def test_attention_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llm.model.attention, "attention", partial(llm.model.attention.attention, causal=False))
-    model = lively(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0)
+    model = random_gpt(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0)
     assert any(earlier_logits_change(model, np.random.default_rng(seed), 8) for seed in range(5))
 
 
 @given(configs(), SEEDS, LENGTHS)
 def test_rows_of_a_batch_are_independent(config: GPTConfig, seed: int, length: int) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 3, length)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 3, length)
     together = logits(model, ids)
     for row in range(3):
         np.testing.assert_allclose(logits(model, ids[row : row + 1])[0], together[row], **TIGHT)
@@ -66,7 +66,7 @@ def test_rows_of_a_batch_are_independent(config: GPTConfig, seed: int, length: i
 @given(configs(), SEEDS, LENGTHS, st.data())
 def test_padding_anywhere_changes_nothing(config: GPTConfig, seed: int, length: int, data: st.DataObject) -> None:
     mask = np.array([data.draw(st.permutations([True] * length + [False] * 4)) for _ in range(2)])
-    model, rng = lively(config, seed), np.random.default_rng(seed)
+    model, rng = random_gpt(config, seed), np.random.default_rng(seed)
     ids, padded = token_ids(rng, 2, length), token_ids(rng, *mask.shape)
     targets, padded_targets = token_ids(rng, 2, length), token_ids(rng, *mask.shape)
     padded[mask], padded_targets[mask] = ids.reshape(-1), targets.reshape(-1)
@@ -76,7 +76,7 @@ def test_padding_anywhere_changes_nothing(config: GPTConfig, seed: int, length: 
 
 @given(configs(), SEEDS, st.lists(st.integers(1, 6), min_size=2, max_size=4))
 def test_packing_documents_changes_nothing(config: GPTConfig, seed: int, lengths: list[int]) -> None:
-    model, rng = lively(config, seed), np.random.default_rng(seed)
+    model, rng = random_gpt(config, seed), np.random.default_rng(seed)
     texts = [token_ids(rng, 1, n) for n in lengths]
     numbers = np.repeat(rng.permutation(len(lengths)), lengths)[None]
     alone = [logits(model, text) for text in texts]
@@ -93,7 +93,7 @@ def test_packing_documents_changes_nothing(config: GPTConfig, seed: int, lengths
 
 def test_documents_without_walls_are_caught() -> None:
     model, ids = (
-        lively(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0),
+        random_gpt(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0),
         np.array([[1, 2, 3, 4, 5, 6]]),
     )
     alone = logits(model, ids[:, 3:])
@@ -115,7 +115,7 @@ def assert_same_loss_and_gradients(model: GPT, one: tuple, other: tuple) -> None
 
 @given(configs(), SEEDS, st.integers(1, 50))
 def test_only_distance_counts_for_relative_positions(config: GPTConfig, seed: int, shift: int) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 6)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 6)
     if config.positions == "learned":
         shift = min(shift, CONTEXT - 6)
     shifted = logits(model, ids, positions=np.arange(6) + shift)
@@ -128,14 +128,14 @@ def test_only_distance_counts_for_relative_positions(config: GPTConfig, seed: in
 @given(configs(positions="rope"), SEEDS)
 def test_rope_knows_distances(config: GPTConfig, seed: int) -> None:
     config = replace(config, window=None)
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 1, 6)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 1, 6)
     ids[0, 0] = (ids[0, 1] + 1) % VOCAB  # attention among equal tokens has nothing to choose
     assert not np.allclose(logits(model, ids, positions=np.arange(6) * 2), logits(model, ids), **TIGHT)
 
 
 @given(configs(), SEEDS)
 def test_grouped_queries_equal_heads_that_share_keys_and_values(config: GPTConfig, seed: int) -> None:
-    grouped = lively(config, seed)
+    grouped = random_gpt(config, seed)
     full = GPT(replace(config, kv_heads=None), rng=None, dtype=np.float64).eval()
     H, K, D = config.heads, config.key_heads, config.head_size
     heads = np.concatenate([np.arange(H), H + np.repeat(np.arange(K), H // K), H + K + np.repeat(np.arange(K), H // K)])
@@ -150,7 +150,7 @@ def test_grouped_queries_equal_heads_that_share_keys_and_values(config: GPTConfi
 
 @given(configs(tied_head=True), SEEDS)
 def test_tied_head_gets_both_gradients(config: GPTConfig, seed: int) -> None:
-    tied, untied = lively(config, seed), GPT(replace(config, tied_head=False), rng=None, dtype=np.float64).eval()
+    tied, untied = random_gpt(config, seed), GPT(replace(config, tied_head=False), rng=None, dtype=np.float64).eval()
     untied.load_state_dict(tied.state_dict() | {"head.weight": tied.embedding.weight.data})
     ids, targets = token_ids(np.random.default_rng(seed), 2, 2, 5)
     for model in (tied, untied):
@@ -162,8 +162,8 @@ def test_tied_head_gets_both_gradients(config: GPTConfig, seed: int) -> None:
 
 @given(configs(dropout=0.4), SEEDS)
 def test_dropout_is_off_in_evaluation_and_repeatable_in_training(config: GPTConfig, seed: int) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 8)
-    plain = lively(replace(config, dropout=0.0), seed)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 8)
+    plain = random_gpt(replace(config, dropout=0.0), seed)
     np.testing.assert_array_equal(logits(model, ids), logits(plain, ids))
     model.train()
     runs = []
@@ -180,10 +180,10 @@ def test_dropout_keeps_the_mean(norm_position: str, seed: int) -> None:
     dropout.
     """
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=8, dropout=0.3, norm_position=norm_position)
-    model, x = lively(config, seed), np.random.default_rng(seed).standard_normal((1, 4, 8))
+    model, x = random_gpt(config, seed), np.random.default_rng(seed).standard_normal((1, 4, 8))
     copies = np.repeat(x, 4000, axis=0)
     seed_dropout(seed)
-    for layer in (model.dropout, partial(model.blocks[0].attention, sight=Sight())):
+    for layer in (model.dropout, partial(model.blocks[0].attention, context=AttentionContext())):
         expected = layer(Tensor(x)).data
         model.train()
         found = layer(Tensor(copies)).data
@@ -204,7 +204,7 @@ def test_initial_loss_is_near_log_v(config: GPTConfig, seed: int) -> None:
 def test_wild_initial_weights_are_caught() -> None:
     config = GPTConfig(vocab_size=500, context=16, layers=1, heads=2, dim=24)
     ids, targets = np.random.default_rng(0).integers(0, 500, (2, 4, 16))
-    assert abs(lively(config, 0).loss(ids, targets).item() - math.log(500)) > 0.2
+    assert abs(random_gpt(config, 0).loss(ids, targets).item() - math.log(500)) > 0.2
 
 
 def test_the_same_seed_gives_the_same_weights_in_every_dtype() -> None:
@@ -297,7 +297,7 @@ def test_every_combination_of_choices_trains() -> None:
 
 @given(configs(dropout=0.2), SEEDS)
 def test_recomputed_blocks_give_the_same_bits(config: GPTConfig, seed: int) -> None:
-    model, (ids, targets) = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 2, 6)
+    model, (ids, targets) = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 2, 6)
     model.train()
     found = []
     for model.recompute in (False, True):
@@ -312,7 +312,7 @@ def test_recomputed_blocks_give_the_same_bits(config: GPTConfig, seed: int) -> N
 
 @given(configs(), SEEDS)
 def test_options_for_all_rows_may_be_given_once(config: GPTConfig, seed: int) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 5)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 5)
     once = {
         "mask": np.array([True, False, True, True, True]),
         "documents": np.array([0, 0, 1, 1, 1]),

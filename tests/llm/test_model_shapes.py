@@ -19,7 +19,6 @@ import pytest
 import llm.model.attention
 import llm.model.gpt
 import llm.model.mlp
-import llm.model.one_token
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
@@ -88,7 +87,7 @@ def fits(shape: tuple, wanted: tuple) -> bool:
 def comments(monkeypatch: pytest.MonkeyPatch) -> Comments:
     """The files of the model with their comments checked, in sys.modules for as long as the test runs."""
     checker = Comments()
-    for module in (llm.model.attention, llm.model.mlp, llm.model.one_token, llm.model.gpt):
+    for module in (llm.model.attention, llm.model.mlp, llm.model.gpt):
         copy = checker.load(module, Path(str(module.__file__)).read_text())
         monkeypatch.setitem(sys.modules, module.__name__, copy)
     return checker
