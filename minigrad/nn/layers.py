@@ -5,8 +5,8 @@ layers differ from each other and runs differ too; pass one generator to all lay
 are made in float64 and then rounded, so that a seed means the same weights in every dtype. `dtype` is float32 unless
 given.
 
-`forward_array` is `forward` on a plain array: no Tensor is made, nothing is recorded and shapes are not checked. On small
-arrays all that would take longer than the arithmetic.
+`forward_array` is `forward` on a plain array: no Tensor is made, nothing is recorded and shapes are not checked. On
+small arrays all that would take longer than the arithmetic.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Decoding one token on plain arrays equals `forward`, for every choice of model and for weights that have just changed."""
+"""Decoding one token on plain arrays equals `forward`, for every choice of model and for weights that have just
+changed.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ from minigrad.graph import watching
 from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt, token_ids
 
 DECODED = 5  # tokens after the prompt
-# Differences of logits, which are divided by the largest logit if that is above 1. Some hundred terms are added in another
-# order: a few units of 1e-16 in float64 and of 6e-8 in float32.
+# Differences of logits, which are divided by the largest logit if that is above 1. Some hundred terms are added in
+# another order: a few units of 1e-16 in float64 and of 6e-8 in float32.
 FLOAT64, FLOAT32 = 1e-12, 1e-5
 SMALL = GPTConfig(vocab_size=VOCAB, context=24, layers=2, heads=2, dim=8, positions="rope", window=4)
 
