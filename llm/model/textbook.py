@@ -94,11 +94,10 @@ def softmax(x):
 
 def rotate(x, base):
     """Rotary positions: x (..., T, D) -> (..., T, D)."""
-    # Elements j and j + D/2 are the coordinates of a point in the plane, which turns about the origin by an angle that
-    # is proportional to the position. So the product of a query and a key depends on the distance between their
-    # positions.
+    # Elements j and j + D/2 are the coordinates of a point in the plane. It is rotated by an angle that is proportional
+    # to the position, so the product of a query and a key depends on the distance between their positions.
     T, D = x.shape[-2:]
-    angle = np.arange(T)[:, None] * base ** (-np.arange(0, D, 2) / D)  # (T, D / 2): fast for j = 0, slow for the last
+    angle = np.arange(T)[:, None] * base ** (-np.arange(0, D, 2) / D)  # (T, D / 2): pair 0 turns fastest
     a, b = np.split(x, 2, axis=-1)  # (..., T, D / 2)
     return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1)
 

@@ -137,17 +137,16 @@ def test_what_cannot_be_read_is_met_by_a_sentence(name: str, run: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-NOT_COVERED = {
-    "positions": "alibi", "rope_interleaved": True, "norm_position": "post", "mlp": "geglu", "window": 3, "soft_cap": 5.0
-}  # fmt: skip
+# fmt: off
+NOT_COVERED = {"positions": "alibi", "rope_interleaved": True, "norm_position": "post", "mlp": "geglu",
+               "window": 3, "soft_cap": 5.0}
+# fmt: on
 
 
 @pytest.mark.parametrize("name", textbook.COVERED)
 def test_an_option_that_the_page_does_not_cover_is_refused_by_name(name: str, run: Path) -> None:
     edit(run, **{name: NOT_COVERED[name]})
-    with pytest.raises(
-        SystemExit, match=f"does not cover a model with {name}={NOT_COVERED[name]!r}, only .*generate.py"
-    ):
+    with pytest.raises(SystemExit, match=f"does not cover a model with {name}={NOT_COVERED[name]!r}, only "):
         textbook.main([str(run), "To be"])
 
 
@@ -162,10 +161,9 @@ def test_what_is_not_refused_is_computed_right(config: GPTConfig, seed: int) -> 
 
 
 @pytest.mark.control
-def test_an_option_that_is_wrongly_covered_is_noticed() -> None:
-    for name, value in NOT_COVERED.items():
-        if name != "mlp":  # the page has no function for other activations
-            assert difference(replace(SMALL, **{name: value}), 0) > 1e-3, name
+@pytest.mark.parametrize("name", ["positions", "rope_interleaved", "window", "soft_cap"])
+def test_computing_a_model_that_is_not_covered_is_noticed(name: str) -> None:
+    assert difference(replace(SMALL, **{name: NOT_COVERED[name]}), 0) > 1e-3
 
 
 @pytest.mark.parametrize(("prompt", "words"), [("", "the prompt is empty"), ("Xylo", "X")])
