@@ -29,7 +29,7 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_error_names_what_was_given(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"{name}=.* makes no model; use ") as error:
+    with pytest.raises(ValueError, match=rf"{name}=.* is not possible; use ") as error:
         GPTConfig(**{name: value})
     assert repr(value) in str(error.value)
     assert "\n" not in str(error.value)
@@ -69,7 +69,7 @@ def test_json_errors_name_the_key() -> None:
         GPTConfig.from_json(data)
     with pytest.raises(ValueError, match="this is a list"):
         GPTConfig.from_json([])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="layers='2' makes no model"):
+    with pytest.raises(ValueError, match="layers='2' is not possible"):
         GPTConfig.from_json(GPTConfig().to_json() | {"layers": "2"})
 
 
