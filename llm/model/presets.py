@@ -1,7 +1,7 @@
 """Shapes of models by name: published ones, and small ones for a laptop.
 
 GPT-2: Radford et al. 2019, with the sizes of the released weights. Llama 2: Touvron et al. 2023 (arXiv 2307.09288).
-SmolLM2: Allal et al. 2025 (arXiv 2502.02737). Qwen3: Yang et al. 2025 (arXiv 2505.09388). How to train them is decided in
+SmolLM2: Allal et al. 2025 (arXiv 2502.02737). Qwen3: Yang et al. 2025 (arXiv 2505.09388). How they are trained:
 llm/runs/options.py.
 """
 
