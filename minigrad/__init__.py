@@ -24,7 +24,7 @@ from minigrad.draw import draw
 from minigrad.fused import *  # noqa: F403
 from minigrad.fused.rope import rope_tables
 from minigrad.gradcheck import gradcheck
-from minigrad.graph import no_grad
+from minigrad.modes import no_grad
 from minigrad.ops import *  # noqa: F403
 from minigrad.profiler import profile
 from minigrad.random import seed

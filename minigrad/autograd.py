@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.graph import materialize, mode, recording
-from minigrad.tensor import Tensor, backpropagate, record, seed_gradient, source, tensor
+from minigrad.backward import backpropagate, seed_gradient
+from minigrad.graph import Node
+from minigrad.lazy import Gradient, materialize
+from minigrad.modes import mode, recording
+from minigrad.tensor import Tensor, gradient_edge, identity, tensor
 
 
 def grad(
@@ -44,22 +47,26 @@ def grad(
 def _gradients(
     seeds: Sequence[tuple[Tensor, Any]], inputs: Sequence[Tensor], retain_graph: bool, create_graph: bool
 ) -> tuple:
-    wanted: dict[Any, Any] = {source(x): None for x in inputs}
-    if None in wanted:
+    edges = [gradient_edge(x) for x in inputs]
+    if any(edge is None for edge in edges):
         raise ValueError(
             "grad() with respect to a tensor that does not require a gradient; make it with requires_grad=True"
         )
+    found: dict[Any, Gradient] = dict.fromkeys(edges)
 
-    def collect(leaf: Tensor, g: Any) -> None:
-        if leaf in wanted:
-            g = materialize(g)
-            wanted[leaf] = g if wanted[leaf] is None else wanted[leaf] + g
+    def on_leaf(leaf: Tensor | Node, gradient: Gradient) -> None:
+        if leaf in found:
+            gradient = materialize(gradient)
+            found[leaf] = gradient if found[leaf] is None else found[leaf] + gradient
 
-    # what is no newer than any wanted node cannot lead to another one; a leaf can be reached from anywhere
-    oldest = min(0 if isinstance(s, Tensor) else s.number + 1 for s in wanted)
-    backpropagate(seeds, collect, retain_graph=retain_graph, create_graph=create_graph, oldest=oldest, wanted=wanted)
-    found = [wanted[source(x)] for x in inputs]
-    return tuple(tensor(np.zeros_like(x.data) if g is None else g) for g, x in zip(found, inputs))
+    def on_node(node: Node, gradient: Gradient) -> None:
+        if node in found:
+            found[node] = gradient
+
+    # What is no newer than the oldest of these nodes cannot lead to another one. A leaf can be reached from any node.
+    since = min(0 if isinstance(edge, Tensor) else edge.number + 1 for edge in edges if edge is not None)
+    backpropagate(seeds, on_leaf, retain_graph=retain_graph, create_graph=create_graph, since=since, on_node=on_node)
+    return tuple(tensor(np.zeros_like(x.data) if found[e] is None else found[e]) for e, x in zip(edges, inputs))
 
 
 def vjp(f: Callable, inputs: Any, v: Any = None, create_graph: bool = False) -> tuple[Tensor, Any]:
@@ -98,10 +105,6 @@ def fresh(inputs: Any) -> tuple[Tensor, ...]:
     """Stand-ins for the inputs, each a variable of its own, still connected to where the inputs came from."""
     xs = (inputs,) if isinstance(inputs, Tensor) else tuple(tensor(x) for x in inputs)
     return tuple(identity(x) if x.requires_grad else Tensor(x.data, requires_grad=True) for x in xs)
-
-
-def identity(x: Tensor) -> Tensor:
-    return record(x.data, (x,), lambda g, out: (g,))
 
 
 def differentiate(f: Callable, inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor | None, ...]:

@@ -69,7 +69,12 @@ def as_array(data: Any, dtype: Any = None) -> Any:
         data = data.astype(dtype)
     if data.dtype == object:
         raise TypeError("a tensor holds numbers; this is an array of Python objects")
-    return np.asarray(data) if isinstance(data, np.generic) else data
+    return ensure_array(data)
+
+
+def ensure_array(result: Any) -> Any:
+    """A result of NumPy as an array: NumPy makes scalars out of arrays without axes, `np.array(2.0) * 2` for instance."""
+    return np.asarray(result) if isinstance(result, np.generic) else result
 
 
 def is_float(dtype: Any) -> bool:

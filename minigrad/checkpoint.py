@@ -5,53 +5,59 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minigrad.graph import _numbers, materialize, mode, no_grad, recording, watching
+from minigrad.backward import backpropagate
+from minigrad.graph import Rule, timestamp
+from minigrad.lazy import Gradient, materialize
+from minigrad.modes import mode, no_grad, op_hook, recording
 from minigrad.random import replay, stream_state
-from minigrad.tensor import Tensor, backpropagate, record, source
+from minigrad.tensor import Tensor, gradient_edge, record
 
 
 def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
-    """`f(*inputs)`, of which only the inputs are kept: the backward pass runs `f` again, and has its graph for just
-    that moment.
+    """`f(*inputs)`, without keeping what is inside: the backward pass runs `f` again when it needs the graph.
 
     Values and gradients are those of `f(*inputs)`, also for parameters and other tensors that `f` uses without being
-    given them, for dropout inside, and for second derivatives. `f` returns one tensor, and must do the same each time:
-    what it uses may not be written to between forward and backward.
+    given them, for dropout inside, and for second derivatives. `f` returns one tensor. It must do the same each time, so
+    nothing that it uses may be changed between forward and backward.
     """
     if not mode.recording:
         return f(*inputs)
     state = stream_state()
     value, used = _run_unrecorded(f, inputs)
-    if value.requires_grad:  # f gave back a tensor from outside as it is
+    if value.requires_grad:  # f returned a tensor from outside, as it is
         return value
-    places = [source(x) for x in used]
+    edges = [gradient_edge(x) for x in used]
 
-    def vjp(g: Any, out: None) -> tuple:
-        create_graph, begin = mode.recording, next(_numbers)
+    def vjp(g: Gradient, out: None) -> tuple:
+        create_graph, start = mode.recording, timestamp()
         with recording(True), replay(state):
             again = f(*inputs)
-        found: dict[Any, Any] = {}
+        found: dict[Any, Gradient] = {}
 
-        def collect(place: Any, share: Any) -> None:
-            found[place] = share if place not in found else materialize(found[place]) + materialize(share)
+        def on_leaf(edge: Any, gradient: Gradient) -> None:
+            found[edge] = gradient if edge not in found else materialize(found[edge]) + materialize(gradient)
 
-        backpropagate([(again, g)] if again.requires_grad else [], collect, create_graph=create_graph, oldest=begin)
-        return tuple(map(found.get, places))
+        # Everything that `f` did not make just now counts as a leaf: the gradient stops there, and the pass that called
+        # this rule carries it on.
+        seeds = [(again, g)] if again.requires_grad else []
+        backpropagate(seeds, on_leaf, create_graph=create_graph, since=start)
+        return tuple(map(found.get, edges))
 
     return record(value.data, used, vjp)
 
 
 def _run_unrecorded(f: Callable, inputs: Sequence) -> tuple[Tensor, list[Tensor]]:
-    """`f(*inputs)` and the tensors it used that require a gradient. All of them come from outside, for nothing is
-    recorded inside.
+    """`f(*inputs)`, and the tensors that `f` used and that require a gradient.
+
+    Nothing is recorded inside, so a tensor that requires a gradient comes from outside of `f`.
     """
     used: dict[int, Tensor] = {}
 
-    def look(data: Any, sources: Sequence[Tensor], vjp: Callable) -> Callable:
-        used.update((id(x), x) for x in sources if x.requires_grad)
+    def note_inputs(data: Any, op_inputs: Sequence[Tensor], vjp: Rule) -> Rule:
+        used.update((id(x), x) for x in op_inputs if x.requires_grad)
         return vjp
 
-    with watching(look), no_grad():
+    with op_hook(note_inputs), no_grad():
         value = f(*inputs)
     if not isinstance(value, Tensor):
         raise TypeError(

@@ -1,7 +1,7 @@
 """Two context managers that find what is hard to find: where a NaN or inf first arose, and who wrote into an array that
 is still needed.
 
-Both look at every op of their thread through `mode.watch` (see graph.py), may be nested and used together, and cost
+Both look at every op of their thread through `mode.op_hook` (see graph.py), may be nested and used together, and cost
 time: they are for a few steps of a run that goes wrong, not for the whole run.
 """
 
@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.graph import LazyGradient, mode, op_name, watching
+from minigrad.graph import op_name
+from minigrad.lazy import LazyGradient
+from minigrad.modes import mode, op_hook
 from minigrad.nn import current_path
 from minigrad.tensor import Tensor, array_of
 
@@ -33,7 +35,7 @@ def detect_anomaly():
     constant brings in, such as the -inf of an attention mask, are taken as meant. The backward of what was recorded
     inside is checked wherever it runs.
     """
-    return watching(_Anomalies().watch)
+    return op_hook(_Anomalies().watch)
 
 
 class _Anomalies:
@@ -84,7 +86,7 @@ def _check_share(share: Any, came_in: str | None, place: str) -> Any:
     if isinstance(share, LazyGradient):
 
         def fill(out: Any) -> None:
-            share.write(out)
+            share.store(out)
             _check_share(out, came_in, place)
 
         return LazyGradient(share.like, fill, shape=share.shape)
@@ -135,7 +137,7 @@ def debug_arrays() -> Iterator[None]:
         return
     _locks.now = _Locks()
     try:
-        with watching(_locks.now.watch):
+        with op_hook(_locks.now.watch):
             yield
     finally:
         _locks.now.release_all()

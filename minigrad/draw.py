@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from minigrad.graph import Node
-from minigrad.tensor import Tensor, source
+from minigrad.tensor import Tensor, gradient_edge
 
 
 def draw(tensor: Tensor, path: str | Path | None = None, names: Iterable[tuple[str, Tensor]] = ()) -> str:
@@ -38,7 +38,7 @@ def _dot(tensor: Tensor, names: dict[int, str]) -> str:
 def _reachable(tensor: Tensor) -> dict[int, tuple[int, Node | Tensor]]:
     """All that `tensor` came from, numbered; by id, because of tensors `==` compares elements."""
     found: dict[int, tuple[int, Node | Tensor]] = {}
-    waiting: list[Node | Tensor] = [source(tensor) or tensor]
+    waiting: list[Node | Tensor] = [gradient_edge(tensor) or tensor]
     while waiting:
         made = waiting.pop()
         if id(made) not in found:

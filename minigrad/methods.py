@@ -1,7 +1,7 @@
-"""Attaches operators and methods to Tensor: `x + y`, `x[i]`, `x.sum()`.
+"""Attaches operators and methods to Tensor: `x + y`, `x[i]`, `x.sum()`, `x.backward()`.
 
-They are the functions of ops/ with the tensor as first input. tensor.py cannot name them, because the ops are built on
-it; importing this file (as `import minigrad` does) puts them in place.
+They are the functions of ops/ and backward.py, with the tensor as first input. tensor.py cannot import them, because they
+import tensor.py. `import minigrad` imports this file, and so puts them in place.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minigrad import ops
+from minigrad.backward import backward
 from minigrad.tensor import Tensor
 
 
@@ -42,7 +43,7 @@ OPERATORS: dict[str, Any] = {
     "__eq__": ops.equal,          "__ne__": ops.not_equal,
     "__getitem__": ops.getitem,
     "reshape": reshape,           "transpose": transpose,
-    "T": property(ops.transpose),
+    "T": property(ops.transpose), "backward":  backward,
 }
 # fmt: on
 # fmt: off

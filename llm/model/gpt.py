@@ -40,7 +40,7 @@ from minigrad.checkpoint import checkpoint
 from minigrad.fused.linear import linear
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
 from minigrad.fused.rope import rope_tables
-from minigrad.graph import mode
+from minigrad.modes import mode
 from minigrad.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, RMSNorm
 from minigrad.tensor import Tensor, tensor
 
@@ -235,7 +235,7 @@ class GPT(Module):
             and context.mask is None  # no padding
             and not self.training  # no dropout
             and not mode.recording  # no gradients
-            and mode.watch is None  # no profiler or other tool that wants to see every operation
+            and mode.op_hook is None  # no profiler or other tool that wants to see every operation
             and x.dtype.itemsize >= 4  # float16 is computed in float32, which `forward` takes care of
             and device_of(x) == "cpu"
         )

@@ -16,9 +16,11 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from minigrad.graph import LazyGradient, materialize, no_grad
+from minigrad.backward import backpropagate, seed_gradient
+from minigrad.lazy import LazyGradient, materialize
+from minigrad.modes import no_grad
 from minigrad.nn.module import Parameter
-from minigrad.tensor import Tensor, backpropagate, seed_gradient
+from minigrad.tensor import Tensor
 
 LARGE = 1 << 22  # numbers: 16 MB of float32
 Share = Any  # an array, or a LazyGradient

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minigrad.autograd import differentiate
-from minigrad.graph import mode
+from minigrad.modes import mode
 from minigrad.tensor import Tensor, record
 
 

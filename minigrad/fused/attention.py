@@ -19,6 +19,7 @@ import math
 from typing import Any
 
 from minigrad.backend import array_module
+from minigrad.backward import unbroadcast
 from minigrad.cuda import rows as kernels
 from minigrad.cuda.attention import WholeBlock
 from minigrad.cuda.compiler import has_kernels
@@ -26,7 +27,7 @@ from minigrad.fused._attention_blocks import Blocks, exponentiate, visible
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import rows
 from minigrad.fused.dropout import keep_mask, keep_scale
-from minigrad.graph import mode
+from minigrad.modes import mode
 from minigrad.ops import broadcast_to, softmax, where
 from minigrad.random import next_key
 from minigrad.tensor import Tensor, tensor
@@ -57,7 +58,7 @@ def attention(
     key = next_key() if dropout and key is None else key
     biases = () if bias is None else (tensor(bias),)
     scale_ = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    if q.shape[2] == 1 and bias is mask is None and not (dropout or mode.recording or mode.watch):
+    if q.shape[2] == 1 and bias is mask is None and not (dropout or mode.recording or mode.op_hook):
         return Tensor(one_query(q.data, k.data, v.data, scale_, window))
     make = WholeBlock if has_kernels(q.data) else Blocks
     blocks = make(
@@ -76,7 +77,9 @@ def attention(
     out, saved = blocks.forward(backward_follows=mode.recording and any(x.requires_grad for x in inputs))
 
     def vjp(g: Any, needs: tuple) -> tuple:
-        return blocks.backward(g, out, saved, bias_needs=any(needs[3:]))
+        dq, dk, dv, *dbias = blocks.backward(g, out, saved, bias_needs=any(needs[3:]))
+        # The bias was broadcast to the scores, whose shape the engine does not know.
+        return dq, dk, dv, *(None if d is None else unbroadcast(d, bias.shape) for d, bias in zip(dbias, biases))
 
     def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         return attention_reference(

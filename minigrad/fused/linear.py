@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.backend import array_module
 from minigrad.fused._record import record_fused
 from minigrad.fused._rows import column_sum, rows
-from minigrad.graph import LazyGradient
+from minigrad.lazy import LazyGradient
 from minigrad.tensor import Tensor, tensor
 
 FEW = 32  # rows; with so few, a product waits for the weight to be read from memory, not for arithmetic

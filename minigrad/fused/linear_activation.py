@@ -15,7 +15,7 @@ from minigrad.fused._record import record_fused
 from minigrad.fused._rows import at_least_float32, blocks, rows
 from minigrad.fused.activation import ACTIVATIONS, Activation, halves, value_and_slope
 from minigrad.fused.linear import check, linear, linear_gradients, linear_reference, product
-from minigrad.graph import mode
+from minigrad.modes import mode
 from minigrad.tensor import Tensor, tensor
 
 

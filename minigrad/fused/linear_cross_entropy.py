@@ -18,7 +18,8 @@ from minigrad.fused._record import record_fused
 from minigrad.fused._rows import rows
 from minigrad.fused.cross_entropy import Reduction, cross_entropy_reference, softmax_loss
 from minigrad.fused.linear import linear_reference
-from minigrad.graph import LazyGradient, mode
+from minigrad.lazy import LazyGradient
+from minigrad.modes import mode
 from minigrad.tensor import Tensor, tensor
 
 CHUNK = 512  # rows of logits at a time; a GPU, which wants large arrays, takes more as long as they are no more than

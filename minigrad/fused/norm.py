@@ -33,7 +33,7 @@ from minigrad.fused._rows import (
     rows,
     scale_rows_and_columns,
 )
-from minigrad.graph import LazyGradient
+from minigrad.lazy import LazyGradient
 from minigrad.tensor import Tensor, tensor
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from minigrad.autograd import fresh, grad
 from minigrad.backend import array_module, to_device
-from minigrad.graph import mode, no_grad, recording
+from minigrad.modes import mode, no_grad, recording
 from minigrad.tensor import Tensor
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import as_array, is_float, to_device
-from minigrad.graph import mode
+from minigrad.lazy import Gradient, store
+from minigrad.modes import mode
 from minigrad.nn.printing import summary_table, tree
 from minigrad.nn.state import check_state
 from minigrad.tensor import Tensor
@@ -24,7 +25,8 @@ from minigrad.tensor import Tensor
 class Parameter(Tensor):
     """A leaf tensor that requires a gradient and owns its array: `data` is copied, because training writes into it.
 
-    `grad_buffer`: where backward() leaves the gradient when an optimizer has given it a place in the flat one.
+    `grad_buffer`: this parameter's slice of the flat gradient of an optimizer (optim/flat.py), or None. `backward()` writes
+    the gradient there.
     """
 
     __slots__ = ("grad_buffer",)
@@ -33,6 +35,16 @@ class Parameter(Tensor):
         super().__init__(data, requires_grad=True, dtype=dtype)
         self.data = self.data.copy()
         self.grad_buffer = None
+
+    def accumulate(self, gradient: Gradient, *, in_place: bool = False) -> None:
+        buffer = self.grad_buffer
+        if buffer is None or isinstance(gradient, Tensor):
+            super().accumulate(gradient, in_place=in_place)
+        elif self.grad is None:
+            store(gradient, buffer)
+            self.grad = Tensor(buffer)
+        else:  # the buffer belongs to the engine, so it is added to in place
+            super().accumulate(gradient, in_place=in_place or self.grad.data is buffer)
 
     def convert(self, f: Callable) -> None:
         """Replace the array by `f(array)`, and the gradient with it; an optimizer built before does not follow, and
@@ -54,12 +66,12 @@ _here = _Here()
 
 def current_path() -> str:
     """The path of the module that is computing now in this thread, such as "blocks.3.mlp". Known only while
-    `mode.watch` is set."""
+    `mode.op_hook` is set."""
     return ".".join(name for name in _here.names if name)
 
 
 def module_entered() -> float:
-    """When this thread last began to compute a module, by `time.perf_counter`. Known only while `mode.watch` is set."""
+    """When this thread last began to compute a module, by `time.perf_counter`. Known only while `mode.op_hook` is set."""
     return _here.entered
 
 
@@ -77,7 +89,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if mode.watch is None:
+        if mode.op_hook is None:
             return self.forward(*args, **kwargs)
         _here.names.append(self._name)
         _here.entered = time.perf_counter()

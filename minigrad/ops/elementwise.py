@@ -1,11 +1,22 @@
-"""Primitives that work element by element. Each is its value and, beside it, its gradient rule, written in primitives.
+"""Operations that work on each element alone. Each function computes its value and, beside it, states its gradient rule.
 
-Inputs broadcast as in NumPy; the engine sums a gradient back to its parent's shape. A rule that needs the result takes
-it as `out`. `like(g, x)` is the input x in the form that g has, array or Tensor. A number as one of two inputs takes
-the dtype of the other, and stays a Python number in `data`: no shape, no dtype, no gradient. Where a function has a
-kink, the slope taken there is that of PyTorch, and its docstring states it.
+The shortest ones have all there is to learn:
 
-`abs` and `pow` are NumPy's names, and hide Python's in this file.
+    def exp(x):
+        x = tensor(x)
+        return record(np.exp(x.data), (x,), lambda g, out: (g * out,), keep_output=True)
+
+`np.exp(x.data)` is the value. The lambda is the rule: from the gradient `g` of the result it computes that of x. Since
+d exp(x) / dx is exp(x), the rule needs the result; it gets it as `out`, because of `keep_output=True`.
+
+- A rule returns a tuple with one gradient for each input. None stands for an input that needs no gradient.
+- Inputs broadcast as in NumPy. The engine sums a gradient back to the shape of its input; rules do not care.
+- `g` is an array, or a Tensor if the gradient is to be differentiated again. `like(g, x)` is the input x in the same form, so
+  one formula serves both.
+- A number as one of two inputs takes the dtype of the other. It stays a Python number in `data`: no shape, no gradient.
+- Where a function has a kink, the slope there is that of PyTorch, and the docstring says which.
+
+`abs` and `pow` are NumPy's names; they hide Python's in this file.
 """
 
 from __future__ import annotations
@@ -16,7 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import array_module, is_float
+from minigrad.backend import Array, array_module, is_float
+from minigrad.lazy import Gradient
 from minigrad.ops.special import erf_array, sigmoid_array
 from minigrad.tensor import Tensor, like, operands, record, tensor
 
@@ -38,26 +50,27 @@ def add(x: Any, y: Any) -> Tensor:
 
 def sub(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
-    needed = y.requires_grad
-    return record(x.data - y.data, (x, y), lambda g, out: (g, needed and -g))
+    needed = y.requires_grad  # not `y` itself: what a rule mentions stays in memory until the backward pass
+    return record(x.data - y.data, (x, y), lambda g, out: (g, -g if needed else None))
 
 
 def mul(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
-    keep_x, keep_y = y.requires_grad and x, x.requires_grad and y  # each only if the other's gradient will ask for it
-    return record(x.data * y.data, (x, y), lambda g, out: (_times(g, keep_y), _times(g, keep_x)))
+    # The gradient of x needs y, and that of y needs x. Each is saved only if it will be asked for.
+    saved_x, saved_y = x if y.requires_grad else None, y if x.requires_grad else None
+    return record(x.data * y.data, (x, y), lambda g, out: (_times(g, saved_y), _times(g, saved_x)))
 
 
-def _times(g: Any, y: Any) -> Any:
-    return y is not False and g * like(g, y)
+def _times(g: Gradient, y: Tensor | None) -> Gradient:
+    return None if y is None else g * like(g, y)
 
 
 def div(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
 
-    def vjp(g: Any, out: Any) -> tuple:
-        share = g / like(g, y)
-        return share, y.requires_grad and -share * out
+    def vjp(g: Gradient, out: Any) -> tuple:
+        dx = g / like(g, y)
+        return dx, -dx * out if y.requires_grad else None  # d(x / y)/dy = -x / y² = -(1 / y) (x / y)
 
     return record(x.data / y.data, (x, y), vjp, keep_output=y.requires_grad)
 
@@ -76,18 +89,23 @@ def pow(x: Any, y: Any) -> Tensor:
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
         x = Tensor(array_module(n).full((), x.data, n.dtype))  # the rule takes its logarithm, in the dtype of y
 
-    def vjp(g: Any, out: Any) -> tuple:
-        zero = x.data == 0  # there, other numbers stand in for those that give inf * 0
-        return (
-            x.requires_grad and g * (y * x ** where(zero & (y.data == 0), 1, y - 1)),
-            y.requires_grad and g * (out * log(where(zero & (y.data >= 0), 1, x))),
-        )
+    def vjp(g: Gradient, out: Any) -> tuple:
+        dx = dy = None
+        zero = x.data == 0  # here the formulas below would give inf * 0 = nan, so another number takes the place of 0
+        if x.requires_grad:
+            dx = g * (y * x ** where(zero & (y.data == 0), 1, y - 1))
+        if y.requires_grad:
+            dy = g * (out * log(where(zero & (y.data >= 0), 1, x)))
+        return dx, dy
 
     return record(x.data**n, (x, y), vjp, keep_output=y.requires_grad)
 
 
 def _power(a: Any, n: float) -> Any:
-    """a ** n; small whole powers by multiplication, because np.power takes hundreds of times as long."""
+    """a ** n; small whole powers by multiplication, because np.power takes hundreds of times as long.
+
+    x ** 13 is x * (x ** 6) ** 2, and so on: as many multiplications as n has binary digits, or twice as many.
+    """
     if n not in _SMALL or not is_float(a.dtype):
         return a**n
     if n < 0:
@@ -162,9 +180,9 @@ def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x)), without overflow."""
     x = tensor(x)
 
-    def vjp(g: Any, out: Any) -> tuple:
-        share = g * out
-        return (share - share * out,)
+    def vjp(g: Gradient, out: Any) -> tuple:
+        d = g * out
+        return (d - d * out,)  # g y (1 - y)
 
     return record(sigmoid_array(x.data), (x,), vjp, keep_output=True)
 
@@ -185,47 +203,40 @@ def relu(x: Any) -> Tensor:
 
 
 def maximum(x: Any, y: Any) -> Tensor:
-    """The larger of two; where they are equal each gets half of the gradient."""
+    """The larger of two; where they are equal, each gets half of the gradient."""
     x, y = operands(x, y)
-    return record(
-        np.maximum(x.data, y.data),
-        (x, y),
-        lambda g, out: (
-            x.requires_grad and _won(g, x.data > y.data, x.data == y.data),
-            y.requires_grad and _won(g, y.data > x.data, x.data == y.data),
-        ),
-    )
+    return record(np.maximum(x.data, y.data), (x, y), lambda g, out: _chosen(g, x, y, np.greater))
 
 
 def minimum(x: Any, y: Any) -> Tensor:
-    """The smaller of two; where they are equal each gets half of the gradient."""
+    """The smaller of two; where they are equal, each gets half of the gradient."""
     x, y = operands(x, y)
-    return record(
-        np.minimum(x.data, y.data),
-        (x, y),
-        lambda g, out: (
-            x.requires_grad and _won(g, x.data < y.data, x.data == y.data),
-            y.requires_grad and _won(g, y.data < x.data, x.data == y.data),
-        ),
-    )
+    return record(np.minimum(x.data, y.data), (x, y), lambda g, out: _chosen(g, x, y, np.less))
 
 
-def _won(g: Any, ahead: Any, tied: Any) -> Any:
-    return choose(ahead, g, choose(tied, 0.5 * g, 0))
+def _chosen(g: Gradient, x: Tensor, y: Tensor, wins: np.ufunc) -> tuple:
+    """The gradients of x and y: `g` goes to the one that wins the comparison."""
+    a, b = x.data, y.data
+    half = where_array(a == b, 0.5 * g, 0)
+    dx = where_array(wins(a, b), g, half) if x.requires_grad else None
+    dy = where_array(wins(b, a), g, half) if y.requires_grad else None
+    return dx, dy
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """`x` where `condition` (boolean array or Tensor, not differentiated) holds, `y` elsewhere."""
     c = condition.data if isinstance(condition, Tensor) else condition
     x, y = operands(x, y)
-    for_x, for_y = x.requires_grad, y.requires_grad
-    return record(
-        np.where(c, x.data, y.data), (x, y), lambda g, out: (for_x and choose(c, g, 0), for_y and choose(c, 0, g))
-    )
+    x_needed, y_needed = x.requires_grad, y.requires_grad
+
+    def vjp(g: Gradient, out: None) -> tuple:
+        return where_array(c, g, 0) if x_needed else None, where_array(c, 0, g) if y_needed else None
+
+    return record(np.where(c, x.data, y.data), (x, y), vjp)
 
 
-def choose(c: Any, x: Any, y: Any) -> Any:
-    """`where` for rules: of arrays an array."""
+def where_array(c: Array, x: Any, y: Any) -> Any:
+    """`where` for rules: an array if x and y are arrays, else a Tensor."""
     return where(c, x, y) if isinstance(x, Tensor) or isinstance(y, Tensor) else np.where(c, x, y)
 
 
@@ -236,7 +247,9 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
         raise TypeError(
             "clip: the bounds are constants, but one of them requires a gradient; use maximum and minimum instead"
         )
-    return record(np.clip(x.data, *bounds), (x,), lambda g, out: (g * (out == x.data),), keep_output=True)
+    return record(
+        np.clip(x.data, *bounds), (x,), lambda g, out: (g * (out == x.data),), keep_output=True
+    )  # not clipped
 
 
 # --- conversions, and functions without a gradient --------------------------------------------------------------------
@@ -246,7 +259,7 @@ def astype(x: Any, dtype: Any) -> Tensor:
     """`x` in another dtype (not copied if it has that already); differentiable from float to float."""
     x = tensor(x)
     data = x.data.astype(dtype, copy=False)
-    return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)  # the engine casts back
+    return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)
 
 
 def stop_gradient(x: Any) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.backend import array_module
-from minigrad.graph import LazyGradient
+from minigrad.lazy import LazyGradient
 from minigrad.ops.shape import reshape
 from minigrad.tensor import Tensor, record, tensor
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.lazy import Gradient
 from minigrad.ops.shape import broadcast_to, expand_dims
 from minigrad.tensor import Tensor, like, record, tensor
 
@@ -25,18 +26,18 @@ def matmul(x: Any, y: Any) -> Tensor:
     except ValueError:
         raise ValueError(_misfit(x, y)) from None
     x_ndim, y_ndim = x.data.ndim, y.data.ndim
-    keep_x, keep_y = y.requires_grad and x, x.requires_grad and y  # each only if the other's gradient will ask for it
-    return record(
-        data,
-        (x, y),
-        lambda g, out: (
-            keep_y is not False and _left(g, like(g, keep_y), x_ndim),
-            keep_x is not False and _right(g, like(g, keep_x), y_ndim),
-        ),
-    )
+    # The gradient of x needs y, and that of y needs x. Each is saved only if it will be asked for.
+    saved_x, saved_y = x if y.requires_grad else None, y if x.requires_grad else None
+
+    def vjp(g: Gradient, out: None) -> tuple:
+        dx = None if saved_y is None else _left(g, like(g, saved_y), x_ndim)
+        dy = None if saved_x is None else _right(g, like(g, saved_x), y_ndim)
+        return dx, dy
+
+    return record(data, (x, y), vjp)
 
 
-def _left(g: Any, y: Any, x_ndim: int) -> Any:
+def _left(g: Gradient, y: Any, x_ndim: int) -> Any:
     """The gradient of x: g y^T."""
     if y.ndim == 1:
         return g[..., None] * y  # (..., m, k)
@@ -45,7 +46,7 @@ def _left(g: Any, y: Any, x_ndim: int) -> Any:
     return g @ y.swapaxes(-1, -2)
 
 
-def _right(g: Any, x: Any, y_ndim: int) -> Any:
+def _right(g: Gradient, x: Any, y_ndim: int) -> Any:
     """The gradient of y: x^T g."""
     if y_ndim == 1:
         return (g if g.ndim == 1 else g.reshape(-1)) @ _rows(x)  # (k,): sums over the batch on its way
@@ -89,20 +90,22 @@ def einsum(subscripts: str, *tensors: Any) -> Tensor:
         raise ValueError(
             f"einsum {subscripts!r} of shapes {', '.join(str(x.shape) for x in xs)} does not work: {error}"
         ) from None
-    return record(
-        data, xs, lambda g, out: [x.requires_grad and _einsum_share(g, i, xs, inputs, output) for i, x in enumerate(xs)]
-    )
+
+    def vjp(g: Gradient, out: None) -> list:
+        return [_einsum_gradient(g, i, xs, inputs, output) if x.requires_grad else None for i, x in enumerate(xs)]
+
+    return record(data, xs, vjp)
 
 
-def _einsum_share(g: Tensor, i: int, xs: list[Tensor], inputs: list[str], output: str) -> Tensor:
+def _einsum_gradient(g: Tensor, i: int, xs: list[Tensor], inputs: list[str], output: str) -> Tensor:
     """The gradient of input i: the einsum of `g` with all others; along a letter that only input i has, it is the same
     everywhere.
     """
     x, mine, others = xs[i], inputs[i], [output, *inputs[:i], *inputs[i + 1 :]]
     elsewhere = set().union(*others)
-    share = einsum(f"{','.join(others)}->{''.join(c for c in mine if c in elsewhere)}", g, *xs[:i], *xs[i + 1 :])
-    share = expand_dims(share, tuple(axis for axis, c in enumerate(mine) if c not in elsewhere))
-    return broadcast_to(share, np.broadcast_shapes(share.shape, x.shape))
+    dx = einsum(f"{','.join(others)}->{''.join(c for c in mine if c in elsewhere)}", g, *xs[:i], *xs[i + 1 :])
+    dx = expand_dims(dx, tuple(axis for axis, c in enumerate(mine) if c not in elsewhere))
+    return broadcast_to(dx, np.broadcast_shapes(dx.shape, x.shape))
 
 
 def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:

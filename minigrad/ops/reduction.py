@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.ops.elementwise import choose, exp
+from minigrad.ops.elementwise import exp, where_array
 from minigrad.ops.shape import Axes, broadcast_to, concatenate, flip, reshape, transpose
 from minigrad.tensor import Tensor, array_of, like, record, tensor
 
@@ -87,7 +87,8 @@ def std(x: Any, axis: Axes = None, ddof: int = 0, keepdims: bool = False) -> Ten
 
     def vjp(g: Any, out: Any) -> tuple:
         return (
-            _keep(g / choose(array_of(out) == 0, np.inf, out), x.shape, axis, keepdims) * _slope(like(g, x), axis, n),
+            _keep(g / where_array(array_of(out) == 0, np.inf, out), x.shape, axis, keepdims)
+            * _slope(like(g, x), axis, n),
         )
 
     return record(data, (x,), vjp, keep_output=True)
@@ -168,7 +169,7 @@ def _extreme(method: Any, name: str, x: Tensor, axis: Axes, keepdims: bool) -> A
 
 def _among_ties(g: Any, a: Any, extreme: Any, axis: Axes, keepdims: bool) -> Any:
     chosen = a == _keep(extreme, a.shape, axis, keepdims)
-    return choose(chosen, _keep(g, a.shape, axis, keepdims) / chosen.sum(axis, keepdims=True, dtype=a.dtype), 0)
+    return where_array(chosen, _keep(g, a.shape, axis, keepdims) / chosen.sum(axis, keepdims=True, dtype=a.dtype), 0)
 
 
 # --- products and running sums ----------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ def logsumexp(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
         data = np.log(total) + top
 
     def vjp(g: Any, out: Any) -> tuple:
-        total = _keep(choose(np.isfinite(array_of(out)), out, 0), x.shape, axis, keepdims)
+        total = _keep(where_array(np.isfinite(array_of(out)), out, 0), x.shape, axis, keepdims)
         return (_keep(g, x.shape, axis, keepdims) * _exp(like(g, x) - total),)
 
     return record(data if keepdims else data.squeeze(axis), (x,), vjp, keep_output=True)

@@ -36,7 +36,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from minigrad.graph import LazyGradient, mode, op_name, watching_all_threads
+from minigrad.graph import op_name
+from minigrad.lazy import LazyGradient
+from minigrad.modes import mode, op_hook
 from minigrad.nn.module import current_path, module_entered
 from minigrad.profiler.memory import Memory, is_array, kept_by, owner
 from minigrad.tensor import Tensor, array_of
@@ -142,7 +144,7 @@ class Profile:
     def __enter__(self) -> Profile:
         if Profile.running is not None:
             raise RuntimeError("a profile is running already, and it sees everything; end it before another begins")
-        self._watching = watching_all_threads(self._watch)
+        self._watching = op_hook(self._watch, all_threads=True)
         self._watching.__enter__()
         self._here = _Here()  # nobody knows what other threads did meanwhile
         self._here.since = self._begun

@@ -15,7 +15,7 @@ from llm.model.cost import activation_bytes, forward_flops, parameters, size, ta
 from llm.model.gpt import GPT
 from llm.model.presets import preset
 from minigrad import no_grad
-from minigrad.graph import mode
+from minigrad.modes import mode
 from tests.llm.gpts import configs
 
 
@@ -51,12 +51,12 @@ def test_flops_are_those_of_the_matrix_products(config: GPTConfig, length: int) 
         return vjp
 
     model = GPT(config)
-    mode.watch = watch
+    mode.op_hook = watch
     try:
         with no_grad():
             model(np.zeros((2, length), dtype=int))
     finally:
-        mode.watch = None
+        mode.op_hook = None
     vectors = sum(p.size for p in model.parameters() if p.ndim == 1)  # biases and norms, 2 FLOPs each by the convention
     assert sum(counted) == 2 * length * (forward_flops(config, length) - 2 * vectors)
 

@@ -17,7 +17,7 @@ from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from minigrad import no_grad
-from minigrad.graph import watching
+from minigrad.modes import op_hook
 from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt, token_ids
 
 DECODED = 5  # tokens after the prompt
@@ -27,9 +27,9 @@ FLOAT64, FLOAT32 = 1e-12, 1e-5
 SMALL = GPTConfig(vocab_size=VOCAB, context=24, layers=2, heads=2, dim=8, positions="rope", window=4)
 
 
-def ops_watched() -> AbstractContextManager:
+def ops_hooked() -> AbstractContextManager:
     """With a hook on every operation, the model takes `forward` for single tokens too."""
-    return watching(lambda data, inputs, vjp: vjp)
+    return op_hook(lambda data, inputs, vjp: vjp)
 
 
 def cached_logits(
@@ -46,7 +46,7 @@ def cached_logits(
 def difference(model: GPT, seed: int, batch: int = 2, prompt: int = 3) -> float:
     """The largest difference between the logits of `decode` and of `forward`."""
     ids = token_ids(np.random.default_rng(seed), batch, prompt + DECODED)
-    decoded, defined = (cached_logits(model, ids, prompt, context) for context in (nullcontext, ops_watched))
+    decoded, defined = (cached_logits(model, ids, prompt, context) for context in (nullcontext, ops_hooked))
     return float(np.abs(decoded - defined).max() / max(np.abs(defined).max(), 1))
 
 
@@ -112,6 +112,6 @@ def test_decode_is_used_for_one_token_and_for_nothing_else(monkeypatch: pytest.M
         assert not uses_decode(model, monkeypatch, one, mask=np.ones((2, 1), dtype=bool))
         assert not uses_decode(model.train(), monkeypatch, one)  # dropout
         model.eval()
-        with ops_watched():
+        with ops_hooked():
             assert not uses_decode(model, monkeypatch, one)
         assert not uses_decode(model.astype(np.float16), monkeypatch, one)

@@ -18,7 +18,7 @@ from llm.parallel.shared_gradients import SharedGradients
 from minigrad import Tensor, no_grad
 from minigrad.fused.embedding import embedding
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
-from minigrad.graph import LazyGradient
+from minigrad.lazy import LazyGradient
 from minigrad.nn.module import Parameter
 from minigrad.tensor import record
 

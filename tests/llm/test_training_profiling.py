@@ -10,7 +10,7 @@ import pytest
 
 from llm.runs.run import PROFILE, Run
 from llm.training.profiling import ON_A_GPU, STEPS, WARM_UP
-from minigrad.graph import mode
+from minigrad.modes import mode
 from minigrad.profiler import Profile
 from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, resume, train, without_pictures
 
@@ -96,7 +96,7 @@ def test_what_goes_wrong_in_a_watched_step_leaves_nobody_watching(
     with pytest.raises(Killed):
         train(tmp_path / "run", "--steps", "9", "--profile")
     assert Profile.running is None
-    assert mode.watch is None
+    assert mode.op_hook is None
 
 
 def test_on_the_gpu_it_says_what_the_times_are(tmp_path: Path, capsys: pytest.CaptureFixture, cupy: object) -> None:

@@ -16,7 +16,8 @@ import minigrad as mg
 from minigrad import Tensor, debug_arrays, detect_anomaly, nn
 from minigrad.debug import AnomalyError
 from minigrad.fused._record import record_fused
-from minigrad.graph import LazyGradient, mode
+from minigrad.lazy import LazyGradient
+from minigrad.modes import mode
 from minigrad.tensor import record
 from tests.minigrad.strategies import choices
 
@@ -178,7 +179,7 @@ def test_what_is_finite_passes_with_the_same_gradients():
         mg.layer_norm(x * 2.0).exp().sum().backward(create_graph=True)
     mg.layer_norm(y * 2.0).exp().sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-9, atol=1e-12)  # the reference's rounding
-    assert mode.watch is None
+    assert mode.op_hook is None
 
 
 def test_integers_and_booleans_are_looked_over():
@@ -290,7 +291,7 @@ def test_a_training_step_runs_inside_both():
             optimizer.zero_grad()
             mg.cross_entropy(model(Tensor(np.ones((2, 3), np.float32))), np.array([0, 1])).backward()
             optimizer.step()
-    assert mode.watch is None
+    assert mode.op_hook is None
     assert not np.array_equal(model[0].weight.data, before)
 
 
@@ -322,4 +323,4 @@ def test_an_error_inside_unlocks_everything():
         np.exp(x.data, out=(y := x * x).data)
     x.data[0] = 2.0
     y.data[0] = 2.0
-    assert mode.watch is None
+    assert mode.op_hook is None

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from minigrad import Tensor, grad, no_grad
 from minigrad.fused._record import record_fused
-from minigrad.graph import Node, mode
+from minigrad.graph import Node
+from minigrad.modes import mode
 from minigrad.tensor import like, record
+
+SHAPES = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 
 
 def leaf(values, dtype=np.float64) -> Tensor:
@@ -275,11 +278,11 @@ def test_a_watcher_sees_every_op_and_may_replace_its_rule():
         return lambda g, out: tuple(share * 10.0 for share in vjp(g, out))
 
     x = leaf([1.0, 2.0])
-    mode.watch = watch
+    mode.op_hook = watch
     try:
         y = (x + 0.0).sum()
     finally:
-        mode.watch = None
+        mode.op_hook = None
     y.backward()
     assert seen == [((2,), 2), ((), 1)]
     assert x.grad.numpy().tolist() == [100.0, 100.0]
@@ -319,6 +322,45 @@ def test_an_array_from_a_rule_does_not_end_the_second_derivative():
     y = x * x
     z = record(y.data * 3.0, (y,), lambda g, out: (np.array(3.0),))
     assert grad(grad(z, x, create_graph=True), x).item() == 6.0
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@given(shape=SHAPES, lengths=st.lists(st.integers(2, 4), min_size=1, max_size=2))
+def test_a_rule_that_returns_a_gradient_of_a_wrong_shape_is_named(create_graph, shape, lengths):
+    """Also where summing along some axes would give the right shape: the result was not made by broadcasting."""
+
+    def scaled(x):
+        return record(x.data * 2.0, (x,), lambda g, out: (np.ones((*lengths, *shape)),))
+
+    with pytest.raises(ValueError, match=r"gradient rule of 'scaled' returned a gradient of shape .* for an input of"):
+        scaled(leaf(np.ones(shape))).backward(np.ones(shape), create_graph=create_graph)
+
+
+@given(shape=SHAPES, length=st.integers(2, 4))
+def test_a_gradient_of_the_shape_to_which_the_input_was_broadcast_is_right(shape, length):
+    x = leaf(np.ones(shape))
+    y = record(x.data + np.zeros((length, *shape)), (x,), lambda g, out: (g,))
+    y.sum().backward()
+    assert np.array_equal(x.grad.data, np.full(shape, float(length)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_rule_that_returns_too_few_or_too_many_gradients_is_named(count):
+    def double(x, y):
+        return record(x.data + y.data, (x, y), lambda g, out: (g,) * count)
+
+    with pytest.raises(ValueError, match=f"gradient rule of 'double' returned {count} gradients for 2 inputs"):
+        double(leaf(1.0), leaf(2.0)).backward()
+
+
+@pytest.mark.parametrize("nothing", [False, 1.0, "x"])
+def test_a_rule_that_returns_no_array_is_named(nothing):
+    def double(x):
+        return record(x.data * 2.0, (x,), lambda g, out: (nothing,))
+
+    kind = type(nothing).__name__
+    with pytest.raises(TypeError, match=f"gradient rule of 'double' returned a {kind}, but a gradient is an array"):
+        double(leaf(1.0)).backward()
 
 
 def test_nodes_are_numbered_in_order_of_creation_and_know_their_op():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from minigrad.fused.linear import linear_reference
 from minigrad.fused.norm import layer_norm_reference, rms_norm_reference
-from minigrad.graph import mode
+from minigrad.modes import mode
 from minigrad.nn import (
     Dropout,
     Embedding,
@@ -419,9 +419,9 @@ def paths():
         seen.append(current_path())
         return vjp
 
-    mode.watch = watch
+    mode.op_hook = watch
     yield seen
-    mode.watch = None
+    mode.op_hook = None
 
 
 def test_current_path_is_known_while_watched(paths):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minigrad import Tensor
-from minigrad import tensor as engine
+from minigrad import Tensor, backward
 from minigrad.fused._record import record_fused
 from minigrad.gradcheck.choices import call
-from minigrad.graph import mode
+from minigrad.modes import mode
 from minigrad.tensor import record
 from tests.minigrad import checks
 
@@ -84,8 +83,8 @@ def test_a_loss_of_precision_is_caught(broken, message):
 
 
 def test_a_gradient_that_does_not_fit_is_caught(monkeypatch):
-    monkeypatch.setattr(engine, "_fit", lambda g, parent: g)
-    monkeypatch.setattr(Tensor, "accumulate", lambda self, g, own: setattr(self, "grad", Tensor(g)))
+    monkeypatch.setattr(backward, "_fit_to_parent", lambda g, parent, node: g)
+    monkeypatch.setattr(Tensor, "accumulate", lambda self, g, in_place: setattr(self, "grad", Tensor(g)))
     with pytest.raises(AssertionError, match="float64.* for float32"):
         checks.check_gradients_fit(lambda x, y: x * y, TWO)
     with pytest.raises(AssertionError, match=r"\(3,\) for float64\(1,\)"):
@@ -105,7 +104,7 @@ def test_a_gradient_that_depends_on_what_others_need_is_caught(vjp, message):
 
 
 def test_a_gradient_that_is_replaced_instead_of_added_is_caught(monkeypatch):
-    monkeypatch.setattr(Tensor, "accumulate", lambda self, g, own: setattr(self, "grad", Tensor(g.copy())))
+    monkeypatch.setattr(Tensor, "accumulate", lambda self, g, in_place: setattr(self, "grad", Tensor(g.copy())))
     with pytest.raises(AssertionError, match="two calls"):
         checks.check_accumulation(square, ONE)
 
@@ -144,7 +143,7 @@ def test_writing_into_somebody_elses_array_is_caught(broken):
 
 
 def test_a_gradient_that_aliases_is_caught(monkeypatch):
-    monkeypatch.setattr(Tensor, "accumulate", lambda self, g, own: setattr(self, "grad", Tensor(g)))
+    monkeypatch.setattr(Tensor, "accumulate", lambda self, g, in_place: setattr(self, "grad", Tensor(g)))
     for f in (lambda x, y: x + y, lambda x, y: x.reshape(3, 1).reshape(3) + y):
         with pytest.raises(AssertionError, match="shares its memory"):
             checks.check_memory_is_nobody_elses(f, TWO)
@@ -173,6 +172,6 @@ def test_a_fused_function_that_is_not_its_reference_is_caught(broken, message):
 
 def test_the_engine_is_whole_again():
     """The patches above are undone, and nothing of them stays in the mode of this thread."""
-    assert mode.watch is None
+    assert mode.op_hook is None
     assert mode.recording
     test_what_is_right_passes()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 
-from minigrad import Tensor, ops
+from minigrad import Tensor, methods, ops
+from minigrad import tensor as tensor_module
 from tests.minigrad.strategies import choices
 
 
@@ -92,3 +96,19 @@ def test_numpy_arrays_on_the_left_are_left_to_the_tensor(c):
     out = array * x + array
     assert isinstance(out, Tensor)
     assert out.shape == shape
+
+
+# ---- methods ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_methods_that_type_checkers_know_are_those_that_are_attached():
+    """So that a misspelt method is an error of types, and an attached one is not."""
+    tree = ast.parse(Path(tensor_module.__file__).read_text())
+    names = [
+        node.target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    ]
+    attached = {*methods.OPERATORS, *(f.__name__ for f in methods.METHODS)} - {"__eq__", "__ne__"}  # those of object
+    assert set(names) == attached
+    assert len(names) == len(set(names))
