@@ -66,7 +66,7 @@ class Attention(Module):
         if config.qk_norm:
             q, k = self.query_norm.forward_array(q), self.key_norm.forward_array(k)
         if context.rotation is not None:
-            q, k = (rotate(a, *context.rotation, config.rope_interleaved) for a in (q, k))
+            q, k = (rotate(a, *context.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
             k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
         y = one_query(q, k, v, 1 / math.sqrt(D), context.window, context.bias)  # (B, H, 1, D)

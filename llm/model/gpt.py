@@ -112,13 +112,13 @@ class GPT(Module):
         if mask is not None:
             targets = np.where(to_device(tensor(mask).data, x.device), targets, ignore_index)
         # Head and loss are one function, so that the logits, the largest array of all, exist only a few rows at a time.
-        options |= {"soft_cap": self.config.soft_cap, "ignore_index": ignore_index}
-        return linear_cross_entropy(x, self.head_weight, targets, **options)
+        cap = self.config.soft_cap
+        return linear_cross_entropy(x, self.head_weight, targets, soft_cap=cap, ignore_index=ignore_index, **options)
 
     def hidden(
         self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None
     ) -> Tensor:
-        """What the head reads: (B, T, C). The arguments are those of `forward`."""
+        """The vectors (B, T, C) that the head turns into logits. The arguments are those of `forward`."""
         ids = self._check_ids(ids)  # (B, T)
         layout = self._token_positions(ids.shape, positions, mask, documents, cache)
         rotary_table = self._rotary_table if self.config.positions == "rope" else None
@@ -222,6 +222,7 @@ class GPT(Module):
         return x
 
     def _apply_blocks(self, x: Tensor, context: AttentionContext, cache: KVCache | None) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
         if self._can_decode(x.data, context):
             return Tensor(self._decode_blocks(x.data[:, 0], context, cache)[:, None])  # (B, 1, C)
         for block, update_cache in self._layers(cache):
@@ -279,7 +280,8 @@ class Block(Module):
             x = self.norm1.forward_array(x + self.attention.decode(x, context, update_cache))
             return self.norm2.forward_array(x + self.mlp.decode(x))
         x = x + self.attention.decode(self.norm1.forward_array(x), context, update_cache)
-        return x + self.mlp.decode(self.norm2.forward_array(x))
+        x += self.mlp.decode(self.norm2.forward_array(x))  # in place: this x is an array of our own
+        return x
 
 
 def make_norm(config: GPTConfig, dtype: Any) -> LayerNorm | RMSNorm:
