@@ -19,7 +19,7 @@ from minigrad.backend import Array, device_of, to_device
 class AttentionContext:
     """What every layer passes to `attention`, and the rotary tables for its queries and keys."""
 
-    window: int | None = None  # only the keys less than this far behind the query; None: all of them, or `mask` says it
+    window: int | None = None  # attend only to keys less than this far behind; None: no limit, or `mask` contains it
     bias: Array | None = None  # (H, T, S) or (B, H, T, S): added to the scores
     mask: Array | None = None  # (B, 1, 1, S) or (B, 1, T, S): True where a key may be attended to; None: everywhere
     rotation: tuple[Array, Array] | None = None  # cos and sin, (T, D / 2) or (B, 1, T, D / 2)
@@ -29,25 +29,23 @@ def attention_context(
     config: GPTConfig, positions: TokenPositions, rotary_table: PositionTable | None, like: Array
 ) -> AttentionContext:
     """The context of one call of the model. Its arrays are on the device and in the dtype of the array `like`."""
-    cos_sin = None if rotary_table is None else rotary_table(positions.queries, like)
+    rotation = None if rotary_table is None else rotary_table(positions.queries, like)
     bias = alibi_bias(config.heads, distances(positions), like) if config.positions == "alibi" else None
     if isinstance(positions.queries, slice):
-        return AttentionContext(config.window, bias, None, cos_sin)
+        return AttentionContext(window=config.window, bias=bias, rotation=rotation)
 
     # Rows differ. The mask contains the window too: distances are differences of positions here, not of array indices.
     mask = to_device(attention_mask(positions, config.window), device_of(like))
-    if cos_sin is not None:
-        cos_sin = tuple(
-            table[:, None] for table in cos_sin
-        )  # (B, T, D / 2) -> (B, 1, T, D / 2), the same for all heads
-    return AttentionContext(None, bias, mask[:, None], cos_sin)
+    if rotation is not None:
+        cos, sin = rotation  # (B, T, D / 2), (B, T, D / 2)
+        rotation = cos[:, None], sin[:, None]  # (B, 1, T, D / 2), (B, 1, T, D / 2)
+    return AttentionContext(bias=bias, mask=mask[:, None], rotation=rotation)
 
 
 def distances(positions: TokenPositions) -> np.ndarray:
     """How many tokens each key stands behind each query: (T, S) or (B, T, S); negative for keys ahead of the query."""
-    queries, keys = (
-        np.arange(p.start, p.stop) if isinstance(p, slice) else p for p in (positions.queries, positions.keys)
-    )
+    both = (positions.queries, positions.keys)
+    queries, keys = (np.arange(p.start, p.stop) if isinstance(p, slice) else p for p in both)
     return queries[..., :, None] - keys[..., None, :]
 
 
