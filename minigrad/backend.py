@@ -73,7 +73,9 @@ def as_array(data: Any, dtype: Any = None) -> Any:
 
 
 def ensure_array(result: Any) -> Any:
-    """A result of NumPy as an array: NumPy makes scalars out of arrays without axes, `np.array(2.0) * 2` for instance."""
+    """A result of NumPy as an array: NumPy makes scalars out of arrays without axes, `np.array(2.0) * 2` for
+    instance.
+    """
     return np.asarray(result) if isinstance(result, np.generic) else result
 
 

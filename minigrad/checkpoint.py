@@ -17,8 +17,8 @@ def checkpoint(f: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """`f(*inputs)`, without keeping what is inside: the backward pass runs `f` again when it needs the graph.
 
     Values and gradients are those of `f(*inputs)`, also for parameters and other tensors that `f` uses without being
-    given them, for dropout inside, and for second derivatives. `f` returns one tensor. It must do the same each time, so
-    nothing that it uses may be changed between forward and backward.
+    given them, for dropout inside, and for second derivatives. `f` returns one tensor. It must do the same each time,
+    so nothing that it uses may be changed between forward and backward.
     """
     if not mode.recording:
         return f(*inputs)

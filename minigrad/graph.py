@@ -17,15 +17,15 @@ the graph is
     leaf b ---+
 
     node 1     parents [a, b]       rule: gradient g of a * b  ->  (g * b, g * a)
-    node 2     parents [node 1]     rule: gradient g of c      ->  (g, repeated for each element)
+    node 2     parents [node 1]     rule: gradient g of c      ->  (g, repeated to the shape of a * b)
 
-The arrows show how values were computed. `backward()` goes the other way, from node 2 to node 1 to the leaves (backward.py).
-A node is newer than its parents, because they existed before it was made. So visiting nodes from the highest number to the
-lowest visits each one before its parents: no sorting is needed.
+The arrows show how values were computed. `backward()` goes the other way, from node 2 to node 1 to the leaves
+(backward.py). A node is newer than its parents, because they existed before it was made. So visiting nodes from the
+highest number to the lowest visits each one before its parents: no sorting is needed.
 
-A rule is called a vjp, a vector-Jacobian product. For y = f(x), with the Jacobian matrix J = dy/dx and the gradient g of
-the loss with respect to y, the gradient of the loss with respect to x is the product g J. The rule computes that product
-without ever making J.
+A rule is called a vjp, a vector-Jacobian product. For y = f(x), with the Jacobian matrix J = dy/dx and the gradient g
+of the loss with respect to y, the gradient of the loss with respect to x is the product g J. The rule computes that
+product without ever making J.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Node:
         self.number = next(_numbers)
         self.parents = [x.node or (x if x.requires_grad else None) for x in inputs]
         self.vjp = vjp
-        # The array, not the Tensor: a Tensor refers to its node, so node -> Tensor would be a reference cycle, and memory
+        # The array, not the Tensor: a Tensor refers to its node, so node -> Tensor would be a reference cycle, and
+        # memory
         # would be freed only when the garbage collector runs.
         self.output = data if keep_output else None
         self.shape, self.dtype = data.shape, data.dtype

@@ -1,8 +1,8 @@
 """Gradients that are computed only when it is known where they will be stored.
 
-The gradient of a weight matrix is a large matrix product. Computed at once, it would be a new array, which is then copied
-to the place where the optimizer wants it. A gradient rule can return a `LazyGradient` instead: the engine tells it the
-destination, and the product is written there directly.
+The gradient of a weight matrix is a large matrix product. Computed at once, it would be a new array, which is then
+copied to the place where the optimizer wants it. A gradient rule can return a `LazyGradient` instead: the engine tells
+it the destination, and the product is written there directly.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Gradient = Any  # what a rule may return for one input: an array, a Tensor, a La
 class LazyGradient:
     """A gradient as a recipe: `fill(out)` sets all elements of the array `out`, `add(out)` adds to them.
 
-    One of the two is enough. `add` is for gradients that are zero nearly everywhere, such as that of `x[3]`. `out` is in C
-    order. Dtype and device are those of the array `like`; so is the shape, unless `shape` is given.
+    One of the two is enough. `add` is for gradients that are zero nearly everywhere, such as that of `x[3]`. `out` is
+    in C order. Dtype and device are those of the array `like`; so is the shape, unless `shape` is given.
     """
 
     __slots__ = ("like", "fill", "add", "shape")

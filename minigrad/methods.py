@@ -1,7 +1,7 @@
 """Attaches operators and methods to Tensor: `x + y`, `x[i]`, `x.sum()`, `x.backward()`.
 
-They are the functions of ops/ and backward.py, with the tensor as first input. tensor.py cannot import them, because they
-import tensor.py. `import minigrad` imports this file, and so puts them in place.
+They are the functions of ops/ and backward.py, with the tensor as first input. tensor.py cannot import them, because
+they import tensor.py. `import minigrad` imports this file, and so puts them in place.
 """
 
 from __future__ import annotations

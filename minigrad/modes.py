@@ -39,7 +39,8 @@ def no_grad():
 def op_hook(hook: Callable, *, all_threads: bool = False) -> Iterator[None]:
     """Call `hook(data, inputs, vjp)` for every operation of this thread; `hook` returns the gradient rule to record.
 
-    A hook that was set before is called too. With `all_threads`, the threads that have no hook of their own call `hook` as well.
+    A hook that was set before is called too. With `all_threads`, the threads that have no hook of their own call `hook`
+    as well.
     """
     before, of_this_thread = mode.op_hook, vars(mode).get("op_hook")
     mode.op_hook = hook if before is None else lambda data, inputs, vjp: before(data, inputs, hook(data, inputs, vjp))

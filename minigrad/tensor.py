@@ -6,7 +6,8 @@
     x.grad                                          Tensor([2., 4.])
 
 Every operation ends in `record`, which wraps the computed array in a Tensor and adds a node to the graph. Operators and
-methods (`x + y`, `x.sum()`, `x.backward()`) are attached in methods.py, so that this file need not import the operations.
+methods (`x + y`, `x.sum()`, `x.backward()`) are attached in methods.py, so that this file need not import the
+operations.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Tensor:
         if isinstance(gradient, Tensor):  # with create_graph: the sum is recorded
             self.grad = identity(gradient, copy=True) if self.grad is None else self.grad + gradient
         elif self.grad is None:
-            # `gradient` may be shared: the rule of add, for instance, passes the same array to both inputs. So it is copied.
+            # `gradient` may be shared: the rule of add, for instance, passes the same array to both inputs. So it is
+            # copied.
             self.grad = Tensor(np.empty_like(self.data, order="C"))
             store(gradient, self.grad.data)
         elif in_place:
@@ -146,7 +148,9 @@ def tensor(x: Any) -> Tensor:
 
 
 def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """The two inputs of an operation as tensors. A number never promotes: it takes dtype and device of the other input."""
+    """The two inputs of an operation as tensors. A number never promotes: it takes dtype and device of the other
+    input.
+    """
     if isinstance(x, Tensor):
         return x, y if isinstance(y, Tensor) else _constant(y)
     return (_constant(x), y) if isinstance(y, Tensor) else (Tensor(x), Tensor(y))
@@ -163,7 +167,7 @@ def _constant(x: Any) -> Tensor:
     return out
 
 
-# --- for gradient rules, which get arrays or, with create_graph, Tensors ------------------------------------------------
+# --- for gradient rules, which get arrays or, with create_graph, Tensors ----------------------------------------------
 
 
 def array_of(x: Any) -> Array:
@@ -176,7 +180,7 @@ def like(g: Gradient, x: Tensor) -> Any:
     return x if isinstance(g, Tensor) else x.data
 
 
-# --- recording ----------------------------------------------------------------------------------------------------------
+# --- recording --------------------------------------------------------------------------------------------------------
 
 _new = object.__new__  # makes a Tensor without the checks of __init__, which would take longer than a small operation
 
@@ -184,10 +188,11 @@ _new = object.__new__  # makes a Tensor without the checks of __init__, which wo
 def record(data: Any, inputs: Sequence[Tensor], vjp: Rule, keep_output: bool = False) -> Tensor:
     """The result of an operation as a Tensor, with a node in the graph if an input requires a gradient.
 
-    `data`: the computed array. `vjp(g, out)`: the gradient rule. From the gradient `g` of the result it returns a gradient
-    for each input: an array, a Tensor, a LazyGradient or None. It need not undo broadcasting or dtype promotion; the engine
-    does. With `keep_output`, the rule gets the result as `out`. It must not use the result in any other way:
-    tensor -> node -> rule -> tensor would be a reference cycle, and memory would wait for the garbage collector.
+    `data`: the computed array. `vjp(g, out)`: the gradient rule. From the gradient `g` of the result it returns a
+    gradient for each input: an array, a Tensor, a LazyGradient or None. It need not undo broadcasting or dtype
+    promotion; the engine does. With `keep_output`, the rule gets the result as `out`. It must not use the result in any
+    other way: tensor -> node -> rule -> tensor would be a reference cycle, and memory would wait for the garbage
+    collector.
     """
     out = _new(Tensor)
     out.data = data if type(data) is ndarray else ensure_array(data)

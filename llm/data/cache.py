@@ -1,5 +1,5 @@
-"""The cache folder: what is put into it appears whole or not at all (llm/runs/files.py), and two processes may build the
-same at once.
+"""The cache folder: what is put into it appears whole or not at all (llm/runs/files.py), and two processes may build
+the same at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What `train.py` can be told: the options of training, beside those of the model (llm/model/config.py), and presets of both.
+"""What `train.py` can be told: the options of training, beside those of the model (llm/model/config.py), and presets of
+both.
 
 The text below a field is its `--help`. A preset is where the other options start from.
 """

@@ -25,8 +25,8 @@ from minigrad.tensor import Tensor
 class Parameter(Tensor):
     """A leaf tensor that requires a gradient and owns its array: `data` is copied, because training writes into it.
 
-    `grad_buffer`: this parameter's slice of the flat gradient of an optimizer (optim/flat.py), or None. `backward()` writes
-    the gradient there.
+    `grad_buffer`: this parameter's slice of the flat gradient of an optimizer (optim/flat.py), or None. `backward()`
+    writes the gradient there.
     """
 
     __slots__ = ("grad_buffer",)
@@ -71,7 +71,9 @@ def current_path() -> str:
 
 
 def module_entered() -> float:
-    """When this thread last began to compute a module, by `time.perf_counter`. Known only while `mode.op_hook` is set."""
+    """When this thread last began to compute a module, by `time.perf_counter`. Known only while `mode.op_hook` is
+    set.
+    """
     return _here.entered
 
 

@@ -1,4 +1,5 @@
-"""Operations that work on each element alone. Each function computes its value and, beside it, states its gradient rule.
+"""Operations that work on each element alone. Each function computes its value and, beside it, states its gradient
+rule.
 
 The shortest ones have all there is to learn:
 
@@ -9,9 +10,9 @@ The shortest ones have all there is to learn:
 `np.exp(x.data)` is the value. The lambda is the rule: from the gradient `g` of the result it computes that of x. Since
 d exp(x) / dx is exp(x), the rule needs the result; it gets it as `out`, because of `keep_output=True`.
 
-- A rule returns a tuple with one gradient for each input. None stands for an input that needs no gradient.
-- Inputs broadcast as in NumPy. The engine sums a gradient back to the shape of its input; rules do not care.
-- `g` is an array, or a Tensor if the gradient is to be differentiated again. `like(g, x)` is the input x in the same form, so
+- A rule returns a tuple with one gradient for each input. None stands for an input that needs no gradient. - Inputs
+broadcast as in NumPy. The engine sums a gradient back to the shape of its input; rules do not care. - `g` is an array,
+or a Tensor if the gradient is to be differentiated again. `like(g, x)` is the input x in the same form, so
   one formula serves both.
 - A number as one of two inputs takes the dtype of the other. It stays a Python number in `data`: no shape, no gradient.
 - Where a function has a kink, the slope there is that of PyTorch, and the docstring says which.
