@@ -97,7 +97,7 @@ def prefill(task: Task) -> Work:
 
 def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], np.ndarray]]:
     from llm.model.kv_cache import KVCache
-    from minigrad.graph import no_grad
+    from minigrad.modes import no_grad
 
     keep_memory()
     set_blas_threads(task.threads)
