@@ -4,6 +4,6 @@
     from llm.model.gpt import GPT
     from llm.model.presets import preset
 
-To read in order: config.py, model.py, attention.py, mlp.py, positions.py, sight.py, cache.py, accounting.py,
-presets.py; then data/, training/, inference/.
+Read the folders in this order; the `__init__.py` of each lists its files: model/ (the GPT), data/ (batches from texts),
+training/ (with parallel/ for several cores and runs/ for the folder of a run), evaluation/, inference/ (writing text).
 """

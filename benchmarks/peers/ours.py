@@ -43,7 +43,7 @@ def update(task: Task) -> Work:
 
     def work() -> dict[str, float]:
         norm = float(clip_grad_norm(optimizer, CLIP, team.share))
-        optimizer.step(lr=RATE, share=team.share)
+        optimizer.step(lr=RATE, parallel=team.share)
         return {"norm": norm}
 
     return work
@@ -97,7 +97,7 @@ def prefill(task: Task) -> Work:
 
 def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], np.ndarray]]:
     from llm.model.kv_cache import KVCache
-    from minigrad.graph import no_grad
+    from minigrad.modes import no_grad
 
     keep_memory()
     set_blas_threads(task.threads)

@@ -1,24 +1,24 @@
-"""Self-attention: each token gathers from the tokens before it what their values say, in proportion to how well keys
-fit its query.
+"""Self-attention: each token collects the values of earlier tokens, weighted by how well their keys fit its query.
 
-Multi-head attention: Vaswani et al. 2017 (arXiv 1706.03762); with K < H key-value heads it is grouped-query attention
+Multi-head attention: Vaswani et al. 2017 (arXiv 1706.03762). With K < H key-value heads it is grouped-query attention
 (Ainslie et al. 2023, arXiv 2305.13245), with K = 1 multi-query attention (Shazeer 2019, arXiv 1911.02150). QK-norm:
-Henry et al. 2020 (arXiv 2010.04245), with RMSNorm as in Qwen3. Letters: llm/model/config.py. The work is done in
-minigrad/fused/attention.py.
+Henry et al. 2020 (arXiv 2010.04245), with RMSNorm as in Qwen3. Scores, softmax and weighted sum are computed in
+minigrad/fused/attention.py. Sizes (B, T, C ...): config.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import numpy as np
 
 from llm.model.config import GPTConfig
-from llm.model.masks import Sight
-from llm.model.undrawn import UNDRAWN
-from minigrad.fused.attention import attention
-from minigrad.fused.rope import rope
+from llm.model.kv_cache import UpdateCache
+from llm.model.masks import AttentionContext
+from minigrad.backend import Array
+from minigrad.fused.attention import attention, one_query
+from minigrad.fused.rope import rope, rotate
 from minigrad.nn import Linear, Module, RMSNorm
 from minigrad.tensor import Tensor
 
@@ -29,36 +29,45 @@ class Attention(Module):
     def __init__(self, config: GPTConfig, dtype: Any = np.float32):
         self.config = config
         C, H, K, D = config.dim, config.heads, config.key_heads, config.head_size
-        # rows of the weight: query heads, then key heads, then value heads
-        self.qkv = Linear(C, (H + 2 * K) * D, bias=config.bias, rng=UNDRAWN, dtype=dtype)
-        self.out = Linear(H * D, C, bias=config.bias, rng=UNDRAWN, dtype=dtype)
+        # One product makes all three. Rows of the matrix: the query heads, then the key heads, then the value heads.
+        self.qkv = Linear(C, (H + 2 * K) * D, bias=config.bias, dtype=dtype, init=False)
+        self.out = Linear(H * D, C, bias=config.bias, dtype=dtype, init=False)
         if config.qk_norm:
             self.query_norm = RMSNorm(D, eps=config.norm_eps, dtype=dtype)
             self.key_norm = RMSNorm(D, eps=config.norm_eps, dtype=dtype)
 
-    def forward(self, x: Tensor, sight: Sight, keep: Callable[[Any, Any], tuple[Any, Any]] | None = None) -> Tensor:
-        """`sight`: who sees whom. `keep`: puts the keys and values into a cache and returns all that are there, S of
-        them.
-        """
+    def forward(self, x: Tensor, context: AttentionContext, update_cache: UpdateCache | None = None) -> Tensor:
+        """`context`: the masks and positions of this call. `update_cache`: appends new keys and values to a cache."""
         config, (B, T, _) = self.config, x.shape
         H, K, D = config.heads, config.key_heads, config.head_size
         qkv = self.qkv(x).reshape(B, T, H + 2 * K, D)  # (B, T, H + 2 * K, D)
         q, k, v = qkv[:, :, :H], qkv[:, :, H : H + K], qkv[:, :, H + K :]  # (B, T, H, D), (B, T, K, D), (B, T, K, D)
         if config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
+        # `attention` takes the heads before the tokens: each head is a matrix of its own.
         q, k, v = q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)  # (B, H, T, D), (B, K, T, D), (B, K, T, D)
-        if sight.rotation is not None:
-            q, k = (rope(x, *sight.rotation, interleaved=config.rope_interleaved) for x in (q, k))
-        if keep is not None:
-            k, v = keep(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
-        y = attention(
-            q,
-            k,
-            v,
-            window=sight.window,
-            bias=sight.bias,
-            mask=sight.mask,
-            dropout=config.dropout if self.training else 0.0,
-        )  # (B, H, T, D)
+        if context.rotation is not None:
+            q, k = (rope(a, *context.rotation, interleaved=config.rope_interleaved) for a in (q, k))
+        if update_cache is not None:
+            # The cache keeps keys that are already rotated: a rotation depends on the token's own position alone.
+            k, v = update_cache(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
+        dropout = config.dropout if self.training else 0.0
+        y = attention(q, k, v, window=context.window, bias=context.bias, mask=context.mask, dropout=dropout)
         y = y.swapaxes(1, 2).reshape(B, T, H * D)  # (B, T, H * D)
         return self.out(y)  # (B, T, C)
+
+    def decode(self, x: Array, context: AttentionContext, update_cache: UpdateCache | None = None) -> Array:
+        """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). For contexts without a mask."""
+        config, B = self.config, len(x)
+        H, K, D = config.heads, config.key_heads, config.head_size
+        # With T = 1, (B, T, H, D) and (B, H, T, D) are the same memory, so nothing has to be transposed.
+        qkv = self.qkv.forward_array(x).reshape(B, H + 2 * K, 1, D)  # (B, H + 2 * K, 1, D)
+        q, k, v = qkv[:, :H], qkv[:, H : H + K], qkv[:, H + K :]  # (B, H, 1, D), (B, K, 1, D), (B, K, 1, D)
+        if config.qk_norm:
+            q, k = self.query_norm.forward_array(q), self.key_norm.forward_array(k)
+        if context.rotation is not None:
+            q, k = (rotate(a, *context.rotation, interleaved=config.rope_interleaved) for a in (q, k))
+        if update_cache is not None:
+            k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
+        y = one_query(q, k, v, 1 / math.sqrt(D), context.window, context.bias)  # (B, H, 1, D)
+        return self.out.forward_array(y.reshape(B, H * D))  # (B, C)

@@ -1,18 +1,17 @@
-"""What a model costs, from its configuration alone: parameters, floating-point operations, bytes. Nothing is allocated.
+"""What a model costs: parameters, floating-point operations (FLOPs) and bytes, computed from the configuration alone.
 
-FLOPs a token, counted as in PaLM (Chowdhery et al. 2022, arXiv 2204.02311, appendix B) and nanoGPT, a multiplication
-and an addition being two:
+FLOPs per token are counted as in PaLM (Chowdhery et al. 2022, arXiv 2204.02311, appendix B) and in nanoGPT. A
+multiplication and an addition are two operations:
 
-    forward     2 N + 4 L H D S         N: parameters that multiply, all but the embedding tables (a tied head multiplies)
-    training    three times that        the backward pass makes two products for each of the forward pass
+    forward     2 N + 4 L H D S      N: parameters that multiply, all but embedding tables (a tied head does multiply)
+    training    three times that     the backward pass makes two matrix products for each one of the forward pass
 
-S is the keys a query is compared with, the whole context (or window): what causal attention skips is counted, as
-everybody does.
+S is the number of keys that a query is compared with: the whole context, or the window. Causal attention skips half of
+them, but by convention they are counted.
 
-Memory of activations is what the graph holds between forward and backward: for each function, the arrays that its
-gradient rule keeps, each array once; see the functions in minigrad/fused. It was within 2% of what tracemalloc
-measures. Of the temporaries inside functions only the logits are counted, which are made in chunks. Letters:
-llm/model/config.py.
+The memory of activations is what the graph holds between forward and backward pass: the arrays that the gradient rule
+of each function needs, each array once. That is within 4% of what tracemalloc measures (a test says so). Temporary
+arrays inside functions are left out, except the logits. Sizes (B, T, C ...): config.py.
 """
 
 from __future__ import annotations
@@ -20,15 +19,13 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from llm.model.config import GPTConfig
-from minigrad.fused._attention_blocks import weights_kept
+from minigrad.fused.memory import LOGITS_CHUNK, saved_attention_weights
 from minigrad.profiler.table import size
-
-LOGITS_CHUNK = 512  # rows, see minigrad/fused/linear_cross_entropy.py
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many numbers are trained, by part; the biases of a part belong to it. A tied head has none of its own."""
+    """How many numbers are trained in each part of the model, biases included. A tied head has none of its own."""
 
     embedding: int
     positions: int
@@ -43,15 +40,13 @@ class Parameters:
 
     @property
     def non_embedding(self) -> int:
-        """Without the tables for tokens and positions, as in the scaling laws of Kaplan et al. 2020 (arXiv
-        2001.08361).
-        """
+        """All but the tables for tokens and positions, as in Kaplan et al. 2020 (scaling laws, arXiv 2001.08361)."""
         return self.total - self.embedding - self.positions
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that training with AdamW takes, by what they are for."""
+    """Bytes that training with AdamW takes, by purpose."""
 
     weights: int
     gradients: int
@@ -80,80 +75,79 @@ def parameters(config: GPTConfig) -> Parameters:
 
 
 def forward_flops(config: GPTConfig, context: int | None = None) -> int:
-    """Floating-point operations a token of the forward pass, on texts of `context` tokens (default: the model's)."""
-    counts, seen = parameters(config), context or config.context
+    """FLOPs per token of the forward pass, for texts of `context` tokens (default: the context of the model)."""
+    counts, keys = parameters(config), context or config.context
     multiplying = counts.total - counts.embedding - counts.positions - counts.head + config.vocab_size * config.dim
-    return 2 * multiplying + 4 * config.layers * config.heads * config.head_size * min(seen, config.window or seen)
+    return 2 * multiplying + 4 * config.layers * config.heads * config.head_size * min(keys, config.window or keys)
 
 
 def training_flops(config: GPTConfig, context: int | None = None) -> int:
-    """Floating-point operations a token of a training step, forward and backward."""
+    """FLOPs per token of a training step, forward and backward."""
     return 3 * forward_flops(config, context)
 
 
 def training_memory(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4) -> Memory:
-    """Bytes for a training step on `batch_size` texts of `context` tokens; `itemsize`: bytes of one number."""
+    """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes."""
     weights = parameters(config).total * itemsize
     rows = min(LOGITS_CHUNK, batch_size * (context or config.context))
-    logits = 2 * rows * config.vocab_size * itemsize  # a chunk is there until the next one has been made
-    return Memory(weights, weights, 2 * weights, activation_bytes(config, batch_size, context, itemsize), logits)
+    logits = 2 * rows * config.vocab_size * itemsize  # two chunks: one is freed only when the next has been made
+    return Memory(
+        weights=weights,
+        gradients=weights,
+        optimizer=2 * weights,  # AdamW: mean and mean square of the gradients
+        activations=activation_bytes(config, batch_size, context, itemsize),
+        logits=logits,
+    )
 
 
 def activation_bytes(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4) -> int:
-    """Bytes that the graph of `model.loss` holds when the forward pass ends."""
+    """Bytes that the graph of `model.loss` holds at the end of the forward pass."""
     C, L, V, F, T = config.dim, config.layers, config.vocab_size, config.mlp_size, context or config.context
     H, K, D = config.heads, config.key_heads, config.head_size
     tokens = batch_size * T
-    attention = (H + 2 * K) * D + H * D + H  # q, k, v; output; log sum exp
+    # Numbers per token and block:
+    attention = (H + 2 * K) * D + H * D + H  # q, k, v; the output; log sum exp of the scores
     if config.qk_norm or config.positions == "rope":
-        attention += (H + K) * D  # q and k before and after
-    mlp = _branches(config) * F + F  # what goes into the activation function, and what comes out
-    block = 4 * C + attention + mlp  # two sums, kept by the norms, and two outputs of norms
-    last = 2 * C if config.norm_position == "pre" else C  # the last sum and its norm; after post-norm, the embeddings
-    head = tokens * C + V * C  # gradients of its input and of its weight, made with the loss
+        attention += (H + K) * D  # q and k as they were before
+    mlp = _branches(config) * F + F  # input and output of the activation function
+    block = 4 * C + attention + mlp  # two sums, which are inputs of norms, and the outputs of two norms
+    last = 2 * C if config.norm_position == "pre" else C  # "pre": the last sum and its norm; "post": the embeddings
+    # Numbers per batch:
+    head = tokens * C + V * C  # the gradients of the head's input and weight, which are computed with the loss
     bias = H * T * T if config.positions == "alibi" else 0
-    weights = batch_size * L * H * weights_kept(T, D, config.window)
+    weights = batch_size * L * H * saved_attention_weights(T, D, config.window)
     return itemsize * (tokens * (L * block + last) + weights + head + bias)
 
 
 def cache_bytes(config: GPTConfig, tokens: int | None = None, batch_size: int = 1, itemsize: int = 4) -> int:
-    """Bytes of keys and values of `tokens` tokens (default: the model's context) in each of `batch_size` texts."""
+    """Bytes of the keys and values of `batch_size` texts of `tokens` tokens (default: the context of the model)."""
     return 2 * config.layers * config.key_heads * config.head_size * (tokens or config.context) * batch_size * itemsize
 
 
 def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4) -> str:
-    """Parameters, FLOPs and memory as text, for people."""
+    """A table of parameters, FLOPs and memory, to be printed."""
     context = context or config.context
     counts, memory = parameters(config), training_memory(config, batch_size, context, itemsize)
-    rows = [("parameters", f"{counts.total:,}", f"{counts.non_embedding:,} without embeddings")]
-    rows += [(f"  {name}", f"{n:,}", f"{n / counts.total:.1%}") for name, n in vars(counts).items() if n]
-    rows += [
-        (
-            "FLOPs a token",
-            f"{training_flops(config, context):.3g}",
-            f"{forward_flops(config, context):.3g} of them forward",
-        ),
-        (
-            "memory, training",
-            size(memory.total),
-            f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, AdamW",
-        ),
-    ]
-    rows += [(f"  {name}", size(n), f"{n / memory.total:.1%}") for name, n in vars(memory).items()]
-    rows += [
-        (
-            "KV cache",
-            size(cache_bytes(config, context, 1, itemsize)),
-            f"{size(cache_bytes(config, 1, 1, itemsize))} a token",
-        )
+    forward, training = forward_flops(config, context), training_flops(config, context)
+    per_text, per_token = cache_bytes(config, context, 1, itemsize), cache_bytes(config, 1, 1, itemsize)
+    setting = f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, AdamW"
+    rows = [
+        ("parameters", f"{counts.total:,}", f"{counts.non_embedding:,} without embeddings"),
+        *((f"  {name}", f"{n:,}", f"{n / counts.total:.1%}") for name, n in vars(counts).items() if n),
+        ("FLOPs a token", f"{training:.3g}", f"{forward:.3g} of them forward"),
+        ("memory, training", size(memory.total), setting),
+        *((f"  {name}", size(n), f"{n / memory.total:.1%}") for name, n in vars(memory).items()),
+        ("KV cache", size(per_text), f"{size(per_token)} a token"),
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     return "\n".join(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}" for name, value, note in rows)
 
 
 def _linear(config: GPTConfig, inputs: int, outputs: int) -> int:
+    """Parameters of a linear layer."""
     return inputs * outputs + (outputs if config.bias else 0)
 
 
 def _branches(config: GPTConfig) -> int:
+    """Up-projections of the MLP; gated ones have two."""
     return 2 if config.gated else 1

@@ -1,24 +1,28 @@
-"""GPT: a transformer decoder that predicts the next token (Radford et al. 2018, 2019; Brown et al. 2020, arXiv
-2005.14165).
+"""GPT: a transformer decoder that predicts the next token.
 
-What a `GPTConfig` chooses from, in any combination:
+Papers: Radford et al. 2018 (GPT), 2019 (GPT-2); Brown et al. 2020 (GPT-3, arXiv 2005.14165).
+
+A `GPTConfig` chooses, in any combination:
 
     positions       learned | sinusoidal | RoPE | ALiBi | none
     normalisation   LayerNorm | RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467), before or after each sublayer
-    attention       multi-head | grouped-query | multi-query; free head size; QK-norm; sliding window (Mistral, arXiv 2310.06825)
+    attention       multi-head | grouped-query | multi-query; any head size; QK-norm; sliding window (arXiv 2310.06825)
     MLP             GELU, exact or tanh | ReLU squared | SwiGLU | GEGLU
-    head            tied to the embedding (Press and Wolf 2017, arXiv 1608.05859) or not; soft cap on the logits (Gemma 2, arXiv 2408.00118)
-    biases on or off; dropout on embeddings, attention weights and what sublayers add, as in GPT-2
+    head            tied to the embedding (Press and Wolf 2017, arXiv 1608.05859) or not; soft cap (arXiv 2408.00118)
+    biases          with or without
+    dropout         on embeddings, attention weights and the outputs of sublayers, as in GPT-2
 
-and what any of them can do: padded batches, packed documents, a key-value cache (llm/model/kv_cache.py, and
-llm/model/one_token.py for speed), head and loss in one function that never keeps the logits. Letters for sizes (B, T, C
-...): llm/model/config.py. Read on downwards: GPT with its initialisation, then Block.
+Every model takes padded batches and packed documents, and decodes with a key-value cache (kv_cache.py). Its loss never
+makes the logits of all tokens at once. Sizes (B, T, C ...) are explained in config.py.
+
+Read downwards: GPT, what happens to a text on its way through the model; Block, one layer. The two parts of a block are
+in attention.py and mlp.py. The same model on one page, without an engine, is textbook.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import partial
 from typing import Any
@@ -27,13 +31,11 @@ import numpy as np
 
 from llm.model.attention import Attention
 from llm.model.config import GPTConfig
-from llm.model.kv_cache import KVCache
-from llm.model.masks import Sight, look
+from llm.model.kv_cache import KVCache, UpdateCache
+from llm.model.masks import AttentionContext, attention_context
 from llm.model.mlp import MLP
-from llm.model.one_token import is_one_token, through_blocks
-from llm.model.positions import Places, Table, end_of, index_on, place, sinusoids
-from llm.model.undrawn import UNDRAWN
-from minigrad.backend import to_device
+from llm.model.positions import PositionTable, TokenPositions, sinusoids, table_index, table_length, token_positions
+from minigrad.backend import Array, device_of, to_device
 from minigrad.checkpoint import checkpoint
 from minigrad.fused.linear import linear
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
@@ -46,39 +48,46 @@ from minigrad.tensor import Tensor, tensor
 class GPT(Module):
     """Token ids (B, T) in, logits of the next token (B, T, V) out.
 
-    `rng`: a seed or a generator for the initial weights; the same seed gives the same weights in every dtype. None
-    leaves the matrices zero, for a state that is loaded right after. Set `recompute` to save memory: a block then keeps
-    only its input, and is computed once more in the backward pass.
+    `rng`: a seed or a generator for the initial weights. The same seed gives the same weights in every dtype. With None
+    the weight matrices are zero, for a caller that loads a state right afterwards.
     """
 
+    # True saves memory in training: a block then keeps only its input, and is computed again in the backward pass.
     recompute = False
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int | None = 0, dtype: Any = np.float32):
-        self.config = config
         V, C = config.vocab_size, config.dim
-        self.embedding = Embedding(V, C, rng=UNDRAWN, dtype=dtype)
+        self.config = config
+        # Layers are made with init=False: they draw no weights themselves, because `initialize` draws them all.
+        self.embedding = Embedding(V, C, dtype=dtype, init=False)
         if config.positions == "learned":
-            self.positions = Embedding(config.context, C, rng=UNDRAWN, dtype=dtype)
+            self.positions = Embedding(config.context, C, dtype=dtype, init=False)
         self.dropout = Dropout(config.dropout)
         self.blocks = ModuleList(Block(config, dtype) for _ in range(config.layers))
         if config.norm_position == "pre":
-            self.norm = make_norm(config, dtype)
+            self.norm = make_norm(config, dtype)  # "post" needs none here: its blocks end with a norm
         if not config.tied_head:
-            self.head = Linear(C, V, bias=False, rng=UNDRAWN, dtype=dtype)
-        self._sinusoids = Table(lambda positions, dtype: (sinusoids(positions, C, dtype),))
-        self._rotary = Table(lambda positions, dtype: rope_tables(positions, config.head_size, config.rope_base, dtype))
+            self.head = Linear(C, V, bias=False, dtype=dtype, init=False)
+        # Numbers that depend on the position alone. They are computed when a text needs them, and are not trained.
+        self._sinusoid_table = PositionTable(lambda positions, dtype: (sinusoids(positions, C, dtype),))
+        self._rotary_table = PositionTable(
+            lambda positions, dtype: rope_tables(positions, config.head_size, config.rope_base, dtype)
+        )
         if rng is not None:
             self.initialize(np.random.default_rng(rng))
 
     def forward(
         self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None
     ) -> Tensor:
-        """Logits (B, T, V) for integer `ids` (B, T): what follows each token.
+        """Logits (B, T, V) for integer `ids` (B, T). Row t of the logits predicts token t + 1.
 
-        The options are (B, T), or (T,) for all rows. `mask`: False at padding, anywhere in a row. `documents`: a run of
-        equal numbers is a document, and tokens see only their own. `positions`: instead of counting the real tokens of
-        each document from 0; `window` and ALiBi go by them. `cache`: the ids continue what is in it, and are added to
-        it; needs `no_grad()`.
+        `mask`, `documents` and `positions` have shape (B, T), or (T,) if they are the same for all rows:
+
+        `mask`: True at real tokens, False at padding, which may stand anywhere in a row.
+        `documents`: packed documents. A run of equal numbers is one document, and a token attends only to its own.
+        `positions`: integers that replace the count of real tokens in each document; learned and sinusoidal positions,
+        RoPE, ALiBi and `window` go by them.
+        `cache`: `ids` continue the text in the cache and are added to it. Needs `no_grad()`.
         """
         return self.logits(self.hidden(ids, positions=positions, mask=mask, documents=documents, cache=cache))
 
@@ -91,65 +100,45 @@ class GPT(Module):
         mask: Any = None,
         documents: Any = None,
         ignore_index: int = -100,
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        reduction: str = "mean",
+        **options: Any,
     ) -> Tensor:
-        """Cross-entropy, in nats, of the `targets` (B, T) that follow `ids` (B, T); padding and `ignore_index` count
-        for nothing.
+        """Cross-entropy, in nats, of the `targets` (B, T), each the id that follows the one in `ids` (B, T).
 
-        `reduction`: "mean" over the targets that count, "sum", or "none" for (B, T). The rest as in `forward` and
-        `linear_cross_entropy`.
+        Padding, and targets equal to `ignore_index`, do not count. `options` are those of `linear_cross_entropy`:
+        label_smoothing, z_loss and reduction ("mean" over the targets that count, "sum", or "none" for a loss (B, T)).
         """
         x = self.hidden(ids, positions=positions, mask=mask, documents=documents)  # (B, T, C)
         targets = to_device(tensor(targets).data, x.device)
         if mask is not None:
             targets = np.where(to_device(tensor(mask).data, x.device), targets, ignore_index)
-        return linear_cross_entropy(
-            x,
-            self.head_weight,
-            targets,
-            soft_cap=self.config.soft_cap,
-            ignore_index=ignore_index,
-            label_smoothing=label_smoothing,
-            z_loss=z_loss,
-            reduction=reduction,
-        )
+        # Head and loss are one function, so that the logits, the largest array of all, exist only a few rows at a time.
+        cap = self.config.soft_cap
+        return linear_cross_entropy(x, self.head_weight, targets, soft_cap=cap, ignore_index=ignore_index, **options)
 
     def hidden(
         self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None
     ) -> Tensor:
-        """What the head reads, (B, T, C); arguments as in `forward`."""
-        config, weight = self.config, self.embedding.weight
+        """The vectors (B, T, C) that the head turns into logits. The arguments are those of `forward`."""
         ids = self._check_ids(ids)  # (B, T)
-        places = self._places(ids.shape, positions, mask, documents, cache)
-        sight = look(config, places, self._rotary if config.positions == "rope" else None, weight.data)
-        x = self.embedding(ids)  # (B, T, C)
-        if config.positions == "learned":
-            x = x + self.positions.weight[index_on(places.queries, self.device)]
-        elif config.positions == "sinusoidal":
-            x = x * math.sqrt(config.dim) + Tensor(self._sinusoids(places.queries, weight.data)[0])
-        x = self._through_blocks(self.dropout(x), sight, cache)
+        layout = self._token_positions(ids.shape, positions, mask, documents, cache)
+        rotary_table = self._rotary_table if self.config.positions == "rope" else None
+        context = attention_context(self.config, layout, rotary_table, self.embedding.weight.data)
+        x = self.dropout(self._embed(ids, layout))  # (B, T, C)
+        x = self._apply_blocks(x, context, cache)  # (B, T, C)
         if cache is not None:
-            cache.advance(places.keys)
-        return self.norm(x) if config.norm_position == "pre" else x
-
-    def _through_blocks(self, x: Tensor, sight: Sight, cache: KVCache | None) -> Tensor:
-        """What comes out of the last block: (B, T, C) -> (B, T, C). A single token in each row takes the fast rung,
-        one_token.py.
-        """
-        if not self.training and is_one_token(x.data, sight):
-            return Tensor(through_blocks(self.blocks, x.data[:, 0], sight, cache)[:, None])  # (B, T, C)
-        for layer, block in enumerate(self.blocks):
-            keep = None if cache is None else partial(cache.append, layer)
-            x = checkpoint(block, x, sight, keep) if self.recompute else block(x, sight, keep)
-        return x
+            cache.advance(layout.keys)
+        return self.norm(x) if self.config.norm_position == "pre" else x
 
     def logits(self, x: Tensor) -> Tensor:
         """The head: x (..., C), as `hidden` returns it, to logits (..., V)."""
         logits = linear(x, self.head_weight)  # (..., V)
         cap = self.config.soft_cap
         return logits if cap is None else cap * (logits / cap).tanh()
+
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, C). If the head is tied, token v gets the logit x @ (the embedding of v)."""
+        return self.embedding.weight if self.config.tied_head else self.head.weight
 
     @property
     def device(self) -> str:
@@ -159,13 +148,38 @@ class GPT(Module):
     def dtype(self) -> np.dtype:
         return self.embedding.weight.dtype
 
-    @property
-    def head_weight(self) -> Tensor:
-        """(V, C)"""
-        return self.embedding.weight if self.config.tied_head else self.head.weight
+    # --- initial weights ------------------------------------------------------------------------------------------
 
-    def _check_ids(self, ids: Any) -> Any:
-        """The ids as an array (B, T)."""
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Draw all weights anew, with the distributions of GPT-2."""
+        # Each block adds two outputs to the residual stream. Scaled so, their sum does not grow with more layers.
+        small = 0.02 / math.sqrt(2 * self.config.layers)
+        # fmt: off
+        table = (
+            # tensor                    distribution    std or value
+            ("embedding.weight",        "normal",       0.02),
+            ("positions.weight",        "normal",       0.02),
+            ("*.attention.qkv.weight",  "normal",       0.02),
+            ("*.attention.out.weight",  "normal",       small),
+            ("*.mlp.up.weight",         "normal",       0.02),
+            ("*.mlp.down.weight",       "normal",       small),
+            ("head.weight",             "normal",       0.02),
+            ("*norm*.weight",           "constant",     1.0),
+            ("*.bias",                  "constant",     0.0),
+        )
+        # fmt: on
+        for name, p in self.named_parameters():
+            distribution, size = next((d, size) for pattern, d, size in table if fnmatch(name, pattern))
+            if distribution == "normal":
+                # Always float32 and on the CPU, so that a seed means the same weights in every dtype and everywhere.
+                drawn = rng.standard_normal(p.shape, dtype=np.float32) * np.float32(size)
+                p.data[...] = to_device(drawn, p.device)
+            else:
+                p.data[...] = size
+
+    # --- the steps of `hidden` ------------------------------------------------------------------------------------
+
+    def _check_ids(self, ids: Any) -> Array:
         ids = tensor(ids).data
         if ids.ndim != 2 or ids.dtype.kind not in "iu":
             raise ValueError(
@@ -174,10 +188,10 @@ class GPT(Module):
             )
         return ids
 
-    def _places(
+    def _token_positions(
         self, shape: tuple[int, int], positions: Any, mask: Any, documents: Any, cache: KVCache | None
-    ) -> Places:
-        """Where the tokens stand; refuses what the model or the cache cannot do."""
+    ) -> TokenPositions:
+        """The positions of all tokens. Raises an error for what the model or the cache cannot do."""
         if cache is not None and documents is not None:
             raise ValueError(
                 "packed documents cannot go into a cache; give each document a row, with a mask where it is shorter"
@@ -186,45 +200,63 @@ class GPT(Module):
             raise RuntimeError(
                 "a cache keeps arrays, not their gradients; call the model with a cache inside `with no_grad():`"
             )
-        past = slice(0, 0) if cache is None else cache.places
-        places = place(shape, positions=positions, mask=mask, documents=documents, past=past)
-        length, context = end_of(places.queries), self.config.context
+        past = slice(0, 0) if cache is None else cache.positions
+        layout = token_positions(shape, positions=positions, mask=mask, documents=documents, past=past)
+        length, context = table_length(layout.queries), self.config.context
         if self.config.positions == "learned" and length > context:
             raise ValueError(
                 f"the text has {length} tokens and the model has learned {context} positions; "
                 f"shorten it, or train a model with context={length}"
             )
-        return places
+        return layout
 
-    def initialize(self, rng: np.random.Generator) -> None:
-        """Draw all weights anew, as GPT-2: what sublayers add is smaller the more there are, so that their sum is
-        not.
-        """
-        small = 0.02 / math.sqrt(2 * self.config.layers)
-        # fmt: off
-        table = (
-            # tensor                    distribution    std
-            ("embedding.weight",        "normal",       0.02),
-            ("positions.weight",        "normal",       0.02),
-            ("*.attention.qkv.weight",  "normal",       0.02),
-            ("*.attention.out.weight",  "normal",       small),
-            ("*.mlp.up.weight",         "normal",       0.02),
-            ("*.mlp.down.weight",       "normal",       small),
-            ("head.weight",             "normal",       0.02),
-            ("*norm*.weight",           "constant 1",   0.0),
-            ("*.bias",                  "constant 0",   0.0),
+    def _embed(self, ids: Array, layout: TokenPositions) -> Tensor:
+        """Token embeddings, with the position added if positions are learned or sinusoidal: (B, T) -> (B, T, C)."""
+        x = self.embedding(ids)  # (B, T, C)
+        if self.config.positions == "learned":
+            return x + self.positions.weight[table_index(layout.queries, self.device)]
+        if self.config.positions == "sinusoidal":
+            # As in the first Transformer: sinusoids reach 1, so the much smaller embeddings are scaled up.
+            (waves,) = self._sinusoid_table(layout.queries, self.embedding.weight.data)
+            return x * math.sqrt(self.config.dim) + Tensor(waves)
+        return x
+
+    def _apply_blocks(self, x: Tensor, context: AttentionContext, cache: KVCache | None) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        if self._can_decode(x.data, context):
+            return Tensor(self._decode_blocks(x.data[:, 0], context, cache)[:, None])  # (B, 1, C)
+        for block, update_cache in self._layers(cache):
+            x = checkpoint(block, x, context, update_cache) if self.recompute else block(x, context, update_cache)
+        return x
+
+    def _can_decode(self, x: Array, context: AttentionContext) -> bool:
+        """Whether `decode` of the blocks may take the place of `forward` for x (B, T, C)."""
+        return (
+            x.shape[1] == 1  # one new token in each row
+            and context.mask is None  # no padding
+            and not self.training  # no dropout
+            and not mode.recording  # no gradients
+            and mode.op_hook is None  # no profiler or other tool that wants to see every operation
+            and x.dtype.itemsize >= 4  # float16 is computed in float32, which `forward` takes care of
+            and device_of(x) == "cpu"
         )
-        # fmt: on
-        for name, p in self.named_parameters():
-            distribution, std = next((d, s) for pattern, d, s in table if fnmatch(name, pattern))
-            if distribution == "normal":
-                p.data[...] = to_device(rng.standard_normal(p.shape, dtype=np.float32) * np.float32(std), p.device)
-            else:
-                p.data[...] = float(distribution.split()[1])
+
+    def _decode_blocks(self, x: Array, context: AttentionContext, cache: KVCache | None) -> Array:
+        """`forward` of all blocks for one new token in each row, on plain arrays: (B, C) -> (B, C)."""
+        # One token is so little arithmetic that Tensors and checks around it would take most of the time. So each part
+        # of a block has a method `decode` beside `forward`. `forward` is the definition; a test says they are equal.
+        for block, update_cache in self._layers(cache):
+            x = block.decode(x, context, update_cache)
+        return x
+
+    def _layers(self, cache: KVCache | None) -> Iterator[tuple[Any, UpdateCache | None]]:
+        """Each block, with the function that adds keys and values to its layer of the cache."""
+        for layer, block in enumerate(self.blocks):
+            yield block, None if cache is None else partial(cache.append, layer)
 
 
 class Block(Module):
-    """Attention, then an MLP, each added to what came in: (B, T, C) -> (B, T, C)."""
+    """One layer: attention, then an MLP. Each adds its output to x, the residual stream: (B, T, C) -> (B, T, C)."""
 
     def __init__(self, config: GPTConfig, dtype: Any = np.float32):
         self.post = config.norm_position == "post"
@@ -234,15 +266,25 @@ class Block(Module):
         self.mlp = MLP(config, dtype)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, sight: Sight, keep: Callable[[Any, Any], tuple[Any, Any]] | None = None) -> Tensor:
-        if self.post:
-            x = self.norm1(x + self.dropout(self.attention(x, sight, keep)))
+    def forward(self, x: Tensor, context: AttentionContext, update_cache: UpdateCache | None = None) -> Tensor:
+        if self.post:  # the first Transformer: the sum is normalised
+            x = self.norm1(x + self.dropout(self.attention(x, context, update_cache)))
             return self.norm2(x + self.dropout(self.mlp(x)))
-        x = x + self.dropout(self.attention(self.norm1(x), sight, keep))
+        # GPT-2 and later: what goes into a sublayer is normalised, and the residual stream itself is left alone.
+        x = x + self.dropout(self.attention(self.norm1(x), context, update_cache))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
+    def decode(self, x: Array, context: AttentionContext, update_cache: UpdateCache | None = None) -> Array:
+        """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C)."""
+        if self.post:
+            x = self.norm1.forward_array(x + self.attention.decode(x, context, update_cache))
+            return self.norm2.forward_array(x + self.mlp.decode(x))
+        x = x + self.attention.decode(self.norm1.forward_array(x), context, update_cache)
+        x += self.mlp.decode(self.norm2.forward_array(x))  # in place: this x is an array of our own
+        return x
 
-def make_norm(config: GPTConfig, dtype: Any) -> Module:
+
+def make_norm(config: GPTConfig, dtype: Any) -> LayerNorm | RMSNorm:
     if config.norm == "rmsnorm":
         return RMSNorm(config.dim, eps=config.norm_eps, dtype=dtype)
     return LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias, dtype=dtype)

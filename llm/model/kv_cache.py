@@ -1,95 +1,97 @@
-"""The keys and values of the tokens a model has seen, so that the next token costs one token's work.
+"""The key-value cache: keys and values of the tokens read so far, so that a new token costs the work of one token.
 
     cache = KVCache(model.config)
     with no_grad():
-        logits = model(prompt, cache=cache)         # any split of a text into calls gives the same logits
+        logits = model(prompt, cache=cache)         # a text may be split into calls in any way: the logits are the same
         logits = model(next_ids, cache=cache)
 
-Each layer has one array for keys and one for values, with room to spare: a token is written into its place, and room
-doubles when it runs out.
+Each layer has one array for keys and one for values, longer than the text. New tokens are written behind the others,
+and when an array is full it is copied into one twice as long. So a token is copied less than twice on average.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from llm.model.config import GPTConfig
-from minigrad.backend import array_module
+from minigrad.backend import Array, array_module
 
-FIRST_ROOM = 64  # tokens
+INITIAL_CAPACITY = 64  # tokens
+
+# Appends keys and values (B, K, T, D) to one layer of a cache, and returns all of that layer's, (B, K, S, D).
+UpdateCache = Callable[[Array, Array], tuple[Array, Array]]
 
 
 class KVCache:
     """Keys and values of `length` tokens in each of B rows; empty at first.
 
-    Batch, dtype and device are those of the first tokens. `places`: the positions of the tokens, a slice, or an array
-    (B, length) once a call of the model had a `mask`, because rows differ in length, or `positions`.
+    Batch size, dtype and device are those of the first tokens. `positions` are those of all tokens in the cache: a
+    slice, or an array (B, length) after a call of the model with `mask` or `positions` (see positions.py).
     """
 
     def __init__(self, config: GPTConfig):
         self.context = config.context
         self.length = 0
-        self.places: slice | np.ndarray = slice(0, 0)
-        self._keys: list[Any] = [None] * config.layers  # each (B, K, room, D)
-        self._values: list[Any] = [None] * config.layers
+        self.positions: slice | np.ndarray = slice(0, 0)
+        self._keys: list[Array | None] = [None] * config.layers  # each (B, K, capacity, D)
+        self._values: list[Array | None] = [None] * config.layers
 
     @property
     def nbytes(self) -> int:
-        """Memory taken, in bytes."""
+        """Bytes of memory that the arrays take."""
         return sum(a.nbytes for a in (*self._keys, *self._values) if a is not None)
 
-    def append(self, layer: int, k: Any, v: Any) -> tuple[Any, Any]:
-        """Keep the new keys and values (B, K, T, D) of a layer, arrays; all there are then, as views (B, K, length + T,
-        D).
+    def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
+        """Write the keys and values (B, K, T, D) of new tokens into a layer.
 
-        They count only after `advance`: a call of the model that is broken off leaves the cache as it was.
+        Returns the keys and values of all tokens, views (B, K, length + T, D). `length` grows only with `advance`: a
+        call of the model that ends with an error in the middle leaves the cache as it was.
         """
-        self._keys[layer] = self._write(self._keys[layer], k)
-        self._values[layer] = self._write(self._values[layer], v)
+        self._keys[layer] = keys = self._write(self._keys[layer], k)
+        self._values[layer] = values = self._write(self._values[layer], v)
         end = self.length + k.shape[2]
-        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+        return keys[:, :, :end], values[:, :, :end]
 
-    def advance(self, places: slice | np.ndarray) -> None:
-        """What was just appended to every layer counts from now on; `places`: those of all tokens."""
-        self.places = places
-        self.length = places.stop if isinstance(places, slice) else places.shape[1]
+    def advance(self, positions: slice | np.ndarray) -> None:
+        """Accept the tokens just appended to every layer; `positions` are those of all tokens, old and new."""
+        self.positions = positions
+        self.length = positions.stop if isinstance(positions, slice) else positions.shape[1]
 
     def truncate(self, length: int) -> None:
-        """Forget all but the first `length` tokens of every row."""
+        """Forget all but the first `length` tokens of every row, and keep the memory."""
         if not 0 <= length <= self.length:
             raise ValueError(f"the cache holds {self.length} tokens and cannot be truncated to {length}")
         self.length = length
-        self.places = slice(0, length) if isinstance(self.places, slice) else self.places[:, :length]
+        self.positions = slice(0, length) if isinstance(self.positions, slice) else self.positions[:, :length]
 
     def reset(self) -> None:
-        """Forget everything and free the memory: the next call begins anew, with any batch size. (`truncate(0)` keeps
-        the memory.)
-        """
+        """Forget everything and free the memory. The next call may have another batch size."""
         self.truncate(0)
         self._keys = [None] * len(self._keys)
         self._values = [None] * len(self._values)
 
-    def _write(self, kept: Any, new: Any) -> Any:
-        """`kept` (or a larger array in its stead) with `new` behind the first `length` tokens."""
+    def _write(self, stored: Array | None, new: Array) -> Array:
+        """Write `new` behind the first `length` tokens of `stored`; returns `stored` or a larger array instead."""
         end = self.length + new.shape[2]
-        if kept is not None and len(kept) != len(new):
+        if stored is not None and len(stored) != len(new):
             raise ValueError(
-                f"the cache holds {len(kept)} rows and this call has {len(new)}; reset() the cache to begin another "
-                "batch"
+                f"the cache holds {len(stored)} rows and this call has {len(new)}; "
+                f"call reset() on the cache to begin another batch"
             )
-        if kept is None or end > kept.shape[2]:
-            kept = self._with_room(kept, new, end)
-        kept[:, :, self.length : end] = new
-        return kept
+        if stored is None or end > stored.shape[2]:
+            stored = self._grow(stored, new, end)
+        stored[:, :, self.length : end] = new
+        return stored
 
-    def _with_room(self, kept: Any, new: Any, end: int) -> Any:
-        room = max(FIRST_ROOM, 1 << (end - 1).bit_length())
-        if end <= self.context:
-            room = min(room, self.context)
+    def _grow(self, stored: Array | None, new: Array, length: int) -> Array:
+        """An array with room for at least `length` tokens, which begins with those of `stored`."""
+        capacity = max(INITIAL_CAPACITY, 1 << (length - 1).bit_length())  # the next power of two
+        if length <= self.context:
+            capacity = min(capacity, self.context)  # most texts end there, so no memory is reserved beyond it
         B, K, _, D = new.shape
-        larger = array_module(new).empty((B, K, room, D), new.dtype)
-        if kept is not None:
-            larger[:, :, : self.length] = kept[:, :, : self.length]
+        larger = array_module(new).empty((B, K, capacity, D), new.dtype)
+        if stored is not None:
+            larger[:, :, : self.length] = stored[:, :, : self.length]
         return larger

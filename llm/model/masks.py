@@ -1,62 +1,67 @@
-"""Who sees whom: what the attention of all layers shares in one call of the model.
+"""Which keys each query may attend to. Computed once per call of the model and shared by all layers.
 
-Where every row of the batch simply counts on (training, plain generation), attention's own `causal` and `window` say it
-all. With padding, packed documents or positions of the caller's, distances are differences of positions, and a mask
-says which keys are real.
+Plain texts (training, ordinary generation) need no mask: the `causal` and `window` arguments of `attention` are enough.
+Padding, packed documents and positions given by the caller need a boolean mask, True where a key may be attended to.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from llm.model.config import GPTConfig
-from llm.model.positions import PADDING, Places, Table, alibi_slopes
-from minigrad.backend import device_of, to_device
+from llm.model.positions import PADDING, PositionTable, TokenPositions, alibi_slopes
+from minigrad.backend import Array, device_of, to_device
 
 
 @dataclass(frozen=True)
-class Sight:
-    """Arguments of `attention`, and the rotation of queries and keys."""
+class AttentionContext:
+    """What every layer passes to `attention`, and the rotary tables for its queries and keys."""
 
-    window: int | None = None
-    bias: Any = None  # (H, T, S) or (B, H, T, S)
-    mask: Any = None  # (B, 1, 1, S) or (B, 1, T, S); True where the key may be seen
-    rotation: tuple[Any, Any] | None = None  # cos and sin, (T, D / 2) or (B, 1, T, D / 2)
-
-
-def look(config: GPTConfig, places: Places, rotary: Table | None, like: Any) -> Sight:
-    """The sight of one call; its arrays are where the array `like` is, and of its dtype."""
-    rotation = None if rotary is None else rotary(places.queries, like)
-    bias = None if config.positions != "alibi" else alibi_bias(config.heads, distances(places), like)
-    if isinstance(places.queries, slice):
-        return Sight(config.window, bias, None, rotation)
-    rotation = None if rotation is None else tuple(a[:, None] for a in rotation)  # (B, 1, T, D / 2)
-    return Sight(None, bias, to_device(visible(places, config.window)[:, None], device_of(like)), rotation)
+    window: int | None = None  # attend only to keys less than this far behind; None: no limit, or `mask` contains it
+    bias: Array | None = None  # (H, T, S) or (B, H, T, S): added to the scores
+    mask: Array | None = None  # (B, 1, 1, S) or (B, 1, T, S): True where a key may be attended to; None: everywhere
+    rotation: tuple[Array, Array] | None = None  # cos and sin, (T, D / 2) or (B, 1, T, D / 2)
 
 
-def distances(places: Places) -> np.ndarray:
-    """How far the keys lie behind the queries, in tokens: (T, S) or (B, T, S); negative ahead of them."""
-    queries, keys = (np.arange(p.start, p.stop) if isinstance(p, slice) else p for p in (places.queries, places.keys))
+def attention_context(
+    config: GPTConfig, positions: TokenPositions, rotary_table: PositionTable | None, like: Array
+) -> AttentionContext:
+    """The context of one call of the model. Its arrays are on the device and in the dtype of the array `like`."""
+    rotation = None if rotary_table is None else rotary_table(positions.queries, like)
+    bias = alibi_bias(config.heads, distances(positions), like) if config.positions == "alibi" else None
+    if isinstance(positions.queries, slice):
+        return AttentionContext(window=config.window, bias=bias, rotation=rotation)
+
+    # Rows differ. The mask contains the window too: distances are differences of positions here, not of array indices.
+    mask = to_device(attention_mask(positions, config.window), device_of(like))
+    if rotation is not None:
+        cos, sin = rotation  # (B, T, D / 2), (B, T, D / 2)
+        rotation = cos[:, None], sin[:, None]  # (B, 1, T, D / 2), (B, 1, T, D / 2)
+    return AttentionContext(bias=bias, mask=mask[:, None], rotation=rotation)
+
+
+def distances(positions: TokenPositions) -> np.ndarray:
+    """How many tokens each key stands behind each query: (T, S) or (B, T, S); negative for keys ahead of the query."""
+    both = (positions.queries, positions.keys)
+    queries, keys = (np.arange(p.start, p.stop) if isinstance(p, slice) else p for p in both)
     return queries[..., :, None] - keys[..., None, :]
 
 
-def visible(places: Places, window: int | None) -> np.ndarray:
-    """Which keys are real, in the query's document and in its window: (B, 1, S) or (B, T, S). What lies ahead is
-    attention's `causal`.
-    """
-    keys: Any = places.keys
-    seen = (keys != PADDING)[:, None]  # (B, 1, S)
-    if places.runs is not None:
-        seen = seen & (places.runs[:, :, None] == places.runs[:, None, :])  # (B, T, S)
+def attention_mask(positions: TokenPositions, window: int | None) -> np.ndarray:
+    """Which keys are real tokens, in the query's document and in its window: (B, 1, S) or (B, T, S)."""
+    # Keys ahead of the query are not excluded here: `causal`, which `attention` applies as well, does that.
+    keys, documents = np.asarray(positions.keys), positions.document_ids
+    mask = (keys != PADDING)[:, None]  # (B, 1, S)
+    if documents is not None:
+        mask = mask & (documents[:, :, None] == documents[:, None, :])  # (B, T, S)
     if window is not None:
-        seen = seen & (distances(places) < window)  # (B, T, S)
-    return seen
+        mask = mask & (distances(positions) < window)  # (B, T, S)
+    return mask
 
 
-def alibi_bias(heads: int, distance: np.ndarray, like: Any) -> Any:
+def alibi_bias(heads: int, distance: np.ndarray, like: Array) -> Array:
     """-slope * distance for each head: (H, T, S) or (B, H, T, S)."""
     slopes = to_device(alibi_slopes(heads).astype(like.dtype), device_of(like))
     return -slopes[:, None, None] * to_device(distance.astype(like.dtype), device_of(like))[..., None, :, :]

@@ -1,8 +1,8 @@
-"""The part of a block that works on each token alone: widen, bend, narrow.
+"""The feed-forward network, applied to each token separately: up-projection, activation, down-projection.
 
-The gated ones multiply two branches (Shazeer 2020, arXiv 2002.05202); their two matrices are packed into one, gate
-first. ReLU squared: So et al. 2021 (arXiv 2109.08668). GELU: Hendrycks and Gimpel 2016 (arXiv 1606.08415); GPT-2 uses
-its tanh approximation.
+The gated forms (swiglu, geglu) multiply two branches (Shazeer 2020, arXiv 2002.05202). ReLU squared: So et al. 2021
+(arXiv 2109.08668). GELU: Hendrycks and Gimpel 2016 (arXiv 1606.08415); GPT-2 uses its tanh approximation. The functions
+themselves are in minigrad/fused/activation.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from llm.model.config import GPTConfig
-from llm.model.undrawn import UNDRAWN
+from minigrad.backend import Array
+from minigrad.fused.activation import activate
 from minigrad.nn import Linear, Module
 from minigrad.tensor import Tensor
 
@@ -21,11 +22,19 @@ class MLP(Module):
     """x (B, T, C) -> (B, T, C)."""
 
     def __init__(self, config: GPTConfig, dtype: Any = np.float32):
-        C, F, branches = config.dim, config.mlp_size, 2 if config.gated else 1
+        C, F = config.dim, config.mlp_size
         self.activation = config.mlp
-        self.up = Linear(C, branches * F, bias=config.bias, rng=UNDRAWN, dtype=dtype)
-        self.down = Linear(F, C, bias=config.bias, rng=UNDRAWN, dtype=dtype)
+        # A gated MLP has two up-projections, gate and up. One matrix holds the rows of both, gate first.
+        branches = 2 if config.gated else 1
+        self.up = Linear(C, branches * F, bias=config.bias, dtype=dtype, init=False)
+        self.down = Linear(F, C, bias=config.bias, dtype=dtype, init=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        # The layer applies the activation itself: product and activation in one function take less memory than two.
         x = self.up(x, self.activation)  # (B, T, F)
         return self.down(x)  # (B, T, C)
+
+    def decode(self, x: Array) -> Array:
+        """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C)."""
+        x = activate(self.up.forward_array(x), self.activation)  # (B, F)
+        return self.down.forward_array(x)  # (B, C)

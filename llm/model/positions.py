@@ -1,7 +1,10 @@
-"""Where tokens stand in their text, and the tables that tell a model so.
+"""The position of each token in its text, and the tables from which a model learns of it.
 
-Positions count real tokens only, from 0 in each document, so that padding and packing change nothing. As an index they
-are a slice, where all rows simply count on, or an array (B, T), with PADDING where there is no token.
+Positions count real tokens only and begin at 0 in each document, so that neither padding nor packing changes them. They
+are kept in one of two forms:
+
+    slice           all rows have the same consecutive positions, as in training and in ordinary generation
+    array (B, T)    rows differ, because of padding, packed documents or positions of the caller; PADDING at padding
 
 Sinusoids: Vaswani et al. 2017 (arXiv 1706.03762), section 3.5. RoPE: Su et al. 2021 (arXiv 2104.09864), see
 minigrad/fused/rope.py. ALiBi: Press et al. 2021 (arXiv 2108.12409).
@@ -15,71 +18,72 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import device_of, to_device
+from minigrad.backend import Array, device_of, to_device
 from minigrad.tensor import tensor
 
 PADDING = -1
 
 
 @dataclass(frozen=True)
-class Places:
-    """Positions of the queries and keys of one call: slices where all rows simply count on, else arrays (B, T) and (B,
-    S).
-    """
+class TokenPositions:
+    """Positions of the tokens of one call (the queries), and of these and all tokens in the cache (the keys)."""
 
-    queries: slice | np.ndarray
-    keys: slice | np.ndarray
-    runs: np.ndarray | None = None  # (B, T): the number of the document in its row, where texts are packed
+    queries: slice | np.ndarray  # a slice of T positions, or (B, T)
+    keys: slice | np.ndarray  # a slice of S positions, or (B, S)
+    document_ids: np.ndarray | None = None  # (B, T): 0, 0, 0, 1, 1, ... in each row; None: each row is one document
 
 
-def place(
+def token_positions(
     shape: tuple[int, int],
     *,
     positions: Any = None,
     mask: Any = None,
     documents: Any = None,
     past: slice | np.ndarray = slice(0, 0),
-) -> Places:
-    """The places of B rows of T tokens after the `past`, the positions of keys in a cache.
+) -> TokenPositions:
+    """Positions of B rows of T new tokens, which follow the tokens in the cache, whose positions are `past`.
 
-    Each (B, T), or (T,) for all rows: `positions` instead of counting; `mask`, False at padding; `documents`, runs of
-    equal numbers.
+    `positions`, `mask` and `documents` are those of `GPT.forward`. Raises ValueError for a wrong shape or dtype.
     """
     B, T = shape
     if positions is None and mask is None and documents is None and isinstance(past, slice):
-        return Places(slice(past.stop, past.stop + T), slice(0, past.stop + T))
-    mask = (
-        np.ones(shape, dtype=bool)
-        if mask is None
-        else _checked("mask", mask, shape, "b", "booleans, True at real tokens")
-    )
-    runs = None if documents is None else count_runs(_checked("documents", documents, shape, "iu", "integers"))
-    past = np.broadcast_to(np.arange(past.stop), (B, past.stop)) if isinstance(past, slice) else past  # (B, S - T)
+        return TokenPositions(slice(past.stop, past.stop + T), slice(0, past.stop + T))
+
+    # From here on rows may differ, and all positions are arrays.
+    real = np.ones(shape, dtype=bool)
+    if mask is not None:
+        real = _checked("mask", mask, shape, "b", "booleans, True at real tokens")
+    document_ids = None
+    if documents is not None:
+        document_ids = number_documents(_checked("documents", documents, shape, "iu", "integers"))
+    if isinstance(past, slice):
+        past = np.broadcast_to(np.arange(past.stop), (B, past.stop))  # (B, S - T)
     if positions is None:
-        queries = count_positions(mask, runs, past.max(axis=1, keepdims=True, initial=PADDING) + 1)  # (B, T)
+        start = past.max(axis=1, keepdims=True, initial=PADDING) + 1  # (B, 1)
+        queries = count_positions(real, document_ids, start)  # (B, T)
     else:
-        queries = np.where(mask, _checked("positions", positions, shape, "iu", "integers of at least 0"), PADDING)
-    return Places(queries, np.concatenate([past, queries], axis=1), runs)
+        queries = np.where(real, _checked("positions", positions, shape, "iu", "integers of at least 0"), PADDING)
+    return TokenPositions(queries, np.concatenate([past, queries], axis=1), document_ids)
 
 
-def count_runs(documents: np.ndarray) -> np.ndarray:
-    """The number, from 0, of the run of equal values that each value belongs to, in each row."""
+def number_documents(documents: np.ndarray) -> np.ndarray:
+    """Number the documents of each row from 0: [[7, 7, 2, 2, 2, 7]] becomes [[0, 0, 1, 1, 1, 2]]."""
+    # A document is a run of equal numbers. The same number later in the row is another document.
     return np.cumsum(np.diff(documents, axis=1, prepend=documents[:, :1]) != 0, axis=1)
 
 
-def count_positions(mask: np.ndarray, runs: np.ndarray | None, start: np.ndarray) -> np.ndarray:
-    """Positions (B, T): the real tokens of each run counted from 0, of the first run from `start` (B, 1); PADDING where
-    there is none.
-    """
-    before = np.cumsum(mask, axis=1) - mask + start  # (B, T)
-    if runs is not None:
-        begins = np.diff(runs, axis=1, prepend=runs[:, :1]) > 0
-        before = before - np.maximum.accumulate(np.where(begins, before, 0), axis=1)
-    return np.where(mask, before, PADDING)
+def count_positions(real: np.ndarray, document_ids: np.ndarray | None, start: np.ndarray) -> np.ndarray:
+    """Count the real tokens (B, T) of each document from 0, those of the first document from `start` (B, 1)."""
+    positions = np.cumsum(real, axis=1) - real + start  # (B, T): how many real tokens stand before each one
+    if document_ids is not None:
+        # Subtract the count at each document's first token; `maximum.accumulate` carries it to the tokens after it.
+        first = np.diff(document_ids, axis=1, prepend=document_ids[:, :1]) > 0
+        positions = positions - np.maximum.accumulate(np.where(first, positions, 0), axis=1)
+    return np.where(real, positions, PADDING)
 
 
 def _checked(name: str, x: Any, shape: tuple[int, int], kinds: str, wanted: str) -> np.ndarray:
-    """`x` on the CPU, of the shape (B, T); as (T,) it holds for all rows."""
+    """`x` as a NumPy array (B, T); one of shape (T,) is repeated for all rows."""
     x = to_device(tensor(x).data, "cpu")
     if x.shape not in (shape, shape[1:]) or x.dtype.kind not in kinds:
         raise ValueError(
@@ -90,52 +94,51 @@ def _checked(name: str, x: Any, shape: tuple[int, int], kinds: str, wanted: str)
     return np.broadcast_to(x, shape)
 
 
-def end_of(index: slice | np.ndarray) -> int:
-    """One more than the last position."""
-    return index.stop if isinstance(index, slice) else int(index.max(initial=PADDING)) + 1
+# --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def index_on(index: slice | np.ndarray, device: str) -> Any:
-    """What to index a table with: padding, which nobody looks at, reads the first row."""
-    return index if isinstance(index, slice) else to_device(np.maximum(index, 0), device)
+def table_length(positions: slice | np.ndarray) -> int:
+    """How many rows a table needs to have one for each of the positions."""
+    return positions.stop if isinstance(positions, slice) else int(positions.max(initial=PADDING)) + 1
 
 
-class Table:
-    """A function of the position, computed once: `make(positions (N,), dtype) -> arrays (N, ...)`.
+def table_index(positions: slice | np.ndarray, device: str) -> slice | Array:
+    """What to index a table with. Padding reads row 0: any row will do, because its result is never used."""
+    return positions if isinstance(positions, slice) else to_device(np.maximum(positions, 0), device)
 
-    It has rows for all positions seen so far, on the device and in the dtype they were last asked for.
+
+class PositionTable:
+    """Arrays with a row for each position, made when they are first needed and made longer when texts grow.
+
+    `compute(positions (N,), dtype)` returns a tuple of arrays (N, ...): the rows of positions 0 ... N - 1.
     """
 
-    def __init__(self, make: Callable[[np.ndarray, Any], tuple]):
-        self.make = make
-        self.arrays: tuple = ()
+    def __init__(self, compute: Callable[[np.ndarray, Any], tuple[np.ndarray, ...]]):
+        self.compute = compute
+        self.arrays: tuple[Array, ...] = ()
 
-    def __call__(self, index: slice | np.ndarray, like: Any) -> tuple:
-        """The rows of each array at `index` (a slice, or positions (B, T)), where the array `like` is and with its
-        dtype.
-        """
-        device, length = device_of(like), max(end_of(index), 1)  # padding alone reads the first row too
+    def __call__(self, positions: slice | np.ndarray, like: Array) -> tuple[Array, ...]:
+        """The rows at `positions`, a slice or an array (B, T), on the device and in the dtype of the array `like`."""
+        device, length = device_of(like), max(table_length(positions), 1)  # at least the row that padding reads
         arrays = self.arrays
         if not arrays or len(arrays[0]) < length or arrays[0].dtype != like.dtype or device_of(arrays[0]) != device:
-            positions = np.arange(1 << (length - 1).bit_length())  # doubling: few tables are made as texts grow
-            arrays = self.arrays = tuple(to_device(a, device) for a in self.make(positions, like.dtype))
-        index = index_on(index, device)
+            rows = np.arange(1 << (length - 1).bit_length())  # a power of two: a growing text seldom needs a new table
+            arrays = self.arrays = tuple(to_device(a, device) for a in self.compute(rows, like.dtype))
+        index = table_index(positions, device)
         return tuple(a[index] for a in arrays)
 
 
 def sinusoids(positions: np.ndarray, dim: int, dtype: Any = np.float32) -> np.ndarray:
-    """sin and cos of `positions` (N,) in turns: (N, C), with wavelengths from 2 pi to 10000 times that."""
+    """For `positions` (N,) an array (N, dim): sin and cos in turns, with wavelengths from 2 pi to 10000 times that."""
     angles = positions[:, None] / 10000.0 ** (np.arange(0, dim, 2) / dim)  # (N, C / 2)
     waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(positions), 2 * angles.shape[1])
     return waves[:, :dim].astype(dtype)  # an odd dim ends with a sine
 
 
 def alibi_slopes(heads: int) -> np.ndarray:
-    """How much the score of a key sinks with each token of distance, for each head: (H,), float64.
-
-    For a power of two: 2^(-8/H), 2^(-16/H), ..., 2^-8; otherwise those of the power below and every other one of the
-    power above.
-    """
+    """By how much each head lowers the score of a key for each token of distance: (H,), float64."""
+    # For a power of two: 2^(-8/H), 2^(-16/H), ..., 2^-8. Otherwise the slopes of the power of two below H come first,
+    # followed by every second slope of the power above, as in the authors' code.
     below = 1 << (heads.bit_length() - 1)
     slopes = 2.0 ** (-8.0 * np.arange(1, below + 1) / below)
     between = 2.0 ** (-8.0 * np.arange(1, 2 * below + 1, 2) / (2 * below))

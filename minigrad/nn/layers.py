@@ -4,6 +4,9 @@ Initial values come from `rng`, a `np.random.Generator`. Left out, a fresh one i
 layers differ from each other and runs differ too; pass one generator to all layers for a reproducible model. Draws
 are made in float64 and then rounded, so that a seed means the same weights in every dtype. `dtype` is float32 unless
 given.
+
+`forward_array` is `forward` on a plain array: no Tensor is made, nothing is recorded and shapes are not checked. On
+small arrays all that would take longer than the arithmetic.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.backend import Array
 from minigrad.fused.dropout import dropout
 from minigrad.fused.embedding import embedding
-from minigrad.fused.linear import linear
+from minigrad.fused.linear import linear, matvec_as_complex
 from minigrad.fused.linear_activation import linear_activation
-from minigrad.fused.norm import layer_norm, rms_norm
+from minigrad.fused.norm import layer_norm, normalize, rms_norm
 from minigrad.nn.module import Module, Parameter
 from minigrad.tensor import Tensor
 
@@ -25,7 +29,8 @@ class Linear(Module):
     """y = x W^T + b: (..., in_features) -> (..., out_features); `weight` is (out_features, in_features), `bias`
     (out_features,) or None.
 
-    Both begin uniform in +-1/sqrt(in_features).
+    Both begin uniform in +-1/sqrt(in_features). With `init=False` both begin at zero and nothing is drawn, for a caller
+    that sets them.
     """
 
     def __init__(
@@ -36,7 +41,12 @@ class Linear(Module):
         *,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
+        init: bool = True,
     ):
+        if not init:
+            self.weight = Parameter(_zeros(out_features, in_features), dtype)
+            self.bias = Parameter(_zeros(out_features), dtype) if bias else None
+            return
         rng = rng or np.random.default_rng()
         bound = in_features**-0.5 if in_features else 0.0
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)), dtype)
@@ -51,6 +61,13 @@ class Linear(Module):
             return linear(x, self.weight, self.bias)
         return linear_activation(x, self.weight, self.bias, activation=activation)
 
+    def forward_array(self, x: Array) -> Array:
+        """`forward` for finite x (N, in_features), fastest for N = 1: a new array (N, out_features)."""
+        y = matvec_as_complex(x, self.weight.data)
+        if self.bias is not None:
+            y += self.bias.data
+        return y
+
     def extra_repr(self) -> str:
         # Asked of the weight, not saved by the constructor, so that it is true also for a weight that was replaced.
         out_features, in_features = self.weight.shape
@@ -59,7 +76,7 @@ class Linear(Module):
 
 class Embedding(Module):
     """A row of `weight` (num_embeddings, embedding_dim) for each integer: (...) -> (..., embedding_dim). Begins
-    standard normal."""
+    standard normal; with `init=False` at zero, and nothing is drawn."""
 
     def __init__(
         self,
@@ -68,7 +85,11 @@ class Embedding(Module):
         *,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
+        init: bool = True,
     ):
+        if not init:
+            self.weight = Parameter(_zeros(num_embeddings, embedding_dim), dtype)
+            return
         rng = rng or np.random.default_rng()
         self.weight = Parameter(rng.standard_normal((num_embeddings, embedding_dim)), dtype)
 
@@ -94,6 +115,10 @@ class LayerNorm(Module):
         # (x - mean) / sqrt(var + eps) * weight + bias; eps keeps the quotient finite for a row of equal numbers
         return layer_norm(x, self.weight, self.bias, self.eps)
 
+    def forward_array(self, x: Array) -> Array:
+        bias = None if self.bias is None else self.bias.data
+        return normalize(x, self.weight.data, bias, self.eps, centred=True)[0]
+
     def extra_repr(self) -> str:
         return f"{self.weight.size}, eps={self.eps:g}" + ("" if self.bias is not None else ", bias=False")
 
@@ -111,6 +136,9 @@ class RMSNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         # x / sqrt(mean(x^2) + eps) * weight: unlike LayerNorm it does not subtract the mean, and has no bias
         return rms_norm(x, self.weight, self.eps)
+
+    def forward_array(self, x: Array) -> Array:
+        return normalize(x, self.weight.data, None, self.eps, centred=False)[0]
 
     def extra_repr(self) -> str:
         return f"{self.weight.size}, eps={self.eps:g}"
@@ -134,3 +162,8 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"{self.p:g}"
+
+
+def _zeros(*shape: int) -> np.ndarray:
+    """Zeros that take no memory: one number, repeated by strides of 0. `Parameter` makes a real array of them."""
+    return np.broadcast_to(np.float32(0), shape)

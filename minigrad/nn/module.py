@@ -94,8 +94,8 @@ class Module:
             end_module()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # There are no separate lists of parameters and modules: `named_children` and `named_parameters` look through the
-        # attributes. So an attribute can be reassigned or deleted as in any Python object.
+        # No lists of parameters and modules are kept: `named_children` and `named_parameters` look through the attributes.
+        # So an attribute can be reassigned or deleted as in any Python object.
         if isinstance(value, Module):
             value._set_name(name)
         elif isinstance(value, (list, tuple)) and any(isinstance(item, (Module, Parameter)) for item in value):

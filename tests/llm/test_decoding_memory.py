@@ -1,4 +1,4 @@
-"""What writing costs in memory: nothing is copied for each token, and nothing grows with the square of the text."""
+"""Memory while decoding: no array is copied for each token, and nothing grows with the square of the length."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from minigrad import no_grad
 from minigrad.fused import attention_reference
 from minigrad.fused.attention import one_query
 
-LONG = 1024  # tokens
-ROWS = 40 * 4 * LONG  # bytes: 40 rows of T numbers, as scores of two heads take some; (T, T) numbers take 25 times that
+LENGTH = 1024  # tokens
+MAX_BYTES = (
+    40 * 4 * LENGTH
+)  # 40 rows of LENGTH numbers: scores of two heads need some. All pairs need 25 times as much.
 
 
-def small(**options: Any) -> GPT:
-    return GPT(GPTConfig(vocab_size=32, context=LONG, layers=2, heads=2, dim=8, **options)).eval()
+def small_gpt(**options: Any) -> GPT:
+    return GPT(GPTConfig(vocab_size=32, context=LENGTH, layers=2, heads=2, dim=8, **options)).eval()
 
 
 def text(length: int) -> np.ndarray:
@@ -30,7 +32,7 @@ def text(length: int) -> np.ndarray:
 
 
 def peak(work: Callable[[], Any]) -> int:
-    """The most bytes that `work` has at any time, beyond what was there before."""
+    """The largest number of bytes that `work` holds at any time."""
     tracemalloc.start()
     try:
         work()
@@ -39,7 +41,7 @@ def peak(work: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
-def write(model: GPT, cache: KVCache, ids: np.ndarray) -> None:
+def decode(model: GPT, cache: KVCache, ids: np.ndarray) -> None:
     with no_grad():
         for t in range(ids.shape[1]):
             model.logits(model.hidden(ids[:, t : t + 1], cache=cache)[:, -1])
@@ -53,13 +55,13 @@ def read(model: GPT, ids: np.ndarray) -> KVCache:
 
 
 def copied_by(growth: Callable[[KVCache, int], None], tokens: int) -> int:
-    """Tokens that were moved from one array into a larger one, in one layer, while `tokens` came in one by one."""
-    cache, moved = KVCache(GPTConfig(layers=1, heads=1, dim=2, context=LONG, positions="none")), 0
+    """How many tokens one layer copies from one array into a larger one while `tokens` are appended one by one."""
+    cache, copied = KVCache(GPTConfig(layers=1, heads=1, dim=2, context=LENGTH, positions="none")), 0
     for length in range(tokens):
         before = cache._keys[0]
         growth(cache, length)
-        moved += length if before is not None and cache._keys[0] is not before else 0
-    return moved
+        copied += length if before is not None and cache._keys[0] is not before else 0
+    return copied
 
 
 def append(cache: KVCache, length: int) -> None:
@@ -69,14 +71,13 @@ def append(cache: KVCache, length: int) -> None:
 
 
 def test_a_token_is_copied_less_than_twice_on_average() -> None:
-    """Room doubles, so what is copied is 64 + 128 + ... tokens."""
-    for tokens in (64, 65, 200, 513, LONG):
+    """The capacity doubles, so 64 + 128 + ... tokens are copied."""
+    for tokens in (64, 65, 200, 513, LENGTH):
         assert copied_by(append, tokens) < 2 * tokens
 
 
+@pytest.mark.control
 def test_a_cache_that_copies_for_each_token_is_noticed() -> None:
-    """Negative control."""
-
     def concatenate(cache: KVCache, length: int) -> None:
         append(cache, length)
         cache._keys[0] = cache._keys[0][:, :, : length + 1].copy()
@@ -85,42 +86,40 @@ def test_a_cache_that_copies_for_each_token_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"positions": "rope", "kv_heads": 1}, {"window": 100}, {"positions": "alibi"}])
-def test_writing_takes_memory_in_proportion_to_the_text(options: dict[str, Any]) -> None:
-    """Twenty steps at the end of a long text: some rows of scores. The cache has its room already."""
-    model = small(**options)
-    cache = read(model, text(LONG - 30))
-    write(model, cache, text(5))  # tables are made
-    assert peak(lambda: write(model, cache, text(20))) < ROWS
+def test_decoding_takes_memory_in_proportion_to_the_length(options: dict[str, Any]) -> None:
+    """Twenty tokens at the end of a long text need some rows of scores. The cache does not grow any more."""
+    model = small_gpt(**options)
+    cache = read(model, text(LENGTH - 30))
+    decode(model, cache, text(5))  # position tables are made here
+    assert peak(lambda: decode(model, cache, text(20))) < MAX_BYTES
 
 
 def growth() -> float:
-    """How many times as much memory reading takes for a text twice as long: 2 if in proportion to it, 4 if to its
-    square.
-    """
-    model = small()
-    read(model, text(LONG))  # tables are made
-    short, long = (peak(partial(read, model, text(length))) for length in (LONG // 2, LONG))
+    """The memory to read a long text over that for half of it: 2 if in proportion to the length, 4 if to its square."""
+    model = small_gpt()
+    read(model, text(LENGTH))  # position tables are made here
+    short, long = (peak(partial(read, model, text(length))) for length in (LENGTH // 2, LENGTH))
     return long / short
 
 
-def test_reading_a_long_text_takes_memory_in_proportion_to_it() -> None:
+def test_reading_takes_memory_in_proportion_to_the_length() -> None:
     assert growth() < 2.5
 
 
-def test_scores_of_all_pairs_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control: attention as it is defined makes them all."""
+@pytest.mark.control
+def test_attention_that_makes_all_scores_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm.model.attention.attention", attention_reference)
     assert growth() > 3.5
 
 
-def test_a_square_made_while_writing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control."""
-    model = small()
-    cache = read(model, text(LONG - 30))
+@pytest.mark.control
+def test_a_square_array_made_while_decoding_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_gpt()
+    cache = read(model, text(LENGTH - 30))
 
     def wasteful(q: Any, k: Any, v: Any, *options: Any) -> Any:
         np.zeros((k.shape[2], k.shape[2]), np.float32)
         return one_query(q, k, v, *options)
 
-    monkeypatch.setattr("llm.model.one_token.one_query", wasteful)
-    assert peak(lambda: write(model, cache, text(20))) > ROWS
+    monkeypatch.setattr("llm.model.attention.one_query", wasteful)
+    assert peak(lambda: decode(model, cache, text(20))) > MAX_BYTES

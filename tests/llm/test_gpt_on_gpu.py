@@ -1,10 +1,12 @@
-"""A GPT on the GPU's arrays, played by the stand-in for CuPy or, under the mark `gpu`, CuPy's own: it trains and reads
-as on the CPU.
+"""A GPT on a GPU: it trains and reads as on the CPU.
+
+The GPU is the stand-in for CuPy (tests/fake_cupy) or, under the mark `gpu`, a real one.
 """
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,21 +23,17 @@ from minigrad.optim import AdamW, clip_grad_norm
 from tests import fake_cupy
 
 V, B, T = 11, 2, 7
-SHAPES = {
+# fmt: off
+SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {},
-    "llama": {
-        "positions": "rope",
-        "norm": "rmsnorm",
-        "mlp": "swiglu",
-        "kv_heads": 1,
-        "bias": False,
-        "tied_head": False,
-    },
+    "llama": {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "kv_heads": 1, "bias": False,
+              "tied_head": False},
     "interleaved": {"positions": "rope", "rope_interleaved": True, "qk_norm": True, "mlp": "gelu"},
     "alibi": {"positions": "alibi", "mlp": "geglu", "norm_position": "post", "kv_heads": 2},
     "sinusoidal": {"positions": "sinusoidal", "mlp": "relu_squared", "window": 3},
     "none": {"positions": "none", "soft_cap": 5.0, "dropout": 0.2},
 }
+# fmt: on
 
 
 def make(name: str) -> GPT:
@@ -51,9 +49,9 @@ def tokens(seed: int, shape: tuple[int, int] = (B, T)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, V, shape)
 
 
-def assert_same_state(there: GPT, here: GPT) -> None:
-    expected = here.state_dict()
-    for name, array in there.state_dict().items():
+def assert_same_state(on_gpu: GPT, on_cpu: GPT) -> None:
+    expected = on_cpu.state_dict()
+    for name, array in on_gpu.state_dict().items():
         np.testing.assert_allclose(
             array, expected[name], rtol=1e-7, atol=1e-10, err_msg=name
         )  # Adam divides by small numbers
@@ -61,10 +59,10 @@ def assert_same_state(there: GPT, here: GPT) -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_trains_as_on_the_cpu_without_a_sync(cupy, name):
-    here, there = make(name), make(name).to("cuda")
+    on_cpu, on_gpu = make(name), make(name).to("cuda")
     ids, targets = tokens(2), tokens(3)
     losses = []
-    for model, x, y in ((here, ids, targets), (there, cupy.asarray(ids), cupy.asarray(targets))):
+    for model, x, y in ((on_cpu, ids, targets), (on_gpu, cupy.asarray(ids), cupy.asarray(targets))):
         random.seed(4)
         update = optimizer(model)
         fake_cupy.reset()
@@ -77,48 +75,48 @@ def test_trains_as_on_the_cpu_without_a_sync(cupy, name):
                 update.step()
         losses.append(loss.item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
-    assert_same_state(there, here)
+    assert_same_state(on_gpu, on_cpu)
 
 
-def test_a_step_of_the_training_loop_waits_only_to_report(cupy):
+def test_a_training_step_waits_for_the_gpu_only_to_report(cupy):
     """Once for the loss of each of the two parts, and once for the norm of the gradient."""
-    here, there = make("gpt2"), make("gpt2").to("cuda")
+    on_cpu, on_gpu = make("gpt2"), make("gpt2").to("cuda")
     results = []
-    for model in (here, there):
+    for model in (on_cpu, on_gpu):
         update = optimizer(model)
         fake_cupy.reset()
         results.append(train_step(Workers(model, 1), update, tokens(2), tokens(3), lr=0.01, clip=1.0, micro_batches=2))
     assert len(fake_cupy.syncs) <= 3
     assert results[0].loss == pytest.approx(results[1].loss, rel=1e-9)
     assert results[0].grad_norm == pytest.approx(results[1].grad_norm, rel=1e-9)
-    assert_same_state(there, here)
+    assert_same_state(on_gpu, on_cpu)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_padding_packing_and_a_cache_work_there(cupy, name):
-    here, there = make(name).eval(), make(name).to("cuda").eval()
+def test_padding_packing_and_a_cache_give_the_logits_of_the_cpu(cupy, name):
+    on_cpu, on_gpu = make(name).eval(), make(name).to("cuda").eval()
     ids = tokens(5)
     mask, documents = np.arange(T) >= [[0], [3]], np.arange(T)[None] // [[4], [2]]
     with no_grad():
         for options in ({"mask": mask}, {"documents": documents}, {"positions": np.arange(T) + 2}):
-            found = there(ids, **options).data
+            found = on_gpu(ids, **options).data
             assert isinstance(found, cupy.ndarray)
-            np.testing.assert_allclose(found.get(), here(ids, **options).data, rtol=1e-9, atol=1e-11)
-        cache = KVCache(there.config)
-        pieces = [there(piece, cache=cache).numpy() for piece in (ids[:, :4], ids[:, 4:5], ids[:, 5:])]
-        np.testing.assert_allclose(np.concatenate(pieces, axis=1), here(ids).data, rtol=1e-9, atol=1e-11)
+            np.testing.assert_allclose(found.get(), on_cpu(ids, **options).data, rtol=1e-9, atol=1e-11)
+        cache = KVCache(on_gpu.config)
+        pieces = [on_gpu(piece, cache=cache).numpy() for piece in (ids[:, :4], ids[:, 4:5], ids[:, 5:])]
+        np.testing.assert_allclose(np.concatenate(pieces, axis=1), on_cpu(ids).data, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_writes_the_same_there_with_one_sync_a_token(cupy, name):
-    here, there = make(name), make(name).to("cuda")
+def test_generates_the_same_tokens_with_one_sync_a_token(cupy, name):
+    on_cpu, on_gpu = make(name), make(name).to("cuda")
     fake_cupy.reset()
-    written = list(generate(there, [1, 2, 3], max_tokens=20, seed=6))  # beyond the context of 16
+    written = list(generate(on_gpu, [1, 2, 3], max_tokens=20, seed=6))  # beyond the context of 16
     assert len(fake_cupy.syncs) <= len(written) == 20
-    assert written == list(generate(here, [1, 2, 3], max_tokens=20, seed=6))
+    assert written == list(generate(on_cpu, [1, 2, 3], max_tokens=20, seed=6))
 
 
-def test_the_training_command_runs_there(cupy, tmp_path, capsys):
+def test_the_training_command_runs_on_a_gpu(cupy, tmp_path, capsys):
     """From text to a sample, with evaluation, checkpoint and resume: the losses are those of the CPU."""
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 40)
     losses = []

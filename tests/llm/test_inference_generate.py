@@ -18,7 +18,7 @@ from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from minigrad import Tensor
 from minigrad.tensor import mode
-from tests.llm.gpts import SEEDS, VOCAB, configs, lively, token_ids
+from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt, token_ids
 
 CONTEXT = 8
 PLAIN = Sampling(temperature=1.0, top_p=1.0)
@@ -66,7 +66,7 @@ def test_generate_draws_what_the_reference_draws(config: GPTConfig, seed: int, l
     """In float64 the two differ by rounding, 1e-13 or so, which moves no token drawn with numbers of 53 bits unless by
     extreme bad luck.
     """
-    model, prompt = lively(config, seed), list(token_ids(np.random.default_rng(seed), length))
+    model, prompt = random_gpt(config, seed), list(token_ids(np.random.default_rng(seed), length))
     fast, plain = (
         list(f(model, prompt, max_tokens=12, sampling=sampling, seed=seed)) for f in (generate, generate_reference)
     )
@@ -85,7 +85,7 @@ def difference(model: GPT, seed: int, length: int, reader: Callable[[GPT], Any])
 
 @given(configs(context=CONTEXT), SEEDS, st.integers(1, 2 * CONTEXT))
 def test_cached_and_uncached_logits_agree_to_1e_5_in_float32(config: GPTConfig, seed: int, length: int) -> None:
-    assert difference(lively(config, seed, np.float32), seed, length, CachedReader) < 1e-5
+    assert difference(random_gpt(config, seed, np.float32), seed, length, CachedReader) < 1e-5
 
 
 def test_a_cache_that_is_never_emptied_is_noticed() -> None:
@@ -96,7 +96,7 @@ def test_a_cache_that_is_never_emptied_is_noticed() -> None:
             return next_logits(self.model, ids[self.cache.length :], self.cache)
 
     config = GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=1, heads=1, dim=4, positions="rope")
-    assert difference(lively(config, 0), 0, 1, Endless) > 1e-3
+    assert difference(random_gpt(config, 0), 0, 1, Endless) > 1e-3
 
 
 # --- the view ---------------------------------------------------------------------------------------------------------
@@ -150,18 +150,18 @@ def test_the_repetition_penalty_looks_at_prompt_and_text() -> None:
 
 def test_dropout_is_off_and_training_goes_on_afterwards() -> None:
     config = GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=1, heads=1, dim=8, dropout=0.5)
-    model = lively(config, 1)
+    model = random_gpt(config, 1)
     expected = list(generate(model, [1], max_tokens=5, sampling=PLAIN))
     model.train()
     assert list(generate(model, [1], max_tokens=5, sampling=PLAIN)) == expected
     assert all(module.training for _, module in model.named_modules())
-    plain = lively(replace(config, dropout=0.0), 1)
+    plain = random_gpt(replace(config, dropout=0.0), 1)
     assert list(generate(plain, [1], max_tokens=5, sampling=PLAIN)) == expected
 
 
 def test_recording_is_off_only_while_the_model_reads() -> None:
     tokens = generate(
-        lively(GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=1, heads=1, dim=8), 1), [1], max_tokens=2
+        random_gpt(GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=1, heads=1, dim=8), 1), [1], max_tokens=2
     )
     for _ in tokens:
         assert mode.recording

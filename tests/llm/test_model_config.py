@@ -29,7 +29,7 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_error_names_what_was_given(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"{name}=.* makes no model; use ") as error:
+    with pytest.raises(ValueError, match=rf"{name}=.* is not possible; use ") as error:
         GPTConfig(**{name: value})
     assert repr(value) in str(error.value)
     assert "\n" not in str(error.value)
@@ -46,7 +46,7 @@ def test_heads_must_fit() -> None:
     assert GPTConfig(head_dim=3, positions="alibi").head_size == 3
 
 
-def test_what_is_left_out_follows_the_other_fields() -> None:
+def test_fields_left_at_none_follow_the_others() -> None:
     config = GPTConfig(dim=96, heads=4)
     assert (config.key_heads, config.head_size, config.mlp_size) == (4, 24, 384)
     config = replace(config, dim=192, heads=2, mlp="swiglu")
@@ -69,7 +69,7 @@ def test_json_errors_name_the_key() -> None:
         GPTConfig.from_json(data)
     with pytest.raises(ValueError, match="this is a list"):
         GPTConfig.from_json([])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="layers='2' makes no model"):
+    with pytest.raises(ValueError, match="layers='2' is not possible"):
         GPTConfig.from_json(GPTConfig().to_json() | {"layers": "2"})
 
 
@@ -104,7 +104,7 @@ def test_help_documents_every_field(capsys: pytest.CaptureFixture) -> None:
         ("qwen3-0.6b", 596_049_920),
     ],
 )
-def test_published_shapes(name: str, count: int) -> None:
+def test_parameter_counts_are_the_published_ones(name: str, count: int) -> None:
     assert parameters(preset(name)).total == count
 
 

@@ -15,7 +15,7 @@ from llm.model.cost import activation_bytes, forward_flops, parameters, size, ta
 from llm.model.gpt import GPT
 from llm.model.presets import preset
 from minigrad import no_grad
-from minigrad.modes import mode
+from minigrad.modes import op_hook
 from tests.llm.gpts import configs
 
 
@@ -31,7 +31,8 @@ def test_parameters_are_those_of_the_model(config: GPTConfig) -> None:
     assert counts.non_embedding == counts.total - found["embedding"] - found["positions"]
 
 
-def test_a_forgotten_part_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.control
+def test_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm.model.cost._branches", lambda config: 1)  # as if gated MLPs had two matrices
     with pytest.raises(AssertionError):
         test_parameters_are_those_of_the_model()
@@ -39,10 +40,10 @@ def test_a_forgotten_part_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(configs(), st.integers(1, 20))
 def test_flops_are_those_of_the_matrix_products(config: GPTConfig, length: int) -> None:
-    """Every linear map and attention of one forward pass, watched."""
+    """A hook counts the operations of each linear layer and each attention of a forward pass."""
     config, counted = replace(config, window=None), []
 
-    def watch(data, inputs, vjp):
+    def count(data, inputs, vjp):
         op = vjp.__qualname__.split(".")[0]
         if op == "linear":
             counted.append(2 * data.size * inputs[0].shape[-1])
@@ -51,12 +52,8 @@ def test_flops_are_those_of_the_matrix_products(config: GPTConfig, length: int) 
         return vjp
 
     model = GPT(config)
-    mode.op_hook = watch
-    try:
-        with no_grad():
-            model(np.zeros((2, length), dtype=int))
-    finally:
-        mode.op_hook = None
+    with no_grad(), op_hook(count):
+        model(np.zeros((2, length), dtype=int))
     vectors = sum(p.size for p in model.parameters() if p.ndim == 1)  # biases and norms, 2 FLOPs each by the convention
     assert sum(counted) == 2 * length * (forward_flops(config, length) - 2 * vectors)
 
@@ -82,17 +79,17 @@ def test_flops_of_gpt2_agree_with_the_formula_of_nanogpt() -> None:
     ],
     ids=str,
 )
-def test_activations_are_what_the_graph_holds(choices: dict) -> None:
+def test_activation_bytes_are_what_the_graph_holds(choices: dict) -> None:
     config = GPTConfig(**{"vocab_size": 500, "context": 128, "layers": 2, "heads": 4, "dim": 64} | choices)
     held = bytes_held(GPT(config))
-    # small arrays (one number a row) and Python's objects are not counted; they are 1 to 2% here
+    # Small arrays (one number a row) and Python objects are not counted. They are 1 to 2% here.
     assert held * 0.96 < activation_bytes(config, 8) < held
 
 
 def bytes_held(model: GPT) -> int:
-    """What there is after the forward pass that was not there before, for 8 texts of 128 tokens."""
+    """Bytes that a forward pass leaves in memory, for 8 texts of 128 tokens."""
     ids = np.zeros((8, 128), dtype=int)
-    model.loss(ids, ids)  # makes what is made once
+    model.loss(ids, ids)  # tables and buffers that are made only once
     tracemalloc.start()
     loss = model.loss(ids, ids)
     held = tracemalloc.get_traced_memory()[0]
@@ -115,7 +112,7 @@ def test_memory_of_weights_is_linear_in_the_size_of_a_number() -> None:
     assert single.optimizer == 2 * single.gradients == 2 * single.weights == 8 * parameters(preset("tiny")).total
 
 
-def test_table_tells_the_numbers_without_allocating() -> None:
+def test_the_table_allocates_no_model() -> None:
     tracemalloc.start()
     text = table(preset("llama2-7b"), batch_size=2)
     peak = tracemalloc.get_traced_memory()[1]
@@ -127,5 +124,5 @@ def test_table_tells_the_numbers_without_allocating() -> None:
     assert max(map(len, text.splitlines())) < 100
 
 
-def test_sizes_for_people() -> None:
+def test_sizes_are_printed_with_units() -> None:
     assert [size(n) for n in (0, 1023, 1536, 3 * 2**30)] == ["0 B", "1023 B", "1.5 KiB", "3 GiB"]

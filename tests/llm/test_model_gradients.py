@@ -15,38 +15,38 @@ from llm.model.gpt import GPT
 from minigrad import Tensor
 from minigrad.gradcheck import GradientError, gradcheck
 from minigrad.nn import Linear
-from tests.llm.gpts import SEEDS, VOCAB, configs, lively, token_ids
+from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt, token_ids
 
 
 def check_gradients(model: GPT, rng: np.random.Generator, mode: str) -> None:
-    """One projection of the gradient of each parameter, or every single number ("full")."""
+    """Check a random projection of the gradient of each parameter (mode "random") or each number of it ("full")."""
     ids, targets = token_ids(rng, 2, 2, 4)
     mask = np.array([[True, True, True, True], [False, True, True, True]])
     names, parameters = zip(*model.named_parameters())
 
     def loss(*values: Tensor) -> Tensor:
         for name, value in zip(names, values):
-            put(model, name, value)
+            set_parameter(model, name, value)
         return model.loss(ids, targets, mask=mask)
 
     gradcheck(loss, [p.data.copy() for p in parameters], mode=mode, seed=int(rng.integers(2**31)), name=str(names))
 
 
-def put(module: Any, path: str, value: Tensor) -> None:
-    """Set `blocks.0.mlp.up.weight` to a tensor."""
-    *way, last = path.split(".")
-    for step in way:
-        module = getattr(module, step)
-    setattr(module, last, value)
+def set_parameter(module: Any, path: str, value: Tensor) -> None:
+    """Replace the parameter at a path such as `blocks.0.mlp.up.weight`."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        module = getattr(module, parent)
+    setattr(module, name, value)
 
 
 @settings(max_examples=10)
 @given(configs(), st.sampled_from(["gelu", "gelu_tanh", "swiglu", "geglu"]), SEEDS)
 def test_gradients_of_drawn_models(config: GPTConfig, mlp: str, seed: int) -> None:
-    """Where finite differences can be trusted: not with ReLU squared, whose second derivative jumps at 0, and with a
-    norm that does not turn sharply when the two numbers of a small head are both near 0.
+    """ReLU squared is left out: its second derivative jumps at 0, where finite differences are wrong. `norm_eps` is
+    large because the norm of a small head, of two numbers, bends sharply when both are near 0.
     """
-    check_gradients(lively(replace(config, mlp=mlp, norm_eps=0.1), seed), np.random.default_rng(seed), "random")
+    check_gradients(random_gpt(replace(config, mlp=mlp, norm_eps=0.1), seed), np.random.default_rng(seed), "random")
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,17 @@ def test_gradients_of_drawn_models(config: GPTConfig, mlp: str, seed: int) -> No
     [{}, {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "kv_heads": 1, "qk_norm": True, "soft_cap": 3.0}],
     ids=["GPT-2", "Llama"],
 )
-def test_every_number_of_a_tiny_model(choices: dict) -> None:
+def test_every_number_of_the_gradients_of_a_tiny_model(choices: dict) -> None:
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=4, mlp_dim=3, **choices)
-    check_gradients(lively(config, 0), np.random.default_rng(0), "full")
+    check_gradients(random_gpt(config, 0), np.random.default_rng(0), "full")
 
 
-def test_a_missing_piece_of_gradient_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.control
+def test_a_missing_term_of_a_gradient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = Linear.forward
     monkeypatch.setattr(
         Linear, "forward", lambda self, x, *f: forward(self, x.detach() if self.weight.shape[1] == 3 else x, *f)
     )
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=4, mlp_dim=3)
     with pytest.raises(GradientError):
-        check_gradients(lively(config, 0), np.random.default_rng(0), "random")
+        check_gradients(random_gpt(config, 0), np.random.default_rng(0), "random")

@@ -10,21 +10,18 @@ import pytest
 
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
-from tests.llm.gpts import lively
+from tests.llm.gpts import random_gpt
 
 torch = pytest.importorskip("torch", reason="parity with PyTorch: pip install torch==2.13.0")
 F = torch.nn.functional
 pytestmark = pytest.mark.parity
 
 SIZES: dict[str, Any] = {"vocab_size": 31, "context": 12, "layers": 2, "heads": 4, "dim": 16}
+LLAMA: dict[str, Any] = {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False}
 STYLES = {
     "GPT-2": GPTConfig(**SIZES),
-    "Llama": GPTConfig(
-        **SIZES, kv_heads=2, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False, tied_head=False
-    ),
-    "Qwen": GPTConfig(
-        **SIZES, kv_heads=1, head_dim=6, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False, qk_norm=True
-    ),
+    "Llama": GPTConfig(**SIZES, kv_heads=2, **LLAMA, tied_head=False),
+    "Qwen": GPTConfig(**SIZES, kv_heads=1, head_dim=6, **LLAMA, qk_norm=True),
     "windowed ALiBi": GPTConfig(**SIZES, positions="alibi", window=4, mlp="geglu", norm_position="post", soft_cap=4.0),
 }
 
@@ -65,22 +62,23 @@ def torch_attention(config: GPTConfig, w: dict, x: Any) -> Any:
         q = F.rms_norm(q, (D,), w["attention.query_norm.weight"], config.norm_eps)
         k = F.rms_norm(k, (D,), w["attention.key_norm.weight"], config.norm_eps)
     if config.positions == "rope":
-        angles = torch.outer(
-            torch.arange(T).double(), config.rope_base ** (-torch.arange(0, D, 2).double() / D)
-        ).repeat(1, 2)
-        q, k = (
-            a * angles.cos() + torch.cat([-a[..., D // 2 :], a[..., : D // 2]], dim=-1) * angles.sin() for a in (q, k)
-        )
+        frequencies = config.rope_base ** (-torch.arange(0, D, 2).double() / D)
+        angles = torch.outer(torch.arange(T).double(), frequencies).repeat(1, 2)
+        q, k = (a * angles.cos() + rotate_half(a) * angles.sin() for a in (q, k))
     k, v = (a.repeat_interleave(H // K, dim=1) for a in (k, v))
     behind = torch.arange(T)[:, None] - torch.arange(T)
     scores = q @ k.transpose(-1, -2) / math.sqrt(D)
     if config.positions == "alibi":
-        scores = (
-            scores - behind * torch.tensor([0.25 ** (h + 1) for h in range(4)]).double()[:, None, None]
-        )  # for 4 heads
+        slopes = torch.tensor([0.25 ** (h + 1) for h in range(4)]).double()  # for 4 heads
+        scores = scores - behind * slopes[:, None, None]
     hidden = (behind < 0) | (behind >= (config.window or T))
     y = scores.masked_fill(hidden, -torch.inf).softmax(dim=-1) @ v
     return F.linear(y.transpose(1, 2).flatten(2), w["attention.out.weight"], w.get("attention.out.bias"))
+
+
+def rotate_half(x: Any) -> Any:
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([-b, a], dim=-1)
 
 
 def torch_mlp(config: GPTConfig, w: dict, x: Any) -> Any:
@@ -94,7 +92,7 @@ def torch_mlp(config: GPTConfig, w: dict, x: Any) -> Any:
 
 
 def compare(model: GPT, config: GPTConfig, seed: int) -> None:
-    """`config` says what PyTorch computes, with the weights of `model`."""
+    """Assert that PyTorch, with the weights of `model` and the choices of `config`, has its loss and gradients."""
     ids, targets = np.random.default_rng(seed).integers(0, 31, (2, 3, 10))
     weights = {name: torch.from_numpy(a).requires_grad_() for name, a in model.state_dict().items()}
     expected = torch_loss(config, weights, torch.from_numpy(ids), torch.from_numpy(targets))
@@ -109,10 +107,11 @@ def compare(model: GPT, config: GPTConfig, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("style", STYLES)
 def test_loss_and_gradients_equal_those_of_torch(style: str, seed: int) -> None:
-    compare(lively(STYLES[style], seed), STYLES[style], seed)
+    compare(random_gpt(STYLES[style], seed), STYLES[style], seed)
 
 
-def test_another_epsilon_is_caught() -> None:
+@pytest.mark.control
+def test_another_epsilon_is_noticed() -> None:
     other = GPTConfig(**SIZES, norm_eps=1.1e-5)
     with pytest.raises(AssertionError):
-        compare(lively(STYLES["GPT-2"], 0), other, 0)
+        compare(random_gpt(STYLES["GPT-2"], 0), other, 0)

@@ -1,7 +1,4 @@
-"""What a language model must satisfy whatever its choices are, in float64 on drawn configurations.
-
-TIGHT: sums in another order differ by a few units of 1e-16, times the sizes of activations (at most hundreds here).
-"""
+"""What a language model must satisfy whatever its configuration is, in float64 on drawn configurations."""
 
 from __future__ import annotations
 
@@ -19,13 +16,12 @@ from hypothesis import strategies as st
 import llm.model.attention
 from llm.model.config import Activation, GPTConfig, Norm, NormPosition, Positions
 from llm.model.gpt import GPT
-from llm.model.masks import Sight
+from llm.model.masks import AttentionContext
 from minigrad import Tensor, no_grad
 from minigrad.optim import AdamW
 from minigrad.random import seed as seed_dropout
-from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, lively, token_ids
+from tests.llm.gpts import CONTEXT, FLOAT64_SUMS, SEEDS, VOCAB, configs, random_gpt, token_ids
 
-TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 LENGTHS = st.integers(1, 12)
 
 
@@ -40,65 +36,65 @@ def earlier_logits_change(model: GPT, rng: np.random.Generator, length: int) -> 
     changed = ids.copy()
     changed[:, at] = (ids[:, at] + 1) % VOCAB
     before, after = logits(model, ids), logits(model, changed)
-    assert not np.allclose(before[:, at], after[:, at], **TIGHT)  # the change itself is seen
-    return not np.allclose(before[:, :at], after[:, :at], **TIGHT)
+    assert not np.allclose(before[:, at], after[:, at], **FLOAT64_SUMS)  # the change itself is seen
+    return not np.allclose(before[:, :at], after[:, :at], **FLOAT64_SUMS)
 
 
 @given(configs(), SEEDS, LENGTHS)
-def test_a_later_token_changes_no_earlier_logit(config: GPTConfig, seed: int, length: int) -> None:
-    assert not earlier_logits_change(lively(config, seed), np.random.default_rng(seed), length)
+def test_a_token_changes_no_earlier_logits(config: GPTConfig, seed: int, length: int) -> None:
+    assert not earlier_logits_change(random_gpt(config, seed), np.random.default_rng(seed), length)
 
 
-def test_attention_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.control
+def test_attention_without_a_causal_mask_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llm.model.attention, "attention", partial(llm.model.attention.attention, causal=False))
-    model = lively(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0)
+    model = random_gpt(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0)
     assert any(earlier_logits_change(model, np.random.default_rng(seed), 8) for seed in range(5))
 
 
 @given(configs(), SEEDS, LENGTHS)
 def test_rows_of_a_batch_are_independent(config: GPTConfig, seed: int, length: int) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 3, length)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 3, length)
     together = logits(model, ids)
     for row in range(3):
-        np.testing.assert_allclose(logits(model, ids[row : row + 1])[0], together[row], **TIGHT)
+        np.testing.assert_allclose(logits(model, ids[row : row + 1])[0], together[row], **FLOAT64_SUMS)
 
 
 @given(configs(), SEEDS, LENGTHS, st.data())
 def test_padding_anywhere_changes_nothing(config: GPTConfig, seed: int, length: int, data: st.DataObject) -> None:
     mask = np.array([data.draw(st.permutations([True] * length + [False] * 4)) for _ in range(2)])
-    model, rng = lively(config, seed), np.random.default_rng(seed)
+    model, rng = random_gpt(config, seed), np.random.default_rng(seed)
     ids, padded = token_ids(rng, 2, length), token_ids(rng, *mask.shape)
     targets, padded_targets = token_ids(rng, 2, length), token_ids(rng, *mask.shape)
     padded[mask], padded_targets[mask] = ids.reshape(-1), targets.reshape(-1)
-    np.testing.assert_allclose(logits(model, padded, mask=mask)[mask], logits(model, ids).reshape(-1, VOCAB), **TIGHT)
+    np.testing.assert_allclose(
+        logits(model, padded, mask=mask)[mask], logits(model, ids).reshape(-1, VOCAB), **FLOAT64_SUMS
+    )
     assert_same_loss_and_gradients(model, (padded, padded_targets, {"mask": mask}), (ids, targets, {}))
 
 
 @given(configs(), SEEDS, st.lists(st.integers(1, 6), min_size=2, max_size=4))
 def test_packing_documents_changes_nothing(config: GPTConfig, seed: int, lengths: list[int]) -> None:
-    model, rng = lively(config, seed), np.random.default_rng(seed)
+    model, rng = random_gpt(config, seed), np.random.default_rng(seed)
     texts = [token_ids(rng, 1, n) for n in lengths]
     numbers = np.repeat(rng.permutation(len(lengths)), lengths)[None]
     alone = [logits(model, text) for text in texts]
     packed = np.concatenate(texts, axis=1)
-    np.testing.assert_allclose(logits(model, packed, documents=numbers), np.concatenate(alone, axis=1), **TIGHT)
+    np.testing.assert_allclose(logits(model, packed, documents=numbers), np.concatenate(alone, axis=1), **FLOAT64_SUMS)
 
-    with_padding, mask = (
-        np.append(packed, [[0, 0]], axis=1),
-        np.append(np.ones_like(packed), [[0, 0]], axis=1).astype(bool),
-    )
+    with_padding = np.append(packed, [[0, 0]], axis=1)
+    mask = np.append(np.ones_like(packed), [[0, 0]], axis=1).astype(bool)
     padded = logits(model, with_padding, documents=np.append(numbers, [[-1, -1]], axis=1), mask=mask)
-    np.testing.assert_allclose(padded[:, :-2], np.concatenate(alone, axis=1), **TIGHT)
+    np.testing.assert_allclose(padded[:, :-2], np.concatenate(alone, axis=1), **FLOAT64_SUMS)
 
 
-def test_documents_without_walls_are_caught() -> None:
-    model, ids = (
-        lively(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0),
-        np.array([[1, 2, 3, 4, 5, 6]]),
-    )
+@pytest.mark.control
+def test_attention_across_documents_is_noticed() -> None:
+    model = random_gpt(GPTConfig(vocab_size=VOCAB, context=8, layers=1, heads=2, dim=8), 0)
+    ids = np.array([[1, 2, 3, 4, 5, 6]])
     alone = logits(model, ids[:, 3:])
-    assert not np.allclose(logits(model, ids)[:, 3:], alone, **TIGHT)
-    assert not np.allclose(logits(model, ids, positions=np.array([0, 1, 2, 0, 1, 2]))[:, 3:], alone, **TIGHT)
+    assert not np.allclose(logits(model, ids)[:, 3:], alone, **FLOAT64_SUMS)
+    assert not np.allclose(logits(model, ids, positions=np.array([0, 1, 2, 0, 1, 2]))[:, 3:], alone, **FLOAT64_SUMS)
 
 
 def assert_same_loss_and_gradients(model: GPT, one: tuple, other: tuple) -> None:
@@ -108,34 +104,36 @@ def assert_same_loss_and_gradients(model: GPT, one: tuple, other: tuple) -> None
         loss = model.loss(ids, targets, reduction="sum", **options)
         loss.backward()
         found.append((loss.item(), {name: p.grad.data for name, p in model.named_parameters()}))
-    np.testing.assert_allclose(found[0][0], found[1][0], **TIGHT)
+    np.testing.assert_allclose(found[0][0], found[1][0], **FLOAT64_SUMS)
     for name, g in found[0][1].items():
-        np.testing.assert_allclose(g, found[1][1][name], err_msg=name, **TIGHT)
+        np.testing.assert_allclose(g, found[1][1][name], err_msg=name, **FLOAT64_SUMS)
 
 
 @given(configs(), SEEDS, st.integers(1, 50))
-def test_only_distance_counts_for_relative_positions(config: GPTConfig, seed: int, shift: int) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 6)
+def test_shifting_all_positions_changes_nothing_if_positions_are_relative(
+    config: GPTConfig, seed: int, shift: int
+) -> None:
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 6)
     if config.positions == "learned":
         shift = min(shift, CONTEXT - 6)
     shifted = logits(model, ids, positions=np.arange(6) + shift)
-    if config.positions in ("learned", "sinusoidal"):  # they know where they are
-        assert not np.allclose(shifted, logits(model, ids), **TIGHT)
+    if config.positions in ("learned", "sinusoidal"):  # absolute positions
+        assert not np.allclose(shifted, logits(model, ids), **FLOAT64_SUMS)
     else:
-        np.testing.assert_allclose(shifted, logits(model, ids), **TIGHT)
+        np.testing.assert_allclose(shifted, logits(model, ids), **FLOAT64_SUMS)
 
 
 @given(configs(positions="rope"), SEEDS)
-def test_rope_knows_distances(config: GPTConfig, seed: int) -> None:
+def test_other_distances_change_the_logits_with_rope(config: GPTConfig, seed: int) -> None:
     config = replace(config, window=None)
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 1, 6)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 1, 6)
     ids[0, 0] = (ids[0, 1] + 1) % VOCAB  # attention among equal tokens has nothing to choose
-    assert not np.allclose(logits(model, ids, positions=np.arange(6) * 2), logits(model, ids), **TIGHT)
+    assert not np.allclose(logits(model, ids, positions=np.arange(6) * 2), logits(model, ids), **FLOAT64_SUMS)
 
 
 @given(configs(), SEEDS)
 def test_grouped_queries_equal_heads_that_share_keys_and_values(config: GPTConfig, seed: int) -> None:
-    grouped = lively(config, seed)
+    grouped = random_gpt(config, seed)
     full = GPT(replace(config, kv_heads=None), rng=None, dtype=np.float64).eval()
     H, K, D = config.heads, config.key_heads, config.head_size
     heads = np.concatenate([np.arange(H), H + np.repeat(np.arange(K), H // K), H + K + np.repeat(np.arange(K), H // K)])
@@ -145,25 +143,25 @@ def test_grouped_queries_equal_heads_that_share_keys_and_values(config: GPTConfi
             state[name] = a.reshape(H + 2 * K, D, *a.shape[1:])[heads].reshape(-1, *a.shape[1:])
     full.load_state_dict(state)
     ids = token_ids(np.random.default_rng(seed), 2, 7)
-    np.testing.assert_allclose(logits(grouped, ids), logits(full, ids), **TIGHT)
+    np.testing.assert_allclose(logits(grouped, ids), logits(full, ids), **FLOAT64_SUMS)
 
 
 @given(configs(tied_head=True), SEEDS)
 def test_tied_head_gets_both_gradients(config: GPTConfig, seed: int) -> None:
-    tied, untied = lively(config, seed), GPT(replace(config, tied_head=False), rng=None, dtype=np.float64).eval()
+    tied, untied = random_gpt(config, seed), GPT(replace(config, tied_head=False), rng=None, dtype=np.float64).eval()
     untied.load_state_dict(tied.state_dict() | {"head.weight": tied.embedding.weight.data})
     ids, targets = token_ids(np.random.default_rng(seed), 2, 2, 5)
     for model in (tied, untied):
         model.loss(ids, targets).backward()
     both = untied.embedding.weight.grad.data + untied.head.weight.grad.data
-    np.testing.assert_allclose(tied.embedding.weight.grad.data, both, **TIGHT)
+    np.testing.assert_allclose(tied.embedding.weight.grad.data, both, **FLOAT64_SUMS)
     assert "head.weight" not in tied.state_dict()
 
 
 @given(configs(dropout=0.4), SEEDS)
 def test_dropout_is_off_in_evaluation_and_repeatable_in_training(config: GPTConfig, seed: int) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 8)
-    plain = lively(replace(config, dropout=0.0), seed)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 8)
+    plain = random_gpt(replace(config, dropout=0.0), seed)
     np.testing.assert_array_equal(logits(model, ids), logits(plain, ids))
     model.train()
     runs = []
@@ -180,10 +178,10 @@ def test_dropout_keeps_the_mean(norm_position: str, seed: int) -> None:
     dropout.
     """
     config = GPTConfig(vocab_size=VOCAB, context=4, layers=1, heads=2, dim=8, dropout=0.3, norm_position=norm_position)
-    model, x = lively(config, seed), np.random.default_rng(seed).standard_normal((1, 4, 8))
+    model, x = random_gpt(config, seed), np.random.default_rng(seed).standard_normal((1, 4, 8))
     copies = np.repeat(x, 4000, axis=0)
     seed_dropout(seed)
-    for layer in (model.dropout, partial(model.blocks[0].attention, sight=Sight())):
+    for layer in (model.dropout, partial(model.blocks[0].attention, context=AttentionContext())):
         expected = layer(Tensor(x)).data
         model.train()
         found = layer(Tensor(copies)).data
@@ -201,10 +199,11 @@ def test_initial_loss_is_near_log_v(config: GPTConfig, seed: int) -> None:
     assert abs(loss - math.log(500)) < 0.2  # the logits begin with a spread of 0.02 sqrt(C), at most 0.1
 
 
-def test_wild_initial_weights_are_caught() -> None:
+@pytest.mark.control
+def test_large_initial_weights_are_noticed() -> None:
     config = GPTConfig(vocab_size=500, context=16, layers=1, heads=2, dim=24)
     ids, targets = np.random.default_rng(0).integers(0, 500, (2, 4, 16))
-    assert abs(lively(config, 0).loss(ids, targets).item() - math.log(500)) > 0.2
+    assert abs(random_gpt(config, 0).loss(ids, targets).item() - math.log(500)) > 0.2
 
 
 def test_the_same_seed_gives_the_same_weights_in_every_dtype() -> None:
@@ -217,26 +216,28 @@ def test_the_same_seed_gives_the_same_weights_in_every_dtype() -> None:
     assert not any(a.any() for a in GPT(config, rng=None).state_dict().values() if a.ndim == 2)
 
 
+def test_weights_are_drawn_from_one_generator_in_the_order_of_their_names() -> None:
+    model, rng = GPT(STYLES["GPT-2"], rng=7), np.random.default_rng(7)
+    for name, p in model.named_parameters():
+        if p.ndim == 2:
+            std = (
+                0.01 if name.endswith(("attention.out.weight", "mlp.down.weight")) else 0.02
+            )  # 0.02 / sqrt(2 x 2 layers)
+            expected = rng.standard_normal(p.shape, dtype=np.float32) * np.float32(std)
+        else:
+            expected = np.full(p.shape, "norm" in name and name.endswith("weight"), np.float32)
+        np.testing.assert_array_equal(p.data, expected, err_msg=name)
+
+
+SIZES: dict[str, Any] = {"vocab_size": VOCAB, "context": 8, "layers": 2, "heads": 2, "dim": 16}
+# fmt: off
 STYLES = {
-    "GPT-2": GPTConfig(vocab_size=VOCAB, context=8, layers=2, heads=2, dim=16),
-    "Llama": GPTConfig(
-        vocab_size=VOCAB,
-        context=8,
-        layers=2,
-        heads=2,
-        kv_heads=1,
-        dim=16,
-        positions="rope",
-        norm="rmsnorm",
-        mlp="swiglu",
-        bias=False,
-        qk_norm=True,
-        tied_head=False,
-    ),
-    "post-norm": GPTConfig(
-        vocab_size=VOCAB, context=8, layers=2, heads=2, dim=16, positions="sinusoidal", norm_position="post"
-    ),
+    "GPT-2": GPTConfig(**SIZES),
+    "Llama": GPTConfig(**SIZES, kv_heads=1, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False, qk_norm=True,
+                       tied_head=False),
+    "post-norm": GPTConfig(**SIZES, positions="sinusoidal", norm_position="post"),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -249,33 +250,30 @@ def test_a_tiny_model_overfits_one_batch(style: str) -> None:
         loss = model.loss(ids[:, :-1], ids[:, 1:])
         loss.backward()
         optimizer.step()
-    # rows that begin alike cannot be told apart at their first tokens; the entropy of these choices is all that may
-    # remain
+    # Rows that begin with the same tokens cannot be told apart there. Only the entropy of these choices may remain.
     first = [np.count_nonzero((ids[:, : t + 1] == row[: t + 1]).all(axis=1)) for row in ids for t in range(8)]
     assert loss.item() < np.log(first).mean() + 0.05
 
 
 def test_every_combination_of_choices_trains() -> None:
-    """All positions x norms x places of norms x MLPs; the other choices are drawn along."""
-    rng, choices = (
-        np.random.default_rng(0),
-        product(get_args(Positions), get_args(Norm), get_args(NormPosition), get_args(Activation)),
-    )
-    for positions, norm, norm_position, mlp in choices:
+    """All positions x norms x positions of norms x activations; the other fields are random."""
+    rng = np.random.default_rng(0)
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCAB,
+        "context": 8,
+        "layers": 2,
+        "heads": 4,
+        "dim": 12,
+        "mlp_dim": 7,
+        "head_dim": 4,
+    }
+    names = ("positions", "norm", "norm_position", "mlp")
+    for values in product(get_args(Positions), get_args(Norm), get_args(NormPosition), get_args(Activation)):
         bias, qk_norm, tied_head, interleaved, windowed, capped, dropped = rng.integers(0, 2, 7).astype(bool).tolist()
         config = GPTConfig(
-            vocab_size=VOCAB,
-            context=8,
-            layers=2,
-            heads=4,
+            **sizes,
+            **dict(zip(names, values)),
             kv_heads=int(rng.choice([1, 2, 4])),
-            dim=12,
-            mlp_dim=7,
-            head_dim=4,
-            positions=positions,
-            norm=norm,
-            norm_position=norm_position,
-            mlp=mlp,
             bias=bias,
             qk_norm=qk_norm,
             tied_head=tied_head,
@@ -297,7 +295,7 @@ def test_every_combination_of_choices_trains() -> None:
 
 @given(configs(dropout=0.2), SEEDS)
 def test_recomputed_blocks_give_the_same_bits(config: GPTConfig, seed: int) -> None:
-    model, (ids, targets) = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 2, 6)
+    model, (ids, targets) = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 2, 6)
     model.train()
     found = []
     for model.recompute in (False, True):
@@ -312,7 +310,7 @@ def test_recomputed_blocks_give_the_same_bits(config: GPTConfig, seed: int) -> N
 
 @given(configs(), SEEDS)
 def test_options_for_all_rows_may_be_given_once(config: GPTConfig, seed: int) -> None:
-    model, ids = lively(config, seed), token_ids(np.random.default_rng(seed), 2, 5)
+    model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 2, 5)
     once = {
         "mask": np.array([True, False, True, True, True]),
         "documents": np.array([0, 0, 1, 1, 1]),

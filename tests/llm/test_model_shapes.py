@@ -1,7 +1,7 @@
-"""The shape comments tell the truth, and input that the model cannot take is refused with a sentence.
+"""The shape comments tell the truth, and input that the model cannot take is met by a sentence.
 
-The model's files are run with every commented statement, such as `x = self.embedding(ids)    # (B, T, C)`, turned into
-`x = _shape(place, self.embedding(ids))`, which compares the value with the comment.
+The files of the model are run with every commented statement, such as `x = self.embedding(ids)    # (B, T, C)`, turned
+into `x = _check_shape(line, self.embedding(ids))`, which compares the shape of the value with the comment.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 import llm.model.attention
 import llm.model.gpt
+import llm.model.masks
 import llm.model.mlp
-import llm.model.one_token
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
@@ -28,25 +28,21 @@ from tests.llm.gpts import token_ids
 
 SHAPES = re.compile(r" # (\((?:[^#()]|\([^#()]*\))*\)(?:, \([^#]*\))*)$")
 SIZES = {"B": 2, "T": 5, "C": 24, "H": 4, "K": 2, "D": 10, "F": 28, "V": 13}
-CONFIG = {
-    "vocab_size": 13,
-    "context": 16,
-    "layers": 1,
-    "heads": 4,
-    "kv_heads": 2,
-    "dim": 24,
-    "head_dim": 10,
-    "mlp_dim": 28,
-}
+# fmt: off
+CONFIG: dict[str, Any] = {"vocab_size": 13, "context": 16, "layers": 1, "heads": 4, "kv_heads": 2, "dim": 24,
+                          "head_dim": 10, "mlp_dim": 28}
+# fmt: on
+FILES = (llm.model.masks, llm.model.attention, llm.model.mlp, llm.model.gpt)  # each imports only files before it
+Line = tuple[str, int]  # the name of a module, and the number of a line
 
 
-class Comments(ast.NodeTransformer):
-    """Wraps the values of statements that end with a shape comment in calls of itself, and remembers what has run."""
+class ShapeChecker(ast.NodeTransformer):
+    """Wraps the values of statements that end with a shape comment in calls of itself, and remembers which have run."""
 
     def __init__(self) -> None:
-        self.comments: dict[tuple[str, int], str] = {}
-        self.wrapped: set[tuple[str, int]] = set()
-        self.run: set[tuple[str, int]] = set()
+        self.comments: dict[Line, str] = {}
+        self.wrapped: set[Line] = set()
+        self.run: set[Line] = set()
         self.sizes = dict(SIZES)
 
     def load(self, module: ModuleType, source: str) -> ModuleType:
@@ -57,48 +53,51 @@ class Comments(ast.NodeTransformer):
         self.name = module.__name__
         tree = ast.fix_missing_locations(self.visit(ast.parse(source)))
         copy = ModuleType(self.name)
-        copy.__dict__["_shape"] = self
+        copy.__dict__["_check_shape"] = self
         exec(compile(tree, str(module.__file__), "exec"), copy.__dict__)
         return copy
 
     def visit_Assign(self, node: Any) -> Any:
-        place = self.name, node.end_lineno
-        if place in self.comments:
-            self.wrapped.add(place)
-            node.value = ast.Call(ast.Name("_shape", ast.Load()), [ast.Constant(place), node.value], [])
+        line = self.name, node.end_lineno
+        if line in self.comments:
+            self.wrapped.add(line)
+            node.value = ast.Call(ast.Name("_check_shape", ast.Load()), [ast.Constant(cast(Any, line)), node.value], [])
         return node
 
     visit_Return = visit_Assign
 
-    def __call__(self, place: tuple[str, int], value: Any) -> Any:
-        self.run.add(place)
-        names = {"__builtins__": {}, **self.sizes}
-        wanted = eval(f"({self.comments[place]},)", names)
+    def __call__(self, line: Line, value: Any) -> Any:
+        self.run.add(line)
+        expected = eval(f"({self.comments[line]},)", {"__builtins__": {}, **self.sizes})
         found = tuple(v.shape for v in value) if isinstance(value, tuple) else (value.shape,)
-        agree = len(wanted) == len(found) and all(map(fits, found, wanted))
-        assert agree, f"{place}: says {self.comments[place]}, is {found}"
+        agree = len(expected) == len(found) and all(map(fits, found, expected))
+        assert agree, f"{line}: says {self.comments[line]}, is {found}"
         return value
 
 
-def fits(shape: tuple, wanted: tuple) -> bool:
-    return shape[-len(wanted) + 1 :] == wanted[1:] if wanted[0] is ... else shape == wanted
+def fits(shape: tuple, expected: tuple) -> bool:
+    return shape[-len(expected) + 1 :] == expected[1:] if expected[0] is ... else shape == expected
+
+
+def source_of(module: ModuleType) -> str:
+    return Path(str(module.__file__)).read_text()
 
 
 @pytest.fixture
-def comments(monkeypatch: pytest.MonkeyPatch) -> Comments:
-    """The files of the model with their comments checked, in sys.modules for as long as the test runs."""
-    checker = Comments()
-    for module in (llm.model.attention, llm.model.mlp, llm.model.one_token, llm.model.gpt):
-        copy = checker.load(module, Path(str(module.__file__)).read_text())
-        monkeypatch.setitem(sys.modules, module.__name__, copy)
+def checker(monkeypatch: pytest.MonkeyPatch) -> ShapeChecker:
+    """The files of the model are in sys.modules with their comments checked, for as long as the test runs."""
+    checker = ShapeChecker()
+    for module in FILES:
+        monkeypatch.setitem(sys.modules, module.__name__, checker.load(module, source_of(module)))
     return checker
 
 
-def exercise(checker: Comments, config: GPTConfig) -> None:
-    """A loss, and logits in three calls with a cache."""
+def exercise(checker: ShapeChecker, config: GPTConfig) -> None:
+    """Run a loss, a loss of packed documents, and three calls with a cache."""
     model, ids = sys.modules["llm.model.gpt"].GPT(config), token_ids(np.random.default_rng(0), 2, 9)
     checker.sizes = SIZES | {"T": 9, "S": 9}
     model.loss(ids, ids).backward()
+    model.loss(ids, ids, documents=np.arange(9) // 4).backward()
     model.eval()
     cache = KVCache(config)
     with no_grad():
@@ -107,22 +106,21 @@ def exercise(checker: Comments, config: GPTConfig) -> None:
             model(ids[:, begin:end], cache=cache)
 
 
-def test_shape_comments_are_true_and_all_have_run(comments: Comments) -> None:
-    exercise(comments, GPTConfig(**CONFIG))
-    exercise(comments, GPTConfig(**CONFIG, positions="rope", mlp="swiglu", qk_norm=True, tied_head=False, soft_cap=3.0))
-    assert comments.run == comments.wrapped == set(comments.comments)
-    assert len(comments.run) > 10
+def test_shape_comments_are_true_and_all_have_run(checker: ShapeChecker) -> None:
+    exercise(checker, GPTConfig(**CONFIG))
+    exercise(checker, GPTConfig(**CONFIG, positions="rope", mlp="swiglu", qk_norm=True, tied_head=False, soft_cap=3.0))
+    exercise(checker, GPTConfig(**CONFIG, positions="alibi", window=3))
+    assert checker.run == checker.wrapped == set(checker.comments)
+    assert len(checker.run) > 20
 
 
-def test_a_wrong_comment_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Path(str(llm.model.mlp.__file__)).read_text()
-    assert "# (B, T, F)" in source
-    checker = Comments()
-    copy = checker.load(llm.model.mlp, source.replace("# (B, T, F)", "# (B, T, C)"))
-    monkeypatch.setitem(sys.modules, "llm.model.mlp", copy)
-    monkeypatch.setitem(
-        sys.modules, "llm.model.gpt", checker.load(llm.model.gpt, Path(str(llm.model.gpt.__file__)).read_text())
-    )
+@pytest.mark.control
+def test_a_wrong_comment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, wrong, checker = "  # (B, T, F)", "  # (B, T, C)", ShapeChecker()
+    assert right in source_of(llm.model.mlp)
+    mlp = checker.load(llm.model.mlp, source_of(llm.model.mlp).replace(right, wrong))
+    monkeypatch.setitem(sys.modules, "llm.model.mlp", mlp)
+    monkeypatch.setitem(sys.modules, "llm.model.gpt", checker.load(llm.model.gpt, source_of(llm.model.gpt)))
     with pytest.raises(AssertionError, match=r"says \(B, T, C\), is \(\(2, 9, 28\),\)"):
         exercise(checker, GPTConfig(**CONFIG))
 
@@ -138,15 +136,12 @@ WRONG = [
     ({"positions": np.arange(4)}, r"positions must be integers of at least 0, .* \(3,\); got int64 of shape \(4,\)"),
     ({"mask": np.ones((1, 4), dtype=bool)}, r"mask must be booleans.*\(1, 3\), or \(3,\); got bool of shape \(1, 4\)"),
     ({"mask": np.ones((1, 3))}, "mask must be booleans.*got float64"),
-    (
-        {"documents": np.ones((2,), dtype=int)},
-        r"documents must be integers.*\(1, 3\), or \(3,\); got int64 of shape \(2,\)",
-    ),
+    ({"documents": np.ones((2,), dtype=int)}, r"documents must be integers.*, or \(3,\); got int64 of shape \(2,\)"),
 ]
 
 
 @pytest.mark.parametrize(("options", "words"), WRONG, ids=[words[:30] for _, words in WRONG])
-def test_what_the_model_cannot_take_is_said(options: dict, words: str) -> None:
+def test_what_the_model_cannot_take_is_met_by_a_sentence(options: dict, words: str) -> None:
     model = GPT(GPTConfig(**CONFIG))
     with pytest.raises((ValueError, IndexError), match=words):
         model(**{"ids": np.zeros((1, 3), dtype=int)} | options)

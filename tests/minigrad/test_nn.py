@@ -312,6 +312,20 @@ def test_layers_compute_their_function(name: str, seed: int, lead: list[int], n:
     assert all(p.grad is not None and p.grad.shape == p.shape for p in layer.parameters())
 
 
+@pytest.mark.parametrize("name", LAYERS)
+@given(seed=seeds, batch=st.integers(1, 3), n=st.integers(1, 5))
+def test_forward_array_equals_forward(name: str, seed: int, batch: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    layer = LAYERS[name][0](rng, n)
+    for p in layer.parameters():
+        p.data[...] = rng.standard_normal(p.shape)
+    x = rng.standard_normal((batch, n))
+    y = layer.forward_array(x)
+    assert type(y) is np.ndarray
+    expected = layer(Tensor(x)).numpy()  # the same sums in another order
+    np.testing.assert_allclose(y, expected, rtol=FLOAT64_QUOTIENTS, atol=FLOAT64_QUOTIENTS)
+
+
 def test_embedding_takes_rows() -> None:
     layer = Embedding(7, 4)
     np.testing.assert_array_equal(layer(IDS).numpy(), layer.weight.numpy()[IDS])
@@ -335,6 +349,19 @@ def test_initial_values_depend_on_the_generator_alone(seed: int) -> None:
 
 def test_layers_without_a_generator_differ() -> None:
     assert not np.array_equal(Linear(3, 3).weight.numpy(), Linear(3, 3).weight.numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layers_without_init_are_zero_and_draw_nothing(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    layers = [Linear(3, 2, rng=rng, dtype=dtype, init=False), Embedding(3, 2, rng=rng, dtype=dtype, init=False)]
+    assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
+    assert Linear(3, 2, bias=False, init=False).bias is None
+    for p in (p for layer in layers for p in layer.parameters()):
+        np.testing.assert_array_equal(p.numpy(), np.zeros(p.shape, dtype), strict=True)
+        p.data += 1  # every element has memory of its own
+        np.testing.assert_array_equal(p.numpy(), np.ones(p.shape, dtype))
+    assert [p.shape for p in layers[0].parameters()] == [(2, 3), (2,)]
 
 
 def test_initial_distributions() -> None:

@@ -1,0 +1,199 @@
+"""A GPT on one page of plain NumPy: the forward pass, and the loop that writes text with it.
+
+    python -m llm.model.textbook runs/default-1 "Once upon a time"
+
+There is no engine here, no training, no batch and no cache. T token ids go in, and for each of them a row of V logits
+comes out: scores for the token that follows. The page covers GPT-2 and models like Llama (RoPE, RMSNorm, SwiGLU,
+grouped queries). gpt.py computes the same numbers for batches, faster, and can be trained; a test says that they are
+equal.
+
+    T tokens     V vocabulary         C width of the model     F width of the MLP
+    H heads      K key-value heads    D width of a head
+
+`w` holds the weights by name. The weight matrix of a linear layer is (out, in), as in PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from llm.model.config import GPTConfig
+from tokenizer import BaseTokenizer
+
+
+def gpt(ids, w, config):
+    """Token ids (T,) -> logits (T, V)."""
+    x = w["embedding.weight"][ids]  # (T, C): a vector for each token, a row of a table
+    if config.positions == "learned":
+        x = x + w["positions.weight"][: len(ids)]  # and a vector for each position, because attention ignores the order
+    for layer in range(config.layers):
+        x = block(x, weights_below(f"blocks.{layer}.", w), config)
+    x = norm(x, "norm", w, config)
+    head = w["embedding.weight"] if config.tied_head else w["head.weight"]  # (V, C)
+    return x @ head.T  # (T, V): the better a vector agrees with the row of a token, the higher is its score
+
+
+def block(x, w, config):
+    # x is called the residual stream. The two sublayers read from it and add to it, and nothing is ever taken away.
+    x = x + attention(norm(x, "norm1", w, config), w, config)  # here tokens exchange information
+    return x + mlp(norm(x, "norm2", w, config), w, config)  # here each token is processed on its own
+
+
+def attention(x, w, config):
+    """x (T, C) -> (T, C)."""
+    T, H, K, D = len(x), config.heads, config.key_heads, config.head_size
+    # Each token makes a query (what it looks for), a key (what it can be found by) and a value (what it passes on).
+    qkv = linear(x, "attention.qkv", w).reshape(T, H + 2 * K, D).swapaxes(0, 1)  # (H + 2 K, T, D)
+    q, k, v = qkv[:H], qkv[H : H + K], qkv[H + K :]  # (H, T, D), (K, T, D), (K, T, D)
+    if config.qk_norm:  # all queries and keys get about the same length, so that no score can become very large
+        q = rms_norm(q, w["attention.query_norm.weight"], config.norm_eps)
+        k = rms_norm(k, w["attention.key_norm.weight"], config.norm_eps)
+    if config.positions == "rope":
+        q, k = rotate(q, config.rope_base), rotate(k, config.rope_base)
+    k, v = np.repeat(k, H // K, axis=0), np.repeat(v, H // K, axis=0)  # (H, T, D): H / K query heads share a key head
+    scores = q @ k.swapaxes(1, 2) / np.sqrt(D)  # (H, T, T): how well the query of each row fits the key of each column
+    past = np.tri(T, dtype=bool)  # (T, T): True where the key is not later than the query
+    weights = softmax(np.where(past, scores, -np.inf))  # (H, T, T): a later token gets weight 0, and rows add up to 1
+    y = weights @ v  # (H, T, D): each token gets a weighted mean of the values
+    return linear(y.swapaxes(0, 1).reshape(T, H * D), "attention.out", w)  # one matrix mixes what the heads have found
+
+
+def mlp(x, w, config):
+    """x (T, C) -> (T, C)."""
+    x = ACTIVATIONS[config.mlp](linear(x, "mlp.up", w))  # (T, F)
+    return linear(x, "mlp.down", w)
+
+
+def linear(x, name, w):
+    return x @ w[f"{name}.weight"].T + w.get(f"{name}.bias", 0)
+
+
+def norm(x, name, w, config):
+    """Bring each vector to a standard size, whatever the layers before have added to it."""
+    weight, bias = w[f"{name}.weight"], w.get(f"{name}.bias", 0)
+    if config.norm == "rmsnorm":
+        return rms_norm(x, weight, config.norm_eps)
+    return rms_norm(x - x.mean(axis=-1, keepdims=True), weight, config.norm_eps) + bias  # LayerNorm
+
+
+def rms_norm(x, weight, eps):
+    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * weight  # eps: for a vector of zeros
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))  # subtracting the maximum changes nothing, and exp cannot overflow
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def rotate(x, base):
+    """Rotary positions: x (..., T, D) -> (..., T, D)."""
+    # Elements j and j + D/2 are the coordinates of a point in the plane. It is rotated by an angle that is proportional
+    # to the position, so the product of a query and a key depends on the distance between their positions.
+    T, D = x.shape[-2:]
+    angle = np.arange(T)[:, None] * base ** (-np.arange(0, D, 2) / D)  # (T, D / 2): pair 0 turns fastest
+    a, b = np.split(x, 2, axis=-1)  # (..., T, D / 2)
+    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1)
+
+
+def gelu_tanh(x):  # GPT-2: x times a soft step from 0 to 1
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def relu_squared(x):
+    return np.maximum(x, 0) ** 2
+
+
+def swiglu(x):  # Llama: the first half of the numbers decides how much of the second half passes
+    gate, up = np.split(x, 2, axis=-1)
+    return gate / (1 + np.exp(-gate)) * up
+
+
+ACTIVATIONS = {"gelu_tanh": gelu_tanh, "relu_squared": relu_squared, "swiglu": swiglu}
+
+
+def weights_below(prefix, w):
+    """The weights whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in w.items() if name.startswith(prefix)}
+
+
+def write(ids, tokens, w, config, rng, temperature=0.8):
+    """Continue `ids`: predict the next token, draw it, append it, and again."""
+    for _ in range(tokens):
+        logits = gpt(ids[-config.context :], w, config)[-1]  # the other rows predict tokens that are known already
+        probabilities = softmax(logits / temperature)  # a temperature below 1 makes likely tokens likelier still
+        ids = [*ids, int(rng.choice(len(probabilities), p=probabilities))]
+    return ids
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+# What this page computes. For other values of these options it would give wrong numbers, so they are refused.
+COVERED = {
+    "positions": ("learned", "rope", "none"),
+    "rope_interleaved": (False,),
+    "norm_position": ("pre",),
+    "mlp": tuple(ACTIVATIONS),
+    "window": (None,),
+    "soft_cap": (None,),
+}
+
+
+def check_covered(config: GPTConfig) -> None:
+    for name, values in COVERED.items():
+        if (value := getattr(config, name)) not in values:
+            raise ValueError(
+                f"this page does not cover a model with {name}={value!r}, only {' or '.join(map(repr, values))}; "
+                "generate.py writes with any model"
+            )
+
+
+def load(run: str) -> tuple[dict[str, np.ndarray], GPTConfig, BaseTokenizer]:
+    """Weights, configuration and tokenizer of a run. Raises ValueError with a sentence when they cannot be used."""
+    paths = [Path(run, name) for name in ("config.json", "model.safetensors", "tokenizer.json")]
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise ValueError(f"{run} has no {' and no '.join(missing)}; give the folder of a run that train.py has made")
+    try:
+        config = GPTConfig.from_json(json.loads(paths[0].read_text("utf-8"))["model"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{paths[0]} is not the configuration of a run ({error})") from None
+    check_covered(config)
+    try:
+        weights = load_file(paths[1])
+    except SafetensorError as error:
+        raise ValueError(f"{paths[1]} does not hold weights ({error})") from None
+    # The files hold float32. This page computes in float64, because it is there to be right, not to be fast.
+    return {name: a.astype(np.float64) for name, a in weights.items()}, config, BaseTokenizer.load(paths[2])
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        "python -m llm.model.textbook", description="Write text with a GPT, by NumPy alone."
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a run that train.py has made, such as runs/default-1")
+    parser.add_argument("prompt", metavar="PROMPT", help="what the text begins with")
+    parser.add_argument("--tokens", type=int, default=60, help="how many tokens to write (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default: %(default)s)")
+    if not arguments:
+        parser.exit(2, parser.format_help())
+    options = parser.parse_args(arguments)
+    try:
+        w, config, tokenizer = load(options.run)
+        ids = tokenizer.encode_ordinary(options.prompt)
+        if not ids:
+            raise ValueError("the prompt is empty; give at least one character to continue")
+        print(tokenizer.decode(write(ids, options.tokens, w, config, np.random.default_rng(options.seed))))
+    except (ValueError, OSError) as error:
+        sys.exit(f"textbook: {error}")
+    except (KeyError, IndexError) as error:
+        sys.exit(f"textbook: the files in {options.run} do not belong together ({error!r})")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

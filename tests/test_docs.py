@@ -1,0 +1,72 @@
+"""What the pages say is true: code in README and CONTRIBUTING runs, files that they name exist, and sizes are right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minigrad.gradcheck import gradcheck
+from minigrad.gradcheck import primitives as catalogue
+from minigrad.gradcheck.choices import Choices
+from minigrad.ops import elementwise
+from tests.minigrad import checks
+from tools.structure import PACKAGES, read_sources
+
+ROOT = Path(__file__).parents[1]
+README, CONTRIBUTING = ((ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", "docs/LOG.md"]
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", python_blocks(README))
+def test_the_code_of_the_readme_runs(block: str) -> None:
+    exec(block, {})
+
+
+def test_the_operation_that_contributing_adds_passes_the_checks() -> None:
+    operation, catalogue_line, reference_line = python_blocks(CONTRIBUTING)
+    file: dict[str, Any] = dict(vars(elementwise))
+    exec(operation, file)  # as if it stood in elementwise.py
+    sinh = file["sinh"]
+    ops = type("ops", (), {"sinh": sinh})
+    _, draw = eval(f"{{{catalogue_line}}}", {**vars(catalogue), "ops": ops})["sinh"]
+    reference = eval(f"{{{reference_line}}}", {"np": np})["sinh"]
+    for seed in range(5):
+        example = draw(Choices(seed))
+        checks.check_value(sinh, reference, example)
+        gradcheck(sinh, example.inputs)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_links_to_exist(page: str) -> None:
+    path = ROOT / page
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8"))
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_source_files_that_a_page_names_exist(page: str) -> None:
+    named = set(
+        re.findall(
+            r"`((?:minigrad|tokenizer|llm|tests|benchmarks|tools|docs)/[\w./]+)`", (ROOT / page).read_text("utf-8")
+        )
+    )
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_the_reading_order_of_the_readme_names_every_room_and_its_sizes() -> None:
+    sources = read_sources(ROOT)
+    rows = re.findall(r"^\| (?:\d+ \| )?`([\w./]+)` \| ([\d,]+) \|", README, re.MULTILINE)
+    said = {name.rstrip("/"): int(lines.replace(",", "")) for name, lines in rows}
+    for name, lines in said.items():
+        inside = [s for s in sources if s.path == ROOT / name or (ROOT / name) in s.path.parents]
+        assert abs(sum(source.lines for source in inside) - lines) <= 0.1 * lines + 10, name
+    folders = {".".join(source.folder.split(".")[:2]) for source in sources} - set(PACKAGES)
+    assert {folder.replace(".", "/") for folder in folders} <= said.keys() | {str(Path(name).parent) for name in said}
