@@ -103,6 +103,7 @@ class Tensor:
         # The gradient has the device of the result and is moved back to that of the input.
         return record(to_device(self.data, device), (self,), lambda g, out: (tensor(g).to(before),))
 
+    # What Python and NumPy ask of an array.
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
@@ -124,6 +125,7 @@ class Tensor:
     __hash__ = object.__hash__  # `==` compares elements, so a dict or set must go by identity
 
     def __repr__(self) -> str:
+        # At most 50 elements are written out.
         values = np.array2string(self.numpy(), precision=4, separator=", ", threshold=50, prefix="Tensor(")
         device = "" if self.device == "cpu" else f", device={self.device}"
         history = f", op={self.node.op}" if self.node else ", requires_grad=True" if self.requires_grad else ""

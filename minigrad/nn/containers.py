@@ -23,6 +23,7 @@ class ModuleList(Module):
         self._set_name(self._name)
 
     def __len__(self) -> int:
+        # Modules are plain attributes, so they are counted.
         return sum(1 for _ in self.named_children())
 
     def __iter__(self) -> Iterator[Module]:

@@ -1,9 +1,8 @@
 """The layers with parameters, with the names, arguments and initial distributions of `torch.nn`.
 
-Initial values come from `rng`, a `np.random.Generator`. Left out, a fresh one is seeded by the operating system:
-layers differ from each other and runs differ too; pass one generator to all layers for a reproducible model. Draws
-are made in float64 and then rounded, so that a seed means the same weights in every dtype. `dtype` is float32 unless
-given.
+Initial values are drawn from `rng`, a `np.random.Generator`. Pass one generator to all layers for a model that can be
+reproduced. Without it, each layer takes a new generator that is seeded by the operating system, so that layers differ
+from each other, and runs differ too. `dtype` is float32 unless given.
 
 `forward_array` is `forward` on a plain array: no Tensor is made, nothing is recorded and shapes are not checked. On
 small arrays all that would take longer than the arithmetic.
@@ -26,11 +25,10 @@ from minigrad.tensor import Tensor
 
 
 class Linear(Module):
-    """y = x W^T + b: (..., in_features) -> (..., out_features); `weight` is (out_features, in_features), `bias`
-    (out_features,) or None.
+    """y = x W^T + b: (..., in_features) -> (..., out_features).
 
-    Both begin uniform in +-1/sqrt(in_features). With `init=False` both begin at zero and nothing is drawn, for a caller
-    that sets them.
+    `weight` is (out_features, in_features), `bias` (out_features,) or None. Both begin uniform in the range
+    +-1/sqrt(in_features). With `init=False` both begin at zero and nothing is drawn, for a caller that sets them.
     """
 
     def __init__(
@@ -47,6 +45,7 @@ class Linear(Module):
             self.weight = Parameter(_zeros(out_features, in_features), dtype)
             self.bias = Parameter(_zeros(out_features), dtype) if bias else None
             return
+        # Draws are made in float64 and then rounded, so that a seed means the same weights in every dtype.
         rng = rng or np.random.default_rng()
         bound = in_features**-0.5 if in_features else 0.0
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)), dtype)
@@ -57,6 +56,7 @@ class Linear(Module):
 
         Computing both at once is faster than one after the other.
         """
+        # (..., in_features) -> (..., out_features)
         if activation is None:
             return linear(x, self.weight, self.bias)
         return linear_activation(x, self.weight, self.bias, activation=activation)
@@ -75,8 +75,11 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """A row of `weight` (num_embeddings, embedding_dim) for each integer: (...) -> (..., embedding_dim). Begins
-    standard normal; with `init=False` at zero, and nothing is drawn."""
+    """A table of vectors: integers (...) -> (..., embedding_dim), row i of the table for each integer i.
+
+    `weight` is the table (num_embeddings, embedding_dim). It begins standard normal; with `init=False` at zero, and
+    nothing is drawn.
+    """
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class Embedding(Module):
         self.weight = Parameter(rng.standard_normal((num_embeddings, embedding_dim)), dtype)
 
     def forward(self, ids: Any) -> Tensor:
-        return embedding(ids, self.weight)
+        return embedding(ids, self.weight)  # (...) -> (..., embedding_dim)
 
     def extra_repr(self) -> str:
         return "{}, {}".format(*self.weight.shape)
@@ -112,10 +115,12 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(dim), dtype) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        # (x - mean) / sqrt(var + eps) * weight + bias; eps keeps the quotient finite for a row of equal numbers
+        # (x - mean) / sqrt(var + eps) * weight + bias, with mean and variance over the last axis. `eps` keeps the
+        # quotient finite for a row of equal numbers.
         return layer_norm(x, self.weight, self.bias, self.eps)
 
     def forward_array(self, x: Array) -> Array:
+        """`forward` for x (N, dim): a new array."""
         bias = None if self.bias is None else self.bias.data
         return normalize(x, self.weight.data, bias, self.eps, centred=True)[0]
 
@@ -134,10 +139,12 @@ class RMSNorm(Module):
         self.weight = Parameter(np.ones(dim), dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        # x / sqrt(mean(x^2) + eps) * weight: unlike LayerNorm it does not subtract the mean, and has no bias
+        # x / sqrt(mean(x^2) + eps) * weight, with the mean over the last axis. Unlike LayerNorm, it does not subtract
+        # the mean and has no bias.
         return rms_norm(x, self.weight, self.eps)
 
     def forward_array(self, x: Array) -> Array:
+        """`forward` for x (N, dim): a new array."""
         return normalize(x, self.weight.data, None, self.eps, centred=False)[0]
 
     def extra_repr(self) -> str:

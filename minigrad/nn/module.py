@@ -85,7 +85,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if mode.op_hook is None:
+        if mode.op_hook is None:  # nothing observes the operations, so no path is needed (running.py)
             return self.forward(*args, **kwargs)
         begin_module(self._name)
         try:
@@ -94,8 +94,8 @@ class Module:
             end_module()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # No lists of parameters and modules are kept: `named_children` and `named_parameters` look through the attributes.
-        # So an attribute can be reassigned or deleted as in any Python object.
+        # No lists of parameters and modules are kept: `named_children` and `named_parameters` look through the
+        # attributes. So an attribute can be reassigned or deleted as in any Python object.
         if isinstance(value, Module):
             value._set_name(name)
         elif isinstance(value, (list, tuple)) and any(isinstance(item, (Module, Parameter)) for item in value):
@@ -116,6 +116,7 @@ class Module:
 
     def _paths(self, path: str = "") -> Iterator[tuple[str, Module]]:
         """(path, module) for this module and all below it, by every path that leads to them."""
+        # In depth-first order: this module, its first child with all below it, its second child, ...
         yield path, self
         for name, child in self.named_children():
             yield from child._paths(f"{path}.{name}" if path else name)
@@ -177,6 +178,7 @@ class Module:
         if not strict:
             state = {name: value for name, value in state.items() if name in parameters}
         given = {id(p) for name, p in parameters.items() if name in state}  # ids: a tied parameter under any name
+        # A tied parameter is required once, and any of its names will do.
         required = [name for name, p in self.named_parameters() if id(p) not in given] if strict else ()
         check_state(type(self).__name__, {name: p.shape for name, p in parameters.items()}, required, state)
         _check_ties(parameters, state)
@@ -214,7 +216,9 @@ class Module:
         for p in self.parameters():
             p.convert(conversion)
         for _, module in self.named_modules():
-            for name, value in vars(module).items():  # constants: plain Tensors and arrays
+            # The constants too: tables and masks, which are Tensors or arrays. An array is recognised by attributes that
+            # NumPy and CuPy have in common.
+            for name, value in vars(module).items():
                 if isinstance(value, Tensor) and not isinstance(value, Parameter):
                     setattr(module, name, Tensor(conversion(value.data)))
                 elif not isinstance(value, Tensor) and hasattr(value, "dtype") and hasattr(value, "ndim"):

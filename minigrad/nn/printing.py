@@ -14,6 +14,7 @@ def tree(module: Module) -> str:
     kind = type(module).__name__
     lines = []
     children = [(name, repr(child)) for name, child in module.named_children()]
+    # groupby joins neighbours with the same text: twelve equal blocks are printed once.
     for text, run in groupby(children, key=lambda child: child[1]):
         names = [name for name, _ in run]
         lines.append(f"{names[0]}: {text}" if len(names) == 1 else f"{names[0]}-{names[-1]}: {len(names)} x {text}")

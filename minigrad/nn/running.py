@@ -21,7 +21,7 @@ _thread = _ThreadState()
 def begin_module(name: str) -> None:
     """A module begins to compute in this thread. `name` is relative to the module that called it."""
     _thread.names.append(name)
-    _thread.start_time = time.perf_counter()
+    _thread.start_time = time.perf_counter()  # the profiler counts the time from here as part of the first operation
 
 
 def end_module() -> None:
@@ -34,7 +34,7 @@ def current_path() -> str:
 
     Known only while an op hook is set.
     """
-    return ".".join(name for name in _thread.names if name)
+    return ".".join(name for name in _thread.names if name)  # the outermost module has no name
 
 
 def module_start_time() -> float:

@@ -14,6 +14,7 @@ def check_state(what: str, shapes: Mapping[str, tuple], required: Iterable[str],
     `what`: the name of the class that loads it, for the message. `shapes`: the shape of every name that may be there.
     `required`: the names that must be there. To be called before anything is changed.
     """
+    # All mistakes are collected before the error is raised: it is tiresome to correct one name at a time.
     arrays = {name: as_array(state[name]) for name in shapes if name in state}
     missing = [name for name in required if name not in state]
     unexpected = [str(name) for name in state if name not in shapes]

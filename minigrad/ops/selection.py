@@ -70,6 +70,7 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:  # NumPy's names; 
 
     The slope is 1 inside the range and at the bounds, and 0 outside. Raises TypeError if a bound requires a gradient.
     """
+    # The bounds are Python numbers or arrays. None means no bound, to NumPy too.
     x, bounds = tensor(x), [b.data if isinstance(b, Tensor) else b for b in (min, max)]
     if any(isinstance(b, Tensor) and b.requires_grad for b in (min, max)):
         raise TypeError(

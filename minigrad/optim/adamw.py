@@ -69,6 +69,7 @@ class AdamW(Optimizer):
         weight_decay: float = 0.01,
         decay: Callable[[Parameter], bool] | None = None,
     ):
+        # With beta = 1 the mean would never change, and the bias correction would divide by 0.
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be at least 0 and below 1, not {betas}")
         self.betas, self.eps = (float(betas[0]), float(betas[1])), at_least_zero("eps", eps)
@@ -88,7 +89,7 @@ class AdamW(Optimizer):
         p *= 1 - lr * weight_decay
         # m <- beta1 m + (1 - beta1) g
         m *= beta1
-        np.multiply(g, 1 - beta1, out=u)
+        np.multiply(g, 1 - beta1, out=u)  # `u` is a scratch array: each line reads and writes arrays that exist
         m += u
         # v <- beta2 v + (1 - beta2) g^2
         v *= beta2

@@ -36,4 +36,5 @@ def block_size(array: Array) -> int:
 def blocks(array: Array) -> Iterator[slice]:
     """The slices of a flat array that are its blocks."""
     size = block_size(array)
+    # The last block is shorter if the size is not a multiple.
     return (slice(start, min(start + size, array.size)) for start in range(0, array.size, size))

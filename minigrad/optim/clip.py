@@ -28,6 +28,7 @@ def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, parallel: 
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be above 0 (or infinity, only to measure), not {max_norm}")
+    # An optimizer has a few long arrays, or one; a list of parameters has one for each.
     found = parameters.gradients() if isinstance(parameters, Optimizer) else _own_gradients(parameters)
     grads = [g for g in found if g.size]  # a gradient without elements adds nothing
     with np.errstate(all="ignore"):  # no warnings about infinities and NaN: the result shows them
@@ -57,7 +58,7 @@ def global_norm(arrays: Iterable[Array], parallel: Parallel = run_serially) -> A
         squares[some] = [(g @ g).astype(np.float64) for g in flat_blocks[some]]
 
     parallel(add_squares, len(flat_blocks))
-    return np.sqrt(sum(squares))
+    return np.sqrt(sum(squares))  # Python's sum, from first to last
 
 
 def _scale(g: Array, factor: Array, parallel: Parallel) -> None:

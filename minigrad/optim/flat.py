@@ -43,6 +43,7 @@ class FlatParameters:
 
     def views(self, flat: Array) -> list[Array]:
         """One view of `flat`, an array of the same size, for each parameter, in the parameter's shape."""
+        # pairwise gives (bounds[0], bounds[1]), (bounds[1], bounds[2]), ...: one pair for each parameter.
         return [flat[start:stop].reshape(p.shape) for p, (start, stop) in zip(self.parameters, pairwise(self.bounds))]
 
     def sync_views(self) -> None:
@@ -52,13 +53,14 @@ class FlatParameters:
         or by backward(create_graph=True). The new values are copied into the flat arrays. In ordinary training nothing
         was replaced, and nothing is copied.
         """
-        self._check_replacements()  # all of them, before anything is changed
+        self._check_replacements()  # of all parameters, before anything is changed
         for p, data_view, grad_view in zip(self.parameters, self._data_views, self._grad_views):
             if p.data is not data_view:  # a comparison of objects: no array is read
                 data_view[...] = p.data
                 p.data = data_view
             p.grad_buffer = grad_view  # from now on, backward() writes here
             if p.grad is not None and p.grad.data is not grad_view:
+                # `.grad` becomes a new Tensor: the old one, and its array, may belong to the caller.
                 grad_view[...] = p.grad.data
                 p.grad = Tensor(grad_view)
 

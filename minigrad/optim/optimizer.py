@@ -130,7 +130,7 @@ class Optimizer:
         check_state(type(self).__name__, shapes, shapes, state)
         for name, view in views.items():  # written into the flat moments, through their views
             view[...] = to_device(as_array(state[name]), device_of(view))
-        for group in self.groups:
+        for group in self.groups:  # the step counts are in the bias corrections, so they must be restored as well
             group.steps = [int(state[f"step.{name}"]) for name in group.names]
         self.lr = float(state["lr"])
 
@@ -148,6 +148,7 @@ class _Group:
     """
 
     def __init__(self, named: Mapping[str, Parameter], decayed: Mapping[str, bool], moments: Iterable[str]):
+        # All of these have one entry for each parameter, in the order of the flat arrays.
         self.names = list(named)
         self.decayed = [decayed[name] for name in named]
         self.steps = [0] * len(named)
@@ -156,7 +157,7 @@ class _Group:
 
     def update_key(self, i: int) -> tuple[int, bool]:
         """Neighbours are updated together if this is equal: the step count, which is in the formulas, and the decay."""
-        return self.steps[i], self.decayed[i]
+        return self.steps[i], self.decayed[i]  # in ordinary training there are two kinds: decayed and not decayed
 
 
 def _by_dtype_and_device(names: Iterable[str], named: Mapping[str, Parameter]) -> Iterable[list[str]]:
@@ -177,6 +178,7 @@ def named_parameters(params: Iterable) -> dict[str, Parameter]:
         name, p = item if isinstance(item, tuple) else (str(i), item)
         if not isinstance(p, Parameter):
             raise TypeError(f"parameter {name} is a {type(p).__name__}; make it a minigrad.nn.Parameter")
+        # float16 has 11 bits: adding less than about 1/2048 of a weight changes nothing.
         if p.dtype.itemsize < 4:
             raise TypeError(
                 f"parameter {name} is {p.dtype}, in which small updates are lost; train a float32 master "

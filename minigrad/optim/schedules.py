@@ -36,6 +36,7 @@ def warmup_cosine(step: int, lr: float, total_steps: int, warmup_steps: int = 0,
     Loshchilov and Hutter 2017 (arXiv:1608.03983).
     """
     p = _progress(step, warmup_steps, total_steps)
+    # The cosine falls from 1 to -1, so this fraction falls from 1 to 0.
     return _interpolate(min_lr, lr, (1 + math.cos(math.pi * p)) / 2) * _warmup(step, warmup_steps)
 
 

@@ -54,6 +54,7 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         decay: Callable[[Parameter], bool] | None = None,
     ):
+        # As in torch: Nesterov's form is defined for plain momentum only.
         if nesterov and (momentum == 0 or dampening != 0):
             raise ValueError(f"Nesterov momentum needs momentum > 0 and dampening = 0, not {momentum} and {dampening}")
         self.momentum, self.dampening, self.nesterov = at_least_zero("momentum", momentum), dampening, nesterov
@@ -71,9 +72,11 @@ class SGD(Optimizer):
             buffer *= self.momentum
             u *= 1 - self.dampening if t > 1 else 1  # the buffer was 0 before the first step, so now it becomes u
             buffer += u
-            if self.nesterov:  # its two terms, lr u and lr momentum buffer, one after the other
+            if self.nesterov:  # the step has two terms; first lr (g + weight_decay p)
                 u *= lr
                 p -= u
+            # The other term: momentum buffer with Nesterov's form, else the buffer itself. It is copied to `u`, because
+            # the buffer is needed at the next step and must not be multiplied by lr.
             np.multiply(buffer, self.momentum if self.nesterov else 1, out=u)
         u *= lr
         p -= u
