@@ -216,8 +216,8 @@ class Module:
         for p in self.parameters():
             p.convert(conversion)
         for _, module in self.named_modules():
-            # The constants too: tables and masks, which are Tensors or arrays. An array is recognised by attributes that
-            # NumPy and CuPy have in common.
+            # The constants too: tables and masks, which are Tensors or arrays. An array is recognised by attributes
+            # that NumPy and CuPy have in common.
             for name, value in vars(module).items():
                 if isinstance(value, Tensor) and not isinstance(value, Parameter):
                     setattr(module, name, Tensor(conversion(value.data)))
