@@ -80,7 +80,7 @@ def _elements_per_result(x: Any, result: Array) -> int:
 def _mean_array(a: Array, axis: Axes, *, keepdims: bool) -> Array:
     """The mean of an array, as a sum and a quotient: NumPy's `mean` is written in Python and takes three times as long.
 
-    It is used for float16 all the same, because it adds up in float32, and for arrays without elements.
+    NumPy's is still the one for float16, because it adds up in float32, and for arrays without elements.
     """
     if not a.size or a.dtype.itemsize < 4:
         return a.mean(axis, keepdims=keepdims)
@@ -124,7 +124,7 @@ def std(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> 
 
 
 def _var_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
-    """The variance of an array, for the reasons of `_mean_array`."""
+    """The variance of an array. NumPy's `var` is slow too, and is used in the same cases as in `_mean_array`."""
     if not a.size or a.dtype.itemsize < 4:
         return a.var(axis, ddof=ddof, keepdims=keepdims)
     d = _centered(a, axis)

@@ -19,7 +19,8 @@ CPU_BLOCK = 262_144
 # A GPU wants few and large operations. The limit is there for the scratch array, which is as large as a block.
 GPU_BLOCK = 16_777_216
 
-# parallel(work, size) calls work(slice) with slices that together make up range(size), in threads if it likes.
+# parallel(work, size) calls work(slice) with slices that together make up range(size), at once in several threads or
+# one after the other.
 Parallel = Callable[[Callable[[slice], object], int], None]
 
 

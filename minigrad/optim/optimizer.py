@@ -54,13 +54,13 @@ class Optimizer:
     def step(self, lr: float | None = None, parallel: Parallel = run_serially) -> None:
         """Update every parameter that has a gradient; `lr`, if given, becomes the learning rate.
 
-        `parallel(work, size)` calls `work` with slices that together make up range(size), in threads if it likes.
-        Elements are updated independently of each other, so the result is the same to the bit.
+        `parallel(work, size)` calls `work` with slices that together make up range(size), at once in several threads
+        or one after the other. Elements are updated independently of each other, so the result is the same to the bit.
         """
         # Checked here as well: `lr` may have been assigned.
         self.lr = at_least_zero("lr", self.lr if lr is None else lr)
         for group in self.groups:
-            group.flat.sync_views()  # raises if something does not fit, before any parameter is changed
+            group.flat.sync_views()  # raises if something does not fit, before any parameter is updated
         for group in self.groups:
             for indices, elements in group.flat.runs(key=group.update_key):
                 self._update_run(group, indices, elements, parallel)
