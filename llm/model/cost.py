@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from llm.model.config import GPTConfig
-from minigrad.fused._attention_blocks import weights_kept
+from minigrad.fused.attention_blocks import weights_kept
 from minigrad.profiler.table import size
 
 LOGITS_CHUNK = 512  # rows, see minigrad/fused/linear_cross_entropy.py

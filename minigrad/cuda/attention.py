@@ -1,4 +1,4 @@
-"""Attention on the GPU: what fused/_attention_blocks.py does block by block, in one piece, with causality, the window
+"""Attention on the GPU: what fused/attention_blocks.py does block by block, in one piece, with causality, the window
 and softmax in a kernel. Here it is the number of operations that costs, so arrays are written at once in the layout
 that the next product wants.
 
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.cuda import rows as kernels
-from minigrad.fused._attention_blocks import KEPT, Blocks
-from minigrad.fused._rows import row_sum, rows
+from minigrad.fused.attention_blocks import KEPT, Blocks
+from minigrad.fused.rows import row_sum, rows
 
 ALL = slice(None)
 

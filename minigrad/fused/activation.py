@@ -22,8 +22,8 @@ import numpy as np
 from minigrad.backend import array_module
 from minigrad.cuda import elements as kernels
 from minigrad.cuda.compiler import has_kernels, in_order
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import at_least_float32, blocks, fits_one_block, rows
+from minigrad.fused.record import record_fused
+from minigrad.fused.rows import at_least_float32, blocks, fits_one_block, rows
 from minigrad.ops.elementwise import erf, relu, sigmoid, tanh
 from minigrad.ops.special import erf_array, sigmoid_array
 from minigrad.tensor import Tensor, tensor

@@ -23,9 +23,9 @@ from minigrad.backward import unbroadcast
 from minigrad.cuda import rows as kernels
 from minigrad.cuda.attention import WholeBlock
 from minigrad.cuda.compiler import has_kernels
-from minigrad.fused._attention_blocks import Blocks, exponentiate, visible
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import rows
+from minigrad.fused.attention_blocks import Blocks, exponentiate, visible
+from minigrad.fused.record import record_fused
+from minigrad.fused.rows import rows
 from minigrad.fused.dropout import keep_mask, keep_scale
 from minigrad.modes import mode
 from minigrad.ops import broadcast_to, softmax, where

@@ -17,7 +17,7 @@ import numpy as np
 from minigrad.backend import array_module
 from minigrad.cuda import rows as kernels
 from minigrad.cuda.compiler import has_kernels
-from minigrad.fused._record import record_fused
+from minigrad.fused.record import record_fused
 from minigrad.tensor import Tensor, tensor
 
 CACHED = 1 << 19  # elements of logits worked on at a time, so that the passes over them stay in the CPU's cache

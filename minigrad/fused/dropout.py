@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module
-from minigrad.fused._rows import blocks
+from minigrad.fused.rows import blocks
 from minigrad.random import Key, next_key
 from minigrad.tensor import Tensor, record, tensor
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module, as_array, to_device
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import blocks, rows
+from minigrad.fused.record import record_fused
+from minigrad.fused.rows import blocks, rows
 from minigrad.lazy import LazyGradient
 from minigrad.tensor import Tensor, tensor
 

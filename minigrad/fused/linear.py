@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import column_sum, rows
+from minigrad.fused.record import record_fused
+from minigrad.fused.rows import column_sum, rows
 from minigrad.lazy import LazyGradient
 from minigrad.tensor import Tensor, tensor
 

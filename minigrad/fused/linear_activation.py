@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import at_least_float32, blocks, rows
+from minigrad.fused.record import record_fused
+from minigrad.fused.rows import at_least_float32, blocks, rows
 from minigrad.fused.activation import ACTIVATIONS, Activation, halves, value_and_slope
 from minigrad.fused.linear import check, linear, linear_gradients, linear_reference, product
 from minigrad.modes import mode

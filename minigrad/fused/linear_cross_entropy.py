@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import rows
+from minigrad.fused.record import record_fused
+from minigrad.fused.rows import rows
 from minigrad.fused.cross_entropy import Reduction, cross_entropy_reference, softmax_loss
 from minigrad.fused.linear import linear_reference
 from minigrad.lazy import LazyGradient

@@ -21,8 +21,8 @@ import numpy as np
 from minigrad.backend import array_module
 from minigrad.cuda import rows as kernels
 from minigrad.cuda.compiler import has_kernels, in_order
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import (
+from minigrad.fused.record import record_fused
+from minigrad.fused.rows import (
     at_least_float32,
     blocks,
     broadcast_columns,

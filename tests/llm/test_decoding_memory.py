@@ -14,8 +14,7 @@ from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from minigrad import no_grad
-from minigrad.fused import attention_reference
-from minigrad.fused.attention import one_query
+from minigrad.fused.attention import attention_reference, one_query
 
 LONG = 1024  # tokens
 ROWS = 40 * 4 * LONG  # bytes: 40 rows of T numbers, as scores of two heads take some; (T, T) numbers take 25 times that

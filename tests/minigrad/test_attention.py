@@ -4,8 +4,6 @@ blocks.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,9 +11,9 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor
+from minigrad.fused import attention as FILE
+from minigrad.fused import attention_blocks as BLOCKS
 
-FILE = sys.modules["minigrad.fused.attention"]  # the package has the function under the name of the file
-BLOCKS = sys.modules["minigrad.fused._attention_blocks"]
 ROUNDING = 1e-12  # float64: sums of at most a few hundred terms of size about 1
 
 

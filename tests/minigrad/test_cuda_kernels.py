@@ -22,7 +22,17 @@ from hypothesis import strategies as st
 from minigrad import grad, no_grad, rope_tables
 from minigrad.backend import array_module
 from minigrad.cuda import compiler
-from minigrad.fused import attention, cross_entropy, geglu, gelu, layer_norm, relu_squared, rms_norm, rope, swiglu
+from minigrad.fused.functions import (
+    attention,
+    cross_entropy,
+    geglu,
+    gelu,
+    layer_norm,
+    relu_squared,
+    rms_norm,
+    rope,
+    swiglu,
+)
 from minigrad.nn.module import Parameter
 from minigrad.optim import AdamW
 from minigrad.optim.adamw import adamw_reference

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad import Tensor, grad, no_grad
-from minigrad.fused._record import record_fused
+from minigrad.fused.record import record_fused
 from minigrad.graph import Node
 from minigrad.modes import mode
 from minigrad.tensor import like, record

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor
-from minigrad.fused import _rows
+from minigrad.fused import rows as fused_rows
 
 ROUNDING = (
     1e-11  # float64, on sums of at most a few hundred terms of size about 1, divided by a deviation of at least 0.1
@@ -131,7 +131,7 @@ def test_equals_its_reference_however_it_is_cut_into_blocks(name: str, shape: tu
     case = CASES[name]
     values = arrays(case, shape, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_rows, "BLOCK", block)
+        patch.setattr(fused_rows, "BLOCK", block)
         received = derivatives(case.fused, values)
     for a, e in zip(received, derivatives(case.reference, values), strict=True):
         np.testing.assert_allclose(a, e, rtol=ROUNDING, atol=ROUNDING)
@@ -139,7 +139,7 @@ def test_equals_its_reference_however_it_is_cut_into_blocks(name: str, shape: tu
 
 def test_a_wrong_gradient_is_noticed() -> None:
     """Negative control: a slope that is off in the one place where x is positive."""
-    from minigrad.fused._record import record_fused
+    from minigrad.fused.record import record_fused
 
     wrong = lambda x: record_fused(
         x.data**2 * (x.data > 0), (x,), lambda g, needs: (g * np.abs(x.data),), mg.relu_squared_reference

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import tracemalloc
 from collections.abc import Callable
 
@@ -13,9 +12,9 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor
+from minigrad.fused import linear
 
 seeds = st.integers(0, 2**32 - 1)
-linear = importlib.import_module("minigrad.fused.linear")  # `minigrad.fused.linear` is the function
 
 
 def leaf(*shape: int, seed: int = 0, dtype: type = np.float64) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module
-from minigrad.fused._rows import row_dot, row_sum
+from minigrad.fused.rows import row_dot, row_sum
 from minigrad.fused.dropout import keep_mask, keep_scale
 
 QUERY_BLOCK = 64  # queries worked on together

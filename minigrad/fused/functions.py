@@ -1,6 +1,4 @@
-"""The hot functions, each in a few passes over memory with a hand-derived gradient, and each beside its definition in
-primitives.
-"""
+"""All fused functions and their definitions, under one roof. `import minigrad` takes them from here."""
 
 from minigrad.fused.activation import (
     geglu,
@@ -25,13 +23,21 @@ from minigrad.fused.norm import layer_norm, layer_norm_reference, rms_norm, rms_
 from minigrad.fused.rope import rope, rope_reference
 
 # fmt: off
-__all__ = ["attention", "cross_entropy", "dropout", "embedding", "geglu", "gelu", "layer_norm", "linear",
-           "linear_activation",
-           "linear_cross_entropy", "relu_squared", "rms_norm", "rope", "silu", "swiglu",
-           "attention_reference", "cross_entropy_reference", "dropout_reference", "embedding_reference",
-           "geglu_reference",
-           "gelu_reference", "layer_norm_reference", "linear_reference", "linear_activation_reference",
-           "linear_cross_entropy_reference", "relu_squared_reference", "rms_norm_reference", "rope_reference",
-           "silu_reference",
-           "swiglu_reference"]
+__all__ = [
+    "attention",            "attention_reference",
+    "cross_entropy",        "cross_entropy_reference",
+    "dropout",              "dropout_reference",
+    "embedding",            "embedding_reference",
+    "geglu",                "geglu_reference",
+    "gelu",                 "gelu_reference",
+    "layer_norm",           "layer_norm_reference",
+    "linear",               "linear_reference",
+    "linear_activation",    "linear_activation_reference",
+    "linear_cross_entropy", "linear_cross_entropy_reference",
+    "relu_squared",         "relu_squared_reference",
+    "rms_norm",             "rms_norm_reference",
+    "rope",                 "rope_reference",
+    "silu",                 "silu_reference",
+    "swiglu",               "swiglu_reference",
+]
 # fmt: on
