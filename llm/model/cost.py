@@ -20,10 +20,9 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from llm.model.config import GPTConfig
-from minigrad.fused.attention_blocks import weights_kept
+from minigrad.fused.attention_blocks import saved_weights
+from minigrad.fused.linear_cross_entropy import CPU_CHUNK_ROWS
 from minigrad.profiler.table import size
-
-LOGITS_CHUNK = 512  # rows, see minigrad/fused/linear_cross_entropy.py
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def training_flops(config: GPTConfig, context: int | None = None) -> int:
 def training_memory(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; `itemsize`: bytes of one number."""
     weights = parameters(config).total * itemsize
-    rows = min(LOGITS_CHUNK, batch_size * (context or config.context))
+    rows = min(CPU_CHUNK_ROWS, batch_size * (context or config.context))
     logits = 2 * rows * config.vocab_size * itemsize  # a chunk is there until the next one has been made
     return Memory(weights, weights, 2 * weights, activation_bytes(config, batch_size, context, itemsize), logits)
 
@@ -112,7 +111,7 @@ def activation_bytes(config: GPTConfig, batch_size: int = 1, context: int | None
     last = 2 * C if config.norm_position == "pre" else C  # the last sum and its norm; after post-norm, the embeddings
     head = tokens * C + V * C  # gradients of its input and of its weight, made with the loss
     bias = H * T * T if config.positions == "alibi" else 0
-    weights = batch_size * L * H * weights_kept(T, D, config.window)
+    weights = batch_size * L * H * saved_weights(T, D, config.window)
     return itemsize * (tokens * (L * block + last) + weights + head + bias)
 
 

@@ -19,7 +19,7 @@ from llm.model.masks import Sight
 from llm.model.mlp import MLP
 from minigrad.backend import device_of
 from minigrad.fused.activation import activate
-from minigrad.fused.attention import one_query
+from minigrad.fused.attention import single_query_attention
 from minigrad.fused.linear import matvec_as_complex
 from minigrad.fused.norm import normalize
 from minigrad.fused.rope import rotate
@@ -67,10 +67,10 @@ def attend(attention: Attention, x: Any, sight: Sight, keep: Keep | None) -> Any
     if config.qk_norm:
         q, k = norm(attention.query_norm, q), norm(attention.key_norm, k)
     if sight.rotation is not None:
-        q, k = (rotate(x, *sight.rotation, config.rope_interleaved) for x in (q, k))
+        q, k = (rotate(x, *sight.rotation, interleaved=config.rope_interleaved) for x in (q, k))
     if keep is not None:
         k, v = keep(k, v)  # (B, K, S, D), (B, K, S, D)
-    y = one_query(q, k, v, 1 / math.sqrt(D), sight.window, sight.bias)  # (B, H, 1, D)
+    y = single_query_attention(q, k, v, 1 / math.sqrt(D), sight.window, sight.bias)  # (B, H, 1, D)
     return affine(attention.out, y.reshape(B, H * D))
 
 

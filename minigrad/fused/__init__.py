@@ -1,7 +1,7 @@
 """The hot functions of a language model, each computed in a few passes over memory, with a gradient derived by hand.
 
-Every one stands beside its definition, `..._reference`, composed of the primitives of minigrad/ops. The definition comes
-first in each file. It is the oracle of the tests, and what is differentiated when a second derivative is asked for.
+Every one stands beside its definition, `..._reference`, composed of the primitives of minigrad/ops. The definition
+comes first in each file. The tests compare with it, and it is differentiated when a second derivative is asked for.
 
 Read in this order:
 

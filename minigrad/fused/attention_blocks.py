@@ -1,6 +1,17 @@
-"""The passes of attention over blocks of queries, forward and backward, on arrays; the maths is in attention.py.
+"""The forward and backward pass of attention, one block of queries and keys after another, on arrays.
 
-Shapes: B batch, H query heads, K key-value heads, G = H / K queries a group, T queries, S keys, D head dimension.
+The maths is in attention.py; shapes and blocks are explained in attention_scores.py. The matrix of scores (T, S) is cut
+into strips of QUERY_BLOCK queries, and of each strip only the keys are touched that some query in it can see:
+
+    causal             causal, window 3      keys ->
+    # o . . . .        # o . . . .
+    # # . . . .        # # . . . .           #   computed
+    -----------        -----------           o   computed, then hidden by adding -inf
+    # # # o . .        # # # o . .           .   never computed
+    # # # # . .        o # # # . .
+    -----------        -----------           Each row is a query. Here a strip has two queries.
+    # # # # # o        . . # # # o
+    # # # # # #        . . o # # #
 """
 
 from __future__ import annotations
@@ -10,235 +21,205 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import array_module
+from minigrad.backend import Array
+from minigrad.fused.attention_scores import AttentionInputs, merge_group, split_group, visible_pairs
 from minigrad.fused.rows import row_dot, row_sum
-from minigrad.fused.dropout import keep_mask, keep_scale
 
-QUERY_BLOCK = 64  # queries worked on together
-CACHED = 1 << 18  # scores worked on together: a block that the CPU's cache can hold
-KEPT = 4  # times the head dimension: weights of texts up to this long are kept for the backward pass
-FAINT = 1e-20  # sums of exponentials below this have lost digits
+QUERY_BLOCK = 64  # queries of a block
+MAX_BLOCK_SCORES = 1 << 18  # scores of a block: as many as stay in the CPU's cache
+MAX_SAVED_RATIO = 4  # weights are saved for the backward pass if S <= 4 D, else computed again: see `saved_weights`
+UNDERFLOW = 1e-20  # a row whose exponentials add up to less than this has lost digits
+
+Block = tuple[slice, slice, slice]  # of the batch, of the queries, of the keys
 
 
-class Blocks:
-    """The arrays of one call, by groups of heads, and the passes over their blocks: q (B, K, G, T, D), k and v (B, K,
-    S, D).
-
-    In a block (b, K, R, j) the R = G i queries that look at one key head are the rows of one matrix.
-    """
+class BlockedAttention:
+    """Both passes of one call of attention. The other parameters are there for the tests."""
 
     def __init__(
         self,
-        q: Any,
-        k: Any,
-        v: Any,
-        bias: Any,
-        mask: Any,
-        causal: bool,
-        window: int | None,
-        scale: float,
-        dropout: float,
-        key: Any,
+        inputs: AttentionInputs,
+        *,
+        query_block: int = QUERY_BLOCK,
+        max_block_scores: int = MAX_BLOCK_SCORES,
+        max_saved_ratio: int = MAX_SAVED_RATIO,
     ):
-        (B, H, T, D), (K, S) = q.shape, k.shape[1:3]
-        self.xp, self.shape, self.dtype = array_module(q), (B, K, H // K, T, S, D), q.dtype
-        self.q, self.k, self.v = q.reshape(B, K, H // K, T, D), k, v
-        self.bias, self.mask = (_grouped(a, K) for a in (bias, mask))
-        self.causal, self.window, self.scale, self.dropout, self.key = causal, window, scale, dropout, key
-        self.patterns: dict[tuple, Any] = {}
+        self.inputs, self.query_block, self.max_block_scores = inputs, query_block, max_block_scores
+        limit = max_saved_ratio * inputs.shape[5]  # in keys
+        # Not in float16: the backward pass divides by the sums of rows, and 1 / sum may be beyond its range.
+        self.saves_weights = inputs.shape[4] <= limit and inputs.dtype.itemsize >= 4
+        self.causal_biases: dict[tuple[int, int, int], Array] = {}
 
-    def __iter__(self) -> Iterator[tuple]:
-        """Blocks as slices: sequences, queries, and the keys that at least one of the queries can see. The last
-        queries, who see most, come first.
+    def forward(self, *, save_for_backward: bool) -> tuple[Array, list]:
+        """The output (B, H, T, D), and for each block what `backward` needs of it.
+
+        That is either exp(scores - maximum) (b, K, R, j) and the sums of its rows (b, K, R, 1), or lse (b, K, R, 1).
         """
-        B, K, G, T, S, _ = self.shape
-        on_cpu = self.xp is np  # a GPU wants one large block
-        step = QUERY_BLOCK if on_cpu else max(T, 1)
-        together = max(1, CACHED // (K * G * step * max(S, 1))) if on_cpu else max(B, 1)
-        spans = list(_spans(T, S, step, self.causal, self.window))
-        return ((slice(b, min(b + together, B)), *span) for b in range(0, B, together) for span in reversed(spans))
-
-    def queries(self, b: slice, i: slice) -> Any:
-        """scale q: (b, K, R, D)"""
-        return _rows(self.q[b, :, :, i] * self.scale)
-
-    def scores(self, q: Any, b: slice, i: slice, j: slice) -> Any:
-        """Scores of a block, hidden pairs -inf: (b, K, R, j)."""
-        s = q @ self.k[b, :, j].swapaxes(-1, -2)
-        heads = self.heads(s, i)  # (b, K, G, i, j), the same memory
-        if self.bias is not None:
-            heads += _part(self.bias, b, i, j)
-        offset = self.shape[4] - self.shape[3]
-        if self.causal or self.window is not None:
-            # without a window, all of these queries see the keys up to the place of the first
-            first = max(j.start, i.start + offset + 1) if self.window is None else j.start
-            if first < j.stop:
-                heads[..., first - j.start :] += self.pattern(i, slice(first, j.stop), offset)
-        if self.mask is not None:
-            heads += self.hide(_part(self.mask, b, i, j))
-        return s
-
-    def pattern(self, i: slice, j: slice, offset: int) -> Any:
-        """What causality and the window add to the scores (i, j). It is the same for most blocks."""
-        place = i.stop - i.start, j.start - i.start, j.stop - j.start
-        if place not in self.patterns:
-            self.patterns[place] = self.hide(visible(self.xp, i, j, offset, self.causal, self.window))
-        return self.patterns[place]
-
-    def hide(self, seen: Any) -> Any:
-        return np.where(seen, 0.0, -np.inf).astype(self.dtype)
-
-    def exponentials(self, q: Any, b: slice, i: slice, j: slice) -> tuple[Any, Any, Any]:
-        """exp(scores - top) (b, K, R, j), top, and the sums (b, K, R, 1), which are 1 for a query that sees nothing."""
-        lowest = np.finfo(self.dtype).min  # a row of -inf shall give exp(-inf) = 0
-        p = self.scores(q, b, i, j)
-        if self.xp is np:  # one maximum for the whole block is much quicker to find than one for each row
-            top = np.maximum(p.max(), lowest)
-            total = exponentiate(p, top)
-            if total.min() > FAINT:
-                return p, top, total
-            p = self.scores(q, b, i, j)  # a row lies so far below another that it lost digits: rare, or it sees nothing
-        top = np.maximum(p.max(axis=-1, keepdims=True), lowest)
-        total = exponentiate(p, top)
-        total += total == 0
-        return p, top, total
-
-    def forward(self, backward_follows: bool) -> tuple[Any, list]:
-        """The output (B, H, T, D), and what `backward` needs of each block: (exponentials, sums of their rows) or lse,
-        (b, K, R, ...).
-        """
-        B, K, G, T, S, D = self.shape
-        keep = S <= KEPT * D and self.dtype.itemsize >= 4  # 1 / sum may be beyond the range of float16
-        out, saved = self.place(K * G, T, whole=False), []
-        o = out.reshape(B, K, G, T, D)
-        for b, i, j in self:
-            p, top, total = self.exponentials(self.queries(b, i), b, i, j)
-            if backward_follows:
-                saved.append((p, total) if keep else np.log(total) + top)
-            if self.dropout:
-                p = p * self.kept(b, i, j)
-            y = p @ self.v[b, :, j]  # (b, K, R, D)
-            y /= total
-            o[b, :, :, i] = self.heads(y, i)
+        x, (B, K, G, T, _, D) = self.inputs, self.inputs.shape
+        out, saved = self.allocate(K * G, T, zero=True), []  # zero: a query that sees nothing is in no block
+        out_by_head = out.reshape(B, K, G, T, D)  # the same memory
+        for b, i, j in self.blocks():
+            p, maximum, total = self.softmax_numerators(self.scaled_queries(b, i), (b, i, j))
+            if save_for_backward:
+                saved.append((p, total) if self.saves_weights else np.log(total) + maximum)
+            if x.options.dropout:
+                p = p * x.dropout_factors(b, i, j)
+            y = p @ x.v[b, :, j]  # (b, K, R, D)
+            y /= total  # dividing here takes D divisions for each query, dividing p would take j
+            out_by_head[b, :, :, i] = split_group(y, G)
         return out, saved
 
-    def backward(self, g: Any, out: Any, saved: list, bias_needs: bool) -> tuple:
-        """Gradients of q (B, H, T, D), k and v (B, K, S, D), and of the bias (B, H, T, S) if there is one."""
-        B, K, G, T, S, D = self.shape
-        # without a window the first block of a sequence has all keys, and the blocks have all queries: nothing to be
-        # added to
-        whole = self.window is None and S >= T > 0
-        grads = dq, dk, dv = self.place(K * G, T, whole), self.place(K, S, whole), self.place(K, S, whole)
-        g, dq = g.reshape(B, K, G, T, D), dq.reshape(B, K, G, T, D)
-        deltas = row_dot(g, out.reshape(g.shape))[..., None]  # (B, K, G, T, 1)
-        dbias = self.xp.zeros((B, K, G, T, S), self.dtype) if bias_needs else None
-        for (b, i, j), known in zip(self, saved):
-            q, do, delta = (
-                self.queries(b, i),
-                _rows(g[b, :, :, i]),
-                _rows(deltas[b, :, :, i]),
-            )  # (b, K, R, D), the same, (b, K, R, 1)
-            if type(known) is tuple:
-                p, total = known  # P = p / total: dividing do and delta is less work
-                do, delta = do / total, delta / total
-            else:
-                p = self.scores(q, b, i, j)
-                p -= known
-                np.exp(p, out=p)  # (b, K, R, j)
-            dp = do @ self.v[b, :, j].swapaxes(-1, -2)
-            weights = p
-            if self.dropout:
-                kept = self.kept(b, i, j)
-                weights, dp = p * kept, dp * kept
-            begins = whole and i.stop == T
-            _put(dv[b, :, j], weights.swapaxes(-1, -2) @ do, begins)
-            dp -= delta
-            dp *= p  # dS
-            dq[b, :, :, i] = self.heads(dp @ self.k[b, :, j], i)
-            _put(dk[b, :, j], dp.swapaxes(-1, -2) @ q, begins)
+    def backward(self, g: Array, out: Array, saved: list, *, needs_bias_grad: bool) -> tuple:
+        """Gradients of q (B, H, T, D), of k and v (B, K, S, D), and if there is a bias, of it (B, H, T, S) or None."""
+        x, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
+        # Without a window, the first block of a sequence has all keys, and every query is in some block. Then each
+        # gradient is set before it is added to, and it need not be zero at first.
+        covered = x.options.window is None and S >= T > 0
+        dq = self.allocate(K * G, T, zero=not covered)
+        dk, dv = (self.allocate(K, S, zero=not covered) for _ in range(2))
+        dbias = x.xp.zeros((B, K, G, T, S), x.dtype) if needs_bias_grad else None
+        dq_by_head, g = dq.reshape(B, K, G, T, D), g.reshape(B, K, G, T, D)
+        deltas = row_dot(g, out.reshape(g.shape))[..., None]  # rowsum(dO * O): (B, K, G, T, 1)
+        for (b, i, j), saved_block in zip(self.blocks(), saved):
+            do, delta = merge_group(g[b, :, :, i]), merge_group(deltas[b, :, :, i])  # (b, K, R, D), (b, K, R, 1)
+            q = self.scaled_queries(b, i)  # (b, K, R, D)
+            ds, dv_block = self.score_gradients(q, do, delta, saved_block, (b, i, j))
+            first = covered and i.stop == T  # the last queries come first, see `blocks`
+            dq_by_head[b, :, :, i] = split_group(ds @ x.k[b, :, j], G)
+            set_or_add(dk[b, :, j], ds.swapaxes(-1, -2) @ q, first=first)
+            set_or_add(dv[b, :, j], dv_block, first=first)
             if dbias is not None:
-                dbias[b, :, :, i, j] = self.heads(dp, i)
-        dq *= self.scale
-        return grads if self.bias is None else (*grads, None if dbias is None else dbias.reshape(B, K * G, T, S))
+                dbias[b, :, :, i, j] = split_group(ds, G)
+        dq *= x.options.scale
+        if x.bias is None:
+            return dq, dk, dv
+        return dq, dk, dv, None if dbias is None else dbias.reshape(B, K * G, T, S)
 
-    def heads(self, rows: Any, i: slice) -> Any:
-        """(b, K, R, n) -> (b, K, G, i, n), a view."""
-        b, K, R, n = rows.shape
-        return rows.reshape(b, K, self.shape[2], i.stop - i.start, n)
+    def score_gradients(self, q: Array, do: Array, delta: Array, saved: Any, block: Block) -> tuple[Array, Array]:
+        """dS (b, K, R, j) and dV (b, K, j, D) of a block, from dO (b, K, R, D) and delta = rowsum(dO * O)."""
+        x, (b, _, j) = self.inputs, block
+        if type(saved) is tuple:
+            p, total = saved  # P = p / total, but dividing dO and delta instead is less work
+            do, delta = do / total, delta / total
+        else:
+            p = self.scores(q, block)
+            p -= saved  # lse
+            np.exp(p, out=p)
+        dp = do @ x.v[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
+        dropped = p
+        if x.options.dropout:  # the output was (P * factors) V
+            factors = x.dropout_factors(*block)
+            dropped, dp = p * factors, dp * factors
+        dv = dropped.swapaxes(-1, -2) @ do
+        dp -= delta
+        dp *= p
+        return dp, dv
 
-    def place(self, H: int, T: int, whole: bool) -> Any:
-        """Zeros, or if the `whole` is going to be written anything, (B, H, T, D), laid out as (B, T, H, D): what
-        projections want.
+    # --- scores and softmax of a block --------------------------------------------------------------------------------
+
+    def scaled_queries(self, b: slice, i: slice) -> Array:
+        """scale q: (b, K, R, D)"""
+        return merge_group(self.inputs.q[b, :, :, i] * self.inputs.options.scale)
+
+    def scores(self, q: Array, block: Block) -> Array:
+        """Scores of a block (b, K, R, j), where hidden pairs are -inf."""
+        x, (_, i, j) = self.inputs, block
+        scores = x.scores(q, *block)
+        if x.options.causal or x.options.window is not None:
+            # Without a window, all queries of the block see the keys up to that of its first query.
+            first = j.start if x.options.window is not None else max(j.start, i.start + x.offset + 1)
+            if first < j.stop:
+                by_head = split_group(scores, x.shape[2])
+                by_head[..., first - j.start :] += self.causal_bias(i, slice(first, j.stop))
+        return scores
+
+    def causal_bias(self, i: slice, j: slice) -> Array:
+        """0 or -inf (i, j): what causality and the window add to the scores."""
+        # Most blocks have the same one, because it depends only on where the keys are relative to the queries.
+        relative = i.stop - i.start, j.start - i.start, j.stop - j.start
+        if relative not in self.causal_biases:
+            x, options = self.inputs, self.inputs.options
+            visible = visible_pairs(x.xp, i, j, x.offset, causal=options.causal, window=options.window)
+            self.causal_biases[relative] = x.additive_mask(visible)
+        return self.causal_biases[relative]
+
+    def softmax_numerators(self, q: Array, block: Block) -> tuple[Array, Array, Array]:
+        """p = exp(scores - maximum) (b, K, R, j); the maximum; and the sums of the rows of p (b, K, R, 1).
+
+        Softmax is p / sum, and lse = log(sum) + maximum. A sum is 1 for a query that sees nothing.
         """
-        make = self.xp.empty if whole else self.xp.zeros
-        return make((self.shape[0], T, H, self.shape[-1]), self.dtype).transpose(0, 2, 1, 3)
+        lowest = np.finfo(self.inputs.dtype).min  # finite: a row of -inf then gives exp(-inf) = 0, not nan
+        p = self.scores(q, block)
+        if self.inputs.xp is np:
+            # Any maximum that is not too far off will do, and that of the whole block is found faster than one a row.
+            maximum = np.maximum(p.max(), lowest)
+            total = exp_in_place(p, maximum)
+            if total.min() > UNDERFLOW:
+                return p, maximum, total
+            # Rare: a row lies so far below the maximum that its exponentials underflow, or its query sees nothing.
+            p = self.scores(q, block)
+        maximum = np.maximum(p.max(axis=-1, keepdims=True), lowest)  # (b, K, R, 1)
+        total = exp_in_place(p, maximum)
+        total += total == 0
+        return p, maximum, total
 
-    def kept(self, b: slice, i: slice, j: slice) -> Any:
-        """What dropout multiplies the weights (b, K, R, j) by: 0 or 1 / (1 - p)."""
-        everything = slice(None)
-        keep = keep_mask(self.key, self.shape[:5], self.dropout, self.xp, (b, everything, everything, i, j))
-        return _rows(keep.astype(self.dtype) * self.dtype.type(keep_scale(self.dropout)))
+    # --- blocks and memory --------------------------------------------------------------------------------------------
+
+    def blocks(self) -> Iterator[Block]:
+        """All blocks with a visible pair. The last queries of a sequence, which see the most keys, come first."""
+        x, (B, K, G, T, S, _) = self.inputs, self.inputs.shape
+        if x.xp is np:
+            step = self.query_block
+            sequences = max(1, self.max_block_scores // (K * G * step * max(S, 1)))  # of a block
+        else:
+            step, sequences = max(T, 1), max(B, 1)  # a GPU is best used by one large block
+        strips = list(query_blocks(T, S, step, causal=x.options.causal, window=x.options.window))
+        for b in range(0, B, sequences):
+            for i, j in reversed(strips):
+                yield slice(b, min(b + sequences, B)), i, j
+
+    def allocate(self, heads: int, length: int, *, zero: bool) -> Array:
+        """An array (B, heads, length, D), of zeros or not yet set.
+
+        In memory the axes are (B, length, heads, D), the order in which the linear maps around attention read them.
+        """
+        x = self.inputs
+        make = x.xp.zeros if zero else x.xp.empty
+        return make((x.shape[0], length, heads, x.shape[5]), x.dtype).transpose(0, 2, 1, 3)
 
 
-def visible(xp: Any, queries: slice, keys: slice, offset: int, causal: bool, window: int | None) -> Any:
-    """Which of the keys each of the queries may see: boolean (queries, keys). Query i stands at the place of key i +
-    offset.
+def query_blocks(T: int, S: int, step: int, *, causal: bool, window: int | None) -> Iterator[tuple[slice, slice]]:
+    """Slices of `step` queries, each with the slice of keys that are visible to at least one of them.
+
+    Queries that see no key are left out.
     """
-    ahead = xp.arange(keys.start, keys.stop) - xp.arange(queries.start, queries.stop)[:, None] - offset
-    seen = xp.ones(ahead.shape, dtype=bool)
-    if causal:
-        seen &= ahead <= 0
-    if window is not None:
-        seen &= abs(ahead) < window
-    return seen
-
-
-def _spans(T: int, S: int, step: int, causal: bool, window: int | None) -> Iterator[tuple[slice, slice]]:
-    """Blocks of `step` queries, and the keys that at least one of them can see; those that see nothing are left out."""
-    offset = S - T
-    for i in range(0, T, step):
-        end = min(i + step, T)
-        last = end + offset if causal else S if window is None else end + offset + window - 1
-        first = 0 if window is None else max(0, i + offset - window + 1)
+    offset = S - T  # query i is at the position of key i + offset
+    for start in range(0, T, step):
+        stop = min(start + step, T)
+        last = stop + offset if causal else S if window is None else stop + offset + window - 1
+        first = 0 if window is None else max(0, start + offset - window + 1)
         if first < min(last, S):
-            yield slice(i, end), slice(first, min(last, S))
+            yield slice(start, stop), slice(first, min(last, S))
 
 
-def weights_kept(T: int, D: int, window: int | None = None) -> int:
-    """How many weights a head keeps from forward to backward, on the CPU, of a text of T tokens."""
-    spans = _spans(T, T, QUERY_BLOCK, True, window) if T <= KEPT * D else ()
-    return sum((i.stop - i.start) * (j.stop - j.start) for i, j in spans)
+def saved_weights(T: int, D: int, window: int | None = None) -> int:
+    """How many attention weights a head saves for the backward pass of a causal text of T tokens, on the CPU."""
+    if T > MAX_SAVED_RATIO * D:
+        return 0
+    blocks = query_blocks(T, T, QUERY_BLOCK, causal=True, window=window)
+    return sum((i.stop - i.start) * (j.stop - j.start) for i, j in blocks)
 
 
-def _put(total: Any, a: Any, begins: bool) -> None:
-    """Add `a` to the total, or begin it."""
-    if begins:
-        total[...] = a
+def exp_in_place(scores: Array, maximum: Array) -> Array:
+    """Turn scores (..., n) into exp(scores - maximum), in place; returns the sums of the rows (..., 1)."""
+    scores -= maximum
+    np.exp(scores, out=scores)
+    return row_sum(scores)[..., None]
+
+
+def set_or_add(out: Array, a: Array, *, first: bool) -> None:
+    """out = a the first time, out += a afterwards."""
+    if first:
+        out[...] = a
     else:
-        total += a
-
-
-def _rows(a: Any) -> Any:
-    """(b, K, G, i, n) -> (b, K, R, n)"""
-    b, K, G, i, n = a.shape
-    return a.reshape(b, K, G * i, n)
-
-
-def exponentiate(p: Any, top: Any) -> Any:
-    """p = exp(p - top), in place; returns the sums of the rows."""
-    p -= top
-    np.exp(p, out=p)
-    return row_sum(p)[..., None]
-
-
-def _grouped(a: Any, K: int) -> Any:
-    """What broadcasts to (B, H, T, S), as what broadcasts to (B, K, G, T, S)."""
-    if a is None:
-        return None
-    a = a.reshape((1,) * (4 - a.ndim) + a.shape)
-    return a.reshape(a.shape[0], *((1, 1) if a.shape[1] == 1 else (K, a.shape[1] // K)), *a.shape[2:])
-
-
-def _part(a: Any, b: slice, i: slice, j: slice) -> Any:
-    """A block of `a`, leaving alone the axes along which it is broadcast."""
-    return a[tuple(slice(None) if n == 1 else s for n, s in zip(a.shape, (b, slice(None), slice(None), i, j)))]
+        out += a

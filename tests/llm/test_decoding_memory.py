@@ -14,7 +14,7 @@ from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from minigrad import no_grad
-from minigrad.fused.attention import attention_reference, one_query
+from minigrad.fused.attention import attention_reference, single_query_attention
 
 LONG = 1024  # tokens
 ROWS = 40 * 4 * LONG  # bytes: 40 rows of T numbers, as scores of two heads take some; (T, T) numbers take 25 times that
@@ -119,7 +119,7 @@ def test_a_square_made_while_writing_is_noticed(monkeypatch: pytest.MonkeyPatch)
 
     def wasteful(q: Any, k: Any, v: Any, *options: Any) -> Any:
         np.zeros((k.shape[2], k.shape[2]), np.float32)
-        return one_query(q, k, v, *options)
+        return single_query_attention(q, k, v, *options)
 
-    monkeypatch.setattr("llm.model.one_token.one_query", wasteful)
+    monkeypatch.setattr("llm.model.one_token.single_query_attention", wasteful)
     assert peak(lambda: write(model, cache, text(20))) > ROWS

@@ -61,7 +61,7 @@ def test_in_float32_too(config: GPTConfig, seed: int) -> None:
     assert difference(lively(config, seed, np.float32), seed) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["normalize", "turn", "one_query", "matvec_as_complex", "activate"])
+@pytest.mark.parametrize("name", ["normalize", "rotate", "single_query_attention", "matvec_as_complex", "activate"])
 def test_a_wrong_function_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control, and each function of the rung is called."""
     import llm.model.one_token

@@ -95,7 +95,7 @@ def test_rope(cupy, shape, n, passing, angles, interleaved, dtype, seed):
 
     def f(x: Tensor) -> Tensor:
         cos, sin = tables if x.device == "cpu" else map(cupy.asarray, tables)
-        return rope(x.swapaxes(1, 2), cos, sin, interleaved)
+        return rope(x.swapaxes(1, 2), cos, sin, interleaved=interleaved)
 
     check(cupy, f, [x])
 
@@ -233,10 +233,8 @@ def complaints(source: str, *options: str) -> str:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_they_compile(architecture, dtype):
-    assert (
-        complaints(compiler.SOURCE.read_text("utf-8"), f"-arch={architecture}", *compiler.options(np.dtype(dtype)))
-        == ""
-    )
+    options = f"-arch={architecture}", *compiler.compiler_options(np.dtype(dtype))
+    assert complaints(compiler.SOURCE.read_text("utf-8"), *options) == ""
 
 
 def test_what_does_not_compile_is_found():

@@ -99,7 +99,7 @@ CASES = {
     ),
     "rope, interleaved": Case(
         lambda x: mg.rope(x, *tables(x, 2), interleaved=True),
-        lambda x: mg.rope_reference(x, *tables(x, 2), True),
+        lambda x: mg.rope_reference(x, *tables(x, 2), interleaved=True),
         lambda s: [(2, *s[:-1], 2 * s[-1])],
     ),
     "dropout": Case(lambda x: mg.dropout(x, 0.4, (1, 2, 3)), lambda x: mg.dropout_reference(x, 0.4, (1, 2, 3)), alone),
@@ -131,7 +131,7 @@ def test_equals_its_reference_however_it_is_cut_into_blocks(name: str, shape: tu
     case = CASES[name]
     values = arrays(case, shape, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused_rows, "BLOCK", block)
+        patch.setattr(fused_rows, "BLOCK_ELEMENTS", block)
         received = derivatives(case.fused, values)
     for a, e in zip(received, derivatives(case.reference, values), strict=True):
         np.testing.assert_allclose(a, e, rtol=ROUNDING, atol=ROUNDING)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor, random
-from minigrad.fused.dropout import _words, keep_mask
+from minigrad.fused.dropout import _key_words, keep_mask
 
 keys = st.tuples(
     st.integers(-(2**63), 2**64 - 1), st.integers(0, 2**40), st.integers(0, 1000)
@@ -100,7 +100,7 @@ def test_the_mask_is_the_same_everywhere_forever() -> None:
 @given(keys, st.integers(0, 2**32 - 1))
 def test_the_hash_is_lowbias32_with_the_key_inside(key: tuple, index: int) -> None:
     """Written out for one element with Python's integers."""
-    first, second = _words(key)
+    first, second = _key_words(key)
     x = index * 0x9E3779B1 % 2**32 ^ first
     x = (x ^ x >> 16) * 0x7FEB352D % 2**32
     bits = (x ^ x >> 15 ^ second) * 0x846CA68B % 2**32
