@@ -37,6 +37,7 @@ from minigrad.ops.elementwise import erf, relu, sigmoid, tanh
 from minigrad.tensor import Tensor, tensor
 
 # --- definitions ------------------------------------------------------------------------------------------------------
+# `approximate` as in PyTorch: "none" is exact, "tanh" is the form that GPT-2 uses.
 
 
 def silu_reference(x: Any) -> Tensor:
@@ -120,7 +121,7 @@ def geglu(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
 def _gated_value(inputs: Sequence[Array], curve: Curve) -> Array:
     gate, up = split_gate_up([as_rows(a) for a in inputs])  # (N, C) both
     y = array_module(gate).empty(gate.shape, gate.dtype)
-    for s in blocks(y):
+    for s in blocks(y):  # the gate of a block is still in the cache when it is multiplied by `up`
         np.multiply(times_gate(at_least_float32(gate[s]), curve), up[s], out=y[s])
     return y.reshape(*inputs[0].shape[:-1], y.shape[1])
 
@@ -133,7 +134,7 @@ def _gated_gradients(g: Array, inputs: Sequence[Tensor], curve: Curve) -> tuple:
     g = as_rows(g)
     for s in blocks(g):
         dy = at_least_float32(g[s])
-        value, slope = value_and_slope(at_least_float32(gate[s]), curve)
+        value, slope = value_and_slope(at_least_float32(gate[s]), curve)  # gate h, and h + gate h'
         np.multiply(value, dy, out=d_up[s])
         slope *= up[s]
         np.multiply(slope, dy, out=d_gate[s])

@@ -106,7 +106,7 @@ def attention(
         return *grads[:3], unbroadcast(grads[3], inputs[3].shape)
 
     def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        return attention_reference(q, k, v, bias=bias, mask=mask, **vars(options))
+        return attention_reference(q, k, v, bias=bias, mask=mask, **options._asdict())
 
     return record_fused(out, inputs, vjp, reference)
 

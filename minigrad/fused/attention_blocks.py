@@ -55,49 +55,50 @@ class BlockedAttention:
 
         That is either exp(scores - maximum) (b, K, R, j) and the sums of its rows (b, K, R, 1), or lse (b, K, R, 1).
         """
-        x, (B, K, G, T, _, D) = self.inputs, self.inputs.shape
+        inputs, (B, K, G, T, _, D) = self.inputs, self.inputs.shape
         out, saved = self.allocate(K * G, T, zero=True), []  # zero: a query that sees nothing is in no block
         out_by_head = out.reshape(B, K, G, T, D)  # the same memory
         for b, i, j in self.blocks():
+            # Softmax is p / total. The division comes last, because y is smaller than p.
             p, maximum, total = self.softmax_numerators(self.scaled_queries(b, i), (b, i, j))
             if save_for_backward:
                 saved.append((p, total) if self.saves_weights else np.log(total) + maximum)
-            if x.options.dropout:
-                p = p * x.dropout_factors(b, i, j)
-            y = p @ x.v[b, :, j]  # (b, K, R, D)
-            y /= total  # dividing here takes D divisions for each query, dividing p would take j
+            if inputs.options.dropout:
+                p = p * inputs.dropout_factors(b, i, j)
+            y = p @ inputs.v[b, :, j]  # (b, K, R, D)
+            y /= total
             out_by_head[b, :, :, i] = split_group(y, G)
         return out, saved
 
     def backward(self, g: Array, out: Array, saved: list, *, needs_bias_grad: bool) -> tuple:
         """Gradients of q (B, H, T, D), of k and v (B, K, S, D), and if there is a bias, of it (B, H, T, S) or None."""
-        x, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
+        inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
         # Without a window, the first block of a sequence has all keys, and every query is in some block. Then each
         # gradient is set before it is added to, and it need not be zero at first.
-        covered = x.options.window is None and S >= T > 0
+        covered = inputs.options.window is None and S >= T > 0
         dq = self.allocate(K * G, T, zero=not covered)
         dk, dv = (self.allocate(K, S, zero=not covered) for _ in range(2))
-        dbias = x.xp.zeros((B, K, G, T, S), x.dtype) if needs_bias_grad else None
+        dbias = inputs.xp.zeros((B, K, G, T, S), inputs.dtype) if needs_bias_grad else None
         dq_by_head, g = dq.reshape(B, K, G, T, D), g.reshape(B, K, G, T, D)
         deltas = row_dot(g, out.reshape(g.shape))[..., None]  # rowsum(dO * O): (B, K, G, T, 1)
         for (b, i, j), saved_block in zip(self.blocks(), saved):
             do, delta = merge_group(g[b, :, :, i]), merge_group(deltas[b, :, :, i])  # (b, K, R, D), (b, K, R, 1)
             q = self.scaled_queries(b, i)  # (b, K, R, D)
             ds, dv_block = self.score_gradients(q, do, delta, saved_block, (b, i, j))
-            first = covered and i.stop == T  # the last queries come first, see `blocks`
-            dq_by_head[b, :, :, i] = split_group(ds @ x.k[b, :, j], G)
+            first = covered and i.stop == T  # `blocks` begins with the last queries
+            dq_by_head[b, :, :, i] = split_group(ds @ inputs.k[b, :, j], G)
             set_or_add(dk[b, :, j], ds.swapaxes(-1, -2) @ q, first=first)
             set_or_add(dv[b, :, j], dv_block, first=first)
             if dbias is not None:
                 dbias[b, :, :, i, j] = split_group(ds, G)
-        dq *= x.options.scale
-        if x.bias is None:
+        dq *= inputs.options.scale
+        if inputs.bias is None:
             return dq, dk, dv
         return dq, dk, dv, None if dbias is None else dbias.reshape(B, K * G, T, S)
 
     def score_gradients(self, q: Array, do: Array, delta: Array, saved: Any, block: Block) -> tuple[Array, Array]:
         """dS (b, K, R, j) and dV (b, K, j, D) of a block, from dO (b, K, R, D) and delta = rowsum(dO * O)."""
-        x, (b, _, j) = self.inputs, block
+        inputs, (b, _, j) = self.inputs, block
         if type(saved) is tuple:
             p, total = saved  # P = p / total, but dividing dO and delta instead is less work
             do, delta = do / total, delta / total
@@ -105,10 +106,10 @@ class BlockedAttention:
             p = self.scores(q, block)
             p -= saved  # lse
             np.exp(p, out=p)
-        dp = do @ x.v[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
+        dp = do @ inputs.v[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
         dropped = p
-        if x.options.dropout:  # the output was (P * factors) V
-            factors = x.dropout_factors(*block)
+        if inputs.options.dropout:  # the output was (P * factors) V
+            factors = inputs.dropout_factors(*block)
             dropped, dp = p * factors, dp * factors
         dv = dropped.swapaxes(-1, -2) @ do
         dp -= delta
@@ -123,14 +124,15 @@ class BlockedAttention:
 
     def scores(self, q: Array, block: Block) -> Array:
         """Scores of a block (b, K, R, j), where hidden pairs are -inf."""
-        x, (_, i, j) = self.inputs, block
-        scores = x.scores(q, *block)
-        if x.options.causal or x.options.window is not None:
-            # Without a window, all queries of the block see the keys up to that of its first query.
-            first = j.start if x.options.window is not None else max(j.start, i.start + x.offset + 1)
-            if first < j.stop:
-                by_head = split_group(scores, x.shape[2])
-                by_head[..., first - j.start :] += self.causal_bias(i, slice(first, j.stop))
+        inputs, (_, i, j) = self.inputs, block
+        scores = inputs.scores(q, *block)
+        if inputs.options.causal or inputs.options.window is not None:
+            hidden = j  # the keys that are hidden from some query of the block
+            if inputs.options.window is None:  # all its queries see the keys up to that of its first query
+                hidden = slice(max(j.start, i.start + inputs.offset + 1), j.stop)
+            if hidden.start < j.stop:
+                by_head = split_group(scores, inputs.shape[2])  # the same memory
+                by_head[..., hidden.start - j.start :] += self.causal_bias(i, hidden)
         return scores
 
     def causal_bias(self, i: slice, j: slice) -> Array:
@@ -138,9 +140,9 @@ class BlockedAttention:
         # Most blocks have the same one, because it depends only on where the keys are relative to the queries.
         relative = i.stop - i.start, j.start - i.start, j.stop - j.start
         if relative not in self.causal_biases:
-            x, options = self.inputs, self.inputs.options
-            visible = visible_pairs(x.xp, i, j, x.offset, causal=options.causal, window=options.window)
-            self.causal_biases[relative] = x.additive_mask(visible)
+            inputs, options = self.inputs, self.inputs.options
+            visible = visible_pairs(inputs.xp, i, j, inputs.offset, causal=options.causal, window=options.window)
+            self.causal_biases[relative] = inputs.additive_mask(visible)
         return self.causal_biases[relative]
 
     def softmax_numerators(self, q: Array, block: Block) -> tuple[Array, Array, Array]:
@@ -167,13 +169,13 @@ class BlockedAttention:
 
     def blocks(self) -> Iterator[Block]:
         """All blocks with a visible pair. The last queries of a sequence, which see the most keys, come first."""
-        x, (B, K, G, T, S, _) = self.inputs, self.inputs.shape
-        if x.xp is np:
+        inputs, (B, K, G, T, S, _) = self.inputs, self.inputs.shape
+        if inputs.xp is np:
             step = self.query_block
             sequences = max(1, self.max_block_scores // (K * G * step * max(S, 1)))  # of a block
         else:
             step, sequences = max(T, 1), max(B, 1)  # a GPU is best used by one large block
-        strips = list(query_blocks(T, S, step, causal=x.options.causal, window=x.options.window))
+        strips = list(query_blocks(T, S, step, causal=inputs.options.causal, window=inputs.options.window))
         for b in range(0, B, sequences):
             for i, j in reversed(strips):
                 yield slice(b, min(b + sequences, B)), i, j
@@ -183,9 +185,9 @@ class BlockedAttention:
 
         In memory the axes are (B, length, heads, D), the order in which the linear maps around attention read them.
         """
-        x = self.inputs
-        make = x.xp.zeros if zero else x.xp.empty
-        return make((x.shape[0], length, heads, x.shape[5]), x.dtype).transpose(0, 2, 1, 3)
+        inputs = self.inputs
+        make = inputs.xp.zeros if zero else inputs.xp.empty
+        return make((inputs.shape[0], length, heads, inputs.shape[5]), inputs.dtype).transpose(0, 2, 1, 3)
 
 
 def query_blocks(T: int, S: int, step: int, *, causal: bool, window: int | None) -> Iterator[tuple[slice, slice]]:

@@ -29,47 +29,47 @@ class WholeAttention:
         self.visible = kernels.CausalWindow(T, S - T, inputs.options.causal, inputs.options.window)
 
     def forward(self, *, save_for_backward: bool) -> tuple[Array, Any]:
-        x, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
-        p = x.scores(self.scaled_queries(), ALL, ALL, ALL)  # (B, K, R, S); the kernels hide what causality hides
+        inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
+        p = inputs.scores(self.scaled_queries(), ALL, ALL, ALL)  # (B, K, R, S); the kernels hide what causality hides
         maximum, total = kernels.softmax_numerators(as_rows(p), self.visible)
         maximum, total = (a.reshape(B, K, G * T, 1) for a in (maximum, total))
-        y = (p * x.dropout_factors(ALL, ALL, ALL) if x.options.dropout else p) @ x.v  # (B, K, R, D)
+        y = (p * inputs.dropout_factors(ALL, ALL, ALL) if inputs.options.dropout else p) @ inputs.v  # (B, K, R, D)
         # In memory (B, T, H, D), the order that the linear map after attention reads.
-        out = x.xp.empty((B, T, K * G, D), x.dtype).transpose(0, 2, 1, 3)
+        out = inputs.xp.empty((B, T, K * G, D), inputs.dtype).transpose(0, 2, 1, 3)
         np.divide(self.by_head(y), self.by_head(total), out=self.by_head(out))
         if not save_for_backward:
             return out, None
         return out, (p, total) if S <= MAX_SAVED_RATIO * D else np.log(total) + maximum
 
     def backward(self, g: Array, out: Array, saved: Any, *, needs_bias_grad: bool) -> tuple:
-        x, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
-        q, do = self.scaled_queries(), x.xp.empty((B, K, G * T, D), x.dtype)
+        inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
+        q, do = self.scaled_queries(), inputs.xp.empty((B, K, G * T, D), inputs.dtype)
         delta = row_sum(g * out).reshape(B, K, G * T, 1)  # rowsum(dO * O)
         if type(saved) is tuple:
             p, total = saved  # P = p / total, but dividing dO and delta instead is less work
             np.divide(self.by_head(g), self.by_head(total), out=self.by_head(do))
             delta = delta / total
         else:
-            p = x.scores(q, ALL, ALL, ALL)
+            p = inputs.scores(q, ALL, ALL, ALL)
             kernels.softmax_from_lse(as_rows(p), saved, self.visible)
             self.by_head(do)[...] = self.by_head(g)
-        dp, dropped = do @ x.v.swapaxes(-1, -2), p  # (B, K, R, S)
-        if x.options.dropout:
-            factors = x.dropout_factors(ALL, ALL, ALL)
+        dp, dropped = do @ inputs.v.swapaxes(-1, -2), p  # (B, K, R, S)
+        if inputs.options.dropout:
+            factors = inputs.dropout_factors(ALL, ALL, ALL)
             dropped, dp = p * factors, dp * factors
         dv = dropped.swapaxes(-1, -2) @ do  # (B, K, S, D)
         dp -= delta
         dp *= p  # dS
-        dq, dk = dp @ x.k, dp.swapaxes(-1, -2) @ q
-        dq *= x.options.scale
+        dq, dk = dp @ inputs.k, dp.swapaxes(-1, -2) @ q
+        dq *= inputs.options.scale
         grads = dq.reshape(B, K * G, T, D), dk, dv
-        return grads if x.bias is None else (*grads, dp.reshape(B, K * G, T, S) if needs_bias_grad else None)
+        return grads if inputs.bias is None else (*grads, dp.reshape(B, K * G, T, S) if needs_bias_grad else None)
 
     def scaled_queries(self) -> Array:
         """scale q: (B, K, R, D), in C order"""
-        x, (B, K, G, T, _, D) = self.inputs, self.inputs.shape
-        q = x.xp.empty((B, K, G * T, D), x.dtype)
-        np.multiply(x.q, x.options.scale, out=self.by_head(q))
+        inputs, (B, K, G, T, _, D) = self.inputs, self.inputs.shape
+        q = inputs.xp.empty((B, K, G * T, D), inputs.dtype)
+        np.multiply(inputs.q, inputs.options.scale, out=self.by_head(q))
         return q
 
     def by_head(self, a: Array) -> Array:

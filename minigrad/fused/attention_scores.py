@@ -8,8 +8,8 @@ matrix, so that a single matrix product with the key head serves all of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from minigrad.fused.dropout import keep_mask, keep_scale
 from minigrad.random import Key
 
 
-@dataclass(frozen=True)
-class AttentionOptions:
+class AttentionOptions(NamedTuple):
     """The options of `attention`; what they mean is said there. Here `scale` has a value, and `key` where needed."""
 
     causal: bool
@@ -40,7 +39,7 @@ def visible_pairs(
     ahead = xp.arange(keys.start, keys.stop) - xp.arange(queries.start, queries.stop)[:, None] - offset
     visible = xp.ones(ahead.shape, dtype=bool)
     if causal:
-        visible &= ahead <= 0
+        visible &= ahead <= 0  # a query sees itself and what is before it
     if window is not None:
         visible &= abs(ahead) < window
     return visible
@@ -56,14 +55,10 @@ class AttentionInputs:
         (B, H, T, D), (K, S) = q.shape, k.shape[1:3]
         self.xp, self.dtype, self.options = array_module(q), q.dtype, options
         self.shape = B, K, H // K, T, S, D
+        self.offset = S - T  # query i is at the position of key i + offset: the last query is at the last key
         self.q, self.k, self.v = q.reshape(B, K, H // K, T, D), k, v
         self.bias = None if bias is None else split_heads(bias, K)
         self.mask = None if mask is None else split_heads(mask, K)
-
-    @property
-    def offset(self) -> int:
-        """Query i is at the position of key i + offset: the last query is at the last key."""
-        return self.shape[4] - self.shape[3]
 
     def scores(self, scaled_q: Array, b: slice, i: slice, j: slice) -> Array:
         """Scores of a block (b, K, R, j), where pairs hidden by the mask are -inf. `scaled_q`: (b, K, R, D)."""
@@ -77,12 +72,14 @@ class AttentionInputs:
 
     def additive_mask(self, visible: Array) -> Array:
         """What hides pairs when it is added to their scores: 0 where visible, -inf elsewhere."""
-        return np.where(visible, 0.0, -np.inf).astype(self.dtype)
+        return np.where(visible, 0.0, -np.inf).astype(self.dtype)  # exp(-inf) = 0
 
     def dropout_factors(self, b: slice, i: slice, j: slice) -> Array:
         """What dropout multiplies the weights of a block by: (b, K, R, j), each 0 or 1 / (1 - p)."""
         p, key, every = self.options.dropout, self.options.key, slice(None)
         assert key is not None, "attention takes the next key where none is given"
+        # The elements of (B, K, G, T, S) have the same numbers as those of (B, H, T, S), so a block has the same mask
+        # as the definition has with all weights at once.
         keep = keep_mask(key, self.shape[:5], p, self.xp, (b, every, every, i, j))
         return merge_group(keep.astype(self.dtype) * self.dtype.type(keep_scale(p)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ class LossOptions:
             raise ValueError(f"reduction {self.reduction!r} is unknown; use 'mean', 'sum' or 'none'")
 
 
-@dataclass(frozen=True)
-class Targets:
+class Targets(NamedTuple):
     """The target of each row, checked."""
 
     classes: Array  # (N,) integers; 0 where the row does not count
