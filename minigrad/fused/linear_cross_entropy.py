@@ -24,7 +24,7 @@ from minigrad.fused.linear import linear_reference
 from minigrad.fused.loss_options import LossOptions, Reduction, check_targets
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows
-from minigrad.lazy import LazyGradient
+from minigrad.lazy import Gradient, LazyGradient
 from minigrad.modes import mode
 from minigrad.tensor import Tensor, tensor
 
@@ -91,17 +91,11 @@ def linear_cross_entropy(
     losses, found = head.losses_and_gradients(chunk, row_weights, needs, save_dz=save_dz)
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        if not at_once:
-            _, now = head.losses_and_gradients(chunk, reduce.row_weights(g), needs)
-            return (None if now.x is None else now.x.reshape(x.shape), now.weight, now.bias)[: len(inputs)]
-        dx = None if found.x is None else (found.x * g).reshape(x.shape)
-        db = None if found.bias is None else found.bias * g
-        dw = None
-        if found.logits is not None:
-            dw = _lazy_product(weight.data, found.logits, head.x * g)
-        elif found.weight is not None:
-            dw = _lazy_multiple(found.weight, g)
-        return (dx, dw, db)[: len(inputs)]
+        if at_once:
+            dx, dw, db = _times(g, found, head)
+        else:
+            _, (dx, dw, db, _) = head.losses_and_gradients(chunk, reduce.row_weights(g), needs)
+        return (None if dx is None else dx.reshape(x.shape), dw, db)[: len(inputs)]
 
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, **vars(options))
@@ -198,7 +192,19 @@ class _Head:
                 grads.weight[slab] += dz.T[slab] @ x
 
 
-# --- the gradient of weight, computed when it is known where it goes --------------------------------------------------
+# --- the gradients for another gradient of the result than 1 ----------------------------------------------------------
+
+
+def _times(g: Array, found: _Gradients, head: _Head) -> tuple[Gradient, Gradient, Gradient]:
+    """g dx, g dW and g db, from the gradients found for g = 1."""
+    dx = None if found.x is None else found.x * g
+    db = None if found.bias is None else found.bias * g
+    dw = None
+    if found.logits is not None:
+        dw = _lazy_product(head.weight, found.logits, head.x * g)
+    elif found.weight is not None:
+        dw = _lazy_multiple(found.weight, g)
+    return dx, dw, db
 
 
 def _lazy_multiple(dw: Array, g: Array) -> LazyGradient:
