@@ -74,7 +74,7 @@ def cross_entropy(
         return (dz.reshape(logits.shape),)
 
     def reference(logits: Tensor) -> Tensor:
-        return cross_entropy_reference(logits, targets, **vars(options))
+        return cross_entropy_reference(logits, targets, **options._asdict())
 
     return record_fused(reduce(losses), (logits,), vjp, reference)
 

@@ -50,7 +50,7 @@ def linear_cross_entropy_reference(
     if soft_cap is not None:
         logits = soft_cap * (logits / soft_cap).tanh()
     options = LossOptions(ignore_index, label_smoothing, z_loss, reduction)
-    return cross_entropy_reference(logits, targets, **vars(options))
+    return cross_entropy_reference(logits, targets, **options._asdict())
 
 
 def linear_cross_entropy(
@@ -98,7 +98,7 @@ def linear_cross_entropy(
         return (None if dx is None else dx.reshape(x.shape), dw, db)[: len(inputs)]
 
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, **vars(options))
+        return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, **options._asdict())
 
     return record_fused(reduce(losses), inputs, vjp, reference)
 
@@ -115,15 +115,15 @@ def _chunk_rows(x: Array, weight: Array) -> int:
 class _Gradients(NamedTuple):
     """Gradients of the inputs where they are needed, else None; of the logits if they are saved instead of dW."""
 
-    x: Array | None  # (N, C)
-    weight: Array | None  # (V, C)
-    bias: Array | None  # (V,)
+    x: Array | None = None  # (N, C)
+    weight: Array | None = None  # (V, C)
+    bias: Array | None = None  # (V,)
     logits: Array | None = None  # (N, V)
 
 
 @dataclass(frozen=True)
 class _Head:
-    """The arrays of one call."""
+    """The arrays and options of one call."""
 
     x: Array  # (N, C)
     weight: Array  # (V, C)
@@ -140,20 +140,18 @@ class _Head:
         `save_dz`: there is one chunk, and the gradient of its logits is returned instead of that of weight.
         """
         losses = np.empty_like(self.x, shape=self.x.shape[:1])
-        grads = (
-            self._empty_gradients(needs, save_dz=save_dz) if row_weights is not None else _Gradients(None, None, None)
-        )
+        grads = _Gradients() if row_weights is None else self._empty_gradients(needs, save_dz=save_dz)
         for start in range(0, len(self.x), chunk):
             rows = slice(start, start + chunk)
             z, slope = self._logits(rows)  # (n, V)
             weights = None if row_weights is None else row_weights[rows]
             losses[rows] = softmax_loss(z, self.targets[rows], self.options, weights)
-            if weights is not None:
-                dz = z if slope is None else np.multiply(z, slope, out=z)  # softmax_loss left the gradients in z
-                self._add_gradients(dz, grads, rows)
+            if weights is not None:  # softmax_loss left the gradients in z
+                if slope is not None:
+                    z *= slope
+                self._add_gradients(z, grads, rows)
                 if save_dz:
-                    grads = grads._replace(logits=dz)
-                del dz
+                    grads = grads._replace(logits=z)
             del z, slope  # before the next chunk is made: they are the largest arrays of the whole model
         return losses, grads
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,18 +10,13 @@ from minigrad.backend import Array, array_module
 from minigrad.tensor import tensor
 
 
-@dataclass(frozen=True)
-class LossOptions:
+class LossOptions(NamedTuple):
     """The options of `cross_entropy`; what they mean is said there."""
 
     ignore_index: int = -100
     label_smoothing: float = 0.0
     z_loss: float = 0.0
     reduction: str = "mean"
-
-    def __post_init__(self) -> None:
-        if self.reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction {self.reduction!r} is unknown; use 'mean', 'sum' or 'none'")
 
 
 class Targets(NamedTuple):
@@ -54,6 +48,8 @@ class Reduction:
     """How the losses of rows become the result: their mean, their sum, or all of them."""
 
     def __init__(self, kind: str, targets: Targets, dtype: Any):
+        if kind not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction {kind!r} is unknown; use 'mean', 'sum' or 'none'")
         self.kind, self.targets = kind, targets
         count = targets.counted.sum() if kind == "mean" else array_module(targets.counted).ones(())
         self.denominator = np.maximum(count, 1).astype(dtype)  # (); a mean of no rows is 0 / 1
