@@ -127,7 +127,7 @@ def single_query_attention(
         by_head = p.reshape(B, H, 1, S)  # the same memory
         by_head += bias
     if has_kernels(p):
-        all_keys = kernels.CausalWindow(1, S, False, None)
+        all_keys = kernels.CausalWindow(queries=1, offset=S, causal=False, window=None)
         total = kernels.softmax_numerators(as_rows(p), all_keys)[1].reshape(B, K, H // K, 1)
     else:
         total = exp_in_place(p, p.max(axis=-1, keepdims=True))  # (B, K, G, 1)

@@ -17,7 +17,6 @@ into strips of QUERY_BLOCK queries, and of each strip only the keys are touched 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -31,6 +30,7 @@ MAX_SAVED_RATIO = 4  # weights are saved for the backward pass if S <= 4 D, else
 UNDERFLOW = 1e-20  # a row whose exponentials add up to less than this has lost digits
 
 Block = tuple[slice, slice, slice]  # of the batch, of the queries, of the keys
+Saved = tuple[Array, Array] | Array  # of a block: p = exp(scores - maximum) and the sums of its rows, or lse
 
 
 class BlockedAttention:
@@ -50,16 +50,14 @@ class BlockedAttention:
         self.saves_weights = inputs.shape[4] <= limit and inputs.dtype.itemsize >= 4
         self.causal_biases: dict[tuple[int, int, int], Array] = {}
 
-    def forward(self, *, save_for_backward: bool) -> tuple[Array, list]:
-        """The output (B, H, T, D), and for each block what `backward` needs of it.
-
-        That is either exp(scores - maximum) (b, K, R, j) and the sums of its rows (b, K, R, 1), or lse (b, K, R, 1).
-        """
+    def forward(self, *, save_for_backward: bool) -> tuple[Array, list[Saved]]:
+        """The output (B, H, T, D), and for each block what `backward` needs: see `Saved`."""
         inputs, (B, K, G, T, _, D) = self.inputs, self.inputs.shape
-        out, saved = self.allocate(K * G, T, zero=True), []  # zero: a query that sees nothing is in no block
+        out = self.allocate(K * G, T, zero=True)  # zero, because a query that sees nothing is in no block
+        saved: list[Saved] = []
         out_by_head = out.reshape(B, K, G, T, D)  # the same memory
         for b, i, j in self.blocks():
-            # Softmax is p / total. The division comes last, because y is smaller than p.
+            # Softmax is p / total. The division comes last, because y usually has fewer numbers than p.
             p, maximum, total = self.softmax_numerators(self.scaled_queries(b, i), (b, i, j))
             if save_for_backward:
                 saved.append((p, total) if self.saves_weights else np.log(total) + maximum)
@@ -70,7 +68,7 @@ class BlockedAttention:
             out_by_head[b, :, :, i] = split_group(y, G)
         return out, saved
 
-    def backward(self, g: Array, out: Array, saved: list, *, needs_bias_grad: bool) -> tuple:
+    def backward(self, g: Array, out: Array, saved: list[Saved], *, needs_bias_grad: bool) -> tuple:
         """Gradients of q (B, H, T, D), of k and v (B, K, S, D), and if there is a bias, of it (B, H, T, S) or None."""
         inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
         # Without a window, the first block of a sequence has all keys, and every query is in some block. Then each
@@ -96,7 +94,7 @@ class BlockedAttention:
             return dq, dk, dv
         return dq, dk, dv, None if dbias is None else dbias.reshape(B, K * G, T, S)
 
-    def score_gradients(self, q: Array, do: Array, delta: Array, saved: Any, block: Block) -> tuple[Array, Array]:
+    def score_gradients(self, q: Array, do: Array, delta: Array, saved: Saved, block: Block) -> tuple[Array, Array]:
         """dS (b, K, R, j) and dV (b, K, j, D) of a block, from dO (b, K, R, D) and delta = rowsum(dO * O)."""
         inputs, (b, _, j) = self.inputs, block
         if type(saved) is tuple:

@@ -7,13 +7,11 @@ which the next matrix product reads them. Shapes: attention_scores.py; here R = 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from minigrad.backend import Array
 from minigrad.cuda import rows as kernels
-from minigrad.fused.attention_blocks import MAX_SAVED_RATIO
+from minigrad.fused.attention_blocks import MAX_SAVED_RATIO, Saved
 from minigrad.fused.attention_scores import AttentionInputs
 from minigrad.fused.rows import as_rows, row_sum
 
@@ -28,7 +26,7 @@ class WholeAttention:
         T, S = inputs.shape[3:5]
         self.visible = kernels.CausalWindow(T, S - T, inputs.options.causal, inputs.options.window)
 
-    def forward(self, *, save_for_backward: bool) -> tuple[Array, Any]:
+    def forward(self, *, save_for_backward: bool) -> tuple[Array, list[Saved]]:
         inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
         p = inputs.scores(self.scaled_queries(), ALL, ALL, ALL)  # (B, K, R, S); the kernels hide what causality hides
         maximum, total = kernels.softmax_numerators(as_rows(p), self.visible)
@@ -38,20 +36,21 @@ class WholeAttention:
         out = inputs.xp.empty((B, T, K * G, D), inputs.dtype).transpose(0, 2, 1, 3)
         np.divide(self.by_head(y), self.by_head(total), out=self.by_head(out))
         if not save_for_backward:
-            return out, None
-        return out, (p, total) if S <= MAX_SAVED_RATIO * D else np.log(total) + maximum
+            return out, []
+        return out, [(p, total) if S <= MAX_SAVED_RATIO * D else np.log(total) + maximum]
 
-    def backward(self, g: Array, out: Array, saved: Any, *, needs_bias_grad: bool) -> tuple:
+    def backward(self, g: Array, out: Array, saved: list[Saved], *, needs_bias_grad: bool) -> tuple:
         inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
         q, do = self.scaled_queries(), inputs.xp.empty((B, K, G * T, D), inputs.dtype)
         delta = row_sum(g * out).reshape(B, K, G * T, 1)  # rowsum(dO * O)
-        if type(saved) is tuple:
-            p, total = saved  # P = p / total, but dividing dO and delta instead is less work
+        (saved_block,) = saved
+        if type(saved_block) is tuple:
+            p, total = saved_block  # P = p / total, but dividing dO and delta instead is less work
             np.divide(self.by_head(g), self.by_head(total), out=self.by_head(do))
             delta = delta / total
         else:
             p = inputs.scores(q, ALL, ALL, ALL)
-            kernels.softmax_from_lse(as_rows(p), saved, self.visible)
+            kernels.softmax_from_lse(as_rows(p), saved_block, self.visible)
             self.by_head(do)[...] = self.by_head(g)
         dp, dropped = do @ inputs.v.swapaxes(-1, -2), p  # (B, K, R, S)
         if inputs.options.dropout:
