@@ -36,7 +36,8 @@ from minigrad.autograd import grad, hvp, jvp, vjp
 from minigrad.checkpoint import checkpoint
 from minigrad.debug import debug_arrays, detect_anomaly
 from minigrad.draw import draw
-from minigrad.fused import *  # noqa: F403
+from minigrad.fused import functions as _fused
+from minigrad.fused.functions import *  # noqa: F403
 from minigrad.fused.rope import rope_tables
 from minigrad.gradcheck import gradcheck
 from minigrad.modes import no_grad
@@ -48,5 +49,5 @@ from minigrad.tensor import Tensor
 # fmt: off
 __all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp",
            "no_grad", "profile", "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim",
-           *ops.__all__, *fused.__all__]
+           *ops.__all__, *_fused.__all__]
 # fmt: on

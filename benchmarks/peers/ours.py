@@ -66,9 +66,8 @@ def learn(task: Task) -> Work:
 
 def train_unfused(task: Task) -> Work:
     """The same by a tape of primitives: each fused function is replaced by its definition."""
-    import minigrad.nn
+    from minigrad.fused import functions as fused
 
-    fused = minigrad.fused
     definitions = {
         id(getattr(fused, name.removesuffix("_reference"))): getattr(fused, name)
         for name in fused.__all__

@@ -17,7 +17,7 @@ from llm.model.config import GPTConfig
 from llm.model.kv_cache import UpdateCache
 from llm.model.masks import AttentionContext
 from minigrad.backend import Array
-from minigrad.fused.attention import attention, one_query
+from minigrad.fused.attention import attention, single_query_attention
 from minigrad.fused.rope import rope, rotate
 from minigrad.nn import Linear, Module, RMSNorm
 from minigrad.tensor import Tensor
@@ -69,5 +69,5 @@ class Attention(Module):
             q, k = (rotate(a, *context.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
             k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
-        y = one_query(q, k, v, 1 / math.sqrt(D), context.window, context.bias)  # (B, H, 1, D)
+        y = single_query_attention(q, k, v, 1 / math.sqrt(D), context.window, context.bias)  # (B, H, 1, D)
         return self.out.forward_array(y.reshape(B, H * D))  # (B, C)

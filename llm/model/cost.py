@@ -19,7 +19,8 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from llm.model.config import GPTConfig
-from minigrad.fused.memory import LOGITS_CHUNK, saved_attention_weights
+from minigrad.fused.attention_blocks import saved_weights
+from minigrad.fused.linear_cross_entropy import CPU_CHUNK_ROWS
 from minigrad.profiler.table import size
 
 
@@ -89,7 +90,7 @@ def training_flops(config: GPTConfig, context: int | None = None) -> int:
 def training_memory(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes."""
     weights = parameters(config).total * itemsize
-    rows = min(LOGITS_CHUNK, batch_size * (context or config.context))
+    rows = min(CPU_CHUNK_ROWS, batch_size * (context or config.context))
     logits = 2 * rows * config.vocab_size * itemsize  # two chunks: one is freed only when the next has been made
     return Memory(
         weights=weights,
@@ -115,7 +116,7 @@ def activation_bytes(config: GPTConfig, batch_size: int = 1, context: int | None
     # Numbers per batch:
     head = tokens * C + V * C  # the gradients of the head's input and weight, which are computed with the loss
     bias = H * T * T if config.positions == "alibi" else 0
-    weights = batch_size * L * H * saved_attention_weights(T, D, config.window)
+    weights = batch_size * L * H * saved_weights(T, D, config.window)
     return itemsize * (tokens * (L * block + last) + weights + head + bias)
 
 

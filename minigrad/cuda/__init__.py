@@ -1,6 +1,16 @@
-"""Kernels of our own for the GPU (kernels.cu), and the functions that start them: rows.py, elements.py, attention.py.
+"""CUDA kernels, and the functions that launch them on CuPy arrays.
 
-On the GPU an operation takes longer to start than to do unless its arrays are large, and a fused function in CuPy's
-operations is ten to thirty of them. The kernels do each in one or two. They take float32 and float64; for other dtypes,
-and as their plain twins, the fused functions keep the way in operations, the one that runs on the CPU.
+On a GPU, an operation takes longer to launch than to compute unless its arrays are large, and a fused function written
+with CuPy's operations is ten to thirty of them. The kernels do the same in one or two.
+
+Read in this order:
+
+1. compiler.py     compiles kernels.cu when a kernel is first used, and launches kernels
+2. kernels.cu      the kernels themselves, in CUDA C++
+3. rows.py         a block of threads for each row: norms, softmax, the loss of logits
+   elements.py     all threads together through all elements: activations, rotary positions, AdamW
+
+This folder knows nothing of tensors and gradients: minigrad/fused and minigrad/optim call it with arrays. There are
+kernels for float32 and float64. Other dtypes take the same path as on the CPU, array operations, and the tests compare
+the two.
 """

@@ -1,4 +1,7 @@
-"""kernels.cu compiled when first needed, once for each dtype (CuPy keeps the result on disk), and started on arrays."""
+"""Compiles kernels.cu when a kernel is first used, once for each dtype, and launches kernels on arrays.
+
+CuPy keeps compiled kernels on disk, so a second process need not compile again.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,42 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import array_module
+from minigrad.backend import Array, array_module
 
 SOURCE = Path(__file__).with_name("kernels.cu")
-REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-NULL = np.uintp(0)  # in the place of an array that is not there
-MOST = 512  # threads of a block
-BLOCKS = 4096  # at most, where they stride through all elements: several for each multiprocessor there is
+REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}  # what `real` stands for in kernels.cu
+NULL = np.uintp(0)  # the null pointer: the argument for an optional array that is not given
+
+MAX_THREADS_OF_ROW = 512
+THREADS_OF_ELEMENTS = 256
+MAX_BLOCKS = 4096  # of a launch over all elements: several for each multiprocessor of the largest GPUs
 
 
-def has_kernels(a: Any) -> bool:
-    """Whether the kernels are for arrays like this one."""
-    return array_module(a) is not np and a.dtype in REALS
+def has_kernels(array: Array) -> bool:
+    """Whether there are kernels for arrays like this one: on a GPU, in float32 or float64."""
+    return array_module(array) is not np and array.dtype in REALS
 
 
-def in_order(first: Any, *others: Any) -> tuple:
-    """The arrays in C order and the dtype of the first, as kernels take them; None stays None."""
+def c_contiguous(first: Array, *others: Array | None) -> tuple:
+    """The arrays in C order and in the dtype of the first, which is how kernels read them. None stays None."""
     xp = array_module(first)
     return tuple(None if a is None else xp.ascontiguousarray(a, first.dtype) for a in (first, *others))
 
 
-def start_rows(name: str, a: Any, *arguments: Any) -> None:
-    """Start a kernel on the array (N, C) and the rest of its arguments, with a block for each row."""
+def launch_rows(name: str, a: Array, *arguments: Any) -> None:
+    """Launch a kernel on `a` (N, C) and the other arguments, with one block of threads for each row."""
     N, C = a.shape
-    threads = min(MOST, max(32, 1 << (C // 4).bit_length()))
-    if N:
+    # A power of two from 32 to 512, so that a thread has about four elements of a short row.
+    threads = min(MAX_THREADS_OF_ROW, max(32, 1 << (C // 4).bit_length()))
+    if N:  # CUDA refuses to launch no blocks at all
         _kernel(array_module(a), name, a.dtype)((N,), (threads,), (a, *arguments))
 
 
-def start_elements(name: str, a: Any, *arguments: Any) -> None:
-    """Start a kernel on the array, of any shape, and the rest of its arguments; it strides through all elements."""
+def launch_elements(name: str, a: Array, *arguments: Any) -> None:
+    """Launch a kernel that goes through all elements of `a` (any shape), and give it the other arguments too."""
     if a.size:
-        _kernel(array_module(a), name, a.dtype)((min(BLOCKS, -(-a.size // 256)),), (256,), (a, *arguments))
+        blocks = min(MAX_BLOCKS, -(-a.size // THREADS_OF_ELEMENTS))
+        _kernel(array_module(a), name, a.dtype)((blocks,), (THREADS_OF_ELEMENTS,), (a, *arguments))
 
 
 @cache
@@ -50,10 +57,10 @@ def _kernel(cupy: ModuleType, name: str, dtype: Any) -> Any:
 
 @cache
 def _module(cupy: ModuleType, dtype: Any) -> Any:
-    return cupy.RawModule(code=SOURCE.read_text("utf-8"), options=options(dtype))
+    return cupy.RawModule(code=SOURCE.read_text("utf-8"), options=compiler_options(dtype))
 
 
-def options(dtype: Any) -> tuple[str, ...]:
-    """What the compiler is told."""
+def compiler_options(dtype: Any) -> tuple[str, ...]:
+    """The options of NVRTC, CUDA's run-time compiler, for kernels of this dtype."""
     lowest = repr(float(np.finfo(dtype).min)) + ("f" if dtype.itemsize == 4 else "")
     return "-std=c++17", f"-Dreal={REALS[dtype]}", f"-DLOWEST={lowest}"

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from minigrad.cuda.compiler import start_elements
+from minigrad.backend import Array
+from minigrad.cuda.compiler import launch_elements
 
 
-def value_and_slope(x: Any, curve: str, value: Any, slope: Any) -> None:
-    """y = x h(x) into `value`, dy/dx into `slope`, which may be x; `curve` is a name in fused/activation.py."""
-    start_elements(curve, x, value, slope, np.int64(x.size))
+def value_and_slope(x: Array, curve: str, value: Array, slope: Array) -> None:
+    """y = x h(x) into `value` and dy/dx into `slope`, which may be x itself.
 
-
-def turn(x: Any, cos: Any, sin: Any, interleaved: bool) -> Any:
-    """fused/rope.py's turn of x (..., T, 2n), for cos and sin (turns, n), of which row r is for the rows r, r + turns,
-    ... of x.
+    `curve`: "gelu", "gelu_tanh", "silu" or "relu_squared"; the formulas are in fused/curves.py.
     """
-    y, (turns, n) = np.empty_like(x), cos.shape
-    start_elements("rope", x, cos, sin, y, np.int64(x.size // 2), np.int32(n), np.int32(turns), np.int32(interleaved))
+    launch_elements(curve, x, value, slope, np.int64(x.size))
+
+
+def rotate(x: Array, cos: Array, sin: Array, *, interleaved: bool) -> Array:
+    """The pairs of features of x (..., T, 2n) rotated as in fused/rope.py, by angles with cos and sin (A, n).
+
+    Row r of x, counted over all leading axes, takes row r % A of the angles.
+    """
+    y, (angles, n) = np.empty_like(x), cos.shape
+    pairs = np.int64(x.size // 2)
+    launch_elements("rope", x, cos, sin, y, pairs, np.int32(n), np.int32(angles), np.int32(interleaved))
     return y
 
 
 def adamw(
-    p: Any, g: Any, m: Any, v: Any, *, t: int, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
 ) -> None:
-    """optim.adamw's step `t`, in place."""
-    (beta1, beta2), c1, c2 = betas, 1 - betas[0] ** t, math.sqrt(1 - betas[1] ** t)
-    numbers = beta1, 1 - beta1, beta2, 1 - beta2, eps * c2, lr * c2 / c1, 1 - lr * weight_decay
-    start_elements("adamw", p, g, m, v, np.int64(p.size), *map(p.dtype.type, numbers))
+    """Step `t` of AdamW, in place: parameters p, gradients g, first and second moments m and v; see optim/adamw.py."""
+    beta1, beta2 = betas
+    correction1, correction2 = 1 - beta1**t, math.sqrt(1 - beta2**t)
+    # p -= lr (m / correction1) / (√v / correction2 + eps), with numerator and denominator times correction2
+    rate, decay = lr * correction2 / correction1, 1 - lr * weight_decay
+    numbers = beta1, 1 - beta1, beta2, 1 - beta2, eps * correction2, rate, decay
+    launch_elements("adamw", p, g, m, v, np.int64(p.size), *map(p.dtype.type, numbers))

@@ -1,6 +1,6 @@
-"""Kernels that give a block of threads to each row: norms, softmax, the loss of logits.
+"""Kernels that give a block of threads to each row of a matrix (N, C): norms, softmax, the loss of logits.
 
-Arrays lie in C order here, as matrices (N, C); all have one dtype.
+All arrays are in C order and have one dtype. The maths is in the file of minigrad/fused that a docstring names.
 """
 
 from __future__ import annotations
@@ -9,32 +9,39 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.backend import array_module
-from minigrad.cuda.compiler import NULL, start_rows
+from minigrad.backend import Array, array_module
+from minigrad.cuda.compiler import NULL, launch_rows
+
+# --- norm (fused/norm.py) ---------------------------------------------------------------------------------------------
 
 
-def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tuple:
-    """y = (x − mean) r weight + bias (N, C), mean (N,) or None, r (N,); see fused/norm.py. `bias` may be None."""
+def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, centred: bool) -> tuple:
+    """y = (x − mean) r weight + bias (N, C); the mean (N,), None unless `centred`; and r = 1 / deviation (N,)."""
     xp, (N, C) = array_module(x), x.shape
     y, mean, r = xp.empty_like(x), xp.empty(N, x.dtype) if centred else None, xp.empty(N, x.dtype)
-    start_rows("norm_forward", x, weight, _or_null(bias), y, _or_null(mean), r, np.int32(C), x.dtype.type(eps))
+    launch_rows("norm_forward", x, weight, _or_null(bias), y, _or_null(mean), r, np.int32(C), x.dtype.type(eps))
     return y, mean, r
 
 
-def norm_gradients(dy: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple[Any, Any]:
-    """dx, and dy x̂, whose sum over the rows is the gradient of weight: (N, C) both."""
-    dx, part = array_module(x).empty_like(x), array_module(x).empty_like(x)
-    start_rows("norm_backward", dy, x, weight, _or_null(mean), r, dx, part, np.int32(x.shape[1]))
-    return dx, part
+def norm_gradients(dy: Array, x: Array, weight: Array, mean: Array | None, r: Array) -> tuple[Array, Array]:
+    """dx (N, C), and dy x̂ (N, C), whose sum over the rows is the gradient of weight."""
+    dx, dy_xhat = array_module(x).empty_like(x), array_module(x).empty_like(x)
+    launch_rows("norm_backward", dy, x, weight, _or_null(mean), r, dx, dy_xhat, np.int32(x.shape[1]))
+    return dx, dy_xhat
 
 
-class Sight(NamedTuple):
-    """Which keys the queries of (N, S) scores see: row n is that of query n % queries, who stands at the key `place` +
-    that.
+# --- softmax (fused/attention_gpu.py) ---------------------------------------------------------------------------------
+
+
+class CausalWindow(NamedTuple):
+    """Which keys are visible to the queries of a matrix of scores (N, S).
+
+    Row n belongs to query i = n % queries, and query i is at the same position as key i + offset. With `causal`, later
+    keys are hidden; with a `window`, keys at that distance or farther.
     """
 
     queries: int
-    place: int
+    offset: int
     causal: bool
     window: int | None
 
@@ -42,30 +49,35 @@ class Sight(NamedTuple):
         return tuple(np.int32(number or 0) for number in self)
 
 
-def exponentials(scores: Any, sight: Sight) -> tuple[Any, Any]:
-    """Puts exp(scores − top) in the place of the scores (N, S), 0 where a key is not seen; top and the sums of the rows
-    (N, 1). The sum is 1 where nothing is seen.
+def softmax_numerators(scores: Array, visible: CausalWindow) -> tuple[Array, Array]:
+    """Turn scores (N, S) into exp(score − maximum of the row), in place, and into 0 where a key is hidden.
+
+    Returns the maxima and the sums of the rows, (N, 1) both. A sum is 1 if all keys of its row are hidden.
     """
     (N, S), xp = scores.shape, array_module(scores)
-    top, total = xp.empty((N, 1), scores.dtype), xp.empty((N, 1), scores.dtype)
-    start_rows("exponentials", scores, top, total, np.int32(S), *sight.arguments())
-    return top, total
+    maximum, total = xp.empty((N, 1), scores.dtype), xp.empty((N, 1), scores.dtype)
+    launch_rows("softmax_numerators", scores, maximum, total, np.int32(S), *visible.arguments())
+    return maximum, total
 
 
-def weights(scores: Any, lse: Any, sight: Sight) -> None:
-    """Puts exp(scores − lse) in the place of the scores (N, S), 0 where a key is not seen; lse (N, 1)."""
-    start_rows("weights", scores, lse, np.int32(scores.shape[1]), *sight.arguments())
+def softmax_from_lse(scores: Array, lse: Array, visible: CausalWindow) -> None:
+    """Turn scores (N, S) into weights exp(score − lse), in place, and into 0 where a key is hidden; lse (N, 1)."""
+    launch_rows("softmax_from_lse", scores, lse, np.int32(scores.shape[1]), *visible.arguments())
 
 
-def softmax_loss(z: Any, targets: Any, smoothing: float, z_loss: float, worth: Any = None) -> Any:
-    """The losses (N,) of the rows of logits z (N, V), and in the place of z, if the rows are `worth` something (N,),
-    their gradients.
+# --- loss (fused/cross_entropy.py) ------------------------------------------------------------------------------------
+
+
+def softmax_loss(z: Array, targets: Array, smoothing: float, z_loss: float, row_weights: Array | None = None) -> Array:
+    """The losses (N,) of the rows of logits z (N, V).
+
+    With `row_weights` (N,), the gradients of the losses with respect to the logits, times these weights, replace z.
     """
     (N, V), real = z.shape, z.dtype.type
     losses = array_module(z).empty(N, z.dtype)
-    start_rows("softmax_loss", z, targets, _or_null(worth), losses, np.int32(V), real(smoothing), real(z_loss))
+    launch_rows("softmax_loss", z, targets, _or_null(row_weights), losses, np.int32(V), real(smoothing), real(z_loss))
     return losses
 
 
-def _or_null(a: Any) -> Any:
+def _or_null(a: Array | None) -> Any:
     return NULL if a is None else a

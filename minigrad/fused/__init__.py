@@ -1,37 +1,30 @@
-"""The hot functions, each in a few passes over memory with a hand-derived gradient, and each beside its definition in
-primitives.
+"""The hot functions of a language model, each computed in a few passes over memory, with a gradient derived by hand.
+
+Every one stands beside its definition, `..._reference`, composed of the primitives of minigrad/ops. The definition
+comes first in each file. The tests compare with it, and it is differentiated when a second derivative is asked for.
+
+Read in this order:
+
+1. record.py                 how a fused function enters the graph
+2. linear.py                 x Wᵀ + b, the shortest of all
+3. norm.py                   LayerNorm and RMSNorm: gradients of a row with its mean and deviation
+4. curves.py                 gelu, silu and relu²: values and slopes on plain arrays
+   activation.py             the same as functions of tensors, and the gated ones, swiglu and geglu
+   linear_activation.py      a linear map and its activation in one
+5. embedding.py, rope.py     vectors looked up by id; rotary positions
+6. dropout.py                masks that are a function of a key
+7. loss_options.py           what both losses share: options, targets, the sum or mean over rows
+   cross_entropy.py          the loss of logits
+   linear_cross_entropy.py   the head of a model and its loss, without ever holding all logits
+8. attention.py              attention on one page, its definition and its entrance
+   attention_scores.py       the scores of a block of queries and keys, and which pairs are hidden
+   attention_blocks.py       the forward and the backward pass, block after block, on the CPU
+   attention_gpu.py          both passes in one block, with the kernels of minigrad/cuda
+9. rows.py                   helpers on arrays: sums of rows, blocks that fit into the cache
+   functions.py              all the functions under one roof: `minigrad.linear` is found through it
+
+`minigrad.linear` is the function, and `minigrad.fused.linear` is the file it is in.
+
+Some formulas are stated more than once, and each is needed: gelu, for instance, is a fast one here (curves.py), its
+definition (activation.py), a kernel for the GPU (minigrad/cuda/kernels.cu), and an independent one in the tests.
 """
-
-from minigrad.fused.activation import (
-    geglu,
-    geglu_reference,
-    gelu,
-    gelu_reference,
-    relu_squared,
-    relu_squared_reference,
-    silu,
-    silu_reference,
-    swiglu,
-    swiglu_reference,
-)
-from minigrad.fused.attention import attention, attention_reference
-from minigrad.fused.cross_entropy import cross_entropy, cross_entropy_reference
-from minigrad.fused.dropout import dropout, dropout_reference
-from minigrad.fused.embedding import embedding, embedding_reference
-from minigrad.fused.linear import linear, linear_reference
-from minigrad.fused.linear_activation import linear_activation, linear_activation_reference
-from minigrad.fused.linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_reference
-from minigrad.fused.norm import layer_norm, layer_norm_reference, rms_norm, rms_norm_reference
-from minigrad.fused.rope import rope, rope_reference
-
-# fmt: off
-__all__ = ["attention", "cross_entropy", "dropout", "embedding", "geglu", "gelu", "layer_norm", "linear",
-           "linear_activation",
-           "linear_cross_entropy", "relu_squared", "rms_norm", "rope", "silu", "swiglu",
-           "attention_reference", "cross_entropy_reference", "dropout_reference", "embedding_reference",
-           "geglu_reference",
-           "gelu_reference", "layer_norm_reference", "linear_reference", "linear_activation_reference",
-           "linear_cross_entropy_reference", "relu_squared_reference", "rms_norm_reference", "rope_reference",
-           "silu_reference",
-           "swiglu_reference"]
-# fmt: on

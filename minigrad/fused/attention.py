@@ -1,16 +1,16 @@
-"""Scaled dot-product attention, a block of queries at a time, touching only the keys they can see.
+"""Scaled dot-product attention, one block of queries after another, touching only the keys that they can see.
 
-For queries Q, keys K, values V, with scores S = scale Q K^T + bias (hidden pairs: -inf):
+For queries Q, keys K, values V, with scores S = scale Q Kᵀ + bias, and S = -inf for hidden pairs:
 
-    P = softmax(S)        O = P V        lse = log sum exp S  (one number a row, all that is saved beside the output)
-    dV = P^T dO           dS = P * (dO V^T - rowsum(dO * O))          dQ = scale dS K        dK = scale dS^T Q
+    P = softmax(S)        O = P V        lse = log sum exp S, one number for each query
+    dV = Pᵀ dO            dS = P * (dO Vᵀ - rowsum(dO * O))          dQ = scale dS K          dK = scale dSᵀ Q
 
-The (T, S) matrix of weights never exists whole: the backward pass makes each block again from lse, as FlashAttention
-does (Dao et al. 2022, arXiv 2205.14135). Where texts are short, so that the weights are hardly more than the queries,
-they are kept instead: the exponentials E of each block and the sums of their rows, P = E / sum. Grouped queries:
-Ainslie et al. 2023 (arXiv 2305.13245).
+The weights P (T, S) never exist all at once. As in FlashAttention (Dao et al. 2022, arXiv 2205.14135), the backward
+pass computes each block of them again from Q, K and lse. Texts that are short beside the head dimension have so few
+weights that they are saved instead. Grouped queries: Ainslie et al. 2023 (arXiv 2305.13245).
 
-Shapes: B batch, H query heads, K key-value heads, G = H / K queries a group, T queries, S keys, D head dimension.
+Shapes: B batch, H query heads, K key-value heads, G = H / K query heads for each key head, T queries, S keys, D head
+dimension. Here are the definition and the entrance; the passes are in attention_blocks.py and attention_gpu.py.
 """
 
 from __future__ import annotations
@@ -18,75 +18,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minigrad.backend import array_module
+from minigrad.backend import Array, array_module
 from minigrad.backward import unbroadcast
 from minigrad.cuda import rows as kernels
-from minigrad.cuda.attention import WholeBlock
 from minigrad.cuda.compiler import has_kernels
-from minigrad.fused._attention_blocks import Blocks, exponentiate, visible
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import rows
+from minigrad.fused.attention_blocks import BlockedAttention, exp_in_place
+from minigrad.fused.attention_gpu import WholeAttention
+from minigrad.fused.attention_scores import AttentionInputs, AttentionOptions, visible_pairs
 from minigrad.fused.dropout import keep_mask, keep_scale
+from minigrad.fused.record import Needs, record_fused
+from minigrad.fused.rows import as_rows
 from minigrad.modes import mode
 from minigrad.ops import broadcast_to, softmax, where
-from minigrad.random import next_key
+from minigrad.random import Key, next_key
 from minigrad.tensor import Tensor, tensor
-
-
-def attention(
-    q: Any,
-    k: Any,
-    v: Any,
-    *,
-    causal: bool = True,
-    window: int | None = None,
-    bias: Any = None,
-    mask: Any = None,
-    scale: float | None = None,
-    dropout: float = 0.0,
-    key: tuple[int, int, int] | None = None,
-) -> Tensor:
-    """softmax(scale q k^T + bias) v: q (B, H, T, D), k and v (B, K, S, D) where K divides H; returns (B, H, T, D).
-
-    `causal`: query i sees the keys up to S - T + i, so that the last query sees all. `window`: only keys less than that
-    far away. `mask`: boolean, True where a key may be seen; `bias`: added to the scores; both broadcast to (B, H, T,
-    S). A query that sees nothing gives 0. `scale` defaults to 1/sqrt(D). `dropout`: the share of weights dropped,
-    chosen by `key` (see dropout.py).
-    """
-    q, k, v = tensor(q), tensor(k), tensor(v)
-    _check(q, k, v, window)
-    key = next_key() if dropout and key is None else key
-    biases = () if bias is None else (tensor(bias),)
-    scale_ = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    if q.shape[2] == 1 and bias is mask is None and not (dropout or mode.recording or mode.op_hook):
-        return Tensor(one_query(q.data, k.data, v.data, scale_, window))
-    make = WholeBlock if has_kernels(q.data) else Blocks
-    blocks = make(
-        q.data,
-        k.data,
-        v.data,
-        biases[0].data if biases else None,
-        None if mask is None else tensor(mask).data,
-        causal,
-        window,
-        scale_,
-        dropout,
-        key,
-    )
-    inputs = (q, k, v, *biases)
-    out, saved = blocks.forward(backward_follows=mode.recording and any(x.requires_grad for x in inputs))
-
-    def vjp(g: Any, needs: tuple) -> tuple:
-        dq, dk, dv, *dbias = blocks.backward(g, out, saved, bias_needs=any(needs[3:]))
-        # The bias was broadcast to the scores, whose shape the engine does not know.
-        return dq, dk, dv, *(None if d is None else unbroadcast(d, bias.shape) for d, bias in zip(dbias, biases))
-
-    def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        return attention_reference(
-            q, k, v, causal=causal, window=window, bias=bias, mask=mask, scale=scale, dropout=dropout, key=key
-        )
-
-    return record_fused(out, inputs, vjp, reference)
 
 
 def attention_reference(
@@ -100,58 +45,106 @@ def attention_reference(
     mask: Any = None,
     scale: float | None = None,
     dropout: float = 0.0,
-    key: tuple[int, int, int] | None = None,
+    key: Key | None = None,
 ) -> Tensor:
+    """The definition of `attention`, with all weights at once."""
     q, k, v = tensor(q), tensor(k), tensor(v)
     (B, H, T, D), (K, S), xp = q.shape, k.shape[1:3], array_module(q.data)
+    # Each key head is repeated for the G query heads that share it.
     k, v = (broadcast_to(x.expand_dims(2), (B, K, H // K, S, D)).reshape(B, H, S, D) for x in (k, v))
     scores = q @ k.swapaxes(-1, -2) * (1 / math.sqrt(D) if scale is None else scale)  # (B, H, T, S)
     scores = scores if bias is None else scores + bias
-    seen = visible(xp, slice(0, T), slice(0, S), S - T, causal, window)  # (T, S)
-    seen = broadcast_to(Tensor(seen if mask is None else seen & tensor(mask).data), scores.shape)
-    weights = softmax(where(seen, scores, -math.inf), axis=-1)  # 0 for a query that sees nothing
+    visible = visible_pairs(xp, slice(0, T), slice(0, S), S - T, causal=causal, window=window)  # (T, S)
+    visible = broadcast_to(Tensor(visible if mask is None else visible & tensor(mask).data), scores.shape)
+    weights = softmax(where(visible, scores, -math.inf), axis=-1)  # 0 for a query that sees nothing
     if dropout:
-        kept = keep_mask(next_key() if key is None else key, weights.shape, dropout, xp)
-        weights = weights * Tensor(kept.astype(weights.dtype) * keep_scale(dropout))
-    return weights @ v
+        keep = keep_mask(next_key() if key is None else key, weights.shape, dropout, xp)
+        weights = weights * Tensor(keep.astype(weights.dtype) * keep_scale(dropout))
+    return weights @ v  # (B, H, T, D)
+
+
+def attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    bias: Any = None,
+    mask: Any = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    key: Key | None = None,
+) -> Tensor:
+    """softmax(scale q kᵀ + bias) v: q (B, H, T, D), k and v (B, K, S, D), where K divides H; returns (B, H, T, D).
+
+    `causal`: query i sees the keys up to S - T + i, so the last query sees all keys. `window`: a query sees only keys
+    at a distance of less than this. `mask`: boolean, True where a key is visible. `bias`: added to the scores. Mask and
+    bias broadcast to (B, H, T, S). `scale`: 1/sqrt(D) by default. `dropout`: the probability that a weight is dropped;
+    `key` decides which ones (see dropout.py). A query that sees nothing gives 0.
+    """
+    q, k, v = tensor(q), tensor(k), tensor(v)
+    _check(q, k, v, window)
+    key = next_key() if dropout and key is None else key
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    # Generating text calls this for every layer and token, so one query takes a shorter path.
+    if q.shape[2] == 1 and bias is mask is None and not (dropout or mode.recording or mode.op_hook):
+        return Tensor(single_query_attention(q.data, k.data, v.data, scale, window))
+    inputs: tuple[Tensor, ...] = (q, k, v) if bias is None else (q, k, v, tensor(bias))
+    options = AttentionOptions(causal, window, scale, dropout, key)
+    bias_array = None if bias is None else inputs[3].data
+    arrays = AttentionInputs(q.data, k.data, v.data, bias_array, None if mask is None else tensor(mask).data, options)
+    passes: WholeAttention | BlockedAttention
+    passes = WholeAttention(arrays) if has_kernels(q.data) else BlockedAttention(arrays)
+    out, saved = passes.forward(save_for_backward=mode.recording and any(x.requires_grad for x in inputs))
+
+    def vjp(g: Array, needs: Needs) -> tuple:
+        grads = passes.backward(g, out, saved, needs_bias_grad=any(needs[3:]))
+        if not any(needs[3:]):
+            return grads
+        # The bias was broadcast to the shape of the scores, which the engine does not know.
+        return *grads[:3], unbroadcast(grads[3], inputs[3].shape)
+
+    def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        return attention_reference(q, k, v, bias=bias, mask=mask, **options._asdict())
+
+    return record_fused(out, inputs, vjp, reference)
+
+
+def single_query_attention(
+    q: Array, k: Array, v: Array, scale: float, window: int | None = None, bias: Array | None = None
+) -> Array:
+    """`attention` of one query (B, H, 1, D) at the position of the last key, on arrays: (B, H, 1, D).
+
+    `bias`: finite, broadcasts to (B, H, 1, S).
+    """
+    (B, H, _, D), K = q.shape, k.shape[1]
+    if window is not None:  # the query is at the last key, so the window is the last keys
+        k, v, bias = k[:, :, -window:], v[:, :, -window:], None if bias is None else bias[..., -window:]
+    p = (q * scale).reshape(B, K, H // K, D) @ k.swapaxes(-1, -2)  # (B, K, G, S)
+    S = p.shape[3]
+    if bias is not None:
+        by_head = p.reshape(B, H, 1, S)  # the same memory
+        by_head += bias
+    if has_kernels(p):
+        all_keys = kernels.CausalWindow(queries=1, offset=S, causal=False, window=None)
+        total = kernels.softmax_numerators(as_rows(p), all_keys)[1].reshape(B, K, H // K, 1)
+    else:
+        total = exp_in_place(p, p.max(axis=-1, keepdims=True))  # (B, K, G, 1)
+    y = p @ v  # (B, K, G, D)
+    y /= total
+    return y.reshape(B, H, 1, D)
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> None:
     shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"
     if not q.ndim == k.ndim == v.ndim == 4 or k.shape[:3] != v.shape[:3]:
         raise ValueError(f"attention takes q (B, H, T, D), k (B, K, S, D) and v (B, K, S, D); got {shapes}")
-    if (
-        q.shape[0] != k.shape[0]
-        or q.shape[3] != k.shape[3]
-        or v.shape[3] != k.shape[3]
-        or k.shape[1] == 0
-        or q.shape[1] % k.shape[1]
-    ):
+    (B, H, _, D), K = q.shape, k.shape[1]
+    if k.shape[0] != B or not D == k.shape[3] == v.shape[3] or K == 0 or H % K:
         raise ValueError(
-            "attention needs equal B and D, and a number of query heads that is a multiple of the key heads; got "
-            f"{shapes}"
+            f"attention needs equal B and D, and a number of query heads that is a multiple of the key heads; "
+            f"got {shapes}"
         )
     if window is not None and window < 1:
-        raise ValueError(f"window is how many keys a query sees, itself included: at least 1, got {window}")
-
-
-def one_query(q: Any, k: Any, v: Any, scale: float, window: int | None = None, bias: Any = None) -> Any:
-    """What `Blocks.forward` gives for one query (B, H, 1, D), on arrays, without the cutting; writing needs no other.
-
-    The query stands at the last key, so that a window is the last keys. The bias (..., 1, S), finite, broadcasts to (B,
-    H, 1, S).
-    """
-    (B, H, _, D), K = q.shape, k.shape[1]
-    if window is not None:
-        k, v, bias = k[:, :, -window:], v[:, :, -window:], None if bias is None else bias[..., -window:]
-    p = (q * scale).reshape(B, K, H // K, D) @ k.swapaxes(-1, -2)  # (B, K, G, S)
-    if bias is not None:
-        heads = p.reshape(B, H, 1, p.shape[3])  # the same memory
-        heads += bias
-    if has_kernels(p):
-        total = kernels.exponentials(rows(p), kernels.Sight(1, p.shape[3], False, None))[1].reshape(B, K, H // K, 1)
-    else:
-        total = exponentiate(p, p.max(axis=-1, keepdims=True))  # (B, K, G, 1)
-    y = p @ v  # (B, K, G, D)
-    y /= total
-    return y.reshape(B, H, 1, D)
+        raise ValueError(f"window is the number of keys that a query sees, itself included: at least 1, got {window}")

@@ -1,12 +1,15 @@
-"""Dropout (Srivastava et al. 2014) with a counter-based generator: whether element i is kept is a function of (key, i)
-alone.
+"""Dropout (Srivastava et al. 2014) with a counter-based generator: whether element i is kept depends on (key, i) alone.
 
-So the same mask comes from the same seed, step and place, on any device, for any block of an array on its own; nothing
-is saved for the backward pass. Counter-based generators: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"
-(2011). The function here spreads the number over 32 bits by a product with the golden ratio (Knuth's multiplicative
-hashing) and then mixes them with `lowbias32` (C. Wellons, "Prospecting for hash functions", 2018), without its last
-step, which changes only the lower 16 bits. Half of the key goes in between the two, the other half before the last
-product, so that masks of two keys are no rearrangements of each other.
+    y[i] = x[i] keep[i] / (1 − p)          keep[i] = hash(key, i) < (1 − p) 2³²
+
+So the same key gives the same mask, on every device, and for any block of an array without the rest of it. Nothing has
+to be saved for the backward pass. Counter-based generators: Salmon et al., "Parallel random numbers: as easy as 1, 2,
+3" (2011).
+
+The hash multiplies i by 2³² over the golden ratio (Knuth's multiplicative hashing), and then mixes the bits by
+`lowbias32` (C. Wellons, "Prospecting for hash functions", 2018). The last step of that is left out, because it changes
+only the lower 16 bits. One half of the key goes in before the mixing, and the other half before its last product, so
+that the masks of two keys are not rearrangements of each other.
 """
 
 from __future__ import annotations
@@ -17,18 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import array_module
-from minigrad.fused._rows import blocks
+from minigrad.backend import Array, array_module
+from minigrad.fused.rows import blocks
 from minigrad.random import Key, next_key
 from minigrad.tensor import Tensor, record, tensor
 
 
-def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
-    """x, any shape, with each element zeroed with probability p and the others multiplied by 1 / (1 − p), which keeps
-    the mean.
+def dropout_reference(x: Any, p: float, key: Key | None = None) -> Tensor:
+    """The definition of `dropout`."""
+    x, key = tensor(x), next_key() if key is None else key
+    keep = keep_mask(key, x.shape, p, array_module(x.data))
+    return x * (keep.astype(x.dtype) * keep_scale(p))
 
-    `key`: (seed, step, place); None takes the next one of this thread's stream (minigrad.random). For a given key this
-    is a linear map and its own transpose, so the gradient is the same dropout of the gradient, to any order.
+
+def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
+    """x, any shape, with each element zeroed with probability p. The others are divided by 1 − p, to keep the mean.
+
+    `key`: three integers (seed, step, place); None takes the next one of this thread's stream (minigrad.random).
     """
     x = tensor(x)
     if p == 0:
@@ -36,13 +44,8 @@ def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
     key = next_key() if key is None else key
     y = x.data * keep_mask(key, x.shape, p, array_module(x.data))
     y *= keep_scale(p)
+    # For a given key this is a diagonal matrix, its own transpose: the gradient is the same dropout, to any order.
     return record(y, (x,), lambda g, out: (dropout(g, p, key),))
-
-
-def dropout_reference(x: Any, p: float, key: Key | None = None) -> Tensor:
-    x, key = tensor(x), next_key() if key is None else key
-    keep = keep_mask(key, x.shape, p, array_module(x.data))
-    return x * (keep.astype(x.dtype) * keep_scale(p))
 
 
 def keep_scale(p: float) -> float:
@@ -50,27 +53,28 @@ def keep_scale(p: float) -> float:
     return 1 / (1 - p) if p < 1 else 0.0
 
 
-def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, block: Sequence[slice] = ()) -> Any:
+def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, block: Sequence[slice] = ()) -> Array:
     """Boolean array of `shape`: True, with probability 1 − p, where an element is kept.
 
-    `block`: a slice for each axis, to get only that part of the mask: keep_mask(key, shape, p, xp, block) equals
+    `block`: a slice for each axis, to get only that part of the mask. keep_mask(key, shape, p, xp, block) equals
     keep_mask(key, shape, p, xp)[block]. Elements are numbered modulo 2³², after which the mask repeats.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"the probability of dropping is a number from 0 to 1, p is {p}")
-    index = _numbers(shape, block or [slice(None)] * len(shape), xp)
+    index = _element_numbers(shape, block or [slice(None)] * len(shape), xp)
     keep = xp.empty(index.shape, bool)
     flat_index, flat_keep = index.reshape(-1), keep.reshape(-1)
-    words, below = _words(key), round((1 - p) * 2**32)
+    words, below = _key_words(key), round((1 - p) * 2**32)
     if below == 0:
         flat_keep[...] = False
         return keep
     for s in blocks(flat_index):
-        np.less_equal(_hash(flat_index[s], *words), np.uint32(below - 1), out=flat_keep[s])  # 2**32 itself is no uint32
+        # hash <= below - 1, and not hash < below, because 2**32 itself is no uint32
+        np.less_equal(_hash(flat_index[s], *words), np.uint32(below - 1), out=flat_keep[s])
     return keep
 
 
-def _numbers(shape: Sequence[int], block: Sequence[slice], xp: ModuleType) -> Any:
+def _element_numbers(shape: Sequence[int], block: Sequence[slice], xp: ModuleType) -> Array:
     """The row-major numbers, uint32, of the elements of `block` in an array of `shape`."""
     index = xp.zeros((), np.uint32)
     for n, part in zip(shape, block, strict=True):
@@ -78,11 +82,11 @@ def _numbers(shape: Sequence[int], block: Sequence[slice], xp: ModuleType) -> An
     return index
 
 
-def _hash(index: Any, word0: int, word1: int) -> Any:
+def _hash(index: Array, word0: int, word1: int) -> Array:
     """32 random bits for each number, uint32; the upper 16 are the good ones."""
-    x = index * np.uint32(0x9E3779B1)
+    x = index * np.uint32(0x9E3779B1)  # 2³² over the golden ratio
     x ^= np.uint32(word0)
-    t = x >> 16
+    t = x >> 16  # here lowbias32 begins
     x ^= t
     x *= np.uint32(0x7FEB352D)
     np.right_shift(x, 15, out=t)
@@ -92,8 +96,8 @@ def _hash(index: Any, word0: int, word1: int) -> Any:
     return x
 
 
-def _words(key: Key) -> tuple[int, int]:
-    """The key as two 32-bit words, by the splitmix64 mixing of each of its integers (Steele, Lea, Flood 2014)."""
+def _key_words(key: Key) -> tuple[int, int]:
+    """The key as two 32-bit words: its integers mixed by splitmix64, one after another (Steele, Lea, Flood 2014)."""
     z = 0
     for part in key:
         z = (z + int(part) + 0x9E3779B97F4A7C15) % 2**64

@@ -1,7 +1,10 @@
-"""A linear map and the activation function after it, as in the first half of an MLP: y = f(z), z = x Wᵀ + b.
+"""A linear map and the activation after it in one function, as in the first half of an MLP: y = f(z), z = x Wᵀ + b.
 
-The backward pass needs z only for the slope f'(z). Nobody else ever sees z, so the slope is made in its place, while a
-block of z is in cache anyway: the memory of z alone, and the tanh or exp inside f is computed once, not twice.
+    dz = dy f'(z)     dx, dW, db from dz as in linear.py
+
+The backward pass needs z only for the slope f'(z), and nothing else needs it at all. So the forward pass, while a block
+of z is in the cache, computes the slope too and stores it in place of z. That takes the memory of z alone, and the tanh
+or exp inside f is computed once instead of twice.
 """
 
 from __future__ import annotations
@@ -10,39 +13,43 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import array_module
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import at_least_float32, blocks, rows
-from minigrad.fused.activation import ACTIVATIONS, Activation, halves, value_and_slope
-from minigrad.fused.linear import check, linear, linear_gradients, linear_reference, product
+from minigrad.backend import Array, array_module
+from minigrad.fused.activation import ACTIVATIONS, Activation, split_gate_up
+from minigrad.fused.curves import value_and_slope
+from minigrad.fused.linear import check_shapes, linear, linear_gradients, linear_reference, product
+from minigrad.fused.record import Needs, record_fused
+from minigrad.fused.rows import as_rows, at_least_float32, blocks
 from minigrad.modes import mode
 from minigrad.tensor import Tensor, tensor
 
 
+def linear_activation_reference(x: Any, weight: Any, bias: Any = None, *, activation: str) -> Tensor:
+    """The definition of `linear_activation`."""
+    return _find(activation).reference(linear_reference(x, weight, bias))
+
+
 def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str) -> Tensor:
-    """ACTIVATIONS[activation] of linear(x, weight, bias): x (..., in) -> (..., out), or (..., out / 2) for the gated
-    ones.
+    """The activation of this name (in ACTIVATIONS) of linear(x, weight, bias): x (..., in) -> (..., out).
+
+    A gated activation halves the last axis: (..., out / 2).
     """
     f = _find(activation)
     inputs = tuple(tensor(t) for t in (x, weight, bias) if t is not None)
-    check(*inputs)
+    check_shapes(*inputs)
     if not (mode.recording and any(t.requires_grad for t in inputs)):
-        return f.function(linear(*inputs))  # no slopes
+        return f.function(linear(*inputs))  # no backward pass will ask for the slope
     x, weight, *biases = inputs
-    z = product(rows(x.data), weight.data)  # (N, out)
+    z = product(as_rows(x.data), weight.data)  # (N, out)
     y = _value_and_slope(z, biases[0].data if biases else None, f)
+    slope = z  # its new content
 
-    def vjp(g: Any, needs: tuple) -> tuple:
-        return linear_gradients(_times_slope(rows(g), z, f), inputs, needs)
+    def vjp(g: Array, needs: Needs) -> tuple:
+        return linear_gradients(_times_slope(as_rows(g), slope, f), inputs, needs)
 
     def reference(*inputs: Tensor) -> Tensor:
         return linear_activation_reference(*inputs, activation=activation)
 
     return record_fused(y.reshape(*x.shape[:-1], y.shape[1]), inputs, vjp, reference)
-
-
-def linear_activation_reference(x: Any, weight: Any, bias: Any = None, *, activation: str) -> Tensor:
-    return _find(activation).reference(linear_reference(x, weight, bias))
 
 
 def _find(activation: str) -> Activation:
@@ -51,26 +58,29 @@ def _find(activation: str) -> Activation:
     return ACTIVATIONS[activation]
 
 
-def _value_and_slope(z: Any, bias: Any, f: Activation) -> Any:
-    """f(z + bias), and in the place of z its slope; if gated, the slopes of [gate | up]."""
+def _value_and_slope(z: Array, bias: Array | None, f: Activation) -> Array:
+    """y = f(z + bias); the slope dy/dz replaces z.
+
+    A gated f has [gate | up] in z, and the slopes with respect to both replace them.
+    """
     y = array_module(z).empty((len(z), z.shape[1] // 2 if f.gated else z.shape[1]), z.dtype)
     for s in blocks(z):
         block = z[s]
         if bias is not None:
             block += bias
-        if f.gated:
-            gate, up = halves([block])
+        if f.gated:  # y = value(gate) up
+            gate, up = split_gate_up([block])
             value, slope = value_and_slope(at_least_float32(gate), f.curve)
             np.multiply(value, up, out=y[s])
-            np.multiply(slope, up, out=gate)
-            up[...] = value
+            np.multiply(slope, up, out=gate)  # dy / d gate
+            up[...] = value  # dy / d up
         else:
             value_and_slope(at_least_float32(block), f.curve, y[s], block)
     return y
 
 
-def _times_slope(g: Any, slope: Any, f: Activation) -> Any:
-    """dz = dy f'(z): (N, out). The slope stays as it is, for another backward pass."""
+def _times_slope(g: Array, slope: Array, f: Activation) -> Array:
+    """dz = dy f'(z): (N, out), a new array, because the slope may be needed for another backward pass."""
     if not f.gated:
         return g * slope
     N, F = g.shape

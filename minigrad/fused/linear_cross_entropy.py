@@ -1,30 +1,56 @@
-"""The head of a language model and its loss in one function: the logits, its largest array, never exist all at once.
+"""The head of a language model and its loss in one function. The logits, the largest array of a model, never exist all
+at once.
 
-It goes through the rows in chunks: logits, loss and, while they are at hand, the gradients. The loss is one number, so
-the gradients are known before the backward pass up to one factor. Making them on the way: Liger Kernel (arXiv
-2410.10989). Of few rows, the gradient of the logits is kept, and dW made from it where it belongs.
+    z = x Wᵀ + b     loss and dz as in cross_entropy.py     dx = dz W     dW = dzᵀ x     db = Σ dz
+
+The rows of x are worked through in chunks. While the logits of a chunk are at hand, its gradients are computed too: the
+result is a single number, so before the backward pass they are known up to one factor, the gradient g of the result.
+That is the idea of Liger Kernel (arXiv 2410.10989). With the reduction "none" there is a factor for each row, and the
+backward pass makes the logits again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.backend import array_module
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import rows
-from minigrad.fused.cross_entropy import Reduction, cross_entropy_reference, softmax_loss
+from minigrad.backend import Array, array_module
+from minigrad.fused.cross_entropy import cross_entropy_reference, softmax_loss
 from minigrad.fused.linear import linear_reference
-from minigrad.lazy import LazyGradient
+from minigrad.fused.loss_options import LossOptions, Reduction, check_targets
+from minigrad.fused.record import Needs, record_fused
+from minigrad.fused.rows import as_rows
+from minigrad.lazy import Gradient, LazyGradient
 from minigrad.modes import mode
 from minigrad.tensor import Tensor, tensor
 
-CHUNK = 512  # rows of logits at a time; a GPU, which wants large arrays, takes more as long as they are no more than
-GPU_LOGITS = 1 << 24
-SLAB = 2048  # rows of dW at a time
+CPU_CHUNK_ROWS = 512  # rows of logits at a time
+GPU_CHUNK_LOGITS = 1 << 24  # a GPU wants large arrays: as many rows as make so many logits, but at least 512
+SLAB_ROWS = 2048  # rows of dW added at a time
+
+
+def linear_cross_entropy_reference(
+    x: Any,
+    weight: Any,
+    targets: Any,
+    bias: Any = None,
+    *,
+    soft_cap: float | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """The definition of `linear_cross_entropy`."""
+    logits = linear_reference(x, weight, bias)  # (..., V)
+    if soft_cap is not None:
+        logits = soft_cap * (logits / soft_cap).tanh()
+    options = LossOptions(ignore_index, label_smoothing, z_loss, reduction)
+    return cross_entropy_reference(logits, targets, **options._asdict())
 
 
 def linear_cross_entropy(
@@ -40,11 +66,10 @@ def linear_cross_entropy(
     reduction: str = "mean",
     chunk: int | None = None,
 ) -> Tensor:
-    """The cross-entropy of `linear(x, weight, bias)`, `chunk` rows of logits at a time: x (..., C), weight (V, C),
-    targets (...).
+    """cross_entropy(linear(x, weight, bias), targets): x (..., C), weight (V, C), bias (V,) or None, targets (...).
 
-    `soft_cap`: logits become cap * tanh(logits / cap) first (Gemma 2, arXiv 2408.00118). Other options as in
-    `cross_entropy`. For the reduction "none" the logits are made a second time in the backward pass.
+    `chunk`: rows of logits at a time. `soft_cap`: logits first become cap * tanh(logits / cap) (Gemma 2, arXiv
+    2408.00118). The other options are those of `cross_entropy`.
     """
     inputs = tuple(tensor(t) for t in (x, weight, bias) if t is not None)
     x, weight = inputs[:2]
@@ -52,154 +77,162 @@ def linear_cross_entropy(
         raise ValueError(
             f"linear_cross_entropy: x (..., C) and weight (V, C) must share C; got {x.shape} and {weight.shape}"
         )
-    reduce = Reduction(targets, x.shape[:-1], len(weight), x.dtype, ignore_index, reduction)
-    chunk = chunk or (CHUNK if array_module(x.data) is np else max(CHUNK, GPU_LOGITS // max(1, len(weight))))
-    options: dict[str, Any] = {"soft_cap": soft_cap, "smoothing": label_smoothing, "z_loss": z_loss, "chunk": chunk}
-    arrays, needs = [t.data for t in inputs], [t.requires_grad for t in inputs]
+    options = LossOptions(ignore_index, label_smoothing, z_loss, reduction)
+    checked = check_targets(targets, x.shape[:-1], len(weight), ignore_index)
+    reduce = Reduction(reduction, checked, x.dtype)
+    arrays = [t.data for t in inputs]
+    chunk = chunk or _chunk_rows(*arrays[:2])
+    head = _Head(as_rows(arrays[0]), arrays[1], arrays[2] if inputs[2:] else None, checked.classes, options, soft_cap)
+    needs = [t.requires_grad for t in inputs]
     at_once = mode.recording and any(needs) and reduction != "none"
-    # dz (N, V) of a single chunk may take less memory than dW (V, C)
-    few = at_once and needs[1] and 0 < math.prod(x.shape[:-1]) <= min(chunk, x.shape[-1])
-    losses, *made = _sweep(
-        *arrays,
-        reduce=reduce,
-        weights=reduce.weights(array_module(x.data).ones((), x.dtype)) if at_once else None,
-        needs=needs,
-        keep_dz=few,
-        **options,
-    )
+    row_weights = reduce.row_weights(array_module(x.data).ones((), x.dtype)) if at_once else None  # for g = 1
+    # With few rows, dz (N, V) of a single chunk takes less memory than dW (V, C). Then dz is saved.
+    save_dz = at_once and needs[1] and 0 < math.prod(x.shape[:-1]) <= min(chunk, x.shape[-1])
+    losses, found = head.losses_and_gradients(chunk, row_weights, needs, save_dz=save_dz)
 
-    def vjp(g: Any, needs: tuple) -> tuple:
-        if not at_once:
-            return tuple(_sweep(*arrays, reduce=reduce, weights=reduce.weights(g), needs=needs, **options)[1:])
-        dx = None if made[0] is None else made[0] * g
-        dw = None if made[1] is None else _deferred_dw(weight.data, made[1], g, rows(x.data) if few else None)
-        return (dx, dw, *(None if db is None else db * g for db in made[2:]))
+    def vjp(g: Array, needs: Needs) -> tuple:
+        if at_once:
+            dx, dw, db = _times(g, found, head)
+        else:
+            _, (dx, dw, db, _) = head.losses_and_gradients(chunk, reduce.row_weights(g), needs)
+        return (None if dx is None else dx.reshape(x.shape), dw, db)[: len(inputs)]
 
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return linear_cross_entropy_reference(
-            x,
-            weight,
-            targets,
-            bias,
-            soft_cap=soft_cap,
-            ignore_index=ignore_index,
-            label_smoothing=label_smoothing,
-            z_loss=z_loss,
-            reduction=reduction,
-        )
+        return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, **options._asdict())
 
     return record_fused(reduce(losses), inputs, vjp, reference)
 
 
-def linear_cross_entropy_reference(
-    x: Any,
-    weight: Any,
-    targets: Any,
-    bias: Any = None,
-    *,
-    soft_cap: float | None = None,
-    ignore_index: int = -100,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    reduction: str = "mean",
-) -> Tensor:
-    logits = linear_reference(x, weight, bias)  # (..., V)
-    if soft_cap is not None:
-        logits = soft_cap * (logits / soft_cap).tanh()
-    return cross_entropy_reference(
-        logits, targets, ignore_index=ignore_index, label_smoothing=label_smoothing, z_loss=z_loss, reduction=reduction
-    )
+def _chunk_rows(x: Array, weight: Array) -> int:
+    if array_module(x) is np:
+        return CPU_CHUNK_ROWS
+    return max(CPU_CHUNK_ROWS, GPU_CHUNK_LOGITS // max(1, len(weight)))
 
 
-def _sweep(
-    x: Any,
-    weight: Any,
-    bias: Any = None,
-    *,
-    reduce: Reduction,
-    weights: Any,
-    needs: Any,
-    soft_cap: float | None,
-    smoothing: float,
-    z_loss: float,
-    chunk: int,
-    keep_dz: bool = False,
-) -> list:
-    """Losses of all rows and, given `weights` of the rows, the gradients of x, weight and bias: [(N,), (N, C), (V, C),
-    (V,)].
+# --- chunk after chunk ------------------------------------------------------------------------------------------------
 
-    With `keep_dz`, when all rows are one chunk, the gradient of the logits (N, V) in the place of that of weight.
+
+class _Gradients(NamedTuple):
+    """Gradients of the inputs where they are needed, else None; of the logits if they are saved instead of dW."""
+
+    x: Array | None = None  # (N, C)
+    weight: Array | None = None  # (V, C)
+    bias: Array | None = None  # (V,)
+    logits: Array | None = None  # (N, V)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The arrays and options of one call."""
+
+    x: Array  # (N, C)
+    weight: Array  # (V, C)
+    bias: Array | None  # (V,)
+    targets: Array  # (N,)
+    options: LossOptions
+    soft_cap: float | None
+
+    def losses_and_gradients(
+        self, chunk: int, row_weights: Array | None, needs: Needs, *, save_dz: bool = False
+    ) -> tuple[Array, _Gradients]:
+        """The losses of all rows (N,) and, given `row_weights` (N,), the gradients of the losses times these weights.
+
+        `save_dz`: there is one chunk, and the gradient of its logits is returned instead of that of weight.
+        """
+        losses = np.empty_like(self.x, shape=self.x.shape[:1])
+        grads = _Gradients() if row_weights is None else self._empty_gradients(needs, save_dz=save_dz)
+        for start in range(0, len(self.x), chunk):
+            rows = slice(start, start + chunk)
+            z, slope = self._logits(rows)  # (n, V)
+            weights = None if row_weights is None else row_weights[rows]
+            losses[rows] = softmax_loss(z, self.targets[rows], self.options, weights)
+            if weights is not None:  # softmax_loss left the gradients in z
+                if slope is not None:
+                    z *= slope
+                self._add_gradients(z, grads, rows)
+                if save_dz:
+                    grads = grads._replace(logits=z)
+            del z, slope  # before the next chunk is made: they are the largest arrays of the whole model
+        return losses, grads
+
+    def _empty_gradients(self, needs: Needs, *, save_dz: bool) -> _Gradients:
+        make = np.empty_like if len(self.x) else np.zeros_like  # without rows, nothing would be written to them
+        dx = make(self.x) if needs[0] else None
+        dw = make(self.weight) if needs[1] and not save_dz else None
+        db = make(self.bias) if any(needs[2:]) else None
+        return _Gradients(dx, dw, db)
+
+    def _logits(self, rows: slice) -> tuple[Array, Array | None]:
+        """The logits (n, V) of a chunk, and the slope of the soft cap: d cap tanh(z / cap) / dz = 1 - tanh²."""
+        z = self.x[rows] @ self.weight.T
+        if self.bias is not None:
+            z += self.bias
+        if self.soft_cap is None:
+            return z, None
+        z /= self.soft_cap
+        np.tanh(z, out=z)
+        slope = 1 - z * z
+        z *= self.soft_cap
+        return z, slope
+
+    def _add_gradients(self, dz: Array, grads: _Gradients, rows: slice) -> None:
+        """dx = dz W, dW = dzᵀ x, db = Σ dz. The first chunk sets dW and db, the others add to them."""
+        xp, x, first = array_module(dz), self.x[rows], rows.start == 0
+        if grads.x is not None:
+            xp.matmul(dz, self.weight, out=grads.x[rows])
+        if grads.bias is not None:
+            total = dz.sum(axis=0)
+            grads.bias[...] = total if first else grads.bias + total
+        if grads.weight is not None and first:
+            xp.matmul(dz.T, x, out=grads.weight)
+        elif grads.weight is not None:
+            for slab in _slabs(grads.weight):
+                grads.weight[slab] += dz.T[slab] @ x
+
+
+# --- the gradients for another gradient of the result than 1 ----------------------------------------------------------
+
+
+def _times(g: Array, found: _Gradients, head: _Head) -> tuple[Gradient, Gradient, Gradient]:
+    """g dx, g dW and g db, from the gradients found for g = 1."""
+    dx = None if found.x is None else found.x * g
+    db = None if found.bias is None else found.bias * g
+    dw = None
+    if found.logits is not None:
+        dw = _lazy_product(head.weight, found.logits, head.x * g)
+    elif found.weight is not None:
+        dw = _lazy_multiple(found.weight, g)
+    return dx, dw, db
+
+
+def _lazy_multiple(dw: Array, g: Array) -> LazyGradient:
+    """g dW, from dW (V, C)."""
+    return _lazy_in_slabs(dw, lambda slab, out: np.multiply(dw[slab], g, out=out))
+
+
+def _lazy_product(weight: Array, dz: Array, x: Array) -> LazyGradient:
+    """dzᵀ x, from dz (N, V) and x (N, C)."""
+    matmul = array_module(dz).matmul
+    return _lazy_in_slabs(weight, lambda slab, out: matmul(dz.T[slab], x, out=out))
+
+
+def _lazy_in_slabs(weight: Array, compute: Callable[[slice, Array | None], Array]) -> LazyGradient:
+    """A gradient of weight (V, C); `compute(slab, out)` gives some of its rows, in `out` or in a new array.
+
+    Stored or added, the rows are computed in the same slabs, so they have the same bits.
     """
-    shape, x = x.shape, x.reshape(-1, x.shape[-1])  # (N, C)
-    losses = np.empty_like(x, shape=x.shape[:1])
-    make = np.empty_like if len(x) else np.zeros_like  # no rows: nobody writes them
-    needs = (needs[0], needs[1] and not keep_dz, *needs[2:], False)
-    grads = [make(a) if need and weights is not None else None for a, need in zip((x, weight, bias), needs)]
-    for i in range(0, len(x), chunk):
-        part = slice(i, i + chunk)
-        z, slope = _logits(x[part], weight, bias, soft_cap)  # (n, V)
-        losses[part] = softmax_loss(
-            z, reduce.targets[part], smoothing, z_loss, None if weights is None else weights[part]
-        )
-        if weights is not None:
-            _add_gradients(z if slope is None else np.multiply(z, slope, out=z), x[part], weight, grads, part)
-        if keep_dz:
-            grads[1] = z
-        del z, slope  # before the next chunk is made: they are the largest arrays of the whole model
-    return [losses, None if grads[0] is None else grads[0].reshape(shape), *grads[1 : len(needs) - 1]]
 
+    def fill(out: Array) -> None:
+        for slab in _slabs(out):
+            compute(slab, out[slab])
 
-def _logits(x: Any, weight: Any, bias: Any, soft_cap: float | None) -> tuple[Any, Any]:
-    """The logits (n, V) of a chunk, and the slope of the soft cap: d cap tanh(z / cap) / dz = 1 - tanh^2."""
-    z = x @ weight.T
-    if bias is not None:
-        z += bias
-    if soft_cap is None:
-        return z, None
-    z /= soft_cap
-    np.tanh(z, out=z)
-    slope = 1 - z * z
-    z *= soft_cap
-    return z, slope
-
-
-def _add_gradients(dz: Any, x: Any, weight: Any, grads: list, part: slice) -> None:
-    """From z = x W^T + b: dx = dz W, dW = dz^T x, db = sum dz; the first chunk sets dW and db, the others add."""
-    (dx, dw, db), first = grads, part.start == 0
-    if dx is not None:
-        array_module(dz).matmul(dz, weight, out=dx[part])
-    if db is not None:
-        db[...] = dz.sum(axis=0) if first else db + dz.sum(axis=0)
-    if dw is not None and first:
-        array_module(dz).matmul(dz.T, x, out=dw)
-    elif dw is not None:
-        for part in slabs(dw):
-            dw[part] += dz.T[part] @ x
-
-
-def _deferred_dw(weight: Any, made: Any, g: Any, x: Any) -> LazyGradient:
-    """g dW: `made` is dW (V, C), or dz (N, V) where x (N, C) is given."""
-    factor = None if x is None else x * g
-
-    def slab(part: slice, out: Any = None) -> Any:
-        """Rows of the gradient of weight: their own part of it, wherever they are put, has the same bits."""
-        return (
-            np.multiply(made[part], g, out=out)
-            if factor is None
-            else array_module(g).matmul(made.T[part], factor, out=out)
-        )
-
-    def fill(out: Any) -> None:
-        for part in slabs(out):
-            slab(part, out[part])
-
-    def add(out: Any) -> None:
-        for part in slabs(out):
-            out[part] += slab(part)
+    def add(out: Array) -> None:
+        for slab in _slabs(out):
+            out[slab] += compute(slab, None)
 
     return LazyGradient(weight, fill, add=add)
 
 
-def slabs(dw: Any) -> Iterator[slice]:
-    """Slices of the rows of dW (V, C), so that what is added to it needs no array as large as itself."""
-    return (slice(i, i + SLAB) for i in range(0, len(dw), SLAB))
+def _slabs(dw: Array) -> Iterator[slice]:
+    """Slices of the rows of dW (V, C), so that adding to it takes no second array of its size."""
+    return (slice(start, start + SLAB_ROWS) for start in range(0, len(dw), SLAB_ROWS))

@@ -1,13 +1,14 @@
-"""Normalisation over the last axis.
+"""Normalisation over the last axis: LayerNorm and RMSNorm.
 
 LayerNorm: Ba, Kiros, Hinton 2016, arXiv:1607.06450. RMSNorm: Zhang, Sennrich 2019, arXiv:1910.07467.
 
-With h = x − mean(x), r = 1 / √(mean(h²) + eps) and x̂ = h r, all means being over a row, y = x̂ w + b and
+With h = x − mean(x), r = 1 / √(mean(h²) + eps) and x̂ = h r, where all means are over a row, y = x̂ w + b and
 
-    dx = r (dy w − mean(dy w) − x̂ mean(dy w x̂))     dw = Σ dy x̂     db = Σ dy           (RMSNorm: h = x, and no mean(dy w))
+    dx = r (dy w − mean(dy w) − x̂ mean(dy w x̂))     dw = Σ dy x̂     db = Σ dy
 
-Between forward and backward only mean(x) and r are kept, two numbers a row. Sums are taken as products with vectors:
-mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array, dy h, serves both.
+RMSNorm is the same with h = x, and without the term mean(dy w). Only mean(x) and r are saved, two numbers for each row.
+The sums are written as products with vectors, mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array,
+dy h, serves both.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import array_module
+from minigrad.backend import Array, array_module
 from minigrad.cuda import rows as kernels
-from minigrad.cuda.compiler import has_kernels, in_order
-from minigrad.fused._record import record_fused
-from minigrad.fused._rows import (
+from minigrad.cuda.compiler import c_contiguous, has_kernels
+from minigrad.fused.record import Needs, record_fused
+from minigrad.fused.rows import (
+    as_rows,
     at_least_float32,
     blocks,
     broadcast_columns,
@@ -30,28 +32,14 @@ from minigrad.fused._rows import (
     fits_one_block,
     row_dot,
     row_sum,
-    rows,
     scale_rows_and_columns,
 )
 from minigrad.lazy import LazyGradient
 from minigrad.tensor import Tensor, tensor
 
 
-def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    """(x − mean) / √(variance + eps) · weight + bias over the last axis. weight and bias (C,); None stands for ones and
-    zeros.
-    """
-    x, weight, bias = _inputs("layer_norm", x, weight=weight, bias=bias)
-    y, mean, r = normalize(x.data, weight.data, bias.data, eps, centred=True)
-    return record_fused(
-        y,
-        (x, weight, bias),
-        lambda g, needs: _backward(g, x.data, weight.data, mean, r),
-        lambda x, weight, bias: layer_norm_reference(x, weight, bias, eps),
-    )
-
-
 def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """The definition of `layer_norm`."""
     x = tensor(x)
     h = x - x.mean(axis=-1, keepdims=True)
     y = h / ((h * h).mean(axis=-1, keepdims=True) + eps) ** 0.5
@@ -59,92 +47,114 @@ def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: floa
     return y if bias is None else y + bias
 
 
-def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
-    """x / √(mean(x²) + eps) · weight over the last axis. weight (C,); None stands for ones."""
-    x, weight = _inputs("rms_norm", x, weight=weight)
-    y, _, r = normalize(x.data, weight.data, None, eps, centred=False)
-    return record_fused(
-        y,
-        (x, weight),
-        lambda g, needs: _backward(g, x.data, weight.data, None, r)[:2],
-        lambda x, weight: rms_norm_reference(x, weight, eps),
-    )
-
-
 def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
+    """The definition of `rms_norm`."""
     x = tensor(x)
     y = x / ((x * x).mean(axis=-1, keepdims=True) + eps) ** 0.5
     return y if weight is None else y * weight
 
 
-def normalize(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> tuple:
-    """Arrays: y of x's shape, mean (N,) or None, r (N,). Not `centred` (RMSNorm), the mean is left in; the bias may be
-    None.
+def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """(x − mean) / √(variance + eps) · weight + bias over the last axis, x (..., C).
+
+    weight and bias (C,); None stands for ones and zeros.
     """
-    X, w = at_least_float32(rows(x)), at_least_float32(weight)  # (N, C)
+    x, weight, bias = _inputs("layer_norm", x, weight=weight, bias=bias)
+    y, mean, r = normalize(x.data, weight.data, bias.data, eps, centred=True)
+
+    def vjp(g: Array, needs: Needs) -> tuple:
+        return _gradients(g, x.data, weight.data, mean, r)
+
+    return record_fused(y, (x, weight, bias), vjp, partial(layer_norm_reference, eps=eps))
+
+
+def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
+    """x / √(mean(x²) + eps) · weight over the last axis, x (..., C). weight (C,); None stands for ones."""
+    x, weight = _inputs("rms_norm", x, weight=weight)
+    y, _, r = normalize(x.data, weight.data, None, eps, centred=False)
+
+    def vjp(g: Array, needs: Needs) -> tuple:
+        return _gradients(g, x.data, weight.data, None, r)[:2]
+
+    return record_fused(y, (x, weight), vjp, partial(rms_norm_reference, eps=eps))
+
+
+# --- on arrays --------------------------------------------------------------------------------------------------------
+
+
+def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, centred: bool) -> tuple:
+    """The norm of an array: y in the shape of x; the mean (N,), or None unless `centred`; and r (N,).
+
+    `centred`: subtract the mean, as LayerNorm does.
+    """
+    X, w = at_least_float32(as_rows(x)), at_least_float32(weight)  # (N, C), (C,)
     if has_kernels(X):
-        X, w, bias = in_order(X, w, bias)
-        y, mean, r = kernels.normalize(X, w, bias, eps, centred)
+        X, w, bias = c_contiguous(X, w, bias)
+        y, mean, r = kernels.normalize(X, w, bias, eps, centred=centred)
         return y.astype(x.dtype, copy=False).reshape(x.shape), mean, r
     y = np.empty_like(X)
     if fits_one_block(X):
-        mean, r = _normalize_block(X, w, bias, eps, centred, y)
+        mean, r = _normalize_block(X, w, bias, eps, centred=centred, out=y)
     else:
-        means, rs = zip(*(_normalize_block(X[s], w, bias, eps, centred, y[s]) for s in blocks(X)))
+        found = [_normalize_block(X[s], w, bias, eps, centred=centred, out=y[s]) for s in blocks(X)]
+        means, rs = zip(*found)
         mean, r = np.concatenate(means) if centred else None, np.concatenate(rs)
     return y.astype(x.dtype, copy=False).reshape(x.shape), mean, r
 
 
-def _normalize_block(x: Any, weight: Any, bias: Any, eps: float, centred: bool, y: Any) -> tuple:
-    """Writes y (n, C), the place of all steps; mean (n,) or None, and r (n,)."""
+def _normalize_block(x: Array, weight: Array, bias: Array | None, eps: float, *, centred: bool, out: Array) -> tuple:
+    """Write y (n, C) to `out`; returns the mean (n,) or None, and r (n,)."""
     mean, C = None, x.shape[1]
     if centred:
         mean = row_sum(x) / C
-        x = np.subtract(x, broadcast_columns(mean, C), out=y)
-    r = math.sqrt(C) / np.sqrt(row_dot(x, x) + C * eps)
-    scale_rows_and_columns(x, r, weight, y)
+        x = np.subtract(x, broadcast_columns(mean, C), out=out)  # h
+    r = math.sqrt(C) / np.sqrt(row_dot(x, x) + C * eps)  # = 1 / √(mean(h²) + eps), with one division less
+    scale_rows_and_columns(x, r, weight, out)
     if bias is not None:
-        y += bias
+        out += bias
     return mean, r
 
 
-def _centred(x: Any, mean: Any) -> Any:
+def _gradients(g: Array, x: Array, weight: Array, mean: Array | None, r: Array) -> tuple:
+    """dx, dw and db, the latter without meaning for RMSNorm, which has no mean."""
+    xp, X, G, w = array_module(x), as_rows(x), as_rows(g), at_least_float32(weight)  # X, G: (N, C)
+    if has_kernels(X):
+        G, X, w = c_contiguous(G, X, w)
+        dx, dy_xhat = kernels.norm_gradients(G, X, w, mean, r)
+        dw, db = (LazyGradient(weight, partial(column_sum, a)) for a in (dy_xhat, G))
+        return dx.reshape(x.shape), dw, db
+    dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros_like(w), xp.zeros_like(w)
+    C = X.shape[1]
+    for s in blocks(X):
+        # dx = dy (r w) + h k + c, where k = −r³ mean(dy w h) and c = −r mean(dy w) are one number for each row
+        dy, r_block, h = at_least_float32(G[s]), r[s], _centred(X[s], None if mean is None else mean[s])
+        dy_h = dy * h
+        dw += r_block @ dy_h
+        rest = h * broadcast_columns((dy_h @ w) * (r_block * r_block * r_block / -C), C)  # h k
+        if mean is not None:
+            rest += broadcast_columns((dy @ w) * (r_block / -C), C)  # + c
+            db += column_sum(dy)
+        dy_r_w = dy_h  # its memory, used again
+        scale_rows_and_columns(dy, r_block, w, dy_r_w)
+        np.add(dy_r_w, rest, out=dx[s])
+    return dx.reshape(x.shape), dw, db
+
+
+def _centred(x: Array, mean: Array | None) -> Array:
     """h = x - mean, or x where there is no mean: (n, C)"""
     return at_least_float32(x) if mean is None else x - broadcast_columns(mean, x.shape[1])
 
 
-def _backward(g: Any, x: Any, weight: Any, mean: Any, r: Any) -> tuple:
-    """dx = dy (r w) + h k + c, with k = −r³ mean(dy w h) and c = −r mean(dy w) of each row."""
-    xp, X, G, w = array_module(x), rows(x), rows(g), at_least_float32(weight)
-    if has_kernels(X):
-        G, X, w = in_order(G, X, w)
-        dx, part = kernels.norm_gradients(G, X, w, mean, r)
-        return dx.reshape(x.shape), *(LazyGradient(weight, partial(column_sum, a)) for a in (part, G))
-    dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros_like(w), xp.zeros_like(w)
-    C = X.shape[1]
-    for s in blocks(X):
-        dy, rs, h = at_least_float32(G[s]), r[s], _centred(X[s], None if mean is None else mean[s])
-        t = dy * h
-        dw += rs @ t
-        rest = h * broadcast_columns((t @ w) * (rs * rs * rs / -C), C)
-        if mean is not None:
-            rest += broadcast_columns((dy @ w) * (rs / -C), C)
-            db += column_sum(dy)
-        scale_rows_and_columns(dy, rs, w, t)
-        np.add(t, rest, out=dx[s])
-    return dx.reshape(x.shape), dw, db
-
-
 def _inputs(name: str, x: Any, **parameters: Any) -> tuple[Tensor, ...]:
-    """x and its parameters as Tensors; in the place of None, a weight of ones or a bias of zeros."""
+    """x and its parameters as Tensors, checked. In place of None, a weight is ones and a bias is zeros."""
     x = tensor(x)
     if x.ndim == 0:
         raise ValueError(f"{name} works over the last axis, but x is a single number; give it shape (..., C)")
     found, C, xp = [x], x.shape[-1], array_module(x.data)
     for what, parameter in parameters.items():
-        found.append(
-            tensor((xp.ones if what == "weight" else xp.zeros)(C, x.dtype) if parameter is None else parameter)
-        )
+        if parameter is None:
+            parameter = (xp.ones if what == "weight" else xp.zeros)(C, x.dtype)
+        found.append(tensor(parameter))
         if found[-1].shape != (C,):
             raise ValueError(f"{name} of x {x.shape} needs a {what} of shape {(C,)}, this one has {found[-1].shape}")
     return tuple(found)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minigrad import fused
+from minigrad.fused import functions as fused
 from minigrad.gradcheck.choices import Choices, Example
 from minigrad.gradcheck.fused import FUSED
 from minigrad.gradcheck.primitives import PRIMITIVES

@@ -14,8 +14,7 @@ from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from minigrad import no_grad
-from minigrad.fused import attention_reference
-from minigrad.fused.attention import one_query
+from minigrad.fused.attention import attention_reference, single_query_attention
 
 LENGTH = 1024  # tokens
 MAX_BYTES = (
@@ -119,7 +118,7 @@ def test_a_square_array_made_while_decoding_is_noticed(monkeypatch: pytest.Monke
 
     def wasteful(q: Any, k: Any, v: Any, *options: Any) -> Any:
         np.zeros((k.shape[2], k.shape[2]), np.float32)
-        return one_query(q, k, v, *options)
+        return single_query_attention(q, k, v, *options)
 
-    monkeypatch.setattr("llm.model.attention.one_query", wasteful)
+    monkeypatch.setattr("llm.model.attention.single_query_attention", wasteful)
     assert peak(lambda: decode(model, cache, text(20))) > MAX_BYTES

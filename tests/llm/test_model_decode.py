@@ -64,7 +64,7 @@ USED_BY_DECODE = [
     "minigrad.nn.layers.normalize",
     "minigrad.nn.layers.matvec_as_complex",
     "llm.model.attention.rotate",
-    "llm.model.attention.one_query",
+    "llm.model.attention.single_query_attention",
     "llm.model.mlp.activate",
 ]
 

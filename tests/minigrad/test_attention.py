@@ -4,7 +4,7 @@ blocks.
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor
+from minigrad.backward import unbroadcast
+from minigrad.fused import attention as attention_file
+from minigrad.fused import attention_blocks
+from minigrad.fused.attention_blocks import BlockedAttention
+from minigrad.fused.attention_scores import AttentionInputs, AttentionOptions
 
-FILE = sys.modules["minigrad.fused.attention"]  # the package has the function under the name of the file
-BLOCKS = sys.modules["minigrad.fused._attention_blocks"]
 ROUNDING = 1e-12  # float64: sums of at most a few hundred terms of size about 1
 
 
@@ -44,60 +47,95 @@ def calls(draw: st.DrawFn) -> tuple[list[Tensor], dict]:
     return inputs, options
 
 
-def run(
-    function, inputs: list[Tensor], options: dict, g: np.ndarray | None = None
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def projection(shape: tuple[int, ...]) -> np.ndarray:
+    """A gradient of the output that is different everywhere."""
+    return np.cos(np.arange(np.prod(shape))).reshape(shape)
+
+
+def run(function: Callable, inputs: list[Tensor], options: dict) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The output and the gradients of the inputs."""
     out = function(*inputs[:3], bias=inputs[3] if len(inputs) > 3 else None, **options)
-    g = np.cos(np.arange(out.size)).reshape(out.shape) if g is None else g
-    return out.numpy(), [x.numpy() for x in mg.grad(out, inputs, g)]
+    return out.numpy(), [x.numpy() for x in mg.grad(out, inputs, projection(out.shape))]
+
+
+def run_in_blocks(inputs: list[Tensor], options: dict, **sizes: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """As `run`, by the passes on arrays, with other sizes of blocks than `attention` would choose."""
+    q, k, v, *bias = (x.data for x in inputs)
+    mask = options.get("mask")
+    scale = options["scale"] or q.shape[-1] ** -0.5
+    chosen = AttentionOptions(options["causal"], options["window"], scale, options["dropout"], options["key"])
+    arrays = AttentionInputs(q, k, v, bias[0] if bias else None, mask, chosen)
+    passes = BlockedAttention(arrays, **sizes)
+    out, saved = passes.forward(save_for_backward=True)
+    grads = passes.backward(projection(out.shape), out, saved, needs_bias_grad=bool(bias))
+    return out, [unbroadcast(g, x.shape) for g, x in zip(grads, inputs, strict=True)]
 
 
 @given(calls(), st.integers(1, 4), st.sampled_from([1, 40, 1 << 18]), st.sampled_from([0, 100]))
-def test_equals_the_reference_however_it_is_cut_into_blocks(call: tuple, step: int, cached: int, kept: int) -> None:
-    """And whether weights are kept for the backward pass or made again."""
+def test_any_blocks_give_the_reference_with_weights_saved_or_computed_again(
+    call: tuple, query_block: int, max_block_scores: int, max_saved_ratio: int
+) -> None:
     inputs, options = call
     expected, expected_grads = run(mg.attention_reference, inputs, options)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BLOCKS, "QUERY_BLOCK", step)
-        patch.setattr(BLOCKS, "CACHED", cached)
-        patch.setattr(BLOCKS, "KEPT", kept)
-        out, grads = run(mg.attention, inputs, options)
-    np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING)
-    for g, e in zip(grads, expected_grads, strict=True):
-        np.testing.assert_allclose(g, e, rtol=0, atol=10 * ROUNDING)
+    sizes = {"query_block": query_block, "max_block_scores": max_block_scores, "max_saved_ratio": max_saved_ratio}
+    for out, grads in (run(mg.attention, inputs, options), run_in_blocks(inputs, options, **sizes)):
+        np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING)
+        for g, e in zip(grads, expected_grads, strict=True):
+            np.testing.assert_allclose(g, e, rtol=0, atol=10 * ROUNDING)
 
 
-def test_a_wrong_block_is_noticed() -> None:
-    """Negative control of the comparison above: a causal mask off by one."""
+@pytest.mark.control
+def test_a_causal_mask_off_by_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     inputs = [Tensor(rng.standard_normal((1, 1, 5, 2)), requires_grad=True) for _ in range(3)]
     expected, _ = run(mg.attention_reference, inputs, {})
-    with pytest.MonkeyPatch.context() as patch:
-        right = BLOCKS.visible
-        patch.setattr(BLOCKS, "visible", lambda xp, i, j, offset, *rest: right(xp, i, j, offset + 1, *rest))
-        out, _ = run(mg.attention, inputs, {})
+    right = attention_blocks.visible_pairs
+    monkeypatch.setattr(
+        attention_blocks, "visible_pairs", lambda xp, i, j, offset, **rest: right(xp, i, j, offset + 1, **rest)
+    )
+    out, _ = run(mg.attention, inputs, {})
     assert np.abs(out - expected).max() > 1e-3
 
 
+@given(st.integers(1, 9), st.integers(0, 4), st.integers(1, 4), st.booleans(), st.none() | st.integers(1, 6))
+def test_blocks_cover_every_visible_pair(T: int, earlier: int, step: int, causal: bool, window: int | None) -> None:
+    S = T + earlier
+    covered = np.zeros((T, S), bool)
+    for i, j in attention_blocks.query_blocks(T, S, step, causal=causal, window=window):
+        covered[i, j] = True
+    visible = attention_blocks.visible_pairs(np, slice(0, T), slice(0, S), earlier, causal=causal, window=window)
+    assert not (visible & ~covered).any()
+
+
+@given(st.integers(1, 300), st.sampled_from([8, 64]), st.none() | st.integers(1, 80))
+def test_saved_weights_counts_what_the_forward_pass_saves(T: int, D: int, window: int | None) -> None:
+    q = np.zeros((1, 1, T, D), np.float32)
+    arrays = AttentionInputs(q, q, q, None, None, AttentionOptions(True, window, 1.0, 0.0, None))
+    _, saved = BlockedAttention(arrays).forward(save_for_backward=True)
+    assert attention_blocks.saved_weights(T, D, window) == sum(s[0].size for s in saved if type(s) is tuple)
+
+
 def difference_without_a_graph(call: tuple) -> float:
-    """Between one query where nothing is recorded, as in writing, and the same as part of a graph, in blocks."""
+    """Between a single query where nothing is recorded, as in generating text, and the same as part of a graph."""
     (q, k, v, *_), options = call
     q = Tensor(q.data[:, :, -1:], requires_grad=True)
     options = {name: options[name] for name in ("scale", "window")}
     with mg.no_grad():
-        alone = mg.attention(q, k, v, **options).data
-    return float(np.abs(alone - mg.attention(q, k, v, **options).data).max())
+        unrecorded = mg.attention(q, k, v, **options).data
+    return float(np.abs(unrecorded - mg.attention(q, k, v, **options).data).max())
 
 
 @given(calls())
-def test_one_query_without_a_graph_gives_the_same(call: tuple) -> None:
+def test_a_single_query_without_a_graph_gives_the_same(call: tuple) -> None:
     assert difference_without_a_graph(call) < ROUNDING
 
 
-def test_another_scale_for_one_query_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control."""
-    right = FILE.one_query
-    monkeypatch.setattr(FILE, "one_query", lambda q, k, v, scale, *options: right(q, k, v, 1.1 * scale, *options))
+@pytest.mark.control
+def test_another_scale_for_a_single_query_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = attention_file.single_query_attention
+    monkeypatch.setattr(
+        attention_file, "single_query_attention", lambda q, k, v, scale, *options: right(q, k, v, 1.1 * scale, *options)
+    )
     rng = np.random.default_rng(0)
     call = (
         [Tensor(rng.standard_normal(shape)) for shape in ((1, 2, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4))],
@@ -122,29 +160,26 @@ def test_rows_far_below_others_keep_their_digits(call: tuple, spread: float) -> 
     expected, expected_grads = run(mg.attention_reference, inputs, options)
     out, grads = run(mg.attention, inputs, options)
     for g, e in zip(grads, expected_grads, strict=True):
-        np.testing.assert_allclose(
-            g, e, rtol=0, atol=10 * ROUNDING * spread**2
-        )  # dk has a factor q, and scores rounded as below
-    np.testing.assert_allclose(
-        out, expected, rtol=0, atol=ROUNDING * spread
-    )  # scores are rounded in proportion to their size
+        # dk has a factor q, and scores are rounded as below
+        np.testing.assert_allclose(g, e, rtol=0, atol=10 * ROUNDING * spread**2)
+    # scores are rounded in proportion to their size
+    np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING * spread)
 
 
-def test_digits_lost_below_the_maximum_are_noticed() -> None:
-    """Negative control: one maximum for all rows, come what may. The second query's weights are exp(0) beside
-    exp(2000).
-    """
+@pytest.mark.control
+def test_digits_lost_below_the_maximum_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One maximum for all rows, without the check for underflow: weights exp(0) beside scores of exp(2000)."""
     q, k, v = np.array([[2000.0], [0.0]]), np.ones((2, 1)), np.array([[1.0], [3.0]])
     arrays = [a[None, None] for a in (q, k, v)]
     np.testing.assert_allclose(mg.attention(*arrays, causal=False).data.ravel(), [2, 2])
-    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(BLOCKS, "FAINT", -1.0)
+    monkeypatch.setattr(attention_blocks, "UNDERFLOW", -1.0)
+    with np.errstate(all="ignore"):
         assert not np.allclose(mg.attention(*arrays, causal=False).data.ravel(), [2, 2])
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(0, 7))
-def test_causal_with_more_keys_lines_the_ends_up(seed: int, T: int, earlier: int) -> None:
-    """The last T rows of a whole causal attention are the attention of the last T queries: what a cache relies on."""
+def test_causal_with_more_keys_than_queries_aligns_the_last_ones(seed: int, T: int, earlier: int) -> None:
+    """The last T rows of causal attention are the attention of the last T queries: a key-value cache relies on it."""
     rng, S = np.random.default_rng(seed), T + earlier
     q, k, v = (rng.standard_normal((2, 2, S, 4)) for _ in range(3))
     np.testing.assert_allclose(
@@ -156,9 +191,8 @@ def test_causal_with_more_keys_lines_the_ends_up(seed: int, T: int, earlier: int
 def test_inputs_may_be_views_of_one_projection(call: tuple) -> None:
     """Strided heads, as they lie in a packed projection, give what contiguous ones give."""
     inputs, options = call
-    strided = [
-        Tensor(np.ascontiguousarray(x.data.swapaxes(1, 2)).swapaxes(1, 2), requires_grad=True) for x in inputs[:3]
-    ] + inputs[3:]
+    swapped = [np.ascontiguousarray(x.data.swapaxes(1, 2)).swapaxes(1, 2) for x in inputs[:3]]
+    strided = [Tensor(a, requires_grad=True) for a in swapped] + inputs[3:]
     for a, b in zip(run(mg.attention, inputs, options)[1], run(mg.attention, strided, options)[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=10 * ROUNDING)
 

@@ -1,10 +1,9 @@
-"""Cross-entropy, alone and with the head: against the definition in primitives, against PyTorch, in any number of
-chunks.
-"""
+"""Cross-entropy, alone and with the head: against the definition in primitives, against PyTorch, in any chunks."""
 
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -58,7 +57,7 @@ def test_cross_entropy_equals_the_reference(problem: tuple) -> None:
 
 
 @given(problems(), st.booleans(), st.none() | st.floats(0.5, 5.0), st.integers(1, 7))
-def test_head_and_loss_equal_the_reference_in_any_chunks(
+def test_linear_cross_entropy_equals_the_reference_in_chunks_of_any_size(
     problem: tuple, biased: bool, soft_cap: float | None, chunk: int
 ) -> None:
     rng, shape, classes, targets, options = problem
@@ -71,8 +70,8 @@ def test_head_and_loss_equal_the_reference_in_any_chunks(
     )
 
 
-def test_a_wrong_gradient_is_noticed() -> None:
-    """Negative control: the comparison sees a gradient that is off by a part in a million."""
+@pytest.mark.control
+def test_a_gradient_off_by_a_millionth_is_noticed() -> None:
     logits = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
     right = outcome(mg.cross_entropy(logits, np.array([0, 2])), [logits])
     with pytest.raises(AssertionError):
@@ -87,13 +86,13 @@ def test_large_logits_do_not_overflow(seed: int, size: float) -> None:
     assert np.isfinite(loss) and np.isfinite(grad).all()
 
 
-def test_nothing_that_counts_gives_zero_not_nan() -> None:
+def test_no_row_that_counts_gives_zero_not_nan() -> None:
     logits = Tensor(np.ones((2, 3)), requires_grad=True)
     loss, grad = outcome(mg.cross_entropy(logits, np.full(2, IGNORED)), [logits])
     assert loss == 0 and not grad.any()
 
 
-def test_a_uniform_guess_costs_log_V() -> None:
+def test_equal_logits_have_the_loss_log_V() -> None:
     assert math.isclose(mg.cross_entropy(np.zeros((7, 50)), np.arange(7)).item(), math.log(50))
 
 
@@ -114,12 +113,7 @@ def test_errors_are_sentences(targets: np.ndarray, options: dict, error: type, w
 
 def test_logits_never_exist_all_at_once() -> None:
     """4,096 rows and 8,192 classes would be 128 MB of logits; a chunk of 64 rows is 2 MB."""
-    import tracemalloc
-
-    x, weight = (
-        Tensor(np.ones((4096, 4), np.float32), requires_grad=True),
-        Tensor(np.ones((8192, 4), np.float32), requires_grad=True),
-    )
+    x, weight = (Tensor(np.ones((n, 4), np.float32), requires_grad=True) for n in (4096, 8192))
     targets = np.zeros(4096, int)
     tracemalloc.start()
     mg.linear_cross_entropy(x, weight, targets, chunk=64).backward()

@@ -1,8 +1,7 @@
-"""The kernels for the GPU against their plain twins: what the fused functions compute on NumPy arrays, and in CuPy's
-operations.
+"""The CUDA kernels against what the fused functions compute without them: on NumPy arrays, and by CuPy's operations.
 
-By the stand-in for CuPy (a single thread a block; tests/fake_cupy/kernels.py) or, under the mark `gpu`, by CuPy itself.
-That they compile for GPUs is asked of NVRTC, CuPy's compiler, which needs no GPU.
+The kernels run on the stand-in for CuPy (one thread for each block; tests/fake_cupy/kernels.py), and on CuPy itself
+under the mark `gpu`. NVRTC, CuPy's compiler, which needs no GPU, says whether they compile for GPUs.
 """
 
 from __future__ import annotations
@@ -22,33 +21,41 @@ from hypothesis import strategies as st
 from minigrad import grad, no_grad, rope_tables
 from minigrad.backend import array_module
 from minigrad.cuda import compiler
-from minigrad.fused import attention, cross_entropy, geglu, gelu, layer_norm, relu_squared, rms_norm, rope, swiglu
+from minigrad.fused.functions import (
+    attention,
+    cross_entropy,
+    geglu,
+    gelu,
+    layer_norm,
+    relu_squared,
+    rms_norm,
+    rope,
+    swiglu,
+)
 from minigrad.nn.module import Parameter
 from minigrad.optim import AdamW
 from minigrad.optim.adamw import adamw_reference
 from minigrad.tensor import Tensor
 
-LENGTHS = st.one_of(
-    st.integers(1, 40), st.sampled_from([255, 512, 700, 2500])
-)  # one warp, several, and rows longer than a block
+# Rows of one warp of threads, of several, and longer than a block of threads.
+LENGTHS = st.one_of(st.integers(1, 40), st.sampled_from([255, 512, 700, 2500]))
 DTYPES = st.sampled_from([np.float32, np.float64])
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}  # of the largest number: thousands of roundings, in another order
 
 
-def drawn(rng: np.random.Generator, *shapes: tuple[int, ...]) -> list[np.ndarray]:
+def random_arrays(rng: np.random.Generator, *shapes: tuple[int, ...]) -> list[np.ndarray]:
     return [2 * rng.standard_normal(shape) + 1 for shape in shapes]
 
 
 def loss(z: Tensor, **options: Any) -> Tensor:
-    """Of targets all over the place, on the device of the logits."""
+    """Cross-entropy with targets of many classes, on the device of the logits."""
     rows, V = z.shape
     return cross_entropy(z, 7 * array_module(z.data).arange(rows) % V, **options)
 
 
 OF_ROWS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # of x (N, C), w (C,) and b (C,)
-    "layer_norm": lambda x, w, b: layer_norm(
-        x, w, b, eps=0.1
-    ),  # or rows of one or two numbers would multiply roundings by 300
+    # With a small eps, rows of one or two numbers would multiply roundings by 300.
+    "layer_norm": lambda x, w, b: layer_norm(x, w, b, eps=0.1),
     "rms_norm": lambda x, w, b: rms_norm(x, w) + b,
     "gelu": lambda x, w, b: gelu(x) * w + b,
     "gelu_tanh": lambda x, w, b: gelu(x, "tanh") * w + b,
@@ -63,29 +70,29 @@ OF_ROWS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # of x (N, C
 @pytest.mark.parametrize("name", OF_ROWS)
 @given(rows=st.integers(0, 5), length=LENGTHS, dtype=DTYPES, seed=st.integers(0, 2**32))
 def test_functions_of_rows(cupy, name, rows, length, dtype, seed):
-    arrays = drawn(np.random.default_rng(seed), (rows, length), (length,), (length,))
+    arrays = random_arrays(np.random.default_rng(seed), (rows, length), (length,), (length,))
     check(cupy, OF_ROWS[name], [a.astype(dtype) for a in arrays])
 
 
 @given(
     shape=st.tuples(*[st.integers(1, 3)] * 2, st.integers(1, 40)),
     n=st.integers(1, 20),
-    passing=st.integers(0, 3),
-    angles=st.sampled_from(["of a place", "of a text's place", "one"]),
+    unrotated=st.integers(0, 3),
+    angles=st.sampled_from(["of a position", "of a text's position", "one"]),
     interleaved=st.booleans(),
     dtype=DTYPES,
     seed=st.integers(0, 2**32),
 )
-def test_rope(cupy, shape, n, passing, angles, interleaved, dtype, seed):
-    """Also of views, of features that pass, and of positions of their own for each text."""
+def test_rope(cupy, shape, n, unrotated, angles, interleaved, dtype, seed):
+    """Also of views, with features that are not rotated, and with different positions for each text."""
     rng, (B, H, T) = np.random.default_rng(seed), shape
-    x = np.asarray(drawn(rng, (B, T, H, 2 * n + passing))[0], dtype)
-    positions = rng.integers(0, 100, {"of a place": T, "of a text's place": (B, 1, T), "one": 1}[angles])
+    x = np.asarray(random_arrays(rng, (B, T, H, 2 * n + unrotated))[0], dtype)
+    positions = rng.integers(0, 100, {"of a position": T, "of a text's position": (B, 1, T), "one": 1}[angles])
     tables = [a.astype(dtype) for a in rope_tables(positions, 2 * n, dtype=np.float64)]
 
     def f(x: Tensor) -> Tensor:
         cos, sin = tables if x.device == "cpu" else map(cupy.asarray, tables)
-        return rope(x.swapaxes(1, 2), cos, sin, interleaved)
+        return rope(x.swapaxes(1, 2), cos, sin, interleaved=interleaved)
 
     check(cupy, f, [x])
 
@@ -105,15 +112,15 @@ def test_rope(cupy, shape, n, passing, angles, interleaved, dtype, seed):
 )
 def test_attention(cupy, B, K, G, T, more, D, causal, window, masked, dtype, seed):
     rng, S = np.random.default_rng(seed), T + more
-    arrays = [a.astype(dtype) / 3 for a in drawn(rng, (B, K * G, T, D), (B, K, S, D), (B, K, S, D))]
+    arrays = [a.astype(dtype) / 3 for a in random_arrays(rng, (B, K * G, T, D), (B, K, S, D), (B, K, S, D))]
     mask = None
     if masked:
         mask = rng.random((B, 1, T, S)) < 0.7
         mask[:, :, 0] = False  # a query that sees nothing
 
     def f(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        here = None if mask is None else mask if q.device == "cpu" else cupy.asarray(mask)
-        return attention(q, k, v, causal=causal, window=window, mask=here)
+        mask_there = mask if mask is None or q.device == "cpu" else cupy.asarray(mask)
+        return attention(q, k, v, causal=causal, window=window, mask=mask_there)
 
     check(cupy, f, arrays)
 
@@ -127,11 +134,10 @@ def test_attention(cupy, B, K, G, T, more, D, causal, window, masked, dtype, see
     dtype=DTYPES,
     seed=st.integers(0, 2**32),
 )
-def test_attention_of_one_query(cupy, B, K, G, S, window, dtype, seed):
-    """Without a gradient, which goes another way."""
-    arrays = [
-        a.astype(dtype) / 3 for a in drawn(np.random.default_rng(seed), (B, K * G, 1, 8), (B, K, S, 8), (B, K, S, 8))
-    ]
+def test_attention_of_a_single_query(cupy, B, K, G, S, window, dtype, seed):
+    """Without a gradient: only then it takes the path of its own."""
+    arrays = random_arrays(np.random.default_rng(seed), (B, K * G, 1, 8), (B, K, S, 8), (B, K, S, 8))
+    arrays = [a.astype(dtype) / 3 for a in arrays]
     with no_grad():
         expected = attention(*(a.astype(np.float64) for a in arrays), window=window).numpy()
         found = attention(*map(cupy.asarray, arrays), window=window).numpy()
@@ -167,7 +173,7 @@ def value_and_gradients(f: Callable, arrays: list[Any]) -> list[Any]:
     decay=st.sampled_from([0.0, 0.3]),
 )
 def test_adamw(cupy, size, dtype, seed, decay):
-    p, *gs = (a.astype(dtype) for a in drawn(np.random.default_rng(seed), (size,), (size,), (size,)))
+    p, *gs = (a.astype(dtype) for a in random_arrays(np.random.default_rng(seed), (size,), (size,), (size,)))
     settings = {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": decay}
     parameter, m, v = Parameter(cupy.asarray(p)), 0.0, 0.0
     optimizer, expected = AdamW([parameter], **settings), p.astype(np.float64)
@@ -184,14 +190,15 @@ def test_targets_out_of_range_wrap_around_as_indices_do(cupy):
     assert float(cross_entropy(z, targets - 5)) == float(cross_entropy(z, targets + 10)) == expected
 
 
+@pytest.mark.control
 def test_the_kernels_are_used(cupy):
-    """Control: otherwise, all of this would compare operations with operations."""
+    """Without them, all of this would compare operations with operations."""
     x, w = (cupy.asarray(np.ones(shape)) for shape in ((2, 3), 3))
     with patch.object(compiler, "_kernel", side_effect=LookupError), pytest.raises(LookupError):
         layer_norm(x, w, w)
 
 
-# Compiled for GPUs
+# --- compiled for GPUs ------------------------------------------------------------------------------------------------
 
 
 def nvrtc() -> Any:
@@ -207,8 +214,8 @@ def nvrtc() -> Any:
     return ctypes.CDLL(str(libraries[0]))
 
 
-def complaints(source: str, *options: str) -> str:
-    """What NVRTC says against the source; nothing if it compiles."""
+def compile_errors(source: str, *options: str) -> str:
+    """The error messages of NVRTC; none if the source compiles."""
     library, program, size = nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
     failed = library.nvrtcCompileProgram(
@@ -222,13 +229,11 @@ def complaints(source: str, *options: str) -> str:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_they_compile(architecture, dtype):
-    assert (
-        complaints(compiler.SOURCE.read_text("utf-8"), f"-arch={architecture}", *compiler.options(np.dtype(dtype)))
-        == ""
-    )
+def test_the_kernels_compile(architecture, dtype):
+    options = f"-arch={architecture}", *compiler.compiler_options(np.dtype(dtype))
+    assert compile_errors(compiler.SOURCE.read_text("utf-8"), *options) == ""
 
 
-def test_what_does_not_compile_is_found():
-    """Control."""
-    assert "identifier" in complaints('extern "C" __global__ void f(float* x) { x[0] = y; }', "-arch=sm_90")
+@pytest.mark.control
+def test_an_error_in_a_kernel_is_found():
+    assert "identifier" in compile_errors('extern "C" __global__ void f(float* x) { x[0] = y; }', "-arch=sm_90")

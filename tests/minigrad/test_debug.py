@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import Tensor, debug_arrays, detect_anomaly, nn
 from minigrad.debug import AnomalyError
-from minigrad.fused._record import record_fused
+from minigrad.fused.record import record_fused
 from minigrad.lazy import LazyGradient
 from minigrad.modes import mode
 from minigrad.tensor import record

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minigrad import Tensor, grad, no_grad
 from minigrad.backend import Array
-from minigrad.fused._record import record_fused
+from minigrad.fused.record import record_fused
 from minigrad.graph import Node, Rule
 from minigrad.modes import mode
 from minigrad.tensor import like, record

@@ -1,7 +1,7 @@
-"""What every fused function of one input array owes: its reference's values and derivatives however it is cut into
-blocks, no writing into anybody's arrays, nothing computed for frozen weights, 0 rows, the dtype it was given.
+"""What every fused function must do: give the values and derivatives of its reference with blocks of any size, leave
+the caller's arrays as they are, compute nothing for frozen weights, take 0 rows, keep the dtype.
 
-Also each against PyTorch. Attention and the losses have files of their own.
+Each is also compared with PyTorch. Attention and the losses have files of their own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor
-from minigrad.fused import _rows
+from minigrad.fused import rows as fused_rows
+from minigrad.fused.record import record_fused
 
-ROUNDING = (
-    1e-11  # float64, on sums of at most a few hundred terms of size about 1, divided by a deviation of at least 0.1
-)
+# float64: sums of at most a few hundred terms of size about 1, divided by a deviation of at least 0.1
+ROUNDING = 1e-11
 
 
 class Case(NamedTuple):
@@ -30,11 +30,11 @@ class Case(NamedTuple):
     torch: Callable | None = None
 
 
-def tables(x: Tensor, turned: int) -> tuple[np.ndarray, np.ndarray]:
-    return mg.rope_tables(np.arange(x.shape[-2]) + 3, turned, dtype=np.float64)
+def tables(x: Tensor, rotated: int) -> tuple[np.ndarray, np.ndarray]:
+    return mg.rope_tables(np.arange(x.shape[-2]) + 3, rotated, dtype=np.float64)
 
 
-def alone(s: tuple) -> list[tuple]:
+def only_x(s: tuple) -> list[tuple]:
     return [s]
 
 
@@ -52,7 +52,7 @@ CASES = {
     "layer_norm, bare": Case(
         lambda x: mg.layer_norm(x, eps=0.01),
         lambda x: mg.layer_norm_reference(x, eps=0.01),
-        alone,
+        only_x,
         lambda F, x: F.layer_norm(x, x.shape[-1:], eps=0.01),
     ),
     "rms_norm": Case(
@@ -61,18 +61,18 @@ CASES = {
     "rms_norm, bare": Case(
         lambda x: mg.rms_norm(x, eps=0.01),
         lambda x: mg.rms_norm_reference(x, eps=0.01),
-        alone,
+        only_x,
         lambda F, x: F.rms_norm(x, x.shape[-1:], eps=0.01),
     ),
-    "gelu": Case(mg.gelu, mg.gelu_reference, alone, lambda F, x: F.gelu(x)),
+    "gelu": Case(mg.gelu, mg.gelu_reference, only_x, lambda F, x: F.gelu(x)),
     "gelu, tanh": Case(
         lambda x: mg.gelu(x, "tanh"),
         lambda x: mg.gelu_reference(x, "tanh"),
-        alone,
+        only_x,
         lambda F, x: F.gelu(x, approximate="tanh"),
     ),
-    "silu": Case(mg.silu, mg.silu_reference, alone, lambda F, x: F.silu(x)),
-    "relu_squared": Case(mg.relu_squared, mg.relu_squared_reference, alone, lambda F, x: F.relu(x) ** 2),
+    "silu": Case(mg.silu, mg.silu_reference, only_x, lambda F, x: F.silu(x)),
+    "relu_squared": Case(mg.relu_squared, mg.relu_squared_reference, only_x, lambda F, x: F.relu(x) ** 2),
     "swiglu": Case(mg.swiglu, mg.swiglu_reference, lambda s: [s, s], lambda F, x, up: F.silu(x) * up),
     "swiglu, packed": Case(
         mg.swiglu,
@@ -99,10 +99,10 @@ CASES = {
     ),
     "rope, interleaved": Case(
         lambda x: mg.rope(x, *tables(x, 2), interleaved=True),
-        lambda x: mg.rope_reference(x, *tables(x, 2), True),
+        lambda x: mg.rope_reference(x, *tables(x, 2), interleaved=True),
         lambda s: [(2, *s[:-1], 2 * s[-1])],
     ),
-    "dropout": Case(lambda x: mg.dropout(x, 0.4, (1, 2, 3)), lambda x: mg.dropout_reference(x, 0.4, (1, 2, 3)), alone),
+    "dropout": Case(lambda x: mg.dropout(x, 0.4, (1, 2, 3)), lambda x: mg.dropout_reference(x, 0.4, (1, 2, 3)), only_x),
 }
 each_case = pytest.mark.parametrize("name", CASES)
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
@@ -127,20 +127,19 @@ def derivatives(f: Callable, values: list[np.ndarray], second: bool = True) -> l
 
 @each_case
 @given(shape=shapes, seed=seeds, block=st.integers(1, 30))
-def test_equals_its_reference_however_it_is_cut_into_blocks(name: str, shape: tuple, seed: int, block: int) -> None:
+def test_equals_its_reference_with_blocks_of_any_size(name: str, shape: tuple, seed: int, block: int) -> None:
     case = CASES[name]
     values = arrays(case, shape, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_rows, "BLOCK", block)
+        patch.setattr(fused_rows, "BLOCK_ELEMENTS", block)
         received = derivatives(case.fused, values)
     for a, e in zip(received, derivatives(case.reference, values), strict=True):
         np.testing.assert_allclose(a, e, rtol=ROUNDING, atol=ROUNDING)
 
 
+@pytest.mark.control
 def test_a_wrong_gradient_is_noticed() -> None:
-    """Negative control: a slope that is off in the one place where x is positive."""
-    from minigrad.fused._record import record_fused
-
+    """The slope is off in the one place where x is positive."""
     wrong = lambda x: record_fused(
         x.data**2 * (x.data > 0), (x,), lambda g, needs: (g * np.abs(x.data),), mg.relu_squared_reference
     )
@@ -152,11 +151,10 @@ def test_a_wrong_gradient_is_noticed() -> None:
 
 @each_case
 @given(shape=shapes, seed=seeds)
-def test_float32_and_float16_are_kept_and_close_to_float64(name: str, shape: tuple, seed: int) -> None:
+def test_float32_and_float16_stay_and_are_close_to_float64(name: str, shape: tuple, seed: int) -> None:
     case = CASES[name]
-    values = [
-        (v * 64).round() / 64 for v in arrays(case, (*shape, 4), seed)
-    ]  # numbers that float16 has; 4 columns, which deviate
+    # Numbers that float16 can represent. 4 columns, because the deviation of a single one would be 0.
+    values = [(v * 64).round() / 64 for v in arrays(case, (*shape, 4), seed)]
     expected = derivatives(case.fused, values, second=False)
     # roundings of 6e-8 and 5e-4 of numbers of size 1, in sums of up to 16, divided by a deviation that is hardly ever
     # below 1/20
@@ -170,7 +168,7 @@ def test_float32_and_float16_are_kept_and_close_to_float64(name: str, shape: tup
 
 @each_case
 @given(shape=shapes, seed=seeds)
-def test_nobodys_arrays_are_written(name: str, shape: tuple, seed: int) -> None:
+def test_inputs_and_gradients_are_not_written_to(name: str, shape: tuple, seed: int) -> None:
     case = CASES[name]
     values = arrays(case, shape, seed)
     before = [v.copy() for v in values]
@@ -198,7 +196,7 @@ def test_views_that_are_not_contiguous_give_the_same(name: str, shape: tuple, se
 
 
 @each_case
-def test_no_rows(name: str) -> None:
+def test_0_rows_give_0_rows_and_zero_gradients(name: str) -> None:
     case = CASES[name]
     for shape in ((0, 4), (2, 0, 4)):
         xs = [Tensor(v, requires_grad=True) for v in arrays(case, shape, 0)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import tracemalloc
 from collections.abc import Callable
 
@@ -13,9 +12,9 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor
+from minigrad.fused import linear
 
 seeds = st.integers(0, 2**32 - 1)
-linear = importlib.import_module("minigrad.fused.linear")  # `minigrad.fused.linear` is the function
 
 
 def leaf(*shape: int, seed: int = 0, dtype: type = np.float64) -> Tensor:
@@ -25,7 +24,7 @@ def leaf(*shape: int, seed: int = 0, dtype: type = np.float64) -> Tensor:
 # --- linear -----------------------------------------------------------------------------------------------------------
 
 
-def test_linear_computes_no_input_gradient_that_nobody_needs(monkeypatch) -> None:
+def test_linear_computes_no_input_gradient_that_is_not_needed() -> None:
     """The first layer on data, and frozen layers below trained ones, skip a third of the work."""
     multiplied = []
 
@@ -42,36 +41,38 @@ def test_linear_computes_no_input_gradient_that_nobody_needs(monkeypatch) -> Non
 
 
 def worst_product(product: Callable, seed: int) -> float:
-    """The largest difference to x Wᵀ in float64, for one row, few and many, and weights on both sides of each limit."""
+    """The largest error in float64: for one row, few and many, and weights on both sides of each limit."""
     rng, differences = np.random.default_rng(seed), []
+    limits = linear.ProductLimits(
+        few_rows=8, one_thread_elements=50, one_thread_multiplications=200, tall_weight=15, strip_rows=2
+    )
     for N in (0, 1, 2, 7, 8, 9):
         width = rng.integers(1, 7)
         x, weight = rng.standard_normal((N, width)), rng.standard_normal((rng.integers(1, 20), width))
-        y = product(x, weight)
+        y = product(x, weight, limits)
         assert y.shape == (N, len(weight)) and y.flags.c_contiguous
-        assert product(x.astype(np.float32), weight).dtype == np.float64
+        assert product(x.astype(np.float32), weight, limits).dtype == np.float64
         differences.append(np.abs(y - np.einsum("ni,oi->no", x, weight)).max(initial=0))
     return max(differences)
 
 
 @given(seeds)
 def test_every_form_of_the_product_gives_the_same(seed: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "FEW", 8)
-        patch.setattr(linear, "ONE_THREAD", 50)
-        patch.setattr(linear, "SMALL", 200)
-        patch.setattr(linear, "TALL", 15)
-        patch.setattr(linear, "STRIP", 2)
-        for product in (linear.product, linear.matvec_as_complex):
-            assert worst_product(product, seed) < 1e-13  # float64; sums of six, in another order
-        assert worst_product(lambda x, W: linear.product(x, W) * (1 + 1e-9), seed) > 1e-13  # negative control
+    for product in (linear.product, linear.matvec_as_complex):
+        assert worst_product(product, seed) < 1e-13  # float64; sums of six, in another order
+
+
+@pytest.mark.control
+@given(seeds)
+def test_a_product_off_by_a_billionth_is_noticed(seed: int) -> None:
+    assert worst_product(lambda x, weight, limits: linear.product(x, weight, limits) * (1 + 1e-9), seed) > 1e-13
 
 
 @given(seeds)
 def test_weight_gradients_are_written_into_the_flat_buffer_and_added_after(seed: int) -> None:
     x, ids = leaf(4, 3, seed=seed), np.array([1, 0, 1])
     weight, bias = mg.nn.Parameter(leaf(5, 3, seed=seed).data), mg.nn.Parameter(leaf(5, seed=seed).data)
-    flat = np.full(20, np.nan)  # whatever is there from the step before
+    flat = np.full(20, np.nan)  # stands for the gradients of the step before
     weight.grad_buffer, bias.grad_buffer = flat[:15].reshape(5, 3), flat[15:]
 
     def loss(weight, bias):
@@ -109,20 +110,26 @@ def test_layer_norm_is_accurate_far_from_zero(seed: int, far: float) -> None:
     exact = mg.layer_norm_reference(Tensor(x, dtype=np.float64)).data
     # the mean itself is rounded to a few float32 steps at `far`, in a row whose deviation is about 1
     np.testing.assert_allclose(mg.layer_norm(Tensor(x)).data, exact, atol=8 * far * 2**-23, rtol=1e-5)
-    if far > 5e3:  # negative control: the formula to avoid
-        mean = x.mean(-1, keepdims=True)
-        one_pass = (x - mean) / np.sqrt(np.abs((x * x).mean(-1, keepdims=True) - mean * mean) + 1e-5)
-        assert np.abs(one_pass - exact).max() > 8 * far * 2**-23
+
+
+@pytest.mark.control
+@given(seeds, st.floats(5e3, 1e4))
+def test_the_variance_as_a_difference_of_squares_is_inaccurate_far_from_zero(seed: int, far: float) -> None:
+    x = (np.random.default_rng(seed).standard_normal((3, 64)) + far).astype(np.float32)
+    exact = mg.layer_norm_reference(Tensor(x, dtype=np.float64)).data
+    mean = x.mean(-1, keepdims=True)
+    one_pass = (x - mean) / np.sqrt(np.abs((x * x).mean(-1, keepdims=True) - mean * mean) + 1e-5)
+    assert np.abs(one_pass - exact).max() > 8 * far * 2**-23
 
 
 @pytest.mark.parametrize("norm", [mg.layer_norm, mg.rms_norm])
-def test_norms_keep_two_numbers_a_row(norm) -> None:
+def test_norms_save_two_numbers_for_each_row(norm) -> None:
     x, weight = leaf(1000, 500), leaf(500)
     tracemalloc.start()
     y = norm(x, weight)
-    kept = tracemalloc.get_traced_memory()[0] - y.data.nbytes
+    saved = tracemalloc.get_traced_memory()[0] - y.data.nbytes
     tracemalloc.stop()
-    assert kept < 0.05 * x.data.nbytes
+    assert saved < 0.05 * x.data.nbytes
 
 
 @pytest.mark.parametrize("norm", [mg.layer_norm, mg.rms_norm])
@@ -139,7 +146,7 @@ def test_norms_name_shapes_that_do_not_fit(norm) -> None:
 
 
 @given(st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=20))
-def test_float32_gelu_is_good_to_its_own_resolution(values: list) -> None:
+def test_float32_gelu_is_as_exact_as_float32(values: list) -> None:
     """float32 has a polynomial of its own for Φ; the error of 2e-7 in it appears in y multiplied by x."""
     x = Tensor(np.array(values, np.float32), requires_grad=True)
     y = mg.gelu(x)
@@ -154,7 +161,7 @@ def test_float32_gelu_is_good_to_its_own_resolution(values: list) -> None:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("f", [mg.gelu, lambda x: mg.gelu(x, "tanh"), mg.silu, mg.relu_squared])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_activations_far_out_are_the_identity_or_nothing(f, dtype) -> None:
+def test_activations_of_large_inputs_are_the_identity_or_zero(f, dtype) -> None:
     x = Tensor(np.array([-200.0, 0.0, 200.0], dtype), requires_grad=True)
     y = f(x)
     y.sum().backward()
@@ -164,7 +171,7 @@ def test_activations_far_out_are_the_identity_or_nothing(f, dtype) -> None:
     np.testing.assert_allclose(x.grad.data[[0, 2]], np.array([0, slope], dtype), rtol=0, atol=tiny)
 
 
-def test_activations_say_what_they_take() -> None:
+def test_activations_refuse_other_options_and_shapes() -> None:
     with pytest.raises(ValueError, match=r"approximate='erf' is no form of gelu; it is 'none' \(exact\) or 'tanh'"):
         mg.gelu(leaf(2), approximate="erf")
     with pytest.raises(ValueError, match=r"swiglu of one input takes \[gate \| up\]"):
@@ -185,10 +192,15 @@ def test_embedding_gradient_adds_up_over_repeated_ids(ids: list, seed: int) -> N
     for weight in (Tensor(leaf(3, 5).data.T, requires_grad=True), leaf(5, 3)):
         mg.embedding(np.array(ids, np.int64), weight).backward(g)
         np.testing.assert_allclose(weight.grad.data, one_hot.T @ g, atol=1e-14)
-    if len(set(ids)) < len(ids):  # negative control: what `grad[ids] += g` would have given
-        lost = np.zeros((5, 3))
-        lost[ids] += g
-        assert np.abs(lost - weight.grad.data).max() > 0
+
+
+@pytest.mark.control
+def test_fancy_indexing_would_lose_gradients_of_repeated_ids() -> None:
+    ids, g, lost = [1, 2, 1], np.ones((3, 3)), np.zeros((5, 3))
+    lost[ids] += g
+    weight = leaf(5, 3)
+    mg.embedding(np.array(ids), weight).backward(g)
+    assert np.abs(lost - weight.grad.data).max() > 0
 
 
 @pytest.mark.parametrize("ids", [np.uint16([[3, 1]]), [[3, 1]], Tensor([[3, 1]])])
@@ -214,7 +226,7 @@ def test_rope_scores_depend_only_on_distance(seed: int, i: int, j: int, shift: i
     q, k = np.random.default_rng(seed).standard_normal((2, 1, 8))
     positions = np.array([i, j, i + shift, j + shift])
     cos, sin = mg.rope_tables(positions, 8, dtype=np.float64)
-    rotate = lambda x, t: mg.rope(Tensor(x), cos[t : t + 1], sin[t : t + 1], interleaved).data[0]
+    rotate = lambda x, t: mg.rope(Tensor(x), cos[t : t + 1], sin[t : t + 1], interleaved=interleaved).data[0]
     assert rotate(q, 0) @ rotate(k, 1) == pytest.approx(rotate(q, 2) @ rotate(k, 3), abs=1e-10)
     assert np.linalg.norm(rotate(q, 0)) == pytest.approx(np.linalg.norm(q))
 

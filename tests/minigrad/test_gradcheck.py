@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor, backward
-from minigrad.fused._record import record_fused
+from minigrad.fused.record import record_fused
 from minigrad.gradcheck import Errors, GradientError, gradcheck
 from minigrad.gradcheck.__main__ import main
 from minigrad.gradcheck.catalogue import CATALOGUE, Entry

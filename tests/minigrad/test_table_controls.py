@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minigrad import Tensor, backward
-from minigrad.fused._record import record_fused
+from minigrad.fused.record import record_fused
 from minigrad.gradcheck.choices import call
 from minigrad.modes import mode
 from minigrad.tensor import record

@@ -1,0 +1,225 @@
+"""The forward and backward pass of attention, one block of queries and keys after another, on arrays.
+
+The maths is in attention.py; shapes and blocks are explained in attention_scores.py. The matrix of scores (T, S) is cut
+into strips of QUERY_BLOCK queries, and of each strip only the keys are touched that some query in it can see:
+
+    causal             causal, window 3      keys ->
+    # o . . . .        # o . . . .
+    # # . . . .        # # . . . .           #   computed
+    -----------        -----------           o   computed, then hidden by adding -inf
+    # # # o . .        # # # o . .           .   never computed
+    # # # # . .        o # # # . .
+    -----------        -----------           Each row is a query. Here a strip has two queries.
+    # # # # # o        . . # # # o
+    # # # # # #        . . o # # #
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from minigrad.backend import Array
+from minigrad.fused.attention_scores import AttentionInputs, merge_group, split_group, visible_pairs
+from minigrad.fused.rows import row_dot, row_sum
+
+QUERY_BLOCK = 64  # queries of a block
+MAX_BLOCK_SCORES = 1 << 18  # scores of a block: as many as stay in the CPU's cache
+MAX_SAVED_RATIO = 4  # weights are saved for the backward pass if S <= 4 D, else computed again: see `saved_weights`
+UNDERFLOW = 1e-20  # a row whose exponentials add up to less than this has lost digits
+
+Block = tuple[slice, slice, slice]  # of the batch, of the queries, of the keys
+Saved = tuple[Array, Array] | Array  # of a block: p = exp(scores - maximum) and the sums of its rows, or lse
+
+
+class BlockedAttention:
+    """Both passes of one call of attention. The other parameters are there for the tests."""
+
+    def __init__(
+        self,
+        inputs: AttentionInputs,
+        *,
+        query_block: int = QUERY_BLOCK,
+        max_block_scores: int = MAX_BLOCK_SCORES,
+        max_saved_ratio: int = MAX_SAVED_RATIO,
+    ):
+        self.inputs, self.query_block, self.max_block_scores = inputs, query_block, max_block_scores
+        limit = max_saved_ratio * inputs.shape[5]  # in keys
+        # Not in float16: the backward pass divides by the sums of rows, and 1 / sum may be beyond its range.
+        self.saves_weights = inputs.shape[4] <= limit and inputs.dtype.itemsize >= 4
+        self.causal_biases: dict[tuple[int, int, int], Array] = {}
+
+    def forward(self, *, save_for_backward: bool) -> tuple[Array, list[Saved]]:
+        """The output (B, H, T, D), and for each block what `backward` needs: see `Saved`."""
+        inputs, (B, K, G, T, _, D) = self.inputs, self.inputs.shape
+        out = self.allocate(K * G, T, zero=True)  # zero, because a query that sees nothing is in no block
+        saved: list[Saved] = []
+        out_by_head = out.reshape(B, K, G, T, D)  # the same memory
+        for b, i, j in self.blocks():
+            # Softmax is p / total. The division comes last, because y usually has fewer numbers than p.
+            p, maximum, total = self.softmax_numerators(self.scaled_queries(b, i), (b, i, j))
+            if save_for_backward:
+                saved.append((p, total) if self.saves_weights else np.log(total) + maximum)
+            if inputs.options.dropout:
+                p = p * inputs.dropout_factors(b, i, j)
+            y = p @ inputs.v[b, :, j]  # (b, K, R, D)
+            y /= total
+            out_by_head[b, :, :, i] = split_group(y, G)
+        return out, saved
+
+    def backward(self, g: Array, out: Array, saved: list[Saved], *, needs_bias_grad: bool) -> tuple:
+        """Gradients of q (B, H, T, D), of k and v (B, K, S, D), and if there is a bias, of it (B, H, T, S) or None."""
+        inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
+        # Without a window, the first block of a sequence has all keys, and every query is in some block. Then each
+        # gradient is set before it is added to, and it need not be zero at first.
+        covered = inputs.options.window is None and S >= T > 0
+        dq = self.allocate(K * G, T, zero=not covered)
+        dk, dv = (self.allocate(K, S, zero=not covered) for _ in range(2))
+        dbias = inputs.xp.zeros((B, K, G, T, S), inputs.dtype) if needs_bias_grad else None
+        dq_by_head, g = dq.reshape(B, K, G, T, D), g.reshape(B, K, G, T, D)
+        deltas = row_dot(g, out.reshape(g.shape))[..., None]  # rowsum(dO * O): (B, K, G, T, 1)
+        for (b, i, j), saved_block in zip(self.blocks(), saved):
+            do, delta = merge_group(g[b, :, :, i]), merge_group(deltas[b, :, :, i])  # (b, K, R, D), (b, K, R, 1)
+            q = self.scaled_queries(b, i)  # (b, K, R, D)
+            ds, dv_block = self.score_gradients(q, do, delta, saved_block, (b, i, j))
+            first = covered and i.stop == T  # `blocks` begins with the last queries
+            dq_by_head[b, :, :, i] = split_group(ds @ inputs.k[b, :, j], G)
+            set_or_add(dk[b, :, j], ds.swapaxes(-1, -2) @ q, first=first)
+            set_or_add(dv[b, :, j], dv_block, first=first)
+            if dbias is not None:
+                dbias[b, :, :, i, j] = split_group(ds, G)
+        dq *= inputs.options.scale
+        if inputs.bias is None:
+            return dq, dk, dv
+        return dq, dk, dv, None if dbias is None else dbias.reshape(B, K * G, T, S)
+
+    def score_gradients(self, q: Array, do: Array, delta: Array, saved: Saved, block: Block) -> tuple[Array, Array]:
+        """dS (b, K, R, j) and dV (b, K, j, D) of a block, from dO (b, K, R, D) and delta = rowsum(dO * O)."""
+        inputs, (b, _, j) = self.inputs, block
+        if type(saved) is tuple:
+            p, total = saved  # P = p / total, but dividing dO and delta instead is less work
+            do, delta = do / total, delta / total
+        else:
+            p = self.scores(q, block)
+            p -= saved  # lse
+            np.exp(p, out=p)
+        dp = do @ inputs.v[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
+        dropped = p
+        if inputs.options.dropout:  # the output was (P * factors) V
+            factors = inputs.dropout_factors(*block)
+            dropped, dp = p * factors, dp * factors
+        dv = dropped.swapaxes(-1, -2) @ do
+        dp -= delta
+        dp *= p
+        return dp, dv
+
+    # --- scores and softmax of a block --------------------------------------------------------------------------------
+
+    def scaled_queries(self, b: slice, i: slice) -> Array:
+        """scale q: (b, K, R, D)"""
+        return merge_group(self.inputs.q[b, :, :, i] * self.inputs.options.scale)
+
+    def scores(self, q: Array, block: Block) -> Array:
+        """Scores of a block (b, K, R, j), where hidden pairs are -inf."""
+        inputs, (_, i, j) = self.inputs, block
+        scores = inputs.scores(q, *block)
+        if inputs.options.causal or inputs.options.window is not None:
+            hidden = j  # the keys that are hidden from some query of the block
+            if inputs.options.window is None:  # all its queries see the keys up to that of its first query
+                hidden = slice(max(j.start, i.start + inputs.offset + 1), j.stop)
+            if hidden.start < j.stop:
+                by_head = split_group(scores, inputs.shape[2])  # the same memory
+                by_head[..., hidden.start - j.start :] += self.causal_bias(i, hidden)
+        return scores
+
+    def causal_bias(self, i: slice, j: slice) -> Array:
+        """0 or -inf (i, j): what causality and the window add to the scores."""
+        # Most blocks have the same one, because it depends only on where the keys are relative to the queries.
+        relative = i.stop - i.start, j.start - i.start, j.stop - j.start
+        if relative not in self.causal_biases:
+            inputs, options = self.inputs, self.inputs.options
+            visible = visible_pairs(inputs.xp, i, j, inputs.offset, causal=options.causal, window=options.window)
+            self.causal_biases[relative] = inputs.additive_mask(visible)
+        return self.causal_biases[relative]
+
+    def softmax_numerators(self, q: Array, block: Block) -> tuple[Array, Array, Array]:
+        """p = exp(scores - maximum) (b, K, R, j); the maximum; and the sums of the rows of p (b, K, R, 1).
+
+        Softmax is p / sum, and lse = log(sum) + maximum. A sum is 1 for a query that sees nothing.
+        """
+        lowest = np.finfo(self.inputs.dtype).min  # finite: a row of -inf then gives exp(-inf) = 0, not nan
+        p = self.scores(q, block)
+        if self.inputs.xp is np:
+            # Any maximum that is not too far off will do, and that of the whole block is found faster than one a row.
+            maximum = np.maximum(p.max(), lowest)
+            total = exp_in_place(p, maximum)
+            if total.min() > UNDERFLOW:
+                return p, maximum, total
+            # Rare: a row lies so far below the maximum that its exponentials underflow, or its query sees nothing.
+            p = self.scores(q, block)
+        maximum = np.maximum(p.max(axis=-1, keepdims=True), lowest)  # (b, K, R, 1)
+        total = exp_in_place(p, maximum)
+        total += total == 0
+        return p, maximum, total
+
+    # --- blocks and memory --------------------------------------------------------------------------------------------
+
+    def blocks(self) -> Iterator[Block]:
+        """All blocks with a visible pair. The last queries of a sequence, which see the most keys, come first."""
+        inputs, (B, K, G, T, S, _) = self.inputs, self.inputs.shape
+        if inputs.xp is np:
+            step = self.query_block
+            sequences = max(1, self.max_block_scores // (K * G * step * max(S, 1)))  # of a block
+        else:
+            step, sequences = max(T, 1), max(B, 1)  # a GPU is best used by one large block
+        strips = list(query_blocks(T, S, step, causal=inputs.options.causal, window=inputs.options.window))
+        for b in range(0, B, sequences):
+            for i, j in reversed(strips):
+                yield slice(b, min(b + sequences, B)), i, j
+
+    def allocate(self, heads: int, length: int, *, zero: bool) -> Array:
+        """An array (B, heads, length, D), of zeros or not yet set.
+
+        In memory the axes are (B, length, heads, D), the order in which the linear maps around attention read them.
+        """
+        inputs = self.inputs
+        make = inputs.xp.zeros if zero else inputs.xp.empty
+        return make((inputs.shape[0], length, heads, inputs.shape[5]), inputs.dtype).transpose(0, 2, 1, 3)
+
+
+def query_blocks(T: int, S: int, step: int, *, causal: bool, window: int | None) -> Iterator[tuple[slice, slice]]:
+    """Slices of `step` queries, each with the slice of keys that are visible to at least one of them.
+
+    Queries that see no key are left out.
+    """
+    offset = S - T  # query i is at the position of key i + offset
+    for start in range(0, T, step):
+        stop = min(start + step, T)
+        last = stop + offset if causal else S if window is None else stop + offset + window - 1
+        first = 0 if window is None else max(0, start + offset - window + 1)
+        if first < min(last, S):
+            yield slice(start, stop), slice(first, min(last, S))
+
+
+def saved_weights(T: int, D: int, window: int | None = None) -> int:
+    """How many attention weights a head saves for the backward pass of a causal text of T tokens, on the CPU."""
+    if T > MAX_SAVED_RATIO * D:
+        return 0
+    blocks = query_blocks(T, T, QUERY_BLOCK, causal=True, window=window)
+    return sum((i.stop - i.start) * (j.stop - j.start) for i, j in blocks)
+
+
+def exp_in_place(scores: Array, maximum: Array) -> Array:
+    """Turn scores (..., n) into exp(scores - maximum), in place; returns the sums of the rows (..., 1)."""
+    scores -= maximum
+    np.exp(scores, out=scores)
+    return row_sum(scores)[..., None]
+
+
+def set_or_add(out: Array, a: Array, *, first: bool) -> None:
+    """out = a the first time, out += a afterwards."""
+    if first:
+        out[...] = a
+    else:
+        out += a

@@ -1,0 +1,112 @@
+"""The scores of attention for a block of queries and keys, and which pairs of them are hidden.
+
+Shapes: B batch, H query heads, K key-value heads, G = H / K query heads for each key head, T queries, S keys, D head
+dimension. A block is given by three slices: b of the batch, i of the queries, j of the keys. The same letters stand for
+their lengths in shapes. The G query heads that share a key head are put below each other, as the R = G i rows of one
+matrix, so that a single matrix product with the key head serves all of them.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from minigrad.backend import Array, array_module
+from minigrad.fused.dropout import keep_mask, keep_scale
+from minigrad.random import Key
+
+
+class AttentionOptions(NamedTuple):
+    """The options of `attention`; what they mean is said there. Here `scale` has a value, and `key` where needed."""
+
+    causal: bool
+    window: int | None
+    scale: float
+    dropout: float
+    key: Key | None
+
+
+def visible_pairs(
+    xp: ModuleType, queries: slice, keys: slice, offset: int, *, causal: bool, window: int | None
+) -> Array:
+    """Which of the keys are visible to each of the queries: boolean (queries, keys).
+
+    Query i is at the position of key i + offset.
+    """
+    # How far each key is ahead of each query; negative for keys before it.
+    ahead = xp.arange(keys.start, keys.stop) - xp.arange(queries.start, queries.stop)[:, None] - offset
+    visible = xp.ones(ahead.shape, dtype=bool)
+    if causal:
+        visible &= ahead <= 0  # a query sees itself and what is before it
+    if window is not None:
+        visible &= abs(ahead) < window
+    return visible
+
+
+class AttentionInputs:
+    """The inputs of one call on arrays, with the query heads in groups: q (B, K, G, T, D), k and v (B, K, S, D).
+
+    `bias` and `mask` may be None, or broadcast to (B, H, T, S).
+    """
+
+    def __init__(self, q: Array, k: Array, v: Array, bias: Array | None, mask: Array | None, options: AttentionOptions):
+        (B, H, T, D), (K, S) = q.shape, k.shape[1:3]
+        self.xp, self.dtype, self.options = array_module(q), q.dtype, options
+        self.shape = B, K, H // K, T, S, D
+        self.offset = S - T  # query i is at the position of key i + offset: the last query is at the last key
+        self.q, self.k, self.v = q.reshape(B, K, H // K, T, D), k, v
+        self.bias = None if bias is None else split_heads(bias, K)
+        self.mask = None if mask is None else split_heads(mask, K)
+
+    def scores(self, scaled_q: Array, b: slice, i: slice, j: slice) -> Array:
+        """Scores of a block (b, K, R, j), where pairs hidden by the mask are -inf. `scaled_q`: (b, K, R, D)."""
+        scores = scaled_q @ self.k[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
+        by_head = split_group(scores, self.shape[2])  # (b, K, G, i, j), the same memory
+        if self.bias is not None:
+            by_head += cut(self.bias, b, i, j)
+        if self.mask is not None:
+            by_head += self.additive_mask(cut(self.mask, b, i, j))
+        return scores
+
+    def additive_mask(self, visible: Array) -> Array:
+        """What hides pairs when it is added to their scores: 0 where visible, -inf elsewhere."""
+        return np.where(visible, 0.0, -np.inf).astype(self.dtype)  # exp(-inf) = 0
+
+    def dropout_factors(self, b: slice, i: slice, j: slice) -> Array:
+        """What dropout multiplies the weights of a block by: (b, K, R, j), each 0 or 1 / (1 - p)."""
+        p, key, every = self.options.dropout, self.options.key, slice(None)
+        assert key is not None, "attention takes the next key where none is given"
+        # The elements of (B, K, G, T, S) have the same numbers as those of (B, H, T, S), so a block has the same mask
+        # as the definition has with all weights at once.
+        keep = keep_mask(key, self.shape[:5], p, self.xp, (b, every, every, i, j))
+        return merge_group(keep.astype(self.dtype) * self.dtype.type(keep_scale(p)))
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+def merge_group(a: Array) -> Array:
+    """(b, K, G, i, n) -> (b, K, R, n), R = G i: the query heads of a group as rows of one matrix."""
+    b, K, G, i, n = a.shape
+    return a.reshape(b, K, G * i, n)
+
+
+def split_group(a: Array, G: int) -> Array:
+    """(b, K, R, n) -> (b, K, G, i, n), a view: the inverse of `merge_group`."""
+    b, K, R, n = a.shape
+    return a.reshape(b, K, G, R // G, n)
+
+
+def split_heads(a: Array, K: int) -> Array:
+    """An array that broadcasts to (B, H, T, S), in a shape that broadcasts to (B, K, G, T, S)."""
+    a = a.reshape((1,) * (4 - a.ndim) + a.shape)
+    H = a.shape[1]
+    return a.reshape(a.shape[0], *((1, 1) if H == 1 else (K, H // K)), *a.shape[2:])
+
+
+def cut(a: Array, b: slice, i: slice, j: slice) -> Array:
+    """A block of an array that broadcasts to (B, K, G, T, S). Axes of length 1 are left as they are."""
+    slices = b, slice(None), slice(None), i, j
+    return a[tuple(slice(None) if n == 1 else s for n, s in zip(a.shape, slices))]

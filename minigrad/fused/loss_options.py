@@ -1,0 +1,64 @@
+"""What the losses share: their options, which rows count, and how the losses of rows become the result."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigrad.backend import Array, array_module
+from minigrad.tensor import tensor
+
+
+class LossOptions(NamedTuple):
+    """The options of `cross_entropy`; what they mean is said there."""
+
+    ignore_index: int = -100
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+    reduction: str = "mean"
+
+
+class Targets(NamedTuple):
+    """The target of each row, checked."""
+
+    classes: Array  # (N,) integers; 0 where the row does not count
+    counted: Array  # (N,) booleans: whether a row counts
+    shape: tuple[int, ...]  # as the caller gave them
+
+
+def check_targets(targets: Any, shape: tuple[int, ...], classes: int, ignore_index: int) -> Targets:
+    """Targets of this shape, in the range of the classes or equal to `ignore_index`."""
+    targets = tensor(targets).data
+    if targets.shape != shape or targets.dtype.kind not in "iu":
+        raise ValueError(
+            f"targets must be integers of shape {shape}, one for each row; got {targets.dtype} of shape {targets.shape}"
+        )
+    flat = targets.reshape(-1)  # (N,)
+    counted = flat != ignore_index
+    flat = np.where(counted, flat, 0)
+    # Not on a GPU: the check would wait for it. There, an index that is out of range wraps around.
+    if array_module(flat) is np and flat.size and not 0 <= flat.min() <= flat.max() < classes:
+        wrong = next(t for t in flat.tolist() if not 0 <= t < classes)
+        raise IndexError(f"target {wrong} is out of range: there are {classes} classes, 0 to {classes - 1}")
+    return Targets(flat, counted, shape)
+
+
+class Reduction:
+    """How the losses of rows become the result: their mean, their sum, or all of them."""
+
+    def __init__(self, kind: str, targets: Targets, dtype: Any):
+        if kind not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction {kind!r} is unknown; use 'mean', 'sum' or 'none'")
+        self.kind, self.targets = kind, targets
+        count = targets.counted.sum() if kind == "mean" else array_module(targets.counted).ones(())
+        self.denominator = np.maximum(count, 1).astype(dtype)  # (); a mean of no rows is 0 / 1
+
+    def __call__(self, losses: Array) -> Array:
+        """The result, from the loss of each row (N,)."""
+        losses = losses * self.targets.counted
+        return losses.reshape(self.targets.shape) if self.kind == "none" else losses.sum() / self.denominator
+
+    def row_weights(self, g: Array) -> Array:
+        """d result / d loss of each row, times the gradient `g` of the result: (N,)."""
+        return self.targets.counted * (g.reshape(-1) if self.kind == "none" else g / self.denominator)
