@@ -91,15 +91,11 @@ def test_scaling_from_end_to_end() -> None:
     assert result.returncode == 0, result.stderr
     measured = json.loads(result.stdout)
     one, *more = measured["model"]
-    assert one["seconds"] == pytest.approx(measured["seconds"]["1"]["median"]), (
-        "on one core, the model is what was measured"
-    )
+    assert one["seconds"] == pytest.approx(measured["seconds"]["1"]["median"]), "on one core, the model is exact"
     assert [(each["cores"], each["batch"]) for each in more] == [(8, 4), (8, 8), (64, 4), (64, 64)]
     assert all(sum(each["terms"].values()) == pytest.approx(each["seconds"]) for each in more)
-    assert (
-        measured["speedup"] == {"1": 1.0}
-        and 0 <= measured["quantities"]["python"] <= measured["quantities"]["python_in_turns"]
-    )
+    assert measured["speedup"] == {"1": 1.0}
+    assert 0 <= measured["quantities"]["python"] <= measured["quantities"]["python_in_turns"]
     assert "batch 4: no faster beyond" in scaling.table(measured)
 
 
@@ -108,35 +104,32 @@ IDEAL = scaling_model.Model(
 )
 
 
-def test_what_can_be_divided_is() -> None:
+def test_arithmetic_is_divided_by_rows_and_updates_until_memory_is_the_limit() -> None:
     for cores in (1, 2, 8, 64):
         assert IDEAL.seconds(cores) == pytest.approx(1 / cores)
-        memory_bound = replace(IDEAL, update=0.5, count=1 << 30).terms(cores)["update"] + 0.5 / cores
-        assert memory_bound == pytest.approx(max(0.5 / cores, 32 * 2**30 / 1e11)), (
-            "down to what reading and writing takes"
-        )
-    assert IDEAL.seconds(40) == pytest.approx(2 / 64), "rows are whole"
-    assert IDEAL.of_batch(8).seconds(64) == pytest.approx(1 / 64) and IDEAL.of_batch(8).terms(64)["rows"] > 0, (
-        "a row each, no more"
+        update = replace(IDEAL, update=0.5, count=1 << 30).terms(cores)["update"] + 0.5 / cores
+        assert update == pytest.approx(max(0.5 / cores, 32 * 2**30 / 1e11)), "until the memory is the limit"
+    assert IDEAL.seconds(40) == pytest.approx(2 / 64), "a row cannot be divided"
+    eight_rows = IDEAL.of_batch(8)
+    assert eight_rows.seconds(64) == pytest.approx(1 / 64) and eight_rows.terms(64)["rows"] > 0, (
+        "no more than a row each"
     )
-    assert all(
-        scaling_model.fastest(replace(IDEAL.of_batch(n), python=0.01, python_in_turns=0.01))["cores"] <= n
-        for n in (4, 8, 12)
-    )
-    assert scaling_model.fastest(IDEAL.of_batch(8))["cores"] == 8 and scaling_model.fastest(IDEAL)["cores"] == 64
+    for n in (4, 8, 12):
+        assert scaling_model.fastest(replace(IDEAL.of_batch(n), python=0.01, python_in_turns=0.01))["cores"] <= n
+    assert scaling_model.fastest(eight_rows)["cores"] == 8 and scaling_model.fastest(IDEAL)["cores"] == 64
 
 
-def test_what_each_worker_repeats_under_the_lock_is_not() -> None:
+def test_python_under_the_lock_is_not_divided() -> None:
     python = replace(IDEAL, python=1.0, python_in_turns=1.0)
-    assert [python.seconds(cores) for cores in (1, 2, 8)] == pytest.approx([1, 2, 8]), "each does all of the Python"
+    assert [python.seconds(cores) for cores in (1, 2, 8)] == pytest.approx([1, 2, 8]), (
+        "each worker executes all of the Python"
+    )
     assert scaling_model.fastest(python)["cores"] == 1 and scaling_model.fastest(python)["stopped_by"] == "lock"
 
 
 def test_processes_do_not_wait_for_each_other() -> None:
-    alone = replace(IDEAL, python=1.0, python_in_turns=1.0, step=2.0, threads=False)
-    assert [alone.terms(cores)["lock"] for cores in (1, 2, 8)] == pytest.approx([0, 1 / 2, 7 / 8]), (
-        "each does its own at once"
-    )
+    processes = replace(IDEAL, python=1.0, python_in_turns=1.0, step=2.0, threads=False)
+    assert [processes.terms(cores)["lock"] for cores in (1, 2, 8)] == pytest.approx([0, 1 / 2, 7 / 8])
 
 
 def test_gradients_of_the_largest_parameter_are_added_one_by_one() -> None:
@@ -153,13 +146,9 @@ def test_waiting_for_the_lock(workers: int, held: float, free: float) -> None:
     seconds = scaling_model.with_lock(workers, held, free)
     slack = 1 + 1e-9  # rounding
     assert max(workers * held, held + free) <= seconds * slack and seconds <= (workers * held + free) * slack
-    assert (
-        scaling_model.with_lock(workers + 1, held, free) > seconds
-        and scaling_model.with_lock(workers, 2 * held, free) > seconds
-    )
-    assert scaling_model.with_lock(workers, held, 2 * free) * slack >= seconds, (
-        "beside a long queue, free time vanishes"
-    )
+    assert scaling_model.with_lock(workers + 1, held, free) > seconds
+    assert scaling_model.with_lock(workers, 2 * held, free) > seconds
+    assert scaling_model.with_lock(workers, held, 2 * free) * slack >= seconds, "equal if the queue is long"
 
 
 @pytest.mark.parity
@@ -234,13 +223,12 @@ def test_a_learning_plan_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> 
     """The arrays that other libraries learn from are those that our trainer would see."""
     options = presets()["shakespeare-char"]
     options = replace(options, training=replace(options.training, data=str(plays), steps=5, eval_batches=2, threads=1))
-    (tmp_path / "task").mkdir()
-    task = LearningPlan.write(tmp_path / "task", options, 1, [1, 5])
+    (tmp_path / "plan").mkdir()
+    plan = LearningPlan.write(tmp_path / "plan", options, 1, [1, 5])
     trainer, _, _ = set_up(options, Run(tmp_path / "run"))
-    assert (
-        task == LearningPlan.read(task.folder) and task.stops == [1, 5] and task.betas == [0.9, options.training.beta2]
-    )
-    task = Task.read(task.folder)
+    assert plan == LearningPlan.read(plan.folder)
+    assert plan.stops == [1, 5] and plan.betas == [0.9, options.training.beta2]
+    task = Task.read(plan.folder)
     assert all(np.array_equal(array, trainer.model.state_dict()[name]) for name, array in task.weights())
     for step, text in enumerate(task.ids()):
         inputs, targets = trainer.batches.batch(step)
@@ -266,7 +254,7 @@ def test_the_model_is_the_same_in_torch(style: dict[str, Any], tmp_path: Path) -
     torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
     from benchmarks.peers import pytorch
 
-    task = Task(tmp_path, replace(TRAINING["smallest"][0], **style)).write(texts=1)
+    task = Task(tmp_path, replace(TRAINING["smallest"][0], **style)).write(batches=1)
     model = GPT(task.config, rng=0)
     for p in model.parameters():
         p.data *= 1.0 if p.ndim < 2 else 10.0
