@@ -319,9 +319,8 @@ def test_the_model_as_a_function_is_the_same(style: dict[str, Any]) -> None:
     assert model.loss(ids[:, :-1], ids[:, 1:]).item() == pytest.approx(theirs, abs=1e-5)
 
 
-def test_small_graphs_have_the_gradients_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small, "DEEP", 100)
-    measured = small.ours()()
+def test_small_graphs_have_the_right_gradients() -> None:
+    measured = small.ours(deep=100)()
     tanh = 0.0  # the derivative of a chain of them at 1, in logarithms
     y = 1.0
     for _ in range(small.STEPS):
@@ -338,10 +337,9 @@ def test_small_graphs_have_the_gradients_they_should(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parity
-def test_small_graphs_are_the_same_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_graphs_are_the_same_in_torch() -> None:
     pytest.importorskip("torch", reason=WITHOUT_TORCH)
-    monkeypatch.setattr(small, "DEEP", 100)
-    ours, theirs = small.ours()(), small.torch()()
+    ours, theirs = small.ours(deep=100)(), small.torch(deep=100)()
     assert all(
         ours[name] == pytest.approx(theirs[name], rel=1e-5) for name in ("gradient", "arrays gradient", "mlp gradient")
     )

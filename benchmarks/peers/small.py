@@ -48,20 +48,20 @@ Timed = tuple[float, float, Any]  # seconds forward, seconds backward, gradient 
 Differentiate = Callable[[Callable, Sequence[np.ndarray]], Timed]
 
 
-def ours() -> Work:
+def ours(deep: int = DEEP) -> Work:
     import minigrad as mg
 
-    return _arrays(_by_method(lambda a: mg.Tensor(a, requires_grad=True)), mg, mg.Tensor)
+    return _arrays(_by_method(lambda a: mg.Tensor(a, requires_grad=True)), mg, mg.Tensor, deep)
 
 
-def torch() -> Work:
+def torch(deep: int = DEEP) -> Work:
     import torch
 
     torch.set_num_threads(1)
-    return _arrays(_by_method(lambda a: torch.from_numpy(a).requires_grad_()), torch, torch.from_numpy)
+    return _arrays(_by_method(lambda a: torch.from_numpy(a).requires_grad_()), torch, torch.from_numpy, deep)
 
 
-def autograd() -> Work:
+def autograd(deep: int = DEEP) -> Work:
     import autograd.numpy
     from autograd import make_vjp
 
@@ -72,7 +72,7 @@ def autograd() -> Work:
         gradient = pull(np.ones_like(value))[0]
         return middle - began, time.perf_counter() - middle, gradient
 
-    return _arrays(differentiate, autograd.numpy, np.asarray)
+    return _arrays(differentiate, autograd.numpy, np.asarray, deep)
 
 
 def micrograd() -> Work:
@@ -108,7 +108,7 @@ def _by_method(leaf: Callable[[np.ndarray], Any]) -> Differentiate:
     return differentiate
 
 
-def _arrays(differentiate: Differentiate, library: Any, constant: Callable[[np.ndarray], Any]) -> Work:
+def _arrays(differentiate: Differentiate, library: Any, constant: Callable[[np.ndarray], Any], deep: int) -> Work:
     """All graphs, for libraries with arrays."""
     rng = np.random.default_rng(0)
     rows = constant(rng.standard_normal((32, SIZES[0]), np.float32))
@@ -136,7 +136,7 @@ def _arrays(differentiate: Differentiate, library: Any, constant: Callable[[np.n
         numbers = _chains(NUMBERS, differentiate, xp, lambda y: y.sum())
         mlp_times = {"mlp forward": seconds[0], "mlp backward": seconds[1]}
         mlp_gradient = {"mlp gradient": float(abs(_numpy(gradient)).sum())}
-        return arrays | numbers | _deep(differentiate) | mlp_times | mlp_gradient
+        return arrays | numbers | _deep(differentiate, deep) | mlp_times | mlp_gradient
 
     return work
 
@@ -159,8 +159,8 @@ def _chains(chains: Chains, differentiate: Differentiate, xp: Any, total: Callab
     return found
 
 
-def _deep(differentiate: Differentiate) -> dict[str, float]:
-    """Seconds and bytes for a node.
+def _deep(differentiate: Differentiate, nodes: int) -> dict[str, float]:
+    """Seconds and bytes for each of the nodes in a chain.
 
     The bytes are those by which the process grew in the first call; later calls reuse that memory.
     """
@@ -168,13 +168,13 @@ def _deep(differentiate: Differentiate) -> dict[str, float]:
 
     def graph(x: Any) -> Any:
         y, before = x, resident()
-        for _ in range(DEEP):
+        for _ in range(nodes):
             y = y + 1.0
         grown.append(resident() - before)
         return y.sum()
 
     forward, backward, _ = differentiate(graph, [np.ones(10, np.float32)])
-    return {"deep forward": forward / DEEP, "deep backward": backward / DEEP, "bytes": grown[0] / DEEP}
+    return {"deep forward": forward / nodes, "deep backward": backward / nodes, "bytes": grown[0] / nodes}
 
 
 def resident() -> int:
