@@ -158,8 +158,8 @@ def scale(x: Any, y: Any, n: Any, by: Any, blocks: tuple[int, ...] = (3,), threa
 
 
 def test_runs_a_kernel(a: cp.ndarray) -> None:
-    result = scale(a, cp.zeros((2, 3), np.float32), np.int32(5), np.float32(2)).get().ravel()
-    assert result.tolist() == [*(2 * HOST.ravel()[:5]), 0], "the first five elements are scaled"
+    result = scale(a, cp.zeros((2, 3), np.float32), np.int32(5), np.float32(2))
+    assert result.get().ravel().tolist() == [*(2 * HOST.ravel()[:5]), 0], "the first five elements are scaled"
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,7 @@ def test_ordinary_work_costs_no_sync(a: cp.ndarray) -> None:
     with no_sync():
         ((np.exp(a) @ a.T).sum(axis=-1, keepdims=True) / a.size)[cp.asarray([0, 1])].astype(np.float64).reshape(2)
         assert len(a) == 2
-        assert a.shape == (2, 3)
-        assert a.device.id == 0
+        assert (a.shape, a.device.id) == ((2, 3), 0)
         assert [row.shape for row in a] == [(3,), (3,)]
         np.allclose(a, a)  # the result stays on the device
     assert not syncs
