@@ -134,7 +134,7 @@ def table(result: dict[str, Any]) -> str:
     """The measurements and the model as text."""
     q, terms = result["quantities"], " ".join(f"{name:>8}" for name in result["model"][0]["terms"])
     ends = [
-        f"batch {rows}: no faster beyond {best['cores']} cores, {best['speedup']:.1f} times one; most is lost in "
+        f"batch {rows}: no faster beyond {best['cores']} cores, {best['speedup']:.1f} times one; the largest loss is "
         f"{best['stopped_by']}. Remedy: {REMEDIES[best['stopped_by']]}"
         for rows, best in result["fastest"].items()
     ]
@@ -146,7 +146,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['config']}, ms on one thread: step {1e3 * q['step']:.1f}, of it Python {1e3 * q['python']:.2f} "
         f"(in turns with others {1e3 * q['python_in_turns']:.2f}), update {1e3 * q['update']:.2f}",
         "",
-        f"cores batch   measured      min      max  speedup efficiency    model  speedup {terms}  most lost in",
+        f"cores batch   measured      min      max  speedup efficiency    model  speedup {terms}  largest loss",
         *(_row(result, each) for each in result["model"]),
         "",
         *ends,
