@@ -1,13 +1,15 @@
-"""How fast it is, beside other libraries, on the machine at hand; results: RESULTS.md.
+"""Programs that measure how fast the project is, beside other libraries, on this machine. Results: RESULTS.md.
 
-    python -m benchmarks.train --config b --vs torch,compile        a training step
-    python -m benchmarks.scaling --config a,b                       the step on 1, 2, ... threads; a model of 8 and 64 cores
-    python -m benchmarks.learning                                   a preset of train.py, until it has learned something
-    python -m benchmarks.decode                                     writing with a key-value cache
-    python -m benchmarks.tokenizer                                  encoding, decoding, learning merges
-    python -m benchmarks.overhead                                   small graphs: what the engine itself costs
+    python -m benchmarks.train --config b --vs torch,compile    a training step
+    python -m benchmarks.scaling --config a,b       the step on 1, 2, ... threads, and a model of 8 and 64 cores
+    python -m benchmarks.learning                   a preset of train.py, until it has reached a validation loss
+    python -m benchmarks.decode                     writing with a key-value cache, and reading a prompt
+    python -m benchmarks.tokenizer                  encoding, decoding, learning merges
+    python -m benchmarks.overhead                   small graphs: what the engine itself costs
 
-Each library works in a process of its own (contestant.py), and they take turns (turns.py) so that a machine which is
-busy, or hot, is so for all of them. They compute the same (task.py) and must get the same numbers, else nothing was
-compared. What each does: peers/.
+Each library is a competitor with a process of its own (competitor.py). The competitors take turns, so that other load
+or heat slows all of them down alike (comparison.py). They get the same task (task.py) and must get the same numbers;
+otherwise the programs refuse to compare them. peers/ has what each library does, machine.py the options that all
+programs share, learning_plan.py what benchmarks.learning learns, scaling_model.py the model of more cores, and
+tokenizer_*.py the parts of benchmarks.tokenizer.
 """

@@ -1,4 +1,4 @@
-"""The machine that is measured, and its environment: what a table of times is worth nothing without."""
+"""The machine and the settings of a measurement: the options of all programs, and lines that describe the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.task import Device
 from llm.parallel.runtime import threads_to_use
+from minigrad.backend import pick_device
 
 Blas = Literal["native", "pinned"]
 PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -20,24 +22,24 @@ PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of every benchmark."""
+    """Options that all benchmarks have."""
 
     blas: Blas = "native"
-    """native: OpenBLAS chooses its kernels. pinned: as OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE in the environment
-    say.
-    """
+    """What chooses the kernels of OpenBLAS. native: OpenBLAS itself. pinned: OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE."""
     threads: int | None = None
-    """Cores used. Default: all that are available."""
+    """How many cores to use. Default: all that are available."""
     rounds: int = 5
-    """How often everybody takes a turn."""
+    """How many turns each library takes."""
     seconds: float = 0.5
-    """The least time of a turn; what takes longer has turns of one."""
+    """The least duration of a turn. A call that takes longer is a turn of its own."""
     json: bool = False
     """Print a line of JSON for each measurement instead of a table."""
 
     def begin(self) -> int:
-        """The number of threads. This process and its children get as many cores, whatever a library believes there
-        are, where the system can do that. Raises ValueError for settings that make no sense.
+        """Restrict this process and its children to as many cores as there are threads; returns their number.
+
+        So a library cannot use more. On systems without affinity nothing is restricted. Raises ValueError for settings
+        that make no sense.
         """
         if self.rounds < 1:
             raise ValueError(f"--rounds must be at least 1, got {self.rounds}")
@@ -47,24 +49,37 @@ class Settings:
         return threads
 
 
+@dataclass(frozen=True)
+class DeviceSettings(Settings):
+    """Options of the benchmarks that also run on a GPU."""
+
+    device: Device = "cpu"
+    """cpu, or cuda: minigrad on CuPy and PyTorch on the same GPU. Memory is then that of the GPU."""
+
+    def begin(self) -> int:
+        """As above. Raises RuntimeError if the device is missing."""
+        threads = super().begin()
+        pick_device(self.device)
+        return threads
+
+
 def environment(blas: Blas, threads: int) -> dict[str, str]:
-    """What contestants are started with: native has OpenBLAS choose its kernels, pinned leaves it as the environment
-    says.
-    """
-    kept = {name: value for name, value in os.environ.items() if blas == "pinned" or name not in PINS}
-    return kept | {"OMP_NUM_THREADS": str(threads)}
+    """The environment variables of the competitors; with "native", without those that choose kernels of OpenBLAS."""
+    variables = {name: value for name, value in os.environ.items() if blas == "pinned" or name not in PINS}
+    return variables | {"OMP_NUM_THREADS": str(threads)}
 
 
 def compiling(settings: Mapping[str, str], folder: str) -> dict[str, str]:
-    """`settings` for processes that leave Python's compiled files in `folder`: from its second start on, everybody
-    finds its own, as what is installed does.
+    """`settings` for processes that keep Python's compiled files in `folder`.
+
+    From its second start on, each finds them there, as installed packages do.
     """
-    kept = {name: value for name, value in settings.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"PYTHONPYCACHEPREFIX": folder}
+    variables = {name: value for name, value in settings.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return variables | {"PYTHONPYCACHEPREFIX": folder}
 
 
 def run(main: Callable[[], None], name: str) -> None:
-    """Call `main`, and end with a sentence where it does with an error."""
+    """Call `main`. An error ends the program with its message instead of a traceback."""
     try:
         main()
     except (ValueError, RuntimeError, OSError) as error:
@@ -76,7 +91,7 @@ def run(main: Callable[[], None], name: str) -> None:
 def describe(
     libraries: Iterable[Mapping[str, str]], settings: Mapping[str, str], threads: int, device: str = "cpu"
 ) -> list[str]:
-    """Lines for people; `libraries` (of each process) and `settings` are those of the contestants."""
+    """The machine in readable lines. `libraries` (of each process) and `settings` are those of the competitors."""
     versions = sorted({(name, number) for each in libraries for name, number in each.items()})
     pins = " ".join(f"{name}={settings[name]}" for name in PINS if name in settings)
     return [
@@ -90,7 +105,7 @@ def describe(
 
 
 def processor() -> str:
-    """Its name, and the widest vectors it has."""
+    """The name of the processor, and its widest vector instructions."""
     try:
         lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
     except OSError:
@@ -102,11 +117,11 @@ def processor() -> str:
 
 
 def gpu() -> str:
-    """Its name, and the version of its driver."""
+    """The name of the GPU, and the version of its driver."""
     query = ["nvidia-smi", "--id=0", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     return subprocess.run(query, capture_output=True, text=True).stdout.strip().replace(", ", ", driver ")
 
 
 def load() -> str:
-    """Processes that wanted to run in the last minute, on average: a quiet machine has less than one."""
+    """The average number of processes that were ready to run in the last minute; a quiet machine has less than one."""
     return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"

@@ -1,4 +1,6 @@
-"""What the engine costs where arithmetic costs nothing, beside other libraries: python -m benchmarks.overhead --help.
+"""What the engine itself costs, where arithmetic costs next to nothing, beside other libraries.
+
+    python -m benchmarks.overhead --help
 
 The graphs are in benchmarks/peers/small.py.
 """
@@ -15,42 +17,43 @@ from typing import Any
 import tyro
 
 from benchmarks import machine
-from benchmarks.contestant import ROOT
+from benchmarks.comparison import Rounds, Spread, check_same, parse_names, ratio_summary, start_competitors, take_turns
+from benchmarks.competitor import ROOT
 from benchmarks.peers.small import ARRAYS, NUMBERS
-from benchmarks.turns import Rounds, Spread, check_same, chosen, contestants, ratios, ratios_of_best, take_turns
 
 PEERS = ("torch", "autograd", "micrograd")
 GRAPHS = [*NUMBERS, *ARRAYS, "deep", "mlp"]
-MEASURES = [f"{graph} {way}" for graph in GRAPHS for way in ("forward", "backward")]
+MEASURES = [f"{graph} {direction}" for graph in GRAPHS for direction in ("forward", "backward")]
 TIME_IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
 
 
 @dataclass(frozen=True)
 class Options(machine.Settings):
-    """Compare small graphs: time of an op forward and backward, memory of a node, time of the import."""
+    """Compare small graphs: the time of an op forward and backward, the memory of a node, the time of the import."""
 
     vs: str = ",".join(PEERS)
-    """Against what, with commas between: torch (eager), autograd (HIPS), micrograd (one number instead of ten)."""
+    """Compare with what, separated by commas: torch (eager), autograd (HIPS), micrograd (one number, not ten)."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, prog="benchmarks.overhead")
-    names = chosen(options.vs, PEERS, "--vs")
+    names = parse_names(options.vs, PEERS, "--vs")
     result = compare(names, options.begin(), options)
     print(json.dumps(result) if options.json else table(result), flush=True)
 
 
 def compare(names: list[str], threads: int, options: Options) -> dict[str, Any]:
-    """Measure everything; what `table` shows, as plain values. Raises Void when the gradients differ."""
+    """Measure everything; returns what `table` shows. Raises Mismatch if the gradients differ."""
     settings = machine.environment(options.blas, threads)
-    with contestants({name: f"small:{name}" for name in ["ours", *names]}, None, settings) as (everybody, skipped):
-        memory = {each.name: result["bytes"] for each in everybody for result in each.turn(1) if "bytes" in result}
-        check_same(everybody, 1, "gradient", 1e-2)  # a sum of some thousands
-        with_arrays = [each for each in everybody if each.name in memory]
+    functions = {name: f"small:{name}" for name in ["ours", *names]}
+    with start_competitors(functions, None, settings) as (competitors, skipped):
+        memory = {each.name: result["bytes"] for each in competitors for result in each.measure(1) if "bytes" in result}
+        check_same(competitors, 1, "gradient", 1e-2)  # a sum of some thousand terms
+        with_arrays = [each for each in competitors if each.name in memory]
         check_same(with_arrays, 1, "arrays gradient", 1e-2)
         check_same(with_arrays, 1, "mlp gradient", 1e-2)
-        times = take_turns(everybody, options.rounds, options.seconds, MEASURES)
-        libraries = [each.libraries for each in everybody]
+        times = take_turns(competitors, options.rounds, options.seconds, MEASURES)
+        libraries = [each.libraries for each in competitors]
     imports = import_times(4 * options.rounds, settings)
     return summary(times) | {
         "bytes_per_node": memory,
@@ -63,29 +66,26 @@ def compare(names: list[str], threads: int, options: Options) -> dict[str, Any]:
 
 
 def summary(times: dict[str, Rounds]) -> dict[str, Any]:
-    """Medians of the seconds, and how many times as long as we the others took, forward and backward together."""
+    """Medians of the seconds, and the times of the others divided by ours, forward and backward together."""
     both = {graph: together(times[f"{graph} forward"], times[f"{graph} backward"]) for graph in GRAPHS}
+    ratio = {graph: ratio_summary(rounds) for graph, rounds in both.items()}
+    seconds = {measure: {name: Spread.of(x).median for name, x in rounds.items()} for measure, rounds in times.items()}
     return {
-        "seconds": {
-            measure: {who: Spread.of(values).median for who, values in rounds.items()}
-            for measure, rounds in times.items()
-        },
-        "ratio": {
-            graph: {who: spread.median for who, spread in ratios(rounds, "ours").items()}
-            for graph, rounds in both.items()
-        },
-        "ratio_of_best": {graph: ratios_of_best(rounds, "ours") for graph, rounds in both.items()},
+        "seconds": seconds,
+        "ratio": {graph: ratio[graph]["ratio"] for graph in GRAPHS},
+        "ratio_of_best": {graph: ratio[graph]["ratio_of_best"] for graph in GRAPHS},
     }
 
 
 def together(forward: Rounds, backward: Rounds) -> Rounds:
-    """Forward and backward."""
-    return {who: [x + y for x, y in zip(times, backward[who])] for who, times in forward.items()}
+    """The sum of both times."""
+    return {library: [x + y for x, y in zip(times, backward[library])] for library, times in forward.items()}
 
 
 def import_times(rounds: int, settings: dict[str, str]) -> Rounds:
-    """Seconds that `import` takes in a fresh process, in turns. The first of each, not counted, leaves the compiled
-    files and has the system hold them in memory.
+    """Seconds that `import` takes in a new process, in turns.
+
+    The first of each does not count: it writes the compiled files and brings them into the cache of the system.
     """
     times: Rounds = {"numpy": [], "minigrad": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -93,44 +93,41 @@ def import_times(rounds: int, settings: dict[str, str]) -> Rounds:
         for _ in range(rounds + 1):
             for name, seconds in times.items():
                 command = [sys.executable, "-c", TIME_IMPORT.format(name)]
-                seconds.append(
-                    float(subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, check=True).stdout)
-                )
+                result = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, check=True)
+                seconds.append(float(result.stdout))
     return {name: seconds[1:] for name, seconds in times.items()}
 
 
 def table(result: dict[str, Any]) -> str:
-    """Everything for people."""
+    """The results as text."""
+    bytes_per_node = ", ".join(f"{library} {size:.0f}" for library, size in result["bytes_per_node"].items())
+    imports = ", ".join(
+        f"{library} {1e3 * seconds['median']:.1f} ms (least {1e3 * seconds['min']:.1f})"
+        for library, seconds in result["import_seconds"].items()
+    )
     lines = [
         *result["machine"],
         "",
         "microseconds for an op (mlp: for all of it)",
         "",
         "graph   library      forward  backward      both   times ours  of best",
+        *(_row(result, graph, library) for graph in GRAPHS for library in result["seconds"][f"{graph} forward"]),
+        "",
+        f"bytes for a node of x + 1.0: {bytes_per_node}",
+        f"import: {imports}; minigrad takes {result['import_ratio']:.2f} times as long as numpy",
+        *(f"{library} did not take part: {reason}" for library, reason in result["skipped"].items()),
     ]
-    for graph in GRAPHS:
-        for who, forward in result["seconds"][f"{graph} forward"].items():
-            backward, ratio = result["seconds"][f"{graph} backward"][who], result["ratio"][graph].get(who)
-            lines.append(
-                f"{graph:<7} {who:<10} {1e6 * forward:9.2f} {1e6 * backward:9.2f} {1e6 * (forward + backward):9.2f}"
-                + (f" {ratio:12.2f} {result['ratio_of_best'][graph][who]:8.2f}" if ratio else "")
-            )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "bytes for a node of x + 1.0: "
-            + ", ".join(f"{who} {size:.0f}" for who, size in result["bytes_per_node"].items()),
-            "import: "
-            + ", ".join(
-                f"{who} {1e3 * seconds['median']:.1f} ms (least {1e3 * seconds['min']:.1f})"
-                for who, seconds in result["import_seconds"].items()
-            )
-            + f"; minigrad takes {result['import_ratio']:.2f} times as long as numpy",
-            *(f"{who} did not take part: {reason}" for who, reason in result["skipped"].items()),
-            "",
-        ]
+    return "\n".join([*lines, ""])
+
+
+def _row(result: dict[str, Any], graph: str, library: str) -> str:
+    forward, backward = (
+        1e6 * result["seconds"][f"{graph} {direction}"][library] for direction in ("forward", "backward")
     )
+    row = f"{graph:<7} {library:<10} {forward:9.2f} {backward:9.2f} {forward + backward:9.2f}"
+    if ratio := result["ratio"][graph].get(library):
+        row += f" {ratio:12.2f} {result['ratio_of_best'][graph][library]:8.2f}"
+    return row
 
 
 if __name__ == "__main__":

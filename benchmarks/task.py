@@ -1,7 +1,7 @@
-"""What every contestant is given: a model's configuration, its weights, token ids and settings, in a folder.
+"""The task that all competitors get: the configuration of a model, its weights, token ids and settings, in a folder.
 
-A task is written by the command, once, and read by each contestant in its own process, one array at a time, so that
-reading costs nobody twice the memory of the weights.
+The program writes the task once, and each competitor reads it in its own process, one array at a time. So no process
+needs twice the memory of the weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TRAINING: dict[str, tuple[GPTConfig, int]] = {  # configuration, batch
     "c1k": (GPTConfig(**GPT2_124M, context=1024), 2),
     "llama-a": (GPTConfig(**TINY, **LLAMA, kv_heads=2), 12),
     "llama-b": (GPTConfig(**SMALL, **LLAMA, kv_heads=3), 8),
-    "smallest": (GPTConfig(vocab_size=17, context=8, layers=2, heads=2, dim=16), 4),  # to try the benchmark itself
+    "smallest": (GPTConfig(vocab_size=17, context=8, layers=2, heads=2, dim=16), 4),  # for tests of the benchmark
 }
 DECODING: dict[str, GPTConfig] = {
     "124m": GPTConfig(**GPT2_124M, context=1024),
@@ -42,8 +42,9 @@ DECODING: dict[str, GPTConfig] = {
 
 @dataclass(frozen=True)
 class Task:
-    """`batch` texts of `context` tokens at a time, by `threads` threads on the CPU, or a GPU; `folder` holds the
-    arrays.
+    """Batches of `batch` texts of `config.context` tokens, for `threads` threads on the CPU, or for a GPU.
+
+    `folder` holds the arrays.
     """
 
     folder: Path
@@ -57,15 +58,15 @@ class Task:
         fields = json.loads((folder / "task.json").read_text())
         return cls(folder, GPTConfig.from_json(fields.pop("config")), **fields)
 
-    def write(self, texts: int = 4) -> Task:
-        """Put the task into its folder, with weights drawn as the model draws them and `texts` batches of ids."""
-        from llm.model.gpt import GPT  # only here: contestants that are not ours shall not load our engine
+    def write(self, batches: int = 4) -> Task:
+        """Put the task into its folder, with the initial weights of the model and with made-up batches of ids."""
+        from llm.model.gpt import GPT  # not at the top: other libraries read tasks without loading our engine
 
-        shape = texts, self.batch, self.config.context + 1
-        return self.save(GPT(self.config, rng=0).state_dict(), readable_ids(shape, self.config.vocab_size))
+        shape = batches, self.batch, self.config.context + 1
+        return self.save(GPT(self.config, rng=0).state_dict(), learnable_ids(shape, self.config.vocab_size))
 
     def save(self, weights: dict[str, Any], ids: np.ndarray) -> Task:
-        """Put the task into its folder, with these weights by the names of our model, and ids (texts, B, T + 1)."""
+        """Put the task into its folder, with weights by the names of our model, and ids (batches, B, T + 1)."""
         fields = asdict(self) | {"config": self.config.to_json()}
         fields.pop("folder")
         (self.folder / "task.json").write_text(json.dumps(fields))
@@ -74,18 +75,18 @@ class Task:
         return self
 
     def weights(self) -> Iterator[tuple[str, np.ndarray]]:
-        """(name, array), by the names of our model."""
+        """(name, array) for each parameter, by the names of our model."""
         with np.load(self.folder / "weights.npz") as arrays:
             for name in arrays.files:
                 yield name, arrays[name]
 
     def ids(self) -> np.ndarray:
-        """(texts, B, T + 1), int64."""
+        """The ids (batches, B, T + 1), int64."""
         return np.load(self.folder / "ids.npy")
 
 
-def readable_ids(shape: tuple[int, ...], vocab_size: int) -> np.ndarray:
-    """Texts in which there is something to learn, so that the loss moves: each token has four likely successors."""
+def learnable_ids(shape: tuple[int, ...], vocab_size: int) -> np.ndarray:
+    """Ids in which each token has four possible successors, so that a model can learn something and the loss moves."""
     rng = np.random.default_rng(1)
     ids = rng.integers(0, vocab_size, shape)
     for t in range(1, shape[-1]):

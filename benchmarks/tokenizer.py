@@ -1,9 +1,9 @@
-"""Tokenizers side by side: python -m benchmarks.tokenizer --help.
+"""Tokenizers compared: ours, tiktoken, Hugging Face's tokenizers, rustbpe (training only), the textbook algorithm.
 
-Ours, tiktoken, Hugging Face's tokenizers, rustbpe (training only) and what a textbook would do. All take turns on one
-thread, so that what disturbs the machine disturbs them alike, and first have to give the same ids. Who does what:
-tokenizer_peers.py; on which texts: tokenizer_texts.py; how it is shown: tokenizer_table.py. The table is for
-RESULTS.md.
+    python -m benchmarks.tokenizer --help
+
+They take turns on one thread, and must first give the same ids. tokenizer_peers.py has what each library does,
+tokenizer_texts.py the texts, tokenizer_table.py the table, which is made for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,15 +26,17 @@ import tyro
 from benchmarks import machine
 from benchmarks import tokenizer_peers as peers
 from benchmarks import tokenizer_texts as texts
+from benchmarks.comparison import Mismatch, Rounds, Spread, parse_names, progress, ratios
 from benchmarks.tokenizer_table import Result, in_a_line, table, to_json
-from benchmarks.turns import Rounds, Spread, Void, chosen, progress, ratios
 
 WORKS = ("warm", "cold", "batch", "huge", "file", "decode", "train", "start")
 ROOT = Path(__file__).parents[1]
-TEXTBOOK_SIZE = 20_000  # characters: all that it is given
+PEERS = ("tiktoken", "tokenizers", "ours")
+TEXTBOOK_SIZE = 20_000  # characters: the textbook algorithm gets no more
 TRAININGS = [(1, 4096), (1, 32768), (10, 4096), (10, 32768), (100, 32768)]  # megabytes, merges
 DOCUMENT_SIZES = (500, 5000)  # characters
 FILE_SIZE = 40  # megabytes
+Answers = dict[str, list[dict[str, float]]]  # for each library the measurements of its processes
 
 
 @dataclass(frozen=True)
@@ -42,27 +44,27 @@ class Options:
     """Compare encoding, decoding and training with other tokenizers, in turns."""
 
     work: str = ",".join(WORKS)
-    """What they do, with commas between."""
+    """What to measure, separated by commas."""
     encodings: str = ",".join(peers.ENCODINGS)
-    """Whose vocabularies, with commas between. Their files are looked for in the folder MINIGRAD_DATA, or
-    ../shared/data.
-    """
+    """Which vocabularies, separated by commas. Their files are in the folder MINIGRAD_DATA or ../shared/data."""
     rounds: int = 5
-    """How often everybody takes a turn."""
+    """How many turns each library takes."""
     quick: bool = False
-    """Two rounds, texts a tenth of the size, no training on more than 10 MB."""
+    """Two rounds, texts of a tenth of the size, no training on more than 10 MB."""
     json: bool = False
     """Print a line of JSON for each measurement instead of a table."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, prog="benchmarks.tokenizer")
-    works, encodings = chosen(options.work, WORKS, "--work"), chosen(options.encodings, peers.ENCODINGS, "--encodings")
+    works = parse_names(options.work, WORKS, "--work")
+    encodings = parse_names(options.encodings, peers.ENCODINGS, "--encodings")
     if options.rounds < 1:
         raise ValueError(f"--rounds must be at least 1, got {options.rounds}")
     os.environ.update(peers.ONE_THREAD)
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])  # one core: nobody has a second thread in secret
+        last = max(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, [last])  # one core, so that no library can use a second thread
     data = Path(os.environ.get("MINIGRAD_DATA") or ROOT.parent / "shared" / "data")
     with tempfile.TemporaryDirectory() as compiled:
         bench = Bench(data, 2 if options.quick else options.rounds, 10 if options.quick else 1, encodings, compiled)
@@ -70,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def report(bench: Bench, results: Iterator[Result], as_json: bool) -> None:
-    """Each as it comes, and in the end a table of all."""
+    """Print each result as soon as it is measured, and at the end a table of all."""
     shown: list[Result] = []
     try:
         for result in results:
@@ -79,30 +81,25 @@ def report(bench: Bench, results: Iterator[Result], as_json: bool) -> None:
                 print(json.dumps(to_json(result)), flush=True)
             else:
                 print(in_a_line(result), file=sys.stderr, flush=True)
-    finally:  # whatever happens, what has been measured is not lost
+    finally:  # also after an error or Ctrl-C: show what has been measured
         if not as_json:
             print("\n".join([*header(bench), "", *table(shown)]))
 
 
 class Bench:
-    """Everything that can be measured; each method gives results as they come."""
+    """Everything that can be measured. Each method named in WORKS yields results as soon as they are measured."""
 
-    def __init__(self, data: Path, rounds: int, part: int, encodings: list[str], compiled: str):
-        """Texts have one `part`-th of their size. `compiled` is a folder for Python's compiled files."""
-        self.data, self.rounds, self.part, self.encodings = data, rounds, part, encodings
-        size = texts.MEGABYTE // part
-        self.texts = {
-            "English": texts.english(size),
-            "Python": texts.python(size),
-            "multilingual": texts.multilingual(size),
-        }
+    def __init__(self, data: Path, rounds: int, divisor: int, encodings: list[str], compiled: str):
+        """`divisor`: texts are so many times smaller. `compiled`: a folder for Python's compiled files."""
+        self.data, self.rounds, self.divisor, self.encodings = data, rounds, divisor, encodings
+        size = texts.MEGABYTE // divisor
+        self.texts = {"English": texts.english(size), "Python": texts.python(size)}
+        self.texts["multilingual"] = texts.multilingual(size)
         self.missing: dict[str, str] = {}
         self.settings = machine.compiling(os.environ, compiled)
 
-    def coders(
-        self, encoding: str, names: tuple[str, ...] = ("tiktoken", "tokenizers", "ours")
-    ) -> dict[str, peers.Coder]:
-        """Those that are installed and have the vocabulary."""
+    def coders(self, encoding: str, names: Sequence[str] = PEERS) -> dict[str, peers.Coder]:
+        """The tokenizers that are installed and have the vocabulary."""
         found = {}
         for name in names:
             try:
@@ -114,137 +111,132 @@ class Bench:
         return found
 
     def warm(self) -> Iterator[Result]:
-        """Words that have been seen before."""
+        """Encoding words that have been encoded before."""
         for encoding in self.encodings:
-            coders = self.coders(encoding, ("tiktoken", "tokenizers", "textbook", "ours"))
+            coders = self.coders(encoding, [*PEERS, "textbook"])
             for name, text in self.texts.items():
                 works = {
-                    who: encoding_of(coder, text[:TEXTBOOK_SIZE] if who == "textbook" else text)
-                    for who, coder in coders.items()
+                    library: encoding_of(coder, text[:TEXTBOOK_SIZE] if library == "textbook" else text)
+                    for library, coder in coders.items()
                 }
                 check_ids(coders, text)
                 yield self.speeds("encode, warm", f"{name}, {encoding}", works)
 
     def cold(self) -> Iterator[Result]:
-        """Words that have not been seen before; but all tables have been made."""
+        """Encoding words that have not been encoded before; all tables exist already."""
         for encoding in self.encodings:
             for name, text in self.texts.items():
                 rounds: Rounds = {}
                 for _ in range(min(self.rounds, 3)):
-                    for who, coder in self.coders(encoding).items():
-                        progress(f"encode, cold: {name}, {encoding}, {who}")
-                        coder.encode(texts.unlike_all())
-                        rounds.setdefault(who, []).append(timed(partial(coder.encode, text)) / megabytes(text))
+                    for library, coder in self.coders(encoding).items():
+                        progress(f"encode, cold: {name}, {encoding}, {library}")
+                        coder.encode(texts.unseen_words())
+                        rounds.setdefault(library, []).append(timed(partial(coder.encode, text)) / megabytes(text))
                 yield as_speeds("encode, cold", f"{name}, {encoding}", rounds)
 
     def batch(self) -> Iterator[Result]:
-        """Many texts, as lists of ids."""
+        """Encoding many texts to lists of ids."""
         everything = "".join(self.texts.values())
         for encoding in self.encodings:
             coders = self.coders(encoding)
             for size in DOCUMENT_SIZES:
                 documents = [everything[i : i + size] for i in range(0, len(everything), size)]
-                works = {
-                    who: (partial(coder.encode_batch, documents), megabytes(everything))
-                    for who, coder in coders.items()
-                }
+                total = megabytes(everything)
+                works = {name: (partial(coder.encode_batch, documents), total) for name, coder in coders.items()}
                 yield self.speeds("encode many", f"texts of {size} characters, {encoding}", works)
 
     def huge(self) -> Iterator[Result]:
-        """One word of a megabyte."""
+        """Encoding one word of a megabyte."""
         coders = self.coders("gpt2")
-        for name, text in texts.huge_words(texts.MEGABYTE // self.part).items():
+        for name, text in texts.huge_words(texts.MEGABYTE // self.divisor).items():
             check_ids(coders, text)
-            yield self.speeds("one huge word", name, {who: encoding_of(coder, text) for who, coder in coders.items()})
+            works = {library: encoding_of(coder, text) for library, coder in coders.items()}
+            yield self.speeds("one huge word", name, works)
 
     def decode(self) -> Iterator[Result]:
         for encoding in self.encodings:
             coders = self.coders(encoding)
             text = self.texts["English"]
             ids = [int(i) for i in coders["ours"].encode(text)]
-            works = {who: (partial(coder.decode, ids), megabytes(text)) for who, coder in coders.items()}
+            works = {library: (partial(coder.decode, ids), megabytes(text)) for library, coder in coders.items()}
             yield self.speeds("decode", encoding, works)
 
     def file(self) -> Iterator[Result]:
-        """From nothing, each in a process of its own: the encoding, and all from the import on."""
+        """Encoding a file in a new process: the time of the encoding, and of everything from the import on."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "mixed.txt"
-            path.write_text(texts.mixed(FILE_SIZE * texts.MEGABYTE // self.part, self.data), "utf-8", newline="")
+            path.write_text(texts.mixed(FILE_SIZE * texts.MEGABYTE // self.divisor, self.data), "utf-8", newline="")
             size = path.stat().st_size / texts.MEGABYTE
             for encoding in self.encodings:
-                rounds = self.processes(
-                    "encode-file", ["tiktoken", "tokenizers", "ours"], [encoding, str(self.data), str(path)], "tokens"
-                )
+                answers = self.processes("encode-file", PEERS, [encoding, str(self.data), str(path)], "tokens")
                 for measure, what in ("seconds", "first encoding"), ("whole", "whole process"):
-                    each = {who: [answer[measure] / size for answer in answers] for who, answers in rounds.items()}
-                    yield as_speeds(f"a file of {size:.0f} MB", f"{what}, {encoding}", each)
+                    rounds = {name: [x / size for x in values] for name, values in rounds_of(answers, measure).items()}
+                    yield as_speeds(f"a file of {size:.0f} MB", f"{what}, {encoding}", rounds)
 
     def train(self) -> Iterator[Result]:
-        """CPU time, and memory on top of the corpus."""
-        for size, merges in [(size, merges) for size, merges in TRAININGS if self.part == 1 or size <= 10]:
+        """CPU time and memory of training."""
+        for size, merges in [(size, merges) for size, merges in TRAININGS if self.divisor == 1 or size <= 10]:
             documents = texts.corpus(size * texts.MEGABYTE)
-            got = sum(len(text.encode()) for text in documents) / texts.MEGABYTE
+            megabytes_found = sum(len(text.encode()) for text in documents) / texts.MEGABYTE
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "corpus"
                 path.write_text(peers.BETWEEN.join(documents), "utf-8", newline="")
-                rounds = self.processes(
-                    "train", ["tokenizers", "rustbpe", "ours"], [str(path), str(256 + merges)], "tokens"
-                )
+                arguments = [str(path), str(256 + merges)]
+                answers = self.processes("train", ["tokenizers", "rustbpe", "ours"], arguments, "tokens")
             for measure, unit in ("seconds", "s, CPU"), ("memory", "MB"):
-                each = {who: [answer[measure] for answer in answers] for who, answers in rounds.items()}
-                yield Result("training", f"{got:.0f} MB, {merges} merges", unit, spreads(each), ratios(each, "ours"))
+                what = f"{megabytes_found:.0f} MB, {merges} merges"
+                yield as_result("training", what, unit, rounds_of(answers, measure))
         yield from self.train_textbook()
 
     def train_textbook(self) -> Iterator[Result]:
-        """What counting all pairs anew costs, on a corpus that it can bear."""
+        """The textbook algorithm, which counts all pairs again after each merge, on a small corpus."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "corpus"
             path.write_text(self.texts["English"][:100_000], "utf-8", newline="")
-            rounds = self.processes("train", ["textbook", "ours"], [str(path), str(256 + 100)], "tokens")
-        each = {who: [answer["seconds"] for answer in answers] for who, answers in rounds.items()}
-        yield Result("training", "0.1 MB, 100 merges", "s, CPU", spreads(each), ratios(each, "ours"))
+            answers = self.processes("train", ["textbook", "ours"], [str(path), str(256 + 100)], "tokens")
+        yield as_result("training", "0.1 MB, 100 merges", "s, CPU", rounds_of(answers, "seconds"))
 
     def start(self) -> Iterator[Result]:
+        """The start of a program: import, loading of a vocabulary, first encoding."""
         for encoding in self.encodings:
-            rounds = self.processes("start", ["tiktoken", "tokenizers", "ours"], [encoding, str(self.data)], None)
+            answers = self.processes("start", PEERS, [encoding, str(self.data)], None)
             for measure in "import", "load", "first":
-                each = {who: [answer[measure] for answer in answers] for who, answers in rounds.items()}
-                yield Result("start-up", f"{measure}, {encoding}", "s", spreads(each), ratios(each, "ours"))
+                yield as_result("start-up", f"{measure}, {encoding}", "s", rounds_of(answers, measure))
 
     def speeds(self, work: str, what: str, works: dict[str, tuple[Callable[[], Any], float]]) -> Result:
-        """Everybody's `works`, (function, megabytes), in turns. Each is called once before, and then often enough to be
-        measured.
+        """The speeds of `works`, library -> (function, megabytes), in turns.
+
+        Each is called once before, and then so often that a round takes at least 0.1 s.
         """
         rounds: Rounds = {}
         calls = {}
-        for who, (function, _) in works.items():
+        for library, (function, _) in works.items():
             function()
-            calls[who] = max(1, int(0.1 / max(timed(function), 1e-6)))
+            calls[library] = max(1, int(0.1 / max(timed(function), 1e-6)))
         for _ in range(self.rounds):
-            for who, (function, size) in works.items():
-                progress(f"{work}: {what}, {who}")
-                rounds.setdefault(who, []).append(min(timed(function) for _ in range(calls[who])) / size)
+            for library, (function, size) in works.items():
+                progress(f"{work}: {what}, {library}")
+                rounds.setdefault(library, []).append(min(timed(function) for _ in range(calls[library])) / size)
         return as_speeds(work, what, rounds)
 
-    def processes(
-        self, work: str, names: list[str], arguments: list[str], same: str | None
-    ) -> dict[str, list[dict[str, float]]]:
-        """What each answers, in turns; those that cannot take part are left out. Raises Void if what should be the
-        `same` is not.
+    def processes(self, work: str, names: Sequence[str], arguments: list[str], same: str | None) -> Answers:
+        """The measurements of each library, in new processes and in turns, without those that cannot take part.
+
+        Raises Mismatch if the libraries differ in the measurement `same`.
         """
-        answers: dict[str, list[dict[str, float]]] = {}
+        answers: Answers = {}
         for _ in range(min(self.rounds, 3)):
-            for who in names:
-                progress(f"{work} {' '.join(arguments)[:40]}: {who}")
-                command = [sys.executable, "-m", "benchmarks.tokenizer_peers", work, who, *arguments]
+            for library in names:
+                progress(f"{work} {' '.join(arguments)[:40]}: {library}")
+                command = [sys.executable, "-m", "benchmarks.tokenizer_peers", work, library, *arguments]
                 done = subprocess.run(command, cwd=ROOT, env=self.settings, capture_output=True, text=True)
                 if done.returncode:
-                    self.missing[f"{who}, {work}"] = done.stderr.strip().splitlines()[-1]
+                    self.missing[f"{library}, {work}"] = done.stderr.strip().splitlines()[-1]
                 else:
-                    answers.setdefault(who, []).append(json.loads(done.stdout))
+                    answers.setdefault(library, []).append(json.loads(done.stdout))
         found = {answer[same] for each in answers.values() for answer in each} if same else set()
         if len(found) > 1:
-            raise Void(f"the comparison is void: {work} gave {' and '.join(map(str, sorted(found)))} {same}")
+            raise Mismatch(f"no comparison: {work} gave {' and '.join(map(str, sorted(found)))} {same}")
         return answers
 
 
@@ -253,10 +245,10 @@ def encoding_of(coder: peers.Coder, text: str) -> tuple[Callable[[], Any], float
 
 
 def check_ids(coders: dict[str, peers.Coder], text: str) -> None:
-    """Raises Void unless all give the same ids."""
-    ids = {who: [int(i) for i in coder.encode(text)] for who, coder in coders.items() if who != "textbook"}
+    """Raise Mismatch unless all give the same ids."""
+    ids = {library: [int(i) for i in coder.encode(text)] for library, coder in coders.items() if library != "textbook"}
     if any(each != ids["ours"] for each in ids.values()):
-        raise Void(f"the comparison is void: {', '.join(ids)} do not give the same ids for {text[:20]!r}...")
+        raise Mismatch(f"no comparison: {', '.join(ids)} do not give the same ids for {text[:20]!r}...")
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -269,33 +261,31 @@ def megabytes(text: str) -> float:
     return len(text.encode()) / texts.MEGABYTE
 
 
-def spreads(rounds: Rounds) -> dict[str, Spread]:
-    return {who: Spread.of(values) for who, values in rounds.items()}
+def rounds_of(answers: Answers, measure: str) -> Rounds:
+    return {library: [answer[measure] for answer in each] for library, each in answers.items()}
+
+
+def as_result(work: str, what: str, unit: str, rounds: Rounds) -> Result:
+    spreads = {library: Spread.of(values) for library, values in rounds.items()}
+    return Result(work, what, unit, spreads, ratios(rounds, "ours"))
 
 
 def as_speeds(work: str, what: str, rounds: Rounds) -> Result:
-    """`rounds` are seconds a megabyte."""
-    return Result(
-        work,
-        what,
-        "MB/s",
-        {who: Spread.of(1 / x for x in values) for who, values in rounds.items()},
-        ratios(rounds, "ours"),
-    )
+    """The result of `rounds`, which are seconds per megabyte."""
+    speeds = {library: Spread.of(1 / x for x in values) for library, values in rounds.items()}
+    return Result(work, what, "MB/s", speeds, ratios(rounds, "ours"))
 
 
 def header(bench: Bench) -> list[str]:
-    libraries = ", ".join(
-        f"{name} {number}" for name, number in {"Python": platform.python_version(), **peers.versions()}.items()
-    )
+    versions = {"Python": platform.python_version(), **peers.versions()}
+    libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
     lines = [
         f"{machine.processor()}, one core, one thread each; load at the end {machine.load()}; {libraries}.",
-        f"Medians of {bench.rounds} rounds in turns (at most 3 where each begins from nothing), least and most in "
-        "brackets. In",
-        "the last columns: how many times as fast as the others ours is, round by round (for memory: how many times "
-        "as much they take).",
+        f"Medians of {bench.rounds} rounds in turns (at most 3 in new processes), with the least and the largest value",
+        "in brackets. The last columns: ours is so many times as fast, round by round (memory: they take so many times",
+        "as much).",
     ]
-    return lines + [f"Not there: {name}: {reason}." for name, reason in bench.missing.items()]
+    return lines + [f"Missing: {name}: {reason}." for name, reason in bench.missing.items()]
 
 
 if __name__ == "__main__":

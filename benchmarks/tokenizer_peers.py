@@ -1,7 +1,7 @@
-"""Who takes part in benchmarks.tokenizer, and how each is told to do the same work. Also a process of its own, for what
-must begin from nothing: `python -m benchmarks.tokenizer_peers WORK WHO ARGUMENTS`, which answers with a line of JSON.
+"""The libraries of benchmarks.tokenizer, and how each does the same work.
 
-All work on one thread and give arrays of ids where they can.
+Some measurements need a new process: `python -m benchmarks.tokenizer_peers WORK LIBRARY ARGUMENTS` prints a line of
+JSON. All libraries work on one thread and return arrays of ids if they can.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.contestant import peak_memory
+from benchmarks.competitor import peak_memory
 
 ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 LIBRARIES = {"tiktoken": "tiktoken", "tokenizers": "tokenizers", "rustbpe": "rustbpe", "ours": "numpy"}
@@ -24,19 +24,21 @@ MODULES = {
     "ours": ["tokenizer.train", "tokenizer.pretokenize"],
     "textbook": ["tokenizer.train", "tokenizer.pretokenize"],
 }
-BETWEEN = "\0"  # the documents of a corpus, in a file
-BLOCK = 1 << 20  # characters of it that are read at a time
+BETWEEN = "\0"  # separates the documents of a corpus in its file
+BLOCK = 1 << 20  # characters of the file that are read at a time
 
 
 class Coder(NamedTuple):
+    """A tokenizer with a vocabulary."""
+
     encode: Callable[[str], Any]
     decode: Callable[[Any], str]
     encode_batch: Callable[[list[str]], Any]
-    encode_file: Callable[[Path], Any] | None = None  # None: by reading it
+    encode_file: Callable[[Path], Any] | None = None  # None: read the file, then encode its text
 
 
 def versions() -> dict[str, str]:
-    """Of those that are installed."""
+    """The versions of the libraries that are installed."""
     found = {}
     for library in dict.fromkeys([*LIBRARIES.values(), "regex"]):
         try:
@@ -46,12 +48,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-# Encoding and decoding. Each raises ModuleNotFoundError if it is not installed, FileNotFoundError if it has no such
-# vocabulary.
+# --- encoding and decoding --------------------------------------------------------------------------------------------
 
 
-def load(who: str, encoding: str, data: Path) -> Coder:
-    return CODERS[who](encoding, data / "tokenizers")
+def load(library: str, encoding: str, data: Path) -> Coder:
+    """The tokenizer of a library.
+
+    Raises ModuleNotFoundError if the library is not installed, FileNotFoundError if it does not have the vocabulary.
+    """
+    return CODERS[library](encoding, data / "tokenizers")
 
 
 def load_ours(encoding: str, folder: Path) -> Coder:
@@ -98,7 +103,7 @@ def load_tokenizers(encoding: str, folder: Path) -> Coder:
 
 
 def load_textbook(encoding: str, folder: Path) -> Coder:
-    """Each word by itself, joining the best pair until there is none."""
+    """The textbook algorithm: in each word alone, merge the pair of lowest rank until there is none."""
     from tokenizer import Tokenizer
     from tokenizer.bpe import merge_table, merge_textbook
     from tokenizer.pretokenize import Pretokenizer
@@ -122,7 +127,7 @@ CODERS: dict[str, Callable[[str, Path], Coder]] = {
 }
 
 
-# Training, with GPT-2's pattern: the number of tokens learned.
+# --- training with the pattern of GPT-2: returns the number of tokens -------------------------------------------------
 
 
 def train_ours(texts: Iterator[str], size: int, ties: str = "huggingface") -> int:
@@ -172,21 +177,21 @@ TRAINERS: dict[str, Callable[[Iterator[str], int], int]] = {
 }
 
 
-# What a process of its own does
+# --- the work of a new process ----------------------------------------------------------------------------------------
 
 
-def train(who: str, corpus: str, size: str) -> dict[str, float]:
-    """CPU time of reading the corpus and learning from it, and how much memory that took, in MB."""
-    for name in MODULES.get(who, [who]):
+def train(library: str, corpus: str, size: str) -> dict[str, float]:
+    """The CPU seconds of reading the corpus and learning from it, and the memory that this took, in MB."""
+    for name in MODULES.get(library, [library]):
         importlib.import_module(name)
     before = peak_memory()
     began = time.process_time()
-    learned = TRAINERS[who](documents(corpus), int(size))
+    learned = TRAINERS[library](documents(corpus), int(size))
     return {"seconds": time.process_time() - began, "memory": max(1, peak_memory() - before) / 1e6, "tokens": learned}
 
 
 def documents(path: str) -> Iterator[str]:
-    """Those of a corpus, which need not fit into memory."""
+    """The documents of a corpus, which need not fit into memory."""
     rest = ""
     with open(path, encoding="utf-8", newline="") as file:
         while block := file.read(BLOCK):
@@ -195,27 +200,28 @@ def documents(path: str) -> Iterator[str]:
     yield rest
 
 
-def encode_file(who: str, encoding: str, data: str, path: str) -> dict[str, float]:
-    """The first encoding of a process, from a file, and all from the import on."""
+def encode_file(library: str, encoding: str, data: str, path: str) -> dict[str, float]:
+    """The seconds of the first encoding of a process, and of everything from the import on."""
     began = time.perf_counter()
-    coder = load(who, encoding, Path(data))
+    coder = load(library, encoding, Path(data))
     loaded = time.perf_counter()
     ids = coder.encode_file(Path(path)) if coder.encode_file else coder.encode(Path(path).read_text("utf-8"))
     ended = time.perf_counter()
     return {"seconds": ended - loaded, "whole": ended - began, "tokens": len(ids)}
 
 
-def start(who: str, encoding: str, data: str) -> dict[str, float]:
-    """The import (NumPy and regex apart, which most programs have anyway), reading the vocabulary, and the first
-    encoding.
+def start(library: str, encoding: str, data: str) -> dict[str, float]:
+    """The seconds of the import, of loading the vocabulary, and of the first encoding.
+
+    NumPy and regex are imported before, because most programs have them anyway.
     """
     import numpy  # noqa: F401
     import regex  # noqa: F401
 
     began = time.perf_counter()
-    __import__("tokenizer" if who == "ours" else who)
+    __import__("tokenizer" if library == "ours" else library)
     imported = time.perf_counter()
-    coder = load(who, encoding, Path(data))
+    coder = load(library, encoding, Path(data))
     loaded = time.perf_counter()
     coder.encode("the first words, long enough for every table to be needed. " * 1000)
     return {"import": imported - began, "load": loaded - imported, "first": time.perf_counter() - loaded}

@@ -1,16 +1,16 @@
-"""What benchmarks.tokenizer has measured, as rows of a table, as lines and as JSON."""
+"""The results of benchmarks.tokenizer as rows of a table, as lines and as JSON."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from benchmarks.turns import Spread
+from benchmarks.comparison import Spread
 
 COLUMNS = ("ours", "tiktoken", "tokenizers", "rustbpe", "textbook")
 
 
 class Result(NamedTuple):
-    """One row: what was done, how fast each was, and how many times as fast as the others ours was."""
+    """One row: the work, the speed of each library, and that of ours divided by it."""
 
     work: str
     what: str
@@ -23,16 +23,12 @@ def table(results: list[Result]) -> list[str]:
     columns = [name for name in COLUMNS if any(name in result.values for result in results)]
     others = [name for name in columns if name != "ours"]
     titles = ["work", "", "unit", *columns, *(f"vs {name}" for name in others)]
-    rows = [
-        [
-            result.work,
-            result.what,
-            result.unit,
-            *(cell(result.values.get(name)) for name in columns),
-            *(cell(result.ratios.get(name)) for name in others),
-        ]
-        for result in results
-    ]
+
+    def row(result: Result) -> list[str]:
+        spreads = [*(result.values.get(name) for name in columns), *(result.ratios.get(name) for name in others)]
+        return [result.work, result.what, result.unit, *map(cell, spreads)]
+
+    rows = map(row, results)
     return ["| " + " | ".join(row) + " |" for row in [titles, ["---"] * len(titles), *rows]]
 
 
@@ -41,7 +37,7 @@ def cell(spread: Spread | None) -> str:
 
 
 def number(x: float) -> str:
-    """Two digits or, if there are more before the point, those."""
+    """Three digits, or all digits before the point, or two digits below 1."""
     return f"{x:.0f}" if x >= 100 else f"{x:.3g}" if x >= 1 else f"{x:.2g}"
 
 
@@ -52,8 +48,5 @@ def in_a_line(result: Result) -> str:
 
 def to_json(result: Result) -> dict[str, Any]:
     values = {name: spread.to_json() for name, spread in result.values.items()}
-    return {
-        **result._asdict(),
-        "values": values,
-        "ratios": {name: spread.to_json() for name, spread in result.ratios.items()},
-    }
+    ratios = {name: spread.to_json() for name, spread in result.ratios.items()}
+    return result._asdict() | {"values": values, "ratios": ratios}

@@ -1,4 +1,4 @@
-"""The texts of benchmarks.tokenizer, from what every Python has at hand; the same on every run with the same Python."""
+"""The texts of benchmarks.tokenizer, made from Python's own files: the same in every run with the same Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MEGABYTE = 1_000_000
-# First and last characters of alphabets, the longest word, what stands between words.
+# First and last character of an alphabet, length of its longest word, separator of words.
 # fmt: off
 ALPHABETS = [
     ("а", "я", 10, " "), ("α", "ω", 10, " "), ("ا", "ي", 7, " "), ("א", "ת", 6, " "),
@@ -21,7 +21,7 @@ ALPHABETS = [
 
 
 def english(size: int = MEGABYTE) -> str:
-    """Prose: what `help()` says about the language, as often as it takes."""
+    """Prose: the topics of `help()`, repeated until they are long enough."""
     text = "\n".join(pydoc_data.topics.topics.values())
     return (text * (size // len(text) + 1))[:size]
 
@@ -31,16 +31,14 @@ def python(size: int = MEGABYTE) -> str:
 
 
 def multilingual(size: int = MEGABYTE, seed: int = 1) -> str:
-    """Made-up words of many scripts and emoji, `size` bytes or a little more; words come again, as they do in
-    languages.
-    """
+    """Made-up words of many scripts and emoji, `size` bytes or a little more. Words repeat as in real languages."""
     draw = random.Random(seed)
     words = [[made_up(draw, *alphabet[:3]) for _ in range(3000)] for alphabet in ALPHABETS]
     parts, bytes_so_far = [], 0
     while bytes_so_far < size:
         number = draw.randrange(len(ALPHABETS))
-        chosen = [words[number][min(int(draw.paretovariate(0.7)) - 1, 2999)] for _ in range(draw.randrange(5, 30))]
-        parts.append(ALPHABETS[number][3].join(chosen) + draw.choice([".\n", "! ", "?\n", "。", " 42, ", "\n\n"]))
+        line = [words[number][min(int(draw.paretovariate(0.7)) - 1, 2999)] for _ in range(draw.randrange(5, 30))]
+        parts.append(ALPHABETS[number][3].join(line) + draw.choice([".\n", "! ", "?\n", "。", " 42, ", "\n\n"]))
         bytes_so_far += len(parts[-1].encode())
     return "".join(parts)
 
@@ -50,7 +48,7 @@ def made_up(draw: random.Random, first: str, last: str, longest: int) -> str:
 
 
 def mixed(size: int, data: Path) -> str:
-    """A file of everything."""
+    """Many scripts, prose, Shakespeare where it is available, and Python source."""
     shakespeare = data / "corpora" / "tinyshakespeare.txt"
     parts = [
         multilingual(size // 10),
@@ -60,8 +58,8 @@ def mixed(size: int, data: Path) -> str:
     return "".join(parts) + "".join(limited(sources(), size - sum(len(part.encode()) for part in parts)))
 
 
-def unlike_all(seed: int = 3) -> str:
-    """Words that no other text has: whoever makes tables at first use makes them for this one."""
+def unseen_words(seed: int = 3) -> str:
+    """Words that no other text has. A library that builds tables at its first use builds them for this text."""
     draw = random.Random(seed)
     return " ".join("qzx" + "".join(draw.choices("jkvwz", k=draw.randrange(1, 8))) for _ in range(40_000))
 
@@ -76,7 +74,7 @@ def huge_words(size: int = MEGABYTE, seed: int = 2) -> dict[str, str]:
 
 
 def corpus(size: int) -> list[str]:
-    """Documents of `size` bytes in all, or fewer if there are no more."""
+    """Documents with a total of `size` bytes, or less if there are no more."""
     return list(limited(documents(), size))
 
 
@@ -86,13 +84,10 @@ def documents() -> Iterator[str]:
 
 
 def sources() -> Iterator[str]:
-    """Python's source: the standard library, then what is installed beside it."""
+    """Python source: the standard library, then the installed packages."""
     library = Path(sysconfig.get_paths()["stdlib"])
     installed = [Path(entry) for entry in sys.path if entry.endswith("site-packages")]
-    for path in [
-        *sorted(library.glob("**/*.py")),
-        *(path for folder in installed for path in sorted(folder.glob("**/*.py"))),
-    ]:
+    for path in (path for folder in [library, *installed] for path in sorted(folder.glob("**/*.py"))):
         if folder_of_packages(path, library):
             continue
         try:
@@ -103,13 +98,13 @@ def sources() -> Iterator[str]:
 
 
 def folder_of_packages(path: Path, library: Path) -> bool:
-    """Whether it is below the standard library, but not part of it."""
+    """Whether a path in the folder of the standard library belongs to an installed package that is not imported."""
     below = library in path.parents and "site-packages" in path.relative_to(library).parts
     return below and str(library / "site-packages") not in sys.path
 
 
 def limited(texts: Iterator[str], size: int) -> Iterator[str]:
-    """As many of `texts` as make `size` bytes, the last one cut."""
+    """The first `size` bytes of the texts; the last text is cut."""
     for text in texts:
         length = len(text.encode())
         yield text if length <= size else text.encode()[:size].decode(errors="ignore")

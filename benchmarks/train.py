@@ -1,5 +1,6 @@
-"""A training step (forward, backward, clip, AdamW; float32) beside other libraries: python -m benchmarks.train
---help.
+"""A training step (forward, backward, clipping, AdamW; float32) beside other libraries.
+
+python -m benchmarks.train --help
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from typing import Any
 import tyro
 
 from benchmarks import machine
-from benchmarks.peers.rates import SIDE
-from benchmarks.task import TRAINING, Device, Task
-from benchmarks.turns import Spread, check_same, chosen, contestants, ratios, ratios_of_best, take_turns
+from benchmarks.comparison import Spread, check_same, parse_names, ratio_summary, start_competitors, take_turns
+from benchmarks.peers.limits import SIDE
+from benchmarks.task import TRAINING, Task
 from llm.model.cost import parameters, training_flops
-from minigrad.backend import pick_device
 
 OURS = "ours:train"
 PEERS = {
@@ -27,112 +27,101 @@ PEERS = {
     "jax": "functional:train_jax",
     "autograd": "functional:train_autograd",
 }
-CEILINGS = {
-    "cpu": {"NumPy matmul": "rates:our_matmul", "torch matmul": "rates:torch_matmul"},
-    "cuda": {"CuPy matmul": "rates:our_matmul", "torch matmul": "rates:torch_matmul"},
+CEILINGS = {  # matrix products alone
+    "cpu": {"NumPy matmul": "limits:our_matmul", "torch matmul": "limits:torch_matmul"},
+    "cuda": {"CuPy matmul": "limits:our_matmul", "torch matmul": "limits:torch_matmul"},
 }
-SAME_STEPS, TOLERANCE = 5, 1e-4
+SAME_STEPS, TOLERANCE = 5, 1e-4  # the losses of the first steps must agree to this
+HEAD = (
+    "            ms a step      min      max   tokens/s   of ceiling   peak MB   times ours      min      max  of best"
+)
 
 
 @dataclass(frozen=True)
-class Options(machine.Settings):
+class Options(machine.DeviceSettings):
     """Compare a training step with that of other libraries, in turns, on the same weights and data."""
 
     config: str = "b"
-    """Which models, with commas between: a, b, c, c1k, llama-a, llama-b (see benchmarks/task.py)."""
+    """Which models, separated by commas: a, b, c, c1k, llama-a, llama-b (see benchmarks/task.py)."""
     vs: str = "torch,compile"
-    """Against what, with commas between: torch (eager), compile (torch.compile), tape (minigrad without fused
-    functions), jax, autograd.
+    """Compare with what, separated by commas: torch (eager), compile (torch.compile), tape (minigrad without fused
+    functions), jax, autograd (HIPS). On a GPU: torch, compile.
     """
-    device: Device = "cpu"
-    """cpu, or cuda for minigrad on CuPy beside torch and compile on the same GPU; memory is the GPU's then."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, prog="benchmarks.train")
-    configs, names = chosen(options.config, TRAINING, "--config"), chosen(options.vs, PEERS, "--vs")
+    configs, peers = parse_names(options.config, TRAINING, "--config"), parse_names(options.vs, PEERS, "--vs")
     threads = options.begin()
-    pick_device(options.device)  # or a sentence: it is not there
     for config in configs:
-        result = compare(config, names, threads, options)
+        result = compare(config, peers, threads, options)
         print(json.dumps(result) if options.json else table(result), flush=True)
 
 
-def compare(name: str, names: list[str], threads: int, options: Options) -> dict[str, Any]:
-    """Measure one configuration; what `table` shows, as plain values. Raises Void when the losses differ."""
+def compare(name: str, peers: list[str], threads: int, options: Options) -> dict[str, Any]:
+    """Measure one configuration; returns what `table` shows. Raises Mismatch if the losses differ."""
     config, batch = TRAINING[name]
     settings = machine.environment(options.blas, threads)
+    functions = {"ours": OURS} | {peer: PEERS[peer] for peer in peers}
     with tempfile.TemporaryDirectory() as folder:
-        task = Task(Path(folder), config, batch, threads, options.device).write()
+        Task(Path(folder), config, batch, threads, options.device).write()
         with (
-            contestants({"ours": OURS} | {peer: PEERS[peer] for peer in names}, task.folder, settings) as (
-                entrants,
-                skipped,
-            ),
-            contestants(CEILINGS[options.device], task.folder, settings) as (ceilings, _),
+            start_competitors(functions, Path(folder), settings) as (competitors, skipped),
+            start_competitors(CEILINGS[options.device], Path(folder), settings) as (ceilings, _),
         ):
-            losses = check_same(entrants, SAME_STEPS, "loss", TOLERANCE)
-            times = take_turns([*entrants, *ceilings], options.rounds, options.seconds)["seconds"]
-            libraries = [each.libraries for each in (*entrants, *ceilings)]
-            peaks = {each.name: each.peak for each in entrants}
+            losses = check_same(competitors, SAME_STEPS, "loss", TOLERANCE)
+            times = take_turns([*competitors, *ceilings], options.rounds, options.seconds)["seconds"]
+            libraries = [each.libraries for each in (*competitors, *ceilings)]
+            peaks = {each.name: each.peak for each in competitors}
     rates = {each.name: 2 * SIDE[options.device] ** 3 / Spread.of(times.pop(each.name)).median for each in ceilings}
-    seconds = {who: Spread.of(values) for who, values in times.items()}
+    seconds = {library: Spread.of(values) for library, values in times.items()}
     tokens, flops = batch * config.context, training_flops(config) * batch * config.context
     return {
         "config": name,
-        "ratio": {who: spread.median for who, spread in ratios(times, "ours").items()},
-        "ratio_of_best": ratios_of_best(times, "ours"),
-        "ratio_spread": {who: vars(spread) for who, spread in ratios(times, "ours").items()},
-        "seconds": {who: vars(spread) for who, spread in seconds.items()},
-        "tokens_per_second": {who: tokens / spread.median for who, spread in seconds.items()},
+        **ratio_summary(times),
+        "seconds": {library: vars(spread) for library, spread in seconds.items()},
+        "tokens_per_second": {library: tokens / spread.median for library, spread in seconds.items()},
         "peak_bytes": peaks,
-        "peak_ratio": {who: peaks["ours"] / peak for who, peak in peaks.items() if who != "ours"},
-        "utilisation": {who: flops / spread.median / max(rates.values()) for who, spread in seconds.items()},
+        "peak_ratio": {library: peaks["ours"] / peak for library, peak in peaks.items() if library != "ours"},
+        "utilisation": {library: flops / spread.median / max(rates.values()) for library, spread in seconds.items()},
         "ceiling_flops": rates,
         "losses": losses,
         "skipped": skipped,
-        "model": f"{config.layers} layers, {config.heads} heads, C={config.dim}, T={config.context}, B={batch}, V={config.vocab_size}, "
-        f"{parameters(config).total:,} parameters",
+        "model": f"{config.layers} layers, {config.heads} heads, C={config.dim}, T={config.context}, B={batch}, "
+        f"V={config.vocab_size}, {parameters(config).total:,} parameters",
         "blas": options.blas,
         "machine": machine.describe(libraries, settings, threads, options.device),
     }
 
 
 def table(result: dict[str, Any]) -> str:
-    """A measured configuration for people."""
-    rows = [
-        "            ms a step      min      max   tokens/s   of ceiling   peak MB   times ours      min      max  "
-        "of best"
+    """A result as text."""
+    losses = [losses[-1] for losses in result["losses"].values()]
+    ceilings = [f"ceiling    {rate / 1e9:.0f} GFLOP/s, {name}" for name, rate in result["ceiling_flops"].items()]
+    lines = [
+        *result["machine"],
+        *ceilings,
+        "",
+        f"{result['config']}: {result['model']}",
+        "",
+        HEAD,
+        *(_row(result, library) for library in result["seconds"]),
+        "",
+        f"losses after {SAME_STEPS} steps agree: {losses[0]:.6f}, at most {max(losses) - min(losses):.1e} apart",
+        *(f"{library} did not take part: {reason}" for library, reason in result["skipped"].items()),
     ]
-    for who, seconds in result["seconds"].items():
-        ms = [1e3 * seconds[key] for key in ("median", "least", "most")]
-        rows.append(
-            f"{who:<10} {ms[0]:10.1f} {ms[1]:8.1f} {ms[2]:8.1f} {result['tokens_per_second'][who]:10,.0f} "
-            f"{result['utilisation'][who]:12.0%} {result['peak_bytes'][who] / 1e6:9,.0f}" + _ratio_columns(result, who)
-        )
-    last = [losses[-1] for losses in result["losses"].values()]
-    ceilings = [f"ceiling    {rate / 1e9:.0f} GFLOP/s, {who}" for who, rate in result["ceiling_flops"].items()]
-    return "\n".join(
-        [
-            *result["machine"],
-            *ceilings,
-            "",
-            f"{result['config']}: {result['model']}",
-            "",
-            *rows,
-            "",
-            f"losses after {SAME_STEPS} steps agree: {last[0]:.6f}, at most {max(last) - min(last):.1e} apart",
-            *(f"{who} did not take part: {reason}" for who, reason in result["skipped"].items()),
-            "",
-        ]
-    )
+    return "\n".join([*lines, ""])
 
 
-def _ratio_columns(result: dict[str, Any], who: str) -> str:
-    if who not in result["ratio"]:
-        return ""
-    spread = result["ratio_spread"][who]
-    return f" {spread['median']:12.2f} {spread['least']:8.2f} {spread['most']:8.2f} {result['ratio_of_best'][who]:8.2f}"
+def _row(result: dict[str, Any], library: str) -> str:
+    median, least, most = (1e3 * result["seconds"][library][key] for key in ("median", "least", "most"))
+    speed, utilisation = result["tokens_per_second"][library], result["utilisation"][library]
+    row = f"{library:<10} {median:10.1f} {least:8.1f} {most:8.1f} {speed:10,.0f} {utilisation:12.0%}"
+    row += f" {result['peak_bytes'][library] / 1e6:9,.0f}"
+    if library in result["ratio"]:
+        spread, of_best = result["ratio_spread"][library], result["ratio_of_best"][library]
+        row += f" {spread['median']:12.2f} {spread['least']:8.2f} {spread['most']:8.2f} {of_best:8.2f}"
+    return row
 
 
 if __name__ == "__main__":

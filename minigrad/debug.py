@@ -1,21 +1,24 @@
-"""Two context managers that find what is hard to find: where a NaN or inf first arose, and who wrote into an array that
-is still needed.
+"""Two context managers for errors that are hard to find.
 
-Both look at every op of their thread through `mode.op_hook` (see graph.py), may be nested and used together, and cost
-time: they are for a few steps of a run that goes wrong, not for the whole run.
+    with detect_anomaly():      raises at the op in which the first NaN or infinity arises
+    with debug_arrays():        raises where an array is overwritten that the backward pass still needs
+
+Both observe every op of their thread through an op hook (modes.py). They can be nested and used together. They cost
+time, so they are meant for a few steps of a run that goes wrong, not for the whole run.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
-from minigrad.graph import op_name
-from minigrad.lazy import LazyGradient
+from minigrad.backend import Array
+from minigrad.graph import Rule, op_name
+from minigrad.lazy import Gradient, LazyGradient
 from minigrad.modes import mode, op_hook
 from minigrad.nn import current_path
 from minigrad.tensor import Tensor, array_of
@@ -25,86 +28,83 @@ class AnomalyError(FloatingPointError):
     """A NaN or an infinity arose."""
 
 
-# ---- where did the first NaN or inf arise? ---------------------------------------------------------------------------
+# --- detect_anomaly ---------------------------------------------------------------------------------------------------
 
 
-def detect_anomaly():
-    """`with detect_anomaly():` raise AnomalyError at the op in which the first NaN or inf arises, forward or backward.
+def detect_anomaly() -> AbstractContextManager:
+    """`with detect_anomaly():` raise AnomalyError at the op in which the first NaN or infinity arises.
 
-    The error names the op, the path of the module it ran in, and whether the inputs were good. Infinities that a
-    constant brings in, such as the -inf of an attention mask, are taken as meant. The backward of what was recorded
-    inside is checked wherever it runs.
+    Forward and backward are checked. The error names the op, the path of its module, and whether its inputs were
+    finite. An infinity that comes from a constant, such as the -inf of an attention mask, is taken to be intended. The
+    rule of an op that was recorded inside the block is checked wherever it runs.
     """
-    return op_hook(_Anomalies().watch)
+    return op_hook(_AnomalyHook().on_op)
 
 
-class _Anomalies:
+class _AnomalyHook:
     def __init__(self) -> None:
-        self.rule: str | None = None  # the gradient rule that is running now, whose ops come by as well
+        self.running_rule: str | None = None  # with create_graph, its ops reach the hook as well
 
-    def watch(self, data: Any, inputs: Sequence[Tensor], vjp: Callable) -> Callable:
-        place = _place(vjp) + (f" inside {self.rule}" if self.rule else "")
-        _check_value(data, inputs, f"the forward of {place}")
-        return self._checked(vjp, f"the backward of {place}")
+    def on_op(self, data: Array, inputs: Sequence[Tensor], vjp: Rule) -> Rule:
+        op = _op_and_module(vjp) + (f" inside {self.running_rule}" if self.running_rule else "")
+        _check_value(data, inputs, f"the forward of {op}")
+        return self._checked(vjp, f"the backward of {op}")
 
-    def _checked(self, vjp: Callable, place: str) -> Callable:
-        """The rule, with its gradients looked at."""
+    def _checked(self, vjp: Rule, description: str) -> Rule:
+        """The rule, with a check of the gradients that it returns."""
 
-        def checked(g: Any, out: Any) -> tuple:
-            before, self.rule = self.rule, place
+        def checked(g: Gradient, out: Any) -> tuple:
+            before, self.running_rule = self.running_rule, description
             try:
-                shares = tuple(vjp(g, out))
+                gradients = tuple(vjp(g, out))
             finally:
-                self.rule = before
-            came_in = _fault(array_of(g))
+                self.running_rule = before
+            incoming = _nonfinite(array_of(g))
             return tuple(
-                _check_share(share, came_in, f"{place}, in the gradient of input {i}") for i, share in enumerate(shares)
+                _check_gradient(gradient, incoming, f"{description}, in the gradient of input {i}")
+                for i, gradient in enumerate(gradients)
             )
 
         checked.__qualname__ = vjp.__qualname__
         return checked
 
 
-def _check_value(data: Any, inputs: Sequence[Tensor], place: str) -> None:
-    fault = _fault(data)
-    if fault is None:
+def _check_value(data: Array, inputs: Sequence[Tensor], where: str) -> None:
+    """Raise AnomalyError if the result of an op is not finite."""
+    found = _nonfinite(data)
+    if found is None:
         return
-    faults = [_fault(x.data) for x in inputs]
-    if fault == "inf" and any(
-        f is not None and (x.node is not None or not x.requires_grad) for f, x in zip(faults, inputs)
-    ):
-        return  # not new here, and let pass where it came in
+    in_inputs = [_nonfinite(x.data) for x in inputs]
+    if found == "inf" and any(f and (x.node or not x.requires_grad) for f, x in zip(in_inputs, inputs)):
+        return  # it comes from a constant, or from an op where it was accepted as coming from one
     bad = [
         f"input {i} of shape {np.shape(x.data)} already held {f}"
-        for i, (f, x) in enumerate(zip(faults, inputs))
-        if f is not None
+        for i, (f, x) in enumerate(zip(in_inputs, inputs))
+        if f
     ]
-    raise AnomalyError(f"{fault} in {place}: " + ("; ".join(bad) or f"its inputs were finite ({_ranges(inputs)})"))
+    raise AnomalyError(f"{found} in {where}: " + ("; ".join(bad) or f"its inputs were finite ({_ranges(inputs)})"))
 
 
-def _check_share(share: Any, came_in: str | None, place: str) -> Any:
-    if isinstance(share, LazyGradient):
+def _check_gradient(gradient: Gradient, incoming: str | None, where: str) -> Gradient:
+    """The gradient itself. Raises AnomalyError if it is not finite; a LazyGradient raises when it is computed."""
+    if isinstance(gradient, LazyGradient):
 
-        def fill(out: Any) -> None:
-            share.store(out)
-            _check_share(out, came_in, place)
+        def fill(out: Array) -> None:
+            gradient.store(out)
+            _check_gradient(out, incoming, where)
 
-        return LazyGradient(share.like, fill, shape=share.shape)
-    fault = None if share is None or share is False else _fault(array_of(share))
-    if fault is not None:
-        raise AnomalyError(
-            f"{fault} in {place}: "
-            + (
-                f"{came_in} came in with the gradient of its result"
-                if came_in
-                else "the gradient that came in was finite"
-            )
+        return LazyGradient(gradient.like, fill, shape=gradient.shape)
+    found = None if gradient is None else _nonfinite(array_of(gradient))
+    if found is not None:
+        cause = (
+            f"{incoming} came in with the gradient of its result" if incoming else "the incoming gradient was finite"
         )
-    return share
+        raise AnomalyError(f"{found} in {where}: {cause}")
+    return gradient
 
 
-def _fault(data: Any) -> str | None:
-    """ "nan", "inf" or None for an array without either."""
+def _nonfinite(data: Array) -> str | None:
+    """ "nan" or "inf" if the array has one, else None. Arrays of integers and booleans have none."""
     if not isinstance(data, (int, float)) and data.dtype.kind not in "fcV" or bool(np.isfinite(data).all()):
         return None
     return "nan" if bool(np.isnan(data).any()) else "inf"
@@ -115,81 +115,94 @@ def _ranges(inputs: Sequence[Tensor]) -> str:
     return ", ".join(f"input {i} in [{float(np.min(a)):.4g}, {float(np.max(a)):.4g}]" for i, a in filled)
 
 
-def _place(vjp: Callable) -> str:
+def _op_and_module(vjp: Rule) -> str:
     path = current_path()
     return f"{op_name(vjp)!r} in module {path!r}" if path else f"{op_name(vjp)!r}"
 
 
-# ---- who wrote into an array that backward still needs? --------------------------------------------------------------
+# --- debug_arrays -----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def debug_arrays() -> Iterator[None]:
-    """`with debug_arrays():` the inputs and results of recorded ops cannot be written to until their part of the graph
-    is gone.
+    """`with debug_arrays():` make the inputs and results of recorded ops read-only until their node is freed.
 
-    A write in place that would falsify a gradient raises NumPy's "assignment destination is read-only" at the guilty
-    line. Arrays are unlocked as backward() frees the graph, or at the end of the block. Views made before the op ran
-    cannot be locked; CuPy has no such lock.
+    A write in place that would falsify a gradient then raises NumPy's "assignment destination is read-only" at the line
+    that writes. Arrays become writable again when backward() frees the graph, or at the end of the block. A view that
+    was made before the op ran cannot be made read-only, and neither can CuPy arrays.
     """
-    if _locks.now is not None:  # nested: the outer block has them all
+    if _active.locks is not None:  # nested: the outer block locks all arrays already
         yield
         return
-    _locks.now = _Locks()
+    _active.locks = _Locks()
     try:
-        with op_hook(_locks.now.watch):
+        with op_hook(_active.locks.on_op):
             yield
     finally:
-        _locks.now.release_all()
-        _locks.now = None
+        _active.locks.release_all()
+        _active.locks = None
+
+
+class _Lock:
+    """Arrays of one memory that are read-only as long as `count` nodes need them."""
+
+    def __init__(self, owner: np.ndarray):
+        self.owner = owner  # a reference, so that its id cannot become that of another array
+        self.count = 0
+        self.arrays: list[np.ndarray] = []  # those to make writable again, each after the array that it is a view of
+
+    def add(self, views: Sequence[np.ndarray]) -> None:
+        """Lock an array; `views` are the owner, a view of it, a view of that and so on down to the array itself."""
+        self.count += 1
+        self.arrays += [a for a in views if a.flags.writeable]
+        for a in views:
+            a.flags.writeable = False
+
+    def open(self) -> None:
+        for a in self.arrays:  # NumPy refuses to make a view writable before its base
+            a.flags.writeable = True
 
 
 class _Locks:
-    """Which arrays are locked, by the array that owns the memory: [holds, owner, the arrays to unlock, bases before
-    views].
-    """
+    """The locks of a block, by the id of the array that owns the memory."""
 
     def __init__(self) -> None:
-        self.held: dict[int, list] = {}
+        self.locks: dict[int, _Lock] = {}
 
-    def watch(self, data: Any, inputs: Sequence[Tensor], vjp: Callable) -> Callable:
+    def on_op(self, data: Array, inputs: Sequence[Tensor], vjp: Rule) -> Rule:
         if not mode.recording or not any(x.requires_grad for x in inputs):
             return vjp
-        hold = _Hold(self, [a for a in (data, *(x.data for x in inputs)) if isinstance(a, np.ndarray)])
+        locked = _LockedArrays(self, [a for a in (data, *(x.data for x in inputs)) if isinstance(a, np.ndarray)])
 
-        def held(g: Any, out: Any, hold: _Hold = hold) -> tuple:  # locked as long as the rule lives
-            return vjp(g, out)
+        def rule(g: Gradient, out: Any, locked: _LockedArrays = locked) -> Sequence[Gradient]:
+            return vjp(g, out)  # `locked` lives as long as this rule does
 
-        held.__qualname__ = vjp.__qualname__
-        return held
+        rule.__qualname__ = vjp.__qualname__
+        return rule
 
     def lock(self, array: np.ndarray) -> int:
-        """Lock an array with all that it is a view of; returns the key of its owner."""
-        chain = [array]
-        while isinstance(chain[-1].base, np.ndarray):
-            chain.append(chain[-1].base)
-        owner = chain[-1]
-        entry = self.held.setdefault(id(owner), [0, owner, []])  # it holds the owner, so that no other gets this id
-        entry[0] += 1
-        entry[2] += [a for a in reversed(chain) if a.flags.writeable]
-        for a in chain:
-            a.flags.writeable = False
+        """Lock an array and all that it is a view of; returns the key for `release`."""
+        views = [array]
+        while isinstance(views[0].base, np.ndarray):
+            views.insert(0, views[0].base)
+        owner = views[0]
+        self.locks.setdefault(id(owner), _Lock(owner)).add(views)
         return id(owner)
 
     def release(self, key: int) -> None:
-        if key not in self.held:  # the block has ended
+        if key not in self.locks:  # the block has ended
             return
-        self.held[key][0] -= 1
-        if self.held[key][0] == 0:
-            _unlock(self.held.pop(key)[2])
+        self.locks[key].count -= 1
+        if self.locks[key].count == 0:
+            self.locks.pop(key).open()
 
     def release_all(self) -> None:
-        while self.held:
-            _unlock(self.held.popitem()[1][2])
+        while self.locks:
+            self.locks.popitem()[1].open()
 
 
-class _Hold:
-    """Arrays locked from now until this is garbage."""
+class _LockedArrays:
+    """Arrays that are locked as long as this object lives."""
 
     def __init__(self, locks: _Locks, arrays: Sequence[np.ndarray]):
         self.locks, self.keys = locks, [locks.lock(a) for a in arrays]
@@ -199,13 +212,8 @@ class _Hold:
             self.locks.release(key)
 
 
-class _Current(threading.local):
-    now: _Locks | None = None
+class _Active(threading.local):
+    locks: _Locks | None = None  # of the block that this thread is in
 
 
-_locks = _Current()
-
-
-def _unlock(arrays: Sequence[np.ndarray]) -> None:
-    for a in arrays:  # bases first: a view cannot be writable before its base
-        a.flags.writeable = True
+_active = _Active()

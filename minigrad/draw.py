@@ -1,4 +1,4 @@
-"""The graph of a tensor as a picture: Graphviz DOT text, and SVG where the program `dot` is installed."""
+"""The graph of a tensor as a picture: DOT text for Graphviz, and SVG where its program `dot` is installed."""
 
 from __future__ import annotations
 
@@ -11,72 +11,78 @@ from minigrad.tensor import Tensor, gradient_edge
 
 
 def draw(tensor: Tensor, path: str | Path | None = None, names: Iterable[tuple[str, Tensor]] = ()) -> str:
-    """How `tensor` came about, as DOT text: ops are ellipses, leaves that require a gradient are boxes, all with their
-    shapes.
+    """The graph that computed `tensor`, as DOT text: ops are ellipses, leaves are boxes, all with shape and dtype.
 
-    `names`: names for leaves, such as `model.named_parameters()`. `path`: also save the picture as SVG; where Graphviz
+    `names`: names for leaves, such as `model.named_parameters()`. `path`: also save the picture there as SVG; if `dot`
     is not installed, or `path` ends in .dot, the text is saved instead. Draw before backward(), which frees the graph.
     """
     if tensor.node is not None and not tensor.node.parents:
         raise ValueError("the graph of this tensor was freed by backward(); draw it before, or pass retain_graph=True")
-    text = _dot(tensor, {id(leaf): name for name, leaf in names})
+    text = _dot_text(tensor, {id(leaf): name for name, leaf in names})
     if path is not None:
         _save(text, Path(path))
     return text
 
 
-def _dot(tensor: Tensor, names: dict[int, str]) -> str:
+def _dot_text(tensor: Tensor, names: dict[int, str]) -> str:
     graph = _reachable(tensor)
     lines = ["digraph {", "  rankdir=BT; node [fontname=Helvetica, fontsize=10];"]
-    for number, made in graph.values():
-        label, outline = _label(made, names)
-        lines.append(f'  n{number} [shape={outline}, label="{label}"];')
-        lines += [f"  n{graph[id(parent)][0]} -> n{number};" for parent in _parents(made)]
+    for number, vertex in graph.values():
+        outline = "ellipse" if isinstance(vertex, Node) else "box"
+        lines.append(f'  n{number} [shape={outline}, label="{_label(vertex, names)}"];')
+        lines += [f"  n{graph[id(parent)][0]} -> n{number};" for parent in _parents(vertex)]
     return "\n".join([*lines, "}", ""])
 
 
 def _reachable(tensor: Tensor) -> dict[int, tuple[int, Node | Tensor]]:
-    """All that `tensor` came from, numbered; by id, because of tensors `==` compares elements."""
+    """All nodes and leaves that `tensor` was computed from, as id -> (number, node or leaf)."""
+    # By id, and not in a set: `==` of tensors compares elements.
     found: dict[int, tuple[int, Node | Tensor]] = {}
     waiting: list[Node | Tensor] = [gradient_edge(tensor) or tensor]
     while waiting:
-        made = waiting.pop()
-        if id(made) not in found:
-            found[id(made)] = len(found), made
-            waiting += _parents(made)
+        vertex = waiting.pop()
+        if id(vertex) not in found:
+            found[id(vertex)] = len(found), vertex
+            waiting += _parents(vertex)
     return found
 
 
-def _parents(made: Node | Tensor) -> list[Node | Tensor]:
-    return [parent for parent in made.parents if parent is not None] if isinstance(made, Node) else []
+def _parents(vertex: Node | Tensor) -> list[Node | Tensor]:
+    return [parent for parent in vertex.parents if parent is not None] if isinstance(vertex, Node) else []
 
 
-def _label(made: Node | Tensor, names: dict[int, str]) -> tuple[str, str]:
-    """What is written at a point of the graph, and its outline."""
-    what = made.op if isinstance(made, Node) else names.get(id(made), "leaf" if made.requires_grad else "constant")
-    what = what.replace("\\", "\\\\").replace('"', '\\"')
-    return f"{what}\\n{made.shape} {made.dtype}", "ellipse" if isinstance(made, Node) else "box"
+def _label(vertex: Node | Tensor, names: dict[int, str]) -> str:
+    """The op or the name of the leaf, and below it the shape and the dtype."""
+    if isinstance(vertex, Node):
+        name = vertex.op
+    else:
+        name = names.get(id(vertex), "leaf" if vertex.requires_grad else "constant")
+    name = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f"{name}\\n{vertex.shape} {vertex.dtype}"
 
 
 def _save(text: str, path: Path) -> None:
-    import shutil  # here, because these would be a third of the time of `import minigrad`
-    import subprocess
-
-    dot = shutil.which("dot")
+    """Save SVG, or the text if its suffix is .dot; say so if the text had to be saved instead of SVG."""
     if path.suffix == ".dot":
         path.write_text(text)
         return
-    if dot is None:
-        problem = "Graphviz is not installed (no program `dot`)"
-    else:
-        made = subprocess.run([dot, "-Tsvg"], input=text, capture_output=True, text=True)
-        if made.returncode == 0:
-            path.write_text(made.stdout)
-            return
-        problem = f"`dot` failed ({made.stderr.strip()})"
+    svg, problem = _svg(text)
+    if not problem:
+        path.write_text(svg)
+        return
     path = path.with_suffix(".dot")
     path.write_text(text)
-    print(
-        f"{problem}, so the graph was saved as text in {path}; a DOT viewer or `dot -Tsvg` turns it into a picture.",
-        file=sys.stderr,
-    )
+    advice = "a DOT viewer or `dot -Tsvg` turns it into a picture"
+    print(f"{problem}, so the graph was saved as text in {path}; {advice}.", file=sys.stderr)
+
+
+def _svg(text: str) -> tuple[str, str]:
+    """The picture that Graphviz makes of the text, and what went wrong; one of the two is empty."""
+    import shutil  # not at the top: these two would be a third of the time of `import minigrad`
+    import subprocess
+
+    dot = shutil.which("dot")
+    if dot is None:
+        return "", "Graphviz is not installed (no program `dot`)"
+    result = subprocess.run([dot, "-Tsvg"], input=text, capture_output=True, text=True)
+    return (result.stdout, "") if result.returncode == 0 else ("", f"`dot` failed ({result.stderr.strip()})")

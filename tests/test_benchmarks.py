@@ -1,4 +1,4 @@
-"""The benchmark programs run, refuse what they do not know, and compare nothing that is not the same."""
+"""The benchmark programs run, refuse unknown options, and compare only libraries that compute the same."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import learning, machine, overhead, scaling, scaling_model, train
-from benchmarks.lesson import Lesson
+from benchmarks.comparison import Mismatch, Spread, check_same, ratios, start_competitors
+from benchmarks.learning_plan import LearningPlan
 from benchmarks.peers import functional, small
 from benchmarks.task import LLAMA, TRAINING, Task
-from benchmarks.turns import Spread, Void, check_same, contestants, ratios
 from llm.model.gpt import GPT
 from llm.runs.options import presets
 from llm.runs.run import Run
@@ -91,51 +91,48 @@ def test_scaling_from_end_to_end() -> None:
     assert result.returncode == 0, result.stderr
     measured = json.loads(result.stdout)
     one, *more = measured["model"]
-    assert one["seconds"] == pytest.approx(measured["seconds"]["1"]["median"]), (
-        "on one core, the model is what was measured"
-    )
+    assert one["seconds"] == pytest.approx(measured["seconds"]["1"]["median"]), "on one core, the model is exact"
     assert [(each["cores"], each["batch"]) for each in more] == [(8, 4), (8, 8), (64, 4), (64, 64)]
     assert all(sum(each["terms"].values()) == pytest.approx(each["seconds"]) for each in more)
-    assert measured["speedup"] == {"1": 1.0} and 0 <= measured["quantities"]["held"] <= measured["quantities"]["handed"]
+    assert measured["speedup"] == {"1": 1.0}
+    assert 0 <= measured["quantities"]["python"] <= measured["quantities"]["python_in_turns"]
     assert "batch 4: no faster beyond" in scaling.table(measured)
 
 
 IDEAL = scaling_model.Model(
-    batch=64, step=1.0, held=0.0, handed=0.0, update=0.0, count=0, largest=0, core=1e10, memory=1e11
+    batch=64, step=1.0, python=0.0, python_in_turns=0.0, update=0.0, count=0, largest=0, core=1e10, memory=1e11
 )
 
 
-def test_what_can_be_divided_is() -> None:
+def test_arithmetic_is_divided_by_rows_and_updates_until_memory_is_the_limit() -> None:
     for cores in (1, 2, 8, 64):
         assert IDEAL.seconds(cores) == pytest.approx(1 / cores)
-        memory_bound = replace(IDEAL, update=0.5, count=1 << 30).terms(cores)["update"] + 0.5 / cores
-        assert memory_bound == pytest.approx(max(0.5 / cores, 32 * 2**30 / 1e11)), (
-            "down to what reading and writing takes"
-        )
-    assert IDEAL.seconds(40) == pytest.approx(2 / 64), "rows are whole"
-    assert IDEAL.of_batch(8).seconds(64) == pytest.approx(1 / 64) and IDEAL.of_batch(8).terms(64)["rows"] > 0, (
-        "a row each, no more"
+        update = replace(IDEAL, update=0.5, count=1 << 30).terms(cores)["update"] + 0.5 / cores
+        assert update == pytest.approx(max(0.5 / cores, 32 * 2**30 / 1e11)), "until the memory is the limit"
+    assert IDEAL.seconds(40) == pytest.approx(2 / 64), "a row cannot be divided"
+    eight_rows = IDEAL.of_batch(8)
+    assert eight_rows.seconds(64) == pytest.approx(1 / 64) and eight_rows.terms(64)["rows"] > 0, (
+        "no more than a row each"
     )
-    assert all(
-        scaling_model.fastest(replace(IDEAL.of_batch(n), held=0.01, handed=0.01))["cores"] <= n for n in (4, 8, 12)
-    )
-    assert scaling_model.fastest(IDEAL.of_batch(8))["cores"] == 8 and scaling_model.fastest(IDEAL)["cores"] == 64
+    for n in (4, 8, 12):
+        assert scaling_model.fastest(replace(IDEAL.of_batch(n), python=0.01, python_in_turns=0.01))["cores"] <= n
+    assert scaling_model.fastest(eight_rows)["cores"] == 8 and scaling_model.fastest(IDEAL)["cores"] == 64
 
 
-def test_what_each_worker_repeats_under_the_lock_is_not() -> None:
-    python = replace(IDEAL, held=1.0, handed=1.0)
-    assert [python.seconds(cores) for cores in (1, 2, 8)] == pytest.approx([1, 2, 8]), "each does all of the Python"
+def test_python_under_the_lock_is_not_divided() -> None:
+    python = replace(IDEAL, python=1.0, python_in_turns=1.0)
+    assert [python.seconds(cores) for cores in (1, 2, 8)] == pytest.approx([1, 2, 8]), (
+        "each worker executes all of the Python"
+    )
     assert scaling_model.fastest(python)["cores"] == 1 and scaling_model.fastest(python)["stopped_by"] == "lock"
 
 
 def test_processes_do_not_wait_for_each_other() -> None:
-    alone = replace(IDEAL, held=1.0, handed=1.0, step=2.0, threads=False)
-    assert [alone.terms(cores)["lock"] for cores in (1, 2, 8)] == pytest.approx([0, 1 / 2, 7 / 8]), (
-        "each does its own at once"
-    )
+    processes = replace(IDEAL, python=1.0, python_in_turns=1.0, step=2.0, threads=False)
+    assert [processes.terms(cores)["lock"] for cores in (1, 2, 8)] == pytest.approx([0, 1 / 2, 7 / 8])
 
 
-def test_shares_of_the_largest_parameter_are_added_one_by_one() -> None:
+def test_gradients_of_the_largest_parameter_are_added_one_by_one() -> None:
     even, one = (replace(IDEAL, count=1 << 20, largest=n) for n in (1, 1 << 20))
     assert even.terms(1)["sums"] == one.terms(1)["sums"] == 0
     assert even.terms(8)["sums"] == pytest.approx(12 * 2**20 * 7 / 8 / 1e10), "eight workers, at different parameters"
@@ -145,19 +142,13 @@ def test_shares_of_the_largest_parameter_are_added_one_by_one() -> None:
 
 @given(workers=st.integers(1, 64), held=st.floats(1e-3, 1), free=st.floats(1e-3, 1))
 def test_waiting_for_the_lock(workers: int, held: float, free: float) -> None:
-    """Between the bounds of any such queue: the lock is taken by one at a time, and nobody waits longer than for
-    everybody.
-    """
+    """The bounds of any such queue: one worker at a time has the lock, and none waits longer than for all others."""
     seconds = scaling_model.with_lock(workers, held, free)
     slack = 1 + 1e-9  # rounding
     assert max(workers * held, held + free) <= seconds * slack and seconds <= (workers * held + free) * slack
-    assert (
-        scaling_model.with_lock(workers + 1, held, free) > seconds
-        and scaling_model.with_lock(workers, 2 * held, free) > seconds
-    )
-    assert scaling_model.with_lock(workers, held, 2 * free) * slack >= seconds, (
-        "beside a long queue, free time vanishes"
-    )
+    assert scaling_model.with_lock(workers + 1, held, free) > seconds
+    assert scaling_model.with_lock(workers, 2 * held, free) > seconds
+    assert scaling_model.with_lock(workers, held, 2 * free) * slack >= seconds, "equal if the queue is long"
 
 
 @pytest.mark.parity
@@ -182,7 +173,7 @@ def plays(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def quick(plays: Path) -> tuple[str, ...]:
-    """A lesson of seconds."""
+    """Options for a run of seconds."""
     return ("--data", str(plays), "--steps", "8", "--every", "6", "--eval-batches", "1", "--threads", "1")
 
 
@@ -193,7 +184,7 @@ def test_learning_from_end_to_end(preset: str, quick: tuple[str, ...]) -> None:
     result = run("benchmarks.learning", "--preset", preset, *quick, "--rounds", "1", "--target", "1", "--json")
     assert result.returncode == 0, result.stderr
     measured = json.loads(result.stdout)
-    ours, torch = (measured["curves"][0][who] for who in ("ours", "torch"))
+    ours, torch = (measured["curves"][0][name] for name in ("ours", "torch"))
     assert ours["steps"] == torch["steps"] == [1, 2, 3, 4, 5, 6, 8] and ours["losses"][-1] < ours["losses"][0] - 0.1
     assert ours["losses"] == pytest.approx(torch["losses"], abs=1e-3), (
         "float32, and rounding that grows with each update"
@@ -204,17 +195,17 @@ def test_learning_from_end_to_end(preset: str, quick: tuple[str, ...]) -> None:
     assert f"{preset}: 4 layers" in learning.table(measured)
 
 
-def test_who_has_learned_enough_takes_no_more_turns() -> None:
+def test_a_library_that_has_reached_the_target_takes_no_more_turns() -> None:
     class Learner:
         def __init__(self, name: str, *losses: float):
             self.name, self.results = name, iter({"loss": loss, "seconds": 2.0} for loss in losses)
 
-        def turn(self, calls: int) -> list[dict[str, float]]:
+        def measure(self, calls: int) -> list[dict[str, float]]:
             return [next(self.results) for _ in range(calls)]
 
     same = [9.0, 8.0, 7.0, 6.0, 5.0]
-    everybody: Any = Learner("ours", *same, 4.0), Learner("torch", *same, 4.1, 3.9, 3.0)
-    curves = learning.learn(everybody, learning.stops(40, 10), 4.0, "")
+    learners: Any = Learner("ours", *same, 4.0), Learner("torch", *same, 4.1, 3.9, 3.0)
+    curves = learning.learn(learners, learning.stops(40, 10), 4.0, "")
     assert (
         curves["ours"].steps == [1, 2, 3, 4, 5, 10]
         and curves["ours"].seconds == 2.0
@@ -222,32 +213,28 @@ def test_who_has_learned_enough_takes_no_more_turns() -> None:
     )
     assert curves["torch"].steps == [1, 2, 3, 4, 5, 10, 20] and curves["torch"].seconds == 4.0
     different: Any = Learner("ours", *same), Learner("torch", 9.0, 8.0, 7.0, 6.001)
-    with pytest.raises(Void, match="void: validation loss must agree to 0.0001, but ours has .* and torch has"):
+    with pytest.raises(
+        Mismatch, match="no comparison: validation loss must agree to 0.0001, but ours has .* and torch has"
+    ):
         learning.learn(different, learning.stops(40, 10), 4.0, "")
 
 
-def test_a_lesson_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> None:
-    """The arrays others learn from are those that our trainer would see."""
+def test_a_learning_plan_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> None:
+    """The arrays that other libraries learn from are those that our trainer would see."""
     options = presets()["shakespeare-char"]
     options = replace(options, training=replace(options.training, data=str(plays), steps=5, eval_batches=2, threads=1))
-    (tmp_path / "lesson").mkdir()
-    lesson = Lesson.write(tmp_path / "lesson", options, 1, [1, 5])
+    (tmp_path / "plan").mkdir()
+    plan = LearningPlan.write(tmp_path / "plan", options, 1, [1, 5])
     trainer, _, _ = set_up(options, Run(tmp_path / "run"))
-    assert (
-        lesson == Lesson.read(lesson.folder)
-        and lesson.stops == [1, 5]
-        and lesson.betas == [0.9, options.training.beta2]
-    )
-    task = Task.read(lesson.folder)
+    assert plan == LearningPlan.read(plan.folder)
+    assert plan.stops == [1, 5] and plan.betas == [0.9, options.training.beta2]
+    task = Task.read(plan.folder)
     assert all(np.array_equal(array, trainer.model.state_dict()[name]) for name, array in task.weights())
     for step, text in enumerate(task.ids()):
         inputs, targets = trainer.batches.batch(step)
-        assert (
-            np.array_equal(text[:, :-1], inputs)
-            and np.array_equal(text[:, 1:], targets)
-            and lesson.rates[step] == trainer.rate(step)
-        )
-    assert np.array_equal(lesson.validation()[:, :, 1:], [targets for _, targets in trainer.validation])
+        assert np.array_equal(text[:, :-1], inputs) and np.array_equal(text[:, 1:], targets)
+        assert plan.rates[step] == trainer.rate(step)
+    assert np.array_equal(plan.validation()[:, :, 1:], [targets for _, targets in trainer.validation])
 
 
 @pytest.mark.parity
@@ -267,7 +254,7 @@ def test_the_model_is_the_same_in_torch(style: dict[str, Any], tmp_path: Path) -
     torch = pytest.importorskip("torch", reason=WITHOUT_TORCH)
     from benchmarks.peers import pytorch
 
-    task = Task(tmp_path, replace(TRAINING["smallest"][0], **style)).write(texts=1)
+    task = Task(tmp_path, replace(TRAINING["smallest"][0], **style)).write(batches=1)
     model = GPT(task.config, rng=0)
     for p in model.parameters():
         p.data *= 1.0 if p.ndim < 2 else 10.0
@@ -276,9 +263,10 @@ def test_the_model_is_the_same_in_torch(style: dict[str, Any], tmp_path: Path) -
     assert model.loss(ids[0, :, :-1], ids[0, :, 1:]).item() == pytest.approx(theirs.item(), abs=1e-5)
 
 
+@pytest.mark.control
 @pytest.mark.parity
-def test_another_model_voids_the_comparison(tmp_path: Path) -> None:
-    """Negative control: PyTorch computes with another epsilon."""
+def test_another_model_is_not_compared(tmp_path: Path) -> None:
+    """PyTorch computes with another epsilon."""
     pytest.importorskip("torch", reason=WITHOUT_TORCH)
     config, batch = TRAINING["smallest"]
     folders = tmp_path / "ours", tmp_path / "theirs"
@@ -287,17 +275,18 @@ def test_another_model_voids_the_comparison(tmp_path: Path) -> None:
         Task(folder, model, batch).write()
     environment = machine.environment("pinned", 1)
     with (
-        contestants({"ours": "ours:train"}, folders[0], environment) as (ours, _),
-        contestants({"torch": "pytorch:train"}, folders[1], environment) as (theirs, _),
-        pytest.raises(Void, match="void: loss must agree to 0.0001, but ours has .* and torch has"),
+        start_competitors({"ours": "ours:train"}, folders[0], environment) as (ours, _),
+        start_competitors({"torch": "pytorch:train"}, folders[1], environment) as (theirs, _),
+        pytest.raises(Mismatch, match="no comparison: loss must agree to 0.0001, but ours has .* and torch has"),
     ):
         check_same([*ours, *theirs], train.SAME_STEPS, "loss", train.TOLERANCE)
 
 
-def test_a_void_comparison_ends_with_a_sentence_and_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control, of the command: no two runs agree to less than nothing."""
+@pytest.mark.control
+def test_losses_that_differ_end_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a negative tolerance, no two runs agree."""
     monkeypatch.setattr(train, "TOLERANCE", -1.0)
-    with pytest.raises(Void, match="ours has .* and tape has"):
+    with pytest.raises(Mismatch, match="ours has .* and tape has"):
         train.main(["--config", "smallest", "--vs", "tape", "--rounds", "1"])
 
 
@@ -305,7 +294,7 @@ def test_a_library_that_is_missing_is_skipped_with_a_reason(tmp_path: Path, monk
     Task(tmp_path, *TRAINING["smallest"]).write()
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
     environment = machine.environment("pinned", 1) | {"PYTHONPATH": str(tmp_path)}
-    with contestants({"torch": "pytorch:train"}, tmp_path, environment) as (entered, skipped):
+    with start_competitors({"torch": "pytorch:train"}, tmp_path, environment) as (entered, skipped):
         assert entered == [] and skipped == {"torch": "torch is not installed; try: pip install torch"}
 
 
@@ -314,7 +303,7 @@ def test_a_contestant_that_breaks_down_is_named_with_its_reason(tmp_path: Path) 
     (tmp_path / "ids.npy").unlink()
     with (
         pytest.raises(RuntimeError, match="ours ended with status 1: FileNotFoundError.*ids.npy"),
-        contestants({"ours": "ours:train"}, tmp_path, machine.environment("pinned", 1)),
+        start_competitors({"ours": "ours:train"}, tmp_path, machine.environment("pinned", 1)),
     ):
         pass
 
@@ -330,9 +319,8 @@ def test_the_model_as_a_function_is_the_same(style: dict[str, Any]) -> None:
     assert model.loss(ids[:, :-1], ids[:, 1:]).item() == pytest.approx(theirs, abs=1e-5)
 
 
-def test_small_graphs_have_the_gradients_they_should(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small, "DEEP", 100)
-    measured = small.ours()()
+def test_small_graphs_have_the_right_gradients() -> None:
+    measured = small.ours(deep=100)()
     tanh = 0.0  # the derivative of a chain of them at 1, in logarithms
     y = 1.0
     for _ in range(small.STEPS):
@@ -349,21 +337,20 @@ def test_small_graphs_have_the_gradients_they_should(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parity
-def test_small_graphs_are_the_same_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_graphs_are_the_same_in_torch() -> None:
     pytest.importorskip("torch", reason=WITHOUT_TORCH)
-    monkeypatch.setattr(small, "DEEP", 100)
-    ours, theirs = small.ours()(), small.torch()()
+    ours, theirs = small.ours(deep=100)(), small.torch(deep=100)()
     assert all(
         ours[name] == pytest.approx(theirs[name], rel=1e-5) for name in ("gradient", "arrays gradient", "mlp gradient")
     )
 
 
 def test_ratios_are_taken_within_a_round() -> None:
-    """The machine was four or five times as slow in the second round, for both."""
+    """In the second round, the machine was four or five times as slow for both."""
     assert ratios({"ours": [1.0, 4.0], "torch": [2.0, 10.0]}, "ours") == {"torch": Spread(2.25, 2.0, 2.5)}
 
 
-def test_native_takes_the_pins_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_native_removes_the_variables_that_choose_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     pinned, native = machine.environment("pinned", 2), machine.environment("native", 2)
     assert pinned["OPENBLAS_CORETYPE"] == "Haswell" and "OPENBLAS_CORETYPE" not in native

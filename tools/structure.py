@@ -1,8 +1,8 @@
 """The structure of the source in figures: python tools/structure.py [--repo FOLDER]
 
-For each folder: files, lines, the share of lines with a comment, and the folders it imports from. Then the circles, which
-should be none: files, or folders, that import each other. Imports inside functions and imports for types count like others.
-tests/test_architecture.py uses the same functions.
+For each folder: files, lines, the share of lines with a comment, and the folders it imports from. Then the circles,
+which should be none: files, or folders, that import each other. Imports inside functions and imports for types count
+like others. tests/test_architecture.py uses the same functions.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def file_graph(sources: Iterable[Source]) -> dict[str, set[str]]:
 def folder_graph(sources: Iterable[Source]) -> dict[str, set[str]]:
     """Which folder imports from which.
 
-    An import counts where the two paths part: one from llm.data.lab.clean to llm.runs.files goes from llm.data to llm.runs.
-    Between a folder and what is inside it, nothing is counted.
+    An import counts where the two paths part: one from llm.data.lab.clean to llm.runs.files goes from llm.data to
+    llm.runs. Between a folder and what is inside it, nothing is counted.
     """
     sources = list(sources)
     folder_of = {source.name: source.folder.split(".") for source in sources}

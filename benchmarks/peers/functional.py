@@ -1,5 +1,6 @@
-"""The same training step as a function of a dictionary of weights: for JAX, which compiles all of it, and for HIPS
-autograd, which differentiates NumPy. `np` is the library's NumPy.
+"""The training step as a function of a dictionary of weights: for JAX, which compiles it, and for HIPS autograd.
+
+`np` is the NumPy of the library.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from benchmarks.contestant import Work
+from benchmarks.competitor import Work
 from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
 from benchmarks.task import Task
 from llm.model.config import GPTConfig
@@ -66,8 +67,8 @@ def adamw(np: Any, state: tuple, gradients: Weights) -> tuple:
         m, v = beta1 * means[name] + (1 - beta1) * g, beta2 * squares[name] + (1 - beta2) * g * g
         change = (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + EPS)
         p = p * (1 - RATE * DECAY if p.ndim >= 2 else 1.0) - RATE * change
-        for kept, array in zip(new, (p, m, v)):
-            kept[name] = array.astype(np.float32)
+        for arrays, array in zip(new, (p, m, v)):
+            arrays[name] = array.astype(np.float32)
     return *new, t
 
 
@@ -77,13 +78,13 @@ def loss(np: Any, config: GPTConfig, w: Weights, ids: Any, targets: Any) -> Any:
     if config.positions == "learned":
         x = x + w["positions.weight"][: ids.shape[1]]
     for layer in range(config.layers):
-        part = {name.split(".", 2)[2]: a for name, a in w.items() if name.startswith(f"blocks.{layer}.")}
-        x = x + attention(np, config, part, norm(np, config, part, "norm1", x))
-        x = x + mlp(np, config, part, norm(np, config, part, "norm2", x))
+        block = {name.split(".", 2)[2]: a for name, a in w.items() if name.startswith(f"blocks.{layer}.")}
+        x = x + attention(np, config, block, norm(np, config, block, "norm1", x))
+        x = x + mlp(np, config, block, norm(np, config, block, "norm2", x))
     logits = np.reshape(norm(np, config, w, "norm", x), (-1, config.dim)) @ w["embedding.weight"].T  # (B * T, V)
     logits = logits - np.max(logits, axis=-1, keepdims=True)
-    right = logits[np.arange(logits.shape[0]), np.reshape(targets, -1)]
-    return np.mean(np.log(np.sum(np.exp(logits), axis=-1)) - right)
+    correct = logits[np.arange(logits.shape[0]), np.reshape(targets, -1)]
+    return np.mean(np.log(np.sum(np.exp(logits), axis=-1)) - correct)
 
 
 def norm(np: Any, config: GPTConfig, w: Weights, name: str, x: Any) -> Any:
@@ -113,7 +114,7 @@ def attention(np: Any, config: GPTConfig, w: Weights, x: Any) -> Any:
 
 
 def rotate(np: Any, config: GPTConfig, x: Any) -> Any:
-    """x (B, H, T, D), its halves turned into each other."""
+    """Rotary positions: the halves of x (B, H, T, D) are rotated into each other."""
     half = config.head_size // 2
     angles = numpy.arange(x.shape[2])[:, None] / config.rope_base ** (numpy.arange(half) / half)
     cos, sin = numpy.cos(angles).astype(numpy.float32), numpy.sin(angles).astype(numpy.float32)

@@ -1,24 +1,24 @@
-"""Learning from text, the same for every library: a stretch of updates, which are timed, then a test, which is not."""
+"""Learning from text, in the same way for every library: some updates, which are timed, then a test, which is not."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks.contestant import Work
-from benchmarks.lesson import Lesson
+from benchmarks.competitor import Work
+from benchmarks.learning_plan import LearningPlan
 
 
-def learner(lesson: Lesson, update: Callable[[int], object], test: Callable[[], float]) -> Work:
-    """A call learns until the next stop. `update(step)`, from step 0; `test() -> validation loss`."""
+def learner(plan: LearningPlan, update: Callable[[int], object], test: Callable[[], float]) -> Work:
+    """A call learns until the next stop. `update(step)` is called with 0, 1, ...; `test()` is the validation loss."""
 
-    def stretches() -> Iterator[dict[str, float]]:
+    def measurements() -> Iterator[dict[str, float]]:
         step = 0
-        for stop in lesson.stops:
+        for stop in plan.stops:
             began = time.perf_counter()
             while step < stop:
                 update(step)
                 step += 1
             yield {"seconds": time.perf_counter() - began, "loss": test()}
 
-    return stretches().__next__
+    return measurements().__next__

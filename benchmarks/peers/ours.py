@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contestant import Work
+from benchmarks.competitor import Work
 from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
 from benchmarks.task import Task
 from llm.parallel.runtime import hand_over_quickly, keep_memory, set_blas_threads
 
 
 def train(task: Task) -> Work:
-    """Forward, backward, clip, AdamW, by as many workers as threads."""
+    """Forward, backward, clipping, AdamW, with one worker for each thread."""
     return _trainer(task, *_team(task))
 
 
 def train_in_threads(task: Task) -> Work:
-    """The same by threads, however small the model is."""
+    """The same, always with threads, also for small models."""
     from llm.parallel.threads import Workers
 
     return _trainer(task, *_team(task, Workers))
@@ -33,7 +33,7 @@ def _trainer(task: Task, team: Any, optimizer: Any) -> Work:
 
 
 def update(task: Task) -> Work:
-    """Of that, clip and AdamW alone; the gradients are those of the first batch."""
+    """Only clipping and AdamW, with the gradients of the first batch."""
     from llm.training.step import accumulate_gradients
     from minigrad.optim import clip_grad_norm
 
@@ -51,7 +51,7 @@ def update(task: Task) -> Work:
 
 def learn(task: Task) -> Work:
     """What train.py does, without its display and checkpoints."""
-    from benchmarks.lesson import Lesson
+    from benchmarks.learning_plan import LearningPlan
     from benchmarks.peers.learning import learner
     from llm.runs.options import Options
     from llm.runs.run import Run
@@ -59,14 +59,13 @@ def learn(task: Task) -> Work:
 
     keep_memory()
     hand_over_quickly()
-    lesson = Lesson.read(task.folder)
-    trainer, _, _ = set_up(Options.from_json(lesson.options), Run(task.folder / "run"))
-    return learner(lesson, lambda step: trainer.update(), lambda: trainer.evaluate()[0].loss)
+    plan = LearningPlan.read(task.folder)
+    trainer, _, _ = set_up(Options.from_json(plan.options), Run(task.folder / "run"))
+    return learner(plan, lambda step: trainer.update(), lambda: trainer.evaluate()[0].loss)
 
 
 def train_unfused(task: Task) -> Work:
-    """The same by a tape of primitives: each fused function is replaced by its definition."""
-    from minigrad.fused import functions as fused
+    """The same without fused functions: each is replaced by its definition in primitives."""
 
     definitions = {
         id(getattr(fused, name.removesuffix("_reference"))): getattr(fused, name)
@@ -76,27 +75,27 @@ def train_unfused(task: Task) -> Work:
     for module in [module for name, module in sys.modules.items() if name.startswith("minigrad")]:
         for name, value in list(vars(module).items()):
             if id(value) in definitions:
-                setattr(module, name, definitions[id(value)])  # llm, imported after this, finds it there
+                setattr(module, name, definitions[id(value)])  # llm is imported after this and gets the definitions
     return train(task)
 
 
 def decode(task: Task) -> Work:
-    """Read a prompt, then write token after token; see peers/writing.py."""
-    from benchmarks.peers.writing import decoder
+    """Read a prompt, then write one token after the other; see decoding.py."""
+    from benchmarks.peers.decoding import decoder
 
     return decoder(task, *_reader(task))
 
 
 def prefill(task: Task) -> Work:
     """Read a whole text."""
-    from benchmarks.peers.writing import prefiller
+    from benchmarks.peers.decoding import prefiller
 
     return prefiller(task, *_reader(task))
 
 
 def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], np.ndarray]]:
     from llm.model.kv_cache import KVCache
-    from minigrad.modes import no_grad
+    from minigrad import no_grad
 
     keep_memory()
     set_blas_threads(task.threads)
@@ -111,9 +110,7 @@ def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], 
 
 
 def _team(task: Task, make: Callable[[Any, int], Any] | None = None) -> tuple[Any, Any]:
-    """Workers, made as train.py does unless `make` does it, and an optimizer; the process is set up as train.py
-    does.
-    """
+    """The workers (by `make`, or as in train.py) and the optimizer; the process has the settings of train.py."""
     from llm.parallel.processes import workers_for
     from minigrad.optim import AdamW
 

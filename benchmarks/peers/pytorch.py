@@ -1,7 +1,6 @@
-"""PyTorch in its best plain form: scaled_dot_product_attention, fused AdamW, gradients set to None; eager, or through
-torch.compile.
+"""PyTorch as a user would write it: scaled_dot_product_attention, fused AdamW, gradients set to None.
 
-The model has the parameters of ours, by name.
+Eager, or with torch.compile. The parameters have the names of ours.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.contestant import Work
-from benchmarks.lesson import Lesson
+from benchmarks.competitor import Work
+from benchmarks.learning_plan import LearningPlan
+from benchmarks.peers.decoding import decoder, prefiller
 from benchmarks.peers.learning import learner
 from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
-from benchmarks.peers.writing import decoder, prefiller
 from benchmarks.task import Task
 from llm.model.config import GPTConfig
 
 
 class GPT(nn.Module):
-    """The GPTs of benchmarks/task.py: ids (B, T) -> what the head reads (B, T, C)."""
+    """The GPTs of benchmarks/task.py: ids (B, T) -> the input of the head (B, T, C)."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
@@ -106,7 +105,7 @@ class MLP(nn.Module):
 
 
 def gated(gate: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The first half of x bent by `gate`, times the second."""
+    """gate(a) * b for the two halves a, b of x."""
     a, b = x.chunk(2, dim=-1)
     return gate(a) * b
 
@@ -121,14 +120,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Cache:
-    """Keys and values of up to `context` tokens, allocated at once."""
+    """Keys and values of up to `context` tokens, allocated in the beginning."""
 
     def __init__(self, config: GPTConfig, batch: int, device: str):
         shape = (config.layers, 2, batch, config.key_heads, config.context, config.head_size)
         self.arrays, self.length, self.last = torch.empty(shape, device=device), 0, config.layers - 1
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values (B, K, S, D), the new ones (B, K, T, D) at the end."""
+        """Append keys and values (B, K, T, D) of the new tokens; returns those of all tokens (B, K, S, D)."""
         end = self.length + k.shape[2]
         keys, values = self.arrays[layer]
         keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
@@ -152,49 +151,47 @@ def rotation(config: GPTConfig) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x (B, H, T, D), its halves turned into each other."""
+    """Rotary positions: the halves of x (B, H, T, D) are rotated into each other."""
     a, b = x.chunk(2, dim=-1)
     cos, sin = cos[: x.shape[2]], sin[: x.shape[2]]
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
-def train(task: Task, compiled: bool = False) -> Work:
-    """Forward, backward, clip, AdamW, eager."""
+def train(task: Task, *, compiled: bool = False) -> Work:
+    """Forward, backward, clipping, AdamW."""
     model = load(task)
     optimizer = adamw(model, BETAS, DECAY)
     loss_of = torch.compile(model.loss) if compiled else model.loss
-    return trainer(
-        task,
-        lambda x, y: update(loss_of, optimizer, x, y, RATE, CLIP),
-        lambda ids: torch.from_numpy(ids).to(task.device),
-    )
+    step = lambda x, y: update(loss_of, optimizer, x, y, RATE, CLIP)
+    return trainer(task, step, lambda ids: torch.from_numpy(ids).to(task.device))
 
 
 def train_compiled(task: Task) -> Work:
-    """The same with the loss, and its gradient, compiled."""
+    """The same with the loss and its gradient compiled."""
     return train(task, compiled=True)
 
 
 def learn(task: Task) -> Work:
-    """The same on real text, with a schedule, and tests; eager."""
-    lesson, model = Lesson.read(task.folder), load(task)
-    optimizer = adamw(model, (lesson.betas[0], lesson.betas[1]), lesson.weight_decay)
+    """The run of train.py: the same text, learning rates and validation batches."""
+    plan, model = LearningPlan.read(task.folder), load(task)
+    optimizer = adamw(model, (plan.betas[0], plan.betas[1]), plan.weight_decay)
     texts, validation = (
-        [(torch.from_numpy(text[:, :-1].copy()), torch.from_numpy(text[:, 1:].copy())) for text in ids]
-        for ids in (task.ids(), lesson.validation())
+        [(torch.from_numpy(batch[:, :-1].copy()), torch.from_numpy(batch[:, 1:].copy())) for batch in ids]
+        for ids in (task.ids(), plan.validation())
     )
 
     @torch.inference_mode()
     def test() -> float:
         return sum(model.loss(*text).item() for text in validation) / len(validation)
 
-    return learner(
-        lesson, lambda step: update(model.loss, optimizer, *texts[step], lesson.rates[step], lesson.clip), test
-    )
+    def train_step(step: int) -> float:
+        return update(model.loss, optimizer, *texts[step], plan.rates[step], plan.clip)
+
+    return learner(plan, train_step, test)
 
 
 def adamw(model: GPT, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
-    """Decays matrices only."""
+    """AdamW with weight decay for matrices only."""
     groups = [
         {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
@@ -202,15 +199,8 @@ def adamw(model: GPT, betas: tuple[float, float], weight_decay: float) -> torch.
     return torch.optim.AdamW(groups, betas=betas, eps=EPS, fused=True)
 
 
-def update(
-    loss_of: Callable[[Tensor, Tensor], Tensor],
-    optimizer: torch.optim.AdamW,
-    x: Tensor,
-    y: Tensor,
-    lr: float,
-    clip: float,
-) -> float:
-    """Forward, backward, clip, AdamW; returns the loss."""
+def update(loss_of: Callable, optimizer: torch.optim.AdamW, x: Tensor, y: Tensor, lr: float, clip: float) -> float:
+    """Forward, backward, clipping, AdamW; returns the loss."""
     loss = loss_of(x, y)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -241,7 +231,7 @@ def _reader(task: Task) -> Any:
 
 def load(task: Task) -> GPT:
     torch.set_num_threads(task.threads)
-    with torch.device("meta"):  # no memory for weights that are replaced at once
+    with torch.device("meta"):  # allocates nothing: the weights are replaced in the next line
         model = GPT(task.config)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in task.weights()}, assign=True)
     return model.to(task.device)

@@ -1,13 +1,13 @@
-"""Small graphs, whose arithmetic costs next to nothing: what is measured is what a library adds to it.
+"""Small graphs, in which arithmetic costs next to nothing, so that the cost of the library itself is measured.
 
-    NUMBERS             chains of STEPS steps on ten numbers; one number in micrograd, which has no arrays. wide is a sum of products
-                        with one leaf, whose gradient has as many shares
-    ARRAYS              the same of what only arrays have
-    deep                backward through DEEP nodes
-    mlp                 three layers with about 10,000 parameters, on 32 rows
+    NUMBERS     chains of STEPS steps on ten numbers (on one number in micrograd, which has no arrays). "wide" is a sum
+                of products with one leaf, so that the gradient of the leaf is a sum of as many terms
+    ARRAYS      the same with operations that only arrays have
+    deep        backward through DEEP nodes
+    mlp         three layers with about 10,000 parameters, on 32 rows
 
-A call does all of them and returns seconds, "add forward", "add backward" and so on: for an op; for the whole of the
-mlp.
+A call computes all of them and returns the seconds per operation as "add forward", "add backward" and so on, and those
+of the whole mlp.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contestant import Work
+from benchmarks.competitor import Work
 
 STEPS, DEEP = 1_000, 100_000
 Chains = dict[str, tuple[int, Callable]]  # ops in a step, step(y, x, library) -> y
@@ -44,26 +44,24 @@ ARRAYS: Chains = {
     "matmul": (1, lambda y, x, xp: xp.matrix @ y),
 }
 SIZES = (64, 96, 36, 1)  # of the mlp's layers
-Timed = tuple[float, float, Any]
-Differentiate = Callable[
-    [Callable, Sequence[np.ndarray]], Timed
-]  # seconds forward, seconds backward, gradient of the first
+Timed = tuple[float, float, Any]  # seconds forward, seconds backward, gradient of the first leaf
+Differentiate = Callable[[Callable, Sequence[np.ndarray]], Timed]
 
 
-def ours() -> Work:
+def ours(deep: int = DEEP) -> Work:
     import minigrad as mg
 
-    return _arrays(_by_method(lambda a: mg.Tensor(a, requires_grad=True)), mg, mg.Tensor)
+    return _arrays(_by_method(lambda a: mg.Tensor(a, requires_grad=True)), mg, mg.Tensor, deep)
 
 
-def torch() -> Work:
+def torch(deep: int = DEEP) -> Work:
     import torch
 
     torch.set_num_threads(1)
-    return _arrays(_by_method(lambda a: torch.from_numpy(a).requires_grad_()), torch, torch.from_numpy)
+    return _arrays(_by_method(lambda a: torch.from_numpy(a).requires_grad_()), torch, torch.from_numpy, deep)
 
 
-def autograd() -> Work:
+def autograd(deep: int = DEEP) -> Work:
     import autograd.numpy
     from autograd import make_vjp
 
@@ -74,16 +72,16 @@ def autograd() -> Work:
         gradient = pull(np.ones_like(value))[0]
         return middle - began, time.perf_counter() - middle, gradient
 
-    return _arrays(differentiate, autograd.numpy, np.asarray)
+    return _arrays(differentiate, autograd.numpy, np.asarray, deep)
 
 
 def micrograd() -> Work:
-    """Chains alone: its backward is recursive, so nothing can be deep."""
+    """Only chains: its backward is recursive, so a graph cannot be deep."""
     from micrograd.engine import Value
 
     sys.setrecursionlimit(10 * STEPS)
 
-    def tanh(x: Any) -> Any:  # as its author's lectures have it; the package stops at relu
+    def tanh(x: Any) -> Any:  # from its author's lectures; the package has only relu
         out = Value(np.tanh(x.data), (x,), "tanh")
 
         def backward() -> None:
@@ -110,8 +108,8 @@ def _by_method(leaf: Callable[[np.ndarray], Any]) -> Differentiate:
     return differentiate
 
 
-def _arrays(differentiate: Differentiate, library: Any, constant: Callable[[np.ndarray], Any]) -> Work:
-    """Everything, for libraries with arrays."""
+def _arrays(differentiate: Differentiate, library: Any, constant: Callable[[np.ndarray], Any], deep: int) -> Work:
+    """All graphs, for libraries with arrays."""
     rng = np.random.default_rng(0)
     rows = constant(rng.standard_normal((32, SIZES[0]), np.float32))
     weights = [rng.standard_normal(shape, np.float32) / np.float32(8) for shape in zip(SIZES, SIZES[1:])]
@@ -134,17 +132,11 @@ def _arrays(differentiate: Differentiate, library: Any, constant: Callable[[np.n
     def work() -> dict[str, float]:
         *seconds, gradient = differentiate(mlp, [*weights, *biases])
         arrays = _chains(ARRAYS, differentiate, xp, lambda y: y.sum())
-        return (
-            arrays
-            | {"arrays gradient": arrays["gradient"]}
-            | _chains(NUMBERS, differentiate, xp, lambda y: y.sum())
-            | _deep(differentiate)
-            | {
-                "mlp forward": seconds[0],
-                "mlp backward": seconds[1],
-                "mlp gradient": float(abs(_numpy(gradient)).sum()),
-            }
-        )
+        arrays["arrays gradient"] = arrays.pop("gradient")
+        numbers = _chains(NUMBERS, differentiate, xp, lambda y: y.sum())
+        mlp_times = {"mlp forward": seconds[0], "mlp backward": seconds[1]}
+        mlp_gradient = {"mlp gradient": float(abs(_numpy(gradient)).sum())}
+        return arrays | numbers | _deep(differentiate, deep) | mlp_times | mlp_gradient
 
     return work
 
@@ -160,28 +152,29 @@ def _chains(chains: Chains, differentiate: Differentiate, xp: Any, total: Callab
                 y = step(y, x, xp)
             return total(y)
 
-        gc.collect()  # or a chain would pay for what those before it have left
+        gc.collect()  # otherwise a chain would pay for the garbage of the one before
         forward, backward, gradient = differentiate(graph, [np.ones(10, np.float32)])
         found |= {f"{name} forward": forward / STEPS / ops, f"{name} backward": backward / STEPS / ops}
         found["gradient"] += float(np.mean(_numpy(gradient)))
     return found
 
 
-def _deep(differentiate: Differentiate) -> dict[str, float]:
-    """Also the memory that grew while the graph was made, which means something in the first call only: later ones use
-    it again.
+def _deep(differentiate: Differentiate, nodes: int) -> dict[str, float]:
+    """Seconds and bytes for each of the nodes in a chain.
+
+    The bytes are those by which the process grew in the first call; later calls reuse that memory.
     """
     grown = []
 
     def graph(x: Any) -> Any:
         y, before = x, resident()
-        for _ in range(DEEP):
+        for _ in range(nodes):
             y = y + 1.0
         grown.append(resident() - before)
         return y.sum()
 
     forward, backward, _ = differentiate(graph, [np.ones(10, np.float32)])
-    return {"deep forward": forward / DEEP, "deep backward": backward / DEEP, "bytes": grown[0] / DEEP}
+    return {"deep forward": forward / nodes, "deep backward": backward / nodes, "bytes": grown[0] / nodes}
 
 
 def resident() -> int:

@@ -92,7 +92,7 @@ class Processes(Workers):
         """Add the gradients of the others, who have made the same graph, by threads where they are several."""
         for answer in answers:
             if answer.report is not None and Profile.running is not None:
-                Profile.running.adopt(answer.report)
+                Profile.running.merge(answer.report)
 
         def add(part: slice) -> None:
             for p, *shares in list(zip(self._parameters, *self._gradients[: len(answers)]))[part]:

@@ -1,5 +1,6 @@
-"""`python -m minigrad.gradcheck [NAME ...]`: gradients against finite differences, as a table; without names, what
-there is to check.
+"""`python -m minigrad.gradcheck [NAME ...]`: a table of gradients compared with finite differences.
+
+Without names, it lists the functions that can be checked.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from minigrad.gradcheck.check import Errors, GradientError, gradcheck
 from minigrad.gradcheck.choices import Choices, Example
 from minigrad.tensor import Tensor, record
 
-BROKEN_BY = 1.001
+BROKEN_BY = 1.001  # the negative control multiplies gradients by this
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m minigrad.gradcheck", description="Check gradients against finite differences."
+        prog="python -m minigrad.gradcheck", description="Compare gradients with finite differences."
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="functions to check, or 'all'; leave out for a list")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="functions to check, or 'all'; none: list them")
     parser.add_argument(
-        "--examples", type=int, default=12, help="examples a function, of different shapes and options (default 12)"
+        "--examples", type=int, default=12, help="examples per function, of different shapes and options (default 12)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="which examples (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first example (default 0)")
     options = parser.parse_args(arguments)
     names = list(CATALOGUE) if options.names == ["all"] else options.names
     for name in names:
@@ -43,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, CATALOGUE, cutoff=0.5)
-    advice = f"did you mean {' or '.join(near)}?" if near else "leave the name out for a list of what can be checked."
-    return f"nothing is called {name!r}; {advice}"
+    similar = difflib.get_close_matches(name, CATALOGUE, cutoff=0.5)
+    advice = f"did you mean {' or '.join(similar)}?" if similar else "run it without a name for a list of all functions"
+    return f"there is no function called {name!r}; {advice}"
 
 
 def _listing() -> str:
@@ -62,60 +63,59 @@ def _wrapped(names: Sequence[str]) -> str:
 
 
 def _report(name: str, seeds: Sequence[int]) -> bool:
-    """Print the table of a function; whether all its gradients are right and the broken one was caught."""
+    """Print the table of a function; whether all its gradients are right and the broken ones were caught."""
     entry = CATALOGUE[name]
     examples = [entry.example(Choices(seed)) for seed in seeds]
-    print(f"\n{name}: gradients against central differences in float64\n")
-    print(f"{'inputs':<44} {'options':<60} {'1st: abs':>9} {'rel':>8} {'2nd: abs':>9} {'rel':>8}")
-    good = [_row(name, entry.f, example) for example in examples]
-    caught = _broken_row(name, entry, examples)
-    return all(good) and caught
+    print(f"\n{name}: the largest difference between its derivatives and central differences in float64\n")
+    print(_line("", "", "first derivatives", "second derivatives"))
+    print(_line("inputs", "options", "absolute  relative", "absolute  relative"))
+    good = [_check(name, entry.f, example) for example in examples]
+    return _check_control(name, entry, examples) and all(good)
 
 
-def _row(name: str, f: Callable, example: Example) -> bool:
+def _check(name: str, f: Callable, example: Example) -> bool:
+    """Print the row of an example; whether its gradients are right."""
     call = partial(f, **example.options)
-    shapes, options = (
-        " ".join(_shape(x) for x in example.inputs),
-        " ".join(f"{k}={_short(v)}" for k, v in example.options.items()),
-    )
+    inputs = " ".join(_shape(x) for x in example.inputs)
+    options = " ".join(f"{key}={_short(value)}" for key, value in example.options.items())
     try:
         first = gradcheck(call, example.inputs, name=name)
         second = gradcheck(call, example.inputs, name=name, order=2, mode="random")
     except GradientError as error:
-        print(f"{shapes:<44} {options:<60} WRONG\n    {error}")
+        print(_line(inputs, options, "WRONG", ""), f"    {error}", sep="\n")
         return False
-    print(f"{shapes:<44} {options:<60} {_numbers(first)} {_numbers(second)}")
+    print(_line(inputs, options, _numbers(first), _numbers(second)))
     return True
 
 
-def _broken_row(name: str, entry: Entry, examples: Sequence[Example]) -> bool:
-    """A check is worth something if it can fail: the same function with a gradient that is a little too large must be
-    caught.
-    """
-    text = f"deliberately broken: its gradient times {BROKEN_BY}"
+def _check_control(name: str, entry: Entry, examples: Sequence[Example]) -> bool:
+    """The negative control: print whether the check catches gradients that are slightly wrong."""
+    text = f"control: every gradient deliberately multiplied by {BROKEN_BY}"
     for example in examples:
+        f = partial(_broken, partial(entry.f, **example.options))
         try:
-            gradcheck(
-                lambda *xs, options=example.options: broken(entry.f(*xs, **options)),
-                example.inputs,
-                name=f"broken {name}",
-            )
+            gradcheck(f, example.inputs, name=f"broken {name}")
         except GradientError as error:
-            print(f"{text:<105} caught\n    {error}")
+            print(_line(text, "", "caught", ""), f"    {error}", sep="\n")
             return True
-    print(f"{text:<105} NOT CAUGHT")
+    print(_line(text, "", "NOT CAUGHT", ""))
     return False
 
 
-def broken(out: Any) -> Any:
-    """The same value with a wrong gradient."""
-    if not isinstance(out, Tensor):
-        return [broken(part) for part in out]
-    return record(out.data, (out,), lambda g, _: (g * BROKEN_BY,))
+def _broken(f: Callable, *inputs: Tensor) -> Tensor | list[Tensor]:
+    """The value of `f(*inputs)` with wrong gradients."""
+    out = f(*inputs)
+    outs = [out] if isinstance(out, Tensor) else out
+    return [record(o.data, (o,), lambda g, _: (g * BROKEN_BY,)) for o in outs]
+
+
+def _line(inputs: str, options: str, first: str, second: str) -> str:
+    """A row of the table. Long texts of inputs take the room of the options."""
+    return f"{f'{inputs:<44} {options}':<105} {first:>20} {second:>20}".rstrip()
 
 
 def _numbers(errors: Errors) -> str:
-    return f"{errors.absolute:9.1e} {errors.relative:8.0e}"
+    return f"{errors.absolute:.1e}   {errors.relative:.0e}"
 
 
 def _shape(x: np.ndarray) -> str:

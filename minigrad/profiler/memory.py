@@ -1,8 +1,8 @@
-"""Which arrays of a computation are alive: what ops return, what gradient rules keep, and gradients on their way.
+"""Which arrays of a computation are alive: results of ops, arrays that gradient rules save, gradients on their way.
 
-Arrays are followed by weak references, so it is known to the moment when each goes. Views are the array they look at.
-Not counted: temporaries inside an op, parameters and what else was there before, unless it is a constant that a rule
-keeps; Python's own objects.
+Each array is tracked by a weak reference, whose callback tells at once when the array is freed. A view counts as the
+array that owns its memory. Not counted: temporaries inside an op; parameters and other arrays that existed before,
+except constants that a rule saves; Python's own objects.
 """
 
 from __future__ import annotations
@@ -15,47 +15,43 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.graph import Node
+from minigrad.backend import Array
+from minigrad.graph import Node, Rule
 from minigrad.nn.module import Module
+from minigrad.profiler.report import Change
 from minigrad.tensor import Tensor
 
 
 class Memory:
-    """The bytes alive, as a list of changes: (time, label, bytes more or less)."""
+    """The live memory as a list of its changes. `clock` tells the time."""
 
-    def __init__(self, now: Callable[[], float]):
-        self.now = now
-        self.changes: list[tuple[float, str, int]] = []
-        self._alive: dict[int, weakref.ref] = {}
+    def __init__(self, clock: Callable[[], float]):
+        self.clock = clock
+        self.changes: list[Change] = []
+        self._alive: dict[int, weakref.ref] = {}  # by id of the owner of the memory
 
-    def follow(self, array: Any, label: str) -> int:
-        """Count the memory of an array until it is freed; returns the bytes, or 0 for memory that is counted
-        already.
-        """
+    def track(self, array: Array, label: str) -> int:
+        """Count the memory of an array until it is freed; returns its bytes, or 0 if they are counted already."""
         memory = owner(array)
         key, size = id(memory), memory.nbytes
         if size == 0 or key in self._alive:
             return 0
 
-        def gone(reference: Any) -> None:
+        def freed(reference: Any) -> None:
             del self._alive[key]
-            self.changes.append((self.now(), label, -size))
+            self.changes.append((self.clock(), label, -size))
 
-        self._alive[key] = weakref.ref(memory, gone)
-        self.changes.append((self.now(), label, size))
+        self._alive[key] = weakref.ref(memory, freed)
+        self.changes.append((self.clock(), label, size))
         return size
 
-    def adopt(self, changes: Iterable[tuple[float, str, int]]) -> None:
-        """Count the changes in the memory of another process, too."""
+    def merge(self, changes: Iterable[Change]) -> None:
+        """Add the changes of another process."""
         self.changes = sorted([*self.changes, *changes], key=lambda change: change[0])
 
-    @property
-    def peak(self) -> int:
-        return max(np.cumsum([0, *(change for _, _, change in self.changes)]).tolist())
 
-
-def owner(array: Any) -> Any:
-    """The array whose memory this one looks at, perhaps itself."""
+def owner(array: Array) -> Array:
+    """The array that owns the memory of `array`: itself, or the one that it is a view of."""
     while is_array(base := getattr(array, "base", None)):
         array = base
     return array
@@ -65,9 +61,11 @@ def is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray) or hasattr(x, "__cuda_array_interface__")
 
 
-def kept_by(rule: Callable) -> list:
-    """The arrays that a gradient rule keeps alive: all that can be reached from what it closes over, without the rest
-    of the graph.
+def saved_by(rule: Rule) -> list[Array]:
+    """The arrays that a gradient rule keeps alive.
+
+    They are found by following references from the variables that the rule closes over. Nodes are not followed: what
+    they save belongs to other ops.
     """
     found, seen = [], set()
     waiting: list[Any] = [rule]
@@ -80,7 +78,7 @@ def kept_by(rule: Callable) -> list:
             found.append(x)
         elif isinstance(x, Tensor):
             waiting.append(x.data)
-        elif isinstance(x, FunctionType):  # not its globals
+        elif isinstance(x, FunctionType):  # its defaults and its closure, but not the globals of its module
             waiting += [x.__defaults__, *(cell.cell_contents for cell in x.__closure__ or ())]
         else:
             waiting += gc.get_referents(x)

@@ -1,21 +1,19 @@
-"""The events of a profile added up, and as text."""
+"""A report as text: its events added up by op or by module."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from minigrad.profiler.events import Event, Profile
+from minigrad.profiler.report import Event, Report, workers
 
-HEAD = ("", "calls", "forward ms", "backward ms", "all ms", "%", "allocated", "moved", "GB/s")
+HEAD = ("", "calls", "forward ms", "backward ms", "total ms", "%", "allocated", "moved", "GB/s")
 
 
 @dataclass
 class Row:
-    """Sums over events. `calls`: of ops, those forward, or backward where there were none forward."""
+    """Sums over events."""
 
     forward_calls: int = 0
     backward_calls: int = 0
@@ -28,78 +26,72 @@ class Row:
 
     @property
     def calls(self) -> int:
+        # An op that runs forward and then backward is one call. A checkpoint, for instance, has only backward events.
         return (self.forward_calls or self.backward_calls) + self.spans
 
     @property
     def seconds(self) -> float:
         return self.forward + self.backward + self.span
 
+    def add(self, event: Event) -> None:
+        calls = "spans" if event.kind == "span" else f"{event.kind}_calls"
+        setattr(self, calls, getattr(self, calls) + 1)
+        setattr(self, event.kind, getattr(self, event.kind) + event.seconds)
+        self.allocated += event.allocated
+        self.moved += event.moved
 
-def rows(events: Sequence[Event], by: str = "op") -> dict[str, Row]:
-    """Events added up by their name, or with by="module" by the path of their module, blocks.* being all of blocks.0,
-    blocks.1 ...
 
-    What belongs to no module goes by its name there, too. The longest come first.
+def rows(events: Iterable[Event], by: str = "op") -> dict[str, Row]:
+    """Events added up by their name (by="op") or by the path of their module (by="module"), the longest first.
+
+    Numbers in paths become stars: "blocks.*" adds up "blocks.0", "blocks.1" and so on. Events outside of all modules
+    go by their name in both cases.
     """
     if by not in ("op", "module"):
         raise ValueError(f'a profile is shown by "op" or by "module", not by {by!r}')
     found: dict[str, Row] = {}
     for event in events:
         module = re.sub(r"\b\d+\b", "*", event.module)
-        row = found.setdefault(event.name if by == "op" else module or event.name, Row())
-        calls = "spans" if event.way == "span" else f"{event.way}_calls"
-        setattr(row, calls, getattr(row, calls) + 1)
-        setattr(row, event.way, getattr(row, event.way) + event.seconds)
-        row.allocated += event.allocated
-        row.moved += event.moved
+        found.setdefault(event.name if by == "op" else module or event.name, Row()).add(event)
     return dict(sorted(found.items(), key=lambda item: -item[1].seconds))
 
 
-def table(profile: Profile, by: str = "op") -> str:
-    """Rows for the mean block, their sum, and what share it is of the time that the threads had."""
-    found, count = rows(profile.events, by), len(profile.blocks)
-    threads = len({event.thread for event in profile.events})
-    had = profile.now() * threads or 1.0
-    lines = [HEAD, *(_cells(name, row, count, had) for name, row in found.items())]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-    total = sum(row.seconds for row in found.values())
-    return "\n".join(
-        [
-            *(
-                "  ".join(
-                    cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths))
-                )
-                for line in lines
-            ),
-            f"in all {1e3 * total / count:.2f} ms, {total / had:.0%} of {1e3 * profile.now() / count:.2f} ms"
-            + (f" in each of {threads} threads" if threads > 1 else "")
-            + (f", mean of {count}" if count > 1 else "")
-            + f"; {sum(profile.looking) / had:.0%} went into looking; live memory at most {size(profile.memory.peak)}",
-        ]
-    )
+def table(report: Report, by: str = "op") -> str:
+    """Rows for the mean block, and below them a line that compares their sum with the time that the workers had."""
+    found, blocks = rows(report.events, by), len(report.blocks) or 1
+    available = report.seconds * len(workers(report.events)) or 1.0
+    cells = [HEAD, *(_cells(name, row, blocks, available) for name, row in found.items())]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join([*(_aligned(line, widths) for line in cells), _summary(report, found, blocks, available)])
 
 
-def _cells(name: str, row: Row, count: int, had: float) -> tuple[str, ...]:
-    """A row as text; where there is nothing to say, nothing."""
-    forward, backward, everything = (
-        f"{1e3 * seconds / count:.2f}" if seconds else "" for seconds in (row.forward, row.backward, row.seconds)
-    )
+def _cells(name: str, row: Row, blocks: int, available: float) -> tuple[str, ...]:
+    """A row as text. A cell is empty where there is nothing to show."""
+    times = (f"{1e3 * seconds / blocks:.2f}" if seconds else "" for seconds in (row.forward, row.backward, row.seconds))
+    sizes = (size(count / blocks) if count else "" for count in (row.allocated, row.moved))
     speed = f"{row.moved / row.seconds / 1e9:.1f}" if row.moved and row.seconds else ""
+    return name, f"{row.calls / blocks:g}", *times, f"{100 * row.seconds / available:.1f}", *sizes, speed
+
+
+def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
+    """Names to the left, numbers to the right."""
+    name, *numbers = cells
+    return "  ".join([name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(numbers, widths[1:]))])
+
+
+def _summary(report: Report, found: dict[str, Row], blocks: int, available: float) -> str:
+    total, count = sum(row.seconds for row in found.values()), len(workers(report.events))
+    each = f" in each of {count} workers" if count > 1 else ""
+    mean = f", mean of {blocks} blocks" if blocks > 1 else ""
     return (
-        name,
-        f"{row.calls / count:g}",
-        forward,
-        backward,
-        everything,
-        f"{100 * row.seconds / had:.1f}",
-        size(row.allocated / count) if row.allocated else "",
-        size(row.moved / count) if row.moved else "",
-        speed,
+        f"total {1e3 * total / blocks:.2f} ms, {total / available:.0%} of {1e3 * report.seconds / blocks:.2f} ms"
+        f"{each}{mean}; the profiler itself took {report.overhead / available:.0%}; "
+        f"peak of the live memory {size(report.peak)}"
     )
 
 
 def size(count: float) -> str:
-    """A number of bytes for people: 1.5 GiB."""
+    """A number of bytes in a readable unit, such as "1.5 GiB"."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.4g} {unit}"

@@ -1,8 +1,7 @@
-"""`cupy.ndarray`, played by a NumPy array that nobody can reach: what is on the device comes to the host only through
-`get`.
+"""`cupy.ndarray`: a NumPy array inside an object that gives it away only through `get`.
 
-Operators go through NumPy's ufuncs and from there to `__array_ufunc__`, as in CuPy. The methods that need no special
-care are listed in functions.py and attached there.
+As in CuPy, operators call NumPy's ufuncs, which call `__array_ufunc__`. Methods that need only a signature are listed
+in functions.py and attached there.
 """
 
 from __future__ import annotations
@@ -17,9 +16,7 @@ import numpy as np
 from tests.fake_cupy.indexing import host_index
 from tests.fake_cupy.traffic import sync, upload
 
-cupy = ModuleType(
-    "cupy", "A stand-in for CuPy over NumPy, see tests/fake_cupy."
-)  # filled by the other files of this package
+cupy = ModuleType("cupy", "A stand-in for CuPy, see tests/fake_cupy.")  # the other files add their functions to it
 
 DTYPES = "?bBhHiIlLqQefdFD"  # the type codes CuPy has kernels for
 SCALARS = (bool, int, float, complex, np.generic)
@@ -56,7 +53,7 @@ class ndarray:
     def __cuda_array_interface__(self) -> dict:
         return {"shape": self.shape, "typestr": self.dtype.str, "data": (self._host.ctypes.data, False), "version": 3}
 
-    # To the host
+    # --- to the host ---
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         raise TypeError(
@@ -100,7 +97,7 @@ class ndarray:
         sync("format()")
         return format(self._host, spec)
 
-    # Indexing
+    # --- indexing ---
 
     def __getitem__(self, index: Any) -> ndarray:
         return wrap(self._host[host_index(self, index)])
@@ -129,11 +126,11 @@ class ndarray:
     def __len__(self) -> int:
         return len(self._host)
 
-    # NumPy's functions called on device arrays
+    # --- NumPy's functions, called on device arrays ---
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple = (), **options: Any) -> Any:
         ours = getattr(cupy, ufunc.__name__, None)
-        known = (ndarray, np.ndarray, *SCALARS)  # NumPy arrays are refused further on, with a sentence of their own
+        known = (ndarray, np.ndarray, *SCALARS)  # NumPy arrays are refused later, in `operand`
         if ours is None or not all(isinstance(x, known) for x in inputs + out):
             return NotImplemented
         if out:
@@ -149,7 +146,7 @@ class ndarray:
         return ours(*args, **options)
 
 
-def _operator(name: str, reflected: bool = False) -> Callable:
+def _operator(name: str, *, reflected: bool = False) -> Callable:
     function = getattr(np, name)
 
     def operate(self: ndarray, other: Any) -> Any:
@@ -164,20 +161,14 @@ def _operator_in_place(name: str) -> Callable:
     return lambda self, other: getattr(cupy, name)(self, other, self)
 
 
+# The operators of Python, and the ufuncs that compute them.
 # fmt: off
-_ARITHMETIC = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide", "mod": "remainder",
-               "pow": "power", "lshift": "left_shift", "rshift": "right_shift", "and": "bitwise_and",
-               "or": "bitwise_or",
-               "xor": "bitwise_xor"}
+_ARITHMETIC = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
+               "mod": "remainder", "pow": "power", "lshift": "left_shift", "rshift": "right_shift",
+               "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}
+_COMPARISON = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal",
+               "ne": "not_equal"}
 # fmt: on
-_COMPARISON = {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-}
 _UNARY = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}
 for _symbol, _name in (_ARITHMETIC | _COMPARISON | {"matmul": "matmul"}).items():
     setattr(ndarray, f"__{_symbol}__", _operator(_name))
@@ -186,12 +177,11 @@ for _symbol, _name in (_ARITHMETIC | {"matmul": "matmul"}).items():
 for _symbol, _name in _ARITHMETIC.items():
     setattr(ndarray, f"__i{_symbol}__", _operator_in_place(_name))
 for _symbol, _name in _UNARY.items():
-    setattr(
-        ndarray, f"__{_symbol}__", functools.partialmethod(lambda self, function: function(self), getattr(np, _name))
-    )
+    _method = functools.partialmethod(lambda self, function: function(self), getattr(np, _name))
+    setattr(ndarray, f"__{_symbol}__", _method)
 
 
-# Between the two sides; only the files of this package call these
+# --- between host and device, for the files of this package only ------------------------------------------------------
 
 
 def checked_dtype(dtype: Any) -> np.dtype:
@@ -214,7 +204,7 @@ def wrap(result: Any) -> Any:
 
 
 def unwrap(x: Any) -> Any:
-    """The host side of an argument. A NumPy array where CuPy wants one of its own is refused, never converted."""
+    """An argument on the host. A NumPy array is refused: CuPy wants one of its own, and does not convert."""
     if isinstance(x, ndarray):
         return x._host
     if isinstance(x, (tuple, list)):

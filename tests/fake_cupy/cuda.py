@@ -1,4 +1,4 @@
-"""`cupy.cuda`: one device, its runtime and its streams, as far as choosing a device and waiting for it go."""
+"""`cupy.cuda`: one device and one stream, which can be chosen and waited for."""
 
 from __future__ import annotations
 

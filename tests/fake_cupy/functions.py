@@ -1,9 +1,9 @@
-"""CuPy's functions and methods: NumPy's of the same name, called through CuPy's narrower signatures.
+"""CuPy's functions and methods: those of NumPy with the same name, called through CuPy's narrower signatures.
 
-A call is first bound to the signature below, which is CuPy 14's, so an option that only NumPy has is a TypeError.
-`Array` marks an argument that must be a device array, `Arrays` a sequence of them, `Value` a device array or a scalar.
-What is not marked (shapes, axes, counts) lives on the host: a device array there is refused. A NumPy array is refused
-everywhere.
+A call is first bound to the signature below, which is that of CuPy 14. So an option that only NumPy has is a TypeError.
+An argument marked `Array` must be a device array, `Arrays` a list of them, `Value` a device array or a scalar. An
+argument without a mark (a shape, an axis, a count) is needed on the host, and a device array is refused. NumPy arrays
+are refused everywhere.
 """
 
 from __future__ import annotations
@@ -117,9 +117,11 @@ var(self, axis=None, dtype=None, out: Value=None, ddof=0, keepdims=False)
 view(self, dtype=None)
 """
 
-HOST_FUNCTIONS = "broadcast_shapes can_cast iscomplexobj isscalar may_share_memory ndim promote_types result_type shape shares_memory size"
-HOST_NAMES = """bool_ dtype e finfo float16 float32 float64 floating iinfo inexact inf int8 int16 int32 int64 integer issubdtype nan newaxis
-number pi uint8 uint16 uint32 uint64"""
+# Functions of shapes and dtypes, which the host knows, and names that are NumPy's own.
+HOST_FUNCTIONS = """broadcast_shapes can_cast iscomplexobj isscalar may_share_memory ndim promote_types result_type
+shape shares_memory size"""
+HOST_NAMES = """bool_ dtype e finfo float16 float32 float64 floating iinfo inexact inf int8 int16 int32 int64 integer
+issubdtype nan newaxis number pi uint8 uint16 uint32 uint64"""
 
 
 def signatures(text: str) -> Iterator[tuple[str, inspect.Signature]]:
@@ -132,25 +134,25 @@ def signatures(text: str) -> Iterator[tuple[str, inspect.Signature]]:
 
 
 def through_signature(name: str, signature: inspect.Signature, function: Callable) -> Callable:
-    """`function` of NumPy as CuPy's `name`: what was given, and nothing that CuPy's signature lacks."""
+    """The `function` of NumPy as CuPy's `name`: it takes only the arguments of CuPy's signature."""
 
     def call(*args: Any, **options: Any) -> Any:
         given = signature.bind(*args, **options).arguments
-        if name.endswith("_like") and given.get("shape") == ():  # which CuPy takes for no shape at all
+        if name.endswith("_like") and given.get("shape") == ():  # CuPy ignores it
             del given["shape"]
-        by_place, by_name = [], {}
+        positional, keywords = [], {}
         for parameter, value in given.items():
             declared = signature.parameters[parameter]
             _check(name, parameter, declared.annotation, value)
             if declared.kind is declared.VAR_POSITIONAL:
-                by_place += map(unwrap, value)
+                positional += map(unwrap, value)
             elif declared.kind is declared.VAR_KEYWORD:
-                by_name |= {key: unwrap(x) for key, x in value.items()}
-            elif declared.default is declared.empty:  # by place, since NumPy may name it differently
-                by_place.append(unwrap(value))
+                keywords |= {key: unwrap(x) for key, x in value.items()}
+            elif declared.default is declared.empty:  # NumPy may have another name for it
+                positional.append(unwrap(value))
             elif value is not declared.default:
-                by_name[parameter] = unwrap(value)
-        result = function(*by_place, **by_name)
+                keywords[parameter] = unwrap(value)
+        result = function(*positional, **keywords)
         return wrap(result) if given.get("out") is None else given["out"]
 
     return call
@@ -179,11 +181,9 @@ def _on_device(value: Any) -> bool:
 
 
 def _described(value: Any) -> str:
-    return (
-        f"{type(value).__name__} of {[type(x).__name__ for x in value]}"
-        if isinstance(value, (list, tuple))
-        else repr(type(value))
-    )
+    if isinstance(value, (list, tuple)):
+        return f"{type(value).__name__} of {[type(x).__name__ for x in value]}"
+    return repr(type(value))
 
 
 def _on_host(function: Callable) -> Callable:
@@ -194,7 +194,7 @@ for _name, _signature in signatures(FUNCTIONS):
     setattr(cupy, _name, through_signature(_name, _signature, getattr(np, _name)))
 for _name, _signature in signatures(METHODS):
     setattr(ndarray, _name, through_signature(_name, _signature, getattr(np.ndarray, _name)))
-for _name in HOST_FUNCTIONS.split():  # about shapes and dtypes, which the host knows
+for _name in HOST_FUNCTIONS.split():
     setattr(cupy, _name, _on_host(getattr(np, _name)))
 for _name in HOST_NAMES.split():
     setattr(cupy, _name, getattr(np, _name))

@@ -1,7 +1,7 @@
-"""Index rules: where CuPy's differ from NumPy's, and which of them cost a sync or an upload.
+"""Indexing, where CuPy differs from NumPy, and what it costs.
 
-An array of integers is taken modulo the length of its axis: an index out of range is not an error but silently another
-element. A boolean array makes the host wait, since the shape of the result depends on its values.
+An array of integers is taken modulo the length of its axis, so an index out of range silently means another element. A
+boolean array makes the host wait, because the shape of the result depends on its values.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from tests.fake_cupy.traffic import sync, upload
 
 
 def host_index(array: Any, index: Any) -> tuple:
-    """`index` into the device array `array`, with CuPy's meaning, as a tuple for the NumPy array inside."""
+    """The index for the NumPy array inside `array` that has the meaning of `index` in CuPy, as a tuple."""
     parts = [_host_part(type(array), part) for part in (index if isinstance(index, tuple) else (index,))]
-    spans = [_axes_spanned(part) for part in parts]
+    axes = [_axes_indexed(part) for part in parts]
     axis = 0
     for k, part in enumerate(parts):
         if part is Ellipsis:
-            axis += array.ndim - sum(spans)
+            axis += array.ndim - sum(axes)
         elif isinstance(part, np.ndarray) and part.dtype != bool and axis < array.ndim:
             parts[k] = part % max(array.shape[axis], 1)
-        axis += spans[k]
+        axis += axes[k]
     return tuple(parts)
 
 
@@ -44,7 +44,7 @@ def _host_part(device_array: type, part: Any) -> Any:
     return part
 
 
-def _axes_spanned(part: Any) -> int:
+def _axes_indexed(part: Any) -> int:
     if part is None or part is Ellipsis:
         return 0
     return part.ndim if isinstance(part, np.ndarray) and part.dtype == bool else 1

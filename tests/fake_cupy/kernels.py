@@ -1,12 +1,11 @@
-"""`cupy.RawModule`: CUDA kernels on the CPU, compiled by its C++ compiler with cuda_on_cpu.h in front, block after
-block.
+"""`cupy.RawModule`: CUDA kernels, compiled for the CPU by its C++ compiler with cuda_on_cpu.h in front.
 
-A block has a single thread here, whatever was asked for, so a kernel must be right with any number of threads. What
-takes several at once, barriers and shuffles, is compiled but not tried: that needs a GPU. Where there is no compiler,
-the test is skipped.
+Blocks run one after the other. A block has a single thread here, whatever number was asked for, so a kernel must be
+correct with any number of threads. Barriers and shuffles between threads are compiled but not tested: that needs a GPU.
+Without a C++ compiler the test is skipped.
 
-Stricter than CuPy, which hands over whatever it is given: arrays must be in C order, and numbers NumPy scalars, whose
-width is known.
+This is stricter than CuPy, which passes on whatever it is given: arrays must be in C order, and numbers must be NumPy
+scalars, whose width is known.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ C_TYPES = {
 
 
 class RawModule:
-    """`code` in CUDA C++; `options` of the compiler."""
+    """The kernels in `code`, which is CUDA C++; `options` are those of the compiler."""
 
     def __init__(self, *, code: str, options: Sequence[str] = ()):
         self._library = library(code, tuple(options))
@@ -46,7 +45,7 @@ class RawModule:
 
 
 class RawKernel:
-    """Called with the numbers of blocks and of threads, and the arguments."""
+    """A kernel: `kernel((blocks,), (threads,), arguments)`."""
 
     def __init__(self, library: ctypes.CDLL, name: str):
         self._library, self.name = library, name
@@ -55,29 +54,26 @@ class RawKernel:
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: Sequence[Any]) -> None:
         if not all(n > 0 for n in (*grid, *block)) or np.prod(block) > 1024:
             raise ValueError(f"{self.name} cannot be started with {grid} blocks of {block} threads")
-        given = [self._argument(x) for x in arguments]
+        converted = [self._argument(x) for x in arguments]
         for number in range(grid[0]):
-            self._library.place(number, grid[0])
-            self._function(*given)
+            self._library.set_block(number, grid[0])
+            self._function(*converted)
 
     def _argument(self, x: Any) -> Any:
         if isinstance(x, ndarray):
             if not x._host.flags.c_contiguous:
-                raise ValueError(
-                    f"{self.name} would read an array of shape {x.shape} and strides {x.strides} as if it were in C "
-                    "order"
-                )
+                layout = f"shape {x.shape} and strides {x.strides}"
+                raise ValueError(f"{self.name} would read an array of {layout} as if it were in C order")
             return ctypes.c_void_p(x._host.ctypes.data)
         if not isinstance(x, np.generic) or x.dtype.name not in C_TYPES:
-            raise TypeError(
-                f"{self.name} was given {x!r}; a kernel takes device arrays and NumPy scalars of the width that it "
-                "expects"
-            )
+            expected = "device arrays and NumPy scalars of the width that it expects"
+            raise TypeError(f"{self.name} was given {x!r}; a kernel takes {expected}")
         return C_TYPES[x.dtype.name](x.item())
 
 
 @cache
 def library(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+    """The compiled code."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("needs a C++ compiler, to run CUDA kernels on the CPU")

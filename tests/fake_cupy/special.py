@@ -1,6 +1,4 @@
-"""The functions whose rules differ from NumPy's by more than a signature: conversions, selection, matmul, those that
-sync.
-"""
+"""Functions that differ from NumPy's by more than a signature: conversions, selection, products, and what syncs."""
 
 from __future__ import annotations
 
@@ -16,18 +14,18 @@ from tests.fake_cupy.ufuncs import operand, output
 
 
 def offer(function: Callable) -> Callable:
-    """Put the function into the module `cupy`."""
+    """A decorator: put the function into the module `cupy`."""
     setattr(cupy, function.__name__, function)
     return function
 
 
 def method(function: Callable) -> Callable:
-    """... and make it a method of `cupy.ndarray` too."""
+    """A decorator: the same, and make it a method of `cupy.ndarray`, too."""
     setattr(ndarray, function.__name__, function)
     return offer(function)
 
 
-# Conversions
+# --- conversions ------------------------------------------------------------------------------------------------------
 
 
 @offer
@@ -71,7 +69,7 @@ def broadcast_arrays(*args: ndarray) -> tuple:
     return tuple(wrap(x) for x in np.broadcast_arrays(*map(unwrap, args)))
 
 
-# Selection
+# --- selection --------------------------------------------------------------------------------------------------------
 
 
 @offer
@@ -88,8 +86,8 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
 def take(a: ndarray, indices: Any, axis: int | None = None, out: ndarray | None = None) -> ndarray:
     if not isinstance(indices, (ndarray, int, np.integer)):
         upload("a host array or list as indices of take")
-    places = unwrap(indices) if isinstance(indices, ndarray) else np.asarray(indices, dtype=int)
-    result = np.take(unwrap(_device(a)), places, axis=axis, mode="wrap")
+    host_indices = unwrap(indices) if isinstance(indices, ndarray) else np.asarray(indices, dtype=int)
+    result = np.take(unwrap(_device(a)), host_indices, axis=axis, mode="wrap")
     if out is None:
         return wrap(result)
     output(out)[...] = result
@@ -118,7 +116,7 @@ def repeat(a: ndarray, repeats: Any, axis: int | None = None) -> ndarray:
     return wrap(np.repeat(unwrap(_device(a)), unwrap(repeats), axis))
 
 
-# Results whose shape depends on values: the host waits to learn it
+# --- functions whose results have a shape that depends on values: the host waits for it -------------------------------
 
 
 @method
@@ -157,7 +155,7 @@ def bincount(x: ndarray, weights: ndarray | None = None, minlength: int | None =
     return wrap(np.bincount(unwrap(_device(x)), unwrap(weights), minlength or 0))
 
 
-# Comparison of whole arrays: in CuPy the answer is an array, and stays on the device
+# --- comparison of whole arrays: the result is an array on the device -------------------------------------------------
 
 
 @offer
@@ -175,12 +173,12 @@ def array_equal(a1: ndarray, a2: ndarray, equal_nan: bool = False) -> ndarray:
     return wrap(np.bool_(np.array_equal(unwrap(_device(a1)), unwrap(_device(a2)), equal_nan)))
 
 
-# Products
+# --- products ---------------------------------------------------------------------------------------------------------
 
 
 @offer
 def matmul(a: ndarray, b: ndarray, *, out: ndarray | None = None, dtype: Any = None) -> ndarray:
-    """`a @ b`; with more than two dimensions there is no kernel for bfloat16."""
+    """`a @ b`. There is no kernel for bfloat16 with more than two dimensions."""
     x, y = unwrap(_device(a)), unwrap(_device(b))
     if max(x.ndim, y.ndim) > 2 and "bfloat16" in (x.dtype.name, y.dtype.name):
         raise TypeError("cupy.matmul does not support bfloat16 arrays of more than two dimensions")
@@ -192,7 +190,7 @@ def matmul(a: ndarray, b: ndarray, *, out: ndarray | None = None, dtype: Any = N
 
 @offer
 def einsum(*operands: Any, dtype: Any = None, optimize: Any = False) -> ndarray:
-    """Subscripts as a string, then arrays; NumPy's `out`, `order` and `casting` are not there."""
+    """Takes the subscripts as a string, then arrays, but not NumPy's `out`, `order` and `casting`."""
     return wrap(np.einsum(operands[0], *(unwrap(_device(x)) for x in operands[1:]), dtype=dtype, optimize=optimize))
 
 

@@ -1,8 +1,8 @@
-"""What crosses between host and device: downloads, which make the host wait for the GPU ("syncs"), and uploads.
+"""The traffic between host and device: "syncs", in which the host waits for the GPU, and uploads.
 
-A sync costs the GPU its queue of work, so ops and backward passes must do without. Every place where CuPy waits calls
-`sync`; every place where it quietly copies host data to the GPU calls `upload`. Tests read the two lists, or forbid
-syncs with `no_sync()`.
+After a sync the GPU has an empty queue of work and idles, so ops and backward passes must not sync. Every function
+calls `sync` where CuPy waits, and `upload` where CuPy silently copies data to the GPU. Tests read the two lists, or
+forbid syncs with `no_sync()`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _forbidding = 0
 
 
 class HostSync(RuntimeError):
-    """Raised at a sync inside `no_sync()`: the traceback shows who made the host wait."""
+    """Raised at a sync inside `no_sync()`: the traceback shows which code made the host wait."""
 
 
 def sync(what: str) -> None:
@@ -31,7 +31,7 @@ def upload(what: str) -> None:
 
 @contextmanager
 def no_sync() -> Iterator[None]:
-    """Inside, a sync is an error (as it is in CuPy while a stream is being captured into a graph)."""
+    """Inside, a sync raises HostSync."""
     global _forbidding
     _forbidding += 1
     try:

@@ -1,6 +1,4 @@
-"""CuPy's ufuncs: NumPy's of the same name, less what CuPy's lack (`where=`, `order=`, `subok=`, host arrays, some
-methods).
-"""
+"""CuPy's ufuncs: those of NumPy with the same name, without what CuPy lacks: some options and methods, host arrays."""
 
 from __future__ import annotations
 
@@ -12,15 +10,15 @@ from tests.fake_cupy.array import SCALARS, checked_dtype, cupy, ndarray, unwrap,
 from tests.fake_cupy.indexing import host_index
 
 NAMES = """
-abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or bitwise_xor cbrt ceil copysign cos cosh
-divide equal exp exp2 expm1 fabs float_power floor floor_divide fmax fmin fmod greater greater_equal heaviside hypot
-invert isfinite isinf isnan ldexp left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not
-logical_or logical_xor maximum minimum mod multiply negative nextafter not_equal positive power reciprocal remainder rint
-right_shift sign signbit sin sinh sqrt square subtract tan tanh true_divide trunc
+abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or bitwise_xor cbrt ceil
+copysign cos cosh divide equal exp exp2 expm1 fabs float_power floor floor_divide fmax fmin fmod greater greater_equal
+heaviside hypot invert isfinite isinf isnan ldexp left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2
+logical_and logical_not logical_or logical_xor maximum minimum mod multiply negative nextafter not_equal positive power
+reciprocal remainder rint right_shift sign signbit sin sinh sqrt square subtract tan tanh true_divide trunc
 """
 
-REDUCE = {"add": "sum", "multiply": "prod"}  # all that `ufunc.reduce` is implemented for, and `accumulate`
-AT = {  # ... and `ufunc.at`: the dtypes that have an atomic operation
+REDUCE = {"add": "sum", "multiply": "prod"}  # the only ufuncs with `reduce` and `accumulate`, and their functions
+AT = {  # the only ufuncs with `at`, and the dtypes that have an atomic operation
     "add": "int32 int64 uint32 uint64 float16 float32 float64",
     "subtract": "int32 uint32",
     "maximum": "int32 int64 uint32 uint64 float32 float64",
@@ -39,7 +37,7 @@ class ufunc:
     ) -> Any:
         if options:
             raise TypeError(f"Wrong arguments {options}")
-        if len(args) > self.nin:  # by place, after the inputs
+        if len(args) > self.nin:  # given without its name
             out = args[self.nin]
         hosts = [operand(x) for x in args[: self.nin]]
         dtype = None if dtype is None else checked_dtype(dtype)
@@ -57,9 +55,7 @@ class ufunc:
         return self(a.reshape(a.shape + (1,) * b.ndim), b, **options)
 
     def at(self, array: Any, index: Any, value: Any = None) -> None:
-        """Unbuffered `array[index] op= value`, repeated indices included, in no particular order: sums differ in the
-        last bits.
-        """
+        """`array[index] op= value` for every index, also for repeated ones. On a GPU their order is not defined."""
         dtypes = self._method("at", AT)
         if array.dtype.name not in dtypes.split():
             raise TypeError(f"cupy.{self.__name__}.at only supports {dtypes.replace(' ', ', ')} as data type")
@@ -74,9 +70,7 @@ class ufunc:
 
 
 def operand(x: Any) -> Any:
-    """What a kernel takes as an input: a device array or a scalar. A host array is not copied over behind one's
-    back.
-    """
+    """An input of a kernel: a device array or a scalar. A host array is refused, not silently copied."""
     if isinstance(x, (ndarray, *SCALARS)):
         return unwrap(x)
     raise TypeError(f"Unsupported type {type(x)}")

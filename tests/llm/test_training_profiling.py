@@ -42,9 +42,9 @@ def test_it_shows_steps_3_to_7_and_changes_nothing(
     assert calls["blocks.*.mlp.up"] == calls["linear_activation"] == calls["linear_cross_entropy"] == parts
     assert calls["AdamW"] == 2 * threads  # matrices with weight decay, and the rest without
     coverage = re.findall(
-        r"^in all [\d.]+ ms, (\d+)% of [\d.]+ ms"
-        + (f" in each of {threads} threads" if threads > 1 else "")
-        + ", mean of 5;",
+        r"^total [\d.]+ ms, (\d+)% of [\d.]+ ms"
+        + (f" in each of {threads} workers" if threads > 1 else "")
+        + ", mean of 5 blocks;",
         shown,
         re.MULTILINE,
     )

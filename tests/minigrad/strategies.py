@@ -1,8 +1,12 @@
-"""Examples of calls, for hypothesis: every whole number that the catalogue's `Choices` asks for is a draw, so that
-examples shrink.
+"""Examples of calls for hypothesis.
+
+Each whole number that `Choices` asks for is a draw of hypothesis, so an example that fails shrinks to a simple one.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -11,8 +15,8 @@ from minigrad.gradcheck.catalogue import CATALOGUE
 from minigrad.gradcheck.choices import Choices, Example
 
 
-class Drawn(Choices):
-    def __init__(self, draw):
+class DrawnChoices(Choices):
+    def __init__(self, draw: Callable[[st.SearchStrategy], Any]):
         super().__init__()
         self.draw = draw
 
@@ -21,17 +25,18 @@ class Drawn(Choices):
 
 
 @st.composite
-def choices(draw) -> Choices:
+def choices(draw: Any) -> Choices:
     """A source of shapes, axes and arrays."""
-    return Drawn(draw)
+    return DrawnChoices(draw)
 
 
 @st.composite
-def examples(draw, name: str) -> Example:
+def examples(draw: Any, name: str) -> Example:
     """A call of the function `name` of the catalogue."""
-    return CATALOGUE[name].example(Drawn(draw))
+    return CATALOGUE[name].example(DrawnChoices(draw))
 
 
 @st.composite
-def arrays(draw, **bounds) -> np.ndarray:
-    return Drawn(draw).array(**bounds)
+def arrays(draw: Any, **bounds: float) -> np.ndarray:
+    """An array of any shape and layout, with numbers between the bounds `low` and `high`."""
+    return DrawnChoices(draw).array(**bounds)

@@ -1,8 +1,6 @@
-"""Every differentiable function, and a training step, on the GPU's arrays: what the CPU computes, without once waiting
-for the GPU.
+"""On the arrays of a GPU, every function and a training step compute what the CPU computes, and never wait for the GPU.
 
-The arrays are those of the stand-in for CuPy (tests/fake_cupy says what it refuses and counts) or, under the mark
-`gpu`, of CuPy itself.
+The arrays are those of the stand-in for CuPy (tests/fake_cupy/README.md) or, under the mark `gpu`, those of CuPy.
 """
 
 from __future__ import annotations
@@ -26,12 +24,12 @@ from tests import fake_cupy
 from tests.minigrad.strategies import examples
 
 
-def placed(x: Any, cupy: Any) -> Any:
-    """Arrays, also those in tuples and dicts, on the device; all else as it is."""
+def on_device(x: Any, cupy: Any) -> Any:
+    """Arrays, also those in tuples and dicts, as arrays on the device; everything else as it is."""
     if isinstance(x, tuple):
-        return tuple(placed(part, cupy) for part in x)
+        return tuple(on_device(item, cupy) for item in x)
     if isinstance(x, dict):
-        return {key: placed(value, cupy) for key, value in x.items()}
+        return {key: on_device(value, cupy) for key, value in x.items()}
     return cupy.asarray(x) if isinstance(x, (np.ndarray, np.generic)) else x
 
 
@@ -52,29 +50,27 @@ def derivatives(f: Callable, example: Example) -> list[Any]:
     return [t.data for t in (*outs, *first, *again, *second)]
 
 
-def waits_by_nature(example: Example) -> bool:
-    """A boolean mask as an index: how many elements it picks, only its values tell."""
+def must_sync(example: Example) -> bool:
+    """Whether an index contains a boolean mask: the shape of the result depends on its values."""
     index = example.options.get("index")
-    return any(
-        isinstance(part, np.ndarray) and part.dtype == bool
-        for part in (index if isinstance(index, tuple) else (index,))
-    )
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(part, np.ndarray) and part.dtype == bool for part in parts)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
 @given(data=st.data())
-def test_functions_compute_the_same_without_a_sync(cupy, name, data):
+def test_functions_compute_the_same_without_a_sync(cupy: Any, name: str, data: st.DataObject) -> None:
     example = data.draw(examples(name))
-    there = Example(placed(example.inputs, cupy), placed(example.options, cupy))
+    there = Example(on_device(example.inputs, cupy), on_device(example.options, cupy))
     expected = derivatives(CATALOGUE[name].f, example)
     fake_cupy.reset()
-    with nullcontext() if waits_by_nature(example) else fake_cupy.no_sync():
+    with nullcontext() if must_sync(example) else fake_cupy.no_sync():
         received = derivatives(CATALOGUE[name].f, there)
     assert fake_cupy.uploads == [] or any(isinstance(value, list) for value in example.options.values())
     for ours, theirs in zip(received, expected, strict=True):
         assert isinstance(ours, cupy.ndarray)
         assert ours.dtype == theirs.dtype
-        # the CPU adds up in blocks, a GPU in one piece and in another order: a few roundings apart, squared by `again`
+        # A GPU adds in another order, so the results differ by a few roundings; second derivatives amplify them.
         np.testing.assert_allclose(ours.get(), theirs, rtol=1e-9, atol=1e-11)
 
 
@@ -113,7 +109,7 @@ def train(model: Module, optimizer: str, ids: Any, targets: Any) -> tuple[list[T
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_training_steps_are_the_same_without_a_sync(cupy, optimizer):
+def test_training_steps_are_the_same_without_a_sync(cupy: Any, optimizer: str) -> None:
     rng = np.random.default_rng(0)
     ids, targets = rng.integers(0, 7, (2, 5)), rng.standard_normal((2, 5, 3))
     losses, state = train(small_model(np.random.default_rng(1)), optimizer, ids, Tensor(targets))
@@ -122,9 +118,8 @@ def test_training_steps_are_the_same_without_a_sync(cupy, optimizer):
     assert all(isinstance(p.data, cupy.ndarray) and p.device == "cuda:0" for p in there.parameters())
     np.testing.assert_allclose([float(x) for x in losses_there], [float(x) for x in losses], rtol=1e-9)
     for name in state:
-        np.testing.assert_allclose(
-            state_there[name], state[name], rtol=1e-7, atol=1e-10, err_msg=name
-        )  # Adam divides by small numbers
+        # Adam divides by small numbers, which amplifies roundings.
+        np.testing.assert_allclose(state_there[name], state[name], rtol=1e-7, atol=1e-10, err_msg=name)
 
 
 def bowl(x: Tensor) -> Tensor:
@@ -140,7 +135,7 @@ FUNCTIONALS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONALS)
-def test_functionals_compute_the_same_without_a_sync(cupy, name):
+def test_functionals_compute_the_same_without_a_sync(cupy: Any, name: str) -> None:
     x, v = np.random.default_rng(2).standard_normal((2, 3))
     with fake_cupy.no_sync():
         there = FUNCTIONALS[name](Tensor(cupy.asarray(x), requires_grad=True), Tensor(cupy.asarray(v)))
@@ -149,23 +144,25 @@ def test_functionals_compute_the_same_without_a_sync(cupy, name):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-9)
 
 
-def test_gradients_come_back_from_the_device(cupy):
+def test_gradients_come_back_from_the_device(cupy: Any) -> None:
     x = Tensor(np.arange(3.0), requires_grad=True)
     (x.to("cuda") ** 2).sum().backward()
     assert isinstance(x.grad.data, np.ndarray)
     assert x.grad.numpy().tolist() == [0.0, 2.0, 4.0]
 
 
-# Controls: what these tests are for must be caught
+# --- controls ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_hidden_sync_is_caught():
+@pytest.mark.control
+def test_a_hidden_sync_is_caught() -> None:
     x = Tensor(fake_cupy.cupy.ones(3), requires_grad=True)
     with fake_cupy.no_sync(), pytest.raises(fake_cupy.HostSync):
         x / float((x.data * x.data).sum())
 
 
-def test_a_host_array_in_a_rule_is_caught():
+@pytest.mark.control
+def test_a_host_array_in_a_rule_is_caught() -> None:
     x = Tensor(fake_cupy.cupy.ones(3), requires_grad=True)
     with pytest.raises(TypeError, match="Unsupported type"):
         x * Tensor(np.ones(3))

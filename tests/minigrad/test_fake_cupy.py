@@ -1,12 +1,11 @@
-"""The stand-in for CuPy refuses what CuPy refuses, accepts what it accepts, and counts what crosses between host and
-device.
-"""
+"""The stand-in for CuPy refuses what CuPy refuses, accepts what it accepts, and counts the traffic to the host."""
 
 from __future__ import annotations
 
 import inspect
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,13 +97,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refuses(what, a):
+def test_refuses(what: str, a: cp.ndarray) -> None:
     error, attempt = REFUSED[what]
     with pytest.raises(error):
         attempt(a)
 
 
-def test_refuses_bfloat16_matrices_in_a_batch(a):
+def test_refuses_bfloat16_matrices_in_a_batch(a: cp.ndarray) -> None:
     bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
     a = a.astype(bfloat16)
     assert (a @ a.T).dtype == bfloat16
@@ -136,15 +135,15 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize("what", ACCEPTED)
-def test_accepts_what_cupy_accepts(what, a):
+def test_accepts_what_cupy_accepts(what: str, a: cp.ndarray) -> None:
     ACCEPTED[what](a)
 
 
-def test_overlooks_the_shape_of_a_scalar_as_cupy_does(a):
+def test_ignores_an_empty_shape_as_cupy_does(a: cp.ndarray) -> None:
     assert np.ones_like(a, shape=()).shape == a.shape
 
 
-# Kernels
+# --- kernels ----------------------------------------------------------------------------------------------------------
 
 SOURCE = """
 extern "C" __global__ void scale(const float* x, float* y, int n, float by) {
@@ -153,20 +152,18 @@ extern "C" __global__ void scale(const float* x, float* y, int n, float by) {
 """
 
 
-def scale(x, y, n, by, blocks=(3,), threads=(32,)):
+def scale(x: Any, y: Any, n: Any, by: Any, blocks: tuple[int, ...] = (3,), threads: tuple[int, ...] = (32,)) -> Any:
     cp.RawModule(code=SOURCE, options=("-std=c++17",)).get_function("scale")(blocks, threads, (x, y, n, by))
     return y
 
 
-def test_runs_a_kernel(a):
-    assert scale(a, cp.zeros((2, 3), np.float32), np.int32(5), np.float32(2)).get().tolist() == [
-        [2 * x for x in a.get()[0]],
-        [*(2 * a.get()[1, :2]), 0],
-    ]
+def test_runs_a_kernel(a: cp.ndarray) -> None:
+    result = scale(a, cp.zeros((2, 3), np.float32), np.int32(5), np.float32(2))
+    assert result.get().ravel().tolist() == [*(2 * HOST.ravel()[:5]), 0], "the first five elements are scaled"
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "message"),
     [
         ({"n": 5}, "scale was given 5; a kernel takes"),
         ({"by": 2.0}, "scale was given 2.0; a kernel takes"),
@@ -176,13 +173,13 @@ def test_runs_a_kernel(a):
         ({"threads": (2048,)}, "cannot be started with"),
     ],
 )
-def test_refuses_what_a_kernel_would_take_for_something_else(change, complaint, a):
-    given = {"x": a, "y": cp.zeros((2, 3), np.float32), "n": np.int32(5), "by": np.float32(2)}
-    with pytest.raises((TypeError, ValueError), match=complaint):
-        scale(**given | change)
+def test_refuses_arguments_that_a_kernel_would_misread(change: dict, message: str, a: cp.ndarray) -> None:
+    arguments = {"x": a, "y": cp.zeros((2, 3), np.float32), "n": np.int32(5), "by": np.float32(2)}
+    with pytest.raises((TypeError, ValueError), match=message):
+        scale(**arguments | change)
 
 
-# Traffic
+# --- traffic ----------------------------------------------------------------------------------------------------------
 
 SYNCS = {
     "float()": lambda a: float(a[0, 0]),
@@ -211,23 +208,22 @@ SYNCS = {
 
 
 @pytest.mark.parametrize("what", SYNCS)
-def test_counts_and_can_forbid_syncs(what, a):
+def test_counts_syncs_and_can_forbid_them(what: str, a: cp.ndarray) -> None:
     SYNCS[what](a)
     assert len(syncs) == 1
     with no_sync(), pytest.raises(HostSync, match="makes the host wait"):
         SYNCS[what](a)
 
 
-def test_ordinary_work_costs_no_sync(a):
+def test_ordinary_work_costs_no_sync(a: cp.ndarray) -> None:
     with no_sync():
         ((np.exp(a) @ a.T).sum(axis=-1, keepdims=True) / a.size)[cp.asarray([0, 1])].astype(np.float64).reshape(2)
         assert len(a) == 2
-        assert a.shape == (2, 3)
-        assert a.device.id == 0
+        assert (a.shape, a.device.id) == ((2, 3), 0)
         assert [row.shape for row in a] == [(3,), (3,)]
-        np.allclose(a, a)  # an array of the device: only looking at it would wait
+        np.allclose(a, a)  # the result stays on the device
     assert not syncs
-    a.get()  # allowed again
+    a.get()  # outside of no_sync(), it is allowed
 
 
 UPLOADS = {
@@ -242,17 +238,17 @@ UPLOADS = {
 
 
 @pytest.mark.parametrize("what", UPLOADS)
-def test_counts_uploads(what, a):
+def test_counts_uploads(what: str, a: cp.ndarray) -> None:
     reset()
     UPLOADS[what](a)
     assert len(uploads) == 1
     assert not syncs
 
 
-# Installing
+# --- installing -------------------------------------------------------------------------------------------------------
 
 
-def test_import_cupy_finds_it_only_while_installed():
+def test_import_cupy_finds_it_only_while_it_is_installed() -> None:
     before = sys.modules.get("cupy")
     with installed() as module:
         import cupy
@@ -266,7 +262,7 @@ def test_import_cupy_finds_it_only_while_installed():
     assert sys.modules.get("cupy") is before
 
 
-def test_the_engine_takes_it_for_cupy():
+def test_the_engine_takes_it_for_cupy() -> None:
     with installed():
         a = backend.to_device(HOST, "cuda")
         assert isinstance(a, cp.ndarray)
@@ -276,29 +272,29 @@ def test_the_engine_takes_it_for_cupy():
         assert np.array_equal(backend.to_device(a, "cpu"), HOST)
 
 
-# Against the real one, where it is installed; it takes no GPU to read signatures
+# --- compared with the real CuPy, where it is installed: reading signatures needs no GPU ------------------------------
 
 
 def defaults(signature: inspect.Signature) -> dict:
     return {name: parameter.default for name, parameter in signature.parameters.items()}
 
 
-def test_signatures_are_cupys():
+def test_signatures_are_those_of_cupy() -> None:
     real = pytest.importorskip("cupy")
     for name, ours in functions.signatures(functions.FUNCTIONS):
         theirs = defaults(inspect.signature(getattr(real, name)))
         assert theirs | defaults(ours) == theirs, f"cupy.{name} takes less"
 
 
-def test_signatures_of_methods_are_cupys():
+def test_signatures_of_methods_are_those_of_cupy() -> None:
     real = pytest.importorskip("cupy")
     for name, ours in functions.signatures(functions.METHODS):
-        documented = getattr(real.ndarray, name).__doc__.split("\n")[0]  # compiled code keeps its signature there
+        documented = getattr(real.ndarray, name).__doc__.split("\n")[0]  # the signature of a compiled function
         for parameter, default in defaults(ours).items():
             assert (parameter if default is inspect.Parameter.empty else f"{parameter}={default!r}") in documented
 
 
-def test_every_name_is_one_of_cupys():
+def test_every_name_exists_in_cupy() -> None:
     real = pytest.importorskip("cupy")
     assert [name for name in dir(cp) if not name.startswith("__") and not hasattr(real, name)] == []
     assert [name for name in dir(cp.ndarray) if not name.startswith("_") and not hasattr(real.ndarray, name)] == []

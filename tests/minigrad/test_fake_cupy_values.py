@@ -1,8 +1,10 @@
-"""What the stand-in for CuPy computes equals what NumPy computes: values, dtypes, shapes, and which calls fail."""
+"""The stand-in for CuPy computes what NumPy computes: values, dtypes, shapes, and which calls fail."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -22,7 +24,7 @@ floats = hnp.arrays(
 integers = hnp.arrays(
     st.sampled_from([np.bool_, np.int8, np.int64, np.uint16]), hnp.array_shapes(min_dims=0, max_dims=3, max_side=4)
 )
-far = hnp.arrays(np.int64, (2, 1), elements=st.integers(-30, 30))
+out_of_range = hnp.arrays(np.int64, (2, 1), elements=st.integers(-30, 30))
 
 
 def device(host: np.ndarray) -> cp.ndarray:
@@ -39,8 +41,8 @@ def same(ours: cp.ndarray, host: np.ndarray) -> bool:
     )
 
 
-def outcome(function, *args):
-    """What a call gives, or the error it ends in: NumPy and the stand-in must agree in both."""
+def outcome(function: Callable, *args: Any) -> Any:
+    """The result of a call, or the type of its error. NumPy and the stand-in must agree in both."""
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
         try:
             return function(*args)
@@ -48,7 +50,7 @@ def outcome(function, *args):
             return type(error)
 
 
-def assert_agree(ours, host):
+def assert_agree(ours: Any, host: Any) -> None:
     if isinstance(host, (tuple, list)):
         assert len(ours) == len(host)
         assert all(map(same, ours, host))
@@ -57,43 +59,27 @@ def assert_agree(ours, host):
 
 
 @given(data=st.data(), name=st.sampled_from(ufuncs.NAMES.split()), x=st.one_of(floats, integers))
-def test_ufuncs_equal_numpys(data, name, x):
+def test_ufuncs_equal_those_of_numpy(data: st.DataObject, name: str, x: np.ndarray) -> None:
     function = getattr(np, name)
-    others = [x.T, 2, -1.5, True, np.float32(0.5), np.int64(3)]
-    rest = data.draw(st.lists(st.sampled_from(others), min_size=function.nin - 1, max_size=function.nin - 1))
-    assert_agree(
-        outcome(function, device(x), *(device(y) if isinstance(y, np.ndarray) else y for y in rest)),
-        outcome(function, x, *rest),
-    )
+    values = [x.T, 2, -1.5, True, np.float32(0.5), np.int64(3)]
+    others = data.draw(st.lists(st.sampled_from(values), min_size=function.nin - 1, max_size=function.nin - 1))
+    on_device = [device(y) if isinstance(y, np.ndarray) else y for y in others]
+    assert_agree(outcome(function, device(x), *on_device), outcome(function, x, *others))
 
 
-REDUCTIONS = [
-    "sum",
-    "prod",
-    "max",
-    "min",
-    "mean",
-    "var",
-    "std",
-    "all",
-    "any",
-    "argmax",
-    "argmin",
-    "cumsum",
-    "cumprod",
-    "count_nonzero",
-]
+# fmt: off
+REDUCTIONS = ["sum", "prod", "max", "min", "mean", "var", "std", "all", "any", "argmax", "argmin", "cumsum", "cumprod",
+              "count_nonzero"]
+# fmt: on
 
 
 @given(data=st.data(), name=st.sampled_from(REDUCTIONS), x=st.one_of(floats, integers))
-def test_reductions_equal_numpys_over_any_axis(data, name, x):
+def test_reductions_equal_those_of_numpy_over_any_axis(data: st.DataObject, name: str, x: np.ndarray) -> None:
     options = {"axis": data.draw(st.one_of(st.none(), st.integers(-x.ndim - 1, x.ndim)))}
     if name not in ("cumsum", "cumprod", "count_nonzero"):
         options["keepdims"] = data.draw(st.booleans())
-    assert_agree(
-        outcome(lambda a: getattr(np, name)(a, **options), device(x)),
-        outcome(lambda a: getattr(np, name)(a, **options), x),
-    )
+    reduce = lambda a: getattr(np, name)(a, **options)
+    assert_agree(outcome(reduce, device(x)), outcome(reduce, x))
 
 
 MANIPULATION = {
@@ -140,11 +126,11 @@ MANIPULATION = {
 
 @pytest.mark.parametrize("name", MANIPULATION)
 @given(x=hnp.arrays(np.float32, (2, 3, 4), elements=small))
-def test_manipulation_and_creation_equal_numpys(name, x):
+def test_manipulation_and_creation_equal_those_of_numpy(name: str, x: np.ndarray) -> None:
     assert_agree(MANIPULATION[name](cp, device(x)), MANIPULATION[name](np, x))
 
 
-INDEXING = {  # what is written with indices out of range, and what it must mean
+INDEXING = {  # a call with indices out of range, and what it must mean
     "one": (lambda a, i, j: a[i], lambda x, i, j: x[i % 3]),
     "two": (lambda a, i, j: a[i, j], lambda x, i, j: x[i % 3, j % 4]),
     "two apart": (lambda a, i, j: a[i, :, j], lambda x, i, j: x[i % 3, :, j % 2]),
@@ -159,21 +145,21 @@ INDEXING = {  # what is written with indices out of range, and what it must mean
 
 
 @pytest.mark.parametrize("name", INDEXING)
-@given(x=hnp.arrays(np.float32, (3, 4, 2), elements=small), i=far, j=far)
-def test_indexing_wraps_around(name, x, i, j):
-    written, meant = INDEXING[name]
-    assert same(written(device(x), device(i), device(j)), meant(x, i, j))
+@given(x=hnp.arrays(np.float32, (3, 4, 2), elements=small), i=out_of_range, j=out_of_range)
+def test_indexing_wraps_around(name: str, x: np.ndarray, i: np.ndarray, j: np.ndarray) -> None:
+    call, meaning = INDEXING[name]
+    assert same(call(device(x), device(i), device(j)), meaning(x, i, j))
 
 
 @given(rows=hnp.arrays(np.int64, 5, elements=st.integers(-9, 9)))
-def test_scatter_adds_up_repeated_and_wrapped_indices(rows):
+def test_scatter_adds_up_repeated_and_wrapped_indices(rows: np.ndarray) -> None:
     host, a = np.zeros((3, 2), np.float32), cp.zeros((3, 2), np.float32)
     np.add.at(host, rows % 3, np.ones((5, 2), np.float32))
     np.add.at(a, device(rows), cp.ones((5, 2), np.float32))
     assert same(a, host)
 
 
-def test_assignment_writes_through_views_and_wraps_around():
+def test_assignment_writes_through_views_and_wraps_around() -> None:
     a = cp.zeros((2, 3), np.float32)
     a[1][...] = 5.0
     a[:, 0] = cp.ones(2, np.float32)
@@ -182,7 +168,7 @@ def test_assignment_writes_through_views_and_wraps_around():
     assert same(a, np.array([[2, 8, 1], [2, 6, 6]], np.float32))
 
 
-def test_there_are_no_scalars():
+def test_results_are_arrays_never_scalars() -> None:
     a = device(np.arange(6, dtype=np.float32).reshape(2, 3))
     assert a.sum().shape == a[0, 0].shape == np.max(a).shape == ()
     assert (a.sum() * a.astype(np.float64)).dtype == np.float64

@@ -1,10 +1,10 @@
-"""Where finite differences cannot look: kinks, ties, poles, overflow, the same element twice. What is taken there,
-docstrings state.
-"""
+"""Slopes and values where finite differences do not help: kinks, ties, zeros, overflow, repeated indices."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor, grad
+from minigrad.gradcheck.choices import Choices
+from tests.minigrad.helpers import leaf
 from tests.minigrad.strategies import choices
 
-pytestmark = pytest.mark.filterwarnings(
-    "error::RuntimeWarning"
-)  # nothing here may overflow or divide by zero on the way
+# Nothing may overflow or divide by zero in between.
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
-def slope(f, values, dtype=np.float64):
-    x = Tensor(np.array(values, dtype), requires_grad=True)
+def slope(f: Callable, values: Any, dtype: Any = np.float64) -> list:
+    x = leaf(values, dtype)
     return grad(f(x).sum(), x).numpy().tolist()
 
 
@@ -41,11 +42,11 @@ def slope(f, values, dtype=np.float64):
         (mg.std, [2.0, 2.0, 2.0], [0.0, 0.0, 0.0]),
     ],
 )
-def test_slopes_at_kinks(f, values, slopes):
+def test_slopes_at_kinks(f: Callable, values: list[float], slopes: list[float]) -> None:
     assert slope(f, values) == slopes
 
 
-def test_elements_that_tie_share_the_gradient():
+def test_equal_elements_share_the_gradient_of_an_extremum() -> None:
     values = [[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]
     assert slope(lambda x: x.max(axis=-1), values) == [[0.0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]]
     assert slope(lambda x: x.min(axis=-1), values) == [[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]]
@@ -53,36 +54,34 @@ def test_elements_that_tie_share_the_gradient():
     assert slope(lambda x: x.max(axis=(0, 1), keepdims=True), values) == [[0.0, 0.5, 0.5], [0.0, 0.0, 0.0]]
 
 
-@given(choices())
-def test_the_gradient_of_an_extremum_adds_up_to_one_with_ties(c):
-    x = np.round(c.array(c.shape(1, least=1)))
+@given(c=choices())
+def test_the_gradients_of_an_extremum_add_up_to_one(c: Choices) -> None:
+    x = np.round(c.array(c.shape(1, min_length=1)))
     axis = c.axis(x.ndim)
     for f in (mg.max, mg.min):
-        np.testing.assert_allclose(
-            np.sum(slope(lambda x, f=f: f(x, axis=axis), x), axis=axis), 1.0, rtol=1e-15 * x.size
-        )
+        total = np.sum(slope(lambda x, f=f: f(x, axis=axis), x), axis=axis)
+        np.testing.assert_allclose(total, 1.0, rtol=1e-15 * x.size)
 
 
 @pytest.mark.parametrize("zeros", [0, 1, 2, 3])
-def test_the_slope_of_a_product_with_zeros(zeros):
+def test_the_slope_of_a_product_with_zeros(zeros: int) -> None:
     values = np.array([2.0, 3.0, 5.0, 7.0])
     values[:zeros] = 0.0
     assert slope(mg.prod, values) == [math.prod(np.delete(values, i)) for i in range(4)]
 
 
-def test_the_same_element_twice_gets_both_gradients():
+def test_the_same_element_twice_gets_both_gradients() -> None:
     assert slope(lambda x: x[[0, 0, 2, 0]], [1.0, 2.0, 3.0]) == [3.0, 0.0, 1.0]
     assert slope(lambda x: x[np.array([-1, 2])], [1.0, 2.0, 3.0]) == [0.0, 0.0, 2.0]
     assert slope(lambda x: mg.take(x, [1, 1]), [1.0, 2.0]) == [0.0, 2.0]
-    assert slope(lambda x: mg.take_along_axis(x, np.array([[0, 0], [1, 1]]), axis=1), [[1.0, 2.0], [3.0, 4.0]]) == [
-        [2.0, 0.0],
-        [0.0, 2.0],
-    ]
+    twice = np.array([[0, 0], [1, 1]])
+    slopes = slope(lambda x: mg.take_along_axis(x, twice, axis=1), [[1.0, 2.0], [3.0, 4.0]])
+    assert slopes == [[2.0, 0.0], [0.0, 2.0]]
     assert slope(lambda x: mg.embedding(np.array([1, 1, 0]), x), [[1.0], [2.0]]) == [[1.0], [2.0]]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_large_numbers_do_not_overflow(dtype):
+def test_large_numbers_do_not_overflow(dtype: Any) -> None:
     big = np.array([-1e4, 0.0, 1e4], dtype)
     x = Tensor(big, requires_grad=True)
     assert mg.sigmoid(x).numpy().tolist() == [0.0, 0.5, 1.0]
@@ -97,16 +96,15 @@ def test_large_numbers_do_not_overflow(dtype):
         assert np.isfinite(slope(f, big, dtype)).all()
 
 
-def test_rows_that_are_masked_altogether_count_nothing():
+def test_rows_that_are_masked_completely_are_zero() -> None:
     hidden = [[-np.inf, -np.inf], [0.0, -np.inf]]
     assert mg.softmax(Tensor(hidden)).numpy().tolist() == [[0.0, 0.0], [1.0, 0.0]]
     assert slope(mg.softmax, hidden) == [[0.0, 0.0], [0.0, 0.0]]
     assert slope(lambda x: mg.logsumexp(x, axis=-1), hidden) == [[0.0, 0.0], [1.0, 0.0]]
 
 
-@given(st.lists(st.floats(-30, 30), min_size=1, max_size=20))
-def test_erf_is_exact_to_double_precision(values):
-    """4 units in the last place, also relatively near 0."""
-    np.testing.assert_allclose(
-        mg.erf(Tensor(np.array(values))).numpy(), [math.erf(v) for v in values], rtol=4 * 2.0**-52, atol=5e-324
-    )
+@given(values=st.lists(st.floats(-30, 30), min_size=1, max_size=20))
+def test_erf_is_exact_to_double_precision(values: list[float]) -> None:
+    """Up to 4 units in the last place, also near 0."""
+    received, expected = mg.erf(Tensor(np.array(values))).numpy(), [math.erf(v) for v in values]
+    np.testing.assert_allclose(received, expected, rtol=4 * 2.0**-52, atol=5e-324)

@@ -1,4 +1,4 @@
-"""The picture of a profile: what its columns show, against the plain definition; and that it is a picture."""
+"""The picture of a profile: its columns show what their definition says, and the SVG has all its parts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor
+from minigrad.lazy import Gradient
 from minigrad.profiler import Event, Profile, span
-from minigrad.profiler.picture import COLORS, GRADIENTS, OTHERS, WIDTH, Block, memory_columns, row_columns
+from minigrad.profiler.picture import COLORS, OTHERS, WIDTH, Block, longest_events, memory_columns
+from minigrad.profiler.report import GRADIENTS, Change
 from minigrad.tensor import record
 
 SVG = "{http://www.w3.org/2000/svg}"
-BLOCK = Block(10.0, 10.0 + WIDTH)  # a column a second
+BLOCK = Block(10.0, 10.0 + WIDTH)  # a column is a second
 MOMENTS = st.integers(0, 4 * (WIDTH + 20)).map(lambda quarter: quarter / 4)
 
 
@@ -25,11 +28,10 @@ def forward(name: str, start: float, end: float) -> Event:
     return Event(name, "", "forward", "MainThread", start, end, end - start)
 
 
-@given(st.lists(st.tuples(MOMENTS, st.sampled_from("abc"), st.integers(1, 9)), max_size=12))
-def test_a_column_shows_the_fullest_moment_in_it(risings):
-    changes = [(time, name, size) for time, name, size in risings] + [
-        (time + size, name, -size) for time, name, size in risings
-    ]
+@given(arrays=st.lists(st.tuples(MOMENTS, st.sampled_from("abc"), st.integers(1, 9)), max_size=12))
+def test_a_column_shows_its_fullest_moment(arrays: list[tuple[float, str, int]]) -> None:
+    """Each array is allocated at a moment and freed after as many seconds as it has bytes."""
+    changes: list[Change] = [*arrays, *((time + size, name, -size) for time, name, size in arrays)]
     columns = list(memory_columns(changes, BLOCK))
     assert len(columns) == WIDTH
 
@@ -39,31 +41,30 @@ def test_a_column_shows_the_fullest_moment_in_it(risings):
     moments = sorted({time for time, _, _ in changes})
     for i, column in enumerate(columns):
         begin, end = BLOCK.begin + i, BLOCK.begin + i + 1
-        # of changes at one moment, which come one after the other, a sum in between can be the fullest
+        # Changes at the same moment come one after the other, so a sum in between can be the fullest.
         assert column.total() >= max(alive(time) for time in [begin, *(t for t in moments if begin < t <= end)])
         if not any(begin < time <= end for time in moments):
-            assert column == Counter(
-                {name: sum(s for t, n, s in changes if n == name and t <= begin) for name in "abc"}
-            )
+            sizes = {name: sum(s for t, n, s in changes if n == name and t <= begin) for name in "abc"}
+            assert column == Counter(sizes)
 
 
-@given(st.lists(st.tuples(MOMENTS, MOMENTS), max_size=6))
-def test_a_row_shows_what_took_most_of_a_column(moments):
+@given(moments=st.lists(st.tuples(MOMENTS, MOMENTS), max_size=6))
+def test_a_row_shows_the_event_that_took_most_of_a_column(moments: list[tuple[float, float]]) -> None:
     times = sorted({time for pair in moments for time in pair if BLOCK.begin <= time <= BLOCK.end})
     events = [forward(str(i), start, end) for i, (start, end) in enumerate(zip(times, times[1:]))]
-    columns = row_columns(events, BLOCK)
+    columns = longest_events(events, BLOCK)
     for i, shown in enumerate(columns):
         begin, end = BLOCK.begin + i, BLOCK.begin + i + 1
-        shares = {e.name: min(e.end, end) - max(e.start, begin) for e in events}
-        most = max((share for share in shares.values()), default=0.0)
+        seconds = {e.name: min(e.end, end) - max(e.start, begin) for e in events}
+        most = max(seconds.values(), default=0.0)
         if most > 0:
-            assert shares[shown] == most
+            assert seconds[shown] == most
         elif shown is not None:
-            assert shares[shown] == 0  # no more than touches it
+            assert seconds[shown] == 0, "an event that touches the column"
 
 
-def test_of_two_events_the_inner_one_is_shown():
-    columns = row_columns([forward("inner", 13.0, 15.0), forward("outer", 12.0, 17.0)], BLOCK)
+def test_of_nested_events_the_inner_one_is_shown() -> None:
+    columns = longest_events([forward("inner", 13.0, 15.0), forward("outer", 12.0, 17.0)], BLOCK)
     assert columns[2:7] == ["outer", "inner", "inner", "outer", "outer"]
 
 
@@ -78,7 +79,7 @@ def profiled(ops: int = 3) -> Profile:
     return p
 
 
-def test_it_is_a_picture_with_all_its_parts(tmp_path: Path):
+def test_the_svg_has_all_its_parts(tmp_path: Path) -> None:
     p = profiled()
     text = p.draw(tmp_path / "memory.svg")
     assert (tmp_path / "memory.svg").read_text("utf-8") == text
@@ -92,31 +93,31 @@ def test_it_is_a_picture_with_all_its_parts(tmp_path: Path):
     assert set(areas) >= {"exp", "sin", GRADIENTS}
 
 
-def test_the_file_stays_small_however_long_the_profile():
+def test_the_file_stays_small_however_long_the_profile_is() -> None:
     small, large = (len(profiled(ops).draw()) for ops in (3, 3000))
     assert large < 300_000  # 760 columns of a dozen areas and rows
     assert small < large
 
 
-def test_more_names_than_colors_are_others():
-    def op(number: int):
-        def rule(g, out):
+def test_names_without_a_color_are_others() -> None:
+    def op(number: int) -> Tensor:
+        def rule(g: Gradient, out: None) -> tuple:
             return (g,)
 
         rule.__qualname__ = f"op{number}"
         return record(np.ones(100), (Tensor(np.ones(1), requires_grad=True),), rule)
 
     with mg.profile() as p:
-        made = [op(number) for number in range(len(COLORS) + 3)]
+        results = [op(number) for number in range(len(COLORS) + 3)]
     root = ElementTree.fromstring(p.draw())
     words = [element.text for element in root.iter(f"{SVG}text")]
-    assert len(made) == len(COLORS) + 3
+    assert len(results) == len(COLORS) + 3
     assert sum(bool(word and word.startswith("op")) for word in words) == len(COLORS)
     assert OTHERS in words
     assert "2.344 KiB" in words  # of three arrays of 100 numbers
 
 
-def test_the_last_block_is_drawn():
+def test_the_last_block_is_drawn() -> None:
     p = mg.profile()
     x = Tensor(np.ones(10), requires_grad=True)
     with p:
@@ -128,7 +129,10 @@ def test_the_last_block_is_drawn():
     assert "exp" not in words
 
 
-def test_a_profile_of_nothing_can_be_drawn():
-    with mg.profile() as p:
+def test_an_empty_block_can_be_drawn_and_no_block_cannot() -> None:
+    p = mg.profile()
+    with pytest.raises(ValueError, match="this profile has recorded nothing that could be drawn"):
+        p.draw()
+    with p:
         pass
     ElementTree.fromstring(p.draw())

@@ -1,6 +1,8 @@
-"""Negative controls: for each check of the table something that is wrong in that one way, and must be caught."""
+"""Negative controls: for each check of the table, functions that break this one rule. The check must catch them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,46 +10,47 @@ import pytest
 from minigrad import Tensor, backward
 from minigrad.fused.record import record_fused
 from minigrad.gradcheck.choices import call
+from minigrad.lazy import Gradient
 from minigrad.modes import mode
 from minigrad.tensor import record
 from tests.minigrad import checks
 
+pytestmark = pytest.mark.control
 ONE = call(np.array([0.3, -1.1, 1.7]))
 TWO = call(np.array([0.5, -1.5, 2.0]), np.array([1.0, 2.0, 3.0]))
 
 
-def square(x):
+def square(x: Tensor) -> Tensor:
     return record(x.data * x.data, (x,), lambda g, out: (g * x * 2.0,))
 
 
-def fused_product(vjp, value=np.multiply):
+def fused_product(vjp: Callable, value: Callable = np.multiply) -> Callable[[Tensor, Tensor], Tensor]:
     """x * y as a fused function with the rule `vjp(g, x, y, needs)`."""
 
-    def product(x, y):
-        return record_fused(
-            value(x.data, y.data), (x, y), lambda g, needs: vjp(g, x.data, y.data, needs), lambda x, y: x * y
-        )
+    def product(x: Tensor, y: Tensor) -> Tensor:
+        rule = lambda g, needs: vjp(g, x.data, y.data, needs)
+        return record_fused(value(x.data, y.data), (x, y), rule, lambda x, y: x * y)
 
     return product
 
 
-right = fused_product(lambda g, x, y, needs: (g * y if needs[0] else None, g * x if needs[1] else None))
+correct_product = fused_product(lambda g, x, y, needs: (g * y if needs[0] else None, g * x if needs[1] else None))
 
 
-def test_what_is_right_passes():
+def test_correct_functions_pass() -> None:
     checks.check_value(square, np.square, ONE)
-    checks.check_fused(right, lambda x, y: x * y, TWO)
+    checks.check_fused(correct_product, lambda x, y: x * y, TWO)
     for check in (
         checks.check_recording_changes_nothing,
         checks.check_float32,
         checks.check_gradients_fit,
         checks.check_each_input_alone,
         checks.check_accumulation,
-        checks.check_memory_is_nobody_elses,
+        checks.check_memory_is_separate,
         checks.check_no_cycles,
     ):
         check(square, ONE)
-        check(right, TWO)
+        check(correct_product, TWO)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +62,12 @@ def test_what_is_right_passes():
         (lambda x: [square(x), square(x)], "2 results"),
     ],
 )
-def test_a_wrong_value_is_caught(broken, message):
+def test_a_wrong_value_is_caught(broken: Callable, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         checks.check_value(broken, np.square, ONE)
 
 
-def test_a_value_that_depends_on_recording_is_caught():
+def test_a_value_that_depends_on_recording_is_caught() -> None:
     with pytest.raises(AssertionError, match="recorded"):
         checks.check_recording_changes_nothing(lambda x: square(x) * (1.0 + 1e-15 * x.requires_grad), ONE)
 
@@ -77,12 +80,12 @@ def test_a_value_that_depends_on_recording_is_caught():
         (lambda x: record(x.data * x.data, (x,), lambda g, out: (g * ((x + 1e6) - 1e6) * 2.0,)), "float32 gradient"),
     ],
 )
-def test_a_loss_of_precision_is_caught(broken, message):
+def test_a_loss_of_precision_is_caught(broken: Callable, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         checks.check_float32(broken, ONE)
 
 
-def test_a_gradient_that_does_not_fit_is_caught(monkeypatch):
+def test_a_gradient_that_does_not_fit_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward, "_fit_to_parent", lambda g, parent, node: g)
     monkeypatch.setattr(Tensor, "accumulate", lambda self, g, in_place: setattr(self, "grad", Tensor(g)))
     with pytest.raises(AssertionError, match="float64.* for float32"):
@@ -98,37 +101,37 @@ def test_a_gradient_that_does_not_fit_is_caught(monkeypatch):
         (lambda g, x, y, needs: (g * y, g * x if needs[0] else None), "gradient 1 alone|NoneType"),
     ],
 )
-def test_a_gradient_that_depends_on_what_others_need_is_caught(vjp, message):
+def test_a_gradient_that_depends_on_whether_others_are_needed_is_caught(vjp: Callable, message: str) -> None:
     with pytest.raises((AssertionError, AttributeError), match=message):
         checks.check_each_input_alone(fused_product(vjp), TWO)
 
 
-def test_a_gradient_that_is_replaced_instead_of_added_is_caught(monkeypatch):
+def test_a_gradient_that_is_replaced_instead_of_added_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "accumulate", lambda self, g, in_place: setattr(self, "grad", Tensor(g.copy())))
     with pytest.raises(AssertionError, match="two calls"):
         checks.check_accumulation(square, ONE)
 
 
-def write_input(x):
+def write_input(x: Tensor) -> Tensor:
     x.data[0] += 1.0
     return square(x)
 
 
-def write_beside_input(x):
+def write_beside_input(x: Tensor) -> Tensor:
     x.data.base[-1] = 7.0  # a gap between the elements of a strided view
     return square(x)
 
 
-def write_incoming_gradient(x):
-    def rule(g, out):
+def write_incoming_gradient(x: Tensor) -> Tensor:
+    def rule(g: Gradient, out: np.ndarray) -> tuple:
         g *= 2.0
         return (g * x,)
 
     return record(x.data * x.data, (x,), rule)
 
 
-def write_result(x):
-    def rule(g, out):
+def write_result(x: Tensor) -> Tensor:
+    def rule(g: Gradient, out: np.ndarray) -> tuple:
         out[...] = 0.0
         return (g * x * 2.0,)
 
@@ -136,21 +139,21 @@ def write_result(x):
 
 
 @pytest.mark.parametrize("broken", [write_input, write_beside_input, write_incoming_gradient, write_result])
-def test_writing_into_somebody_elses_array_is_caught(broken):
+def test_a_write_into_an_array_that_came_in_is_caught(broken: Callable) -> None:
     strided = call(np.arange(6.0)[::2])
     with pytest.raises(AssertionError, match="written to"):
-        checks.check_memory_is_nobody_elses(broken, strided)
+        checks.check_memory_is_separate(broken, strided)
 
 
-def test_a_gradient_that_aliases_is_caught(monkeypatch):
+def test_a_gradient_that_aliases_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "accumulate", lambda self, g, in_place: setattr(self, "grad", Tensor(g)))
     for f in (lambda x, y: x + y, lambda x, y: x.reshape(3, 1).reshape(3) + y):
         with pytest.raises(AssertionError, match="shares its memory"):
-            checks.check_memory_is_nobody_elses(f, TWO)
+            checks.check_memory_is_separate(f, TWO)
 
 
-def test_a_cycle_is_caught():
-    def leaky(x):
+def test_a_reference_cycle_is_caught() -> None:
+    def leaky(x: Tensor) -> Tensor:
         out = record(x.data * x.data, (x,), lambda g, _: (g * x * (2.0 if out.ndim else 2.0),))
         return out
 
@@ -165,13 +168,13 @@ def test_a_cycle_is_caught():
         (fused_product(lambda g, x, y, needs: (g * y, g * x * (1 + 1e-9))), "gradient 1"),
     ],
 )
-def test_a_fused_function_that_is_not_its_reference_is_caught(broken, message):
+def test_a_fused_function_that_is_not_its_reference_is_caught(broken: Callable, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         checks.check_fused(broken, lambda x, y: x * y, TWO)
 
 
-def test_the_engine_is_whole_again():
-    """The patches above are undone, and nothing of them stays in the mode of this thread."""
+def test_afterwards_the_engine_is_as_before() -> None:
+    """The patches above are undone, and the mode of this thread is the default."""
     assert mode.op_hook is None
     assert mode.recording
-    test_what_is_right_passes()
+    test_correct_functions_pass()

@@ -1,9 +1,8 @@
-"""Gradients of every differentiable function: against finite differences, of first and second order, and what else they
-must be.
-"""
+"""Gradients of every function of the catalogue: compared with finite differences, and other rules they obey."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -12,69 +11,55 @@ from hypothesis import strategies as st
 
 from minigrad.gradcheck import gradcheck
 from minigrad.gradcheck.catalogue import CATALOGUE
+from minigrad.gradcheck.choices import Example
 from tests.minigrad import checks
+from tests.minigrad.helpers import seeds
 from tests.minigrad.strategies import examples
 
-SMALL = 12  # elements up to which the whole Jacobian is compared
-fewer = settings(max_examples=max(4, settings.default.max_examples // 2))
-few = settings(max_examples=max(3, settings.default.max_examples // 5))
+MAX_ELEMENTS = 12  # of the inputs: up to this size the whole Jacobian is compared, beyond it a random projection
 
 
-def check_by_differences(name, example, order, seed):
-    small = sum(x.size for x in example.inputs) <= SMALL
-    gradcheck(
-        partial(CATALOGUE[name].f, **example.options),
-        example.inputs,
-        mode="full" if small else "random",
-        order=order,
-        seed=seed,
-        name=name,
-    )
+def fewer(divisor: int) -> settings:
+    return settings(max_examples=max(4, settings.default.max_examples // divisor))
+
+
+def compare_with_differences(name: str, example: Example, order: int, seed: int) -> None:
+    small = sum(x.size for x in example.inputs) <= MAX_ELEMENTS
+    f = partial(CATALOGUE[name].f, **example.options)
+    gradcheck(f, example.inputs, mode="full" if small else "random", order=order, seed=seed, name=name)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-@given(st.data(), st.integers(0, 2**32 - 1))
-def test_first_order(name, data, seed):
-    check_by_differences(name, data.draw(examples(name)), 1, seed)
+@given(data=st.data(), seed=seeds)
+def test_first_derivatives_equal_finite_differences(name: str, data: st.DataObject, seed: int) -> None:
+    compare_with_differences(name, data.draw(examples(name)), 1, seed)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-@fewer
-@given(st.data(), st.integers(0, 2**32 - 1))
-def test_second_order(name, data, seed):
-    check_by_differences(name, data.draw(examples(name)), 2, seed)
+@fewer(2)
+@given(data=st.data(), seed=seeds)
+def test_second_derivatives_equal_finite_differences(name: str, data: st.DataObject, seed: int) -> None:
+    compare_with_differences(name, data.draw(examples(name)), 2, seed)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-@few
-@given(st.data())
-def test_shape_and_dtype_are_those_of_the_input(name, data):
-    checks.check_gradients_fit(CATALOGUE[name].f, data.draw(examples(name)))
+@fewer(2)
+@given(data=st.data())
+def test_no_array_is_written_or_shared(name: str, data: st.DataObject) -> None:
+    checks.check_memory_is_separate(CATALOGUE[name].f, data.draw(examples(name)))
 
 
+RULES: dict[str, Callable[[Callable, Example], None]] = {
+    "shape and dtype are those of the input": checks.check_gradients_fit,
+    "inputs that need no gradient change nothing": checks.check_each_input_alone,
+    "gradients of two calls add up": checks.check_accumulation,
+    "no reference cycles": checks.check_no_cycles,
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", CATALOGUE)
-@few
-@given(st.data())
-def test_inputs_that_need_no_gradient_change_nothing(name, data):
-    checks.check_each_input_alone(CATALOGUE[name].f, data.draw(examples(name)))
-
-
-@pytest.mark.parametrize("name", CATALOGUE)
-@few
-@given(st.data())
-def test_gradients_add_up(name, data):
-    checks.check_accumulation(CATALOGUE[name].f, data.draw(examples(name)))
-
-
-@pytest.mark.parametrize("name", CATALOGUE)
-@fewer
-@given(st.data())
-def test_no_array_is_written_or_shared(name, data):
-    checks.check_memory_is_nobody_elses(CATALOGUE[name].f, data.draw(examples(name)))
-
-
-@pytest.mark.parametrize("name", CATALOGUE)
-@few
-@given(st.data())
-def test_no_reference_cycles(name, data):
-    checks.check_no_cycles(CATALOGUE[name].f, data.draw(examples(name)))
+@fewer(5)
+@given(data=st.data())
+def test_gradients_obey_the_rule(name: str, rule: str, data: st.DataObject) -> None:
+    RULES[rule](CATALOGUE[name].f, data.draw(examples(name)))

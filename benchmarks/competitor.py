@@ -1,14 +1,14 @@
-"""A contestant: a library that does a piece of work when told to, in a process of its own.
+"""A competitor: a library that does one kind of work, in a process of its own.
 
-The parent starts `python -m benchmarks.contestant MODULE:FUNCTION [FOLDER]` and they exchange lines of JSON over pipes:
+The parent starts `python -m benchmarks.competitor MODULE:FUNCTION [FOLDER]` and exchanges lines of JSON with it:
 
     child:   {"ready": {"torch": "2.13.0"}}                 or {"skip": "torch is not installed"}, and ends
     parent:  {"calls": 3, "warm_up": 1}
     child:   {"results": [{"seconds": 0.9, "loss": 4.1}, ...], "peak": 812000000}
 
-FUNCTION(task), or FUNCTION() where there is no folder, prepares and returns the piece of work: a function without
-arguments that returns measurements by name. "seconds", the time of the call, is added unless it is among them. The
-child ends when its input does.
+FUNCTION(task), or FUNCTION() without a folder, prepares the work and returns a function without arguments. Each call
+of that does the work once and returns measurements by name. "seconds", the time of the call, is added if the function
+does not measure it itself. The child ends when its input does.
 """
 
 from __future__ import annotations
@@ -32,43 +32,38 @@ from benchmarks.task import Task
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ["numpy", "torch", "jax", "autograd", "micrograd"]
-Work = Callable[[], dict[str, float]]
+Work = Callable[[], dict[str, float]]  # does the work once, returns measurements by name
 
 
 class Skipped(RuntimeError):
-    """A contestant that cannot take part; the message is a sentence."""
+    """A competitor that cannot take part; the message is a sentence."""
 
 
-class Contestant:
-    """The parent's side. `function`: "module:function" in benchmarks.peers. It prepares at once; `ready` waits for
-    it.
+class Competitor:
+    """The competitor as its parent sees it. `function`: "module:function" in benchmarks.peers.
+
+    The process starts and prepares at once; `ready` waits until it has.
     """
 
     def __init__(self, name: str, function: str, folder: Path | None, environment: Mapping[str, str]):
         self.name, self.peak = name, 0
-        self.complaints = tempfile.TemporaryFile()  # noqa: SIM115    a pipe that nobody reads could block it
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.contestant", function, *([str(folder)] if folder else [])],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.complaints,
-            text=True,
-        )
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115    not a pipe: a full one would block the process
+        command = [sys.executable, "-m", "benchmarks.competitor", function, *([str(folder)] if folder else [])]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
         self.libraries: dict[str, str] = {}
 
     def ready(self) -> None:
-        """Wait until it is. Raises Skipped when its library is missing."""
+        """Wait until it is ready. Raises Skipped if its library is missing."""
         answer = self._answer()
         if "skip" in answer:
             raise Skipped(answer["skip"])
         self.libraries = answer["ready"]
 
-    def turn(self, calls: int, warm_up: int = 0) -> list[dict[str, float]]:
-        """The measurements of so many calls, after some that are not measured."""
+    def measure(self, calls: int, warm_up: int = 0) -> list[dict[str, float]]:
+        """The measurements of `calls` calls, after `warm_up` calls that are not measured."""
         assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended: the answer tells
+        with contextlib.suppress(BrokenPipeError):  # the process has ended, and `_answer` says why
             self.process.stdin.write(json.dumps({"calls": calls, "warm_up": warm_up}) + "\n")
             self.process.stdin.flush()
         answer = self._answer()
@@ -82,7 +77,7 @@ class Contestant:
             self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
-        self.complaints.close()
+        self.errors.close()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
@@ -90,13 +85,13 @@ class Contestant:
         if line:
             return json.loads(line)
         status = self.process.wait()
-        self.complaints.seek(0)
-        last = self.complaints.read().decode(errors="replace").strip().splitlines()[-1:]
-        raise RuntimeError(f"{self.name} ended with status {status}: {' '.join(last) or 'it said nothing'}")
+        self.errors.seek(0)
+        last = self.errors.read().decode(errors="replace").strip().splitlines()[-1:]
+        raise RuntimeError(f"{self.name} ended with status {status}: {' '.join(last) or 'no message'}")
 
 
 def serve(function: str, folders: list[str], orders: IO[str], answers: IO[str]) -> None:
-    """The child's side."""
+    """The work of the child: prepare, then measure when the parent asks for it."""
 
     def answer(**fields: Any) -> None:
         print(json.dumps(fields), file=answers, flush=True)
@@ -122,11 +117,9 @@ def timed(work: Work) -> dict[str, float]:
 
 
 def libraries() -> dict[str, str]:
-    """The libraries with arithmetic in them that this process uses, with their versions and what OpenBLAS has
-    chosen.
-    """
+    """The versions of the numerical libraries in this process, and the kernels that OpenBLAS has chosen."""
     found: dict[str, str] = {name: version(name) for name in LIBRARIES if name in sys.modules}
-    if "cupy" in sys.modules:  # whose package has a name for each version of CUDA
+    if "cupy" in sys.modules:  # its package has another name for each version of CUDA
         found["cupy"] = sys.modules["cupy"].__version__
     with contextlib.suppress(ImportError):
         from threadpoolctl import threadpool_info
@@ -138,8 +131,9 @@ def libraries() -> dict[str, str]:
 
 
 def gpu_memory() -> int:
-    """What the library of this process has taken of the GPU's memory, in bytes: as much as it ever used at once, for
-    neither gives back.
+    """Bytes that the library of this process has allocated on the GPU.
+
+    CuPy and PyTorch do not give memory back, so this is also the peak.
     """
     if "cupy" in sys.modules:
         return sys.modules["cupy"].get_default_memory_pool().total_bytes()
@@ -147,8 +141,10 @@ def gpu_memory() -> int:
 
 
 def peak_memory() -> int:
-    """The most memory that this process has had, and what its children have of their own now, in bytes. (Their peak is
-    not known without what they share with it; ours give nothing back.)
+    """Peak memory of this process, plus the memory that its children do not share with it, in bytes.
+
+    Of the children the present memory counts, because their peak is known only with what they share. Ours give no
+    memory back.
     """
     return own_peak() + sum(private_memory(child.pid) for child in multiprocessing.active_children())
 
@@ -159,9 +155,9 @@ def private_memory(pid: int) -> int:
 
 
 def own_peak() -> int:
-    """The most memory that this process has had, in bytes.
+    """Peak memory of this process, in bytes.
 
-    Linux keeps it by process image; what getrusage tells there includes the parent's before the child took over.
+    On Linux from /proc: the peak that getrusage reports can be that of the parent, from before the child was started.
     """
     with contextlib.suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -175,5 +171,5 @@ def own_peak() -> int:
 
 if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print goes where complaints go
+    os.dup2(2, 1)  # what libraries print goes to stderr
     serve(sys.argv[1], sys.argv[2:], sys.stdin, answers)

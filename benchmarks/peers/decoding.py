@@ -1,8 +1,8 @@
-"""Writing with a key-value cache, the same for every library: which tokens are read, and what is checked.
+"""Writing with a key-value cache, in the same way for every library.
 
-The next token read is given, not the one that was chosen, so that a tie between two tokens does not lead to two texts.
-`read(ids, cache)` takes ids (B, T), adds them to the cache and returns the logits of what follows the last, (B, V), as
-a NumPy array.
+`read(ids, cache)` takes ids (B, T), adds their keys and values to the cache, and returns the logits (B, V) of the token
+after the last one, as a NumPy array. The next token comes from the task and not from the logits: otherwise two
+libraries might write different texts after a tie between two tokens.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contestant import Work
+from benchmarks.competitor import Work
 from benchmarks.task import Task
 
 PROMPT, WRITTEN = 16, 64  # tokens
-READ = 512  # tokens of a prefill, if the context has so many
+READ = 512  # tokens of a prefill, or the context if it is shorter
 
 NewCache = Callable[[], Any]
 Read = Callable[[np.ndarray, Any], np.ndarray]
 
 
 def decoder(task: Task, new_cache: NewCache, read: Read) -> Work:
-    """A call writes WRITTEN tokens in each of the B rows, after a prompt that is not timed."""
+    """A call reads a prompt, which is not timed, and writes WRITTEN tokens in each of the B rows."""
     import time
 
     ids = task.ids()[0]

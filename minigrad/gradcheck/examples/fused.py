@@ -1,6 +1,4 @@
-"""Examples for the fused functions, and how each, or its reference, is called: what is differentiated first, the rest
-by name.
-"""
+"""Examples for the fused functions."""
 
 from __future__ import annotations
 
@@ -21,7 +19,9 @@ def _linear(c: Choices) -> Example:
 
 def _linear_activation(c: Choices) -> Example:
     x, outputs = c.array(c.shape(1)), c.pick((2, 4))
-    activation = c.pick(("gelu", "gelu_tanh", "silu", "swiglu", "geglu"))  # relu_squared bends where z is 0
+    activation = c.pick(
+        ("gelu", "gelu_tanh", "silu", "swiglu", "geglu")
+    )  # not relu_squared: z may be near its kink at 0
     inputs = x, c.array((outputs, x.shape[-1])), c.array((outputs,))
     return call(*inputs[: c.pick((3, 2))], activation=activation)
 
@@ -37,7 +37,7 @@ def _gelu(c: Choices) -> Example:
 
 
 def _gated(c: Choices, **options: Any) -> Example:
-    """Gate and up packed into one array, or as two."""
+    """The gate and the values that it multiplies, as two arrays or packed into one."""
     shape = c.shape(1)
     if c.flag():
         return call(c.array(shape), c.array(shape), **options)
@@ -64,21 +64,12 @@ def _dropout(c: Choices) -> Example:
 
 
 def _attention(c: Choices) -> Example:
-    """Sizes on either side of each other, grouped queries, and every option alone and with others."""
-    B, K, G, T, S, D = (
-        c.pick((1, 2)),
-        c.pick((1, 2)),
-        c.pick((1, 2, 3)),
-        c.pick((3, 1, 2, 4)),
-        c.pick((3, 1, 4, 5)),
-        c.pick((2, 1, 4)),
-    )
+    """More queries than keys and fewer, groups of queries that share a key, and all combinations of the options."""
+    B, K, G = c.pick((1, 2)), c.pick((1, 2)), c.pick((1, 2, 3))  # batch, heads of keys, queries for each key
+    T, S, D = c.pick((3, 1, 2, 4)), c.pick((3, 1, 4, 5)), c.pick((2, 1, 4))  # queries, keys, size of a head
     q, k, v = c.array((B, K * G, T, D)), c.array((B, K, S, D)), c.array((B, K, S, D))
-    options: dict[str, Any] = {
-        "causal": c.flag(),
-        "window": c.pick((None, None, 1, 2)),
-        "scale": c.pick((None, None, 0.5)),
-    }
+    options: dict[str, Any] = {"causal": c.flag(), "window": c.pick((None, None, 1, 2))}
+    options["scale"] = c.pick((None, None, 0.5))
     scores = (B, K * G, T, S)
     if c.flag():
         options["mask"] = c.generator().random(c.broadcastable(scores)) < 0.7
@@ -90,7 +81,7 @@ def _attention(c: Choices) -> Example:
 def _loss_options(c: Choices, rows: tuple[int, ...], classes: int) -> dict[str, Any]:
     targets = np.asarray(c.generator().integers(0, classes, rows))
     if targets.size and c.flag():
-        targets.flat[0] = -100  # a row that does not count
+        targets.flat[0] = -100  # ignored
     return {
         "targets": targets,
         "label_smoothing": c.pick((0.0, 0.1)),
@@ -110,6 +101,9 @@ def _linear_cross_entropy(c: Choices) -> Example:
     return call(*inputs[: c.pick((2, 3))], soft_cap=c.pick((None, 2.0)), **_loss_options(c, rows, classes))
 
 
+# How a function and its reference are adapted: differentiated inputs first, all others by name.
+
+
 def _as_is(f: Callable) -> Callable:
     return f
 
@@ -126,7 +120,7 @@ def _loss(f: Callable) -> Callable:
     return lambda x, weight, bias=None, *, targets, **options: f(x, weight, targets, bias, **options)
 
 
-# name: (how it, and its reference, is called here; how an example is made)
+# name: (what adapts the function and its reference, what makes an example)
 FUSED: dict[str, tuple[Callable[[Callable], Callable], Callable[[Choices], Example]]] = {
     "linear": (_as_is, _linear),
     "linear_activation": (_as_is, _linear_activation),
