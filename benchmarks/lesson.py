@@ -39,16 +39,16 @@ class Lesson:
         from llm.runs.run import Run  # only here: contestants that are not ours shall not load our engine
         from llm.training.setup import set_up
 
-        trainer, _, _ = set_up(options, Run(folder / "prepared"))
+        trainer, _ = set_up(options, Run(folder / "prepared"))
         training, model = trainer.options, trainer.model
         texts = [trainer.batches.batch(step) for step in range(training.steps)]
         Task(folder, model.config, training.batch_size, threads).save(model.state_dict(), _joined(texts))
-        np.save(folder / "validation.npy", _joined(trainer.validation))
+        np.save(folder / "validation.npy", _joined(trainer.validation.batches))
         lesson = cls(
             folder,
             stops,
             options.to_json(),
-            [trainer.rate(step) for step in range(training.steps)],
+            [trainer.schedule(step) for step in range(training.steps)],
             list(trainer.optimizer.betas),
             training.weight_decay,
             training.clip,

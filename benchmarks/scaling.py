@@ -23,7 +23,7 @@ from benchmarks.train import TOLERANCE
 from benchmarks.turns import Spread, check_same, chosen, contestants, ratios, take_turns
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
-from llm.parallel.processes import pay
+from llm.parallel.selection import processes_are_faster
 
 SAME_STEPS = 2
 
@@ -129,7 +129,7 @@ def fitted(config: GPTConfig, batch: int, threads: int, seconds: dict[str, float
         max(counts.embedding, counts.head),
         READ["cpu"] / seconds["memory"] / threads,
         memory,
-        not pay(counts.total, 2),
+        not processes_are_faster(counts.total, 2),
     )
 
 

@@ -232,7 +232,7 @@ def test_a_lesson_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> None:
     options = replace(options, training=replace(options.training, data=str(plays), steps=5, eval_batches=2, threads=1))
     (tmp_path / "lesson").mkdir()
     lesson = Lesson.write(tmp_path / "lesson", options, 1, [1, 5])
-    trainer, _, _ = set_up(options, Run(tmp_path / "run"))
+    trainer, _ = set_up(options, Run(tmp_path / "run"))
     assert (
         lesson == Lesson.read(lesson.folder)
         and lesson.stops == [1, 5]
@@ -245,9 +245,9 @@ def test_a_lesson_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> None:
         assert (
             np.array_equal(text[:, :-1], inputs)
             and np.array_equal(text[:, 1:], targets)
-            and lesson.rates[step] == trainer.rate(step)
+            and lesson.rates[step] == trainer.schedule(step)
         )
-    assert np.array_equal(lesson.validation()[:, :, 1:], [targets for _, targets in trainer.validation])
+    assert np.array_equal(lesson.validation()[:, :, 1:], [targets for _, targets in trainer.validation.batches])
 
 
 @pytest.mark.parity

@@ -11,8 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from llm.inference.generate import generate
 from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
-from tokenizer.base import BaseTokenizer
-from tokenizer.stream import StreamDecoder
+from tokenizer import BaseTokenizer, StreamDecoder
+
+SAMPLE_TOKENS = 120
+SAMPLE_TEMPERATURE = 0.6  # low: a small model easily loses its way where unlikely tokens have a chance
+
+
+def write_sample(model: GPT, tokenizer: BaseTokenizer, prompt: str, seed: int) -> str:
+    """What the model writes after the prompt, shown while it is trained."""
+    sampling = Sampling(temperature=SAMPLE_TEMPERATURE)
+    return write_text(model, tokenizer, prompt, max_tokens=SAMPLE_TOKENS, sampling=sampling, seed=seed)
 
 
 def write_text(

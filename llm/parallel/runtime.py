@@ -46,12 +46,12 @@ def threads_to_use(wish: int | None) -> int:
     return available_cores() if wish is None else wish
 
 
-def hand_over_quickly() -> None:
+def set_switch_interval() -> None:
     """Let waiting threads have the interpreter lock after 0.1 ms, not 5: workers need it often and shortly."""
     sys.setswitchinterval(1e-4)
 
 
-def keep_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep freed memory for the next step, instead of handing large arrays back to the system and faulting
     them in again.
     """

@@ -23,9 +23,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-import tokenizer
 from llm.runs.files import digest, link_file, locked, new_folder, read_json, remove_partial, write_json
 from llm.runs.options import Options
+from tokenizer import BaseTokenizer
+from tokenizer import load as load_tokenizer
 
 CONFIG, TOKENIZER, METRICS, PICTURE, PROFILE = (
     "config.json",
@@ -50,7 +51,7 @@ class Checkpoint:
     weights: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
     state: dict[str, Any]
-    complaints: tuple[str, ...] = ()  # newer checkpoints that could not be used
+    problems: tuple[str, ...] = ()  # newer checkpoints that could not be used
 
     @property
     def step(self) -> int:
@@ -109,11 +110,11 @@ class Run:
         except BlockingIOError:
             raise RunError(f"another process is training in {self}; wait for it, or choose another --out") from None
 
-    def begin(self, options: Options, tokens: Any) -> None:
-        """Lay out a new run; `tokens` is its tokenizer. config.json comes last: with it the run exists."""
+    def begin(self, options: Options, tokenizer: BaseTokenizer) -> None:
+        """Create the files of a new run. config.json comes last: with it, the run exists."""
         self.check_free()
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        tokens.save(self.folder / TOKENIZER)
+        tokenizer.save(self.folder / TOKENIZER)
         self.write_options(options)
 
     def write_options(self, options: Options) -> None:
@@ -128,26 +129,26 @@ class Run:
                 f"{path} is not the configuration of a run ({error}); put the right one back, or give another run"
             ) from None
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> BaseTokenizer:
         """The tokenizer of the run. Raises ValueError or OSError when the file is missing or damaged."""
-        return tokenizer.load(self.folder / TOKENIZER)
+        return load_tokenizer(self.folder / TOKENIZER)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
-    def save(self, weights: dict[str, np.ndarray], optimizer: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        """Store a checkpoint for `state["step"]`, whole or not at all, and drop those no longer needed.
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Store a checkpoint, whole or not at all, and drop those no longer needed.
 
         Raises RunError when the disk does not take it; the checkpoints there are stay good.
         """
-        place = self._place(state["step"])
+        state, place = checkpoint.state, self._place(checkpoint.step)
         try:
             self.checkpoints.mkdir(exist_ok=True)
             shutil.rmtree(
                 place, ignore_errors=True
             )  # it was damaged, or training would not have gone back to before it
             with new_folder(place) as partial:
-                save_file(weights, partial / MODEL)
-                save_file(optimizer, partial / OPTIMIZER)
+                save_file(checkpoint.weights, partial / MODEL)
+                save_file(checkpoint.optimizer, partial / OPTIMIZER)
                 files = {
                     path.name: digest(path) for path in (partial / MODEL, partial / OPTIMIZER, self.folder / TOKENIZER)
                 }
@@ -178,7 +179,7 @@ class Run:
         `optimizer=False` leaves the state of the optimizer unread, twice the size of the weights. Raises RunError when
         there are checkpoints, but none can be used.
         """
-        complaints: list[str] = []
+        problems: list[str] = []
         copied = (
             [self.folder] if (self.folder / STATE).exists() else []
         )  # all there is, when only these files were copied
@@ -186,12 +187,12 @@ class Run:
             try:
                 last = _read_checkpoint(folder, optimizer)
             except RunError as error:
-                complaints.append(str(error))
+                problems.append(str(error))
                 continue
             _verify(self.folder / TOKENIZER, last.state)
-            return replace(last if which == "last" else self._best(last, optimizer), complaints=tuple(complaints))
-        if complaints:
-            raise RunError("; ".join(complaints) + "; no checkpoint is left to go back to")
+            return replace(last if which == "last" else self._best(last, optimizer), problems=tuple(problems))
+        if problems:
+            raise RunError("; ".join(problems) + "; no checkpoint is left to go back to")
         return None
 
     def _best(self, last: Checkpoint, optimizer: bool) -> Checkpoint:

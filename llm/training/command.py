@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import tyro
 
+from llm.model.gpt import GPT
 from llm.runs.options import Options, presets
 from llm.runs.run import Run, RunError, new_run, newest_run
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
-from llm.training.setup import set_up
+from llm.training.setup import describe, set_up
+from tokenizer import BaseTokenizer
 
-CHANGEABLE = {
-    "dropout",
-    "vocab_size",
-}  # of the model, when a run goes on; the tokenizer decides the vocabulary, whatever is asked
+# Options of the model that may change when a run is resumed. --vocab-size is without effect then: the tokenizer of the
+# run decides.
+CHANGEABLE = {"dropout", "vocab_size"}
+
+# (model, tokenizer, prompt, seed) -> what the model writes after the prompt. Training does not import llm/inference, which
+# does that, so train.py passes the function in.
+SampleWriter = Callable[[GPT, BaseTokenizer, str, int], str]
 
 
 @dataclass(frozen=True)
@@ -73,10 +79,13 @@ def _refuse_changes(run: Run, before: Options, after: Options) -> None:
             )
 
 
-def start(options: Options, run: Run) -> int:
-    """Train, go on training, or only describe what the options say; returns the exit status."""
+def start(options: Options, run: Run, write_sample: SampleWriter) -> int:
+    """Train a new run, continue a run, or only describe what the options say; returns the exit status."""
     if options.training.dry_run:
         print(describe_dry_run(options))
         return 0
     with run.locked():
-        return train(*set_up(options, run))
+        trainer, tokenizer = set_up(options, run)
+        print(describe(trainer, tokenizer, run), flush=True)
+        prompt, seed = options.training.prompt, options.training.seed
+        return train(trainer, run, lambda: prompt + write_sample(trainer.model, tokenizer, prompt, seed))

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from llm.model import cost as accounting
-from llm.parallel import processes
+from llm.parallel.selection import processes_are_faster
 from llm.runs.options import Options
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
@@ -25,7 +25,7 @@ def describe_dry_run(options: Options) -> str:
     device = pick_device(training.device)
     rows = -(-training.batch_size // training.micro_batches)
     count, parameters = worker_count(training, device), accounting.parameters(model).total
-    more = count * parameters * 4 if processes.pay(parameters, count) else 0
+    more = count * parameters * 4 if processes_are_faster(parameters, count) else 0
     rate = matmul_rate(device)
     flops = accounting.training_flops(model) * training.batch_size * model.context
     seconds = flops / (rate * UTILISATION)

@@ -22,7 +22,7 @@ class Profiling:
 
     def __init__(self, trainer: Trainer, run: Run):
         self.trainer, self.run, self.profile = trainer, run, minigrad.profile()
-        self.first = trainer.step + WARM_UP
+        self.first = trainer.state.step + WARM_UP
         self.end = min(self.first + STEPS, trainer.options.steps)
         if self.first >= self.end:
             say(
@@ -31,11 +31,11 @@ class Profiling:
             )
 
     def update(self) -> StepResult:
-        if not self.first <= self.trainer.step < self.end:
+        if not self.first <= self.trainer.state.step < self.end:
             return self.trainer.update()
         with self.profile:
             result = self.trainer.update()
-        if self.trainer.step == self.end:
+        if self.trainer.state.step == self.end:
             self.report()
         return result
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.evaluation.loss import Evaluation, evaluate
+from llm.evaluation.loss import Evaluation, Validation, evaluate
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
-from llm.parallel.threads import Workers
+from llm.parallel.threads import Threads
+from llm.training.objectives import NextToken
 from minigrad import no_grad
 
 V, T = 11, 6
@@ -41,10 +42,12 @@ def plain_average(model: GPT, pairs: list[tuple[np.ndarray, np.ndarray]]) -> flo
 @given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5), count=st.integers(1, 3))
 def test_it_is_the_average_over_tokens_whatever_the_workers(seed: int, sizes: list[int], count: int) -> None:
     model, pairs = make(dropout=0.5), batches(seed, sizes)
-    workers = Workers(model, count)
-    found = evaluate(workers, pairs, 2.0)
-    assert found.loss == evaluate(workers, pairs, 2.0).loss, "nothing is dropped"
-    assert found.loss == evaluate(Workers(model, 1), pairs, 2.0).loss, "the same bits with any number of workers"
+    workers = Threads(model, NextToken(), count)
+    found = evaluate(workers, Validation(pairs, 2.0))
+    assert found.loss == evaluate(workers, Validation(pairs, 2.0)).loss, "nothing is dropped"
+    assert found.loss == evaluate(Threads(model, NextToken(), 1), Validation(pairs, 2.0)).loss, (
+        "the same bits with any number of workers"
+    )
     workers.close()
     assert model.training
     assert all(p.grad is None for p in model.parameters())
@@ -55,13 +58,13 @@ def test_an_average_over_batches_of_different_size_would_be_seen() -> None:
     """Negative control: the mean of the means of batches."""
     model, pairs = make(), batches(2, [1, 4])
     means = float(np.mean([plain_average(model, [pair]) for pair in pairs]))
-    assert evaluate(Workers(model, 1), pairs, 2.0).loss != pytest.approx(means, rel=1e-6)
+    assert evaluate(Threads(model, NextToken(), 1), Validation(pairs, 2.0)).loss != pytest.approx(means, rel=1e-6)
 
 
 def test_a_model_that_was_evaluating_stays_so() -> None:
     model = make()
     model.eval()
-    evaluate(Workers(model, 1), batches(1, [2]), 1.0)
+    evaluate(Threads(model, NextToken(), 1), Validation(batches(1, [2])))
     assert not model.training
 
 

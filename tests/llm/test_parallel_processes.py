@@ -20,22 +20,24 @@ from hypothesis import strategies as st
 
 from llm.model.gpt import GPT
 from llm.parallel import processes as processes_module
-from llm.parallel.processes import SMALL, Processes, pay, workers_for
-from llm.parallel.threads import Workers
-from llm.training.step import accumulate_gradients
+from llm.parallel.processes import Processes
+from llm.parallel.selection import MAX_PARAMETERS_FOR_PROCESSES, make_workers, processes_are_faster
+from llm.parallel.threads import Threads
+from llm.parallel.workers import Workers
+from llm.training.objectives import NextToken
+from tests.llm.steps import NEEDS_FORK, assert_close, gradients, model_and_optimizer, random_batch, workers_of
 from tests.llm.test_training_resume import options, start
-from tests.llm.test_training_step import FORKS, assert_close, batch, gradients, make, working
 
-pytestmark = FORKS
+pytestmark = NEEDS_FORK
 
 
 def compare(model: GPT, workers: Workers, seed: int, rows: int, parts: int = 1) -> None:
     """Loss and gradient beside those of one backward pass of a model with the same weights."""
-    inputs, targets = batch(seed, rows)
+    inputs, targets = random_batch(seed, rows)
     for p in model.parameters():
         p.grad = None
-    loss = accumulate_gradients(workers, inputs, targets, parts)
-    plain, _ = make()
+    loss = workers.accumulate((inputs, targets), micro_batches=parts)
+    plain, _ = model_and_optimizer()
     plain.load_state_dict(model.state_dict())
     expected = plain.loss(inputs, targets)
     expected.backward()
@@ -46,16 +48,16 @@ def compare(model: GPT, workers: Workers, seed: int, rows: int, parts: int = 1) 
 @settings(max_examples=max(10, settings().max_examples // 5))  # each forks
 @given(seed=st.integers(0, 2**32), rows=st.integers(1, 9), count=st.integers(1, 4), parts=st.integers(1, 4))
 def test_a_split_batch_gives_the_loss_and_gradient_of_the_whole(seed: int, rows: int, count: int, parts: int) -> None:
-    model, _ = make()
-    with working(model, count, Processes) as workers:
+    model, _ = model_and_optimizer()
+    with workers_of(model, count, Processes) as workers:
         compare(model, workers, seed, rows, parts)
         compare(model, workers, seed + 1, 9, 1)  # with all workers, perhaps for the first time
 
 
 def test_weights_that_were_changed_are_those_that_are_used() -> None:
-    model, _ = make()
-    other, _ = make(positions="learned")
-    with working(model, 2, Processes) as workers:
+    model, _ = model_and_optimizer()
+    other, _ = model_and_optimizer(positions="learned")
+    with workers_of(model, 2, Processes) as workers:
         compare(model, workers, seed=1, rows=4)
         model.load_state_dict({name: 2 * array for name, array in other.state_dict().items()})
         compare(model, workers, seed=2, rows=4)
@@ -76,22 +78,22 @@ def test_an_error_there_is_said_here(monkeypatch: pytest.MonkeyPatch) -> None:
             raise MemoryError("no room")
         return loss(*args, **more)
 
-    model, _ = make()
+    model, _ = model_and_optimizer()
     monkeypatch.setattr(GPT, "loss", fails_elsewhere)
-    with working(model, 2, Processes) as workers:
+    with workers_of(model, 2, Processes) as workers:
         with pytest.raises(RuntimeError, match="a worker could not go on: MemoryError: no room"):
-            accumulate_gradients(workers, *batch(1, 4))
+            workers.accumulate(random_batch(1, 4))
         monkeypatch.undo()
         compare(model, workers, seed=2, rows=4)
 
 
 def test_a_process_that_is_killed_is_noticed_and_replaced() -> None:
-    model, _ = make()
-    with working(model, 3, Processes) as workers:
+    model, _ = model_and_optimizer()
+    with workers_of(model, 3, Processes) as workers:
         compare(model, workers, seed=1, rows=4)
         os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
         with pytest.raises(RuntimeError, match="its process was ended from outside"):
-            accumulate_gradients(workers, *batch(2, 4))
+            workers.accumulate(random_batch(2, 4))
         compare(model, workers, seed=3, rows=4)
 
 
@@ -103,12 +105,12 @@ def test_an_interrupt_leaves_no_answer_for_the_next_batch(monkeypatch: pytest.Mo
             raise KeyboardInterrupt
         return loss(*args, **more)
 
-    model, _ = make()
-    with working(model, 2, Processes) as workers:
+    model, _ = model_and_optimizer()
+    with workers_of(model, 2, Processes) as workers:
         compare(model, workers, seed=1, rows=4)
         monkeypatch.setattr(GPT, "loss", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            accumulate_gradients(workers, *batch(2, 4))
+            workers.accumulate(random_batch(2, 4))
         monkeypatch.undo()
         compare(model, workers, seed=3, rows=4)
 
@@ -117,9 +119,9 @@ def test_an_interrupt_leaves_no_answer_for_the_next_batch(monkeypatch: pytest.Mo
 def test_nobody_is_left_behind(closed: bool) -> None:
     """Whether they are closed or forgotten."""
     before = set(multiprocessing.active_children())
-    model, _ = make()
-    workers = Processes(model, 3)
-    accumulate_gradients(workers, *batch(1, 4))
+    model, _ = model_and_optimizer()
+    workers = Processes(model, NextToken(), 3)
+    workers.accumulate(random_batch(1, 4))
     assert len(set(multiprocessing.active_children()) - before) == 2
     if closed:
         workers.close()
@@ -134,10 +136,10 @@ def test_a_program_that_closes_nothing_ends() -> None:
         import tempfile
         folder = tempfile.TemporaryDirectory()
         from llm.parallel.processes import Processes
-        from llm.training.step import accumulate_gradients
-        from tests.llm.test_training_step import batch, make
-        workers = Processes(make()[0], 3)
-        print(accumulate_gradients(workers, *batch(1, 4)))
+        from llm.training.objectives import NextToken
+        from tests.llm.steps import model_and_optimizer, random_batch
+        workers = Processes(model_and_optimizer()[0], NextToken(), 3)
+        print(workers.accumulate(random_batch(1, 4)))
     """
     subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True, timeout=60)
 
@@ -156,21 +158,23 @@ def test_a_signal_for_all_lets_the_update_be_finished(number: signal.Signals, tm
 
 
 def test_small_models_have_processes_and_others_threads() -> None:
-    model, _ = make()
-    assert type(workers_for(model, 2)) is Processes
-    assert type(workers_for(model, 1)) is Workers
-    assert pay(SMALL, 2) and not pay(SMALL + 1, 2) and not pay(SMALL, 1)
+    model, _ = model_and_optimizer()
+    assert type(make_workers(model, NextToken(), 2)) is Processes
+    assert type(make_workers(model, NextToken(), 1)) is Threads
+    limit = MAX_PARAMETERS_FOR_PROCESSES
+    assert processes_are_faster(limit, 2)
+    assert not processes_are_faster(limit + 1, 2) and not processes_are_faster(limit, 1)
 
 
 def test_where_there_is_no_room_for_a_process_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         raise BlockingIOError("Resource temporarily unavailable")
 
-    monkeypatch.setattr(processes_module, "Other", refused)
-    assert type(workers_for(make()[0], 2)) is Workers
+    monkeypatch.setattr(processes_module, "WorkerProcess", refused)
+    assert type(make_workers(model_and_optimizer()[0], NextToken(), 2)) is Threads
 
 
 def test_a_process_that_may_have_no_children_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as those of a pool."""
     monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
-    assert not pay(SMALL, 2)
+    assert not processes_are_faster(MAX_PARAMETERS_FOR_PROCESSES, 2)

@@ -78,7 +78,7 @@ def test_set_blas_threads() -> None:
 
 def test_settings_of_the_process() -> None:
     before = sys.getswitchinterval()
-    runtime.hand_over_quickly()
+    runtime.set_switch_interval()
     assert sys.getswitchinterval() == pytest.approx(1e-4)
     sys.setswitchinterval(before)
 
@@ -90,4 +90,4 @@ def test_a_system_without_mallopt(monkeypatch: pytest.MonkeyPatch) -> None:
             raise error
 
         monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
-        runtime.keep_memory()
+        runtime.keep_freed_memory()

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from llm.model.config import GPTConfig
 from llm.runs import run as run_module
 from llm.runs.options import Options, TrainOptions
-from llm.runs.run import Run, RunError, new_run, newest_run
+from llm.runs.run import Checkpoint, Run, RunError, new_run, newest_run
 from tokenizer import CharTokenizer
 
 LETTERS = CharTokenizer.train(["abc"])
@@ -50,7 +50,7 @@ def state(step: int, best: int = 0) -> dict[str, Any]:
 
 
 def save(run: Run, step: int, best: int = 0) -> None:
-    run.save(arrays(step), arrays(1000 + step), state(step, best))
+    run.save(Checkpoint(arrays(step), arrays(1000 + step), state(step, best)))
 
 
 def make(folder: Path, *steps: int) -> Run:
@@ -174,7 +174,7 @@ def test_a_flipped_bit_sends_back_to_the_checkpoint_before(
         assert {**found.state, "files": None}.items() >= {**state(6), "files": None}.items(), "it was in white space"
     else:
         assert_is_step(run, 5)
-        assert str(path) in found.complaints[0]
+        assert str(path) in found.problems[0]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -184,7 +184,7 @@ def test_a_truncated_file_sends_back_to_the_checkpoint_before(tmp_path_factory: 
     path = run.checkpoints / "step-00000006" / name
     truncate(path, length)
     assert_is_step(run, 5)
-    assert str(path) in run.load().complaints[0]  # type: ignore[union-attr]
+    assert str(path) in run.load().problems[0]  # type: ignore[union-attr]
 
 
 def foreign_state(path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_missing_or_foreign_file_sends_back_too(run: Run, name: str, damage: C
     path = run.checkpoints / "step-00000006" / name
     damage(path)
     assert_is_step(run, 5)
-    assert str(path) in run.load().complaints[0]  # type: ignore[union-attr]
+    assert str(path) in run.load().problems[0]  # type: ignore[union-attr]
 
 
 def test_files_of_another_checkpoint_are_foreign(run: Run) -> None:
@@ -215,7 +215,7 @@ def test_copies_of_the_files_are_the_last_way_out(run: Run) -> None:
     for path in run.checkpoints.glob("*/model.safetensors"):
         flip(path, 0.5, 1)
     assert_is_step(run, 6)
-    assert len(run.load().complaints) == 2  # type: ignore[union-attr]
+    assert len(run.load().problems) == 2  # type: ignore[union-attr]
     flip(run.folder / "model.safetensors", 0.5, 1)
     with pytest.raises(RunError, match="no checkpoint is left to go back to"):
         run.load()
@@ -358,7 +358,7 @@ def check_every_kill(run: Run, saver: Callable[..., None] = save_and_die) -> int
         process.join()
         found = run.load()
         assert found is not None
-        assert not found.complaints
+        assert not found.problems
         steps.add(found.step)
         assert_is_step(run, found.step)
         if process.exitcode == 0:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters, training_flops
 from llm.model.presets import PRESETS
@@ -45,8 +46,8 @@ def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def script(monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
     """Run the file train.py as a program, in this process; returns what it exits with."""
     monkeypatch.setattr(sys, "argv", ["train.py", *options])
-    monkeypatch.setattr(runtime, "keep_memory", lambda: None)
-    monkeypatch.setattr(runtime, "hand_over_quickly", lambda: None)
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(runtime, "set_switch_interval", lambda: None)
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(SCRIPT), run_name="__main__")
     return stop.value.code
@@ -224,7 +225,7 @@ def test_runs_are_numbered(tmp_path: Path) -> None:
         options = arguments(tmp_path / "unused", "--steps", "1")
         options[options.index("--out") : options.index("--out") + 2] = []
         options, run = parse(options)  # type: ignore[assignment]
-        start(options, run)  # type: ignore[arg-type]
+        start(options, run, write_sample)  # type: ignore[arg-type]
         assert str(run) == f"runs/default-{number}"
         assert run.load().step == 1  # type: ignore[union-attr]
     assert str(parse(["--resume"])[1]) == "runs/default-2"
@@ -253,9 +254,9 @@ def test_the_same_command_with_resume_added_goes_on(tmp_path: Path) -> None:
     command = arguments(
         tmp_path / "run", "--steps", "2", "--no-bias", "--qk-norm", "--tokenizer", "bpe", "--vocab-size", "5000"
     )
-    start(*parse(command))
+    start(*parse(command), write_sample)
     assert Run(tmp_path / "run").options().model.vocab_size < 5000
-    start(*parse([*command, "--resume", "--steps", "3"]))
+    start(*parse([*command, "--resume", "--steps", "3"]), write_sample)
     assert len(metrics(tmp_path / "run")) == 3
 
 
@@ -374,7 +375,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["default", "gpt2-xl", "llama2-7b"])
 def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -> None:
     tracemalloc.start()
-    assert start(*parse(["--preset", name, "--dry-run", "--device", "cpu", "--threads", "2"])) == 0
+    assert start(*parse(["--preset", name, "--dry-run", "--device", "cpu", "--threads", "2"]), write_sample) == 0
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6
@@ -397,7 +398,7 @@ def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -
 def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
     """GPT-2: 124,439,808 parameters; half of the rate is what training reaches."""
     command = "--preset gpt2 --dry-run --device cpu --batch-size 4 --steps 10 --threads"
-    start(*parse([*command.split(), "3"]))
+    start(*parse([*command.split(), "3"]), write_sample)
     shown = capsys.readouterr().out
     assert "124,439,808" in shown
     assert "more" not in shown, "threads share one gradient"
@@ -405,7 +406,7 @@ def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
     assert (
         f"about {seconds:.3g} s a step, {10 * seconds:.0f} seconds for 10 steps, at 50% of the 1,000 GFLOP/s" in shown
     )
-    start(*parse([*command.replace("gpt2", "nanogpt-char").split(), "3"]))
+    start(*parse([*command.replace("gpt2", "nanogpt-char").split(), "3"]), write_sample)
     assert "processes  9.202 MiB more" in capsys.readouterr().out
 
 
@@ -423,7 +424,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_matrices_decay_and_nothing_else(tmp_path: Path) -> None:
     train(tmp_path / "run", "--steps", "1", "--bias")
-    trainer, _, _ = set_up(*parse(["--resume", "--out", str(tmp_path / "run")]))
+    trainer, _ = set_up(*parse(["--resume", "--out", str(tmp_path / "run")]))
     assert isinstance(trainer.optimizer, AdamW)
     decayed = {name for group in trainer.optimizer.groups for name, on in zip(group.names, group.decayed) if on}
     assert decayed == {name for name, p in trainer.model.named_parameters() if p.ndim >= 2}

@@ -15,12 +15,13 @@ import pytest
 from matplotlib.image import imread
 from tqdm import tqdm
 
+from llm.inference.text import SAMPLE_TOKENS
 from llm.model.gpt import GPT
 from llm.runs.files import digest
 from llm.runs.metrics import FIELDS, Metrics, draw_losses, read_metrics
 from llm.runs.run import Run, RunError
 from llm.training import display
-from llm.training.loop import PATIENCE, SAMPLE_TOKENS, TrainingStopped
+from llm.training.loop import MAX_SKIPPED, TrainingStopped
 from llm.training.trainer import Trainer
 from tests.llm.trainings import interrupt_at, metrics, resume, train, without_pictures
 
@@ -38,7 +39,7 @@ def spoil_losses(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
     update = Trainer.update
 
     def spoiling(trainer: Trainer) -> Any:
-        spoiled["now"] = trainer.step in steps
+        spoiled["now"] = trainer.state.step in steps
         try:
             return update(trainer)
         finally:
@@ -132,7 +133,7 @@ def test_a_picture_is_there_at_the_end_and_when_stopped(tmp_path: Path, monkeypa
     spoil_losses(monkeypatch, set(range(1, 100)))
     with pytest.raises(TrainingStopped):
         resume(tmp_path / "run", "--steps", "9")
-    assert len(metrics(tmp_path / "run")) == 1 + PATIENCE
+    assert len(metrics(tmp_path / "run")) == 1 + MAX_SKIPPED
 
 
 # --- losses that are not finite ---------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ def test_after_several_in_a_row_it_stops_with_advice_and_keeps_the_last_checkpoi
         spoil_losses(patch, set(range(5, 20)))
         with pytest.raises(
             TrainingStopped,
-            match=rf"{PATIENCE} updates in a row .* stops at step 10; try a smaller --lr, .* "
+            match=rf"{MAX_SKIPPED} updates in a row .* stops at step 10; try a smaller --lr, .* "
             rf"python train.py --resume --out {out} --lr \.\.\.",
         ):
             train(out, *options)
@@ -218,11 +219,11 @@ def test_a_best_that_is_not_the_last_is_named(tmp_path: Path, capsys: pytest.Cap
     ("operation", "complaint"),
     [
         (
-            "run.save_file",
+            "llm.runs.run.save_file",
             "the checkpoint of step 6 could not be written to .*No space left on device.*make room there",
         ),
         (
-            "loop.draw_losses",
+            "llm.training.loop.draw_losses",
             "metrics or picture could not be written to .*No space left on device.*make room there, and go on with: "
             "python",
         ),
@@ -239,10 +240,10 @@ def test_a_full_disk_is_a_sentence(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"llm.training.{operation}", full)
+        patch.setattr(operation, full)
         with pytest.raises(RunError, match=complaint):
             resume(out, "--steps", "6")
-    assert (digest(out / "model.safetensors") == before) is (operation == "run.save_file")
+    assert (digest(out / "model.safetensors") == before) is (operation == "llm.runs.run.save_file")
     resume(out, "--steps", "6")
     assert len(metrics(out)) == 6
 

@@ -99,10 +99,10 @@ def test_a_state_that_forgets_something_is_caught(
     restore = Trainer.restore
 
     def forget(trainer: Trainer, checkpoint: Any) -> None:
-        before = trainer.step, trainer.optimizer.state_dict(), trainer.model.state_dict()
+        before = trainer.state.step, trainer.optimizer.state_dict(), trainer.model.state_dict()
         restore(trainer, checkpoint)
         if forgotten == "step":
-            trainer.step = before[0]
+            trainer.state.step = before[0]
         elif forgotten == "optimizer":
             trainer.optimizer.load_state_dict(before[1])
         else:
