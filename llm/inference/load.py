@@ -6,7 +6,8 @@ import sys
 from typing import Literal
 
 from llm.model.gpt import GPT
-from llm.runs.run import Run, RunError
+from llm.runs.errors import RunError
+from llm.runs.run import Run
 from tokenizer import BaseTokenizer
 
 
@@ -24,7 +25,7 @@ def load_model(run: Run, which: Literal["last", "best"] = "last", device: str = 
             f"the tokenizer in {run} has {tokenizer.vocab_size} tokens and the model {config.vocab_size}; "
             f"put the tokenizer.json that the model was trained with back in its place"
         )
-    checkpoint = run.load(which, optimizer=False)
+    checkpoint = run.checkpoints.load(which, with_optimizer=False)
     if checkpoint is None:
         raise RunError(f"{run} has no checkpoint yet; let it train on with: python train.py --resume --out {run}")
     for problem in checkpoint.problems:

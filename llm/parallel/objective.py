@@ -1,4 +1,4 @@
-"""What training minimises. An objective defines the loss of a batch; workers split the batch and know nothing else of it.
+"""What training minimises. An objective defines the loss of a batch; workers split the batch and know nothing of it.
 
 A batch is a tuple of arrays with the same first axis, the rows. What belongs to a row stays together when the workers
 divide the rows among them. Next-token prediction has two arrays, inputs and targets, both (rows, T). Others may have

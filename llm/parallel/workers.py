@@ -64,7 +64,7 @@ class Workers(ABC):
         """
 
     def parallel_slices(self, work: Callable[[slice], object], size: int) -> None:
-        """Call `work(slice)` for slices that together are range(size), one for each worker: for loops over flat arrays."""
+        """Divide a loop over flat arrays: call `work(slice)` for slices that together are range(size)."""
         bounds = [size * rank // self.count for rank in range(self.count + 1)]
         self.map(lambda rank, part: work(part), [slice(*ends) for ends in pairwise(bounds)])
 

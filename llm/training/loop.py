@@ -11,8 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from llm.evaluation.loss import Evaluation
+from llm.runs.errors import RunError
 from llm.runs.metrics import Metrics, draw_losses
-from llm.runs.run import METRICS, PICTURE, Run, RunError
+from llm.runs.run import METRICS, PICTURE, Run
 from llm.training import display
 from llm.training.display import say
 from llm.training.profiling import Profiling
@@ -111,7 +112,7 @@ class Loop:
     def save(self) -> None:
         """Make a checkpoint. The metrics are written first: a resumed run expects all lines up to its step."""
         self.metrics.flush()
-        self.run.save(self.trainer.checkpoint())
+        self.run.checkpoints.save(self.trainer.checkpoint())
         self.saved_step = self.trainer.state.step
         self._draw()
 

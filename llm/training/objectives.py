@@ -1,4 +1,4 @@
-"""The objective of pre-training. llm/parallel/objective.py says what an objective is; those of tuning are like this one."""
+"""The objective of pre-training. What an objective is: llm/parallel/objective.py. Those of tuning are like this one."""
 
 from __future__ import annotations
 

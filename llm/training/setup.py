@@ -12,8 +12,9 @@ from llm.evaluation.loss import Validation
 from llm.model.gpt import GPT
 from llm.parallel.runtime import set_blas_threads, threads_to_use
 from llm.parallel.selection import make_workers
+from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
-from llm.runs.run import Checkpoint, Run
+from llm.runs.run import Run
 from llm.training.display import stages
 from llm.training.objectives import NextToken
 from llm.training.step import learning_rate
@@ -111,7 +112,7 @@ def describe(trainer: Trainer, tokenizer: BaseTokenizer, run: Run) -> str:
 
 
 def _newest_checkpoint(run: Run) -> Checkpoint | None:
-    checkpoint = run.load()
+    checkpoint = run.checkpoints.load()
     if checkpoint is not None:
         for problem in checkpoint.problems:
             print(f"{problem}; going back to the checkpoint of step {checkpoint.step}")
@@ -126,4 +127,6 @@ def _write(run: Run, options: Options, tokenizer: BaseTokenizer, checkpoint: Che
     else:
         run.begin(options, tokenizer)
     if checkpoint is not None:
-        run.link(checkpoint.step)  # a kill may have come between the checkpoint and the second names of its files
+        run.checkpoints.link(
+            checkpoint.step
+        )  # a kill may have come between the checkpoint and the second names of its files

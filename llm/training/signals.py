@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """A list that the first Ctrl-C or SIGTERM appends its number to, instead of interrupting. The second one interrupts."""
+    """A list to which the first Ctrl-C or SIGTERM appends its number, without interrupting. A second one interrupts."""
     received: list[int] = []
     # Python delivers signals to the main thread, and only there lets handlers be set.
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 from llm.evaluation.loss import Evaluation, Validation, evaluate
 from llm.parallel.objective import Batch
 from llm.parallel.workers import Workers
+from llm.runs.checkpoints import Checkpoint
+from llm.runs.errors import RunError
 from llm.runs.options import TrainOptions
-from llm.runs.run import Checkpoint, RunError
 from llm.training.step import Schedule, StepResult, train_step
 from minigrad.optim import AdamW
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
-from llm.runs.run import Checkpoint, Run
+from llm.runs.run import Run
 
 
 def make_run(folder: Path, tokenizer: Any, steps: tuple[int, ...] = (5,), best: int = 5) -> Run:
@@ -19,7 +20,7 @@ def make_run(folder: Path, tokenizer: Any, steps: tuple[int, ...] = (5,), best: 
     run.begin(Options(TrainOptions(), config), tokenizer)
     for step in steps:
         state = {"step": step, "best_step": min(best, step), "best_loss": 1.0, "skipped": 0, "elapsed": 0.0, "data": {}}
-        run.save(Checkpoint(model_at(tokenizer, step).state_dict(), {"step": np.array([step])}, state))
+        run.checkpoints.save(Checkpoint(model_at(tokenizer, step).state_dict(), {"step": np.array([step])}, state))
     return run
 
 

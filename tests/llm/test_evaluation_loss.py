@@ -54,8 +54,9 @@ def test_it_is_the_average_over_tokens_whatever_the_workers(seed: int, sizes: li
     assert found.loss == pytest.approx(plain_average(model.eval(), pairs), rel=1e-12)  # type: ignore[arg-type]
 
 
-def test_an_average_over_batches_of_different_size_would_be_seen() -> None:
-    """Negative control: the mean of the means of batches."""
+@pytest.mark.control
+def test_an_average_over_batches_of_different_size_is_noticed() -> None:
+    """The mean of the means of batches."""
     model, pairs = make(), batches(2, [1, 4])
     means = float(np.mean([plain_average(model, [pair]) for pair in pairs]))
     assert evaluate(Threads(model, NextToken(), 1), Validation(pairs, 2.0)).loss != pytest.approx(means, rel=1e-6)

@@ -88,8 +88,8 @@ def test_cached_and_uncached_logits_agree_to_1e_5_in_float32(config: GPTConfig, 
     assert difference(lively(config, seed, np.float32), seed, length, CachedReader) < 1e-5
 
 
+@pytest.mark.control
 def test_a_cache_that_is_never_emptied_is_noticed() -> None:
-    """Negative control."""
 
     class Endless(CachedReader):
         def __call__(self, ids: Sequence[int]) -> np.ndarray:

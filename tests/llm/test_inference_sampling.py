@@ -92,8 +92,9 @@ def test_min_p(row: np.ndarray, times: int) -> None:
     assert is_min_p(s.keep_min_p, row, times / WHOLE)
 
 
+@pytest.mark.control
 def test_broken_filters_are_noticed() -> None:
-    """Negative controls: one token too few, ties all kept, compared with the threshold alone."""
+    """One token too few, ties all kept, compared with the threshold alone."""
 
     def without_the_last(row: np.ndarray, p: float) -> np.ndarray:
         return s.keep(row, s.largest(row, np.count_nonzero(np.cumsum(np.sort(row)[::-1]) < p)))
@@ -245,9 +246,10 @@ def test_draws_follow_the_probabilities(p: np.ndarray, seed: int) -> None:
     assert surprise(s.draw, p, seed) < 1
 
 
+@pytest.mark.control
 @given(SEEDS)
 def test_draws_from_another_distribution_are_noticed(seed: int) -> None:
-    """Negative control: a fifth of all probability is with the wrong token."""
+    """A fifth of all probability is with the wrong token."""
     p = np.array([0.5, 0.5])
     assert surprise(lambda p, rng: s.draw(np.array([0.7, 0.3]), rng), p, seed) > 1
 

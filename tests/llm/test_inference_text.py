@@ -62,8 +62,8 @@ def test_only_what_may_begin_a_stop_string_is_held_back(text: str, stop: list[st
         assert len(held) == longest or plain_cut("".join(read), stop) == seen or len(read) == len(text)
 
 
+@pytest.mark.control
 def test_cutting_each_piece_by_itself_is_noticed() -> None:
-    """Negative control."""
 
     def piece_by_piece(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
         return (plain_cut(piece, stop) for piece in pieces)

@@ -1,4 +1,4 @@
-"""Objectives other than next-token prediction: whatever a batch consists of, a split gives the gradient of the whole."""
+"""Objectives other than next-token prediction: any split of their batches gives the gradient of the whole."""
 
 from __future__ import annotations
 

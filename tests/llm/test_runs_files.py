@@ -160,7 +160,7 @@ def test_temporary_names_differ(tmp_path: Path) -> None:
 
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 objects = st.dictionaries(
-    st.text().filter(lambda key: key != files.SEAL), values | st.lists(values) | st.dictionaries(st.text(), values)
+    st.text().filter(lambda key: key != files.CHECKSUM), values | st.lists(values) | st.dictionaries(st.text(), values)
 )
 
 
@@ -185,7 +185,7 @@ def test_json_without_a_checksum_goes(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_text('{"a": 1}')
     assert read_json(path) == {"a": 1}
-    path.write_text(json.dumps({"a": 1, files.SEAL: "no such sum"}))
+    path.write_text(json.dumps({"a": 1, files.CHECKSUM: "no such sum"}))
     with pytest.raises(
         ValueError, match="it is not as it was written; if you edited it yourself, remove its entry 'sha256'"
     ):

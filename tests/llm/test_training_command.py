@@ -22,8 +22,9 @@ from llm.model.config import GPTConfig
 from llm.model.cost import parameters, training_flops
 from llm.model.presets import PRESETS
 from llm.parallel import runtime
+from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions, presets
-from llm.runs.run import Run, RunError
+from llm.runs.run import Run
 from llm.training import dry_run
 from llm.training.command import parse, start
 from llm.training.setup import set_up
@@ -162,7 +163,7 @@ SENTENCES = {
     "--device cuda:9": "device 'cuda:9' was asked for",
     "--data nothing.txt": "nothing.txt is neither a file, a folder",
     "--data empty.txt": "empty.txt is empty",
-    "--data short.txt": "needs 129: use a smaller --context, or more text",
+    "--data short.txt": "needs 129; use a smaller --context, or more text",
     "--data short.txt --context 4 --tokenizer nothing.json": "nothing.json does not exist",
     "--data short.txt --context 4 --tokenizer short.txt": "short.txt",
     "--data short.txt --context 4 --out short.txt": "short.txt cannot be the folder of a run",
@@ -227,7 +228,7 @@ def test_runs_are_numbered(tmp_path: Path) -> None:
         options, run = parse(options)  # type: ignore[assignment]
         start(options, run, write_sample)  # type: ignore[arg-type]
         assert str(run) == f"runs/default-{number}"
-        assert run.load().step == 1  # type: ignore[union-attr]
+        assert run.checkpoints.load().step == 1  # type: ignore[union-attr]
     assert str(parse(["--resume"])[1]) == "runs/default-2"
 
 
@@ -356,7 +357,7 @@ def test_ctrl_c_at_a_terminal(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, err
-    step = Run(tmp_path / "run").load().step  # type: ignore[union-attr]
+    step = Run(tmp_path / "run").checkpoints.load().step  # type: ignore[union-attr]
     assert out.splitlines()[-1] == (
         f"stopped at step {step:,} of 1,000,000; go on with: python train.py --resume --out {tmp_path / 'run'}"
     )

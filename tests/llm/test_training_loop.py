@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from llm.inference.text import SAMPLE_TOKENS
 from llm.model.gpt import GPT
+from llm.runs.errors import RunError
 from llm.runs.files import digest
 from llm.runs.metrics import FIELDS, Metrics, draw_losses, read_metrics
-from llm.runs.run import Run, RunError
+from llm.runs.run import Run
 from llm.training import display
 from llm.training.loop import MAX_SKIPPED, TrainingStopped
 from llm.training.trainer import Trainer
@@ -64,7 +65,7 @@ def test_a_line_a_step_with_these_keys(tmp_path: Path) -> None:
     elapsed = [line["elapsed"] for line in lines]
     assert elapsed == sorted(elapsed)
     best = min(line["val_loss"] for line in lines if line["val_loss"] is not None)
-    assert best == Run(tmp_path / "run").load().state["best_loss"]  # type: ignore[union-attr]
+    assert best == Run(tmp_path / "run").checkpoints.load().state["best_loss"]  # type: ignore[union-attr]
 
 
 def line(step: int, **values: Any) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def test_after_several_in_a_row_it_stops_with_advice_and_keeps_the_last_checkpoi
             rf"python train.py --resume --out {out} --lr \.\.\.",
         ):
             train(out, *options)
-    assert Run(out).load().step == 8  # type: ignore[union-attr] - not 10: it could not go on from there
+    assert Run(out).checkpoints.load().step == 8  # type: ignore[union-attr] - not 10: it could not go on from there
     assert [each["train_loss"] is None for each in metrics(out)] == [False] * 5 + [True] * 5
     resume(out, "--lr", "1e-5")
     assert len(metrics(out)) == 20
@@ -212,14 +213,14 @@ def test_a_best_that_is_not_the_last_is_named(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     assert f"best validation loss {best['val_loss']:.4f}, at step {best['step']}\n" in said
     assert said.endswith(f"python generate.py --run {out} --checkpoint best\n")
-    assert Run(out).load("best").step == best["step"]  # type: ignore[union-attr]
+    assert Run(out).checkpoints.load("best").step == best["step"]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
     ("operation", "complaint"),
     [
         (
-            "llm.runs.run.save_file",
+            "llm.runs.checkpoints.save_file",
             "the checkpoint of step 6 could not be written to .*No space left on device.*make room there",
         ),
         (
@@ -243,7 +244,7 @@ def test_a_full_disk_is_a_sentence(
         patch.setattr(operation, full)
         with pytest.raises(RunError, match=complaint):
             resume(out, "--steps", "6")
-    assert (digest(out / "model.safetensors") == before) is (operation == "llm.runs.run.save_file")
+    assert (digest(out / "model.safetensors") == before) is (operation == "llm.runs.checkpoints.save_file")
     resume(out, "--steps", "6")
     assert len(metrics(out)) == 6
 

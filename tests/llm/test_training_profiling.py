@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm.runs.run import PROFILE, Run
-from llm.training.profiling import ON_A_GPU, STEPS, WARM_UP
+from llm.training.profiling import NOTE_ON_GPU_TIMES, STEPS, WARM_UP
 from minigrad.graph import mode
 from minigrad.profiler import Profile
 from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, resume, train, without_pictures
@@ -50,7 +50,7 @@ def test_it_shows_steps_3_to_7_and_changes_nothing(
     )
     assert len(coverage) == 2
     assert all(0 < int(share) <= 100 for share in coverage)
-    assert ON_A_GPU not in shown
+    assert NOTE_ON_GPU_TIMES not in shown
 
     picture = (tmp_path / "run" / PROFILE).read_text()
     assert picture.startswith("<svg")
@@ -61,7 +61,8 @@ def test_it_shows_steps_3_to_7_and_changes_nothing(
     }[threads]
 
 
-def test_negative_control_without_the_option_nothing_is_watched(
+@pytest.mark.control
+def test_without_the_option_nothing_is_watched(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Profile, "__enter__", lambda profile: kill())
@@ -83,10 +84,10 @@ def test_it_is_about_the_command_and_not_the_run(tmp_path: Path, capsys: pytest.
 def test_too_few_steps_are_said_and_trained(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert train(tmp_path / "run", "--steps", str(WARM_UP), "--profile") == 0
     assert (
-        "--profile: nothing is watched in the first 2 steps, and there are no more; give a larger --steps"
+        "--profile: the first 2 steps are not measured, and there are no more; give a larger --steps"
         in capsys.readouterr().out
     )
-    assert Run(tmp_path / "run").load().step == WARM_UP  # type: ignore[union-attr]
+    assert Run(tmp_path / "run").checkpoints.load().step == WARM_UP  # type: ignore[union-attr]
 
 
 def test_what_goes_wrong_in_a_watched_step_leaves_nobody_watching(
@@ -101,4 +102,4 @@ def test_what_goes_wrong_in_a_watched_step_leaves_nobody_watching(
 
 def test_on_the_gpu_it_says_what_the_times_are(tmp_path: Path, capsys: pytest.CaptureFixture, cupy: object) -> None:
     train(tmp_path / "run", "--steps", "3", "--profile", "--device", "cuda")
-    assert ON_A_GPU in capsys.readouterr().out
+    assert NOTE_ON_GPU_TIMES in capsys.readouterr().out

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.runs.run import Run, RunError
+from llm.runs.errors import RunError
+from llm.runs.run import Run
 from llm.training.trainer import Trainer
 from tests.llm.trainings import (
     Killed,
@@ -89,11 +90,11 @@ def test_killed_and_resumed_is_uninterrupted(
     assert [line["step"] for line in metrics(folder / "run")] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.control
 @pytest.mark.parametrize("forgotten", ["step", "optimizer", "weights"])
-def test_a_state_that_forgets_something_is_caught(
+def test_a_state_that_forgets_something_is_noticed(
     forgotten: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Negative control."""
     train(tmp_path / "expected", *options())
     killed_at(4, tmp_path / "run", *options())
     restore = Trainer.restore
@@ -124,7 +125,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
         interrupt_at(patch, 4, lambda: signal.raise_signal(number))
         assert train(out, *options(**{"checkpoint-every": 100, "eval-every": 100})) == 128 + number
     assert signal.getsignal(number) is handler
-    stopped = Run(out).load()
+    stopped = Run(out).checkpoints.load()
     assert stopped is not None
     assert stopped.step == 5, "the step that was under way is finished"
     assert capsys.readouterr().out.splitlines()[-1] == (

@@ -1,6 +1,4 @@
-"""One update: the same however the batch is split; unchanged weights when something is not finite; dropout is a function
-of seed and step.
-"""
+"""One update: the same however the batch is split, none when something is not finite, and dropout from seed and step."""
 
 from __future__ import annotations
 
@@ -132,8 +130,8 @@ def test_clip_0_leaves_the_gradient() -> None:
 def gradient_of_copies(
     seed: tuple[int, int], count: int = 1, dropout: float = 0.3, kind: type[Workers] = Threads
 ) -> np.ndarray:
-    """The gradient of `count` copies of one row, one for each worker. It is of the mean loss, so without dropout it does
-    not depend on their number.
+    """The gradient of `count` copies of one row, one for each worker. It is of the mean loss, so without dropout it is
+    the same for any number.
     """
     model, _ = model_and_optimizer(dropout=dropout)
     with workers_of(model, count, kind) as workers:
