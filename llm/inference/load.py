@@ -1,4 +1,4 @@
-"""The model and the tokenizer of a run, ready to write."""
+"""Load the model and the tokenizer of a run, ready to write."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tokenizer import BaseTokenizer
 def load_model(run: Run, which: Literal["last", "best"] = "last", device: str = "cpu") -> tuple[GPT, BaseTokenizer]:
     """The model at the run's "last" checkpoint, or at the "best" one by validation loss, and the run's tokenizer.
 
-    A damaged checkpoint is reported on stderr and the one before it used. Raises RunError or another ValueError, or
-    OSError, with a sentence, when there is no run or nothing in it can be used.
+    A damaged checkpoint is reported on stderr, and the one before it is used. Raises RunError or another ValueError, or
+    OSError, when there is no run or nothing in it can be used.
     """
     if not run.exists:
         raise RunError(f"{run} holds no run, there is no config.json in it; give the folder that train.py made")

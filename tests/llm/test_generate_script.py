@@ -209,7 +209,7 @@ def test_options_that_show_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for options, complaint in (
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--run", "runs/nothing"], "holds no run"),
-        (["--prompt", "a", "--stop", ""], "stop is a list of strings"),
+        (["--prompt", "a", "--stop", ""], "stop must be a list of strings"),
     ):
         with pytest.raises(ValueError, match=complaint):
             start(parse(options))

@@ -97,12 +97,12 @@ def test_broken_filters_are_noticed() -> None:
     """One token too few, ties all kept, compared with the threshold alone."""
 
     def without_the_last(row: np.ndarray, p: float) -> np.ndarray:
-        return s.keep(row, s.largest(row, np.count_nonzero(np.cumsum(np.sort(row)[::-1]) < p)))
+        return s.keep_only(s.top_mask(row, np.count_nonzero(np.cumsum(np.sort(row)[::-1]) < p)), row)
 
     row = np.array([0.25, 0.5, 0.25])
     assert not is_nucleus(without_the_last, row, 0.625)
     assert not is_top_k(lambda row, k: np.where(row >= np.sort(row)[-k], row, -math.inf), row, 2)
-    assert not is_min_p(lambda row, p: s.keep(row, row >= p), row, 0.5)
+    assert not is_min_p(lambda row, p: s.keep_only(row >= p, row), row, 0.5)
 
 
 @given(probabilities(), st.integers(1, WHOLE))

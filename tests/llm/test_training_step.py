@@ -1,4 +1,4 @@
-"""One update: the same however the batch is split, none when something is not finite, and dropout from seed and step."""
+"""One update: the same however the batch is split, none when something is not finite; dropout by seed and step."""
 
 from __future__ import annotations
 
