@@ -68,7 +68,7 @@ class Batches:
         """The first token of each window: `indices` are positions in the shuffled order of the epoch."""
         # A SeedSequence promises the same numbers in every version of NumPy. A Generator does not.
         random = np.random.SeedSequence((self.seed, epoch)).generate_state(1 + ROUNDS, np.uint64)
-        last_offset = len(self.tokens) - 1 - self.windows * self.context
+        last_offset = len(self.tokens) - 1 - self.windows * self.context  # from which all windows still fit
         offset = int(random[0]) % (last_offset + 1)
         # `permute` computes single positions of the shuffle, so the whole of it is never in memory.
         return offset + self.context * permute(indices, self.windows, keys=random[1:])
@@ -92,6 +92,7 @@ def evaluation_batches(
 
 
 def _gather(tokens: Tokens, starts: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
+    # The tokens of a window and the one after it; inputs are all but the last, targets all but the first.
     windows = np.stack([tokens[start : start + context + 1] for start in starts.tolist()]).astype(np.int64)  # (B, T+1)
     return np.ascontiguousarray(windows[:, :-1]), np.ascontiguousarray(windows[:, 1:])  # (B, T) each
 

@@ -68,7 +68,7 @@ def draw_tokens(
     stop_ids: Collection[int],
 ) -> Iterator[int]:
     """The loop: predict, draw, append."""
-    ids = list(prompt_ids)
+    ids = list(prompt_ids)  # a copy: the list of the caller stays as it is
     for _ in range(max_tokens):
         ids.append(sample(read(ids), ids, sampling, rng))
         if ids[-1] in stop_ids:
@@ -121,6 +121,7 @@ def first_in_context(length: int, context: int) -> int:
     after which at most `context` tokens follow.
     """
     half = (context + 1) // 2
+    # The tokens that are too many, rounded up to a multiple of half a context.
     return -(-max(length - context, 0) // half) * half
 
 

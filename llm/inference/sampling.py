@@ -65,6 +65,7 @@ def distribution(logits: np.ndarray, context: Sequence[int], sampling: Sampling)
         )
     if sampling.temperature == 0:
         return one_hot(int(np.argmax(logits)), logits.size)
+    # From here on the order matters: each filter sees what the one before has left.
     logits = apply_temperature(logits, sampling.temperature)
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)
@@ -106,6 +107,7 @@ def keep_top_k(logits: np.ndarray, k: int) -> np.ndarray:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
+    # Subtracting the largest logit changes no probability, and exp() cannot overflow.
     weights = np.exp(logits - logits.max())
     return weights / weights.sum()
 
@@ -153,5 +155,6 @@ def top_mask(values: np.ndarray, n: int) -> np.ndarray:
 def top_mask_down_to(values: np.ndarray, smallest: float, n: int) -> np.ndarray:
     """`top_mask` when the smallest of the n largest values is known."""
     mask = values > smallest
+    # Of those that equal the smallest, as many as are missing: ties would make it more than n.
     mask[np.flatnonzero(values == smallest)[: n - np.count_nonzero(mask)]] = True
     return mask

@@ -67,6 +67,7 @@ def continue_prompt(
     seed: int = 0,
 ) -> Iterator[int]:
     """The ids that the model writes after the prompt, up to the end of the text."""
+    # "Ordinary": the name of a special token in a prompt is text like any other, and gives no control over the model.
     ids = tokenizer.encode_ordinary(prompt) if prompt else beginning(tokenizer)
     ends = () if tokenizer.end_of_text is None else (tokenizer.end_of_text,)
     return generate(model, ids, max_tokens=max_tokens, sampling=sampling, seed=seed, stop_ids=ends)
@@ -103,6 +104,7 @@ def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     for piece in pieces:
         held += piece
         end = find_stop(held, stop)
+        # Up to a stop string if there is one. Else all but what the next piece could complete to a stop string.
         safe = len(held) - length_of_possible_stop(held, stop) if end is None else end
         if safe:
             yield held[:safe]

@@ -37,6 +37,7 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
     steps = trainer.options.steps
     bar = display.bar(total=steps, initial=trainer.state.step, unit="step", smoothing=0.1)
     try:
+        # Left in reverse order, also after an error: signals as before, metrics complete, bar gone, workers ended.
         with (
             closing(trainer.workers),
             closing(bar),
@@ -67,6 +68,7 @@ class Loop:
     def __init__(self, trainer: Trainer, run: Run, metrics: Metrics, bar: tqdm, write_sample: Callable[[], str]):
         self.trainer, self.run, self.metrics, self.bar, self.write_sample = trainer, run, metrics, bar, write_sample
         self.saved_step = trainer.state.step  # of the newest checkpoint
+        # With --profile, a few of the updates are measured; they do the same.
         self.update = Profiling(trainer, run).update if trainer.options.profile else trainer.update
 
     def advance(self) -> None:
@@ -74,9 +76,10 @@ class Loop:
         trainer, options, state = self.trainer, self.trainer.options, self.trainer.state
         rate, before = trainer.schedule(state.step), state.elapsed
         result = self.update()
-        speed = result.tokens / (state.elapsed - before)
+        speed = result.tokens / (state.elapsed - before)  # of the update alone, without what follows here
         # The model after the last step is always evaluated: it is the one that people will use.
         evaluation, better = trainer.evaluate() if self._due(options.eval_every) or trainer.finished else (None, False)
+        # Losses are compared over time, so every step has a line; without an evaluation its val_loss is null.
         self.metrics.add(
             step=state.step,
             train_loss=result.loss,
@@ -97,13 +100,13 @@ class Loop:
         """Save what is not saved yet, and show a last sample. Raises TrainingStopped after too many skipped updates."""
         state = self.trainer.state
         if state.skipped >= MAX_SKIPPED:
-            self._draw()
+            self._draw()  # the picture shows what happened
             raise TrainingStopped(
                 f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite, so training stops at step "
                 f"{state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new run or, from its last "
                 f"checkpoint, with: {resume_command(self.run)} --lr ..."
             )
-        if self.saved_step != state.step:
+        if self.saved_step != state.step:  # stopped by a signal, or the last step was no step for a checkpoint
             self.save()
         if self.trainer.finished:
             self._draw()  # again, because a kill may have come between the last checkpoint and its picture
@@ -124,7 +127,7 @@ class Loop:
     ) -> None:
         step = self.trainer.state.step
         self.bar.set_postfix_str(f"loss={result.loss:.3f}, lr={rate:.1e}, {speed:,.0f} tokens/s", refresh=False)
-        self.bar.update()
+        self.bar.update()  # redraws the bar, so the text above is set without
         if not result.updated:
             say(
                 f"step {step}: loss {result.loss} and gradient norm {result.grad_norm} are not both finite; "

@@ -39,11 +39,13 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
         tokenizer = run.tokenizer()
     else:
         tokenizer = make_tokenizer(training.tokenizer, options.model.vocab_size, corpus)
+    # Tokenized once; with the same text and tokenizer, the next run finds the tokens in the cache.
     with stages() as report:
         dataset = prepare(corpus, tokenizer, training.val_fraction, progress=partial(report, "tokenizing"))
     # A text may be too short for as many tokens as --vocab-size asks for. The tokenizer knows how many there are.
     options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
     trainer = make_trainer(options, dataset, device)
+    # The weights that the seed has drawn are replaced. Only now is anything written: all that can fail has succeeded.
     if checkpoint is not None:
         trainer.restore(checkpoint)
     _write(run, options, tokenizer, checkpoint)

@@ -76,7 +76,7 @@ class Trainer:
         self.options = options
         self.model, self.workers, self.optimizer = workers.model, workers, optimizer
         self.batches, self.schedule, self.validation, self.data = batches, schedule, validation, dict(data)
-        self.state = TrainerState()
+        self.state = TrainerState()  # replaced when a run is resumed
 
     @property
     def finished(self) -> bool:
@@ -92,7 +92,7 @@ class Trainer:
             lr=self.schedule(state.step),
             clip=options.clip,
             micro_batches=options.micro_batches,
-            seed=(options.seed, state.step),
+            seed=(options.seed, state.step),  # so the dropout of a step is the same in a resumed run
         )
         # A skipped update counts as a step too. Else the same batch would come again, with the same result.
         state.step += 1
@@ -103,7 +103,7 @@ class Trainer:
     def evaluate(self) -> tuple[Evaluation, bool]:
         """How good the model is on the validation batches, and whether this is the best so far."""
         evaluation = evaluate(self.workers, self.validation)
-        better = evaluation.loss < self.state.best_loss
+        better = evaluation.loss < self.state.best_loss  # False if the loss is NaN
         if better:
             self.state.best_step, self.state.best_loss = self.state.step, evaluation.loss
         return evaluation, better
@@ -118,6 +118,8 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint. Raises RunError if it was made with other data, or is of another model."""
+        # With other data the run would not be the one it was, and text held out for validation could be in the training
+        # text.
         if checkpoint.state["data"] != self.data:
             raise RunError(
                 "the text is not the one this run was trained on so far; give the same --data and --val-fraction, "

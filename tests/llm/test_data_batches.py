@@ -127,7 +127,7 @@ class Overlapping(Batches):
 
 
 @pytest.mark.control
-def test_the_check_sees_bad_epochs():
+def test_bad_epochs_are_noticed():
     for broken in (Drawing, Overlapping):
         with pytest.raises(AssertionError):
             check_epoch(broken(np.arange(300), batch_size=4, context=8), epoch=0)
@@ -186,7 +186,7 @@ class Stateful(Batches):
 
 
 @pytest.mark.control
-def test_the_check_sees_state():
+def test_batches_that_depend_on_a_state_are_noticed():
     with pytest.raises(AssertionError):
         check_pure(lambda: Stateful(np.arange(100), batch_size=4, context=5, seed=0), [7, 3])
 

@@ -251,7 +251,7 @@ def test_a_kill_leaves_nothing_half_made(folder):
 
 @pytest.mark.control
 @needs_fork
-def test_the_check_sees_a_half_made_cache(folder, monkeypatch):
+def test_a_half_made_cache_is_noticed(folder, monkeypatch):
     class InPlace:
         """Broken: builds under the final name."""
 

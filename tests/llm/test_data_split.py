@@ -31,7 +31,7 @@ def test_the_split(sizes, val_fraction, seed):
 
 
 @pytest.mark.control
-def test_the_check_sees_bad_splits():
+def test_bad_splits_are_noticed():
     sizes = np.array([100, 100])
     for bad in [[100, 100], [95, 85], [100, 10], [101, 79]]:  # nothing held out, two cut, far too much, too long
         with pytest.raises(AssertionError):

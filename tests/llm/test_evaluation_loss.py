@@ -1,4 +1,4 @@
-"""An evaluation is the plain average over its batches, whoever computes it, and leaves the model as it was."""
+"""An evaluation is the plain average over its batches for any number of workers, and leaves the model as it was."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def plain_average(model: GPT, pairs: list[tuple[np.ndarray, np.ndarray]]) -> flo
 
 
 @given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5), count=st.integers(1, 3))
-def test_it_is_the_average_over_tokens_whatever_the_workers(seed: int, sizes: list[int], count: int) -> None:
+def test_an_evaluation_is_the_average_over_tokens_for_any_number_of_workers(
+    seed: int, sizes: list[int], count: int
+) -> None:
     model, pairs = make(dropout=0.5), batches(seed, sizes)
     workers = Threads(model, NextToken(), count)
     found = evaluate(workers, Validation(pairs, 2.0))
@@ -62,7 +64,7 @@ def test_an_average_over_batches_of_different_size_is_noticed() -> None:
     assert evaluate(Threads(model, NextToken(), 1), Validation(pairs, 2.0)).loss != pytest.approx(means, rel=1e-6)
 
 
-def test_a_model_that_was_evaluating_stays_so() -> None:
+def test_a_model_in_evaluation_mode_stays_in_it() -> None:
     model = make()
     model.eval()
     evaluate(Threads(model, NextToken(), 1), Validation(batches(1, [2])))
@@ -78,3 +80,9 @@ def test_perplexity_and_bits_per_byte() -> None:
     assert str(guess) == "loss 5.5452, perplexity 256.00, 8.000 bits per byte"
     assert math.isfinite(Evaluation(1e9, 1.0).perplexity)
     assert math.isnan(Evaluation(math.nan, 1.0).perplexity)
+
+
+def test_a_loss_that_is_not_one_of_text_has_no_bits_per_byte() -> None:
+    assert str(Evaluation(0.5)) == "loss 0.5000"
+    with pytest.raises(ValueError, match="bits per byte need to know how many bytes a token has; set bytes_per_token"):
+        _ = Evaluation(0.5).bits_per_byte

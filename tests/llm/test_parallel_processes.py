@@ -1,4 +1,4 @@
-"""Workers that are processes: the gradient of the whole batch, nobody left behind. Bits and dropout:
+"""Workers that are processes: the gradient of the whole batch, and no process left behind. Bits and dropout:
 test_training_step.py.
 """
 
@@ -54,7 +54,7 @@ def test_a_split_batch_gives_the_loss_and_gradient_of_the_whole(seed: int, rows:
         compare(model, workers, seed + 1, 9, 1)  # with all workers, perhaps for the first time
 
 
-def test_weights_that_were_changed_are_those_that_are_used() -> None:
+def test_changed_weights_are_used() -> None:
     model, _ = model_and_optimizer()
     other, _ = model_and_optimizer(positions="learned")
     with workers_of(model, 2, Processes) as workers:
@@ -62,7 +62,14 @@ def test_weights_that_were_changed_are_those_that_are_used() -> None:
         model.load_state_dict({name: 2 * array for name, array in other.state_dict().items()})
         compare(model, workers, seed=2, rows=4)
         model.load_state_dict({name: 3 * array for name, array in other.state_dict().items()})
-        workers._weights = []  # type: ignore[attr-defined]                              # negative control: nobody says what is new
+
+
+@pytest.mark.control
+def test_weights_that_are_not_copied_are_noticed() -> None:
+    model, _ = model_and_optimizer()
+    with workers_of(model, 2, Processes) as workers:
+        workers._weights = []  # type: ignore[attr-defined]
+        model.load_state_dict({name: 2 * array for name, array in model.state_dict().items()})
         with pytest.raises(AssertionError):
             compare(model, workers, seed=2, rows=4)
 
@@ -70,7 +77,7 @@ def test_weights_that_were_changed_are_those_that_are_used() -> None:
 # --- what can go wrong ------------------------------------------------------------------------------------------------
 
 
-def test_an_error_there_is_said_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_process_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
     here, loss = os.getpid(), GPT.loss
 
     def fails_elsewhere(*args: Any, **more: Any) -> Any:
@@ -97,7 +104,7 @@ def test_a_process_that_is_killed_is_noticed_and_replaced() -> None:
         compare(model, workers, seed=3, rows=4)
 
 
-def test_an_interrupt_leaves_no_answer_for_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_leaves_no_result_for_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     here, loss = os.getpid(), GPT.loss
 
     def interrupted(*args: Any, **more: Any) -> Any:
@@ -116,8 +123,8 @@ def test_an_interrupt_leaves_no_answer_for_the_next_batch(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_nobody_is_left_behind(closed: bool) -> None:
-    """Whether they are closed or forgotten."""
+def test_no_process_is_left_behind(closed: bool) -> None:
+    """Whether the workers are closed or garbage collected."""
     before = set(multiprocessing.active_children())
     model, _ = model_and_optimizer()
     workers = Processes(model, NextToken(), 3)
@@ -131,7 +138,7 @@ def test_nobody_is_left_behind(closed: bool) -> None:
 
 
 def test_a_program_that_closes_nothing_ends() -> None:
-    """Also if something else wants to be told of the end, and said so earlier."""
+    """Also if something else has registered a handler for the end of Python before."""
     program = """if True:
         import tempfile
         folder = tempfile.TemporaryDirectory()
@@ -145,19 +152,19 @@ def test_a_program_that_closes_nothing_ends() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_for_all_lets_the_update_be_finished(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_to_all_processes_lets_them_finish_the_update(number: signal.Signals, tmp_path: Path) -> None:
     """As a terminal sends Ctrl-C, and a system that shuts down SIGTERM."""
     process = start(tmp_path / "run", *options(**{"steps": 100_000, "threads": 3}), start_new_session=True)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         time.sleep(0.05)
     time.sleep(0.3)
     os.killpg(process.pid, number)
-    output, _ = process.communicate(timeout=60)  # waits for all who could write, so nobody is left
+    output, _ = process.communicate(timeout=60)  # waits for every process that could write
     assert process.returncode == 128 + number, output.decode()
     assert b"stopped at step " in output
 
 
-def test_small_models_have_processes_and_others_threads() -> None:
+def test_small_models_use_processes_and_others_threads() -> None:
     model, _ = model_and_optimizer()
     assert type(make_workers(model, NextToken(), 2)) is Processes
     assert type(make_workers(model, NextToken(), 1)) is Threads
@@ -166,7 +173,7 @@ def test_small_models_have_processes_and_others_threads() -> None:
     assert not processes_are_faster(limit + 1, 2) and not processes_are_faster(limit, 1)
 
 
-def test_where_there_is_no_room_for_a_process_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_used_when_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         raise BlockingIOError("Resource temporarily unavailable")
 
@@ -174,7 +181,7 @@ def test_where_there_is_no_room_for_a_process_there_are_threads(monkeypatch: pyt
     assert type(make_workers(model_and_optimizer()[0], NextToken(), 2)) is Threads
 
 
-def test_a_process_that_may_have_no_children_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_may_have_no_children_uses_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as those of a pool."""
     monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
     assert not processes_are_faster(MAX_PARAMETERS_FOR_PROCESSES, 2)

@@ -116,7 +116,7 @@ def test_what_is_not_a_checkpoint_is_left_alone(run: Run) -> None:
     assert_is_step(run, 8)
 
 
-def test_files_have_the_rights_that_files_have(run: Run) -> None:
+def test_files_have_the_usual_permissions(run: Run) -> None:
     plain = run.folder / "plain"
     plain.touch()
     for path in run.folder.rglob("*"):
@@ -135,7 +135,7 @@ def test_the_newest_checkpoint_can_be_copied_alone(run: Run, tmp_path: Path) -> 
     assert_is_step(Run(copy), 7)
 
 
-def test_best_is_not_what_was_copied(run: Run, tmp_path: Path) -> None:
+def test_a_copy_of_the_newest_checkpoint_is_not_taken_for_the_best(run: Run, tmp_path: Path) -> None:
     save(run, 7, best=6)
     shutil.rmtree(run.checkpoints.folder)
     with pytest.raises(RunError, match="step-00000006"):
@@ -163,7 +163,7 @@ positions = st.floats(0, 1, exclude_max=True)
 
 @pytest.mark.parametrize("name", FILES)
 @given(position=positions, bit=st.integers(0, 7))
-def test_a_flipped_bit_sends_back_to_the_checkpoint_before(
+def test_after_a_flipped_bit_the_checkpoint_before_is_used(
     tmp_path_factory: Any, name: str, position: float, bit: int
 ) -> None:
     run = make(tmp_path_factory.mktemp("run") / "run", 5, 6)
@@ -181,7 +181,7 @@ def test_a_flipped_bit_sends_back_to_the_checkpoint_before(
 
 @pytest.mark.parametrize("name", FILES)
 @given(length=st.floats(0, 0.99))
-def test_a_truncated_file_sends_back_to_the_checkpoint_before(tmp_path_factory: Any, name: str, length: float) -> None:
+def test_after_a_truncated_file_the_checkpoint_before_is_used(tmp_path_factory: Any, name: str, length: float) -> None:
     run = make(tmp_path_factory.mktemp("run") / "run", 5, 6)
     path = run.checkpoints.folder / "step-00000006" / name
     truncate(path, length)
@@ -195,14 +195,16 @@ def foreign_state(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "damage"), [*((name, Path.unlink) for name in FILES), ("state.json", foreign_state)])
-def test_a_missing_or_foreign_file_sends_back_too(run: Run, name: str, damage: Callable[[Path], None]) -> None:
+def test_after_a_missing_or_foreign_file_the_checkpoint_before_is_used(
+    run: Run, name: str, damage: Callable[[Path], None]
+) -> None:
     path = run.checkpoints.folder / "step-00000006" / name
     damage(path)
     assert_is_step(run, 5)
     assert str(path) in run.checkpoints.load().problems[0]  # type: ignore[union-attr]
 
 
-def test_files_of_another_checkpoint_are_foreign(run: Run) -> None:
+def test_files_of_another_checkpoint_are_not_accepted(run: Run) -> None:
     shutil.copy(
         run.checkpoints.folder / "step-00000005/model.safetensors",
         run.checkpoints.folder / "step-00000006/model.safetensors",
@@ -210,7 +212,7 @@ def test_files_of_another_checkpoint_are_foreign(run: Run) -> None:
     assert_is_step(run, 5)
 
 
-def test_copies_of_the_files_are_the_last_way_out(run: Run) -> None:
+def test_copies_of_the_newest_files_are_used_last(run: Run) -> None:
     for path in run.folder.glob("*.*"):
         data = path.read_bytes()
         path.unlink()
@@ -225,7 +227,7 @@ def test_copies_of_the_files_are_the_last_way_out(run: Run) -> None:
 
 
 @given(position=positions, bit=st.integers(0, 7))
-def test_a_flipped_bit_in_the_configuration_is_seen(tmp_path_factory: Any, position: float, bit: int) -> None:
+def test_a_flipped_bit_in_the_configuration_is_noticed(tmp_path_factory: Any, position: float, bit: int) -> None:
     run = make(tmp_path_factory.mktemp("run") / "run")
     flip(run.folder / "config.json", position, bit)
     try:
@@ -266,7 +268,7 @@ def test_a_foreign_configuration_is_refused(run: Run, content: str) -> None:
         ("threads", 1.5),
     ],
 )
-def test_values_that_cannot_be_are_refused_also_in_a_file_edited_by_hand(run: Run, name: str, value: Any) -> None:
+def test_impossible_values_in_an_edited_configuration_are_refused(run: Run, name: str, value: Any) -> None:
     path = run.folder / "config.json"
     content = json.loads(path.read_text())
     content["training"]["steps"] = 77
@@ -283,7 +285,7 @@ def test_values_that_cannot_be_are_refused_also_in_a_file_edited_by_hand(run: Ru
 
 
 @given(position=positions, bit=st.integers(0, 7))
-def test_a_flipped_bit_in_the_tokenizer_is_seen(tmp_path_factory: Any, position: float, bit: int) -> None:
+def test_a_flipped_bit_in_the_tokenizer_is_noticed(tmp_path_factory: Any, position: float, bit: int) -> None:
     run = make(tmp_path_factory.mktemp("run") / "run", 5, 6)
     flip(run.folder / "tokenizer.json", position, bit)
     with pytest.raises(RunError, match=r"tokenizer\.json is damaged"):
@@ -403,7 +405,7 @@ FULL = [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O e
 
 @pytest.mark.parametrize("operation", ["save_file", "digest", "write_json", "link_file"])
 @pytest.mark.parametrize("error", FULL, ids=["OSError", "SafetensorError"])
-def test_a_full_disk_is_a_sentence_and_leaves_a_good_checkpoint(
+def test_a_full_disk_gives_one_sentence_and_leaves_a_good_checkpoint(
     run: Run, operation: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any) -> None:
@@ -433,19 +435,19 @@ def test_only_one_process_trains_in_a_folder(tmp_path: Path) -> None:
     assert run.exists
 
 
-def test_a_folder_that_nothing_came_of_goes_away(tmp_path: Path) -> None:
+def test_a_folder_to_which_nothing_was_written_is_removed(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), Run(tmp_path / "run").locked():
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_file_cannot_be_the_folder_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(RunError, match="run cannot be the folder of a run"), Run(tmp_path / "run").locked():
         pass
 
 
-def test_the_newest_run_and_the_next(tmp_path: Path) -> None:
+def test_the_newest_run_and_the_next_free_number(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no run in .* yet; start one with: python train.py"):
         newest_run(tmp_path)
     runs = [make(tmp_path / name, 1) for name in ("tiny-1", "tiny-2", "gpt2-1")]
