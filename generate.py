@@ -1,6 +1,6 @@
 """Write text with a trained GPT: python generate.py --prompt "Once upon a time", or python generate.py --help.
 
-The work is in llm/inference: sampling.py, generate.py, text.py, command.py.
+The work is done in llm/inference: sampling.py, generate.py, text.py, command.py.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ import io
 import signal
 import sys
 
-from llm.parallel.runtime import keep_memory, set_blas_threads, threads_to_use
+from llm.parallel.runtime import keep_freed_memory, set_blas_threads, threads_to_use
 
 
 def main(arguments: list[str] | None = None) -> int:
+    # Imported here, so that a Ctrl-C while modules load ends the program quietly too.
     from llm.inference.command import parse, start
 
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
-    keep_memory()
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
+    keep_freed_memory()
     set_blas_threads(threads_to_use(options.threads))
     return start(options)
 
 
 if __name__ == "__main__":
     if hasattr(signal, "SIGPIPE"):
-        signal.signal(
-            signal.SIGPIPE, signal.SIG_DFL
-        )  # when nobody reads on (`| head`), end quietly as other programs do
+        # When the reader of our output goes away (`| head`), end quietly, as other programs do.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         sys.exit(main())
     except (ValueError, RuntimeError, OSError) as error:

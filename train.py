@@ -1,36 +1,36 @@
 """Train a GPT from text: python train.py, or python train.py --help.
 
-The work is in llm/training: options.py, setup.py, loop.py.
+The same on one page, without options, threads, files and signals: llm/training/simple.py. The real thing: llm/training.
 """
 
 from __future__ import annotations
 
 import sys
 
-from llm.parallel.runtime import hand_over_quickly, keep_memory
+from llm.parallel.runtime import keep_freed_memory, set_switch_interval
 
 
 def main(arguments: list[str] | None = None) -> int:
+    # Imported here, so that a Ctrl-C while modules load ends the program with a sentence too.
+    from llm.inference.text import write_sample
     from llm.training.command import parse, start
 
     options, run = parse(sys.argv[1:] if arguments is None else arguments)
-    keep_memory()
-    hand_over_quickly()
-    return start(options, run)
+    keep_freed_memory()
+    set_switch_interval()
+    return start(options, run, write_sample)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BrokenPipeError:  # whoever read what we print has gone, as in `train.py --help | head`
+    except BrokenPipeError:  # the reader of our output has gone, as in `train.py --help | head`
         sys.exit(1)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"train.py: {error}")
     except MemoryError as error:
-        sys.exit(
-            f"train.py: not enough memory ({error}); try a smaller --batch-size, more --micro-batches, or a smaller "
-            "model"
-        )
-    except KeyboardInterrupt:  # while setting up, or the second one
+        advice = "try a smaller --batch-size, more --micro-batches, or a smaller model"
+        sys.exit(f"train.py: not enough memory ({error}); {advice}")
+    except KeyboardInterrupt:  # the first one during setup, or the second one during training
         print("train.py: interrupted; checkpoints made so far are good", file=sys.stderr)
         sys.exit(130)  # 128 + SIGINT

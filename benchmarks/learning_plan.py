@@ -39,12 +39,12 @@ class LearningPlan:
         from llm.runs.run import Run  # not at the top: other libraries read plans without loading our engine
         from llm.training.setup import set_up
 
-        trainer, _, _ = set_up(options, Run(folder / "prepared"))
+        trainer, _ = set_up(options, Run(folder / "prepared"))
         training, model, betas = trainer.options, trainer.model, list(trainer.optimizer.betas)
         batches = [trainer.batches.batch(step) for step in range(training.steps)]
-        rates = [trainer.rate(step) for step in range(training.steps)]
+        rates = [trainer.schedule(step) for step in range(training.steps)]
         Task(folder, model.config, training.batch_size, threads).save(model.state_dict(), _joined(batches))
-        np.save(folder / "validation.npy", _joined(trainer.validation))
+        np.save(folder / "validation.npy", _joined(trainer.validation.batches))
         plan = cls(folder, stops, options.to_json(), rates, betas, training.weight_decay, training.clip)
         fields = {name: value for name, value in vars(plan).items() if name != "folder"}
         (folder / "learning_plan.json").write_text(json.dumps(fields))

@@ -24,7 +24,7 @@ from benchmarks.task import TRAINING, Task
 from benchmarks.train import TOLERANCE
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
-from llm.parallel.processes import pay
+from llm.parallel.selection import processes_are_faster
 
 SAME_STEPS = 2
 
@@ -120,7 +120,7 @@ def fitted(config: GPTConfig, batch: int, threads: int, seconds: dict[str, float
         largest=max(counts.embedding, counts.head),
         core=READ["cpu"] / seconds["memory"] / threads,
         memory=memory,
-        threads=not pay(counts.total, 2),
+        threads=not processes_are_faster(counts.total, 2),
     )
 
 

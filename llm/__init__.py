@@ -1,9 +1,12 @@
-"""A GPT: its model, data, training and generation.
+"""A GPT: its model, training and inference. The folders, from the bottom up; each one's `__init__` says what to read:
 
-    from llm.model.config import GPTConfig
-    from llm.model.gpt import GPT
-    from llm.model.presets import preset
+    model/         from token ids to logits
+    data/          from text to batches of token ids
+    parallel/      several workers compute one gradient: threads, processes
+    runs/          the folder that training leaves: options, checkpoints, metrics
+    evaluation/    how good a model is
+    training/      train.py; its first page is simple.py
+    inference/     generate.py: the model writes text
 
-Read the folders in this order; the `__init__.py` of each lists its files: model/ (the GPT), data/ (batches from texts),
-training/ (with parallel/ for several cores and runs/ for the folder of a run), evaluation/, inference/ (writing text).
+A folder imports only folders above it in this list. Training and inference do not import each other.
 """

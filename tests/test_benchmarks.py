@@ -225,7 +225,7 @@ def test_a_learning_plan_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> 
     options = replace(options, training=replace(options.training, data=str(plays), steps=5, eval_batches=2, threads=1))
     (tmp_path / "plan").mkdir()
     plan = LearningPlan.write(tmp_path / "plan", options, 1, [1, 5])
-    trainer, _, _ = set_up(options, Run(tmp_path / "run"))
+    trainer, _ = set_up(options, Run(tmp_path / "run"))
     assert plan == LearningPlan.read(plan.folder)
     assert plan.stops == [1, 5] and plan.betas == [0.9, options.training.beta2]
     task = Task.read(plan.folder)
@@ -233,8 +233,8 @@ def test_a_learning_plan_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> 
     for step, text in enumerate(task.ids()):
         inputs, targets = trainer.batches.batch(step)
         assert np.array_equal(text[:, :-1], inputs) and np.array_equal(text[:, 1:], targets)
-        assert plan.rates[step] == trainer.rate(step)
-    assert np.array_equal(plan.validation()[:, :, 1:], [targets for _, targets in trainer.validation])
+        assert plan.rates[step] == trainer.schedule(step)
+    assert np.array_equal(plan.validation()[:, :, 1:], [targets for _, targets in trainer.validation.batches])
 
 
 @pytest.mark.parity

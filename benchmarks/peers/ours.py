@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.competitor import Work
 from benchmarks.peers.training import BETAS, CLIP, DECAY, EPS, RATE, trainer
 from benchmarks.task import Task
-from llm.parallel.runtime import hand_over_quickly, keep_memory, set_blas_threads
+from llm.parallel.runtime import keep_freed_memory, set_blas_threads, set_switch_interval
 
 
 def train(task: Task) -> Work:
@@ -21,29 +21,28 @@ def train(task: Task) -> Work:
 
 def train_in_threads(task: Task) -> Work:
     """The same, always with threads, also for small models."""
-    from llm.parallel.threads import Workers
+    from llm.parallel.threads import Threads
 
-    return _trainer(task, *_team(task, Workers))
+    return _trainer(task, *_team(task, Threads))
 
 
 def _trainer(task: Task, team: Any, optimizer: Any) -> Work:
     from llm.training.step import train_step
 
-    return trainer(task, lambda x, y: train_step(team, optimizer, x, y, lr=RATE, clip=CLIP).loss)
+    return trainer(task, lambda x, y: train_step(team, optimizer, (x, y), lr=RATE, clip=CLIP).loss)
 
 
 def update(task: Task) -> Work:
     """Only clipping and AdamW, with the gradients of the first batch."""
-    from llm.training.step import accumulate_gradients
     from minigrad.optim import clip_grad_norm
 
     team, optimizer = _team(task)
     ids = task.ids()[0]
-    accumulate_gradients(team, ids[:, :-1], ids[:, 1:])
+    team.accumulate((ids[:, :-1], ids[:, 1:]))
 
     def work() -> dict[str, float]:
-        norm = float(clip_grad_norm(optimizer, CLIP, team.share))
-        optimizer.step(lr=RATE, parallel=team.share)
+        norm = float(clip_grad_norm(optimizer, CLIP, team.parallel_slices))
+        optimizer.step(lr=RATE, parallel=team.parallel_slices)
         return {"norm": norm}
 
     return work
@@ -57,10 +56,10 @@ def learn(task: Task) -> Work:
     from llm.runs.run import Run
     from llm.training.setup import set_up
 
-    keep_memory()
-    hand_over_quickly()
+    keep_freed_memory()
+    set_switch_interval()
     plan = LearningPlan.read(task.folder)
-    trainer, _, _ = set_up(Options.from_json(plan.options), Run(task.folder / "run"))
+    trainer, _ = set_up(Options.from_json(plan.options), Run(task.folder / "run"))
     return learner(plan, lambda step: trainer.update(), lambda: trainer.evaluate()[0].loss)
 
 
@@ -97,7 +96,7 @@ def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], 
     from llm.model.kv_cache import KVCache
     from minigrad import no_grad
 
-    keep_memory()
+    keep_freed_memory()
     set_blas_threads(task.threads)
     model = _model(task).eval()
 
@@ -109,17 +108,18 @@ def _reader(task: Task) -> tuple[Callable[[], Any], Callable[[np.ndarray, Any], 
     return lambda: KVCache(task.config), read
 
 
-def _team(task: Task, make: Callable[[Any, int], Any] | None = None) -> tuple[Any, Any]:
+def _team(task: Task, make: Callable[[Any, Any, int], Any] | None = None) -> tuple[Any, Any]:
     """The workers (by `make`, or as in train.py) and the optimizer; the process has the settings of train.py."""
-    from llm.parallel.processes import workers_for
+    from llm.parallel.selection import make_workers
+    from llm.training.objectives import NextToken
     from minigrad.optim import AdamW
 
-    keep_memory()
-    hand_over_quickly()
+    keep_freed_memory()
+    set_switch_interval()
     workers = min(task.threads, task.batch) if task.device == "cpu" else 1
     set_blas_threads(1 if workers > 1 else task.threads)
     model = _model(task)
-    team = (make or workers_for)(model, workers)
+    team = (make or make_workers)(model, NextToken(), workers)
     optimizer = AdamW(
         model.named_parameters(), lr=RATE, betas=BETAS, eps=EPS, weight_decay=DECAY, decay=lambda p: p.ndim >= 2
     )

@@ -1,4 +1,4 @@
-"""Corpora that can be had by name: two that come with Python itself, and the small file of Shakespeare's plays."""
+"""Corpora with a name: two that come with Python itself, and a small file of Shakespeare's plays."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llm.data.errors import DataError
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
-NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+NOT_LIBRARY_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
 
 def python_docs() -> Corpus:
     """The prose of Python's language reference, as `help("...")` shows it: one document per topic, no download.
 
-    Topics quote each other ("if" stands word for word within "compound"). A topic that is mostly a repetition of
-    longer ones is left out: otherwise text that is held out for validation would also be in the training text.
+    Topics quote each other: "if" is contained word for word in "compound". A topic that mostly repeats longer ones is
+    left out. Otherwise text that is held out for validation would also be in the training text.
     """
     from pydoc_data.topics import topics
 
@@ -44,10 +44,10 @@ def python_stdlib() -> Corpus:
     """The source of the running Python's standard library, one document per file, without its tests."""
     root = Path(sysconfig.get_path("stdlib"))
     files = sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).parts)
-    library = [path for path in files if NOT_LIBRARY.isdisjoint(path.relative_to(root).parts)]
+    library = [path for path in files if NOT_LIBRARY_FOLDERS.isdisjoint(path.relative_to(root).parts)]
     sources = [path for path in library if _is_utf8(path)]
     if not sources:
-        raise DataError(f"This Python keeps no library source in {root}: use --data FILE, or another Python.")
+        raise DataError(f"this Python keeps no library source in {root}; use --data FILE, or another Python")
     return Corpus("python-stdlib", sources)
 
 
@@ -65,7 +65,7 @@ def shakespeare() -> Corpus:
     if not path.exists():
         write_file(path, _download_shakespeare(path))
     elif not _is_shakespeare(path.read_bytes()):
-        raise DataError(f"{path} is not the expected file: delete it to download it again, or use --data FILE.")
+        raise DataError(f"{path} is not the expected file; delete it to download it again, or use --data FILE")
     return Corpus("shakespeare", [path])
 
 
@@ -76,13 +76,13 @@ def _download_shakespeare(path: Path) -> bytes:
     except OSError as error:  # urllib's errors and time-outs are all of this kind
         reason = getattr(error, "reason", error)
         raise DataError(
-            f"Could not download {SHAKESPEARE_URL} ({reason}): put that file at {path}, "
-            "or train on a text of your own with --data FILE."
+            f"could not download {SHAKESPEARE_URL} ({reason}); put that file at {path}, "
+            "or train on a text of your own with --data FILE"
         ) from error
     if not _is_shakespeare(content):
         raise DataError(
             f"{SHAKESPEARE_URL} sent something else than the expected file ({len(content):,} bytes whose SHA-256 is "
-            f"not {SHAKESPEARE_SHA256}): put the right file at {path}, or use --data FILE."
+            f"not {SHAKESPEARE_SHA256}); put the right file at {path}, or use --data FILE"
         )
     return content
 

@@ -1,6 +1,4 @@
-"""The cache folder: what is put into it appears whole or not at all (llm/runs/files.py), and two processes may build
-the same at once.
-"""
+"""The cache folder. What is made there appears whole or not at all, also when two processes make the same."""
 
 from __future__ import annotations
 
@@ -12,7 +10,8 @@ from pathlib import Path
 from llm.data.errors import DataError
 from llm.runs import files
 
-ABANDONED_AFTER = 24 * 3600.0  # seconds without a change, after which something half-made is taken for a dead process's
+# Seconds without a change, after which a half-made file is taken for one of a process that has died.
+ABANDONED_AFTER = 24 * 3600.0
 
 
 def cache_folder() -> Path:
@@ -22,13 +21,13 @@ def cache_folder() -> Path:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """`llm.runs.files.new_folder`, within the cache. Raises DataError when the disk does not let us write."""
+    """`llm.runs.files.new_folder`, within the cache. Raises DataError when it cannot be written."""
     with _writing(target), files.new_folder(target) as partial:
         yield partial
 
 
 def write_file(target: Path, content: bytes) -> None:
-    """`llm.runs.files.write_file`, within the cache. Raises DataError when the disk does not let us write."""
+    """`llm.runs.files.write_file`, within the cache. Raises DataError when it cannot be written."""
     with _writing(target):
         files.write_file(target, content)
 
@@ -41,6 +40,6 @@ def _writing(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"Could not write to the cache folder {target.parent} ({error.strerror or error}): "
-            "make room there, or set MINIGRAD_CACHE to another folder."
+            f"could not write to the cache folder {target.parent} ({error.strerror or error}); "
+            "make room there, or set MINIGRAD_CACHE to another folder"
         ) from error

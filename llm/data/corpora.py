@@ -1,7 +1,7 @@
 """What `--data` accepts: a file, a folder, a glob, `-` for standard input, or the name of a built-in corpus.
 
-One file is one document. A folder is every text file below it: hidden ones and binary ones (those with a zero byte
-near the beginning, as Git tells them) are passed over, and the order is that of the sorted paths.
+One file is one document. A folder means every text file below it, in the order of their paths, without hidden files and
+without binary ones (those with a zero byte near the beginning; Git decides in the same way).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from llm.data.errors import DataError
 
 
 def open_corpus(data: str) -> Corpus:
-    """The corpus that `data` names. A built-in name goes first (`./shakespeare` is then a file of that name).
+    """The corpus that `data` names. Built-in names come first; a file with such a name is `./shakespeare`.
 
-    Raises DataError when there is no such thing, or no text in it, or it may not be read.
+    Raises DataError when it does not exist, has no text, or cannot be read.
     """
     try:
         return _open(data)
     except OSError as error:
-        raise DataError(f"Could not read --data {data} ({error}): check that you may read it.") from error
+        raise DataError(f"could not read --data {data} ({error}); check that you may read it") from error
 
 
 def _open(data: str) -> Corpus:
@@ -55,18 +55,20 @@ def _spooled(name: str, stream: BinaryIO) -> Corpus:
         with open(path, "wb") as file:
             shutil.copyfileobj(stream, file)
         corpus = Corpus(name, [path])
-        weakref.finalize(corpus, cleaning.pop_all().close)  # not at the end of this block, but of the corpus
+        weakref.finalize(corpus, cleaning.pop_all().close)  # not at the end of this block, but when the corpus goes
     return corpus
 
 
 def _text_files(folder: Path) -> list[Path]:
     files = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]  # os.walk descends into what is left
+        folders[:] = [
+            name for name in folders if not name.startswith(".")
+        ]  # os.walk enters only the folders that remain
         files += [Path(parent, name) for name in names if not name.startswith(".")]
     texts = [path for path in sorted(files, key=lambda path: path.parts) if path.is_file() and not _is_binary(path)]
     if not texts:
-        raise DataError(f"The folder {folder} holds no text files: put some there, or give another folder.")
+        raise DataError(f"the folder {folder} holds no text files; put some there, or give another folder")
     return texts
 
 
@@ -80,6 +82,6 @@ def _matching_files(pattern: str) -> list[Path]:
     if not files:
         raise DataError(
             f"--data {pattern} is neither a file, a folder, a pattern that matches files, '-' for standard input, "
-            f"nor one of {', '.join(BUILT_IN)}."
+            f"nor one of {', '.join(BUILT_IN)}"
         )
     return files

@@ -1,9 +1,9 @@
-"""Text to learn from: an ordered collection of documents that is read piece by piece, as often as needed.
+"""Text to learn from: an ordered collection of documents, which can be read several times, chunk by chunk.
 
-A document is a string, or the path of a UTF-8 file that is opened when its turn comes. A long document arrives as
-several pieces of about PIECE characters, so a file may be larger than memory. Pieces end at line ends where there
-are any within reach, and are tokenized separately: a token never spans two pieces, which in a quarter of a million
-characters is of no consequence.
+A document is a string, or the path of a UTF-8 file that is opened when it is read. A long document comes in several
+chunks, so a file may be larger than memory. A chunk ends at the end of a line, if there is one
+near. Chunks are tokenized separately, so no token spans two of them. Once in a quarter of a million characters, that
+makes no difference.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import numpy as np
 
 from llm.data.errors import DataError
 
-PIECE = 1 << 18  # characters; a piece has at most twice as many
+CHUNK_CHARACTERS = 1 << 18
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one reading of a whole corpus tells."""
+    """What is known of a corpus when all of it has been read once."""
 
-    fingerprint: str  # SHA-256 of the documents' text and lengths: names and dates of files do not matter
-    sizes: np.ndarray  # (documents,) int64, characters of each
+    fingerprint: str  # SHA-256 of the documents' text and lengths: not the names and dates of files
+    sizes: np.ndarray  # (documents,) int64, in characters
 
     @property
     def characters(self) -> int:
@@ -38,14 +38,17 @@ class Survey:
 
 
 class Corpus:
-    """Documents in a fixed order. Iterating gives their text in pieces (what a tokenizer is trained on)."""
+    """Documents in a fixed order. Iterating over a corpus gives their text in chunks, for a tokenizer to learn from."""
 
-    def __init__(self, name: str, documents: Sequence[str | Path]):
-        """`documents` are texts, or paths of UTF-8 files. Raises DataError when all of them are empty."""
+    def __init__(self, name: str, documents: Sequence[str | Path], chunk_characters: int = CHUNK_CHARACTERS):
+        """`documents` are texts, or paths of UTF-8 files. Raises DataError when all of them are empty.
+
+        A chunk has `chunk_characters`, and at most as many more to the end of its line.
+        """
         self.name = name
-        self._documents = documents
+        self._documents, self._chunk_characters = documents, chunk_characters
         if not any(map(_has_text, documents)):
-            raise DataError(f"{name} is empty: give a file, folder or pattern that holds some text.")
+            raise DataError(f"{name} is empty; give a file, folder or pattern that holds some text")
 
     def __len__(self) -> int:
         """The number of documents."""
@@ -55,19 +58,19 @@ class Corpus:
         return chain.from_iterable(self.documents())
 
     def documents(self) -> Iterator[Iterator[str]]:
-        """Each document as an iterator over its pieces. Raises DataError at a file that is not UTF-8."""
-        return map(_pieces, self._documents)
+        """Each document as an iterator over its chunks. Raises DataError at a file that is not UTF-8."""
+        return (_chunks(document, self._chunk_characters) for document in self._documents)
 
     @cached_property
     def survey(self) -> Survey:
-        """Fingerprint and sizes: reads everything once, then is remembered."""
+        """Fingerprint and sizes. The first use reads all documents."""
         digest, sizes = hashlib.sha256(), []
         for document in self.documents():
             size = 0
-            for piece in document:
-                digest.update(piece.encode())
-                size += len(piece)
-            digest.update(size.to_bytes(8, "little"))  # moving a border between documents changes the fingerprint
+            for chunk in document:
+                digest.update(chunk.encode())
+                size += len(chunk)
+            digest.update(size.to_bytes(8, "little"))  # so moving text to the next document changes it
             sizes.append(size)
         return Survey(digest.hexdigest(), np.array(sizes, dtype=np.int64))
 
@@ -76,29 +79,30 @@ def _has_text(document: str | Path) -> bool:
     return bool(document) if isinstance(document, str) else os.path.getsize(document) > 0
 
 
-def _pieces(document: str | Path) -> Iterator[str]:
-    # newline="" leaves line ends as they are
-    return _in_pieces(io.StringIO(document, newline="")) if isinstance(document, str) else _file_pieces(document)
+def _chunks(document: str | Path, size: int) -> Iterator[str]:
+    if isinstance(document, str):
+        return _split(io.StringIO(document, newline=""), size)  # newline="" leaves line ends as they are
+    return _file_chunks(document, size)
 
 
-def _file_pieces(path: Path) -> Iterator[str]:
+def _file_chunks(path: Path, size: int) -> Iterator[str]:
     try:
         # utf-8-sig drops a byte order mark
         with open(path, "rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
             try:
-                yield from _in_pieces(file)
+                yield from _split(file, size)
             except UnicodeDecodeError as error:
-                # The bytes that the decoder was given end where the file has been read to.
+                # The decoder was given the bytes up to the current position of the file.
                 position = raw.tell() - len(error.object) + error.start
                 byte = error.object[error.start]
                 raise DataError(
-                    f"{path} is not UTF-8 text (byte 0x{byte:02x} at position {position:,}): "
-                    "convert it to UTF-8, or leave it out."
+                    f"{path} is not UTF-8 text (byte 0x{byte:02x} at position {position:,}); "
+                    "convert it to UTF-8, or leave it out"
                 ) from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): check that it is still there.") from error
+        raise DataError(f"{path} cannot be read ({error.strerror}); check that it is still there") from error
 
 
-def _in_pieces(text: TextIO) -> Iterator[str]:
-    while piece := text.read(PIECE):
-        yield piece + text.readline(PIECE)  # to the end of the line, unless that is far away
+def _split(text: TextIO, size: int) -> Iterator[str]:
+    while chunk := text.read(size):
+        yield chunk + text.readline(size)  # to the end of the line, unless that is far away

@@ -1,6 +1,6 @@
-"""From a corpus and a tokenizer to training and validation tokens, made once and found again in the cache.
+"""From a corpus and a tokenizer to tokens for training and validation, made once and later found in the cache.
 
-The cache has a folder per combination of corpus, tokenizer and split, named by a hash of the three:
+The cache has a folder for each combination of corpus, tokenizer and split, named by a hash of the three:
 
     tokens/HASH/train/   tokens/HASH/val/     (each a folder of shards, see shards.py)
 """
@@ -21,7 +21,7 @@ from llm.data.errors import DataError
 from llm.data.shards import SHARD_TOKENS, ShardWriter, TextTokenizer, TokenShards
 from llm.data.split import training_sizes
 
-FORMAT = 1  # goes into the hash: counted up when the same text would give other files than before
+FORMAT = 1  # part of the hash; to be increased when the same text gives other files than before
 
 Progress = Callable[[int, int], None]  # called with the characters done and the characters in all
 
@@ -39,7 +39,7 @@ class Dataset:
         try:
             return cls(TokenShards(folder / "train"), TokenShards(folder / "val"))
         except DataError as error:
-            raise DataError(f"{error} Delete the folder {folder}, and the text will be tokenized again.") from error
+            raise DataError(f"{error}; delete the folder {folder}, and the text will be tokenized again") from error
 
     @property
     def bytes_per_token(self) -> float:
@@ -55,10 +55,10 @@ def prepare(
     progress: Progress | None = None,
     shard_tokens: int = SHARD_TOKENS,
 ) -> Dataset:
-    """Tokenize a corpus, or find that this has been done before.
+    """Tokenize a corpus, or open the tokens in the cache if this has been done before.
 
-    `seed` chooses the documents held out; leave it alone to compare runs on the same validation text.
-    `progress(done, total)` is called with counts of characters while text is tokenized, not when it is found.
+    `seed` chooses the documents held out for validation; the same one makes runs comparable. `progress(done, total)` is
+    called with numbers of characters while text is tokenized.
     Raises DataError when the text cannot be read or the cache cannot be written.
     """
     sizes = training_sizes(corpus.survey.sizes, val_fraction, seed)
@@ -85,18 +85,18 @@ def _tokenize(
     """Send the first `train_sizes[i]` characters of document i to `train`, the others to `val`."""
     done = 0
     for document, train_size in zip(corpus.documents(), train_sizes.tolist(), strict=True):
-        for piece in document:
-            cut = min(max(0, train_size), len(piece))
-            train.add_text(piece[:cut])
-            val.add_text(piece[cut:])
-            train_size -= len(piece)
-            done += len(piece)
+        for chunk in document:
+            cut = min(max(0, train_size), len(chunk))
+            train.add_text(chunk[:cut])
+            val.add_text(chunk[cut:])
+            train_size -= len(chunk)
+            done += len(chunk)
             if progress:
                 progress(done, corpus.survey.characters)
         train.end_document()
         val.end_document()
     if done != corpus.survey.characters:
-        raise DataError(f"{corpus.name} changed while it was being read: start again when it is complete.")
+        raise DataError(f"{corpus.name} changed while it was being read; start again when it is complete")
 
 
 def _fingerprint(tokenizer: TextTokenizer) -> str:

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class DataError(ValueError):
-    """Data that cannot be used. The message is a sentence: what was given, what was expected, what to do."""
+    """Data that cannot be used. The message says what was given, what was expected and what to do."""

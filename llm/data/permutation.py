@@ -1,17 +1,18 @@
-"""A shuffle that is computed, not stored: where index i goes, without listing where all the others go.
+"""A shuffle that is computed, not stored: it tells where index i goes, without a list of where all others go.
 
-`numpy.random.permutation` keeps 8 bytes per item, for a large corpus more than there is memory. Here a Feistel
-network, as in block ciphers, shuffles the numbers of 2k bits: each round replaces (left, right) by
-(right, left XOR hash(right, key)), which can be undone and is therefore one-to-one. To shuffle range(count) for any
-count, results outside it are put in again until they fall inside ("cycle walking"; Black and Rogaway, "Ciphers with
-arbitrary finite domains", 2002). It is also pure: the same on every machine, in every version of NumPy.
+`numpy.random.permutation` needs 8 bytes for each item, which for a large corpus is more than there is memory. Here a
+Feistel network, as in block ciphers, shuffles the numbers of 2k bits: each round replaces (left, right) by
+(right, left XOR hash(right, key)). A round can be undone, so no two numbers go to the same place. To shuffle
+range(count) for any count, results outside it are put in again until they fall inside ("cycle walking"; Black and
+Rogaway, "Ciphers with arbitrary finite domains", 2002). The result is the same on every machine and in every version of
+NumPy.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-ROUNDS = 6  # keys that `permute` wants; four suffice for large domains, small ones mix better with some more
+ROUNDS = 6  # and as many keys; four are enough for large ranges, more of them mix small ranges better
 
 
 def mix(x: np.ndarray) -> np.ndarray:
@@ -23,15 +24,15 @@ def mix(x: np.ndarray) -> np.ndarray:
 
 
 def permute(indices: np.ndarray, count: int, keys: np.ndarray) -> np.ndarray:
-    """Where a shuffle of range(count), chosen by `keys` (ROUNDS,) uint64, puts `indices` (each in range(count)).
+    """Where the shuffle of range(count) given by `keys`, (ROUNDS,) uint64, puts `indices`, each in range(count).
 
-    Returns int64 of the same shape; over all indices the results are exactly range(count) in another order.
+    Returns int64 of the same shape. The results of all indices are exactly range(count), in another order.
     """
     half_bits = max(1, -(-(count - 1).bit_length() // 2))  # 4 ** half_bits >= count, and less than 4 * count
-    places = _feistel(indices.astype(np.uint64), half_bits, keys)
-    while (outside := places >= count).any():  # each turn sends at least a quarter of them inside, on average
-        places[outside] = _feistel(places[outside], half_bits, keys)
-    return places.astype(np.int64)
+    shuffled = _feistel(indices.astype(np.uint64), half_bits, keys)
+    while (outside := shuffled >= count).any():  # each round sends at least a quarter of them inside, on average
+        shuffled[outside] = _feistel(shuffled[outside], half_bits, keys)
+    return shuffled.astype(np.int64)
 
 
 def _feistel(x: np.ndarray, half_bits: int, keys: np.ndarray) -> np.ndarray:

@@ -3,8 +3,8 @@
     00000.bin, 00001.bin, ...   token ids one after another, little-endian, nothing else
     meta.json                   their type, number and checksums, and what they were made from
 
-The files are mapped into memory, not loaded: the operating system reads what is touched and forgets it when memory
-is short, so there may be far more tokens than memory. nanoGPT's `train.bin` is one such file.
+The files are mapped into memory, not loaded: the operating system reads the parts that are used, and drops them when
+memory is short. So there may be far more tokens than memory. nanoGPT's `train.bin` is one such file.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import numpy as np
 from llm.data.errors import DataError
 
 SHARD_TOKENS = 1 << 28  # 512 MB of uint16; fewer files than the usual limit of open ones, even for terabytes
-CHECK_BYTES = 1 << 20  # checksums are taken this much at a time
+CHECKSUM_BYTES = 1 << 20  # read at a time to compute a checksum
 
 
 class TextTokenizer(Protocol):
-    """What is asked of a tokenizer here; those of the package `tokenizer` are such."""
+    """What this module needs of a tokenizer. Those of the package `tokenizer` have it."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -38,7 +38,7 @@ class TextTokenizer(Protocol):
 
 
 class ShardWriter:
-    """Tokenizes text into shards in an existing folder, which is complete after `finish`."""
+    """Tokenizes text into shards in an existing folder. Call `finish` at the end."""
 
     def __init__(self, folder: Path, tokenizer: TextTokenizer, shard_tokens: int = SHARD_TOKENS):
         self.folder, self.tokenizer, self.shard_tokens = folder, tokenizer, shard_tokens
@@ -48,7 +48,7 @@ class ShardWriter:
         self._shards: list[dict[str, Any]] = []
 
     def add_text(self, text: str) -> None:
-        """Append a piece of a document."""
+        """Append a chunk of a document."""
         if text:
             self._append(self.tokenizer.encode_ordinary(text))
             self.bytes += len(text.encode())
@@ -62,7 +62,7 @@ class ShardWriter:
             self._in_document = False
 
     def finish(self, **facts: str) -> None:
-        """Write meta.json; `facts` are kept in it for the reader's information."""
+        """Write meta.json; `facts` are stored in it for people to read."""
         meta = {
             "dtype": self.dtype.name,
             "vocab_size": self.tokenizer.vocab_size,
@@ -102,7 +102,7 @@ class TokenShards:
         self.vocab_size: int = meta["vocab_size"]
         self.bytes: int = meta["bytes"]
         self.documents: int = meta["documents"]
-        self.checksum = "-".join(f"{shard['crc32']:08x}" for shard in meta["shards"])  # tells other tokens from these
+        self.checksum = "-".join(f"{shard['crc32']:08x}" for shard in meta["shards"])  # of all tokens
         self._shards = [_open_shard(folder, self.dtype, shard) for shard in meta["shards"]]
         self._starts = [0, *np.cumsum([len(shard) for shard in self._shards], dtype=np.int64).tolist()]
 
@@ -116,12 +116,12 @@ class TokenShards:
     def __getitem__(self, index: slice) -> np.ndarray: ...
 
     def __getitem__(self, index: int | slice) -> int | np.ndarray:
-        places = range(len(self))[index]  # Python's own rules for negative, missing and too large bounds
-        if isinstance(places, int):
-            return int(self._read(places, places + 1)[0])
-        if not places:
+        indices = range(len(self))[index]  # Python's own rules for negative, missing and too large bounds
+        if isinstance(indices, int):
+            return int(self._read(indices, indices + 1)[0])
+        if not indices:
             return np.empty(0, dtype=self.dtype)
-        return self._read(min(places[0], places[-1]), max(places[0], places[-1]) + 1)[:: places.step]
+        return self._read(min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1)[:: indices.step]
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         """The tokens from `start` to `stop`, at least one."""
@@ -140,9 +140,9 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         meta = json.loads(path.read_text(encoding="utf-8"))
         complete = {"dtype", "vocab_size", "bytes", "documents", "shards"} <= meta.keys()
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read, so the token folder is damaged.") from error
+        raise DataError(f"{path} cannot be read, so the token folder is damaged") from error
     if not complete:
-        raise DataError(f"{path} is not the description of a token folder.")
+        raise DataError(f"{path} is not the description of a token folder")
     return meta
 
 
@@ -151,12 +151,12 @@ def _open_shard(folder: Path, dtype: np.dtype, shard: dict[str, Any]) -> np.ndar
     expected = shard["tokens"] * dtype.itemsize
     found = path.stat().st_size if path.exists() else 0
     if found != expected:
-        raise DataError(f"{path} is damaged: it has {found:,} bytes instead of {expected:,}.")
+        raise DataError(f"{path} is damaged: it has {found:,} bytes instead of {expected:,}")
     # A plain array over the mapping: the slicing of np.memmap itself is several times slower.
     tokens = np.asarray(np.memmap(path, dtype=dtype, mode="r"))
-    checksum, step = 0, CHECK_BYTES // dtype.itemsize
+    checksum, step = 0, CHECKSUM_BYTES // dtype.itemsize
     for start in range(0, len(tokens), step):
         checksum = zlib.crc32(tokens[start : start + step].tobytes(), checksum)
     if checksum != shard["crc32"]:
-        raise DataError(f"{path} is damaged: its checksum is not that of the content once written.")
+        raise DataError(f"{path} is damaged: its checksum is not that of the content once written")
     return tokens

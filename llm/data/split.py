@@ -1,7 +1,7 @@
 """Which text is held out for validation: whole documents where that is possible, else the tail of the text.
 
-Holding out whole documents is the fairer test, as the model has seen nothing of them. With a single document, or
-when no choice of documents comes near the wanted share, the end of the text is held out, as nanoGPT does.
+Whole documents are the fairer test, because the model has seen nothing of them. The end of the text is held out, as
+nanoGPT does it, when there is a single document, or when no choice of documents comes near the fraction asked for.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from llm.data.permutation import mix
 def training_sizes(sizes: np.ndarray, val_fraction: float, seed: int = 0) -> np.ndarray:
     """How many leading characters of each document are training text; what follows them is validation text.
 
-    `sizes` (documents,) int64 are the documents' lengths in characters. The result, of the same shape, is 0 where a
-    document is held out and its size where it is not; only the one in which a tail begins lies in between.
+    `sizes`, (documents,) int64, are the lengths of the documents in characters. The result has the same shape. It is 0
+    for a document that is held out, the whole size for others, and between the two where a tail begins.
     Raises DataError unless 0 < val_fraction < 1.
     """
     if not 0 < val_fraction < 1:
-        raise DataError(f"--val-fraction is {val_fraction}: give the share of the text to hold out, such as 0.1.")
+        raise DataError(f"--val-fraction must lie between 0 and 1, such as 0.1, got {val_fraction}")
     total = int(sizes.sum())
     held_out = _documents_within(sizes, int(total * val_fraction), seed)
     if sizes[held_out].sum() >= max(1, total * val_fraction / 2):
@@ -31,7 +31,7 @@ def training_sizes(sizes: np.ndarray, val_fraction: float, seed: int = 0) -> np.
 
 
 def _documents_within(sizes: np.ndarray, budget: int, seed: int) -> np.ndarray:
-    """A boolean mask of documents, chosen in the order of a seeded hash of their index, that fit into the budget."""
+    """Documents that together have at most `budget` characters, chosen in random order: a boolean mask."""
     chosen = np.zeros(len(sizes), dtype=bool)
     order = np.argsort(mix(np.arange(len(sizes), dtype=np.uint64) + mix(np.array([seed], dtype=np.uint64))))
     for document in order:

@@ -1,1 +1,1 @@
-"""How good a model is: see loss.py."""
+"""How good a model is. loss.py: the mean loss over validation batches, perplexity, bits per byte."""

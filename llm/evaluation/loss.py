@@ -1,60 +1,69 @@
-"""How well a model predicts text: loss, perplexity and bits per byte over fixed batches."""
+"""How well a model predicts: the mean loss over fixed batches, and for text also perplexity and bits per byte."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from llm.parallel.threads import Workers
+from llm.parallel.objective import Batch
+from llm.parallel.workers import Workers
 from minigrad import no_grad
 from minigrad.backend import to_device
 
 
 @dataclass(frozen=True)
+class Validation:
+    """What a model is evaluated on, the same every time."""
+
+    batches: Sequence[Batch]
+    bytes_per_token: float | None = None  # of UTF-8; None where the loss is not one of text, in nats per token
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """Mean loss in nats per token, and what follows from it."""
+    """A mean loss, and what follows from it where it is in nats per token."""
 
     loss: float
-    bytes_per_token: float
+    bytes_per_token: float | None = None
 
     @property
     def perplexity(self) -> float:
+        """e^loss: the model is as uncertain as if it chose among this many equally likely tokens."""
         return math.exp(min(self.loss, 700.0))  # e^709 is the largest float
 
     @property
     def bits_per_byte(self) -> float:
-        """Comparable between tokenizers, as perplexity is not: loss / ln 2 / bytes per token."""
+        """Bits for each byte of text. Unlike the loss, it can be compared between tokenizers."""
+        if self.bytes_per_token is None:
+            raise ValueError("bits per byte need to know how many bytes a token has; set bytes_per_token")
         return self.loss / math.log(2) / self.bytes_per_token
 
     def __str__(self) -> str:
+        if self.bytes_per_token is None:
+            return f"loss {self.loss:.4f}"
         return f"loss {self.loss:.4f}, perplexity {self.perplexity:.2f}, {self.bits_per_byte:.3f} bits per byte"
 
 
-Batch = tuple[np.ndarray, np.ndarray]  # inputs and targets, integers (B, T)
+def evaluate(workers: Workers, validation: Validation) -> Evaluation:
+    """The mean of the workers' objective over all validation batches, which they divide among them. Without dropout."""
+    model, objective, batches = workers.model, workers.objective, validation.batches
 
-
-def evaluate(workers: Workers, batches: Sequence[Batch], bytes_per_token: float) -> Evaluation:
-    """The mean loss over all tokens of the batches, which the workers share; dropout is off meanwhile."""
-    model, training = workers.model, workers.model.training
-
-    @np.errstate(all="ignore")  # a loss that is infinite or NaN speaks for itself
-    def work(rank: int, mine: Sequence[Batch]) -> list[Any]:
+    @np.errstate(all="ignore")  # infinities and NaN show in the loss
+    def losses_of(rank: int, batches: Sequence[Batch]) -> list[np.ndarray]:
         with no_grad():
-            return [
-                model.loss(*(to_device(ids, model.device) for ids in batch), reduction="sum").data for batch in mine
-            ]
+            on_device = (tuple(to_device(array, model.device) for array in batch) for batch in batches)
+            return [objective.loss_sum(model, batch).data for batch in on_device]
 
-    shares = [batches[rank :: len(workers)] for rank in range(len(workers))]
+    training = model.training
     model.eval()
     try:
-        losses = [loss for share in workers.map(work, shares) for loss in share]
+        losses = workers.map(losses_of, [batches[rank :: workers.count] for rank in range(workers.count)])
     finally:
         model.train(training)
-    total = math.fsum(
-        to_device(np.stack(losses), "cpu").tolist()
-    )  # exact, so in whatever order; a GPU is waited for once
-    return Evaluation(total / sum(targets.size for _, targets in batches), bytes_per_token)
+    # Stacked before they are copied to the CPU, so that a GPU is waited for once. `fsum` is exact, so the order of the
+    # losses, which depends on the number of workers, does not change the result.
+    total = math.fsum(to_device(np.stack([loss for each in losses for loss in each]), "cpu").tolist())
+    return Evaluation(total / sum(objective.count(batch) for batch in batches), validation.bytes_per_token)

@@ -1,6 +1,6 @@
 """The command line of `generate.py`: options, where the prompt comes from, and the text on the terminal.
 
-Only text goes to standard output; what there is to say about it goes to standard error.
+Only the text goes to standard output. Messages go to standard error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tyro
 
 from llm.inference.load import load_model
 from llm.inference.sampling import Sampling
-from llm.inference.text import continue_prompt, show
+from llm.inference.text import continue_prompt, decode_until_stop
 from llm.runs.run import Run, newest_run
 from minigrad.backend import pick_device
 
@@ -32,24 +32,20 @@ class GenerateOptions:
     checkpoint: Literal["last", "best"] = "last"
     """The newest checkpoint, or the one with the best validation loss."""
     prompt: str | None = None
-    """What the text begins with. Default: what is piped in (less one newline at its end), or the beginning of a
-    text.
-    """
+    """What the text begins with. Default: what is piped in, or else the model begins a new text."""
     max_tokens: int = 200
-    """Tokens to write at most."""
+    """Largest number of tokens to write."""
     sampling: tyro.conf.OmitArgPrefixes[Sampling] = field(default_factory=Sampling)
     stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """End before this string; can be given several times."""
+    """End before this string. Can be given several times."""
     seed: int | None = None
-    """The same seed gives the same text; sample number i has seed + i. Default: a new one each time, which is
-    reported.
-    """
+    """The same seed gives the same text. Default: a new seed each time, which is printed."""
     num_samples: int = 1
-    """How many texts to write; a line --- stands between them."""
+    """Number of texts to write, separated by a line ---. Each has a seed larger by one than the one before."""
     threads: int | None = None
-    """Threads for matrix products. Default: the cores available."""
+    """Number of threads for matrix products. Default: one for each available core."""
     device: str = "auto"
-    """cpu, cuda, cuda:N, or auto: a GPU when there is one."""
+    """cpu, cuda, cuda:N for GPU number N, or auto: a GPU if there is one, else the CPU."""
 
     def __post_init__(self) -> None:
         for name, least in (("max_tokens", 0), ("num_samples", 1), ("seed", 0)):
@@ -63,9 +59,7 @@ def parse(arguments: list[str]) -> GenerateOptions:
 
 
 def start(options: GenerateOptions) -> int:
-    """Write what the options say; returns the exit status. Raises ValueError, RuntimeError or OSError with a
-    sentence.
-    """
+    """Write what the options ask for; returns the exit status. Raises ValueError, RuntimeError or OSError."""
     run = newest_run() if options.run is None else Run(options.run)
     model, tokenizer = load_model(run, options.checkpoint, pick_device(options.device))
     prompt = read_prompt() if options.prompt is None else options.prompt
@@ -77,7 +71,7 @@ def start(options: GenerateOptions) -> int:
             ids = continue_prompt(
                 model, tokenizer, prompt, max_tokens=options.max_tokens, sampling=options.sampling, seed=seed + number
             )
-            print_stream(prompt, show(meter.count(ids), tokenizer, options.stop))
+            print_stream(prompt, decode_until_stop(meter.count(ids), tokenizer, options.stop))
     except KeyboardInterrupt:
         status = INTERRUPTED
     print(f"{meter}, seed {seed}", file=sys.stderr)
@@ -85,17 +79,16 @@ def start(options: GenerateOptions) -> int:
 
 
 def read_prompt() -> str:
-    """What is piped into the program; nothing at a terminal. Bytes that are not UTF-8 become surrogates, which
-    tokenizers take as bytes.
-    """
+    """What is piped into the program, without the newline at its end; nothing at a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         return ""
     print("reading the prompt from standard input", file=sys.stderr)
+    # Bytes that are not UTF-8 become surrogates, which tokenizers take for bytes.
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
 def print_stream(prompt: str, pieces: Iterable[str]) -> None:
-    """The prompt and then the pieces, each as it comes; ends with a newline, also when interrupted."""
+    """Print the prompt, then each piece as it comes, and a newline at the end, also when interrupted."""
     last = prompt
     print(prompt, end="", flush=True)
     try:
@@ -106,13 +99,13 @@ def print_stream(prompt: str, pieces: Iterable[str]) -> None:
 
 
 class Meter:
-    """Counts the tokens that are written, and the seconds since it was made."""
+    """Counts written tokens, and the seconds since it was made."""
 
     def __init__(self) -> None:
         self.tokens, self.began = 0, time.perf_counter()
 
     def count(self, ids: Iterable[int]) -> Iterator[int]:
-        """Pass the ids on."""
+        """Pass the ids on, and count them."""
         for id in ids:
             self.tokens += 1
             yield id

@@ -1,12 +1,12 @@
 """Generation: the model predicts the next token, one is drawn and appended to the text, and so on.
 
-`generate_reference` is that sentence as code: it reads the whole text again for every token. `generate` keeps the keys
-and values of what it has read (llm/model/kv_cache.py) and reads only the newest token; it draws the same tokens.
+`generate_reference` does just that, and reads the whole text again for every token. `generate` keeps the keys and
+values of what it has read (llm/model/kv_cache.py) and reads only the newest token. Both draw the same tokens.
 
-A model reads at most `context` tokens: learned positions end there, and with the others it saw no longer text in
-training. When the text outgrows that, its oldest tokens leave the view: half a context at a time, not one by one,
-because what remains has to be read anew, at new positions. Half a context of reading for half a context of writing
-comes to two tokens read for each one written.
+A model reads at most `context` tokens: learned positions end there, and no model has seen a longer text in training.
+When a text becomes longer, its oldest tokens are left out. The remaining ones then have new positions and must be read
+again. So tokens are not left out one by one, but half a context at a time. Half a context is read again for every half
+context that is written: two tokens are read for each one written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llm.model.kv_cache import KVCache
 from minigrad import no_grad
 from minigrad.backend import to_device
 
-Predict = Callable[[Sequence[int]], np.ndarray]  # the ids of a text -> logits (V,) of what comes next
+Reader = Callable[[Sequence[int]], np.ndarray]  # the ids of a text -> logits (V,) of the token after it
 
 
 def generate(
@@ -35,11 +35,13 @@ def generate(
     seed: int = 0,
     stop_ids: Collection[int] = (),
 ) -> Iterator[int]:
-    """Ids that continue `prompt_ids`: `max_tokens` of them, or up to one of `stop_ids`, which is not among them.
+    """Ids that continue `prompt_ids`: `max_tokens` of them, or up to one of `stop_ids`, which is not returned.
 
-    The same `seed` gives the same tokens. Raises ValueError for an empty prompt or ids that the model does not know.
+    The same `seed` gives the same tokens. Raises ValueError for an empty prompt, or ids that the model does not know.
     """
-    return _generate(CachedReader(model), model, prompt_ids, max_tokens, sampling, seed, stop_ids)
+    check_arguments(model, prompt_ids, max_tokens, seed)  # now, not when the first token is asked for
+    rng = np.random.default_rng(seed)
+    return draw_tokens(CachedReader(model), prompt_ids, max_tokens, sampling or Sampling(), rng, stop_ids)
 
 
 def generate_reference(
@@ -52,36 +54,13 @@ def generate_reference(
     stop_ids: Collection[int] = (),
 ) -> Iterator[int]:
     """`generate`, without a cache."""
-    return _generate(partial(read_all, model), model, prompt_ids, max_tokens, sampling, seed, stop_ids)
-
-
-def _generate(
-    predict: Predict,
-    model: GPT,
-    prompt_ids: Sequence[int],
-    max_tokens: int,
-    sampling: Sampling | None,
-    seed: int,
-    stop_ids: Collection[int],
-) -> Iterator[int]:
-    """Complains now, and returns the iterator that does the work."""
-    prompt_ids, size = list(prompt_ids), model.config.vocab_size
-    if not prompt_ids:
-        raise ValueError(
-            "a model needs at least one token to continue; begin with the end-of-text token, or with a newline"
-        )
-    if not 0 <= min(prompt_ids) <= max(prompt_ids) < size:
-        raise ValueError(
-            f"the prompt has ids from {min(prompt_ids)} to {max(prompt_ids)} and the model knows 0 to "
-            f"{size - 1}; use the tokenizer the model was trained with"
-        )
-    if max_tokens < 0 or seed < 0:
-        raise ValueError(f"max_tokens and seed must not be negative, got {max_tokens} and {seed}")
-    return draw_tokens(predict, prompt_ids, max_tokens, sampling or Sampling(), np.random.default_rng(seed), stop_ids)
+    check_arguments(model, prompt_ids, max_tokens, seed)
+    rng = np.random.default_rng(seed)
+    return draw_tokens(partial(read_all, model), prompt_ids, max_tokens, sampling or Sampling(), rng, stop_ids)
 
 
 def draw_tokens(
-    predict: Predict,
+    read: Reader,
     prompt_ids: Sequence[int],
     max_tokens: int,
     sampling: Sampling,
@@ -89,54 +68,74 @@ def draw_tokens(
     stop_ids: Collection[int],
 ) -> Iterator[int]:
     """The loop: predict, draw, append."""
-    ids = list(prompt_ids)
+    ids = list(prompt_ids)  # a copy: the list of the caller stays as it is
     for _ in range(max_tokens):
-        ids.append(sample(predict(ids), ids, sampling, rng))
+        ids.append(sample(read(ids), ids, sampling, rng))
         if ids[-1] in stop_ids:
             return
         yield ids[-1]
 
 
-# --- reading: the ids of a text -> logits (V,) of what comes next -----------------------------------------------------
+def check_arguments(model: GPT, prompt_ids: Sequence[int], max_tokens: int, seed: int) -> None:
+    """Raises ValueError for arguments that make no sense."""
+    if not len(prompt_ids):
+        raise ValueError(
+            "a model needs at least one token to continue; begin with the end-of-text token, or with a newline"
+        )
+    smallest, largest, size = min(prompt_ids), max(prompt_ids), model.config.vocab_size
+    if smallest < 0 or largest >= size:
+        raise ValueError(
+            f"the prompt has ids from {smallest} to {largest} and the model knows 0 to {size - 1}; use the tokenizer "
+            "the model was trained with"
+        )
+    if max_tokens < 0 or seed < 0:
+        raise ValueError(f"max_tokens and seed must not be negative, got {max_tokens} and {seed}")
+
+
+# --- readers: the ids of a text -> logits (V,) of the token after it --------------------------------------------------
 
 
 def read_all(model: GPT, ids: Sequence[int]) -> np.ndarray:
-    """Reads all that is in view, every time."""
-    return next_logits(model, ids[view_start(len(ids), model.config.context) :])
+    """Reads the whole text, as far as the context reaches."""
+    return next_logits(model, ids[first_in_context(len(ids), model.config.context) :])
 
 
 class CachedReader:
-    """Remembers what it has read. Each call must bring the text of the last one, with more at the end."""
+    """Reads only what is new. Each call must bring the text of the call before, with more tokens at its end."""
 
     def __init__(self, model: GPT):
-        self.model, self.cache, self.start = model, KVCache(model.config), 0
+        self.model, self.cache = model, KVCache(model.config)
+        self.first = 0  # the index of the oldest token in the cache
 
     def __call__(self, ids: Sequence[int]) -> np.ndarray:
-        start = view_start(len(ids), self.model.config.context)
-        if start != self.start:
-            self.start = start
+        first = first_in_context(len(ids), self.model.config.context)
+        if first != self.first:
+            # The tokens that remain have other positions now, so their keys and values are other ones too.
+            self.first = first
             self.cache.truncate(0)
-        return next_logits(self.model, ids[start + self.cache.length :], self.cache)
+        return next_logits(self.model, ids[first + self.cache.length :], self.cache)
 
 
-def view_start(length: int, context: int) -> int:
-    """How many of the oldest of `length` tokens are out of view: none, or the fewest half contexts that leave at most
-    `context`.
+def first_in_context(length: int, context: int) -> int:
+    """The index of the first token that is read, in a text of `length` tokens: the smallest multiple of half a context
+    after which at most `context` tokens follow.
     """
     half = (context + 1) // 2
+    # The tokens that are too many, rounded up to a multiple of half a context.
     return -(-max(length - context, 0) // half) * half
 
 
 def next_logits(model: GPT, ids: Sequence[int], cache: KVCache | None = None) -> np.ndarray:
-    """Logits (V,), on the CPU, of the token that follows `ids` (and what is in the cache, to which they are added)."""
+    """Logits (V,), on the CPU, of the token after `ids`, which continue the text in the cache and are added to it."""
     with no_grad(), no_dropout(model):
         x = model.hidden(np.array([ids]), cache=cache)  # (1, T, C)
-        return to_device(model.logits(x[:, -1]).data[0], "cpu")  # only the last token's: (1, C) -> (1, V) -> (V,)
+        # Only the last token predicts something new, so only for it the head is computed: (1, C) -> (1, V) -> (V,)
+        return to_device(model.logits(x[:, -1]).data[0], "cpu")
 
 
 @contextmanager
 def no_dropout(model: GPT) -> Iterator[None]:
-    """Evaluation mode; afterwards training goes on if it was on."""
+    """Evaluation mode; afterwards the model is in training mode again if it was before."""
     training = model.training
     if training:
         model.eval()

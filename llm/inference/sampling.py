@@ -1,15 +1,15 @@
-"""From the logits of the next token to a token: temperature, filters of the unlikely, and the draw.
+"""From the logits of the next token to a token: temperature, filters that leave out unlikely tokens, and the draw.
 
-Steps, in the order of the Hugging Face library, so that the same options mean the same there and here:
+The steps have the order of the Hugging Face library, so the same options mean the same in both:
 
     repetition penalty      Keskar et al. 2019 (CTRL, arXiv 1909.05858)
-    temperature             0 means greedy: the likeliest token, always
+    temperature             0 means greedy: always the likeliest token
     top-k                   Fan et al. 2018 (arXiv 1805.04833)
     top-p, nucleus          Holtzman et al. 2020 (arXiv 1904.09751)
     min-p                   Nguyen et al. 2024 (arXiv 2407.01082)
 
-All are pure functions of a row (V,): the first ones of logits, top-p and min-p of probabilities. Among equals the lower
-id comes first.
+Each is a pure function of a row (V,): the first three of logits, top-p and min-p of probabilities. Of equally likely
+tokens the one with the smaller id comes first.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Sampling:
     """How the next token is chosen."""
 
     temperature: float = 0.8
-    """Below 1 the likely becomes likelier, above 1 the unlikely; 0 always takes the likeliest token (greedy)."""
+    """Below 1, likely tokens become likelier; above 1, unlikely ones. 0 always takes the likeliest token (greedy)."""
     top_k: int | None = None
     """Choose among this many of the likeliest tokens. Default: among all."""
     top_p: float = 0.95
-    """Choose among the likeliest tokens that together have at least this probability; 1: among all."""
+    """Choose among the fewest likeliest tokens that together have at least this probability. 1: among all."""
     min_p: float = 0.0
-    """Choose among tokens at least this many times as likely as the likeliest; 0: among all."""
+    """Choose among the tokens at least this many times as likely as the likeliest. 0: among all."""
     repetition_penalty: float = 1.0
-    """Above 1: tokens that are in the text already become less likely. 1 changes nothing."""
+    """Above 1, tokens that are in the text already become less likely. 1 changes nothing."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError, in one sentence, for values that make no sense."""
+        """Raises ValueError for values that make no sense."""
         self._require("temperature", 0 <= self.temperature < math.inf, "at least 0")
         self._require("top_k", self.top_k is None or self.top_k >= 1, "at least 1, or None for all tokens")
         self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
@@ -50,22 +50,22 @@ class Sampling:
 
 
 def sample(logits: np.ndarray, context: Sequence[int], sampling: Sampling, rng: np.random.Generator) -> int:
-    """Draw the id of the next token from its logits (V,); `context`: the ids of the text so far."""
+    """Draw the id of the next token from its logits (V,); `context` has the ids of the text so far."""
     return draw(distribution(logits, context, sampling), rng)
 
 
 def distribution(logits: np.ndarray, context: Sequence[int], sampling: Sampling) -> np.ndarray:
-    """The probabilities (V,), float64, that the next token is drawn with. Raises ValueError for logits with NaN or
-    infinity.
-    """
+    """The probabilities (V,), float64, of the next token. Raises ValueError for logits with NaN or infinity."""
     logits = penalize_repetition(np.asarray(logits, dtype=np.float64), context, sampling.repetition_penalty)
-    if not np.isfinite(logits.max()):  # the maximum is NaN if any is; -inf is all right, for a token never to be drawn
+    # If any logit is NaN, so is the maximum. -inf is allowed: such a token is never drawn.
+    if not np.isfinite(logits.max()):
         raise ValueError(
             f"the largest logit of the model is {logits.max()}, so no token can be drawn; "
             f"its weights must be damaged, try another checkpoint"
         )
     if sampling.temperature == 0:
         return one_hot(int(np.argmax(logits)), logits.size)
+    # From here on the order matters: each filter sees what the one before has left.
     logits = apply_temperature(logits, sampling.temperature)
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)
@@ -73,11 +73,10 @@ def distribution(logits: np.ndarray, context: Sequence[int], sampling: Sampling)
 
 
 def draw(probabilities: np.ndarray, rng: np.random.Generator) -> int:
-    """An index, each drawn with its probability: where a uniform number falls on the line from 0 to 1 that they divide
-    among them.
-    """
+    """An index, each with its probability."""
+    # The probabilities divide the line from 0 to 1 into intervals. A uniform number falls into one of them.
     ends = np.cumsum(probabilities)
-    ends /= ends[-1]  # exactly 1 at the end, so that the number, below 1, always falls before it
+    ends /= ends[-1]  # then the last end is exactly 1, and the number, below 1, always falls before it
     return int(np.searchsorted(ends, rng.random(), side="right"))
 
 
@@ -85,8 +84,8 @@ def draw(probabilities: np.ndarray, rng: np.random.Generator) -> int:
 
 
 def penalize_repetition(logits: np.ndarray, context: Sequence[int], penalty: float) -> np.ndarray:
-    """For tokens in the context: positive logits are divided by `penalty`, negative ones multiplied; once, however
-    often they occur.
+    """Divide the positive logits of tokens in the context by `penalty`, and multiply the negative ones by it: once,
+    however often a token occurs.
     """
     if penalty == 1 or not len(context):
         return logits
@@ -96,19 +95,19 @@ def penalize_repetition(logits: np.ndarray, context: Sequence[int], penalty: flo
 
 
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Logits over temperature; the largest is moved to 0 first, which changes no probability, so that nothing overflows
-    upwards.
-    """
-    with np.errstate(over="ignore"):
+    """The logits divided by the temperature."""
+    # Subtracting the largest changes no probability. Without it, a small temperature would make it infinite.
+    with np.errstate(over="ignore"):  # the others may become -inf, a probability of 0
         return (logits - logits.max()) / temperature
 
 
 def keep_top_k(logits: np.ndarray, k: int) -> np.ndarray:
-    """-inf for all but the k largest. Exactly k stay, where the Hugging Face library keeps all that equal the k-th."""
-    return np.where(largest(logits, k), logits, -np.inf)
+    """-inf for all but the k largest. Exactly k stay; the Hugging Face library keeps all that equal the k-th."""
+    return np.where(top_mask(logits, k), logits, -np.inf)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
+    # Subtracting the largest logit changes no probability, and exp() cannot overflow.
     weights = np.exp(logits - logits.max())
     return weights / weights.sum()
 
@@ -124,42 +123,38 @@ def one_hot(index: int, size: int) -> np.ndarray:
 
 
 def keep_top_p(probabilities: np.ndarray, p: float) -> np.ndarray:
-    """The nucleus: the fewest tokens, likeliest first, whose probabilities add up to at least p; the others become
-    0.
-    """
+    """The nucleus: the fewest likeliest tokens whose probabilities add up to at least p. The others become 0."""
     if p == 1:
         return probabilities
-    unlikely = (
-        0.5 * (1 - p) / probabilities.size
-    )  # tokens below have together less than 1 - p: the nucleus needs none of them
-    falling = np.sort(probabilities[probabilities >= unlikely])[::-1]
-    short = int(np.count_nonzero(np.cumsum(falling) < p))
-    count = min(short + 1, len(falling))  # the token that reaches p belongs to the nucleus
-    return keep(probabilities, down_to(probabilities, falling[count - 1], count))
+    # Sorting is slow. Tokens below this limit together have less than 1 - p, so the nucleus needs none of them.
+    limit = 0.5 * (1 - p) / probabilities.size
+    descending = np.sort(probabilities[probabilities >= limit])[::-1]
+    below_p = int(np.count_nonzero(np.cumsum(descending) < p))
+    count = min(below_p + 1, len(descending))  # the token that reaches p belongs to the nucleus
+    return keep_only(top_mask_down_to(probabilities, descending[count - 1], count), probabilities)
 
 
 def keep_min_p(probabilities: np.ndarray, p: float) -> np.ndarray:
     """0 for tokens with less than p times the probability of the likeliest."""
-    return probabilities if p == 0 else keep(probabilities, probabilities >= p * probabilities.max())
+    return probabilities if p == 0 else keep_only(probabilities >= p * probabilities.max(), probabilities)
 
 
-def keep(probabilities: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Share out the probability of the others among the `kept` (V,), booleans."""
-    probabilities = np.where(kept, probabilities, 0.0)
+def keep_only(mask: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """0 where `mask` (V,) is False; the others grow in proportion, so that their sum is 1."""
+    probabilities = np.where(mask, probabilities, 0.0)
     return probabilities / probabilities.sum()
 
 
-def largest(values: np.ndarray, n: int) -> np.ndarray:
-    """Which of the values (V,) are the n largest, as booleans; of equals, those that come first. Without sorting them
-    all.
-    """
+def top_mask(values: np.ndarray, n: int) -> np.ndarray:
+    """A mask (V,) of the n largest values; of equal values, the first ones."""
     if n >= values.size:
         return np.ones(values.size, dtype=bool)
-    return down_to(values, np.partition(values, -n)[-n], n)
+    return top_mask_down_to(values, np.partition(values, -n)[-n], n)  # partition is faster than a full sort
 
 
-def down_to(values: np.ndarray, smallest: float, n: int) -> np.ndarray:
-    """Which of the values (V,) are the n largest, if `smallest` is the smallest of those."""
-    kept = values > smallest
-    kept[np.flatnonzero(values == smallest)[: n - np.count_nonzero(kept)]] = True
-    return kept
+def top_mask_down_to(values: np.ndarray, smallest: float, n: int) -> np.ndarray:
+    """`top_mask` when the smallest of the n largest values is known."""
+    mask = values > smallest
+    # Of those that equal the smallest, as many as are missing: ties would make it more than n.
+    mask[np.flatnonzero(values == smallest)[: n - np.count_nonzero(mask)]] = True
+    return mask

@@ -1,6 +1,6 @@
-"""Settings of the process that the scripts make before they work: BLAS threads and the C library's allocator.
+"""Settings of the process that train.py and generate.py make before they work: cores, BLAS threads, memory.
 
-Nothing here runs on import. Measured effects: DESIGN "Measured"; benchmarks repeat them.
+Nothing here runs on import. What the settings are worth was measured: benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -11,25 +11,33 @@ import os
 import sys
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP = Path("/sys/fs/cgroup")  # where Linux tells the limits of a container
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
+SWITCH_INTERVAL = 1e-4  # seconds
 
 
 def available_cores() -> int:
-    """Cores this process may use: the smaller of its CPU affinity and its control group's quota, rounded up."""
+    """Cores this process may use: the smaller one of its CPU affinity and the quota of its container, rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _cgroup_cores()))
+    return max(1, min(cores, _container_cores()))
 
 
-def _cgroup_cores() -> int:
+def _container_cores() -> int:
     """The CPU quota of a container (cgroup v2, then v1), or a large number where there is none."""
-    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # ValueError: "max"
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # ValueError: the quota is "max"
         quota, period = (CGROUP / "cpu.max").read_text().split()
         return -(-int(quota) // int(period))
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = ((CGROUP / f"cpu/cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         return -(-int(quota) // int(period)) if int(quota) > 0 else sys.maxsize  # -1: no quota
     return sys.maxsize
+
+
+def threads_to_use(requested: int | None) -> int:
+    """The number of threads requested; None: all available cores. Raises ValueError below 1."""
+    if requested is not None and requested < 1:
+        raise ValueError(f"--threads must be at least 1, got {requested}")
+    return available_cores() if requested is None else requested
 
 
 def set_blas_threads(threads: int) -> None:
@@ -39,24 +47,20 @@ def set_blas_threads(threads: int) -> None:
     threadpool_limits(threads)
 
 
-def threads_to_use(wish: int | None) -> int:
-    """The number of threads asked for; None: all cores available. Raises ValueError below 1."""
-    if wish is not None and wish < 1:
-        raise ValueError(f"--threads must be at least 1, got {wish}")
-    return available_cores() if wish is None else wish
+def set_switch_interval() -> None:
+    """Let a waiting thread have the interpreter lock after 0.1 ms, not 5 ms: workers need it often, for short times."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
 
 
-def hand_over_quickly() -> None:
-    """Let waiting threads have the interpreter lock after 0.1 ms, not 5: workers need it often and shortly."""
-    sys.setswitchinterval(1e-4)
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next step.
 
-
-def keep_memory() -> None:
-    """Have glibc keep freed memory for the next step, instead of handing large arrays back to the system and faulting
-    them in again.
+    By default it returns large arrays to the system. Then every step gets its memory anew, and the system clears each
+    page of it.
     """
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # no mallopt, or (Windows) no library without a name
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library; TypeError: Windows
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)
-        mallopt(M_ARENA_MAX, 1)  # those of other threads would hand back what they have whole, whatever the threshold
+        # One arena for all threads: the others return memory to the system whatever the threshold is.
+        mallopt(M_ARENA_MAX, 1)

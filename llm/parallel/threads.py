@@ -1,80 +1,42 @@
-"""Threads that train together: data parallelism inside one process.
+"""Workers that are threads of this process. They share the model and one gradient (shared_gradients.py).
 
-A batch is split over the workers, who use one model and add up one gradient (gradients.py). NumPy and BLAS let go of
-the interpreter lock while they compute, so the workers run at once, with BLAS at one thread each: a whole step in
-parallel, where BLAS alone would only share its matrix products. For small models there are processes instead
-(processes.py).
+Python runs one thread at a time, but NumPy and BLAS release the interpreter lock while they compute. So the threads do
+compute at the same time, each with BLAS at one thread. This is faster than one worker with BLAS at several threads,
+which would only divide the matrix products, while here everything in a step is divided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-import minigrad
 from llm.model.gpt import GPT
+from llm.parallel.objective import Objective
 from llm.parallel.shared_gradients import SharedGradients
-from minigrad.backend import to_device
+from llm.parallel.workers import WorkerBatch, Workers, compute_gradient
 
 
-class Share(NamedTuple):
-    """What one worker has of a batch: inputs and targets, (rows, T), to be worked through in `parts`; `tokens` is the
-    size of the whole batch, `seed` is for dropout.
-    """
-
-    inputs: np.ndarray
-    targets: np.ndarray
-    parts: int
-    tokens: int
-    seed: tuple[int, int]
-
-
-class Workers:
-    """`count` threads, the calling one among them, that share the work on `model`."""
+class Threads(Workers):
+    """`count` threads, the calling one among them."""
 
     kind = "threads"
 
-    def __init__(self, model: GPT, count: int):
-        self.model, self.count = model, count
-        self.pool = ThreadPoolExecutor(max(1, count - 1), thread_name_prefix="worker")
-
-    def __len__(self) -> int:
-        return self.count
+    def __init__(self, model: GPT, objective: Objective, count: int):
+        super().__init__(model, objective, count)
+        self._pool = ThreadPoolExecutor(max(1, count - 1), thread_name_prefix="worker")
 
     def map(self, f: Callable[[int, Any], Any], items: Sequence) -> list:
-        """`f(rank, item)` for each item, at most one for each worker, at once; the first in the calling thread."""
-        others = [self.pool.submit(f, rank, item) for rank, item in enumerate(items) if rank]
+        others = [self._pool.submit(f, rank, item) for rank, item in enumerate(items) if rank > 0]
         return [f(0, items[0]), *(other.result() for other in others)]
 
-    def accumulate(self, shares: Sequence[Share]) -> float:
-        """Add up the gradients of a batch, of which each worker has a share, at most; returns the loss."""
-        gradients = SharedGradients(self.model.parameters(), len(shares))
-        return sum(self.map(lambda rank, share: work_through(self.model, gradients, rank, share), shares))
+    def _accumulate(self, batches: Sequence[WorkerBatch]) -> float:
+        gradients = SharedGradients(self.model.parameters(), len(batches))
 
-    def share(self, work: Callable[[slice], object], size: int) -> None:
-        """Call `work` with as many slices of range(size) as there are workers, at once: for loops over flat arrays."""
-        bounds = [size * rank // self.count for rank in range(self.count + 1)]
-        self.map(lambda rank, part: work(part), [slice(*ends) for ends in pairwise(bounds)])
+        def compute(rank: int, batch: WorkerBatch) -> float:
+            return compute_gradient(self.model, self.objective, gradients, rank, batch)
+
+        return sum(self.map(compute, batches))
 
     def close(self) -> None:
-        self.pool.shutdown()
-
-
-@np.errstate(all="ignore")  # infinities and NaN are the caller's to report, once
-def work_through(model: GPT, gradients: SharedGradients, rank: int, share: Share) -> float:
-    """Add the gradient of a share as worker `rank`; returns its part of the mean loss per token.
-
-    A part contributes the sum over its tokens divided by the tokens of the whole batch, so however a batch is split the
-    gradient is the same to rounding. (A mean of means would weigh tokens by the size of their part.)
-    """
-    minigrad.seed(*share.seed)
-    losses = []
-    for x, y in zip(*(np.array_split(rows, share.parts) for rows in (share.inputs, share.targets))):
-        loss = model.loss(to_device(x, model.device), to_device(y, model.device), reduction="sum") / share.tokens
-        gradients.backward(rank, loss)
-        losses.append(loss.data)
-    return float(sum(losses))  # here a GPU is waited for
+        self._pool.shutdown()

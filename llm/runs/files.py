@@ -1,7 +1,7 @@
 """Writing files so that a kill, a crash or a full disk leaves either the old file or the new one, never half of one.
 
-What is new is made under a temporary name beside its final one, forced to the disk, and renamed, which a file system
-does in one step.
+A new file is written under a temporary name beside its final one, forced to the disk, and then renamed. A file system
+renames in one step.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial-"  # how temporary names begin
-SEAL = "sha256"  # the key of the checksum in a JSON file
+CHECKSUM = "sha256"  # the key of the checksum in a JSON file
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; when the block ends without an error the file takes the place of `path`."""
+    """A temporary path to write to. When the block ends without an error, the file replaces `path`."""
     partial = _beside(path)
     try:
         yield partial
@@ -36,9 +36,9 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; when the block ends without an error it is renamed to `path`.
+    """A temporary folder to fill. When the block ends without an error, it is renamed to `path`.
 
-    When a folder has come to stand there meanwhile (another process made the same), that one stays and ours is dropped.
+    If another process has made the folder `path` in the meantime, that one stays, and ours is deleted.
     """
     partial = _beside(path)
     partial.mkdir()
@@ -47,12 +47,12 @@ def new_folder(path: Path) -> Iterator[Path]:
         mode = partial.stat().st_mode & 0o666
         for inner in partial.rglob("*"):
             if inner.is_file():
-                inner.chmod(mode)  # some libraries make files that only their owner can read
+                inner.chmod(mode)  # some libraries create files that only their owner can read
             flush(inner)
         flush(partial)
         try:
             partial.rename(path)
-        except OSError:  # so ends renaming a folder onto a filled one
+        except OSError:  # a folder cannot be renamed to one that holds files
             if not path.is_dir():
                 raise
         flush(path.parent)
@@ -77,8 +77,8 @@ def link_file(existing: Path, path: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, until the block or the process ends, however it ends. Raises BlockingIOError when another process
-    holds it.
+    """Lock a folder until the block ends, or the process, even when it is killed. Raises BlockingIOError when another
+    process has locked it.
     """
     try:
         import fcntl
@@ -94,27 +94,27 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_partial(folder: Path, unchanged_for: float = 0.0) -> None:
-    """Delete what killed processes left half-made in a folder, and did not touch in the last so many seconds.
+    """Delete half-made files of killed processes: those that have not changed for `unchanged_for` seconds.
 
-    With 0, only where no other process is at work: it would lose what it is making.
+    0 is for folders in which no other process works. It would lose what it is writing.
     """
     for partial in folder.glob(PARTIAL + "*"):
-        with suppress(OSError):  # it vanished while we looked (its owner is alive), or belongs to somebody else
+        with suppress(OSError):  # its process is alive and has renamed it, or we may not delete it
             last_change = max(path.stat().st_mtime for path in (partial, *partial.rglob("*")))
             if time.time() - last_change >= unchanged_for:
                 shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write `data` for people to read, with a checksum by which `read_json` sees damage."""
-    write_file(path, json.dumps({**data, SEAL: _seal(data)}, indent=2) + "\n")
+    """Write `data`, readable for people, with a checksum so that `read_json` notices damage."""
+    write_file(path, json.dumps({**data, CHECKSUM: _checksum(data)}, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote. Raises ValueError, without the name of the file, when it is missing, damaged or
-    something else.
+    """What `write_json` has written. Raises ValueError when the file is missing, damaged or something else; the message
+    does not name the file.
 
-    Without a checksum anything goes: that is how to edit such a file by hand.
+    A file without a checksum is accepted. So to edit one by hand, remove its checksum.
     """
     try:
         data = json.loads(path.read_text("utf-8"))
@@ -122,8 +122,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"it cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__}, not an object")
-    if data.pop(SEAL, None) not in (None, _seal(data)):
-        raise ValueError(f"it is not as it was written; if you edited it yourself, remove its entry {SEAL!r}")
+    if data.pop(CHECKSUM, None) not in (None, _checksum(data)):
+        raise ValueError(f"it is not as it was written; if you edited it yourself, remove its entry {CHECKSUM!r}")
     return data
 
 
@@ -148,5 +148,5 @@ def _beside(path: Path) -> Path:
     return path.with_name(PARTIAL + secrets.token_hex(8))
 
 
-def _seal(data: dict[str, Any]) -> str:
+def _checksum(data: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

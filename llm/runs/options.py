@@ -1,7 +1,6 @@
-"""What `train.py` can be told: the options of training, beside those of the model (llm/model/config.py), and presets of
-both.
+"""The options of train.py: those of training; those of the model are in llm/model/config.py. And presets of both.
 
-The text below a field is its `--help`. A preset is where the other options start from.
+The text below a field is its `--help`. A preset is a set of values to start from.
 """
 
 from __future__ import annotations
@@ -21,86 +20,79 @@ class TrainOptions:
     """How to train."""
 
     preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(["default", *MODELS]) + "}")] = "default"
-    """Where all other options start from; any of them can be given beside it."""
+    """Name of the options to start from. Options given beside it replace those of the preset."""
     data: str = "python-docs"
-    """Text to learn from: a file, a folder, a glob, - (standard input), or python-docs, python-stdlib, shakespeare."""
+    """Text to learn from: a file, folder, pattern or - (standard input); or python-docs, python-stdlib, shakespeare."""
     tokenizer: str = "bpe"
-    """"bpe" learns --vocab-size tokens from the text, "char" takes its characters; or the path of a tokenizer.json."""
+    """"bpe" learns --vocab-size tokens from the text, "char" makes each character a token; or a tokenizer.json."""
     val_fraction: float = 0.1
-    """Share of the text that is held out for validation."""
+    """Fraction of the text that is held out for validation."""
     out: str | None = None
-    """Folder of the run. Default: a new one, runs/PRESET-NUMBER."""
+    """Folder of the run. Default: a new folder, runs/PRESET-NUMBER."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Go on with the run in --out (default: the newest in runs/), with its options; those given here replace them."""
+    """Continue the run in --out (default: the newest in runs/) with its options. Those given here replace them."""
     steps: int = 1000
-    """Updates of the weights."""
+    """Number of updates of the weights."""
     batch_size: int = 16
-    """Sequences per update."""
+    """Number of sequences in a batch. Each update uses one batch."""
     micro_batches: int = 1
-    """Work through a batch in this many parts, to save memory; the gradient stays that of the whole batch."""
+    """Number of parts of a batch, computed one after the other to save memory. The gradient stays the same."""
     lr: float = 1e-3
-    """Learning rate after the warmup."""
+    """Learning rate after the warmup, the largest one."""
     min_lr: float = 1e-4
     """Learning rate at the end."""
     schedule: Literal["cosine", "linear", "constant", "wsd", "inverse_sqrt"] = "cosine"
-    """How the learning rate goes from the one to the other; wsd: warmup, stable, decay over the last fifth."""
+    """Shape of the decay from --lr to --min-lr. wsd: warmup, stable, decay over the last fifth of the steps."""
     warmup: int = 100
-    """Steps in which the learning rate rises from near 0."""
+    """Number of steps at the beginning in which the learning rate rises to --lr."""
     beta2: float = 0.99
-    """AdamW: memory of the squared gradients (beta1 is 0.9)."""
+    """AdamW: how slowly the running mean of the squared gradients changes (beta1 is 0.9)."""
     weight_decay: float = 0.1
-    """AdamW: pull of matrices and embeddings towards 0, times the learning rate."""
+    """AdamW: how strongly matrices and embeddings are pulled towards 0. It is multiplied by the learning rate."""
     clip: float = 1.0
-    """Largest norm of the gradient; 0: leave it."""
+    """Largest norm of the gradient. A longer gradient is scaled down to it. 0 turns this off."""
     eval_every: int = 100
-    """Steps between evaluations."""
+    """Number of steps between evaluations on the validation text."""
     eval_batches: int = 20
-    """Batches of validation text in an evaluation, the same each time."""
+    """Number of batches of validation text in an evaluation. They are the same every time."""
     checkpoint_every: int = 500
-    """Steps between checkpoints; there is also one for each best evaluation, and at the end."""
+    """Number of steps between checkpoints. There is also one for the best evaluation, and one at the end."""
     sample_every: int = 500
-    """Steps between samples of what the model writes; 0: only at the end."""
+    """Number of steps between samples of text that the model writes. 0 shows only one at the end."""
     prompt: str = ""
-    """What the samples begin with. Default: the beginning of a text."""
+    """What the samples begin with. Default: the model begins a new text."""
     seed: int = 1337
-    """Decides weights, order of the batches, dropout and samples."""
+    """Decides the initial weights, the order of the batches, dropout and samples."""
     threads: int | None = None
-    """Cores to use, by threads or, for small models, processes. Default: all that are available."""
+    """Number of cores to use, with threads or, for small models, processes. Default: all that are available."""
     device: str = "auto"
-    """cpu, cuda, cuda:N, or auto: a GPU when there is one."""
+    """cpu, cuda, cuda:N for GPU number N, or auto: a GPU if there is one, else the CPU."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Train nothing: print sizes, memory and predicted time."""
+    """Train nothing. Print the size of the model, the memory it needs and the predicted time."""
     profile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Watch steps 3 to 7 of this command: print where their time goes, draw their live memory in profile.svg; then go
-    on.
-    """
+    """Measure steps 3 to 7: print where their time goes, and draw their memory in profile.svg; then go on."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "micro_batches",
-            "eval_every",
-            "eval_batches",
-            "checkpoint_every",
-            "threads",
-        ):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        counts = ("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every", "threads")
+        for name in counts:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{_flag(name)} must be at least 1, got {value}")
         for name in ("lr", "min_lr", "warmup", "weight_decay", "clip", "sample_every", "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be a number of at least 0, got {getattr(self, name)}"
-                )
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{_flag(name)} must be a number of at least 0, got {value}")
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"--val-fraction must lie between 0 and 1, got {self.val_fraction}")
         if not 0 <= self.beta2 < 1:
             raise ValueError(f"--beta2 must be at least 0 and below 1, got {self.beta2}")
         if self.micro_batches > self.batch_size:
-            raise ValueError(
-                f"--micro-batches {self.micro_batches} is more than --batch-size {self.batch_size}; a part needs a "
-                "sequence"
-            )
+            given = f"--micro-batches {self.micro_batches} is more than --batch-size {self.batch_size}"
+            raise ValueError(f"{given}; each part needs at least one sequence")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -113,12 +105,10 @@ class Options:
     )
 
     def to_json(self) -> dict[str, Any]:
-        """For config.json: what makes the run, without the options that are about the command."""
-        training = {
-            name: value
-            for name, value in asdict(self.training).items()
-            if name not in ("out", "resume", "dry_run", "profile")
-        }
+        """For config.json. Options that belong to one command, not to the run, are left out."""
+        training = asdict(self.training)
+        for name in ("out", "resume", "dry_run", "profile"):
+            del training[name]
         return {"model": self.model.to_json(), "training": training}
 
     @classmethod
@@ -127,38 +117,41 @@ class Options:
         try:
             training, model = dict(data["training"]), data["model"]
             for name, kind in get_type_hints(TrainOptions).items():
-                if name in training and not _is_a(training[name], kind):
+                if name in training and not _has_type(training[name], kind):
                     raise ValueError(f"{name} cannot be {training[name]!r}")
             return cls(TrainOptions(**training), GPTConfig.from_json(model))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the options of a run: {error!r}") from None
 
 
-def _is_a(value: Any, kind: Any) -> bool:
-    """Whether a value from JSON is of the type of a field."""
+def _has_type(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON has the type of a field."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     return isinstance(value, kind) or kind is float and isinstance(value, int)
 
 
 def presets() -> dict[str, Options]:
-    """All presets by name: three that fix everything, and the shapes of known models with ordinary training options."""
-    small = replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)
-    letters = TrainOptions(
+    """All presets by name. Three decide everything; the others are shapes of known models with ordinary options."""
+    nanogpt = TrainOptions(
         data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000
     )
-    faster = replace(letters, steps=1000, lr=5e-3, min_lr=0.0, schedule="linear", eval_every=100, sample_every=500)
-    # the default reads its text nine times: it needs more decay than either
+    # Half as many steps. That this is enough was measured: docs/LOG.md, 2026-11-26.
+    shakespeare = replace(nanogpt, steps=1000, lr=5e-3, min_lr=0.0, schedule="linear", eval_every=100, sample_every=500)
+    default = TrainOptions(
+        batch_size=12,
+        steps=500,
+        lr=4e-3,
+        min_lr=0.0,
+        schedule="linear",
+        weight_decay=2.0,  # much more than the others: it reads its small text nine times
+        sample_every=250,
+    )
+    published = TrainOptions(lr=6e-4, min_lr=6e-5, warmup=700, beta2=0.95)
     found = {
-        "default": Options(
-            TrainOptions(
-                steps=500, batch_size=12, lr=4e-3, min_lr=0.0, schedule="linear", weight_decay=2.0, sample_every=250
-            ),
-            small,
-        ),
-        "nanogpt-char": Options(letters, MODELS["nanogpt-char"]),
-        "shakespeare-char": Options(faster, MODELS["shakespeare-char"]),
+        "default": Options(default, replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)),
+        "nanogpt-char": Options(nanogpt, MODELS["nanogpt-char"]),
+        "shakespeare-char": Options(shakespeare, MODELS["shakespeare-char"]),
     }
-    for name, model in MODELS.items():
-        found.setdefault(name, Options(TrainOptions(lr=6e-4, min_lr=6e-5, warmup=700, beta2=0.95), model))
+    found |= {name: Options(published, model) for name, model in MODELS.items() if name not in found}
     return {name: replace(options, training=replace(options.training, preset=name)) for name, options in found.items()}

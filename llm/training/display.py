@@ -1,6 +1,4 @@
-"""What a person sees while it works: a progress bar at a terminal; elsewhere (a log file, CI) a plain line now and
-then.
-"""
+"""What a person sees during the work: a progress bar at a terminal; elsewhere (a log file, CI) a line now and then."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-LINE_EVERY = 30.0  # seconds between lines where there is no terminal
+LINE_INTERVAL = 30.0  # seconds between lines where there is no terminal
 
 
 def at_terminal() -> bool:
@@ -20,21 +18,14 @@ def at_terminal() -> bool:
 
 
 class Lines(tqdm):
-    """A bar that writes whole lines, and few of them, instead of redrawing one."""
+    """A bar for log files. Instead of redrawing one line, it writes a new one every LINE_INTERVAL."""
 
     def __init__(self, **settings: Any):
-        settings |= {
-            "mininterval": LINE_EVERY,
-            "maxinterval": LINE_EVERY,
-            "delay": LINE_EVERY,
-            "ncols": 120,
-            "ascii": True,
-            "leave": False,
-        }
-        super().__init__(**settings)
+        intervals = dict.fromkeys(("mininterval", "maxinterval", "delay"), LINE_INTERVAL)
+        super().__init__(**settings | intervals | {"ncols": 120, "ascii": True, "leave": False})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        if msg is None:  # else the bar is to be wiped out, which nobody can do to a line
+        if msg is None:  # otherwise tqdm wants to erase the bar, and a line in a file cannot be erased
             print(self, file=self.fp, flush=True)
 
 
@@ -53,9 +44,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def stages() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Bars as a function of the stage, what is done of it and the total (None: not known); one for each stage that is
-    reported.
-    """
+    """A function (stage, done, total or None if not known) that shows progress, with a bar for each stage."""
     bars: dict[str, tqdm] = {}
 
     def report(stage: str, done: int, total: int | None) -> None:

@@ -1,7 +1,7 @@
-"""What a training run would take, without allocating the model: `train.py --dry-run`.
+"""What a training run would need, without creating the model: `train.py --dry-run`.
 
-The time is a prediction: the FLOPs of a step (see llm/model/cost.py) at the rate that a matrix product reaches on this
-machine now, times the share of that rate that whole training steps have reached in our measurements.
+The time is a prediction: the floating-point operations of a step (llm/model/cost.py), at the rate that a matrix product
+reaches on this machine now, times the fraction of that rate that whole training steps have reached in our measurements.
 """
 
 from __future__ import annotations
@@ -10,48 +10,46 @@ import time
 
 import numpy as np
 
-from llm.model import cost as accounting
-from llm.parallel import processes
+from llm.model import cost
+from llm.parallel.selection import processes_are_faster
 from llm.runs.options import Options
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
 
-UTILISATION = 0.5  # of the rate of a large matrix product
+UTILISATION = 0.5  # of the rate of a large matrix product; measured: benchmarks/RESULTS.md
 
 
 def describe_dry_run(options: Options) -> str:
-    """A table of sizes and memory, and the predicted time per step and in total."""
+    """A table of sizes and memory, and the predicted time of a step and of all steps."""
     training, model = options.training, options.model
     device = pick_device(training.device)
-    rows = -(-training.batch_size // training.micro_batches)
-    count, parameters = worker_count(training, device), accounting.parameters(model).total
-    more = count * parameters * 4 if processes.pay(parameters, count) else 0
+    rows_at_once = -(-training.batch_size // training.micro_batches)
+    lines = [cost.table(model, batch_size=rows_at_once)]
+    count, parameters = worker_count(training, device), cost.parameters(model).total
+    if processes_are_faster(parameters, count):
+        memory = cost.size(count * parameters * 4)
+        lines.append(f"processes  {memory} more: the weights again, and a gradient for each but the first")
+    tokens = training.batch_size * model.context
+    flops = cost.training_flops(model) * tokens
     rate = matmul_rate(device)
-    flops = accounting.training_flops(model) * training.batch_size * model.context
     seconds = flops / (rate * UTILISATION)
     return "\n".join(
         [
-            accounting.table(model, batch_size=rows),
-            *(
-                [f"processes  {accounting.size(more)} more: the weights again, and a gradient for each but the first"]
-                if more
-                else []
-            ),
-            f"step       {training.batch_size * model.context:,} tokens, {flops:.3g} floating-point operations",
+            *lines,
+            f"step       {tokens:,} tokens, {flops:.3g} floating-point operations",
             f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} "
-            "steps, at "
-            f"{UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
+            f"steps, at {UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
         ]
     )
 
 
 def matmul_rate(device: str = "cpu", size: int = 1024, rounds: int = 5) -> float:
-    """Floating-point operations a second of a float32 matrix product: the best of a few."""
+    """Floating-point operations per second of a float32 matrix product; the best of several rounds."""
     a = to_device(np.ones((size, size), np.float32), device)
     best = float("inf")
     for _ in range(rounds):
         began = time.perf_counter()
-        float((a @ a)[0, 0])  # waits for a GPU
+        float((a @ a)[0, 0])  # reading a number waits for a GPU
         best = min(best, time.perf_counter() - began)
     return 2 * size**3 / best
 

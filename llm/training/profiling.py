@@ -1,6 +1,4 @@
-"""`train.py --profile`: a few steps under minigrad's profiler, a table of where their time went, and a picture of the
-memory in one.
-"""
+"""`train.py --profile`: a few steps under minigrad's profiler. Prints where their time went, and draws their memory."""
 
 from __future__ import annotations
 
@@ -11,39 +9,40 @@ from llm.training.display import say
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
 
-WARM_UP, STEPS = 2, 5  # updates left alone, in which memory is taken for the first time, and updates that are watched
+WARM_UP = 2  # the first steps are not measured: in them, memory is requested from the system for the first time
+STEPS = 5  # that are measured
 
-ON_A_GPU = """These are the times until a call returns. The GPU works on behind it, so an op that waits for it has the time of those before.
+NOTE_ON_GPU_TIMES = """\
+Times are those until a call returns. The GPU computes on after that, so an op that waits for it is charged with the
+time of those before it.
 """
 
 
 class Profiling:
-    """The updates of a trainer, of which some are watched. That changes nothing in them."""
+    """The updates of a trainer, a few of them measured. Measuring changes nothing in them."""
 
     def __init__(self, trainer: Trainer, run: Run):
         self.trainer, self.run, self.profile = trainer, run, minigrad.profile()
-        self.first = trainer.step + WARM_UP
+        self.first = trainer.state.step + WARM_UP
         self.end = min(self.first + STEPS, trainer.options.steps)
         if self.first >= self.end:
-            say(
-                f"--profile: nothing is watched in the first {WARM_UP} steps, and there are no more; give a larger "
-                "--steps"
-            )
+            say(f"--profile: the first {WARM_UP} steps are not measured, and there are no more; give a larger --steps")
 
     def update(self) -> StepResult:
-        if not self.first <= self.trainer.step < self.end:
+        if not self.first <= self.trainer.state.step < self.end:
             return self.trainer.update()
         with self.profile:
             result = self.trainer.update()
-        if self.trainer.step == self.end:
+        if self.trainer.state.step == self.end:
             self.report()
         return result
 
     def report(self) -> None:
         path = self.run.folder / PROFILE
         write_file(path, self.profile.draw())
+        note = "" if self.trainer.model.device == "cpu" else NOTE_ON_GPU_TIMES
         say(
             f"a step, as the mean of steps {self.first + 1} to {self.end}, by op and by part of the model:\n\n"
-            f"{self.profile.table()}\n\n{self.profile.table(by='module')}\n\n{ON_A_GPU if self.trainer.model.device != 'cpu' else ''}"
-            f"live memory during step {self.end}: {path}\n"
+            f"{self.profile.table()}\n\n{self.profile.table(by='module')}\n\n"
+            f"{note}live memory during step {self.end}: {path}\n"
         )

@@ -1,76 +1,134 @@
-"""From options to something that can be trained: text, tokenizer, tokens, model, and the checkpoint to go on from."""
+"""From options to a trainer: text, tokenizer, tokens, model, optimizer, and the checkpoint to continue from."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import tokenizer
-from llm.data.corpora import open_corpus
-from llm.data.corpus import Corpus
-from llm.data.dataset import prepare
+import numpy as np
+
+from llm.data import Batches, Corpus, Dataset, evaluation_batches, open_corpus, prepare
+from llm.evaluation.loss import Validation
+from llm.model.gpt import GPT
 from llm.parallel.runtime import set_blas_threads, threads_to_use
+from llm.parallel.selection import make_workers
+from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
-from llm.runs.run import Checkpoint, Run
+from llm.runs.run import Run
 from llm.training.display import stages
+from llm.training.objectives import NextToken
+from llm.training.step import learning_rate
 from llm.training.trainer import Trainer
 from minigrad.backend import pick_device
-from tokenizer.special import END_OF_TEXT
+from minigrad.optim import AdamW
+from tokenizer import END_OF_TEXT, BaseTokenizer, CharTokenizer, Tokenizer
+from tokenizer import load as load_tokenizer
 
 
-def set_up(options: Options, run: Run) -> tuple[Trainer, Any, Run]:
-    """A trainer, with its tokenizer and run: a new one, or the one in the folder at its newest good checkpoint.
+def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
+    """A trainer and its tokenizer: for a new run, or for the one in the folder at its newest good checkpoint.
 
-    Raises ValueError (DataError, RunError, ...) or OSError with a sentence when text, tokenizer, options or checkpoint
-    cannot be used; a run that is there is as it was then.
+    Raises ValueError (DataError, RunError ...) or OSError, with a sentence, when text, tokenizer, options or checkpoint
+    cannot be used. The folder is then as it was before.
     """
     training, resumes = options.training, run.exists
     device = pick_device(training.device)
-    checkpoint = _newest(run) if resumes else None
+    checkpoint = _newest_checkpoint(run) if resumes else None
     corpus = open_corpus(training.data)
-    tokens = run.tokenizer() if resumes else make_tokenizer(training.tokenizer, options.model.vocab_size, corpus)
+    if resumes:
+        tokenizer = run.tokenizer()
+    else:
+        tokenizer = make_tokenizer(training.tokenizer, options.model.vocab_size, corpus)
+    # Tokenized once; with the same text and tokenizer, the next run finds the tokens in the cache.
     with stages() as report:
-        dataset = prepare(corpus, tokens, training.val_fraction, progress=partial(report, "tokenizing"))
-    options = replace(options, model=replace(options.model, vocab_size=tokens.vocab_size))
-    workers = worker_count(training, device)
-    set_blas_threads(1 if workers > 1 else threads_to_use(training.threads))
-    trainer = Trainer(options, dataset, device, workers)
+        dataset = prepare(corpus, tokenizer, training.val_fraction, progress=partial(report, "tokenizing"))
+    # A text may be too short for as many tokens as --vocab-size asks for. The tokenizer knows how many there are.
+    options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
+    trainer = make_trainer(options, dataset, device)
+    # The weights that the seed has drawn are replaced. Only now is anything written: all that can fail has succeeded.
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    _write(run, options, tokens, checkpoint)
-    return trainer, tokens, run
+    _write(run, options, tokenizer, checkpoint)
+    return trainer, tokenizer
+
+
+def make_trainer(options: Options, dataset: Dataset, device: str) -> Trainer:
+    """A trainer for next-token prediction, with weights drawn from the seed."""
+    training, context = options.training, options.model.context
+    workers = worker_count(training, device)
+    # Several workers have a core each. A single one leaves all cores to matrix products.
+    set_blas_threads(1 if workers > 1 else threads_to_use(training.threads))
+    model = GPT(options.model, rng=np.random.default_rng(training.seed))
+    model.to(device)
+    team = make_workers(model, NextToken(), workers)  # before the optimizer, see Processes
+    validation = evaluation_batches(dataset.val, training.batch_size, context, training.eval_batches)
+    return Trainer(
+        training,
+        workers=team,
+        optimizer=make_optimizer(model, training),
+        batches=Batches(dataset.train, training.batch_size, context, training.seed),
+        schedule=learning_rate(training),
+        validation=Validation(validation, dataset.bytes_per_token),
+        data={"train": dataset.train.checksum, "val": dataset.val.checksum},
+    )
+
+
+def make_optimizer(model: GPT, training: TrainOptions) -> AdamW:
+    """AdamW with weight decay on matrices and embeddings; biases and the weights of norms are not pulled towards 0."""
+    return AdamW(
+        model.named_parameters(),
+        lr=training.lr,
+        betas=(0.9, training.beta2),
+        weight_decay=training.weight_decay,
+        decay=lambda p: p.ndim >= 2,
+    )
 
 
 def worker_count(training: TrainOptions, device: str) -> int:
-    """Threads that share a batch. On a GPU one is enough to keep it busy."""
+    """How many workers divide a batch: one for each core, but none without a row. One is enough to keep a GPU busy."""
     return min(threads_to_use(training.threads), training.batch_size) if device == "cpu" else 1
 
 
-def _newest(run: Run) -> Checkpoint | None:
-    checkpoint = run.load()
+def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus) -> BaseTokenizer:
+    """Learn a tokenizer from the corpus ("bpe", "char"), or load the one at the path `kind`."""
+    if kind == "char":
+        return CharTokenizer.train(corpus)
+    if kind != "bpe":
+        return load_tokenizer(kind)
+    with stages() as report:
+        return Tokenizer.train(corpus, vocab_size, special_tokens=(END_OF_TEXT,), progress=report)
+
+
+def describe(trainer: Trainer, tokenizer: BaseTokenizer, run: Run) -> str:
+    """What is about to be trained, in two lines."""
+    training, batches, step = trainer.options, trainer.batches, trainer.state.step
+    assert isinstance(batches, Batches)  # those of make_trainer
+    workers = "1 thread" if trainer.workers.count == 1 else f"{trainer.workers.count} {trainer.workers.kind}"
+    hardware = workers if trainer.model.device == "cpu" else trainer.model.device
+    return (
+        f"{trainer.model.num_parameters():,} parameters, vocabulary {tokenizer.vocab_size:,}, "
+        f"context {batches.context:,}, {len(batches.tokens):,} training tokens ({training.data})\n"
+        f"{f'from step {step:,}, ' if step else ''}{training.steps:,} steps of {training.batch_size} sequences, "
+        f"{batches.steps_per_epoch:,} steps an epoch, on {hardware}; run folder {run}"
+    )
+
+
+def _newest_checkpoint(run: Run) -> Checkpoint | None:
+    checkpoint = run.checkpoints.load()
     if checkpoint is not None:
-        for complaint in checkpoint.complaints:
-            print(f"{complaint}; going back to the checkpoint of step {checkpoint.step}")
+        for problem in checkpoint.problems:
+            print(f"{problem}; going back to the checkpoint of step {checkpoint.step}")
     return checkpoint
 
 
-def _write(run: Run, options: Options, tokens: Any, checkpoint: Checkpoint | None) -> None:
-    """Bring the folder up to date, now that nothing speaks against training there."""
+def _write(run: Run, options: Options, tokenizer: BaseTokenizer, checkpoint: Checkpoint | None) -> None:
+    """Bring the folder up to date, now that everything needed for training is known to work."""
     run.clean()
     if run.exists:
         run.write_options(options)
     else:
-        run.begin(options, tokens)
+        run.begin(options, tokenizer)
     if checkpoint is not None:
-        run.link(checkpoint.step)  # a kill may have come between the checkpoint and its second name
-
-
-def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus) -> Any:
-    """Learn a tokenizer from the corpus ("bpe", "char"), or load the one at the path `kind`."""
-    if kind == "char":
-        return tokenizer.CharTokenizer.train(corpus)
-    if kind != "bpe":
-        return tokenizer.load(kind)
-    with stages() as report:
-        return tokenizer.Tokenizer.train(corpus, vocab_size, special_tokens=(END_OF_TEXT,), progress=report)
+        run.checkpoints.link(
+            checkpoint.step
+        )  # a kill may have come between the checkpoint and the second names of its files

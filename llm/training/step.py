@@ -1,4 +1,4 @@
-"""One update of the weights: gradients of a batch in parts, clipping, AdamW; and the learning rate of a step."""
+"""One update of the weights: gradient, clipping, AdamW. And the learning rate as a function of the step."""
 
 from __future__ import annotations
 
@@ -8,75 +8,57 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from llm.parallel.threads import Share, Workers
+from llm.parallel.objective import Batch
+from llm.parallel.workers import Workers
 from llm.runs.options import TrainOptions
 from minigrad.optim import AdamW, clip_grad_norm, schedules
+
+Schedule = Callable[[int], float]  # the step, from 0 -> its learning rate
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What an update tells: mean loss in nats per token, norm of the gradient before clipping, whether the weights were
-    updated.
-    """
+    """What an update reports."""
 
-    loss: float
-    grad_norm: float
-    updated: bool
+    loss: float  # the mean over the batch, before the update; in nats per token where the objective is NextToken
+    grad_norm: float  # before clipping
+    updated: bool  # False: the loss or the gradient was not finite, and the weights are as before
+    tokens: int  # that the model read
 
 
 def train_step(
     workers: Workers,
     optimizer: AdamW,
-    inputs: np.ndarray,
-    targets: np.ndarray,
+    batch: Batch,
     *,
     lr: float,
     clip: float = 1.0,
     micro_batches: int = 1,
     seed: tuple[int, int] = (0, 0),
 ) -> StepResult:
-    """One update from inputs and targets, integers (B, T). A loss or gradient that is not finite leaves the weights as
-    they are.
-
-    `seed`: the run's and the step's number, for dropout.
-    """
+    """Update the weights once. `clip`: the largest norm of the gradient, 0 for any; `seed`: those of run and step."""
     optimizer.zero_grad()
-    loss = accumulate_gradients(workers, inputs, targets, micro_batches, seed)
-    norm = float(clip_grad_norm(optimizer, clip or math.inf, workers.share))
+    loss = workers.accumulate(batch, micro_batches=micro_batches, seed=seed)
+    # All gradients are scaled by the same factor when their common norm is too large. So one bad batch cannot throw the
+    # weights far off. With infinity, the norm is only measured.
+    norm = float(clip_grad_norm(optimizer, clip or math.inf, workers.parallel_slices))
+    # A single NaN in the gradient would make every weight NaN for ever. Such a batch is skipped.
     finite = math.isfinite(loss) and math.isfinite(norm)
     if finite:
-        optimizer.step(lr=lr, parallel=workers.share)
-    return StepResult(loss, norm, finite)
+        optimizer.step(lr=lr, parallel=workers.parallel_slices)
+    return StepResult(loss, norm, finite, tokens=batch[0].size)
 
 
-def accumulate_gradients(
-    workers: Workers, inputs: np.ndarray, targets: np.ndarray, micro_batches: int = 1, seed: tuple[int, int] = (0, 0)
-) -> float:
-    """Add up the gradients of the mean loss per token; returns that loss.
-
-    Each worker takes a share of the rows, in at most `micro_batches` parts one after the other.
-    """
-    count = min(len(workers), len(inputs))
-    parts = min(micro_batches, len(inputs) // count)  # as many for each, and none empty
-    split = zip(*(np.array_split(rows, count) for rows in (inputs, targets)))
-    return workers.accumulate(
-        [
-            Share(x, y, parts, targets.size, (seed[0] + (rank << 32), seed[1]))  # other masks in each worker
-            for rank, (x, y) in enumerate(split)
-        ]
-    )
-
-
-def learning_rate(options: TrainOptions) -> Callable[[int], float]:
-    """The learning rate as a function of the step, from 0."""
-    o, s = options, schedules
-    shape: dict[str, Any] = {"lr": o.lr, "warmup_steps": min(o.warmup, o.steps)}
+def learning_rate(options: TrainOptions) -> Schedule:
+    """The schedule that the options ask for: a linear warmup to `lr`, then a decay to `min_lr`."""
+    # In a run shorter than its warmup, all of it is warmup. A --min-lr above --lr would make the decay a rise.
+    start: dict[str, Any] = {"lr": options.lr, "warmup_steps": min(options.warmup, options.steps)}
+    decay: dict[str, Any] = {"min_lr": min(options.min_lr, options.lr)}
+    end = decay | {"total_steps": options.steps}
     return {
-        "constant": partial(s.constant, **shape),
-        "cosine": partial(s.warmup_cosine, total_steps=o.steps, min_lr=min(o.min_lr, o.lr), **shape),
-        "linear": partial(s.warmup_linear, total_steps=o.steps, min_lr=min(o.min_lr, o.lr), **shape),
-        "wsd": partial(s.warmup_stable_decay, total_steps=o.steps, min_lr=min(o.min_lr, o.lr), **shape),
-        "inverse_sqrt": partial(s.inverse_sqrt, min_lr=min(o.min_lr, o.lr), **shape),
+        "constant": partial(schedules.constant, **start),
+        "cosine": partial(schedules.warmup_cosine, **start, **end),
+        "linear": partial(schedules.warmup_linear, **start, **end),
+        "wsd": partial(schedules.warmup_stable_decay, **start, **end),
+        "inverse_sqrt": partial(schedules.inverse_sqrt, **start, **decay),
     }[options.schedule]

@@ -1,101 +1,126 @@
-"""A model in training: one update after the other, how good it is, and the state to go on from.
+"""A trainer: everything that training needs and changes, one update after the other. Knows no files and no terminal.
 
-Everything random is a function of the seed and the step (batches, dropout) and everything else is in the state, so a
-run that was killed and resumed ends with the same weights, bit for bit, as one that was not. Knows nothing of files and
-terminals.
+The model, the loss, the batches and the optimizer come from outside (setup.py makes those of train.py). So fine-tuning,
+preferences and reinforcement are other objectives and other batches, with this trainer and the loop in loop.py.
+
+A run that was killed and resumed ends with the same weights, bit for bit, as one that was not. That holds because what
+is random (the order of batches, dropout) is a function of the seed and the step, and all else is in the checkpoint: the
+weights, the moments of the optimizer, and `TrainerState`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
 
-import numpy as np
-
-from llm.data.batches import Batches, evaluation_batches
-from llm.data.dataset import Dataset
-from llm.evaluation.loss import Evaluation, evaluate
-from llm.model.gpt import GPT
-from llm.parallel.processes import workers_for
-from llm.runs.options import Options
-from llm.runs.run import Checkpoint, RunError
-from llm.training.step import StepResult, learning_rate, train_step
+from llm.evaluation.loss import Evaluation, Validation, evaluate
+from llm.parallel.objective import Batch
+from llm.parallel.workers import Workers
+from llm.runs.checkpoints import Checkpoint
+from llm.runs.errors import RunError
+from llm.runs.options import TrainOptions
+from llm.training.step import Schedule, StepResult, train_step
 from minigrad.optim import AdamW
 
 
-class Trainer:
-    """`step` counts the updates that were done; so many `workers` share a batch."""
+class BatchSource(Protocol):
+    """Where batches come from, such as `llm.data.Batches`."""
 
-    def __init__(self, options: Options, dataset: Dataset, device: str = "cpu", workers: int = 1):
-        training, model = options.training, options.model
-        self.options = training
-        self.model = GPT(model, rng=np.random.default_rng(training.seed))
-        self.model.to(device)
-        self.workers = workers_for(self.model, workers)
-        self.optimizer = AdamW(
-            self.model.named_parameters(),
-            lr=training.lr,
-            betas=(0.9, training.beta2),
-            weight_decay=training.weight_decay,
-            decay=lambda p: p.ndim >= 2,
-        )
-        self.batches = Batches(dataset.train, training.batch_size, model.context, training.seed)
-        self.validation = evaluation_batches(dataset.val, training.batch_size, model.context, training.eval_batches)
-        self.bytes_per_token = dataset.bytes_per_token
-        self.rate = learning_rate(training)
-        self.data = {"train": dataset.train.checksum, "val": dataset.val.checksum}
-        self.step, self.skipped, self.elapsed = 0, 0, 0.0  # elapsed: seconds in updates
-        self.best_step, self.best_loss = 0, math.inf
+    def batch(self, step: int) -> Batch:
+        """The batch of a step: always the same for the same step, or a resumed run would not be the run it resumes."""
+        ...
+
+
+@dataclass
+class TrainerState:
+    """What changes with each update, besides the arrays of the model and the optimizer."""
+
+    step: int = 0  # updates done so far
+    skipped: int = 0  # the last updates in a row that were left out, because the loss or gradient was not finite
+    elapsed: float = 0.0  # seconds spent in updates
+    best_step: int = 0  # the step with the lowest validation loss; 0: none yet
+    best_loss: float = math.inf
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain values; JSON has no infinity, so a best loss that does not exist is None."""
+        return asdict(self) | {"best_loss": self.best_loss if self.best_step else None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrainerState:
+        """The inverse of `to_json`; other keys are ignored."""
+        values = {field.name: data[field.name] for field in fields(cls)}
+        return cls(**values | {"best_loss": math.inf if data["best_loss"] is None else data["best_loss"]})
+
+
+class Trainer:
+    """Trains the model of `workers` to minimise their objective.
+
+    `options`: of these the trainer reads `steps`, `clip`, `micro_batches` and `seed`.
+    `data`: names and checksums of the data, so that a run is not resumed with other data by mistake.
+    """
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        *,
+        workers: Workers,
+        optimizer: AdamW,
+        batches: BatchSource,
+        schedule: Schedule,
+        validation: Validation,
+        data: Mapping[str, str],
+    ):
+        self.options = options
+        self.model, self.workers, self.optimizer = workers.model, workers, optimizer
+        self.batches, self.schedule, self.validation, self.data = batches, schedule, validation, dict(data)
+        self.state = TrainerState()  # replaced when a run is resumed
 
     @property
     def finished(self) -> bool:
-        return self.step >= self.options.steps
+        return self.state.step >= self.options.steps
 
     def update(self) -> StepResult:
-        """Learn from the next batch. `skipped` counts the updates in a row that had no finite loss and were not
-        made.
-        """
-        began, options = time.perf_counter(), self.options
+        """Learn from the next batch."""
+        began, options, state = time.perf_counter(), self.options, self.state
         result = train_step(
             self.workers,
             self.optimizer,
-            *self.batches.batch(self.step),
-            lr=self.rate(self.step),
+            self.batches.batch(state.step),
+            lr=self.schedule(state.step),
             clip=options.clip,
             micro_batches=options.micro_batches,
-            seed=(options.seed, self.step),
+            seed=(options.seed, state.step),  # so the dropout of a step is the same in a resumed run
         )
-        self.step += 1
-        self.skipped = 0 if result.updated else self.skipped + 1
-        self.elapsed += time.perf_counter() - began
+        # A skipped update counts as a step too. Else the same batch would come again, with the same result.
+        state.step += 1
+        state.skipped = 0 if result.updated else state.skipped + 1
+        state.elapsed += time.perf_counter() - began
         return result
 
     def evaluate(self) -> tuple[Evaluation, bool]:
-        """How good the model is on the validation batches, and whether it was never better."""
-        evaluation = evaluate(self.workers, self.validation, self.bytes_per_token)
-        better = evaluation.loss < self.best_loss
+        """How good the model is on the validation batches, and whether this is the best so far."""
+        evaluation = evaluate(self.workers, self.validation)
+        better = evaluation.loss < self.state.best_loss  # False if the loss is NaN
         if better:
-            self.best_step, self.best_loss = self.step, evaluation.loss
+            self.state.best_step, self.state.best_loss = self.state.step, evaluation.loss
         return evaluation, better
 
-    def state(self) -> dict[str, Any]:
-        """What `restore` needs besides the arrays of the model and the optimizer; plain values."""
-        return {
-            "step": self.step,
-            "best_step": self.best_step,
-            "best_loss": self.best_loss if self.best_step else None,
-            "skipped": self.skipped,
-            "elapsed": self.elapsed,
-            "data": self.data,
-        }
+    def checkpoint(self) -> Checkpoint:
+        """What `restore` needs. The arrays are those in use, not copies: write them before the next update."""
+        return Checkpoint(
+            self.model.state_dict(copy=False),
+            self.optimizer.state_dict(copy=False),
+            {**self.state.to_json(), "data": self.data},
+        )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on where a checkpoint was made. Raises RunError, before anything has changed, when it is of another model
-        or other text.
-        """
-        state = checkpoint.state
-        if state["data"] != self.data:
+        """Continue from a checkpoint. Raises RunError if it was made with other data, or is of another model."""
+        # With other data the run would not be the one it was, and text held out for validation could be in the training
+        # text.
+        if checkpoint.state["data"] != self.data:
             raise RunError(
                 "the text is not the one this run was trained on so far; give the same --data and --val-fraction, "
                 "or start a new run"
@@ -107,7 +132,4 @@ class Trainer:
             raise RunError(
                 f"the checkpoint of step {checkpoint.step} is of another model ({error}); start a new run"
             ) from None
-        self.step, self.best_step, self.skipped, self.elapsed = (
-            state[k] for k in ("step", "best_step", "skipped", "elapsed")
-        )
-        self.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
+        self.state = TrainerState.from_json(checkpoint.state)

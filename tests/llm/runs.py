@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llm.runs.checkpoints import Checkpoint
 
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -19,7 +20,7 @@ def make_run(folder: Path, tokenizer: Any, steps: tuple[int, ...] = (5,), best: 
     run.begin(Options(TrainOptions(), config), tokenizer)
     for step in steps:
         state = {"step": step, "best_step": min(best, step), "best_loss": 1.0, "skipped": 0, "elapsed": 0.0, "data": {}}
-        run.save(model_at(tokenizer, step).state_dict(), {"step": np.array([step])}, state)
+        run.checkpoints.save(Checkpoint(model_at(tokenizer, step).state_dict(), {"step": np.array([step])}, state))
     return run
 
 

@@ -22,7 +22,7 @@ def keys_of(seed: int) -> np.ndarray:
 
 @st.composite
 def drawn_batches(draw) -> Batches:
-    """Batches over the tokens 0, 1, 2, ...: a token tells its place."""
+    """Batches over the tokens 0, 1, 2, ...: a token tells its position."""
     context = draw(st.integers(1, 8))
     tokens = np.arange(draw(st.integers(context + 1, 300)), dtype=np.uint16)
     return Batches(tokens, draw(st.integers(1, 12)), context, draw(seeds))
@@ -65,11 +65,11 @@ def test_permute_equals_its_plain_twin(count, seed, data):
 
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 33])
 def test_every_index_goes_everywhere_equally_often(count):
-    """A chi-squared test on the matrix of (index, place) over many keys, as rng.permutation passes it."""
+    """A chi-squared test on the matrix of (index, new index) over many keys, as rng.permutation passes it."""
     times = 100 * count
 
     def statistic(shuffles: np.ndarray) -> float:
-        table = np.stack([np.bincount(places, minlength=count) for places in shuffles.T])
+        table = np.stack([np.bincount(shuffled, minlength=count) for shuffled in shuffles.T])
         return float(((table - 100) ** 2 / 100).sum())
 
     degrees = (count - 1) ** 2
@@ -115,18 +115,19 @@ def test_an_epoch_visits_each_window_once(batches, epoch):
 class Drawing(Batches):
     """Broken: draws windows at random, with replacement."""
 
-    def _starts(self, epoch, places):
-        return np.random.default_rng((epoch, *places)).integers(len(self.tokens) - self.context, size=len(places))
+    def _starts(self, epoch, indices):
+        return np.random.default_rng((epoch, *indices)).integers(len(self.tokens) - self.context, size=len(indices))
 
 
 class Overlapping(Batches):
     """Broken: windows overlap by half."""
 
-    def _starts(self, epoch, places):
-        return super()._starts(epoch, places) // 2
+    def _starts(self, epoch, indices):
+        return super()._starts(epoch, indices) // 2
 
 
-def test_the_check_sees_bad_epochs():
+@pytest.mark.control
+def test_bad_epochs_are_noticed():
     for broken in (Drawing, Overlapping):
         with pytest.raises(AssertionError):
             check_epoch(broken(np.arange(300), batch_size=4, context=8), epoch=0)
@@ -184,7 +185,8 @@ class Stateful(Batches):
         return super().batch(self.calls)
 
 
-def test_the_check_sees_state():
+@pytest.mark.control
+def test_batches_that_depend_on_a_state_are_noticed():
     with pytest.raises(AssertionError):
         check_pure(lambda: Stateful(np.arange(100), batch_size=4, context=5, seed=0), [7, 3])
 
@@ -224,12 +226,12 @@ def test_evaluation_batches_are_spread_evenly_and_share_no_target(context, batch
 @given(context=st.integers(1, 50))
 def test_a_text_shorter_than_a_context_is_refused_and_one_as_long_is_not(context):
     for call in (lambda tokens: Batches(tokens, 2, context), lambda tokens: evaluation_batches(tokens, 2, context, 1)):
-        with pytest.raises(DataError, match=rf"has {context} tokens, but a context of {context} needs {context + 1}:"):
+        with pytest.raises(DataError, match=rf"has {context} tokens, but a context of {context} needs {context + 1};"):
             call(np.arange(context))
         call(np.arange(context + 1))
 
 
 @pytest.mark.parametrize(("batch_size", "context", "seed"), [(0, 4, 0), (2, 0, 0), (2, 4, -1)])
 def test_impossible_numbers_are_refused(batch_size, context, seed):
-    with pytest.raises(DataError, match=rf"not {batch_size}, {context} and {seed}"):
+    with pytest.raises(DataError, match=rf"got {batch_size}, {context} and {seed}"):
         Batches(np.arange(100), batch_size, context, seed)

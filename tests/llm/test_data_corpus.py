@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data import builtin, corpus
+from llm.data import builtin
 from llm.data.corpora import open_corpus
 from llm.data.corpus import Corpus
 from llm.data.errors import DataError
@@ -32,31 +32,27 @@ def stdin_with(content: bytes) -> io.TextIOWrapper:
 # Reading ------------------------------------------------------------------------------------------------------------
 
 
-@given(text=st.text(st.sampled_from("ab \r\né漢🙂")) | st.text(), piece=st.integers(1, 9), as_file=st.booleans())
-def test_pieces_of_a_document_join_to_its_text(tmp_path_factory, text, piece, as_file):
+@given(text=st.text(st.sampled_from("ab \r\né漢🙂")) | st.text(), size=st.integers(1, 9), as_file=st.booleans())
+def test_chunks_of_a_document_join_to_its_text(tmp_path_factory, text, size, as_file):
     text = text.removeprefix("\ufeff") + "!"  # a byte order mark is not text
     document: str | Path = text
     if as_file:
         document = tmp_path_factory.mktemp("corpus") / "text.txt"
         document.write_bytes(text.encode())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "PIECE", piece)
-        source = Corpus("test", [document])
-        pieces = list(source)
-        assert "".join(pieces) == text
-        assert all(0 < len(part) <= 2 * piece for part in pieces)
-        assert list(source) == pieces, "a second iteration must give the same"
-        assert source.survey.sizes.tolist() == [len(text)]
-    assert Corpus("whole", [text]).survey.fingerprint == source.survey.fingerprint, "pieces must not matter"
+    source = Corpus("test", [document], chunk_characters=size)
+    chunks = list(source)
+    assert "".join(chunks) == text
+    assert all(0 < len(chunk) <= 2 * size for chunk in chunks)
+    assert list(source) == chunks, "a second iteration gives the same"
+    assert source.survey.sizes.tolist() == [len(text)]
+    assert Corpus("whole", [text]).survey.fingerprint == source.survey.fingerprint, "chunks do not change it"
 
 
 @given(lines=st.lists(st.text("abc ", max_size=6).map(lambda line: line + "\n"), min_size=1))
-def test_pieces_of_a_file_end_at_line_ends_within_reach(tmp_path_factory, lines):
+def test_chunks_of_a_file_end_at_line_ends_where_lines_are_short(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("corpus") / "lines.txt"
     path.write_text("".join(lines), newline="")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "PIECE", 8)
-        assert all(piece.endswith("\n") for piece in Corpus("test", [path]))
+    assert all(chunk.endswith("\n") for chunk in Corpus("test", [path], chunk_characters=8))
 
 
 def test_a_byte_order_mark_is_not_text_and_line_ends_are_kept(tmp_path):
@@ -235,7 +231,7 @@ def test_shakespeare_is_downloaded_once(cache, monkeypatch):
 @pytest.mark.parametrize("error", [urllib.error.URLError("no route to host"), TimeoutError("timed out")])
 def test_shakespeare_offline_says_what_to_do(cache, monkeypatch, error):
     serve(monkeypatch, error)
-    with pytest.raises(DataError, match=r"Could not download http.*put that file at .*shakespeare\.txt.*--data FILE"):
+    with pytest.raises(DataError, match=r"could not download http.*put that file at .*shakespeare\.txt.*--data FILE"):
         open_corpus("shakespeare")
     serve(monkeypatch, AssertionError("nothing is to be downloaded"))
     cache.mkdir()
@@ -254,7 +250,7 @@ def test_a_wrong_file_in_the_cache_is_refused_and_left_alone(cache, monkeypatch)
     serve(monkeypatch, AssertionError("nothing is to be downloaded"))
     cache.mkdir()
     (cache / "shakespeare.txt").write_bytes(PLAY[:-1])
-    with pytest.raises(DataError, match="is not the expected file: delete it"):
+    with pytest.raises(DataError, match="is not the expected file; delete it"):
         open_corpus("shakespeare")
     assert (cache / "shakespeare.txt").read_bytes() == PLAY[:-1]
 
@@ -262,7 +258,7 @@ def test_a_wrong_file_in_the_cache_is_refused_and_left_alone(cache, monkeypatch)
 def test_a_cache_that_cannot_be_written_is_reported(cache, monkeypatch):
     serve(monkeypatch, PLAY)
     cache.write_text("a file stands where the folder should be")
-    with pytest.raises(DataError, match="Could not write to the cache folder .* set MINIGRAD_CACHE"):
+    with pytest.raises(DataError, match="could not write to the cache folder .* set MINIGRAD_CACHE"):
         open_corpus("shakespeare")
 
 

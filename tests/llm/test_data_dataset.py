@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data import cache, corpus, dataset
+from llm.data import cache, dataset
 from llm.data.cache import cache_folder, new_folder
 from llm.data.corpora import open_corpus
 from llm.data.corpus import Corpus
@@ -74,7 +74,7 @@ def test_shards_read_like_one_array(tmp_path_factory, texts, shard_tokens, index
     assert len(shards) == len(expected)
     assert shards[index].tolist() == expected[index].tolist()
     assert shards[index].dtype == expected.dtype
-    assert [shards[place] for place in range(-len(shards), len(shards))] == [*expected, *expected]
+    assert [shards[i] for i in range(-len(shards), len(shards))] == [*expected, *expected]
     for outside in (len(shards), -len(shards) - 1):
         with pytest.raises(IndexError):
             shards[outside]
@@ -151,13 +151,12 @@ def test_damaged_files_are_named(folder, file, damage, message):
     texts=st.lists(st.text("aé🙂\n", max_size=40), min_size=1, max_size=30).filter(any),
     val_fraction=st.floats(0.01, 0.99),
     seed=st.integers(0, 2**32),
-    piece=st.integers(1, 50),
+    chunk=st.integers(1, 50),
 )
-def test_both_splits_hold_exactly_their_text(tmp_path_factory, texts, val_fraction, seed, piece):
+def test_both_splits_hold_exactly_their_text(tmp_path_factory, texts, val_fraction, seed, chunk):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIGRAD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(corpus, "PIECE", piece)
-        data = prepare(Corpus("test", texts), ByteTokenizer(), val_fraction, seed, shard_tokens=16)
+        data = prepare(Corpus("test", texts, chunk), ByteTokenizer(), val_fraction, seed, shard_tokens=16)
     cuts = training_sizes(np.array([len(text) for text in texts]), val_fraction, seed)
     train = [text[:cut] for text, cut in zip(texts, cuts, strict=True)]
     val = [text[cut:] for text, cut in zip(texts, cuts, strict=True)]
@@ -169,11 +168,10 @@ def test_both_splits_hold_exactly_their_text(tmp_path_factory, texts, val_fracti
     assert data.bytes_per_token == data.val.bytes / len(data.val)
 
 
-def test_progress_goes_up_to_all_characters(monkeypatch):
-    monkeypatch.setattr(corpus, "PIECE", 7)
+def test_progress_goes_up_to_all_characters():
     calls: list[tuple[int, int]] = []
     for _ in range(2):  # found in the cache the second time
-        prepare(Corpus("test", ["é" * 100, "b" * 50]), ByteTokenizer(), progress=lambda *call: calls.append(call))
+        prepare(Corpus("test", ["é" * 100, "b" * 50], 7), ByteTokenizer(), progress=lambda *call: calls.append(call))
     done = [call[0] for call in calls]
     assert done == sorted(set(done))
     assert calls[-1] == (150, 150)
@@ -224,9 +222,12 @@ def test_another_text_tokenizer_or_split_is_tokenized_anew(change):
 
 
 def die_while_tokenizing(text: str) -> None:
-    """Run in a process of its own, which kills itself after the first piece."""
-    corpus.PIECE = 10
-    prepare(Corpus("test", [text]), ByteTokenizer(), progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL))
+    """Run in a process of its own, which kills itself after the first chunk."""
+
+    def kill(done: int, total: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    prepare(Corpus("test", [text], chunk_characters=10), ByteTokenizer(), progress=kill)
 
 
 def check_kill_leaves_nothing_half_made(folder: Path) -> None:
@@ -248,8 +249,9 @@ def test_a_kill_leaves_nothing_half_made(folder):
     check_kill_leaves_nothing_half_made(folder)
 
 
+@pytest.mark.control
 @needs_fork
-def test_the_check_sees_a_half_made_cache(folder, monkeypatch):
+def test_a_half_made_cache_is_noticed(folder, monkeypatch):
     class InPlace:
         """Broken: builds under the final name."""
 
@@ -301,9 +303,9 @@ def test_a_damaged_cache_is_refused_with_advice_that_helps(folder):
     prepare(Corpus("test", ["some text"]), ByteTokenizer())
     (path,) = folder.glob("tokens/*/train/00000.bin")
     path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"train.00000\.bin is damaged: .* Delete the folder (.*), and") as caught:
+    with pytest.raises(DataError, match=r"train.00000\.bin is damaged: .*; delete the folder (.*), and") as caught:
         prepare(Corpus("test", ["some text"]), ByteTokenizer())
-    named = str(caught.value).split("Delete the folder ")[1].split(",")[0]
+    named = str(caught.value).split("delete the folder ")[1].split(",")[0]
     shutil.rmtree(named)
     assert len(prepare(Corpus("test", ["some text"]), ByteTokenizer()).train) == 9
 
@@ -321,7 +323,7 @@ def test_text_that_changes_meanwhile_is_refused(tmp_path, folder):
 
 def test_a_cache_that_cannot_be_written_is_reported(folder):
     folder.write_text("a file stands where the folder should be")
-    with pytest.raises(DataError, match="Could not write to the cache folder .* set MINIGRAD_CACHE"):
+    with pytest.raises(DataError, match="could not write to the cache folder .* set MINIGRAD_CACHE"):
         prepare(Corpus("test", ["some text"]), ByteTokenizer())
 
 
@@ -337,13 +339,13 @@ def test_the_cache_folder_follows_the_environment(monkeypatch):
 MEGABYTE = 1 << 20
 
 
-def peak_of_preparing(path: Path) -> int:
+def peak_of_preparing(corpus: Corpus) -> int:
     """The most bytes that Python and NumPy held at once while a file was made into a dataset."""
     tracemalloc.start()
-    data = prepare(open_corpus(str(path)), ByteTokenizer())
+    data = prepare(corpus, ByteTokenizer())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(data.train) + len(data.val) == path.stat().st_size + 2  # with two ends of text
+    assert len(data.train) + len(data.val) == corpus.survey.characters + 2  # with two ends of text
     return peak
 
 
@@ -353,7 +355,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch, line):
     with open(path, "w") as file:
         for _ in range(30):
             file.write(line * (MEGABYTE // len(line)))
-    assert peak_of_preparing(path) < 10 * MEGABYTE
-    monkeypatch.setattr(corpus, "PIECE", path.stat().st_size)
+    assert peak_of_preparing(open_corpus(str(path))) < 10 * MEGABYTE
     monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path / "another"))
-    assert peak_of_preparing(path) > 30 * MEGABYTE, "the measure must see a file that is read as a whole"
+    in_one_chunk = Corpus("test", [path], path.stat().st_size)
+    assert peak_of_preparing(in_one_chunk) > 30 * MEGABYTE, "the measure must see a file that is read as a whole"

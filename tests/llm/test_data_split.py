@@ -30,7 +30,8 @@ def test_the_split(sizes, val_fraction, seed):
     assert (training_sizes(sizes, val_fraction, seed) == train).all()
 
 
-def test_the_check_sees_bad_splits():
+@pytest.mark.control
+def test_bad_splits_are_noticed():
     sizes = np.array([100, 100])
     for bad in [[100, 100], [95, 85], [100, 10], [101, 79]]:  # nothing held out, two cut, far too much, too long
         with pytest.raises(AssertionError):
@@ -64,5 +65,5 @@ def test_a_book_and_a_leaflet_are_split_at_the_tail_of_the_book():
 
 @pytest.mark.parametrize("val_fraction", [0.0, 1.0, -0.1, 10.0, float("nan")])
 def test_a_share_outside_0_and_1_is_refused(val_fraction):
-    with pytest.raises(DataError, match="--val-fraction is .*: give the share of the text to hold out"):
+    with pytest.raises(DataError, match="--val-fraction must lie between 0 and 1, such as 0.1, got"):
         training_sizes(np.array([100]), val_fraction)

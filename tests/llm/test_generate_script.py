@@ -79,7 +79,7 @@ def test_the_prompt_may_be_piped_in() -> None:
     assert (status, out[:2]) == (0, "a?")
 
 
-def test_a_sentence_and_no_traceback() -> None:
+def test_an_error_is_one_sentence_without_traceback() -> None:
     status, out, err = script("--run", "runs/letters-1", "--prompt", "abü")
     assert (status, out) == (1, "")
     assert err.startswith("generate.py: the character 'ü' is not among the 4")
@@ -126,32 +126,9 @@ def test_samples_have_seeds_of_their_own(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_sampling_options_arrive(capsys: pytest.CaptureFixture) -> None:
-    options = parse(
-        [
-            "--temperature",
-            "1.5",
-            "--top-k",
-            "50",
-            "--top-p",
-            "0.9",
-            "--min-p",
-            "0.01",
-            "--repetition-penalty",
-            "1.2",
-            "--stop",
-            "e",
-            "--stop",
-            "xy",
-            "--prompt",
-            "the",
-            "--max-tokens",
-            "60",
-            "--seed",
-            "2",
-            "--checkpoint",
-            "best",
-        ]
-    )
+    sampling = "--temperature 1.5 --top-k 50 --top-p 0.9 --min-p 0.01 --repetition-penalty 1.2 --stop e --stop xy"
+    others = "--prompt the --max-tokens 60 --seed 2 --checkpoint best"
+    options = parse([*sampling.split(), *others.split()])
     assert options.sampling == Sampling(1.5, 50, 0.9, 0.01, 1.2)
     assert start(options) == 0
     assert capsys.readouterr().out == written("the", 2, 60, sampling=options.sampling, stop=("e", "xy"))
@@ -205,11 +182,11 @@ def test_bad_options_are_refused_with_status_2(options: list[str], capsys: pytes
     assert options[0].strip("-").replace("-", " ") in captured.err.replace("-", " ")
 
 
-def test_options_that_show_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_that_are_refused_after_parsing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for options, complaint in (
         (["--device", "tpu"], "unknown device 'tpu'"),
         (["--run", "runs/nothing"], "holds no run"),
-        (["--prompt", "a", "--stop", ""], "stop is a list of strings"),
+        (["--prompt", "a", "--stop", ""], "stop must be a list of strings"),
     ):
         with pytest.raises(ValueError, match=complaint):
             start(parse(options))
@@ -223,20 +200,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture) -> None:
         parse(["--help"])
     assert stop.value.code == 0
     help_text = capsys.readouterr().out
-    for option in (
-        "run",
-        "checkpoint",
-        "prompt",
-        "max-tokens",
-        "temperature",
-        "top-k",
-        "top-p",
-        "min-p",
-        "repetition-penalty",
-        "stop",
-        "seed",
-        "num-samples",
-        "threads",
-        "device",
-    ):
+    sampling = ["temperature", "top-k", "top-p", "min-p", "repetition-penalty"]
+    others = ["run", "checkpoint", "prompt", "max-tokens", "stop", "seed", "num-samples", "threads", "device"]
+    for option in sampling + others:
         assert f"--{option} " in help_text

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from llm.inference.generate import generate
+from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
-from llm.parallel.threads import Workers
+from llm.parallel.threads import Threads
 from llm.training.command import parse, start
+from llm.training.objectives import NextToken
 from llm.training.step import train_step
 from minigrad import no_grad, random
 from minigrad.optim import AdamW, clip_grad_norm
@@ -85,7 +87,8 @@ def test_a_training_step_waits_for_the_gpu_only_to_report(cupy):
     for model in (on_cpu, on_gpu):
         update = optimizer(model)
         fake_cupy.reset()
-        results.append(train_step(Workers(model, 1), update, tokens(2), tokens(3), lr=0.01, clip=1.0, micro_batches=2))
+        worker, batch = Threads(model, NextToken(), 1), (tokens(2), tokens(3))
+        results.append(train_step(worker, update, batch, lr=0.01, clip=1.0, micro_batches=2))
     assert len(fake_cupy.syncs) <= 3
     assert results[0].loss == pytest.approx(results[1].loss, rel=1e-9)
     assert results[0].grad_norm == pytest.approx(results[1].grad_norm, rel=1e-9)
@@ -126,8 +129,8 @@ def test_the_training_command_runs_on_a_gpu(cupy, tmp_path, capsys):
             f"--context 8 --layers 1 --heads 2 --dim 8 --batch-size 4 --steps 3 --eval-every 2 --eval-batches 1 "
             f"--checkpoint-every 2 --sample-every 0"
         ).split()
-        start(*parse(command))
-        start(*parse([*command, "--resume", "--steps", "4"]))
+        start(*parse(command), write_sample)
+        start(*parse([*command, "--resume", "--steps", "4"]), write_sample)
         lines = (tmp_path / device / "metrics.jsonl").read_text().splitlines()
         losses.append([json.loads(line)["train_loss"] for line in lines])
     assert len(losses[0]) == 4

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.inference.generate import CachedReader, generate, generate_reference, next_logits, read_all, view_start
+from llm.inference.generate import CachedReader, first_in_context, generate, generate_reference, next_logits, read_all
 from llm.inference.sampling import Sampling
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -88,8 +88,8 @@ def test_cached_and_uncached_logits_agree_to_1e_5_in_float32(config: GPTConfig, 
     assert difference(random_gpt(config, seed, np.float32), seed, length, CachedReader) < 1e-5
 
 
+@pytest.mark.control
 def test_a_cache_that_is_never_emptied_is_noticed() -> None:
-    """Negative control."""
 
     class Endless(CachedReader):
         def __call__(self, ids: Sequence[int]) -> np.ndarray:
@@ -99,12 +99,12 @@ def test_a_cache_that_is_never_emptied_is_noticed() -> None:
     assert difference(random_gpt(config, 0), 0, 1, Endless) > 1e-3
 
 
-# --- the view ---------------------------------------------------------------------------------------------------------
+# --- the context ------------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 200), st.integers(1, 40))
-def test_the_view_holds_the_newest_tokens_and_moves_by_half_contexts(length: int, context: int) -> None:
-    start, half = view_start(length, context), (context + 1) // 2
+def test_the_context_holds_the_newest_tokens_and_moves_by_halves(length: int, context: int) -> None:
+    start, half = first_in_context(length, context), (context + 1) // 2
     assert start % half == 0
     assert 1 <= length - start <= context  # what is read
     assert start == 0 or length - (start - half) > context  # no more is dropped than must be
@@ -142,7 +142,7 @@ def test_a_seed_decides_the_text(seed: int) -> None:
     assert texts[0] == texts[1] != texts[2]  # equal by chance: 16^-20
 
 
-def test_the_repetition_penalty_looks_at_prompt_and_text() -> None:
+def test_the_repetition_penalty_applies_to_prompt_and_text() -> None:
     """Greedy, and each token is heavily penalised once it was there: all others come first, in order."""
     hard = Sampling(temperature=0, repetition_penalty=10.0)
     assert list(generate(Fake(np.ones((5, 5))), [2], max_tokens=4, sampling=hard)) == [0, 1, 3, 4]  # type: ignore[arg-type]

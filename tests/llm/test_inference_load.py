@@ -65,14 +65,14 @@ def test_a_damaged_checkpoint_is_reported_and_passed_over(
 
 
 def test_nothing_but_damaged_checkpoints(run: Run) -> None:
-    for path in run.checkpoints.glob("*/model.safetensors"):
+    for path in run.checkpoints.folder.glob("*/model.safetensors"):
         damage(path)
     with pytest.raises(ValueError, match="is damaged.*no checkpoint is left"):
         load_model(run)
 
 
 def test_a_best_checkpoint_that_is_damaged(run: Run) -> None:
-    damage(run.checkpoints / "step-00000005/model.safetensors")
+    damage(run.checkpoints.folder / "step-00000005/model.safetensors")
     with pytest.raises(ValueError, match="step-00000005/model.safetensors is damaged"):
         load_model(run, "best")
 

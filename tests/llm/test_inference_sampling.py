@@ -92,16 +92,17 @@ def test_min_p(row: np.ndarray, times: int) -> None:
     assert is_min_p(s.keep_min_p, row, times / WHOLE)
 
 
+@pytest.mark.control
 def test_broken_filters_are_noticed() -> None:
-    """Negative controls: one token too few, ties all kept, compared with the threshold alone."""
+    """One token too few, ties all kept, compared with the threshold alone."""
 
     def without_the_last(row: np.ndarray, p: float) -> np.ndarray:
-        return s.keep(row, s.largest(row, np.count_nonzero(np.cumsum(np.sort(row)[::-1]) < p)))
+        return s.keep_only(s.top_mask(row, np.count_nonzero(np.cumsum(np.sort(row)[::-1]) < p)), row)
 
     row = np.array([0.25, 0.5, 0.25])
     assert not is_nucleus(without_the_last, row, 0.625)
     assert not is_top_k(lambda row, k: np.where(row >= np.sort(row)[-k], row, -math.inf), row, 2)
-    assert not is_min_p(lambda row, p: s.keep(row, row >= p), row, 0.5)
+    assert not is_min_p(lambda row, p: s.keep_only(row >= p, row), row, 0.5)
 
 
 @given(probabilities(), st.integers(1, WHOLE))
@@ -245,9 +246,10 @@ def test_draws_follow_the_probabilities(p: np.ndarray, seed: int) -> None:
     assert surprise(s.draw, p, seed) < 1
 
 
+@pytest.mark.control
 @given(SEEDS)
 def test_draws_from_another_distribution_are_noticed(seed: int) -> None:
-    """Negative control: a fifth of all probability is with the wrong token."""
+    """A fifth of all probability is with the wrong token."""
     p = np.array([0.5, 0.5])
     assert surprise(lambda p, rng: s.draw(np.array([0.7, 0.3]), rng), p, seed) > 1
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llm.inference.generate import generate
 from llm.inference.sampling import Sampling
-from llm.inference.text import beginning, show, stream_text, until_stop, write_text
+from llm.inference.text import beginning, decode_until_stop, stream_text, until_stop, write_text
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from tests.llm.gpts import SEEDS
@@ -62,8 +62,8 @@ def test_only_what_may_begin_a_stop_string_is_held_back(text: str, stop: list[st
         assert len(held) == longest or plain_cut("".join(read), stop) == seen or len(read) == len(text)
 
 
+@pytest.mark.control
 def test_cutting_each_piece_by_itself_is_noticed() -> None:
-    """Negative control."""
 
     def piece_by_piece(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
         return (plain_cut(piece, stop) for piece in pieces)
@@ -86,8 +86,8 @@ def test_nothing_is_asked_for_after_a_stop_string() -> None:
 
 @pytest.mark.parametrize("stop", ["abc", ["a", ""]])
 def test_stop_strings_that_make_no_sense(stop: Any) -> None:
-    with pytest.raises(ValueError, match="stop is a list of strings of at least one character, got"):
-        show([1], LETTERS, stop)
+    with pytest.raises(ValueError, match="stop must be a list of strings of at least one character, got"):
+        decode_until_stop([1], LETTERS, stop)
 
 
 # --- characters -------------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_stop_strings_that_make_no_sense(stop: Any) -> None:
 
 @given(st.lists(st.integers(1, BYTES.vocab_size - 1), max_size=30))
 def test_the_text_of_any_ids_comes_in_whole_characters(ids: list[int]) -> None:
-    shown = list(show(ids, BYTES))
+    shown = list(decode_until_stop(ids, BYTES))
     assert "".join(shown) == BYTES.decode(ids)
     assert all(shown)
 
@@ -103,7 +103,9 @@ def test_the_text_of_any_ids_comes_in_whole_characters(ids: list[int]) -> None:
 def test_a_character_is_shown_when_its_last_byte_is_there() -> None:
     ids = Tokenizer.train([""], vocab_size=256).encode("é🌊x")
     waiting = iter(ids)
-    left = [len(ids) - waiting.__length_hint__() for _ in show(waiting, Tokenizer.train([""], vocab_size=256))]
+    left = [
+        len(ids) - waiting.__length_hint__() for _ in decode_until_stop(waiting, Tokenizer.train([""], vocab_size=256))
+    ]
     assert left == [2, 6, 7]
 
 

@@ -1,4 +1,4 @@
-"""Workers that are processes: the gradient of the whole batch, nobody left behind. Bits and dropout:
+"""Workers that are processes: the gradient of the whole batch, and no process left behind. Bits and dropout:
 test_training_step.py.
 """
 
@@ -20,22 +20,24 @@ from hypothesis import strategies as st
 
 from llm.model.gpt import GPT
 from llm.parallel import processes as processes_module
-from llm.parallel.processes import SMALL, Processes, pay, workers_for
-from llm.parallel.threads import Workers
-from llm.training.step import accumulate_gradients
+from llm.parallel.processes import Processes
+from llm.parallel.selection import MAX_PARAMETERS_FOR_PROCESSES, make_workers, processes_are_faster
+from llm.parallel.threads import Threads
+from llm.parallel.workers import Workers
+from llm.training.objectives import NextToken
+from tests.llm.steps import NEEDS_FORK, assert_close, gradients, model_and_optimizer, random_batch, workers_of
 from tests.llm.test_training_resume import options, start
-from tests.llm.test_training_step import FORKS, assert_close, batch, gradients, make, working
 
-pytestmark = FORKS
+pytestmark = NEEDS_FORK
 
 
 def compare(model: GPT, workers: Workers, seed: int, rows: int, parts: int = 1) -> None:
     """Loss and gradient beside those of one backward pass of a model with the same weights."""
-    inputs, targets = batch(seed, rows)
+    inputs, targets = random_batch(seed, rows)
     for p in model.parameters():
         p.grad = None
-    loss = accumulate_gradients(workers, inputs, targets, parts)
-    plain, _ = make()
+    loss = workers.accumulate((inputs, targets), micro_batches=parts)
+    plain, _ = model_and_optimizer()
     plain.load_state_dict(model.state_dict())
     expected = plain.loss(inputs, targets)
     expected.backward()
@@ -46,21 +48,28 @@ def compare(model: GPT, workers: Workers, seed: int, rows: int, parts: int = 1) 
 @settings(max_examples=max(10, settings().max_examples // 5))  # each forks
 @given(seed=st.integers(0, 2**32), rows=st.integers(1, 9), count=st.integers(1, 4), parts=st.integers(1, 4))
 def test_a_split_batch_gives_the_loss_and_gradient_of_the_whole(seed: int, rows: int, count: int, parts: int) -> None:
-    model, _ = make()
-    with working(model, count, Processes) as workers:
+    model, _ = model_and_optimizer()
+    with workers_of(model, count, Processes) as workers:
         compare(model, workers, seed, rows, parts)
         compare(model, workers, seed + 1, 9, 1)  # with all workers, perhaps for the first time
 
 
-def test_weights_that_were_changed_are_those_that_are_used() -> None:
-    model, _ = make()
-    other, _ = make(positions="learned")
-    with working(model, 2, Processes) as workers:
+def test_changed_weights_are_used() -> None:
+    model, _ = model_and_optimizer()
+    other, _ = model_and_optimizer(positions="learned")
+    with workers_of(model, 2, Processes) as workers:
         compare(model, workers, seed=1, rows=4)
         model.load_state_dict({name: 2 * array for name, array in other.state_dict().items()})
         compare(model, workers, seed=2, rows=4)
         model.load_state_dict({name: 3 * array for name, array in other.state_dict().items()})
-        workers._weights = []  # type: ignore[attr-defined]                              # negative control: nobody says what is new
+
+
+@pytest.mark.control
+def test_weights_that_are_not_copied_are_noticed() -> None:
+    model, _ = model_and_optimizer()
+    with workers_of(model, 2, Processes) as workers:
+        workers._weights = []  # type: ignore[attr-defined]
+        model.load_state_dict({name: 2 * array for name, array in model.state_dict().items()})
         with pytest.raises(AssertionError):
             compare(model, workers, seed=2, rows=4)
 
@@ -68,7 +77,7 @@ def test_weights_that_were_changed_are_those_that_are_used() -> None:
 # --- what can go wrong ------------------------------------------------------------------------------------------------
 
 
-def test_an_error_there_is_said_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_process_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
     here, loss = os.getpid(), GPT.loss
 
     def fails_elsewhere(*args: Any, **more: Any) -> Any:
@@ -76,26 +85,26 @@ def test_an_error_there_is_said_here(monkeypatch: pytest.MonkeyPatch) -> None:
             raise MemoryError("no room")
         return loss(*args, **more)
 
-    model, _ = make()
+    model, _ = model_and_optimizer()
     monkeypatch.setattr(GPT, "loss", fails_elsewhere)
-    with working(model, 2, Processes) as workers:
+    with workers_of(model, 2, Processes) as workers:
         with pytest.raises(RuntimeError, match="a worker could not go on: MemoryError: no room"):
-            accumulate_gradients(workers, *batch(1, 4))
+            workers.accumulate(random_batch(1, 4))
         monkeypatch.undo()
         compare(model, workers, seed=2, rows=4)
 
 
 def test_a_process_that_is_killed_is_noticed_and_replaced() -> None:
-    model, _ = make()
-    with working(model, 3, Processes) as workers:
+    model, _ = model_and_optimizer()
+    with workers_of(model, 3, Processes) as workers:
         compare(model, workers, seed=1, rows=4)
         os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
         with pytest.raises(RuntimeError, match="its process was ended from outside"):
-            accumulate_gradients(workers, *batch(2, 4))
+            workers.accumulate(random_batch(2, 4))
         compare(model, workers, seed=3, rows=4)
 
 
-def test_an_interrupt_leaves_no_answer_for_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_leaves_no_result_for_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     here, loss = os.getpid(), GPT.loss
 
     def interrupted(*args: Any, **more: Any) -> Any:
@@ -103,23 +112,23 @@ def test_an_interrupt_leaves_no_answer_for_the_next_batch(monkeypatch: pytest.Mo
             raise KeyboardInterrupt
         return loss(*args, **more)
 
-    model, _ = make()
-    with working(model, 2, Processes) as workers:
+    model, _ = model_and_optimizer()
+    with workers_of(model, 2, Processes) as workers:
         compare(model, workers, seed=1, rows=4)
         monkeypatch.setattr(GPT, "loss", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            accumulate_gradients(workers, *batch(2, 4))
+            workers.accumulate(random_batch(2, 4))
         monkeypatch.undo()
         compare(model, workers, seed=3, rows=4)
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_nobody_is_left_behind(closed: bool) -> None:
-    """Whether they are closed or forgotten."""
+def test_no_process_is_left_behind(closed: bool) -> None:
+    """Whether the workers are closed or garbage collected."""
     before = set(multiprocessing.active_children())
-    model, _ = make()
-    workers = Processes(model, 3)
-    accumulate_gradients(workers, *batch(1, 4))
+    model, _ = model_and_optimizer()
+    workers = Processes(model, NextToken(), 3)
+    workers.accumulate(random_batch(1, 4))
     assert len(set(multiprocessing.active_children()) - before) == 2
     if closed:
         workers.close()
@@ -129,48 +138,50 @@ def test_nobody_is_left_behind(closed: bool) -> None:
 
 
 def test_a_program_that_closes_nothing_ends() -> None:
-    """Also if something else wants to be told of the end, and said so earlier."""
+    """Also if something else has registered a handler for the end of Python before."""
     program = """if True:
         import tempfile
         folder = tempfile.TemporaryDirectory()
         from llm.parallel.processes import Processes
-        from llm.training.step import accumulate_gradients
-        from tests.llm.test_training_step import batch, make
-        workers = Processes(make()[0], 3)
-        print(accumulate_gradients(workers, *batch(1, 4)))
+        from llm.training.objectives import NextToken
+        from tests.llm.steps import model_and_optimizer, random_batch
+        workers = Processes(model_and_optimizer()[0], NextToken(), 3)
+        print(workers.accumulate(random_batch(1, 4)))
     """
     subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_for_all_lets_the_update_be_finished(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_to_all_processes_lets_them_finish_the_update(number: signal.Signals, tmp_path: Path) -> None:
     """As a terminal sends Ctrl-C, and a system that shuts down SIGTERM."""
     process = start(tmp_path / "run", *options(**{"steps": 100_000, "threads": 3}), start_new_session=True)
     while not (tmp_path / "run" / "metrics.jsonl").exists():
         time.sleep(0.05)
     time.sleep(0.3)
     os.killpg(process.pid, number)
-    output, _ = process.communicate(timeout=60)  # waits for all who could write, so nobody is left
+    output, _ = process.communicate(timeout=60)  # waits for every process that could write
     assert process.returncode == 128 + number, output.decode()
     assert b"stopped at step " in output
 
 
-def test_small_models_have_processes_and_others_threads() -> None:
-    model, _ = make()
-    assert type(workers_for(model, 2)) is Processes
-    assert type(workers_for(model, 1)) is Workers
-    assert pay(SMALL, 2) and not pay(SMALL + 1, 2) and not pay(SMALL, 1)
+def test_small_models_use_processes_and_others_threads() -> None:
+    model, _ = model_and_optimizer()
+    assert type(make_workers(model, NextToken(), 2)) is Processes
+    assert type(make_workers(model, NextToken(), 1)) is Threads
+    limit = MAX_PARAMETERS_FOR_PROCESSES
+    assert processes_are_faster(limit, 2)
+    assert not processes_are_faster(limit + 1, 2) and not processes_are_faster(limit, 1)
 
 
-def test_where_there_is_no_room_for_a_process_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_used_when_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         raise BlockingIOError("Resource temporarily unavailable")
 
-    monkeypatch.setattr(processes_module, "Other", refused)
-    assert type(workers_for(make()[0], 2)) is Workers
+    monkeypatch.setattr(processes_module, "WorkerProcess", refused)
+    assert type(make_workers(model_and_optimizer()[0], NextToken(), 2)) is Threads
 
 
-def test_a_process_that_may_have_no_children_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_may_have_no_children_uses_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as those of a pool."""
     monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
-    assert not pay(SMALL, 2)
+    assert not processes_are_faster(MAX_PARAMETERS_FOR_PROCESSES, 2)

@@ -1,4 +1,4 @@
-"""How many cores there are, and who uses them."""
+"""How many cores there are, and the settings of the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llm.parallel import runtime
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine of 64 cores, whose control group says nothing yet."""
+    """A machine of 64 cores, whose control group sets no limit yet."""
     monkeypatch.setattr(runtime, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
     return tmp_path
@@ -78,7 +78,7 @@ def test_set_blas_threads() -> None:
 
 def test_settings_of_the_process() -> None:
     before = sys.getswitchinterval()
-    runtime.hand_over_quickly()
+    runtime.set_switch_interval()
     assert sys.getswitchinterval() == pytest.approx(1e-4)
     sys.setswitchinterval(before)
 
@@ -90,4 +90,4 @@ def test_a_system_without_mallopt(monkeypatch: pytest.MonkeyPatch) -> None:
             raise error
 
         monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
-        runtime.keep_memory()
+        runtime.keep_freed_memory()

@@ -106,7 +106,7 @@ def test_everything_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_second_name(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_is_a_second_name_of_a_file(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not links:
 
         def refuse(*paths: Path) -> None:
@@ -160,7 +160,7 @@ def test_temporary_names_differ(tmp_path: Path) -> None:
 
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 objects = st.dictionaries(
-    st.text().filter(lambda key: key != files.SEAL), values | st.lists(values) | st.dictionaries(st.text(), values)
+    st.text().filter(lambda key: key != files.CHECKSUM), values | st.lists(values) | st.dictionaries(st.text(), values)
 )
 
 
@@ -181,11 +181,11 @@ def test_json_comes_back_as_it_was_or_not_at_all(tmp_path_factory: Any, data: di
     )
 
 
-def test_json_without_a_checksum_goes(tmp_path: Path) -> None:
+def test_json_without_a_checksum_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     path.write_text('{"a": 1}')
     assert read_json(path) == {"a": 1}
-    path.write_text(json.dumps({"a": 1, files.SEAL: "no such sum"}))
+    path.write_text(json.dumps({"a": 1, files.CHECKSUM: "no such sum"}))
     with pytest.raises(
         ValueError, match="it is not as it was written; if you edited it yourself, remove its entry 'sha256'"
     ):

@@ -19,12 +19,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llm.runs.checkpoints import Checkpoint
+from llm.runs.errors import RunError
 from safetensors import SafetensorError
 
 from llm.model.config import GPTConfig
-from llm.runs import run as run_module
+from llm.runs import checkpoints as checkpoints_module
 from llm.runs.options import Options, TrainOptions
-from llm.runs.run import Run, RunError, new_run, newest_run
+from llm.runs.run import Run, new_run, newest_run
 from tokenizer import CharTokenizer
 
 LETTERS = CharTokenizer.train(["abc"])
@@ -50,7 +52,7 @@ def state(step: int, best: int = 0) -> dict[str, Any]:
 
 
 def save(run: Run, step: int, best: int = 0) -> None:
-    run.save(arrays(step), arrays(1000 + step), state(step, best))
+    run.checkpoints.save(Checkpoint(arrays(step), arrays(1000 + step), state(step, best)))
 
 
 def make(folder: Path, *steps: int) -> Run:
@@ -67,7 +69,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def assert_is_step(run: Run, step: int) -> None:
-    found = run.load()
+    found = run.checkpoints.load()
     assert found is not None
     for loaded, saved in ((found.weights, arrays(step)), (found.optimizer, arrays(1000 + step))):
         assert loaded.keys() == saved.keys()
@@ -78,7 +80,7 @@ def assert_is_step(run: Run, step: int) -> None:
 
 
 def saved(run: Run) -> list[int]:
-    return sorted(int(path.name.removeprefix("step-")) for path in run.checkpoints.iterdir())
+    return sorted(int(path.name.removeprefix("step-")) for path in run.checkpoints.folder.iterdir())
 
 
 # --- round trips ------------------------------------------------------------------------------------------------------
@@ -88,33 +90,33 @@ def test_what_is_saved_comes_back(run: Run) -> None:
     assert_is_step(run, 6)
     assert run.options() == OPTIONS
     assert run.tokenizer() == LETTERS
-    assert run.load(optimizer=False).optimizer == {}  # type: ignore[union-attr]
+    assert run.checkpoints.load(with_optimizer=False).optimizer == {}  # type: ignore[union-attr]
 
 
 def test_a_run_without_checkpoints(tmp_path: Path) -> None:
     assert not Run(tmp_path / "run").exists
     run = make(tmp_path / "run")
     assert run.exists
-    assert run.load() is None
+    assert run.checkpoints.load() is None
 
 
 def test_the_two_newest_and_the_best_are_kept(run: Run) -> None:
     for step, best in ((7, 6), (8, 6), (9, 6), (10, 10), (11, 10), (12, 10), (13, 10)):
         save(run, step, best)
     assert saved(run) == [10, 12, 13]
-    assert run.load("best").step == 10  # type: ignore[union-attr]
+    assert run.checkpoints.load("best").step == 10  # type: ignore[union-attr]
 
 
 def test_what_is_not_a_checkpoint_is_left_alone(run: Run) -> None:
-    mine = run.checkpoints / "step-00000005-mine"
-    shutil.copytree(run.checkpoints / "step-00000005", mine)
+    mine = run.checkpoints.folder / "step-00000005-mine"
+    shutil.copytree(run.checkpoints.folder / "step-00000005", mine)
     save(run, 7)
     save(run, 8)
     assert mine.exists()
     assert_is_step(run, 8)
 
 
-def test_files_have_the_rights_that_files_have(run: Run) -> None:
+def test_files_have_the_usual_permissions(run: Run) -> None:
     plain = run.folder / "plain"
     plain.touch()
     for path in run.folder.rglob("*"):
@@ -133,11 +135,11 @@ def test_the_newest_checkpoint_can_be_copied_alone(run: Run, tmp_path: Path) -> 
     assert_is_step(Run(copy), 7)
 
 
-def test_best_is_not_what_was_copied(run: Run, tmp_path: Path) -> None:
+def test_a_copy_of_the_newest_checkpoint_is_not_taken_for_the_best(run: Run, tmp_path: Path) -> None:
     save(run, 7, best=6)
-    shutil.rmtree(run.checkpoints)
+    shutil.rmtree(run.checkpoints.folder)
     with pytest.raises(RunError, match="step-00000006"):
-        run.load("best")
+        run.checkpoints.load("best")
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
@@ -161,30 +163,30 @@ positions = st.floats(0, 1, exclude_max=True)
 
 @pytest.mark.parametrize("name", FILES)
 @given(position=positions, bit=st.integers(0, 7))
-def test_a_flipped_bit_sends_back_to_the_checkpoint_before(
+def test_after_a_flipped_bit_the_checkpoint_before_is_used(
     tmp_path_factory: Any, name: str, position: float, bit: int
 ) -> None:
     run = make(tmp_path_factory.mktemp("run") / "run", 5, 6)
-    path = run.checkpoints / "step-00000006" / name
+    path = run.checkpoints.folder / "step-00000006" / name
     flip(path, position, bit)
-    found = run.load()
+    found = run.checkpoints.load()
     assert found is not None
     if found.step == 6:
         assert name == "state.json"
         assert {**found.state, "files": None}.items() >= {**state(6), "files": None}.items(), "it was in white space"
     else:
         assert_is_step(run, 5)
-        assert str(path) in found.complaints[0]
+        assert str(path) in found.problems[0]
 
 
 @pytest.mark.parametrize("name", FILES)
 @given(length=st.floats(0, 0.99))
-def test_a_truncated_file_sends_back_to_the_checkpoint_before(tmp_path_factory: Any, name: str, length: float) -> None:
+def test_after_a_truncated_file_the_checkpoint_before_is_used(tmp_path_factory: Any, name: str, length: float) -> None:
     run = make(tmp_path_factory.mktemp("run") / "run", 5, 6)
-    path = run.checkpoints / "step-00000006" / name
+    path = run.checkpoints.folder / "step-00000006" / name
     truncate(path, length)
     assert_is_step(run, 5)
-    assert str(path) in run.load().complaints[0]  # type: ignore[union-attr]
+    assert str(path) in run.checkpoints.load().problems[0]  # type: ignore[union-attr]
 
 
 def foreign_state(path: Path) -> None:
@@ -193,36 +195,39 @@ def foreign_state(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "damage"), [*((name, Path.unlink) for name in FILES), ("state.json", foreign_state)])
-def test_a_missing_or_foreign_file_sends_back_too(run: Run, name: str, damage: Callable[[Path], None]) -> None:
-    path = run.checkpoints / "step-00000006" / name
+def test_after_a_missing_or_foreign_file_the_checkpoint_before_is_used(
+    run: Run, name: str, damage: Callable[[Path], None]
+) -> None:
+    path = run.checkpoints.folder / "step-00000006" / name
     damage(path)
     assert_is_step(run, 5)
-    assert str(path) in run.load().complaints[0]  # type: ignore[union-attr]
+    assert str(path) in run.checkpoints.load().problems[0]  # type: ignore[union-attr]
 
 
-def test_files_of_another_checkpoint_are_foreign(run: Run) -> None:
+def test_files_of_another_checkpoint_are_not_accepted(run: Run) -> None:
     shutil.copy(
-        run.checkpoints / "step-00000005/model.safetensors", run.checkpoints / "step-00000006/model.safetensors"
+        run.checkpoints.folder / "step-00000005/model.safetensors",
+        run.checkpoints.folder / "step-00000006/model.safetensors",
     )
     assert_is_step(run, 5)
 
 
-def test_copies_of_the_files_are_the_last_way_out(run: Run) -> None:
+def test_copies_of_the_newest_files_are_used_last(run: Run) -> None:
     for path in run.folder.glob("*.*"):
         data = path.read_bytes()
         path.unlink()
         path.write_bytes(data)
-    for path in run.checkpoints.glob("*/model.safetensors"):
+    for path in run.checkpoints.folder.glob("*/model.safetensors"):
         flip(path, 0.5, 1)
     assert_is_step(run, 6)
-    assert len(run.load().complaints) == 2  # type: ignore[union-attr]
+    assert len(run.checkpoints.load().problems) == 2  # type: ignore[union-attr]
     flip(run.folder / "model.safetensors", 0.5, 1)
     with pytest.raises(RunError, match="no checkpoint is left to go back to"):
-        run.load()
+        run.checkpoints.load()
 
 
 @given(position=positions, bit=st.integers(0, 7))
-def test_a_flipped_bit_in_the_configuration_is_seen(tmp_path_factory: Any, position: float, bit: int) -> None:
+def test_a_flipped_bit_in_the_configuration_is_noticed(tmp_path_factory: Any, position: float, bit: int) -> None:
     run = make(tmp_path_factory.mktemp("run") / "run")
     flip(run.folder / "config.json", position, bit)
     try:
@@ -263,7 +268,7 @@ def test_a_foreign_configuration_is_refused(run: Run, content: str) -> None:
         ("threads", 1.5),
     ],
 )
-def test_values_that_cannot_be_are_refused_also_in_a_file_edited_by_hand(run: Run, name: str, value: Any) -> None:
+def test_impossible_values_in_an_edited_configuration_are_refused(run: Run, name: str, value: Any) -> None:
     path = run.folder / "config.json"
     content = json.loads(path.read_text())
     content["training"]["steps"] = 77
@@ -280,17 +285,17 @@ def test_values_that_cannot_be_are_refused_also_in_a_file_edited_by_hand(run: Ru
 
 
 @given(position=positions, bit=st.integers(0, 7))
-def test_a_flipped_bit_in_the_tokenizer_is_seen(tmp_path_factory: Any, position: float, bit: int) -> None:
+def test_a_flipped_bit_in_the_tokenizer_is_noticed(tmp_path_factory: Any, position: float, bit: int) -> None:
     run = make(tmp_path_factory.mktemp("run") / "run", 5, 6)
     flip(run.folder / "tokenizer.json", position, bit)
     with pytest.raises(RunError, match=r"tokenizer\.json is damaged"):
-        run.load()
+        run.checkpoints.load()
 
 
 def test_a_missing_tokenizer_is_named(run: Run) -> None:
     (run.folder / "tokenizer.json").unlink()
     with pytest.raises(RunError, match=r"tokenizer\.json cannot be read \(No such file"):
-        run.load()
+        run.checkpoints.load()
 
 
 @pytest.mark.parametrize(
@@ -341,7 +346,7 @@ def save_and_die(run: Run, at: int, save_file: Callable[[Any, Path], None]) -> N
         path.write_bytes(data[: len(data) // 2])
         path.write_bytes(data)
 
-    run_module.save_file = half  # in this process, which is a copy and dies
+    checkpoints_module.save_file = half  # in this process, which is a copy and dies
     sys.addaudithook(count)
     save(run, 7)
     os._exit(0)
@@ -353,12 +358,12 @@ def check_every_kill(run: Run, saver: Callable[..., None] = save_and_die) -> int
     """
     steps, at, fork = set(), 0, multiprocessing.get_context("fork")
     while True:
-        process = fork.Process(target=saver, args=(run, at, run_module.save_file))
+        process = fork.Process(target=saver, args=(run, at, checkpoints_module.save_file))
         process.start()
         process.join()
-        found = run.load()
+        found = run.checkpoints.load()
         assert found is not None
-        assert not found.complaints
+        assert not found.problems
         steps.add(found.step)
         assert_is_step(run, found.step)
         if process.exitcode == 0:
@@ -366,7 +371,7 @@ def check_every_kill(run: Run, saver: Callable[..., None] = save_and_die) -> int
             return at
         assert process.exitcode == -signal.SIGKILL
         run.clean()
-        shutil.rmtree(run.checkpoints / "step-00000007", ignore_errors=True)
+        shutil.rmtree(run.checkpoints.folder / "step-00000007", ignore_errors=True)
         at += 1
 
 
@@ -381,13 +386,14 @@ def test_a_kill_at_any_operation_of_a_save_leaves_a_good_checkpoint(run: Run) ->
     assert saved(run) == [6, 7]
 
 
+@pytest.mark.control
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_save_in_place_is_caught(run: Run) -> None:
-    """Negative control: the newest checkpoint is written over, file by file."""
+def test_a_save_in_place_is_noticed(run: Run) -> None:
+    """The newest checkpoint is written over, file by file."""
 
     def in_place(run: Run, at: int, save_file: Callable[[Any, Path], None]) -> None:
-        run._place = lambda step: run.checkpoints / "step-00000006"  # type: ignore[method-assign]
+        run.checkpoints.folder_of = lambda step: run.checkpoints.folder / "step-00000006"  # type: ignore[method-assign]
         save_and_die(run, at, save_file)
 
     with pytest.raises(AssertionError):
@@ -399,14 +405,14 @@ FULL = [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O e
 
 @pytest.mark.parametrize("operation", ["save_file", "digest", "write_json", "link_file"])
 @pytest.mark.parametrize("error", FULL, ids=["OSError", "SafetensorError"])
-def test_a_full_disk_is_a_sentence_and_leaves_a_good_checkpoint(
+def test_a_full_disk_gives_one_sentence_and_leaves_a_good_checkpoint(
     run: Run, operation: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any) -> None:
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, operation, fail)
+        patch.setattr(checkpoints_module, operation, fail)
         with pytest.raises(RunError, match=r"step 7 could not be written to .*No space left.*make room there"):
             save(run, 7)
     assert_is_step(run, 7 if operation == "link_file" else 6)
@@ -429,19 +435,19 @@ def test_only_one_process_trains_in_a_folder(tmp_path: Path) -> None:
     assert run.exists
 
 
-def test_a_folder_that_nothing_came_of_goes_away(tmp_path: Path) -> None:
+def test_a_folder_to_which_nothing_was_written_is_removed(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), Run(tmp_path / "run").locked():
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_file_cannot_be_the_folder_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(RunError, match="run cannot be the folder of a run"), Run(tmp_path / "run").locked():
         pass
 
 
-def test_the_newest_run_and_the_next(tmp_path: Path) -> None:
+def test_the_newest_run_and_the_next_free_number(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no run in .* yet; start one with: python train.py"):
         newest_run(tmp_path)
     runs = [make(tmp_path / name, 1) for name in ("tiny-1", "tiny-2", "gpt2-1")]

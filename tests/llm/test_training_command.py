@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llm.runs.errors import RunError
 
+from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters, training_flops
 from llm.model.presets import PRESETS
 from llm.parallel import runtime
 from llm.runs.options import Options, TrainOptions, presets
-from llm.runs.run import Run, RunError
+from llm.runs.run import Run
 from llm.training import dry_run
 from llm.training.command import parse, start
 from llm.training.setup import set_up
@@ -45,8 +47,8 @@ def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def script(monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
     """Run the file train.py as a program, in this process; returns what it exits with."""
     monkeypatch.setattr(sys, "argv", ["train.py", *options])
-    monkeypatch.setattr(runtime, "keep_memory", lambda: None)
-    monkeypatch.setattr(runtime, "hand_over_quickly", lambda: None)
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(runtime, "set_switch_interval", lambda: None)
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(SCRIPT), run_name="__main__")
     return stop.value.code
@@ -60,7 +62,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize("name", presets())
-def test_every_preset_is_what_the_command_line_starts_from(name: str) -> None:
+def test_a_preset_gives_its_options(name: str) -> None:
     options, run = parse(["--preset", name])
     assert options == presets()[name]
     assert options.training.preset == name
@@ -74,51 +76,28 @@ def test_every_shape_is_a_preset() -> None:
     assert parse([])[0] == presets()["default"]
 
 
-def test_what_is_given_beside_a_preset_goes_first() -> None:
-    options, _ = parse(
-        [
-            "--preset",
-            "llama-tiny",
-            "--layers",
-            "3",
-            "--lr",
-            "0.5",
-            "--kv-heads",
-            "None",
-            "--no-tied-head",
-            "--bias",
-            "--steps=7",
-        ]
-    )
+def test_options_replace_those_of_the_preset() -> None:
+    given = "--preset llama-tiny --layers 3 --lr 0.5 --kv-heads None --no-tied-head --bias --steps=7"
+    options, _ = parse(given.split())
     base = presets()["llama-tiny"]
     assert options.training == replace(base.training, lr=0.5, steps=7)
     assert options.model == replace(base.model, layers=3, kv_heads=None, tied_head=False, bias=True)
 
 
-def test_nanogpts_demo() -> None:
+def test_the_preset_nanogpt_char_is_nanogpts_demo() -> None:
     """config/train_shakespeare_char.py there, with what its README gives for a CPU."""
     options, _ = parse(["--preset", "nanogpt-char"])
     model, training = options.model, options.training
     assert (model.layers, model.heads, model.dim, model.context, model.dropout) == (4, 4, 128, 64, 0.0)
-    assert (model.positions, model.norm, model.qk_norm, model.tied_head, model.bias) == (
-        "learned",
-        "layernorm",
-        False,
-        True,
-        False,
-    )
+    assert (model.positions, model.norm) == ("learned", "layernorm")
+    assert (model.qk_norm, model.tied_head, model.bias) == (False, True, False)
     assert (training.data, training.tokenizer, training.batch_size, training.steps) == ("shakespeare", "char", 12, 2000)
-    assert (training.lr, training.min_lr, training.warmup, training.schedule, training.beta2) == (
-        1e-3,
-        1e-4,
-        100,
-        "cosine",
-        0.99,
-    )
+    assert (training.lr, training.min_lr, training.warmup) == (1e-3, 1e-4, 100)
+    assert (training.schedule, training.beta2) == ("cosine", 0.99)
     assert (training.weight_decay, training.clip) == (0.1, 1.0)
 
 
-def test_ours_sees_half_as_much_text_and_is_no_larger() -> None:
+def test_shakespeare_char_reads_half_the_text_of_nanogpt_char_and_is_no_larger() -> None:
     """What makes the comparison of docs/LOG.md fair."""
     ours, theirs = presets()["shakespeare-char"], presets()["nanogpt-char"]
     assert ours.training.steps * 2 == theirs.training.steps and ours.training.batch_size == theirs.training.batch_size
@@ -161,7 +140,7 @@ SENTENCES = {
     "--device cuda:9": "device 'cuda:9' was asked for",
     "--data nothing.txt": "nothing.txt is neither a file, a folder",
     "--data empty.txt": "empty.txt is empty",
-    "--data short.txt": "needs 129: use a smaller --context, or more text",
+    "--data short.txt": "needs 129; use a smaller --context, or more text",
     "--data short.txt --context 4 --tokenizer nothing.json": "nothing.json does not exist",
     "--data short.txt --context 4 --tokenizer short.txt": "short.txt",
     "--data short.txt --context 4 --out short.txt": "short.txt cannot be the folder of a run",
@@ -174,7 +153,7 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("options", SENTENCES)
-def test_what_cannot_be_is_a_sentence_and_harms_nothing(
+def test_impossible_options_give_one_sentence_and_change_nothing(
     options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     Path("empty.txt").touch()
@@ -196,16 +175,13 @@ def test_what_cannot_be_is_a_sentence_and_harms_nothing(
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (
-            MemoryError("Unable to allocate 9 GiB"),
-            "train.py: not enough memory (Unable to allocate 9 GiB); try a smaller --batch-size",
-        ),
+        (MemoryError("of 9 GiB"), "train.py: not enough memory (of 9 GiB); try a smaller --batch-size"),
         (OSError(28, "No space left"), "train.py: [Errno 28] No space left"),
         (KeyboardInterrupt(), 130),
         (BrokenPipeError(), 1),
     ],
 )
-def test_what_goes_wrong_later_is_a_sentence_too(
+def test_later_errors_give_one_sentence_too(
     error: BaseException, code: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any) -> None:
@@ -224,13 +200,13 @@ def test_runs_are_numbered(tmp_path: Path) -> None:
         options = arguments(tmp_path / "unused", "--steps", "1")
         options[options.index("--out") : options.index("--out") + 2] = []
         options, run = parse(options)  # type: ignore[assignment]
-        start(options, run)  # type: ignore[arg-type]
+        start(options, run, write_sample)  # type: ignore[arg-type]
         assert str(run) == f"runs/default-{number}"
-        assert run.load().step == 1  # type: ignore[union-attr]
+        assert run.checkpoints.load().step == 1  # type: ignore[union-attr]
     assert str(parse(["--resume"])[1]) == "runs/default-2"
 
 
-def test_resume_takes_over_options_and_those_given_go_first(tmp_path: Path) -> None:
+def test_resume_takes_the_options_of_the_run_except_those_given(tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(out, "--steps", "2", "--lr", "0.25", "--dropout", "0.1")
     options, run = parse(["--resume", "--out", str(out)])
@@ -253,9 +229,9 @@ def test_the_same_command_with_resume_added_goes_on(tmp_path: Path) -> None:
     command = arguments(
         tmp_path / "run", "--steps", "2", "--no-bias", "--qk-norm", "--tokenizer", "bpe", "--vocab-size", "5000"
     )
-    start(*parse(command))
+    start(*parse(command), write_sample)
     assert Run(tmp_path / "run").options().model.vocab_size < 5000
-    start(*parse([*command, "--resume", "--steps", "3"]))
+    start(*parse([*command, "--resume", "--steps", "3"]), write_sample)
     assert len(metrics(tmp_path / "run")) == 3
 
 
@@ -273,21 +249,10 @@ def test_the_same_command_with_resume_added_goes_on(tmp_path: Path) -> None:
         ("preset", "tiny", "llama-tiny"),
     ],
 )
-def test_what_would_make_the_weights_worthless_is_refused(tmp_path: Path, option: str, value: str, had: str) -> None:
+def test_options_that_the_weights_depend_on_cannot_change(tmp_path: Path, option: str, value: str, had: str) -> None:
     out = tmp_path / "run"
-    train(
-        out,
-        "--preset",
-        "llama-tiny",
-        "--steps",
-        "1",
-        "--positions",
-        "learned",
-        "--kv-heads",
-        "None",
-        "--norm-eps",
-        "1e-5",
-    )
+    given = "--preset llama-tiny --steps 1 --positions learned --kv-heads None --norm-eps 1e-5"
+    train(out, *given.split())
     before = contents(tmp_path)
     with pytest.raises(
         RunError, match=f"was begun with --{option} {had}, which cannot become {value}; leave that option out, or"
@@ -297,7 +262,7 @@ def test_what_would_make_the_weights_worthless_is_refused(tmp_path: Path, option
 
 
 @pytest.mark.parametrize("change", [["--val-fraction", "0.3"], ["--data", "other.txt"]])
-def test_other_text_is_refused_before_anything_is_harmed(tmp_path: Path, change: list[str]) -> None:
+def test_other_text_is_refused_and_changes_nothing(tmp_path: Path, change: list[str]) -> None:
     out = tmp_path / "run"
     train(out, "--steps", "2")
     text = (tmp_path / "text.txt").read_text()
@@ -330,7 +295,7 @@ def test_a_run_that_is_being_trained_is_refused(tmp_path: Path) -> None:
         resume(tmp_path / "run")
 
 
-def test_tokenizers(tmp_path: Path) -> None:
+def test_a_tokenizer_is_learned_or_loaded(tmp_path: Path) -> None:
     train(tmp_path / "char", "--steps", "1", "--tokenizer", "char")
     assert Run(tmp_path / "char").options().model.vocab_size == len(set((tmp_path / "text.txt").read_text()))
     train(tmp_path / "bpe", "--steps", "1", "--tokenizer", "bpe", "--vocab-size", "270")
@@ -355,7 +320,7 @@ def test_ctrl_c_at_a_terminal(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, err
-    step = Run(tmp_path / "run").load().step  # type: ignore[union-attr]
+    step = Run(tmp_path / "run").checkpoints.load().step  # type: ignore[union-attr]
     assert out.splitlines()[-1] == (
         f"stopped at step {step:,} of 1,000,000; go on with: python train.py --resume --out {tmp_path / 'run'}"
     )
@@ -374,12 +339,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["default", "gpt2-xl", "llama2-7b"])
 def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -> None:
     tracemalloc.start()
-    assert start(*parse(["--preset", name, "--dry-run", "--device", "cpu", "--threads", "2"])) == 0
+    assert start(*parse(["--preset", name, "--dry-run", "--device", "cpu", "--threads", "2"]), write_sample) == 0
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6
     shown = capsys.readouterr().out
-    for word in (
+    for part in (
         "parameters",
         "FLOPs a token",
         "memory, training",
@@ -389,7 +354,7 @@ def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -
         "time ",
         "a step",
     ):
-        assert word in shown
+        assert part in shown
     assert not Path("runs").exists()
 
 
@@ -397,7 +362,7 @@ def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -
 def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
     """GPT-2: 124,439,808 parameters; half of the rate is what training reaches."""
     command = "--preset gpt2 --dry-run --device cpu --batch-size 4 --steps 10 --threads"
-    start(*parse([*command.split(), "3"]))
+    start(*parse([*command.split(), "3"]), write_sample)
     shown = capsys.readouterr().out
     assert "124,439,808" in shown
     assert "more" not in shown, "threads share one gradient"
@@ -405,7 +370,7 @@ def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
     assert (
         f"about {seconds:.3g} s a step, {10 * seconds:.0f} seconds for 10 steps, at 50% of the 1,000 GFLOP/s" in shown
     )
-    start(*parse([*command.replace("gpt2", "nanogpt-char").split(), "3"]))
+    start(*parse([*command.replace("gpt2", "nanogpt-char").split(), "3"]), write_sample)
     assert "processes  9.202 MiB more" in capsys.readouterr().out
 
 
@@ -414,7 +379,7 @@ def test_the_rate_of_matrix_products_is_measured() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 seconds"), (600, "10 minutes"), (36000, "10.0 hours")])
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_in_words(seconds: float, text: str) -> None:
     assert dry_run._duration(seconds) == text
 
 
@@ -423,7 +388,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_matrices_decay_and_nothing_else(tmp_path: Path) -> None:
     train(tmp_path / "run", "--steps", "1", "--bias")
-    trainer, _, _ = set_up(*parse(["--resume", "--out", str(tmp_path / "run")]))
+    trainer, _ = set_up(*parse(["--resume", "--out", str(tmp_path / "run")]))
     assert isinstance(trainer.optimizer, AdamW)
     decayed = {name for group in trainer.optimizer.groups for name, on in zip(group.names, group.decayed) if on}
     assert decayed == {name for name, p in trainer.model.named_parameters() if p.ndim >= 2}

@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llm.runs.errors import RunError
 from matplotlib.image import imread
 from tqdm import tqdm
 
+from llm.inference.text import SAMPLE_TOKENS
 from llm.model.gpt import GPT
 from llm.runs.files import digest
 from llm.runs.metrics import FIELDS, Metrics, draw_losses, read_metrics
-from llm.runs.run import Run, RunError
+from llm.runs.run import Run
 from llm.training import display
-from llm.training.loop import PATIENCE, SAMPLE_TOKENS, TrainingStopped
+from llm.training.loop import MAX_SKIPPED, TrainingStopped
 from llm.training.trainer import Trainer
 from tests.llm.trainings import interrupt_at, metrics, resume, train, without_pictures
 
@@ -38,7 +40,7 @@ def spoil_losses(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
     update = Trainer.update
 
     def spoiling(trainer: Trainer) -> Any:
-        spoiled["now"] = trainer.step in steps
+        spoiled["now"] = trainer.state.step in steps
         try:
             return update(trainer)
         finally:
@@ -51,7 +53,7 @@ def spoil_losses(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_line_a_step_with_these_keys(tmp_path: Path) -> None:
+def test_metrics_have_one_line_for_each_step(tmp_path: Path) -> None:
     train(tmp_path / "run", "--steps", "5", "--eval-every", "2", "--warmup", "2", "--lr", "0.5", "--min-lr", "0.1")
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [list(line) for line in lines] == 5 * [list(FIELDS)]
@@ -63,7 +65,7 @@ def test_a_line_a_step_with_these_keys(tmp_path: Path) -> None:
     elapsed = [line["elapsed"] for line in lines]
     assert elapsed == sorted(elapsed)
     best = min(line["val_loss"] for line in lines if line["val_loss"] is not None)
-    assert best == Run(tmp_path / "run").load().state["best_loss"]  # type: ignore[union-attr]
+    assert best == Run(tmp_path / "run").checkpoints.load().state["best_loss"]  # type: ignore[union-attr]
 
 
 def line(step: int, **values: Any) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def line(step: int, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "cut", ["", '{"step": 3, "train_lo', '{"step": 3}\n', "[3]\n", "\x00\x00\n", json.dumps(line("3")) + "\n"]
 )  # type: ignore[arg-type]
-def test_lines_after_a_checkpoint_are_dropped_and_so_is_a_line_that_was_cut_short(tmp_path: Path, cut: str) -> None:
+def test_lines_after_the_checkpoint_and_incomplete_lines_are_dropped(tmp_path: Path, cut: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(line(step)) + "\n" for step in (1, 2, 3)) + cut)
     file = Metrics(path, 2)
@@ -114,7 +116,7 @@ def test_lines_reach_the_file_with_a_checkpoint(tmp_path: Path) -> None:
         [line(1, grad_norm=0.0, lr=0.0)],
     ],
 )
-def test_a_picture_is_a_png_whatever_there_is_to_show(tmp_path: Path, lines: list[dict[str, Any]]) -> None:
+def test_a_picture_is_a_png_for_any_metrics(tmp_path: Path, lines: list[dict[str, Any]]) -> None:
     path = tmp_path / "loss.png"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -126,19 +128,19 @@ def test_a_picture_is_a_png_whatever_there_is_to_show(tmp_path: Path, lines: lis
     assert [each.name for each in tmp_path.iterdir()] == ["loss.png"]
 
 
-def test_a_picture_is_there_at_the_end_and_when_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_drawn_at_the_end_and_when_training_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tmp_path / "run", "--steps", "1")
     assert imread(tmp_path / "run/loss.png").ndim == 3
     spoil_losses(monkeypatch, set(range(1, 100)))
     with pytest.raises(TrainingStopped):
         resume(tmp_path / "run", "--steps", "9")
-    assert len(metrics(tmp_path / "run")) == 1 + PATIENCE
+    assert len(metrics(tmp_path / "run")) == 1 + MAX_SKIPPED
 
 
 # --- losses that are not finite ---------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_skips_the_update_and_says_so(
+def test_a_loss_that_is_not_finite_skips_the_update_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     spoil_losses(monkeypatch, {2, 3})
@@ -150,7 +152,7 @@ def test_a_loss_that_is_not_finite_skips_the_update_and_says_so(
     assert [each["train_loss"] is None for each in lines] == [False, False, True, True, False, False, False]
 
 
-def test_after_several_in_a_row_it_stops_with_advice_and_keeps_the_last_checkpoint(
+def test_after_several_skipped_updates_training_stops_with_advice_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
@@ -159,11 +161,11 @@ def test_after_several_in_a_row_it_stops_with_advice_and_keeps_the_last_checkpoi
         spoil_losses(patch, set(range(5, 20)))
         with pytest.raises(
             TrainingStopped,
-            match=rf"{PATIENCE} updates in a row .* stops at step 10; try a smaller --lr, .* "
+            match=rf"{MAX_SKIPPED} updates in a row .* stops at step 10; try a smaller --lr, .* "
             rf"python train.py --resume --out {out} --lr \.\.\.",
         ):
             train(out, *options)
-    assert Run(out).load().step == 8  # type: ignore[union-attr] - not 10: it could not go on from there
+    assert Run(out).checkpoints.load().step == 8  # type: ignore[union-attr] - not 10: it could not go on from there
     assert [each["train_loss"] is None for each in metrics(out)] == [False] * 5 + [True] * 5
     resume(out, "--lr", "1e-5")
     assert len(metrics(out)) == 20
@@ -173,7 +175,7 @@ def test_after_several_in_a_row_it_stops_with_advice_and_keeps_the_last_checkpoi
 # --- what is said -----------------------------------------------------------------------------------------------------
 
 
-def test_the_last_lines_say_what_was_made_and_what_to_type_next(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_last_lines_tell_what_was_made_and_what_to_type_next(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "run"
     train(out, "--steps", "4", "--eval-every", "2", "--sample-every", "0", "--prompt", "the")
     said = capsys.readouterr().out
@@ -201,34 +203,33 @@ def test_samples_along_the_way_and_at_the_end(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_best_that_is_not_the_last_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_best_checkpoint_is_named_when_it_is_not_the_last(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "run"
-    train(
-        out, "--steps", "9", "--eval-every", "3", "--lr", "30", "--warmup", "0", "--schedule", "constant", "--clip", "0"
-    )
+    given = "--steps 9 --eval-every 3 --lr 30 --warmup 0 --schedule constant --clip 0"
+    train(out, *given.split())
     best = min(metrics(out), key=lambda each: each["val_loss"] or math.inf)
     assert best["step"] < 9, "a learning rate of 30 does no good"
     said = capsys.readouterr().out
     assert f"best validation loss {best['val_loss']:.4f}, at step {best['step']}\n" in said
     assert said.endswith(f"python generate.py --run {out} --checkpoint best\n")
-    assert Run(out).load("best").step == best["step"]  # type: ignore[union-attr]
+    assert Run(out).checkpoints.load("best").step == best["step"]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
     ("operation", "complaint"),
     [
         (
-            "run.save_file",
+            "llm.runs.checkpoints.save_file",
             "the checkpoint of step 6 could not be written to .*No space left on device.*make room there",
         ),
         (
-            "loop.draw_losses",
+            "llm.training.loop.draw_losses",
             "metrics or picture could not be written to .*No space left on device.*make room there, and go on with: "
             "python",
         ),
     ],
 )
-def test_a_full_disk_is_a_sentence(
+def test_a_full_disk_gives_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, complaint: str
 ) -> None:
     out = tmp_path / "run"
@@ -239,10 +240,10 @@ def test_a_full_disk_is_a_sentence(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"llm.training.{operation}", full)
+        patch.setattr(operation, full)
         with pytest.raises(RunError, match=complaint):
             resume(out, "--steps", "6")
-    assert (digest(out / "model.safetensors") == before) is (operation == "run.save_file")
+    assert (digest(out / "model.safetensors") == before) is (operation == "llm.runs.checkpoints.save_file")
     resume(out, "--steps", "6")
     assert len(metrics(out)) == 6
 
@@ -275,7 +276,7 @@ def without_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("ci", [True, False])
-def test_a_log_gets_whole_lines_and_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ci: bool) -> None:
+def test_a_log_file_gets_a_whole_line_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ci: bool) -> None:
     """Every 30 seconds; here, steps take 10."""
     monkeypatch.setenv("CI", "true" if ci else "")
     monkeypatch.setattr("sys.stderr", log := Terminal() if ci else io.StringIO())
@@ -291,7 +292,7 @@ def test_a_log_gets_whole_lines_and_few(tmp_path: Path, monkeypatch: pytest.Monk
     assert re.search(r"loss=\d\.\d{3}, lr=.* tokens/s", lines[0])
 
 
-def test_stages_are_bars_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_stage_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
     without_monitor(monkeypatch)
@@ -306,37 +307,9 @@ def test_stages_are_bars_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tiny_model_learns(tmp_path: Path) -> None:
     """A text of one phrase. (At rates of 0.01 the last bits of rounding decide how well it generalises.)"""
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 60)
-    train(
-        tmp_path / "run",
-        "--steps",
-        "200",
-        "--eval-every",
-        "200",
-        "--lr",
-        "0.003",
-        "--min-lr",
-        "0.0003",
-        "--warmup",
-        "10",
-        "--schedule",
-        "cosine",
-        "--beta2",
-        "0.99",
-        "--weight-decay",
-        "0",
-        "--dropout",
-        "0",
-        "--layers",
-        "2",
-        "--dim",
-        "32",
-        "--positions",
-        "rope",
-        "--norm",
-        "rmsnorm",
-        "--mlp",
-        "swiglu",
-    )
+    training = "--steps 200 --eval-every 200 --lr 0.003 --min-lr 0.0003 --warmup 10 --schedule cosine --beta2 0.99"
+    model = "--weight-decay 0 --dropout 0 --layers 2 --dim 32 --positions rope --norm rmsnorm --mlp swiglu"
+    train(tmp_path / "run", *training.split(), *model.split())
     assert metrics(tmp_path / "run")[0]["train_loss"] == pytest.approx(np.log(11), abs=0.2), (
         "11 characters, of which it knows nothing"
     )

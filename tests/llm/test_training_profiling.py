@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm.runs.run import PROFILE, Run
-from llm.training.profiling import ON_A_GPU, STEPS, WARM_UP
+from llm.training.profiling import NOTE_ON_GPU_TIMES, STEPS, WARM_UP
 from minigrad.modes import mode
 from minigrad.profiler import Profile
 from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, resume, train, without_pictures
@@ -23,7 +23,7 @@ def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("threads", "micro_batches"), [(1, 1), (2, 1), (3, 2)])
-def test_it_shows_steps_3_to_7_and_changes_nothing(
+def test_a_profile_shows_steps_3_to_7_and_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture, threads: int, micro_batches: int
 ) -> None:
     options = ["--steps", "9", "--threads", str(threads), "--micro-batches", str(micro_batches), "--dropout", "0.1"]
@@ -50,7 +50,7 @@ def test_it_shows_steps_3_to_7_and_changes_nothing(
     )
     assert len(coverage) == 2
     assert all(0 < int(share) <= 100 for share in coverage)
-    assert ON_A_GPU not in shown
+    assert NOTE_ON_GPU_TIMES not in shown
 
     picture = (tmp_path / "run" / PROFILE).read_text()
     assert picture.startswith("<svg")
@@ -61,7 +61,8 @@ def test_it_shows_steps_3_to_7_and_changes_nothing(
     }[threads]
 
 
-def test_negative_control_without_the_option_nothing_is_watched(
+@pytest.mark.control
+def test_without_the_option_nothing_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Profile, "__enter__", lambda profile: kill())
@@ -72,7 +73,7 @@ def test_negative_control_without_the_option_nothing_is_watched(
         train(tmp_path / "profiled", "--steps", "4", "--profile")
 
 
-def test_it_is_about_the_command_and_not_the_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_option_is_not_stored_with_the_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     train(tmp_path / "run", "--steps", "2")
     resume(tmp_path / "run", "--steps", "6", "--profile")
     assert "the mean of steps 5 to 6," in capsys.readouterr().out, "the first two of this command are left alone"
@@ -80,18 +81,16 @@ def test_it_is_about_the_command_and_not_the_run(tmp_path: Path, capsys: pytest.
     assert not Run(tmp_path / "run").options().training.profile
 
 
-def test_too_few_steps_are_said_and_trained(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_too_few_steps_are_reported_and_trained(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert train(tmp_path / "run", "--steps", str(WARM_UP), "--profile") == 0
     assert (
-        "--profile: nothing is watched in the first 2 steps, and there are no more; give a larger --steps"
+        "--profile: the first 2 steps are not measured, and there are no more; give a larger --steps"
         in capsys.readouterr().out
     )
-    assert Run(tmp_path / "run").load().step == WARM_UP  # type: ignore[union-attr]
+    assert Run(tmp_path / "run").checkpoints.load().step == WARM_UP  # type: ignore[union-attr]
 
 
-def test_what_goes_wrong_in_a_watched_step_leaves_nobody_watching(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_a_measured_step_stops_the_profiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_at(monkeypatch, WARM_UP + STEPS - 1, kill)
     with pytest.raises(Killed):
         train(tmp_path / "run", "--steps", "9", "--profile")
@@ -99,6 +98,6 @@ def test_what_goes_wrong_in_a_watched_step_leaves_nobody_watching(
     assert mode.op_hook is None
 
 
-def test_on_the_gpu_it_says_what_the_times_are(tmp_path: Path, capsys: pytest.CaptureFixture, cupy: object) -> None:
+def test_on_a_gpu_a_note_explains_the_times(tmp_path: Path, capsys: pytest.CaptureFixture, cupy: object) -> None:
     train(tmp_path / "run", "--steps", "3", "--profile", "--device", "cuda")
-    assert ON_A_GPU in capsys.readouterr().out
+    assert NOTE_ON_GPU_TIMES in capsys.readouterr().out

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llm.runs.errors import RunError
 
-from llm.runs.run import Run, RunError
+from llm.runs.run import Run
 from llm.training.trainer import Trainer
 from tests.llm.trainings import (
     Killed,
@@ -69,7 +70,7 @@ def killed_at(step: int, out: Path, *more: str) -> None:
     checkpoint_every=st.integers(1, 4),
     eval_every=st.integers(1, 4),
 )
-def test_killed_and_resumed_is_uninterrupted(
+def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(
     tmp_path_factory: pytest.TempPathFactory,
     stops: list[int],
     threads: int,
@@ -89,20 +90,20 @@ def test_killed_and_resumed_is_uninterrupted(
     assert [line["step"] for line in metrics(folder / "run")] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.control
 @pytest.mark.parametrize("forgotten", ["step", "optimizer", "weights"])
-def test_a_state_that_forgets_something_is_caught(
+def test_a_state_that_forgets_something_is_noticed(
     forgotten: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Negative control."""
     train(tmp_path / "expected", *options())
     killed_at(4, tmp_path / "run", *options())
     restore = Trainer.restore
 
     def forget(trainer: Trainer, checkpoint: Any) -> None:
-        before = trainer.step, trainer.optimizer.state_dict(), trainer.model.state_dict()
+        before = trainer.state.step, trainer.optimizer.state_dict(), trainer.model.state_dict()
         restore(trainer, checkpoint)
         if forgotten == "step":
-            trainer.step = before[0]
+            trainer.state.step = before[0]
         elif forgotten == "optimizer":
             trainer.optimizer.load_state_dict(before[1])
         else:
@@ -114,7 +115,7 @@ def test_a_state_that_forgets_something_is_caught(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(
+def test_a_signal_saves_a_checkpoint_and_prints_how_to_continue(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     train(tmp_path / "expected", *options())
@@ -124,7 +125,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
         interrupt_at(patch, 4, lambda: signal.raise_signal(number))
         assert train(out, *options(**{"checkpoint-every": 100, "eval-every": 100})) == 128 + number
     assert signal.getsignal(number) is handler
-    stopped = Run(out).load()
+    stopped = Run(out).checkpoints.load()
     assert stopped is not None
     assert stopped.step == 5, "the step that was under way is finished"
     assert capsys.readouterr().out.splitlines()[-1] == (
@@ -134,7 +135,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert weights(out) == weights(tmp_path / "expected")
 
 
-def test_a_second_ctrl_c_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_ctrl_c_interrupts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
@@ -153,7 +154,7 @@ def test_a_signal_in_the_last_step_changes_nothing(tmp_path: Path, monkeypatch: 
     assert train(tmp_path / "run", *options()) == 0
 
 
-def test_resuming_what_is_finished_trains_no_more_and_mends_what_a_kill_left(
+def test_resuming_a_finished_run_only_repairs_what_a_kill_has_left(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """The kill came after the last checkpoint, before its files had their second names."""
@@ -171,7 +172,7 @@ def test_resuming_what_is_finished_trains_no_more_and_mends_what_a_kill_left(
     assert f"done: {STEPS} steps" in capsys.readouterr().out
 
 
-def test_more_steps_go_on_from_the_last(tmp_path: Path) -> None:
+def test_a_finished_run_continues_with_more_steps(tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(out, *options())
     resume(out, "--steps", str(STEPS + 2))
@@ -182,7 +183,7 @@ def test_more_steps_go_on_from_the_last(tmp_path: Path) -> None:
 # --- leftovers and damage ---------------------------------------------------------------------------------------------
 
 
-def test_a_kill_while_setting_up_leaves_nothing_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_during_setup_does_not_prevent_a_new_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before config.json there is no run: --resume begins one, and so does the same command without it."""
     train(tmp_path / "expected", *options())
     for name, more in (("one", ["--resume"]), ("two", [])):
@@ -196,7 +197,7 @@ def test_a_kill_while_setting_up_leaves_nothing_in_the_way(tmp_path: Path, monke
         assert_same_run(tmp_path / name, tmp_path / "expected")
 
 
-def test_half_made_things_are_removed(tmp_path: Path) -> None:
+def test_half_made_files_are_removed(tmp_path: Path) -> None:
     out = tmp_path / "run"
     killed_at(4, out, *options())
     for place in (out, out / "checkpoints"):
@@ -207,7 +208,7 @@ def test_half_made_things_are_removed(tmp_path: Path) -> None:
     assert not list(out.rglob(".partial-*"))
 
 
-def test_a_damaged_checkpoint_is_said_passed_over_and_made_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_damaged_checkpoint_is_reported_skipped_and_made_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     train(tmp_path / "expected", *options())
     out = tmp_path / "run"
     killed_at(5, out, *options())  # checkpoints of steps 3 and 4
@@ -221,7 +222,7 @@ def test_a_damaged_checkpoint_is_said_passed_over_and_made_again(tmp_path: Path,
     assert_same_run(out, tmp_path / "expected")
 
 
-def test_damage_without_a_way_back_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+def test_a_run_without_a_good_checkpoint_is_refused_and_not_changed(tmp_path: Path) -> None:
     out = tmp_path / "run"
     killed_at(5, out, *options())
     for path in out.rglob("model.safetensors"):

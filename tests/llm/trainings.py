@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llm.inference.text import write_sample
 from llm.training import loop
 from llm.training.command import parse, start
 from llm.training.trainer import Trainer
@@ -35,12 +36,12 @@ def arguments(out: Path, *more: str) -> list[str]:
 
 def train(out: Path, *more: str) -> int:
     """Run train.py in this process; returns its exit status."""
-    return start(*parse(arguments(out, *more)))
+    return start(*parse(arguments(out, *more)), write_sample)
 
 
 def resume(out: Path, *more: str) -> int:
     """Let a run go on with its own options."""
-    return start(*parse(["--out", str(out), "--resume", *more]))
+    return start(*parse(["--out", str(out), "--resume", *more]), write_sample)
 
 
 class Killed(BaseException):
@@ -52,7 +53,7 @@ def interrupt_at(patch: pytest.MonkeyPatch, step: int, action: Any) -> None:
     update = Trainer.update
 
     def interrupted(trainer: Trainer) -> Any:
-        if trainer.step == step:
+        if trainer.state.step == step:
             action()
         return update(trainer)
 
