@@ -66,6 +66,8 @@ def learn(task: Task) -> Work:
 def train_unfused(task: Task) -> Work:
     """The same without fused functions: each is replaced by its definition in primitives."""
 
+    from minigrad.fused import functions as fused
+
     definitions = {
         id(getattr(fused, name.removesuffix("_reference"))): getattr(fused, name)
         for name in fused.__all__

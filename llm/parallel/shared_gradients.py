@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from minigrad.backward import backpropagate, seed_gradient
-from minigrad.lazy import LazyGradient, materialize
+from minigrad.lazy import Gradient, LazyGradient, materialize
 from minigrad.modes import no_grad
 from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor
 
 LARGE_GRADIENT = 1 << 22  # numbers, 16 MB of float32: a lazy gradient of this size is rather delayed than copied
-Gradient = Any  # an array, or a LazyGradient
 
 
 class SharedGradients:
