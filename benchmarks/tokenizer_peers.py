@@ -71,7 +71,7 @@ def load_tiktoken(encoding: str, folder: Path) -> Coder:
     from tiktoken.load import load_tiktoken_bpe
     from tiktoken_ext.openai_public import r50k_pat_str
 
-    from tokenizer.pretokenize import PATTERNS
+    from tokenizer.split.pretokenizer import PATTERNS
 
     ranks = load_tiktoken_bpe(str(folder / f"{ENCODINGS[encoding]}.tiktoken"))
     pattern = {"gpt2": r50k_pat_str, "cl100k": PATTERNS["gpt4"], "o200k": PATTERNS["o200k"]}[encoding]
@@ -100,8 +100,8 @@ def load_tokenizers(encoding: str, folder: Path) -> Coder:
 def load_textbook(encoding: str, folder: Path) -> Coder:
     """Each word by itself, joining the best pair until there is none."""
     from tokenizer import Tokenizer
-    from tokenizer.bpe import merge_table, merge_textbook
-    from tokenizer.pretokenize import Pretokenizer
+    from tokenizer.bpe.textbook import merge_table, merge_textbook
+    from tokenizer.split.pretokenizer import Pretokenizer
 
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
     table = merge_table(found.tokens, found.merges)
@@ -126,8 +126,8 @@ CODERS: dict[str, Callable[[str, Path], Coder]] = {
 
 
 def train_ours(texts: Iterator[str], size: int, ties: str = "huggingface") -> int:
-    from tokenizer.pretokenize import Pretokenizer
-    from tokenizer.train import learn
+    from tokenizer.split.pretokenizer import Pretokenizer
+    from tokenizer.training.learn import learn
 
     return len(learn(texts, Pretokenizer("gpt2"), size, ties=ties).tokens)
 
@@ -147,7 +147,7 @@ def train_tokenizers(texts: Iterator[str], size: int) -> int:
 def train_rustbpe(texts: Iterator[str], size: int) -> int:
     import rustbpe
 
-    from tokenizer.pretokenize import PATTERNS
+    from tokenizer.split.pretokenizer import PATTERNS
 
     found = rustbpe.Tokenizer()
     found.train_from_iterator(texts, size, pattern=PATTERNS["gpt2"])
@@ -155,9 +155,9 @@ def train_rustbpe(texts: Iterator[str], size: int) -> int:
 
 
 def train_textbook(texts: Iterator[str], size: int) -> int:
-    from tokenizer.pretokenize import Pretokenizer
-    from tokenizer.train import Vocabulary, learn_textbook
-    from tokenizer.word_counts import count_textbook
+    from tokenizer.split.pretokenizer import Pretokenizer
+    from tokenizer.training.learn import Vocabulary, learn_textbook
+    from tokenizer.training.word_counts import count_textbook
 
     vocabulary = Vocabulary([], size)
     learn_textbook(count_textbook(texts, Pretokenizer("gpt2")), vocabulary)

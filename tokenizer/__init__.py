@@ -27,14 +27,14 @@ wordpiece.py (BERT), normalize.py and prefix.py (changing text before), aligned.
 templates), names.py (other libraries' names). `python -m tokenizer` is in cli/.
 """
 
-from .base import BaseTokenizer, UnknownToken
-from .char import CharTokenizer
-from .contents import FormatError
-from .sentencepiece import SentencePieceTokenizer
-from .special import END_OF_TEXT, PADDING, UNKNOWN, AddedToken
-from .stream import StreamDecoder
-from .tokenizer import Tokenizer
-from .wordpiece import WordPieceTokenizer
+from tokenizer.formats.records import FormatError
+from tokenizer.models.base import BaseTokenizer, UnknownToken
+from tokenizer.models.byte_bpe import Tokenizer
+from tokenizer.models.char import CharTokenizer
+from tokenizer.models.sentencepiece import SentencePieceTokenizer
+from tokenizer.models.wordpiece import WordPieceTokenizer
+from tokenizer.text.special_tokens import END_OF_TEXT, PADDING, UNKNOWN, AddedToken
+from tokenizer.text.stream import StreamDecoder
 
 __all__ = [
     "END_OF_TEXT",

@@ -1,4 +1,4 @@
-"""Writes tokenizer/peer_unicode.py, by asking Hugging Face's library what each character is to it:
+"""Writes tokenizer/text/peer_unicode.py, by asking Hugging Face's library what each character is to it:
 `python tools/make_peer_unicode.py`. Its normalizers have Unicode tables of their own, which are old."""
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def runs(codes: Iterable[int]) -> list[list[int]]:
 
 def main() -> None:
     parts = [f'{name} = """\n{textwrap.fill(text, 118)}\n"""' for name, text in tables().items()]
-    path = Path(__file__).parents[1] / "tokenizer" / "peer_unicode.py"
+    path = Path(__file__).parents[1] / "tokenizer" / "text" / "peer_unicode.py"
     path.write_text(TEMPLATE.format(tables="\n\n".join(parts)), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Writes tokenizer/unicode_classes.py: `python tools/make_unicode_classes.py`, by a Python that knows Unicode 16.0
+"""Writes tokenizer/split/unicode_table.py: `python tools/make_unicode_classes.py`, by a Python that knows Unicode 16.0
 (3.14).
 
 An older or newer Python does as well where `unicodedata2==16.0.0` is installed. The version is pinned because letters
@@ -49,7 +49,7 @@ def main() -> None:
     counts = [(len(list(run)), letter) for letter, run in groupby(letters)]
     runs = " ".join(f"{count if count > 1 else ''}{letter}" for count, letter in counts)
     text = TEMPLATE.format(version=VERSION, runs=textwrap.fill(runs, 118))
-    (Path(__file__).parents[1] / "tokenizer" / "unicode_classes.py").write_text(text, encoding="utf-8")
+    (Path(__file__).parents[1] / "tokenizer" / "split" / "unicode_table.py").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Literal
 
 from llm.model.gpt import GPT
 from llm.runs.run import Run, RunError
-from tokenizer.base import BaseTokenizer
+from tokenizer.models.base import BaseTokenizer
 
 
 def load_model(run: Run, which: Literal["last", "best"] = "last", device: str = "cpu") -> tuple[GPT, BaseTokenizer]:

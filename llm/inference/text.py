@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from llm.inference.generate import generate
 from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
-from tokenizer.base import BaseTokenizer
-from tokenizer.stream import StreamDecoder
+from tokenizer.models.base import BaseTokenizer
+from tokenizer.text.stream import StreamDecoder
 
 
 def write_text(

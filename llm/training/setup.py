@@ -16,7 +16,7 @@ from llm.runs.run import Checkpoint, Run
 from llm.training.display import stages
 from llm.training.trainer import Trainer
 from minigrad.backend import pick_device
-from tokenizer.special import END_OF_TEXT
+from tokenizer.text.special_tokens import END_OF_TEXT
 
 
 def set_up(options: Options, run: Run) -> tuple[Trainer, Any, Run]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.bpe import MergeTable, WordEncoder, merge_heap, merge_table, merge_textbook
+from tokenizer.bpe.textbook import MergeTable, WordEncoder, merge_heap, merge_table, merge_textbook
 
 LETTERS = [b"a", b"b", b"c"]
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import END_OF_TEXT, PADDING, Tokenizer, pair_index
-from tokenizer import train as training
-from tokenizer.bpe import Pair
-from tokenizer.pair_index import PairIndex
-from tokenizer.train import ALPHABETS, Vocabulary, learn_incremental, learn_textbook
+from tokenizer import END_OF_TEXT, PADDING, Tokenizer
+from tokenizer.bpe.textbook import Pair
+from tokenizer.training import learn as training
+from tokenizer.training import pair_index
+from tokenizer.training.learn import ALPHABETS, Vocabulary, learn_incremental, learn_textbook
+from tokenizer.training.pair_index import PairIndex
 
 # Few letters and small counts, so that most merges are decided by the tie rule; a few large counts, so that pairs are
 # left for later.

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import Tokenizer, word_counts
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.word_counts import LONGEST_PACKED, count_textbook, count_words
+from tokenizer import Tokenizer
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.training import word_counts
+from tokenizer.training.word_counts import LONGEST_PACKED, count_textbook, count_words
 
 PRETOKENIZERS = [Pretokenizer(pattern) for pattern in ["gpt2", "gpt4", "o200k", r"\p{L}+|\s+"]]
 characters = st.one_of(st.sampled_from("ab 'sS\n\r\t.!09\0é\u3000語😀"), st.characters(exclude_categories=()))

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tokenizer.byte_level import spell
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.train import Vocabulary, learn
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.text.byte_alphabet import spell
+from tokenizer.training.learn import Vocabulary, learn
 
 pytestmark = pytest.mark.parity
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.tokenizer.peers import awkward, file_in, load
 from tokenizer import Tokenizer
-from tokenizer.chat import choose_template, named_tokens, render
+from tokenizer.text.chat_template import choose_template, named_tokens, render
 
 jinja2 = pytest.importorskip("jinja2")
 TURN = "{% for m in messages %}\n  {{ m.role }}: {{ m.content | trim }}\n{% endfor %}\n{% if add_generation_prompt %}a:{% endif %}"

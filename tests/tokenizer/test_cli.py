@@ -20,8 +20,8 @@ from tokenizer import Tokenizer
 from tokenizer.cli import inputs
 from tokenizer.cli.commands import main
 from tokenizer.cli.terminal import ProgressLine, printable
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.word_counts import count_words
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.training.word_counts import count_words
 
 ROOT = Path(__file__).parents[2]
 TEXT = "low lower lowest slow 1.\nnewer newest, wider été\r\n" * 3

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import mergers, pairs
-from tokenizer.bpe import MergeTable, WordEncoder, merge_table, merge_textbook
-from tokenizer.pairs import LONGEST, NEVER, BatchMerger, PairTable
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.scan import WordScanner
-from tokenizer.vectorised import VectorEncoder
-from tokenizer.word_table import PACKED, PROBES, SMALLEST, PackedWords, WordTable, pack
+from tokenizer.arrays.word_table import PACKED, PROBES, SMALLEST, PackedWords, WordTable, pack
+from tokenizer.bpe import batch, many_words
+from tokenizer.bpe.batch import LONGEST, NEVER, BatchMerger, PairTable
+from tokenizer.bpe.textbook import MergeTable, WordEncoder, merge_table, merge_textbook
+from tokenizer.fast.vector_encoder import VectorEncoder
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.split.scanner import WordScanner
 
 LETTERS = "aab cd'1\n"
 TEXTS = st.text(st.sampled_from(LETTERS), max_size=300) | st.lists(
@@ -66,7 +66,7 @@ def test_ids_are_those_of_the_textbook(few: int, texts: list[str], vocabulary: t
         WordScanner(pretokenizer), WordEncoder(*vocabulary[:2], whole_words=vocabulary[2]), capacity
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mergers, "FEW", few)
+        patch.setattr(many_words, "FEW", few)
         for together in [texts, *([text] for text in texts)]:
             ids, counts = encoder.encode(together)
             expected = [definition(pretokenizer.split(text), *vocabulary) for text in together]
@@ -81,7 +81,7 @@ def test_all_words_at_once_are_the_same_as_one_by_one(words: list[str], vocabula
     """However many of like length share a matrix."""
     byte_ids, table, _ = vocabulary
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairs, "WIDE", wide)
+        patch.setattr(batch, "WIDE", wide)
         check_batch(BatchMerger(byte_ids, PairTable.of(table)), words, byte_ids, table)
 
 

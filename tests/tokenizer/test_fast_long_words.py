@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import long_words, mergers
-from tokenizer.bpe import MergeTable, WordEncoder, merge_heap, merge_table, merge_textbook
-from tokenizer.long_words import LinkedWord, LongWordMerger
-from tokenizer.pairs import PairTable
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.scan import WordScanner
-from tokenizer.vectorised import VectorEncoder
+from tokenizer.bpe import long_words, many_words
+from tokenizer.bpe.batch import PairTable
+from tokenizer.bpe.long_words import LinkedWord, LongWordMerger
+from tokenizer.bpe.textbook import MergeTable, WordEncoder, merge_heap, merge_table, merge_textbook
+from tokenizer.fast.vector_encoder import VectorEncoder
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.split.scanner import WordScanner
 
 
 @st.composite
@@ -122,7 +122,7 @@ def test_a_very_long_word_in_a_text(letters: str) -> None:
     )
     byte_ids = list(range(256))
     byte_ids[ord("d")] = -1
-    text = "ab " + "".join(rng.choice(list(letters), 3 * mergers.VERY_LONG)) + " ab"
+    text = "ab " + "".join(rng.choice(list(letters), 3 * many_words.VERY_LONG)) + " ab"
     words, pretokenizer = WordEncoder(byte_ids, table), Pretokenizer("gpt2")
     encoder = VectorEncoder(WordScanner(pretokenizer), words)
     for _ in range(2):

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer, bulk, fast, parallel, scan
-from tokenizer.token_bytes import TokenBytes
+from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer
+from tokenizer.arrays.token_bytes import TokenBytes
+from tokenizer.fast import processes
+from tokenizer.models import bulk, fast
+from tokenizer.split import scanner
 
 PROSE = "\n".join(pydoc_data.topics.topics.values())[:150_000]
 TOKENIZERS = [
@@ -67,7 +70,7 @@ def test_processes_do_not_change_ids(
     tokenizer: Tokenizer, processes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "SHARE", 10_000)
-    monkeypatch.setattr(scan, "SECTION", 5_000)
+    monkeypatch.setattr(scanner, "SECTION", 5_000)
     text = PROSE[:30_000] + END_OF_TEXT + PROSE[30_000:60_000] + "é日" * 9000 + "\r\n"
     path = tmp_path / "text.txt"
     path.write_bytes(text.encode())
@@ -83,7 +86,7 @@ def test_processes_do_not_change_ids(
 def test_a_file_in_sections_is_refused_where_it_would_be_as_a_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "SECTION", 5_000)
+    monkeypatch.setattr(scanner, "SECTION", 5_000)
     path = tmp_path / "text.txt"
     path.write_bytes(("é" + PROSE[:20_000] + END_OF_TEXT).encode())
     with pytest.raises(ValueError, match="at character 20001"):
@@ -94,13 +97,13 @@ def test_a_file_in_sections_is_refused_where_it_would_be_as_a_whole(
 
 
 def test_work_is_shared_in_order_by_other_processes() -> None:
-    results = parallel.share(lambda i: (i, parallel._shared is not None), list(range(20)), 2)
+    results = processes.share(lambda i: (i, processes._shared is not None), list(range(20)), 2)
     assert results == [(i, True) for i in range(20)]
-    assert parallel._shared is None
+    assert processes._shared is None
 
 
 def test_little_work_is_not_shared() -> None:
-    assert parallel.worthwhile(parallel.WORTHWHILE) == 1
+    assert processes.worthwhile(processes.WORTHWHILE) == 1
 
 
 def test_an_error_in_another_process_is_raised_here() -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import classes, scan
-from tokenizer.classes import VALUE
-from tokenizer.pretokenize import PATTERNS, Pretokenizer
-from tokenizer.scan import SCANNERS, WordScanner, chunks, safe_cut, sections
-from tokenizer.unicode_classes import VERSION
+from tokenizer.split import scanner, unicode
+from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
+from tokenizer.split.scanner import SCANNERS, WordScanner, chunks, safe_cut, sections
+from tokenizer.split.unicode import VALUE
+from tokenizer.split.unicode_table import VERSION
 from tools.make_unicode_classes import class_letter
 
 # All classes and the characters that patterns name, a few of each so that they meet; and small sets for deep runs.
@@ -107,14 +107,14 @@ def test_words_do_not_depend_on_where_the_text_is_cut(expression: str, text: str
 @given(text=AWKWARD, size=st.integers(1, 20))
 def test_words_do_not_depend_on_where_the_bytes_are_cut(expression: str, text: str, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "SECTION", size)
+        patch.setattr(scanner, "SECTION", size)
         pieces = list(sections(BytesIO(text.encode("utf-8", "surrogateescape"))))
     assert b"".join(pieces) == text.encode("utf-8", "surrogateescape")
     found = [words(expression, piece.decode("utf-8", "surrogateescape")) for piece in pieces]
     assert sum(found, []) == words(expression, text)
 
 
-@given(st.integers(1, 2 * scan.WINDOW))
+@given(st.integers(1, 2 * scanner.WINDOW))
 def test_a_place_to_cut_is_found_however_far_away(length: int) -> None:
     assert safe_cut("a" * length + " b", 1) == length
     assert safe_cut("a" * length, 1) == length
@@ -129,18 +129,18 @@ def test_the_classes_are_those_of_this_python() -> None:
     letters = np.array([class_letter(chr(code)) for code in range(0x110000)])
     unassigned = np.array([unicodedata.category(chr(code)) in ("Cn", "Cs") for code in range(0x110000)])
     expected = np.select([letters == letter for letter in VALUE], list(VALUE.values()))
-    expected[ord(" ")], expected[[10, 13]] = classes.BLANK, classes.NEWLINE
-    table = classes.class_table()
+    expected[ord(" ")], expected[[10, 13]] = unicode.BLANK, unicode.NEWLINE
+    table = unicode.class_table()
     older = unicodedata.unidata_version < VERSION
-    known = ~unassigned if older else table != classes.SYMBOL
+    known = ~unassigned if older else table != unicode.SYMBOL
     assert (expected != table)[known].sum() <= (0 if unicodedata.unidata_version == VERSION else 5)
 
 
 def test_white_space_is_that_of_unicode() -> None:
-    table = classes.class_table()
-    assert table[0x1C] == table[0x200B] == table[0x180E] == classes.SYMBOL
-    assert table[0x85] == table[0x3000] == table[0x0B] == classes.SPACE
-    assert (table >= classes.NEWLINE).sum() == 25
+    table = unicode.class_table()
+    assert table[0x1C] == table[0x200B] == table[0x180E] == unicode.SYMBOL
+    assert table[0x85] == table[0x3000] == table[0x0B] == unicode.SPACE
+    assert (table >= unicode.NEWLINE).sum() == 25
 
 
 def test_a_character_of_a_newer_unicode_is_a_symbol_in_both() -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.tokenizer.small import BERT, TEXT, gguf_file, llama2c_file, model_file, pieces
 from tokenizer import FormatError, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer, load
-from tokenizer.byte_level import spell
+from tokenizer.bpe.ranks import last_parts, merges_of_ranks
 from tokenizer.formats import gguf
-from tokenizer.ranks import last_parts, merges_of_ranks
+from tokenizer.text.byte_alphabet import spell
 
 TRAINED = Tokenizer.train([TEXT], 300, pattern="gpt2")
 RANKS = b"".join(base64.b64encode(token or b"") + b" %d\n" % i for i, token in enumerate(TRAINED.tokens))

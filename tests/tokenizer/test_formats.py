@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, FormatError, Tokenizer, load
-from tokenizer.base import BaseTokenizer
 from tokenizer.formats.tokenizer_json import parse, serialize
+from tokenizer.models.base import BaseTokenizer
 
 TEXT = "the cat sat on the mat, the naïve cat 日本\n" * 3
 BYTE_PAIRS = Tokenizer.train([TEXT], 280, [END_OF_TEXT, PADDING])

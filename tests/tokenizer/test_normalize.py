@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tokenizer.peers import LONG, awkward, cases
-from tokenizer import normalize, peer_unicode
-from tokenizer.aligned import Aligned
-from tokenizer.normalize import BertNormalizer, CollapseSpaces, Lowercase, Prepend, Replace, Sequence, UnicodeForm
+from tokenizer.text import normalize, peer_unicode
+from tokenizer.text.aligned import Aligned
+from tokenizer.text.normalize import BertNormalizer, CollapseSpaces, Lowercase, Prepend, Replace, Sequence, UnicodeForm
 from tools.make_peer_unicode import tables
 
 FORMS = ["NFC", "NFD", "NFKC", "NFKD"]

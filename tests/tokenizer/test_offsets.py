@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import AddedToken, Tokenizer
-from tokenizer.offsets import Trimming
-from tokenizer.prefix import Prefix
+from tokenizer.text.offsets import Trimming
+from tokenizer.text.prefix import Prefix
 
 TRAINED = Tokenizer.train(["the cat  sat on   the mat\n" * 3], 290, pattern="gpt2")
 SIZE = TRAINED.vocab_size

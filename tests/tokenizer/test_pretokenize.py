@@ -11,8 +11,8 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.ascii import BLANKS, ascii_pattern
-from tokenizer.pretokenize import PATTERNS, Pretokenizer, well_formed
+from tokenizer.split.ascii import BLANKS, ascii_pattern
+from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer, well_formed
 
 # Characters at the borders of the classes that the patterns speak of, and any others.
 AWKWARD = st.text(st.sampled_from("aZé日1٣ '\n\r\t\u00a0\u2028\x1c\x85ſs😀\u0301.!_") | st.characters(), max_size=40)

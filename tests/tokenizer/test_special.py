@@ -13,7 +13,7 @@ from tests.tokenizer.small import BERT, every_kind, of
 from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, FormatError, Tokenizer
 from tokenizer.formats import vocabularies
 from tokenizer.formats.tokenizer_json import parse, serialize
-from tokenizer.normalize import Lowercase
+from tokenizer.text.normalize import Lowercase
 
 NAMES = [END_OF_TEXT, "<|end|>", "<|end|>more", "aba"]
 TOKENIZER = Tokenizer.train(["abab <|endoftext|> <|end|>more" * 3], 300, NAMES)

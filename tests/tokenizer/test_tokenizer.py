@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tokenizer
 from tokenizer import END_OF_TEXT, CharTokenizer, StreamDecoder, Tokenizer
-from tokenizer.pretokenize import well_formed
+from tokenizer.split.pretokenizer import well_formed
 
 TEXT = "the cat sat on the mat; 'twas naïve — 日本語 日本 😀😀 and 1234 more cats.\n\n  the end\n" * 3
 TOKENIZERS = [Tokenizer.train([TEXT], 300, [END_OF_TEXT], pattern) for pattern in ["gpt2", "gpt4", r"\p{L}+"]]

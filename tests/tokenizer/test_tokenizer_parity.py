@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.tokenizer.peers import tiktoken
 from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, CharTokenizer, Tokenizer, load
-from tokenizer.pretokenize import PATTERNS, Pretokenizer
+from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
 
 PROSE = "\n".join(pydoc_data.topics.topics.values())
 

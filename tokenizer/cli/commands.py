@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import Any
 
-from ..pretokenize import PATTERNS
-from ..train import ALPHABETS
-from .coding import decode, encode
-from .comparing import compare
-from .inputs import STANDARD_INPUT
-from .learning import train
-from .looking import inspect, replay
+from tokenizer.cli.compare import compare
+from tokenizer.cli.encode import decode, encode
+from tokenizer.cli.inputs import STANDARD_INPUT
+from tokenizer.cli.inspect import inspect, replay
+from tokenizer.cli.train import train
+from tokenizer.split.pretokenizer import PATTERNS
+from tokenizer.training.learn import ALPHABETS
 
 EXAMPLES = """examples:
   python -m tokenizer train book.txt --vocab-size 4096 --special '<|endoftext|>' --output my-tokenizer

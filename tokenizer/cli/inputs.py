@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import IO, Any
 
-from ..base import BaseTokenizer
-from ..pretokenize import PATTERNS, Pretokenizer
-from ..scan import SCANNERS, safe_cut
+from tokenizer.models.base import BaseTokenizer
+from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
+from tokenizer.split.scanner import SCANNERS, safe_cut
 
 STANDARD_INPUT = "-"
 BLOCK = 1 << 22  # characters of a large file that are read at a time

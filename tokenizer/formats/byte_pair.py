@@ -7,14 +7,20 @@ from typing import Any
 
 import regex
 
-from ..bpe import Pair
-from ..byte_level import spell, unspell
-from ..contents import BytePairContents, FormatError
-from ..prefix import Prefix
-from ..pretokenize import PATTERNS, Pretokenizer
-from ..special import AddedToken
-from .checks import ANY, expect, ordinary_pairs, pairs_of, shorten
-from .stages import BYTE_LEVEL, byte_pair_model, read_normalizer, read_post_processor, write_post_processor
+from tokenizer.bpe.textbook import Pair
+from tokenizer.formats.checks import ANY, expect, ordinary_pairs, pairs_of, shorten
+from tokenizer.formats.records import BytePairContents, FormatError
+from tokenizer.formats.stages import (
+    BYTE_LEVEL,
+    byte_pair_model,
+    read_normalizer,
+    read_post_processor,
+    write_post_processor,
+)
+from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
+from tokenizer.text.byte_alphabet import spell, unspell
+from tokenizer.text.prefix import Prefix
+from tokenizer.text.special_tokens import AddedToken
 
 MODEL = {
     "type": ("BPE", None),

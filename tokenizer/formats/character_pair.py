@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence as Row
 from typing import Any
 
-from ..bpe import Pair
-from ..character_bpe import ESCAPE, SPACE, Metaspace, byte_of, table_of_scores
-from ..contents import FormatError, SentencePieceContents
-from ..normalize import Sequence
-from ..prefix import Prefix
-from ..special import AddedToken
-from .checks import ANY, expect, ordinary_pairs, pairs_of, shorten
-from .stages import (
+from tokenizer.bpe.characters import ESCAPE, SPACE, Metaspace, byte_of, table_of_scores
+from tokenizer.bpe.textbook import Pair
+from tokenizer.formats.checks import ANY, expect, ordinary_pairs, pairs_of, shorten
+from tokenizer.formats.records import FormatError, SentencePieceContents
+from tokenizer.formats.stages import (
     byte_pair_model,
     merely_added,
     model_vocab,
@@ -20,6 +17,9 @@ from .stages import (
     read_post_processor,
     write_post_processor,
 )
+from tokenizer.text.normalize import Sequence
+from tokenizer.text.prefix import Prefix
+from tokenizer.text.special_tokens import AddedToken
 
 MODEL = {
     "type": ("BPE", None),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..contents import CharacterContents, FormatError
-from ..special import UNKNOWN, AddedToken
-from .checks import ANY, expect, shorten
+from tokenizer.formats.checks import ANY, expect, shorten
+from tokenizer.formats.records import CharacterContents, FormatError
+from tokenizer.text.special_tokens import UNKNOWN, AddedToken
 
 EACH_CHARACTER = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
 JOINED = {"type": "Fuse"}

@@ -8,9 +8,9 @@ from typing import Any
 
 import regex
 
-from ..bpe import Pair
-from ..contents import FormatError
-from ..special import AddedToken
+from tokenizer.bpe.textbook import Pair
+from tokenizer.formats.records import FormatError
+from tokenizer.text.special_tokens import AddedToken
 
 ANY = object()
 SURROGATE = regex.compile("[\ud800-\udfff]")

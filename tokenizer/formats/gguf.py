@@ -9,12 +9,12 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import Any
 
-from ..contents import BytePairContents, Contents, FormatError, SentencePieceContents, WordPieceContents
-from ..normalize import UnicodeForm
-from ..special import AddedToken
-from . import byte_pair, sentencepiece, vocabularies
-from .checks import by_id
-from .sentencepiece import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece, beginning
+from tokenizer.formats import byte_pair, sentencepiece, vocabularies
+from tokenizer.formats.checks import by_id
+from tokenizer.formats.records import BytePairContents, Contents, FormatError, SentencePieceContents, WordPieceContents
+from tokenizer.formats.sentencepiece import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece, beginning
+from tokenizer.text.normalize import UnicodeForm
+from tokenizer.text.special_tokens import AddedToken
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

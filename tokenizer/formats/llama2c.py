@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import struct
 
-from ..character_bpe import SPACE
-from ..contents import FormatError, SentencePieceContents
-from ..normalize import Prepend, Replace, Sequence
-from ..special import AddedToken
-from .sentencepiece import beginning
+from tokenizer.bpe.characters import SPACE
+from tokenizer.formats.records import FormatError, SentencePieceContents
+from tokenizer.formats.sentencepiece import beginning
+from tokenizer.text.normalize import Prepend, Replace, Sequence
+from tokenizer.text.special_tokens import AddedToken
 
 NAMES = ["<unk>", "<s>", "</s>"]  # the first three; the file has line ends around the second and third
 FIRST_BYTE = 3

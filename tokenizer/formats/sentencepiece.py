@@ -12,11 +12,11 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..character_bpe import SPACE
-from ..contents import FormatError, SentencePieceContents
-from ..normalize import CollapseSpaces, Normalizer, Prepend, Replace, Sequence
-from ..postprocess import Template
-from ..special import AddedToken
+from tokenizer.bpe.characters import SPACE
+from tokenizer.formats.records import FormatError, SentencePieceContents
+from tokenizer.text.normalize import CollapseSpaces, Normalizer, Prepend, Replace, Sequence
+from tokenizer.text.special_tokens import AddedToken
+from tokenizer.text.template import Template
 
 BYTE_PAIR = 2  # of the model types 1 unigram, 2 BPE, 3 word, 4 character
 PIECE, TRAINER, NORMALIZER = 1, 2, 3  # the fields of a ModelProto

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from ..contents import FormatError
-from ..normalize import BertNormalizer, Lowercase, Normalizer, Prepend, Replace, Sequence, UnicodeForm
-from ..offsets import Trimming
-from ..postprocess import Ids, Part, Template
-from ..special import AddedToken
-from .checks import ANY, expect, is_id, is_text, shorten
+from tokenizer.formats.checks import ANY, expect, is_id, is_text, shorten
+from tokenizer.formats.records import FormatError
+from tokenizer.text.normalize import BertNormalizer, Lowercase, Normalizer, Prepend, Replace, Sequence, UnicodeForm
+from tokenizer.text.offsets import Trimming
+from tokenizer.text.special_tokens import AddedToken
+from tokenizer.text.template import Ids, Part, Template
 
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 BYTE_LEVEL = {

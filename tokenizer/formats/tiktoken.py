@@ -8,9 +8,9 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..contents import BytePairContents, FormatError
-from ..ranks import merges_of_ranks
-from ..special import END_OF_TEXT, AddedToken, check_names
+from tokenizer.bpe.ranks import merges_of_ranks
+from tokenizer.formats.records import BytePairContents, FormatError
+from tokenizer.text.special_tokens import END_OF_TEXT, AddedToken, check_names
 
 FILL_IN = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
 END_OF_PROMPT = "<|endofprompt|>"

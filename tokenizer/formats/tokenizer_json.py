@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ..contents import BytePairContents, Contents, FormatError, SentencePieceContents, WordPieceContents
-from ..special import AddedToken
-from . import byte_pair, character_pair, characters, word_piece
-from .checks import ANY, by_id, expect, shorten
-from .stages import read_added_tokens, write_added_tokens
+from tokenizer.formats import byte_pair, character_pair, characters, word_piece
+from tokenizer.formats.checks import ANY, by_id, expect, shorten
+from tokenizer.formats.records import BytePairContents, Contents, FormatError, SentencePieceContents, WordPieceContents
+from tokenizer.formats.stages import read_added_tokens, write_added_tokens
+from tokenizer.text.special_tokens import AddedToken
 
 TOP = {
     "version": ("1.0",),

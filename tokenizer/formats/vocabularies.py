@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..contents import BytePairContents, FormatError, WordPieceContents
-from ..normalize import BertNormalizer, Normalizer, UnicodeForm
-from ..postprocess import Template
-from ..special import END_OF_TEXT, AddedToken
-from . import byte_pair
-from .checks import by_id, is_text, shorten
-from .stages import read_added_tokens
+from tokenizer.formats import byte_pair
+from tokenizer.formats.checks import by_id, is_text, shorten
+from tokenizer.formats.records import BytePairContents, FormatError, WordPieceContents
+from tokenizer.formats.stages import read_added_tokens
+from tokenizer.text.normalize import BertNormalizer, Normalizer, UnicodeForm
+from tokenizer.text.special_tokens import END_OF_TEXT, AddedToken
+from tokenizer.text.template import Template
 
 # What the class named in a tokenizer_config.json does, where the vocabulary files do not say it.
 CLASSES: dict[str, tuple[str, Normalizer | None]] = {

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..contents import FormatError, WordPieceContents
-from ..special import AddedToken
-from .checks import ANY, expect, shorten
-from .stages import merely_added, model_vocab, read_normalizer, read_post_processor, write_post_processor
+from tokenizer.formats.checks import ANY, expect, shorten
+from tokenizer.formats.records import FormatError, WordPieceContents
+from tokenizer.formats.stages import (
+    merely_added,
+    model_vocab,
+    read_normalizer,
+    read_post_processor,
+    write_post_processor,
+)
+from tokenizer.text.special_tokens import AddedToken
 
 MODEL = {
     "type": ("WordPiece",),
