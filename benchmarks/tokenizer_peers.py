@@ -21,8 +21,8 @@ ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_
 LIBRARIES = {"tiktoken": "tiktoken", "tokenizers": "tokenizers", "rustbpe": "rustbpe", "ours": "numpy"}
 ENCODINGS = {"gpt2": "r50k_base", "cl100k": "cl100k_base", "o200k": "o200k_base"}
 MODULES = {
-    "ours": ["tokenizer.train", "tokenizer.pretokenize"],
-    "textbook": ["tokenizer.train", "tokenizer.pretokenize"],
+    "ours": ["tokenizer.training.learn", "tokenizer.split.pretokenizer"],
+    "textbook": ["tokenizer.bpe.textbook", "tokenizer.split.pretokenizer"],
 }
 BETWEEN = "\0"  # the documents of a corpus, in a file
 BLOCK = 1 << 20  # characters of it that are read at a time
@@ -32,7 +32,6 @@ class Coder(NamedTuple):
     encode: Callable[[str], Any]
     decode: Callable[[Any], str]
     encode_batch: Callable[[list[str]], Any]
-    encode_file: Callable[[Path], Any] | None = None  # None: by reading it
 
 
 def versions() -> dict[str, str]:
@@ -61,8 +60,7 @@ def load_ours(encoding: str, folder: Path) -> Coder:
     return Coder(
         lambda text: found.encode_array(text, disallowed_special=()),
         found.decode,
-        lambda texts: found.encode_batch(texts, processes=1, disallowed_special=()),
-        lambda path: found.encode_file(path, processes=1, disallowed_special=()),
+        lambda texts: found.encode_batch(texts, disallowed_special=()),
     )
 
 
@@ -100,7 +98,8 @@ def load_tokenizers(encoding: str, folder: Path) -> Coder:
 def load_textbook(encoding: str, folder: Path) -> Coder:
     """Each word by itself, joining the best pair until there is none."""
     from tokenizer import Tokenizer
-    from tokenizer.bpe.textbook import merge_table, merge_textbook
+    from tokenizer.bpe.merge_table import merge_table
+    from tokenizer.bpe.textbook import merge_word
     from tokenizer.split.pretokenizer import Pretokenizer
 
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
@@ -109,7 +108,7 @@ def load_textbook(encoding: str, folder: Path) -> Coder:
     split = Pretokenizer(found.pattern).split
 
     def encode(text: str) -> list[int]:
-        return [i for word in split(text) for i in merge_textbook([byte_ids[byte] for byte in word.encode()], table)]
+        return [i for word in split(text) for i in merge_word([byte_ids[byte] for byte in word.encode()], table)]
 
     return Coder(encode, found.decode, lambda texts: list(map(encode, texts)))
 
@@ -155,13 +154,12 @@ def train_rustbpe(texts: Iterator[str], size: int) -> int:
 
 
 def train_textbook(texts: Iterator[str], size: int) -> int:
+    from tokenizer.bpe.textbook import TextbookBPE
     from tokenizer.split.pretokenizer import Pretokenizer
-    from tokenizer.training.learn import Vocabulary, learn_textbook
-    from tokenizer.training.word_counts import count_textbook
 
-    vocabulary = Vocabulary([], size)
-    learn_textbook(count_textbook(texts, Pretokenizer("gpt2")), vocabulary)
-    return len(vocabulary.tokens)
+    textbook = TextbookBPE(split=Pretokenizer("gpt2").split)
+    textbook.train(texts, size)
+    return len(textbook.tokens)
 
 
 TRAINERS: dict[str, Callable[[Iterator[str], int], int]] = {
@@ -200,7 +198,7 @@ def encode_file(who: str, encoding: str, data: str, path: str) -> dict[str, floa
     began = time.perf_counter()
     coder = load(who, encoding, Path(data))
     loaded = time.perf_counter()
-    ids = coder.encode_file(Path(path)) if coder.encode_file else coder.encode(Path(path).read_text("utf-8"))
+    ids = coder.encode(Path(path).read_text("utf-8"))
     ended = time.perf_counter()
     return {"seconds": ended - loaded, "whole": ended - began, "tokens": len(ids)}
 

@@ -1,7 +1,7 @@
-"""Which tokens make a token, for all pairs of a vocabulary without merges: what a bpe.RankTable finds out one by one.
+"""The merge table of a vocabulary that lists only tokens (`merge_table.RankTable`), for all pairs at once.
 
-Each token is cut in two wherever it can be, and both parts are looked up by their hashes (token_table.py): those of all
-beginnings come about on the way to that of the whole, and that of the rest is a difference.
+Each token is cut in two at every byte, and both parts are looked up by their hashes (string_table.py). The hash of a
+left part is that of a beginning of the token, which is known. The hash of the right part is a difference of two hashes.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from tokenizer.arrays.number_table import NEVER
-from tokenizer.arrays.string_table import BASE, Strings, TokenTable
-from tokenizer.arrays.token_bytes import numbers
+from tokenizer.arrays.number_table import NOT_FOUND
+from tokenizer.arrays.string_table import BASE, Strings, StringTable
+from tokenizer.arrays.token_bytes import words_at
 from tokenizer.bpe.batch import PairTable
-from tokenizer.bpe.textbook import RankTable
+from tokenizer.bpe.merge_table import RankTable
 
-BLOCK = 1 << 15  # bytes that are looked at together: so many that what belongs to them stays in fast memory
+BLOCK_BYTES = 1 << 15  # bytes whose cuts are examined together, so that their arrays stay in the processor's cache
 
 
 class RankPairs(PairTable):
-    """The pairs of a RankTable. A rank is the id that it makes. `tokens` are those that can be made, and the bytes."""
+    """The pairs of a RankTable. A rank is the id that it makes. `tokens` has those that may be made, and the bytes."""
 
-    def __init__(self, table: RankTable):
-        strings = Strings(table.rank_of)
-        self.tokens = TokenTable(table.rank_of, strings)
-        left, right, ranks = (
-            cuts(strings, self.tokens) if self.tokens.is_exact else cuts_textbook(table.rank_of, table.rank_of)
-        )
-        super().__init__(left, right, ranks, joined=np.arange(len(table.tokens)))
+    def __init__(self, table: RankTable, base: np.uint64 = BASE):
+        strings = Strings(table.rank_of, base)
+        self.tokens = StringTable(table.rank_of, strings)
+        exact = self.tokens.is_exact
+        found = cuts(strings, self.tokens) if exact else cuts_textbook(table.rank_of, table.rank_of)
+        super().__init__(found[0], found[1], found[2], np.arange(len(table.tokens)))
 
 
 def cuts_textbook(rank_of: Mapping[bytes, int], tokens: Iterable[bytes]) -> np.ndarray:
@@ -43,29 +42,32 @@ def cuts_textbook(rank_of: Mapping[bytes, int], tokens: Iterable[bytes]) -> np.n
     return np.array(found, np.int64).reshape(-1, 3).T
 
 
-def cuts(strings: Strings, tokens: TokenTable) -> np.ndarray:
+def cuts(strings: Strings, tokens: StringTable) -> np.ndarray:
     """The same for all `tokens`, which are `strings`."""
-    owners = np.repeat(np.arange(len(strings.lengths)), strings.lengths)  # of each byte, the token that it is of
-    powers = np.cumprod(np.append(np.uint64(1), np.full(strings.lengths.max(initial=0), BASE)))
+    owners = np.repeat(np.arange(len(strings.lengths)), strings.lengths)  # for each byte, the index of its token
+    powers = np.cumprod(np.append(np.uint64(1), np.full(strings.lengths.max(initial=0), strings.base)))
     is_inside = np.ones(len(owners), bool)
     is_inside[strings.ends - 1] = False
-    eight, places = numbers(strings.data), np.flatnonzero(is_inside)
+    words, positions = words_at(strings.data), np.flatnonzero(is_inside)
 
     def cuts_after(last: np.ndarray) -> np.ndarray:
-        """Those whose left part has its last byte at one of `last`."""
-        left = tokens.candidates(strings.so_far.take(last))
-        last, left = take(np.flatnonzero(left < NEVER), last, left)
+        """The cuts whose left part has its last byte at one of the positions `last`."""
+        left = tokens.candidates(strings.prefix_hashes.take(last))
+        last, left = take(np.flatnonzero(left < NOT_FOUND), last, left)
         whole = owners.take(last)
         sizes = strings.ends.take(whole) - last - 1  # of the right parts
-        right = tokens.candidates(strings.hashes.take(whole) - strings.so_far.take(last) * powers.take(sizes))
-        last, left, right, whole, sizes = take(np.flatnonzero(right < NEVER), last, left, right, whole, sizes)
+        right_hashes = strings.hashes.take(whole) - strings.prefix_hashes.take(last) * powers.take(sizes)
+        right = tokens.candidates(right_hashes)
+        last, left, right, whole, sizes = take(np.flatnonzero(right < NOT_FOUND), last, left, right, whole, sizes)
         starts = strings.starts.take(whole)
-        same = tokens.are_at(left, eight, starts, last + 1 - starts) & tokens.are_at(right, eight, last + 1, sizes)
+        # Equal hashes are not enough: the bytes have to be equal too.
+        left_is_equal = tokens.are_equal(left, words, starts, last + 1 - starts)
+        same = left_is_equal & tokens.are_equal(right, words, last + 1, sizes)
         return np.stack(take(np.flatnonzero(same), left, right, whole))
 
-    parts = [cuts_after(places[i : i + BLOCK]) for i in range(0, len(places), BLOCK)]
-    return tokens.ids.take(np.concatenate([np.empty((3, 0), np.int64), *parts], axis=1))
+    blocks = [cuts_after(positions[i : i + BLOCK_BYTES]) for i in range(0, len(positions), BLOCK_BYTES)]
+    return tokens.ids.take(np.concatenate([np.empty((3, 0), np.int64), *blocks], axis=1))
 
 
-def take(which: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(array.take(which) for array in arrays)
+def take(indices: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(array.take(indices) for array in arrays)

@@ -1,4 +1,4 @@
-"""`compare`: how two vocabularies fare on a text, by script."""
+"""`compare`: how many tokens two vocabularies need for a text, by script."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KINDS = {script: rf"[\p{{Script={script}}}--[\p{{N}}\p{{S}}]]" for script in SCR
     "punctuation": r"[\p{P}\p{S}]",
     "other": r"\S",
 }
-# White space belongs to what follows it, as in the tokens of most vocabularies.
+# White space belongs to the run that follows it, as in the tokens of most vocabularies.
 KINDS_OF_RUNS = [rf"(?P<{name}>\s*+(?:{kind}\p{{M}}*+)++)" for name, kind in KINDS.items()]
 RUNS = regex.compile("(?V1)" + "|".join([*KINDS_OF_RUNS, r"(?P<white_space>\s++)"]))
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """A line for each script of the text: its bytes, and tokens per byte of both vocabularies."""
+    """Print a line for each script of the text: its bytes, and the tokens per byte of both vocabularies."""
     names = arguments.tokenizers
     tokenizers = [load(name, arguments) for name in names]
     text = read_text(arguments)
@@ -38,8 +38,8 @@ def compare(arguments: argparse.Namespace) -> None:
             progress("encoding", number, len(tokenizers))
             counts.append(count_by_script(tokenizer, text))
     sizes = bytes_by_script(text)
-    for place, name, tokenizer in zip(["first: ", "second:"], names, tokenizers):
-        print(f"{place} {name}, {tokenizer.vocab_size:,} tokens")
+    for label, name, tokenizer in zip(["first: ", "second:"], names, tokenizers):
+        print(f"{label} {name}, {tokenizer.vocab_size:,} tokens")
     print()
     tokens, per_byte = f"{'tokens: first':>14} {'second':>12}", f"{'per byte: first':>16} {'second':>8}"
     print(f"{'':<12} {'bytes':>12} {tokens} {per_byte} {'ratio':>7}")
@@ -68,7 +68,7 @@ def bytes_by_script(text: str) -> Counter[str]:
 
 
 def count_by_script(tokenizer: BaseTokenizer, text: str) -> Counter[str]:
-    """The number of tokens of each script, which is that of a token's last character that is no white space."""
+    """The number of tokens of each script. A token has the script of its last character that is not white space."""
     _, spans = tokenizer.encode_with_offsets(text, disallowed_special=())
     script_of = [script for script, start, end in runs(text) for _ in range(start, end)]
     return Counter(script_of[start + max(len(text[start:end].rstrip()) - 1, 0)] for start, end in spans if start < end)

@@ -1,5 +1,8 @@
-"""`train`: a tokenizer from texts. Beside it goes a file with the count that each merge was chosen for, which `replay`
-shows: the formats of tokenizers have no place for it."""
+"""`train`: a tokenizer from texts.
+
+Beside it goes a file with the count of the pair of each merge, which `replay` shows: the formats of tokenizers have no
+place for these counts.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ from pathlib import Path
 
 from tokenizer.cli.inputs import check_pattern, corpus
 from tokenizer.cli.terminal import progress_line
-from tokenizer.formats.files import FILE_NAME, write_whole
+from tokenizer.formats.files import FILE_NAME, write_atomically
+from tokenizer.formats.records import BytePairRecord
 from tokenizer.models.byte_bpe import Tokenizer
 from tokenizer.split.pretokenizer import Pretokenizer
-from tokenizer.text.special_tokens import check_names
-from tokenizer.training.learn import ALL_BYTES, learn
+from tokenizer.text.special_tokens import AddedToken, check_names
+from tokenizer.training.learn import learn
+from tokenizer.training.vocabulary import ALL_BYTES
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -33,14 +38,14 @@ def train(arguments: argparse.Namespace) -> None:
             ties=arguments.ties,
             processes=arguments.processes,
         )
-    specials = {name: i for i, name in enumerate(names)}
-    tokenizer = Tokenizer(vocabulary.tokens, vocabulary.merges, specials, pattern)
+    added = tuple(AddedToken(name, i) for i, name in enumerate(names))
+    tokenizer = Tokenizer(BytePairRecord([*vocabulary.tokens], vocabulary.merges, added, pattern))
     path = Path(arguments.output)
     if not path.suffix:
         path = path / FILE_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(path)
-    write_whole(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts).encode())
+    write_atomically(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts).encode())
     print(f"{path}: {tokenizer.vocab_size:,} tokens, {len(vocabulary.merges):,} of them merges", file=sys.stderr)
 
 
@@ -49,7 +54,7 @@ def counts_path(path: Path) -> Path:
 
 
 def read_counts(path: Path, merges: Sequence) -> list[int] | None:
-    """The counts of the merges of the tokenizer at `path`; None if nothing is known of them."""
+    """The counts of the merges of the tokenizer at `path`; None if they are not known."""
     path = counts_path(path / FILE_NAME if path.is_dir() else path)
     if not path.is_file():
         return None

@@ -1,7 +1,8 @@
-"""Work shared among processes, where that pays: Python runs one thread at a time, but as many processes as one likes.
+"""A parallel map over processes. Python runs one thread at a time, but any number of processes.
 
-A process is a fork, which has everything that its parent had and starts in milliseconds. Where there is no fork, or
-other threads run (of the locks that they hold, a fork gets copies that nobody will ever open), the work is done here.
+A process is a fork: it has everything that its parent had, and starts in milliseconds. Where there is no fork, or other
+threads are running (a fork gets copies of the locks that they hold, which nobody would ever release), the work is done
+in this process.
 """
 
 from __future__ import annotations
@@ -15,47 +16,44 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WORTHWHILE = 4_000_000  # characters for each process: a tenth of a second of work, some times what a process costs
+MIN_CHARACTERS = 4_000_000  # for each process: a tenth of a second of work, several times what starting one costs
 
-_shared: tuple[Callable, Sequence] | None = None  # in a worker: what to do, and to what
+_shared: tuple[Callable, Sequence] | None = None  # in a worker: the function and its arguments
 
 
-def worthwhile(characters: int) -> int:
-    """How many processes are to share the encoding of so many characters."""
-    if characters < 2 * WORTHWHILE:
+def processes_for(characters: int) -> int:
+    """How many processes are the fastest for encoding so many characters."""
+    if characters < 2 * MIN_CHARACTERS:
         return 1
-    import multiprocessing  # here, as it takes longer to import than all of this package
+    import multiprocessing  # imported here because it takes longer than this whole package
 
-    if (
-        "fork" not in multiprocessing.get_all_start_methods()
-        or threading.active_count() > 1
-        or multiprocessing.current_process().daemon
-    ):
+    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    if not can_fork or threading.active_count() > 1 or multiprocessing.current_process().daemon:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, characters // WORTHWHILE)
+    return min(cores, characters // MIN_CHARACTERS)
 
 
-def share(function: Callable[[Item], Result], items: Sequence[Item], processes: int) -> list[Result]:
-    """[function(item) for item in items], by so many processes. Results are pickled, items and function are not."""
+def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], processes: int) -> list[Result]:
+    """[function(item) for item in items], by so many processes. Results are pickled; items and function are not."""
     if min(processes, len(items)) <= 1:
         return [function(item) for item in items]
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
     fork = multiprocessing.get_context("fork")
-    with warnings.catch_warnings():  # of threads, which Python 3.12 and later see in NumPy's idle ones
+    with warnings.catch_warnings():  # Python 3.12 and later warn of NumPy's idle threads
         warnings.simplefilter("ignore", DeprecationWarning)
-        with ProcessPoolExecutor(processes, fork, initializer=_begin, initargs=(function, items)) as executor:
-            return list(executor.map(_do, range(len(items))))
+        with ProcessPoolExecutor(processes, fork, initializer=_start_worker, initargs=(function, items)) as executor:
+            return list(executor.map(_call, range(len(items))))
 
 
-def _begin(*shared: Any) -> None:
+def _start_worker(*shared: Any) -> None:
     global _shared
     _shared = shared  # type: ignore[assignment]
 
 
-def _do(i: int) -> Any:
+def _call(i: int) -> Any:
     assert _shared is not None
     function, items = _shared
     return function(items[i])

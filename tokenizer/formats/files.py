@@ -1,6 +1,6 @@
-"""Tokenizers in files: which file, which format, and how it is read and written without harm.
+"""Tokenizers in files: finding the file, recognising its format, reading it, and writing without harm.
 
-What is recognised, a file or a folder that holds it, best first:
+These are recognised, as files or in a folder, where the first that is found is read:
 
     tokenizer.json                      Hugging Face, every kind
     tokenizer.model                     SentencePiece, byte pairs; or tiktoken's format, as Llama 3 has it
@@ -25,10 +25,10 @@ import regex
 
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from tokenizer.formats.checks import parse_json
-from tokenizer.formats.records import BytePairContents, Contents, FormatError
+from tokenizer.formats.records import BytePairRecord, FormatError, Record
 
 FILE_NAME, SETTINGS = "tokenizer.json", "tokenizer_config.json"
-IN_A_FOLDER = (
+NAMES_IN_FOLDER = (
     FILE_NAME,
     "tokenizer.model",
     "encoder.json",
@@ -38,7 +38,7 @@ IN_A_FOLDER = (
     "*.gguf",
     "tok*.bin",
 )
-MERGES = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # which file of merges belongs to a vocabulary
+MERGES = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # the file of merges of each vocabulary
 TIKTOKEN_LINE = regex.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
 
 JSON = regex.compile(rb"\s*(?:\{|\[\s*[\[\]{\"])")  # a line of BERT's vocab.txt may be [PAD]
@@ -47,10 +47,10 @@ SpecialTokens = Mapping[str, int] | Iterable[str] | None
 
 
 def locate(path: str | os.PathLike) -> Path:
-    """The file meant by `path`, which may be a folder. FileNotFoundError if there is none."""
+    """The file at `path` or in the folder `path`. FileNotFoundError if there is none."""
     path = Path(path)
     if path.is_dir():
-        for name in IN_A_FOLDER:
+        for name in NAMES_IN_FOLDER:
             found = sorted(path.glob(name))
             if len(found) > 1:
                 raise FormatError(
@@ -59,7 +59,7 @@ def locate(path: str | os.PathLike) -> Path:
             if found:
                 return found[0]
         path = path / FILE_NAME
-    if path.name in MERGES.values():  # the file of merges was named: go by its vocabulary
+    if path.name in MERGES.values():  # the file of merges was given: take its vocabulary
         path = path.with_name(next(name for name, merges in MERGES.items() if merges == path.name))
     if not path.is_file():
         raise FileNotFoundError(
@@ -70,7 +70,7 @@ def locate(path: str | os.PathLike) -> Path:
 
 def read(
     path: str | os.PathLike, pattern: str | None = None, special_tokens: SpecialTokens = None
-) -> tuple[Contents, dict[str, Any]]:
+) -> tuple[Record, dict[str, Any]]:
     """What the file at (or in the folder) `path` holds, and the settings beside it. FormatError if it is damaged,
     foreign or not supported."""
     path = locate(path)
@@ -79,21 +79,22 @@ def read(
         with open(path, "rb") as file:
             if file.read(len(gguf.MAGIC)) == gguf.MAGIC:
                 refuse_options(pattern, special_tokens)
-                contents, own_settings = gguf.parse(mmap(file.fileno(), 0, access=ACCESS_READ))  # weights are not read
-                return contents, own_settings | settings
+                # Only the table at the beginning is read, not the weights.
+                record, own_settings = gguf.parse(mmap(file.fileno(), 0, access=ACCESS_READ))
+                return record, own_settings | settings
         return parse(path, path.read_bytes(), settings, pattern, special_tokens), settings
     except FormatError as error:
         raise FormatError(f"{path} {error}") from None
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json, and the chat template where that is a file of its own; empty if there is none."""
+    """The settings of a tokenizer_config.json, and the chat template if that is a file of its own."""
     settings: Any = {}
     config, template = folder / SETTINGS, folder / "chat_template.jinja"
     if config.is_file():
         settings = parse_json(config.read_bytes())
         if not isinstance(settings, dict):
-            raise FormatError(f"has a {config.name} beside it that is no table of settings")
+            raise FormatError(f"has a {config.name} beside it that is not a table of settings")
     if template.is_file():
         settings["chat_template"] = template.read_text(encoding="utf-8")
     return settings
@@ -101,8 +102,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def parse(
     path: Path, data: bytes, settings: dict[str, Any], pattern: str | None, special_tokens: SpecialTokens
-) -> Contents:
-    """What `data` is, judged by itself; only names of encodings and files beside it are taken from `path`."""
+) -> Record:
+    """Recognise the format by the content. From `path` only the name and the files beside it are used."""
     if path.suffix == ".tiktoken" or TIKTOKEN_LINE.match(data):
         return tiktoken.parse(data, path.name.removesuffix(".tiktoken"), pattern, special_tokens)
     document = parse_json(data) if JSON.match(data) or path.suffix == ".json" else None
@@ -117,47 +118,47 @@ def parse(
         return tokenizer_json.parse(document)
     if data[:1] == b"\n":
         return sentencepiece.parse(data)
-    if llama2c.is_one(data):
+    if llama2c.is_llama2c(data):
         return llama2c.parse(data)
     if b"[UNK]" in data:
         try:
             return vocabularies.parse_word_pieces(data.decode().splitlines(), settings)
         except UnicodeDecodeError:
             pass
-    raise FormatError("is no vocabulary in a format that is known")
+    raise FormatError("is not a vocabulary in a known format")
 
 
 def refuse_options(pattern: str | None, special_tokens: SpecialTokens) -> None:
     if pattern is not None or special_tokens is not None:
         raise FormatError(
-            "says itself how text is cut and which tokens are special: leave out pattern and special_tokens"
+            "says itself how text is split and which tokens are special: leave out pattern and special_tokens"
         )
 
 
-def write(path: str | os.PathLike, contents: Contents, settings: dict[str, Any]) -> None:
-    """Write a tokenizer.json, or tiktoken's format if the name ends so; in a folder, the settings beside it."""
+def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> None:
+    """Write a tokenizer.json, or tiktoken's format if the name ends in .tiktoken; into a folder, with its settings."""
     path = Path(path)
     if path.is_dir():
-        write_whole(path / FILE_NAME, tokenizer_json.serialize(contents))
+        write_atomically(path / FILE_NAME, tokenizer_json.serialize(record))
         if settings:
-            write_whole(path / SETTINGS, json.dumps(settings, ensure_ascii=False, indent=1).encode())
+            write_atomically(path / SETTINGS, json.dumps(settings, ensure_ascii=False, indent=1).encode())
     elif path.suffix == ".tiktoken":
-        if not isinstance(contents, BytePairContents):
+        if not isinstance(record, BytePairRecord):
             raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")
-        write_whole(path, tiktoken.serialize(contents))
+        write_atomically(path, tiktoken.serialize(record))
     else:
-        write_whole(path, tokenizer_json.serialize(contents))
+        write_atomically(path, tokenizer_json.serialize(record))
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write under another name, then rename: at any instant the file is the old one or the new one, and whole."""
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write under another name, then rename it: at any instant the file is the old one or the new one, and complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         with open(unfinished, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())  # or the name could reach the disk before the data
+            os.fsync(file.fileno())  # otherwise the new name could reach the disk before the data
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

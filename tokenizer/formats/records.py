@@ -1,71 +1,73 @@
-"""What tokenizers are made of, apart from any format: one record for each kind, in the order of its constructor's
-arguments. A file is read into one (formats) and a tokenizer is made from one (`BaseTokenizer.of`)."""
+"""What tokenizers consist of, apart from any file format: one record for each kind.
+
+A file is read into a record (formats/), and a tokenizer is made from a record (models/).
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from tokenizer.bpe.textbook import Pair
+from tokenizer.bpe.merge_table import Pair
 from tokenizer.text.normalize import Normalizer
-from tokenizer.text.offsets import Trimming
+from tokenizer.text.offsets import OffsetTrimming
 from tokenizer.text.prefix import Prefix
 from tokenizer.text.special_tokens import AddedToken
 from tokenizer.text.template import Template
 
 
 class FormatError(ValueError):
-    """A file that is damaged, foreign, or asks for what is not supported. The message names the file."""
+    """A file that is damaged, of an unknown format, or asks for what is not supported. The message names the file."""
 
 
-class BytePairContents(NamedTuple):
-    """See `tokenizer.Tokenizer`."""
+class BytePairRecord(NamedTuple):
+    """Byte-level byte-pair encoding: GPT-2 and most models after it."""
 
-    tokens: list[bytes | None]
-    merges: list[Pair] | None
-    special_tokens: tuple[AddedToken, ...]
-    pattern: str | tuple[str, ...]
+    tokens: list[bytes | None]  # tokens[id]: its bytes; None for an id that is not used
+    merges: list[Pair] | None  # pairs of ids, the first learned first; None: the ids are ranks (bpe/merge_table.py)
+    added_tokens: tuple[AddedToken, ...]
+    pattern: str | tuple[str, ...] = "gpt4"  # how text is split into words; several: one after another
     normalizer: Normalizer | None = None
     prefix: Prefix | None = None
     template: Template = Template()
-    ignore_merges: bool = False
-    trim_offsets: Trimming | None = None
+    ignore_merges: bool = False  # a word that is a token is that token, whatever its merges would make
+    trim_offsets: OffsetTrimming | None = None
 
 
-class SentencePieceContents(NamedTuple):
-    """See `sentencepiece.SentencePieceTokenizer`."""
+class SentencePieceRecord(NamedTuple):
+    """Byte-pair encoding over characters: Llama 2."""
 
-    pieces: list[str | None]
-    merges: list[Pair] | None
-    scores: list[float] | None
-    special_tokens: tuple[AddedToken, ...]
+    pieces: list[str | None]  # pieces[id]: how the vocabulary spells the token
+    merges: list[Pair] | None  # what is joined first is said by merges or ...
+    scores: list[float] | None  # ... by scores: of all neighbours that make a piece, those of the highest score
+    added_tokens: tuple[AddedToken, ...]
     normalizer: Normalizer | None = None
     prefix: Prefix | None = None
     template: Template = Template()
-    unknown: int | None = None
-    byte_fallback: bool = True
-    undivided: tuple[int, ...] = ()
-    drops_space: bool = True
-    merely_added: tuple[int, ...] = ()
+    unknown: int | None = None  # for characters that have no token and whose bytes have none
+    byte_fallback: bool = True  # pieces such as <0xE2> are bytes
+    user_defined: tuple[int, ...] = ()  # pieces that are found as a whole
+    strips_space: bool = True  # decoding removes one space at the beginning
+    added_only: tuple[int, ...] = ()  # added tokens that the model itself never makes
 
 
-class WordPieceContents(NamedTuple):
-    """See `wordpiece.WordPieceTokenizer`."""
+class WordPieceRecord(NamedTuple):
+    """Greedy longest match within words: BERT."""
 
     pieces: list[str | None]
-    special_tokens: tuple[AddedToken, ...]
+    added_tokens: tuple[AddedToken, ...]
     normalizer: Normalizer | None = None
     template: Template = Template()
     unknown: str = "[UNK]"
-    continues_with: str = "##"
-    longest_word: int = 100
-    merely_added: tuple[int, ...] = ()
+    continuation: str = "##"  # what pieces inside a word begin with
+    max_word_length: int = 100  # characters; longer words are unknown
+    added_only: tuple[int, ...] = ()
 
 
-class CharacterContents(NamedTuple):
-    """See `char.CharTokenizer`."""
+class CharacterRecord(NamedTuple):
+    """One token for each character."""
 
-    tokens: list[bytes | None]
-    special_tokens: tuple[AddedToken, ...]
+    tokens: list[bytes | None]  # a character in UTF-8, or the name of a special token
+    added_tokens: tuple[AddedToken, ...]
 
 
-Contents = BytePairContents | SentencePieceContents | WordPieceContents | CharacterContents
+Record = BytePairRecord | SentencePieceRecord | WordPieceRecord | CharacterRecord

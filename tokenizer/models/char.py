@@ -1,41 +1,30 @@
-"""The character-level tokenizer: one id for each character that the training text has. The simplest there is; good
-for small models on small texts, such as a tiny Shakespeare."""
+"""The character-level tokenizer: one id for each character of the training text.
+
+The simplest tokenizer there is, good for small models on small texts such as a tiny Shakespeare.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from tokenizer.formats.records import CharacterContents
+from tokenizer.formats.records import CharacterRecord
 from tokenizer.models.base import BaseTokenizer
+from tokenizer.models.model import Model
 from tokenizer.split.pretokenizer import well_formed
-from tokenizer.text.aligned import Aligned, Span
-from tokenizer.text.special_tokens import UNKNOWN, AddedToken, check_names
+from tokenizer.text.aligned_text import AlignedText, Span
+from tokenizer.text.special_tokens import UNKNOWN, UNKNOWN_NAMES, AddedToken, check_names
 
 
-class CharTokenizer(BaseTokenizer):
-    """One token per character (Unicode code point)."""
+class Characters(Model):
+    """One token for each character (Unicode code point)."""
 
-    FILE = CharacterContents
+    def __init__(self, tokens: list[bytes | None], special_tokens: Mapping[str, int]):
+        self.tokens = tokens
+        self.unknown = next((special_tokens[name] for name in UNKNOWN_NAMES if name in special_tokens), None)
+        specials = set(special_tokens.values())
+        self._id_of = {token.decode(): i for i, token in enumerate(tokens) if token and i not in specials}
 
-    def __init__(self, tokens: Sequence[bytes | None], special_tokens: Mapping[str, int] | Iterable[AddedToken]):
-        """`tokens[id]` is a character in UTF-8, or the name of a special token."""
-        super().__init__(tokens, special_tokens)
-        specials = set(self.special_tokens.values())
-        self._id_of = {token.decode(): i for i, token in enumerate(self.tokens) if token and i not in specials}
-
-    @classmethod
-    def train(cls, texts: Iterable[str], special_tokens: Iterable[str] = ()) -> CharTokenizer:
-        """Ids for the special tokens in the order given, then for the characters of `texts` (read once) in order."""
-        names = check_names(special_tokens)
-        characters: set[str] = set()
-        for text in [texts] if isinstance(texts, str) else texts:
-            characters.update(well_formed(text))
-        for name in characters.intersection(names):
-            raise ValueError(f"the special token {name!r} is a character of the text: give it a longer name")
-        tokens = [token.encode() for token in [*names, *sorted(characters)]]
-        return cls(tokens, {name: i for i, name in enumerate(names)})
-
-    def _encode_ordinary(self, text: str) -> list[int]:
+    def encode(self, text: str) -> list[int]:
         if self.unknown is not None:
             return [self._id_of.get(character, self.unknown) for character in text]
         try:
@@ -46,14 +35,34 @@ class CharTokenizer(BaseTokenizer):
                 f"has it, or with special_tokens=[{UNKNOWN!r}], which then stands for all others"
             ) from None
 
-    def _encode_aligned(self, text: Aligned) -> tuple[list[int], list[Span]]:
-        return self._encode_ordinary(text.text), text.spans
+    def encode_aligned(self, text: AlignedText) -> tuple[list[int], list[Span]]:
+        return self.encode(text.text), text.spans
 
-    def _spelling(self, i: int) -> str:
+    def spelling(self, i: int) -> str:
         return (self.tokens[i] or b"").decode()
 
-    def _contents(self) -> CharacterContents:
-        return CharacterContents(self.tokens, self.added_tokens)
 
-    def __repr__(self) -> str:
-        return f"CharTokenizer(vocab_size={self.vocab_size}, special_tokens={list(self.special_tokens)})"
+class CharTokenizer(BaseTokenizer):
+    """One token for each character. Usually made by `CharTokenizer.train` or `CharTokenizer.load`."""
+
+    RECORD = CharacterRecord
+
+    def __init__(self, record: CharacterRecord):
+        specials = {token.content: token.id for token in record.added_tokens if token.special}
+        super().__init__(Characters(list(record.tokens), specials), record.added_tokens)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], special_tokens: Iterable[str] = ()) -> CharTokenizer:
+        """Ids for the special tokens in the order given, then for the characters of `texts` (read once) in order."""
+        names = check_names(special_tokens)
+        characters: set[str] = set()
+        for text in [texts] if isinstance(texts, str) else texts:
+            characters.update(well_formed(text))
+        for name in characters.intersection(names):
+            raise ValueError(f"the special token {name!r} is a character of the text: give it a longer name")
+        tokens: list[bytes | None] = [token.encode() for token in [*names, *sorted(characters)]]
+        return cls(CharacterRecord(tokens, tuple(AddedToken(name, i) for i, name in enumerate(names))))
+
+    @property
+    def record(self) -> CharacterRecord:
+        return CharacterRecord(self.tokens, self.added_tokens)

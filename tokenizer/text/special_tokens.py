@@ -1,11 +1,10 @@
-"""Special tokens: ids that stand for an event, not for text, such as the end of a document; and other added tokens.
+"""Special tokens: ids that stand for an event, such as the end of a document, and other added tokens.
 
-Text that merely contains `<|endoftext|>` is ordinary text, unless the caller says that special tokens are allowed:
-otherwise whoever writes the text could end documents or put words into the mouth of an assistant. As in any ordinary
-text, other added tokens are found within it.
+A text that merely contains `<|endoftext|>` is ordinary text unless the caller allows special tokens. Otherwise whoever
+writes the text could end documents, or put words into the mouth of an assistant.
 
-Added tokens that are not special (`<tool_call>` of Qwen) are text: they are always found, and come first, before
-anything cuts them into pieces. How they are found is that of `AddedVocabulary` in github.com/huggingface/tokenizers.
+Added tokens that are not special (`<tool_call>` of Qwen) are text: they are always found, before the text is split into
+words. They are found as by `AddedVocabulary` in github.com/huggingface/tokenizers.
 """
 
 from __future__ import annotations
@@ -22,9 +21,15 @@ END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
 UNKNOWN = "<|unknown|>"
 
-STARTS_AS_WORD = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
-ENDS_AS_WORD = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]\Z")
-SPACE = r"\p{White_Space}*"
+# The names that these have in other families of models, in the order of preference.
+END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+PADDING_NAMES = (PADDING, "<pad>", "[PAD]")
+UNKNOWN_NAMES = (UNKNOWN, "<unk>", "[UNK]")
+
+WORD_AFTER = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
+WORD_BEFORE = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]\Z")
+SPACES_AFTER = regex.compile(r"\p{White_Space}*")
+SPACES_BEFORE = regex.compile(r"(?r)\p{White_Space}*")
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,11 @@ class AddedToken:
     single_word: bool = False  # only where no letter, digit or underscore touches it
     lstrip: bool = False  # takes the white space before it
     rstrip: bool = False  # takes the white space after it
-    normalized: bool = False  # looked for in the text as the normalizer leaves it
+    normalized: bool = False  # is looked for in the text after the normalizer
 
 
-class Found(NamedTuple):
-    """A part of a text: an added token, or (`id` None) what is between them."""
+class Segment(NamedTuple):
+    """text[start:end] is the added token `id` or, if `id` is None, text between added tokens."""
 
     id: int | None
     start: int
@@ -49,7 +54,7 @@ class Found(NamedTuple):
 
 
 class AddedTokens:
-    """The added tokens of one tokenizer; `ids` maps the names of the special ones to their ids, in order of the ids."""
+    """The added tokens of one tokenizer. `ids` maps the names of the special ones to their ids, in order of the ids."""
 
     def __init__(self, tokens: Mapping[str, int] | Iterable[AddedToken], normalize: Callable[[str], str] | None = None):
         """`tokens` may be just names and ids of special tokens."""
@@ -58,66 +63,66 @@ class AddedTokens:
         self.tokens = tuple(sorted(tokens, key=lambda token: token.id))
         check_names([token.content for token in self.tokens])
         self.ids = {token.content: token.id for token in self.tokens if token.special}
-        self._always = frozenset(token.content for token in self.tokens if not token.special)
-        self._stages: tuple[dict[str, AddedToken], ...] = ({}, {})  # what to look for in raw and in normalized text
+        self._not_special = frozenset(token.content for token in self.tokens if not token.special)
+        self._by_text: tuple[dict[str, AddedToken], ...] = ({}, {})  # what is looked for in raw and in normalized text
         for token in self.tokens:
             text = normalize(token.content) if normalize and token.normalized else token.content
-            self._stages[token.normalized][text] = token
+            self._by_text[token.normalized][text] = token
 
-    def allow(self, allowed: Collection[str] | str) -> frozenset[str]:
-        """The names of the tokens to look for, when the special ones among them are `allowed` (names, or "all")."""
+    def first_of(self, names: Iterable[str]) -> int | None:
+        """The id of the first of `names` that is a special token, or None."""
+        return next((self.ids[name] for name in names if name in self.ids), None)
+
+    def names(self, allowed: Collection[str] | str) -> frozenset[str]:
+        """The names of the tokens to look for when the special tokens `allowed` (names, or "all") are."""
         if allowed == "all":
-            return self._always.union(self.ids)
+            return self._not_special.union(self.ids)
         if isinstance(allowed, str):
             raise ValueError(f'allowed_special is a collection of names or "all", not {allowed!r}: try [{allowed!r}]')
         for name in allowed:
             if name not in self.ids:
                 known = ", ".join(map(repr, self.ids)) or "none at all"
                 raise ValueError(f"{name!r} is not a special token of this tokenizer, which has {known}")
-        return self._always.union(allowed)
+        return self._not_special.union(allowed)
 
-    def refuse(self, text: str, wanted: frozenset[str], disallowed: Collection[str] | str, before: int = 0) -> None:
-        """ValueError if `text` holds one of the `disallowed` names ("all": any special token that is not wanted). So
-        many characters came `before` it.
-        """
+    def check(self, text: str, names: frozenset[str], disallowed: Collection[str] | str) -> None:
+        """ValueError if `text` contains a `disallowed` name. "all": any special token that is not among `names`."""
         if disallowed == "all":
-            disallowed = self.ids.keys() - wanted
+            disallowed = self.ids.keys() - names
         elif isinstance(disallowed, str):
             raise ValueError(f'disallowed_special is a collection of names or "all", not {disallowed!r}')
-        names = frozenset(disallowed)
-        found = matcher(names).search(text) if names and common_start(names) in text else None
+        refused = frozenset(disallowed)
+        # Most texts do not even contain what all names begin with, "<|" say, and that is found out much faster.
+        found = matcher(refused).search(text) if refused and common_start(refused) in text else None
         if found:
             name = found.group()
             raise ValueError(
-                f"the text holds the special token {name!r} at character {before + found.start()}: pass "
+                f"the text contains the special token {name!r} at character {found.start()}: pass "
                 f"allowed_special=[{name!r}] to encode it as one, or disallowed_special=() to encode it as plain text"
             )
 
-    def find(self, text: str, wanted: frozenset[str], normalized: bool = False) -> list[Found]:
-        """The parts of `text`, without empty ones: the `wanted` tokens that are looked for in raw (or in `normalized`)
-        text, and what is between them. Where several begin at the same place, the longest wins."""
-        stage = self._stages[normalized]
-        names = wanted_names(stage, wanted)
-        parts, done = [], 0
-        for match in matcher(names).finditer(text) if names else ():
-            token, (start, end) = stage[match.group()], match.span()
-            if token.single_word and (ENDS_AS_WORD.search(text, 0, start) or STARTS_AS_WORD.match(text, end)):
+    def split(self, text: str, names: frozenset[str], *, normalized: bool = False) -> list[Segment]:
+        """`text` as the tokens `names` and the text between them, without empty segments.
+
+        Only tokens that are looked for in raw (or in `normalized`) text are found. Of several that begin at the same
+        position, the longest is.
+        """
+        by_text = self._by_text[normalized]
+        wanted = frozenset(text for text, token in by_text.items() if token.content in names) if by_text else None
+        segments, done = [], 0
+        for match in matcher(wanted).finditer(text) if wanted else ():
+            token, (start, end) = by_text[match.group()], match.span()
+            if token.single_word and (WORD_BEFORE.search(text, 0, start) or WORD_AFTER.match(text, end)):
                 continue
             if token.lstrip:
-                start = max(done, regex.search(f"(?r){SPACE}", text, endpos=start).start())
+                start = max(done, SPACES_BEFORE.search(text, endpos=start).start())
             if token.rstrip:
-                end = regex.compile(SPACE).match(text, end).end()
-            if start < end:  # or the token before, with the white space after it, has taken all of this one
-                parts += [Found(None, done, start), Found(token.id, start, end)]
+                end = SPACES_AFTER.match(text, end).end()
+            if start < end:  # or the white space after the token before has taken all of this one
+                segments += [Segment(None, done, start), Segment(token.id, start, end)]
                 done = end
-        parts.append(Found(None, done, len(text)))
-        return [part for part in parts if part.start < part.end]
-
-
-def wanted_names(stage: dict[str, AddedToken], wanted: frozenset[str]) -> frozenset[str]:
-    return (
-        frozenset(text for text, token in stage.items() if token.content in wanted) if stage and wanted else frozenset()
-    )
+        segments.append(Segment(None, done, len(text)))
+        return [segment for segment in segments if segment.start < segment.end]
 
 
 @lru_cache(maxsize=64)
@@ -129,12 +134,11 @@ def matcher(names: frozenset[str]) -> regex.Pattern:
 
 @lru_cache(maxsize=64)
 def common_start(names: frozenset[str]) -> str:
-    """What all names begin with, "<|" say: a text without it, which is found out much sooner, has none of them."""
     return commonprefix(sorted(names))
 
 
 def check_names(names: Iterable[str]) -> list[str]:
-    """The names as a list; ValueError if one is empty, given twice, not text, or if a string came instead of a list."""
+    """The names as a list. ValueError if one is empty, not text, or given twice, or if `names` is a single string."""
     if isinstance(names, str):
         raise ValueError(f"special_tokens is a list of names, not the text {names!r}: try [{names!r}]")
     names = list(names)

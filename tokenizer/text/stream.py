@@ -1,5 +1,8 @@
-"""Decoding as the ids arrive. A character may be spread over several tokens; it is held back until it is whole. Where
-what a token shows depends on the next one, as in a row of byte tokens of SentencePiece, the token is."""
+"""Decoding while the ids still arrive.
+
+A character may be spread over several tokens; it is held back until it is complete. Sometimes what a token shows
+depends on the next token (a run of byte tokens of SentencePiece); then the token is held back.
+"""
 
 from __future__ import annotations
 
@@ -8,45 +11,56 @@ from collections.abc import Iterable
 from typing import Protocol
 
 
-class DecodesBytes(Protocol):
-    def shown_ids(self, ids: Iterable[int], skip_special_tokens: bool) -> list[int]: ...
+class ByteModel(Protocol):
+    """The part of a tokenizer's model that is used here."""
 
-    def decode_bytes(self, ids: list[int], *, continues: bool) -> bytes: ...
+    def decode(self, ids: list[int], *, mid_text: bool) -> bytes: ...
 
-    def readable_bytes(self, ids: list[int], continues: bool) -> bytes: ...
+    def lossy_decode(self, ids: list[int], *, mid_text: bool) -> bytes: ...
 
-    def settled(self, ids: list[int]) -> int: ...
+    def stable_prefix_length(self, ids: list[int]) -> int: ...
+
+
+class IdsDecoder(Protocol):
+    """The part of a tokenizer that is used here."""
+
+    @property
+    def model(self) -> ByteModel: ...
+
+    def visible_ids(self, ids: Iterable[int], *, skip_special_tokens: bool) -> list[int]: ...
 
 
 class StreamDecoder:
-    """`feed` ids as they come and show what it returns; all of it joined, `finish()` included, is what
-    `tokenizer.decode` gives for all ids at once, however they were split. The options are those of `decode`."""
+    """`feed` it ids as they come and show the text that it returns; at the end show what `finish()` returns.
 
-    def __init__(self, tokenizer: DecodesBytes, errors: str = "replace", skip_special_tokens: bool = False):
+    All of it joined is what `tokenizer.decode` gives for all ids at once, however they were divided. The options are
+    those of `decode`.
+    """
+
+    def __init__(self, tokenizer: IdsDecoder, errors: str = "replace", *, skip_special_tokens: bool = False):
         self.tokenizer = tokenizer
         self.errors = errors
         self.skip_special_tokens = skip_special_tokens
         self._held: list[int] = []
-        self._continues = False
+        self._mid_text = False
         self._decoder = getincrementaldecoder("utf-8")(errors)
 
     def feed(self, ids: Iterable[int]) -> str:
         """The text that `ids` complete; may be empty."""
-        ids = self._held + self.tokenizer.shown_ids(ids, self.skip_special_tokens)
-        settled = self.tokenizer.settled(ids) if self.errors == "replace" else len(ids)
-        self._held = ids[settled:]
-        return self._show(ids[:settled])
+        ids = self._held + self.tokenizer.visible_ids(ids, skip_special_tokens=self.skip_special_tokens)
+        stable = self.tokenizer.model.stable_prefix_length(ids) if self.errors == "replace" else len(ids)
+        self._held = ids[stable:]
+        return self._decode(ids[:stable])
 
     def finish(self) -> str:
-        """What is left of a character that never became whole (U+FFFD, with errors="replace"). Then starts afresh."""
-        text = self._show(self._held) + self._decoder.decode(b"", final=True)
-        self._held, self._continues = [], False
+        """The rest: U+FFFD for a character that was never completed (with errors="replace"). Then it starts afresh."""
+        text = self._decode(self._held) + self._decoder.decode(b"", final=True)
+        self._held, self._mid_text = [], False
         return text
 
-    def _show(self, ids: list[int]) -> str:
-        if self.errors == "replace":
-            data = self.tokenizer.readable_bytes(ids, continues=self._continues)
-        else:
-            data = self.tokenizer.decode_bytes(ids, continues=self._continues)
-        self._continues = self._continues or bool(ids)
+    def _decode(self, ids: list[int]) -> str:
+        model = self.tokenizer.model
+        decode = model.lossy_decode if self.errors == "replace" else model.decode
+        data = decode(ids, mid_text=self._mid_text)
+        self._mid_text = self._mid_text or bool(ids)
         return self._decoder.decode(data)

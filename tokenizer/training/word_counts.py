@@ -1,11 +1,8 @@
-"""How often each word of a corpus occurs, which is all that training needs to know of it.
+"""How often each word of a corpus occurs, which is all that training needs to know about it.
 
-Two ways to the same counts:
-
-1. `count_textbook` cuts each text into words and counts them. Any pattern.
-2. `count_words` looks at all characters at once (scan.py), if the pattern is a usual one, and packs each short word
-   into a number: sorting numbers brings equal words together, and no word becomes a Python object before it is
-   counted. Several processes may share the work; sums do not depend on who added what.
+The definition is `textbook.count_words`. This one is faster for the named patterns: it finds all words at once
+(split/scanner.py) and packs each short word into a number. Sorting numbers groups equal words, and no word becomes a
+Python object before it is counted. Several processes may share the work.
 """
 
 from __future__ import annotations
@@ -17,48 +14,49 @@ from typing import Protocol
 
 import numpy as np
 
-from tokenizer.arrays.token_bytes import HEAD, numbers
-from tokenizer.arrays.word_table import MASKS
+from tokenizer.arrays.token_bytes import WORD_BYTES, words_at
+from tokenizer.arrays.word_table import BYTE_MASKS
+from tokenizer.split.chunks import chunks, groups_of_texts
 from tokenizer.split.pretokenizer import Pretokenizer, well_formed
-from tokenizer.split.scanner import SCANNERS, WordScanner, chunks, in_groups, slices
+from tokenizer.split.scanner import RULES, WordScanner, slices
 
 # progress(stage, done, total): characters read (their total is not known: None), then merges learned.
 Progress = Callable[[str, int, int | None], object]
 COUNTING = "counting words"
 
-BATCH = 1 << 20  # short words, or characters of long ones, to be counted at a time
-LONGEST_PACKED = 7  # bytes; the eighth byte of the number is the length
-SHORT = 500  # characters; in shorter texts a search is faster ...
-FEW = 1000  # ... but if they are not ASCII it needs tables first (steady.py), in whose time so many could be scanned
-SHARE = 1 << 22  # characters that are given to another process at a time
+BATCH_WORDS = 1 << 20  # packed words are sorted and counted when there are so many
+MAX_PACKED_BYTES = 7  # the eighth byte of the number is the length
+MIN_SCANNED_CHARACTERS = 500  # shorter texts are split by the regular expression, which is faster for them ...
+MIN_SHORT_TEXTS = 1000  # ... but if they are not ASCII, it needs tables that pay only after so many texts
+PROCESS_CHARACTERS = 1 << 22  # given to another process at a time
 
 
 class Splitter(Protocol):
     def split(self, text: str) -> list[str]: ...
 
 
-def count_textbook(texts: Iterable[str], pretokenizer: Splitter) -> dict[bytes, int]:
-    """The definition: how often each word occurs in `texts`."""
-    counts = Counter(word for text in texts for word in pretokenizer.split(well_formed(text)))
-    return {word.encode(): count for word, count in counts.items()}
-
-
 def count_words(
-    texts: Iterable[str], pretokenizer: Splitter, progress: Progress | None = None, processes: int = 1
+    texts: Iterable[str],
+    pretokenizer: Splitter,
+    progress: Progress | None = None,
+    processes: int = 1,
+    process_characters: int = PROCESS_CHARACTERS,
 ) -> dict[bytes, int]:
-    """The same. `texts` is read once, and one text (with several processes, a few) is held at a time; a single text
-    will do. No word reaches from one text into the next."""
-    texts = reported([texts] if isinstance(texts, str) else texts, progress)
+    """How often each word occurs in `texts`: an iterable, which is read once, or a single text.
+
+    One text (with several processes, a few) is in memory at a time. No word reaches from one text into the next.
+    """
+    texts = with_progress([texts] if isinstance(texts, str) else texts, progress)
     if processes == 1:
         return dict(WordCounter(pretokenizer).add(texts))
     counts: Counter[bytes] = Counter()
-    for part in count_in_processes(texts, pretokenizer, processes):
+    for part in count_in_processes(texts, pretokenizer, processes, process_characters):
         counts.update(part)
     return dict(counts)
 
 
-def reported(texts: Iterable[str], progress: Progress | None) -> Iterator[str]:
-    """`texts` as they are, well-formed; after each, `progress` hears of it."""
+def with_progress(texts: Iterable[str], progress: Progress | None) -> Iterator[str]:
+    """`texts`, well-formed. After each of them `progress` is called."""
     characters = 0
     for text in texts:
         yield well_formed(text)
@@ -67,42 +65,53 @@ def reported(texts: Iterable[str], progress: Progress | None) -> Iterator[str]:
             progress(COUNTING, characters, None)
 
 
-def count_in_processes(texts: Iterable[str], pretokenizer: Splitter, processes: int) -> Iterator[Counter[bytes]]:
-    """The counts of parts of `texts`. No more parts wait than are needed to keep every process at work."""
+def count_in_processes(
+    texts: Iterable[str], pretokenizer: Splitter, processes: int, size: int
+) -> Iterator[Counter[bytes]]:
+    """The counts of parts of `texts`. Only as many parts are waiting as keep every process busy."""
     from concurrent.futures import ProcessPoolExecutor  # here, as it takes longer to import than all of this package
 
-    # Ctrl-C goes to all processes of a terminal; the one that the user started answers for all of them.
+    # Ctrl-C interrupts all processes of a terminal. The workers ignore it, and the main process ends them.
     with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
         waiting: deque = deque()
-        for share in in_groups(texts, SHARE):
-            waiting.append(pool.submit(count_share, share, pretokenizer))
+        for group in groups_of_texts(texts, size):
+            waiting.append(pool.submit(count_group, group, pretokenizer))
             if len(waiting) > 2 * processes:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def count_share(texts: list[str], pretokenizer: Splitter) -> Counter[bytes]:
+def count_group(texts: list[str], pretokenizer: Splitter) -> Counter[bytes]:
     return WordCounter(pretokenizer).add(texts)
 
 
 class WordCounter:
-    """Counts words with arrays where it can."""
+    """Counts words, with arrays where it can."""
 
-    def __init__(self, pretokenizer: Splitter):
+    def __init__(
+        self,
+        pretokenizer: Splitter,
+        batch_words: int = BATCH_WORDS,
+        min_scanned_characters: int = MIN_SCANNED_CHARACTERS,
+        min_short_texts: int = MIN_SHORT_TEXTS,
+    ):
         self._pretokenizer = pretokenizer
+        self._batch_words = batch_words
+        self._min_scanned_characters = min_scanned_characters
+        self._min_short_texts = min_short_texts
         self._scanner = None
-        if isinstance(pretokenizer, Pretokenizer) and pretokenizer.expression in SCANNERS:
+        if isinstance(pretokenizer, Pretokenizer) and pretokenizer.expression in RULES:
             self._scanner = WordScanner(pretokenizer)
         self._searched: Counter[str] = Counter()
         self._packed: Counter[int] = Counter()
         self._long: Counter[bytes] = Counter()
         self._waiting: list[np.ndarray] = []  # packed words that are not counted yet
-        self._number = 0  # of them
-        self._short = 0  # texts
+        self._waiting_count = 0
+        self._short_texts = 0
 
     def add(self, texts: Iterable[str]) -> Counter[bytes]:
-        """Count the words of `texts`, and return all that have been counted."""
+        """Count the words of `texts`, and return the counts of all words so far."""
         for text in texts:
             if self._scanner is None or self._is_searched_faster(text):
                 self._searched.update(self._pretokenizer.split(text))
@@ -111,39 +120,39 @@ class WordCounter:
                     self._scan(self._scanner, chunk)
         self._count_waiting()
         counts = self._long.copy()
-        counts.update({unpack(key): count for key, count in self._packed.items()})
+        counts.update({unpack_word(key): count for key, count in self._packed.items()})
         counts.update({word.encode(): count for word, count in self._searched.items()})
         return counts
 
     def _is_searched_faster(self, text: str) -> bool:
-        if len(text) >= SHORT:
+        if len(text) >= self._min_scanned_characters:
             return False
-        self._short += 1
-        return text.isascii() or self._short > FEW
+        self._short_texts += 1
+        return text.isascii() or self._short_texts > self._min_short_texts
 
     def _scan(self, scanner: WordScanner, text: str) -> None:
         data, starts, lengths, _ = scanner.words([text])
-        short = lengths <= LONGEST_PACKED
-        self._waiting.append(pack(data, starts[short], lengths[short]))
-        self._number += len(self._waiting[-1])
-        if self._number >= BATCH:
+        is_short = lengths <= MAX_PACKED_BYTES
+        self._waiting.append(pack_words(data, starts[is_short], lengths[is_short]))
+        self._waiting_count += len(self._waiting[-1])
+        if self._waiting_count >= self._batch_words:
             self._count_waiting()
-        self._long.update(slices(data, starts[~short], lengths[~short]))
+        self._long.update(slices(data, starts[~is_short], lengths[~is_short]))
 
     def _count_waiting(self) -> None:
         if self._waiting:
             keys, counts = np.unique(np.concatenate(self._waiting), return_counts=True)
             self._packed.update(dict(zip(keys.tolist(), counts.tolist())))
-        self._waiting, self._number = [], 0
+        self._waiting, self._waiting_count = [], 0
 
 
-def pack(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The words data[start : start + length], of LONGEST_PACKED bytes at most, as numbers, (words,) uint64: their bytes
-    and, as the highest byte, their length."""
-    eight = numbers(np.frombuffer(data + bytes(HEAD), np.uint8))
-    return eight[starts] & MASKS[0][lengths] | lengths.astype(np.uint64) << np.uint64(56)
+def pack_words(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The words data[start : start + length], of at most MAX_PACKED_BYTES bytes, as numbers, (words,) uint64: their
+    bytes and, as the highest byte, their length."""
+    eight = words_at(np.frombuffer(data + bytes(WORD_BYTES), np.uint8))
+    return eight[starts] & BYTE_MASKS[0][lengths] | lengths.astype(np.uint64) << np.uint64(56)
 
 
-def unpack(key: int) -> bytes:
+def unpack_word(key: int) -> bytes:
     data = key.to_bytes(8, "little")
     return data[: data[-1]]

@@ -1,4 +1,4 @@
-"""The parts of a tokenizer.json that all kinds share: added tokens, normalizers, post-processors."""
+"""The parts of a tokenizer.json that all kinds of models share: added tokens, normalizers, post-processors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from tokenizer.formats.checks import ANY, expect, is_id, is_text, shorten
 from tokenizer.formats.records import FormatError
-from tokenizer.text.normalize import BertNormalizer, Lowercase, Normalizer, Prepend, Replace, Sequence, UnicodeForm
-from tokenizer.text.offsets import Trimming
+from tokenizer.text.bert_normalizer import BertNormalizer
+from tokenizer.text.normalize import Lowercase, Normalizer, Prepend, Replace, Sequence, UnicodeForm
+from tokenizer.text.offsets import OffsetTrimming
 from tokenizer.text.special_tokens import AddedToken
 from tokenizer.text.template import Ids, Part, Template
 
@@ -39,18 +40,18 @@ def write_added_tokens(tokens: Iterable[AddedToken]) -> list[dict]:
     return [{"id": t.id, "content": t.content, **{flag: getattr(t, flag) for flag in FLAGS}} for t in tokens]
 
 
-def merely_added(added: Iterable[AddedToken], vocab: Collection[str]) -> tuple[int, ...]:
-    """The ids of the added tokens that the model does not know: it makes them of no text, they are only found."""
+def added_only(added: Iterable[AddedToken], vocab: Collection[str]) -> tuple[int, ...]:
+    """The ids of the added tokens that are not in the vocabulary of the model: they are found, but never made by it."""
     return tuple(token.id for token in added if token.content not in vocab)
 
 
-def model_vocab(pieces: Iterable[str | None], merely_added: Collection[int]) -> dict[str, int]:
-    """The pieces that the model knows, with their ids."""
-    return {piece: i for i, piece in enumerate(pieces) if piece is not None and i not in merely_added}
+def model_vocab(pieces: Iterable[str | None], added_only: Collection[int]) -> dict[str, int]:
+    """The pieces in the vocabulary of the model, with their ids."""
+    return {piece: i for i, piece in enumerate(pieces) if piece is not None and i not in added_only}
 
 
 def byte_pair_model(vocab: dict[str, int], merges: list, **settings: Any) -> dict[str, Any]:
-    """The model of byte pairs as a file describes it: `settings`, and the defaults of all others."""
+    """The description of a byte-pair model: `settings`, and defaults for all others."""
     switches = dict.fromkeys(["fuse_unk", "byte_fallback", "ignore_merges"], False)
     nothing = dict.fromkeys(["dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"])
     return {"type": "BPE", **nothing, **switches, **settings, "vocab": vocab, "merges": merges}
@@ -68,8 +69,8 @@ def read_normalizer(spec: Any) -> Normalizer | None:
     kind = spec.get("type") if isinstance(spec, dict) else None
     if not isinstance(kind, str) or kind not in NORMALIZERS:
         raise FormatError(f"asks for normalizer = {shorten(spec)}, which is not supported")
-    understood, make = NORMALIZERS[kind]
-    expect(spec, {"type": (kind,), **understood}, "normalizer")
+    supported, make = NORMALIZERS[kind]
+    expect(spec, {"type": (kind,), **supported}, "normalizer")
     return make(spec)
 
 
@@ -90,9 +91,7 @@ def read_replace(spec: dict) -> Normalizer:
     pattern, content = spec.get("pattern"), spec.get("content", "")
     old = pattern.get("String", "") if isinstance(pattern, dict) else ""
     if not is_text(old) or not is_text(content) or len(old) != 1 or len(content) != 1:
-        raise FormatError(
-            f"asks for normalizer = {shorten(spec)}, which is not supported (one character by another is)"
-        )
+        raise FormatError(f"asks for normalizer = {shorten(spec)}, which is not supported")
     return Replace(old, content)
 
 
@@ -116,8 +115,8 @@ NORMALIZERS: dict[str, tuple[dict, Callable[[dict], Normalizer]]] = {
 # Post-processors
 
 
-def read_post_processor(spec: Any) -> tuple[Template, Trimming | None]:
-    """The template, and what is done to spans."""
+def read_post_processor(spec: Any) -> tuple[Template, OffsetTrimming | None]:
+    """The template, and how spans are trimmed."""
     kind = spec.get("type") if isinstance(spec, dict) else None
     if spec is None:
         return Template(), None
@@ -142,8 +141,8 @@ def read_post_processor(spec: Any) -> tuple[Template, Trimming | None]:
     raise FormatError(f"asks for post_processor = {shorten(spec)}, which is not supported")
 
 
-def read_trimming(spec: dict) -> Trimming | None:
-    return Trimming(spec.get("add_prefix_space", True)) if spec.get("trim_offsets", True) else None
+def read_trimming(spec: dict) -> OffsetTrimming | None:
+    return OffsetTrimming(spec.get("add_prefix_space", True)) if spec.get("trim_offsets", True) else None
 
 
 def read_ends(spec: dict) -> tuple[Ids, Ids]:
@@ -159,8 +158,8 @@ def read_ends(spec: dict) -> tuple[Ids, Ids]:
 
 
 def read_template(spec: dict) -> Template:
-    understood = {"type": ("TemplateProcessing",), "single": ANY, "pair": ANY, "special_tokens": ANY}
-    expect(spec, understood, "post_processor")
+    supported = {"type": ("TemplateProcessing",), "single": ANY, "pair": ANY, "special_tokens": ANY}
+    expect(spec, supported, "post_processor")
     special = spec.get("special_tokens")
     try:
         ids = {name: tuple(token["ids"]) for name, token in (special or {}).items()}
@@ -173,7 +172,7 @@ def read_template(spec: dict) -> Template:
 
 
 def read_part(part: dict, ids: dict[str, Ids]) -> list[tuple[Part, int]]:
-    """The part with the type of its ids; a special token of several ids is several parts."""
+    """The part with the type of its ids. A special token of several ids becomes several parts."""
     ((kind, value),) = part.items()
     if kind == "Sequence" and value["id"] in ("A", "B") and is_id(value["type_id"]):
         return [(value["id"], value["type_id"])]
@@ -182,23 +181,18 @@ def read_part(part: dict, ids: dict[str, Ids]) -> list[tuple[Part, int]]:
     raise ValueError(part)
 
 
-def write_post_processor(template: Template, trimming: Trimming | None, name_of: Callable[[int], str]) -> Any:
+def write_post_processor(template: Template, trimming: OffsetTrimming | None, name_of: Callable[[int], str]) -> Any:
     steps: list[dict[str, Any]] = []
     if trimming:
         keeps = {"add_prefix_space": trimming.keeps_first}
         steps.append({"type": "ByteLevel", **keeps, "trim_offsets": True, "use_regex": True})
     if template != Template():
         special = {i for part in (*template.single, *template.pair) if isinstance(part, tuple) for i in part}
-        steps.append(
-            {
-                "type": "TemplateProcessing",
-                "single": write_parts(template.single, template.single_types, name_of),
-                "pair": write_parts(template.pair, template.pair_types, name_of),
-                "special_tokens": {
-                    name_of(i): {"id": name_of(i), "ids": [i], "tokens": [name_of(i)]} for i in sorted(special)
-                },
-            }
-        )
+        names = {i: name_of(i) for i in sorted(special)}
+        single = write_parts(template.single, template.single_types, name_of)
+        pair = write_parts(template.pair, template.pair_types, name_of)
+        described = {name: {"id": name, "ids": [i], "tokens": [name]} for i, name in names.items()}
+        steps.append({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": described})
     return {"type": "Sequence", "processors": steps} if len(steps) > 1 else steps[0] if steps else None
 
 

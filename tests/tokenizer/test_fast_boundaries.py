@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from io import BytesIO
 from itertools import islice
 
 import numpy as np
@@ -11,21 +10,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.split import scanner, unicode
+from tokenizer.split import unicode
+from tokenizer.split.chunks import SEARCH_CHARACTERS, chunks, safe_cut
 from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
-from tokenizer.split.scanner import SCANNERS, WordScanner, chunks, safe_cut, sections
-from tokenizer.split.unicode import VALUE
+from tokenizer.split.scanner import RULES, WordScanner
+from tokenizer.split.unicode import CLASS_OF_LETTER
 from tokenizer.split.unicode_table import VERSION
 from tools.make_unicode_classes import class_letter
 
-# All classes and the characters that patterns name, a few of each so that they meet; and small sets for deep runs.
+# All classes and the characters that patterns name, a few of each so that they meet; and small sets for long runs.
 BORDERS = st.sampled_from("\0aAZé日1٣½ \n\r\t\u00a0\u2028\x1c\x85ſ😀\u0301\u0903.!_/'sSdDmMtTlLvVeErRǅʰ❤\ufe0f\udc80")
 SMALL = ["aA日\u0301'.s /\n", "aA日\u0301 ", "'sSlL", "./\n\r\u0301a ", " \n\ta.1", "1a '", "❤\ufe0f a'"]
 AWKWARD = st.one_of(
     st.text(BORDERS | st.characters(exclude_categories=["Cs"]), max_size=24),
     st.sampled_from(SMALL).flatmap(lambda letters: st.text(letters, max_size=16)),
 )
-EACH = pytest.mark.parametrize("expression", SCANNERS, ids=["gpt2", "gpt4", "o200k", "llama3", "qwen2"])
+EACH = pytest.mark.parametrize("expression", RULES, ids=["gpt2", "gpt4", "o200k", "llama3", "qwen2"])
 
 
 def words(expression: str, text: str) -> list[bytes]:
@@ -61,18 +61,19 @@ def test_words_are_those_of_the_expression(expression: str) -> None:
 @EACH
 @settings(max_examples=10 * settings().max_examples)
 @given(texts=st.lists(AWKWARD.filter(bool), min_size=1, max_size=5))
-def test_texts_that_are_scanned_together_have_the_words_that_they_have_alone(expression: str, texts: list[str]) -> None:
+def test_texts_scanned_together_have_the_same_words(expression: str, texts: list[str]) -> None:
     assert words_of_each(expression, texts) == [in_bytes(Pretokenizer(expression).split(text)) for text in texts]
 
 
 @pytest.mark.parametrize("pair", [("gpt2", "gpt4"), ("gpt4", "o200k")])
+@pytest.mark.control
 def test_the_words_of_another_expression_are_caught(pair: tuple[str, str]) -> None:
     with pytest.raises(AssertionError):
         check_words(PATTERNS[pair[0]], PATTERNS[pair[1]])
 
 
-def test_every_named_pattern_has_a_scanner() -> None:
-    assert set(PATTERNS.values()) <= set(SCANNERS)
+def test_every_named_pattern_has_rules() -> None:
+    assert set(PATTERNS.values()) <= set(RULES)
 
 
 @pytest.mark.parametrize(
@@ -102,20 +103,8 @@ def test_words_do_not_depend_on_where_the_text_is_cut(expression: str, text: str
     assert sum((words(expression, piece) for piece in pieces), []) == words(expression, text)
 
 
-@EACH
-@settings(max_examples=10 * settings().max_examples)
-@given(text=AWKWARD, size=st.integers(1, 20))
-def test_words_do_not_depend_on_where_the_bytes_are_cut(expression: str, text: str, size: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanner, "SECTION", size)
-        pieces = list(sections(BytesIO(text.encode("utf-8", "surrogateescape"))))
-    assert b"".join(pieces) == text.encode("utf-8", "surrogateescape")
-    found = [words(expression, piece.decode("utf-8", "surrogateescape")) for piece in pieces]
-    assert sum(found, []) == words(expression, text)
-
-
-@given(st.integers(1, 2 * scanner.WINDOW))
-def test_a_place_to_cut_is_found_however_far_away(length: int) -> None:
+@given(st.integers(1, 2 * SEARCH_CHARACTERS))
+def test_a_cut_is_found_however_far_away(length: int) -> None:
     assert safe_cut("a" * length + " b", 1) == length
     assert safe_cut("a" * length, 1) == length
 
@@ -124,11 +113,11 @@ def test_a_place_to_cut_is_found_however_far_away(length: int) -> None:
 
 
 def test_the_classes_are_those_of_this_python() -> None:
-    """Its Unicode may be older or newer: what is assigned in both has the same class, but for a letter or two that
-    changed in all these years (U+0295, say)."""
+    """Python's Unicode may be older or newer. What is assigned in both has the same class, except for a few letters that
+    have changed over the years (U+0295, say)."""
     letters = np.array([class_letter(chr(code)) for code in range(0x110000)])
     unassigned = np.array([unicodedata.category(chr(code)) in ("Cn", "Cs") for code in range(0x110000)])
-    expected = np.select([letters == letter for letter in VALUE], list(VALUE.values()))
+    expected = np.select([letters == letter for letter in CLASS_OF_LETTER], list(CLASS_OF_LETTER.values()))
     expected[ord(" ")], expected[[10, 13]] = unicode.BLANK, unicode.NEWLINE
     table = unicode.class_table()
     older = unicodedata.unidata_version < VERSION
@@ -144,9 +133,9 @@ def test_white_space_is_that_of_unicode() -> None:
 
 
 def test_a_character_of_a_newer_unicode_is_a_symbol_in_both() -> None:
-    """`regex` may know letters that the pinned version does not: they must not join the letters around them."""
+    """`regex` may know letters that the pinned version does not: they must not be part of a word of letters."""
     unassigned = "\u0558\u088f\u1c8b\U00011de0"
     text = f"ab{unassigned}cd"
-    for expression in SCANNERS:
+    for expression in RULES:
         assert words(expression, text) == in_bytes(Pretokenizer(expression).split(text))
     assert Pretokenizer("gpt2").split(text) == ["ab", unassigned, "cd"]
