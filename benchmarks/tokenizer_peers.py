@@ -32,6 +32,7 @@ class Coder(NamedTuple):
     encode: Callable[[str], Any]
     decode: Callable[[Any], str]
     encode_batch: Callable[[list[str]], Any]
+    encode_file: Callable[[Path], Any] | None = None  # None: by reading it
 
 
 def versions() -> dict[str, str]:
@@ -55,12 +56,19 @@ def load(who: str, encoding: str, data: Path) -> Coder:
 
 def load_ours(encoding: str, folder: Path) -> Coder:
     from tokenizer import Tokenizer
+    from tokenizer.split.chunks import chunks_of_file
 
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
+
+    def encode_path(path: Path) -> Any:
+        with open(path, encoding="utf-8", newline="") as file:
+            return found.encode_batch_array(chunks_of_file(file), disallowed_special=())[0]
+
     return Coder(
         lambda text: found.encode_array(text, disallowed_special=()),
         found.decode,
         lambda texts: found.encode_batch(texts, disallowed_special=()),
+        encode_path,
     )
 
 
@@ -198,7 +206,7 @@ def encode_file(who: str, encoding: str, data: str, path: str) -> dict[str, floa
     began = time.perf_counter()
     coder = load(who, encoding, Path(data))
     loaded = time.perf_counter()
-    ids = coder.encode(Path(path).read_text("utf-8"))
+    ids = coder.encode_file(Path(path)) if coder.encode_file else coder.encode(Path(path).read_text("utf-8"))
     ended = time.perf_counter()
     return {"seconds": ended - loaded, "whole": ended - began, "tokens": len(ids)}
 

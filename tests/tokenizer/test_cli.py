@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import Tokenizer
-from tokenizer.cli import inputs
 from tokenizer.cli.commands import main
 from tokenizer.cli.terminal import ProgressLine, printable
+from tokenizer.split.chunks import chunks_of_file
 from tokenizer.split.pretokenizer import Pretokenizer
 from tokenizer.training.word_counts import count_words
 
@@ -71,11 +71,9 @@ def test_the_options_of_training_are_used(corpus: Path, tmp_path: Path) -> None:
 
 @given(st.text("ab1 .\n'", max_size=300), st.integers(1, 40))
 def test_a_corpus_in_pieces_has_the_same_words(text: str, block: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs, "BLOCK_CHARACTERS", block)
-        patch.setattr(inputs, "CUT_CHARACTERS", block // 2)
-        for pattern in map(Pretokenizer, ["gpt2", "gpt4", "o200k"]):
-            assert count_words(inputs.parts(io.StringIO(text)), pattern) == count_words([text], pattern)
+    for pattern in map(Pretokenizer, ["gpt2", "gpt4", "o200k"]):
+        parts = chunks_of_file(io.StringIO(text), block, block // 2)
+        assert count_words(parts, pattern) == count_words([text], pattern)
 
 
 def test_encode_and_decode(trained: Path, corpus: Path, capfdbinary: pytest.CaptureFixture, tmp_path: Path) -> None:

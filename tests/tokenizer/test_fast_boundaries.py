@@ -113,8 +113,8 @@ def test_a_cut_is_found_however_far_away(length: int) -> None:
 
 
 def test_the_classes_are_those_of_this_python() -> None:
-    """Python's Unicode may be older or newer. What is assigned in both has the same class, except for a few letters that
-    have changed over the years (U+0295, say)."""
+    """Python's Unicode may be older or newer. What is assigned in both has the same class, except for a few letters
+    that have changed over the years (U+0295, say)."""
     letters = np.array([class_letter(chr(code)) for code in range(0x110000)])
     unassigned = np.array([unicodedata.category(chr(code)) in ("Cn", "Cs") for code in range(0x110000)])
     expected = np.select([letters == letter for letter in CLASS_OF_LETTER], list(CLASS_OF_LETTER.values()))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer
 from tokenizer.arrays.token_bytes import TokenBytes
-from tokenizer.fast import many_texts, processes
+from tokenizer.fast import processes
+from tokenizer.fast.many_texts import encode_segments
 from tokenizer.text.template import Template
 
 PROSE = "\n".join(pydoc_data.topics.topics.values())[:150_000]
@@ -64,14 +65,13 @@ def test_long_bytes_come_back(tokenizer: Tokenizer, data: bytes) -> None:
 
 @pytest.mark.parametrize("processes", [None, 1, 2])
 @pytest.mark.parametrize("tokenizer", [TOKENIZERS[0], TOKENIZERS[-1]], ids=["fast", "by expression"])
-def test_processes_do_not_change_ids(
-    tokenizer: Tokenizer, processes: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(many_texts.encode_segments, "__defaults__", (None, 10_000))  # a text is cut for the processes
+def test_processes_do_not_change_ids(tokenizer: Tokenizer, processes: int | None) -> None:
     text = PROSE[:30_000] + END_OF_TEXT + PROSE[30_000:60_000] + "é日" * 9000 + "\r\n"
     ids = tokenizer.encode_array(text, allowed_special="all", processes=processes)
     assert ids.dtype == np.uint32
     assert ids.tolist() == word_by_word(tokenizer, text)
+    cut = encode_segments(tokenizer.model, [[PROSE[:60_000]]], processes, max_cut_characters=10_000)[0]
+    assert cut.tolist() == tokenizer.encode(PROSE[:60_000])
     texts = [PROSE[i : i + 5000] for i in range(0, 50_000, 5000)] + ["", "a", text]
     expected = [word_by_word(tokenizer, text) for text in texts]
     assert tokenizer.encode_batch(texts, allowed_special="all", processes=processes) == expected

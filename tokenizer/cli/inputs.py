@@ -6,16 +6,14 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from typing import IO, Any
+from typing import Any
 
 from tokenizer.models.base import BaseTokenizer
-from tokenizer.split.chunks import safe_cut
+from tokenizer.split.chunks import chunks_of_file
 from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
 from tokenizer.split.scanner import RULES
 
 STANDARD_INPUT = "-"
-BLOCK_CHARACTERS = 1 << 22  # of a large file, that are read at a time
-CUT_CHARACTERS = 1 << 16  # at the end of a block, in which a place to cut is looked for
 
 
 def opened(path: str, mode: str = "rb") -> Any:
@@ -59,22 +57,9 @@ def corpus(paths: Iterable[str], pattern: str) -> Iterator[str]:
     for path in paths:
         try:
             with opened(path, "r") as file:
-                yield from parts(file) if can_be_cut else [file.read()]
+                yield from chunks_of_file(file) if can_be_cut else [file.read()]
         except UnicodeDecodeError as error:
             raise not_text(path, error) from None
-
-
-def parts(file: IO[str]) -> Iterator[str]:
-    """The text of `file` in parts, cut where that changes no word."""
-    text = ""
-    while block := file.read(BLOCK_CHARACTERS):
-        text += block
-        cut = safe_cut(text, max(1, len(text) - CUT_CHARACTERS))
-        if cut < len(text):
-            yield text[:cut]
-            text = text[cut:]
-    if text:
-        yield text
 
 
 def check_pattern(pattern: str) -> str:

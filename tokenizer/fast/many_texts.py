@@ -6,7 +6,7 @@ is encoded together, which is much faster than text by text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Protocol
 
@@ -34,19 +34,34 @@ def encode_segments(
     processes: int | None = None,
     max_cut_characters: int = MAX_CUT_CHARACTERS,
 ) -> Ragged:
-    """The ids of all `texts`, (ids,) uint32, and how many each text has, (texts,) int64. None: as many as pay."""
-    rows = [list(text) for text in texts]
-    ordinary = [segment for row in rows for segment in row if isinstance(segment, str)]
-    if processes is None:
-        processes = processes_for(sum(map(len, ordinary)))
-    if processes <= 1:
-        ids, lengths = encoder.encode_many(ordinary)
+    """The ids of all `texts`, (ids,) uint32, and how many each text has, (texts,) int64. None: as many as pay.
+
+    With one process `texts` is read lazily, so that it may be larger than memory.
+    """
+    special_ids: list[int] = []  # for each segment its id; -1 for ordinary text
+    segment_counts: list[int] = []  # for each text
+
+    def ordinary_texts() -> Iterator[str]:
+        for text in texts:
+            before = len(special_ids)
+            for segment in text:
+                special_ids.append(segment if isinstance(segment, int) else -1)
+                if isinstance(segment, str):
+                    yield segment
+            segment_counts.append(len(special_ids) - before)
+
+    if processes == 1:
+        ids, lengths = encoder.encode_many(ordinary_texts())
     else:
+        ordinary = list(ordinary_texts())
+        processes = processes or processes_for(sum(map(len, ordinary)))
         ids, lengths = encode_in_processes(encoder, ordinary, processes, max_cut_characters)
-    return with_special_ids(rows, ids, lengths)
+    return with_special_ids(np.array(special_ids, np.int64), np.array(segment_counts, np.int64), ids, lengths)
 
 
 def encode_in_processes(encoder: ManyTextsEncoder, texts: list[str], processes: int, max_cut_characters: int) -> Ragged:
+    if processes <= 1:
+        return encoder.encode_many(texts)
     cuts = [encoder.cut(text, max_cut_characters) for text in texts]
     every_cut = list(chain.from_iterable(cuts))
     # Several groups for each process, because some take longer than others.
@@ -58,20 +73,19 @@ def encode_in_processes(encoder: ManyTextsEncoder, texts: list[str], processes: 
     return ids, np.bincount(owners, cut_lengths, len(cuts)).astype(np.int64)
 
 
-def with_special_ids(rows: Sequence[Sequence[str | int]], ids: np.ndarray, lengths: np.ndarray) -> Ragged:
-    """Put the ids of special tokens between those of ordinary text, which are given for all rows together."""
-    segment_count = sum(map(len, rows))
-    if len(lengths) == segment_count and all(len(row) == 1 for row in rows):
+def with_special_ids(
+    special_ids: np.ndarray, segment_counts: np.ndarray, ids: np.ndarray, lengths: np.ndarray
+) -> Ragged:
+    """Put special ids between `ids`, those of ordinary text. Of `lengths` there is one for each ordinary segment."""
+    is_text = special_ids < 0
+    if is_text.all() and (segment_counts == 1).all():
         return ids, lengths  # the usual case: each text is one segment of ordinary text
-    special = np.array([segment if isinstance(segment, int) else -1 for row in rows for segment in row], np.int64)
-    is_text = special < 0
-    segment_lengths = np.ones(segment_count, np.int64)
+    segment_lengths = np.ones(len(special_ids), np.int64)
     segment_lengths[is_text] = lengths
     result = np.empty(segment_lengths.sum(), np.uint32)
-    ends = np.cumsum(segment_lengths)
-    is_special_position = np.zeros(len(result), bool)
-    is_special_position[ends[~is_text] - 1] = True
-    result[is_special_position] = special[~is_text]
-    result[~is_special_position] = ids
-    owners = np.repeat(np.arange(len(rows)), list(map(len, rows)))
-    return result, np.bincount(owners, segment_lengths, len(rows)).astype(np.int64)
+    is_special = np.zeros(len(result), bool)
+    is_special[np.cumsum(segment_lengths)[~is_text] - 1] = True
+    result[is_special] = special_ids[~is_text]
+    result[~is_special] = ids
+    owners = np.repeat(np.arange(len(segment_counts)), segment_counts)
+    return result, np.bincount(owners, segment_lengths, len(segment_counts)).astype(np.int64)

@@ -7,6 +7,7 @@ pattern of scanner.py a word begins there, and no word before depends on what co
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import IO
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from tokenizer.split.boundaries import APOSTROPHE
 from tokenizer.split.unicode import CASELESS, NEWLINE, NUMBER, SYMBOL, class_table, code_points
 
 CHUNK_CHARACTERS = 1 << 17  # scanned at a time: its arrays fit into the fast memory of a processor
+BLOCK_CHARACTERS = 1 << 22  # of a large file, that are read at a time
+CUT_CHARACTERS = 1 << 16  # at the end of a block, in which a place to cut is looked for
 SEARCH_CHARACTERS = 256  # the part of a text that is searched for a place to cut; then twice as many, and so on
 
 
@@ -42,6 +45,21 @@ def safe_cut(text: str, start: int) -> int:
             return start + int(positions[0])
         start, size = start + size, 2 * size
     return len(text)
+
+
+def chunks_of_file(
+    file: IO[str], block_characters: int = BLOCK_CHARACTERS, cut_characters: int = CUT_CHARACTERS
+) -> Iterator[str]:
+    """The text of `file` in parts, read block by block. A cut is looked for in the last `cut_characters` of a block."""
+    text = ""
+    while block := file.read(block_characters):
+        text += block
+        cut = safe_cut(text, max(1, len(text) - cut_characters))
+        if cut < len(text):
+            yield text[:cut]
+            text = text[cut:]
+    if text:
+        yield text
 
 
 def chunks_of_texts(texts: Iterable[str], size: int = CHUNK_CHARACTERS) -> Iterator[tuple[list[int], list[str]]]:

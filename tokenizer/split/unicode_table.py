@@ -1,9 +1,9 @@
-"""The class of every code point, in Unicode 16.0.0. Written by tools/make_unicode_classes.py: change it there."""
+"""The class of every code point in Unicode 16.0.0. Written by tools/make_unicode_classes.py."""
 
 VERSION = "16.0.0"
 
-# All code points in order, as runs of one class: how many (nothing for 1), then U upper or title case, L lower case,
-# C letter without case, M mark, N number, S white space, O all others (what is not assigned among them).
+# All code points in order, as runs of one class: the length (left out if 1), then U upper or title case, L lower case,
+# C letter without case, M mark, N number, S white space, O all others (including what is not assigned).
 RUNS = """
 9O 5S 18O S 15O 10N 7O 26U 6O 26L 10O S 26O S 9O C 7O 2N O L 3O N C O 3N O 23U O 7U 24L O 8L U L U L U L U L U L U L U
 L U L U L U L U L U L U L U L U L U L U L U L U L U L U L U L U L U L U L U L U L U 2L U L U L U L U L U L U L U L U

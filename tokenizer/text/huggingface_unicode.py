@@ -1,6 +1,8 @@
-"""What characters are to the normalizers of Hugging Face's `tokenizers`, whose Unicode tables are old: those of
-BERT are of version 8, those of NFC and its like of version 9. Ranges of code points.
-Written by tools/make_peer_unicode.py: change it there."""
+"""How the normalizers of Hugging Face's `tokenizers` classify characters, as ranges of code points.
+
+Their Unicode tables are old: BERT's are of version 8, those of NFC and the other forms of version 9.
+Written by tools/make_peer_unicode.py: change it there.
+"""
 
 BERT_CONTROL = """
 0-8 B-C E-1F 7F-9F AD 600-605 61C 6DD 70F 180E 200B-200F 202A-202E 2060-2064 2066-206F E000-F8FF FEFF FFF9-FFFB FFFD
