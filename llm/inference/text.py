@@ -1,7 +1,7 @@
 """Text in, text out: a prompt becomes tokens, and the tokens that are generated become text, shown as they come.
 
-Two things keep text back for a moment: a character whose bytes are spread over tokens (tokenizer/stream.py), and what
-may turn out to be the beginning of a stop string. Everything else is passed on at once.
+Two things keep text back for a moment: a character whose bytes are spread over tokens (tokenizer/text/stream.py), and
+what may turn out to be the beginning of a stop string. Everything else is passed on at once.
 """
 
 from __future__ import annotations

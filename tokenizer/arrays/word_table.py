@@ -5,7 +5,7 @@ exactly if the three numbers are. With the value they make a row of 32 bytes, ha
 costs one access to main memory; the whole fast path is built around that. Longer words are rare and go into a dict.
 
 Words with the same hash take the next rows (linear probing), at most PROBES of them: a word that finds no free row is
-not stored. So nobody can make the table slow by choosing words, because each costs a bounded number of steps.
+not stored. So no choice of words can make the table slow: each costs a bounded number of steps.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ class WordTable:
             free = np.flatnonzero(self.rows[:, 2][candidate] == 0)
             new.append(self._claim(words, unresolved.take(free), candidate.take(free)))
             is_other = differ(self.rows.take(candidate, axis=0), words.take(unresolved).keys)
-            settled = np.flatnonzero(~is_other)
-            row[unresolved.take(settled)] = candidate.take(settled)
+            stored = np.flatnonzero(~is_other)
+            row[unresolved.take(stored)] = candidate.take(stored)
             unresolved = unresolved.take(np.flatnonzero(is_other))
         new_words = np.concatenate(new)
         self.count += len(new_words)

@@ -18,7 +18,7 @@ from tokenizer.bpe.merge_table import MergeTable
 OUTSIDE = (1 << 31) - 1  # an id that no token has: what is before and after a word
 ROW_BITS = 8  # enough for the rows of MAX_BATCH_BYTES
 MAX_BATCH_BYTES = 250  # longer words are merged one by one
-HEIGHTS = [8, 16, 32, 64, 128, MAX_BATCH_BYTES]  # words of up to so many bytes share a matrix
+HEIGHTS = [8, 16, 32, 64, 128, MAX_BATCH_BYTES]  # words up to the same height share a matrix
 MIN_WIDTH = 256  # fewer words do not get a matrix of their own, but share the one of longer words
 SHRINK_RATIO = 0.7  # finished columns are removed when at most this fraction of the columns is unfinished
 

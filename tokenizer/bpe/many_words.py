@@ -19,7 +19,7 @@ from tokenizer.bpe.rank_pairs import RankPairs
 from tokenizer.bpe.words import WordEncoder
 
 MIN_LONG_BYTES = 4096  # longer words are merged by long_words.py
-MIN_WORDS_FOR_LOOKUP = 1000  # from so many words on, a table is faster than a dict
+MIN_WORDS_FOR_LOOKUP = 1000  # from this number of words on, a table is faster than a dict
 MIN_WORDS_FOR_BATCH = 32  # fewer words are merged faster one by one
 
 

@@ -1,8 +1,8 @@
 """A parallel map over processes. Python runs one thread at a time, but any number of processes.
 
 A process is a fork: it has everything that its parent had, and starts in milliseconds. Where there is no fork, or other
-threads are running (a fork gets copies of the locks that they hold, which nobody would ever release), the work is done
-in this process.
+threads are running (a fork gets copies of the locks that they hold, and these are never released), the work is done in
+this process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _shared: tuple[Callable, Sequence] | None = None  # in a worker: the function an
 
 
 def processes_for(characters: int) -> int:
-    """How many processes are the fastest for encoding so many characters."""
+    """The number of processes that encode this number of characters the fastest."""
     if characters < 2 * MIN_CHARACTERS:
         return 1
     import multiprocessing  # imported here because it takes longer than this whole package
@@ -35,7 +35,7 @@ def processes_for(characters: int) -> int:
 
 
 def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], processes: int) -> list[Result]:
-    """[function(item) for item in items], by so many processes. Results are pickled; items and function are not."""
+    """[function(item) for item in items], by several processes. Results are pickled; items and function are not."""
     if min(processes, len(items)) <= 1:
         return [function(item) for item in items]
     import multiprocessing

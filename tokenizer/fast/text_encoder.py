@@ -14,7 +14,7 @@ from tokenizer.split.pretokenizer import Pretokenizer, PretokenizerSequence
 from tokenizer.split.scanner import RULES, WordScanner
 
 MIN_VECTOR_CHARACTERS = 2500  # shorter texts are encoded faster word by word
-MIN_TOTAL_CHARACTERS = 200_000  # in long texts so far: before, making the tables takes longer than they save
+MIN_TOTAL_CHARACTERS = 200_000  # in long texts so far; with fewer, making the tables takes longer than they save
 
 
 class TextEncoder:
@@ -43,7 +43,7 @@ class TextEncoder:
     def encode_many(self, texts: Iterable[str]) -> Ragged:
         """The ids of many texts, (ids,) uint32, and how many each text has, (texts,) int64."""
         texts = iter(texts)
-        first, characters = [], 0  # so many texts that the path can be chosen
+        first, characters = [], 0  # enough texts to choose the path
         enough = max(self.min_vector_characters, self.min_total_characters - self._characters)
         while characters < enough and (text := next(texts, None)) is not None:
             first.append(text)
@@ -65,7 +65,7 @@ class TextEncoder:
         return VectorEncoder(WordScanner(pretokenizer), self.word_encoder)
 
     def _vector_encoder_for(self, characters: int) -> VectorEncoder | None:
-        """The vectorised path, if it is the faster one for texts with so many characters."""
+        """The vectorised path, if it is the faster one for texts with this number of characters."""
         if characters < self.min_vector_characters:
             return None
         self._characters += characters

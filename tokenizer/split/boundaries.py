@@ -79,7 +79,7 @@ def lower(codes: np.ndarray) -> np.ndarray:
 
 
 def begin_words(starts: np.ndarray, positions: np.ndarray) -> None:
-    """Let a word begin at each of `positions`, the last of which may be the end of the text."""
+    """Let a word begin at each of `positions`. The last one may be the end of the text."""
     starts[positions[positions < len(starts)]] = True
 
 

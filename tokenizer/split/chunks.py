@@ -15,8 +15,8 @@ from tokenizer.split.boundaries import APOSTROPHE
 from tokenizer.split.unicode import CASELESS, NEWLINE, NUMBER, SYMBOL, class_table, code_points
 
 CHUNK_CHARACTERS = 1 << 17  # scanned at a time: its arrays fit into the fast memory of a processor
-BLOCK_CHARACTERS = 1 << 22  # of a large file, that are read at a time
-CUT_CHARACTERS = 1 << 16  # at the end of a block, in which a place to cut is looked for
+BLOCK_CHARACTERS = 1 << 18  # of a large file, that are read at a time
+CUT_CHARACTERS = 1 << 14  # at the end of a block, in which a place to cut is looked for
 SEARCH_CHARACTERS = 256  # the part of a text that is searched for a place to cut; then twice as many, and so on
 
 

@@ -152,7 +152,7 @@ def combining(character: str) -> int:
 
 
 def decompose(text: str, form: Form) -> Iterator[Change]:
-    """The characters of which those of `text` are composed, marks in canonical order. `form` is NFD or NFKD."""
+    """Replace composed characters by their parts, and put marks into canonical order. `form` is NFD or NFKD."""
     marks: list[Change] = []
     for character in text:
         parts = character if NEW_MARKS.match(character) else unicodedata.normalize(form, character)

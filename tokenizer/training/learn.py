@@ -22,7 +22,7 @@ from tokenizer.training.vocabulary import ALL_BYTES, BYTE_ORDERS, Vocabulary
 from tokenizer.training.word_counts import Progress, Splitter, count_words
 
 LEARNING = "learning merges"
-RARITY_STEP = 100  # pairs so many times rarer than the most frequent one are left for a later round
+RARITY_STEP = 100  # pairs rarer than the most frequent one by this factor are left for a later round
 
 
 def learn(

@@ -22,7 +22,7 @@ from tokenizer.bpe.merge_table import Pair
 
 OUTSIDE = -1  # what is before and after a word
 JOINED = -2  # what a token leaves has_right when it becomes part of the token before it
-MIN_POSITIONS_FOR_ARRAYS = 64  # from so many positions on, arrays are faster than a loop
+MIN_POSITIONS_FOR_ARRAYS = 64  # from this number of positions on, arrays are faster than a loop
 
 
 class Groups(NamedTuple):

@@ -24,10 +24,10 @@ from tokenizer.split.scanner import RULES, WordScanner, slices
 Progress = Callable[[str, int, int | None], object]
 COUNTING = "counting words"
 
-BATCH_WORDS = 1 << 20  # packed words are sorted and counted when there are so many
+BATCH_WORDS = 1 << 20  # packed words are sorted and counted when this number is waiting
 MAX_PACKED_BYTES = 7  # the eighth byte of the number is the length
 MIN_SCANNED_CHARACTERS = 500  # shorter texts are split by the regular expression, which is faster for them ...
-MIN_SHORT_TEXTS = 1000  # ... but if they are not ASCII, it needs tables that pay only after so many texts
+MIN_SHORT_TEXTS = 1000  # ... but if they are not ASCII, it needs tables that pay only after this number of texts
 PROCESS_CHARACTERS = 1 << 22  # given to another process at a time
 
 
