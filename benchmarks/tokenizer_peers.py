@@ -21,8 +21,8 @@ ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_
 LIBRARIES = {"tiktoken": "tiktoken", "tokenizers": "tokenizers", "rustbpe": "rustbpe", "ours": "numpy"}
 ENCODINGS = {"gpt2": "r50k_base", "cl100k": "cl100k_base", "o200k": "o200k_base"}
 MODULES = {
-    "ours": ["tokenizer.train", "tokenizer.pretokenize"],
-    "textbook": ["tokenizer.train", "tokenizer.pretokenize"],
+    "ours": ["tokenizer.training.learn", "tokenizer.split.pretokenizer"],
+    "textbook": ["tokenizer.bpe.textbook", "tokenizer.split.pretokenizer"],
 }
 BETWEEN = "\0"  # separates the documents of a corpus in its file
 BLOCK = 1 << 20  # characters of the file that are read at a time
@@ -61,13 +61,19 @@ def load(library: str, encoding: str, data: Path) -> Coder:
 
 def load_ours(encoding: str, folder: Path) -> Coder:
     from tokenizer import Tokenizer
+    from tokenizer.split.chunks import chunks_of_file
 
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
+
+    def encode_path(path: Path) -> Any:
+        with open(path, encoding="utf-8", newline="") as file:
+            return found.encode_batch_array(chunks_of_file(file), disallowed_special=())[0]
+
     return Coder(
         lambda text: found.encode_array(text, disallowed_special=()),
         found.decode,
-        lambda texts: found.encode_batch(texts, processes=1, disallowed_special=()),
-        lambda path: found.encode_file(path, processes=1, disallowed_special=()),
+        lambda texts: found.encode_batch(texts, disallowed_special=()),
+        encode_path,
     )
 
 
@@ -76,7 +82,7 @@ def load_tiktoken(encoding: str, folder: Path) -> Coder:
     from tiktoken.load import load_tiktoken_bpe
     from tiktoken_ext.openai_public import r50k_pat_str
 
-    from tokenizer.pretokenize import PATTERNS
+    from tokenizer.split.pretokenizer import PATTERNS
 
     ranks = load_tiktoken_bpe(str(folder / f"{ENCODINGS[encoding]}.tiktoken"))
     pattern = {"gpt2": r50k_pat_str, "cl100k": PATTERNS["gpt4"], "o200k": PATTERNS["o200k"]}[encoding]
@@ -105,8 +111,9 @@ def load_tokenizers(encoding: str, folder: Path) -> Coder:
 def load_textbook(encoding: str, folder: Path) -> Coder:
     """The textbook algorithm: in each word alone, merge the pair of lowest rank until there is none."""
     from tokenizer import Tokenizer
-    from tokenizer.bpe import merge_table, merge_textbook
-    from tokenizer.pretokenize import Pretokenizer
+    from tokenizer.bpe.merge_table import merge_table
+    from tokenizer.bpe.textbook import merge_word
+    from tokenizer.split.pretokenizer import Pretokenizer
 
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
     table = merge_table(found.tokens, found.merges)
@@ -114,7 +121,7 @@ def load_textbook(encoding: str, folder: Path) -> Coder:
     split = Pretokenizer(found.pattern).split
 
     def encode(text: str) -> list[int]:
-        return [i for word in split(text) for i in merge_textbook([byte_ids[byte] for byte in word.encode()], table)]
+        return [i for word in split(text) for i in merge_word([byte_ids[byte] for byte in word.encode()], table)]
 
     return Coder(encode, found.decode, lambda texts: list(map(encode, texts)))
 
@@ -131,8 +138,8 @@ CODERS: dict[str, Callable[[str, Path], Coder]] = {
 
 
 def train_ours(texts: Iterator[str], size: int, ties: str = "huggingface") -> int:
-    from tokenizer.pretokenize import Pretokenizer
-    from tokenizer.train import learn
+    from tokenizer.split.pretokenizer import Pretokenizer
+    from tokenizer.training.learn import learn
 
     return len(learn(texts, Pretokenizer("gpt2"), size, ties=ties).tokens)
 
@@ -152,7 +159,7 @@ def train_tokenizers(texts: Iterator[str], size: int) -> int:
 def train_rustbpe(texts: Iterator[str], size: int) -> int:
     import rustbpe
 
-    from tokenizer.pretokenize import PATTERNS
+    from tokenizer.split.pretokenizer import PATTERNS
 
     found = rustbpe.Tokenizer()
     found.train_from_iterator(texts, size, pattern=PATTERNS["gpt2"])
@@ -160,13 +167,12 @@ def train_rustbpe(texts: Iterator[str], size: int) -> int:
 
 
 def train_textbook(texts: Iterator[str], size: int) -> int:
-    from tokenizer.pretokenize import Pretokenizer
-    from tokenizer.train import Vocabulary, learn_textbook
-    from tokenizer.word_counts import count_textbook
+    from tokenizer.bpe.textbook import TextbookBPE
+    from tokenizer.split.pretokenizer import Pretokenizer
 
-    vocabulary = Vocabulary([], size)
-    learn_textbook(count_textbook(texts, Pretokenizer("gpt2")), vocabulary)
-    return len(vocabulary.tokens)
+    textbook = TextbookBPE(split=Pretokenizer("gpt2").split)
+    textbook.train(texts, size)
+    return len(textbook.tokens)
 
 
 TRAINERS: dict[str, Callable[[Iterator[str], int], int]] = {

@@ -2,7 +2,7 @@
 
 import sys
 
-from .cli.commands import main
+from tokenizer.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

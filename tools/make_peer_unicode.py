@@ -1,5 +1,9 @@
-"""Writes tokenizer/peer_unicode.py, by asking Hugging Face's library what each character is to it:
-`python tools/make_peer_unicode.py`. Its normalizers have Unicode tables of their own, which are old."""
+"""Writes tokenizer/text/huggingface_unicode.py, by asking Hugging Face's library about each character.
+
+    python tools/make_peer_unicode.py
+
+Its normalizers have Unicode tables of their own, which are old.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,16 @@ from pathlib import Path
 
 import regex
 
-# What Unicode 13 and 16 decompose into two characters, and one of those two: the libraries' tables know none of it.
+# Characters that Unicode 13 and 16 decompose into two, and those two: the library's tables have none of them.
 NEW_COMPOSED = [0x11938, 0x105C9, 0x105E4, 0x11383, 0x11385, 0x1138E, 0x11391, 0x113C5, 0x113C7, 0x113C8]
 NEW_COMPOSED += [*range(0x16121, 0x16129), *range(0x16D68, 0x16D6B)]
 NEW_PARTS = [0x11930, 0x105D2, 0x105DA, 0x113B8, 0x113BB, 0x113C2, 0x113C9, 0x1611E, 0x1611F, 0x16120, 0x16D67]
 
-TEMPLATE = '''"""What characters are to the normalizers of Hugging Face's `tokenizers`, whose Unicode tables are old: those of
-BERT are of version 8, those of NFC and its like of version 9. Ranges of code points.
-Written by tools/make_peer_unicode.py: change it there."""
+TEMPLATE = '''"""How the normalizers of Hugging Face's `tokenizers` classify characters, as ranges of code points.
+
+Their Unicode tables are old: BERT's are of version 8, those of NFC and the other forms of version 9.
+Written by tools/make_peer_unicode.py: change it there.
+"""
 
 {tables}
 '''
@@ -36,7 +42,7 @@ def tables() -> dict[str, str]:
     mark = regex.compile(r"\P{Canonical_Combining_Class=0}")
 
     def is_new(character: str) -> bool:
-        """A mark that does not change places with another one where it should, or what does not change in two."""
+        """A mark that is not reordered with another one as it should be, or a character that is not decomposed."""
         if ord(character) in NEW_COMPOSED or ord(character) in NEW_PARTS:
             return True
         after, before = f"a{character}\u0334", f"a\u0345{character}"
@@ -66,7 +72,7 @@ def runs(codes: Iterable[int]) -> list[list[int]]:
 
 def main() -> None:
     parts = [f'{name} = """\n{textwrap.fill(text, 118)}\n"""' for name, text in tables().items()]
-    path = Path(__file__).parents[1] / "tokenizer" / "peer_unicode.py"
+    path = Path(__file__).parents[1] / "tokenizer" / "text" / "huggingface_unicode.py"
     path.write_text(TEMPLATE.format(tables="\n\n".join(parts)), encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
-"""Writes tokenizer/unicode_classes.py: `python tools/make_unicode_classes.py`, by a Python that knows Unicode 16.0
+"""Writes tokenizer/split/unicode_table.py: `python tools/make_unicode_classes.py`, with a Python whose Unicode is 16.0
 (3.14).
 
-An older or newer Python does as well where `unicodedata2==16.0.0` is installed. The version is pinned because letters
+Any other Python will do if `unicodedata2==16.0.0` is installed. The version is pinned because letters
 are added every year: the ids of a text must not depend on the year in which some library was compiled.
 """
 
@@ -21,12 +21,12 @@ LETTER_OF_CATEGORY = {"Lu": "U", "Lt": "U", "Ll": "L", "Lm": "C", "Lo": "C"}  # 
 LETTER_OF_GROUP = {"M": "M", "N": "N", "Z": "S"}  # mark, number, space
 CONTROLS_THAT_ARE_SPACE = "\t\n\v\f\r\x85"  # with Z, these are \s: the property White_Space
 
-TEMPLATE = '''"""The class of every code point, in Unicode {version}. Written by tools/make_unicode_classes.py: change it there."""
+TEMPLATE = '''"""The class of every code point in Unicode {version}. Written by tools/make_unicode_classes.py."""
 
 VERSION = "{version}"
 
-# All code points in order, as runs of one class: how many (nothing for 1), then U upper or title case, L lower case,
-# C letter without case, M mark, N number, S white space, O all others (what is not assigned among them).
+# All code points in order, as runs of one class: the length (left out if 1), then U upper or title case, L lower case,
+# C letter without case, M mark, N number, S white space, O all others (including what is not assigned).
 RUNS = """
 {runs}
 """
@@ -49,7 +49,7 @@ def main() -> None:
     counts = [(len(list(run)), letter) for letter, run in groupby(letters)]
     runs = " ".join(f"{count if count > 1 else ''}{letter}" for count, letter in counts)
     text = TEMPLATE.format(version=VERSION, runs=textwrap.fill(runs, 118))
-    (Path(__file__).parents[1] / "tokenizer" / "unicode_classes.py").write_text(text, encoding="utf-8")
+    (Path(__file__).parents[1] / "tokenizer" / "split" / "unicode_table.py").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

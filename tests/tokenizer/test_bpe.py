@@ -1,4 +1,4 @@
-"""Every rung of the ladder equals the textbook, on any merges and any word, and the heap keeps its promise of speed."""
+"""The heap and the cache give the ids of the textbook, for any merges and any word; the heap in n log n steps."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.bpe import MergeTable, WordEncoder, merge_heap, merge_table, merge_textbook
+from tokenizer import Tokenizer
+from tokenizer.bpe.heap import merge_heap
+from tokenizer.bpe.merge_table import MergeTable, merge_table
+from tokenizer.bpe.textbook import TextbookBPE, merge_pair, merge_word
+from tokenizer.bpe.words import WordEncoder
 
 LETTERS = [b"a", b"b", b"c"]
 
 
 @st.composite
 def merge_tables(draw: st.DrawFn) -> MergeTable:
-    """Any merges over three letters, learned in an order that makes sense or in none at all."""
+    """Any merges over three letters, in an order that training could give, or in any order."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     tokens, merges = list(LETTERS), []
     for _ in range(draw(st.integers(0, 12))):
@@ -32,33 +36,34 @@ def merge_tables(draw: st.DrawFn) -> MergeTable:
 words = st.lists(st.integers(0, 2), max_size=60)
 
 
-def check_rung(rung: Callable[[list[int], MergeTable], list[int]]) -> None:
+def check_level(merge: Callable[[list[int], MergeTable], list[int]]) -> None:
     @settings(max_examples=40 * settings().max_examples)
     @given(words, merge_tables())
     def equals_the_textbook(word: list[int], table: MergeTable) -> None:
-        assert rung(word, table) == merge_textbook(word, table)
+        assert merge(word, table) == merge_word(word, table)
 
     equals_the_textbook()
 
 
 def test_the_heap_equals_the_textbook() -> None:
-    check_rung(merge_heap)
+    check_level(merge_heap)
 
 
+@pytest.mark.control
 def test_a_merge_from_the_right_is_caught() -> None:
     def from_the_right(word: list[int], table: MergeTable) -> list[int]:
-        return merge_textbook(word[::-1], {pair[::-1]: merge for pair, merge in table.items()})[::-1]
+        return merge_word(word[::-1], {pair[::-1]: merge for pair, merge in table.items()})[::-1]
 
     with pytest.raises(AssertionError):
-        check_rung(from_the_right)
+        check_level(from_the_right)
 
 
 def test_the_textbook_on_a_word_worked_out_by_hand() -> None:
     tokens = [b"a", b"b", b"ab", b"aa", b"abab"]
     table = merge_table(tokens, [(0, 1), (0, 0), (2, 2)])
-    assert merge_textbook([0, 0, 0, 1, 0, 1], table) == [3, 4]  # aa|abab: ab before aa, then abab
-    assert merge_textbook([0, 0, 0], table) == [3, 0]  # the leftmost first
-    assert merge_textbook([], table) == []
+    assert merge_word([0, 0, 0, 1, 0, 1], table) == [3, 4]  # aa|abab: ab before aa, then abab
+    assert merge_word([0, 0, 0], table) == [3, 0]  # the leftmost first
+    assert merge_word([], table) == []
 
 
 # The word encoder
@@ -68,15 +73,15 @@ AB = merge_table([bytes([byte]) for byte in range(256)] + [b"ab", b"abab"], [(97
 
 
 @given(st.lists(st.text("ab\udc80é", max_size=100), max_size=30), st.integers(1, 4))
-def test_what_is_remembered_changes_nothing(texts: list[str], size: int) -> None:
+def test_the_cache_changes_no_ids(texts: list[str], size: int) -> None:
     encoder = WordEncoder(BYTE_IDS, AB, size)
-    expected = [merge_textbook(text.encode("utf-8", "surrogateescape"), AB) for text in texts]
+    expected = [merge_word(text.encode("utf-8", "surrogateescape"), AB) for text in texts]
     assert [list(encoder[text]) for text in texts] == expected
     assert encoder.encode(texts) == sum(expected, [])
     assert len(encoder) <= size
 
 
-def test_a_remembered_word_is_not_worked_out_again() -> None:
+def test_a_cached_word_is_not_encoded_again() -> None:
     encoder = WordEncoder(BYTE_IDS, AB)
     assert encoder["abab"] == (257,)
     encoder.table = {}
@@ -88,7 +93,7 @@ def test_a_remembered_word_is_not_worked_out_again() -> None:
 
 
 class CountingTable(dict):
-    """A merge table that counts how often it is asked."""
+    """A merge table that counts its lookups."""
 
     steps = 0
 
@@ -101,21 +106,52 @@ class CountingTable(dict):
         return super().__contains__(key)
 
 
-def steps(rung: Callable, n: int) -> int:
+def steps(merge: Callable, n: int) -> int:
     tokens = [b"a" * length for length in range(1, 65)]
     table = CountingTable(merge_table(tokens, [(i, i) for i in range(32)] + [(i, 0) for i in range(1, 32)]))
-    rung([0] * n, table)
+    merge([0] * n, table)
     return table.steps
 
 
-def test_a_long_word_takes_steps_in_proportion_to_its_length() -> None:
+def test_the_heap_needs_steps_in_proportion_to_the_length_of_a_word() -> None:
     assert steps(merge_heap, 4000) < 2.1 * steps(merge_heap, 2000) < 2.1 * 10 * 2000
 
 
-def test_the_step_count_catches_quadratic_work() -> None:
-    assert steps(merge_textbook, 400) > 3.5 * steps(merge_textbook, 200)
+@pytest.mark.control
+def test_quadratic_work_is_caught() -> None:
+    assert steps(merge_word, 400) > 3.5 * steps(merge_word, 200)
 
 
 def test_merges_never_make_a_special_token() -> None:
     with pytest.raises(KeyError):
         merge_table([b"a", b"b", b"ab"], [(0, 1)], {b"a": 0, b"b": 1})
+
+
+# The textbook as a whole
+
+SAMPLES = st.text("low er's\n 日é🐢", max_size=60)
+
+
+@given(st.lists(SAMPLES, max_size=4), st.integers(0, 40), SAMPLES)
+def test_the_tokenizer_learns_and_encodes_as_the_textbook(texts: list[str], merges: int, text: str) -> None:
+    textbook = TextbookBPE()
+    textbook.train(texts, 256 + merges)
+    tokenizer = Tokenizer.train(texts, 256 + merges)
+    assert tokenizer.tokens == textbook.tokens
+    assert tokenizer.merges == list(textbook.table)
+    ids = textbook.encode(text)
+    assert tokenizer.encode(text) == ids
+    assert tokenizer.decode(ids) == textbook.decode(ids) == text
+
+
+def test_the_example_in_the_textbook_is_true() -> None:
+    textbook = TextbookBPE()
+    textbook.train(["low lower lowest"], 261)
+    assert textbook.tokens[256:] == [b"lo", b"low", b" low", b" lowe", b"st"]
+    assert textbook.counts == [3, 3, 2, 2, 1]
+    assert [textbook.tokens[i] for i in textbook.encode("slow lowest")] == [b"s", b"low", b" lowe", b"st"]
+
+
+def test_a_pair_is_joined_from_left_to_right() -> None:
+    assert merge_pair([1, 2, 3, 1, 2], (1, 2), 4) == [4, 3, 4]
+    assert merge_pair([1, 1, 1], (1, 1), 2) == [2, 1]

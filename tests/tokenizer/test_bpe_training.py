@@ -1,8 +1,9 @@
-"""The incremental trainer equals the textbook one, ties and options included; only words and their counts matter."""
+"""The incremental trainer learns what the textbook learns, with ties and options, from words and their counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import END_OF_TEXT, PADDING, Tokenizer, pair_index
-from tokenizer import train as training
-from tokenizer.bpe import Pair
-from tokenizer.pair_index import PairIndex
-from tokenizer.train import ALPHABETS, Vocabulary, learn_incremental, learn_textbook
+from tokenizer import END_OF_TEXT, PADDING, Tokenizer
+from tokenizer.bpe.merge_table import Pair
+from tokenizer.bpe.textbook import TextbookBPE
+from tokenizer.training import learn as training
+from tokenizer.training.learn import learn_incremental
+from tokenizer.training.pair_index import PairIndex
+from tokenizer.training.vocabulary import BYTE_ORDERS, Vocabulary
 
-# Few letters and small counts, so that most merges are decided by the tie rule; a few large counts, so that pairs are
-# left for later.
+# Few letters and small counts, so that the tie rule decides most merges; a few large counts, so that rare pairs are
+# left for a later round.
 counts = st.one_of(st.integers(1, 4), st.sampled_from([100, 1000, 100_000]))
 corpora = st.dictionaries(st.text("ab-", max_size=12).map(str.encode), counts, max_size=8)
 specials = st.lists(st.sampled_from(["<|x|>", "aba", "ab", "--"]), unique=True, max_size=2)
 limits = st.fixed_dictionaries(
     {
-        "alphabet": st.sampled_from(list(ALPHABETS.values())),
+        "alphabet": st.sampled_from(list(BYTE_ORDERS.values())),
         "min_frequency": st.integers(0, 5),
         "max_token_length": st.one_of(st.none(), st.integers(2, 8)),
     }
@@ -34,10 +37,11 @@ def check_trainer(learn: Callable) -> None:
     @settings(max_examples=8 * settings().max_examples, report_multiple_bugs=False)
     @given(corpora, st.integers(0, 40), specials, limits)
     def equals_the_textbook(words: dict[bytes, int], merges: int, special_tokens: list[str], limits: dict) -> None:
-        expected, got = (Vocabulary(special_tokens, 256 + len(special_tokens) + merges, **limits) for _ in range(2))
-        learn_textbook(words, expected)
+        got = Vocabulary(special_tokens, 256 + len(special_tokens) + merges, **limits)
+        expected = TextbookBPE(got.tokens)
+        expected.learn(words, got.size, got.min_frequency, got.allows_token)
         learn(words, got)
-        assert got.merges == expected.merges
+        assert got.merges == list(expected.table)
         assert got.tokens == expected.tokens
         assert got.counts == expected.counts
         assert len(set(got.tokens)) == len(got.tokens) or special_tokens  # no two merges give the same token
@@ -45,25 +49,25 @@ def check_trainer(learn: Callable) -> None:
     equals_the_textbook()
 
 
-@pytest.mark.parametrize("many", [1, 3, 1000])  # places from which on they are joined all at once
-@pytest.mark.parametrize("step", [2, 100, 10**9])
-def test_the_incremental_trainer_equals_the_textbook(monkeypatch: pytest.MonkeyPatch, many: int, step: int) -> None:
-    monkeypatch.setattr(pair_index, "MANY", many)
-    monkeypatch.setattr(training, "STEP", step)
-    check_trainer(learn_incremental)
+@pytest.mark.parametrize("min_positions", [1, 3, 1000])
+@pytest.mark.parametrize("rarity_step", [2, 100, 10**9])
+def test_the_incremental_trainer_equals_the_textbook(min_positions: int, rarity_step: int) -> None:
+    check_trainer(partial(learn_incremental, rarity_step=rarity_step, min_positions=min_positions))
 
 
-def test_places_that_overlap_and_are_joined_all_at_once_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def merge(self: PairIndex, pair: Pair, joined: int) -> list[Pair]:
+@pytest.mark.control
+def test_joining_overlapping_pairs_at_once_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def merge(self: PairIndex, pair: Pair, new_id: int) -> list[Pair]:
         del self.counts[pair]
-        return self._merge_many(pair, joined, np.asarray(self.places.pop(pair)))
+        return self._merge_with_arrays(pair, new_id, np.asarray(self.positions.pop(pair)))
 
     monkeypatch.setattr(PairIndex, "merge", merge)
     with pytest.raises(AssertionError):
         check_trainer(learn_incremental)
 
 
-def test_pairs_left_for_later_and_forgotten_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.control
+def test_leaving_out_rare_pairs_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def only_the_frequent(words: dict[bytes, int], vocabulary: Vocabulary) -> None:
         vocabulary.min_frequency *= 50
         learn_incremental(words, vocabulary)
@@ -72,11 +76,13 @@ def test_pairs_left_for_later_and_forgotten_are_caught(monkeypatch: pytest.Monke
         check_trainer(only_the_frequent)
 
 
-def test_a_forgotten_word_count_is_caught() -> None:
+@pytest.mark.control
+def test_ignoring_word_counts_is_caught() -> None:
     with pytest.raises(AssertionError):
         check_trainer(lambda words, vocabulary: learn_incremental(dict.fromkeys(words, 1), vocabulary))
 
 
+@pytest.mark.control
 def test_another_tie_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def largest_of_the_most_frequent(heap: list) -> tuple:
         best = max(entry for entry in heap if entry[0] == min(heap)[0])
@@ -133,7 +139,7 @@ def test_the_options_of_training() -> None:
     assert train("a\x01 \x01!", pattern="[^ ]+", ties="rustbpe") == [b"\x01!", b"a\x01"]
 
 
-def test_only_the_bytes_that_occur_if_so_wished() -> None:
+def test_only_the_bytes_that_occur_if_the_initial_alphabet_is_small() -> None:
     tokenizer = Tokenizer.train(["abab"], 20, initial_alphabet=b"xa")
     assert tokenizer.tokens == [b"a", b"b", b"x", b"ab", b"abab"]
     with pytest.raises(ValueError, match="vocab_size=2 is too small: 3 bytes and 0 special tokens need 3"):
@@ -162,6 +168,6 @@ def test_progress_is_reported_to_the_end() -> None:
         ({"vocab_size": 300, "max_token_length": 1}, "max_token_length=1 is too small"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_in_a_sentence(arguments: dict, message: str) -> None:
+def test_wrong_arguments_are_refused_in_a_sentence(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Tokenizer.train(["text"], **arguments)

@@ -1,4 +1,4 @@
-"""Counting words with arrays, or in several processes, gives the counts of the definition, whatever the pattern."""
+"""Counting words with arrays, or in several processes, gives the counts of the textbook, for any pattern."""
 
 from __future__ import annotations
 
@@ -10,68 +10,71 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import Tokenizer, word_counts
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.word_counts import LONGEST_PACKED, count_textbook, count_words
+from tokenizer import Tokenizer
+from tokenizer.bpe import textbook
+from tokenizer.split.pretokenizer import Pretokenizer, well_formed
+from tokenizer.training import word_counts
+from tokenizer.training.word_counts import MAX_PACKED_BYTES, WordCounter, count_words
 
 PRETOKENIZERS = [Pretokenizer(pattern) for pattern in ["gpt2", "gpt4", "o200k", r"\p{L}+|\s+"]]
 characters = st.one_of(st.sampled_from("ab 'sS\n\r\t.!09\0é\u3000語😀"), st.characters(exclude_categories=()))
 texts = st.lists(st.text(characters, max_size=60), max_size=5)
 
 
-@pytest.fixture
-def without_short_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_counts, "SHORT", 1)
-    monkeypatch.setattr(word_counts, "BATCH", 8)
+def count_by_arrays(texts: list[str], pretokenizer: Pretokenizer) -> dict[bytes, int]:
+    """Even short texts are scanned, and words are counted often."""
+    counter = WordCounter(pretokenizer, batch_words=8, min_scanned_characters=1)
+    return dict(counter.add(map(well_formed, texts)))
+
+
+def definition(texts: list[str], pretokenizer: Pretokenizer) -> dict[bytes, int]:
+    return textbook.count_words(map(well_formed, texts), pretokenizer.split)
 
 
 def check_counts(count: Callable) -> None:
     @settings(max_examples=4 * settings().max_examples)
     @given(texts, st.sampled_from(PRETOKENIZERS))
     def equals_the_definition(texts: list[str], pretokenizer: Pretokenizer) -> None:
-        assert count(texts, pretokenizer) == count_textbook(texts, pretokenizer)
+        assert count(texts, pretokenizer) == definition(texts, pretokenizer)
 
     equals_the_definition()
 
 
-@pytest.mark.usefixtures("without_short_cuts")
-def test_counts_equal_the_definition() -> None:
-    check_counts(count_words)
+@pytest.mark.parametrize("count", [count_words, count_by_arrays])
+def test_counts_equal_the_definition(count: Callable) -> None:
+    check_counts(count)
 
 
-@pytest.mark.usefixtures("without_short_cuts")
+@pytest.mark.control
 def test_words_packed_without_their_length_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    pack = word_counts.pack
-    without = (1 << 56) - 1
-    monkeypatch.setattr(word_counts, "pack", lambda *words: pack(*words) & without)
-    monkeypatch.setattr(word_counts, "unpack", lambda key: key.to_bytes(8, "little").rstrip(b"\0"))
+    pack = word_counts.pack_words
+    without_length = (1 << 56) - 1
+    monkeypatch.setattr(word_counts, "pack_words", lambda *words: pack(*words) & without_length)
+    monkeypatch.setattr(word_counts, "unpack_word", lambda key: key.to_bytes(8, "little").rstrip(b"\0"))
     texts = ["a\0\0 \0"]
-    assert count_words(texts, Pretokenizer("gpt2")) != count_textbook(texts, Pretokenizer("gpt2"))
+    assert count_by_arrays(texts, Pretokenizer("gpt2")) != definition(texts, Pretokenizer("gpt2"))
 
 
-@pytest.mark.usefixtures("without_short_cuts")
 def test_words_of_every_length() -> None:
-    words = [b"x" * length for length in range(1, 3 * LONGEST_PACKED)]
+    words = [b"x" * length for length in range(1, 3 * MAX_PACKED_BYTES)]
     text = "\n".join(word.decode() for word in words)
     expected = dict.fromkeys(words, 1) | {b"\n": len(words) - 1}
-    assert count_words([text], Pretokenizer("gpt2")) == expected
+    assert count_by_arrays([text], Pretokenizer("gpt2")) == expected
 
 
-def test_several_processes_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_counts, "SHARE", 3000)
+def test_several_processes_count_the_same() -> None:
     texts = [f"the {i} words of {'text ' * i}\ud800" for i in range(80)]
     calls: list[tuple] = []
     alone = count_words(texts, Pretokenizer("gpt4"), lambda *call: calls.append(call))
     together: list[tuple] = []
-    assert count_words(iter(texts), Pretokenizer("gpt4"), lambda *call: together.append(call), processes=2) == alone
+    assert count_words(iter(texts), Pretokenizer("gpt4"), lambda *call: together.append(call), 2, 3000) == alone
     assert together == calls
     assert Tokenizer.train(texts, 300, processes=2) == Tokenizer.train(texts, 300)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_texts_are_read_as_they_are_needed(monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
-    """A corpus larger than memory: what has been read and is not counted yet stays little."""
-    monkeypatch.setattr(word_counts, "SHARE", 1)
+    """A corpus may be larger than memory: few texts have been read and are not counted yet."""
     read = counted = most = 0
     result = Future.result
 
@@ -87,12 +90,12 @@ def test_texts_are_read_as_they_are_needed(monkeypatch: pytest.MonkeyPatch, proc
             most = max(most, read - counted)
             yield "low lower"
 
-    def heard(*_: object) -> None:
+    def on_progress(*_: object) -> None:
         nonlocal counted
         counted += processes == 1
 
     monkeypatch.setattr(Future, "result", take)
-    assert count_words(texts(), Pretokenizer("gpt4"), heard, processes)[b"low"] == 60
+    assert count_words(texts(), Pretokenizer("gpt4"), on_progress, processes, 1)[b"low"] == 60
     assert most <= (1 if processes == 1 else 2 * processes + 2)
 
 
@@ -103,14 +106,14 @@ def test_a_single_text_and_none_at_all() -> None:
     assert Tokenizer.train([], 300).vocab_size == 256
 
 
-@pytest.mark.parametrize("few", [0, 3, 100])
-def test_short_texts_of_any_alphabet(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    monkeypatch.setattr(word_counts, "FEW", few)
+@pytest.mark.parametrize("min_short_texts", [0, 3, 100])
+def test_short_texts_of_any_alphabet(min_short_texts: int) -> None:
     texts = ["été", "low lower", "日本 語", "low é"] * 3
-    assert count_words(texts, Pretokenizer("gpt4")) == count_textbook(texts, Pretokenizer("gpt4"))
+    counter = WordCounter(Pretokenizer("gpt4"), min_short_texts=min_short_texts)
+    assert counter.add(texts) == definition(texts, Pretokenizer("gpt4"))
 
 
-def test_what_is_no_text_is_refused() -> None:
+def test_bytes_are_refused() -> None:
     with pytest.raises(TypeError, match="a text is a str, not bytes"):
         count_words([b"bytes"], Pretokenizer("gpt4"))  # type: ignore[list-item]
 

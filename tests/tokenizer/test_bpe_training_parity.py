@@ -13,9 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tokenizer.byte_level import spell
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.train import Vocabulary, learn
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.text.byte_alphabet import spell
+from tokenizer.training.learn import learn
+from tokenizer.training.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.parity
 
@@ -109,7 +110,8 @@ def test_the_two_tie_rules_differ() -> None:
     assert learn([text], Pretokenizer(WORDS), 257).tokens[256:] != rustbpe(text, WORDS, 257)[256:]
 
 
-def test_a_limit_that_is_not_heeded_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.control
+def test_an_ignored_limit_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Vocabulary, "allows", lambda self, pair: True)  # no limit on the length of tokens
     limits = {"special_tokens": [], "initial_alphabet": b"", "max_token_length": 4}
     with pytest.raises(AssertionError):
@@ -118,7 +120,7 @@ def test_a_limit_that_is_not_heeded_is_caught(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Otherwise the peer warns about processes that are forked later."""
+    """With several threads the peer would warn about processes that are forked later."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     yield

@@ -1,4 +1,4 @@
-"""The character tokenizer: sorted characters, an honest answer to unknown ones."""
+"""The character tokenizer: ids in the order of the characters, and a clear answer to unknown ones."""
 
 from __future__ import annotations
 

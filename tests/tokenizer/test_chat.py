@@ -1,4 +1,4 @@
-"""Conversations become the same text and ids as in transformers; a template can do nothing else."""
+"""Conversations become the same text and ids as in transformers, and a template can do nothing else."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tokenizer.peers import awkward, file_in, load
+from tests.tokenizer.helpers import awkward, file_in, load
 from tokenizer import Tokenizer
-from tokenizer.chat import choose_template, named_tokens, render
+from tokenizer.text.chat_template import choose_template, named_tokens, render
 
 jinja2 = pytest.importorskip("jinja2")
-TURN = "{% for m in messages %}\n  {{ m.role }}: {{ m.content | trim }}\n{% endfor %}\n{% if add_generation_prompt %}a:{% endif %}"
+TURN = "{% for m in messages %}\n  {{ m.role }}: {{ m.content | trim }}\n{% endfor %}\n"
+TURN += "{% if add_generation_prompt %}a:{% endif %}"
 TOOLS = [{"type": "function", "function": {"name": "f", "description": "é <x>", "parameters": {"type": "object"}}}]
 CALL = [{"type": "function", "function": {"name": "f", "arguments": {"a": "é'"}}}]
 
@@ -41,7 +42,7 @@ def test_blocks_leave_no_empty_lines() -> None:
         ("{% set ns = namespace(n=1) %}{% set ns.n = 2 %}{{ ns.n }}", "2"),
     ],
 )
-def test_what_a_template_finds(template: str, text: str) -> None:
+def test_what_a_template_can_use(template: str, text: str) -> None:
     assert render(template, [user("hi", reasoning="why")], tools=[{"a": "é<"}], bos_token="<s>") == text
 
 
@@ -60,7 +61,7 @@ def test_what_a_template_cannot_do(template: str, message: str) -> None:
         render(template, [user("hi")])
 
 
-def test_the_callers_messages_stay_as_they_are() -> None:
+def test_the_messages_of_the_caller_are_not_changed() -> None:
     messages = [user([{"type": "text", "text": "hi"}])]
     assert render("{{ messages[0].content[0].text }}", messages, continue_final_message=True) == "hi"
     assert messages == [user([{"type": "text", "text": "hi"}])]
@@ -95,17 +96,16 @@ def test_the_final_message_stays_open() -> None:
 def test_templates_and_tokens_of_the_settings() -> None:
     several = {"chat_template": [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"}]}
     assert choose_template(several, None, has_tools=False) == "d"
-    assert choose_template(several, None, has_tools=True) == choose_template(several, "tool_use", False) == "t"
+    assert (
+        choose_template(several, None, has_tools=True) == choose_template(several, "tool_use", has_tools=False) == "t"
+    )
     with pytest.raises(ValueError, match="no chat template 'rag', only 'default', 'tool_use'"):
-        choose_template(several, "rag", False)
+        choose_template(several, "rag", has_tools=False)
     settings = {"eos_token": {"content": "</s>", "lstrip": False}, "bos_token": "<s>", "pad_token": None, "other": "x"}
     assert named_tokens(settings) == {"eos_token": "</s>", "bos_token": "<s>"}
     with pytest.raises(ValueError, match="has no chat template"):
         Tokenizer.train([""], 256).render_chat([user("hi")])
-    assert (
-        Tokenizer.train([""], 256).apply_chat_template([user("hi")], tokenize=False, chat_template=TURN)
-        == "  user: hi\n"
-    )
+    assert Tokenizer.train([""], 256).render_chat([user("hi")], chat_template=TURN) == "  user: hi\n"
 
 
 def test_without_jinja2_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`python -m tokenizer`: every command, through files and pipes; and one sentence for whatever goes wrong."""
+"""`python -m tokenizer`: every command, with files and pipes, and one sentence for every error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenizer import Tokenizer
-from tokenizer.cli import inputs
 from tokenizer.cli.commands import main
 from tokenizer.cli.terminal import ProgressLine, printable
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.word_counts import count_words
+from tokenizer.split.chunks import chunks_of_file
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.training.word_counts import count_words
 
 ROOT = Path(__file__).parents[2]
 TEXT = "low lower lowest slow 1.\nnewer newest, wider été\r\n" * 3
@@ -59,7 +59,7 @@ def test_training_makes_the_tokenizer_that_tokenizer_train_makes(trained: Path) 
     assert list(map(int, counts)) == sorted(map(int, counts), reverse=True)
 
 
-def test_the_options_of_training_arrive(corpus: Path, tmp_path: Path) -> None:
+def test_the_options_of_training_are_used(corpus: Path, tmp_path: Path) -> None:
     options = ["--pattern", "gpt2", "--min-frequency", "4", "--max-token-length", "4", "--ties", "rustbpe"]
     out = tmp_path / "new" / "own.json"
     assert main(["train", str(corpus), "-n", "300", "-o", str(out), *options, "--processes", "2"]) == 0
@@ -71,11 +71,9 @@ def test_the_options_of_training_arrive(corpus: Path, tmp_path: Path) -> None:
 
 @given(st.text("ab1 .\n'", max_size=300), st.integers(1, 40))
 def test_a_corpus_in_pieces_has_the_same_words(text: str, block: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs, "BLOCK", block)
-        patch.setattr(inputs, "MARGIN", block // 2)
-        for pattern in map(Pretokenizer, ["gpt2", "gpt4", "o200k"]):
-            assert count_words(inputs.pieces(io.StringIO(text)), pattern) == count_words([text], pattern)
+    for pattern in map(Pretokenizer, ["gpt2", "gpt4", "o200k"]):
+        parts = chunks_of_file(io.StringIO(text), block, block // 2)
+        assert count_words(parts, pattern) == count_words([text], pattern)
 
 
 def test_encode_and_decode(trained: Path, corpus: Path, capfdbinary: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -132,7 +130,7 @@ def test_inspect(trained: Path, capsys: pytest.CaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(("color", "colours"), [("always", True), ("never", False), ("auto", False)])
-def test_colours_when_they_are_wanted(trained: Path, capsys: pytest.CaptureFixture, color: str, colours: bool) -> None:
+def test_colours_on_request(trained: Path, capsys: pytest.CaptureFixture, color: str, colours: bool) -> None:
     for command in ["inspect", "--text"], ["replay"]:
         assert main([*command[:1], "-t", str(trained), *command[1:], "lower", "--color", color]) == 0
         assert (ESCAPE in capsys.readouterr().out) == colours
@@ -202,11 +200,11 @@ def test_progress_is_one_line_in_a_terminal_and_nothing_elsewhere() -> None:
     ("arguments", "message"),
     [
         (["encode", "-t", "{here}/nothing"], r"encode: .*nothing does not exist: give a tokenizer\.json"),
-        (["encode", "-t", "{here}/text.txt"], "encode: .*text.txt is no vocabulary in a format that is known"),
+        (["encode", "-t", "{here}/text.txt"], "encode: .*text.txt is not a vocabulary in a known format"),
         (["encode", "-t", "{here}/trained", "{here}/nothing"], "encode: .*nothing: No such file or directory"),
         (["encode", "-t", "{here}/trained", "{here}"], "encode: .*: Is a directory"),
         (["encode", "-t", "{here}/trained", "{here}/bytes", "--special"], "the input is not text in UTF-8"),
-        (["decode", "-t", "{here}/trained", "{here}/text.txt"], "decode: 'low' is no id: give numbers"),
+        (["decode", "-t", "{here}/trained", "{here}/text.txt"], "decode: 'low' is not an id: give numbers"),
         (["decode", "-t", "{here}/trained", "{here}/ids"], "decode: there is no token with id 9999"),
         (["inspect", "-t", "{here}/damaged.json", "--text", "a"], "inspect: .*damaged.json .*JSON"),
         (["train", "{here}/bytes", "-n", "300", "-o", "{here}/o"], "train: .*bytes is not text in UTF-8, .* 0xff"),
@@ -214,7 +212,10 @@ def test_progress_is_one_line_in_a_terminal_and_nothing_elsewhere() -> None:
         (["train", "{here}/text.txt", "-n", "300", "-o", "{here}/o", "--pattern", "("], "is not a regular expression"),
         (["train", "{here}/text.txt", "-n", "300", "-o", "{here}/text.txt/o"], "train: .*(exists|directory)"),
         (["compare", "{here}/trained", "{here}/trained", "{here}/bytes"], "compare: .*bytes is not text in UTF-8"),
-        (["replay", "-t", "{here}/trained", "a" * 1001], "replay: a word of 1001 bytes would fill many screens"),
+        (
+            ["replay", "-t", "{here}/trained", "a" * 1001],
+            "replay: the word has 1001 bytes, which would fill many screens",
+        ),
     ],
 )
 def test_an_error_is_a_sentence(
@@ -252,7 +253,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture) -> None:
     assert f"usage: python -m tokenizer {command}" in capsys.readouterr().out
 
 
-def test_a_reader_that_has_had_enough(trained: Path, corpus: Path) -> None:
+def test_a_reader_that_closes_the_pipe(trained: Path, corpus: Path) -> None:
     corpus.write_text(TEXT * 20_000)
     command = [sys.executable, "-m", "tokenizer", "encode", "-t", trained, corpus]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
@@ -262,7 +263,7 @@ def test_a_reader_that_has_had_enough(trained: Path, corpus: Path) -> None:
         assert (process.stderr.read(), process.wait(60)) == (b"", 0)
 
 
-def test_ctrl_c(trained: Path) -> None:
+def test_ctrl_c_ends_a_command_quietly(trained: Path) -> None:
     command = [sys.executable, "-m", "tokenizer", "decode", "-t", str(trained)]
     pipes = dict.fromkeys(["stdin", "stdout", "stderr"], subprocess.PIPE)
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]

@@ -1,5 +1,5 @@
-"""The vectorised rung equals the others on every text and any merges; what it remembers changes nothing and is bounded;
-no choice of words makes it slow."""
+"""The vectorised path gives the ids of the textbook for any text and any merges. Its cache changes no ids and is
+bounded, and no choice of words makes it slow."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import mergers, pairs
-from tokenizer.bpe import MergeTable, WordEncoder, merge_table, merge_textbook
-from tokenizer.pairs import LONGEST, NEVER, BatchMerger, PairTable
-from tokenizer.pretokenize import Pretokenizer
-from tokenizer.scan import WordScanner
-from tokenizer.vectorised import VectorEncoder
-from tokenizer.word_table import PACKED, PROBES, SMALLEST, PackedWords, WordTable, pack
+from tokenizer.arrays.number_table import NOT_FOUND
+from tokenizer.arrays.word_table import MAX_PACKED_BYTES, MIN_BITS, PROBES, PackedWords, WordTable, pack
+from tokenizer.bpe.batch import MAX_BATCH_BYTES, BatchMerger, PairTable
+from tokenizer.bpe.many_words import WordMerger
+from tokenizer.bpe.merge_table import MergeTable, merge_table
+from tokenizer.bpe.textbook import merge_word
+from tokenizer.bpe.words import WordEncoder
+from tokenizer.fast.vector_encoder import VectorEncoder
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.split.scanner import WordScanner
 
 LETTERS = "aab cd'1\n"
 TEXTS = st.text(st.sampled_from(LETTERS), max_size=300) | st.lists(
@@ -52,48 +55,43 @@ def definition(words: list[str], byte_ids: list[int], table: MergeTable, whole: 
     for word in words:
         data = word.encode("utf-8", "surrogateescape")
         pieces = [byte_ids[byte] for byte in data if byte_ids[byte] >= 0]
-        ids += [whole[data]] if data in whole else merge_textbook(pieces, table)
+        ids += [whole[data]] if data in whole else merge_word(pieces, table)
     return ids
 
 
-@pytest.mark.parametrize("few", [0, 10**6])
+@pytest.mark.parametrize("min_words", [0, 10**6])
 @settings(max_examples=10 * settings().max_examples)
 @given(st.lists(TEXTS, min_size=1, max_size=4), vocabularies(), st.sampled_from([1, 8, 1024]))
-def test_ids_are_those_of_the_textbook(few: int, texts: list[str], vocabulary: tuple, capacity: int) -> None:
-    """However many words are merged at once, however few are remembered, and for any text that came before."""
+def test_ids_are_those_of_the_textbook(min_words: int, texts: list[str], vocabulary: tuple, max_words: int) -> None:
+    """However many words are merged at once, however few are cached, and whatever text came before."""
     pretokenizer = Pretokenizer("gpt4")
-    encoder = VectorEncoder(
-        WordScanner(pretokenizer), WordEncoder(*vocabulary[:2], whole_words=vocabulary[2]), capacity
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mergers, "FEW", few)
-        for together in [texts, *([text] for text in texts)]:
-            ids, counts = encoder.encode(together)
-            expected = [definition(pretokenizer.split(text), *vocabulary) for text in together]
-            assert ids.dtype == np.uint32
-            assert ids.tolist() == list(chain.from_iterable(expected))
-            assert counts.tolist() == list(map(len, expected))
+    words = WordEncoder(*vocabulary[:2], whole_words=vocabulary[2])
+    encoder = VectorEncoder(WordScanner(pretokenizer), words, max_words)
+    encoder._merger = WordMerger(words, min_words_for_batch=min_words)
+    for together in [texts, *([text] for text in texts)]:
+        ids, counts = encoder.encode(together)
+        expected = [definition(pretokenizer.split(text), *vocabulary) for text in together]
+        assert ids.dtype == np.uint32
+        assert ids.tolist() == list(chain.from_iterable(expected))
+        assert counts.tolist() == list(map(len, expected))
 
 
 @settings(max_examples=20 * settings().max_examples)
-@given(st.lists(st.text("aabd", max_size=LONGEST), max_size=40), vocabularies(), st.sampled_from([1, 8, 256]))
-def test_all_words_at_once_are_the_same_as_one_by_one(words: list[str], vocabulary: tuple, wide: int) -> None:
-    """However many of like length share a matrix."""
+@given(st.lists(st.text("aabd", max_size=MAX_BATCH_BYTES), max_size=40), vocabularies(), st.sampled_from([1, 8, 256]))
+def test_words_merged_together_have_the_ids_of_each_alone(words: list[str], vocabulary: tuple, min_width: int) -> None:
+    """However many words of similar length share a matrix."""
     byte_ids, table, _ = vocabulary
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pairs, "WIDE", wide)
-        check_batch(BatchMerger(byte_ids, PairTable.of(table)), words, byte_ids, table)
+    check_batch(BatchMerger(byte_ids, PairTable.of(table), min_width), words, byte_ids, table)
 
 
 def check_batch(merger: BatchMerger, words: list[str], byte_ids: list[int], table: MergeTable) -> None:
     ids, counts = merger.encode([word.encode() for word in words])
-    expected = [
-        merge_textbook([i for i in map(byte_ids.__getitem__, word.encode()) if i >= 0], table) for word in words
-    ]
+    expected = [merge_word([i for i in map(byte_ids.__getitem__, word.encode()) if i >= 0], table) for word in words]
     assert ids.tolist() == sum(expected, [])
     assert counts.tolist() == [len(ids) for ids in expected]
 
 
+@pytest.mark.control
 def test_a_batch_that_prefers_the_right_is_caught() -> None:
     class FromTheRight(PairTable):
         def ranks(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -113,31 +111,31 @@ def test_every_pair_is_found_and_no_other() -> None:
     table = {pair: (rank, rank + 7) for rank, pair in enumerate(pairs)}
     left, right = np.divmod(np.arange(90_000), 300)
     ranks = PairTable.of(table).ranks(left, right)
-    expected = [table.get(pair, (NEVER, 0))[0] for pair in zip(left.tolist(), right.tolist())]
+    expected = [table.get(pair, (NOT_FOUND, 0))[0] for pair in zip(left.tolist(), right.tolist())]
     assert ranks.tolist() == expected
 
 
-# What is remembered
+# The cache
 
 BYTES = list(range(256))
 AB = merge_table([bytes([byte]) for byte in range(256)] + [b"ab", b"abab"], [(97, 98), (256, 256)])
 
 
-def ab_encoder(capacity: int = 1024) -> VectorEncoder:
-    return VectorEncoder(WordScanner(Pretokenizer("gpt2")), WordEncoder(BYTES, AB), capacity)
+def ab_encoder(max_words: int = 1024) -> VectorEncoder:
+    return VectorEncoder(WordScanner(Pretokenizer("gpt2")), WordEncoder(BYTES, AB), max_words)
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    encoder = ab_encoder(capacity=64)
+def test_the_cache_is_bounded() -> None:
+    encoder = ab_encoder(max_words=64)
     sizes = []
     for i in range(500):
         encoder.encode([" ".join(f"{chr(97 + i % 26) * (j + i % 40)}{'x' * (i // 26)}" for j in range(20))])
-        sizes.append(encoder.remembered)
+        sizes.append(encoder.cached_words)
     assert max(sizes) < 64 + 20
     assert encoder._store.size < 64 * 256
 
 
-def test_a_remembered_word_is_not_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_word_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = ab_encoder()
     text = "abab ab" + "ab" * 100
     first = encoder.encode([text])[0].tolist()
@@ -145,7 +143,7 @@ def test_a_remembered_word_is_not_worked_out_again(monkeypatch: pytest.MonkeyPat
     assert encoder.encode([text])[0].tolist() == first
 
 
-def test_an_interrupt_leaves_nothing_half_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_leaves_no_word_without_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = ab_encoder()
     encoder.encode(["abab"])
 
@@ -159,7 +157,7 @@ def test_an_interrupt_leaves_nothing_half_known(monkeypatch: pytest.MonkeyPatch)
     assert encoder.encode(["xyz abab"])[0].tolist() == [*b"xyz ", 257]
 
 
-# Steps, not seconds
+# Speed, in steps and not in seconds
 
 
 def packed_words(words: list[bytes]) -> PackedWords:
@@ -167,15 +165,15 @@ def packed_words(words: list[bytes]) -> PackedWords:
     return pack(b"".join(words), np.cumsum(lengths) - lengths, lengths)
 
 
-def same_home() -> list[bytes]:
-    """Words that an adversary has chosen: in a small table all want the same place."""
+def words_of_one_row() -> list[bytes]:
+    """Words chosen by an adversary: in a small table all have the same row."""
     words = [f"{i:x}".encode() for i in range(1 << 17)]
-    home = packed_words(words).hashes >> np.uint64(64 - SMALLEST)
+    home = packed_words(words).hashes >> np.uint64(64 - MIN_BITS)
     return [words[i] for i in np.flatnonzero(home == home[0])]
 
 
-def test_words_that_want_the_same_place_cost_no_more_than_their_probes() -> None:
-    table, packed = WordTable(), packed_words(same_home())
+def test_words_of_one_row_cost_a_bounded_number_of_probes() -> None:
+    table, packed = WordTable(), packed_words(words_of_one_row())
     place, new = table.insert(packed)
     assert len(place) > 4 * PROBES
     assert (place >= 0).sum() == len(new) == PROBES
@@ -191,17 +189,17 @@ def test_a_table_grows_with_its_words_and_no_further() -> None:
         table.reserve(100)
         place, _ = table.insert(more)
         table.set(place[place >= 0], start + np.flatnonzero(place >= 0))
-        assert 3 * table.count <= len(table.rows) <= max(1 << SMALLEST, 6 * table.count)
+        assert 3 * table.count <= len(table.rows) <= max(1 << MIN_BITS, 6 * table.count)
     values, unknown = table.find(packed_words(words))
     known = np.setdiff1d(np.arange(5000), unknown)
-    assert len(unknown) < 20 and (values[known] == known).all()  # a few find no place within their probes
+    assert len(unknown) < 20 and (values[known] == known).all()  # a few find no free row within their probes
 
 
-@given(st.lists(st.binary(min_size=1, max_size=PACKED + 8), min_size=1, max_size=60))
-def test_a_table_finds_the_words_that_it_was_given_and_no_others(words: list[bytes]) -> None:
+@given(st.lists(st.binary(min_size=1, max_size=MAX_PACKED_BYTES + 8), min_size=1, max_size=60))
+def test_a_table_finds_its_words_and_no_others(words: list[bytes]) -> None:
     table, packed = WordTable(), packed_words(words)
     lengths = np.array([len(word) for word in words])
-    short = np.flatnonzero(lengths <= PACKED)
+    short = np.flatnonzero(lengths <= MAX_PACKED_BYTES)
     known = short[: len(short) // 2]
     place, new = table.insert(packed.take(known))
     table.set(place, known)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import importlib
 import pydoc_data.topics
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.tokenizer.helpers import tiktoken
 from tokenizer import Tokenizer
 
 PROSE = "\n".join(pydoc_data.topics.topics.values())
@@ -26,27 +24,17 @@ AWKWARD = st.one_of(
 
 
 def vectorised(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Also for texts too short for it to be worth it."""
-    assert tokenizer._vector_encoder
-    return tokenizer._vector_encoder.encode([text])[0].tolist()
-
-
-def tiktoken_encoding(folder: Path, name: str) -> Any:
-    """tiktoken's own encoding, its vocabulary read from this disk instead of the network."""
-    tiktoken = pytest.importorskip("tiktoken")
-    definitions = importlib.import_module("tiktoken_ext.openai_public")
-    lines = (folder / f"{name}.tiktoken").read_bytes().splitlines()
-    ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(definitions, "load_tiktoken_bpe", lambda *_, **__: ranks)
-        return tiktoken.Encoding(**getattr(definitions, name)())
+    """The vectorised path, even for short texts."""
+    encoder = tokenizer.model.text_encoder.vector_encoder
+    assert encoder
+    return encoder.encode([text])[0].tolist()
 
 
 @pytest.mark.parity
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["r50k_base", "cl100k_base", "o200k_base"])
 def test_ids_are_those_of_tiktoken(shared_data: Path, name: str) -> None:
-    peer = tiktoken_encoding(shared_data / "tokenizers", name)
+    peer = tiktoken(shared_data / "tokenizers" / f"{name}.tiktoken")
     own = Tokenizer.load(shared_data / "tokenizers" / f"{name}.tiktoken")
 
     @settings(max_examples=35 * settings().max_examples)  # 17,500 for each encoding in the long profile

@@ -1,4 +1,4 @@
-"""The tables behind the vectorised rung answer for many what a dict, a string or a list answers for each."""
+"""The tables of the vectorised path give for many values what a dict, a string or a list gives for each."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenizer import coded, mergers, rank_pairs, token_table
-from tokenizer.bpe import RankTable, WordEncoder
-from tokenizer.classes import class_table, code_points
-from tokenizer.coded import code_text
-from tokenizer.growing import GrowingIds
-from tokenizer.mergers import WordMerger
-from tokenizer.number_table import NEVER
-from tokenizer.pairs import PairTable
-from tokenizer.rank_pairs import RankPairs, cuts_textbook
-from tokenizer.token_table import Strings, TokenTable
+from tokenizer.arrays import string_table
+from tokenizer.arrays.growable_array import GrowableArray
+from tokenizer.arrays.number_table import NOT_FOUND
+from tokenizer.arrays.string_table import Strings, StringTable
+from tokenizer.bpe.batch import PairTable
+from tokenizer.bpe.many_words import WordMerger
+from tokenizer.bpe.merge_table import RankTable
+from tokenizer.bpe.rank_pairs import RankPairs, cuts_textbook
+from tokenizer.bpe.words import WordEncoder
+from tokenizer.split import text_arrays
+from tokenizer.split.text_arrays import MIN_ASCII_RATIO
+from tokenizer.split.unicode import class_table, code_points
 
 WORDS = st.text("abc", min_size=1, max_size=5).map(str.encode)
 STRINGS = (
-    WORDS | st.integers(1, 3 * token_table.LONGEST).map(lambda size: b"ab" * size) | st.binary(min_size=1, max_size=20)
+    WORDS
+    | st.integers(1, 3 * string_table.MAX_HASHED_BYTES).map(lambda size: b"ab" * size)
+    | st.binary(min_size=1, max_size=20)
 )
-ANAGRAMS = np.uint64(1)  # a base with which the hash is but the sum of the bytes
+ANAGRAMS = np.uint64(1)  # with this base the hash is the sum of the bytes
 
 
 def rank_table(tokens: list[bytes]) -> RankTable:
@@ -30,47 +34,40 @@ def rank_table(tokens: list[bytes]) -> RankTable:
     return RankTable(every, {token: i for i, token in enumerate(every)})
 
 
-@pytest.mark.parametrize("base", [token_table.BASE, ANAGRAMS])
+@pytest.mark.parametrize("base", [string_table.BASE, ANAGRAMS])
 @given(tokens=st.lists(STRINGS, unique=True, max_size=12), words=st.lists(STRINGS, min_size=1, max_size=12))
-def test_tokens_are_found_and_nothing_else(base: np.uint64, tokens: list[bytes], words: list[bytes]) -> None:
-    """Even where others have the same hash."""
+def test_only_tokens_are_found(base: np.uint64, tokens: list[bytes], words: list[bytes]) -> None:
+    """Even if other strings have the same hash."""
     id_of = {token: 3 * i for i, token in enumerate(tokens)}
     words += tokens
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(token_table, "BASE", base)
-        found = TokenTable(id_of, Strings(id_of)).find(words)
-    assert found.tolist() == [id_of.get(word, NEVER) for word in words]
+    found = StringTable(id_of, Strings(id_of, base)).find(words)
+    assert found.tolist() == [id_of.get(word, NOT_FOUND) for word in words]
 
 
-def test_hashes_that_are_believed_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_table, "BASE", ANAGRAMS)
-    monkeypatch.setattr(TokenTable, "are_at", lambda self, which, *rest: np.ones(len(which), bool))
-    assert TokenTable({b"ab": 0}, Strings([b"ab"])).find([b"ba"]).tolist() == [0]
+@pytest.mark.control
+def test_trusting_hashes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StringTable, "are_equal", lambda self, index, *rest: np.ones(len(index), bool))
+    assert StringTable({b"ab": 0}, Strings([b"ab"], ANAGRAMS)).find([b"ba"]).tolist() == [0]
 
 
-@pytest.mark.parametrize("base", [token_table.BASE, ANAGRAMS])
+@pytest.mark.parametrize("base", [string_table.BASE, ANAGRAMS])
 @given(tokens=st.lists(WORDS, unique=True, max_size=12))
 def test_pairs_of_ranks_are_those_of_the_textbook(base: np.uint64, tokens: list[bytes]) -> None:
     table = rank_table(tokens)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in token_table, rank_pairs:
-            patch.setattr(module, "BASE", base)
-        pairs = RankPairs(table)
-    expected = PairTable(*cuts_textbook(table.rank_of, table.rank_of), pairs.joined)
+    pairs = RankPairs(table, base)
+    expected = PairTable(*cuts_textbook(table.rank_of, table.rank_of), pairs.new_ids)
     ids = np.array([table.rank_of[token] for token in [b"a", b"b", b"c", *tokens]])
     left, right = np.repeat(ids, len(ids)), np.tile(ids, len(ids))
     assert pairs.ranks(left, right).tolist() == expected.ranks(left, right).tolist()
 
 
-@pytest.mark.parametrize("many", [0, 10**6])
+@pytest.mark.parametrize("min_words", [0, 10**6])
 @given(tokens=st.lists(WORDS, unique=True, max_size=12), words=st.lists(STRINGS, min_size=1, max_size=60))
-def test_words_are_the_tokens_that_they_are(many: int, tokens: list[bytes], words: list[bytes]) -> None:
-    """Looked up together and one by one."""
+def test_whole_words_get_the_ids_of_tokens(min_words: int, tokens: list[bytes], words: list[bytes]) -> None:
+    """Looked up together, and one by one."""
     table = rank_table(tokens)
     encoder = WordEncoder(list(range(256)), table, whole_words=table.rank_of)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mergers, "MANY", many)
-        ids, counts = WordMerger(encoder).encode(words)
+    ids, counts = WordMerger(encoder, min_words_for_lookup=min_words).encode(words)
     expected = [list(encoder.encode_word(word)) for word in words]
     assert ids.tolist() == sum(expected, [])
     assert counts.tolist() == list(map(len, expected))
@@ -81,36 +78,36 @@ def test_words_are_the_tokens_that_they_are(many: int, tokens: list[bytes], word
 LETTERS = st.sampled_from("aB1 '\néſ日😀\u0301\x80ÿ\udc80") | st.characters(exclude_categories=["Cs"])
 
 
-@pytest.mark.parametrize("few", [0, 10**6])
+@pytest.mark.parametrize("ratio", [0, 10**6])
 @given(st.text(LETTERS, max_size=30))
-def test_a_text_is_coded_alike_in_each_way(few: int, text: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coded, "FEW", few)
-        found = code_text(text)
+def test_all_representations_of_a_text_agree(ratio: int, text: str) -> None:
+    found = text_arrays.text_arrays(text, ratio)
     identity = tuple(range(9))
     assert found.data == text.encode("utf-8", "surrogateescape")
     assert found.classes(identity).tolist() == class_table()[code_points(text)].tolist()
-    places = np.arange(len(text) + 1)
-    assert found.bytes_before(places).tolist() == [len(text[:i].encode("utf-8", "surrogateescape")) for i in places]
+    positions = np.arange(len(text) + 1)
+    expected = [len(text[:i].encode("utf-8", "surrogateescape")) for i in positions]
+    assert found.byte_offsets(positions).tolist() == expected
     for code, character in zip(found.codes.tolist(), text):
-        assert (
-            code == ord(character)
-            if character.isascii()
-            else code >= 0x80 and (code == coded.LONG_S) == (character == "ſ")
-        )
+        if character.isascii():
+            assert code == ord(character)
+        else:
+            assert code >= 0x80
+            assert (code == text_arrays.LONG_S) == (character == "ſ")
 
 
-def test_texts_nearly_all_of_ascii_are_known_as_such() -> None:
-    kinds = [type(code_text(text)) for text in ["a", "é" + "a" * coded.FEW, "é" + "a" * (coded.FEW - 1)]]
-    assert kinds == [coded.ASCIIText, coded.MostlyASCIIText, coded.AnyText]
+def test_the_representation_depends_on_the_share_of_ascii() -> None:
+    texts = ["a", "é" + "a" * MIN_ASCII_RATIO, "é" + "a" * (MIN_ASCII_RATIO - 1)]
+    kinds = [type(text_arrays.text_arrays(text)) for text in texts]
+    assert kinds == [text_arrays.ASCIIText, text_arrays.MostlyASCIIText, text_arrays.AnyText]
 
 
 # Ids
 
 
 @given(st.lists(st.integers(0, 50), max_size=30))
-def test_ids_grow_in_order(sizes: list[int]) -> None:
-    ids = GrowingIds()
+def test_a_growable_array_holds_everything_in_order(sizes: list[int]) -> None:
+    ids = GrowableArray()
     for i, size in enumerate(sizes):
         ids.extend(size)[:] = i
     assert ids.finish().tolist() == [i for i, size in enumerate(sizes) for _ in range(size)]

@@ -1,17 +1,19 @@
-"""Arrays, files and batches hold the ids of `encode`, in one process or several."""
+"""Arrays and batches hold the ids of `encode`, from one process or several."""
 
 from __future__ import annotations
 
 import pydoc_data.topics
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer, bulk, fast, parallel, scan
-from tokenizer.token_bytes import TokenBytes
+from tokenizer import END_OF_TEXT, CharTokenizer, Tokenizer
+from tokenizer.arrays.token_bytes import TokenBytes
+from tokenizer.fast import processes
+from tokenizer.fast.many_texts import encode_segments
+from tokenizer.text.template import Template
 
 PROSE = "\n".join(pydoc_data.topics.topics.values())[:150_000]
 TOKENIZERS = [
@@ -23,24 +25,24 @@ PIECES = st.sampled_from([END_OF_TEXT, PROSE[:2500], PROSE[2500:6000], "é日�
 any_text = st.lists(PIECES | st.text(max_size=20), max_size=8).map("".join)
 
 
-@pytest.fixture(autouse=True)
-def tables_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "TABLES_PAY", 0)
+for each in TOKENIZERS:
+    each.model.text_encoder.min_total_characters = 0  # the fast path from the first long text on
 
 
-def test_tables_are_made_when_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_made_when_they_pay() -> None:
     tokenizer = Tokenizer.train([PROSE[:20_000]], 300)
-    monkeypatch.setattr(fast, "TABLES_PAY", 9000)
+    encoder = tokenizer.model.text_encoder
+    encoder.min_total_characters = 9000
     made = []
     for length in 1000, 5000, 1000, 5000:
         tokenizer.encode(PROSE[:length])
-        made.append("_vector_encoder" in tokenizer.__dict__)
+        made.append("vector_encoder" in vars(encoder))
     assert made == [False, False, False, True]
 
 
 def word_by_word(tokenizer: Tokenizer, text: str) -> list[int]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "LONG", 10**9)
+        patch.setattr(tokenizer.model.text_encoder, "min_vector_characters", 10**9)
         return tokenizer.encode(text, allowed_special="all")
 
 
@@ -63,62 +65,57 @@ def test_long_bytes_come_back(tokenizer: Tokenizer, data: bytes) -> None:
 
 @pytest.mark.parametrize("processes", [None, 1, 2])
 @pytest.mark.parametrize("tokenizer", [TOKENIZERS[0], TOKENIZERS[-1]], ids=["fast", "by expression"])
-def test_processes_do_not_change_ids(
-    tokenizer: Tokenizer, processes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bulk, "SHARE", 10_000)
-    monkeypatch.setattr(scan, "SECTION", 5_000)
+def test_processes_do_not_change_ids(tokenizer: Tokenizer, processes: int | None) -> None:
     text = PROSE[:30_000] + END_OF_TEXT + PROSE[30_000:60_000] + "é日" * 9000 + "\r\n"
-    path = tmp_path / "text.txt"
-    path.write_bytes(text.encode())
-    expected = word_by_word(tokenizer, text)
-    ids = tokenizer.encode_file(path, allowed_special="all", processes=processes)
+    ids = tokenizer.encode_array(text, allowed_special="all", processes=processes)
     assert ids.dtype == np.uint32
-    assert ids.tolist() == expected
+    assert ids.tolist() == word_by_word(tokenizer, text)
+    cut = encode_segments(tokenizer.model, [[PROSE[:60_000]]], processes, max_cut_characters=10_000)[0]
+    assert cut.tolist() == tokenizer.encode(PROSE[:60_000])
     texts = [PROSE[i : i + 5000] for i in range(0, 50_000, 5000)] + ["", "a", text]
-    rows = tokenizer.encode_batch(texts, allowed_special="all", processes=processes)
-    assert rows == [word_by_word(tokenizer, text) for text in texts]
+    expected = [word_by_word(tokenizer, text) for text in texts]
+    assert tokenizer.encode_batch(texts, allowed_special="all", processes=processes) == expected
+    ids, lengths = tokenizer.encode_batch_array(texts, allowed_special="all", processes=processes)
+    assert (ids.dtype, lengths.dtype) == (np.uint32, np.int64)
+    assert ids.tolist() == sum(expected, [])
+    assert lengths.tolist() == list(map(len, expected))
 
 
-def test_a_file_in_sections_is_refused_where_it_would_be_as_a_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scan, "SECTION", 5_000)
-    path = tmp_path / "text.txt"
-    path.write_bytes(("é" + PROSE[:20_000] + END_OF_TEXT).encode())
-    with pytest.raises(ValueError, match="at character 20001"):
-        TOKENIZERS[0].encode_file(path, processes=1)
-    path.write_bytes(PROSE[:20_000].encode("ascii", "replace") + b"\xff")
-    with pytest.raises(ValueError, match="see byte 20000"):
-        TOKENIZERS[0].encode_file(path, processes=1)
+SEGMENTS = st.sampled_from([END_OF_TEXT, "", "the cat", "é日", " "])
 
 
-def test_work_is_shared_in_order_by_other_processes() -> None:
-    results = parallel.share(lambda i: (i, parallel._shared is not None), list(range(20)), 2)
+@settings(max_examples=5 * settings().max_examples)
+@given(st.lists(st.lists(SEGMENTS, max_size=4).map("".join), max_size=5), st.booleans())
+def test_special_tokens_are_at_their_positions_in_an_array(texts: list[str], template: bool) -> None:
+    tokenizer = TOKENIZERS[1]
+    end = tokenizer.special_tokens[END_OF_TEXT]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer, "template", Template(((end,), "A", (end,))))
+        options: dict = {"allowed_special": "all", "add_special_tokens": template}
+        expected = [tokenizer.encode(text, **options) for text in texts]
+        ids, lengths = tokenizer.encode_batch_array(iter(texts), **options)
+    assert ids.tolist() == sum(expected, [])
+    assert lengths.tolist() == list(map(len, expected))
+
+
+def test_a_parallel_map_keeps_the_order_and_uses_other_processes() -> None:
+    results = processes.parallel_map(lambda i: (i, processes._shared is not None), list(range(20)), 2)
     assert results == [(i, True) for i in range(20)]
-    assert parallel._shared is None
+    assert processes._shared is None
 
 
-def test_little_work_is_not_shared() -> None:
-    assert parallel.worthwhile(parallel.WORTHWHILE) == 1
+def test_little_work_gets_one_process() -> None:
+    assert processes.processes_for(processes.MIN_CHARACTERS) == 1
 
 
 def test_an_error_in_another_process_is_raised_here() -> None:
-    with pytest.raises(ValueError, match="holds the special token"):
-        TOKENIZERS[0].encode_batch(["a", END_OF_TEXT, "b", "c"], processes=2)
-
-
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "picture"
-    path.write_bytes(b"ab\xff")
-    with pytest.raises(ValueError, match="picture is no text in UTF-8: see byte 2"):
-        TOKENIZERS[0].encode_file(path)
-    with pytest.raises(FileNotFoundError):
-        TOKENIZERS[0].encode_file(tmp_path / "none")
+    characters = CharTokenizer.train("ab")
+    with pytest.raises(ValueError, match="'c' is not among the 2"):
+        characters.encode_batch(["a", "b", "abc", "a"], processes=2)
 
 
 def test_an_array_of_a_text_with_specials_is_refused_like_its_list() -> None:
-    with pytest.raises(ValueError, match="holds the special token"):
+    with pytest.raises(ValueError, match="contains the special token"):
         TOKENIZERS[0].encode_array(PROSE + END_OF_TEXT)
 
 
@@ -143,13 +140,7 @@ def test_bytes_of_tokens_of_any_length_are_joined(tokens: list[bytes | None], da
 
 
 @pytest.mark.parametrize("stray", [-1, 600, 10**12])
-def test_an_id_that_there_is_not_is_named_among_many(stray: int) -> None:
+def test_an_unknown_id_among_many_is_named(stray: int) -> None:
     with pytest.raises(ValueError, match=f"no token with id {stray}"):
         TOKENIZERS[0].decode([1] * 1000 + [stray])
     assert not TokenBytes([b"a", None]).are_known(np.array([0, 1]))
-
-
-def test_every_kind_of_tokenizer_encodes_files(tmp_path: Path) -> None:
-    tokenizer = CharTokenizer.train("abc")
-    (tmp_path / "text").write_text("cab" * 5000)
-    assert tokenizer.encode_file(tmp_path / "text").tolist() == tokenizer.encode("cab" * 5000)

@@ -1,4 +1,4 @@
-"""A tokenizer's file is recognised by what it holds; what is damaged or unknown is refused by name."""
+"""The format of a file is recognised by its content; a damaged or unknown file is refused by name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tokenizer.small import BERT, TEXT, gguf_file, llama2c_file, model_file, pieces
-from tokenizer import FormatError, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer, load
-from tokenizer.byte_level import spell
+from tests.tokenizer.helpers import BERT, TEXT, byte_pairs, gguf_file, llama2c_file, model_file, pieces, spellings
+from tokenizer import BaseTokenizer, FormatError, SentencePieceTokenizer, Tokenizer, WordPieceTokenizer, load
+from tokenizer.bpe.merge_table import last_parts, merges_of_ranks
 from tokenizer.formats import gguf
-from tokenizer.ranks import last_parts, merges_of_ranks
+from tokenizer.text.byte_alphabet import spell
 
 TRAINED = Tokenizer.train([TEXT], 300, pattern="gpt2")
 RANKS = b"".join(base64.b64encode(token or b"") + b" %d\n" % i for i, token in enumerate(TRAINED.tokens))
@@ -84,21 +84,21 @@ def test_vocabularies_of_bert(name: str, tmp_path: Path) -> None:
     ):
         if name == "words.txt" or "\n" not in data:
             tokenizer = load(write(tmp_path, {name: data}) / name)
-            assert tokenizer.tokenize("Cats sat.") == ["cat", "##s", "sa", "##t", "."]
+            assert spellings(tokenizer, "Cats sat.") == ["cat", "##s", "sa", "##t", "."]
     assert tokenizer.encode("the", add_special_tokens=True) == [2, 5, 3]
 
 
-def test_settings_of_bert_are_heeded(tmp_path: Path) -> None:
+def test_settings_of_bert_are_used(tmp_path: Path) -> None:
     write(tmp_path, {"vocab.txt": "\n".join(BERT), "tokenizer_config.json": '{"do_lower_case": false}'})
-    assert load(tmp_path).tokenize("the The") == ["the", "[UNK]"]
+    assert spellings(load(tmp_path), "the The") == ["the", "[UNK]"]
 
 
-def test_settings_say_which_tokens_are_added_and_how_text_is_cut(tmp_path: Path) -> None:
+def test_settings_say_which_tokens_are_added_and_how_text_is_split(tmp_path: Path) -> None:
     added = {"300": {"content": "<|x|>", "special": True}, "301": {"content": "<t>", "special": False, "rstrip": True}}
     settings = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added}
     write(tmp_path, {"vocab.json": VOCAB, "merges.txt": MERGES, "tokenizer_config.json": json.dumps(settings)})
     tokenizer = load(tmp_path)
-    assert tokenizer.encode("<t>  a<|x|>", ["<|x|>"]) == [301, *TRAINED.encode("a"), 300]
+    assert tokenizer.encode("<t>  a<|x|>", allowed_special=["<|x|>"]) == [301, *TRAINED.encode("a"), 300]
     assert (tokenizer.pattern, tokenizer.normalizer.form) == ("qwen2", "NFC")
 
 
@@ -110,20 +110,20 @@ REFUSED: list[tuple[dict, dict, str]] = [
     ({"r50k_base.tiktoken": RANKS.replace(b" 7\n", b" 8\n")}, {}, "the same rank"),
     ({"r50k_base.tiktoken": RANKS.replace(b"IQ== 0\n", b"")}, {}, "no token for the byte 0x21"),
     ({"r50k_base.tiktoken": RANKS}, {"special_tokens": {"<|x|>": 3}}, "has a token with the id 3"),
-    ({"tokenizer_config.json": "[]", "r50k_base.tiktoken": RANKS}, {}, "no table of settings"),
+    ({"tokenizer_config.json": "[]", "r50k_base.tiktoken": RANKS}, {}, "not a table of settings"),
     (
         {"a.tiktoken": RANKS, "b.tiktoken": RANKS},
         {"pattern": "gpt2"},
         "holds several vocabularies, such as a.tiktoken and b",
     ),
     (SURROUNDED | {"merges.txt": MERGES + "zz zz\n"}, {}, 'the merge "zz zz" is not a pair'),
-    (SURROUNDED | {"merges.txt": b"\xff\n"}, {}, "not UTF-8"),
+    (SURROUNDED | {"merges.txt": b"\xff\n"}, {}, "not text in UTF-8"),
     (SURROUNDED, {"special_tokens": ["<|x|>"]}, "has no token '<|x|>'"),
     (SURROUNDED | {"tokenizer_config.json": '{"tokenizer_class": "CLIPTokenizer"}'}, {}, "belongs to a CLIPTokenizer"),
     ({"vocab.txt": "the\n[UNK]\n"}, {}, "it has no [CLS]"),
     ({"tokenizer.model": model_file(pieces())}, {"pattern": "gpt2"}, "leave out pattern and special_tokens"),
-    ({"tokenizer.model": b"\x00\x01\x02"}, {}, "is no vocabulary in a format that is known"),
-    ({"tokenizer.model": b""}, {}, "is no vocabulary in a format that is known"),
+    ({"tokenizer.model": b"\x00\x01\x02"}, {}, "is not a vocabulary in a known format"),
+    ({"tokenizer.model": b""}, {}, "is not a vocabulary in a known format"),
     ({"tok.bin": llama2c_file(pieces())[:-1]}, {}, "it ends within its token"),
     ({"a.gguf": gguf_file(GPT2)}, {"pattern": "gpt2"}, "leave out pattern and special_tokens"),
     (
@@ -142,7 +142,7 @@ REFUSED: list[tuple[dict, dict, str]] = [
     (
         {"a.gguf": gguf_file(GPT2 | {"token_type": [1, 2]})},
         {},
-        "its token_type is not a list of a number for each of its 303",
+        "its token_type is not a list with one number for each of its 303",
     ),
     ({"a.gguf": gguf_file(LLAMA | {"scores": "?"})}, {}, "its scores is not a list"),
     ({"a.gguf": b"GGUF\x01\0\0\0"}, {}, "is GGUF of version 1"),
@@ -152,16 +152,21 @@ REFUSED: list[tuple[dict, dict, str]] = [
 
 
 @pytest.mark.parametrize(("files", "options", "message"), REFUSED)
-def test_what_cannot_be_read_is_named(files: dict, options: dict, message: str, tmp_path: Path) -> None:
+def test_errors_name_the_file_and_the_problem(files: dict, options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(FormatError) as caught:
         load(write(tmp_path, files), **options)
     assert str(tmp_path) in str(caught.value)
     assert message in str(caught.value)
 
 
-def test_a_gguf_file_says_what_its_model_does(tmp_path: Path) -> None:
+def test_the_settings_of_a_gguf_file(tmp_path: Path) -> None:
     own = load(write(tmp_path, {"a.gguf": gguf_file(GPT2 | {"bos_token_id": 300, "add_bos_token": True})}) / "a.gguf")
-    assert own.encode("<t>the<|x|>", ["<|x|>"], add_special_tokens=True) == [300, 302, *TRAINED.encode("the"), 300]
+    assert own.encode("<t>the<|x|>", allowed_special=["<|x|>"], add_special_tokens=True) == [
+        300,
+        302,
+        *TRAINED.encode("the"),
+        300,
+    ]
     assert own.settings == {"bos_token": "<|x|>", "eos_token": "<|x|>"}
     assert own.tokens[301] is None
     model = load(write(tmp_path, {"a.model": model_file(pieces())}) / "a.model")
@@ -169,12 +174,12 @@ def test_a_gguf_file_says_what_its_model_does(tmp_path: Path) -> None:
 
 
 @given(st.data(), st.sampled_from([gguf_file(GPT2), gguf_file(LLAMA)]))
-def test_a_gguf_file_that_is_cut_off_is_damaged(data: st.DataObject, whole: bytes) -> None:
+def test_a_truncated_gguf_file_is_damaged(data: st.DataObject, whole: bytes) -> None:
     with pytest.raises(FormatError, match="is damaged: it ends within its table"):
         gguf.parse(whole[: data.draw(st.integers(4, len(whole) - 65))])
 
 
-def test_what_is_written_is_named_after_its_format(tmp_path: Path) -> None:
+def test_the_name_decides_the_format_that_is_written(tmp_path: Path) -> None:
     TRAINED.save(tmp_path / "my.tiktoken")
     again = load(tmp_path / "my.tiktoken", pattern="gpt2")
     assert (again.tokens, again.merges) == (TRAINED.tokens, TRAINED.merges)
@@ -188,11 +193,11 @@ def test_what_is_written_is_named_after_its_format(tmp_path: Path) -> None:
         ({"tokens": [None, *TRAINED.tokens[1:]]}, "not every byte is a token"),
     ],
 )
-def test_what_tiktoken_would_read_otherwise_is_not_written(
+def test_what_tiktoken_would_read_differently_is_not_written(
     change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Tokenizer.of(TRAINED._contents()._replace(**change)).save(tmp_path / "my.tiktoken")
+        BaseTokenizer.of(TRAINED.record._replace(**change)).save(tmp_path / "my.tiktoken")
     with pytest.raises(ValueError, match="only byte-level tokenizers"):
         load(write(tmp_path, {"tok.bin": llama2c_file(pieces())})).save(tmp_path / "my.tiktoken")
 
@@ -201,7 +206,7 @@ def test_what_tiktoken_would_read_otherwise_is_not_written(
 
 
 @given(st.text("ab ", max_size=60), st.integers(0, 30))
-def test_ranks_have_the_merges_that_they_were_learned_as(text: str, merges: int) -> None:
+def test_the_merges_of_ranks_are_those_that_were_learned(text: str, merges: int) -> None:
     trained = Tokenizer.train([text], 256 + merges, pattern="gpt2")
     rank_of = {token: i for i, token in enumerate(trained.tokens) if token is not None}
     if len(trained.merges) == len({trained.tokens[a] + trained.tokens[b] for a, b in trained.merges}):  # type: ignore[operator]
@@ -227,8 +232,8 @@ def test_any_ranks_give_the_ids_of_tiktokens_rule(words: list[bytes], text: str)
     merges = merges_of_ranks(rank_of)
     expected = [rank_of[text.encode()]] if text.encode() in rank_of else textbook(text.encode(), rank_of)
     for own in (
-        Tokenizer(tokens, None, {}, r"[\s\S]+", ignore_merges=True),
-        Tokenizer(tokens, merges, {}, r"[\s\S]+", ignore_merges=True),
+        byte_pairs(tokens, None, pattern=r"[\s\S]+", ignore_merges=True),
+        byte_pairs(tokens, merges, pattern=r"[\s\S]+", ignore_merges=True),
     ):
         assert own.encode(text) == expected
         assert own.merges == merges

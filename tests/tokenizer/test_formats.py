@@ -1,4 +1,4 @@
-"""Files: what is saved is what is loaded, and a file that is not understood is refused in a sentence that names it."""
+"""What is saved is what is loaded, and a file with unsupported content is refused in a sentence that names it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tokenizer.helpers import byte_pairs
 from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, FormatError, Tokenizer, load
-from tokenizer.base import BaseTokenizer
 from tokenizer.formats.tokenizer_json import parse, serialize
+from tokenizer.models.base import BaseTokenizer
 
 TEXT = "the cat sat on the mat, the naïve cat 日本\n" * 3
 BYTE_PAIRS = Tokenizer.train([TEXT], 280, [END_OF_TEXT, PADDING])
 CHARACTERS = CharTokenizer.train([TEXT], [END_OF_TEXT, UNKNOWN])
-BYTE_PAIR_DOCUMENT = json.loads(serialize(BYTE_PAIRS._contents()))
-CHARACTER_DOCUMENT = json.loads(serialize(CHARACTERS._contents()))
+BYTE_PAIR_DOCUMENT = json.loads(serialize(BYTE_PAIRS.record))
+CHARACTER_DOCUMENT = json.loads(serialize(CHARACTERS.record))
 KINDS = pytest.mark.parametrize("tokenizer", [BYTE_PAIRS, CHARACTERS], ids=["byte pairs", "characters"])
 
 
@@ -34,11 +35,11 @@ KINDS = pytest.mark.parametrize("tokenizer", [BYTE_PAIRS, CHARACTERS], ids=["byt
 )
 def test_any_trained_tokenizer_reads_back_the_same(text: str, size: int, pattern: str, names: list[str]) -> None:
     for tokenizer in Tokenizer.train([text], size, names, pattern), CharTokenizer.train([text], names):
-        assert type(tokenizer).of(parse(json.loads(serialized(tokenizer)))) == tokenizer
+        assert BaseTokenizer.of(parse(json.loads(serialized(tokenizer)))) == tokenizer
 
 
 def serialized(tokenizer: Tokenizer | CharTokenizer) -> bytes:
-    return serialize(tokenizer._contents())
+    return serialize(tokenizer.record)
 
 
 @KINDS
@@ -52,7 +53,7 @@ def test_save_and_load_a_file_or_a_folder(tokenizer: Tokenizer | CharTokenizer, 
 def test_merges_may_be_written_as_pairs() -> None:
     document = copy.deepcopy(BYTE_PAIR_DOCUMENT)
     document["model"]["merges"] = [merge.split(" ") for merge in document["model"]["merges"]]
-    assert Tokenizer.of(parse(document)) == BYTE_PAIRS
+    assert BaseTokenizer.of(parse(document)) == BYTE_PAIRS
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,8 +71,8 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         assert load(tmp_path) == CHARACTERS
 
 
-def test_what_would_not_read_back_the_same_is_not_written(tmp_path: Path) -> None:
-    a_word_twice = Tokenizer([*BYTE_PAIRS.tokens, b"the", b"the"], BYTE_PAIRS.merges, BYTE_PAIRS.special_tokens)
+def test_what_would_be_read_back_differently_is_not_written(tmp_path: Path) -> None:
+    a_word_twice = byte_pairs([*BYTE_PAIRS.tokens, b"the", b"the"], BYTE_PAIRS.merges, BYTE_PAIRS.added_tokens)
     with pytest.raises(ValueError, match="spelled alike"):
         a_word_twice.save(tmp_path)
     assert not os.listdir(tmp_path)
@@ -107,7 +108,7 @@ def test_a_truncated_file_is_refused(tokenizer: Tokenizer, tmp_path_factory: Any
         (b'{"model": {"type": "BPE"}, "speed": 2}', "asks for speed = 2"),
     ],
 )
-def test_what_is_no_tokenizer_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     refuse(tmp_path / "junk.json", data, message)
 
 
@@ -140,14 +141,14 @@ EDITS = [  # (where, the new value, what the sentence says)
         {"type": "Sequence", "pretokenizers": [SPLIT, PREFIXED]},
         "pre_tokenizer.add_prefix_space = true",
     ),
-    ("pre_tokenizer", BYTE_LEVEL | {"use_regex": False}, "it does not cut the text"),
+    ("pre_tokenizer", BYTE_LEVEL | {"use_regex": False}, "which does not split the text"),
     ("pre_tokenizer.pretokenizers.0.behavior", "MergedWithNext", 'pre_tokenizer.behavior = "MergedWithNext"'),
     ("pre_tokenizer.pretokenizers.0.pattern", {"Other": " "}, "pre_tokenizer.pattern"),
     ("pre_tokenizer.pretokenizers.0.pattern.Regex", "[a", "is not a regular expression"),
     ("pre_tokenizer.pretokenizers.0.pattern.Regex", "\\d{1,3}+", "reads differently"),
     ("model.byte_fallback", True, "model.fuse_unk = false"),
     ("model.dropout", 0.1, "model.dropout = 0.1"),
-    ("model.vocab", [], "its vocab is no table"),
+    ("model.vocab", [], "its vocab is not a table"),
     ("model.vocab.!", 10**9, "has the id 1000000000"),
     ("model.vocab.!", 3, "have the same id 3"),
     ("model.vocab.!", "2", 'its vocab has "!" with the id "2"'),
@@ -179,7 +180,7 @@ def edited(document: dict, where: str, value: Any) -> bytes:
 
 
 @pytest.mark.parametrize(("where", "value", "message"), EDITS)
-def test_what_is_not_understood_is_named(tmp_path: Path, where: str, value: Any, message: str) -> None:
+def test_unsupported_content_is_named(tmp_path: Path, where: str, value: Any, message: str) -> None:
     refuse(tmp_path / "edited.json", edited(BYTE_PAIR_DOCUMENT, where, value), message)
 
 
@@ -190,34 +191,34 @@ def without_byte(spelling: str) -> dict:
 
 
 def test_an_added_token_may_stand_for_bytes() -> None:
-    """What is spelled as bytes are is those bytes, but for special tokens, which are their names."""
-    document = without_byte("þ")  # 0xFE, which is in no text in UTF-8
+    """A token that is spelled as bytes is those bytes, except a special token, which is its name."""
+    document = without_byte("þ")  # 0xFE, which never occurs in UTF-8
     vocab = document["model"]["vocab"]
     names = {"Ġcat": vocab["Ġcat"], "é": vocab["é"], "þ": 280, "日": 281}
     document["added_tokens"] += [{"content": name, "id": i, "special": False} for name, i in names.items()]
     document["added_tokens"].append({"content": "<é>", "id": 282, "special": True})
-    tokenizer = Tokenizer.of(parse(document))
+    tokenizer = BaseTokenizer.of(parse(document))
     assert tokenizer.encode("Ġcat cat日") == [names["Ġcat"], names["Ġcat"], names["日"]]
     assert tokenizer.encode_bytes(b"\xe9\xfe") == tokenizer.encode("éþ") == [names["é"], names["þ"]]
     assert [tokenizer.id_of(name) for name in ("Ġcat", "日", " cat")] == [names["Ġcat"], 281, names["Ġcat"]]
     assert tokenizer.decode_bytes([*names.values(), 282]) == b" cat\xe9\xfe" + "日<é>".encode()
-    assert Tokenizer.of(parse(json.loads(serialize(tokenizer._contents())))) == tokenizer
+    assert BaseTokenizer.of(parse(json.loads(serialize(tokenizer.record)))) == tokenizer
 
 
-def test_what_was_merely_added_is_written_so() -> None:
-    """Or it would be a word of the vocab, and that token, where merges are ignored."""
+def test_added_tokens_are_not_written_into_the_vocab() -> None:
+    """In the vocab they would be whole words if merges are ignored."""
     names = ["zz", "\n"]
     added = [AddedToken(name, 280 + i, special=False) for i, name in enumerate(names)]
-    contents = BYTE_PAIRS._contents()._replace(ignore_merges=True)
-    tokens, specials = [*contents.tokens, b"zz", b"\n"], (*contents.special_tokens, *added)
-    written = json.loads(serialize(contents._replace(tokens=tokens, special_tokens=specials)))
+    record = BYTE_PAIRS.record._replace(ignore_merges=True)
+    tokens, every_added = [*record.tokens, b"zz", b"\n"], (*record.added_tokens, *added)
+    written = json.loads(serialize(record._replace(tokens=tokens, added_tokens=every_added)))
     assert len(written["model"]["vocab"]) == 280
     assert [token["content"] for token in written["added_tokens"]][-2:] == names
 
 
-def test_where_a_byte_is_no_token_there_is_no_other_for_it(tmp_path: Path) -> None:
+def test_a_byte_without_a_token_is_left_out(tmp_path: Path) -> None:
     document = without_byte("~")
-    assert Tokenizer.of(parse(document)).encode("a~") == BYTE_PAIRS.encode("a")
+    assert BaseTokenizer.of(parse(document)).encode("a~") == BYTE_PAIRS.encode("a")
     refuse(tmp_path / "unknown.json", edited(document, "model.unk_token", "a"), "asks for model.unk_token")
     spelled = TOKEN | {"content": "~", "id": 280, "special": False}
     refuse(
@@ -226,7 +227,7 @@ def test_where_a_byte_is_no_token_there_is_no_other_for_it(tmp_path: Path) -> No
         "the added token '~', which is the spelling",
     )
     complete = edited(BYTE_PAIR_DOCUMENT, "model.unk_token", "a")
-    assert Tokenizer.of(parse(json.loads(complete))) == BYTE_PAIRS
+    assert BaseTokenizer.of(parse(json.loads(complete))) == BYTE_PAIRS
 
 
 @pytest.mark.parametrize(
@@ -253,15 +254,14 @@ junk = st.recursive(
 def test_damage_anywhere_is_refused_or_harmless(document: dict, seed: int, value: Any) -> None:
     rng = np.random.default_rng(seed)
     document = part = copy.deepcopy(document)
-    while True:  # descend at random, so that the few structural places are hit as often as the many tokens
+    while True:  # descend at random, so that the few structural parts are hit as often as the many tokens
         key = list(part)[rng.integers(len(part))] if isinstance(part, dict) else int(rng.integers(len(part)))
         if not isinstance(part[key], (dict, list)) or not part[key] or rng.random() < 0.3:
             part[key] = value
             break
         part = part[key]
     with suppress(FormatError):
-        contents = parse(json.loads(json.dumps(document)))
-        tokenizer = BaseTokenizer.KINDS[type(contents)].of(contents)
+        tokenizer = BaseTokenizer.of(parse(json.loads(json.dumps(document))))
         tokenizer.decode(tokenizer.encode_ordinary("the cat"))
 
 

@@ -1,4 +1,4 @@
-"""What holds for every kind of tokenizer: streams, offsets, batches, pickles, ids that do not exist."""
+"""What is true of every kind of tokenizer: streams, offsets, batches, pickles, unknown ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tokenizer.small import TEXT, every_kind
+from tests.tokenizer.helpers import TEXT, every_kind, spelled_vocabulary
 from tokenizer import BaseTokenizer, StreamDecoder, UnknownToken, load
 
 KINDS = every_kind()
@@ -41,11 +41,12 @@ def test_offsets_go_forward_and_cover_what_the_tokens_say(tokenizer: BaseTokeniz
     ids, spans = tokenizer.encode_with_offsets(text, disallowed_special=(), add_special_tokens=True)
     assert ids == tokenizer.encode(text, disallowed_special=(), add_special_tokens=True)
     assert len(spans) == len(ids)
-    real = [(i, span) for i, span in zip(ids, spans) if not tokenizer.is_special_token(i) and span[0] < span[1]]
+    specials = set(tokenizer.special_tokens.values())
+    real = [(i, span) for i, span in zip(ids, spans) if i not in specials and span[0] < span[1]]
     assert all(0 <= start < end <= len(text) for _, (start, end) in real)
     assert [start for _, (start, _) in real] == sorted(start for _, (start, _) in real)
     for i, (start, end) in real:
-        shown = tokenizer.decode_bytes([i], continues=True).decode("utf-8", "ignore").strip()
+        shown = tokenizer.decode_bytes([i], mid_text=True).decode("utf-8", "ignore").strip()
         assert shown in text[start:end] or shown in text[start:end].lower()
 
 
@@ -53,14 +54,12 @@ def test_offsets_go_forward_and_cover_what_the_tokens_say(tokenizer: BaseTokeniz
 @given(batch=st.lists(texts, max_size=3))
 def test_batches_and_arrays_are_the_same_ids(tokenizer: BaseTokenizer, batch: list[str]) -> None:
     each = [tokenizer.encode_ordinary(text) for text in batch]
-    assert tokenizer.encode_batch(batch, disallowed_special=()) == tokenizer.encode_ordinary_batch(batch) == each
+    assert tokenizer.encode_batch(batch, disallowed_special=()) == each
     for text, ids in zip(batch, each):
         array = tokenizer.encode_array(text, disallowed_special=())
         assert array.dtype == np.uint32
         assert array.tolist() == ids
-        assert np.array_equal(tokenizer.encode_to_numpy(text, disallowed_special=()), array)
-    assert tokenizer.decode_batch(each) == [tokenizer.decode(ids) for ids in each]
-    assert tokenizer.decode_bytes_batch(each) == [tokenizer.decode_bytes(ids) for ids in each]
+        assert b"".join(tokenizer.token_bytes(ids)) == tokenizer.decode_bytes(ids)
 
 
 @EACH
@@ -76,33 +75,20 @@ def test_saved_and_pickled(tokenizer: BaseTokenizer, tmp_path: Path) -> None:
 
 
 @EACH
-def test_tokens_by_their_names(tokenizer: BaseTokenizer) -> None:
-    vocabulary = tokenizer.vocabulary()
+def test_tokens_by_their_spelling(tokenizer: BaseTokenizer) -> None:
+    vocabulary = spelled_vocabulary(tokenizer)
     assert len(vocabulary) == tokenizer.vocab_size
     for spelling, i in vocabulary.items():
         assert (tokenizer.token_to_id(spelling), tokenizer.id_to_token(i)) == (i, spelling)
-    assert tokenizer.convert_tokens_to_ids(tokenizer.tokenize("the")) == tokenizer.encode("the")
-    assert tokenizer.convert_ids_to_tokens(tokenizer.encode("the")) == tokenizer.tokenize("the")
     assert tokenizer.token_to_id("no such token") is None
     assert tokenizer.id_to_token(10**6) is None
 
 
 @EACH
 @pytest.mark.parametrize("error", [KeyError, ValueError])
-def test_what_is_no_token(tokenizer: BaseTokenizer, error: type[Exception]) -> None:
+def test_unknown_tokens_and_ids_are_named(tokenizer: BaseTokenizer, error: type[Exception]) -> None:
     with pytest.raises(error, match="there is no token with id 99999: ids go from 0 to"):
         tokenizer.decode([0, 99999])
     with pytest.raises(error, match="there is no token 'no such token' among the"):
-        tokenizer.encode_single_token("no such token")
+        tokenizer.id_of("no such token")
     assert issubclass(UnknownToken, error)
-
-
-@pytest.mark.parametrize("name", ["byte pairs", "characters", "SentencePiece"])
-@given(text=st.text("the cat日é\n", max_size=20))
-def test_decoding_with_offsets(name: str, text: str) -> None:
-    tokenizer = KINDS[name]
-    ids = tokenizer.encode(text.replace("é", "e") if name == "characters" else text)
-    shown, offsets = tokenizer.decode_with_offsets(ids)
-    assert shown == tokenizer.decode(ids)
-    assert offsets == sorted(offsets)
-    assert all(0 <= offset < max(len(shown), 1) for offset in offsets)

@@ -1,4 +1,4 @@
-"""Normalizers: with and without keeping track they make the same text, and it is that of Hugging Face's library."""
+"""Normalizers: with and without alignment they make the same text, that of Hugging Face's library."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tokenizer.peers import LONG, awkward, cases
-from tokenizer import normalize, peer_unicode
-from tokenizer.aligned import Aligned
-from tokenizer.normalize import BertNormalizer, CollapseSpaces, Lowercase, Prepend, Replace, Sequence, UnicodeForm
+from tests.tokenizer.helpers import LONG, awkward, cases
+from tokenizer.text import huggingface_unicode, normalize
+from tokenizer.text.aligned_text import AlignedText
+from tokenizer.text.bert_normalizer import BertNormalizer
+from tokenizer.text.normalize import CollapseSpaces, Lowercase, Prepend, Replace, Sequence, UnicodeForm
 from tools.make_peer_unicode import tables
 
 FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
@@ -36,8 +37,8 @@ marked = st.lists(MARKS | composed | st.sampled_from("aeo \u1100\u1161\u11a8\u0b
 @pytest.mark.parametrize("normalizer", EVERY, ids=repr)
 @settings(max_examples=3 * settings().max_examples)
 @given(text=awkward | marked)
-def test_the_way_that_keeps_track_makes_the_same_text(normalizer: Any, text: str) -> None:
-    aligned = normalizer.align(Aligned.of(text))
+def test_alignment_does_not_change_the_text(normalizer: Any, text: str) -> None:
+    aligned = normalizer.align(AlignedText.of(text))
     assert aligned.text == normalizer(text)
     assert len(aligned.spans) == len(aligned.text)
     assert all(0 <= start <= end <= len(text) for start, end in aligned.spans)
@@ -51,13 +52,13 @@ def test_the_way_that_keeps_track_makes_the_same_text(normalizer: Any, text: str
         ("NFKC", "\ufb01x", [(0, 1), (0, 1), (1, 2)]),
     ],
 )
-def test_who_stands_for_whom(form: str, text: str, spans: list) -> None:
-    assert UnicodeForm(form).align(Aligned.of(text)).spans == spans
+def test_which_characters_the_new_ones_stand_for(form: str, text: str, spans: list) -> None:
+    assert UnicodeForm(form).align(AlignedText.of(text)).spans == spans
 
 
 @given(text=awkward | marked)
-def test_forms_are_those_of_unicode_for_marks_that_are_old(text: str) -> None:
-    if not normalize.NEW.search(text):
+def test_forms_are_those_of_unicode_except_for_new_marks(text: str) -> None:
+    if not normalize.NEW_MARKS.search(text):
         for form in FORMS:
             assert UnicodeForm(form)(text) == unicodedata.normalize(form, text)
 
@@ -66,7 +67,7 @@ def test_forms_are_those_of_unicode_for_marks_that_are_old(text: str) -> None:
 @pytest.mark.parametrize("kind", ["NFC", "NFD", "Lowercase", "BertNormalizer"])
 def test_texts_and_spans_are_those_of_hugging_face(kind: str) -> None:
     hf = pytest.importorskip("tokenizers")
-    own = UnicodeForm(kind) if kind in FORMS else getattr(normalize, kind)()
+    own = UnicodeForm(kind) if kind in FORMS else {"Lowercase": Lowercase, "BertNormalizer": BertNormalizer}[kind]()
     peer = getattr(hf.normalizers, kind)()
     characters = hf.Tokenizer(hf.models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     characters.normalizer = peer
@@ -76,15 +77,15 @@ def test_texts_and_spans_are_those_of_hugging_face(kind: str) -> None:
     @given(awkward | marked)
     def all_is_equal(text: str) -> None:
         assert own(text) == peer.normalize_str(text)
-        assert own.align(Aligned.of(text)).spans == characters.encode(text).offsets
+        assert own.align(AlignedText.of(text)).spans == characters.encode(text).offsets
 
     all_is_equal()
 
 
 @pytest.mark.parity
-@pytest.mark.skipif(not LONG, reason="asks about every character: for the long profile")
+@pytest.mark.skipif(not LONG, reason="checks every character: for the long profile")
 def test_the_tables_are_what_the_script_writes() -> None:
     pytest.importorskip("tokenizers")
     for name, ranges in tables().items():
-        written = getattr(peer_unicode, name).replace("\n", " ").split()
-        assert written == ranges.split(), Path(peer_unicode.__file__).name
+        written = getattr(huggingface_unicode, name).replace("\n", " ").split()
+        assert written == ranges.split(), Path(huggingface_unicode.__file__).name

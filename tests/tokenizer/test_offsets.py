@@ -1,4 +1,4 @@
-"""Spans without the spaces at the ends of their tokens."""
+"""Offsets without the spaces at the ends of tokens."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tokenizer.helpers import byte_pairs
 from tokenizer import AddedToken, Tokenizer
-from tokenizer.offsets import Trimming
-from tokenizer.prefix import Prefix
+from tokenizer.text.offsets import OffsetTrimming
+from tokenizer.text.prefix import Prefix
 
 TRAINED = Tokenizer.train(["the cat  sat on   the mat\n" * 3], 290, pattern="gpt2")
 SIZE = TRAINED.vocab_size
@@ -17,7 +18,8 @@ SIZE = TRAINED.vocab_size
 def trimming(*added: AddedToken, keeps_first: bool = False, prefix: bool = False) -> Tokenizer:
     tokens = [*TRAINED.tokens, *(token.content.encode() for token in added)]
     spaced = Prefix() if prefix else None
-    return Tokenizer(tokens, TRAINED.merges, added, "gpt2", prefix=spaced, trim_offsets=Trimming(keeps_first))
+    trim = OffsetTrimming(keeps_first)
+    return byte_pairs(tokens, TRAINED.merges, added, "gpt2", prefix=spaced, trim_offsets=trim)
 
 
 @given(st.text("the cas\n"), st.booleans())
@@ -34,15 +36,17 @@ def test_spans_leave_out_spaces(text: str, keeps_first: bool) -> None:
 
 
 @pytest.mark.parametrize(("keeps_first", "first"), [(True, (0, 3)), (False, (1, 3))])
-def test_who_says_that_the_first_space_was_put_there(keeps_first: bool, first: tuple[int, int]) -> None:
-    """The post-processor does, whatever the pre-tokenizer did: both can be in a file."""
+def test_the_post_processor_decides_whether_the_first_space_is_a_prefix(
+    keeps_first: bool, first: tuple[int, int]
+) -> None:
+    """It does, whatever the pre-tokenizer has done: both can be in a file."""
     for prefix in True, False:
         text = "the cat" if prefix else " the cat"
         _, spans = trimming(keeps_first=keeps_first, prefix=prefix).encode_with_offsets(text)
         assert spans == ([first, (4, 7)] if prefix else [(0 if keeps_first else 1, 4), (5, 8)])
 
 
-def test_an_added_token_is_trimmed_by_the_text_that_it_was_found_as() -> None:
+def test_an_added_token_is_trimmed_by_the_text_in_which_it_was_found() -> None:
     tokenizer = trimming(
         AddedToken("<t>", SIZE, special=False, lstrip=True, rstrip=True), AddedToken("Ġx", SIZE + 1, special=False)
     )

@@ -11,10 +11,9 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer.ascii import BLANKS, ascii_pattern
-from tokenizer.pretokenize import PATTERNS, Pretokenizer, well_formed
+from tokenizer.split.pretokenizer import ASCII_SPACES, PATTERNS, Pretokenizer, ascii_pattern, well_formed
 
-# Characters at the borders of the classes that the patterns speak of, and any others.
+# Characters at the borders of the classes of the patterns, and any others.
 AWKWARD = st.text(st.sampled_from("aZé日1٣ '\n\r\t\u00a0\u2028\x1c\x85ſs😀\u0301.!_") | st.characters(), max_size=40)
 ASCII = st.text("aZsS1' \n\r\t\x0b\x1c.!_/", max_size=20) | st.text(st.characters(codec="ascii"))
 UNUSUAL_PATTERNS = [r"[a-z]+", r"\d*", r"(a)(b)?", r"(?=x)", r"\s|(?<=a)b"]
@@ -37,13 +36,14 @@ def check_ascii(translate: Callable[[str], Any]) -> None:
     equals_the_expression()
 
 
-def test_ascii_is_searched_by_re_to_the_same_words() -> None:
+def test_ascii_patterns_find_the_same_words() -> None:
     check_ascii(ascii_pattern)
 
 
+@pytest.mark.control
 def test_a_translation_that_leaves_white_space_to_re_is_caught() -> None:
     with pytest.raises(AssertionError):
-        check_ascii(lambda expression: re.compile(ascii_pattern(expression).pattern.replace(BLANKS, r"\s")))
+        check_ascii(lambda expression: re.compile(ascii_pattern(expression).pattern.replace(ASCII_SPACES, r"\s")))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_named_pattern_keeps_its_name_when_given_as_an_expression() -> None:
         (r"(?s:.)", "reads differently"),
     ],
 )
-def test_a_pattern_that_cannot_be_kept_is_refused(pattern: str, message: str) -> None:
+def test_an_ambiguous_or_unknown_pattern_is_refused(pattern: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Pretokenizer(pattern)
 
@@ -95,6 +95,6 @@ def test_surrogates_are_read_as_utf16() -> None:
     assert well_formed("a\ud83d\ude00b\ud83d") == "a😀b\ufffd"
 
 
-def test_bytes_are_no_text() -> None:
+def test_bytes_are_refused() -> None:
     with pytest.raises(TypeError, match="a text is a str, not bytes"):
         well_formed(b"a")  # type: ignore[arg-type]

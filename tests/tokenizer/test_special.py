@@ -1,4 +1,4 @@
-"""A special token in text is one only where the caller allows it."""
+"""A special token in a text is encoded as one only if the caller allows it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tokenizer.small import BERT, every_kind, of
-from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, CharTokenizer, FormatError, Tokenizer
+from tests.tokenizer.helpers import BERT, byte_pairs, every_kind, spellings
+from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, AddedToken, BaseTokenizer, CharTokenizer, FormatError, Tokenizer
 from tokenizer.formats import vocabularies
 from tokenizer.formats.tokenizer_json import parse, serialize
-from tokenizer.normalize import Lowercase
+from tokenizer.text.normalize import Lowercase
 
 NAMES = [END_OF_TEXT, "<|end|>", "<|end|>more", "aba"]
 TOKENIZER = Tokenizer.train(["abab <|endoftext|> <|end|>more" * 3], 300, NAMES)
@@ -23,7 +23,7 @@ texts = st.lists(st.sampled_from([*NAMES, "ab", "a", "<|", " "])).map("".join)
 
 
 def split_textbook(text: str, names: list[str]) -> list[str]:
-    """At each place the longest name that begins there; what is between is ordinary."""
+    """At each position the longest name that begins there; what is between is ordinary."""
     pieces, ordinary = [], ""
     while text:
         name = max((name for name in names if text.startswith(name)), key=len, default="")
@@ -55,7 +55,10 @@ def test_ordinary_text_never_becomes_a_special_token(tokenizer: Tokenizer, text:
 @KINDS
 def test_the_longest_name_wins(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("<|end|>more", allowed_special="all") == [tokenizer.special_tokens["<|end|>more"]]
-    assert tokenizer.encode("<|end|>more", ["<|end|>"], disallowed_special=())[0] == tokenizer.special_tokens["<|end|>"]
+    assert (
+        tokenizer.encode("<|end|>more", allowed_special=["<|end|>"], disallowed_special=())[0]
+        == tokenizer.special_tokens["<|end|>"]
+    )
 
 
 def test_named_specials() -> None:
@@ -90,28 +93,28 @@ def test_a_wrong_choice_is_refused(tokenizer: Tokenizer, allowed: object, messag
 def test_how_an_added_token_is_found(options: dict, text: str, tokens: list[str]) -> None:
     trained = Tokenizer.train([""], 256)
     added = [AddedToken("<t>", 256, special=False, **options)]
-    tokenizer = Tokenizer([*trained.tokens, b"<t>"], [], added)
+    tokenizer = byte_pairs([*trained.tokens, b"<t>"], [], added)
     assert [tokenizer.decode([i]) for i in tokenizer.encode(text)] == tokens
     assert tokenizer.encode_with_offsets(text)[0] == tokenizer.encode_ordinary(text) == tokenizer.encode(text)
 
 
-def test_what_was_merely_added_is_no_piece_of_a_word() -> None:
-    """The model of a file knows its own vocab only: an added token is found as a whole, before it, or not at all."""
+def test_an_added_token_is_no_piece_of_a_word() -> None:
+    """The model of a file uses its own vocab only: an added token is found as a whole, before it, or not at all."""
     document = json.loads(serialize(vocabularies.parse_word_pieces(BERT, {})))
     document["added_tokens"].append({"id": 17, "content": "x", "special": False})
-    found = of(parse(document))
-    assert found.tokenize("thex cat") == ["the", "x", "cat"]  # type: ignore[attr-defined]
+    found = BaseTokenizer.of(parse(document))
+    assert spellings(found, "thex cat") == ["the", "x", "cat"]
     document["added_tokens"][-1]["single_word"] = True
-    alone = of(parse(document))
-    assert alone.tokenize("thex X xs x") == ["[UNK]", "[UNK]", "[UNK]", "x"]  # type: ignore[attr-defined]
-    assert of(parse(json.loads(serialize(alone._contents())))) == alone
+    alone = BaseTokenizer.of(parse(document))
+    assert spellings(alone, "thex X xs x") == ["[UNK]", "[UNK]", "[UNK]", "x"]
+    assert BaseTokenizer.of(parse(json.loads(serialize(alone.record)))) == alone
     document["model"]["vocab"]["x"] = 17
-    assert of(parse(document)).tokenize("thex X xs x") == ["[UNK]", "x", "x", "##s", "x"]  # type: ignore[attr-defined]
+    assert spellings(BaseTokenizer.of(parse(document)), "thex X xs x") == ["[UNK]", "x", "x", "##s", "x"]
 
 
 def with_merges_to_specials(kind: str, names: list[str], **options: bool) -> dict:
     """A tokenizer.json whose merges make the special tokens `names`, of the letter c only, from left to right."""
-    document = json.loads(serialize(every_kind()[kind]._contents()))
+    document = json.loads(serialize(every_kind()[kind].record))
     added, model = document["added_tokens"], document["model"]
     id_of = model["vocab"] | {token["content"]: token["id"] for token in added}
     id_of |= {"c" * n: len(id_of) + n - 2 for n in range(2, 6)}
@@ -125,22 +128,21 @@ def with_merges_to_specials(kind: str, names: list[str], **options: bool) -> dic
 
 @pytest.mark.parametrize("kind", ["byte pairs", "SentencePiece in JSON"])
 def test_merges_make_no_special_token(kind: str) -> None:
-    found: Any = of(parse(with_merges_to_specials(kind, ["ccccc"])))
-    assert found.tokenize("ccccc", allowed_special="all") == ["ccccc"]
-    assert found.convert_ids_to_tokens(found.encode_ordinary("ccccc"))[-2:] == ["cc", "ccc"]
-    assert of(parse(json.loads(serialize(found._contents())))) == found
-    assert found != of(parse(with_merges_to_specials(kind, [])))
+    found: Any = BaseTokenizer.of(parse(with_merges_to_specials(kind, ["ccccc"])))
+    assert spellings(found, "ccccc", allowed_special="all") == ["ccccc"]
+    assert spellings(found, "ccccc", disallowed_special=())[-2:] == ["cc", "ccc"]
+    assert BaseTokenizer.of(parse(json.loads(serialize(found.record)))) == found
+    assert found != BaseTokenizer.of(parse(with_merges_to_specials(kind, [])))
     for names, options in (["cccc"], {}), (["ccccc"], {"single_word": True}):
         with pytest.raises(FormatError, match=f"merges that make the special token '{names[0]}'"):
             parse(with_merges_to_specials(kind, names, **options))
 
 
 def test_a_special_token_that_is_plain_text_hides_no_other() -> None:
-    """Here `tokenizers` differs, where no "a" is found within "<a>" even if that is to be plain text."""
+    """`tokenizers` differs: it finds no "a" in "<a>" even if that is to be plain text."""
     trained = Tokenizer.train([""], 256)
-    tokenizer = Tokenizer(
-        [*trained.tokens, b"<a>", b"a"], [], [AddedToken("<a>", 256), AddedToken("a", 257, special=False)]
-    )
+    added = [AddedToken("<a>", 256), AddedToken("a", 257, special=False)]
+    tokenizer = byte_pairs([*trained.tokens, b"<a>", b"a"], [], added)
     assert tokenizer.encode("<a>a", allowed_special="all") == [256, 257]
     assert tokenizer.encode_ordinary("<a>a") == [*trained.encode("<"), 257, *trained.encode(">"), 257]
 
@@ -148,7 +150,7 @@ def test_a_special_token_that_is_plain_text_hides_no_other() -> None:
 def test_white_space_belongs_to_one_token_only() -> None:
     trained = Tokenizer.train([""], 256)
     added = [AddedToken("\n", 256, special=False, lstrip=True, rstrip=True)]
-    tokenizer = Tokenizer([*trained.tokens, b"\n"], [], added)
+    tokenizer = byte_pairs([*trained.tokens, b"\n"], [], added)
     letters = trained.encode("ab")
     assert tokenizer.encode_with_offsets("a \n \n\nb\n") == (
         [letters[0], 256, letters[1], 256],
@@ -160,18 +162,23 @@ def test_a_normalized_token_is_found_in_normalized_text() -> None:
     trained = Tokenizer.train([""], 256)
     for normalized, ids in (True, [256]), (False, trained.encode("e")):
         added = [AddedToken("E", 256, special=False, normalized=normalized)]
-        tokenizer = Tokenizer([*trained.tokens, b"E"], [], added, normalizer=Lowercase())
+        tokenizer = byte_pairs([*trained.tokens, b"E"], [], added, normalizer=Lowercase())
         assert tokenizer.encode("e") == ids
 
 
 @KINDS
 def test_a_special_token_that_is_not_allowed_is_an_error(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match=r"holds the special token '<\|end\|>' at character 1: pass allowed_special="):
+    with pytest.raises(
+        ValueError, match=r"contains the special token '<\|end\|>' at character 1: pass allowed_special="
+    ):
         tokenizer.encode("a<|end|>", disallowed_special=["<|end|>"])
-    with pytest.raises(ValueError, match="holds the special token"):
+    with pytest.raises(ValueError, match="contains the special token"):
         tokenizer.encode("a<|endoftext|>")
-    with pytest.raises(ValueError, match="holds the special token 'ab'"):
+    with pytest.raises(ValueError, match="contains the special token 'ab'"):
         tokenizer.encode("cab", disallowed_special=["ab"])  # any text can be disallowed, as in tiktoken
     with pytest.raises(ValueError, match="disallowed_special is a collection"):
         tokenizer.encode("a", disallowed_special="<|end|>")
-    assert tokenizer.encode("a<|end|>", ["<|end|>"]) == [*tokenizer.encode("a"), tokenizer.special_tokens["<|end|>"]]
+    assert tokenizer.encode("a<|end|>", allowed_special=["<|end|>"]) == [
+        *tokenizer.encode("a"),
+        tokenizer.special_tokens["<|end|>"],
+    ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tokenizer
 from tokenizer import END_OF_TEXT, CharTokenizer, StreamDecoder, Tokenizer
-from tokenizer.pretokenize import well_formed
+from tokenizer.split.pretokenizer import well_formed
 
 TEXT = "the cat sat on the mat; 'twas naïve — 日本語 日本 😀😀 and 1234 more cats.\n\n  the end\n" * 3
 TOKENIZERS = [Tokenizer.train([TEXT], 300, [END_OF_TEXT], pattern) for pattern in ["gpt2", "gpt4", r"\p{L}+"]]
@@ -79,6 +79,7 @@ def test_a_stream_equals_the_whole_for_any_split() -> None:
     check_stream(StreamDecoder)
 
 
+@pytest.mark.control
 def test_decoding_piece_by_piece_is_caught() -> None:
     class Piecewise(StreamDecoder):
         def feed(self, ids: list[int]) -> str:
@@ -96,11 +97,11 @@ def test_a_character_is_shown_when_it_is_whole() -> None:
     assert decoder.finish() == "\ufffd"
 
 
-# Errors, and what Python asks
+# Errors, equality and repr
 
 
 @pytest.mark.parametrize("stray", [-1, 300, 10**12])
-def test_an_id_that_there_is_not_is_named(stray: int) -> None:
+def test_an_unknown_id_is_named(stray: int) -> None:
     with pytest.raises(ValueError, match=f"no token with id {stray}: ids go from 0 to 299"):
         TOKENIZERS[0].decode([1, stray, 2])
 

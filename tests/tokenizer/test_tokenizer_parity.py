@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tokenizer.peers import tiktoken
+from tests.tokenizer.helpers import tiktoken
 from tokenizer import END_OF_TEXT, PADDING, UNKNOWN, CharTokenizer, Tokenizer, load
-from tokenizer.pretokenize import PATTERNS, Pretokenizer
+from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
 
 PROSE = "\n".join(pydoc_data.topics.topics.values())
 
@@ -164,5 +164,5 @@ def test_words_are_those_of_tiktoken(shared_data: Path, pattern: str, name: str)
         ids_are_equal()
 
     check(Pretokenizer(pattern).split)
-    with pytest.raises(AssertionError):  # the other pattern is caught
+    with pytest.raises(AssertionError):  # control: the other pattern is noticed
         check(Pretokenizer({"gpt2": "gpt4", "gpt4": "gpt2"}[pattern]).split)

@@ -1,6 +1,13 @@
-"""`python -m tokenizer`: training, encoding and looking at tokenizers from a terminal.
+"""`python -m tokenizer`: training, encoding and inspecting tokenizers from a terminal.
 
-commands.py is where it begins: the options of all commands, and what becomes of errors. The commands themselves are in
-learning.py (train), coding.py (encode, decode), looking.py (inspect, replay) and comparing.py (compare); they share
-inputs.py (reading texts and tokenizers) and terminal.py (colours, progress).
+Read in this order:
+
+    commands.py      begin here: the options of all commands, and how errors are reported
+    train.py         train
+    encode.py        encode and decode
+    inspect.py       inspect
+    replay.py        replay: the merges of a word, one by one
+    compare.py       compare
+    inputs.py        reading texts and tokenizers
+    terminal.py      colours, progress, harmless output
 """

@@ -1,4 +1,4 @@
-"""Where the commands get their texts and tokenizers from. `-` is standard input."""
+"""Reading the texts and tokenizers that a command is given. `-` is standard input."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from typing import IO, Any
+from typing import Any
 
-from ..base import BaseTokenizer
-from ..pretokenize import PATTERNS, Pretokenizer
-from ..scan import SCANNERS, safe_cut
+from tokenizer.models.base import BaseTokenizer
+from tokenizer.split.chunks import chunks_of_file
+from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
+from tokenizer.split.scanner import RULES
 
 STANDARD_INPUT = "-"
-BLOCK = 1 << 22  # characters of a large file that are read at a time
-MARGIN = 1 << 16  # characters at the end of a block in which a place to cut is looked for
 
 
 def opened(path: str, mode: str = "rb") -> Any:
-    """A context with the file, as bytes unless `mode` is "r", which is text in UTF-8 with its line ends as they are."""
+    """A context manager for the file: bytes or, if `mode` is "r", text in UTF-8 with its line ends unchanged."""
     if path != STANDARD_INPUT:
         return open(path, mode) if "b" in mode else open(path, mode, encoding="utf-8", newline="")
     if "b" in mode:
@@ -27,7 +26,7 @@ def opened(path: str, mode: str = "rb") -> Any:
 
 
 def read_bytes(arguments: argparse.Namespace) -> bytes:
-    """What `--text` gives, or else the file."""
+    """The bytes of `--text`, or else of the file."""
     if arguments.text is not None:
         return arguments.text.encode("utf-8", "surrogateescape")
     with opened(arguments.file) as file:
@@ -35,7 +34,7 @@ def read_bytes(arguments: argparse.Namespace) -> bytes:
 
 
 def read_text(arguments: argparse.Namespace) -> str:
-    """The same as text. ValueError if it is none."""
+    """The same as text. ValueError if it is not UTF-8."""
     data = read_bytes(arguments)
     try:
         return data.decode()
@@ -50,32 +49,21 @@ def not_text(name: str, error: UnicodeDecodeError) -> ValueError:
 
 
 def corpus(paths: Iterable[str], pattern: str) -> Iterator[str]:
-    """The texts of files, in pieces if the files are large. They are cut where words end, which is known of the usual
-    patterns; with any other, a file is one text."""
-    can_be_cut = PATTERNS.get(pattern, pattern) in SCANNERS
+    """The texts of files, large files in parts.
+
+    They are cut where words end, which is only known for the named patterns. With any other, a file is one text.
+    """
+    can_be_cut = PATTERNS.get(pattern, pattern) in RULES
     for path in paths:
         try:
             with opened(path, "r") as file:
-                yield from pieces(file) if can_be_cut else [file.read()]
+                yield from chunks_of_file(file) if can_be_cut else [file.read()]
         except UnicodeDecodeError as error:
             raise not_text(path, error) from None
 
 
-def pieces(file: IO[str]) -> Iterator[str]:
-    """The text of `file`; its words are those of the pieces."""
-    text = ""
-    while block := file.read(BLOCK):
-        text += block
-        cut = safe_cut(text, max(1, len(text) - MARGIN))
-        if cut < len(text):
-            yield text[:cut]
-            text = text[cut:]
-    if text:
-        yield text
-
-
 def check_pattern(pattern: str) -> str:
-    """The pattern; ValueError if it is none, before any file is read."""
+    """The pattern. ValueError if it is not valid, before any file is read."""
     Pretokenizer(pattern)
     return pattern
 

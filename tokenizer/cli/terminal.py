@@ -1,4 +1,4 @@
-"""Showing things in a terminal: colours, progress, and bytes that cannot do any harm there."""
+"""Output in a terminal: colours, progress, and bytes made harmless."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TextIO
 
 import regex
 
-BACKGROUNDS = (194, 223, 189, 225, 159)  # of the 256 colours of terminals: pale, so that black is read well on them
+BACKGROUNDS = (194, 223, 189, 225, 159)  # pale ones of the 256 colours of terminals, for black text
 BLACK = 16
 PROGRESS_INTERVAL = 0.1  # seconds
 
@@ -26,20 +26,18 @@ def wants_colour(choice: str, out: TextIO) -> bool:
 
 
 def painted(text: str, number: int) -> str:
-    """`text` on the background of that number; neighbouring numbers have different ones."""
+    """`text` on a background that depends on `number`; neighbouring numbers have different backgrounds."""
     return f"\x1b[38;5;{BLACK};48;5;{BACKGROUNDS[number % len(BACKGROUNDS)]}m{text}\x1b[0m"
 
 
 def printable(data: bytes) -> str:
-    """`data` as text without anything that would move the cursor or ring the bell: that is escaped, as are bytes that
-    are no UTF-8 by themselves."""
+    """`data` as text in which control characters and bytes that are not UTF-8 are escaped."""
     text = data.decode("utf-8", "backslashreplace")
     return NOT_PRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
 
 
 class ProgressLine:
-    """A line on the terminal that is written over, on `out` (standard error if None). Silent where that is no
-    terminal."""
+    """A line that is overwritten again and again, on `out` (None: standard error). Silent if that is not a terminal."""
 
     def __init__(self, out: TextIO | None = None):
         self._out = out or sys.stderr
@@ -66,7 +64,7 @@ class ProgressLine:
 
 @contextmanager
 def progress_line() -> Iterator[ProgressLine]:
-    """A ProgressLine that is gone afterwards, whatever happens."""
+    """A ProgressLine that is removed at the end, even after an error."""
     line = ProgressLine()
     try:
         yield line

@@ -1,13 +1,19 @@
-"""The file formats of tokenizers, each read into (and some written from) the records of contents.py.
+"""The file formats of tokenizers, each read into (and some written from) the records of records.py.
 
-    tokenizer_json.py   Hugging Face's tokenizer.json: byte_pair.py, character_pair.py, word_piece.py, characters.py say
-                        what it holds for each kind, stages.py what is the same for all
-    tiktoken.py         OpenAI's: a line for each token
-    sentencepiece.py    Google's protocol buffer, and llama2c.py, a dump of one
-    gguf.py             llama.cpp's, which holds byte pairs or a SentencePiece vocabulary beside the weights
-    vocabularies.py     bare vocabularies: encoder.json + vocab.bpe, vocab.json + merges.txt, BERT's vocab
+Read in this order:
 
-Only what gives the same ids here and there is read. A file that asks for anything else is refused by naming it, and
-so is a damaged one: half a tokenizer would quietly give wrong ids. Every check raises `FormatError` with what is
-wrong, as the predicate of a sentence; files.py puts the file's name in front of it.
+    records.py          what a tokenizer consists of, for each kind
+    files.py            which file is in which format; reading and writing without harm
+    tokenizer_json.py   Hugging Face's tokenizer.json: byte_pair.py, character_pair.py, word_piece.py and characters.py
+                        for its kinds of models, components.py for what they share
+    tiktoken.py         OpenAI's: one line for each token
+    vocabularies.py     bare vocabularies: encoder.json + vocab.bpe, vocab.json + merges.txt, BERT's vocab.txt
+    sentencepiece.py    Google's protocol buffer; llama2c.py, a binary copy of one
+    gguf.py             llama.cpp's, which holds a vocabulary beside the weights
+    checks.py           what all of them check, and how errors are worded
+
+A file is read only if its ids will be the same here as in the library that it was made for. A file that asks for
+anything else is refused by an error that names it, and so is a damaged one: half a tokenizer would silently give wrong
+ids. Every check raises `FormatError` with the predicate of a sentence ("is damaged: ..."). files.py puts the name of
+the file before it.
 """

@@ -1,25 +1,26 @@
-"""tokenizer.json of a SentencePiece-style byte-pair tokenizer: Llama 2, Mistral, Gemma."""
+"""A tokenizer.json of a SentencePiece-style byte-pair tokenizer: Llama 2, Mistral, Gemma."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence as Row
 from typing import Any
 
-from ..bpe import Pair
-from ..character_bpe import ESCAPE, SPACE, Metaspace, byte_of, table_of_scores
-from ..contents import FormatError, SentencePieceContents
-from ..normalize import Sequence
-from ..prefix import Prefix
-from ..special import AddedToken
-from .checks import ANY, expect, ordinary_pairs, pairs_of, shorten
-from .stages import (
+from tokenizer.bpe.characters import table_of_scores
+from tokenizer.bpe.merge_table import Pair
+from tokenizer.formats.checks import ANY, expect, ordinary_pairs, pairs_of, shorten
+from tokenizer.formats.components import (
+    added_only,
     byte_pair_model,
-    merely_added,
     model_vocab,
     read_normalizer,
     read_post_processor,
     write_post_processor,
 )
+from tokenizer.formats.records import FormatError, SentencePieceRecord
+from tokenizer.text.metaspace import ESCAPE_SPACES, SPACE, Metaspace, byte_of
+from tokenizer.text.normalize import Sequence
+from tokenizer.text.prefix import Prefix
+from tokenizer.text.special_tokens import AddedToken
 
 MODEL = {
     "type": ("BPE", None),
@@ -46,14 +47,14 @@ JOIN = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"typ
 STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
 
 
-def read(document: dict, pieces: list[str | None], added: Row[AddedToken]) -> SentencePieceContents:
+def read(document: dict, pieces: list[str | None], added: Row[AddedToken]) -> SentencePieceRecord:
     model = document["model"]
     vocab = model["vocab"]
     expect(model, MODEL | ({"fuse_unk": ANY} if not unknown_bytes(vocab) else {}), "model")
     refuse_characters(added, vocab)
     normalizer = read_normalizer(document.get("normalizer"))
-    prefix = read_pre_tokenizer(document.get("pre_tokenizer"), vocab, escapes(normalizer))
-    return SentencePieceContents(
+    prefix = read_pre_tokenizer(document.get("pre_tokenizer"), vocab, escaped=escapes(normalizer))
+    return SentencePieceRecord(
         pieces,
         read_merges(model, pieces, added),
         None,
@@ -65,12 +66,12 @@ def read(document: dict, pieces: list[str | None], added: Row[AddedToken]) -> Se
         True,
         (),
         read_decoder(document.get("decoder")),
-        merely_added(added, vocab),
+        added_only(added, vocab),
     )
 
 
 def refuse_characters(added: Row[AddedToken], vocab: dict[str, int]) -> None:
-    """FormatError if ordinary text could be encoded as a special token because that is a character or byte of it."""
+    """FormatError for a special token that is a single character or byte: ordinary text could be encoded as it."""
     for token in added:
         if token.special and token.content in vocab and (len(token.content) == 1 or byte_of(token.content) is not None):
             raise FormatError(f"has the special token {token.content!r}, which stands for a single character or byte")
@@ -86,13 +87,15 @@ def read_merges(model: dict, pieces: list[str | None], added: Row[AddedToken]) -
 
 
 def unknown_bytes(vocab: dict[str, int]) -> list[int]:
-    """The bytes without a token that text may need: those of ASCII are characters, which may be tokens themselves."""
+    """The bytes without a token. An ASCII byte needs none if its character is a token."""
     return [byte for byte in range(256) if f"<0x{byte:02X}>" not in vocab and not (byte < 128 and chr(byte) in vocab)]
 
 
 def read_unknown(model: dict) -> int | None:
-    """The id of the token for what is unknown. `tokenizers` puts it after the bytes of the characters that follow it,
-    and joins what is left and right of a character for which there is nothing at all: such files are refused.
+    """The id of the unknown token.
+
+    `tokenizers` puts it after the bytes of the characters that follow it. If there is none, it joins what is left and
+    right of an unknown character. Files with these effects are refused.
     """
     vocab, unknown = model["vocab"], model.get("unk_token")
     if unknown is not None and (not isinstance(unknown, str) or unknown not in vocab):
@@ -100,14 +103,14 @@ def read_unknown(model: dict) -> int | None:
     missing = unknown_bytes(vocab)
     if missing and (unknown is None or any(byte_of(piece) is not None for piece in vocab)):
         raise FormatError(
-            f"has no token for the byte 0x{missing[0]:02X}, which is supported only if it has an unk_token and none "
-            "for bytes"
+            f"has no token for the byte 0x{missing[0]:02X}, which is supported only with an unk_token and without any "
+            "tokens for bytes"
         )
     return None if unknown is None else vocab[unknown]
 
 
-def read_pre_tokenizer(spec: Any, vocab: dict[str, int], escaped: bool) -> Metaspace | None:
-    """What a Metaspace does. None if the normalizer has `escaped` the spaces: a split at spaces finds none then."""
+def read_pre_tokenizer(spec: Any, vocab: dict[str, int], *, escaped: bool) -> Metaspace | None:
+    """The Metaspace. None if the normalizer has `escaped` the spaces: then a split at spaces finds none."""
     if isinstance(spec, dict) and spec.get("type") == "Metaspace":
         return read_metaspace(spec, vocab)
     if not escaped or spec not in (None, UNUSED_SPLIT):
@@ -116,7 +119,7 @@ def read_pre_tokenizer(spec: Any, vocab: dict[str, int], escaped: bool) -> Metas
 
 
 def read_metaspace(spec: dict, vocab: dict[str, int]) -> Metaspace:
-    """A split at U+2581 changes nothing where no token has one inside."""
+    """FormatError if its split at U+2581 would matter. It does not if no token has that character inside."""
     expect(spec, METASPACE, "pre_tokenizer")
     if spec.get("split", True) and any(SPACE in piece[1:] for piece in vocab):
         raise FormatError("asks for pre_tokenizer.split = true, which is not supported with tokens of several spaces")
@@ -130,39 +133,40 @@ def write_metaspace(prefix: Prefix) -> dict[str, Any]:
 
 
 def read_decoder(spec: Any) -> bool:
-    """Whether decoding takes a space from the beginning."""
+    """Whether decoding removes a space at the beginning."""
     if spec in ({"type": "Sequence", "decoders": JOIN}, {"type": "Sequence", "decoders": [*JOIN, STRIP]}):
         return STRIP in spec["decoders"]
     raise FormatError(f"asks for decoder = {shorten(spec)}, which is not supported with byte_fallback")
 
 
 def escapes(normalizer: Any) -> bool:
-    """Whether it leaves no spaces in the text."""
-    return ESCAPE in (normalizer.normalizers if isinstance(normalizer, Sequence) else (normalizer,))
+    """Whether the normalizer replaces all spaces."""
+    return ESCAPE_SPACES in (normalizer.normalizers if isinstance(normalizer, Sequence) else (normalizer,))
 
 
-def write(contents: SentencePieceContents) -> dict[str, Any]:
-    if contents.undivided or not contents.byte_fallback:
+def write(record: SentencePieceRecord) -> dict[str, Any]:
+    if record.user_defined or not record.byte_fallback:
         raise ValueError(
-            "a tokenizer with undivided pieces, or without a token for each byte, cannot be written as a tokenizer.json"
+            "a tokenizer with user-defined pieces, or without a token for each byte, cannot be written as a "
+            "tokenizer.json"
         )
-    pieces = contents.pieces
-    pairs = merges_of_scores(contents) if contents.merges is None else contents.merges
+    pieces = record.pieces
+    pairs = merges_of_scores(record) if record.merges is None else record.merges
     merges = [[pieces[left], pieces[right]] for left, right in pairs]
-    unknown = None if contents.unknown is None else pieces[contents.unknown]
-    vocab = model_vocab(pieces, contents.merely_added)
+    unknown = None if record.unknown is None else pieces[record.unknown]
+    vocab = model_vocab(pieces, record.added_only)
     return {
-        "normalizer": contents.normalizer.spec() if contents.normalizer else None,
-        "pre_tokenizer": write_metaspace(contents.prefix) if contents.prefix else None,
-        "post_processor": write_post_processor(contents.template, None, lambda i: pieces[i] or ""),
-        "decoder": {"type": "Sequence", "decoders": [*JOIN, *([STRIP] if contents.drops_space else [])]},
+        "normalizer": record.normalizer.spec() if record.normalizer else None,
+        "pre_tokenizer": write_metaspace(record.prefix) if record.prefix else None,
+        "post_processor": write_post_processor(record.template, None, lambda i: pieces[i] or ""),
+        "decoder": {"type": "Sequence", "decoders": [*JOIN, *([STRIP] if record.strips_space else [])]},
         "model": byte_pair_model(vocab, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True),
     }
 
 
-def merges_of_scores(contents: SentencePieceContents) -> list[Pair]:
-    """The merges in the order of the scores of what they make; for the same piece in the order of its parts."""
-    n = len(contents.pieces)
-    ordinary = model_vocab(contents.pieces, [token.id for token in contents.special_tokens])
-    table = table_of_scores(ordinary, contents.scores or [], n)
+def merges_of_scores(record: SentencePieceRecord) -> list[Pair]:
+    """The merges: first those that make the pieces of the highest scores, for the same piece in the order of ids."""
+    n = len(record.pieces)
+    ordinary = model_vocab(record.pieces, [token.id for token in record.added_tokens])
+    table = table_of_scores(ordinary, record.scores or [], n)
     return sorted((pair for pair in table if max(pair) < n), key=lambda pair: (table[pair], pair))

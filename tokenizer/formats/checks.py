@@ -1,4 +1,4 @@
-"""What every format checks, and how it complains."""
+"""What the formats check, and how errors are worded."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Any
 
 import regex
 
-from ..bpe import Pair
-from ..contents import FormatError
-from ..special import AddedToken
+from tokenizer.bpe.merge_table import Pair
+from tokenizer.formats.records import FormatError
+from tokenizer.text.special_tokens import AddedToken
 
 ANY = object()
 SURROGATE = regex.compile("[\ud800-\udfff]")
-MOST_UNUSED = 1 << 20  # ids; more between the used ones are damage, not a vocabulary
+MAX_UNUSED_IDS = 1 << 20  # a file with more unused ids is damaged
 
 
-def expect(part: Any, understood: Mapping[str, Any], name: str) -> None:
-    """Refuse `part` of a file, called `name`, unless each of its keys has a value that is `understood`. A key may be
-    missing where Hugging Face's default is an understood one; its type may not."""
+def expect(part: Any, supported: Mapping[str, Any], name: str) -> None:
+    """FormatError unless each key of `part`, a part of a file called `name`, has one of the `supported` values.
+
+    A key may be missing if the default of Hugging Face's library is supported. Only "type" must be there.
+    """
     if not isinstance(part, dict):
         raise FormatError(f"asks for {name} = {shorten(part)}, which is not supported")
-    for key in ["type", *part] if "type" in understood else part:
-        values = understood.get(key, ())
+    for key in ["type", *part] if "type" in supported else part:
+        values = supported.get(key, ())
         if values is not ANY and part.get(key) not in values:
             where = f"{name}.{key}" if name else key
             raise FormatError(f"asks for {where} = {shorten(part.get(key))}, which is not supported")
@@ -35,7 +37,7 @@ def shorten(value: Any) -> str:
 
 
 def is_text(value: Any) -> bool:
-    """A string that has a UTF-8 form: JSON can spell surrogates, which have none."""
+    """Whether it is a string that UTF-8 can encode. JSON can spell surrogates, which it cannot."""
     return isinstance(value, str) and (value.isascii() or not SURROGATE.search(value))
 
 
@@ -49,7 +51,7 @@ def parse_json(data: bytes) -> Any:
     except ValueError as error:
         raise FormatError(f"is damaged: it is not JSON ({error})") from None
     except RecursionError:
-        raise FormatError("is no tokenizer: it is nested too deeply") from None
+        raise FormatError("is not a tokenizer: it is nested too deeply") from None
 
 
 def by_id(id_of: Mapping[str, Any]) -> list[str | None]:
@@ -58,7 +60,7 @@ def by_id(id_of: Mapping[str, Any]) -> list[str | None]:
         if not is_text(text) or not is_id(i):
             raise FormatError(f"is damaged: its vocab has {shorten(text)} with the id {shorten(i)}")
     size = max(id_of.values(), default=-1) + 1
-    if size > len(id_of) + MOST_UNUSED:
+    if size > len(id_of) + MAX_UNUSED_IDS:
         raise FormatError(f"is damaged: it has {len(id_of)} tokens and one of them has the id {size - 1}")
     spelling: list[str | None] = [None] * size
     for text, i in id_of.items():
@@ -69,7 +71,7 @@ def by_id(id_of: Mapping[str, Any]) -> list[str | None]:
 
 
 def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[Pair]:
-    """The ids of merges, which are written "left right" in older files, ["left", "right"] in newer ones."""
+    """The merges as pairs of ids. Older files write "left right", newer ones ["left", "right"]."""
     if not isinstance(merges, list):
         raise FormatError("is damaged: its merges are not a list")
     pairs = []
@@ -84,9 +86,10 @@ def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[Pair]:
 
 
 def ordinary_pairs(pairs: Sequence[Pair], spelling: Sequence[str | None], added: Iterable[AddedToken]) -> list[Pair]:
-    """The merges but for those that make a special token. `tokenizers` makes one of text in which it is not to be
-    looked for, or in which it comes about by normalizing; here text is never a special token, so that such a merge is
-    of no use. FormatError if without it other ids would change.
+    """The merges without those that make a special token. FormatError if leaving them out would change other ids.
+
+    With such a merge, `tokenizers` makes a special token even of text in which none may be found. Here ordinary text
+    never becomes a special token.
     """
     specials = {token.content: token for token in added if token.special}
     ordinary, parts = [], {i for pair in pairs for i in pair}
@@ -96,8 +99,7 @@ def ordinary_pairs(pairs: Sequence[Pair], spelling: Sequence[str | None], added:
             ordinary.append((left, right))
         elif token.id in parts or token.single_word or "\u2581" in token.content:
             raise FormatError(
-                f"asks for merges that make the special token {token.content!r}, which is not supported if it is a "
-                "part of "
-                f"others, or not found as a whole wherever its text is"
+                f"asks for merges that make the special token {token.content!r}, which is not supported if other "
+                "tokens are made from it, or if it is not found everywhere as a whole"
             )
     return ordinary

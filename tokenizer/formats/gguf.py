@@ -1,6 +1,8 @@
-"""GGUF, the format of llama.cpp: a table of names and values, then the weights. The vocabulary is among the values, as
-lists of tokens, merges or scores, and of kinds that are those of SentencePiece. Only the table is read.
-Source: github.com/ggml-org/ggml, docs/gguf.md; the names of pre-tokenizers are those of llama.cpp."""
+"""GGUF, the format of llama.cpp: a table of names and values, then the weights. Only the table is read here.
+
+The vocabulary is among the values, as lists of tokens, of merges or scores, and of token types (SentencePiece's).
+Source: github.com/ggml-org/ggml, docs/gguf.md; the names of pre-tokenizers are those of llama.cpp.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import Any
 
-from ..contents import BytePairContents, Contents, FormatError, SentencePieceContents, WordPieceContents
-from ..normalize import UnicodeForm
-from ..special import AddedToken
-from . import byte_pair, sentencepiece, vocabularies
-from .checks import by_id
-from .sentencepiece import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece, beginning
+from tokenizer.formats import byte_pair, sentencepiece, vocabularies
+from tokenizer.formats.checks import by_id
+from tokenizer.formats.records import BytePairRecord, FormatError, Record, SentencePieceRecord, WordPieceRecord
+from tokenizer.formats.sentencepiece import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece, beginning
+from tokenizer.text.normalize import UnicodeForm
+from tokenizer.text.special_tokens import AddedToken
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -29,7 +31,8 @@ PATTERNS: dict[str, str | tuple[str, ...]] = {
     "gpt-4o": "o200k",
 }
 NORMALIZERS = {"qwen2": UnicodeForm("NFC")}
-BEGINS, IGNORES_MERGES = ("llama-bpe",), ("llama-bpe",)  # what llama.cpp does where the file does not say it
+# What llama.cpp does if the file does not say it: a token at the beginning, and words that are tokens stay whole.
+ADDS_BOS, IGNORES_MERGES = ("llama-bpe",), ("llama-bpe",)
 NAMES = {
     "bos_token": "bos_token_id",
     "eos_token": "eos_token_id",
@@ -39,7 +42,7 @@ NAMES = {
 
 
 class Reader:
-    """Reads one value after the other. FormatError where there is none."""
+    """Reads one value after another. FormatError if the data ends too early."""
 
     def __init__(self, data: bytes | mmap):
         self.data, self.at = data, len(MAGIC)
@@ -79,7 +82,7 @@ class Reader:
         raise FormatError(f"is damaged: it has a value of the unknown kind {part}")
 
 
-def parse(data: bytes | mmap) -> tuple[Contents, dict[str, Any]]:
+def parse(data: bytes | mmap) -> tuple[Record, dict[str, Any]]:
     """The vocabulary, and what a tokenizer_config.json would say."""
     values = read_values(data)
     kind = values.get("model")
@@ -88,28 +91,28 @@ def parse(data: bytes | mmap) -> tuple[Contents, dict[str, Any]]:
     tokens = values.get("tokens")
     if not isinstance(tokens, list):
         raise FormatError("is damaged: its tokens are not a list of texts")
-    contents = KINDS[kind](values, tokens)
-    names = {name: tokens[i] for name, key in NAMES.items() if (i := place_of(values, key, tokens)) >= 0}
+    record = KINDS[kind](values, tokens)
+    names = {name: tokens[i] for name, key in NAMES.items() if (i := id_value(values, key, tokens)) >= 0}
     template = values.get("chat_template")
-    return contents, names | ({"chat_template": template} if isinstance(template, str) else {})
+    return record, names | ({"chat_template": template} if isinstance(template, str) else {})
 
 
-def place_of(values: dict[str, Any], key: str, tokens: list[str]) -> int:
-    """The id that a value is; -1 if it is none."""
+def id_value(values: dict[str, Any], key: str, tokens: list[str]) -> int:
+    """The value `key` if it is an id, or else -1."""
     i = values.get(key)
     return i if isinstance(i, int) and 0 <= i < len(tokens) else -1
 
 
-def one_each(values: dict[str, Any], key: str, tokens: list[str], default: Any) -> tuple:
-    """A list with a number for each token."""
+def numbers_per_token(values: dict[str, Any], key: str, tokens: list[str], default: Any) -> tuple:
+    """The list `key`, which has a number for each token."""
     numbers = values.get(key, (default,) * len(tokens))
     if not isinstance(numbers, tuple) or len(numbers) != len(tokens):
-        raise FormatError(f"is damaged: its {key} is not a list of a number for each of its {len(tokens)} tokens")
+        raise FormatError(f"is damaged: its {key} is not a list with one number for each of its {len(tokens)} tokens")
     return numbers
 
 
 def read_values(data: bytes | mmap) -> dict[str, Any]:
-    """What the table says about the tokenizer, by the last parts of the names."""
+    """The values that describe the tokenizer, by the last part of their names."""
     reader = Reader(data)
     version = reader.number("I")
     if version not in VERSIONS:
@@ -122,11 +125,11 @@ def read_values(data: bytes | mmap) -> dict[str, Any]:
     return {name.rpartition(".")[2]: value for name, value in values.items() if name.startswith("tokenizer.")}
 
 
-def byte_pairs(values: dict[str, Any], tokens: list[str]) -> BytePairContents:
+def byte_pairs(values: dict[str, Any], tokens: list[str]) -> BytePairRecord:
     pre = values.get("pre")
     if not isinstance(pre, str) or pre not in PATTERNS:
         raise FormatError(f"asks for tokenizer.ggml.pre = {pre!r}, which is not supported ({', '.join(PATTERNS)} are)")
-    kinds = one_each(values, "token_type", tokens, NORMAL)
+    kinds = numbers_per_token(values, "token_type", tokens, NORMAL)
     added = [
         AddedToken(token, i, special=kind != USER_DEFINED)
         for i, (token, kind) in enumerate(zip(tokens, kinds))
@@ -134,28 +137,32 @@ def byte_pairs(values: dict[str, Any], tokens: list[str]) -> BytePairContents:
     ]
     id_of = {token: i for i, (token, kind) in enumerate(zip(tokens, kinds)) if kind != UNUSED}
     document = byte_pair.bare_document(id_of, values.get("merges"), PATTERNS[pre], ignore_merges=pre in IGNORES_MERGES)
-    contents = byte_pair.read(document, by_id(id_of), added)
-    begin = place_of(values, "bos_token_id", tokens) if values.get("add_bos_token", pre in BEGINS) else -1
-    return contents._replace(normalizer=NORMALIZERS.get(pre), template=beginning(begin))
+    record = byte_pair.read(document, by_id(id_of), added)
+    begin = id_value(values, "bos_token_id", tokens) if values.get("add_bos_token", pre in ADDS_BOS) else -1
+    return record._replace(normalizer=NORMALIZERS.get(pre), template=beginning(begin))
 
 
-def pieces(values: dict[str, Any], tokens: list[str]) -> SentencePieceContents:
-    """As from a `.model`, whose settings those of the file stand for."""
-    rows = zip(tokens, one_each(values, "scores", tokens, 0.0), one_each(values, "token_type", tokens, NORMAL))
+def pieces(values: dict[str, Any], tokens: list[str]) -> SentencePieceRecord:
+    """The record of a SentencePiece `.model` with the same pieces and settings."""
+    rows = zip(
+        tokens,
+        numbers_per_token(values, "scores", tokens, 0.0),
+        numbers_per_token(values, "token_type", tokens, NORMAL),
+    )
     normalizer = {3: values.get("add_space_prefix", True), 4: values.get("remove_extra_whitespaces", False)}
     trainer = {3: sentencepiece.BYTE_PAIR, 35: 1}
     vocabulary = [Piece(*row) for row in rows]
     sentencepiece.check(vocabulary, trainer, normalizer)
-    begin = place_of(values, "bos_token_id", tokens) if values.get("add_bos_token", True) else -1
+    begin = id_value(values, "bos_token_id", tokens) if values.get("add_bos_token", True) else -1
     return sentencepiece.contents_of(vocabulary, trainer, normalizer)._replace(template=beginning(begin))
 
 
-def word_pieces(values: dict[str, Any], tokens: list[str]) -> WordPieceContents:
-    """BERT's, which is the same whatever the file says."""
+def word_pieces(values: dict[str, Any], tokens: list[str]) -> WordPieceRecord:
+    """The record of BERT, whose settings the file does not vary."""
     return vocabularies.parse_word_pieces(tokens, {})
 
 
-KINDS: dict[str, Callable[[dict[str, Any], list[str]], Contents]] = {
+KINDS: dict[str, Callable[[dict[str, Any], list[str]], Record]] = {
     "gpt2": byte_pairs,
     "llama": pieces,
     "bert": word_pieces,

@@ -1,37 +1,39 @@
-"""The tokenizer of llama2.c, such as tok512.bin: the length of the longest token, then for each its score, its length
-and its text. It is a SentencePiece vocabulary whose settings are those of Llama 2.
-Source: github.com/karpathy/llama2.c, tokenizer.py and run.c."""
+"""The tokenizer of llama2.c, such as tok512.bin: a SentencePiece vocabulary with the settings of Llama 2.
+
+The file holds the length of the longest token, then the score, length and text of each token.
+Source: github.com/karpathy/llama2.c, tokenizer.py and run.c.
+"""
 
 from __future__ import annotations
 
 import struct
 
-from ..character_bpe import SPACE
-from ..contents import FormatError, SentencePieceContents
-from ..normalize import Prepend, Replace, Sequence
-from ..special import AddedToken
-from .sentencepiece import beginning
+from tokenizer.formats.records import FormatError, SentencePieceRecord
+from tokenizer.formats.sentencepiece import beginning
+from tokenizer.text.metaspace import SPACE
+from tokenizer.text.normalize import Prepend, Replace, Sequence
+from tokenizer.text.special_tokens import AddedToken
 
-NAMES = ["<unk>", "<s>", "</s>"]  # the first three; the file has line ends around the second and third
+FIRST_TOKENS = ["<unk>", "<s>", "</s>"]  # the file has line ends around the second and the third
 FIRST_BYTE = 3
 
 
-def is_one(data: bytes) -> bool:
-    """Whether a file begins like one."""
+def is_llama2c(data: bytes) -> bool:
+    """Whether a file begins like one of llama2.c."""
     return len(data) > 17 and data[12:17] == b"<unk>" and data[8:12] == struct.pack("<i", 5)
 
 
-def parse(data: bytes) -> SentencePieceContents:
+def parse(data: bytes) -> SentencePieceRecord:
     texts, scores = read_tokens(data)
-    pieces: list[str | None] = [*NAMES, *(text.replace(" ", SPACE) for text in texts[len(NAMES) :])]
+    pieces: list[str | None] = [*FIRST_TOKENS, *(text.replace(" ", SPACE) for text in texts[len(FIRST_TOKENS) :])]
     expected = [f"<0x{byte:02X}>" for byte in range(256)]
     if pieces[FIRST_BYTE : FIRST_BYTE + 256] != expected or len(set(pieces)) < len(pieces):
         raise FormatError("is damaged: its tokens 3 to 258 are not the 256 bytes, or two are the same")
-    return SentencePieceContents(
+    return SentencePieceRecord(
         pieces,
         None,
         scores,
-        tuple(AddedToken(name, i) for i, name in enumerate(NAMES)),
+        tuple(AddedToken(name, i) for i, name in enumerate(FIRST_TOKENS)),
         Sequence((Prepend(SPACE), Replace(" ", SPACE))),
         template=beginning(1),
         unknown=0,

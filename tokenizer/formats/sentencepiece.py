@@ -1,5 +1,5 @@
-"""SentencePiece's `.model`: a protocol buffer, read here by hand. Of the messages of
-github.com/google/sentencepiece, src/sentencepiece_model.proto, these fields matter:
+"""SentencePiece's `.model`, a protocol buffer. These are the fields that matter, from the messages in
+github.com/google/sentencepiece, src/sentencepiece_model.proto:
 
     ModelProto       1 pieces (each: 1 text, 2 score, 3 type), 2 trainer, 3 normalizer
     TrainerSpec      3 model type, 24 white space as suffix, 35 byte fallback, 40-43 ids of unk, bos, eos, pad
@@ -12,11 +12,11 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..character_bpe import SPACE
-from ..contents import FormatError, SentencePieceContents
-from ..normalize import CollapseSpaces, Normalizer, Prepend, Replace, Sequence
-from ..postprocess import Template
-from ..special import AddedToken
+from tokenizer.formats.records import FormatError, SentencePieceRecord
+from tokenizer.text.metaspace import SPACE
+from tokenizer.text.normalize import CollapseSpaces, Normalizer, Prepend, Replace, Sequence
+from tokenizer.text.special_tokens import AddedToken
+from tokenizer.text.template import Template
 
 BYTE_PAIR = 2  # of the model types 1 unigram, 2 BPE, 3 word, 4 character
 PIECE, TRAINER, NORMALIZER = 1, 2, 3  # the fields of a ModelProto
@@ -24,7 +24,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # the types 
 
 
 class Piece(NamedTuple):
-    """A piece of the vocabulary; its place is its id."""
+    """A piece of the vocabulary. Its index is its id."""
 
     text: str
     score: float
@@ -32,7 +32,7 @@ class Piece(NamedTuple):
 
 
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """The fields of a message: (number, value), an integer, four or eight bytes, or a string of bytes."""
+    """The fields of a message: (number, value). A value is an integer, four or eight bytes, or a string of bytes."""
     at = 0
     while at < len(data):
         key, at = varint(data, at)
@@ -46,12 +46,12 @@ def fields(data: bytes) -> Iterator[tuple[int, Any]]:
             if at > len(data):
                 raise FormatError("is damaged: it ends within a field")
         else:
-            raise FormatError("is damaged or no SentencePiece model")
+            raise FormatError("is damaged or not a SentencePiece model")
         yield key >> 3, value
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-    """An integer in groups of seven bits, the lowest first, and where it ends."""
+    """An integer in groups of seven bits, the lowest group first, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -65,11 +65,11 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 def message(value: Any) -> dict[int, Any]:
     if not isinstance(value, bytes):
-        raise FormatError("is damaged: a part of it is no message")
+        raise FormatError("is damaged: a part of it is not a message")
     return dict(fields(value))
 
 
-def parse(data: bytes) -> SentencePieceContents:
+def parse(data: bytes) -> SentencePieceRecord:
     pieces: list[Piece] = []
     settings: dict[int, dict[int, Any]] = {TRAINER: {}, NORMALIZER: {}}
     for number, value in fields(data):
@@ -88,26 +88,26 @@ def read_piece(spec: dict[int, Any], i: int) -> Piece:
         raise FormatError(f"is damaged: its piece {i} has no text or score") from None
 
 
-def contents_of(pieces: list[Piece], trainer: dict[int, Any], normalizer: dict[int, Any]) -> SentencePieceContents:
+def contents_of(pieces: list[Piece], trainer: dict[int, Any], normalizer: dict[int, Any]) -> SentencePieceRecord:
     begin = signed(trainer.get(41, 1))
-    return SentencePieceContents(
+    return SentencePieceRecord(
         pieces=[None if piece.kind == UNUSED else piece.text for piece in pieces],
         merges=None,
         scores=[piece.score for piece in pieces],
-        special_tokens=tuple(
+        added_tokens=tuple(
             AddedToken(piece.text, i) for i, piece in enumerate(pieces) if piece.kind in (UNKNOWN, CONTROL)
         ),
         normalizer=normalizer_of(normalizer),
         template=beginning(begin if begin < len(pieces) else -1),
         unknown=next((i for i, piece in enumerate(pieces) if piece.kind == UNKNOWN), None),
         byte_fallback=bool(trainer.get(35, 0)),
-        undivided=tuple(i for i, piece in enumerate(pieces) if piece.kind == USER_DEFINED),
-        drops_space=bool(normalizer.get(3, 1) or normalizer.get(4, 1)),
+        user_defined=tuple(i for i, piece in enumerate(pieces) if piece.kind == USER_DEFINED),
+        strips_space=bool(normalizer.get(3, 1) or normalizer.get(4, 1)),
     )
 
 
 def beginning(begin: int) -> Template:
-    """That token before each text; none if it is negative."""
+    """The template with the token `begin` before each text, or without one if it is negative."""
     return Template() if begin < 0 else Template(((begin,), "A"), ((begin,), "A", (begin,), "B"), (0, 0), (0, 0, 1, 1))
 
 
@@ -116,9 +116,9 @@ def signed(value: int) -> int:
 
 
 def check(pieces: list[Piece], trainer: dict[int, Any], normalizer: dict[int, Any]) -> None:
-    """FormatError for what is damaged, or would need what is not here."""
+    """FormatError for what is damaged or not supported."""
     if not pieces:
-        raise FormatError("is damaged or no SentencePiece model: it has no pieces")
+        raise FormatError("is damaged or not a SentencePiece model: it has no pieces")
     if trainer.get(3, 1) != BYTE_PAIR:
         kind = {1: "unigram", 3: "word", 4: "character"}.get(trainer.get(3, 1), "unknown")
         raise FormatError(f"asks for a model of type {kind}, which is not supported (byte pairs are)")

@@ -1,6 +1,8 @@
-"""OpenAI's format: a line for each ordinary token, its bytes in base64 and its rank, which is its id. What the file
-does not say (pattern, special tokens) is known for the encodings of OpenAI by the name of the file.
-Source: github.com/openai/tiktoken, tiktoken/load.py and tiktoken_ext/openai_public.py."""
+"""OpenAI's format: one line for each ordinary token, with its bytes in base64 and its rank, which is its id.
+
+The file does not say the pattern and the special tokens. For OpenAI's own encodings they are known from its name.
+Source: github.com/openai/tiktoken, tiktoken/load.py and tiktoken_ext/openai_public.py.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,14 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..contents import BytePairContents, FormatError
-from ..ranks import merges_of_ranks
-from ..special import END_OF_TEXT, AddedToken, check_names
+from tokenizer.bpe.merge_table import merges_of_ranks
+from tokenizer.formats.records import BytePairRecord, FormatError
+from tokenizer.text.special_tokens import END_OF_TEXT, AddedToken, check_names
 
 FILL_IN = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
 END_OF_PROMPT = "<|endofprompt|>"
 
-# name of the file -> pattern, special tokens
+# name of the file -> pattern and special tokens
 ENCODINGS: dict[str, tuple[str, dict[str, int]]] = {
     "gpt2": ("gpt2", {END_OF_TEXT: 50256}),
     "r50k_base": ("gpt2", {END_OF_TEXT: 50256}),
@@ -31,15 +33,15 @@ ENCODINGS: dict[str, tuple[str, dict[str, int]]] = {
 
 def parse(
     data: bytes, name: str, pattern: str | None, special_tokens: Mapping[str, int] | Iterable[str] | None
-) -> BytePairContents:
-    """`name` is the file's, without its ending. Special tokens given by name only get the ids after the last rank."""
+) -> BytePairRecord:
+    """`name` is that of the file, without its suffix. Special tokens without ids get those after the last rank."""
     rank_of = parse_ranks(data)
     known_pattern, known_specials = ENCODINGS.get(name, (None, {}))
     pattern = pattern or known_pattern
     if pattern is None:
         known = ", ".join(ENCODINGS)
         raise FormatError(
-            f"does not say how text is cut into words: give pattern=, or name the file after one of {known}"
+            f"does not say how text is split into words: give pattern=, or name the file after one of {known}"
         )
     tokens: list[bytes | None] = [None] * (max(rank_of.values()) + 1)
     for token, i in rank_of.items():
@@ -49,11 +51,11 @@ def parse(
     for special, i in specials.items():
         tokens[i] = special.encode()
     added = tuple(sorted((AddedToken(special, i) for special, i in specials.items()), key=lambda t: t.id))
-    return BytePairContents(tokens, None, added, pattern, ignore_merges=True)
+    return BytePairRecord(tokens, None, added, pattern, ignore_merges=True)
 
 
 def special_ids(special_tokens: Mapping[str, int] | Iterable[str], tokens: Sequence[bytes | None]) -> dict[str, int]:
-    """The ids of the special tokens beside the ordinary `tokens`. FormatError if one is taken."""
+    """The ids of the special tokens. FormatError if one of the ordinary `tokens` has such an id."""
     if not isinstance(special_tokens, Mapping):
         special_tokens = {special: len(tokens) + i for i, special in enumerate(check_names(special_tokens))}
     taken = set()
@@ -82,18 +84,19 @@ def parse_ranks(data: bytes) -> dict[bytes, int]:
     return rank_of
 
 
-def serialize(contents: BytePairContents) -> bytes:
-    """The text of the file. ValueError where tiktoken would give other ids."""
-    specials = {token.id for token in contents.special_tokens}
-    tokens = contents.tokens
+def serialize(record: BytePairRecord) -> bytes:
+    """The content of the file. ValueError if tiktoken would give other ids for it."""
+    specials = {token.id for token in record.added_tokens}
+    tokens = record.tokens
     id_of = {token: i for i, token in enumerate(tokens) if token is not None and i not in specials}
-    what = "this tokenizer cannot be written in tiktoken's format: "
+    problem = "this tokenizer cannot be written in tiktoken's format: "
     if not all(bytes([byte]) in id_of for byte in range(256)):
-        raise ValueError(what + "not every byte is a token")
-    if contents.normalizer or contents.prefix or not all(token.special for token in contents.special_tokens):
+        raise ValueError(problem + "not every byte is a token")
+    if record.normalizer or record.prefix or not all(token.special for token in record.added_tokens):
         raise ValueError(
-            what + "it changes the text, or has added tokens that are not special, and the format has no place for that"
+            problem
+            + "it changes the text, or has added tokens that are not special, and the format cannot express that"
         )
-    if contents.merges != merges_of_ranks(id_of):
-        raise ValueError(what + "its merges are not in the order of its ids")
+    if record.merges != merges_of_ranks(id_of):
+        raise ValueError(problem + "its merges are not in the order of its ids")
     return b"".join(base64.b64encode(token) + b" %d\n" % i for token, i in id_of.items())

@@ -1,0 +1,11 @@
+"""Tables and arrays that work on many words or ids at once. They know nothing of text or of byte pairs.
+
+Read in this order:
+
+    ragged.py          rows of different lengths in one array
+    growable_array.py  an array of ids that grows at its end
+    token_bytes.py     ids -> bytes
+    number_table.py    a hash table: integers -> integers
+    word_table.py      a hash table: short words -> numbers
+    string_table.py    a hash table: tokens of any length -> ids
+"""

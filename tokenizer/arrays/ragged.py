@@ -1,0 +1,44 @@
+"""Ragged arrays: rows of different lengths, stored one after another in one array, beside an array of the lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+import numpy as np
+
+Ragged = tuple[np.ndarray, np.ndarray]  # the values of all rows, (values,), and the length of each row, (rows,)
+
+
+def from_lists(lists: Iterable[list[int]]) -> Ragged:
+    """Lists of ids as a ragged array: (ids,) uint32 and (lists,) int64."""
+    lists = list(lists)
+    return np.fromiter(chain.from_iterable(lists), np.uint32), np.fromiter(map(len, lists), np.int64)
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """start, start + 1, ..., start + length - 1 of each row in turn: ranges([5, 0], [2, 3]) is [5, 6, 0, 1, 2]."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def assemble(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], row_count: int) -> Ragged:
+    """Put `row_count` rows together from parts that have been worked out separately.
+
+    Each part says which rows it has, (k,), and gives them as a ragged array. Every row is in exactly one part.
+    """
+    parts = list(parts)
+    lengths = np.zeros(row_count, np.int64)
+    for rows, _, part_lengths in parts:
+        lengths[rows] = part_lengths
+    starts = np.cumsum(lengths) - lengths
+    values = np.empty(lengths.sum(), np.int64)
+    for rows, part_values, part_lengths in parts:
+        values[ranges(starts[rows], part_lengths)] = part_values
+    return values, lengths
+
+
+def position_in_run(is_first: np.ndarray) -> np.ndarray:
+    """Count 0, 1, 2, ... from each True of `is_first`, (n,) bool: [T, F, F, T, F] gives [0, 1, 2, 0, 1]."""
+    index = np.arange(len(is_first))
+    return index - np.maximum.accumulate(np.where(is_first, index, 0))

@@ -1,0 +1,59 @@
+"""Level 3, one idea: remember the ids of each word, because a text repeats the same words again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+from tokenizer.bpe.heap import merge_heap
+from tokenizer.bpe.merge_table import MergeTable, RankTable
+
+MAX_CACHED_WORDS = 1 << 17
+MAX_CACHED_CHARACTERS = 64  # longer words are too rare to be worth remembering
+
+
+class WordEncoder(dict):
+    """word (str) -> ids (tuple), each computed when it is first asked for.
+
+    When `max_words` are cached it starts afresh, so that a process that runs for years does not grow. The cache never
+    changes an id. A word may hold surrogate escapes (U+DC80 to U+DCFF), which stand for bytes that are not UTF-8.
+    """
+
+    def __init__(
+        self,
+        byte_ids: Sequence[int],
+        table: MergeTable | RankTable,
+        max_words: int = MAX_CACHED_WORDS,
+        whole_words: Mapping[bytes, int] | None = None,
+    ):
+        """`byte_ids[b]` is the id of the one-byte token b, or -1 if there is none: such bytes are left out of any text,
+        as Hugging Face's library does. A word among `whole_words` gets that id, whatever its merges would make."""
+        super().__init__()
+        self.byte_ids = byte_ids
+        self.missing_bytes = bytes(byte for byte in range(256) if byte_ids[byte] < 0)
+        self.table = table
+        self.whole_words = whole_words or {}
+        self.max_words = max_words
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        ids = self.encode_word(word.encode("utf-8", "surrogateescape"))
+        if len(word) <= MAX_CACHED_CHARACTERS:
+            if len(self) >= self.max_words:
+                self.clear()
+            self[word] = ids
+        return ids
+
+    def encode_word(self, word: bytes) -> tuple[int, ...]:
+        """The ids of one word, without the cache."""
+        if word in self.whole_words:
+            return (self.whole_words[word],)
+        return tuple(merge_heap(self.ids_of_bytes(word), self.table))
+
+    def ids_of_bytes(self, word: bytes) -> list[int]:
+        """The ids of the bytes of a word, with which encoding begins."""
+        byte_ids = self.byte_ids
+        return [byte_ids[byte] for byte in word.translate(None, self.missing_bytes)]
+
+    def encode(self, words: Iterable[str]) -> list[int]:
+        """The ids of all `words`, joined."""
+        return list(chain.from_iterable(map(self.__getitem__, words)))

@@ -1,0 +1,67 @@
+"""`train`: a tokenizer from texts.
+
+Beside it goes a file with the count of the pair of each merge, which `replay` shows: the formats of tokenizers have no
+place for these counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizer.cli.inputs import check_pattern, corpus
+from tokenizer.cli.terminal import progress_line
+from tokenizer.formats.files import FILE_NAME, write_atomically
+from tokenizer.formats.records import BytePairRecord
+from tokenizer.models.byte_bpe import Tokenizer
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.text.special_tokens import AddedToken, check_names
+from tokenizer.training.learn import learn
+from tokenizer.training.vocabulary import ALL_BYTES
+
+
+def train(arguments: argparse.Namespace) -> None:
+    names = check_names(arguments.special)
+    pattern = check_pattern(arguments.pattern or "gpt4")
+    with progress_line() as progress:
+        vocabulary = learn(
+            corpus(arguments.files, pattern),
+            Pretokenizer(pattern),
+            arguments.vocab_size,
+            names,
+            progress,
+            min_frequency=arguments.min_frequency,
+            max_token_length=arguments.max_token_length,
+            initial_alphabet=b"" if arguments.only_seen_bytes else ALL_BYTES,
+            ties=arguments.ties,
+            processes=arguments.processes,
+        )
+    added = tuple(AddedToken(name, i) for i, name in enumerate(names))
+    tokenizer = Tokenizer(BytePairRecord([*vocabulary.tokens], vocabulary.merges, added, pattern))
+    path = Path(arguments.output)
+    if not path.suffix:
+        path = path / FILE_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(path)
+    write_atomically(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts).encode())
+    print(f"{path}: {tokenizer.vocab_size:,} tokens, {len(vocabulary.merges):,} of them merges", file=sys.stderr)
+
+
+def counts_path(path: Path) -> Path:
+    return path.with_suffix(".counts")
+
+
+def read_counts(path: Path, merges: Sequence) -> list[int] | None:
+    """The counts of the merges of the tokenizer at `path`; None if they are not known."""
+    path = counts_path(path / FILE_NAME if path.is_dir() else path)
+    if not path.is_file():
+        return None
+    try:
+        counts = [int(line) for line in path.read_text().split()]
+    except ValueError:
+        counts = []
+    if len(counts) != len(merges):
+        raise ValueError(f"{path} does not belong to this tokenizer, which has {len(merges)} merges: delete it")
+    return counts

@@ -1,0 +1,91 @@
+"""Many texts, or one long text, to one array of ids, by one process or several. The ids never depend on how many.
+
+A text comes as its segments: ordinary text (str), and the ids of special tokens (int). All ordinary text of all texts
+is encoded together, which is much faster than text by text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Protocol
+
+import numpy as np
+
+from tokenizer.arrays.ragged import Ragged
+from tokenizer.fast.processes import parallel_map, processes_for
+from tokenizer.split.chunks import groups_of_texts
+
+MAX_CUT_CHARACTERS = 1 << 20  # of one text, that a process takes at a time
+MAX_GROUP_CHARACTERS = 1 << 23  # of many texts, that are encoded together
+
+
+class ManyTextsEncoder(Protocol):
+    """How ordinary text is encoded (see `TextEncoder`)."""
+
+    def encode_many(self, texts: Iterable[str]) -> Ragged: ...
+
+    def cut(self, text: str, size: int) -> list[str]: ...
+
+
+def encode_segments(
+    encoder: ManyTextsEncoder,
+    texts: Iterable[Iterable[str | int]],
+    processes: int | None = None,
+    max_cut_characters: int = MAX_CUT_CHARACTERS,
+) -> Ragged:
+    """The ids of all `texts`, (ids,) uint32, and how many each text has, (texts,) int64. None: as many as pay.
+
+    With one process `texts` is read lazily, so that it may be larger than memory.
+    """
+    special_ids: list[int] = []  # for each segment its id; -1 for ordinary text
+    segment_counts: list[int] = []  # for each text
+
+    def ordinary_texts() -> Iterator[str]:
+        for text in texts:
+            before = len(special_ids)
+            for segment in text:
+                special_ids.append(segment if isinstance(segment, int) else -1)
+                if isinstance(segment, str):
+                    yield segment
+            segment_counts.append(len(special_ids) - before)
+
+    if processes == 1:
+        ids, lengths = encoder.encode_many(ordinary_texts())
+    else:
+        ordinary = list(ordinary_texts())
+        processes = processes or processes_for(sum(map(len, ordinary)))
+        ids, lengths = encode_in_processes(encoder, ordinary, processes, max_cut_characters)
+    return with_special_ids(np.array(special_ids, np.int64), np.array(segment_counts, np.int64), ids, lengths)
+
+
+def encode_in_processes(encoder: ManyTextsEncoder, texts: list[str], processes: int, max_cut_characters: int) -> Ragged:
+    if processes <= 1:
+        return encoder.encode_many(texts)
+    cuts = [encoder.cut(text, max_cut_characters) for text in texts]
+    every_cut = list(chain.from_iterable(cuts))
+    # Several groups for each process, because some take longer than others.
+    size = min(MAX_GROUP_CHARACTERS, sum(map(len, every_cut)) // (4 * processes) + 1)
+    results = parallel_map(encoder.encode_many, list(groups_of_texts(every_cut, size)), processes)
+    ids = np.concatenate([np.empty(0, np.uint32), *(ids for ids, _ in results)])
+    cut_lengths = np.concatenate([np.empty(0, np.int64), *(lengths for _, lengths in results)])
+    owners = np.repeat(np.arange(len(cuts)), list(map(len, cuts)))
+    return ids, np.bincount(owners, cut_lengths, len(cuts)).astype(np.int64)
+
+
+def with_special_ids(
+    special_ids: np.ndarray, segment_counts: np.ndarray, ids: np.ndarray, lengths: np.ndarray
+) -> Ragged:
+    """Put special ids between `ids`, those of ordinary text. Of `lengths` there is one for each ordinary segment."""
+    is_text = special_ids < 0
+    if is_text.all() and (segment_counts == 1).all():
+        return ids, lengths  # the usual case: each text is one segment of ordinary text
+    segment_lengths = np.ones(len(special_ids), np.int64)
+    segment_lengths[is_text] = lengths
+    result = np.empty(segment_lengths.sum(), np.uint32)
+    is_special = np.zeros(len(result), bool)
+    is_special[np.cumsum(segment_lengths)[~is_text] - 1] = True
+    result[is_special] = special_ids[~is_text]
+    result[~is_special] = ids
+    owners = np.repeat(np.arange(len(segment_counts)), segment_counts)
+    return result, np.bincount(owners, segment_lengths, len(segment_counts)).astype(np.int64)

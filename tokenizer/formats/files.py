@@ -1,0 +1,164 @@
+"""Tokenizers in files: finding the file, recognising its format, reading it, and writing without harm.
+
+These are recognised, as files or in a folder, where the first that is found is read:
+
+    tokenizer.json                      Hugging Face, every kind
+    tokenizer.model                     SentencePiece, byte pairs; or tiktoken's format, as Llama 3 has it
+    encoder.json + vocab.bpe            GPT-2 as OpenAI published it
+    vocab.json + merges.txt             the same as Hugging Face names it
+    vocab.txt, or a list in JSON        BERT
+    NAME.tiktoken                       OpenAI; those named after one of their encodings are complete
+    NAME.gguf                           llama.cpp, the vocabulary beside the weights
+    tok*.bin                            llama2.c
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any
+
+import regex
+
+from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
+from tokenizer.formats.checks import parse_json
+from tokenizer.formats.records import BytePairRecord, FormatError, Record
+
+FILE_NAME, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+NAMES_IN_FOLDER = (
+    FILE_NAME,
+    "tokenizer.model",
+    "encoder.json",
+    "vocab.json",
+    "vocab.txt",
+    "*.tiktoken",
+    "*.gguf",
+    "tok*.bin",
+)
+MERGES = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # the file of merges of each vocabulary
+TIKTOKEN_LINE = regex.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
+
+JSON = regex.compile(rb"\s*(?:\{|\[\s*[\[\]{\"])")  # a line of BERT's vocab.txt may be [PAD]
+
+SpecialTokens = Mapping[str, int] | Iterable[str] | None
+
+
+def locate(path: str | os.PathLike) -> Path:
+    """The file at `path` or in the folder `path`. FileNotFoundError if there is none."""
+    path = Path(path)
+    if path.is_dir():
+        for name in NAMES_IN_FOLDER:
+            found = sorted(path.glob(name))
+            if len(found) > 1:
+                raise FormatError(
+                    f"{path} holds several vocabularies, such as {found[0].name} and {found[1].name}: name one"
+                )
+            if found:
+                return found[0]
+        path = path / FILE_NAME
+    if path.name in MERGES.values():  # the file of merges was given: take its vocabulary
+        path = path.with_name(next(name for name, merges in MERGES.items() if merges == path.name))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: give a {FILE_NAME}, another vocabulary or a folder that holds one"
+        )
+    return path
+
+
+def read(
+    path: str | os.PathLike, pattern: str | None = None, special_tokens: SpecialTokens = None
+) -> tuple[Record, dict[str, Any]]:
+    """What the file at (or in the folder) `path` holds, and the settings beside it. FormatError if it is damaged,
+    foreign or not supported."""
+    path = locate(path)
+    try:
+        settings = read_settings(path.parent)
+        with open(path, "rb") as file:
+            if file.read(len(gguf.MAGIC)) == gguf.MAGIC:
+                refuse_options(pattern, special_tokens)
+                # Only the table at the beginning is read, not the weights.
+                record, own_settings = gguf.parse(mmap(file.fileno(), 0, access=ACCESS_READ))
+                return record, own_settings | settings
+        return parse(path, path.read_bytes(), settings, pattern, special_tokens), settings
+    except FormatError as error:
+        raise FormatError(f"{path} {error}") from None
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings of a tokenizer_config.json, and the chat template if that is a file of its own."""
+    settings: Any = {}
+    config, template = folder / SETTINGS, folder / "chat_template.jinja"
+    if config.is_file():
+        settings = parse_json(config.read_bytes())
+        if not isinstance(settings, dict):
+            raise FormatError(f"has a {config.name} beside it that is not a table of settings")
+    if template.is_file():
+        settings["chat_template"] = template.read_text(encoding="utf-8")
+    return settings
+
+
+def parse(
+    path: Path, data: bytes, settings: dict[str, Any], pattern: str | None, special_tokens: SpecialTokens
+) -> Record:
+    """Recognise the format by the content. From `path` only the name and the files beside it are used."""
+    if path.suffix == ".tiktoken" or TIKTOKEN_LINE.match(data):
+        return tiktoken.parse(data, path.name.removesuffix(".tiktoken"), pattern, special_tokens)
+    document = parse_json(data) if JSON.match(data) or path.suffix == ".json" else None
+    if isinstance(document, dict) and not isinstance(document.get("model"), dict):
+        merges = path.with_name(MERGES.get(path.name, "merges.txt"))
+        if merges.is_file():
+            return vocabularies.parse_byte_pairs(document, merges.read_bytes(), settings, pattern, special_tokens)
+    refuse_options(pattern, special_tokens)
+    if isinstance(document, list) and document or isinstance(document, dict) and "[UNK]" in document:
+        return vocabularies.parse_word_pieces(document, settings)
+    if document is not None:
+        return tokenizer_json.parse(document)
+    if data[:1] == b"\n":
+        return sentencepiece.parse(data)
+    if llama2c.is_llama2c(data):
+        return llama2c.parse(data)
+    if b"[UNK]" in data:
+        try:
+            return vocabularies.parse_word_pieces(data.decode().splitlines(), settings)
+        except UnicodeDecodeError:
+            pass
+    raise FormatError("is not a vocabulary in a known format")
+
+
+def refuse_options(pattern: str | None, special_tokens: SpecialTokens) -> None:
+    if pattern is not None or special_tokens is not None:
+        raise FormatError(
+            "says itself how text is split and which tokens are special: leave out pattern and special_tokens"
+        )
+
+
+def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> None:
+    """Write a tokenizer.json, or tiktoken's format if the name ends in .tiktoken; into a folder, with its settings."""
+    path = Path(path)
+    if path.is_dir():
+        write_atomically(path / FILE_NAME, tokenizer_json.serialize(record))
+        if settings:
+            write_atomically(path / SETTINGS, json.dumps(settings, ensure_ascii=False, indent=1).encode())
+    elif path.suffix == ".tiktoken":
+        if not isinstance(record, BytePairRecord):
+            raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")
+        write_atomically(path, tiktoken.serialize(record))
+    else:
+        write_atomically(path, tokenizer_json.serialize(record))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write under another name, then rename it: at any instant the file is the old one or the new one, and complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # otherwise the new name could reach the disk before the data
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

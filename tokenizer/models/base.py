@@ -1,0 +1,300 @@
+"""What every tokenizer can do: encode, decode, and look things up in its vocabulary.
+
+Text becomes ids in these steps:
+
+1. added tokens, such as `<|endoftext|>`, are found in it (text/special_tokens.py);
+2. the text between them may be normalized and get a space before it (text/normalize.py, text/prefix.py);
+3. the model encodes it (model.py): this is where the kinds of tokenizers differ;
+4. a template may put special tokens around it all (text/template.py).
+
+Decoding is simpler: join the bytes of the tokens.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tokenizer.arrays.ragged import Ragged
+from tokenizer.fast.many_texts import encode_segments
+from tokenizer.formats import files
+from tokenizer.formats.records import Record
+from tokenizer.models.model import Model, UnknownToken, encode_aligned
+from tokenizer.text.aligned_text import Span
+from tokenizer.text.chat_template import render_chat
+from tokenizer.text.normalize import Normalizer
+from tokenizer.text.prefix import Prefix
+from tokenizer.text.segmenter import Segmenter, Special
+from tokenizer.text.special_tokens import END_NAMES, PADDING_NAMES, UNKNOWN_NAMES, AddedToken, AddedTokens
+from tokenizer.text.template import Template
+
+
+class BaseTokenizer(ABC):
+    """A model, and the steps around it. The kinds of tokenizers are its subclasses."""
+
+    RECORD: ClassVar[type]  # the kind of record from which this kind of tokenizer is made
+    KINDS: ClassVar[dict[type, type[BaseTokenizer]]] = {}  # kind of record -> kind of tokenizer
+
+    def __init_subclass__(cls) -> None:
+        if "RECORD" in vars(cls):
+            BaseTokenizer.KINDS[cls.RECORD] = cls
+
+    def __init__(
+        self,
+        model: Model,
+        added_tokens: Iterable[AddedToken],
+        normalizer: Normalizer | None = None,
+        prefix: Prefix | None = None,
+        template: Template | None = None,
+    ):
+        self.model = model
+        self.normalizer = normalizer
+        self.prefix = prefix
+        self.template = template or Template()
+        self.settings: dict[str, Any] = {}  # of the tokenizer_config.json beside the file: names, chat template
+        self._added = AddedTokens(added_tokens, normalizer)
+        self._segmenter = Segmenter(self._added, normalizer, prefix)
+        self._unused_ids = {i for i, token in enumerate(self.tokens) if token is None}
+
+    @property
+    @abstractmethod
+    def record(self) -> Record:
+        """All that a file must hold to make this tokenizer again. Equality compares records."""
+
+    # Text to ids
+
+    def encode(
+        self,
+        text: str,
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+        add_special_tokens: bool = False,
+    ) -> list[int]:
+        """The ids of `text`.
+
+        A special token in the text is encoded as one if it is among `allowed_special` (names, or "all"). If it is among
+        `disallowed_special` ("all": those that are not allowed), that is a ValueError. Otherwise it is ordinary text.
+        `add_special_tokens` adds those of the template. Surrogates are replaced, see `well_formed`.
+        """
+        ids: list[int] = []
+        for segment in self._segmenter.segments(text, allowed_special, disallowed_special):
+            if isinstance(segment, int):
+                ids.append(segment)
+            else:
+                ids += self.model.encode(segment)
+        return self.template.fill(ids) if add_special_tokens else ids
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """The ids of `text` as ordinary text, whatever special tokens it contains."""
+        return self.encode(text, disallowed_special=())
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """The ids of any bytes, as ordinary text. For UTF-8 the same as `encode_ordinary`."""
+        segments = self._segmenter.segments_of_bytes(data)
+        return [i for s in segments for i in ([s] if isinstance(s, int) else self.model.encode(s))]
+
+    def encode_pair(self, first: str, second: str, **options: Any) -> list[int]:
+        """The ids of two texts within the template for two; `options` as for `encode`."""
+        return self.template.fill(self.encode(first, **options), self.encode(second, **options))
+
+    def encode_array(self, text: str, *, processes: int | None = 1, **options: Any) -> np.ndarray:
+        """`encode` as an array, (ids,) uint32, which is faster for long texts. The other arguments as below."""
+        return self.encode_batch_array([text], processes=processes, **options)[0]
+
+    def encode_batch(self, texts: Iterable[str], *, processes: int | None = 1, **options: Any) -> list[list[int]]:
+        """`encode` of each text as a list. The other arguments as below."""
+        ids, lengths = self.encode_batch_array(texts, processes=processes, **options)
+        every_id, ends = ids.tolist(), np.cumsum(lengths).tolist()
+        return [every_id[start:end] for start, end in zip([0, *ends], ends)]
+
+    def encode_batch_array(
+        self,
+        texts: Iterable[str],
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+        add_special_tokens: bool = False,
+        processes: int | None = 1,
+    ) -> Ragged:
+        """`encode` of all texts together, which is much faster than one by one.
+
+        Returns the ids, one text after another, (ids,) uint32, and the number of ids of each text, (texts,) int64. The
+        work is shared among `processes`; None: as many as make it faster.
+        """
+        rows = (list(self._segmenter.segments(text, allowed_special, disallowed_special)) for text in texts)
+        return encode_segments(self.model, map(self.template.fill, rows) if add_special_tokens else rows, processes)
+
+    def encode_with_offsets(
+        self,
+        text: str,
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+        add_special_tokens: bool = False,
+    ) -> tuple[list[int], list[Span]]:
+        """The ids of `encode`, and for each the (start, end) of the characters of `text` that it stands for.
+
+        A token that is a part of a character has the span of the whole character. Surrogates count as in `well_formed`.
+        """
+        segments = self._segmenter.aligned_segments(text, allowed_special, disallowed_special)
+        ids, spans = encode_aligned(self.model, segments)
+        if add_special_tokens:
+            return self.template.fill(ids), self.template.fill(spans, special=(0, 0))
+        return ids, spans
+
+    # Ids to text
+
+    def decode(self, ids: Iterable[int], errors: str = "replace", *, skip_special_tokens: bool = False) -> str:
+        """The text of `ids`. They may begin or end inside a character; `errors` is as for `bytes.decode`."""
+        data = self._join(ids, skip_special_tokens, mid_text=False, lossy=errors == "replace")
+        return data.decode("utf-8", errors)
+
+    def decode_bytes(self, ids: Iterable[int], *, skip_special_tokens: bool = False, mid_text: bool = False) -> bytes:
+        """The bytes of `ids`. Special tokens are their names, or nothing with `skip_special_tokens`.
+
+        `mid_text`: other ids came before these, so that a space at the beginning is one. ValueError for an unknown id.
+        """
+        return self._join(ids, skip_special_tokens, mid_text=mid_text, lossy=False)
+
+    def _join(self, ids: Iterable[int], skip_special_tokens: bool, *, mid_text: bool, lossy: bool) -> bytes:
+        ids = ids if isinstance(ids, Collection) else list(ids)
+        fast = None if skip_special_tokens else self.model.decode_fast(ids)
+        if fast is not None:
+            return fast
+        decode = self.model.lossy_decode if lossy else self.model.decode
+        return decode(self.visible_ids(ids, skip_special_tokens=skip_special_tokens), mid_text=mid_text)
+
+    def token_bytes(self, ids: Iterable[int]) -> list[bytes]:
+        """The bytes of each token."""
+        return [self.decode_bytes([i], mid_text=k > 0) for k, i in enumerate(ids)]
+
+    def visible_ids(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> list[int]:
+        """The ids that decoding shows. ValueError for an unknown id."""
+        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        if ids and (min(ids) < 0 or max(ids) >= len(self.tokens) or not self._unused_ids.isdisjoint(ids)):
+            stray = next(i for i in ids if not 0 <= i < len(self.tokens) or i in self._unused_ids)
+            raise UnknownToken(f"there is no token with id {stray}: ids go from 0 to {len(self.tokens) - 1}")
+        if skip_special_tokens:
+            specials = set(self._added.ids.values())
+            return [i for i in ids if i not in specials]
+        return ids
+
+    # The vocabulary
+
+    @property
+    def tokens(self) -> list[bytes | None]:
+        """tokens[id]: the bytes of the token; None for an id that is not used."""
+        return self.model.tokens
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, special tokens included: one more than the highest id."""
+        return len(self.tokens)
+
+    def id_of(self, token: str | bytes) -> int:
+        """The id of a token, ordinary or special. UnknownToken (a ValueError and a KeyError) if there is none."""
+        data = token.encode() if isinstance(token, str) else bytes(token)
+        if data not in self._id_of_bytes:
+            raise UnknownToken(f"there is no token {token!r} among the {self.vocab_size} of this tokenizer")
+        return self._id_of_bytes[data]
+
+    @cached_property
+    def _id_of_bytes(self) -> dict[bytes, int]:
+        added = {token.content.encode(): token.id for token in self.added_tokens}
+        return added | {token: i for i, token in enumerate(self.tokens) if token is not None}
+
+    def token_to_id(self, spelling: str) -> int | None:
+        """The id of a token as a `tokenizer.json` spells it, or None."""
+        return self._id_of_spelling.get(spelling)
+
+    def id_to_token(self, i: int) -> str | None:
+        """How a `tokenizer.json` spells a token, or None if there is no such id."""
+        return self.model.spelling(i) if 0 <= i < self.vocab_size and i not in self._unused_ids else None
+
+    @cached_property
+    def _id_of_spelling(self) -> dict[str, int]:
+        return {self.model.spelling(i): i for i, token in enumerate(self.tokens) if token is not None}
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Name -> id."""
+        return dict(self._added.ids)
+
+    @property
+    def added_tokens(self) -> tuple[AddedToken, ...]:
+        """The special tokens, and others that are found in a text before anything else."""
+        return self._added.tokens
+
+    @property
+    def end_of_text(self) -> int | None:
+        """The id of `<|endoftext|>` or its like, which ends a document, or None if there is none."""
+        return self._added.first_of(END_NAMES)
+
+    @property
+    def padding(self) -> int | None:
+        """The id of `<|padding|>` or its like, which fills up a row, or None if there is none."""
+        return self._added.first_of(PADDING_NAMES)
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of `<|unknown|>` or its like, which stands for what has no token, or None if there is none."""
+        return self._added.first_of(UNKNOWN_NAMES) if self.model.unknown is None else self.model.unknown
+
+    def render_chat(
+        self, messages: Sequence[Mapping[str, Any]], chat_template: str | None = None, **options: Any
+    ) -> str:
+        """A conversation as the text that the model expects (text/chat_template.py has the options).
+
+        `chat_template` is a template, or the name of one of those that came with the tokenizer (None: the default one).
+        """
+        return render_chat(self.settings, messages, chat_template, **options)
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """The ids of `render_chat`. Beware: special tokens in the text of a message are special, as in transformers."""
+        return self.encode(self.render_chat(messages, **options), allowed_special="all")
+
+    # Files
+
+    def save(self, path: str | PathLike) -> None:
+        """Write a `tokenizer.json` (a name that ends in `.tiktoken`: OpenAI's format) into a file or folder."""
+        files.write(path, self.record, self.settings)
+
+    @staticmethod
+    def load(
+        path: str | PathLike,
+        pattern: str | None = None,
+        special_tokens: Mapping[str, int] | Iterable[str] | None = None,
+    ) -> BaseTokenizer:
+        """The tokenizer in a file or folder, of any kind and format (formats/files.py lists the formats).
+
+        `pattern` and `special_tokens` (names with ids, or names that have ids in the file) are for formats that do not
+        contain them. FormatError (a ValueError) if the file is damaged or asks for what is not supported,
+        FileNotFoundError if there is none.
+        """
+        record, settings = files.read(path, pattern, special_tokens)
+        return BaseTokenizer.of(record, settings)
+
+    @staticmethod
+    def of(record: Any, settings: dict[str, Any] | None = None) -> BaseTokenizer:
+        """The tokenizer that a record describes."""
+        kind: Any = BaseTokenizer.KINDS[type(record)]
+        tokenizer = kind(record)
+        tokenizer.settings = settings or {}
+        return tokenizer
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BaseTokenizer) and self.record == other.record
+
+    __hash__ = None  # type: ignore[assignment]  # equality compares everything, too much for a key of a dict
+
+    def __reduce__(self) -> tuple:
+        return BaseTokenizer.of, (self.record, self.settings)  # pickled without caches
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(vocab_size={self.vocab_size}, special_tokens={list(self.special_tokens)})"

@@ -1,0 +1,148 @@
+"""The byte-pair tokenizer of SentencePiece, as in Llama 2.
+
+It joins characters, not bytes, and a space is one of them, written U+2581 (▁). A character that has no token becomes
+its bytes, each a token such as `<0xE2>`. Source: Kudo and Richardson 2018, arXiv:1808.06226;
+github.com/google/sentencepiece, src/bpe_model.cc.
+
+There are no words: a merge may join the end of one word with the beginning of the next. But in most vocabularies no
+token has a ▁ after another character, so that no merge does. Then the text is split before each ▁, and the ids of words
+are remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate, chain, groupby
+
+import regex
+
+from tokenizer.bpe.characters import CharacterEncoder, byte_length, table_of_scores
+from tokenizer.bpe.merge_table import merge_table
+from tokenizer.formats.records import SentencePieceRecord
+from tokenizer.models.base import BaseTokenizer
+from tokenizer.models.model import Model
+from tokenizer.text.aligned_text import AlignedText, Span
+from tokenizer.text.metaspace import SPACE, byte_of, is_utf8, piece_bytes, replace_invalid_bytes, replace_invalid_runs
+from tokenizer.text.special_tokens import matcher
+
+WORD = regex.compile(f"{SPACE}*[^{SPACE}]+|{SPACE}+")
+ACROSS_WORDS = regex.compile(f"[^{SPACE}]{SPACE}")
+
+
+class SentencePieceBPE(Model):
+    """Byte-pair encoding over characters."""
+
+    def __init__(self, record: SentencePieceRecord):
+        self.record = record
+        self.pieces = pieces = record.pieces
+        self.unknown = record.unknown
+        self._user_defined = {pieces[i]: i for i in record.user_defined}
+        bytes_of = {i: byte_of(piece) for i, piece in enumerate(pieces) if piece} if record.byte_fallback else {}
+        self._byte_of = {i: byte for i, byte in bytes_of.items() if byte is not None}
+        self.tokens = [self._bytes(i) for i in range(len(pieces))]
+        self._encoder = self._make_encoder()
+        made = {pieces[i] or "" for _, i in self._encoder.table.values()}
+        self._has_words = not any(map(ACROSS_WORDS.search, made))
+
+    def _bytes(self, i: int) -> bytes | None:
+        """The bytes of the token `i`."""
+        piece = self.pieces[i]
+        return None if piece is None else bytes([self._byte_of[i]]) if i in self._byte_of else piece_bytes(piece)
+
+    def _make_encoder(self) -> CharacterEncoder:
+        record, pieces = self.record, self.pieces
+        special = (token.id for token in record.added_tokens if token.special)
+        found_whole = {*record.user_defined, *record.added_only, *special}
+        ids = [i for i, piece in enumerate(pieces) if piece is not None and i not in found_whole]
+        ordinary = {pieces[i] or "": i for i in ids if i not in self._byte_of}
+        byte_ids = {self._byte_of[i]: i for i in ids if i in self._byte_of}
+        if record.merges is None:
+            table = table_of_scores(ordinary, record.scores or [], len(pieces))
+        else:
+            table = merge_table(pieces, record.merges)
+        return CharacterEncoder(pieces, ordinary, byte_ids, record.unknown, table)
+
+    def _split(self, text: str) -> Iterator[int | str]:
+        """The text as ids of user-defined pieces and words."""
+        end = 0
+        for match in matcher(frozenset(self._user_defined)).finditer(text) if self._user_defined else ():
+            yield from self._words(text[end : match.start()])
+            yield self._user_defined[match.group()]
+            end = match.end()
+        yield from self._words(text[end:])
+
+    def _words(self, text: str) -> list[str]:
+        return WORD.findall(text) if self._has_words else [text] if text else []
+
+    def encode(self, text: str) -> list[int]:
+        if not self._user_defined:
+            return list(chain.from_iterable(map(self._encoder.__getitem__, self._words(text))))
+        return [i for w in self._split(text) for i in ((w,) if isinstance(w, int) else self._encoder[w])]
+
+    def encode_aligned(self, text: AlignedText) -> tuple[list[int], list[Span]]:
+        pairs = list(self._encode_with_lengths(text.text))
+        ends = list(accumulate(length for _, length in pairs))
+        character_of = [i for i, character in enumerate(text.text) for _ in range(byte_length(character))]
+        spans = [text.span(character_of[a], character_of[b - 1] + 1) for a, b in zip([0, *ends], ends)]
+        return [i for i, _ in pairs], spans
+
+    def _encode_with_lengths(self, text: str) -> Iterator[tuple[int, int]]:
+        """The ids of `text`, each with the number of bytes that it stands for."""
+        for word in self._split(text):
+            if isinstance(word, int):
+                yield word, byte_length(self.pieces[word] or "")
+            else:
+                yield from self._encoder.encode_with_lengths(word)
+
+    def decode(self, ids: list[int], *, mid_text: bool) -> bytes:
+        return self._strip_space(super().decode(ids, mid_text=mid_text), ids, mid_text)
+
+    def lossy_decode(self, ids: list[int], *, mid_text: bool) -> bytes:
+        data = self.decode(ids, mid_text=mid_text)
+        if is_utf8(data):  # then each run of byte tokens is too, because the other tokens are whole characters
+            return data
+        runs = [self._decode_run(list(run), are_bytes) for are_bytes, run in groupby(ids, self._byte_of.__contains__)]
+        return self._strip_space(b"".join(runs), ids, mid_text)
+
+    def _decode_run(self, ids: list[int], are_bytes: bool) -> bytes:
+        data = super().decode(ids, mid_text=True)
+        # What is shown for invalid bytes is what the library of the file's format shows.
+        replace = replace_invalid_bytes if self.record.merges is None else replace_invalid_runs
+        return replace(data) if are_bytes else data
+
+    def _strip_space(self, data: bytes, ids: list[int], mid_text: bool) -> bytes:
+        if not self.record.strips_space or mid_text or data[:1] != b" ":
+            return data
+        # For SentencePiece, `<0x20>` is never the space that was put before the text; for Hugging Face it may be.
+        if self.record.merges is None and ids[0] in self._byte_of:
+            return data
+        return data[1:]
+
+    def stable_prefix_length(self, ids: list[int]) -> int:
+        # What a byte token shows depends on the byte tokens after it.
+        end = len(ids)
+        while end and ids[end - 1] in self._byte_of:
+            end -= 1
+        return end
+
+    def spelling(self, i: int) -> str:
+        return self.pieces[i] or ""
+
+
+class SentencePieceTokenizer(BaseTokenizer):
+    """Byte-pair encoding over characters. Made by `BaseTokenizer.load`."""
+
+    RECORD = SentencePieceRecord
+    model: SentencePieceBPE
+
+    def __init__(self, record: SentencePieceRecord):
+        model = SentencePieceBPE(record)
+        super().__init__(model, record.added_tokens, record.normalizer, record.prefix, record.template)
+
+    @property
+    def unknown(self) -> int | None:
+        return self.model.unknown
+
+    @property
+    def record(self) -> SentencePieceRecord:
+        return self.model.record._replace(added_tokens=self.added_tokens)

@@ -1,0 +1,30 @@
+"""Bytes as printable characters, as a `tokenizer.json` spells the tokens of byte-level tokenizers.
+
+JSON holds text, but a token may be any bytes. GPT-2's answer is to give each of the 256 bytes a visible character. A
+byte that is a visible Latin-1 character stands for itself; the others, in order, get the characters from U+0100 on. So
+`b" the"` is written `Ġthe`. Source: `bytes_to_unicode` in github.com/openai/gpt-2, src/encoder.py.
+"""
+
+from __future__ import annotations
+
+VISIBLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+HIDDEN = [byte for byte in range(256) if byte not in VISIBLE]
+
+CHARACTER = {byte: chr(byte) for byte in VISIBLE} | {byte: chr(0x100 + i) for i, byte in enumerate(HIDDEN)}
+BYTE = {character: byte for byte, character in CHARACTER.items()}
+
+# The 256 one-byte tokens in the order of their characters: the order in which Hugging Face's trainer numbers them.
+ALPHABET = [bytes([BYTE[character]]) for character in sorted(BYTE)]
+
+
+def spell(token: bytes) -> str:
+    """The printable spelling of any bytes."""
+    return token.decode("latin-1").translate(CHARACTER)
+
+
+def unspell(spelling: str) -> bytes | None:
+    """The bytes that `spelling` stands for; None if one of its characters stands for no byte."""
+    try:
+        return bytes([BYTE[character] for character in spelling])
+    except KeyError:
+        return None

@@ -1,0 +1,184 @@
+"""Chat templates: a conversation as the one text that a chat model was trained on.
+
+A template is a small program in the language of Jinja2 that comes with a model. It is untrusted code: it runs in a
+sandbox, sees only plain data, and cannot change them. It gets the same functions and settings as in Hugging Face's
+`transformers`, so that the text is the same. Jinja2 is imported at the first use and needed for nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NoReturn
+
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+REASONING = ("reasoning_content", "thinking", "reasoning")  # the names under which a message may have its reasoning
+CONTINUE_MARK = "<<the text is continued here>> "
+
+
+def named_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens that a tokenizer_config.json names: bos_token, eos_token and so on."""
+    named = {}
+    for role in ROLES:
+        value = settings.get(role)
+        value = value.get("content") if isinstance(value, dict) else value
+        if isinstance(value, str):
+            named[role] = value
+    return named
+
+
+def choose_template(settings: Mapping[str, Any], name: str | None, *, has_tools: bool) -> str:
+    """The template of a tokenizer_config.json. If it has several: the one called `name`, or the default one."""
+    template = settings.get("chat_template")
+    if isinstance(template, list):
+        templates = {one["name"]: one["template"] for one in template}
+        usual = "tool_use" if has_tools and "tool_use" in templates else "default"
+        template = templates.get(name or usual)
+        if template is None:
+            raise ValueError(f"there is no chat template {name or usual!r}, only {', '.join(map(repr, templates))}")
+    if not isinstance(template, str):
+        raise ValueError("this tokenizer has no chat template: give chat_template=, or load it from a model's folder")
+    return template
+
+
+def render_chat(
+    settings: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], chat_template: str | None = None, **options: Any
+) -> str:
+    """`render` with the template and special tokens of a tokenizer_config.json.
+
+    `chat_template` may be another template, or the name of one of several in `settings`.
+    """
+    is_template = chat_template is not None and ("{" in chat_template or "chat_template" not in settings)
+    has_tools = options.get("tools") is not None
+    template = chat_template if is_template else choose_template(settings, chat_template, has_tools=has_tools)
+    return render(template or "", messages, **{**named_tokens(settings), **options})
+
+
+def render(
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+    **variables: Any,
+) -> str:
+    """The text of a conversation.
+
+    `messages` are dicts with "role" and "content"; `tools` are JSON schemas. `add_generation_prompt` begins an answer;
+    `continue_final_message` leaves the last message open instead. ValueError if the template cannot be read or refuses
+    the conversation.
+    """
+    if add_generation_prompt and continue_final_message:
+        raise ValueError("give add_generation_prompt or continue_final_message, not both")
+    chat = [with_reasoning(plain(message)) for message in messages]
+    if continue_final_message:
+        final = mark_end(chat)
+    program = compile_template(template)
+    from jinja2 import TemplateError
+
+    try:
+        text = program.render(
+            messages=chat,
+            tools=plain(tools),
+            documents=plain(documents),
+            add_generation_prompt=add_generation_prompt,
+            **{name: plain(value) for name, value in variables.items()},
+        )
+    except (TemplateError, TypeError) as error:
+        raise ValueError(f"the chat template cannot render this conversation: {error}") from None
+    return cut_at_mark(text, final) if continue_final_message else text
+
+
+def plain(value: Any) -> Any:
+    """A copy that consists of dicts, lists and scalars only: nothing with methods that a template could misuse."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(item) for item in value) if type(value) in (list, tuple) else [*map(plain, value)]
+    for scalar in (str, int, float):
+        if isinstance(value, scalar):
+            return scalar(value)
+    raise TypeError(f"a conversation consists of text, numbers, lists and dicts, not {type(value).__name__}")
+
+
+def with_reasoning(message: Any) -> dict[str, Any]:
+    """The message with its reasoning under the names that templates read."""
+    if not isinstance(message, dict):
+        raise TypeError(f"a message is a dict with a role and content, not {message!r}")
+    reasoning = next((message[name] for name in REASONING if message.get(name) is not None), None)
+    return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
+
+
+def mark_end(chat: list[dict[str, Any]]) -> str:
+    """Put a mark at the end of the last message. Returns the text of that message."""
+    if not chat or not chat[-1].get("content"):
+        raise ValueError("there is no final message with content that could be continued")
+    content = chat[-1]["content"]
+    if isinstance(content, str):
+        chat[-1]["content"] = content + CONTINUE_MARK
+        return content
+    for block in reversed(content):
+        if isinstance(block, dict) and "text" in block:
+            text = block["text"]
+            block["text"] = text + CONTINUE_MARK
+            return text
+    raise ValueError("the final message has no text that could be continued")
+
+
+def cut_at_mark(text: str, final: str) -> str:
+    """The text up to the mark. If the template strips messages, the text is stripped at its end too."""
+    at = text.rfind(CONTINUE_MARK.strip())
+    if at < 0 or final.strip() not in text:
+        raise ValueError("the chat template leaves out a part of the final message, so that it cannot be continued")
+    return text[:at] if text[at : at + len(CONTINUE_MARK)] == CONTINUE_MARK else text[:at].rstrip()
+
+
+@lru_cache(maxsize=16)
+def compile_template(template: str) -> Any:
+    try:
+        import jinja2.ext
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    except ImportError:
+        raise ImportError("chat templates need jinja2: pip install jinja2") from None
+
+    class Generation(jinja2.ext.Extension):
+        """`{% generation %}` marks what an assistant wrote. It is rendered as if the mark were not there."""
+
+        tags = {"generation"}
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+            return jinja2.nodes.CallBlock(self.call_method("body"), [], [], body).set_lineno(line)
+
+        def body(self, caller: Any) -> str:
+            return caller()
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
+    try:
+        return environment.from_string(template)
+    except jinja2.TemplateError as error:
+        raise ValueError(f"the chat template is not in the language of Jinja2: {error}") from None
+
+
+def to_json(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    """Plain JSON for the model to read. Jinja2's own filter would escape what is special in HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def raise_exception(message: str) -> NoReturn:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)

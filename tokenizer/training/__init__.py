@@ -1,0 +1,9 @@
+"""Learning the merges of a vocabulary from texts, with the same result as bpe/textbook.py, in seconds.
+
+Read in this order:
+
+    learn.py         texts -> vocabulary: the steps, and the loop that chooses the pairs
+    vocabulary.py    the tokens and merges learned so far
+    word_counts.py   texts -> how often each word occurs, with arrays or several processes
+    pair_index.py    where each pair is, kept up to date from merge to merge
+"""

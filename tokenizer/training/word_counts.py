@@ -1,0 +1,158 @@
+"""How often each word of a corpus occurs, which is all that training needs to know about it.
+
+The definition is `textbook.count_words`. This one is faster for the named patterns: it finds all words at once
+(split/scanner.py) and packs each short word into a number. Sorting numbers groups equal words, and no word becomes a
+Python object before it is counted. Several processes may share the work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from signal import SIG_IGN, SIGINT, signal
+from typing import Protocol
+
+import numpy as np
+
+from tokenizer.arrays.token_bytes import WORD_BYTES, words_at
+from tokenizer.arrays.word_table import BYTE_MASKS
+from tokenizer.split.chunks import chunks, groups_of_texts
+from tokenizer.split.pretokenizer import Pretokenizer, well_formed
+from tokenizer.split.scanner import RULES, WordScanner, slices
+
+# progress(stage, done, total): characters read (their total is not known: None), then merges learned.
+Progress = Callable[[str, int, int | None], object]
+COUNTING = "counting words"
+
+BATCH_WORDS = 1 << 20  # packed words are sorted and counted when this number is waiting
+MAX_PACKED_BYTES = 7  # the eighth byte of the number is the length
+MIN_SCANNED_CHARACTERS = 500  # shorter texts are split by the regular expression, which is faster for them ...
+MIN_SHORT_TEXTS = 1000  # ... but if they are not ASCII, it needs tables that pay only after this number of texts
+PROCESS_CHARACTERS = 1 << 22  # given to another process at a time
+
+
+class Splitter(Protocol):
+    def split(self, text: str) -> list[str]: ...
+
+
+def count_words(
+    texts: Iterable[str],
+    pretokenizer: Splitter,
+    progress: Progress | None = None,
+    processes: int = 1,
+    process_characters: int = PROCESS_CHARACTERS,
+) -> dict[bytes, int]:
+    """How often each word occurs in `texts`: an iterable, which is read once, or a single text.
+
+    One text (with several processes, a few) is in memory at a time. No word reaches from one text into the next.
+    """
+    texts = with_progress([texts] if isinstance(texts, str) else texts, progress)
+    if processes == 1:
+        return dict(WordCounter(pretokenizer).add(texts))
+    counts: Counter[bytes] = Counter()
+    for part in count_in_processes(texts, pretokenizer, processes, process_characters):
+        counts.update(part)
+    return dict(counts)
+
+
+def with_progress(texts: Iterable[str], progress: Progress | None) -> Iterator[str]:
+    """`texts`, well-formed. After each of them `progress` is called."""
+    characters = 0
+    for text in texts:
+        yield well_formed(text)
+        characters += len(text)
+        if progress:
+            progress(COUNTING, characters, None)
+
+
+def count_in_processes(
+    texts: Iterable[str], pretokenizer: Splitter, processes: int, size: int
+) -> Iterator[Counter[bytes]]:
+    """The counts of parts of `texts`. Only as many parts are waiting as keep every process busy."""
+    from concurrent.futures import ProcessPoolExecutor  # here, as it takes longer to import than all of this package
+
+    # Ctrl-C interrupts all processes of a terminal. The workers ignore it, and the main process ends them.
+    with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
+        waiting: deque = deque()
+        for group in groups_of_texts(texts, size):
+            waiting.append(pool.submit(count_group, group, pretokenizer))
+            if len(waiting) > 2 * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def count_group(texts: list[str], pretokenizer: Splitter) -> Counter[bytes]:
+    return WordCounter(pretokenizer).add(texts)
+
+
+class WordCounter:
+    """Counts words, with arrays where it can."""
+
+    def __init__(
+        self,
+        pretokenizer: Splitter,
+        batch_words: int = BATCH_WORDS,
+        min_scanned_characters: int = MIN_SCANNED_CHARACTERS,
+        min_short_texts: int = MIN_SHORT_TEXTS,
+    ):
+        self._pretokenizer = pretokenizer
+        self._batch_words = batch_words
+        self._min_scanned_characters = min_scanned_characters
+        self._min_short_texts = min_short_texts
+        self._scanner = None
+        if isinstance(pretokenizer, Pretokenizer) and pretokenizer.expression in RULES:
+            self._scanner = WordScanner(pretokenizer)
+        self._searched: Counter[str] = Counter()
+        self._packed: Counter[int] = Counter()
+        self._long: Counter[bytes] = Counter()
+        self._waiting: list[np.ndarray] = []  # packed words that are not counted yet
+        self._waiting_count = 0
+        self._short_texts = 0
+
+    def add(self, texts: Iterable[str]) -> Counter[bytes]:
+        """Count the words of `texts`, and return the counts of all words so far."""
+        for text in texts:
+            if self._scanner is None or self._is_searched_faster(text):
+                self._searched.update(self._pretokenizer.split(text))
+            else:
+                for chunk in chunks(text):
+                    self._scan(self._scanner, chunk)
+        self._count_waiting()
+        counts = self._long.copy()
+        counts.update({unpack_word(key): count for key, count in self._packed.items()})
+        counts.update({word.encode(): count for word, count in self._searched.items()})
+        return counts
+
+    def _is_searched_faster(self, text: str) -> bool:
+        if len(text) >= self._min_scanned_characters:
+            return False
+        self._short_texts += 1
+        return text.isascii() or self._short_texts > self._min_short_texts
+
+    def _scan(self, scanner: WordScanner, text: str) -> None:
+        data, starts, lengths, _ = scanner.words([text])
+        is_short = lengths <= MAX_PACKED_BYTES
+        self._waiting.append(pack_words(data, starts[is_short], lengths[is_short]))
+        self._waiting_count += len(self._waiting[-1])
+        if self._waiting_count >= self._batch_words:
+            self._count_waiting()
+        self._long.update(slices(data, starts[~is_short], lengths[~is_short]))
+
+    def _count_waiting(self) -> None:
+        if self._waiting:
+            keys, counts = np.unique(np.concatenate(self._waiting), return_counts=True)
+            self._packed.update(dict(zip(keys.tolist(), counts.tolist())))
+        self._waiting, self._waiting_count = [], 0
+
+
+def pack_words(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The words data[start : start + length], of at most MAX_PACKED_BYTES bytes, as numbers, (words,) uint64: their
+    bytes and, as the highest byte, their length."""
+    eight = words_at(np.frombuffer(data + bytes(WORD_BYTES), np.uint8))
+    return eight[starts] & BYTE_MASKS[0][lengths] | lengths.astype(np.uint64) << np.uint64(56)
+
+
+def unpack_word(key: int) -> bytes:
+    data = key.to_bytes(8, "little")
+    return data[: data[-1]]
