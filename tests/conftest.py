@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
@@ -29,6 +30,16 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave out everything that exists now: modules, PyTorch, the tests themselves.
+
+    Many tests call `gc.collect()` for each example, to see that nothing is left in reference cycles. It takes 1 ms
+    instead of 50 so.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _gpu_is_usable() -> bool:

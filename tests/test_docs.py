@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from minigrad.gradcheck import gradcheck
-from minigrad.gradcheck import primitives as catalogue
 from minigrad.gradcheck.choices import Choices
+from minigrad.gradcheck.examples import elementwise as examples
 from minigrad.ops import elementwise
 from tests.minigrad import checks
 from tools.structure import PACKAGES, read_sources
@@ -36,7 +36,7 @@ def test_the_operation_that_contributing_adds_passes_the_checks() -> None:
     exec(operation, file)  # as if it stood in elementwise.py
     sinh = file["sinh"]
     ops = type("ops", (), {"sinh": sinh})
-    _, draw = eval(f"{{{catalogue_line}}}", {**vars(catalogue), "ops": ops})["sinh"]
+    _, draw = eval(f"{{{catalogue_line}}}", {**vars(examples), "ops": ops})["sinh"]
     reference = eval(f"{{{reference_line}}}", {"np": np})["sinh"]
     for seed in range(5):
         example = draw(Choices(seed))

@@ -18,7 +18,7 @@ import numpy as np
 from llm.data.cache import cache_folder, new_folder
 from llm.data.corpus import Corpus
 from llm.data.errors import DataError
-from llm.data.shards import SHARD_TOKENS, ShardWriter, TextTokenizer, TokenShards
+from llm.data.shards import GROUP_CHARACTERS, SHARD_TOKENS, ShardWriter, TextTokenizer, TokenShards
 from llm.data.split import training_sizes
 
 FORMAT = 1  # part of the hash; to be increased when the same text gives other files than before
@@ -54,6 +54,7 @@ def prepare(
     seed: int = 0,
     progress: Progress | None = None,
     shard_tokens: int = SHARD_TOKENS,
+    group_characters: int = GROUP_CHARACTERS,
 ) -> Dataset:
     """Tokenize a corpus, or open the tokens in the cache if this has been done before.
 
@@ -67,16 +68,18 @@ def prepare(
     folder = cache_folder() / "tokens" / hashlib.sha256(recipe.encode()).hexdigest()[:32]
     if not folder.exists():
         with new_folder(folder) as partial:
-            train, val = (_writer(partial / name, tokenizer, shard_tokens) for name in ("train", "val"))
+            train, val = (
+                _writer(partial / name, tokenizer, shard_tokens, group_characters) for name in ("train", "val")
+            )
             _tokenize(corpus, sizes, train, val, progress)
             train.finish(**fingerprints)
             val.finish(**fingerprints)
     return Dataset.open(folder)
 
 
-def _writer(folder: Path, tokenizer: TextTokenizer, shard_tokens: int) -> ShardWriter:
+def _writer(folder: Path, tokenizer: TextTokenizer, shard_tokens: int, group_characters: int) -> ShardWriter:
     folder.mkdir()
-    return ShardWriter(folder, tokenizer, shard_tokens)
+    return ShardWriter(folder, tokenizer, shard_tokens, group_characters)
 
 
 def _tokenize(

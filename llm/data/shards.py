@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import zlib
 from bisect import bisect_right
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -20,6 +21,7 @@ import numpy as np
 from llm.data.errors import DataError
 
 SHARD_TOKENS = 1 << 28  # 512 MB of uint16; fewer files than the usual limit of open ones, even for terabytes
+GROUP_CHARACTERS = 1 << 24  # of text that are tokenized together: enough work for several processes
 CHECKSUM_BYTES = 1 << 20  # read at a time to compute a checksum
 
 
@@ -32,7 +34,9 @@ class TextTokenizer(Protocol):
     @property
     def end_of_text(self) -> int | None: ...
 
-    def encode_ordinary(self, text: str) -> list[int]: ...
+    def encode_batch_array(
+        self, texts: Sequence[str], *, disallowed_special: Collection[str], processes: int | None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
     def save(self, path: Path) -> None: ...
 
@@ -40,29 +44,55 @@ class TextTokenizer(Protocol):
 class ShardWriter:
     """Tokenizes text into shards in an existing folder. Call `finish` at the end."""
 
-    def __init__(self, folder: Path, tokenizer: TextTokenizer, shard_tokens: int = SHARD_TOKENS):
+    def __init__(
+        self,
+        folder: Path,
+        tokenizer: TextTokenizer,
+        shard_tokens: int = SHARD_TOKENS,
+        group_characters: int = GROUP_CHARACTERS,
+    ):
         self.folder, self.tokenizer, self.shard_tokens = folder, tokenizer, shard_tokens
+        self.group_characters = group_characters
         self.dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
         self.documents = self.bytes = 0
         self._in_document = False
         self._shards: list[dict[str, Any]] = []
+        # Chunks wait until there are enough of them: tokenized together, they take less time than one by one.
+        self._chunks: list[str] = []
+        self._waiting_characters = 0
+        self._document_ends: list[int] = []  # after how many of the waiting chunks a document ends
 
     def add_text(self, text: str) -> None:
         """Append a chunk of a document."""
         if text:
-            self._append(self.tokenizer.encode_ordinary(text))
+            self._chunks.append(text)
+            self._waiting_characters += len(text)
             self.bytes += len(text.encode())
             self._in_document = True
+            if self._waiting_characters >= self.group_characters:
+                self._tokenize()
 
     def end_document(self) -> None:
         """Put an end-of-text token after the document, if it had any text and the tokenizer has such a token."""
         if self._in_document:
-            self._append([] if self.tokenizer.end_of_text is None else [self.tokenizer.end_of_text])
+            self._document_ends.append(len(self._chunks))
             self.documents += 1
             self._in_document = False
 
+    def _tokenize(self) -> None:
+        """Tokenize the waiting chunks, and append their tokens to the shards."""
+        chunks, ends, end_of_text = self._chunks, self._document_ends, self.tokenizer.end_of_text
+        self._chunks, self._waiting_characters, self._document_ends = [], 0, []
+        ids, lengths = self.tokenizer.encode_batch_array(chunks, disallowed_special=(), processes=None)
+        tokens = ids.astype(self.dtype)
+        if end_of_text is not None:
+            tokens_before = np.concatenate([[0], np.cumsum(lengths)])  # the tokens of the first 0, 1, 2 ... chunks
+            tokens = np.insert(tokens, tokens_before[ends], end_of_text)
+        self._append(tokens)
+
     def finish(self, **facts: str) -> None:
-        """Write meta.json; `facts` are stored in it for people to read."""
+        """Tokenize what waits, and write meta.json; `facts` are stored in it for people to read."""
+        self._tokenize()
         meta = {
             "dtype": self.dtype.name,
             "vocab_size": self.tokenizer.vocab_size,
@@ -74,8 +104,7 @@ class ShardWriter:
         }
         (self.folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
-    def _append(self, ids: list[int]) -> None:
-        tokens = np.array(ids, dtype=self.dtype)
+    def _append(self, tokens: np.ndarray) -> None:
         while len(tokens):
             if not self._shards or self._shards[-1]["tokens"] == self.shard_tokens:
                 self._shards.append({"file": f"{len(self._shards):05}.bin", "tokens": 0, "crc32": 0})

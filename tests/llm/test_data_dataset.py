@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,9 @@ class ByteTokenizer:
     def __init__(self, vocab_size: int = 257, end_of_text: int | None = 256):
         self.vocab_size, self.end_of_text = vocab_size, end_of_text
 
-    def encode_ordinary(self, text: str) -> list[int]:
-        return list(text.encode())
+    def encode_batch_array(self, texts: Sequence[str], **options: object) -> tuple[np.ndarray, np.ndarray]:
+        every_byte = [text.encode() for text in texts]
+        return np.frombuffer(b"".join(every_byte), np.uint8), np.array([len(each) for each in every_byte], np.int64)
 
     def save(self, path: Path) -> None:
         path.write_text(f"bytes {self.vocab_size} {self.end_of_text}")
@@ -47,9 +49,11 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def written(folder: Path, texts: list[str], tokenizer: ByteTokenizer, shard_tokens: int) -> TokenShards:
+def written(
+    folder: Path, texts: list[str], tokenizer: ByteTokenizer, shard_tokens: int, group_characters: int = 100
+) -> TokenShards:
     folder.mkdir()
-    writer = ShardWriter(folder, tokenizer, shard_tokens)
+    writer = ShardWriter(folder, tokenizer, shard_tokens, group_characters)
     for text in texts:
         writer.add_text(text)
         writer.end_document()
@@ -65,11 +69,12 @@ bounds = st.none() | st.integers(-40, 40)
 @given(
     texts=st.lists(st.text("ab", min_size=1, max_size=9), max_size=5),
     shard_tokens=st.integers(1, 12),
+    group_characters=st.integers(1, 20),
     index=st.builds(slice, bounds, bounds, bounds.filter(lambda step: step != 0)),
 )
-def test_shards_read_like_one_array(tmp_path_factory, texts, shard_tokens, index):
+def test_shards_read_like_one_array(tmp_path_factory, texts, shard_tokens, group_characters, index):
     folder = tmp_path_factory.mktemp("shards") / "tokens"
-    shards = written(folder, texts, ByteTokenizer(), shard_tokens)
+    shards = written(folder, texts, ByteTokenizer(), shard_tokens, group_characters)
     expected = np.array([token for text in texts for token in [*text.encode(), 256]], dtype=np.uint16)
     assert len(shards) == len(expected)
     assert shards[index].tolist() == expected[index].tolist()
@@ -193,7 +198,7 @@ def test_the_meta_file_tells_what_was_tokenized(folder):
 
 
 class NeverEncodes(ByteTokenizer):
-    def encode_ordinary(self, text: str) -> list[int]:
+    def encode_batch_array(self, texts: Sequence[str], **options: object) -> tuple[np.ndarray, np.ndarray]:
         raise AssertionError("tokenized again")
 
 
@@ -227,7 +232,7 @@ def die_while_tokenizing(text: str) -> None:
     def kill(done: int, total: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    prepare(Corpus("test", [text], chunk_characters=10), ByteTokenizer(), progress=kill)
+    prepare(Corpus("test", [text], chunk_characters=10), ByteTokenizer(), progress=kill, group_characters=1)
 
 
 def check_kill_leaves_nothing_half_made(folder: Path) -> None:
@@ -340,9 +345,12 @@ MEGABYTE = 1 << 20
 
 
 def peak_of_preparing(corpus: Corpus) -> int:
-    """The most bytes that Python and NumPy held at once while a file was made into a dataset."""
+    """The most bytes that Python and NumPy held at once while a file was made into a dataset.
+
+    With groups of a quarter of a megabyte: the groups, several copies of each, are what takes memory.
+    """
     tracemalloc.start()
-    data = prepare(corpus, ByteTokenizer())
+    data = prepare(corpus, ByteTokenizer(), group_characters=MEGABYTE // 4)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(data.train) + len(data.val) == corpus.survey.characters + 2  # with two ends of text
