@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from llm.runs.checkpoints import Checkpoint
 
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
 

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llm.runs.checkpoints import Checkpoint
-from llm.runs.errors import RunError
 from safetensors import SafetensorError
 
 from llm.model.config import GPTConfig
 from llm.runs import checkpoints as checkpoints_module
+from llm.runs.checkpoints import Checkpoint
+from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run, new_run, newest_run
 from tokenizer import CharTokenizer

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llm.runs.errors import RunError
 
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters, training_flops
 from llm.model.presets import PRESETS
 from llm.parallel import runtime
+from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions, presets
 from llm.runs.run import Run
 from llm.training import dry_run

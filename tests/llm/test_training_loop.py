@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llm.runs.errors import RunError
 from matplotlib.image import imread
 from tqdm import tqdm
 
 from llm.inference.text import SAMPLE_TOKENS
 from llm.model.gpt import GPT
+from llm.runs.errors import RunError
 from llm.runs.files import digest
 from llm.runs.metrics import FIELDS, Metrics, draw_losses, read_metrics
 from llm.runs.run import Run

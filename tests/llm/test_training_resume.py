@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llm.runs.errors import RunError
 
+from llm.runs.errors import RunError
 from llm.runs.run import Run
 from llm.training.trainer import Trainer
 from tests.llm.trainings import (
