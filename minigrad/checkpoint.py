@@ -23,14 +23,14 @@ def checkpoint(f: Callable[..., Tensor], *inputs: object) -> Tensor:
     """`f(*inputs)`, without saving what its operations need for the backward pass; `f` is run again there.
 
     Values and gradients are those of `f(*inputs)`. That holds also for dropout inside, for second derivatives, and for
-    tensors that `f` uses without being given them, such as parameters. `f` returns one tensor, or TypeError is raised.
-    It must do the same each time, so nothing that it uses may change between the forward and the backward pass.
+    tensors that `f` uses but does not get as inputs, such as parameters. `f` must return one tensor, else TypeError is
+    raised. It must do the same each time, so nothing that it uses may change between the forward and the backward pass.
     """
     if not mode.recording:
         return f(*inputs)
-    state = stream_state()  # for the same dropout masks the second time
+    state = stream_state()  # so that the second run draws the same dropout masks
     value, used = _run_unrecorded(f, inputs)
-    if value.requires_grad:  # no operation of `f` made it: `f` returned a tensor from outside as it is
+    if value.requires_grad:  # no operation of `f` made it: `f` returned a tensor that existed before
         return value
     edges = [gradient_edge(x) for x in used]
 

@@ -1,6 +1,7 @@
 """The curves of the activation functions on plain arrays: values and slopes.
 
-Each is y = x h(x): the input times a gate h between closed and open, which the input itself sets.
+Each is y = x h(x), the input times a gate h(x). For a large negative x, the gate is near 0: hardly anything passes. For
+a large positive x it is near 1 (for relu_squared, it is x).
 
     silu          h = 1 / (1 + e^−x)              x h' = y (1 − h)
     gelu          h = Φ(x), the normal CDF        x h' = x φ(x), with the density φ
@@ -33,7 +34,8 @@ class Curve(NamedTuple):
 
 
 # --- the formulas -----------------------------------------------------------------------------------------------------
-# They work in place, because a new array costs as much as an operation. d is dy/dx - h in the making.
+# They work in place, because a new array costs as much as an operation. In the slopes, `d` becomes x h' step by step.
+# `out` is written last, because it may be the memory of x or of h.
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 
@@ -80,7 +82,7 @@ def _normal_cdf_float32(x: Array) -> Array:
 def _normal_slope(x: Array, h: Array, y: Array, out: Array) -> None:
     d = x * x
     d *= -0.5
-    np.exp(d, out=d)
+    np.exp(d, out=d)  # e^(−x²/2)
     d *= 1 / math.sqrt(2 * math.pi)  # φ(x)
     d *= x
     np.add(d, h, out=out)
@@ -90,7 +92,7 @@ def _tanh_gate(x: Array) -> Array:
     h = x * x
     h *= _SQRT_2_OVER_PI * 0.044715
     h += _SQRT_2_OVER_PI
-    h *= x  # u
+    h *= x  # u = √(2/π) (x + 0.044715 x³)
     np.tanh(h, out=h)
     h += 1
     h *= 0.5
@@ -102,7 +104,7 @@ def _tanh_slope(x: Array, h: Array, y: Array, out: Array) -> None:
     d *= 6 * _SQRT_2_OVER_PI * 0.044715
     d += 2 * _SQRT_2_OVER_PI  # 2 u'
     d *= y
-    d -= d * h
+    d -= d * h  # 2 u' y (1 − h)
     np.add(d, h, out=out)
 
 
@@ -118,6 +120,7 @@ RELU_SQUARED = Curve("relu_squared", lambda x: np.maximum(x, 0), lambda x, h, y,
 def curve_value(x: Array, curve: Curve) -> Array:
     """y = x h(x), a new array."""
     flat_x = x.reshape(-1)
+    # The simple case: one block (on a GPU always), and no conversion from float16.
     if fits_one_block(flat_x) and at_least_float32(flat_x) is flat_x:
         return times_gate(flat_x, curve).reshape(x.shape)
     y = array_module(x).empty(x.shape, x.dtype)
@@ -161,6 +164,6 @@ def value_and_slope(
         return y, dydx
     h = curve.gate(x)
     y = np.multiply(x, h, out=value)
-    dydx = h if slope is None else slope  # the gate is needed no more
+    dydx = h if slope is None else slope  # the slope may overwrite h, which is not needed after it
     curve.slope(x, h, y, dydx)
     return y, dydx

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from minigrad.profiler.report import Event, Report, workers
 
-HEAD = ("", "calls", "forward ms", "backward ms", "total ms", "%", "allocated", "moved", "GB/s")
+HEADER = ("", "calls", "forward ms", "backward ms", "total ms", "%", "allocated", "moved", "GB/s")
 
 
 @dataclass
@@ -57,10 +57,10 @@ def rows(events: Iterable[Event], by: str = "op") -> dict[str, Row]:
 
 
 def table(report: Report, by: str = "op") -> str:
-    """Rows for the mean block, and below them a line that compares their sum with the time that the workers had."""
+    """The table: numbers for each block on average, and a last line that compares their sum with the wall time."""
     found, blocks = rows(report.events, by), len(report.blocks) or 1
     available = report.seconds * len(workers(report.events)) or 1.0
-    cells = [HEAD, *(_cells(name, row, blocks, available) for name, row in found.items())]
+    cells = [HEADER, *(_cells(name, row, blocks, available) for name, row in found.items())]
     widths = [max(map(len, column)) for column in zip(*cells)]
     return "\n".join([*(_aligned(line, widths) for line in cells), _summary(report, found, blocks, available)])
 
