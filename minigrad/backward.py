@@ -134,6 +134,7 @@ def backpropagate(
 
 def _output_tensor(node: Node) -> Tensor:
     """The saved result of a node as a Tensor again, so that its rule can be differentiated with respect to it."""
+    # The node saved only the array (graph.py). This Tensor has the same node, so gradients continue into the graph.
     out = object.__new__(Tensor)
     out.data, out.grad, out.node, out.requires_grad = node.output, None, node, True
     return out
@@ -200,6 +201,7 @@ def _sum_along(g: Gradient, axes: Sequence[int], shape: tuple[int, ...]) -> Grad
 
 def _repeated_axes(shape: tuple[int, ...], before: tuple[int, ...]) -> list[int] | None:
     """The axes of `shape` along which an array of shape `before` was repeated; None if broadcasting cannot do that."""
+    # As in NumPy, shapes are aligned at their last axes: before (3, 1), shape (2, 3, 4) -> axes 0 and 2.
     new = len(shape) - len(before)
     axes = list(range(new))  # broadcasting adds axes in front
     for axis, n in enumerate(before, new):

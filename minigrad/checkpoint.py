@@ -38,16 +38,18 @@ def checkpoint(f: Callable[..., Tensor], *inputs: object) -> Tensor:
         create_graph, start = mode.recording, timestamp()
         with recording(True), replay(state):
             again = f(*inputs)
-        found: dict[Node | Tensor, Gradient] = {}
+        gradients: dict[Node | Tensor, Gradient] = {}
 
         def on_leaf(edge: Node | Tensor, gradient: Gradient) -> None:
-            found[edge] = gradient if edge not in found else materialize(found[edge]) + materialize(gradient)
+            if edge in gradients:
+                gradient = materialize(gradients[edge]) + materialize(gradient)
+            gradients[edge] = gradient
 
-        # Every node that `f` did not make just now counts as a leaf: the gradient stops there. The backward pass that
-        # called this rule carries it on.
+        # This inner pass goes only through the nodes of the second run. Older nodes count as leaves: the gradient stops
+        # there, and the outer backward pass, which called this rule, carries it on.
         seeds = [(again, g)] if again.requires_grad else []
         backpropagate(seeds, on_leaf, create_graph=create_graph, since=start)
-        return tuple(None if edge is None else found.get(edge) for edge in edges)
+        return tuple(None if edge is None else gradients.get(edge) for edge in edges)
 
     return record(value.data, used, vjp)
 

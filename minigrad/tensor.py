@@ -112,7 +112,8 @@ class Tensor:
         return len(self.data)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))  # not the rows of `data`: a gradient must get back to them
+        # Indexing records an operation, so gradients come back through the rows. The rows of `data` would be constants.
+        return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -166,7 +167,7 @@ def _constant(x: Any) -> Tensor:
     """A Tensor that requires no gradient. A number stays a Python number in `data`.
 
     With a Python number as one input, NumPy 2 and CuPy give the result the dtype of the other input: x * 2.0 is float32
-    if x is. An array or a NumPy scalar would make it float64.
+    if x is. With a float64 array or NumPy scalar, the result would be float64.
     """
     # `type` first: it is the fastest test, and every operation with a number comes here, nearly always with a float.
     if type(x) is not float and not isinstance(x, (int, float, np.generic)):

@@ -137,8 +137,8 @@ def _gated_gradients(g: Array, inputs: Sequence[Tensor], curve: Curve) -> tuple:
     for s in blocks(g):
         dy = at_least_float32(g[s])
         value, slope = value_and_slope(at_least_float32(gate[s]), curve)  # gate h, and h + gate h'
-        np.multiply(value, dy, out=d_up[s])
-        slope *= up[s]
+        np.multiply(value, dy, out=d_up[s])  # dy / d up is the value of the gate
+        slope *= up[s]  # dy / d gate
         np.multiply(slope, dy, out=d_gate[s])
     return grads
 
@@ -148,13 +148,13 @@ def split_gate_up(inputs: Sequence) -> Sequence:
     if len(inputs) == 2:
         return inputs
     n = inputs[0].shape[-1] // 2
-    return inputs[0][..., :n], inputs[0][..., n:]
+    return inputs[0][..., :n], inputs[0][..., n:]  # views: nothing is copied
 
 
 def _gate_and_up(name: str, x: Any, up: Any) -> tuple[Tensor, ...]:
     """The one or two inputs of a gated function as Tensors, checked."""
     inputs = (as_tensor(x),) if up is None else (as_tensor(x), as_tensor(up))
-    shape, last = inputs[0].shape, inputs[-1].shape
+    shape, last = inputs[0].shape, inputs[-1].shape  # of one input, both are the same
     if up is None and (not shape or shape[-1] % 2):
         raise ValueError(
             f"{name} of one input takes [gate | up] on the last axis, an even number; the shape is {shape}"

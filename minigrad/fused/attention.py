@@ -57,7 +57,8 @@ def attention_reference(
     scores = scores if bias is None else scores + bias
     visible = visible_pairs(xp, slice(0, T), slice(0, S), S - T, causal=causal, window=window)  # (T, S)
     visible = broadcast_to(Tensor(visible if mask is None else visible & as_tensor(mask).data), scores.shape)
-    weights = softmax(where(visible, scores, -math.inf), axis=-1)  # 0 for a query that sees nothing
+    # exp(-inf) = 0, so hidden pairs get the weight 0. For a query that sees nothing, all weights are 0.
+    weights = softmax(where(visible, scores, -math.inf), axis=-1)
     if dropout:
         keep = keep_mask(next_key() if key is None else key, weights.shape, dropout, xp)
         weights = weights * Tensor(keep.astype(weights.dtype) * keep_scale(dropout))
@@ -86,6 +87,7 @@ def attention(
     """
     q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
     _check(q, k, v, window)
+    # Both passes, and the reference, must drop the same weights. So the key is drawn here, once.
     key = next_key() if dropout and key is None else key
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     # When a model generates text, each layer calls this for every token with a single query: a shorter path.
@@ -94,16 +96,16 @@ def attention(
     inputs: tuple[Tensor, ...] = (q, k, v) if bias is None else (q, k, v, as_tensor(bias))
     options = AttentionOptions(causal, window, scale, dropout, key)
     bias_array = None if bias is None else inputs[3].data
-    arrays = AttentionInputs(
-        q.data, k.data, v.data, bias_array, None if mask is None else as_tensor(mask).data, options
-    )
-    passes: WholeAttention | BlockedAttention
-    passes = WholeAttention(arrays) if has_kernels(q.data) else BlockedAttention(arrays)
+    mask_array = None if mask is None else as_tensor(mask).data
+    arrays = AttentionInputs(q.data, k.data, v.data, bias_array, mask_array, options)
+    on_gpu = has_kernels(q.data)
+    passes: WholeAttention | BlockedAttention = WholeAttention(arrays) if on_gpu else BlockedAttention(arrays)
     out, saved = passes.forward(save_for_backward=mode.recording and any(x.requires_grad for x in inputs))
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        grads = passes.backward(g, out, saved, needs_bias_grad=any(needs[3:]))
-        if not any(needs[3:]):
+        needs_bias_grad = any(needs[3:])  # `needs` has a fourth element only if there is a bias
+        grads = passes.backward(g, out, saved, needs_bias_grad=needs_bias_grad)
+        if not needs_bias_grad:
             return grads
         # The bias was broadcast to the shape of the scores. The engine knows only the shape of the result, so it cannot
         # undo that.

@@ -90,7 +90,7 @@ class AttentionInputs:
 def merge_group(a: Array) -> Array:
     """(b, K, G, i, n) -> (b, K, R, n), R = G i: the query heads of a group as rows of one matrix."""
     b, K, G, i, n = a.shape
-    return a.reshape(b, K, G * i, n)
+    return a.reshape(b, K, G * i, n)  # a view only if G and i lie next to each other in memory, else a copy
 
 
 def split_group(a: Array, G: int) -> Array:
@@ -102,7 +102,7 @@ def split_group(a: Array, G: int) -> Array:
 def split_heads(a: Array, K: int) -> Array:
     """An array that broadcasts to (B, H, T, S), in a shape that broadcasts to (B, K, G, T, S)."""
     a = a.reshape((1,) * (4 - a.ndim) + a.shape)  # four axes: missing ones in front have length 1
-    H = a.shape[1]
+    H = a.shape[1]  # 1 if the array is the same for all heads
     return a.reshape(a.shape[0], *((1, 1) if H == 1 else (K, H // K)), *a.shape[2:])
 
 

@@ -1,7 +1,7 @@
 """The curves of the activation functions on plain arrays: values and slopes.
 
-Each is y = x h(x), the input times a gate h(x). For a large negative x, the gate is near 0: hardly anything passes. For
-a large positive x it is near 1 (for relu_squared, it is x).
+Each is y = x h(x), the input times a gate h(x). For a large negative x, the gate is 0 or near 0. For a large
+positive x it is near 1 (for relu_squared, it is x).
 
     silu          h = 1 / (1 + e^−x)              x h' = y (1 − h)
     gelu          h = Φ(x), the normal CDF        x h' = x φ(x), with the density φ
@@ -9,7 +9,7 @@ a large positive x it is near 1 (for relu_squared, it is x).
     relu_squared  h = max(x, 0)                   x h' = h
 
 The slope is dy/dx = h + x h' for all of them. The papers are named in activation.py, where these become functions of
-tensors. Large arrays are worked through in blocks, so that temporaries stay in the cache.
+tensors. Large arrays are processed in blocks, so that temporaries stay in the cache.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from minigrad.ops.special import erf_array, sigmoid_array
 
 
 class Curve(NamedTuple):
+    """One row of the table above."""
+
     name: str  # of its kernel in minigrad/cuda/kernels.cu
     gate: Callable[[Array], Array]  # x -> h, a new array
     slope: Callable[[Array, Array, Array, Array], object]  # (x, h, y, out): dy/dx into `out`, which may be x

@@ -45,14 +45,14 @@ def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
         return x
     key = next_key() if key is None else key
     y = x.data * keep_mask(key, x.shape, p, array_module(x.data))
-    y *= keep_scale(p)
+    y *= keep_scale(p)  # in place: no array for the mask as float
     # For a given key this is a diagonal matrix, its own transpose: the gradient is the same dropout, to any order.
     return record(y, (x,), lambda g, out: (dropout(g, p, key),))
 
 
 def keep_scale(p: float) -> float:
     """What a kept element is multiplied by."""
-    return 1 / (1 - p) if p < 1 else 0.0
+    return 1 / (1 - p) if p < 1 else 0.0  # p = 1 drops every element, so the factor does not matter
 
 
 def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, block: Sequence[slice] = ()) -> Array:
@@ -65,7 +65,7 @@ def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, blo
         raise ValueError(f"the probability of dropping is a number from 0 to 1, p is {p}")
     index = _element_numbers(shape, block or [slice(None)] * len(shape), xp)
     keep = xp.empty(index.shape, bool)
-    flat_index, flat_keep = index.reshape(-1), keep.reshape(-1)
+    flat_index, flat_keep = index.reshape(-1), keep.reshape(-1)  # views
     words, threshold = _key_words(key), round((1 - p) * 2**32)
     if threshold == 0:
         flat_keep[...] = False
@@ -87,6 +87,7 @@ def _element_numbers(shape: Sequence[int], block: Sequence[slice], xp: ModuleTyp
 
 def _hash(index: Array, word0: int, word1: int) -> Array:
     """32 random bits for each number, uint32. The upper 16 bits are mixed best; a threshold depends on these most."""
+    # A product changes the bits above a bit that differs, a shift and xor (^) those below. Together they mix all bits.
     x = index * np.uint32(0x9E3779B1)  # 2³² over the golden ratio
     x ^= np.uint32(word0)  # the first half of the key
     t = x >> 16  # here lowbias32 begins
@@ -101,6 +102,7 @@ def _hash(index: Array, word0: int, word1: int) -> Array:
 
 def _key_words(key: Key) -> tuple[int, int]:
     """The key as two 32-bit words: its integers mixed by splitmix64, one after another (Steele, Lea, Flood 2014)."""
+    # % 2**64 keeps 64 bits, as unsigned integers of C do by themselves: Python's integers do not overflow.
     z = 0
     for number in key:
         z = (z + int(number) + 0x9E3779B97F4A7C15) % 2**64

@@ -42,10 +42,11 @@ def _scatter_add(out: Array, index: Array, g: Array) -> None:
     """out[index[n]] += g[n], out (V, C), where repeated indices add up; on the CPU always in the same order."""
     xp, width = array_module(out), out.shape[1]
     flat = out.reshape(-1)  # a view: the engine makes gradients in C order
+    # In blocks, because `elements` has an integer for every number of g.
     for s in blocks(g):
-        # add.at is several times faster with a flat index than with rows.
+        # add.at is several times faster with a flat index than with rows. Element (v, c) of `out` is number v C + c.
         elements = index[s, None] * width + xp.arange(width)  # (n, C)
-        xp.add.at(flat, elements.reshape(-1), g[s].reshape(-1))
+        xp.add.at(flat, elements.reshape(-1), g[s].reshape(-1))  # `flat[elements] += g` would lose repeated ids
 
 
 def _checked_ids(ids: Any, weight: Tensor) -> Array:
@@ -57,6 +58,7 @@ def _checked_ids(ids: Any, weight: Tensor) -> Array:
             f"{weight.shape}"
         )
     V = weight.shape[0]
+    # Negative ids are refused as well. NumPy would count them from the end and hide a mistake.
     if ids.size and array_module(ids) is np and not 0 <= ids.min() <= ids.max() < V:
         wrong = ids[(ids < 0) | (ids >= V)].flat[0]
         raise IndexError(f"id {wrong} is outside a vocabulary of {V}, whose ids go from 0 to {V - 1}")

@@ -83,7 +83,7 @@ LIMITS = ProductLimits()
 def product(x: Array, weight: Array, limits: ProductLimits = LIMITS) -> Array:
     """x Wᵀ for x (N, in) and W (out, in): (N, out), in C order."""
     if len(x) > limits.few_rows or array_module(x) is not np:
-        return x @ weight.T  # the ordinary matrix product, in training always
+        return x @ weight.T  # the ordinary matrix product; training hardly ever needs another one
     if len(x) == 1:
         if weight.size < limits.one_thread_elements:
             return np.vecdot(weight, x)[None]  # reads the weight once, in the order in which it lies in memory

@@ -39,7 +39,7 @@ def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str)
     if not (mode.recording and any(t.requires_grad for t in inputs)):
         return f.function(linear(*inputs))  # no backward pass will ask for the slope
     x, weight, *biases = inputs
-    z = product(as_rows(x.data), weight.data)  # (N, out)
+    z = product(as_rows(x.data), weight.data)  # (N, out), without the bias, which is added block by block
     y = _value_and_slope(z, biases[0].data if biases else None, f)
     slope = z  # _value_and_slope has overwritten z
 

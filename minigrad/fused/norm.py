@@ -8,9 +8,10 @@ All means are over a row, which has C numbers:
 
     dx = r (dy w − mean(dy w) − x̂ mean(dy w x̂))     dw = Σ dy x̂     db = Σ dy
 
-In dx, the first term is what dy w would give if mean and r were constants. The other two remove what x cannot change:
-normalisation undoes a shift of the row (mean(dy w)) and a stretch of it (x̂ mean(dy w x̂)). RMSNorm is the same with
-h = x, and without the term mean(dy w).
+The first term of dx is the gradient for constant mean and r. The others are there because x̂ stays the same (apart from
+eps) if the row is shifted or stretched: dx must have no component in these two directions. The second term removes the
+shift, the third the stretch. RMSNorm is the same with h = x, and without the term mean(dy w), because a shift does
+change its result.
 
 Only mean(x) and r are saved, two numbers for each row. The code uses two products with vectors, mean(dy w x̂) =
 r ((dy h) @ w) / C and dw = r @ (dy h), so that one array, dy h, serves both.
@@ -79,7 +80,7 @@ def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     y, _, r = normalize(x.data, weight.data, None, eps, centered=False)
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        return _gradients(g, x.data, weight.data, None, r)[:2]
+        return _gradients(g, x.data, weight.data, None, r)[:2]  # without db
 
     return record_fused(y, (x, weight), vjp, partial(rms_norm_reference, eps=eps))
 
@@ -127,7 +128,7 @@ def _gradients(g: Array, x: Array, weight: Array, mean: Array | None, r: Array) 
     xp, X, G, w = array_module(x), as_rows(x), as_rows(g), at_least_float32(weight)  # X, G: (N, C)
     if has_kernels(X):
         G, X, w = c_contiguous(G, X, w)
-        dx, dy_xhat = kernels.norm_gradients(G, X, w, mean, r)
+        dx, dy_xhat = kernels.norm_gradients(G, X, w, mean, r)  # (N, C) both
         # Lazy: the sums over the rows are written straight into the optimizer's array of gradients.
         dw, db = (LazyGradient(weight, partial(column_sum, a)) for a in (dy_xhat, G))
         return dx.reshape(x.shape), dw, db

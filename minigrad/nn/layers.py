@@ -27,8 +27,8 @@ from minigrad.tensor import Tensor
 class Linear(Module):
     """y = x W^T + b: (..., in_features) -> (..., out_features).
 
-    `weight` is (out_features, in_features), `bias` (out_features,) or None. Both are drawn uniformly from
-    the range +-1/sqrt(in_features). With `init=False` both are zero and nothing is drawn, for a caller that sets them.
+    `weight` is (out_features, in_features), `bias` (out_features,) or None. Both are drawn uniformly from the
+    range +-1/sqrt(in_features). With `init=False` both are zero and nothing is drawn, for a caller that sets them.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Linear(Module):
         """`forward` for finite x (N, in_features), fastest for N = 1: a new array (N, out_features)."""
         y = matvec_as_complex(x, self.weight.data)  # the fastest way for one row, see fused/linear.py
         if self.bias is not None:
-            y += self.bias.data
+            y += self.bias.data  # in place: y is new
         return y
 
     def extra_repr(self) -> str:
@@ -93,7 +93,7 @@ class Embedding(Module):
         if not init:
             self.weight = Parameter(_zeros(num_embeddings, embedding_dim), dtype)
             return
-        rng = rng or np.random.default_rng()
+        rng = rng or np.random.default_rng()  # seeded by the operating system
         self.weight = Parameter(rng.standard_normal((num_embeddings, embedding_dim)), dtype)
 
     def forward(self, ids: Any) -> Tensor:
@@ -110,6 +110,7 @@ class LayerNorm(Module):
     """
 
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, *, dtype: Any = np.float32):
+        # Ones and zeros: at first the layer only normalises.
         self.eps = eps
         self.weight = Parameter(np.ones(dim), dtype)
         self.bias = Parameter(np.zeros(dim), dtype) if bias else None

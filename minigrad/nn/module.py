@@ -132,6 +132,7 @@ class Module:
 
     def named_parameters(self, *, tied: bool = False) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter), each parameter once. With `tied`, a tied parameter comes under all its names."""
+        # Depth first, and within a module in the order in which its attributes were assigned: the order of torch.
         seen: set[int] = set()
         for path, module in self._paths():
             for name, value in vars(module).items():
@@ -193,7 +194,7 @@ class Module:
     def train(self, training: bool = True) -> Module:
         """Switch this module and all below it to training, where dropout is active. Returns itself."""
         for _, module in self.named_modules():
-            module.training = training
+            module.training = training  # hides the default of the class
         return self
 
     def eval(self) -> Module:

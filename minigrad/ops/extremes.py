@@ -36,6 +36,7 @@ def min(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     data = _reduce(x.data.min, "min", x, axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
+        # As for `max`: the slope is 1 for the smallest element and 0 for the others.
         return (_extreme_gradient(g, x.data, array_of(out), axis, keepdims=keepdims),)
 
     return record(data, (x,), vjp, keep_output=True)
@@ -51,6 +52,9 @@ def _extreme_gradient(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keep
     # How many tie for each result; counted in the dtype of `a`, so that the quotient has it too.
     ties = chosen.sum(axis, keepdims=True, dtype=a.dtype)
     return where_in_rule(chosen, restore_axes(g, a.shape, axis, keepdims=keepdims) / ties, 0)
+
+
+# An index is an integer, and a small change of `x` does not change it. So these two have no gradient.
 
 
 def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:

@@ -53,7 +53,7 @@ def restore_axes(g: Gradient, shape: tuple[int, ...], axis: Axes, *, keepdims: b
     """`g`, of the shape of a result that was reduced from `shape`, with the reduced axes back as axes of length 1."""
     if keepdims or axis is None:  # the axes are there already, or `g` is a single number
         return g
-    restored = list(shape)
+    restored = list(shape)  # the shape of the input, with 1 for each reduced axis
     for a in axis if isinstance(axis, tuple) else (axis,):
         restored[a] = 1
     return g.reshape(restored)
@@ -128,6 +128,7 @@ def _var_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
     """The variance of an array. NumPy's `var` is slow too, and is used in the same cases as in `_mean_array`."""
     if not a.size or a.dtype.itemsize < 4:
         return a.var(axis, ddof=ddof, keepdims=keepdims)
+    # The mean is subtracted before squaring. mean(a²) - mean(a)² would lose most digits if the mean is large.
     d = _centered(a, axis)
     total = (d * d).sum(axis, keepdims=keepdims)
     n = _elements_per_result(a, total) - ddof

@@ -53,6 +53,7 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     x_needed, y_needed = x.requires_grad, y.requires_grad
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient, Gradient]:
+        # Where the condition holds, the result is x, and all of the gradient goes to x. Elsewhere it goes to y.
         return where_in_rule(c, g, 0) if x_needed else None, where_in_rule(c, 0, g) if y_needed else None
 
     return record(np.where(c, x.data, y.data), (x, y), vjp)

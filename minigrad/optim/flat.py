@@ -78,6 +78,7 @@ class FlatParameters:
 
         Each run is a pair: the indices of its parameters, and the slice of the flat arrays that holds them.
         """
+        # Parameters without a gradient end a run: the step must not touch them.
         grouped = groupby(range(len(self.parameters)), key=lambda i: (self.parameters[i].grad is not None, key(i)))
         # groupby joins neighbours with equal keys: parameters 0, 1, 2, 5 become the runs 0-2 and 5.
         runs = [list(indices) for (has_gradient, _), indices in grouped if has_gradient]
@@ -86,7 +87,7 @@ class FlatParameters:
     def gradients(self) -> list[Array]:
         """The slices of the flat gradient that were written since zero_grad()."""
         self.sync_views()
-        return [self.grad[elements] for _, elements in self.runs()]
+        return [self.grad[elements] for _, elements in self.runs()]  # any key: only gradients matter here
 
 
 def _description(array: Array) -> str:

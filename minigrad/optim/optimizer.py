@@ -68,7 +68,7 @@ class Optimizer:
     def _update_run(self, group: _Group, indices: range, elements: slice, parallel: Parallel) -> None:
         """Update neighbouring parameters, which have these indices and elements, together."""
         steps, is_decayed = group.update_key(indices[0])
-        t = steps + 1
+        t = steps + 1  # the first step is number 1, as in the formulas
         group.steps[indices.start : indices.stop] = [t] * len(indices)
         # Slices of flat arrays are views: writing to them is writing to the parameters and moments.
         arrays = [flat[elements] for flat in (group.flat.data, group.flat.grad, *group.moments)]
@@ -163,7 +163,7 @@ class _Group:
 
 def _by_dtype_and_device(names: Iterable[str], named: Mapping[str, Parameter]) -> Iterable[list[str]]:
     """The names, in their order, in one list for each dtype and device of their parameters."""
-    groups: dict[tuple, list[str]] = {}
+    groups: dict[tuple, list[str]] = {}  # a dict keeps the order in which keys come first
     for name in names:
         groups.setdefault((named[name].dtype, named[name].device), []).append(name)
     return groups.values()
