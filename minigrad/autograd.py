@@ -132,11 +132,11 @@ def fresh_inputs(inputs: Any) -> tuple[Tensor, ...]:
 
 
 def differentiate(f: Callable, inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradients of `f(*inputs)`, which was not recorded at first: it is recorded now, and `g` is carried back.
+    """The gradients of `inputs` for a call `f(*inputs)` that was not recorded; `g` is the gradient of its result.
 
-    In a backward pass with create_graph the gradients stay connected to `inputs` and `g`.
+    The call is recorded now and differentiated. With create_graph, the gradients stay connected to `inputs` and `g`.
     """
-    create_graph = mode.recording
+    create_graph = mode.recording  # the backward pass that runs this rule has set it
     with recording(True):
         copies = [identity(x) for x in inputs]
         out = f(*copies)

@@ -159,7 +159,7 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
     if g.shape != parent.shape:
         axes = _repeated_axes(g.shape, parent.shape)
         # A wrong rule may return a gradient whose shape could, by chance, be summed to that of the parent. Then nothing
-        # would be noticed. So the sum is taken only along axes that the operation can have broadcast.
+        # would be noticed. So the sum is taken only along axes that the operation may have broadcast.
         result_shape = () if node is None else node.shape
         if axes is None or not _may_be_broadcast(result_shape, g.shape, axes):
             raise ValueError(
@@ -171,7 +171,7 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
 
 
 def _may_be_broadcast(result_shape: tuple[int, ...], shape: tuple[int, ...], axes: Sequence[int]) -> bool:
-    """Whether an operation with this result can have broadcast an input to `shape`, repeating it along `axes`.
+    """Whether an operation with this result may have broadcast an input to `shape`, repeating it along `axes`.
 
     Broadcasting enlarges the result as well, so the result must have the same lengths along these axes.
     """

@@ -43,7 +43,8 @@ def detect_anomaly() -> AbstractContextManager:
 
 class _AnomalyHook:
     def __init__(self) -> None:
-        self.running_rule: str | None = None  # with create_graph, its ops reach the hook as well
+        # The rule that is running. With create_graph, the ops that a rule is made of reach the hook as well.
+        self.running_rule: str | None = None
 
     def on_op(self, data: Array, inputs: Sequence[Tensor], vjp: Rule) -> Rule:
         op = _op_and_module(vjp) + (f" inside {self.running_rule}" if self.running_rule else "")

@@ -1,4 +1,4 @@
-"""Gradients that wait with their computation until it is known where they will be stored.
+"""Lazy gradients: they are computed only when it is known where to store them.
 
 The gradient of a weight matrix is a large matrix product. Computed at once, it would be a new array, which is then
 copied to the place where the optimizer wants it. A gradient rule can return a `LazyGradient` instead: the engine tells

@@ -207,7 +207,8 @@ def record(data: Any, inputs: Sequence[Tensor], vjp: Rule, keep_output: bool = F
     be a reference cycle, and its memory would be freed only when the garbage collector runs.
     """
     out = _new(Tensor)
-    # Where a result has no axes, NumPy returns a scalar, not an array. `Tensor.data` is always an array.
+    # Where a result has no axes, NumPy returns a scalar. The `data` of a result is always an array. (The `data` of an
+    # input may be a Python number, see `_constant`.)
     out.data = data if type(data) is ndarray else ensure_array(data)
     out.grad = out.node = None
     out.requires_grad = False

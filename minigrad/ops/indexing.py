@@ -59,16 +59,17 @@ def _add_at(total: Array, index: Any, values: Array) -> None:
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """The elements at `indices` (integers of any shape) along `axis`; None: of `x` flattened."""
+    """The elements at `indices` (integers of any shape) along `axis`. With axis None, `x` is flattened first."""
     x = as_tensor(x)
     x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
     return getitem(x, (*(slice(None),) * axis, _integer_array(indices)))  # x[:, ..., :, indices]
 
 
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
-    """Elements of `x` whose coordinate along `axis` is given by `indices`; None: of `x` flattened.
+    """Elements of `x` whose coordinate along `axis` is given by `indices`. With axis None, `x` is flattened first.
 
-    For two axes and axis=1: result[i, j] = x[i, indices[i, j]]. `indices` has as many axes as `x`, or ValueError.
+    For two axes and axis=1: result[i, j] = x[i, indices[i, j]]. Raises ValueError if `indices` and `x` differ in the
+    number of axes.
     """
     x, indices = as_tensor(x), _integer_array(indices)
     x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
