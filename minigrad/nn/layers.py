@@ -162,7 +162,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5):
         if not 0 <= p <= 1:
             raise ValueError(f"the dropout probability must be between 0 and 1, not {p}")
-        self.p = p
+        self.p = p  # read at every call, so it may be changed during training
 
     def forward(self, x: Tensor) -> Tensor:
         # The mask comes from this thread's stream of random keys (minigrad/random.py), not from a generator.

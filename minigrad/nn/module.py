@@ -124,7 +124,8 @@ class Module:
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) for this module, whose path is "", and all below it, each once."""
-        seen: set[int] = set()  # ids, because modules need not be hashable
+        # A module that is assigned in two places has two paths. Ids, because modules need not be hashable.
+        seen: set[int] = set()
         for path, module in self._paths():
             if id(module) not in seen:
                 seen.add(id(module))
@@ -230,7 +231,7 @@ class Module:
 
 def _check_ties(parameters: Mapping[str, Parameter], state: Mapping[str, Any]) -> None:
     """Raise ValueError if the state has different values for the names of one tied parameter."""
-    first_name: dict[int, str] = {}
+    first_name: dict[int, str] = {}  # by id of the parameter: the first of its names that is in the state
     for name in state:
         other = first_name.setdefault(id(parameters[name]), name)
         if other != name and not np.array_equal(as_array(state[other]), as_array(state[name])):
