@@ -6,15 +6,15 @@
     >>> x.grad
     Tensor([2., 4.], shape=(2,), dtype=float32)
 
-To read all of it, in this order:
+Read the files in this order:
 
     tensor.py       the tensor: an array that remembers how it was computed
     graph.py        the graph: which operation made a result, from what, and its gradient rule
     backward.py     the backward pass: gradients go from a result back to the leaves
-    lazy.py         gradients that are computed only when it is known where they will be stored
-    modes.py        switches of each thread: no_grad, and hooks that observe every operation
-    backend.py      NumPy or CuPy: to which library an array belongs, devices, dtypes
-    ops/            the primitive operations, each value beside its gradient rule
+    lazy.py         gradients that are computed only when it is known where to store them
+    modes.py        settings of each thread: no_grad, and hooks that observe every operation
+    backend.py      arrays of NumPy (CPU) and CuPy (GPU): devices and dtypes
+    ops/            the primitive operations: each function computes a value and states its gradient rule
     methods.py      attaches operators and methods to the tensor: x + y, x.sum()
     autograd.py     derivatives as functions: grad, vjp, jvp, hvp
     gradcheck/      how we know that all gradients are right: finite differences
@@ -31,6 +31,7 @@ To read all of it, in this order:
     profiler/       where time and memory go
 """
 
+# Importing `methods` attaches the operators to Tensor.
 from minigrad import fused, methods, nn, ops, optim
 from minigrad.autograd import grad, hvp, jvp, vjp
 from minigrad.checkpoint import checkpoint

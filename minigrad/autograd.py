@@ -22,7 +22,7 @@ from minigrad.backward import backpropagate, seed_gradient
 from minigrad.graph import Node
 from minigrad.lazy import Gradient, materialize
 from minigrad.modes import mode, recording
-from minigrad.tensor import Tensor, gradient_edge, identity, tensor
+from minigrad.tensor import Tensor, as_tensor, gradient_edge, identity
 
 # --- grad -------------------------------------------------------------------------------------------------------------
 
@@ -56,29 +56,29 @@ def grad(
 def _gradients(
     seeds: Sequence[tuple[Tensor, Gradient]], inputs: Sequence[Tensor], *, retain_graph: bool, create_graph: bool
 ) -> tuple[Tensor, ...]:
-    """The gradients at the inputs of a backward pass that starts from `seeds`, pairs (tensor, gradient)."""
+    """The gradients of the inputs, by a backward pass that starts from `seeds`, pairs (tensor, gradient)."""
     edges = [gradient_edge(x) for x in inputs]
     if any(edge is None for edge in edges):
         raise ValueError(
             "grad() with respect to a tensor that does not require a gradient; make it with requires_grad=True"
         )
-    found: dict[Any, Gradient] = dict.fromkeys(edges)
+    gradients: dict[Any, Gradient] = dict.fromkeys(edges)  # those that have arrived at the inputs
 
     def on_leaf(leaf: Tensor | Node, gradient: Gradient) -> None:
-        if leaf in found:
+        if leaf in gradients:
             gradient = materialize(gradient)
-            found[leaf] = gradient if found[leaf] is None else found[leaf] + gradient
+            gradients[leaf] = gradient if gradients[leaf] is None else gradients[leaf] + gradient
 
     def on_node(node: Node, gradient: Gradient) -> None:
-        if node in found:
-            found[node] = gradient
+        if node in gradients:
+            gradients[node] = gradient
 
-    # The pass may end early. A gradient goes from newer nodes to older ones, so once all nodes down to the oldest input
-    # have been visited, none of the inputs can be met any more. Only for a leaf, which any node may use, it goes on to
-    # the end.
+    # The pass may end early. It goes from newer nodes to older ones, so once it is past the oldest input, it can reach
+    # no other input. But a leaf may be used by any node: if an input is a leaf, the pass goes on to the end.
     since = min(0 if isinstance(edge, Tensor) else edge.number + 1 for edge in edges if edge is not None)
     backpropagate(seeds, on_leaf, retain_graph=retain_graph, create_graph=create_graph, since=since, on_node=on_node)
-    return tuple(tensor(np.zeros_like(x.data) if found[e] is None else found[e]) for e, x in zip(edges, inputs))
+    arrived = (gradients[edge] for edge in edges)
+    return tuple(as_tensor(np.zeros_like(x.data) if g is None else g) for g, x in zip(arrived, inputs))
 
 
 # --- products with Jacobians and Hessians -----------------------------------------------------------------------------
@@ -94,8 +94,9 @@ def vjp(f: Callable, inputs: Any, v: Any = None, *, create_graph: bool = False) 
 def jvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
     """`f(*inputs)` and the Jacobian-vector product J v."""
     (xs, out), vs = _record_anew(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
-    # Two backward passes make a forward one: w(u) = u J is linear in u, and its Jacobian is J transposed. So the
-    # gradient of (w * v).sum() with respect to u is J v. The value of u does not matter, hence zeros.
+    # Two backward passes give the product with a column. The first computes w(u) = u J, which is linear in u, and its
+    # Jacobian is J transposed. So the second, the gradient of (w * v).sum() with respect to u, is J v. The value of u
+    # does not matter, hence zeros.
     u = Tensor(np.zeros_like(out.data), requires_grad=True)
     w = grad(out, xs, u, create_graph=True)
     return out.detach(), grad(w, u, vs, create_graph=create_graph)
@@ -111,19 +112,19 @@ def hvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tupl
 
 
 def _record_anew(f: Callable, inputs: Any) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Fresh inputs and `f` of them, recorded even where recording is turned off (under no_grad)."""
+    """Fresh inputs, and the result of `f` for them; recorded even under no_grad."""
     with recording(True):
         xs = fresh_inputs(inputs)
         return xs, f(*xs)
 
 
 def fresh_inputs(inputs: Any) -> tuple[Tensor, ...]:
-    """For each input a new tensor with the same values that requires a gradient.
+    """For each input a new tensor with the same values, which requires a gradient.
 
-    So an input that is given twice is two variables. A new tensor is connected to its input if that requires a
-    gradient; then gradients can be carried on beyond it.
+    An input that is given twice becomes two independent variables. If an input requires a gradient, the new tensor is
+    connected to it, so that gradients can go on to whatever the input was computed from.
     """
-    xs = (inputs,) if isinstance(inputs, Tensor) else tuple(tensor(x) for x in inputs)
+    xs = (inputs,) if isinstance(inputs, Tensor) else tuple(as_tensor(x) for x in inputs)
     return tuple(identity(x) if x.requires_grad else Tensor(x.data, requires_grad=True) for x in xs)
 
 
@@ -131,11 +132,11 @@ def fresh_inputs(inputs: Any) -> tuple[Tensor, ...]:
 
 
 def differentiate(f: Callable, inputs: Sequence[Tensor], g: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradient rule of a function that was not recorded: record `f(*inputs)` now, and carry `g` back to the inputs.
+    """The gradients of `inputs` for a call `f(*inputs)` that was not recorded; `g` is the gradient of its result.
 
-    In a backward pass with create_graph the gradients stay connected to `inputs` and `g`.
+    The call is recorded now and differentiated. With create_graph, the gradients stay connected to `inputs` and `g`.
     """
-    create_graph = mode.recording
+    create_graph = mode.recording  # the backward pass that runs this rule has set it
     with recording(True):
         copies = [identity(x) for x in inputs]
         out = f(*copies)

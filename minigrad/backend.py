@@ -1,4 +1,4 @@
-"""Arrays of NumPy (CPU) and CuPy (GPU): which library an array belongs to, on which device it is, which dtype it gets.
+"""Arrays of NumPy (CPU) and CuPy (GPU): the library, the device and the dtype of an array.
 
 The operations are written once for both. Ufuncs and array functions that are called as `np.exp` or `np.concatenate`
 pass a CuPy array on to CuPy by themselves (NEP 13, NEP 18). Functions that create arrays cannot do that, because they
@@ -80,7 +80,8 @@ def as_array(data: Any, dtype: Any = None) -> Array:
 
 
 def ensure_array(result: Any) -> Array:
-    """A NumPy scalar as an array, all else as it is: NumPy turns 0-d arrays into scalars, as in `np.array(2.0) * 2`."""
+    """A NumPy scalar as an array, anything else unchanged. NumPy operations turn 0-d arrays into scalars."""
+    # For instance, np.array(2.0) * 2 is np.float64(4.0).
     return np.asarray(result) if isinstance(result, np.generic) else result
 
 

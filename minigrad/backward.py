@@ -1,4 +1,4 @@
-"""The backward pass: gradients walk from a result back to the leaves.
+"""The backward pass: it carries gradients from a result back to the leaves.
 
 Reverse-mode differentiation (Griewank and Walther, Evaluating Derivatives, 2008, chapter 3). A waiting list holds the
 nodes whose gradient has begun to arrive. The newest of them is taken: everything that used its result is newer and was
@@ -22,7 +22,7 @@ from minigrad.backend import ensure_array
 from minigrad.graph import Node
 from minigrad.lazy import Gradient, LazyGradient, accumulate_into, materialize
 from minigrad.modes import recording
-from minigrad.tensor import Tensor, gradient_edge, tensor
+from minigrad.tensor import Tensor, as_tensor, gradient_edge
 
 
 def backward(self: Tensor, grad: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -55,8 +55,8 @@ def seed_gradient(output: Tensor, grad: Any) -> Tensor:
                 f"or reduce it to one number first, for example with .sum()"
             )
         return Tensor(np.ones_like(output.data))
-    # No broadcasting here: a gradient of another shape is more likely a mistake.
-    g = tensor(grad)
+    # It is not broadcast: a gradient of another shape is more likely a mistake.
+    g = as_tensor(grad)
     if g.shape != output.shape:
         raise ValueError(f"grad has shape {g.shape}, but the tensor has shape {output.shape}; they must be equal")
     return g if g.dtype == output.dtype else g.astype(output.dtype)
@@ -74,8 +74,8 @@ def backpropagate(
     """Carry the gradients in `seeds`, pairs (tensor, gradient), back through the graph.
 
     `on_leaf(leaf, gradient)` is called for every contribution to a leaf's gradient: an array or LazyGradient, or a
-    Tensor with `create_graph`. Nodes with a number below `since` count as leaves. `on_node(node, gradient)` is called
-    with the complete gradient of every node that is visited.
+    Tensor with `create_graph`. The pass stops at older nodes, those with a number below `since`: they count as leaves.
+    `on_node(node, gradient)` is called with the complete gradient of every node that is visited.
     """
     gradients: dict[Node, Gradient] = {}  # what has arrived so far at the nodes that wait to be visited
     owned: set[Node] = set()  # nodes whose sum was allocated here: only that may be added to in place
@@ -85,9 +85,9 @@ def backpropagate(
     def add(parent: Node | Tensor, g: Gradient) -> None:
         # The two tests by type are for speed: nearly always, `g` is an array that already fits its parent.
         if create_graph:
-            g = _as_tensor(g, node)
+            g = _to_tensor(g, node)
         elif type(g) is not ndarray and type(g) is not LazyGradient:
-            g = _as_array(g, node)
+            g = _to_array(g, node)
         if type(g) is not LazyGradient and (g.shape != parent.shape or g.dtype != parent.dtype):
             g = _fit_to_parent(g, parent, node)
         if type(parent) is not Node or parent.number < since:
@@ -119,10 +119,13 @@ def backpropagate(
                 on_node(node, g)
             # The rule gets the result as an array, or with create_graph as a Tensor.
             out = _output_tensor(node) if create_graph and node.output is not None else node.output
-            found = node.vjp(g, out)
-            if len(found) != len(node.parents):  # zip(strict=True) would take three times as long
-                raise ValueError(f"{_rule(node)} returned {len(found)} gradients for {len(node.parents)} inputs")
-            for parent, g in zip(node.parents, found):
+            parent_gradients = node.vjp(g, out)
+            # Not zip(strict=True), which takes three times as long.
+            if len(parent_gradients) != len(node.parents):
+                raise ValueError(
+                    f"{_source(node)} returned {len(parent_gradients)} gradients for {len(node.parents)} inputs"
+                )
+            for parent, g in zip(node.parents, parent_gradients):
                 if parent is not None and g is not None:
                     add(parent, g)
             if not (retain_graph or create_graph):
@@ -131,22 +134,23 @@ def backpropagate(
 
 def _output_tensor(node: Node) -> Tensor:
     """The saved result of a node as a Tensor again, so that its rule can be differentiated with respect to it."""
+    # The node saved only the array (graph.py). This Tensor has the same node, so gradients continue into the graph.
     out = object.__new__(Tensor)
     out.data, out.grad, out.node, out.requires_grad = node.output, None, node, True
     return out
 
 
-def _as_tensor(g: Gradient, node: Node | None) -> Tensor:
-    """What a rule returned as a Tensor, the form of gradients with `create_graph`."""
-    return g if isinstance(g, Tensor) else Tensor(_as_array(materialize(g), node))
+def _to_tensor(g: Gradient, node: Node | None) -> Tensor:
+    """A gradient that a rule returned, as a Tensor: the form of gradients with `create_graph`."""
+    return g if isinstance(g, Tensor) else Tensor(_to_array(materialize(g), node))
 
 
-def _as_array(g: Gradient, node: Node | None) -> Gradient:
-    """What a rule returned as an array or LazyGradient, the forms of gradients without `create_graph`."""
+def _to_array(g: Gradient, node: Node | None) -> Gradient:
+    """A gradient that a rule returned, as an array or LazyGradient: its forms without `create_graph`."""
     if isinstance(g, Tensor):
         return g.data
     if not hasattr(g, "shape"):
-        raise TypeError(f"{_rule(node)} returned a {type(g).__name__}, but a gradient is an array, a Tensor or None")
+        raise TypeError(f"{_source(node)} returned a {type(g).__name__}, but a gradient is an array, a Tensor or None")
     return ensure_array(g)
 
 
@@ -154,18 +158,26 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
     """`g` with the shape and dtype of its parent: here broadcasting and dtype promotion are undone, for all rules."""
     if g.shape != parent.shape:
         axes = _repeated_axes(g.shape, parent.shape)
-        if axes is None or not _shows_in(() if node is None else node.shape, g.shape, axes):
+        # A wrong rule may return a gradient whose shape could, by chance, be summed to that of the parent. Then nothing
+        # would be noticed. So the sum is taken only along axes that the operation may have broadcast.
+        result_shape = () if node is None else node.shape
+        if axes is None or not _may_be_broadcast(result_shape, g.shape, axes):
             raise ValueError(
-                f"{_rule(node)} returned a gradient of shape {g.shape} for an input of shape {parent.shape}; "
+                f"{_source(node)} returned a gradient of shape {g.shape} for an input of shape {parent.shape}; "
                 f"a gradient has the shape of its input, or that to which the input was broadcast"
             )
         g = _sum_along(g, axes, parent.shape)
     return g if g.dtype == parent.dtype else g.astype(parent.dtype)
 
 
-def _shows_in(result: tuple[int, ...], shape: tuple[int, ...], axes: Sequence[int]) -> bool:
-    """Whether these axes of the shape may come from broadcasting: then the result of the operation has them too."""
-    return shape == result or len(shape) <= len(result) and all(shape[axis] == result[axis] for axis in axes)
+def _may_be_broadcast(result_shape: tuple[int, ...], shape: tuple[int, ...], axes: Sequence[int]) -> bool:
+    """Whether an operation with this result may have broadcast an input to `shape`, repeating it along `axes`.
+
+    Broadcasting enlarges the result as well, so the result must have the same lengths along these axes.
+    """
+    if shape == result_shape:
+        return True
+    return len(shape) <= len(result_shape) and all(shape[axis] == result_shape[axis] for axis in axes)
 
 
 def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Gradient:
@@ -180,6 +192,7 @@ def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Gradient:
 
 
 def _sum_along(g: Gradient, axes: Sequence[int], shape: tuple[int, ...]) -> Gradient:
+    """`g` summed along the repeated axes, in the shape from which it was broadcast."""
     if not shape:
         return ensure_array(g.sum())  # without axes, NumPy's sum is twice as fast
     total = g.sum(tuple(axes), keepdims=True)
@@ -188,6 +201,7 @@ def _sum_along(g: Gradient, axes: Sequence[int], shape: tuple[int, ...]) -> Grad
 
 def _repeated_axes(shape: tuple[int, ...], before: tuple[int, ...]) -> list[int] | None:
     """The axes of `shape` along which an array of shape `before` was repeated; None if broadcasting cannot do that."""
+    # As in NumPy, shapes are aligned at their last axes: before (3, 1), shape (2, 3, 4) -> axes 0 and 2.
     new = len(shape) - len(before)
     axes = list(range(new))  # broadcasting adds axes in front
     for axis, n in enumerate(before, new):
@@ -198,5 +212,6 @@ def _repeated_axes(shape: tuple[int, ...], before: tuple[int, ...]) -> list[int]
     return axes if new >= 0 else None
 
 
-def _rule(node: Node | None) -> str:
+def _source(node: Node | None) -> str:
+    """Where a gradient comes from, for error messages."""
     return "the caller" if node is None else f"the gradient rule of {node.op!r}"

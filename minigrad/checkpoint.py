@@ -23,14 +23,14 @@ def checkpoint(f: Callable[..., Tensor], *inputs: object) -> Tensor:
     """`f(*inputs)`, without saving what its operations need for the backward pass; `f` is run again there.
 
     Values and gradients are those of `f(*inputs)`. That holds also for dropout inside, for second derivatives, and for
-    tensors that `f` uses without being given them, such as parameters. `f` returns one tensor, or TypeError is raised.
-    It must do the same each time, so nothing that it uses may change between the forward and the backward pass.
+    tensors that `f` uses but does not get as inputs, such as parameters. `f` must return one tensor, else TypeError is
+    raised. It must do the same each time, so nothing that it uses may change between the forward and the backward pass.
     """
     if not mode.recording:
         return f(*inputs)
-    state = stream_state()  # for the same dropout masks the second time
+    state = stream_state()  # so that the second run draws the same dropout masks
     value, used = _run_unrecorded(f, inputs)
-    if value.requires_grad:  # no operation of `f` made it: `f` returned a tensor from outside as it is
+    if value.requires_grad:  # no operation of `f` made it: `f` returned a tensor that existed before
         return value
     edges = [gradient_edge(x) for x in used]
 
@@ -38,16 +38,18 @@ def checkpoint(f: Callable[..., Tensor], *inputs: object) -> Tensor:
         create_graph, start = mode.recording, timestamp()
         with recording(True), replay(state):
             again = f(*inputs)
-        found: dict[Node | Tensor, Gradient] = {}
+        gradients: dict[Node | Tensor, Gradient] = {}
 
         def on_leaf(edge: Node | Tensor, gradient: Gradient) -> None:
-            found[edge] = gradient if edge not in found else materialize(found[edge]) + materialize(gradient)
+            if edge in gradients:
+                gradient = materialize(gradients[edge]) + materialize(gradient)
+            gradients[edge] = gradient
 
-        # Every node that `f` did not make just now counts as a leaf: the gradient stops there. The backward pass that
-        # called this rule carries it on.
+        # This inner pass goes only through the nodes of the second run. Older nodes count as leaves: the gradient stops
+        # there, and the outer backward pass, which called this rule, carries it on.
         seeds = [(again, g)] if again.requires_grad else []
         backpropagate(seeds, on_leaf, create_graph=create_graph, since=start)
-        return tuple(None if edge is None else found.get(edge) for edge in edges)
+        return tuple(None if edge is None else gradients.get(edge) for edge in edges)
 
     return record(value.data, used, vjp)
 

@@ -43,7 +43,8 @@ def detect_anomaly() -> AbstractContextManager:
 
 class _AnomalyHook:
     def __init__(self) -> None:
-        self.running_rule: str | None = None  # with create_graph, its ops reach the hook as well
+        # The rule that is running. With create_graph, the ops that a rule is made of reach the hook as well.
+        self.running_rule: str | None = None
 
     def on_op(self, data: Array, inputs: Sequence[Tensor], vjp: Rule) -> Rule:
         op = _op_and_module(vjp) + (f" inside {self.running_rule}" if self.running_rule else "")
@@ -76,12 +77,9 @@ def _check_value(data: Array, inputs: Sequence[Tensor], where: str) -> None:
         return
     in_inputs = [_nonfinite(x.data) for x in inputs]
     if found == "inf" and any(f and (x.node or not x.requires_grad) for f, x in zip(in_inputs, inputs)):
-        return  # it comes from a constant, or from an op where it was accepted as coming from one
-    bad = [
-        f"input {i} of shape {np.shape(x.data)} already held {f}"
-        for i, (f, x) in enumerate(zip(in_inputs, inputs))
-        if f
-    ]
+        return  # the infinity comes from a constant, or from an op that got it from a constant
+    numbered = enumerate(zip(in_inputs, inputs))
+    bad = [f"input {i} of shape {np.shape(x.data)} already held {f}" for i, (f, x) in numbered if f]
     raise AnomalyError(f"{found} in {where}: " + ("; ".join(bad) or f"its inputs were finite ({_ranges(inputs)})"))
 
 
@@ -96,15 +94,16 @@ def _check_gradient(gradient: Gradient, incoming: str | None, where: str) -> Gra
         return LazyGradient(gradient.like, fill, shape=gradient.shape)
     found = None if gradient is None else _nonfinite(array_of(gradient))
     if found is not None:
-        cause = (
-            f"{incoming} came in with the gradient of its result" if incoming else "the incoming gradient was finite"
-        )
+        cause = "the incoming gradient was finite"
+        if incoming:
+            cause = f"{incoming} came in with the gradient of its result"
         raise AnomalyError(f"{found} in {where}: {cause}")
     return gradient
 
 
 def _nonfinite(data: Array) -> str | None:
-    """ "nan" or "inf" if the array has one, else None. Arrays of integers and booleans have none."""
+    """The text "nan" or "inf" if the array has such an element, else None."""
+    # Only floats and complex numbers can be non-finite; bfloat16 has the kind "V".
     if not isinstance(data, (int, float)) and data.dtype.kind not in "fcV" or bool(np.isfinite(data).all()):
         return None
     return "nan" if bool(np.isnan(data).any()) else "inf"
@@ -127,9 +126,9 @@ def _op_and_module(vjp: Rule) -> str:
 def debug_arrays() -> Iterator[None]:
     """`with debug_arrays():` make the inputs and results of recorded ops read-only until their node is freed.
 
-    A write in place that would falsify a gradient then raises NumPy's "assignment destination is read-only" at the line
-    that writes. Arrays become writable again when backward() frees the graph, or at the end of the block. A view that
-    was made before the op ran cannot be made read-only, and neither can CuPy arrays.
+    A write in place that would make a gradient wrong then raises NumPy's "assignment destination is read-only" at the
+    line that writes. Arrays become writable again when backward() frees the graph, or at the end of the block. It does
+    not protect views that were made before the op ran, nor CuPy arrays.
     """
     if _active.locks is not None:  # nested: the outer block locks all arrays already
         yield
@@ -144,7 +143,7 @@ def debug_arrays() -> Iterator[None]:
 
 
 class _Lock:
-    """Arrays of one memory that are read-only as long as `count` nodes need them."""
+    """Arrays that share memory, and are read-only as long as `count` nodes need them."""
 
     def __init__(self, owner: np.ndarray):
         self.owner = owner  # a reference, so that its id cannot become that of another array

@@ -53,11 +53,12 @@ class Node:
 
     def __init__(self, inputs: Sequence, vjp: Rule, data: Array, keep_output: bool):
         self.number = next(_numbers)
+        # What `gradient_edge` in tensor.py returns, written out because every operation comes here.
         self.parents = [x.node or (x if x.requires_grad else None) for x in inputs]
         self.vjp = vjp
-        # Rules such as that of exp need the result of the operation. Most do not, and then it is not kept in memory.
-        # The array, not the Tensor: a Tensor refers to its node, so node -> Tensor would be a reference cycle, and
-        # memory would be freed only when the garbage collector runs.
+        # A few rules, such as that of exp, need the result of the operation. For all others it is not kept in memory.
+        # The array is saved, not the Tensor: a Tensor refers to its node, so node -> Tensor would be a reference cycle,
+        # and its memory would be freed only when the garbage collector runs.
         self.output = data if keep_output else None
         self.shape, self.dtype = data.shape, data.dtype  # those of the gradient that the rule gets
 
@@ -68,18 +69,20 @@ class Node:
 
     def free(self) -> None:
         """Drop everything that was saved for the backward pass."""
-        # `vjp` refers to the arrays that its rule mentions. `_freed` in its place raises an error when it is called.
+        # A rule is a closure: it keeps the arrays alive that it uses. `_freed`, in its place, raises an error when
+        # backward() comes here a second time.
         self.parents, self.vjp, self.output = [], _freed, None
 
 
 def op_name(vjp: Rule) -> str:
     """The name of the function in which a rule was written."""
-    *outer, rule = vjp.__qualname__.split(".<locals>.")  # "exp.<locals>.<lambda>"; "Tensor.to.<locals>.<lambda>"
-    return (outer[-1] if outer else rule).split(".")[-1].rstrip("_")
+    # Python names the place of a definition: "exp.<locals>.<lambda>" gives "exp", "Tensor.to.<locals>.<lambda>" "to".
+    *outer, rule = vjp.__qualname__.split(".<locals>.")
+    return (outer[-1] if outer else rule).split(".")[-1]
 
 
 def timestamp() -> int:
-    """A number greater than that of all nodes so far, and smaller than that of all later ones."""
+    """A number between those of all nodes so far and those of all later nodes. (Nodes are numbered in time order.)"""
     return next(_numbers)
 
 

@@ -1,4 +1,4 @@
-"""Gradients that are computed only when it is known where they will be stored.
+"""Lazy gradients: they are computed only when it is known where to store them.
 
 The gradient of a weight matrix is a large matrix product. Computed at once, it would be a new array, which is then
 copied to the place where the optimizer wants it. A gradient rule can return a `LazyGradient` instead: the engine tells
@@ -39,7 +39,7 @@ class LazyGradient:
         """Set `out` to the gradient."""
         if self.fill is not None:
             self.fill(out)
-        else:
+        else:  # `add` needs zeros to add to
             out[...] = 0
             self.accumulate_into(out)
 
@@ -47,7 +47,7 @@ class LazyGradient:
         """Add the gradient to `out`."""
         if self.add is not None:
             self.add(out)
-        else:
+        else:  # this takes a second array of the same size
             out += self.materialize()
 
     def materialize(self) -> Array:
@@ -57,7 +57,8 @@ class LazyGradient:
         return out
 
 
-# The same three for a gradient that is a LazyGradient or an array.
+# The same three methods as functions, for a gradient that may be a LazyGradient or an array. `type(...) is` is faster
+# than isinstance, and the engine calls these for every gradient.
 
 
 def materialize(gradient: Gradient) -> Gradient:

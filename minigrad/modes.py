@@ -1,4 +1,4 @@
-"""Two switches that each thread has for itself: whether operations are recorded, and whether a tool observes them.
+"""Two settings, separate for each thread: whether operations are recorded, and whether a tool observes them.
 
 The profiler, anomaly detection and checkpointing observe every operation through an op hook.
 """
@@ -42,7 +42,9 @@ def op_hook(hook: Callable, *, all_threads: bool = False) -> Iterator[None]:
     A hook that was set before is called too. With `all_threads`, the threads that have no hook of their own call `hook`
     as well.
     """
+    # `mode.op_hook` may be the default that all threads share; vars(mode) has only what this thread has set.
     before, of_this_thread = mode.op_hook, vars(mode).get("op_hook")
+    # The new hook gets the rule first, and the hook that was set before gets the rule that the new one returns.
     mode.op_hook = hook if before is None else lambda data, inputs, vjp: before(data, inputs, hook(data, inputs, vjp))
     if all_threads:
         _Mode.op_hook = hook

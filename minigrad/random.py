@@ -1,12 +1,12 @@
 """Keys for random numbers that can be reproduced.
 
-A key (seed, step, count) says for what the numbers are used: in which run, at which training step, and at which drawing
-within that step. Each thread has a stream of keys:
+A key (seed, step, count) says what the numbers are for: which run, which training step, and which draw within that
+step. Each thread has a stream of keys:
 
     seed(7, step=100)       the next keys of this thread are (7, 100, 0), (7, 100, 1), (7, 100, 2), ...
 
-Random numbers are a pure function of their key (fused/dropout.py). So nothing has to be stored to get the same dropout
-mask again, in the backward pass or in a run that was resumed.
+The random numbers are a pure function of their key (fused/dropout.py). So the same dropout mask can be made again, in
+the backward pass or in a resumed run, without storing it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Key = tuple[int, int, int]
 
 
 class _Stream(threading.local):
-    next_key: Key = (0, 0, 0)
+    next_key: Key = (0, 0, 0)  # the default; a thread that assigns gets a value of its own
 
 
 _stream = _Stream()

@@ -28,10 +28,11 @@ class Tensor:
     """An array that can be differentiated.
 
     `data`: a NumPy or CuPy array (not copied), a nested list or a number; Python floats become float32.
-    `requires_grad`: whether `backward()` adds to `.grad` (a Tensor; None before). `dtype`: convert to this. Raises
-    TypeError if integers require a gradient.
+    `requires_grad`: whether `backward()` computes a gradient for this tensor. It adds it to `.grad`, which is None at
+    first and then a Tensor. `dtype`: convert to this. Raises TypeError if integers require a gradient.
 
-    A leaf's gradients add up over calls of `backward()` until `zero_grad()`:
+    A leaf's gradients add up over calls of `backward()` until `zero_grad()`. (The first call must retain the graph if
+    the second one is to go through it again.)
 
         a = Tensor(3.0, requires_grad=True)
         b = a + a; c = b + b
@@ -54,7 +55,7 @@ class Tensor:
             )
         self.requires_grad = requires_grad
 
-    # Everything about the array is asked of the array, so that `data` may be replaced.
+    # Read from the array each time, so that they stay right when `data` is replaced.
     shape = property(lambda self: self.data.shape)
     ndim = property(lambda self: self.data.ndim)
     size = property(lambda self: self.data.size)
@@ -64,7 +65,7 @@ class Tensor:
     def accumulate(self, gradient: Gradient, *, in_place: bool = False) -> None:
         """Add `gradient` (array, Tensor or LazyGradient) to `.grad`.
 
-        `in_place`: nothing else refers to the array of `.grad`, so it may be changed.
+        `in_place`: nothing else refers to the array of `.grad`, so it may be added to in place.
         """
         if isinstance(gradient, Tensor):  # with create_graph: the sum is recorded
             self.grad = identity(gradient, copy=True) if self.grad is None else self.grad + gradient
@@ -76,7 +77,7 @@ class Tensor:
         elif in_place:
             accumulate_into(gradient, self.grad.data)
         else:
-            # The user may have kept the Tensor that was in `.grad`, which must not change. So the sum is a new one.
+            # The user may still hold the Tensor in `.grad`, which must not change. So the sum is a new Tensor.
             self.grad = self.grad + Tensor(materialize(gradient))
 
     def zero_grad(self) -> None:
@@ -100,10 +101,10 @@ class Tensor:
     def to(self, device: str) -> Tensor:
         """This tensor on "cpu", "cuda" or "cuda:N"; gradients travel back."""
         before = self.device
-        # The gradient has the device of the result and is moved back to that of the input.
-        return record(to_device(self.data, device), (self,), lambda g, out: (tensor(g).to(before),))
+        # The gradient arrives on the device of the result; the rule moves it back to the device of the input.
+        return record(to_device(self.data, device), (self,), lambda g, out: (as_tensor(g).to(before),))
 
-    # What Python and NumPy ask of an array.
+    # The special methods that Python's built-in functions and NumPy call.
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
@@ -111,7 +112,8 @@ class Tensor:
         return len(self.data)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))  # not the rows of `data`: a gradient must get back to them
+        # Indexing records an operation, so gradients come back through the rows. The rows of `data` would be constants.
+        return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -122,7 +124,8 @@ class Tensor:
     def __int__(self) -> int:
         return int(self.item())
 
-    __hash__ = object.__hash__  # `==` compares elements, so a dict or set must go by identity
+    # `==` compares elements, so it cannot serve a dict or a set. They tell tensors apart by identity.
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         # At most 50 elements are written out.
@@ -131,7 +134,7 @@ class Tensor:
         history = f", op={self.node.op}" if self.node else ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({values}, shape={self.shape}, dtype={self.dtype}{device}{history})"
 
-    # What methods.py attaches, listed here so that type checkers know these names, and refuse others.
+    # What methods.py attaches, listed here so that type checkers know these names and report all others.
     # fmt: off
     if TYPE_CHECKING:
         Op = Callable[..., "Tensor"]
@@ -148,23 +151,25 @@ class Tensor:
     # fmt: on
 
 
-def tensor(x: Any) -> Tensor:
-    """`x` itself if it is a Tensor, else a constant."""
+def as_tensor(x: Any) -> Tensor:
+    """`x` itself if it is a Tensor, else a new Tensor that requires no gradient; arrays are not copied."""
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
 def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """The two inputs of an operation as tensors. A number never promotes: it takes dtype and device of the other
-    input.
-    """
+    """The two inputs of an operation as tensors. A number takes the dtype and the device of the other input."""
     if isinstance(x, Tensor):
         return x, y if isinstance(y, Tensor) else _constant(y)
     return (_constant(x), y) if isinstance(y, Tensor) else (Tensor(x), Tensor(y))
 
 
 def _constant(x: Any) -> Tensor:
-    """A constant. A number stays a Python number in `data`, because NumPy 2 and CuPy do not promote those."""
-    # `type` first: a Python float is the most frequent case, and this is asked at every operation with a number.
+    """A Tensor that requires no gradient. A number stays a Python number in `data`.
+
+    With a Python number as one input, NumPy 2 and CuPy give the result the dtype of the other input: x * 2.0 is float32
+    if x is. With a float64 array or NumPy scalar, the result would be float64.
+    """
+    # `type` first: it is the fastest test, and every operation with a number comes here, nearly always with a float.
     if type(x) is not float and not isinstance(x, (int, float, np.generic)):
         return Tensor(x)
     out = _new(Tensor)
@@ -195,20 +200,21 @@ _new = object.__new__  # makes a Tensor without the checks of __init__, which wo
 def record(data: Any, inputs: Sequence[Tensor], vjp: Rule, keep_output: bool = False) -> Tensor:
     """The result of an operation as a Tensor, with a node in the graph if an input requires a gradient.
 
-    `data`: the computed array. `vjp(g, out)`: the gradient rule. From the gradient `g` of the result it returns a
-    gradient for each input: an array, a Tensor, a LazyGradient or None. It need not undo broadcasting or dtype
-    promotion; the engine does. With `keep_output`, the rule gets the result as `out`. It must not use the result in any
-    other way: tensor -> node -> rule -> tensor would be a reference cycle, and memory would wait for the garbage
-    collector.
+    `data`: the computed array. `vjp(g, out)`: the gradient rule (a vector-Jacobian product, see graph.py). From the
+    gradient `g` of the result it returns a gradient for each input: an array, a Tensor, a LazyGradient or None. It need
+    not undo broadcasting or dtype promotion; the engine does that. With `keep_output`, the rule gets the result as
+    `out`, otherwise None. A rule must not refer to the result in any other way: tensor -> node -> rule -> tensor would
+    be a reference cycle, and its memory would be freed only when the garbage collector runs.
     """
     out = _new(Tensor)
-    # NumPy returns scalars where results have no axes. `data` is always an array.
+    # Where a result has no axes, NumPy returns a scalar. The `data` of a result is always an array. (The `data` of an
+    # input may be a Python number, see `_constant`.)
     out.data = data if type(data) is ndarray else ensure_array(data)
     out.grad = out.node = None
     out.requires_grad = False
     if mode.op_hook is not None:  # a tool that observes operations (modes.py); it may replace the rule
         vjp = mode.op_hook(out.data, inputs, vjp)
-    # One input that requires a gradient is enough. (A loop: any() with a generator would take longer.)
+    # A node is needed if any input requires a gradient. (A loop, because any() with a generator takes longer.)
     for x in inputs:
         if x.requires_grad and mode.recording:
             out.requires_grad = True

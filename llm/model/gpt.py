@@ -42,7 +42,7 @@ from minigrad.fused.linear_cross_entropy import linear_cross_entropy
 from minigrad.fused.rope import rope_tables
 from minigrad.modes import mode
 from minigrad.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, RMSNorm
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import Tensor, as_tensor
 
 
 class GPT(Module):
@@ -108,9 +108,9 @@ class GPT(Module):
         label_smoothing, z_loss and reduction ("mean" over the targets that count, "sum", or "none" for a loss (B, T)).
         """
         x = self.hidden(ids, positions=positions, mask=mask, documents=documents)  # (B, T, C)
-        targets = to_device(tensor(targets).data, x.device)
+        targets = to_device(as_tensor(targets).data, x.device)
         if mask is not None:
-            targets = np.where(to_device(tensor(mask).data, x.device), targets, ignore_index)
+            targets = np.where(to_device(as_tensor(mask).data, x.device), targets, ignore_index)
         # Head and loss are one function, so that the logits, the largest array of all, exist only a few rows at a time.
         cap = self.config.soft_cap
         return linear_cross_entropy(x, self.head_weight, targets, soft_cap=cap, ignore_index=ignore_index, **options)
@@ -180,7 +180,7 @@ class GPT(Module):
     # --- the steps of `hidden` ------------------------------------------------------------------------------------
 
     def _check_ids(self, ids: Any) -> Array:
-        ids = tensor(ids).data
+        ids = as_tensor(ids).data
         if ids.ndim != 2 or ids.dtype.kind not in "iu":
             raise ValueError(
                 f"ids must be integers of shape (batch, tokens), got {ids.dtype} of shape {ids.shape}; "

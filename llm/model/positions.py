@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, device_of, to_device
-from minigrad.tensor import tensor
+from minigrad.tensor import as_tensor
 
 PADDING = -1
 
@@ -84,7 +84,7 @@ def count_positions(real: np.ndarray, document_ids: np.ndarray | None, start: np
 
 def _checked(name: str, x: Any, shape: tuple[int, int], kinds: str, wanted: str) -> np.ndarray:
     """`x` as a NumPy array (B, T); one of shape (T,) is repeated for all rows."""
-    x = to_device(tensor(x).data, "cpu")
+    x = to_device(as_tensor(x).data, "cpu")
     if x.shape not in (shape, shape[1:]) or x.dtype.kind not in kinds:
         raise ValueError(
             f"{name} must be {wanted}, of the shape of ids, {shape}, or {shape[1:]}; got {x.dtype} of shape {x.shape}"

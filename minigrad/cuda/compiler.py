@@ -19,8 +19,8 @@ REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}  # what 
 NULL = np.uintp(0)  # the null pointer: the argument for an optional array that is not given
 
 MAX_THREADS_OF_ROW = 512
-THREADS_OF_ELEMENTS = 256
-MAX_BLOCKS = 4096  # of a launch over all elements: several for each multiprocessor of the largest GPUs
+THREADS_OF_ELEMENTS = 256  # in a block, of a launch over all elements
+MAX_BLOCKS = 4096  # of such a launch: several for each multiprocessor of the largest GPUs
 
 
 def has_kernels(array: Array) -> bool:
@@ -39,15 +39,17 @@ def launch_rows(name: str, a: Array, *arguments: Any) -> None:
     N, C = a.shape
     # A power of two from 32 to 512, so that a thread has about four elements of a short row.
     threads = min(MAX_THREADS_OF_ROW, max(32, 1 << (C // 4).bit_length()))
-    if N:  # CUDA refuses to launch no blocks at all
-        _kernel(array_module(a), name, a.dtype)((N,), (threads,), (a, *arguments))
+    if N:  # CUDA refuses a launch with no blocks
+        kernel = _kernel(array_module(a), name, a.dtype)
+        kernel((N,), (threads,), (a, *arguments))  # blocks, threads in a block, arguments
 
 
 def launch_elements(name: str, a: Array, *arguments: Any) -> None:
     """Launch a kernel that goes through all elements of `a` (any shape), and give it the other arguments too."""
     if a.size:
         blocks = min(MAX_BLOCKS, -(-a.size // THREADS_OF_ELEMENTS))
-        _kernel(array_module(a), name, a.dtype)((blocks,), (THREADS_OF_ELEMENTS,), (a, *arguments))
+        kernel = _kernel(array_module(a), name, a.dtype)
+        kernel((blocks,), (THREADS_OF_ELEMENTS,), (a, *arguments))
 
 
 @cache

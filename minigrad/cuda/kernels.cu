@@ -53,6 +53,7 @@ extern "C" __global__ void norm_backward(const real* dy, const real* x, const re
 {
     int64 row = (int64)blockIdx.x * C;
     x += row, dy += row, dx += row, dy_xhat += row;
+    // the two means begin as sums of this thread
     real mean = means ? means[blockIdx.x] : 0, r = rs[blockIdx.x], mean_dh_xhat = 0, mean_dh = 0;
     for (int i = threadIdx.x; i < C; i += blockDim.x) {
         real dh = dy[i] * weight[i];
@@ -81,6 +82,7 @@ __device__ Range visible_keys(int queries, int offset, int causal, int window, i
     return {begin, end < keys ? end : keys};
 }
 
+// scores become exp(score - maximum of the row), and 0 where a key is hidden; total is their sum
 extern "C" __global__ void softmax_numerators(real* scores, real* maxima, real* totals, int keys, int queries,
                                               int offset, int causal, int window)
 {
@@ -93,9 +95,11 @@ extern "C" __global__ void softmax_numerators(real* scores, real* maxima, real* 
     for (int j = threadIdx.x; j < keys; j += blockDim.x)
         total += scores[j] = visible.begin <= j && j < visible.end ? exp(scores[j] - maximum) : 0;
     total = block_sum(total);
+    // a total of 0: all keys are hidden, and dividing by 1 leaves zeros
     if (threadIdx.x == 0) maxima[blockIdx.x] = maximum, totals[blockIdx.x] = total == 0 ? 1 : total;
 }
 
+// scores become the weights exp(score - lse), and 0 where a key is hidden; `lse` has a number for each row
 extern "C" __global__ void softmax_from_lse(real* scores, const real* lse, int keys, int queries, int offset,
                                             int causal, int window)
 {
@@ -105,7 +109,7 @@ extern "C" __global__ void softmax_from_lse(real* scores, const real* lse, int k
         scores[j] = visible.begin <= j && j < visible.end ? exp(scores[j] - lse[blockIdx.x]) : 0;
 }
 
-// null for `row_weights`: no gradients, z stays as it is
+// the loss of each row, by the formulas in fused/cross_entropy.py; the gradients replace z, unless `row_weights` is null
 extern "C" __global__ void softmax_loss(real* z, const int64* targets, const real* row_weights, real* losses, int V,
                                         real smoothing, real z_loss)
 {

@@ -15,10 +15,10 @@ from minigrad.cuda.compiler import NULL, launch_rows
 # --- norm (fused/norm.py) ---------------------------------------------------------------------------------------------
 
 
-def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, centred: bool) -> tuple:
-    """y = (x − mean) r weight + bias (N, C); the mean (N,), None unless `centred`; and r = 1 / deviation (N,)."""
+def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, centered: bool) -> tuple:
+    """y = (x − mean) r weight + bias (N, C); the mean (N,), None unless `centered`; and r = 1 / deviation (N,)."""
     xp, (N, C) = array_module(x), x.shape
-    y, mean, r = xp.empty_like(x), xp.empty(N, x.dtype) if centred else None, xp.empty(N, x.dtype)
+    y, mean, r = xp.empty_like(x), xp.empty(N, x.dtype) if centered else None, xp.empty(N, x.dtype)
     launch_rows("norm_forward", x, weight, _or_null(bias), y, _or_null(mean), r, np.int32(C), x.dtype.type(eps))
     return y, mean, r
 

@@ -1,13 +1,15 @@
 """The hot functions of a language model, each computed in a few passes over memory, with a gradient derived by hand.
 
-Every one stands beside its definition, `..._reference`, composed of the primitives of minigrad/ops. The definition
-comes first in each file. The tests compare with it, and it is differentiated when a second derivative is asked for.
+"Fused" means that one function does the work of several operations. Every one stands beside its definition,
+`..._reference`, composed of the primitives of minigrad/ops. The definition comes first in each file. The tests compare
+the two, and for second derivatives the engine differentiates the definition.
 
 Read in this order:
 
 1. record.py                 how a fused function enters the graph
 2. linear.py                 x Wᵀ + b, the shortest of all
-3. norm.py                   LayerNorm and RMSNorm: gradients of a row with its mean and deviation
+3. rows.py                   helpers on arrays: sums of rows, blocks that fit into the cache
+   norm.py                   LayerNorm and RMSNorm: the gradient of a row that is divided by its own size
 4. curves.py                 gelu, silu and relu²: values and slopes on plain arrays
    activation.py             the same as functions of tensors, and the gated ones, swiglu and geglu
    linear_activation.py      a linear map and its activation in one
@@ -16,15 +18,15 @@ Read in this order:
 7. loss_options.py           what both losses share: options, targets, the sum or mean over rows
    cross_entropy.py          the loss of logits
    linear_cross_entropy.py   the head of a model and its loss, without ever holding all logits
-8. attention.py              attention on one page, its definition and its entrance
+8. attention.py              attention: its definition on one page, and the function that models call
    attention_scores.py       the scores of a block of queries and keys, and which pairs are hidden
    attention_blocks.py       the forward and the backward pass, block after block, on the CPU
    attention_gpu.py          both passes in one block, with the kernels of minigrad/cuda
-9. rows.py                   helpers on arrays: sums of rows, blocks that fit into the cache
-   functions.py              all the functions under one roof: `minigrad.linear` is found through it
+9. functions.py              all functions in one list, for `import minigrad`
 
-`minigrad.linear` is the function, and `minigrad.fused.linear` is the file it is in.
+`minigrad.linear` is the function, and `minigrad.fused.linear` is the file in which it is defined.
 
-Some formulas are stated more than once, and each is needed: gelu, for instance, is a fast one here (curves.py), its
-definition (activation.py), a kernel for the GPU (minigrad/cuda/kernels.cu), and an independent one in the tests.
+Some formulas are stated in several places, and each is needed. The formula of gelu, for instance, is in curves.py
+(fast, on the CPU), in activation.py (the definition), in minigrad/cuda/kernels.cu (for the GPU), and in the tests
+(written independently).
 """

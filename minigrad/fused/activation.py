@@ -6,8 +6,8 @@
     swiglu(gate, up) = silu(gate) up        Shazeer 2020, arXiv:2002.05202
     geglu(gate, up) = gelu(gate) up         the same
 
-Their slopes are in curves.py. Only the inputs are saved, and the backward pass computes the gate again from them. After
-a linear map, linear_activation.py does better.
+Their slopes are in curves.py. Only the inputs are saved, and the backward pass computes everything else again. Where
+the activation follows a linear map, linear_activation.py saves that work.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from minigrad.fused.curves import (
 from minigrad.fused.record import record_fused
 from minigrad.fused.rows import as_rows, at_least_float32, blocks
 from minigrad.ops.elementwise import erf, relu, sigmoid, tanh
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import Tensor, as_tensor
 
 # --- definitions ------------------------------------------------------------------------------------------------------
-# `approximate` as in PyTorch: "none" is exact, "tanh" is the form that GPT-2 uses.
+# `approximate` as in PyTorch: "none" is exact, "tanh" is the form that GPT-2 uses. `up` None: `x` is [gate | up].
 
 
 def silu_reference(x: Any) -> Tensor:
@@ -45,23 +45,24 @@ def silu_reference(x: Any) -> Tensor:
 
 
 def gelu_reference(x: Any, approximate: str = "none") -> Tensor:
-    x = tensor(x)
-    if approximate == "tanh":
+    x = as_tensor(x)
+    if approximate == "tanh":  # Φ(x) is replaced by a tanh of nearly the same shape
         return x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))) * 0.5
+    # Φ(x) = (1 + erf(x / √2)) / 2
     return x * (1 + erf(x * math.sqrt(0.5))) * 0.5
 
 
 def relu_squared_reference(x: Any) -> Tensor:
-    return x * relu(x)
+    return x * relu(x)  # max(x, 0)²: for x > 0 both factors are x, else the product is 0
 
 
 def swiglu_reference(x: Any, up: Any = None) -> Tensor:
-    gate, up = split_gate_up([tensor(x)] if up is None else [tensor(x), tensor(up)])
+    gate, up = split_gate_up([as_tensor(x)] if up is None else [as_tensor(x), as_tensor(up)])
     return silu_reference(gate) * up
 
 
 def geglu_reference(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
-    gate, up = split_gate_up([tensor(x)] if up is None else [tensor(x), tensor(up)])
+    gate, up = split_gate_up([as_tensor(x)] if up is None else [as_tensor(x), as_tensor(up)])
     return gelu_reference(gate, approximate) * up
 
 
@@ -70,14 +71,14 @@ def geglu_reference(x: Any, up: Any = None, approximate: str = "none") -> Tensor
 
 def silu(x: Any) -> Tensor:
     """x sigmoid(x), any shape."""
-    x = tensor(x)
+    x = as_tensor(x)
     y = curve_value(x.data, SILU)
     return record_fused(y, (x,), lambda g, needs: (curve_gradient(g, x.data, SILU),), silu_reference)
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x Φ(x), any shape. approximate="tanh" is the form that GPT-2 uses: cheaper, and within 5e-4."""
-    x, curve = tensor(x), _gelu_curve(approximate)
+    x, curve = as_tensor(x), _gelu_curve(approximate)
     y = curve_value(x.data, curve)
     reference = partial(gelu_reference, approximate=approximate)
     return record_fused(y, (x,), lambda g, needs: (curve_gradient(g, x.data, curve),), reference)
@@ -85,7 +86,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
 
 def relu_squared(x: Any) -> Tensor:
     """max(x, 0)², any shape."""
-    x = tensor(x)
+    x = as_tensor(x)
     y = curve_value(x.data, RELU_SQUARED)
     return record_fused(y, (x,), lambda g, needs: (curve_gradient(g, x.data, RELU_SQUARED),), relu_squared_reference)
 
@@ -105,7 +106,7 @@ def swiglu(x: Any, up: Any = None) -> Tensor:
 
     The latter is (..., 2C) -> (..., C).
     """
-    inputs = _gate_and_up("swiglu", x, up)
+    inputs = _gate_and_up("swiglu", x, up)  # a tuple of one or two Tensors
     y = _gated_value([t.data for t in inputs], SILU)
     return record_fused(y, inputs, lambda g, needs: _gated_gradients(g, inputs, SILU), swiglu_reference)
 
@@ -119,6 +120,7 @@ def geglu(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
 
 
 def _gated_value(inputs: Sequence[Array], curve: Curve) -> Array:
+    """y = gate h(gate) up."""
     gate, up = split_gate_up([as_rows(a) for a in inputs])  # (N, C) both
     y = array_module(gate).empty(gate.shape, gate.dtype)
     for s in blocks(y):  # the gate of a block is still in the cache when it is multiplied by `up`
@@ -127,32 +129,32 @@ def _gated_value(inputs: Sequence[Array], curve: Curve) -> Array:
 
 
 def _gated_gradients(g: Array, inputs: Sequence[Tensor], curve: Curve) -> tuple:
-    """d gate = g up (h + gate h') and d up = g gate h, side by side in one array if the inputs are."""
+    """d gate = g up (h + gate h') and d up = g gate h; in one array [d gate | d up] if the input is [gate | up]."""
     gate, up = split_gate_up([as_rows(t.data) for t in inputs])
     grads = tuple(array_module(g).empty(t.shape, t.dtype) for t in inputs)
-    d_gate, d_up = split_gate_up([as_rows(d) for d in grads])
+    d_gate, d_up = split_gate_up([as_rows(d) for d in grads])  # views: writing to them fills `grads`
     g = as_rows(g)
     for s in blocks(g):
         dy = at_least_float32(g[s])
         value, slope = value_and_slope(at_least_float32(gate[s]), curve)  # gate h, and h + gate h'
-        np.multiply(value, dy, out=d_up[s])
-        slope *= up[s]
+        np.multiply(value, dy, out=d_up[s])  # dy / d up is the value of the gate
+        slope *= up[s]  # dy / d gate
         np.multiply(slope, dy, out=d_gate[s])
     return grads
 
 
 def split_gate_up(inputs: Sequence) -> Sequence:
-    """gate and up: the two inputs as they are, or the two halves of one; arrays or Tensors."""
+    """gate and up: two inputs as they are, or the two halves of one input; arrays or Tensors."""
     if len(inputs) == 2:
         return inputs
     n = inputs[0].shape[-1] // 2
-    return inputs[0][..., :n], inputs[0][..., n:]
+    return inputs[0][..., :n], inputs[0][..., n:]  # views: nothing is copied
 
 
 def _gate_and_up(name: str, x: Any, up: Any) -> tuple[Tensor, ...]:
     """The one or two inputs of a gated function as Tensors, checked."""
-    inputs = (tensor(x),) if up is None else (tensor(x), tensor(up))
-    shape, last = inputs[0].shape, inputs[-1].shape
+    inputs = (as_tensor(x),) if up is None else (as_tensor(x), as_tensor(up))
+    shape, last = inputs[0].shape, inputs[-1].shape  # of one input, both are the same
     if up is None and (not shape or shape[-1] % 2):
         raise ValueError(
             f"{name} of one input takes [gate | up] on the last axis, an even number; the shape is {shape}"
@@ -174,7 +176,7 @@ class Activation(NamedTuple):
     gated: bool = False
 
 
-ACTIVATIONS = {  # under the names that the configuration of a model uses
+ACTIVATIONS = {  # by the names that the configuration of a model uses
     "gelu": Activation(gelu, gelu_reference, GELU),
     "gelu_tanh": Activation(partial(gelu, approximate="tanh"), partial(gelu_reference, approximate="tanh"), GELU_TANH),
     "silu": Activation(silu, silu_reference, SILU),
@@ -185,6 +187,6 @@ ACTIVATIONS = {  # under the names that the configuration of a model uses
 
 
 def activate(x: Array, activation: str) -> Array:
-    """The activation of this name, of an array."""
+    """The activation with this name, applied to an array."""
     f = ACTIVATIONS[activation]
     return _gated_value([x], f.curve) if f.gated else curve_value(x, f.curve)

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, one block of queries after another, touching only the keys that they can see.
+"""Scaled dot-product attention, one block of queries after another, with only the keys that they can see.
 
 For queries Q, keys K, values V, with scores S = scale Q Kᵀ + bias, and S = -inf for hidden pairs:
 
@@ -6,11 +6,12 @@ For queries Q, keys K, values V, with scores S = scale Q Kᵀ + bias, and S = -i
     dV = Pᵀ dO            dS = P * (dO Vᵀ - rowsum(dO * O))          dQ = scale dS K          dK = scale dSᵀ Q
 
 The weights P (T, S) never exist all at once. As in FlashAttention (Dao et al. 2022, arXiv 2205.14135), the backward
-pass computes each block of them again from Q, K and lse. Texts that are short beside the head dimension have so few
-weights that they are saved instead. Grouped queries: Ainslie et al. 2023 (arXiv 2305.13245).
+pass computes each block of them again from Q, K and lse. If the text is short compared with the head dimension, the
+weights are few, and they are saved instead. Grouped queries: Ainslie et al. 2023 (arXiv 2305.13245).
 
 Shapes: B batch, H query heads, K key-value heads, G = H / K query heads for each key head, T queries, S keys, D head
-dimension. Here are the definition and the entrance; the passes are in attention_blocks.py and attention_gpu.py.
+dimension. This file has the definition, and `attention` itself with its options and checks. The forward and backward
+passes are in attention_blocks.py and attention_gpu.py.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from minigrad.fused.rows import as_rows
 from minigrad.modes import mode
 from minigrad.ops import broadcast_to, softmax, where
 from minigrad.random import Key, next_key
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import Tensor, as_tensor
 
 
 def attention_reference(
@@ -48,15 +49,16 @@ def attention_reference(
     key: Key | None = None,
 ) -> Tensor:
     """The definition of `attention`, with all weights at once."""
-    q, k, v = tensor(q), tensor(k), tensor(v)
+    q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
     (B, H, T, D), (K, S), xp = q.shape, k.shape[1:3], array_module(q.data)
     # Each key head is repeated for the G query heads that share it.
     k, v = (broadcast_to(x.expand_dims(2), (B, K, H // K, S, D)).reshape(B, H, S, D) for x in (k, v))
     scores = q @ k.swapaxes(-1, -2) * (1 / math.sqrt(D) if scale is None else scale)  # (B, H, T, S)
     scores = scores if bias is None else scores + bias
     visible = visible_pairs(xp, slice(0, T), slice(0, S), S - T, causal=causal, window=window)  # (T, S)
-    visible = broadcast_to(Tensor(visible if mask is None else visible & tensor(mask).data), scores.shape)
-    weights = softmax(where(visible, scores, -math.inf), axis=-1)  # 0 for a query that sees nothing
+    visible = broadcast_to(Tensor(visible if mask is None else visible & as_tensor(mask).data), scores.shape)
+    # exp(-inf) = 0, so hidden pairs get the weight 0. For a query that sees nothing, all weights are 0.
+    weights = softmax(where(visible, scores, -math.inf), axis=-1)
     if dropout:
         keep = keep_mask(next_key() if key is None else key, weights.shape, dropout, xp)
         weights = weights * Tensor(keep.astype(weights.dtype) * keep_scale(dropout))
@@ -83,26 +85,30 @@ def attention(
     bias broadcast to (B, H, T, S). `scale`: 1/sqrt(D) by default. `dropout`: the probability that a weight is dropped;
     `key` decides which ones (see dropout.py). A query that sees nothing gives 0.
     """
-    q, k, v = tensor(q), tensor(k), tensor(v)
+    q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
     _check(q, k, v, window)
+    # Both passes, and the reference, must drop the same weights. So the key is drawn here, once.
     key = next_key() if dropout and key is None else key
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    # Generating text calls this for every layer and token, so one query takes a shorter path.
+    # When a model generates text, each layer calls this for every token with a single query: a shorter path.
     if q.shape[2] == 1 and bias is mask is None and not (dropout or mode.recording or mode.op_hook):
         return Tensor(single_query_attention(q.data, k.data, v.data, scale, window))
-    inputs: tuple[Tensor, ...] = (q, k, v) if bias is None else (q, k, v, tensor(bias))
+    inputs: tuple[Tensor, ...] = (q, k, v) if bias is None else (q, k, v, as_tensor(bias))
     options = AttentionOptions(causal, window, scale, dropout, key)
     bias_array = None if bias is None else inputs[3].data
-    arrays = AttentionInputs(q.data, k.data, v.data, bias_array, None if mask is None else tensor(mask).data, options)
-    passes: WholeAttention | BlockedAttention
-    passes = WholeAttention(arrays) if has_kernels(q.data) else BlockedAttention(arrays)
+    mask_array = None if mask is None else as_tensor(mask).data
+    arrays = AttentionInputs(q.data, k.data, v.data, bias_array, mask_array, options)
+    on_gpu = has_kernels(q.data)
+    passes: WholeAttention | BlockedAttention = WholeAttention(arrays) if on_gpu else BlockedAttention(arrays)
     out, saved = passes.forward(save_for_backward=mode.recording and any(x.requires_grad for x in inputs))
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        grads = passes.backward(g, out, saved, needs_bias_grad=any(needs[3:]))
-        if not any(needs[3:]):
+        needs_bias_grad = any(needs[3:])  # `needs` has a fourth element only if there is a bias
+        grads = passes.backward(g, out, saved, needs_bias_grad=needs_bias_grad)
+        if not needs_bias_grad:
             return grads
-        # The bias was broadcast to the shape of the scores, which the engine does not know.
+        # The bias was broadcast to the shape of the scores. The engine knows only the shape of the result, so it cannot
+        # undo that.
         return *grads[:3], unbroadcast(grads[3], inputs[3].shape)
 
     def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -124,7 +130,7 @@ def single_query_attention(
     p = (q * scale).reshape(B, K, H // K, D) @ k.swapaxes(-1, -2)  # (B, K, G, S)
     S = p.shape[3]
     if bias is not None:
-        by_head = p.reshape(B, H, 1, S)  # the same memory
+        by_head = p.reshape(B, H, 1, S)  # a view: adding to it adds to p
         by_head += bias
     if has_kernels(p):
         all_keys = kernels.CausalWindow(queries=1, offset=S, causal=False, window=None)
@@ -132,11 +138,12 @@ def single_query_attention(
     else:
         total = exp_in_place(p, p.max(axis=-1, keepdims=True))  # (B, K, G, 1)
     y = p @ v  # (B, K, G, D)
-    y /= total
+    y /= total  # softmax is p / total; y has fewer numbers than p to divide
     return y.reshape(B, H, 1, D)
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, window: int | None) -> None:
+    """Raise ValueError if the shapes do not fit together, or the window is empty."""
     shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"
     if not q.ndim == k.ndim == v.ndim == 4 or k.shape[:3] != v.shape[:3]:
         raise ValueError(f"attention takes q (B, H, T, D), k (B, K, S, D) and v (B, K, S, D); got {shapes}")

@@ -1,7 +1,7 @@
 """The forward and backward pass of attention, one block of queries and keys after another, on arrays.
 
 The maths is in attention.py; shapes and blocks are explained in attention_scores.py. The matrix of scores (T, S) is cut
-into strips of QUERY_BLOCK queries, and of each strip only the keys are touched that some query in it can see:
+into strips of QUERY_BLOCK queries. A strip has only the keys that at least one of its queries can see:
 
     causal             causal, window 3      keys ->
     # o . . . .        # o . . . .
@@ -34,7 +34,7 @@ Saved = tuple[Array, Array] | Array  # of a block: p = exp(scores - maximum) and
 
 
 class BlockedAttention:
-    """Both passes of one call of attention. The other parameters are there for the tests."""
+    """Both passes of one call of attention. The tests set the keyword parameters to small numbers."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class BlockedAttention:
         inputs, (B, K, G, T, _, D) = self.inputs, self.inputs.shape
         out = self.allocate(K * G, T, zero=True)  # zero, because a query that sees nothing is in no block
         saved: list[Saved] = []
-        out_by_head = out.reshape(B, K, G, T, D)  # the same memory
+        out_by_head = out.reshape(B, K, G, T, D)  # a view: writing to it writes to `out`
         for b, i, j in self.blocks():
             # Softmax is p / total. The division comes last, because y usually has fewer numbers than p.
             p, maximum, total = self.softmax_numerators(self.scaled_queries(b, i), (b, i, j))
@@ -71,8 +71,8 @@ class BlockedAttention:
     def backward(self, g: Array, out: Array, saved: list[Saved], *, needs_bias_grad: bool) -> tuple:
         """Gradients of q (B, H, T, D), of k and v (B, K, S, D), and if there is a bias, of it (B, H, T, S) or None."""
         inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
-        # Without a window, the first block of a sequence has all keys, and every query is in some block. Then each
-        # gradient is set before it is added to, and it need not be zero at first.
+        # Without a window, the first block of a sequence has all keys, and every query is in some block. Then the first
+        # block sets the gradients and the later ones add to them, so that they need not be zero at first.
         covered = inputs.options.window is None and S >= T > 0
         dq = self.allocate(K * G, T, zero=not covered)
         dk, dv = (self.allocate(K, S, zero=not covered) for _ in range(2))
@@ -125,11 +125,11 @@ class BlockedAttention:
         inputs, (_, i, j) = self.inputs, block
         scores = inputs.scores(q, *block)
         if inputs.options.causal or inputs.options.window is not None:
-            hidden = j  # the keys that are hidden from some query of the block
-            if inputs.options.window is None:  # all its queries see the keys up to that of its first query
+            hidden = j  # the keys that are hidden from at least one query of the block
+            if inputs.options.window is None:  # only those after the position of its first query
                 hidden = slice(max(j.start, i.start + inputs.offset + 1), j.stop)
             if hidden.start < j.stop:
-                by_head = split_group(scores, inputs.shape[2])  # the same memory
+                by_head = split_group(scores, inputs.shape[2])  # a view
                 by_head[..., hidden.start - j.start :] += self.causal_bias(i, hidden)
         return scores
 
@@ -196,10 +196,11 @@ def query_blocks(T: int, S: int, step: int, *, causal: bool, window: int | None)
     offset = S - T  # query i is at the position of key i + offset
     for start in range(0, T, step):
         stop = min(start + step, T)
-        last = stop + offset if causal else S if window is None else stop + offset + window - 1
-        first = 0 if window is None else max(0, start + offset - window + 1)
-        if first < min(last, S):
-            yield slice(start, stop), slice(first, min(last, S))
+        # The last query of the strip sees the keys before `key_stop`, the first one those from `key_start` on.
+        key_stop = stop + offset if causal else S if window is None else stop + offset + window - 1
+        key_start = 0 if window is None else max(0, start + offset - window + 1)
+        if key_start < min(key_stop, S):
+            yield slice(start, stop), slice(key_start, min(key_stop, S))
 
 
 def saved_weights(T: int, D: int, window: int | None = None) -> int:

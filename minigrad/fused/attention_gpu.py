@@ -1,8 +1,8 @@
 """Attention on a GPU: all queries and keys in one block, with kernels for causality, the window and softmax.
 
-What BlockedAttention (attention_blocks.py) does block after block. On a GPU the number of operations matters more than
-how many scores are computed and then hidden. So there is one block, and arrays are written at once in the order in
-which the next matrix product reads them. Shapes: attention_scores.py; here R = G T.
+BlockedAttention (attention_blocks.py) does the same block after block. On a GPU, the number of operations matters more
+than the number of scores that are computed and then hidden. So there is only one block. Arrays are written directly in
+the order in which the next matrix product reads them. Shapes: attention_scores.py; here R = G T.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The scores of attention for a block of queries and keys, and which pairs of them are hidden.
 
 Shapes: B batch, H query heads, K key-value heads, G = H / K query heads for each key head, T queries, S keys, D head
-dimension. A block is given by three slices: b of the batch, i of the queries, j of the keys. The same letters stand for
-their lengths in shapes. The G query heads that share a key head are put below each other, as the R = G i rows of one
-matrix, so that a single matrix product with the key head serves all of them.
+dimension. A block is given by three slices: b of the batch, i of the queries, j of the keys. In shapes, the same
+letters stand for their lengths. The G query heads that share a key head are stacked as the R = G i rows of one matrix,
+so that one matrix product with the key head serves all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from minigrad.random import Key
 
 
 class AttentionOptions(NamedTuple):
-    """The options of `attention`; what they mean is said there. Here `scale` has a value, and `key` where needed."""
+    """The options of `attention`, explained there. `scale` is filled in, and with dropout also `key`."""
 
     causal: bool
     window: int | None
@@ -63,23 +63,23 @@ class AttentionInputs:
     def scores(self, scaled_q: Array, b: slice, i: slice, j: slice) -> Array:
         """Scores of a block (b, K, R, j), where pairs hidden by the mask are -inf. `scaled_q`: (b, K, R, D)."""
         scores = scaled_q @ self.k[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
-        by_head = split_group(scores, self.shape[2])  # (b, K, G, i, j), the same memory
+        by_head = split_group(scores, self.shape[2])  # (b, K, G, i, j), a view: adding to it adds to the scores
         if self.bias is not None:
-            by_head += cut(self.bias, b, i, j)
+            by_head += block_of(self.bias, b, i, j)
         if self.mask is not None:
-            by_head += self.additive_mask(cut(self.mask, b, i, j))
+            by_head += self.additive_mask(block_of(self.mask, b, i, j))
         return scores
 
     def additive_mask(self, visible: Array) -> Array:
-        """What hides pairs when it is added to their scores: 0 where visible, -inf elsewhere."""
+        """An array that hides pairs when it is added to their scores: 0 where visible, -inf elsewhere."""
         return np.where(visible, 0.0, -np.inf).astype(self.dtype)  # exp(-inf) = 0
 
     def dropout_factors(self, b: slice, i: slice, j: slice) -> Array:
-        """What dropout multiplies the weights of a block by: (b, K, R, j), each 0 or 1 / (1 - p)."""
+        """The factors of dropout for the weights of a block: (b, K, R, j), each 0 or 1 / (1 - p)."""
         p, key, every = self.options.dropout, self.options.key, slice(None)
         assert key is not None, "attention takes the next key where none is given"
-        # The elements of (B, K, G, T, S) have the same numbers as those of (B, H, T, S), so a block has the same mask
-        # as the definition has with all weights at once.
+        # Dropout depends on the number of an element, and the elements of (B, K, G, T, S) have the same numbers as
+        # those of (B, H, T, S). So the mask equals that of the definition, which has all weights at once.
         keep = keep_mask(key, self.shape[:5], p, self.xp, (b, every, every, i, j))
         return merge_group(keep.astype(self.dtype) * self.dtype.type(keep_scale(p)))
 
@@ -90,7 +90,7 @@ class AttentionInputs:
 def merge_group(a: Array) -> Array:
     """(b, K, G, i, n) -> (b, K, R, n), R = G i: the query heads of a group as rows of one matrix."""
     b, K, G, i, n = a.shape
-    return a.reshape(b, K, G * i, n)
+    return a.reshape(b, K, G * i, n)  # a view only if G and i lie next to each other in memory, else a copy
 
 
 def split_group(a: Array, G: int) -> Array:
@@ -101,12 +101,12 @@ def split_group(a: Array, G: int) -> Array:
 
 def split_heads(a: Array, K: int) -> Array:
     """An array that broadcasts to (B, H, T, S), in a shape that broadcasts to (B, K, G, T, S)."""
-    a = a.reshape((1,) * (4 - a.ndim) + a.shape)
-    H = a.shape[1]
+    a = a.reshape((1,) * (4 - a.ndim) + a.shape)  # four axes: missing ones in front have length 1
+    H = a.shape[1]  # 1 if the array is the same for all heads
     return a.reshape(a.shape[0], *((1, 1) if H == 1 else (K, H // K)), *a.shape[2:])
 
 
-def cut(a: Array, b: slice, i: slice, j: slice) -> Array:
-    """A block of an array that broadcasts to (B, K, G, T, S). Axes of length 1 are left as they are."""
+def block_of(a: Array, b: slice, i: slice, j: slice) -> Array:
+    """A block of an array that broadcasts to (B, K, G, T, S). Axes of length 1 stay, because they will be broadcast."""
     slices = b, slice(None), slice(None), i, j
     return a[tuple(slice(None) if n == 1 else s for n, s in zip(a.shape, slices))]

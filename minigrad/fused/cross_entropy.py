@@ -19,9 +19,9 @@ from minigrad.cuda import rows as kernels
 from minigrad.cuda.compiler import has_kernels
 from minigrad.fused.loss_options import LossOptions, Reduction, check_targets
 from minigrad.fused.record import Needs, record_fused
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import Tensor, as_tensor
 
-MAX_BLOCK_LOGITS = 1 << 19  # logits worked on at a time, so that the passes over them find them in the CPU's cache
+MAX_BLOCK_LOGITS = 1 << 19  # in a block of rows: few enough to stay in the CPU's cache for all passes over them
 
 
 def cross_entropy_reference(
@@ -34,13 +34,13 @@ def cross_entropy_reference(
     reduction: str = "mean",
 ) -> Tensor:
     """The definition of `cross_entropy`."""
-    options, logits = LossOptions(ignore_index, label_smoothing, z_loss, reduction), tensor(logits)
+    options, logits = LossOptions(ignore_index, label_smoothing, z_loss, reduction), as_tensor(logits)
     checked = check_targets(targets, logits.shape[:-1], logits.shape[-1], options.ignore_index)
     z = logits.reshape(-1, logits.shape[-1])  # (N, V)
     lse = z.logsumexp(axis=-1)  # (N,)
     z_target = z.take_along_axis(checked.classes[:, None], axis=-1).squeeze(-1)  # (N,)
     losses = lse - (1 - label_smoothing) * z_target - label_smoothing * z.mean(axis=-1) + z_loss * lse * lse
-    losses = losses * Tensor(checked.counted.astype(losses.dtype))
+    losses = losses * Tensor(checked.counted.astype(losses.dtype))  # 0 for rows that are ignored
     if options.reduction == "none":
         return losses.reshape(checked.shape)
     return losses.sum() / Tensor(Reduction(options.reduction, checked, losses.dtype).denominator)
@@ -57,18 +57,18 @@ def cross_entropy(
 ) -> Tensor:
     """-log softmax(logits)[target]: `logits` (..., V), integer `targets` (...).
 
-    Rows whose target is `ignore_index` do not count. `label_smoothing`: the share of the target's probability that is
-    spread over all classes. `z_loss`: weight of lse², which keeps the logits from drifting. `reduction`: "mean" over
+    Rows whose target is `ignore_index` do not count. `label_smoothing`: the part of the target's probability that
+    is spread over all classes. `z_loss`: weight of lse², which pulls lse towards 0. `reduction`: "mean" over
     the rows that count (0 if there are none), "sum", or "none" for a loss of each row, in the shape of `targets`.
     """
-    options, logits = LossOptions(ignore_index, label_smoothing, z_loss, reduction), tensor(logits)
+    options, logits = LossOptions(ignore_index, label_smoothing, z_loss, reduction), as_tensor(logits)
     checked = check_targets(targets, logits.shape[:-1], logits.shape[-1], ignore_index)
     reduce = Reduction(reduction, checked, logits.dtype)
     rows = logits.data.reshape(-1, logits.shape[-1])  # (N, V)
     losses = softmax_loss(rows.copy(), checked.classes, options)  # (N,)
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        # The softmax is computed again: to save it would take the memory of the logits once more.
+        # The softmax is computed again. Saving it would take as much memory as the logits.
         dz = rows.copy()
         softmax_loss(dz, checked.classes, options, reduce.row_weights(g))
         return (dz.reshape(logits.shape),)
@@ -82,7 +82,7 @@ def cross_entropy(
 def softmax_loss(z: Array, targets: Array, options: LossOptions, row_weights: Array | None = None) -> Array:
     """The losses (N,) of the rows of logits z (N, V).
 
-    z is overwritten: given `row_weights` (N,), with the gradients of the losses times these weights.
+    z is overwritten. With `row_weights` (N,), it then holds the gradients of the losses times these weights.
     """
     if has_kernels(z):
         if row_weights is not None:
@@ -99,16 +99,17 @@ def softmax_loss(z: Array, targets: Array, options: LossOptions, row_weights: Ar
 
 
 def _softmax_loss_of_block(z: Array, targets: Array, options: LossOptions, row_weights: Array | None) -> Array:
+    """`softmax_loss` of rows that fit into the cache, by the formulas at the top of this file."""
     s, w, V = options.label_smoothing, options.z_loss, z.shape[-1]
     every = array_module(z).arange(len(z))
-    z_target, mean = z[every, targets], z.mean(axis=-1) if s else 0.0  # (n,)
+    z_target, mean = z[every, targets], z.mean(axis=-1) if s else 0.0  # (n,); now, because z is overwritten below
     maximum = z.max(axis=-1)  # (n,)
     z -= maximum[:, None]  # so that exp cannot overflow
     np.exp(z, out=z)
     total = z.sum(axis=-1)  # (n,)
     lse = np.log(total) + maximum
-    if row_weights is not None:
-        z *= (row_weights * (1 + 2 * w * lse) / total)[:, None]  # softmax(z) is z / total now
+    if row_weights is not None:  # the three terms of dz
+        z *= (row_weights * (1 + 2 * w * lse) / total)[:, None]  # z holds exp(z - maximum): softmax is z / total
         if s:
             z -= (s / V) * row_weights[:, None]
         z[every, targets] -= (1 - s) * row_weights

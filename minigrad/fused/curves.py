@@ -1,6 +1,7 @@
 """The curves of the activation functions on plain arrays: values and slopes.
 
-Each is y = x h(x): the input times a gate h between closed and open, which the input itself sets.
+Each is y = x h(x), the input times a gate h(x). For a large negative x, the gate is 0 or near 0. For a large
+positive x it is near 1 (for relu_squared, it is x).
 
     silu          h = 1 / (1 + e^−x)              x h' = y (1 − h)
     gelu          h = Φ(x), the normal CDF        x h' = x φ(x), with the density φ
@@ -8,7 +9,7 @@ Each is y = x h(x): the input times a gate h between closed and open, which the 
     relu_squared  h = max(x, 0)                   x h' = h
 
 The slope is dy/dx = h + x h' for all of them. The papers are named in activation.py, where these become functions of
-tensors. Large arrays are worked through in blocks, so that temporaries stay in the cache.
+tensors. Large arrays are processed in blocks, so that temporaries stay in the cache.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ from minigrad.ops.special import erf_array, sigmoid_array
 
 
 class Curve(NamedTuple):
+    """One row of the table above."""
+
     name: str  # of its kernel in minigrad/cuda/kernels.cu
     gate: Callable[[Array], Array]  # x -> h, a new array
     slope: Callable[[Array, Array, Array, Array], object]  # (x, h, y, out): dy/dx into `out`, which may be x
 
 
 # --- the formulas -----------------------------------------------------------------------------------------------------
-# They work in place, because a new array costs as much as an operation. d is dy/dx - h in the making.
+# They work in place, because a new array costs as much as an operation. In the slopes, `d` becomes x h' step by step.
+# `out` is written last, because it may be the memory of x or of h.
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 
@@ -80,7 +84,7 @@ def _normal_cdf_float32(x: Array) -> Array:
 def _normal_slope(x: Array, h: Array, y: Array, out: Array) -> None:
     d = x * x
     d *= -0.5
-    np.exp(d, out=d)
+    np.exp(d, out=d)  # e^(−x²/2)
     d *= 1 / math.sqrt(2 * math.pi)  # φ(x)
     d *= x
     np.add(d, h, out=out)
@@ -90,7 +94,7 @@ def _tanh_gate(x: Array) -> Array:
     h = x * x
     h *= _SQRT_2_OVER_PI * 0.044715
     h += _SQRT_2_OVER_PI
-    h *= x  # u
+    h *= x  # u = √(2/π) (x + 0.044715 x³)
     np.tanh(h, out=h)
     h += 1
     h *= 0.5
@@ -102,7 +106,7 @@ def _tanh_slope(x: Array, h: Array, y: Array, out: Array) -> None:
     d *= 6 * _SQRT_2_OVER_PI * 0.044715
     d += 2 * _SQRT_2_OVER_PI  # 2 u'
     d *= y
-    d -= d * h
+    d -= d * h  # 2 u' y (1 − h)
     np.add(d, h, out=out)
 
 
@@ -118,6 +122,7 @@ RELU_SQUARED = Curve("relu_squared", lambda x: np.maximum(x, 0), lambda x, h, y,
 def curve_value(x: Array, curve: Curve) -> Array:
     """y = x h(x), a new array."""
     flat_x = x.reshape(-1)
+    # The simple case: one block (on a GPU always), and no conversion from float16.
     if fits_one_block(flat_x) and at_least_float32(flat_x) is flat_x:
         return times_gate(flat_x, curve).reshape(x.shape)
     y = array_module(x).empty(x.shape, x.dtype)
@@ -161,6 +166,6 @@ def value_and_slope(
         return y, dydx
     h = curve.gate(x)
     y = np.multiply(x, h, out=value)
-    dydx = h if slope is None else slope  # the gate is needed no more
+    dydx = h if slope is None else slope  # the slope may overwrite h, which is not needed after it
     curve.slope(x, h, y, dydx)
     return y, dydx

@@ -2,7 +2,7 @@
 
     y[i] = x[i] keep[i] / (1 − p)          keep[i] = hash(key, i) < (1 − p) 2³²
 
-So the same key gives the same mask, on every device, and for any block of an array without the rest of it. Nothing has
+So the same key gives the same mask on every device, and a block of a mask can be computed without the rest. Nothing has
 to be saved for the backward pass. Counter-based generators: Salmon et al., "Parallel random numbers: as easy as 1, 2,
 3" (2011).
 
@@ -23,34 +23,36 @@ import numpy as np
 from minigrad.backend import Array, array_module
 from minigrad.fused.rows import blocks
 from minigrad.random import Key, next_key
-from minigrad.tensor import Tensor, record, tensor
+from minigrad.tensor import Tensor, as_tensor, record
 
 
 def dropout_reference(x: Any, p: float, key: Key | None = None) -> Tensor:
     """The definition of `dropout`."""
-    x, key = tensor(x), next_key() if key is None else key
+    x, key = as_tensor(x), next_key() if key is None else key
     keep = keep_mask(key, x.shape, p, array_module(x.data))
     return x * (keep.astype(x.dtype) * keep_scale(p))
 
 
 def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
-    """x, any shape, with each element zeroed with probability p. The others are divided by 1 − p, to keep the mean.
+    """x, any shape, with each element zeroed with probability p. The others are divided by 1 − p.
 
-    `key`: three integers (seed, step, place); None takes the next one of this thread's stream (minigrad.random).
+    So the expected value of each element stays the same.
+
+    `key`: three integers (seed, step, count); None takes the next one of this thread's stream (minigrad.random).
     """
-    x = tensor(x)
+    x = as_tensor(x)
     if p == 0:
         return x
     key = next_key() if key is None else key
     y = x.data * keep_mask(key, x.shape, p, array_module(x.data))
-    y *= keep_scale(p)
+    y *= keep_scale(p)  # in place: no array for the mask as float
     # For a given key this is a diagonal matrix, its own transpose: the gradient is the same dropout, to any order.
     return record(y, (x,), lambda g, out: (dropout(g, p, key),))
 
 
 def keep_scale(p: float) -> float:
     """What a kept element is multiplied by."""
-    return 1 / (1 - p) if p < 1 else 0.0
+    return 1 / (1 - p) if p < 1 else 0.0  # p = 1 drops every element, so the factor does not matter
 
 
 def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, block: Sequence[slice] = ()) -> Array:
@@ -63,44 +65,47 @@ def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, blo
         raise ValueError(f"the probability of dropping is a number from 0 to 1, p is {p}")
     index = _element_numbers(shape, block or [slice(None)] * len(shape), xp)
     keep = xp.empty(index.shape, bool)
-    flat_index, flat_keep = index.reshape(-1), keep.reshape(-1)
-    words, below = _key_words(key), round((1 - p) * 2**32)
-    if below == 0:
+    flat_index, flat_keep = index.reshape(-1), keep.reshape(-1)  # views
+    words, threshold = _key_words(key), round((1 - p) * 2**32)
+    if threshold == 0:
         flat_keep[...] = False
         return keep
     for s in blocks(flat_index):
-        # hash <= below - 1, and not hash < below, because 2**32 itself is no uint32
-        np.less_equal(_hash(flat_index[s], *words), np.uint32(below - 1), out=flat_keep[s])
+        # hash <= threshold - 1, not hash < threshold, because a threshold of 2**32 (p = 0) does not fit into uint32.
+        np.less_equal(_hash(flat_index[s], *words), np.uint32(threshold - 1), out=flat_keep[s])
     return keep
 
 
 def _element_numbers(shape: Sequence[int], block: Sequence[slice], xp: ModuleType) -> Array:
     """The row-major numbers, uint32, of the elements of `block` in an array of `shape`."""
     index = xp.zeros((), np.uint32)
-    for n, part in zip(shape, block, strict=True):
-        index = index[..., None] * np.uint32(n % 2**32) + xp.arange(*part.indices(n), dtype=np.uint32)
+    # One axis after another: element (i, j, k) of an array (I, J, K) has the number (i J + j) K + k.
+    for n, positions in zip(shape, block, strict=True):
+        index = index[..., None] * np.uint32(n % 2**32) + xp.arange(*positions.indices(n), dtype=np.uint32)
     return index
 
 
 def _hash(index: Array, word0: int, word1: int) -> Array:
-    """32 random bits for each number, uint32; the upper 16 are the good ones."""
+    """32 random bits for each number, uint32. The upper 16 bits are mixed best; a threshold depends on these most."""
+    # A product changes the bits above a bit that differs, a shift and xor (^) those below. Together they mix all bits.
     x = index * np.uint32(0x9E3779B1)  # 2³² over the golden ratio
-    x ^= np.uint32(word0)
+    x ^= np.uint32(word0)  # the first half of the key
     t = x >> 16  # here lowbias32 begins
     x ^= t
     x *= np.uint32(0x7FEB352D)
     np.right_shift(x, 15, out=t)
     x ^= t
-    x ^= np.uint32(word1)
+    x ^= np.uint32(word1)  # the second half of the key
     x *= np.uint32(0x846CA68B)
     return x
 
 
 def _key_words(key: Key) -> tuple[int, int]:
     """The key as two 32-bit words: its integers mixed by splitmix64, one after another (Steele, Lea, Flood 2014)."""
+    # % 2**64 keeps 64 bits, as unsigned integers of C do by themselves: Python's integers do not overflow.
     z = 0
-    for part in key:
-        z = (z + int(part) + 0x9E3779B97F4A7C15) % 2**64
+    for number in key:
+        z = (z + int(number) + 0x9E3779B97F4A7C15) % 2**64
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
         z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
         z ^= z >> 31

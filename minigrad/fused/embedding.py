@@ -13,26 +13,26 @@ from minigrad.backend import Array, array_module, as_array, to_device
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, blocks
 from minigrad.lazy import LazyGradient
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import Tensor, as_tensor
 
 
 def embedding_reference(ids: Any, weight: Any) -> Tensor:
     """The definition of `embedding`."""
-    weight = tensor(weight)
+    weight = as_tensor(weight)
     return weight[_checked_ids(ids, weight)]
 
 
 def embedding(ids: Any, weight: Any) -> Tensor:
-    """Row ids[...] of weight (V, C) for each id: (...) -> (..., C). ids: integers, an array or Tensor of any shape.
+    """A row of weight (V, C) for each id: ids (...) -> (..., C). The ids are integers, in an array or Tensor.
 
     On the CPU, an id outside 0 ... V-1 is an IndexError. On a GPU such ids wrap around silently, as indices do in CuPy,
     because checking them would stall the GPU. Check them on the CPU.
     """
-    weight = tensor(weight)
+    weight = as_tensor(weight)
     W, index = weight.data, _checked_ids(ids, weight)
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        # Nearly all rows have a gradient of zero, so this only adds to the ones that were looked up.
+        # Lazy, with `add`: a batch uses few rows of the table. A full array of zeros would cost more than the sums.
         return (LazyGradient(W, add=lambda out: _scatter_add(out, index.reshape(-1), as_rows(g))),)
 
     return record_fused(W[index], (weight,), vjp, lambda weight: embedding_reference(index, weight))
@@ -42,10 +42,11 @@ def _scatter_add(out: Array, index: Array, g: Array) -> None:
     """out[index[n]] += g[n], out (V, C), where repeated indices add up; on the CPU always in the same order."""
     xp, width = array_module(out), out.shape[1]
     flat = out.reshape(-1)  # a view: the engine makes gradients in C order
+    # In blocks, because `elements` has an integer for every number of g.
     for s in blocks(g):
-        # add.at is several times faster with a flat index than with rows.
+        # add.at is several times faster with a flat index than with rows. Element (v, c) of `out` is number v C + c.
         elements = index[s, None] * width + xp.arange(width)  # (n, C)
-        xp.add.at(flat, elements.reshape(-1), g[s].reshape(-1))
+        xp.add.at(flat, elements.reshape(-1), g[s].reshape(-1))  # `flat[elements] += g` would lose repeated ids
 
 
 def _checked_ids(ids: Any, weight: Tensor) -> Array:
@@ -57,6 +58,7 @@ def _checked_ids(ids: Any, weight: Tensor) -> Array:
             f"{weight.shape}"
         )
     V = weight.shape[0]
+    # Negative ids are refused as well. NumPy would count them from the end and hide a mistake.
     if ids.size and array_module(ids) is np and not 0 <= ids.min() <= ids.max() < V:
         wrong = ids[(ids < 0) | (ids >= V)].flat[0]
         raise IndexError(f"id {wrong} is outside a vocabulary of {V}, whose ids go from 0 to {V - 1}")

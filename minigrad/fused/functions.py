@@ -1,4 +1,4 @@
-"""All fused functions and their definitions, under one roof. `import minigrad` takes them from here."""
+"""All fused functions and their definitions in one list, from which `import minigrad` takes them."""
 
 from minigrad.fused.activation import (
     geglu,

@@ -2,8 +2,8 @@
 
     y = x Wᵀ + b     dx = dy W     dW = dyᵀ x     db = Σ dy     (x and dy as matrices, with one row for each vector)
 
-`product` computes x Wᵀ. For many rows that is one matrix product. For few rows, as in generating text, the weight is
-read from memory for hardly any arithmetic, and it depends on the form of the product how fast it is read.
+`product` computes x Wᵀ. For many rows that is one matrix product. For few rows, as in generating text, most of the time
+is spent on reading the weight from memory, and the form of the product decides how fast it is read.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from minigrad.backend import Array, array_module
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, column_sum
 from minigrad.lazy import LazyGradient
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import Tensor, as_tensor
 
 
 def linear_reference(x: Any, weight: Any, bias: Any = None) -> Tensor:
     """The definition of `linear`."""
-    y = tensor(x) @ tensor(weight).swapaxes(0, 1)
+    y = as_tensor(x) @ as_tensor(weight).swapaxes(0, 1)
     return y if bias is None else y + bias
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     """x (..., in), weight (out, in), bias (out,) or None -> (..., out). As torch.nn.functional.linear."""
-    x, weight = tensor(x), tensor(weight)
-    inputs: tuple[Tensor, ...] = (x, weight) if bias is None else (x, weight, tensor(bias))
+    x, weight = as_tensor(x), as_tensor(weight)
+    inputs: tuple[Tensor, ...] = (x, weight) if bias is None else (x, weight, as_tensor(bias))
     check_shapes(*inputs)
     y = product(as_rows(x.data), weight.data)  # (N, out); CuPy multiplies two-dimensional arrays best
     if bias is not None:
@@ -52,6 +52,7 @@ def linear_gradients(dy: Array, inputs: Sequence[Tensor], needs: Needs) -> tuple
 
 
 def check_shapes(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+    """Raise ValueError if the shapes do not fit together."""
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear maps x (..., in) with weight (out, in), but x has shape {x.shape} and weight {weight.shape}; "
@@ -69,13 +70,11 @@ def check_shapes(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
 class ProductLimits(NamedTuple):
     """Which form of the product is fastest, as measured with OpenBLAS on two threads."""
 
-    few_rows: int = 32  # up to so many rows of x, reading the weight takes longer than the arithmetic
-    one_thread_elements: int = (
-        460_000  # below this size of the weight, BLAS multiplies a real vector on one thread only
-    )
-    one_thread_multiplications: int = 1 << 21  # up to so many, one thread is as fast as two that share them
-    tall_weight: int = 4096  # from so many rows of the weight on (heads), one thread with strips beats two without
-    strip_rows: int = 16  # BLAS multiplies so few rows of the weight without copying them into another order first
+    few_rows: int = 32  # x with at most this many rows: reading the weight takes longer than the arithmetic
+    one_thread_elements: int = 460_000  # weight below this size: BLAS multiplies a (real) vector on one thread only
+    one_thread_multiplications: int = 1 << 21  # up to this many, one thread is as fast as two that share them
+    tall_weight: int = 4096  # weight with this many rows or more (a head): one thread with strips beats two without
+    strip_rows: int = 16  # of the weight; BLAS multiplies this few without first copying them into another order
 
 
 LIMITS = ProductLimits()
@@ -84,14 +83,15 @@ LIMITS = ProductLimits()
 def product(x: Array, weight: Array, limits: ProductLimits = LIMITS) -> Array:
     """x Wᵀ for x (N, in) and W (out, in): (N, out), in C order."""
     if len(x) > limits.few_rows or array_module(x) is not np:
-        return x @ weight.T
+        return x @ weight.T  # the ordinary matrix product; training hardly ever needs another one
     if len(x) == 1:
         if weight.size < limits.one_thread_elements:
-            return np.vecdot(weight, x)[None]  # reads the weight from its first element to its last
-        return x @ weight.T
+            return np.vecdot(weight, x)[None]  # reads the weight once, in the order in which it lies in memory
+        return x @ weight.T  # BLAS uses all its threads here
     one_thread = len(x) * weight.size <= limits.one_thread_multiplications or len(weight) >= limits.tall_weight
     if one_thread and len(weight) % limits.strip_rows == 0:
         return _product_in_strips(x, weight, limits.strip_rows)
+    # With few rows of x, BLAS is faster if the large matrix comes first: (W xᵀ)ᵀ = x Wᵀ.
     return np.ascontiguousarray((weight @ x.T).T)
 
 
@@ -108,9 +108,10 @@ def _product_in_strips(x: Array, weight: Array, strip_rows: int) -> Array:
 def matvec_as_complex(x: Array, weight: Array, limits: ProductLimits = LIMITS) -> Array:
     """`product`, faster for one row, but all numbers must be finite: infinity times 0 would give nan.
 
-    Two neighbours a, b of the weight are read as the complex number a + bi. With c, d of x as c − di, the real part of
-    the product is ac + bd. The imaginary part is wasted arithmetic, but the time is in reading the weight, and OpenBLAS
-    shares that among its threads already from 4,096 complex numbers on.
+    Two neighbouring numbers a, b of the weight are read as the complex number a + bi, and c, d of x as c − di. The real
+    part of their product is ac + bd. The imaginary part is not needed, but computing it costs little: most of the time
+    goes into reading the weight. OpenBLAS divides complex products among its threads from 4,096 numbers on, real ones
+    only if they are much larger.
     """
     if len(x) > 1 or weight.size >= limits.one_thread_elements or not _can_be_complex(x, weight):
         return product(x, weight, limits)

@@ -2,9 +2,9 @@
 
     dz = dy f'(z)     dx, dW, db from dz as in linear.py
 
-The backward pass needs z only for the slope f'(z), and nothing else needs it at all. So the forward pass, while a block
-of z is in the cache, computes the slope too and stores it in place of z. That takes the memory of z alone, and the tanh
-or exp inside f is computed once instead of twice.
+The backward pass needs z only for the slope f'(z), and nothing else needs z at all. So the forward pass computes the
+slope too, while a block of z is in the cache, and stores it in place of z. This takes no memory beyond that of z, and
+the tanh or exp inside f is computed once instead of twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minigrad.fused.linear import check_shapes, linear, linear_gradients, linear
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, at_least_float32, blocks
 from minigrad.modes import mode
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import Tensor, as_tensor
 
 
 def linear_activation_reference(x: Any, weight: Any, bias: Any = None, *, activation: str) -> Tensor:
@@ -29,19 +29,19 @@ def linear_activation_reference(x: Any, weight: Any, bias: Any = None, *, activa
 
 
 def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str) -> Tensor:
-    """The activation of this name (in ACTIVATIONS) of linear(x, weight, bias): x (..., in) -> (..., out).
+    """The activation (a name in ACTIVATIONS) of linear(x, weight, bias): x (..., in) -> (..., out).
 
     A gated activation halves the last axis: (..., out / 2).
     """
     f = _find(activation)
-    inputs = tuple(tensor(t) for t in (x, weight, bias) if t is not None)
+    inputs = tuple(as_tensor(t) for t in (x, weight, bias) if t is not None)
     check_shapes(*inputs)
     if not (mode.recording and any(t.requires_grad for t in inputs)):
         return f.function(linear(*inputs))  # no backward pass will ask for the slope
     x, weight, *biases = inputs
-    z = product(as_rows(x.data), weight.data)  # (N, out)
+    z = product(as_rows(x.data), weight.data)  # (N, out), without the bias, which is added block by block
     y = _value_and_slope(z, biases[0].data if biases else None, f)
-    slope = z  # its new content
+    slope = z  # _value_and_slope has overwritten z
 
     def vjp(g: Array, needs: Needs) -> tuple:
         return linear_gradients(_times_slope(as_rows(g), slope, f), inputs, needs)
@@ -59,13 +59,13 @@ def _find(activation: str) -> Activation:
 
 
 def _value_and_slope(z: Array, bias: Array | None, f: Activation) -> Array:
-    """y = f(z + bias); the slope dy/dz replaces z.
+    """y = f(z + bias). Overwrites z by the slope dy/dz.
 
-    A gated f has [gate | up] in z, and the slopes with respect to both replace them.
+    For a gated f, z is [gate | up], and its halves are overwritten by the slopes with respect to gate and to up.
     """
     y = array_module(z).empty((len(z), z.shape[1] // 2 if f.gated else z.shape[1]), z.dtype)
     for s in blocks(z):
-        block = z[s]
+        block = z[s]  # a view: what is written to it is written to z
         if bias is not None:
             block += bias
         if f.gated:  # y = value(gate) up
@@ -84,4 +84,4 @@ def _times_slope(g: Array, slope: Array, f: Activation) -> Array:
     if not f.gated:
         return g * slope
     N, F = g.shape
-    return (slope.reshape(N, 2, F) * g[:, None]).reshape(N, 2 * F)
+    return (slope.reshape(N, 2, F) * g[:, None]).reshape(N, 2 * F)  # both halves times g

@@ -3,10 +3,10 @@ at once.
 
     z = x Wᵀ + b     loss and dz as in cross_entropy.py     dx = dz W     dW = dzᵀ x     db = Σ dz
 
-The rows of x are worked through in chunks. While the logits of a chunk are at hand, its gradients are computed too: the
-result is a single number, so before the backward pass they are known up to one factor, the gradient g of the result.
-That is the idea of Liger Kernel (arXiv 2410.10989). With the reduction "none" there is a factor for each row, and the
-backward pass makes the logits again.
+The rows of x are processed in chunks, and the forward pass computes the gradients too, while the logits of a chunk are
+in memory. It can do so because the result is a single number: whatever its gradient g will be, the gradients of x, W
+and b are those for g = 1, times g. That is the idea of Liger Kernel (arXiv 2410.10989). With the reduction "none", g is
+a number for each row, so the backward pass computes the logits a second time.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows
 from minigrad.lazy import Gradient, LazyGradient
 from minigrad.modes import mode
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import Tensor, as_tensor
 
 CPU_CHUNK_ROWS = 512  # rows of logits at a time
-GPU_CHUNK_LOGITS = 1 << 24  # a GPU wants large arrays: as many rows as make so many logits, but at least 512
-SLAB_ROWS = 2048  # rows of dW added at a time
+GPU_CHUNK_LOGITS = 1 << 24  # a GPU wants large arrays: rows for this many logits at a time, but at least 512 rows
+SLAB_ROWS = 2048  # rows of dW that are added at a time
 
 
 def linear_cross_entropy_reference(
@@ -71,7 +71,7 @@ def linear_cross_entropy(
     `chunk`: rows of logits at a time. `soft_cap`: logits first become cap * tanh(logits / cap) (Gemma 2, arXiv
     2408.00118). The other options are those of `cross_entropy`.
     """
-    inputs = tuple(tensor(t) for t in (x, weight, bias) if t is not None)
+    inputs = tuple(as_tensor(t) for t in (x, weight, bias) if t is not None)
     x, weight = inputs[:2]
     if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
         raise ValueError(
@@ -84,15 +84,15 @@ def linear_cross_entropy(
     chunk = chunk or _chunk_rows(*arrays[:2])
     head = _Head(as_rows(arrays[0]), arrays[1], arrays[2] if inputs[2:] else None, checked.classes, options, soft_cap)
     needs = [t.requires_grad for t in inputs]
-    at_once = mode.recording and any(needs) and reduction != "none"
-    row_weights = reduce.row_weights(array_module(x.data).ones((), x.dtype)) if at_once else None  # for g = 1
+    in_forward = mode.recording and any(needs) and reduction != "none"  # whether the gradients are computed here
+    row_weights = reduce.row_weights(array_module(x.data).ones((), x.dtype)) if in_forward else None  # for g = 1
     # With few rows, dz (N, V) of a single chunk takes less memory than dW (V, C). Then dz is saved.
-    save_dz = at_once and needs[1] and 0 < math.prod(x.shape[:-1]) <= min(chunk, x.shape[-1])
-    losses, found = head.losses_and_gradients(chunk, row_weights, needs, save_dz=save_dz)
+    save_dz = in_forward and needs[1] and 0 < math.prod(x.shape[:-1]) <= min(chunk, x.shape[-1])
+    losses, gradients = head.losses_and_gradients(chunk, row_weights, needs, save_dz=save_dz)
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        if at_once:
-            dx, dw, db = _times(g, found, head)
+        if in_forward:
+            dx, dw, db = _times_g(g, gradients, head)
         else:
             _, (dx, dw, db, _) = head.losses_and_gradients(chunk, reduce.row_weights(g), needs)
         return (None if dx is None else dx.reshape(x.shape), dw, db)[: len(inputs)]
@@ -104,6 +104,7 @@ def linear_cross_entropy(
 
 
 def _chunk_rows(x: Array, weight: Array) -> int:
+    """How many rows of logits to compute at a time."""
     if array_module(x) is np:
         return CPU_CHUNK_ROWS
     return max(CPU_CHUNK_ROWS, GPU_CHUNK_LOGITS // max(1, len(weight)))
@@ -113,7 +114,7 @@ def _chunk_rows(x: Array, weight: Array) -> int:
 
 
 class _Gradients(NamedTuple):
-    """Gradients of the inputs where they are needed, else None; of the logits if they are saved instead of dW."""
+    """Gradients of the inputs where they are needed, else None; of the logits where they are saved instead of dW."""
 
     x: Array | None = None  # (N, C)
     weight: Array | None = None  # (V, C)
@@ -147,12 +148,12 @@ class _Head:
             weights = None if row_weights is None else row_weights[rows]
             losses[rows] = softmax_loss(z, self.targets[rows], self.options, weights)
             if weights is not None:  # softmax_loss left the gradients in z
-                if slope is not None:
+                if slope is not None:  # the chain rule for the soft cap
                     z *= slope
                 self._add_gradients(z, grads, rows)
                 if save_dz:
                     grads = grads._replace(logits=z)
-            del z, slope  # before the next chunk is made: they are the largest arrays of the whole model
+            del z, slope  # before the next chunk is computed: these are the largest arrays of the whole model
         return losses, grads
 
     def _empty_gradients(self, needs: Needs, *, save_dz: bool) -> _Gradients:
@@ -169,6 +170,7 @@ class _Head:
             z += self.bias
         if self.soft_cap is None:
             return z, None
+        # In place, because logits are large: cap * tanh(z / cap).
         z /= self.soft_cap
         np.tanh(z, out=z)
         slope = 1 - z * z
@@ -176,7 +178,7 @@ class _Head:
         return z, slope
 
     def _add_gradients(self, dz: Array, grads: _Gradients, rows: slice) -> None:
-        """dx = dz W, dW = dzᵀ x, db = Σ dz. The first chunk sets dW and db, the others add to them."""
+        """dx = dz W, dW = dzᵀ x, db = Σ dz. The first chunk sets dW and db, and the others add to them."""
         xp, x, first = array_module(dz), self.x[rows], rows.start == 0
         if grads.x is not None:
             xp.matmul(dz, self.weight, out=grads.x[rows])
@@ -190,18 +192,18 @@ class _Head:
                 grads.weight[slab] += dz.T[slab] @ x
 
 
-# --- the gradients for another gradient of the result than 1 ----------------------------------------------------------
+# --- the backward pass: the gradients for g = 1, times g --------------------------------------------------------------
 
 
-def _times(g: Array, found: _Gradients, head: _Head) -> tuple[Gradient, Gradient, Gradient]:
-    """g dx, g dW and g db, from the gradients found for g = 1."""
-    dx = None if found.x is None else found.x * g
-    db = None if found.bias is None else found.bias * g
+def _times_g(g: Array, grads: _Gradients, head: _Head) -> tuple[Gradient, Gradient, Gradient]:
+    """g dx, g dW and g db, from the gradients for g = 1."""
+    dx = None if grads.x is None else grads.x * g
+    db = None if grads.bias is None else grads.bias * g
     dw = None
-    if found.logits is not None:
-        dw = _lazy_product(head.weight, found.logits, head.x * g)
-    elif found.weight is not None:
-        dw = _lazy_multiple(found.weight, g)
+    if grads.logits is not None:  # dW was not computed yet: g dW = dzᵀ (g x)
+        dw = _lazy_product(head.weight, grads.logits, head.x * g)
+    elif grads.weight is not None:
+        dw = _lazy_multiple(grads.weight, g)
     return dx, dw, db
 
 
@@ -219,7 +221,7 @@ def _lazy_product(weight: Array, dz: Array, x: Array) -> LazyGradient:
 def _lazy_in_slabs(weight: Array, compute: Callable[[slice, Array | None], Array]) -> LazyGradient:
     """A gradient of weight (V, C); `compute(slab, out)` gives some of its rows, in `out` or in a new array.
 
-    Stored or added, the rows are computed in the same slabs, so they have the same bits.
+    Both `fill` and `add` compute the rows in the same slabs, so their results are equal bit for bit.
     """
 
     def fill(out: Array) -> None:

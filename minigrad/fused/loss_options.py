@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import Array, array_module
-from minigrad.tensor import tensor
+from minigrad.tensor import as_tensor
 
 
 class LossOptions(NamedTuple):
-    """The options of `cross_entropy`; what they mean is said there."""
+    """The options of `cross_entropy`, explained there."""
 
     ignore_index: int = -100
     label_smoothing: float = 0.0
@@ -29,15 +29,15 @@ class Targets(NamedTuple):
 
 def check_targets(targets: Any, shape: tuple[int, ...], classes: int, ignore_index: int) -> Targets:
     """Targets of this shape, in the range of the classes or equal to `ignore_index`."""
-    targets = tensor(targets).data
+    targets = as_tensor(targets).data
     if targets.shape != shape or targets.dtype.kind not in "iu":
         raise ValueError(
             f"targets must be integers of shape {shape}, one for each row; got {targets.dtype} of shape {targets.shape}"
         )
     flat = targets.reshape(-1)  # (N,)
     counted = flat != ignore_index
-    flat = np.where(counted, flat, 0)
-    # Not on a GPU: the check would wait for it. There, an index that is out of range wraps around.
+    flat = np.where(counted, flat, 0)  # any valid class will do, because the loss of the row is not used
+    # Not on a GPU, where the check would have to wait for the result. There, indices out of range wrap around.
     if array_module(flat) is np and flat.size and not 0 <= flat.min() <= flat.max() < classes:
         wrong = next(t for t in flat.tolist() if not 0 <= t < classes)
         raise IndexError(f"target {wrong} is out of range: there are {classes} classes, 0 to {classes - 1}")
@@ -52,7 +52,7 @@ class Reduction:
             raise ValueError(f"reduction {kind!r} is unknown; use 'mean', 'sum' or 'none'")
         self.kind, self.targets = kind, targets
         count = targets.counted.sum() if kind == "mean" else array_module(targets.counted).ones(())
-        self.denominator = np.maximum(count, 1).astype(dtype)  # (); a mean of no rows is 0 / 1
+        self.denominator = np.maximum(count, 1).astype(dtype)  # shape (); the mean of no rows is 0 / 1 = 0
 
     def __call__(self, losses: Array) -> Array:
         """The result, from the loss of each row (N,)."""

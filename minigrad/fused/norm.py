@@ -2,13 +2,19 @@
 
 LayerNorm: Ba, Kiros, Hinton 2016, arXiv:1607.06450. RMSNorm: Zhang, Sennrich 2019, arXiv:1910.07467.
 
-With h = x − mean(x), r = 1 / √(mean(h²) + eps) and x̂ = h r, where all means are over a row, y = x̂ w + b and
+All means are over a row, which has C numbers:
+
+    h = x − mean(x)     r = 1 / √(mean(h²) + eps)     x̂ = h r     y = x̂ w + b
 
     dx = r (dy w − mean(dy w) − x̂ mean(dy w x̂))     dw = Σ dy x̂     db = Σ dy
 
-RMSNorm is the same with h = x, and without the term mean(dy w). Only mean(x) and r are saved, two numbers for each row.
-The sums are written as products with vectors, mean(dy w x̂) = r ((dy h) @ w) / C and dw = r @ (dy h), so one array,
-dy h, serves both.
+The first term of dx is the gradient for constant mean and r. The others are there because x̂ stays the same (apart from
+eps) if the row is shifted or stretched: dx must have no component in these two directions. The second term removes the
+shift, the third the stretch. RMSNorm is the same with h = x, and without the term mean(dy w), because a shift does
+change its result.
+
+Only mean(x) and r are saved, two numbers for each row. The code uses two products with vectors, mean(dy w x̂) =
+r ((dy h) @ w) / C and dw = r @ (dy h), so that one array, dy h, serves both.
 """
 
 from __future__ import annotations
@@ -35,12 +41,12 @@ from minigrad.fused.rows import (
     scale_rows_and_columns,
 )
 from minigrad.lazy import LazyGradient
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import Tensor, as_tensor
 
 
 def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """The definition of `layer_norm`."""
-    x = tensor(x)
+    x = as_tensor(x)
     h = x - x.mean(axis=-1, keepdims=True)
     y = h / ((h * h).mean(axis=-1, keepdims=True) + eps) ** 0.5
     y = y if weight is None else y * weight
@@ -49,7 +55,7 @@ def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: floa
 
 def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     """The definition of `rms_norm`."""
-    x = tensor(x)
+    x = as_tensor(x)
     y = x / ((x * x).mean(axis=-1, keepdims=True) + eps) ** 0.5
     return y if weight is None else y * weight
 
@@ -60,7 +66,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     weight and bias (C,); None stands for ones and zeros.
     """
     x, weight, bias = _inputs("layer_norm", x, weight=weight, bias=bias)
-    y, mean, r = normalize(x.data, weight.data, bias.data, eps, centred=True)
+    y, mean, r = normalize(x.data, weight.data, bias.data, eps, centered=True)
 
     def vjp(g: Array, needs: Needs) -> tuple:
         return _gradients(g, x.data, weight.data, mean, r)
@@ -71,10 +77,10 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
 def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     """x / √(mean(x²) + eps) · weight over the last axis, x (..., C). weight (C,); None stands for ones."""
     x, weight = _inputs("rms_norm", x, weight=weight)
-    y, _, r = normalize(x.data, weight.data, None, eps, centred=False)
+    y, _, r = normalize(x.data, weight.data, None, eps, centered=False)
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        return _gradients(g, x.data, weight.data, None, r)[:2]
+        return _gradients(g, x.data, weight.data, None, r)[:2]  # without db
 
     return record_fused(y, (x, weight), vjp, partial(rms_norm_reference, eps=eps))
 
@@ -82,33 +88,35 @@ def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
 # --- on arrays --------------------------------------------------------------------------------------------------------
 
 
-def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, centred: bool) -> tuple:
-    """The norm of an array: y in the shape of x; the mean (N,), or None unless `centred`; and r (N,).
+def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, centered: bool) -> tuple:
+    """The norm of an array: y in the shape of x; the mean (N,), or None unless `centered`; and r (N,).
 
-    `centred`: subtract the mean, as LayerNorm does.
+    `centered`: subtract the mean, as LayerNorm does.
     """
     X, w = at_least_float32(as_rows(x)), at_least_float32(weight)  # (N, C), (C,)
-    if has_kernels(X):
+    if has_kernels(X):  # on a GPU
         X, w, bias = c_contiguous(X, w, bias)
-        y, mean, r = kernels.normalize(X, w, bias, eps, centred=centred)
+        y, mean, r = kernels.normalize(X, w, bias, eps, centered=centered)
         return y.astype(x.dtype, copy=False).reshape(x.shape), mean, r
     y = np.empty_like(X)
-    if fits_one_block(X):
-        mean, r = _normalize_block(X, w, bias, eps, centred=centred, out=y)
+    if fits_one_block(X):  # the most frequent case when text is generated: no list, no concatenate
+        mean, r = _normalize_block(X, w, bias, eps, centered=centered, out=y)
     else:
-        found = [_normalize_block(X[s], w, bias, eps, centred=centred, out=y[s]) for s in blocks(X)]
-        means, rs = zip(*found)
-        mean, r = np.concatenate(means) if centred else None, np.concatenate(rs)
+        # Each block of rows stays in the cache for all passes over it.
+        statistics = [_normalize_block(X[s], w, bias, eps, centered=centered, out=y[s]) for s in blocks(X)]
+        means, rs = zip(*statistics)
+        mean, r = np.concatenate(means) if centered else None, np.concatenate(rs)
     return y.astype(x.dtype, copy=False).reshape(x.shape), mean, r
 
 
-def _normalize_block(x: Array, weight: Array, bias: Array | None, eps: float, *, centred: bool, out: Array) -> tuple:
+def _normalize_block(x: Array, weight: Array, bias: Array | None, eps: float, *, centered: bool, out: Array) -> tuple:
     """Write y (n, C) to `out`; returns the mean (n,) or None, and r (n,)."""
     mean, C = None, x.shape[1]
-    if centred:
+    if centered:
         mean = row_sum(x) / C
-        x = np.subtract(x, broadcast_columns(mean, C), out=out)  # h
-    r = math.sqrt(C) / np.sqrt(row_dot(x, x) + C * eps)  # = 1 / √(mean(h²) + eps), with one division less
+        x = np.subtract(x, broadcast_columns(mean, C), out=out)  # h; from here on `out` holds it
+    # 1 / √(mean(h²) + eps) = √C / √(sum(h²) + C eps), which saves one division.
+    r = math.sqrt(C) / np.sqrt(row_dot(x, x) + C * eps)
     scale_rows_and_columns(x, r, weight, out)
     if bias is not None:
         out += bias
@@ -116,45 +124,47 @@ def _normalize_block(x: Array, weight: Array, bias: Array | None, eps: float, *,
 
 
 def _gradients(g: Array, x: Array, weight: Array, mean: Array | None, r: Array) -> tuple:
-    """dx, dw and db, the latter without meaning for RMSNorm, which has no mean."""
+    """dx (the shape of x), dw (C,) and db (C,). RMSNorm has no bias: its caller drops db."""
     xp, X, G, w = array_module(x), as_rows(x), as_rows(g), at_least_float32(weight)  # X, G: (N, C)
     if has_kernels(X):
         G, X, w = c_contiguous(G, X, w)
-        dx, dy_xhat = kernels.norm_gradients(G, X, w, mean, r)
+        dx, dy_xhat = kernels.norm_gradients(G, X, w, mean, r)  # (N, C) both
+        # Lazy: the sums over the rows are written straight into the optimizer's array of gradients.
         dw, db = (LazyGradient(weight, partial(column_sum, a)) for a in (dy_xhat, G))
         return dx.reshape(x.shape), dw, db
     dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros_like(w), xp.zeros_like(w)
     C = X.shape[1]
     for s in blocks(X):
-        # dx = dy (r w) + h k + c, where k = −r³ mean(dy w h) and c = −r mean(dy w) are one number for each row
-        dy, r_block, h = at_least_float32(G[s]), r[s], _centred(X[s], None if mean is None else mean[s])
+        # dx = dy (r w) + h k + c, where k = −r³ mean(dy w h) and c = −r mean(dy w) are one number for each row. This is
+        # the formula above with x̂ = h r put in.
+        dy, r_block, h = at_least_float32(G[s]), r[s], _centered(X[s], None if mean is None else mean[s])
         dy_h = dy * h
-        dw += r_block @ dy_h
+        dw += r_block @ dy_h  # Σ dy x̂ over the rows of the block
         rest = h * broadcast_columns((dy_h @ w) * (r_block * r_block * r_block / -C), C)  # h k
         if mean is not None:
             rest += broadcast_columns((dy @ w) * (r_block / -C), C)  # + c
             db += column_sum(dy)
-        dy_r_w = dy_h  # its memory, used again
+        dy_r_w = dy_h  # dy h is not needed any more, so its memory is used again
         scale_rows_and_columns(dy, r_block, w, dy_r_w)
         np.add(dy_r_w, rest, out=dx[s])
     return dx.reshape(x.shape), dw, db
 
 
-def _centred(x: Array, mean: Array | None) -> Array:
+def _centered(x: Array, mean: Array | None) -> Array:
     """h = x - mean, or x where there is no mean: (n, C)"""
     return at_least_float32(x) if mean is None else x - broadcast_columns(mean, x.shape[1])
 
 
 def _inputs(name: str, x: Any, **parameters: Any) -> tuple[Tensor, ...]:
-    """x and its parameters as Tensors, checked. In place of None, a weight is ones and a bias is zeros."""
-    x = tensor(x)
+    """x and its parameters as Tensors, checked. For None, a weight of ones or a bias of zeros is made."""
+    x = as_tensor(x)
     if x.ndim == 0:
         raise ValueError(f"{name} works over the last axis, but x is a single number; give it shape (..., C)")
-    found, C, xp = [x], x.shape[-1], array_module(x.data)
+    inputs, C, xp = [x], x.shape[-1], array_module(x.data)
     for what, parameter in parameters.items():
         if parameter is None:
             parameter = (xp.ones if what == "weight" else xp.zeros)(C, x.dtype)
-        found.append(tensor(parameter))
-        if found[-1].shape != (C,):
-            raise ValueError(f"{name} of x {x.shape} needs a {what} of shape {(C,)}, this one has {found[-1].shape}")
-    return tuple(found)
+        inputs.append(as_tensor(parameter))
+        if inputs[-1].shape != (C,):
+            raise ValueError(f"{name} of x {x.shape} needs a {what} of shape {(C,)}, this one has {inputs[-1].shape}")
+    return tuple(inputs)

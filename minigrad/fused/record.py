@@ -1,8 +1,8 @@
-"""How a fused function enters the graph: with a gradient derived by hand, and its definition for everything beyond.
+"""How a fused function enters the graph: with a gradient derived by hand, and its definition for higher derivatives.
 
 A fused function does in a few passes over memory what its `..._reference`, composed of primitives, does in many. Its
-gradient rule works on arrays. When a second derivative is asked for, the engine wants the gradient as a Tensor with a
-history of its own. Then the reference is recorded and differentiated instead.
+gradient rule works on arrays, which have no history and cannot be differentiated again. So for second derivatives, with
+`create_graph`, the reference is recorded and differentiated instead.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ def record_fused(
     LazyGradient, or None. `reference(*inputs)`: the same function composed of primitives.
     """
     if not mode.recording:
-        return record(data, inputs, vjp)  # the rule is only looked at, for the name of the op; it is never called
+        return record(data, inputs, vjp)  # the rule is never called; an op hook may read its name
     needs = tuple(x.requires_grad for x in inputs)
 
     def rule(g: Gradient, out: None) -> Sequence[Gradient]:
+        # `g` is a Tensor only with create_graph.
         return differentiate(reference, inputs, g) if isinstance(g, Tensor) else vjp(g, needs)
 
-    rule.__qualname__ = vjp.__qualname__  # from which the graph takes the op's name
+    rule.__qualname__ = vjp.__qualname__  # the graph reads the name of the op from it
     return record(data, inputs, rule)

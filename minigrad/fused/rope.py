@@ -1,11 +1,11 @@
 """Rotary position embedding (Su et al. 2021, arXiv:2104.09864): pairs of features are rotated, by an angle that grows
 with the position.
 
-    (a, b) -> (a cos − b sin, a sin + b cos)      for pair j of D/2 at position t, the angle is t · base^(−2j/D)
+    (a, b) -> (a cos − b sin, a sin + b cos)      the angle of pair j = 0 ... D/2 − 1 at position t is t · base^(−2j/D)
 
-Rotating q and k this way makes q·k depend on their positions only through the distance. Which two features make a pair
-is a convention: feature j and j + D/2 ("half-split": GPT-NeoX, Llama in Hugging Face's form), or 2j and 2j + 1
-("interleaved": GPT-J, Llama as first published).
+If q and k are rotated in this way, q·k depends only on the distance of their positions, because rotating both by the
+same angle changes nothing. Which two features make a pair is a convention: feature j and j + D/2 ("half-split":
+GPT-NeoX, Llama in Hugging Face's form), or 2j and 2j + 1 ("interleaved": GPT-J, Llama as first published).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minigrad.backend import DEFAULT_FLOAT, Array, array_module, as_array
 from minigrad.cuda import elements as kernels
 from minigrad.cuda.compiler import c_contiguous, has_kernels
 from minigrad.ops.shape import concatenate, stack
-from minigrad.tensor import Tensor, record, tensor
+from minigrad.tensor import Tensor, as_tensor, record
 
 
 def rope_tables(positions: Any, dim: int, base: float = 10000.0, dtype: Any = DEFAULT_FLOAT) -> tuple[Array, Array]:
@@ -30,15 +30,16 @@ def rope_tables(positions: Any, dim: int, base: float = 10000.0, dtype: Any = DE
     positions = as_array(positions)
     xp = array_module(positions)
     frequency = base ** (xp.arange(0, dim, 2, dtype=np.float64) / -dim)  # (dim/2,), radians per position
-    # In float64: angles at late positions are large, and float32 would lose their fraction.
+    # In float64: angles at late positions are large, and float32 would round them too coarsely.
     angle = positions[..., None] * frequency  # (T, dim/2)
     return np.cos(angle).astype(dtype), np.sin(angle).astype(dtype)
 
 
 def rope_reference(x: Any, cos: Any, sin: Any, *, interleaved: bool = False) -> Tensor:
     """The definition of `rope`."""
-    x, cos, sin = tensor(x), _table(cos), _table(sin)
+    x, cos, sin = as_tensor(x), _table(cos), _table(sin)
     n = cos.shape[-1]
+    # Both (..., T, n): the first and the second feature of each pair.
     a, b = (x[..., 0 : 2 * n : 2], x[..., 1 : 2 * n : 2]) if interleaved else (x[..., :n], x[..., n : 2 * n])
     pair = [a * cos - b * sin, a * sin + b * cos]
     rotated = stack(pair, axis=-1).reshape(*x.shape[:-1], 2 * n) if interleaved else concatenate(pair, axis=-1)
@@ -51,7 +52,7 @@ def rope(x: Any, cos: Any, sin: Any, *, interleaved: bool = False) -> Tensor:
     cos and sin come from `rope_tables`, broadcast to (..., T, D/2) and get no gradient. With tables of fewer columns,
     n < D/2, the first 2n features are rotated and the others stay as they are (partial rotary).
     """
-    x, cos, sin = tensor(x), _table(cos), _table(sin)
+    x, cos, sin = as_tensor(x), _table(cos), _table(sin)
     _check(x, cos, sin)
     y = rotate(x.data, cos, sin, interleaved=interleaved)
     # A rotation is linear, and its transpose is the rotation by the opposite angle. So the gradient is rope with −sin;
@@ -71,7 +72,7 @@ def rotate(x: Array, cos: Array, sin: Array, *, interleaved: bool = False) -> Ar
 
 def _rotate_halves(x: Array, cos: Array, sin: Array) -> Array:
     """x = (a, b) -> (a cos, b cos) + (−b sin, a sin)"""
-    # Two products of whole rows, because NumPy is slow on loops as short as half a head.
+    # Two products of whole rows, because NumPy is slow on inner loops as short as half a head.
     xp = array_module(x)
     pairs = xp.ascontiguousarray(x).reshape(*x.shape[:-1], 2, cos.shape[-1])  # (..., T, 2, D/2)
     out = pairs * np.stack([cos, cos], axis=-2)
@@ -82,7 +83,7 @@ def _rotate_halves(x: Array, cos: Array, sin: Array) -> Array:
 
 
 def _rotate_interleaved(x: Array, cos: Array, sin: Array) -> Array:
-    """Neighbours are the two parts of a complex number, and the rotation is its product with cos + i sin."""
+    """A pair of neighbours is a complex number a + ib, and its rotation is the product with cos + i sin."""
     out = x.astype(np.promote_types(x.dtype, np.float32), order="C")  # a copy
     pairs = out.view(np.promote_types(out.dtype, np.complex64))  # (..., T, D/2)
     pairs *= cos + 1j * sin
@@ -91,7 +92,9 @@ def _rotate_interleaved(x: Array, cos: Array, sin: Array) -> Array:
 
 def _rotate_by_kernel(x: Array, cos: Array, sin: Array, *, interleaved: bool) -> Array:
     rows, n = cos.shape[:-1], cos.shape[-1]
-    if math.prod(rows) != math.prod(rows[-1:]):  # the texts have different positions: a row of angles for each row of x
+    # The kernel takes angles (T, n) for all texts. If the texts have different positions, so that the tables have more
+    # axes, each row of x gets a row of angles of its own.
+    if math.prod(rows) != math.prod(rows[-1:]):
         cos, sin = (np.broadcast_to(a, (*x.shape[:-1], n)) for a in (cos, sin))
     x, cos, sin = c_contiguous(x, cos, sin)
     return kernels.rotate(x, cos.reshape(-1, n), sin.reshape(-1, n), interleaved=interleaved)

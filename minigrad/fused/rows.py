@@ -1,8 +1,8 @@
 """Array helpers of the fused functions: an array of any rank as rows, sums of rows, and blocks that stay in the cache.
 
-Two facts about NumPy explain most of them. A product with a vector of ones goes through BLAS, and sums rows or columns
-several times faster than `sum`. And NumPy starts an inner loop for each row, which costs more than the arithmetic if
-rows are short.
+Two facts about NumPy explain most of them. A product with a vector of ones is computed by BLAS, and so sums rows or
+columns several times faster than `sum`. And where an operation broadcasts, NumPy starts an inner loop for each row. If
+rows are short, the start costs more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from minigrad.backend import Array, array_module
 
 BLOCK_ELEMENTS = 1 << 16  # of a block: a few float32 temporaries of this size fit into a core's L2 cache
-MIN_ROWS_FOR_BLAS_SUM = 8  # from so many rows on, a product with ones sums them faster than `sum`
-MIN_WIDTH_FOR_VECDOT = 64  # from rows of so many numbers on, a dot product for each row is worth its start
-NARROW = 128  # rows shorter than this suffer from the start of an inner loop for each
+MIN_ROWS_FOR_BLAS_SUM = 8  # with this many rows or more, a product with ones sums them faster than `sum`
+MIN_WIDTH_FOR_VECDOT = 64  # if rows are this long or longer, np.vecdot is faster than a product and a sum
+NARROW = 128  # if rows are shorter than this, the start of an inner loop for each costs more than the arithmetic
 
 
 def as_rows(a: Array) -> Array:
@@ -33,7 +33,7 @@ def as_rows(a: Array) -> Array:
 
 
 def row_sum(a: Array) -> Array:
-    """(..., n) -> (...)"""
+    """The sums of the rows: (..., n) -> (...)"""
     if a.size < MIN_ROWS_FOR_BLAS_SUM * a.shape[-1] or array_module(a) is not np:
         return a.sum(axis=-1)
     return a @ np.ones(a.shape[-1], a.dtype)
@@ -47,7 +47,7 @@ def row_dot(a: Array, b: Array) -> Array:
 
 
 def column_sum(a: Array, out: Array | None = None) -> Array:
-    """(N, C) -> (C,)"""
+    """The sums of the columns: (N, C) -> (C,)"""
     xp = array_module(a)
     ones = np.ones(len(a), a.dtype) if xp is np else _ones_on_gpu(xp, a.device.id, len(a), a.dtype)
     return xp.matmul(ones, a, out=out)
@@ -55,7 +55,7 @@ def column_sum(a: Array, out: Array | None = None) -> Array:
 
 @lru_cache(maxsize=16)
 def _ones_on_gpu(xp: ModuleType, device: int, n: int, dtype: Any) -> Array:
-    """Read-only. Cached, because filling it would take as long as the product."""
+    """A vector of ones, not to be changed. Cached, because filling it would take as long as the product."""
     return xp.ones(n, dtype)
 
 
@@ -74,7 +74,7 @@ def outer(a: Array, b: Array) -> Array:
 
 
 def broadcast_columns(a: Array, n: int) -> Array:
-    """(N,) -> (N, 1), which broadcasts to (N, n), or (N, n) itself where that is faster: each number along its row."""
+    """`a` (N,) as a column that broadcasts to (N, n): an array (N, 1), or (N, n) where that is faster."""
     return outer(a, np.ones(n, a.dtype)) if _is_narrow(a, n) else a[:, None]
 
 
@@ -88,7 +88,7 @@ def scale_rows_and_columns(a: Array, r: Array, w: Array, out: Array) -> None:
 
 
 def _is_narrow(a: Array, n: int) -> bool:
-    """Whether NumPy would go through rows of n numbers, and they are short."""
+    """Whether the operations on `a` are NumPy's, and rows of n numbers are short for its inner loops."""
     return n < NARROW and array_module(a) is np
 
 

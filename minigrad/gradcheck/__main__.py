@@ -63,7 +63,7 @@ def _wrapped(names: Sequence[str]) -> str:
 
 
 def _report(name: str, seeds: Sequence[int]) -> bool:
-    """Print the table of a function; whether all its gradients are right and the broken ones were caught."""
+    """Print the table of a function. Returns whether its gradients are right and the broken ones were caught."""
     entry = CATALOGUE[name]
     examples = [entry.example(Choices(seed)) for seed in seeds]
     print(f"\n{name}: the largest difference between its derivatives and central differences in float64\n")
@@ -74,7 +74,7 @@ def _report(name: str, seeds: Sequence[int]) -> bool:
 
 
 def _check(name: str, f: Callable, example: Example) -> bool:
-    """Print the row of an example; whether its gradients are right."""
+    """Print the row of an example. Returns whether its gradients are right."""
     call = partial(f, **example.options)
     inputs = " ".join(_shape(x) for x in example.inputs)
     options = " ".join(f"{key}={_short(value)}" for key, value in example.options.items())
@@ -89,7 +89,7 @@ def _check(name: str, f: Callable, example: Example) -> bool:
 
 
 def _check_control(name: str, entry: Entry, examples: Sequence[Example]) -> bool:
-    """The negative control: print whether the check catches gradients that are slightly wrong."""
+    """The negative control. Prints and returns whether the check catches gradients that are slightly wrong."""
     text = f"control: every gradient deliberately multiplied by {BROKEN_BY}"
     for example in examples:
         f = partial(_broken, partial(entry.f, **example.options))
@@ -110,7 +110,7 @@ def _broken(f: Callable, *inputs: Tensor) -> Tensor | list[Tensor]:
 
 
 def _line(inputs: str, options: str, first: str, second: str) -> str:
-    """A row of the table. Long texts of inputs take the room of the options."""
+    """A row of the table. A long text of inputs pushes the options to the right."""
     return f"{f'{inputs:<44} {options}':<105} {first:>20} {second:>20}".rstrip()
 
 

@@ -26,13 +26,10 @@ class GradientError(AssertionError):
 
 
 class Errors(NamedTuple):
-    """The largest difference between gradients and finite differences.
-
-    `relative`: the same divided by the largest derivative.
-    """
+    """The largest difference between gradients and finite differences."""
 
     absolute: float
-    relative: float
+    relative: float  # the absolute one divided by the largest derivative
 
 
 @dataclass(frozen=True)
@@ -168,12 +165,13 @@ def _gradient(f: Callable, n: int, *args: Tensor) -> tuple[Tensor, ...]:
 
 def _check_full(point: _Point, rng: np.random.Generator) -> Errors:
     """Compare every element of every Jacobian."""
+    # Row i of the Jacobian is the gradient of output element i: the cotangent is 1 there and 0 elsewhere.
     rows = [point.analytic(row) for row in np.eye(sum(out.size for out in point.outs))]
     worst, largest = 0.0, 0.0
     for i, x in enumerate(point.arrays):
         for k in np.ndindex(x.shape):
             direction = np.zeros(x.shape)
-            direction[k] = 1
+            direction[k] = 1  # the derivative along it is column k of the Jacobian
             for row, expected in zip(rows, point.numeric(i, direction)):
                 received, magnitude = float(row[i][k]), abs(expected)
                 worst = max(worst, point.compare(i, partial(tuple, k), expected, received, magnitude=magnitude))
@@ -182,7 +180,7 @@ def _check_full(point: _Point, rng: np.random.Generator) -> Errors:
 
 
 def _check_random(point: _Point, rng: np.random.Generator) -> Errors:
-    """Compare one number for each input: u J d with the Jacobian J and random vectors u and d.
+    """Compare one number for each input: u J d, with the Jacobian J and random vectors u and d.
 
     A wrong element is missed only if another error happens to cancel it.
     """

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LENGTHS = (2, 1, 3, 4, 2, 3, 5, 3, 2, 4, 3, 0)  # of an axis; it is empty in one case of twelve
+LENGTHS = (2, 1, 3, 4, 2, 3, 5, 3, 2, 4, 3, 0)  # of an axis; one axis in twelve is empty
 
 Shape = tuple[int, ...]
 
 
 class Example(NamedTuple):
-    """The arguments of a call: float64 arrays that it is differentiated with respect to, and all others by name."""
+    """The arguments of a call: float64 arrays, for which gradients are checked, and all other arguments by name."""
 
     inputs: tuple[np.ndarray, ...]
     options: dict[str, Any]
@@ -99,7 +99,7 @@ class Choices:
         return self._in_some_layout((self.generator().permutation(n) - n // 2).reshape(shape) * 0.25 + offset)
 
     def indices(self, shape: Shape, length: int) -> np.ndarray:
-        """Positions along an axis of this length, counted from its begin or from its end."""
+        """Positions along an axis of this length, counted from its start or from its end."""
         return self.generator().integers(-length, length, shape)
 
     def _in_some_layout(self, values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Modules that hold a sequence of modules. The names of these are their positions "0", "1", ..."""
+"""Modules that hold a sequence of modules, whose names are their positions "0", "1", ..."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ModuleList(Module):
         if not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__} holds modules, not {type(module).__name__}")
         setattr(self, str(len(self)), module)  # as an attribute "0", "1", ..., which registers it
-        self._set_name(self._name)
+        self._set_name(self._name)  # again, so that the new module gets its name too
 
     def __len__(self) -> int:
         # Modules are plain attributes, so they are counted.

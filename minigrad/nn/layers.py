@@ -4,8 +4,8 @@ Initial values are drawn from `rng`, a `np.random.Generator`. Pass one generator
 reproduced. Without it, each layer takes a new generator that is seeded by the operating system, so that layers differ
 from each other, and runs differ too. `dtype` is float32 unless given.
 
-`forward_array` is `forward` on a plain array: no Tensor is made, nothing is recorded and shapes are not checked. On
-small arrays all that would take longer than the arithmetic.
+`forward_array` is `forward` on a plain array, for generating text token by token: no Tensor is made, nothing is
+recorded and shapes are not checked. On small arrays, these would take longer than the arithmetic.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from minigrad.tensor import Tensor
 class Linear(Module):
     """y = x W^T + b: (..., in_features) -> (..., out_features).
 
-    `weight` is (out_features, in_features), `bias` (out_features,) or None. Both begin uniform in the range
-    +-1/sqrt(in_features). With `init=False` both begin at zero and nothing is drawn, for a caller that sets them.
+    `weight` is (out_features, in_features), `bias` (out_features,) or None. Both are drawn uniformly from the
+    range +-1/sqrt(in_features). With `init=False` both are zero and nothing is drawn, for a caller that sets them.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Linear(Module):
             return
         # Draws are made in float64 and then rounded, so that a seed means the same weights in every dtype.
         rng = rng or np.random.default_rng()
-        bound = in_features**-0.5 if in_features else 0.0
+        bound = in_features**-0.5 if in_features else 0.0  # without inputs there is no weight, and the bias is 0
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)), dtype)
         self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
 
@@ -63,13 +63,13 @@ class Linear(Module):
 
     def forward_array(self, x: Array) -> Array:
         """`forward` for finite x (N, in_features), fastest for N = 1: a new array (N, out_features)."""
-        y = matvec_as_complex(x, self.weight.data)
+        y = matvec_as_complex(x, self.weight.data)  # the fastest way for one row, see fused/linear.py
         if self.bias is not None:
-            y += self.bias.data
+            y += self.bias.data  # in place: y is new
         return y
 
     def extra_repr(self) -> str:
-        # Asked of the weight, not saved by the constructor, so that it is true also for a weight that was replaced.
+        # Read from the weight each time, so that it stays right if the weight is replaced.
         out_features, in_features = self.weight.shape
         return f"{in_features}, {out_features}" + ("" if self.bias is not None else ", bias=False")
 
@@ -77,8 +77,8 @@ class Linear(Module):
 class Embedding(Module):
     """A table of vectors: integers (...) -> (..., embedding_dim), row i of the table for each integer i.
 
-    `weight` is the table (num_embeddings, embedding_dim). It begins standard normal; with `init=False` at zero, and
-    nothing is drawn.
+    `weight` is the table (num_embeddings, embedding_dim), drawn from the standard normal distribution. With
+    `init=False` it is zero and nothing is drawn.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class Embedding(Module):
         if not init:
             self.weight = Parameter(_zeros(num_embeddings, embedding_dim), dtype)
             return
-        rng = rng or np.random.default_rng()
+        rng = rng or np.random.default_rng()  # seeded by the operating system
         self.weight = Parameter(rng.standard_normal((num_embeddings, embedding_dim)), dtype)
 
     def forward(self, ids: Any) -> Tensor:
-        return embedding(ids, self.weight)  # (...) -> (..., embedding_dim)
+        return embedding(ids, self.weight)  # (...) -> (..., embedding_dim): row i of the weight for each id i
 
     def extra_repr(self) -> str:
         return "{}, {}".format(*self.weight.shape)
@@ -110,6 +110,7 @@ class LayerNorm(Module):
     """
 
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, *, dtype: Any = np.float32):
+        # Ones and zeros: at first the layer only normalises.
         self.eps = eps
         self.weight = Parameter(np.ones(dim), dtype)
         self.bias = Parameter(np.zeros(dim), dtype) if bias else None
@@ -122,7 +123,7 @@ class LayerNorm(Module):
     def forward_array(self, x: Array) -> Array:
         """`forward` for x (N, dim): a new array."""
         bias = None if self.bias is None else self.bias.data
-        return normalize(x, self.weight.data, bias, self.eps, centred=True)[0]
+        return normalize(x, self.weight.data, bias, self.eps, centered=True)[0]
 
     def extra_repr(self) -> str:
         return f"{self.weight.size}, eps={self.eps:g}" + ("" if self.bias is not None else ", bias=False")
@@ -145,7 +146,7 @@ class RMSNorm(Module):
 
     def forward_array(self, x: Array) -> Array:
         """`forward` for x (N, dim): a new array."""
-        return normalize(x, self.weight.data, None, self.eps, centred=False)[0]
+        return normalize(x, self.weight.data, None, self.eps, centered=False)[0]
 
     def extra_repr(self) -> str:
         return f"{self.weight.size}, eps={self.eps:g}"
@@ -161,7 +162,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5):
         if not 0 <= p <= 1:
             raise ValueError(f"the dropout probability must be between 0 and 1, not {p}")
-        self.p = p
+        self.p = p  # read at every call, so it may be changed during training
 
     def forward(self, x: Tensor) -> Tensor:
         # The mask comes from this thread's stream of random keys (minigrad/random.py), not from a generator.

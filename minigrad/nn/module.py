@@ -77,8 +77,9 @@ class Module:
     but move and change dtype with the module.
     """
 
-    training: bool = True  # in the class: subclasses need not call super().__init__()
-    _name: str = ""  # the attribute to which it was assigned last, for `current_path`
+    # Defaults in the class, so that subclasses need not call super().__init__().
+    training: bool = True
+    _name: str = ""  # the name of the attribute to which the module was assigned last, for `current_path`
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The computation; every subclass that is called defines it."""
@@ -94,8 +95,8 @@ class Module:
             end_module()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # No lists of parameters and modules are kept: `named_children` and `named_parameters` look through the
-        # attributes. So an attribute can be reassigned or deleted as in any Python object.
+        # Unlike torch, a module has no separate lists of its parameters and modules: `named_children` and
+        # `named_parameters` go through the attributes. So attributes can be reassigned and deleted as in any object.
         if isinstance(value, Module):
             value._set_name(name)
         elif isinstance(value, (list, tuple)) and any(isinstance(item, (Module, Parameter)) for item in value):
@@ -123,7 +124,8 @@ class Module:
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) for this module, whose path is "", and all below it, each once."""
-        seen: set[int] = set()  # ids, because modules need not be hashable
+        # A module that is assigned in two places has two paths. Ids, because modules need not be hashable.
+        seen: set[int] = set()
         for path, module in self._paths():
             if id(module) not in seen:
                 seen.add(id(module))
@@ -131,6 +133,7 @@ class Module:
 
     def named_parameters(self, *, tied: bool = False) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter), each parameter once. With `tied`, a tied parameter comes under all its names."""
+        # Depth first, and within a module in the order in which its attributes were assigned: the order of torch.
         seen: set[int] = set()
         for path, module in self._paths():
             for name, value in vars(module).items():
@@ -177,22 +180,22 @@ class Module:
         parameters = dict(self.named_parameters(tied=True))
         if not strict:
             state = {name: value for name, value in state.items() if name in parameters}
-        given = {id(p) for name, p in parameters.items() if name in state}  # ids: a tied parameter under any name
-        # A tied parameter is required once, and any of its names will do.
+        # A tied parameter is required once, under any of its names. So parameters are compared by id, not by name.
+        given = {id(p) for name, p in parameters.items() if name in state}
         required = [name for name, p in self.named_parameters() if id(p) not in given] if strict else ()
         check_state(type(self).__name__, {name: p.shape for name, p in parameters.items()}, required, state)
         _check_ties(parameters, state)
-        # Only now, after all checks, anything is changed.
+        # Nothing is changed before all checks have passed.
         for name in state:
             p = parameters[name]
             p.data[...] = to_device(as_array(state[name]), p.device)  # in place: an optimizer keeps its view
 
-    # --- changing all at once -----------------------------------------------------------------------------------------
+    # --- changing the whole module ------------------------------------------------------------------------------------
 
     def train(self, training: bool = True) -> Module:
         """Switch this module and all below it to training, where dropout is active. Returns itself."""
         for _, module in self.named_modules():
-            module.training = training
+            module.training = training  # hides the default of the class
         return self
 
     def eval(self) -> Module:
@@ -228,7 +231,7 @@ class Module:
 
 def _check_ties(parameters: Mapping[str, Parameter], state: Mapping[str, Any]) -> None:
     """Raise ValueError if the state has different values for the names of one tied parameter."""
-    first_name: dict[int, str] = {}
+    first_name: dict[int, str] = {}  # by id of the parameter: the first of its names that is in the state
     for name in state:
         other = first_name.setdefault(id(parameters[name]), name)
         if other != name and not np.array_equal(as_array(state[other]), as_array(state[name])):

@@ -21,7 +21,7 @@ _thread = _ThreadState()
 def begin_module(name: str) -> None:
     """A module begins to compute in this thread. `name` is relative to the module that called it."""
     _thread.names.append(name)
-    _thread.start_time = time.perf_counter()  # the profiler counts the time from here as part of the first operation
+    _thread.start_time = time.perf_counter()  # for the profiler: here begins the time of the module's first operation
 
 
 def end_module() -> None:

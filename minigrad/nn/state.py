@@ -25,6 +25,7 @@ def check_state(what: str, shapes: Mapping[str, tuple], required: Iterable[str],
     not_numbers = [
         f"{name} ({a.dtype})" for name, a in arrays.items() if not is_float(a.dtype) and a.dtype.kind not in "biu"
     ]
+    # In the order in which the message lists them; kinds without names are left out.
     wrong = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen, "not numbers": not_numbers}
     if any(wrong.values()):
         lists = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in wrong.items() if names)

@@ -1,4 +1,4 @@
-"""The primitive operations: each function computes a value and, beside it, states its gradient rule.
+"""The primitive operations: each function computes a value and states its gradient rule.
 
 Read them in this order:
 
@@ -13,7 +13,7 @@ Read them in this order:
 9. linear_algebra.py   matmul and einsum
 10. special.py         erf and sigmoid of arrays, by formulas from the literature
 
-Rules are written with these operations too. So gradients can be differentiated again, any number of times.
+Rules are written with these operations as well. So gradients can be differentiated again, any number of times.
 """
 
 # ruff: noqa: F403

@@ -9,24 +9,24 @@ import numpy as np
 from minigrad.lazy import Gradient
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.shape import Axes, concatenate, flip, reshape, transpose
-from minigrad.tensor import Tensor, like, record, tensor
+from minigrad.tensor import Tensor, as_tensor, like, record
 
 __all__ = ["prod", "cumsum"]
 
 
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
     """Running sums along `axis`: x_1, x_1 + x_2, x_1 + x_2 + x_3, ... With axis None, of all elements in a row."""
-    x = tensor(x)
+    x = as_tensor(x)
     data, shape, along = x.data.cumsum(axis), x.shape, axis or 0
     # x_i is a term of the sums i, i + 1, ..., n. Its gradient is therefore the sum of g_i, ..., g_n: a running sum from
-    # the other end.
+    # the other end. `reverse` is an index that turns the axis around: [:, ..., :, ::-1].
     reverse = (*(slice(None),) * (along % data.ndim), slice(None, None, -1))
     return record(data, (x,), lambda g, out: (g[reverse].cumsum(along)[reverse].reshape(shape),))
 
 
 def prod(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The product of the elements along `axis` (see reduction.py)."""
-    x = tensor(x)
+    x = as_tensor(x)
     data = x.data.prod(axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
@@ -47,7 +47,7 @@ def _product_of_others(x: Tensor, axis: Axes) -> Tensor:
     moved = transpose(x, order)  # (other axes, reduced axes)
     n = int(np.prod([x.shape[a] for a in axes], dtype=int))
     rows = reshape(moved, (*moved.shape[: x.ndim - len(axes)], n))  # (other axes, n)
-    # The others are those before an element and those behind it.
+    # The other elements are those before it and those after it: two running products, from either end.
     others = _exclusive_cumprod(rows) * flip(_exclusive_cumprod(flip(rows, -1)), -1)  # (other axes, n)
     return transpose(reshape(others, moved.shape), np.argsort(order).tolist())
 
@@ -59,7 +59,7 @@ def _exclusive_cumprod(x: Tensor) -> Tensor:
     """
     # Shifted by one position: it begins with a 1 and ends with the last element but one.
     product, width = concatenate([np.ones_like(x.data[..., :1]), x[..., :-1]], -1), 1
-    while width < x.shape[-1]:
+    while width < x.shape[-1]:  # each element is now the product of `width` elements of the shifted row, up to its own
         product = concatenate([product[..., :width], product[..., width:] * product[..., :-width]], -1)
         width *= 2
     return product

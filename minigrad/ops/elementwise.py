@@ -1,10 +1,9 @@
-"""Operations that work on each element alone. Each function computes its value and, beside it, states its gradient
-rule.
+"""Operations that work on each element alone. Each function computes its value and states its gradient rule.
 
-The shortest ones have all there is to learn:
+The shortest ones show how all operations are written:
 
     def exp(x):
-        x = tensor(x)
+        x = as_tensor(x)
         return record(np.exp(x.data), (x,), lambda g, out: (g * out,), keep_output=True)
 
 `np.exp(x.data)` is the value. The lambda is the rule: from the gradient `g` of the result it computes that of x. Since
@@ -14,8 +13,10 @@ d exp(x) / dx is exp(x), the rule needs the result; it gets it as `out`, because
 - Inputs broadcast as in NumPy. The engine sums a gradient back to the shape of its input; rules need not do it.
 - `g` is an array, or a Tensor if the gradient is to be differentiated again. `like(g, x)` is the input x in the same
   form, so one formula serves both.
-- A number as one of two inputs takes the dtype of the other. It stays a Python number in `data`: no shape, no gradient.
-- What a rule mentions stays in memory until the backward pass. So rules mention as little as they can.
+- If one of two inputs is a number, the result has the dtype of the other input. The `data` of such an input is a Python
+  number, which has no shape, and it gets no gradient.
+- A rule is a closure: every variable of the function that it uses stays in memory until the backward pass. So a rule
+  should use few arrays.
 - Where a function has a kink, the slope there is that of PyTorch, and the docstring says which.
 
 `abs` and `pow` are NumPy's names; they hide Python's in this file.
@@ -32,7 +33,7 @@ from minigrad.backend import Array, array_module, is_float
 from minigrad.lazy import Gradient
 from minigrad.ops.selection import where
 from minigrad.ops.special import erf_array, sigmoid_array
-from minigrad.tensor import Tensor, like, operands, record, tensor
+from minigrad.tensor import Tensor, as_tensor, like, operands, record
 
 # fmt: off
 __all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin",
@@ -52,7 +53,7 @@ def add(x: Any, y: Any) -> Tensor:
 def sub(x: Any, y: Any) -> Tensor:
     """x - y."""
     x, y = operands(x, y)
-    needed = y.requires_grad  # not `y` itself, which the rule would keep in memory
+    needed = y.requires_grad  # the rule uses this, and not `y` itself, which it would keep in memory
     # d(x - y)/dx = 1, d(x - y)/dy = -1
     return record(x.data - y.data, (x, y), lambda g, out: (g, -g if needed else None))
 
@@ -85,27 +86,30 @@ def div(x: Any, y: Any) -> Tensor:
 
 def neg(x: Any) -> Tensor:
     """-x."""
-    x = tensor(x)
+    x = as_tensor(x)
     return record(-x.data, (x,), lambda g, out: (-g,))
 
 
 def pow(x: Any, y: Any) -> Tensor:
-    """x ** y, where 0 ** 0 is 1, with slope 0 by x and by y.
+    """x ** y. The value of 0 ** 0 is 1, and its slopes with respect to x and to y are 0.
 
-    Where x is 0 and y positive, the slope by y is 0, its limit.
+    Where x is 0 and y is positive, the slope with respect to y is 0: that is its limit for small x.
     """
     x, y = operands(x, y)
     n = y.data
     if isinstance(n, (int, float)):
-        # d x^n / dx = n x^(n - 1). For n = 0 that would be 0 * x^(-1), which is NaN at x = 0.
-        return record(_power(x.data, n), (x,), lambda g, out: (g * like(g, n * x ** (n - 1)) if n else g * 0,))
+        if n == 0:  # the formula below would give 0 * x^(-1), which is NaN at x = 0
+            return record(_power(x.data, n), (x,), lambda g, out: (g * 0,))
+        # d x^n / dx = n x^(n - 1)
+        return record(_power(x.data, n), (x,), lambda g, out: (g * like(g, n * x ** (n - 1)),))
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
-        x = Tensor(array_module(n).full((), x.data, n.dtype))  # the rule takes its logarithm, in the dtype of y
+        # A Python number. The rule needs log(x) in the dtype of y, so here the number becomes an array of that dtype.
+        x = Tensor(array_module(n).full((), x.data, n.dtype))
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient, Gradient]:
         dx = dy = None
-        # At x = 0 the formulas would give inf * 0 = NaN. There 1 takes the place of the exponent y - 1, and of x in the
-        # logarithm.
+        # At x = 0 both formulas can give inf * 0 = NaN. To avoid that, the exponent y - 1 and the argument of the
+        # logarithm are replaced by 1 there.
         zero = x.data == 0
         if x.requires_grad:
             dx = g * (y * x ** where(zero & (y.data == 0), 1, y - 1))  # d x^y / dx = y x^(y - 1)
@@ -119,8 +123,8 @@ def pow(x: Any, y: Any) -> Tensor:
 def _power(a: Array, n: float) -> Array:
     """a ** n; small whole powers by multiplication, because np.power takes hundreds of times as long.
 
-    Exponentiation by squaring: a ** 13 is a * (a ** 6) ** 2, and so on. That takes as many multiplications as n has
-    binary digits, or twice as many.
+    Exponentiation by squaring: a ** 13 is a * (a ** 6) ** 2, and so on. That takes one or two multiplications for each
+    binary digit of n.
     """
     if n not in _SMALL_POWERS or not is_float(a.dtype):
         return a**n
@@ -137,7 +141,7 @@ _SMALL_POWERS = frozenset(range(-16, 17)) - {0}
 
 def abs(x: Any) -> Tensor:
     """|x|; the slope at 0 is 0."""
-    x = tensor(x)
+    x = as_tensor(x)
     # d|x|/dx = sign(x)
     return record(np.abs(x.data), (x,), lambda g, out: (g * np.sign(x.data),))
 
@@ -147,70 +151,70 @@ def abs(x: Any) -> Tensor:
 
 def exp(x: Any) -> Tensor:
     """e to the power x."""
-    x = tensor(x)
+    x = as_tensor(x)
     # d exp(x)/dx = exp(x), which is the result
     return record(np.exp(x.data), (x,), lambda g, out: (g * out,), keep_output=True)
 
 
 def expm1(x: Any) -> Tensor:
     """exp(x) - 1, exact also for small x, where exp(x) rounds to 1."""
-    x = tensor(x)
+    x = as_tensor(x)
     # d(exp(x) - 1)/dx = exp(x) = out + 1
     return record(np.expm1(x.data), (x,), lambda g, out: (g * (out + 1),), keep_output=True)
 
 
 def log(x: Any) -> Tensor:
     """The natural logarithm."""
-    x = tensor(x)
+    x = as_tensor(x)
     # d log(x)/dx = 1 / x
     return record(np.log(x.data), (x,), lambda g, out: (g / like(g, x),))
 
 
 def log1p(x: Any) -> Tensor:
     """log(1 + x), exact also for small x, where 1 + x rounds to 1."""
-    x = tensor(x)
+    x = as_tensor(x)
     # d log(1 + x)/dx = 1 / (1 + x)
     return record(np.log1p(x.data), (x,), lambda g, out: (g / (1 + like(g, x)),))
 
 
 def sqrt(x: Any) -> Tensor:
     """The square root."""
-    x = tensor(x)
+    x = as_tensor(x)
     # For y = sqrt(x): dy/dx = 1 / (2 y)
     return record(np.sqrt(x.data), (x,), lambda g, out: (g * 0.5 / out,), keep_output=True)
 
 
 def rsqrt(x: Any) -> Tensor:
     """1 / sqrt(x)."""
-    x = tensor(x)
+    x = as_tensor(x)
     # For y = x^(-1/2): dy/dx = -1/2 x^(-3/2) = -1/2 y^3
     return record(1 / np.sqrt(x.data), (x,), lambda g, out: (g * (-0.5 * out * out * out),), keep_output=True)
 
 
 def sin(x: Any) -> Tensor:
     """The sine; x in radians."""
-    x = tensor(x)
+    x = as_tensor(x)
     # d sin(x)/dx = cos(x)
     return record(np.sin(x.data), (x,), lambda g, out: (g * like(g, cos(x)),))
 
 
 def cos(x: Any) -> Tensor:
     """The cosine; x in radians."""
-    x = tensor(x)
+    x = as_tensor(x)
     # d cos(x)/dx = -sin(x)
     return record(np.cos(x.data), (x,), lambda g, out: (-g * like(g, sin(x)),))
 
 
 def tanh(x: Any) -> Tensor:
     """The hyperbolic tangent: between -1 and 1."""
-    x = tensor(x)
+    x = as_tensor(x)
     # For y = tanh(x): dy/dx = 1 - y^2
     return record(np.tanh(x.data), (x,), lambda g, out: (g - g * out * out,), keep_output=True)
 
 
 def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x)), without overflow."""
-    x = tensor(x)
+    x = as_tensor(x)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
         d = g * out
@@ -221,14 +225,14 @@ def sigmoid(x: Any) -> Tensor:
 
 def erf(x: Any) -> Tensor:
     """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
-    x = tensor(x)
-    # The derivative of an integral is the integrand at its upper end.
+    x = as_tensor(x)
+    # The derivative of an integral is the integrand at the upper limit: 2 / sqrt(pi) exp(-x^2).
     return record(erf_array(x.data), (x,), lambda g, out: (g * like(g, 2 / math.sqrt(math.pi) * exp(-x * x)),))
 
 
 def relu(x: Any) -> Tensor:
     """max(x, 0); the slope at 0 is 0."""
-    x = tensor(x)
+    x = as_tensor(x)
     # The slope is 1 where x is positive. There the result is positive too, so `x` need not be saved.
     return record(np.maximum(x.data, 0), (x,), lambda g, out: (g * (out > 0),), keep_output=True)
 
@@ -238,7 +242,7 @@ def relu(x: Any) -> Tensor:
 
 def astype(x: Any, dtype: Any) -> Tensor:
     """`x` in another dtype (not copied if it has that already); differentiable from float to float."""
-    x = tensor(x)
+    x = as_tensor(x)
     data = x.data.astype(dtype, copy=False)
     # The engine converts the gradient to the dtype of `x`, as it does after promotion.
     return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)
@@ -246,4 +250,4 @@ def astype(x: Any, dtype: Any) -> Tensor:
 
 def stop_gradient(x: Any) -> Tensor:
     """`x` as a constant."""
-    return tensor(x).detach()
+    return as_tensor(x).detach()

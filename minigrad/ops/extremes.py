@@ -13,59 +13,64 @@ from minigrad.lazy import Gradient
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.selection import where_in_rule
 from minigrad.ops.shape import Axes
-from minigrad.tensor import Tensor, array_of, record, tensor
+from minigrad.tensor import Tensor, array_of, as_tensor, record
 
 __all__ = ["max", "min", "argmax", "argmin"]
 
 
 def max(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The largest element along `axis`. Elements that tie share the gradient equally."""
-    x = tensor(x)
+    x = as_tensor(x)
     data = _reduce(x.data.max, "max", x, axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
         # d max(x) / dx_i is 1 for the largest element and 0 for the others, which could change a little without effect.
-        return (_to_the_extreme(g, x.data, array_of(out), axis, keepdims=keepdims),)
+        return (_extreme_gradient(g, x.data, array_of(out), axis, keepdims=keepdims),)
 
     return record(data, (x,), vjp, keep_output=True)
 
 
 def min(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The smallest element along `axis`. Elements that tie share the gradient equally."""
-    x = tensor(x)
+    x = as_tensor(x)
     data = _reduce(x.data.min, "min", x, axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
-        return (_to_the_extreme(g, x.data, array_of(out), axis, keepdims=keepdims),)
+        # As for `max`: the slope is 1 for the smallest element and 0 for the others.
+        return (_extreme_gradient(g, x.data, array_of(out), axis, keepdims=keepdims),)
 
     return record(data, (x,), vjp, keep_output=True)
 
 
-def _to_the_extreme(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keepdims: bool) -> Gradient:
-    """The gradient of the input `a`: `g` where it equals its extreme, 0 elsewhere.
+def _extreme_gradient(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keepdims: bool) -> Gradient:
+    """The gradient of the input `a`: `g` where an element equals the maximum (or minimum), 0 elsewhere.
 
     Where k elements tie, each gets g / k, so that the whole gradient is still `g`.
     """
     # The result tells which elements were the largest; no indices need to be saved.
     chosen = a == restore_axes(extreme, a.shape, axis, keepdims=keepdims)
-    ties = chosen.sum(axis, keepdims=True, dtype=a.dtype)  # how many; in the dtype of `a`, so that nothing is promoted
+    # How many tie for each result; counted in the dtype of `a`, so that the quotient has it too.
+    ties = chosen.sum(axis, keepdims=True, dtype=a.dtype)
     return where_in_rule(chosen, restore_axes(g, a.shape, axis, keepdims=keepdims) / ties, 0)
+
+
+# An index is an integer, and a small change of `x` does not change it. So these two have no gradient.
 
 
 def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """The index of the first largest element along `axis`, or among all: integers, without a gradient."""
-    x = tensor(x)
+    x = as_tensor(x)
     return Tensor(_reduce(x.data.argmax, "argmax", x, axis, keepdims=keepdims))
 
 
 def argmin(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """The index of the first smallest element along `axis`, or among all: integers, without a gradient."""
-    x = tensor(x)
+    x = as_tensor(x)
     return Tensor(_reduce(x.data.argmin, "argmin", x, axis, keepdims=keepdims))
 
 
 def _reduce(method: Callable[..., Array], name: str, x: Tensor, axis: Axes, *, keepdims: bool) -> Array:
-    """Call the method of the array. If there are no elements, raise ValueError with a sentence of our own."""
+    """Call the method of the array. If there are no elements, raise ValueError with a clearer message than NumPy's."""
     try:
         return method(axis, keepdims=keepdims)
     except ValueError:

@@ -1,7 +1,7 @@
 """Reading elements by index, and adding elements up at an index. Each is the gradient of the other.
 
-    y = x[index]                    y_i = x_(index i)
-    dx[index] += dy                 an element that was read twice gets both gradients
+    y = x[index]                    y[i] = x[index[i]]
+    dx[index] += dy                 an element that was read twice gets the sum of both gradients
 
 `getitem` is the first, `scatter` the second. `take` and `take_along_axis` are `getitem` with an index made for them.
 """
@@ -16,7 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from minigrad.backend import Array, array_module
 from minigrad.lazy import Gradient, LazyGradient
 from minigrad.ops.shape import reshape
-from minigrad.tensor import Tensor, record, tensor
+from minigrad.tensor import Tensor, as_tensor, record
 
 __all__ = ["getitem", "scatter", "take", "take_along_axis"]
 
@@ -27,7 +27,7 @@ def getitem(x: Any, index: Any) -> Tensor:
     A basic index (without arrays) gives a view. An index outside of `x` raises IndexError on the CPU; on a GPU it wraps
     around silently.
     """
-    x = tensor(x)
+    x = as_tensor(x)
     index, shape = _convert_index(index, x.data), x.shape
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
@@ -42,7 +42,7 @@ def getitem(x: Any, index: Any) -> Tensor:
 
 def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
     """Zeros of this shape, with the elements of `x` added at `index`; those that go to the same position add up."""
-    x = tensor(x)
+    x = as_tensor(x)
     index = _convert_index(index, x.data)
     data = array_module(x.data).zeros(shape, x.dtype)
     _add_at(data, index, x.data)
@@ -59,18 +59,19 @@ def _add_at(total: Array, index: Any, values: Array) -> None:
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
-    """The elements at `indices` (integers of any shape) along `axis`; None: of `x` flattened."""
-    x = tensor(x)
+    """The elements at `indices` (integers of any shape) along `axis`. With axis None, `x` is flattened first."""
+    x = as_tensor(x)
     x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
     return getitem(x, (*(slice(None),) * axis, _integer_array(indices)))  # x[:, ..., :, indices]
 
 
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
-    """One element for each index, which replaces its coordinate along `axis`; None: of `x` flattened.
+    """Elements of `x` whose coordinate along `axis` is given by `indices`. With axis None, `x` is flattened first.
 
-    For two axes and axis=1: result[i, j] = x[i, indices[i, j]]. `indices` has as many axes as `x`, or ValueError.
+    For two axes and axis=1: result[i, j] = x[i, indices[i, j]]. Raises ValueError if `indices` and `x` differ in the
+    number of axes.
     """
-    x, indices = tensor(x), _integer_array(indices)
+    x, indices = as_tensor(x), _integer_array(indices)
     x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
     if indices.ndim != x.ndim:
         raise ValueError(
@@ -83,13 +84,17 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
 
 
 def _integer_array(indices: Any) -> Array:
-    """The indices as an array; an empty list, which NumPy would make a float array of, as integers."""
+    """The indices as an array."""
     indices = indices.data if isinstance(indices, Tensor) else indices
+    # The dtype is for an empty list, which NumPy would turn into an array of floats.
     return indices if hasattr(indices, "dtype") else np.asarray(indices, dtype=np.intp)
 
 
 def _convert_index(index: Any, like: Array) -> Any:
-    """The index with Tensors in it replaced by arrays, and on a GPU also lists and NumPy arrays, which CuPy refuses."""
+    """The index with arrays in place of Tensors. On a GPU, also with CuPy arrays in place of lists and NumPy arrays.
+
+    `like`: the array that is indexed.
+    """
     if type(index) is slice or type(index) is int:  # the most frequent cases first
         return index
     if isinstance(index, tuple):
@@ -97,7 +102,8 @@ def _convert_index(index: Any, like: Array) -> Any:
     if isinstance(index, Tensor):
         return index.data
     if isinstance(index, (list, np.ndarray)) and array_module(like) is not np:
-        return array_module(like).asarray(index, dtype=np.intp if isinstance(index, list) and not index else None)
+        dtype = None if len(index) else np.intp  # an empty list would become an array of floats
+        return array_module(like).asarray(index, dtype=dtype)
     return index
 
 

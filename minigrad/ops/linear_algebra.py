@@ -1,4 +1,4 @@
-"""Products of matrices: `matmul` for every combination of ranks, and `einsum`. Their rules are products of matrices.
+"""Products of matrices: `matmul` for every combination of ranks, and `einsum`. Their gradients are products, too.
 
 For Y = X W and a loss L, with the gradient G = dL/dY: Y_ij = sum_k X_ik W_kj, so X_ik acts on L through all Y_ij of its
 row, and W_kj through all Y_ij of its column:
@@ -18,14 +18,14 @@ import numpy as np
 
 from minigrad.lazy import Gradient
 from minigrad.ops.shape import broadcast_to, expand_dims
-from minigrad.tensor import Tensor, like, record, tensor
+from minigrad.tensor import Tensor, as_tensor, like, record
 
 __all__ = ["matmul", "einsum"]
 
 
 def matmul(x: Any, y: Any) -> Tensor:
     """x @ y: (..., m, k) @ (..., k, n) -> (..., m, n), where `...` broadcasts; either may be a vector (k,)."""
-    x, y = tensor(x), tensor(y)
+    x, y = as_tensor(x), as_tensor(y)
     try:
         data = x.data @ y.data
     except ValueError:
@@ -77,7 +77,7 @@ def _shape_error(x: Tensor, y: Tensor) -> str:
     """What is wrong with the shapes, in one sentence."""
     if x.ndim == 0 or y.ndim == 0:
         return f"matmul of {x.shape} and {y.shape}: each needs at least one axis; multiply by a number with *"
-    inner = y.shape[-2:][0]
+    inner = y.shape[-2:][0]  # the last axis but one; of a vector, its only axis
     if x.shape[-1] != inner:
         position = "last but one" if y.ndim > 1 else "only"
         return (
@@ -96,7 +96,7 @@ def einsum(subscripts: str, *tensors: Any) -> Tensor:
     `...` works as in NumPy; so does leaving out the result. No letter may appear twice in one input, which would mean a
     diagonal: take that by indexing first. Raises ValueError if the subscripts do not fit the shapes.
     """
-    xs = [tensor(x) for x in tensors]
+    xs = [as_tensor(x) for x in tensors]
     inputs, output = _parse_subscripts(subscripts, [x.ndim for x in xs])
     try:
         data = np.einsum(f"{','.join(inputs)}->{output}", *[x.data for x in xs], optimize=True)
@@ -116,8 +116,8 @@ def _einsum_gradient(g: Gradient, i: int, xs: list[Tensor], inputs: list[str], o
     For C = einsum("ij,jk->ik", A, B) that is dA = einsum("ik,jk->ij", g, B), which is G B^T.
     """
     x, letters, others = xs[i], inputs[i], [output, *inputs[:i], *inputs[i + 1 :]]
-    # A letter that no other input and not the result has was only summed over. Along that axis the gradient is the same
-    # everywhere: it is computed without the axis and then repeated.
+    # A letter that occurs neither in another input nor in the result was only summed over. Along that axis the gradient
+    # is the same everywhere: it is computed without the axis and then repeated.
     elsewhere = set().union(*others)
     target = "".join(c for c in letters if c in elsewhere)
     dx = einsum(f"{','.join(others)}->{target}", g, *xs[:i], *xs[i + 1 :])
@@ -130,15 +130,15 @@ def _parse_subscripts(subscripts: str, ndims: list[int]) -> tuple[list[str], str
     left, arrow, output = subscripts.replace(" ", "").partition("->")
     inputs = left.split(",")
     if len(inputs) != len(ndims):
-        raise ValueError(f"einsum {subscripts!r} speaks of {len(inputs)} inputs, but got {len(ndims)}")
-    # How many axes `...` stands for in each input. They are aligned at the right, so each takes the last ones of the
-    # new letters.
-    hidden = [ndim - len(s) + len("...") if "..." in s else 0 for s, ndim in zip(inputs, ndims)]
-    new_letters = "".join(c for c in string.ascii_letters if c not in subscripts)[: max(hidden)]
+        raise ValueError(f"einsum {subscripts!r} names {len(inputs)} inputs, but got {len(ndims)}")
+    # How many axes `...` stands for in each input. They are aligned at the right, so each input takes the last ones of
+    # the new letters.
+    ellipsis_ndims = [ndim - len(s) + len("...") if "..." in s else 0 for s, ndim in zip(inputs, ndims)]
+    new_letters = "".join(c for c in string.ascii_letters if c not in subscripts)[: max(ellipsis_ndims)]
     if not arrow:  # the result is left out: as in NumPy, it has the letters that occur once, in alphabetical order
         once = [c for c, n in Counter(left).items() if n == 1 and c.isalpha()]
         output = "..." + "".join(sorted(once))
-    inputs = [s.replace("...", new_letters[len(new_letters) - n :]) for s, n in zip(inputs, hidden)]
+    inputs = [s.replace("...", new_letters[len(new_letters) - n :]) for s, n in zip(inputs, ellipsis_ndims)]
     for s in inputs:
         if len(set(s)) < len(s):
             raise ValueError(

@@ -1,7 +1,7 @@
 """Softmax, which makes probabilities of arbitrary numbers, and its logarithms; all without overflow.
 
-exp(1000) is infinite in floating point, so the formulas as they stand fail for large inputs. A constant that is
-subtracted from all elements changes no probability:
+exp(1000) is infinite in floating point, so the formulas as they stand fail for large inputs. But the probabilities stay
+the same if a constant c is subtracted from all elements:
 
     exp(x_i - c) / sum_j exp(x_j - c) = exp(x_i) / sum_j exp(x_j)
 
@@ -21,14 +21,14 @@ from minigrad.ops.elementwise import exp
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.selection import where_in_rule
 from minigrad.ops.shape import Axes
-from minigrad.tensor import Tensor, array_of, like, record, tensor
+from minigrad.tensor import Tensor, array_of, as_tensor, like, record
 
 __all__ = ["logsumexp", "softmax", "log_softmax"]
 
 
 def softmax(x: Any, axis: Axes = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`. Where all elements are -inf, the result is 0 everywhere."""
-    x = tensor(x)
+    x = as_tensor(x)
     e, total, _ = _shifted_exp(x.data, axis)
     e /= np.maximum(total, 1)  # the largest element contributes 1, so the sum is below 1 only if it is 0
     # dy_i/dx_j = y_i (1 - y_j) if i = j, else -y_i y_j. So dx_j = sum_i g_i dy_i/dx_j = y_j (g_j - sum_i g_i y_i).
@@ -37,16 +37,16 @@ def softmax(x: Any, axis: Axes = -1) -> Tensor:
 
 def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
     """log(softmax(x)) = x - logsumexp(x) along `axis`. Where all elements are -inf, the result is -inf."""
-    x = tensor(x)
+    x = as_tensor(x)
     _, total, shift = _shifted_exp(x.data, axis)
-    data = x.data - shift - np.log(np.maximum(total, 1))
+    data = x.data - shift - np.log(np.maximum(total, 1))  # the sum is below 1 only if it is 0, as in softmax
     # d(x_i - logsumexp)/dx_j = [i = j] - softmax_j. So dx_j = g_j - softmax_j sum_i g_i.
     return record(data, (x,), lambda g, out: (g - _exp(out) * g.sum(axis, keepdims=True),), keep_output=True)
 
 
 def logsumexp(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`. Where all elements are -inf, or there are none, it is -inf, with gradient 0."""
-    x = tensor(x)
+    x = as_tensor(x)
     _, total, shift = _shifted_exp(x.data, axis)
     with np.errstate(divide="ignore"):  # log(0) = -inf is meant
         data = np.log(total) + shift

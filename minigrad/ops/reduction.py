@@ -24,7 +24,7 @@ from minigrad.backend import Array
 from minigrad.lazy import Gradient
 from minigrad.ops.selection import where_in_rule
 from minigrad.ops.shape import Axes, broadcast_to
-from minigrad.tensor import Tensor, array_of, like, record, tensor
+from minigrad.tensor import Tensor, array_of, as_tensor, like, record
 
 __all__ = ["sum", "mean", "var", "std"]
 
@@ -33,7 +33,7 @@ __all__ = ["sum", "mean", "var", "std"]
 
 def sum(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The sum of the elements along `axis`."""
-    x = tensor(x)
+    x = as_tensor(x)
     shape = x.shape  # not `x` itself, which the rule would keep in memory
     data = x.data.sum(axis, keepdims=keepdims)
     # d(x_1 + ... + x_n)/dx_i = 1: every element gets the gradient of the sum in which it is a term.
@@ -42,7 +42,7 @@ def sum(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 
 def mean(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The arithmetic mean of the elements along `axis`."""
-    x = tensor(x)
+    x = as_tensor(x)
     data, shape = _mean_array(x.data, axis, keepdims=keepdims), x.shape
     n = _elements_per_result(x, data)
     # The rule of `sum`, with d(mean)/dx_i = 1 / n.
@@ -53,7 +53,7 @@ def restore_axes(g: Gradient, shape: tuple[int, ...], axis: Axes, *, keepdims: b
     """`g`, of the shape of a result that was reduced from `shape`, with the reduced axes back as axes of length 1."""
     if keepdims or axis is None:  # the axes are there already, or `g` is a single number
         return g
-    restored = list(shape)
+    restored = list(shape)  # the shape of the input, with 1 for each reduced axis
     for a in axis if isinstance(axis, tuple) else (axis,):
         restored[a] = 1
     return g.reshape(restored)
@@ -65,8 +65,8 @@ def _expand(g: Gradient, shape: tuple[int, ...]) -> Gradient:
         return broadcast_to(g, shape)
     if g.ndim or not isinstance(g, (np.ndarray, np.generic)):
         return np.broadcast_to(g, shape)
-    # A single number: np.broadcast_to would make the same view, but takes five times as long. Strides of 0 mean that a
-    # step along an axis stays at the same number.
+    # A single number: np.broadcast_to would make the same view, but takes five times as long. With strides of 0, every
+    # index leads to the same number in memory.
     view: np.ndarray = np.ndarray(shape, g.dtype, g, 0, (0,) * len(shape))
     view.flags.writeable = False
     return view
@@ -80,7 +80,8 @@ def _elements_per_result(x: Any, result: Array) -> int:
 def _mean_array(a: Array, axis: Axes, *, keepdims: bool) -> Array:
     """The mean of an array, as a sum and a quotient: NumPy's `mean` is written in Python and takes three times as long.
 
-    NumPy's is still the one for float16, because it adds up in float32, and for arrays without elements.
+    NumPy's `mean` is used for float16, which it adds up in float32 (a sum above 65,504 is infinite in float16), and for
+    arrays without elements.
     """
     if not a.size or a.dtype.itemsize < 4:
         return a.mean(axis, keepdims=keepdims)
@@ -96,7 +97,7 @@ def var(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> 
 
     `ddof`: "delta degrees of freedom"; with 1 the estimate from a sample is unbiased.
     """
-    x = tensor(x)
+    x = as_tensor(x)
     data = _var_array(x.data, axis, ddof, keepdims=keepdims)
     n = _elements_per_result(x, data) - ddof
 
@@ -110,7 +111,7 @@ def var(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> 
 
 def std(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> Tensor:
     """The standard deviation along `axis`, the square root of `var`. Its slope is 0 where all elements are equal."""
-    x = tensor(x)
+    x = as_tensor(x)
     data = np.sqrt(_var_array(x.data, axis, ddof, keepdims=keepdims))
     n = _elements_per_result(x, data) - ddof
 
@@ -127,6 +128,7 @@ def _var_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
     """The variance of an array. NumPy's `var` is slow too, and is used in the same cases as in `_mean_array`."""
     if not a.size or a.dtype.itemsize < 4:
         return a.var(axis, ddof=ddof, keepdims=keepdims)
+    # The mean is subtracted before squaring. mean(a²) - mean(a)² would lose most digits if the mean is large.
     d = _centered(a, axis)
     total = (d * d).sum(axis, keepdims=keepdims)
     n = _elements_per_result(a, total) - ddof

@@ -13,7 +13,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.lazy import Gradient
-from minigrad.tensor import Tensor, operands, record, tensor
+from minigrad.tensor import Tensor, as_tensor, operands, record
 
 # fmt: off
 __all__ = ["maximum", "minimum", "where", "clip", "less", "less_equal", "equal", "greater", "greater_equal",
@@ -26,22 +26,22 @@ __all__ = ["maximum", "minimum", "where", "clip", "less", "less_equal", "equal",
 def maximum(x: Any, y: Any) -> Tensor:
     """The larger of two elements, with broadcasting. Where they are equal, each gets half of the gradient."""
     x, y = operands(x, y)
-    return record(np.maximum(x.data, y.data), (x, y), lambda g, out: _to_the_winner(g, x, y, np.greater))
+    return record(np.maximum(x.data, y.data), (x, y), lambda g, out: _choice_gradients(g, x, y, np.greater))
 
 
 def minimum(x: Any, y: Any) -> Tensor:
     """The smaller of two elements, with broadcasting. Where they are equal, each gets half of the gradient."""
     x, y = operands(x, y)
-    return record(np.minimum(x.data, y.data), (x, y), lambda g, out: _to_the_winner(g, x, y, np.less))
+    return record(np.minimum(x.data, y.data), (x, y), lambda g, out: _choice_gradients(g, x, y, np.less))
 
 
-def _to_the_winner(g: Gradient, x: Tensor, y: Tensor, wins: np.ufunc) -> tuple[Gradient, Gradient]:
-    """The gradients of x and y: `g` where the one wins the comparison, half of `g` where they are equal, else 0."""
+def _choice_gradients(g: Gradient, x: Tensor, y: Tensor, better: np.ufunc) -> tuple[Gradient, Gradient]:
+    """The gradients of x and y: `g` where an input was chosen, half of `g` where both are equal, else 0."""
     a, b = x.data, y.data
-    # Half for each is the mean of the slopes on both sides of the kink.
+    # At a tie, each slope jumps between 0 and 1. Half is the mean of the two.
     half = where_in_rule(a == b, 0.5 * g, 0)
-    dx = where_in_rule(wins(a, b), g, half) if x.requires_grad else None
-    dy = where_in_rule(wins(b, a), g, half) if y.requires_grad else None
+    dx = where_in_rule(better(a, b), g, half) if x.requires_grad else None
+    dy = where_in_rule(better(b, a), g, half) if y.requires_grad else None
     return dx, dy
 
 
@@ -49,10 +49,11 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     """`x` where `condition` (boolean array or Tensor, not differentiated) holds, `y` elsewhere; all three broadcast."""
     c = condition.data if isinstance(condition, Tensor) else condition
     x, y = operands(x, y)
-    # Not `x` and `y` themselves, which the rule would keep in memory: it needs neither of their values.
+    # The rule uses these, and not `x` and `y` themselves, which it would keep in memory.
     x_needed, y_needed = x.requires_grad, y.requires_grad
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient, Gradient]:
+        # Where the condition holds, the result is x, and all of the gradient goes to x. Elsewhere it goes to y.
         return where_in_rule(c, g, 0) if x_needed else None, where_in_rule(c, 0, g) if y_needed else None
 
     return record(np.where(c, x.data, y.data), (x, y), vjp)
@@ -66,18 +67,18 @@ def where_in_rule(condition: Array, x: Gradient, y: Gradient) -> Gradient:
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:  # NumPy's names; here they hide Python's min and max
-    """`x` with its elements limited to the range from `min` to `max`, constants either of which may be None.
+    """`x` with its elements limited to the range from `min` to `max`; both are constants or None (no bound).
 
     The slope is 1 inside the range and at the bounds, and 0 outside. Raises TypeError if a bound requires a gradient.
     """
-    # The bounds are Python numbers or arrays. None means no bound, to NumPy too.
-    x, bounds = tensor(x), [b.data if isinstance(b, Tensor) else b for b in (min, max)]
+    # np.clip, too, takes None as no bound.
+    x, bounds = as_tensor(x), [b.data if isinstance(b, Tensor) else b for b in (min, max)]
     if any(isinstance(b, Tensor) and b.requires_grad for b in (min, max)):
         raise TypeError(
             "clip: the bounds are constants, but one of them requires a gradient; use maximum and minimum instead"
         )
     data = np.clip(x.data, *bounds)
-    # An element that clipping left as it was passes its gradient on.
+    # The slope is 1 where the result equals the input, and 0 where the element was clipped.
     return record(data, (x,), lambda g, out: (g * (out == x.data),), keep_output=True)
 
 
@@ -104,9 +105,9 @@ not_equal = _comparison(np.not_equal)
 
 def isnan(x: Any) -> Tensor:
     """Which elements are not a number (NaN)."""
-    return Tensor(np.isnan(tensor(x).data))
+    return Tensor(np.isnan(as_tensor(x).data))
 
 
 def isfinite(x: Any) -> Tensor:
     """Which elements are neither infinite nor NaN."""
-    return Tensor(np.isfinite(tensor(x).data))
+    return Tensor(np.isfinite(as_tensor(x).data))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.lazy import Gradient
-from minigrad.tensor import Tensor, record, tensor
+from minigrad.tensor import Tensor, as_tensor, record
 
 # fmt: off
 __all__ = ["reshape", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "concatenate", "stack",
@@ -23,25 +23,25 @@ __all__ = ["reshape", "transpose", "swapaxes", "expand_dims", "squeeze", "broadc
 
 Axes = int | tuple[int, ...] | None  # None: all axes
 
-# In all rules: the shape of the input is noted, not the input itself, which the rule would keep in memory.
+# The rules below use the shape of the input, `before`, and not the input itself, which they would keep in memory.
 
 # --- another shape ----------------------------------------------------------------------------------------------------
 
 
 def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
     """The same elements in another shape, in C order. One length may be -1: it follows from the others."""
-    x = tensor(x)
+    x = as_tensor(x)
     before = x.shape
     return record(x.data.reshape(shape), (x,), lambda g, out: (g.reshape(before),))
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     """Axis i of the result is axis axes[i] of `x`; None reverses the order of the axes."""
-    x = tensor(x)
+    x = as_tensor(x)
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
-        # The inverse permutation. Sorting the positions by axes[position] finds it: position i of the result that holds
-        # axis 0 of `x` comes first, and so on. (None means the reverse order, which is its own inverse.)
+        # The inverse permutation: for axis 0, 1, ... of `x`, its position in the result. That is the argsort of `axes`,
+        # the positions sorted by the axis that each holds. (None, the reverse order, is its own inverse.)
         inverse = None if axes is None else sorted(range(g.ndim), key=[a % g.ndim for a in axes].__getitem__)
         return (g.transpose(inverse),)
 
@@ -50,28 +50,28 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     """`x` with two axes exchanged."""
-    x = tensor(x)
+    x = as_tensor(x)
     # Exchanging the same two axes again undoes it.
     return record(x.data.swapaxes(axis1, axis2), (x,), lambda g, out: (g.swapaxes(axis1, axis2),))
 
 
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     """`x` with new axes of length 1, at these positions of the result."""
-    x = tensor(x)
+    x = as_tensor(x)
     before = x.shape
     return record(np.expand_dims(x.data, axis), (x,), lambda g, out: (g.reshape(before),))
 
 
 def squeeze(x: Any, axis: Axes = None) -> Tensor:
     """`x` without these axes, whose length must be 1; None: without all axes of length 1."""
-    x = tensor(x)
+    x = as_tensor(x)
     before = x.shape
     return record(x.data.squeeze(axis), (x,), lambda g, out: (g.reshape(before),))
 
 
 def broadcast_to(x: Any, shape: int | tuple[int, ...]) -> Tensor:
     """A read-only view of this shape, in which elements repeat as in NumPy's broadcasting."""
-    x = tensor(x)
+    x = as_tensor(x)
     # The gradient of a repeated element is a sum. The engine does that for all operations that broadcast.
     return record(np.broadcast_to(x.data, shape), (x,), lambda g, out: (g,))
 
@@ -80,8 +80,11 @@ def broadcast_to(x: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
-    """The tensors joined along an existing axis, in which alone their shapes may differ. None: all flattened first."""
-    xs = [tensor(x) if axis is not None else reshape(x, -1) for x in tensors]
+    """The tensors joined along an existing axis; only their lengths along it may differ.
+
+    With axis None, all are flattened first.
+    """
+    xs = [as_tensor(x) if axis is not None else reshape(x, -1) for x in tensors]
     data = np.concatenate([x.data for x in xs], 0 if axis is None else axis)
     ends = list(accumulate(x.shape[axis or 0] for x in xs[:-1]))  # where each tensor but the last ends in the result
     return record(data, xs, lambda g, out: _split(g, ends, axis or 0))
@@ -89,7 +92,7 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """The tensors, all of one shape, joined along a new axis; `axis` is its position in the result."""
-    xs = [tensor(x) for x in tensors]
+    xs = [as_tensor(x) for x in tensors]
     data, count = np.stack([x.data for x in xs], axis), len(xs)
     before = (slice(None),) * normalize_axis_index(axis, data.ndim)
     # Tensor i is at index i of the new axis: g[:, ..., :, i].
@@ -101,7 +104,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
 
     Raises ValueError if the length of the axis is not a multiple of n.
     """
-    return _split(tensor(x), indices_or_sections, axis)
+    return _split(as_tensor(x), indices_or_sections, axis)
 
 
 def _split(x: Any, indices_or_sections: int | Sequence[int], axis: int) -> list:
@@ -124,9 +127,10 @@ def _split(x: Any, indices_or_sections: int | Sequence[int], axis: int) -> list:
 def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
     """`x` surrounded by constants.
 
-    `pad_width`: how many, as a number for all sides, a pair (before, after) for all axes, or a pair for each axis.
+    `pad_width`: how many constants. One number for all sides, a pair (before, after) for all axes, or a pair for each
+    axis.
     """
-    x = tensor(x)
+    x = as_tensor(x)
     widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
     inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
     # The constants have no gradient: that of `x` is the inner part of `g`.
@@ -135,26 +139,29 @@ def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
 
 def flip(x: Any, axis: Axes = None) -> Tensor:
     """The elements in reverse order along these axes; None: along all."""
-    x = tensor(x)
-    # A rule may call the operation itself. Given an array, it returns a Tensor, and the engine takes the array of that.
+    x = as_tensor(x)
+    # A rule may call an operation also on an array. The operation returns a Tensor, and the engine takes its array.
     return record(np.flip(x.data, axis), (x,), lambda g, out: (flip(g, axis),))
 
 
 def roll(x: Any, shift: int | tuple[int, ...], axis: Axes = None) -> Tensor:
-    """The elements moved by `shift` positions; those beyond the end come in at the front. None: as if flattened."""
-    x = tensor(x)
+    """The elements moved by `shift` positions; those that leave at the end come in at the front.
+
+    With axis None, as if `x` were flattened.
+    """
+    x = as_tensor(x)
     back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
     return record(np.roll(x.data, shift, axis), (x,), lambda g, out: (roll(g, back, axis),))
 
 
 def tril(x: Any, k: int = 0) -> Tensor:
-    """The lower triangle of the last two axes: zeros above the diagonal, or above the k-th diagonal over it."""
-    x = tensor(x)
-    # What was replaced by zeros has no gradient.
+    """The lower triangle of the last two axes: zeros above diagonal k. 0 is the main one, 1 the next one above it."""
+    x = as_tensor(x)
+    # The elements that were replaced by zeros get the gradient 0.
     return record(np.tril(x.data, k), (x,), lambda g, out: (tril(g, k),))
 
 
 def triu(x: Any, k: int = 0) -> Tensor:
-    """The upper triangle of the last two axes: zeros below the diagonal, or below the k-th diagonal over it."""
-    x = tensor(x)
+    """The upper triangle of the last two axes: zeros below diagonal k. 0 is the main one, 1 the next one above it."""
+    x = as_tensor(x)
     return record(np.triu(x.data, k), (x,), lambda g, out: (triu(g, k),))

@@ -28,9 +28,9 @@ def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, parallel: 
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be above 0 (or infinity, only to measure), not {max_norm}")
-    # An optimizer has a few long arrays, or one; a list of parameters has one for each.
-    found = parameters.gradients() if isinstance(parameters, Optimizer) else _own_gradients(parameters)
-    grads = [g for g in found if g.size]  # a gradient without elements adds nothing
+    # An optimizer has one or a few long arrays of gradients; a list of parameters has an array for each.
+    arrays = parameters.gradients() if isinstance(parameters, Optimizer) else _own_gradients(parameters)
+    grads = [g for g in arrays if g.size]  # a gradient without elements adds nothing
     with np.errstate(all="ignore"):  # no warnings about infinities and NaN: the result shows them
         norm = global_norm(grads, parallel)
         factor = np.where(np.isfinite(norm), np.minimum(1.0, max_norm / (norm + 1e-6)), 1.0)
@@ -51,11 +51,11 @@ def global_norm(arrays: Iterable[Array], parallel: Parallel = run_serially) -> A
     squares: list[Array] = [None] * len(flat_blocks)
 
     @span("clip_grad_norm")
-    @np.errstate(all="ignore")  # again, because each thread has a setting of its own
-    def add_squares(some: slice) -> None:
+    @np.errstate(all="ignore")  # here too, because NumPy has this setting for each thread
+    def add_squares(chosen: slice) -> None:
         # Each block is summed in its own dtype, and their sums in float64. That is exact enough for float32 of any
         # length.
-        squares[some] = [(g @ g).astype(np.float64) for g in flat_blocks[some]]
+        squares[chosen] = [(g @ g).astype(np.float64) for g in flat_blocks[chosen]]
 
     parallel(add_squares, len(flat_blocks))
     return np.sqrt(sum(squares))  # Python's sum, from first to last
@@ -72,8 +72,8 @@ def _scale(g: Array, factor: Array, parallel: Parallel) -> None:
 def _own_gradients(parameters: Iterable) -> list[Array]:
     """The gradient arrays of these parameters, safe to be changed in place.
 
-    A gradient outside of the buffer may be an array of the caller, or shared by two parameters. It is replaced by a
-    copy.
+    A gradient that is not in the buffer may be an array of the caller, or shared by two parameters. So it is replaced
+    by a copy.
     """
     grads = []
     for p in named_parameters(parameters).values():

@@ -31,10 +31,8 @@ class FlatParameters:
 
     def __init__(self, parameters: Sequence[Parameter]):
         self.parameters = list(parameters)
-        self.bounds = [
-            0,
-            *accumulate(p.size for p in self.parameters),
-        ]  # parameter i is data[bounds[i] : bounds[i + 1]]
+        # Parameter i is data[bounds[i] : bounds[i + 1]].
+        self.bounds = [0, *accumulate(p.size for p in self.parameters)]
         # A copy of all data. `sync_views` then makes the parameters views of it, which frees their own arrays.
         self.data = np.concatenate([p.data.reshape(-1) for p in self.parameters])
         self.grad = np.zeros_like(self.data)
@@ -76,10 +74,11 @@ class FlatParameters:
                 raise ValueError(f"a parameter has shape {p.shape}, but the gradient it was given {p.grad.shape}")
 
     def runs(self, key: Callable[[int], Any] = lambda i: None) -> list[tuple[range, slice]]:
-        """Runs of neighbouring parameters that all have a gradient and the same `key(index)`, as long as possible.
+        """The longest runs of neighbouring parameters that all have a gradient and the same `key(index)`.
 
-        Each is a pair: the indices of the parameters, and the slice of the flat arrays that they take up.
+        Each run is a pair: the indices of its parameters, and the slice of the flat arrays that holds them.
         """
+        # Parameters without a gradient end a run: the step must not touch them.
         grouped = groupby(range(len(self.parameters)), key=lambda i: (self.parameters[i].grad is not None, key(i)))
         # groupby joins neighbours with equal keys: parameters 0, 1, 2, 5 become the runs 0-2 and 5.
         runs = [list(indices) for (has_gradient, _), indices in grouped if has_gradient]
@@ -88,7 +87,7 @@ class FlatParameters:
     def gradients(self) -> list[Array]:
         """The slices of the flat gradient that were written since zero_grad()."""
         self.sync_views()
-        return [self.grad[elements] for _, elements in self.runs()]
+        return [self.grad[elements] for _, elements in self.runs()]  # any key: only gradients matter here
 
 
 def _description(array: Array) -> str:

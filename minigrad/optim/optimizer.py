@@ -44,7 +44,7 @@ class Optimizer:
         self.lr, self.weight_decay = at_least_zero("lr", lr), at_least_zero("weight_decay", weight_decay)
         named = named_parameters(params)
         decayed = {name: decay is None or bool(decay(p)) for name, p in named.items()}
-        # Decayed parameters come first, so that each kind is one long slice of the flat arrays.
+        # Decayed parameters come first, so that each kind (decayed or not) is one long slice of the flat arrays.
         names = sorted(named, key=lambda name: not decayed[name])
         self.groups = [
             _Group({name: named[name] for name in group}, decayed, self.moments)
@@ -68,7 +68,7 @@ class Optimizer:
     def _update_run(self, group: _Group, indices: range, elements: slice, parallel: Parallel) -> None:
         """Update neighbouring parameters, which have these indices and elements, together."""
         steps, is_decayed = group.update_key(indices[0])
-        t = steps + 1
+        t = steps + 1  # the first step is number 1, as in the formulas
         group.steps[indices.start : indices.stop] = [t] * len(indices)
         # Slices of flat arrays are views: writing to them is writing to the parameters and moments.
         arrays = [flat[elements] for flat in (group.flat.data, group.flat.grad, *group.moments)]
@@ -76,9 +76,10 @@ class Optimizer:
 
         # The profiler shows the time of each slice under the name of the optimizer.
         @span(type(self).__name__)
-        def update_slice(some: slice) -> None:
-            slices = [array[some] for array in arrays]
-            scratch = np.empty_like(slices[0][: block_size(slices[0])])  # one for each thread, used for all its blocks
+        def update_slice(chosen: slice) -> None:
+            slices = [array[chosen] for array in arrays]
+            # One scratch array for each thread, used for all its blocks.
+            scratch = np.empty_like(slices[0][: block_size(slices[0])])
             for block in blocks(slices[0]):
                 p, g, *moments = (array[block] for array in slices)
                 self.update(p, g, *moments, scratch=scratch[: p.size], t=t, lr=self.lr, weight_decay=weight_decay)
@@ -156,13 +157,13 @@ class _Group:
         self.moments = [np.zeros_like(self.flat.data) for _ in moments]
 
     def update_key(self, i: int) -> tuple[int, bool]:
-        """Neighbours are updated together if this is equal: the step count, which is in the formulas, and the decay."""
+        """Neighbours with equal keys are updated together: with the same step count and the same decay."""
         return self.steps[i], self.decayed[i]  # in ordinary training there are two kinds: decayed and not decayed
 
 
 def _by_dtype_and_device(names: Iterable[str], named: Mapping[str, Parameter]) -> Iterable[list[str]]:
     """The names, in their order, in one list for each dtype and device of their parameters."""
-    groups: dict[tuple, list[str]] = {}
+    groups: dict[tuple, list[str]] = {}  # a dict keeps the order in which keys come first
     for name in names:
         groups.setdefault((named[name].dtype, named[name].device), []).append(name)
     return groups.values()
@@ -178,11 +179,11 @@ def named_parameters(params: Iterable) -> dict[str, Parameter]:
         name, p = item if isinstance(item, tuple) else (str(i), item)
         if not isinstance(p, Parameter):
             raise TypeError(f"parameter {name} is a {type(p).__name__}; make it a minigrad.nn.Parameter")
-        # float16 has 11 bits: adding less than about 1/2048 of a weight changes nothing.
+        # float16 has 11 significant bits: adding less than about 1/2048 of a weight to it changes nothing.
         if p.dtype.itemsize < 4:
             raise TypeError(
-                f"parameter {name} is {p.dtype}, in which small updates are lost; train a float32 master "
-                f"and cast a copy of it"
+                f"parameter {name} is {p.dtype}, in which small updates are lost; train it in float32 "
+                f"and compute with a copy that is cast to {p.dtype}"
             )
         if name in named or id(p) in seen:
             raise ValueError(f"parameter {name} is listed twice")

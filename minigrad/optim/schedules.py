@@ -35,8 +35,9 @@ def warmup_cosine(step: int, lr: float, total_steps: int, warmup_steps: int = 0,
 
     Loshchilov and Hutter 2017 (arXiv:1608.03983).
     """
+    # During the warmup p is 0, so the cosine is 1 and only the factor `_warmup` changes the learning rate.
     p = _progress(step, warmup_steps, total_steps)
-    # The cosine falls from 1 to -1, so this fraction falls from 1 to 0.
+    # Then the cosine falls from 1 to -1, so (1 + cos) / 2 falls from 1 to 0.
     return _interpolate(min_lr, lr, (1 + math.cos(math.pi * p)) / 2) * _warmup(step, warmup_steps)
 
 
@@ -63,6 +64,7 @@ def warmup_stable_decay(
 
     `decay_steps`: a fifth of all steps unless given. Hu et al. 2024 (arXiv:2404.06395).
     """
+    # Three phases: warmup, `lr` (where the progress is 0), decay.
     decay_steps = total_steps // 5 if decay_steps is None else decay_steps
     # The decay does not begin before the warmup has ended.
     start = max(warmup_steps, total_steps - decay_steps)
@@ -87,7 +89,7 @@ def _warmup(step: int, warmup_steps: int) -> float:
     """The factor of the warmup: from 1 / (warmup_steps + 1) at step 0 up to 1."""
     if step < 0 or warmup_steps < 0:
         raise ValueError(f"step and warmup_steps must be at least 0, not {step} and {warmup_steps}")
-    return min(1.0, (step + 1) / (warmup_steps + 1))
+    return min(1.0, (step + 1) / (warmup_steps + 1))  # without a warmup, 1 from the first step on
 
 
 def _progress(step: int, start: int, end: int) -> float:

@@ -64,8 +64,8 @@ def is_array(x: Any) -> bool:
 def saved_by(rule: Rule) -> list[Array]:
     """The arrays that a gradient rule keeps alive.
 
-    They are found by following references from the variables that the rule closes over. Nodes are not followed: what
-    they save belongs to other ops.
+    They are found by following references, from the variables of the rule's closure on. Nodes are not followed, because
+    the arrays that they save belong to other ops.
     """
     found, seen = [], set()
     waiting: list[Any] = [rule]

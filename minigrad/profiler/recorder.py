@@ -54,8 +54,8 @@ class _Running:
 
     def __init__(self, name: str, module: str, kind: str, start: float):
         self.name, self.module, self.kind, self.start = name, module, kind, start
-        self.inner_seconds = 0.0  # what counts for events inside, or for the profiler
-        self.returned = math.inf  # when the rule has returned; after that, the engine adds up its gradients
+        self.inner_seconds = 0.0  # of its time: seconds that belong to events inside it, or to the profiler
+        self.returned = math.inf  # when the rule returned; after that, the engine still adds up its gradients
         self.recording = mode.recording
         self.allocated = self.moved = 0
 
@@ -72,9 +72,10 @@ class _ThreadState(threading.local):
 class Profile:
     """Time and memory of everything that runs inside `with profile() as p:`, in all threads.
 
-    The same profile may be entered again and goes on: `with p:` around each of several steps gives a table of the mean
-    step. Only one profile can run at a time. It must begin before the forward pass: of a rule that was recorded
-    earlier, it cannot tell that the ops inside are part of a rule. A rule that runs after the block does not count.
+    The same profile may be entered again and then continues: `with p:` around each of several steps gives a table of
+    the average step. Only one profile can run at a time. It must begin before the forward pass: of a rule that was
+    recorded earlier, it cannot tell that the ops inside are part of a rule. A rule that runs after the block does not
+    count.
     """
 
     running: ClassVar[Profile | None] = None
@@ -106,7 +107,7 @@ class Profile:
         self._overhead.append(report.overhead)
 
     def table(self, by: str = "op") -> str:
-        """Time and memory of each op and span, or of each module (by="module"), in the mean block."""
+        """Time and memory of each op and span, or of each module (by="module"), for each block on average."""
         from minigrad.profiler.table import table  # not at the top: `import minigrad` would take 5% longer
 
         return table(self.report(), by)
@@ -207,7 +208,7 @@ class Profile:
         return gradients
 
     def _count_backward(self, rule: _Running, g: Gradient, out: Any, saved: int, gradients: Sequence[Gradient]) -> None:
-        """Add the bytes that a rule allocated and moved."""
+        """Count the bytes that a rule allocated and moved."""
         passed_on = owner(array_of(g))  # a rule may return `g` itself, or a view of it
         arrays = [array_of(x) for x in gradients]
         new = [a for a in arrays if is_array(a) and owner(a) is not passed_on]
@@ -224,7 +225,7 @@ class Profile:
         return running
 
     def _finish(self, running: _Running, end: float) -> None:
-        """Record what was begun in this thread as an event, and before it what still runs inside it."""
+        """End something that runs in this thread, and everything inside it first: each becomes an event."""
         thread = self._thread
         while running in thread.running:
             r = thread.running.pop()

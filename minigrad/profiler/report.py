@@ -1,6 +1,7 @@
 """What a profile has recorded, as plain data. recorder.py makes it; table.py and picture.py show it.
 
-Times are seconds since the profile began. Pauses between two blocks, `with profile:`, do not count.
+Times are seconds since the profile began. A profile may run in several blocks, `with profile:`; the time between them
+does not count.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Event(NamedTuple):
     name: str  # of the op or span
     module: str  # path of the module it ran in, such as "blocks.0.mlp"; "" outside of all modules
     kind: str  # "forward", "backward" or "span"
-    worker: str  # the thread it ran in; another process has one name, too
+    worker: str  # the name of the thread, or of the process if it is another one
     start: float
     end: float
     seconds: float  # end - start, without the events inside
@@ -26,7 +27,7 @@ class Event(NamedTuple):
     moved: int = 0  # bytes
 
 
-Change = tuple[float, str, int]  # of the live memory: when, which label, how many bytes more (negative: freed)
+Change = tuple[float, str, int]  # of the live memory: time, label, bytes (negative if they were freed)
 
 
 class Report(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from minigrad.profiler.report import Event, Report, workers
 
-HEAD = ("", "calls", "forward ms", "backward ms", "total ms", "%", "allocated", "moved", "GB/s")
+HEADER = ("", "calls", "forward ms", "backward ms", "total ms", "%", "allocated", "moved", "GB/s")
 
 
 @dataclass
@@ -49,20 +49,20 @@ def rows(events: Iterable[Event], by: str = "op") -> dict[str, Row]:
     """
     if by not in ("op", "module"):
         raise ValueError(f'a profile is shown by "op" or by "module", not by {by!r}')
-    found: dict[str, Row] = {}
+    sums: dict[str, Row] = {}
     for event in events:
         module = re.sub(r"\b\d+\b", "*", event.module)
-        found.setdefault(event.name if by == "op" else module or event.name, Row()).add(event)
-    return dict(sorted(found.items(), key=lambda item: -item[1].seconds))
+        sums.setdefault(event.name if by == "op" else module or event.name, Row()).add(event)
+    return dict(sorted(sums.items(), key=lambda item: -item[1].seconds))
 
 
 def table(report: Report, by: str = "op") -> str:
-    """Rows for the mean block, and below them a line that compares their sum with the time that the workers had."""
-    found, blocks = rows(report.events, by), len(report.blocks) or 1
+    """The table: numbers for each block on average, and a last line that compares their sum with the wall time."""
+    sums, blocks = rows(report.events, by), len(report.blocks) or 1
     available = report.seconds * len(workers(report.events)) or 1.0
-    cells = [HEAD, *(_cells(name, row, blocks, available) for name, row in found.items())]
+    cells = [HEADER, *(_cells(name, row, blocks, available) for name, row in sums.items())]
     widths = [max(map(len, column)) for column in zip(*cells)]
-    return "\n".join([*(_aligned(line, widths) for line in cells), _summary(report, found, blocks, available)])
+    return "\n".join([*(_aligned(line, widths) for line in cells), _summary(report, sums.values(), blocks, available)])
 
 
 def _cells(name: str, row: Row, blocks: int, available: float) -> tuple[str, ...]:
@@ -79,8 +79,9 @@ def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join([name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(numbers, widths[1:]))])
 
 
-def _summary(report: Report, found: dict[str, Row], blocks: int, available: float) -> str:
-    total, count = sum(row.seconds for row in found.values()), len(workers(report.events))
+def _summary(report: Report, sums: Iterable[Row], blocks: int, available: float) -> str:
+    """The last line: how much of the available time (wall time, times the number of workers) the rows explain."""
+    total, count = sum(row.seconds for row in sums), len(workers(report.events))
     each = f" in each of {count} workers" if count > 1 else ""
     mean = f", mean of {blocks} blocks" if blocks > 1 else ""
     return (

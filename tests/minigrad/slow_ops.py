@@ -14,7 +14,7 @@ from minigrad.lazy import Gradient, LazyGradient
 from minigrad.nn import running
 from minigrad.profiler import Profile
 from minigrad.profiler.table import rows
-from minigrad.tensor import array_of, record, tensor
+from minigrad.tensor import array_of, as_tensor, record
 
 
 class Clock:
@@ -56,7 +56,7 @@ def outer(x: Tensor, clock: Clock, before: float, forward: float, backward: floa
 
     def vjp(g: Gradient, out: None) -> tuple:
         clock.tick(before)
-        return (slow(tensor(g), clock, forward, backward),)
+        return (slow(as_tensor(g), clock, forward, backward),)
 
     return record(x.data + 0, (x,), vjp)
 

@@ -19,7 +19,7 @@ from minigrad.gradcheck.__main__ import main
 from minigrad.gradcheck.catalogue import CATALOGUE, Entry
 from minigrad.gradcheck.choices import Choices, call
 from minigrad.lazy import Gradient
-from minigrad.tensor import record, tensor
+from minigrad.tensor import as_tensor, record
 from tests import fake_cupy
 from tests.minigrad.helpers import seeds
 from tests.minigrad.strategies import arrays
@@ -46,7 +46,7 @@ def wrong_second(x: Tensor) -> Tensor:
 
 def wrong_for_gradient(x: Tensor) -> Tensor:
     """x * x whose gradient is right, but does not depend on the incoming gradient when it is differentiated again."""
-    return record(x.data * x.data, (x,), lambda g, out: (tensor(g).detach() * x * 2.0,))
+    return record(x.data * x.data, (x,), lambda g, out: (as_tensor(g).detach() * x * 2.0,))
 
 
 @MODES

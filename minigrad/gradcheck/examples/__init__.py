@@ -1,12 +1,12 @@
 """Examples of calls for every differentiable function: its arguments, over its domain, away from kinks and poles.
 
-There is a file for each file of ops/, and one for the fused functions. Each ends in a table of them:
+There is a file for each kind of operation in ops/, and one for the fused functions. Each file ends in a table:
 
-    name: (the function, what makes an example)
+    name: (the function, a function that makes an example of its arguments)
 
-A function is called `f(*inputs, **options)`: first the inputs that it is differentiated with respect to, then all
-others by name. A lambda in the table adapts a function whose arguments come in another order. For a fused function the
-table has the adapter alone, which serves its reference, too.
+A function is called as `f(*inputs, **options)`: first the inputs whose gradients are checked, then all others by name.
+Where a function has another order of arguments, a lambda in the table adapts it. The table of fused functions has only
+such adapters, because the same adapter is applied to a fused function and to its reference.
 
 Files: elementwise.py, reduction.py, shape.py, indexing.py, matmul.py, fused.py.
 """

@@ -19,9 +19,8 @@ def _linear(c: Choices) -> Example:
 
 def _linear_activation(c: Choices) -> Example:
     x, outputs = c.array(c.shape(1)), c.pick((2, 4))
-    activation = c.pick(
-        ("gelu", "gelu_tanh", "silu", "swiglu", "geglu")
-    )  # not relu_squared: z may be near its kink at 0
+    # Not relu_squared: z may be near its kink at 0.
+    activation = c.pick(("gelu", "gelu_tanh", "silu", "swiglu", "geglu"))
     inputs = x, c.array((outputs, x.shape[-1])), c.array((outputs,))
     return call(*inputs[: c.pick((3, 2))], activation=activation)
 
@@ -101,7 +100,7 @@ def _linear_cross_entropy(c: Choices) -> Example:
     return call(*inputs[: c.pick((2, 3))], soft_cap=c.pick((None, 2.0)), **_loss_options(c, rows, classes))
 
 
-# How a function and its reference are adapted: differentiated inputs first, all others by name.
+# Adapters, for a function and its reference: differentiated inputs first, all others by name.
 
 
 def _as_is(f: Callable) -> Callable:
@@ -120,7 +119,7 @@ def _loss(f: Callable) -> Callable:
     return lambda x, weight, bias=None, *, targets, **options: f(x, weight, targets, bias, **options)
 
 
-# name: (what adapts the function and its reference, what makes an example)
+# name: (the adapter of the function and its reference, the function that makes an example)
 FUSED: dict[str, tuple[Callable[[Callable], Callable], Callable[[Choices], Example]]] = {
     "linear": (_as_is, _linear),
     "linear_activation": (_as_is, _linear_activation),

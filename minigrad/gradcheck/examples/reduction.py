@@ -1,4 +1,4 @@
-"""Examples for reductions over axes, and for what goes along one axis."""
+"""Examples for reductions over axes, and for softmax and running sums along one axis."""
 
 from __future__ import annotations
 
