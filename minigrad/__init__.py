@@ -9,7 +9,7 @@
 Read the files in this order:
 
     tensor.py       the tensor: an array that remembers how it was computed
-    graph.py        the graph: which operation made a result, from what, and its gradient rule
+    graph.py        the graph: the operations that made a result, each with its inputs and its gradient rule
     backward.py     the backward pass: gradients go from a result back to the leaves
     lazy.py         gradients that are computed only when it is known where to store them
     modes.py        settings of each thread: no_grad, and hooks that observe every operation

@@ -1,8 +1,8 @@
 """Arrays of NumPy (CPU) and CuPy (GPU): the library, the device and the dtype of an array.
 
 The operations are written once for both. Ufuncs and array functions that are called as `np.exp` or `np.concatenate`
-pass a CuPy array on to CuPy by themselves (NEP 13, NEP 18). Functions that create arrays cannot do that, because they
-get none; they are called as `array_module(x).zeros(...)`. CuPy is imported only when a GPU is asked for.
+pass a CuPy array on to CuPy by themselves (NEP 13, NEP 18). Functions that create arrays cannot do that, because no
+array is passed to them; they are called as `array_module(x).zeros(...)`. CuPy is imported only when a GPU is asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any  # a NumPy or a CuPy array (CuPy cannot be imported for a precise type where there is no GPU)
+Array = Any  # a NumPy or a CuPy array; a more precise type would need CuPy, which most machines do not have
 
 DEFAULT_FLOAT = np.dtype(np.float32)
 

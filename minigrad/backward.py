@@ -1,9 +1,10 @@
 """The backward pass: it carries gradients from a result back to the leaves.
 
 Reverse-mode differentiation (Griewank and Walther, Evaluating Derivatives, 2008, chapter 3). A waiting list holds the
-nodes whose gradient has begun to arrive. The newest of them is taken: everything that used its result is newer and was
-visited before, so its gradient is complete. Its rule turns that gradient into one for each parent, and these are added
-to what the parents have already. There is no recursion, so a chain of 100,000 operations is no problem.
+nodes for which a gradient has arrived. In a loop, the pass takes the newest of these nodes and calls its rule, which
+returns a gradient for each parent; that is added to what the parent has already. When a node is taken, its gradient is
+complete: all operations that used its result are newer, so the pass has visited them before. There is no recursion, so
+a chain of 100,000 operations is no problem.
 
 `backward`, the method of Tensor, is attached in methods.py. Gradients are plain arrays, which cost least. With
 `create_graph`, they are Tensors and the rules are recorded, so that gradients can be differentiated again.
@@ -26,10 +27,11 @@ from minigrad.tensor import Tensor, as_tensor, gradient_edge
 
 
 def backward(self: Tensor, grad: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
-    """Add the gradient of this tensor to `.grad` of every leaf that requires it.
+    """Differentiate this tensor with respect to every leaf that requires a gradient, and add the result to its `.grad`.
 
-    `grad`: the gradient of this tensor, same shape; may be left out for a single number. The graph is freed on the way
-    unless `retain_graph`; with `create_graph` the gradients can themselves be differentiated (and the graph is kept).
+    `grad`: the gradient of the loss with respect to this tensor, of its shape. It may be left out for a single number,
+    which is then the loss itself. The graph is freed on the way unless `retain_graph`; with `create_graph` the
+    gradients can themselves be differentiated (and the graph is kept).
     """
     if not self.requires_grad:
         raise RuntimeError(
@@ -74,11 +76,12 @@ def backpropagate(
     """Carry the gradients in `seeds`, pairs (tensor, gradient), back through the graph.
 
     `on_leaf(leaf, gradient)` is called for every contribution to a leaf's gradient: an array or LazyGradient, or a
-    Tensor with `create_graph`. The pass stops at older nodes, those with a number below `since`: they count as leaves.
+    Tensor with `create_graph`. Nodes with a number below `since` count as leaves: the pass does not go behind them.
     `on_node(node, gradient)` is called with the complete gradient of every node that is visited.
     """
     gradients: dict[Node, Gradient] = {}  # what has arrived so far at the nodes that wait to be visited
-    owned: set[Node] = set()  # nodes whose sum was allocated here: only that may be added to in place
+    # Nodes whose array in `gradients` was allocated by this pass. Only such an array may be added to in place.
+    owned: set[Node] = set()
     waiting: list[tuple[int, Node]] = []  # a heap with the newest node in front
     node: Node | None = None  # the node that is being visited
 
@@ -158,22 +161,22 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
     """`g` with the shape and dtype of its parent: here broadcasting and dtype promotion are undone, for all rules."""
     if g.shape != parent.shape:
         axes = _repeated_axes(g.shape, parent.shape)
-        # A wrong rule may return a gradient whose shape could, by chance, be summed to that of the parent. Then nothing
-        # would be noticed. So the sum is taken only along axes that the operation may have broadcast.
+        # A rule with a mistake can return a gradient of a wrong shape that can still be summed to the shape of the
+        # parent, and the mistake would be hidden. So the sum is taken only where the operation can have broadcast.
         result_shape = () if node is None else node.shape
-        if axes is None or not _may_be_broadcast(result_shape, g.shape, axes):
+        if axes is None or not _can_be_broadcast(result_shape, g.shape, axes):
             raise ValueError(
                 f"{_source(node)} returned a gradient of shape {g.shape} for an input of shape {parent.shape}; "
-                f"a gradient has the shape of its input, or that to which the input was broadcast"
+                f"it must have the shape of the input, or the shape to which the operation broadcast the input"
             )
         g = _sum_along(g, axes, parent.shape)
     return g if g.dtype == parent.dtype else g.astype(parent.dtype)
 
 
-def _may_be_broadcast(result_shape: tuple[int, ...], shape: tuple[int, ...], axes: Sequence[int]) -> bool:
-    """Whether an operation with this result may have broadcast an input to `shape`, repeating it along `axes`.
+def _can_be_broadcast(result_shape: tuple[int, ...], shape: tuple[int, ...], axes: Sequence[int]) -> bool:
+    """Whether it is possible that an operation broadcast an input to `shape`, repeating it along `axes`.
 
-    Broadcasting enlarges the result as well, so the result must have the same lengths along these axes.
+    The result is at least as large as a broadcast input, so it must have the same lengths along these axes.
     """
     if shape == result_shape:
         return True

@@ -3,7 +3,8 @@
 Ordinarily every operation saves arrays for its gradient rule. A checkpointed function saves its inputs only. In the
 backward pass it is run a second time, now recorded; its arrays live until its own gradients have been computed:
 
-    y = checkpoint(block, x)        forward once more for each block, memory for one block instead of all
+    for block in blocks:
+        x = checkpoint(block, x)        each block is computed twice; only one at a time holds its arrays in memory
 """
 
 from __future__ import annotations

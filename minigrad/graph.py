@@ -53,7 +53,7 @@ class Node:
 
     def __init__(self, inputs: Sequence, vjp: Rule, data: Array, keep_output: bool):
         self.number = next(_numbers)
-        # What `gradient_edge` in tensor.py returns, written out because every operation comes here.
+        # What `gradient_edge` in tensor.py returns. It is written out here for speed: every operation makes a node.
         self.parents = [x.node or (x if x.requires_grad else None) for x in inputs]
         self.vjp = vjp
         # A few rules, such as that of exp, need the result of the operation. For all others it is not kept in memory.
@@ -76,9 +76,11 @@ class Node:
 
 def op_name(vjp: Rule) -> str:
     """The name of the function in which a rule was written."""
-    # Python names the place of a definition: "exp.<locals>.<lambda>" gives "exp", "Tensor.to.<locals>.<lambda>" "to".
-    *outer, rule = vjp.__qualname__.split(".<locals>.")
-    return (outer[-1] if outer else rule).split(".")[-1]
+    # The qualified name says where the rule was defined: "exp.<locals>.<lambda>" in exp, so the op is "exp";
+    # "Tensor.to.<locals>.<lambda>" in a method, so the op is "to". A rule outside of any function has its own name.
+    *functions, rule = vjp.__qualname__.split(".<locals>.")
+    innermost = functions[-1] if functions else rule
+    return innermost.split(".")[-1]  # without the class
 
 
 def timestamp() -> int:

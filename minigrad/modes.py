@@ -42,10 +42,12 @@ def op_hook(hook: Callable, *, all_threads: bool = False) -> Iterator[None]:
     A hook that was set before is called too. With `all_threads`, the threads that have no hook of their own call `hook`
     as well.
     """
-    # `mode.op_hook` may be the default that all threads share; vars(mode) has only what this thread has set.
-    before, of_this_thread = mode.op_hook, vars(mode).get("op_hook")
-    # The new hook gets the rule first, and the hook that was set before gets the rule that the new one returns.
-    mode.op_hook = hook if before is None else lambda data, inputs, vjp: before(data, inputs, hook(data, inputs, vjp))
+    previous = mode.op_hook  # set by this thread, or the default that all threads share
+    previous_of_thread = vars(mode).get("op_hook")  # vars(mode) has only what this thread has set
+    if previous is None:
+        mode.op_hook = hook
+    else:  # the previous hook gets the rule that the new one returns
+        mode.op_hook = lambda data, inputs, vjp: previous(data, inputs, hook(data, inputs, vjp))
     if all_threads:
         _Mode.op_hook = hook
     try:
@@ -53,7 +55,7 @@ def op_hook(hook: Callable, *, all_threads: bool = False) -> Iterator[None]:
     finally:
         if all_threads:
             _Mode.op_hook = None
-        if of_this_thread is None:
+        if previous_of_thread is None:
             del mode.op_hook  # not `= None`, which would hide the hook of all threads from this thread
         else:
-            mode.op_hook = of_this_thread
+            mode.op_hook = previous_of_thread

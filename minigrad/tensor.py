@@ -28,15 +28,15 @@ class Tensor:
     """An array that can be differentiated.
 
     `data`: a NumPy or CuPy array (not copied), a nested list or a number; Python floats become float32.
-    `requires_grad`: whether `backward()` computes a gradient for this tensor. It adds it to `.grad`, which is None at
-    first and then a Tensor. `dtype`: convert to this. Raises TypeError if integers require a gradient.
+    `requires_grad`: whether `backward()` computes a gradient for this tensor. The gradient is added to `.grad`, which
+    is None at first and then a Tensor. `dtype`: convert the data to it. Raises TypeError if integers require a
+    gradient.
 
-    A leaf's gradients add up over calls of `backward()` until `zero_grad()`. (The first call must retain the graph if
-    the second one is to go through it again.)
+    A leaf's gradients add up over calls of `backward()` until `zero_grad()`:
 
         a = Tensor(3.0, requires_grad=True)
         b = a + a; c = b + b
-        c.backward(retain_graph=True)       # a.grad is 4
+        c.backward(retain_graph=True)       # a.grad is 4; the graph stays, because b.backward() needs it
         b.backward()                        # a.grad is 4 + 2 = 6
     """
 
@@ -45,7 +45,7 @@ class Tensor:
     __array_ufunc__ = None  # makes NumPy leave `ndarray + Tensor` to Tensor.__radd__
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
-        self.data: Array = data.data if isinstance(data, Tensor) and dtype is None else as_array(data, dtype)
+        self.data: Array = as_array(data.data if isinstance(data, Tensor) else data, dtype)
         self.grad: Tensor | None = None
         self.node: Node | None = None  # None for leaves and constants
         if requires_grad and not is_float(self.data.dtype):
@@ -131,7 +131,9 @@ class Tensor:
         # At most 50 elements are written out.
         values = np.array2string(self.numpy(), precision=4, separator=", ", threshold=50, prefix="Tensor(")
         device = "" if self.device == "cpu" else f", device={self.device}"
-        history = f", op={self.node.op}" if self.node else ", requires_grad=True" if self.requires_grad else ""
+        history = ", requires_grad=True" if self.requires_grad else ""
+        if self.node is not None:  # a result: the operation says more
+            history = f", op={self.node.op}"
         return f"Tensor({values}, shape={self.shape}, dtype={self.dtype}{device}{history})"
 
     # What methods.py attaches, listed here so that type checkers know these names and report all others.
@@ -159,8 +161,10 @@ def as_tensor(x: Any) -> Tensor:
 def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     """The two inputs of an operation as tensors. A number takes the dtype and the device of the other input."""
     if isinstance(x, Tensor):
-        return x, y if isinstance(y, Tensor) else _constant(y)
-    return (_constant(x), y) if isinstance(y, Tensor) else (Tensor(x), Tensor(y))
+        return x, (y if isinstance(y, Tensor) else _constant(y))
+    if isinstance(y, Tensor):
+        return _constant(x), y
+    return Tensor(x), Tensor(y)
 
 
 def _constant(x: Any) -> Tensor:
@@ -183,7 +187,7 @@ def _constant(x: Any) -> Tensor:
 
 
 def array_of(x: Any) -> Array:
-    """The array of a Tensor; an array itself."""
+    """`x.data` if `x` is a Tensor; an array is returned as it is."""
     return x.data if isinstance(x, Tensor) else x
 
 

@@ -9,7 +9,7 @@ Read in this order:
 1. record.py                 how a fused function enters the graph
 2. linear.py                 x Wᵀ + b, the shortest of all
 3. rows.py                   helpers on arrays: sums of rows, blocks that fit into the cache
-   norm.py                   LayerNorm and RMSNorm: the gradient of a row that is divided by its own size
+   norm.py                   LayerNorm and RMSNorm: the gradient of a row that is divided by its root mean square
 4. curves.py                 gelu, silu and relu²: values and slopes on plain arrays
    activation.py             the same as functions of tensors, and the gated ones, swiglu and geglu
    linear_activation.py      a linear map and its activation in one

@@ -80,10 +80,11 @@ def attention(
 ) -> Tensor:
     """softmax(scale q kᵀ + bias) v: q (B, H, T, D), k and v (B, K, S, D), where K divides H; returns (B, H, T, D).
 
-    `causal`: query i sees the keys up to S - T + i, so the last query sees all keys. `window`: a query sees only keys
-    at a distance of less than this. `mask`: boolean, True where a key is visible. `bias`: added to the scores. Mask and
-    bias broadcast to (B, H, T, S). `scale`: 1/sqrt(D) by default. `dropout`: the probability that a weight is dropped;
-    `key` decides which ones (see dropout.py). A query that sees nothing gives 0.
+    Query i is at the position of key S - T + i, so the last query is at the last key. `causal`: it sees the keys up to
+    that position. `window`: it sees only the keys whose distance from that position is less than `window`. `mask`:
+    boolean, True where a key is visible. `bias`: added to the scores. Mask and bias broadcast to (B, H, T, S). `scale`:
+    1/sqrt(D) by default. `dropout`: the probability that a weight is dropped; `key` decides which ones (see
+    dropout.py). A query that sees nothing gives 0.
     """
     q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
     _check(q, k, v, window)
@@ -91,7 +92,7 @@ def attention(
     key = next_key() if dropout and key is None else key
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     # When a model generates text, each layer calls this for every token with a single query: a shorter path.
-    if q.shape[2] == 1 and bias is mask is None and not (dropout or mode.recording or mode.op_hook):
+    if q.shape[2] == 1 and bias is None and mask is None and not (dropout or mode.recording or mode.op_hook):
         return Tensor(single_query_attention(q.data, k.data, v.data, scale, window))
     inputs: tuple[Tensor, ...] = (q, k, v) if bias is None else (q, k, v, as_tensor(bias))
     options = AttentionOptions(causal, window, scale, dropout, key)
@@ -133,6 +134,7 @@ def single_query_attention(
         by_head = p.reshape(B, H, 1, S)  # a view: adding to it adds to p
         by_head += bias
     if has_kernels(p):
+        # The kernel needs to know which keys are hidden: here none, the query sees all S keys.
         all_keys = kernels.CausalWindow(queries=1, offset=S, causal=False, window=None)
         total = kernels.softmax_numerators(as_rows(p), all_keys)[1].reshape(B, K, H // K, 1)
     else:

@@ -1,7 +1,11 @@
 """The forward and backward pass of attention, one block of queries and keys after another, on arrays.
 
-The maths is in attention.py; shapes and blocks are explained in attention_scores.py. The matrix of scores (T, S) is cut
-into strips of QUERY_BLOCK queries. A strip has only the keys that at least one of its queries can see:
+The maths is in attention.py; shapes and blocks are explained in attention_scores.py. In short: b, i and j are slices of
+the batch, of the queries and of the keys, and in shapes their lengths; the G query heads of a key head are stacked as
+R = G i rows of one matrix.
+
+The matrix of scores (T, S) is cut into strips of QUERY_BLOCK queries. A strip has only the keys that at least one of
+its queries can see:
 
     causal             causal, window 3      keys ->
     # o . . . .        # o . . . .
@@ -30,7 +34,8 @@ MAX_SAVED_RATIO = 4  # weights are saved for the backward pass if S <= 4 D, else
 UNDERFLOW = 1e-20  # a row whose exponentials add up to less than this has lost digits
 
 Block = tuple[slice, slice, slice]  # of the batch, of the queries, of the keys
-Saved = tuple[Array, Array] | Array  # of a block: p = exp(scores - maximum) and the sums of its rows, or lse
+# What is saved of a block: with `saves_weights` the pair (p = exp(scores - maximum), sums of the rows of p), else lse.
+Saved = tuple[Array, Array] | Array
 
 
 class BlockedAttention:
@@ -45,9 +50,9 @@ class BlockedAttention:
         max_saved_ratio: int = MAX_SAVED_RATIO,
     ):
         self.inputs, self.query_block, self.max_block_scores = inputs, query_block, max_block_scores
-        limit = max_saved_ratio * inputs.shape[5]  # in keys
+        keys, head_dim = inputs.shape[4:]
         # Not in float16: the backward pass divides by the sums of rows, and 1 / sum may be beyond its range.
-        self.saves_weights = inputs.shape[4] <= limit and inputs.dtype.itemsize >= 4
+        self.saves_weights = keys <= max_saved_ratio * head_dim and inputs.dtype.itemsize >= 4
         self.causal_biases: dict[tuple[int, int, int], Array] = {}
 
     def forward(self, *, save_for_backward: bool) -> tuple[Array, list[Saved]]:
@@ -69,7 +74,10 @@ class BlockedAttention:
         return out, saved
 
     def backward(self, g: Array, out: Array, saved: list[Saved], *, needs_bias_grad: bool) -> tuple:
-        """Gradients of q (B, H, T, D), of k and v (B, K, S, D), and if there is a bias, of it (B, H, T, S) or None."""
+        """Gradients of q (B, H, T, D), k and v (B, K, S, D). If there is a bias, a fourth one (B, H, T, S).
+
+        The fourth one is None unless `needs_bias_grad`.
+        """
         inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
         # Without a window, the first block of a sequence has all keys, and every query is in some block. Then the first
         # block sets the gradients and the later ones add to them, so that they need not be zero at first.
@@ -103,16 +111,17 @@ class BlockedAttention:
         else:
             p = self.scores(q, block)
             p -= saved  # lse
-            np.exp(p, out=p)
+            np.exp(p, out=p)  # softmax = exp(scores - lse)
         dp = do @ inputs.v[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
-        dropped = p
+        p_after_dropout = p
         if inputs.options.dropout:  # the output was (P * factors) V
             factors = inputs.dropout_factors(*block)
-            dropped, dp = p * factors, dp * factors
-        dv = dropped.swapaxes(-1, -2) @ do
-        dp -= delta
-        dp *= p
-        return dp, dv
+            p_after_dropout, dp = p * factors, dp * factors
+        dv = p_after_dropout.swapaxes(-1, -2) @ do
+        ds = dp  # dS = P * (dP - delta), in the memory of dP
+        ds -= delta
+        ds *= p
+        return ds, dv
 
     # --- scores and softmax of a block --------------------------------------------------------------------------------
 
@@ -125,12 +134,13 @@ class BlockedAttention:
         inputs, (_, i, j) = self.inputs, block
         scores = inputs.scores(q, *block)
         if inputs.options.causal or inputs.options.window is not None:
-            hidden = j  # the keys that are hidden from at least one query of the block
-            if inputs.options.window is None:  # only those after the position of its first query
-                hidden = slice(max(j.start, i.start + inputs.offset + 1), j.stop)
-            if hidden.start < j.stop:
+            start = j.start  # from this key on, a key may be hidden from a query of the block
+            if inputs.options.window is None:  # keys up to the position of the first query are visible to all
+                start = max(j.start, i.start + inputs.offset + 1)
+            if start < j.stop:
                 by_head = split_group(scores, inputs.shape[2])  # a view
-                by_head[..., hidden.start - j.start :] += self.causal_bias(i, hidden)
+                # Column 0 of the block is key j.start.
+                by_head[..., start - j.start :] += self.causal_bias(i, slice(start, j.stop))
         return scores
 
     def causal_bias(self, i: slice, j: slice) -> Array:
@@ -160,7 +170,7 @@ class BlockedAttention:
             p = self.scores(q, block)
         maximum = np.maximum(p.max(axis=-1, keepdims=True), lowest)  # (b, K, R, 1)
         total = exp_in_place(p, maximum)
-        total += total == 0
+        total += total == 0  # for a query that sees nothing, 0 becomes 1: p / total is then 0, not nan
         return p, maximum, total
 
     # --- blocks and memory --------------------------------------------------------------------------------------------
@@ -179,7 +189,7 @@ class BlockedAttention:
                 yield slice(b, min(b + sequences, B)), i, j
 
     def allocate(self, heads: int, length: int, *, zero: bool) -> Array:
-        """An array (B, heads, length, D), of zeros or not yet set.
+        """An array (B, heads, length, D): of zeros, or uninitialised.
 
         In memory the axes are (B, length, heads, D), the order in which the linear maps around attention read them.
         """

@@ -43,6 +43,7 @@ def cross_entropy_reference(
     losses = losses * Tensor(checked.counted.astype(losses.dtype))  # 0 for rows that are ignored
     if options.reduction == "none":
         return losses.reshape(checked.shape)
+    # The denominator is how many rows count for "mean", and 1 for "sum" (loss_options.py).
     return losses.sum() / Tensor(Reduction(options.reduction, checked, losses.dtype).denominator)
 
 
@@ -70,7 +71,8 @@ def cross_entropy(
     def vjp(g: Array, needs: Needs) -> tuple:
         # The softmax is computed again. Saving it would take as much memory as the logits.
         dz = rows.copy()
-        softmax_loss(dz, checked.classes, options, reduce.row_weights(g))
+        row_weights = reduce.row_weights(g)  # (N,): the gradient of the loss of each row, for "mean" g / N
+        softmax_loss(dz, checked.classes, options, row_weights)  # overwrites dz with the gradient
         return (dz.reshape(logits.shape),)
 
     def reference(logits: Tensor) -> Tensor:
@@ -101,8 +103,9 @@ def softmax_loss(z: Array, targets: Array, options: LossOptions, row_weights: Ar
 def _softmax_loss_of_block(z: Array, targets: Array, options: LossOptions, row_weights: Array | None) -> Array:
     """`softmax_loss` of rows that fit into the cache, by the formulas at the top of this file."""
     s, w, V = options.label_smoothing, options.z_loss, z.shape[-1]
-    every = array_module(z).arange(len(z))
-    z_target, mean = z[every, targets], z.mean(axis=-1) if s else 0.0  # (n,); now, because z is overwritten below
+    all_rows = array_module(z).arange(len(z))
+    # Both are (n,). They are read now, because z is overwritten below.
+    z_target, mean = z[all_rows, targets], (z.mean(axis=-1) if s else 0.0)
     maximum = z.max(axis=-1)  # (n,)
     z -= maximum[:, None]  # so that exp cannot overflow
     np.exp(z, out=z)
@@ -112,5 +115,5 @@ def _softmax_loss_of_block(z: Array, targets: Array, options: LossOptions, row_w
         z *= (row_weights * (1 + 2 * w * lse) / total)[:, None]  # z holds exp(z - maximum): softmax is z / total
         if s:
             z -= (s / V) * row_weights[:, None]
-        z[every, targets] -= (1 - s) * row_weights
+        z[all_rows, targets] -= (1 - s) * row_weights
     return lse - (1 - s) * z_target - s * mean + w * lse * lse

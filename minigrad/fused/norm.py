@@ -13,8 +13,10 @@ eps) if the row is shifted or stretched: dx must have no component in these two 
 shift, the third the stretch. RMSNorm is the same with h = x, and without the term mean(dy w), because a shift does
 change its result.
 
-Only mean(x) and r are saved, two numbers for each row. The code uses two products with vectors, mean(dy w x̂) =
-r ((dy h) @ w) / C and dw = r @ (dy h), so that one array, dy h, serves both.
+Only mean(x) and r are saved, two numbers for each row. With x̂ = h r, both remaining means and sums are products of one
+array, dy h, with a vector:
+
+    mean(dy w x̂) = r ((dy h) @ w) / C     dw = r @ (dy h)
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     x, weight, bias = _inputs("layer_norm", x, weight=weight, bias=bias)
     y, mean, r = normalize(x.data, weight.data, bias.data, eps, centered=True)
 
-    def vjp(g: Array, needs: Needs) -> tuple:
+    def vjp(g: Array, needs: Needs) -> tuple:  # `needs` says which inputs need a gradient; here all are computed
         return _gradients(g, x.data, weight.data, mean, r)
 
     return record_fused(y, (x, weight, bias), vjp, partial(layer_norm_reference, eps=eps))
@@ -114,10 +116,10 @@ def _normalize_block(x: Array, weight: Array, bias: Array | None, eps: float, *,
     mean, C = None, x.shape[1]
     if centered:
         mean = row_sum(x) / C
-        x = np.subtract(x, broadcast_columns(mean, C), out=out)  # h; from here on `out` holds it
+        x = np.subtract(x, broadcast_columns(mean, C), out=out)  # h = x - mean[:, None]; from here on `out` holds it
     # 1 / √(mean(h²) + eps) = √C / √(sum(h²) + C eps), which saves one division.
     r = math.sqrt(C) / np.sqrt(row_dot(x, x) + C * eps)
-    scale_rows_and_columns(x, r, weight, out)
+    scale_rows_and_columns(x, r, weight, out)  # out = x * r[:, None] * weight
     if bias is not None:
         out += bias
     return mean, r

@@ -62,8 +62,9 @@ class Linear(Module):
         return linear_activation(x, self.weight, self.bias, activation=activation)
 
     def forward_array(self, x: Array) -> Array:
-        """`forward` for finite x (N, in_features), fastest for N = 1: a new array (N, out_features)."""
-        y = matvec_as_complex(x, self.weight.data)  # the fastest way for one row, see fused/linear.py
+        """`forward` for finite x (N, in_features): a new array (N, out_features)."""
+        # The fastest way for one row. It multiplies some numbers by 0, which gives NaN for infinity (fused/linear.py).
+        y = matvec_as_complex(x, self.weight.data)
         if self.bias is not None:
             y += self.bias.data  # in place: y is new
         return y

@@ -2,7 +2,7 @@
 
     class Net(Module):
         def __init__(self):
-            self.hidden = Linear(2, 8)          # assigning registers: nothing else to call
+            self.hidden = Linear(2, 8)          # an assignment is enough to register a layer
             self.out = Linear(8, 1)
 
         def forward(self, x):                   # (..., 2) -> (..., 1)
@@ -82,7 +82,7 @@ class Module:
     _name: str = ""  # the name of the attribute to which the module was assigned last, for `current_path`
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The computation; every subclass that is called defines it."""
+        """The computation. Subclasses define it; `module(x)` calls it."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -124,7 +124,7 @@ class Module:
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) for this module, whose path is "", and all below it, each once."""
-        # A module that is assigned in two places has two paths. Ids, because modules need not be hashable.
+        # A module that is assigned in two places has two paths. The set holds ids, because a module may be unhashable.
         seen: set[int] = set()
         for path, module in self._paths():
             if id(module) not in seen:
@@ -182,8 +182,9 @@ class Module:
             state = {name: value for name, value in state.items() if name in parameters}
         # A tied parameter is required once, under any of its names. So parameters are compared by id, not by name.
         given = {id(p) for name, p in parameters.items() if name in state}
-        required = [name for name, p in self.named_parameters() if id(p) not in given] if strict else ()
-        check_state(type(self).__name__, {name: p.shape for name, p in parameters.items()}, required, state)
+        missing = [name for name, p in self.named_parameters() if id(p) not in given] if strict else ()
+        shapes = {name: p.shape for name, p in parameters.items()}
+        check_state(type(self).__name__, shapes, missing, state)  # raises if any name is missing
         _check_ties(parameters, state)
         # Nothing is changed before all checks have passed.
         for name in state:

@@ -1,4 +1,4 @@
-"""Running sums, and products: the gradient of a product is made of running products."""
+"""`cumsum`, the running sums along an axis, and `prod`, whose gradient is computed from running products."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["prod", "cumsum"]
 
 
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
-    """Running sums along `axis`: x_1, x_1 + x_2, x_1 + x_2 + x_3, ... With axis None, of all elements in a row."""
+    """Running sums along `axis`: x_1, x_1 + x_2, x_1 + x_2 + x_3, ... With axis None, `x` is flattened first."""
     x = as_tensor(x)
     data, shape, along = x.data.cumsum(axis), x.shape, axis or 0
     # x_i is a term of the sums i, i + 1, ..., n. Its gradient is therefore the sum of g_i, ..., g_n: a running sum from
@@ -57,9 +57,10 @@ def _exclusive_cumprod(x: Tensor) -> Tensor:
 
     Takes log2(n) doublings (Hillis and Steele 1986): after k of them, each element is the product of the last 2^k.
     """
-    # Shifted by one position: it begins with a 1 and ends with the last element but one.
+    # For the row a b c d: first shifted by one position: 1 a b c. Then each element is multiplied by the one that is
+    # 1 place before it: 1 a ab bc. Then by the one that is 2 places before it: 1 a ab abc.
     product, width = concatenate([np.ones_like(x.data[..., :1]), x[..., :-1]], -1), 1
-    while width < x.shape[-1]:  # each element is now the product of `width` elements of the shifted row, up to its own
+    while width < x.shape[-1]:
         product = concatenate([product[..., :width], product[..., width:] * product[..., :-width]], -1)
         width *= 2
     return product

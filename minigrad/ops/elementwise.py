@@ -13,8 +13,8 @@ d exp(x) / dx is exp(x), the rule needs the result; it gets it as `out`, because
 - Inputs broadcast as in NumPy. The engine sums a gradient back to the shape of its input; rules need not do it.
 - `g` is an array, or a Tensor if the gradient is to be differentiated again. `like(g, x)` is the input x in the same
   form, so one formula serves both.
-- If one of two inputs is a number, the result has the dtype of the other input. The `data` of such an input is a Python
-  number, which has no shape, and it gets no gradient.
+- If one of two inputs is a number, as in `x * 2`, the result has the dtype of the other input. The number becomes a
+  Tensor that needs no gradient, and whose `data` is the Python number itself instead of an array.
 - A rule is a closure: every variable of the function that it uses stays in memory until the backward pass. So a rule
   should use few arrays.
 - Where a function has a kink, the slope there is that of PyTorch, and the docstring says which.
@@ -100,7 +100,7 @@ def pow(x: Any, y: Any) -> Tensor:
     if isinstance(n, (int, float)):
         if n == 0:  # the formula below would give 0 * x^(-1), which is NaN at x = 0
             return record(_power(x.data, n), (x,), lambda g, out: (g * 0,))
-        # d x^n / dx = n x^(n - 1)
+        # d x^n / dx = n x^(n - 1). The rule computes that with Tensors; `like` takes the array if `g` is an array.
         return record(_power(x.data, n), (x,), lambda g, out: (g * like(g, n * x ** (n - 1)),))
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
         # A Python number. The rule needs log(x) in the dtype of y, so here the number becomes an array of that dtype.
@@ -111,6 +111,7 @@ def pow(x: Any, y: Any) -> Tensor:
         # At x = 0 both formulas can give inf * 0 = NaN. To avoid that, the exponent y - 1 and the argument of the
         # logarithm are replaced by 1 there.
         zero = x.data == 0
+        # These are operations on Tensors, so dx and dy are Tensors. If `g` is an array, the engine takes their arrays.
         if x.requires_grad:
             dx = g * (y * x ** where(zero & (y.data == 0), 1, y - 1))  # d x^y / dx = y x^(y - 1)
         if y.requires_grad:

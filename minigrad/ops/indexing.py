@@ -22,7 +22,7 @@ __all__ = ["getitem", "scatter", "take", "take_along_axis"]
 
 
 def getitem(x: Any, index: Any) -> Tensor:
-    """`x[index]`: slices, integers, None, ..., boolean masks, integer arrays or Tensors, and mixtures, as in NumPy.
+    """`x[index]`, as in NumPy: slices, integers, None, Ellipsis, boolean masks, integer arrays or Tensors, or several.
 
     A basic index (without arrays) gives a view. An index outside of `x` raises IndexError on the CPU; on a GPU it wraps
     around silently.
@@ -77,8 +77,8 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
         raise ValueError(
             f"take_along_axis: the indices need as many axes as the tensor, got shapes {indices.shape} and {x.shape}"
         )
-    # The coordinates along the other axes are i = 0, 1, ... For axis number a of n they have the shape
-    # (length, 1, ..., 1) with n - a axes, so that they broadcast against `indices` along that axis.
+    # The coordinates along the other axes are 0, 1, 2, ..., as arrays that broadcast against `indices`. For x of shape
+    # (2, 3, 4), those of axis 0 have the shape (2, 1, 1), those of axis 1 the shape (3, 1), those of axis 2 (4,).
     grid = [array_module(x.data).arange(n).reshape((-1,) + (1,) * (x.ndim - 1 - a)) for a, n in enumerate(x.shape)]
     return getitem(x, (*grid[:axis], indices, *grid[axis + 1 :]))
 

@@ -58,7 +58,7 @@ def _gradient_of_left(g: Gradient, y: Gradient, x_ndim: int) -> Gradient:
 def _gradient_of_right(g: Gradient, x: Gradient, y_ndim: int) -> Gradient:
     """dY = X^T G, with `g` and `x` as arrays or as Tensors."""
     if y_ndim == 1:
-        # y is shared by all rows of x: one product of a vector and a matrix multiplies and sums over the rows.
+        # All rows of x are multiplied by the same y. So dy = sum_i g_i x_i over the rows: a vector times a matrix.
         return (g if g.ndim == 1 else g.reshape(-1)) @ _merge_batch_axes(x)  # (rows,) @ (rows, k) -> (k,)
     if x.ndim == 1:
         return x[:, None] * g[..., None, :]  # (k, 1) * (..., 1, n) -> (..., k, n)

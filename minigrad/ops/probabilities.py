@@ -30,7 +30,7 @@ def softmax(x: Any, axis: Axes = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`. Where all elements are -inf, the result is 0 everywhere."""
     x = as_tensor(x)
     e, total, _ = _shifted_exp(x.data, axis)
-    e /= np.maximum(total, 1)  # the largest element contributes 1, so the sum is below 1 only if it is 0
+    e /= np.maximum(total, 1)  # the largest element gives exp(0) = 1, so a sum below 1 is 0: all are -inf
     # dy_i/dx_j = y_i (1 - y_j) if i = j, else -y_i y_j. So dx_j = sum_i g_i dy_i/dx_j = y_j (g_j - sum_i g_i y_i).
     return record(e, (x,), lambda g, out: (out * (g - (g * out).sum(axis, keepdims=True)),), keep_output=True)
 
@@ -39,7 +39,7 @@ def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
     """log(softmax(x)) = x - logsumexp(x) along `axis`. Where all elements are -inf, the result is -inf."""
     x = as_tensor(x)
     _, total, shift = _shifted_exp(x.data, axis)
-    data = x.data - shift - np.log(np.maximum(total, 1))  # the sum is below 1 only if it is 0, as in softmax
+    data = x.data - shift - np.log(np.maximum(total, 1))  # a sum below 1 is 0, as in softmax
     # d(x_i - logsumexp)/dx_j = [i = j] - softmax_j. So dx_j = g_j - softmax_j sum_i g_i.
     return record(data, (x,), lambda g, out: (g - _exp(out) * g.sum(axis, keepdims=True),), keep_output=True)
 

@@ -50,7 +50,10 @@ def mean(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 
 
 def restore_axes(g: Gradient, shape: tuple[int, ...], axis: Axes, *, keepdims: bool) -> Gradient:
-    """`g`, of the shape of a result that was reduced from `shape`, with the reduced axes back as axes of length 1."""
+    """`g` with the reduced axes put back, with length 1, so that it broadcasts against the input.
+
+    `g`: the gradient of the result of a reduction. `shape`: that of the input. `axis`, `keepdims`: as in the reduction.
+    """
     if keepdims or axis is None:  # the axes are there already, or `g` is a single number
         return g
     restored = list(shape)  # the shape of the input, with 1 for each reduced axis
@@ -63,7 +66,7 @@ def _expand(g: Gradient, shape: tuple[int, ...]) -> Gradient:
     """`g` broadcast to this shape: a read-only view, no memory is filled."""
     if isinstance(g, Tensor):
         return broadcast_to(g, shape)
-    if g.ndim or not isinstance(g, (np.ndarray, np.generic)):
+    if g.ndim or not isinstance(g, (np.ndarray, np.generic)):  # several numbers, or an array of CuPy
         return np.broadcast_to(g, shape)
     # A single number: np.broadcast_to would make the same view, but takes five times as long. With strides of 0, every
     # index leads to the same number in memory.
@@ -125,7 +128,7 @@ def std(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> 
 
 
 def _var_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
-    """The variance of an array. NumPy's `var` is slow too, and is used in the same cases as in `_mean_array`."""
+    """The variance of an array. NumPy's `var`, slow like its `mean`, is used only for float16 and without elements."""
     if not a.size or a.dtype.itemsize < 4:
         return a.var(axis, ddof=ddof, keepdims=keepdims)
     # The mean is subtracted before squaring. mean(a²) - mean(a)² would lose most digits if the mean is large.

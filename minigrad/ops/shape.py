@@ -40,10 +40,11 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     x = as_tensor(x)
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
-        # The inverse permutation: for axis 0, 1, ... of `x`, its position in the result. That is the argsort of `axes`,
-        # the positions sorted by the axis that each holds. (None, the reverse order, is its own inverse.)
-        inverse = None if axes is None else sorted(range(g.ndim), key=[a % g.ndim for a in axes].__getitem__)
-        return (g.transpose(inverse),)
+        if axes is None:  # reversing the order again undoes it
+            return (g.transpose(),)
+        # The inverse permutation: for each axis of `x`, its position in the result.
+        order = [a % g.ndim for a in axes]
+        return (g.transpose([order.index(axis) for axis in range(g.ndim)]),)
 
     return record(x.data.transpose(axes), (x,), vjp)
 
@@ -110,15 +111,17 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
 def _split(x: Any, indices_or_sections: int | Sequence[int], axis: int) -> list:
     """`split` for an array or a Tensor; no rule is needed, because the slices have theirs (see indexing.py)."""
     before, length = (slice(None),) * normalize_axis_index(axis, x.ndim), x.shape[axis]
-    at = indices_or_sections
-    if isinstance(at, int):
-        if at < 1 or length % at:
+    if isinstance(indices_or_sections, int):
+        n = indices_or_sections
+        if n < 1 or length % n:
             raise ValueError(
-                f"split: axis {axis} of shape {x.shape} cannot be cut into {at} equal parts; "
+                f"split: axis {axis} of shape {x.shape} cannot be cut into {n} equal parts; "
                 f"give the indices to cut at instead"
             )
-        at = [length // at * i for i in range(1, at)]
-    return [x[(*before, slice(start, stop))] for start, stop in zip([0, *at], [*at, length])]
+        indices = [length // n * i for i in range(1, n)]
+    else:
+        indices = list(indices_or_sections)
+    return [x[(*before, slice(start, stop))] for start, stop in zip([0, *indices], [*indices, length])]
 
 
 # --- padding, reversing, shifting, triangles --------------------------------------------------------------------------
@@ -140,7 +143,7 @@ def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
 def flip(x: Any, axis: Axes = None) -> Tensor:
     """The elements in reverse order along these axes; None: along all."""
     x = as_tensor(x)
-    # A rule may call an operation also on an array. The operation returns a Tensor, and the engine takes its array.
+    # The rule calls the operation itself. If `g` is an array, that returns a Tensor, and the engine takes its array.
     return record(np.flip(x.data, axis), (x,), lambda g, out: (flip(g, axis),))
 
 

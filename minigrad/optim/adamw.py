@@ -84,7 +84,7 @@ class AdamW(Optimizer):
             return
         (m, v), u, (beta1, beta2) = moments, scratch, self.betas
         # Numbers are computed in float64, as Python numbers, and rounded once by the operation that uses them.
-        c1, c2 = 1 - beta1**t, math.sqrt(1 - beta2**t)
+        c1, c2 = 1 - beta1**t, math.sqrt(1 - beta2**t)  # m_hat = m / c1, sqrt(v_hat) = sqrt(v) / c2
         # p <- p - lr weight_decay p
         p *= 1 - lr * weight_decay
         # m <- beta1 m + (1 - beta1) g

@@ -71,7 +71,7 @@ class FlatParameters:
                     f"build the optimizer after to(), astype() or any other such change"
                 )
             if p.grad is not None and p.grad.shape != p.shape:
-                raise ValueError(f"a parameter has shape {p.shape}, but the gradient it was given {p.grad.shape}")
+                raise ValueError(f"a parameter of shape {p.shape} was given a gradient of shape {p.grad.shape}")
 
     def runs(self, key: Callable[[int], Any] = lambda i: None) -> list[tuple[range, slice]]:
         """The longest runs of neighbouring parameters that all have a gradient and the same `key(index)`.
@@ -87,7 +87,7 @@ class FlatParameters:
     def gradients(self) -> list[Array]:
         """The slices of the flat gradient that were written since zero_grad()."""
         self.sync_views()
-        return [self.grad[elements] for _, elements in self.runs()]  # any key: only gradients matter here
+        return [self.grad[elements] for _, elements in self.runs()]  # without a key, only a missing gradient ends a run
 
 
 def _description(array: Array) -> str:

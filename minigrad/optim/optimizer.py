@@ -33,9 +33,9 @@ class Optimizer:
     """The base of SGD and AdamW.
 
     `params`: parameters, or (name, parameter) pairs such as `model.named_parameters()`. With names, a saved state does
-    not depend on the order of the parameters. `decay(parameter)`: whether `weight_decay` applies to it; to all unless
-    given. The usual choice is `lambda p: p.ndim >= 2`: matrices, but neither biases nor the weights of norms. `lr` may
-    be assigned, or given to each step.
+    not depend on the order of the parameters. `decay(parameter)`: whether `weight_decay` applies to it. By default it
+    applies to all. The usual choice is `lambda p: p.ndim >= 2`: matrices, but neither biases nor the weights of norms.
+    `lr` may be assigned, or given to each step.
     """
 
     moments: tuple[str, ...] = ()  # the names of the arrays kept for each parameter, of its shape; they begin at 0
@@ -67,7 +67,7 @@ class Optimizer:
 
     def _update_run(self, group: _Group, indices: range, elements: slice, parallel: Parallel) -> None:
         """Update neighbouring parameters, which have these indices and elements, together."""
-        steps, is_decayed = group.update_key(indices[0])
+        steps, is_decayed = group.update_key(indices[0])  # equal for all parameters of the run
         t = steps + 1  # the first step is number 1, as in the formulas
         group.steps[indices.start : indices.stop] = [t] * len(indices)
         # Slices of flat arrays are views: writing to them is writing to the parameters and moments.
@@ -195,7 +195,7 @@ def named_parameters(params: Iterable) -> dict[str, Parameter]:
 
 
 def at_least_zero(name: str, value: float) -> float:
-    """`value` as a Python number, because a NumPy scalar would promote float32 arrays to float64."""
+    """`value` as a Python number. Raises ValueError if it is negative, infinite or NaN."""
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a number of at least 0, not {value}")
-    return float(value)
+    return float(value)  # a NumPy scalar would promote float32 arrays to float64
