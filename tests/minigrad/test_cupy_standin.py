@@ -144,6 +144,14 @@ def test_functionals_compute_the_same_without_a_sync(cupy: Any, name: str) -> No
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-9)
 
 
+def test_a_tensor_made_from_a_tensor_stays_on_the_device(cupy: Any) -> None:
+    x = Tensor(cupy.asarray(np.ones(2, np.float32)))
+    converted = Tensor(x, dtype=np.float64)
+    assert isinstance(converted.data, cupy.ndarray)
+    assert converted.dtype == np.float64
+    assert Tensor(x).data is x.data
+
+
 def test_gradients_come_back_from_the_device(cupy: Any) -> None:
     x = Tensor(np.arange(3.0), requires_grad=True)
     (x.to("cuda") ** 2).sum().backward()
