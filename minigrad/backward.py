@@ -76,7 +76,7 @@ def backpropagate(
     """Carry the gradients in `seeds`, pairs (tensor, gradient), back through the graph.
 
     `on_leaf(leaf, gradient)` is called for every contribution to a leaf's gradient: an array or LazyGradient, or a
-    Tensor with `create_graph`. Nodes with a number below `since` count as leaves: the pass does not go behind them.
+    Tensor with `create_graph`. Nodes with a number below `since` count as leaves: the pass stops at them.
     `on_node(node, gradient)` is called with the complete gradient of every node that is visited.
     """
     gradients: dict[Node, Gradient] = {}  # what has arrived so far at the nodes that wait to be visited

@@ -71,7 +71,7 @@ def cross_entropy(
     def vjp(g: Array, needs: Needs) -> tuple:
         # The softmax is computed again. Saving it would take as much memory as the logits.
         dz = rows.copy()
-        row_weights = reduce.row_weights(g)  # (N,): the gradient of the loss of each row, for "mean" g / N
+        row_weights = reduce.row_weights(g)  # (N,): the gradient of each row's loss; 0 for rows that do not count
         softmax_loss(dz, checked.classes, options, row_weights)  # overwrites dz with the gradient
         return (dz.reshape(logits.shape),)
 

@@ -13,8 +13,8 @@ eps) if the row is shifted or stretched: dx must have no component in these two 
 shift, the third the stretch. RMSNorm is the same with h = x, and without the term mean(dy w), because a shift does
 change its result.
 
-Only mean(x) and r are saved, two numbers for each row. With x̂ = h r, both remaining means and sums are products of one
-array, dy h, with a vector:
+Only mean(x) and r are saved, two numbers for each row. Since x̂ = h r, the last mean in dx and the sum dw need the same
+array, dy h, and each is a product of it with a vector:
 
     mean(dy w x̂) = r ((dy h) @ w) / C     dw = r @ (dy h)
 """

@@ -57,8 +57,8 @@ def _exclusive_cumprod(x: Tensor) -> Tensor:
 
     Takes log2(n) doublings (Hillis and Steele 1986): after k of them, each element is the product of the last 2^k.
     """
-    # For the row a b c d: first shifted by one position: 1 a b c. Then each element is multiplied by the one that is
-    # 1 place before it: 1 a ab bc. Then by the one that is 2 places before it: 1 a ab abc.
+    # The row a b c d is first shifted by one position: 1 a b c. Then each element is multiplied by the element 1 place
+    # before it, which gives 1 a ab bc, and then by the element 2 places before it, which gives 1 a ab abc.
     product, width = concatenate([np.ones_like(x.data[..., :1]), x[..., :-1]], -1), 1
     while width < x.shape[-1]:
         product = concatenate([product[..., :width], product[..., width:] * product[..., :-width]], -1)

@@ -22,10 +22,11 @@ __all__ = ["getitem", "scatter", "take", "take_along_axis"]
 
 
 def getitem(x: Any, index: Any) -> Tensor:
-    """`x[index]`, as in NumPy: slices, integers, None, Ellipsis, boolean masks, integer arrays or Tensors, or several.
+    """`x[index]`, as in NumPy.
 
-    A basic index (without arrays) gives a view. An index outside of `x` raises IndexError on the CPU; on a GPU it wraps
-    around silently.
+    `index`: a slice, integer, None, Ellipsis, boolean mask, array or Tensor of integers, or a tuple of these. A basic
+    index (without arrays) gives a view. An index outside of `x` raises IndexError on the CPU; on a GPU it wraps around
+    silently.
     """
     x = as_tensor(x)
     index, shape = _convert_index(index, x.data), x.shape
