@@ -52,6 +52,7 @@ def test_unknown_choices_are_refused_in_a_sentence(arguments: tuple[str, ...], c
     assert result.returncode == 1 and complaint in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_a_small_comparison_from_end_to_end(device: str) -> None:
@@ -84,6 +85,7 @@ def test_a_small_comparison_from_end_to_end(device: str) -> None:
     assert "smallest: 2 layers" in train.table(measured)
 
 
+@pytest.mark.slow
 def test_scaling_from_end_to_end() -> None:
     result = run(
         "benchmarks.scaling", "--config", "smallest", "--threads", "1", "--rounds", "1", "--seconds", "0.01", "--json"
@@ -151,6 +153,7 @@ def test_waiting_for_the_lock(workers: int, held: float, free: float) -> None:
     assert scaling_model.with_lock(workers, held, 2 * free) * slack >= seconds, "equal if the queue is long"
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_writing_from_end_to_end() -> None:
     pytest.importorskip("torch", reason=WITHOUT_TORCH)
@@ -177,6 +180,7 @@ def quick(plays: Path) -> tuple[str, ...]:
     return ("--data", str(plays), "--steps", "8", "--every", "6", "--eval-batches", "1", "--threads", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize("preset", ["shakespeare-char", "nanogpt-char"])
 def test_learning_from_end_to_end(preset: str, quick: tuple[str, ...]) -> None:
@@ -263,6 +267,7 @@ def test_the_model_is_the_same_in_torch(style: dict[str, Any], tmp_path: Path) -
     assert model.loss(ids[0, :, :-1], ids[0, :, 1:]).item() == pytest.approx(theirs.item(), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.control
 @pytest.mark.parity
 def test_another_model_is_not_compared(tmp_path: Path) -> None:
@@ -282,6 +287,7 @@ def test_another_model_is_not_compared(tmp_path: Path) -> None:
         check_same([*ours, *theirs], train.SAME_STEPS, "loss", train.TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.control
 def test_losses_that_differ_end_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a negative tolerance, no two runs agree."""

@@ -119,6 +119,7 @@ def test_generates_the_same_tokens_with_one_sync_a_token(cupy, name):
     assert written == list(generate(on_cpu, [1, 2, 3], max_tokens=20, seed=6))
 
 
+@pytest.mark.slow
 def test_the_training_command_runs_on_a_gpu(cupy, tmp_path, capsys):
     """From text to a sample, with evaluation, checkpoint and resume: the losses are those of the CPU."""
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 40)

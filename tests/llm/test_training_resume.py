@@ -241,6 +241,7 @@ def start(out: Path, *more: str, **settings: Any) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_kill_9_at_any_instant(tmp_path: Path) -> None:
     """Each kill comes at an instant drawn from [0, 1.2 times the time of a whole run); then the run is resumed to its
