@@ -1,4 +1,4 @@
-"""Tokenizers in files: finding the file, recognising its format, reading it, and writing without harm.
+"""Tokenizers in files: finding the file, recognising its format, reading it, and writing it safely.
 
 These are recognised, as files or in a folder, where the first that is found is read:
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -26,24 +25,18 @@ import regex
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from tokenizer.formats.checks import parse_json
 from tokenizer.formats.records import BytePairRecord, FormatError, Record
+from tokenizer.formats.vocabularies import SpecialTokens
 
-FILE_NAME, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+# fmt: off
 NAMES_IN_FOLDER = (
-    FILE_NAME,
-    "tokenizer.model",
-    "encoder.json",
-    "vocab.json",
-    "vocab.txt",
-    "*.tiktoken",
-    "*.gguf",
-    "tok*.bin",
+    FILE_NAME, "tokenizer.model", "encoder.json", "vocab.json", "vocab.txt", "*.tiktoken", "*.gguf", "tok*.bin",
 )
-MERGES = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # the file of merges of each vocabulary
+# fmt: on
+MERGES_OF = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # the file of merges of each vocabulary
 TIKTOKEN_LINE = regex.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
-
-JSON = regex.compile(rb"\s*(?:\{|\[\s*[\[\]{\"])")  # a line of BERT's vocab.txt may be [PAD]
-
-SpecialTokens = Mapping[str, int] | Iterable[str] | None
+# A table, or a list of tables, lists or texts. A "[" alone is not enough: a vocab.txt of BERT may begin with [PAD].
+JSON_BEGIN = regex.compile(rb"\s*(?:\{|\[\s*[\[\]{\"])")
 
 
 def locate(path: str | os.PathLike) -> Path:
@@ -59,8 +52,8 @@ def locate(path: str | os.PathLike) -> Path:
             if found:
                 return found[0]
         path = path / FILE_NAME
-    if path.name in MERGES.values():  # the file of merges was given: take its vocabulary
-        path = path.with_name(next(name for name, merges in MERGES.items() if merges == path.name))
+    if path.name in MERGES_OF.values():  # the file of merges was given: take its vocabulary
+        path = path.with_name(next(name for name, merges in MERGES_OF.items() if merges == path.name))
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist: give a {FILE_NAME}, another vocabulary or a folder that holds one"
@@ -90,7 +83,7 @@ def read(
 def read_settings(folder: Path) -> dict[str, Any]:
     """The settings of a tokenizer_config.json, and the chat template if that is a file of its own."""
     settings: Any = {}
-    config, template = folder / SETTINGS, folder / "chat_template.jinja"
+    config, template = folder / SETTINGS_NAME, folder / TEMPLATE_NAME
     if config.is_file():
         settings = parse_json(config.read_bytes())
         if not isinstance(settings, dict):
@@ -106,9 +99,9 @@ def parse(
     """Recognise the format by the content. From `path` only the name and the files beside it are used."""
     if path.suffix == ".tiktoken" or TIKTOKEN_LINE.match(data):
         return tiktoken.parse(data, path.name.removesuffix(".tiktoken"), pattern, special_tokens)
-    document = parse_json(data) if JSON.match(data) or path.suffix == ".json" else None
+    document = parse_json(data) if JSON_BEGIN.match(data) or path.suffix == ".json" else None
     if isinstance(document, dict) and not isinstance(document.get("model"), dict):
-        merges = path.with_name(MERGES.get(path.name, "merges.txt"))
+        merges = path.with_name(MERGES_OF.get(path.name, "merges.txt"))
         if merges.is_file():
             return vocabularies.parse_byte_pairs(document, merges.read_bytes(), settings, pattern, special_tokens)
     refuse_options(pattern, special_tokens)
@@ -141,7 +134,7 @@ def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> 
     if path.is_dir():
         write_atomically(path / FILE_NAME, tokenizer_json.serialize(record))
         if settings:
-            write_atomically(path / SETTINGS, json.dumps(settings, ensure_ascii=False, indent=1).encode())
+            write_atomically(path / SETTINGS_NAME, json.dumps(settings, ensure_ascii=False, indent=1).encode())
     elif path.suffix == ".tiktoken":
         if not isinstance(record, BytePairRecord):
             raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")

@@ -14,9 +14,11 @@ from tokenizer.text.prefix import Prefix
 from tokenizer.text.special_tokens import AddedToken
 from tokenizer.text.template import Template
 
+Spelling = list[str | None]  # spelling[id]: a token as its file spells it; None for an id that is not used
+
 
 class FormatError(ValueError):
-    """A file that is damaged, of an unknown format, or asks for what is not supported. The message names the file."""
+    """A file is damaged, has an unknown format, or asks for what is not supported. The message names the file."""
 
 
 class BytePairRecord(NamedTuple):
