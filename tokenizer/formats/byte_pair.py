@@ -7,17 +7,8 @@ from typing import Any
 
 import regex
 
-from tokenizer.formats.checks import (
-    SWITCH,
-    check_merges,
-    expect,
-    expect_kind,
-    is_list,
-    is_text,
-    read_merges,
-    unsupported,
-    without_special_merges,
-)
+from tokenizer.formats import checks
+from tokenizer.formats.checks import SWITCH, expect, expect_kind, is_list, is_text, unsupported
 from tokenizer.formats.components import BPE_MODEL, BYTE_LEVEL, Document, write_bpe_model, write_byte_level
 from tokenizer.formats.records import BytePairRecord, FormatError, Spelling
 from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
@@ -60,9 +51,9 @@ def make_record(
     """
     refuse_byte_tokens(added, vocab)
     tokens = read_tokens(spelling, added)
-    pairs = read_merges(merges, {text: i for i, text in enumerate(spelling) if text is not None})
-    pairs = without_special_merges(pairs, spelling, added)
-    check_merges(pairs, tokens, ordinary_tokens(tokens, added))
+    pairs = checks.read_merges(merges, {text: i for i, text in enumerate(spelling) if text is not None})
+    pairs = checks.without_special_merges(pairs, spelling, added)
+    checks.check_merges(pairs, tokens, ordinary_tokens(tokens, added))
     return BytePairRecord(tokens, pairs, tuple(added), **settings)
 
 

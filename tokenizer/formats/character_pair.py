@@ -7,17 +7,8 @@ from typing import Any
 
 from tokenizer.bpe.characters import table_of_scores
 from tokenizer.bpe.merge_table import Pair
-from tokenizer.formats.checks import (
-    ANY,
-    SWITCH,
-    check_merges,
-    expect,
-    is_text,
-    read_merges,
-    shorten,
-    unsupported,
-    without_special_merges,
-)
+from tokenizer.formats import checks
+from tokenizer.formats.checks import ANY, SWITCH, expect, is_text, shorten, unsupported
 from tokenizer.formats.components import BPE_MODEL, Document, added_only, model_vocab, write_bpe_model
 from tokenizer.formats.records import FormatError, SentencePieceRecord, Spelling
 from tokenizer.text.metaspace import ESCAPE_SPACES, SPACE, Metaspace, byte_of
@@ -44,11 +35,11 @@ def read(document: Document) -> SentencePieceRecord:
     fuse = (True,) if unknown_bytes(vocab) else ANY
     expect(model, BPE_MODEL | {"byte_fallback": (True,), "ignore_merges": (False,), "fuse_unk": fuse}, "model")
     refuse_characters(added, vocab)
-    merges = read_merges(model.get("merges"), vocab)
-    check_merges(merges, pieces, vocab)
+    merges = checks.read_merges(model.get("merges"), vocab)
+    checks.check_merges(merges, pieces, vocab)
     return SentencePieceRecord(
         pieces=pieces,
-        merges=without_special_merges(merges, pieces, added),
+        merges=checks.without_special_merges(merges, pieces, added),
         scores=None,
         added_tokens=added,
         normalizer=document.normalizer,

@@ -11,17 +11,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizer.formats import byte_pair, character_pair, characters, word_piece
+from tokenizer.formats import byte_pair, character_pair, characters, components, word_piece
 from tokenizer.formats.checks import ANY, expect, shorten, spelling_of_ids
-from tokenizer.formats.components import (
-    Document,
-    read_added_tokens,
-    read_normalizer,
-    read_post_processor,
-    write_added_tokens,
-    write_normalizer,
-    write_post_processor,
-)
 from tokenizer.formats.records import (
     BytePairRecord,
     CharacterRecord,
@@ -54,26 +45,25 @@ def parse(data: Any) -> Record:
     model = data["model"]
     # Older files of byte pairs do not give the type.
     kind = model.get("type", "BPE" if "merges" in model else None)
+    problem = None
     if not isinstance(model.get("vocab"), dict):
-        raise FormatError(
-            f"asks for a model of type {shorten(kind)}, which is not supported (its vocab is not a table)"
-        )
-    if kind not in MODELS:
-        raise FormatError(
-            f"asks for a model of type {shorten(kind)}, which is not supported (only {', '.join(MODELS)})"
-        )
+        problem = "its vocab is not a table"
+    elif not isinstance(kind, str) or kind not in MODELS:
+        problem = f"only {', '.join(MODELS)}"
+    if problem:
+        raise FormatError(f"asks for a model of type {shorten(kind)}, which is not supported ({problem})")
     read = character_pair.read if kind == "BPE" and model.get("byte_fallback") else MODELS[kind]
     return read(read_document(data))
 
 
-def read_document(data: dict[str, Any]) -> Document:
+def read_document(data: dict[str, Any]) -> components.Document:
     """The file, with the parts read that all models share."""
-    added = read_added_tokens(data.get("added_tokens", []))
-    template, trim_offsets = read_post_processor(data.get("post_processor"))
-    return Document(
+    added = components.read_added_tokens(data.get("added_tokens", []))
+    template, trim_offsets = components.read_post_processor(data.get("post_processor"))
+    return components.Document(
         spelling=spelling_of(data["model"]["vocab"], added),
         added=added,
-        normalizer=read_normalizer(data.get("normalizer")),
+        normalizer=components.read_normalizer(data.get("normalizer")),
         template=template,
         trim_offsets=trim_offsets,
         model=data["model"],
@@ -100,10 +90,10 @@ def serialize(record: Record) -> bytes:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": write_added_tokens(record.added_tokens),
-        "normalizer": write_normalizer(settings.get("normalizer")),
+        "added_tokens": components.write_added_tokens(record.added_tokens),
+        "normalizer": components.write_normalizer(settings.get("normalizer")),
         "pre_tokenizer": parts["pre_tokenizer"],
-        "post_processor": write_post_processor(template, settings.get("trim_offsets"), spelling),
+        "post_processor": components.write_post_processor(template, settings.get("trim_offsets"), spelling),
         "decoder": parts["decoder"],
         "model": parts["model"],
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import regex
 
@@ -57,9 +56,7 @@ class BertNormalizer:
             aligned = aligned.filter([not ACCENT.match(character) for character in aligned.text])
         return Lowercase().align(aligned) if self.lowercase else aligned
 
-    def spec(self) -> dict[str, Any]:
-        return {"type": "BertNormalizer", **vars(self)}
-
 
 def spaced(character: str) -> list[Change]:
+    """The changes that put spaces around a Chinese character. The first space takes its place, so to speak."""
     return [(" ", 0), (character, 1), (" ", 1)] if CHINESE.match(character) else [(character, 0)]

@@ -1,7 +1,7 @@
 """Decoding while the ids still arrive.
 
-A character may be spread over several tokens; it is held back until it is complete. Sometimes what a token shows
-depends on the next token (a run of byte tokens of SentencePiece); then the token is held back.
+The bytes of a character may be spread over several tokens: it is held back until it is complete. With SentencePiece,
+what a byte token shows may also depend on the byte tokens after it: then these ids are held back.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from codecs import getincrementaldecoder
 from collections.abc import Iterable
 from typing import Protocol
+
+# models/ is above this folder and cannot be imported, so these protocols say what is needed from it.
 
 
 class ByteModel(Protocol):
@@ -31,10 +33,9 @@ class IdsDecoder(Protocol):
 
 
 class StreamDecoder:
-    """`feed` it ids as they come and show the text that it returns; at the end show what `finish()` returns.
+    """Give the ids to `feed` as they arrive and show the text that it returns; at the end show what `finish` returns.
 
-    All of it joined is what `tokenizer.decode` gives for all ids at once, however they were divided. The options are
-    those of `decode`.
+    All these texts joined are what `tokenizer.decode` returns for all ids at once. It has the same options.
     """
 
     def __init__(self, tokenizer: IdsDecoder, errors: str = "replace", *, skip_special_tokens: bool = False):
