@@ -2,8 +2,8 @@
 
     python tools/make_huggingface_unicode.py
 
-The normalizers of that library have old Unicode tables of their own. They are found out by giving it each character
-and looking at what comes back.
+The normalizers of that library have old Unicode tables of their own. This program recovers them: it gives the library
+each character, and looks at what comes back.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def tables() -> dict[str, str]:
         """Whether the library does not know the character as a mark, or as one that has a decomposition."""
         if ord(character) in NEW_COMPOSED or ord(character) in NEW_PARTS:
             return True
-        # NFD puts marks into canonical order. If it leaves this one both after U+0334 and after U+0345, it does not know it.
+        # NFD puts marks into canonical order. A mark that it leaves after U+0334 as well as after U+0345 is unknown to it.
         after, before = f"a{character}\u0334", f"a\u0345{character}"
         return bool(mark.match(character)) and (decompose(after), decompose(before)) == (after, before)
 
