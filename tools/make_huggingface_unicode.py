@@ -47,7 +47,7 @@ def tables() -> dict[str, str]:
         """Whether the library does not know the character as a mark, or as one that has a decomposition."""
         if ord(character) in NEW_COMPOSED or ord(character) in NEW_PARTS:
             return True
-        # NFD puts marks into canonical order. A mark that it leaves after U+0334 as well as after U+0345 is unknown to it.
+        # NFD puts marks into canonical order. It does not know a mark that it leaves after U+0334 and after U+0345.
         after, before = f"a{character}\u0334", f"a\u0345{character}"
         return bool(mark.match(character)) and (decompose(after), decompose(before)) == (after, before)
 

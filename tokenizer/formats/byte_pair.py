@@ -17,7 +17,7 @@ from tokenizer.text.prefix import Prefix
 from tokenizer.text.special_tokens import AddedToken
 
 BYTES = {bytes([byte]) for byte in range(256)}
-NOT_IN_UTF8 = {bytes([byte]) for byte in (0xC0, 0xC1, *range(0xF5, 0x100))}  # bytes that never occur in UTF-8
+NEVER_IN_UTF8 = {bytes([byte]) for byte in (0xC0, 0xC1, *range(0xF5, 0x100))}
 
 
 def read(document: Document) -> BytePairRecord:
@@ -61,7 +61,7 @@ def refuse_byte_tokens(added: Sequence[AddedToken], vocab: Mapping[str, int]) ->
     """FormatError for an added token that is the spelling of a byte: ordinary text could be encoded as it."""
     for token in added:
         byte = unspell(token.content) or b""
-        if byte in BYTES and (token.special or token.content not in vocab and byte not in NOT_IN_UTF8):
+        if byte in BYTES and (token.special or token.content not in vocab and byte not in NEVER_IN_UTF8):
             raise FormatError(f"has the added token {token.content!r}, which is the spelling of a single byte")
 
 
@@ -108,9 +108,9 @@ def read_pre_tokenizer(spec: Any) -> tuple[tuple[str, ...], Prefix | None]:
     if not is_list(steps) or not steps:
         raise unsupported("pre_tokenizer", spec)
     *splits, last = steps
-    # A space is put before the text only by a ByteLevel that stands alone.
-    has_prefix = {"add_prefix_space": (False,)} if splits else {}
-    expect(last, {"type": ("ByteLevel",), **BYTE_LEVEL, **has_prefix}, "pre_tokenizer")
+    # After other splits, ByteLevel would put a space before each of their results. That is not supported.
+    no_space = {"add_prefix_space": (False,)} if splits else {}
+    expect(last, {"type": ("ByteLevel",), **BYTE_LEVEL, **no_space}, "pre_tokenizer")
     patterns = [read_split(split) for split in splits]
     if last.get("use_regex", True):
         patterns.append("gpt2")
@@ -125,9 +125,8 @@ def read_split(split: Any) -> str:
         return r"\p{N}" if split.get("individual_digits") else r"\p{N}+"
     pattern = split["pattern"]
     try:
-        name = Pretokenizer(
-            pattern["Regex"] if "Regex" in pattern else f"(?:{regex.escape(pattern['String'])})"
-        ).pattern
+        expression = pattern["Regex"] if "Regex" in pattern else f"(?:{regex.escape(pattern['String'])})"
+        name = Pretokenizer(expression).pattern
     except ValueError as error:
         raise FormatError(f"asks for a split that is not supported: {error}") from None
     # "Removed" with "invert" keeps only the matches. For the named patterns, whose matches cover every text, it is the
@@ -153,10 +152,9 @@ def write_pre_tokenizer(pattern: str | tuple[str, ...], *, has_prefix: bool) -> 
 
 
 def write(record: BytePairRecord) -> tuple[Spelling, dict[str, Any]]:
-    name_of = {token.id: token.content for token in record.added_tokens}
-    spelling: Spelling = [
-        name_of.get(i, spell(token)) if token is not None else None for i, token in enumerate(record.tokens)
-    ]
+    spelling: Spelling = [None if token is None else spell(token) for token in record.tokens]
+    for added in record.added_tokens:
+        spelling[added.id] = added.content
     merges = [f"{spelling[left]} {spelling[right]}" for left, right in record.merges or ()]
     return spelling, {
         "pre_tokenizer": write_pre_tokenizer(record.pattern, has_prefix=record.prefix is not None),
@@ -175,7 +173,7 @@ def write_vocab(record: BytePairRecord, spelling: Spelling) -> dict[str, int]:
     added = {token.id for token in record.added_tokens if tokens[token.id] not in merged}
     vocab = {text: i for i, text in enumerate(spelling) if text is not None}
     end = len(tokens)
-    while end - 1 in added and unspell(spelling[end - 1] or "") not in BYTES - NOT_IN_UTF8:
+    while end - 1 in added and unspell(spelling[end - 1] or "") not in BYTES - NEVER_IN_UTF8:
         end -= 1
     # Hugging Face's library gives the added tokens the next ids; so there must not be a gap before them.
     inside = {text: i for text, i in vocab.items() if i < end}

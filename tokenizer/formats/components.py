@@ -197,11 +197,11 @@ def read_template(spec: dict) -> Template:
 
 
 def read_parts(specs: Iterable[dict], parts_of: dict[str, dict[str, list]]) -> tuple[tuple[Part, ...], Ids]:
-    """The parts, and the type of each. A special token of several ids becomes several parts."""
+    """The parts, and the type of each. `parts_of[kind][name]` is a list: a special token may have several ids."""
     parts: list[Part] = []
     types: list[int] = []
     for spec in specs:
-        ((kind, value),) = spec.items()
+        ((kind, value),) = spec.items()  # such as {"SpecialToken": {"id": "<s>", "type_id": 0}}
         new = parts_of[kind][value["id"]]
         parts += new
         types += [value["type_id"]] * len(new)

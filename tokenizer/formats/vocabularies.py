@@ -1,18 +1,18 @@
-"""Bare vocabularies, whose files say nothing else.
+"""Bare vocabularies: files of tokens without settings.
 
-A table of spellings and ids with a file of merges is a byte-pair vocabulary (encoder.json + vocab.bpe of GPT-2,
-vocab.json + merges.txt of Hugging Face). A list of pieces that contains [UNK] is BERT's.
+A byte-pair vocabulary consists of two files, a table of tokens and ids and a list of merges: encoder.json + vocab.bpe
+of GPT-2, vocab.json + merges.txt of Hugging Face. A list of pieces that contains [UNK] is BERT's vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tokenizer.formats import byte_pair
 from tokenizer.formats.checks import is_text, shorten, spelling_of_ids
 from tokenizer.formats.components import read_added_tokens
-from tokenizer.formats.records import BytePairRecord, FormatError, WordPieceRecord
+from tokenizer.formats.records import BytePairRecord, FormatError, SpecialTokens, WordPieceRecord
 from tokenizer.text.bert_normalizer import BertNormalizer
 from tokenizer.text.normalize import Normalizer, UnicodeForm
 from tokenizer.text.prefix import Prefix
@@ -25,7 +25,6 @@ CLASSES: dict[str, tuple[str, Normalizer | None]] = {
     "GPT2Tokenizer": ("gpt2", None),
     "Qwen2Tokenizer": ("qwen2", UnicodeForm("NFC")),
 }
-SpecialTokens = Mapping[str, int] | Iterable[str] | None  # names, with or without their ids; None: not given
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
