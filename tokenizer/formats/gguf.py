@@ -1,7 +1,7 @@
 """GGUF, the format of llama.cpp: a table of names and values, then the weights. Only the table is read here.
 
-The vocabulary is among the values, as lists of tokens, of merges or scores, and of token types (SentencePiece's).
-Source: github.com/ggml-org/ggml, docs/gguf.md; the names of pre-tokenizers are those of llama.cpp.
+Among its values are lists of the tokens, of merges or scores, and of the kinds of tokens, which are SentencePiece's
+kinds of pieces. Sources: github.com/ggml-org/ggml, docs/gguf.md; llama.cpp for the names of pre-tokenizers.
 """
 
 from __future__ import annotations
@@ -25,25 +25,21 @@ VERSIONS = (2, 3)
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 
+# fmt: off
 # tokenizer.ggml.pre -> how text is split into words
 PATTERNS: dict[str, str | tuple[str, ...]] = {
-    "gpt-2": "gpt2",
-    "llama-bpe": "llama3",
-    "qwen2": "qwen2",
-    "smollm": (r"\p{N}", "gpt2"),
-    "gpt-4o": "o200k",
+    "gpt-2": "gpt2", "llama-bpe": "llama3", "qwen2": "qwen2", "smollm": (r"\p{N}", "gpt2"), "gpt-4o": "o200k",
 }
+# The names of special tokens in a tokenizer_config.json -> the names of the values that hold their ids
+ID_KEYS = {
+    "bos_token": "bos_token_id", "eos_token": "eos_token_id", "unk_token": "unknown_token_id",
+    "pad_token": "padding_token_id",
+}
+# fmt: on
 NORMALIZERS = {"qwen2": UnicodeForm("NFC")}
 # For Llama 3, llama.cpp does two things that the file need not say: it puts a token at the beginning, and a word that
 # is a token stays whole.
 ADDS_BOS, IGNORES_MERGES = ("llama-bpe",), ("llama-bpe",)
-# Our names of special tokens -> the names of the values that hold their ids
-ID_KEYS = {
-    "bos_token": "bos_token_id",
-    "eos_token": "eos_token_id",
-    "unk_token": "unknown_token_id",
-    "pad_token": "padding_token_id",
-}
 
 
 class Reader:
@@ -177,7 +173,7 @@ def read_sentence_pieces(values: dict[str, Any], tokens: list[str]) -> SentenceP
 
 
 def read_word_pieces(values: dict[str, Any], tokens: list[str]) -> WordPieceRecord:
-    """The record of BERT, whose settings the file does not vary."""
+    """The record of BERT. Its settings are always the same."""
     return vocabularies.parse_word_pieces(tokens, {})
 
 

@@ -46,7 +46,7 @@ def read_tokens(data: bytes) -> tuple[list[str], list[float]]:
     """The texts of the tokens, and their scores."""
     texts: list[str] = []
     scores: list[float] = []
-    at = 4
+    at = 4  # after the length of the longest token, which is not needed
     while at < len(data):
         try:
             score, size = struct.unpack_from("<fi", data, at)

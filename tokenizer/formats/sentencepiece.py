@@ -58,7 +58,7 @@ def fields(data: bytes) -> Iterator[tuple[int, Any]]:
     at = 0
     while at < len(data):
         key, at = varint(data, at)
-        wire_type = key & 7
+        wire_type = key & 7  # 0: an integer, 1: eight bytes, 2: a string of bytes after its length, 5: four bytes
         value: Any
         if wire_type == 0:
             value, at = varint(data, at)

@@ -11,17 +11,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizer.formats import byte_pair, character_pair, characters, components, word_piece
+from tokenizer.formats import byte_pair, character_pair, characters, components, records, word_piece
 from tokenizer.formats.checks import ANY, expect, shorten, spelling_of_ids
-from tokenizer.formats.records import (
-    BytePairRecord,
-    CharacterRecord,
-    FormatError,
-    Record,
-    SentencePieceRecord,
-    Spelling,
-    WordPieceRecord,
-)
+from tokenizer.formats.records import FormatError, Record, SentencePieceRecord, Spelling
 from tokenizer.text.special_tokens import AddedToken
 from tokenizer.text.template import Template
 
@@ -30,10 +22,10 @@ TOP = {"version": ("1.0",), "truncation": (None,), "padding": (None,), **dict.fr
 
 MODELS: dict[str, Any] = {"BPE": byte_pair.read, "WordPiece": word_piece.read, "WordLevel": characters.read}
 WRITERS: dict[type, Any] = {
-    BytePairRecord: byte_pair.write,
-    SentencePieceRecord: character_pair.write,
-    WordPieceRecord: word_piece.write,
-    CharacterRecord: characters.write,
+    records.BytePairRecord: byte_pair.write,
+    records.SentencePieceRecord: character_pair.write,
+    records.WordPieceRecord: word_piece.write,
+    records.CharacterRecord: characters.write,
 }
 
 

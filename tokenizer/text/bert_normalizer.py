@@ -23,8 +23,8 @@ CHINESE = regex.compile(
 class BertNormalizer:
     """Cleans the text, puts spaces around Chinese characters, removes accents, converts to lower case.
 
-    `strip_accents` None means: as `lowercase`. Source: `BasicTokenizer` of github.com/google-research/bert,
-    tokenization.py. The classes of characters are those of Unicode 8, as in Hugging Face's library.
+    If `strip_accents` is None, accents are removed if `lowercase` is true. The classes of characters are those of
+    Unicode 8, as in Hugging Face's library. Source: `BasicTokenizer` of github.com/google-research/bert, tokenization.py.
     """
 
     clean_text: bool = True
@@ -58,5 +58,5 @@ class BertNormalizer:
 
 
 def spaced(character: str) -> list[Change]:
-    """The changes that put spaces around a Chinese character. The first space takes its place, so to speak."""
+    """The changes that put spaces around a Chinese character. All three stand for the character in the original."""
     return [(" ", 0), (character, 1), (" ", 1)] if CHINESE.match(character) else [(character, 0)]
