@@ -121,14 +121,16 @@ def add_inspect(commands: argparse._SubParsersAction) -> None:
 
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
-    add = new_command(commands, compare, "compare how many tokens two tokenizers need for a text, for each script")
+    add = new_command(
+        commands, compare, "count the tokens that two tokenizers need for a text, by script (Latin, Han, ...)"
+    )
     add("tokenizers", nargs=2, metavar="TOKENIZER", help="a tokenizer: a file or a folder")
     add_pattern(add)
     add_input(add, "a text in UTF-8")
 
 
 def add_replay(commands: argparse._SubParsersAction) -> None:
-    add = new_command(commands, replay, "show the merges of a word one by one, and how often each occurred in training")
+    add = new_command(commands, replay, "show the merges of a word one by one, with their ranks and counts in training")
     add_tokenizer(add)
     add("word", metavar="WORD", help="a word, or a short text")
     add_color(add)

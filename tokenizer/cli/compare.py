@@ -1,4 +1,4 @@
-"""`compare`: how many tokens two vocabularies need for a text, by script."""
+"""`compare`: how many tokens two tokenizers need for a text, by script (Latin, Greek, Han and so on)."""
 
 from __future__ import annotations
 

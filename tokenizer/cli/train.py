@@ -47,9 +47,8 @@ def train(arguments: argparse.Namespace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(path)
     write_atomically(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts).encode())
-    print(
-        f"{path}: {tokenizer.vocab_size:,} tokens, {len(vocabulary.merges):,} of them made by merges", file=sys.stderr
-    )
+    size, made = tokenizer.vocab_size, len(vocabulary.merges)
+    print(f"{path}: {size:,} tokens, {made:,} of them made by merges", file=sys.stderr)
 
 
 def counts_path(path: Path) -> Path:

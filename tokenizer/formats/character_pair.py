@@ -16,15 +16,15 @@ from tokenizer.text.normalize import Normalizer, Sequence
 from tokenizer.text.prefix import Prefix
 from tokenizer.text.special_tokens import AddedToken
 
+# fmt: off
 METASPACE = {
-    "type": ("Metaspace",),
-    "replacement": (SPACE,),
-    "prepend_scheme": ("always", "first", "never"),
-    "split": SWITCH,
-    "add_prefix_space": (True,),  # older files have this and str_rep
-    "str_rep": (SPACE,),
+    "type": ("Metaspace",), "replacement": (SPACE,), "prepend_scheme": ("always", "first", "never"), "split": SWITCH,
+    "add_prefix_space": (True,), "str_rep": (SPACE,),  # these two are in older files only
 }
+# fmt: on
 UNUSED_SPLIT = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+# The decoders of these models: U+2581 becomes a space, pieces such as <0xE2> become bytes, everything is joined, and
+# most models remove the space at the beginning.
 JOIN = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]
 STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
 
@@ -83,7 +83,7 @@ def read_unknown(model: dict) -> int | None:
 
 
 def read_pre_tokenizer(spec: Any, vocab: dict[str, int], *, spaces_are_escaped: bool) -> Metaspace | None:
-    """The Metaspace, or None if the normalizer has escaped the spaces: then a split at spaces finds none."""
+    """The Metaspace. None if the normalizer has escaped the spaces: then a split at spaces has no effect."""
     if isinstance(spec, dict) and spec.get("type") == "Metaspace":
         return read_metaspace(spec, vocab)
     if not spaces_are_escaped or spec not in (None, UNUSED_SPLIT):
@@ -124,10 +124,8 @@ def escapes(normalizer: Normalizer | None) -> bool:
 
 def write(record: SentencePieceRecord) -> tuple[Spelling, dict[str, Any]]:
     if record.user_defined or not record.byte_fallback:
-        raise ValueError(
-            "a tokenizer with user-defined pieces, or without a token for each byte, cannot be written as a "
-            "tokenizer.json"
-        )
+        problem = "user-defined pieces or without a token for each byte"
+        raise ValueError(f"a tokenizer with {problem} cannot be written as a tokenizer.json")
     pieces = record.pieces
     pairs = merges_of_scores(record) if record.merges is None else record.merges
     merges = [[pieces[left], pieces[right]] for left, right in pairs]

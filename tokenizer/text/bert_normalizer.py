@@ -24,7 +24,8 @@ class BertNormalizer:
     """Cleans the text, puts spaces around Chinese characters, removes accents, converts to lower case.
 
     If `strip_accents` is None, accents are removed if `lowercase` is true. The classes of characters are those of
-    Unicode 8, as in Hugging Face's library. Source: `BasicTokenizer` of github.com/google-research/bert, tokenization.py.
+    Unicode 8, as in Hugging Face's library.
+    Source: `BasicTokenizer` of github.com/google-research/bert, tokenization.py.
     """
 
     clean_text: bool = True
