@@ -59,6 +59,7 @@ def runs(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def bytes_by_script(text: str) -> Counter[str]:
+    """The number of bytes of each script."""
     sizes: Counter[str] = Counter()
     for script, start, end in runs(text):
         sizes[script] += len(text[start:end].encode())
@@ -68,5 +69,10 @@ def bytes_by_script(text: str) -> Counter[str]:
 def count_by_script(tokenizer: BaseTokenizer, text: str) -> Counter[str]:
     """The number of tokens of each script. A token has the script of its last character that is not white space."""
     _, spans = tokenizer.encode_with_offsets(text, disallowed_special=())
-    script_of = [script for script, start, end in runs(text) for _ in range(start, end)]
-    return Counter(script_of[start + max(len(text[start:end].rstrip()) - 1, 0)] for start, end in spans if start < end)
+    script_of = [script for script, start, end in runs(text) for _ in range(start, end)]  # for each character
+    counts: Counter[str] = Counter()
+    for start, end in spans:
+        if start < end:  # else the token stands for nothing in the text, such as a space that was put before it
+            length = len(text[start:end].rstrip())
+            counts[script_of[start + max(length - 1, 0)]] += 1
+    return counts

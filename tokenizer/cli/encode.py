@@ -43,6 +43,7 @@ def ids_of(tokenizer: BaseTokenizer, data: bytes, *, special: bool) -> np.ndarra
 
 
 def write_ids(ids: np.ndarray | list[int]) -> None:
+    """Write a line of ids, in parts, because the line of a large file is long."""
     ids = np.asarray(ids)
     for start in range(0, len(ids), IDS_PER_WRITE):
         sys.stdout.write((" " if start else "") + " ".join(map(str, ids[start : start + IDS_PER_WRITE].tolist())))

@@ -34,6 +34,7 @@ def replay(arguments: argparse.Namespace) -> None:
 
 
 def replay_word(tokenizer: Tokenizer, word: bytes, counts: list[int] | None, *, colour: bool) -> None:
+    """Print the bytes of a word, then a line for each merge."""
     print(f'"{printable(word)}"')
     ids = tokenizer.model.word_encoder.ids_of_bytes(word)
     print(f"{'':>8} {'':>12}  {show_tokens(tokenizer, ids, colour=colour)}")

@@ -45,9 +45,10 @@ def read(document: Document) -> BytePairRecord:
 def make_record(
     spelling: Spelling, vocab: Mapping[str, int], merges: Any, added: Sequence[AddedToken], **settings: Any
 ) -> BytePairRecord:
-    """The record of a vocabulary, however its file spells the settings. FormatError if something contradicts it.
+    """The record of a vocabulary from a file of any format. FormatError if tokens and merges do not fit together.
 
-    `spelling` has the tokens of `vocab` and the `added` tokens; `merges` are as in the file.
+    `spelling` has the tokens of `vocab` and the `added` tokens, `merges` are as in the file, and `settings` are the
+    other fields of the record.
     """
     refuse_byte_tokens(added, vocab)
     tokens = read_tokens(spelling, added)
@@ -164,9 +165,10 @@ def write(record: BytePairRecord) -> tuple[Spelling, dict[str, Any]]:
 
 
 def write_vocab(record: BytePairRecord, spelling: Spelling) -> dict[str, int]:
-    """The vocabulary of the model. Added tokens with the last ids are left out, if nothing but their names makes them.
+    """The vocabulary of the model, without the added tokens at its end, unless a token is a byte or made by a merge.
 
-    With `ignore_merges`, a word that is in the vocabulary would be that token even where no added token may be found.
+    In the vocabulary they would do harm: with `ignore_merges`, a word that is in it becomes that token, even where the
+    caller wants ordinary text only.
     """
     tokens = record.tokens
     merged = {(tokens[left] or b"") + (tokens[right] or b"") for left, right in record.merges or ()}
@@ -175,6 +177,6 @@ def write_vocab(record: BytePairRecord, spelling: Spelling) -> dict[str, int]:
     end = len(tokens)
     while end - 1 in added and unspell(spelling[end - 1] or "") not in BYTES - NEVER_IN_UTF8:
         end -= 1
-    # Hugging Face's library gives the added tokens the next ids; so there must not be a gap before them.
+    # Hugging Face's library gives added tokens the ids after the vocabulary, so the vocabulary must not have a gap.
     inside = {text: i for text, i in vocab.items() if i < end}
     return inside if len(inside) == end else vocab

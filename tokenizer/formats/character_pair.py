@@ -66,9 +66,9 @@ def unknown_bytes(vocab: dict[str, int]) -> list[int]:
 def read_unknown(model: dict) -> int | None:
     """The id of the unknown token, or None.
 
-    FormatError if some bytes have tokens and others have none. For such files `tokenizers` does what is not done here:
-    it puts the unknown token of a character after the bytes of the characters that follow it. Without an unknown token,
-    it leaves the character out and merges what is left and right of it.
+    FormatError if some bytes have tokens and others have none. For such files, `tokenizers` puts the unknown token of a
+    character after the bytes of the characters that follow it. Without an unknown token, it leaves the character out
+    and merges what is left and right of it. This is not imitated here.
     """
     vocab, unknown = model["vocab"], model.get("unk_token")
     if unknown is not None and (not is_text(unknown) or unknown not in vocab):

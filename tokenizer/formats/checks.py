@@ -117,7 +117,7 @@ def check_merges(merges: Iterable[Pair], tokens: Sequence[Any], results: Collect
 
 
 def without_special_merges(merges: Sequence[Pair], spelling: Spelling, added: Iterable[AddedToken]) -> list[Pair]:
-    """The merges that do not make a special token. FormatError if leaving out the others would change other ids.
+    """The merges without those that make a special token. FormatError if a merge cannot be left out safely.
 
     With such a merge, `tokenizers` makes the special token even where the caller wants ordinary text only. Here
     ordinary text never becomes a special token.

@@ -25,9 +25,9 @@ class AlignedText:
     spans: list[Span]
 
     @classmethod
-    def of(cls, text: str, start: int = 0) -> AlignedText:
-        """An unchanged text, which begins at `start` of the original."""
-        return cls(text, [(i, i + 1) for i in range(start, start + len(text))])
+    def of(cls, text: str) -> AlignedText:
+        """An unchanged text: each character stands for itself."""
+        return cls(text, [(i, i + 1) for i in range(len(text))])
 
     def __str__(self) -> str:
         return self.text
