@@ -25,6 +25,11 @@ EXAMPLES = """examples:
   python -m tokenizer compare gpt2 my-tokenizer book.txt
   python -m tokenizer replay -t my-tokenizer ' learning'
 """
+# Words of several help texts
+OR_STANDARD_INPUT = "(- or left out: standard input)"
+KNOWN_PATTERNS = f"{', '.join(PATTERNS)} or a regular expression"
+FIND_SPECIAL = "encode special tokens in the text as special tokens, not as ordinary text"
+
 EXIT_INTERRUPTED = 130  # the usual exit status after Ctrl-C
 
 
@@ -71,23 +76,11 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     add = new_command(commands, train, "learn a byte-pair vocabulary from texts")
     add("files", nargs="*", default=[STANDARD_INPUT], metavar="FILE", help=f"texts in UTF-8 {OR_STANDARD_INPUT}")
     add("-o", "--output", required=True, metavar="PATH", help="where to save: a folder, NAME.json or NAME.tiktoken")
-    add(
-        "-n",
-        "--vocab-size",
-        type=int,
-        required=True,
-        metavar="N",
-        help="number of ids, 256 bytes and specials included",
-    )
-    add("--special", action="append", default=[], metavar="NAME", help="add a special token; may be repeated")
+    add("-n", "--vocab-size", type=int, required=True, metavar="N", help="number of ids: bytes, special tokens, merges")
+    add("--special", action="append", default=[], metavar="NAME", help="such as <|endoftext|>; may be repeated")
     add("--pattern", metavar="P", help=f"how text is split into words: {KNOWN_PATTERNS} (default: gpt4)")
     add("--min-frequency", type=int, default=1, metavar="N", help="merge only pairs that occur N times or more often")
-    add(
-        "--max-token-length",
-        type=int,
-        metavar="N",
-        help="make no token of N or more bytes (2 bytes are always allowed)",
-    )
+    add("--max-token-length", type=int, metavar="N", help="make no token of N bytes or more, except of 2 bytes")
     add("--only-seen-bytes", action="store_true", help="give no tokens to bytes that do not occur in the texts")
     ties = "which of equally frequent pairs is merged first: the choice of this library (default: %(default)s)"
     add("--ties", choices=BYTE_ORDERS, default="huggingface", help=ties)
@@ -121,9 +114,7 @@ def add_inspect(commands: argparse._SubParsersAction) -> None:
 
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
-    add = new_command(
-        commands, compare, "count the tokens that two tokenizers need for a text, by script (Latin, Han, ...)"
-    )
+    add = new_command(commands, compare, "compare how many tokens two tokenizers need, by script (Latin, Han, ...)")
     add("tokenizers", nargs=2, metavar="TOKENIZER", help="a tokenizer: a file or a folder")
     add_pattern(add)
     add_input(add, "a text in UTF-8")
@@ -144,10 +135,6 @@ def new_command(commands: argparse._SubParsersAction, run: Callable[[argparse.Na
 
 
 # Arguments of several commands
-
-OR_STANDARD_INPUT = "(- or left out: standard input)"
-KNOWN_PATTERNS = f"{', '.join(PATTERNS)} or a regular expression"
-FIND_SPECIAL = "encode special tokens in the text as special tokens, not as ordinary text"
 
 
 def add_tokenizer(add: Any) -> None:
