@@ -108,6 +108,8 @@ class AddedTokens:
         begin at the same position, the longest one is found.
         """
         by_text = self._by_text[normalized]
+        if not by_text:  # the usual case for normalized text
+            return [Segment(None, 0, len(text))] if text else []
         wanted = frozenset(text for text, token in by_text.items() if token.content in names)
         segments, done = [], 0
         for match in matcher(wanted).finditer(text) if wanted else ():
