@@ -1,8 +1,9 @@
-"""Writes tokenizer/split/unicode_table.py: `python tools/make_unicode_classes.py`, with a Python whose Unicode is 16.0
-(3.14).
+"""Writes tokenizer/split/unicode_table.py: the class of each character in Unicode 16.0.
 
-Any other Python will do if `unicodedata2==16.0.0` is installed. The version is pinned because letters
-are added every year: the ids of a text must not depend on the year in which some library was compiled.
+    python tools/make_unicode_classes.py
+
+It needs Python 3.14, whose Unicode is 16.0, or any Python with `unicodedata2==16.0.0`. The version is pinned because
+letters are added every year, and the ids of a text must not depend on the Unicode version of some library.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ except ImportError:
     import unicodedata
 
 VERSION = "16.0.0"  # that of tiktoken 0.14
-LETTER_OF_CATEGORY = {"Lu": "U", "Lt": "U", "Ll": "L", "Lm": "C", "Lo": "C"}  # upper, lower, caseless
-LETTER_OF_GROUP = {"M": "M", "N": "N", "Z": "S"}  # mark, number, space
+# The classes are written as letters; `TEMPLATE` says what they mean.
+LETTER_OF_CATEGORY = {"Lu": "U", "Lt": "U", "Ll": "L", "Lm": "C", "Lo": "C"}
+LETTER_OF_GROUP = {"M": "M", "N": "N", "Z": "S"}  # by the first letter of the category
 CONTROLS_THAT_ARE_SPACE = "\t\n\v\f\r\x85"  # with Z, these are \s: the property White_Space
 
 TEMPLATE = '''"""The class of every code point in Unicode {version}. Written by tools/make_unicode_classes.py."""
@@ -42,9 +44,8 @@ def class_letter(character: str) -> str:
 
 def main() -> None:
     if unicodedata.unidata_version != VERSION:
-        raise SystemExit(
-            f"this needs Unicode {VERSION}, not {unicodedata.unidata_version}: install unicodedata2=={VERSION}"
-        )
+        found = unicodedata.unidata_version
+        raise SystemExit(f"this needs Unicode {VERSION}, not {found}: install unicodedata2=={VERSION}")
     letters = map(class_letter, map(chr, range(0x110000)))
     counts = [(len(list(run)), letter) for letter, run in groupby(letters)]
     runs = " ".join(f"{count if count > 1 else ''}{letter}" for count, letter in counts)

@@ -39,7 +39,7 @@ def corpus(tmp_path: Path) -> Path:
 def trained(tmp_path: Path, corpus: Path) -> Path:
     with redirect_stderr(io.StringIO()) as said:
         assert main(["train", str(corpus), "-n", "280", "-o", str(tmp_path / "trained"), "--special", "<|x|>"]) == 0
-    assert said.getvalue().endswith("280 tokens, 23 of them merges\n")
+    assert said.getvalue().endswith("280 tokens, 23 of them made by merges\n")
     return tmp_path / "trained"
 
 

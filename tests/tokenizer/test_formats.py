@@ -120,9 +120,13 @@ THE = BYTE_PAIRS.tokens.index(b"the")
 EDITS = [  # (where, the new value, what the sentence says)
     ("normalizer", {"type": "Nmt"}, 'normalizer = {"type": "Nmt"}'),
     ("normalizer", {"type": "NFC", "speed": 2}, "normalizer.speed = 2"),
-    ("normalizer", {"type": "Replace", "pattern": {"Regex": "a"}, "content": "b"}, "normalizer = "),
+    (
+        "normalizer",
+        {"type": "Replace", "pattern": {"Regex": "a"}, "content": "b"},
+        'normalizer.pattern = {"Regex": "a"}',
+    ),
     ("normalizer", {"type": "Sequence", "normalizers": [{"type": "Strip"}]}, 'normalizer = {"type": "Strip"}'),
-    ("normalizer", {"type": "Sequence"}, "its normalizers are not a list"),
+    ("normalizer", {"type": "Sequence"}, "normalizer.normalizers = null"),
     ("truncation", {"max_length": 8}, "truncation"),
     (
         "post_processor",

@@ -15,7 +15,7 @@ from tokenizer.text import huggingface_unicode, normalize
 from tokenizer.text.aligned_text import AlignedText
 from tokenizer.text.bert_normalizer import BertNormalizer
 from tokenizer.text.normalize import CollapseSpaces, Lowercase, Prepend, Replace, Sequence, UnicodeForm
-from tools.make_peer_unicode import tables
+from tools.make_huggingface_unicode import tables
 
 FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
 EVERY = [*map(UnicodeForm, FORMS), Lowercase(), Prepend("X"), Replace(" ", "_"), CollapseSpaces(), BertNormalizer()]

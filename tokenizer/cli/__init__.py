@@ -2,12 +2,12 @@
 
 Read in this order:
 
-    commands.py      begin here: the options of all commands, and how errors are reported
+    commands.py      the options of all commands, and how errors are reported
     train.py         train
     encode.py        encode and decode
     inspect.py       inspect
     replay.py        replay: the merges of a word, one by one
     compare.py       compare
     inputs.py        reading texts and tokenizers
-    terminal.py      colours, progress, harmless output
+    terminal.py      colours, progress, safe output
 """

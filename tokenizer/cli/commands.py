@@ -25,11 +25,16 @@ EXAMPLES = """examples:
   python -m tokenizer compare gpt2 my-tokenizer book.txt
   python -m tokenizer replay -t my-tokenizer ' learning'
 """
-EXIT_INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended
+# Words of several help texts
+OR_STANDARD_INPUT = "(- or left out: standard input)"
+KNOWN_PATTERNS = f"{', '.join(PATTERNS)} or a regular expression"
+FIND_SPECIAL = "encode special tokens in the text as special tokens, not as ordinary text"
+
+EXIT_INTERRUPTED = 130  # the usual exit status after Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0, 1 after an error, 2 (by SystemExit) if the command line makes no sense."""
+    """Run a command. Returns the exit status: 0, or 1 after an error. SystemExit(2) if an option is wrong."""
     parsed = parser().parse_args(arguments)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that cannot show UTF-8
@@ -44,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except (OSError, ValueError, MemoryError) as error:
-        print(f"tokenizer {parsed.command}: {sentence(error)}", file=sys.stderr)
+        print(f"tokenizer {parsed.command}: {error_message(error)}", file=sys.stderr)
         return 1
 
 
-def sentence(error: Exception) -> str:
+def error_message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or "there is not enough memory"
@@ -62,82 +67,69 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_train(commands)
-    add_encode(commands)
-    add_decode(commands)
-    add_inspect(commands)
-    add_compare(commands)
-    add_replay(commands)
+    for add_command in add_train, add_encode, add_decode, add_inspect, add_compare, add_replay:
+        add_command(commands)
     return top
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
-    add = added(commands, "train", train, "learn a vocabulary from texts")
-    files = "texts in UTF-8 (- or nothing: standard input)"
-    add("files", nargs="*", default=[STANDARD_INPUT], metavar="FILE", help=files)
-    add("-o", "--output", required=True, metavar="PATH", help="a folder, or a file NAME.json or NAME.tiktoken")
-    size = "number of ids, including the 256 bytes and special tokens"
-    add("-n", "--vocab-size", type=int, required=True, metavar="N", help=size)
-    special = "a special token, such as '<|endoftext|>'; may be repeated"
-    add("--special", action="append", default=[], metavar="NAME", help=special)
-    add_pattern(add)
-    add("--min-frequency", type=int, default=1, metavar="N", help="do not join pairs that occur less often")
-    length = "tokens are shorter than N bytes (except those of 2 bytes)"
-    add("--max-token-length", type=int, metavar="N", help=length)
-    add("--only-seen-bytes", action="store_true", help="no tokens for bytes that do not occur in the texts")
-    ties = "the library whose order decides between equally frequent pairs"
+    add = new_command(commands, train, "learn a byte-pair vocabulary from texts")
+    add("files", nargs="*", default=[STANDARD_INPUT], metavar="FILE", help=f"texts in UTF-8 {OR_STANDARD_INPUT}")
+    add("-o", "--output", required=True, metavar="PATH", help="where to save: a folder, NAME.json or NAME.tiktoken")
+    add("-n", "--vocab-size", type=int, required=True, metavar="N", help="number of ids: bytes, special tokens, merges")
+    add("--special", action="append", default=[], metavar="NAME", help="such as <|endoftext|>; may be repeated")
+    add("--pattern", metavar="P", help=f"how text is split into words: {KNOWN_PATTERNS} (default: gpt4)")
+    add("--min-frequency", type=int, default=1, metavar="N", help="merge only pairs that occur N times or more often")
+    add("--max-token-length", type=int, metavar="N", help="make no token of N bytes or more, except of 2 bytes")
+    add("--only-seen-bytes", action="store_true", help="give no tokens to bytes that do not occur in the texts")
+    ties = "which of equally frequent pairs is merged first: the choice of this library (default: %(default)s)"
     add("--ties", choices=BYTE_ORDERS, default="huggingface", help=ties)
-    processes = "number of processes that count words; the result is the same"
-    add("--processes", type=int, default=1, metavar="N", help=processes)
+    add("--processes", type=int, default=1, metavar="N", help="processes that count words; does not change the result")
 
 
 def add_encode(commands: argparse._SubParsersAction) -> None:
-    add = added(commands, "encode", encode, "text to ids")
+    add = new_command(commands, encode, "turn text into ids")
     add_tokenizer(add)
-    add_input(add, "any bytes, even if they are not UTF-8")
-    add_special(add)
-    add("--lines", action="store_true", help="encode each line by itself")
-    binary = "write binary numbers (little-endian) instead of text"
-    add("--binary", choices=["uint16", "uint32"], help=binary)
+    add_input(add, "a text, or any bytes")
+    add("--special", action="store_true", help=FIND_SPECIAL)
+    add("--lines", action="store_true", help="encode each line by itself, without its line end")
+    add("--binary", choices=["uint16", "uint32"], help="write the ids as binary numbers (little-endian), not as text")
 
 
 def add_decode(commands: argparse._SubParsersAction) -> None:
-    add = added(commands, "decode", decode, "ids to text")
+    add = new_command(commands, decode, "turn ids back into text")
     add_tokenizer(add)
-    add("file", nargs="?", default=STANDARD_INPUT, help="ids as text (- or nothing: standard input)")
+    add("file", nargs="?", default=STANDARD_INPUT, metavar="FILE", help=f"ids as text {OR_STANDARD_INPUT}")
     add("--lines", action="store_true", help="decode each line of ids by itself, and write a line end after it")
     add("--skip-special", action="store_true", help="leave out special tokens")
 
 
 def add_inspect(commands: argparse._SubParsersAction) -> None:
-    add = added(commands, "inspect", inspect, "show which tokens a text becomes")
+    add = new_command(commands, inspect, "show the tokens of a text")
     add_tokenizer(add)
-    add_input(add, "any bytes")
-    add_special(add)
+    add_input(add, "a text, or any bytes")
+    add("--special", action="store_true", help=FIND_SPECIAL)
     add("--no-table", action="store_true", help="show only the text, not the table of tokens")
     add_color(add)
 
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
-    add = added(commands, "compare", compare, "compare two vocabularies on a text, by script")
-    add("tokenizers", nargs=2, metavar="TOKENIZER", help="files or folders")
+    add = new_command(commands, compare, "compare how many tokens two tokenizers need, by script (Latin, Han, ...)")
+    add("tokenizers", nargs=2, metavar="TOKENIZER", help="a tokenizer: a file or a folder")
     add_pattern(add)
     add_input(add, "a text in UTF-8")
 
 
 def add_replay(commands: argparse._SubParsersAction) -> None:
-    what = "show the merges of a word one by one, and how often each pair occurred in training"
-    add = added(commands, "replay", replay, what)
+    add = new_command(commands, replay, "show the merges of a word one by one, with their ranks and counts in training")
     add_tokenizer(add)
-    add("word", help="a word, or a short text")
+    add("word", metavar="WORD", help="a word, or a short text")
     add_color(add)
 
 
-def added(
-    commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None], what: str
-) -> Callable[..., Any]:
-    """Add a command. Returns the method that adds arguments to it."""
-    command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+def new_command(commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None], what: str) -> Any:
+    """Add a command, which has the name of the function `run`. Returns the method that adds arguments to it."""
+    command = commands.add_parser(run.__name__, help=what, description=f"{what[0].upper()}{what[1:]}.")
     command.set_defaults(run=run)
     return command.add_argument
 
@@ -145,28 +137,21 @@ def added(
 # Arguments of several commands
 
 
-def add_tokenizer(add: Callable[..., Any]) -> None:
-    tokenizer = "a tokenizer.json, another vocabulary or a folder with one"
+def add_tokenizer(add: Any) -> None:
+    tokenizer = "a tokenizer: a tokenizer.json, a vocabulary in another format, or a folder with one"
     add("-t", "--tokenizer", required=True, metavar="PATH", help=tokenizer)
     add_pattern(add)
 
 
-def add_pattern(add: Callable[..., Any]) -> None:
-    known = ", ".join(PATTERNS)
-    pattern = f"how text is split into words, if no file says it: {known} or a regular expression"
-    add("--pattern", metavar="P", help=pattern)
+def add_pattern(add: Any) -> None:
+    add("--pattern", metavar="P", help=f"how text is split into words, if the file does not say it: {KNOWN_PATTERNS}")
 
 
-def add_input(add: Callable[..., Any], what: str) -> None:
-    add("file", nargs="?", default=STANDARD_INPUT, help=f"{what} (- or nothing: standard input)")
-    add("--text", help="a text instead of a file")
+def add_input(add: Any, what: str) -> None:
+    add("file", nargs="?", default=STANDARD_INPUT, metavar="FILE", help=f"{what} {OR_STANDARD_INPUT}")
+    add("--text", help="use this text instead of a file")
 
 
-def add_special(add: Callable[..., Any]) -> None:
-    special = "encode special tokens in the text as such, not as plain text"
-    add("--special", action="store_true", help=special)
-
-
-def add_color(add: Callable[..., Any]) -> None:
-    color = "auto means: in a terminal, unless NO_COLOR is set"
+def add_color(add: Any) -> None:
+    color = "use colours; auto: in a terminal, unless NO_COLOR is set (default: %(default)s)"
     add("--color", choices=["auto", "always", "never"], default="auto", help=color)

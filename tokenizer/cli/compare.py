@@ -1,4 +1,4 @@
-"""`compare`: how many tokens two vocabularies need for a text, by script."""
+"""`compare`: how many tokens two tokenizers need for a text, by script (Latin, Greek, Han and so on)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from collections.abc import Iterator
 import regex
 
 from tokenizer.cli.inputs import load, read_text
-from tokenizer.cli.terminal import progress_line
 from tokenizer.models.base import BaseTokenizer
 
 SCRIPTS = """
     Latin Greek Cyrillic Armenian Hebrew Arabic Devanagari Bengali Gurmukhi Gujarati Tamil Telugu Kannada Malayalam
     Sinhala Thai Lao Tibetan Myanmar Georgian Hangul Ethiopic Khmer Mongolian Hiragana Katakana Han
 """
-KINDS = {script: rf"[\p{{Script={script}}}--[\p{{N}}\p{{S}}]]" for script in SCRIPTS.split()} | {
+# Names of character classes -> regular expressions. A character belongs to the first class that it matches.
+CLASSES = {script: rf"[\p{{Script={script}}}--[\p{{N}}\p{{S}}]]" for script in SCRIPTS.split()} | {
     "numbers": r"\p{N}",
     "emoji": r"[\p{Extended_Pictographic}\u200d\ufe0f\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff]",
     "punctuation": r"[\p{P}\p{S}]",
     "other": r"\S",
 }
-# White space belongs to the run that follows it, as in the tokens of most vocabularies.
-KINDS_OF_RUNS = [rf"(?P<{name}>\s*+(?:{kind}\p{{M}}*+)++)" for name, kind in KINDS.items()]
-RUNS = regex.compile("(?V1)" + "|".join([*KINDS_OF_RUNS, r"(?P<white_space>\s++)"]))
+# A run is several characters of one class, with the marks on them. White space belongs to the run that follows it, as
+# it belongs to the token that follows it in most vocabularies.
+RUNS_OF_CLASSES = [rf"(?P<{name}>\s*+(?:{pattern}\p{{M}}*+)++)" for name, pattern in CLASSES.items()]
+RUNS = regex.compile("(?V1)" + "|".join([*RUNS_OF_CLASSES, r"(?P<white_space>\s++)"]))
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -32,17 +33,13 @@ def compare(arguments: argparse.Namespace) -> None:
     names = arguments.tokenizers
     tokenizers = [load(name, arguments) for name in names]
     text = read_text(arguments)
-    with progress_line() as progress:
-        counts = []
-        for number, tokenizer in enumerate(tokenizers):
-            progress("encoding", number, len(tokenizers))
-            counts.append(count_by_script(tokenizer, text))
+    counts = [count_by_script(tokenizer, text) for tokenizer in tokenizers]
     sizes = bytes_by_script(text)
     for label, name, tokenizer in zip(["first: ", "second:"], names, tokenizers):
         print(f"{label} {name}, {tokenizer.vocab_size:,} tokens")
     print()
-    tokens, per_byte = f"{'tokens: first':>14} {'second':>12}", f"{'per byte: first':>16} {'second':>8}"
-    print(f"{'':<12} {'bytes':>12} {tokens} {per_byte} {'ratio':>7}")
+    columns = f"{'bytes':>12} {'tokens: first':>14} {'second':>12} {'per byte: first':>16} {'second':>8} {'ratio':>7}"
+    print(f"{'':<12} {columns}")
     for script, size in sizes.most_common():
         write_row(script.replace("_", " "), size, *(count[script] for count in counts))
     if len(sizes) > 1:
@@ -50,6 +47,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def write_row(name: str, size: int, first: int, second: int) -> None:
+    """A line of the table. The ratio is that of the tokens: above 1, the second tokenizer needs more."""
     ratio = f"{second / first:>7.2f}" if first else f"{'-':>7}"
     print(f"{name:<12} {size:>12,} {first:>14,} {second:>12,} {first / size:>16.3f} {second / size:>8.3f} {ratio}")
 
@@ -61,6 +59,7 @@ def runs(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def bytes_by_script(text: str) -> Counter[str]:
+    """The number of bytes of each script."""
     sizes: Counter[str] = Counter()
     for script, start, end in runs(text):
         sizes[script] += len(text[start:end].encode())
@@ -70,5 +69,10 @@ def bytes_by_script(text: str) -> Counter[str]:
 def count_by_script(tokenizer: BaseTokenizer, text: str) -> Counter[str]:
     """The number of tokens of each script. A token has the script of its last character that is not white space."""
     _, spans = tokenizer.encode_with_offsets(text, disallowed_special=())
-    script_of = [script for script, start, end in runs(text) for _ in range(start, end)]
-    return Counter(script_of[start + max(len(text[start:end].rstrip()) - 1, 0)] for start, end in spans if start < end)
+    script_of = [script for script, start, end in runs(text) for _ in range(start, end)]  # for each character
+    counts: Counter[str] = Counter()
+    for start, end in spans:
+        if start < end:  # else the token stands for nothing in the text, such as a space that was put before it
+            length = len(text[start:end].rstrip())
+            counts[script_of[start + max(length - 1, 0)]] += 1
+    return counts

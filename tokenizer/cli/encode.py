@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import regex
 
-from tokenizer.cli.inputs import load, opened, read_bytes
+from tokenizer.cli.inputs import load, open_bytes, read_bytes
 from tokenizer.models.base import BaseTokenizer
 
 SEPARATORS = regex.compile(r"[\s,;\[\]()]+")
@@ -31,7 +31,7 @@ def encode(arguments: argparse.Namespace) -> None:
 
 
 def ids_of(tokenizer: BaseTokenizer, data: bytes, *, special: bool) -> np.ndarray | list[int]:
-    """The ids of any bytes. Special tokens can only be found in UTF-8."""
+    """The ids of text in UTF-8 or of any other bytes. Special tokens are found in text only."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -43,6 +43,7 @@ def ids_of(tokenizer: BaseTokenizer, data: bytes, *, special: bool) -> np.ndarra
 
 
 def write_ids(ids: np.ndarray | list[int]) -> None:
+    """Write a line of ids, in parts, because the line of a large file is long."""
     ids = np.asarray(ids)
     for start in range(0, len(ids), IDS_PER_WRITE):
         sys.stdout.write((" " if start else "") + " ".join(map(str, ids[start : start + IDS_PER_WRITE].tolist())))
@@ -52,8 +53,8 @@ def write_ids(ids: np.ndarray | list[int]) -> None:
 def decode(arguments: argparse.Namespace) -> None:
     """Write bytes as the ids arrive, one line of ids at a time."""
     tokenizer = load(arguments.tokenizer, arguments)
-    mid_text = False
-    with opened(arguments.file) as file:
+    mid_text = False  # whether other ids came before: some tokenizers drop a space at the beginning of a text
+    with open_bytes(arguments.file) as file:
         for line in file:
             ids = tokenizer.visible_ids(parse_ids(line), skip_special_tokens=arguments.skip_special)
             sys.stdout.buffer.write(tokenizer.decode_bytes(ids, mid_text=mid_text))

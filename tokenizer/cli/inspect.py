@@ -8,11 +8,12 @@ import sys
 from tokenizer.bpe.merge_table import merge_table
 from tokenizer.cli.encode import ids_of
 from tokenizer.cli.inputs import load, read_bytes
-from tokenizer.cli.terminal import painted, printable, wants_colour
+from tokenizer.cli.terminal import paint, printable, wants_colour
 from tokenizer.models.base import BaseTokenizer
 from tokenizer.models.byte_bpe import Tokenizer
 
-MAX_SHOWN_BYTES = 24  # of a token in the table
+MAX_SHOWN_BYTES = 24  # of a token, in the table
+TOKEN_WIDTH = 26  # of the column of tokens, in characters
 
 
 def inspect(arguments: argparse.Namespace) -> None:
@@ -30,20 +31,23 @@ def inspect(arguments: argparse.Namespace) -> None:
 
 
 def show_token(token: bytes, number: int, *, colour: bool) -> str:
-    """A token on a coloured background, or in brackets. A line end is shown, and ends the line too."""
-    shown = painted(printable(token), number) if colour else f"[{printable(token)}]"
+    """A token on a coloured background, or in brackets. A line end is shown as \\n, and then ends the line."""
+    shown = paint(printable(token), number) if colour else f"[{printable(token)}]"
     return shown + ("\n" if token.endswith(b"\n") else "")
 
 
 def write_table(tokenizer: BaseTokenizer, ids: list[int], tokens: list[bytes]) -> None:
+    """A line for each token: its id, the rank of its merge, how it reads, and its bytes in hexadecimal."""
     ranks = ranks_of_ids(tokenizer)
-    print(f"\n{'id':>8} {'rank':>8}  {'token':<26} bytes")
+    print(f"\n{'id':>8} {'rank':>8}  {'token':<{TOKEN_WIDTH}} bytes")
     for i, token in zip(ids, tokens):
         in_hex = token[:MAX_SHOWN_BYTES].hex(" ")
         if len(token) > MAX_SHOWN_BYTES:
             in_hex += f" ... ({len(token)} bytes)"
         shown = printable(token)
-        print(f"{i:>8} {ranks.get(i, '-'):>8}  {shown if len(shown) <= 26 else shown[:23] + '...':<26} {in_hex}")
+        if len(shown) > TOKEN_WIDTH:
+            shown = shown[: TOKEN_WIDTH - 3] + "..."
+        print(f"{i:>8} {ranks.get(i, '-'):>8}  {shown:<{TOKEN_WIDTH}} {in_hex}")
 
 
 def ranks_of_ids(tokenizer: BaseTokenizer) -> dict[int, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizer.bpe.merge_table import MergeTable, merge_table
 from tokenizer.bpe.textbook import first_merge
 from tokenizer.cli.inputs import load
-from tokenizer.cli.terminal import painted, printable, wants_colour
+from tokenizer.cli.terminal import paint, printable, wants_colour
 from tokenizer.cli.train import read_counts
 from tokenizer.models.byte_bpe import Tokenizer
 from tokenizer.split.pretokenizer import well_formed
@@ -19,7 +19,7 @@ MAX_WORD_BYTES = 1000
 
 
 def replay(arguments: argparse.Namespace) -> None:
-    """Print a line for each merge in the words of a text."""
+    """Print a line for each merge in the words of a text: its rank, its count in training, the tokens after it."""
     tokenizer = load(arguments.tokenizer, arguments)
     if not isinstance(tokenizer, Tokenizer):
         raise ValueError(f"{arguments.tokenizer} is not a byte-level tokenizer with merges: only those can be replayed")
@@ -34,12 +34,13 @@ def replay(arguments: argparse.Namespace) -> None:
 
 
 def replay_word(tokenizer: Tokenizer, word: bytes, counts: list[int] | None, *, colour: bool) -> None:
+    """Print the bytes of a word, then a line for each merge."""
     print(f'"{printable(word)}"')
     ids = tokenizer.model.word_encoder.ids_of_bytes(word)
-    print(f"{'':>8} {'':>12}  {show(tokenizer, ids, colour=colour)}")
+    print(f"{'':>8} {'':>12}  {show_tokens(tokenizer, ids, colour=colour)}")
     for rank, merged in merge_steps(ids, merge_table(tokenizer.tokens, tokenizer.merges)):
         count = f"{counts[rank]:,} times" if counts else ""
-        print(f"{rank:>8} {count:>12}  {show(tokenizer, merged, colour=colour)}")
+        print(f"{rank:>8} {count:>12}  {show_tokens(tokenizer, merged, colour=colour)}")
 
 
 def merge_steps(ids: list[int], table: MergeTable) -> Iterator[tuple[int, list[int]]]:
@@ -51,6 +52,6 @@ def merge_steps(ids: list[int], table: MergeTable) -> Iterator[tuple[int, list[i
         yield rank, list(ids)
 
 
-def show(tokenizer: Tokenizer, ids: list[int], *, colour: bool) -> str:
+def show_tokens(tokenizer: Tokenizer, ids: list[int], *, colour: bool) -> str:
     tokens = [printable(tokenizer.tokens[i] or b"") for i in ids]
-    return "".join(painted(token, k) for k, token in enumerate(tokens)) if colour else " ".join(tokens).join("[]")
+    return "".join(paint(token, k) for k, token in enumerate(tokens)) if colour else " ".join(tokens).join("[]")

@@ -1,4 +1,4 @@
-"""Output in a terminal: colours, progress, and bytes made harmless."""
+"""Output in a terminal: colours, progress, and bytes that cannot move the cursor or change the terminal."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NOT_PRINTABLE = regex.compile(r"[\p{C}\p{Zl}\p{Zp}]")
 
 
 def wants_colour(choice: str, out: TextIO) -> bool:
-    """`choice` is always, never or auto: in a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    """`choice` is "always", "never", or "auto": only in a terminal, unless NO_COLOR is set (https://no-color.org)."""
     if choice != "auto":
         return choice == "always"
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def painted(text: str, number: int) -> str:
+def paint(text: str, number: int) -> str:
     """`text` on a background that depends on `number`; neighbouring numbers have different backgrounds."""
     return f"\x1b[38;5;{BLACK};48;5;{BACKGROUNDS[number % len(BACKGROUNDS)]}m{text}\x1b[0m"
 
@@ -64,7 +64,7 @@ class ProgressLine:
 
 @contextmanager
 def progress_line() -> Iterator[ProgressLine]:
-    """A ProgressLine that is removed at the end, even after an error."""
+    """A ProgressLine, which is cleared at the end, even after an error."""
     line = ProgressLine()
     try:
         yield line

@@ -1,7 +1,7 @@
 """`train`: a tokenizer from texts.
 
-Beside it goes a file with the count of the pair of each merge, which `replay` shows: the formats of tokenizers have no
-place for these counts.
+It also writes a file NAME.counts: for each merge, how often its pair occurred in training, which `replay` shows. The
+formats of tokenizers have no place for these counts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizer.cli.inputs import check_pattern, corpus
+from tokenizer.cli.inputs import read_corpus
 from tokenizer.cli.terminal import progress_line
 from tokenizer.formats.files import FILE_NAME, write_atomically
 from tokenizer.formats.records import BytePairRecord
@@ -24,11 +24,12 @@ from tokenizer.training.vocabulary import ALL_BYTES
 
 def train(arguments: argparse.Namespace) -> None:
     names = check_names(arguments.special)
-    pattern = check_pattern(arguments.pattern or "gpt4")
+    pattern = arguments.pattern or "gpt4"
+    pretokenizer = Pretokenizer(pattern)  # ValueError for a wrong pattern, before any file is read
     with progress_line() as progress:
         vocabulary = learn(
-            corpus(arguments.files, pattern),
-            Pretokenizer(pattern),
+            read_corpus(arguments.files, pattern),
+            pretokenizer,
             arguments.vocab_size,
             names,
             progress,
@@ -46,10 +47,12 @@ def train(arguments: argparse.Namespace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(path)
     write_atomically(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts).encode())
-    print(f"{path}: {tokenizer.vocab_size:,} tokens, {len(vocabulary.merges):,} of them merges", file=sys.stderr)
+    size, made = tokenizer.vocab_size, len(vocabulary.merges)
+    print(f"{path}: {size:,} tokens, {made:,} of them made by merges", file=sys.stderr)
 
 
 def counts_path(path: Path) -> Path:
+    """The file of counts beside a file of a tokenizer."""
     return path.with_suffix(".counts")
 
 

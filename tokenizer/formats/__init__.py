@@ -1,19 +1,18 @@
-"""The file formats of tokenizers, each read into (and some written from) the records of records.py.
+"""The file formats of tokenizers. A file of any format becomes one of the records of records.py.
 
 Read in this order:
 
     records.py          what a tokenizer consists of, for each kind
-    files.py            which file is in which format; reading and writing without harm
+    checks.py           checks that several formats share, and how their errors are worded
+    files.py            which file is in which format; safe reading and writing
     tokenizer_json.py   Hugging Face's tokenizer.json: byte_pair.py, character_pair.py, word_piece.py and characters.py
-                        for its kinds of models, components.py for what they share
+                        for its kinds of models, components.py for the parts that they share
     tiktoken.py         OpenAI's: one line for each token
     vocabularies.py     bare vocabularies: encoder.json + vocab.bpe, vocab.json + merges.txt, BERT's vocab.txt
-    sentencepiece.py    Google's protocol buffer; llama2c.py, a binary copy of one
-    gguf.py             llama.cpp's, which holds a vocabulary beside the weights
-    checks.py           what all of them check, and how errors are worded
+    sentencepiece.py    Google's protocol buffer; llama2c.py: the same vocabulary in a simpler binary file
+    gguf.py             llama.cpp's: the vocabulary beside the weights of a model
 
-A file is read only if its ids will be the same here as in the library that it was made for. A file that asks for
-anything else is refused by an error that names it, and so is a damaged one: half a tokenizer would silently give wrong
-ids. Every check raises `FormatError` with the predicate of a sentence ("is damaged: ..."). files.py puts the name of
-the file before it.
+A file is read only if its ids will be the same here as in the library that it was made for. If it asks for anything
+that is not supported, or is damaged, it is refused with a `FormatError` that names the file and the reason: half a
+tokenizer would silently give wrong ids. Files are written as tokenizer.json or in tiktoken's format.
 """

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from tokenizer.formats.checks import ANY, expect, shorten
-from tokenizer.formats.records import CharacterRecord, FormatError
-from tokenizer.text.special_tokens import UNKNOWN, AddedToken
+from tokenizer.formats.checks import ANY, expect, unsupported
+from tokenizer.formats.components import Document
+from tokenizer.formats.records import CharacterRecord, FormatError, Spelling
+from tokenizer.text.special_tokens import UNKNOWN
+from tokenizer.text.template import Template
 
 EACH_CHARACTER = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
 JOINED = {"type": "Fuse"}
-PARTS = {"normalizer": None, "pre_tokenizer": EACH_CHARACTER, "decoder": JOINED, "post_processor": None}
 
 
-def read(document: dict, spelling: list[str | None], added: Sequence[AddedToken]) -> CharacterRecord:
-    expect(document["model"], {"type": ("WordLevel",), "vocab": ANY, "unk_token": (UNKNOWN,)}, "model")
-    for part, supported in PARTS.items():
-        if document.get(part) != supported:
-            raise FormatError(f"asks for {part} = {shorten(document.get(part))}, which is not supported with WordLevel")
-    names = {token.content for token in added}
-    for text in spelling:
+def read(document: Document) -> CharacterRecord:
+    expect(document.model, {"type": ("WordLevel",), "vocab": ANY, "unk_token": (UNKNOWN,)}, "model")
+    if document.pre_tokenizer != EACH_CHARACTER:
+        raise unsupported("pre_tokenizer", document.pre_tokenizer, "which is not supported with WordLevel")
+    if document.decoder != JOINED:
+        raise unsupported("decoder", document.decoder, "which is not supported with WordLevel")
+    if document.normalizer or document.trim_offsets or document.template != Template():
+        raise FormatError("asks for a normalizer or post_processor, which is not supported with WordLevel")
+    names = {token.content for token in document.added}
+    for text in document.spelling:
         if text is None or (len(text) != 1 and text not in names):
             raise FormatError(f"has the token {text!r}, which is not a single character")
-    return CharacterRecord([text.encode() for text in spelling if text is not None], tuple(added))
+    return CharacterRecord([text.encode() for text in document.spelling if text is not None], document.added)
 
 
-def write(record: CharacterRecord) -> dict[str, Any]:
-    vocabulary = {token.decode(): i for i, token in enumerate(record.tokens) if token is not None}
-    return {**PARTS, "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": UNKNOWN}}
+def write(record: CharacterRecord) -> tuple[Spelling, dict[str, Any]]:
+    spelling: Spelling = [None if token is None else token.decode() for token in record.tokens]
+    vocab = {text: i for i, text in enumerate(spelling) if text is not None}
+    model = {"type": "WordLevel", "vocab": vocab, "unk_token": UNKNOWN}
+    return spelling, {"pre_tokenizer": EACH_CHARACTER, "decoder": JOINED, "model": model}

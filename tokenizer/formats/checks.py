@@ -1,34 +1,53 @@
-"""What the formats check, and how errors are worded."""
+"""Checks that several formats share, and how their errors are worded.
+
+A `FormatError` holds the end of a sentence, such as "is damaged: its merges are not a list". files.py puts the name of
+the file before it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import regex
 
 from tokenizer.bpe.merge_table import Pair
-from tokenizer.formats.records import FormatError
+from tokenizer.formats.records import FormatError, Spelling
 from tokenizer.text.special_tokens import AddedToken
 
-ANY = object()
+ANY = object()  # in a table of supported values: every value
+SWITCH = (False, True)
 SURROGATE = regex.compile("[\ud800-\udfff]")
 MAX_UNUSED_IDS = 1 << 20  # a file with more unused ids is damaged
 
 
-def expect(part: Any, supported: Mapping[str, Any], name: str) -> None:
-    """FormatError unless each key of `part`, a part of a file called `name`, has one of the `supported` values.
+def unsupported(name: str, value: Any, reason: str = "which is not supported") -> FormatError:
+    return FormatError(f"asks for {name} = {shorten(value)}, {reason}")
 
-    A key may be missing if the default of Hugging Face's library is supported. Only "type" must be there.
+
+def expect(part: Any, supported: Mapping[str, Any], name: str) -> None:
+    """FormatError unless the dict `part` of a file has supported values only. `name` says where it is in the file.
+
+    `supported[key]` is ANY, or a tuple of values, or a function that returns whether a value is supported.
     """
     if not isinstance(part, dict):
-        raise FormatError(f"asks for {name} = {shorten(part)}, which is not supported")
-    for key in ["type", *part] if "type" in supported else part:
-        values = supported.get(key, ())
-        if values is not ANY and part.get(key) not in values:
-            where = f"{name}.{key}" if name else key
-            raise FormatError(f"asks for {where} = {shorten(part.get(key))}, which is not supported")
+        raise unsupported(name, part)
+    # A key with a tuple of values may be missing: then the default of Hugging Face's library applies.
+    required = [key for key, values in supported.items() if callable(values) or key == "type"]
+    for key in [*required, *part]:
+        value, values = part.get(key), supported.get(key, ())
+        if values is not ANY and not (values(value) if callable(values) else value in values):
+            raise unsupported(f"{name}.{key}" if name else key, value)
+
+
+def expect_kind(part: Any, kinds: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """`part["type"]`. FormatError unless it is one of `kinds`, which maps each type to its supported values."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise unsupported(name, part)
+    expect(part, {"type": (kind,), **kinds[kind]}, name)
+    return kind
 
 
 def shorten(value: Any) -> str:
@@ -36,13 +55,17 @@ def shorten(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
 def is_text(value: Any) -> bool:
-    """Whether it is a string that UTF-8 can encode. JSON can spell surrogates, which it cannot."""
+    """Whether it is a string without surrogates. JSON can spell a surrogate, but UTF-8 cannot encode it."""
     return isinstance(value, str) and (value.isascii() or not SURROGATE.search(value))
 
 
 def is_id(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and value >= 0  # not isinstance: True is an int too
 
 
 def parse_json(data: bytes) -> Any:
@@ -54,15 +77,15 @@ def parse_json(data: bytes) -> Any:
         raise FormatError("is not a tokenizer: it is nested too deeply") from None
 
 
-def by_id(id_of: Mapping[str, Any]) -> list[str | None]:
-    """The spelling of every id, None for those that are not used."""
+def spelling_of_ids(id_of: Mapping[str, Any]) -> Spelling:
+    """The inverse of `id_of`: how each id is spelled, None for an id that is not used."""
     for text, i in id_of.items():
         if not is_text(text) or not is_id(i):
             raise FormatError(f"is damaged: its vocab has {shorten(text)} with the id {shorten(i)}")
     size = max(id_of.values(), default=-1) + 1
     if size > len(id_of) + MAX_UNUSED_IDS:
         raise FormatError(f"is damaged: it has {len(id_of)} tokens and one of them has the id {size - 1}")
-    spelling: list[str | None] = [None] * size
+    spelling: Spelling = [None] * size
     for text, i in id_of.items():
         if spelling[i] is not None:
             raise FormatError(f"is damaged: {spelling[i]!r} and {text!r} have the same id {i}")
@@ -70,34 +93,42 @@ def by_id(id_of: Mapping[str, Any]) -> list[str | None]:
     return spelling
 
 
-def pairs_of(merges: Any, id_of: Mapping[str, int]) -> list[Pair]:
+def read_merges(merges: Any, id_of: Mapping[str, int]) -> list[Pair]:
     """The merges as pairs of ids. Older files write "left right", newer ones ["left", "right"]."""
-    if not isinstance(merges, list):
+    if not is_list(merges):
         raise FormatError("is damaged: its merges are not a list")
     pairs = []
     for merge in merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge
         try:
-            left, right = parts if isinstance(parts, list) else []
+            left, right = parts if is_list(parts) else []
             pairs.append((id_of[left], id_of[right]))
         except (ValueError, KeyError, TypeError):
             raise FormatError(f"is damaged: the merge {shorten(merge)} is not a pair of its tokens") from None
     return pairs
 
 
-def ordinary_pairs(pairs: Sequence[Pair], spelling: Sequence[str | None], added: Iterable[AddedToken]) -> list[Pair]:
-    """The merges without those that make a special token. FormatError if leaving them out would change other ids.
+def check_merges(merges: Iterable[Pair], tokens: Sequence[Any], results: Collection) -> None:
+    """FormatError if two `tokens` are merged into something that is not one of `results`."""
+    for left, right in merges:
+        merged = tokens[left] + tokens[right]
+        if merged not in results:
+            raise FormatError(f"is damaged: a merge makes {merged!r}, which is no token")
 
-    With such a merge, `tokenizers` makes a special token even of text in which none may be found. Here ordinary text
-    never becomes a special token.
+
+def without_special_merges(merges: Sequence[Pair], spelling: Spelling, added: Iterable[AddedToken]) -> list[Pair]:
+    """The merges without those that make a special token. FormatError if a merge cannot be left out safely.
+
+    With such a merge, `tokenizers` makes the special token even where the caller wants ordinary text only. Here
+    ordinary text never becomes a special token.
     """
     specials = {token.content: token for token in added if token.special}
-    ordinary, parts = [], {i for pair in pairs for i in pair}
-    for left, right in pairs:
+    ordinary, merged_ids = [], {i for pair in merges for i in pair}
+    for left, right in merges:
         token = specials.get(f"{spelling[left]}{spelling[right]}")
         if token is None:
             ordinary.append((left, right))
-        elif token.id in parts or token.single_word or "\u2581" in token.content:
+        elif token.id in merged_ids or token.single_word or "\u2581" in token.content:
             raise FormatError(
                 f"asks for merges that make the special token {token.content!r}, which is not supported if other "
                 "tokens are made from it, or if it is not found everywhere as a whole"

@@ -1,206 +1,236 @@
-"""The parts of a tokenizer.json that all kinds of models share: added tokens, normalizers, post-processors."""
+"""The parts of a tokenizer.json that several kinds of models share: added tokens, normalizers, post-processors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
 
-from tokenizer.formats.checks import ANY, expect, is_id, is_text, shorten
-from tokenizer.formats.records import FormatError
+from tokenizer.formats.checks import ANY, SWITCH, expect, expect_kind, is_id, is_list, is_text, unsupported
+from tokenizer.formats.records import FormatError, Spelling
 from tokenizer.text.bert_normalizer import BertNormalizer
 from tokenizer.text.normalize import Lowercase, Normalizer, Prepend, Replace, Sequence, UnicodeForm
 from tokenizer.text.offsets import OffsetTrimming
 from tokenizer.text.special_tokens import AddedToken
-from tokenizer.text.template import Ids, Part, Template
+from tokenizer.text.template import Ids, Part, Template, bert_template, roberta_template
 
-FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
-BYTE_LEVEL = {
-    "type": ("ByteLevel",),
-    "add_prefix_space": (False, True),
-    "trim_offsets": (False, True),
-    "use_regex": (False, True),
-}
+
+class Document(NamedTuple):
+    """A tokenizer.json. The parts that all kinds of models share are read already, the others are as in the file."""
+
+    spelling: Spelling  # of all ids: those of the model's vocabulary and those of added tokens
+    added: tuple[AddedToken, ...]
+    normalizer: Normalizer | None
+    template: Template
+    trim_offsets: OffsetTrimming | None
+    model: dict[str, Any]
+    pre_tokenizer: Any
+    decoder: Any
+
+
+# Added tokens
+
+TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+ADDED_TOKEN = {"id": ANY, "content": ANY, **dict.fromkeys(TOKEN_FLAGS, SWITCH)}
 
 
 def read_added_tokens(added: Any) -> tuple[AddedToken, ...]:
     """The added tokens, in the order of their ids."""
-    if not isinstance(added, list):
+    if not is_list(added):
         raise FormatError("is damaged: its added_tokens are not a list")
     tokens: dict[str, AddedToken] = {}
     for token in added:
-        expect(token, {"id": ANY, "content": ANY, **dict.fromkeys(FLAGS, (False, True))}, "added_tokens")
+        expect(token, ADDED_TOKEN, "added_tokens")
         name, i = token.get("content"), token.get("id")
         if not is_text(name) or not name or not is_id(i) or name in tokens:
-            raise FormatError(f"is damaged: the added token {shorten(token)} contradicts others or is incomplete")
-        tokens[name] = AddedToken(name, i, **{flag: bool(token.get(flag)) for flag in FLAGS})
+            raise unsupported("added_tokens", token, "which contradicts others or is incomplete")
+        tokens[name] = AddedToken(name, i, **{flag: bool(token.get(flag)) for flag in TOKEN_FLAGS})
     return tuple(sorted(tokens.values(), key=lambda token: token.id))
 
 
 def write_added_tokens(tokens: Iterable[AddedToken]) -> list[dict]:
-    return [{"id": t.id, "content": t.content, **{flag: getattr(t, flag) for flag in FLAGS}} for t in tokens]
+    return [{"id": t.id, "content": t.content, **{flag: getattr(t, flag) for flag in TOKEN_FLAGS}} for t in tokens]
 
 
-def added_only(added: Iterable[AddedToken], vocab: Collection[str]) -> tuple[int, ...]:
+# The vocabulary of a model, which need not contain the added tokens
+
+
+def added_only(added: Iterable[AddedToken], vocab: Collection[str]) -> Ids:
     """The ids of the added tokens that are not in the vocabulary of the model: they are found, but never made by it."""
     return tuple(token.id for token in added if token.content not in vocab)
 
 
-def model_vocab(pieces: Iterable[str | None], added_only: Collection[int]) -> dict[str, int]:
+def model_vocab(pieces: Spelling, added_only: Collection[int]) -> dict[str, int]:
     """The pieces in the vocabulary of the model, with their ids."""
     return {piece: i for i, piece in enumerate(pieces) if piece is not None and i not in added_only}
 
 
-def byte_pair_model(vocab: dict[str, int], merges: list, **settings: Any) -> dict[str, Any]:
+# fmt: off
+BPE_MODEL = {
+    "type": ("BPE", None), "dropout": (None, 0), "unk_token": ANY, "continuing_subword_prefix": (None, ""),
+    "end_of_word_suffix": (None, ""), "fuse_unk": ANY, "byte_fallback": SWITCH, "ignore_merges": SWITCH,
+    "vocab": ANY, "merges": ANY,
+}
+# fmt: on
+
+
+def write_bpe_model(vocab: dict[str, int], merges: list, **settings: Any) -> dict[str, Any]:
     """The description of a byte-pair model: `settings`, and defaults for all others."""
-    switches = dict.fromkeys(["fuse_unk", "byte_fallback", "ignore_merges"], False)
-    nothing = dict.fromkeys(["dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"])
-    return {"type": "BPE", **nothing, **switches, **settings, "vocab": vocab, "merges": merges}
+    defaults = dict.fromkeys(BPE_MODEL) | dict.fromkeys(["fuse_unk", "byte_fallback", "ignore_merges"], False)
+    return defaults | {"type": "BPE", "vocab": vocab, "merges": merges} | settings
 
 
 # Normalizers
 
-SWITCH = (False, True)
+
+def is_not_empty(value: Any) -> bool:
+    return is_text(value) and value != ""
+
+
+def is_character(value: Any) -> bool:
+    return is_text(value) and len(value) == 1
+
+
+def is_character_pattern(value: Any) -> bool:
+    return isinstance(value, dict) and is_character(value.get("String"))
+
+
+BERT_SWITCHES = dict.fromkeys(["clean_text", "handle_chinese_chars", "lowercase"], SWITCH)
+NORMALIZERS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(["NFC", "NFD", "NFKC", "NFKD", "Lowercase"], {}),
+    "Prepend": {"prepend": is_not_empty},
+    "Replace": {"pattern": is_character_pattern, "content": is_character},
+    "Sequence": {"normalizers": is_list},
+    "BertNormalizer": {"strip_accents": (None, *SWITCH), **BERT_SWITCHES},
+}
 
 
 def read_normalizer(spec: Any) -> Normalizer | None:
     """The normalizer that a file describes, or None."""
     if spec is None:
         return None
-    kind = spec.get("type") if isinstance(spec, dict) else None
-    if not isinstance(kind, str) or kind not in NORMALIZERS:
-        raise FormatError(f"asks for normalizer = {shorten(spec)}, which is not supported")
-    supported, make = NORMALIZERS[kind]
-    expect(spec, {"type": (kind,), **supported}, "normalizer")
-    return make(spec)
+    kind: Any = expect_kind(spec, NORMALIZERS, "normalizer")
+    if kind == "Lowercase":
+        return Lowercase()
+    if kind == "Prepend":
+        return Prepend(spec["prepend"])
+    if kind == "Replace":
+        return Replace(spec["pattern"]["String"], spec["content"])
+    if kind == "Sequence":
+        return Sequence(tuple(step for part in spec["normalizers"] if (step := read_normalizer(part))))
+    if kind == "BertNormalizer":
+        return BertNormalizer(**{key: value for key, value in spec.items() if key != "type"})
+    return UnicodeForm(kind)
 
 
-def read_sequence(spec: dict) -> Normalizer:
-    parts = spec.get("normalizers")
-    if not isinstance(parts, list):
-        raise FormatError("is damaged: its normalizers are not a list")
-    return Sequence(tuple(normalizer for part in parts if (normalizer := read_normalizer(part))))
-
-
-def read_prepend(spec: dict) -> Normalizer:
-    if not is_text(spec.get("prepend")) or not spec["prepend"]:
-        raise FormatError(f"asks for normalizer = {shorten(spec)}, which is not supported")
-    return Prepend(spec["prepend"])
-
-
-def read_replace(spec: dict) -> Normalizer:
-    pattern, content = spec.get("pattern"), spec.get("content", "")
-    old = pattern.get("String", "") if isinstance(pattern, dict) else ""
-    if not is_text(old) or not is_text(content) or len(old) != 1 or len(content) != 1:
-        raise FormatError(f"asks for normalizer = {shorten(spec)}, which is not supported")
-    return Replace(old, content)
-
-
-def read_bert(spec: dict) -> Normalizer:
-    return BertNormalizer(**{key: value for key, value in spec.items() if key != "type"})
-
-
-NORMALIZERS: dict[str, tuple[dict, Callable[[dict], Normalizer]]] = {
-    **{form: ({}, lambda spec: UnicodeForm(spec["type"])) for form in ("NFC", "NFD", "NFKC", "NFKD")},
-    "Lowercase": ({}, lambda _: Lowercase()),
-    "Prepend": ({"prepend": ANY}, read_prepend),
-    "Replace": ({"pattern": ANY, "content": ANY}, read_replace),
-    "Sequence": ({"normalizers": ANY}, read_sequence),
-    "BertNormalizer": (
-        {"clean_text": SWITCH, "handle_chinese_chars": SWITCH, "strip_accents": (None, *SWITCH), "lowercase": SWITCH},
-        read_bert,
-    ),
-}
+def write_normalizer(normalizer: Normalizer | None) -> dict[str, Any] | None:
+    """The inverse of `read_normalizer`."""
+    match normalizer:
+        case None:
+            return None
+        case Lowercase():
+            return {"type": "Lowercase"}
+        case Prepend(prefix):
+            return {"type": "Prepend", "prepend": prefix}
+        case Replace(old, new):
+            return {"type": "Replace", "pattern": {"String": old}, "content": new}
+        case Sequence(normalizers):
+            return {"type": "Sequence", "normalizers": [*map(write_normalizer, normalizers)]}
+        case BertNormalizer():
+            return {"type": "BertNormalizer", **vars(normalizer)}
+        case UnicodeForm(form):
+            return {"type": form}
+    raise ValueError("a tokenizer that removes extra spaces cannot be written as a tokenizer.json")
 
 
 # Post-processors
 
 
+def is_name_and_id(value: Any) -> bool:
+    return is_list(value) and len(value) == 2 and is_id(value[1])
+
+
+BYTE_LEVEL = dict.fromkeys(["add_prefix_space", "trim_offsets", "use_regex"], SWITCH)
+ENDS = {"cls": is_name_and_id, "sep": is_name_and_id, "trim_offsets": SWITCH, "add_prefix_space": SWITCH}
+POST_PROCESSORS: dict[str, dict[str, Any]] = {
+    "ByteLevel": BYTE_LEVEL,
+    "BertProcessing": ENDS,
+    "RobertaProcessing": ENDS,
+    "TemplateProcessing": {"single": is_list, "pair": is_list, "special_tokens": ANY},
+    "Sequence": {"processors": is_list},
+}
+
+
 def read_post_processor(spec: Any) -> tuple[Template, OffsetTrimming | None]:
     """The template, and how spans are trimmed."""
-    kind = spec.get("type") if isinstance(spec, dict) else None
     if spec is None:
         return Template(), None
+    kind = expect_kind(spec, POST_PROCESSORS, "post_processor")
+    trimming = OffsetTrimming(spec.get("add_prefix_space", True)) if spec.get("trim_offsets", True) else None
     if kind == "ByteLevel":
-        expect(spec, BYTE_LEVEL, "post_processor")
-        return Template(), read_trimming(spec)
+        return Template(), trimming
+    if kind == "BertProcessing":
+        return bert_template(spec["cls"][1], spec["sep"][1]), None
+    if kind == "RobertaProcessing":
+        return roberta_template(spec["cls"][1], spec["sep"][1]), trimming
     if kind == "TemplateProcessing":
         return read_template(spec), None
-    if kind == "RobertaProcessing":
-        begin, end = read_ends(spec)
-        template = Template((begin, "A", end), (begin, "A", end, end, "B", end), (0,) * 3, (0,) * 6)
-        return template, read_trimming(spec)
-    if kind == "BertProcessing":
-        begin, end = read_ends(spec)
-        return Template((begin, "A", end), (begin, "A", end, "B", end), (0, 0, 0), (0, 0, 0, 1, 1)), None
-    if kind == "Sequence" and isinstance(spec.get("processors"), list):
-        steps = [read_post_processor(step) for step in spec["processors"]]
-        templates = [template for template, _ in steps if template != Template()]
-        trimmings = [trimming for _, trimming in steps if trimming]
-        if len(templates) <= 1 and len(trimmings) <= 1:
-            return templates[0] if templates else Template(), trimmings[0] if trimmings else None
-    raise FormatError(f"asks for post_processor = {shorten(spec)}, which is not supported")
-
-
-def read_trimming(spec: dict) -> OffsetTrimming | None:
-    return OffsetTrimming(spec.get("add_prefix_space", True)) if spec.get("trim_offsets", True) else None
-
-
-def read_ends(spec: dict) -> tuple[Ids, Ids]:
-    switches = {"trim_offsets": SWITCH, "add_prefix_space": SWITCH}
-    expect(spec, {"type": (spec["type"],), "sep": ANY, "cls": ANY, **switches}, "post_processor")
-    ends = []
-    for key in "cls", "sep":
-        end = spec.get(key)
-        if not isinstance(end, list) or len(end) != 2 or not is_id(end[1]):
-            raise FormatError(f"asks for post_processor.{key} = {shorten(end)}, which is not supported")
-        ends.append((end[1],))
-    return ends[0], ends[1]
+    steps = [read_post_processor(step) for step in spec["processors"]]
+    templates = [template for template, _ in steps if template != Template()]
+    trimmings = [trimming for _, trimming in steps if trimming]
+    if len(templates) > 1 or len(trimmings) > 1:
+        raise unsupported("post_processor", spec)
+    return templates[0] if templates else Template(), trimmings[0] if trimmings else None
 
 
 def read_template(spec: dict) -> Template:
-    supported = {"type": ("TemplateProcessing",), "single": ANY, "pair": ANY, "special_tokens": ANY}
-    expect(spec, supported, "post_processor")
-    special = spec.get("special_tokens")
     try:
-        ids = {name: tuple(token["ids"]) for name, token in (special or {}).items()}
-        single = [read for part in spec["single"] for read in read_part(part, ids)]
-        pair = [read for part in spec["pair"] for read in read_part(part, ids)]
+        tokens = {name: [(i,) for i in token["ids"]] for name, token in (spec.get("special_tokens") or {}).items()}
+        parts: dict[str, dict[str, list]] = {"Sequence": {"A": ["A"], "B": ["B"]}, "SpecialToken": tokens}
+        single, single_types = read_parts(spec["single"], parts)
+        pair, pair_types = read_parts(spec["pair"], parts)
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise FormatError(f"asks for post_processor = {shorten(spec)}, which is not supported") from None
-    columns = [tuple(column) for parts in (single, pair) for column in (zip(*parts) if parts else ((), ()))]
-    return Template(columns[0], columns[2], columns[1], columns[3])
+        raise unsupported("post_processor", spec) from None
+    numbers = [*single_types, *pair_types, *(i for ids in tokens.values() for (i,) in ids)]
+    if not all(map(is_id, numbers)):
+        raise unsupported("post_processor", spec)
+    return Template(single, pair, single_types, pair_types)
 
 
-def read_part(part: dict, ids: dict[str, Ids]) -> list[tuple[Part, int]]:
-    """The part with the type of its ids. A special token of several ids becomes several parts."""
-    ((kind, value),) = part.items()
-    if kind == "Sequence" and value["id"] in ("A", "B") and is_id(value["type_id"]):
-        return [(value["id"], value["type_id"])]
-    if kind == "SpecialToken" and all(map(is_id, ids[value["id"]])) and is_id(value["type_id"]):
-        return [((i,), value["type_id"]) for i in ids[value["id"]]]
-    raise ValueError(part)
+def read_parts(specs: Iterable[dict], parts_of: dict[str, dict[str, list]]) -> tuple[tuple[Part, ...], Ids]:
+    """The parts, and the type of each. `parts_of[kind][name]` is a list: a special token may have several ids."""
+    parts: list[Part] = []
+    types: list[int] = []
+    for spec in specs:
+        ((kind, value),) = spec.items()  # such as {"SpecialToken": {"id": "<s>", "type_id": 0}}
+        new = parts_of[kind][value["id"]]
+        parts += new
+        types += [value["type_id"]] * len(new)
+    return tuple(parts), tuple(types)
 
 
-def write_post_processor(template: Template, trimming: OffsetTrimming | None, name_of: Callable[[int], str]) -> Any:
+def write_post_processor(template: Template, trimming: OffsetTrimming | None, spelling: Spelling) -> Any:
+    """The inverse of `read_post_processor`."""
     steps: list[dict[str, Any]] = []
     if trimming:
-        keeps = {"add_prefix_space": trimming.keeps_first}
-        steps.append({"type": "ByteLevel", **keeps, "trim_offsets": True, "use_regex": True})
+        steps.append(write_byte_level(use_regex=True, has_prefix=trimming.keeps_first))
     if template != Template():
-        special = {i for part in (*template.single, *template.pair) if isinstance(part, tuple) for i in part}
-        names = {i: name_of(i) for i in sorted(special)}
-        single = write_parts(template.single, template.single_types, name_of)
-        pair = write_parts(template.pair, template.pair_types, name_of)
-        described = {name: {"id": name, "ids": [i], "tokens": [name]} for i, name in names.items()}
-        steps.append({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": described})
+        special = sorted({i for part in (*template.single, *template.pair) if isinstance(part, tuple) for i in part})
+        single = write_parts(template.single, template.single_types, spelling)
+        pair = write_parts(template.pair, template.pair_types, spelling)
+        names = {spelling[i]: {"id": spelling[i], "ids": [i], "tokens": [spelling[i]]} for i in special}
+        steps.append({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": names})
     return {"type": "Sequence", "processors": steps} if len(steps) > 1 else steps[0] if steps else None
 
 
-def write_parts(parts: Iterable[Part], types: Ids, name_of: Callable[[int], str]) -> list[dict]:
+def write_parts(parts: Iterable[Part], types: Ids, spelling: Spelling) -> list[dict]:
     written: list[dict] = []
     for part, type_id in zip(parts, types):
         if isinstance(part, str):
             written.append({"Sequence": {"id": part, "type_id": type_id}})
         else:
-            written += [{"SpecialToken": {"id": name_of(i), "type_id": type_id}} for i in part]
+            written += [{"SpecialToken": {"id": spelling[i], "type_id": type_id}} for i in part]
     return written
+
+
+def write_byte_level(*, use_regex: bool, has_prefix: bool) -> dict[str, Any]:
+    return {"type": "ByteLevel", "add_prefix_space": has_prefix, "trim_offsets": True, "use_regex": use_regex}

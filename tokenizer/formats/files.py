@@ -1,13 +1,13 @@
-"""Tokenizers in files: finding the file, recognising its format, reading it, and writing without harm.
+"""Tokenizers in files: finding the file, recognising its format, reading it, and writing it safely.
 
-These are recognised, as files or in a folder, where the first that is found is read:
+The path may be that of a file or of a folder. In a folder, the first of these that exists is read:
 
     tokenizer.json                      Hugging Face, every kind
     tokenizer.model                     SentencePiece, byte pairs; or tiktoken's format, as Llama 3 has it
     encoder.json + vocab.bpe            GPT-2 as OpenAI published it
     vocab.json + merges.txt             the same as Hugging Face names it
     vocab.txt, or a list in JSON        BERT
-    NAME.tiktoken                       OpenAI; those named after one of their encodings are complete
+    NAME.tiktoken                       OpenAI; NAME may be that of one of its encodings, whose pattern is known
     NAME.gguf                           llama.cpp, the vocabulary beside the weights
     tok*.bin                            llama2.c
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -25,25 +24,18 @@ import regex
 
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from tokenizer.formats.checks import parse_json
-from tokenizer.formats.records import BytePairRecord, FormatError, Record
+from tokenizer.formats.records import BytePairRecord, FormatError, Record, SpecialTokens
 
-FILE_NAME, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+# fmt: off
 NAMES_IN_FOLDER = (
-    FILE_NAME,
-    "tokenizer.model",
-    "encoder.json",
-    "vocab.json",
-    "vocab.txt",
-    "*.tiktoken",
-    "*.gguf",
-    "tok*.bin",
+    FILE_NAME, "tokenizer.model", "encoder.json", "vocab.json", "vocab.txt", "*.tiktoken", "*.gguf", "tok*.bin",
 )
-MERGES = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # the file of merges of each vocabulary
+# fmt: on
+MERGES_OF = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # the file of merges of each vocabulary
 TIKTOKEN_LINE = regex.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
-
-JSON = regex.compile(rb"\s*(?:\{|\[\s*[\[\]{\"])")  # a line of BERT's vocab.txt may be [PAD]
-
-SpecialTokens = Mapping[str, int] | Iterable[str] | None
+# A table, or a list of tables, lists or texts. A "[" alone is not enough: a vocab.txt of BERT may begin with [PAD].
+JSON_BEGIN = regex.compile(rb"\s*(?:\{|\[\s*[\[\]{\"])")
 
 
 def locate(path: str | os.PathLike) -> Path:
@@ -53,26 +45,25 @@ def locate(path: str | os.PathLike) -> Path:
         for name in NAMES_IN_FOLDER:
             found = sorted(path.glob(name))
             if len(found) > 1:
-                raise FormatError(
-                    f"{path} holds several vocabularies, such as {found[0].name} and {found[1].name}: name one"
-                )
+                names = f"{found[0].name} and {found[1].name}"
+                raise FormatError(f"{path} holds several vocabularies, such as {names}: name one")
             if found:
                 return found[0]
         path = path / FILE_NAME
-    if path.name in MERGES.values():  # the file of merges was given: take its vocabulary
-        path = path.with_name(next(name for name, merges in MERGES.items() if merges == path.name))
+    if path.name in MERGES_OF.values():  # the file of merges was given: take its vocabulary
+        path = path.with_name(next(name for name, merges in MERGES_OF.items() if merges == path.name))
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: give a {FILE_NAME}, another vocabulary or a folder that holds one"
-        )
+        raise FileNotFoundError(f"{path} does not exist: give a {FILE_NAME}, another vocabulary or a folder with one")
     return path
 
 
 def read(
     path: str | os.PathLike, pattern: str | None = None, special_tokens: SpecialTokens = None
 ) -> tuple[Record, dict[str, Any]]:
-    """What the file at (or in the folder) `path` holds, and the settings beside it. FormatError if it is damaged,
-    foreign or not supported."""
+    """The content of the file at (or in the folder) `path`, and the settings beside it.
+
+    FormatError if the file is damaged, has an unknown format or asks for what is not supported.
+    """
     path = locate(path)
     try:
         settings = read_settings(path.parent)
@@ -90,7 +81,7 @@ def read(
 def read_settings(folder: Path) -> dict[str, Any]:
     """The settings of a tokenizer_config.json, and the chat template if that is a file of its own."""
     settings: Any = {}
-    config, template = folder / SETTINGS, folder / "chat_template.jinja"
+    config, template = folder / SETTINGS_NAME, folder / TEMPLATE_NAME
     if config.is_file():
         settings = parse_json(config.read_bytes())
         if not isinstance(settings, dict):
@@ -106,9 +97,10 @@ def parse(
     """Recognise the format by the content. From `path` only the name and the files beside it are used."""
     if path.suffix == ".tiktoken" or TIKTOKEN_LINE.match(data):
         return tiktoken.parse(data, path.name.removesuffix(".tiktoken"), pattern, special_tokens)
-    document = parse_json(data) if JSON.match(data) or path.suffix == ".json" else None
+    # JSON: a vocabulary with a file of merges beside it, BERT's vocabulary, or a tokenizer.json.
+    document = parse_json(data) if JSON_BEGIN.match(data) or path.suffix == ".json" else None
     if isinstance(document, dict) and not isinstance(document.get("model"), dict):
-        merges = path.with_name(MERGES.get(path.name, "merges.txt"))
+        merges = path.with_name(MERGES_OF.get(path.name, "merges.txt"))
         if merges.is_file():
             return vocabularies.parse_byte_pairs(document, merges.read_bytes(), settings, pattern, special_tokens)
     refuse_options(pattern, special_tokens)
@@ -116,6 +108,7 @@ def parse(
         return vocabularies.parse_word_pieces(document, settings)
     if document is not None:
         return tokenizer_json.parse(document)
+    # Other formats. A SentencePiece model begins with its first piece: field 1, a string of bytes, is written 0x0A.
     if data[:1] == b"\n":
         return sentencepiece.parse(data)
     if llama2c.is_llama2c(data):
@@ -130,18 +123,16 @@ def parse(
 
 def refuse_options(pattern: str | None, special_tokens: SpecialTokens) -> None:
     if pattern is not None or special_tokens is not None:
-        raise FormatError(
-            "says itself how text is split and which tokens are special: leave out pattern and special_tokens"
-        )
+        raise FormatError("says how text is split and which tokens are special: leave out pattern and special_tokens")
 
 
 def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> None:
-    """Write a tokenizer.json, or tiktoken's format if the name ends in .tiktoken; into a folder, with its settings."""
+    """Write a tokenizer.json, or tiktoken's format if the name ends in .tiktoken. A folder also gets the settings."""
     path = Path(path)
     if path.is_dir():
         write_atomically(path / FILE_NAME, tokenizer_json.serialize(record))
         if settings:
-            write_atomically(path / SETTINGS, json.dumps(settings, ensure_ascii=False, indent=1).encode())
+            write_atomically(path / SETTINGS_NAME, json.dumps(settings, ensure_ascii=False, indent=1).encode())
     elif path.suffix == ".tiktoken":
         if not isinstance(record, BytePairRecord):
             raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")
@@ -151,7 +142,7 @@ def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> 
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write under another name, then rename it: at any instant the file is the old one or the new one, and complete."""
+    """Write under another name, then rename it: the file at `path` is always complete, the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:

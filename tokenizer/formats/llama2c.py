@@ -9,13 +9,15 @@ from __future__ import annotations
 import struct
 
 from tokenizer.formats.records import FormatError, SentencePieceRecord
-from tokenizer.formats.sentencepiece import beginning
-from tokenizer.text.metaspace import SPACE
-from tokenizer.text.normalize import Prepend, Replace, Sequence
+from tokenizer.text.metaspace import ESCAPE_SPACES, SPACE
+from tokenizer.text.normalize import Prepend, Sequence
 from tokenizer.text.special_tokens import AddedToken
+from tokenizer.text.template import begin_template
 
-FIRST_TOKENS = ["<unk>", "<s>", "</s>"]  # the file has line ends around the second and the third
-FIRST_BYTE = 3
+# The file spells the second and the third of these with line ends around them, so its spelling is not used.
+FIRST_TOKENS = ["<unk>", "<s>", "</s>"]
+BOS = 1  # the id of <s>
+FIRST_BYTE = 3  # the id of <0x00>
 
 
 def is_llama2c(data: bytes) -> bool:
@@ -25,17 +27,17 @@ def is_llama2c(data: bytes) -> bool:
 
 def parse(data: bytes) -> SentencePieceRecord:
     texts, scores = read_tokens(data)
-    pieces: list[str | None] = [*FIRST_TOKENS, *(text.replace(" ", SPACE) for text in texts[len(FIRST_TOKENS) :])]
+    pieces = FIRST_TOKENS + [text.replace(" ", SPACE) for text in texts[len(FIRST_TOKENS) :]]
     expected = [f"<0x{byte:02X}>" for byte in range(256)]
     if pieces[FIRST_BYTE : FIRST_BYTE + 256] != expected or len(set(pieces)) < len(pieces):
         raise FormatError("is damaged: its tokens 3 to 258 are not the 256 bytes, or two are the same")
     return SentencePieceRecord(
-        pieces,
-        None,
-        scores,
-        tuple(AddedToken(name, i) for i, name in enumerate(FIRST_TOKENS)),
-        Sequence((Prepend(SPACE), Replace(" ", SPACE))),
-        template=beginning(1),
+        pieces=[*pieces],
+        merges=None,
+        scores=scores,
+        added_tokens=tuple(AddedToken(name, i) for i, name in enumerate(FIRST_TOKENS)),
+        normalizer=Sequence((Prepend(SPACE), ESCAPE_SPACES)),
+        template=begin_template(BOS),
         unknown=0,
     )
 
@@ -44,7 +46,7 @@ def read_tokens(data: bytes) -> tuple[list[str], list[float]]:
     """The texts of the tokens, and their scores."""
     texts: list[str] = []
     scores: list[float] = []
-    at = 4
+    at = 4  # after the length of the longest token, which is not needed
     while at < len(data):
         try:
             score, size = struct.unpack_from("<fi", data, at)

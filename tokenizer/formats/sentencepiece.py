@@ -1,26 +1,33 @@
-"""SentencePiece's `.model`, a protocol buffer. These are the fields that matter, from the messages in
-github.com/google/sentencepiece, src/sentencepiece_model.proto:
+"""SentencePiece's `.model`: a protocol buffer with pieces and settings.
 
-    ModelProto       1 pieces (each: 1 text, 2 score, 3 type), 2 trainer, 3 normalizer
-    TrainerSpec      3 model type, 24 white space as suffix, 35 byte fallback, 40-43 ids of unk, bos, eos, pad
-    NormalizerSpec   2 table of replacements, 3 space before the text, 4 extra spaces removed, 5 spaces as U+2581
+A protocol buffer is a sequence of fields, each a number and a value; a value may again be a message of fields. The
+numbers are from github.com/google/sentencepiece, src/sentencepiece_model.proto.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tokenizer.formats.records import FormatError, SentencePieceRecord
-from tokenizer.text.metaspace import SPACE
-from tokenizer.text.normalize import CollapseSpaces, Normalizer, Prepend, Replace, Sequence
+from tokenizer.text.metaspace import ESCAPE_SPACES, SPACE
+from tokenizer.text.normalize import CollapseSpaces, Normalizer, Prepend, Sequence
 from tokenizer.text.special_tokens import AddedToken
-from tokenizer.text.template import Template
+from tokenizer.text.template import Template, begin_template
 
-BYTE_PAIR = 2  # of the model types 1 unigram, 2 BPE, 3 word, 4 character
-PIECE, TRAINER, NORMALIZER = 1, 2, 3  # the fields of a ModelProto
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # the types of pieces
+# The numbers of the fields that matter. All other fields are skipped.
+PIECE, TRAINER, NORMALIZER = 1, 2, 3  # the fields of a model
+TEXT, SCORE, KIND = 1, 2, 3  # the fields of a piece
+SETTINGS = {
+    TRAINER: {3: "model_type", 24: "space_is_suffix", 35: "byte_fallback", 41: "bos_id"},
+    NORMALIZER: {1: "name", 2: "replacements", 3: "prefix_space", 4: "remove_extra_spaces", 5: "escape_spaces"},
+}
+
+UNIGRAM, BYTE_PAIR = 1, 2  # types of models
+MODEL_TYPES = {UNIGRAM: "unigram", BYTE_PAIR: "byte pairs", 3: "word", 4: "character"}
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces
 
 
 class Piece(NamedTuple):
@@ -31,17 +38,32 @@ class Piece(NamedTuple):
     kind: int
 
 
+@dataclass(frozen=True)
+class Settings:
+    """The values of the fields in `SETTINGS`, with the defaults of SentencePiece."""
+
+    model_type: int = UNIGRAM
+    space_is_suffix: int = 0
+    byte_fallback: int = 0
+    bos_id: int = 1
+    name: bytes = b""  # of the normalizer
+    replacements: bytes = b""
+    prefix_space: int = 1
+    remove_extra_spaces: int = 1
+    escape_spaces: int = 1
+
+
 def fields(data: bytes) -> Iterator[tuple[int, Any]]:
     """The fields of a message: (number, value). A value is an integer, four or eight bytes, or a string of bytes."""
     at = 0
     while at < len(data):
         key, at = varint(data, at)
-        kind = key & 7
+        wire_type = key & 7  # 0: an integer, 1: eight bytes, 2: a string of bytes after its length, 5: four bytes
         value: Any
-        if kind == 0:
+        if wire_type == 0:
             value, at = varint(data, at)
-        elif kind in (1, 2, 5):
-            size, at = varint(data, at) if kind == 2 else (8 if kind == 1 else 4, at)
+        elif wire_type in (1, 2, 5):
+            size, at = varint(data, at) if wire_type == 2 else (8 if wire_type == 1 else 4, at)
             value, at = data[at : at + size], at + size
             if at > len(data):
                 raise FormatError("is damaged: it ends within a field")
@@ -71,71 +93,64 @@ def message(value: Any) -> dict[int, Any]:
 
 def parse(data: bytes) -> SentencePieceRecord:
     pieces: list[Piece] = []
-    settings: dict[int, dict[int, Any]] = {TRAINER: {}, NORMALIZER: {}}
+    settings: dict[str, Any] = {}
     for number, value in fields(data):
         if number == PIECE:
             pieces.append(read_piece(message(value), len(pieces)))
-        elif number in settings:
-            settings[number] = message(value)
-    check(pieces, settings[TRAINER], settings[NORMALIZER])
-    return contents_of(pieces, settings[TRAINER], settings[NORMALIZER])
+        elif number in SETTINGS:
+            names = SETTINGS[number]
+            settings |= {names[i]: setting for i, setting in message(value).items() if i in names}
+    return make_record(pieces, Settings(**settings))
 
 
 def read_piece(spec: dict[int, Any], i: int) -> Piece:
     try:
-        return Piece(spec[1].decode(), struct.unpack("<f", spec.get(2, bytes(4)))[0], spec.get(3, NORMAL))
+        (score,) = struct.unpack("<f", spec.get(SCORE, bytes(4)))
+        return Piece(spec[TEXT].decode(), score, spec.get(KIND, NORMAL))
     except (KeyError, AttributeError, UnicodeDecodeError, struct.error, TypeError):
         raise FormatError(f"is damaged: its piece {i} has no text or score") from None
 
 
-def contents_of(pieces: list[Piece], trainer: dict[int, Any], normalizer: dict[int, Any]) -> SentencePieceRecord:
-    begin = signed(trainer.get(41, 1))
+def make_record(pieces: list[Piece], settings: Settings) -> SentencePieceRecord:
+    check(pieces, settings)
+    begin = settings.bos_id  # -1, for none, is written as the unsigned number 2**64 - 1
     return SentencePieceRecord(
         pieces=[None if piece.kind == UNUSED else piece.text for piece in pieces],
         merges=None,
         scores=[piece.score for piece in pieces],
-        added_tokens=tuple(
-            AddedToken(piece.text, i) for i, piece in enumerate(pieces) if piece.kind in (UNKNOWN, CONTROL)
-        ),
-        normalizer=normalizer_of(normalizer),
-        template=beginning(begin if begin < len(pieces) else -1),
-        unknown=next((i for i, piece in enumerate(pieces) if piece.kind == UNKNOWN), None),
-        byte_fallback=bool(trainer.get(35, 0)),
-        user_defined=tuple(i for i, piece in enumerate(pieces) if piece.kind == USER_DEFINED),
-        strips_space=bool(normalizer.get(3, 1) or normalizer.get(4, 1)),
+        added_tokens=tuple(AddedToken(pieces[i].text, i) for i in ids_of_kind(pieces, UNKNOWN, CONTROL)),
+        normalizer=make_normalizer(settings),
+        template=begin_template(begin) if 0 <= begin < len(pieces) else Template(),
+        unknown=next(iter(ids_of_kind(pieces, UNKNOWN)), None),
+        byte_fallback=bool(settings.byte_fallback),
+        user_defined=ids_of_kind(pieces, USER_DEFINED),
+        strips_space=bool(settings.prefix_space or settings.remove_extra_spaces),
     )
 
 
-def beginning(begin: int) -> Template:
-    """The template with the token `begin` before each text, or without one if it is negative."""
-    return Template() if begin < 0 else Template(((begin,), "A"), ((begin,), "A", (begin,), "B"), (0, 0), (0, 0, 1, 1))
-
-
-def signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
-
-
-def check(pieces: list[Piece], trainer: dict[int, Any], normalizer: dict[int, Any]) -> None:
+def check(pieces: list[Piece], settings: Settings) -> None:
     """FormatError for what is damaged or not supported."""
     if not pieces:
         raise FormatError("is damaged or not a SentencePiece model: it has no pieces")
-    if trainer.get(3, 1) != BYTE_PAIR:
-        kind = {1: "unigram", 3: "word", 4: "character"}.get(trainer.get(3, 1), "unknown")
+    if settings.model_type != BYTE_PAIR:
+        kind = MODEL_TYPES.get(settings.model_type, "unknown")
         raise FormatError(f"asks for a model of type {kind}, which is not supported (byte pairs are)")
-    if trainer.get(24, 0):
+    if settings.space_is_suffix:
         raise FormatError("asks for white space as a suffix, which is not supported")
-    if normalizer.get(2):
-        name = normalizer.get(1, b"")
-        raise FormatError(
-            f"asks for the normalizer {name.decode(errors='replace')!r}, which is not supported (identity is)"
-        )
-    if not normalizer.get(5, 1):
+    if settings.replacements:
+        name = settings.name.decode(errors="replace")
+        raise FormatError(f"asks for the normalizer {name!r}, which is not supported (identity is)")
+    if not settings.escape_spaces:
         raise FormatError("asks for spaces that are not escaped, which is not supported")
     if len({piece.text for piece in pieces}) < len(pieces):
         raise FormatError("is damaged: two of its pieces are the same")
 
 
-def normalizer_of(spec: dict[int, Any]) -> Normalizer:
-    steps: list[Normalizer] = [CollapseSpaces()] if spec.get(4, 1) else []
-    steps += [Prepend(SPACE)] if spec.get(3, 1) else []
-    return Sequence((*steps, Replace(" ", SPACE)))
+def ids_of_kind(pieces: list[Piece], *kinds: int) -> tuple[int, ...]:
+    return tuple(i for i, piece in enumerate(pieces) if piece.kind in kinds)
+
+
+def make_normalizer(settings: Settings) -> Normalizer:
+    steps: list[Normalizer] = [CollapseSpaces()] if settings.remove_extra_spaces else []
+    steps += [Prepend(SPACE)] if settings.prefix_space else []
+    return Sequence((*steps, ESCAPE_SPACES))

@@ -1,4 +1,9 @@
-"""`tokenizer.json`, the format of Hugging Face's `tokenizers` library, for every kind of tokenizer."""
+"""`tokenizer.json`, the format of Hugging Face's `tokenizers` library, for every kind of tokenizer.
+
+A file describes the steps from a text to its ids: normalizer, pre-tokenizer (splits text into words), model, and
+post-processor (adds special tokens). The parts that differ between the kinds of models are read in byte_pair.py,
+character_pair.py, word_piece.py and characters.py.
+"""
 
 from __future__ import annotations
 
@@ -6,89 +11,95 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from tokenizer.formats import byte_pair, character_pair, characters, word_piece
-from tokenizer.formats.checks import ANY, by_id, expect, shorten
-from tokenizer.formats.components import read_added_tokens, write_added_tokens
-from tokenizer.formats.records import BytePairRecord, FormatError, Record, SentencePieceRecord, WordPieceRecord
+from tokenizer.formats import byte_pair, character_pair, characters, components, records, word_piece
+from tokenizer.formats.checks import ANY, expect, shorten, spelling_of_ids
+from tokenizer.formats.records import FormatError, Record, SentencePieceRecord, Spelling
 from tokenizer.text.special_tokens import AddedToken
+from tokenizer.text.template import Template
 
-TOP = {
-    "version": ("1.0",),
-    "truncation": (None,),
-    "padding": (None,),
-    **dict.fromkeys(["normalizer", "added_tokens", "pre_tokenizer", "post_processor", "decoder", "model"], ANY),
+PARTS = ("normalizer", "added_tokens", "pre_tokenizer", "post_processor", "decoder", "model")
+TOP = {"version": ("1.0",), "truncation": (None,), "padding": (None,), **dict.fromkeys(PARTS, ANY)}
+
+MODELS: dict[str, Any] = {"BPE": byte_pair.read, "WordPiece": word_piece.read, "WordLevel": characters.read}
+WRITERS: dict[type, Any] = {
+    records.BytePairRecord: byte_pair.write,
+    records.SentencePieceRecord: character_pair.write,
+    records.WordPieceRecord: word_piece.write,
+    records.CharacterRecord: characters.write,
 }
 
 
-def parse(document: Any) -> Record:
+def parse(data: Any) -> Record:
     """What the file says. FormatError if any of it is not supported."""
-    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
         raise FormatError("is not a tokenizer.json: it describes no model")
-    expect(document, TOP, "")
-    added = read_added_tokens(document.get("added_tokens", []))
-    model = document["model"]
+    expect(data, TOP, "")
+    model = data["model"]
+    # Older files of byte pairs do not give the type.
+    kind = model.get("type", "BPE" if "merges" in model else None)
+    problem = None
     if not isinstance(model.get("vocab"), dict):
-        kind = shorten(kind_of(model))
-        raise FormatError(f"asks for a model of type {kind}, which is not supported (its vocab is not a table)")
-    spelling = spelling_of(model["vocab"], added)
-    kind = kind_of(model)
-    if kind == "BPE":
-        reader = character_pair if model.get("byte_fallback") else byte_pair
-        return reader.read(document, spelling, added)
-    if kind == "WordPiece":
-        return word_piece.read(document, spelling, added)
-    if kind == "WordLevel":
-        return characters.read(document, spelling, added)
-    supported = "BPE, WordPiece, WordLevel"
-    raise FormatError(f"asks for a model of type {shorten(kind)}, which is not supported (only {supported})")
+        problem = "its vocab is not a table"
+    elif not isinstance(kind, str) or kind not in MODELS:
+        problem = f"only {', '.join(MODELS)}"
+    if problem:
+        raise FormatError(f"asks for a model of type {shorten(kind)}, which is not supported ({problem})")
+    read = character_pair.read if kind == "BPE" and model.get("byte_fallback") else MODELS[kind]
+    return read(read_document(data))
 
 
-def spelling_of(vocab: dict[str, Any], added: Iterable[AddedToken]) -> list[str | None]:
+def read_document(data: dict[str, Any]) -> components.Document:
+    """The file, with the parts read that all models share."""
+    added = components.read_added_tokens(data.get("added_tokens", []))
+    template, trim_offsets = components.read_post_processor(data.get("post_processor"))
+    return components.Document(
+        spelling=spelling_of(data["model"]["vocab"], added),
+        added=added,
+        normalizer=components.read_normalizer(data.get("normalizer")),
+        template=template,
+        trim_offsets=trim_offsets,
+        model=data["model"],
+        pre_tokenizer=data.get("pre_tokenizer"),
+        decoder=data.get("decoder"),
+    )
+
+
+def spelling_of(vocab: dict[str, Any], added: Iterable[AddedToken]) -> Spelling:
     """How each id is spelled, with those of added tokens."""
     id_of = dict(vocab)
     for token in added:
         if id_of.setdefault(token.content, token.id) != token.id:
             raise FormatError(f"is damaged: the added token {token.content!r} has another id in the vocab")
-    return by_id(id_of)
-
-
-def kind_of(model: dict) -> Any:
-    """The type of a model. Older files do not give it for byte pairs."""
-    return model.get("type", "BPE" if "merges" in model else None)
+    return spelling_of_ids(id_of)
 
 
 def serialize(record: Record) -> bytes:
     """The content of the file. ValueError if it would not be read back the same."""
-    parts = document_of(record)
+    spelling, parts = WRITERS[type(record)](record)
+    settings = record._asdict()  # not every kind of record has a normalizer, a template or trimmed offsets
+    template = settings.get("template", Template())
     document = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": write_added_tokens(record.added_tokens),
-        **dict.fromkeys(["normalizer", "pre_tokenizer", "post_processor", "decoder", "model"]),
-        **parts,
+        "added_tokens": components.write_added_tokens(record.added_tokens),
+        "normalizer": components.write_normalizer(settings.get("normalizer")),
+        "pre_tokenizer": parts["pre_tokenizer"],
+        "post_processor": components.write_post_processor(template, settings.get("trim_offsets"), spelling),
+        "decoder": parts["decoder"],
+        "model": parts["model"],
     }
     data = json.dumps(document, ensure_ascii=False, indent=1).encode()
     problem = "this tokenizer cannot be written as a tokenizer.json: "
     try:
-        if same(parse(json.loads(data)), record):
+        if reads_back(parse(json.loads(data)), record):
             return data
     except FormatError as error:
         raise ValueError(f"{problem}it would be one that {error}") from None
     raise ValueError(f"{problem}two of its tokens are spelled alike")
 
 
-def document_of(record: Record) -> dict[str, Any]:
-    if isinstance(record, BytePairRecord):
-        return byte_pair.write(record)
-    if isinstance(record, SentencePieceRecord):
-        return character_pair.write(record)
-    if isinstance(record, WordPieceRecord):
-        return word_piece.write(record)
-    return characters.write(record)
-
-
-def same(read: Record, written: Record) -> bool:
+def reads_back(read: Record, written: Record) -> bool:
     """Whether what was read back is what was written. Scores are written as merges."""
     if isinstance(written, SentencePieceRecord) and isinstance(read, SentencePieceRecord) and written.scores:
         return read._replace(merges=None, scores=written.scores) == written

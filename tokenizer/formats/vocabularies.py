@@ -1,24 +1,26 @@
-"""Bare vocabularies, whose files say nothing else.
+"""Bare vocabularies: files of tokens without settings.
 
-A table of spellings and ids with a file of merges is a byte-pair vocabulary (encoder.json + vocab.bpe of GPT-2,
-vocab.json + merges.txt of Hugging Face). A list of pieces that contains [UNK] is BERT's.
+A byte-pair vocabulary consists of two files, a table of tokens and ids and a list of merges: encoder.json + vocab.bpe
+of GPT-2, vocab.json + merges.txt of Hugging Face. A list of pieces that contains [UNK] is BERT's vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tokenizer.formats import byte_pair
-from tokenizer.formats.checks import by_id, is_text, shorten
+from tokenizer.formats.checks import is_text, shorten, spelling_of_ids
 from tokenizer.formats.components import read_added_tokens
-from tokenizer.formats.records import BytePairRecord, FormatError, WordPieceRecord
+from tokenizer.formats.records import BytePairRecord, FormatError, SpecialTokens, WordPieceRecord
 from tokenizer.text.bert_normalizer import BertNormalizer
 from tokenizer.text.normalize import Normalizer, UnicodeForm
+from tokenizer.text.prefix import Prefix
 from tokenizer.text.special_tokens import END_OF_TEXT, AddedToken
-from tokenizer.text.template import Template
+from tokenizer.text.template import bert_template
 
-# The pattern and normalizer of the class that a tokenizer_config.json names; the vocabulary files do not say them.
+# The files of a vocabulary do not say its pattern and normalizer. They follow from the class that the
+# tokenizer_config.json beside them names.
 CLASSES: dict[str, tuple[str, Normalizer | None]] = {
     "GPT2Tokenizer": ("gpt2", None),
     "Qwen2Tokenizer": ("qwen2", UnicodeForm("NFC")),
@@ -27,31 +29,28 @@ BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def parse_byte_pairs(
-    vocabulary: Any,
-    merges: bytes,
-    settings: dict[str, Any],
-    pattern: str | None,
-    special_tokens: Mapping[str, int] | Iterable[str] | None,
+    vocab: dict[str, Any], merges: bytes, settings: dict[str, Any], pattern: str | None, special_tokens: SpecialTokens
 ) -> BytePairRecord:
-    """`special_tokens` are names that the vocabulary has, or new ones with their ids. `settings` are those of a
-    tokenizer_config.json, which may list added tokens, and name a class from which the pattern is known."""
-    if not isinstance(vocabulary, dict):
-        raise FormatError("is not a table of tokens and ids")
+    """A vocabulary and its file of merges.
+
+    `settings` are those of a tokenizer_config.json, which may list added tokens, and name a class whose pattern is
+    known. `special_tokens` are names that the vocabulary has, or new ones with their ids.
+    """
     normalizer = None
     if pattern is None:
         kind = settings.get("tokenizer_class", "GPT2Tokenizer").removesuffix("Fast")
         if kind not in CLASSES:
             raise FormatError(f"belongs to a {kind}, whose pattern is not known: give pattern=")
         pattern, normalizer = CLASSES[kind]
-    added = added_tokens(vocabulary, settings, special_tokens)
-    spelling = by_id(dict(vocabulary) | {token.content: token.id for token in added})
-    has_prefix = bool(settings.get("add_prefix_space")) and pattern == "gpt2"
-    document = byte_pair.bare_document(vocabulary, lines_of(merges), pattern, has_prefix=has_prefix)
-    return byte_pair.read(document, spelling, added)._replace(normalizer=normalizer)
+    added = added_tokens(vocab, settings, special_tokens)
+    spelling = spelling_of_ids(vocab | {token.content: token.id for token in added})
+    prefix = Prefix() if settings.get("add_prefix_space") and pattern == "gpt2" else None
+    lines = lines_of(merges)
+    return byte_pair.make_record(spelling, vocab, lines, added, pattern=pattern, normalizer=normalizer, prefix=prefix)
 
 
 def lines_of(merges: bytes) -> list[str]:
-    """The merges of a merges.txt, which may begin with a line that says its version."""
+    """The lines of a merges.txt, without the one at its beginning that says its version."""
     try:
         lines = merges.decode().split("\n")
     except UnicodeDecodeError:
@@ -60,53 +59,46 @@ def lines_of(merges: bytes) -> list[str]:
     return [line.rstrip("\r") for line in lines if line.strip()]
 
 
-def added_tokens(
-    vocabulary: dict, settings: dict[str, Any], special_tokens: Mapping[str, int] | Iterable[str] | None
-) -> tuple[AddedToken, ...]:
+def added_tokens(vocab: dict, settings: dict[str, Any], special_tokens: SpecialTokens) -> tuple[AddedToken, ...]:
     """`special_tokens` if given, or else those that the settings list, or else the end of text."""
     if isinstance(special_tokens, Mapping):
         return tuple(AddedToken(name, i) for name, i in special_tokens.items())
     if special_tokens is not None:
         for name in special_tokens:
-            if name not in vocabulary:
+            if name not in vocab:
                 raise FormatError(f"has no token {name!r}: give special_tokens as a table of names and ids")
-        return tuple(AddedToken(name, vocabulary[name]) for name in special_tokens)
+        return tuple(AddedToken(name, vocab[name]) for name in special_tokens)
     listed = settings.get("added_tokens_decoder")
     if isinstance(listed, dict) and all(i.isdecimal() and isinstance(token, dict) for i, token in listed.items()):
         return read_added_tokens([{**token, "id": int(i)} for i, token in listed.items()])
-    return (AddedToken(END_OF_TEXT, vocabulary[END_OF_TEXT]),) if END_OF_TEXT in vocabulary else ()
+    return (AddedToken(END_OF_TEXT, vocab[END_OF_TEXT]),) if END_OF_TEXT in vocab else ()
 
 
-def parse_word_pieces(vocabulary: Any, settings: dict[str, Any]) -> WordPieceRecord:
-    """`vocabulary` is a table, or a list in the order of the ids.
-
-    A list for TensorFlow.js marks the pieces that begin words (with U+2581) instead of the pieces inside words.
-    """
-    if isinstance(vocabulary, list):
-        if not all(map(is_text, vocabulary)):
+def parse_word_pieces(vocab: Any, settings: dict[str, Any]) -> WordPieceRecord:
+    """BERT's vocabulary: a table of pieces and ids, or a list in the order of the ids."""
+    if isinstance(vocab, list):
+        if not all(map(is_text, vocab)):
             raise FormatError("is damaged: its vocabulary contains something that is not text")
-        if sum(piece.startswith("\u2581") for piece in vocabulary) > len(vocabulary) // 2:
-            vocabulary = [with_continuation_marks(piece) for piece in vocabulary]
-        vocabulary = {piece: i for i, piece in enumerate(vocabulary)}
-    pieces = by_id(vocabulary)
-    specials = [name for name in BERT_SPECIALS if name in vocabulary]
+        # A list for TensorFlow.js marks the pieces that begin words (with U+2581) instead of the pieces inside words.
+        if sum(piece.startswith("\u2581") for piece in vocab) > len(vocab) // 2:
+            vocab = [with_continuation_mark(piece) for piece in vocab]
+        vocab = {piece: i for i, piece in enumerate(vocab)}
+    pieces = spelling_of_ids(vocab)
     for name in "[UNK]", "[CLS]", "[SEP]":
-        if name not in vocabulary:
+        if name not in vocab:
             raise FormatError(f"is not a vocabulary of BERT: it has no {name}")
-    begin, end = (vocabulary["[CLS]"],), (vocabulary["[SEP]"],)
-    lowercase = settings.get("do_lower_case", True)
-    accents, chinese = settings.get("strip_accents"), settings.get("tokenize_chinese_chars", True)
+    lowercase, accents = settings.get("do_lower_case", True), settings.get("strip_accents")
+    chinese = settings.get("tokenize_chinese_chars", True)
     if not {lowercase, chinese} <= {True, False} or accents not in (None, True, False):
         raise FormatError(f"has settings beside it that are not supported: {shorten(settings)}")
-    return WordPieceRecord(
-        pieces,
-        tuple(sorted((AddedToken(name, vocabulary[name]) for name in specials), key=lambda token: token.id)),
-        BertNormalizer(True, chinese, accents, lowercase),
-        Template((begin, "A", end), (begin, "A", end, "B", end), (0, 0, 0), (0, 0, 0, 1, 1)),
-    )
+    specials = sorted((vocab[name], name) for name in BERT_SPECIALS if name in vocab)
+    added = tuple(AddedToken(name, i) for i, name in specials)
+    normalizer = BertNormalizer(True, chinese, accents, lowercase)
+    return WordPieceRecord(pieces, added, normalizer, bert_template(vocab["[CLS]"], vocab["[SEP]"]))
 
 
-def with_continuation_marks(piece: str) -> str:
+def with_continuation_mark(piece: str) -> str:
+    """A piece of a list for TensorFlow.js as BERT spells it."""
     if piece.startswith("\u2581"):
         return piece[1:]
     return piece if piece.startswith("[") and piece.endswith("]") and len(piece) > 2 else "##" + piece

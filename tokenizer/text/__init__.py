@@ -1,4 +1,4 @@
-"""What happens to a text around the encoding of words, and to ids on their way back.
+"""The steps before and after the model: what happens to a text before its words are encoded, and to decoded ids.
 
 Read in this order:
 
@@ -7,12 +7,12 @@ Read in this order:
     template.py         special tokens that a model expects around a text
     stream.py           decoding while the ids still arrive
     chat_template.py    a conversation as the text that a chat model expects
-    byte_alphabet.py    how JSON files spell bytes, and the order of the 256 bytes
+    byte_alphabet.py    the spelling of bytes in a tokenizer.json
 
-What the tokenizers of some models do to a text first:
+The tokenizers of some models change a text first:
 
     normalize.py, bert_normalizer.py   Unicode forms, lower case, replacements
     prefix.py, metaspace.py            a space before the text; SentencePiece's sign for a space
-    aligned_text.py, offsets.py        which characters of the original text a token stands for, all the same
+    aligned_text.py, offsets.py        for offsets: which characters of the original text a token stands for
     huggingface_unicode.py             tables of the Unicode versions that Hugging Face's library uses (generated)
 """

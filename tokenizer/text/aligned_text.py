@@ -1,8 +1,8 @@
 """A text in which each character remembers which part of the original text it stands for.
 
-Offsets refer to the text that the caller gave, but tokens are made from what a normalizer has made of it. Which
-character stands for what follows `NormalizedString` in github.com/huggingface/tokenizers: an inserted character stands
-for what the one before it stands for, and one that replaces several stands for the first of them.
+Offsets of tokens refer to the text that the caller gave, but tokens are made from normalized text. The rules are those
+of `NormalizedString` in github.com/huggingface/tokenizers: an inserted character stands for what the character before
+it stands for, and a character that replaces several stands for the first of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 Span = tuple[int, int]  # the first character and the one after the last
-Change = tuple[str, int]  # a character; 1: it is inserted, 0: it replaces one, -n: it replaces one and removes n more
+
+# A character of the new text, and a number: 1 if it is inserted, 0 if it replaces one character of the old text, -n if
+# it replaces one and n more are removed. "ä" -> "a", "¨" is [("a", 0), ("¨", 1)], and back it is [("ä", -1)].
+Change = tuple[str, int]
 
 
 @dataclass
@@ -22,9 +25,12 @@ class AlignedText:
     spans: list[Span]
 
     @classmethod
-    def of(cls, text: str, start: int = 0) -> AlignedText:
-        """An unchanged text, which begins at `start` of the original."""
-        return cls(text, [(i, i + 1) for i in range(start, start + len(text))])
+    def of(cls, text: str) -> AlignedText:
+        """An unchanged text: each character stands for itself."""
+        return cls(text, [(i, i + 1) for i in range(len(text))])
+
+    def __str__(self) -> str:
+        return self.text
 
     def __getitem__(self, part: slice) -> AlignedText:
         return AlignedText(self.text[part], self.spans[part])
@@ -40,16 +46,18 @@ class AlignedText:
             if change <= 0:
                 span = self.spans[i]
                 i += 1 - change
-            else:
-                span = self.spans[i - 1] if i else (self.spans[0][0],) * 2
+            elif i > 0:
+                span = self.spans[i - 1]
+            else:  # inserted before the first character: it stands for nothing
+                span = (self.spans[0][0], self.spans[0][0])
             characters.append(character)
             spans.append(span)
         return AlignedText("".join(characters), spans)
 
-    def filter(self, is_kept: Sequence[bool]) -> AlignedText:
-        """Only the characters for which `is_kept` is true."""
-        text = "".join(character for character, keep in zip(self.text, is_kept) if keep)
-        return AlignedText(text, [span for span, keep in zip(self.spans, is_kept) if keep])
+    def filter(self, keep: Sequence[bool]) -> AlignedText:
+        """Only the characters for which `keep` is true."""
+        kept = [i for i, is_kept in enumerate(keep) if is_kept]
+        return AlignedText("".join(self.text[i] for i in kept), [self.spans[i] for i in kept])
 
     def prepend(self, prefix: str) -> AlignedText:
         """`prefix`, then the text. The prefix stands for what the first character stands for."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import regex
 
@@ -24,8 +23,9 @@ CHINESE = regex.compile(
 class BertNormalizer:
     """Cleans the text, puts spaces around Chinese characters, removes accents, converts to lower case.
 
-    `strip_accents` None means: as `lowercase`. Source: `BasicTokenizer` of github.com/google-research/bert,
-    tokenization.py. The classes of characters are those of Unicode 8, as in Hugging Face's library.
+    If `strip_accents` is None, accents are removed if `lowercase` is true. The classes of characters are those of
+    Unicode 8, as in Hugging Face's library.
+    Source: `BasicTokenizer` of github.com/google-research/bert, tokenization.py.
     """
 
     clean_text: bool = True
@@ -57,9 +57,7 @@ class BertNormalizer:
             aligned = aligned.filter([not ACCENT.match(character) for character in aligned.text])
         return Lowercase().align(aligned) if self.lowercase else aligned
 
-    def spec(self) -> dict[str, Any]:
-        return {"type": "BertNormalizer", **vars(self)}
-
 
 def spaced(character: str) -> list[Change]:
+    """The changes that put spaces around a Chinese character. All three stand for the character in the original."""
     return [(" ", 0), (character, 1), (" ", 1)] if CHINESE.match(character) else [(character, 0)]

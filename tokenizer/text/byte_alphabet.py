@@ -13,7 +13,7 @@ HIDDEN = [byte for byte in range(256) if byte not in VISIBLE]
 CHARACTER = {byte: chr(byte) for byte in VISIBLE} | {byte: chr(0x100 + i) for i, byte in enumerate(HIDDEN)}
 BYTE = {character: byte for byte, character in CHARACTER.items()}
 
-# The 256 one-byte tokens in the order of their characters: the order in which Hugging Face's trainer numbers them.
+# The 256 bytes in the order of their characters: b"!" is first. Hugging Face's trainer numbers them in this order.
 ALPHABET = [bytes([BYTE[character]]) for character in sorted(BYTE)]
 
 

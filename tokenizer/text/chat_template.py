@@ -1,8 +1,8 @@
 """Chat templates: a conversation as the one text that a chat model was trained on.
 
 A template is a small program in the language of Jinja2 that comes with a model. It is untrusted code: it runs in a
-sandbox, sees only plain data, and cannot change them. It gets the same functions and settings as in Hugging Face's
-`transformers`, so that the text is the same. Jinja2 is imported at the first use and needed for nothing else.
+sandbox, sees only plain data, and cannot change these data. Its functions and settings are those of Hugging Face's
+`transformers`, so that the text is the same. Jinja2 is optional: it is imported when the first template is used.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-REASONING = ("reasoning_content", "thinking", "reasoning")  # the names under which a message may have its reasoning
-CONTINUE_MARK = "<<the text is continued here>> "
+REASONING = ("reasoning_content", "thinking", "reasoning")  # servers and libraries use different names for it
+CONTINUE_MARK = "<<the text is continued here>> "  # shows where the final message ends in the rendered text
 
 
 def named_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -50,6 +50,7 @@ def render_chat(
 
     `chat_template` may be another template, or the name of one of several in `settings`.
     """
+    # A template contains "{{ ... }}" or "{% ... %}"; a name does not.
     is_template = chat_template is not None and ("{" in chat_template or "chat_template" not in settings)
     has_tools = options.get("tools") is not None
     template = chat_template if is_template else choose_template(settings, chat_template, has_tools=has_tools)
@@ -76,7 +77,7 @@ def render(
     chat = [with_reasoning(plain(message)) for message in messages]
     if continue_final_message:
         final = mark_end(chat)
-    program = compile_template(template)
+    program = compile_template(template)  # this raises a helpful error if Jinja2 is missing
     from jinja2 import TemplateError
 
     try:
@@ -99,7 +100,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(plain(item) for item in value) if type(value) in (list, tuple) else [*map(plain, value)]
+        items = [plain(item) for item in value]
+        return tuple(items) if type(value) is tuple else items
     for scalar in (str, int, float):
         if isinstance(value, scalar):
             return scalar(value)
@@ -107,7 +109,7 @@ def plain(value: Any) -> Any:
 
 
 def with_reasoning(message: Any) -> dict[str, Any]:
-    """The message with its reasoning under the names that templates read."""
+    """The message with its reasoning under the two names that templates read."""
     if not isinstance(message, dict):
         raise TypeError(f"a message is a dict with a role and content, not {message!r}")
     reasoning = next((message[name] for name in REASONING if message.get(name) is not None), None)
@@ -115,7 +117,7 @@ def with_reasoning(message: Any) -> dict[str, Any]:
 
 
 def mark_end(chat: list[dict[str, Any]]) -> str:
-    """Put a mark at the end of the last message. Returns the text of that message."""
+    """Put CONTINUE_MARK at the end of the last message. Returns the text of that message."""
     if not chat or not chat[-1].get("content"):
         raise ValueError("there is no final message with content that could be continued")
     content = chat[-1]["content"]
@@ -131,10 +133,11 @@ def mark_end(chat: list[dict[str, Any]]) -> str:
 
 
 def cut_at_mark(text: str, final: str) -> str:
-    """The text up to the mark. If the template strips messages, the text is stripped at its end too."""
+    """The text up to the mark."""
     at = text.rfind(CONTINUE_MARK.strip())
     if at < 0 or final.strip() not in text:
         raise ValueError("the chat template leaves out a part of the final message, so that it cannot be continued")
+    # If the template has stripped the message, the space at the end of the mark is gone: strip the message itself too.
     return text[:at] if text[at : at + len(CONTINUE_MARK)] == CONTINUE_MARK else text[:at].rstrip()
 
 
@@ -159,9 +162,8 @@ def compile_template(template: str) -> Any:
         def body(self, caller: Any) -> str:
             return caller()
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
-    )
+    extensions = [Generation, jinja2.ext.loopcontrols]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)

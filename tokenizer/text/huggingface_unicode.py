@@ -1,7 +1,7 @@
 """How the normalizers of Hugging Face's `tokenizers` classify characters, as ranges of code points.
 
 Their Unicode tables are old: BERT's are of version 8, those of NFC and the other forms of version 9.
-Written by tools/make_peer_unicode.py: change it there.
+Written by tools/make_huggingface_unicode.py: change it there.
 """
 
 BERT_CONTROL = """

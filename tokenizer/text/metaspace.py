@@ -1,4 +1,4 @@
-"""Spaces as SentencePiece writes them: U+2581 (▁), a character that can be part of a token. And bytes as it does."""
+"""How SentencePiece spells spaces and bytes: a space is U+2581 (▁), a byte is a piece such as `<0xE2>`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ ESCAPED_BYTE = regex.compile("[\udc80-\udcff]")  # what "surrogateescape" makes 
 
 
 class Metaspace(Prefix):
-    """Escapes spaces and puts one (or, if `text` is "", none) before a text, as a `tokenizer.json` may ask for.
+    """Escapes spaces, then puts `text` (an escaped space, or "" for nothing) before a segment.
 
-    The difference from a normalizer: added tokens that are looked for in normalized text are found before this.
+    A normalizer could do the same, but it comes earlier: added tokens that are looked for in the normalized text are
+    found before the spaces are escaped here.
     """
 
     def __call__(self, segment: str, *, is_first: bool) -> str:

@@ -1,7 +1,7 @@
 """Normalizers: what some tokenizers do to a text before it is split into words.
 
-Each is called with a text and returns the new one. `align` does the same to a text that remembers where its characters
-come from (slower, for offsets). `spec` is how a `tokenizer.json` describes it. They do what the normalizers of
+A normalizer is called with a text and returns the new one. Its `align` does the same to an `AlignedText`, in which each
+character remembers where it comes from; it is slower, and used for offsets only. Both do what the normalizers of
 github.com/huggingface/tokenizers do.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import regex
 
@@ -21,7 +21,10 @@ Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 
 def character_class(ranges: str) -> str:
-    """The inside of a [...] of a regular expression, from ranges of code points in hexadecimal."""
+    r"""Ranges of code points in hexadecimal as the inside of a [...] of a regular expression.
+
+    "41 61-7A" becomes \U00000041\U00000061-\U0000007A.
+    """
     return "".join("-".join(rf"\U{code:0>8}" for code in part.split("-")) for part in ranges.split())
 
 
@@ -30,12 +33,10 @@ class Normalizer(Protocol):
 
     def align(self, aligned: AlignedText) -> AlignedText: ...
 
-    def spec(self) -> dict[str, Any]: ...
-
 
 @dataclass(frozen=True)
 class Sequence:
-    """One after the other."""
+    """Applies several normalizers, one after the other."""
 
     normalizers: tuple[Normalizer, ...]
 
@@ -49,9 +50,6 @@ class Sequence:
             aligned = normalizer.align(aligned)
         return aligned
 
-    def spec(self) -> dict[str, Any]:
-        return {"type": "Sequence", "normalizers": [normalizer.spec() for normalizer in self.normalizers]}
-
 
 @dataclass(frozen=True)
 class Prepend:
@@ -64,9 +62,6 @@ class Prepend:
 
     def align(self, aligned: AlignedText) -> AlignedText:
         return aligned.prepend(self.prefix) if aligned.text else aligned
-
-    def spec(self) -> dict[str, Any]:
-        return {"type": "Prepend", "prepend": self.prefix}
 
 
 @dataclass(frozen=True)
@@ -82,9 +77,6 @@ class Replace:
     def align(self, aligned: AlignedText) -> AlignedText:
         return AlignedText(self(aligned.text), aligned.spans)
 
-    def spec(self) -> dict[str, Any]:
-        return {"type": "Replace", "pattern": {"String": self.old}, "content": self.new}
-
 
 @dataclass(frozen=True)
 class CollapseSpaces:
@@ -98,29 +90,31 @@ class CollapseSpaces:
         first, last = len(text) - len(text.lstrip(" ")), len(text.rstrip(" "))
         return aligned.filter([first <= i < last and text[i : i + 2] != "  " for i in range(len(text))])
 
-    def spec(self) -> dict[str, Any]:
-        raise ValueError("a tokenizer that removes extra spaces cannot be written as a tokenizer.json")
-
 
 @dataclass(frozen=True)
 class Lowercase:
-    """Converts each character by itself, so that no capital sigma becomes the sigma of the end of Greek words."""
+    """Lower case, each character by itself: "Σ" becomes "σ" even at the end of a word, where str.lower makes it "ς"."""
 
     def __call__(self, text: str) -> str:
         return "".join(map(str.lower, text)) if "Σ" in text else text.lower()
 
     def align(self, aligned: AlignedText) -> AlignedText:
-        return aligned.change((new, min(i, 1)) for old in aligned.text for i, new in enumerate(old.lower()))
+        return aligned.change(change for character in aligned.text for change in replacement(character.lower()))
 
-    def spec(self) -> dict[str, Any]:
-        return {"type": "Lowercase"}
+
+def replacement(characters: str) -> list[Change]:
+    """The changes that replace one character by `characters`: the first replaces it, the others are inserted."""
+    return [(character, min(i, 1)) for i, character in enumerate(characters)]
+
+
+# Unicode normal forms
 
 
 @dataclass(frozen=True)
 class UnicodeForm:
     """NFC, NFD, NFKC or NFKD: one spelling for texts that look the same (Unicode Standard Annex 15).
 
-    Marks that are newer than Unicode 9 are left alone, as Hugging Face's library does.
+    Combining marks that are newer than Unicode 9 are left alone, as Hugging Face's library does.
     """
 
     form: Form
@@ -139,30 +133,27 @@ class UnicodeForm:
         changes = decompose(aligned.text, "NFKD" if "K" in self.form else "NFD")
         return aligned.change(compose(changes) if self.form.endswith("C") else changes)
 
-    def spec(self) -> dict[str, Any]:
-        return {"type": self.form}
-
 
 NEW_MARKS = regex.compile(f"([{character_class(NEW_MARK)}])")
 
 
 def combining(character: str) -> int:
-    """The canonical combining class; 0 for a base character, which marks may follow."""
+    """The canonical combining class: 0 for a base character, more for a mark on it (230 for most accents)."""
     return 0 if NEW_MARKS.match(character) else unicodedata.combining(character)
 
 
 def decompose(text: str, form: Form) -> Iterator[Change]:
     """Replace composed characters by their parts, and put marks into canonical order. `form` is NFD or NFKD."""
-    marks: list[Change] = []
+    marks: list[Change] = []  # after the last base character
     for character in text:
         parts = character if NEW_MARKS.match(character) else unicodedata.normalize(form, character)
-        for i, part in enumerate(parts):
+        for part, change in replacement(parts):
             if combining(part) == 0:
                 yield from sorted(marks, key=lambda mark: combining(mark[0]))
                 marks.clear()
-                yield part, min(i, 1)
+                yield part, change
             else:
-                marks.append((part, min(i, 1)))
+                marks.append((part, change))
     yield from sorted(marks, key=lambda mark: combining(mark[0]))
 
 
@@ -171,16 +162,17 @@ def compose(changes: Iterator[Change]) -> Iterator[Change]:
     base: Change | None = None
     waiting: list[Change] = []  # marks after the base that could not be joined to it
     for character, change in changes:
-        kind = combining(character)
-        blocked = bool(waiting) and combining(waiting[-1][0]) >= kind
+        mark_class = combining(character)
+        # A waiting mark of the same class or a higher one stands between the base and this mark.
+        blocked = bool(waiting) and combining(waiting[-1][0]) >= mark_class
         joined = UnicodeForm("NFC")(base[0] + character) if base and not blocked else ""
         if base and len(joined) == 1:
             base = joined, base[1] + change - 1
-        elif kind and base:
+        elif mark_class and base:
             waiting.append((character, change))
-        elif kind:
+        elif mark_class:
             yield character, change
-        else:
+        else:  # a new base: the one before it is complete
             yield from [base, *waiting] if base else []
             base, waiting = (character, change), []
     yield from [base, *waiting] if base else []

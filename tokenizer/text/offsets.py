@@ -8,22 +8,23 @@ import regex
 
 from tokenizer.text.aligned_text import Span
 
+# White space, or "Ġ", as a tokenizer.json spells a space. (?r) searches from the end.
 LEADING, TRAILING = regex.compile(r"[\p{White_Space}Ġ]*"), regex.compile(r"(?r)[\p{White_Space}Ġ]*")
 
 
 @dataclass(frozen=True)
 class OffsetTrimming:
-    """Removes white space from spans. Source: `process_offsets` in github.com/huggingface/tokenizers, where this is
-    `trim_offsets`, and `keeps_first` is `add_prefix_space`.
+    """Removes white space from the spans of tokens.
 
-    `keeps_first`: a single space at the beginning is thought to be a prefix that stands for no character, so it is not
-    removed from the span.
+    `keeps_first`: a single space at the beginning of a text stays in the span. It is thought to be a prefix, which
+    stands for no character. Source: `process_offsets` in github.com/huggingface/tokenizers, where the two options are
+    called `trim_offsets` and `add_prefix_space`.
     """
 
     keeps_first: bool = False
 
     def __call__(self, token: str, span: Span, *, is_first: bool) -> Span:
-        """The span of `token`, which is spelled as in a `tokenizer.json`: a space may be written "Ġ"."""
+        """The trimmed `span` of `token`, which is spelled as in a `tokenizer.json`."""
         start, end = span
         leading, trailing = len(LEADING.match(token).group()), len(TRAILING.search(token).group())
         if self.keeps_first and (is_first or start == 0) and leading == 1:

@@ -1,4 +1,4 @@
-"""A space before a text, so that its first word has the same token as anywhere else ("Hello" as " Hello")."""
+"""A space before a text, so that its first word has the same token as elsewhere: "Hello" is encoded as " Hello"."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Prefix:
         return self.text + segment if self._is_needed(segment, is_first) else segment
 
     def align(self, segment: AlignedText, *, is_first: bool) -> AlignedText:
-        """The same for a text that remembers where its characters come from."""
+        """The same for a text whose characters remember where they come from."""
         return segment.prepend(self.text) if self._is_needed(segment.text, is_first) else segment
 
     def _is_needed(self, segment: str, is_first: bool) -> bool:

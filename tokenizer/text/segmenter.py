@@ -1,9 +1,9 @@
-"""A text as segments: the ids of added tokens, and the ordinary text between them as it is to be encoded."""
+"""Divides a text into segments: the ids of added tokens, and the ordinary text between them, ready for the model."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizer.split.pretokenizer import well_formed
 from tokenizer.text.aligned_text import AlignedText, Span
@@ -31,53 +31,49 @@ class Segmenter:
         self.prefix = prefix
 
     def segments(self, text: str, allowed: Special, disallowed: Special) -> Iterator[str | int]:
-        """The ids of added tokens, and ordinary text (never empty)."""
-        return self._segments(*self._checked(text, allowed, disallowed))
+        """The ids of added tokens, and ordinary text (never empty). ValueError if `text` has a disallowed token."""
+        return self._split(*self._check(text, allowed, disallowed))
 
     def segments_of_bytes(self, data: bytes) -> Iterator[str | int]:
         """The same for any bytes, without special tokens. Bytes that are not UTF-8 become surrogate escapes."""
-        return self._segments(data.decode("utf-8", "surrogateescape"), self.added.names(()))
+        return self._split(data.decode("utf-8", "surrogateescape"), self.added.names(()))
 
-    def _checked(self, text: str, allowed: Special, disallowed: Special) -> tuple[str, frozenset[str]]:
-        """The text, well-formed, and the names of the added tokens to look for. ValueError for disallowed tokens."""
+    def aligned_segments(self, text: str, allowed: Special, disallowed: Special) -> Iterator[AlignedText | FoundToken]:
+        """The same segments, which remember where they were in `text`."""
+        text, names = self._check(text, allowed, disallowed)
+        return self._split(AlignedText.of(text), names)
+
+    def _check(self, text: str, allowed: Special, disallowed: Special) -> tuple[str, frozenset[str]]:
+        """The text, well-formed, and the names of the added tokens to look for."""
         text = well_formed(text)
         names = self.added.names(allowed)
         self.added.check(text, names, disallowed)
         return text, names
 
-    def _segments(self, text: str, names: frozenset[str]) -> Iterator[str | int]:
+    def _split(self, text: Any, names: frozenset[str]) -> Iterator[Any]:
+        """The segments of `text`, which is a str or an AlignedText."""
         is_first = True
-        for outer in self.added.split(text, names):
-            if outer.id is not None:
-                yield outer.id
+        for i, start, end in self.added.split(str(text), names):
+            segment = text[start:end]
+            if i is not None:
+                yield found_token(i, segment)
             else:
-                ordinary = text[outer.start : outer.end]
-                ordinary = self.normalizer(ordinary) if self.normalizer else ordinary
+                ordinary = apply(self.normalizer, segment) if self.normalizer else segment
                 # Some added tokens are looked for in the normalized text only.
-                for inner in self.added.split(ordinary, names, normalized=True):
-                    if inner.id is not None:
-                        yield inner.id
+                for inner, first, last in self.added.split(str(ordinary), names, normalized=True):
+                    segment = ordinary[first:last]
+                    if inner is not None:
+                        yield found_token(inner, segment)
                     else:
-                        segment = ordinary[inner.start : inner.end]
-                        yield self.prefix(segment, is_first=is_first) if self.prefix else segment
+                        yield apply(self.prefix, segment, is_first=is_first) if self.prefix else segment
                     is_first = False
             is_first = False
 
-    def aligned_segments(self, text: str, allowed: Special, disallowed: Special) -> Iterator[AlignedText | FoundToken]:
-        """The segments of `text`, which remember where they were in it."""
-        text, names = self._checked(text, allowed, disallowed)
-        aligned, is_first = AlignedText.of(text), True
-        for outer in self.added.split(text, names):
-            ordinary = aligned[outer.start : outer.end]
-            if outer.id is not None:
-                yield FoundToken(outer.id, ordinary.text, aligned.span(outer.start, outer.end))
-            else:
-                ordinary = self.normalizer.align(ordinary) if self.normalizer else ordinary
-                for inner in self.added.split(ordinary.text, names, normalized=True):
-                    segment = ordinary[inner.start : inner.end]
-                    if inner.id is not None:
-                        yield FoundToken(inner.id, segment.text, ordinary.span(inner.start, inner.end))
-                    else:
-                        yield self.prefix.align(segment, is_first=is_first) if self.prefix else segment
-                    is_first = False
-            is_first = False
+
+def apply(step: Any, text: Any, **options: Any) -> Any:
+    """What a normalizer or a prefix makes of a str or an AlignedText."""
+    return step(text, **options) if isinstance(text, str) else step.align(text, **options)
+
+
+def found_token(i: int, text: Any) -> int | FoundToken:
+    return i if isinstance(text, str) else FoundToken(i, text.text, text.span(0, len(text.text)))

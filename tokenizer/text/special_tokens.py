@@ -1,15 +1,15 @@
 """Special tokens: ids that stand for an event, such as the end of a document, and other added tokens.
 
-A text that merely contains `<|endoftext|>` is ordinary text unless the caller allows special tokens. Otherwise whoever
-writes the text could end documents, or put words into the mouth of an assistant.
+A text that contains `<|endoftext|>` is ordinary text unless the caller allows special tokens. This prevents injection:
+the author of a text from outside must not be able to end a document, or to speak in the name of an assistant.
 
-Added tokens that are not special (`<tool_call>` of Qwen) are text: they are always found, before the text is split into
-words. They are found as by `AddedVocabulary` in github.com/huggingface/tokenizers.
+Added tokens that are not special, such as `<tool_call>` of Qwen, are always found, before the text is split into words.
+The rules are those of `AddedVocabulary` in github.com/huggingface/tokenizers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from os.path import commonprefix
@@ -21,11 +21,12 @@ END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
 UNKNOWN = "<|unknown|>"
 
-# The names that these have in other families of models, in the order of preference.
+# The names of these three in other families of models. If a tokenizer has several, the first one counts.
 END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 PADDING_NAMES = (PADDING, "<pad>", "[PAD]")
 UNKNOWN_NAMES = (UNKNOWN, "<unk>", "[UNK]")
 
+# What stands directly after or before a token: a letter, digit or underscore, or white space. (?r) searches backwards.
 WORD_AFTER = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
 WORD_BEFORE = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]\Z")
 SPACES_AFTER = regex.compile(r"\p{White_Space}*")
@@ -42,7 +43,7 @@ class AddedToken:
     single_word: bool = False  # only where no letter, digit or underscore touches it
     lstrip: bool = False  # takes the white space before it
     rstrip: bool = False  # takes the white space after it
-    normalized: bool = False  # is looked for in the text after the normalizer
+    normalized: bool = False  # is looked for in the normalized text, not in the text as it was given
 
 
 class Segment(NamedTuple):
@@ -54,17 +55,15 @@ class Segment(NamedTuple):
 
 
 class AddedTokens:
-    """The added tokens of one tokenizer. `ids` maps the names of the special ones to their ids, in order of the ids."""
+    """The added tokens of one tokenizer, and how to find them in a text."""
 
-    def __init__(self, tokens: Mapping[str, int] | Iterable[AddedToken], normalize: Callable[[str], str] | None = None):
-        """`tokens` may be just names and ids of special tokens."""
-        if isinstance(tokens, Mapping):
-            tokens = [AddedToken(name, i) for name, i in tokens.items()]
+    def __init__(self, tokens: Iterable[AddedToken], normalize: Callable[[str], str] | None = None):
         self.tokens = tuple(sorted(tokens, key=lambda token: token.id))
         check_names([token.content for token in self.tokens])
-        self.ids = {token.content: token.id for token in self.tokens if token.special}
+        self.ids = {token.content: token.id for token in self.tokens if token.special}  # in the order of the ids
         self._not_special = frozenset(token.content for token in self.tokens if not token.special)
-        self._by_text: tuple[dict[str, AddedToken], ...] = ({}, {})  # what is looked for in raw and in normalized text
+        # The tokens to look for in the text as it was given (False), and in the normalized text (True).
+        self._by_text: dict[bool, dict[str, AddedToken]] = {False: {}, True: {}}
         for token in self.tokens:
             text = normalize(token.content) if normalize and token.normalized else token.content
             self._by_text[token.normalized][text] = token
@@ -74,7 +73,7 @@ class AddedTokens:
         return next((self.ids[name] for name in names if name in self.ids), None)
 
     def names(self, allowed: Collection[str] | str) -> frozenset[str]:
-        """The names of the tokens to look for when the special tokens `allowed` (names, or "all") are."""
+        """The names of the tokens to look for: the special tokens `allowed`, and all tokens that are not special."""
         if allowed == "all":
             return self._not_special.union(self.ids)
         if isinstance(allowed, str):
@@ -92,7 +91,8 @@ class AddedTokens:
         elif isinstance(disallowed, str):
             raise ValueError(f'disallowed_special is a collection of names or "all", not {disallowed!r}')
         refused = frozenset(disallowed)
-        # Most texts do not even contain what all names begin with, "<|" say, and that is found out much faster.
+        # All names begin with the same characters, such as "<|". Most texts do not contain these, and it is much faster
+        # to find that out than to search for every name.
         found = matcher(refused).search(text) if refused and common_start(refused) in text else None
         if found:
             name = found.group()
@@ -104,11 +104,13 @@ class AddedTokens:
     def split(self, text: str, names: frozenset[str], *, normalized: bool = False) -> list[Segment]:
         """`text` as the tokens `names` and the text between them, without empty segments.
 
-        Only tokens that are looked for in raw (or in `normalized`) text are found. Of several that begin at the same
-        position, the longest is.
+        `normalized` chooses the tokens that are looked for in normalized text, instead of the others. If several tokens
+        begin at the same position, the longest one is found.
         """
         by_text = self._by_text[normalized]
-        wanted = frozenset(text for text, token in by_text.items() if token.content in names) if by_text else None
+        if not by_text:  # the usual case for normalized text
+            return [Segment(None, 0, len(text))] if text else []
+        wanted = frozenset(text for text, token in by_text.items() if token.content in names)
         segments, done = [], 0
         for match in matcher(wanted).finditer(text) if wanted else ():
             token, (start, end) = by_text[match.group()], match.span()
@@ -118,7 +120,8 @@ class AddedTokens:
                 start = max(done, SPACES_BEFORE.search(text, endpos=start).start())
             if token.rstrip:
                 end = SPACES_AFTER.match(text, end).end()
-            if start < end:  # or the white space after the token before has taken all of this one
+            # A token that is white space may be gone: the token before it may have taken it with `rstrip`.
+            if start < end:
                 segments += [Segment(None, done, start), Segment(token.id, start, end)]
                 done = end
         segments.append(Segment(None, done, len(text)))
@@ -134,6 +137,7 @@ def matcher(names: frozenset[str]) -> regex.Pattern:
 
 @lru_cache(maxsize=64)
 def common_start(names: frozenset[str]) -> str:
+    """The characters that all `names` begin with."""
     return commonprefix(sorted(names))
 
 

@@ -1,59 +1,43 @@
 """Decoding while the ids still arrive.
 
-A character may be spread over several tokens; it is held back until it is complete. Sometimes what a token shows
-depends on the next token (a run of byte tokens of SentencePiece); then the token is held back.
+The bytes of a character may be spread over several tokens: it is held back until it is complete. With SentencePiece,
+what a byte token shows may also depend on the byte tokens after it: then these ids are held back.
 """
 
 from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Iterable
-from typing import Protocol
-
-
-class ByteModel(Protocol):
-    """The part of a tokenizer's model that is used here."""
-
-    def decode(self, ids: list[int], *, mid_text: bool) -> bytes: ...
-
-    def lossy_decode(self, ids: list[int], *, mid_text: bool) -> bytes: ...
-
-    def stable_prefix_length(self, ids: list[int]) -> int: ...
-
-
-class IdsDecoder(Protocol):
-    """The part of a tokenizer that is used here."""
-
-    @property
-    def model(self) -> ByteModel: ...
-
-    def visible_ids(self, ids: Iterable[int], *, skip_special_tokens: bool) -> list[int]: ...
+from typing import Any
 
 
 class StreamDecoder:
-    """`feed` it ids as they come and show the text that it returns; at the end show what `finish()` returns.
+    """Give the ids to `feed` as they arrive and show the text that it returns; at the end show what `finish` returns.
 
-    All of it joined is what `tokenizer.decode` gives for all ids at once, however they were divided. The options are
-    those of `decode`.
+    All these texts joined are what `tokenizer.decode` returns for all ids at once. It has the same options.
     """
 
-    def __init__(self, tokenizer: IdsDecoder, errors: str = "replace", *, skip_special_tokens: bool = False):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, errors: str = "replace", *, skip_special_tokens: bool = False):
+        self.tokenizer = tokenizer  # a BaseTokenizer; models/ is above this folder and cannot be imported here
         self.errors = errors
         self.skip_special_tokens = skip_special_tokens
-        self._held: list[int] = []
-        self._mid_text = False
-        self._decoder = getincrementaldecoder("utf-8")(errors)
+        self._held: list[int] = []  # ids whose text may still depend on the next ones
+        self._mid_text = False  # whether ids were decoded before: only at the beginning is a space left out
+        self._decoder = getincrementaldecoder("utf-8")(errors)  # holds back an incomplete character
 
     def feed(self, ids: Iterable[int]) -> str:
         """The text that `ids` complete; may be empty."""
-        ids = self._held + self.tokenizer.visible_ids(ids, skip_special_tokens=self.skip_special_tokens)
-        stable = self.tokenizer.model.stable_prefix_length(ids) if self.errors == "replace" else len(ids)
-        self._held = ids[stable:]
-        return self._decode(ids[:stable])
+        waiting = self._held + self.tokenizer.visible_ids(ids, skip_special_tokens=self.skip_special_tokens)
+        replaces = self.errors == "replace"
+        stable = self.tokenizer.model.stable_prefix_length(waiting) if replaces else len(waiting)
+        self._held = waiting[stable:]
+        return self._decode(waiting[:stable])
 
     def finish(self) -> str:
-        """The rest: U+FFFD for a character that was never completed (with errors="replace"). Then it starts afresh."""
+        """The rest of the text. A character that was never completed is U+FFFD if `errors` is "replace".
+
+        After that, the decoder is ready for another text.
+        """
         text = self._decode(self._held) + self._decoder.decode(b"", final=True)
         self._held, self._mid_text = [], False
         return text

@@ -1,7 +1,7 @@
 """Templates: the special tokens that a model expects around a text, such as `<s>` before it.
 
 Source: `TemplateProcessing` of github.com/huggingface/tokenizers. A template is a sequence of parts. A part is "A" or
-"B", which stand for a first and a second text, or the ids of a special token.
+"B", which stand for a first and a second text, or the ids of special tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Template:
-    """What surrounds one text, and two texts. `type_ids`, one for each part, are BERT's: which text a token is in."""
+    """The parts for one text, and for a pair of texts.
+
+    BERT gives each token a type, which says in which text it is. The types, one for each part, are only kept for files.
+    """
 
     single: tuple[Part, ...] = ("A",)
     pair: tuple[Part, ...] = ("A", "B")
@@ -25,9 +28,9 @@ class Template:
     pair_types: Ids = (0, 1)
 
     def fill(self, first: Sequence[T], second: Sequence[T] | None = None, special: Any = None) -> list[T]:
-        """The texts (as ids, or one value for each id) within their template.
+        """`first` and `second`, which are ids or have one value for each id, with the special tokens around them.
 
-        `special`, if given, stands in place of each id of a special token: for example a span that has no text.
+        If they are not ids but spans, say, `special` is the value for each special token.
         """
         result: list[Any] = []
         for part in self.single if second is None else self.pair:
@@ -38,3 +41,20 @@ class Template:
             else:
                 result += part if special is None else [special] * len(part)
         return result
+
+
+def begin_template(begin: int) -> Template:
+    """The token `begin` before each text (Llama)."""
+    return Template(((begin,), "A"), ((begin,), "A", (begin,), "B"), (0, 0), (0, 0, 1, 1))
+
+
+def bert_template(cls: int, sep: int) -> Template:
+    """[CLS] A [SEP], and [CLS] A [SEP] B [SEP]."""
+    begin, end = (cls,), (sep,)
+    return Template((begin, "A", end), (begin, "A", end, "B", end), (0, 0, 0), (0, 0, 0, 1, 1))
+
+
+def roberta_template(cls: int, sep: int) -> Template:
+    """<s> A </s>, and <s> A </s></s> B </s>. All types are 0."""
+    begin, end = (cls,), (sep,)
+    return Template((begin, "A", end), (begin, "A", end, end, "B", end), (0,) * 3, (0,) * 6)
