@@ -130,7 +130,7 @@ SENTENCES = {
     "--val-fraction 1": "--val-fraction must lie between 0 and 1, got 1.0",
     "--beta2 1": "--beta2 must be at least 0 and below 1, got 1.0",
     "--batch-size 2 --micro-batches 3": "--micro-batches 3 is more than --batch-size 2",
-    "--heads 5": "does not split into heads=5",
+    "--heads 5": "is not a multiple of heads=5",
     "--schedule never": "never",
     "--positions nowhere": "nowhere",
     "--unknown 3": "--unknown",
