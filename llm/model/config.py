@@ -130,7 +130,7 @@ class GPTConfig:
         choices = {"positions": Positions, "norm": Norm, "norm_position": NormPosition, "mlp": Activation}
         for name, literal in choices.items():
             allowed = get_args(literal)  # Literal["a", "b"] -> ("a", "b")
-            self._require(name, lambda value, allowed=allowed: value in allowed, f"one of {', '.join(allowed)}")
+            self._require(name, allowed.__contains__, f"one of {', '.join(allowed)}")
         for name in ("rope_interleaved", "bias", "qk_norm", "tied_head"):
             self._require(name, lambda b: isinstance(b, bool), "True or False")
         for name in ("rope_base", "norm_eps"):

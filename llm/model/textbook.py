@@ -131,9 +131,9 @@ def weights_with_prefix(prefix, w):
     return {name.removeprefix(prefix): array for name, array in w.items() if name.startswith(prefix)}
 
 
-def write(ids, count, w, config, rng, temperature=0.8):
-    """`ids` and `count` more: predict the next token, draw it, append it, and repeat."""
-    for _ in range(count):
+def write(ids, length, w, config, rng, temperature=0.8):
+    """`ids` and `length` more tokens: predict the next token, draw it, append it, and repeat."""
+    for _ in range(length):
         # Row t predicts token t + 1, and all of these but the last are known already. So only the last row is used.
         logits = gpt(ids[-config.context :], w, config)[-1]  # (V,)
         probabilities = softmax(logits / temperature)  # a temperature below 1 makes likely tokens even likelier
