@@ -62,7 +62,7 @@ def added_in_order(gradients: list[Any], *, has_gradient: bool = False) -> bytes
 def run_interleaved(
     order: list[int], overtaken: list[bool], gradients: list[list[Any]], large: int, *, has_gradient: bool
 ) -> bytes:
-    """The sum when the workers have submitted their gradients in the given order, and then added the delayed ones at once.
+    """The sum when workers have submitted their gradients in the given order, and then added the delayed ones at once.
 
     Where `overtaken` is True, other workers come between the moment in which a gradient gets its number and the moment
     in which it is added.
