@@ -47,8 +47,8 @@ class GPTConfig:
     """Width of the hidden layer of the MLP (F). Default: 4 dim (swiglu, geglu: 8/3 dim, in multiples of 64)."""
     positions: Positions = "learned"
     """How the model knows the order of tokens. learned, sinusoidal: a vector is added to each embedding.
-    rope: queries and keys are rotated. alibi: distant keys get lower scores. none: only the causal mask tells the
-    order.
+    rope: queries and keys are rotated. alibi: distant keys get lower scores.
+    none: only the causal mask tells the order.
     """
     rope_base: float = 10000.0
     """For rope: the larger, the more slowly the rotation grows with the position. Longer texts need a larger base."""

@@ -136,7 +136,7 @@ def write(ids, length, w, config, rng, temperature=0.8):
     for _ in range(length):
         # Row t predicts token t + 1, and all of these but the last are known already. So only the last row is used.
         logits = gpt(ids[-config.context :], w, config)[-1]  # (V,)
-        probabilities = softmax(logits / temperature)  # a temperature below 1 makes likely tokens even likelier
+        probabilities = softmax(logits / temperature)  # a temperature below 1 makes likely tokens even more likely
         ids = [*ids, int(rng.choice(len(probabilities), p=probabilities))]
     return ids
 

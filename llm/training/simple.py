@@ -88,7 +88,7 @@ def write(model: GPT, tokenizer: CharTokenizer, prompt: str, length: int, temper
         for _ in range(length):
             # A batch of one text goes in, and logits (1, T, V) come out. The last row predicts the next token.
             logits = model(np.array([ids[-CONTEXT:]])).numpy()[0, -1]  # (V,)
-            # A temperature below 1 makes likely tokens even likelier. Subtracting the largest logit changes no
+            # A temperature below 1 makes likely tokens even more likely. Subtracting the largest logit changes no
             # probability, and exp() cannot overflow.
             e = np.exp((logits - logits.max()).astype(np.float64) / temperature)
             ids.append(int(rng.choice(len(e), p=e / e.sum())))
