@@ -97,8 +97,7 @@ class GPTConfig:
             return self.mlp_dim
         if not self.gated:
             return 4 * self.dim
-        # A gated MLP has 3 matrices instead of 2. With 8/3 dim instead of 4 dim, both have the same number of
-        # parameters.
+        # A gated MLP has 3 matrices, not 2. With 8/3 dim instead of 4 dim, both have the same number of parameters.
         return math.ceil(8 * self.dim / 3 / 64) * 64  # rounded up to a multiple of 64, which matrix products like
 
     def to_json(self) -> dict[str, Any]:

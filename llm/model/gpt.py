@@ -252,8 +252,7 @@ class GPT(Module):
     def _decode_blocks(self, x: Array, settings: AttentionSettings, cache: KVCache | None) -> Array:
         """`forward` of all blocks for one new token in each row, on plain arrays: (B, C) -> (B, C)."""
         # For one token there is so little arithmetic that Tensors and checks would take most of the time. So each part
-        # of a block has a method `decode` beside `forward`. `forward` is the definition; a test says that they are
-        # equal.
+        # of a block has a method `decode` beside `forward`, which is the definition. A test says that they are equal.
         for block, update_cache in self._blocks_with_cache(cache):
             x = block.decode(x, settings, update_cache)
         return x

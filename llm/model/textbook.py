@@ -89,9 +89,7 @@ def norm(x, name, w, config):
 
 
 def rms_norm(x, weight, eps):
-    return (
-        x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * weight
-    )  # eps: no division by 0 for a vector of zeros
+    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * weight  # eps: a vector of zeros is no error
 
 
 def softmax(x):
@@ -102,8 +100,7 @@ def softmax(x):
 def rotate(x, base):
     """Rotary positions: x (..., T, D) -> (..., T, D)."""
     # Elements j and j + D/2 are the coordinates of a point in the plane. The point is rotated by an angle proportional
-    # to the position of the token. So the product of a query and a key depends only on the distance between their
-    # tokens.
+    # to the position of the token. So the product of a query and a key depends only on the distance of their tokens.
     T, D = x.shape[-2:]
     angle = np.arange(T)[:, None] * base ** (-np.arange(0, D, 2) / D)  # (T, D / 2): smaller angles for later pairs
     a, b = np.split(x, 2, axis=-1)  # (..., T, D / 2)

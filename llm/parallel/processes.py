@@ -194,10 +194,7 @@ def child_main(
         connection.close()
     parameters = list(model.parameters())
     for p, data, grad in zip(parameters, weights, gradient):
-        p.data, p.grad_buffer = (
-            data,
-            grad,
-        )  # from now on, weights are read from shared memory, and gradients written to it
+        p.data, p.grad_buffer = data, grad  # weights are now read from shared memory, and gradients written to it
     while True:
         try:
             batch, profiled = parent.recv()

@@ -47,14 +47,10 @@ class Workers(ABC):
         # All workers need the same number of micro-batches (see `SharedGradients`), each with at least one row.
         micro_batches = min(micro_batches, rows // workers)
         divisor = self.objective.count(batch)
-        run_seed, step = seed
-        return self._accumulate(
-            [
-                # Each worker has a seed of its own. With the same seed, all would drop the same elements.
-                WorkerBatch(worker_rows, micro_batches, divisor, (run_seed + (rank << 32), step))
-                for rank, worker_rows in enumerate(split_rows(batch, workers))
-            ]
-        )
+        # Each worker has a seed of its own. With the same seed, all would drop the same elements.
+        seeds = [(seed[0] + (rank << 32), seed[1]) for rank in range(workers)]
+        parts = zip(split_rows(batch, workers), seeds)
+        return self._accumulate([WorkerBatch(part, micro_batches, divisor, seed) for part, seed in parts])
 
     @abstractmethod
     def _accumulate(self, batches: Sequence[WorkerBatch]) -> float:

@@ -34,14 +34,12 @@ def describe_dry_run(options: Options) -> str:
     flops = cost.training_flops(model) * tokens
     rate = matmul_rate(device)
     seconds = flops / (rate * UTILISATION)
-    return "\n".join(
-        [
-            *lines,
-            f"step       {tokens:,} tokens, {flops:.3g} floating-point operations",
-            f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} "
-            f"steps, at {UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
-        ]
-    )
+    lines += [
+        f"step       {tokens:,} tokens, {flops:.3g} floating-point operations",
+        f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} "
+        f"steps, at {UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
+    ]
+    return "\n".join(lines)
 
 
 def matmul_rate(device: str = "cpu", size: int = 1024, rounds: int = 5) -> float:

@@ -54,7 +54,7 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
             loop.finish()
     except (
         BrokenPipeError
-    ):  # also an OSError, but it is about a closed terminal (`train.py | head`), not about the disk
+    ):  # also an OSError, but not about the disk: standard output is closed, as in `train.py | head`
         raise
     except OSError as error:
         raise RunError(

@@ -40,21 +40,19 @@ def train(text: str, steps: int) -> tuple[GPT, CharTokenizer]:
     tokenizer = CharTokenizer.train([text])
     tokens = np.array(tokenizer.encode(text))
 
-    # The weights are random at first. All characters are about equally likely then, so the loss begins at
-    # log(vocab_size).
+    # The weights are random. All characters are about equally likely, so the loss begins at log(vocab_size).
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **SIZE, **CHOICES), rng=SEED)
 
-    # Weight decay pulls matrices towards 0, so that they do not grow without need. The weights of norms and biases are
-    # vectors. They only scale and shift, and are left out.
+    # Weight decay pulls matrices towards 0, so that they do not grow without need. Biases and weights of norms are left
+    # out.
     optimizer = AdamW(model.named_parameters(), betas=(0.9, 0.99), weight_decay=0.1, decay=is_matrix)
 
-    # The text is cut into windows of CONTEXT tokens. All of them are used once, in random order, before one is used
-    # again.
+    # Windows of CONTEXT tokens, in random order. All are used once before one is used again.
     batches = Batches(tokens, BATCH_SIZE, CONTEXT, SEED)
 
     for step in range(steps):
-        # The target of each token is the token after it: targets[:, :-1] equals inputs[:, 1:]. So one batch has B * T
-        # examples. Although the answers are in the inputs, the model cannot copy them: attention has a causal mask.
+        # The target of each token is the token after it: targets[:, :-1] equals inputs[:, 1:]. So a batch has B * T
+        # examples. The causal mask of attention hides the answers, which are in the inputs too.
         inputs, targets = batches.batch(step)  # (B, T) each
         # The mean cross-entropy, in nats. Sum and division are separate because train.py divides the rows among several
         # workers: each computes the sum of its rows, and divides by the size of the whole batch.
@@ -63,8 +61,7 @@ def train(text: str, steps: int) -> tuple[GPT, CharTokenizer]:
         optimizer.zero_grad()  # backward() adds to the gradients that are there
         loss.backward()
 
-        # A few batches have a very large gradient. If its norm is above 1, the gradient is scaled down to 1, so that
-        # one such batch does not spoil the weights.
+        # A gradient with a norm above 1 is scaled down to 1, so that a single odd batch cannot spoil the weights.
         clip_grad_norm(optimizer, 1.0)
 
         # The learning rate rises during the warmup, because the averages of AdamW are unreliable until they contain
