@@ -98,8 +98,7 @@ def penalize_repetition(logits: np.ndarray, ids: Sequence[int], penalty: float) 
 
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
     """The logits divided by the temperature."""
-    # Subtracting the largest logit changes no probability. Without that, a small temperature would make logits
-    # infinite.
+    # Subtracting the largest logit changes no probability. Without it, a small temperature makes logits infinite.
     with np.errstate(over="ignore"):  # differences may still become -inf, which is right: a probability of 0
         return (logits - logits.max()) / temperature
 
@@ -131,8 +130,7 @@ def keep_top_p(probabilities: np.ndarray, p: float) -> np.ndarray:
     if p == 1:
         return probabilities
     # Sorting the whole vocabulary is slow, and most tokens are very unlikely. All tokens below this limit together have
-    # at most half of 1 - p, so the others have more than p: the nucleus is among them. (Half, because of rounding
-    # errors.)
+    # at most half of 1 - p, so the others have more than p: the nucleus is among them. (Half is for rounding errors.)
     limit = 0.5 * (1 - p) / probabilities.size
     descending = np.sort(probabilities[probabilities >= limit])[::-1]
     below_p = int(np.count_nonzero(np.cumsum(descending) < p))

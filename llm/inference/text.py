@@ -103,8 +103,7 @@ def decode_stream(ids: Iterable[int], tokenizer: BaseTokenizer) -> Iterator[str]
 
 def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     """The text of `pieces` up to the stop string that is complete first. A stop string may span several pieces."""
-    # For example, stop string "END" and pieces "at the E", "ND": "at the " is yielded, and "E" must wait for the next
-    # piece.
+    # For example, stop string "END" and pieces "at the E", "ND": "at the " is yielded at once, and "E" must wait.
     waiting = ""
     for piece in pieces:
         waiting += piece

@@ -44,8 +44,7 @@ class Attention(Module):
         q, k, v = qkv[:, :, :H], qkv[:, :, H : H + K], qkv[:, :, H + K :]  # (B, T, H, D), (B, T, K, D), (B, T, K, D)
         if config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
-        # With the heads before the tokens, each head is one (T, D) matrix, and all heads are one batched matrix
-        # product.
+        # With the heads before the tokens, each head is a (T, D) matrix: one batched matrix product for all heads.
         q, k, v = q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)  # (B, H, T, D), (B, K, T, D), (B, K, T, D)
         if settings.rotation is not None:
             q, k = (rope(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))

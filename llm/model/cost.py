@@ -79,8 +79,7 @@ def forward_flops(config: GPTConfig, context: int | None = None) -> int:
     """FLOPs per token of the forward pass, for texts of `context` tokens (default: the context of the model)."""
     count, S = parameters(config), context or config.context
     L, H, D, head = config.layers, config.heads, config.head_size, config.vocab_size * config.dim
-    # Embedding tables are looked up, not multiplied. The head is multiplied, also when its matrix is an embedding
-    # table.
+    # Embedding tables are looked up, not multiplied. The head is multiplied, also when it is tied to the embedding.
     N = count.total - count.embedding - count.positions - count.head + head
     return 2 * N + 4 * L * H * D * min(S, config.window or S)
 

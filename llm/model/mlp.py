@@ -24,15 +24,13 @@ class MLP(Module):
     def __init__(self, config: GPTConfig, dtype: Any = np.float32):
         C, F = config.dim, config.mlp_size
         self.activation = config.mlp
-        # A gated MLP computes activation(gate(x)) * up(x). One matrix holds the rows of both projections, first the
-        # gate.
+        # A gated MLP computes activation(gate(x)) * up(x). One matrix has the rows of both projections, gate first.
         branches = 2 if config.gated else 1
         self.up = Linear(C, branches * F, bias=config.bias, dtype=dtype, init=False)
         self.down = Linear(F, C, bias=config.bias, dtype=dtype, init=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The layer also applies the activation. As one function, product and activation store less for the backward
-        # pass.
+        # The layer also applies the activation: as one function, both together store less for the backward pass.
         x = self.up(x, self.activation)  # (B, T, F)
         return self.down(x)  # (B, T, C)
 

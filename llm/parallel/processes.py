@@ -183,8 +183,7 @@ def child_main(
     inherited: Sequence[Connection],
 ) -> None:
     """Compute one batch after the other, until the parent kills this process or has ended itself."""
-    # Ctrl-C at a terminal is sent to all processes. The parent finishes its update first, and needs the children for
-    # it.
+    # Ctrl-C at a terminal is sent to all processes. The parent finishes its update first, so the children must live on.
     for number in signal.SIGINT, signal.SIGTERM:
         signal.signal(number, signal.SIG_IGN)
     threading.current_thread().name = f"worker_{rank - 1}"

@@ -9,12 +9,13 @@ of the numbers. For example, two workers and a tied embedding, which is used twi
     gradient through the embedding       2           3
     the same of the next micro-batch   4, 6        5, 7
 
-A thread that has a gradient which is not the next one does not wait. There are two cases:
+A thread does not wait at once when its gradient is not the next one. There are two cases:
 
     stored      Usually the thread computes the array, stores it, and goes on. The thread that adds the number before it
                 then adds this one too.
-    delayed     If the array would be large and the gradient is lazy, it is not computed yet. At the end of its backward
-                pass, the thread waits until it is the turn of this gradient, and adds it without a new array.
+    delayed     A lazy gradient is not computed yet, if its array would be large, or zero nearly everywhere. At the end
+                of its backward pass, the thread waits until it is the turn of this gradient, and adds it without a
+                new array.
 """
 
 from __future__ import annotations

@@ -99,8 +99,7 @@ def _gaps(values: list) -> list[float]:
 
 def _smoothed(values: list, memory: float = 0.95) -> list[float]:
     """Exponential moving average. Where a value is missing, the average stays the same."""
-    # `total` begins at 0, and would be too small at first. Dividing by the sum of the weights corrects that, as in
-    # Adam.
+    # `total` begins at 0, and is too small at first. Dividing by the sum of the weights corrects that, as in Adam.
     out, total, weight = [], 0.0, 0.0
     for value in values:
         if value is not None:

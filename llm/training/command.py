@@ -21,8 +21,8 @@ from llm.training.loop import train
 from llm.training.setup import describe, set_up
 from tokenizer import BaseTokenizer
 
-# The only options of the model that may change when a run is resumed. (--vocab-size has no effect then: the tokenizer
-# decides.)
+# The only options of the model that may change when a run is resumed. (--vocab-size has no effect: the run has its
+# tokenizer already.)
 CHANGEABLE = {"dropout", "vocab_size"}
 
 # Takes (model, tokenizer, prompt, seed), returns what the model writes after the prompt. llm/training does not import

@@ -43,8 +43,7 @@ def train(text: str, steps: int) -> tuple[GPT, CharTokenizer]:
     # The weights are random. All characters are about equally likely, so the loss begins at log(vocab_size).
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **SIZE, **CHOICES), rng=SEED)
 
-    # Weight decay pulls matrices towards 0, so that they do not grow without need. Biases and weights of norms are left
-    # out.
+    # Weight decay pulls matrices towards 0, so that they do not grow without need. Norms and biases are left out.
     optimizer = AdamW(model.named_parameters(), betas=(0.9, 0.99), weight_decay=0.1, decay=is_matrix)
 
     # Windows of CONTEXT tokens, in random order. All are used once before one is used again.

@@ -269,4 +269,4 @@ def test_a_token_without_probability_is_never_drawn(p: np.ndarray, number: float
             return number
 
     assert p[s.draw(p, Fixed())] > 0  # type: ignore[arg-type]
-    assert p[s.draw(p / 3, Fixed())] > 0  # type: ignore[arg-type] - and when they do not add up to 1
+    assert p[s.draw(p / 3, Fixed())] > 0  # type: ignore[arg-type]  # and when they do not add up to 1
