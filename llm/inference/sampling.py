@@ -26,8 +26,7 @@ class Sampling:
     """How the next token is chosen."""
 
     temperature: float = 0.8
-    """Below 1, likely tokens become more likely; above 1, unlikely ones. 0 always takes the most likely token (greedy).
-    """
+    """Below 1, likely tokens become more likely; above 1, unlikely ones. 0: always the most likely token (greedy)."""
     top_k: int | None = None
     """Choose only among this many of the most likely tokens. Default: among all."""
     top_p: float = 0.95
@@ -63,9 +62,8 @@ def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling) -> 
             f"the largest logit of the model is {logits.max()}, so no token can be drawn; "
             f"its weights must be damaged, try another checkpoint"
         )
-    if (
-        sampling.temperature == 0
-    ):  # greedy: the limit of ever smaller temperatures, which cannot be computed by division
+    # Greedy. It is the limit of ever smaller temperatures, but dividing by 0 would not compute it.
+    if sampling.temperature == 0:
         return one_hot(int(np.argmax(logits)), logits.size)
     # The order of the filters matters: each one sees only the tokens that the one before has left.
     logits = apply_temperature(logits, sampling.temperature)

@@ -52,9 +52,8 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
             while not trainer.finished and not signals and trainer.state.skipped < MAX_SKIPPED:
                 loop.advance()
             loop.finish()
-    except (
-        BrokenPipeError
-    ):  # also an OSError, but not about the disk: standard output is closed, as in `train.py | head`
+    except BrokenPipeError:
+        # Also an OSError, but not about the disk: standard output is closed, as in `train.py | head`.
         raise
     except OSError as error:
         raise RunError(
