@@ -58,7 +58,7 @@ class Batches:
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The inputs and targets of a step, both (B, T) int64."""
-        # The windows of all epochs are numbered: the first epoch has 0 ... windows - 1, and so on. A step uses B of them.
+        # The windows of all epochs are numbered: the first has 0 ... windows - 1, and so on. A step uses B of them.
         first = step * self.batch_size
         epochs, indices = np.divmod(np.arange(first, first + self.batch_size), self.windows)  # (B,) each
         # The epochs of one batch, usually a single one, each with its own offset and order.

@@ -69,7 +69,7 @@ class Corpus:
             for chunk in document:
                 digest.update(chunk.encode())
                 size += len(chunk)
-            # The size marks the end of the document. Without it, "ab", "c" and "a", "bc" would have the same fingerprint.
+            # The size marks the end of the document. Without it, "ab", "c" and "a", "bc" would have one fingerprint.
             digest.update(size.to_bytes(8, "little"))
             sizes.append(size)
         return Survey(digest.hexdigest(), np.array(sizes, dtype=np.int64))

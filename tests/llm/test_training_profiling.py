@@ -83,10 +83,8 @@ def test_the_option_is_not_stored_with_the_run(tmp_path: Path, capsys: pytest.Ca
 
 def test_too_few_steps_are_reported_and_trained(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert train(tmp_path / "run", "--steps", str(WARM_UP_STEPS), "--profile") == 0
-    assert (
-        "--profile: the first 2 steps are not measured, and there are no more; give a larger --steps"
-        in capsys.readouterr().out
-    )
+    message = "--profile: the first 2 steps are not measured, and there are no more; give a larger --steps"
+    assert message in capsys.readouterr().out
     assert Run(tmp_path / "run").checkpoints.load().step == WARM_UP_STEPS  # type: ignore[union-attr]
 
 
