@@ -111,7 +111,7 @@ class Loop:
         # Called after the last step, and also after a signal or MAX_SKIPPED.
         state = self.trainer.state
         if state.skipped >= MAX_SKIPPED:
-            self._draw()  # in the picture one can see how the loss came to that
+            self._draw()  # the picture shows what the loss did before
             raise TrainingStopped(
                 f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite, so training stops at step "
                 f"{state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new run or, from its last "
@@ -140,7 +140,7 @@ class Loop:
     def _show(
         self, result: StepResult, lr: float, speed: float, evaluation: Evaluation | None, *, better: bool
     ) -> None:
-        """Update the progress bar, and print what is worth a line."""
+        """Update the progress bar. Print a line if the update was skipped, or if the model was evaluated."""
         step = self.trainer.state.step
         # refresh=False: the bar is not drawn for the text, because update() draws it.
         self.bar.set_postfix_str(f"loss={result.loss:.3f}, lr={lr:.1e}, {speed:,.0f} tokens/s", refresh=False)
