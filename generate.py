@@ -1,6 +1,6 @@
 """Write text with a trained GPT: python generate.py --prompt "Once upon a time", or python generate.py --help.
 
-The work is done in llm/inference: sampling.py, generate.py, text.py, command.py.
+The work is done in llm/inference, whose __init__.py says what to read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from llm.parallel.runtime import keep_freed_memory, set_blas_threads, threads_to
 
 
 def main(arguments: list[str] | None = None) -> int:
-    # Imported here, so that a Ctrl-C while modules load ends the program quietly too.
+    # Imported here and not at the top, so that a Ctrl-C during the imports also ends in the `except` below.
     from llm.inference.command import parse, start
 
     options = parse(sys.argv[1:] if arguments is None else arguments)
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     if hasattr(signal, "SIGPIPE"):
-        # When the reader of our output goes away (`| head`), end quietly, as other programs do.
+        # When the program that reads our output has ended (`| head`), end without a message, as other programs do.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         sys.exit(main())

@@ -1,6 +1,7 @@
 """Train a GPT from text: python train.py, or python train.py --help.
 
-The same on one page, without options, threads, files and signals: llm/training/simple.py. The real thing: llm/training.
+Training on one page, without options, threads, files and signals, is llm/training/simple.py. What this program does is
+in llm/training, whose __init__.py says what to read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from llm.parallel.runtime import keep_freed_memory, set_switch_interval
 
 
 def main(arguments: list[str] | None = None) -> int:
-    # Imported here, so that a Ctrl-C while modules load ends the program with a sentence too.
+    # Imported here and not at the top, so that a Ctrl-C during the imports also ends in the `except` below.
     from llm.inference.text import write_sample
     from llm.training.command import parse, start
 
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BrokenPipeError:  # the reader of our output has gone, as in `train.py --help | head`
+    except BrokenPipeError:  # the program that reads our output has ended, as in `train.py --help | head`
         sys.exit(1)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"train.py: {error}")

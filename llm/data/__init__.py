@@ -5,8 +5,18 @@
     batches = Batches(dataset.train, batch_size=12, context=64, seed=1)
     inputs, targets = batches.batch(step)                     # (12, 64) int64 each
 
-To read in order: corpus.py, builtin.py, corpora.py (where text comes from), split.py, shards.py, dataset.py (how it
-becomes tokens on disk), permutation.py, batches.py (how these become batches), cache.py, errors.py.
+To read in order:
+
+1. corpus.py         documents, read in chunks, so that a text may be larger than memory
+2. builtin.py        texts that have a name: python-docs, python-stdlib, shakespeare
+3. corpora.py        what `--data` accepts: files, folders, patterns, a pipe, or one of these names
+4. split.py          which text is held out for validation
+5. shards.py         tokens on disk
+6. dataset.py        text to tokens on disk, made once and found again in the cache
+7. permutation.py    a random order that takes no memory
+8. batches.py        tokens to batches
+9. cache.py          the cache folder
+10. errors.py        DataError, whose message is printed without a traceback
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Tokens to batches. The order is random but needs no state: a batch is a function of the seed and the step.
+"""Tokens to batches. The order is random, but there is no state: a batch is a function of the seed and the step.
 
-An epoch begins at a random offset, cuts the tokens from there into windows, and visits every window once, in shuffled
-order. Window k begins at s = offset + k T and has
+In each epoch, the tokens from a random offset on are cut into windows of T tokens, and every window is used once, in
+random order. Window k begins at s = offset + k T and has
 
     inputs     tokens[s : s + T]
     targets    tokens[s + 1 : s + T + 1]         the token after each input
 
-The last target of a window is the first input of the next. So within an epoch no token is a target twice. Only the
-ragged ends are left out, fewer than 2 T tokens, and they are others in each epoch. When an epoch ends within a batch,
-the batch continues with the next epoch.
+The last target of a window is the first input of the next one. So no token is a target twice in an epoch. At both ends
+of the text together, fewer than 2 T tokens are left out. Because the offset is random, these are other tokens in each
+epoch. If an epoch ends in the middle of a batch, the batch continues with the next epoch.
 
 B: batch size, T: context.
 """
@@ -23,7 +23,7 @@ from llm.data.errors import DataError
 from llm.data.permutation import ROUNDS, permute
 
 
-class Tokens(Protocol):
+class TokenSequence(Protocol):
     """A sequence of token ids whose slices are one-dimensional arrays: `TokenShards`, or simply an array."""
 
     def __len__(self) -> int: ...
@@ -34,7 +34,7 @@ class Tokens(Protocol):
 class Batches:
     """Training batches. There is no iterator to save and restore: a resumed run asks for the next step."""
 
-    def __init__(self, tokens: Tokens, batch_size: int, context: int, seed: int = 0):
+    def __init__(self, tokens: TokenSequence, batch_size: int, context: int, seed: int = 0):
         """Raises DataError when there are too few tokens for one window."""
         if min(batch_size, context) < 1 or seed < 0:
             raise DataError(
@@ -43,13 +43,13 @@ class Batches:
             )
         _check_length("training", tokens, context)
         self.tokens, self.batch_size, self.context, self.seed = tokens, batch_size, context, seed
-        # A window needs T + 1 tokens, and shares one with the next. One window fewer than would fit leaves at least T
-        # offsets to choose from. Without them, the windows of all epochs would be cut at the same places.
+        # A window needs T + 1 tokens, and shares one with the next. There is room for one more window than is used
+        # here. So there are at least T possible offsets, and the windows of each epoch are cut at other places.
         self.windows = max(1, (len(tokens) - 1) // context - 1)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps until every window has been visited; the last one may belong to the next epoch too."""
+        """Steps until every window has been used. The last batch may also contain windows of the next epoch."""
         return -(-self.windows // self.batch_size)
 
     def epoch(self, step: int) -> int:
@@ -58,46 +58,47 @@ class Batches:
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The inputs and targets of a step, both (B, T) int64."""
-        # Number all visits of windows, through all epochs. A step makes the next B of them.
+        # The windows of all epochs are numbered: the first has 0 ... windows - 1, and so on. A step uses B of them.
         first = step * self.batch_size
-        epochs, indices = np.divmod(np.arange(first, first + self.batch_size), self.windows)
+        epochs, indices = np.divmod(np.arange(first, first + self.batch_size), self.windows)  # (B,) each
+        # The epochs of one batch, usually a single one, each with its own offset and order.
         starts = [self._starts(epoch, indices[epochs == epoch]) for epoch in range(epochs[0], epochs[-1] + 1)]
         return _gather(self.tokens, np.concatenate(starts), self.context)
 
     def _starts(self, epoch: int, indices: np.ndarray) -> np.ndarray:
-        """The first token of each window: `indices` are positions in the shuffled order of the epoch."""
-        # A SeedSequence promises the same numbers in every version of NumPy. A Generator does not.
+        """Where windows begin in the tokens: those at the places `indices` in the random order of the epoch."""
+        # A SeedSequence promises the same numbers in every version of NumPy. A Generator does not promise that.
         random = np.random.SeedSequence((self.seed, epoch)).generate_state(1 + ROUNDS, np.uint64)
-        last_offset = len(self.tokens) - 1 - self.windows * self.context  # from which all windows still fit
+        last_offset = len(self.tokens) - 1 - self.windows * self.context  # the largest with which all windows fit
         offset = int(random[0]) % (last_offset + 1)
-        # `permute` computes single positions of the shuffle, so the whole of it is never in memory.
+        # `permute` computes only these places of the random order. All places together may not fit into memory.
         return offset + self.context * permute(indices, self.windows, keys=random[1:])
 
 
 def evaluation_batches(
-    tokens: Tokens, batch_size: int, context: int, count: int
+    tokens: TokenSequence, batch_size: int, context: int, count: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """At most `count` batches of windows spread evenly over the tokens, the same at every call.
 
-    Windows share no target, so a short text gives fewer batches. All have B rows, unless the text is too short for one
-    such batch. Raises DataError when there are too few tokens for one window.
+    No token is a target twice, so a short text gives fewer batches. All batches have B rows, except that a text with
+    fewer than B windows gives one batch with fewer rows. Raises DataError when there are too few tokens for one window.
     """
     _check_length("validation", tokens, context)
     available = (len(tokens) - 1) // context
     rows = min(batch_size, available)
     windows = rows * min(count, available // rows)
-    # From the first possible start to the last one, in equal steps.
+    # In equal steps from the first token to the last one at which a window fits.
     starts = np.arange(windows) * (len(tokens) - 1 - context) // max(1, windows - 1)
     return [_gather(tokens, starts[first : first + rows], context) for first in range(0, windows, rows)]
 
 
-def _gather(tokens: Tokens, starts: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
-    # The tokens of a window and the one after it; inputs are all but the last, targets all but the first.
+def _gather(tokens: TokenSequence, starts: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
+    # Each row has the tokens of a window and one more: the inputs are all but the last, the targets all but the first.
     windows = np.stack([tokens[start : start + context + 1] for start in starts.tolist()]).astype(np.int64)  # (B, T+1)
     return np.ascontiguousarray(windows[:, :-1]), np.ascontiguousarray(windows[:, 1:])  # (B, T) each
 
 
-def _check_length(split: str, tokens: Tokens, context: int) -> None:
+def _check_length(split: str, tokens: TokenSequence, context: int) -> None:
     if len(tokens) <= context:
         raise DataError(
             f"the {split} text has {len(tokens):,} tokens, but a context of {context:,} needs {context + 1:,}; "

@@ -25,17 +25,18 @@ def python_docs() -> Corpus:
     """
     from pydoc_data.topics import topics
 
-    kept, seen = [], set[str]()
+    # From the longest topic to the shortest, because a short one may be part of a longer one.
+    chosen, seen = [], set[str]()
     for name in sorted(topics, key=lambda name: (-len(topics[name]), name)):
         paragraphs = topics[name].split("\n\n")
-        repeated = sum(len(paragraph) for paragraph in paragraphs if _normal(paragraph) in seen)
+        repeated = sum(len(paragraph) for paragraph in paragraphs if _normalized(paragraph) in seen)
         if repeated < len(topics[name]) / 2:
-            kept.append(name)
-            seen.update(map(_normal, paragraphs))
-    return Corpus("python-docs", [topics[name] for name in sorted(kept)])
+            chosen.append(name)
+            seen.update(map(_normalized, paragraphs))
+    return Corpus("python-docs", [topics[name] for name in sorted(chosen)])
 
 
-def _normal(paragraph: str) -> str:
+def _normalized(paragraph: str) -> str:
     """The paragraph without differences of line breaks and indentation."""
     return " ".join(paragraph.split())
 
@@ -47,7 +48,7 @@ def python_stdlib() -> Corpus:
     library = [path for path in files if NOT_LIBRARY_FOLDERS.isdisjoint(path.relative_to(root).parts)]
     sources = [path for path in library if _is_utf8(path)]
     if not sources:
-        raise DataError(f"this Python keeps no library source in {root}; use --data FILE, or another Python")
+        raise DataError(f"this Python has no library source in {root}; use --data FILE, or another Python")
     return Corpus("python-stdlib", sources)
 
 

@@ -1,4 +1,4 @@
-"""The cache folder. What is made there appears whole or not at all, also when two processes make the same."""
+"""The cache folder. A file or folder appears in it whole or not at all, also when two processes write the same one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from llm.data.errors import DataError
 from llm.runs import files
 
-# Seconds without a change, after which a half-made file is taken for one of a process that has died.
+# If a half-written file has not changed for this many seconds, its process has probably died, and it is deleted.
 ABANDONED_AFTER = 24 * 3600.0
 
 

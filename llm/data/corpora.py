@@ -22,7 +22,7 @@ from llm.data.errors import DataError
 
 
 def open_corpus(data: str) -> Corpus:
-    """The corpus that `data` names. Built-in names come first; a file with such a name is `./shakespeare`.
+    """The corpus that `data` names. A built-in name wins over a file of the same name; `./shakespeare` means the file.
 
     Raises DataError when it does not exist, has no text, or cannot be read.
     """
@@ -36,7 +36,7 @@ def _open(data: str) -> Corpus:
     if data in BUILT_IN:
         return BUILT_IN[data]()
     if data == "-":
-        return _spooled("standard input", sys.stdin.buffer)
+        return _copied("standard input", sys.stdin.buffer)
     path = os.path.expanduser(data)
     if os.path.isdir(path):
         return Corpus(data, _text_files(Path(path)))
@@ -44,27 +44,28 @@ def _open(data: str) -> Corpus:
         return Corpus(data, [Path(path)])
     if os.path.exists(path):  # a pipe, such as the shell's <(command)
         with open(path, "rb") as stream:
-            return _spooled(data, stream)
+            return _copied(data, stream)
     return Corpus(data, _matching_files(path))
 
 
-def _spooled(name: str, stream: BinaryIO) -> Corpus:
-    """Copy a stream, which can be read only once, to a temporary file that lives as long as the corpus."""
-    with ExitStack() as cleaning:
-        path = Path(cleaning.enter_context(tempfile.TemporaryDirectory())) / "text.txt"
+def _copied(name: str, stream: BinaryIO) -> Corpus:
+    """Copy a stream, which can be read only once, to a temporary file that exists as long as the corpus."""
+    with ExitStack() as cleanup:
+        path = Path(cleanup.enter_context(tempfile.TemporaryDirectory())) / "text.txt"
         with open(path, "wb") as file:
             shutil.copyfileobj(stream, file)
         corpus = Corpus(name, [path])
-        weakref.finalize(corpus, cleaning.pop_all().close)  # not at the end of this block, but when the corpus goes
+        # After an error, the end of this block deletes the folder. If there is none, `pop_all` takes this over: the
+        # folder is deleted when the corpus is garbage collected.
+        weakref.finalize(corpus, cleanup.pop_all().close)
     return corpus
 
 
 def _text_files(folder: Path) -> list[Path]:
     files = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = [
-            name for name in folders if not name.startswith(".")
-        ]  # os.walk enters only the folders that remain
+        # Changed in place: os.walk enters only the folders that remain in its list.
+        folders[:] = [name for name in folders if not name.startswith(".")]
         files += [Path(parent, name) for name in names if not name.startswith(".")]
     texts = [path for path in sorted(files, key=lambda path: path.parts) if path.is_file() and not _is_binary(path)]
     if not texts:

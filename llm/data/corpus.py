@@ -1,9 +1,8 @@
 """Text to learn from: an ordered collection of documents, which can be read several times, chunk by chunk.
 
-A document is a string, or the path of a UTF-8 file that is opened when it is read. A long document comes in several
-chunks, so a file may be larger than memory. A chunk ends at the end of a line, if there is one
-near. Chunks are tokenized separately, so no token spans two of them. Once in a quarter of a million characters, that
-makes no difference.
+A document is a string, or the path of a UTF-8 file that is opened when it is read. A long document is read in several
+chunks, so a file may be larger than memory. A chunk ends at the end of a line, if there is one nearby. Chunks are
+tokenized separately, so no token spans two of them. With chunks of 262,144 characters, that makes no difference.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ import numpy as np
 
 from llm.data.errors import DataError
 
-CHUNK_CHARACTERS = 1 << 18
+CHUNK_CHARACTERS = 1 << 18  # 262,144
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a corpus when all of it has been read once."""
+    """What can be said about a corpus only after all of it has been read once."""
 
-    fingerprint: str  # SHA-256 of the documents' text and lengths: not the names and dates of files
+    fingerprint: str  # SHA-256 of the text and lengths of all documents. Names and dates of files do not change it
     sizes: np.ndarray  # (documents,) int64, in characters
 
     @property
@@ -43,7 +42,7 @@ class Corpus:
     def __init__(self, name: str, documents: Sequence[str | Path], chunk_characters: int = CHUNK_CHARACTERS):
         """`documents` are texts, or paths of UTF-8 files. Raises DataError when all of them are empty.
 
-        A chunk has `chunk_characters`, and at most as many more to the end of its line.
+        A chunk has `chunk_characters`, and also the rest of its last line, if that is not longer than another chunk.
         """
         self.name = name
         self._documents, self._chunk_characters = documents, chunk_characters
@@ -70,7 +69,8 @@ class Corpus:
             for chunk in document:
                 digest.update(chunk.encode())
                 size += len(chunk)
-            digest.update(size.to_bytes(8, "little"))  # so moving text to the next document changes it
+            # The size marks the end of the document. Without it, "ab", "c" and "a", "bc" would have one fingerprint.
+            digest.update(size.to_bytes(8, "little"))
             sizes.append(size)
         return Survey(digest.hexdigest(), np.array(sizes, dtype=np.int64))
 
@@ -92,7 +92,8 @@ def _file_chunks(path: Path, size: int) -> Iterator[str]:
             try:
                 yield from _split(file, size)
             except UnicodeDecodeError as error:
-                # The decoder was given the bytes up to the current position of the file.
+                # The decoder has the bytes `error.object`, which end at the current position of the file. The byte that
+                # is not UTF-8 is the one at `error.start` among them.
                 position = raw.tell() - len(error.object) + error.start
                 byte = error.object[error.start]
                 raise DataError(

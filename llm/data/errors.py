@@ -1,4 +1,4 @@
-"""The one exception of this package, so that a command can print its sentence instead of a traceback."""
+"""The one exception of this folder, so that a command can print its sentence instead of a traceback."""
 
 from __future__ import annotations
 

@@ -1,18 +1,17 @@
-"""A shuffle that is computed, not stored: it tells where index i goes, without a list of where all others go.
+"""A shuffle that is computed, not stored: a function that maps index i to its new place.
 
-`numpy.random.permutation` needs 8 bytes for each item, which for a large corpus is more than there is memory. Here a
-Feistel network, as in block ciphers, shuffles the numbers of 2k bits: each round replaces (left, right) by
-(right, left XOR hash(right, key)). A round can be undone, so no two numbers go to the same place. To shuffle
-range(count) for any count, results outside it are put in again until they fall inside ("cycle walking"; Black and
-Rogaway, "Ciphers with arbitrary finite domains", 2002). The result is the same on every machine and in every version of
-NumPy.
+`numpy.random.permutation` needs 8 bytes for each item, which may be more memory than there is for a large corpus. Here
+a Feistel network, as in block ciphers, shuffles the numbers of 2k bits: each round replaces (left, right) by (right,
+left XOR hash(right, key)). A round can be undone, so no two numbers go to the same place. To shuffle range(count) for
+any count, a result that is not below count is shuffled again, until it is ("cycle walking"; Black and Rogaway, "Ciphers
+with arbitrary finite domains", 2002). The order is the same on every machine and in every version of NumPy.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-ROUNDS = 6  # and as many keys; four are enough for large ranges, more of them mix small ranges better
+ROUNDS = 6  # each has one key. Four rounds are enough for large ranges, but small ones need more to look random
 
 
 def mix(x: np.ndarray) -> np.ndarray:

@@ -13,29 +13,33 @@ from llm.data.permutation import mix
 
 
 def training_sizes(sizes: np.ndarray, val_fraction: float, seed: int = 0) -> np.ndarray:
-    """How many leading characters of each document are training text; what follows them is validation text.
+    """For each document, how many characters at its beginning are training text. The rest is validation text.
 
-    `sizes`, (documents,) int64, are the lengths of the documents in characters. The result has the same shape. It is 0
-    for a document that is held out, the whole size for others, and between the two where a tail begins.
+    `sizes`, (documents,) int64, are the lengths of the documents in characters. The result has the same shape: 0 for a
+    document that is held out, the whole size for the others, and a number between if the document is cut in two.
     Raises DataError unless 0 < val_fraction < 1.
     """
     if not 0 < val_fraction < 1:
         raise DataError(f"--val-fraction must lie between 0 and 1, such as 0.1, got {val_fraction}")
     total = int(sizes.sum())
-    held_out = _documents_within(sizes, int(total * val_fraction), seed)
+    held_out = _choose_documents(sizes, int(total * val_fraction), seed)
+    # Whole documents seldom have exactly the size asked for. At least half of it is good enough.
     if sizes[held_out].sum() >= max(1, total * val_fraction / 2):
         return np.where(held_out, 0, sizes)
+    # Otherwise all documents are treated as one text, which is cut once, near its end.
     cut = min(int(total * (1 - val_fraction)), total - 1)
     starts = np.cumsum(sizes) - sizes
     return np.clip(cut - starts, 0, sizes)
 
 
-def _documents_within(sizes: np.ndarray, budget: int, seed: int) -> np.ndarray:
-    """Documents that together have at most `budget` characters, chosen in random order: a boolean mask."""
+def _choose_documents(sizes: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Random documents that together have at most `most` characters, as a boolean mask (documents,)."""
     chosen = np.zeros(len(sizes), dtype=bool)
+    # A random order: the documents are sorted by hashes of their numbers and the seed. NumPy's own shuffle may change
+    # from one version of NumPy to the next, and then other documents would be held out.
     order = np.argsort(mix(np.arange(len(sizes), dtype=np.uint64) + mix(np.array([seed], dtype=np.uint64))))
     for document in order:
-        if sizes[document] <= budget:
+        if sizes[document] <= most:
             chosen[document] = True
-            budget -= sizes[document]
+            most -= sizes[document]
     return chosen

@@ -1,1 +1,4 @@
-"""How good a model is. loss.py: the mean loss over validation batches, perplexity, bits per byte."""
+"""How well a model predicts. To read in order:
+
+1. loss.py    the mean loss over validation batches, perplexity, bits per byte
+"""

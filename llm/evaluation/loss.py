@@ -19,24 +19,24 @@ class Validation:
     """What a model is evaluated on, the same every time."""
 
     batches: Sequence[Batch]
-    bytes_per_token: float | None = None  # of UTF-8; None where the loss is not one of text, in nats per token
+    bytes_per_token: float | None = None  # mean length of a token in UTF-8; None if the loss is not in nats per token
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A mean loss, and what follows from it where it is in nats per token."""
+    """A mean loss. If it is in nats per token, perplexity and bits per byte can be computed from it."""
 
     loss: float
     bytes_per_token: float | None = None
 
     @property
     def perplexity(self) -> float:
-        """e^loss: the model is as uncertain as if it chose among this many equally likely tokens."""
+        """e^loss: the model is as uncertain as if it had to choose between this many equally likely tokens."""
         return math.exp(min(self.loss, 700.0))  # e^709 is the largest float
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits for each byte of text. Unlike the loss, it can be compared between tokenizers."""
+        """Bits for each byte of text. Models with different tokenizers can be compared by it, but not by their loss."""
         if self.bytes_per_token is None:
             raise ValueError("bits per byte need to know how many bytes a token has; set bytes_per_token")
         return self.loss / math.log(2) / self.bytes_per_token
@@ -48,10 +48,10 @@ class Evaluation:
 
 
 def evaluate(workers: Workers, validation: Validation) -> Evaluation:
-    """The mean of the workers' objective over all validation batches, which they divide among them. Without dropout."""
+    """The mean loss over all validation batches, without dropout. Each worker computes some of the batches."""
     model, objective, batches = workers.model, workers.objective, validation.batches
 
-    @np.errstate(all="ignore")  # infinities and NaN show in the loss
+    @np.errstate(all="ignore")  # infinity and NaN can be seen in the loss
     def losses_of(rank: int, batches: Sequence[Batch]) -> list[np.ndarray]:
         with no_grad():
             on_device = (tuple(to_device(array, model.device) for array in batch) for batch in batches)
@@ -63,7 +63,8 @@ def evaluate(workers: Workers, validation: Validation) -> Evaluation:
         losses = workers.map(losses_of, [batches[rank :: workers.count] for rank in range(workers.count)])
     finally:
         model.train(training)
-    # Stacked before they are copied to the CPU, so that a GPU is waited for once. `fsum` is exact, so the order of the
-    # losses, which depends on the number of workers, does not change the result.
-    total = math.fsum(to_device(np.stack([loss for each in losses for loss in each]), "cpu").tolist())
+    # One copy to the CPU for all losses, because each copy waits for the GPU. `fsum` rounds only once, at the end. So
+    # the order of the losses, which depends on the number of workers, does not change the result.
+    stacked = np.stack([loss for of_worker in losses for loss in of_worker])  # (batches,)
+    total = math.fsum(to_device(stacked, "cpu").tolist())
     return Evaluation(total / sum(objective.count(batch) for batch in batches), validation.bytes_per_token)

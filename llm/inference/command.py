@@ -25,23 +25,23 @@ INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """Write text with a model that train.py made: python generate.py --prompt "Once upon a time" """
+    """Write text with a trained model: python generate.py --prompt "The class" """
 
     run: str | None = None
     """Folder of the run. Default: the newest one in runs/."""
     checkpoint: Literal["last", "best"] = "last"
     """The newest checkpoint, or the one with the best validation loss."""
     prompt: str | None = None
-    """What the text begins with. Default: what is piped in, or else the model begins a new text."""
+    """What the text begins with. Default: standard input if it is a pipe; otherwise the model begins a new text."""
     max_tokens: int = 200
     """Largest number of tokens to write."""
     sampling: tyro.conf.OmitArgPrefixes[Sampling] = field(default_factory=Sampling)
     stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """End before this string. Can be given several times."""
+    """End the text before this string. Can be given several times."""
     seed: int | None = None
     """The same seed gives the same text. Default: a new seed each time, which is printed."""
     num_samples: int = 1
-    """Number of texts to write, separated by a line ---. Each has a seed larger by one than the one before."""
+    """Number of texts to write, with a line --- between them. The second text has --seed plus 1, and so on."""
     threads: int | None = None
     """Number of threads for matrix products. Default: one for each available core."""
     device: str = "auto"
@@ -64,31 +64,32 @@ def start(options: GenerateOptions) -> int:
     model, tokenizer = load_model(run, options.checkpoint, pick_device(options.device))
     prompt = read_prompt() if options.prompt is None else options.prompt
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-    meter, status = Meter(), 0
+    counter, status = TokenCounter(), 0
     try:
         for number in range(options.num_samples):
-            print("---\n" if number else "", end="")
+            if number > 0:
+                print("---")
             ids = continue_prompt(
                 model, tokenizer, prompt, max_tokens=options.max_tokens, sampling=options.sampling, seed=seed + number
             )
-            print_stream(prompt, decode_until_stop(meter.count(ids), tokenizer, options.stop))
+            print_stream(prompt, decode_until_stop(counter.count(ids), tokenizer, options.stop))
     except KeyboardInterrupt:
         status = INTERRUPTED
-    print(f"{meter}, seed {seed}", file=sys.stderr)
+    print(f"{counter}, seed {seed}", file=sys.stderr)
     return status
 
 
 def read_prompt() -> str:
-    """What is piped into the program, without the newline at its end; nothing at a terminal."""
+    """Standard input without the newline at its end, if it is a pipe or a file; "" if it is a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         return ""
     print("reading the prompt from standard input", file=sys.stderr)
-    # Bytes that are not UTF-8 become surrogates, which tokenizers take for bytes.
+    # Bytes that are not UTF-8 become surrogates. Tokenizers turn surrogates into the same bytes again.
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
 def print_stream(prompt: str, pieces: Iterable[str]) -> None:
-    """Print the prompt, then each piece as it comes, and a newline at the end, also when interrupted."""
+    """Print the prompt, then each piece as soon as it is there, and at the end a newline, also after Ctrl-C."""
     last = prompt
     print(prompt, end="", flush=True)
     try:
@@ -98,8 +99,8 @@ def print_stream(prompt: str, pieces: Iterable[str]) -> None:
         print(end="" if last.endswith("\n") else "\n", flush=True)
 
 
-class Meter:
-    """Counts written tokens, and the seconds since it was made."""
+class TokenCounter:
+    """Counts generated tokens, and the seconds since it was created."""
 
     def __init__(self) -> None:
         self.tokens, self.began = 0, time.perf_counter()

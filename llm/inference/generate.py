@@ -1,12 +1,13 @@
-"""Generation: the model predicts the next token, one is drawn and appended to the text, and so on.
+"""Generation: the model predicts the next token, a token is drawn and appended to the text, and so on.
 
-`generate_reference` does just that, and reads the whole text again for every token. `generate` keeps the keys and
-values of what it has read (llm/model/kv_cache.py) and reads only the newest token. Both draw the same tokens.
+To read a token means to send it through the model. `generate_reference` reads the whole text again for every new token.
+`generate` stores the keys and values of the tokens read so far (llm/model/kv_cache.py), and reads only the newest
+token. Both draw the same tokens.
 
 A model reads at most `context` tokens: learned positions end there, and no model has seen a longer text in training.
-When a text becomes longer, its oldest tokens are left out. The remaining ones then have new positions and must be read
-again. So tokens are not left out one by one, but half a context at a time. Half a context is read again for every half
-context that is written: two tokens are read for each one written.
+When a text becomes longer, its oldest tokens are left out. Then the remaining tokens have other positions, and must be
+read again. That would be slow if it happened for each new token. So half a context is left out at a time: after that,
+half a context of new tokens has room. On average, two tokens are read for each token that is written.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from llm.model.kv_cache import KVCache
 from minigrad import no_grad
 from minigrad.backend import to_device
 
-Reader = Callable[[Sequence[int]], np.ndarray]  # the ids of a text -> logits (V,) of the token after it
+# Takes the ids of a text, returns the logits (V,) of the token after it.
+Reader = Callable[[Sequence[int]], np.ndarray]
 
 
 def generate(
@@ -35,11 +37,14 @@ def generate(
     seed: int = 0,
     stop_ids: Collection[int] = (),
 ) -> Iterator[int]:
-    """Ids that continue `prompt_ids`: `max_tokens` of them, or up to one of `stop_ids`, which is not returned.
+    """The ids after `prompt_ids`, one by one: `max_tokens` of them, or fewer if one of `stop_ids` is drawn.
 
-    The same `seed` gives the same tokens. Raises ValueError for an empty prompt, or ids that the model does not know.
+    The drawn stop id is not returned. The same `seed` gives the same tokens. Raises ValueError for an empty prompt, or
+    ids that the model does not know.
     """
-    check_arguments(model, prompt_ids, max_tokens, seed)  # now, not when the first token is asked for
+    # This function contains no `yield`, so wrong arguments are an error when it is called. In `draw_tokens`, which is a
+    # generator, they would be one only when the first token is asked for.
+    check_arguments(model, prompt_ids, max_tokens, seed)
     rng = np.random.default_rng(seed)
     return draw_tokens(CachedReader(model), prompt_ids, max_tokens, sampling or Sampling(), rng, stop_ids)
 
@@ -68,7 +73,7 @@ def draw_tokens(
     stop_ids: Collection[int],
 ) -> Iterator[int]:
     """The loop: predict, draw, append."""
-    ids = list(prompt_ids)  # a copy: the list of the caller stays as it is
+    ids = list(prompt_ids)  # a copy, so that the list of the caller does not grow
     for _ in range(max_tokens):
         ids.append(sample(read(ids), ids, sampling, rng))
         if ids[-1] in stop_ids:
@@ -77,7 +82,7 @@ def draw_tokens(
 
 
 def check_arguments(model: GPT, prompt_ids: Sequence[int], max_tokens: int, seed: int) -> None:
-    """Raises ValueError for arguments that make no sense."""
+    """Raises ValueError for arguments that are not possible."""
     if not len(prompt_ids):
         raise ValueError(
             "a model needs at least one token to continue; begin with the end-of-text token, or with a newline"
@@ -92,16 +97,16 @@ def check_arguments(model: GPT, prompt_ids: Sequence[int], max_tokens: int, seed
         raise ValueError(f"max_tokens and seed must not be negative, got {max_tokens} and {seed}")
 
 
-# --- readers: the ids of a text -> logits (V,) of the token after it --------------------------------------------------
+# --- readers: from the ids of a text to the logits (V,) of the token after it -----------------------------------------
 
 
 def read_all(model: GPT, ids: Sequence[int]) -> np.ndarray:
-    """Reads the whole text, as far as the context reaches."""
+    """Reads the whole text, or the end of it if it is longer than the context."""
     return next_logits(model, ids[first_in_context(len(ids), model.config.context) :])
 
 
 class CachedReader:
-    """Reads only what is new. Each call must bring the text of the call before, with more tokens at its end."""
+    """Reads only what is new. Each call must give the text of the call before, with more tokens at its end."""
 
     def __init__(self, model: GPT):
         self.model, self.cache = model, KVCache(model.config)
@@ -110,32 +115,34 @@ class CachedReader:
     def __call__(self, ids: Sequence[int]) -> np.ndarray:
         first = first_in_context(len(ids), self.model.config.context)
         if first != self.first:
-            # The tokens that remain have other positions now, so their keys and values are other ones too.
+            # Old tokens are left out, so the others have other positions. Keys and values depend on the position.
             self.first = first
             self.cache.truncate(0)
+        # All tokens that are not in the cache: the whole prompt at first, one token later, half a context after a cut.
         return next_logits(self.model, ids[first + self.cache.length :], self.cache)
 
 
 def first_in_context(length: int, context: int) -> int:
-    """The index of the first token that is read, in a text of `length` tokens: the smallest multiple of half a context
-    after which at most `context` tokens follow.
-    """
+    """The index of the first token that is read, in a text of `length` tokens."""
+    # For example, context 8: texts of up to 8 tokens are read from 0, of 9 to 12 from 4, of 13 to 16 from 8.
     half = (context + 1) // 2
-    # The tokens that are too many, rounded up to a multiple of half a context.
-    return -(-max(length - context, 0) // half) * half
+    excess = max(length - context, 0)  # this many tokens are too many
+    return -(-excess // half) * half  # rounded up to a multiple of `half`
 
 
 def next_logits(model: GPT, ids: Sequence[int], cache: KVCache | None = None) -> np.ndarray:
-    """Logits (V,), on the CPU, of the token after `ids`, which continue the text in the cache and are added to it."""
+    """Logits (V,), on the CPU, of the token after `ids`. They continue the text in the cache, and are added to it."""
     with no_grad(), no_dropout(model):
         x = model.hidden(np.array([ids]), cache=cache)  # (1, T, C)
-        # Only the last token predicts something new, so only for it the head is computed: (1, C) -> (1, V) -> (V,)
+        # Only the last row predicts a token that is not known yet, so the head is computed only for this row:
+        # (1, C) -> (1, V) -> (V,).
         return to_device(model.logits(x[:, -1]).data[0], "cpu")
 
 
 @contextmanager
 def no_dropout(model: GPT) -> Iterator[None]:
-    """Evaluation mode; afterwards the model is in training mode again if it was before."""
+    """Evaluation mode inside the block. After it, the model is in the mode in which it was before."""
+    # Samples are written in the middle of training, so the mode must be restored.
     training = model.training
     if training:
         model.eval()

@@ -14,8 +14,8 @@ from tokenizer import BaseTokenizer
 def load_model(run: Run, which: Literal["last", "best"] = "last", device: str = "cpu") -> tuple[GPT, BaseTokenizer]:
     """The model at the run's "last" checkpoint, or at the "best" one by validation loss, and the run's tokenizer.
 
-    A damaged checkpoint is reported on stderr, and the one before it is used. Raises RunError or another ValueError, or
-    OSError, when there is no run or nothing in it can be used.
+    A damaged checkpoint is reported on stderr, and the one before it is used. Raises ValueError (RunError ...) or
+    OSError when there is no run in the folder, or when its files cannot be used.
     """
     if not run.exists:
         raise RunError(f"{run} holds no run, there is no config.json in it; give the folder that train.py made")
@@ -30,7 +30,7 @@ def load_model(run: Run, which: Literal["last", "best"] = "last", device: str = 
         raise RunError(f"{run} has no checkpoint yet; let it train on with: python train.py --resume --out {run}")
     for problem in checkpoint.problems:
         print(f"{problem}; using the checkpoint of step {checkpoint.step}", file=sys.stderr)
-    model = GPT(config, rng=None)
+    model = GPT(config, rng=None)  # no initial weights: they are loaded in the next line
     model.load_state_dict(checkpoint.weights)
     model.to(device).eval()
     return model, tokenizer

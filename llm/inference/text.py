@@ -1,7 +1,7 @@
-"""Text in, text out: a prompt becomes tokens, and generated tokens become text, which is passed on as it comes.
+"""From text to text: a prompt becomes tokens, and the generated tokens become text, piece by piece.
 
-Two things are held back for a moment: a character whose bytes belong to several tokens (the tokenizer's StreamDecoder),
-and text that may turn out to be the beginning of a stop string. Everything else is passed on at once.
+Two things cannot be shown at once: a character whose bytes are spread over several tokens (the tokenizer's
+StreamDecoder waits for the last of them), and text that may be the beginning of a stop string.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
 from tokenizer import BaseTokenizer, StreamDecoder
 
+# For the samples that are shown during training. The temperature is low: if a small model draws unlikely tokens, its
+# text soon makes no sense.
 SAMPLE_TOKENS = 120
-SAMPLE_TEMPERATURE = 0.6  # low: a small model easily loses its way where unlikely tokens have a chance
+SAMPLE_TEMPERATURE = 0.6
 
 
 def write_sample(model: GPT, tokenizer: BaseTokenizer, prompt: str, seed: int) -> str:
-    """What the model writes after the prompt, shown while it is trained."""
+    """What the model writes after the prompt; a sample to show during training."""
     sampling = Sampling(temperature=SAMPLE_TEMPERATURE)
     return write_text(model, tokenizer, prompt, max_tokens=SAMPLE_TOKENS, sampling=sampling, seed=seed)
 
@@ -67,14 +69,15 @@ def continue_prompt(
     seed: int = 0,
 ) -> Iterator[int]:
     """The ids that the model writes after the prompt, up to the end of the text."""
-    # "Ordinary": the name of a special token in a prompt is text like any other, and gives no control over the model.
-    ids = tokenizer.encode_ordinary(prompt) if prompt else beginning(tokenizer)
+    # "Ordinary": if the prompt contains the name of a special token, it is encoded like any other text. So somebody who
+    # can only choose the prompt cannot insert special tokens.
+    ids = tokenizer.encode_ordinary(prompt) if prompt else start_ids(tokenizer)
     ends = () if tokenizer.end_of_text is None else (tokenizer.end_of_text,)
     return generate(model, ids, max_tokens=max_tokens, sampling=sampling, seed=seed, stop_ids=ends)
 
 
-def beginning(tokenizer: BaseTokenizer) -> list[int]:
-    """What a model has seen before the beginning of a text: the end of another text, or else a newline."""
+def start_ids(tokenizer: BaseTokenizer) -> list[int]:
+    """What to give a model that shall begin a new text. In training, new texts came after the end of another text."""
     if tokenizer.end_of_text is not None:
         return [tokenizer.end_of_text]
     try:
@@ -100,24 +103,26 @@ def decode_stream(ids: Iterable[int], tokenizer: BaseTokenizer) -> Iterator[str]
 
 def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     """The text of `pieces` up to the stop string that is complete first. A stop string may span several pieces."""
-    held = ""  # text that may be the beginning of a stop string
+    # For example, stop string "END" and pieces "at the E", "ND": "at the " is yielded at once, and "E" must wait.
+    waiting = ""
     for piece in pieces:
-        held += piece
-        end = find_stop(held, stop)
-        # Up to a stop string if there is one. Else all but what the next piece could complete to a stop string.
-        safe = len(held) - length_of_possible_stop(held, stop) if end is None else end
-        if safe:
-            yield held[:safe]
-        if end is not None:
+        waiting += piece
+        stop_at = find_stop(waiting, stop)
+        # How many characters can be yielded: those before a stop string, or those that cannot be part of one.
+        ready = len(waiting) - length_of_possible_stop(waiting, stop) if stop_at is None else stop_at
+        if ready:
+            yield waiting[:ready]
+        if stop_at is not None:
             return
-        held = held[safe:]
-    if held:
-        yield held
+        waiting = waiting[ready:]
+    if waiting:
+        yield waiting
 
 
 def find_stop(text: str, stop: Sequence[str]) -> int | None:
-    """Where the stop string begins that ends first; if two end together, the longer one. None if there is none."""
+    """Where in `text` the first stop string begins; None if there is none."""
     found = [(begin + len(s), begin) for s in stop if (begin := text.find(s)) >= 0]
+    # The first is the one that is complete first. If two end at the same place, it is the one that begins earlier.
     return min(found)[1] if found else None
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from llm.model.config import GPTConfig
 from llm.model.kv_cache import UpdateCache
-from llm.model.masks import AttentionContext
+from llm.model.masks import AttentionSettings
 from minigrad.backend import Array
 from minigrad.fused.attention import attention, single_query_attention
 from minigrad.fused.rope import rope, rotate
@@ -36,28 +36,30 @@ class Attention(Module):
             self.query_norm = RMSNorm(D, eps=config.norm_eps, dtype=dtype)
             self.key_norm = RMSNorm(D, eps=config.norm_eps, dtype=dtype)
 
-    def forward(self, x: Tensor, context: AttentionContext, update_cache: UpdateCache | None = None) -> Tensor:
-        """`context`: the masks and positions of this call. `update_cache`: appends new keys and values to a cache."""
+    def forward(self, x: Tensor, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Tensor:
+        """`settings`: masks and positions of this call. `update_cache`: appends keys and values to the cache."""
         config, (B, T, _) = self.config, x.shape
         H, K, D = config.heads, config.key_heads, config.head_size
         qkv = self.qkv(x).reshape(B, T, H + 2 * K, D)  # (B, T, H + 2 * K, D)
         q, k, v = qkv[:, :, :H], qkv[:, :, H : H + K], qkv[:, :, H + K :]  # (B, T, H, D), (B, T, K, D), (B, T, K, D)
         if config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
-        # `attention` takes the heads before the tokens: each head is a matrix of its own.
+        # With the heads before the tokens, each head is a (T, D) matrix: one batched matrix product for all heads.
         q, k, v = q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)  # (B, H, T, D), (B, K, T, D), (B, K, T, D)
-        if context.rotation is not None:
-            q, k = (rope(a, *context.rotation, interleaved=config.rope_interleaved) for a in (q, k))
+        if settings.rotation is not None:
+            q, k = (rope(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
-            # The cache keeps keys that are already rotated: a rotation depends on the token's own position alone.
+            # The cache stores keys after rotation. That is right, because the rotation of a key depends only on its own
+            # position, not on that of the query.
             k, v = update_cache(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
         dropout = config.dropout if self.training else 0.0
-        y = attention(q, k, v, window=context.window, bias=context.bias, mask=context.mask, dropout=dropout)
+        # softmax(q kᵀ / sqrt(D)) v, for keys that are not later than the query
+        y = attention(q, k, v, window=settings.window, bias=settings.bias, mask=settings.mask, dropout=dropout)
         y = y.swapaxes(1, 2).reshape(B, T, H * D)  # (B, T, H * D)
         return self.out(y)  # (B, T, C)
 
-    def decode(self, x: Array, context: AttentionContext, update_cache: UpdateCache | None = None) -> Array:
-        """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). For contexts without a mask."""
+    def decode(self, x: Array, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Array:
+        """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). For `settings` without a mask."""
         config, B = self.config, len(x)
         H, K, D = config.heads, config.key_heads, config.head_size
         # With T = 1, (B, T, H, D) and (B, H, T, D) are the same memory, so nothing has to be transposed.
@@ -65,9 +67,9 @@ class Attention(Module):
         q, k, v = qkv[:, :H], qkv[:, H : H + K], qkv[:, H + K :]  # (B, H, 1, D), (B, K, 1, D), (B, K, 1, D)
         if config.qk_norm:
             q, k = self.query_norm.forward_array(q), self.key_norm.forward_array(k)
-        if context.rotation is not None:
-            q, k = (rotate(a, *context.rotation, interleaved=config.rope_interleaved) for a in (q, k))
+        if settings.rotation is not None:
+            q, k = (rotate(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
             k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
-        y = single_query_attention(q, k, v, 1 / math.sqrt(D), context.window, context.bias)  # (B, H, 1, D)
+        y = single_query_attention(q, k, v, 1 / math.sqrt(D), settings.window, settings.bias)  # (B, H, 1, D)
         return self.out.forward_array(y.reshape(B, H * D))  # (B, C)

@@ -1,8 +1,9 @@
 """What a GPT looks like: one flat, frozen dataclass.
 
-The fields are also options of the command line: the text below a field is its `--help`. A field that is None is derived
-from other fields, so that `--dim 256` changes the width of the heads too; a property below the fields gives the derived
-value. These letters stand for sizes, here and in all files of the model:
+The fields are also options of the command line: the text below a field is its `--help`. A field that is None follows
+from other fields, so that `--dim 256` changes the width of the heads too. The code of the model reads such a field
+through a property, which is never None: `key_heads` for `kv_heads`, `head_size` for `head_dim`, `mlp_size` for
+`mlp_dim`. These letters stand for sizes, here and in all files of the model:
 
     B batch        T tokens (queries)       S tokens that can be attended to (keys)      V vocabulary      C dim
     H heads        K key-value heads        D width of a head                            F width of the MLP
@@ -29,7 +30,7 @@ class GPTConfig:
     """The shape of a GPT. The defaults are those of GPT-2 (124M). Impossible values raise ValueError."""
 
     vocab_size: int = 50257
-    """Size of the vocabulary: the number of different token ids (V). An existing tokenizer decides it."""
+    """Size of the vocabulary: the number of different token ids (V). If a tokenizer is given, it decides."""
     context: int = 1024
     """Length in tokens of the texts that the model is trained on. With learned positions it cannot read longer ones."""
     layers: int = 12
@@ -46,10 +47,11 @@ class GPTConfig:
     """Width of the hidden layer of the MLP (F). Default: 4 dim (swiglu, geglu: 8/3 dim, in multiples of 64)."""
     positions: Positions = "learned"
     """How the model knows the order of tokens. learned, sinusoidal: a vector is added to each embedding.
-    rope: queries and keys are rotated. alibi: distant keys get a penalty. none: the causal mask alone must do.
+    rope: queries and keys are rotated. alibi: distant keys get lower scores.
+    none: only the causal mask tells the order.
     """
     rope_base: float = 10000.0
-    """For rope: base of the wavelengths. A larger base suits longer texts."""
+    """For rope: the larger, the more slowly the rotation grows with the position. Longer texts need a larger base."""
     rope_interleaved: bool = False
     """For rope: pair neighbouring elements of a head, (0, 1), (2, 3) ..., instead of (0, D/2), (1, D/2 + 1) ..."""
     norm: Norm = "layernorm"
@@ -63,9 +65,9 @@ class GPTConfig:
     bias: bool = True
     """Give linear layers and layernorm a bias."""
     qk_norm: bool = False
-    """Apply RMSNorm to the queries and keys of each head, which keeps attention scores bounded."""
+    """Apply RMSNorm to the queries and keys of each head, so that attention scores cannot become very large."""
     window: int | None = None
-    """Sliding window: a token attends to itself and the window - 1 tokens before it. Default: to all before it."""
+    """Sliding window: a token attends to this many tokens, itself and those before it. Default: to all before it."""
     dropout: float = 0.0
     """Probability of setting an element to 0 in training: embeddings, attention weights, sublayer outputs."""
     tied_head: bool = True
@@ -93,8 +95,10 @@ class GPTConfig:
         """F: mlp_dim, or its default."""
         if self.mlp_dim is not None:
             return self.mlp_dim
-        # 3 matrices of width 8/3 dim have as many parameters as 2 of width 4 dim.
-        return -(-8 * self.dim // (3 * 64)) * 64 if self.gated else 4 * self.dim
+        if not self.gated:
+            return 4 * self.dim
+        # A gated MLP has 3 matrices, not 2. With 8/3 dim instead of 4 dim, both have the same number of parameters.
+        return math.ceil(8 * self.dim / 3 / 64) * 64  # rounded up to a multiple of 64, which matrix products like
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary that `json.dump` accepts."""
@@ -103,6 +107,8 @@ class GPTConfig:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> GPTConfig:
         """The inverse of `to_json`. Raises ValueError when a field is missing, unknown or has an impossible value."""
+        # A missing field could be filled with its default, but a later version may have another default. Then the
+        # weights would be used in a model that is not the one they were trained in, without any error.
         if not isinstance(data, dict):
             raise ValueError(f"a model configuration is a dictionary of fields, this is a {type(data).__name__}")
         known = {field.name for field in fields(cls)}
@@ -118,10 +124,12 @@ class GPTConfig:
         for name in ("vocab_size", "context", "layers", "heads", "dim"):
             self._require(name, _is_count, "a whole number of at least 1")
         for name in ("kv_heads", "head_dim", "mlp_dim", "window"):
-            self._require(name, lambda n: n is None or _is_count(n), "a whole number of at least 1, or None")
+            if getattr(self, name) is not None:
+                self._require(name, _is_count, "a whole number of at least 1, or None")
         choices = {"positions": Positions, "norm": Norm, "norm_position": NormPosition, "mlp": Activation}
-        for name, options in choices.items():
-            self._require(name, get_args(options).__contains__, f"one of {', '.join(get_args(options))}")
+        for name, literal in choices.items():
+            allowed = get_args(literal)  # Literal["a", "b"] -> ("a", "b")
+            self._require(name, allowed.__contains__, f"one of {', '.join(allowed)}")
         for name in ("rope_interleaved", "bias", "qk_norm", "tied_head"):
             self._require(name, lambda b: isinstance(b, bool), "True or False")
         for name in ("rope_base", "norm_eps"):
@@ -138,8 +146,7 @@ class GPTConfig:
     def _check_heads(self) -> None:
         if self.head_dim is None and self.dim % self.heads:
             raise ValueError(
-                f"dim={self.dim} does not split into heads={self.heads} equal heads; "
-                "use a multiple of heads, or set head_dim"
+                f"dim={self.dim} is not a multiple of heads={self.heads}; use one that is, or set head_dim"
             )
         if self.heads % self.key_heads:
             raise ValueError(

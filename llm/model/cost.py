@@ -3,15 +3,15 @@
 FLOPs per token are counted as in PaLM (Chowdhery et al. 2022, arXiv 2204.02311, appendix B) and in nanoGPT. A
 multiplication and an addition are two operations:
 
-    forward     2 N + 4 L H D S      N: parameters that multiply, all but embedding tables (a tied head does multiply)
-    training    three times that     the backward pass makes two matrix products for each one of the forward pass
+    forward     2 N + 4 L H D S      N: the parameters of matrix products, see `forward_flops`
+    training    three times that     for each matrix product of the forward pass, the backward pass computes two
 
-S is the number of keys that a query is compared with: the whole context, or the window. Causal attention skips half of
-them, but by convention they are counted.
+S is the number of keys with which a query is compared: the whole context, or the window. Causal attention skips half of
+these keys, but the convention counts all of them.
 
-The memory of activations is what the graph holds between forward and backward pass: the arrays that the gradient rule
-of each function needs, each array once. That is within 4% of what tracemalloc measures (a test says so). Temporary
-arrays inside functions are left out, except the logits. Sizes (B, T, C ...): config.py.
+The memory of activations is everything that the graph holds after the forward pass, for the backward pass: the arrays
+that the gradient rules need, each array once. The formula here is within 4% of what tracemalloc measures (a test says
+so). Arrays that exist only inside a function are left out, except the logits. Sizes (B, T, C ...): config.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from minigrad.profiler.table import size
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many numbers are trained in each part of the model, biases included. A tied head has none of its own."""
+    """How many numbers are trained in each part of the model, biases included. A tied head counts as embedding."""
 
     embedding: int
     positions: int
@@ -77,9 +77,11 @@ def parameters(config: GPTConfig) -> Parameters:
 
 def forward_flops(config: GPTConfig, context: int | None = None) -> int:
     """FLOPs per token of the forward pass, for texts of `context` tokens (default: the context of the model)."""
-    counts, keys = parameters(config), context or config.context
-    multiplying = counts.total - counts.embedding - counts.positions - counts.head + config.vocab_size * config.dim
-    return 2 * multiplying + 4 * config.layers * config.heads * config.head_size * min(keys, config.window or keys)
+    count, S = parameters(config), context or config.context
+    L, H, D, head = config.layers, config.heads, config.head_size, config.vocab_size * config.dim
+    # Embedding tables are looked up, not multiplied. The head is multiplied, also when it is tied to the embedding.
+    N = count.total - count.embedding - count.positions - count.head + head
+    return 2 * N + 4 * L * H * D * min(S, config.window or S)
 
 
 def training_flops(config: GPTConfig, context: int | None = None) -> int:
@@ -90,8 +92,9 @@ def training_flops(config: GPTConfig, context: int | None = None) -> int:
 def training_memory(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes."""
     weights = parameters(config).total * itemsize
+    # Logits are computed in chunks of rows. When one is computed, the one before it is still in memory: two chunks.
     rows = min(CPU_CHUNK_ROWS, batch_size * (context or config.context))
-    logits = 2 * rows * config.vocab_size * itemsize  # two chunks: one is freed only when the next has been made
+    logits = 2 * rows * config.vocab_size * itemsize
     return Memory(
         weights=weights,
         gradients=weights,
@@ -106,18 +109,19 @@ def activation_bytes(config: GPTConfig, batch_size: int = 1, context: int | None
     C, L, V, F, T = config.dim, config.layers, config.vocab_size, config.mlp_size, context or config.context
     H, K, D = config.heads, config.key_heads, config.head_size
     tokens = batch_size * T
-    # Numbers per token and block:
+    # Numbers per token in each block:
     attention = (H + 2 * K) * D + H * D + H  # q, k, v; the output; log sum exp of the scores
     if config.qk_norm or config.positions == "rope":
-        attention += (H + K) * D  # q and k as they were before
+        attention += (H + K) * D  # q and k before they are normalised or rotated
     mlp = _branches(config) * F + F  # input and output of the activation function
-    block = 4 * C + attention + mlp  # two sums, which are inputs of norms, and the outputs of two norms
-    last = 2 * C if config.norm_position == "pre" else C  # "pre": the last sum and its norm; "post": the embeddings
+    norms = 2 * (C + C)  # input and output of each; the inputs are the residual stream
+    # Numbers per token outside the blocks: input and output of the last norm, or else only the embeddings.
+    outside = 2 * C if config.norm_position == "pre" else C
     # Numbers per batch:
     head = tokens * C + V * C  # the gradients of the head's input and weight, which are computed with the loss
     bias = H * T * T if config.positions == "alibi" else 0
-    weights = batch_size * L * H * saved_weights(T, D, config.window)
-    return itemsize * (tokens * (L * block + last) + weights + head + bias)
+    weights = batch_size * L * H * saved_weights(T, D, config.window)  # attention weights, where they are stored
+    return itemsize * (tokens * (L * (norms + attention + mlp) + outside) + weights + head + bias)
 
 
 def cache_bytes(config: GPTConfig, tokens: int | None = None, batch_size: int = 1, itemsize: int = 4) -> int:
@@ -150,5 +154,5 @@ def _linear(config: GPTConfig, inputs: int, outputs: int) -> int:
 
 
 def _branches(config: GPTConfig) -> int:
-    """Up-projections of the MLP; gated ones have two."""
+    """How many up-projections the MLP has: a gated one has two."""
     return 2 if config.gated else 1

@@ -12,11 +12,11 @@ A `GPTConfig` chooses, in any combination:
     biases          with or without
     dropout         on embeddings, attention weights and the outputs of sublayers, as in GPT-2
 
-Every model takes padded batches and packed documents, and decodes with a key-value cache (kv_cache.py). Its loss never
-makes the logits of all tokens at once. Sizes (B, T, C ...) are explained in config.py.
+Every model accepts padded batches and packed documents, and can decode with a key-value cache (kv_cache.py). The loss
+never holds the logits of all tokens in memory at once. Sizes (B, T, C ...) are explained in config.py.
 
-Read downwards: GPT, what happens to a text on its way through the model; Block, one layer. The two parts of a block are
-in attention.py and mlp.py. The same model on one page, without an engine, is textbook.py.
+First comes GPT, the whole model, then Block, one layer of it. The two halves of a block are in attention.py and mlp.py.
+The same model on one page, without autograd, is textbook.py.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import math
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from llm.model.attention import Attention
 from llm.model.config import GPTConfig
 from llm.model.kv_cache import KVCache, UpdateCache
-from llm.model.masks import AttentionContext, attention_context
+from llm.model.masks import AttentionSettings, attention_settings
 from llm.model.mlp import MLP
 from llm.model.positions import PositionTable, TokenPositions, sinusoids, table_index, table_length, token_positions
 from minigrad.backend import Array, device_of, to_device
@@ -49,10 +49,11 @@ class GPT(Module):
     """Token ids (B, T) in, logits of the next token (B, T, V) out.
 
     `rng`: a seed or a generator for the initial weights. The same seed gives the same weights in every dtype. With None
-    the weight matrices are zero, for a caller that loads a state right afterwards.
+    the weight matrices are zero: use it when `load_state_dict` is called next.
     """
 
-    # True saves memory in training: a block then keeps only its input, and is computed again in the backward pass.
+    # True saves memory in training (activation checkpointing): the forward pass stores only the input of each block,
+    # and the backward pass computes the block again. (Checkpoints in files are another thing: llm/runs/checkpoints.py.)
     recompute = False
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int | None = 0, dtype: Any = np.float32):
@@ -68,7 +69,8 @@ class GPT(Module):
             self.norm = make_norm(config, dtype)  # "post" needs none here: its blocks end with a norm
         if not config.tied_head:
             self.head = Linear(C, V, bias=False, dtype=dtype, init=False)
-        # Numbers that depend on the position alone. They are computed when a text needs them, and are not trained.
+        # Numbers that depend only on the position. They are computed when a text needs them, and are not trained. A
+        # table is a tuple of arrays: one array of sinusoids, or the cosines and the sines of rotary positions.
         self._sinusoid_table = PositionTable(lambda positions, dtype: (sinusoids(positions, C, dtype),))
         self._rotary_table = PositionTable(
             lambda positions, dtype: rope_tables(positions, config.head_size, config.rope_base, dtype)
@@ -85,8 +87,8 @@ class GPT(Module):
 
         `mask`: True at real tokens, False at padding, which may stand anywhere in a row.
         `documents`: packed documents. A run of equal numbers is one document, and a token attends only to its own.
-        `positions`: integers that replace the count of real tokens in each document; learned and sinusoidal positions,
-        RoPE, ALiBi and `window` go by them.
+        `positions`: integers to use as the positions of the tokens. Default: 0, 1, 2 ... in each document, padding left
+        out. Everything that depends on positions uses them: learned, sinusoidal, RoPE, ALiBi and `window`.
         `cache`: `ids` continue the text in the cache and are added to it. Needs `no_grad()`.
         """
         return self.logits(self.hidden(ids, positions=positions, mask=mask, documents=documents, cache=cache))
@@ -100,33 +102,38 @@ class GPT(Module):
         mask: Any = None,
         documents: Any = None,
         ignore_index: int = -100,
-        **options: Any,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        reduction: Literal["mean", "sum", "none"] = "mean",
     ) -> Tensor:
-        """Cross-entropy, in nats, of the `targets` (B, T), each the id that follows the one in `ids` (B, T).
+        """Cross-entropy in nats. `ids` and `targets` are (B, T): targets[b, t] is the id that follows ids[b, t].
 
-        Padding, and targets equal to `ignore_index`, do not count. `options` are those of `linear_cross_entropy`:
-        label_smoothing, z_loss and reduction ("mean" over the targets that count, "sum", or "none" for a loss (B, T)).
+        `positions`, `mask` and `documents` are those of `forward`. Padding, and targets equal to `ignore_index`, do not
+        count. `reduction`: the mean over the targets that count, their sum, or "none" for each loss, (B, T).
+        `label_smoothing` and `z_loss`: see `minigrad.fused.cross_entropy`.
         """
         x = self.hidden(ids, positions=positions, mask=mask, documents=documents)  # (B, T, C)
         targets = to_device(as_tensor(targets).data, x.device)
         if mask is not None:
             targets = np.where(to_device(as_tensor(mask).data, x.device), targets, ignore_index)
-        # Head and loss are one function, so that the logits, the largest array of all, exist only a few rows at a time.
-        cap = self.config.soft_cap
-        return linear_cross_entropy(x, self.head_weight, targets, soft_cap=cap, ignore_index=ignore_index, **options)
+        # Head and loss are one function. It computes the logits, the largest array of all, only a few rows at a time.
+        return linear_cross_entropy(
+            x, self.head_weight, targets, soft_cap=self.config.soft_cap, ignore_index=ignore_index,
+            label_smoothing=label_smoothing, z_loss=z_loss, reduction=reduction,
+        )  # fmt: skip
 
     def hidden(
         self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None
     ) -> Tensor:
         """The vectors (B, T, C) that the head turns into logits. The arguments are those of `forward`."""
         ids = self._check_ids(ids)  # (B, T)
-        layout = self._token_positions(ids.shape, positions, mask, documents, cache)
+        all_positions = self._all_positions(ids.shape, positions, mask, documents, cache)
         rotary_table = self._rotary_table if self.config.positions == "rope" else None
-        context = attention_context(self.config, layout, rotary_table, self.embedding.weight.data)
-        x = self.dropout(self._embed(ids, layout))  # (B, T, C)
-        x = self._apply_blocks(x, context, cache)  # (B, T, C)
+        settings = attention_settings(self.config, all_positions, rotary_table, self.embedding.weight.data)
+        x = self.dropout(self._embed(ids, all_positions))  # (B, T, C)
+        x = self._apply_blocks(x, settings, cache)  # (B, T, C)
         if cache is not None:
-            cache.advance(layout.keys)
+            cache.advance(all_positions.keys)
         return self.norm(x) if self.config.norm_position == "pre" else x
 
     def logits(self, x: Tensor) -> Tensor:
@@ -137,7 +144,7 @@ class GPT(Module):
 
     @property
     def head_weight(self) -> Tensor:
-        """(V, C). If the head is tied, token v gets the logit x @ (the embedding of v)."""
+        """(V, C). If the head is tied, this is the embedding: the logit of token v is x @ (the embedding of v)."""
         return self.embedding.weight if self.config.tied_head else self.head.weight
 
     @property
@@ -152,7 +159,8 @@ class GPT(Module):
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw all weights anew, with the distributions of GPT-2."""
-        # Each block adds two outputs to the residual stream. Scaled so, their sum does not grow with more layers.
+        # 2 L outputs of sublayers are added to the residual stream. The variance of a sum of n independent numbers is n
+        # times as large. Dividing by sqrt(2 L) undoes that, so a deep model starts as well-scaled as a shallow one.
         small = 0.02 / math.sqrt(2 * self.config.layers)
         # fmt: off
         table = (
@@ -169,13 +177,13 @@ class GPT(Module):
         )
         # fmt: on
         for name, p in self.named_parameters():
-            distribution, size = next((d, size) for pattern, d, size in table if fnmatch(name, pattern))
+            distribution, value = next(row[1:] for row in table if fnmatch(name, row[0]))  # the first row that fits
             if distribution == "normal":
-                # Always float32 and on the CPU, so that a seed means the same weights in every dtype and everywhere.
-                drawn = rng.standard_normal(p.shape, dtype=np.float32) * np.float32(size)
+                # Drawn in float32 and on the CPU, so a seed gives the same weights in every dtype and on every device.
+                drawn = rng.standard_normal(p.shape, dtype=np.float32) * np.float32(value)
                 p.data[...] = to_device(drawn, p.device)
             else:
-                p.data[...] = size
+                p.data[...] = value
 
     # --- the steps of `hidden` ------------------------------------------------------------------------------------
 
@@ -188,10 +196,10 @@ class GPT(Module):
             )
         return ids
 
-    def _token_positions(
+    def _all_positions(
         self, shape: tuple[int, int], positions: Any, mask: Any, documents: Any, cache: KVCache | None
     ) -> TokenPositions:
-        """The positions of all tokens. Raises an error for what the model or the cache cannot do."""
+        """The positions of all tokens, new and cached. Raises an error if the call is not possible."""
         if cache is not None and documents is not None:
             raise ValueError(
                 "packed documents cannot go into a cache; give each document a row, with a mask where it is shorter"
@@ -200,57 +208,57 @@ class GPT(Module):
             raise RuntimeError(
                 "a cache keeps arrays, not their gradients; call the model with a cache inside `with no_grad():`"
             )
-        past = slice(0, 0) if cache is None else cache.positions
-        layout = token_positions(shape, positions=positions, mask=mask, documents=documents, past=past)
-        length, context = table_length(layout.queries), self.config.context
+        cached = slice(0, 0) if cache is None else cache.positions
+        all_positions = token_positions(shape, positions=positions, mask=mask, documents=documents, cached=cached)
+        length, context = table_length(all_positions.queries), self.config.context
         if self.config.positions == "learned" and length > context:
             raise ValueError(
                 f"the text has {length} tokens and the model has learned {context} positions; "
                 f"shorten it, or train a model with context={length}"
             )
-        return layout
+        return all_positions
 
-    def _embed(self, ids: Array, layout: TokenPositions) -> Tensor:
+    def _embed(self, ids: Array, all_positions: TokenPositions) -> Tensor:
         """Token embeddings, with the position added if positions are learned or sinusoidal: (B, T) -> (B, T, C)."""
         x = self.embedding(ids)  # (B, T, C)
         if self.config.positions == "learned":
-            return x + self.positions.weight[table_index(layout.queries, self.device)]
+            return x + self.positions.weight[table_index(all_positions.queries, self.device)]
         if self.config.positions == "sinusoidal":
             # As in the first Transformer: sinusoids reach 1, so the much smaller embeddings are scaled up.
-            (waves,) = self._sinusoid_table(layout.queries, self.embedding.weight.data)
+            waves = self._sinusoid_table(all_positions.queries, self.embedding.weight.data)[0]
             return x * math.sqrt(self.config.dim) + Tensor(waves)
         return x
 
-    def _apply_blocks(self, x: Tensor, context: AttentionContext, cache: KVCache | None) -> Tensor:
+    def _apply_blocks(self, x: Tensor, settings: AttentionSettings, cache: KVCache | None) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        if self._can_decode(x.data, context):
-            return Tensor(self._decode_blocks(x.data[:, 0], context, cache)[:, None])  # (B, 1, C)
-        for block, update_cache in self._layers(cache):
-            x = checkpoint(block, x, context, update_cache) if self.recompute else block(x, context, update_cache)
+        if self._can_decode(x.data, settings):
+            return Tensor(self._decode_blocks(x.data[:, 0], settings, cache)[:, None])  # (B, 1, C)
+        for block, update_cache in self._blocks_with_cache(cache):
+            x = checkpoint(block, x, settings, update_cache) if self.recompute else block(x, settings, update_cache)
         return x
 
-    def _can_decode(self, x: Array, context: AttentionContext) -> bool:
+    def _can_decode(self, x: Array, settings: AttentionSettings) -> bool:
         """Whether `decode` of the blocks may take the place of `forward` for x (B, T, C)."""
         return (
             x.shape[1] == 1  # one new token in each row
-            and context.mask is None  # no padding
+            and settings.mask is None  # no padding
             and not self.training  # no dropout
             and not mode.recording  # no gradients
-            and mode.op_hook is None  # no profiler or other tool that wants to see every operation
+            and mode.op_hook is None  # no profiler or other tool that observes every operation
             and x.dtype.itemsize >= 4  # float16 is computed in float32, which `forward` takes care of
             and device_of(x) == "cpu"
         )
 
-    def _decode_blocks(self, x: Array, context: AttentionContext, cache: KVCache | None) -> Array:
+    def _decode_blocks(self, x: Array, settings: AttentionSettings, cache: KVCache | None) -> Array:
         """`forward` of all blocks for one new token in each row, on plain arrays: (B, C) -> (B, C)."""
-        # One token is so little arithmetic that Tensors and checks around it would take most of the time. So each part
-        # of a block has a method `decode` beside `forward`. `forward` is the definition; a test says they are equal.
-        for block, update_cache in self._layers(cache):
-            x = block.decode(x, context, update_cache)
+        # For one token there is so little arithmetic that Tensors and checks would take most of the time. So each part
+        # of a block has a method `decode` beside `forward`, which is the definition. A test says that they are equal.
+        for block, update_cache in self._blocks_with_cache(cache):
+            x = block.decode(x, settings, update_cache)
         return x
 
-    def _layers(self, cache: KVCache | None) -> Iterator[tuple[Any, UpdateCache | None]]:
-        """Each block, with the function that adds keys and values to its layer of the cache."""
+    def _blocks_with_cache(self, cache: KVCache | None) -> Iterator[tuple[Any, UpdateCache | None]]:
+        """Each block, with the function that appends keys and values to its layer of the cache (None: no cache)."""
         for layer, block in enumerate(self.blocks):
             yield block, None if cache is None else partial(cache.append, layer)
 
@@ -266,21 +274,21 @@ class Block(Module):
         self.mlp = MLP(config, dtype)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, context: AttentionContext, update_cache: UpdateCache | None = None) -> Tensor:
-        if self.post:  # the first Transformer: the sum is normalised
-            x = self.norm1(x + self.dropout(self.attention(x, context, update_cache)))
+    def forward(self, x: Tensor, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Tensor:
+        if self.post:  # post-norm, as in the first Transformer: the sum is normalised
+            x = self.norm1(x + self.dropout(self.attention(x, settings, update_cache)))
             return self.norm2(x + self.dropout(self.mlp(x)))
-        # GPT-2 and later: what goes into a sublayer is normalised, and the residual stream itself is left alone.
-        x = x + self.dropout(self.attention(self.norm1(x), context, update_cache))
+        # Pre-norm, as in GPT-2 and later models: the input of a sublayer is normalised, the residual stream is not.
+        x = x + self.dropout(self.attention(self.norm1(x), settings, update_cache))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
-    def decode(self, x: Array, context: AttentionContext, update_cache: UpdateCache | None = None) -> Array:
+    def decode(self, x: Array, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Array:
         """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C)."""
         if self.post:
-            x = self.norm1.forward_array(x + self.attention.decode(x, context, update_cache))
+            x = self.norm1.forward_array(x + self.attention.decode(x, settings, update_cache))
             return self.norm2.forward_array(x + self.mlp.decode(x))
-        x = x + self.attention.decode(self.norm1.forward_array(x), context, update_cache)
-        x += self.mlp.decode(self.norm2.forward_array(x))  # in place: this x is an array of our own
+        x = x + self.attention.decode(self.norm1.forward_array(x), settings, update_cache)
+        x += self.mlp.decode(self.norm2.forward_array(x))  # in place: the line above has just created x
         return x
 
 

@@ -5,8 +5,12 @@
         logits = model(prompt, cache=cache)         # a text may be split into calls in any way: the logits are the same
         logits = model(next_ids, cache=cache)
 
-Each layer has one array for keys and one for values, longer than the text. New tokens are written behind the others,
-and when an array is full it is copied into one twice as long. So a token is copied less than twice on average.
+Each layer has one array for keys and one for values, longer than the text. New tokens are written after the others.
+When an array is full, it is copied into one twice as long. That happens so rarely that, over a whole text, each token
+is copied about once.
+
+A call of the model first appends its tokens to all layers, and then calls `advance`, which makes them count. So a call
+that ends with an error in the middle leaves the cache as it was.
 """
 
 from __future__ import annotations
@@ -46,8 +50,7 @@ class KVCache:
     def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
         """Write the keys and values (B, K, T, D) of new tokens into a layer.
 
-        Returns the keys and values of all tokens, views (B, K, length + T, D). `length` grows only with `advance`: a
-        call of the model that ends with an error in the middle leaves the cache as it was.
+        Returns the keys and values of all tokens, old and new: views (B, K, length + T, D).
         """
         self._keys[layer] = keys = self._write(self._keys[layer], k)
         self._values[layer] = values = self._write(self._values[layer], v)
@@ -55,7 +58,7 @@ class KVCache:
         return keys[:, :, :end], values[:, :, :end]
 
     def advance(self, positions: slice | np.ndarray) -> None:
-        """Accept the tokens just appended to every layer; `positions` are those of all tokens, old and new."""
+        """Count the tokens just appended to every layer; `positions` are those of all tokens, old and new."""
         self.positions = positions
         self.length = positions.stop if isinstance(positions, slice) else positions.shape[1]
 
@@ -73,7 +76,7 @@ class KVCache:
         self._values = [None] * len(self._values)
 
     def _write(self, stored: Array | None, new: Array) -> Array:
-        """Write `new` behind the first `length` tokens of `stored`; returns `stored` or a larger array instead."""
+        """Write `new` after the first `length` tokens of `stored`; returns `stored`, or a larger array instead."""
         end = self.length + new.shape[2]
         if stored is not None and len(stored) != len(new):
             raise ValueError(
@@ -89,7 +92,7 @@ class KVCache:
         """An array with room for at least `length` tokens, which begins with those of `stored`."""
         capacity = max(INITIAL_CAPACITY, 1 << (length - 1).bit_length())  # the next power of two
         if length <= self.context:
-            capacity = min(capacity, self.context)  # most texts end there, so no memory is reserved beyond it
+            capacity = min(capacity, self.context)  # most texts end there, so more memory is seldom needed
         B, K, _, D = new.shape
         larger = array_module(new).empty((B, K, capacity, D), new.dtype)
         if stored is not None:

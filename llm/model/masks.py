@@ -16,37 +16,41 @@ from minigrad.backend import Array, device_of, to_device
 
 
 @dataclass(frozen=True)
-class AttentionContext:
-    """What every layer passes to `attention`, and the rotary tables for its queries and keys."""
+class AttentionSettings:
+    """What all layers need besides x: arguments of `attention`, and the tables that rotate queries and keys."""
 
-    window: int | None = None  # attend only to keys less than this far behind; None: no limit, or `mask` contains it
+    window: int | None = None  # attend only to this many tokens; None: no limit, or the limit is part of `mask`
     bias: Array | None = None  # (H, T, S) or (B, H, T, S): added to the scores
     mask: Array | None = None  # (B, 1, 1, S) or (B, 1, T, S): True where a key may be attended to; None: everywhere
     rotation: tuple[Array, Array] | None = None  # cos and sin, (T, D / 2) or (B, 1, T, D / 2)
 
 
-def attention_context(
+def attention_settings(
     config: GPTConfig, positions: TokenPositions, rotary_table: PositionTable | None, like: Array
-) -> AttentionContext:
-    """The context of one call of the model. Its arrays are on the device and in the dtype of the array `like`."""
+) -> AttentionSettings:
+    """The settings for one call of the model. The arrays have the device and the dtype of the array `like`."""
     rotation = None if rotary_table is None else rotary_table(positions.queries, like)
     bias = alibi_bias(config.heads, distances(positions), like) if config.positions == "alibi" else None
     if isinstance(positions.queries, slice):
-        return AttentionContext(window=config.window, bias=bias, rotation=rotation)
+        return AttentionSettings(window=config.window, bias=bias, rotation=rotation)
 
-    # Rows differ. The mask contains the window too: distances are differences of positions here, not of array indices.
+    # Rows differ, so there is a mask. It contains the window too: here the distance of two tokens is the difference of
+    # their positions, while the argument `window` of `attention` compares indices in the array.
     mask = to_device(attention_mask(positions, config.window), device_of(like))
     if rotation is not None:
         cos, sin = rotation  # (B, T, D / 2), (B, T, D / 2)
         rotation = cos[:, None], sin[:, None]  # (B, 1, T, D / 2), (B, 1, T, D / 2)
-    return AttentionContext(bias=bias, mask=mask[:, None], rotation=rotation)
+    return AttentionSettings(bias=bias, mask=mask[:, None], rotation=rotation)
 
 
 def distances(positions: TokenPositions) -> np.ndarray:
     """How many tokens each key stands behind each query: (T, S) or (B, T, S); negative for keys ahead of the query."""
-    both = (positions.queries, positions.keys)
-    queries, keys = (np.arange(p.start, p.stop) if isinstance(p, slice) else p for p in both)
+    queries, keys = as_array(positions.queries), as_array(positions.keys)
     return queries[..., :, None] - keys[..., None, :]
+
+
+def as_array(positions: slice | np.ndarray) -> np.ndarray:
+    return np.arange(positions.start, positions.stop) if isinstance(positions, slice) else positions
 
 
 def attention_mask(positions: TokenPositions, window: int | None) -> np.ndarray:

@@ -24,13 +24,13 @@ class MLP(Module):
     def __init__(self, config: GPTConfig, dtype: Any = np.float32):
         C, F = config.dim, config.mlp_size
         self.activation = config.mlp
-        # A gated MLP has two up-projections, gate and up. One matrix holds the rows of both, gate first.
+        # A gated MLP computes activation(gate(x)) * up(x). One matrix has the rows of both projections, gate first.
         branches = 2 if config.gated else 1
         self.up = Linear(C, branches * F, bias=config.bias, dtype=dtype, init=False)
         self.down = Linear(F, C, bias=config.bias, dtype=dtype, init=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The layer applies the activation itself: product and activation in one function take less memory than two.
+        # The layer also applies the activation: as one function, both together store less for the backward pass.
         x = self.up(x, self.activation)  # (B, T, F)
         return self.down(x)  # (B, T, C)
 

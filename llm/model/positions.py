@@ -1,10 +1,12 @@
-"""The position of each token in its text, and the tables from which a model learns of it.
+"""The position of each token in its text, and the tables that tell the model about positions.
 
-Positions count real tokens only and begin at 0 in each document, so that neither padding nor packing changes them. They
-are kept in one of two forms:
+Positions count real tokens only, and begin at 0 in each document. So neither padding nor packing changes them. There
+are two forms:
 
     slice           all rows have the same consecutive positions, as in training and in ordinary generation
-    array (B, T)    rows differ, because of padding, packed documents or positions of the caller; PADDING at padding
+    array (B, T)    rows differ: there is padding, or there are packed documents, or the caller has given positions
+
+In an array, padding has the position PADDING.
 
 Sinusoids: Vaswani et al. 2017 (arXiv 1706.03762), section 3.5. RoPE: Su et al. 2021 (arXiv 2104.09864), see
 minigrad/fused/rope.py. ALiBi: Press et al. 2021 (arXiv 2108.12409).
@@ -26,7 +28,7 @@ PADDING = -1
 
 @dataclass(frozen=True)
 class TokenPositions:
-    """Positions of the tokens of one call (the queries), and of these and all tokens in the cache (the keys)."""
+    """Positions for one call of the model. The queries are its T tokens; the keys are the cached tokens and these T."""
 
     queries: slice | np.ndarray  # a slice of T positions, or (B, T)
     keys: slice | np.ndarray  # a slice of S positions, or (B, S)
@@ -39,15 +41,15 @@ def token_positions(
     positions: Any = None,
     mask: Any = None,
     documents: Any = None,
-    past: slice | np.ndarray = slice(0, 0),
+    cached: slice | np.ndarray = slice(0, 0),
 ) -> TokenPositions:
-    """Positions of B rows of T new tokens, which follow the tokens in the cache, whose positions are `past`.
+    """Positions of T new tokens in each of B rows. `cached`: the positions of the tokens in the cache, if there is one.
 
     `positions`, `mask` and `documents` are those of `GPT.forward`. Raises ValueError for a wrong shape or dtype.
     """
     B, T = shape
-    if positions is None and mask is None and documents is None and isinstance(past, slice):
-        return TokenPositions(slice(past.stop, past.stop + T), slice(0, past.stop + T))
+    if positions is None and mask is None and documents is None and isinstance(cached, slice):
+        return TokenPositions(slice(cached.stop, cached.stop + T), slice(0, cached.stop + T))
 
     # From here on rows may differ, and all positions are arrays.
     real = np.ones(shape, dtype=bool)
@@ -56,14 +58,14 @@ def token_positions(
     document_ids = None
     if documents is not None:
         document_ids = number_documents(_checked("documents", documents, shape, "iu", "integers"))
-    if isinstance(past, slice):
-        past = np.broadcast_to(np.arange(past.stop), (B, past.stop))  # (B, S - T)
+    if isinstance(cached, slice):
+        cached = np.broadcast_to(np.arange(cached.stop), (B, cached.stop))  # (B, S - T)
     if positions is None:
-        start = past.max(axis=1, keepdims=True, initial=PADDING) + 1  # (B, 1)
+        start = cached.max(axis=1, keepdims=True, initial=PADDING) + 1  # (B, 1): one after the last cached token
         queries = count_positions(real, document_ids, start)  # (B, T)
     else:
         queries = np.where(real, _checked("positions", positions, shape, "iu", "integers of at least 0"), PADDING)
-    return TokenPositions(queries, np.concatenate([past, queries], axis=1), document_ids)
+    return TokenPositions(queries, np.concatenate([cached, queries], axis=1), document_ids)
 
 
 def number_documents(documents: np.ndarray) -> np.ndarray:
@@ -73,7 +75,8 @@ def number_documents(documents: np.ndarray) -> np.ndarray:
 
 
 def count_positions(real: np.ndarray, document_ids: np.ndarray | None, start: np.ndarray) -> np.ndarray:
-    """Count the real tokens (B, T) of each document from 0, those of the first document from `start` (B, 1)."""
+    """Count the real tokens (B, T): from 0 in each document, but in the first one from `start` (B, 1)."""
+    # The first document of a row may continue the text in the cache, so it does not always start at 0.
     positions = np.cumsum(real, axis=1) - real + start  # (B, T): how many real tokens stand before each one
     if document_ids is not None:
         # Subtract the count at each document's first token; `maximum.accumulate` carries it to the tokens after it.
@@ -83,7 +86,7 @@ def count_positions(real: np.ndarray, document_ids: np.ndarray | None, start: np
 
 
 def _checked(name: str, x: Any, shape: tuple[int, int], kinds: str, wanted: str) -> np.ndarray:
-    """`x` as a NumPy array (B, T); one of shape (T,) is repeated for all rows."""
+    """`x` as a NumPy array (B, T); (T,) is repeated for all rows. `kinds`: letters of NumPy's `dtype.kind`."""
     x = to_device(as_tensor(x).data, "cpu")
     if x.shape not in (shape, shape[1:]) or x.dtype.kind not in kinds:
         raise ValueError(
@@ -98,17 +101,17 @@ def _checked(name: str, x: Any, shape: tuple[int, int], kinds: str, wanted: str)
 
 
 def table_length(positions: slice | np.ndarray) -> int:
-    """How many rows a table needs to have one for each of the positions."""
+    """The largest position plus one: a table needs this many rows."""
     return positions.stop if isinstance(positions, slice) else int(positions.max(initial=PADDING)) + 1
 
 
 def table_index(positions: slice | np.ndarray, device: str) -> slice | Array:
-    """What to index a table with. Padding reads row 0: any row will do, because its result is never used."""
+    """What to index a table with. Padding reads row 0. Any row would do, because results at padding are never used."""
     return positions if isinstance(positions, slice) else to_device(np.maximum(positions, 0), device)
 
 
 class PositionTable:
-    """Arrays with a row for each position, made when they are first needed and made longer when texts grow.
+    """Arrays with a row for each position. They are computed at the first use, and again when a longer text comes.
 
     `compute(positions (N,), dtype)` returns a tuple of arrays (N, ...): the rows of positions 0 ... N - 1.
     """
@@ -137,9 +140,9 @@ def sinusoids(positions: np.ndarray, dim: int, dtype: Any = np.float32) -> np.nd
 
 def alibi_slopes(heads: int) -> np.ndarray:
     """By how much each head lowers the score of a key for each token of distance: (H,), float64."""
-    # For a power of two: 2^(-8/H), 2^(-16/H), ..., 2^-8. Otherwise the slopes of the power of two below H come first,
-    # followed by every second slope of the power above, as in the authors' code.
-    below = 1 << (heads.bit_length() - 1)
-    slopes = 2.0 ** (-8.0 * np.arange(1, below + 1) / below)
-    between = 2.0 ** (-8.0 * np.arange(1, 2 * below + 1, 2) / (2 * below))
-    return np.concatenate([slopes, between[: heads - below]])
+    # If H is a power of two: 2^(-8/H), 2^(-16/H), ..., 2^-8. Otherwise, as in the authors' code: the slopes for the
+    # largest power of two below H, then every second slope for twice that power, until there are H.
+    power = 1 << (heads.bit_length() - 1)
+    slopes = 2.0 ** (-8.0 * np.arange(1, power + 1) / power)
+    every_second = 2.0 ** (-8.0 * np.arange(1, 2 * power + 1, 2) / (2 * power))
+    return np.concatenate([slopes, every_second[: heads - power]])

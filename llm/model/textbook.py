@@ -2,10 +2,9 @@
 
     python -m llm.model.textbook runs/default-1 "Once upon a time"
 
-There is no engine here, no training, no batch and no cache. T token ids go in, and for each of them a row of V logits
-comes out: scores for the token that follows. The page covers GPT-2 and models like Llama (RoPE, RMSNorm, SwiGLU,
-grouped queries). gpt.py computes the same numbers for batches, faster, and can be trained; a test says that they are
-equal.
+No autograd, no training, no batch and no cache. T token ids go in, and for each of them a row of V logits comes out:
+scores for the token that follows. The page supports GPT-2 and models like Llama (RoPE, RMSNorm, SwiGLU, grouped
+queries). gpt.py computes the same numbers for batches, faster, and can be trained; a test says that they are equal.
 
     T tokens     V vocabulary         C width of the model     F width of the MLP
     H heads      K key-value heads    D width of a head
@@ -30,20 +29,23 @@ from tokenizer import BaseTokenizer
 
 def gpt(ids, w, config):
     """Token ids (T,) -> logits (T, V)."""
-    x = w["embedding.weight"][ids]  # (T, C): a vector for each token, a row of a table
+    x = w["embedding.weight"][ids]  # (T, C): one vector for each token, looked up in a table
     if config.positions == "learned":
-        x = x + w["positions.weight"][: len(ids)]  # and a vector for each position, because attention ignores the order
+        # One vector for each position too: attention alone does not know in which order the tokens stand.
+        x = x + w["positions.weight"][: len(ids)]
     for layer in range(config.layers):
-        x = block(x, weights_below(f"blocks.{layer}.", w), config)
+        x = block(x, weights_with_prefix(f"blocks.{layer}.", w), config)
     x = norm(x, "norm", w, config)
     head = w["embedding.weight"] if config.tied_head else w["head.weight"]  # (V, C)
-    return x @ head.T  # (T, V): the better a vector agrees with the row of a token, the higher is its score
+    # The head has one row for each token of the vocabulary. A token gets a high score if its row is similar to x.
+    return x @ head.T  # (T, V)
 
 
 def block(x, w, config):
-    # x is called the residual stream. The two sublayers read from it and add to it, and nothing is ever taken away.
-    x = x + attention(norm(x, "norm1", w, config), w, config)  # here tokens exchange information
-    return x + mlp(norm(x, "norm2", w, config), w, config)  # here each token is processed on its own
+    # x is called the residual stream. A sublayer reads a normalised copy of it and adds its own output to it. Because x
+    # itself passes through unchanged, gradients reach the first layer of a deep model without becoming small.
+    x = x + attention(norm(x, "norm1", w, config), w, config)  # tokens exchange information
+    return x + mlp(norm(x, "norm2", w, config), w, config)  # each token is processed on its own
 
 
 def attention(x, w, config):
@@ -59,10 +61,12 @@ def attention(x, w, config):
         q, k = rotate(q, config.rope_base), rotate(k, config.rope_base)
     k, v = np.repeat(k, H // K, axis=0), np.repeat(v, H // K, axis=0)  # (H, T, D): H / K query heads share a key head
     scores = q @ k.swapaxes(1, 2) / np.sqrt(D)  # (H, T, T): how well the query of each row fits the key of each column
-    past = np.tri(T, dtype=bool)  # (T, T): True where the key is not later than the query
-    weights = softmax(np.where(past, scores, -np.inf))  # (H, T, T): a later token gets weight 0, and rows add up to 1
+    causal = np.tri(T, dtype=bool)  # (T, T): True where the key is not later than the query
+    # exp(-inf) is 0, so a token puts no weight on later tokens. The weights in a row add up to 1.
+    weights = softmax(np.where(causal, scores, -np.inf))  # (H, T, T)
     y = weights @ v  # (H, T, D): each token gets a weighted mean of the values
-    return linear(y.swapaxes(0, 1).reshape(T, H * D), "attention.out", w)  # one matrix mixes what the heads have found
+    y = y.swapaxes(0, 1).reshape(T, H * D)  # (T, H D): the results of all heads side by side
+    return linear(y, "attention.out", w)  # (T, C): one matrix combines the heads
 
 
 def mlp(x, w, config):
@@ -76,15 +80,16 @@ def linear(x, name, w):
 
 
 def norm(x, name, w, config):
-    """Bring each vector to a standard size, whatever the layers before have added to it."""
+    """Scale each vector to a standard size. In the residual stream, vectors grow from layer to layer."""
     weight, bias = w[f"{name}.weight"], w.get(f"{name}.bias", 0)
     if config.norm == "rmsnorm":
         return rms_norm(x, weight, config.norm_eps)
-    return rms_norm(x - x.mean(axis=-1, keepdims=True), weight, config.norm_eps) + bias  # LayerNorm
+    # LayerNorm is RMSNorm after the mean has been subtracted: the mean square is then the variance.
+    return rms_norm(x - x.mean(axis=-1, keepdims=True), weight, config.norm_eps) + bias
 
 
 def rms_norm(x, weight, eps):
-    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * weight  # eps: for a vector of zeros
+    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * weight  # eps: a vector of zeros is no error
 
 
 def softmax(x):
@@ -94,15 +99,15 @@ def softmax(x):
 
 def rotate(x, base):
     """Rotary positions: x (..., T, D) -> (..., T, D)."""
-    # Elements j and j + D/2 are the coordinates of a point in the plane. It is rotated by an angle that is proportional
-    # to the position, so the product of a query and a key depends on the distance between their positions.
+    # Elements j and j + D/2 are the coordinates of a point in the plane. The point is rotated by an angle proportional
+    # to the position of the token. So the product of a query and a key depends only on the distance of their tokens.
     T, D = x.shape[-2:]
-    angle = np.arange(T)[:, None] * base ** (-np.arange(0, D, 2) / D)  # (T, D / 2): pair 0 turns fastest
+    angle = np.arange(T)[:, None] * base ** (-np.arange(0, D, 2) / D)  # (T, D / 2): smaller angles for later pairs
     a, b = np.split(x, 2, axis=-1)  # (..., T, D / 2)
     return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=-1)
 
 
-def gelu_tanh(x):  # GPT-2: x times a soft step from 0 to 1
+def gelu_tanh(x):  # GPT-2: about 0 for very negative x, about x for large x, smooth between
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
@@ -110,7 +115,7 @@ def relu_squared(x):
     return np.maximum(x, 0) ** 2
 
 
-def swiglu(x):  # Llama: the first half of the numbers decides how much of the second half passes
+def swiglu(x):  # Llama: the first half of the elements (the gate) decides how much of the second half passes
     gate, up = np.split(x, 2, axis=-1)
     return gate / (1 + np.exp(-gate)) * up
 
@@ -118,24 +123,25 @@ def swiglu(x):  # Llama: the first half of the numbers decides how much of the s
 ACTIVATIONS = {"gelu_tanh": gelu_tanh, "relu_squared": relu_squared, "swiglu": swiglu}
 
 
-def weights_below(prefix, w):
-    """The weights whose names begin with `prefix`, by the rest of their names."""
+def weights_with_prefix(prefix, w):
+    """The weights whose names begin with `prefix`, by the rest of the name."""
     return {name.removeprefix(prefix): array for name, array in w.items() if name.startswith(prefix)}
 
 
-def write(ids, tokens, w, config, rng, temperature=0.8):
-    """Continue `ids`: predict the next token, draw it, append it, and again."""
-    for _ in range(tokens):
-        logits = gpt(ids[-config.context :], w, config)[-1]  # the other rows predict tokens that are known already
-        probabilities = softmax(logits / temperature)  # a temperature below 1 makes likely tokens likelier still
+def write(ids, length, w, config, rng, temperature=0.8):
+    """`ids` and `length` more tokens: predict the next token, draw it, append it, and repeat."""
+    for _ in range(length):
+        # Row t predicts token t + 1, and all of these but the last are known already. So only the last row is used.
+        logits = gpt(ids[-config.context :], w, config)[-1]  # (V,)
+        probabilities = softmax(logits / temperature)  # a temperature below 1 makes likely tokens even more likely
         ids = [*ids, int(rng.choice(len(probabilities), p=probabilities))]
     return ids
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
 
-# What this page computes. For other values of these options it would give wrong numbers, so they are refused.
-COVERED = {
+# The values that this page supports. With others it would compute wrong numbers, so they are refused.
+SUPPORTED = {
     "positions": ("learned", "rope", "none"),
     "rope_interleaved": (False,),
     "norm_position": ("pre",),
@@ -145,37 +151,40 @@ COVERED = {
 }
 
 
-def check_covered(config: GPTConfig) -> None:
-    for name, values in COVERED.items():
-        if (value := getattr(config, name)) not in values:
+def check_supported(config: GPTConfig) -> None:
+    for name, values in SUPPORTED.items():
+        value, choices = getattr(config, name), " or ".join(map(repr, values))
+        if value not in values:
             raise ValueError(
-                f"this page does not cover a model with {name}={value!r}, only {' or '.join(map(repr, values))}; "
+                f"this page does not support a model with {name}={value!r}, only {choices}; "
                 "generate.py writes with any model"
             )
 
 
 def load(run: str) -> tuple[dict[str, np.ndarray], GPTConfig, BaseTokenizer]:
     """Weights, configuration and tokenizer of a run. Raises ValueError with a sentence when they cannot be used."""
-    paths = [Path(run, name) for name in ("config.json", "model.safetensors", "tokenizer.json")]
+    folder = Path(run)
+    config_path, weights_path = folder / "config.json", folder / "model.safetensors"
+    tokenizer_path = folder / "tokenizer.json"
+    paths = (config_path, weights_path, tokenizer_path)
     if missing := [path.name for path in paths if not path.is_file()]:
         raise ValueError(f"{run} has no {' and no '.join(missing)}; give the folder of a run that train.py has made")
     try:
-        config = GPTConfig.from_json(json.loads(paths[0].read_text("utf-8"))["model"])
+        config = GPTConfig.from_json(json.loads(config_path.read_text("utf-8"))["model"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{paths[0]} is not the configuration of a run ({error})") from None
-    check_covered(config)
+        raise ValueError(f"{config_path} is not the configuration of a run ({error})") from None
+    check_supported(config)
     try:
-        weights = load_file(paths[1])
+        weights = load_file(weights_path)
     except SafetensorError as error:
-        raise ValueError(f"{paths[1]} does not hold weights ({error})") from None
+        raise ValueError(f"{weights_path} does not hold weights ({error})") from None
     # The files hold float32. This page computes in float64, because it is there to be right, not to be fast.
-    return {name: a.astype(np.float64) for name, a in weights.items()}, config, BaseTokenizer.load(paths[2])
+    return {name: a.astype(np.float64) for name, a in weights.items()}, config, BaseTokenizer.load(tokenizer_path)
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        "python -m llm.model.textbook", description="Write text with a GPT, by NumPy alone."
-    )
+    program, description = "python -m llm.model.textbook", "Write text with a GPT, by NumPy alone."
+    parser = argparse.ArgumentParser(program, description=description)
     parser.add_argument("run", metavar="RUN", help="folder of a run that train.py has made, such as runs/default-1")
     parser.add_argument("prompt", metavar="PROMPT", help="what the text begins with")
     parser.add_argument("--tokens", type=int, default=60, help="how many tokens to write (default: %(default)s)")

@@ -1,10 +1,10 @@
-"""Several workers compute the gradient of one batch together. To read in order:
+"""Several workers compute the gradient of one batch together (data parallelism). To read in order:
 
-objective.py            what they compute: the loss of a batch, which an objective defines
-workers.py              what all kinds of workers can do, and how a batch is split
-threads.py              workers that are threads of this process
-shared_gradients.py     how threads add up one gradient, the same bits every time
-processes.py            workers that are processes of their own, for small models
-selection.py            which kind is faster for a model
-runtime.py              settings of the process: cores, BLAS threads, memory
+1. objective.py           what they compute: an objective defines the loss of a batch
+2. workers.py             what threads and processes have in common, and how a batch is divided
+3. threads.py             workers that are threads of this process
+4. shared_gradients.py    how threads add up one gradient, with the same bits every time
+5. processes.py           workers that are processes, for small models
+6. selection.py           which of the two is faster for a model
+7. runtime.py             settings of the process: cores, BLAS threads, memory
 """

@@ -1,7 +1,7 @@
-"""What training minimises. An objective defines the loss of a batch; workers split the batch and know nothing of it.
+"""What training minimises. An objective defines the loss of a batch. Workers only divide the batch into rows.
 
-A batch is a tuple of arrays with the same first axis, the rows. What belongs to a row stays together when the workers
-divide the rows among them. Next-token prediction has two arrays, inputs and targets, both (rows, T). Others may have
+A batch is a tuple of arrays with the same length along the first axis: the rows. Row i of all arrays belongs together,
+and goes to the same worker. Next-token prediction has two arrays, inputs and targets, both (rows, T). Others may have
 
     fine-tuning on answers      inputs, targets with -100 where nothing is to be learned, document numbers: (rows, T)
     preferences (DPO)           ids and targets of a chosen and a rejected text (rows, 2, T), and the log-probabilities
@@ -10,9 +10,9 @@ divide the rows among them. Next-token prediction has two arrays, inputs and tar
 
 By convention the first array holds the token ids that the model reads.
 
-An objective returns a sum and a count, never a mean: the mean of the means of two parts is not the mean of the whole
-when the parts have different numbers of targets. Dividing every sum by the count of the *whole* batch gives the same
-gradient however the batch is split.
+An objective returns a sum and a count, never a mean. Suppose that one worker has 1 target and another has 9: the mean
+of their two means is not the mean of the 10. But if every sum is divided by the count of the *whole* batch, the
+gradients add up to the same gradient, however the batch is divided.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Batch = tuple[np.ndarray, ...]
 
 
 class Objective(Protocol):
-    """A loss for `Workers`. Every split of a batch must build the same graph: see shared_gradients.py."""
+    """A loss for `Workers`. It must build the same graph for any rows of a batch: see `SharedGradients`."""
 
     def loss_sum(self, model: GPT, batch: Batch) -> Tensor:
-        """The sum, a Tensor of shape (), of the losses of these rows; their arrays are on the model's device."""
+        """The sum of the losses of some rows of a batch, a Tensor of shape (). The arrays are on the model's device."""
         ...
 
     def count(self, batch: Batch) -> float:
@@ -44,7 +44,7 @@ def split_rows(batch: Batch, parts: int) -> list[Batch]:
     return list(zip(*(np.array_split(array, parts) for array in batch), strict=True))
 
 
-def check_rows(batch: Batch) -> int:
+def count_rows(batch: Batch) -> int:
     """The number of rows. Raises ValueError when the arrays do not agree on it, or there are none."""
     rows = {len(array) for array in batch}
     if len(rows) != 1 or 0 in rows:

@@ -1,16 +1,16 @@
 """Workers that are processes, for small models.
 
-The step of a small model consists of many short operations, and between operations threads wait for the interpreter
-lock: two threads lose a third of their time. A process has a lock of its own. So here worker 0 is this process, and
-each other worker is a fork of it with its own copy of the model. The weights and the gradients of all workers lie in
-shared memory. For each batch, this process
+A step of a small model consists of many short operations. Between them, threads wait for the interpreter lock (GIL):
+two threads lose a third of their time. Each process has a lock of its own. So worker 0 is the process in which training
+was started, called the parent here, and the other workers are child processes: forks of the parent, each with a copy of
+the model. The weights, and the gradient of each child, are in shared memory. For each batch, the parent
 
-1. copies its weights into shared memory, where the other processes read them
-2. sends each worker its rows, and computes its own
+1. copies its weights into shared memory, where the children read them
+2. sends each child its rows, and computes its own rows meanwhile
 3. adds the gradients of workers 1, 2, ... to its own, always in this order, so the result has the same bits every time
 
-Each worker costs the memory of one more gradient, and what a fork changes of Python's memory. For small models that is
-little. Large models spend little time waiting for the lock, so threads are better for them.
+Each child needs memory for one more gradient, and for those pages of Python's memory that it changes (copy on write).
+For small models that is little. Large models seldom wait for the lock, so threads are better for them.
 """
 
 from __future__ import annotations
@@ -39,60 +39,63 @@ from llm.parallel.workers import WorkerBatch, Workers, compute_gradient
 from minigrad.nn.module import Parameter
 from minigrad.profiler import Profile, Report
 
-ALIGNMENT = 64  # bytes: arrays in shared memory begin at multiples of it, as vector instructions like it
+ALIGNMENT = 64  # bytes: arrays in shared memory begin at multiples of it, which is best for vector instructions
 
 
 class Result(NamedTuple):
-    """What a process sends back when its gradient is in shared memory."""
+    """What a child sends to the parent when its gradient is in shared memory, or when it has failed."""
 
-    loss: float = math.nan
-    report: Report | None = None  # what its profiler recorded, if one was running
+    loss: float = math.nan  # not known if there was an error
+    report: Report | None = None  # what the profiler of the child has recorded, if the parent runs one
     error: str = ""
 
 
 class Processes(Workers):
-    """`count` processes, this one among them.
+    """`count` processes: the parent and `count - 1` children.
 
-    A process is forked with a copy of everything that exists, and keeps it. So make the workers before the optimizer,
-    whose moments are twice as large as the model.
+    A fork has a copy of all memory of the parent. So make the workers before the optimizer, whose moments are twice as
+    large as the model: the children do not need them.
     """
 
     kind = "processes"
 
     def __init__(self, model: GPT, objective: Objective, count: int):
         super().__init__(model, objective, count)
-        self._threads = Threads(model, objective, count)  # for work on arrays of this process
+        self._threads = Threads(model, objective, count)  # for `map`, which works on arrays of the parent
         self._parameters = list(model.parameters())
+        # One set of arrays for the weights, which all children read, and one for the gradient of each child.
         self._weights, *self._gradients = [shared_arrays_like(model) for _ in range(count)]
         self._start()
 
     def _start(self) -> None:
-        self._processes: list[WorkerProcess] = []
+        """Fork the children."""
+        self._children: list[Child] = []
         for rank, gradient in enumerate(self._gradients, 1):
-            siblings = [process.connection for process in self._processes]
-            process = WorkerProcess(self.model, self.objective, rank, self._weights, gradient, siblings)
-            self._processes.append(process)
-        # The processes end when this object is closed, when it is garbage collected, and when Python exits. The last
-        # needs atexit: handlers run in reverse order, and that of multiprocessing waits for processes to end.
-        self._terminate = weakref.finalize(self, terminate, self._processes)
+            siblings = [child.connection for child in self._children]
+            self._children.append(Child(self.model, self.objective, rank, self._weights, gradient, siblings))
+        # The children are ended when this object is closed, when it is garbage collected, and when Python exits. At the
+        # exit, multiprocessing waits for all child processes to end. These never end by themselves, so they must be
+        # ended before it waits. Functions registered with atexit run in reverse order: this one was registered later.
+        self._terminate = weakref.finalize(self, terminate, self._children)
         atexit.register(self._terminate)
 
     def map(self, f: Callable[[int, Any], Any], items: Sequence) -> list:
         return self._threads.map(f, items)
 
     def _accumulate(self, batches: Sequence[WorkerBatch]) -> float:
-        if not self._terminate.alive:  # an earlier batch failed
+        if not self._terminate.alive:  # the children were ended, because an earlier batch failed
             self._start()
-        processes = self._processes[: len(batches) - 1]
+        children = self._children[: len(batches) - 1]  # a batch with few rows does not need all of them
         try:
             for p, weights in zip(self._parameters, self._weights):
                 weights[...] = p.data
-            for process, batch in zip(processes, batches[1:]):
-                process.send(batch, profiled=Profile.running is not None)
-            loss = compute_alone(self.model, self.objective, self._parameters, batches[0])
-            results = [process.receive() for process in processes]
+            for child, batch in zip(children, batches[1:]):
+                child.send(batch, profiled=Profile.running is not None)
+            loss = compute_as_only_worker(self.model, self.objective, self._parameters, batches[0])
+            results = [child.receive() for child in children]
         except BaseException:
-            self._terminate()  # or a late result would be taken for one of the next batch
+            # Some children may still be computing. If they lived on, their results would arrive during the next batch.
+            self._terminate()
             raise
         self._add_gradients(len(results))
         for result in results:
@@ -101,18 +104,19 @@ class Processes(Workers):
         return loss + sum(result.loss for result in results)
 
     def _add_gradients(self, workers: int) -> None:
-        """Add the gradients of workers 1, 2, ..., which have built the same graph, to those of this process."""
-        rows = list(zip(self._parameters, *self._gradients[:workers]))
+        """Add the gradients of workers 1, 2, ... to those of the parent."""
+        parameters = list(zip(self._parameters, *self._gradients[:workers]))
 
         def add(part: slice) -> None:
-            for p, *gradients in rows[part]:
+            for p, *gradients in parameters[part]:
+                # All workers have built the same graph. A parameter without a gradient here has none in the children.
                 if p.grad is not None:
                     for gradient in gradients:
                         p.accumulate(gradient)
 
         if workers > 1:
-            self.parallel_slices(add, len(rows))
-        else:  # a single addition is over before a thread would have begun
+            self.parallel_slices(add, len(parameters))
+        else:  # one addition takes less time than to start a thread for it
             add(slice(None))
 
     def close(self) -> None:
@@ -120,8 +124,8 @@ class Processes(Workers):
         self._threads.close()
 
 
-class WorkerProcess:
-    """Another process, as seen by this one."""
+class Child:
+    """A child process, as the parent sees it."""
 
     def __init__(
         self,
@@ -132,43 +136,44 @@ class WorkerProcess:
         gradient: list[np.ndarray],
         siblings: list[Connection],
     ):
-        context = multiprocessing.get_context("fork")
-        self.connection, far_end = context.Pipe()
+        fork = multiprocessing.get_context("fork")
+        self.connection, connection_of_child = fork.Pipe()
+        # A fork inherits all open connections of the parent: also those to the children that were forked before.
         inherited = [self.connection, *siblings]
-        arguments = (model, objective, rank, weights, gradient, far_end, inherited)
-        self.process = context.Process(target=worker_main, args=arguments, daemon=True)
+        arguments = (model, objective, rank, weights, gradient, connection_of_child, inherited)
+        self.process = fork.Process(target=child_main, args=arguments, daemon=True)
         with warnings.catch_warnings():
-            # Python warns that threads do not survive a fork. The new process needs none of them.
+            # Python warns that the threads of the parent do not exist in the child. The child needs none of them.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
-        far_end.close()
+        connection_of_child.close()  # of the two copies after the fork, only the one in the child is used
 
     def send(self, batch: WorkerBatch, *, profiled: bool) -> None:
-        with suppress(BrokenPipeError):  # the process has ended; `receive` will report it
+        with suppress(BrokenPipeError):  # the child has ended; `receive` will report it
             self.connection.send((batch, profiled))
 
     def receive(self) -> Result:
-        """Wait for the result. Raises RuntimeError when the process has failed or was killed."""
+        """Wait for the result. Raises RuntimeError when the child has failed or was killed."""
         try:
             result: Result = self.connection.recv()
         except (EOFError, ConnectionResetError):
-            result = Result(error="its process was ended from outside, maybe for want of memory")
+            result = Result(error="its process was ended from outside, perhaps because there was too little memory")
         if result.error:
             raise RuntimeError(f"a worker could not go on: {result.error}")
         return result
 
 
-def terminate(processes: list[WorkerProcess]) -> None:
-    for each in processes:
-        each.connection.close()
-        each.process.kill()
-        each.process.join()
+def terminate(children: list[Child]) -> None:
+    for child in children:
+        child.connection.close()
+        child.process.kill()
+        child.process.join()
 
 
-# --- in the other process ---------------------------------------------------------------------------------------------
+# --- in the child -----------------------------------------------------------------------------------------------------
 
 
-def worker_main(
+def child_main(
     model: GPT,
     objective: Objective,
     rank: int,
@@ -177,17 +182,18 @@ def worker_main(
     parent: Connection,
     inherited: Sequence[Connection],
 ) -> None:
-    """Compute one batch after the other, until the parent terminates this process or has ended itself."""
-    # Ctrl-C at a terminal reaches all processes. The parent finishes its update first, and needs the others for it.
+    """Compute one batch after the other, until the parent kills this process or has ended itself."""
+    # Ctrl-C at a terminal is sent to all processes. The parent finishes its update first, so the children must live on.
     for number in signal.SIGINT, signal.SIGTERM:
         signal.signal(number, signal.SIG_IGN)
     threading.current_thread().name = f"worker_{rank - 1}"
-    # A connection counts as closed when every process has closed it. So this one closes those that it only inherited.
+    # `recv` below raises EOFError when the parent has ended. That works only if no other process has a copy of the
+    # parent's end of the connection, so all inherited copies are closed.
     for connection in inherited:
         connection.close()
     parameters = list(model.parameters())
     for p, data, grad in zip(parameters, weights, gradient):
-        p.data, p.grad_buffer = data, grad
+        p.data, p.grad_buffer = data, grad  # weights are now read from shared memory, and gradients written to it
     while True:
         try:
             batch, profiled = parent.recv()
@@ -199,26 +205,28 @@ def worker_main(
 def compute_result(
     model: GPT, objective: Objective, parameters: Sequence[Parameter], batch: WorkerBatch, *, profiled: bool
 ) -> Result:
-    """Leave the gradient of `batch` in shared memory."""
+    """Compute the gradient of `batch` into shared memory. An error becomes part of the result."""
     for p in parameters:
         p.grad = None
     profile = Profile() if profiled else None
     try:
         with profile or nullcontext():
-            loss = compute_alone(model, objective, parameters, batch)
-    except Exception as error:  # noqa: BLE001  the parent raises it
+            loss = compute_as_only_worker(model, objective, parameters, batch)
+    except Exception as error:  # noqa: BLE001  `receive` raises it in the parent
         return Result(error=f"{type(error).__name__}: {error}")
     return Result(loss, None if profile is None else profile.report())
 
 
-def compute_alone(model: GPT, objective: Objective, parameters: Sequence[Parameter], batch: WorkerBatch) -> float:
-    """`compute_gradient` as the only worker of this process."""
+def compute_as_only_worker(
+    model: GPT, objective: Objective, parameters: Sequence[Parameter], batch: WorkerBatch
+) -> float:
+    """`compute_gradient` for the only worker in its process, which shares its gradients with no thread."""
     return compute_gradient(model, objective, SharedGradients(parameters, workers=1), 0, batch)
 
 
 def shared_arrays_like(model: GPT) -> list[np.ndarray]:
-    """An array for each parameter, in memory that this process shares with those that it forks later."""
+    """One array for each parameter, in memory that this process shares with its later forks."""
     sizes = [-(-p.data.nbytes // ALIGNMENT) * ALIGNMENT for p in model.parameters()]  # rounded up
     offsets = np.cumsum([0, *sizes]).tolist()
-    memory = mmap(-1, offsets[-1])
+    memory = mmap(-1, offsets[-1])  # -1: not of a file. A fork does not copy such a mapping, but shares it
     return [np.ndarray(p.shape, p.dtype, memory, offset) for p, offset in zip(model.parameters(), offsets)]

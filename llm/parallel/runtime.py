@@ -1,6 +1,6 @@
 """Settings of the process that train.py and generate.py make before they work: cores, BLAS threads, memory.
 
-Nothing here runs on import. What the settings are worth was measured: benchmarks/RESULTS.md.
+Importing this module changes no setting. benchmarks/RESULTS.md shows how much time each of them saves.
 """
 
 from __future__ import annotations
@@ -48,19 +48,21 @@ def set_blas_threads(threads: int) -> None:
 
 
 def set_switch_interval() -> None:
-    """Let a waiting thread have the interpreter lock after 0.1 ms, not 5 ms: workers need it often, for short times."""
+    """Let a thread that waits for the interpreter lock have it after 0.1 ms, instead of Python's 5 ms.
+
+    Workers need the lock often, and only for a short time.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL)
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step.
+    """Let glibc keep the memory of freed arrays, for the next step.
 
-    By default it returns large arrays to the system. Then every step gets its memory anew, and the system clears each
-    page of it.
+    By default glibc returns large arrays to the system. Then every step requests its memory again, and the system fills
+    each page with zeros first, which takes time.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library; TypeError: Windows
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, -1)
-        # One arena for all threads: the others return memory to the system whatever the threshold is.
-        mallopt(M_ARENA_MAX, 1)
+        mallopt(M_MMAP_MAX, 0)  # no array gets a mapping of its own, which would be unmapped when it is freed
+        mallopt(M_TRIM_THRESHOLD, -1)  # never return the end of the heap
+        mallopt(M_ARENA_MAX, 1)  # a single arena for all threads: only the first one observes the threshold

@@ -1,4 +1,4 @@
-"""Which kind of workers a model gets: processes for small models, where the system can fork, else threads."""
+"""Which workers a model gets: processes if it is small and the system can fork, otherwise threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ MAX_PARAMETERS_FOR_PROCESSES = 1 << 22  # 16 MB of float32 for the gradient of e
 def make_workers(model: GPT, objective: Objective, count: int) -> Workers:
     """`count` workers of the faster kind. To be called before the optimizer is made: see `Processes`."""
     if processes_are_faster(model.num_parameters(), count):
-        with suppress(OSError):  # no memory for another process, or the system does not allow one: threads then
+        # OSError: there is no memory for another process, or the system does not allow one. Then threads are used.
+        with suppress(OSError):
             return Processes(model, objective, count)
     return Threads(model, objective, count)
 

@@ -1,15 +1,21 @@
-"""One gradient for all threads. Each adds its gradients where the sum will stay, so none needs memory for its own.
+"""One gradient for all threads: they add to the same arrays, so no thread needs memory for a gradient of its own.
 
-During its backward pass, a thread delivers gradients of a parameter as often as the graph uses the parameter, in each
-micro-batch. Floating-point sums depend on their order, so the order is fixed however the threads run: the first
-gradient of workers 0, 1, 2 ..., then the second of workers 0, 1, 2 ..., and so on. Every gradient has a number in this
-order. A number of workers so gives the same bits every time.
+The result must have the same bits every time, however fast each thread runs. But a floating-point sum depends on its
+order: (a + b) + c is not always a + (b + c). So the gradients of each parameter get numbers, and are added in the order
+of the numbers. For example, two workers and a tied embedding, which is used twice in the graph:
 
-A thread whose gradient is not the next one does not wait. Either
+                                     worker 0    worker 1
+    gradient through the head            0           1
+    gradient through the embedding       2           3
+    the same of the next micro-batch   4, 6        5, 7
 
-- it computes the gradient, leaves the array behind, and goes on; the thread that adds the one before will add it too
-- or, if the gradient is lazy and its array would be large, it computes nothing yet, and returns to it at the end of
-  its backward pass, when it can be added in place
+A thread does not wait at once when its gradient is not the next one. There are two cases:
+
+    stored      Usually the thread computes the array, stores it, and goes on. The thread that adds the number before it
+                then adds this one too.
+    delayed     A lazy gradient is not computed yet, if its array would be large, or zero nearly everywhere. At the end
+                of its backward pass, the thread waits until it is the turn of this gradient, and adds it without a
+                new array.
 """
 
 from __future__ import annotations
@@ -24,33 +30,36 @@ from minigrad.modes import no_grad
 from minigrad.nn.module import Parameter
 from minigrad.tensor import Tensor
 
-LARGE_GRADIENT = 1 << 22  # numbers, 16 MB of float32: a lazy gradient of this size is rather delayed than copied
+LARGE_GRADIENT = 1 << 22  # numbers, 16 MB of float32: from this size on, a lazy gradient is delayed and not stored
 
 
 class SharedGradients:
-    """The gradients of one batch.
+    """The gradients of one batch. Each of `workers` threads calls `backward` once for each of its micro-batches.
 
-    `workers` threads call `backward` equally often, with losses that have the same graph. `large`: lazy gradients with
-    more numbers than this are delayed when it is not their turn.
+    All losses must have the same graph, and all threads the same number of micro-batches. Otherwise a number would be
+    missing, and the numbers after it would never be added. `large`: the LARGE_GRADIENT to use.
     """
 
     def __init__(self, parameters: Iterable[Parameter], workers: int, large: int = LARGE_GRADIENT):
         self._accumulators = {p: _Accumulator(p, workers) for p in parameters}
         self._large = large
-        self._changed = threading.Condition()  # its lock is held for moments, never during a computation
+        # A lock for the state of all accumulators, and a way to wait for changes of it. Nothing is computed while a
+        # thread holds the lock, so other threads get it at once.
+        self._changed = threading.Condition()
         self._failed = False
 
     def backward(self, rank: int, loss: Tensor) -> None:
-        """Add the gradient of the loss of worker `rank`. On return, all of it has been added or left to be added."""
+        """Add the gradient of `loss`, computed by worker `rank`. Stored ones may still be added by other threads."""
         delayed: list[_Delayed] = []
 
+        # The engine calls this for each gradient of a parameter, as soon as its rule has returned it.
         def deliver(parameter: Parameter, gradient: Gradient) -> None:
             self._submit(self._accumulators[parameter], rank, gradient, delayed)
 
         try:
             backpropagate([(loss, seed_gradient(loss, None))], deliver)
             with no_grad():
-                self._drain(delayed)
+                self._add_delayed(delayed)
         except BaseException:
             with self._changed:  # other threads must not wait for gradients that will never come
                 self._failed = True
@@ -58,30 +67,32 @@ class SharedGradients:
             raise
 
     def _submit(self, accumulator: _Accumulator, rank: int, gradient: Gradient, delayed: list[_Delayed]) -> None:
+        """Give the gradient its number. Then add it, delay it, or store it."""
         with self._changed:
-            number = accumulator.number(rank, gradient)
+            number = accumulator.assign_number(rank, gradient)
             is_next = accumulator.is_next(number)
         if is_next:
             self._add(accumulator, number, gradient)
-        elif self._is_worth_delaying(accumulator, gradient):
+        elif self._should_delay(accumulator, gradient):
             delayed.append(_Delayed(accumulator, number, gradient))
         else:
-            # Computed here, outside the lock and while another thread may be adding.
+            # `materialize` computes the array. It is called without the lock, so other threads can go on meanwhile.
             self._add(accumulator, number, materialize(gradient))
 
-    def _is_worth_delaying(self, accumulator: _Accumulator, gradient: Gradient) -> bool:
-        """Whether it can be added without an array of its own, and the array would be large or mostly zeros."""
+    def _should_delay(self, accumulator: _Accumulator, gradient: Gradient) -> bool:
+        """Whether the gradient can be added without an array of its own, and this array would be a waste."""
         if type(gradient) is not LazyGradient or gradient.add is None:
             return False
-        return gradient.fill is None or accumulator.parameter.size > self._large
+        # A gradient without `fill` is zero nearly everywhere, such as that of an embedding.
+        is_sparse, is_large = gradient.fill is None, accumulator.parameter.size > self._large
+        return is_sparse or is_large
 
-    def _drain(self, delayed: list[_Delayed]) -> None:
-        """Add the delayed gradients, each when it is the next one.
-
-        This cannot deadlock. When all threads are waiting here, consider the one that is furthest behind: the others
-        have submitted every gradient that comes before its delayed ones. Of those not yet added, the one with the
-        smallest number can be added.
-        """
+    def _add_delayed(self, delayed: list[_Delayed]) -> None:
+        """Add the delayed gradients, each when it is the next one of its parameter."""
+        # Why the threads cannot wait for each other for ever: suppose that all of them wait here. Take a thread in the
+        # earliest micro-batch, and a parameter of which it has a delayed gradient. All threads have submitted their
+        # gradients of this micro-batch. The next one of the parameter is not stored, because a stored one is added as
+        # soon as it is its turn. So it is delayed in one of the threads here. But for that thread `is_next` is true.
         while delayed:
             with self._changed:
                 self._changed.wait_for(lambda: self._failed or any(each.is_next() for each in delayed))
@@ -91,49 +102,50 @@ class SharedGradients:
             self._add(*delayed.pop(ready))
 
     def _add(self, accumulator: _Accumulator, number: int, gradient: Gradient | None) -> None:
-        """Leave the gradient under its number; then add all that are next, unless another thread is doing that."""
+        """Store the gradient under its number. Then add all stored ones whose turn it is."""
         with self._changed:
-            accumulator.waiting[number] = gradient
+            accumulator.stored[number] = gradient
             gradient = accumulator.take_next()
         while gradient is not None:
-            accumulator.parameter.accumulate(gradient)
+            accumulator.parameter.accumulate(gradient)  # the computation, without the lock
             with self._changed:
-                accumulator.next_number, accumulator.busy = accumulator.next_number + 1, False
+                accumulator.next_number, accumulator.is_adding = accumulator.next_number + 1, False
                 gradient = accumulator.take_next()
                 self._changed.notify_all()
 
 
 class _Accumulator:
-    """The gradient of one parameter while it grows. Everything here happens with the lock held."""
+    """The gradient of one parameter while it is summed up. All methods are called with the lock held."""
 
     def __init__(self, parameter: Parameter, workers: int):
         self.parameter = parameter
         self.submitted = [0] * workers  # how many gradients each worker has submitted
-        self.waiting: dict[int, Gradient] = {}  # by number: computed, but not yet added
-        self.next_number = 0
-        self.busy = False  # whether a thread is adding one
+        self.stored: dict[int, Gradient] = {}  # by number: gradients that wait for their turn
+        self.next_number = 0  # the number of the gradient to be added next, or being added now
+        self.is_adding = False  # whether a thread is adding it now
         self.swapped = False  # whether numbers 0 and 1 are exchanged
 
-    def number(self, rank: int, gradient: Gradient) -> int:
+    def assign_number(self, rank: int, gradient: Gradient) -> int:
         """The number of the next gradient of worker `rank`."""
         number = self.submitted[rank] * len(self.submitted) + rank
         self.submitted[rank] += 1
-        # a + b equals b + a to the last bit, so if worker 1 is the first to come, its gradient may be the first. That
-        # saves a copy. It does not hold for a gradient that adds row by row: on top of another it rounds otherwise.
-        only_adds = type(gradient) is LazyGradient and gradient.fill is None
-        if number == 1 and self.submitted[0] == 0 and self.parameter.grad is None and not only_adds:
+        # a + b equals b + a to the last bit. So if worker 1 comes before worker 0, its first gradient can be number 0,
+        # and need not be stored. There are two exceptions. If the parameter has a gradient g already, (g + a) + b is
+        # not (g + b) + a. If b is added row by row, such as that of an embedding, (a + b1) + b2 is not (b1 + b2) + a.
+        adds_row_by_row = type(gradient) is LazyGradient and gradient.fill is None
+        if number == 1 and self.submitted[0] == 0 and self.parameter.grad is None and not adds_row_by_row:
             self.swapped = True
         return 1 - number if self.swapped and number < 2 else number
 
     def is_next(self, number: int) -> bool:
-        return number == self.next_number and not self.busy
+        return number == self.next_number and not self.is_adding
 
     def take_next(self) -> Gradient | None:
-        """The next gradient, which the caller must add; None if it is not there, or another thread is adding."""
-        if self.busy or self.next_number not in self.waiting:
+        """The next gradient, for the caller to add. None if it is not stored, or if another thread is adding."""
+        if self.is_adding or self.next_number not in self.stored:
             return None
-        self.busy = True
-        return self.waiting.pop(self.next_number)
+        self.is_adding = True
+        return self.stored.pop(self.next_number)
 
 
 class _Delayed(NamedTuple):

@@ -1,8 +1,8 @@
 """Workers that are threads of this process. They share the model and one gradient (shared_gradients.py).
 
-Python runs one thread at a time, but NumPy and BLAS release the interpreter lock while they compute. So the threads do
-compute at the same time, each with BLAS at one thread. This is faster than one worker with BLAS at several threads,
-which would only divide the matrix products, while here everything in a step is divided.
+Python code runs in one thread at a time, but NumPy and BLAS release the interpreter lock (GIL) while they compute. So
+the threads do compute at the same time. Each of them lets BLAS use one thread. That is faster than one worker that lets
+BLAS use several threads: this would divide only the matrix products, but here everything in a step is divided.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from llm.parallel.workers import WorkerBatch, Workers, compute_gradient
 
 
 class Threads(Workers):
-    """`count` threads, the calling one among them."""
+    """`count` threads. The calling thread is one of them."""
 
     kind = "threads"
 
@@ -27,6 +27,7 @@ class Threads(Workers):
         self._pool = ThreadPoolExecutor(max(1, count - 1), thread_name_prefix="worker")
 
     def map(self, f: Callable[[int, Any], Any], items: Sequence) -> list:
+        # Items 1, 2 ... go to the pool, and item 0 is computed here meanwhile.
         others = [self._pool.submit(f, rank, item) for rank, item in enumerate(items) if rank > 0]
         return [f(0, items[0]), *(other.result() for other in others)]
 

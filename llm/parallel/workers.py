@@ -1,5 +1,7 @@
-"""`Workers`: what threads, processes and any other kind of workers have in common. This is data parallelism: all
-workers use the same weights, each computes the gradient of some rows of the batch, and the gradients are added up.
+"""`Workers`: what threads and processes have in common.
+
+This is data parallelism: all workers have the same weights, each computes the gradient of some rows of the batch, and
+the gradients are added up. Workers are numbered. The number is called rank, as in MPI and torch.distributed.
 """
 
 from __future__ import annotations
@@ -13,17 +15,17 @@ import numpy as np
 
 import minigrad
 from llm.model.gpt import GPT
-from llm.parallel.objective import Batch, Objective, check_rows, split_rows
+from llm.parallel.objective import Batch, Objective, count_rows, split_rows
 from llm.parallel.shared_gradients import SharedGradients
 from minigrad.backend import to_device
 
 
 class WorkerBatch(NamedTuple):
-    """What one worker computes of a batch."""
+    """The part of a batch that one worker computes."""
 
     rows: Batch
-    micro_batches: int  # the rows are computed in this many parts, one after the other, which saves memory
-    divisor: float  # the count of the whole batch, see Objective.count
+    micro_batches: int  # the rows are computed in this many parts, one after the other, to save memory
+    divisor: float  # `Objective.count` of the whole batch, not of these rows: see objective.py
     seed: tuple[int, int]  # for dropout
 
 
@@ -38,51 +40,50 @@ class Workers(ABC):
     def accumulate(self, batch: Batch, *, micro_batches: int = 1, seed: tuple[int, int] = (0, 0)) -> float:
         """Add the gradient of the mean loss of a batch to the gradients of the parameters; returns that loss.
 
-        `seed`: two numbers that decide the dropout, those of the run and of the step.
+        `seed`: the seed of the run and the number of the step, which together decide the dropout.
         """
-        rows = check_rows(batch)
-        workers = min(self.count, rows)
-        micro_batches = min(micro_batches, rows // workers)  # the same number for each worker, and none without rows
-        count = self.objective.count(batch)
-        return self._accumulate(
-            [
-                # Each rank has a seed of its own. With the same one, the workers would drop the same numbers.
-                WorkerBatch(part, micro_batches, count, (seed[0] + (rank << 32), seed[1]))
-                for rank, part in enumerate(split_rows(batch, workers))
-            ]
-        )
+        rows = count_rows(batch)
+        workers = min(self.count, rows)  # a worker without rows would have nothing to do
+        # All workers need the same number of micro-batches (see `SharedGradients`), each with at least one row.
+        micro_batches = min(micro_batches, rows // workers)
+        divisor = self.objective.count(batch)
+        # Each worker has a seed of its own. With the same seed, all would drop the same elements.
+        seeds = [(seed[0] + (rank << 32), seed[1]) for rank in range(workers)]
+        parts = zip(split_rows(batch, workers), seeds)
+        return self._accumulate([WorkerBatch(part, micro_batches, divisor, seed) for part, seed in parts])
 
     @abstractmethod
     def _accumulate(self, batches: Sequence[WorkerBatch]) -> float:
-        """Let worker i compute `batches[i]`, at the same time; returns the sum of their losses."""
+        """Let all workers compute at the same time, worker i `batches[i]`; returns the sum of their losses."""
 
     @abstractmethod
     def map(self, f: Callable[[int, Any], Any], items: Sequence) -> list:
-        """`[f(rank, item), ...]`, all at the same time; `items` has at most one item for each worker.
+        """`[f(rank, item), ...]`, computed at the same time. There is at most one item for each worker.
 
-        `f` runs in this process, on its memory, whatever the kind of the workers.
+        `f` runs in this process, also if the workers are processes. So it can read and write all arrays of this
+        process.
         """
 
     def parallel_slices(self, work: Callable[[slice], object], size: int) -> None:
-        """Divide a loop over flat arrays: call `work(slice)` for slices that together are range(size)."""
+        """Divide a loop over `size` elements: call `work(slice)` at the same time for slices that make up the whole."""
         bounds = [size * rank // self.count for rank in range(self.count + 1)]
         self.map(lambda rank, part: work(part), [slice(*ends) for ends in pairwise(bounds)])
 
     @abstractmethod
     def close(self) -> None:
-        """End the workers. May be called twice."""
+        """End the workers. It does no harm to call this twice."""
 
 
-@np.errstate(all="ignore")  # infinities and NaN show in the loss; warnings of every operation would only repeat it
+@np.errstate(all="ignore")  # infinity and NaN can be seen in the loss, without a warning from each operation
 def compute_gradient(
     model: GPT, objective: Objective, gradients: SharedGradients, rank: int, batch: WorkerBatch
 ) -> float:
-    """Compute `batch` as worker `rank` and add its gradient to `gradients`; returns its part of the mean loss."""
+    """What worker `rank` does: add the gradient of its rows to `gradients`. Returns its part of the mean loss."""
     minigrad.seed(*batch.seed)
     losses = []
     for rows in split_rows(batch.rows, batch.micro_batches):
         rows = tuple(to_device(array, model.device) for array in rows)
         loss = objective.loss_sum(model, rows) / batch.divisor
-        gradients.backward(rank, loss)  # frees the graph, so micro-batches need memory one at a time
+        gradients.backward(rank, loss)  # frees the graph, so there is memory for the next micro-batch
         losses.append(loss.data)
-    return float(sum(losses))  # float() waits for a GPU: once for all micro-batches
+    return float(sum(losses))  # float() waits for a GPU, so it is called once for all micro-batches

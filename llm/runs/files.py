@@ -1,7 +1,7 @@
 """Writing files so that a kill, a crash or a full disk leaves either the old file or the new one, never half of one.
 
-A new file is written under a temporary name beside its final one, forced to the disk, and then renamed. A file system
-renames in one step.
+A new file is written under a temporary name in the same folder, forced to the disk, and then renamed. Renaming is a
+single step for a file system: it happens completely or not at all.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ CHECKSUM = "sha256"  # the key of the checksum in a JSON file
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to. When the block ends without an error, the file replaces `path`."""
-    partial = _beside(path)
+    partial = _temporary_name(path)
     try:
         yield partial
-        flush(partial)
+        flush(partial)  # before the renaming: after a crash, the new name must not lead to an empty file
         os.replace(partial, path)
         flush(path.parent)
     finally:
@@ -38,9 +38,9 @@ def new_file(path: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill. When the block ends without an error, it is renamed to `path`.
 
-    If another process has made the folder `path` in the meantime, that one stays, and ours is deleted.
+    If another process has created the folder `path` in the meantime, its folder stays, and the new one is deleted.
     """
-    partial = _beside(path)
+    partial = _temporary_name(path)
     partial.mkdir()
     try:
         yield partial
@@ -52,7 +52,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         flush(partial)
         try:
             partial.rename(path)
-        except OSError:  # a folder cannot be renamed to one that holds files
+        except OSError:  # `path` is a folder with files in it: a folder cannot be renamed to that
             if not path.is_dir():
                 raise
         flush(path.parent)
@@ -77,8 +77,9 @@ def link_file(existing: Path, path: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder until the block ends, or the process, even when it is killed. Raises BlockingIOError when another
-    process has locked it.
+    """Lock a folder during the block. Raises BlockingIOError when another process has locked it.
+
+    The system removes the lock also when the process is killed.
     """
     try:
         import fcntl
@@ -94,27 +95,28 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_partial(folder: Path, unchanged_for: float = 0.0) -> None:
-    """Delete half-made files of killed processes: those that have not changed for `unchanged_for` seconds.
+    """Delete half-written files of killed processes: those that have not changed for `unchanged_for` seconds.
 
-    0 is for folders in which no other process works. It would lose what it is writing.
+    With 0, the files that another process is writing now are deleted too. So no other process may use the folder then.
     """
     for partial in folder.glob(PARTIAL + "*"):
-        with suppress(OSError):  # its process is alive and has renamed it, or we may not delete it
+        # OSError: its process is alive and has renamed it in the meantime, or deleting is not allowed.
+        with suppress(OSError):
             last_change = max(path.stat().st_mtime for path in (partial, *partial.rglob("*")))
             if time.time() - last_change >= unchanged_for:
                 shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write `data`, readable for people, with a checksum so that `read_json` notices damage."""
+    """Write `data` in a form that people can read, with a checksum, so that `read_json` notices damage."""
     write_file(path, json.dumps({**data, CHECKSUM: _checksum(data)}, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` has written. Raises ValueError when the file is missing, damaged or something else; the message
-    does not name the file.
+    """The data in a file of `write_json`. Raises ValueError when it is missing, damaged, or not such a file.
 
-    A file without a checksum is accepted. So to edit one by hand, remove its checksum.
+    The message says "it", and the caller adds the name of the file. A file without a checksum is accepted: to edit a
+    file by hand, remove its checksum.
     """
     try:
         data = json.loads(path.read_text("utf-8"))
@@ -144,7 +146,7 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def _beside(path: Path) -> Path:
+def _temporary_name(path: Path) -> Path:
     return path.with_name(PARTIAL + secrets.token_hex(8))
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a run, one line for each step in metrics.jsonl, and their picture."""
+"""The metrics of a run: one line for each step in metrics.jsonl, and a picture of them, loss.png."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ FIELDS = ("step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_secon
 class Metrics:
     """The file metrics.jsonl: one JSON object for each step, with the keys FIELDS.
 
-    `val_loss` is null except after an evaluation. `tokens_per_second` and `elapsed` (seconds, over all resumes) count
-    updates only.
+    `val_loss` is null except after an evaluation. `tokens_per_second` and `elapsed` measure only the updates, without
+    evaluations, samples and checkpoints. `elapsed` is in seconds, and goes on when a run is resumed.
     """
 
     def __init__(self, path: Path, steps: int):
-        """Continue after the lines of the first `steps` steps. Later lines are of steps that a resumed run does again;
-        they are dropped, and so is a line that a kill has cut short.
+        """Keep the lines of the first `steps` steps, and append to them. All other lines are dropped.
+
+        Steps after the last checkpoint are done again when a run is resumed, and get new lines. A kill may also have
+        left half a line.
         """
         self.path = path
         self.lines = [line for line in read_metrics(path) if line["step"] <= steps]
         write_file(path, "".join(json.dumps(line) + "\n" for line in self.lines))
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115  open as long as the run
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115  until `close`
 
     def add(self, **line: Any) -> None:
         """Append a line. Numbers that are not finite become null, because JSON has no NaN."""
@@ -37,9 +39,7 @@ class Metrics:
         self.file.write(json.dumps(row) + "\n")
 
     def flush(self) -> None:
-        """Force all lines to the disk. To be called before a checkpoint is saved: a resumed run expects the lines up to
-        its step.
-        """
+        """Force all lines to the disk. Call this before a checkpoint is saved, so that all its steps have a line."""
         self.file.flush()
         os.fsync(self.file.fileno())
 
@@ -98,7 +98,8 @@ def _gaps(values: list) -> list[float]:
 
 
 def _smoothed(values: list, memory: float = 0.95) -> list[float]:
-    """Exponential moving average, corrected for its start as in Adam. Where a value is missing, the average repeats."""
+    """Exponential moving average. Where a value is missing, the average stays the same."""
+    # `total` begins at 0, and is too small at first. Dividing by the sum of the weights corrects that, as in Adam.
     out, total, weight = [], 0.0, 0.0
     for value in values:
         if value is not None:

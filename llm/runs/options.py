@@ -1,6 +1,7 @@
-"""The options of train.py: those of training; those of the model are in llm/model/config.py. And presets of both.
+"""The options of train.py, and the presets.
 
-The text below a field is its `--help`. A preset is a set of values to start from.
+TrainOptions has the options of training, GPTConfig (llm/model/config.py) has those of the model. The text below a field
+is its `--help`. A preset is a set of values for both.
 """
 
 from __future__ import annotations
@@ -20,37 +21,44 @@ class TrainOptions:
     """How to train."""
 
     preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(["default", *MODELS]) + "}")] = "default"
-    """Name of the options to start from. Options given beside it replace those of the preset."""
+    """Name of a set of values for all options. Options that are given replace the values of the preset."""
     data: str = "python-docs"
-    """Text to learn from: a file, folder, pattern or - (standard input); or python-docs, python-stdlib, shakespeare."""
+    """Text to learn from: a file, a folder, a pattern such as "*.md", or - for standard input.
+    Or one of: python-docs, python-stdlib (both come with Python), shakespeare (is downloaded).
+    """
     tokenizer: str = "bpe"
-    """"bpe" learns --vocab-size tokens from the text, "char" makes each character a token; or a tokenizer.json."""
+    """bpe: learn byte-pair encoding with --vocab-size tokens from the text. char: each character is a token.
+    Or the path of a tokenizer.json.
+    """
     val_fraction: float = 0.1
     """Fraction of the text that is held out for validation."""
     out: str | None = None
     """Folder of the run. Default: a new folder, runs/PRESET-NUMBER."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Continue the run in --out (default: the newest in runs/) with its options. Those given here replace them."""
+    """Continue the run in --out (default: the newest one in runs/). It keeps its options, except those given now."""
     steps: int = 1000
     """Number of updates of the weights."""
     batch_size: int = 16
     """Number of sequences in a batch. Each update uses one batch."""
     micro_batches: int = 1
-    """Number of parts of a batch, computed one after the other to save memory. The gradient stays the same."""
+    """Compute a batch in this many parts, one after the other, to save memory. The gradient stays the same."""
     lr: float = 1e-3
-    """Learning rate after the warmup, the largest one."""
+    """Largest learning rate, reached at the end of the warmup."""
     min_lr: float = 1e-4
     """Learning rate at the end."""
     schedule: Literal["cosine", "linear", "constant", "wsd", "inverse_sqrt"] = "cosine"
-    """Shape of the decay from --lr to --min-lr. wsd: warmup, stable, decay over the last fifth of the steps."""
+    """How the learning rate falls from --lr to --min-lr.
+    cosine: slowly, then fast, then slowly. linear: evenly. constant: not at all.
+    wsd (warmup, stable, decay): only in the last fifth of the steps. inverse_sqrt: in proportion to 1 / sqrt(step).
+    """
     warmup: int = 100
-    """Number of steps at the beginning in which the learning rate rises to --lr."""
+    """Number of steps at the beginning in which the learning rate rises from 0 to --lr."""
     beta2: float = 0.99
-    """AdamW: how slowly the running mean of the squared gradients changes (beta1 is 0.9)."""
+    """AdamW: how slowly the running mean of the squared gradients changes, from 0 to 1 (beta1 is 0.9)."""
     weight_decay: float = 0.1
     """AdamW: how strongly matrices and embeddings are pulled towards 0. It is multiplied by the learning rate."""
     clip: float = 1.0
-    """Largest norm of the gradient. A longer gradient is scaled down to it. 0 turns this off."""
+    """Largest norm of the gradient. If the norm is larger, the gradient is scaled down. 0: no limit."""
     eval_every: int = 100
     """Number of steps between evaluations on the validation text."""
     eval_batches: int = 20
@@ -58,9 +66,9 @@ class TrainOptions:
     checkpoint_every: int = 500
     """Number of steps between checkpoints. There is also one for the best evaluation, and one at the end."""
     sample_every: int = 500
-    """Number of steps between samples of text that the model writes. 0 shows only one at the end."""
+    """Number of steps between samples, texts that the model writes. 0: only one, at the end."""
     prompt: str = ""
-    """What the samples begin with. Default: the model begins a new text."""
+    """What the samples begin with. Default: nothing, the model begins a new text."""
     seed: int = 1337
     """Decides the initial weights, the order of the batches, dropout and samples."""
     threads: int | None = None
@@ -70,7 +78,9 @@ class TrainOptions:
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Train nothing. Print the size of the model, the memory it needs and the predicted time."""
     profile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Measure steps 3 to 7: print where their time goes, and draw their memory in profile.svg; then go on."""
+    """Measure steps 3 to 7: print which operations take how much time, and draw the memory over time in profile.svg.
+    Training goes on as usual.
+    """
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every", "threads")
@@ -113,7 +123,8 @@ class Options:
 
     @classmethod
     def from_json(cls, data: Any) -> Options:
-        """The inverse of `to_json`. Raises ValueError for anything else."""
+        """The inverse of `to_json`. Raises ValueError if `data` is not a result of `to_json`."""
+        # Options that `to_json` leaves out, and those that an older version did not have, get their defaults.
         try:
             training, model = dict(data["training"]), data["model"]
             for name, kind in get_type_hints(TrainOptions).items():
@@ -132,7 +143,9 @@ def _has_type(value: Any, kind: Any) -> bool:
 
 
 def presets() -> dict[str, Options]:
-    """All presets by name. Three decide everything; the others are shapes of known models with ordinary options."""
+    """All presets by name."""
+    # Three presets set the options of training and of the model. The others are models of llm/model/presets.py; they
+    # all have the same options of training, `published`.
     nanogpt = TrainOptions(
         data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000
     )
@@ -148,10 +161,11 @@ def presets() -> dict[str, Options]:
         sample_every=250,
     )
     published = TrainOptions(lr=6e-4, min_lr=6e-5, warmup=700, beta2=0.95)
-    found = {
+    by_name = {
         "default": Options(default, replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)),
         "nanogpt-char": Options(nanogpt, MODELS["nanogpt-char"]),
         "shakespeare-char": Options(shakespeare, MODELS["shakespeare-char"]),
     }
-    found |= {name: Options(published, model) for name, model in MODELS.items() if name not in found}
-    return {name: replace(options, training=replace(options.training, preset=name)) for name, options in found.items()}
+    by_name |= {name: Options(published, model) for name, model in MODELS.items() if name not in by_name}
+    # The name is itself an option.
+    return {name: replace(each, training=replace(each.training, preset=name)) for name, each in by_name.items()}

@@ -70,7 +70,7 @@ class Run:
         """Raise RunError when a new run would replace something here."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        # A tokenizer without anything else was left by a run that was killed at its beginning: no loss.
+        # A run that was killed at its beginning may have left a tokenizer. Nothing is lost if that is replaced.
         precious = [self.folder / name for name in (MODEL, OPTIMIZER, STATE, METRICS)]
         found = [path for path in precious if path.exists()] + self.checkpoints.newest_first()
         if found:
@@ -95,18 +95,18 @@ class Run:
                     yield
                 finally:
                     with suppress(OSError):
-                        self.folder.rmdir()  # works only on an empty folder, which nothing was written to
+                        self.folder.rmdir()  # only an empty folder can be removed so: nothing was written to it
         except BlockingIOError:
             raise RunError(f"another process is training in {self}; wait for it, or choose another --out") from None
 
     def clean(self) -> None:
-        """Delete what a killed process has left half-made. Only while the run is locked."""
+        """Delete half-written files of killed processes. Call this only while the run is locked."""
         remove_partial(self.folder)
         remove_partial(self.checkpoints.folder)
 
 
 def newest_run(folder: str | Path = "runs") -> Run:
-    """The run below `folder` that was changed last. Raises RunError if there is none."""
+    """The run in `folder` that was changed last. Raises RunError if there is none."""
 
     def last_change(run: Path) -> float:
         return max(os.path.getmtime(path) for path in (run / CONFIG, run / STATE) if path.exists())

@@ -1,13 +1,28 @@
 """Training a GPT. To read in order:
 
-    simple.py        the whole of it on one page, without what follows
-    step.py          one update of the weights: gradient, clipping, AdamW
-    objectives.py    the loss of a batch: next-token prediction
-    trainer.py       updates one after the other, evaluation, the state to continue from
-    loop.py          the training loop: metrics, samples, checkpoints; signals.py: Ctrl-C
-    setup.py         from options to a trainer: text, tokenizer, model, optimizer
-    command.py       the command line of train.py
-    display.py       progress bars; dry_run.py: --dry-run; profiling.py: --profile
+1. simple.py        all of it on one page, without what the other files add
+2. step.py          one update of the weights: gradient, clipping, AdamW
+3. objectives.py    the loss of a batch: next-token prediction
+4. trainer.py       updates one after the other, evaluation, and the state from which a run can be resumed
+5. loop.py          the training loop: metrics, evaluations, samples, checkpoints
+6. signals.py       Ctrl-C: finish the update, then stop
+7. setup.py         from options to a trainer: text, tokenizer, model, optimizer
+8. command.py       the command line of train.py
+9. display.py       progress bars; dry_run.py: --dry-run; profiling.py: --profile
 
-How several workers compute one gradient is in llm/parallel, the folder that a run leaves in llm/runs.
+The path of one gradient, from the command to the weights:
+
+    train.py  main                          reads the options: command.parse, then command.start
+    setup.py  set_up                        opens text, tokenizer and checkpoint, and makes the Trainer
+    loop.py  train > Loop.advance           calls update, then evaluates, prints and saves when it is time
+    trainer.py  Trainer.update              takes the batch and the learning rate of this step
+    step.py  train_step                     sets gradients to zero, and then calls the next line and the last one
+    parallel/workers.py  accumulate         divides the rows of the batch among the workers; each calls
+    parallel/workers.py  compute_gradient   for its rows: first the loss, then the gradient
+    objectives.py  NextToken.loss_sum       calls model/gpt.py  GPT.loss: every operation records its gradient rule
+    parallel/shared_gradients.py  backward  calls minigrad/backward.py  backpropagate: from the loss to the parameters
+    minigrad/nn/module.py  accumulate       adds the gradient of one parameter to the flat gradient of the optimizer
+    minigrad/optim  clip_grad_norm, AdamW   scale the flat gradient if it is too long, and update the weights
+
+How several workers compute one gradient is explained in llm/parallel, the folder that a run leaves in llm/runs.
 """

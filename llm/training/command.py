@@ -1,5 +1,7 @@
-"""The command line of train.py: a preset or an earlier run decides the defaults, the options given replace them, and
-then training begins, or a dry run.
+"""The command line of train.py: `parse` reads the options, `start` trains or makes a dry run.
+
+The defaults of the options come from a preset, or from the run that is resumed. So the command line is read twice:
+first only --preset, --out and --resume, then all options, with the defaults that follow from these three.
 """
 
 from __future__ import annotations
@@ -19,17 +21,18 @@ from llm.training.loop import train
 from llm.training.setup import describe, set_up
 from tokenizer import BaseTokenizer
 
-# Options of the model that may change when a run is resumed. --vocab-size has no effect then: the tokenizer decides.
+# The only options of the model that may change when a run is resumed. (--vocab-size has no effect: the run has its
+# tokenizer already.)
 CHANGEABLE = {"dropout", "vocab_size"}
 
-# (model, tokenizer, prompt, seed) -> what the model writes after the prompt. A function of llm/inference. Training does
-# not import that folder, so train.py passes the function in.
+# Takes (model, tokenizer, prompt, seed), returns what the model writes after the prompt. llm/training does not import
+# llm/inference, where this function is. train.py imports both, and passes it in.
 SampleWriter = Callable[[GPT, BaseTokenizer, str, int], str]
 
 
 @dataclass(frozen=True)
-class _First:
-    """The options that decide the defaults of the others, and so are read first."""
+class _FirstOptions:
+    """The options that are read first, because they decide the defaults of all others."""
 
     preset: str = "default"
     out: str | None = None
@@ -38,7 +41,8 @@ class _First:
 
 def parse(arguments: list[str]) -> tuple[Options, Run]:
     """The options and the run. Raises ValueError for a preset, a folder or a change of options that is not possible."""
-    first, others = tyro.cli(_First, args=arguments, return_unknown_args=True, add_help=False)
+    first, others = tyro.cli(_FirstOptions, args=arguments, return_unknown_args=True, add_help=False)
+    # --help comes before anything that can fail, such as a folder that cannot be used. It ends the program.
     if {"-h", "--help"} & set(others):
         _parse(["--help"], _preset(first.preset))
     run = _run(first)
@@ -65,11 +69,11 @@ def _parse(arguments: list[str], defaults: Options) -> Options:
     return tyro.cli(Options, args=arguments, default=defaults, prog="train.py")
 
 
-def _run(first: _First) -> Run:
+def _run(first: _FirstOptions) -> Run:
     if first.out is None:
         return newest_run() if first.resume else new_run(first.preset)
     run = Run(first.out)
-    if not (first.resume and run.exists):
+    if not (first.resume and run.exists):  # --resume with a folder that does not exist yet starts a new run
         run.check_free()
     return run
 
@@ -82,7 +86,7 @@ def _preset(name: str) -> Options:
 
 
 def _refuse_changes(run: Run, before: Options, after: Options) -> None:
-    """Raise RunError for a changed option with which the weights, or the tokens they know, would be worthless."""
+    """Raise RunError if an option was changed that the trained weights, or the tokenizer, depend on."""
     fixed: list[tuple[Any, Any, str]] = [(before.training, after.training, name) for name in ("preset", "tokenizer")]
     fixed += [(before.model, after.model, field.name) for field in fields(after.model) if field.name not in CHANGEABLE]
     for old, new, name in fixed:

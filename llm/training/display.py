@@ -1,4 +1,4 @@
-"""What a person sees during the work: a progress bar at a terminal; elsewhere (a log file, CI) a line now and then."""
+"""Progress: a bar at a terminal; elsewhere (a log file, CI) a line from time to time."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from typing import Any
 
 from tqdm import tqdm
 
-LINE_INTERVAL = 30.0  # seconds between lines where there is no terminal
+LOG_INTERVAL = 30.0  # seconds between lines where there is no terminal
 
 
 def at_terminal() -> bool:
     return sys.stderr.isatty() and not os.environ.get("CI")
 
 
-class Lines(tqdm):
-    """A bar for log files. Instead of redrawing one line, it writes a new one every LINE_INTERVAL."""
+class LogBar(tqdm):
+    """A progress bar for log files: it cannot redraw its line, so it writes a new line every LOG_INTERVAL seconds."""
 
     def __init__(self, **settings: Any):
-        intervals = dict.fromkeys(("mininterval", "maxinterval", "delay"), LINE_INTERVAL)
+        intervals = dict.fromkeys(("mininterval", "maxinterval", "delay"), LOG_INTERVAL)
         super().__init__(**settings | intervals | {"ncols": 120, "ascii": True, "leave": False})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        if msg is None:  # otherwise tqdm wants to erase the bar, and a line in a file cannot be erased
+        # tqdm calls this with an empty message to erase the bar. A line in a file cannot be erased.
+        if msg is None:
             print(self, file=self.fp, flush=True)
 
 
 def bar(**settings: Any) -> tqdm:
     """A progress bar; `settings` as for tqdm."""
-    return tqdm(**settings, dynamic_ncols=True) if at_terminal() else Lines(**settings)
+    return tqdm(**settings, dynamic_ncols=True) if at_terminal() else LogBar(**settings)
 
 
-def say(text: str) -> None:
-    """Print a line, above the bar if there is one."""
+def print_line(text: str) -> None:
+    """Print text above the progress bar, if there is one. A plain print() would be written into the bar."""
     if at_terminal():
         tqdm.write(text)
     else:
@@ -44,7 +45,10 @@ def say(text: str) -> None:
 
 @contextmanager
 def stages() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A function (stage, done, total or None if not known) that shows progress, with a bar for each stage."""
+    """Progress bars for work in several stages, such as "counting" and "merging".
+
+    The block gets a function `report(stage, done, total)`; `total` is None if it is not known.
+    """
     bars: dict[str, tqdm] = {}
 
     def report(stage: str, done: int, total: int | None) -> None:

@@ -1,7 +1,8 @@
 """What a training run would need, without creating the model: `train.py --dry-run`.
 
-The time is a prediction: the floating-point operations of a step (llm/model/cost.py), at the rate that a matrix product
-reaches on this machine now, times the fraction of that rate that whole training steps have reached in our measurements.
+The time is a prediction. It measures the rate of a matrix product on this machine, in operations per second. A training
+step reaches about half of that rate (UTILISATION). The operations of a step (llm/model/cost.py), divided by that half,
+are its time.
 """
 
 from __future__ import annotations
@@ -16,31 +17,29 @@ from llm.runs.options import Options
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
 
-UTILISATION = 0.5  # of the rate of a large matrix product; measured: benchmarks/RESULTS.md
+UTILISATION = 0.5  # the rate of training steps, as a fraction of that of a large matrix product: benchmarks/RESULTS.md
 
 
 def describe_dry_run(options: Options) -> str:
     """A table of sizes and memory, and the predicted time of a step and of all steps."""
     training, model = options.training, options.model
     device = pick_device(training.device)
-    rows_at_once = -(-training.batch_size // training.micro_batches)
-    lines = [cost.table(model, batch_size=rows_at_once)]
+    # Memory is needed for one micro-batch at a time: the rows of a batch divided by their number, rounded up.
+    lines = [cost.table(model, batch_size=-(-training.batch_size // training.micro_batches))]
     count, parameters = worker_count(training, device), cost.parameters(model).total
     if processes_are_faster(parameters, count):
         memory = cost.size(count * parameters * 4)
-        lines.append(f"processes  {memory} more: the weights again, and a gradient for each but the first")
+        lines.append(f"processes  {memory} more: a copy of the weights, and a gradient for each process but the first")
     tokens = training.batch_size * model.context
     flops = cost.training_flops(model) * tokens
     rate = matmul_rate(device)
     seconds = flops / (rate * UTILISATION)
-    return "\n".join(
-        [
-            *lines,
-            f"step       {tokens:,} tokens, {flops:.3g} floating-point operations",
-            f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} "
-            f"steps, at {UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
-        ]
-    )
+    lines += [
+        f"step       {tokens:,} tokens, {flops:.3g} floating-point operations",
+        f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} "
+        f"steps, at {UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
+    ]
+    return "\n".join(lines)
 
 
 def matmul_rate(device: str = "cpu", size: int = 1024, rounds: int = 5) -> float:

@@ -1,4 +1,7 @@
-"""The training loop: updates, and what is due between them: evaluations, samples, checkpoints, and a clean stop."""
+"""The training loop: one update after the other, and between them evaluations, samples and checkpoints.
+
+`train` opens and closes everything around the loop. `Loop.advance` is one turn of the loop, `Loop.finish` the end.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from llm.runs.errors import RunError
 from llm.runs.metrics import Metrics, draw_losses
 from llm.runs.run import METRICS, PICTURE, Run
 from llm.training import display
-from llm.training.display import say
+from llm.training.display import print_line
 from llm.training.profiling import Profiling
 from llm.training.signals import stop_requests
 from llm.training.step import StepResult
@@ -31,13 +34,13 @@ class TrainingStopped(RuntimeError):
 def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
     """Train to the last step, or until Ctrl-C or SIGTERM. Leaves a checkpoint, the metrics and their picture in `run`.
 
-    `write_sample()` returns a text that the model writes, the prompt included. Returns the exit status: 0, or 128 + the
+    `write_sample()` returns a text that the model writes, with the prompt. Returns the exit status: 0, or 128 + the
     number of the signal. Raises TrainingStopped when the loss stays infinite or NaN, RunError when the disk is full.
     """
     steps = trainer.options.steps
     bar = display.bar(total=steps, initial=trainer.state.step, unit="step", smoothing=0.1)
     try:
-        # Left in reverse order, also after an error: signals as before, metrics complete, bar gone, workers ended.
+        # At the end, also after an error, the last is closed first: signals as before, metrics complete, bar, workers.
         with (
             closing(trainer.workers),
             closing(bar),
@@ -45,10 +48,12 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
             stop_requests() as signals,
         ):
             loop = Loop(trainer, run, metrics, bar, write_sample)
+            # `signals` is empty until Ctrl-C. The update under way is always finished, so weights and optimizer agree.
             while not trainer.finished and not signals and trainer.state.skipped < MAX_SKIPPED:
                 loop.advance()
             loop.finish()
-    except BrokenPipeError:  # an OSError too, but of a closed standard output (`train.py | head`), not of the disk
+    except BrokenPipeError:
+        # Also an OSError, but not about the disk: standard output is closed, as in `train.py | head`.
         raise
     except OSError as error:
         raise RunError(
@@ -58,95 +63,107 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
     if signals and not trainer.finished:
         print(f"stopped at step {trainer.state.step:,} of {steps:,}; go on with: {resume_command(run)}")
         return 128 + signals[0]
-    print(closing_words(trainer, run))
+    print(summary(trainer, run))
     return 0
 
 
 class Loop:
-    """Updates a model, and after an update does what is due: metrics, the bar, evaluation, checkpoint, sample."""
+    """Updates a model, writes metrics, and from time to time evaluates, saves a checkpoint or shows a sample."""
 
     def __init__(self, trainer: Trainer, run: Run, metrics: Metrics, bar: tqdm, write_sample: Callable[[], str]):
         self.trainer, self.run, self.metrics, self.bar, self.write_sample = trainer, run, metrics, bar, write_sample
         self.saved_step = trainer.state.step  # of the newest checkpoint
-        # With --profile, a few of the updates are measured; they do the same.
+        # With --profile, a few updates are measured. Their results are the same.
         self.update = Profiling(trainer, run).update if trainer.options.profile else trainer.update
 
     def advance(self) -> None:
-        """One update and what follows from it."""
+        """One update, and what has to be done after it."""
         trainer, options, state = self.trainer, self.trainer.options, self.trainer.state
-        rate, before = trainer.schedule(state.step), state.elapsed
+        # Both are read before the update, because it changes `state`.
+        lr, seconds_before = trainer.schedule(state.step), state.elapsed
         result = self.update()
-        speed = result.tokens / (state.elapsed - before)  # of the update alone, without what follows here
-        # The model after the last step is always evaluated: it is the one that people will use.
-        evaluation, better = trainer.evaluate() if self._due(options.eval_every) or trainer.finished else (None, False)
-        # Losses are compared over time, so every step has a line; without an evaluation its val_loss is null.
+        speed = result.tokens / (state.elapsed - seconds_before)  # tokens per second
+        evaluation, better = None, False
+        # The model after the last step is always evaluated, because it is the one that will be used.
+        if self._is_due(options.eval_every) or trainer.finished:
+            evaluation, better = trainer.evaluate()
+        # Every step has a line, so that losses can be plotted over time. Without an evaluation, its val_loss is null.
         self.metrics.add(
             step=state.step,
             train_loss=result.loss,
-            val_loss=evaluation and evaluation.loss,
-            lr=rate,
+            val_loss=None if evaluation is None else evaluation.loss,
+            lr=lr,
             grad_norm=result.grad_norm,
             tokens_per_second=round(speed),
             elapsed=round(state.elapsed, 3),
         )
-        self._show(result, rate, speed, evaluation, better=better)
-        # Not after MAX_SKIPPED: a model that can no longer learn must not replace the last one that could.
-        if (better or self._due(options.checkpoint_every)) and state.skipped < MAX_SKIPPED:
+        self._show(result, lr, speed, evaluation, better=better)
+        # After MAX_SKIPPED skipped updates, the state may be one from which no update succeeds. It must not replace the
+        # checkpoints from which training could go on.
+        if (better or self._is_due(options.checkpoint_every)) and state.skipped < MAX_SKIPPED:
             self.save()
-        if options.sample_every and self._due(options.sample_every) and not trainer.finished:
-            self._say_sample()
+        # 0 means no samples here. After the last step, `finish` shows one.
+        if options.sample_every and self._is_due(options.sample_every) and not trainer.finished:
+            self._show_sample()
 
     def finish(self) -> None:
         """Save what is not saved yet, and show a last sample. Raises TrainingStopped after too many skipped updates."""
+        # Called after the last step, and also after a signal or MAX_SKIPPED.
         state = self.trainer.state
         if state.skipped >= MAX_SKIPPED:
-            self._draw()  # the picture shows what happened
+            self._draw()  # the picture shows what the loss did before
             raise TrainingStopped(
                 f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite, so training stops at step "
                 f"{state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new run or, from its last "
                 f"checkpoint, with: {resume_command(self.run)} --lr ..."
             )
-        if self.saved_step != state.step:  # stopped by a signal, or the last step was no step for a checkpoint
+        # A signal can come at any step, and the last step need not be a multiple of --checkpoint-every.
+        if self.saved_step != state.step:
             self.save()
         if self.trainer.finished:
-            self._draw()  # again, because a kill may have come between the last checkpoint and its picture
-            self._say_sample()
+            # `save` has drawn the picture, except when a run is resumed that was killed just before its last picture.
+            self._draw()
+            self._show_sample()
 
     def save(self) -> None:
-        """Make a checkpoint. The metrics are written first: a resumed run expects all lines up to its step."""
+        """Make a checkpoint, and draw the picture."""
+        # In this order: a run resumed from the checkpoint needs the metrics of all steps before it.
         self.metrics.flush()
         self.run.checkpoints.save(self.trainer.checkpoint())
         self.saved_step = self.trainer.state.step
         self._draw()
 
-    def _due(self, period: int) -> bool:
+    def _is_due(self, period: int) -> bool:
+        """Whether something that is done every `period` steps is done now."""
         return self.trainer.state.step % period == 0
 
     def _show(
-        self, result: StepResult, rate: float, speed: float, evaluation: Evaluation | None, *, better: bool
+        self, result: StepResult, lr: float, speed: float, evaluation: Evaluation | None, *, better: bool
     ) -> None:
+        """Update the progress bar. Print a line if the update was skipped, or if the model was evaluated."""
         step = self.trainer.state.step
-        self.bar.set_postfix_str(f"loss={result.loss:.3f}, lr={rate:.1e}, {speed:,.0f} tokens/s", refresh=False)
-        self.bar.update()  # redraws the bar, so the text above is set without
+        # refresh=False: the bar is not drawn for the text, because update() draws it.
+        self.bar.set_postfix_str(f"loss={result.loss:.3f}, lr={lr:.1e}, {speed:,.0f} tokens/s", refresh=False)
+        self.bar.update()
         if not result.updated:
-            say(
+            print_line(
                 f"step {step}: loss {result.loss} and gradient norm {result.grad_norm} are not both finite; "
                 "update skipped"
             )
         if evaluation:
-            say(f"step {step:6d}: validation {evaluation}{', the best so far' if better else ''}")
+            print_line(f"step {step:6d}: validation {evaluation}{', the best so far' if better else ''}")
 
-    @np.errstate(all="ignore")  # a model whose numbers overflow shows it in what it writes
-    def _say_sample(self) -> None:
-        say(f"--- step {self.trainer.state.step} writes:\n{self.write_sample()}\n---")
+    @np.errstate(all="ignore")  # if numbers overflow, the text shows it well enough; no warnings from NumPy
+    def _show_sample(self) -> None:
+        print_line(f"--- step {self.trainer.state.step} writes:\n{self.write_sample()}\n---")
 
     def _draw(self) -> None:
         title = f"{self.run.folder.name}, step {self.trainer.state.step}"
         draw_losses(self.metrics.lines, self.run.folder / PICTURE, title)
 
 
-def closing_words(trainer: Trainer, run: Run) -> str:
-    """What was made, and what to type next."""
+def summary(trainer: Trainer, run: Run) -> str:
+    """What the run has produced, and what to type next."""
     state = trainer.state
     is_best = state.best_step == state.step
     where, option = ("", "") if is_best else (f", at step {state.best_step:,}", " --checkpoint best")
@@ -163,5 +180,5 @@ def resume_command(run: Run) -> str:
 
 
 def quoted(run: Run) -> str:
-    """The folder as a shell takes it, also with spaces in its name."""
+    """The folder of the run, quoted for a shell if its name has spaces."""
     return shlex.quote(str(run))

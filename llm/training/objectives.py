@@ -1,4 +1,4 @@
-"""The objective of pre-training. What an objective is: llm/parallel/objective.py. Those of tuning are like this one."""
+"""The objective of train.py: predict the next token. llm/parallel/objective.py explains what an objective is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class NextToken:
     """Cross-entropy, in nats, of each next token. A batch is (inputs, targets), integers (B, T); all targets count."""
 
     def loss_sum(self, model: GPT, batch: Batch) -> Tensor:
-        inputs, targets = batch
+        inputs, targets = batch  # (B, T) each
         return model.loss(inputs, targets, reduction="sum")
 
     def count(self, batch: Batch) -> float:

@@ -5,30 +5,32 @@ from __future__ import annotations
 import minigrad
 from llm.runs.files import write_file
 from llm.runs.run import PROFILE, Run
-from llm.training.display import say
+from llm.training.display import print_line
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
 
-WARM_UP = 2  # the first steps are not measured: in them, memory is requested from the system for the first time
-STEPS = 5  # that are measured
+WARM_UP_STEPS = 2  # the first steps are not measured: in them, memory is requested from the system for the first time
+MEASURED_STEPS = 5
 
 NOTE_ON_GPU_TIMES = """\
-Times are those until a call returns. The GPU computes on after that, so an op that waits for it is charged with the
-time of those before it.
+A call returns before the GPU has finished computing. So these times are not those of the GPU: an op that waits for the
+GPU also gets the time of the ops before it.
 """
 
 
 class Profiling:
-    """The updates of a trainer, a few of them measured. Measuring changes nothing in them."""
+    """The updates of a trainer. A few of them are measured, which does not change their results."""
 
     def __init__(self, trainer: Trainer, run: Run):
         self.trainer, self.run, self.profile = trainer, run, minigrad.profile()
-        self.first = trainer.state.step + WARM_UP
-        self.end = min(self.first + STEPS, trainer.options.steps)
+        self.first = trainer.state.step + WARM_UP_STEPS
+        self.end = min(self.first + MEASURED_STEPS, trainer.options.steps)
         if self.first >= self.end:
-            say(f"--profile: the first {WARM_UP} steps are not measured, and there are no more; give a larger --steps")
+            note = f"the first {WARM_UP_STEPS} steps are not measured, and there are no more"
+            print_line(f"--profile: {note}; give a larger --steps")
 
     def update(self) -> StepResult:
+        """`Trainer.update`, measured if this is one of the steps to measure."""
         if not self.first <= self.trainer.state.step < self.end:
             return self.trainer.update()
         with self.profile:
@@ -41,7 +43,7 @@ class Profiling:
         path = self.run.folder / PROFILE
         write_file(path, self.profile.draw())
         note = "" if self.trainer.model.device == "cpu" else NOTE_ON_GPU_TIMES
-        say(
+        print_line(
             f"a step, as the mean of steps {self.first + 1} to {self.end}, by op and by part of the model:\n\n"
             f"{self.profile.table()}\n\n{self.profile.table(by='module')}\n\n"
             f"{note}live memory during step {self.end}: {path}\n"

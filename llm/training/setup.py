@@ -26,10 +26,10 @@ from tokenizer import load as load_tokenizer
 
 
 def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
-    """A trainer and its tokenizer: for a new run, or for the one in the folder at its newest good checkpoint.
+    """A trainer and its tokenizer: for a new run, or, if the folder holds one, for that run at its newest checkpoint.
 
-    Raises ValueError (DataError, RunError ...) or OSError, with a sentence, when text, tokenizer, options or checkpoint
-    cannot be used. The folder is then as it was before.
+    Raises ValueError (DataError, RunError ...) or OSError, with a sentence for the user, when text, tokenizer, options
+    or checkpoint cannot be used. The folder is not changed then.
     """
     training, resumes = options.training, run.exists
     device = pick_device(training.device)
@@ -39,15 +39,15 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
         tokenizer = run.tokenizer()
     else:
         tokenizer = make_tokenizer(training.tokenizer, options.model.vocab_size, corpus)
-    # Tokenized once; with the same text and tokenizer, the next run finds the tokens in the cache.
+    # Takes time only once. The next run with the same text and tokenizer finds the tokens in the cache.
     with stages() as report:
         dataset = prepare(corpus, tokenizer, training.val_fraction, progress=partial(report, "tokenizing"))
-    # A text may be too short for as many tokens as --vocab-size asks for. The tokenizer knows how many there are.
+    # In a short text, fewer tokens can be learned than --vocab-size asks for. The tokenizer knows the real number.
     options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
     trainer = make_trainer(options, dataset, device)
-    # The weights that the seed has drawn are replaced. Only now is anything written: all that can fail has succeeded.
     if checkpoint is not None:
-        trainer.restore(checkpoint)
+        trainer.restore(checkpoint)  # replaces the initial weights
+    # The folder of the run is written last, when everything that can fail has succeeded.
     _write(run, options, tokenizer, checkpoint)
     return trainer, tokenizer
 
@@ -55,16 +55,17 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
 def make_trainer(options: Options, dataset: Dataset, device: str) -> Trainer:
     """A trainer for next-token prediction, with weights drawn from the seed."""
     training, context = options.training, options.model.context
-    workers = worker_count(training, device)
-    # Several workers have a core each. A single one leaves all cores to matrix products.
-    set_blas_threads(1 if workers > 1 else threads_to_use(training.threads))
+    count = worker_count(training, device)
+    # Each of several workers has one core. A single worker leaves all cores to matrix products.
+    set_blas_threads(1 if count > 1 else threads_to_use(training.threads))
     model = GPT(options.model, rng=np.random.default_rng(training.seed))
     model.to(device)
-    team = make_workers(model, NextToken(), workers)  # before the optimizer, see Processes
+    # Workers before the optimizer: if they are processes, each gets a copy of all memory in use, see `Processes`.
+    workers = make_workers(model, NextToken(), count)
     validation = evaluation_batches(dataset.val, training.batch_size, context, training.eval_batches)
     return Trainer(
         training,
-        workers=team,
+        workers=workers,
         optimizer=make_optimizer(model, training),
         batches=Batches(dataset.train, training.batch_size, context, training.seed),
         schedule=learning_rate(training),
@@ -85,7 +86,7 @@ def make_optimizer(model: GPT, training: TrainOptions) -> AdamW:
 
 
 def worker_count(training: TrainOptions, device: str) -> int:
-    """How many workers divide a batch: one for each core, but none without a row. One is enough to keep a GPU busy."""
+    """How many workers divide a batch: one for each core, at most one for each row; on a GPU a single one."""
     return min(threads_to_use(training.threads), training.batch_size) if device == "cpu" else 1
 
 
@@ -122,13 +123,12 @@ def _newest_checkpoint(run: Run) -> Checkpoint | None:
 
 
 def _write(run: Run, options: Options, tokenizer: BaseTokenizer, checkpoint: Checkpoint | None) -> None:
-    """Bring the folder up to date, now that everything needed for training is known to work."""
+    """Write the options (and for a new run the tokenizer) to the folder, and delete what a kill left behind."""
     run.clean()
     if run.exists:
         run.write_options(options)
     else:
         run.begin(options, tokenizer)
     if checkpoint is not None:
-        run.checkpoints.link(
-            checkpoint.step
-        )  # a kill may have come between the checkpoint and the second names of its files
+        # The run may have been killed after it saved the checkpoint, and before it linked the files.
+        run.checkpoints.link(checkpoint.step)

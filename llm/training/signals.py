@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """A list to which the first Ctrl-C or SIGTERM appends its number, without interrupting. A second one interrupts."""
+    """A list to which the first Ctrl-C or SIGTERM appends its number. It interrupts nothing; a second one does."""
     received: list[int] = []
     # Python delivers signals to the main thread, and only there lets handlers be set.
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
@@ -19,7 +19,7 @@ def stop_requests() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        signal.signal(number, before[signal.Signals(number)])  # so the next one interrupts as usual
 
     try:
         for number in signals:

@@ -1,4 +1,4 @@
-"""One update of the weights: gradient, clipping, AdamW. And the learning rate as a function of the step."""
+"""One update of the weights: gradient, clipping, AdamW. Also the learning rate, as a function of the step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm.parallel.workers import Workers
 from llm.runs.options import TrainOptions
 from minigrad.optim import AdamW, clip_grad_norm, schedules
 
-Schedule = Callable[[int], float]  # the step, from 0 -> its learning rate
+Schedule = Callable[[int], float]  # takes the number of a step (0, 1, 2 ...), returns its learning rate
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class StepResult:
     loss: float  # the mean over the batch, before the update; in nats per token where the objective is NextToken
     grad_norm: float  # before clipping
     updated: bool  # False: the loss or the gradient was not finite, and the weights are as before
-    tokens: int  # that the model read
+    tokens: int  # how many tokens the batch had, for the speed in tokens per second
 
 
 def train_step(
@@ -36,13 +36,17 @@ def train_step(
     micro_batches: int = 1,
     seed: tuple[int, int] = (0, 0),
 ) -> StepResult:
-    """Update the weights once. `clip`: the largest norm of the gradient, 0 for any; `seed`: those of run and step."""
+    """Update the weights once.
+
+    `clip`: the largest norm that the gradient may have; 0: no limit. `micro_batches`: see `Workers.accumulate`.
+    `seed`: the seed of the run and the number of the step, which together decide the dropout.
+    """
     optimizer.zero_grad()
     loss = workers.accumulate(batch, micro_batches=micro_batches, seed=seed)
-    # All gradients are scaled by the same factor when their common norm is too large. So one bad batch cannot throw the
-    # weights far off. With infinity, the norm is only measured.
+    # If the norm of the whole gradient is too large, all of it is scaled by the same factor. So one bad batch cannot
+    # spoil the weights. With infinity as the limit, the norm is only measured.
     norm = float(clip_grad_norm(optimizer, clip or math.inf, workers.parallel_slices))
-    # A single NaN in the gradient would make every weight NaN for ever. Such a batch is skipped.
+    # One NaN in the gradient makes its norm NaN. After an update with it, all weights would be NaN for ever.
     finite = math.isfinite(loss) and math.isfinite(norm)
     if finite:
         optimizer.step(lr=lr, parallel=workers.parallel_slices)
@@ -51,7 +55,8 @@ def train_step(
 
 def learning_rate(options: TrainOptions) -> Schedule:
     """The schedule that the options ask for: a linear warmup to `lr`, then a decay to `min_lr`."""
-    # In a run shorter than its warmup, all of it is warmup. A --min-lr above --lr would make the decay a rise.
+    # A run that is shorter than its warmup consists of warmup only. A --min-lr above --lr is treated as equal to --lr:
+    # otherwise the decay would be a rise. The schedules take different arguments: only some of them end at a last step.
     start: dict[str, Any] = {"lr": options.lr, "warmup_steps": min(options.warmup, options.steps)}
     decay: dict[str, Any] = {"min_lr": min(options.min_lr, options.lr)}
     end = decay | {"total_steps": options.steps}

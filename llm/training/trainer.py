@@ -1,11 +1,13 @@
-"""A trainer: everything that training needs and changes, one update after the other. Knows no files and no terminal.
+"""A trainer: everything that training needs and changes, one update after the other. Files and terminal: loop.py.
 
-The model, the loss, the batches and the optimizer come from outside (setup.py makes those of train.py). So fine-tuning,
-preferences and reinforcement are other objectives and other batches, with this trainer and the loop in loop.py.
+The trainer is given the model, the loss, the batches and the optimizer. train.py makes them in setup.py. For
+fine-tuning or reinforcement learning, give other batches and another objective; this trainer and the loop in loop.py
+stay the same.
 
-A run that was killed and resumed ends with the same weights, bit for bit, as one that was not. That holds because what
-is random (the order of batches, dropout) is a function of the seed and the step, and all else is in the checkpoint: the
-weights, the moments of the optimizer, and `TrainerState`.
+A run that was killed and resumed ends with the same weights, bit for bit, as a run without interruption. Two things
+make that possible. Everything random (the order of batches, dropout) is a function of the seed and the step, so no
+state of a random generator has to be saved. Everything else that changes is in the checkpoint: the weights, the moments
+of the optimizer, and `TrainerState`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class BatchSource(Protocol):
     """Where batches come from, such as `llm.data.Batches`."""
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step: always the same for the same step, or a resumed run would not be the run it resumes."""
+        """The batch of a step. The same step must always get the same batch, or a resumed run would end differently."""
         ...
 
 
@@ -39,13 +41,13 @@ class TrainerState:
     """What changes with each update, besides the arrays of the model and the optimizer."""
 
     step: int = 0  # updates done so far
-    skipped: int = 0  # the last updates in a row that were left out, because the loss or gradient was not finite
+    skipped: int = 0  # how many updates in a row, up to now, were skipped because loss or gradient was not finite
     elapsed: float = 0.0  # seconds spent in updates
     best_step: int = 0  # the step with the lowest validation loss; 0: none yet
     best_loss: float = math.inf
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain values; JSON has no infinity, so a best loss that does not exist is None."""
+        """The fields as plain values. `best_loss` is None before the first evaluation, because JSON has no infinity."""
         return asdict(self) | {"best_loss": self.best_loss if self.best_step else None}
 
     @classmethod
@@ -58,8 +60,8 @@ class TrainerState:
 class Trainer:
     """Trains the model of `workers` to minimise their objective.
 
-    `options`: of these the trainer reads `steps`, `clip`, `micro_batches` and `seed`.
-    `data`: names and checksums of the data, so that a run is not resumed with other data by mistake.
+    `options`: the trainer reads only `steps`, `clip`, `micro_batches` and `seed`.
+    `data`: checksums by name, {"train": ..., "val": ...}, so that a run is not resumed with other data by mistake.
     """
 
     def __init__(
@@ -94,14 +96,14 @@ class Trainer:
             micro_batches=options.micro_batches,
             seed=(options.seed, state.step),  # so the dropout of a step is the same in a resumed run
         )
-        # A skipped update counts as a step too. Else the same batch would come again, with the same result.
+        # A skipped update counts as a step too. Otherwise the same batch would come again, with the same result.
         state.step += 1
         state.skipped = 0 if result.updated else state.skipped + 1
-        state.elapsed += time.perf_counter() - began
+        state.elapsed += time.perf_counter() - began  # without evaluations, samples and checkpoints
         return result
 
     def evaluate(self) -> tuple[Evaluation, bool]:
-        """How good the model is on the validation batches, and whether this is the best so far."""
+        """The loss on the validation batches, and whether it is the lowest so far."""
         evaluation = evaluate(self.workers, self.validation)
         better = evaluation.loss < self.state.best_loss  # False if the loss is NaN
         if better:
@@ -109,7 +111,7 @@ class Trainer:
         return evaluation, better
 
     def checkpoint(self) -> Checkpoint:
-        """What `restore` needs. The arrays are those in use, not copies: write them before the next update."""
+        """What `restore` needs. The arrays are not copies: write them to disk before the next update changes them."""
         return Checkpoint(
             self.model.state_dict(copy=False),
             self.optimizer.state_dict(copy=False),
@@ -118,8 +120,8 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint. Raises RunError if it was made with other data, or is of another model."""
-        # With other data the run would not be the one it was, and text held out for validation could be in the training
-        # text.
+        # With other data, training text and validation text are divided differently. The model may have been trained on
+        # what is validation text now, and its validation loss would be too good to be true.
         if checkpoint.state["data"] != self.data:
             raise RunError(
                 "the text is not the one this run was trained on so far; give the same --data and --val-fraction, "

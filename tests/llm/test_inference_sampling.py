@@ -97,7 +97,7 @@ def test_broken_filters_are_noticed() -> None:
     """One token too few, ties all kept, compared with the threshold alone."""
 
     def without_the_last(row: np.ndarray, p: float) -> np.ndarray:
-        return s.keep_only(s.top_mask(row, np.count_nonzero(np.cumsum(np.sort(row)[::-1]) < p)), row)
+        return s.keep_only(s.mask_of_largest(row, np.count_nonzero(np.cumsum(np.sort(row)[::-1]) < p)), row)
 
     row = np.array([0.25, 0.5, 0.25])
     assert not is_nucleus(without_the_last, row, 0.625)
@@ -269,4 +269,4 @@ def test_a_token_without_probability_is_never_drawn(p: np.ndarray, number: float
             return number
 
     assert p[s.draw(p, Fixed())] > 0  # type: ignore[arg-type]
-    assert p[s.draw(p / 3, Fixed())] > 0  # type: ignore[arg-type] - and when they do not add up to 1
+    assert p[s.draw(p / 3, Fixed())] > 0  # type: ignore[arg-type]  # and when they do not add up to 1

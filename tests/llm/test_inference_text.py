@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llm.inference.generate import generate
 from llm.inference.sampling import Sampling
-from llm.inference.text import beginning, decode_until_stop, stream_text, until_stop, write_text
+from llm.inference.text import decode_until_stop, start_ids, stream_text, until_stop, write_text
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from tests.llm.gpts import SEEDS
@@ -68,11 +68,9 @@ def test_cutting_each_piece_by_itself_is_noticed() -> None:
     def piece_by_piece(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
         return (plain_cut(piece, stop) for piece in pieces)
 
-    assert (
-        "".join(piece_by_piece(["xa", "by"], ["ab"]))
-        != plain_cut("xaby", ["ab"])
-        == "".join(until_stop(["xa", "by"], ["ab"]))
-    )
+    expected = plain_cut("xaby", ["ab"])
+    assert "".join(until_stop(["xa", "by"], ["ab"])) == expected
+    assert "".join(piece_by_piece(["xa", "by"], ["ab"])) != expected
 
 
 def test_nothing_is_asked_for_after_a_stop_string() -> None:
@@ -137,9 +135,9 @@ def test_end_of_text_ends_the_text_and_is_not_shown() -> None:
 
 
 def test_an_empty_prompt_is_the_beginning_of_a_text() -> None:
-    assert beginning(BYTES) == [BYTES.end_of_text]
-    assert beginning(LETTERS) == LETTERS.encode("\n")
-    assert beginning(CharTokenizer.train(["abc"])) == [0]
+    assert start_ids(BYTES) == [BYTES.end_of_text]
+    assert start_ids(LETTERS) == LETTERS.encode("\n")
+    assert start_ids(CharTokenizer.train(["abc"])) == [0]
 
 
 def test_a_prompt_with_a_character_that_the_tokenizer_lacks() -> None:

@@ -36,7 +36,7 @@ def test_error_names_what_was_given(name: str, value: object) -> None:
 
 
 def test_heads_must_fit() -> None:
-    with pytest.raises(ValueError, match="dim=100 does not split into heads=12"):
+    with pytest.raises(ValueError, match="dim=100 is not a multiple of heads=12"):
         GPTConfig(dim=100)
     with pytest.raises(ValueError, match="kv_heads must divide heads"):
         GPTConfig(kv_heads=5)

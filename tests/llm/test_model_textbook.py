@@ -31,9 +31,9 @@ SMALL = GPTConfig(
 )
 
 
-def covered_configs() -> st.SearchStrategy[GPTConfig]:
-    """Any configuration that the page covers."""
-    choices = {name: st.sampled_from(values) for name, values in textbook.COVERED.items()}
+def supported_configs() -> st.SearchStrategy[GPTConfig]:
+    """Any configuration that the page supports."""
+    choices = {name: st.sampled_from(values) for name, values in textbook.SUPPORTED.items()}
     choices["rope_base"] = st.sampled_from([100.0, 10000.0])
     return st.fixed_dictionaries(choices).flatmap(lambda fixed: configs(**fixed))
 
@@ -47,7 +47,7 @@ def difference(config: GPTConfig, seed: int, length: int = 8) -> float:
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1))
 
 
-@given(covered_configs(), SEEDS, st.integers(1, 12))
+@given(supported_configs(), SEEDS, st.integers(1, 12))
 def test_the_page_equals_the_model(config: GPTConfig, seed: int, length: int) -> None:
     assert difference(config, seed, length) < FLOAT64
 
@@ -138,32 +138,32 @@ def test_what_cannot_be_read_is_met_by_a_sentence(name: str, run: Path) -> None:
 
 
 # fmt: off
-NOT_COVERED = {"positions": "alibi", "rope_interleaved": True, "norm_position": "post", "mlp": "geglu",
+UNSUPPORTED = {"positions": "alibi", "rope_interleaved": True, "norm_position": "post", "mlp": "geglu",
                "window": 3, "soft_cap": 5.0}
 # fmt: on
 
 
-@pytest.mark.parametrize("name", textbook.COVERED)
-def test_an_option_that_the_page_does_not_cover_is_refused_by_name(name: str, run: Path) -> None:
-    edit(run, **{name: NOT_COVERED[name]})
-    with pytest.raises(SystemExit, match=f"does not cover a model with {name}={NOT_COVERED[name]!r}, only "):
+@pytest.mark.parametrize("name", textbook.SUPPORTED)
+def test_an_option_that_the_page_does_not_support_is_refused_by_name(name: str, run: Path) -> None:
+    edit(run, **{name: UNSUPPORTED[name]})
+    with pytest.raises(SystemExit, match=f"does not support a model with {name}={UNSUPPORTED[name]!r}, only "):
         textbook.main([str(run), "To be"])
 
 
 @given(configs(), SEEDS)
 def test_what_is_not_refused_is_computed_right(config: GPTConfig, seed: int) -> None:
     try:
-        textbook.check_covered(config)
+        textbook.check_supported(config)
     except ValueError:
-        assert any(getattr(config, name) not in values for name, values in textbook.COVERED.items())
+        assert any(getattr(config, name) not in values for name, values in textbook.SUPPORTED.items())
     else:
         assert difference(config, seed) < FLOAT64
 
 
 @pytest.mark.control
 @pytest.mark.parametrize("name", ["positions", "rope_interleaved", "window", "soft_cap"])
-def test_computing_a_model_that_is_not_covered_is_noticed(name: str) -> None:
-    assert difference(replace(SMALL, **{name: NOT_COVERED[name]}), 0) > 1e-3
+def test_computing_a_model_that_is_not_supported_is_noticed(name: str) -> None:
+    assert difference(replace(SMALL, **{name: UNSUPPORTED[name]}), 0) > 1e-3
 
 
 @pytest.mark.parametrize(("prompt", "words"), [("", "the prompt is empty"), ("Xylo", "X")])

@@ -177,7 +177,7 @@ def test_threads_are_used_when_no_process_can_be_started(monkeypatch: pytest.Mon
     def refused(*_: Any) -> None:
         raise BlockingIOError("Resource temporarily unavailable")
 
-    monkeypatch.setattr(processes_module, "WorkerProcess", refused)
+    monkeypatch.setattr(processes_module, "Child", refused)
     assert type(make_workers(model_and_optimizer()[0], NextToken(), 2)) is Threads
 
 

@@ -62,7 +62,7 @@ def added_in_order(gradients: list[Any], *, has_gradient: bool = False) -> bytes
 def run_interleaved(
     order: list[int], overtaken: list[bool], gradients: list[list[Any]], large: int, *, has_gradient: bool
 ) -> bytes:
-    """The sum after the workers have submitted their gradients, in the given order; then all drain theirs at once.
+    """The sum when workers have submitted their gradients in the given order, and then added the delayed ones at once.
 
     Where `overtaken` is True, other workers come between the moment in which a gradient gets its number and the moment
     in which it is added.
@@ -73,9 +73,9 @@ def run_interleaved(
     add, is_overtaken, postponed = shared._add, iter(overtaken), []
     shared._add = lambda *what: postponed.append(what) if next(is_overtaken) else add(*what)  # type: ignore[method-assign]
 
-    def drain(rank: int) -> None:
+    def add_delayed(rank: int) -> None:
         with no_grad():  # the setting belongs to a thread, and a new thread records
-            shared._drain(delayed[rank])
+            shared._add_delayed(delayed[rank])
 
     with no_grad():
         for rank in order:
@@ -83,7 +83,7 @@ def run_interleaved(
         shared._add = add  # type: ignore[method-assign]
         for what in reversed(postponed):
             add(*what)
-    threads = [threading.Thread(target=drain, args=[rank]) for rank in range(len(gradients))]
+    threads = [threading.Thread(target=add_delayed, args=[rank]) for rank in range(len(gradients))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -165,7 +165,7 @@ def test_after_several_skipped_updates_training_stops_with_advice_and_keeps_the_
             rf"python train.py --resume --out {out} --lr \.\.\.",
         ):
             train(out, *options)
-    assert Run(out).checkpoints.load().step == 8  # type: ignore[union-attr] - not 10: it could not go on from there
+    assert Run(out).checkpoints.load().step == 8  # type: ignore[union-attr]  # not 10: it could not go on from there
     assert [each["train_loss"] is None for each in metrics(out)] == [False] * 5 + [True] * 5
     resume(out, "--lr", "1e-5")
     assert len(metrics(out)) == 20

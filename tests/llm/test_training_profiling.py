@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm.runs.run import PROFILE, Run
-from llm.training.profiling import NOTE_ON_GPU_TIMES, STEPS, WARM_UP
+from llm.training.profiling import MEASURED_STEPS, NOTE_ON_GPU_TIMES, WARM_UP_STEPS
 from minigrad.modes import mode
 from minigrad.profiler import Profile
 from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, resume, train, without_pictures
@@ -82,16 +82,14 @@ def test_the_option_is_not_stored_with_the_run(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_too_few_steps_are_reported_and_trained(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert train(tmp_path / "run", "--steps", str(WARM_UP), "--profile") == 0
-    assert (
-        "--profile: the first 2 steps are not measured, and there are no more; give a larger --steps"
-        in capsys.readouterr().out
-    )
-    assert Run(tmp_path / "run").checkpoints.load().step == WARM_UP  # type: ignore[union-attr]
+    assert train(tmp_path / "run", "--steps", str(WARM_UP_STEPS), "--profile") == 0
+    message = "--profile: the first 2 steps are not measured, and there are no more; give a larger --steps"
+    assert message in capsys.readouterr().out
+    assert Run(tmp_path / "run").checkpoints.load().step == WARM_UP_STEPS  # type: ignore[union-attr]
 
 
 def test_an_error_in_a_measured_step_stops_the_profiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_at(monkeypatch, WARM_UP + STEPS - 1, kill)
+    interrupt_at(monkeypatch, WARM_UP_STEPS + MEASURED_STEPS - 1, kill)
     with pytest.raises(Killed):
         train(tmp_path / "run", "--steps", "9", "--profile")
     assert Profile.running is None

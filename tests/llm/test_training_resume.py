@@ -215,10 +215,8 @@ def test_a_damaged_checkpoint_is_reported_skipped_and_made_again(tmp_path: Path,
     damaged = out / "checkpoints/step-00000004/optimizer.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     resume(out)
-    assert (
-        f"{damaged} is damaged: its SHA-256 is not the one in state.json; going back to the checkpoint of step 3"
-        in (capsys.readouterr().out)
-    )
+    message = f"{damaged} is damaged: its SHA-256 is not the one in state.json; going back to the checkpoint of step 3"
+    assert message in capsys.readouterr().out
     assert_same_run(out, tmp_path / "expected")
 
 
