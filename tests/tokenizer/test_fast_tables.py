@@ -14,7 +14,7 @@ from tokenizer.arrays.string_table import Strings, StringTable
 from tokenizer.bpe.batch import PairTable
 from tokenizer.bpe.many_words import WordMerger
 from tokenizer.bpe.merge_table import RankTable
-from tokenizer.bpe.rank_pairs import RankPairs, cuts_textbook
+from tokenizer.bpe.rank_pairs import RankPairs, cuts_definition
 from tokenizer.bpe.words import WordEncoder
 from tokenizer.split import text_arrays
 from tokenizer.split.text_arrays import MIN_ASCII_RATIO
@@ -52,10 +52,10 @@ def test_trusting_hashes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("base", [string_table.BASE, ANAGRAMS])
 @given(tokens=st.lists(WORDS, unique=True, max_size=12))
-def test_pairs_of_ranks_are_those_of_the_textbook(base: np.uint64, tokens: list[bytes]) -> None:
+def test_pairs_of_ranks_are_those_of_the_definition(base: np.uint64, tokens: list[bytes]) -> None:
     table = rank_table(tokens)
     pairs = RankPairs(table, base)
-    expected = PairTable(*cuts_textbook(table.rank_of, table.rank_of), pairs.new_ids)
+    expected = PairTable(*cuts_definition(table.rank_of), pairs.new_ids)
     ids = np.array([table.rank_of[token] for token in [b"a", b"b", b"c", *tokens]])
     left, right = np.repeat(ids, len(ids)), np.tile(ids, len(ids))
     assert pairs.ranks(left, right).tolist() == expected.ranks(left, right).tolist()

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from tokenizer.arrays.number_table import NOT_FOUND, NumberTable
-from tokenizer.arrays.token_bytes import WORD_BYTES, words_at
+from tokenizer.arrays.token_bytes import WORD_BYTES, uint64_at
 from tokenizer.arrays.word_table import BYTE_MASKS
 
 BASE = np.uint64(0x2545F4914F6CDD1D)  # of the polynomial: odd, well mixed
@@ -53,7 +53,7 @@ class StringTable:
     def __init__(self, id_of: Mapping[bytes, int], tokens: Strings):
         self._id_of = id_of
         self._tokens = tokens
-        self._token_words = words_at(tokens.data)
+        self._token_words = uint64_at(tokens.data)
         self.ids = np.fromiter(id_of.values(), np.int64, len(id_of))
         self._table = NumberTable(as_key(tokens.hashes), np.arange(len(id_of)))
         # Of tokens with the same hash only one can be stored. If that ever happens, no hash is used.
@@ -71,7 +71,7 @@ class StringTable:
     def _find_hashed(self, strings: Strings) -> np.ndarray:
         index = self.candidates(strings.hashes)
         found = np.flatnonzero(index < NOT_FOUND)
-        same = self.are_equal(index[found], words_at(strings.data), strings.starts[found], strings.lengths[found])
+        same = self.are_equal(index[found], uint64_at(strings.data), strings.starts[found], strings.lengths[found])
         ids = np.full(len(strings.lengths), NOT_FOUND)
         ids[found[same]] = self.ids[index[found[same]]]
         return ids
@@ -83,7 +83,7 @@ class StringTable:
     def are_equal(self, index: np.ndarray, words: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Whether the tokens number `index` are the strings at `starts` with `lengths` of a text, (n,) each.
 
-        `words` are the `words_at` of the text: eight bytes are compared at a time.
+        `words` are the `uint64_at` of the text: eight bytes are compared at a time.
         """
         same = self._tokens.lengths.take(index) == lengths
         rest = np.flatnonzero(same)

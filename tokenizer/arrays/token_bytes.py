@@ -18,7 +18,7 @@ class TokenBytes:
         self._data = np.frombuffer(b"".join(present) + bytes(WORD_BYTES), np.uint8)
         self._lengths = np.fromiter(map(len, present), np.int64, len(present))
         self._starts = np.cumsum(self._lengths) - self._lengths
-        self._heads = words_at(self._data)[self._starts]
+        self._heads = uint64_at(self._data)[self._starts]
         self._is_used = np.array([token is not None for token in tokens], bool)
         self._are_all_used = self._is_used.all()
 
@@ -41,12 +41,12 @@ class TokenBytes:
         long = np.flatnonzero(lengths > WORD_BYTES)
         for offset in range(WORD_BYTES, lengths.max(), WORD_BYTES):
             long = long[lengths[long] > offset]
-            words_at(result)[starts[long] + offset] = words_at(self._data)[self._starts[ids[long]] + offset]
-        words_at(result)[starts] = self._heads.take(ids)
+            uint64_at(result)[starts[long] + offset] = uint64_at(self._data)[self._starts[ids[long]] + offset]
+        uint64_at(result)[starts] = self._heads.take(ids)
         return result[:-WORD_BYTES].tobytes()
 
 
-def words_at(data: np.ndarray) -> np.ndarray:
+def uint64_at(data: np.ndarray) -> np.ndarray:
     """For each position of `data`, (n,) uint8, the eight bytes from there on as a number: (n - 7,) uint64.
 
     The result is a view in which neighbours overlap.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tokenizer.arrays.token_bytes import words_at
+from tokenizer.arrays.token_bytes import uint64_at
 
 MAX_PACKED_BYTES = 23
 PROBES = 16
@@ -46,7 +46,7 @@ class PackedWords(NamedTuple):
 def pack(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> PackedWords:
     """The words data[start : start + length]. Longer ones than MAX_PACKED_BYTES are equal to no word of the table."""
     # The view is copied once, or each `take` would copy it.
-    eight = words_at(np.frombuffer(data + bytes(MAX_PACKED_BYTES + 1), np.uint8)).copy()
+    eight = uint64_at(np.frombuffer(data + bytes(MAX_PACKED_BYTES + 1), np.uint8)).copy()
     lengths = np.minimum(lengths, MAX_PACKED_BYTES + 1)
     first = eight.take(starts) & BYTE_MASKS[0].take(lengths)
     second = eight.take(starts + 8) & BYTE_MASKS[1].take(lengths)
