@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizer.arrays.number_table import NOT_FOUND
 from tokenizer.arrays.word_table import MAX_PACKED_BYTES, MIN_BITS, PROBES, PackedWords, WordTable, pack
 from tokenizer.bpe.batch import MAX_BATCH_BYTES, BatchMerger, PairTable
-from tokenizer.bpe.many_words import WordMerger
+from tokenizer.bpe.many_words import ManyWordsEncoder
 from tokenizer.bpe.merge_table import MergeTable, merge_table, merge_word
 from tokenizer.bpe.words import WordEncoder
 from tokenizer.fast.vector_encoder import VectorEncoder
@@ -66,7 +66,7 @@ def test_ids_are_those_of_the_definition(min_words: int, texts: list[str], vocab
     pretokenizer = Pretokenizer("gpt4")
     words = WordEncoder(*vocabulary[:2], whole_words=vocabulary[2])
     encoder = VectorEncoder(WordScanner(pretokenizer), words, max_words)
-    encoder._merger = WordMerger(words, min_words_for_batch=min_words)
+    encoder._merger = ManyWordsEncoder(words, min_words_for_batch=min_words)
     for together in [texts, *([text] for text in texts)]:
         ids, counts = encoder.encode(together)
         expected = [definition(pretokenizer.split(text), *vocabulary) for text in together]

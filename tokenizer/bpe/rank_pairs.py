@@ -2,7 +2,7 @@
 
 Each token is cut into two parts at every byte. If both parts are tokens, they are a pair, and the whole token is what
 their merge makes. Parts are looked up by their hashes (string_table.py). The hash is a polynomial, so that the hash of a
-right part follows from two hashes that are known: hash(right) = hash(whole) - hash(left) * base ** len(right).
+right part follows from two known hashes: hash(right) = hash(whole) - hash(left) * base ** len(right).
 """
 
 from __future__ import annotations
@@ -12,24 +12,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from tokenizer.arrays.number_table import NOT_FOUND
-from tokenizer.arrays.string_table import BASE, Strings, StringTable
-from tokenizer.arrays.token_bytes import uint64_at
+from tokenizer.arrays.string_table import BASE, StringTable
 from tokenizer.bpe.batch import PairTable
 from tokenizer.bpe.merge_table import RankTable
 
-BLOCK_BYTES = 1 << 15  # bytes whose cuts are examined together, so that their arrays stay in the processor's cache
+BLOCK_BYTES = 1 << 15  # cuts are examined in blocks, so that their arrays stay in the cache of the processor
 
 
 class RankPairs(PairTable):
-    """The pairs of a RankTable. The rank of a merge is the id of the token that it makes.
-
-    `tokens` looks up whole tokens: the single bytes and those that merges may make.
-    """
+    """The pairs of a RankTable. The rank of a merge is the id of the token that it makes."""
 
     def __init__(self, table: RankTable, base: np.uint64 = BASE):
-        strings = Strings(table.rank_of, base)
-        self.tokens = StringTable(table.rank_of, strings)
-        found = cuts(strings, self.tokens) if self.tokens.is_exact else cuts_definition(table.rank_of)
+        tokens = StringTable(table.rank_of, base)
+        found = cuts(tokens) if tokens.is_exact else cuts_definition(table.rank_of)
         super().__init__(*found, np.arange(len(table.tokens)))
 
 
@@ -45,28 +40,27 @@ def cuts_definition(rank_of: Mapping[bytes, int]) -> np.ndarray:
     return np.array(found, np.int64).reshape(-1, 3).T
 
 
-def cuts(strings: Strings, tokens: StringTable) -> np.ndarray:
-    """`cuts_definition` with arrays. `strings` are the bytes of all `tokens`, in the same order."""
-    token_of_byte = np.repeat(np.arange(len(strings.lengths)), strings.lengths)
-    powers = np.cumprod(np.append(np.uint64(1), np.full(strings.lengths.max(initial=0), strings.base)))
-    is_cut = np.ones(len(token_of_byte), bool)  # after this byte the token can be cut: it is not the last one
-    is_cut[strings.ends - 1] = False
-    eights, positions = uint64_at(strings.data), np.flatnonzero(is_cut)
+def cuts(tokens: StringTable) -> np.ndarray:
+    """`cuts_definition` with arrays."""
+    token_of_byte = np.repeat(np.arange(len(tokens.ids)), tokens.lengths)
+    powers = np.cumprod(np.append(np.uint64(1), np.full(tokens.lengths.max(initial=0), tokens.base)))
+    is_last = np.zeros(len(token_of_byte), bool)
+    is_last[tokens.ends - 1] = True
+    positions = np.flatnonzero(~is_last)  # a token can be cut after each of its bytes but the last
 
     def cuts_after(last: np.ndarray) -> np.ndarray:
-        """The cuts of which the left part has its last byte at one of the positions `last`."""
-        # Few left parts are tokens, and of these cuts few have a right part that is one: so there are two filters.
-        left = tokens.candidates(strings.prefix_hashes.take(last))
+        """The cuts whose left parts end with the bytes at the positions `last`."""
+        # Many left parts are no tokens, so the right parts are looked up only where the left part is one.
+        left = tokens.find(tokens.prefix_hashes.take(last))
         last, left = take(np.flatnonzero(left < NOT_FOUND), last, left)
         whole = token_of_byte.take(last)
-        sizes = strings.ends.take(whole) - last - 1  # of the right parts
-        right_hashes = strings.hashes.take(whole) - strings.prefix_hashes.take(last) * powers.take(sizes)
-        right = tokens.candidates(right_hashes)
+        sizes = tokens.ends.take(whole) - last - 1  # of the right parts
+        right = tokens.find(tokens.hashes.take(whole) - tokens.prefix_hashes.take(last) * powers.take(sizes))
         last, left, right, whole, sizes = take(np.flatnonzero(right < NOT_FOUND), last, left, right, whole, sizes)
-        starts = strings.starts.take(whole)
         # Equal hashes are not enough: the bytes have to be equal too.
-        left_is_equal = tokens.are_equal(left, eights, starts, last + 1 - starts)
-        is_equal = left_is_equal & tokens.are_equal(right, eights, last + 1, sizes)
+        starts = tokens.starts.take(whole)
+        left_is_equal = tokens.are_equal(left, starts, last + 1 - starts)
+        is_equal = left_is_equal & tokens.are_equal(right, last + 1, sizes)
         return np.stack(take(np.flatnonzero(is_equal), left, right, whole))
 
     blocks = [cuts_after(positions[i : i + BLOCK_BYTES]) for i in range(0, len(positions), BLOCK_BYTES)]

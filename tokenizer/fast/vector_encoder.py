@@ -21,7 +21,7 @@ import numpy as np
 from tokenizer.arrays.growable_array import GrowableArray
 from tokenizer.arrays.ragged import Ragged, ranges
 from tokenizer.arrays.word_table import MAX_PACKED_BYTES, WordTable, pack
-from tokenizer.bpe.many_words import WordMerger
+from tokenizer.bpe.many_words import ManyWordsEncoder
 from tokenizer.bpe.words import WordEncoder
 from tokenizer.split.chunks import chunks_of_texts
 from tokenizer.split.scanner import WordScanner, slices
@@ -62,7 +62,7 @@ class VectorEncoder:
 
     def __init__(self, scanner: WordScanner, word_encoder: WordEncoder, max_words: int = MAX_CACHED_WORDS):
         self._scanner = scanner
-        self._merger = WordMerger(word_encoder)
+        self._merger = ManyWordsEncoder(word_encoder)
         self._max_words = max_words
         self._table = WordTable()  # word -> span
         self._dict: dict[bytes, int] = {}  # word -> span, for words that are too long for the table or found no row

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tokenizer.arrays.token_bytes import WORD_BYTES, uint64_at
+from tokenizer.arrays.token_bytes import UINT64_BYTES, uint64_at
 from tokenizer.arrays.word_table import BYTE_MASKS
 from tokenizer.split.chunks import chunks, groups_of_texts
 from tokenizer.split.pretokenizer import Pretokenizer, well_formed
@@ -149,7 +149,7 @@ class WordCounter:
 def pack_words(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The words data[start : start + length], of at most MAX_PACKED_BYTES bytes, as numbers, (words,) uint64: their
     bytes and, as the highest byte, their length."""
-    eight = uint64_at(np.frombuffer(data + bytes(WORD_BYTES), np.uint8))
+    eight = uint64_at(np.frombuffer(data + bytes(UINT64_BYTES), np.uint8))
     return eight[starts] & BYTE_MASKS[0][lengths] | lengths.astype(np.uint64) << np.uint64(56)
 
 
