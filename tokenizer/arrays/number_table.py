@@ -1,8 +1,10 @@
 """A hash table from integers to integers that looks up whole arrays at once.
 
 The search for a key begins at the row that its hash says. If another key is there, the search continues with the next
-row, and so on (open addressing with linear probing). The table is filled once. word_table.py does the same for words: it
-grows, has longer rows, and limits the number of steps, because its keys come from texts.
+row, and so on (open addressing with linear probing). The table is filled once.
+
+word_table.py does the same for words. It grows, has longer rows, and limits the number of steps, because its keys come
+from texts.
 """
 
 from __future__ import annotations

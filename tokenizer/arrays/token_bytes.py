@@ -1,4 +1,4 @@
-"""Ids to bytes for many ids at once. The bytes of all tokens are in one array, and a text is copied together from it."""
+"""Ids to bytes for many ids at once. The bytes of all tokens are in one array; a text is copied from it."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class WordTable:
         return values, np.sort(np.concatenate(unknown))
 
     def insert(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
-        """Find a row for each word; equal words have the same row. Call `reserve` before, and `set` for new words after.
+        """Find a row for each word; equal words have the same row. Call `reserve` before it, and `set` for new words.
 
         Returns the rows, (n,) int64 (-1 if no row was free), and the indices of the words that were not in the table
         before, each of them once.

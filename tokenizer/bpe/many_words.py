@@ -65,4 +65,5 @@ class ManyWordsEncoder:
     @cached_property
     def _long_words(self) -> LongWordMerger:
         table = self._word_encoder.table
-        return LongWordMerger(table, self._pairs, merges_of_ranks(table.rank_of) if isinstance(table, RankTable) else table)
+        merges = merges_of_ranks(table.rank_of) if isinstance(table, RankTable) else table
+        return LongWordMerger(table, self._pairs, merges)

@@ -28,8 +28,8 @@ def merge_table(
 ) -> MergeTable:
     """The table of `merges`, pairs of ids in the order of their ranks. KeyError if a merge makes no token.
 
-    `id_of` gives the ids of the tokens that merges may make (None: all tokens). It does not contain special tokens, so
-    that ordinary text can never be encoded as one.
+    `id_of` gives the ids of the tokens that merges may make (None: all tokens). Special tokens are not in it, so that
+    ordinary text can never be encoded as one.
     """
     if id_of is None:
         id_of = {token: i for i, token in enumerate(tokens) if token is not None}
@@ -96,11 +96,17 @@ def last_parts(token: bytes, rank_of: Mapping[bytes, int]) -> list[bytes]:
     it is always made from the same two tokens, and they are found by encoding its bytes alone.
     """
     parts = [token[i : i + 1] for i in range(len(token))]
+    ranks = [rank_of.get(left + right, NO_RANK) for left, right in zip(parts, parts[1:])]  # of each part and the next
     while len(parts) > 2:
-        ranks = [rank_of.get(left + right, NO_RANK) for left, right in zip(parts, parts[1:])]
         lowest = min(ranks)
         if lowest == NO_RANK:
             break  # such a token is found only as a whole word, with `ignore_merges`
         i = ranks.index(lowest)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
+        del ranks[i]
+        # Only the pairs with the new part have new ranks: the pair before it and the pair after it.
+        if i > 0:
+            ranks[i - 1] = rank_of.get(parts[i - 1] + parts[i], NO_RANK)
+        if i < len(ranks):
+            ranks[i] = rank_of.get(parts[i] + parts[i + 1], NO_RANK)
     return parts

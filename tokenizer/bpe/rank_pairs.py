@@ -1,8 +1,8 @@
 """All pairs that can be merged in a vocabulary that lists only tokens (`merge_table.RankTable`), found with arrays.
 
 Each token is cut into two parts at every byte. If both parts are tokens, they are a pair, and the whole token is what
-their merge makes. Parts are looked up by their hashes (string_table.py). The hash is a polynomial, so that the hash of a
-right part follows from two known hashes: hash(right) = hash(whole) - hash(left) * base ** len(right).
+their merge makes. Parts are looked up by their hashes (string_table.py). The hash is a polynomial, so the hash of a right
+part follows from two known hashes: hash(right) = hash(whole) - hash(left) * base ** len(right).
 """
 
 from __future__ import annotations
