@@ -66,7 +66,7 @@ def test_ids_are_those_of_the_definition(min_words: int, texts: list[str], vocab
     pretokenizer = Pretokenizer("gpt4")
     words = WordEncoder(*vocabulary[:2], whole_words=vocabulary[2])
     encoder = VectorEncoder(WordScanner(pretokenizer), words, max_words)
-    encoder._merger = ManyWordsEncoder(words, min_words_for_batch=min_words)
+    encoder._many_words = ManyWordsEncoder(words, min_words_for_batch=min_words)
     for together in [texts, *([text] for text in texts)]:
         ids, counts = encoder.encode(together)
         expected = [definition(pretokenizer.split(text), *vocabulary) for text in together]
@@ -138,7 +138,7 @@ def test_a_cached_word_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> 
     encoder = ab_encoder()
     text = "abab ab" + "ab" * 100
     first = encoder.encode([text])[0].tolist()
-    monkeypatch.setattr(encoder, "_merger", None)
+    monkeypatch.setattr(encoder, "_many_words", None)
     assert encoder.encode([text])[0].tolist() == first
 
 
@@ -149,7 +149,7 @@ def test_an_interrupt_leaves_no_word_without_ids(monkeypatch: pytest.MonkeyPatch
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(encoder._merger, "encode", interrupted)
+    monkeypatch.setattr(encoder._many_words, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         encoder.encode(["abab xyz"])
     monkeypatch.undo()

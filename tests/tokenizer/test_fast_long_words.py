@@ -98,15 +98,15 @@ def test_a_long_word_needs_steps_in_proportion_to_its_length(letters: int) -> No
         assert n <= pairs.steps <= 4 * n
 
 
-def test_waiting_pairs_are_not_sorted_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_in_the_queue_are_not_sorted_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = [b"a" * 2**i for i in range(12)]
     table = merge_table(tokens, [(i, i) for i in range(11)])
     sorted_, sort = [], np.sort
     monkeypatch.setattr(np, "sort", lambda keys: sorted_.append(len(keys)) or sort(keys))
     ids, pairs = np.zeros(1 << 15, np.int64), PairTable.of(table)
     word = LinkedWord(ids, pairs.ranks(ids[:-1], ids[1:]), pairs)
-    while word.has_waiting:
-        word.join_below(word.lowest_rank + 1)
+    while word.has_pairs:
+        word.merge_below(word.lowest_rank + 1)
     assert len(word.ids[word.ids < 12]) == 1 << 4
     assert sum(sorted_) <= 6 << 15
 

@@ -1,8 +1,8 @@
 """All pairs that can be merged in a vocabulary that lists only tokens (`merge_table.RankTable`), found with arrays.
 
 Each token is cut into two parts at every byte. If both parts are tokens, they are a pair, and the whole token is what
-their merge makes. Parts are looked up by their hashes (string_table.py). The hash is a polynomial, so the hash of a right
-part follows from two known hashes: hash(right) = hash(whole) - hash(left) * base ** len(right).
+their merge makes. Parts are looked up by their hashes (string_table.py). The hash is a polynomial, so the hash of a
+right part follows from two known hashes: hash(right) = hash(whole) - hash(left) * base ** len(right).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class RankPairs(PairTable):
 
     def __init__(self, table: RankTable, base: np.uint64 = BASE):
         tokens = StringTable(table.rank_of, base)
-        found = cuts(tokens) if tokens.is_exact else cuts_definition(table.rank_of)
-        super().__init__(*found, np.arange(len(table.tokens)))
+        left, right, whole = cuts(tokens) if tokens.is_exact else cuts_definition(table.rank_of)
+        super().__init__(left, right, whole, np.arange(len(table.tokens)))
 
 
 def cuts_definition(rank_of: Mapping[bytes, int]) -> np.ndarray:
