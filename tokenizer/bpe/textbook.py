@@ -1,4 +1,4 @@
-r"""Byte-pair encoding on one page: learn merges from texts, turn text into token ids, and back.
+"""Byte-pair encoding on one page: learn merges from texts, turn text into token ids, and back.
 
 A token is a sequence of bytes. In the beginning there are 256 tokens, one for each byte. Training looks for the pair of
 neighbouring tokens that occurs most often, makes one new token of the two, and repeats. Encoding makes the same merges
@@ -22,11 +22,13 @@ import regex
 Pair = tuple[int, int]  # the ids of two neighbouring tokens
 BYTES = [bytes([byte]) for byte in range(256)]
 
-# How GPT-4 splits text into words. The alternatives are tried from left to right: 's 't 'll and so on; letters with one
-# leading space or symbol; up to three digits; symbols and the line ends after them; white space.
+# How GPT-4 splits text into words. \p{L} is any letter, \p{N} any digit or other number.
 GPT4_PATTERN = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s+$|\s*[\r\n]|\s+(?!\S)|\s"
+    r"'(?i:[sdmt]|ll|ve|re)"  # the ends of contractions: 's, 't, 'll and so on
+    r"|[^\r\n\p{L}\p{N}]?\p{L}+"  # letters, with one space or symbol before them
+    r"|\p{N}{1,3}"  # up to three digits
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*"  # symbols, with a space before and line ends after them
+    r"|\s+$|\s*[\r\n]|\s+(?!\S)|\s"  # white space; its last space belongs to the word that follows
 )
 
 
@@ -74,8 +76,8 @@ class TextbookBPE:
     def encode_word(self, word: bytes) -> list[int]:
         ids = [self.byte_ids[byte] for byte in word]
         while pairs := [pair for pair in zip(ids, ids[1:]) if pair in self.merges]:
-            # Not the most frequent pair, but the one that was learned first, because later merges may be built on it.
-            # The earlier a merge was learned, the smaller is the id of its new token.
+            # Not the most frequent pair, but the one that was learned first, because later merges may need its token.
+            # The earlier a merge was learned, the smaller is the id of its token.
             first = min(pairs, key=lambda pair: self.merges[pair])
             ids = merge(ids, first, self.merges[first])
         return ids

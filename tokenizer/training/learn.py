@@ -41,13 +41,13 @@ def learn(
 ) -> Vocabulary:
     """The vocabulary of `texts`, which are read once.
 
-    It has fewer than `vocab_size` tokens if the texts do not have enough pairs. Special tokens in the texts are ordinary
-    text. `progress(stage, done, total)` is called during the work.
+    It has fewer than `vocab_size` tokens if the texts do not have enough pairs. Special tokens in the texts are
+    ordinary text. `progress(stage, done, total)` is called during the work.
 
     - `min_frequency`: pairs that occur less often are not merged.
     - `max_token_length`: tokens have fewer bytes than this, except tokens of two bytes (as in Hugging Face's library).
-    - `initial_alphabet`: bytes that are tokens even if the texts do not contain them. A byte that is neither here nor in
-      the texts cannot be encoded.
+    - `initial_alphabet`: bytes that are tokens even if the texts do not contain them. A byte that is neither here nor
+      in the texts cannot be encoded.
     - `ties`: "huggingface" or "rustbpe": which order of the bytes decides between equally frequent pairs.
     - `processes`: the number of processes that count words. It never changes the result. More than one make training
       faster if the pattern is a regular expression of your own.
@@ -64,6 +64,7 @@ def learn(
 
     new_vocabulary(set(initial_alphabet))  # checks the arguments before the long work
     words = count_words(texts, pretokenizer, progress, processes)
+    # Only now is it known which other bytes occur, and so which ids the bytes have.
     vocabulary = new_vocabulary(set(initial_alphabet).union(*words))
     learn_incremental(words, vocabulary, progress)
     return vocabulary
@@ -84,6 +85,7 @@ def learn_incremental(
     while floor > vocabulary.min_frequency and not vocabulary.is_full:
         pairs = row.pairs()
         highest = int(pairs.counts.max(initial=0))
+        # The floor falls in each round, even if the highest count does not.
         floor = max(vocabulary.min_frequency, int(min(highest, floor) // rarity_step))
         merge_frequent(PairIndex(row, pairs, floor, min_positions), vocabulary, progress)
         row.remove_merged()
@@ -98,10 +100,11 @@ def merge_frequent(index: PairIndex, vocabulary: Vocabulary, progress: Progress 
     while heap and not vocabulary.is_full:
         negative, pair = heappop(heap)
         count = index.counts[pair]
-        if count != -negative:
+        if count != -negative:  # out of date
             if count >= index.floor:
                 heappush(heap, (-count, pair))
         elif vocabulary.allows(pair):
+            # Only the new pairs get new entries in the heap. The counts of other pairs have become lower, if anything.
             for new_pair in index.merge(pair, vocabulary.add_merge(pair, count)):
                 heappush(heap, (-index.counts[new_pair], new_pair))
             if progress:

@@ -40,8 +40,9 @@ class Groups(NamedTuple):
     @staticmethod
     def by_key(keys: np.ndarray, positions: np.ndarray, weights: np.ndarray) -> Groups:
         """`keys`, `positions` and `weights` are (n,)."""
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys, kind="stable")  # stable: within a group, positions stay in their order
         keys = keys[order]
+        # Where a new key begins. (The slice is for arrays without any element.)
         first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
         counts = np.add.reduceat(weights[order], first)
         return Groups(keys[first], counts, np.append(first, len(keys)), positions[order])
@@ -80,10 +81,12 @@ class WordRow:
     def remove_merged(self) -> None:
         """Remove what is MERGED, and words that are a single token by now."""
         self._select(self.tokens != MERGED)
+        # A token between two OUTSIDE is a whole word. No merge can change it any more.
         outside = self.tokens == OUTSIDE
         is_single = ~outside
         is_single[1:-1] &= outside[:-2] & outside[2:]
         self._select(~is_single)
+        # Of several OUTSIDE in a row, the first one stays.
         outside = self.tokens == OUTSIDE
         self._select(~(outside & np.append(False, outside[:-1])))
 
