@@ -40,9 +40,9 @@ class ByteBPE(Model):
         self.pretokenizer = Pretokenizer(pattern) if isinstance(pattern, str) else PretokenizerSequence(pattern)
         self.trim_offsets = record.trim_offsets
         self._added_names = {token.id: token.content for token in record.added_tokens}
+        # The tokens that text may be encoded as. Special tokens are not among them, so that text never becomes one. But
+        # an added token that is not special may also be a single byte, or the result of a merge.
         ordinary = ids_without(self.tokens, self._added_names)
-        # `ordinary` has the tokens that are not added ones, so that ordinary text never gives a special token.
-        # Encoding ordinary text may also give an added token that is not special: as a single byte, or by a merge.
         not_special = {self.tokens[token.id] or b"": token.id for token in record.added_tokens if not token.special}
         id_of = not_special | ordinary if not_special else ordinary
         table: MergeTable | RankTable

@@ -144,7 +144,7 @@ def divide_lines(
     after_symbols = (left[is_first] == SYMBOL).take(np.cumsum(is_first).take(indented) - 1)
     is_white = np.append((here >= NEWLINE) & (here != EDGE), False)
     continues = np.logical_and.reduceat(is_white, newlines)  # nothing but white space up to the next line end
-    if ends is not None:  # the same for white space up to the end of a text, after its latest line end
+    if ends is not None:  # white space from the last line end of a text to the end of the text continues too
         latest = np.searchsorted(newlines, ends) - 1
         latest, ends = latest[latest >= 0], ends[latest >= 0]
         ranges = np.stack([newlines[latest], ends], axis=1)
