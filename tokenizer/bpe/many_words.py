@@ -60,7 +60,8 @@ class ManyWordsEncoder:
     def _encode_one(self, word: bytes) -> np.ndarray:
         if len(word) < MIN_LONG_BYTES:
             return np.array(self._word_encoder.encode_word(word), np.int64)
-        return self._long_words.merge(np.array(self._word_encoder.ids_of_bytes(word), np.int64))
+        ids = self._batch.byte_ids[np.frombuffer(word, np.uint8)]
+        return self._long_words.merge(ids[ids >= 0])  # bytes without a token are left out
 
     @cached_property
     def _long_words(self) -> LongWordMerger:
