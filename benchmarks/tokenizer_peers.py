@@ -111,8 +111,7 @@ def load_tokenizers(encoding: str, folder: Path) -> Coder:
 def load_textbook(encoding: str, folder: Path) -> Coder:
     """The textbook algorithm: in each word alone, merge the pair of lowest rank until there is none."""
     from tokenizer import Tokenizer
-    from tokenizer.bpe.merge_table import merge_table
-    from tokenizer.bpe.textbook import merge_word
+    from tokenizer.bpe.merge_table import merge_table, merge_word
     from tokenizer.split.pretokenizer import Pretokenizer
 
     found = Tokenizer.load(folder / f"{ENCODINGS[encoding]}.tiktoken")
@@ -168,9 +167,9 @@ def train_rustbpe(texts: Iterator[str], size: int) -> int:
 
 def train_textbook(texts: Iterator[str], size: int) -> int:
     from tokenizer.bpe.textbook import TextbookBPE
-    from tokenizer.split.pretokenizer import Pretokenizer
+    from tokenizer.split.pretokenizer import PATTERNS
 
-    textbook = TextbookBPE(split=Pretokenizer("gpt2").split)
+    textbook = TextbookBPE(PATTERNS["gpt2"])
     textbook.train(texts, size)
     return len(textbook.tokens)
 

@@ -5,23 +5,24 @@
     >>> tokenizer.decode(tokenizer.encode("slow"))
     'slow'
 
-Begin with one page: bpe/textbook.py learns merges, encodes and decodes. Then climb the ladder: each level gives the
-same ids as the one before, and is faster by one idea.
+Begin with one page: bpe/textbook.py learns merges, encodes and decodes. Then read how encoding becomes fast, in five
+levels. Each level gives the same ids as the one before it, and adds one idea.
 
-    bpe/textbook.py         the definition
-    bpe/heap.py             a heap finds the next merge
-    bpe/words.py            the ids of words are remembered
-    bpe/batch.py            many words are merged at once
-    fast/vector_encoder.py  whole texts, without a loop over words
+    1  bpe/textbook.py         the definition
+    2  bpe/heap.py             a heap finds the next merge
+    3  bpe/words.py            a cache of words
+    4  bpe/batch.py            many words are merged at once
+    5  fast/vector_encoder.py  whole texts, without a loop over words
 
-The folders, each with a reading order in its `__init__.py`. A folder imports only from folders below it:
+The folders, from top to bottom. A folder imports only from folders below it. The `__init__.py` of each folder says in
+which order to read its files.
 
     cli/       python -m tokenizer
     models/    the tokenizers: base.py has `encode` and `decode`, byte_bpe.py is `Tokenizer`, char.py the simplest one
-    fast/      level 5 of the ladder, many texts, processes
+    fast/      long texts and many texts to ids: level 5
     formats/   reading and writing the files of other libraries
-    training/  the merges of the textbook, learned in seconds
-    bpe/       words to ids: the ladder
+    training/  learning merges: the same as in the textbook, in seconds
+    bpe/       words to ids: levels 1 to 4
     text/      special tokens, normalization, chat templates, streams
     split/     text to words
     arrays/    tables and arrays that work on many words or ids at once
@@ -53,4 +54,4 @@ __all__ = [
     "load",
 ]
 
-load = BaseTokenizer.load
+load = BaseTokenizer.load  # tokenizer.load(path) reads a tokenizer of any kind

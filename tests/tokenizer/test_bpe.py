@@ -1,4 +1,5 @@
-"""The heap and the cache give the ids of the textbook, for any merges and any word; the heap in n log n steps."""
+"""The heap and the cache give the ids of the definition, for any merges and any word; the heap in n log n steps. The
+tokenizer learns and encodes as the textbook."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 
 from tokenizer import Tokenizer
 from tokenizer.bpe.heap import merge_heap
-from tokenizer.bpe.merge_table import MergeTable, merge_table
-from tokenizer.bpe.textbook import TextbookBPE, merge_pair, merge_word
+from tokenizer.bpe.merge_table import MergeTable, merge_table, merge_word
+from tokenizer.bpe.textbook import TextbookBPE, merge
 from tokenizer.bpe.words import WordEncoder
+from tokenizer.split.pretokenizer import Pretokenizer
+from tokenizer.training.vocabulary import BYTE_ORDERS
 
 LETTERS = [b"a", b"b", b"c"]
 
@@ -36,16 +39,16 @@ def merge_tables(draw: st.DrawFn) -> MergeTable:
 words = st.lists(st.integers(0, 2), max_size=60)
 
 
-def check_level(merge: Callable[[list[int], MergeTable], list[int]]) -> None:
+def check_level(level: Callable[[list[int], MergeTable], list[int]]) -> None:
     @settings(max_examples=40 * settings().max_examples)
     @given(words, merge_tables())
-    def equals_the_textbook(word: list[int], table: MergeTable) -> None:
-        assert merge(word, table) == merge_word(word, table)
+    def equals_the_definition(word: list[int], table: MergeTable) -> None:
+        assert level(word, table) == merge_word(word, table)
 
-    equals_the_textbook()
+    equals_the_definition()
 
 
-def test_the_heap_equals_the_textbook() -> None:
+def test_the_heap_equals_the_definition() -> None:
     check_level(merge_heap)
 
 
@@ -58,7 +61,7 @@ def test_a_merge_from_the_right_is_caught() -> None:
         check_level(from_the_right)
 
 
-def test_the_textbook_on_a_word_worked_out_by_hand() -> None:
+def test_the_definition_on_a_word_worked_out_by_hand() -> None:
     tokens = [b"a", b"b", b"ab", b"aa", b"abab"]
     table = merge_table(tokens, [(0, 1), (0, 0), (2, 2)])
     assert merge_word([0, 0, 0, 1, 0, 1], table) == [3, 4]  # aa|abab: ab before aa, then abab
@@ -106,10 +109,10 @@ class CountingTable(dict):
         return super().__contains__(key)
 
 
-def steps(merge: Callable, n: int) -> int:
+def steps(level: Callable, n: int) -> int:
     tokens = [b"a" * length for length in range(1, 65)]
     table = CountingTable(merge_table(tokens, [(i, i) for i in range(32)] + [(i, 0) for i in range(1, 32)]))
-    merge([0] * n, table)
+    level([0] * n, table)
     return table.steps
 
 
@@ -130,18 +133,25 @@ def test_merges_never_make_a_special_token() -> None:
 # The textbook as a whole
 
 SAMPLES = st.text("low er's\n 日é🐢", max_size=60)
+BORDERS_OF_CLASSES = "aZé日1٣²Ⅳ 'sſtLl\n\r\t\u00a0\u2028_!/\u0301\u200d🐢"
 
 
+@pytest.mark.parametrize("ties", BYTE_ORDERS)
 @given(st.lists(SAMPLES, max_size=4), st.integers(0, 40), SAMPLES)
-def test_the_tokenizer_learns_and_encodes_as_the_textbook(texts: list[str], merges: int, text: str) -> None:
-    textbook = TextbookBPE()
+def test_the_tokenizer_learns_and_encodes_as_the_textbook(ties: str, texts: list[str], merges: int, text: str) -> None:
+    textbook = TextbookBPE(tokens=BYTE_ORDERS[ties])
     textbook.train(texts, 256 + merges)
-    tokenizer = Tokenizer.train(texts, 256 + merges)
+    tokenizer = Tokenizer.train(texts, 256 + merges, ties=ties)
     assert tokenizer.tokens == textbook.tokens
-    assert tokenizer.merges == list(textbook.table)
+    assert tokenizer.merges == list(textbook.merges)
     ids = textbook.encode(text)
     assert tokenizer.encode(text) == ids
     assert tokenizer.decode(ids) == textbook.decode(ids) == text
+
+
+@given(st.text(BORDERS_OF_CLASSES, max_size=40))
+def test_the_pattern_of_the_textbook_splits_as_the_pretokenizer(text: str) -> None:
+    assert TextbookBPE().pattern.findall(text) == Pretokenizer("gpt4").split(text)
 
 
 def test_the_example_in_the_textbook_is_true() -> None:
@@ -152,6 +162,6 @@ def test_the_example_in_the_textbook_is_true() -> None:
     assert [textbook.tokens[i] for i in textbook.encode("slow lowest")] == [b"s", b"low", b" lowe", b"st"]
 
 
-def test_a_pair_is_joined_from_left_to_right() -> None:
-    assert merge_pair([1, 2, 3, 1, 2], (1, 2), 4) == [4, 3, 4]
-    assert merge_pair([1, 1, 1], (1, 1), 2) == [2, 1]
+def test_a_pair_is_merged_from_left_to_right() -> None:
+    assert merge([1, 2, 3, 1, 2], (1, 2), 4) == [4, 3, 4]
+    assert merge([1, 1, 1], (1, 1), 2) == [2, 1]

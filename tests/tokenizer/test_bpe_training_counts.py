@@ -1,7 +1,8 @@
-"""Counting words with arrays, or in several processes, gives the counts of the textbook, for any pattern."""
+"""Counting words with arrays, or in several processes, gives the counts of the definition, for any pattern."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from operator import itemgetter
@@ -11,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenizer import Tokenizer
-from tokenizer.bpe import textbook
 from tokenizer.split.pretokenizer import Pretokenizer, well_formed
 from tokenizer.training import word_counts
 from tokenizer.training.word_counts import MAX_PACKED_BYTES, WordCounter, count_words
@@ -28,7 +28,8 @@ def count_by_arrays(texts: list[str], pretokenizer: Pretokenizer) -> dict[bytes,
 
 
 def definition(texts: list[str], pretokenizer: Pretokenizer) -> dict[bytes, int]:
-    return textbook.count_words(map(well_formed, texts), pretokenizer.split)
+    counts = Counter(word for text in texts for word in pretokenizer.split(well_formed(text)))
+    return {word.encode(): count for word, count in counts.items()}
 
 
 def check_counts(count: Callable) -> None:

@@ -1,4 +1,4 @@
-"""The vectorised path gives the ids of the textbook for any text and any merges. Its cache changes no ids and is
+"""The vectorised path gives the ids of the definition for any text and any merges. Its cache changes no ids and is
 bounded, and no choice of words makes it slow."""
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from tokenizer.arrays.number_table import NOT_FOUND
 from tokenizer.arrays.word_table import MAX_PACKED_BYTES, MIN_BITS, PROBES, PackedWords, WordTable, pack
 from tokenizer.bpe.batch import MAX_BATCH_BYTES, BatchMerger, PairTable
-from tokenizer.bpe.many_words import WordMerger
-from tokenizer.bpe.merge_table import MergeTable, merge_table
-from tokenizer.bpe.textbook import merge_word
+from tokenizer.bpe.many_words import ManyWordsEncoder
+from tokenizer.bpe.merge_table import MergeTable, merge_table, merge_word
 from tokenizer.bpe.words import WordEncoder
 from tokenizer.fast.vector_encoder import VectorEncoder
 from tokenizer.split.pretokenizer import Pretokenizer
@@ -50,7 +49,7 @@ def vocabularies(draw: st.DrawFn) -> tuple[list[int], MergeTable, dict[bytes, in
 
 
 def definition(words: list[str], byte_ids: list[int], table: MergeTable, whole: dict[bytes, int]) -> list[int]:
-    """The textbook, word by word."""
+    """The definition, word by word."""
     ids = []
     for word in words:
         data = word.encode("utf-8", "surrogateescape")
@@ -62,12 +61,12 @@ def definition(words: list[str], byte_ids: list[int], table: MergeTable, whole: 
 @pytest.mark.parametrize("min_words", [0, 10**6])
 @settings(max_examples=10 * settings().max_examples)
 @given(st.lists(TEXTS, min_size=1, max_size=4), vocabularies(), st.sampled_from([1, 8, 1024]))
-def test_ids_are_those_of_the_textbook(min_words: int, texts: list[str], vocabulary: tuple, max_words: int) -> None:
+def test_ids_are_those_of_the_definition(min_words: int, texts: list[str], vocabulary: tuple, max_words: int) -> None:
     """However many words are merged at once, however few are cached, and whatever text came before."""
     pretokenizer = Pretokenizer("gpt4")
     words = WordEncoder(*vocabulary[:2], whole_words=vocabulary[2])
     encoder = VectorEncoder(WordScanner(pretokenizer), words, max_words)
-    encoder._merger = WordMerger(words, min_words_for_batch=min_words)
+    encoder._many_words = ManyWordsEncoder(words, min_words_for_batch=min_words)
     for together in [texts, *([text] for text in texts)]:
         ids, counts = encoder.encode(together)
         expected = [definition(pretokenizer.split(text), *vocabulary) for text in together]
@@ -139,7 +138,7 @@ def test_a_cached_word_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> 
     encoder = ab_encoder()
     text = "abab ab" + "ab" * 100
     first = encoder.encode([text])[0].tolist()
-    monkeypatch.setattr(encoder, "_merger", None)
+    monkeypatch.setattr(encoder, "_many_words", None)
     assert encoder.encode([text])[0].tolist() == first
 
 
@@ -150,7 +149,7 @@ def test_an_interrupt_leaves_no_word_without_ids(monkeypatch: pytest.MonkeyPatch
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(encoder._merger, "encode", interrupted)
+    monkeypatch.setattr(encoder._many_words, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         encoder.encode(["abab xyz"])
     monkeypatch.undo()

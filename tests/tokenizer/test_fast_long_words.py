@@ -1,4 +1,4 @@
-"""Very long words: the ids of the textbook, from many merges at a time, in steps in proportion to the length."""
+"""Very long words: the ids of the definition, from many merges at a time, in steps in proportion to the length."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from tokenizer.bpe import long_words, many_words
 from tokenizer.bpe.batch import PairTable
 from tokenizer.bpe.heap import merge_heap
 from tokenizer.bpe.long_words import LinkedWord, LongWordMerger
-from tokenizer.bpe.merge_table import MergeTable, merge_table
-from tokenizer.bpe.textbook import merge_word
+from tokenizer.bpe.merge_table import MergeTable, merge_table, merge_word
 from tokenizer.bpe.words import WordEncoder
 from tokenizer.fast.vector_encoder import VectorEncoder
 from tokenizer.split.pretokenizer import Pretokenizer
@@ -40,16 +39,16 @@ words = st.lists(st.integers(0, 2), max_size=80) | st.integers(0, 60).map(lambda
 def check_long_words(min_merges: int) -> None:
     @settings(max_examples=30 * settings().max_examples)
     @given(words, tables())
-    def equals_the_textbook(word: list[int], table: MergeTable) -> None:
+    def equals_the_definition(word: list[int], table: MergeTable) -> None:
         merger = LongWordMerger(table, PairTable.of(table), table, min_merges)
         merged = merger.merge(np.array(word, np.int64))
         assert merged.tolist() == merge_word(word, table)
 
-    equals_the_textbook()
+    equals_the_definition()
 
 
 @pytest.mark.parametrize("min_merges", [-(10**9), 2], ids=["windows only", "windows, then the heap"])
-def test_ids_are_those_of_the_textbook(min_merges: int) -> None:
+def test_ids_are_those_of_the_definition(min_merges: int) -> None:
     check_long_words(min_merges)
 
 
@@ -99,15 +98,15 @@ def test_a_long_word_needs_steps_in_proportion_to_its_length(letters: int) -> No
         assert n <= pairs.steps <= 4 * n
 
 
-def test_waiting_pairs_are_not_sorted_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_in_the_queue_are_not_sorted_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = [b"a" * 2**i for i in range(12)]
     table = merge_table(tokens, [(i, i) for i in range(11)])
     sorted_, sort = [], np.sort
     monkeypatch.setattr(np, "sort", lambda keys: sorted_.append(len(keys)) or sort(keys))
     ids, pairs = np.zeros(1 << 15, np.int64), PairTable.of(table)
     word = LinkedWord(ids, pairs.ranks(ids[:-1], ids[1:]), pairs)
-    while word.has_waiting:
-        word.join_below(word.lowest_rank + 1)
+    while word.has_pairs:
+        word.merge_below(word.lowest_rank + 1)
     assert len(word.ids[word.ids < 12]) == 1 << 4
     assert sum(sorted_) <= 6 << 15
 

@@ -1,4 +1,4 @@
-"""Tables and arrays that work on many words or ids at once. They know nothing of text or of byte pairs.
+"""Tables and arrays that work on many words or ids at once.
 
 Read in this order:
 
@@ -7,5 +7,5 @@ Read in this order:
     token_bytes.py     ids -> bytes
     number_table.py    a hash table: integers -> integers
     word_table.py      a hash table: short words -> numbers
-    string_table.py    a hash table: tokens of any length -> ids
+    string_table.py    a hash table: the hashes of tokens -> the tokens
 """

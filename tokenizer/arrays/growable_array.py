@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-GROWTH = 4  # generous, because memory that has never been written is only promised by the system and costs nothing
+GROWTH = 4  # generous: the system provides pages of memory only when they are first written, so the rest costs nothing
 
 
 class GrowableArray:
@@ -24,6 +24,6 @@ class GrowableArray:
         return self.array[start : self.size]
 
     def finish(self) -> np.ndarray:
-        """The filled elements, (size,). The array cannot grow any more."""
-        self.array.resize(self.size, refcheck=False)  # in place: `extend` must not be called afterwards
+        """The filled elements, (size,). Do not call `extend` afterwards: the memory behind them is given back."""
+        self.array.resize(self.size, refcheck=False)  # in place, without a copy
         return self.array

@@ -1,7 +1,10 @@
 """A hash table from integers to integers that looks up whole arrays at once.
 
-The search for a key begins at the row that its hash names, and goes on with the next rows as long as another key is
-found (open addressing with linear probing).
+The search for a key begins at the row that its hash says. If another key is there, the search continues with the next
+row, and so on (open addressing with linear probing). The table is filled once.
+
+word_table.py does the same for words. It grows, has longer rows, and limits the number of steps, because its keys come
+from texts.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio; Knuth, vol
 
 
 class NumberTable:
-    """`keys`, (n,) int64, none of them negative, and their `values`, (n,) int64. Of equal keys, one is stored."""
+    """`keys`, (n,) int64, are not negative. `values` are (n,) int64. Of equal keys, only one is stored."""
 
     def __init__(self, keys: np.ndarray, values: np.ndarray):
         bits = max(4, (3 * len(keys)).bit_length())  # at most a third of the rows is filled
@@ -28,7 +31,8 @@ class NumberTable:
         row_keys, row_values = self._rows[:, 0], self._rows[:, 1]
         while len(keys):
             free = np.flatnonzero(row_keys[row] < 0)
-            row_keys[row.take(free)] = keys.take(free)  # where several keys want one row, the last one written stays
+            # Several keys may be written to the same row. The last one stays; the others try the next row.
+            row_keys[row.take(free)] = keys.take(free)
             has_row = row_keys[row] == keys
             stored, others = np.flatnonzero(has_row), np.flatnonzero(~has_row)
             row_values[row.take(stored)] = values.take(stored)
@@ -43,7 +47,7 @@ class NumberTable:
         row = self._home(keys)
         found = self._rows.take(row, axis=0)  # (n, 2)
         values = found[:, 1].copy()
-        unresolved = np.flatnonzero((found[:, 0] != keys) & (found[:, 0] >= 0))  # another key was there: look further
+        unresolved = np.flatnonzero((found[:, 0] != keys) & (found[:, 0] >= 0))  # another key is in that row
         while len(unresolved):
             row[unresolved] = row[unresolved] + 1 & self._mask
             found = self._rows.take(row[unresolved], axis=0)

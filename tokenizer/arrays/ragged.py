@@ -18,14 +18,15 @@ def from_lists(lists: Iterable[list[int]]) -> Ragged:
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """start, start + 1, ..., start + length - 1 of each row in turn: ranges([5, 0], [2, 3]) is [5, 6, 0, 1, 2]."""
-    ends = np.cumsum(lengths)
-    return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
+    ends = np.cumsum(lengths)  # where the rows end in the result; they begin there at ends - lengths
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
 def assemble(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], row_count: int) -> Ragged:
-    """Put `row_count` rows together from parts that have been worked out separately.
+    """One ragged array of `row_count` rows, from parts that were computed separately.
 
-    Each part says which rows it has, (k,), and gives them as a ragged array. Every row is in exactly one part.
+    A part is a triple: the indices of its k rows, (k,), their values, and their lengths, (k,). Each row is in exactly
+    one part.
     """
     parts = list(parts)
     lengths = np.zeros(row_count, np.int64)

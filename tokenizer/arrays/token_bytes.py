@@ -1,4 +1,4 @@
-"""Ids to bytes for many ids at once: the bytes of all tokens are in one array, from which a text is gathered."""
+"""Ids to bytes for many ids at once. The bytes of all tokens are in one array; a text is copied from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 CHUNK_IDS = 1 << 14  # ids that are decoded together, so that their arrays stay in the processor's cache
-WORD_BYTES = 8  # bytes of a token that are moved at once, as one 64-bit number
+UINT64_BYTES = 8  # bytes are copied in groups of eight, each as one 64-bit integer
 
 
 class TokenBytes:
@@ -15,10 +15,11 @@ class TokenBytes:
 
     def __init__(self, tokens: Sequence[bytes | None]):
         present = [token or b"" for token in tokens]
-        self._data = np.frombuffer(b"".join(present) + bytes(WORD_BYTES), np.uint8)
+        # Zeros at the end: eight bytes can be read from any position.
+        self._data = np.frombuffer(b"".join(present) + bytes(UINT64_BYTES), np.uint8)
         self._lengths = np.fromiter(map(len, present), np.int64, len(present))
         self._starts = np.cumsum(self._lengths) - self._lengths
-        self._heads = words_at(self._data)[self._starts]
+        self._first_eight = uint64_at(self._data)[self._starts]  # the first eight bytes of each token
         self._is_used = np.array([token is not None for token in tokens], bool)
         self._are_all_used = self._is_used.all()
 
@@ -35,20 +36,21 @@ class TokenBytes:
         lengths = self._lengths.take(ids)
         ends = np.cumsum(lengths)
         starts = ends - lengths
-        result = np.empty(ends[-1] + WORD_BYTES, np.uint8)
-        # Eight bytes are written at a time, which may be too many at the end of a token: the next token overwrites
-        # them. So what lies within long tokens is written first, and the heads of all tokens last, in order.
-        long = np.flatnonzero(lengths > WORD_BYTES)
-        for offset in range(WORD_BYTES, lengths.max(), WORD_BYTES):
+        result = np.empty(ends[-1] + UINT64_BYTES, np.uint8)
+        # Writing eight bytes may write beyond the end of a token. That does no harm as long as the next token is
+        # written later. So the bytes of long tokens after the first eight are written first, and then the first eight
+        # bytes of all tokens, from left to right.
+        long = np.flatnonzero(lengths > UINT64_BYTES)
+        for offset in range(UINT64_BYTES, lengths.max(), UINT64_BYTES):
             long = long[lengths[long] > offset]
-            words_at(result)[starts[long] + offset] = words_at(self._data)[self._starts[ids[long]] + offset]
-        words_at(result)[starts] = self._heads.take(ids)
-        return result[:-WORD_BYTES].tobytes()
+            uint64_at(result)[starts[long] + offset] = uint64_at(self._data)[self._starts[ids[long]] + offset]
+        uint64_at(result)[starts] = self._first_eight.take(ids)
+        return result[:-UINT64_BYTES].tobytes()
 
 
-def words_at(data: np.ndarray) -> np.ndarray:
-    """For each position of `data`, (n,) uint8, the eight bytes from there on as a number: (n - 7,) uint64.
+def uint64_at(data: np.ndarray) -> np.ndarray:
+    """For each position of `data`, (n,) uint8, the eight bytes that begin there, as a 64-bit integer: (n - 7,) uint64.
 
-    The result is a view in which neighbours overlap.
+    The result is a view of `data`: its elements overlap, because each begins one byte after the one before it.
     """
-    return np.ndarray(len(data) - WORD_BYTES + 1, "<u8", data, 0, (1,))
+    return np.ndarray(len(data) - UINT64_BYTES + 1, "<u8", data, 0, (1,))

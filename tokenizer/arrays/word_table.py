@@ -1,11 +1,12 @@
 """A hash table from words (bytes) to numbers that looks up many words at once.
 
-A word of up to 23 bytes is packed into three 64-bit numbers, its bytes and its length, so that two words are equal
-exactly if the three numbers are. With the value they make a row of 32 bytes, half a cache line. Looking up a known word
-costs one access to main memory; the whole fast path is built around that. Longer words are rare and go into a dict.
+A word of up to 23 bytes is packed into three 64-bit numbers: its bytes and its length. Two words are equal exactly if
+these numbers are equal. The three numbers and the value are a row of 32 bytes, half a cache line, so that looking up a
+known word needs one access to main memory. The speed of fast/vector_encoder.py depends on that. Longer words are rare;
+they are in a dict there.
 
-Words with the same hash take the next rows (linear probing), at most PROBES of them: a word that finds no free row is
-not stored. So no choice of words can make the table slow: each costs a bounded number of steps.
+If the row of a word is taken, the next rows are tried (linear probing), but at most PROBES rows altogether. A word that
+finds no free row is not stored. So each word costs a bounded number of steps, and no text can make the table slow.
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tokenizer.arrays.token_bytes import words_at
+from tokenizer.arrays.token_bytes import uint64_at
 
 MAX_PACKED_BYTES = 23
 PROBES = 16
-PROBE_WINDOWS = [
-    np.arange(first, 2 * first) for first in (1, 2, 4, 8)
-]  # probes that are made together, after the first
+# After the first row, `find` examines rows in groups: row 1, rows 2 and 3, rows 4 to 7, rows 8 to 15.
+PROBE_GROUPS = [np.arange(first, 2 * first) for first in (1, 2, 4, 8)]
 MIN_BITS = 10  # a table has at least 1024 rows
 LENGTH_SHIFT = np.uint64(56)  # the highest byte of the third number is the length, so that number is 0 for no word
 MULTIPLIERS = [np.uint64(m) for m in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]  # odd, well mixed
 
-# BYTE_MASKS[i][n]: which bits of the i-th number belong to a word of n bytes.
-BYTES_IN = np.minimum(np.arange(MAX_PACKED_BYTES + 2), MAX_PACKED_BYTES) - np.array([[0], [8], [16]])
-BYTE_MASKS = np.array([[(1 << 8 * int(n)) - 1 for n in row] for row in BYTES_IN.clip(0, 8)], np.uint64)
+# BYTE_MASKS[i][n]: the bits of the i-th number that belong to a word of n bytes. The last column is for longer words.
+WORD_SIZES = [*range(MAX_PACKED_BYTES + 1), MAX_PACKED_BYTES]
+BYTE_MASKS = np.array([[(1 << 8 * min(max(n - 8 * i, 0), 8)) - 1 for n in WORD_SIZES] for i in range(3)], np.uint64)
 
 Keys = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -44,9 +44,9 @@ class PackedWords(NamedTuple):
 
 
 def pack(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> PackedWords:
-    """The words data[start : start + length]. Longer ones than MAX_PACKED_BYTES are equal to no word of the table."""
-    # The view is copied once, or each `take` would copy it.
-    eight = words_at(np.frombuffer(data + bytes(MAX_PACKED_BYTES + 1), np.uint8)).copy()
+    """The words data[start : start + length]. Words of more than MAX_PACKED_BYTES bytes are equal to no stored word."""
+    # Copied, because `take` would copy the whole overlapping view each time.
+    eight = uint64_at(np.frombuffer(data + bytes(MAX_PACKED_BYTES + 1), np.uint8)).copy()
     lengths = np.minimum(lengths, MAX_PACKED_BYTES + 1)
     first = eight.take(starts) & BYTE_MASKS[0].take(lengths)
     second = eight.take(starts + 8) & BYTE_MASKS[1].take(lengths)
@@ -87,7 +87,7 @@ class WordTable:
         if 1 << bits <= len(self.rows):
             return False
         rows = self.rows[self.rows[:, 2] != 0]
-        rows = rows[np.argsort(rows[:, 3])[::-1]]  # of words that want one row, the last in this order gets it
+        rows = rows[np.argsort(rows[:, 3])[::-1]]  # of words with the same row, `_claim` stores the last one there
         self._allocate(bits)
         new_row, _ = self.insert(with_hashes(*rows[:, :3].T.copy()))
         self.rows[new_row[new_row >= 0], 3] = rows[new_row >= 0, 3]
@@ -98,10 +98,10 @@ class WordTable:
         home = self._home(words)
         rows = self.rows.take(home, axis=0)  # (n, 4)
         values = rows[:, 3].copy().view(np.int64)
-        unresolved = np.flatnonzero(differ(rows, words.keys))  # another word, or none, is in the first row
+        unresolved = np.flatnonzero(differ(rows, words.keys))  # the first row is free or holds another word
         is_free = rows[unresolved, 2] == 0
         unknown, unresolved = [unresolved[is_free]], unresolved[~is_free]
-        for probes in PROBE_WINDOWS:
+        for probes in PROBE_GROUPS:
             if not len(unresolved):
                 break
             rows = self.rows.take(home.take(unresolved)[:, None] + probes & self._mask, axis=0)  # (k, probes, 4)
@@ -115,10 +115,10 @@ class WordTable:
         return values, np.sort(np.concatenate(unknown))
 
     def insert(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
-        """Give each word a row; equal words get the same one. Call `reserve` before.
+        """Find a row for each word; equal words have the same row. Call `reserve` before it, and `set` for new words.
 
-        Returns the rows, (n,), -1 where none was free, and the indices of the words (each once) whose rows are new.
-        Their values are to be set by `set`.
+        Returns the rows, (n,) int64 (-1 if no row was free), and the indices of the words that were not in the table
+        before, each of them once.
         """
         home = self._home(words)
         row = np.full(len(home), -1)
@@ -139,9 +139,9 @@ class WordTable:
         return row, new_words
 
     def _claim(self, words: PackedWords, indices: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Write words into free rows. Where several want one row, the last gets it. Returns the indices of those."""
+        """Store words in free rows, of several words with the same row only the last. Returns the indices of these."""
         values, marks = self.rows[:, 3], indices.view(np.uint64)
-        values[rows] = marks
+        values[rows] = marks  # each word writes its index; the last one that was written stays
         won = np.flatnonzero(values[rows] == marks)
         indices, rows = indices.take(won), rows.take(won)
         for column, key in enumerate(words.take(indices).keys):

@@ -13,10 +13,10 @@ from tokenizer.bpe.words import MAX_CACHED_CHARACTERS, MAX_CACHED_WORDS
 
 
 def table_of_scores(pieces: Mapping[str, int], scores: Sequence[float], piece_count: int) -> MergeTable:
-    """Every way to join two pieces to a third. The piece with the highest score is made first.
+    """All pairs of pieces that together are a piece. The higher the score of a piece, the earlier it is made.
 
-    Equal scores have equal ranks, so that the leftmost pair comes first. A character c that is no piece has the id
-    `piece_count + ord(c)`, as in `CharacterEncoder`.
+    Equal scores have equal ranks, so that of two such pairs the leftmost is merged first. A part that is a single
+    character c, but no piece, has the temporary id `piece_count + ord(c)` (see `CharacterEncoder`).
     """
     rank_of = {score: rank for rank, score in enumerate(sorted(set(scores), reverse=True))}
 
@@ -35,7 +35,8 @@ def table_of_scores(pieces: Mapping[str, int], scores: Sequence[float], piece_co
 class CharacterEncoder(dict):
     """word -> ids, cached as in `words.WordEncoder`.
 
-    While a word is encoded, a character c that is no piece has the id `piece_count + ord(c)`.
+    A piece may consist of characters that are not pieces themselves. So while a word is encoded, such a character c has
+    a temporary id, `piece_count + ord(c)`, which no piece has.
     """
 
     def __init__(
@@ -46,9 +47,12 @@ class CharacterEncoder(dict):
         unknown: int | None,
         table: MergeTable,
     ):
-        """`id_of` has the `pieces` that a character may be; `byte_ids[b]` is the token of the byte b."""
+        """`id_of` has the `pieces` that text may be encoded as. `byte_ids[b]` is the id of the token of the byte b."""
         super().__init__()
-        self.id_of, self.byte_ids, self.unknown, self.table = id_of, byte_ids, unknown, table
+        self.id_of = id_of
+        self.byte_ids = byte_ids
+        self.unknown = unknown
+        self.table = table
         self.piece_count = len(pieces)
         self.lengths = [len(piece or "") for piece in pieces]
 
@@ -64,21 +68,22 @@ class CharacterEncoder(dict):
         """The ids of `word`, each with the number of bytes of the word that it stands for."""
         result: list[tuple[int, int]] = []
         characters = [self.id_of.get(character, self.piece_count + ord(character)) for character in word]
-        end = 0
+        start = 0  # where in the word the piece begins
         for i in merge_heap(characters, self.table):
-            is_piece = i < self.piece_count
-            start, end = end, end + (self.lengths[i] if is_piece else 1)
-            if is_piece:
+            if i < self.piece_count:
+                end = start + self.lengths[i]
                 result.append((i, byte_length(word[start:end])))
-            else:
+            else:  # the temporary id of a character
+                end = start + 1
                 self._add_unknown(word[start:end], result)
+            start = end
         return result
 
     def _add_unknown(self, character: str, result: list[tuple[int, int]]) -> None:
         data = character.encode("utf-8", "surrogateescape")
         if all(byte in self.byte_ids for byte in data):
             result += [(self.byte_ids[byte], 1) for byte in data]
-        elif result and result[-1][0] == self.unknown:  # one unknown token for all unknown characters in a row
+        elif result and result[-1][0] == self.unknown:  # a run of unknown characters is a single unknown token
             result[-1] = (result[-1][0], result[-1][1] + len(data))
         elif self.unknown is not None:
             result.append((self.unknown, len(data)))

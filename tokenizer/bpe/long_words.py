@@ -1,12 +1,13 @@
-"""One very long word, many merges at a time: a megabyte without a space, a DNA sequence, a row of a million blanks.
+"""One very long word, many merges at a time: a megabyte without a space, a DNA sequence, a million spaces.
 
-Merges go by rank, and a merge can only create pairs that come later. So ranks are divided into *windows*: within a
-window, no merge makes a token that any pair of the same window needs. Then all pairs of a window can be joined at once,
-except where two of them overlap: there the lower rank is joined (of equal ranks, the left one).
+Pairs are merged in the order of their ranks. A merge was learned after the merges that made its two parts, so it can
+only create pairs of higher ranks. Therefore ranks are divided into *windows*, such that no merge of a window makes a
+token that another merge of the same window needs. All pairs of a window are merged at once, except where two of them
+overlap: there the pair of the lower rank is merged (of equal ranks, the left one).
 
-The tokens are a linked list in arrays, as in heap.py. Pairs wait in a few arrays that are sorted by rank and position,
-each at least twice as long as the next one. New pairs are a short array; short arrays are merged into longer ones, so a
-pair is sorted again at most as often as its array doubles. Altogether that is O(n log n), up to another logarithm.
+The tokens are a linked list in arrays, as in heap.py. The queue of the pairs consists of a few sorted arrays, each at
+least twice as long as the next one. New pairs form a short array at the end, and short arrays are sorted together into
+longer ones. So each pair is sorted O(log n) times, and a word of n bytes takes about O(n log^2 n) steps.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tokenizer.bpe.batch import OUTSIDE, PairTable
 from tokenizer.bpe.heap import merge_heap
 from tokenizer.bpe.merge_table import MergeTable, Pair, RankTable
 
-RANK_SHIFT = 32  # a waiting pair is the number rank << 32 | position
+RANK_SHIFT = 32  # a pair in the queue is the number rank << 32 | position, its key
 MIN_MERGES_PER_WINDOW = 16  # on average; with fewer, a heap is faster
 
 
@@ -35,14 +36,15 @@ class LongWordMerger:
         merges: Iterable[Pair],
         min_merges: int = MIN_MERGES_PER_WINDOW,
     ):
-        """`merges` are the pairs that can occur in the merging of a word, whatever others the tables hold."""
+        """`merges` are the pairs that can occur in a word. (The table of OpenAI's tokens has more: any two tokens that
+        together are a token. But most of these never stand side by side.)"""
         self._table = table
         self._pairs = pairs
         self._min_merges = min_merges
         self._windows = window_ends(merges, pairs)
 
     def merge(self, ids: np.ndarray) -> np.ndarray:
-        """The result of `textbook.merge_word` for the ids of a word, (n,) int64."""
+        """The same ids as `merge_table.merge_word`, from the ids of the bytes of a word, (n,) int64."""
         if self._windows is None:
             return np.array(merge_heap(ids.tolist(), self._table), np.int64)
         ranks = self._pairs.ranks(ids[:-1], ids[1:])
@@ -50,28 +52,30 @@ class LongWordMerger:
             return ids
         word = LinkedWord(ids, ranks, self._pairs)
         rounds = merges = 0
-        while word.has_waiting and merges >= self._min_merges * (rounds - self._min_merges):
+        # Stop if there are fewer than `min_merges` merges in a round, on average (after the first few rounds).
+        while word.has_pairs and merges >= self._min_merges * (rounds - self._min_merges):
             end = self._windows[bisect_right(self._windows, word.lowest_rank)]
-            merges += word.join_below(end)
+            merges += word.merge_below(end)
             rounds += 1
-        left = word.ids[word.ids != OUTSIDE]
-        return np.array(merge_heap(left.tolist(), self._table), np.int64) if word.has_waiting else left
+        ids = word.ids[word.ids != OUTSIDE]
+        return np.array(merge_heap(ids.tolist(), self._table), np.int64) if word.has_pairs else ids
 
 
 def window_ends(merges: Iterable[Pair], pairs: PairTable) -> list[int] | None:
-    """The rank after the last one of each window.
+    """Where the windows end: for each window, the rank after its last one.
 
-    None if some merge needs a token that is only made by a later merge: then there is no safe order.
+    None if some merge needs a token that only a merge of a higher rank makes. Then windows would give wrong ids.
     """
     parts = np.fromiter(chain.from_iterable(merges), np.int64).reshape(-1, 2)
     ranks = pairs.ranks(parts[:, 0], parts[:, 1])
-    made = pairs.new_ids[ranks]
-    first_use = np.full(max(parts.max(initial=0), made.max(initial=0)) + 1, NOT_FOUND)  # of each token, by rank
+    made = pairs.new_ids[ranks]  # the token that each merge makes
+    # For each token, the lowest rank of the merges that it is a part of.
+    first_use = np.full(max(parts.max(initial=0), made.max(initial=0)) + 1, NOT_FOUND)
     for part in parts.T:
         np.minimum.at(first_use, part, ranks)
     if (first_use[made] <= ranks).any():
         return None
-    ends, limit = [], NOT_FOUND
+    ends, limit = [], NOT_FOUND  # `limit`: the lowest rank that uses a token made in the present window
     for rank, use in sorted(zip(ranks.tolist(), first_use[made].tolist())):
         if rank >= limit:
             ends.append(rank)
@@ -81,33 +85,36 @@ def window_ends(merges: Iterable[Pair], pairs: PairTable) -> list[int] | None:
 
 
 class LinkedWord:
-    """A word while it is merged. `ids`, (n + 1,): a token is where its first byte was; everything else is OUTSIDE."""
+    """A word of n bytes while it is merged, with a queue of the pairs that can be merged.
+
+    `ids`, (n + 1,): the id of a token is at the position of its first byte; all other elements are OUTSIDE.
+    """
 
     def __init__(self, ids: np.ndarray, ranks: np.ndarray, pairs: PairTable):
-        """`ids`, (n,), of the bytes of the word, and the `ranks`, (n - 1,), of neighbours."""
+        """`ids`, (n,), are those of the bytes, `ranks`, (n - 1,), those of each byte with the next one."""
         n = len(ids)
         self._pairs = pairs
         self.ids = np.append(ids, OUTSIDE)
-        self._before = np.arange(-1, n)  # -1 is the last element, which is OUTSIDE: so the first token has a neighbour
+        self._before = np.arange(-1, n)  # position -1 is the last element, which is OUTSIDE
         self._after = np.append(np.arange(1, n + 1), n)
         self._ranks = np.append(ranks, [NOT_FOUND, NOT_FOUND])
-        self._waiting: list[np.ndarray] = []
-        self._add_waiting(np.arange(n - 1), ranks)
+        self._queue: list[np.ndarray] = []
+        self._add_pairs(np.arange(n - 1), ranks)
 
     @property
-    def has_waiting(self) -> bool:
-        return bool(self._waiting)
+    def has_pairs(self) -> bool:
+        return bool(self._queue)
 
     @property
     def lowest_rank(self) -> int:
-        return min(int(keys[0]) for keys in self._waiting) >> RANK_SHIFT
+        return min(int(keys[0]) for keys in self._queue) >> RANK_SHIFT
 
-    def join_below(self, end: int) -> int:
-        """Join all pairs whose ranks are below `end`, except where they overlap. Returns the number of merges."""
-        keys = np.sort(self._take_waiting(end) & ((1 << RANK_SHIFT) - 1))
-        left = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
-        left = left[self._ranks[left] < end]  # the other pairs have lost a token since they began to wait
-        left = left[self._wins(left)]
+    def merge_below(self, end: int) -> int:
+        """Merge all pairs whose ranks are below `end`, except where they overlap. Returns the number of merges."""
+        left = np.sort(self._take_pairs(end) & ((1 << RANK_SHIFT) - 1))  # the positions of the pairs
+        left = left[np.append(True, left[1:] != left[:-1])[: len(left)]]  # each once; np.unique is several times slower
+        left = left[self._ranks[left] < end]  # the keys of the others are out of date: a merge has taken a token
+        left = left[self._is_merged(left)]
         right = self._after[left]
         following = self._after[right]
         self.ids[left] = self._pairs.new_ids[self._ranks[left]]
@@ -119,12 +126,17 @@ class LinkedWord:
         self._update_ranks(np.concatenate([left, before[before >= 0]]))
         return len(left)
 
-    def _wins(self, left: np.ndarray) -> np.ndarray:
-        """Which of the pairs at the positions `left` (in order) are joined, where pairs overlap.
+    def _is_merged(self, left: np.ndarray) -> np.ndarray:
+        """Which of the pairs at the positions `left` (in order) are merged, where pairs overlap. (k,) bool.
 
-        The lowest rank is joined first and excludes its neighbours, then the lowest of the others, and so on. From each
-        pair that is lower than both neighbours, ranks rise to both sides. On a slope every second pair is joined; a
-        peak is joined if that is true from both sides.
+        In a run of overlapping pairs, the pair of the lowest rank is merged, which excludes its two neighbours; then
+        the lowest of the others, and so on. Let the ranks be a line with valleys and peaks:
+
+            rank       3  1  2  5  4       (five pairs, each overlaps the next)
+            merged     -  x  -  -  x       1 excludes 3 and 2; of the others, 4 is lower and excludes 5
+
+        Each valley is merged. Up a slope from a valley, every second pair is merged. A peak is merged if that is so on
+        both of its slopes.
         """
         ranks = self._ranks[left]
         overlap = self._after[left[:-1]] == left[1:]
@@ -135,26 +147,26 @@ class LinkedWord:
         return (from_left % 2 == 0) & (from_right % 2 == 0)
 
     def _update_ranks(self, positions: np.ndarray) -> None:
-        """Find the ranks of the pairs at these positions, and let those that can be joined wait."""
+        """Look up the ranks of the pairs at these positions, and add the pairs that can be merged to the queue."""
         ranks = self._pairs.ranks(self.ids[positions], self.ids[self._after[positions]])
         self._ranks[positions] = ranks
-        self._add_waiting(positions, ranks)
+        self._add_pairs(positions, ranks)
 
-    def _add_waiting(self, positions: np.ndarray, ranks: np.ndarray) -> None:
-        can_join = ranks < NOT_FOUND
-        keys = np.sort(ranks[can_join] << RANK_SHIFT | positions[can_join])
-        while self._waiting and len(self._waiting[-1]) < 2 * len(keys):
-            keys = np.sort(np.concatenate([keys, self._waiting.pop()]))
+    def _add_pairs(self, positions: np.ndarray, ranks: np.ndarray) -> None:
+        is_pair = ranks < NOT_FOUND
+        keys = np.sort(ranks[is_pair] << RANK_SHIFT | positions[is_pair])
+        while self._queue and len(self._queue[-1]) < 2 * len(keys):
+            keys = np.sort(np.concatenate([keys, self._queue.pop()]))
         if len(keys):
-            self._waiting.append(keys)
+            self._queue.append(keys)
 
-    def _take_waiting(self, end: int) -> np.ndarray:
-        """Remove the pairs with ranks below `end` from those that wait, and return their keys."""
-        taken, waiting = [], []
-        for keys in self._waiting:
+    def _take_pairs(self, end: int) -> np.ndarray:
+        """Remove the pairs with ranks below `end` from the queue, and return their keys."""
+        taken, queue = [], []
+        for keys in self._queue:
             count = np.searchsorted(keys, end << RANK_SHIFT)
             taken.append(keys[:count])
             if count < len(keys):
-                waiting.append(keys[count:])
-        self._waiting = waiting
+                queue.append(keys[count:])
+        self._queue = queue
         return np.concatenate(taken)

@@ -1,12 +1,11 @@
-"""Which pairs of tokens are joined, and in which order: from a list of merges, or from a list of tokens alone.
+"""Which pairs of tokens are merged, and in which order, for the vocabularies of any library.
 
-OpenAI's files have no merges. They list tokens, and the id of a token is its rank: of all neighbours that together are
-a token, tiktoken joins those that make the token of the lowest rank. `RankTable` does the same.
+In the textbook, the id of a new token also says when its merge was learned. In the files of other libraries ids may be
+in any order, so each merge has a *rank* too: of all pairs in a word, the one with the lowest rank is merged first.
 
-There are merges behind such a list all the same. A token is always made from the same pair, the two tokens that are
-left of its bytes just before: whatever is joined inside of it happens as if it stood alone. That pair is its merge, and
-the ranks are the order of the merges. `merges_of_ranks` finds them, for showing and for saving. (A token that its own
-bytes do not lead to has no merge. It is found as a whole word only, with `ignore_merges`.)
+- Most files list the merges. The rank of a merge is its position in the list (`merge_table`).
+- OpenAI's files list only tokens, and the id of a token is its rank: two neighbours can be merged if their bytes, put
+  together, are a token (`RankTable`). The merges can be reconstructed (`merges_of_ranks`), to show or to save them.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ Pair = tuple[int, int]
 MergeTable = dict[Pair, tuple[int, int]]  # (left id, right id) -> (rank, id of the new token); the lowest rank is first
 
 NO_RANK = sys.maxsize
-NO_MERGE = (NO_RANK, -1)
+NO_MERGE = (NO_RANK, -1)  # what looking up a pair gives if it cannot be merged
 
-Spelling = TypeVar("Spelling", bytes, str)
+Token = TypeVar("Token", bytes, str)
 
 
 def merge_table(
-    tokens: Sequence[Spelling | None], merges: Iterable[Pair], id_of: Mapping[Spelling, int] | None = None
+    tokens: Sequence[Token | None], merges: Iterable[Pair], id_of: Mapping[Token, int] | None = None
 ) -> MergeTable:
-    """The table for `merges`, pairs of ids in the order of their ranks. KeyError if a merge makes no token.
+    """The table of `merges`, pairs of ids in the order of their ranks. KeyError if a merge makes no token.
 
-    `id_of` has the tokens that may be made (None: all). Special tokens are left out of it, so that ordinary text can
-    never be encoded as one.
+    `id_of` gives the ids of the tokens that merges may make (None: all tokens). Special tokens are not in it, so that
+    ordinary text can never be encoded as one.
     """
     if id_of is None:
         id_of = {token: i for i, token in enumerate(tokens) if token is not None}
@@ -38,23 +37,50 @@ def merge_table(
 
 
 class RankTable:
-    """The merge table of a vocabulary without merges. `rank_of` has the tokens that may be made, and the bytes."""
+    """The merge table of a vocabulary without a list of merges, with the one method of a dict that encoding needs.
+
+    `rank_of` contains the single bytes and all tokens that merges may make. The rank of a token is its id.
+    """
 
     def __init__(self, tokens: Sequence[bytes | None], rank_of: Mapping[bytes, int]):
         self.tokens = tokens
         self.rank_of = rank_of
 
     def get(self, pair: Pair, default: tuple[int, int]) -> tuple[int, int]:
-        """As of a MergeTable. A negative id is no token."""
+        """(rank, id of the new token), or `default` if the pair cannot be merged."""
         left, right = pair
-        if left < 0 or right < 0:
+        if left < 0 or right < 0:  # heap.py marks the ends of a word with negative ids
             return default
         rank = self.rank_of.get(self.tokens[left] + self.tokens[right])  # type: ignore[operator]  # neither is None
         return default if rank is None else (rank, rank)
 
 
+def merge_word(ids: Iterable[int], table: MergeTable | RankTable) -> list[int]:
+    """Encode one word, given as the ids of its bytes: the definition for any table. Tests compare heap.py and batch.py
+    with it.
+
+    Each step makes a single merge. `TextbookBPE.encode_word` makes all merges of the same pair in one step, which gives
+    the same ids if the merges have been learned, but not for every table.
+    """
+    ids = list(ids)
+    while found := first_merge(ids, table):
+        position, _, new_id = found
+        ids[position : position + 2] = [new_id]
+    return ids
+
+
+def first_merge(ids: list[int], table: MergeTable | RankTable) -> tuple[int, int, int] | None:
+    """The next merge in a word: its position, its rank and the id of the new token. None if no pair can be merged."""
+    merges = [table.get(pair, NO_MERGE) for pair in zip(ids, ids[1:])]
+    first = min(merges, default=NO_MERGE)
+    if first == NO_MERGE:
+        return None
+    rank, new_id = first
+    return merges.index(first), rank, new_id  # `index` finds the leftmost one
+
+
 def merges_of_ranks(rank_of: Mapping[bytes, int]) -> list[Pair]:
-    """The pairs of ids that make the tokens, in the order of the ids of what they make."""
+    """The merges behind a list of tokens: one pair of ids for each token that merges can make, in the order of ids."""
     merges = []
     for token in sorted((token for token in rank_of if len(token) > 1), key=rank_of.__getitem__):
         parts = last_parts(token, rank_of)
@@ -64,13 +90,21 @@ def merges_of_ranks(rank_of: Mapping[bytes, int]) -> list[Pair]:
 
 
 def last_parts(token: bytes, rank_of: Mapping[bytes, int]) -> list[bytes]:
-    """The two tokens from which `token` is made. More than two if its bytes never become it."""
+    """The two tokens that are left just before `token` is made. More than two if merges never make it from its bytes.
+
+    Nothing around a token changes how it is made, because a merge that crossed its border would leave no such token. So
+    it is always made from the same two tokens, and they are found by encoding its bytes alone.
+    """
     parts = [token[i : i + 1] for i in range(len(token))]
-    ranks = [rank_of.get(left + right, NO_RANK) for left, right in zip(parts, parts[1:])]
-    while len(parts) > 2 and (lowest := min(ranks)) < NO_RANK:
+    ranks = [rank_of.get(left + right, NO_RANK) for left, right in zip(parts, parts[1:])]  # of each part and the next
+    while len(parts) > 2:
+        lowest = min(ranks)
+        if lowest == NO_RANK:
+            break  # such a token is found only as a whole word, with `ignore_merges`
         i = ranks.index(lowest)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
         del ranks[i]
+        # Only the pairs with the new part have new ranks: the pair before it and the pair after it.
         if i > 0:
             ranks[i - 1] = rank_of.get(parts[i - 1] + parts[i], NO_RANK)
         if i < len(ranks):

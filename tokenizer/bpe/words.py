@@ -1,4 +1,4 @@
-"""Level 3, one idea: remember the ids of each word, because a text repeats the same words again and again."""
+"""Level 3, one idea: a cache of words and their ids, because a text repeats the same words again and again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from tokenizer.bpe.heap import merge_heap
 from tokenizer.bpe.merge_table import MergeTable, RankTable
 
 MAX_CACHED_WORDS = 1 << 17
-MAX_CACHED_CHARACTERS = 64  # longer words are too rare to be worth remembering
+MAX_CACHED_CHARACTERS = 64  # longer words are too rare to be worth caching
 
 
 class WordEncoder(dict):
-    """word (str) -> ids (tuple), each computed when it is first asked for.
+    """word (str) -> ids (tuple). The ids are computed when a word is first looked up.
 
-    When `max_words` are cached it starts afresh, so that a process that runs for years does not grow. The cache never
-    changes an id. A word may hold surrogate escapes (U+DC80 to U+DCFF), which stand for bytes that are not UTF-8.
+    It is a dict, because finding a cached word then runs no Python code: `__missing__` is called only for new words.
+    When `max_words` are cached, the cache is cleared, so that its memory is bounded. A word may contain surrogate
+    escapes (U+DC80 to U+DCFF), which stand for bytes that are not UTF-8.
     """
 
     def __init__(
@@ -26,8 +27,8 @@ class WordEncoder(dict):
         max_words: int = MAX_CACHED_WORDS,
         whole_words: Mapping[bytes, int] | None = None,
     ):
-        """`byte_ids[b]` is the id of the one-byte token b, or -1 if there is none: such bytes are left out of any text,
-        as Hugging Face's library does. A word among `whole_words` gets that id, whatever its merges would make."""
+        """`byte_ids[b]` is the id of the one-byte token b, or -1 if there is none. Then this byte is left out of every
+        text, as in Hugging Face's library. A word among `whole_words` has that id and is not merged."""
         super().__init__()
         self.byte_ids = byte_ids
         self.missing_bytes = bytes(byte for byte in range(256) if byte_ids[byte] < 0)
@@ -50,10 +51,10 @@ class WordEncoder(dict):
         return tuple(merge_heap(self.ids_of_bytes(word), self.table))
 
     def ids_of_bytes(self, word: bytes) -> list[int]:
-        """The ids of the bytes of a word, with which encoding begins."""
+        """The ids of the bytes of a word, before any merge."""
         byte_ids = self.byte_ids
         return [byte_ids[byte] for byte in word.translate(None, self.missing_bytes)]
 
     def encode(self, words: Iterable[str]) -> list[int]:
-        """The ids of all `words`, joined."""
+        """The ids of all `words`, one word after another."""
         return list(chain.from_iterable(map(self.__getitem__, words)))

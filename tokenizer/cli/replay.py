@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokenizer.bpe.merge_table import MergeTable, merge_table
-from tokenizer.bpe.textbook import first_merge
+from tokenizer.bpe.merge_table import MergeTable, first_merge, merge_table
 from tokenizer.cli.inputs import load
 from tokenizer.cli.terminal import paint, printable, wants_colour
 from tokenizer.cli.train import read_counts
@@ -44,7 +43,7 @@ def replay_word(tokenizer: Tokenizer, word: bytes, counts: list[int] | None, *, 
 
 
 def merge_steps(ids: list[int], table: MergeTable) -> Iterator[tuple[int, list[int]]]:
-    """`textbook.merge_word` step by step: the rank of each merge, and the ids after it."""
+    """`merge_word` step by step: the rank of each merge, and the ids after it."""
     ids = list(ids)
     while found := first_merge(ids, table):
         i, rank, new_id = found

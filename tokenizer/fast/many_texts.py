@@ -1,7 +1,7 @@
-"""Many texts, or one long text, to one array of ids, by one process or several. The ids never depend on how many.
+"""Many texts, or one long text, to one array of ids, by one or several processes, whose number never changes the ids.
 
-A text comes as its segments: ordinary text (str), and the ids of special tokens (int). All ordinary text of all texts
-is encoded together, which is much faster than text by text.
+A text is given as its segments: ordinary text (str), and the ids of special tokens (int). The ordinary text of all
+texts is encoded together, which is much faster than one text after the other.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 
 from tokenizer.arrays.ragged import Ragged
 from tokenizer.fast.processes import parallel_map, processes_for
-from tokenizer.split.chunks import groups_of_texts
+from tokenizer.split.chunks import groups_of_about
 
-MAX_CUT_CHARACTERS = 1 << 20  # of one text, that a process takes at a time
-MAX_GROUP_CHARACTERS = 1 << 23  # of many texts, that are encoded together
+MAX_CUT_CHARACTERS = 1 << 20  # for several processes, longer texts are cut into parts of about this size
+MAX_GROUP_CHARACTERS = 1 << 23  # a process encodes at most about so many characters together
 
 
 class ManyTextsEncoder(Protocol):
-    """How ordinary text is encoded (see `TextEncoder`)."""
+    """What encodes ordinary text: a model, or a `TextEncoder`, which explains the methods."""
 
     def encode_many(self, texts: Iterable[str]) -> Ragged: ...
 
@@ -34,12 +34,13 @@ def encode_segments(
     processes: int | None = None,
     max_cut_characters: int = MAX_CUT_CHARACTERS,
 ) -> Ragged:
-    """The ids of all `texts`, (ids,) uint32, and how many each text has, (texts,) int64. None: as many as pay.
+    """The ids of all `texts`, (ids,) uint32, and how many each text has, (texts,) int64.
 
-    With one process `texts` is read lazily, so that it may be larger than memory.
+    With `processes=None`, their number is chosen by the length of the texts. One process reads `texts` lazily, so that
+    they may be larger than memory.
     """
-    special_ids: list[int] = []  # for each segment its id; -1 for ordinary text
-    segment_counts: list[int] = []  # for each text
+    special_ids: list[int] = []  # for each segment, the id of the special token, or -1 for ordinary text
+    segment_counts: list[int] = []  # for each text, the number of its segments
 
     def ordinary_texts() -> Iterator[str]:
         for text in texts:
@@ -60,23 +61,24 @@ def encode_segments(
 
 
 def encode_in_processes(encoder: ManyTextsEncoder, texts: list[str], processes: int, max_cut_characters: int) -> Ragged:
+    """`encoder.encode_many(texts)`, by several processes."""
     if processes <= 1:
         return encoder.encode_many(texts)
     cuts = [encoder.cut(text, max_cut_characters) for text in texts]
     every_cut = list(chain.from_iterable(cuts))
-    # Several groups for each process, because some take longer than others.
+    # Several groups for each process, so that all processes end at about the same time.
     size = min(MAX_GROUP_CHARACTERS, sum(map(len, every_cut)) // (4 * processes) + 1)
-    results = parallel_map(encoder.encode_many, list(groups_of_texts(every_cut, size)), processes)
+    results = parallel_map(encoder.encode_many, list(groups_of_about(size, every_cut, len)), processes)
     ids = np.concatenate([np.empty(0, np.uint32), *(ids for ids, _ in results)])
     cut_lengths = np.concatenate([np.empty(0, np.int64), *(lengths for _, lengths in results)])
-    owners = np.repeat(np.arange(len(cuts)), list(map(len, cuts)))
-    return ids, np.bincount(owners, cut_lengths, len(cuts)).astype(np.int64)
+    text_of_cut = np.repeat(np.arange(len(cuts)), list(map(len, cuts)))
+    return ids, np.bincount(text_of_cut, cut_lengths, len(cuts)).astype(np.int64)
 
 
 def with_special_ids(
     special_ids: np.ndarray, segment_counts: np.ndarray, ids: np.ndarray, lengths: np.ndarray
 ) -> Ragged:
-    """Put special ids between `ids`, those of ordinary text. Of `lengths` there is one for each ordinary segment."""
+    """Put the special ids between `ids`, the ids of the ordinary segments. `lengths` are their numbers of ids."""
     is_text = special_ids < 0
     if is_text.all() and (segment_counts == 1).all():
         return ids, lengths  # the usual case: each text is one segment of ordinary text
@@ -87,5 +89,5 @@ def with_special_ids(
     is_special[np.cumsum(segment_lengths)[~is_text] - 1] = True
     result[is_special] = special_ids[~is_text]
     result[~is_special] = ids
-    owners = np.repeat(np.arange(len(segment_counts)), segment_counts)
-    return result, np.bincount(owners, segment_lengths, len(segment_counts)).astype(np.int64)
+    text_of_segment = np.repeat(np.arange(len(segment_counts)), segment_counts)
+    return result, np.bincount(text_of_segment, segment_lengths, len(segment_counts)).astype(np.int64)

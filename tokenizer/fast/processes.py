@@ -1,8 +1,8 @@
-"""A parallel map over processes. Python runs one thread at a time, but any number of processes.
+"""A parallel map over processes, because Python runs the code of only one thread at a time.
 
-A process is a fork: it has everything that its parent had, and starts in milliseconds. Where there is no fork, or other
-threads are running (a fork gets copies of the locks that they hold, and these are never released), the work is done in
-this process.
+The processes are forks: a fork has all objects of its parent, and starts in milliseconds. If the system has no fork,
+or if other threads are running, all work is done in this process. (A fork gets copies of the locks that other threads
+hold, and nothing ever releases these copies.)
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MIN_CHARACTERS = 4_000_000  # for each process: a tenth of a second of work, several times what starting one costs
+MIN_CHARACTERS = 4_000_000  # of each process: a tenth of a second of work, several times the cost of starting it
 
-_shared: tuple[Callable, Sequence] | None = None  # in a worker: the function and its arguments
+# In a worker: the function and its arguments. A fork has them already, so they need not be pickled, only the index of
+# the argument and the result.
+_shared: tuple[Callable, Sequence] | None = None
 
 
 def processes_for(characters: int) -> int:

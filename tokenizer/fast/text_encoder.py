@@ -14,11 +14,13 @@ from tokenizer.split.pretokenizer import Pretokenizer, PretokenizerSequence
 from tokenizer.split.scanner import RULES, WordScanner
 
 MIN_VECTOR_CHARACTERS = 2500  # shorter texts are encoded faster word by word
-MIN_TOTAL_CHARACTERS = 200_000  # in long texts so far; with fewer, making the tables takes longer than they save
+MIN_TOTAL_CHARACTERS = (
+    200_000  # of long texts so far; for less text, it takes longer to build the tables than they save
+)
 
 
 class TextEncoder:
-    """Encodes the words of `pretokenizer` by `word_encoder`, with the same ids on both paths."""
+    """Encodes text by `pretokenizer` and `word_encoder`, on one of two paths that give the same ids."""
 
     def __init__(
         self,
@@ -31,7 +33,7 @@ class TextEncoder:
         self.word_encoder = word_encoder
         self.min_vector_characters = min_vector_characters
         self.min_total_characters = min_total_characters
-        self._characters = 0  # in long texts so far
+        self._characters = 0  # of the long texts so far
 
     def encode(self, text: str) -> list[int]:
         vector_encoder = self._vector_encoder_for(len(text))
@@ -43,7 +45,9 @@ class TextEncoder:
     def encode_many(self, texts: Iterable[str]) -> Ragged:
         """The ids of many texts, (ids,) uint32, and how many each text has, (texts,) int64."""
         texts = iter(texts)
-        first, characters = [], 0  # enough texts to choose the path
+        # The path depends on the length of the texts, which may be read only once. So the first texts are collected
+        # until there is enough text to choose the fast path, or no more text.
+        first, characters = [], 0
         enough = max(self.min_vector_characters, self.min_total_characters - self._characters)
         while characters < enough and (text := next(texts, None)) is not None:
             first.append(text)
@@ -53,12 +57,12 @@ class TextEncoder:
         return vector_encoder.encode(all_texts) if vector_encoder else from_lists(map(self.encode_by_word, all_texts))
 
     def cut(self, text: str, size: int) -> list[str]:
-        """Parts of about `size` characters whose ids, joined, are those of `text`; [text] if that cannot be known."""
+        """Parts of about `size` characters whose ids, joined, are those of `text`. [text] if the pattern is unknown."""
         return list(chunks(text, size)) if len(text) > size and self.vector_encoder else [text]
 
     @cached_property
     def vector_encoder(self) -> VectorEncoder | None:
-        """None for a pattern that only a regular expression can follow."""
+        """None if there are no rules for the pattern (see scanner.py)."""
         pretokenizer = self.pretokenizer
         if not isinstance(pretokenizer, Pretokenizer) or pretokenizer.expression not in RULES:
             return None

@@ -2,12 +2,12 @@
 
 Text becomes ids in these steps:
 
-1. added tokens, such as `<|endoftext|>`, are found in it (text/special_tokens.py);
-2. the text between them may be normalized and get a space before it (text/normalize.py, text/prefix.py);
-3. the model encodes it (model.py): this is where the kinds of tokenizers differ;
-4. a template may put special tokens around it all (text/template.py).
+1. Added tokens, such as `<|endoftext|>`, are found in the text (text/special_tokens.py).
+2. The text between them may be normalized, and a space may be put before it (text/normalize.py, text/prefix.py).
+3. The model encodes it (model.py). In this step the kinds of tokenizers differ.
+4. A template may add special tokens before and after all ids (text/template.py).
 
-Decoding is simpler: join the bytes of the tokens.
+Decoding joins the bytes of the tokens.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class BaseTokenizer(ABC):
     """A model, and the steps around it. The kinds of tokenizers are its subclasses."""
 
     RECORD: ClassVar[type]  # the kind of record from which this kind of tokenizer is made
-    KINDS: ClassVar[dict[type, type[BaseTokenizer]]] = {}  # kind of record -> kind of tokenizer
+    KINDS: ClassVar[dict[type, type[BaseTokenizer]]] = {}  # kind of record -> its tokenizer, see below
 
     def __init_subclass__(cls) -> None:
-        if "RECORD" in vars(cls):
+        if "RECORD" in vars(cls):  # each subclass registers itself, so `load` need not import it
             BaseTokenizer.KINDS[cls.RECORD] = cls
 
     def __init__(
@@ -56,7 +56,7 @@ class BaseTokenizer(ABC):
         self.normalizer = normalizer
         self.prefix = prefix
         self.template = template or Template()
-        self.settings: dict[str, Any] = {}  # of the tokenizer_config.json beside the file: names, chat template
+        self.settings: dict[str, Any] = {}  # from the tokenizer_config.json beside the file, such as the chat template
         self._added = AddedTokens(added_tokens, normalizer)
         self._segmenter = Segmenter(self._added, normalizer, prefix)
         self._unused_ids = {i for i, token in enumerate(self.tokens) if token is None}
@@ -64,7 +64,7 @@ class BaseTokenizer(ABC):
     @property
     @abstractmethod
     def record(self) -> Record:
-        """All that a file must hold to make this tokenizer again. Equality compares records."""
+        """All that a file must contain to make this tokenizer again. Equal tokenizers have equal records."""
 
     # Text to ids
 
@@ -78,9 +78,9 @@ class BaseTokenizer(ABC):
     ) -> list[int]:
         """The ids of `text`.
 
-        A special token in the text is encoded as one if it is among `allowed_special` (names, or "all"). If it is among
-        `disallowed_special` ("all": those that are not allowed), that is a ValueError. Otherwise it is ordinary text.
-        `add_special_tokens` adds those of the template. Surrogates are replaced, see `well_formed`.
+        Special tokens in the text get their ids if they are in `allowed_special` (names, or "all"). It is a ValueError
+        if one is in `disallowed_special` ("all": all that are not allowed). Others are ordinary text.
+        `add_special_tokens` adds those of the template. Surrogates are replaced, see `pretokenizer.well_formed`.
         """
         ids: list[int] = []
         for segment in self._segmenter.segments(text, allowed_special, disallowed_special):
@@ -95,7 +95,7 @@ class BaseTokenizer(ABC):
         return self.encode(text, disallowed_special=())
 
     def encode_bytes(self, data: bytes) -> list[int]:
-        """The ids of any bytes, as ordinary text. For UTF-8 the same as `encode_ordinary`."""
+        """The ids of any bytes, as ordinary text. If they are UTF-8, the ids are those of `encode_ordinary`."""
         segments = self._segmenter.segments_of_bytes(data)
         return [i for s in segments for i in ([s] if isinstance(s, int) else self.model.encode(s))]
 
@@ -104,11 +104,11 @@ class BaseTokenizer(ABC):
         return self.template.fill(self.encode(first, **options), self.encode(second, **options))
 
     def encode_array(self, text: str, *, processes: int | None = 1, **options: Any) -> np.ndarray:
-        """`encode` as an array, (ids,) uint32, which is faster for long texts. The other arguments as below."""
+        """`encode` as an array, (ids,) uint32, which is faster for long texts. Arguments as in `encode_batch_array`."""
         return self.encode_batch_array([text], processes=processes, **options)[0]
 
     def encode_batch(self, texts: Iterable[str], *, processes: int | None = 1, **options: Any) -> list[list[int]]:
-        """`encode` of each text as a list. The other arguments as below."""
+        """`encode` for each of many texts. Arguments as in `encode_batch_array`."""
         ids, lengths = self.encode_batch_array(texts, processes=processes, **options)
         every_id, ends = ids.tolist(), np.cumsum(lengths).tolist()
         return [every_id[start:end] for start, end in zip([0, *ends], ends)]
@@ -124,8 +124,8 @@ class BaseTokenizer(ABC):
     ) -> Ragged:
         """`encode` of all texts together, which is much faster than one by one.
 
-        Returns the ids, one text after another, (ids,) uint32, and the number of ids of each text, (texts,) int64. The
-        work is shared among `processes`; None: as many as make it faster.
+        Returns the ids, (ids,) uint32, one text after another, and the number of ids of each text, (texts,) int64.
+        `processes` share the work; None chooses their number.
         """
         rows = (list(self._segmenter.segments(text, allowed_special, disallowed_special)) for text in texts)
         return encode_segments(self.model, map(self.template.fill, rows) if add_special_tokens else rows, processes)
@@ -138,9 +138,9 @@ class BaseTokenizer(ABC):
         disallowed_special: Special = "all",
         add_special_tokens: bool = False,
     ) -> tuple[list[int], list[Span]]:
-        """The ids of `encode`, and for each the (start, end) of the characters of `text` that it stands for.
+        """The ids of `encode`, and for each id its span: the (start, end) of its characters in `text`.
 
-        A token that is a part of a character has the span of the whole character. Surrogates count as in `well_formed`.
+        A token that is only a part of a character has the span of the whole character. Surrogates are replaced.
         """
         segments = self._segmenter.aligned_segments(text, allowed_special, disallowed_special)
         ids, spans = encode_aligned(self.model, segments)
@@ -151,14 +151,14 @@ class BaseTokenizer(ABC):
     # Ids to text
 
     def decode(self, ids: Iterable[int], errors: str = "replace", *, skip_special_tokens: bool = False) -> str:
-        """The text of `ids`. They may begin or end inside a character; `errors` is as for `bytes.decode`."""
+        """The text of `ids`. If they begin or end inside a character, `errors` is used as by `bytes.decode`."""
         data = self._join(ids, skip_special_tokens, mid_text=False, lossy=errors == "replace")
         return data.decode("utf-8", errors)
 
     def decode_bytes(self, ids: Iterable[int], *, skip_special_tokens: bool = False, mid_text: bool = False) -> bytes:
-        """The bytes of `ids`. Special tokens are their names, or nothing with `skip_special_tokens`.
+        """The bytes of `ids`. The bytes of a special token are its name. ValueError for an unknown id.
 
-        `mid_text`: other ids came before these, so that a space at the beginning is one. ValueError for an unknown id.
+        `mid_text`: the ids are not the beginning of a text, so that SentencePiece does not remove their first space.
         """
         return self._join(ids, skip_special_tokens, mid_text=mid_text, lossy=False)
 
@@ -175,7 +175,7 @@ class BaseTokenizer(ABC):
         return [self.decode_bytes([i], mid_text=k > 0) for k, i in enumerate(ids)]
 
     def visible_ids(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> list[int]:
-        """The ids that decoding shows. ValueError for an unknown id."""
+        """`ids` as a list, without special tokens if they are skipped. ValueError for an unknown id."""
         ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
         if ids and (min(ids) < 0 or max(ids) >= len(self.tokens) or not self._unused_ids.isdisjoint(ids)):
             stray = next(i for i in ids if not 0 <= i < len(self.tokens) or i in self._unused_ids)
@@ -228,22 +228,22 @@ class BaseTokenizer(ABC):
 
     @property
     def added_tokens(self) -> tuple[AddedToken, ...]:
-        """The special tokens, and others that are found in a text before anything else."""
+        """All tokens that are found in a text before it is encoded: the special ones, and others."""
         return self._added.tokens
 
     @property
     def end_of_text(self) -> int | None:
-        """The id of `<|endoftext|>` or its like, which ends a document, or None if there is none."""
+        """The id of the token that ends a document, such as `<|endoftext|>`. None if there is no such token."""
         return self._added.first_of(END_NAMES)
 
     @property
     def padding(self) -> int | None:
-        """The id of `<|padding|>` or its like, which fills up a row, or None if there is none."""
+        """The id of the token that fills up short rows, such as `<|padding|>`. None if there is no such token."""
         return self._added.first_of(PADDING_NAMES)
 
     @property
     def unknown(self) -> int | None:
-        """The id of `<|unknown|>` or its like, which stands for what has no token, or None if there is none."""
+        """The id of the token for what has no token, such as `<|unknown|>`. None if there is no such token."""
         return self._added.first_of(UNKNOWN_NAMES) if self.model.unknown is None else self.model.unknown
 
     def render_chat(
@@ -251,7 +251,7 @@ class BaseTokenizer(ABC):
     ) -> str:
         """A conversation as the text that the model expects (text/chat_template.py has the options).
 
-        `chat_template` is a template, or the name of one of those that came with the tokenizer (None: the default one).
+        `chat_template` is a template, or the name of a template of the tokenizer. None: the default template.
         """
         return render_chat(self.settings, messages, chat_template, **options)
 
@@ -273,16 +273,16 @@ class BaseTokenizer(ABC):
     ) -> BaseTokenizer:
         """The tokenizer in a file or folder, of any kind and format (formats/files.py lists the formats).
 
-        `pattern` and `special_tokens` (names with ids, or names that have ids in the file) are for formats that do not
-        contain them. FormatError (a ValueError) if the file is damaged or asks for what is not supported,
-        FileNotFoundError if there is none.
+        `pattern` and `special_tokens` (names and ids, or only names if the file has their ids) are for formats that do
+        not contain them. FormatError (a ValueError) if the file is damaged or needs what is not supported here,
+        FileNotFoundError if there is no file.
         """
         record, settings = files.read(path, pattern, special_tokens)
         return BaseTokenizer.of(record, settings)
 
     @staticmethod
     def of(record: Any, settings: dict[str, Any] | None = None) -> BaseTokenizer:
-        """The tokenizer that a record describes."""
+        """The tokenizer that a record describes, of the kind that belongs to this kind of record."""
         kind: Any = BaseTokenizer.KINDS[type(record)]
         tokenizer = kind(record)
         tokenizer.settings = settings or {}
@@ -291,10 +291,10 @@ class BaseTokenizer(ABC):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BaseTokenizer) and self.record == other.record
 
-    __hash__ = None  # type: ignore[assignment]  # equality compares everything, too much for a key of a dict
+    __hash__ = None  # type: ignore[assignment]  # equality compares whole vocabularies: too slow for the key of a dict
 
     def __reduce__(self) -> tuple:
-        return BaseTokenizer.of, (self.record, self.settings)  # pickled without caches
+        return BaseTokenizer.of, (self.record, self.settings)  # for pickle and copy: without caches
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(vocab_size={self.vocab_size}, special_tokens={list(self.special_tokens)})"

@@ -1,7 +1,7 @@
-"""The byte-level byte-pair tokenizer: any text and any bytes, no unknown token. Radford et al. 2019, section 2.2.
+"""Byte-pair encoding over bytes: the tokenizer that this project trains. Radford et al. 2019, section 2.2.
 
-`ByteBPE` encodes and decodes ordinary text. `Tokenizer` is that with special tokens and the other steps that all
-tokenizers share (base.py).
+Each of the 256 bytes is a token, so any text can be encoded. `ByteBPE` encodes and decodes ordinary text. `Tokenizer`
+adds special tokens and the other steps that all tokenizers share (base.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from tokenizer.arrays.ragged import Ragged
 from tokenizer.arrays.token_bytes import TokenBytes
-from tokenizer.bpe.merge_table import Pair, RankTable, merge_table, merges_of_ranks
+from tokenizer.bpe.merge_table import MergeTable, Pair, RankTable, merge_table, merges_of_ranks
 from tokenizer.bpe.words import WordEncoder
 from tokenizer.fast.text_encoder import TextEncoder
 from tokenizer.formats.records import BytePairRecord
@@ -40,16 +40,18 @@ class ByteBPE(Model):
         self.pretokenizer = Pretokenizer(pattern) if isinstance(pattern, str) else PretokenizerSequence(pattern)
         self.trim_offsets = record.trim_offsets
         self._added_names = {token.id: token.content for token in record.added_tokens}
+        # The tokens that text may be encoded as. Special tokens are not among them, so that text never becomes one. But
+        # an added token that is not special may also be a single byte, or the result of a merge.
         ordinary = ids_without(self.tokens, self._added_names)
-        # An added token that is not special may also be a single byte, or the result of a merge.
-        also = {self.tokens[token.id] or b"": token.id for token in record.added_tokens if not token.special}
-        id_of = also | ordinary if also else ordinary
-        ranked = record.merges is None
-        self.word_encoder = WordEncoder(
-            byte_ids=[id_of.get(bytes([byte]), -1) for byte in range(256)],
-            table=RankTable(self.tokens, id_of) if ranked else merge_table(self.tokens, record.merges or (), id_of),
-            whole_words=ordinary if record.ignore_merges else None,
-        )
+        not_special = {self.tokens[token.id] or b"": token.id for token in record.added_tokens if not token.special}
+        id_of = not_special | ordinary if not_special else ordinary
+        table: MergeTable | RankTable
+        if record.merges is None:  # a file of OpenAI: the ranks of tokens say which pairs are merged
+            table = RankTable(self.tokens, id_of)
+        else:
+            table = merge_table(self.tokens, record.merges, id_of)
+        byte_ids = [id_of.get(bytes([byte]), -1) for byte in range(256)]
+        self.word_encoder = WordEncoder(byte_ids, table, whole_words=ordinary if record.ignore_merges else None)
         # Splits text into words and looks each up in `word_encoder`; long texts take a faster path to the same ids.
         self.text_encoder = TextEncoder(self.pretokenizer, self.word_encoder)
 
@@ -64,9 +66,11 @@ class ByteBPE(Model):
 
     def decode_fast(self, ids: Collection[int]) -> bytes | None:
         if len(ids) < MIN_ARRAY_IDS:
-            return None
+            return None  # decoded one by one, by `Model.decode`
         numbers = as_array(ids)
-        return self._token_bytes.join(numbers) if numbers is not None and self._token_bytes.are_known(numbers) else None
+        if numbers is None or not self._token_bytes.are_known(numbers):
+            return None
+        return self._token_bytes.join(numbers)
 
     @cached_property
     def _token_bytes(self) -> TokenBytes:
@@ -74,7 +78,7 @@ class ByteBPE(Model):
 
     @cached_property
     def merges(self) -> list[Pair]:
-        """The pairs of ids that are joined, in the order of their ranks."""
+        """The pairs of ids that are merged, in the order of their ranks."""
         table = self.word_encoder.table
         if isinstance(table, RankTable):
             return merges_of_ranks(table.rank_of)
@@ -88,6 +92,7 @@ class ByteBPE(Model):
             for i, character in enumerate(text.text)
             for _ in character.encode("utf-8", "surrogateescape").translate(None, missing)
         ]
+        # The tokens divide the bytes of the text, so the length of each token says where it ends.
         spans, start = [], 0
         for i in ids:
             end = start + len(self.tokens[i] or b"")
@@ -96,7 +101,7 @@ class ByteBPE(Model):
         return ids, spans
 
     def trim(self, ids: list[int], spans: list[Span], found: dict[int, str]) -> list[Span]:
-        trim = self.trim_offsets
+        trim = self.trim_offsets  # a function of text/offsets.py
         if trim is None:
             return spans
         spellings = [found[k] if k in found else spell(self.tokens[i] or b"") for k, i in enumerate(ids)]
@@ -138,12 +143,12 @@ class Tokenizer(BaseTokenizer):
 
     @property
     def merges(self) -> list[Pair]:
-        """The pairs of ids that are joined, in the order of their ranks."""
+        """The pairs of ids that are merged, in the order of their ranks."""
         return self.model.merges
 
     @property
     def pattern(self) -> str | tuple[str, ...]:
-        """How text is split into words: the name of a pattern or a regular expression; several, one after another."""
+        """How text is split into words: the name of a pattern or a regular expression, or a tuple of several."""
         return self.model.pretokenizer.pattern
 
     @property
@@ -158,17 +163,17 @@ class Tokenizer(BaseTokenizer):
 
 
 def ids_without(tokens: Sequence[bytes | None], excluded: Iterable[int]) -> dict[bytes, int]:
-    """token -> id, without the ids `excluded`; of equal tokens, the last id."""
+    """token -> id, without the ids `excluded`. Of equal tokens, the last one counts."""
     remaining: list[Any] = list(tokens)
     for i in excluded:
         remaining[i] = None
-    ids = dict(zip(remaining, range(len(remaining))))  # half the time of a comprehension with a condition
+    ids = dict(zip(remaining, range(len(remaining))))  # twice as fast as a comprehension with a condition
     ids.pop(None, None)
     return ids
 
 
 def as_array(ids: Collection[int]) -> np.ndarray | None:
-    """Ids as an array; None if they are not integers that can be ids at all."""
+    """Ids as an array. None if they are not integers from 0 to 2^32 - 1."""
     if isinstance(ids, np.ndarray):
         return ids if ids.dtype.kind in "iu" and ids.ndim == 1 else None
     try:

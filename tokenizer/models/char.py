@@ -53,7 +53,7 @@ class CharTokenizer(BaseTokenizer):
 
     @classmethod
     def train(cls, texts: Iterable[str], special_tokens: Iterable[str] = ()) -> CharTokenizer:
-        """Ids for the special tokens in the order given, then for the characters of `texts` (read once) in order."""
+        """The first ids are for the special tokens, in their order, the next for the sorted characters of `texts`."""
         names = check_names(special_tokens)
         characters: set[str] = set()
         for text in [texts] if isinstance(texts, str) else texts:

@@ -1,4 +1,4 @@
-"""What a model does for a tokenizer: ordinary text (no special tokens) to ids, and ids to bytes."""
+"""The interface of a model, the part of a tokenizer that encodes ordinary text (without special tokens)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from tokenizer.text.segmenter import FoundToken
 
 
 class UnknownToken(KeyError, ValueError):
-    """There is no such token, or no token with such an id."""
+    """There is no token with this name or this id."""
 
-    __str__ = Exception.__str__  # a KeyError would show the sentence in quotes
+    __str__ = Exception.__str__  # that of KeyError would put the sentence in quotes
 
 
 class Model(ABC):
-    """`tokens[id]` is the bytes of a token; None for an id that is not used. `unknown` stands for what has no token."""
+    """`tokens[id]` are the bytes of a token, or None if the id is not used. `unknown` is the id for what has no token.
+
+    Only the first three methods must be defined. The others are for models that can do something faster or differently.
+    """
 
     tokens: list[bytes | None]
     unknown: int | None = None
@@ -28,7 +31,7 @@ class Model(ABC):
 
     @abstractmethod
     def encode_aligned(self, text: AlignedText) -> tuple[list[int], list[Span]]:
-        """The same ids, and for each the part of the original text that it stands for."""
+        """The same ids, and for each of them its span in the original text."""
 
     @abstractmethod
     def spelling(self, i: int) -> str:
@@ -39,32 +42,32 @@ class Model(ABC):
         return from_lists(map(self.encode, texts))
 
     def cut(self, text: str, size: int) -> list[str]:
-        """Parts of about `size` characters whose ids, joined, are those of `text`; [text] if that cannot be known."""
+        """Parts of about `size` characters whose ids, joined, are those of `text`. [text] if there is no safe cut."""
         return [text]
 
     def decode(self, ids: list[int], *, mid_text: bool) -> bytes:
-        """The bytes of `ids`, which are ids of tokens. `mid_text`: other ids came before them."""
+        """The bytes of `ids`, all of which are tokens. `mid_text`: they are not the beginning of a text."""
         return b"".join(map(self.tokens.__getitem__, ids))  # type: ignore[arg-type]  # none of them is None
 
     def decode_fast(self, ids: Collection[int]) -> bytes | None:
-        """`decode` with arrays. None if that would not be faster, or if something is not the id of a token."""
+        """`decode` with arrays. None if that is not faster, or if `ids` contains something that is not an id."""
         return None
 
     def lossy_decode(self, ids: list[int], *, mid_text: bool) -> bytes:
-        """`decode`, with U+FFFD in place of invalid bytes if this kind of tokenizer has a rule of its own for them."""
+        """`decode` for a text in which U+FFFD replaces invalid bytes. A model may replace them here in its own way."""
         return self.decode(ids, mid_text=mid_text)
 
     def stable_prefix_length(self, ids: list[int]) -> int:
-        """How many of `ids`, from the first, have a `lossy_decode` that does not depend on later ids."""
+        """How many of the first `ids` are decoded in the same way whatever ids follow them."""
         return len(ids)
 
     def trim(self, ids: list[int], spans: list[Span], found: dict[int, str]) -> list[Span]:
-        """The spans as this kind of tokenizer reports them. `found[k]` is the text of token k if it is an added one."""
+        """Correct the spans, if this kind of tokenizer leaves out spaces. `found` has the texts of added tokens."""
         return spans
 
 
 def encode_aligned(model: Model, segments: Iterable[AlignedText | FoundToken]) -> tuple[list[int], list[Span]]:
-    """The ids of a text given as segments, and the part of the original text that each of them stands for."""
+    """The ids of a text that is given as segments, and for each id its span in the original text."""
     ids: list[int] = []
     spans: list[Span] = []
     found: dict[int, str] = {}

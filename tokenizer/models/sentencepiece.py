@@ -1,12 +1,12 @@
 """The byte-pair tokenizer of SentencePiece, as in Llama 2.
 
-It joins characters, not bytes, and a space is one of them, written U+2581 (▁). A character that has no token becomes
-its bytes, each a token such as `<0xE2>`. Source: Kudo and Richardson 2018, arXiv:1808.06226;
+It merges characters, not bytes. A space is a character too, written ▁ (U+2581). A character that has no token becomes
+its bytes, each of them a token such as `<0xE2>`. Source: Kudo and Richardson 2018, arXiv:1808.06226;
 github.com/google/sentencepiece, src/bpe_model.cc.
 
-There are no words: a merge may join the end of one word with the beginning of the next. But in most vocabularies no
-token has a ▁ after another character, so that no merge does. Then the text is split before each ▁, and the ids of words
-are remembered.
+The text is not split into words, so a merge may go across a space. But in most vocabularies no token has a ▁ after
+another character, so that no merge goes across the beginning of a word. Then the text can be split before each ▁, and
+the ids of words can be cached.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ class SentencePieceBPE(Model):
         self._byte_of = {i: byte for i, byte in bytes_of.items() if byte is not None}
         self.tokens = [self._bytes(i) for i in range(len(pieces))]
         self._encoder = self._make_encoder()
-        made = {pieces[i] or "" for _, i in self._encoder.table.values()}
-        self._has_words = not any(map(ACROSS_WORDS.search, made))
+        merged = {pieces[i] or "" for _, i in self._encoder.table.values()}  # the pieces that merges make
+        self._has_words = not any(map(ACROSS_WORDS.search, merged))
 
     def _bytes(self, i: int) -> bytes | None:
         """The bytes of the token `i`."""
         piece = self.pieces[i]
-        return None if piece is None else bytes([self._byte_of[i]]) if i in self._byte_of else piece_bytes(piece)
+        if piece is None:
+            return None
+        return bytes([self._byte_of[i]]) if i in self._byte_of else piece_bytes(piece)
 
     def _make_encoder(self) -> CharacterEncoder:
         record, pieces = self.record, self.pieces
@@ -65,19 +67,25 @@ class SentencePieceBPE(Model):
     def _split(self, text: str) -> Iterator[int | str]:
         """The text as ids of user-defined pieces and words."""
         end = 0
-        for match in matcher(frozenset(self._user_defined)).finditer(text) if self._user_defined else ():
+        matches = matcher(frozenset(self._user_defined)).finditer(text) if self._user_defined else ()
+        for match in matches:
             yield from self._words(text[end : match.start()])
             yield self._user_defined[match.group()]
             end = match.end()
         yield from self._words(text[end:])
 
     def _words(self, text: str) -> list[str]:
-        return WORD.findall(text) if self._has_words else [text] if text else []
+        if self._has_words:
+            return WORD.findall(text)
+        return [text] if text else []
 
     def encode(self, text: str) -> list[int]:
         if not self._user_defined:
             return list(chain.from_iterable(map(self._encoder.__getitem__, self._words(text))))
-        return [i for w in self._split(text) for i in ((w,) if isinstance(w, int) else self._encoder[w])]
+        ids: list[int] = []
+        for part in self._split(text):
+            ids += [part] if isinstance(part, int) else self._encoder[part]
+        return ids
 
     def encode_aligned(self, text: AlignedText) -> tuple[list[int], list[Span]]:
         pairs = list(self._encode_with_lengths(text.text))
@@ -99,14 +107,15 @@ class SentencePieceBPE(Model):
 
     def lossy_decode(self, ids: list[int], *, mid_text: bool) -> bytes:
         data = self.decode(ids, mid_text=mid_text)
-        if is_utf8(data):  # then each run of byte tokens is too, because the other tokens are whole characters
+        # Tokens that are not single bytes are whole characters. So if all is UTF-8, each run of byte tokens is too.
+        if is_utf8(data):
             return data
         runs = [self._decode_run(list(run), are_bytes) for are_bytes, run in groupby(ids, self._byte_of.__contains__)]
         return self._strip_space(b"".join(runs), ids, mid_text)
 
     def _decode_run(self, ids: list[int], are_bytes: bool) -> bytes:
         data = super().decode(ids, mid_text=True)
-        # What is shown for invalid bytes is what the library of the file's format shows.
+        # Invalid bytes are replaced as in the library that the file comes from: SentencePiece or Hugging Face's.
         replace = replace_invalid_bytes if self.record.merges is None else replace_invalid_runs
         return replace(data) if are_bytes else data
 
@@ -119,7 +128,7 @@ class SentencePieceBPE(Model):
         return data[1:]
 
     def stable_prefix_length(self, ids: list[int]) -> int:
-        # What a byte token shows depends on the byte tokens after it.
+        # Several byte tokens may together be a character, so the last ones may wait for others.
         end = len(ids)
         while end and ids[end - 1] in self._byte_of:
             end -= 1

@@ -1,6 +1,7 @@
-"""The tokenizer of BERT: lower-case words, each cut greedily into the longest pieces of the vocabulary.
+"""The tokenizer of BERT: lower-case words, each split greedily into the longest pieces of the vocabulary.
 
-Pieces inside a word are written `##ing`. A word that cannot be cut is `[UNK]`, so not every text comes back.
+A piece that is not at the beginning of a word is written `##ing`. A word that cannot be split becomes `[UNK]`, so
+decoding does not always give the same text.
 Sources: Devlin et al. 2018, arXiv:1810.04805; github.com/google-research/bert, tokenization.py.
 """
 
@@ -16,15 +17,15 @@ from tokenizer.text.aligned_text import AlignedText, Span
 from tokenizer.text.huggingface_unicode import BERT_PUNCTUATION
 from tokenizer.text.normalize import character_class
 
-# Each punctuation character is a word; so is what is between them and white space. ASCII symbols are punctuation.
+# Each punctuation character is a word. So is each run of other characters, except white space.
 PUNCTUATION = character_class(BERT_PUNCTUATION)
 WORD = regex.compile(rf"[{PUNCTUATION}]|[^\p{{White_Space}}{PUNCTUATION}]+")
 
-# What decoding joins, in this order; from `clean_up_tokenization` of Hugging Face's libraries.
+# Spaces that decoding removes, in this order. Source: `clean_up_tokenization` of Hugging Face's libraries.
 JOINS = [(" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m")]
 JOINS += [(" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re")]
 
-PlacedPiece = tuple[int, int, int]  # an id, and the characters of a word that it stands for: first, and after the last
+PieceInWord = tuple[int, int, int]  # an id, and the start and end of the piece in its word
 
 
 class WordPiece(Model):
@@ -38,47 +39,54 @@ class WordPiece(Model):
             raise ValueError(f"the vocabulary has no token {record.unknown!r} for unknown words")
         self.unknown: int = self._id_of[record.unknown]
         self._max_piece_length = max(map(len, self._id_of))
-        self._cache: dict[str, list[PlacedPiece]] = {}
-        self.tokens = [None if piece is None else self._shown(piece).encode() for piece in self.pieces]
+        self._cache: dict[str, list[PieceInWord]] = {}
+        self.tokens = [None if piece is None else self._text_of(piece).encode() for piece in self.pieces]
 
-    def _shown(self, piece: str) -> str:
-        """A piece as it appears within a text: with a space before it if it begins a word."""
+    def _text_of(self, piece: str) -> str:
+        """The text of a piece that is not the first one: with a space before it if it begins a word."""
         inside = piece.startswith(self.record.continuation)
         return clean_up(piece.removeprefix(self.record.continuation) if inside else " " + piece)
 
     def encode(self, text: str) -> list[int]:
-        return [i for word in WORD.findall(text) for i, _, _ in self._cut_word(word)]
+        return [i for word in WORD.findall(text) for i, _, _ in self._split_word(word)]
 
     def encode_aligned(self, text: AlignedText) -> tuple[list[int], list[Span]]:
         ids, spans = [], []
         for word in WORD.finditer(text.text):
-            for i, start, end in self._cut_word(word.group()):
+            for i, start, end in self._split_word(word.group()):
                 ids.append(i)
                 spans.append(text.span(word.start() + start, word.start() + end))
         return ids, spans
 
-    def _cut_word(self, word: str) -> list[PlacedPiece]:
+    def _split_word(self, word: str) -> list[PieceInWord]:
         if word not in self._cache:
             if len(self._cache) >= MAX_CACHED_WORDS:
                 self._cache.clear()
             self._cache[word] = self._find_pieces(word)
         return self._cache[word]
 
-    def _find_pieces(self, word: str) -> list[PlacedPiece]:
+    def _find_pieces(self, word: str) -> list[PieceInWord]:
         """The longest piece at the beginning, then the longest one that continues from there, and so on."""
-        pieces: list[PlacedPiece] = []
+        unknown = [(self.unknown, 0, len(word))]
+        if len(word) > self.record.max_word_length:
+            return unknown
+        pieces: list[PieceInWord] = []
         start = 0
-        while start < len(word) <= self.record.max_word_length:
-            prefix = self.record.continuation if start else ""
-            for end in range(min(len(word), start + self._max_piece_length), start, -1):
-                i = self._id_of.get(prefix + word[start:end])
-                if i is not None:
-                    pieces.append((i, start, end))
-                    start = end
-                    break
-            else:
-                break
-        return pieces if start == len(word) else [(self.unknown, 0, len(word))]
+        while start < len(word):
+            piece = self._longest_piece(word, start)
+            if piece is None:
+                return unknown
+            pieces.append(piece)
+            start = piece[2]
+        return pieces
+
+    def _longest_piece(self, word: str, start: int) -> PieceInWord | None:
+        prefix = self.record.continuation if start else ""
+        for end in range(min(len(word), start + self._max_piece_length), start, -1):
+            i = self._id_of.get(prefix + word[start:end])
+            if i is not None:
+                return i, start, end
+        return None
 
     def decode(self, ids: list[int], *, mid_text: bool) -> bytes:
         if mid_text or not ids:
@@ -103,7 +111,7 @@ class WordPieceTokenizer(BaseTokenizer):
         return self.model.record._replace(added_tokens=self.added_tokens)
 
 
-def clean_up(shown: str) -> str:
+def clean_up(text: str) -> str:
     for apart, joined in JOINS:
-        shown = shown.replace(apart, joined)
-    return shown
+        text = text.replace(apart, joined)
+    return text

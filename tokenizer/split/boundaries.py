@@ -1,16 +1,17 @@
 r"""Where words begin, for all characters of a text at once, by the rules of the usual patterns.
 
-A regular expression walks along the text. Here the decision is made for all characters at once, from the class of each
-and of its two neighbours; the few rules that must see further look at a few positions only.
+A regular expression goes through a text step by step. Here the decision is made for all characters at once, from the
+class of each character and of its two neighbours. A few rules need more than that, and examine a few positions only.
 
-- `gpt2_starts`: ` ?\p{L}+`, ` ?\p{N}+`, ` ?[^\s\p{L}\p{N}]+`, contractions, white space
-- `gpt4_starts` (cl100k, Llama 3, Qwen2): any symbol or blank may lead a word of letters; numbers in groups; line ends
-  belong to the symbols before them, and divide white space
-- boundaries_o200k.py, which also looks at case, uses `general_starts`, the part that it shares with GPT-4
+- `gpt2_starts`: words of letters, of numbers or of symbols, each with the blank before it; contractions; white space.
+- `gpt4_starts` (cl100k, Llama 3, Qwen2): a word of letters may begin with any one symbol or blank; groups of digits;
+  line ends belong to the symbols before them, and divide white space.
+- boundaries_o200k.py adds the rules for upper and lower case. It shares `general_starts` with GPT-4.
 
 Each function takes `classes` and `codes`, (n,) each, and returns (n,) bool: whether a word begins at each character.
-n is at least 1. There may be several texts, with a character of the class EDGE between two of them; `firsts` are the
-positions where the texts begin.
+n is at least 1. There may be several texts, with a character of the class EDGE between two of them. `firsts`, (texts,),
+are the positions where the texts begin. That a character "leads" a word means that it is its first character but of
+another class, as the blank in " dog".
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from tokenizer.arrays.ragged import position_in_run
 from tokenizer.split.text_arrays import LONG_S
 from tokenizer.split.unicode import BLANK, EDGE, MARK, NEWLINE, NUMBER, SPACE, SYMBOL
 
-WORD = MARK  # whatever can be in a word of letters has this class, or a lower one
-
+WORD = MARK  # all that can be in a word of letters has this class or a lower one
 APOSTROPHE = ord("'")
 
 
@@ -35,7 +35,7 @@ def neighbours(classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def choose(condition: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
-    """np.where for three arrays of bool. 40 times as fast, because it has no branch for each element."""
+    """np.where for three arrays of bool, but 40 times as fast, because it has no branch for each element."""
     return condition & yes | ~condition & no
 
 
@@ -45,7 +45,7 @@ def choose(condition: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray
 def gpt2_starts(classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray) -> np.ndarray:
     before, here, after = neighbours(classes)
     starts = (here != before) & (before != BLANK)  # a run of one class is a word, and so is a blank with such a run
-    # White space before something else: its last character is not part of that word. At the end of the text it is.
+    # White space is one word, but if something follows, its last character begins a new word.
     at_edge = (before < SPACE) | (after < SPACE)
     starts = choose(here >= SPACE, at_edge, starts)
     starts[firsts] = True
@@ -57,17 +57,16 @@ def gpt2_starts(classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray) -> n
 
 
 def contractions(apostrophes: np.ndarray, codes: np.ndarray, *, any_case: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Which `apostrophes` (positions) begin one of 's 't 'd 'm 'll 've 're, and the lengths of these, (k,) each."""
+    """The positions among `apostrophes` where one of 's 't 'd 'm 'll 've 're begins, and its length, (k,) each."""
     if not len(apostrophes):
         return apostrophes, apostrophes
     if apostrophes[-1] + 2 >= len(codes):
-        codes = np.append(codes, [0, 0])
+        codes = np.append(codes, [0, 0])  # so that there are two characters after the last apostrophe
     first, second = codes[apostrophes + 1], codes[apostrophes + 2]
     if any_case:
         first, second = lower(first), lower(second)
-    s, d, m, t, l, v, r, e = b"sdmtlvre"  # noqa: E741
-    short = (first == s) | (first == d) | (first == m) | (first == t)
-    long = (first == l) & (second == l) | ((first == v) | (first == r)) & (second == e)
+    short = sum(first == letter for letter in b"sdmt") > 0
+    long = sum((first == a) & (second == b) for a, b in (b"ll", b"ve", b"re")) > 0
     found = short | long
     return apostrophes[found], np.where(short, 2, 3)[found]
 
@@ -98,13 +97,14 @@ def gpt4_starts(
 
 
 def general_starts(classes: np.ndarray, firsts: np.ndarray, max_digits: int, *, whole_end: bool) -> np.ndarray:
-    """All rules but contractions. Letters have the class WORD or a lower one."""
+    """All rules except contractions. Letters have the class WORD or a lower one."""
     before, here, after = neighbours(classes)
-    # A word begins where the class changes, unless the character before leads the word. One comparison says so,
-    # because of the values of the classes: WORD + 3 < SPACE, so any blank leads letters; SYMBOL + 3 = SPACE, so only
-    # " " leads symbols; nothing is greater than NUMBER + 3, so nothing leads numbers.
+    # A word begins where the class changes, unless the character before leads the word. The values of the classes,
+    #     WORD 3, SYMBOL 4, NUMBER 5, NEWLINE 6, SPACE 7, BLANK 8,
+    # are such that one comparison, before > here + 3, says whether it does: SPACE and BLANK lead letters (> 6), only
+    # BLANK leads symbols (> 7), and nothing leads numbers (> 8).
     starts = (here != before) & (before <= here + np.uint8(3))
-    # White space, if it holds no line ends: its first character, and its last if something follows.
+    # White space without line ends: words begin at its first character, and at its last one if something follows.
     at_edge = (before < NEWLINE) | (after < NEWLINE) & (here != NEWLINE)
     starts = choose(here >= NEWLINE, at_edge, starts)
     starts[firsts] = True
@@ -116,34 +116,35 @@ def general_starts(classes: np.ndarray, firsts: np.ndarray, max_digits: int, *, 
         starts[numbers[position_in_run(before[numbers] != NUMBER) % max_digits == 0]] = True
     newlines = np.flatnonzero(here == NEWLINE)
     if len(newlines):
-        divide_lines(starts, newlines, before, here, after, np.append(firsts[1:] - 1, len(here)) if whole_end else None)
+        ends = np.append(firsts[1:] - 1, len(here)) if whole_end else None
+        divide_lines(starts, newlines, (before, here, after), ends)
     return starts
 
 
 def divide_lines(
     starts: np.ndarray,
     newlines: np.ndarray,
-    before: np.ndarray,
-    here: np.ndarray,
-    after: np.ndarray,
+    classes: tuple[np.ndarray, np.ndarray, np.ndarray],
     ends: np.ndarray | None,
 ) -> None:
-    """Correct `starts` around line ends, which are at the positions `newlines`.
+    """Correct `starts` around line ends, which are at the positions `newlines`. `classes` are those of `neighbours`.
 
-    Line ends right after symbols belong to the symbols. All other white space up to its last line end is one word, and
-    so is all white space before the `ends` of texts, if they are given.
+    Line ends right after symbols belong to the symbols. Other white space up to its last line end is one word. So is
+    all white space before the `ends` of texts, if they are given.
     """
+    before, here, after = classes
     left, right = before.take(newlines), after.take(newlines)
     starts[newlines[left == SYMBOL]] = False
-    # What is left to decide: does a word begin at the blank after a line end?
+    # The question that remains: does a word begin at the space or blank after a line end? It does if the line end
+    # belongs to symbols, or if no other line end follows in the same white space.
     indented = np.flatnonzero((right == SPACE) | (right == BLANK))
     if not len(indented):
         return
-    is_first = left != NEWLINE
+    is_first = left != NEWLINE  # of a run of line ends; all of them belong to what is before the first one
     after_symbols = (left[is_first] == SYMBOL).take(np.cumsum(is_first).take(indented) - 1)
     is_white = np.append((here >= NEWLINE) & (here != EDGE), False)
     continues = np.logical_and.reduceat(is_white, newlines)  # nothing but white space up to the next line end
-    if ends is not None:
+    if ends is not None:  # white space from the last line end of a text to the end of the text continues too
         latest = np.searchsorted(newlines, ends) - 1
         latest, ends = latest[latest >= 0], ends[latest >= 0]
         ranges = np.stack([newlines[latest], ends], axis=1)

@@ -1,11 +1,11 @@
 r"""Where words begin in the pattern of GPT-4o (o200k_base). It is that of GPT-4 with three more rules:
 
-- A word of letters may also hold marks (accents that are characters of their own), and ends before a change from lower
-  to upper case: "helloWorld" is two words. Letters without case go with either.
-- A contraction ends the word before it: "it's" is one word.
-- Slashes belong to the symbols and line ends before them, as line ends do.
+- A word of letters may also contain marks (accents that are separate characters). It ends where lower case changes to
+  upper case: "helloWorld" is two words. Letters without case can be on both sides of the change.
+- A contraction belongs to the word before it: "it's" is one word.
+- Slashes after symbols and line ends belong to the symbols, as line ends do.
 
-Each rule is found by itself and expressed by changing classes; then the rules of GPT-4 do the rest.
+Each rule is applied by changing the classes of some characters. Then the rules of GPT-4 find the words.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from tokenizer.split.boundaries import APOSTROPHE, WORD, contractions, general_s
 from tokenizer.split.unicode import BLANK, CASELESS, LOWER, MARK, NEWLINE, SYMBOL, UPPER
 
 SLASH = ord("/")
-SUFFIX = 0  # a class for general_starts that nothing leads and that leads nothing
+SUFFIX = 0  # the class of a contraction for general_starts: it leads no word, and only letters are before it
 
 
 def o200k_starts(classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray) -> np.ndarray | None:
-    """None if slashes and marks depend on each other, which only the regular expression can resolve.
+    """None if slashes and marks depend on each other. Only the regular expression can split such a text.
 
-    That needs a line that ends in a symbol, a line that begins with a slash, and a mark after another symbol, as in an
+    It has a line that ends with a symbol, a line that begins with a slash, and a mark after another symbol, as in some
     emoji.
     """
     marks = marks_among_symbols(classes)
@@ -37,7 +37,8 @@ def o200k_starts(classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray) -> 
     positions, lengths = suffixes(classes, codes)
     inside = np.concatenate([positions, positions + 1, positions[lengths == 3] + 2])
     classes[inside] = SYMBOL  # no longer letters
-    general = np.maximum(classes, np.full_like(classes, WORD))  # an array: with a number it takes ten times as long
+    # All letters and marks become WORD. (np.maximum of two arrays is ten times as fast as with a number.)
+    general = np.maximum(classes, np.full_like(classes, WORD))
     general[inside] = SUFFIX
     starts = general_starts(general, firsts, max_digits=3, whole_end=False)
     starts[positions] = False
@@ -48,9 +49,9 @@ def o200k_starts(classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray) -> 
 def marks_among_symbols(classes: np.ndarray) -> np.ndarray:
     """The positions of the marks that count as symbols.
 
-    The pattern lets one symbol lead a word, even a word that is only a mark. So each of "❤️❤️" (a heart and the mark
-    that colours it, twice) is a word. But once a word of symbols has begun, because a blank leads it or another symbol
-    follows, marks are part of it.
+    In the pattern one symbol may lead a word of letters, even if the word is only a mark. So "❤️❤️" (twice a heart and
+    the mark that colours it) is two words. But a word of symbols, which begins with a blank or with two symbols, also
+    contains the marks that follow.
     """
     if not (classes == MARK).any():
         return np.empty(0, np.intp)
@@ -75,7 +76,7 @@ def slashes_among_lines(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def happened_in_run(event: np.ndarray, is_first: np.ndarray) -> np.ndarray:
-    """Whether there was an `event` between the beginning of the run (`is_first`) and each element. All (k,) bool."""
+    """Whether there is an `event` in the same run, at or before each element. All (k,) bool; `is_first` of a run."""
     index = np.arange(len(event))
     latest = np.maximum.accumulate(np.where(event, index, -1))
     return latest >= index - position_in_run(is_first)

@@ -1,27 +1,29 @@
-"""Where a long text can be cut without changing its words, and grouping texts into portions of equal work.
+"""Cutting long texts without changing their words, and grouping short texts.
 
-A text may be cut wherever a letter or number is followed by white space or a symbol (except an apostrophe): in every
-pattern of scanner.py a word begins there, and no word before depends on what comes after.
+A text can be cut where a letter or number is followed by white space or a symbol (except an apostrophe). In all
+patterns of scanner.py a word begins there, and the words before do not depend on the text after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import IO
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, TypeVar
 
 import numpy as np
 
 from tokenizer.split.boundaries import APOSTROPHE
 from tokenizer.split.unicode import CASELESS, NEWLINE, NUMBER, SYMBOL, class_table, code_points
 
-CHUNK_CHARACTERS = 1 << 17  # scanned at a time: its arrays fit into the fast memory of a processor
-BLOCK_CHARACTERS = 1 << 18  # of a large file, that are read at a time
-CUT_CHARACTERS = 1 << 14  # at the end of a block, in which a place to cut is looked for
-SEARCH_CHARACTERS = 256  # the part of a text that is searched for a place to cut; then twice as many, and so on
+Item = TypeVar("Item")
+
+CHUNK_CHARACTERS = 1 << 17  # a text is scanned in chunks of this size, whose arrays fit into the cache of a processor
+BLOCK_CHARACTERS = 1 << 18  # a file is read in blocks of this size ...
+CUT_CHARACTERS = 1 << 14  # ... which are cut somewhere in their last characters
+SEARCH_CHARACTERS = 256  # a cut is first searched in this number of characters, then in twice as many, and so on
 
 
 def chunks(text: str, size: int = CHUNK_CHARACTERS) -> Iterator[str]:
-    """Parts of about `size` characters (more where there is no place to cut); joined, they are `text`."""
+    """Parts of about `size` characters (more if there is no place to cut). Joined, they are `text`."""
     start = 0
     while len(text) - start > size:
         end = safe_cut(text, start + size)
@@ -62,30 +64,14 @@ def chunks_of_file(
         yield text
 
 
-def chunks_of_texts(texts: Iterable[str], size: int = CHUNK_CHARACTERS) -> Iterator[tuple[list[int], list[str]]]:
-    """The chunks of all `texts` in groups of about `size` characters: for each chunk the index of its text, and the
-    chunks."""
-    owners, group, characters = [], [], 0
-    for i, text in enumerate(texts):
-        for chunk in chunks(text, size):
-            owners.append(i)
-            group.append(chunk)
-            characters += len(chunk)
-            if characters >= size:
-                yield owners, group
-                owners, group, characters = [], [], 0
-    if group:
-        yield owners, group
-
-
-def groups_of_texts(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    """`texts` in lists of about `size` characters."""
-    group, characters = [], 0
-    for text in texts:
-        group.append(text)
-        characters += len(text)
-        if characters >= size:
+def groups_of_about(size: int, items: Iterable[Item], length: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """`items` in lists whose lengths, added up, are about `size`."""
+    group, total = [], 0
+    for item in items:
+        group.append(item)
+        total += length(item)
+        if total >= size:
             yield group
-            group, characters = [], 0
+            group, total = [], 0
     if group:
         yield group

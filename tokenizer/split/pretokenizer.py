@@ -1,14 +1,15 @@
-r"""Text to words, by a regular expression. Here it is decided that "dog", "dog!" and "dogs." share a token.
+r"""Text to words, by a regular expression. Because "dog!" is split into "dog" and "!", it shares a token with "dog".
 
-A word is whatever the pattern matches. What lies between two matches is a word too, so nothing is ever lost.
+A word is what the pattern matches. The text between two matches is a word too, so that no text is lost.
 
 - `"gpt2"`: the pattern of GPT-2 (r50k_base). Radford et al. 2019, section 2.2.
-- `"gpt4"`: the pattern of GPT-4 (cl100k_base): numbers in threes, line ends stay with the punctuation before them.
-- `"o200k"`: the pattern of GPT-4o (o200k_base): as GPT-4, but words end where the case changes and with contractions.
-- `"llama3"`, `"qwen2"`: those of Llama 3 and Qwen2, which differ little from GPT-4's.
-- Any other string is a regular expression of your own, in the part of the language that Python's `regex` shares with
-  Oniguruma (which Hugging Face's library uses for a saved `tokenizer.json`). Beware of `^` and `$`: for Oniguruma they
-  match at every line.
+- `"gpt4"`: the pattern of GPT-4 (cl100k_base). Words have at most three digits; line ends belong to the symbols before.
+- `"o200k"`: the pattern of GPT-4o (o200k_base). As GPT-4's, but a word also ends where the case changes ("helloWorld"),
+  and a contraction belongs to the word before it.
+- `"llama3"`, `"qwen2"`: the patterns of Llama 3 and Qwen2, which differ little from GPT-4's.
+- Any other string is a regular expression of your own. Use only what Python's `regex` and Oniguruma both understand,
+  because Hugging Face's library uses Oniguruma to read a saved `tokenizer.json`. Note that `^` and `$` match at every
+  line in Oniguruma.
 """
 
 from __future__ import annotations
@@ -22,24 +23,38 @@ import regex
 
 from tokenizer.split.unicode import with_pinned_classes
 
-# `++`, `?+` and `*+` are possessive: they never give back what they have matched, which saves the search time.
+# The alternatives of a pattern are tried from left to right. `++`, `?+` and `*+` are possessive: they never give back
+# what they have matched, which makes the search faster.
+# fmt: off
+UPPERS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"  # what can be in a word before the change from upper to lower case
+LOWERS = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"        # ... and after it
+CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 PATTERNS = {
-    "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s",
-    "gpt4": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+"
-    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
-    "o200k": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "gpt2": r"'(?:[sdmt]|ll|ve|re)"            # contractions: 's 't 'll and so on
+            r"| ?\p{L}++"                      # letters, with the space before them
+            r"| ?\p{N}++"                      # numbers
+            r"| ?[^\s\p{L}\p{N}]++"            # symbols
+            r"|\s+(?!\S)|\s",                 # white space, without the last character if something follows
+    "gpt4": r"'(?i:[sdmt]|ll|ve|re)"
+            r"|[^\r\n\p{L}\p{N}]?+\p{L}++"    # letters, with any one character before them but a number or a line end
+            r"|\p{N}{1,3}"                     # at most three digits
+            r"| ?[^\s\p{L}\p{N}]++[\r\n]*+"   # symbols, with the line ends after them
+            r"|\s++$|\s*[\r\n]"               # white space at the end of the text, or up to the last line end
+            r"|\s+(?!\S)|\s",
+    "o200k": r"[^\r\n\p{L}\p{N}]?" f"{UPPERS}*{LOWERS}+{CONTRACTION}?"
+             r"|[^\r\n\p{L}\p{N}]?" f"{UPPERS}+{LOWERS}*{CONTRACTION}?"
+             r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "llama3": CONTRACTION +
+              r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": CONTRACTION +
+             r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
+# fmt: on
 NAME_OF_PATTERN = {pattern: name for name, pattern in PATTERNS.items()}
 
-# `{1,3}+` is possessive here, but an ordinary repeat of a repeat in Oniguruma: `\p{N}{1,3}+` would match all digits
-# there. Likewise (?m) and (?s) mean different things. A pattern that means two things is refused before training.
+# Some expressions have different meanings in `regex` and in Oniguruma. They are refused before training. For example,
+# `\p{N}{1,3}+` matches at most three digits in `regex` (`{1,3}+` is possessive), but any number of digits in Oniguruma
+# (`{1,3}` repeated). The other examples are (?m) and (?s).
 AMBIGUOUS = regex.compile(r"(?<!\\)\{[\d,]+\}\+|\(\?\^?[a-zA-Z]*[ms]")
 
 
@@ -47,7 +62,7 @@ class Pretokenizer:
     """Splits text into words. `pattern` is a name from PATTERNS or a regular expression."""
 
     def __init__(self, pattern: str = "gpt4"):
-        self.pattern = NAME_OF_PATTERN.get(pattern, pattern)  # "gpt2", "gpt4", or the expression itself
+        self.pattern = NAME_OF_PATTERN.get(pattern, pattern)  # the name if it has one, or else the expression
         self.expression = PATTERNS.get(pattern, pattern)
         self._compiled = compile_pattern(self.expression)
         is_named = self.expression in NAME_OF_PATTERN
@@ -64,9 +79,9 @@ class Pretokenizer:
         return words
 
     def _search(self, pattern: re.Pattern | regex.Pattern, text: str) -> list[str]:
-        if not pattern.groups:
+        if not pattern.groups:  # with groups, `findall` would return the groups
             words = pattern.findall(text)
-            if sum(map(len, words)) == len(text):  # no gaps between the matches; true of all named patterns
+            if sum(map(len, words)) == len(text):  # there is no text between the matches: true of all named patterns
                 return words if all(words) else [word for word in words if word]
         return self._split_with_gaps(text)
 
@@ -79,7 +94,7 @@ class Pretokenizer:
 
 
 class PretokenizerSequence:
-    """Several patterns: each splits the words of the one before. SmolLM, for example, isolates digits first."""
+    """Several patterns: each splits the words of the one before it. SmolLM, for example, splits at digits first."""
 
     def __init__(self, patterns: Iterable[str]):
         self.steps = [Pretokenizer(pattern) for pattern in patterns]
@@ -109,18 +124,18 @@ def compile_pattern(expression: str) -> regex.Pattern:
         raise ValueError(f"the pattern {expression!r} is not a regular expression: {error}") from None
 
 
-# Texts of nothing but ASCII (many short texts are) need no Unicode. The standard library's `re` searches them three
-# times as fast as `regex`. It does not know \p{L}, so the few characters of each class are written out.
+# Many short texts are all ASCII. The standard library's `re` searches them three times as fast as `regex`. It does not
+# know \p{L}, so the ASCII characters of each class are written out.
 ASCII_SPACES = r"\t-\r "
 ASCII_CLASSES = {"L": "a-zA-Z", "Lu": "A-Z", "Ll": "a-z", "Lt": "", "Lm": "", "Lo": "", "M": "", "N": "0-9"}
-PATTERN_PART = re.compile(r"\\p\{(?P<name>\w+)\}|\\.|.", re.DOTALL)
+ITEM = re.compile(r"\\p\{(?P<name>\w+)\}|\\.|.", re.DOTALL)
 
 
 @cache
 def ascii_pattern(expression: str) -> re.Pattern:
-    """The same expression for `re` and ASCII. It may hold \\p{...} of the classes above, \\s, and \\S outside of []."""
+    """The same expression for `re` and ASCII texts. It may contain \\p{...}, \\s, and \\S outside of brackets."""
     written, is_in_brackets = [], False
-    for part in PATTERN_PART.finditer(expression):
+    for part in ITEM.finditer(expression):
         if part["name"] is not None or part[0] == r"\s":
             characters = ASCII_CLASSES[part["name"]] if part["name"] else ASCII_SPACES
             written.append(characters if is_in_brackets else f"[{characters}]")
@@ -135,8 +150,8 @@ def ascii_pattern(expression: str) -> re.Pattern:
 def well_formed(text: str) -> str:
     """`text` with only characters that UTF-8 can encode.
 
-    Surrogates cannot be encoded: a pair becomes the character that it means in UTF-16, and a single one becomes U+FFFD,
-    the replacement character (as in tiktoken).
+    Surrogates cannot be encoded. A pair of them becomes the character that it means in UTF-16. A single one becomes
+    U+FFFD, the replacement character, as in tiktoken.
     """
     try:
         text.encode()

@@ -16,22 +16,25 @@ from tokenizer.split.unicode import BLANK, CASELESS, EDGE, LOWER, MARK, NEWLINE,
 
 SEPARATOR = "\0"  # between texts that are scanned together; its class is set to EDGE there
 
-# Which classes a pattern tells apart: for UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK.
-LETTERS_ONLY = (WORD, WORD, WORD, SYMBOL, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK)
-NO_LINES = (WORD, WORD, WORD, SYMBOL, SYMBOL, NUMBER, SPACE, SPACE, BLANK)
-ALL_CLASSES = (UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK)
+# The classes that patterns distinguish. For most of them all letters are the same, and marks are symbols.
+# fmt: off
+ALL_CLASSES  = (UPPER, LOWER, CASELESS, MARK,   SYMBOL, NUMBER, NEWLINE, SPACE, BLANK)
+LETTERS_ONLY = (WORD,  WORD,  WORD,     SYMBOL, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK)
+NO_LINES     = (WORD,  WORD,  WORD,     SYMBOL, SYMBOL, NUMBER, SPACE,   SPACE, BLANK)
+# fmt: on
 
 
 class Rules(NamedTuple):
-    """How the words of a pattern are found: the classes it tells apart, and the function that finds where words begin.
+    """How the words of a pattern are found: the classes that it distinguishes, and a function of boundaries.py.
 
-    The function returns None for a text whose words only the regular expression can find.
+    The function returns None for a text that only the regular expression can split.
     """
 
     class_map: ClassMap
     starts: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray | None]
 
 
+# `whole_end`: GPT-4's pattern has `\s++$`; the patterns of Llama 3 and Qwen2 have not.
 RULES = {
     PATTERNS["gpt2"]: Rules(NO_LINES, gpt2_starts),
     PATTERNS["gpt4"]: Rules(LETTERS_ONLY, gpt4_starts),
@@ -55,10 +58,9 @@ class Words(NamedTuple):
 
 
 class WordScanner:
-    """Finds the same words as a Pretokenizer."""
+    """Finds the same words as a Pretokenizer whose expression is among RULES."""
 
     def __init__(self, pretokenizer: Pretokenizer):
-        """KeyError for a pattern that is not among RULES."""
         self._pretokenizer = pretokenizer
         self._rules = RULES[pretokenizer.expression]
 
@@ -73,13 +75,14 @@ class WordScanner:
         is_start = self._rules.starts(classes, arrays.codes, firsts)
         if is_start is None:
             is_start = self._search(texts, firsts)
+        # A separator is a word of its own, which is removed below.
         is_start[firsts] = is_start[separators] = True
         edges = np.append(np.flatnonzero(is_start), len(text))
         counts = np.diff(np.searchsorted(edges, firsts), append=len(edges) - 1)
         edges = arrays.byte_offsets(edges)
         starts, lengths = edges[:-1], np.diff(edges)
-        if len(texts) > 1:  # the separators are no words
-            last_of_texts = np.cumsum(counts)[:-1] - 1
+        if len(texts) > 1:
+            last_of_texts = np.cumsum(counts)[:-1] - 1  # the separators, counted with the text before them
             starts, lengths = np.delete(starts, last_of_texts), np.delete(lengths, last_of_texts)
             counts[:-1] -= 1
         return Words(arrays.data, starts, lengths, counts)

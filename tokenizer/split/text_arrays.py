@@ -1,6 +1,7 @@
-"""A text as arrays: the class and code of each character, and where characters are in UTF-8.
+"""A text as arrays: the class and the code of each character, and the position of each character in UTF-8.
 
-There are three representations with the same methods: for texts all in ASCII, nearly all in ASCII, and any texts.
+There are three representations with the same methods: for texts that are all ASCII, for texts that are mostly ASCII,
+and for all other texts. `text_arrays` chooses.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ import numpy as np
 from tokenizer.split.unicode import class_table, code_points
 
 MIN_ASCII_RATIO = 16  # a text with at least this many characters for each additional byte of UTF-8 is "mostly ASCII"
-NOT_ASCII, LONG_S = 0xFE, 0xFF
+NOT_ASCII, LONG_S = 0xFE, 0xFF  # codes, see ASCIIText
 EIGHT_ONES = np.uint64(0x0101010101010101)
 
-# What a pattern makes of the classes: class_map[class] is the class that its rules are written for (scanner.py).
+# Most patterns do not distinguish all classes. class_map[class] is the class to use instead (scanner.py).
 ClassMap = tuple[int, ...]
 
 
 class ASCIIText:
-    """n characters.
+    """A text of n characters that are all ASCII.
 
-    `data` is the text in UTF-8. `codes`, (n,) uint8, are the ASCII characters themselves, LONG_S for "ſ" (an s where
-    case does not matter), and any value from 0x80 to 0xFE for all others.
+    `data` is the text in UTF-8. `codes`, (n,) uint8, are the code points of ASCII characters. All other characters have
+    values of 0x80 and more: LONG_S for "ſ", which is an s when case is ignored, and any other value for the rest.
     """
 
     def __init__(self, data: bytes):
@@ -35,7 +36,7 @@ class ASCIIText:
         return np.frombuffer(bytearray(self.codes).translate(mapped_table(class_map)[1]), np.uint8)
 
     def byte_offsets(self, positions: np.ndarray) -> np.ndarray:
-        """How many bytes of `data` come before the characters at `positions`, (k,) in ascending order. n is the end."""
+        """The number of bytes before the characters at `positions`, (k,) in ascending order. Position n is the end."""
         return positions
 
 
@@ -47,10 +48,11 @@ class MostlyASCIIText(ASCIIText):
         others = all_bytes.take(positions)
         self._points = code_points(others.tobytes().decode())
         self._widths = utf8_widths(self._points)
-        # The positions of the other characters, counted in characters.
-        is_first = others >= 0xC0
+        # The positions of the characters that are not ASCII, counted in characters: their positions in bytes, less one
+        # for each continuation byte of the characters before. (`cumsum` includes the character itself.)
+        is_first = others >= 0xC0  # the first byte of a character
         self._positions = positions[is_first] - np.cumsum(self._widths - 1, dtype=np.int64) + self._widths - 1
-        self.codes = all_bytes[all_bytes & 0xC0 != 0x80]  # one byte for each character: no continuation bytes
+        self.codes = all_bytes[all_bytes & 0xC0 != 0x80]  # the first byte of each character
         self.codes[self._positions[self._points == ord("ſ")]] = LONG_S
 
     def classes(self, class_map: ClassMap) -> np.ndarray:
@@ -59,6 +61,7 @@ class MostlyASCIIText(ASCIIText):
         return classes
 
     def byte_offsets(self, positions: np.ndarray) -> np.ndarray:
+        # Each character that is not ASCII moves all later positions by its continuation bytes.
         more = np.zeros(len(positions) + 1, np.int64)
         np.add.at(more, np.searchsorted(positions, self._positions, side="right"), self._widths - 1)
         return positions + np.cumsum(more[:-1])
@@ -83,7 +86,7 @@ class AnyText(ASCIIText):
 
 
 def text_arrays(text: str, min_ascii_ratio: float = MIN_ASCII_RATIO) -> ASCIIText:
-    """The representation that is the fastest for `text`.
+    """The fastest representation of `text`.
 
     Surrogate escapes (U+DC80 to U+DCFF) become the single bytes that they stand for. Other surrogates are an error.
     """
@@ -111,12 +114,12 @@ def utf8_widths(points: np.ndarray) -> np.ndarray:
 
 def sums_before(widths: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """np.append(0, np.cumsum(widths))[positions], a few times as fast. `widths` (n,) uint8, at most 31 each."""
-    # Eight small numbers are read as one of 64 bits. Times 0x0101...01, it holds in each byte the sum of its bytes up
-    # to there, because no sum is above 255.
+    # Eight widths are read as one 64-bit integer. Multiplied by 0x0101...01, each of its bytes is the sum of the widths
+    # up to there: eight cumulative sums by one multiplication. No sum overflows, because none is greater than 255.
     n = len(widths)
     padded = np.zeros((n // 8 + 1) * 8, np.uint8)
     padded[:n] = widths
     sums = (padded.view("<u8") * EIGHT_ONES).view(np.uint8)
-    eights = sums[7::8]
-    before = np.cumsum(eights, dtype=np.int64) - eights
+    totals = sums[7::8]  # of each group of eight
+    before = np.cumsum(totals, dtype=np.int64) - totals
     return before.take(positions >> 3) + sums.take(positions) - padded.take(positions)

@@ -1,11 +1,9 @@
-"""The class of each character (letter, number, white space, ...), which is nearly all that the usual patterns look at.
+"""The class of each character: letter, number, white space and so on.
 
-The classes are those of one pinned version of Unicode (unicode_table.py): letters are added every year, and the ids of
-a text must not depend on which version some library was compiled with. They come from a table with one byte for every
-code point. Their values are chosen so that one comparison answers the questions that patterns ask: `<= MARK` means "can
-be in a word of letters", `>= NEWLINE` means "is white space".
+The patterns that split text mostly depend on classes. Unicode adds letters every year, but the ids of a text must not
+depend on the version of a library. So the classes are those of one pinned version of Unicode (unicode_table.py).
 
-The `regex` library has a Unicode version of its own. `with_pinned_classes` makes it see the pinned one.
+The `regex` library has its own version of Unicode. `with_pinned_classes` makes it use the pinned one.
 """
 
 from __future__ import annotations
@@ -17,12 +15,13 @@ import regex
 
 from tokenizer.split.unicode_table import RUNS
 
+# The order matters. One comparison answers what patterns ask: `<= CASELESS` is a letter, `<= MARK` can be in a word of
+# letters, `>= NEWLINE` is white space. boundaries.py uses differences of the values too.
 UPPER, LOWER, CASELESS, MARK, SYMBOL, NUMBER, NEWLINE, SPACE, BLANK = range(9)
 CLASS_OF_LETTER = {"U": UPPER, "L": LOWER, "C": CASELESS, "M": MARK, "O": SYMBOL, "N": NUMBER, "S": SPACE}
-EDGE = 255  # the class of what lies before and after a text
+EDGE = 255  # stands before and after a text
 
-# The class that `regex` sees, and for each class one character that has always been in it. None of these characters is
-# in ASCII, because expressions may name ASCII characters. U+0378 is unassigned.
+# How `regex` finds the characters of a class.
 PROPERTIES = {
     UPPER: r"[\p{Lu}\p{Lt}]+",
     LOWER: r"\p{Ll}+",
@@ -30,6 +29,8 @@ PROPERTIES = {
     MARK: r"\p{M}+",
     NUMBER: r"\p{N}+",
 }
+# One character of each class that has been in it in every version of Unicode. It is not ASCII, because a pattern may
+# name ASCII characters. U+0378 is not assigned.
 REPRESENTATIVES = {UPPER: "Þ", LOWER: "ß", CASELESS: "ª", MARK: "\u0301", NUMBER: "¼", SYMBOL: "\u0378"}
 
 
@@ -37,7 +38,7 @@ REPRESENTATIVES = {UPPER: "Þ", LOWER: "ß", CASELESS: "ª", MARK: "\u0301", NUM
 def class_table() -> np.ndarray:
     """(0x110000,) uint8: the class of each code point.
 
-    BLANK is " " alone, NEWLINE is CR and LF, SPACE is all other white space. SYMBOL is whatever is nothing else.
+    BLANK is " " alone, NEWLINE is CR and LF, SPACE is all other white space. SYMBOL is everything else.
     """
     runs = regex.findall(r"(\d*)(\w)", RUNS)
     values = np.array([CLASS_OF_LETTER[letter] for _, letter in runs], np.uint8)
@@ -53,10 +54,10 @@ def code_points(text: str) -> np.ndarray:
 
 
 def with_pinned_classes(text: str) -> str:
-    """A text of the same length in which `regex` sees the pinned classes; nearly always `text` itself.
+    """A text of the same length in which `regex` finds the pinned classes: nearly always `text` itself.
 
-    A character that `regex` puts into another class is replaced by one of the pinned class on which both agree. Such
-    characters are rare: newer versions of Unicode have added them.
+    If `regex` has another class for a character, the character is replaced by the representative of its pinned class.
+    Such characters are rare. Other versions of Unicode have added them.
     """
     if text.isascii():
         return text

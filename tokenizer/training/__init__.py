@@ -5,5 +5,5 @@ Read in this order:
     learn.py         texts -> vocabulary: the steps, and the loop that chooses the pairs
     vocabulary.py    the tokens and merges learned so far
     word_counts.py   texts -> how often each word occurs, with arrays or several processes
-    pair_index.py    where each pair is, kept up to date from merge to merge
+    pair_index.py    where each pair is and how often it occurs, updated by each merge
 """

@@ -1,11 +1,12 @@
-"""Learning the merges: count the words of the texts, then join the most frequent pair of neighbours, again and again.
+"""Learning the merges: count the words of the texts, then merge the most frequent pair of neighbours, again and again.
 
-bpe/textbook.py counts all pairs anew for each merge: minutes for a megabyte. Here they are counted once. A merge
-changes only the pairs around the positions where it happens, and each such position loses a token. So all merges
-together touch no more positions than the distinct words have bytes.
+bpe/textbook.py counts all pairs anew for each merge, which takes minutes for a megabyte. Here the pairs are counted
+once. A merge changes only the pairs next to it, and it makes a word shorter by one token. So the number of all changes
+is at most a few times the number of bytes in the distinct words.
 
-The pair with the highest count wins; of equal counts, the one with the smallest (left id, right id). Trainers differ in
-the ids of the bytes, so see `BYTE_ORDERS`: the merges are those of Hugging Face's BpeTrainer, or those of rustbpe.
+The pair with the highest count is merged; of pairs with equal counts, the one with the smallest (left id, right id).
+That depends on the ids of the 256 bytes, in which libraries differ. With one order of the bytes, the merges are those
+of Hugging Face's BpeTrainer; with the other, those of rustbpe (`vocabulary.BYTE_ORDERS`).
 Sources: Sennrich et al. 2016, arXiv:1508.07909; `BpeTrainer` of github.com/huggingface/tokenizers;
 github.com/karpathy/rustbpe.
 """
@@ -22,7 +23,7 @@ from tokenizer.training.vocabulary import ALL_BYTES, BYTE_ORDERS, Vocabulary
 from tokenizer.training.word_counts import Progress, Splitter, count_words
 
 LEARNING = "learning merges"
-RARITY_STEP = 100  # pairs rarer than the most frequent one by this factor are left for a later round
+RARITY_STEP = 100  # a round merges the pairs whose count is at least the highest count divided by this
 
 
 def learn(
@@ -40,14 +41,16 @@ def learn(
 ) -> Vocabulary:
     """The vocabulary of `texts`, which are read once.
 
-    It has fewer than `vocab_size` tokens if the texts have not enough pairs. Special tokens in the texts are ordinary
-    text. `progress(stage, done, total)` is called during the work.
+    It has fewer than `vocab_size` tokens if the texts do not have enough pairs. Special tokens in the texts are
+    ordinary text. `progress(stage, done, total)` is called during the work.
 
-    - `min_frequency`: pairs that occur less often are not joined.
-    - `max_token_length`: tokens are shorter than this many bytes, except those of two bytes (as in Hugging Face's).
-    - `initial_alphabet`: bytes that are tokens even if the texts do not contain them. Others cannot be encoded.
-    - `ties`: "huggingface" or "rustbpe", whose order decides between equally frequent pairs.
-    - `processes`: how many count words. The result never depends on it. It pays for regular expressions of your own.
+    - `min_frequency`: pairs that occur less often are not merged.
+    - `max_token_length`: tokens have fewer bytes than this, except tokens of two bytes (as in Hugging Face's library).
+    - `initial_alphabet`: bytes that are tokens even if the texts do not contain them. A byte that is neither here nor
+      in the texts cannot be encoded.
+    - `ties`: "huggingface" or "rustbpe": which order of the bytes decides between equally frequent pairs.
+    - `processes`: the number of processes that count words. It never changes the result. More than one make training
+      faster if the pattern is a regular expression of your own.
     """
     if ties not in BYTE_ORDERS:
         raise ValueError(f"ties={ties!r} is unknown: choose {' or '.join(map(repr, BYTE_ORDERS))}")
@@ -55,13 +58,14 @@ def learn(
         raise ValueError(f"processes={processes} is too few: give 1 or more")
     names = check_names(special_tokens)
 
-    def start(alphabet: set[int]) -> Vocabulary:
+    def new_vocabulary(alphabet: set[int]) -> Vocabulary:
         ordered = [byte for byte in BYTE_ORDERS[ties] if byte[0] in alphabet]
         return Vocabulary(names, vocab_size, ordered, min_frequency, max_token_length)
 
-    start(set(initial_alphabet))  # wrong arguments are reported before the long work
+    new_vocabulary(set(initial_alphabet))  # checks the arguments before the long work
     words = count_words(texts, pretokenizer, progress, processes)
-    vocabulary = start(set(initial_alphabet).union(*words))
+    # Only now is it known which other bytes occur, and so which ids the bytes have.
+    vocabulary = new_vocabulary(set(initial_alphabet).union(*words))
     learn_incremental(words, vocabulary, progress)
     return vocabulary
 
@@ -73,30 +77,34 @@ def learn_incremental(
     rarity_step: float = RARITY_STEP,
     min_positions: int = MIN_POSITIONS_FOR_ARRAYS,
 ) -> None:
-    """Fill `vocabulary` with the merges of `words`, a count for each word. Ends early if no pair is left to join."""
+    """Fill `vocabulary` with the merges of `words` (word -> count). Ends early if no pair is left to merge."""
     row = WordRow(words, vocabulary.byte_ids)
-    # Frequent pairs are joined first; then, in what is left of the words, less frequent ones. See pair_index.py.
+    # A round merges all pairs that occur at least `floor` times. Then the words are shorter, and the next round has a
+    # lower floor. pair_index.py explains why that gives the same merges.
     floor = sys.maxsize
     while floor > vocabulary.min_frequency and not vocabulary.is_full:
         pairs = row.pairs()
         highest = int(pairs.counts.max(initial=0))
+        # The floor falls in each round, even if the highest count does not.
         floor = max(vocabulary.min_frequency, int(min(highest, floor) // rarity_step))
-        join_frequent(PairIndex(row, pairs, floor, min_positions), vocabulary, progress)
-        row.remove_joined()
+        merge_frequent(PairIndex(row, pairs, floor, min_positions), vocabulary, progress)
+        row.remove_merged()
 
 
-def join_frequent(index: PairIndex, vocabulary: Vocabulary, progress: Progress | None) -> None:
-    """Join the pairs of `index`, the most frequent first, until none is left that occurs `floor` times."""
-    # A count in the heap may be out of date: too high, never too low. It is corrected when it comes up.
+def merge_frequent(index: PairIndex, vocabulary: Vocabulary, progress: Progress | None) -> None:
+    """Merge the pairs of `index`, the most frequent first, until none of them occurs `floor` times any more."""
+    # A count in the heap may be out of date: too high, never too low. When such a pair is at the top, it is put back
+    # with its present count, unless it has become too rare.
     heap = [(-count, pair) for pair, count in index.counts.items()]
     heapify(heap)
     while heap and not vocabulary.is_full:
         negative, pair = heappop(heap)
         count = index.counts[pair]
-        if count != -negative:
+        if count != -negative:  # out of date
             if count >= index.floor:
                 heappush(heap, (-count, pair))
         elif vocabulary.allows(pair):
+            # Only the new pairs get new entries in the heap. The counts of other pairs have become lower, if anything.
             for new_pair in index.merge(pair, vocabulary.add_merge(pair, count)):
                 heappush(heap, (-index.counts[new_pair], new_pair))
             if progress:

@@ -1,12 +1,12 @@
-"""Where the pairs of neighbours are in the words of a corpus, and how often they occur, kept up to date.
+"""Where each pair of neighbours is in the words of a corpus, and how often it occurs, updated by each merge.
 
-A merge changes only the pairs around the positions where it happens. Three observations make this fast:
+A merge changes only the pairs next to it. Three observations make this fast:
 
-- Pairs only become rarer. All positions of a pair are there from the beginning, or one merge makes them all; later
-  merges can only remove some. So pairs rarer than some `floor` need no index until all others have been new_id. Then a
-  new index with a lower floor is made of what is left of the words.
-- A pair with many positions is joined at all of them at once, by array operations (`_merge_with_arrays`).
-- A pair with few positions (most pairs) is joined by a loop, which has less to prepare (`_merge_one_by_one`).
+- Pairs only become rarer. A pair has all its positions from the beginning, or gets all of them from a single merge, and
+  later merges can only remove some. So pairs that occur less than `floor` times need no index as long as there are
+  more frequent pairs. Then a new index with a lower floor is built from the words, which are much shorter by then.
+- A pair with many positions is merged at all of them at once, by array operations (`_merge_with_arrays`).
+- A pair with few positions (most pairs) is merged by a loop, which has less overhead (`_merge_one_by_one`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 
 from tokenizer.bpe.merge_table import Pair
 
-OUTSIDE = -1  # what is before and after a word
-JOINED = -2  # what a token leaves has_right when it becomes part of the token before it
+OUTSIDE = -1  # stands before and after a word
+MERGED = -2  # stands where the right part of a merge was
 MIN_POSITIONS_FOR_ARRAYS = 64  # from this number of positions on, arrays are faster than a loop
 
 
@@ -40,8 +40,9 @@ class Groups(NamedTuple):
     @staticmethod
     def by_key(keys: np.ndarray, positions: np.ndarray, weights: np.ndarray) -> Groups:
         """`keys`, `positions` and `weights` are (n,)."""
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys, kind="stable")  # stable: within a group, positions stay in their order
         keys = keys[order]
+        # Where a new key begins. (The slice is for arrays without any element.)
         first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
         counts = np.add.reduceat(weights[order], first)
         return Groups(keys[first], counts, np.append(first, len(keys)), positions[order])
@@ -57,37 +58,54 @@ class Groups(NamedTuple):
 class WordRow:
     """All words in one array.
 
-    `token`, (n,) int32, are the tokens of the words, with OUTSIDE before, between and after words. `weight`, (n,)
-    int64, is how often the word at each position occurs.
+    `tokens`, (n,) int32, are the tokens of the words, with OUTSIDE before, between and after words. `weights`, (n,)
+    int64, says for each position how often its word occurs.
     """
 
     def __init__(self, words: Mapping[bytes, int], byte_ids: Sequence[int]):
         """`byte_ids[b]` is the id of the byte b."""
+        # The zeros between the words are replaced by OUTSIDE; zeros within a word stay.
         data = np.frombuffer(b"\0".join([b"", *words, b""]), np.uint8)
         sizes = 1 + np.fromiter(map(len, words), np.int64, len(words))
-        self.token = np.array(byte_ids, np.int32)[data] if words else np.empty(1, np.int32)
-        self.token[np.append(0, np.cumsum(sizes))] = OUTSIDE
-        self.weight = np.append(0, np.repeat(np.fromiter(words.values(), np.int64, len(words)), sizes))
+        self.tokens = np.array(byte_ids, np.int32)[data] if words else np.empty(1, np.int32)
+        self.tokens[np.append(0, np.cumsum(sizes))] = OUTSIDE
+        self.weights = np.append(0, np.repeat(np.fromiter(words.values(), np.int64, len(words)), sizes))
 
     def pairs(self) -> Groups:
         """The positions of all pairs (of their left tokens). The keys are `left << 32 | right`."""
-        left, right = self.token[:-1], self.token[1:]
+        left, right = self.tokens[:-1], self.tokens[1:]
         positions = np.flatnonzero((left >= 0) & (right >= 0)).astype(np.int32)
         keys = left[positions].astype(np.int64) << 32 | right[positions]
-        return Groups.by_key(keys, positions, self.weight[positions])
+        return Groups.by_key(keys, positions, self.weights[positions])
 
-    def remove_joined(self) -> None:
-        """Remove what is JOINED, and words that are a single token by now."""
-        self._select(self.token != JOINED)
-        outside = self.token == OUTSIDE
+    def remove_merged(self) -> None:
+        """Remove what is MERGED, and words that are a single token by now."""
+        self._select(self.tokens != MERGED)
+        # A token between two OUTSIDE is a whole word. No merge can change it any more.
+        outside = self.tokens == OUTSIDE
         is_single = ~outside
         is_single[1:-1] &= outside[:-2] & outside[2:]
         self._select(~is_single)
-        outside = self.token == OUTSIDE
+        # Of several OUTSIDE in a row, the first one stays.
+        outside = self.tokens == OUTSIDE
         self._select(~(outside & np.append(False, outside[:-1])))
 
     def _select(self, is_kept: np.ndarray) -> None:
-        self.token, self.weight = self.token[is_kept], self.weight[is_kept]
+        self.tokens, self.weights = self.tokens[is_kept], self.weights[is_kept]
+
+
+class TwoViews(NamedTuple):
+    """The same memory twice: as `array`, which is faster for single elements, and as NumPy's array."""
+
+    single: array
+    numpy: np.ndarray
+
+    @classmethod
+    def of(cls, typecode: str, values: np.ndarray) -> TwoViews:
+        """A copy of `values`."""
+        single = array(typecode)
+        single.frombytes(values.tobytes())
+        return cls(single, np.frombuffer(single, values.dtype))
 
 
 class PairIndex:
@@ -99,13 +117,13 @@ class PairIndex:
     def __init__(
         self, row: WordRow, pairs: Groups, floor: int, min_positions_for_arrays: int = MIN_POSITIONS_FOR_ARRAYS
     ):
-        n = len(row.token)
-        self.token, self.tokens = shared("i", row.token)
-        # A linked list, so that a merge moves no token.
-        self.before, self.befores = shared("i", np.arange(-1, n - 1, dtype=np.int32))
-        self.after, self.afters = shared("i", np.arange(1, n + 1, dtype=np.int32))
-        self.weight, self.weights = shared("q", row.weight)
-        row.token = self.tokens
+        n = len(row.tokens)
+        self._tokens = TwoViews.of("i", row.tokens)
+        self._weights = TwoViews.of("q", row.weights)
+        # A linked list, so that a merge moves no token: the positions of the neighbours of each token.
+        self._before = TwoViews.of("i", np.arange(-1, n - 1, dtype=np.int32))
+        self._after = TwoViews.of("i", np.arange(1, n + 1, dtype=np.int32))
+        row.tokens = self._tokens.numpy
 
         self.floor = floor
         self.min_positions_for_arrays = min_positions_for_arrays
@@ -119,76 +137,72 @@ class PairIndex:
         return pair
 
     def merge(self, pair: Pair, new_id: int) -> list[Pair]:
-        """Join `pair` wherever it is to the new token `new_id`. Returns the new pairs that are frequent enough."""
+        """Replace `pair` by the token `new_id`, wherever it is. Returns the new pairs that occur `floor` times."""
         del self.counts[pair]
         positions = self.positions.pop(pair)
-        # In aaa the first pair takes a token from the second, so equal tokens are joined one by one.
+        # In aaa the two pairs overlap, and only the first one is merged. So equal tokens are merged one by one.
         if len(positions) < self.min_positions_for_arrays or pair[0] == pair[1]:
             return self._merge_one_by_one(pair, new_id, positions)
         return self._merge_with_arrays(pair, new_id, np.asarray(positions))
 
+    # Both ways name the positions of four neighbours h, i, j, k. The pair is at i and j:
+    #     before    h  left  right  k
+    #     after     h  new_id       k
+
     def _merge_one_by_one(self, pair: Pair, new_id: int, positions: np.ndarray | list[int]) -> list[Pair]:
         left, right = pair
-        token, before, after, weight, counts = self.token, self.before, self.after, self.weight, self.counts
-        made: defaultdict[Pair, int] = defaultdict(int)
-        made_at: defaultdict[Pair, list[int]] = defaultdict(list)
+        token, weight = self._tokens.single, self._weights.single
+        before, after, counts = self._before.single, self._after.single, self.counts
+        made: defaultdict[Pair, int] = defaultdict(int)  # the counts of the new pairs
+        made_at: defaultdict[Pair, list[int]] = defaultdict(list)  # and their positions
         # From left to right: aaa becomes (aa)a.
         for i in positions.tolist() if isinstance(positions, np.ndarray) else positions:
             j = after[i]
             if token[i] != left or token[j] != right:
                 continue  # an earlier merge has taken one of the two
             h, k, count = before[i], after[j], weight[i]
-            token[i], token[j] = new_id, JOINED
+            token[i], token[j] = new_id, MERGED
             after[i], before[k] = k, i
-            for old, new, position in (
-                ((token[h], left), (token[h], new_id), h),
-                ((right, token[k]), (new_id, token[k]), i),
-            ):
+            first, last = token[h], token[k]
+            changes = ((first, left), (first, new_id), h), ((right, last), (new_id, last), i)
+            for old, new, position in changes:
                 if new[0] >= 0 and new[1] >= 0:
                     if old in counts:
                         counts[old] -= count
-                    elif old in made:
+                    elif old in made:  # a pair with the new token of the merge before, as in abab
                         made[old] -= count
                     made[new] += count
                     made_at[new].append(position)
         return [self._add(new, count, made_at[new]) for new, count in made.items() if count >= self.floor]
 
     def _merge_with_arrays(self, pair: Pair, new_id: int, i: np.ndarray) -> list[Pair]:
-        """The same for all positions `i`, (n,), at once."""
+        """The same at all positions `i`, (n,), at once."""
         left, right = pair
-        token, befores, afters = self.tokens, self.befores, self.afters
-        i = i[(token[i] == left) & (token[afters[i]] == right)]  # an earlier merge may have taken one of the two
-        j = afters[i]
-        h, k = befores[i], afters[j]
-        lefts, rights = token[h], token[k]
-        token[i], token[j] = new_id, JOINED
-        afters[i], befores[k] = k, i
+        token, before, after = self._tokens.numpy, self._before.numpy, self._after.numpy
+        i = i[(token[i] == left) & (token[after[i]] == right)]  # an earlier merge may have taken one of the two
+        j = after[i]
+        h, k = before[i], after[j]
+        first, last = token[h], token[k]
+        token[i], token[j] = new_id, MERGED
+        after[i], before[k] = k, i
 
-        # In abab, the pair between the two new tokens is counted once: to the right of the first one.
-        has_left = (lefts >= 0) & (token[h] != JOINED)
+        # In abab, the pair of the two new tokens is counted once: to the right of the first one.
+        has_left = (first >= 0) & (token[h] != MERGED)
         next_is_new = token[k] == new_id
-        has_right = (rights >= 0) & ~next_is_new
+        has_right = (last >= 0) & ~next_is_new
         return [
-            *self._replace(lefts[has_left], h[has_left], lambda t: (t, left), lambda t: (t, new_id)),
-            *self._replace(rights[has_right], i[has_right], lambda t: (right, t), lambda t: (new_id, t)),
-            *self._replace(rights[next_is_new], i[next_is_new], lambda t: (right, t), lambda t: (new_id, new_id)),
+            *self._replace(first[has_left], h[has_left], lambda t: (t, left), lambda t: (t, new_id)),
+            *self._replace(last[has_right], i[has_right], lambda t: (right, t), lambda t: (new_id, t)),
+            *self._replace(last[next_is_new], i[next_is_new], lambda t: (right, t), lambda t: (new_id, new_id)),
         ]
 
     def _replace(
         self, neighbours: np.ndarray, positions: np.ndarray, old: Callable[[int], Pair], new: Callable[[int], Pair]
     ) -> list[Pair]:
         """At each of `positions`, (n,), the pair `old(neighbour)` has become `new(neighbour)`."""
-        groups = Groups.by_key(neighbours, positions, self.weights[positions])
+        groups = Groups.by_key(neighbours, positions, self._weights.numpy[positions])
         for neighbour, count in zip(groups.keys.tolist(), groups.counts.tolist()):
             pair = old(neighbour)
             if pair in self.counts:
                 self.counts[pair] -= count
         return [self._add(new(neighbour), count, at) for neighbour, count, at in groups.at_least(self.floor)]
-
-
-def shared(kind: str, values: np.ndarray) -> tuple[array, np.ndarray]:
-    """A copy of `values` twice in the same memory: as Python's `array`, which is faster for single elements, and as
-    NumPy's."""
-    single = array(kind)
-    single.frombytes(values.tobytes())
-    return single, np.frombuffer(single, values.dtype)

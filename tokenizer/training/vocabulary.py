@@ -1,4 +1,4 @@
-"""The tokens and merges that training has learned so far, and which merges are allowed."""
+"""The tokens and merges that training has learned so far, and the merges that are not allowed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Vocabulary:
         min_frequency: int = 1,
         max_token_length: int | None = None,
     ):
-        """`alphabet` are the single bytes that are tokens, in the order of their ids. The rest is as for `learn`."""
+        """`alphabet` are the single bytes that are tokens, in the order of their ids. `learn` explains the limits."""
         smallest = len(special_tokens) + len(alphabet)
         if size < smallest:
             raise ValueError(
@@ -43,7 +43,8 @@ class Vocabulary:
         self.counts: list[int] = []  # how often the pair of each merge occurred when it was chosen
         id_of = {byte[0]: len(special_tokens) + i for i, byte in enumerate(alphabet)}
         self.byte_ids = [id_of.get(byte, -1) for byte in ALL_BYTES]
-        # In a tokenizer.json, a token and a special token of the same spelling would be the same token.
+        # A tokenizer.json spells all tokens in printable characters (byte_alphabet.py). A token that is spelled like a
+        # special token could not be distinguished from it there.
         self._reserved = {unspell(name) for name in special_tokens}
         for name in special_tokens:
             if unspell(name) in alphabet:
@@ -62,8 +63,8 @@ class Vocabulary:
 
     def add_merge(self, pair: Pair, count: int) -> int:
         """Learn a merge and return the id of the new token."""
-        # The token is always new, because no two merges make the same bytes: wherever these bytes stood between the
-        # same borders, they have gone through the same merges in the same order.
+        # No two merges make the same bytes, so the token is always new: equal bytes go through the same merges in the
+        # same order, so when they become one token, they become the same token everywhere.
         self.tokens.append(self.tokens[pair[0]] + self.tokens[pair[1]])
         self.merges.append(pair)
         self.counts.append(count)

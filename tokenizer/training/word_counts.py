@@ -1,8 +1,8 @@
 """How often each word of a corpus occurs, which is all that training needs to know about it.
 
-The definition is `textbook.count_words`. This one is faster for the named patterns: it finds all words at once
-(split/scanner.py) and packs each short word into a number. Sorting numbers groups equal words, and no word becomes a
-Python object before it is counted. Several processes may share the work.
+The definition is a `Counter` of all words, as in bpe/textbook.py. This is faster for the named patterns: all words are
+found at once (split/scanner.py), and each short word is packed into a 64-bit integer. Then the integers are sorted and
+counted, and only distinct words become Python objects. Several processes can do the work together.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from typing import Protocol
 
 import numpy as np
 
-from tokenizer.arrays.token_bytes import WORD_BYTES, words_at
+from tokenizer.arrays.token_bytes import UINT64_BYTES, uint64_at
 from tokenizer.arrays.word_table import BYTE_MASKS
-from tokenizer.split.chunks import chunks, groups_of_texts
+from tokenizer.split.chunks import chunks, groups_of_about
 from tokenizer.split.pretokenizer import Pretokenizer, well_formed
 from tokenizer.split.scanner import RULES, WordScanner, slices
 
-# progress(stage, done, total): characters read (their total is not known: None), then merges learned.
+# progress(stage, done, total): first the characters read (the total is None, not known), then the merges learned.
 Progress = Callable[[str, int, int | None], object]
 COUNTING = "counting words"
 
-BATCH_WORDS = 1 << 20  # packed words are sorted and counted when this number is waiting
-MAX_PACKED_BYTES = 7  # the eighth byte of the number is the length
-MIN_SCANNED_CHARACTERS = 500  # shorter texts are split by the regular expression, which is faster for them ...
-MIN_SHORT_TEXTS = 1000  # ... but if they are not ASCII, it needs tables that pay only after this number of texts
-PROCESS_CHARACTERS = 1 << 22  # given to another process at a time
+BATCH_WORDS = 1 << 20  # this number of packed words is sorted and counted at a time
+MAX_PACKED_BYTES = 7  # the eighth byte of the integer is the length
+MIN_SCANNED_CHARACTERS = (
+    500  # shorter texts are split by the regular expression, which is faster for them. But before ...
+)
+MIN_SHORT_TEXTS = 1000  # ... this number of texts, only if they are ASCII: for others it needs tables, which take time
+PROCESS_CHARACTERS = 1 << 22  # another process gets about this number of characters at a time
 
 
 class Splitter(Protocol):
@@ -44,7 +46,7 @@ def count_words(
 ) -> dict[bytes, int]:
     """How often each word occurs in `texts`: an iterable, which is read once, or a single text.
 
-    One text (with several processes, a few) is in memory at a time. No word reaches from one text into the next.
+    Only one text is in memory at a time (with several processes: a few). No word continues from one text into the next.
     """
     texts = with_progress([texts] if isinstance(texts, str) else texts, progress)
     if processes == 1:
@@ -56,7 +58,7 @@ def count_words(
 
 
 def with_progress(texts: Iterable[str], progress: Progress | None) -> Iterator[str]:
-    """`texts`, well-formed. After each of them `progress` is called."""
+    """`texts`, well-formed. `progress` is called after each of them."""
     characters = 0
     for text in texts:
         yield well_formed(text)
@@ -68,13 +70,13 @@ def with_progress(texts: Iterable[str], progress: Progress | None) -> Iterator[s
 def count_in_processes(
     texts: Iterable[str], pretokenizer: Splitter, processes: int, size: int
 ) -> Iterator[Counter[bytes]]:
-    """The counts of parts of `texts`. Only as many parts are waiting as keep every process busy."""
+    """The counts of parts of `texts`. At most two parts for each process are in the queue, to save memory."""
     from concurrent.futures import ProcessPoolExecutor  # here, as it takes longer to import than all of this package
 
     # Ctrl-C interrupts all processes of a terminal. The workers ignore it, and the main process ends them.
     with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
         waiting: deque = deque()
-        for group in groups_of_texts(texts, size):
+        for group in groups_of_about(size, texts, len):
             waiting.append(pool.submit(count_group, group, pretokenizer))
             if len(waiting) > 2 * processes:
                 yield waiting.popleft().result()
@@ -103,11 +105,11 @@ class WordCounter:
         self._scanner = None
         if isinstance(pretokenizer, Pretokenizer) and pretokenizer.expression in RULES:
             self._scanner = WordScanner(pretokenizer)
-        self._searched: Counter[str] = Counter()
-        self._packed: Counter[int] = Counter()
-        self._long: Counter[bytes] = Counter()
-        self._waiting: list[np.ndarray] = []  # packed words that are not counted yet
-        self._waiting_count = 0
+        self._searched: Counter[str] = Counter()  # words that the regular expression has found
+        self._packed: Counter[int] = Counter()  # short words that the scanner has found
+        self._long: Counter[bytes] = Counter()  # longer words that the scanner has found
+        self._uncounted: list[np.ndarray] = []  # packed words
+        self._uncounted_words = 0
         self._short_texts = 0
 
     def add(self, texts: Iterable[str]) -> Counter[bytes]:
@@ -118,7 +120,7 @@ class WordCounter:
             else:
                 for chunk in chunks(text):
                     self._scan(self._scanner, chunk)
-        self._count_waiting()
+        self._count_packed()
         counts = self._long.copy()
         counts.update({unpack_word(key): count for key, count in self._packed.items()})
         counts.update({word.encode(): count for word, count in self._searched.items()})
@@ -133,23 +135,23 @@ class WordCounter:
     def _scan(self, scanner: WordScanner, text: str) -> None:
         data, starts, lengths, _ = scanner.words([text])
         is_short = lengths <= MAX_PACKED_BYTES
-        self._waiting.append(pack_words(data, starts[is_short], lengths[is_short]))
-        self._waiting_count += len(self._waiting[-1])
-        if self._waiting_count >= self._batch_words:
-            self._count_waiting()
+        self._uncounted.append(pack_words(data, starts[is_short], lengths[is_short]))
+        self._uncounted_words += len(self._uncounted[-1])
+        if self._uncounted_words >= self._batch_words:
+            self._count_packed()
         self._long.update(slices(data, starts[~is_short], lengths[~is_short]))
 
-    def _count_waiting(self) -> None:
-        if self._waiting:
-            keys, counts = np.unique(np.concatenate(self._waiting), return_counts=True)
+    def _count_packed(self) -> None:
+        if self._uncounted:
+            keys, counts = np.unique(np.concatenate(self._uncounted), return_counts=True)
             self._packed.update(dict(zip(keys.tolist(), counts.tolist())))
-        self._waiting, self._waiting_count = [], 0
+        self._uncounted, self._uncounted_words = [], 0
 
 
 def pack_words(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The words data[start : start + length], of at most MAX_PACKED_BYTES bytes, as numbers, (words,) uint64: their
     bytes and, as the highest byte, their length."""
-    eight = words_at(np.frombuffer(data + bytes(WORD_BYTES), np.uint8))
+    eight = uint64_at(np.frombuffer(data + bytes(UINT64_BYTES), np.uint8))
     return eight[starts] & BYTE_MASKS[0][lengths] | lengths.astype(np.uint64) << np.uint64(56)
 
 
