@@ -70,7 +70,7 @@ def test_processes_do_not_change_ids(tokenizer: Tokenizer, processes: int | None
     ids = tokenizer.encode_array(text, allowed_special="all", processes=processes)
     assert ids.dtype == np.uint32
     assert ids.tolist() == word_by_word(tokenizer, text)
-    cut = encode_segments(tokenizer.model, [[PROSE[:60_000]]], processes, max_cut_characters=10_000)[0]
+    cut = encode_segments(tokenizer.model, [[PROSE[:60_000]]], processes, max_part_characters=10_000)[0]
     assert cut.tolist() == tokenizer.encode(PROSE[:60_000])
     texts = [PROSE[i : i + 5000] for i in range(0, 50_000, 5000)] + ["", "a", text]
     expected = [word_by_word(tokenizer, text) for text in texts]

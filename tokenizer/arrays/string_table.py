@@ -23,8 +23,8 @@ class StringTable:
     """The n tokens that are the keys of `id_of`, none of them empty.
 
     `data`, (bytes,) uint8, are the bytes of all tokens. Token k begins at `starts[k]`, ends before `ends[k]`, and has
-    the id `ids[k]` and the hash `hashes[k]`. `prefix_hashes[i]`, (bytes,), is the hash of the part of a token that ends
-    with the byte at position i.
+    the id `ids[k]` and the hash `hashes[k]`. `prefix_hashes[i]`, (bytes,), is the hash of a part of the token to which
+    byte i of `data` belongs: from its first byte to byte i.
 
     `is_exact`: no two tokens have the same hash. Otherwise `find` is wrong.
     """
@@ -44,8 +44,8 @@ class StringTable:
         self.is_exact = bool((self._table.find(as_key(self.hashes)) == np.arange(len(id_of))).all())
 
     def _hash_prefixes(self) -> np.ndarray:
-        # One byte of each token at a time. The longest tokens come first, so that the tokens that have another byte are
-        # always at the beginning of the arrays.
+        # One byte of each token at a time. The longest tokens come first, so that the tokens that still have bytes left
+        # are always at the beginning of the arrays.
         order = np.argsort(-self.lengths)
         negative_lengths, starts = -self.lengths[order], self.starts[order]
         result, hashes = np.empty(len(self.data), np.uint64), np.zeros(len(starts), np.uint64)

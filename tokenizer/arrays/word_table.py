@@ -22,7 +22,7 @@ PROBES = 16
 # After the first row, `find` examines rows in groups: row 1, rows 2 and 3, rows 4 to 7, rows 8 to 15.
 PROBE_GROUPS = [np.arange(first, 2 * first) for first in (1, 2, 4, 8)]
 MIN_BITS = 10  # a table has at least 1024 rows
-LENGTH_SHIFT = np.uint64(56)  # the highest byte of the third number is the length, so that number is 0 for no word
+LENGTH_SHIFT = np.uint64(56)  # the third number has the length as its highest byte; a row in which it is 0 is free
 MULTIPLIERS = [np.uint64(m) for m in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)]  # odd, well mixed
 
 # BYTE_MASKS[i][n]: the bits of the i-th number that belong to a word of n bytes. The last column is for longer words.
@@ -87,7 +87,8 @@ class WordTable:
         if 1 << bits <= len(self.rows):
             return False
         rows = self.rows[self.rows[:, 2] != 0]
-        rows = rows[np.argsort(rows[:, 3])[::-1]]  # of words with the same row, `_claim` stores the last one there
+        # Of words with the same row, `_claim` stores the last one there: by this order, the one with the lowest value.
+        rows = rows[np.argsort(rows[:, 3])[::-1]]
         self._allocate(bits)
         new_row, _ = self.insert(with_hashes(*rows[:, :3].T.copy()))
         self.rows[new_row[new_row >= 0], 3] = rows[new_row >= 0, 3]
@@ -115,10 +116,10 @@ class WordTable:
         return values, np.sort(np.concatenate(unknown))
 
     def insert(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
-        """Find a row for each word; equal words have the same row. Call `reserve` before it, and `set` for new words.
+        """Find a row for each word; equal words have the same row. Call `reserve` before it.
 
-        Returns the rows, (n,) int64 (-1 if no row was free), and the indices of the words that were not in the table
-        before, each of them once.
+        After it, give the new words values by `set`. Returns the rows, (n,) int64 (-1 if no row was free), and the indices of
+        the words that were not in the table before, each of them once.
         """
         home = self._home(words)
         row = np.full(len(home), -1)
@@ -139,7 +140,7 @@ class WordTable:
         return row, new_words
 
     def _claim(self, words: PackedWords, indices: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Store words in free rows, of several words with the same row only the last. Returns the indices of these."""
+        """Store words in free rows; of words with the same row, only the last one. Returns the indices of those."""
         values, marks = self.rows[:, 3], indices.view(np.uint64)
         values[rows] = marks  # each word writes its index; the last one that was written stays
         won = np.flatnonzero(values[rows] == marks)

@@ -1,7 +1,7 @@
 """Level 4, one idea: many words are merged at once, as the columns of a matrix of ids.
 
-Each round makes one merge in every word: the pair of the lowest rank, of equal ranks the leftmost. So there are as many
-rounds as the merges of the word that has the most. The columns of finished words are removed from the matrix.
+Each round makes one merge in every word: the pair of the lowest rank, of equal ranks the leftmost. The number of rounds
+is the number of merges in the word that has the most merges. The columns of finished words are removed from the matrix.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tokenizer.arrays.ragged import Ragged, assemble, ranges
 from tokenizer.bpe.merge_table import MergeTable
 
 OUTSIDE = (1 << 31) - 1  # stands where there is no token: before and after a word. No token has this id
-ROW_BITS = 8  # the number of a row has at most so many bits, because there are at most MAX_BATCH_BYTES + 1 rows
+ROW_BITS = 8  # the index of a row fits into this number of bits: there are at most MAX_BATCH_BYTES + 1 rows
 MAX_BATCH_BYTES = 250  # longer words are merged one by one
 MATRIX_HEIGHTS = [8, 16, 32, 64, 128, MAX_BATCH_BYTES]  # a word is put into the lowest matrix that is high enough ...
-MIN_WIDTH = 256  # ... but if these are fewer words than this, they are put into the next matrix
+MIN_WIDTH = 256  # ... but a matrix for fewer than 256 words is not made: they are put into the next higher one
 SHRINK_RATIO = 0.7  # finished columns are removed when at most this fraction of the columns is not finished
 
 
@@ -100,7 +100,8 @@ def of_similar_length(lengths: np.ndarray, min_width: int) -> Iterator[np.ndarra
     order = np.argsort(heights, kind="stable")
     first = 0
     for end in np.cumsum(np.bincount(heights, minlength=len(MATRIX_HEIGHTS))).tolist():
-        if end - first >= min_width or first < end == len(order):
+        is_last = end == len(order)  # there are no longer words, for which a higher matrix would follow
+        if end - first >= min_width or is_last and first < end:
             yield order[first:end]
             first = end
 
@@ -144,17 +145,17 @@ def merge_columns(matrix: np.ndarray, ranks: np.ndarray, pairs: PairTable) -> No
         merge_once(state, unfinished, best[unfinished], pairs)
 
 
-def merge_once(state: Columns, column: np.ndarray, best: np.ndarray, pairs: PairTable) -> None:
-    """Make one merge in each of the k columns `column`, (k,): the merges with the keys `best`, (k,)."""
+def merge_once(state: Columns, columns: np.ndarray, best: np.ndarray, pairs: PairTable) -> None:
+    """Make one merge in each of k columns. `columns`, (k,), are their indices, `best`, (k,), the keys of the merges."""
     height, width = state.ids.shape
     # Single elements are read and written in the flattened arrays, at row * width + column. Row -1 gives a negative
     # position, which NumPy counts from the end: so it is the last row, and the first token has an OUTSIDE before it.
     ids, keys, before, after = (array.reshape(-1) for array in state)
     left_row = best & ((1 << ROW_BITS) - 1)
-    left = left_row * width + column
-    right = after[left] * width + column
+    left = left_row * width + columns
+    right = after[left] * width + columns
     next_row, previous_row = after[right], before[left]
-    next_token, previous_token = next_row * width + column, previous_row * width + column
+    next_token, previous_token = next_row * width + columns, previous_row * width + columns
     new_ids = pairs.new_ids[best >> ROW_BITS]
     ids[left], ids[right] = new_ids, OUTSIDE
     after[left], before[next_token] = next_row, left_row

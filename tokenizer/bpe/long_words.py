@@ -1,9 +1,10 @@
 """One very long word, many merges at a time: a megabyte without a space, a DNA sequence, a million spaces.
 
-Pairs are merged in the order of their ranks. A merge was learned after the merges that made its two parts, so it can
-only create pairs of higher ranks. Therefore ranks are divided into *windows*, such that no merge of a window makes a
-token that another merge of the same window needs. All pairs of a window are merged at once, except where two of them
-overlap: there the pair of the lower rank is merged (of equal ranks, the left one).
+Pairs are merged in the order of their ranks. A merge was learned after the merges that made its two parts. So a pair
+that contains the new token of a merge has a higher rank than this merge. Therefore ranks are divided into *windows*,
+such that no merge of a window makes a token that another merge of the same window needs. All pairs of a window are
+merged at once, except where two of them overlap: there the pair of the lower rank is merged (of equal ranks, the left
+one).
 
 The tokens are a linked list in arrays, as in heap.py. The queue of the pairs consists of a few sorted arrays, each at
 least twice as long as the next one. New pairs form a short array at the end, and short arrays are sorted together into
@@ -52,7 +53,8 @@ class LongWordMerger:
             return ids
         word = LinkedWord(ids, ranks, self._pairs)
         rounds = merges = 0
-        # Stop if there are fewer than `min_merges` merges in a round, on average (after the first few rounds).
+        # Stop if the rounds have made fewer than `min_merges` merges on average. The first `min_merges` rounds are not
+        # counted, so that a slow beginning does not stop the work.
         while word.has_pairs and merges >= self._min_merges * (rounds - self._min_merges):
             end = self._windows[bisect_right(self._windows, word.lowest_rank)]
             merges += word.merge_below(end)
@@ -113,7 +115,7 @@ class LinkedWord:
         """Merge all pairs whose ranks are below `end`, except where they overlap. Returns the number of merges."""
         left = np.sort(self._take_pairs(end) & ((1 << RANK_SHIFT) - 1))  # the positions of the pairs
         left = left[np.append(True, left[1:] != left[:-1])[: len(left)]]  # each once; np.unique is several times slower
-        left = left[self._ranks[left] < end]  # the keys of the others are out of date: a merge has taken a token
+        left = left[self._ranks[left] < end]  # the pairs of other keys do not exist any more: merges changed them
         left = left[self._is_merged(left)]
         right = self._after[left]
         following = self._after[right]
@@ -135,8 +137,8 @@ class LinkedWord:
             rank       3  1  2  5  4       (five pairs, each overlaps the next)
             merged     -  x  -  -  x       1 excludes 3 and 2; of the others, 4 is lower and excludes 5
 
-        Each valley is merged. Up a slope from a valley, every second pair is merged. A peak is merged if that is so on
-        both of its slopes.
+        Each valley is merged. From a valley up a slope, every second pair is merged. A peak is the end of two slopes:
+        it is merged if it is such a second pair on both.
         """
         ranks = self._ranks[left]
         overlap = self._after[left[:-1]] == left[1:]

@@ -40,11 +40,11 @@ class ManyWordsEncoder:
         find = self._word_encoder.whole_words.get
         whole_ids = np.fromiter(map(find, words, repeat(NOT_FOUND)), np.int64, len(words))
         is_merged = whole_ids == NOT_FOUND
-        is_single = (lengths > MAX_BATCH_BYTES) | (is_merged.sum() < self._min_words_for_batch)
+        fits_batch = (lengths <= MAX_BATCH_BYTES) & (is_merged.sum() >= self._min_words_for_batch)
         # The indices of three groups of words, which are encoded in different ways.
         whole = np.flatnonzero(~is_merged)
-        together = np.flatnonzero(is_merged & ~is_single)
-        one_by_one = np.flatnonzero(is_merged & is_single)
+        together = np.flatnonzero(is_merged & fits_batch)
+        one_by_one = np.flatnonzero(is_merged & ~fits_batch)
         parts = [
             (whole, whole_ids[whole], np.ones(len(whole), np.int64)),
             (together, *self._batch.encode([words[i] for i in together.tolist()])),

@@ -18,7 +18,7 @@ Pair = tuple[int, int]
 MergeTable = dict[Pair, tuple[int, int]]  # (left id, right id) -> (rank, id of the new token); the lowest rank is first
 
 NO_RANK = sys.maxsize
-NO_MERGE = (NO_RANK, -1)  # what looking up a pair gives if it cannot be merged
+NO_MERGE = (NO_RANK, -1)  # the rank and the id for a pair that cannot be merged
 
 Token = TypeVar("Token", bytes, str)
 
@@ -92,15 +92,15 @@ def merges_of_ranks(rank_of: Mapping[bytes, int]) -> list[Pair]:
 def last_parts(token: bytes, rank_of: Mapping[bytes, int]) -> list[bytes]:
     """The two tokens that are left just before `token` is made. More than two if merges never make it from its bytes.
 
-    Nothing around a token changes how it is made, because a merge that crossed its border would leave no such token. So
-    it is always made from the same two tokens, and they are found by encoding its bytes alone.
+    A merge across the border of a token would put its bytes into another token. So what stands around a token does not
+    change how it is made: always from the same two tokens. They are found by encoding its bytes alone.
     """
     parts = [token[i : i + 1] for i in range(len(token))]
     ranks = [rank_of.get(left + right, NO_RANK) for left, right in zip(parts, parts[1:])]  # of each part and the next
     while len(parts) > 2:
         lowest = min(ranks)
         if lowest == NO_RANK:
-            break  # such a token is found only as a whole word, with `ignore_merges`
+            break  # no merge makes such a token: text becomes it only as a whole word (`whole_words` of words.py)
         i = ranks.index(lowest)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
         del ranks[i]

@@ -34,7 +34,7 @@ GPT4_PATTERN = (
 
 class TextbookBPE:
     def __init__(self, pattern: str = GPT4_PATTERN, tokens: Sequence[bytes] = BYTES):
-        """`pattern` must match every character of any text. `tokens` are the first tokens, single bytes among them."""
+        """`pattern` must match every character of any text. `tokens` are those before any merge, usually the bytes."""
         self.pattern = regex.compile(pattern)
         self.tokens = list(tokens)  # id -> bytes
         self.byte_ids = {token[0]: i for i, token in enumerate(tokens) if len(token) == 1}  # byte -> id

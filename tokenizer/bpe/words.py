@@ -27,8 +27,8 @@ class WordEncoder(dict):
         max_words: int = MAX_CACHED_WORDS,
         whole_words: Mapping[bytes, int] | None = None,
     ):
-        """`byte_ids[b]` is the id of the one-byte token b, or -1 if there is none. Then this byte is left out of every
-        text, as in Hugging Face's library. A word among `whole_words` has that id and is not merged."""
+        """`byte_ids[b]` is the id of the one-byte token b, or -1 if there is none. Bytes without a token are left out
+        of every text, as in Hugging Face's library. `whole_words` (word -> id) are words that are not merged."""
         super().__init__()
         self.byte_ids = byte_ids
         self.missing_bytes = bytes(byte for byte in range(256) if byte_ids[byte] < 0)

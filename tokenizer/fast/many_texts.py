@@ -1,4 +1,4 @@
-"""Many texts, or one long text, to one array of ids, by one or several processes, whose number never changes the ids.
+"""Many texts, or one long text, to one array of ids. Several processes can share the work; the ids are the same.
 
 A text is given as its segments: ordinary text (str), and the ids of special tokens (int). The ordinary text of all
 texts is encoded together, which is much faster than one text after the other.
@@ -16,8 +16,8 @@ from tokenizer.arrays.ragged import Ragged
 from tokenizer.fast.processes import parallel_map, processes_for
 from tokenizer.split.chunks import groups_of_about
 
-MAX_CUT_CHARACTERS = 1 << 20  # for several processes, longer texts are cut into parts of about this size
-MAX_GROUP_CHARACTERS = 1 << 23  # a process encodes at most about so many characters together
+MAX_PART_CHARACTERS = 1 << 20  # for several processes, longer texts are cut into parts of about this size
+MAX_GROUP_CHARACTERS = 1 << 23  # a process encodes about this number of characters together, or fewer
 
 
 class ManyTextsEncoder(Protocol):
@@ -32,12 +32,12 @@ def encode_segments(
     encoder: ManyTextsEncoder,
     texts: Iterable[Iterable[str | int]],
     processes: int | None = None,
-    max_cut_characters: int = MAX_CUT_CHARACTERS,
+    max_part_characters: int = MAX_PART_CHARACTERS,
 ) -> Ragged:
     """The ids of all `texts`, (ids,) uint32, and how many each text has, (texts,) int64.
 
-    With `processes=None`, their number is chosen by the length of the texts. One process reads `texts` lazily, so that
-    they may be larger than memory.
+    With `processes=None`, the length of the texts decides how many processes are used. A single process reads `texts`
+    lazily, so that they may be larger than memory.
     """
     special_ids: list[int] = []  # for each segment, the id of the special token, or -1 for ordinary text
     segment_counts: list[int] = []  # for each text, the number of its segments
@@ -56,23 +56,23 @@ def encode_segments(
     else:
         ordinary = list(ordinary_texts())
         processes = processes or processes_for(sum(map(len, ordinary)))
-        ids, lengths = encode_in_processes(encoder, ordinary, processes, max_cut_characters)
+        ids, lengths = encode_in_processes(encoder, ordinary, processes, max_part_characters)
     return with_special_ids(np.array(special_ids, np.int64), np.array(segment_counts, np.int64), ids, lengths)
 
 
-def encode_in_processes(encoder: ManyTextsEncoder, texts: list[str], processes: int, max_cut_characters: int) -> Ragged:
+def encode_in_processes(encoder: ManyTextsEncoder, texts: list[str], processes: int, part_size: int) -> Ragged:
     """`encoder.encode_many(texts)`, by several processes."""
     if processes <= 1:
         return encoder.encode_many(texts)
-    cuts = [encoder.cut(text, max_cut_characters) for text in texts]
-    every_cut = list(chain.from_iterable(cuts))
+    parts = [encoder.cut(text, part_size) for text in texts]
+    all_parts = list(chain.from_iterable(parts))
     # Several groups for each process, so that all processes end at about the same time.
-    size = min(MAX_GROUP_CHARACTERS, sum(map(len, every_cut)) // (4 * processes) + 1)
-    results = parallel_map(encoder.encode_many, list(groups_of_about(size, every_cut, len)), processes)
+    size = min(MAX_GROUP_CHARACTERS, sum(map(len, all_parts)) // (4 * processes) + 1)
+    results = parallel_map(encoder.encode_many, list(groups_of_about(size, all_parts, len)), processes)
     ids = np.concatenate([np.empty(0, np.uint32), *(ids for ids, _ in results)])
-    cut_lengths = np.concatenate([np.empty(0, np.int64), *(lengths for _, lengths in results)])
-    text_of_cut = np.repeat(np.arange(len(cuts)), list(map(len, cuts)))
-    return ids, np.bincount(text_of_cut, cut_lengths, len(cuts)).astype(np.int64)
+    part_lengths = np.concatenate([np.empty(0, np.int64), *(lengths for _, lengths in results)])
+    text_of_part = np.repeat(np.arange(len(parts)), list(map(len, parts)))
+    return ids, np.bincount(text_of_part, part_lengths, len(parts)).astype(np.int64)
 
 
 def with_special_ids(

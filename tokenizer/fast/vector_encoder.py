@@ -28,7 +28,7 @@ from tokenizer.split.scanner import WordScanner, slices
 
 MAX_CACHED_WORDS = 1 << 18
 MAX_CACHED_BYTES = 256  # longer words are not cached
-GROUPS_PER_MERGE = 64  # the new words of so many groups of chunks are merged together ...
+GROUPS_PER_MERGE = 64  # the new words of this number of groups of chunks are merged together ...
 MAX_PENDING_WORDS = 1 << 16  # ... or of fewer groups, if they have more new words than this
 COUNT_BITS = 32  # a location is the number start << COUNT_BITS | count, see VectorEncoder
 
@@ -68,7 +68,7 @@ class VectorEncoder:
         self._store = GrowableArray()  # the ids of all cached words
         self._pending: list[bytes] = []
         self._pending_in_table: list[tuple[np.ndarray, np.ndarray]] = []  # rows, and the numbers of the words in them
-        self._pending_in_dict: list[int] = []  # numbers
+        self._pending_in_dict: list[int] = []  # the numbers of the words in `_dict`
         self._lock = Lock()
 
     def encode(self, texts: Iterable[str]) -> Ragged:
@@ -97,7 +97,7 @@ class VectorEncoder:
                 self._clear()
                 raise
         counts = np.zeros(text_count, np.int64)
-        np.add.at(counts, output.text_indices, np.concatenate([counts[:0], *output.counts]))
+        np.add.at(counts, output.text_indices, np.concatenate([np.empty(0, np.int64), *output.counts]))
         return output.ids.finish(), counts
 
     @property
@@ -160,7 +160,8 @@ class VectorEncoder:
     def _write(self, group: Group, output: Output) -> None:
         starts, counts = group.locations >> COUNT_BITS, group.locations & ((1 << COUNT_BITS) - 1)
         positions = ranges(starts, counts)
-        self._store.array.take(positions, out=output.ids.extend(len(positions)), mode="clip")  # "raise" would copy
+        # All positions are valid. The default mode, "raise", would make a copy before it writes to `out`.
+        self._store.array.take(positions, out=output.ids.extend(len(positions)), mode="clip")
         output.text_indices.extend(group.text_indices)
         output.counts.append(np.add.reduceat(counts, np.cumsum(group.word_counts) - group.word_counts))
 

@@ -100,7 +100,7 @@ class BaseTokenizer(ABC):
         return [i for s in segments for i in ([s] if isinstance(s, int) else self.model.encode(s))]
 
     def encode_pair(self, first: str, second: str, **options: Any) -> list[int]:
-        """The ids of two texts within the template for two; `options` as for `encode`."""
+        """The ids of a pair of texts, put into the template for pairs. `options` are those of `encode`."""
         return self.template.fill(self.encode(first, **options), self.encode(second, **options))
 
     def encode_array(self, text: str, *, processes: int | None = 1, **options: Any) -> np.ndarray:
@@ -125,7 +125,7 @@ class BaseTokenizer(ABC):
         """`encode` of all texts together, which is much faster than one by one.
 
         Returns the ids, (ids,) uint32, one text after another, and the number of ids of each text, (texts,) int64.
-        `processes` share the work; None chooses their number.
+        `processes` is the number of processes that share the work. With None, the length of the texts decides.
         """
         rows = (list(self._segmenter.segments(text, allowed_special, disallowed_special)) for text in texts)
         return encode_segments(self.model, map(self.template.fill, rows) if add_special_tokens else rows, processes)
@@ -243,7 +243,7 @@ class BaseTokenizer(ABC):
 
     @property
     def unknown(self) -> int | None:
-        """The id of the token for what has no token, such as `<|unknown|>`. None if there is no such token."""
+        """The id for text that has no token of its own, such as that of `<|unknown|>`. None if there is none."""
         return self._added.first_of(UNKNOWN_NAMES) if self.model.unknown is None else self.model.unknown
 
     def render_chat(
@@ -262,7 +262,7 @@ class BaseTokenizer(ABC):
     # Files
 
     def save(self, path: str | PathLike) -> None:
-        """Write a `tokenizer.json` (a name that ends in `.tiktoken`: OpenAI's format) into a file or folder."""
+        """Write a `tokenizer.json` to a file or folder; OpenAI's format if the name of the file ends in `.tiktoken`."""
         files.write(path, self.record, self.settings)
 
     @staticmethod
@@ -273,16 +273,16 @@ class BaseTokenizer(ABC):
     ) -> BaseTokenizer:
         """The tokenizer in a file or folder, of any kind and format (formats/files.py lists the formats).
 
-        `pattern` and `special_tokens` (names and ids, or only names if the file has their ids) are for formats that do
-        not contain them. FormatError (a ValueError) if the file is damaged or needs what is not supported here,
-        FileNotFoundError if there is no file.
+        For formats that contain no pattern, or do not say which tokens are special, give `pattern` and `special_tokens`
+        (name -> id, or only names if the file has the ids). FormatError (a ValueError) if the file is damaged or needs
+        what is not supported here, FileNotFoundError if there is no file.
         """
         record, settings = files.read(path, pattern, special_tokens)
         return BaseTokenizer.of(record, settings)
 
     @staticmethod
     def of(record: Any, settings: dict[str, Any] | None = None) -> BaseTokenizer:
-        """The tokenizer that a record describes, of the kind that belongs to this kind of record."""
+        """The tokenizer that a record describes. The type of the record decides which kind of tokenizer it is."""
         kind: Any = BaseTokenizer.KINDS[type(record)]
         tokenizer = kind(record)
         tokenizer.settings = settings or {}

@@ -44,7 +44,7 @@ class ByteBPE(Model):
         # an added token that is not special may also be a single byte, or the result of a merge.
         ordinary = ids_without(self.tokens, self._added_names)
         not_special = {self.tokens[token.id] or b"": token.id for token in record.added_tokens if not token.special}
-        id_of = not_special | ordinary if not_special else ordinary
+        id_of = (not_special | ordinary) if not_special else ordinary  # a copy of a large dict only where needed
         table: MergeTable | RankTable
         if record.merges is None:  # a file of OpenAI: the ranks of tokens say which pairs are merged
             table = RankTable(self.tokens, id_of)
@@ -100,11 +100,11 @@ class ByteBPE(Model):
             start = end
         return ids, spans
 
-    def trim(self, ids: list[int], spans: list[Span], found: dict[int, str]) -> list[Span]:
+    def trim(self, ids: list[int], spans: list[Span], added_texts: dict[int, str]) -> list[Span]:
         trim = self.trim_offsets  # a function of text/offsets.py
         if trim is None:
             return spans
-        spellings = [found[k] if k in found else spell(self.tokens[i] or b"") for k, i in enumerate(ids)]
+        spellings = [added_texts[k] if k in added_texts else spell(self.tokens[i] or b"") for k, i in enumerate(ids)]
         return [trim(token, span, is_first=k == 0) for k, (token, span) in enumerate(zip(spellings, spans))]
 
     def spelling(self, i: int) -> str:

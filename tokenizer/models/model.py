@@ -17,7 +17,8 @@ class UnknownToken(KeyError, ValueError):
 
 
 class Model(ABC):
-    """`tokens[id]` are the bytes of a token, or None if the id is not used. `unknown` is the id for what has no token.
+    """`tokens[id]` are the bytes of a token, or None if the id is not used. `unknown` is the id for text that no other
+    token stands for, or None.
 
     Only the first three methods must be defined. The others are for models that can do something faster or differently.
     """
@@ -58,11 +59,12 @@ class Model(ABC):
         return self.decode(ids, mid_text=mid_text)
 
     def stable_prefix_length(self, ids: list[int]) -> int:
-        """How many of the first `ids` are decoded in the same way whatever ids follow them."""
+        """The number of ids, from the first one on, whose text does not depend on the ids that may follow `ids`."""
         return len(ids)
 
-    def trim(self, ids: list[int], spans: list[Span], found: dict[int, str]) -> list[Span]:
-        """Correct the spans, if this kind of tokenizer leaves out spaces. `found` has the texts of added tokens."""
+    def trim(self, ids: list[int], spans: list[Span], added_texts: dict[int, str]) -> list[Span]:
+        """Correct the spans, if this kind of tokenizer leaves out spaces. If ids[k] is an added token, `added_texts[k]`
+        is its text."""
         return spans
 
 
@@ -70,14 +72,14 @@ def encode_aligned(model: Model, segments: Iterable[AlignedText | FoundToken]) -
     """The ids of a text that is given as segments, and for each id its span in the original text."""
     ids: list[int] = []
     spans: list[Span] = []
-    found: dict[int, str] = {}
+    added_texts: dict[int, str] = {}  # index in `ids` -> the text of the added token
     for segment in segments:
         if isinstance(segment, FoundToken):
-            found[len(ids)] = segment.text
+            added_texts[len(ids)] = segment.text
             ids.append(segment.id)
             spans.append(segment.span)
         else:
             more_ids, more_spans = model.encode_aligned(segment)
             ids += more_ids
             spans += more_spans
-    return ids, model.trim(ids, spans, found)
+    return ids, model.trim(ids, spans, added_texts)

@@ -10,8 +10,8 @@ class of each character and of its two neighbours. A few rules need more than th
 
 Each function takes `classes` and `codes`, (n,) each, and returns (n,) bool: whether a word begins at each character.
 n is at least 1. There may be several texts, with a character of the class EDGE between two of them. `firsts`, (texts,),
-are the positions where the texts begin. That a character "leads" a word means that it is its first character but of
-another class, as the blank in " dog".
+are the positions where the texts begin. A character "leads" a word if it is the first character of the word, but of
+another class than the rest, like the blank in " dog".
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def begin_words(starts: np.ndarray, positions: np.ndarray) -> None:
 def gpt4_starts(
     classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray, max_digits: int = 3, *, whole_end: bool = True
 ) -> np.ndarray:
-    """`max_digits` of a word. `whole_end`: white space at the end of a text is one word, even if it has line ends."""
+    """`max_digits`: the most digits of a word. `whole_end`: white space at the end of a text is one word, even with
+    line ends."""
     starts = general_starts(classes, firsts, max_digits, whole_end=whole_end)
     leading = np.flatnonzero((codes == APOSTROPHE) & starts)
     positions, lengths = contractions(leading, codes, any_case=True)
@@ -101,8 +102,8 @@ def general_starts(classes: np.ndarray, firsts: np.ndarray, max_digits: int, *, 
     before, here, after = neighbours(classes)
     # A word begins where the class changes, unless the character before leads the word. The values of the classes,
     #     WORD 3, SYMBOL 4, NUMBER 5, NEWLINE 6, SPACE 7, BLANK 8,
-    # are such that one comparison, before > here + 3, says whether it does: SPACE and BLANK lead letters (> 6), only
-    # BLANK leads symbols (> 7), and nothing leads numbers (> 8).
+    # are such that one comparison answers that: `before` leads `here` if before > here + 3. So SPACE and BLANK lead
+    # letters (> 6), only BLANK leads symbols (> 7), and nothing leads numbers (> 8).
     starts = (here != before) & (before <= here + np.uint8(3))
     # White space without line ends: words begin at its first character, and at its last one if something follows.
     at_edge = (before < NEWLINE) | (after < NEWLINE) & (here != NEWLINE)
@@ -140,13 +141,16 @@ def divide_lines(
     indented = np.flatnonzero((right == SPACE) | (right == BLANK))
     if not len(indented):
         return
-    is_first = left != NEWLINE  # of a run of line ends; all of them belong to what is before the first one
-    after_symbols = (left[is_first] == SYMBOL).take(np.cumsum(is_first).take(indented) - 1)
+    # All line ends of a run belong to symbols if the first one does.
+    is_first = left != NEWLINE
+    run = np.cumsum(is_first) - 1  # for each line end, the index of its run
+    after_symbols = (left[is_first] == SYMBOL).take(run.take(indented))
     is_white = np.append((here >= NEWLINE) & (here != EDGE), False)
     continues = np.logical_and.reduceat(is_white, newlines)  # nothing but white space up to the next line end
     if ends is not None:  # white space from the last line end of a text to the end of the text continues too
         latest = np.searchsorted(newlines, ends) - 1
         latest, ends = latest[latest >= 0], ends[latest >= 0]
         ranges = np.stack([newlines[latest], ends], axis=1)
-        continues[latest[np.logical_and.reduceat(is_white, ranges.ravel())[::2]]] = True
+        is_all_white = np.logical_and.reduceat(is_white, ranges.ravel())[::2]  # without what is between two ranges
+        continues[latest[is_all_white]] = True
     starts[newlines.take(indented)[after_symbols | ~continues.take(indented)] + 1] = True

@@ -17,7 +17,7 @@ from tokenizer.split.boundaries import APOSTROPHE, WORD, contractions, general_s
 from tokenizer.split.unicode import BLANK, CASELESS, LOWER, MARK, NEWLINE, SYMBOL, UPPER
 
 SLASH = ord("/")
-SUFFIX = 0  # the class of a contraction for general_starts: it leads no word, and only letters are before it
+SUFFIX = 0  # the class of a contraction in general_starts; it is not WORD, so that letters after it begin a new word
 
 
 def o200k_starts(classes: np.ndarray, codes: np.ndarray, firsts: np.ndarray) -> np.ndarray | None:
@@ -76,7 +76,10 @@ def slashes_among_lines(classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def happened_in_run(event: np.ndarray, is_first: np.ndarray) -> np.ndarray:
-    """Whether there is an `event` in the same run, at or before each element. All (k,) bool; `is_first` of a run."""
+    """For each element, whether there is an `event` at it or before it in its run. (k,) bool each.
+
+    `is_first` is True where a run begins.
+    """
     index = np.arange(len(event))
     latest = np.maximum.accumulate(np.where(event, index, -1))
     return latest >= index - position_in_run(is_first)
@@ -100,7 +103,8 @@ def case_changes(classes: np.ndarray) -> np.ndarray:
     """The positions of the upper-case letters that begin a word inside a run of letters and marks.
 
     These follow a lower-case letter, perhaps with marks or caseless letters between. Or they follow a caseless letter
-    and nothing but upper case comes after them: the pattern prefers a word that ends in what can be lower case.
+    or a mark, and nothing but upper case comes after them: the first alternative of the pattern ends a word at the last
+    character that can be lower case.
     """
     before, here, _ = neighbours(classes)
     upper = here == UPPER

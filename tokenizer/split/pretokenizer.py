@@ -36,7 +36,7 @@ PATTERNS = {
             r"| ?[^\s\p{L}\p{N}]++"            # symbols
             r"|\s+(?!\S)|\s",                 # white space, without the last character if something follows
     "gpt4": r"'(?i:[sdmt]|ll|ve|re)"
-            r"|[^\r\n\p{L}\p{N}]?+\p{L}++"    # letters, with any one character before them but a number or a line end
+            r"|[^\r\n\p{L}\p{N}]?+\p{L}++"    # letters, and one character before them: neither number nor line end
             r"|\p{N}{1,3}"                     # at most three digits
             r"| ?[^\s\p{L}\p{N}]++[\r\n]*+"   # symbols, with the line ends after them
             r"|\s++$|\s*[\r\n]"               # white space at the end of the text, or up to the last line end
@@ -54,7 +54,7 @@ NAME_OF_PATTERN = {pattern: name for name, pattern in PATTERNS.items()}
 
 # Some expressions have different meanings in `regex` and in Oniguruma. They are refused before training. For example,
 # `\p{N}{1,3}+` matches at most three digits in `regex` (`{1,3}+` is possessive), but any number of digits in Oniguruma
-# (`{1,3}` repeated). The other examples are (?m) and (?s).
+# (`{1,3}` repeated). The flags (?m) and (?s) have different meanings too.
 AMBIGUOUS = regex.compile(r"(?<!\\)\{[\d,]+\}\+|\(\?\^?[a-zA-Z]*[ms]")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tokenizer.split.unicode import class_table, code_points
 
-MIN_ASCII_RATIO = 16  # a text with at least this many characters for each additional byte of UTF-8 is "mostly ASCII"
+MIN_ASCII_RATIO = 16  # "mostly ASCII": more than 16 characters for each byte by which UTF-8 is longer than the text
 NOT_ASCII, LONG_S = 0xFE, 0xFF  # codes, see ASCIIText
 EIGHT_ONES = np.uint64(0x0101010101010101)
 
@@ -23,8 +23,8 @@ ClassMap = tuple[int, ...]
 class ASCIIText:
     """A text of n characters that are all ASCII.
 
-    `data` is the text in UTF-8. `codes`, (n,) uint8, are the code points of ASCII characters. All other characters have
-    values of 0x80 and more: LONG_S for "ſ", which is an s when case is ignored, and any other value for the rest.
+    `data` is the text in UTF-8. `codes`, (n,) uint8, are the code points of ASCII characters. In the subclasses, other
+    characters have codes of 0x80 and more: LONG_S for "ſ", which is an s when case is ignored; for the rest any value.
     """
 
     def __init__(self, data: bytes):
@@ -48,10 +48,11 @@ class MostlyASCIIText(ASCIIText):
         others = all_bytes.take(positions)
         self._points = code_points(others.tobytes().decode())
         self._widths = utf8_widths(self._points)
-        # The positions of the characters that are not ASCII, counted in characters: their positions in bytes, less one
-        # for each continuation byte of the characters before. (`cumsum` includes the character itself.)
+        # The positions of the characters that are not ASCII, counted in characters: their positions in bytes, less the
+        # number of continuation bytes before them.
         is_first = others >= 0xC0  # the first byte of a character
-        self._positions = positions[is_first] - np.cumsum(self._widths - 1, dtype=np.int64) + self._widths - 1
+        continuation = self._widths - 1
+        self._positions = positions[is_first] - (np.cumsum(continuation, dtype=np.int64) - continuation)
         self.codes = all_bytes[all_bytes & 0xC0 != 0x80]  # the first byte of each character
         self.codes[self._positions[self._points == ord("ſ")]] = LONG_S
 
@@ -122,4 +123,5 @@ def sums_before(widths: np.ndarray, positions: np.ndarray) -> np.ndarray:
     sums = (padded.view("<u8") * EIGHT_ONES).view(np.uint8)
     totals = sums[7::8]  # of each group of eight
     before = np.cumsum(totals, dtype=np.int64) - totals
+    # The sums include the width at the position itself, which is subtracted.
     return before.take(positions >> 3) + sums.take(positions) - padded.take(positions)

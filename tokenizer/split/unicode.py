@@ -29,7 +29,7 @@ PROPERTIES = {
     MARK: r"\p{M}+",
     NUMBER: r"\p{N}+",
 }
-# One character of each class that has been in it in every version of Unicode. It is not ASCII, because a pattern may
+# For each class, a character that belongs to it in every version of Unicode. It is not ASCII, because a pattern may
 # name ASCII characters. U+0378 is not assigned.
 REPRESENTATIVES = {UPPER: "Þ", LOWER: "ß", CASELESS: "ª", MARK: "\u0301", NUMBER: "¼", SYMBOL: "\u0378"}
 

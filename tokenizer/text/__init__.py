@@ -1,4 +1,4 @@
-"""The steps before and after the model: what happens to a text before its words are encoded, and to decoded ids.
+"""The steps around the model: what is done with a text before the model encodes it, and with ids that are decoded.
 
 Read in this order:
 

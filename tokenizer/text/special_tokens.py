@@ -102,15 +102,15 @@ class AddedTokens:
             )
 
     def split(self, text: str, names: frozenset[str], *, normalized: bool = False) -> list[Segment]:
-        """`text` as the tokens `names` and the text between them, without empty segments.
+        """Divide `text` into the tokens `names` and the text between them. No segment is empty.
 
-        `normalized` chooses the tokens that are looked for in normalized text, instead of the others. If several tokens
-        begin at the same position, the longest one is found.
+        `normalized`: the text is normalized, so look only for the tokens that are found in normalized text. Otherwise
+        look only for the others. If several tokens begin at the same position, the longest one is found.
         """
         by_text = self._by_text[normalized]
         if not by_text:  # the usual case for normalized text
             return [Segment(None, 0, len(text))] if text else []
-        wanted = frozenset(text for text, token in by_text.items() if token.content in names)
+        wanted = frozenset(spelling for spelling, token in by_text.items() if token.content in names)
         segments, done = [], 0
         for match in matcher(wanted).finditer(text) if wanted else ():
             token, (start, end) = by_text[match.group()], match.span()

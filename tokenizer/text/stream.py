@@ -1,7 +1,7 @@
 """Decoding while the ids still arrive.
 
-The bytes of a character may be spread over several tokens: it is held back until it is complete. With SentencePiece,
-what a byte token shows may also depend on the byte tokens after it: then these ids are held back.
+The bytes of a character may be spread over several tokens. The character is held back until it is complete. With
+SentencePiece, the text of a byte token may depend on the byte tokens after it. So such ids are held back too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ class StreamDecoder:
         self.errors = errors
         self.skip_special_tokens = skip_special_tokens
         self._held: list[int] = []  # ids whose text may still depend on the next ones
-        self._mid_text = False  # whether ids were decoded before: only at the beginning is a space left out
+        self._mid_text = (
+            False  # whether ids were decoded before. SentencePiece leaves out a space only at the beginning
+        )
         self._decoder = getincrementaldecoder("utf-8")(errors)  # holds back an incomplete character
 
     def feed(self, ids: Iterable[int]) -> str:

@@ -28,9 +28,10 @@ class Template:
     pair_types: Ids = (0, 1)
 
     def fill(self, first: Sequence[T], second: Sequence[T] | None = None, special: Any = None) -> list[T]:
-        """`first` and `second`, which are ids or have one value for each id, with the special tokens around them.
+        """The ids `first` and `second`, with the special tokens around them.
 
-        If they are not ids but spans, say, `special` is the value for each special token.
+        `first` and `second` may also be other values, one for each id, such as spans. Then `special` is the value for
+        each special token.
         """
         result: list[Any] = []
         for part in self.single if second is None else self.pair:

@@ -104,7 +104,7 @@ def merge_frequent(index: PairIndex, vocabulary: Vocabulary, progress: Progress 
             if count >= index.floor:
                 heappush(heap, (-count, pair))
         elif vocabulary.allows(pair):
-            # Only the new pairs get new entries in the heap. The counts of other pairs have become lower, if anything.
+            # Only the new pairs need entries in the heap. The counts of other pairs are lower now, or the same.
             for new_pair in index.merge(pair, vocabulary.add_merge(pair, count)):
                 heappush(heap, (-index.counts[new_pair], new_pair))
             if progress:

@@ -169,7 +169,7 @@ class PairIndex:
                 if new[0] >= 0 and new[1] >= 0:
                     if old in counts:
                         counts[old] -= count
-                    elif old in made:  # a pair with the new token of the merge before, as in abab
+                    elif old in made:  # the merge just before made this pair: in abab, (ab)a, which becomes (ab)(ab)
                         made[old] -= count
                     made[new] += count
                     made_at[new].append(position)

@@ -58,13 +58,13 @@ class Vocabulary:
         return self.allows_token(self.tokens[pair[0]] + self.tokens[pair[1]])
 
     def allows_token(self, token: bytes) -> bool:
-        """False for a token that would spell a special token or be too long."""
+        """False for a token that would be spelled like a special token, or be too long."""
         return token not in self._reserved and (len(token) < self.max_token_length or len(token) == 2)
 
     def add_merge(self, pair: Pair, count: int) -> int:
         """Learn a merge and return the id of the new token."""
-        # No two merges make the same bytes, so the token is always new: equal bytes go through the same merges in the
-        # same order, so when they become one token, they become the same token everywhere.
+        # The token is always new, because two merges never make the same bytes. Equal bytes go through the same merges
+        # in the same order, wherever they are. So the merge that makes them one token does that everywhere.
         self.tokens.append(self.tokens[pair[0]] + self.tokens[pair[1]])
         self.merges.append(pair)
         self.counts.append(count)

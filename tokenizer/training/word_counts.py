@@ -26,10 +26,10 @@ COUNTING = "counting words"
 
 BATCH_WORDS = 1 << 20  # this number of packed words is sorted and counted at a time
 MAX_PACKED_BYTES = 7  # the eighth byte of the integer is the length
-MIN_SCANNED_CHARACTERS = (
-    500  # shorter texts are split by the regular expression, which is faster for them. But before ...
-)
-MIN_SHORT_TEXTS = 1000  # ... this number of texts, only if they are ASCII: for others it needs tables, which take time
+# The regular expression splits short texts faster than the scanner. But for texts that are not ASCII it needs tables,
+# which take time to build. They are only built if there are many short texts; until then, the scanner splits these.
+MIN_SCANNED_CHARACTERS = 500  # shorter texts are "short"
+MIN_SHORT_TEXTS = 1000  # more short texts than this are "many"
 PROCESS_CHARACTERS = 1 << 22  # another process gets about this number of characters at a time
 
 
@@ -115,7 +115,7 @@ class WordCounter:
     def add(self, texts: Iterable[str]) -> Counter[bytes]:
         """Count the words of `texts`, and return the counts of all words so far."""
         for text in texts:
-            if self._scanner is None or self._is_searched_faster(text):
+            if self._scanner is None or self._is_faster_by_regex(text):
                 self._searched.update(self._pretokenizer.split(text))
             else:
                 for chunk in chunks(text):
@@ -126,7 +126,7 @@ class WordCounter:
         counts.update({word.encode(): count for word, count in self._searched.items()})
         return counts
 
-    def _is_searched_faster(self, text: str) -> bool:
+    def _is_faster_by_regex(self, text: str) -> bool:
         if len(text) >= self._min_scanned_characters:
             return False
         self._short_texts += 1
