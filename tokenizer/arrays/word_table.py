@@ -118,8 +118,8 @@ class WordTable:
     def insert(self, words: PackedWords) -> tuple[np.ndarray, np.ndarray]:
         """Find a row for each word; equal words have the same row. Call `reserve` before it.
 
-        After it, give the new words values by `set`. Returns the rows, (n,) int64 (-1 if no row was free), and the indices of
-        the words that were not in the table before, each of them once.
+        Returns the rows, (n,) int64 (-1 if no row was free), and the indices of the words that were not in the table
+        before, each of them once. Give these their values by `set`.
         """
         home = self._home(words)
         row = np.full(len(home), -1)

@@ -3,8 +3,7 @@
 Pairs are merged in the order of their ranks. A merge was learned after the merges that made its two parts. So a pair
 that contains the new token of a merge has a higher rank than this merge. Therefore ranks are divided into *windows*,
 such that no merge of a window makes a token that another merge of the same window needs. All pairs of a window are
-merged at once, except where two of them overlap: there the pair of the lower rank is merged (of equal ranks, the left
-one).
+merged at once, except where two overlap: there the pair of the lower rank is merged (of equal ranks, the left one).
 
 The tokens are a linked list in arrays, as in heap.py. The queue of the pairs consists of a few sorted arrays, each at
 least twice as long as the next one. New pairs form a short array at the end, and short arrays are sorted together into

@@ -22,9 +22,8 @@ class StreamDecoder:
         self.errors = errors
         self.skip_special_tokens = skip_special_tokens
         self._held: list[int] = []  # ids whose text may still depend on the next ones
-        self._mid_text = (
-            False  # whether ids were decoded before. SentencePiece leaves out a space only at the beginning
-        )
+        # Whether ids were decoded before: SentencePiece leaves out the first space of a text.
+        self._mid_text = False
         self._decoder = getincrementaldecoder("utf-8")(errors)  # holds back an incomplete character
 
     def feed(self, ids: Iterable[int]) -> str:
