@@ -36,7 +36,7 @@ PATTERNS = {
             r"| ?[^\s\p{L}\p{N}]++"            # symbols
             r"|\s+(?!\S)|\s",                 # white space, without the last character if something follows
     "gpt4": r"'(?i:[sdmt]|ll|ve|re)"
-            r"|[^\r\n\p{L}\p{N}]?+\p{L}++"    # letters, and one character before them: neither number nor line end
+            r"|[^\r\n\p{L}\p{N}]?+\p{L}++"    # letters, with at most one character before them: no number, no line end
             r"|\p{N}{1,3}"                     # at most three digits
             r"| ?[^\s\p{L}\p{N}]++[\r\n]*+"   # symbols, with the line ends after them
             r"|\s++$|\s*[\r\n]"               # white space at the end of the text, or up to the last line end
