@@ -26,7 +26,7 @@ from tokenizer import load as load_tokenizer
 
 
 def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
-    """A trainer and its tokenizer: for a new run, or, if the folder holds one, for that run at its newest checkpoint.
+    """A trainer and its tokenizer. If the folder holds a run, the trainer continues from its newest checkpoint.
 
     Raises ValueError (DataError, RunError ...) or OSError, with a sentence for the user, when text, tokenizer, options
     or checkpoint cannot be used. The folder is not changed then.
