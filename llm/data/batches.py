@@ -87,7 +87,8 @@ def evaluation_batches(
     available = (len(tokens) - 1) // context
     rows = min(batch_size, available)
     windows = rows * min(count, available // rows)
-    # The first window begins at the first token, and the last one ends at the last token. All steps are equal.
+    # The first window begins at the first token, and the last one ends at the last token. All steps are equal (or
+    # differ by one, because starts are rounded).
     starts = np.arange(windows) * (len(tokens) - 1 - context) // max(1, windows - 1)
     return [_gather(tokens, starts[first : first + rows], context) for first in range(0, windows, rows)]
 

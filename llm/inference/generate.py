@@ -118,7 +118,7 @@ class CachedReader:
             # Old tokens are left out, so the others have other positions. Keys and values depend on the position.
             self.first = first
             self.cache.truncate(0)
-        # What is not in the cache: in the first call the prompt, usually one token, after a cut half a context.
+        # What is not in the cache: first the whole prompt, then one token in each call, or half a context after a cut.
         return next_logits(self.model, ids[first + self.cache.length :], self.cache)
 
 

@@ -130,5 +130,5 @@ def _write(run: Run, options: Options, tokenizer: BaseTokenizer, checkpoint: Che
     else:
         run.begin(options, tokenizer)
     if checkpoint is not None:
-        # The run may have been killed after it saved the checkpoint, and before it linked the files.
+        # The run may have been killed after it saved the checkpoint, and before it linked its files.
         run.checkpoints.link(checkpoint.step)
