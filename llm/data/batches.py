@@ -6,9 +6,9 @@ random order. Window k begins at s = offset + k T and has
     inputs     tokens[s : s + T]
     targets    tokens[s + 1 : s + T + 1]         the token after each input
 
-The last target of a window is the first input of the next one. So no token is a target twice in an epoch. At both ends
-of the text together, fewer than 2 T tokens are left out. Because the offset is random, these are other tokens in each
-epoch. If an epoch ends in the middle of a batch, the batch continues with the next epoch.
+The last target of a window is the first input of the next one. So no token is a target twice in an epoch. Fewer than
+2 T tokens, some at the beginning and some at the end, are left out. Because the offset is random, these are other
+tokens in each epoch. If an epoch ends in the middle of a batch, the batch continues with the next epoch.
 
 B: batch size, T: context.
 """
@@ -43,8 +43,8 @@ class Batches:
             )
         _check_length("training", tokens, context)
         self.tokens, self.batch_size, self.context, self.seed = tokens, batch_size, context, seed
-        # A window needs T + 1 tokens, and shares one with the next. There is room for one more window than is used
-        # here. So there are at least T possible offsets, and the windows of each epoch are cut at other places.
+        # A window needs T + 1 tokens, and shares one with the next. So (len(tokens) - 1) // T windows would fit. One
+        # window fewer is used, to leave room for T different offsets: each epoch cuts the windows at other places.
         self.windows = max(1, (len(tokens) - 1) // context - 1)
 
     @property
@@ -61,12 +61,12 @@ class Batches:
         # The windows of all epochs are numbered: the first has 0 ... windows - 1, and so on. A step uses B of them.
         first = step * self.batch_size
         epochs, indices = np.divmod(np.arange(first, first + self.batch_size), self.windows)  # (B,) each
-        # The epochs of one batch, usually a single one, each with its own offset and order.
+        # Most batches lie in one epoch. If a batch spans several, each of them has its own offset and order.
         starts = [self._starts(epoch, indices[epochs == epoch]) for epoch in range(epochs[0], epochs[-1] + 1)]
         return _gather(self.tokens, np.concatenate(starts), self.context)
 
     def _starts(self, epoch: int, indices: np.ndarray) -> np.ndarray:
-        """Where windows begin in the tokens: those at the places `indices` in the random order of the epoch."""
+        """Where windows begin in the tokens. `indices`: their places in the random order of the epoch."""
         # A SeedSequence promises the same numbers in every version of NumPy. A Generator does not promise that.
         random = np.random.SeedSequence((self.seed, epoch)).generate_state(1 + ROUNDS, np.uint64)
         last_offset = len(self.tokens) - 1 - self.windows * self.context  # the largest with which all windows fit
@@ -87,7 +87,8 @@ def evaluation_batches(
     available = (len(tokens) - 1) // context
     rows = min(batch_size, available)
     windows = rows * min(count, available // rows)
-    # In equal steps from the first token to the last one at which a window fits.
+    # The first window begins at the first token, and the last one ends at the last token. All steps are equal (or
+    # differ by one, because starts are rounded).
     starts = np.arange(windows) * (len(tokens) - 1 - context) // max(1, windows - 1)
     return [_gather(tokens, starts[first : first + rows], context) for first in range(0, windows, rows)]
 

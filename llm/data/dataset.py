@@ -68,9 +68,8 @@ def prepare(
     folder = cache_folder() / "tokens" / hashlib.sha256(recipe.encode()).hexdigest()[:32]
     if not folder.exists():
         with new_folder(folder) as partial:
-            train, val = (
-                _writer(partial / name, tokenizer, shard_tokens, group_characters) for name in ("train", "val")
-            )
+            train = _writer(partial / "train", tokenizer, shard_tokens, group_characters)
+            val = _writer(partial / "val", tokenizer, shard_tokens, group_characters)
             _tokenize(corpus, sizes, train, val, progress)
             train.finish(**fingerprints)
             val.finish(**fingerprints)
@@ -103,7 +102,7 @@ def _tokenize(
 
 
 def _fingerprint(tokenizer: TextTokenizer) -> str:
-    """A hash of the file that the tokenizer saves itself as."""
+    """A hash of the file that `tokenizer.save` writes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokenizer.json"
         tokenizer.save(path)

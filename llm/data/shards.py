@@ -20,7 +20,7 @@ import numpy as np
 
 from llm.data.errors import DataError
 
-SHARD_TOKENS = 1 << 28  # 512 MB of uint16; fewer files than the usual limit of open ones, even for terabytes
+SHARD_TOKENS = 1 << 28  # 512 MB of uint16. All files are open at once, so there must not be many
 GROUP_CHARACTERS = 1 << 24  # of text that are tokenized together: enough work for several processes
 CHECKSUM_BYTES = 1 << 20  # read at a time to compute a checksum
 
@@ -60,7 +60,7 @@ class ShardWriter:
         # Chunks wait until there are enough of them: tokenized together, they take less time than one by one.
         self._chunks: list[str] = []
         self._waiting_characters = 0
-        self._document_ends: list[int] = []  # after how many of the waiting chunks a document ends
+        self._document_ends: list[int] = []  # 3 means: a document ends after the third waiting chunk
 
     def add_text(self, text: str) -> None:
         """Append a chunk of a document."""
@@ -118,7 +118,7 @@ class ShardWriter:
 
 
 class TokenShards:
-    """A folder written by ShardWriter, as one read-only sequence: `len`, integers and slices, as of an array.
+    """A folder written by ShardWriter, as one read-only sequence. `len`, indices and slices work as for an array.
 
     A slice within one shard is a view of the file; one that crosses a border is a copy. Opening reads everything
     once to compare checksums. Raises DataError, naming the file, when something is missing or damaged.
@@ -187,5 +187,5 @@ def _open_shard(folder: Path, dtype: np.dtype, shard: dict[str, Any]) -> np.ndar
     for start in range(0, len(tokens), step):
         checksum = zlib.crc32(tokens[start : start + step].tobytes(), checksum)
     if checksum != shard["crc32"]:
-        raise DataError(f"{path} is damaged: its checksum is not that of the content once written")
+        raise DataError(f"{path} is damaged: its checksum is wrong, so its content has changed since it was written")
     return tokens

@@ -42,8 +42,8 @@ def generate(
     The drawn stop id is not returned. The same `seed` gives the same tokens. Raises ValueError for an empty prompt, or
     ids that the model does not know.
     """
-    # This function contains no `yield`, so wrong arguments are an error when it is called. In `draw_tokens`, which is a
-    # generator, they would be one only when the first token is asked for.
+    # The check is here and not in `draw_tokens`: the code of a generator runs only when its first item is asked for.
+    # This function has no `yield`, so it raises the error when it is called.
     check_arguments(model, prompt_ids, max_tokens, seed)
     rng = np.random.default_rng(seed)
     return draw_tokens(CachedReader(model), prompt_ids, max_tokens, sampling or Sampling(), rng, stop_ids)
@@ -118,7 +118,7 @@ class CachedReader:
             # Old tokens are left out, so the others have other positions. Keys and values depend on the position.
             self.first = first
             self.cache.truncate(0)
-        # All tokens that are not in the cache: the whole prompt at first, one token later, half a context after a cut.
+        # What is not in the cache: first the whole prompt, then one token in each call, or half a context after a cut.
         return next_logits(self.model, ids[first + self.cache.length :], self.cache)
 
 

@@ -127,8 +127,9 @@ def keep_top_p(probabilities: np.ndarray, p: float) -> np.ndarray:
     """The nucleus: the smallest set of tokens whose probabilities add up to at least p. The others become 0."""
     if p == 1:
         return probabilities
-    # Sorting the whole vocabulary is slow, and most tokens are very unlikely. All tokens below this limit together have
-    # at most half of 1 - p, so the others have more than p: the nucleus is among them. (Half is for rounding errors.)
+    # Sorting the whole vocabulary is slow, and most tokens are very unlikely. So tokens below a limit are not sorted.
+    # There are at most V of them, so together they have less than V * limit = (1 - p) / 2. The others together have
+    # more than p, so the nucleus is among them. Without rounding errors, 1 - p instead of its half would be enough.
     limit = 0.5 * (1 - p) / probabilities.size
     descending = np.sort(probabilities[probabilities >= limit])[::-1]
     below_p = int(np.count_nonzero(np.cumsum(descending) < p))

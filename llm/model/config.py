@@ -1,9 +1,9 @@
 """What a GPT looks like: one flat, frozen dataclass.
 
-The fields are also options of the command line: the text below a field is its `--help`. A field that is None follows
-from other fields, so that `--dim 256` changes the width of the heads too. The code of the model reads such a field
-through a property, which is never None: `key_heads` for `kv_heads`, `head_size` for `head_dim`, `mlp_size` for
-`mlp_dim`. These letters stand for sizes, here and in all files of the model:
+The fields are also options of the command line: the text below a field is its `--help`. If `kv_heads`, `head_dim` or
+`mlp_dim` is None, its value is computed from other fields, so that `--dim 256` changes the width of the heads too. The
+code of the model reads the three through properties, which are never None: `key_heads`, `head_size` and `mlp_size`.
+These letters stand for sizes, here and in all files of the model:
 
     B batch        T tokens (queries)       S tokens that can be attended to (keys)      V vocabulary      C dim
     H heads        K key-value heads        D width of a head                            F width of the MLP
@@ -51,7 +51,7 @@ class GPTConfig:
     none: only the causal mask tells the order.
     """
     rope_base: float = 10000.0
-    """For rope: the larger, the more slowly the rotation grows with the position. Longer texts need a larger base."""
+    """For rope: a larger base makes the angles grow more slowly with the position. Longer texts need a larger base."""
     rope_interleaved: bool = False
     """For rope: pair neighbouring elements of a head, (0, 1), (2, 3) ..., instead of (0, D/2), (1, D/2 + 1) ..."""
     norm: Norm = "layernorm"

@@ -83,12 +83,14 @@ class GPT(Module):
     ) -> Tensor:
         """Logits (B, T, V) for integer `ids` (B, T). Row t of the logits predicts token t + 1.
 
-        `mask`, `documents` and `positions` have shape (B, T), or (T,) if they are the same for all rows:
-
         `mask`: True at real tokens, False at padding, which may stand anywhere in a row.
-        `documents`: packed documents. A run of equal numbers is one document, and a token attends only to its own.
+        `documents`: for packed documents, integers. Neighbouring tokens with the same number form one document. A token
+        attends only to tokens of its own document.
         `positions`: integers to use as the positions of the tokens. Default: 0, 1, 2 ... in each document, padding left
         out. Everything that depends on positions uses them: learned, sinusoidal, RoPE, ALiBi and `window`.
+
+        These three have shape (B, T), or (T,) if they are the same for all rows.
+
         `cache`: `ids` continue the text in the cache and are added to it. Needs `no_grad()`.
         """
         return self.logits(self.hidden(ids, positions=positions, mask=mask, documents=documents, cache=cache))
@@ -159,9 +161,9 @@ class GPT(Module):
 
     def initialize(self, rng: np.random.Generator) -> None:
         """Draw all weights anew, with the distributions of GPT-2."""
-        # 2 L outputs of sublayers are added to the residual stream. The variance of a sum of n independent numbers is n
-        # times as large. Dividing by sqrt(2 L) undoes that, so a deep model starts as well-scaled as a shallow one.
-        small = 0.02 / math.sqrt(2 * self.config.layers)
+        # The residual stream is a sum: each layer adds two outputs. A sum of n independent numbers has n times their
+        # variance. Dividing each by sqrt(n) undoes that, so a deep model starts as well-scaled as a shallow one.
+        small = 0.02 / math.sqrt(2 * self.config.layers)  # n = 2 * layers
         # fmt: off
         table = (
             # tensor                    distribution    std or value
@@ -202,7 +204,7 @@ class GPT(Module):
         """The positions of all tokens, new and cached. Raises an error if the call is not possible."""
         if cache is not None and documents is not None:
             raise ValueError(
-                "packed documents cannot go into a cache; give each document a row, with a mask where it is shorter"
+                "packed documents cannot go into a cache; give each document its own row, padded with a mask"
             )
         if cache is not None and mode.recording:
             raise RuntimeError(
@@ -245,14 +247,14 @@ class GPT(Module):
             and not self.training  # no dropout
             and not mode.recording  # no gradients
             and mode.op_hook is None  # no profiler or other tool that observes every operation
-            and x.dtype.itemsize >= 4  # float16 is computed in float32, which `forward` takes care of
+            and x.dtype.itemsize >= 4  # not float16: only `forward` computes it in float32
             and device_of(x) == "cpu"
         )
 
     def _decode_blocks(self, x: Array, settings: AttentionSettings, cache: KVCache | None) -> Array:
         """`forward` of all blocks for one new token in each row, on plain arrays: (B, C) -> (B, C)."""
         # For one token there is so little arithmetic that Tensors and checks would take most of the time. So each part
-        # of a block has a method `decode` beside `forward`, which is the definition. A test says that they are equal.
+        # of a block has a second method, `decode`, for this case. A test says that it returns the same as `forward`.
         for block, update_cache in self._blocks_with_cache(cache):
             x = block.decode(x, settings, update_cache)
         return x

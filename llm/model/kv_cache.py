@@ -9,8 +9,8 @@ Each layer has one array for keys and one for values, longer than the text. New 
 When an array is full, it is copied into one twice as long. That happens so rarely that, over a whole text, each token
 is copied about once.
 
-A call of the model first appends its tokens to all layers, and then calls `advance`, which makes them count. So a call
-that ends with an error in the middle leaves the cache as it was.
+A call of the model first appends its tokens to all layers. At its end it calls `advance`, and only then does `length`
+include them. So a call that ends with an error in the middle leaves the cache as it was.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class KVCache:
         return keys[:, :, :end], values[:, :, :end]
 
     def advance(self, positions: slice | np.ndarray) -> None:
-        """Count the tokens just appended to every layer; `positions` are those of all tokens, old and new."""
+        """Add the tokens just appended to the length; `positions` are those of all tokens, old and new."""
         self.positions = positions
         self.length = positions.stop if isinstance(positions, slice) else positions.shape[1]
 

@@ -44,7 +44,7 @@ def attention_settings(
 
 
 def distances(positions: TokenPositions) -> np.ndarray:
-    """How many tokens each key stands behind each query: (T, S) or (B, T, S); negative for keys ahead of the query."""
+    """Position of each query minus position of each key: (T, S) or (B, T, S). Negative if the key is later."""
     queries, keys = as_array(positions.queries), as_array(positions.keys)
     return queries[..., :, None] - keys[..., None, :]
 
@@ -55,7 +55,7 @@ def as_array(positions: slice | np.ndarray) -> np.ndarray:
 
 def attention_mask(positions: TokenPositions, window: int | None) -> np.ndarray:
     """Which keys are real tokens, in the query's document and in its window: (B, 1, S) or (B, T, S)."""
-    # Keys ahead of the query are not excluded here: `causal`, which `attention` applies as well, does that.
+    # Keys later than the query are not excluded here: `causal`, which `attention` applies as well, does that.
     keys, documents = np.asarray(positions.keys), positions.document_ids
     mask = (keys != PADDING)[:, None]  # (B, 1, S)
     if documents is not None:

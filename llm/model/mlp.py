@@ -30,7 +30,7 @@ class MLP(Module):
         self.down = Linear(F, C, bias=config.bias, dtype=dtype, init=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # The layer also applies the activation: as one function, both together store less for the backward pass.
+        # Projection and activation in one call: a combined function stores less for the backward pass than two would.
         x = self.up(x, self.activation)  # (B, T, F)
         return self.down(x)  # (B, T, C)
 

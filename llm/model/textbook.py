@@ -76,7 +76,7 @@ def mlp(x, w, config):
 
 
 def linear(x, name, w):
-    return x @ w[f"{name}.weight"].T + w.get(f"{name}.bias", 0)
+    return x @ w[f"{name}.weight"].T + w.get(f"{name}.bias", 0)  # some models have no biases
 
 
 def norm(x, name, w, config):
@@ -89,7 +89,7 @@ def norm(x, name, w, config):
 
 
 def rms_norm(x, weight, eps):
-    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * weight  # eps: a vector of zeros is no error
+    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * weight  # eps: no division by 0
 
 
 def softmax(x):
@@ -131,7 +131,7 @@ def weights_with_prefix(prefix, w):
 def write(ids, length, w, config, rng, temperature=0.8):
     """`ids` and `length` more tokens: predict the next token, draw it, append it, and repeat."""
     for _ in range(length):
-        # Row t predicts token t + 1, and all of these but the last are known already. So only the last row is used.
+        # Row t predicts token t + 1. Only the token after the last row is not known yet, so only that row is used.
         logits = gpt(ids[-config.context :], w, config)[-1]  # (V,)
         probabilities = softmax(logits / temperature)  # a temperature below 1 makes likely tokens even more likely
         ids = [*ids, int(rng.choice(len(probabilities), p=probabilities))]

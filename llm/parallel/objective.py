@@ -48,8 +48,6 @@ def count_rows(batch: Batch) -> int:
     """The number of rows. Raises ValueError when the arrays do not agree on it, or there are none."""
     rows = {len(array) for array in batch}
     if len(rows) != 1 or 0 in rows:
-        shapes = ", ".join(str(array.shape) for array in batch)
-        raise ValueError(
-            f"the arrays of a batch need the same number of rows, at least one, got shapes {shapes or 'of none'}"
-        )
+        shapes = ", ".join(str(array.shape) for array in batch) or "no arrays"
+        raise ValueError(f"the arrays of a batch need the same number of rows, at least one, got shapes {shapes}")
     return rows.pop()

@@ -1,9 +1,9 @@
 """Workers that are processes, for small models.
 
 A step of a small model consists of many short operations. Between them, threads wait for the interpreter lock (GIL):
-two threads lose a third of their time. Each process has a lock of its own. So worker 0 is the process in which training
-was started, called the parent here, and the other workers are child processes: forks of the parent, each with a copy of
-the model. The weights, and the gradient of each child, are in shared memory. For each batch, the parent
+two threads lose a third of their time. Processes do not wait, because each has a lock of its own. Worker 0 is the
+process in which training was started, called the parent here. The other workers are its children: forks, each with a
+copy of the model. The weights, and the gradient of each child, are in shared memory. For each batch, the parent
 
 1. copies its weights into shared memory, where the children read them
 2. sends each child its rows, and computes its own rows meanwhile
@@ -74,8 +74,8 @@ class Processes(Workers):
             siblings = [child.connection for child in self._children]
             self._children.append(Child(self.model, self.objective, rank, self._weights, gradient, siblings))
         # The children are ended when this object is closed, when it is garbage collected, and when Python exits. At the
-        # exit, multiprocessing waits for all child processes to end. These never end by themselves, so they must be
-        # ended before it waits. Functions registered with atexit run in reverse order: this one was registered later.
+        # exit, multiprocessing waits for all children. Ours never end by themselves, so they must be ended before that.
+        # atexit runs the function registered last first: multiprocessing registered its own earlier, when imported.
         self._terminate = weakref.finalize(self, terminate, self._children)
         atexit.register(self._terminate)
 
@@ -182,7 +182,7 @@ def child_main(
     parent: Connection,
     inherited: Sequence[Connection],
 ) -> None:
-    """Compute one batch after the other, until the parent kills this process or has ended itself."""
+    """Compute one batch after the other, until the parent kills this process, or ends."""
     # Ctrl-C at a terminal is sent to all processes. The parent finishes its update first, so the children must live on.
     for number in signal.SIGINT, signal.SIGTERM:
         signal.signal(number, signal.SIG_IGN)
@@ -228,5 +228,5 @@ def shared_arrays_like(model: GPT) -> list[np.ndarray]:
     """One array for each parameter, in memory that this process shares with its later forks."""
     sizes = [-(-p.data.nbytes // ALIGNMENT) * ALIGNMENT for p in model.parameters()]  # rounded up
     offsets = np.cumsum([0, *sizes]).tolist()
-    memory = mmap(-1, offsets[-1])  # -1: not of a file. A fork does not copy such a mapping, but shares it
+    memory = mmap(-1, offsets[-1])  # -1: memory, not a file. A fork shares it and does not copy it
     return [np.ndarray(p.shape, p.dtype, memory, offset) for p, offset in zip(model.parameters(), offsets)]

@@ -4,18 +4,19 @@ The result must have the same bits every time, however fast each thread runs. Bu
 order: (a + b) + c is not always a + (b + c). So the gradients of each parameter get numbers, and are added in the order
 of the numbers. For example, two workers and a tied embedding, which is used twice in the graph:
 
-                                     worker 0    worker 1
-    gradient through the head            0           1
-    gradient through the embedding       2           3
-    the same of the next micro-batch   4, 6        5, 7
+                                                      worker 0    worker 1
+    micro-batch 0    gradient through the head            0           1
+                     gradient through the embedding       2           3
+    micro-batch 1    gradient through the head            4           5
+                     gradient through the embedding       6           7
 
-A thread does not wait at once when its gradient is not the next one. There are two cases:
+If it is not yet the turn of its gradient, a thread does not wait. It goes on, and there are two cases:
 
-    stored      Usually the thread computes the array, stores it, and goes on. The thread that adds the number before it
+    stored      The usual case: the thread stores the array of the gradient. The thread that adds the number before it
                 then adds this one too.
-    delayed     A lazy gradient is not computed yet, if its array would be large, or zero nearly everywhere. At the end
-                of its backward pass, the thread waits until it is the turn of this gradient, and adds it without a
-                new array.
+    delayed     A lazy gradient (minigrad/lazy.py) has no array yet. If the array would be large, or zero nearly
+                everywhere, it is never made. Instead, at the end of its backward pass, the thread waits for the turn of
+                this gradient, and adds it directly.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class SharedGradients:
         self._failed = False
 
     def backward(self, rank: int, loss: Tensor) -> None:
-        """Add the gradient of `loss`, computed by worker `rank`. Stored ones may still be added by other threads."""
+        """Add the gradient of `loss`, computed by worker `rank`. Other threads may add a part of it later."""
         delayed: list[_Delayed] = []
 
         # The engine calls this for each gradient of a parameter, as soon as its rule has returned it.
@@ -89,10 +90,11 @@ class SharedGradients:
 
     def _add_delayed(self, delayed: list[_Delayed]) -> None:
         """Add the delayed gradients, each when it is the next one of its parameter."""
-        # Why the threads cannot wait for each other for ever: suppose that all of them wait here. Take a thread in the
-        # earliest micro-batch, and a parameter of which it has a delayed gradient. All threads have submitted their
-        # gradients of this micro-batch. The next one of the parameter is not stored, because a stored one is added as
-        # soon as it is its turn. So it is delayed in one of the threads here. But for that thread `is_next` is true.
+        # There is no deadlock. Suppose that all threads wait here. Choose a thread in the earliest micro-batch, and one
+        # of its delayed gradients. Let g be the gradient of the same parameter that has to be added next.
+        # 1. All threads have submitted their gradients up to this micro-batch, so g has been submitted.
+        # 2. g is not stored: a stored gradient is added as soon as it is its turn.
+        # 3. So g is delayed, and its thread waits here. But this thread does not wait, because g is the next one.
         while delayed:
             with self._changed:
                 self._changed.wait_for(lambda: self._failed or any(each.is_next() for each in delayed))
@@ -129,9 +131,10 @@ class _Accumulator:
         """The number of the next gradient of worker `rank`."""
         number = self.submitted[rank] * len(self.submitted) + rank
         self.submitted[rank] += 1
-        # a + b equals b + a to the last bit. So if worker 1 comes before worker 0, its first gradient can be number 0,
-        # and need not be stored. There are two exceptions. If the parameter has a gradient g already, (g + a) + b is
-        # not (g + b) + a. If b is added row by row, such as that of an embedding, (a + b1) + b2 is not (b1 + b2) + a.
+        # a + b equals b + a to the last bit. So the first two gradients may be added in either order: if worker 1 is
+        # faster than worker 0, its gradient gets number 0, and need not be stored. With three terms the order matters:
+        # - the parameter has a gradient g already: (g + a) + b is not always (g + b) + a
+        # - b is added row by row (embedding), some row twice: (a + b1) + b2 is not always (b1 + b2) + a
         adds_row_by_row = type(gradient) is LazyGradient and gradient.fill is None
         if number == 1 and self.submitted[0] == 0 and self.parameter.grad is None and not adds_row_by_row:
             self.swapped = True

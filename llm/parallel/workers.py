@@ -54,7 +54,7 @@ class Workers(ABC):
 
     @abstractmethod
     def _accumulate(self, batches: Sequence[WorkerBatch]) -> float:
-        """Let all workers compute at the same time, worker i `batches[i]`; returns the sum of their losses."""
+        """Worker i computes `batches[i]`, all at the same time. Returns the sum of their losses."""
 
     @abstractmethod
     def map(self, f: Callable[[int, Any], Any], items: Sequence) -> list:

@@ -52,7 +52,7 @@ class TrainOptions:
     wsd (warmup, stable, decay): only in the last fifth of the steps. inverse_sqrt: in proportion to 1 / sqrt(step).
     """
     warmup: int = 100
-    """Number of steps at the beginning in which the learning rate rises from 0 to --lr."""
+    """The learning rate rises from 0 to --lr in this many steps at the beginning."""
     beta2: float = 0.99
     """AdamW: how slowly the running mean of the squared gradients changes, from 0 to 1 (beta1 is 0.9)."""
     weight_decay: float = 0.1

@@ -16,13 +16,13 @@ The path of one gradient, from the command to the weights:
     setup.py  set_up                        opens text, tokenizer and checkpoint, and makes the Trainer
     loop.py  train > Loop.advance           calls update, then evaluates, prints and saves when it is time
     trainer.py  Trainer.update              takes the batch and the learning rate of this step
-    step.py  train_step                     sets gradients to zero, and then calls the next line and the last one
-    parallel/workers.py  accumulate         divides the rows of the batch among the workers; each calls
-    parallel/workers.py  compute_gradient   for its rows: first the loss, then the gradient
+    step.py  train_step                     sets gradients to zero, calls `accumulate`, then clips and updates (below)
+    parallel/workers.py  accumulate         divides the rows of the batch among the workers
+    parallel/workers.py  compute_gradient   computes the loss of one worker's rows, and then its gradient
     objectives.py  NextToken.loss_sum       calls model/gpt.py  GPT.loss: every operation records its gradient rule
     parallel/shared_gradients.py  backward  calls minigrad/backward.py  backpropagate: from the loss to the parameters
     minigrad/nn/module.py  accumulate       adds the gradient of one parameter to the flat gradient of the optimizer
     minigrad/optim  clip_grad_norm, AdamW   scale the flat gradient if it is too long, and update the weights
 
-How several workers compute one gradient is explained in llm/parallel, the folder that a run leaves in llm/runs.
+llm/parallel explains how several workers compute one gradient. llm/runs explains what training writes to disk.
 """

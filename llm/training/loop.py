@@ -40,7 +40,8 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
     steps = trainer.options.steps
     bar = display.bar(total=steps, initial=trainer.state.step, unit="step", smoothing=0.1)
     try:
-        # At the end, also after an error, the last is closed first: signals as before, metrics complete, bar, workers.
+        # All four are closed at the end, also after an error: first the signal handlers, then the metrics, the bar and
+        # the workers.
         with (
             closing(trainer.workers),
             closing(bar),
@@ -114,14 +115,15 @@ class Loop:
             self._draw()  # the picture shows what the loss did before
             raise TrainingStopped(
                 f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite, so training stops at step "
-                f"{state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new run or, from its last "
-                f"checkpoint, with: {resume_command(self.run)} --lr ..."
+                f"{state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new run, or from the last "
+                f"checkpoint with: {resume_command(self.run)} --lr ..."
             )
         # A signal can come at any step, and the last step need not be a multiple of --checkpoint-every.
         if self.saved_step != state.step:
             self.save()
         if self.trainer.finished:
-            # `save` has drawn the picture, except when a run is resumed that was killed just before its last picture.
+            # Usually `save` has just drawn the picture. But the run may have been killed after its last checkpoint and
+            # before its last picture. Now it is resumed, and there is nothing to save.
             self._draw()
             self._show_sample()
 
@@ -142,7 +144,7 @@ class Loop:
     ) -> None:
         """Update the progress bar. Print a line if the update was skipped, or if the model was evaluated."""
         step = self.trainer.state.step
-        # refresh=False: the bar is not drawn for the text, because update() draws it.
+        # refresh=False: set the text only; `update` in the next line draws the bar with it.
         self.bar.set_postfix_str(f"loss={result.loss:.3f}, lr={lr:.1e}, {speed:,.0f} tokens/s", refresh=False)
         self.bar.update()
         if not result.updated:

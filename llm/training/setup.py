@@ -26,7 +26,7 @@ from tokenizer import load as load_tokenizer
 
 
 def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
-    """A trainer and its tokenizer: for a new run, or, if the folder holds one, for that run at its newest checkpoint.
+    """A trainer and its tokenizer. If the folder holds a run, the trainer continues from its newest checkpoint.
 
     Raises ValueError (DataError, RunError ...) or OSError, with a sentence for the user, when text, tokenizer, options
     or checkpoint cannot be used. The folder is not changed then.
@@ -130,5 +130,5 @@ def _write(run: Run, options: Options, tokenizer: BaseTokenizer, checkpoint: Che
     else:
         run.begin(options, tokenizer)
     if checkpoint is not None:
-        # The run may have been killed after it saved the checkpoint, and before it linked the files.
+        # The run may have been killed after it saved the checkpoint, and before it linked its files.
         run.checkpoints.link(checkpoint.step)

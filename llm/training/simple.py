@@ -95,4 +95,5 @@ if __name__ == "__main__":
     source = sys.argv[1] if len(sys.argv) > 1 else "python-docs"  # the language reference that comes with Python
     text = "".join(open_corpus(source))
     model, tokenizer = train(text, steps=400)
-    print(write(model, tokenizer, prompt=text[:1], length=300))  # any character that the tokenizer knows
+    # The prompt is the first character of the text. Any text of characters that the tokenizer knows would do.
+    print(write(model, tokenizer, prompt=text[:1], length=300))

@@ -1,4 +1,4 @@
-"""A trainer: everything that training needs and changes, one update after the other. Files and terminal: loop.py.
+"""A trainer holds everything that training needs and changes. loop.py calls its `update`, prints, and writes files.
 
 The trainer is given the model, the loss, the batches and the optimizer. train.py makes them in setup.py. For
 fine-tuning or reinforcement learning, give other batches and another objective; this trainer and the loop in loop.py

@@ -268,11 +268,13 @@ def test_a_terminal_gets_a_bar_with_loss_rate_speed_and_time_left(
 
 
 def without_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread that an earlier bar has left would refresh this one, by a clock of its own."""
+    """A thread that an earlier bar has left would refresh this one, by a clock of its own."""
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
-    if tqdm.monitor is not None:
-        tqdm.monitor.exit()
-    monkeypatch.setattr(tqdm, "monitor", None)
+    # tqdm stores the thread in the class of the bar that started it, so each of the two classes may have one.
+    for cls in (tqdm, display.LogBar):
+        if cls.monitor is not None:
+            cls.monitor.exit()
+        monkeypatch.setattr(cls, "monitor", None)
 
 
 @pytest.mark.parametrize("ci", [True, False])
