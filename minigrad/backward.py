@@ -123,6 +123,10 @@ def backpropagate(
             # The rule gets the result as an array, or with create_graph as a Tensor.
             out = _output_tensor(node) if create_graph and node.output is not None else node.output
             parent_gradients = node.vjp(g, out)
+            if type(parent_gradients) not in (tuple, list):
+                raise TypeError(
+                    f"{_source(node)} returned a {type(parent_gradients).__name__}, not a tuple of gradients"
+                )
             # Not zip(strict=True), which takes three times as long.
             if len(parent_gradients) != len(node.parents):
                 raise ValueError(
@@ -163,8 +167,7 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
         axes = _repeated_axes(g.shape, parent.shape)
         # A rule with a mistake can return a gradient of a wrong shape that can still be summed to the shape of the
         # parent, and the mistake would be hidden. So the sum is taken only where the operation can have broadcast.
-        result_shape = () if node is None else node.shape
-        if axes is None or not _can_be_broadcast(result_shape, g.shape, axes):
+        if axes is None or node is None or not _can_be_broadcast(node, parent, g.shape, axes):
             raise ValueError(
                 f"{_source(node)} returned a gradient of shape {g.shape} for an input of shape {parent.shape}; "
                 f"it must have the shape of the input, or the shape to which the operation broadcast the input"
@@ -173,14 +176,18 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
     return g if g.dtype == parent.dtype else g.astype(parent.dtype)
 
 
-def _can_be_broadcast(result_shape: tuple[int, ...], shape: tuple[int, ...], axes: Sequence[int]) -> bool:
-    """Whether it is possible that an operation broadcast an input to `shape`, repeating it along `axes`.
-
-    The result is at least as large as a broadcast input, so it must have the same lengths along these axes.
-    """
-    if shape == result_shape:
-        return True
-    return len(shape) <= len(result_shape) and all(shape[axis] == result_shape[axis] for axis in axes)
+def _can_be_broadcast(node: Node, parent: Node | Tensor, shape: tuple[int, ...], axes: Sequence[int]) -> bool:
+    """Whether it is possible that the operation broadcast this input to `shape`, repeating it along `axes`."""
+    if shape == node.shape:
+        return True  # the usual case: the result has the shape to which the inputs were broadcast
+    others = [other for other in node.parents if other is not parent]
+    if any(other is None for other in others):
+        return True  # the node does not know the shapes of inputs that need no gradient
+    # An operation that sums after broadcasting, such as einsum, has a smaller result. But an input is broadcast because
+    # another one is larger, so each of the lengths is in the shape of another input, or in that of the result.
+    shapes = [node.shape, *(other.shape for other in others if other is not None)]
+    is_known = all(any(shape[axis] in s for s in shapes) for axis in axes)
+    return is_known and len(shape) <= max(map(len, shapes))
 
 
 def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Gradient:
@@ -206,13 +213,15 @@ def _repeated_axes(shape: tuple[int, ...], before: tuple[int, ...]) -> list[int]
     """The axes of `shape` along which an array of shape `before` was repeated; None if broadcasting cannot do that."""
     # As in NumPy, shapes are aligned at their last axes: before (3, 1), shape (2, 3, 4) -> axes 0 and 2.
     new = len(shape) - len(before)
+    if new < 0:
+        return None
     axes = list(range(new))  # broadcasting adds axes in front
     for axis, n in enumerate(before, new):
         if n != shape[axis]:
             if n != 1:
                 return None
             axes.append(axis)
-    return axes if new >= 0 else None
+    return axes
 
 
 def _source(node: Node | None) -> str:

@@ -15,6 +15,7 @@ from minigrad import Tensor, grad, no_grad
 from minigrad.backend import Array
 from minigrad.fused.record import record_fused
 from minigrad.graph import Node, Rule
+from minigrad.lazy import Gradient
 from minigrad.modes import mode
 from minigrad.tensor import like, record
 from tests.minigrad.helpers import leaf
@@ -346,6 +347,33 @@ def test_a_gradient_of_the_shape_to_which_the_input_was_broadcast_is_right(shape
     y = record(x.data + np.zeros((length, *shape)), (x,), lambda g, out: (g,))
     y.sum().backward()
     assert np.array_equal(x.grad.data, np.full(shape, float(length)))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("constant", [False, True])
+@given(shape=SHAPES, length=st.integers(2, 4))
+def test_an_operation_may_broadcast_and_then_sum(create_graph: bool, constant: bool, shape: tuple, length: int) -> None:
+    """The result does not show how the input was broadcast, but the other input does (a constant is not known)."""
+
+    def total_product(x: Tensor, y: Tensor) -> Tensor:
+        def vjp(g: Gradient, out: None) -> tuple:
+            return g * like(g, y), None if constant else g * (like(g, x) + like(g, y) * 0.0)  # both of the shape of y
+
+        return record((x.data * y.data).sum(), (x, y), vjp)
+
+    x, y = leaf(np.ones(shape)), Tensor(np.ones((length, *shape)), requires_grad=not constant)
+    total_product(x, y).backward(create_graph=create_graph)
+    assert np.array_equal(x.grad.data, np.full(shape, float(length)))
+
+
+def test_a_gradient_with_fewer_axes_than_the_input_is_named() -> None:
+    def total(x: Tensor) -> Tensor:
+        return record(x.data.sum(), (x,), lambda g, out: (np.ones(3),))
+
+    with pytest.raises(
+        ValueError, match=r"gradient rule of 'total' returned a gradient of shape \(3,\) for an input of"
+    ):
+        total(leaf(np.ones((2, 3)))).backward()
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

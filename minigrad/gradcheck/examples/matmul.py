@@ -31,8 +31,9 @@ EINSUMS = (
 def _einsum(c: Choices) -> Example:
     subscripts, shapes = c.pick(EINSUMS)
     length = {letter: c.pick((2, 3, 1, 4)) for letter in "abcd"}
-    arrays = [c.array(tuple(length[letter] for letter in shape)) for shape in shapes.split()]
-    return call(*arrays, subscripts=subscripts)
+    # Now and then a letter has length 1 in one array, which broadcasts it.
+    lengths = [tuple(c.pick((length[letter],) * 3 + (1,)) for letter in shape) for shape in shapes.split()]
+    return call(*map(c.array, lengths), subscripts=subscripts)
 
 
 PRODUCTS: dict[str, tuple[Callable, Callable[[Choices], Example]]] = {
