@@ -187,8 +187,8 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(program, description=description)
     parser.add_argument("run", metavar="RUN", help="folder of a run that train.py has made, such as runs/default-1")
     parser.add_argument("prompt", metavar="PROMPT", help="what the text begins with")
-    parser.add_argument("--tokens", type=int, default=60, help="how many tokens to write (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default: %(default)s)")
+    parser.add_argument("--tokens", type=at_least_zero, default=60, help="how many to write (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least_zero, default=0, help="the same gives the same text (default: 0)")
     if not arguments:
         parser.exit(2, parser.format_help())
     options = parser.parse_args(arguments)
@@ -197,11 +197,19 @@ def main(arguments: list[str]) -> None:
         ids = tokenizer.encode_ordinary(options.prompt)
         if not ids:
             raise ValueError("the prompt is empty; give at least one character to continue")
-        print(tokenizer.decode(write(ids, options.tokens, w, config, np.random.default_rng(options.seed))))
     except (ValueError, OSError) as error:
         sys.exit(f"textbook: {error}")
-    except (KeyError, IndexError) as error:
+    try:
+        ids = write(ids, options.tokens, w, config, np.random.default_rng(options.seed))
+    except (KeyError, IndexError, ValueError) as error:
         sys.exit(f"textbook: the files in {options.run} do not belong together ({error!r})")
+    print(tokenizer.decode(ids))
+
+
+def at_least_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ options, a progress bar, and skipping an update when the loss is not finite.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from typing import Any
 
@@ -91,9 +92,22 @@ def write(model: GPT, tokenizer: CharTokenizer, prompt: str, length: int, temper
     return tokenizer.decode(ids)
 
 
-if __name__ == "__main__":
-    source = sys.argv[1] if len(sys.argv) > 1 else "python-docs"  # the language reference that comes with Python
-    text = "".join(open_corpus(source))
-    model, tokenizer = train(text, steps=400)
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m llm.training.simple", description="Train a small GPT, on one page.")
+    parser.add_argument("data", nargs="?", default="python-docs", help="a text file; default: Python's documentation")
+    parser.add_argument("--steps", type=int, default=400, help="updates of the weights (default: %(default)s)")
+    options = parser.parse_args()
+    text = "".join(open_corpus(options.data))
+    print(f"{options.steps} steps on {len(text):,} characters ({options.data})")
+    model, tokenizer = train(text, options.steps)
     # The prompt is the first character of the text. Any text of characters that the tokenizer knows would do.
     print(write(model, tokenizer, prompt=text[:1], length=300))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"simple: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # 128 + SIGINT, as shells have it
