@@ -123,12 +123,7 @@ def backpropagate(
             # The rule gets the result as an array, or with create_graph as a Tensor.
             out = _output_tensor(node) if create_graph and node.output is not None else node.output
             parent_gradients = node.vjp(g, out)
-            if type(parent_gradients) not in (tuple, list):
-                raise TypeError(
-                    f"{_source(node)} returned a {type(parent_gradients).__name__}, not a tuple of gradients"
-                )
-            # Not zip(strict=True), which takes three times as long.
-            if len(parent_gradients) != len(node.parents):
+            if len(parent_gradients) != len(node.parents):  # zip(strict=True) would take three times as long
                 raise ValueError(
                     f"{_source(node)} returned {len(parent_gradients)} gradients for {len(node.parents)} inputs"
                 )
@@ -167,7 +162,8 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
         axes = _repeated_axes(g.shape, parent.shape)
         # A rule with a mistake can return a gradient of a wrong shape that can still be summed to the shape of the
         # parent, and the mistake would be hidden. So the sum is taken only where the operation can have broadcast.
-        if axes is None or node is None or not _can_be_broadcast(node, parent, g.shape, axes):
+        # Mostly the result has the shape of `g`, because that is the shape to which all inputs were broadcast.
+        if axes is None or node is None or g.shape != node.shape and not _can_be_broadcast(node, parent, g.shape, axes):
             raise ValueError(
                 f"{_source(node)} returned a gradient of shape {g.shape} for an input of shape {parent.shape}; "
                 f"it must have the shape of the input, or the shape to which the operation broadcast the input"
@@ -178,8 +174,6 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
 
 def _can_be_broadcast(node: Node, parent: Node | Tensor, shape: tuple[int, ...], axes: Sequence[int]) -> bool:
     """Whether it is possible that the operation broadcast this input to `shape`, repeating it along `axes`."""
-    if shape == node.shape:
-        return True  # the usual case: the result has the shape to which the inputs were broadcast
     others = [other for other in node.parents if other is not parent]
     if any(other is None for other in others):
         return True  # the node does not know the shapes of inputs that need no gradient
