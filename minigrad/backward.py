@@ -29,9 +29,9 @@ from minigrad.tensor import Tensor, as_tensor, gradient_edge
 def backward(self: Tensor, grad: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Differentiate this tensor with respect to every leaf that requires a gradient, and add the result to its `.grad`.
 
-    `grad`: the gradient of the loss with respect to this tensor, of its shape. It may be left out for a single number,
-    which is then the loss itself. The graph is freed on the way unless `retain_graph`; with `create_graph` the
-    gradients can themselves be differentiated (and the graph is kept).
+    `grad`: the gradient of the loss with respect to this tensor, an array of the same shape. If the tensor is a single
+    number, `grad` may be left out: then the tensor is the loss itself. The graph is freed on the way unless
+    `retain_graph`; with `create_graph` the gradients can themselves be differentiated (and the graph is kept).
     """
     if not self.requires_grad:
         raise RuntimeError(
@@ -86,7 +86,7 @@ def backpropagate(
     node: Node | None = None  # the node that is being visited
 
     def add(parent: Node | Tensor, g: Gradient) -> None:
-        # The two tests by type are for speed: nearly always, `g` is an array that already fits its parent.
+        # `type(g) is not ...` instead of isinstance, for speed: nearly always `g` is an array that fits its parent.
         if create_graph:
             g = _to_tensor(g, node)
         elif type(g) is not ndarray and type(g) is not LazyGradient:
@@ -95,7 +95,7 @@ def backpropagate(
             g = _fit_to_parent(g, parent, node)
         if type(parent) is not Node or parent.number < since:
             on_leaf(parent, g)
-        elif parent in owned:  # the third gradient and later ones
+        elif parent in owned:  # the sum is an array of this pass: mostly from the third gradient on
             accumulate_into(g, gradients[parent])
         elif parent in gradients:  # the second gradient
             # The first array may be shared: the rule of add, for instance, passes the same array to both inputs. So the
@@ -135,7 +135,7 @@ def backpropagate(
 
 
 def _output_tensor(node: Node) -> Tensor:
-    """The saved result of a node as a Tensor again, so that its rule can be differentiated with respect to it."""
+    """The saved result of a node as a Tensor again, so that the rule can be differentiated with respect to it."""
     # The node saved only the array (graph.py). This Tensor has the same node, so gradients continue into the graph.
     out = object.__new__(Tensor)
     out.data, out.grad, out.node, out.requires_grad = node.output, None, node, True
@@ -162,7 +162,7 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
         axes = _repeated_axes(g.shape, parent.shape)
         # A rule with a mistake can return a gradient of a wrong shape that can still be summed to the shape of the
         # parent, and the mistake would be hidden. So the sum is taken only where the operation can have broadcast.
-        # Mostly the result has the shape of `g`, because that is the shape to which all inputs were broadcast.
+        # Usually `g` has the shape of the result, to which all inputs were broadcast. Only another shape needs a test.
         if axes is None or node is None or g.shape != node.shape and not _can_be_broadcast(node, parent, g.shape, axes):
             raise ValueError(
                 f"{_source(node)} returned a gradient of shape {g.shape} for an input of shape {parent.shape}; "
@@ -178,14 +178,14 @@ def _can_be_broadcast(node: Node, parent: Node | Tensor, shape: tuple[int, ...],
     if any(other is None for other in others):
         return True  # the node does not know the shapes of inputs that need no gradient
     # An operation that sums after broadcasting, such as einsum, has a smaller result. But an input is broadcast because
-    # another one is larger, so each of the lengths is in the shape of another input, or in that of the result.
+    # another one is larger. So the lengths of `shape` along `axes` also occur in another input, or in the result.
     shapes = [node.shape, *(other.shape for other in others if other is not None)]
     is_known = all(any(shape[axis] in s for s in shapes) for axis in axes)
     return is_known and len(shape) <= max(map(len, shapes))
 
 
 def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Gradient:
-    """The gradient of an array of this shape that was broadcast to the shape of `g`.
+    """Undo broadcasting: from the gradient `g` of the broadcast array, the gradient of the array of shape `shape`.
 
     Broadcasting repeats elements. Each repetition has a gradient, and the gradient of the element is their sum.
     """

@@ -60,7 +60,7 @@ class Node:
         # The array is saved, not the Tensor: a Tensor refers to its node, so node -> Tensor would be a reference cycle,
         # and its memory would be freed only when the garbage collector runs.
         self.output = data if keep_output else None
-        self.shape, self.dtype = data.shape, data.dtype  # those of the gradient that the rule gets
+        self.shape, self.dtype = data.shape, data.dtype  # of the result, and so of its gradient
 
     @property
     def op(self) -> str:
@@ -84,7 +84,7 @@ def op_name(vjp: Rule) -> str:
 
 
 def timestamp() -> int:
-    """A number between those of all nodes so far and those of all later nodes. (Nodes are numbered in time order.)"""
+    """A number greater than those of all nodes so far, and less than those of all later ones."""
     return next(_numbers)
 
 

@@ -63,9 +63,9 @@ class Tensor:
     device = property(lambda self: device_of(self.data))
 
     def accumulate(self, gradient: Gradient, *, in_place: bool = False) -> None:
-        """Add `gradient` (array, Tensor or LazyGradient) to `.grad`.
+        """Add `gradient` to `.grad`: an array, a Tensor, or a LazyGradient, which is not computed yet (lazy.py).
 
-        `in_place`: nothing else refers to the array of `.grad`, so it may be added to in place.
+        `in_place`: nothing else refers to the array of `.grad`, so the sum may overwrite it.
         """
         if isinstance(gradient, Tensor):  # with create_graph: the sum is recorded
             self.grad = identity(gradient, copy=True) if self.grad is None else self.grad + gradient
@@ -89,7 +89,7 @@ class Tensor:
         return Tensor(self.data)
 
     def numpy(self) -> np.ndarray:
-        """The array on the CPU; shares memory with the tensor where that is on the CPU already."""
+        """The array on the CPU. If the tensor is on the CPU already, the two share memory."""
         return to_device(self.data, "cpu")
 
     def item(self) -> Any:
@@ -124,7 +124,8 @@ class Tensor:
     def __int__(self) -> int:
         return int(self.item())
 
-    # `==` compares elements, so it cannot serve a dict or a set. They tell tensors apart by identity.
+    # `==` returns a Tensor of booleans, so it cannot decide whether two keys of a dict are the same. Tensors are hashed
+    # by identity, so that dicts and sets can hold them.
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:

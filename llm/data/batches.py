@@ -1,6 +1,6 @@
 """Tokens to batches. The order is random, but there is no state: a batch is a function of the seed and the step.
 
-In each epoch, the tokens from a random offset on are cut into windows of T tokens, and every window is used once, in
+In each epoch, the tokens are cut into windows of T tokens, beginning at a random offset. Every window is used once, in
 random order. Window k begins at s = offset + k T and has
 
     inputs     tokens[s : s + T]
@@ -87,8 +87,8 @@ def evaluation_batches(
     available = (len(tokens) - 1) // context
     rows = min(batch_size, available)
     windows = rows * min(count, available // rows)
-    # The first window begins at the first token, and the last one ends at the last token. All steps are equal (or
-    # differ by one, because starts are rounded).
+    # The first window begins at the first token, and the last one ends at the last token. All distances
+    # between starts are equal (or differ by one, because starts are rounded).
     starts = np.arange(windows) * (len(tokens) - 1 - context) // max(1, windows - 1)
     return [_gather(tokens, starts[first : first + rows], context) for first in range(0, windows, rows)]
 

@@ -6,8 +6,9 @@ token. Both draw the same tokens.
 
 A model reads at most `context` tokens: learned positions end there, and no model has seen a longer text in training.
 When a text becomes longer, its oldest tokens are left out. Then the remaining tokens have other positions, and must be
-read again. That would be slow if it happened for each new token. So half a context is left out at a time: after that,
-half a context of new tokens has room. On average, two tokens are read for each token that is written.
+read again. That would be slow if it happened for each new token. So half a context is left out at a time: the
+other half is read again, and then there is room for half a context of new tokens. So on average two tokens are read for
+each token that is written.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def first_in_context(length: int, context: int) -> int:
 
 
 def next_logits(model: GPT, ids: Sequence[int], cache: KVCache | None = None) -> np.ndarray:
-    """Logits (V,), on the CPU, of the token after `ids`. They continue the text in the cache, and are added to it."""
+    """Logits (V,), on the CPU, of the token after `ids`. With a cache, `ids` continue the text in it."""
     with no_grad(), no_dropout(model):
         x = model.hidden(np.array([ids]), cache=cache)  # (1, T, C)
         # Only the last row predicts a token that is not known yet, so the head is computed only for this row:

@@ -129,7 +129,7 @@ def keep_top_p(probabilities: np.ndarray, p: float) -> np.ndarray:
         return probabilities
     # Sorting the whole vocabulary is slow, and most tokens are very unlikely. So tokens below a limit are not sorted.
     # There are at most V of them, so together they have less than V * limit = (1 - p) / 2. The others together have
-    # more than p, so the nucleus is among them. Without rounding errors, 1 - p instead of its half would be enough.
+    # more than p, so the nucleus is among them. The half leaves room for rounding errors.
     limit = 0.5 * (1 - p) / probabilities.size
     descending = np.sort(probabilities[probabilities >= limit])[::-1]
     below_p = int(np.count_nonzero(np.cumsum(descending) < p))
@@ -157,7 +157,7 @@ def mask_of_largest(values: np.ndarray, n: int, smallest: float | None = None) -
     if smallest is None:
         smallest = np.partition(values, -n)[-n]  # faster than to sort all values
     mask = values > smallest
-    # Several values may be equal to the smallest, and not all of them among the n. The first ones are taken.
+    # Several values may be equal to `smallest`, and perhaps not all of them fit into the n. The first ones are taken.
     missing = n - np.count_nonzero(mask)
     mask[np.flatnonzero(values == smallest)[:missing]] = True
     return mask

@@ -37,7 +37,10 @@ class Attention(Module):
             self.key_norm = RMSNorm(D, eps=config.norm_eps, dtype=dtype)
 
     def forward(self, x: Tensor, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Tensor:
-        """`settings`: masks and positions of this call. `update_cache`: appends keys and values to the cache."""
+        """`settings`: masks and positions of this call.
+
+        `update_cache`: appends keys and values to the cache, and returns all that it holds now, of S tokens.
+        """
         config, (B, T, _) = self.config, x.shape
         H, K, D = config.heads, config.key_heads, config.head_size
         qkv = self.qkv(x).reshape(B, T, H + 2 * K, D)  # (B, T, H + 2 * K, D)

@@ -9,14 +9,13 @@ A `GPTConfig` chooses, in any combination:
     attention       multi-head | grouped-query | multi-query; any head size; QK-norm; sliding window (arXiv 2310.06825)
     MLP             GELU, exact or tanh | ReLU squared | SwiGLU | GEGLU
     head            tied to the embedding (Press and Wolf 2017, arXiv 1608.05859) or not; soft cap (arXiv 2408.00118)
-    biases          with or without
-    dropout         on embeddings, attention weights and the outputs of sublayers, as in GPT-2
+    biases          with or without. Dropout: on embeddings, attention weights and outputs of sublayers, as in GPT-2
 
 Every model accepts padded batches and packed documents, and can decode with a key-value cache (kv_cache.py). The loss
 never holds the logits of all tokens in memory at once. Sizes (B, T, C ...) are explained in config.py.
 
-First comes GPT, the whole model, then Block, one layer of it. The two halves of a block are in attention.py and mlp.py.
-The same model on one page, without autograd, is textbook.py.
+First comes GPT, the whole model, then Block, one layer of it; its halves are in attention.py and mlp.py. textbook.py is
+the same model on one page, without autograd.
 """
 
 from __future__ import annotations
@@ -131,11 +130,12 @@ class GPT(Module):
         ids = self._check_ids(ids)  # (B, T)
         all_positions = self._all_positions(ids.shape, positions, mask, documents, cache)
         rotary_table = self._rotary_table if self.config.positions == "rope" else None
-        settings = attention_settings(self.config, all_positions, rotary_table, self.embedding.weight.data)
+        like = self.embedding.weight.data  # masks and tables get its dtype and device
+        settings = attention_settings(self.config, all_positions, rotary_table, like)
         x = self.dropout(self._embed(ids, all_positions))  # (B, T, C)
         x = self._apply_blocks(x, settings, cache)  # (B, T, C)
         if cache is not None:
-            cache.advance(all_positions.keys)
+            cache.advance(all_positions.keys)  # of all tokens that the cache holds now, old and new
         return self.norm(x) if self.config.norm_position == "pre" else x
 
     def logits(self, x: Tensor) -> Tensor:
@@ -227,7 +227,7 @@ class GPT(Module):
             return x + self.positions.weight[table_index(all_positions.queries, self.device)]
         if self.config.positions == "sinusoidal":
             # As in the first Transformer: sinusoids reach 1, so the much smaller embeddings are scaled up.
-            waves = self._sinusoid_table(all_positions.queries, self.embedding.weight.data)[0]
+            (waves,) = self._sinusoid_table(all_positions.queries, self.embedding.weight.data)
             return x * math.sqrt(self.config.dim) + Tensor(waves)
         return x
 
@@ -247,7 +247,7 @@ class GPT(Module):
             and not self.training  # no dropout
             and not mode.recording  # no gradients
             and mode.op_hook is None  # no profiler or other tool that observes every operation
-            and x.dtype.itemsize >= 4  # not float16: only `forward` computes it in float32
+            and x.dtype.itemsize >= 4  # not float16, for which `forward` computes in float32
             and device_of(x) == "cpu"
         )
 

@@ -124,7 +124,7 @@ ACTIVATIONS = {"gelu_tanh": gelu_tanh, "relu_squared": relu_squared, "swiglu": s
 
 
 def weights_with_prefix(prefix, w):
-    """The weights whose names begin with `prefix`, by the rest of the name."""
+    """The weights whose names begin with `prefix`, with the prefix removed from the names."""
     return {name.removeprefix(prefix): array for name, array in w.items() if name.startswith(prefix)}
 
 
@@ -188,7 +188,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("run", metavar="RUN", help="folder of a run that train.py has made, such as runs/default-1")
     parser.add_argument("prompt", metavar="PROMPT", help="what the text begins with")
     parser.add_argument("--tokens", type=at_least_zero, default=60, help="how many to write (default: %(default)s)")
-    parser.add_argument("--seed", type=at_least_zero, default=0, help="the same gives the same text (default: 0)")
+    parser.add_argument("--seed", type=at_least_zero, default=0, help="the same seed gives the same text")
     if not arguments:
         parser.exit(2, parser.format_help())
     options = parser.parse_args(arguments)

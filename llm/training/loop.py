@@ -122,8 +122,8 @@ class Loop:
         if self.saved_step != state.step:
             self.save()
         if self.trainer.finished:
-            # Usually `save` has just drawn the picture. But the run may have been killed after its last checkpoint and
-            # before its last picture. Now it is resumed, and there is nothing to save.
+            # Usually `save` has just drawn the picture. But if the run was killed between its last checkpoint and its
+            # last picture, and is resumed, there is nothing to save, and the picture is still missing.
             self._draw()
             self._show_sample()
 

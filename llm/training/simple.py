@@ -41,7 +41,8 @@ def train(text: str, steps: int) -> tuple[GPT, CharTokenizer]:
     tokenizer = CharTokenizer.train([text])
     tokens = np.array(tokenizer.encode(text))
 
-    # The weights are random. All characters are about equally likely, so the loss begins at log(vocab_size).
+    # The weights are random: to the model all characters are about equally likely. So the loss begins at
+    # log(vocab_size).
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **SIZE, **CHOICES), rng=SEED)
 
     # Weight decay pulls matrices towards 0, so that they do not grow without need. Norms and biases are left out.

@@ -45,7 +45,8 @@ def train_step(
     loss = workers.accumulate(batch, micro_batches=micro_batches, seed=seed)
     # If the norm of the whole gradient is too large, all of it is scaled by the same factor. So one bad batch cannot
     # spoil the weights. With infinity as the limit, the norm is only measured.
-    norm = float(clip_grad_norm(optimizer, clip or math.inf, workers.parallel_slices))
+    # `parallel_slices` divides a loop over the weights among the workers.
+    norm = float(clip_grad_norm(optimizer, clip or math.inf, parallel=workers.parallel_slices))
     # One NaN in the gradient makes its norm NaN. After an update with it, all weights would be NaN for ever.
     finite = math.isfinite(loss) and math.isfinite(norm)
     if finite:
@@ -59,11 +60,11 @@ def learning_rate(options: TrainOptions) -> Schedule:
     # otherwise the decay would be a rise. The schedules take different arguments: only some of them end at a last step.
     start: dict[str, Any] = {"lr": options.lr, "warmup_steps": min(options.warmup, options.steps)}
     decay: dict[str, Any] = {"min_lr": min(options.min_lr, options.lr)}
-    end = decay | {"total_steps": options.steps}
+    end = {"total_steps": options.steps}
     return {
         "constant": partial(schedules.constant, **start),
-        "cosine": partial(schedules.warmup_cosine, **start, **end),
-        "linear": partial(schedules.warmup_linear, **start, **end),
-        "wsd": partial(schedules.warmup_stable_decay, **start, **end),
+        "cosine": partial(schedules.warmup_cosine, **start, **decay, **end),
+        "linear": partial(schedules.warmup_linear, **start, **decay, **end),
+        "wsd": partial(schedules.warmup_stable_decay, **start, **decay, **end),
         "inverse_sqrt": partial(schedules.inverse_sqrt, **start, **decay),
     }[options.schedule]

@@ -54,7 +54,9 @@ class TrainerState:
     def from_json(cls, data: Mapping[str, Any]) -> TrainerState:
         """The inverse of `to_json`; other keys are ignored."""
         values = {field.name: data[field.name] for field in fields(cls)}
-        return cls(**values | {"best_loss": math.inf if data["best_loss"] is None else data["best_loss"]})
+        if values["best_loss"] is None:
+            values["best_loss"] = math.inf
+        return cls(**values)
 
 
 class Trainer:

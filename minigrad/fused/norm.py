@@ -91,7 +91,7 @@ def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
 
 
 def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, centered: bool) -> tuple:
-    """The norm of an array: y in the shape of x; the mean (N,), or None unless `centered`; and r (N,).
+    """Normalize the rows of x. Returns y, in the shape of x; the mean (N,), or None unless `centered`; and r (N,).
 
     `centered`: subtract the mean, as LayerNorm does.
     """

@@ -57,7 +57,7 @@ class Parameter(Tensor):
             # Written where the optimizer wants it. A LazyGradient computes its matrix product right there.
             store(gradient, buffer)
             self.grad = Tensor(buffer)
-        else:  # the buffer belongs to the engine, so it is added to in place
+        else:  # if `.grad` is the buffer, the sum must stay there
             super().accumulate(gradient, in_place=in_place or self.grad.data is buffer)
 
     def convert(self, conversion: Conversion) -> None:
@@ -166,7 +166,7 @@ class Module:
         """Name -> NumPy array of every parameter, tied ones once.
 
         With `copy=False`, arrays on the CPU share memory with the parameters and change when training continues. That
-        is good enough for writing a file at once.
+        is enough if they are written to a file before training continues.
         """
         return {name: p.numpy().copy() if copy else p.numpy() for name, p in self.named_parameters()}
 
@@ -184,7 +184,7 @@ class Module:
         given = {id(p) for name, p in parameters.items() if name in state}
         missing = [name for name, p in self.named_parameters() if id(p) not in given] if strict else ()
         shapes = {name: p.shape for name, p in parameters.items()}
-        check_state(type(self).__name__, shapes, missing, state)  # raises if any name is missing
+        check_state(type(self).__name__, shapes, missing, state)  # raises if anything does not fit
         _check_ties(parameters, state)
         # Nothing is changed before all checks have passed.
         for name in state:

@@ -93,7 +93,8 @@ def neg(x: Any) -> Tensor:
 def pow(x: Any, y: Any) -> Tensor:
     """x ** y. The value of 0 ** 0 is 1, and its slopes with respect to x and to y are 0.
 
-    Where x is 0 and y is positive, the slope with respect to y is 0: that is its limit for small x.
+    Where x is 0 and y is positive, the slope with respect to y is 0: that is the limit of the slope as x goes to 0 from
+    above.
     """
     x, y = operands(x, y)
     n = y.data
@@ -108,8 +109,8 @@ def pow(x: Any, y: Any) -> Tensor:
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient, Gradient]:
         dx = dy = None
-        # At x = 0 both formulas can give inf * 0 = NaN. To avoid that, the exponent y - 1 and the argument of the
-        # logarithm are replaced by 1 there.
+        # At x = 0, inf * 0 = NaN would come out of the first formula if y = 0, and of the second if y >= 0. In these
+        # cases the exponent y - 1, and the argument of the logarithm, are replaced by 1.
         zero = x.data == 0
         # These are operations on Tensors, so dx and dy are Tensors. If `g` is an array, the engine takes their arrays.
         if x.requires_grad:

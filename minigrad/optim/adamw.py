@@ -12,7 +12,8 @@ g, at step t = 1, 2, ...:
 Dividing by sqrt(v_hat) gives every element steps of about the size lr, whatever the scale of its gradient. The decay is
 "decoupled": it acts on p directly. Added to g, as in L2 regularisation, it would be divided by sqrt(v_hat) too.
 
-`adamw_reference` is these formulas for one parameter. `AdamW` does the same in place, on blocks of the flat arrays.
+`adamw_reference` is these formulas for one parameter. `AdamW` does the same in place, on blocks of flat arrays,
+which hold all parameters one after another (flat.py).
 """
 
 from __future__ import annotations
@@ -83,21 +84,21 @@ class AdamW(Optimizer):
             kernels.adamw(p, g, *moments, t=t, lr=lr, betas=self.betas, eps=self.eps, weight_decay=weight_decay)
             return
         (m, v), u, (beta1, beta2) = moments, scratch, self.betas
-        # Numbers are computed in float64, as Python numbers, and rounded once by the operation that uses them.
+        # Scalars such as 1 - beta1 are Python floats, so float64. Each is rounded once, by the operation that uses it.
         c1, c2 = 1 - beta1**t, math.sqrt(1 - beta2**t)  # m_hat = m / c1, sqrt(v_hat) = sqrt(v) / c2
         # p <- p - lr weight_decay p
         p *= 1 - lr * weight_decay
         # m <- beta1 m + (1 - beta1) g
         m *= beta1
-        np.multiply(g, 1 - beta1, out=u)  # `u` is a scratch array: each line reads and writes arrays that exist
+        np.multiply(g, 1 - beta1, out=u)  # `u` is a scratch array, so that no line allocates a new array
         m += u
         # v <- beta2 v + (1 - beta2) g^2
         v *= beta2
         np.multiply(g, g, out=u)
         u *= 1 - beta2
         v += u
-        # p <- p - lr (m / c1) / (sqrt(v) / c2 + eps). With numerator and denominator times c2 that is
-        # (lr c2 / c1) m / (sqrt(v) + eps c2): two passes over the block fewer.
+        # p <- p - lr (m / c1) / (sqrt(v) / c2 + eps). Multiplying numerator and denominator by c2
+        # gives (lr c2 / c1) m / (sqrt(v) + eps c2), which saves two passes over the block.
         np.sqrt(v, out=u)
         u += self.eps * c2
         np.divide(m, u, out=u)

@@ -59,8 +59,9 @@ def merge_word(ids: Iterable[int], table: MergeTable | RankTable) -> list[int]:
     """Encode one word, given as the ids of its bytes: the definition for any table. Tests compare heap.py and batch.py
     with it.
 
-    Each step makes a single merge. `TextbookBPE.encode_word` makes all merges of the same pair in one step, which gives
-    the same ids if the merges have been learned, but not for every table.
+    Each step makes a single merge. `TextbookBPE.encode_word` makes all merges of the same pair in one step. That gives
+    the same ids for a table that was learned, in which a pair with a new token always has a higher rank than the merge
+    that made the token. In other tables such a pair can have a lower rank, and must then be merged first.
     """
     ids = list(ids)
     while found := first_merge(ids, table):
@@ -92,15 +93,16 @@ def merges_of_ranks(rank_of: Mapping[bytes, int]) -> list[Pair]:
 def last_parts(token: bytes, rank_of: Mapping[bytes, int]) -> list[bytes]:
     """The two tokens that are left just before `token` is made. More than two if merges never make it from its bytes.
 
-    A merge across the border of a token would put its bytes into another token. So what stands around a token does not
-    change how it is made: always from the same two tokens. They are found by encoding its bytes alone.
+    If `token` is made somewhere in a text, no earlier merge crossed its border: such a merge would have put some of its
+    bytes into another token. So the merges inside it are the same as if it stood alone, and the last two tokens are
+    found by encoding its bytes alone.
     """
     parts = [token[i : i + 1] for i in range(len(token))]
     ranks = [rank_of.get(left + right, NO_RANK) for left, right in zip(parts, parts[1:])]  # of each part and the next
     while len(parts) > 2:
         lowest = min(ranks)
         if lowest == NO_RANK:
-            break  # no merge makes such a token: text becomes it only as a whole word (`whole_words` of words.py)
+            break  # merges cannot make it: it is used only for a word that equals it (`whole_words` of words.py)
         i = ranks.index(lowest)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
         del ranks[i]

@@ -243,7 +243,7 @@ class BaseTokenizer(ABC):
 
     @property
     def unknown(self) -> int | None:
-        """The id for text that has no token of its own, such as that of `<|unknown|>`. None if there is none."""
+        """The id of the token for text that has no token of its own, such as `<|unknown|>`; None without one."""
         return self._added.first_of(UNKNOWN_NAMES) if self.model.unknown is None else self.model.unknown
 
     def render_chat(

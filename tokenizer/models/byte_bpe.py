@@ -40,8 +40,8 @@ class ByteBPE(Model):
         self.pretokenizer = Pretokenizer(pattern) if isinstance(pattern, str) else PretokenizerSequence(pattern)
         self.trim_offsets = record.trim_offsets
         self._added_names = {token.id: token.content for token in record.added_tokens}
-        # The tokens that text may be encoded as. Special tokens are not among them, so that text never becomes one. But
-        # an added token that is not special may also be a single byte, or the result of a merge.
+        # `id_of`: the tokens that text may be encoded as, so without special tokens. `ordinary` leaves out all added
+        # tokens. Those that are not special are put back: such a token may be a single byte, or the result of a merge.
         ordinary = ids_without(self.tokens, self._added_names)
         not_special = {self.tokens[token.id] or b"": token.id for token in record.added_tokens if not token.special}
         id_of = (not_special | ordinary) if not_special else ordinary  # a copy of a large dict only where needed
@@ -173,7 +173,7 @@ def ids_without(tokens: Sequence[bytes | None], excluded: Iterable[int]) -> dict
 
 
 def as_array(ids: Collection[int]) -> np.ndarray | None:
-    """Ids as an array. None if they are not integers from 0 to 2^32 - 1."""
+    """Ids as an array of integers, whose range is not checked here. None if they are not integers."""
     if isinstance(ids, np.ndarray):
         return ids if ids.dtype.kind in "iu" and ids.ndim == 1 else None
     try:

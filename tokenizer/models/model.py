@@ -39,7 +39,8 @@ class Model(ABC):
         """How a `tokenizer.json` spells the token `i`."""
 
     def encode_many(self, texts: Iterable[str]) -> Ragged:
-        """`encode` for many texts: the ids, (ids,) uint32, and how many each text has, (texts,) int64."""
+        """`encode` for many texts. Returns all ids, one text after another, (ids,) uint32, and the number of ids of
+        each text, (texts,) int64."""
         return from_lists(map(self.encode, texts))
 
     def cut(self, text: str, size: int) -> list[str]:
@@ -59,12 +60,14 @@ class Model(ABC):
         return self.decode(ids, mid_text=mid_text)
 
     def stable_prefix_length(self, ids: list[int]) -> int:
-        """The number of ids, from the first one on, whose text does not depend on the ids that may follow `ids`."""
+        """How many ids at the beginning have a text that stays the same, whatever ids come after `ids`."""
         return len(ids)
 
     def trim(self, ids: list[int], spans: list[Span], added_texts: dict[int, str]) -> list[Span]:
-        """Correct the spans, if this kind of tokenizer leaves out spaces. If ids[k] is an added token, `added_texts[k]`
-        is its text."""
+        """Shorten the spans, if this kind of tokenizer leaves the spaces at the edges of a token out of its span.
+
+        If ids[k] is an added token, `added_texts[k]` is its text.
+        """
         return spans
 
 

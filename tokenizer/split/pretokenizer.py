@@ -133,7 +133,10 @@ ITEM = re.compile(r"\\p\{(?P<name>\w+)\}|\\.|.", re.DOTALL)
 
 @cache
 def ascii_pattern(expression: str) -> re.Pattern:
-    """The same expression for `re` and ASCII texts. It may contain \\p{...}, \\s, and \\S outside of brackets."""
+    """The same expression for `re` and ASCII texts.
+
+    \\p{...} and \\s may stand anywhere in the expression, \\S only outside of brackets.
+    """
     written, is_in_brackets = [], False
     for part in ITEM.finditer(expression):
         if part["name"] is not None or part[0] == r"\s":

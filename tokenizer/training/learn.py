@@ -45,7 +45,8 @@ def learn(
     ordinary text. `progress(stage, done, total)` is called during the work.
 
     - `min_frequency`: pairs that occur less often are not merged.
-    - `max_token_length`: tokens have fewer bytes than this, except tokens of two bytes (as in Hugging Face's library).
+    - `max_token_length`: new tokens are shorter than this many bytes (not equal, as in Hugging Face's library). Tokens
+      of two bytes are always allowed.
     - `initial_alphabet`: bytes that are tokens even if the texts do not contain them. A byte that is neither here nor
       in the texts cannot be encoded.
     - `ties`: "huggingface" or "rustbpe": which order of the bytes decides between equally frequent pairs.

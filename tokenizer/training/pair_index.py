@@ -3,8 +3,9 @@
 A merge changes only the pairs next to it. Three observations make this fast:
 
 - Pairs only become rarer. A pair has all its positions from the beginning, or gets all of them from a single merge, and
-  later merges can only remove some. So pairs that occur less than `floor` times need no index as long as there are
-  more frequent pairs. Then a new index with a lower floor is built from the words, which are much shorter by then.
+  later merges can only remove some. So pairs that occur less than `floor` times need no index as long as more
+  frequent pairs are left. When none is left, a new index with a lower floor is built from the words, which are much
+  shorter by then.
 - A pair with many positions is merged at all of them at once, by array operations (`_merge_with_arrays`).
 - A pair with few positions (most pairs) is merged by a loop, which has less overhead (`_merge_one_by_one`).
 """
@@ -169,7 +170,7 @@ class PairIndex:
                 if new[0] >= 0 and new[1] >= 0:
                     if old in counts:
                         counts[old] -= count
-                    elif old in made:  # the merge just before made this pair: in abab, (ab)a, which becomes (ab)(ab)
+                    elif old in made:  # the step before made this pair: abab -> (ab)ab -> (ab)(ab); here it is (ab) a
                         made[old] -= count
                     made[new] += count
                     made_at[new].append(position)
@@ -186,7 +187,8 @@ class PairIndex:
         token[i], token[j] = new_id, MERGED
         after[i], before[k] = k, i
 
-        # In abab, the pair of the two new tokens is counted once: to the right of the first one.
+        # In abab the two new tokens are neighbours, and their pair is counted once: as the right pair of the first ab
+        # (`next_is_new`). The second ab has no left pair to count: its h is the b of the first ab, now MERGED.
         has_left = (first >= 0) & (token[h] != MERGED)
         next_is_new = token[k] == new_id
         has_right = (last >= 0) & ~next_is_new
