@@ -181,7 +181,7 @@ def _can_be_broadcast(node: Node, parent: Node | Tensor, shape: tuple[int, ...],
     # another one is larger. So the lengths of `shape` along `axes` also occur in another input, or in the result.
     shapes = [node.shape, *(other.shape for other in others if other is not None)]
     is_known = all(any(shape[axis] in s for s in shapes) for axis in axes)
-    return is_known and len(shape) <= max(map(len, shapes))
+    return is_known and len(shape) <= max(len(parent.shape), *map(len, shapes))
 
 
 def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Gradient:
