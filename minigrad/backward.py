@@ -184,19 +184,11 @@ def _can_be_broadcast(node: Node, parent: Node | Tensor, shape: tuple[int, ...],
     return is_known and len(shape) <= max(len(parent.shape), *map(len, shapes))
 
 
-def unbroadcast(g: Gradient, shape: tuple[int, ...]) -> Gradient:
-    """Undo broadcasting: from the gradient `g` of the broadcast array, the gradient of the array of shape `shape`.
+def _sum_along(g: Gradient, axes: Sequence[int], shape: tuple[int, ...]) -> Gradient:
+    """`g` summed along the repeated axes, in the shape from which it was broadcast.
 
     Broadcasting repeats elements. Each repetition has a gradient, and the gradient of the element is their sum.
     """
-    axes = _repeated_axes(g.shape, shape)
-    if axes is None:
-        raise ValueError(f"an array of shape {shape} cannot be broadcast to shape {g.shape}")
-    return _sum_along(g, axes, shape) if axes or g.shape != shape else g
-
-
-def _sum_along(g: Gradient, axes: Sequence[int], shape: tuple[int, ...]) -> Gradient:
-    """`g` summed along the repeated axes, in the shape from which it was broadcast."""
     if not shape:
         return ensure_array(g.sum())  # without axes, NumPy's sum is twice as fast
     total = g.sum(tuple(axes), keepdims=True)

@@ -65,7 +65,6 @@ def learn(task: Task) -> Work:
 
 def train_unfused(task: Task) -> Work:
     """The same without fused functions: each is replaced by its definition in primitives."""
-
     from minigrad.fused import functions as fused
 
     definitions = {

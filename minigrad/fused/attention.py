@@ -20,7 +20,6 @@ import math
 from typing import Any
 
 from minigrad.backend import Array, array_module
-from minigrad.backward import unbroadcast
 from minigrad.cuda import rows as kernels
 from minigrad.cuda.compiler import has_kernels
 from minigrad.fused.attention_blocks import BlockedAttention, exp_in_place
@@ -105,12 +104,7 @@ def attention(
 
     def vjp(g: Array, needs: Needs) -> tuple:
         needs_bias_grad = any(needs[3:])  # `needs` has a fourth element only if there is a bias
-        grads = passes.backward(g, out, saved, needs_bias_grad=needs_bias_grad)
-        if not needs_bias_grad:
-            return grads
-        # The bias was broadcast to the shape of the scores. The engine knows only the shape of the result, so it cannot
-        # undo that.
-        return *grads[:3], unbroadcast(grads[3], inputs[3].shape)
+        return passes.backward(g, out, saved, needs_bias_grad=needs_bias_grad)
 
     def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         return attention_reference(q, k, v, bias=bias, mask=mask, **options._asdict())
