@@ -23,6 +23,7 @@ NormPosition = Literal["pre", "post"]
 Activation = Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"]
 
 GATED = ("swiglu", "geglu")
+LARGEST_INT = 1 << 63  # the integers of arrays are below it
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,10 @@ class GPTConfig:
 
 
 def _is_count(n: Any) -> bool:
-    return isinstance(n, int) and not isinstance(n, bool) and n >= 1
+    return isinstance(n, int) and not isinstance(n, bool) and 1 <= n < LARGEST_INT
 
 
 def _is_number(x: Any) -> bool:
-    return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+    """Whether x is a number that arrays can hold: Python's integers can be larger than any float."""
+    is_int = isinstance(x, int) and not isinstance(x, bool) and abs(x) < LARGEST_INT
+    return is_int or isinstance(x, float) and math.isfinite(x)

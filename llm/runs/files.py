@@ -6,19 +6,22 @@ single step for a file system: it happens completely or not at all.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 PARTIAL = ".partial-"  # how temporary names begin
 CHECKSUM = "sha256"  # the key of the checksum in a JSON file
+LARGEST_JSON = 1 << 24  # bytes: a thousand times what this project writes. A larger file is something else
 
 
 @contextmanager
@@ -119,8 +122,14 @@ def read_json(path: Path) -> dict[str, Any]:
     file by hand, remove its checksum.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        with open_regular(path) as file:
+            content = file.read(LARGEST_JSON + 1)
+        if len(content) > LARGEST_JSON:
+            raise ValueError(f"it has more than {LARGEST_JSON:,} bytes, too many for such a file")
+        data = json.loads(content.decode())
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__}, not an object")
@@ -129,9 +138,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read its bytes. Raises OSError for a pipe or a device: reading one may never end."""
+    # Opening a pipe would wait for somebody who writes to it. With O_NONBLOCK it does not; files are read as ever.
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+    return file
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from llm.model.config import GPTConfig
+from llm.model.config import LARGEST_INT, GPTConfig
 from llm.model.presets import PRESETS as MODELS
 
 
@@ -139,7 +139,10 @@ def _has_type(value: Any, kind: Any) -> bool:
     """Whether a value from JSON has the type of a field."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
-    return isinstance(value, kind) or kind is float and isinstance(value, int)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= LARGEST_INT:
+        return False  # too large for an array, and perhaps for a float
+    is_bool = isinstance(value, bool)  # which Python takes for an integer
+    return isinstance(value, kind) and is_bool == (kind is bool) or kind is float and type(value) is int
 
 
 def presets() -> dict[str, Options]:

@@ -44,6 +44,8 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
         dataset = prepare(corpus, tokenizer, training.val_fraction, progress=partial(report, "tokenizing"))
     # In a short text, fewer tokens can be learned than --vocab-size asks for. The tokenizer knows the real number.
     options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
+    if checkpoint is not None:
+        run.check_size(checkpoint, options.model)  # before a model is built, which may need much memory
     trainer = make_trainer(options, dataset, device)
     if checkpoint is not None:
         trainer.restore(checkpoint)  # replaces the initial weights
@@ -131,4 +133,4 @@ def _write(run: Run, options: Options, tokenizer: BaseTokenizer, checkpoint: Che
         run.begin(options, tokenizer)
     if checkpoint is not None:
         # The run may have been killed after it saved the checkpoint, and before it linked its files.
-        run.checkpoints.link(checkpoint.step)
+        run.checkpoints.mend(checkpoint)
