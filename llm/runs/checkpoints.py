@@ -186,7 +186,9 @@ def _read(folder: Path, *, with_optimizer: bool) -> Checkpoint:
     state = read_state(folder / STATE)
     number = folder.name.removeprefix("step-")
     if number != folder.name and int(number) != state["step"]:
-        raise RunError(f"{folder / STATE} is of step {state['step']}: its folder was renamed, or holds files of another")
+        raise RunError(
+            f"{folder / STATE} is of step {state['step']}: its folder was renamed, or holds files of another"
+        )
     optimizer = _read_arrays(folder / OPTIMIZER, state) if with_optimizer else {}
     return Checkpoint(_read_arrays(folder / MODEL, state), optimizer, state, folder)
 

@@ -16,8 +16,9 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 PARTIAL = ".partial-"  # how temporary names begin
 CHECKSUM = "sha256"  # the key of the checksum in a JSON file
@@ -27,7 +28,7 @@ LARGEST_JSON = 1 << 24  # bytes: a thousand times what this project writes. A la
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to. When the block ends without an error, the file replaces `path`."""
-    partial = _temporary_name(path)
+    partial = temporary_name(path)
     try:
         yield partial
         flush(partial)  # before the renaming: after a crash, the new name must not lead to an empty file
@@ -43,7 +44,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     If another process has created the folder `path` in the meantime, its folder stays, and the new one is deleted.
     """
-    partial = _temporary_name(path)
+    partial = temporary_name(path)
     partial.mkdir()
     try:
         yield partial
@@ -123,10 +124,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         with open_regular(path) as file:
-            content = file.read(LARGEST_JSON + 1)
-        if len(content) > LARGEST_JSON:
-            raise ValueError(f"it has more than {LARGEST_JSON:,} bytes, too many for such a file")
-        data = json.loads(content.decode())
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST_JSON:
+                raise ValueError(f"it has {size:,} bytes, too many for such a file")
+            data = json.loads(file.read().decode())
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -138,7 +139,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file to read its bytes. Raises OSError for a pipe or a device: reading one may never end."""
     # Opening a pipe would wait for somebody who writes to it. With O_NONBLOCK it does not; files are read as ever.
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
@@ -165,7 +166,7 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def _temporary_name(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
     return path.with_name(PARTIAL + secrets.token_hex(8))
 
 

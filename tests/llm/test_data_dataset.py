@@ -173,14 +173,22 @@ def test_both_splits_hold_exactly_their_text(tmp_path_factory, texts, val_fracti
     assert data.bytes_per_token == data.val.bytes / len(data.val)
 
 
-def test_progress_goes_up_to_all_characters():
-    calls: list[tuple[int, int]] = []
-    for _ in range(2):  # found in the cache the second time
-        prepare(Corpus("test", ["é" * 100, "b" * 50], 7), ByteTokenizer(), progress=lambda *call: calls.append(call))
-    done = [call[0] for call in calls]
-    assert done == sorted(set(done))
-    assert calls[-1] == (150, 150)
-    assert {total for _, total in calls} == {150}
+def test_progress_of_each_stage_goes_up_to_all_of_it():
+    """Whatever reads all of the text or all of the tokens tells how far it is. The second time nothing is tokenized."""
+    for stages in (["reading", "tokenizing"], ["reading"]):
+        calls: dict[str, list[tuple[int, int]]] = {}
+        data = prepare(
+            Corpus("test", ["é" * 100, "b" * 50], 7),
+            ByteTokenizer(),
+            progress=lambda stage, *numbers, calls=calls: calls.setdefault(stage, []).append(numbers),
+        )
+        assert list(calls) == [*stages, "checking train tokens", "checking val tokens"]
+        sizes = [250, 150][: len(stages)] + [len(data.train), len(data.val)]
+        for numbers, whole in zip(calls.values(), sizes, strict=True):
+            done = [number for number, _ in numbers]
+            assert done == sorted(set(done))
+            assert done[-1] == whole
+            assert {total for _, total in numbers} == {whole}
 
 
 def test_the_meta_file_tells_what_was_tokenized(folder):
@@ -229,8 +237,9 @@ def test_another_text_tokenizer_or_split_is_tokenized_anew(change):
 def die_while_tokenizing(text: str) -> None:
     """Run in a process of its own, which kills itself after the first chunk."""
 
-    def kill(done: int, total: int) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def kill(stage: str, done: int, total: int) -> None:
+        if stage == "tokenizing":
+            os.kill(os.getpid(), signal.SIGKILL)
 
     prepare(Corpus("test", [text], chunk_characters=10), ByteTokenizer(), progress=kill, group_characters=1)
 
