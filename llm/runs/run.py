@@ -24,6 +24,7 @@ from llm.runs.state import STATE
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 
+LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
 # A model that is larger than the saved one by less than this factor is built, for then the error can name the arrays.
 SIZE_DOUBT = 8
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
@@ -81,7 +82,10 @@ class Run:
         """The tokenizer of the run. Raises ValueError when the file is missing or damaged."""
         path = self.folder / TOKENIZER
         try:
-            open_regular(path).close()  # a pipe would be waited for
+            with open_regular(path) as file:  # a pipe would be waited for, and one without an end fill the memory
+                size = os.fstat(file.fileno()).st_size
+            if size > LARGEST_TOKENIZER:
+                raise RunError(f"{path} has {size:,} bytes, too many for a tokenizer; put the right one back")
             return load_tokenizer(path)
         except OSError as error:
             raise RunError(
