@@ -23,6 +23,7 @@ from typing import Any
 import regex
 
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
+from tokenizer.formats.atomic import write_file
 from tokenizer.formats.checks import parse_json
 from tokenizer.formats.records import BytePairRecord, FormatError, Record, SpecialTokens
 
@@ -130,26 +131,16 @@ def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> 
     """Write a tokenizer.json, or tiktoken's format if the name ends in .tiktoken. A folder also gets the settings."""
     path = Path(path)
     if path.is_dir():
-        write_atomically(path / FILE_NAME, tokenizer_json.serialize(record))
+        write_file(path / FILE_NAME, tokenizer_json.serialize(record))
         if settings:
-            write_atomically(path / SETTINGS_NAME, json.dumps(settings, ensure_ascii=False, indent=1).encode())
-    elif path.suffix == ".tiktoken":
-        if not isinstance(record, BytePairRecord):
-            raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")
-        write_atomically(path, tiktoken.serialize(record))
+            text = json.dumps(settings, ensure_ascii=False, indent=1)
+            write_file(path / SETTINGS_NAME, text.encode(errors="backslashreplace"))  # a surrogate becomes "\ud800"
+        return
+    if path.suffix != ".tiktoken":
+        data = tokenizer_json.serialize(record)
+    elif isinstance(record, BytePairRecord):
+        data = tiktoken.serialize(record)
     else:
-        write_atomically(path, tokenizer_json.serialize(record))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write under another name, then rename it: the file at `path` is always complete, the old one or the new one."""
+        raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # otherwise the new name could reach the disk before the data
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_file(path, data)
