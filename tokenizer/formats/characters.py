@@ -17,7 +17,8 @@ JOINED = {"type": "Fuse"}
 def read(document: Document) -> CharacterRecord:
     if document.pre_tokenizer != EACH_CHARACTER:
         raise FormatError(
-            'asks for a model of type "WordLevel" of whole words, which is not supported (characters are)'
+            'asks for a model of type "WordLevel" and a pre_tokenizer that makes words, which is not supported (single '
+            "characters are)"
         )
     expect(document.model, {"type": ("WordLevel",), "vocab": ANY, "unk_token": (UNKNOWN,)}, "model")
     if document.decoder != JOINED:
