@@ -71,7 +71,7 @@ def test_a_template_without_end_is_stopped_and_the_next_one_works(
         process.render(template, {})
     assert time.monotonic() - start < 30, "one second, and the start of Python on a busy machine"
     assert process.render("{{ x }}", {"x": 1}) == "1"
-    process._stop()
+    process.stop()
 
 
 values: Any = st.recursive(
@@ -125,7 +125,7 @@ def test_an_interrupted_answer_is_not_taken_for_the_next_one(monkeypatch: Any) -
         process.render("old", {})
     monkeypatch.setattr(chat_process, "exchange", exchange)
     assert process.render("new", {}) == "new"
-    process._stop()
+    process.stop()
 
 
 def render_many(word: str) -> list[str]:

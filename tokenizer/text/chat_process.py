@@ -5,6 +5,7 @@ The process is started for the first template and used for all that follow, one 
 
 from __future__ import annotations
 
+import atexit
 import marshal
 import os
 import subprocess
@@ -35,7 +36,7 @@ class TemplateProcess:
             try:
                 kind, data = exchange(process, request)
             except BaseException as error:
-                self._stop()  # after Ctrl-C too: the rest of the answer must not be taken for the next one
+                self.stop()  # after Ctrl-C too: the rest of the answer must not be taken for the next one
                 if not isinstance(error, (OSError, EOFError)):
                     raise
                 limits = f"{MAX_SECONDS:.0f} seconds and {MAX_MEMORY >> 30} GiB of memory"
@@ -47,11 +48,11 @@ class TemplateProcess:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
-            self._stop()
+            self.stop()
             self._process = start()
         return self._process
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         if self._process:
             self._process.kill()
             self._process.communicate()  # closes the pipes and waits
@@ -86,7 +87,10 @@ def exchange(process: subprocess.Popen[bytes], request: bytes) -> tuple[bytes, b
 @lru_cache(maxsize=1)
 def process_of(program: int) -> TemplateProcess:
     """The process that renders for the program with this id. A program that is forked gets one of its own."""
-    return TemplateProcess()
+    process = TemplateProcess()
+    # A program that was forked from this one may end first: it must not stop the process of this one.
+    atexit.register(lambda: process.stop() if os.getpid() == program else None)
+    return process
 
 
 def render_in_process(template: str, variables: Mapping[str, Any]) -> str:
