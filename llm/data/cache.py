@@ -19,6 +19,7 @@ from pathlib import Path
 
 from llm.data.errors import DataError
 from llm.runs import files
+from tokenizer.formats import atomic
 
 # If a half-written file has not changed for this many seconds, its process has probably died, and it is deleted.
 ABANDONED_AFTER = 24 * 3600.0
@@ -56,9 +57,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def write_file(target: Path, content: bytes) -> None:
-    """`llm.runs.files.write_file`, within the cache. Raises DataError when it cannot be written."""
+    """`write_file` of tokenizer/formats/atomic.py, within the cache. Raises DataError when it cannot be written."""
     with _writing(target):
-        files.write_file(target, content)
+        atomic.write_file(target, content)
 
 
 def size_limit() -> int:
@@ -84,7 +85,7 @@ def shrink(cache: Path, limit: int, keep: Path) -> None:
             total -= sizes[folder]
             with suppress(OSError):  # another process is deleting it too, or (on Windows) is reading it
                 # Renamed first: nobody shall find half a folder.
-                shutil.rmtree(folder.rename(files.temporary_name(folder)), ignore_errors=True)
+                shutil.rmtree(folder.rename(atomic.temporary_name(folder)), ignore_errors=True)
 
 
 def _size(folder: Path) -> int:
@@ -106,7 +107,7 @@ def _status(path: Path, name: str) -> int:
 def _writing(target: Path) -> Iterator[None]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        files.remove_partial(target.parent, unchanged_for=ABANDONED_AFTER)
+        atomic.remove_partial(target.parent, unchanged_for=ABANDONED_AFTER)
         yield
     except OSError as error:
         raise DataError(

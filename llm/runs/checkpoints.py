@@ -11,7 +11,6 @@ pickle: loading a pickle can run any code that its author put in.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from llm.runs.errors import RunError
-from llm.runs.files import digest, link_file, new_folder, write_json
+from llm.runs.files import digest, link_file, new_folder, remove, write_json
 from llm.runs.state import STATE, read_state
 
 MODEL, OPTIMIZER, TOKENIZER = "model.safetensors", "optimizer.safetensors", "tokenizer.json"
@@ -94,7 +93,7 @@ class Checkpoints:
     def _replaced(self, folder: Path) -> AbstractContextManager[Path]:
         """`new_folder` in the place of a checkpoint that is damaged: the run went back to an earlier step then."""
         self.folder.mkdir(exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         return new_folder(folder)
 
     def mend(self, checkpoint: Checkpoint) -> None:
@@ -117,7 +116,7 @@ class Checkpoints:
         keep = {*up_to_step[:NEWEST_KEPT], self.folder_of(best_step)}
         for folder in self.newest_first():
             if folder not in keep:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
 
     # --- loading ------------------------------------------------------------------------------------------------------
 

@@ -18,11 +18,12 @@ from llm.model.config import GPTConfig
 from llm.model.cost import parameters
 from llm.runs.checkpoints import FILES, TOKENIZER, Checkpoint, Checkpoints
 from llm.runs.errors import RunError
-from llm.runs.files import locked, open_regular, read_json, remove_partial, write_json
+from llm.runs.files import locked, open_regular, read_json, write_json
 from llm.runs.options import Options
 from llm.runs.state import STATE
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
+from tokenizer.formats.atomic import remove_partial
 
 LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
 # A model that is larger than the saved one by less than this factor is built, for then the error can name the arrays.
