@@ -24,6 +24,7 @@ Activation = Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"]
 
 GATED = ("swiglu", "geglu")
 LARGEST_INT = 1 << 63  # the integers of arrays are below it
+LARGEST_FLOAT = 3.4e38  # of float32, in which the model computes
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,4 @@ def _is_count(n: Any) -> bool:
 
 
 def _is_number(x: Any) -> bool:
-    """Whether x is a number that arrays can hold: Python's integers can be larger than any float."""
-    is_int = isinstance(x, int) and not isinstance(x, bool) and abs(x) < LARGEST_INT
-    return is_int or isinstance(x, float) and math.isfinite(x)
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) <= LARGEST_FLOAT  # False for NaN

@@ -59,6 +59,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     try:
         with open_regular(path) as file:
             while text := file.readline(LONGEST_LINE):  # what is longer is read in parts, of which none is a line
+                if not text.startswith(b"{"):
+                    continue
                 try:
                     line = json.loads(text)
                 except (ValueError, RecursionError):  # RecursionError: a thousand brackets

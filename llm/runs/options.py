@@ -126,7 +126,9 @@ class Options:
         """The inverse of `to_json`. Raises ValueError if `data` is not a result of `to_json`."""
         # Options that `to_json` leaves out, and those that an older version did not have, get their defaults.
         try:
-            training, model = dict(data["training"]), data["model"]
+            training, model = data["training"], data["model"]
+            if not isinstance(training, dict):
+                raise ValueError(f"its options of training are a {type(training).__name__}, not an object")
             for name, kind in get_type_hints(TrainOptions).items():
                 if name in training and not _has_type(training[name], kind):
                     raise ValueError(f"{name} cannot be {training[name]!r}")

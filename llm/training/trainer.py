@@ -24,6 +24,7 @@ from llm.parallel.workers import Workers
 from llm.runs.checkpoints import MODEL, OPTIMIZER, Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import TrainOptions
+from llm.runs.state import STATE
 from llm.training.step import Schedule, StepResult, train_step
 from minigrad.optim import AdamW
 
@@ -127,7 +128,7 @@ class Trainer:
         if checkpoint.state["data"] != self.data:
             raise RunError(
                 "the text is not the one this run was trained on so far; give the same --data and --val-fraction, "
-                "or start a new run"
+                f"or start a new run (the checksums of its text are in {checkpoint.name(STATE)})"
             )
         file = MODEL
         try:
