@@ -24,7 +24,7 @@ from llm.data.errors import DataError
 from llm.runs.files import open_regular, read_json, write_json
 
 META = "meta.json"
-DTYPES = {"uint16": 2, "uint32": 4}  # bytes of a token
+DTYPES = ("uint16", "uint32")
 SHARD_TOKENS = 1 << 28  # 512 MB of uint16. All files are open at once, so there must not be many
 GROUP_CHARACTERS = 1 << 24  # of text that are tokenized together: enough work for several processes
 CHECKSUM_BYTES = 1 << 22  # read at a time to compute a checksum

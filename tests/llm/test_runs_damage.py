@@ -159,6 +159,7 @@ def test_any_value_in_an_edited_file_is_used_or_refused_with_a_sentence(
         ("config.json", ("training", "steps"), True),
         ("config.json", ("training", "seed"), 10**400),
     ],
+    ids=lambda each: str(each)[:30],
 )
 def test_an_impossible_value_is_named_with_its_file(
     original: Path, tmp_path: Path, use: Callable, name: str, place: tuple, value: Any
