@@ -130,21 +130,24 @@ class Options:
             if not isinstance(training, dict):
                 raise ValueError(f"its options of training are a {type(training).__name__}, not an object")
             for name, kind in get_type_hints(TrainOptions).items():
-                if name in training and not _has_type(training[name], kind):
+                if name in training and not _has_type(
+                    training[name], kind, largest=None if name == "seed" else LARGEST_INT
+                ):
                     raise ValueError(f"{name} cannot be {training[name]!r}")
             return cls(TrainOptions(**training), GPTConfig.from_json(model))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the options of a run: {error!r}") from None
 
 
-def _has_type(value: Any, kind: Any) -> bool:
-    """Whether a value from JSON has the type of a field."""
+def _has_type(value: Any, kind: Any, largest: int | None) -> bool:
+    """Whether a value from JSON has the type of a field, and is no integer beyond what arrays and floats can hold."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= LARGEST_INT:
-        return False  # too large for an array, and perhaps for a float
-    is_bool = isinstance(value, bool)  # which Python takes for an integer
-    return isinstance(value, kind) and is_bool == (kind is bool) or kind is float and type(value) is int
+    if isinstance(value, bool):  # which Python takes for an integer
+        return kind is bool
+    if isinstance(value, int) and largest is not None and abs(value) >= largest:
+        return False
+    return isinstance(value, kind) or kind is float and isinstance(value, int)
 
 
 def presets() -> dict[str, Options]:

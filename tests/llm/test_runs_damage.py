@@ -157,7 +157,7 @@ def test_any_value_in_an_edited_file_is_used_or_refused_with_a_sentence(
         ("config.json", ("training",), []),
         ("config.json", ("training", "lr"), 10**400),
         ("config.json", ("training", "steps"), True),
-        ("config.json", ("training", "seed"), 10**400),
+        ("config.json", ("training", "batch_size"), 10**400),
     ],
     ids=lambda each: str(each)[:30],
 )
@@ -174,6 +174,13 @@ def test_an_impossible_value_is_named_with_its_file(
     tracemalloc.stop()
     assert str(path) in said
     assert peak < 50 * MEGABYTE
+
+
+def test_a_seed_of_any_size_can_be_resumed_with(original: Path, tmp_path: Path) -> None:
+    out = copied(original, tmp_path)
+    path = out / "config.json"
+    path.write_text(changed(json.loads(path.read_text()), ("training", "seed"), 10**30))
+    assert sentence(resume, out) == ""
 
 
 # --- kinds ------------------------------------------------------------------------------------------------------------
