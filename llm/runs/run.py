@@ -154,7 +154,7 @@ def newest_run(folder: str | Path = "runs") -> Run:
     """The run in `folder` that was changed last. Raises RunError if there is none."""
 
     def last_change(run: Path) -> float:
-        return max(os.path.getmtime(path) for path in (run / CONFIG, run / STATE) if path.exists())
+        return max((os.path.getmtime(path) for path in (run / CONFIG, run / STATE) if path.exists()), default=0.0)
 
     runs = [config.parent for config in Path(folder).glob(f"*/{CONFIG}")]
     if not runs:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 
 from llm.model.config import GPTConfig
 from llm.runs import checkpoints as checkpoints_module
+from llm.runs import run as run_module
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions
@@ -472,6 +473,29 @@ def test_a_full_disk_gives_one_sentence_and_leaves_a_good_checkpoint(
     assert not list(run.folder.rglob(".partial-*"))
     save(run, 7)
     assert_is_step(run, 7)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "step-00000007"])
+def test_what_cannot_be_written_is_named(
+    run: Run, tmp_path: Path, name: str, error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(run_module, "write_json", refuse)
+    monkeypatch.setattr(checkpoints_module, "write_json", refuse)
+    if name == "tokenizer.json":
+        monkeypatch.setattr(CharTokenizer, "save", refuse)
+    write = {
+        "config.json": lambda: run.write_options(OPTIONS),
+        "tokenizer.json": lambda: Run(tmp_path / "new").begin(OPTIONS, LETTERS),
+        "step-00000007": lambda: save(run, 7),
+    }
+    with pytest.raises(RunError, match=rf"{name} ?.*could not be written|could not be written to .*{name}") as caught:
+        write[name]()
+    assert str(error.strerror) in str(caught.value)
+    assert_is_step(run, 6)
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
