@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import sys
 import tempfile
 import weakref
@@ -54,24 +53,37 @@ def _open(data: str) -> Corpus:
 
 def _copied(name: str, stream: BinaryIO) -> Corpus:
     """Copy a stream, which can be read only once, to a temporary file that exists as long as the corpus."""
-    head = stream.read(HEAD_BYTES)
-    check_text(name, head)  # before the copy: a device such as /dev/zero has no end
     with ExitStack() as cleanup:
-        try:
-            path = Path(cleanup.enter_context(tempfile.TemporaryDirectory())) / "text.txt"
-            with open(path, "wb") as file:
-                file.write(head)
-                shutil.copyfileobj(stream, file)
-        except OSError as error:
-            raise DataError(
-                f"{name} could not be copied to the temporary folder {tempfile.gettempdir()} "
-                f"({error.strerror or error}); make room there, or set TMPDIR to another folder"
-            ) from error
+        path = _temporary_copy(name, stream, cleanup)
         corpus = Corpus(name, [path])
         # After an error, the end of this block deletes the folder. If there is none, `pop_all` takes this over: the
         # folder is deleted when the corpus is garbage collected.
         weakref.finalize(corpus, cleanup.pop_all().close)
     return corpus
+
+
+def _temporary_copy(name: str, stream: BinaryIO, cleanup: ExitStack) -> Path:
+    block = _read(name, stream, HEAD_BYTES)
+    check_text(name, block)  # before the copy: a device such as /dev/zero has no end
+    try:
+        path = Path(cleanup.enter_context(tempfile.TemporaryDirectory())) / "text.txt"
+        with open(path, "wb") as file:
+            while block:
+                file.write(block)
+                block = _read(name, stream)
+    except OSError as error:  # no folder for temporary files, or a full one
+        raise DataError(
+            f"{name} could not be copied to a temporary file ({error}); make room there, or set the environment "
+            "variable TMPDIR to another folder"
+        ) from error
+    return path
+
+
+def _read(name: str, stream: BinaryIO, size: int = 1 << 20) -> bytes:
+    try:
+        return stream.read(size)
+    except OSError as error:
+        raise DataError(f"{name} could not be read ({error.strerror}); check what writes to it") from error
 
 
 def _text_files(name: str, files: list[Path]) -> Corpus:

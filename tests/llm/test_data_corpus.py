@@ -6,9 +6,9 @@ import errno
 import hashlib
 import io
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -164,8 +164,8 @@ def test_no_room_for_a_copy_of_standard_input_is_told(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
-    with pytest.raises(DataError, match=r"standard input could not be copied to .*No space left.*set TMPDIR"):
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    with pytest.raises(DataError, match=r"standard input could not be copied to .*No space left.*TMPDIR to another"):
         open_corpus("-")
 
 
