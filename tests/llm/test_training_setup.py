@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llm.data import dataset, learned
-from llm.training import setup
+from llm.training import display, setup
 from tests.llm.trainings import train, without_pictures
+from tokenizer.fast.processes import processes_for
 
 BRIEF = ["--steps", "1", "--eval-batches", "1", "--sample-every", "0", "--threads", "1"]
 
@@ -65,3 +68,18 @@ def test_files_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.Capture
     assert f"left out of {texts}, because they hold zero bytes (binary files, or UTF-16): {texts / 'b.bin'}\n" in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_progress_bar_does_not_keep_the_tokenizer_from_starting_processes(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a thread, a fork would not be safe, and one process tokenizes alone."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(display, "at_terminal", lambda: terminal)
+    before = threading.active_count()
+    with display.stages() as report:
+        report("reading", 1, 10)
+        assert threading.active_count() == before
+        if before == 1:  # no thread was left by another test
+            assert processes_for(40_000_000) == 2
