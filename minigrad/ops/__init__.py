@@ -2,6 +2,7 @@
 
 Read them in this order:
 
+0. arguments.py        axes and shapes in all their forms
 1. elementwise.py      arithmetic, powers, exp, log, tanh, ...; explains how a rule is written
 2. selection.py        maximum, minimum, where, clip, and comparisons
 3. shape.py            reshape, transpose, concatenate, split, pad, ...
@@ -11,6 +12,7 @@ Read them in this order:
 7. probabilities.py    softmax, log_softmax, logsumexp
 8. indexing.py         x[index], and its gradient
 9. linear_algebra.py   matmul and einsum
+   subscripts.py       the letters of einsum
 10. special.py         erf and sigmoid of arrays, by formulas from the literature
 
 Rules are written with these operations as well. So gradients can be differentiated again, any number of times.

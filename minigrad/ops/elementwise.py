@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module, is_float
+from minigrad.backend import Array, array_module, converted, is_float
 from minigrad.lazy import Gradient
 from minigrad.ops.selection import where
 from minigrad.ops.special import erf_array, sigmoid_array
@@ -245,7 +245,7 @@ def relu(x: Any) -> Tensor:
 def astype(x: Any, dtype: Any) -> Tensor:
     """`x` in another dtype (not copied if it has that already); differentiable from float to float."""
     x = as_tensor(x)
-    data = x.data.astype(dtype, copy=False)
+    data = converted(x.data, dtype)
     # The engine converts the gradient to the dtype of `x`, as it does after promotion.
     return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)
 
