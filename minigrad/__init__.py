@@ -20,6 +20,7 @@ Read the files in this order:
     autograd.py     derivatives as functions: grad, vjp, jvp, hvp
     gradcheck/      how we know that all gradients are right: finite differences
 
+    creation.py     zeros, ones, full, tensor
     random.py       keys for random numbers that can be reproduced, for dropout
     fused/          the functions on which a language model spends its time, each beside its definition in primitives
     cuda/           GPU kernels for some of them
@@ -36,6 +37,7 @@ Read the files in this order:
 from minigrad import fused, methods, nn, ops, optim
 from minigrad.autograd import grad, hvp, jvp, vjp
 from minigrad.checkpoint import checkpoint
+from minigrad.creation import full, ones, ones_like, zeros, zeros_like
 from minigrad.debug import debug_arrays, detect_anomaly
 from minigrad.draw import draw
 from minigrad.fused import functions as _fused
@@ -49,7 +51,8 @@ from minigrad.random import seed
 from minigrad.tensor import Tensor
 
 # fmt: off
-__all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp",
-           "no_grad", "profile", "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim",
+__all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "full", "grad", "gradcheck", "hvp", "jvp",
+           "no_grad", "ones", "ones_like", "profile", "rope_tables", "seed", "vjp", "zeros", "zeros_like",
+           "fused", "methods", "nn", "ops", "optim",
            *ops.__all__, *_fused.__all__]
 # fmt: on

@@ -57,7 +57,7 @@ OPERATORS: dict[str, Any] = {
 # The functions that become methods of the same name.
 METHODS = [
     ops.abs, ops.exp, ops.expm1, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.sin, ops.cos, ops.tanh, ops.sigmoid,
-    ops.erf, ops.relu, ops.clip, ops.astype, ops.isnan, ops.isfinite,
+    ops.erf, ops.relu, ops.logaddexp, ops.clip, ops.astype, ops.isnan, ops.isfinite,
     ops.sum, ops.mean, ops.max, ops.min, ops.prod, ops.var, ops.std, ops.cumsum, ops.argmax, ops.argmin,
     ops.logsumexp, ops.softmax, ops.log_softmax,
     ops.swapaxes, ops.expand_dims, ops.squeeze, ops.broadcast_to, ops.split, ops.flip, ops.roll, ops.tril, ops.triu,

@@ -152,7 +152,7 @@ class Tensor:
         __radd__: Op; __rsub__: Op; __rmul__: Op; __rtruediv__: Op; __rpow__: Op; __rmatmul__: Op; __getitem__: Op
         __lt__: Op; __le__: Op; __gt__: Op; __ge__: Op; __array_ufunc__: Op; __array_function__: Op
         abs: Op; exp: Op; expm1: Op; log: Op; log1p: Op; sqrt: Op; rsqrt: Op; sin: Op; cos: Op; tanh: Op; sigmoid: Op
-        erf: Op; relu: Op; clip: Op; astype: Op; isnan: Op; isfinite: Op
+        erf: Op; relu: Op; logaddexp: Op; clip: Op; astype: Op; isnan: Op; isfinite: Op
         sum: Op; mean: Op; max: Op; min: Op; prod: Op; var: Op; std: Op; cumsum: Op; argmax: Op; argmin: Op
         logsumexp: Op; softmax: Op; log_softmax: Op
         reshape: Op; transpose: Op; swapaxes: Op; expand_dims: Op; squeeze: Op; broadcast_to: Op; flip: Op; roll: Op

@@ -33,11 +33,11 @@ from minigrad.backend import Array, array_module, converted, is_float
 from minigrad.lazy import Gradient
 from minigrad.ops.selection import where
 from minigrad.ops.special import erf_array, sigmoid_array
-from minigrad.tensor import Tensor, as_tensor, like, operands, record
+from minigrad.tensor import Tensor, array_of, as_tensor, like, operands, record
 
 # fmt: off
 __all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin",
-           "cos", "tanh", "sigmoid", "erf", "relu", "astype", "stop_gradient"]
+           "cos", "tanh", "sigmoid", "erf", "relu", "softplus", "logaddexp", "astype", "stop_gradient"]
 # fmt: on
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
@@ -237,6 +237,28 @@ def relu(x: Any) -> Tensor:
     x = as_tensor(x)
     # The slope is 1 where x is positive. There the result is positive too, so `x` need not be saved.
     return record(np.maximum(x.data, 0), (x,), lambda g, out: (g * (out > 0),), keep_output=True)
+
+
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x)), without overflow: a smooth form of max(x, 0)."""
+    x = as_tensor(x)
+    # d softplus(x)/dx = exp(x) / (1 + exp(x)) = sigmoid(x)
+    return record(np.logaddexp(x.data, 0), (x,), lambda g, out: (g * like(g, sigmoid(x)),))
+
+
+def logaddexp(x: Any, y: Any) -> Tensor:
+    """log(exp(x) + exp(y)), without overflow. Where both are -inf, the slopes are 0."""
+    x, y = operands(x, y)
+
+    def vjp(g: Gradient, out: Gradient) -> tuple[Gradient, Gradient]:
+        # d logaddexp(x, y)/dx = exp(x) / (exp(x) + exp(y)) = sigmoid(x - y)
+        none = array_of(out) == -np.inf
+        with np.errstate(invalid="ignore"):  # -inf - (-inf) is NaN, and replaced
+            dx = g * like(g, sigmoid(where(none, -np.inf, x - y))) if x.requires_grad else None
+            dy = g * like(g, sigmoid(where(none, -np.inf, y - x))) if y.requires_grad else None
+        return dx, dy
+
+    return record(np.logaddexp(x.data, y.data), (x, y), vjp, keep_output=True)
 
 
 # --- conversions ------------------------------------------------------------------------------------------------------
