@@ -94,7 +94,7 @@ def converted(array: Array, dtype: Any) -> Array:
     try:
         dtype = np.dtype(dtype)
     except TypeError:
-        raise TypeError(f"{dtype!r} is no dtype; give one such as np.float32 or 'float32'") from None
+        raise TypeError(f"{str(dtype)[:50]!r} is no dtype; give one such as np.float32 or 'float32'") from None
     if not is_number(dtype):
         raise TypeError(f"a tensor holds booleans, integers or floating-point numbers, not {dtype}")
     return array.astype(dtype, copy=False)

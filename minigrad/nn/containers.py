@@ -45,13 +45,13 @@ class ModuleList(Module):
 def _no_module(x: Any) -> str:
     """What was given in place of a module, and what to do about it."""
     if isinstance(x, type) and issubclass(x, Module):
-        return f"the class {x.__name__}; make a module of it, {x.__name__}()"
+        return f"class {x.__name__}; make a module of it, {x.__name__}()"
     if isinstance(x, (list, tuple)):
-        return f"a {type(x).__name__}; unpack it with *"
+        return f"{type(x).__name__}; unpack it with *"
     if not callable(x):
         return type(x).__name__
     name = getattr(x, "__name__", type(x).__name__)
-    return f"the function {name}; use its module, such as nn.ReLU() for relu, or write one whose forward calls {name}"
+    return f"function {name}; use its module, such as nn.ReLU() for relu, or write one whose forward calls {name}"
 
 
 class Sequential(ModuleList):

@@ -20,7 +20,7 @@ def as_int(value: Any, name: str) -> int:
     try:
         return int(index(value))  # the index of True is True, hence int()
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
+        raise TypeError(f"{name} must be a whole number, not {described(value)}") from None
 
 
 def as_ints(value: Any, name: str) -> int | tuple[int, ...]:
@@ -31,17 +31,17 @@ def as_ints(value: Any, name: str) -> int | tuple[int, ...]:
         try:
             return int(index(value))
         except TypeError:
-            raise TypeError(f"{name} must be a whole number or a tuple of them, not {value!r}") from None
+            raise TypeError(f"{name} must be a whole number or a tuple of them, not {described(value)}") from None
     return tuple([item if type(item) is int else as_int(item, f"each number of {name}") for item in value])
 
 
 def as_number(value: Any, name: str) -> float:
-    """A number of NumPy's or an array of one element as a Python number. Raises TypeError for all else."""
+    """A number of NumPy's, or an array of one element, as a Python number. Raises TypeError for all else."""
     if not isinstance(value, (int, float)):
-        try:
-            value = value.item()
-        except (AttributeError, ValueError):
-            raise TypeError(f"{name} must be a number, not {value!r}") from None
+        number = value.item() if getattr(value, "size", 0) == 1 else None
+        if not isinstance(number, (int, float)):
+            raise TypeError(f"{name} must be a number, not {described(value)}")
+        value = number
     return value
 
 
@@ -59,6 +59,21 @@ def as_axis(axis: Any) -> int | None:
         return axis
     _refuse_bool(axis)
     return as_int(axis, "axis")
+
+
+def as_reduction(axis: Any, keepdims: Any) -> tuple[Axes, bool]:
+    """The arguments of a reduction."""
+    if type(keepdims) is not bool:
+        keepdims = bool(keepdims if isinstance(keepdims, np.bool) else as_int(keepdims, "keepdims"))
+    return as_axes(axis), keepdims
+
+
+def described(value: Any) -> str:
+    """A wrong argument in a few words, for error messages."""
+    if getattr(value, "ndim", 0):
+        return f"an array of shape {value.shape}"
+    text = repr(value)
+    return text if len(text) < 50 and " at 0x" not in text else type(value).__name__
 
 
 def _refuse_bool(axis: Any) -> None:

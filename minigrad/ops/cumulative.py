@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.lazy import Gradient
-from minigrad.ops.arguments import Axes, as_axes, as_axis
+from minigrad.ops.arguments import Axes, as_axis, as_reduction
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.shape import concatenate, flip, reshape, transpose
 from minigrad.tensor import Tensor, as_tensor, like, record
@@ -27,7 +27,7 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
 
 def prod(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The product of the elements along `axis` (see reduction.py)."""
-    x, axis = as_tensor(x), as_axes(axis)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     data = x.data.prod(axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
@@ -39,7 +39,7 @@ def prod(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 
 def _product_of_others(x: Tensor, axis: Axes) -> Tensor:
     """For each element, the product of all other elements along `axis`, in the shape of `x`."""
-    if axis is None:
+    if axis is None or not x.ndim:
         axes = tuple(range(x.ndim))
     else:
         axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))

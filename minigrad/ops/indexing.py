@@ -15,7 +15,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.backend import Array, array_module
 from minigrad.lazy import Gradient, LazyGradient
-from minigrad.ops.arguments import as_axis
+from minigrad.ops.arguments import as_axis, as_ints
 from minigrad.ops.shape import reshape
 from minigrad.tensor import Tensor, as_tensor, record
 
@@ -42,9 +42,9 @@ def getitem(x: Any, index: Any) -> Tensor:
     return record(x.data[index], (x,), vjp)
 
 
-def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
+def scatter(x: Any, index: Any, shape: int | tuple[int, ...]) -> Tensor:
     """Zeros of this shape, with the elements of `x` added at `index`; those that go to the same position add up."""
-    x = as_tensor(x)
+    x, shape = as_tensor(x), as_ints(shape, "shape")
     index = _convert_index(index, x.data)
     data = array_module(x.data).zeros(shape, x.dtype)
     _add_at(data, index, x.data)

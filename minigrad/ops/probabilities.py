@@ -17,7 +17,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.lazy import Gradient
-from minigrad.ops.arguments import Axes, as_axes
+from minigrad.ops.arguments import Axes, as_axes, as_reduction
 from minigrad.ops.elementwise import exp
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.selection import where_in_rule
@@ -46,7 +46,7 @@ def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
 
 def logsumexp(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`. Where all elements are -inf, or there are none, it is -inf, with gradient 0."""
-    x, axis = as_tensor(x), as_axes(axis)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     _, total, shift = _shifted_exp(x.data, axis)
     with np.errstate(divide="ignore"):  # log(0) = -inf is meant
         data = np.log(total) + shift

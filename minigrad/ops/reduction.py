@@ -22,7 +22,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.lazy import Gradient
-from minigrad.ops.arguments import Axes, as_axes, as_number
+from minigrad.ops.arguments import Axes, as_number, as_reduction
 from minigrad.ops.selection import where_in_rule
 from minigrad.ops.shape import broadcast_to
 from minigrad.tensor import Tensor, array_of, as_tensor, like, record
@@ -34,7 +34,7 @@ __all__ = ["sum", "mean", "var", "std"]
 
 def sum(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The sum of the elements along `axis`."""
-    x, axis = as_tensor(x), as_axes(axis)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     shape = x.shape  # not `x` itself, which the rule would keep in memory
     data = x.data.sum(axis, keepdims=keepdims)
     # d(x_1 + ... + x_n)/dx_i = 1: every element gets the gradient of the sum in which it is a term.
@@ -43,7 +43,7 @@ def sum(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 
 def mean(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The arithmetic mean of the elements along `axis`."""
-    x, axis = as_tensor(x), as_axes(axis)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     data, shape = _mean_array(x.data, axis, keepdims=keepdims), x.shape
     n = _elements_per_result(x, data)
     # The rule of `sum`, with d(mean)/dx_i = 1 / n.
@@ -55,7 +55,7 @@ def restore_axes(g: Gradient, shape: tuple[int, ...], axis: Axes, *, keepdims: b
 
     `g`: the gradient of the result of a reduction. `shape`: that of the input. `axis`, `keepdims`: as in the reduction.
     """
-    if keepdims or axis is None:  # the axes are there already, or `g` is a single number
+    if keepdims or axis is None or not shape:  # the axes are there already, or `g` is a single number
         return g
     restored = list(shape)  # the shape of the input, with 1 for each reduced axis
     for a in axis if isinstance(axis, tuple) else (axis,):
@@ -101,7 +101,7 @@ def var(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -
 
     `ddof`: "delta degrees of freedom"; with 1 the estimate from a sample is unbiased.
     """
-    x, axis, ddof = as_tensor(x), as_axes(axis), as_number(ddof, "ddof")
+    x, (axis, keepdims), ddof = as_tensor(x), as_reduction(axis, keepdims), as_number(ddof, "ddof")
     data = _var_array(x.data, axis, ddof, keepdims=keepdims)
     n = _elements_per_result(x, data) - ddof
 
@@ -115,7 +115,7 @@ def var(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -
 
 def std(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -> Tensor:
     """The standard deviation along `axis`, the square root of `var`. Its slope is 0 where all elements are equal."""
-    x, axis, ddof = as_tensor(x), as_axes(axis), as_number(ddof, "ddof")
+    x, (axis, keepdims), ddof = as_tensor(x), as_reduction(axis, keepdims), as_number(ddof, "ddof")
     data = np.sqrt(_var_array(x.data, axis, ddof, keepdims=keepdims))
     n = _elements_per_result(x, data) - ddof
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.lazy import Gradient
-from minigrad.ops.arguments import Axes, as_axes, as_axis, as_int, as_ints
+from minigrad.ops.arguments import Axes, as_axes, as_axis, as_int, as_ints, described
 from minigrad.tensor import Tensor, as_tensor, record
 
 # fmt: off
@@ -80,7 +80,11 @@ def broadcast_to(x: Any, shape: int | tuple[int, ...]) -> Tensor:
     """A read-only view of this shape, in which elements repeat as in NumPy's broadcasting."""
     x = as_tensor(x)
     # The gradient of a repeated element is a sum. The engine does that for all operations that broadcast.
-    return record(np.broadcast_to(x.data, as_ints(shape, "shape")), (x,), lambda g, out: (g,))
+    try:
+        data = np.broadcast_to(x.data, as_ints(shape, "shape"))
+    except ValueError:
+        raise ValueError(f"a tensor of shape {x.shape} cannot be broadcast to shape {shape}") from None
+    return record(data, (x,), lambda g, out: (g,))
 
 
 # --- joining and splitting --------------------------------------------------------------------------------------------
@@ -159,7 +163,7 @@ def _pad_widths(pad_width: Any, ndim: int) -> list[list[int]]:
             widths[:] = -1
     if (widths < 0).any():
         raise ValueError(
-            f"pad_width={pad_width!r} does not fit {ndim} axes; give a number from 0, a pair (before, after), "
+            f"pad_width={described(pad_width)} does not fit {ndim} axes; give a number from 0, a pair (before, after), "
             f"or a pair for each axis"
         )
     return widths.tolist()
@@ -184,12 +188,19 @@ def roll(x: Any, shift: int | tuple[int, ...], axis: Axes = None) -> Tensor:
 
 def tril(x: Any, k: int = 0) -> Tensor:
     """The lower triangle of the last two axes: zeros above diagonal k. 0 is the main one, 1 the next one above it."""
-    x, k = as_tensor(x), as_int(k, "k")
+    x, k = _with_axes("tril", x), as_int(k, "k")
     # The elements that were replaced by zeros get the gradient 0.
     return record(np.tril(x.data, k), (x,), lambda g, out: (tril(g, k),))
 
 
 def triu(x: Any, k: int = 0) -> Tensor:
     """The upper triangle of the last two axes: zeros below diagonal k. 0 is the main one, 1 the next one above it."""
-    x, k = as_tensor(x), as_int(k, "k")
+    x, k = _with_axes("triu", x), as_int(k, "k")
     return record(np.triu(x.data, k), (x,), lambda g, out: (triu(g, k),))
+
+
+def _with_axes(name: str, x: Any) -> Tensor:
+    x = as_tensor(x)
+    if not x.ndim:
+        raise ValueError(f"{name} needs a tensor with at least one axis, not a single number")
+    return x

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from minigrad.ops.arguments import described
+
 LETTERS = string.ascii_uppercase + string.ascii_lowercase  # in the order in which NumPy sorts them
 LETTER_OF = dict(enumerate(LETTERS)) | {...: "..."}  # for NumPy's other form, which numbers the axes
 
@@ -49,7 +51,7 @@ def _letters_of_list(numbers: Any) -> str:
     except (TypeError, KeyError):
         raise TypeError(
             f"einsum takes subscripts such as 'ij,jk->ik' first, or after each input a list of numbers from 0 to "
-            f"{len(LETTERS) - 1}, not {numbers!r}"
+            f"{len(LETTERS) - 1}, not {described(numbers)}"
         ) from None
 
 
