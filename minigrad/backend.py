@@ -95,8 +95,9 @@ def converted(array: Array, dtype: Any) -> Array:
         dtype = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"{str(dtype)[:50]!r} is no dtype; give one such as np.float32 or 'float32'") from None
-    if not is_number(dtype):
-        raise TypeError(f"a tensor holds booleans, integers or floating-point numbers, not {dtype}")
+    for each in (array.dtype, dtype):
+        if not is_number(each):
+            raise TypeError(f"a tensor holds booleans, integers or floating-point numbers, not {each}")
     return array.astype(dtype, copy=False)
 
 

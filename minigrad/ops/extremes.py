@@ -59,14 +59,14 @@ def _extreme_gradient(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keep
 
 def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """The index of the first largest element along `axis`, or among all: integers, without a gradient."""
-    x, (axis, keepdims) = as_tensor(x), as_reduction(as_axis(axis), keepdims)
-    return Tensor(_reduce(x.data.argmax, "argmax", x, axis, keepdims=keepdims))
+    x, (one_axis, keepdims) = as_tensor(x), as_reduction(as_axis(axis), keepdims)
+    return Tensor(_reduce(x.data.argmax, "argmax", x, one_axis, keepdims=keepdims))
 
 
 def argmin(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """The index of the first smallest element along `axis`, or among all: integers, without a gradient."""
-    x, (axis, keepdims) = as_tensor(x), as_reduction(as_axis(axis), keepdims)
-    return Tensor(_reduce(x.data.argmin, "argmin", x, axis, keepdims=keepdims))
+    x, (one_axis, keepdims) = as_tensor(x), as_reduction(as_axis(axis), keepdims)
+    return Tensor(_reduce(x.data.argmin, "argmin", x, one_axis, keepdims=keepdims))
 
 
 def _reduce(method: Callable[..., Array], name: str, x: Tensor, axis: Axes, *, keepdims: bool) -> Array:

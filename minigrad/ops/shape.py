@@ -155,17 +155,17 @@ def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
 def _pad_widths(pad_width: Any, ndim: int) -> list[list[int]]:
     """A pair [before, after] for each axis."""
     widths = np.zeros((ndim, 2), np.intp)
-    # A dict names axes, and the others are not padded.
-    for axes, pair in pad_width.items() if isinstance(pad_width, dict) else [(slice(None), pad_width)]:
-        try:
+    try:
+        # A dict names axes, and the others are not padded.
+        for axes, pair in pad_width.items() if isinstance(pad_width, dict) else [(slice(None), pad_width)]:
             widths[axes] = np.asarray(pair).astype(np.intp, casting="same_kind")  # refuses fractions
-        except (TypeError, ValueError, IndexError):
-            widths[:] = -1
-    if (widths < 0).any():
+        if (widths < 0).any():
+            raise ValueError
+    except (TypeError, ValueError, IndexError):
         raise ValueError(
             f"pad_width={described(pad_width)} does not fit {ndim} axes; give a number from 0, a pair (before, after), "
             f"or a pair for each axis"
-        )
+        ) from None
     return widths.tolist()
 
 
