@@ -17,6 +17,8 @@ Axes = int | tuple[int, ...] | None  # None: all axes
 
 def as_int(value: Any, name: str) -> int:
     """A whole number as an int. Raises TypeError for all else; `name` is that of the argument."""
+    if type(value) is int:  # nearly always, and much faster than what follows
+        return value
     try:
         return int(index(value))  # the index of True is True, hence int()
     except TypeError:
@@ -27,7 +29,7 @@ def as_ints(value: Any, name: str) -> int | tuple[int, ...]:
     """One whole number as an int, several as a tuple of int. Raises TypeError for all else."""
     if type(value) is int:
         return value
-    if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__") or getattr(value, "ndim", 1) == 0:
+    if type(value) is not tuple and not _is_sequence(value):
         try:
             return int(index(value))
         except TypeError:
@@ -49,7 +51,8 @@ def as_axes(axis: Any) -> Axes:
     """The argument `axis`: None, one axis or several."""
     if axis is None or type(axis) is int:
         return axis
-    _refuse_bool(axis)
+    if type(axis) is not tuple:
+        _refuse_bool(axis)
     return as_ints(axis, "axis")
 
 
@@ -66,6 +69,10 @@ def as_reduction(axis: Any, keepdims: Any) -> tuple[Axes, bool]:
     if type(keepdims) is not bool:
         keepdims = bool(keepdims if isinstance(keepdims, np.bool) else as_int(keepdims, "keepdims"))
     return as_axes(axis), keepdims
+
+
+def _is_sequence(value: Any) -> bool:
+    return hasattr(value, "__iter__") and getattr(value, "ndim", 1) > 0 and not isinstance(value, (str, bytes, dict))
 
 
 def described(value: Any) -> str:

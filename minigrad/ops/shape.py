@@ -41,9 +41,14 @@ def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 def transpose(x: Any, axes: int | Sequence[int] | None = None) -> Tensor:
     """Axis i of the result is axis axes[i] of `x`; None reverses the order of the axes."""
-    x, axes = as_tensor(x), as_axes(axes)
-    if isinstance(axes, int):  # the only axis of a vector
-        axes = (axes,)
+    x = as_tensor(x)
+    if axes is not None and type(axes) is not tuple:
+        axes = (axes,) if isinstance(axes := as_axes(axes), int) else axes  # a number: the only axis of a vector
+    try:
+        data = x.data.transpose(axes)
+    except TypeError:
+        as_axes(axes)  # says what is wrong
+        raise
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
         if axes is None:  # reversing the order again undoes it
@@ -52,7 +57,7 @@ def transpose(x: Any, axes: int | Sequence[int] | None = None) -> Tensor:
         order = [a % g.ndim for a in axes]
         return (g.transpose([order.index(axis) for axis in range(g.ndim)]),)
 
-    return record(x.data.transpose(axes), (x,), vjp)
+    return record(data, (x,), vjp)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
