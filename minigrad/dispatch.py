@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import ops
-from minigrad.ops.shape import Axes
+from minigrad.ops.arguments import Axes
 from minigrad.tensor import Tensor, as_tensor
 
 # --- functions under another name or with other arguments -------------------------------------------------------------
@@ -27,10 +27,12 @@ from minigrad.tensor import Tensor, as_tensor
 
 def _dot(x: Any, y: Any) -> Tensor:
     """np.dot, for a second input of at most two axes; that of more is a product of its own kind."""
-    x, y = as_tensor(x), as_tensor(y)
-    if y.ndim > 2 and x.ndim:
-        raise TypeError(f"np.dot of tensors needs a second input of at most 2 axes, not {y.ndim}; use matmul or einsum")
-    return ops.matmul(x, y) if x.ndim and y.ndim else ops.mul(x, y)
+    x_ndim, y_ndim = as_tensor(x).ndim, as_tensor(y).ndim
+    if not x_ndim or not y_ndim:
+        return ops.mul(x, y)
+    if y_ndim > 2:
+        raise TypeError(f"np.dot of tensors needs a second input of at most 2 axes, not {y_ndim}; use matmul or einsum")
+    return ops.matmul(x, y)
 
 
 def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:

@@ -2,7 +2,6 @@
 
 Read them in this order:
 
-0. arguments.py        axes and shapes in all their forms
 1. elementwise.py      arithmetic, powers, exp, log, tanh, ...; explains how a rule is written
 2. selection.py        maximum, minimum, where, clip, and comparisons
 3. shape.py            reshape, transpose, concatenate, split, pad, ...
@@ -14,6 +13,7 @@ Read them in this order:
 9. linear_algebra.py   matmul and einsum
    subscripts.py       the letters of einsum
 10. special.py         erf and sigmoid of arrays, by formulas from the literature
+11. arguments.py       axes, shapes and other whole numbers, in all forms that NumPy takes
 
 Rules are written with these operations as well. So gradients can be differentiated again, any number of times.
 """
