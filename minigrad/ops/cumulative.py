@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from minigrad.lazy import Gradient
+from minigrad.ops.arguments import Axes, as_axis, as_reduction
 from minigrad.ops.reduction import restore_axes
-from minigrad.ops.shape import Axes, concatenate, flip, reshape, transpose
+from minigrad.ops.shape import concatenate, flip, reshape, transpose
 from minigrad.tensor import Tensor, as_tensor, like, record
 
 __all__ = ["prod", "cumsum"]
@@ -16,7 +17,7 @@ __all__ = ["prod", "cumsum"]
 
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
     """Running sums along `axis`: x_1, x_1 + x_2, x_1 + x_2 + x_3, ... With axis None, `x` is flattened first."""
-    x = as_tensor(x)
+    x, axis = as_tensor(x), as_axis(axis)
     data, shape, along = x.data.cumsum(axis), x.shape, axis or 0
     # x_i is a term of the sums i, i + 1, ..., n. Its gradient is therefore the sum of g_i, ..., g_n: a running sum from
     # the other end. `reverse` is an index that turns the axis around: [:, ..., :, ::-1].
@@ -26,7 +27,7 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
 
 def prod(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The product of the elements along `axis` (see reduction.py)."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     data = x.data.prod(axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
@@ -38,7 +39,7 @@ def prod(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 
 def _product_of_others(x: Tensor, axis: Axes) -> Tensor:
     """For each element, the product of all other elements along `axis`, in the shape of `x`."""
-    if axis is None:
+    if axis is None or not x.ndim:
         axes = tuple(range(x.ndim))
     else:
         axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))

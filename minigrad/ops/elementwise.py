@@ -29,15 +29,15 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module, is_float
+from minigrad.backend import Array, array_module, converted, is_float
 from minigrad.lazy import Gradient
 from minigrad.ops.selection import where
 from minigrad.ops.special import erf_array, sigmoid_array
-from minigrad.tensor import Tensor, as_tensor, like, operands, record
+from minigrad.tensor import Tensor, array_of, as_tensor, like, operands, record
 
 # fmt: off
 __all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin",
-           "cos", "tanh", "sigmoid", "erf", "relu", "astype", "stop_gradient"]
+           "cos", "tanh", "sigmoid", "erf", "relu", "softplus", "logaddexp", "astype", "stop_gradient"]
 # fmt: on
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
@@ -239,13 +239,35 @@ def relu(x: Any) -> Tensor:
     return record(np.maximum(x.data, 0), (x,), lambda g, out: (g * (out > 0),), keep_output=True)
 
 
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x)), without overflow: a smooth form of max(x, 0)."""
+    x = as_tensor(x)
+    # d softplus(x)/dx = exp(x) / (1 + exp(x)) = sigmoid(x)
+    return record(np.logaddexp(x.data, 0), (x,), lambda g, out: (g * like(g, sigmoid(x)),))
+
+
+def logaddexp(x: Any, y: Any) -> Tensor:
+    """log(exp(x) + exp(y)), without overflow. Where both are -inf, the slopes are 0."""
+    x, y = operands(x, y)
+
+    def vjp(g: Gradient, out: Gradient) -> tuple[Gradient, Gradient]:
+        # d logaddexp(x, y)/dx = exp(x) / (exp(x) + exp(y)) = sigmoid(x - y)
+        none = array_of(out) == -np.inf
+        with np.errstate(invalid="ignore"):  # -inf - (-inf) is NaN, and replaced
+            dx = g * like(g, sigmoid(where(none, -np.inf, x - y))) if x.requires_grad else None
+            dy = g * like(g, sigmoid(where(none, -np.inf, y - x))) if y.requires_grad else None
+        return dx, dy
+
+    return record(np.logaddexp(x.data, y.data), (x, y), vjp, keep_output=True)
+
+
 # --- conversions ------------------------------------------------------------------------------------------------------
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
     """`x` in another dtype (not copied if it has that already); differentiable from float to float."""
     x = as_tensor(x)
-    data = x.data.astype(dtype, copy=False)
+    data = converted(x.data, dtype)
     # The engine converts the gradient to the dtype of `x`, as it does after promotion.
     return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)
 

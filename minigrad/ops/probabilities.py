@@ -17,10 +17,10 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.lazy import Gradient
+from minigrad.ops.arguments import Axes, as_axes, as_reduction
 from minigrad.ops.elementwise import exp
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.selection import where_in_rule
-from minigrad.ops.shape import Axes
 from minigrad.tensor import Tensor, array_of, as_tensor, like, record
 
 __all__ = ["logsumexp", "softmax", "log_softmax"]
@@ -28,7 +28,7 @@ __all__ = ["logsumexp", "softmax", "log_softmax"]
 
 def softmax(x: Any, axis: Axes = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`. Where all elements are -inf, the result is 0 everywhere."""
-    x = as_tensor(x)
+    x, axis = as_tensor(x), as_axes(axis)
     e, total, _ = _shifted_exp(x.data, axis)
     e /= np.maximum(total, 1)  # the largest element gives exp(0) = 1, so a sum below 1 is 0: all are -inf
     # dy_i/dx_j = y_i (1 - y_j) if i = j, else -y_i y_j. So dx_j = sum_i g_i dy_i/dx_j = y_j (g_j - sum_i g_i y_i).
@@ -37,7 +37,7 @@ def softmax(x: Any, axis: Axes = -1) -> Tensor:
 
 def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
     """log(softmax(x)) = x - logsumexp(x) along `axis`. Where all elements are -inf, the result is -inf."""
-    x = as_tensor(x)
+    x, axis = as_tensor(x), as_axes(axis)
     _, total, shift = _shifted_exp(x.data, axis)
     data = x.data - shift - np.log(np.maximum(total, 1))  # a sum below 1 is 0, as in softmax
     # d(x_i - logsumexp)/dx_j = [i = j] - softmax_j. So dx_j = g_j - softmax_j sum_i g_i.
@@ -46,7 +46,7 @@ def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
 
 def logsumexp(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`. Where all elements are -inf, or there are none, it is -inf, with gradient 0."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     _, total, shift = _shifted_exp(x.data, axis)
     with np.errstate(divide="ignore"):  # log(0) = -inf is meant
         data = np.log(total) + shift
