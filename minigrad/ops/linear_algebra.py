@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.backend import Array, is_bfloat16
 from minigrad.lazy import Gradient
 from minigrad.ops.shape import broadcast_to, expand_dims
 from minigrad.tensor import Tensor, as_tensor, like, record
@@ -27,7 +28,7 @@ def matmul(x: Any, y: Any) -> Tensor:
     """x @ y: (..., m, k) @ (..., k, n) -> (..., m, n), where `...` broadcasts; either may be a vector (k,)."""
     x, y = as_tensor(x), as_tensor(y)
     try:
-        data = x.data @ y.data
+        data = _in_common_dtype(x.data @ y.data, x.data, y.data)
     except ValueError:
         raise ValueError(_shape_error(x, y)) from None
     x_ndim, y_ndim = x.data.ndim, y.data.ndim
@@ -40,6 +41,11 @@ def matmul(x: Any, y: Any) -> Tensor:
         return dx, dy
 
     return record(data, (x, y), vjp)
+
+
+def _in_common_dtype(product: Array, x: Array, y: Array) -> Array:
+    """The product in the dtype of its factors. NumPy gives the product of bfloat16 in float32."""
+    return product.astype(x.dtype) if is_bfloat16(x.dtype) and x.dtype == y.dtype else product
 
 
 # A vector has no second axis, so `@` drops one from the result. The rules below put an axis of length 1 in its place,
