@@ -31,7 +31,7 @@ import numpy as np
 
 from minigrad.backend import Array, array_module, at_least_float32, is_bfloat16, is_float
 from minigrad.lazy import Gradient
-from minigrad.ops.selection import where, where_in_rule
+from minigrad.ops.selection import masked, where
 from minigrad.ops.special import erf_array, sigmoid_array
 from minigrad.tensor import Tensor, array_of, as_tensor, like, operands, record
 
@@ -242,7 +242,7 @@ def relu(x: Any) -> Tensor:
     x = as_tensor(x)
     # The slope is 1 where x is positive. There the result is positive too, so `x` need not be saved. Where the slope is
     # 0, the gradient is 0 even if `g` is infinite, as it is in log(relu(x)).
-    vjp = lambda g, out: (where_in_rule(array_of(out) != 0, g, 0),)
+    vjp = lambda g, out: (masked(g, array_of(out) != 0),)
     return record(np.maximum(x.data, 0), (x,), vjp, keep_output=True)
 
 

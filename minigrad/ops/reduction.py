@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, at_least_float32, is_float
+from minigrad.backend import Array, array_module, at_least_float32, is_float
 from minigrad.lazy import Gradient
 from minigrad.ops.selection import where_in_rule
 from minigrad.ops.shape import Axes, broadcast_to
@@ -123,10 +123,7 @@ def var(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> 
 def std(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> Tensor:
     """The standard deviation along `axis`, the square root of `var`. Its slope is 0 where all elements are equal."""
     x = as_tensor(x)
-    # In float64, because the squares of numbers above 1e19 are infinite in float32, and those below 1e-23 are 0.
-    wide = x.data.astype(np.float64, copy=False)
-    data = np.sqrt(_var_array(wide, axis, ddof, keepdims=keepdims))
-    data = data.astype(x.dtype, copy=False) if is_float(x.dtype) else data
+    data = _std_array(x.data, axis, ddof, keepdims=keepdims)
     n = _elements_per_result(x, data) - ddof
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
@@ -150,6 +147,18 @@ def _var_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
     # Too few elements give infinity or NaN, as in NumPy. A Python number, because a NumPy scalar would promote float32.
     variance = total / (float(n) if n > 0 else 0.0)
     return variance.astype(a.dtype, copy=False) if is_float(a.dtype) else variance
+
+
+def _std_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
+    """The standard deviation of an array."""
+    wide = at_least_float32(a)
+    variance = _var_array(wide, axis, ddof, keepdims=keepdims)
+    # In float32, the square of 1e20 is infinite and that of 1e-23 is 0, though its root would be in range. Where there
+    # may be such squares, the variance is computed in float64. (On a GPU, looking would mean waiting for the result.)
+    can_look = wide.dtype == np.float32 and array_module(a) is np and variance.size
+    if can_look and not 1e-24 < variance.min() <= variance.max() < np.inf:
+        variance = _var_array(a.astype(np.float64), axis, ddof, keepdims=keepdims)
+    return np.sqrt(variance).astype(a.dtype, copy=False) if is_float(a.dtype) else np.sqrt(variance)
 
 
 def _centered(x: Any, axis: Axes) -> Any:

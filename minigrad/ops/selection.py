@@ -20,6 +20,8 @@ __all__ = ["maximum", "minimum", "where", "clip", "less", "less_equal", "equal",
            "not_equal", "isnan", "isfinite"]
 # fmt: on
 
+MASK_BY_PRODUCT = 4096  # elements from which on a product with a mask is faster than np.where
+
 # --- choices ----------------------------------------------------------------------------------------------------------
 
 
@@ -43,8 +45,8 @@ def _choice_gradients(g: Gradient, x: Tensor, y: Tensor, better: np.ufunc) -> tu
     a, b = x.data, y.data
     # At a tie, each slope jumps between 0 and 1. Half is the mean of the two. All comparisons with NaN are false.
     g = where_in_rule(a == b, 0.5 * g, g)
-    dx = where_in_rule(better(b, a), 0, g) if x.requires_grad else None
-    dy = where_in_rule(better(a, b), 0, g) if y.requires_grad else None
+    dx = masked(g, ~better(b, a)) if x.requires_grad else None
+    dy = masked(g, ~better(a, b)) if y.requires_grad else None
     return dx, dy
 
 
@@ -69,6 +71,14 @@ def where_in_rule(condition: Array, x: Gradient, y: Gradient) -> Gradient:
     return np.where(condition, x, y)
 
 
+def masked(g: Gradient, mask: Array) -> Gradient:
+    """`g` where `mask` holds, else 0, for gradient rules: an array of an array, a Tensor of a Tensor."""
+    # The product is several times as fast as np.where. But infinity times 0 is NaN, and the gradient must be 0 there.
+    if isinstance(g, np.ndarray) and g.size > MASK_BY_PRODUCT and np.isfinite(g).all():
+        return g * mask
+    return where_in_rule(mask, g, 0)
+
+
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:  # NumPy's names; here they hide Python's min and max
     """`x` with its elements limited to the range from `min` to `max`; both are constants or None (no bound).
 
@@ -85,7 +95,7 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:  # NumPy's names; 
     if is_bfloat16(x.dtype):  # np.clip gives it as float32
         data = data.astype(np.result_type(x.data, *[b for b in bounds if b is not None]))
     # The slope is 1 where the result equals the input, and 0 where the element was clipped.
-    return record(data, (x,), lambda g, out: (where_in_rule(array_of(out) == x.data, g, 0),), keep_output=True)
+    return record(data, (x,), lambda g, out: (masked(g, array_of(out) == x.data),), keep_output=True)
 
 
 # --- comparisons: boolean results, which have no gradient -------------------------------------------------------------

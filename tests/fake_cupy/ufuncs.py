@@ -42,7 +42,8 @@ class ufunc:
             out = args[self.nin]
         hosts = [operand(x) for x in args[: self.nin]]
         dtype = None if dtype is None else checked_dtype(dtype)
-        result = self._numpy(*hosts, out=None if out is None else output(out), dtype=dtype, casting=casting)
+        given = {} if out is None else {"out": output(out)}
+        result = self._numpy(*hosts, **given, dtype=dtype, casting=casting)
         return wrap(result) if out is None else out
 
     def reduce(self, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
