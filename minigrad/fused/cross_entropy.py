@@ -48,7 +48,8 @@ def cross_entropy_reference(
     losses = log_total - (1 - label_smoothing) * y.take_along_axis(checked.classes[:, None], axis=-1).squeeze(-1)
     if label_smoothing:  # otherwise 0 times a class at -inf would be NaN
         losses = losses - label_smoothing * y.mean(axis=-1)
-    losses = losses + z_loss * (log_total + maximum.squeeze(-1)) ** 2  # lse²
+    lse = log_total + maximum.squeeze(-1)
+    losses = losses + z_loss * lse * lse
     losses = where(checked.counted, losses, 0)
     if options.reduction == "none":
         return losses.reshape(checked.shape).astype(logits.dtype)

@@ -52,7 +52,8 @@ def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
 
 def keep_scale(p: float) -> float:
     """What a kept element is multiplied by."""
-    return 1 / (1 - p) if p < 1 else 0.0  # p = 1 drops every element, so the factor does not matter
+    # A Python number, because a NumPy scalar would promote float32.
+    return float(1 / (1 - p)) if p < 1 else 0.0  # p = 1 drops every element, so the factor does not matter
 
 
 def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, block: Sequence[slice] = ()) -> Array:
