@@ -85,6 +85,13 @@ def ensure_array(result: Any) -> Array:
     return np.asarray(result) if isinstance(result, np.generic) else result
 
 
+def as_number(x: Any) -> Any:
+    """A NumPy scalar as a Python number, which NumPy does not let promote an array; a Python number as it is."""
+    if isinstance(x, np.floating):  # `item` leaves a longdouble as it is
+        return float(x)
+    return x.item() if isinstance(x, np.generic) else x
+
+
 def is_float(dtype: np.dtype) -> bool:
     """Whether values of this dtype can carry a gradient."""
     return dtype.kind == "f" or is_bfloat16(dtype)

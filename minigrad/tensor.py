@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
-from minigrad.backend import Array, array_module, as_array, device_of, ensure_array, is_bfloat16, is_float, to_device
+from minigrad.backend import (
+    Array,
+    array_module,
+    as_array,
+    as_number,
+    device_of,
+    ensure_array,
+    is_bfloat16,
+    is_float,
+    to_device,
+)
 from minigrad.graph import Node, Rule
 from minigrad.lazy import Gradient, accumulate_into, materialize, store
 from minigrad.modes import mode
@@ -178,7 +188,7 @@ def _constant(x: Any, other: Array) -> Tensor:
     if type(x) is not float and not isinstance(x, (int, float, np.generic)):
         return Tensor(x)
     out = _new(Tensor)
-    out.data = float(x) if isinstance(x, np.floating) else x.item() if isinstance(x, np.generic) else x
+    out.data = as_number(x)
     # NumPy promotes bfloat16, which is not a dtype of its own, beside a Python number, but not beside an array of it.
     if not isinstance(other, (float, int)) and is_bfloat16(other.dtype):
         out.data = array_module(other).asarray(out.data, other.dtype)

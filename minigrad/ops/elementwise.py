@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module, at_least_float32, is_bfloat16, is_float
+from minigrad.backend import Array, array_module, as_number, at_least_float32, is_bfloat16, is_float
 from minigrad.lazy import Gradient
 from minigrad.ops.selection import masked, where
 from minigrad.ops.special import erf_array, sigmoid_array
@@ -97,7 +97,7 @@ def pow(x: Any, y: Any) -> Tensor:
     above.
     """
     if isinstance(y, (int, float, np.generic)):
-        return _constant_power(as_tensor(x), y.item() if isinstance(y, np.generic) else y)
+        return _constant_power(as_tensor(x), as_number(y))
     x, y = operands(x, y)
     n = y.data
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
@@ -233,8 +233,13 @@ def sigmoid(x: Any) -> Tensor:
 def erf(x: Any) -> Tensor:
     """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     x = as_tensor(x)
-    # The derivative of an integral is the integrand at the upper limit: 2 / sqrt(pi) exp(-x^2).
-    return record(erf_array(x.data), (x,), lambda g, out: (g * like(g, 2 / math.sqrt(math.pi) * exp(-x * x)),))
+
+    def vjp(g: Gradient, out: None) -> tuple[Gradient]:
+        # The derivative of an integral is the integrand at the upper limit: 2 / sqrt(pi) exp(-x^2).
+        wide = at_least_float32(x)
+        return (g * like(g, 2 / math.sqrt(math.pi) * exp(-wide * wide)),)
+
+    return record(erf_array(x.data), (x,), vjp)
 
 
 def relu(x: Any) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, is_bfloat16
+from minigrad.backend import Array, at_least_float32, is_bfloat16
 from minigrad.lazy import Gradient
 from minigrad.ops.shape import broadcast_to, expand_dims
 from minigrad.tensor import Tensor, as_tensor, like, record
@@ -105,7 +105,10 @@ def einsum(subscripts: str, *tensors: Any) -> Tensor:
     xs = [as_tensor(x) for x in tensors]
     inputs, output = _parse_subscripts(subscripts, [x.ndim for x in xs])
     try:
-        data = np.einsum(f"{','.join(inputs)}->{output}", *[x.data for x in xs], optimize=True)
+        # float16 is added up in float32; NumPy has no einsum of bfloat16.
+        arrays = [at_least_float32(x.data) for x in xs]
+        data = np.einsum(f"{','.join(inputs)}->{output}", *arrays, optimize=True)
+        data = data.astype(np.result_type(*[x.data for x in xs]), copy=False)
     except ValueError as error:
         shapes = ", ".join(str(x.shape) for x in xs)
         raise ValueError(f"einsum {subscripts!r} of shapes {shapes} does not work: {error}") from None
