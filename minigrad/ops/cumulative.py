@@ -8,8 +8,9 @@ import numpy as np
 
 from minigrad.backend import Array, at_least_float32, is_float
 from minigrad.lazy import Gradient
+from minigrad.ops.arguments import Axes, as_axis, as_reduction
 from minigrad.ops.reduction import restore_axes
-from minigrad.ops.shape import Axes, concatenate, flip, reshape, transpose
+from minigrad.ops.shape import concatenate, flip, reshape, transpose
 from minigrad.tensor import Tensor, as_tensor, like, record
 
 __all__ = ["prod", "cumsum"]
@@ -17,7 +18,7 @@ __all__ = ["prod", "cumsum"]
 
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
     """Running sums along `axis`: x_1, x_1 + x_2, x_1 + x_2 + x_3, ... With axis None, `x` is flattened first."""
-    x = as_tensor(x)
+    x, axis = as_tensor(x), as_axis(axis)
     # Floats are added in float64: each sum would inherit the roundings of all before it.
     data, shape, along = x.data.cumsum(axis, dtype=np.float64 if is_float(x.dtype) else None), x.shape, axis or 0
     # x_i is a term of the sums i, i + 1, ..., n. Its gradient is therefore the sum of g_i, ..., g_n: a running sum from
@@ -29,7 +30,7 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
 
 def prod(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The product of the elements along `axis` (see reduction.py)."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     wide = at_least_float32(x.data)
     data = wide.prod(axis, keepdims=keepdims)
     data = data if wide is x.data else data.astype(x.dtype)
@@ -43,7 +44,7 @@ def prod(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 
 def _product_of_others(x: Tensor, axis: Axes) -> Tensor:
     """For each element, the product of all other elements along `axis`, in the shape of `x`."""
-    if axis is None:
+    if axis is None or not x.ndim:
         axes = tuple(range(x.ndim))
     else:
         axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))

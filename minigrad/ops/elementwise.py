@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module, as_number, at_least_float32, is_bfloat16, is_float
+from minigrad.backend import Array, array_module, at_least_float32, converted, is_bfloat16, is_float, python_number
 from minigrad.lazy import Gradient
 from minigrad.ops.selection import masked, where
 from minigrad.ops.special import erf_array, sigmoid_array
@@ -37,7 +37,7 @@ from minigrad.tensor import Tensor, array_of, as_tensor, like, operands, record
 
 # fmt: off
 __all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin",
-           "cos", "tanh", "sigmoid", "erf", "relu", "astype", "stop_gradient"]
+           "cos", "tanh", "sigmoid", "erf", "relu", "softplus", "logaddexp", "astype", "stop_gradient"]
 # fmt: on
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
@@ -96,8 +96,8 @@ def pow(x: Any, y: Any) -> Tensor:
     Where x is 0 and y is positive, the slope with respect to y is 0: that is the limit of the slope as x goes to 0 from
     above.
     """
-    if isinstance(y, (int, float, np.generic)):
-        return _constant_power(as_tensor(x), as_number(y))
+    if isinstance(y, (int, float, np.number, np.bool_)):
+        return _constant_power(as_tensor(x), python_number(y))
     x, y = operands(x, y)
     n = y.data
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
@@ -251,13 +251,35 @@ def relu(x: Any) -> Tensor:
     return record(np.maximum(x.data, 0), (x,), vjp, keep_output=True)
 
 
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x)), without overflow: a smooth form of max(x, 0)."""
+    x = as_tensor(x)
+    # d softplus(x)/dx = exp(x) / (1 + exp(x)) = sigmoid(x)
+    return record(np.logaddexp(x.data, 0), (x,), lambda g, out: (g * like(g, sigmoid(x)),))
+
+
+def logaddexp(x: Any, y: Any) -> Tensor:
+    """log(exp(x) + exp(y)), without overflow. Where both are -inf, the slopes are 0."""
+    x, y = operands(x, y)
+
+    def vjp(g: Gradient, out: Gradient) -> tuple[Gradient, Gradient]:
+        # d logaddexp(x, y)/dx = exp(x) / (exp(x) + exp(y)) = sigmoid(x - y)
+        none = array_of(out) == -np.inf
+        with np.errstate(invalid="ignore"):  # -inf - (-inf) is NaN, and replaced
+            dx = g * like(g, sigmoid(where(none, -np.inf, x - y))) if x.requires_grad else None
+            dy = g * like(g, sigmoid(where(none, -np.inf, y - x))) if y.requires_grad else None
+        return dx, dy
+
+    return record(np.logaddexp(x.data, y.data), (x, y), vjp, keep_output=True)
+
+
 # --- conversions ------------------------------------------------------------------------------------------------------
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
     """`x` in another dtype (not copied if it has that already); differentiable from float to float."""
     x = as_tensor(x)
-    data = x.data.astype(dtype, copy=False)
+    data = converted(x.data, dtype)
     # The engine converts the gradient to the dtype of `x`, as it does after promotion.
     return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from minigrad.backend import Array, at_least_float32
 from minigrad.lazy import Gradient
+from minigrad.ops.arguments import Axes, as_axis, as_reduction
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.selection import where_in_rule
-from minigrad.ops.shape import Axes
 from minigrad.tensor import Tensor, array_of, as_tensor, record
 
 __all__ = ["max", "min", "argmax", "argmin"]
@@ -22,7 +22,7 @@ __all__ = ["max", "min", "argmax", "argmin"]
 
 def max(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The largest element along `axis`. Elements that tie share the gradient equally."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     data = _reduce(x.data.max, "max", x, axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
@@ -34,7 +34,7 @@ def max(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 
 def min(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The smallest element along `axis`. Elements that tie share the gradient equally."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     data = _reduce(x.data.min, "min", x, axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
@@ -64,14 +64,14 @@ def _extreme_gradient(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keep
 
 def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """The index of the first largest element along `axis`, or among all: integers, without a gradient."""
-    x = as_tensor(x)
-    return Tensor(_reduce(x.data.argmax, "argmax", x, axis, keepdims=keepdims))
+    x, (one_axis, keepdims) = as_tensor(x), as_reduction(as_axis(axis), keepdims)
+    return Tensor(_reduce(x.data.argmax, "argmax", x, one_axis, keepdims=keepdims))
 
 
 def argmin(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """The index of the first smallest element along `axis`, or among all: integers, without a gradient."""
-    x = as_tensor(x)
-    return Tensor(_reduce(x.data.argmin, "argmin", x, axis, keepdims=keepdims))
+    x, (one_axis, keepdims) = as_tensor(x), as_reduction(as_axis(axis), keepdims)
+    return Tensor(_reduce(x.data.argmin, "argmin", x, one_axis, keepdims=keepdims))
 
 
 def _reduce(method: Callable[..., Array], name: str, x: Tensor, axis: Axes, *, keepdims: bool) -> Array:

@@ -18,10 +18,10 @@ import numpy as np
 
 from minigrad.backend import Array, at_least_float32, is_float
 from minigrad.lazy import Gradient
+from minigrad.ops.arguments import Axes, as_axes, as_reduction
 from minigrad.ops.elementwise import exp
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.selection import where_in_rule
-from minigrad.ops.shape import Axes
 from minigrad.sums import sum_array
 from minigrad.tensor import Tensor, array_of, as_tensor, like, record
 
@@ -30,7 +30,7 @@ __all__ = ["logsumexp", "softmax", "log_softmax"]
 
 def softmax(x: Any, axis: Axes = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`. Where all elements are -inf, the result is 0 everywhere."""
-    x = as_tensor(x)
+    x, axis = as_tensor(x), as_axes(axis)
     e, total, _ = _shifted_exp(x.data, axis)
     e /= np.maximum(total, 1)  # the largest element gives exp(0) = 1, so a sum below 1 is 0: all are -inf
 
@@ -44,7 +44,7 @@ def softmax(x: Any, axis: Axes = -1) -> Tensor:
 
 def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
     """log(softmax(x)) = x - logsumexp(x) along `axis`. Where all elements are -inf, the result is -inf."""
-    x = as_tensor(x)
+    x, axis = as_tensor(x), as_axes(axis)
     _, total, shift = _shifted_exp(x.data, axis)
     data = x.data - shift - np.log(np.maximum(total, 1))  # a sum below 1 is 0, as in softmax
 
@@ -58,7 +58,7 @@ def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
 
 def logsumexp(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`. Where all elements are -inf, or there are none, it is -inf, with gradient 0."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     with np.errstate(divide="ignore", invalid="ignore"):  # log(0) = -inf is meant; so is inf - inf, not used below
         _, total, shift = _shifted_exp(x.data, axis)
         data = np.where(shift == np.inf, shift, np.log(total) + shift)

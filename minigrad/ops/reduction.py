@@ -22,8 +22,9 @@ import numpy as np
 
 from minigrad.backend import Array, array_module, at_least_float32, is_float
 from minigrad.lazy import Gradient
+from minigrad.ops.arguments import Axes, as_number, as_reduction
 from minigrad.ops.selection import where_in_rule
-from minigrad.ops.shape import Axes, broadcast_to
+from minigrad.ops.shape import broadcast_to
 from minigrad.sums import sum_array
 from minigrad.tensor import Tensor, array_of, as_tensor, like, record
 
@@ -34,7 +35,7 @@ __all__ = ["sum", "mean", "var", "std"]
 
 def sum(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The sum of the elements along `axis`."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     shape = x.shape  # not `x` itself, which the rule would keep in memory
     data = sum_array(x.data, axis, keepdims=keepdims)
     # d(x_1 + ... + x_n)/dx_i = 1: every element gets the gradient of the sum in which it is a term.
@@ -43,7 +44,7 @@ def sum(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 
 def mean(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The arithmetic mean of the elements along `axis`."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     data, shape = _mean_array(x.data, axis, keepdims=keepdims), x.shape
     n = _elements_per_result(x, data)
 
@@ -59,7 +60,7 @@ def restore_axes(g: Gradient, shape: tuple[int, ...], axis: Axes, *, keepdims: b
 
     `g`: the gradient of the result of a reduction. `shape`: that of the input. `axis`, `keepdims`: as in the reduction.
     """
-    if keepdims or axis is None:  # the axes are there already, or `g` is a single number
+    if keepdims or axis is None or not shape:  # the axes are there already, or `g` is a single number
         return g
     restored = list(shape)  # the shape of the input, with 1 for each reduced axis
     for a in axis if isinstance(axis, tuple) else (axis,):
@@ -102,12 +103,12 @@ def _mean_array(a: Array, axis: Axes, *, keepdims: bool) -> Array:
 # --- variances --------------------------------------------------------------------------------------------------------
 
 
-def var(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> Tensor:
+def var(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -> Tensor:
     """The variance along `axis`: the squared distances from the mean, summed and divided by n - ddof.
 
     `ddof`: "delta degrees of freedom"; with 1 the estimate from a sample is unbiased.
     """
-    x = as_tensor(x)
+    x, (axis, keepdims), ddof = as_tensor(x), as_reduction(axis, keepdims), as_number(ddof, "ddof")
     data = _var_array(x.data, axis, ddof, keepdims=keepdims)
     n = _elements_per_result(x, data) - ddof
 
@@ -120,9 +121,9 @@ def var(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> 
     return record(data, (x,), vjp)
 
 
-def std(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> Tensor:
+def std(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -> Tensor:
     """The standard deviation along `axis`, the square root of `var`. Its slope is 0 where all elements are equal."""
-    x = as_tensor(x)
+    x, (axis, keepdims), ddof = as_tensor(x), as_reduction(axis, keepdims), as_number(ddof, "ddof")
     data = _std_array(x.data, axis, ddof, keepdims=keepdims)
     n = _elements_per_result(x, data) - ddof
 
@@ -136,7 +137,7 @@ def std(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> 
     return record(data, (x,), vjp, keep_output=True)
 
 
-def _var_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
+def _var_array(a: Array, axis: Axes, ddof: float, *, keepdims: bool) -> Array:
     """The variance of an array. NumPy's `var`, slow like its `mean`, is used only without elements."""
     if not a.size:
         return a.var(axis, ddof=ddof, keepdims=keepdims)
@@ -149,7 +150,7 @@ def _var_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
     return variance.astype(a.dtype, copy=False) if is_float(a.dtype) else variance
 
 
-def _std_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
+def _std_array(a: Array, axis: Axes, ddof: float, *, keepdims: bool) -> Array:
     """The standard deviation of an array."""
     wide = at_least_float32(a)
     variance = _var_array(wide, axis, ddof, keepdims=keepdims)
@@ -166,6 +167,6 @@ def _centered(x: Any, axis: Axes) -> Any:
     return x - (mean(x, axis, keepdims=True) if isinstance(x, Tensor) else _mean_array(x, axis, keepdims=True))
 
 
-def _centered_over_n(x: Any, axis: Axes, n: int) -> Any:
+def _centered_over_n(x: Any, axis: Axes, n: float) -> Any:
     """(x_i - mean) / n; NaN where there are too few elements for a variance."""
     return _centered(x, axis) * (float(1 / n) if n > 0 else np.nan)
