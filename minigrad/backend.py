@@ -107,9 +107,26 @@ def ensure_array(result: Any) -> Array:
     return np.asarray(result) if isinstance(result, np.generic) else result
 
 
+def python_number(x: Any) -> Any:
+    """A NumPy scalar as a Python number, which NumPy does not let promote an array; a Python number as it is."""
+    if isinstance(x, np.floating):  # `item` leaves a longdouble as it is
+        return float(x)
+    return x.item() if isinstance(x, np.generic) else x
+
+
 def is_float(dtype: np.dtype) -> bool:
     """Whether values of this dtype can carry a gradient."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"  # bfloat16 is not a dtype of NumPy's own and has kind "V"
+    return dtype.kind == "f" or is_bfloat16(dtype)
+
+
+def is_bfloat16(dtype: np.dtype) -> bool:
+    """Whether this is bfloat16 of the package ml_dtypes, which is not a dtype of NumPy's own and has the kind "V"."""
+    return dtype.char == "E"  # `name` says it too, but is computed in Python
+
+
+def at_least_float32(x: Any) -> Any:
+    """An array or a Tensor in a dtype to compute in: float16 and bfloat16 become float32, others stay (no copy)."""
+    return x.astype(np.float32) if x.dtype.itemsize < 4 and is_float(x.dtype) else x
 
 
 def is_number(dtype: np.dtype) -> bool:

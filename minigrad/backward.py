@@ -23,6 +23,7 @@ from minigrad.backend import ensure_array
 from minigrad.graph import Node
 from minigrad.lazy import Gradient, LazyGradient, accumulate_into, materialize
 from minigrad.modes import recording
+from minigrad.sums import sum_array
 from minigrad.tensor import Tensor, as_tensor, gradient_edge
 
 
@@ -194,7 +195,10 @@ def _sum_along(g: Gradient, axes: Sequence[int], shape: tuple[int, ...]) -> Grad
     """
     if not shape:
         return ensure_array(g.sum())  # without axes, NumPy's sum is twice as fast
-    total = g.sum(tuple(axes), keepdims=True)
+    if isinstance(g, Tensor):
+        total = g.sum(tuple(axes), keepdims=True)
+    else:
+        total = sum_array(g, tuple(axes), keepdims=True)
     return total if total.shape == shape else total.reshape(shape)
 
 

@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
-from minigrad.backend import Array, as_array, device_of, ensure_array, is_float, is_number, to_device
+from minigrad.backend import (
+    Array,
+    array_module,
+    as_array,
+    device_of,
+    ensure_array,
+    is_bfloat16,
+    is_float,
+    is_number,
+    python_number,
+    to_device,
+)
 from minigrad.graph import Node, Rule
 from minigrad.lazy import Gradient, accumulate_into, materialize, store
 from minigrad.modes import mode
@@ -182,25 +193,28 @@ def as_tensor(x: Any) -> Tensor:
 def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     """The two inputs of an operation as tensors. A number takes the dtype and the device of the other input."""
     if isinstance(x, Tensor):
-        return x, (y if isinstance(y, Tensor) else _constant(y))
+        return x, (y if isinstance(y, Tensor) else _constant(y, x.data))
     if isinstance(y, Tensor):
-        return _constant(x), y
+        return _constant(x, y.data), y
     return Tensor(x), Tensor(y)
 
 
-def _constant(x: Any) -> Tensor:
-    """A Tensor that requires no gradient. A number stays a Python number in `data`.
+def _constant(x: Any, other: Array) -> Tensor:
+    """A Tensor that requires no gradient, for an operation with the array `other`. A number stays a number in `data`.
 
     With a Python number as one input, NumPy 2 and CuPy give the result the dtype of the other input: x * 2.0 is float32
     if x is. With a float64 array or NumPy scalar, the result would be float64.
     """
     # `type` first: it is the fastest test, and every operation with a number comes here, nearly always with a float.
     if type(x) is not float:
-        x = x.item() if isinstance(x, np.generic) else x
+        x = python_number(x)
         if not isinstance(x, (int, float)):
             return Tensor(x)
     out = _new(Tensor)
     out.data = x
+    # NumPy promotes bfloat16, which is not a dtype of its own, beside a Python number, but not beside an array of it.
+    if not isinstance(other, (float, int)) and is_bfloat16(other.dtype):
+        out.data = array_module(other).asarray(x, other.dtype)
     out.grad = out.node = None
     out.requires_grad = False
     return out

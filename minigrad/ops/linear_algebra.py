@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import array_module
+from minigrad.backend import Array, array_module, at_least_float32, is_bfloat16
 from minigrad.lazy import Gradient
 from minigrad.ops.indexing import getitem
 from minigrad.ops.shape import broadcast_to, expand_dims
@@ -29,7 +29,7 @@ def matmul(x: Any, y: Any) -> Tensor:
     """x @ y: (..., m, k) @ (..., k, n) -> (..., m, n), where `...` broadcasts; either may be a vector (k,)."""
     x, y = as_tensor(x), as_tensor(y)
     try:
-        data = x.data @ y.data
+        data = _in_common_dtype(x.data @ y.data, x.data, y.data)
     except ValueError:
         raise ValueError(_shape_error(x, y)) from None
     x_ndim, y_ndim = x.data.ndim, y.data.ndim
@@ -42,6 +42,11 @@ def matmul(x: Any, y: Any) -> Tensor:
         return dx, dy
 
     return record(data, (x, y), vjp)
+
+
+def _in_common_dtype(product: Array, x: Array, y: Array) -> Array:
+    """The product in the dtype of its factors. NumPy gives the product of bfloat16 in float32."""
+    return product.astype(x.dtype) if is_bfloat16(x.dtype) and x.dtype == y.dtype else product
 
 
 # A vector has no second axis, so `@` drops one from the result. The rules below put an axis of length 1 in its place,
@@ -106,7 +111,10 @@ def einsum(subscripts: Any, *tensors: Any) -> Tensor:
     # With diagonals in place of the inputs that repeat a letter, all that follows can take each letter as one axis.
     xs, inputs = [list(parts) for parts in zip(*map(_diagonal, xs, inputs))]
     try:
-        data = np.einsum(f"{','.join(inputs)}->{output}", *[x.data for x in xs], optimize=True)
+        # float16 is added up in float32; NumPy has no einsum of bfloat16.
+        arrays = [at_least_float32(x.data) for x in xs]
+        data = np.einsum(f"{','.join(inputs)}->{output}", *arrays, optimize=True)
+        data = data.astype(np.result_type(*[x.data for x in xs]), copy=False)
     except ValueError as error:
         shapes = ", ".join(str(as_tensor(x).shape) for x in tensors)
         raise ValueError(f"einsum {subscripts!r} of shapes {shapes} does not work: {error}") from None
