@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.tokenizer.helpers import BERT, TEXT, every_kind, model_file, pieces
@@ -18,6 +18,7 @@ from tokenizer.formats import sentencepiece, tokenizer_json, vocabularies
 from tokenizer.formats.components import read_post_processor, write_post_processor
 from tokenizer.split.pretokenizer import Pretokenizer
 from tokenizer.text.bert_normalizer import BertNormalizer
+from tokenizer.text.byte_alphabet import unspell
 from tokenizer.text.normalize import Lowercase, Normalizer, Prepend, Replace, Sequence, UnicodeForm
 from tokenizer.text.template import Template, begin_template, bert_template, roberta_template
 
@@ -219,13 +220,15 @@ def test_added_tokens_are_decoded_as_in_tokenizers(
     peers = pytest.importorskip("tokenizers")
     if tuple(map(int, peers.__version__.split(".")[:2])) < (0, 23):
         pytest.skip("before 0.23, tokenizers decoded an added token to its name in the file")
+    assume(kind != "byte pairs" or unspell(name) in (None, name.encode()))  # a name that spells other bytes
     own = tokenizer_of(kind, normalizer, name, special=special)
     peer = peers.Tokenizer.from_str(tokenizer_json.serialize(own.record).decode())
     ids = own.encode(text, allowed_special="all")
     assert ids == peer.encode(text, add_special_tokens=False).ids
     theirs = peer.decode(ids, skip_special_tokens=False)
     assert own.decode(ids) == theirs or kind == "byte pairs" and "\ufffd" in theirs
-    assert own.decode(ids, skip_special_tokens=True) == peer.decode(ids) or "\ufffd" in theirs
+    if not special:  # `tokenizers` does not skip a special token whose name was changed by the normalizer
+        assert own.decode(ids, skip_special_tokens=True) == peer.decode(ids) or "\ufffd" in theirs
     last = own.vocab_size - 1
     assert own.id_to_token(last) == peer.id_to_token(last)
     assert BaseTokenizer.of(tokenizer_json.parse(json.loads(tokenizer_json.serialize(own.record)))) == own
