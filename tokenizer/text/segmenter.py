@@ -36,7 +36,9 @@ class Segmenter:
 
     def segments_of_bytes(self, data: bytes) -> Iterator[str | int]:
         """The same for any bytes, without special tokens. Bytes that are not UTF-8 become surrogate escapes."""
-        return self._split(data.decode("utf-8", "surrogateescape"), self.added.names(()))
+        if isinstance(data, str):
+            raise TypeError("data is bytes, not str (encode_ordinary takes a text)")
+        return self._split(bytes(data).decode("utf-8", "surrogateescape"), self.added.names(()))
 
     def aligned_segments(self, text: str, allowed: Special, disallowed: Special) -> Iterator[AlignedText | FoundToken]:
         """The same segments, which remember where they were in `text`."""
