@@ -177,8 +177,7 @@ class BaseTokenizer(ABC):
         """`ids` as a list of int, without special tokens if they are skipped. ValueError for an unknown id."""
         ids = known_ids(ids, self.tokens)
         if skip_special_tokens:
-            specials = set(self._added.ids.values())
-            return [i for i in ids if i not in specials]
+            return [i for i in ids if i not in self._added.special_ids]
         return ids
 
     # The vocabulary
