@@ -82,7 +82,9 @@ def open_streams() -> None:
 def error_message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    message = str(error) or "there is not enough memory"
+    if isinstance(error, MemoryError):
+        return "; ".join(["there is not enough memory", *getattr(error, "__notes__", [])])
+    message = str(error)
     return ARGUMENT.sub(lambda found: f"--{found[1].replace('_', '-')} {found[2]}".rstrip(), message)
 
 
