@@ -151,3 +151,59 @@ def test_text_and_bytes_are_not_confused(tokenizer: BaseTokenizer) -> None:
     with pytest.raises(TypeError, match=r"a text is a str, not bytes \(encode_bytes takes bytes\)"):
         tokenizer.encode(b"text")  # type: ignore[arg-type]
     assert tokenizer.encode_bytes(bytearray(b"the")) == tokenizer.encode("the")
+
+
+# Texts that break off within a character. All cuts of all characters are tried, not some that are drawn.
+
+BROKEN = [
+    data[:size]
+    for text in ["é", "日本", "a😀", "the😀\ufffd", "\u0301é日😀"]
+    for data in [text.encode()]
+    for size in range(len(data) + 1)
+]
+
+
+def byte_ids(tokenizer: BaseTokenizer, data: bytes) -> list[int]:
+    """A token for each byte."""
+    return [tokenizer.tokens.index(bytes([byte])) for byte in data]
+
+
+@pytest.mark.parametrize("kind", ["byte pairs", "SentencePiece", "SentencePiece in JSON", "llama2.c"])
+@pytest.mark.parametrize("errors", ["replace", "ignore", "backslashreplace"])
+def test_a_text_that_breaks_off_within_a_character(kind: str, errors: str) -> None:
+    tokenizer = KINDS[kind]
+    decoder = StreamDecoder(tokenizer, errors)
+    start = tokenizer.encode("the")  # so that no space at the beginning is left out
+    for data in BROKEN:
+        ids = start + byte_ids(tokenizer, data)
+        whole = tokenizer.decode(ids, errors)
+        assert tokenizer.decode_bytes(ids) == b"the" + data
+        if kind == "byte pairs" or errors != "replace":  # the others have their own ways to replace, see metaspace.py
+            assert whole == (b"the" + data).decode("utf-8", errors)
+        shown = [decoder.feed([i]) for i in ids]
+        # What is shown is never taken back, and the decoder is ready for the next text.
+        assert whole.startswith("".join(shown))
+        assert "".join(shown) + decoder.finish() == whole
+
+
+def test_a_strict_stream_refuses_a_text_that_breaks_off() -> None:
+    tokenizer = KINDS["byte pairs"]
+    for data in BROKEN:
+        decoder = StreamDecoder(tokenizer, "strict")
+        decoder.feed(byte_ids(tokenizer, data))
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            with pytest.raises(UnicodeDecodeError):
+                decoder.finish()
+        else:
+            decoder.finish()
+
+
+@pytest.mark.parametrize("times", [1, 300])
+def test_bytes_that_break_off_are_encoded_and_given_back(times: int) -> None:
+    tokenizer = KINDS["byte pairs"]
+    for data in [data for data in BROKEN if data]:
+        ids = tokenizer.encode_bytes(data * times)
+        assert tokenizer.decode_bytes(ids) == data * times
+        assert tokenizer.decode(ids) == (data * times).decode("utf-8", "replace")
