@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tokenizer.cli.inputs import read_corpus, status
 from tokenizer.cli.terminal import progress_line
-from tokenizer.formats.files import destination, locate, write_atomically
+from tokenizer.formats.atomic import write_file
+from tokenizer.formats.files import destination, locate
 from tokenizer.formats.records import BytePairRecord
 from tokenizer.models.byte_bpe import Tokenizer
 from tokenizer.split.pretokenizer import Pretokenizer
@@ -47,7 +48,7 @@ def train(arguments: argparse.Namespace) -> None:
     added = tuple(AddedToken(name, i) for i, name in enumerate(names))
     tokenizer = Tokenizer(BytePairRecord([*vocabulary.tokens], vocabulary.merges, added, pattern))
     tokenizer.save(path)
-    write_atomically(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts).encode())
+    write_file(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts))
     report(path, tokenizer, arguments)
 
 

@@ -215,7 +215,8 @@ class BaseTokenizer(ABC):
 
     @cached_property
     def _id_of_spelling(self) -> dict[str, int]:
-        return {self.model.spelling(i): i for i, token in enumerate(self.tokens) if token is not None}
+        spelled = {self.model.spelling(i): i for i, token in enumerate(self.tokens) if token is not None}
+        return spelled | {token.content: token.id for token in self.added_tokens}
 
     @property
     def special_tokens(self) -> dict[str, int]:
