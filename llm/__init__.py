@@ -3,6 +3,7 @@
 To see the whole in an evening, read model/textbook.py (a GPT in plain NumPy), then training/simple.py (training on one
 page). Then the folders, in this order. The `__init__` of each one lists its files, again in reading order.
 
+    console.py     train.py and generate.py as programs: streams, messages, commands to copy
     model/         from token ids to logits
     runs/          the folder that training leaves: options, checkpoints, metrics
     data/          from text to batches of token ids

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import sys
 import tempfile
 import weakref
@@ -36,6 +35,8 @@ def _open(data: str) -> Corpus:
     if data in BUILT_IN:
         return BUILT_IN[data]()
     if data == "-":
+        if sys.stdin is None:  # closed, as by the shell's <&-
+            raise DataError("standard input is closed; give --data a file, or send the text through a pipe")
         return _copied("standard input", sys.stdin.buffer)
     path = os.path.expanduser(data)
     if os.path.isdir(path):
@@ -51,14 +52,33 @@ def _open(data: str) -> Corpus:
 def _copied(name: str, stream: BinaryIO) -> Corpus:
     """Copy a stream, which can be read only once, to a temporary file that exists as long as the corpus."""
     with ExitStack() as cleanup:
-        path = Path(cleanup.enter_context(tempfile.TemporaryDirectory())) / "text.txt"
-        with open(path, "wb") as file:
-            shutil.copyfileobj(stream, file)
+        path = _temporary_copy(name, stream, cleanup)
         corpus = Corpus(name, [path])
         # After an error, the end of this block deletes the folder. If there is none, `pop_all` takes this over: the
         # folder is deleted when the corpus is garbage collected.
         weakref.finalize(corpus, cleanup.pop_all().close)
     return corpus
+
+
+def _temporary_copy(name: str, stream: BinaryIO, cleanup: ExitStack) -> Path:
+    try:
+        path = Path(cleanup.enter_context(tempfile.TemporaryDirectory())) / "text.txt"
+        with open(path, "wb") as file:
+            while block := _read(name, stream):
+                file.write(block)
+    except OSError as error:  # no folder for temporary files, or a full one
+        raise DataError(
+            f"{name} could not be copied to a temporary file ({error}); make room there, or set the environment "
+            "variable TMPDIR to another folder"
+        ) from error
+    return path
+
+
+def _read(name: str, stream: BinaryIO, size: int = 1 << 20) -> bytes:
+    try:
+        return stream.read(size)
+    except OSError as error:
+        raise DataError(f"{name} could not be read ({error.strerror}); check what writes to it") from error
 
 
 def _text_files(folder: Path) -> list[Path]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Literal
 
+from llm.console import command_line, say
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError
 from llm.runs.run import Run
@@ -27,9 +27,10 @@ def load_model(run: Run, which: Literal["last", "best"] = "last", device: str = 
         )
     checkpoint = run.checkpoints.load(which, with_optimizer=False)
     if checkpoint is None:
-        raise RunError(f"{run} has no checkpoint yet; let it train on with: python train.py --resume --out {run}")
+        command = command_line("train.py", "--resume", "--out", str(run))
+        raise RunError(f"{run} has no checkpoint yet; let it train on with: {command}")
     for problem in checkpoint.problems:
-        print(f"{problem}; using the checkpoint of step {checkpoint.step}", file=sys.stderr)
+        say(f"{problem}; using the checkpoint of step {checkpoint.step}")
     model = GPT(config, rng=None)  # no initial weights: they are loaded in the next line
     model.load_state_dict(checkpoint.weights)
     model.to(device).eval()

@@ -10,13 +10,15 @@ Other tools can open all of it.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from llm.console import command_line
 from llm.runs.checkpoints import MODEL, OPTIMIZER, STATE, TOKENIZER, Checkpoints
 from llm.runs.errors import RunError
-from llm.runs.files import locked, read_json, remove_partial, write_json
+from llm.runs.files import PARTIAL, locked, read_json, remove_partial, write_json
 from llm.runs.options import Options
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
@@ -70,8 +72,9 @@ class Run:
         """Raise RunError when a new run would replace something here."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        # A run that was killed at its beginning may have left a tokenizer. Nothing is lost if that is replaced.
-        precious = [self.folder / name for name in (MODEL, OPTIMIZER, STATE, METRICS)]
+        precious = [self.folder / name for name in (MODEL, OPTIMIZER, STATE, METRICS, PICTURE, PROFILE, TOKENIZER)]
+        if self.is_unbegun:
+            precious.remove(self.folder / TOKENIZER)  # nothing is lost if that is replaced
         found = [path for path in precious if path.exists()] + self.checkpoints.newest_first()
         if found:
             raise RunError(
@@ -79,14 +82,24 @@ class Run:
                 f"put the {CONFIG} of that run back, or choose another --out"
             )
 
+    @property
+    def is_unbegun(self) -> bool:
+        """Whether the folder is there, and holds at most what `begin` has written when it is killed."""
+        if not self.folder.is_dir() or self.exists:
+            return False
+        names = {path.name for path in self.folder.iterdir() if not path.name.startswith(PARTIAL)}
+        # `begin` makes the folder of the checkpoints first. So a tokenizer.json alone is one that somebody put there.
+        return names <= {self.checkpoints.folder.name, TOKENIZER} and names != {TOKENIZER}
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Create the folder if it does not exist, and keep other processes from training here until the block ends.
 
-        Raises RunError when another process is training here.
+        Raises RunError when another process is training here, or when nothing can be written to the folder.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
         except OSError as error:
             raise RunError(f"{self} cannot be the folder of a run ({error.strerror}); choose another --out") from None
         try:
@@ -113,7 +126,7 @@ def newest_run(folder: str | Path = "runs") -> Run:
 
     runs = [config.parent for config in Path(folder).glob(f"*/{CONFIG}")]
     if not runs:
-        raise RunError(f"there is no run in {folder}/ yet; start one with: python train.py")
+        raise RunError(f"there is no run in {folder}/ yet; start one with: {command_line('train.py')}")
     return Run(max(runs, key=last_change))
 
 

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
-import shlex
+import time
 from collections.abc import Callable
 from contextlib import closing
 
 import numpy as np
 from tqdm import tqdm
 
+from llm.console import command_line
 from llm.evaluation.loss import Evaluation
 from llm.runs.errors import RunError
-from llm.runs.metrics import Metrics, draw_losses
+from llm.runs.metrics import Metrics, draw_losses, iterate_metrics
 from llm.runs.run import METRICS, PICTURE, Run
 from llm.training import display
 from llm.training.display import print_line
@@ -25,6 +28,7 @@ from llm.training.step import StepResult
 from llm.training.trainer import Trainer
 
 MAX_SKIPPED = 5  # updates in a row that were skipped because their loss was not finite; then training stops
+DRAWING_SHARE = 0.02  # of the time of training, at most, goes into pictures before the last one
 
 
 class TrainingStopped(RuntimeError):
@@ -38,7 +42,7 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
     number of the signal. Raises TrainingStopped when the loss stays infinite or NaN, RunError when the disk is full.
     """
     steps = trainer.options.steps
-    bar = display.bar(total=steps, initial=trainer.state.step, unit="step", smoothing=0.1)
+    bar = display.bar(total=steps, initial=trainer.state.step, smoothing=0.1, bar_format=display.BAR_FORMAT)
     try:
         # All four are closed at the end, also after an error: first the signal handlers, then the metrics, the bar and
         # the workers.
@@ -62,9 +66,9 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
             f"{resume_command(run)}"
         ) from error
     if signals and not trainer.finished:
-        print(f"stopped at step {trainer.state.step:,} of {steps:,}; go on with: {resume_command(run)}")
+        print_line(f"stopped at step {trainer.state.step:,} of {steps:,}; go on with: {resume_command(run)}")
         return 128 + signals[0]
-    print(summary(trainer, run))
+    print_line(summary(trainer, run))
     return 0
 
 
@@ -73,7 +77,9 @@ class Loop:
 
     def __init__(self, trainer: Trainer, run: Run, metrics: Metrics, bar: tqdm, write_sample: Callable[[], str]):
         self.trainer, self.run, self.metrics, self.bar, self.write_sample = trainer, run, metrics, bar, write_sample
-        self.saved_step = trainer.state.step  # of the newest checkpoint
+        self.first_step = self.saved_step = trainer.state.step  # saved_step: of the newest checkpoint
+        self.diverged = False  # whether the weights give losses that are not finite
+        self.picture = Picture(run)
         # With --profile, a few updates are measured. Their results are the same.
         self.update = Profiling(trainer, run).update if trainer.options.profile else trainer.update
 
@@ -88,6 +94,8 @@ class Loop:
         # The model after the last step is always evaluated, because it is the one that will be used.
         if self._is_due(options.eval_every) or trainer.finished:
             evaluation, better = trainer.evaluate()
+        # After MAX_SKIPPED skipped updates, the state may be one from which no update succeeds.
+        self.diverged = state.skipped >= MAX_SKIPPED or evaluation is not None and not math.isfinite(evaluation.loss)
         # Every step has a line, so that losses can be plotted over time. Without an evaluation, its val_loss is null.
         self.metrics.add(
             step=state.step,
@@ -99,33 +107,41 @@ class Loop:
             elapsed=round(state.elapsed, 3),
         )
         self._show(result, lr, speed, evaluation, better=better)
-        # After MAX_SKIPPED skipped updates, the state may be one from which no update succeeds. It must not replace the
-        # checkpoints from which training could go on.
-        if (better or self._is_due(options.checkpoint_every)) and state.skipped < MAX_SKIPPED:
+        # Weights that have diverged must not replace the checkpoints from which training could go on.
+        if (better or self._is_due(options.checkpoint_every)) and not self.diverged:
             self.save()
         # 0 means no samples here. After the last step, `finish` shows one.
         if options.sample_every and self._is_due(options.sample_every) and not trainer.finished:
             self._show_sample()
 
     def finish(self) -> None:
-        """Save what is not saved yet, and show a last sample. Raises TrainingStopped after too many skipped updates."""
+        """Save what is not saved yet, and show a last sample. Raises TrainingStopped if the model is of no use."""
         # Called after the last step, and also after a signal or MAX_SKIPPED.
         state = self.trainer.state
-        if state.skipped >= MAX_SKIPPED:
-            self._draw()  # the picture shows what the loss did before
-            raise TrainingStopped(
-                f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite, so training stops at step "
-                f"{state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new run, or from the last "
-                f"checkpoint with: {resume_command(self.run)} --lr ..."
-            )
+        if self.diverged and (self.trainer.finished or state.skipped >= MAX_SKIPPED):
+            self.metrics.flush()
+            self.picture.draw(state.step, last=True)  # the picture shows what the loss did before
+            raise TrainingStopped(self._divergence())
         # A signal can come at any step, and the last step need not be a multiple of --checkpoint-every.
-        if self.saved_step != state.step:
+        if self.saved_step != state.step and not self.diverged:
             self.save()
-        if self.trainer.finished:
-            # Usually `save` has just drawn the picture. But if the run was killed between its last checkpoint and its
-            # last picture, and is resumed, there is nothing to save, and the picture is still missing.
-            self._draw()
+        # `save` draws it only from time to time. And a run that was killed between its last checkpoint and its last
+        # picture has nothing to save when it is resumed.
+        self.picture.draw(state.step, last=True)
+        if self.trainer.finished and state.step > self.first_step:
             self._show_sample()
+
+    def _divergence(self) -> str:
+        step, skipped = self.trainer.state.step, self.trainer.state.skipped
+        found = (
+            f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite"
+            if skipped >= MAX_SKIPPED
+            else "the validation loss is not finite"
+        )
+        return (
+            f"{found}, so training stops at step {step}; try a smaller --lr, a longer --warmup or --clip 1, in a new "
+            f"run, or from the last checkpoint with: {resume_command(self.run)} --lr ..."
+        )
 
     def save(self) -> None:
         """Make a checkpoint, and draw the picture."""
@@ -133,7 +149,7 @@ class Loop:
         self.metrics.flush()
         self.run.checkpoints.save(self.trainer.checkpoint())
         self.saved_step = self.trainer.state.step
-        self._draw()
+        self.picture.draw(self.trainer.state.step)
 
     def _is_due(self, period: int) -> bool:
         """Whether something that is done every `period` steps is done now."""
@@ -153,34 +169,70 @@ class Loop:
                 "update skipped"
             )
         if evaluation:
-            print_line(f"step {step:6d}: validation {evaluation}{', the best so far' if better else ''}")
+            width = len(str(self.trainer.options.steps))
+            print_line(f"step {step:{width}d}: validation {evaluation}{', best' if better else ''}")
 
     @np.errstate(all="ignore")  # if numbers overflow, the text shows it well enough; no warnings from NumPy
     def _show_sample(self) -> None:
-        print_line(f"--- step {self.trainer.state.step} writes:\n{self.write_sample()}\n---")
+        step = self.trainer.state.step
+        try:
+            print_line(f"--- step {step} writes:\n{self.write_sample()}\n---")
+        except ValueError as error:  # the prompt was checked before, so it is the model
+            print_line(f"step {step}: no sample, because {error}")
 
-    def _draw(self) -> None:
-        title = f"{self.run.folder.name}, step {self.trainer.state.step}"
-        draw_losses(self.metrics.lines, self.run.folder / PICTURE, title)
+
+class Picture:
+    """The picture of the losses. Drawing it takes little of the time, and never ends training."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.drawn_step, self.next_time = -1, 0.0  # a time of perf_counter
+        self.problem = ""  # what was said last
+        try:
+            import matplotlib.figure  # noqa: F401  now, and not hours later
+        except Exception as error:
+            self._say(f"no {PICTURE} will be drawn, because matplotlib cannot be imported ({error})")
+
+    def draw(self, step: int, *, last: bool = False) -> None:
+        """Draw the picture, if it is the last one of this run or if drawing has not taken too much of the time."""
+        began = time.perf_counter()
+        if step == self.drawn_step or not last and began < self.next_time:
+            return
+        try:
+            lines = iterate_metrics(self.run.folder / METRICS)
+            draw_losses(lines, self.run.folder / PICTURE, f"{self.run.folder.name}, step {step}")
+            self.drawn_step = step
+        except ImportError:
+            pass  # it was said when training began
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise  # the next checkpoint will not find room either
+            self._say(f"{PICTURE} could not be drawn ({error}); training goes on without it")
+        now = time.perf_counter()
+        self.next_time = now + (now - began) / DRAWING_SHARE
+
+    def _say(self, problem: str) -> None:
+        """Print a line, but not the same one again and again."""
+        problem = " ".join(problem.split())
+        if problem != self.problem:
+            print_line(problem)
+        self.problem = problem
 
 
 def summary(trainer: Trainer, run: Run) -> str:
     """What the run has produced, and what to type next."""
     state = trainer.state
     is_best = state.best_step == state.step
-    where, option = ("", "") if is_best else (f", at step {state.best_step:,}", " --checkpoint best")
+    where = "" if is_best else f", at step {state.best_step:,}"
+    option = [] if is_best else ["--checkpoint", "best"]
+    picture = f"  picture of losses   {run.folder / PICTURE}\n" if (run.folder / PICTURE).exists() else ""
     return (
         f"done: {state.step:,} steps; best validation loss {state.best_loss:.4f}{where}\n"
         f"  model and metrics   {run.folder}{os.sep}\n"
-        f"  picture of losses   {run.folder / PICTURE}\n"
-        f"  let it write        python generate.py --run {quoted(run)}{option}"
+        f"{picture}"
+        f"  let it write        {command_line('generate.py', '--run', str(run), *option)}"
     )
 
 
 def resume_command(run: Run) -> str:
-    return f"python train.py --resume --out {quoted(run)}"
-
-
-def quoted(run: Run) -> str:
-    """The folder of the run, quoted for a shell if its name has spaces."""
-    return shlex.quote(str(run))
+    return command_line("train.py", "--resume", "--out", str(run))

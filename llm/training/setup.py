@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from llm.data import Batches, Corpus, Dataset, evaluation_batches, open_corpus, prepare
+from llm.data.errors import DataError
 from llm.evaluation.loss import Validation
 from llm.model.gpt import GPT
 from llm.parallel.runtime import set_blas_threads, threads_to_use
 from llm.parallel.selection import make_workers
 from llm.runs.checkpoints import Checkpoint
+from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
-from llm.training.display import stages
+from llm.training.checks import check_prompt, check_room, check_schedule
+from llm.training.display import print_line, stages
 from llm.training.objectives import NextToken
 from llm.training.step import learning_rate
 from llm.training.trainer import Trainer
@@ -23,6 +27,9 @@ from minigrad.backend import pick_device
 from minigrad.optim import AdamW
 from tokenizer import END_OF_TEXT, BaseTokenizer, CharTokenizer, Tokenizer
 from tokenizer import load as load_tokenizer
+from tokenizer.models.char import UnknownCharacter
+
+SMALLEST_VOCABULARY = 257
 
 
 def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
@@ -34,22 +41,50 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
     training, resumes = options.training, run.exists
     device = pick_device(training.device)
     checkpoint = _newest_checkpoint(run) if resumes else None
-    corpus = open_corpus(training.data)
+    corpus = _open_again(run, training.data) if resumes else open_corpus(training.data)
     if resumes:
         tokenizer = run.tokenizer()
     else:
         tokenizer = make_tokenizer(training.tokenizer, options.model.vocab_size, corpus)
-    # Takes time only once. The next run with the same text and tokenizer finds the tokens in the cache.
-    with stages() as report:
-        dataset = prepare(corpus, tokenizer, training.val_fraction, progress=partial(report, "tokenizing"))
+    check_prompt(tokenizer, training.prompt)
+    dataset = _tokenize(corpus, tokenizer, training)
     # In a short text, fewer tokens can be learned than --vocab-size asks for. The tokenizer knows the real number.
     options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
     trainer = make_trainer(options, dataset, device)
     if checkpoint is not None:
         trainer.restore(checkpoint)  # replaces the initial weights
+    if not trainer.finished:
+        check_room(run.folder, trainer.checkpoint())
     # The folder of the run is written last, when everything that can fail has succeeded.
     _write(run, options, tokenizer, checkpoint)
     return trainer, tokenizer
+
+
+def _open_again(run: Run, data: str) -> Corpus:
+    """The corpus of a run that is resumed."""
+    if data != "-":
+        return open_corpus(data)
+    # What came through a pipe is not kept. A terminal would wait for text, and nobody knows why.
+    try:
+        if not sys.stdin.isatty():
+            return open_corpus(data)
+    except DataError:  # it is empty
+        pass
+    raise RunError(
+        f"{run} learns from standard input, which is not kept; give the same text there again, or as --data FILE"
+    )
+
+
+def _tokenize(corpus: Corpus, tokenizer: BaseTokenizer, training: TrainOptions) -> Dataset:
+    # Takes time only once. The next run with the same text and tokenizer finds the tokens in the cache.
+    try:
+        with stages() as report:
+            return prepare(corpus, tokenizer, training.val_fraction, progress=partial(report, "tokenizing"))
+    except UnknownCharacter as error:
+        raise ValueError(
+            f"{error.character!r} in the text is not among the {error.known} characters of {training.tokenizer}; use "
+            "--tokenizer char or bpe, which learn from the text"
+        ) from None
 
 
 def make_trainer(options: Options, dataset: Dataset, device: str) -> Trainer:
@@ -96,29 +131,36 @@ def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus) -> BaseTokenizer:
         return CharTokenizer.train(corpus)
     if kind != "bpe":
         return load_tokenizer(kind)
+    if vocab_size < SMALLEST_VOCABULARY:
+        raise ValueError(
+            f"--vocab-size {vocab_size} is too small for --tokenizer bpe; give at least {SMALLEST_VOCABULARY}, for the "
+            "256 bytes and the end of a text"
+        )
     with stages() as report:
         return Tokenizer.train(corpus, vocab_size, special_tokens=(END_OF_TEXT,), progress=report)
 
 
 def describe(trainer: Trainer, tokenizer: BaseTokenizer, run: Run) -> str:
-    """What is about to be trained, in two lines."""
+    """What is about to be trained, in lines that fit into 80 columns unless names are long."""
     training, batches, step = trainer.options, trainer.batches, trainer.state.step
     assert isinstance(batches, Batches)  # those of make_trainer
     workers = "1 thread" if trainer.workers.count == 1 else f"{trainer.workers.count} {trainer.workers.kind}"
     hardware = workers if trainer.model.device == "cpu" else trainer.model.device
-    return (
+    lines = [
         f"{trainer.model.num_parameters():,} parameters, vocabulary {tokenizer.vocab_size:,}, "
-        f"context {batches.context:,}, {len(batches.tokens):,} training tokens ({training.data})\n"
-        f"{f'from step {step:,}, ' if step else ''}{training.steps:,} steps of {training.batch_size} sequences, "
-        f"{batches.steps_per_epoch:,} steps an epoch, on {hardware}; run folder {run}"
-    )
+        f"context {batches.context:,}, on {hardware}",
+        f"{len(batches.tokens):,} training tokens ({training.data}), {batches.steps_per_epoch:,} steps an epoch",
+        f"{f'from step {step:,}, ' if step else ''}{training.steps:,} steps of {training.batch_size} sequences; "
+        f"run folder {run}",
+    ]
+    return "\n".join(lines + [warning for warning in [check_schedule(training)] if warning])
 
 
 def _newest_checkpoint(run: Run) -> Checkpoint | None:
     checkpoint = run.checkpoints.load()
     if checkpoint is not None:
         for problem in checkpoint.problems:
-            print(f"{problem}; going back to the checkpoint of step {checkpoint.step}")
+            print_line(f"{problem}; going back to the checkpoint of step {checkpoint.step}")
     return checkpoint
 
 
