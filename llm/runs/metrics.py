@@ -34,12 +34,14 @@ class Metrics:
         Steps after the last checkpoint are done again when a run is resumed, and get new lines. A kill may also have
         left half a line.
         """
-        self.path = path
+        self.path, found = path, 0
         # Line by line: a long run has more lines than should be in memory at once.
         with new_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
             for line in iterate_metrics(path):
+                found += 1
                 if line["step"] <= steps:
                     file.write(json.dumps(line) + "\n")
+            self.unreadable = max(0, _ends_of_lines(path) - found)  # how many are damaged, or not a line of metrics
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115  until `close`
 
     def add(self, **line: Any) -> None:
@@ -74,6 +76,13 @@ def iterate_metrics(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             if isinstance(line, dict) and set(FIELDS) <= line.keys() and isinstance(line["step"], int):
                 yield line
+
+
+def _ends_of_lines(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with open(path, "rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------

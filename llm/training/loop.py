@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,13 +14,13 @@ from contextlib import closing
 import numpy as np
 from tqdm import tqdm
 
-from llm.console import command_line
 from llm.evaluation.loss import Evaluation
 from llm.runs.errors import RunError
 from llm.runs.metrics import Metrics, draw_losses, iterate_metrics
 from llm.runs.run import METRICS, PICTURE, Run
 from llm.training import display
 from llm.training.display import print_line
+from llm.training.messages import divergence, resume_command, summary
 from llm.training.profiling import Profiling
 from llm.training.signals import stop_requests
 from llm.training.step import StepResult
@@ -52,6 +51,8 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
             closing(Metrics(run.folder / METRICS, trainer.state.step)) as metrics,
             stop_requests() as signals,
         ):
+            if metrics.unreadable:
+                print_line(f"{metrics.path}: lines that cannot be read are left out, {metrics.unreadable:,} in all")
             loop = Loop(trainer, run, metrics, bar, write_sample)
             # `signals` is empty until Ctrl-C. The update under way is always finished, so weights and optimizer agree.
             while not trainer.finished and not signals and trainer.state.skipped < MAX_SKIPPED:
@@ -68,7 +69,7 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
     if signals and not trainer.finished:
         print_line(f"stopped at step {trainer.state.step:,} of {steps:,}; go on with: {resume_command(run)}")
         return 128 + signals[0]
-    print_line(summary(trainer, run))
+    print_line(summary(trainer, run, picture=not loop.picture.problem))
     return 0
 
 
@@ -121,7 +122,7 @@ class Loop:
         if self.diverged and (self.trainer.finished or state.skipped >= MAX_SKIPPED):
             self.metrics.flush()
             self.picture.draw(state.step, last=True)  # the picture shows what the loss did before
-            raise TrainingStopped(self._divergence())
+            raise TrainingStopped(divergence(state, self.run, MAX_SKIPPED))
         # A signal can come at any step, and the last step need not be a multiple of --checkpoint-every.
         if self.saved_step != state.step and not self.diverged:
             self.save()
@@ -130,18 +131,6 @@ class Loop:
         self.picture.draw(state.step, last=True)
         if self.trainer.finished and state.step > self.first_step:
             self._show_sample()
-
-    def _divergence(self) -> str:
-        step, skipped = self.trainer.state.step, self.trainer.state.skipped
-        found = (
-            f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite"
-            if skipped >= MAX_SKIPPED
-            else "the validation loss is not finite"
-        )
-        return (
-            f"{found}, so training stops at step {step}; try a smaller --lr, a longer --warmup or --clip 1, in a new "
-            f"run, or from the last checkpoint with: {resume_command(self.run)} --lr ..."
-        )
 
     def save(self) -> None:
         """Make a checkpoint, and draw the picture."""
@@ -217,22 +206,3 @@ class Picture:
         if problem != self.problem:
             print_line(problem)
         self.problem = problem
-
-
-def summary(trainer: Trainer, run: Run) -> str:
-    """What the run has produced, and what to type next."""
-    state = trainer.state
-    is_best = state.best_step == state.step
-    where = "" if is_best else f", at step {state.best_step:,}"
-    option = [] if is_best else ["--checkpoint", "best"]
-    picture = f"  picture of losses   {run.folder / PICTURE}\n" if (run.folder / PICTURE).exists() else ""
-    return (
-        f"done: {state.step:,} steps; best validation loss {state.best_loss:.4f}{where}\n"
-        f"  model and metrics   {run.folder}{os.sep}\n"
-        f"{picture}"
-        f"  let it write        {command_line('generate.py', '--run', str(run), *option)}"
-    )
-
-
-def resume_command(run: Run) -> str:
-    return command_line("train.py", "--resume", "--out", str(run))
