@@ -18,6 +18,7 @@ from llm.runs.files import new_file
 FIELDS = ("step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_second", "elapsed")
 DRAWN = ("step", "train_loss", "val_loss", "lr", "grad_norm")
 LARGEST_DRAWN = 1e30  # the ends of an axis are computed from its values, and must not overflow
+SMALLEST_DRAWN = 1e-30  # smaller numbers are drawn as 0
 MOST_POINTS = 2000  # of a line in the picture, which is 1,080 pixels wide
 
 
@@ -102,7 +103,8 @@ def draw_losses(lines: Iterable[Mapping[str, Any]], path: Path, title: str) -> N
     FigureCanvasAgg(figure)
     losses, rate, norm = figure.subplots(3, 1, sharex=True, height_ratios=[4, 1, 1])
     losses.plot(*_thinned(steps, train_loss), color="#9db8d9", linewidth=0.7, label="training, each batch")
-    losses.plot(*_thinned(steps, _smoothed(train_loss)), color="#2a5a9c", label="training, smoothed")
+    points = np.unique(np.linspace(0, max(0, len(steps) - 1), MOST_POINTS).astype(int))[: len(steps)]
+    losses.plot(steps[points], _smoothed(train_loss, points), color="#2a5a9c", label="training, smoothed")
     evaluated = np.isfinite(val_loss)
     if evaluated.any():
         label = f"validation, last {val_loss[evaluated][-1]:.3f}"
@@ -115,7 +117,7 @@ def draw_losses(lines: Iterable[Mapping[str, Any]], path: Path, title: str) -> N
     rate.set(ylabel="learning\nrate")
     norm.plot(*_thinned(steps, grad_norm), color="#444444", linewidth=0.7)
     norm.set(ylabel="gradient\nnorm", xlabel="step", yscale=_scale(grad_norm))
-    norm.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    norm.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     for axis in (losses, rate, norm):
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
@@ -133,8 +135,9 @@ def _columns(lines: Iterable[Mapping[str, Any]]) -> np.ndarray:
 
 
 def _number(value: Any) -> float:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST_DRAWN
-    return float(value) if is_number else math.nan
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) <= LARGEST_DRAWN:
+        return math.nan
+    return float(value) if abs(value) >= SMALLEST_DRAWN else 0.0
 
 
 def _scale(values: np.ndarray) -> str:
@@ -143,22 +146,20 @@ def _scale(values: np.ndarray) -> str:
     return "log" if positive.size and positive.max() > 10 * positive.min() else "linear"
 
 
-def _smoothed(values: np.ndarray) -> np.ndarray:
-    """The mean of each value and its neighbours, the same number before and after it; missing ones (NaN) do not count.
+def _smoothed(values: np.ndarray, at: Iterable[int] | None = None) -> np.ndarray:
+    """The means of values and their neighbours, the same number before and after; missing ones (NaN) do not count.
 
     As many before as after, so where the losses fall in a straight line, the mean is on that line. (A mean of only the
-    values before, such as an exponential moving average, is above it.)
+    values before, such as an exponential moving average, is above it.) `at`: at which indices; None: at all of them.
     """
-    values = np.asarray(values, dtype=np.float64)
-    index = np.arange(len(values))
-    # Up to a 25th of all steps on each side; fewer at the ends, where there are not so many.
-    reach = np.minimum(np.minimum(index, index[::-1]), len(values) // 25)
-    present = np.isfinite(values)
-    # Sums of all values before an index. The sum of values[a:b] is sums[b] - sums[a].
-    sums, counts = (np.concatenate([[0], np.cumsum(x)]) for x in (np.where(present, values, 0.0), present))
-    first, end = index - reach, index + reach + 1
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no value in reach
-        return (sums[end] - sums[first]) / (counts[end] - counts[first])
+    means = []
+    for i in range(len(values)) if at is None else at:
+        # Up to a 25th of all steps on each side; fewer at the ends, where there are not so many.
+        reach = min(i, len(values) - 1 - i, len(values) // 25)
+        window = values[i - reach : i + reach + 1]
+        present = window[np.isfinite(window)]
+        means.append(present.mean() if present.size else math.nan)
+    return np.array(means)
 
 
 def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

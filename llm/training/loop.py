@@ -119,13 +119,13 @@ class Loop:
         """Save what is not saved yet, and show a last sample. Raises TrainingStopped if the model is of no use."""
         # Called after the last step, and also after a signal or MAX_SKIPPED.
         state = self.trainer.state
+        # A signal can come at any step, and the last step need not be a multiple of --checkpoint-every.
+        if self.saved_step != state.step and not self.diverged:
+            self.save()
         if self.diverged and (self.trainer.finished or state.skipped >= MAX_SKIPPED):
             self.metrics.flush()
             self.picture.draw(state.step, last=True)  # the picture shows what the loss did before
             raise TrainingStopped(divergence(state, self.run, MAX_SKIPPED))
-        # A signal can come at any step, and the last step need not be a multiple of --checkpoint-every.
-        if self.saved_step != state.step and not self.diverged:
-            self.save()
         # `save` draws it only from time to time. And a run that was killed between its last checkpoint and its last
         # picture has nothing to save when it is resumed.
         self.picture.draw(state.step, last=True)
@@ -133,10 +133,14 @@ class Loop:
             self._show_sample()
 
     def save(self) -> None:
-        """Make a checkpoint, and draw the picture."""
+        """Make a checkpoint, and draw the picture. Weights that are not finite are not saved."""
+        checkpoint = self.trainer.checkpoint()
+        self.diverged = not all(np.isfinite(array).all() for array in checkpoint.weights.values())
+        if self.diverged:
+            return
         # In this order: a run resumed from the checkpoint needs the metrics of all steps before it.
         self.metrics.flush()
-        self.run.checkpoints.save(self.trainer.checkpoint())
+        self.run.checkpoints.save(checkpoint)
         self.saved_step = self.trainer.state.step
         self.picture.draw(self.trainer.state.step)
 

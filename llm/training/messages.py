@@ -26,7 +26,7 @@ def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
 
 def divergence(state: TrainerState, run: Run, most_skipped: int) -> str:
     """Why training stops, when the weights give losses that are not finite, and what to try."""
-    found = "the validation loss is not finite"
+    found = "the model has diverged, its losses are not finite"
     if state.skipped >= most_skipped:
         found = f"{state.skipped} updates in a row had a loss or gradient that is not finite"
     return (

@@ -130,15 +130,15 @@ def test_lines_that_were_left_out_are_said(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_metrics_take_no_memory_for_each_step(tmp_path: Path) -> None:
-    """1,000 lines are buffered at most; 20,000 lines, each kept as a dictionary, would take 8 MB."""
+    """5,000 lines, each kept as a dictionary, would take 2 MB."""
     file = Metrics(tmp_path / "metrics.jsonl", 0)
     tracemalloc.start()
-    for step in range(20_000):
+    for step in range(5_000):
         file.add(**line(step))
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     file.close()
-    assert held < 500_000
+    assert held < 200_000
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ odd_values = st.one_of(
     values=st.lists(st.fixed_dictionaries(dict.fromkeys(FIELDS[1:], odd_values)), min_size=1, max_size=5),
     title=st.text(max_size=10),
 )
-@settings(max_examples=25)
+@settings(max_examples=8, deadline=None)
 def test_a_picture_is_drawn_of_any_values_under_any_name(
     tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, Any]], title: str
 ) -> None:
@@ -242,11 +242,17 @@ def test_pictures_take_a_small_part_of_the_time(tmp_path: Path, monkeypatch: pyt
     better = lambda trainer: (Evaluation(10.0 - next(count) / 1000), evaluate(trainer) is not None)  # noqa: E731
     monkeypatch.setattr(Trainer, "evaluate", better)
     monkeypatch.setattr("llm.training.loop.draw_losses", draw)
-    monkeypatch.setattr("llm.training.loop.time.perf_counter", lambda: clock["now"])
-    for step in range(250):
+
+    def now() -> float:
+        clock["now"] += 1e-6
+        return clock["now"]
+
+    monkeypatch.setattr("llm.training.loop.time.perf_counter", now)
+    monkeypatch.setattr("llm.training.loop.DRAWING_SHARE", 0.2)
+    for step in range(30):
         interrupt_at(monkeypatch, step, lambda: clock.update(now=clock["now"] + 1.0))
-    train(tmp_path / "run", "--steps", "250", "--eval-every", "1", "--checkpoint-every", "1000")
-    assert [round(time) for time in drawn[:3]] == [1, 103, 205], "after 50 times the time of the picture before"
+    train(tmp_path / "run", "--steps", "30", "--eval-every", "1", "--checkpoint-every", "1000")
+    assert [round(time) for time in drawn[:3]] == [1, 13, 25], "after 10 seconds, 5 times those of the picture before"
     assert len(drawn) == 4, "and at the end"
 
 
@@ -255,14 +261,14 @@ def test_the_smoothed_curve_lies_between_its_values_and_leaves_a_straight_line_a
     values: list[float], gaps: st.DataObject
 ) -> None:
     curve = _smoothed(np.array(values))
-    assert curve[0] == pytest.approx(values[0]) and curve[-1] == pytest.approx(values[-1])
-    slack = 1e-9 * (1 + np.abs(values).sum())  # sums of all values before it are rounded
+    assert (curve[0], curve[-1]) == (values[0], values[-1])
+    slack = 1e-12 * np.abs(values).max()  # sums of up to 25 values are rounded, each time by 1e-16
     assert min(values) - slack <= curve.min() and curve.max() <= max(values) + slack
     line = values[0] + 0.001 * (values[-1] - values[0]) * np.arange(len(values))
-    np.testing.assert_allclose(_smoothed(line), line, atol=1e-9 * (1 + np.abs(line).sum()))
+    np.testing.assert_allclose(_smoothed(line), line, rtol=0, atol=1e-12 * np.abs(line).max())
     present = np.array(gaps.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))))
     constant = _smoothed(np.where(present, values[0], np.nan))
-    np.testing.assert_allclose(constant[np.isfinite(constant)], values[0], atol=slack)
+    np.testing.assert_allclose(constant[np.isfinite(constant)], values[0], rtol=0, atol=slack)
     assert np.isfinite(constant[present]).all()
 
 
@@ -370,13 +376,14 @@ def test_a_short_run_that_diverges_ends_with_the_same_advice(
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         interrupt_after_first(patch)
-        with pytest.raises(TrainingStopped, match=r"validation loss is not finite, so training stops .* smaller --lr"):
+        with pytest.raises(
+            TrainingStopped, match=r"diverged, its losses are not finite, so training stops .* smaller --lr"
+        ):
             train(out, *options.split(), "--checkpoint-every", "1")
-    saved = Run(out).checkpoints.load()
-    assert saved is None or all(np.isfinite(array).all() for array in saved.weights.values()) or saved.step < 4
     assert all(each["train_loss"] is None for each in metrics(out)[1:])
+    assert Run(out).checkpoints.load() is None, "ruined weights are not saved"
     resume(out, "--lr", "1e-5", "--steps", "5")
-    assert metrics(out)[-1]["train_loss"] is not None or saved is not None
+    assert all(each["train_loss"] is not None for each in metrics(out))
 
 
 def interrupt_after_first(patch: pytest.MonkeyPatch) -> None:
@@ -529,19 +536,21 @@ def test_a_slow_step_gets_one_line_in_a_log_file(monkeypatch: pytest.MonkeyPatch
     assert re.findall(r"(\d)/9 \[", log.getvalue()) == list("123456789")
 
 
-@pytest.mark.parametrize(("steps", "tokens"), [(1, 1), (1000, 123_456), (100_000, 1_234_567)])
-def test_at_80_columns_there_is_room_for_the_bar(monkeypatch: pytest.MonkeyPatch, steps: int, tokens: int) -> None:
+@pytest.mark.parametrize(("steps", "tokens", "cells"), [(1, 1, 15), (1000, 123_456, 6), (100_000, 123_456, 3)])
+def test_at_80_columns_there_is_room_for_the_bar(
+    monkeypatch: pytest.MonkeyPatch, steps: int, tokens: int, cells: int
+) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr("sys.stderr", Terminal())
     without_monitor(monkeypatch)
     with closing(display.bar(total=steps, bar_format=display.BAR_FORMAT)) as bar:
-        bar.ncols, bar.dynamic_ncols = 79, False
+        bar.ncols, bar.dynamic_ncols, bar.ascii = 79, False, False  # tqdm leaves the last column free
         bar.set_postfix_str(f"loss=5.644, lr=4.0e-05, {tokens:,} tokens/s", refresh=False)
         bar.n = steps
         shown = str(bar)
     assert len(shown) <= 79
     assert shown.endswith(" tokens/s]")
-    assert shown.count("█") >= 5
+    assert shown.count("█") >= cells
 
 
 @pytest.mark.parametrize("name", ["default", "nanogpt-char"])
@@ -551,7 +560,8 @@ def test_what_a_preset_prints_fits_80_columns(
     monkeypatch.chdir(tmp_path)
     largest = Evaluation(math.log(4096.0), 4.5)  # of a vocabulary of 4,096, before anything is learned
     monkeypatch.setattr(Trainer, "evaluate", lambda trainer: (largest, True))
-    train(Path("runs") / f"{name}-1", "--preset", name, "--steps", "500", "--eval-every", "100", "--sample-every", "0")
+    Path("runs").mkdir()
+    train(Path("runs") / f"{name}-1", "--preset", name, "--steps", "100", "--eval-every", "50", "--sample-every", "0")
     said = [each for each in capsys.readouterr().out.splitlines() if not each.startswith("  let it write")]
     assert any("perplexity 4096.00" in each for each in said)
     sample = next(number for number, each in enumerate(said) if each.startswith("--- step"))
@@ -562,7 +572,7 @@ def test_standard_output_that_cannot_be_written_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     class Full(io.StringIO):
-        def flush(self) -> None:
+        def write(self, text: str) -> int:
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
