@@ -118,6 +118,10 @@ def draw_losses(lines: Iterable[Mapping[str, Any]], path: Path, title: str) -> N
     norm.plot(*_thinned(steps, grad_norm), color="#444444", linewidth=0.7)
     norm.set(ylabel="gradient\nnorm", xlabel="step", yscale=_scale(grad_norm))
     norm.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    for axis in (rate, norm):
+        if axis.get_yscale() == "linear":
+            # As many ticks for any height: the layout makes room for these labels, and no wider ones come after it.
+            axis.yaxis.set_major_locator(MaxNLocator(2))
     for axis in (losses, rate, norm):
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)

@@ -308,6 +308,7 @@ def test_labels_of_the_picture_do_not_lie_on_each_other(
     draw_losses(lines, tmp_path / "loss.png", "a run")
     for axes in figures[0].axes:
         assert_apart([label.get_window_extent() for label in visible_labels(axes.yaxis)], "y")
+        assert axes.yaxis.label.get_window_extent().x0 >= 0, "the name of an axis is not cut off"
     labels = visible_labels(figures[0].axes[-1].xaxis)
     assert_apart([label.get_window_extent() for label in labels], "x")
     assert all(re.fullmatch(r"\u2212?\d+", label.get_text()) for label in labels), "steps are whole numbers"
