@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from llm.runs.files import new_file
+from tokenizer.formats.atomic import new_file
 
 FIELDS = ("step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_second", "elapsed")
 DRAWN = ("step", "train_loss", "val_loss", "lr", "grad_norm")

@@ -10,9 +10,9 @@ from llm.console import NO_ROOM
 from llm.model import cost
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
-from llm.runs.files import PARTIAL
 from llm.runs.options import TrainOptions
 from tokenizer import BaseTokenizer
+from tokenizer.formats.atomic import PARTIAL
 from tokenizer.models.char import UnknownCharacter
 
 
