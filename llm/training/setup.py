@@ -10,6 +10,7 @@ import numpy as np
 from llm.data import Batches, Corpus, Dataset, evaluation_batches, open_corpus, prepare
 from llm.evaluation.loss import Validation
 from llm.model.gpt import GPT
+from llm.parallel.objective import rows_at_once
 from llm.parallel.runtime import set_blas_threads, threads_to_use
 from llm.parallel.selection import make_workers
 from llm.runs.checkpoints import Checkpoint
@@ -59,6 +60,7 @@ def make_trainer(options: Options, dataset: Dataset, device: str) -> Trainer:
     # Each of several workers has one core. A single worker leaves all cores to matrix products.
     set_blas_threads(1 if count > 1 else threads_to_use(training.threads))
     model = GPT(options.model, rng=np.random.default_rng(training.seed))
+    model.recompute = training.recompute
     model.to(device)
     # Workers before the optimizer: if they are processes, each gets a copy of all memory in use, see `Processes`.
     workers = make_workers(model, NextToken(), count)
@@ -86,8 +88,9 @@ def make_optimizer(model: GPT, training: TrainOptions) -> AdamW:
 
 
 def worker_count(training: TrainOptions, device: str) -> int:
-    """How many workers divide a batch: one for each core, at most one for each row; on a GPU a single one."""
-    return min(threads_to_use(training.threads), training.batch_size) if device == "cpu" else 1
+    """How many workers divide a micro-batch: one for each core, at most one for each row; on a GPU a single one."""
+    rows = rows_at_once(training.batch_size, training.micro_batches)
+    return min(threads_to_use(training.threads), rows) if device == "cpu" else 1
 
 
 def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus) -> BaseTokenizer:
