@@ -88,8 +88,8 @@ class SharedGradients:
 
     def _add_delayed(self, delayed: list[_Delayed]) -> None:
         """Add the delayed gradients, each when it is the next one of its parameter."""
-        # There is no deadlock. Suppose that all threads wait here. Choose a thread with the fewest losses, and one of its
-        # delayed gradients. Let g be the gradient of the same parameter that has to be added next.
+        # There is no deadlock. Suppose that all threads wait here. Choose a thread with the fewest losses, and one of
+        # its delayed gradients. Let g be the gradient of the same parameter that has to be added next.
         # 1. All threads have submitted the gradients of as many losses, so g has been submitted.
         # 2. g is not stored: a stored gradient is added as soon as it is its turn.
         # 3. So g is delayed, and its thread waits here. But this thread does not wait, because g is the next one.
