@@ -9,7 +9,7 @@ import io
 import signal
 import sys
 
-from llm.parallel.runtime import keep_freed_memory, set_blas_threads, threads_to_use
+from llm.parallel.runtime import keep_freed_memory
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +20,6 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     keep_freed_memory()
-    set_blas_threads(threads_to_use(options.threads))
     return start(options)
 
 
@@ -32,5 +31,8 @@ if __name__ == "__main__":
         sys.exit(main())
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"generate.py: {error}")
+    except MemoryError as error:
+        advice = "end other programs, give a shorter prompt, or use a smaller model"
+        sys.exit(f"generate.py: not enough memory ({error}); {advice}")
     except KeyboardInterrupt:
         sys.exit(130)  # 128 + SIGINT

@@ -10,6 +10,7 @@ import numpy as np
 from llm.data import Batches, Corpus, Dataset, evaluation_batches, open_corpus, prepare
 from llm.evaluation.loss import Validation
 from llm.model.gpt import GPT
+from llm.parallel.blas import blas_threads
 from llm.parallel.objective import rows_at_once
 from llm.parallel.runtime import set_blas_threads, threads_to_use
 from llm.parallel.selection import make_workers
@@ -57,10 +58,10 @@ def make_trainer(options: Options, dataset: Dataset, device: str) -> Trainer:
     """A trainer for next-token prediction, with weights drawn from the seed."""
     training, context = options.training, options.model.context
     count = worker_count(training, device)
-    # Each of several workers has one core. A single worker leaves all cores to matrix products.
-    set_blas_threads(1 if count > 1 else threads_to_use(training.threads))
     model = GPT(options.model, rng=np.random.default_rng(training.seed))
     model.recompute = training.recompute
+    # Each of several workers has one core. A single worker leaves its cores to matrix products.
+    set_blas_threads(1 if count > 1 else blas_threads(training.threads, model.num_parameters()))
     model.to(device)
     # Workers before the optimizer: if they are processes, each gets a copy of all memory in use, see `Processes`.
     workers = make_workers(model, NextToken(), count)

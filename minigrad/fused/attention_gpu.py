@@ -15,6 +15,7 @@ from minigrad.fused.attention_blocks import MAX_SAVED_RATIO, Saved
 from minigrad.fused.attention_scores import ALL, AttentionInputs
 from minigrad.fused.rows import as_rows, row_sum
 
+
 class WholeAttention:
     """Both passes of one call of attention, with the same arguments and results as those of BlockedAttention."""
 
