@@ -30,8 +30,7 @@ if __name__ == "__main__":
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"train.py: {error}")
     except MemoryError as error:
-        advice = "try a smaller --batch-size, more --micro-batches, or a smaller model"
-        sys.exit(f"train.py: not enough memory ({error}); {advice}")
+        sys.exit(f"train.py: not enough memory: {error}")
     except KeyboardInterrupt:  # the first one during setup, or the second one during training
         print("train.py: interrupted; checkpoints made so far are good", file=sys.stderr)
         sys.exit(130)  # 128 + SIGINT

@@ -107,15 +107,15 @@ def training_memory(
     `recompute`: with activation checkpointing. `workers`: how many divide the batch. `processes`: they are processes.
     """
     weights = parameters(config).total * itemsize
-    # Logits are computed in chunks of rows. When one is computed, the one before it is still in memory: two chunks.
-    rows = min(CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
+    # Logits are computed in chunks of tokens. When one is computed, the one before it is still in memory: two chunks.
+    tokens = min(2 * CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
     return Memory(
         # Processes share a second copy of the weights, and each has a gradient of its own: llm/parallel/processes.py.
         weights=2 * weights if processes else weights,
         gradients=workers * weights if processes else weights,
         optimizer=2 * weights,  # AdamW: mean and mean square of the gradients
         activations=activation_bytes(config, batch_size, context, itemsize, recompute=recompute, workers=workers),
-        logits=workers * 2 * rows * config.vocab_size * itemsize,
+        logits=workers * tokens * config.vocab_size * itemsize,
     )
 
 

@@ -8,7 +8,7 @@
 6. signals.py       Ctrl-C: finish the update, then stop
 7. setup.py         from options to a trainer: text, tokenizer, model, optimizer
 8. command.py       the command line of train.py
-9. display.py       progress bars; dry_run.py: --dry-run; profiling.py: --profile
+9. display.py       progress bars; dry_run.py: --dry-run; memory.py: how much is needed; profiling.py: --profile
 
 The path of one gradient, from the command to the weights:
 

@@ -18,6 +18,7 @@ from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
 from llm.training.display import stages
+from llm.training.memory import advised
 from llm.training.objectives import NextToken
 from llm.training.step import learning_rate
 from llm.training.trainer import Trainer
@@ -46,7 +47,8 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
         dataset = prepare(corpus, tokenizer, training.val_fraction, progress=partial(report, "tokenizing"))
     # In a short text, fewer tokens can be learned than --vocab-size asks for. The tokenizer knows the real number.
     options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
-    trainer = make_trainer(options, dataset, device)
+    with advised(options, worker_count(training, device)):
+        trainer = make_trainer(options, dataset, device)
     if checkpoint is not None:
         trainer.restore(checkpoint)  # replaces the initial weights
     # The folder of the run is written last, when everything that can fail has succeeded.
