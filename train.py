@@ -30,7 +30,9 @@ if __name__ == "__main__":
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"train.py: {error}")
     except MemoryError as error:
-        sys.exit(f"train.py: not enough memory: {error}")
+        advice = "try a smaller --batch-size, more --micro-batches, --recompute, or a smaller model"
+        advice = "; ".join(getattr(error, "__notes__", [advice]))  # notes: llm/training/memory.py
+        sys.exit(f"train.py: not enough memory ({error}); {advice}")
     except KeyboardInterrupt:  # the first one during setup, or the second one during training
         print("train.py: interrupted; checkpoints made so far are good", file=sys.stderr)
         sys.exit(130)  # 128 + SIGINT

@@ -153,14 +153,13 @@ class Child:
             self.connection.send((batch, profiled))
 
     def receive(self) -> Result:
-        """Wait for the result. Raises RuntimeError or MemoryError when the child has failed or was killed."""
+        """Wait for the result. Raises RuntimeError when the child has failed or was killed."""
         try:
             result: Result = self.connection.recv()
         except (EOFError, ConnectionResetError):
             result = Result(error="its process was ended from outside, perhaps because there was too little memory")
         if result.error:
-            kind = MemoryError if "MemoryError:" in result.error else RuntimeError
-            raise kind(f"a worker could not go on: {result.error}")
+            raise RuntimeError(f"a worker could not go on: {result.error}")
         return result
 
 

@@ -39,11 +39,15 @@ def advice(options: Options, workers: int, limit: int | None) -> str:
             f"weights, gradients and optimizer alone take {cost.size(fixed)}, whatever the batch is; choose a smaller "
             "model (--layers, --dim, --vocab-size)"
         )
+    if limit is None:
+        return "try more --micro-batches or --recompute, which change no gradient, or a smaller model"
     for change in cheaper(training):
-        if limit is not None and needed(replace(options, training=change), workers) <= limit:
+        need = needed(replace(options, training=change), workers)
+        if need <= limit:
             return f"it fits with {flags(training, change)}, which changes no gradient"
     return (
-        "try more --micro-batches or --recompute, which change no gradient, or a shorter --context or a smaller model"
+        f"even with --micro-batches {training.batch_size} --recompute it takes {cost.size(need)}; choose a smaller "
+        "model (--layers, --dim, --vocab-size) or a shorter --context"
     )
 
 
@@ -78,10 +82,10 @@ def describe_memory(options: Options, workers: int) -> list[str]:
 
 @contextmanager
 def advised(options: Options, workers: int) -> Iterator[None]:
-    """A MemoryError inside the block gets the advice for these options."""
+    """A MemoryError inside the block gets a note: the advice for these options."""
     try:
         yield
     except MemoryError as error:
         found = runtime.memory()
-        limit = None if found is None else found[1]
-        raise MemoryError(f"{error or 'the system gives no more'}; {advice(options, workers, limit)}") from None
+        error.add_note(advice(options, workers, None if found is None else found[1]))
+        raise
