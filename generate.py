@@ -9,7 +9,7 @@ import signal
 import sys
 
 from llm.console import explain, open_streams
-from llm.parallel.runtime import keep_freed_memory, set_blas_threads, threads_to_use
+from llm.parallel.runtime import keep_freed_memory
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,7 +19,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     options = parse(sys.argv[1:] if arguments is None else arguments)
     keep_freed_memory()
-    set_blas_threads(threads_to_use(options.threads))
     return start(options)
 
 
@@ -33,5 +32,8 @@ if __name__ == "__main__":
         sys.exit(f"generate.py: {error}")
     except OSError as error:
         sys.exit(f"generate.py: {explain(error)}")
+    except MemoryError as error:
+        advice = "end other programs, give a shorter prompt, or use a smaller model"
+        sys.exit(f"generate.py: not enough memory ({error}); {advice}")
     except KeyboardInterrupt:
         sys.exit(130)  # 128 + SIGINT

@@ -37,7 +37,8 @@ if __name__ == "__main__":
     except OSError as error:
         sys.exit(f"train.py: {explain(error)}")
     except MemoryError as error:
-        advice = "try a smaller --batch-size, more --micro-batches, or a smaller model"
+        advice = "try a smaller --batch-size, more --micro-batches, --recompute, or a smaller model"
+        advice = "; ".join(getattr(error, "__notes__", [advice]))  # notes: llm/training/memory.py
         sys.exit(f"train.py: not enough memory ({error}); {advice}")
     except KeyboardInterrupt as stop:  # the first one during setup, or the second one during training
         say("train.py: interrupted; checkpoints made so far are good")

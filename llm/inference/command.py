@@ -18,6 +18,8 @@ from llm.console import say, silence
 from llm.inference.load import load_model
 from llm.inference.sampling import Sampling
 from llm.inference.text import continue_prompt, decode_until_stop
+from llm.parallel.blas import blas_threads
+from llm.parallel.runtime import set_blas_threads
 from llm.runs.parsing import DEFAULT_IN_TEXT, read_options
 from llm.runs.run import Run, newest_run
 from minigrad.backend import pick_device
@@ -46,12 +48,12 @@ class GenerateOptions:
     num_samples: int = 1
     """Number of texts to write, with a line --- between them. The second text has --seed plus 1, and so on."""
     threads: Annotated[int | None, DEFAULT_IN_TEXT] = None
-    """Number of threads for matrix products. Default: one for each available core."""
+    """Number of threads for matrix products. none, the default: one for a small model, else one for each idle core."""
     device: str = "auto"
     """cpu, cuda, cuda:N for GPU number N, or auto: a GPU if there is one, else the CPU."""
 
     def __post_init__(self) -> None:
-        for name, least in (("max_tokens", 0), ("num_samples", 1), ("seed", 0)):
+        for name, least in (("max_tokens", 0), ("num_samples", 1), ("seed", 0), ("threads", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
@@ -67,6 +69,7 @@ def start(options: GenerateOptions) -> int:
     if options.run is None:
         say(f"writing with {run}, the run that was changed last")
     model, tokenizer = load_model(run, options.checkpoint, pick_device(options.device))
+    set_blas_threads(blas_threads(options.threads, model.num_parameters()))
     prompt = read_prompt() if options.prompt is None else options.prompt
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     counter, status = TokenCounter(), 0

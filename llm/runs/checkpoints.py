@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from llm.model.arrays import load_arrays
 from llm.runs.errors import RunError
 from llm.runs.files import digest, link_file, new_folder, read_json, write_json
 
@@ -155,7 +156,7 @@ def _read(folder: Path, *, with_optimizer: bool) -> Checkpoint:
 def _read_arrays(path: Path, state: dict[str, Any]) -> dict[str, np.ndarray]:
     _verify(path, state)
     try:
-        return load_file(path)
+        return load_arrays(path)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path} cannot be read ({error})") from None
 

@@ -61,7 +61,13 @@ class TrainOptions:
     checkpoint_every: int = 500
     """Number of steps between checkpoints. There is also one for the best evaluation, and one at the end."""
     micro_batches: int = 1
-    """Compute a batch in this many parts, one after the other, to save memory. The gradient stays the same."""
+    """Compute a batch in this many parts, one after the other, to save memory: only the rows of one part are in memory
+    at a time, however many --threads there are. The gradient stays the same.
+    """
+    recompute: bool = False
+    """Activation checkpointing: keep only the input of each layer for the backward pass, and compute the layer again
+    there. Takes much less memory, and a third more time. The gradient stays the same.
+    """
     min_lr: float = 1e-4
     """Learning rate at the end."""
     schedule: Literal["cosine", "linear", "constant", "wsd", "inverse_sqrt"] = "cosine"

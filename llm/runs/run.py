@@ -11,19 +11,24 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm.console import command_line
+from llm.model.config import GPTConfig
 from llm.runs.checkpoints import MODEL, OPTIMIZER, STATE, TOKENIZER, Checkpoints
 from llm.runs.errors import RunError
 from llm.runs.files import locked, read_json, write_json
-from llm.runs.options import Options
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 from tokenizer.formats.atomic import PARTIAL, remove_partial
 
+if TYPE_CHECKING:
+    from llm.runs.options import Options
+
+T = TypeVar("T")
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
 
 
@@ -55,10 +60,20 @@ class Run:
         write_json(self.folder / CONFIG, options.to_json())
 
     def options(self) -> Options:
+        # Imported here: the options of training bring the library for command lines, which inference does not need.
+        from llm.runs.options import Options
+
+        return self._read_config(Options.from_json)
+
+    def model_config(self) -> GPTConfig:
+        """The shape of the model, without the options of training."""
+        return self._read_config(lambda data: GPTConfig.from_json(data["model"]))
+
+    def _read_config(self, from_json: Callable[[Any], T]) -> T:
         path = self.folder / CONFIG
         try:
-            return Options.from_json(read_json(path))
-        except ValueError as error:
+            return from_json(read_json(path))
+        except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path} is not the configuration of a run ({error}); put the right one back, or give another run"
             ) from None

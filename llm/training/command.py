@@ -18,6 +18,7 @@ from llm.runs.run import Run, new_run, newest_run
 from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
+from llm.training.memory import advised
 from llm.training.setup import describe, set_up
 from tokenizer import BaseTokenizer
 
@@ -58,13 +59,14 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
 def start(options: Options, run: Run, write_sample: SampleWriter) -> int:
     """Train a new run, continue a run, or only describe what the options say; returns the exit status."""
     if options.training.dry_run:
-        print_line(describe_dry_run(options))
+        print_line(describe_dry_run(options, run))
         return 0
     with run.locked():
         trainer, tokenizer = set_up(options, run)
         print_line(describe(trainer, tokenizer, run))
         prompt, seed = options.training.prompt, options.training.seed
-        return train(trainer, run, lambda: prompt + write_sample(trainer.model, tokenizer, prompt, seed))
+        with advised(options, trainer.workers.count):
+            return train(trainer, run, lambda: prompt + write_sample(trainer.model, tokenizer, prompt, seed))
 
 
 def _parse(arguments: list[str], defaults: Options) -> Options:

@@ -12,6 +12,8 @@ from llm.data import Batches, Corpus, Dataset, evaluation_batches, open_corpus, 
 from llm.data.errors import DataError
 from llm.evaluation.loss import Validation
 from llm.model.gpt import GPT
+from llm.parallel.blas import blas_threads
+from llm.parallel.objective import rows_at_once
 from llm.parallel.runtime import set_blas_threads, threads_to_use
 from llm.parallel.selection import make_workers
 from llm.runs.checkpoints import Checkpoint
@@ -20,6 +22,7 @@ from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
 from llm.training.checks import check_prompt, check_room, check_schedule
 from llm.training.display import print_line, stages
+from llm.training.memory import advised
 from llm.training.objectives import NextToken
 from llm.training.step import learning_rate
 from llm.training.trainer import Trainer
@@ -50,7 +53,8 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
     dataset = _tokenize(corpus, tokenizer, training)
     # In a short text, fewer tokens can be learned than --vocab-size asks for. The tokenizer knows the real number.
     options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
-    trainer = make_trainer(options, dataset, device)
+    with advised(options, worker_count(training, device)):
+        trainer = make_trainer(options, dataset, device)
     if checkpoint is not None:
         trainer.restore(checkpoint)  # replaces the initial weights
     if not trainer.finished:
@@ -91,9 +95,10 @@ def make_trainer(options: Options, dataset: Dataset, device: str) -> Trainer:
     """A trainer for next-token prediction, with weights drawn from the seed."""
     training, context = options.training, options.model.context
     count = worker_count(training, device)
-    # Each of several workers has one core. A single worker leaves all cores to matrix products.
-    set_blas_threads(1 if count > 1 else threads_to_use(training.threads))
     model = GPT(options.model, rng=np.random.default_rng(training.seed))
+    model.recompute = training.recompute
+    # Each of several workers has one core. A single worker leaves its cores to matrix products.
+    set_blas_threads(1 if count > 1 else blas_threads(training.threads, model.num_parameters()))
     model.to(device)
     # Workers before the optimizer: if they are processes, each gets a copy of all memory in use, see `Processes`.
     workers = make_workers(model, NextToken(), count)
@@ -121,8 +126,9 @@ def make_optimizer(model: GPT, training: TrainOptions) -> AdamW:
 
 
 def worker_count(training: TrainOptions, device: str) -> int:
-    """How many workers divide a batch: one for each core, at most one for each row; on a GPU a single one."""
-    return min(threads_to_use(training.threads), training.batch_size) if device == "cpu" else 1
+    """How many workers divide a micro-batch: one for each core, at most one for each row; on a GPU a single one."""
+    rows = rows_at_once(training.batch_size, training.micro_batches)
+    return min(threads_to_use(training.threads), rows) if device == "cpu" else 1
 
 
 def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus) -> BaseTokenizer:
