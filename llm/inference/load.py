@@ -7,6 +7,7 @@ from typing import Literal
 
 from llm.console import command_line, say
 from llm.model.gpt import GPT
+from llm.runs.checkpoints import MODEL
 from llm.runs.errors import RunError
 from llm.runs.run import Run
 from minigrad.backend import pick_device
@@ -37,7 +38,11 @@ def load_model(
         raise RunError(f"{run} has no checkpoint yet; let it train on with: {command}")
     for problem in checkpoint.problems:
         say(f"{problem}; using the checkpoint of step {checkpoint.step}")
-    model = GPT(config, rng=None)  # no initial weights: they are loaded in the next line
-    model.load_state_dict(checkpoint.weights)
+    run.check_size(checkpoint, config)
+    model = GPT(config, rng=None)  # no initial weights: they are loaded in the next lines
+    try:
+        model.load_state_dict(checkpoint.weights)
+    except ValueError as error:
+        raise run.misfit(checkpoint, f"{checkpoint.name(MODEL)}: {error}") from None
     model.to(pick_device(device)).eval()
     return model, tokenizer

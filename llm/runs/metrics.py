@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from llm.runs.errors import RunError
+from llm.runs.files import open_regular
 from tokenizer.formats.atomic import new_file
 
+LONGEST_LINE = 1 << 16  # bytes: a line has about 200
 FIELDS = ("step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_second", "elapsed")
 DRAWN = ("step", "train_loss", "val_loss", "lr", "grad_norm")
 LARGEST_DRAWN = 1e30  # the ends of an axis are computed from its values, and must not overflow
@@ -61,22 +64,30 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl that are complete; none if there is no such file."""
+    """The lines of a metrics.jsonl that are complete; none if there is no such file.
+
+    Raises RunError when it is no file, or cannot be read.
+    """
     return list(iterate_metrics(path))
 
 
 def iterate_metrics(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of `read_metrics`, one after the other."""
-    if not path.exists():
+    try:
+        with open_regular(path) as file:
+            while text := file.readline(LONGEST_LINE):  # what is longer is read in parts, of which none is a line
+                if not text.startswith(b"{"):
+                    continue
+                try:
+                    line = json.loads(text)
+                except (ValueError, RecursionError):  # RecursionError: a thousand brackets
+                    continue
+                if isinstance(line, dict) and set(FIELDS) <= line.keys() and type(line["step"]) is int:
+                    yield line
+    except FileNotFoundError:
         return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for text in file:
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):  # RecursionError: a thousand brackets
-                continue
-            if isinstance(line, dict) and set(FIELDS) <= line.keys() and isinstance(line["step"], int):
-                yield line
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}); delete it, or put the right one back") from None
 
 
 def _ends_of_lines(path: Path) -> int:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
-from llm.data import Batches, Corpus, Dataset, evaluation_batches, open_corpus, prepare
+from llm.data import Batches, Corpus, Dataset, evaluation_batches, learn_tokenizer, open_corpus, prepare
+from llm.data.corpus import Progress
 from llm.data.errors import DataError
+from llm.data.learned import LEARNED
 from llm.evaluation.loss import Validation
 from llm.model.gpt import GPT
 from llm.parallel.blas import blas_threads
 from llm.parallel.objective import rows_at_once
-from llm.parallel.runtime import set_blas_threads, threads_to_use
+from llm.parallel.runtime import return_freed_memory, set_blas_threads, threads_to_use
 from llm.parallel.selection import make_workers
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
@@ -28,7 +29,7 @@ from llm.training.step import learning_rate
 from llm.training.trainer import Trainer
 from minigrad.backend import pick_device
 from minigrad.optim import AdamW
-from tokenizer import END_OF_TEXT, BaseTokenizer, CharTokenizer, Tokenizer
+from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 from tokenizer.models.char import UnknownCharacter
 
@@ -45,14 +46,21 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
     device = pick_device(training.device)
     checkpoint = _newest_checkpoint(run) if resumes else None
     corpus = _open_again(run, training.data) if resumes else open_corpus(training.data)
-    if resumes:
-        tokenizer = run.tokenizer()
-    else:
-        tokenizer = make_tokenizer(training.tokenizer, options.model.vocab_size, corpus)
-    check_prompt(tokenizer, training.prompt)
-    dataset = _tokenize(corpus, tokenizer, training)
+    if corpus.omissions:
+        print_line(corpus.omissions)
+    # Takes time only once. The next run with the same text finds tokenizer and tokens in the cache.
+    with stages() as report:
+        if resumes:
+            tokenizer = run.tokenizer()
+        else:
+            tokenizer = make_tokenizer(training.tokenizer, options.model.vocab_size, corpus, report)
+        check_prompt(tokenizer, training.prompt)
+        dataset = _tokenize(corpus, tokenizer, training, report)
+    return_freed_memory()  # learning and tokenizing need far more than training may
     # In a short text, fewer tokens can be learned than --vocab-size asks for. The tokenizer knows the real number.
     options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
+    if checkpoint is not None:
+        run.check_size(checkpoint, options.model)  # before a model is built, which may need much memory
     with advised(options, worker_count(training, device)):
         trainer = make_trainer(options, dataset, device)
     if checkpoint is not None:
@@ -79,11 +87,9 @@ def _open_again(run: Run, data: str) -> Corpus:
     )
 
 
-def _tokenize(corpus: Corpus, tokenizer: BaseTokenizer, training: TrainOptions) -> Dataset:
-    # Takes time only once. The next run with the same text and tokenizer finds the tokens in the cache.
+def _tokenize(corpus: Corpus, tokenizer: BaseTokenizer, training: TrainOptions, progress: Progress) -> Dataset:
     try:
-        with stages() as report:
-            return prepare(corpus, tokenizer, training.val_fraction, progress=partial(report, "tokenizing"))
+        return prepare(corpus, tokenizer, training.val_fraction, progress=progress)
     except UnknownCharacter as error:
         raise ValueError(
             f"{error.character!r} in the text is not among the {error.known} characters of {training.tokenizer}; use "
@@ -131,19 +137,14 @@ def worker_count(training: TrainOptions, device: str) -> int:
     return min(threads_to_use(training.threads), rows) if device == "cpu" else 1
 
 
-def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus) -> BaseTokenizer:
+def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus, progress: Progress | None = None) -> BaseTokenizer:
     """Learn a tokenizer from the corpus ("bpe", "char"), or load the one at the path `kind`."""
-    if kind == "char":
-        return CharTokenizer.train(corpus)
-    if kind != "bpe":
-        return load_tokenizer(kind)
-    if vocab_size < SMALLEST_VOCABULARY:
+    if kind == "bpe" and vocab_size < SMALLEST_VOCABULARY:
         raise ValueError(
             f"--vocab-size {vocab_size} is too small for --tokenizer bpe; give at least {SMALLEST_VOCABULARY}, for the "
             "256 bytes and the end of a text"
         )
-    with stages() as report:
-        return Tokenizer.train(corpus, vocab_size, special_tokens=(END_OF_TEXT,), progress=report)
+    return learn_tokenizer(corpus, kind, vocab_size, progress) if kind in LEARNED else load_tokenizer(kind)
 
 
 def describe(trainer: Trainer, tokenizer: BaseTokenizer, run: Run) -> str:
@@ -179,4 +180,4 @@ def _write(run: Run, options: Options, tokenizer: BaseTokenizer, checkpoint: Che
         run.begin(options, tokenizer)
     if checkpoint is not None:
         # The run may have been killed after it saved the checkpoint, and before it linked its files.
-        run.checkpoints.link(checkpoint.step)
+        run.checkpoints.mend(checkpoint)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tokenizer.arrays.token_bytes import UINT64_BYTES, uint64_at
 from tokenizer.arrays.word_table import BYTE_MASKS
-from tokenizer.split.chunks import chunks, groups_of_about
+from tokenizer.split.chunks import CHUNK_CHARACTERS, chunks, groups_of_about
 from tokenizer.split.pretokenizer import Pretokenizer, well_formed
 from tokenizer.split.scanner import RULES, WordScanner, slices
 
@@ -114,17 +114,22 @@ class WordCounter:
 
     def add(self, texts: Iterable[str]) -> Counter[bytes]:
         """Count the words of `texts`, and return the counts of all words so far."""
-        for text in texts:
-            if self._scanner is None or self._is_faster_by_regex(text):
-                self._searched.update(self._pretokenizer.split(text))
-            else:
-                for chunk in chunks(text):
-                    self._scan(self._scanner, chunk)
+        # Many small texts are scanned together: the arrays of a single one would take more time to make than to use.
+        for group in groups_of_about(CHUNK_CHARACTERS, self._parts_to_scan(texts), len):
+            self._scan(group)
         self._count_packed()
         counts = self._long.copy()
         counts.update({unpack_word(key): count for key, count in self._packed.items()})
         counts.update({word.encode(): count for word, count in self._searched.items()})
         return counts
+
+    def _parts_to_scan(self, texts: Iterable[str]) -> Iterator[str]:
+        """Chunks of the texts that are for the scanner. The words of the others are counted here."""
+        for text in texts:
+            if self._scanner is None or self._is_faster_by_regex(text):
+                self._searched.update(self._pretokenizer.split(text))
+            else:
+                yield from chunks(text)
 
     def _is_faster_by_regex(self, text: str) -> bool:
         if len(text) >= self._min_scanned_characters:
@@ -132,8 +137,9 @@ class WordCounter:
         self._short_texts += 1
         return text.isascii() or self._short_texts > self._min_short_texts
 
-    def _scan(self, scanner: WordScanner, text: str) -> None:
-        data, starts, lengths, _ = scanner.words([text])
+    def _scan(self, texts: list[str]) -> None:
+        assert self._scanner is not None
+        data, starts, lengths, _ = self._scanner.words(texts)
         is_short = lengths <= MAX_PACKED_BYTES
         self._uncounted.append(pack_words(data, starts[is_short], lengths[is_short]))
         self._uncounted_words += len(self._uncounted[-1])
