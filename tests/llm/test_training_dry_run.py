@@ -1,4 +1,4 @@
-"""--dry-run: what it has read and what not, the size of the model, memory and time, and what to do if that is too much."""
+"""--dry-run: what it has read and what not, the size of the model, memory and time, and what to do if it is short."""
 
 from __future__ import annotations
 
@@ -99,14 +99,11 @@ def test_processes_have_a_gradient_each(capsys: pytest.CaptureFixture) -> None:
     ("options", "advice"),
     [
         ("--preset gpt2 --batch-size 2", ""),
-        ("--preset gpt2 --batch-size 32", "more than this machine has: it fits with --micro-batches"),
+        ("--preset gpt2 --batch-size 48", "more than this machine has: it fits with --micro-batches"),
         ("--preset gpt2 --batch-size 16", "more than is free now: it fits with --micro-batches"),
-        (
-            "--preset gpt2-medium --context 4096",
-            "it fits with --micro-batches 16 --recompute, which changes no gradient",
-        ),
+        ("--preset gpt2 --context 6000 --batch-size 2", "it fits with --recompute, which changes no gradient"),
         ("--preset gpt2-xl", "weights, gradients and optimizer alone take 23.31 GiB, whatever the batch is; choose a"),
-        ("--preset gpt2-large --context 9000", "even with --micro-batches 16 --recompute it takes"),
+        ("--preset gpt2-medium --context 20000", "even with --micro-batches 16 --recompute it takes"),
     ],
 )
 def test_what_does_not_fit_is_told_with_what_to_do(options: str, advice: str, capsys: pytest.CaptureFixture) -> None:
@@ -115,7 +112,7 @@ def test_what_does_not_fit_is_told_with_what_to_do(options: str, advice: str, ca
     assert ("more than" in text) == bool(advice)
     if "it fits with" in text:
         more = text.split("it fits with ")[1].split(", which")[0].split()
-        assert "more than" not in shown(capsys, "--threads", "2", *options.split(), *more) or "free now" in advice
+        assert "more than" not in shown(capsys, "--threads", "2", *options.split(), *more)
 
 
 def test_a_tokenizer_that_is_given_decides_the_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -216,5 +213,8 @@ def test_the_advice_fits(batch_size: int, micro_batches: int, limit: int) -> Non
         now = ["--batch-size", str(batch_size), "--micro-batches", str(min(micro_batches, batch_size)), *more]
         assert memory.needed(parse(now)[0], 4) <= limit << 20
     else:
-        smallest = parse(["--batch-size", str(batch_size), "--micro-batches", str(batch_size), "--recompute"])[0]
-        assert memory.needed(smallest, 4) > limit << 20
+        every = [
+            parse(["--batch-size", str(batch_size), "--micro-batches", str(batch_size), *more])[0]
+            for more in ([], ["--recompute"])
+        ]
+        assert all(memory.needed(each, 4) > limit << 20 for each in every)
