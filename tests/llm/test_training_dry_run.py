@@ -7,7 +7,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from llm.inference.text import write_sample
@@ -207,6 +207,7 @@ def test_durations_are_right_to_two_digits(seconds: float) -> None:
 def test_the_advice_fits(batch_size: int, micro_batches: int, limit: int) -> None:
     """What is advised takes no more than the limit, and nothing is advised in vain."""
     options, _ = parse(["--batch-size", str(batch_size), "--micro-batches", str(min(micro_batches, batch_size))])
+    assume(memory.needed(options, 4) > limit << 20)
     text = memory.advice(options, 4, limit << 20)
     if text.startswith("it fits with"):
         more = text.removeprefix("it fits with ").split(",")[0].split()
