@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llm.model.config import GPTConfig
 from llm.runs.checkpoints import MODEL, OPTIMIZER, STATE, TOKENIZER, Checkpoints
 from llm.runs.errors import RunError
-from llm.runs.files import locked, read_json, remove_partial, write_json
+from llm.runs.files import locked, read_json, write_json
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
+from tokenizer.formats.atomic import remove_partial
 
 if TYPE_CHECKING:
     from llm.runs.options import Options
