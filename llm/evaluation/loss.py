@@ -76,6 +76,7 @@ def evaluate(workers: Workers, validation: Validation) -> Evaluation:
 
 
 def in_short_parts(batch: Batch, device: str) -> list[Batch]:
-    """The rows of a batch in parts of about PART_TOKENS."""
-    tokens, limit = batch[0].size, PART_TOKENS["cpu" if device == "cpu" else "cuda"]
-    return split_rows(batch, min(count_rows(batch), -(-tokens // limit)))
+    """The rows of a batch in parts of at most PART_TOKENS, or of a single row."""
+    rows, limit = count_rows(batch), PART_TOKENS["cpu" if device == "cpu" else "cuda"]
+    rows_of_a_part = max(1, limit * rows // batch[0].size)
+    return split_rows(batch, -(-rows // rows_of_a_part))  # rounded up

@@ -18,7 +18,6 @@ of the variables in VARIABLES gets what was asked for.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -50,42 +49,13 @@ def fitting_blas_threads(parameters: int) -> Iterator[None]:
     """Inside the block, a single thread if this is better for a model of this size; else as many as before."""
     if threads_from_environment() is not None or blas_threads(None, parameters) > 1:
         yield
-        return
-    _single.enter()
-    try:
-        yield
-    finally:
-        _single.leave()
-
-
-class _SingleThread:
-    """One BLAS thread as long as there is a block that needs it. BLAS has one setting for the whole process.
-
-    Blocks of several threads may overlap. The number from before comes back when the last of them ends.
-    """
-
-    def __init__(self) -> None:
-        self.lock, self.blocks = threading.Lock(), 0
-        self.limit: Any = None
-
-    def enter(self) -> None:
-        with self.lock:
-            self.blocks += 1
-            if self.blocks == 1:
-                self.limit = _controller().limit(limits=1, user_api="blas")
-
-    def leave(self) -> None:
-        with self.lock:
-            self.blocks -= 1
-            if self.blocks == 0:
-                self.limit.restore_original_limits()
-
-
-_single = _SingleThread()
+    else:
+        with _controller().limit(limits=1, user_api="blas"):
+            yield
 
 
 @cache
 def _controller() -> Any:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()  # takes 1 ms, and a change of the setting 0.01 ms
+    return ThreadpoolController()  # this takes 1 ms, and a change of the setting 0.01 ms

@@ -41,7 +41,7 @@ def advice(options: Options, workers: int, limit: int | None) -> str:
         )
     if limit is None:
         return "try more --micro-batches or --recompute, which change no gradient, or a smaller model"
-    for change in cheaper(training):
+    for change in cheaper(training, workers):
         need = needed(replace(options, training=change), workers)
         if need <= limit:
             return f"it fits with {flags(training, change)}, which changes no gradient"
@@ -51,13 +51,18 @@ def advice(options: Options, workers: int, limit: int | None) -> str:
     )
 
 
-def cheaper(training: TrainOptions) -> list[TrainOptions]:
+def cheaper(training: TrainOptions, workers: int) -> list[TrainOptions]:
     """Ways to save memory without changing the gradient, those that cost the least time first."""
     counts = [training.micro_batches]
     while counts[-1] < training.batch_size:
         counts.append(min(2 * counts[-1], training.batch_size))
-    more = [replace(training, micro_batches=count) for count in counts[1:]]
-    return more + [replace(each, recompute=True) for each in (training, *more)]
+    ways = [replace(training, micro_batches=n, recompute=r) for r in {training.recompute, True} for n in counts]
+
+    def cost_in_time(way: TrainOptions) -> tuple[bool, bool, int]:
+        has_idle_workers = rows_at_once(way.batch_size, way.micro_batches) < min(workers, way.batch_size)
+        return has_idle_workers, way.recompute, way.micro_batches
+
+    return sorted((way for way in ways if way != training), key=cost_in_time)
 
 
 def flags(before: TrainOptions, after: TrainOptions) -> str:
@@ -77,7 +82,7 @@ def describe_memory(options: Options, workers: int) -> list[str]:
     if need <= free:
         return [line]
     problem = "more than this machine has" if need > total else "more than is free now"
-    return [line, f"           this is {problem}: {advice(options, workers, total if need > total else free)}"]
+    return [line, f"           this is {problem}: {advice(options, workers, free)}"]
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import tracemalloc
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,13 @@ import tyro
 from llm.console import NO_ROOM
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
-from llm.model.cost import parameters, training_flops
+from llm.model.cost import parameters
 from llm.model.presets import PRESETS
 from llm.parallel import runtime
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions, presets
 from llm.runs.run import Run
-from llm.training import checks, dry_run
+from llm.training import checks
 from llm.training.command import parse, start
 from llm.training.setup import set_up
 from llm.training.step import learning_rate
@@ -500,61 +499,6 @@ def test_no_color_means_no_colours(
     monkeypatch.setenv("NO_COLOR", no_color)
     script(monkeypatch, "--help")
     assert ("\x1b" in capsys.readouterr().out) is (no_color == "")
-
-
-# --- dry run ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dry_run, "matmul_rate", lambda device: 1e12)
-
-
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("name", ["default", "gpt2-xl", "llama2-7b"])
-def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -> None:
-    tracemalloc.start()
-    assert start(*parse(["--preset", name, "--dry-run", "--device", "cpu", "--threads", "2"]), write_sample) == 0
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 20e6
-    shown = capsys.readouterr().out
-    for part in (
-        "parameters",
-        "FLOPs a token",
-        "memory, training",
-        "activations",
-        "KV cache",
-        "step ",
-        "time ",
-        "a step",
-    ):
-        assert part in shown
-    assert not Path("runs").exists()
-
-
-@pytest.mark.usefixtures("quick")
-def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
-    """GPT-2: 124,439,808 parameters; half of the rate is what training reaches."""
-    command = "--preset gpt2 --dry-run --device cpu --batch-size 4 --steps 10 --threads"
-    start(*parse([*command.split(), "3"]), write_sample)
-    shown = capsys.readouterr().out
-    assert "124,439,808" in shown
-    assert "more" not in shown, "threads share one gradient"
-    seconds = training_flops(presets()["gpt2"].model) * 4096 / 0.5e12
-    prediction = f"about {seconds:.3g} s a step, {10 * seconds:.0f} seconds for 10 steps"
-    assert f"{prediction}, at 50% of the 1,000 GFLOP/s" in shown
-    start(*parse([*command.replace("gpt2", "nanogpt-char").split(), "3"]), write_sample)
-    assert "processes  9.202 MiB more" in capsys.readouterr().out
-
-
-def test_the_rate_of_matrix_products_is_measured() -> None:
-    assert 1e8 < dry_run.matmul_rate(size=128) < 1e14
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 seconds"), (600, "10 minutes"), (36000, "10.0 hours")])
-def test_durations_in_words(seconds: float, text: str) -> None:
-    assert dry_run._duration(seconds) == text
 
 
 # --- what is decayed --------------------------------------------------------------------------------------------------
