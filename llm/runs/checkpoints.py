@@ -130,7 +130,7 @@ class Checkpoints:
         problems: list[str] = []
         for folder in self._candidates(problems):
             try:
-                last = _read(folder, with_optimizer=with_optimizer)
+                last = self._read(folder, with_optimizer=with_optimizer)
             except RunError as error:
                 problems.append(str(error))
                 continue
@@ -178,19 +178,15 @@ class Checkpoints:
                 f"{self.run_folder} was not evaluated before step {last.step}, so no checkpoint is the best; "
                 "use the last one"
             )
-        return last if best_step == last.step else _read(self.folder_of(best_step), with_optimizer=with_optimizer)
+        return last if best_step == last.step else self._read(self.folder_of(best_step), with_optimizer=with_optimizer)
 
-
-def _read(folder: Path, *, with_optimizer: bool) -> Checkpoint:
-    """Raises RunError, naming the file, when one is missing, damaged or of something else."""
-    state = read_state(folder / STATE)
-    number = folder.name.removeprefix("step-")
-    if number != folder.name and int(number) != state["step"]:
-        raise RunError(
-            f"{folder / STATE} is of step {state['step']}: its folder was renamed, or holds files of another"
-        )
-    optimizer = _read_arrays(folder / OPTIMIZER, state) if with_optimizer else {}
-    return Checkpoint(_read_arrays(folder / MODEL, state), optimizer, state, folder)
+    def _read(self, folder: Path, *, with_optimizer: bool) -> Checkpoint:
+        """Raises RunError, naming the file, when one is missing, damaged or of something else."""
+        state = read_state(folder / STATE)
+        if folder not in (self.run_folder, self.folder_of(state["step"])):
+            raise RunError(f"{folder / STATE} is of step {state['step']}, and not of the one in the name of its folder")
+        optimizer = _read_arrays(folder / OPTIMIZER, state) if with_optimizer else {}
+        return Checkpoint(_read_arrays(folder / MODEL, state), optimizer, state, folder)
 
 
 def _read_arrays(path: Path, state: dict[str, Any]) -> dict[str, np.ndarray]:

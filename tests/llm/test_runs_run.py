@@ -268,6 +268,13 @@ def test_a_renamed_checkpoint_is_not_taken_for_another(run: Run) -> None:
     assert "step-00000009/state.json is of step 5" in run.checkpoints.load().problems[0]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("name", ["step-one", "step-00000009"])
+def test_the_folder_of_a_run_may_have_any_name(tmp_path: Path, name: str) -> None:
+    run = make(tmp_path / name, 5)
+    shutil.rmtree(run.checkpoints.folder)
+    assert_is_step(run, 5)
+
+
 def test_copies_of_the_newest_files_are_used_when_all_others_are_damaged(run: Run) -> None:
     for path in run.folder.glob("*.*"):
         separate(path)
