@@ -5,22 +5,20 @@ The work is done in llm/inference, whose __init__.py says what to read.
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
 
-from llm.parallel.runtime import keep_freed_memory, set_blas_threads, threads_to_use
+from llm.console import explain, open_streams
+from llm.parallel.runtime import keep_freed_memory
 
 
 def main(arguments: list[str] | None = None) -> int:
+    open_streams(unprintable="replace")  # a terminal that cannot show a character shows a question mark
     # Imported here and not at the top, so that a Ctrl-C during the imports also ends in the `except` below.
     from llm.inference.command import parse, start
 
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     keep_freed_memory()
-    set_blas_threads(threads_to_use(options.threads))
     return start(options)
 
 
@@ -30,7 +28,12 @@ if __name__ == "__main__":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         sys.exit(main())
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError) as error:
         sys.exit(f"generate.py: {error}")
+    except OSError as error:
+        sys.exit(f"generate.py: {explain(error)}")
+    except MemoryError as error:
+        advice = "end other programs, give a shorter prompt, or use a smaller model"
+        sys.exit(f"generate.py: not enough memory ({error}); {advice}")
     except KeyboardInterrupt:
         sys.exit(130)  # 128 + SIGINT

@@ -8,30 +8,38 @@ from __future__ import annotations
 
 import sys
 
+from llm.console import explain, open_streams, say, silence
 from llm.parallel.runtime import keep_freed_memory, set_switch_interval
 
 
 def main(arguments: list[str] | None = None) -> int:
+    open_streams(unprintable="backslashreplace")  # what it prints are messages: names of files must stay recognisable
     # Imported here and not at the top, so that a Ctrl-C during the imports also ends in the `except` below.
     from llm.inference.text import write_sample
     from llm.training.command import parse, start
+    from llm.training.signals import cleaning_up
 
-    options, run = parse(sys.argv[1:] if arguments is None else arguments)
-    keep_freed_memory()
-    set_switch_interval()
-    return start(options, run, write_sample)
+    with cleaning_up():
+        options, run = parse(sys.argv[1:] if arguments is None else arguments)
+        keep_freed_memory()
+        set_switch_interval()
+        return start(options, run, write_sample)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except BrokenPipeError:  # the program that reads our output has ended, as in `train.py --help | head`
+        silence(sys.stdout)  # or Python would complain at its end that it cannot write the rest
         sys.exit(1)
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError) as error:
         sys.exit(f"train.py: {error}")
+    except OSError as error:
+        sys.exit(f"train.py: {explain(error)}")
     except MemoryError as error:
-        advice = "try a smaller --batch-size, more --micro-batches, or a smaller model"
+        advice = "try a smaller --batch-size, more --micro-batches, --recompute, or a smaller model"
+        advice = "; ".join(getattr(error, "__notes__", [advice]))  # notes: llm/training/memory.py
         sys.exit(f"train.py: not enough memory ({error}); {advice}")
-    except KeyboardInterrupt:  # the first one during setup, or the second one during training
-        print("train.py: interrupted; checkpoints made so far are good", file=sys.stderr)
-        sys.exit(130)  # 128 + SIGINT
+    except KeyboardInterrupt as stop:  # the first one during setup, or the second one during training
+        say("train.py: interrupted; checkpoints made so far are good")
+        sys.exit(128 + getattr(stop, "number", 2))  # 2 is SIGINT, the signal of Ctrl-C

@@ -1,8 +1,17 @@
 """A GPT: the model, its training, and the text that it writes.
 
+    import llm
+
+    model, tokenizer = llm.load("runs/default-1")           # the folder of a run that train.py has made
+    print(llm.generate(model, tokenizer, "The class"))
+    for piece in llm.stream(model, tokenizer, "The class", sampling=llm.Sampling(temperature=0.5)):
+        print(piece, end="", flush=True)
+    print(llm.evaluate(model, tokenizer, open("my.txt").read()))
+
 To see the whole in an evening, read model/textbook.py (a GPT in plain NumPy), then training/simple.py (training on one
 page). Then the folders, in this order. The `__init__` of each one lists its files, again in reading order.
 
+    console.py     train.py and generate.py as programs: streams, messages, commands to copy
     model/         from token ids to logits
     runs/          the folder that training leaves: options, checkpoints, metrics
     data/          from text to batches of token ids
@@ -13,3 +22,42 @@ page). Then the folders, in this order. The `__init__` of each one lists its fil
 
 A folder imports only from folders above it in this list. Training and inference do not import each other.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers and editors
+    from llm.evaluation.text import evaluate_text as evaluate
+    from llm.inference.load import load_model as load
+    from llm.inference.sampling import Sampling
+    from llm.inference.text import stream_text as stream
+    from llm.inference.text import write_text as generate
+    from llm.model.config import GPTConfig
+    from llm.model.gpt import GPT
+
+__all__ = ["GPT", "GPTConfig", "Sampling", "evaluate", "generate", "load", "stream"]
+
+# Where each name comes from. It is imported at its first use, so `import llm` takes no time.
+_NAMES = {
+    "GPT": ("llm.model.gpt", "GPT"),
+    "GPTConfig": ("llm.model.config", "GPTConfig"),
+    "Sampling": ("llm.inference.sampling", "Sampling"),
+    "evaluate": ("llm.evaluation.text", "evaluate_text"),
+    "generate": ("llm.inference.text", "write_text"),
+    "load": ("llm.inference.load", "load_model"),
+    "stream": ("llm.inference.text", "stream_text"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _NAMES[name]
+    value = globals()[name] = getattr(importlib.import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

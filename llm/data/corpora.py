@@ -37,6 +37,8 @@ def _open(data: str) -> Corpus:
     if data in BUILT_IN:
         return BUILT_IN[data]()
     if data == "-":
+        if sys.stdin is None:  # closed, as by the shell's <&-
+            raise DataError("standard input is closed; give --data a file, or send the text through a pipe")
         return _copied("standard input", sys.stdin.buffer)
     path = os.path.expanduser(data)
     if os.path.isdir(path):

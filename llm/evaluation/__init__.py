@@ -1,4 +1,5 @@
 """How well a model predicts. To read in order:
 
 1. loss.py    the mean loss over validation batches, perplexity, bits per byte
+2. text.py    the same for a text
 """

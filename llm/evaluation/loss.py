@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm.parallel.objective import Batch
+from llm.parallel.objective import Batch, count_rows, split_rows
 from llm.parallel.workers import Workers
 from minigrad import no_grad
 from minigrad.backend import to_device
+
+# Tokens that a worker computes at a time. On a CPU, more would take more memory and no less time.
+PART_TOKENS = {"cpu": 512, "cuda": 1 << 14}
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ class Evaluation:
 
 
 def evaluate(workers: Workers, validation: Validation) -> Evaluation:
-    """The mean loss over all validation batches, without dropout. Each worker computes some of the batches."""
-    model, objective, batches = workers.model, workers.objective, validation.batches
+    """The mean loss over all validation batches, without dropout. Each worker computes some of the rows."""
+    model, objective = workers.model, workers.objective
+    # Each worker has one part in memory. The parts do not depend on the number of workers, and neither do their losses.
+    batches = [part for batch in validation.batches for part in in_short_parts(batch, model.device)]
 
     @np.errstate(all="ignore")  # infinity and NaN can be seen in the loss
     def losses_of(rank: int, batches: Sequence[Batch]) -> list[np.ndarray]:
@@ -68,3 +73,10 @@ def evaluate(workers: Workers, validation: Validation) -> Evaluation:
     stacked = np.stack([loss for of_worker in losses for loss in of_worker])  # (batches,)
     total = math.fsum(to_device(stacked, "cpu").tolist())
     return Evaluation(total / sum(objective.count(batch) for batch in batches), validation.bytes_per_token)
+
+
+def in_short_parts(batch: Batch, device: str) -> list[Batch]:
+    """The rows of a batch in parts of at most PART_TOKENS, or of a single row."""
+    rows, limit = count_rows(batch), PART_TOKENS["cpu" if device == "cpu" else "cuda"]
+    rows_of_a_part = max(1, limit * rows // batch[0].size)
+    return split_rows(batch, -(-rows // rows_of_a_part))  # rounded up

@@ -10,16 +10,21 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from llm.console import say, silence
 from llm.data.text import decode_prompt
 from llm.inference.load import load_model
 from llm.inference.sampling import Sampling
 from llm.inference.text import continue_prompt, decode_until_stop
+from llm.parallel.blas import blas_threads
+from llm.parallel.runtime import set_blas_threads
+from llm.runs.parsing import DEFAULT_IN_TEXT, read_options
 from llm.runs.run import Run, newest_run
 from minigrad.backend import pick_device
+from tokenizer.models.char import UnknownCharacter
 
 INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 
@@ -28,55 +33,63 @@ INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 class GenerateOptions:
     """Write text with a trained model: python generate.py --prompt "The class" """
 
-    run: str | None = None
+    run: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """Folder of the run. Default: the newest one in runs/."""
     checkpoint: Literal["last", "best"] = "last"
     """The newest checkpoint, or the one with the best validation loss."""
-    prompt: str | None = None
+    prompt: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """What the text begins with. Default: standard input if it is a pipe; otherwise the model begins a new text."""
     max_tokens: int = 200
     """Largest number of tokens to write."""
     sampling: tyro.conf.OmitArgPrefixes[Sampling] = field(default_factory=Sampling)
     stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """End the text before this string. Can be given several times."""
-    seed: int | None = None
+    seed: Annotated[int | None, DEFAULT_IN_TEXT] = None
     """The same seed gives the same text. Default: a new seed each time, which is printed."""
     num_samples: int = 1
     """Number of texts to write, with a line --- between them. The second text has --seed plus 1, and so on."""
-    threads: int | None = None
-    """Number of threads for matrix products. Default: one for each available core."""
+    threads: Annotated[int | None, DEFAULT_IN_TEXT] = None
+    """Number of threads for matrix products. none, the default: one for a small model, else one for each idle core."""
     device: str = "auto"
     """cpu, cuda, cuda:N for GPU number N, or auto: a GPU if there is one, else the CPU."""
 
     def __post_init__(self) -> None:
-        for name, least in (("max_tokens", 0), ("num_samples", 1), ("seed", 0)):
+        for name, least in (("max_tokens", 0), ("num_samples", 1), ("seed", 0), ("threads", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
 
 
 def parse(arguments: list[str]) -> GenerateOptions:
-    return tyro.cli(GenerateOptions, args=arguments, prog="generate.py")
+    return read_options(GenerateOptions, arguments, program="generate.py")
 
 
 def start(options: GenerateOptions) -> int:
     """Write what the options ask for; returns the exit status. Raises ValueError, RuntimeError or OSError."""
-    run = newest_run() if options.run is None else Run(options.run)
+    run = Run(options.run) if options.run is not None else newest_run()
+    if options.run is None:
+        say(f"writing with {run}, the run that was changed last")
     model, tokenizer = load_model(run, options.checkpoint, pick_device(options.device))
+    set_blas_threads(blas_threads(options.threads, model.num_parameters()))
     prompt = read_prompt() if options.prompt is None else options.prompt
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     counter, status = TokenCounter(), 0
     try:
         for number in range(options.num_samples):
             if number > 0:
-                print("---")
+                print_text("---\n")
             ids = continue_prompt(
                 model, tokenizer, prompt, max_tokens=options.max_tokens, sampling=options.sampling, seed=seed + number
             )
             print_stream(prompt, decode_until_stop(counter.count(ids), tokenizer, options.stop))
+    except UnknownCharacter as error:
+        raise ValueError(
+            f"the character {error.character!r} is not among the {error.known} of the tokenizer of {run}; leave it out "
+            "of the prompt"
+        ) from None
     except KeyboardInterrupt:
         status = INTERRUPTED
-    print(f"{counter}, seed {seed}", file=sys.stderr)
+    say(f"{counter}, seed {seed}")
     return status
 
 
@@ -84,19 +97,30 @@ def read_prompt() -> str:
     """Standard input without the line end after its last line, if it is a pipe or a file; "" if it is a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         return ""
-    print("reading the prompt from standard input", file=sys.stderr)
+    say("reading the prompt from standard input")
     return decode_prompt(sys.stdin.buffer.read())
+
+
+def print_text(text: str) -> None:
+    """Write to standard output, at once. Raises OSError, with a sentence, when that is not possible."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a file on a disk that is full
+        silence(sys.stdout)  # or Python would try again when it ends
+        raise OSError(f"the text could not be written to standard output ({error.strerror})") from None
 
 
 def print_stream(prompt: str, pieces: Iterable[str]) -> None:
     """Print the prompt, then each piece as soon as it is there, and at the end a newline, also after Ctrl-C."""
     last = prompt
-    print(prompt, end="", flush=True)
+    print_text(prompt)
     try:
         for last in pieces:
-            print(last, end="", flush=True)
+            print_text(last)
     finally:
-        print(end="" if last.endswith("\n") else "\n", flush=True)
+        print_text("" if last.endswith("\n") else "\n")
 
 
 class TokenCounter:

@@ -1,26 +1,32 @@
-"""Load the model and the tokenizer of a run, ready to write."""
+"""Load the model and the tokenizer of a run, ready to write. `llm.load` is this function."""
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 from typing import Literal
 
+from llm.console import command_line, say
 from llm.model.gpt import GPT
 from llm.runs.checkpoints import MODEL
 from llm.runs.errors import RunError
 from llm.runs.run import Run
+from minigrad.backend import pick_device
 from tokenizer import BaseTokenizer
 
 
-def load_model(run: Run, which: Literal["last", "best"] = "last", device: str = "cpu") -> tuple[GPT, BaseTokenizer]:
+def load_model(
+    run: Run | str | Path, which: Literal["last", "best"] = "last", device: str = "cpu"
+) -> tuple[GPT, BaseTokenizer]:
     """The model at the run's "last" checkpoint, or at the "best" one by validation loss, and the run's tokenizer.
 
+    `run`: the folder of a run, such as "runs/default-1". The model is in evaluation mode, on `device`.
     A damaged checkpoint is reported on stderr, and the one before it is used. Raises ValueError (RunError ...) or
     OSError when there is no run in the folder, or when its files cannot be used.
     """
+    run = run if isinstance(run, Run) else Run(run)
     if not run.exists:
         raise RunError(f"{run} holds no run, there is no config.json in it; give the folder that train.py made")
-    config, tokenizer = run.options().model, run.tokenizer()
+    config, tokenizer = run.model_config(), run.tokenizer()
     if tokenizer.vocab_size != config.vocab_size:
         raise RunError(
             f"the tokenizer in {run} has {tokenizer.vocab_size} tokens and the model {config.vocab_size}; "
@@ -28,14 +34,15 @@ def load_model(run: Run, which: Literal["last", "best"] = "last", device: str = 
         )
     checkpoint = run.checkpoints.load(which, with_optimizer=False)
     if checkpoint is None:
-        raise RunError(f"{run} has no checkpoint yet; let it train on with: python train.py --resume --out {run}")
+        command = command_line("train.py", "--resume", "--out", str(run))
+        raise RunError(f"{run} has no checkpoint yet; let it train on with: {command}")
     for problem in checkpoint.problems:
-        print(f"{problem}; using the checkpoint of step {checkpoint.step}", file=sys.stderr)
+        say(f"{problem}; using the checkpoint of step {checkpoint.step}")
     run.check_size(checkpoint, config)
     model = GPT(config, rng=None)  # no initial weights: they are loaded in the next lines
     try:
         model.load_state_dict(checkpoint.weights)
     except ValueError as error:
         raise run.misfit(checkpoint, f"{checkpoint.name(MODEL)}: {error}") from None
-    model.to(device).eval()
+    model.to(pick_device(device)).eval()
     return model, tokenizer

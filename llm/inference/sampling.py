@@ -28,7 +28,7 @@ class Sampling:
     temperature: float = 0.8
     """Below 1, likely tokens become more likely; above 1, unlikely ones. 0: always the most likely token (greedy)."""
     top_k: int | None = None
-    """Choose only among this many of the most likely tokens. Default: among all."""
+    """Choose only among this many of the most likely tokens. none: among all."""
     top_p: float = 0.95
     """Leave out the least likely tokens, so that the others together keep at least this probability. 1: none."""
     min_p: float = 0.0
@@ -60,7 +60,7 @@ def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling) -> 
     if not np.isfinite(logits.max()):
         raise ValueError(
             f"the largest logit of the model is {logits.max()}, so no token can be drawn; "
-            f"its weights must be damaged, try another checkpoint"
+            f"its training has diverged (a smaller --lr may help), or its weights are damaged; try another checkpoint"
         )
     # Greedy. It is the limit of ever smaller temperatures, but dividing by 0 would not compute it.
     if sampling.temperature == 0:

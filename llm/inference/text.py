@@ -6,11 +6,13 @@ StreamDecoder waits for the last of them), and text that may be the beginning of
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
-from llm.inference.generate import generate
+from llm.inference.generate import first_in_context, generate
 from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
+from llm.parallel.blas import fitting_blas_threads
 from tokenizer import BaseTokenizer, StreamDecoder
 
 # For the samples that are shown during training. The temperature is low: if a small model draws unlikely tokens, its
@@ -28,14 +30,14 @@ def write_sample(model: GPT, tokenizer: BaseTokenizer, prompt: str, seed: int) -
 def write_text(
     model: GPT,
     tokenizer: BaseTokenizer,
-    prompt: str,
+    prompt: str = "",
     *,
-    max_tokens: int,
+    max_tokens: int = 200,
     sampling: Sampling | None = None,
     seed: int = 0,
     stop: Sequence[str] = (),
 ) -> str:
-    """What the model writes after the prompt. The arguments are those of `stream_text`."""
+    """What the model writes after the prompt. The arguments are those of `stream_text`. `llm.generate`."""
     pieces = stream_text(model, tokenizer, prompt, max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop)
     return "".join(pieces)
 
@@ -43,20 +45,33 @@ def write_text(
 def stream_text(
     model: GPT,
     tokenizer: BaseTokenizer,
-    prompt: str,
+    prompt: str = "",
     *,
-    max_tokens: int,
+    max_tokens: int = 200,
     sampling: Sampling | None = None,
     seed: int = 0,
     stop: Sequence[str] = (),
 ) -> Iterator[str]:
-    """What the model writes after the prompt, in pieces of whole characters, none of them empty.
+    """What the model writes after the prompt, in pieces of whole characters, none of them empty. `llm.stream`.
 
     It ends after `max_tokens`, at an end-of-text token, or before the first of the strings `stop`. With an empty prompt
-    the model begins a new text. Raises ValueError when the tokenizer cannot encode the prompt.
+    the model begins a new text. The same `seed` gives the same text. Raises ValueError when the tokenizer cannot encode
+    the prompt. Warns when the model cannot read all of a long prompt.
     """
     ids = continue_prompt(model, tokenizer, prompt, max_tokens=max_tokens, sampling=sampling, seed=seed)
-    return decode_until_stop(ids, tokenizer, stop)
+    return with_fitting_threads(model, decode_until_stop(ids, tokenizer, stop))
+
+
+def with_fitting_threads(model: GPT, pieces: Iterator[str]) -> Iterator[str]:
+    """The pieces, each computed with as many BLAS threads as are best for a model of this size."""
+    parameters = model.num_parameters()
+    while True:
+        # Only while a piece is computed: what the caller does with it has all threads.
+        with fitting_blas_threads(parameters):
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
 
 
 def continue_prompt(
@@ -72,6 +87,12 @@ def continue_prompt(
     # "Ordinary": if the prompt contains the name of a special token, it is encoded like any other text. So somebody who
     # can only choose the prompt cannot insert special tokens.
     ids = tokenizer.encode_ordinary(prompt) if prompt else start_ids(tokenizer)
+    if left_out := first_in_context(len(ids), model.config.context):
+        warnings.warn(
+            f"the prompt has {len(ids):,} tokens and the model reads at most {model.config.context:,}; "
+            f"the first {left_out:,} are left out",
+            stacklevel=3,
+        )
     ends = () if tokenizer.end_of_text is None else (tokenizer.end_of_text,)
     return generate(model, ids, max_tokens=max_tokens, sampling=sampling, seed=seed, stop_ids=ends)
 

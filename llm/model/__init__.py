@@ -10,4 +10,5 @@
 8. kv_cache.py     keys and values of the tokens read so far, so that generation computes only the newest token
 9. cost.py         parameters, FLOPs and bytes of a configuration
 10. presets.py     configurations by name
+11. arrays.py      weights from a file
 """

@@ -40,13 +40,13 @@ class GPTConfig:
     heads: int = 12
     """Number of attention heads per layer (H)."""
     kv_heads: int | None = None
-    """Key-value heads per layer (K), each shared by heads / kv_heads query heads. Default: as many as heads."""
+    """Key-value heads per layer (K), each shared by heads / kv_heads query heads. none: as many as heads."""
     dim: int = 768
     """Width of the model (C): the length of the vector that represents a token."""
     head_dim: int | None = None
-    """Width of one attention head (D). Default: dim / heads."""
+    """Width of one attention head (D). none: dim / heads."""
     mlp_dim: int | None = None
-    """Width of the hidden layer of the MLP (F). Default: 4 dim (swiglu, geglu: 8/3 dim, in multiples of 64)."""
+    """Width of the hidden layer of the MLP (F). none: 4 dim (swiglu, geglu: 8/3 dim, in multiples of 64)."""
     positions: Positions = "learned"
     """How the model knows the order of tokens. learned, sinusoidal: a vector is added to each embedding.
     rope: queries and keys are rotated. alibi: distant keys get lower scores.
@@ -69,13 +69,13 @@ class GPTConfig:
     qk_norm: bool = False
     """Apply RMSNorm to the queries and keys of each head, so that attention scores cannot become very large."""
     window: int | None = None
-    """Sliding window: a token attends to this many tokens, itself and those before it. Default: to all before it."""
+    """Sliding window: a token attends to this many tokens, itself and those before it. none: to all before it."""
     dropout: float = 0.0
     """Probability of setting an element to 0 in training: embeddings, attention weights, sublayer outputs."""
     tied_head: bool = True
     """Use the token embedding as the weight of the output layer too."""
     soft_cap: float | None = None
-    """Limit the logits to plus and minus this value: cap * tanh(logits / cap). Default: no limit."""
+    """Limit the logits to plus and minus this value: cap * tanh(logits / cap). none: no limit."""
 
     @cached_property
     def key_heads(self) -> int:

@@ -11,12 +11,14 @@ these keys, but the convention counts all of them.
 
 The memory of activations is everything that the graph holds after the forward pass, for the backward pass: the arrays
 that the gradient rules need, each array once. The formula here is within 4% of what tracemalloc measures (a test says
-so). Arrays that exist only inside a function are left out, except the logits. Sizes (B, T, C ...): config.py.
+so). Arrays that exist only inside a function are left out, except the logits. With several workers, all rows of a batch
+are in memory at once, and some arrays exist once for each worker. Sizes (B, T, C ...): config.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from llm.model.config import GPTConfig
 from minigrad.fused.attention_blocks import saved_weights
@@ -84,28 +86,52 @@ def forward_flops(config: GPTConfig, context: int | None = None) -> int:
     return 2 * N + 4 * L * H * D * min(S, config.window or S)
 
 
-def training_flops(config: GPTConfig, context: int | None = None) -> int:
-    """FLOPs per token of a training step, forward and backward."""
-    return 3 * forward_flops(config, context)
+def training_flops(config: GPTConfig, context: int | None = None, *, recompute: bool = False) -> int:
+    """FLOPs per token of a training step, forward and backward. `recompute`: with activation checkpointing."""
+    forward, head = forward_flops(config, context), 2 * config.vocab_size * config.dim
+    return 3 * forward + (forward - head if recompute else 0)  # the blocks are computed again, the head is not
 
 
-def training_memory(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4) -> Memory:
-    """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes."""
+def training_memory(
+    config: GPTConfig,
+    batch_size: int = 1,
+    context: int | None = None,
+    itemsize: int = 4,
+    *,
+    recompute: bool = False,
+    workers: int = 1,
+    processes: bool = False,
+) -> Memory:
+    """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes.
+
+    `recompute`: with activation checkpointing. `workers`: how many divide the batch. `processes`: they are processes.
+    """
     weights = parameters(config).total * itemsize
-    # Logits are computed in chunks of rows. When one is computed, the one before it is still in memory: two chunks.
-    rows = min(CPU_CHUNK_ROWS, batch_size * (context or config.context))
-    logits = 2 * rows * config.vocab_size * itemsize
+    # Logits are computed in chunks of tokens. When one is computed, the one before it is still in memory: two chunks.
+    tokens = min(2 * CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
     return Memory(
-        weights=weights,
-        gradients=weights,
+        # Processes share a second copy of the weights, and each has a gradient of its own: llm/parallel/processes.py.
+        weights=2 * weights if processes else weights,
+        gradients=workers * weights if processes else weights,
         optimizer=2 * weights,  # AdamW: mean and mean square of the gradients
-        activations=activation_bytes(config, batch_size, context, itemsize),
-        logits=logits,
+        activations=activation_bytes(config, batch_size, context, itemsize, recompute=recompute, workers=workers),
+        logits=workers * tokens * config.vocab_size * itemsize,
     )
 
 
-def activation_bytes(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4) -> int:
-    """Bytes that the graph of `model.loss` holds at the end of the forward pass."""
+def activation_bytes(
+    config: GPTConfig,
+    batch_size: int = 1,
+    context: int | None = None,
+    itemsize: int = 4,
+    *,
+    recompute: bool = False,
+    workers: int = 1,
+) -> int:
+    """Bytes that the graphs of all workers hold at the end of the forward pass of `model.loss`.
+
+    `recompute`: in the backward pass, while a block is computed again.
+    """
     C, L, V, F, T = config.dim, config.layers, config.vocab_size, config.mlp_size, context or config.context
     H, K, D = config.heads, config.key_heads, config.head_size
     tokens = batch_size * T
@@ -115,13 +141,18 @@ def activation_bytes(config: GPTConfig, batch_size: int = 1, context: int | None
         attention += (H + K) * D  # q and k before they are normalised or rotated
     mlp = _branches(config) * F + F  # input and output of the activation function
     norms = 2 * (C + C)  # input and output of each; the inputs are the residual stream
-    # Numbers per token outside the blocks: input and output of the last norm, or else only the embeddings.
-    outside = 2 * C if config.norm_position == "pre" else C
-    # Numbers per batch:
-    head = tokens * C + V * C  # the gradients of the head's input and weight, which are computed with the loss
-    bias = H * T * T if config.positions == "alibi" else 0
-    weights = batch_size * L * H * saved_weights(T, D, config.window)  # attention weights, where they are stored
-    return itemsize * (tokens * (L * (norms + attention + mlp) + outside) + weights + head + bias)
+    # Numbers in each block; `saved_weights` are the attention weights of a head, where they are stored.
+    block = tokens * (norms + attention + mlp) + batch_size * H * saved_weights(T, D, config.window)
+    # With activation checkpointing, all blocks hold their input, and one of them also the rest, and the gradients of
+    # its arrays: the gradients of weights are computed from them at its end. Measured: one and a half times as much.
+    blocks = (L - 1) * tokens * C + 5 * block // 2 if recompute else L * block
+    # Numbers per token outside the blocks: input and output of the last norm, or else only the embeddings; and the
+    # gradient of the head's input, which is computed with the loss.
+    outside = C + (2 * C if config.norm_position == "pre" else C)
+    # Numbers per worker: the gradient of the head's weight (V, C), or with few tokens that of the logits instead.
+    own = _tokens_of_a_worker(config, batch_size, context, workers)
+    head = V * (own if own <= min(CPU_CHUNK_ROWS, C) else C)
+    return itemsize * (blocks + tokens * outside + workers * head)
 
 
 def cache_bytes(config: GPTConfig, tokens: int | None = None, batch_size: int = 1, itemsize: int = 4) -> int:
@@ -129,11 +160,12 @@ def cache_bytes(config: GPTConfig, tokens: int | None = None, batch_size: int = 
     return 2 * config.layers * config.key_heads * config.head_size * (tokens or config.context) * batch_size * itemsize
 
 
-def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4) -> str:
-    """A table of parameters, FLOPs and memory, to be printed."""
+def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4, **how: Any) -> str:
+    """A table of parameters, FLOPs and memory, to be printed. `how`: the other arguments of `training_memory`."""
     context = context or config.context
-    counts, memory = parameters(config), training_memory(config, batch_size, context, itemsize)
-    forward, training = forward_flops(config, context), training_flops(config, context)
+    counts, memory = parameters(config), training_memory(config, batch_size, context, itemsize, **how)
+    forward = forward_flops(config, context)
+    training = training_flops(config, context, recompute=bool(how.get("recompute")))
     per_text, per_token = cache_bytes(config, context, 1, itemsize), cache_bytes(config, 1, 1, itemsize)
     setting = f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, AdamW"
     rows = [
@@ -146,6 +178,11 @@ def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, it
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     return "\n".join(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}" for name, value, note in rows)
+
+
+def _tokens_of_a_worker(config: GPTConfig, batch_size: int, context: int | None, workers: int) -> int:
+    """How many tokens a worker has in memory, when the rows of a batch are divided among all."""
+    return -(-batch_size // workers) * (context or config.context)  # rounded up
 
 
 def _linear(config: GPTConfig, inputs: int, outputs: int) -> int:

@@ -1,7 +1,11 @@
-"""Which keys each query may attend to. Computed once per call of the model and shared by all layers.
+"""Which keys each query may attend to, and how much lower ALiBi scores distant keys. Shared by all layers.
 
 Plain texts (training, ordinary generation) need no mask: the `causal` and `window` arguments of `attention` are enough.
 Padding, packed documents and positions given by the caller need a boolean mask, True where a key may be attended to.
+
+A mask or a bias has a number for each pair of tokens. In a long text, that would be more memory than all else. So both
+are computed from positions, block by block: attention asks for a block when it needs one (`Blockwise` in
+minigrad/fused/attention_scores.py).
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import numpy as np
 from llm.model.config import GPTConfig
 from llm.model.positions import PADDING, PositionTable, TokenPositions, alibi_slopes
 from minigrad.backend import Array, device_of, to_device
+from minigrad.fused.attention_scores import ALL
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,8 @@ class AttentionSettings:
     """What all layers need besides x: arguments of `attention`, and the tables that rotate queries and keys."""
 
     window: int | None = None  # attend only to this many tokens; None: no limit, or the limit is part of `mask`
-    bias: Array | None = None  # (H, T, S) or (B, H, T, S): added to the scores
-    mask: Array | None = None  # (B, 1, 1, S) or (B, 1, T, S): True where a key may be attended to; None: everywhere
+    bias: AlibiBias | Array | None = None  # added to the scores; an array (1 or B, H, 1, S) if there is one query
+    mask: PositionMask | None = None  # None: all keys may be attended to
     rotation: tuple[Array, Array] | None = None  # cos and sin, (T, D / 2) or (B, 1, T, D / 2)
 
 
@@ -30,42 +35,74 @@ def attention_settings(
 ) -> AttentionSettings:
     """The settings for one call of the model. The arrays have the device and the dtype of the array `like`."""
     rotation = None if rotary_table is None else rotary_table(positions.queries, like)
-    bias = alibi_bias(config.heads, distances(positions), like) if config.positions == "alibi" else None
+    bias = alibi_bias(config.heads, positions, like) if config.positions == "alibi" else None
     if isinstance(positions.queries, slice):
         return AttentionSettings(window=config.window, bias=bias, rotation=rotation)
 
     # Rows differ, so there is a mask. It contains the window too: here the distance of two tokens is the difference of
     # their positions, while the argument `window` of `attention` compares indices in the array.
-    mask = to_device(attention_mask(positions, config.window), device_of(like))
+    mask = PositionMask(positions, config.window, device_of(like))
     if rotation is not None:
         cos, sin = rotation  # (B, T, D / 2), (B, T, D / 2)
         rotation = cos[:, None], sin[:, None]  # (B, 1, T, D / 2), (B, 1, T, D / 2)
-    return AttentionSettings(bias=bias, mask=mask[:, None], rotation=rotation)
+    return AttentionSettings(bias=bias, mask=mask, rotation=rotation)
 
 
-def distances(positions: TokenPositions) -> np.ndarray:
-    """Position of each query minus position of each key: (T, S) or (B, T, S). Negative if the key is later."""
-    queries, keys = as_array(positions.queries), as_array(positions.keys)
-    return queries[..., :, None] - keys[..., None, :]
+class Distances:
+    """Position of each query minus position of each key, negative if the key is later; block by block."""
+
+    def __init__(self, positions: TokenPositions, device: str):
+        # (B, T) and (B, S); (1, T) and (1, S) if all rows have the same positions
+        self.queries, self.keys = (as_rows(p, device) for p in (positions.queries, positions.keys))
+
+    def block(self, b: slice, i: slice, j: slice) -> Array:
+        """Integers (b or 1, i, j)."""
+        if len(self.queries) == 1:
+            b = ALL
+        return self.queries[b, i, None] - self.keys[b, None, j]
 
 
-def as_array(positions: slice | np.ndarray) -> np.ndarray:
-    return np.arange(positions.start, positions.stop) if isinstance(positions, slice) else positions
+class PositionMask:
+    """True where the key is a real token, in the query's document and in its window."""
 
-
-def attention_mask(positions: TokenPositions, window: int | None) -> np.ndarray:
-    """Which keys are real tokens, in the query's document and in its window: (B, 1, S) or (B, T, S)."""
     # Keys later than the query are not excluded here: `causal`, which `attention` applies as well, does that.
-    keys, documents = np.asarray(positions.keys), positions.document_ids
-    mask = (keys != PADDING)[:, None]  # (B, 1, S)
-    if documents is not None:
-        mask = mask & (documents[:, :, None] == documents[:, None, :])  # (B, T, S)
-    if window is not None:
-        mask = mask & (distances(positions) < window)  # (B, T, S)
-    return mask
+
+    def __init__(self, positions: TokenPositions, window: int | None, device: str):
+        self.distances, self.window = Distances(positions, device), window
+        documents = positions.document_ids
+        self.documents = None if documents is None else to_device(documents, device)  # (B, T)
+
+    def block(self, b: slice, i: slice, j: slice) -> Array:
+        """Booleans, the same for all heads."""
+        # In these shapes, B, T and S are the lengths of the three slices.
+        visible = self.distances.keys[b, None, j] != PADDING  # (B, 1, S)
+        if self.documents is not None:
+            visible = visible & (self.documents[b, i, None] == self.documents[b, None, j])  # (B, T, S)
+        if self.window is not None:
+            visible = visible & (self.distances.block(b, i, j) < self.window)  # (B, T, S)
+        return visible[:, None]
 
 
-def alibi_bias(heads: int, distance: np.ndarray, like: Array) -> Array:
-    """-slope * distance for each head: (H, T, S) or (B, H, T, S)."""
-    slopes = to_device(alibi_slopes(heads).astype(like.dtype), device_of(like))
-    return -slopes[:, None, None] * to_device(distance.astype(like.dtype), device_of(like))[..., None, :, :]
+class AlibiBias:
+    """-slope * distance for each head."""
+
+    def __init__(self, heads: int, positions: TokenPositions, like: Array):
+        self.distances = Distances(positions, device_of(like))
+        self.slopes = to_device(alibi_slopes(heads).astype(like.dtype), device_of(like))[:, None, None]  # (H, 1, 1)
+
+    def block(self, b: slice, i: slice, j: slice) -> Array:
+        """(b or 1, H, i, j)"""
+        return -self.slopes * self.distances.block(b, i, j).astype(self.slopes.dtype)[:, None]
+
+
+def alibi_bias(heads: int, positions: TokenPositions, like: Array) -> AlibiBias | Array:
+    """The bias. With one query it is an array (1 or B, H, 1, S), because decoding reads it once for each layer."""
+    bias = AlibiBias(heads, positions, like)
+    return bias.block(ALL, ALL, ALL) if bias.distances.queries.shape[1] == 1 else bias
+
+
+def as_rows(positions: slice | np.ndarray, device: str) -> Array:
+    """Positions as an array (B, N), or (1, N) if they are the same for all rows."""
+    if isinstance(positions, slice):
+        positions = np.arange(positions.start, positions.stop)[None]
+    return to_device(positions, device)

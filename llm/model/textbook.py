@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from threadpoolctl import threadpool_limits
 
+from llm.model.arrays import load_arrays
 from llm.model.config import GPTConfig
 from tokenizer import BaseTokenizer
 
@@ -175,7 +177,7 @@ def load(run: str) -> tuple[dict[str, np.ndarray], GPTConfig, BaseTokenizer]:
         raise ValueError(f"{config_path} is not the configuration of a run ({error})") from None
     check_supported(config)
     try:
-        weights = load_file(weights_path)
+        weights = load_arrays(weights_path)
     except SafetensorError as error:
         raise ValueError(f"{weights_path} does not hold weights ({error})") from None
     # The files hold float32. This page computes in float64, because it is there to be right, not to be fast.
@@ -192,15 +194,25 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         parser.exit(2, parser.format_help())
     options = parser.parse_args(arguments)
+    if not {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
+        # A small model gains nothing from more threads, and waits for them where other programs use the cores.
+        threadpool_limits(1)
     try:
         w, config, tokenizer = load(options.run)
         ids = tokenizer.encode_ordinary(options.prompt)
         if not ids:
             raise ValueError("the prompt is empty; give at least one character to continue")
+        if len(ids) > config.context:
+            note = f"the prompt has {len(ids):,} tokens, and the model reads the last {config.context:,} of them"
+            print(f"textbook: {note}", file=sys.stderr)
     except (ValueError, OSError) as error:
         sys.exit(f"textbook: {error}")
+    except MemoryError as error:
+        sys.exit(f"textbook: not enough memory for this model ({error}); end other programs, or use a smaller model")
     try:
         ids = write(ids, options.tokens, w, config, np.random.default_rng(options.seed))
+    except MemoryError as error:
+        sys.exit(f"textbook: not enough memory for this text ({error}); end other programs, or give a shorter prompt")
     except (KeyError, IndexError, ValueError) as error:
         sys.exit(f"textbook: the files in {options.run} do not belong together ({error!r})")
     print(tokenizer.decode(ids))

@@ -6,5 +6,6 @@
 4. shared_gradients.py    how threads add up one gradient, with the same bits every time
 5. processes.py           workers that are processes, for small models
 6. selection.py           which of the two is faster for a model
-7. runtime.py             settings of the process: cores, BLAS threads, memory
+7. runtime.py             the machine: cores and memory; settings of the process
+8. blas.py                how many threads matrix products use
 """

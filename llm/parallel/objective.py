@@ -44,6 +44,11 @@ def split_rows(batch: Batch, parts: int) -> list[Batch]:
     return list(zip(*(np.array_split(array, parts) for array in batch), strict=True))
 
 
+def rows_at_once(batch_size: int, micro_batches: int) -> int:
+    """How many rows of a batch are in memory at the same time: those of the largest micro-batch."""
+    return -(-batch_size // min(micro_batches, batch_size))  # rounded up
+
+
 def count_rows(batch: Batch) -> int:
     """The number of rows. Raises ValueError when the arrays do not agree on it, or there are none."""
     rows = {len(array) for array in batch}

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from llm.console import STOP_SIGNALS
 from llm.model.gpt import GPT
 from llm.parallel.objective import Objective
 from llm.parallel.shared_gradients import SharedGradients
@@ -184,7 +185,7 @@ def child_main(
 ) -> None:
     """Compute one batch after the other, until the parent kills this process, or ends."""
     # Ctrl-C at a terminal is sent to all processes. The parent finishes its update first, so the children must live on.
-    for number in signal.SIGINT, signal.SIGTERM:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.current_thread().name = f"worker_{rank - 1}"
     # `recv` below raises EOFError when the parent has ended. That works only if no other process has a copy of the

@@ -1,4 +1,4 @@
-"""Settings of the process that train.py and generate.py make before they work: cores, BLAS threads, memory.
+"""The machine: its cores and memory. And settings that train.py and generate.py make before they work.
 
 Importing this module changes no setting. benchmarks/RESULTS.md shows how much time each of them saves.
 """
@@ -12,8 +12,14 @@ import sys
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")  # where Linux tells the limits of a container
+CGROUP_MEMORY = (  # files with the limit of a container and with what it uses: version 2, then version 1
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+MEMINFO = Path("/proc/meminfo")
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
 SWITCH_INTERVAL = 1e-4  # seconds
+VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def available_cores() -> int:
@@ -34,10 +40,40 @@ def _container_cores() -> int:
 
 
 def threads_to_use(requested: int | None) -> int:
-    """The number of threads requested; None: all available cores. Raises ValueError below 1."""
+    """The number of threads requested; None: what the environment asks for, or all available cores.
+
+    Raises ValueError below 1.
+    """
     if requested is not None and requested < 1:
         raise ValueError(f"--threads must be at least 1, got {requested}")
-    return available_cores() if requested is None else requested
+    return requested or threads_from_environment() or available_cores()
+
+
+def threads_from_environment() -> int | None:
+    """The number in the first of VARIABLES that has one, as OpenBLAS reads them; None if the user has set none."""
+    for name in VARIABLES:
+        value = os.environ.get(name, "").split(",")[0].strip()  # OMP_NUM_THREADS may be a list, for nested regions
+        if value.isdecimal() and int(value) > 0:
+            return int(value)
+    return None
+
+
+def memory() -> tuple[int, int] | None:
+    """Bytes of memory that this process could use if it were alone, and bytes that are free now; None if not known.
+
+    Both are the smaller one of the machine's and of its container's.
+    """
+    try:
+        lines = MEMINFO.read_text().splitlines()
+        info = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+        total, free = info["MemTotal"], info["MemAvailable"]
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+    for limit, usage in CGROUP_MEMORY:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: the limit is "max"
+            limit_bytes, used = (int((CGROUP / name).read_text()) for name in (limit, usage))
+            total, free = min(total, limit_bytes), min(free, max(0, limit_bytes - used))
+    return total, free
 
 
 def set_blas_threads(threads: int) -> None:

@@ -4,11 +4,9 @@ The result must have the same bits every time, however fast each thread runs. Bu
 order: (a + b) + c is not always a + (b + c). So the gradients of each parameter get numbers, and are added in the order
 of the numbers. For example, two workers and a tied embedding, which is used twice in the graph:
 
-                                                      worker 0    worker 1
-    micro-batch 0    gradient through the head            0           1
-                     gradient through the embedding       2           3
-    micro-batch 1    gradient through the head            4           5
-                     gradient through the embedding       6           7
+                                      worker 0    worker 1
+    gradient through the head             0           1
+    gradient through the embedding        2           3
 
 If it is not yet the turn of its gradient, a thread does not wait. It goes on, and there are two cases:
 
@@ -35,10 +33,10 @@ LARGE_GRADIENT = 1 << 22  # numbers, 16 MB of float32: from this size on, a lazy
 
 
 class SharedGradients:
-    """The gradients of one batch. Each of `workers` threads calls `backward` once for each of its micro-batches.
+    """The gradients of one micro-batch. Each of `workers` threads calls `backward` with the loss of its rows.
 
-    All losses must have the same graph, and all threads the same number of micro-batches. Otherwise a number would be
-    missing, and the numbers after it would never be added. `large`: the LARGE_GRADIENT to use.
+    All losses must have the same graph, and all threads as many losses. Otherwise a number would be missing, and the
+    numbers after it would never be added. `large`: the LARGE_GRADIENT to use.
     """
 
     def __init__(self, parameters: Iterable[Parameter], workers: int, large: int = LARGE_GRADIENT):
@@ -94,9 +92,9 @@ class SharedGradients:
 
     def _add_delayed(self, delayed: list[_Delayed]) -> None:
         """Add the delayed gradients, each when it is the next one of its parameter."""
-        # There is no deadlock. Suppose that all threads wait here. Choose a thread in the earliest micro-batch, and one
-        # of its delayed gradients. Let g be the gradient of the same parameter that has to be added next.
-        # 1. All threads have submitted their gradients up to this micro-batch, so g has been submitted.
+        # There is no deadlock. Suppose that all threads wait here. Choose a thread with the fewest losses, and one of
+        # its delayed gradients. Let g be the gradient of the same parameter that has to be added next.
+        # 1. All threads have submitted the gradients of as many losses, so g has been submitted.
         # 2. g is not stored: a stored gradient is added as soon as it is its turn.
         # 3. So g is delayed, and its thread waits here. But this thread does not wait, because g is the next one.
         while delayed:

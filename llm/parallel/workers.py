@@ -21,10 +21,9 @@ from minigrad.backend import to_device
 
 
 class WorkerBatch(NamedTuple):
-    """The part of a batch that one worker computes."""
+    """The rows of a batch that one worker computes at a time."""
 
     rows: Batch
-    micro_batches: int  # the rows are computed in this many parts, one after the other, to save memory
     divisor: float  # `Objective.count` of the whole batch, not of these rows: see objective.py
     seed: tuple[int, int]  # for dropout
 
@@ -40,17 +39,20 @@ class Workers(ABC):
     def accumulate(self, batch: Batch, *, micro_batches: int = 1, seed: tuple[int, int] = (0, 0)) -> float:
         """Add the gradient of the mean loss of a batch to the gradients of the parameters; returns that loss.
 
+        `micro_batches`: the rows are computed in this many parts, one part after the other, to save memory. All workers
+        together have the rows of one part in memory, see `rows_at_once`.
         `seed`: the seed of the run and the number of the step, which together decide the dropout.
         """
-        rows = count_rows(batch)
-        workers = min(self.count, rows)  # a worker without rows would have nothing to do
-        # All workers need the same number of micro-batches (see `SharedGradients`), each with at least one row.
-        micro_batches = min(micro_batches, rows // workers)
+        parts = split_rows(batch, min(micro_batches, count_rows(batch)))
         divisor = self.objective.count(batch)
-        # Each worker has a seed of its own. With the same seed, all would drop the same elements.
-        seeds = [(seed[0] + (rank << 32), seed[1]) for rank in range(workers)]
-        parts = zip(split_rows(batch, workers), seeds)
-        return self._accumulate([WorkerBatch(part, micro_batches, divisor, seed) for part, seed in parts])
+        return sum(self._accumulate(self._divide(part, number, divisor, seed)) for number, part in enumerate(parts))
+
+    def _divide(self, part: Batch, number: int, divisor: float, seed: tuple[int, int]) -> list[WorkerBatch]:
+        """Divide micro-batch `number` among the workers. A worker without rows would have nothing to do."""
+        shares = split_rows(part, min(self.count, count_rows(part)))
+        # Each worker has a seed of its own in each micro-batch. With the same seed, all would drop the same elements.
+        seeds = [(seed[0] + (number * self.count + rank << 32), seed[1]) for rank in range(len(shares))]
+        return [WorkerBatch(rows, divisor, own_seed) for rows, own_seed in zip(shares, seeds)]
 
     @abstractmethod
     def _accumulate(self, batches: Sequence[WorkerBatch]) -> float:
@@ -80,10 +82,7 @@ def compute_gradient(
 ) -> float:
     """What worker `rank` does: add the gradient of its rows to `gradients`. Returns its part of the mean loss."""
     minigrad.seed(*batch.seed)
-    losses = []
-    for rows in split_rows(batch.rows, batch.micro_batches):
-        rows = tuple(to_device(array, model.device) for array in rows)
-        loss = objective.loss_sum(model, rows) / batch.divisor
-        gradients.backward(rank, loss)  # frees the graph, so there is memory for the next micro-batch
-        losses.append(loss.data)
-    return float(sum(losses))  # float() waits for a GPU, so it is called once for all micro-batches
+    rows = tuple(to_device(array, model.device) for array in batch.rows)
+    loss = objective.loss_sum(model, rows) / batch.divisor
+    gradients.backward(rank, loss)
+    return float(loss.data)

@@ -19,8 +19,9 @@ from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from llm.model.arrays import load_arrays
 from llm.runs.errors import RunError
 from llm.runs.files import digest, link_file, new_folder, remove, write_json
 from llm.runs.state import STATE, read_state
@@ -191,7 +192,7 @@ class Checkpoints:
 def _read_arrays(path: Path, state: dict[str, Any]) -> dict[str, np.ndarray]:
     _verify(path, state)
     try:
-        return load_file(path)
+        return load_arrays(path)
     # KeyError: a type that NumPy does not have
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise RunError(f"{path} cannot be read ({error})") from None

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llm.runs.errors import RunError
 from llm.runs.files import open_regular
-from tokenizer.formats.atomic import new_file, write_file
+from tokenizer.formats.atomic import new_file
 
 LONGEST_LINE = 1 << 16  # bytes: a line has about 200
 FIELDS = ("step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_second", "elapsed")
+DRAWN = ("step", "train_loss", "val_loss", "lr", "grad_norm")
+LARGEST_DRAWN = 1e30  # the ends of an axis are computed from its values, and must not overflow
+SMALLEST_DRAWN = 1e-30  # smaller numbers are drawn as 0
+MOST_POINTS = 2000  # of a line in the picture, which is 1,080 pixels wide
 
 
 class Metrics:
@@ -29,16 +38,20 @@ class Metrics:
         Steps after the last checkpoint are done again when a run is resumed, and get new lines. A kill may also have
         left half a line.
         """
-        self.path = path
-        self.lines = [line for line in read_metrics(path) if line["step"] <= steps]
-        write_file(path, "".join(json.dumps(line) + "\n" for line in self.lines))
+        self.path, found = path, 0
+        # Line by line: a long run has more lines than should be in memory at once.
+        with new_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
+            for line in iterate_metrics(path):
+                found += 1
+                if line["step"] <= steps:
+                    file.write(json.dumps(line) + "\n")
+            self.unreadable = max(0, _ends_of_lines(path) - found)  # how many are damaged, or not a line of metrics
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115  until `close`
 
     def add(self, **line: Any) -> None:
         """Append a line. Numbers that are not finite become null, because JSON has no NaN."""
         row = {name: line[name] for name in FIELDS}
         row = {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in row.items()}
-        self.lines.append(row)
         self.file.write(json.dumps(row) + "\n")
 
     def flush(self) -> None:
@@ -55,7 +68,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Raises RunError when it is no file, or cannot be read.
     """
-    lines = []
+    return list(iterate_metrics(path))
+
+
+def iterate_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of `read_metrics`, one after the other."""
     try:
         with open_regular(path) as file:
             while text := file.readline(LONGEST_LINE):  # what is longer is read in parts, of which none is a line
@@ -66,55 +83,106 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 except (ValueError, RecursionError):  # RecursionError: a thousand brackets
                     continue
                 if isinstance(line, dict) and set(FIELDS) <= line.keys() and type(line["step"]) is int:
-                    lines.append(line)
+                    yield line
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror}); delete it, or put the right one back") from None
-    return lines
 
 
-def draw_losses(lines: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Draw losses, learning rate and gradient norm over the steps, as a PNG file."""
+def _ends_of_lines(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with open(path, "rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+# --- the picture ------------------------------------------------------------------------------------------------------
+
+
+def draw_losses(lines: Iterable[Mapping[str, Any]], path: Path, title: str) -> None:
+    """Draw losses, learning rate and gradient norm over the steps, as a PNG file.
+
+    A value that is no number, or too large to be drawn, is left out.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
+    steps, train_loss, val_loss, lr, grad_norm = _columns(lines)
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     losses, rate, norm = figure.subplots(3, 1, sharex=True, height_ratios=[4, 1, 1])
-    column = {name: [line[name] for line in lines] for name in FIELDS}
-    steps, train_loss = column["step"], column["train_loss"]
-    losses.plot(steps, _gaps(train_loss), color="#9db8d9", linewidth=0.7, label="training, each batch")
-    losses.plot(steps, _smoothed(train_loss), color="#2a5a9c", label="training, smoothed")
-    evaluated = [(line["step"], line["val_loss"]) for line in lines if line["val_loss"] is not None]
-    if evaluated:
-        label = f"validation, last {evaluated[-1][1]:.3f}"
-        losses.plot(*zip(*evaluated), "o-", color="#d9622b", markersize=4, label=label)
-    losses.set(ylabel="loss (nats per token)", title=title)
+    losses.plot(*_thinned(steps, train_loss), color="#9db8d9", linewidth=0.7, label="training, each batch")
+    points = np.unique(np.linspace(0, max(0, len(steps) - 1), MOST_POINTS).astype(int))[: len(steps)]
+    losses.plot(steps[points], _smoothed(train_loss, points), color="#2a5a9c", label="training, smoothed")
+    evaluated = np.isfinite(val_loss)
+    if evaluated.any():
+        label = f"validation, last {val_loss[evaluated][-1]:.3f}"
+        losses.plot(steps[evaluated], val_loss[evaluated], "o-", color="#d9622b", markersize=4, label=label)
+    losses.set(ylabel="loss (nats per token)")
+    # The title is the name of a folder: "$" in it begins no formula, and bytes that are not UTF-8 become "?".
+    losses.set_title(title.encode("utf-8", "replace").decode(), parse_math=False)
     losses.legend(frameon=False)
-    rate.plot(steps, column["lr"], color="#444444")
-    rate.set(ylabel="learning rate")
-    positive_norms = [value or None for value in column["grad_norm"]]  # 0 has no logarithm
-    norm.plot(steps, _gaps(positive_norms), color="#444444", linewidth=0.7)
-    norm.set(ylabel="gradient norm", xlabel="step", yscale="log")
+    rate.plot(*_thinned(steps, lr), color="#444444")
+    rate.set(ylabel="learning\nrate")
+    norm.plot(*_thinned(steps, grad_norm), color="#444444", linewidth=0.7)
+    norm.set(ylabel="gradient\nnorm", xlabel="step", yscale=_scale(grad_norm))
+    norm.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    for axis in (rate, norm):
+        if axis.get_yscale() == "linear":
+            # As many ticks for any height: the layout makes room for these labels, and no wider ones come after it.
+            axis.yaxis.set_major_locator(MaxNLocator(2))
     for axis in (losses, rate, norm):
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    with new_file(path) as partial:
+    with new_file(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the font may lack a letter of the title: a box stands in its place
         figure.savefig(partial, dpi=120, format="png")
 
 
-def _gaps(values: list) -> list[float]:
-    """NaN, which matplotlib leaves out, where there is no value."""
-    return [math.nan if value is None else value for value in values]
+def _columns(lines: Iterable[Mapping[str, Any]]) -> np.ndarray:
+    """The values of DRAWN as columns, (5, steps) float64, with NaN where there is none: matplotlib leaves NaN out."""
+    values = array("d")  # 8 bytes a value, not the 24 and more of Python's numbers
+    for line in lines:
+        values.extend(_number(line[name]) for name in DRAWN)
+    return np.array(values).reshape(-1, len(DRAWN)).T
 
 
-def _smoothed(values: list, memory: float = 0.95) -> list[float]:
-    """Exponential moving average. Where a value is missing, the average stays the same."""
-    # `total` begins at 0, and is too small at first. Dividing by the sum of the weights corrects that, as in Adam.
-    out, total, weight = [], 0.0, 0.0
-    for value in values:
-        if value is not None:
-            total, weight = memory * total + (1 - memory) * value, memory * weight + (1 - memory)
-        out.append(total / weight if weight else math.nan)
-    return out
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) <= LARGEST_DRAWN:
+        return math.nan
+    return float(value) if abs(value) >= SMALLEST_DRAWN else 0.0
+
+
+def _scale(values: np.ndarray) -> str:
+    """Logarithmic, if there is a power of 10 between the values; otherwise its axis would have no label."""
+    positive = values[values > 0]
+    return "log" if positive.size and positive.max() > 10 * positive.min() else "linear"
+
+
+def _smoothed(values: np.ndarray, at: Iterable[int] | None = None) -> np.ndarray:
+    """The means of values and their neighbours, the same number before and after; missing ones (NaN) do not count.
+
+    As many before as after, so where the losses fall in a straight line, the mean is on that line. (A mean of only the
+    values before, such as an exponential moving average, is above it.) `at`: at which indices; None: at all of them.
+    """
+    means = []
+    for i in range(len(values)) if at is None else at:
+        # Up to a 25th of all steps on each side; fewer at the ends, where there are not so many.
+        reach = min(i, len(values) - 1 - i, len(values) // 25)
+        window = values[i - reach : i + reach + 1]
+        present = window[np.isfinite(window)]
+        means.append(present.mean() if present.size else math.nan)
+    return np.array(means)
+
+
+def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points that look the same in the picture, at most MOST_POINTS: the least and greatest value of each group."""
+    size = -(-len(values) * 2 // MOST_POINTS)  # of a group
+    if size <= 2:
+        return steps, values
+    starts = np.arange(0, len(values), size)
+    # fmin and fmax ignore NaN, except where a whole group is NaN.
+    extremes = [f.reduceat(values, starts) for f in (np.fmin, np.fmax)]
+    return np.repeat(steps[starts], 2), np.stack(extremes, axis=1).ravel()

@@ -14,14 +14,14 @@ import tyro
 
 from llm.model.config import LARGEST_INT, GPTConfig
 from llm.model.presets import PRESETS as MODELS
+from llm.runs.parsing import DEFAULT_IN_TEXT
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train."""
+    """How to train. The first options are those that are needed most often."""
 
-    preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(["default", *MODELS]) + "}")] = "default"
-    """Name of a set of values for all options. Options that are given replace the values of the preset."""
+    # In the order of --help: what is needed most often comes first.
     data: str = "python-docs"
     """Text to learn from: a file, a folder, a pattern such as "*.md", or - for standard input.
     Or one of: python-docs, python-stdlib (both come with Python), shakespeare (is downloaded).
@@ -30,20 +30,44 @@ class TrainOptions:
     """bpe: learn byte-pair encoding with --vocab-size tokens from the text. char: each character is a token.
     Or the path of a tokenizer.json.
     """
-    val_fraction: float = 0.1
-    """Fraction of the text that is held out for validation."""
-    out: str | None = None
-    """Folder of the run. Default: a new folder, runs/PRESET-NUMBER."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Continue the run in --out (default: the newest one in runs/). It keeps its options, except those given now."""
+    preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(["default", *MODELS]) + "}")] = "default"
+    """Name of a set of values for all options. Options that are given replace the values of the preset."""
     steps: int = 1000
     """Number of updates of the weights."""
     batch_size: int = 16
     """Number of sequences in a batch. Each update uses one batch."""
-    micro_batches: int = 1
-    """Compute a batch in this many parts, one after the other, to save memory. The gradient stays the same."""
     lr: float = 1e-3
     """Largest learning rate, reached at the end of the warmup."""
+    out: Annotated[str | None, DEFAULT_IN_TEXT] = None
+    """Folder of the run. Default: a new folder, runs/PRESET-NUMBER."""
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Continue the run in --out (default: the newest one in runs/). It keeps its options, except those given now."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Train nothing. Print the size of the model, the memory it needs and the predicted time."""
+    profile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Measure steps 3 to 7: print which operations take how much time, and draw the memory over time in profile.svg.
+    Training goes on as usual.
+    """
+    threads: Annotated[int | None, DEFAULT_IN_TEXT] = None
+    """Number of cores to use, with threads or, for small models, processes. none, the default: all available ones."""
+    device: str = "auto"
+    """cpu, cuda, cuda:N for GPU number N, or auto: a GPU if there is one, else the CPU."""
+    prompt: str = ""
+    """What the samples begin with. Default: nothing, the model begins a new text."""
+    sample_every: int = 500
+    """Number of steps between samples, texts that the model writes. 0: only one, at the end."""
+    eval_every: int = 100
+    """Number of steps between evaluations on the validation text."""
+    checkpoint_every: int = 500
+    """Number of steps between checkpoints. There is also one for the best evaluation, and one at the end."""
+    micro_batches: int = 1
+    """Compute a batch in this many parts, one after the other, to save memory: only the rows of one part are in memory
+    at a time, however many --threads there are. The gradient stays the same.
+    """
+    recompute: bool = False
+    """Activation checkpointing: keep only the input of each layer for the backward pass, and compute the layer again
+    there. Takes much less memory, and a third more time. The gradient stays the same.
+    """
     min_lr: float = 1e-4
     """Learning rate at the end."""
     schedule: Literal["cosine", "linear", "constant", "wsd", "inverse_sqrt"] = "cosine"
@@ -52,35 +76,21 @@ class TrainOptions:
     wsd (warmup, stable, decay): only in the last fifth of the steps. inverse_sqrt: in proportion to 1 / sqrt(step).
     """
     warmup: int = 100
-    """The learning rate rises from 0 to --lr in this many steps at the beginning."""
-    beta2: float = 0.99
-    """AdamW: how slowly the running mean of the squared gradients changes, from 0 to 1 (beta1 is 0.9)."""
+    """The learning rate rises from 0 to --lr in this many steps at the beginning.
+    If only --steps is given, and is less than in the preset, the warmup is shorter in the same proportion.
+    """
     weight_decay: float = 0.1
     """AdamW: how strongly matrices and embeddings are pulled towards 0. It is multiplied by the learning rate."""
+    beta2: float = 0.99
+    """AdamW: how slowly the running mean of the squared gradients changes, from 0 to 1 (beta1 is 0.9)."""
     clip: float = 1.0
     """Largest norm of the gradient. If the norm is larger, the gradient is scaled down. 0: no limit."""
-    eval_every: int = 100
-    """Number of steps between evaluations on the validation text."""
+    val_fraction: float = 0.1
+    """Fraction of the text that is held out for validation."""
     eval_batches: int = 20
     """Number of batches of validation text in an evaluation. They are the same every time."""
-    checkpoint_every: int = 500
-    """Number of steps between checkpoints. There is also one for the best evaluation, and one at the end."""
-    sample_every: int = 500
-    """Number of steps between samples, texts that the model writes. 0: only one, at the end."""
-    prompt: str = ""
-    """What the samples begin with. Default: nothing, the model begins a new text."""
     seed: int = 1337
     """Decides the initial weights, the order of the batches, dropout and samples."""
-    threads: int | None = None
-    """Number of cores to use, with threads or, for small models, processes. Default: all that are available."""
-    device: str = "auto"
-    """cpu, cuda, cuda:N for GPU number N, or auto: a GPU if there is one, else the CPU."""
-    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Train nothing. Print the size of the model, the memory it needs and the predicted time."""
-    profile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Measure steps 3 to 7: print which operations take how much time, and draw the memory over time in profile.svg.
-    Training goes on as usual.
-    """
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every", "threads")

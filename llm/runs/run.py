@@ -10,21 +10,27 @@ Other tools can open all of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from llm.console import command_line
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
 from llm.runs.checkpoints import FILES, TOKENIZER, Checkpoint, Checkpoints
 from llm.runs.errors import RunError
 from llm.runs.files import locked, open_regular, read_json, write_json
-from llm.runs.options import Options
 from llm.runs.state import STATE
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
-from tokenizer.formats.atomic import remove_partial
+from tokenizer.formats.atomic import PARTIAL, remove_partial
 
+if TYPE_CHECKING:
+    from llm.runs.options import Options
+
+T = TypeVar("T")
 LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
 # A model that is larger than the saved one by less than this factor is built, for then the error can name the arrays.
 SIZE_DOUBT = 8
@@ -71,10 +77,20 @@ class Run:
             ) from error
 
     def options(self) -> Options:
+        # Imported here: the options of training bring the library for command lines, which inference does not need.
+        from llm.runs.options import Options
+
+        return self._read_config(Options.from_json)
+
+    def model_config(self) -> GPTConfig:
+        """The shape of the model, without the options of training."""
+        return self._read_config(lambda data: GPTConfig.from_json(data["model"]))
+
+    def _read_config(self, from_json: Callable[[Any], T]) -> T:
         path = self.folder / CONFIG
         try:
-            return Options.from_json(read_json(path))
-        except ValueError as error:
+            return from_json(read_json(path))
+        except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path} is not the configuration of a run ({error}); put the right one back, or give another run"
             ) from None
@@ -115,8 +131,9 @@ class Run:
         """Raise RunError when a new run would replace something here."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        # A run that was killed at its beginning may have left a tokenizer. Nothing is lost if that is replaced.
-        precious = [self.folder / name for name in (*FILES, METRICS)]
+        precious = [self.folder / name for name in (*FILES, METRICS, PICTURE, PROFILE, TOKENIZER)]
+        if self.is_unbegun:
+            precious.remove(self.folder / TOKENIZER)  # nothing is lost if that is replaced
         found = [path for path in precious if path.exists()] + self.checkpoints.newest_first()
         if found:
             raise RunError(
@@ -124,14 +141,24 @@ class Run:
                 f"put the {CONFIG} of that run back, or choose another --out"
             )
 
+    @property
+    def is_unbegun(self) -> bool:
+        """Whether the folder is there, and holds at most what `begin` has written when it is killed."""
+        if not self.folder.is_dir() or self.exists:
+            return False
+        names = {path.name for path in self.folder.iterdir() if not path.name.startswith(PARTIAL)}
+        # `begin` makes the folder of the checkpoints first. So a tokenizer.json alone is one that somebody put there.
+        return names <= {self.checkpoints.folder.name, TOKENIZER} and names != {TOKENIZER}
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Create the folder if it does not exist, and keep other processes from training here until the block ends.
 
-        Raises RunError when another process is training here.
+        Raises RunError when another process is training here, or when nothing can be written to the folder.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
         except OSError as error:
             raise RunError(f"{self} cannot be the folder of a run ({error.strerror}); choose another --out") from None
         try:
@@ -158,7 +185,7 @@ def newest_run(folder: str | Path = "runs") -> Run:
 
     runs = [config.parent for config in Path(folder).glob(f"*/{CONFIG}")]
     if not runs:
-        raise RunError(f"there is no run in {folder}/ yet; start one with: python train.py")
+        raise RunError(f"there is no run in {folder}/ yet; start one with: {command_line('train.py')}")
     return Run(max(runs, key=last_change))
 
 

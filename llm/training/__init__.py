@@ -7,8 +7,10 @@
 5. loop.py          the training loop: metrics, evaluations, samples, checkpoints
 6. signals.py       Ctrl-C: finish the update, then stop
 7. setup.py         from options to a trainer: text, tokenizer, model, optimizer
-8. command.py       the command line of train.py
-9. display.py       progress bars; dry_run.py: --dry-run; profiling.py: --profile
+8. checks.py        what can be checked before the first step
+9. command.py       the command line of train.py
+10. messages.py     what is said at the end
+11. display.py      progress bars; dry_run.py: --dry-run; memory.py: how much is needed; profiling.py: --profile
 
 The path of one gradient, from the command to the weights:
 

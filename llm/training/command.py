@@ -7,17 +7,18 @@ first only --preset, --out and --resume, then all options, with the defaults tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Annotated, Any
-
-import tyro
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError
 from llm.runs.options import Options, presets
+from llm.runs.parsing import read_options, read_some
 from llm.runs.run import Run, new_run, newest_run
+from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
+from llm.training.memory import advised
 from llm.training.setup import describe, set_up
 from tokenizer import BaseTokenizer
 
@@ -36,17 +37,19 @@ class _FirstOptions:
 
     preset: str = "default"
     out: str | None = None
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    resume: bool = False
+    steps: str | None = None
+    """A string: that it is a number is checked with all other options."""
 
 
 def parse(arguments: list[str]) -> tuple[Options, Run]:
     """The options and the run. Raises ValueError for a preset, a folder or a change of options that is not possible."""
-    first, others = tyro.cli(_FirstOptions, args=arguments, return_unknown_args=True, add_help=False)
+    first, others = read_some(_FirstOptions, arguments, program="train.py")
     # --help comes before anything that can fail, such as a folder that cannot be used. It ends the program.
     if {"-h", "--help"} & set(others):
         _parse(["--help"], _preset(first.preset))
     run = _run(first)
-    defaults = run.options() if run.exists else _preset(first.preset)
+    defaults = run.options() if run.exists else _with_warmup_for(first.steps, _preset(first.preset))
     options = _parse(arguments, defaults)
     if run.exists:
         _refuse_changes(run, defaults, options)
@@ -56,26 +59,44 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
 def start(options: Options, run: Run, write_sample: SampleWriter) -> int:
     """Train a new run, continue a run, or only describe what the options say; returns the exit status."""
     if options.training.dry_run:
-        print(describe_dry_run(options))
+        print_line(describe_dry_run(options, run))
         return 0
     with run.locked():
         trainer, tokenizer = set_up(options, run)
-        print(describe(trainer, tokenizer, run), flush=True)
+        print_line(describe(trainer, tokenizer, run))
         prompt, seed = options.training.prompt, options.training.seed
-        return train(trainer, run, lambda: prompt + write_sample(trainer.model, tokenizer, prompt, seed))
+        with advised(options, trainer.workers.count):
+            return train(trainer, run, lambda: prompt + write_sample(trainer.model, tokenizer, prompt, seed))
 
 
 def _parse(arguments: list[str], defaults: Options) -> Options:
-    return tyro.cli(Options, args=arguments, default=defaults, prog="train.py")
+    return read_options(Options, arguments, program="train.py", default=defaults)
 
 
 def _run(first: _FirstOptions) -> Run:
     if first.out is None:
         return newest_run() if first.resume else new_run(first.preset)
+    if not first.out:
+        raise RunError("--out is empty; give the name of a folder")
     run = Run(first.out)
-    if not (first.resume and run.exists):  # --resume with a folder that does not exist yet starts a new run
-        run.check_free()
+    if first.resume and run.exists:
+        return run
+    run.check_free()
+    # After a kill during setup there is nothing yet to go on with. The same command with --resume begins again.
+    if first.resume and not run.is_unbegun:
+        raise RunError(
+            f"{run} holds no run that could be resumed; leave --resume out to begin one there, or give its right --out"
+        )
     return run
+
+
+def _with_warmup_for(steps: str | None, preset: Options) -> Options:
+    """The preset, with a warmup that is the same part of the steps, if they are fewer than those of the preset."""
+    # A warmup that is as long as the run, or longer, would leave no step in which the learning rate falls.
+    training = preset.training
+    if steps is None or not steps.isdecimal() or int(steps) >= training.steps:
+        return preset
+    return replace(preset, training=replace(training, warmup=training.warmup * int(steps) // training.steps))
 
 
 def _preset(name: str) -> Options:

@@ -5,29 +5,40 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tqdm import tqdm
 
+from llm.console import say, silence
+
 LOG_INTERVAL = 30.0  # seconds between lines where there is no terminal
+# Without the speed in steps, which can be seen from the time left: so there is room for a bar in 80 columns.
+BAR_FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
 def at_terminal() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("CI")
+    """Whether standard error is a terminal that can go back to the beginning of a line."""
+    return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
 class LogBar(tqdm):
     """A progress bar for log files: it cannot redraw its line, so it writes a new line every LOG_INTERVAL seconds."""
 
+    # tqdm's thread that redraws a bar which was not updated for long: in a file, the same line twice.
+    monitor_interval = 0
+
     def __init__(self, **settings: Any):
         intervals = dict.fromkeys(("mininterval", "maxinterval", "delay"), LOG_INTERVAL)
-        super().__init__(**settings | intervals | {"ncols": 120, "ascii": True, "leave": False})
+        # miniters: the time is looked at in each update, and not only after as many as took 30 seconds before.
+        fixed = intervals | {"miniters": 1, "ncols": 120, "ascii": True, "leave": False}
+        super().__init__(**settings | fixed)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         # tqdm calls this with an empty message to erase the bar. A line in a file cannot be erased.
         if msg is None:
-            print(self, file=self.fp, flush=True)
+            with suppress(OSError):  # the disk of the log file is full
+                print(self, file=self.fp, flush=True)
 
 
 def bar(**settings: Any) -> tqdm:
@@ -38,11 +49,22 @@ def bar(**settings: Any) -> tqdm:
 
 
 def print_line(text: str) -> None:
-    """Print text above the progress bar, if there is one. A plain print() would be written into the bar."""
-    if at_terminal():
-        tqdm.write(text)
-    else:
-        print(text, flush=True)
+    """Print text above the progress bar, if there is one. A plain print() would be written into the bar.
+
+    All that train.py has to say goes through here. If it cannot be written, training goes on without it, except where
+    the program that reads it has ended (BrokenPipeError).
+    """
+    try:
+        if at_terminal():
+            tqdm.write(text)
+            sys.stdout.flush()
+        else:
+            print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, a terminal that was closed
+        silence(sys.stdout)
+        say(f"standard output cannot be written ({error.strerror}), so nothing more will be printed; work goes on")
 
 
 @contextmanager
@@ -51,15 +73,21 @@ def stages() -> Iterator[Callable[[str, int, int | None], None]]:
 
     The block gets a function `report(stage, done, total)`; `total` is None if it is not known.
     """
-    bars: dict[str, tqdm] = {}
+    # One bar after the other, on the same line: below each other, they would have to move the cursor up and down.
+    current: list[tuple[str, tqdm]] = []
 
     def report(stage: str, done: int, total: int | None) -> None:
-        if stage not in bars:
-            bars[stage] = bar(total=total, desc=stage, unit="", unit_scale=True, leave=False)
-        bars[stage].update(done - bars[stage].n)
+        if not current or current[-1][0] != stage:
+            close()
+            current.append((stage, bar(total=total, desc=stage, unit="", unit_scale=True, leave=False)))
+        shown = current[-1][1]
+        shown.update(done - shown.n)
+
+    def close() -> None:
+        while current:
+            current.pop()[1].close()
 
     try:
         yield report
     finally:
-        for each in bars.values():
-            each.close()
+        close()

@@ -1,59 +1,123 @@
-"""What a training run would need, without creating the model: `train.py --dry-run`.
+"""What a training run would need, without creating the model and without reading the text: `train.py --dry-run`.
 
-The time is a prediction. It measures the rate of a matrix product on this machine, in operations per second. A training
-step reaches about half of that rate (UTILISATION). The operations of a step (llm/model/cost.py), divided by that half,
-are its time.
+The time is a prediction. It measures the rate of a matrix product on one core, in operations per second. A training
+step reaches about half of the rate of all its cores (UTILISATION). The operations of a step (llm/model/cost.py),
+divided by that half, are its time. The rate is that of a core without other programs, also on a busy machine.
 """
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import replace
 
 import numpy as np
 
+from llm.data import BUILT_IN, open_corpus
 from llm.model import cost
-from llm.parallel.selection import processes_are_faster
-from llm.runs.options import Options
+from llm.parallel.blas import blas_threads, idle_share
+from llm.parallel.runtime import available_cores, set_blas_threads
+from llm.runs.options import Options, TrainOptions
+from llm.runs.run import Run
+from llm.training.memory import describe_memory, how_it_trains
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
+from tokenizer import load as load_tokenizer
 
 UTILISATION = 0.5  # the rate of training steps, as a fraction of that of a large matrix product: benchmarks/RESULTS.md
+BUSY = 0.75  # where less than this share of the cores is idle, the prediction says so
 
 
-def describe_dry_run(options: Options) -> str:
-    """A table of sizes and memory, and the predicted time of a step and of all steps."""
-    training, model = options.training, options.model
+def describe_dry_run(options: Options, run: Run) -> str:
+    """What was read and what not; a table of sizes and memory; the predicted time of a step and of all steps.
+
+    Raises ValueError or OSError when the run could not begin: the text does not exist, a tokenizer cannot be read ...
+    """
+    training = options.training
     device = pick_device(training.device)
-    # Memory is needed for one micro-batch at a time: the rows of a batch divided by their number, rounded up.
-    lines = [cost.table(model, batch_size=-(-training.batch_size // training.micro_batches))]
-    count, parameters = worker_count(training, device), cost.parameters(model).total
-    if processes_are_faster(parameters, count):
-        memory = cost.size(count * parameters * 4)
-        lines.append(f"processes  {memory} more: a copy of the weights, and a gradient for each process but the first")
-    tokens = training.batch_size * model.context
-    flops = cost.training_flops(model) * tokens
-    rate = matmul_rate(device)
-    seconds = flops / (rate * UTILISATION)
-    lines += [
-        f"step       {tokens:,} tokens, {flops:.3g} floating-point operations",
-        f"time       about {seconds:.3g} s a step, {_duration(seconds * training.steps)} for {training.steps:,} "
-        f"steps, at {UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s that a matrix product reaches here now",
+    check_text(training.data)
+    vocab_size, source = find_vocabulary(options, run)
+    options = replace(options, model=replace(options.model, vocab_size=vocab_size))
+    workers = worker_count(training, device)
+    lines = [
+        f"text       {training.data}; it was not read",
+        f"vocabulary {vocab_size:,} tokens, {source}",
+        cost.table(options.model, **how_it_trains(options, workers)),
+        *(describe_memory(options, workers) if device == "cpu" else []),
+        *describe_time(options, device, workers, steps_done(run)),
     ]
     return "\n".join(lines)
 
 
+def check_text(data: str) -> None:
+    """Raise DataError when there is no such text. It is not read, and nothing is downloaded."""
+    is_stream = data == "-" or os.path.exists(data) and not (os.path.isfile(data) or os.path.isdir(data))
+    if data not in BUILT_IN and not is_stream:
+        open_corpus(data)
+
+
+def find_vocabulary(options: Options, run: Run) -> tuple[int, str]:
+    """The size of the vocabulary, and where it comes from."""
+    if run.exists:
+        return run.tokenizer().vocab_size, f"of the tokenizer of {run}"
+    kind, size = options.training.tokenizer, options.model.vocab_size
+    if kind == "bpe":
+        return size, "as --vocab-size says; a short text may give fewer"
+    if kind == "char":
+        return size, "as --vocab-size says; the run has one token for each different character of the text"
+    return load_tokenizer(kind).vocab_size, f"of {kind}"
+
+
+def steps_done(run: Run) -> int:
+    """The step of the newest checkpoint of a run that is resumed; 0 for a new run."""
+    checkpoint = run.checkpoints.load(with_optimizer=False) if run.exists else None
+    return 0 if checkpoint is None else checkpoint.step
+
+
+def describe_time(options: Options, device: str, workers: int, done: int) -> list[str]:
+    training, model = options.training, options.model
+    tokens = training.batch_size * model.context
+    flops = cost.training_flops(model, recompute=training.recompute) * tokens
+    # Several workers have a core each. A single one leaves its cores to matrix products.
+    cores = workers if workers > 1 else blas_threads(training.threads, cost.parameters(model).total)
+    cores = min(cores, available_cores()) if device == "cpu" else 1
+    rate = cores * matmul_rate(device)
+    seconds, steps = flops / (rate * UTILISATION), max(0, training.steps - done)
+    where = ("1 core" if cores == 1 else f"{cores} cores") if device == "cpu" else device
+    speed = f"{UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s of matrix products on {where}"
+    lines = [
+        f"step       {tokens:,} tokens, {flops:.3g} floating-point operations",
+        f"time       about {duration(seconds)} a step, {duration(seconds * steps)} for {remaining(training, steps)}, "
+        f"at {speed}",
+    ]
+    if device == "cpu" and idle_share() < BUSY:
+        lines.append(f"           longer, as long as other programs use the cores: {idle_share():.0%} are idle now")
+    return lines
+
+
+def remaining(training: TrainOptions, steps: int) -> str:
+    return f"{steps:,} steps" if steps == training.steps else f"the last {steps:,} of {training.steps:,} steps"
+
+
 def matmul_rate(device: str = "cpu", size: int = 1024, rounds: int = 5) -> float:
-    """Floating-point operations per second of a float32 matrix product; the best of several rounds."""
+    """Floating-point operations per second of a float32 matrix product on one core, or on a GPU; the best round."""
+    clock = time.perf_counter
+    if device == "cpu":
+        set_blas_threads(1)
+        clock = time.thread_time  # it stands still while another program has the core
     a = to_device(np.ones((size, size), np.float32), device)
     best = float("inf")
     for _ in range(rounds):
-        began = time.perf_counter()
+        began = clock()
         float((a @ a)[0, 0])  # reading a number waits for a GPU
-        best = min(best, time.perf_counter() - began)
-    return 2 * size**3 / best
+        best = min(best, clock() - began)
+    return 2 * size**3 / max(best, 1e-9)
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+def duration(seconds: float) -> str:
+    """A time in the unit that a person would choose, with two digits: "0.15 seconds", "42 minutes", "3.1 years"."""
+    units = (("years", 365.25 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
+    # Two of a smaller unit are easier to read than one and a half of a larger one.
+    name, unit = next((unit for unit in units if seconds >= 2 * unit[1]), units[-1])
+    value = seconds / unit
+    return f"{value:,.0f} {name}" if value >= 9.5 else f"{value:.2g} {name}"

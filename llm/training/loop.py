@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import os
-import shlex
+import errno
+import math
+import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -15,16 +16,18 @@ from tqdm import tqdm
 
 from llm.evaluation.loss import Evaluation
 from llm.runs.errors import RunError
-from llm.runs.metrics import Metrics, draw_losses
+from llm.runs.metrics import Metrics, draw_losses, iterate_metrics
 from llm.runs.run import METRICS, PICTURE, Run
 from llm.training import display
 from llm.training.display import print_line
+from llm.training.messages import divergence, resume_command, summary
 from llm.training.profiling import Profiling
 from llm.training.signals import stop_requests
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
 
 MAX_SKIPPED = 5  # updates in a row that were skipped because their loss was not finite; then training stops
+DRAWING_SHARE = 0.02  # of the time of training, at most, goes into pictures before the last one
 
 
 class TrainingStopped(RuntimeError):
@@ -38,7 +41,7 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
     number of the signal. Raises TrainingStopped when the loss stays infinite or NaN, RunError when the disk is full.
     """
     steps = trainer.options.steps
-    bar = display.bar(total=steps, initial=trainer.state.step, unit="step", smoothing=0.1)
+    bar = display.bar(total=steps, initial=trainer.state.step, smoothing=0.1, bar_format=display.BAR_FORMAT)
     try:
         # All four are closed at the end, also after an error: first the signal handlers, then the metrics, the bar and
         # the workers.
@@ -48,6 +51,8 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
             closing(Metrics(run.folder / METRICS, trainer.state.step)) as metrics,
             stop_requests() as signals,
         ):
+            if metrics.unreadable:
+                print_line(f"{metrics.path}: lines that cannot be read are left out, {metrics.unreadable:,} in all")
             loop = Loop(trainer, run, metrics, bar, write_sample)
             # `signals` is empty until Ctrl-C. The update under way is always finished, so weights and optimizer agree.
             while not trainer.finished and not signals and trainer.state.skipped < MAX_SKIPPED:
@@ -62,9 +67,9 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
             f"{resume_command(run)}"
         ) from error
     if signals and not trainer.finished:
-        print(f"stopped at step {trainer.state.step:,} of {steps:,}; go on with: {resume_command(run)}")
+        print_line(f"stopped at step {trainer.state.step:,} of {steps:,}; go on with: {resume_command(run)}")
         return 128 + signals[0]
-    print(summary(trainer, run))
+    print_line(summary(trainer, run, picture=not loop.picture.problem))
     return 0
 
 
@@ -73,7 +78,9 @@ class Loop:
 
     def __init__(self, trainer: Trainer, run: Run, metrics: Metrics, bar: tqdm, write_sample: Callable[[], str]):
         self.trainer, self.run, self.metrics, self.bar, self.write_sample = trainer, run, metrics, bar, write_sample
-        self.saved_step = trainer.state.step  # of the newest checkpoint
+        self.first_step = self.saved_step = trainer.state.step  # saved_step: of the newest checkpoint
+        self.diverged = False  # whether the weights give losses that are not finite
+        self.picture = Picture(run)
         # With --profile, a few updates are measured. Their results are the same.
         self.update = Profiling(trainer, run).update if trainer.options.profile else trainer.update
 
@@ -88,6 +95,8 @@ class Loop:
         # The model after the last step is always evaluated, because it is the one that will be used.
         if self._is_due(options.eval_every) or trainer.finished:
             evaluation, better = trainer.evaluate()
+        # After MAX_SKIPPED skipped updates, the state may be one from which no update succeeds.
+        self.diverged = state.skipped >= MAX_SKIPPED or evaluation is not None and not math.isfinite(evaluation.loss)
         # Every step has a line, so that losses can be plotted over time. Without an evaluation, its val_loss is null.
         self.metrics.add(
             step=state.step,
@@ -99,41 +108,41 @@ class Loop:
             elapsed=round(state.elapsed, 3),
         )
         self._show(result, lr, speed, evaluation, better=better)
-        # After MAX_SKIPPED skipped updates, the state may be one from which no update succeeds. It must not replace the
-        # checkpoints from which training could go on.
-        if (better or self._is_due(options.checkpoint_every)) and state.skipped < MAX_SKIPPED:
+        # Weights that have diverged must not replace the checkpoints from which training could go on.
+        if (better or self._is_due(options.checkpoint_every)) and not self.diverged:
             self.save()
         # 0 means no samples here. After the last step, `finish` shows one.
         if options.sample_every and self._is_due(options.sample_every) and not trainer.finished:
             self._show_sample()
 
     def finish(self) -> None:
-        """Save what is not saved yet, and show a last sample. Raises TrainingStopped after too many skipped updates."""
+        """Save what is not saved yet, and show a last sample. Raises TrainingStopped if the model is of no use."""
         # Called after the last step, and also after a signal or MAX_SKIPPED.
         state = self.trainer.state
-        if state.skipped >= MAX_SKIPPED:
-            self._draw()  # the picture shows what the loss did before
-            raise TrainingStopped(
-                f"{MAX_SKIPPED} updates in a row had a loss or gradient that is not finite, so training stops at step "
-                f"{state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new run, or from the last "
-                f"checkpoint with: {resume_command(self.run)} --lr ..."
-            )
         # A signal can come at any step, and the last step need not be a multiple of --checkpoint-every.
-        if self.saved_step != state.step:
+        if self.saved_step != state.step and not self.diverged:
             self.save()
-        if self.trainer.finished:
-            # Usually `save` has just drawn the picture. But if the run was killed between its last checkpoint and its
-            # last picture, and is resumed, there is nothing to save, and the picture is still missing.
-            self._draw()
+        if self.diverged and (self.trainer.finished or state.skipped >= MAX_SKIPPED):
+            self.metrics.flush()
+            self.picture.draw(state.step, last=True)  # the picture shows what the loss did before
+            raise TrainingStopped(divergence(state, self.run, MAX_SKIPPED))
+        # `save` draws it only from time to time. And a run that was killed between its last checkpoint and its last
+        # picture has nothing to save when it is resumed.
+        self.picture.draw(state.step, last=True)
+        if self.trainer.finished and state.step > self.first_step:
             self._show_sample()
 
     def save(self) -> None:
-        """Make a checkpoint, and draw the picture."""
+        """Make a checkpoint, and draw the picture. Weights that are not finite are not saved."""
+        checkpoint = self.trainer.checkpoint()
+        self.diverged = not all(np.isfinite(array).all() for array in checkpoint.weights.values())
+        if self.diverged:
+            return
         # In this order: a run resumed from the checkpoint needs the metrics of all steps before it.
         self.metrics.flush()
-        self.run.checkpoints.save(self.trainer.checkpoint())
+        self.run.checkpoints.save(checkpoint)
         self.saved_step = self.trainer.state.step
-        self._draw()
+        self.picture.draw(self.trainer.state.step)
 
     def _is_due(self, period: int) -> bool:
         """Whether something that is done every `period` steps is done now."""
@@ -153,34 +162,51 @@ class Loop:
                 "update skipped"
             )
         if evaluation:
-            print_line(f"step {step:6d}: validation {evaluation}{', the best so far' if better else ''}")
+            width = len(str(self.trainer.options.steps))
+            print_line(f"step {step:{width}d}: validation {evaluation}{', best' if better else ''}")
 
     @np.errstate(all="ignore")  # if numbers overflow, the text shows it well enough; no warnings from NumPy
     def _show_sample(self) -> None:
-        print_line(f"--- step {self.trainer.state.step} writes:\n{self.write_sample()}\n---")
-
-    def _draw(self) -> None:
-        title = f"{self.run.folder.name}, step {self.trainer.state.step}"
-        draw_losses(self.metrics.lines, self.run.folder / PICTURE, title)
-
-
-def summary(trainer: Trainer, run: Run) -> str:
-    """What the run has produced, and what to type next."""
-    state = trainer.state
-    is_best = state.best_step == state.step
-    where, option = ("", "") if is_best else (f", at step {state.best_step:,}", " --checkpoint best")
-    return (
-        f"done: {state.step:,} steps; best validation loss {state.best_loss:.4f}{where}\n"
-        f"  model and metrics   {run.folder}{os.sep}\n"
-        f"  picture of losses   {run.folder / PICTURE}\n"
-        f"  let it write        python generate.py --run {quoted(run)}{option}"
-    )
+        step = self.trainer.state.step
+        try:
+            print_line(f"--- step {step} writes:\n{self.write_sample()}\n---")
+        except ValueError as error:  # the prompt was checked before, so it is the model
+            print_line(f"step {step}: no sample, because {error}")
 
 
-def resume_command(run: Run) -> str:
-    return f"python train.py --resume --out {quoted(run)}"
+class Picture:
+    """The picture of the losses. Drawing it takes little of the time, and never ends training."""
 
+    def __init__(self, run: Run):
+        self.run = run
+        self.drawn_step, self.next_time = -1, 0.0  # a time of perf_counter
+        self.problem = ""  # what was said last
+        try:
+            import matplotlib.figure  # noqa: F401  now, and not hours later
+        except Exception as error:
+            self._say(f"no {PICTURE} will be drawn, because matplotlib cannot be imported ({error})")
 
-def quoted(run: Run) -> str:
-    """The folder of the run, quoted for a shell if its name has spaces."""
-    return shlex.quote(str(run))
+    def draw(self, step: int, *, last: bool = False) -> None:
+        """Draw the picture, if it is the last one of this run or if drawing has not taken too much of the time."""
+        began = time.perf_counter()
+        if step == self.drawn_step or not last and began < self.next_time:
+            return
+        try:
+            lines = iterate_metrics(self.run.folder / METRICS)
+            draw_losses(lines, self.run.folder / PICTURE, f"{self.run.folder.name}, step {step}")
+            self.drawn_step = step
+        except ImportError:
+            pass  # it was said when training began
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise  # the next checkpoint will not find room either
+            self._say(f"{PICTURE} could not be drawn ({error}); training goes on without it")
+        now = time.perf_counter()
+        self.next_time = now + (now - began) / DRAWING_SHARE
+
+    def _say(self, problem: str) -> None:
+        """Print a line, but not the same one again and again."""
+        problem = " ".join(problem.split())
+        if problem != self.problem:
+            print_line(problem)
+        self.problem = problem

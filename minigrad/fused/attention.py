@@ -24,7 +24,7 @@ from minigrad.cuda import rows as kernels
 from minigrad.cuda.compiler import has_kernels
 from minigrad.fused.attention_blocks import BlockedAttention, exp_in_place
 from minigrad.fused.attention_gpu import WholeAttention
-from minigrad.fused.attention_scores import AttentionInputs, AttentionOptions, visible_pairs
+from minigrad.fused.attention_scores import AttentionInputs, AttentionOptions, block_of, is_blockwise, visible_pairs
 from minigrad.fused.dropout import keep_mask, keep_scale
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows
@@ -54,9 +54,11 @@ def attention_reference(
     # Each key head is repeated for the G query heads that share it.
     k, v = (broadcast_to(x.expand_dims(2), (B, K, H // K, S, D)).reshape(B, H, S, D) for x in (k, v))
     scores = q @ k.swapaxes(-1, -2) * (1 / math.sqrt(D) if scale is None else scale)  # (B, H, T, S)
-    scores = scores if bias is None else scores + bias
+    scores = scores if bias is None else scores + (block_of(bias) if is_blockwise(bias) else bias)
     visible = visible_pairs(xp, slice(0, T), slice(0, S), S - T, causal=causal, window=window)  # (T, S)
-    visible = broadcast_to(Tensor(visible if mask is None else visible & as_tensor(mask).data), scores.shape)
+    if mask is not None:
+        visible = visible & block_of(mask if is_blockwise(mask) else as_tensor(mask).data)
+    visible = broadcast_to(Tensor(visible), scores.shape)
     # exp(-inf) = 0, so hidden pairs get the weight 0. For a query that sees nothing, all weights are 0.
     weights = softmax(where(visible, scores, -math.inf), axis=-1)
     if dropout:
@@ -82,9 +84,10 @@ def attention(
 
     Query i is at the position of key S - T + i, so the last query is at the last key. `causal`: it sees the keys up to
     that position. `window`: it sees only the keys whose distance from that position is less than `window`. `mask`:
-    boolean, True where a key is visible. `bias`: added to the scores. Mask and bias broadcast to (B, H, T, S). `scale`:
-    1/sqrt(D) by default. `dropout`: the probability that a weight is dropped; `key` decides which ones (see
-    dropout.py). A query that sees nothing gives 0.
+    boolean, True where a key is visible. `bias`: added to the scores. Mask and bias broadcast to (B, H, T, S), or are
+    `Blockwise` (attention_scores.py), and are then never in memory as a whole. `scale`: 1/sqrt(D) by default.
+    `dropout`: the probability that a weight is dropped; `key` decides which ones (see dropout.py). A query that sees
+    nothing gives 0.
     """
     q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
     _check(q, k, v, window)
@@ -97,20 +100,22 @@ def attention(
     if q.shape[2] == 1 and bias is None and mask is None and not (dropout or mode.recording or mode.op_hook):
         out = single_query_attention(q_array, k_array, v_array, scale, window)
         return Tensor(out.astype(q.dtype, copy=False))
-    inputs: tuple[Tensor, ...] = (q, k, v) if bias is None else (q, k, v, as_tensor(bias))
+    # A bias that is an array may need a gradient.
+    inputs: tuple[Tensor, ...] = (q, k, v) if bias is None or is_blockwise(bias) else (q, k, v, as_tensor(bias))
     options = AttentionOptions(causal, window, scale, dropout, key)
-    bias_array = None if bias is None else inputs[3].data
-    mask_array = None if mask is None else as_tensor(mask).data
+    bias_array = inputs[3].data if inputs[3:] else bias
+    mask_array = mask if mask is None or is_blockwise(mask) else as_tensor(mask).data
     arrays = AttentionInputs(q_array, k_array, v_array, bias_array, mask_array, options)
     on_gpu = has_kernels(q_array)
     passes: WholeAttention | BlockedAttention = WholeAttention(arrays) if on_gpu else BlockedAttention(arrays)
     out, saved = passes.forward(save_for_backward=mode.recording and any(x.requires_grad for x in inputs))
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        needs_bias_grad = any(needs[3:])  # `needs` has a fourth element only if there is a bias
-        return passes.backward(at_least_float32(g), out, saved, needs_bias_grad=needs_bias_grad)
+        # `needs` has a fourth element only if the bias is an input.
+        gradients = passes.backward(at_least_float32(g), out, saved, needs_bias_grad=any(needs[3:]))
+        return gradients[: len(needs)]
 
-    def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    def reference(q: Tensor, k: Tensor, v: Tensor, bias: Any = bias) -> Tensor:
         return attention_reference(q, k, v, bias=bias, mask=mask, **options._asdict())
 
     return record_fused(out.astype(q.dtype, copy=False), inputs, vjp, reference)

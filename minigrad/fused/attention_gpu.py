@@ -12,10 +12,8 @@ import numpy as np
 from minigrad.backend import Array
 from minigrad.cuda import rows as kernels
 from minigrad.fused.attention_blocks import MAX_SAVED_RATIO, Saved
-from minigrad.fused.attention_scores import AttentionInputs
+from minigrad.fused.attention_scores import ALL, AttentionInputs
 from minigrad.fused.rows import as_rows, row_sum
-
-ALL = slice(None)
 
 
 class WholeAttention:

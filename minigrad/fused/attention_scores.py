@@ -9,13 +9,15 @@ so that one matrix product with the key head serves all of them.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 
 from minigrad.backend import Array, array_module
 from minigrad.fused.dropout import keep_mask, keep_scale
 from minigrad.random import Key
+
+ALL = slice(None)
 
 
 class AttentionOptions(NamedTuple):
@@ -26,6 +28,18 @@ class AttentionOptions(NamedTuple):
     scale: float
     dropout: float
     key: Key | None
+
+
+class Blockwise(Protocol):
+    """A bias or a mask that broadcasts to (B, H, T, S), and of which only one block at a time is computed."""
+
+    def block(self, b: slice, i: slice, j: slice) -> Array:
+        """The block of these sequences, queries and keys. It broadcasts to (b, H, i, j)."""
+        ...
+
+
+def is_blockwise(x: Any) -> TypeGuard[Blockwise]:
+    return hasattr(x, "block")
 
 
 def visible_pairs(
@@ -48,26 +62,34 @@ def visible_pairs(
 class AttentionInputs:
     """The inputs of one call on arrays, with the query heads in groups: q (B, K, G, T, D), k and v (B, K, S, D).
 
-    `bias` and `mask` may be None, or broadcast to (B, H, T, S).
+    `bias` and `mask`: None, arrays that broadcast to (B, H, T, S), or `Blockwise`.
     """
 
-    def __init__(self, q: Array, k: Array, v: Array, bias: Array | None, mask: Array | None, options: AttentionOptions):
+    def __init__(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        bias: Array | Blockwise | None,
+        mask: Array | Blockwise | None,
+        options: AttentionOptions,
+    ):
         (B, H, T, D), (K, S) = q.shape, k.shape[1:3]
         self.xp, self.dtype, self.options = array_module(q), q.dtype, options
         self.shape = B, K, H // K, T, S, D
         self.offset = S - T  # query i is at the position of key i + offset: the last query is at the last key
         self.q, self.k, self.v = q.reshape(B, K, H // K, T, D), k, v
-        self.bias = None if bias is None else split_heads(bias, K)
-        self.mask = None if mask is None else split_heads(mask, K)
+        self.bias, self.mask = bias, mask
 
     def scores(self, scaled_q: Array, b: slice, i: slice, j: slice) -> Array:
         """Scores of a block (b, K, R, j), where pairs hidden by the mask are -inf. `scaled_q`: (b, K, R, D)."""
+        K, G = self.shape[1:3]
         scores = scaled_q @ self.k[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
-        by_head = split_group(scores, self.shape[2])  # (b, K, G, i, j), a view: adding to it adds to the scores
+        by_head = split_group(scores, G)  # (b, K, G, i, j), a view: adding to it adds to the scores
         if self.bias is not None:
-            by_head += block_of(self.bias, b, i, j)
+            by_head += split_heads(block_of(self.bias, b, i, j), K)
         if self.mask is not None:
-            by_head += self.additive_mask(block_of(self.mask, b, i, j))
+            by_head += self.additive_mask(split_heads(block_of(self.mask, b, i, j), K))
         return scores
 
     def additive_mask(self, visible: Array) -> Array:
@@ -100,13 +122,15 @@ def split_group(a: Array, G: int) -> Array:
 
 
 def split_heads(a: Array, K: int) -> Array:
-    """An array that broadcasts to (B, H, T, S), in a shape that broadcasts to (B, K, G, T, S)."""
-    a = a.reshape((1,) * (4 - a.ndim) + a.shape)  # four axes: missing ones in front have length 1
-    H = a.shape[1]  # 1 if the array is the same for all heads
-    return a.reshape(a.shape[0], *((1, 1) if H == 1 else (K, H // K)), *a.shape[2:])
+    """An array that broadcasts to (b, H, i, j), in a shape that broadcasts to (b, K, G, i, j)."""
+    b, H, i, j = a.shape
+    return a.reshape(b, *((1, 1) if H == 1 else (K, H // K)), i, j)  # H is 1 if the array is the same for all heads
 
 
-def block_of(a: Array, b: slice, i: slice, j: slice) -> Array:
-    """A block of an array that broadcasts to (B, K, G, T, S). Axes of length 1 stay, because they will be broadcast."""
-    slices = b, slice(None), slice(None), i, j
-    return a[tuple(slice(None) if n == 1 else s for n, s in zip(a.shape, slices))]
+def block_of(a: Any, b: slice = ALL, i: slice = ALL, j: slice = ALL) -> Array:
+    """A block of a bias or mask, with four axes; all of it by default. It broadcasts to (b, H, i, j)."""
+    if is_blockwise(a):
+        return a.block(b, i, j)
+    array = a.reshape((1,) * (4 - a.ndim) + a.shape)  # four axes: missing ones in front have length 1
+    # Axes of length 1 stay, because they will be broadcast.
+    return array[tuple(ALL if n == 1 else s for n, s in zip(array.shape, (b, ALL, i, j)))]

@@ -69,7 +69,9 @@ def written(prompt: str, seed: int, tokens: int, **options: Any) -> str:
 def test_it_writes_with_the_newest_run() -> None:
     status, out, err = script("--prompt", "the sea é", "--max-tokens", "20", "--seed", "7")
     assert (status, out) == (0, written("the sea é", 7, 20))
-    assert re.fullmatch(r"\d+ tokens in [\d.]+ s, [\d,]+ tokens/s, seed 7\n", err)
+    run, figures = err.splitlines()
+    assert run == "writing with runs/bytes-1, the run that was changed last"
+    assert re.fullmatch(r"\d+ tokens in [\d.]+ s, [\d,]+ tokens/s, seed 7", figures)
 
 
 def test_the_prompt_may_be_piped_in() -> None:
@@ -82,7 +84,10 @@ def test_the_prompt_may_be_piped_in() -> None:
 def test_an_error_is_one_sentence_without_traceback() -> None:
     status, out, err = script("--run", "runs/letters-1", "--prompt", "abü")
     assert (status, out) == (1, "")
-    assert err.startswith("generate.py: the character 'ü' is not among the 4")
+    assert err == (
+        "generate.py: the character 'ü' is not among the 4 of the tokenizer of runs/letters-1; leave it out of the "
+        "prompt\n"
+    )
     assert err.count("\n") == 1
 
 
@@ -154,6 +159,12 @@ def test_at_a_terminal_an_empty_prompt_is_the_beginning_of_a_text(
         monkeypatch.setattr(sys, "stdin", stdin)
         start(parse(["--max-tokens", "5", "--seed", "3"]))
         assert capsys.readouterr().out == written("", 3, 5)
+
+
+@pytest.mark.parametrize("text", ["None", "none", ""])
+def test_every_text_is_meant(text: str) -> None:
+    options = parse([f"--prompt={text}", f"--run={text}"])
+    assert (options.prompt, options.run) == (text, text)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -152,7 +153,18 @@ def test_special_tokens_in_a_prompt_are_ordinary_text() -> None:
         training=False,
         hidden=lambda ids, cache: read.extend(ids[0]) or np.zeros((1, 1, 266)),  # type: ignore
         logits=lambda x: SimpleNamespace(data=x),
+        num_parameters=lambda: 0,
     )
     write_text(model, BYTES, END_OF_TEXT, max_tokens=1)
     assert BYTES.end_of_text not in read
     assert BYTES.decode(read) == END_OF_TEXT
+
+
+def test_a_prompt_that_is_longer_than_the_context_is_not_cut_in_silence() -> None:
+    model = model_for(LETTERS)
+    context = model.config.context
+    with pytest.warns(UserWarning, match=f"the prompt has {context + 1} tokens and the model reads at most {context}"):
+        write_text(model, LETTERS, "a" * (context + 1), max_tokens=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_text(model, LETTERS, "a" * context, max_tokens=3)

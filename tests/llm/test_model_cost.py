@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -86,9 +87,58 @@ def test_activation_bytes_are_what_the_graph_holds(choices: dict) -> None:
     assert held * 0.96 < activation_bytes(config, 8) < held
 
 
-def bytes_held(model: GPT) -> int:
-    """Bytes that a forward pass leaves in memory, for 8 texts of 128 tokens."""
-    ids = np.zeros((8, 128), dtype=int)
+@pytest.mark.parametrize("positions", ["alibi", "rope", "sinusoidal", "learned"])
+@pytest.mark.parametrize("T", [128, 512])  # attention weights are saved, or computed again
+def test_a_way_to_give_positions_takes_what_the_formula_says(positions: str, T: int) -> None:
+    """Compared with a model without positions, all else is equal: a term that is small beside the whole shows."""
+    # Many heads and one text: what has a number for each pair of tokens, once for all texts, would be the largest part.
+    config = GPTConfig(vocab_size=50, context=T, layers=1, heads=16, dim=64, positions=positions)  # type: ignore[arg-type]
+    plain = replace(config, positions="none")
+    held, predicted = (
+        [of(c) for c in (config, plain)] for of in (one_text_held, partial(activation_bytes, batch_size=1))
+    )
+    # Left out are small arrays with a number for each token, and the sum of embedding and position: at most T * dim.
+    assert abs((held[0] - held[1]) - (predicted[0] - predicted[1])) < 1.1 * 4 * T * 64
+    assert 4 * T * 64 < 0.1 * 4 * 16 * T * T, "far less than a bias for each pair of tokens"
+
+
+def one_text_held(config: GPTConfig) -> int:
+    return bytes_held(GPT(config), rows=1)
+
+
+@pytest.mark.parametrize("given_positions", [False, True])
+@pytest.mark.parametrize("positions", ["alibi", "rope"])
+def test_no_array_has_a_number_for_each_pair_of_tokens(positions: str, given_positions: bool) -> None:
+    """The peak of a training step on one long text."""
+    T, heads = 1536, 8
+    model = GPT(GPTConfig(vocab_size=50, context=T, layers=1, heads=heads, dim=32, positions=positions, window=T))  # type: ignore[arg-type]
+    ids = np.zeros((1, T), dtype=int)
+    documents = np.arange(T) // 700 if given_positions else None
+    model.loss(ids, ids, documents=documents).backward()
+    tracemalloc.start()
+    model.loss(ids, ids, documents=documents).backward()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    block = 64 * T * heads * 4  # bytes of the scores of 64 queries, the largest block: three or four exist at a time
+    assert peak < activation_bytes(model.config) + 6 * block
+    assert 6 * block < heads * T * T * 4 / 2
+    assert peak < heads * T * T * 4 / 2
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_several_workers_hold_the_rows_of_one_batch_and_a_gradient_of_the_head_each(workers: int) -> None:
+    config, V, C = preset("tiny"), preset("tiny").vocab_size, preset("tiny").dim
+    one, several = training_memory(config, 6), training_memory(config, 6, workers=workers)
+    assert several.activations == one.activations + (workers - 1) * V * C * 4
+    assert several.logits == 4 * V * workers * min(6 * 128 // workers, 1024)
+    assert (several.weights, several.gradients) == (one.weights, one.gradients)
+    forked = training_memory(config, 6, workers=workers, processes=True)
+    assert (forked.weights, forked.gradients) == (2 * one.weights, workers * one.gradients)
+
+
+def bytes_held(model: GPT, rows: int = 8) -> int:
+    """Bytes that a forward pass leaves in memory, for 8 texts."""
+    ids = np.zeros((rows, model.config.context), dtype=int)
     model.loss(ids, ids)  # tables and buffers that are made only once
     tracemalloc.start()
     loss = model.loss(ids, ids)
@@ -104,6 +154,22 @@ def test_recomputing_holds_only_the_inputs_of_blocks() -> None:
     one, two = (activation_bytes(replace(model.config, layers=n), 8) for n in (1, 2))
     inputs = 8 * 128 * 64 * 4 * 8  # bytes: 8 texts x 128 tokens x 64 numbers x 4 bytes, for each of 8 layers
     assert bytes_held(model) < 1.04 * (one - (two - one) + inputs) < bytes_held(GPT(model.config)) / 2
+    assert training_flops(model.config, recompute=True) < 4 / 3 * training_flops(model.config)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("layers", [3, 8])
+def test_the_peak_of_a_backward_pass_is_near_the_prediction(layers: int, recompute: bool) -> None:
+    model = GPT(GPTConfig(vocab_size=100, context=128, layers=layers, heads=4, dim=64))
+    model.recompute = recompute
+    ids = np.zeros((8, 128), dtype=int)
+    model.loss(ids, ids).backward()
+    tracemalloc.start()
+    model.loss(ids, ids).backward()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Gradients of activations come on top, while those that are no longer needed are freed.
+    assert 0.8 * peak < activation_bytes(model.config, 8, recompute=recompute) < 1.1 * peak
 
 
 def test_memory_of_weights_is_linear_in_the_size_of_a_number() -> None:

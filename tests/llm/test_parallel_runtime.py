@@ -18,6 +18,8 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of 64 cores, whose control group sets no limit yet."""
     monkeypatch.setattr(runtime, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    for name in runtime.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -118,3 +120,49 @@ def test_memory_that_was_freed_is_kept_for_the_next_step_until_it_is_returned() 
     kept, returned = map(int, result.stdout.split())
     assert kept >= 90, "or there is nothing to return"
     assert returned <= 20
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [
+        ({"OMP_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "4,2"}, 4),
+        ({"OPENBLAS_NUM_THREADS": "5", "OMP_NUM_THREADS": "3"}, 5),
+        ({"OPENBLAS_NUM_THREADS": "0", "OMP_NUM_THREADS": "many"}, 64),
+        ({"OPENBLAS_NUM_THREADS": "", "MKL_NUM_THREADS": "2"}, 2),
+    ],
+)
+def test_variables_of_the_user_count_where_threads_are_not_given(
+    cgroup: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], threads: int
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert runtime.threads_to_use(None) == threads
+    assert runtime.threads_to_use(7) == 7
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, (4000 << 10, 3000 << 10)),
+        ({"memory.max": "max", "memory.current": "5"}, (4000 << 10, 3000 << 10)),
+        ({"memory.max": "1000000", "memory.current": "400000"}, (1000000, 600000)),
+        ({"memory.max": "1000000", "memory.current": "2000000"}, (1000000, 0)),
+        (
+            {"memory/memory.limit_in_bytes": "9223372036854771712", "memory/memory.usage_in_bytes": "5"},
+            (4000 << 10, 3000 << 10),
+        ),
+        ({"memory/memory.limit_in_bytes": "1000000", "memory/memory.usage_in_bytes": "1"}, (1000000, 999999)),
+    ],
+)
+def test_memory_is_that_of_the_machine_or_of_its_container(
+    cgroup: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: tuple[int, int]
+) -> None:
+    (cgroup / "meminfo").write_text("MemTotal:        4000 kB\nMemFree: 1 kB\nMemAvailable:  3000 kB\nHugePages: 0\n")
+    monkeypatch.setattr(runtime, "MEMINFO", cgroup / "meminfo")
+    for name, text in files.items():
+        (cgroup / name).parent.mkdir(exist_ok=True)
+        (cgroup / name).write_text(text + "\n")
+    assert runtime.memory() == expected
+    monkeypatch.setattr(runtime, "MEMINFO", cgroup / "missing")
+    assert runtime.memory() is None

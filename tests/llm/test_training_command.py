@@ -4,33 +4,38 @@ cannot be.
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import re
 import runpy
 import signal
 import subprocess
 import sys
-import tracemalloc
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 
+from llm.console import NO_ROOM
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
-from llm.model.cost import parameters, training_flops
+from llm.model.cost import parameters
 from llm.model.presets import PRESETS
 from llm.parallel import runtime
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions, presets
 from llm.runs.run import Run
-from llm.training import dry_run
+from llm.training import checks
 from llm.training.command import parse, start
 from llm.training.setup import set_up
+from llm.training.step import learning_rate
 from minigrad.optim import AdamW
-from tests.llm.trainings import arguments, metrics, resume, train, weights, without_pictures
-from tokenizer import Tokenizer
+from tests.llm.trainings import arguments, metrics, resume, train, weights, without_pictures, write_text
+from tokenizer import CharTokenizer, Tokenizer
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
 
@@ -80,7 +85,7 @@ def test_options_replace_those_of_the_preset() -> None:
     given = "--preset llama-tiny --layers 3 --lr 0.5 --kv-heads None --no-tied-head --bias --steps=7"
     options, _ = parse(given.split())
     base = presets()["llama-tiny"]
-    assert options.training == replace(base.training, lr=0.5, steps=7)
+    assert options.training == replace(base.training, lr=0.5, steps=7, warmup=base.training.warmup * 7 // 1000)
     assert options.model == replace(base.model, layers=3, kv_heads=None, tied_head=False, bias=True)
 
 
@@ -122,7 +127,20 @@ def test_help_names_every_option_once(
 SENTENCES = {
     "--preset nothing": "there is no preset 'nothing'; choose one of default, ",
     "--steps 0": "--steps must be at least 1, got 0",
-    "--steps many": "--steps",
+    "--steps many": "--steps: 'many' is not a whole number in digits, such as 1000",
+    "--steps 1e3": "--steps: '1e3' is not a whole number in digits, such as 1000",
+    "--layers x": "--layers: 'x' is not a whole number in digits, such as 1000",
+    "--threads 1.5": "--threads: '1.5' is not a whole number in digits, such as 1000, nor none",
+    "--lr fast": "--lr: 'fast' is not a number, such as 0.1 or 1e-3",
+    "--soft-cap no": "--soft-cap: 'no' is not a number, such as 0.1 or 1e-3, nor none",
+    "--vocab-size 100": "--vocab-size 100 is too small for --tokenizer bpe; give at least 257",
+    "--data short.txt --context 4 --tokenizer char --prompt ü": "'ü' in --prompt is not among the 10 characters of the",
+    "--out=": "--out is empty; give the name of a folder",
+    "--out missing --resume": "missing holds no run that could be resumed; leave --resume out to begin one there",
+    "--out texts --resume": "texts holds no run that could be resumed; leave --resume out to begin one there",
+    "--out lone": "lone has no config.json but holds tokenizer.json, which a new run would replace",
+    "--out lone --resume": "lone has no config.json but holds tokenizer.json, which a new run would replace",
+    "--out drawn": "drawn has no config.json but holds loss.png, which a new run would replace",
     "--threads 0": "--threads must be at least 1, got 0",
     "--lr -1": "--lr must be a number of at least 0, got -1.0",
     "--lr nan": "--lr must be a number of at least 0, got nan",
@@ -144,7 +162,7 @@ SENTENCES = {
     "--data short.txt --context 4 --tokenizer nothing.json": "nothing.json does not exist",
     "--data short.txt --context 4 --tokenizer short.txt": "short.txt",
     "--data short.txt --context 4 --out short.txt": "short.txt cannot be the folder of a run",
-    "--resume": "there is no run in runs/ yet; start one with: python train.py",
+    "--resume": "there is no run in runs/ yet; start one with: ",
     "--out other": "other has no config.json but holds model.safetensors",
     "--out other --resume": "other has no config.json but holds model.safetensors",
     "--out foreign": "foreign holds a run already; add --resume to go on with it, or choose another --out",
@@ -158,7 +176,8 @@ def test_impossible_options_give_one_sentence_and_change_nothing(
 ) -> None:
     Path("empty.txt").touch()
     Path("short.txt").write_text("a short text\n" * 3)
-    for name, file in (("other", "model.safetensors"), ("foreign", "config.json")):
+    files = [("other", "model.safetensors"), ("foreign", "config.json"), ("texts", "a.txt"), ("lone", "tokenizer.json")]
+    for name, file in [*files, ("drawn", "loss.png")]:
         Path(name).mkdir()
         (Path(name) / file).write_text('{"model_type": "gpt2"}')
     before = contents(Path())
@@ -170,13 +189,15 @@ def test_impossible_options_give_one_sentence_and_change_nothing(
     assert "Traceback" not in said
     assert contents(Path()) == before
     assert not list(Path().glob("runs/*"))
+    assert not Path("missing").exists()
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
         (MemoryError("of 9 GiB"), "train.py: not enough memory (of 9 GiB); try a smaller --batch-size"),
-        (OSError(28, "No space left"), "train.py: [Errno 28] No space left"),
+        (OSError(28, "No space left", "a/file"), "train.py: a/file: No space left; make room on that disk, or choose"),
+        (OSError(13, "Permission denied", "a/file"), "train.py: a/file: Permission denied; allow it, or choose"),
         (KeyboardInterrupt(), 130),
         (BrokenPipeError(), 1),
     ],
@@ -321,65 +342,163 @@ def test_ctrl_c_at_a_terminal(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, err
     step = Run(tmp_path / "run").checkpoints.load().step  # type: ignore[union-attr]
-    assert out.splitlines()[-1] == (
-        f"stopped at step {step:,} of 1,000,000; go on with: python train.py --resume --out {tmp_path / 'run'}"
-    )
+    command = f"{sys.executable} {SCRIPT} --resume --out {tmp_path / 'run'}"
+    assert out.splitlines()[-1] == f"stopped at step {step:,} of 1,000,000; go on with: {command}"
     assert "Traceback" not in err
 
 
-# --- dry run ----------------------------------------------------------------------------------------------------------
+# --- what is checked before the first step ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dry_run, "matmul_rate", lambda device: 1e12)
+def test_the_warmup_follows_the_steps_unless_it_is_given() -> None:
+    preset = presets()["default"].training
+    assert parse(["--steps", str(preset.steps + 1)])[0].training.warmup == preset.warmup
+    assert parse(["--steps", "100", "--warmup", "90"])[0].training.warmup == 90
+    for steps in (1, 10, 100, preset.steps - 1):
+        training = parse(["--steps", str(steps)])[0].training
+        assert training.warmup == preset.warmup * steps // preset.steps
+        rates = [learning_rate(training)(step) for step in range(steps)]
+        assert steps == 1 or rates[-1] < max(rates), "at the end, the rate falls"
 
 
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("name", ["default", "gpt2-xl", "llama2-7b"])
-def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -> None:
-    tracemalloc.start()
-    assert start(*parse(["--preset", name, "--dry-run", "--device", "cpu", "--threads", "2"]), write_sample) == 0
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 20e6
-    shown = capsys.readouterr().out
-    for part in (
-        "parameters",
-        "FLOPs a token",
-        "memory, training",
-        "activations",
-        "KV cache",
-        "step ",
-        "time ",
-        "a step",
+def test_a_run_that_is_resumed_keeps_its_warmup(tmp_path: Path) -> None:
+    train(tmp_path / "run", "--steps", "10")
+    assert parse(["--resume", "--out", str(tmp_path / "run"), "--steps", "5"])[0].training.warmup == 2
+
+
+def test_a_rate_that_never_falls_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train(tmp_path / "run", "--steps", "3", "--warmup", "3")
+    assert "the learning rate only rises, for --warmup 3 is not less than --steps 3" in capsys.readouterr().out
+    train(tmp_path / "constant", "--steps", "3", "--warmup", "3", "--schedule", "constant")
+    train(tmp_path / "short", "--steps", "3")
+    assert "only rises" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+def test_a_disk_without_room_for_a_checkpoint_is_noticed_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def full(path: Path, size: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "reserve", full)
+        with pytest.raises(RunError, match="there is no room in .* for a checkpoint, which needs .* KiB .*; make room"):
+            train(out, "--steps", "2")
+    assert not out.exists()
+    train(out, "--steps", "2")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot take room without writing")
+def test_the_room_of_a_checkpoint_is_really_taken_and_given_back(tmp_path: Path) -> None:
+    checks.reserve(tmp_path / "file", 100_000)
+    assert (tmp_path / "file").stat().st_size == 100_000
+    with pytest.raises(OSError) as error:
+        checks.reserve(tmp_path / "large", 1 << 62)
+    assert error.value.errno in NO_ROOM
+    train(tmp_path / "run", "--steps", "1")
+    before = contents(tmp_path)
+    checks.check_room(tmp_path / "run", Run(tmp_path / "run").checkpoints.load())  # type: ignore[arg-type]
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_text_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **more: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("llm.runs.run.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("llm.training.setup.open_corpus", lambda data: pytest.fail("too late"))
+    with pytest.raises(RunError, match=r"cannot be the folder of a run \(Permission denied\); choose another --out"):
+        train(tmp_path / "run", "--steps", "1")
+
+
+def test_a_text_that_a_given_tokenizer_of_characters_cannot_encode_gets_advice_for_the_command_line(
+    tmp_path: Path,
+) -> None:
+    CharTokenizer.train(["the cat"]).save(tmp_path / "letters.json")
+    with pytest.raises(
+        ValueError, match=r"in the text is not among the 6 characters of .*; use --tokenizer char or bpe"
     ):
-        assert part in shown
-    assert not Path("runs").exists()
+        train(tmp_path / "run", "--steps", "1", "--tokenizer", str(tmp_path / "letters.json"))
+    assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
-    """GPT-2: 124,439,808 parameters; half of the rate is what training reaches."""
-    command = "--preset gpt2 --dry-run --device cpu --batch-size 4 --steps 10 --threads"
-    start(*parse([*command.split(), "3"]), write_sample)
+def test_a_run_of_standard_input_wants_the_text_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = write_text(tmp_path / "text.txt").read_bytes()
+
+    def stdin(content: bytes, *, terminal: bool = False) -> None:
+        stream = io.TextIOWrapper(io.BytesIO(content))
+        monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+        monkeypatch.setattr(sys, "stdin", stream)
+
+    stdin(text)
+    out = tmp_path / "run"
+    train(out, "--steps", "2", "--data", "-")
+    for content, terminal in ((b"", False), (text, True)):
+        stdin(content, terminal=terminal)
+        with pytest.raises(RunError, match="learns from standard input, which is not kept; give the same text there"):
+            resume(out, "--steps", "3")
+    stdin(text)
+    resume(out, "--steps", "3")
+    resume(out, "--steps", "4", "--data", str(tmp_path / "text.txt"))
+    assert len(metrics(out)) == 4
+
+
+def test_resume_begins_again_what_was_killed_during_setup(tmp_path: Path) -> None:
+    """Then the folder is empty, or holds what `Run.begin` writes first."""
+    for name, files in (("empty", []), ("begun", ["tokenizer.json"])):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        if not files:
+            (tmp_path / name / "checkpoints").rmdir()
+        for file in files:
+            (tmp_path / name / file).write_text("{}")
+        train(tmp_path / name, "--steps", "1", "--resume")
+        assert len(metrics(tmp_path / name)) == 1
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_help_says_nothing_twice_and_fits(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert script(monkeypatch, "--help") == 0
     shown = capsys.readouterr().out
-    assert "124,439,808" in shown
-    assert "more" not in shown, "threads share one gradient"
-    seconds = training_flops(presets()["gpt2"].model) * 4096 / 0.5e12
-    prediction = f"about {seconds:.3g} s a step, {10 * seconds:.0f} seconds for 10 steps"
-    assert f"{prediction}, at 50% of the 1,000 GFLOP/s" in shown
-    start(*parse([*command.replace("gpt2", "nanogpt-char").split(), "3"]), write_sample)
-    assert "processes  9.202 MiB more" in capsys.readouterr().out
+    assert "None" not in shown
+    assert max(len(line) for line in shown.splitlines()) <= columns
+    words = " ".join(re.sub("[│─╭╮╰╯]", " ", shown).split())
+    assert not re.search(r"Default: [^(]*\(default: none\)", words)
+    places = [shown.index(f"--{name} ") for name in ("data", "steps", "batch-size", "lr", "prompt", "beta2", "seed")]
+    assert places == sorted(places), "what is needed most often comes first"
 
 
-def test_the_rate_of_matrix_products_is_measured() -> None:
-    assert 1e8 < dry_run.matmul_rate(size=128) < 1e14
+@pytest.mark.parametrize("text", ["None", "none", "", "a b"])
+def test_every_text_is_meant(text: str) -> None:
+    assert parse([f"--prompt={text}"])[0].training.prompt == text
+    if text:
+        assert str(parse([f"--out={text}"])[1]) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 seconds"), (600, "10 minutes"), (36000, "10.0 hours")])
-def test_durations_in_words(seconds: float, text: str) -> None:
-    assert dry_run._duration(seconds) == text
+@pytest.mark.parametrize("word", ["none", "None"])
+def test_a_number_that_may_be_missing_can_be_taken_away(word: str) -> None:
+    options, _ = parse(["--preset", "llama-tiny", "--kv-heads", word, "--threads", word])
+    assert (options.model.kv_heads, options.training.threads) == (None, None)
+
+
+@pytest.mark.parametrize("no_color", ["1", ""])
+def test_no_color_means_no_colours(
+    no_color: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(tyro._experimental_options, "ansi_codes", True)
+    monkeypatch.setattr("tyro._fmtlib._FORCE_ANSI", True)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    script(monkeypatch, "--help")
+    assert ("\x1b" in capsys.readouterr().out) is (no_color == "")
 
 
 # --- what is decayed --------------------------------------------------------------------------------------------------

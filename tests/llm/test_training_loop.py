@@ -6,20 +6,27 @@ import io
 import json
 import math
 import re
+import sys
+import tracemalloc
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from tqdm import tqdm
 
+from llm.evaluation.loss import Evaluation
 from llm.inference.text import SAMPLE_TOKENS
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError
 from llm.runs.files import digest
-from llm.runs.metrics import FIELDS, Metrics, draw_losses, read_metrics
+from llm.runs.metrics import FIELDS, MOST_POINTS, Metrics, _smoothed, _thinned, draw_losses, read_metrics
 from llm.runs.run import Run
 from llm.training import display
 from llm.training.loop import MAX_SKIPPED, TrainingStopped
@@ -102,6 +109,38 @@ def test_lines_reach_the_file_with_a_checkpoint(tmp_path: Path) -> None:
     file.close()
 
 
+@pytest.mark.parametrize("damage", ["[" * 100_000, "nonsense", "[3]", '{"step": 3}'])
+def test_lines_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join([json.dumps(line(1)), damage, json.dumps(line(2)), json.dumps(line(3)), '{"half']))
+    file = Metrics(path, 2)
+    file.close()
+    assert file.unreadable == 1, "the half line after a kill does not count"
+    assert read_metrics(path) == [line(1), line(2)]
+
+
+def test_lines_that_were_left_out_are_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train(tmp_path / "run", "--steps", "3")
+    path = tmp_path / "run/metrics.jsonl"
+    path.write_text("[" * 100_000 + "\n" + path.read_text())
+    capsys.readouterr()
+    resume(tmp_path / "run", "--steps", "4")
+    assert f"{path}: lines that cannot be read are left out, 1 in all" in capsys.readouterr().out
+    assert len(metrics(tmp_path / "run")) == 4
+
+
+def test_metrics_take_no_memory_for_each_step(tmp_path: Path) -> None:
+    """5,000 lines, each kept as a dictionary, would take 2 MB."""
+    file = Metrics(tmp_path / "metrics.jsonl", 0)
+    tracemalloc.start()
+    for step in range(5_000):
+        file.add(**line(step))
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    file.close()
+    assert held < 200_000
+
+
 # --- the picture ------------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +165,164 @@ def test_a_picture_is_a_png_for_any_metrics(tmp_path: Path, lines: list[dict[str
     assert pixels.shape[1] > 500
     assert pixels.std() > 0.01, "something is drawn"
     assert [each.name for each in tmp_path.iterdir()] == ["loss.png"]
+
+
+# What may stand in a line of metrics.jsonl that somebody has edited.
+odd_values = st.one_of(
+    st.none(), st.booleans(), st.text(max_size=3), st.lists(st.integers(), max_size=2), st.floats(), st.integers(),
+    st.sampled_from([1e308, -1e308, 10**400, 5e-324, 1e30]),
+)  # fmt: skip
+
+
+@given(
+    values=st.lists(st.fixed_dictionaries(dict.fromkeys(FIELDS[1:], odd_values)), min_size=1, max_size=5),
+    title=st.text(max_size=10),
+)
+@settings(max_examples=8, deadline=None)
+def test_a_picture_is_drawn_of_any_values_under_any_name(
+    tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, Any]], title: str
+) -> None:
+    folder = tmp_path_factory.mktemp("picture")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_losses([line(step, **row) for step, row in enumerate(values)], folder / "loss.png", title)
+    assert imread(folder / "loss.png").std() > 0.01
+
+
+@pytest.mark.parametrize("name", ["a$^$", "a\udcff", "$\\frac{", "漢", "a\nb", "{}%"])
+def test_a_run_may_have_any_name_in_its_picture(tmp_path: Path, name: str) -> None:
+    draw_losses([line(1)], tmp_path / "loss.png", f"{name}, step 1")
+    assert imread(tmp_path / "loss.png").ndim == 3
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("broken\nfont"), ValueError("x"), PermissionError(13, "Permission denied")]
+)
+def test_a_picture_that_cannot_be_drawn_is_said_once_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("llm.training.loop.draw_losses", fail)
+    monkeypatch.setattr("llm.training.loop.DRAWING_SHARE", 1e9)  # at every checkpoint
+    assert train(tmp_path / "run", "--steps", "4", "--checkpoint-every", "1") == 0
+    out = capsys.readouterr().out
+    said = " ".join(str(error).split())
+    assert out.count(f"loss.png could not be drawn ({said}); training goes on without it\n") == 1
+    assert "picture of losses" not in out
+    assert len(metrics(tmp_path / "run")) == 4
+
+
+def test_without_matplotlib_training_says_so_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("llm.training.loop.draw_losses", draw_losses)
+    assert train(tmp_path / "run", "--steps", "2", "--eval-every", "1") == 0
+    out = capsys.readouterr().out
+    said = out.index("no loss.png will be drawn, because matplotlib cannot be imported (")
+    assert said < out.index("step 1: validation")
+    assert out.count("loss.png") == 1
+    assert len(metrics(tmp_path / "run")) == 2
+
+
+def test_pictures_take_a_small_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock of the test: a step takes 1 second, a picture 2. Each evaluation is the best so far."""
+    clock, drawn = {"now": 0.0}, []
+
+    def draw(lines: Any, path: Path, title: str) -> None:
+        assert len(list(lines)) == int(title.split()[-1])
+        drawn.append(clock["now"])
+        clock["now"] += 2.0
+
+    evaluate, count = Trainer.evaluate, iter(range(10_000))
+    better = lambda trainer: (Evaluation(10.0 - next(count) / 1000), evaluate(trainer) is not None)  # noqa: E731
+    monkeypatch.setattr(Trainer, "evaluate", better)
+    monkeypatch.setattr("llm.training.loop.draw_losses", draw)
+
+    def now() -> float:
+        clock["now"] += 1e-6
+        return clock["now"]
+
+    monkeypatch.setattr("llm.training.loop.time.perf_counter", now)
+    monkeypatch.setattr("llm.training.loop.DRAWING_SHARE", 0.2)
+    for step in range(30):
+        interrupt_at(monkeypatch, step, lambda: clock.update(now=clock["now"] + 1.0))
+    train(tmp_path / "run", "--steps", "30", "--eval-every", "1", "--checkpoint-every", "1000")
+    assert [round(time) for time in drawn[:3]] == [1, 13, 25], "after 10 seconds, 5 times those of the picture before"
+    assert len(drawn) == 4, "and at the end"
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300), gaps=st.data())
+def test_the_smoothed_curve_lies_between_its_values_and_leaves_a_straight_line_as_it_is(
+    values: list[float], gaps: st.DataObject
+) -> None:
+    curve = _smoothed(np.array(values))
+    assert (curve[0], curve[-1]) == (values[0], values[-1])
+    slack = 1e-12 * np.abs(values).max()  # sums of up to 25 values are rounded, each time by 1e-16
+    assert min(values) - slack <= curve.min() and curve.max() <= max(values) + slack
+    line = values[0] + 0.001 * (values[-1] - values[0]) * np.arange(len(values))
+    np.testing.assert_allclose(_smoothed(line), line, rtol=0, atol=1e-12 * np.abs(line).max())
+    present = np.array(gaps.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))))
+    constant = _smoothed(np.where(present, values[0], np.nan))
+    np.testing.assert_allclose(constant[np.isfinite(constant)], values[0], rtol=0, atol=slack)
+    assert np.isfinite(constant[present]).all()
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_smoothed_curve_does_not_lag_where_losses_fall_fast(seed: int) -> None:
+    """Losses of 500 steps, from 8.4 to 2, with noise of 0.15. An average of the values before would be 0.7 above."""
+    rng, steps = np.random.default_rng(seed), np.arange(500)
+    smooth = 2 + 6.4 * np.exp(-steps / 60)
+    curve = _smoothed(smooth + rng.normal(0, 0.15, 500))
+    assert np.abs((curve - smooth)[1:100]).max() < 0.4
+    assert abs(np.mean((curve - smooth)[1:100])) < 0.1
+    assert np.std((curve - smooth)[100:-20]) < 0.06, "and noise is taken out"
+
+
+@given(values=st.lists(st.floats(-9, 9) | st.just(math.nan), min_size=1, max_size=6000))
+@settings(max_examples=20)
+def test_a_line_of_few_points_has_the_same_extremes(values: list[float]) -> None:
+    array = np.array(values)
+    steps, thin = _thinned(np.arange(len(values)), array)
+    assert len(steps) == len(thin) <= MOST_POINTS
+    if np.isfinite(array).any():
+        assert (np.nanmin(thin), np.nanmax(thin)) == (np.nanmin(array), np.nanmax(array))
+    assert set(thin[np.isfinite(thin)].tolist()) <= set(values)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 30, 100, 1000])
+@pytest.mark.parametrize("spread", [1.0, 1.3, 5.0, 1000.0])
+def test_labels_of_the_picture_do_not_lie_on_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, spread: float
+) -> None:
+    figures = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *a, **k: (figures.append(figure), savefig(figure, *a, **k))[1]
+    )
+    lines = [line(step, grad_norm=spread ** (step / count), lr=0.001 * step) for step in range(1, count + 1)]
+    draw_losses(lines, tmp_path / "loss.png", "a run")
+    for axes in figures[0].axes:
+        assert_apart([label.get_window_extent() for label in visible_labels(axes.yaxis)], "y")
+        assert axes.yaxis.label.get_window_extent().x0 >= 0, "the name of an axis is not cut off"
+    labels = visible_labels(figures[0].axes[-1].xaxis)
+    assert_apart([label.get_window_extent() for label in labels], "x")
+    assert all(re.fullmatch(r"\u2212?\d+", label.get_text()) for label in labels), "steps are whole numbers"
+
+
+def visible_labels(axis: Any) -> list[Any]:
+    low, high = sorted(axis.get_view_interval())
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    return [tick.label1 for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+
+
+def assert_apart(boxes: list[Any], direction: str) -> None:
+    edges = sorted((getattr(box, f"{direction}0"), getattr(box, f"{direction}1")) for box in boxes)
+    assert all(one[1] <= two[0] for one, two in zip(edges, edges[1:])), edges
 
 
 def test_a_picture_is_drawn_at_the_end_and_when_training_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +369,37 @@ def test_after_several_skipped_updates_training_stops_with_advice_and_keeps_the_
     assert all(each["train_loss"] is not None for each in metrics(out)[8:])
 
 
+@pytest.mark.parametrize("options", ["--steps 4", "--steps 3 --sample-every 1", "--steps 2 --eval-every 1"])
+def test_a_short_run_that_diverges_ends_with_the_same_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    """Too short for MAX_SKIPPED updates: the first update has ruined the weights."""
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt_after_first(patch)
+        with pytest.raises(
+            TrainingStopped, match=r"diverged, its losses are not finite, so training stops .* smaller --lr"
+        ):
+            train(out, *options.split(), "--checkpoint-every", "1")
+    assert all(each["train_loss"] is None for each in metrics(out)[1:])
+    assert Run(out).checkpoints.load() is None, "ruined weights are not saved"
+    resume(out, "--lr", "1e-5", "--steps", "5")
+    assert all(each["train_loss"] is not None for each in metrics(out))
+
+
+def interrupt_after_first(patch: pytest.MonkeyPatch) -> None:
+    """Make all weights NaN after the first update, as a learning rate of 1e30 does."""
+    update = Trainer.update
+
+    def ruin(trainer: Trainer) -> Any:
+        result = update(trainer)
+        for parameter in trainer.model.parameters():
+            parameter.data[...] = math.nan
+        return result
+
+    patch.setattr(Trainer, "update", ruin)
+
+
 # --- what is said -----------------------------------------------------------------------------------------------------
 
 
@@ -187,8 +415,9 @@ def test_the_last_lines_tell_what_was_made_and_what_to_type_next(tmp_path: Path,
         f"  let it write        python generate.py --run {out}\n"
     )
     assert re.search(
-        r"^[\d,]+ parameters, vocabulary \d+, context 8, [\d,]+ training tokens \(.*text\.txt\)\n"
-        r"4 steps of 5 sequences, \d+ steps an epoch, on 2 processes; run folder ",
+        r"^[\d,]+ parameters, vocabulary \d+, context 8, on 2 processes\n"
+        r"[\d,]+ training tokens \(.*text\.txt\), \d+ steps an epoch\n"
+        r"4 steps of 5 sequences; run folder ",
         said,
     )
     assert said.count("writes:") == 1, "the last sample comes also with --sample-every 0"
@@ -292,6 +521,96 @@ def test_a_log_file_gets_a_whole_line_now_and_then(tmp_path: Path, monkeypatch: 
     assert [re.search(r"(\d+)/12 \[", each).group(1) for each in lines] == ["3", "6", "9", "12"]  # type: ignore[union-attr]
     assert "\r" not in log.getvalue()
     assert re.search(r"loss=\d\.\d{3}, lr=.* tokens/s", lines[0])
+
+
+def test_a_slow_step_gets_one_line_in_a_log_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tqdm has a thread that draws a bar again when nothing was done for long: in a file, the same line twice."""
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setattr("sys.stderr", log := Terminal())
+    clock = {"now": 0.0}
+    monkeypatch.setattr("tqdm.std.time", lambda: clock["now"])
+    with closing(display.bar(total=9)) as bar:
+        assert bar.monitor is None
+        for _ in range(9):
+            clock["now"] += 50.0
+            bar.update()
+    assert re.findall(r"(\d)/9 \[", log.getvalue()) == list("123456789")
+
+
+@pytest.mark.parametrize(("steps", "tokens", "cells"), [(1, 1, 15), (1000, 123_456, 6), (100_000, 123_456, 3)])
+def test_at_80_columns_there_is_room_for_the_bar(
+    monkeypatch: pytest.MonkeyPatch, steps: int, tokens: int, cells: int
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr("sys.stderr", Terminal())
+    without_monitor(monkeypatch)
+    with closing(display.bar(total=steps, bar_format=display.BAR_FORMAT)) as bar:
+        bar.ncols, bar.dynamic_ncols, bar.ascii = 79, False, False  # tqdm leaves the last column free
+        bar.set_postfix_str(f"loss=5.644, lr=4.0e-05, {tokens:,} tokens/s", refresh=False)
+        bar.n = steps
+        shown = str(bar)
+    assert len(shown) <= 79
+    assert shown.endswith(" tokens/s]")
+    assert shown.count("█") >= cells
+
+
+@pytest.mark.parametrize("name", ["default", "nanogpt-char"])
+def test_what_a_preset_prints_fits_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    largest = Evaluation(math.log(4096.0), 4.5)  # of a vocabulary of 4,096, before anything is learned
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: (largest, True))
+    Path("runs").mkdir()
+    train(Path("runs") / f"{name}-1", "--preset", name, "--steps", "100", "--eval-every", "50", "--sample-every", "0")
+    said = [each for each in capsys.readouterr().out.splitlines() if not each.startswith("  let it write")]
+    assert any("perplexity 4096.00" in each for each in said)
+    sample = next(number for number, each in enumerate(said) if each.startswith("--- step"))
+    assert max(map(len, said[:sample])) <= 80
+
+
+def test_standard_output_that_cannot_be_written_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", Full())
+        assert train(tmp_path / "run", "--steps", "2") == 0
+    assert "standard output cannot be written (No space left on device)" in capsys.readouterr().err
+    assert len(metrics(tmp_path / "run")) == 2
+
+
+def test_a_finished_run_that_is_resumed_does_not_repeat_its_sample(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train(tmp_path / "run", "--steps", "2")
+    assert "writes:" in capsys.readouterr().out
+    resume(tmp_path / "run")
+    out = capsys.readouterr().out
+    assert "writes:" not in out
+    assert "done: 2 steps" in out
+
+
+def test_stages_follow_each_other_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bars below each other would move the cursor up and down, and leave it in the last column."""
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    without_monitor(monkeypatch)
+    with display.stages() as report:
+        for stage in ("counting", "merging", "tokenizing"):
+            report(stage, 1, 2)
+            report(stage, 2, 2)
+    shown = terminal.getvalue()
+    assert "\n" not in shown and "\x1b" not in shown
+    assert shown.endswith("\r"), "the next message begins in the first column"
+    assert [stage for stage in ("counting", "merging", "tokenizing") if stage in shown] == [
+        "counting",
+        "merging",
+        "tokenizing",
+    ]
 
 
 def test_each_stage_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

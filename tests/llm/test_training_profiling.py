@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llm.runs.run import PROFILE, Run
@@ -37,7 +38,8 @@ def test_a_profile_shows_steps_3_to_7_and_changes_nothing(
     assert shown.index("by part of the model") < shown.index("validation"), "then it goes on"
 
     calls = {name: float(count) for name, count in re.findall(r"^([\w.*]+) +([\d.]+) +", shown, re.MULTILINE)}
-    parts = threads * min(micro_batches, 5 // threads)  # of the batch of 5, each worked through on its own
+    rows = [len(part) for part in np.array_split(range(5), micro_batches)]  # of the batch of 5, one after the other
+    parts = sum(min(threads, n) for n in rows)  # each worked through on its own
     assert calls["linear"] == 3 * parts  # qkv, out and down of one layer
     assert calls["blocks.*.mlp.up"] == calls["linear_activation"] == calls["linear_cross_entropy"] == parts
     assert calls["AdamW"] == 2 * threads  # matrices with weight decay, and the rest without

@@ -84,7 +84,7 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(
     )
     train(folder / "expected", *chosen)
     for stop in sorted(stops):
-        killed_at(stop, folder / "run", *chosen, "--resume")
+        killed_at(stop, folder / "run", *chosen, *(["--resume"] if Run(folder / "run").exists else []))
     resume(folder / "run")
     assert_same_run(folder / "run", folder / "expected")
     assert [line["step"] for line in metrics(folder / "run")] == list(range(1, STEPS + 1))

@@ -15,7 +15,8 @@ import minigrad as mg
 from minigrad import Tensor
 from minigrad.fused import attention as attention_file
 from minigrad.fused import attention_blocks
-from minigrad.fused.attention_blocks import BlockedAttention
+from minigrad.fused.attention import attention, attention_reference
+from minigrad.fused.attention_blocks import QUERY_BLOCK, BlockedAttention
 from minigrad.fused.attention_scores import AttentionInputs, AttentionOptions
 
 ROUNDING = 1e-12  # float64: sums of at most a few hundred terms of size about 1
@@ -227,3 +228,56 @@ def test_equals_torch(seed: int, causal: bool, K: int, G: int, T: int) -> None:
     np.testing.assert_allclose(out, expected.detach().numpy(), rtol=0, atol=1e-10)
     for g, peer in zip(grads, peers, strict=True):
         np.testing.assert_allclose(g, peer.grad.numpy(), rtol=0, atol=1e-10)
+
+
+# --- bias and mask that are computed block by block -------------------------------------------------------------------
+
+
+class Parts:
+    """A bias or mask (B or 1, H or 1, T, S) of which blocks are handed out, and the largest that was asked for."""
+
+    def __init__(self, whole: np.ndarray):
+        self.whole, self.largest = whole, 0
+
+    def block(self, b: slice, i: slice, j: slice) -> np.ndarray:
+        part = self.whole[b if len(self.whole) > 1 else slice(None), :, i, j]
+        self.largest = max(self.largest, part.shape[2])
+        return part
+
+
+@given(
+    seed=st.integers(0, 2**32), K=st.integers(1, 2), G=st.integers(1, 2), T=st.integers(1, 9), past=st.integers(0, 3),
+    rows=st.sampled_from([1, 3]), heads=st.booleans(), causal=st.booleans(), window=st.sampled_from([None, 2]),
+)  # fmt: skip
+def test_a_bias_and_a_mask_by_blocks_are_those_of_the_arrays(
+    seed: int, K: int, G: int, T: int, past: int, rows: int, heads: bool, causal: bool, window: int | None
+) -> None:
+    rng, (B, D, S) = np.random.default_rng(seed), (3, 4, T + past)
+    shapes = (B, K * G, T, D), (B, K, S, D), (B, K, S, D)
+    q, k, v = (Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes)
+    bias, mask = rng.standard_normal((rows, K * G if heads else 1, T, S)), rng.random((rows, 1, T, S)) < 0.8
+    g = Tensor(rng.standard_normal(shapes[0]))
+    results = []
+    for f, as_given in ((attention, Parts), (attention, np.asarray), (attention_reference, Parts)):
+        y = f(q, k, v, causal=causal, window=window, bias=as_given(bias), mask=as_given(mask))
+        results.append([y.numpy(), *(each.numpy() for each in mg.grad(y, [q, k, v], g))])
+    for found in results[1:]:
+        for a, b in zip(results[0], found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)  # float64, sums of a dozen terms
+
+
+def test_no_block_is_larger_than_a_strip_of_queries() -> None:
+    q = Tensor(np.zeros((1, 2, 300, 4)), requires_grad=True)
+    bias = Parts(np.zeros((1, 2, 300, 300)))
+    attention(q, q, q, bias=bias).sum().backward()
+    assert 0 < bias.largest <= QUERY_BLOCK
+
+
+def test_second_derivatives_see_a_bias_by_blocks() -> None:
+    rng = np.random.default_rng(0)
+    x, v = (Tensor(rng.standard_normal((1, 1, 3, 2))) for _ in range(2))
+    bias = rng.standard_normal((1, 1, 3, 3))
+    products = [
+        mg.hvp(lambda x, b=b: (attention(x, x, x, bias=b) ** 2).sum(), x, v)[1].numpy() for b in (bias, Parts(bias))
+    ]
+    np.testing.assert_allclose(*products, rtol=1e-9)

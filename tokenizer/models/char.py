@@ -15,6 +15,17 @@ from tokenizer.text.aligned_text import AlignedText, Span
 from tokenizer.text.special_tokens import UNKNOWN, UNKNOWN_NAMES, AddedToken, check_names
 
 
+class UnknownCharacter(ValueError):
+    """A character that is not among the `known` ones of a tokenizer."""
+
+    def __init__(self, character: str, known: int):
+        super().__init__(
+            f"the character {character!r} is not among the {known} of this tokenizer: train it on text that has it, or "
+            f"with special_tokens=[{UNKNOWN!r}], which then stands for all others"
+        )
+        self.character, self.known = character, known
+
+
 class Characters(Model):
     """One token for each character (Unicode code point)."""
 
@@ -30,10 +41,7 @@ class Characters(Model):
         try:
             return [self._id_of[character] for character in text]
         except KeyError as error:
-            raise ValueError(
-                f"the character {error} is not among the {len(self._id_of)} of this tokenizer: train it on text that "
-                f"has it, or with special_tokens=[{UNKNOWN!r}], which then stands for all others"
-            ) from None
+            raise UnknownCharacter(error.args[0], len(self._id_of)) from None
 
     def encode_aligned(self, text: AlignedText) -> tuple[list[int], list[Span]]:
         return self.encode(text.text), text.spans

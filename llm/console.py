@@ -1,0 +1,74 @@
+"""What train.py and generate.py do as programs: standard streams that take any text, and commands to copy.
+
+Streams differ from place to place: a Windows console or `> log.txt` may know only 256 characters, a service may run
+with streams closed, a disk may be full. Nothing of that may end a program that has hours of work in its hands.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TextIO
+
+# What asks a program to stop: Ctrl-C, `kill` or the end of a batch job, a terminal that is closed (not on Windows).
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full; more than the user, or than one file, may have
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def open_streams(unprintable: str) -> None:
+    """Make standard input, output and error usable, whatever they are.
+
+    `unprintable`: what standard output writes for a character that it cannot encode: "replace" for a question mark,
+    "backslashreplace" for its number. Standard error always writes the number. Closed streams become empty ones.
+    """
+    # If number 2 were free, the next file that is opened would get it, and messages would be written into that file.
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # how Python shows that a stream was closed
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  until the program ends
+    for stream, errors in ((sys.stdout, unprintable), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
+def silence(stream: TextIO | None) -> None:
+    """Let what is written to a standard stream go nowhere from now on, also what it still has in its buffer."""
+    if stream in (sys.__stdout__, sys.__stderr__) and stream is not None:
+        handle = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(handle, stream.fileno())
+        os.close(handle)
+
+
+def say(text: str) -> None:
+    """Write a line to standard error. A program goes on if that cannot be written: it is only a message."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def explain(error: OSError) -> str:
+    """What the system could not do, and what to do, where nobody who knew more has said it."""
+    place = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    if error.errno in NO_ROOM:
+        return f"{place}; make room on that disk, or choose another folder"
+    if error.errno in NOT_ALLOWED:
+        return f"{place}; allow it, or choose another folder"
+    return place
+
+
+def command_line(script: str, *words: str) -> str:
+    """A command to copy, such as "python generate.py --run 'my run'", with Python and the folder that are in use."""
+    python, folder = "python", Path()
+    if Path(sys.argv[0]).name in ("train.py", "generate.py") and Path(sys.argv[0]).is_file():
+        # As they were typed: .venv/bin/python, where no environment is active, and ../minigrad/train.py.
+        python, folder = sys.orig_argv[0], Path(sys.argv[0]).parent
+    return shlex.join([python, str(folder / script), *words])

@@ -1,0 +1,61 @@
+"""How many threads matrix products use. BLAS is the library in which NumPy computes them.
+
+A large product is faster with more threads. A small one ends before they have begun. And where other programs use the
+cores, each product waits until its last thread had its turn: some milliseconds, for each of the dozens of products of a
+token. Tokens per second of models of several sizes, on two cores of a Zen 5 (2026-11-30):
+
+    parameters        nothing else running           beside a program that uses both cores
+                      1 thread     2 threads         1 thread     2 threads
+      1.3 million       1,024         1,057              120            32
+      5 million           488           602              112             4
+     12 million           194           372               68            14
+     30 million            82           126               39             6
+
+So a small model gets one thread, and a large one as many as there are idle cores. Somebody who has set --threads or one
+of the variables in VARIABLES gets what was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from llm.parallel.runtime import threads_from_environment, threads_to_use
+
+SMALL_MODEL = 1 << 23  # parameters, about 8 million
+
+
+def blas_threads(requested: int | None, parameters: int) -> int:
+    """How many threads to use for a model of this size; `requested` if it is not None."""
+    if requested is not None or threads_from_environment() is not None:
+        return threads_to_use(requested)
+    if parameters < SMALL_MODEL:
+        return 1
+    return max(1, round(threads_to_use(None) * idle_share()))
+
+
+def idle_share() -> float:
+    """The share of the machine's cores that no program has used in the last minute, from 0 to 1."""
+    if not hasattr(os, "getloadavg"):  # Windows
+        return 1.0
+    return max(0.0, 1 - os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+@contextmanager
+def fitting_blas_threads(parameters: int) -> Iterator[None]:
+    """Inside the block, a single thread if this is better for a model of this size; else as many as before."""
+    if threads_from_environment() is not None or blas_threads(None, parameters) > 1:
+        yield
+    else:
+        with _controller().limit(limits=1, user_api="blas"):
+            yield
+
+
+@cache
+def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()  # this takes 1 ms, and a change of the setting 0.01 ms

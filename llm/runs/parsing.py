@@ -1,0 +1,98 @@
+"""Reading a command line into a dataclass of options, with tyro: train.py and generate.py read theirs here.
+
+The fields are the options, and the text below a field is its `--help`. A number that may be None is given as a number
+or as "none"; what "none" means is said in that text.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+T = TypeVar("T")
+
+# For an option whose default is not a value but something that happens: its text says it, and not "(default: None)".
+DEFAULT_IN_TEXT = tyro.conf.arg(help_behavior_hint=lambda default: "" if default == "none" else f"(default: {default})")
+
+WANTED = {int: "a whole number in digits, such as 1000", float: "a number, such as 0.1 or 1e-3"}
+
+
+def read_options(kind: type[T], arguments: list[str], *, program: str, default: T | None = None) -> T:
+    """The options that the arguments ask for; others are those of `default`. Ends the program after --help or an error.
+
+    A constructor that raises ValueError refuses its options: that is an error too, with exit status 2.
+    """
+    _set_style()
+    more: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(kind, args=arguments, prog=program, registry=REGISTRY, **more)
+
+
+def read_some(kind: type[T], arguments: list[str], *, program: str) -> tuple[T, list[str]]:
+    """The options of `kind` that are among the arguments, and all other arguments."""
+    _set_style()
+    return tyro.cli(kind, args=arguments, prog=program, registry=REGISTRY, return_unknown_args=True, add_help=False)
+
+
+def _set_style() -> None:
+    """No colours if NO_COLOR is set (https://no-color.org), no lines of boxes that standard output cannot encode."""
+    style = tyro._experimental_options
+    if os.environ.get("NO_COLOR"):
+        style["ansi_codes"] = False
+    try:
+        "╭─│".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        style["utf8_boxes"] = False
+
+
+REGISTRY = ConstructorRegistry()
+
+
+@REGISTRY.primitive_rule
+def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Numbers, and numbers that may be None, with a sentence for what is no number."""
+    kind, optional = _without_none(info.type)
+    if kind not in WANTED:
+        return None
+
+    def parse(words: list[str]) -> Any:
+        if optional and words[0].lower() == "none":
+            return None
+        try:
+            return kind(words[0])
+        except ValueError:
+            raise ValueError(f"{words[0]!r} is not {WANTED[kind]}" + (", nor none" if optional else "")) from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.__name__.upper() + ("|none" if optional else ""),
+        instance_from_str=parse,
+        is_instance=lambda x: x is None and optional or isinstance(x, kind) or kind is float and isinstance(x, int),
+        str_from_instance=lambda x: ["none" if x is None else str(x)],
+    )
+
+
+@REGISTRY.primitive_rule
+def _text(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Text that may be None: None is what is not given. Every text that is given is meant, also "None"."""
+    if _without_none(info.type) != (str, True):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="STR",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda x: x is None or isinstance(x, str),
+        str_from_instance=lambda x: ["none" if x is None else x],
+    )
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """The type X of `X | None` and True, or the type itself and False."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation, False
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+    return (kinds[0], True) if len(kinds) == 1 else (annotation, False)

@@ -1,0 +1,60 @@
+"""What can be checked before the first step, so that no hours of training are lost to it: prompt, room on the disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from llm.console import NO_ROOM
+from llm.model import cost
+from llm.runs.checkpoints import Checkpoint
+from llm.runs.errors import RunError
+from llm.runs.options import TrainOptions
+from tokenizer import BaseTokenizer
+from tokenizer.formats.atomic import PARTIAL
+from tokenizer.models.char import UnknownCharacter
+
+
+def check_prompt(tokenizer: BaseTokenizer, prompt: str) -> None:
+    """Raise ValueError if the tokenizer cannot encode the prompt of the samples."""
+    try:
+        tokenizer.encode_ordinary(prompt)
+    except UnknownCharacter as error:
+        raise ValueError(
+            f"{error.character!r} in --prompt is not among the {error.known} characters of the tokenizer; leave it "
+            "out, or use --tokenizer bpe"
+        ) from None
+
+
+def check_schedule(training: TrainOptions) -> str:
+    """A sentence if the learning rate never falls, although the schedule is one that falls; otherwise ""."""
+    if training.schedule == "constant" or training.warmup < training.steps:
+        return ""
+    return (
+        f"the learning rate only rises, for --warmup {training.warmup} is not less than --steps {training.steps}; "
+        "give a smaller --warmup"
+    )
+
+
+def check_room(folder: Path, checkpoint: Checkpoint) -> None:
+    """Raise RunError if the disk has no room for a checkpoint of this size. Nothing is left in the folder."""
+    sizes = [sum(array.nbytes for array in arrays.values()) for arrays in (checkpoint.weights, checkpoint.optimizer)]
+    try:
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as place:
+            for number, size in enumerate(sizes):
+                reserve(Path(place) / str(number), size)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise RunError(
+                f"there is no room in {folder} for a checkpoint, which needs {cost.size(sum(sizes))} "
+                f"({error.strerror}); make room there, or choose another --out"
+            ) from None
+        # Other file systems cannot tell; then the first checkpoint will.
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of this size. Its room is taken, without writing so many bytes, where the system can do that."""
+    with open(path, "wb") as file:
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)

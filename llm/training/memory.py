@@ -1,0 +1,96 @@
+"""The memory that a training run needs, what this machine has, and what to do when it is not enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from llm.model import cost
+from llm.parallel import runtime
+from llm.parallel.objective import rows_at_once
+from llm.parallel.selection import processes_are_faster
+from llm.runs.options import Options, TrainOptions
+
+PROGRAM = 100 << 20  # bytes: Python and the libraries
+
+
+def how_it_trains(options: Options, workers: int) -> dict[str, Any]:
+    """The arguments of `cost.training_memory` for these options, with this number of workers."""
+    training = options.training
+    rows = rows_at_once(training.batch_size, training.micro_batches)
+    workers = min(workers, rows)
+    processes = processes_are_faster(cost.parameters(options.model).total, workers)
+    return {"batch_size": rows, "recompute": training.recompute, "workers": workers, "processes": processes}
+
+
+def needed(options: Options, workers: int) -> int:
+    """Bytes that a training run takes at its peak."""
+    return PROGRAM + cost.training_memory(options.model, **how_it_trains(options, workers)).total
+
+
+def advice(options: Options, workers: int, limit: int | None) -> str:
+    """What to do when a run does not fit into `limit` bytes (None: not known)."""
+    training, memory = options.training, cost.training_memory(options.model, **how_it_trains(options, workers))
+    fixed = PROGRAM + memory.weights + memory.gradients + memory.optimizer
+    if limit is not None and fixed > limit:
+        return (
+            f"weights, gradients and optimizer alone take {cost.size(fixed)}, whatever the batch is; choose a smaller "
+            "model (--layers, --dim, --vocab-size)"
+        )
+    if limit is None:
+        return "try more --micro-batches or --recompute, which change no gradient, or a smaller model"
+    for change in cheaper(training, workers):
+        need = needed(replace(options, training=change), workers)
+        if need <= limit:
+            return f"it fits with {flags(training, change)}, which changes no gradient"
+    return (
+        f"even with --micro-batches {training.batch_size} --recompute it takes {cost.size(need)}; choose a smaller "
+        "model (--layers, --dim, --vocab-size) or a shorter --context"
+    )
+
+
+def cheaper(training: TrainOptions, workers: int) -> list[TrainOptions]:
+    """Ways to save memory without changing the gradient, those that cost the least time first."""
+    counts = [training.micro_batches]
+    while counts[-1] < training.batch_size:
+        counts.append(min(2 * counts[-1], training.batch_size))
+    ways = [replace(training, micro_batches=n, recompute=r) for r in {training.recompute, True} for n in counts]
+
+    def cost_in_time(way: TrainOptions) -> tuple[bool, bool, int]:
+        has_idle_workers = rows_at_once(way.batch_size, way.micro_batches) < min(workers, way.batch_size)
+        return has_idle_workers, way.recompute, way.micro_batches
+
+    return sorted((way for way in ways if way != training), key=cost_in_time)
+
+
+def flags(before: TrainOptions, after: TrainOptions) -> str:
+    """The options to give so that `before` becomes `after`."""
+    micro_batches = f"--micro-batches {after.micro_batches}" if after.micro_batches != before.micro_batches else ""
+    recompute = "--recompute" if after.recompute and not before.recompute else ""
+    return " ".join(filter(None, (micro_batches, recompute)))
+
+
+def describe_memory(options: Options, workers: int) -> list[str]:
+    """Lines of a dry run: what this machine has, and what to do if that is too little."""
+    found = runtime.memory()
+    if found is None:
+        return ["machine    its memory is not known"]
+    (total, free), need = found, needed(options, workers)
+    line = f"machine    {cost.size(total)} of memory, {cost.size(free)} of it free; the run takes {cost.size(need)}"
+    if need <= free:
+        return [line]
+    problem = "more than this machine has" if need > total else "more than is free now"
+    return [line, f"           this is {problem}: {advice(options, workers, free)}"]
+
+
+@contextmanager
+def advised(options: Options, workers: int) -> Iterator[None]:
+    """A MemoryError inside the block gets a note: the advice for these options."""
+    try:
+        yield
+    except MemoryError as error:
+        found = runtime.memory()
+        error.add_note(advice(options, workers, None if found is None else found[1]))
+        raise

@@ -1,0 +1,39 @@
+"""What train.py says at its end: what the run has produced, or why it has stopped, and what to type next."""
+
+from __future__ import annotations
+
+import os
+
+from llm.console import command_line
+from llm.runs.run import PICTURE, Run
+from llm.training.trainer import Trainer, TrainerState
+
+
+def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
+    """What the run has produced, and what to type next. `picture`: whether there is one of the losses."""
+    state = trainer.state
+    is_best = state.best_step == state.step
+    where = "" if is_best else f", at step {state.best_step:,}"
+    option = [] if is_best else ["--checkpoint", "best"]
+    lines = [
+        f"done: {state.step:,} steps; best validation loss {state.best_loss:.4f}{where}",
+        f"  model and metrics   {run.folder}{os.sep}",
+        f"  picture of losses   {run.folder / PICTURE}",
+        f"  let it write        {command_line('generate.py', '--run', str(run), *option)}",
+    ]
+    return "\n".join(line for line in lines if picture or PICTURE not in line)
+
+
+def divergence(state: TrainerState, run: Run, most_skipped: int) -> str:
+    """Why training stops, when the weights give losses that are not finite, and what to try."""
+    found = "the model has diverged, its losses are not finite"
+    if state.skipped >= most_skipped:
+        found = f"{state.skipped} updates in a row had a loss or gradient that is not finite"
+    return (
+        f"{found}, so training stops at step {state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new "
+        f"run, or from the last checkpoint with: {resume_command(run)} --lr ..."
+    )
+
+
+def resume_command(run: Run) -> str:
+    return command_line("train.py", "--resume", "--out", str(run))

@@ -1,0 +1,119 @@
+"""What the programs do with standard streams: closed ones, encodings that lack characters, disks that are full."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.console import command_line, explain, open_streams
+from tests.llm.runs import make_run
+from tests.llm.trainings import SHAPE, write_text
+from tokenizer import CharTokenizer
+
+ROOT = Path(__file__).parents[2]
+ENCODINGS = ["utf-8", "cp1252", "ascii", "latin-1", "cp437", "utf-16", "gbk"]
+# Any text: the name of a file may hold surrogates, which stand for bytes that are not UTF-8.
+texts = st.text(st.characters())
+
+
+@given(text=texts, encoding=st.sampled_from(ENCODINGS), unprintable=st.sampled_from(["replace", "backslashreplace"]))
+def test_any_text_can_be_printed_in_any_encoding(text: str, encoding: str, unprintable: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("stdout", "stderr"):
+            patch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n"))
+        open_streams(unprintable)
+        for stream in (sys.stdout, sys.stderr):
+            print(text, file=stream, flush=True)
+        written = sys.stdout.buffer.getvalue().decode(encoding)
+    if text.isascii():
+        assert written == text + "\n"
+    assert len(written) > len(text)
+
+
+@pytest.mark.control
+def test_without_it_a_text_that_cannot_be_encoded_is_an_error() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    with pytest.raises(UnicodeEncodeError):
+        print("漢", file=stream)
+
+
+def test_closed_streams_become_empty_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    open_streams("replace")
+    print("nobody reads this")
+    print("nor this", file=sys.stderr)
+    assert (sys.stdin.read(), sys.stdin.buffer.read(), sys.stderr.isatty()) == ("", b"", False)
+
+
+def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    settings = {**os.environ, "MINIGRAD_CACHE": str(folder / "cache"), **environment}
+    return subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, env=settings, timeout=120)
+
+
+def program(script: str, *options: str) -> str:
+    return shlex.join([sys.executable, str(ROOT / script), *options])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("streams", ["<&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full", ""])
+def test_training_survives_its_streams(tmp_path: Path, streams: str) -> None:
+    write_text(tmp_path / "text.txt")
+    options = ["--data", "text.txt", *SHAPE, "--steps", "2", "--prompt", "the", "--out", "a漢 $^$"]
+    result = shell(f"{program('train.py', *options)} {streams}", tmp_path, PYTHONIOENCODING="cp1252", LC_ALL="C.UTF-8")
+    assert (result.returncode, b"Traceback" in result.stdout + result.stderr) == (0, False), result
+    assert (tmp_path / "a漢 $^$/model.safetensors").exists()
+    if ">" not in streams:
+        assert rb"a\u6f22 $^$" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("streams", "status", "out", "err"),
+    [
+        ("2>&-", 0, b"ab", b""),
+        (">&-", 0, b"", b"tokens/s"),
+        ("<&-", 0, b"ab", b"tokens/s"),
+        (">/dev/full", 1, b"", b"generate.py: the text could not be written to standard output (No space left"),
+        ("2>/dev/full", 0, b"ab", b""),
+    ],
+)
+def test_writing_survives_its_streams(tmp_path: Path, streams: str, status: int, out: bytes, err: bytes) -> None:
+    make_run(tmp_path / "run", CharTokenizer.train(["abc"]))
+    options = ["--run", "run", "--prompt", "ab", "--max-tokens", "3", "--threads", "1"]
+    result = shell(f"{program('generate.py', *options)} {streams}", tmp_path)
+    assert (result.returncode, result.stdout[:2]) == (status, out), result
+    assert err in result.stderr
+    assert b"Traceback" not in result.stderr
+    assert b"tokens/s" not in result.stdout, "messages do not go to standard output"
+
+
+def test_a_command_to_copy_works_where_it_is_printed(tmp_path: Path) -> None:
+    """No environment is active, and the working directory is another one."""
+    write_text(tmp_path / "text.txt")
+    options = ["--data", "text.txt", *SHAPE, "--steps", "1", "--out", "my run"]
+    result = shell(program("train.py", *options), tmp_path)
+    command = result.stdout.decode().splitlines()[-1].removeprefix("  let it write ")
+    again = shell(f"{command} --max-tokens 1 --threads 1", tmp_path, PATH="/usr/bin:/bin")
+    assert again.returncode == 0, again
+
+
+@given(words=st.lists(texts.filter(lambda text: "\0" not in text), max_size=3))
+def test_the_words_of_a_command_are_quoted(words: list[str]) -> None:
+    assert shlex.split(command_line("generate.py", *words))[2:] == words
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"), [(28, "; make room"), (27, "; make room"), (13, "; allow it"), (30, "; allow it"), (5, "")]
+)
+def test_an_error_of_the_system_comes_with_advice(number: int, advice: str) -> None:
+    found = explain(OSError(number, os.strerror(number), "a/file"))
+    assert found.startswith(f"a/file: {os.strerror(number)}{advice}")
+    assert "Errno" not in found
