@@ -13,3 +13,5 @@ page). Then the folders, in this order. The `__init__` of each one lists its fil
 
 A folder imports only from folders above it in this list. Training and inference do not import each other.
 """
+
+__version__ = "0.1.0"

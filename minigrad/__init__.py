@@ -47,6 +47,8 @@ from minigrad.profiler import profile
 from minigrad.random import seed
 from minigrad.tensor import Tensor
 
+__version__ = "0.1.0"
+
 # fmt: off
 __all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp",
            "no_grad", "profile", "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim",
