@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -30,3 +31,16 @@ def test_a_package_has_types_and_the_version_of_the_project(package: str) -> Non
 def test_a_source_distribution_has_the_programs_and_the_tests() -> None:
     manifest = (ROOT / "MANIFEST.in").read_text("utf-8").split()
     assert {"tests", "benchmarks", "docs", "tools", "train.py", "generate.py"} <= set(manifest)
+
+
+def test_the_tests_that_ci_runs_with_the_lowest_versions_exist() -> None:
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    named = re.findall(r"tests/[\w/]+\.py", script)
+    assert len(named) > 5 and [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_each_dependency_has_a_lowest_version_and_ci_reads_them_all() -> None:
+    """.ci/run finds them with grep: "numpy>=2.1" becomes "numpy==2.1"."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    needed = [*PROJECT["project"]["dependencies"], *extras["test"], *extras["chat"]]
+    assert [name for name in needed if not re.fullmatch(r"[A-Za-z0-9_-]+>=[0-9.]+", name)] == []

@@ -14,16 +14,17 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-OPERATORS = {ast.Add: "+-", ast.Sub: "-+", ast.Mult: "*/", ast.Div: "/*", ast.MatMult: "@*", ast.BitAnd: "&|",
-             ast.BitOr: "|&", ast.BitXor: "^&"} | {ast.FloorDiv: ("//", "/"), ast.Mod: ("%", "//"),
-             ast.Pow: ("**", "*"), ast.LShift: ("<<", ">>"), ast.RShift: (">>", "<<")}  # fmt: skip
+OPERATORS = {ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"),
+             ast.FloorDiv: ("//", "/"), ast.Mod: ("%", "//"), ast.Pow: ("**", "*"), ast.MatMult: ("@", "*"),
+             ast.LShift: ("<<", ">>"), ast.RShift: (">>", "<<"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"),
+             ast.BitXor: ("^", "&")}  # fmt: skip
 COMPARISONS = {ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
                ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"), ast.IsNot: ("is not", "is"),
                ast.In: ("in", "not in"), ast.NotIn: ("not in", "in")}  # fmt: skip
 PAIRS = ("float32 float64", "float16 float32", "int32 int64", "uint8 int8", "uint16 int16", "uint32 int32", "min max",
          "minimum maximum", "argmin argmax", "zeros ones", "any all", "floor ceil", "sum mean", "append extend",
          "startswith endswith", "lstrip rstrip", "strip lstrip", "left right", "less less_equal")  # fmt: skip
-OTHER_NAME = dict(pair.split() for pair in PAIRS) | dict(pair.split()[::-1] for pair in reversed(PAIRS))
+OTHER_NAME = dict(pair.split()[::-1] for pair in PAIRS) | dict(pair.split() for pair in PAIRS)
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,15 @@ class Changes(ast.NodeVisitor):
 
     def __init__(self, file: str, source: bytes) -> None:
         self.file, self.source, self.found, self.scope = file, source, list[Change](), list[str]()
+        self.inserts: list[tuple[int, str]] = []  # for record_calls: (where, text)
         self.starts = [0]
         for line in source.splitlines(keepends=True):
             self.starts.append(self.starts[-1] + len(line))
         self.visit(ast.parse(source))
+
+    @property
+    def function(self) -> str:
+        return ".".join(self.scope).removesuffix(".<locals>")
 
     def span(self, node: Any) -> tuple[int, int]:
         return (self.starts[node.lineno - 1] + node.col_offset, self.starts[node.end_lineno - 1] + node.end_col_offset)
@@ -65,9 +71,8 @@ class Changes(ast.NodeVisitor):
         return self.source[start:end].decode()
 
     def replace(self, start: int, end: int, text: str) -> None:
-        function = ".".join(self.scope).removesuffix(".<locals>")
         line = self.source.count(b"\n", 0, start) + 1
-        self.found.append(Change(self.file, function, line, start, end, text))
+        self.found.append(Change(self.file, self.function, line, start, end, text))
 
     def replace_node(self, node: ast.AST, text: str) -> None:
         self.replace(*self.span(node), text)
@@ -79,21 +84,34 @@ class Changes(ast.NodeVisitor):
         if old in gap and "#" not in gap:
             self.replace(start, end, gap.replace(old, new, 1))
 
-    def inside(self, name: str, *nodes: Any) -> None:
-        self.scope.append(name)
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.scope.append(node.name + ".<locals>")
+        statements = node.body[ast.get_docstring(node) is not None :]
+        if statements:
+            first = statements[0]
+            line = min([first.lineno, *(decorator.lineno for decorator in getattr(first, "decorator_list", []))])
+            end = f"\n{' ' * first.col_offset}" if hasattr(first, "body") or isinstance(first, ast.Match) else ";"
+            self.inserts.append((self.starts[line - 1] + first.col_offset, self.called() + end))
+        self.visit_all(*node.args.defaults, *node.args.kw_defaults, *node.body)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self.scope.append("<lambda>.<locals>")
+        start, end = self.span(node.body)
+        self.inserts += [(start, f"({self.called()} or ("), (end, "))")]
+        self.visit_all(*node.args.defaults, *node.args.kw_defaults, node.body)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self.scope.append(node.name)
+        self.visit_all(*node.body)
+
+    def called(self) -> str:
+        return f"_called({self.file + ' ' + self.function!r})"
+
+    def visit_all(self, *nodes: ast.AST | None) -> None:
         for node in nodes:
             if node is not None:
                 self.visit(node)
         self.scope.pop()
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self.inside(node.name + ".<locals>", *node.args.defaults, *node.args.kw_defaults, *node.body)
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        self.inside("<lambda>.<locals>", *node.args.defaults, *node.args.kw_defaults, node.body)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.inside(node.name, *node.body)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None: ...
 
@@ -196,7 +214,7 @@ class Changes(ast.NodeVisitor):
         elif isinstance(value, str) and value in OTHER_NAME:
             self.replace_node(node, repr(OTHER_NAME[value]))
         elif isinstance(value, str | bytes) and len(value.split()) == 1:  # with a space, it is a text for people
-            self.replace_node(node, repr(value + value[-1:]))
+            self.replace_node(node, repr(value * 2))
 
 
 def essence(code: CodeType) -> tuple[Any, ...]:
@@ -212,15 +230,24 @@ def is_another_program(change: Change, source: bytes) -> bool:
         return False
 
 
+def with_calls(file: str, source: bytes) -> bytes:
+    """The same program; in addition, each function, when it is called, calls `_called("file function")` first."""
+    for where, text in sorted(Changes(file, source).inserts, reverse=True):
+        source = source[:where] + text.encode() + source[where:]
+    return source
+
+
 def draw_changes(root: Path, files: Iterable[str], seed: int) -> Iterator[Change]:
-    """Changes without end: a line at random, then one of the changes to it."""
+    """All changes in random order: one on each line, then another one on each line that has more."""
     lines: dict[tuple[str, int], list[Change]] = defaultdict(list)
     for file in files:
         for change in Changes(file, (root / file).read_bytes()).found:
             lines[file, change.line].append(change)
-    places, number = sorted(lines), 0
-    while places:
-        drawn = random.Random(f"{seed} {number}")
-        change, number = drawn.choice(lines[drawn.choice(places)]), number + 1
-        if is_another_program(change, (root / change.file).read_bytes()):
-            yield change
+    generator = random.Random(seed)
+    while lines:
+        for place in generator.sample(sorted(lines), len(lines)):
+            change = lines[place].pop(generator.randrange(len(lines[place])))
+            if not lines[place]:
+                del lines[place]
+            if is_another_program(change, (root / change.file).read_bytes()):
+                yield change
