@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis profiles, marks that skip with a reason, what was skipped, where the real data is."""
+"""What all tests share: hypothesis profiles, marks that skip with a reason, and where the real data is."""
 
 from __future__ import annotations
 

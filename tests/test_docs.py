@@ -70,3 +70,11 @@ def test_the_reading_order_of_the_readme_names_every_room_and_its_sizes() -> Non
         assert abs(sum(source.lines for source in inside) - lines) <= 0.1 * lines + 10, name
     folders = {".".join(source.folder.split(".")[:2]) for source in sources} - set(PACKAGES)
     assert {folder.replace(".", "/") for folder in folders} <= said.keys() | {str(Path(name).parent) for name in said}
+
+
+def test_the_length_of_the_main_path_is_said_right() -> None:
+    rows = re.findall(r"^\| \d+ \| `([\w./]+)` \|", README, re.MULTILINE)
+    said = re.search(r"main path, .*?: ([\d,]+) lines", README, re.DOTALL)
+    assert said is not None
+    lines = sum(len((ROOT / name).read_text("utf-8").splitlines()) for name in rows)
+    assert abs(lines - int(said[1].replace(",", ""))) <= 0.05 * lines
