@@ -15,6 +15,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -25,36 +26,34 @@ from typing import Any
 from mutation_runs import Map, make_copy, run_tests, update_map
 from mutations import Change, Changes, draw_changes
 
-FIRST_STAGE = 15.0  # seconds that the tests of the first stage took when the map was made
+FIRST, SECOND = 15.0, 60.0  # seconds that the tests of a stage took when the map was made; --again runs all of them
 SECONDS = count(1_000_000_000)  # times for files that are written here: never the same twice
 
 
-def stages(change: Change, tests: Map) -> list[list[str]]:
+def stages(change: Change, tests: Map, *, every: bool) -> list[list[str]]:
     """The tests that call the changed function (or any of its file): the most special for it first, then the rest."""
     function = f"{change.file} {change.function}"
     calling = [test for test, run in tests.items() if function in run["calls"]]
     if not calling or not change.function:
         calling = [test for test, run in tests.items() if any(c.startswith(change.file + " ") for c in run["calls"])]
     calling.sort(key=lambda test: len(tests[test]["calls"]) * (tests[test]["seconds"] + 0.05))
-    first, seconds = list[str](), 0.0
+    found: list[list[str]] = [[], [], []]
+    seconds, files = 0.0, set[str]()
     for test in calling:
-        seconds += tests[test]["seconds"] + (0 if any(same_file(test, t) for t in first) else 1)
-        if seconds < FIRST_STAGE or not first:
-            first.append(test)
-    return [first, [test for test in calling if test not in set(first)]]
+        file = test.split("::")[0]
+        seconds += tests[test]["seconds"] + (file not in files)  # a second to load a file
+        files.add(file)
+        found[0 if seconds < FIRST else 1 if seconds < FIRST + SECOND else 2].append(test)
+    return found if every else found[:2]
 
 
-def same_file(one: str, other: str) -> bool:
-    return one.split("::")[0] == other.split("::")[0]
-
-
-def try_change(change: Change, copy: Path, tests: Map) -> str:
+def try_change(change: Change, copy: Path, tests: Map, *, every: bool) -> str:
     """What caught the change, or "" if nothing did."""
     path = copy / change.file
     source = path.read_bytes()
     write(path, change.apply(source))
     try:
-        for stage in stages(change, tests):
+        for stage in stages(change, tests, every=every):
             seconds = 60 + 6 * sum(tests[test]["seconds"] for test in stage)
             files = dict.fromkeys(test.split("::")[0] for test in stage)
             if stage and (caught := run_tests(copy, files, stage, seconds, None)):
@@ -105,6 +104,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="print what the journal says, and end")
     parser.add_argument("--harmless", metavar="CHANGE", help="note that this survivor matters to nobody, and end")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as after Ctrl-C, and end the tests
     options.work.mkdir(parents=True, exist_ok=True)
     path = options.work / "journal.jsonl"
     journal = read_journal(path)
@@ -129,7 +129,7 @@ def main() -> None:
         text = change.describe((copy / change.file).read_bytes())
         if options.again or text not in journal:
             start = time.monotonic()
-            caught = try_change(change, copy, tests)
+            caught = try_change(change, copy, tests, every=options.again)
             result, seconds = "caught" if caught else "survived", round(time.monotonic() - start, 1)
             note(path, change=text, file=change.file, result=result, by=caught, seconds=seconds)
             print(f"{result:8} {seconds:6} s  {text}  {caught}", flush=True)

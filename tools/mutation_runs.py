@@ -84,10 +84,12 @@ def run_tests(copy: Path, files: Iterable[str], tests: list[str] | None, seconds
             status = child_runs_tests(copy, files, Plugin(tests, failed), found)
         os._exit(status)
     deadline = time.monotonic() + seconds
-    while (done := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # with all processes that it started
+    try:
+        while (done := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:  # also on Ctrl-C
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # with all processes that it started
     if done == (0, 0):
         os.waitpid(child, 0)
         return "the time limit"
