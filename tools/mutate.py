@@ -26,7 +26,7 @@ from typing import Any
 from mutation_runs import Map, make_copy, run_tests, update_map
 from mutations import Change, Changes, draw_changes
 
-FIRST, SECOND = 15.0, 60.0  # seconds that the tests of a stage took when the map was made; --again runs all of them
+FIRST, SECOND = 6.0, 25.0  # seconds that the tests of a stage took when the map was made; --again runs all of them
 SECONDS = count(1_000_000_000)  # times for files that are written here: never the same twice
 
 
