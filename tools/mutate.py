@@ -112,6 +112,10 @@ def main() -> None:
         return note(path, **journal[options.harmless] | {"result": "harmless"})
     if options.report:
         return print(report(journal))
+    with contextlib.suppress(ImportError):
+        for module in ("numpy", "pytest", "hypothesis", "torch"):
+            importlib.import_module(module)  # once, for all processes that run tests
+    tests = update_map(options.work)
     part, parts = map(int, options.part.split("/"))
     copy = options.work / f"copy-{part}"
     sources = [name for name in make_copy(copy) if name.startswith(options.only)]
@@ -121,10 +125,6 @@ def main() -> None:
         changes = [c for c in found if c.describe((copy / c.file).read_bytes()) in survived]
     else:
         changes = list(islice(draw_changes(copy, sources, options.seed), options.count))
-    with contextlib.suppress(ImportError):
-        for module in ("numpy", "pytest", "hypothesis", "torch"):
-            importlib.import_module(module)
-    tests = update_map(options.work)
     for change in changes[part - 1 :: parts]:
         text = change.describe((copy / change.file).read_bytes())
         if options.again or text not in journal:

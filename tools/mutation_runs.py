@@ -94,8 +94,10 @@ def run_tests(copy: Path, files: Iterable[str], tests: list[str] | None, seconds
         os.waitpid(child, 0)
         return "the time limit"
     names = failed.read_text().split("\n")[0] if failed.exists() else ""
-    status = os.waitstatus_to_exitcode(done[1])
-    return names or ("" if status == 0 else f"the end of the process with status {status}")
+    status = os.waitstatus_to_exitcode(done[1])  # of pytest: 0 all pass, 4 a file is not there, 5 no tests
+    if status == 4:
+        raise RuntimeError(f"the tests have changed since the map was made: {copy.with_suffix('.output').read_text()}")
+    return names or ("" if status in (0, 5) else f"the end of the process with status {status}")
 
 
 def child_runs_tests(copy: Path, files: Iterable[str], plugin: Plugin, found: Path | None) -> int:

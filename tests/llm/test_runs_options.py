@@ -19,9 +19,7 @@ AT_LEAST_ZERO = ["lr", "min_lr", "warmup", "weight_decay", "clip", "sample_every
 @given(above=st.integers(0, 3), below=st.integers(1, 3))
 def test_a_count_is_taken_from_its_bound_on(name: str, bound: int, above: int, below: int) -> None:
     assert getattr(TrainOptions(**{"batch_size": 8, name: bound + above}), name) == bound + above
-    with pytest.raises(
-        ValueError, match=f"--{name.replace('_', '-')} must be .*at least {bound}, got {bound - below}"
-    ):
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} must be .*at least {bound}, got {bound - below}"):
         TrainOptions(**{name: bound - below})
 
 
