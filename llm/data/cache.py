@@ -9,6 +9,7 @@ from pathlib import Path
 
 from llm.data.errors import DataError
 from llm.runs import files
+from tokenizer.formats import atomic
 
 # If a half-written file has not changed for this many seconds, its process has probably died, and it is deleted.
 ABANDONED_AFTER = 24 * 3600.0
@@ -27,16 +28,16 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def write_file(target: Path, content: bytes) -> None:
-    """`llm.runs.files.write_file`, within the cache. Raises DataError when it cannot be written."""
+    """`write_file` of tokenizer/formats/atomic.py, within the cache. Raises DataError when it cannot be written."""
     with _writing(target):
-        files.write_file(target, content)
+        atomic.write_file(target, content)
 
 
 @contextmanager
 def _writing(target: Path) -> Iterator[None]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        files.remove_partial(target.parent, unchanged_for=ABANDONED_AFTER)
+        atomic.remove_partial(target.parent, unchanged_for=ABANDONED_AFTER)
         yield
     except OSError as error:
         raise DataError(

@@ -1,7 +1,6 @@
-"""Writing files so that a kill, a crash or a full disk leaves either the old file or the new one, never half of one.
+"""Folders, links, locks and JSON with a checksum, so that a kill, a crash or a full disk never leaves half of anything.
 
-A new file is written under a temporary name in the same folder, forced to the disk, and then renamed. Renaming is a
-single step for a file system: it happens completely or not at all.
+Single files are written by tokenizer/formats/atomic.py, which says how. A folder is filled and renamed in the same way.
 """
 
 from __future__ import annotations
@@ -9,29 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PARTIAL = ".partial-"  # how temporary names begin
+from tokenizer.formats.atomic import flush, new_file, temporary_name, write_file
+
 CHECKSUM = "sha256"  # the key of the checksum in a JSON file
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to. When the block ends without an error, the file replaces `path`."""
-    partial = _temporary_name(path)
-    try:
-        yield partial
-        flush(partial)  # before the renaming: after a crash, the new name must not lead to an empty file
-        os.replace(partial, path)
-        flush(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -40,7 +25,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     If another process has created the folder `path` in the meantime, its folder stays, and the new one is deleted.
     """
-    partial = _temporary_name(path)
+    partial = temporary_name(path)
     partial.mkdir()
     try:
         yield partial
@@ -60,19 +45,20 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Replace the file at `path` by `content` (text as UTF-8)."""
-    with new_file(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
 def link_file(existing: Path, path: Path) -> None:
     """Make `path` another name of the file `existing`; a copy, where the file system has no hard links."""
-    with new_file(path) as partial:
-        try:
-            os.link(existing, partial)
-        except OSError:
+    link = temporary_name(path)
+    try:
+        os.link(existing, link)
+    except OSError:
+        with new_file(path) as partial:
             shutil.copyfile(existing, partial)
+        return
+    try:
+        os.replace(link, path)
+        flush(path.parent)
+    finally:
+        link.unlink(missing_ok=True)  # replacing does nothing, if both are names of the same file already
 
 
 @contextmanager
@@ -92,19 +78,6 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def remove_partial(folder: Path, unchanged_for: float = 0.0) -> None:
-    """Delete half-written files of killed processes: those that have not changed for `unchanged_for` seconds.
-
-    With 0, the files that another process is writing now are deleted too. So no other process may use the folder then.
-    """
-    for partial in folder.glob(PARTIAL + "*"):
-        # OSError: its process is alive and has renamed it in the meantime, or deleting is not allowed.
-        with suppress(OSError):
-            last_change = max(path.stat().st_mtime for path in (partial, *partial.rglob("*")))
-            if time.time() - last_change >= unchanged_for:
-                shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
@@ -133,21 +106,6 @@ def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def flush(path: Path) -> None:
-    """Force a file or folder from the system's buffers to the disk."""
-    if path.is_dir() and os.name == "nt":  # Windows does not open folders
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _temporary_name(path: Path) -> Path:
-    return path.with_name(PARTIAL + secrets.token_hex(8))
 
 
 def _checksum(data: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from llm.runs.files import new_file, write_file
+from tokenizer.formats.atomic import new_file, write_file
 
 FIELDS = ("step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_second", "elapsed")
 

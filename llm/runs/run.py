@@ -16,10 +16,11 @@ from pathlib import Path
 
 from llm.runs.checkpoints import MODEL, OPTIMIZER, STATE, TOKENIZER, Checkpoints
 from llm.runs.errors import RunError
-from llm.runs.files import locked, read_json, remove_partial, write_json
+from llm.runs.files import locked, read_json, write_json
 from llm.runs.options import Options
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
+from tokenizer.formats.atomic import remove_partial
 
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
 

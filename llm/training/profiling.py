@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import minigrad
-from llm.runs.files import write_file
 from llm.runs.run import PROFILE, Run
 from llm.training.display import print_line
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
+from tokenizer.formats.atomic import write_file
 
 WARM_UP_STEPS = 2  # the first steps are not measured: in them, memory is requested from the system for the first time
 MEASURED_STEPS = 5

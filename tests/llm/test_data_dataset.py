@@ -25,7 +25,7 @@ from llm.data.dataset import prepare
 from llm.data.errors import DataError
 from llm.data.shards import ShardWriter, TokenShards
 from llm.data.split import training_sizes
-from llm.runs.files import PARTIAL
+from tokenizer.formats.atomic import PARTIAL
 
 
 class ByteTokenizer:

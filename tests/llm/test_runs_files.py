@@ -16,17 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.runs import files
-from llm.runs.files import (
-    PARTIAL,
-    link_file,
-    locked,
-    new_file,
-    new_folder,
-    read_json,
-    remove_partial,
-    write_file,
-    write_json,
-)
+from llm.runs.files import link_file, locked, new_folder, read_json, write_json
+from tokenizer.formats import atomic
+from tokenizer.formats.atomic import PARTIAL, new_file, remove_partial, write_file
 
 
 class Stop(Exception):
@@ -91,8 +83,9 @@ def test_everything_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch
     power cut.
     """
     events: list[str] = []
-    flush, replace, rename = files.flush, os.replace, Path.rename
-    monkeypatch.setattr(files, "flush", lambda path: (events.append(path.name), flush(path)))
+    flush, replace, rename = atomic.flush, os.replace, Path.rename
+    for module in files, atomic:
+        monkeypatch.setattr(module, "flush", lambda path: (events.append(path.name), flush(path)))
     monkeypatch.setattr(os, "replace", lambda *paths: (events.append("rename"), replace(*paths)))
     monkeypatch.setattr(Path, "rename", lambda *paths: (events.append("rename"), rename(*paths)))
     with new_folder(tmp_path / "folder") as partial:

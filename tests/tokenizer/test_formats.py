@@ -127,7 +127,7 @@ EDITS = [  # (where, the new value, what the sentence says)
     ),
     ("normalizer", {"type": "Sequence", "normalizers": [{"type": "Strip"}]}, 'normalizer = {"type": "Strip"}'),
     ("normalizer", {"type": "Sequence"}, "normalizer.normalizers = null"),
-    ("truncation", {"max_length": 8}, "truncation"),
+    ("truncation", 8, "truncation = 8"),
     (
         "post_processor",
         {"type": "Sequence", "processors": [BYTE_LEVEL, BYTE_LEVEL]},

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tokenizer.cli.inputs import read_corpus
 from tokenizer.cli.terminal import progress_line
-from tokenizer.formats.files import FILE_NAME, write_atomically
+from tokenizer.formats.atomic import write_file
+from tokenizer.formats.files import FILE_NAME
 from tokenizer.formats.records import BytePairRecord
 from tokenizer.models.byte_bpe import Tokenizer
 from tokenizer.split.pretokenizer import Pretokenizer
@@ -46,7 +47,7 @@ def train(arguments: argparse.Namespace) -> None:
         path = path / FILE_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(path)
-    write_atomically(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts).encode())
+    write_file(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts))
     size, made = tokenizer.vocab_size, len(vocabulary.merges)
     print(f"{path}: {size:,} tokens, {made:,} of them made by merges", file=sys.stderr)
 

@@ -23,8 +23,10 @@ NEVER_IN_UTF8 = {bytes([byte]) for byte in (0xC0, 0xC1, *range(0xF5, 0x100))}
 def read(document: Document) -> BytePairRecord:
     model = document.model
     expect(model, BPE_MODEL | {"byte_fallback": (False,)}, "model")
-    expect(document.decoder, {"type": ("ByteLevel",), **BYTE_LEVEL}, "decoder")
     patterns, prefix = read_pre_tokenizer(document.pre_tokenizer)
+    if document.decoder is None:
+        raise unsupported("decoder", None, 'which gives no text back: {"type": "ByteLevel"} does')
+    expect(document.decoder, {"type": ("ByteLevel",), **BYTE_LEVEL}, "decoder")
     record = make_record(
         document.spelling,
         model["vocab"],
@@ -79,8 +81,10 @@ def token_bytes(text: str, added: AddedToken | None) -> bytes:
     """
     if added and added.special:
         return text.encode()
-    token = unspell(text) or (text.encode() if added else None)
-    if not token:
+    token = unspell(text)
+    if token is None and added:
+        return text.encode()
+    if token is None:
         raise FormatError(f"has the token {text!r}, which is not spelled in the byte-level alphabet")
     return token
 
@@ -109,6 +113,9 @@ def read_pre_tokenizer(spec: Any) -> tuple[tuple[str, ...], Prefix | None]:
     if not is_list(steps) or not steps:
         raise unsupported("pre_tokenizer", spec)
     *splits, last = steps
+    for split in splits:  # the first step that is not supported is named, not one after it
+        if not isinstance(split, dict) or split.get("type") not in [*SPLITS]:
+            raise unsupported("pre_tokenizer", split, "which is not supported before other steps")
     # After other splits, ByteLevel would put a space before each of their results. That is not supported.
     no_space = {"add_prefix_space": (False,)} if splits else {}
     expect(last, {"type": ("ByteLevel",), **BYTE_LEVEL, **no_space}, "pre_tokenizer")

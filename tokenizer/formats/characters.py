@@ -15,9 +15,12 @@ JOINED = {"type": "Fuse"}
 
 
 def read(document: Document) -> CharacterRecord:
-    expect(document.model, {"type": ("WordLevel",), "vocab": ANY, "unk_token": (UNKNOWN,)}, "model")
     if document.pre_tokenizer != EACH_CHARACTER:
-        raise unsupported("pre_tokenizer", document.pre_tokenizer, "which is not supported with WordLevel")
+        raise FormatError(
+            'asks for a model of type "WordLevel" and a pre_tokenizer that makes words, which is not supported (single '
+            "characters are)"
+        )
+    expect(document.model, {"type": ("WordLevel",), "vocab": ANY, "unk_token": (UNKNOWN,)}, "model")
     if document.decoder != JOINED:
         raise unsupported("decoder", document.decoder, "which is not supported with WordLevel")
     if document.normalizer or document.trim_offsets or document.template != Template():

@@ -59,6 +59,14 @@ def is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
+def is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def is_table_or_none(value: Any) -> bool:
+    return value is None or is_table(value)
+
+
 def is_text(value: Any) -> bool:
     """Whether it is a string without surrogates. JSON can spell a surrogate, but UTF-8 cannot encode it."""
     return isinstance(value, str) and (value.isascii() or not SURROGATE.search(value))

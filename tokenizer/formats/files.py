@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from typing import Any
 import regex
 
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
-from tokenizer.formats.checks import parse_json
+from tokenizer.formats.atomic import write_file
+from tokenizer.formats.checks import is_table, is_text, parse_json, unsupported
 from tokenizer.formats.records import BytePairRecord, FormatError, Record, SpecialTokens
 
 FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
@@ -65,8 +67,8 @@ def read(
     FormatError if the file is damaged, has an unknown format or asks for what is not supported.
     """
     path = locate(path)
+    settings = read_settings(path.parent)
     try:
-        settings = read_settings(path.parent)
         with open(path, "rb") as file:
             if file.read(len(gguf.MAGIC)) == gguf.MAGIC:
                 refuse_options(pattern, special_tokens)
@@ -76,19 +78,56 @@ def read(
         return parse(path, path.read_bytes(), settings, pattern, special_tokens), settings
     except FormatError as error:
         raise FormatError(f"{path} {error}") from None
+    except RecursionError:
+        raise FormatError(f"{path} is not a tokenizer: it is nested too deeply") from None
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """The settings of a tokenizer_config.json, and the chat template if that is a file of its own."""
     settings: Any = {}
     config, template = folder / SETTINGS_NAME, folder / TEMPLATE_NAME
-    if config.is_file():
-        settings = parse_json(config.read_bytes())
-        if not isinstance(settings, dict):
-            raise FormatError(f"has a {config.name} beside it that is not a table of settings")
-    if template.is_file():
-        settings["chat_template"] = template.read_text(encoding="utf-8")
+    try:
+        if config.is_file():
+            settings = check_settings(parse_json(config.read_bytes()))
+    except FormatError as error:
+        raise FormatError(f"{config} {error}") from None
+    try:
+        if template.is_file():
+            settings["chat_template"] = template.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{template} is damaged: it is not text in UTF-8 ({error})") from None
     return settings
+
+
+def check_settings(settings: Any) -> dict[str, Any]:
+    """The settings that are used here, and all others. FormatError if one that is used has a wrong kind of value."""
+    if not isinstance(settings, dict):
+        raise FormatError("is not a table of settings")
+    for name, is_right in SETTINGS.items():
+        if settings.get(name) is not None and not is_right(settings[name]):
+            raise unsupported(name, settings[name])
+    # null says the same as nothing.
+    return {name: value for name, value in settings.items() if value is not None or name not in SETTINGS}
+
+
+def is_chat_template(value: Any) -> bool:
+    """Whether it is a template, or a list of templates with names."""
+    if isinstance(value, list):
+        return all(isinstance(one, dict) and is_text(one.get("name")) and is_text(one.get("template")) for one in value)
+    return is_text(value)
+
+
+def is_switch(value: Any) -> bool:
+    return value is True or value is False
+
+
+# The settings of a tokenizer_config.json that are used here, and which values they may have.
+# fmt: off
+SETTINGS: dict[str, Callable[[Any], bool]] = {
+    "tokenizer_class": is_text, "chat_template": is_chat_template, "added_tokens_decoder": is_table,
+    **dict.fromkeys(["do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space"], is_switch),
+}
+# fmt: on
 
 
 def parse(
@@ -130,26 +169,16 @@ def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> 
     """Write a tokenizer.json, or tiktoken's format if the name ends in .tiktoken. A folder also gets the settings."""
     path = Path(path)
     if path.is_dir():
-        write_atomically(path / FILE_NAME, tokenizer_json.serialize(record))
+        write_file(path / FILE_NAME, tokenizer_json.serialize(record))
         if settings:
-            write_atomically(path / SETTINGS_NAME, json.dumps(settings, ensure_ascii=False, indent=1).encode())
-    elif path.suffix == ".tiktoken":
-        if not isinstance(record, BytePairRecord):
-            raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")
-        write_atomically(path, tiktoken.serialize(record))
+            text = json.dumps(settings, ensure_ascii=False, indent=1)
+            write_file(path / SETTINGS_NAME, text.encode(errors="backslashreplace"))  # a surrogate becomes "\ud800"
+        return
+    if path.suffix != ".tiktoken":
+        data = tokenizer_json.serialize(record)
+    elif isinstance(record, BytePairRecord):
+        data = tiktoken.serialize(record)
     else:
-        write_atomically(path, tokenizer_json.serialize(record))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write under another name, then rename it: the file at `path` is always complete, the old one or the new one."""
+        raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # otherwise the new name could reach the disk before the data
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_file(path, data)

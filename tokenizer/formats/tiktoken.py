@@ -11,12 +11,13 @@ import binascii
 from collections.abc import Iterable, Mapping
 
 from tokenizer.bpe.merge_table import merges_of_ranks
-from tokenizer.formats.checks import MAX_UNUSED_IDS
+from tokenizer.formats.checks import MAX_UNUSED_IDS, is_id
 from tokenizer.formats.records import BytePairRecord, FormatError, SpecialTokens
 from tokenizer.text.special_tokens import END_OF_TEXT, AddedToken, check_names
 
 FILL_IN = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
 END_OF_PROMPT = "<|endofprompt|>"
+EMPTY = b"="  # how the file of Whisper spells a token without bytes, which no text is encoded as
 
 # fmt: off
 # name of the file -> pattern and special tokens
@@ -51,10 +52,12 @@ def parse(data: bytes, name: str, pattern: str | None, special_tokens: SpecialTo
 
 
 def special_ids(special_tokens: Mapping[str, int] | Iterable[str], size: int, used: set[int]) -> dict[str, int]:
-    """The ids of the special tokens: those given, or those from `size` on. FormatError if one is in `used`."""
+    """The ids of the special tokens: those given, or those from `size` on. FormatError if one is wrong or `used`."""
     if not isinstance(special_tokens, Mapping):
         special_tokens = {special: size + i for i, special in enumerate(check_names(special_tokens))}
     for special, i in special_tokens.items():
+        if not is_id(i) or i > size + MAX_UNUSED_IDS:
+            raise FormatError(f"cannot give the special token {special!r} the id {i!r}: ids are numbers from 0 on")
         if i in used:
             raise FormatError(f"has a token with the id {i}, which is asked for the special token {special!r}")
         used.add(i)
@@ -68,7 +71,7 @@ def parse_ranks(data: bytes) -> dict[bytes, int]:
         if line:
             try:
                 token, rank = line.split()
-                rank_of[binascii.a2b_base64(token, strict_mode=True)] = int(rank)
+                rank_of[b"" if token == EMPTY else binascii.a2b_base64(token, strict_mode=True)] = int(rank)
             except (ValueError, binascii.Error):
                 raise FormatError(f"is damaged: line {number} is not a token in base64 and its rank") from None
     ranks = {*rank_of.values()}
@@ -94,4 +97,4 @@ def serialize(record: BytePairRecord) -> bytes:
         raise ValueError(problem + "the format has no place for a normalizer, a prefix or tokens that are not special")
     if record.merges != merges_of_ranks(id_of):
         raise ValueError(problem + "its merges are not in the order of its ids")
-    return b"".join(base64.b64encode(token) + b" %d\n" % i for token, i in id_of.items())
+    return b"".join((base64.b64encode(token) or EMPTY) + b" %d\n" % i for token, i in id_of.items())

@@ -8,17 +8,20 @@ character_pair.py, word_piece.py and characters.py.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 from tokenizer.formats import byte_pair, character_pair, characters, components, records, word_piece
-from tokenizer.formats.checks import ANY, expect, shorten, spelling_of_ids
+from tokenizer.formats.checks import ANY, expect, is_table_or_none, shorten, spelling_of_ids
 from tokenizer.formats.records import FormatError, Record, SentencePieceRecord, Spelling
 from tokenizer.text.special_tokens import AddedToken
 from tokenizer.text.template import Template
 
 PARTS = ("normalizer", "added_tokens", "pre_tokenizer", "post_processor", "decoder", "model")
-TOP = {"version": ("1.0",), "truncation": (None,), "padding": (None,), **dict.fromkeys(PARTS, ANY)}
+# Padding and truncation are for batches of a model. sentence-transformers, for example, saves them.
+LEFT_OUT = ("truncation", "padding")
+TOP = {"version": ("1.0",), **dict.fromkeys(LEFT_OUT, is_table_or_none), **dict.fromkeys(PARTS, ANY)}
 
 MODELS: dict[str, Any] = {"BPE": byte_pair.read, "WordPiece": word_piece.read, "WordLevel": characters.read}
 WRITERS: dict[type, Any] = {
@@ -31,19 +34,22 @@ WRITERS: dict[type, Any] = {
 
 def parse(data: Any) -> Record:
     """What the file says. FormatError if any of it is not supported."""
+    if isinstance(data, dict) and isinstance(data.get("vocab"), list) and "config" in data:
+        raise FormatError("is a tekken.json of Mistral, which is not supported: give the tokenizer.json of that model")
     if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
         raise FormatError("is not a tokenizer.json: it describes no model")
     expect(data, TOP, "")
+    left_out = " and ".join(name for name in LEFT_OUT if data.get(name) is not None)
+    if left_out:
+        message = f"the {left_out} of a tokenizer.json is left out: each text gets all of its ids and no others"
+        warnings.warn(message, stacklevel=2)
     model = data["model"]
     # Older files of byte pairs do not give the type.
     kind = model.get("type", "BPE" if "merges" in model else None)
-    problem = None
+    if not isinstance(kind, str) or kind not in MODELS:
+        raise FormatError(f"asks for a model of type {shorten(kind)}, which is not supported ({', '.join(MODELS)} are)")
     if not isinstance(model.get("vocab"), dict):
-        problem = "its vocab is not a table"
-    elif not isinstance(kind, str) or kind not in MODELS:
-        problem = f"only {', '.join(MODELS)}"
-    if problem:
-        raise FormatError(f"asks for a model of type {shorten(kind)}, which is not supported ({problem})")
+        raise FormatError("is damaged: its vocab is not a table")
     read = character_pair.read if kind == "BPE" and model.get("byte_fallback") else MODELS[kind]
     return read(read_document(data))
 

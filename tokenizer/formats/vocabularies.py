@@ -6,11 +6,13 @@ of GPT-2, vocab.json + merges.txt of Hugging Face. A list of pieces that contain
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import regex
+
 from tokenizer.formats import byte_pair
-from tokenizer.formats.checks import is_text, shorten, spelling_of_ids
+from tokenizer.formats.checks import is_text, spelling_of_ids, unsupported
 from tokenizer.formats.components import read_added_tokens
 from tokenizer.formats.records import BytePairRecord, FormatError, SpecialTokens, WordPieceRecord
 from tokenizer.text.bert_normalizer import BertNormalizer
@@ -25,6 +27,8 @@ CLASSES: dict[str, tuple[str, Normalizer | None]] = {
     "GPT2Tokenizer": ("gpt2", None),
     "Qwen2Tokenizer": ("qwen2", UnicodeForm("NFC")),
 }
+WORD_END = "</w>"
+DECIMAL = regex.compile("[0-9]{1,9}")
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -46,7 +50,21 @@ def parse_byte_pairs(
     spelling = spelling_of_ids(vocab | {token.content: token.id for token in added})
     prefix = Prefix() if settings.get("add_prefix_space") and pattern == "gpt2" else None
     lines = lines_of(merges)
+    refuse_word_ends(vocab, lines, added)
     return byte_pair.make_record(spelling, vocab, lines, added, pattern=pattern, normalizer=normalizer, prefix=prefix)
+
+
+def refuse_word_ends(vocab: Mapping[str, Any], merges: Iterable[str], added: Iterable[AddedToken]) -> None:
+    """FormatError if tokens at the ends of words are marked, as in CLIP and GPT-1: "e</w>".
+
+    Such a vocabulary is not GPT-2's, but nothing else in it says so. In GPT-2's each token is a byte or made by a
+    merge. Here the last character of each word and its mark are a token that no merge makes.
+    """
+    made = {merge.replace(" ", "", 1) for merge in merges} | {token.content for token in added}
+    parts = {part for merge in merges for part in merge.split(" ")}
+    for token in (*vocab, *parts):
+        if len(token) > len(WORD_END) and token.endswith(WORD_END) and token not in made:
+            raise FormatError(f"has the token {token!r}: marked ends of words, as in CLIP and GPT-1, are not supported")
 
 
 def lines_of(merges: bytes) -> list[str]:
@@ -68,8 +86,10 @@ def added_tokens(vocab: dict, settings: dict[str, Any], special_tokens: SpecialT
             if name not in vocab:
                 raise FormatError(f"has no token {name!r}: give special_tokens as a table of names and ids")
         return tuple(AddedToken(name, vocab[name]) for name in special_tokens)
-    listed = settings.get("added_tokens_decoder")
-    if isinstance(listed, dict) and all(i.isdecimal() and isinstance(token, dict) for i, token in listed.items()):
+    if listed := settings.get("added_tokens_decoder"):
+        for i, token in listed.items():
+            if not DECIMAL.fullmatch(i) or not isinstance(token, dict):
+                raise unsupported("added_tokens_decoder", {i: token})
         return read_added_tokens([{**token, "id": int(i)} for i, token in listed.items()])
     return (AddedToken(END_OF_TEXT, vocab[END_OF_TEXT]),) if END_OF_TEXT in vocab else ()
 
@@ -89,8 +109,6 @@ def parse_word_pieces(vocab: Any, settings: dict[str, Any]) -> WordPieceRecord:
             raise FormatError(f"is not a vocabulary of BERT: it has no {name}")
     lowercase, accents = settings.get("do_lower_case", True), settings.get("strip_accents")
     chinese = settings.get("tokenize_chinese_chars", True)
-    if not {lowercase, chinese} <= {True, False} or accents not in (None, True, False):
-        raise FormatError(f"has settings beside it that are not supported: {shorten(settings)}")
     specials = sorted((vocab[name], name) for name in BERT_SPECIALS if name in vocab)
     added = tuple(AddedToken(name, i) for i, name in specials)
     normalizer = BertNormalizer(True, chinese, accents, lowercase)

@@ -180,10 +180,8 @@ class BaseTokenizer(ABC):
         if ids and (min(ids) < 0 or max(ids) >= len(self.tokens) or not self._unused_ids.isdisjoint(ids)):
             stray = next(i for i in ids if not 0 <= i < len(self.tokens) or i in self._unused_ids)
             raise UnknownToken(f"there is no token with id {stray}: ids go from 0 to {len(self.tokens) - 1}")
-        if skip_special_tokens:
-            specials = set(self._added.ids.values())
-            return [i for i in ids if i not in specials]
-        return ids
+        specials = set(self._added.ids.values()) if skip_special_tokens else ()
+        return [i for i in ids if i not in specials] if specials else ids
 
     # The vocabulary
 
@@ -219,7 +217,8 @@ class BaseTokenizer(ABC):
 
     @cached_property
     def _id_of_spelling(self) -> dict[str, int]:
-        return {self.model.spelling(i): i for i, token in enumerate(self.tokens) if token is not None}
+        spelled = {self.model.spelling(i): i for i, token in enumerate(self.tokens) if token is not None}
+        return spelled | {token.content: token.id for token in self.added_tokens}
 
     @property
     def special_tokens(self) -> dict[str, int]:

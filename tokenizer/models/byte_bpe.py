@@ -23,8 +23,8 @@ from tokenizer.models.base import BaseTokenizer
 from tokenizer.models.model import Model
 from tokenizer.split.pretokenizer import Pretokenizer, PretokenizerSequence
 from tokenizer.text.aligned_text import AlignedText, Span
-from tokenizer.text.byte_alphabet import spell
-from tokenizer.text.special_tokens import AddedToken, check_names
+from tokenizer.text.byte_alphabet import spell, unspell
+from tokenizer.text.special_tokens import AddedToken, check_names, normalized_names
 from tokenizer.training.learn import learn
 from tokenizer.training.word_counts import Progress
 
@@ -35,25 +35,31 @@ class ByteBPE(Model):
     """Byte-pair encoding over bytes: text -> words (split/) -> ids (bpe/)."""
 
     def __init__(self, record: BytePairRecord):
-        self.tokens = list(record.tokens)
+        tokens = record.tokens
         pattern = record.pattern
         self.pretokenizer = Pretokenizer(pattern) if isinstance(pattern, str) else PretokenizerSequence(pattern)
         self.trim_offsets = record.trim_offsets
-        self._added_names = {token.id: token.content for token in record.added_tokens}
+        names = {token.id: token.content for token in record.added_tokens}
         # `id_of`: the tokens that text may be encoded as, so without special tokens. `ordinary` leaves out all added
         # tokens. Those that are not special are put back: such a token may be a single byte, or the result of a merge.
-        ordinary = ids_without(self.tokens, self._added_names)
-        not_special = {self.tokens[token.id] or b"": token.id for token in record.added_tokens if not token.special}
+        ordinary = ids_without(tokens, names)
+        not_special = {tokens[token.id] or b"": token.id for token in record.added_tokens if not token.special}
         id_of = (not_special | ordinary) if not_special else ordinary  # a copy of a large dict only where needed
         table: MergeTable | RankTable
         if record.merges is None:  # a file of OpenAI: the ranks of tokens say which pairs are merged
-            table = RankTable(self.tokens, id_of)
+            table = RankTable(tokens, id_of)
         else:
-            table = merge_table(self.tokens, record.merges, id_of)
+            table = merge_table(tokens, record.merges, id_of)
         byte_ids = [id_of.get(bytes([byte]), -1) for byte in range(256)]
         self.word_encoder = WordEncoder(byte_ids, table, whole_words=ordinary if record.ignore_merges else None)
         # Splits text into words and looks each up in `word_encoder`; long texts take a faster path to the same ids.
         self.text_encoder = TextEncoder(self.pretokenizer, self.word_encoder)
+        # For decoding, an added token may have another name than in the file, and so other bytes than those above.
+        normalized = normalized_names(record.added_tokens, record.normalizer)
+        self._added_names = names | normalized
+        self.tokens, self._tokens_of_text = list(tokens), tokens
+        for i, name in normalized.items():
+            self.tokens[i] = unspell(name) or name.encode()
 
     def encode(self, text: str) -> list[int]:
         return self.text_encoder.encode(text)
@@ -95,7 +101,7 @@ class ByteBPE(Model):
         # The tokens divide the bytes of the text, so the length of each token says where it ends.
         spans, start = [], 0
         for i in ids:
-            end = start + len(self.tokens[i] or b"")
+            end = start + len(self._tokens_of_text[i] or b"")
             spans.append(text.span(character_of[start], character_of[end - 1] + 1))
             start = end
         return ids, spans
@@ -104,7 +110,8 @@ class ByteBPE(Model):
         trim = self.trim_offsets  # a function of text/offsets.py
         if trim is None:
             return spans
-        spellings = [added_texts[k] if k in added_texts else spell(self.tokens[i] or b"") for k, i in enumerate(ids)]
+        tokens = self._tokens_of_text
+        spellings = [added_texts[k] if k in added_texts else spell(tokens[i] or b"") for k, i in enumerate(ids)]
         return [trim(token, span, is_first=k == 0) for k, (token, span) in enumerate(zip(spellings, spans))]
 
     def spelling(self, i: int) -> str:
@@ -169,6 +176,7 @@ def ids_without(tokens: Sequence[bytes | None], excluded: Iterable[int]) -> dict
         remaining[i] = None
     ids = dict(zip(remaining, range(len(remaining))))  # twice as fast as a comprehension with a condition
     ids.pop(None, None)
+    ids.pop(b"", None)  # Whisper has a token without bytes: no text is encoded as it
     return ids
 
 

@@ -23,7 +23,7 @@ from tokenizer.models.base import BaseTokenizer
 from tokenizer.models.model import Model
 from tokenizer.text.aligned_text import AlignedText, Span
 from tokenizer.text.metaspace import SPACE, byte_of, is_utf8, piece_bytes, replace_invalid_bytes, replace_invalid_runs
-from tokenizer.text.special_tokens import matcher
+from tokenizer.text.special_tokens import matcher, normalized_names
 
 WORD = regex.compile(f"{SPACE}*[^{SPACE}]+|{SPACE}+")
 ACROSS_WORDS = regex.compile(f"[^{SPACE}]{SPACE}")
@@ -35,6 +35,7 @@ class SentencePieceBPE(Model):
     def __init__(self, record: SentencePieceRecord):
         self.record = record
         self.pieces = pieces = record.pieces
+        self._decoded_names = normalized_names(record.added_tokens, record.normalizer)
         self.unknown = record.unknown
         self._user_defined = {pieces[i]: i for i in record.user_defined}
         bytes_of = {i: byte_of(piece) for i, piece in enumerate(pieces) if piece} if record.byte_fallback else {}
@@ -46,10 +47,9 @@ class SentencePieceBPE(Model):
 
     def _bytes(self, i: int) -> bytes | None:
         """The bytes of the token `i`."""
-        piece = self.pieces[i]
-        if piece is None:
+        if self.pieces[i] is None:
             return None
-        return bytes([self._byte_of[i]]) if i in self._byte_of else piece_bytes(piece)
+        return bytes([self._byte_of[i]]) if i in self._byte_of else piece_bytes(self.spelling(i))
 
     def _make_encoder(self) -> CharacterEncoder:
         record, pieces = self.record, self.pieces
@@ -135,7 +135,7 @@ class SentencePieceBPE(Model):
         return end
 
     def spelling(self, i: int) -> str:
-        return self.pieces[i] or ""
+        return self._decoded_names.get(i) or self.pieces[i] or ""
 
 
 class SentencePieceTokenizer(BaseTokenizer):

@@ -16,6 +16,7 @@ from tokenizer.models.model import Model
 from tokenizer.text.aligned_text import AlignedText, Span
 from tokenizer.text.huggingface_unicode import BERT_PUNCTUATION
 from tokenizer.text.normalize import character_class
+from tokenizer.text.special_tokens import normalized_names
 
 # Each punctuation character is a word. So is each run of other characters, except white space.
 PUNCTUATION = character_class(BERT_PUNCTUATION)
@@ -39,8 +40,11 @@ class WordPiece(Model):
             raise ValueError(f"the vocabulary has no token {record.unknown!r} for unknown words")
         self.unknown: int = self._id_of[record.unknown]
         self._max_piece_length = max(map(len, self._id_of))
+        self._decoded_names = normalized_names(record.added_tokens, record.normalizer)
         self._cache: dict[str, list[PieceInWord]] = {}
-        self.tokens = [None if piece is None else self._text_of(piece).encode() for piece in self.pieces]
+        self.tokens = [
+            None if piece is None else self._text_of(self.spelling(i)).encode() for i, piece in enumerate(self.pieces)
+        ]
 
     def _text_of(self, piece: str) -> str:
         """The text of a piece that is not the first one: with a space before it if it begins a word."""
@@ -91,10 +95,10 @@ class WordPiece(Model):
     def decode(self, ids: list[int], *, mid_text: bool) -> bytes:
         if mid_text or not ids:
             return super().decode(ids, mid_text=mid_text)
-        return clean_up(self.pieces[ids[0]] or "").encode() + super().decode(ids[1:], mid_text=True)
+        return clean_up(self.spelling(ids[0])).encode() + super().decode(ids[1:], mid_text=True)
 
     def spelling(self, i: int) -> str:
-        return self.pieces[i] or ""
+        return self._decoded_names.get(i) or self.pieces[i] or ""
 
 
 class WordPieceTokenizer(BaseTokenizer):

@@ -6,7 +6,8 @@ Read in this order:
     segmenter.py        a text as added tokens and the ordinary text between them
     template.py         special tokens that a model expects around a text
     stream.py           decoding while the ids still arrive
-    chat_template.py    a conversation as the text that a chat model expects
+    chat_template.py    a conversation as the text that a chat model expects; chat_process.py and chat_sandbox.py: the
+                        process in which the templates of strangers run
     byte_alphabet.py    the spelling of bytes in a tokenizer.json
 
 The tokenizers of some models change a text first:

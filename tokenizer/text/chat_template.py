@@ -1,17 +1,16 @@
 """Chat templates: a conversation as the one text that a chat model was trained on.
 
 A template is a small program in the language of Jinja2 that comes with a model. It is untrusted code: it runs in a
-sandbox, sees only plain data, and cannot change these data. Its functions and settings are those of Hugging Face's
-`transformers`, so that the text is the same. Jinja2 is optional: it is imported when the first template is used.
+sandbox, in a process of its own with limits (chat_sandbox.py, chat_process.py), and sees only plain data. Its functions
+and settings are those of Hugging Face's `transformers`, so that the text is the same. Jinja2 is optional.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
+
+from tokenizer.text.chat_process import render_in_process
 
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 REASONING = ("reasoning_content", "thinking", "reasoning")  # servers and libraries use different names for it
@@ -33,7 +32,8 @@ def choose_template(settings: Mapping[str, Any], name: str | None, *, has_tools:
     """The template of a tokenizer_config.json. If it has several: the one called `name`, or the default one."""
     template = settings.get("chat_template")
     if isinstance(template, list):
-        templates = {one["name"]: one["template"] for one in template}
+        named = [one for one in template if isinstance(one, dict) and {"name", "template"} <= one.keys()]
+        templates = {one["name"]: one["template"] for one in named if isinstance(one["name"], str)}
         usual = "tool_use" if has_tools and "tool_use" in templates else "default"
         template = templates.get(name or usual)
         if template is None:
@@ -69,27 +69,17 @@ def render(
     """The text of a conversation.
 
     `messages` are dicts with "role" and "content"; `tools` are JSON schemas. `add_generation_prompt` begins an answer;
-    `continue_final_message` leaves the last message open instead. ValueError if the template cannot be read or refuses
-    the conversation.
+    `continue_final_message` leaves the last message open instead. ValueError if the template cannot be read, refuses
+    the conversation, fails in any way, or goes beyond its limits of time, memory and size.
     """
     if add_generation_prompt and continue_final_message:
         raise ValueError("give add_generation_prompt or continue_final_message, not both")
     chat = [with_reasoning(plain(message)) for message in messages]
     if continue_final_message:
         final = mark_end(chat)
-    program = compile_template(template)  # this raises a helpful error if Jinja2 is missing
-    from jinja2 import TemplateError
-
-    try:
-        text = program.render(
-            messages=chat,
-            tools=plain(tools),
-            documents=plain(documents),
-            add_generation_prompt=add_generation_prompt,
-            **{name: plain(value) for name, value in variables.items()},
-        )
-    except (TemplateError, TypeError) as error:
-        raise ValueError(f"the chat template cannot render this conversation: {error}") from None
+    require_jinja2()
+    values = {"tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt, **variables}
+    text = render_in_process(template, {"messages": chat, **{name: plain(value) for name, value in values.items()}})
     return cut_at_mark(text, final) if continue_final_message else text
 
 
@@ -141,46 +131,8 @@ def cut_at_mark(text: str, final: str) -> str:
     return text[:at] if text[at : at + len(CONTINUE_MARK)] == CONTINUE_MARK else text[:at].rstrip()
 
 
-@lru_cache(maxsize=16)
-def compile_template(template: str) -> Any:
+def require_jinja2() -> None:
     try:
-        import jinja2.ext
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+        import jinja2  # noqa: F401
     except ImportError:
         raise ImportError("chat templates need jinja2: pip install jinja2") from None
-
-    class Generation(jinja2.ext.Extension):
-        """`{% generation %}` marks what an assistant wrote. It is rendered as if the mark were not there."""
-
-        tags = {"generation"}
-
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-            return jinja2.nodes.CallBlock(self.call_method("body"), [], [], body).set_lineno(line)
-
-        def body(self, caller: Any) -> str:
-            return caller()
-
-    extensions = [Generation, jinja2.ext.loopcontrols]
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-    environment.filters["tojson"] = to_json
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
-    try:
-        return environment.from_string(template)
-    except jinja2.TemplateError as error:
-        raise ValueError(f"the chat template is not in the language of Jinja2: {error}") from None
-
-
-def to_json(
-    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
-) -> str:
-    """Plain JSON for the model to read. Jinja2's own filter would escape what is special in HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def raise_exception(message: str) -> NoReturn:
-    from jinja2 import TemplateError
-
-    raise TemplateError(message)

@@ -65,8 +65,9 @@ class AddedTokens:
         # The tokens to look for in the text as it was given (False), and in the normalized text (True).
         self._by_text: dict[bool, dict[str, AddedToken]] = {False: {}, True: {}}
         for token in self.tokens:
-            text = normalize(token.content) if normalize and token.normalized else token.content
-            self._by_text[token.normalized][text] = token
+            text = normalized_name(token, normalize)
+            if text:  # a normalizer may leave nothing of a name: then it is never found
+                self._by_text[token.normalized][text] = token
 
     def first_of(self, names: Iterable[str]) -> int | None:
         """The id of the first of `names` that is a special token, or None."""
@@ -126,6 +127,21 @@ class AddedTokens:
                 done = end
         segments.append(Segment(None, done, len(text)))
         return [segment for segment in segments if segment.start < segment.end]
+
+
+def normalized_name(token: AddedToken, normalize: Callable[[str], str] | None) -> str:
+    """What a token is found by, and what it is decoded to: its name, normalized if it is looked for in normalized text.
+
+    So `<tool>` of a vocabulary that writes a space before each text is decoded with a space before it, as in
+    `tokenizers` since 0.23.
+    """
+    return normalize(token.content) if normalize and token.normalized else token.content
+
+
+def normalized_names(tokens: Iterable[AddedToken], normalize: Callable[[str], str] | None) -> dict[int, str]:
+    """id -> `normalized_name`, for the tokens whose name is changed by that."""
+    names = {token.id: (token.content, normalized_name(token, normalize)) for token in tokens}
+    return {i: normalized for i, (name, normalized) in names.items() if normalized != name}
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,117 @@
+"""The program that renders chat templates. It runs in a process of its own, which chat_process.py starts.
+
+A template is untrusted code. Jinja2's sandbox keeps it away from files and from Python, but not from endless loops or
+from asking for all memory. A process can be given limits, and it ends when a template goes beyond them.
+
+It reads requests from standard input, (template, variables) as `marshal` writes them. For each it writes a line with
+"text" or "error" and a number of bytes, and then so many bytes: the text, or what is wrong with the template.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import marshal
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NoReturn
+
+MAX_SECONDS = 5.0  # for one conversation
+MAX_MEMORY = 1 << 30  # bytes, of the whole process
+MAX_CHARACTERS = 1 << 24  # of a rendered text: more than any model reads
+
+
+def main() -> None:
+    limit_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that asks: this one ends after it
+    while True:
+        try:
+            template, variables = marshal.load(sys.stdin.buffer)
+        except EOFError:  # the program that asks has ended
+            return
+        # This ends the process even while it is within a single long operation, such as 9 ** 9 ** 9.
+        faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)
+        kind, text = answer(template, variables)
+        faulthandler.cancel_dump_traceback_later()
+        data = text.encode("utf-8", "surrogatepass")
+        sys.stdout.buffer.write(f"{kind} {len(data)}\n".encode() + data)
+        sys.stdout.buffer.flush()
+
+
+def limit_memory() -> None:
+    with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+
+
+def answer(template: str, variables: Mapping[str, Any]) -> tuple[str, str]:
+    """("text", the rendered text) or ("error", a sentence). A template may fail with any kind of exception."""
+    try:
+        program = compile_template(template)
+    except Exception as error:
+        return "error", f"the chat template is not in the language of Jinja2: {describe(error)}"
+    try:
+        pieces, size = [], 0
+        for piece in program.generate(variables):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_CHARACTERS:
+                raise ValueError(f"its text has more than {MAX_CHARACTERS:,} characters")
+        return "text", "".join(pieces)
+    except Exception as error:
+        return "error", f"the chat template cannot render this conversation: {describe(error)}"
+
+
+def describe(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "it needs too much memory"
+    return str(error) or type(error).__name__
+
+
+@lru_cache(maxsize=16)
+def compile_template(template: str) -> Any:
+    """The template as a program. Functions and settings are those of Hugging Face's `transformers`."""
+    import jinja2.ext
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(jinja2.ext.Extension):
+        """`{% generation %}` marks what an assistant wrote. It is rendered as if the mark were not there."""
+
+        tags = {"generation"}
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+            return jinja2.nodes.CallBlock(self.call_method("body"), [], [], body).set_lineno(line)
+
+        def body(self, caller: Any) -> str:
+            return caller()
+
+    extensions = [Generation, jinja2.ext.loopcontrols]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+    environment.filters["tojson"] = to_json
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
+    return environment.from_string(template)
+
+
+def to_json(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    """Plain JSON for the model to read. Jinja2's own filter would escape what is special in HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def raise_exception(message: str) -> NoReturn:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)
+
+
+if __name__ == "__main__":
+    main()
