@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minigrad as mg
+from minigrad.profiler import span
 from minigrad.profiler.picture import HEIGHT, LEFT, ROW, TOP, WIDTH, Block, draw, longest_events, memory_columns
 from minigrad.profiler.report import Change, Event, Report
 
@@ -105,3 +107,10 @@ def test_the_rows_of_a_worker_show_its_longest_events(moments: list[tuple[float,
         for kind in ("forward", "backward")
     ]
     assert [rows[y] for y in sorted(rows)] == [row for row in expected if any(row)]
+
+
+def test_a_span_with_nothing_in_it_allocates_and_moves_nothing() -> None:
+    with mg.profile() as p, span("empty"):
+        pass
+    (event,) = p.report().events
+    assert (event.name, event.kind, event.allocated, event.moved) == ("empty", "span", 0, 0)
