@@ -23,19 +23,22 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from mutation_runs import Map, make_copy, run_tests, update_map
+from mutation_runs import PACKAGES, Map, make_copy, run_tests, update_map
 from mutations import Change, Changes, draw_changes
 
 FIRST, SECOND = 6.0, 25.0  # seconds that the tests of a stage took when the map was made; --again runs all of them
 SECONDS = count(1_000_000_000)  # times for files that are written here: never the same twice
 
 
-def stages(change: Change, tests: Map, *, every: bool) -> list[list[str]]:
-    """The tests that call the changed function (or any of its file): the most special for it first, then the rest."""
+def stages(change: Change, copy: Path, tests: Map, *, every: bool) -> list[list[str]]:
+    """The tests that call the changed function: the most special for it first, then the rest."""
     function = f"{change.file} {change.function}"
     calling = [test for test, run in tests.items() if function in run["calls"]]
-    if not calling or not change.function:
-        calling = [test for test, run in tests.items() if any(c.startswith(change.file + " ") for c in run["calls"])]
+    if not calling:  # a value of a module or a class: tests that call what the file, or one that imports it, defines
+        module = change.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        near = [path for package in PACKAGES for path in (copy / package).rglob("*.py") if module in path.read_text()]
+        prefixes = (f"{change.file} ", *(f"{path.relative_to(copy)} " for path in near))
+        calling = [test for test, run in tests.items() if any(call.startswith(prefixes) for call in run["calls"])]
     calling.sort(key=lambda test: len(tests[test]["calls"]) * (tests[test]["seconds"] + 0.05))
     found: list[list[str]] = [[], [], []]
     seconds, files = 0.0, set[str]()
@@ -53,7 +56,7 @@ def try_change(change: Change, copy: Path, tests: Map, *, every: bool) -> str:
     source = path.read_bytes()
     write(path, change.apply(source))
     try:
-        for stage in stages(change, tests, every=every):
+        for stage in stages(change, copy, tests, every=every):
             seconds = 60 + 6 * sum(tests[test]["seconds"] for test in stage)
             files = dict.fromkeys(test.split("::")[0] for test in stage)
             if stage and (caught := run_tests(copy, files, stage, seconds, None)):
