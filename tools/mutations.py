@@ -29,7 +29,7 @@ OTHER_NAME = dict(pair.split()[::-1] for pair in PAIRS) | dict(pair.split() for 
 
 @dataclass(frozen=True)
 class Change:
-    """Replace the bytes from `start` to `end` of a file by `text`. `function` is the qualified name around them."""
+    """Replace the bytes from `start` to `end` of a file by `text`. `function` is the one around them, or ""."""
 
     file: str
     function: str
@@ -61,7 +61,9 @@ class Changes(ast.NodeVisitor):
 
     @property
     def function(self) -> str:
-        return ".".join(self.scope).removesuffix(".<locals>")
+        """The qualified name of the innermost function; "" in the body of a module or a class."""
+        scope = self.scope if self.scope and self.scope[-1].endswith(".<locals>") else []
+        return ".".join(scope).removesuffix(".<locals>")
 
     def span(self, node: Any) -> tuple[int, int]:
         return (self.starts[node.lineno - 1] + node.col_offset, self.starts[node.end_lineno - 1] + node.end_col_offset)
@@ -105,7 +107,7 @@ class Changes(ast.NodeVisitor):
         self.visit_all(*node.body)
 
     def called(self) -> str:
-        return f"_called({self.file + ' ' + self.function!r})"
+        return f"getattr(__import__('builtins'), '_called', str.isspace)({self.file + ' ' + self.function!r})"
 
     def visit_all(self, *nodes: ast.AST | None) -> None:
         for node in nodes:
