@@ -14,7 +14,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,19 +23,29 @@ from typing import Any
 import tyro
 
 from benchmarks import machine
+from benchmarks import tokenizer_added as added
 from benchmarks import tokenizer_peers as peers
 from benchmarks import tokenizer_texts as texts
-from benchmarks.comparison import Mismatch, Rounds, Spread, parse_names, progress, ratios
+from benchmarks.comparison import Mismatch, Rounds, parse_names, progress
+from benchmarks.tokenizer_measure import (
+    Answers,
+    as_result,
+    as_speeds,
+    check_ids,
+    encoding_of,
+    megabytes,
+    rounds_of,
+    timed,
+)
 from benchmarks.tokenizer_table import Result, in_a_line, table, to_json
 
-WORKS = ("warm", "cold", "batch", "huge", "file", "decode", "train", "start")
+WORKS = ("warm", "cold", "batch", "huge", "first", "file", "added", "decode", "train", "start")
 ROOT = Path(__file__).parents[1]
 PEERS = ("tiktoken", "tokenizers", "ours")
 TEXTBOOK_SIZE = 20_000  # characters: the textbook algorithm gets no more
 TRAININGS = [(1, 4096), (1, 32768), (10, 4096), (10, 32768), (100, 32768)]  # megabytes, merges
 DOCUMENT_SIZES = (500, 5000)  # characters
 FILE_SIZE = 40  # megabytes
-Answers = dict[str, list[dict[str, float]]]  # for each library the measurements of its processes
 
 
 @dataclass(frozen=True)
@@ -166,12 +175,33 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "mixed.txt"
             path.write_text(texts.mixed(FILE_SIZE * texts.MEGABYTE // self.divisor, self.data), "utf-8", newline="")
-            size = path.stat().st_size / texts.MEGABYTE
-            for encoding in self.encodings:
-                answers = self.processes("encode-file", PEERS, [encoding, str(self.data), str(path)], "tokens")
-                for measure, what in ("seconds", "first encoding"), ("whole", "whole process"):
-                    rounds = {name: [x / size for x in values] for name, values in rounds_of(answers, measure).items()}
-                    yield as_speeds(f"a file of {size:.0f} MB", f"{what}, {encoding}", rounds)
+            yield from self.encode_file(path, f"a file of {path.stat().st_size / texts.MEGABYTE:.0f} MB")
+
+    def first(self) -> Iterator[Result]:
+        """The same for a megabyte of English, for which tables must not take longer than they are worth."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "english.txt"
+            path.write_text(self.texts["English"], "utf-8", newline="")
+            yield from self.encode_file(path, "the first text, 1 MB")
+
+    def encode_file(self, path: Path, work: str) -> Iterator[Result]:
+        size = path.stat().st_size / texts.MEGABYTE
+        for encoding in self.encodings:
+            answers = self.processes("encode-file", PEERS, [encoding, str(self.data), str(path)], "tokens")
+            for measure, what in ("seconds", "encoding"), ("whole", "import, loading and encoding"):
+                rounds = {name: [x / size for x in values] for name, values in rounds_of(answers, measure).items()}
+                yield as_speeds(work, f"{what}, {encoding}", rounds)
+
+    def added(self) -> Iterator[Result]:
+        """A vocabulary with thousands of added tokens."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                works = added.works_of(added.write_vocabulary(self.data, Path(folder)), self.texts["English"])
+            except (ModuleNotFoundError, FileNotFoundError) as error:
+                self.missing["many added tokens"] = str(error)
+                return
+            for what, each in works.items():
+                yield self.speeds(f"{added.ADDED_TOKENS:,} added tokens", what, each)
 
     def train(self) -> Iterator[Result]:
         """CPU time and memory of training."""
@@ -238,42 +268,6 @@ class Bench:
         if len(found) > 1:
             raise Mismatch(f"no comparison: {work} gave {' and '.join(map(str, sorted(found)))} {same}")
         return answers
-
-
-def encoding_of(coder: peers.Coder, text: str) -> tuple[Callable[[], Any], float]:
-    return partial(coder.encode, text), megabytes(text)
-
-
-def check_ids(coders: dict[str, peers.Coder], text: str) -> None:
-    """Raise Mismatch unless all give the same ids."""
-    ids = {library: [int(i) for i in coder.encode(text)] for library, coder in coders.items() if library != "textbook"}
-    if any(each != ids["ours"] for each in ids.values()):
-        raise Mismatch(f"no comparison: {', '.join(ids)} do not give the same ids for {text[:20]!r}...")
-
-
-def timed(function: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
-
-
-def megabytes(text: str) -> float:
-    return len(text.encode()) / texts.MEGABYTE
-
-
-def rounds_of(answers: Answers, measure: str) -> Rounds:
-    return {library: [answer[measure] for answer in each] for library, each in answers.items()}
-
-
-def as_result(work: str, what: str, unit: str, rounds: Rounds) -> Result:
-    spreads = {library: Spread.of(values) for library, values in rounds.items()}
-    return Result(work, what, unit, spreads, ratios(rounds, "ours"))
-
-
-def as_speeds(work: str, what: str, rounds: Rounds) -> Result:
-    """The result of `rounds`, which are seconds per megabyte."""
-    speeds = {library: Spread.of(1 / x for x in values) for library, values in rounds.items()}
-    return Result(work, what, "MB/s", speeds, ratios(rounds, "ours"))
 
 
 def header(bench: Bench) -> list[str]:

@@ -14,11 +14,14 @@ Read the files in this order:
     lazy.py         gradients that are computed only when it is known where to store them
     modes.py        settings of each thread: no_grad, and hooks that observe every operation
     backend.py      arrays of NumPy (CPU) and CuPy (GPU): devices and dtypes
+    sums.py         sums of arrays that keep the digits of their terms
     ops/            the primitive operations: each function computes a value and states its gradient rule
+    dispatch.py     NumPy's own functions on tensors: np.exp(x) is exp(x)
     methods.py      attaches operators and methods to the tensor: x + y, x.sum()
     autograd.py     derivatives as functions: grad, vjp, jvp, hvp
     gradcheck/      how we know that all gradients are right: finite differences
 
+    creation.py     zeros, ones, full, tensor
     random.py       keys for random numbers that can be reproduced, for dropout
     fused/          the functions on which a language model spends its time, each beside its definition in primitives
     cuda/           GPU kernels for some of them
@@ -35,6 +38,7 @@ Read the files in this order:
 from minigrad import fused, methods, nn, ops, optim
 from minigrad.autograd import grad, hvp, jvp, vjp
 from minigrad.checkpoint import checkpoint
+from minigrad.creation import full, ones, ones_like, zeros, zeros_like
 from minigrad.debug import debug_arrays, detect_anomaly
 from minigrad.draw import draw
 from minigrad.fused import functions as _fused
@@ -50,7 +54,8 @@ from minigrad.tensor import Tensor
 __version__ = "0.1.0"
 
 # fmt: off
-__all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp",
-           "no_grad", "profile", "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim",
+__all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "full", "grad", "gradcheck", "hvp", "jvp",
+           "no_grad", "ones", "ones_like", "profile", "rope_tables", "seed", "vjp", "zeros", "zeros_like",
+           "fused", "methods", "nn", "ops", "optim",
            *ops.__all__, *_fused.__all__]
 # fmt: on

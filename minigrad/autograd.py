@@ -41,16 +41,35 @@ def grad(
     gradient of each output; may be left out for single numbers. The graph is freed unless `retain_graph` (default:
     `create_graph`).
     """
-    outs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    xs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    if grad_outputs is None:
-        given = (None,) * len(outs)
-    else:
-        given = (grad_outputs,) if isinstance(outputs, Tensor) else grad_outputs
-    seeds = [(out, seed_gradient(out, g)) for out, g in zip(outs, given, strict=True) if out.requires_grad]
+    outs, xs = _as_tuple(outputs), _as_tuple(inputs)
+    given = (None,) * len(outs) if grad_outputs is None else _for_each(outs, outputs, grad_outputs, "grad_outputs")
+    for x in (*outs, *xs):
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"grad() takes tensors that belong to a graph as outputs and inputs, not {type(x).__name__}"
+            )
+    seeds = [(out, seed_gradient(out, g)) for out, g in zip(outs, given) if out.requires_grad]
     retain_graph = create_graph if retain_graph is None else retain_graph
     gradients = _gradients(seeds, xs, retain_graph=retain_graph, create_graph=create_graph)
-    return gradients[0] if isinstance(inputs, Tensor) else gradients
+    return gradients[0] if _is_one(inputs) else gradients
+
+
+def _is_one(inputs: Any) -> bool:
+    """Whether this is one input, a tensor, an array or a number, and not a sequence of inputs."""
+    return isinstance(inputs, Tensor) or hasattr(inputs, "dtype") or isinstance(inputs, (int, float))
+
+
+def _as_tuple(inputs: Any) -> tuple:
+    return (inputs,) if _is_one(inputs) else tuple(inputs)
+
+
+def _for_each(xs: Sequence[Tensor], given: Any, vectors: Any, name: str) -> tuple:
+    """One vector for each of `xs`, which were given as one or as a sequence. Raises ValueError for another number."""
+    vs = (vectors,) if _is_one(given) else _as_tuple(vectors)
+    if len(vs) != len(xs):
+        difference = "shorter" if len(vs) < len(xs) else "longer"
+        raise ValueError(f"{name} is {difference} than expected: {len(vs)} for {len(xs)} tensors; give one for each")
+    return vs
 
 
 def _gradients(
@@ -75,7 +94,7 @@ def _gradients(
 
     # The pass may end early. It goes from newer nodes to older ones, so once it is past the oldest input, it can reach
     # no other input. But a leaf may be used by any node: if an input is a leaf, the pass goes on to the end.
-    since = min(0 if isinstance(edge, Tensor) else edge.number + 1 for edge in edges if edge is not None)
+    since = min((0 if isinstance(edge, Tensor) else edge.number + 1 for edge in edges if edge is not None), default=0)
     backpropagate(seeds, on_leaf, retain_graph=retain_graph, create_graph=create_graph, since=since, on_node=on_node)
     arrived = (gradients[edge] for edge in edges)
     return tuple(as_tensor(np.zeros_like(x.data) if g is None else g) for g, x in zip(arrived, inputs))
@@ -88,12 +107,13 @@ def vjp(f: Callable, inputs: Any, v: Any = None, *, create_graph: bool = False) 
     """`f(*inputs)` and the vector-Jacobian product v J: the gradient of `(f * v).sum()` with respect to each input."""
     xs, out = _record_anew(f, inputs)
     gradients = grad(out, xs, v, create_graph=create_graph)
-    return out.detach(), gradients[0] if isinstance(inputs, Tensor) else gradients
+    return out.detach(), gradients[0] if _is_one(inputs) else gradients
 
 
 def jvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
     """`f(*inputs)` and the Jacobian-vector product J v."""
-    (xs, out), vs = _record_anew(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
+    xs, out = _record_anew(f, inputs)
+    vs = _for_each(xs, inputs, v, "v")
     # Two backward passes give the product with a column. The first computes w(u) = u J, which is linear in u, and its
     # Jacobian is J transposed. So the second, the gradient of (w * v).sum() with respect to u, is J v. The value of u
     # does not matter, hence zeros.
@@ -104,18 +124,22 @@ def jvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tupl
 
 def hvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tuple[Tensor, Any]:
     """`f(*inputs)`, a single number, and the product H v of its Hessian with `v`."""
-    (xs, out), vs = _record_anew(f, inputs), (v,) if isinstance(inputs, Tensor) else tuple(v)
+    xs, out = _record_anew(f, inputs)
+    vs = _for_each(xs, inputs, v, "v")
     # H is the Jacobian of the gradient, and symmetric: H v = v H is the gradient of (gradient * v).sum().
     first = grad(out, xs, create_graph=True)
     second = grad(first, xs, vs, create_graph=create_graph)
-    return out.detach(), second[0] if isinstance(inputs, Tensor) else second
+    return out.detach(), second[0] if _is_one(inputs) else second
 
 
 def _record_anew(f: Callable, inputs: Any) -> tuple[tuple[Tensor, ...], Tensor]:
     """Fresh inputs, and the result of `f` for them; recorded even under no_grad."""
     with recording(True):
         xs = fresh_inputs(inputs)
-        return xs, f(*xs)
+        out = f(*xs)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"the function must return one tensor, but it returned {type(out).__name__}")
+    return xs, out
 
 
 def fresh_inputs(inputs: Any) -> tuple[Tensor, ...]:
@@ -124,7 +148,7 @@ def fresh_inputs(inputs: Any) -> tuple[Tensor, ...]:
     An input that is given twice becomes two independent variables. If an input requires a gradient, the new tensor is
     connected to it, so that gradients can go on to whatever the input was computed from.
     """
-    xs = (inputs,) if isinstance(inputs, Tensor) else tuple(as_tensor(x) for x in inputs)
+    xs = map(as_tensor, _as_tuple(inputs))
     return tuple(identity(x) if x.requires_grad else Tensor(x.data, requires_grad=True) for x in xs)
 
 

@@ -62,21 +62,43 @@ def pick_device(requested: str = "auto") -> str:
 def as_array(data: Any, dtype: Any = None) -> Array:
     """`data`, an array, a number or a nested list, as an array; converted to `dtype` if that is given.
 
-    Arrays and NumPy scalars keep their dtype; Python floats and lists of them become float32.
+    Arrays and NumPy scalars keep their dtype; Python floats and lists of them become float32. Raises TypeError for a
+    masked array.
     """
     # Arrays of CuPy are recognised by an attribute, without importing CuPy.
-    if not isinstance(data, (np.ndarray, np.generic)) and not hasattr(data, "__cuda_array_interface__"):
-        try:
-            data = np.asarray(data)
-        except ValueError:
-            raise ValueError("nested lists must be rectangular to become a tensor") from None
-        if dtype is None and data.dtype == np.float64:
+    if type(data) is not np.ndarray and not hasattr(data, "__cuda_array_interface__"):
+        has_dtype = hasattr(data, "dtype")
+        data = _numpy_array(data)
+        if dtype is None and data.dtype == np.float64 and not has_dtype:
             dtype = DEFAULT_FLOAT
-    if dtype is not None and data.dtype != dtype:
-        data = data.astype(dtype)
-    if data.dtype == object:
-        raise TypeError("a tensor holds numbers; this is an array of Python objects")
-    return ensure_array(data)
+    return data if dtype is None or data.dtype == dtype else converted(data, dtype)
+
+
+def _numpy_array(data: Any) -> np.ndarray:
+    """Numbers, nested lists and other kinds of array as an array that computes by NumPy's rules."""
+    if isinstance(data, np.ndarray):
+        if hasattr(data, "mask"):
+            raise TypeError(
+                "a tensor cannot hold a masked array; fill it, as in a.filled(0), and use its mask with where"
+            )
+        # A subclass with a priority computes by rules of its own. For np.matrix, `*` is the product of matrices.
+        return data if data.__array_priority__ <= 0 else np.asarray(data)
+    try:
+        return np.asarray(data)
+    except ValueError:
+        raise ValueError("nested lists must be rectangular to become a tensor") from None
+
+
+def converted(array: Array, dtype: Any) -> Array:
+    """The array in another dtype. Raises TypeError if that is no dtype of a tensor."""
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{str(dtype)[:50]!r} is no dtype; give one such as np.float32 or 'float32'") from None
+    for each in (array.dtype, dtype):
+        if not is_number(each):
+            raise TypeError(f"a tensor holds booleans, integers or floating-point numbers, not {each}")
+    return array.astype(dtype, copy=False)
 
 
 def ensure_array(result: Any) -> Array:
@@ -85,9 +107,32 @@ def ensure_array(result: Any) -> Array:
     return np.asarray(result) if isinstance(result, np.generic) else result
 
 
+def python_number(x: Any) -> Any:
+    """A NumPy scalar as a Python number, which NumPy does not let promote an array; a Python number as it is."""
+    if isinstance(x, np.floating):  # `item` leaves a longdouble as it is
+        return float(x)
+    return x.item() if isinstance(x, np.generic) else x
+
+
 def is_float(dtype: np.dtype) -> bool:
     """Whether values of this dtype can carry a gradient."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"  # bfloat16 is not a dtype of NumPy's own and has kind "V"
+    return dtype.kind == "f" or is_bfloat16(dtype)
+
+
+def is_bfloat16(dtype: np.dtype) -> bool:
+    """Whether this is bfloat16 of the package ml_dtypes, which is not a dtype of NumPy's own and has the kind "V"."""
+    return dtype.char == "E"  # `name` says it too, but is computed in Python
+
+
+def at_least_float32(x: Any) -> Any:
+    """An array or a Tensor in a dtype to compute in: float16 and bfloat16 become float32, others stay (no copy)."""
+    return x.astype(np.float32) if x.dtype.itemsize < 4 and is_float(x.dtype) else x
+
+
+def is_number(dtype: np.dtype) -> bool:
+    """Whether a tensor can hold values of this dtype. Complex numbers have no gradient here."""
+    # Dtypes that are not NumPy's own, such as bfloat16, have the kind "V"; so have records, whose type is np.void.
+    return dtype.kind in "biuf" or dtype.kind == "V" and dtype.type is not np.void
 
 
 def _device_number(device: str) -> int:

@@ -23,6 +23,7 @@ from minigrad.backend import ensure_array
 from minigrad.graph import Node
 from minigrad.lazy import Gradient, LazyGradient, accumulate_into, materialize
 from minigrad.modes import recording
+from minigrad.sums import sum_array
 from minigrad.tensor import Tensor, as_tensor, gradient_edge
 
 
@@ -91,7 +92,7 @@ def backpropagate(
             g = _to_tensor(g, node)
         elif type(g) is not ndarray and type(g) is not LazyGradient:
             g = _to_array(g, node)
-        if type(g) is not LazyGradient and (g.shape != parent.shape or g.dtype != parent.dtype):
+        if g.shape != parent.shape or type(g) is not LazyGradient and g.dtype != parent.dtype:
             g = _fit_to_parent(g, parent, node)
         if type(parent) is not Node or parent.number < since:
             on_leaf(parent, g)
@@ -123,12 +124,17 @@ def backpropagate(
             # The rule gets the result as an array, or with create_graph as a Tensor.
             out = _output_tensor(node) if create_graph and node.output is not None else node.output
             parent_gradients = node.vjp(g, out)
+            if not isinstance(parent_gradients, (tuple, list)):  # a single array would be taken apart below
+                raise TypeError(
+                    f"{_source(node)} returned {type(parent_gradients).__name__}; it must return a tuple with one "
+                    f"gradient for each input, None where none is needed"
+                )
             if len(parent_gradients) != len(node.parents):  # zip(strict=True) would take three times as long
                 raise ValueError(
                     f"{_source(node)} returned {len(parent_gradients)} gradients for {len(node.parents)} inputs"
                 )
             for parent, g in zip(node.parents, parent_gradients):
-                if parent is not None and g is not None:
+                if g is not None and type(parent) is not tuple:
                     add(parent, g)
             if not (retain_graph or create_graph):
                 node.free()  # at once, not at the end: the memory is needed for the gradients that follow
@@ -159,7 +165,7 @@ def _to_array(g: Gradient, node: Node | None) -> Gradient:
 def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gradient:
     """`g` with the shape and dtype of its parent: here broadcasting and dtype promotion are undone, for all rules."""
     if g.shape != parent.shape:
-        axes = _repeated_axes(g.shape, parent.shape)
+        axes = None if type(g) is LazyGradient else _repeated_axes(g.shape, parent.shape)
         # A rule with a mistake can return a gradient of a wrong shape that can still be summed to the shape of the
         # parent, and the mistake would be hidden. So the sum is taken only where the operation can have broadcast.
         # Usually `g` has the shape of the result, to which all inputs were broadcast. Only another shape needs a test.
@@ -174,14 +180,12 @@ def _fit_to_parent(g: Gradient, parent: Node | Tensor, node: Node | None) -> Gra
 
 def _can_be_broadcast(node: Node, parent: Node | Tensor, shape: tuple[int, ...], axes: Sequence[int]) -> bool:
     """Whether it is possible that the operation broadcast this input to `shape`, repeating it along `axes`."""
-    others = [other for other in node.parents if other is not parent]
-    if any(other is None for other in others):
-        return True  # the node does not know the shapes of inputs that need no gradient
     # An operation that sums after broadcasting, such as einsum, has a smaller result. But an input is broadcast because
-    # another one is larger. So the lengths of `shape` along `axes` also occur in another input, or in the result.
-    shapes = [node.shape, *(other.shape for other in others if other is not None)]
+    # another one is larger. So the lengths of `shape` along `axes` also occur in another input.
+    others = [other for other in node.parents if other is not parent]
+    shapes = [other if isinstance(other, tuple) else other.shape for other in others]
     is_known = all(any(shape[axis] in s for s in shapes) for axis in axes)
-    return is_known and len(shape) <= max(len(parent.shape), *map(len, shapes))
+    return is_known and len(shape) <= max(map(len, [parent.shape, *shapes]))
 
 
 def _sum_along(g: Gradient, axes: Sequence[int], shape: tuple[int, ...]) -> Gradient:
@@ -191,7 +195,10 @@ def _sum_along(g: Gradient, axes: Sequence[int], shape: tuple[int, ...]) -> Grad
     """
     if not shape:
         return ensure_array(g.sum())  # without axes, NumPy's sum is twice as fast
-    total = g.sum(tuple(axes), keepdims=True)
+    if isinstance(g, Tensor):
+        total = g.sum(tuple(axes), keepdims=True)
+    else:
+        total = sum_array(g, tuple(axes), keepdims=True)
     return total if total.shape == shape else total.reshape(shape)
 
 

@@ -48,7 +48,7 @@ def _reachable(tensor: Tensor) -> dict[int, tuple[int, Node | Tensor]]:
 
 
 def _parents(vertex: Node | Tensor) -> list[Node | Tensor]:
-    return [parent for parent in vertex.parents if parent is not None] if isinstance(vertex, Node) else []
+    return [parent for parent in vertex.parents if not isinstance(parent, tuple)] if isinstance(vertex, Node) else []
 
 
 def _label(vertex: Node | Tensor, names: dict[int, str]) -> str:

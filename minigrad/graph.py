@@ -46,15 +46,16 @@ _numbers = count(1)
 class Node:
     """One recorded operation: its number, its parents, and its gradient rule.
 
-    A parent is the node that made an input, or the input itself if it is a leaf, or None if it needs no gradient.
+    A parent is the node that made an input, or the input itself if it is a leaf. Of an input that needs no gradient,
+    only the shape is there, a tuple: the backward pass checks with it to which shapes the others can be broadcast.
     """
 
     __slots__ = ("number", "parents", "vjp", "output", "shape", "dtype")
 
     def __init__(self, inputs: Sequence, vjp: Rule, data: Array, keep_output: bool):
         self.number = next(_numbers)
-        # What `gradient_edge` in tensor.py returns. It is written out here for speed: every operation makes a node.
-        self.parents = [x.node or (x if x.requires_grad else None) for x in inputs]
+        # `gradient_edge` in tensor.py, written out here for speed: every operation makes a node. A number has no shape.
+        self.parents = [x.node or (x if x.requires_grad else getattr(x.data, "shape", ())) for x in inputs]
         self.vjp = vjp
         # A few rules, such as that of exp, need the result of the operation. For all others it is not kept in memory.
         # The array is saved, not the Tensor: a Tensor refers to its node, so node -> Tensor would be a reference cycle,
@@ -66,6 +67,9 @@ class Node:
     def op(self) -> str:
         """The name of the function that made this node, such as "exp"."""
         return op_name(self.vjp)
+
+    def __repr__(self) -> str:
+        return f"Node({self.number}, {self.op}, shape={self.shape}, dtype={self.dtype})"
 
     def free(self) -> None:
         """Drop everything that was saved for the backward pass."""

@@ -1,8 +1,8 @@
 """Attaches operators and methods to Tensor: `x + y`, `x[i]`, `x.sum()`, `x.backward()`.
 
-They are the functions of ops/ and backward.py, with the tensor as first input: `x.sum(axis=0)` is `sum(x, axis=0)`.
-tensor.py cannot import these functions, because they import tensor.py. `import minigrad` imports this file, and so
-attaches them.
+They are the functions of ops/, backward.py and dispatch.py, with the tensor as first input: `x.sum(axis=0)` is
+`sum(x, axis=0)`. tensor.py cannot import these functions, because they import tensor.py. `import minigrad` imports this
+file, and so attaches them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from typing import Any
 
 from minigrad import ops
 from minigrad.backward import backward
+from minigrad.dispatch import array_function, array_ufunc
 from minigrad.tensor import Tensor
+
+
+def comparison(op: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Any]:
+    """`op` for == and !=. A tensor is not equal to what is no number: `x == None` is False, `x != "a"` is True."""
+    return lambda x, y: NotImplemented if y is None or isinstance(y, (str, bytes)) else op(x, y)
 
 
 def reflected(op: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
@@ -27,9 +33,7 @@ def reshape(x: Tensor, *shape: Any) -> Tensor:
 
 def transpose(x: Tensor, *axes: Any) -> Tensor:
     """`x.transpose()`, `x.transpose(1, 0)` or `x.transpose((1, 0))`."""
-    if len(axes) == 1 and not isinstance(axes[0], int):
-        return ops.transpose(x, axes[0])
-    return ops.transpose(x, axes or None)
+    return ops.transpose(x, axes[0] if len(axes) == 1 else axes or None)
 
 
 # fmt: off
@@ -44,15 +48,16 @@ OPERATORS: dict[str, Any] = {
     "__neg__": ops.neg,           "__abs__": ops.abs,
     "__lt__": ops.less,           "__le__": ops.less_equal,
     "__gt__": ops.greater,        "__ge__": ops.greater_equal,
-    "__eq__": ops.equal,          "__ne__": ops.not_equal,
+    "__eq__": comparison(ops.equal), "__ne__": comparison(ops.not_equal),
     "__getitem__": ops.getitem,
     "reshape": reshape,           "transpose": transpose,
     "T": property(ops.transpose), "backward":  backward,
+    "__array_ufunc__": array_ufunc, "__array_function__": array_function,
 }
 # The functions that become methods of the same name.
 METHODS = [
     ops.abs, ops.exp, ops.expm1, ops.log, ops.log1p, ops.sqrt, ops.rsqrt, ops.sin, ops.cos, ops.tanh, ops.sigmoid,
-    ops.erf, ops.relu, ops.clip, ops.astype, ops.isnan, ops.isfinite,
+    ops.erf, ops.relu, ops.logaddexp, ops.clip, ops.astype, ops.isnan, ops.isfinite,
     ops.sum, ops.mean, ops.max, ops.min, ops.prod, ops.var, ops.std, ops.cumsum, ops.argmax, ops.argmin,
     ops.logsumexp, ops.softmax, ops.log_softmax,
     ops.swapaxes, ops.expand_dims, ops.squeeze, ops.broadcast_to, ops.split, ops.flip, ops.roll, ops.tril, ops.triu,

@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
-from minigrad.backend import Array, as_array, device_of, ensure_array, is_float, to_device
+from minigrad.backend import (
+    Array,
+    array_module,
+    as_array,
+    device_of,
+    ensure_array,
+    is_bfloat16,
+    is_float,
+    is_number,
+    python_number,
+    to_device,
+)
 from minigrad.graph import Node, Rule
 from minigrad.lazy import Gradient, accumulate_into, materialize, store
 from minigrad.modes import mode
@@ -42,10 +53,14 @@ class Tensor:
 
     # Slots instead of a dictionary for each instance: less memory, and faster.
     __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
-    __array_ufunc__ = None  # makes NumPy leave `ndarray + Tensor` to Tensor.__radd__
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
+        if type(data) is list or type(data) is tuple:
+            _refuse_variables(data)
         self.data: Array = as_array(data.data if isinstance(data, Tensor) else data, dtype)
+        if not is_number(self.data.dtype):
+            what = f"an array of {self.data.dtype}" if self.ndim else type(data).__name__
+            raise TypeError(f"a tensor holds booleans, integers or floating-point numbers, not {what}")
         self.grad: Tensor | None = None
         self.node: Node | None = None  # None for leaves and constants
         if requires_grad and not is_float(self.data.dtype):
@@ -124,6 +139,9 @@ class Tensor:
     def __int__(self) -> int:
         return int(self.item())
 
+    def __index__(self) -> int:  # an integer tensor may be the bound of a slice or of a range, and an axis
+        return self.data.__index__()
+
     # `==` returns a Tensor of booleans, so it cannot decide whether two keys of a dict are the same. Tensors are hashed
     # by identity, so that dicts and sets can hold them.
     __hash__ = object.__hash__
@@ -143,15 +161,28 @@ class Tensor:
         Op = Callable[..., "Tensor"]
         __add__: Op; __sub__: Op; __mul__: Op; __truediv__: Op; __pow__: Op; __matmul__: Op; __neg__: Op; __abs__: Op
         __radd__: Op; __rsub__: Op; __rmul__: Op; __rtruediv__: Op; __rpow__: Op; __rmatmul__: Op; __getitem__: Op
-        __lt__: Op; __le__: Op; __gt__: Op; __ge__: Op
+        __lt__: Op; __le__: Op; __gt__: Op; __ge__: Op; __array_ufunc__: Op; __array_function__: Op
         abs: Op; exp: Op; expm1: Op; log: Op; log1p: Op; sqrt: Op; rsqrt: Op; sin: Op; cos: Op; tanh: Op; sigmoid: Op
-        erf: Op; relu: Op; clip: Op; astype: Op; isnan: Op; isfinite: Op
+        erf: Op; relu: Op; logaddexp: Op; clip: Op; astype: Op; isnan: Op; isfinite: Op
         sum: Op; mean: Op; max: Op; min: Op; prod: Op; var: Op; std: Op; cumsum: Op; argmax: Op; argmin: Op
         logsumexp: Op; softmax: Op; log_softmax: Op
         reshape: Op; transpose: Op; swapaxes: Op; expand_dims: Op; squeeze: Op; broadcast_to: Op; flip: Op; roll: Op
         tril: Op; triu: Op; take: Op; take_along_axis: Op
         split: Callable[..., list[Tensor]]; backward: Callable[..., None]; T: Tensor
     # fmt: on
+
+
+def _refuse_variables(items: Sequence[Any]) -> None:
+    """Raise TypeError if a nested list holds a tensor that requires a gradient: it would become a constant."""
+    kinds = set(map(type, items)) - {float, int}  # quick for a long list of numbers
+    for item in items if kinds else ():
+        if isinstance(item, (list, tuple)):
+            _refuse_variables(item)
+        elif isinstance(item, Tensor) and item.requires_grad:
+            raise TypeError(
+                "a list of tensors that require a gradient cannot become one tensor, because the gradient would be "
+                "lost; join them with minigrad.stack or minigrad.concatenate"
+            )
 
 
 def as_tensor(x: Any) -> Tensor:
@@ -162,23 +193,28 @@ def as_tensor(x: Any) -> Tensor:
 def operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     """The two inputs of an operation as tensors. A number takes the dtype and the device of the other input."""
     if isinstance(x, Tensor):
-        return x, (y if isinstance(y, Tensor) else _constant(y))
+        return x, (y if isinstance(y, Tensor) else _constant(y, x.data))
     if isinstance(y, Tensor):
-        return _constant(x), y
+        return _constant(x, y.data), y
     return Tensor(x), Tensor(y)
 
 
-def _constant(x: Any) -> Tensor:
-    """A Tensor that requires no gradient. A number stays a Python number in `data`.
+def _constant(x: Any, other: Array) -> Tensor:
+    """A Tensor that requires no gradient, for an operation with the array `other`. A number stays a number in `data`.
 
     With a Python number as one input, NumPy 2 and CuPy give the result the dtype of the other input: x * 2.0 is float32
     if x is. With a float64 array or NumPy scalar, the result would be float64.
     """
     # `type` first: it is the fastest test, and every operation with a number comes here, nearly always with a float.
-    if type(x) is not float and not isinstance(x, (int, float, np.generic)):
-        return Tensor(x)
+    if type(x) is not float:
+        x = python_number(x)
+        if not isinstance(x, (int, float)):
+            return Tensor(x)
     out = _new(Tensor)
-    out.data = x.item() if isinstance(x, np.generic) else x
+    out.data = x
+    # NumPy promotes bfloat16, which is not a dtype of its own, beside a Python number, but not beside an array of it.
+    if not isinstance(other, (float, int)) and is_bfloat16(other.dtype):
+        out.data = array_module(other).asarray(x, other.dtype)
     out.grad = out.node = None
     out.requires_grad = False
     return out

@@ -17,6 +17,9 @@ from hypothesis import HealthCheck, settings
 
 from tests import fake_cupy
 
+# A test that takes longer waits for something that will never come. Slow ones are given more.
+MOST_SECONDS, MOST_SECONDS_IF_SLOW = 300, 3600
+
 quiet = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow],
@@ -32,6 +35,25 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Let a test that waits for ever fail, where it waits, so that it does not keep all others from running."""
+    if not hasattr(signal, "SIGALRM"):  # Windows
+        return (yield)
+    seconds = MOST_SECONDS_IF_SLOW if item.get_closest_marker("slow") else MOST_SECONDS
+
+    def fail(*_: Any) -> None:
+        pytest.fail(f"the test did not end within {seconds} seconds")
+
+    handler = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def pytest_collection_finish() -> None:

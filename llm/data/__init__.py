@@ -8,15 +8,17 @@
 To read in order:
 
 1. corpus.py         documents, read in chunks, so that a text may be larger than memory
-2. builtin.py        texts that have a name: python-docs, python-stdlib, shakespeare
-3. corpora.py        what `--data` accepts: files, folders, patterns, a pipe, or one of these names
-4. split.py          which text is held out for validation
-5. shards.py         tokens on disk
-6. dataset.py        text to tokens on disk, made once and found again in the cache
-7. permutation.py    a random order that takes no memory
-8. batches.py        tokens to batches
-9. cache.py          the cache folder
-10. errors.py        DataError, whose message is printed without a traceback
+2. text.py           bytes to text: what is text, and what is dropped
+3. builtin.py        texts that have a name: python-docs, python-stdlib, shakespeare
+4. corpora.py        what `--data` accepts: files, folders, patterns, a pipe, or one of these names
+5. learned.py        a tokenizer learned from a corpus, once
+6. split.py          which text is held out for validation
+7. shards.py         tokens on disk
+8. dataset.py        text to tokens on disk, made once and found again in the cache
+9. permutation.py    a random order that takes no memory
+10. batches.py       tokens to batches
+11. cache.py         the cache folder: what is in it, and what is deleted when it becomes large
+12. errors.py        DataError, whose message is printed without a traceback
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from llm.data.corpora import open_corpus
 from llm.data.corpus import Corpus
 from llm.data.dataset import Dataset, prepare
 from llm.data.errors import DataError
+from llm.data.learned import learn_tokenizer
 from llm.data.shards import TokenShards
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "Dataset",
     "TokenShards",
     "evaluation_batches",
+    "learn_tokenizer",
     "open_corpus",
     "prepare",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
-import urllib.request
 from pathlib import Path
 
 from llm.data.cache import cache_folder, write_file
@@ -71,6 +70,8 @@ def shakespeare() -> Corpus:
 
 
 def _download_shakespeare(path: Path) -> bytes:
+    import urllib.request  # here, because it imports ssl and much else that no other corpus needs
+
     try:
         with urllib.request.urlopen(SHAKESPEARE_URL, timeout=30) as response:
             content = response.read()

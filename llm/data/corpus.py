@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
@@ -20,8 +19,12 @@ from typing import TextIO
 import numpy as np
 
 from llm.data.errors import DataError
+from llm.data.text import is_empty, open_text
 
 CHUNK_CHARACTERS = 1 << 18  # 262,144
+MOST_NAMED = 5  # files in a message
+
+Progress = Callable[[str, int, int | None], object]  # called with a stage of the work, what is done, and what is to do
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,32 @@ class Survey:
 class Corpus:
     """Documents in a fixed order. Iterating over a corpus gives their text in chunks, for a tokenizer to learn from."""
 
-    def __init__(self, name: str, documents: Sequence[str | Path], chunk_characters: int = CHUNK_CHARACTERS):
+    def __init__(
+        self,
+        name: str,
+        documents: Sequence[str | Path],
+        chunk_characters: int = CHUNK_CHARACTERS,
+        left_out: Sequence[Path] = (),
+    ):
         """`documents` are texts, or paths of UTF-8 files. Raises DataError when all of them are empty.
 
         A chunk has `chunk_characters`, and also the rest of its last line, if that is not longer than another chunk.
+        `left_out`: files that were found beside the documents, and are not text.
         """
-        self.name = name
+        self.name, self.left_out = name, left_out
         self._documents, self._chunk_characters = documents, chunk_characters
+        self._survey: Survey | None = None
         if not any(map(_has_text, documents)):
             raise DataError(f"{name} is empty; give a file, folder or pattern that holds some text")
+
+    @property
+    def omissions(self) -> str:
+        """A sentence on the files that are left out; "" if there are none."""
+        if not self.left_out:
+            return ""
+        more = len(self.left_out) - MOST_NAMED
+        names = ", ".join(map(str, self.left_out[:MOST_NAMED])) + (f" and {more:,} more" if more > 0 else "")
+        return f"left out of {self.name}, because they hold zero bytes (binary files, or UTF-16): {names}"
 
     def __len__(self) -> int:
         """The number of documents."""
@@ -60,23 +80,39 @@ class Corpus:
         """Each document as an iterator over its chunks. Raises DataError at a file that is not UTF-8."""
         return (_chunks(document, self._chunk_characters) for document in self._documents)
 
-    @cached_property
+    @property
     def survey(self) -> Survey:
         """Fingerprint and sizes. The first use reads all documents."""
-        digest, sizes = hashlib.sha256(), []
+        return self.take_survey()
+
+    def take_survey(self, progress: Progress | None = None) -> Survey:
+        """`survey`, with progress in bytes if it has not been taken before."""
+        if self._survey is None:
+            self._survey = self._read_all(progress)
+        return self._survey
+
+    def _read_all(self, progress: Progress | None) -> Survey:
+        digest, sizes, done, total = hashlib.sha256(), [], 0, sum(map(_size_in_bytes, self._documents))
         for document in self.documents():
             size = 0
             for chunk in document:
-                digest.update(chunk.encode())
-                size += len(chunk)
+                content = chunk.encode()
+                digest.update(content)
+                size, done = size + len(chunk), done + len(content)
+                if progress:
+                    progress("reading", done, total)
             # The size marks the end of the document. Without it, "ab", "c" and "a", "bc" would have one fingerprint.
             digest.update(size.to_bytes(8, "little"))
             sizes.append(size)
         return Survey(digest.hexdigest(), np.array(sizes, dtype=np.int64))
 
 
+def _size_in_bytes(document: str | Path) -> int:
+    return len(document.encode()) if isinstance(document, str) else os.path.getsize(document)
+
+
 def _has_text(document: str | Path) -> bool:
-    return bool(document) if isinstance(document, str) else os.path.getsize(document) > 0
+    return bool(document) if isinstance(document, str) else not is_empty(document)
 
 
 def _chunks(document: str | Path, size: int) -> Iterator[str]:
@@ -87,8 +123,7 @@ def _chunks(document: str | Path, size: int) -> Iterator[str]:
 
 def _file_chunks(path: Path, size: int) -> Iterator[str]:
     try:
-        # utf-8-sig drops a byte order mark
-        with open(path, "rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
+        with open(path, "rb") as raw, open_text(raw) as file:
             try:
                 yield from _split(file, size)
             except UnicodeDecodeError as error:

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from llm.data.cache import cache_folder, new_folder
-from llm.data.corpus import Corpus
+from llm.data.cache import entry, is_cached, new_folder
+from llm.data.corpus import Corpus, Progress
 from llm.data.errors import DataError
 from llm.data.shards import GROUP_CHARACTERS, SHARD_TOKENS, ShardWriter, TextTokenizer, TokenShards
 from llm.data.split import training_sizes
 
-FORMAT = 1  # part of the hash; to be increased when the same text gives other files than before
-
-Progress = Callable[[int, int], None]  # called with the characters done and the characters in all
+FORMAT = 2  # part of the hash; to be increased when the same text gives other files than before
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,10 @@ class Dataset:
     val: TokenShards
 
     @classmethod
-    def open(cls, folder: Path) -> Dataset:
+    def open(cls, folder: Path, progress: Progress | None = None) -> Dataset:
         """Open what `prepare` has written. Raises DataError when a file is missing or damaged."""
         try:
-            return cls(TokenShards(folder / "train"), TokenShards(folder / "val"))
+            return cls(TokenShards(folder / "train", progress), TokenShards(folder / "val", progress))
         except DataError as error:
             raise DataError(f"{error}; delete the folder {folder}, and the text will be tokenized again") from error
 
@@ -58,22 +55,22 @@ def prepare(
 ) -> Dataset:
     """Tokenize a corpus, or open the tokens in the cache if this has been done before.
 
-    `seed` chooses the documents held out for validation; the same one makes runs comparable. `progress(done, total)` is
-    called with numbers of characters while text is tokenized.
+    `seed` chooses the documents held out for validation; the same one makes runs comparable. `progress(stage, done,
+    total)` is called while the text is read (bytes) and tokenized (characters), and while files are checked (tokens).
     Raises DataError when the text cannot be read or the cache cannot be written.
     """
-    sizes = training_sizes(corpus.survey.sizes, val_fraction, seed)
+    sizes = training_sizes(corpus.take_survey(progress).sizes, val_fraction, seed)
     fingerprints = {"corpus": corpus.survey.fingerprint, "tokenizer": _fingerprint(tokenizer)}
     recipe = f"{FORMAT} {fingerprints} {val_fraction!r} {seed} {shard_tokens}"
-    folder = cache_folder() / "tokens" / hashlib.sha256(recipe.encode()).hexdigest()[:32]
-    if not folder.exists():
+    folder = entry("tokens", recipe)
+    if not is_cached(folder):
         with new_folder(folder) as partial:
             train = _writer(partial / "train", tokenizer, shard_tokens, group_characters)
             val = _writer(partial / "val", tokenizer, shard_tokens, group_characters)
             _tokenize(corpus, sizes, train, val, progress)
             train.finish(**fingerprints)
             val.finish(**fingerprints)
-    return Dataset.open(folder)
+    return Dataset.open(folder, progress)
 
 
 def _writer(folder: Path, tokenizer: TextTokenizer, shard_tokens: int, group_characters: int) -> ShardWriter:
@@ -94,7 +91,7 @@ def _tokenize(
             train_size -= len(chunk)
             done += len(chunk)
             if progress:
-                progress(done, corpus.survey.characters)
+                progress("tokenizing", done, corpus.survey.characters)
         train.end_document()
         val.end_document()
     if done != corpus.survey.characters:

@@ -1,7 +1,7 @@
 """Tokens on disk: a folder of numbered binary files that reads like one long array.
 
     00000.bin, 00001.bin, ...   token ids one after another, little-endian, nothing else
-    meta.json                   their type, number and checksums, and what they were made from
+    meta.json                   their type, number and checksums, what they were made from, and a checksum of all this
 
 The files are mapped into memory, not loaded: the operating system reads the parts that are used, and drops them when
 memory is short. So there may be far more tokens than memory. nanoGPT's `train.bin` is one such file.
@@ -9,20 +9,25 @@ memory is short. So there may be far more tokens than memory. nanoGPT's `train.b
 
 from __future__ import annotations
 
-import json
+import os
 import zlib
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Any, Protocol, overload
 
 import numpy as np
 
+from llm.data.corpus import Progress
 from llm.data.errors import DataError
+from llm.runs.files import open_regular, read_json, write_json
 
+META = "meta.json"
+DTYPES = ("uint16", "uint32")
 SHARD_TOKENS = 1 << 28  # 512 MB of uint16. All files are open at once, so there must not be many
 GROUP_CHARACTERS = 1 << 24  # of text that are tokenized together: enough work for several processes
-CHECKSUM_BYTES = 1 << 20  # read at a time to compute a checksum
+CHECKSUM_BYTES = 1 << 22  # read at a time to compute a checksum
 
 
 class TextTokenizer(Protocol):
@@ -102,7 +107,7 @@ class ShardWriter:
             **facts,
             "shards": self._shards,
         }
-        (self.folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        write_json(self.folder / META, meta)
 
     def _append(self, tokens: np.ndarray) -> None:
         while len(tokens):
@@ -124,16 +129,23 @@ class TokenShards:
     once to compare checksums. Raises DataError, naming the file, when something is missing or damaged.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, progress: Progress | None = None):
         self.folder = folder
-        meta = _read_meta(folder)
+        meta = _read_meta(folder / META)
         self.dtype = np.dtype(meta["dtype"])
         self.vocab_size: int = meta["vocab_size"]
         self.bytes: int = meta["bytes"]
         self.documents: int = meta["documents"]
         self.checksum = "-".join(f"{shard['crc32']:08x}" for shard in meta["shards"])  # of all tokens
-        self._shards = [_open_shard(folder, self.dtype, shard) for shard in meta["shards"]]
-        self._starts = [0, *np.cumsum([len(shard) for shard in self._shards], dtype=np.int64).tolist()]
+        self._starts = [0, *accumulate(shard["tokens"] for shard in meta["shards"])]
+        self._shards: list[np.ndarray] = []
+        for shard, start in zip(meta["shards"], self._starts):
+            path = folder / shard["file"]
+            for checked in _check_shard(path, shard["tokens"] * self.dtype.itemsize, shard["crc32"]):
+                if progress:
+                    progress(f"checking {folder.name} tokens", start + checked // self.dtype.itemsize, self._starts[-1])
+            # A plain array over the mapping: the slicing of np.memmap itself is several times slower.
+            self._shards.append(np.asarray(np.memmap(path, dtype=self.dtype, mode="r")))
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -163,29 +175,53 @@ class TokenShards:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
-    path = folder / "meta.json"
+def _read_meta(path: Path) -> dict[str, Any]:
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        complete = {"dtype", "vocab_size", "bytes", "documents", "shards"} <= meta.keys()
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read, so the token folder is damaged") from error
-    if not complete:
+        meta = read_json(path)
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read, so the token folder is damaged: {error}") from None
+    if not meta.keys() >= {"dtype", "vocab_size", "bytes", "documents", "tokens", "shards"}:
         raise DataError(f"{path} is not the description of a token folder")
+    counts = ("vocab_size", "bytes", "documents", "tokens")
+    if meta["dtype"] not in DTYPES or not all(_is_count(meta[name]) for name in counts):
+        raise DataError(f"{path} is not the description of a token folder: its numbers or its dtype are impossible")
+    if not isinstance(meta["shards"], list) or not all(map(_is_shard, meta["shards"], count())):
+        raise DataError(f"{path} is not the description of a token folder: its list of shards is damaged")
+    if sum(shard["tokens"] for shard in meta["shards"]) != meta["tokens"]:
+        raise DataError(f"{path} is damaged: its shards do not have the {meta['tokens']:,} tokens that it tells")
     return meta
 
 
-def _open_shard(folder: Path, dtype: np.dtype, shard: dict[str, Any]) -> np.ndarray:
-    path = folder / shard["file"]
-    expected = shard["tokens"] * dtype.itemsize
-    found = path.stat().st_size if path.exists() else 0
-    if found != expected:
-        raise DataError(f"{path} is damaged: it has {found:,} bytes instead of {expected:,}")
-    # A plain array over the mapping: the slicing of np.memmap itself is several times slower.
-    tokens = np.asarray(np.memmap(path, dtype=dtype, mode="r"))
-    checksum, step = 0, CHECKSUM_BYTES // dtype.itemsize
-    for start in range(0, len(tokens), step):
-        checksum = zlib.crc32(tokens[start : start + step].tobytes(), checksum)
-    if checksum != shard["crc32"]:
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_shard(shard: Any, number: int) -> bool:
+    """Whether this can be the entry of shard `number`. Any other name of a file could lead out of the folder."""
+    expected = {"file": f"{number:05}.bin"}
+    return (
+        isinstance(shard, dict)
+        and expected.items() <= shard.items()
+        and all(_is_count(shard.get(name)) for name in ("tokens", "crc32"))
+    )
+
+
+def _check_shard(path: Path, size: int, checksum: int) -> Iterator[int]:
+    """Compare size and checksum of a file; yields the number of bytes read so far. Raises DataError if one is wrong."""
+    found = 0
+    try:
+        # Read, not mapped: the pages of a mapping would count as memory of this process.
+        with open_regular(path) as file:
+            length = os.fstat(file.fileno()).st_size
+            if length != size:
+                raise DataError(f"{path} is damaged: it has {length:,} bytes instead of {size:,}")
+            buffer = memoryview(bytearray(CHECKSUM_BYTES))
+            while read := file.readinto(buffer):
+                found = zlib.crc32(buffer[:read], found)
+                yield file.tell()
+    except FileNotFoundError:
+        raise DataError(f"{path} is damaged: it has 0 bytes instead of {size:,}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    if found != checksum:
         raise DataError(f"{path} is damaged: its checksum is wrong, so its content has changed since it was written")
-    return tokens

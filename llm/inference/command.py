@@ -14,6 +14,7 @@ from typing import Literal
 
 import tyro
 
+from llm.data.text import decode_prompt
 from llm.inference.load import load_model
 from llm.inference.sampling import Sampling
 from llm.inference.text import continue_prompt, decode_until_stop
@@ -80,12 +81,11 @@ def start(options: GenerateOptions) -> int:
 
 
 def read_prompt() -> str:
-    """Standard input without the newline at its end, if it is a pipe or a file; "" if it is a terminal."""
+    """Standard input without the line end after its last line, if it is a pipe or a file; "" if it is a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         return ""
     print("reading the prompt from standard input", file=sys.stderr)
-    # Bytes that are not UTF-8 become surrogates. Tokenizers turn surrogates into the same bytes again.
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n")
+    return decode_prompt(sys.stdin.buffer.read())
 
 
 def print_stream(prompt: str, pieces: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ import sys
 from typing import Literal
 
 from llm.model.gpt import GPT
+from llm.runs.checkpoints import MODEL
 from llm.runs.errors import RunError
 from llm.runs.run import Run
 from tokenizer import BaseTokenizer
@@ -30,7 +31,11 @@ def load_model(run: Run, which: Literal["last", "best"] = "last", device: str = 
         raise RunError(f"{run} has no checkpoint yet; let it train on with: python train.py --resume --out {run}")
     for problem in checkpoint.problems:
         print(f"{problem}; using the checkpoint of step {checkpoint.step}", file=sys.stderr)
-    model = GPT(config, rng=None)  # no initial weights: they are loaded in the next line
-    model.load_state_dict(checkpoint.weights)
+    run.check_size(checkpoint, config)
+    model = GPT(config, rng=None)  # no initial weights: they are loaded in the next lines
+    try:
+        model.load_state_dict(checkpoint.weights)
+    except ValueError as error:
+        raise run.misfit(checkpoint, f"{checkpoint.name(MODEL)}: {error}") from None
     model.to(device).eval()
     return model, tokenizer

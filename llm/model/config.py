@@ -23,6 +23,8 @@ NormPosition = Literal["pre", "post"]
 Activation = Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"]
 
 GATED = ("swiglu", "geglu")
+LARGEST_INT = 1 << 63  # the integers of arrays are below it
+LARGEST_FLOAT = 3.4e38  # of float32, in which the model computes
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,8 @@ class GPTConfig:
 
 
 def _is_count(n: Any) -> bool:
-    return isinstance(n, int) and not isinstance(n, bool) and n >= 1
+    return isinstance(n, int) and not isinstance(n, bool) and 1 <= n < LARGEST_INT
 
 
 def _is_number(x: Any) -> bool:
-    return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) <= LARGEST_FLOAT  # False for NaN

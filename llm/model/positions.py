@@ -94,7 +94,8 @@ def _checked(name: str, x: Any, shape: tuple[int, int], kinds: str, wanted: str)
         )
     if name == "positions" and x.min(initial=0) < 0:
         raise ValueError(f"{name} must be {wanted}; the smallest given is {x.min()}")
-    return np.broadcast_to(x, shape)
+    # In their own dtype, a difference of two positions could be wrong, and PADDING, -1, may not exist.
+    return np.broadcast_to(x if x.dtype == bool else x.astype(np.int64), shape)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -66,3 +66,9 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_MAX, 0)  # no array gets a mapping of its own, which would be unmapped when it is freed
         mallopt(M_TRIM_THRESHOLD, -1)  # never return the end of the heap
         mallopt(M_ARENA_MAX, 1)  # a single arena for all threads: only the first one observes the threshold
+
+
+def return_freed_memory() -> None:
+    """Give the memory of freed arrays back to the system, once: when work is done that needed much of it."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # as above
+        ctypes.CDLL(None).malloc_trim(0)

@@ -62,10 +62,14 @@ class SharedGradients:
             with no_grad():
                 self._add_delayed(delayed)
         except BaseException:
-            with self._changed:  # other threads must not wait for gradients that will never come
-                self._failed = True
-                self._changed.notify_all()
+            self.abandon()
             raise
+
+    def abandon(self) -> None:
+        """Tell the other threads not to wait: this one has failed, and some of its gradients will never come."""
+        with self._changed:
+            self._failed = True
+            self._changed.notify_all()
 
     def _submit(self, accumulator: _Accumulator, rank: int, gradient: Gradient, delayed: list[_Delayed]) -> None:
         """Give the gradient its number. Then add it, delay it, or store it."""

@@ -35,7 +35,11 @@ class Threads(Workers):
         gradients = SharedGradients(self.model.parameters(), len(batches))
 
         def compute(rank: int, batch: WorkerBatch) -> float:
-            return compute_gradient(self.model, self.objective, gradients, rank, batch)
+            try:
+                return compute_gradient(self.model, self.objective, gradients, rank, batch)
+            except BaseException:  # perhaps before its first gradient, as when there is no memory for the loss
+                gradients.abandon()
+                raise
 
         return sum(self.map(compute, batches))
 

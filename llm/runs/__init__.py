@@ -3,7 +3,8 @@
 1. run.py            the folder: which files are in it, who may write to it, how the newest one is found
 2. options.py        what was asked for: the options of train.py, and presets of them
 3. checkpoints.py    what was learned: weights, optimizer and state at a step; how damage is noticed
-4. metrics.py        how it went: losses of all steps, and their picture
-5. files.py          how a file is written so that a kill never leaves half of it
-6. errors.py         RunError, whose message is printed without a traceback
+4. state.py          the plain values of a checkpoint, and which are possible
+5. metrics.py        how it went: losses of all steps, and their picture
+6. files.py          how a file is written so that a kill never leaves half of it
+7. errors.py         RunError, whose message is printed without a traceback
 """

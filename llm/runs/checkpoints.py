@@ -11,7 +11,8 @@ pickle: loading a pickle can run any code that its author put in.
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,25 +22,31 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from llm.runs.errors import RunError
-from llm.runs.files import digest, link_file, new_folder, read_json, write_json
+from llm.runs.files import digest, link_file, new_folder, remove, write_json
+from llm.runs.state import STATE, read_state
 
-MODEL, OPTIMIZER, STATE, TOKENIZER = "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"
-STATE_KEYS = {"step", "best_step", "best_loss", "skipped", "elapsed", "data", "files"}
+MODEL, OPTIMIZER, TOKENIZER = "model.safetensors", "optimizer.safetensors", "tokenizer.json"
+FILES = (MODEL, OPTIMIZER, STATE)  # of a checkpoint
 NEWEST_KEPT = 2  # if the last one is damaged, there is another to go back to
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run has learned up to a step: arrays by name, and the plain values of state.json (STATE_KEYS)."""
+    """What a run has learned up to a step: arrays by name, and the plain values of state.json (state.py)."""
 
     weights: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]  # empty when it was loaded without
     state: dict[str, Any]
+    folder: Path | None = None  # from which it was loaded
     problems: tuple[str, ...] = ()  # one sentence for each newer checkpoint that could not be used
 
     @property
     def step(self) -> int:
         return self.state["step"]
+
+    def name(self, file: str) -> str:
+        """One of its files (FILES), for messages."""
+        return f"{file} of step {self.step}" if self.folder is None else str(self.folder / file)
 
 
 class Checkpoints:
@@ -64,42 +71,52 @@ class Checkpoints:
 
         Raises RunError when it cannot be written, as when the disk is full. The earlier checkpoints are unharmed then.
         """
+        folder = self.folder_of(checkpoint.step)
         try:
-            self._write(checkpoint)
-            self.link(checkpoint.step)
+            self._write(checkpoint, folder)
+            self._link(folder, self.run_folder)
             self._prune(checkpoint.step, checkpoint.state["best_step"])
         except (OSError, SafetensorError) as error:
             raise RunError(
-                f"the checkpoint of step {checkpoint.step} could not be written to {self.run_folder} ({error}); "
-                "make room there, and go on from the one before with --resume"
+                f"the checkpoint of step {checkpoint.step} could not be written to {folder} ({error}); "
+                "make room there, or allow writing, and go on from the one before with --resume"
             ) from error
 
-    def _write(self, checkpoint: Checkpoint) -> None:
-        folder = self.folder_of(checkpoint.step)
-        self.folder.mkdir(exist_ok=True)
-        # If the run was here before, it went back to an earlier step: because this checkpoint is damaged.
-        shutil.rmtree(folder, ignore_errors=True)
-        with new_folder(folder) as partial:
+    def _write(self, checkpoint: Checkpoint, folder: Path) -> None:
+        with self._replaced(folder) as partial:
             save_file(checkpoint.weights, partial / MODEL)
             save_file(checkpoint.optimizer, partial / OPTIMIZER)
             files = (partial / MODEL, partial / OPTIMIZER, self.run_folder / TOKENIZER)
             checksums = {path.name: digest(path) for path in files}
             write_json(partial / STATE, {**checkpoint.state, "files": checksums})
 
-    def link(self, step: int) -> None:
-        """Give the files of a checkpoint their second name, in the folder of the run."""
-        folder = self.folder_of(step)
-        if folder.exists():
-            for name in (MODEL, OPTIMIZER, STATE):
-                link_file(folder / name, self.run_folder / name)
+    def _replaced(self, folder: Path) -> AbstractContextManager[Path]:
+        """`new_folder` in the place of a checkpoint that is damaged: the run went back to an earlier step then."""
+        self.folder.mkdir(exist_ok=True)
+        remove(folder)
+        return new_folder(folder)
+
+    def mend(self, checkpoint: Checkpoint) -> None:
+        """Give the files of a loaded checkpoint both names again. After a kill or damage they may have only one."""
+        folder = self.folder_of(checkpoint.step)
+        if checkpoint.folder == self.run_folder:
+            with self._replaced(folder) as partial:
+                self._link(self.run_folder, partial)
+        else:
+            self._link(folder, self.run_folder)
+
+    @staticmethod
+    def _link(source: Path, target: Path) -> None:
+        for name in FILES:  # the state last: with it, the copy in `target` is complete
+            link_file(source / name, target / name)
 
     def _prune(self, step: int, best_step: int) -> None:
-        """Delete all but the newest up to `step`, and the best. Those after `step` are damaged, see `_write`."""
+        """Delete all but the newest up to `step`, and the best. Those after `step` are damaged, see `_replaced`."""
         up_to_step = [folder for folder in self.newest_first() if folder <= self.folder_of(step)]
         keep = {*up_to_step[:NEWEST_KEPT], self.folder_of(best_step)}
         for folder in self.newest_first():
             if folder not in keep:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
 
     # --- loading ------------------------------------------------------------------------------------------------------
 
@@ -110,9 +127,9 @@ class Checkpoints:
         are checkpoints, but none can be used.
         """
         problems: list[str] = []
-        for folder in self._candidates():
+        for folder in self._candidates(problems):
             try:
-                last = _read(folder, with_optimizer=with_optimizer)
+                last = self._read(folder, with_optimizer=with_optimizer)
             except RunError as error:
                 problems.append(str(error))
                 continue
@@ -123,11 +140,35 @@ class Checkpoints:
             raise RunError("; ".join(problems) + "; no checkpoint is left to go back to")
         return None
 
-    def _candidates(self) -> list[Path]:
-        """The folders to load from, in the order in which they are tried."""
-        # The files in the folder of the run come last. They are all there is when only they were copied elsewhere.
-        second_names = [self.run_folder] if (self.run_folder / STATE).exists() else []
-        return self.newest_first() + second_names
+    def _candidates(self, problems: list[str]) -> Iterator[Path]:
+        """The folders to load from, in the order in which they are tried. What is wrong is added to `problems`."""
+        folders = self.newest_first()
+        copy = self._copied_step(folders, problems)
+        newer = [folder for folder in folders if copy is None or folder >= self.folder_of(copy)]
+        yield from newer
+        if copy is not None:
+            # The folder of the run is all there is when only its files were copied elsewhere.
+            if folders and self.folder_of(copy) not in newer:
+                problems.append(f"{self.folder_of(copy)} is missing")
+            yield self.run_folder
+        yield from folders[len(newer) :]
+
+    def _copied_step(self, folders: list[Path], problems: list[str]) -> int | None:
+        """The step of the files in the folder of the run, unless they are second names of those in `folders`."""
+        path = self.run_folder / STATE
+        if not path.exists() or any(map(self._is_second_name_of, folders)):
+            return None
+        try:
+            return read_state(path)["step"]
+        except RunError as error:
+            problems.append(str(error))
+            return None
+
+    def _is_second_name_of(self, folder: Path) -> bool:
+        try:
+            return all((self.run_folder / name).samefile(folder / name) for name in FILES)
+        except OSError:  # one of them is missing
+            return False
 
     def _best(self, last: Checkpoint, *, with_optimizer: bool) -> Checkpoint:
         best_step = last.state["best_step"]
@@ -136,27 +177,23 @@ class Checkpoints:
                 f"{self.run_folder} was not evaluated before step {last.step}, so no checkpoint is the best; "
                 "use the last one"
             )
-        return last if best_step == last.step else _read(self.folder_of(best_step), with_optimizer=with_optimizer)
+        return last if best_step == last.step else self._read(self.folder_of(best_step), with_optimizer=with_optimizer)
 
-
-def _read(folder: Path, *, with_optimizer: bool) -> Checkpoint:
-    """Raises RunError, naming the file, when one is missing, damaged or of something else."""
-    path = folder / STATE
-    try:
-        state = read_json(path)
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}") from None
-    if not state.keys() >= STATE_KEYS or not isinstance(state["files"], dict):
-        raise RunError(f"{path} is not the state of a checkpoint; it needs {', '.join(sorted(STATE_KEYS))}")
-    optimizer = _read_arrays(folder / OPTIMIZER, state) if with_optimizer else {}
-    return Checkpoint(_read_arrays(folder / MODEL, state), optimizer, state)
+    def _read(self, folder: Path, *, with_optimizer: bool) -> Checkpoint:
+        """Raises RunError, naming the file, when one is missing, damaged or of something else."""
+        state = read_state(folder / STATE)
+        if folder not in (self.run_folder, self.folder_of(state["step"])):
+            raise RunError(f"{folder / STATE} is of step {state['step']}, and not of the one in the name of its folder")
+        optimizer = _read_arrays(folder / OPTIMIZER, state) if with_optimizer else {}
+        return Checkpoint(_read_arrays(folder / MODEL, state), optimizer, state, folder)
 
 
 def _read_arrays(path: Path, state: dict[str, Any]) -> dict[str, np.ndarray]:
     _verify(path, state)
     try:
         return load_file(path)
-    except (OSError, SafetensorError) as error:
+    # KeyError: a type that NumPy does not have
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise RunError(f"{path} cannot be read ({error})") from None
 
 

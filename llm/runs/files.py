@@ -5,18 +5,22 @@ Single files are written by tokenizer/formats/atomic.py, which says how. A folde
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from tokenizer.formats.atomic import flush, new_file, temporary_name, write_file
 
 CHECKSUM = "sha256"  # the key of the checksum in a JSON file
+LARGEST_JSON = 1 << 24  # bytes: a thousand times what this project writes. A larger file is something else
 
 
 @contextmanager
@@ -92,8 +96,14 @@ def read_json(path: Path) -> dict[str, Any]:
     file by hand, remove its checksum.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST_JSON:
+                raise ValueError(f"it has {size:,} bytes, too many for such a file")
+            data = json.loads(file.read().decode())
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__}, not an object")
@@ -102,9 +112,28 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read its bytes. Raises OSError for a pipe or a device: reading one may never end."""
+    # Opening a pipe would wait for somebody who writes to it. With O_NONBLOCK it does not; files are read as ever.
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+    return file
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with all that is in it, as far as that is possible. No error if it is not."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)  # would wait for ever, if it were given a pipe
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

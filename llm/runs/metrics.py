@@ -8,8 +8,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from llm.runs.errors import RunError
+from llm.runs.files import open_regular
 from tokenizer.formats.atomic import new_file, write_file
 
+LONGEST_LINE = 1 << 16  # bytes: a line has about 200
 FIELDS = ("step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_second", "elapsed")
 
 
@@ -48,17 +51,26 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl that are complete; none if there is no such file."""
-    if not path.exists():
-        return []
+    """The lines of a metrics.jsonl that are complete; none if there is no such file.
+
+    Raises RunError when it is no file, or cannot be read.
+    """
     lines = []
-    for text in path.read_text("utf-8", "replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and set(FIELDS) <= line.keys() and isinstance(line["step"], int):
-            lines.append(line)
+    try:
+        with open_regular(path) as file:
+            while text := file.readline(LONGEST_LINE):  # what is longer is read in parts, of which none is a line
+                if not text.startswith(b"{"):
+                    continue
+                try:
+                    line = json.loads(text)
+                except (ValueError, RecursionError):  # RecursionError: a thousand brackets
+                    continue
+                if isinstance(line, dict) and set(FIELDS) <= line.keys() and type(line["step"]) is int:
+                    lines.append(line)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}); delete it, or put the right one back") from None
     return lines
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from llm.model.config import GPTConfig
+from llm.model.config import LARGEST_INT, GPTConfig
 from llm.model.presets import PRESETS as MODELS
 
 
@@ -126,19 +126,27 @@ class Options:
         """The inverse of `to_json`. Raises ValueError if `data` is not a result of `to_json`."""
         # Options that `to_json` leaves out, and those that an older version did not have, get their defaults.
         try:
-            training, model = dict(data["training"]), data["model"]
+            training, model = data["training"], data["model"]
+            if not isinstance(training, dict):
+                raise ValueError(f"its options of training are a {type(training).__name__}, not an object")
             for name, kind in get_type_hints(TrainOptions).items():
-                if name in training and not _has_type(training[name], kind):
+                if name in training and not _has_type(
+                    training[name], kind, largest=None if name == "seed" else LARGEST_INT
+                ):
                     raise ValueError(f"{name} cannot be {training[name]!r}")
             return cls(TrainOptions(**training), GPTConfig.from_json(model))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the options of a run: {error!r}") from None
 
 
-def _has_type(value: Any, kind: Any) -> bool:
-    """Whether a value from JSON has the type of a field."""
+def _has_type(value: Any, kind: Any, largest: int | None) -> bool:
+    """Whether a value from JSON has the type of a field, and is no integer beyond what arrays and floats can hold."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
+    if isinstance(value, bool):  # which Python takes for an integer
+        return kind is bool
+    if isinstance(value, int) and largest is not None and abs(value) >= largest:
+        return False
     return isinstance(value, kind) or kind is float and isinstance(value, int)
 
 

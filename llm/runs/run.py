@@ -14,14 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llm.runs.checkpoints import MODEL, OPTIMIZER, STATE, TOKENIZER, Checkpoints
+from llm.model.config import GPTConfig
+from llm.model.cost import parameters
+from llm.runs.checkpoints import FILES, TOKENIZER, Checkpoint, Checkpoints
 from llm.runs.errors import RunError
-from llm.runs.files import locked, read_json, write_json
+from llm.runs.files import locked, open_regular, read_json, write_json
 from llm.runs.options import Options
+from llm.runs.state import STATE
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 from tokenizer.formats.atomic import remove_partial
 
+LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
+# A model that is larger than the saved one by less than this factor is built, for then the error can name the arrays.
+SIZE_DOUBT = 8
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
 
 
@@ -45,12 +51,24 @@ class Run:
     def begin(self, options: Options, tokenizer: BaseTokenizer) -> None:
         """Create the files of a new run. config.json comes last: with it, the run exists."""
         self.check_free()
-        self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(self.folder / TOKENIZER)
+        with self._writing(TOKENIZER):
+            self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(self.folder / TOKENIZER)
         self.write_options(options)
 
     def write_options(self, options: Options) -> None:
-        write_json(self.folder / CONFIG, options.to_json())
+        with self._writing(CONFIG):
+            write_json(self.folder / CONFIG, options.to_json())
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"{self.folder / name} could not be written ({error.strerror or error}); "
+                "make room there, or allow writing, or choose another --out"
+            ) from error
 
     def options(self) -> Options:
         path = self.folder / CONFIG
@@ -62,8 +80,34 @@ class Run:
             ) from None
 
     def tokenizer(self) -> BaseTokenizer:
-        """The tokenizer of the run. Raises ValueError or OSError when the file is missing or damaged."""
-        return load_tokenizer(self.folder / TOKENIZER)
+        """The tokenizer of the run. Raises ValueError when the file is missing or damaged."""
+        path = self.folder / TOKENIZER
+        try:
+            with open_regular(path) as file:  # a pipe would be waited for, and one without an end fill the memory
+                size = os.fstat(file.fileno()).st_size
+            if size > LARGEST_TOKENIZER:
+                raise RunError(f"{path} has {size:,} bytes, too many for a tokenizer; put the right one back")
+            return load_tokenizer(path)
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be read ({error.strerror or error}); put the one back that the run was begun with"
+            ) from None
+
+    def check_size(self, checkpoint: Checkpoint, config: GPTConfig) -> None:
+        """Raise RunError when a model of this configuration is far larger than the one in the checkpoint.
+
+        To be called before the model is built: if the configuration was edited, it may need more memory than there is.
+        """
+        described, saved = parameters(config).total, sum(array.size for array in checkpoint.weights.values())
+        if described > SIZE_DOUBT * saved:
+            raise self.misfit(checkpoint, f"{described:,} parameters are described, and {saved:,} are saved")
+
+    def misfit(self, checkpoint: Checkpoint, reason: object) -> RunError:
+        """What to raise when a checkpoint is not one of the model that config.json describes."""
+        return RunError(
+            f"the checkpoint of step {checkpoint.step} is of another model than {self.folder / CONFIG} describes "
+            f"({reason}); put the {CONFIG} back that the run was begun with"
+        )
 
     # --- who may write here -----------------------------------------------------------------------------------------
 
@@ -72,7 +116,7 @@ class Run:
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
         # A run that was killed at its beginning may have left a tokenizer. Nothing is lost if that is replaced.
-        precious = [self.folder / name for name in (MODEL, OPTIMIZER, STATE, METRICS)]
+        precious = [self.folder / name for name in (*FILES, METRICS)]
         found = [path for path in precious if path.exists()] + self.checkpoints.newest_first()
         if found:
             raise RunError(
@@ -110,7 +154,7 @@ def newest_run(folder: str | Path = "runs") -> Run:
     """The run in `folder` that was changed last. Raises RunError if there is none."""
 
     def last_change(run: Path) -> float:
-        return max(os.path.getmtime(path) for path in (run / CONFIG, run / STATE) if path.exists())
+        return max((os.path.getmtime(path) for path in (run / CONFIG, run / STATE) if path.exists()), default=0.0)
 
     runs = [config.parent for config in Path(folder).glob(f"*/{CONFIG}")]
     if not runs:

@@ -32,6 +32,8 @@ class LogBar(tqdm):
 
 def bar(**settings: Any) -> tqdm:
     """A progress bar; `settings` as for tqdm."""
+    # No thread that redraws bars which are seldom updated: beside another thread, the tokenizer starts no processes.
+    tqdm.monitor_interval = 0
     return tqdm(**settings, dynamic_ncols=True) if at_terminal() else LogBar(**settings)
 
 

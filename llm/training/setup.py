@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
-from llm.data import Batches, Corpus, Dataset, evaluation_batches, open_corpus, prepare
+from llm.data import Batches, Corpus, Dataset, evaluation_batches, learn_tokenizer, open_corpus, prepare
+from llm.data.corpus import Progress
+from llm.data.learned import LEARNED
 from llm.evaluation.loss import Validation
 from llm.model.gpt import GPT
-from llm.parallel.runtime import set_blas_threads, threads_to_use
+from llm.parallel.runtime import return_freed_memory, set_blas_threads, threads_to_use
 from llm.parallel.selection import make_workers
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
@@ -21,7 +22,7 @@ from llm.training.step import learning_rate
 from llm.training.trainer import Trainer
 from minigrad.backend import pick_device
 from minigrad.optim import AdamW
-from tokenizer import END_OF_TEXT, BaseTokenizer, CharTokenizer, Tokenizer
+from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 
 
@@ -35,15 +36,20 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
     device = pick_device(training.device)
     checkpoint = _newest_checkpoint(run) if resumes else None
     corpus = open_corpus(training.data)
-    if resumes:
-        tokenizer = run.tokenizer()
-    else:
-        tokenizer = make_tokenizer(training.tokenizer, options.model.vocab_size, corpus)
-    # Takes time only once. The next run with the same text and tokenizer finds the tokens in the cache.
+    if corpus.omissions:
+        print(corpus.omissions)
+    # Takes time only once. The next run with the same text finds tokenizer and tokens in the cache.
     with stages() as report:
-        dataset = prepare(corpus, tokenizer, training.val_fraction, progress=partial(report, "tokenizing"))
+        if resumes:
+            tokenizer = run.tokenizer()
+        else:
+            tokenizer = make_tokenizer(training.tokenizer, options.model.vocab_size, corpus, report)
+        dataset = prepare(corpus, tokenizer, training.val_fraction, progress=report)
+    return_freed_memory()  # learning and tokenizing need far more than training may
     # In a short text, fewer tokens can be learned than --vocab-size asks for. The tokenizer knows the real number.
     options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
+    if checkpoint is not None:
+        run.check_size(checkpoint, options.model)  # before a model is built, which may need much memory
     trainer = make_trainer(options, dataset, device)
     if checkpoint is not None:
         trainer.restore(checkpoint)  # replaces the initial weights
@@ -90,14 +96,9 @@ def worker_count(training: TrainOptions, device: str) -> int:
     return min(threads_to_use(training.threads), training.batch_size) if device == "cpu" else 1
 
 
-def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus) -> BaseTokenizer:
+def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus, progress: Progress | None = None) -> BaseTokenizer:
     """Learn a tokenizer from the corpus ("bpe", "char"), or load the one at the path `kind`."""
-    if kind == "char":
-        return CharTokenizer.train(corpus)
-    if kind != "bpe":
-        return load_tokenizer(kind)
-    with stages() as report:
-        return Tokenizer.train(corpus, vocab_size, special_tokens=(END_OF_TEXT,), progress=report)
+    return learn_tokenizer(corpus, kind, vocab_size, progress) if kind in LEARNED else load_tokenizer(kind)
 
 
 def describe(trainer: Trainer, tokenizer: BaseTokenizer, run: Run) -> str:
@@ -131,4 +132,4 @@ def _write(run: Run, options: Options, tokenizer: BaseTokenizer, checkpoint: Che
         run.begin(options, tokenizer)
     if checkpoint is not None:
         # The run may have been killed after it saved the checkpoint, and before it linked its files.
-        run.checkpoints.link(checkpoint.step)
+        run.checkpoints.mend(checkpoint)

@@ -21,9 +21,10 @@ from typing import Any, Protocol
 from llm.evaluation.loss import Evaluation, Validation, evaluate
 from llm.parallel.objective import Batch
 from llm.parallel.workers import Workers
-from llm.runs.checkpoints import Checkpoint
+from llm.runs.checkpoints import MODEL, OPTIMIZER, Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import TrainOptions
+from llm.runs.state import STATE
 from llm.training.step import Schedule, StepResult, train_step
 from minigrad.optim import AdamW
 
@@ -127,13 +128,16 @@ class Trainer:
         if checkpoint.state["data"] != self.data:
             raise RunError(
                 "the text is not the one this run was trained on so far; give the same --data and --val-fraction, "
-                "or start a new run"
+                f"or start a new run (the checksums of its text are in {checkpoint.name(STATE)})"
             )
+        file = MODEL
         try:
             self.model.load_state_dict(checkpoint.weights)
+            file = OPTIMIZER
             self.optimizer.load_state_dict(checkpoint.optimizer)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # OverflowError: a step count that is infinite
             raise RunError(
-                f"the checkpoint of step {checkpoint.step} is of another model ({error}); start a new run"
+                f"the checkpoint of step {checkpoint.step} is of another model ({checkpoint.name(file)}: {error}); "
+                "put the config.json of the run back, or start a new run"
             ) from None
         self.state = TrainerState.from_json(checkpoint.state)

@@ -116,21 +116,21 @@ extern "C" __global__ void softmax_loss(real* z, const int64* targets, const rea
     z += (int64)blockIdx.x * V;
     int target = (targets[blockIdx.x] % V + V) % V;  // wraps around, as indices do in CuPy
     real maximum = LOWEST, total = 0, sum = 0, z_target = z[target];
-    for (int i = threadIdx.x; i < V; i += blockDim.x) {
+    for (int i = threadIdx.x; i < V; i += blockDim.x)
         if (z[i] > maximum) maximum = z[i];
-        sum += z[i];
-    }
     maximum = block_max(maximum);
-    for (int i = threadIdx.x; i < V; i += blockDim.x) total += exp(z[i] - maximum);
+    // the sum, too, is one of z - maximum: the digits of a large maximum would push out those of the loss
+    for (int i = threadIdx.x; i < V; i += blockDim.x) total += exp(z[i] - maximum), sum += z[i] - maximum;
     total = block_sum(total);
     real lse = log(total) + maximum, smoothed = smoothing ? smoothing * block_sum(sum) / V : 0;
+    real loss = log(total) - (1 - smoothing) * (z_target - maximum) - smoothed + (z_loss ? z_loss * lse * lse : 0);
     if (row_weights) {
         real w = row_weights[blockIdx.x];
         real factor = w * (1 + 2 * z_loss * lse) / total, uniform = smoothing / V * w;
         for (int i = threadIdx.x; i < V; i += blockDim.x)
             z[i] = exp(z[i] - maximum) * factor - uniform - (i == target ? (1 - smoothing) * w : 0);
     }
-    if (threadIdx.x == 0) losses[blockIdx.x] = lse - (1 - smoothing) * z_target - smoothed + z_loss * lse * lse;
+    if (threadIdx.x == 0) losses[blockIdx.x] = loss;
 }
 
 // --- element by element ------------------------------------------------------------------------------------------
@@ -139,11 +139,11 @@ extern "C" __global__ void softmax_loss(real* z, const int64* targets, const rea
     for (int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (int64)gridDim.x * blockDim.x)
 
 // y = x h and its slope dy/dx; `slopes` may be `xs`
-#define ACTIVATION(name, H, SLOPE)                                                               \
+#define ACTIVATION(name, H, Y, SLOPE)                                                            \
     extern "C" __global__ void name(const real* xs, real* ys, real* slopes, int64 n)             \
     {                                                                                            \
         FOR_EACH(i, n) {                                                                         \
-            real x = xs[i], h = H, y = x * h;                                                    \
+            real x = xs[i], h = H, y = Y;                                                        \
             ys[i] = y, slopes[i] = SLOPE;                                                        \
         }                                                                                        \
     }
@@ -153,10 +153,10 @@ __device__ real inner(real x) { return real(0.7978845608028654) * x * (1 + real(
 __device__ real twice_inner_slope(real x) { return real(0.7978845608028654) * (2 + real(6 * 0.044715) * x * x); }
 
 // 0.7071... = sqrt(1 / 2), and 0.3989... = 1 / sqrt(2 pi)
-ACTIVATION(silu, 1 / (1 + exp(-x)), h + y * (1 - h))
-ACTIVATION(gelu, erfc(-x * real(0.7071067811865476)) / 2, h + x * exp(-x * x / 2) * real(0.3989422804014327))
-ACTIVATION(gelu_tanh, (1 + tanh(inner(x))) / 2, h + y * (1 - h) * twice_inner_slope(x))
-ACTIVATION(relu_squared, x > 0 ? x : 0, 2 * h)
+ACTIVATION(silu, 1 / (1 + exp(-x)), x * h, h + y * (1 - h))
+ACTIVATION(gelu, erfc(-x * real(0.7071067811865476)) / 2, x * h, h + x * exp(-x * x / 2) * real(0.3989422804014327))
+ACTIVATION(gelu_tanh, (1 + tanh(inner(x))) / 2, x * h, h + y * (1 - h) * twice_inner_slope(x))
+ACTIVATION(relu_squared, x <= 0 ? 0 : x, h * h, 2 * h)  // NaN stays NaN
 
 // The two features of a pair are neighbours (`interleaved`) or half a row apart. Row r takes angles row r % angles.
 extern "C" __global__ void rope(const real* x, const real* cosines, const real* sines, real* y, int64 pairs, int n,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.fused.curves import (
     GELU,
     GELU_TANH,
@@ -32,28 +32,32 @@ from minigrad.fused.curves import (
     value_and_slope,
 )
 from minigrad.fused.record import record_fused
-from minigrad.fused.rows import as_rows, at_least_float32, blocks
+from minigrad.fused.rows import as_rows, blocks
 from minigrad.ops.elementwise import erf, relu, sigmoid, tanh
 from minigrad.tensor import Tensor, as_tensor
 
 # --- definitions ------------------------------------------------------------------------------------------------------
 # `approximate` as in PyTorch: "none" is exact, "tanh" is the form that GPT-2 uses. `up` None: `x` is [gate | up].
+# float16 is computed in float32 and rounded at the end.
 
 
 def silu_reference(x: Any) -> Tensor:
-    return x * sigmoid(x)
+    x, dtype = at_least_float32(as_tensor(x)), as_tensor(x).dtype
+    return (x * sigmoid(x)).astype(dtype)
 
 
 def gelu_reference(x: Any, approximate: str = "none") -> Tensor:
-    x = as_tensor(x)
+    x, dtype = at_least_float32(as_tensor(x)), as_tensor(x).dtype
     if approximate == "tanh":  # Φ(x) is replaced by a tanh of nearly the same shape
-        return x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))) * 0.5
-    # Φ(x) = (1 + erf(x / √2)) / 2
-    return x * (1 + erf(x * math.sqrt(0.5))) * 0.5
+        y = x * 0.5 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    else:  # Φ(x) = (1 + erf(x / √2)) / 2
+        y = x * 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    return y.astype(dtype)
 
 
 def relu_squared_reference(x: Any) -> Tensor:
-    return x * relu(x)  # max(x, 0)²: for x > 0 both factors are x, else the product is 0
+    y = relu(x)
+    return y * y
 
 
 def swiglu_reference(x: Any, up: Any = None) -> Tensor:

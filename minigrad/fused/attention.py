@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.cuda import rows as kernels
 from minigrad.cuda.compiler import has_kernels
 from minigrad.fused.attention_blocks import BlockedAttention, exp_in_place
@@ -48,7 +48,8 @@ def attention_reference(
     key: Key | None = None,
 ) -> Tensor:
     """The definition of `attention`, with all weights at once."""
-    q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
+    dtype = as_tensor(q).dtype
+    q, k, v = (at_least_float32(as_tensor(t)) for t in (q, k, v))
     (B, H, T, D), (K, S), xp = q.shape, k.shape[1:3], array_module(q.data)
     # Each key head is repeated for the G query heads that share it.
     k, v = (broadcast_to(x.expand_dims(2), (B, K, H // K, S, D)).reshape(B, H, S, D) for x in (k, v))
@@ -61,7 +62,7 @@ def attention_reference(
     if dropout:
         keep = keep_mask(next_key() if key is None else key, weights.shape, dropout, xp)
         weights = weights * Tensor(keep.astype(weights.dtype) * keep_scale(dropout))
-    return weights @ v  # (B, H, T, D)
+    return (weights @ v).astype(dtype)  # (B, H, T, D)
 
 
 def attention(
@@ -89,27 +90,30 @@ def attention(
     _check(q, k, v, window)
     # Both passes, and the reference, must drop the same weights. So the key is drawn here, once.
     key = next_key() if dropout and key is None else key
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)  # a NumPy scalar would promote float32
+    # float16 is computed in float32, where sums and exponentials have room.
+    q_array, k_array, v_array = (at_least_float32(t.data) for t in (q, k, v))
     # When a model generates text, each layer calls this for every token with a single query: a shorter path.
     if q.shape[2] == 1 and bias is None and mask is None and not (dropout or mode.recording or mode.op_hook):
-        return Tensor(single_query_attention(q.data, k.data, v.data, scale, window))
+        out = single_query_attention(q_array, k_array, v_array, scale, window)
+        return Tensor(out.astype(q.dtype, copy=False))
     inputs: tuple[Tensor, ...] = (q, k, v) if bias is None else (q, k, v, as_tensor(bias))
     options = AttentionOptions(causal, window, scale, dropout, key)
     bias_array = None if bias is None else inputs[3].data
     mask_array = None if mask is None else as_tensor(mask).data
-    arrays = AttentionInputs(q.data, k.data, v.data, bias_array, mask_array, options)
-    on_gpu = has_kernels(q.data)
+    arrays = AttentionInputs(q_array, k_array, v_array, bias_array, mask_array, options)
+    on_gpu = has_kernels(q_array)
     passes: WholeAttention | BlockedAttention = WholeAttention(arrays) if on_gpu else BlockedAttention(arrays)
     out, saved = passes.forward(save_for_backward=mode.recording and any(x.requires_grad for x in inputs))
 
     def vjp(g: Array, needs: Needs) -> tuple:
         needs_bias_grad = any(needs[3:])  # `needs` has a fourth element only if there is a bias
-        return passes.backward(g, out, saved, needs_bias_grad=needs_bias_grad)
+        return passes.backward(at_least_float32(g), out, saved, needs_bias_grad=needs_bias_grad)
 
     def reference(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         return attention_reference(q, k, v, bias=bias, mask=mask, **options._asdict())
 
-    return record_fused(out, inputs, vjp, reference)
+    return record_fused(out.astype(q.dtype, copy=False), inputs, vjp, reference)
 
 
 def single_query_attention(

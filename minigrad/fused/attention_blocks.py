@@ -51,8 +51,7 @@ class BlockedAttention:
     ):
         self.inputs, self.query_block, self.max_block_scores = inputs, query_block, max_block_scores
         keys, head_dim = inputs.shape[4:]
-        # Not in float16: the backward pass divides by the sums of rows, and 1 / sum may be beyond its range.
-        self.saves_weights = keys <= max_saved_ratio * head_dim and inputs.dtype.itemsize >= 4
+        self.saves_weights = keys <= max_saved_ratio * head_dim
         self.causal_biases: dict[tuple[int, int, int], Array] = {}
 
     def forward(self, *, save_for_backward: bool) -> tuple[Array, list[Saved]]:

@@ -24,7 +24,10 @@ class WholeAttention:
     def __init__(self, inputs: AttentionInputs):
         self.inputs = inputs
         T, S = inputs.shape[3:5]
-        self.visible = kernels.CausalWindow(T, S - T, inputs.options.causal, inputs.options.window)
+        window = inputs.options.window
+        # A window that is longer than the text hides nothing. The kernels add it to positions in 32 bits.
+        window = None if window is None else min(window, T + S)
+        self.visible = kernels.CausalWindow(T, S - T, inputs.options.causal, window)
 
     def forward(self, *, save_for_backward: bool) -> tuple[Array, list[Saved]]:
         inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape

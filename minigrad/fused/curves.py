@@ -6,7 +6,7 @@ positive x it is near 1 (for relu_squared, it is x).
     silu          h = 1 / (1 + e^−x)              x h' = y (1 − h)
     gelu          h = Φ(x), the normal CDF        x h' = x φ(x), with the density φ
     gelu (tanh)   h = (1 + tanh u) / 2            x h' = 2 y (1 − h) u',   u = √(2/π) (x + 0.044715 x³)
-    relu_squared  h = max(x, 0)                   x h' = h
+    relu_squared  h = max(x, 0)                   x h' = h             y = h h, which is 0 also for x = −∞
 
 The slope is dy/dx = h + x h' for all of them. The papers are named in activation.py, where these become functions of
 tensors. Large arrays are processed in blocks, so that temporaries stay in the cache.
@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.cuda import elements as kernels
 from minigrad.cuda.compiler import c_contiguous, has_kernels
-from minigrad.fused.rows import at_least_float32, blocks, fits_one_block
+from minigrad.fused.rows import blocks, fits_one_block
 from minigrad.ops.special import erf_array, sigmoid_array
 
 
@@ -33,6 +33,7 @@ class Curve(NamedTuple):
     name: str  # of its kernel in minigrad/cuda/kernels.cu
     gate: Callable[[Array], Array]  # x -> h, a new array
     slope: Callable[[Array, Array, Array, Array], object]  # (x, h, y, out): dy/dx into `out`, which may be x
+    value: Callable[..., Array] = np.multiply  # (x, h, out=None): y
 
 
 # --- the formulas -----------------------------------------------------------------------------------------------------
@@ -105,15 +106,21 @@ def _tanh_slope(x: Array, h: Array, y: Array, out: Array) -> None:
     d = x * x
     d *= 6 * _SQRT_2_OVER_PI * 0.044715
     d += 2 * _SQRT_2_OVER_PI  # 2 u'
-    d *= y
-    d -= d * h  # 2 u' y (1 − h)
+    rest = y * h
+    np.subtract(y, rest, out=rest)  # y (1 − h), which is 0 for a large x, where 2 u' y would be infinite
+    d *= rest
     np.add(d, h, out=out)
 
 
 SILU = Curve("silu", sigmoid_array, _silu_slope)
 GELU = Curve("gelu", _normal_cdf, _normal_slope)
 GELU_TANH = Curve("gelu_tanh", _tanh_gate, _tanh_slope)
-RELU_SQUARED = Curve("relu_squared", lambda x: np.maximum(x, 0), lambda x, h, y, out: np.multiply(h, 2, out=out))
+RELU_SQUARED = Curve(
+    "relu_squared",
+    gate=lambda x: np.maximum(x, 0),
+    slope=lambda x, h, y, out: np.multiply(h, 2, out=out),
+    value=lambda x, h, out=None: np.multiply(h, h, out=out),
+)
 
 
 # --- over arrays of any shape -----------------------------------------------------------------------------------------
@@ -129,7 +136,7 @@ def curve_value(x: Array, curve: Curve) -> Array:
     flat_y = y.reshape(-1)
     for s in blocks(flat_x):
         a = at_least_float32(flat_x[s])
-        np.multiply(curve.gate(a), a, out=flat_y[s])
+        curve.value(a, curve.gate(a), out=flat_y[s])
     return y
 
 
@@ -151,8 +158,7 @@ def times_gate(x: Array, curve: Curve) -> Array:
     if has_kernels(x):
         return value_and_slope(x, curve)[0]
     h = curve.gate(x)
-    h *= x
-    return h
+    return curve.value(x, h, out=h)
 
 
 def value_and_slope(
@@ -165,7 +171,7 @@ def value_and_slope(
         kernels.value_and_slope(x, curve.name, y, dydx)
         return y, dydx
     h = curve.gate(x)
-    y = np.multiply(x, h, out=value)
+    y = curve.value(x, h, out=value)
     dydx = h if slope is None else slope  # the slope may overwrite h, which is not needed after it
     curve.slope(x, h, y, dydx)
     return y, dydx

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, ensure_array
 from minigrad.fused.rows import blocks
 from minigrad.random import Key, next_key
 from minigrad.tensor import Tensor, as_tensor, record
@@ -30,7 +30,7 @@ def dropout_reference(x: Any, p: float, key: Key | None = None) -> Tensor:
     """The definition of `dropout`."""
     x, key = as_tensor(x), next_key() if key is None else key
     keep = keep_mask(key, x.shape, p, array_module(x.data))
-    return x * (keep.astype(x.dtype) * keep_scale(p))
+    return x * Tensor(keep.astype(x.dtype)) * keep_scale(p)
 
 
 def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
@@ -44,7 +44,7 @@ def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
     if p == 0:
         return x
     key = next_key() if key is None else key
-    y = x.data * keep_mask(key, x.shape, p, array_module(x.data))
+    y = ensure_array(x.data * keep_mask(key, x.shape, p, array_module(x.data)))
     y *= keep_scale(p)  # in place: no array for the mask as float
     # For a given key this is a diagonal matrix, its own transpose: the gradient is the same dropout, to any order.
     return record(y, (x,), lambda g, out: (dropout(g, p, key),))
@@ -52,7 +52,8 @@ def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
 
 def keep_scale(p: float) -> float:
     """What a kept element is multiplied by."""
-    return 1 / (1 - p) if p < 1 else 0.0  # p = 1 drops every element, so the factor does not matter
+    # A Python number, because a NumPy scalar would promote float32.
+    return float(1 / (1 - p)) if p < 1 else 0.0  # p = 1 drops every element, so the factor does not matter
 
 
 def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, block: Sequence[slice] = ()) -> Array:

@@ -50,7 +50,7 @@ def _scatter_add(out: Array, index: Array, g: Array) -> None:
 
 
 def _checked_ids(ids: Any, weight: Tensor) -> Array:
-    """The ids as an array on the device of the weight."""
+    """The ids as an array on the device of the weight, in the dtype of indices."""
     ids = as_array(ids.data if isinstance(ids, Tensor) else ids)
     if weight.ndim != 2 or ids.dtype.kind not in "iu":
         raise TypeError(
@@ -62,4 +62,5 @@ def _checked_ids(ids: Any, weight: Tensor) -> Array:
     if ids.size and array_module(ids) is np and not 0 <= ids.min() <= ids.max() < V:
         wrong = ids[(ids < 0) | (ids >= V)].flat[0]
         raise IndexError(f"id {wrong} is outside a vocabulary of {V}, whose ids go from 0 to {V - 1}")
-    return to_device(ids, weight.device)
+    # In their own dtype, products such as id * C would be wrong: 300 * 16 is 192 in uint8.
+    return to_device(ids, weight.device).astype(np.intp, copy=False)

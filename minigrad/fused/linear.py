@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, column_sum
 from minigrad.lazy import LazyGradient
@@ -82,6 +82,9 @@ LIMITS = ProductLimits()
 
 def product(x: Array, weight: Array, limits: ProductLimits = LIMITS) -> Array:
     """x Wᵀ for x (N, in) and W (out, in): (N, out), in C order."""
+    if x.dtype.itemsize < 4:  # NumPy has no fast product of float16, and gives that of bfloat16 in float32
+        y = product(at_least_float32(x), at_least_float32(weight), limits)
+        return y.astype(np.promote_types(x.dtype, weight.dtype), copy=False)
     if len(x) > limits.few_rows or array_module(x) is not np:
         return x @ weight.T  # the ordinary matrix product; training hardly ever needs another one
     if len(x) == 1:

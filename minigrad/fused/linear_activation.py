@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.fused.activation import ACTIVATIONS, Activation, split_gate_up
 from minigrad.fused.curves import value_and_slope
 from minigrad.fused.linear import check_shapes, linear, linear_gradients, linear_reference, product
 from minigrad.fused.record import Needs, record_fused
-from minigrad.fused.rows import as_rows, at_least_float32, blocks
+from minigrad.fused.rows import as_rows, blocks
 from minigrad.modes import mode
 from minigrad.tensor import Tensor, as_tensor
 

@@ -23,9 +23,10 @@ from minigrad.fused.cross_entropy import cross_entropy_reference, softmax_loss
 from minigrad.fused.linear import linear_reference
 from minigrad.fused.loss_options import LossOptions, Reduction, check_targets
 from minigrad.fused.record import Needs, record_fused
-from minigrad.fused.rows import as_rows
+from minigrad.fused.rows import as_rows, column_sum
 from minigrad.lazy import Gradient, LazyGradient
 from minigrad.modes import mode
+from minigrad.ops import where
 from minigrad.tensor import Tensor, as_tensor
 
 CPU_CHUNK_ROWS = 512  # rows of logits at a time
@@ -46,6 +47,9 @@ def linear_cross_entropy_reference(
     reduction: str = "mean",
 ) -> Tensor:
     """The definition of `linear_cross_entropy`."""
+    x = as_tensor(x)
+    counted = check_targets(targets, x.shape[:-1], len(weight), ignore_index).counted.reshape(x.shape[:-1])
+    x = where(counted[..., None], x, 0)  # nothing in a row that is ignored has an effect
     logits = linear_reference(x, weight, bias)  # (..., V)
     if soft_cap is not None:
         logits = soft_cap * (logits / soft_cap).tanh()
@@ -80,9 +84,9 @@ def linear_cross_entropy(
     options = LossOptions(ignore_index, label_smoothing, z_loss, reduction)
     checked = check_targets(targets, x.shape[:-1], len(weight), ignore_index)
     reduce = Reduction(reduction, checked, x.dtype)
-    arrays = [t.data for t in inputs]
-    chunk = chunk or _chunk_rows(*arrays[:2])
-    head = _Head(as_rows(arrays[0]), arrays[1], arrays[2] if inputs[2:] else None, checked.classes, options, soft_cap)
+    chunk = chunk or _chunk_rows(x.data, weight.data)
+    rows = checked.only_counted(as_rows(x.data), copy=False)
+    head = _Head(rows, weight.data, inputs[2].data if inputs[2:] else None, checked.classes, options, soft_cap)
     needs = [t.requires_grad for t in inputs]
     in_forward = mode.recording and any(needs) and reduction != "none"  # whether the gradients are computed here
     row_weights = reduce.row_weights(array_module(x.data).ones((), x.dtype)) if in_forward else None  # for g = 1
@@ -183,7 +187,7 @@ class _Head:
         if grads.x is not None:
             xp.matmul(dz, self.weight, out=grads.x[rows])
         if grads.bias is not None:
-            total = dz.sum(axis=0)
+            total = column_sum(dz)
             grads.bias[...] = total if first else grads.bias + total
         if grads.weight is not None and first:
             xp.matmul(dz.T, x, out=grads.weight)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.tensor import as_tensor
 
 
@@ -22,9 +22,22 @@ class LossOptions(NamedTuple):
 class Targets(NamedTuple):
     """The target of each row, checked."""
 
-    classes: Array  # (N,) integers; 0 where the row does not count
+    classes: Array  # (N,) integers in the dtype of indices; 0 where the row does not count
     counted: Array  # (N,) booleans: whether a row counts
     shape: tuple[int, ...]  # as the caller gave them
+
+    def all_count(self) -> bool:
+        """Whether it is known that every row counts. On a GPU it is not: looking would mean waiting for the result."""
+        return array_module(self.counted) is np and bool(self.counted.all())
+
+    def only_counted(self, rows: Array, *, copy: bool) -> Array:
+        """`rows` (N, C) with zeros in those that do not count, so that an infinity or NaN in them has no effect.
+
+        If all rows count, this is `rows` itself, or with `copy` a copy.
+        """
+        if not self.all_count():
+            return array_module(rows).ascontiguousarray(np.where(self.counted[:, None], rows, 0))
+        return rows.copy() if copy else rows
 
 
 def check_targets(targets: Any, shape: tuple[int, ...], classes: int, ignore_index: int) -> Targets:
@@ -41,7 +54,7 @@ def check_targets(targets: Any, shape: tuple[int, ...], classes: int, ignore_ind
     if array_module(flat) is np and flat.size and not 0 <= flat.min() <= flat.max() < classes:
         wrong = next(t for t in flat.tolist() if not 0 <= t < classes)
         raise IndexError(f"target {wrong} is out of range: there are {classes} classes, 0 to {classes - 1}")
-    return Targets(flat, counted, shape)
+    return Targets(flat.astype(np.intp, copy=False), counted, shape)
 
 
 class Reduction:
@@ -52,13 +65,16 @@ class Reduction:
             raise ValueError(f"reduction {kind!r} is unknown; use 'mean', 'sum' or 'none'")
         self.kind, self.targets = kind, targets
         count = targets.counted.sum() if kind == "mean" else array_module(targets.counted).ones(())
-        self.denominator = np.maximum(count, 1).astype(dtype)  # shape (); the mean of no rows is 0 / 1 = 0
+        # Shape (); the mean of no rows is 0 / 1 = 0. Not in float16, where a count above 65,504 is infinite.
+        self.dtype, self.denominator = dtype, np.maximum(count, 1).astype(np.promote_types(dtype, np.float32))
 
     def __call__(self, losses: Array) -> Array:
         """The result, from the loss of each row (N,)."""
-        losses = losses * self.targets.counted
-        return losses.reshape(self.targets.shape) if self.kind == "none" else losses.sum() / self.denominator
+        losses = np.where(self.targets.counted, losses, 0)
+        result = losses.reshape(self.targets.shape) if self.kind == "none" else losses.sum() / self.denominator
+        return result.astype(self.dtype, copy=False)
 
     def row_weights(self, g: Array) -> Array:
         """d result / d loss of each row, times the gradient `g` of the result: (N,)."""
+        g = at_least_float32(g)
         return self.targets.counted * (g.reshape(-1) if self.kind == "none" else g / self.denominator)

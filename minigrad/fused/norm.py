@@ -27,13 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.cuda import rows as kernels
 from minigrad.cuda.compiler import c_contiguous, has_kernels
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import (
     as_rows,
-    at_least_float32,
     blocks,
     broadcast_columns,
     column_sum,
@@ -48,18 +47,18 @@ from minigrad.tensor import Tensor, as_tensor
 
 def layer_norm_reference(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """The definition of `layer_norm`."""
-    x = as_tensor(x)
+    x, dtype = at_least_float32(as_tensor(x)), as_tensor(x).dtype  # the square of 256 is infinite in float16
     h = x - x.mean(axis=-1, keepdims=True)
     y = h / ((h * h).mean(axis=-1, keepdims=True) + eps) ** 0.5
     y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    return (y if bias is None else y + bias).astype(dtype)
 
 
 def rms_norm_reference(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     """The definition of `rms_norm`."""
-    x = as_tensor(x)
+    x, dtype = at_least_float32(as_tensor(x)), as_tensor(x).dtype
     y = x / ((x * x).mean(axis=-1, keepdims=True) + eps) ** 0.5
-    return y if weight is None else y * weight
+    return (y if weight is None else y * weight).astype(dtype)
 
 
 def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
@@ -68,6 +67,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     weight and bias (C,); None stands for ones and zeros.
     """
     x, weight, bias = _inputs("layer_norm", x, weight=weight, bias=bias)
+    eps = float(eps)  # a NumPy scalar would promote float32
     y, mean, r = normalize(x.data, weight.data, bias.data, eps, centered=True)
 
     def vjp(g: Array, needs: Needs) -> tuple:  # `needs` says which inputs need a gradient; here all are computed
@@ -79,6 +79,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
 def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     """x / √(mean(x²) + eps) · weight over the last axis, x (..., C). weight (C,); None stands for ones."""
     x, weight = _inputs("rms_norm", x, weight=weight)
+    eps = float(eps)  # a NumPy scalar would promote float32
     y, _, r = normalize(x.data, weight.data, None, eps, centered=False)
 
     def vjp(g: Array, needs: Needs) -> tuple:
@@ -134,8 +135,9 @@ def _gradients(g: Array, x: Array, weight: Array, mean: Array | None, r: Array) 
         # Lazy: the sums over the rows are written straight into the optimizer's array of gradients.
         dw, db = (LazyGradient(weight, partial(column_sum, a)) for a in (dy_xhat, G))
         return dx.reshape(x.shape), dw, db
-    dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros_like(w), xp.zeros_like(w)
     C = X.shape[1]
+    # The sums over the blocks are added in float64, so that they stay exact for any number of rows.
+    dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros(C, np.float64), xp.zeros(C, np.float64)
     for s in blocks(X):
         # dx = dy (r w) + h k + c, where k = −r³ mean(dy w h) and c = −r mean(dy w) are one number for each row. This is
         # the formula above with x̂ = h r put in.

@@ -43,7 +43,7 @@ def rope_reference(x: Any, cos: Any, sin: Any, *, interleaved: bool = False) -> 
     a, b = (x[..., 0 : 2 * n : 2], x[..., 1 : 2 * n : 2]) if interleaved else (x[..., :n], x[..., n : 2 * n])
     pair = [a * cos - b * sin, a * sin + b * cos]
     rotated = stack(pair, axis=-1).reshape(*x.shape[:-1], 2 * n) if interleaved else concatenate(pair, axis=-1)
-    return concatenate([rotated, x[..., 2 * n :]], axis=-1)
+    return concatenate([rotated, x[..., 2 * n :]], axis=-1).astype(x.dtype)
 
 
 def rope(x: Any, cos: Any, sin: Any, *, interleaved: bool = False) -> Tensor:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, at_least_float32
+from minigrad.sums import column_sums
 
 BLOCK_ELEMENTS = 1 << 16  # of a block: a few float32 temporaries of this size fit into a core's L2 cache
 MIN_ROWS_FOR_BLAS_SUM = 8  # with this many rows or more, a product with ones sums them faster than `sum`
@@ -49,8 +50,13 @@ def row_dot(a: Array, b: Array) -> Array:
 def column_sum(a: Array, out: Array | None = None) -> Array:
     """The sums of the columns: (N, C) -> (C,)"""
     xp = array_module(a)
-    ones = np.ones(len(a), a.dtype) if xp is np else _ones_on_gpu(xp, a.device.id, len(a), a.dtype)
-    return xp.matmul(ones, a, out=out)
+    if xp is not np:
+        return xp.matmul(_ones_on_gpu(xp, a.device.id, len(a), a.dtype), a, out=out)
+    total = column_sums(at_least_float32(a))
+    if out is None:
+        return total
+    out[...] = total
+    return out
 
 
 @lru_cache(maxsize=16)
@@ -92,7 +98,7 @@ def _is_narrow(a: Array, n: int) -> bool:
     return n < NARROW and array_module(a) is np
 
 
-# --- blocks and precision ---------------------------------------------------------------------------------------------
+# --- blocks ----------------------------------------------------------------------------------------------------------
 
 
 def blocks(a: Array) -> Iterator[slice]:
@@ -105,8 +111,3 @@ def blocks(a: Array) -> Iterator[slice]:
 def fits_one_block(a: Array) -> bool:
     """Whether `blocks` would give one slice."""
     return a.size <= BLOCK_ELEMENTS or array_module(a) is not np
-
-
-def at_least_float32(a: Array) -> Array:
-    """The array in a dtype to compute in: float16 and bfloat16 become float32, others stay as they are (no copy)."""
-    return a.astype(np.float32) if a.dtype.itemsize < 4 else a

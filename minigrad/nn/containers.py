@@ -12,13 +12,15 @@ class ModuleList(Module):
     """A list of modules, whose parameters are named and saved with the rest. It computes nothing: iterate over it."""
 
     def __init__(self, modules: Iterable[Module] = ()):
+        if isinstance(modules, Module):
+            raise TypeError(f"{type(self).__name__} takes a list of modules; put this {type(modules).__name__} in one")
         for module in modules:
             self.append(module)
 
     def append(self, module: Module) -> None:
         """Add a module at the end. Raises TypeError for anything else."""
         if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__} holds modules, not {type(module).__name__}")
+            raise TypeError(f"{type(self).__name__} holds modules, not {_no_module(module)}")
         setattr(self, str(len(self)), module)  # as an attribute "0", "1", ..., which registers it
         self._set_name(self._name)  # again, so that the new module gets its name too
 
@@ -38,6 +40,18 @@ class ModuleList(Module):
         # The list itself is never called, so `current_path` would miss its name. Its modules carry both: "blocks.3".
         for position, module in self.named_children():
             module._set_name(f"{name}.{position}" if name else position)
+
+
+def _no_module(x: Any) -> str:
+    """What was given in place of a module, and what to do about it."""
+    if isinstance(x, type) and issubclass(x, Module):
+        return f"class {x.__name__}; make a module of it, {x.__name__}()"
+    if isinstance(x, (list, tuple)):
+        return f"{type(x).__name__}; unpack it with *"
+    if not callable(x):
+        return type(x).__name__
+    name = getattr(x, "__name__", type(x).__name__)
+    return f"function {name}; use its module, such as nn.ReLU() for relu, or write one whose forward calls {name}"
 
 
 class Sequential(ModuleList):

@@ -1,8 +1,8 @@
 """The layers with parameters, with the names, arguments and initial distributions of `torch.nn`.
 
-Initial values are drawn from `rng`, a `np.random.Generator`. Pass one generator to all layers for a model that can be
-reproduced. Without it, each layer takes a new generator that is seeded by the operating system, so that layers differ
-from each other, and runs differ too. `dtype` is float32 unless given.
+Initial values are drawn from `rng`, a `np.random.Generator` (or a seed for one). Pass one generator to all layers for a
+model that can be reproduced. Without it, each layer takes a new generator that is seeded by the operating system, so
+that layers differ from each other, and runs differ too. `dtype` is float32 unless given.
 
 `forward_array` is `forward` on a plain array, for generating text token by token: no Tensor is made, nothing is
 recorded and shapes are not checked. On small arrays, these would take longer than the arithmetic.
@@ -21,6 +21,7 @@ from minigrad.fused.linear import linear, matvec_as_complex
 from minigrad.fused.linear_activation import linear_activation
 from minigrad.fused.norm import layer_norm, normalize, rms_norm
 from minigrad.nn.module import Module, Parameter
+from minigrad.ops.arguments import as_int, as_number
 from minigrad.tensor import Tensor
 
 
@@ -37,16 +38,17 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
         dtype: Any = np.float32,
         init: bool = True,
     ):
+        in_features, out_features = _size(in_features, "in_features"), _size(out_features, "out_features")
         if not init:
             self.weight = Parameter(_zeros(out_features, in_features), dtype)
             self.bias = Parameter(_zeros(out_features), dtype) if bias else None
             return
         # Draws are made in float64 and then rounded, so that a seed means the same weights in every dtype.
-        rng = rng or np.random.default_rng()
+        rng = np.random.default_rng(rng)
         bound = in_features**-0.5 if in_features else 0.0  # without inputs there is no weight, and the bias is 0
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)), dtype)
         self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
@@ -87,14 +89,16 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         *,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
         dtype: Any = np.float32,
         init: bool = True,
     ):
+        num_embeddings = _size(num_embeddings, "num_embeddings")
+        embedding_dim = _size(embedding_dim, "embedding_dim")
         if not init:
             self.weight = Parameter(_zeros(num_embeddings, embedding_dim), dtype)
             return
-        rng = rng or np.random.default_rng()  # seeded by the operating system
+        rng = np.random.default_rng(rng)
         self.weight = Parameter(rng.standard_normal((num_embeddings, embedding_dim)), dtype)
 
     def forward(self, ids: Any) -> Tensor:
@@ -112,7 +116,7 @@ class LayerNorm(Module):
 
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, *, dtype: Any = np.float32):
         # Ones and zeros: at first the layer only normalises.
-        self.eps = eps
+        self.eps, dim = eps, _size(dim, "dim")
         self.weight = Parameter(np.ones(dim), dtype)
         self.bias = Parameter(np.zeros(dim), dtype) if bias else None
 
@@ -137,7 +141,7 @@ class RMSNorm(Module):
     """
 
     def __init__(self, dim: int, eps: float = 1e-6, *, dtype: Any = np.float32):
-        self.eps = eps
+        self.eps, dim = eps, _size(dim, "dim")
         self.weight = Parameter(np.ones(dim), dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,6 +165,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5):
+        p = as_number(p, "the dropout probability")
         if not 0 <= p <= 1:
             raise ValueError(f"the dropout probability must be between 0 and 1, not {p}")
         self.p = p  # read at every call, so it may be changed during training
@@ -171,6 +176,15 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"{self.p:g}"
+
+
+def _size(n: Any, name: str) -> int:
+    """The number of elements along an axis. As in torch, LayerNorm and RMSNorm may get it as a shape, (n,)."""
+    if isinstance(n, (tuple, list)) and len(n) == 1 and name == "dim":
+        (n,) = n
+    if (size := as_int(n, name)) < 0:
+        raise ValueError(f"{name} must be 0 or more, not {size}")
+    return size
 
 
 def _zeros(*shape: int) -> np.ndarray:

@@ -99,12 +99,17 @@ class Module:
         # `named_parameters` go through the attributes. So attributes can be reassigned and deleted as in any object.
         if isinstance(value, Module):
             value._set_name(name)
-        elif isinstance(value, (list, tuple)) and any(isinstance(item, (Module, Parameter)) for item in value):
+        else:
+            self._refuse_container(name, value)
+        object.__setattr__(self, name, value)
+
+    def _refuse_container(self, name: str, value: Any) -> None:
+        """Raise TypeError if an attribute holds modules or parameters where they would not be found and trained."""
+        if isinstance(value, CONTAINERS) and _holds_parameters(value):
             raise TypeError(
                 f"{type(self).__name__}.{name} is a {type(value).__name__} of modules or parameters, "
                 f"which would not be trained; use ModuleList, or an attribute for each"
             )
-        object.__setattr__(self, name, value)
 
     def _set_name(self, name: str) -> None:
         object.__setattr__(self, "_name", name)  # not through __setattr__ above, which is slower
@@ -140,6 +145,7 @@ class Module:
                 if isinstance(value, Parameter) and (tied or id(value) not in seen):
                     seen.add(id(value))
                     yield f"{path}.{name}" if path else name, value
+                module._refuse_container(name, value)  # again, because a list can be filled after its assignment
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters, each once."""
@@ -228,6 +234,20 @@ class Module:
                 elif not isinstance(value, Tensor) and hasattr(value, "dtype") and hasattr(value, "ndim"):
                     setattr(module, name, conversion(value))
         return self
+
+
+CONTAINERS = (list, tuple, dict, set, frozenset)
+
+
+def _holds_parameters(container: Any) -> bool:
+    """Whether a container, or one inside it, holds a module or a parameter."""
+    items = [*container.values(), *container] if isinstance(container, dict) else container
+    if set(map(type, items)) <= {int, float, str}:  # quick for a long list of numbers
+        return False
+    return any(
+        isinstance(item, (Module, Parameter)) or isinstance(item, CONTAINERS) and _holds_parameters(item)
+        for item in items
+    )
 
 
 def _check_ties(parameters: Mapping[str, Parameter], state: Mapping[str, Any]) -> None:

@@ -11,7 +11,9 @@ Read them in this order:
 7. probabilities.py    softmax, log_softmax, logsumexp
 8. indexing.py         x[index], and its gradient
 9. linear_algebra.py   matmul and einsum
+   subscripts.py       the letters of einsum
 10. special.py         erf and sigmoid of arrays, by formulas from the literature
+11. arguments.py       axes, shapes and other whole numbers, in all forms that NumPy takes
 
 Rules are written with these operations as well. So gradients can be differentiated again, any number of times.
 """

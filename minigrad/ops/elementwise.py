@@ -29,15 +29,15 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module, is_float
+from minigrad.backend import Array, array_module, at_least_float32, converted, is_bfloat16, is_float, python_number
 from minigrad.lazy import Gradient
-from minigrad.ops.selection import where
+from minigrad.ops.selection import masked, where
 from minigrad.ops.special import erf_array, sigmoid_array
-from minigrad.tensor import Tensor, as_tensor, like, operands, record
+from minigrad.tensor import Tensor, array_of, as_tensor, like, operands, record
 
 # fmt: off
 __all__ = ["add", "sub", "mul", "div", "neg", "pow", "abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin",
-           "cos", "tanh", "sigmoid", "erf", "relu", "astype", "stop_gradient"]
+           "cos", "tanh", "sigmoid", "erf", "relu", "softplus", "logaddexp", "astype", "stop_gradient"]
 # fmt: on
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
@@ -96,13 +96,10 @@ def pow(x: Any, y: Any) -> Tensor:
     Where x is 0 and y is positive, the slope with respect to y is 0: that is the limit of the slope as x goes to 0 from
     above.
     """
+    if isinstance(y, (int, float, np.number, np.bool_)):
+        return _constant_power(as_tensor(x), python_number(y))
     x, y = operands(x, y)
     n = y.data
-    if isinstance(n, (int, float)):
-        if n == 0:  # the formula below would give 0 * x^(-1), which is NaN at x = 0
-            return record(_power(x.data, n), (x,), lambda g, out: (g * 0,))
-        # d x^n / dx = n x^(n - 1). The rule computes that with Tensors; `like` takes the array if `g` is an array.
-        return record(_power(x.data, n), (x,), lambda g, out: (g * like(g, n * x ** (n - 1)),))
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
         # A Python number. The rule needs log(x) in the dtype of y, so here the number becomes an array of that dtype.
         x = Tensor(array_module(n).full((), x.data, n.dtype))
@@ -122,12 +119,22 @@ def pow(x: Any, y: Any) -> Tensor:
     return record(x.data**n, (x, y), vjp, keep_output=y.requires_grad)
 
 
+def _constant_power(x: Tensor, n: float) -> Tensor:
+    """x ** n for a Python number n."""
+    if n == 0:  # the formula below would give 0 * x^(-1), which is NaN at x = 0
+        return record(_power(x.data, n), (x,), lambda g, out: (np.zeros_like(array_of(g)),))
+    # d x^n / dx = n x^(n - 1). The rule computes that with Tensors; `like` takes the array if `g` is an array.
+    return record(_power(x.data, n), (x,), lambda g, out: (g * like(g, n * x ** (n - 1)),))
+
+
 def _power(a: Array, n: float) -> Array:
     """a ** n; small whole powers by multiplication, because np.power takes hundreds of times as long.
 
     Exponentiation by squaring: a ** 13 is a * (a ** 6) ** 2, and so on. That takes one or two multiplications for each
     binary digit of n.
     """
+    if is_bfloat16(a.dtype):  # NumPy's power of it is float32
+        return _power(at_least_float32(a), n).astype(a.dtype)
     if n not in _SMALL_POWERS or not is_float(a.dtype):
         return a**n
     if n < 0:
@@ -218,25 +225,52 @@ def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x)), without overflow."""
     x = as_tensor(x)
 
-    def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
-        d = g * out
-        return (d - d * out,)  # for y = sigmoid(x): dy/dx = y (1 - y)
-
-    return record(sigmoid_array(x.data), (x,), vjp, keep_output=True)
+    # For y = sigmoid(x): dy/dx = y (1 - y)
+    y = sigmoid_array(at_least_float32(x.data)).astype(x.dtype, copy=False)
+    return record(y, (x,), lambda g, out: (g * out * (1 - out),), keep_output=True)
 
 
 def erf(x: Any) -> Tensor:
     """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     x = as_tensor(x)
-    # The derivative of an integral is the integrand at the upper limit: 2 / sqrt(pi) exp(-x^2).
-    return record(erf_array(x.data), (x,), lambda g, out: (g * like(g, 2 / math.sqrt(math.pi) * exp(-x * x)),))
+
+    def vjp(g: Gradient, out: None) -> tuple[Gradient]:
+        # The derivative of an integral is the integrand at the upper limit: 2 / sqrt(pi) exp(-x^2).
+        wide = at_least_float32(x)
+        return (g * like(g, 2 / math.sqrt(math.pi) * exp(-wide * wide)),)
+
+    return record(erf_array(x.data), (x,), vjp)
 
 
 def relu(x: Any) -> Tensor:
-    """max(x, 0); the slope at 0 is 0."""
+    """max(x, 0); the slope at 0 is 0, and that at NaN is 1."""
     x = as_tensor(x)
-    # The slope is 1 where x is positive. There the result is positive too, so `x` need not be saved.
-    return record(np.maximum(x.data, 0), (x,), lambda g, out: (g * (out > 0),), keep_output=True)
+    # The slope is 1 where x is positive. There the result is positive too, so `x` need not be saved. Where the slope is
+    # 0, the gradient is 0 even if `g` is infinite, as it is in log(relu(x)).
+    vjp = lambda g, out: (masked(g, array_of(out) != 0),)
+    return record(np.maximum(x.data, 0), (x,), vjp, keep_output=True)
+
+
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x)), without overflow: a smooth form of max(x, 0)."""
+    x = as_tensor(x)
+    # d softplus(x)/dx = exp(x) / (1 + exp(x)) = sigmoid(x)
+    return record(np.logaddexp(x.data, 0), (x,), lambda g, out: (g * like(g, sigmoid(x)),))
+
+
+def logaddexp(x: Any, y: Any) -> Tensor:
+    """log(exp(x) + exp(y)), without overflow. Where both are -inf, the slopes are 0."""
+    x, y = operands(x, y)
+
+    def vjp(g: Gradient, out: Gradient) -> tuple[Gradient, Gradient]:
+        # d logaddexp(x, y)/dx = exp(x) / (exp(x) + exp(y)) = sigmoid(x - y)
+        none = array_of(out) == -np.inf
+        with np.errstate(invalid="ignore"):  # -inf - (-inf) is NaN, and replaced
+            dx = g * like(g, sigmoid(where(none, -np.inf, x - y))) if x.requires_grad else None
+            dy = g * like(g, sigmoid(where(none, -np.inf, y - x))) if y.requires_grad else None
+        return dx, dy
+
+    return record(np.logaddexp(x.data, y.data), (x, y), vjp, keep_output=True)
 
 
 # --- conversions ------------------------------------------------------------------------------------------------------
@@ -245,7 +279,7 @@ def relu(x: Any) -> Tensor:
 def astype(x: Any, dtype: Any) -> Tensor:
     """`x` in another dtype (not copied if it has that already); differentiable from float to float."""
     x = as_tensor(x)
-    data = x.data.astype(dtype, copy=False)
+    data = converted(x.data, dtype)
     # The engine converts the gradient to the dtype of `x`, as it does after promotion.
     return record(data, (x,), lambda g, out: (g,)) if is_float(data.dtype) else Tensor(data)
 

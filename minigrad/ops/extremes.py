@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minigrad.backend import Array
+import numpy as np
+
+from minigrad.backend import Array, at_least_float32
 from minigrad.lazy import Gradient
+from minigrad.ops.arguments import Axes, as_axis, as_reduction
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.selection import where_in_rule
-from minigrad.ops.shape import Axes
 from minigrad.tensor import Tensor, array_of, as_tensor, record
 
 __all__ = ["max", "min", "argmax", "argmin"]
@@ -20,7 +22,7 @@ __all__ = ["max", "min", "argmax", "argmin"]
 
 def max(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The largest element along `axis`. Elements that tie share the gradient equally."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     data = _reduce(x.data.max, "max", x, axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
@@ -32,7 +34,7 @@ def max(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 
 def min(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The smallest element along `axis`. Elements that tie share the gradient equally."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     data = _reduce(x.data.min, "min", x, axis, keepdims=keepdims)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
@@ -45,13 +47,16 @@ def min(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
 def _extreme_gradient(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keepdims: bool) -> Gradient:
     """The gradient of the input `a`: `g` where an element equals the maximum (or minimum), 0 elsewhere.
 
-    Where k elements tie, each gets g / k, so that the whole gradient is still `g`.
+    Where k elements tie, each gets g / k, so that the whole gradient is still `g`. Where the maximum is NaN, all get
+    NaN.
     """
     # The result tells which elements were the largest; no indices need to be saved.
     chosen = a == restore_axes(extreme, a.shape, axis, keepdims=keepdims)
-    # How many tie for each result; counted in the dtype of `a`, so that the quotient has it too.
-    ties = chosen.sum(axis, keepdims=True, dtype=a.dtype)
-    return where_in_rule(chosen, restore_axes(g, a.shape, axis, keepdims=keepdims) / ties, 0)
+    # How many tie for each result. The quotient is not computed in float16, where a count above 65,504 is infinite.
+    g = restore_axes(at_least_float32(g), a.shape, axis, keepdims=keepdims)
+    ties = chosen.sum(axis, keepdims=True).astype(g.dtype)
+    is_nan = ties == 0  # nothing equals NaN, not even NaN
+    return where_in_rule(chosen, g / np.maximum(ties, 1), np.where(is_nan, ties.dtype.type(np.nan), 0))
 
 
 # An index is an integer, and a small change of `x` does not change it. So these two have no gradient.
@@ -59,14 +64,14 @@ def _extreme_gradient(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keep
 
 def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """The index of the first largest element along `axis`, or among all: integers, without a gradient."""
-    x = as_tensor(x)
-    return Tensor(_reduce(x.data.argmax, "argmax", x, axis, keepdims=keepdims))
+    x, (one_axis, keepdims) = as_tensor(x), as_reduction(as_axis(axis), keepdims)
+    return Tensor(_reduce(x.data.argmax, "argmax", x, one_axis, keepdims=keepdims))
 
 
 def argmin(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
     """The index of the first smallest element along `axis`, or among all: integers, without a gradient."""
-    x = as_tensor(x)
-    return Tensor(_reduce(x.data.argmin, "argmin", x, axis, keepdims=keepdims))
+    x, (one_axis, keepdims) = as_tensor(x), as_reduction(as_axis(axis), keepdims)
+    return Tensor(_reduce(x.data.argmin, "argmin", x, one_axis, keepdims=keepdims))
 
 
 def _reduce(method: Callable[..., Array], name: str, x: Tensor, axis: Axes, *, keepdims: bool) -> Array:

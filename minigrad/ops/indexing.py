@@ -15,6 +15,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.backend import Array, array_module
 from minigrad.lazy import Gradient, LazyGradient
+from minigrad.ops.arguments import as_axis, as_ints
 from minigrad.ops.shape import reshape
 from minigrad.tensor import Tensor, as_tensor, record
 
@@ -41,9 +42,9 @@ def getitem(x: Any, index: Any) -> Tensor:
     return record(x.data[index], (x,), vjp)
 
 
-def scatter(x: Any, index: Any, shape: tuple[int, ...]) -> Tensor:
+def scatter(x: Any, index: Any, shape: int | tuple[int, ...]) -> Tensor:
     """Zeros of this shape, with the elements of `x` added at `index`; those that go to the same position add up."""
-    x = as_tensor(x)
+    x, shape = as_tensor(x), as_ints(shape, "shape")
     index = _convert_index(index, x.data)
     data = array_module(x.data).zeros(shape, x.dtype)
     _add_at(data, index, x.data)
@@ -61,9 +62,9 @@ def _add_at(total: Array, index: Any, values: Array) -> None:
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The elements at `indices` (integers of any shape) along `axis`. With axis None, `x` is flattened first."""
-    x = as_tensor(x)
+    x, axis = as_tensor(x), as_axis(axis)
     x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
-    return getitem(x, (*(slice(None),) * axis, _integer_array(indices)))  # x[:, ..., :, indices]
+    return getitem(x, (*(slice(None),) * axis, _integer_array(indices, "take")))  # x[:, ..., :, indices]
 
 
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
@@ -72,7 +73,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
     For two axes and axis=1: result[i, j] = x[i, indices[i, j]]. Raises ValueError if `indices` and `x` differ in the
     number of axes.
     """
-    x, indices = as_tensor(x), _integer_array(indices)
+    x, indices, axis = as_tensor(x), _integer_array(indices, "take_along_axis"), as_axis(axis)
     x, axis = (reshape(x, -1), 0) if axis is None else (x, normalize_axis_index(axis, x.ndim))
     if indices.ndim != x.ndim:
         raise ValueError(
@@ -84,11 +85,16 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Tensor:
     return getitem(x, (*grid[:axis], indices, *grid[axis + 1 :]))
 
 
-def _integer_array(indices: Any) -> Array:
-    """The indices as an array."""
+def _integer_array(indices: Any, name: str) -> Array:
+    """The indices as an array. Raises TypeError unless they are integers; `name` is that of the operation."""
     indices = indices.data if isinstance(indices, Tensor) else indices
-    # The dtype is for an empty list, which NumPy would turn into an array of floats.
-    return indices if hasattr(indices, "dtype") else np.asarray(indices, dtype=np.intp)
+    if not hasattr(indices, "dtype"):
+        indices = np.asarray(indices)
+        if not indices.size:  # NumPy makes an array of floats of an empty list
+            indices = indices.astype(np.intp)
+    if indices.dtype.kind not in "iu":  # booleans too: they would be taken as the indices 0 and 1
+        raise TypeError(f"{name} takes whole numbers as indices, not {indices.dtype}; a mask can be used as x[mask]")
+    return indices
 
 
 def _convert_index(index: Any, like: Array) -> Any:

@@ -10,14 +10,16 @@ row, and W_kj through all Y_ij of its column:
 from __future__ import annotations
 
 import math
-import string
-from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from minigrad.backend import Array, array_module, at_least_float32, is_bfloat16
 from minigrad.lazy import Gradient
+from minigrad.ops.indexing import getitem
 from minigrad.ops.shape import broadcast_to, expand_dims
+from minigrad.ops.subscripts import letters_of_lists, parse_subscripts
 from minigrad.tensor import Tensor, as_tensor, like, record
 
 __all__ = ["matmul", "einsum"]
@@ -27,7 +29,7 @@ def matmul(x: Any, y: Any) -> Tensor:
     """x @ y: (..., m, k) @ (..., k, n) -> (..., m, n), where `...` broadcasts; either may be a vector (k,)."""
     x, y = as_tensor(x), as_tensor(y)
     try:
-        data = x.data @ y.data
+        data = _in_common_dtype(x.data @ y.data, x.data, y.data)
     except ValueError:
         raise ValueError(_shape_error(x, y)) from None
     x_ndim, y_ndim = x.data.ndim, y.data.ndim
@@ -40,6 +42,11 @@ def matmul(x: Any, y: Any) -> Tensor:
         return dx, dy
 
     return record(data, (x, y), vjp)
+
+
+def _in_common_dtype(product: Array, x: Array, y: Array) -> Array:
+    """The product in the dtype of its factors. NumPy gives the product of bfloat16 in float32."""
+    return product.astype(x.dtype) if is_bfloat16(x.dtype) and x.dtype == y.dtype else product
 
 
 # A vector has no second axis, so `@` drops one from the result. The rules below put an axis of length 1 in its place,
@@ -90,18 +97,26 @@ def _shape_error(x: Tensor, y: Tensor) -> str:
 # --- einsum -----------------------------------------------------------------------------------------------------------
 
 
-def einsum(subscripts: str, *tensors: Any) -> Tensor:
+def einsum(subscripts: Any, *tensors: Any) -> Tensor:
     """Sums of products in Einstein's notation, such as "bij,bjk->bik" for a batch of matrix products.
 
-    `...` works as in NumPy; so does leaving out the result. No letter may appear twice in one input, which would mean a
-    diagonal: take that by indexing first. Raises ValueError if the subscripts do not fit the shapes.
+    A letter that appears twice in one input means its diagonal. `...`, leaving out the result, and lists of numbers in
+    place of letters, einsum(x, [0, 1], y, [1, 2]), work as in NumPy. Raises ValueError if the subscripts do not fit the
+    shapes.
     """
+    if not isinstance(subscripts, str):
+        subscripts, tensors = letters_of_lists(subscripts, *tensors)
     xs = [as_tensor(x) for x in tensors]
-    inputs, output = _parse_subscripts(subscripts, [x.ndim for x in xs])
+    inputs, output = parse_subscripts(subscripts, [x.ndim for x in xs])
+    # With diagonals in place of the inputs that repeat a letter, all that follows can take each letter as one axis.
+    xs, inputs = [list(parts) for parts in zip(*map(_diagonal, xs, inputs))]
     try:
-        data = np.einsum(f"{','.join(inputs)}->{output}", *[x.data for x in xs], optimize=True)
+        # float16 is added up in float32; NumPy has no einsum of bfloat16.
+        arrays = [at_least_float32(x.data) for x in xs]
+        data = np.einsum(f"{','.join(inputs)}->{output}", *arrays, optimize=True)
+        data = data.astype(np.result_type(*[x.data for x in xs]), copy=False)
     except ValueError as error:
-        shapes = ", ".join(str(x.shape) for x in xs)
+        shapes = ", ".join(str(as_tensor(x).shape) for x in tensors)
         raise ValueError(f"einsum {subscripts!r} of shapes {shapes} does not work: {error}") from None
 
     def vjp(g: Gradient, out: None) -> list[Gradient]:
@@ -110,7 +125,21 @@ def einsum(subscripts: str, *tensors: Any) -> Tensor:
     return record(data, xs, vjp)
 
 
-def _einsum_gradient(g: Gradient, i: int, xs: list[Tensor], inputs: list[str], output: str) -> Tensor:
+def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:
+    """`x` with one axis for each different letter: the elements whose indices agree wherever the letters do."""
+    unique = "".join(dict.fromkeys(letters))
+    if len(unique) == len(letters):
+        return x, letters
+    length = dict(zip(letters, x.shape))
+    if any(length[c] != n for c, n in zip(letters, x.shape)):
+        raise ValueError(f"einsum: the axes of shape {x.shape} with one letter in {letters!r} must be equally long")
+    # x[i, i, j] for all i, j: an array of indices for each letter, along the axis that the letter has in the result.
+    arange = array_module(x.data).arange
+    indices = {c: arange(length[c]).reshape((-1,) + (1,) * (len(unique) - 1 - k)) for k, c in enumerate(unique)}
+    return getitem(x, tuple(indices[c] for c in letters)), unique
+
+
+def _einsum_gradient(g: Gradient, i: int, xs: Sequence[Tensor], inputs: Sequence[str], output: str) -> Tensor:
     """The gradient of input number i: `g` takes its place, and its letters become those of the result.
 
     For C = einsum("ij,jk->ik", A, B) that is dA = einsum("ik,jk->ij", g, B), which is G B^T.
@@ -123,25 +152,3 @@ def _einsum_gradient(g: Gradient, i: int, xs: list[Tensor], inputs: list[str], o
     dx = einsum(f"{','.join(others)}->{target}", g, *xs[:i], *xs[i + 1 :])
     dx = expand_dims(dx, tuple(axis for axis, c in enumerate(letters) if c not in elsewhere))
     return broadcast_to(dx, np.broadcast_shapes(dx.shape, x.shape))
-
-
-def _parse_subscripts(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
-    """The letters of each input and of the result. `...` is replaced by letters that are not used otherwise."""
-    left, arrow, output = subscripts.replace(" ", "").partition("->")
-    inputs = left.split(",")
-    if len(inputs) != len(ndims):
-        raise ValueError(f"einsum {subscripts!r} names {len(inputs)} inputs, but got {len(ndims)}")
-    # How many axes `...` stands for in each input. They are aligned at the right, so each input takes the last ones of
-    # the new letters.
-    ellipsis_ndims = [ndim - len(s) + len("...") if "..." in s else 0 for s, ndim in zip(inputs, ndims)]
-    new_letters = "".join(c for c in string.ascii_letters if c not in subscripts)[: max(ellipsis_ndims)]
-    if not arrow:  # the result is left out: as in NumPy, it has the letters that occur once, in alphabetical order
-        once = [c for c, n in Counter(left).items() if n == 1 and c.isalpha()]
-        output = "..." + "".join(sorted(once))
-    inputs = [s.replace("...", new_letters[len(new_letters) - n :]) for s, n in zip(inputs, ellipsis_ndims)]
-    for s in inputs:
-        if len(set(s)) < len(s):
-            raise ValueError(
-                f"einsum {subscripts!r} names a letter twice in one input; take the diagonal by indexing first"
-            )
-    return inputs, output.replace("...", new_letters)

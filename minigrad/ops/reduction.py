@@ -20,10 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array
+from minigrad.backend import Array, array_module, at_least_float32, is_float
 from minigrad.lazy import Gradient
+from minigrad.ops.arguments import Axes, as_number, as_reduction
 from minigrad.ops.selection import where_in_rule
-from minigrad.ops.shape import Axes, broadcast_to
+from minigrad.ops.shape import broadcast_to
+from minigrad.sums import sum_array
 from minigrad.tensor import Tensor, array_of, as_tensor, like, record
 
 __all__ = ["sum", "mean", "var", "std"]
@@ -33,20 +35,24 @@ __all__ = ["sum", "mean", "var", "std"]
 
 def sum(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The sum of the elements along `axis`."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     shape = x.shape  # not `x` itself, which the rule would keep in memory
-    data = x.data.sum(axis, keepdims=keepdims)
+    data = sum_array(x.data, axis, keepdims=keepdims)
     # d(x_1 + ... + x_n)/dx_i = 1: every element gets the gradient of the sum in which it is a term.
     return record(data, (x,), lambda g, out: (_expand(restore_axes(g, shape, axis, keepdims=keepdims), shape),))
 
 
 def mean(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """The arithmetic mean of the elements along `axis`."""
-    x = as_tensor(x)
+    x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
     data, shape = _mean_array(x.data, axis, keepdims=keepdims), x.shape
     n = _elements_per_result(x, data)
-    # The rule of `sum`, with d(mean)/dx_i = 1 / n.
-    return record(data, (x,), lambda g, out: (_expand(restore_axes(g / n, shape, axis, keepdims=keepdims), shape),))
+
+    def vjp(g: Gradient, out: None) -> tuple[Gradient]:
+        # The rule of `sum`, with d(mean)/dx_i = 1 / n. In float16, an n above 65,504 would be infinite.
+        return (_expand(restore_axes(at_least_float32(g) / n, shape, axis, keepdims=keepdims), shape),)
+
+    return record(data, (x,), vjp)
 
 
 def restore_axes(g: Gradient, shape: tuple[int, ...], axis: Axes, *, keepdims: bool) -> Gradient:
@@ -54,7 +60,7 @@ def restore_axes(g: Gradient, shape: tuple[int, ...], axis: Axes, *, keepdims: b
 
     `g`: the gradient of the result of a reduction. `shape`: that of the input. `axis`, `keepdims`: as in the reduction.
     """
-    if keepdims or axis is None:  # the axes are there already, or `g` is a single number
+    if keepdims or axis is None or not shape:  # the axes are there already, or `g` is a single number
         return g
     restored = list(shape)  # the shape of the input, with 1 for each reduced axis
     for a in axis if isinstance(axis, tuple) else (axis,):
@@ -83,59 +89,77 @@ def _elements_per_result(x: Any, result: Array) -> int:
 def _mean_array(a: Array, axis: Axes, *, keepdims: bool) -> Array:
     """The mean of an array, as a sum and a quotient: NumPy's `mean` is written in Python and takes three times as long.
 
-    NumPy's `mean` is used for float16, which it adds up in float32 (a sum above 65,504 is infinite in float16), and for
-    arrays without elements.
+    NumPy's `mean` is used for arrays without elements. float16 is added up in float32: a sum above 65,504 would be
+    infinite.
     """
-    if not a.size or a.dtype.itemsize < 4:
+    if not a.size:
         return a.mean(axis, keepdims=keepdims)
-    total = a.sum(axis, keepdims=keepdims)
-    return total / _elements_per_result(a, total)
+    wide = at_least_float32(a)
+    total = sum_array(wide, axis, keepdims=keepdims)
+    mean = total / _elements_per_result(a, total)
+    return mean if wide is a else mean.astype(a.dtype)
 
 
 # --- variances --------------------------------------------------------------------------------------------------------
 
 
-def var(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> Tensor:
+def var(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -> Tensor:
     """The variance along `axis`: the squared distances from the mean, summed and divided by n - ddof.
 
     `ddof`: "delta degrees of freedom"; with 1 the estimate from a sample is unbiased.
     """
-    x = as_tensor(x)
+    x, (axis, keepdims), ddof = as_tensor(x), as_reduction(axis, keepdims), as_number(ddof, "ddof")
     data = _var_array(x.data, axis, ddof, keepdims=keepdims)
     n = _elements_per_result(x, data) - ddof
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
         # d var / dx_i = 2 (x_i - mean) / n. The mean depends on x_i as well, but that adds nothing: it changes the
         # variance by -2 / n times the sum of all (x_j - mean), which is 0.
-        return (restore_axes(g, x.shape, axis, keepdims=keepdims) * _centered_over_n(like(g, x), axis, n) * 2,)
+        centered = _centered_over_n(at_least_float32(like(g, x)), axis, n)
+        return (restore_axes(g, x.shape, axis, keepdims=keepdims) * centered * 2,)
 
     return record(data, (x,), vjp)
 
 
-def std(x: Any, axis: Axes = None, ddof: int = 0, *, keepdims: bool = False) -> Tensor:
+def std(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -> Tensor:
     """The standard deviation along `axis`, the square root of `var`. Its slope is 0 where all elements are equal."""
-    x = as_tensor(x)
-    data = np.sqrt(_var_array(x.data, axis, ddof, keepdims=keepdims))
+    x, (axis, keepdims), ddof = as_tensor(x), as_reduction(axis, keepdims), as_number(ddof, "ddof")
+    data = _std_array(x.data, axis, ddof, keepdims=keepdims)
     n = _elements_per_result(x, data) - ddof
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
         # d sqrt(var) / dx_i = 1 / (2 std) d var / dx_i = (x_i - mean) / (n std). Where std is 0 that would be 0 / 0;
         # dividing by infinity instead gives the slope 0.
-        divided = g / where_in_rule(array_of(out) == 0, np.inf, out)
-        return (restore_axes(divided, x.shape, axis, keepdims=keepdims) * _centered_over_n(like(g, x), axis, n),)
+        divided = at_least_float32(g) / where_in_rule(array_of(out) == 0, np.inf, out)
+        centered = _centered_over_n(at_least_float32(like(g, x)), axis, n)
+        return (restore_axes(divided, x.shape, axis, keepdims=keepdims) * centered,)
 
     return record(data, (x,), vjp, keep_output=True)
 
 
-def _var_array(a: Array, axis: Axes, ddof: int, *, keepdims: bool) -> Array:
-    """The variance of an array. NumPy's `var`, slow like its `mean`, is used only for float16 and without elements."""
-    if not a.size or a.dtype.itemsize < 4:
+def _var_array(a: Array, axis: Axes, ddof: float, *, keepdims: bool) -> Array:
+    """The variance of an array. NumPy's `var`, slow like its `mean`, is used only without elements."""
+    if not a.size:
         return a.var(axis, ddof=ddof, keepdims=keepdims)
     # The mean is subtracted before squaring. mean(a²) - mean(a)² would lose most digits if the mean is large.
-    d = _centered(a, axis)
-    total = (d * d).sum(axis, keepdims=keepdims)
+    d = _centered(at_least_float32(a), axis)
+    total = sum_array(d * d, axis, keepdims=keepdims)
     n = _elements_per_result(a, total) - ddof
-    return total / (n if n > 0 else 0)  # too few elements: infinity or NaN, as in NumPy
+    # Too few elements give infinity or NaN, as in NumPy. A Python number, because a NumPy scalar would promote float32.
+    variance = total / (float(n) if n > 0 else 0.0)
+    return variance.astype(a.dtype, copy=False) if is_float(a.dtype) else variance
+
+
+def _std_array(a: Array, axis: Axes, ddof: float, *, keepdims: bool) -> Array:
+    """The standard deviation of an array."""
+    wide = at_least_float32(a)
+    variance = _var_array(wide, axis, ddof, keepdims=keepdims)
+    # In float32, the square of 1e20 is infinite and that of 1e-23 is 0, though its root would be in range. Where there
+    # may be such squares, the variance is computed in float64. (On a GPU, looking would mean waiting for the result.)
+    can_look = wide.dtype == np.float32 and array_module(a) is np and variance.size
+    if can_look and not 1e-24 < variance.min() <= variance.max() < np.inf:
+        variance = _var_array(a.astype(np.float64), axis, ddof, keepdims=keepdims)
+    return np.sqrt(variance).astype(a.dtype, copy=False) if is_float(a.dtype) else np.sqrt(variance)
 
 
 def _centered(x: Any, axis: Axes) -> Any:
@@ -143,6 +167,6 @@ def _centered(x: Any, axis: Axes) -> Any:
     return x - (mean(x, axis, keepdims=True) if isinstance(x, Tensor) else _mean_array(x, axis, keepdims=True))
 
 
-def _centered_over_n(x: Any, axis: Axes, n: int) -> Any:
+def _centered_over_n(x: Any, axis: Axes, n: float) -> Any:
     """(x_i - mean) / n; NaN where there are too few elements for a variance."""
-    return _centered(x, axis) * (1 / n if n > 0 else np.nan)
+    return _centered(x, axis) * (float(1 / n) if n > 0 else np.nan)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minigrad.backend import Array
+from minigrad.backend import Array, at_least_float32
 
 # fmt: off
 # For |x| <= 0.46875: erf(x) = x P(x^2) / Q(x^2). Coefficients from the highest power down.
@@ -32,13 +32,14 @@ _LARGE_Q = (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.371811018620098
 
 def erf_array(a: Array) -> Array:
     """erf of a floating-point array, to a few units in the last place of its dtype."""
-    magnitude = np.abs(a)  # erf(-x) = -erf(x): computed for |x|, and the sign is put back at the end
+    wide = at_least_float32(a)  # the coefficients are beyond the range of float16
+    magnitude = np.abs(wide)  # erf(-x) = -erf(x): computed for |x|, and the sign is put back at the end
     # Each formula gets numbers of its own range only, so that nothing overflows where its result is not used.
     small, large = np.minimum(magnitude, 0.46875), np.clip(magnitude, 0.46875, 6.0)  # from 6 on, erf rounds to 1
     square = small * small
     near_zero = small * _polynomial(square, _SMALL_P) / _polynomial(square, _SMALL_Q)
     far = 1 - np.exp(-large * large) * _polynomial(large, _LARGE_P) / _polynomial(large, _LARGE_Q)
-    return np.copysign(np.where(magnitude <= 0.46875, near_zero, far), a)
+    return np.copysign(np.where(magnitude <= 0.46875, near_zero, far), wide).astype(a.dtype, copy=False)
 
 
 def _polynomial(a: Array, coefficients: Sequence[float]) -> Array:

@@ -38,30 +38,57 @@ def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, parallel: 
         # Where the factor is 1, nothing needs to be done. But asking a GPU for it would mean waiting, so there the
         # gradients are always multiplied.
         if array_module(g) is not np or factor < 1:
-            _scale(g.reshape(-1), factor.astype(g.dtype), parallel)
+            _scale(g.reshape(-1), factor, parallel)
     return Tensor(norm)
 
 
 def global_norm(arrays: Iterable[Array], parallel: Parallel = run_serially) -> Array:
     """The square root of the sum of the squares of all elements, in float64, on the device of the arrays.
 
-    The sums of the blocks are added in one fixed order. So the result is the same to the bit, whatever `parallel` does.
+    The norms of the blocks are put together in one fixed order. So the result is the same to the bit, whatever
+    `parallel` does.
     """
     flat_blocks = [flat[block] for flat in (array.reshape(-1) for array in arrays) for block in blocks(flat)]
-    squares: list[Array] = [None] * len(flat_blocks)
+    norms: list[Array] = [None] * len(flat_blocks)
 
     @span("clip_grad_norm")
     @np.errstate(all="ignore")  # here too, because NumPy has this setting for each thread
-    def add_squares(chosen: slice) -> None:
-        # Each block is summed in its own dtype, and their sums in float64. That is exact enough for float32 of any
-        # length.
-        squares[chosen] = [(g @ g).astype(np.float64) for g in flat_blocks[chosen]]
+    def measure(chosen: slice) -> None:
+        norms[chosen] = [_norm_of_block(g) for g in flat_blocks[chosen]]
 
-    parallel(add_squares, len(flat_blocks))
-    return np.sqrt(sum(squares))  # Python's sum, from first to last
+    parallel(measure, len(flat_blocks))
+    return _norm_of_norms(norms)
+
+
+def _norm_of_block(g: Array) -> Array:
+    """The norm of a flat array, in float64."""
+    if array_module(g) is np:  # on a GPU, the comparison would have to wait for the result
+        # In its own dtype: that is exact enough for a block. But the square of 1e20 is infinite in float32, and that
+        # of 1e-23 is 0. A sum that is neither very large nor very small is not spoilt by such squares.
+        squares, limits = g @ g, np.finfo(g.dtype)
+        if limits.tiny / limits.eps**2 < squares < np.inf:
+            return np.sqrt(squares.astype(np.float64))
+    largest = np.abs(g).max()
+    unit = np.where((largest > 0) & (largest < np.inf), largest, 1)  # with an infinity or NaN, so is the norm
+    scaled = g / unit
+    return np.sqrt((scaled @ scaled).astype(np.float64)) * unit
+
+
+def _norm_of_norms(norms: list[Array]) -> Array:
+    """The norm of a vector, from the norms of its parts."""
+    if not norms:
+        return np.zeros(())
+    a = array_module(norms[0]).stack(norms)
+    largest = a.max()
+    unit = np.where((largest > 0) & (largest < np.inf), largest, 1)  # as above: squares may overflow
+    return unit * np.sqrt(((a / unit) ** 2).sum())
 
 
 def _scale(g: Array, factor: Array, parallel: Parallel) -> None:
+    # Below the normal numbers of a dtype, a factor has few digits. Then the product is computed in float64.
+    if array_module(g) is not np or factor > np.finfo(g.dtype).tiny:
+        factor = factor.astype(g.dtype)
+
     @span("clip_grad_norm")
     def scale(elements: slice) -> None:
         g[elements] *= factor

@@ -72,6 +72,8 @@ class _ThreadState(threading.local):
 class Profile:
     """Time and memory of everything that runs inside `with profile() as p:`, in all threads.
 
+    Afterwards, `print(p)` shows a table, and `p.draw("memory.svg")` a picture.
+
     The same profile may be entered again and then continues: `with p:` around each of several steps gives a table of
     the average step. Only one profile can run at a time. It must begin before the forward pass: of a rule that was
     recorded earlier, it cannot tell that the ops inside are part of a rule. A rule that runs after the block does not
@@ -118,7 +120,7 @@ class Profile:
 
         return draw(self.report(), path)
 
-    __str__ = table
+    __str__ = __repr__ = table
 
     def __enter__(self) -> Profile:
         if Profile.running is not None:
@@ -262,12 +264,7 @@ class _TimedRule:
             self.profile._finish(self.running, self.profile.elapsed())
 
 
-def profile() -> Profile:
-    """`with profile() as p:` records where time and memory go, in all threads.
-
-    Afterwards, `print(p)` shows a table, and `p.draw("memory.svg")` a picture.
-    """
-    return Profile()
+profile = Profile  # `with profile() as p:` reads better
 
 
 @contextmanager

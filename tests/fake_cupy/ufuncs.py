@@ -11,10 +11,11 @@ from tests.fake_cupy.indexing import host_index
 
 NAMES = """
 abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or bitwise_xor cbrt ceil
-copysign cos cosh divide equal exp exp2 expm1 fabs float_power floor floor_divide fmax fmin fmod greater greater_equal
-heaviside hypot invert isfinite isinf isnan ldexp left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2
-logical_and logical_not logical_or logical_xor maximum minimum mod multiply negative nextafter not_equal positive power
-reciprocal remainder rint right_shift sign signbit sin sinh sqrt square subtract tan tanh true_divide trunc
+copysign cos cosh divide equal exp exp2 expm1 fabs float_power floor floor_divide fmax fmin fmod frexp greater
+greater_equal heaviside hypot invert isfinite isinf isnan ldexp left_shift less less_equal log log10 log1p log2
+logaddexp logaddexp2 logical_and logical_not logical_or logical_xor maximum minimum mod multiply negative nextafter
+not_equal positive power reciprocal remainder rint right_shift sign signbit sin sinh sqrt square subtract tan tanh
+true_divide trunc
 """
 
 REDUCE = {"add": "sum", "multiply": "prod"}  # the only ufuncs with `reduce` and `accumulate`, and their functions
@@ -41,7 +42,8 @@ class ufunc:
             out = args[self.nin]
         hosts = [operand(x) for x in args[: self.nin]]
         dtype = None if dtype is None else checked_dtype(dtype)
-        result = self._numpy(*hosts, out=None if out is None else output(out), dtype=dtype, casting=casting)
+        given = {} if out is None else {"out": output(out)}
+        result = self._numpy(*hosts, **given, dtype=dtype, casting=casting)
         return wrap(result) if out is None else out
 
     def reduce(self, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:

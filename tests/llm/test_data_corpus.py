@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
+import subprocess
 import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -19,6 +22,7 @@ from llm.data import builtin
 from llm.data.corpora import open_corpus
 from llm.data.corpus import Corpus
 from llm.data.errors import DataError
+from llm.data.text import decode_prompt
 
 
 def texts_of(source: Corpus) -> list[str]:
@@ -61,6 +65,27 @@ def test_a_byte_order_mark_is_not_text_and_line_ends_are_kept(tmp_path):
     assert list(open_corpus(str(path))) == ["one\r\ntwo\r\n"]
 
 
+@given(
+    text=st.text(st.sampled_from("ab\r\né🙂")).filter(lambda text: not text.endswith("\r")),
+    mark=st.booleans(),
+    end=st.sampled_from(["", "\n", "\r\n"]),
+)
+def test_a_piped_prompt_is_the_text_that_a_model_would_learn_from_a_file(tmp_path_factory, text, mark, end):
+    """Without the line end after its last line, which a shell adds."""
+    text = text.rstrip("\r\n")
+    content = b"\xef\xbb\xbf" * mark + (text + end).encode()
+    path = tmp_path_factory.mktemp("prompt") / "file.txt"
+    path.write_bytes(content + b"!")
+    assert "".join(open_corpus(str(path))) == text + end + "!"
+    assert decode_prompt(content) == text
+
+
+def test_a_prompt_of_other_bytes_keeps_them_and_one_in_utf16_is_refused():
+    assert decode_prompt(b"caf\xe9\n").encode(errors="surrogateescape") == b"caf\xe9"
+    with pytest.raises(DataError, match="the prompt from standard input is not UTF-8 text: it has a zero byte at pos"):
+        decode_prompt("The class".encode("utf-16-le"))
+
+
 @given(texts=st.lists(st.text("a1\n\0", max_size=4), min_size=1, max_size=4), other=st.data())
 def test_fingerprints_differ_where_documents_do(texts, other):
     others = other.draw(st.lists(st.text("a1\n\0", max_size=4), min_size=1, max_size=4))
@@ -93,6 +118,55 @@ def test_a_folder_is_its_text_files_in_sorted_order(folder):
 
 def test_a_glob_is_the_files_it_matches(folder):
     assert texts_of(open_corpus(str(folder / "**/*.[mt]*"))) == ["first, as a/ sorts before b.txt", "second"]
+
+
+UTF16 = "a text".encode("utf-16-le")
+
+
+def test_what_is_left_out_of_a_folder_or_pattern_is_told_and_why(folder):
+    for name in ("utf16.txt", "c.bin", "d.bin", "e.bin", "f.bin"):
+        (folder / name).write_bytes(UTF16)
+    for data in (str(folder), str(folder / "**/*.*")):
+        corpus = open_corpus(data)
+        assert texts_of(corpus) == ["first, as a/ sorts before b.txt", "second"]
+        names = ", ".join(str(folder / name) for name in ("c.bin", "d.bin", "e.bin", "f.bin", "picture.png"))
+        assert corpus.omissions == (
+            f"left out of {data}, because they hold zero bytes (binary files, or UTF-16): {names} and 1 more"
+        )
+    assert open_corpus(str(folder / "b.txt")).omissions == open_corpus("python-docs").omissions == ""
+
+
+@pytest.mark.parametrize("content", [UTF16, "\ufeffa text".encode("utf-16-le"), b"text\0text", bytes(8)])
+@pytest.mark.parametrize("way", ["file", "standard input", "pipe"])
+def test_what_is_left_out_of_a_folder_is_refused_when_it_is_given_alone(tmp_path, monkeypatch, content, way):
+    path, data = tmp_path / "alone", str(tmp_path / "alone")
+    if way == "pipe":
+        os.mkfifo(path)
+        threading.Thread(target=path.write_bytes, args=(content,), daemon=True).start()
+    elif way == "file":
+        path.write_bytes(content)
+    else:
+        data = "-"
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with pytest.raises(DataError, match=r"is not UTF-8 text: it has a zero byte at position \d.*convert it to UTF-8"):
+        open_corpus(data)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_a_device_without_an_end_is_not_copied():
+    with pytest.raises(DataError, match="/dev/zero is not UTF-8 text"):
+        open_corpus("/dev/zero")
+
+
+def test_no_room_for_a_copy_of_standard_input_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", stdin_with(b"text"))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    with pytest.raises(DataError, match=r"standard input could not be copied to .*No space left.*TMPDIR to another"):
+        open_corpus("-")
 
 
 def test_standard_input_can_be_read_again_and_is_deleted_in_the_end(monkeypatch):
@@ -164,9 +238,10 @@ def test_a_folder_without_text_is_refused(tmp_path):
         open_corpus(str(tmp_path))
 
 
-def test_empty_text_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "empty.txt").touch()
-    monkeypatch.setattr(sys, "stdin", stdin_with(b""))
+@pytest.mark.parametrize("nothing", [b"", b"\xef\xbb\xbf"], ids=["no bytes", "a byte order mark"])
+def test_empty_text_is_refused(tmp_path, monkeypatch, nothing):
+    (tmp_path / "empty.txt").write_bytes(nothing)
+    monkeypatch.setattr(sys, "stdin", stdin_with(nothing))
     for data in [str(tmp_path / "empty.txt"), str(tmp_path), "-"]:
         with pytest.raises(DataError, match="is empty"):
             open_corpus(data)
@@ -260,6 +335,13 @@ def test_a_cache_that_cannot_be_written_is_reported(cache, monkeypatch):
     cache.write_text("a file stands where the folder should be")
     with pytest.raises(DataError, match="could not write to the cache folder .* set MINIGRAD_CACHE"):
         open_corpus("shakespeare")
+
+
+def test_what_downloads_is_imported_only_for_a_download():
+    code = "import sys, llm.data; print({'urllib.request', 'ssl', 'http.client'} & {*sys.modules})"
+    root = Path(__file__).parents[2]
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
 
 
 @pytest.mark.shared

@@ -149,6 +149,72 @@ def test_damaged_files_are_named(folder, file, damage, message):
         TokenShards(folder)
 
 
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_the_description_is_noticed(tmp_path_factory, position, bit):
+    folder = tmp_path_factory.mktemp("shards") / "tokens"
+    good = written(folder, ["é" * 30, "x"], ByteTokenizer(), shard_tokens=10)
+    path = folder / "meta.json"
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        found = TokenShards(folder)
+    except DataError as error:
+        assert str(path) in str(error)  # noqa: PT017 - both ends are good
+        return
+    facts = ("bytes", "documents", "vocab_size", "dtype", "checksum")
+    assert [getattr(found, name) for name in facts] == [getattr(good, name) for name in facts], "it was in white space"
+    assert found[:].tolist() == good[:].tolist()
+
+
+FACTS = ["dtype", "vocab_size", "tokens", "bytes", "documents", "shards"]
+PLACES = [*FACTS, "file of a shard", "tokens of a shard", "crc32 of a shard"]
+WRONG = [None, True, -1, 0.5, 10**30, "x", "../meta.json", [], [1], {}, "float64", "object"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("value", WRONG, ids=str)
+def test_a_value_of_a_wrong_kind_in_an_edited_description_is_refused(folder, place, value):
+    written(folder, ["x" * 30], ByteTokenizer(end_of_text=None), shard_tokens=10)
+    path = folder / "meta.json"
+    meta = json.loads(path.read_text())
+    meta.pop("sha256", None)
+    (meta if place in FACTS else meta["shards"][1])[place.split()[0]] = value
+    path.write_text(json.dumps(meta))
+    with pytest.raises(DataError, match=r"meta\.json|00001\.bin"):
+        TokenShards(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["meta.json", "00001.bin"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_a_pipe_a_device_or_a_folder_in_the_place_of_a_file_is_refused(folder, name, make):
+    written(folder, ["x" * 30], ByteTokenizer(end_of_text=None), shard_tokens=10)
+    (folder / name).unlink()
+    make(folder / name)
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        TokenShards(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_opening_leaves_no_pages_of_the_files_in_the_memory_of_the_process(folder):
+    """What is read through a mapping would count as memory of the process: gigabytes of it, for a large text."""
+    size = 64 * MEGABYTE
+    written(folder, ["x" * (size // 2)], ByteTokenizer(end_of_text=None), shard_tokens=size, group_characters=size)
+    before = resident()
+    shards = TokenShards(folder)
+    assert len(shards) == size // 2
+    assert resident() - before < size // 4
+    shards[:].sum()
+    assert resident() - before > size // 2, "the measure must see pages that are used"
+
+
+def resident() -> int:
+    """Bytes of memory of this process."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmRSS:")[1].split()[0])
+
+
 # Preparing ----------------------------------------------------------------------------------------------------------
 
 
@@ -173,14 +239,22 @@ def test_both_splits_hold_exactly_their_text(tmp_path_factory, texts, val_fracti
     assert data.bytes_per_token == data.val.bytes / len(data.val)
 
 
-def test_progress_goes_up_to_all_characters():
-    calls: list[tuple[int, int]] = []
-    for _ in range(2):  # found in the cache the second time
-        prepare(Corpus("test", ["é" * 100, "b" * 50], 7), ByteTokenizer(), progress=lambda *call: calls.append(call))
-    done = [call[0] for call in calls]
-    assert done == sorted(set(done))
-    assert calls[-1] == (150, 150)
-    assert {total for _, total in calls} == {150}
+def test_progress_of_each_stage_goes_up_to_all_of_it():
+    """Whatever reads all of the text or all of the tokens tells how far it is. The second time nothing is tokenized."""
+    for stages in (["reading", "tokenizing"], ["reading"]):
+        calls: dict[str, list[tuple[int, int]]] = {}
+        data = prepare(
+            Corpus("test", ["é" * 100, "b" * 50], 7),
+            ByteTokenizer(),
+            progress=lambda stage, *numbers, calls=calls: calls.setdefault(stage, []).append(numbers),
+        )
+        assert list(calls) == [*stages, "checking train tokens", "checking val tokens"]
+        sizes = [250, 150][: len(stages)] + [len(data.train), len(data.val)]
+        for numbers, whole in zip(calls.values(), sizes, strict=True):
+            done = [number for number, _ in numbers]
+            assert done == sorted(set(done))
+            assert done[-1] == whole
+            assert {total for _, total in numbers} == {whole}
 
 
 def test_the_meta_file_tells_what_was_tokenized(folder):
@@ -229,8 +303,9 @@ def test_another_text_tokenizer_or_split_is_tokenized_anew(change):
 def die_while_tokenizing(text: str) -> None:
     """Run in a process of its own, which kills itself after the first chunk."""
 
-    def kill(done: int, total: int) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def kill(stage: str, done: int, total: int) -> None:
+        if stage == "tokenizing":
+            os.kill(os.getpid(), signal.SIGKILL)
 
     prepare(Corpus("test", [text], chunk_characters=10), ByteTokenizer(), progress=kill, group_characters=1)
 
@@ -337,6 +412,42 @@ def test_the_cache_folder_follows_the_environment(monkeypatch):
     assert cache_folder() == Path.home() / "elsewhere"
     monkeypatch.delenv("MINIGRAD_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "minigrad"
+
+
+MINUTE = 60.0
+
+
+def cached(folder: Path, text: str, minutes_ago: float) -> Path:
+    """An entry of the cache for a text of random characters, last used so long ago."""
+    before = set(folder.glob("tokens/*"))
+    prepare(Corpus("test", [text]), ByteTokenizer())
+    (new,) = {*folder.glob("tokens/*")} - before
+    then = time.time() - minutes_ago * MINUTE
+    os.utime(new, (then, then))
+    return new
+
+
+def test_what_was_not_used_for_the_longest_time_is_deleted_when_the_cache_is_full(folder, monkeypatch):
+    oldest, used, newest = (cached(folder, letter * 50_000, minutes) for letter, minutes in zip("abc", (30, 20, 10)))
+    mine = folder / "tokens" / "mine"
+    mine.mkdir()
+    (mine / "large").write_bytes(bytes(10**6))
+    prepare(Corpus("test", ["a" * 50_000]), NeverEncodes())  # found, so now the second is the oldest
+    monkeypatch.setenv("MINIGRAD_CACHE_GB", str(350e3 / 1e9))  # each has 100 kB of tokens: three of them fit
+    added = cached(folder, "d" * 50_000, 0)
+    assert {*folder.glob("tokens/*")} == {oldest, newest, added, mine}, "what is not ours is never deleted"
+    assert not used.exists()
+    monkeypatch.setenv("MINIGRAD_CACHE_GB", "0")
+    alone = cached(folder, "e" * 50_000, 0)
+    assert {*folder.glob("tokens/*")} == {alone, mine}, "what was made just now stays, however large"
+    assert len(prepare(Corpus("test", ["e" * 50_000]), NeverEncodes()).train) == 45_001
+
+
+@pytest.mark.parametrize("limit", ["much", "-1", "nan", "inf"])
+def test_a_limit_that_is_no_size_is_refused(folder, monkeypatch, limit):
+    monkeypatch.setenv("MINIGRAD_CACHE_GB", limit)
+    with pytest.raises(DataError, match=rf"MINIGRAD_CACHE_GB='{limit}' is not a number of gigabytes"):
+        prepare(Corpus("test", ["some text"]), ByteTokenizer())
 
 
 # Memory -------------------------------------------------------------------------------------------------------------

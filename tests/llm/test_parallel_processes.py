@@ -10,17 +10,21 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
+from mmap import mmap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.parallel import processes as processes_module
-from llm.parallel.processes import Processes
+from llm.parallel.processes import ALIGNMENT, Processes
 from llm.parallel.selection import MAX_PARAMETERS_FOR_PROCESSES, make_workers, processes_are_faster
 from llm.parallel.threads import Threads
 from llm.parallel.workers import Workers
@@ -72,6 +76,38 @@ def test_weights_that_are_not_copied_are_noticed() -> None:
         model.load_state_dict({name: 2 * array for name, array in model.state_dict().items()})
         with pytest.raises(AssertionError):
             compare(model, workers, seed=2, rows=4)
+
+
+@settings(max_examples=max(10, settings().max_examples // 5))  # each forks
+@given(count=st.integers(1, 3), dim=st.sampled_from([2, 6, 14]), layers=st.integers(1, 2))
+def test_workers_ask_the_system_for_one_array_of_weights_and_a_gradient_for_each_child(
+    count: int, dim: int, layers: int
+) -> None:
+    """Shared memory, which no tool for Python's memory sees: as much as the arrays need, and each at its own place."""
+    asked: list[int] = []
+
+    class Mapping(mmap):
+        def __new__(cls, number: int, length: int) -> Mapping:
+            assert number == -1, "memory, not a file"
+            asked.append(length)
+            return super().__new__(cls, number, length)
+
+    model = GPT(GPTConfig(vocab_size=5, context=3, layers=layers, heads=1, dim=dim), rng=1, dtype=np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes_module, "mmap", Mapping)
+        workers = Processes(model, NextToken(), count)
+    try:
+        parameters = list(model.parameters())
+        needed = sum(p.data.nbytes for p in parameters)
+        assert len(asked) == count
+        assert all(needed <= length <= needed + ALIGNMENT * len(parameters) for length in asked)
+        for arrays in (workers._weights, *workers._gradients):
+            places = sorted((each.ctypes.data, each.nbytes) for each in arrays)
+            assert all(place % ALIGNMENT == 0 for place, _ in places)
+            assert all(place + size <= after for (place, size), (after, _) in pairwise(places)), "none overlaps another"
+            assert [(a.shape, a.dtype) for a in arrays] == [(p.shape, p.data.dtype) for p in parameters]
+    finally:
+        workers.close()
 
 
 # --- what can go wrong ------------------------------------------------------------------------------------------------
@@ -155,7 +191,9 @@ def test_a_program_that_closes_nothing_ends() -> None:
 def test_a_signal_to_all_processes_lets_them_finish_the_update(number: signal.Signals, tmp_path: Path) -> None:
     """As a terminal sends Ctrl-C, and a system that shuts down SIGTERM."""
     process = start(tmp_path / "run", *options(**{"steps": 100_000, "threads": 3}), start_new_session=True)
+    end = time.monotonic() + 60
     while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert time.monotonic() < end and process.poll() is None, "training does not begin"
         time.sleep(0.05)
     time.sleep(0.3)
     os.killpg(process.pid, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -91,3 +92,29 @@ def test_a_system_without_mallopt(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
         runtime.keep_freed_memory()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_memory_that_was_freed_is_kept_for_the_next_step_until_it_is_returned() -> None:
+    program = """if True:
+        from pathlib import Path
+        import numpy as np
+        from llm.parallel.runtime import keep_freed_memory, return_freed_memory
+
+        def megabytes():
+            return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) // 1024
+
+        keep_freed_memory()
+        before = megabytes()
+        arrays = [np.ones(1 << 17) for _ in range(100)]  # 1 MB each
+        last = np.ones(1000)  # stands behind them, so that the heap cannot simply become shorter
+        del arrays
+        kept = megabytes()
+        return_freed_memory()
+        print(kept - before, megabytes() - before)
+    """
+    root = Path(__file__).parents[2]
+    result = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    kept, returned = map(int, result.stdout.split())
+    assert kept >= 90, "or there is nothing to return"
+    assert returned <= 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm.parallel import shared_gradients
 from llm.parallel.shared_gradients import SharedGradients
+from llm.training.objectives import NextToken
 from minigrad import Tensor, no_grad
 from minigrad.fused.embedding import embedding
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
 from minigrad.lazy import LazyGradient
 from minigrad.nn.module import Parameter
 from minigrad.tensor import record
+from tests.llm.steps import model_and_optimizer, workers_of
 
 SHAPE = (3, 2)
+SECONDS = 10.0  # how long threads that should not wait may take, on a busy machine
 KINDS = ("array", "filled", "added", "both")
 
 
@@ -83,12 +88,16 @@ def run_interleaved(
         shared._add = add  # type: ignore[method-assign]
         for what in reversed(postponed):
             add(*what)
-    threads = [threading.Thread(target=add_delayed, args=[rank]) for rank in range(len(gradients))]
+    # Daemons: threads that wait for ever would keep Python from ending after the failure of the test.
+    threads = [threading.Thread(target=add_delayed, args=[rank], daemon=True) for rank in range(len(gradients))]
     for thread in threads:
         thread.start()
+    end = time.monotonic() + SECONDS
     for thread in threads:
-        thread.join(10)
-    assert not any(thread.is_alive() for thread in threads), "a thread waits for ever"
+        thread.join(max(0.0, end - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        shared.abandon()  # lets them end
+        pytest.fail("a thread waits for ever")
     assert p.grad is not None
     return p.grad.data.tobytes()
 
@@ -145,12 +154,112 @@ def test_a_worker_does_not_wait_for_one_that_has_failed() -> None:
         gradients.backward(1, embedding(np.array([1, 1]), table).sum())
         outcome.append("went on")
 
-    thread = threading.Thread(target=second)
+    thread = threading.Thread(target=second, daemon=True)
     thread.start()
     with pytest.raises(ZeroDivisionError):
         gradients.backward(0, record(table.data.sum(), (table,), lambda g, out: 1 / 0))
-    thread.join(10)
+    thread.join(SECONDS)
     assert outcome == ["went on"]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_no_worker_waits_for_one_that_has_failed_before_its_first_gradient(failing: int) -> None:
+    """As when there is no memory for the activations of one of them."""
+    started = threading.Barrier(2)
+
+    class Fails(NextToken):
+        def loss_sum(self, model: Any, batch: Any) -> Any:
+            rank = batch[0][0, 0]
+            started.wait(SECONDS)
+            if rank == failing:
+                raise MemoryError("no room")
+            return super().loss_sum(model, batch)
+
+    model, _ = model_and_optimizer()
+    raised: list[BaseException] = []
+
+    def train() -> None:
+        with workers_of(model, 2, objective=Fails()) as workers:
+            try:
+                # The first id of each row is the rank of its worker. The gradient of an embedding waits for its turn.
+                workers.accumulate((np.array([[0, 1], [1, 2]]), np.array([[1, 2], [2, 3]])))
+            except MemoryError as error:
+                raised.append(error)
+
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    assert [str(error) for error in raised] == ["no room"], "it waits for ever"
+
+
+def test_the_state_of_the_sums_is_read_and_written_with_the_lock_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the lock, two threads could add at once. That happens too seldom for a test that waits for it."""
+    unguarded = guard(monkeypatch)
+    random = np.random.default_rng(3)
+    for large in (0, 1000):
+        gradients = random_gradients([*KINDS], 3, seed=1)
+        order = random.permutation(np.repeat(np.arange(3), len(KINDS))).tolist()
+        run_interleaved(order, [False] * len(order), gradients, large, has_gradient=False)
+    assert unguarded == []
+
+
+@pytest.mark.control
+@pytest.mark.parametrize("method", ["_submit", "_add", "_add_delayed"])
+def test_a_forgotten_lock_is_noticed(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unguarded = guard(monkeypatch)
+    original = getattr(SharedGradients, method)
+
+    class NoLock:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def notify_all(self) -> None: ...
+
+        def wait_for(self, ready: Callable[[], bool]) -> None:
+            assert ready()
+
+    def without_lock(shared: SharedGradients, *arguments: Any) -> None:
+        lock, shared._changed = shared._changed, NoLock()  # type: ignore[assignment]
+        try:
+            original(shared, *arguments)
+        finally:
+            shared._changed = lock
+
+    monkeypatch.setattr(SharedGradients, method, without_lock)
+    run_interleaved([1, 0], [False] * 2, random_gradients(["added"], 2, seed=1), 0, has_gradient=True)
+    assert unguarded != []
+
+
+def guard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list of the state of accumulators that will have been used by a thread that did not hold the lock."""
+    unguarded: list[str] = []
+    locks: list[threading.Condition] = []
+
+    class Guarded(shared_gradients._Accumulator):
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("submitted", "stored", "next_number", "is_adding", "swapped"):
+                check(name)
+            return super().__getattribute__(name)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            check(name)
+            super().__setattr__(name, value)
+
+    def check(name: str) -> None:
+        if locks and not locks[-1]._is_owned():  # type: ignore[attr-defined]
+            unguarded.append(name)
+
+    make = SharedGradients.__init__
+
+    def remember_lock(shared: SharedGradients, *arguments: Any) -> None:
+        locks.clear()  # nobody needs a lock while the accumulators are made
+        make(shared, *arguments)
+        locks.append(shared._changed)
+
+    monkeypatch.setattr(shared_gradients, "_Accumulator", Guarded)
+    monkeypatch.setattr(SharedGradients, "__init__", remember_lock)
+    return unguarded
 
 
 def test_the_second_worker_needs_no_array_of_the_size_of_a_large_head() -> None:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 
 from llm.model.config import GPTConfig
 from llm.runs import checkpoints as checkpoints_module
+from llm.runs import run as run_module
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions
@@ -146,16 +147,22 @@ def test_a_copy_of_the_newest_checkpoint_is_not_taken_for_the_best(run: Run, tmp
 
 
 def flip(path: Path, position: float, bit: int) -> None:
+    """In place: a file with two names is damaged under both."""
     data = bytearray(path.read_bytes())
     data[int(position * len(data))] ^= 1 << bit
-    path.unlink()  # the file has two names: damage this one
     path.write_bytes(data)
 
 
 def truncate(path: Path, length: float) -> None:
     data = path.read_bytes()
-    path.unlink()
     path.write_bytes(data[: int(length * len(data))])
+
+
+def separate(path: Path) -> None:
+    """Make a file of its own of a second name."""
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data)
 
 
 positions = st.floats(0, 1, exclude_max=True)
@@ -190,7 +197,6 @@ def test_after_a_truncated_file_the_checkpoint_before_is_used(tmp_path_factory: 
 
 
 def foreign_state(path: Path) -> None:
-    path.unlink()
     path.write_text('{"epoch": 1, "global_step": 6}')
 
 
@@ -200,27 +206,82 @@ def test_after_a_missing_or_foreign_file_the_checkpoint_before_is_used(
 ) -> None:
     path = run.checkpoints.folder / "step-00000006" / name
     damage(path)
+    damage(run.folder / name) if damage is Path.unlink else None
     assert_is_step(run, 5)
-    assert str(path) in run.checkpoints.load().problems[0]  # type: ignore[union-attr]
+    assert any(str(path) in problem for problem in run.checkpoints.load().problems)  # type: ignore[union-attr]
 
 
 def test_files_of_another_checkpoint_are_not_accepted(run: Run) -> None:
-    shutil.copy(
+    shutil.copy(  # into the file that has two names
         run.checkpoints.folder / "step-00000005/model.safetensors",
         run.checkpoints.folder / "step-00000006/model.safetensors",
     )
     assert_is_step(run, 5)
 
 
-def test_copies_of_the_newest_files_are_used_last(run: Run) -> None:
+def lose(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("lost", ["", *FILES])
+@pytest.mark.parametrize("damage", [lose, lambda path: flip(path, 0.5, 1)], ids=["lost", "flipped"])
+def test_the_newest_checkpoint_is_used_as_long_as_it_is_whole_under_one_name(
+    run: Run, lost: str, damage: Callable[[Path], None]
+) -> None:
+    """Not the one before; the problem is told; and the run goes on with both names, and without losing a checkpoint."""
+    newest = run.checkpoints.folder / "step-00000006"
     for path in run.folder.glob("*.*"):
-        data = path.read_bytes()
-        path.unlink()
-        path.write_bytes(data)
+        separate(path)
+    (damage if lost else lose)(newest / lost)
+    assert_is_step(run, 6)
+    found = run.checkpoints.load()
+    assert found is not None and found.folder == run.folder
+    assert [problem for problem in found.problems if str(newest / lost) in problem] == list(found.problems) != []
+    run.checkpoints.mend(found)
+    again = run.checkpoints.load()
+    assert again is not None and (again.folder, again.problems) == (newest, ())
+    assert_is_step(run, 6)
+    for name in FILES:
+        assert (newest / name).samefile(run.folder / name)
+    save(run, 7, best=6)
+    assert saved(run) == [6, 7]
+    assert run.checkpoints.load("best").step == 6  # type: ignore[union-attr]
+
+
+def test_damaged_copies_in_the_folder_of_the_run_are_told_and_replaced(run: Run) -> None:
+    """The older checkpoint is not used in silence."""
+    for path in run.folder.glob("*.*"):
+        separate(path)
+    shutil.rmtree(run.checkpoints.folder / "step-00000006")
+    for name in ("model.safetensors", "state.json"):
+        flip(run.folder / name, 0.5, 1)
+        assert_is_step(run, 5)
+        found = run.checkpoints.load()
+        assert found is not None and any(str(run.folder / name) in problem for problem in found.problems)
+    run.checkpoints.mend(found)
+    assert run.checkpoints.load().problems == ()  # type: ignore[union-attr]
+
+
+def test_a_renamed_checkpoint_is_not_taken_for_another(run: Run) -> None:
+    (run.checkpoints.folder / "step-00000005").rename(run.checkpoints.folder / "step-00000009")
+    assert_is_step(run, 6)
+    assert "step-00000009/state.json is of step 5" in run.checkpoints.load().problems[0]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["step-one", "step-00000009"])
+def test_the_folder_of_a_run_may_have_any_name(tmp_path: Path, name: str) -> None:
+    run = make(tmp_path / name, 5)
+    shutil.rmtree(run.checkpoints.folder)
+    assert_is_step(run, 5)
+
+
+def test_copies_of_the_newest_files_are_used_when_all_others_are_damaged(run: Run) -> None:
+    for path in run.folder.glob("*.*"):
+        separate(path)
     for path in run.checkpoints.folder.glob("*/model.safetensors"):
         flip(path, 0.5, 1)
     assert_is_step(run, 6)
-    assert len(run.checkpoints.load().problems) == 2  # type: ignore[union-attr]
+    assert len(run.checkpoints.load().problems) == 1  # type: ignore[union-attr]
     flip(run.folder / "model.safetensors", 0.5, 1)
     with pytest.raises(RunError, match="no checkpoint is left to go back to"):
         run.checkpoints.load()
@@ -419,6 +480,29 @@ def test_a_full_disk_gives_one_sentence_and_leaves_a_good_checkpoint(
     assert not list(run.folder.rglob(".partial-*"))
     save(run, 7)
     assert_is_step(run, 7)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "step-00000007"])
+def test_what_cannot_be_written_is_named(
+    run: Run, tmp_path: Path, name: str, error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(run_module, "write_json", refuse)
+    monkeypatch.setattr(checkpoints_module, "write_json", refuse)
+    if name == "tokenizer.json":
+        monkeypatch.setattr(CharTokenizer, "save", refuse)
+    write = {
+        "config.json": lambda: run.write_options(OPTIONS),
+        "tokenizer.json": lambda: Run(tmp_path / "new").begin(OPTIONS, LETTERS),
+        "step-00000007": lambda: save(run, 7),
+    }
+    with pytest.raises(RunError, match=rf"{name} ?.*could not be written|could not be written to .*{name}") as caught:
+        write[name]()
+    assert str(error.strerror) in str(caught.value)
+    assert_is_step(run, 6)
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

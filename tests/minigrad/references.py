@@ -149,6 +149,7 @@ REFERENCES = {
     "neg": np.negative, "abs": np.abs, "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
     "sqrt": np.sqrt, "rsqrt": lambda x: x ** -0.5, "sin": np.sin, "cos": np.cos, "tanh": np.tanh,
     "sigmoid": _sigmoid, "erf": _erf, "relu": lambda x: x * (x > 0),
+    "softplus": lambda x: np.log(1 + np.exp(x)), "logaddexp": lambda x, y: np.log(np.exp(x) + np.exp(y)),
     "maximum": np.maximum, "minimum": np.minimum, "where": lambda x, y, condition: np.where(condition, x, y),
     "clip": lambda x, min, max: np.clip(x, min, max), "astype": lambda x, dtype: x.astype(dtype),
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad import checkpoint, grad, hvp, jvp, random, vjp
+from minigrad import checkpoint, grad, hvp, jvp, random, scatter, vjp
 from minigrad.gradcheck.catalogue import CATALOGUE
 from minigrad.gradcheck.choices import Example
 from minigrad.nn import Dropout, Embedding, LayerNorm, Linear, Module, RMSNorm, Sequential
@@ -174,3 +174,42 @@ def test_a_host_array_in_a_rule_is_caught() -> None:
     x = Tensor(fake_cupy.cupy.ones(3), requires_grad=True)
     with pytest.raises(TypeError, match="Unsupported type"):
         x * Tensor(np.ones(3))
+
+
+# --- lists as indices -------------------------------------------------------------------------------------------------
+
+
+@given(data=st.data())
+def test_lists_are_indices_as_on_the_cpu(cupy: Any, data: st.DataObject) -> None:
+    """Masks, numbers from either end, nested and empty lists, alone and beside slices; forward and back."""
+    rows, columns = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
+    mask = st.lists(st.booleans(), min_size=rows, max_size=rows)
+    numbers = st.lists(st.integers(-rows, rows - 1), max_size=4)
+    nested = st.lists(st.lists(st.integers(0, rows - 1), min_size=2, max_size=2), min_size=1, max_size=2)
+    part = data.draw(st.one_of(mask, numbers, nested))
+    index = data.draw(
+        st.sampled_from([part, (part,), (part, slice(None)), (part, 0), (part, None), (..., slice(0, 1))])
+    )
+    a = data.draw(st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed).normal(size=(rows, columns))))
+    results = []
+    for array in (a, cupy.asarray(a)):
+        x = Tensor(array, requires_grad=True)
+        y = x[index]
+        (gradient,) = grad((y * y).sum(), [x], create_graph=True)
+        (second,) = grad(gradient.sum(), [x])
+        results.append([t.numpy() for t in (y, gradient, second)])
+    for on_cpu, on_gpu in zip(*results):
+        np.testing.assert_array_equal(on_gpu, on_cpu)
+    np.testing.assert_array_equal(results[0][0], a[index])
+
+
+@pytest.mark.parametrize("index", [[True, False, True], [[True, False], [False, True], [True, True]], [0, 0, 2], []])
+def test_a_list_is_an_index_of_scatter_and_take(cupy: Any, index: list) -> None:
+    a = np.arange(6.0).reshape(3, 2)
+    x = Tensor(cupy.asarray(a), requires_grad=True)
+    values = x[index]
+    np.testing.assert_array_equal(values.numpy(), a[np.array(index, dtype=None if index else int)])
+    scattered = scatter(values, index, (3, 2))
+    expected = np.zeros((3, 2))
+    np.add.at(expected, np.array(index, dtype=None if index else int), values.numpy())
+    np.testing.assert_array_equal(scattered.numpy(), expected)

@@ -67,8 +67,7 @@ WRONG: list[tuple[Callable, type[Exception], str]] = [
     (lambda: ops.concatenate([zeros(2, 3), zeros(3, 2)]), ValueError, "size 3 and the array at index 1 has size 2"),
     (lambda: ops.clip(zeros(3), leaf(0.0), 1), TypeError, "the bounds are constants.*use maximum and minimum"),
     (lambda: ops.einsum("ij,jk->ik", zeros(2, 3)), ValueError, "'ij,jk->ik' names 2 inputs, but got 1"),
-    (lambda: ops.einsum("ii->i", zeros(2, 2)), ValueError,
-     "'ii->i' names a letter twice in one input; take the diagonal"),
+    (lambda: ops.einsum("ii->i", zeros(2, 3)), ValueError, r"\(2, 3\) with one letter in 'ii' must be equally long"),
     (lambda: ops.einsum("ij,jk->ik", zeros(2, 3), zeros(4, 5)), ValueError,
      r"'ij,jk->ik' of shapes \(2, 3\), \(4, 5\) does not work"),
 ]

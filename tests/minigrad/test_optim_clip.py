@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigrad.nn import Parameter
-from minigrad.optim import SGD, clip_grad_norm
+from minigrad.optim import SGD, AdamW, clip_grad_norm
 from minigrad.tensor import Tensor
 from tests.fake_cupy import installed, no_sync
 from tests.minigrad.helpers import seeds
@@ -111,6 +111,65 @@ def test_float32_norm_of_many_elements() -> None:
     assert float(clip_grad_norm([p], np.inf)) == pytest.approx(
         float(np.float32(0.1)) * 3_000_000**0.5, rel=FLOAT32_SUMS
     )
+
+
+def check_extreme(source: Callable, dtype: Any, seed: int, exponent: int, *, mixed: bool) -> None:
+    """The norm, and the gradients after clipping to 1, are those of numbers of ordinary size times 10^exponent."""
+    rng = np.random.default_rng(seed)
+    ordinary = [rng.standard_normal(n) for n in (5, 1, 300_000)]  # the last one has more than one block
+    if mixed:  # some blocks are of ordinary size, and hardly count beside the others
+        ordinary[2][:270_000] *= 10.0 ** -abs(exponent)
+    parameters = [Parameter(np.zeros(len(a), dtype)) for a in ordinary]
+    for p, a in zip(parameters, ordinary):
+        p.grad = Tensor((a * 10.0**exponent).astype(dtype))
+    before = [p.grad.numpy().astype(np.longdouble) for p in parameters]
+    exact = np.sqrt(sum((a * a).sum() for a in before))
+    norm = float(clip_grad_norm(source(parameters), 1.0))
+    tolerance = FLOAT64_SUMS if dtype == np.float64 else FLOAT32_SUMS
+    assert norm == pytest.approx(float(exact), rel=tolerance)
+    factor = min(np.longdouble(1), 1 / (exact + np.longdouble(1e-6)))
+    for p, a in zip(parameters, before):
+        np.testing.assert_allclose(p.grad.numpy().astype(np.longdouble), a * factor, rtol=2 * tolerance, atol=1e-44)
+
+
+@pytest.mark.parametrize("source", [list, SGD], ids=["parameters", "optimizer"])
+@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 37), (np.float64, 300)])
+@settings(max_examples=8)  # of 300,000 numbers each
+@given(seed=seeds, data=st.data(), mixed=st.booleans())
+def test_huge_and_tiny_gradients_have_a_norm_and_are_clipped(
+    source: Callable, dtype: Any, limit: int, seed: int, data: st.DataObject, mixed: bool
+) -> None:
+    """Their squares would be infinite, or 0."""
+    check_extreme(source, dtype, seed, data.draw(st.integers(-limit, limit)), mixed=mixed)
+
+
+def test_the_largest_gradients_are_clipped_with_all_their_digits() -> None:
+    """The factor, 1e-41, is below the normal numbers of float32."""
+    check_extreme(SGD, np.float32, 0, 37, mixed=False)
+    p = Parameter(np.zeros(250_000, np.float32))
+    p.grad = Tensor(np.full(p.shape, 3e38, np.float32))
+    clip_grad_norm([p], 1.0)
+    np.testing.assert_allclose(p.grad.numpy(), np.full(p.shape, 1 / 500), rtol=1e-6)
+
+
+def test_a_huge_gradient_does_not_end_training() -> None:
+    """Unclipped, its square would make AdamW's second moment infinite for good."""
+    p = Parameter(np.zeros(2, np.float32))
+    optimizer = AdamW([p], lr=0.1)
+    p.grad = Tensor(np.array([1e20, -1e20], np.float32))
+    clip_grad_norm(optimizer, 1.0)
+    optimizer.step()
+    np.testing.assert_allclose(p.numpy(), [-0.1, 0.1], rtol=1e-6)
+
+
+@given(seed=seeds, exponent=st.integers(-37, 37))
+def test_on_the_gpu_huge_and_tiny_gradients_have_the_same_norm(seed: int, exponent: int) -> None:
+    gradient = (np.random.default_rng(seed).standard_normal(50) * 10.0**exponent).astype(np.float32)
+    with installed() as cupy:
+        p = Parameter(cupy.zeros(50, np.float32))
+        p.grad = Tensor(cupy.asarray(gradient))
+        norm = float(clip_grad_norm([p], 1.0))
+    assert norm == pytest.approx(float(np.linalg.norm(gradient.astype(np.float64))), rel=FLOAT32_SUMS)
 
 
 @given(shapes=shapes, seed=seeds, max_norm=norms)

@@ -23,8 +23,9 @@ NOT_DIFFERENTIABLE = {
     "less", "less_equal", "equal", "greater", "greater_equal", "not_equal", "isnan", "isfinite", "argmax", "argmin",
     "stop_gradient"}
 NOT_FUNCTIONS_OF_TENSORS = {
-    "Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "grad", "gradcheck", "hvp", "jvp", "no_grad",
-    "profile", "rope_tables", "seed", "vjp", "fused", "methods", "nn", "ops", "optim"}
+    "Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "full", "grad", "gradcheck", "hvp", "jvp",
+    "no_grad", "ones", "ones_like", "profile", "rope_tables", "seed", "vjp", "zeros", "zeros_like", "fused", "methods",
+    "nn", "ops", "optim"}
 # fmt: on
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import json
 import random
 from collections.abc import Callable
@@ -116,30 +115,22 @@ def many_parts(trained: Tokenizer) -> dict[str, Any]:
     return document
 
 
-def places(value: Any, path: tuple = ()) -> list[tuple]:
-    """The paths to all values in a JSON value. Of long lists and tables, only some."""
-    items = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
-    if len(items) > 12:
-        items = items[:6] + items[-6:]
-    return [path, *(p for key, inner in items for p in places(inner, (*path, key)))]
-
-
 def change_value(data: bytes, choose: random.Random) -> bytes:
-    """One value of the JSON is replaced by another, removed, or gets a neighbour."""
-    document = {"": json.loads(data)}
-    path = choose.choice(places(document[""]))
-    owner: Any = document
-    for key in ("", *path)[:-1]:
+    """One value of the JSON is replaced by another, removed, or repeated under another name."""
+    owner: Any = [json.loads(data)]
+    document, key = owner, 0
+    # Descend at random, so that the few values that say how to tokenize are hit as often as the many tokens.
+    while isinstance(owner[key], (dict, list)) and owner[key] and choose.random() < 0.8:
         owner = owner[key]
-    key = ("", *path)[-1]
-    match choose.randrange(8):
-        case 0 if path:
-            del owner[key]
-        case 1 if path:
-            owner[choose.choice(["x", "type", "vocab"]) if isinstance(owner, dict) else 0] = copy.deepcopy(owner[key])
-        case _:
-            owner[key] = choose.choice(VALUES)
-    return json.dumps(document[""]).encode()
+        key = choose.choice(list(owner)) if isinstance(owner, dict) else choose.randrange(len(owner))
+    way = choose.randrange(8)
+    if way == 0 and owner is not document:
+        del owner[key]
+    elif way == 1 and isinstance(owner, dict):
+        owner[choose.choice(["x", "type", "vocab", "content"])] = owner[key]
+    else:
+        owner[key] = choose.choice(VALUES)
+    return json.dumps(document[0]).encode()
 
 
 def flip_bit(data: bytes, choose: random.Random) -> bytes:

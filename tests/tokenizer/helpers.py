@@ -8,14 +8,14 @@ import importlib
 import json
 import struct
 import unicodedata
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import settings
+from hypothesis import example, settings
 from hypothesis import strategies as st
 
 import tokenizer
@@ -54,6 +54,11 @@ awkward = st.lists(st.sampled_from(BORDERS) | ASSIGNED, max_size=14).map("".join
 def cases(default: int) -> settings:
     """The number of texts to compare: 100,000 with the long profile."""
     return settings(max_examples=100_000 if LONG else default)
+
+
+def examples_of(texts: Iterable[str]) -> Callable[[Callable], Callable]:
+    """Texts that a property of hypothesis always tries, before those that it draws."""
+    return lambda test: reduce(lambda function, text: example(text)(function), texts, test)
 
 
 def file_in(shared_data: Path, name: str) -> Path:

@@ -64,7 +64,7 @@ def test_what_lies_at_the_temporary_name_is_neither_followed_nor_removed(
     (tmp_path / (PARTIAL + "known")).symlink_to(victim)
     for attempt in 1, 2:
         with pytest.raises(FileExistsError):
-            write(tmp_path / "file")  # type: ignore[operator]
+            write(tmp_path / "file.json")  # type: ignore[operator]
         assert (victim.read_text(), names(tmp_path)) == ("mine", [PARTIAL + "known", "victim"]), attempt
 
 
@@ -144,8 +144,8 @@ def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path: Path) -> No
     for name, changed in (("old", long_ago), ("fresh", time.time())):
         (tmp_path / (PARTIAL + name)).touch()
         os.utime(tmp_path / (PARTIAL + name), (changed, changed))
-    TOKENIZER.save(tmp_path / "file")
-    assert names(tmp_path) == [PARTIAL + "fresh", "file"]
+    TOKENIZER.save(tmp_path / "file.json")
+    assert names(tmp_path) == [PARTIAL + "fresh", "file.json"]
 
 
 def save_often(path: Path, times: int, failures: list[BaseException] | None = None) -> None:
@@ -160,14 +160,14 @@ def save_often(path: Path, times: int, failures: list[BaseException] | None = No
 
 
 def test_threads_and_processes_may_save_at_the_same_place(tmp_path: Path) -> None:
-    path, failures = tmp_path / "file", list[BaseException]()
+    path, failures = tmp_path / "file.json", list[BaseException]()
     process = multiprocessing.get_context("spawn").Process(target=save_often, args=(path, 20))
     threads = [threading.Thread(target=save_often, args=(path, 20, failures)) for _ in range(6)]
     for worker in (process, *threads):
         worker.start()
     for worker in (process, *threads):
         worker.join(60)
-    assert (failures, process.exitcode, names(tmp_path)) == ([], 0, ["file"])
+    assert (failures, process.exitcode, names(tmp_path)) == ([], 0, ["file.json"])
 
 
 @needs_links
@@ -186,6 +186,6 @@ def test_the_folder_is_flushed_after_the_renaming(tmp_path: Path, monkeypatch: p
     flush, replace = atomic.flush, os.replace
     monkeypatch.setattr(atomic, "flush", lambda path: (events.append(path.name), flush(path)))
     monkeypatch.setattr(os, "replace", lambda *paths: (events.append("rename"), replace(*paths)))
-    TOKENIZER.save(tmp_path / "file")
+    TOKENIZER.save(tmp_path / "file.json")
     assert events[1:] == ["rename", tmp_path.name]
     assert events[0].startswith(PARTIAL)

@@ -114,6 +114,20 @@ def test_short_texts_of_any_alphabet(min_short_texts: int) -> None:
     assert counter.add(texts) == definition(texts, Pretokenizer("gpt4"))
 
 
+@given(texts=st.lists(st.text("ab é\n'1", max_size=12), max_size=30), size=st.integers(1, 40), short=st.integers(0, 6))
+def test_small_texts_are_scanned_together_and_counted_one_by_one(texts: list[str], size: int, short: int) -> None:
+    """Many small files take no longer than a large one, and no word continues from one into the next."""
+    counter = WordCounter(Pretokenizer("gpt4"), min_scanned_characters=short)
+    scanned: list[list[str]] = []
+    scan = counter._scan
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_counts, "CHUNK_CHARACTERS", size)
+        patch.setattr(counter, "_scan", lambda group: (scanned.append(group), scan(group)))
+        assert counter.add(texts) == definition(texts, Pretokenizer("gpt4"))
+    assert all(sum(map(len, group[:-1])) < size for group in scanned), "memory for about one chunk"
+    assert all(sum(map(len, group)) >= size for group in scanned[:-1]), "few calls"
+
+
 def test_bytes_are_refused() -> None:
     with pytest.raises(TypeError, match="a text is a str, not bytes"):
         count_words([b"bytes"], Pretokenizer("gpt4"))  # type: ignore[list-item]

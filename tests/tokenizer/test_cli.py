@@ -54,7 +54,7 @@ def run(*arguments: object, text: bytes = b"") -> subprocess.CompletedProcess:
 def test_training_makes_the_tokenizer_that_tokenizer_train_makes(trained: Path) -> None:
     expected = Tokenizer.train([TEXT], 280, ["<|x|>"])
     assert Tokenizer.load(trained) == expected
-    counts = (trained / "tokenizer.counts").read_text().split()
+    counts = (trained / "tokenizer.json.counts").read_text().split()
     assert len(counts) == len(expected.merges)
     assert list(map(int, counts)) == sorted(map(int, counts), reverse=True)
 
@@ -99,7 +99,7 @@ def test_lines_special_tokens_and_other_bytes(trained: Path, capfd: pytest.Captu
     assert encoded("--text", "low\nlower", "--lines") == "".join(
         " ".join(map(str, tokenizer.encode(line))) + "\n" for line in ["low", "lower"]
     )
-    assert encoded("--text", "<|x|>", "--special") == "0\n"
+    assert encoded("--text", "<|x|>", "--allow-special") == "0\n"
     assert encoded("--text", "<|x|>") != "0\n"
     path = tmp_path / "bytes"
     path.write_bytes(b"\xfflow")
@@ -116,7 +116,7 @@ def test_pipes(trained: Path) -> None:
 
 
 def test_inspect(trained: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["inspect", "-t", str(trained), "--text", "low \x1b[2J\n<|x|>", "--special"]) == 0
+    assert main(["inspect", "-t", str(trained), "--text", "low \x1b[2J\n<|x|>", "--allow-special"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(r"[low][ ][\x1b][[][2][J][\n]" + "\n[<|x|>]\n")
     assert "8 tokens, 14 bytes: 1.75 bytes a token" in shown
@@ -153,11 +153,11 @@ def test_replay(trained: Path, capsys: pytest.CaptureFixture) -> None:
     assert shown[:2] == ['"low"', " " * 23 + "[l o w]"]
     assert shown[-1].endswith("[low]")
     assert len(shown) == 4
-    counts = (trained / "tokenizer.counts").read_text().split()
+    counts = (trained / "tokenizer.json.counts").read_text().split()
     for line in shown[2:]:
         rank, count = line.split()[:2]
         assert counts[int(rank)] == count
-    (trained / "tokenizer.counts").unlink()
+    (trained / "tokenizer.json.counts").unlink()
     assert main(["replay", "-t", str(trained), "lower"]) == 0
     assert "times" not in capsys.readouterr().out
 
@@ -203,12 +203,12 @@ def test_progress_is_one_line_in_a_terminal_and_nothing_elsewhere() -> None:
         (["encode", "-t", "{here}/text.txt"], "encode: .*text.txt is not a vocabulary in a known format"),
         (["encode", "-t", "{here}/trained", "{here}/nothing"], "encode: .*nothing: No such file or directory"),
         (["encode", "-t", "{here}/trained", "{here}"], "encode: .*: Is a directory"),
-        (["encode", "-t", "{here}/trained", "{here}/bytes", "--special"], "the input is not text in UTF-8"),
+        (["encode", "-t", "{here}/trained", "{here}/bytes", "--allow-special"], "the input is not text in UTF-8"),
         (["decode", "-t", "{here}/trained", "{here}/text.txt"], "decode: 'low' is not an id: give numbers"),
         (["decode", "-t", "{here}/trained", "{here}/ids"], "decode: there is no token with id 9999"),
         (["inspect", "-t", "{here}/damaged.json", "--text", "a"], "inspect: .*damaged.json .*JSON"),
         (["train", "{here}/bytes", "-n", "300", "-o", "{here}/o"], "train: .*bytes is not text in UTF-8, .* 0xff"),
-        (["train", "{here}/text.txt", "-n", "99", "-o", "{here}/o"], "train: vocab_size=99 is too small"),
+        (["train", "{here}/text.txt", "-n", "99", "-o", "{here}/o"], "train: --vocab-size 99 is too small"),
         (["train", "{here}/text.txt", "-n", "300", "-o", "{here}/o", "--pattern", "("], "is not a regular expression"),
         (["train", "{here}/text.txt", "-n", "300", "-o", "{here}/text.txt/o"], "train: .*(exists|directory)"),
         (["compare", "{here}/trained", "{here}/trained", "{here}/bytes"], "compare: .*bytes is not text in UTF-8"),
@@ -232,7 +232,7 @@ def test_an_error_is_a_sentence(
 
 
 def test_counts_of_another_tokenizer_are_refused(trained: Path, capsys: pytest.CaptureFixture) -> None:
-    (trained / "tokenizer.counts").write_text("3\n2\n")
+    (trained / "tokenizer.json.counts").write_text("3\n2\n")
     assert main(["replay", "-t", str(trained), "low"]) == 1
     assert "does not belong to this tokenizer, which has 23 merges" in capsys.readouterr().err
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import tokenizer as benchmark
+from benchmarks import tokenizer_added as added
 from benchmarks import tokenizer_peers as peers
 from benchmarks import tokenizer_texts as texts
 from benchmarks.comparison import Mismatch, Spread
+from tokenizer import Tokenizer, load
 
 
 @pytest.mark.parametrize("make", [texts.english, texts.python, texts.multilingual])
@@ -83,3 +85,24 @@ def test_a_measurement(shared_data: Path, monkeypatch: pytest.MonkeyPatch, capsy
     rows = [line for line in lines if line.startswith("| one huge word") or line.startswith("| decode")]
     assert len(rows) == 4
     assert all("MB/s" in row for row in rows)
+
+
+def test_a_vocabulary_with_thousands_of_added_tokens(tmp_path: Path) -> None:
+    source = tmp_path / "tokenizers" / "gpt2"
+    Tokenizer.train(["low lower lowest"], 260, ["<|x|>"]).save(source)
+    (tmp_path / "out").mkdir()
+    made = load(added.write_vocabulary(tmp_path, tmp_path / "out"))
+    assert len(made.added_tokens) == added.ADDED_TOKENS
+    assert made.decode(made.encode("<unused7>low<unused8>", allowed_special="all")) == "<unused7>low<unused8>"
+    with pytest.raises(FileNotFoundError, match=r"no tokenizer\.json in"):
+        added.write_vocabulary(tmp_path / "nothing", tmp_path)
+
+
+@pytest.mark.parity
+def test_what_is_compared_with_added_tokens_gives_the_same_ids(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    Tokenizer.train(["low lower lowest"], 260, ["<|x|>"]).save(tmp_path / "tokenizers" / "gpt2")
+    path = added.write_vocabulary(tmp_path, tmp_path)
+    for what, works in added.works_of(path, "low lower\nlowest").items():
+        if what != "loading the file":
+            assert works["ours"][0]() == works["tokenizers"][0](), what

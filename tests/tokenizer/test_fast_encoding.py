@@ -66,7 +66,7 @@ def test_ids_are_those_of_the_definition(min_words: int, texts: list[str], vocab
     pretokenizer = Pretokenizer("gpt4")
     words = WordEncoder(*vocabulary[:2], whole_words=vocabulary[2])
     encoder = VectorEncoder(WordScanner(pretokenizer), words, max_words)
-    encoder._many_words = ManyWordsEncoder(words, min_words_for_batch=min_words)
+    encoder._many_words = ManyWordsEncoder(words, min_words_for_batch=min_words, words_for_table=0)
     for together in [texts, *([text] for text in texts)]:
         ids, counts = encoder.encode(together)
         expected = [definition(pretokenizer.split(text), *vocabulary) for text in together]

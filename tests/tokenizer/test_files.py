@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +94,91 @@ def test_settings_of_bert_are_used(tmp_path: Path) -> None:
     assert spellings(load(tmp_path), "the The") == ["the", "[UNK]"]
 
 
+@pytest.mark.parametrize("name", ["tokenizer_class", "do_lower_case", "strip_accents", "chat_template"])
+def test_a_setting_of_null_says_nothing(name: str, tmp_path: Path) -> None:
+    for files in (SURROUNDED, {"vocab.txt": "\n".join(BERT)}):
+        folder = tmp_path / "-".join(files)
+        folder.mkdir()
+        plain = load(write(folder, files))
+        assert load(write(folder, {"tokenizer_config.json": json.dumps({name: None})})) == plain
+
+
+def test_a_byte_level_vocabulary_may_learn_the_mark_of_ends_of_words(tmp_path: Path) -> None:
+    """Its merges make `</w>` from bytes, as from any other text."""
+    trained = Tokenizer.train(["<w>a</w><w>b</w>" * 9], 270, pattern=r"[\s\S]+")
+    spelled = {spell(token or b""): i for i, token in enumerate(trained.tokens)}
+    assert any(spelling.endswith("</w>") for spelling in spelled)
+    merges = "\n".join(
+        f"{spell(trained.tokens[a] or b'')} {spell(trained.tokens[b] or b'')}" for a, b in trained.merges
+    )
+    own = load(write(tmp_path, {"vocab.json": json.dumps(spelled), "merges.txt": merges}), pattern=r"[\s\S]+")
+    assert own.encode("<w>a</w>") == trained.encode("<w>a</w>")
+
+
+def test_the_empty_token_of_whisper(tmp_path: Path) -> None:
+    """The last line of its multilingual.tiktoken is `= 50256`: a token without bytes, which no text is encoded as."""
+    for name in ("multilingual.tiktoken", "tokenizer.model"):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / name
+        path.write_bytes(RANKS + b"= 300\n")
+        tokenizer = load(path, pattern="gpt2", special_tokens=["<|x|>"])
+        assert (tokenizer.tokens[300], tokenizer.special_tokens) == (b"", {"<|x|>": 301})
+        assert tokenizer.encode_array(TEXT * 50).tolist() == TRAINED.encode(TEXT * 50)
+        assert tokenizer.decode([300, *TRAINED.encode("the"), 300]) == "the"
+        ids = np.array([300, *TRAINED.encode(TEXT), 300] * 9)
+        assert tokenizer.decode_bytes(ids) == TEXT.encode() * 9
+        tokenizer.save(folder / "again.tiktoken")
+        assert load(folder / "again.tiktoken", pattern="gpt2", special_tokens=["<|x|>"]) == tokenizer
+        tokenizer.save(folder / "again.json")
+        assert load(folder / "again.json").tokens == tokenizer.tokens
+
+
+def test_settings_with_a_surrogate_are_saved(tmp_path: Path) -> None:
+    tokenizer = load(write(tmp_path, SURROUNDED | {"tokenizer_config.json": json.dumps({"name": "\ud800"})}))
+    (tmp_path / "new").mkdir()
+    tokenizer.save(tmp_path / "new")
+    assert load(tmp_path / "new").settings == {"name": "\ud800"}
+
+
+def test_padding_and_truncation_are_left_out_with_a_word(tmp_path: Path) -> None:
+    """sentence-transformers saves them. They change no id of a text that fits."""
+    TRAINED.save(tmp_path)
+    document = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
+    more = {"padding": {"strategy": "BatchLongest", "pad_id": 0}, "truncation": {"max_length": 8, "stride": 0}}
+    for names in (["padding"], ["truncation"], ["truncation", "padding"]):
+        (tmp_path / "tokenizer.json").write_text(json.dumps(document | {name: more[name] for name in names}))
+        with pytest.warns(UserWarning, match=f"the {' and '.join(names)} of a tokenizer.json is left out"):
+            assert load(tmp_path) == TRAINED
+
+
+def test_a_refusal_names_the_first_part_that_is_not_supported(tmp_path: Path) -> None:
+    TRAINED.save(tmp_path)
+    document = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
+    byte_level = document["decoder"]
+    digits = {"type": "Digits", "individual_digits": False}
+    split = {"type": "Split", "pattern": {"Regex": "[0-9]{3}"}, "behavior": "Isolated", "invert": False}
+    falcon = [{"type": "Punctuation", "behavior": "Contiguous"}, byte_level, digits, split]
+    words = {"type": "WordLevel", "vocab": {"[UNK]": 0, "hello": 1}, "unk_token": "[UNK]"}
+    quick_tour = {"pre_tokenizer": {"type": "Whitespace"}, "decoder": None}
+    changes: list[tuple[dict, str]] = [
+        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": falcon}}, 'pre_tokenizer = {"type": "Punctuation"'),
+        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": falcon[1:]}}, 'pre_tokenizer = {"type": "ByteLevel"'),
+        (quick_tour, 'pre_tokenizer.type = "Whitespace"'),
+        ({"decoder": None}, 'decoder = null, which gives no text back: {"type": "ByteLevel"} does'),
+        ({"model": words, **quick_tour}, 'a model of type "WordLevel" and a pre_tokenizer that makes words'),
+        (
+            {"model": {"type": "Unigram", "vocab": [["a", 0.0]]}},
+            'a model of type "Unigram", which is not supported (BPE',
+        ),
+    ]
+    for change, message in changes:
+        (tmp_path / "tokenizer.json").write_text(json.dumps(document | change))
+        with pytest.raises(FormatError) as caught:
+            load(tmp_path)
+        assert message in str(caught.value)
+
+
 def test_settings_say_which_tokens_are_added_and_how_text_is_split(tmp_path: Path) -> None:
     added = {"300": {"content": "<|x|>", "special": True}, "301": {"content": "<t>", "special": False, "rstrip": True}}
     settings = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added}
@@ -103,6 +189,20 @@ def test_settings_say_which_tokens_are_added_and_how_text_is_split(tmp_path: Pat
 
 
 SURROUNDED = {"vocab.json": VOCAB, "merges.txt": MERGES}
+WRONG: list[dict[str, Any]] = [
+    *({"tokenizer_class": value} for value in (5, [], {}, True)),
+    *({name: value} for name in ("do_lower_case", "strip_accents", "add_prefix_space") for value in ([], 1, "yes", {})),
+    *({"chat_template": value} for value in ([1], 5, {}, [{"name": "x"}], [{"name": 1, "template": "x"}], "\ud800")),
+    *({"added_tokens_decoder": value} for value in (5, [1], {"x": {}}, {"1": 5}, {"1" * 5000: {}}, {"-1": {}})),
+]
+# Words of CLIP and GPT-1 end in "</w>": letters at the ends of words are tokens of their own, as bytes are.
+ENDS = SPELLED | {spelling + "</w>": 300 + i for i, spelling in enumerate(["a", "b", "ab"])}
+CLIP: list[dict] = [
+    {"vocab.json": json.dumps(ENDS), "merges.txt": "#version: 0.2\na b</w>\n"},
+    {"vocab.json": json.dumps(SPELLED | {"a</w>": 300}), "merges.txt": MERGES},
+    {"encoder.json": json.dumps(ENDS), "vocab.bpe": "a b</w>\n"},
+]
+TEKKEN = json.dumps({"config": {"pattern": "."}, "vocab": [{"rank": 0, "token_bytes": "AA=="}], "special_tokens": []})
 REFUSED: list[tuple[dict, dict, str]] = [
     ({"any.tiktoken": RANKS}, {}, "give pattern=, or name the file after one of gpt2, r50k_base, p50k_base"),
     ({"r50k_base.tiktoken": RANKS[:-5]}, {}, "line 300 is not a token"),
@@ -110,7 +210,27 @@ REFUSED: list[tuple[dict, dict, str]] = [
     ({"r50k_base.tiktoken": RANKS.replace(b" 7\n", b" 8\n")}, {}, "the same rank"),
     ({"r50k_base.tiktoken": RANKS.replace(b"IQ== 0\n", b"")}, {}, "no token for the byte 0x21"),
     ({"r50k_base.tiktoken": RANKS}, {"special_tokens": {"<|x|>": 3}}, "has a token with the id 3"),
-    ({"tokenizer_config.json": "[]", "r50k_base.tiktoken": RANKS}, {}, "not a table of settings"),
+    (
+        {"tokenizer_config.json": "[]", "r50k_base.tiktoken": RANKS},
+        {},
+        "tokenizer_config.json is not a table of settings",
+    ),
+    (
+        {"tokenizer_config.json": "{", "r50k_base.tiktoken": RANKS},
+        {},
+        "tokenizer_config.json is damaged: it is not JSON",
+    ),
+    (
+        {"chat_template.jinja": b"\xff", "r50k_base.tiktoken": RANKS},
+        {},
+        "chat_template.jinja is damaged: it is not text",
+    ),
+    (
+        {"r50k_base.tiktoken": RANKS},
+        {"special_tokens": {"<|x|>": -1}},
+        "cannot give the special token '<|x|>' the id -1",
+    ),
+    ({"r50k_base.tiktoken": RANKS}, {"special_tokens": {"<|x|>": 10**9}}, "the id 1000000000"),
     (
         {"a.tiktoken": RANKS, "b.tiktoken": RANKS},
         {"pattern": "gpt2"},
@@ -121,6 +241,12 @@ REFUSED: list[tuple[dict, dict, str]] = [
     (SURROUNDED, {"special_tokens": ["<|x|>"]}, "has no token '<|x|>'"),
     (SURROUNDED | {"tokenizer_config.json": '{"tokenizer_class": "CLIPTokenizer"}'}, {}, "belongs to a CLIPTokenizer"),
     ({"vocab.txt": "the\n[UNK]\n"}, {}, "it has no [CLS]"),
+    *(
+        (SURROUNDED | {"tokenizer_config.json": json.dumps(wrong)}, {}, f"asks for {next(iter(wrong))} = ")
+        for wrong in WRONG
+    ),
+    *((clip, options, "marked ends of words") for clip in CLIP for options in ({}, {"pattern": "gpt2"})),
+    ({"tekken.json": TEKKEN}, {}, "is a tekken.json of Mistral"),
     ({"tokenizer.model": model_file(pieces())}, {"pattern": "gpt2"}, "leave out pattern and special_tokens"),
     ({"tokenizer.model": b"\x00\x01\x02"}, {}, "is not a vocabulary in a known format"),
     ({"tokenizer.model": b""}, {}, "is not a vocabulary in a known format"),
@@ -154,7 +280,7 @@ REFUSED: list[tuple[dict, dict, str]] = [
 @pytest.mark.parametrize(("files", "options", "message"), REFUSED)
 def test_errors_name_the_file_and_the_problem(files: dict, options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(FormatError) as caught:
-        load(write(tmp_path, files), **options)
+        load(write(tmp_path, files) / ("tekken.json" if "tekken.json" in files else ""), **options)
     assert str(tmp_path) in str(caught.value)
     assert message in str(caught.value)
 

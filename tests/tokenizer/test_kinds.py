@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,117 @@ def test_unknown_tokens_and_ids_are_named(tokenizer: BaseTokenizer, error: type[
     with pytest.raises(error, match="there is no token 'no such token' among the"):
         tokenizer.id_of("no such token")
     assert issubclass(UnknownToken, error)
+
+
+whole = st.integers(0, 16)  # the smallest vocabulary here has 17 tokens
+FORMS = [list, tuple, iter, np.array, lambda ids: np.array(ids, np.uint8), lambda ids: [np.int16(i) for i in ids]]
+
+
+@EACH
+@given(ids=st.lists(whole, min_size=1, max_size=8), form=st.sampled_from(FORMS), times=st.sampled_from([1, 100]))
+def test_ids_in_any_form_decode_alike(tokenizer: BaseTokenizer, ids: list[int], form: Callable, times: int) -> None:
+    assert tokenizer.decode(form(ids * times)) == tokenizer.decode(ids * times)
+    assert tokenizer.decode_bytes(form(ids * times)) == tokenizer.decode_bytes(ids * times)
+
+
+strays = st.sampled_from([1.0, np.float32(2), "a", b"a", None, [1], (1, 2), {1: 2}, 1j])
+
+
+@EACH
+@given(ids=st.lists(whole, max_size=4), stray=strays, times=st.sampled_from([1, 200]), data=st.data())
+def test_what_is_no_whole_number_is_refused_in_a_sentence(
+    tokenizer: BaseTokenizer, ids: list, stray: object, times: int, data: st.DataObject
+) -> None:
+    ids = ids * times
+    ids.insert(data.draw(st.integers(0, len(ids))), stray)
+    calls = [tokenizer.decode, tokenizer.decode_bytes, tokenizer.token_bytes, tokenizer.visible_ids]
+    for call in [*calls, StreamDecoder(tokenizer).feed]:
+        with pytest.raises(TypeError, match="ids are a list of whole numbers, such as .*: .* does not fit"):
+            call(ids)
+    with pytest.raises(TypeError, match="ids are a list of whole numbers"):
+        tokenizer.id_to_token(stray)  # type: ignore[arg-type]
+
+
+@EACH
+@pytest.mark.parametrize("ids", [5, None, "12", 1.5, np.array(5), np.array([[1, 2]]), np.array([0.0])])
+def test_what_is_no_list_of_ids_is_refused_in_a_sentence(tokenizer: BaseTokenizer, ids: object) -> None:
+    for call in tokenizer.decode, tokenizer.decode_bytes, tokenizer.token_bytes, StreamDecoder(tokenizer).feed:
+        with pytest.raises(TypeError, match="ids are a list of whole numbers"):
+            call(ids)
+
+
+@EACH
+@given(ids=st.lists(whole, max_size=4), stray=st.integers(-(10**10), -1) | st.integers(10**6, 10**20))
+def test_an_id_out_of_range_is_named_in_a_list_and_in_an_array(
+    tokenizer: BaseTokenizer, ids: list[int], stray: int
+) -> None:
+    for many in [*ids, stray], [*ids * 200, stray]:
+        forms = [many, np.array(many)] if abs(stray) < 2**63 else [many]
+        for each in forms:
+            with pytest.raises(UnknownToken, match=f"there is no token with id {stray}:"):
+                tokenizer.decode_bytes(each)
+
+
+@EACH
+def test_text_and_bytes_are_not_confused(tokenizer: BaseTokenizer) -> None:
+    with pytest.raises(TypeError, match=r"data is bytes, not str \(encode_ordinary takes a text\)"):
+        tokenizer.encode_bytes("text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"a text is a str, not bytes \(encode_bytes takes bytes\)"):
+        tokenizer.encode(b"text")  # type: ignore[arg-type]
+    assert tokenizer.encode_bytes(bytearray(b"the")) == tokenizer.encode("the")
+
+
+# Texts that break off within a character. All cuts of all characters are tried, not some that are drawn.
+
+BROKEN = [
+    data[:size]
+    for text in ["é", "日本", "a😀", "the😀\ufffd", "\u0301é日😀"]
+    for data in [text.encode()]
+    for size in range(len(data) + 1)
+]
+
+
+def byte_ids(tokenizer: BaseTokenizer, data: bytes) -> list[int]:
+    """A token for each byte."""
+    return [tokenizer.tokens.index(bytes([byte])) for byte in data]
+
+
+@pytest.mark.parametrize("kind", ["byte pairs", "SentencePiece", "SentencePiece in JSON", "llama2.c"])
+@pytest.mark.parametrize("errors", ["replace", "ignore", "backslashreplace"])
+def test_a_text_that_breaks_off_within_a_character(kind: str, errors: str) -> None:
+    tokenizer = KINDS[kind]
+    decoder = StreamDecoder(tokenizer, errors)
+    start = tokenizer.encode("the")  # so that no space at the beginning is left out
+    for data in BROKEN:
+        ids = start + byte_ids(tokenizer, data)
+        whole = tokenizer.decode(ids, errors)
+        assert tokenizer.decode_bytes(ids) == b"the" + data
+        if kind == "byte pairs" or errors != "replace":  # the others have their own ways to replace, see metaspace.py
+            assert whole == (b"the" + data).decode("utf-8", errors)
+        shown = [decoder.feed([i]) for i in ids]
+        # What is shown is never taken back, and the decoder is ready for the next text.
+        assert whole.startswith("".join(shown))
+        assert "".join(shown) + decoder.finish() == whole
+
+
+def test_a_strict_stream_refuses_a_text_that_breaks_off() -> None:
+    tokenizer = KINDS["byte pairs"]
+    for data in BROKEN:
+        decoder = StreamDecoder(tokenizer, "strict")
+        decoder.feed(byte_ids(tokenizer, data))
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            with pytest.raises(UnicodeDecodeError):
+                decoder.finish()
+        else:
+            decoder.finish()
+
+
+@pytest.mark.parametrize("times", [1, 300])
+def test_bytes_that_break_off_are_encoded_and_given_back(times: int) -> None:
+    tokenizer = KINDS["byte pairs"]
+    for data in [data for data in BROKEN if data]:
+        ids = tokenizer.encode_bytes(data * times)
+        assert tokenizer.decode_bytes(ids) == data * times
+        assert tokenizer.decode(ids) == (data * times).decode("utf-8", "replace")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tokenizer.helpers import LONG, awkward, cases, file_in, load, tiktoken
+from tests.tokenizer.helpers import LONG, awkward, cases, examples_of, file_in, load, tiktoken
 from tokenizer import BaseTokenizer
 
 pytestmark = [pytest.mark.parity, pytest.mark.shared]
@@ -36,8 +36,13 @@ def file_of(name: str, shared_data: Path, tmp_path_factory: pytest.TempPathFacto
     return path
 
 
+# For each two patterns, a text that they split differently: drawn texts may not contain one.
+DISTINGUISHING = ["1234", "a.\n\nb", "iPhone iOS", "I'LL", " \n \n a", "x\r\n\r\n", "/\n/"]
+
+
 def check_ids(own: BaseTokenizer, peer: Any) -> None:
     @cases(80)
+    @examples_of(DISTINGUISHING)
     @given(awkward | surrogates)
     def ids_are_equal(text: str) -> None:
         ids = peer.encode_ordinary(text)
@@ -54,10 +59,11 @@ def test_ids_are_those_of_tiktoken(both: tuple[BaseTokenizer, Any]) -> None:
 
 
 @pytest.mark.control
-def test_another_pattern_is_caught(shared_data: Path) -> None:
-    path = shared_data / "tokenizers" / "cl100k_base.tiktoken"
+@pytest.mark.parametrize("pattern", ["gpt2", "o200k"])
+def test_another_pattern_is_caught(shared_data: Path, pattern: str) -> None:
+    path = file_in(shared_data, "cl100k_base.tiktoken")
     own = load(path)
-    broken = BaseTokenizer.of(own.record._replace(pattern="gpt2"))
+    broken = BaseTokenizer.of(own.record._replace(pattern=pattern))
     with pytest.raises(AssertionError):
         check_ids(broken, tiktoken(path))
 

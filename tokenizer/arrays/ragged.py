@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 Ragged = tuple[np.ndarray, np.ndarray]  # the values of all rows, (values,), and the length of each row, (rows,)
 
 
-def from_lists(lists: Iterable[list[int]]) -> Ragged:
+def from_lists(lists: Iterable[Sequence[int]]) -> Ragged:
     """Lists of ids as a ragged array: (ids,) uint32 and (lists,) int64."""
     lists = list(lists)
     return np.fromiter(chain.from_iterable(lists), np.uint32), np.fromiter(map(len, lists), np.int64)

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import repeat
 
 import numpy as np
 
 from tokenizer.arrays.number_table import NOT_FOUND
-from tokenizer.arrays.ragged import Ragged, assemble
+from tokenizer.arrays.ragged import Ragged, assemble, from_lists
 from tokenizer.bpe.batch import MAX_BATCH_BYTES, BatchMerger, PairTable
 from tokenizer.bpe.long_words import LongWordMerger
 from tokenizer.bpe.merge_table import RankTable, merges_of_ranks
@@ -22,17 +23,34 @@ from tokenizer.bpe.words import WordEncoder
 
 MIN_LONG_BYTES = 4096  # words of at least this length are merged by long_words.py
 MIN_WORDS_FOR_BATCH = 32  # fewer words are merged faster one by one
+# The table of all pairs takes as much time to build as it takes to merge this fraction of the tokens one by one. It is
+# built when so many words have come: a short text does not pay for it.
+WORDS_FOR_TABLE = 1 / 10
 
 
 class ManyWordsEncoder:
     """Gives the same ids as `word_encoder`, for many words at once."""
 
-    def __init__(self, word_encoder: WordEncoder, min_words_for_batch: int = MIN_WORDS_FOR_BATCH):
+    def __init__(
+        self,
+        word_encoder: WordEncoder,
+        min_words_for_batch: int = MIN_WORDS_FOR_BATCH,
+        words_for_table: float = WORDS_FOR_TABLE,
+    ):
         table = word_encoder.table
         self._word_encoder = word_encoder
-        self._pairs = RankPairs(table) if isinstance(table, RankTable) else PairTable.of(table)
-        self._batch = BatchMerger(word_encoder.byte_ids, self._pairs)
         self._min_words_for_batch = min_words_for_batch
+        size = len(table.rank_of) if isinstance(table, RankTable) else len(table)
+        self._words_left = words_for_table * size  # so many words are merged one by one before the table is built
+
+    @cached_property
+    def _pairs(self) -> PairTable:
+        table = self._word_encoder.table
+        return RankPairs(table) if isinstance(table, RankTable) else PairTable.of(table)
+
+    @cached_property
+    def _batch(self) -> BatchMerger:
+        return BatchMerger(self._word_encoder.byte_ids, self._pairs)
 
     def encode(self, words: list[bytes]) -> Ragged:
         """The ids of all words."""
@@ -40,28 +58,27 @@ class ManyWordsEncoder:
         find = self._word_encoder.whole_words.get
         whole_ids = np.fromiter(map(find, words, repeat(NOT_FOUND)), np.int64, len(words))
         is_merged = whole_ids == NOT_FOUND
-        fits_batch = (lengths <= MAX_BATCH_BYTES) & (is_merged.sum() >= self._min_words_for_batch)
+        count = int(is_merged.sum())
+        self._words_left -= count
+        has_batch = count >= self._min_words_for_batch and self._words_left <= 0
+        fits_batch = (lengths <= MAX_BATCH_BYTES) & has_batch
         # The indices of three groups of words, which are encoded in different ways.
         whole = np.flatnonzero(~is_merged)
         together = np.flatnonzero(is_merged & fits_batch)
         one_by_one = np.flatnonzero(is_merged & ~fits_batch)
         parts = [
             (whole, whole_ids[whole], np.ones(len(whole), np.int64)),
-            (together, *self._batch.encode([words[i] for i in together.tolist()])),
-            (one_by_one, *self._encode_one_by_one([words[i] for i in one_by_one.tolist()])),
+            (one_by_one, *from_lists(self._encode_one(words[i]) for i in one_by_one.tolist())),
         ]
+        if len(together):
+            parts.append((together, *self._batch.encode([words[i] for i in together.tolist()])))
         return assemble(parts, len(words))
 
-    def _encode_one_by_one(self, words: list[bytes]) -> Ragged:
-        ids = [self._encode_one(word) for word in words]
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        return np.concatenate([np.empty(0, np.int64), *ids]), lengths
-
-    def _encode_one(self, word: bytes) -> np.ndarray:
+    def _encode_one(self, word: bytes) -> Sequence[int]:
         if len(word) < MIN_LONG_BYTES:
-            return np.array(self._word_encoder.encode_word(word), np.int64)
+            return self._word_encoder.encode_word(word)
         ids = self._batch.byte_ids[np.frombuffer(word, np.uint8)]
-        return self._long_words.merge(ids[ids >= 0])  # bytes without a token are left out
+        return self._long_words.merge(ids[ids >= 0]).tolist()  # bytes without a token are left out
 
     @cached_property
     def _long_words(self) -> LongWordMerger:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import Any
 
+import regex
+
 from tokenizer.cli.compare import compare
 from tokenizer.cli.encode import decode, encode
 from tokenizer.cli.inputs import STANDARD_INPUT
@@ -18,17 +20,22 @@ from tokenizer.cli.train import train
 from tokenizer.split.pretokenizer import PATTERNS
 from tokenizer.training.vocabulary import BYTE_ORDERS
 
-EXAMPLES = """examples:
-  python -m tokenizer train book.txt --vocab-size 4096 --special '<|endoftext|>' --output my-tokenizer
-  python -m tokenizer encode -t my-tokenizer book.txt | python -m tokenizer decode -t my-tokenizer
-  python -m tokenizer inspect -t cl100k_base.tiktoken --text 'How are you?'
-  python -m tokenizer compare gpt2 my-tokenizer book.txt
+EXAMPLES = """examples, to be run in this order, in the folder that has README.md:
+  python -m tokenizer train README.md --vocab-size 1000 --special '<|endoftext|>' --output my-tokenizer
+  python -m tokenizer encode -t my-tokenizer README.md | python -m tokenizer decode -t my-tokenizer
+  python -m tokenizer inspect -t my-tokenizer --text 'How are you?'
   python -m tokenizer replay -t my-tokenizer ' learning'
+  python -m tokenizer train README.md --vocab-size 500 --output smaller.json
+  python -m tokenizer compare smaller.json my-tokenizer README.md
+
+The vocabularies of other libraries work too: -t cl100k_base.tiktoken, -t tokenizer.json, a folder with one.
 """
 # Words of several help texts
 OR_STANDARD_INPUT = "(- or left out: standard input)"
 KNOWN_PATTERNS = f"{', '.join(PATTERNS)} or a regular expression"
 FIND_SPECIAL = "encode special tokens in the text as special tokens, not as ordinary text"
+# An argument of a function in an error, such as vocab_size=99: on the command line it is an option.
+ARGUMENT = regex.compile(r"\b(vocab_size|max_token_length|processes|pattern)=(-?\w*)")
 
 EXIT_INTERRUPTED = 130  # the usual exit status after Ctrl-C
 
@@ -36,27 +43,57 @@ EXIT_INTERRUPTED = 130  # the usual exit status after Ctrl-C
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit status: 0, or 1 after an error. SystemExit(2) if an option is wrong."""
     parsed = parser().parse_args(arguments)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that cannot show UTF-8
+    open_streams()
     try:
+        if sys.stdout is None and parsed.run is not train:
+            raise ValueError("standard output is closed, and there is nowhere to write to")
         parsed.run(parsed)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
         return 0
-    except BrokenPipeError:
-        # The reader of the output, such as `head`, has closed the pipe. Without this, Python would report it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed the pipe
+        discard_output()
         return 0
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except (OSError, ValueError, MemoryError) as error:
         print(f"tokenizer {parsed.command}: {error_message(error)}", file=sys.stderr)
+        discard_output()
         return 1
+
+
+def discard_output() -> None:
+    """Forget output that cannot be written: Python would try again at exit, and report it once more."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_streams() -> None:
+    """Let a terminal that cannot show a character show its code, and do without a standard error that is closed."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # otherwise `print` would print errors to standard output
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def error_message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or "there is not enough memory"
+    if isinstance(error, MemoryError):
+        return "; ".join(["there is not enough memory", *getattr(error, "__notes__", [])])
+    message = str(error)
+    return ARGUMENT.sub(lambda found: f"--{found[1].replace('_', '-')} {found[2]}".rstrip(), message)
+
+
+def whole_number(text: str) -> int:
+    """The type of an option. Its errors are clearer than those of `int`."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number, such as 1000") from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,31 +110,53 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
-    add = new_command(commands, train, "learn a byte-pair vocabulary from texts")
+    _, add = new_command(commands, train, "learn a byte-pair vocabulary from texts")
     add("files", nargs="*", default=[STANDARD_INPUT], metavar="FILE", help=f"texts in UTF-8 {OR_STANDARD_INPUT}")
-    add("-o", "--output", required=True, metavar="PATH", help="where to save: a folder, NAME.json or NAME.tiktoken")
-    add("-n", "--vocab-size", type=int, required=True, metavar="N", help="number of ids: bytes, special tokens, merges")
+    add("-o", "--output", required=True, metavar="PATH", help="where to save: NAME.json, NAME.tiktoken, or a folder")
+    add(
+        "-n",
+        "--vocab-size",
+        type=whole_number,
+        required=True,
+        metavar="N",
+        help="number of ids: bytes, special tokens, merges",
+    )
     add("--special", action="append", default=[], metavar="NAME", help="such as <|endoftext|>; may be repeated")
     add("--pattern", metavar="P", help=f"how text is split into words: {KNOWN_PATTERNS} (default: gpt4)")
-    add("--min-frequency", type=int, default=1, metavar="N", help="merge only pairs that occur N times or more often")
-    add("--max-token-length", type=int, metavar="N", help="make no token of N bytes or more, except of 2 bytes")
+    add(
+        "--min-frequency",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="merge only pairs that occur N times or more often",
+    )
+    add(
+        "--max-token-length", type=whole_number, metavar="N", help="make no token of N bytes or more, except of 2 bytes"
+    )
     add("--only-seen-bytes", action="store_true", help="give no tokens to bytes that do not occur in the texts")
     ties = "which of equally frequent pairs is merged first: the choice of this library (default: %(default)s)"
     add("--ties", choices=BYTE_ORDERS, default="huggingface", help=ties)
-    add("--processes", type=int, default=1, metavar="N", help="processes that count words; does not change the result")
+    add(
+        "--processes",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="processes that count words; does not change the result",
+    )
 
 
 def add_encode(commands: argparse._SubParsersAction) -> None:
-    add = new_command(commands, encode, "turn text into ids")
+    command, add = new_command(commands, encode, "turn text into ids")
     add_tokenizer(add)
-    add_input(add, "a text, or any bytes")
-    add("--special", action="store_true", help=FIND_SPECIAL)
-    add("--lines", action="store_true", help="encode each line by itself, without its line end")
-    add("--binary", choices=["uint16", "uint32"], help="write the ids as binary numbers (little-endian), not as text")
+    add_input(command, "a text, or any bytes")
+    add("--allow-special", action="store_true", help=FIND_SPECIAL)
+    form = command.add_mutually_exclusive_group().add_argument  # binary numbers have no lines
+    form("--lines", action="store_true", help="encode each line by itself, without its line end")
+    form("--binary", choices=["uint16", "uint32"], help="write the ids as binary numbers (little-endian), not as text")
 
 
 def add_decode(commands: argparse._SubParsersAction) -> None:
-    add = new_command(commands, decode, "turn ids back into text")
+    _, add = new_command(commands, decode, "turn ids back into text")
     add_tokenizer(add)
     add("file", nargs="?", default=STANDARD_INPUT, metavar="FILE", help=f"ids as text {OR_STANDARD_INPUT}")
     add("--lines", action="store_true", help="decode each line of ids by itself, and write a line end after it")
@@ -105,33 +164,37 @@ def add_decode(commands: argparse._SubParsersAction) -> None:
 
 
 def add_inspect(commands: argparse._SubParsersAction) -> None:
-    add = new_command(commands, inspect, "show the tokens of a text")
+    command, add = new_command(commands, inspect, "show the tokens of a text")
     add_tokenizer(add)
-    add_input(add, "a text, or any bytes")
-    add("--special", action="store_true", help=FIND_SPECIAL)
+    add_input(command, "a text, or any bytes")
+    add("--allow-special", action="store_true", help=FIND_SPECIAL)
     add("--no-table", action="store_true", help="show only the text, not the table of tokens")
     add_color(add)
 
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
-    add = new_command(commands, compare, "compare how many tokens two tokenizers need, by script (Latin, Han, ...)")
+    command, add = new_command(
+        commands, compare, "compare how many tokens two tokenizers need, by script (Latin, Han, ...)"
+    )
     add("tokenizers", nargs=2, metavar="TOKENIZER", help="a tokenizer: a file or a folder")
     add_pattern(add)
-    add_input(add, "a text in UTF-8")
+    add_input(command, "a text in UTF-8")
 
 
 def add_replay(commands: argparse._SubParsersAction) -> None:
-    add = new_command(commands, replay, "show the merges of a word one by one, with their ranks and counts in training")
+    _, add = new_command(
+        commands, replay, "show the merges of a word one by one, with their ranks and counts in training"
+    )
     add_tokenizer(add)
     add("word", metavar="WORD", help="a word, or a short text")
     add_color(add)
 
 
-def new_command(commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None], what: str) -> Any:
-    """Add a command, which has the name of the function `run`. Returns the method that adds arguments to it."""
+def new_command(commands: Any, run: Callable[[argparse.Namespace], None], what: str) -> tuple[Any, Any]:
+    """Add a command, which has the name of the function `run`. Returns it, and its method that adds arguments."""
     command = commands.add_parser(run.__name__, help=what, description=f"{what[0].upper()}{what[1:]}.")
     command.set_defaults(run=run)
-    return command.add_argument
+    return command, command.add_argument
 
 
 # Arguments of several commands
@@ -144,10 +207,15 @@ def add_tokenizer(add: Any) -> None:
 
 
 def add_pattern(add: Any) -> None:
-    add("--pattern", metavar="P", help=f"how text is split into words, if the file does not say it: {KNOWN_PATTERNS}")
+    add(
+        "--pattern",
+        metavar="P",
+        help=f"how text is split into words, only if the file does not say it: {KNOWN_PATTERNS}",
+    )
 
 
-def add_input(add: Any, what: str) -> None:
+def add_input(command: argparse.ArgumentParser, what: str) -> None:
+    add = command.add_mutually_exclusive_group().add_argument
     add("file", nargs="?", default=STANDARD_INPUT, metavar="FILE", help=f"{what} {OR_STANDARD_INPUT}")
     add("--text", help="use this text instead of a file")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import regex
 
-from tokenizer.cli.inputs import load, read_text
+from tokenizer.cli.inputs import load_all, read_text
 from tokenizer.models.base import BaseTokenizer
 
 SCRIPTS = """
@@ -31,7 +31,7 @@ RUNS = regex.compile("(?V1)" + "|".join([*RUNS_OF_CLASSES, r"(?P<white_space>\s+
 def compare(arguments: argparse.Namespace) -> None:
     """Print a line for each script of the text: its bytes, and the tokens per byte of both vocabularies."""
     names = arguments.tokenizers
-    tokenizers = [load(name, arguments) for name in names]
+    tokenizers = load_all(names, arguments)
     text = read_text(arguments)
     counts = [count_by_script(tokenizer, text) for tokenizer in tokenizers]
     sizes = bytes_by_script(text)

@@ -20,14 +20,14 @@ def encode(arguments: argparse.Namespace) -> None:
     tokenizer = load(arguments.tokenizer, arguments)
     data = read_bytes(arguments)
     if arguments.binary:
-        ids = ids_of(tokenizer, data, special=arguments.special)
+        ids = ids_of(tokenizer, data, special=arguments.allow_special)
         kind = np.dtype(arguments.binary)
         if tokenizer.vocab_size - 1 > np.iinfo(kind).max:
             raise ValueError(f"ids go up to {tokenizer.vocab_size - 1}, too high for {kind.name}: use uint32")
         sys.stdout.buffer.write(np.asarray(ids).astype(kind.newbyteorder("<")).tobytes())
         return
     for text in data.splitlines() if arguments.lines else [data]:
-        write_ids(ids_of(tokenizer, text, special=arguments.special))
+        write_ids(ids_of(tokenizer, text, special=arguments.allow_special))
 
 
 def ids_of(tokenizer: BaseTokenizer, data: bytes, *, special: bool) -> np.ndarray | list[int]:
@@ -36,7 +36,7 @@ def ids_of(tokenizer: BaseTokenizer, data: bytes, *, special: bool) -> np.ndarra
         text = data.decode()
     except UnicodeDecodeError:
         if special:
-            raise ValueError("the input is not text in UTF-8: leave out --special, which needs text") from None
+            raise ValueError("the input is not text in UTF-8: leave out --allow-special, which needs text") from None
         return tokenizer.encode_bytes(data)
     allowed = "all" if special else ()
     return tokenizer.encode_array(text, allowed_special=allowed, disallowed_special=(), processes=None)

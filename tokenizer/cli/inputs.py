@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TextIO
 
+from tokenizer.formats.records import PatternKnown
 from tokenizer.models.base import BaseTokenizer
 from tokenizer.split.chunks import chunks_of_file
 from tokenizer.split.pretokenizer import PATTERNS
@@ -17,19 +19,48 @@ STANDARD_INPUT = "-"
 
 
 def load(path: str, arguments: argparse.Namespace) -> BaseTokenizer:
-    """The tokenizer in a file or folder."""
-    return BaseTokenizer.load(path, pattern=arguments.pattern)
+    """The tokenizer in a file or folder. ValueError if it says how text is split, and --pattern says it differently."""
+    return load_all([path], arguments)[0]
+
+
+def load_all(paths: Sequence[str], arguments: argparse.Namespace) -> list[BaseTokenizer]:
+    """Several tokenizers. --pattern is for those that do not say how text is split, at least one."""
+    tokenizers, refused = [], []
+    for path in paths:
+        try:
+            tokenizers.append(BaseTokenizer.load(path, pattern=arguments.pattern))
+        except PatternKnown:
+            tokenizers.append(BaseTokenizer.load(path))
+            refused.append(path)
+    if len(refused) == len(paths):
+        raise ValueError(f"leave out --pattern: how text is split is known for {' and '.join(refused)}")
+    return tokenizers
+
+
+def standard_input() -> TextIO:
+    if sys.stdin is None:
+        raise ValueError("standard input is closed: name a file")
+    return sys.stdin
 
 
 def open_bytes(path: str) -> Any:
     """A context manager for the bytes of a file."""
-    return nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else open(path, "rb")
+    return nullcontext(standard_input().buffer) if path == STANDARD_INPUT else open(path, "rb")
 
 
 def open_text(path: str) -> Any:
     """A context manager for a text in UTF-8 with its line ends unchanged."""
     is_standard = path == STANDARD_INPUT
-    return open(sys.stdin.fileno() if is_standard else path, encoding="utf-8", newline="", closefd=not is_standard)
+    file = standard_input().fileno() if is_standard else path
+    return open(file, encoding="utf-8", newline="", closefd=not is_standard)
+
+
+def status(path: str) -> os.stat_result | None:
+    """What the system knows about an input, such as which file it is; None if it does not exist."""
+    try:
+        return os.fstat(standard_input().fileno()) if path == STANDARD_INPUT else os.stat(path)
+    except (OSError, ValueError):
+        return None
 
 
 def read_bytes(arguments: argparse.Namespace) -> bytes:

@@ -20,7 +20,7 @@ def inspect(arguments: argparse.Namespace) -> None:
     """Print the text with its tokens distinguished, then a line for each token."""
     tokenizer = load(arguments.tokenizer, arguments)
     data = read_bytes(arguments)
-    ids = [int(i) for i in ids_of(tokenizer, data, special=arguments.special)]
+    ids = [int(i) for i in ids_of(tokenizer, data, special=arguments.allow_special)]
     tokens = tokenizer.token_bytes(ids)
     colour = wants_colour(arguments.color, sys.stdout)
     for number, token in enumerate(tokens):

@@ -1,20 +1,22 @@
 """`train`: a tokenizer from texts.
 
-It also writes a file NAME.counts: for each merge, how often its pair occurred in training, which `replay` shows. The
-formats of tokenizers have no place for these counts.
+It also writes a file FILE.counts beside the FILE of the tokenizer: for each merge, how often its pair occurred in
+training, which `replay` shows. The formats of tokenizers have no place for these counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
-from tokenizer.cli.inputs import read_corpus
+from tokenizer.cli.inputs import read_corpus, status
 from tokenizer.cli.terminal import progress_line
 from tokenizer.formats.atomic import write_file
-from tokenizer.formats.files import FILE_NAME
+from tokenizer.formats.files import destination, locate
 from tokenizer.formats.records import BytePairRecord
 from tokenizer.models.byte_bpe import Tokenizer
 from tokenizer.split.pretokenizer import Pretokenizer
@@ -24,12 +26,15 @@ from tokenizer.training.vocabulary import ALL_BYTES
 
 
 def train(arguments: argparse.Namespace) -> None:
+    # What can be checked is checked before any file is read.
     names = check_names(arguments.special)
     pattern = arguments.pattern or "gpt4"
-    pretokenizer = Pretokenizer(pattern)  # ValueError for a wrong pattern, before any file is read
+    pretokenizer = Pretokenizer(pattern)
+    path = destination(arguments.output)
+    check_output(path, arguments)
     with progress_line() as progress:
         vocabulary = learn(
-            read_corpus(arguments.files, pattern),
+            not_empty(read_corpus(arguments.files, pattern)),
             pretokenizer,
             arguments.vocab_size,
             names,
@@ -42,24 +47,64 @@ def train(arguments: argparse.Namespace) -> None:
         )
     added = tuple(AddedToken(name, i) for i, name in enumerate(names))
     tokenizer = Tokenizer(BytePairRecord([*vocabulary.tokens], vocabulary.merges, added, pattern))
-    path = Path(arguments.output)
-    if not path.suffix:
-        path = path / FILE_NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(path)
     write_file(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts))
-    size, made = tokenizer.vocab_size, len(vocabulary.merges)
+    report(path, tokenizer, arguments)
+
+
+def check_output(path: Path, arguments: argparse.Namespace) -> None:
+    """ValueError or OSError if the tokenizer must not, or cannot, be written to `path`."""
+    for written in path, counts_path(path):
+        if is_among(written, arguments.files):
+            raise ValueError(f"{written} is one of the texts, and would be overwritten: give another --output")
+    if path.suffix == ".tiktoken":
+        problem = f"{path}: the .tiktoken format has no place for "
+        if arguments.special:
+            raise ValueError(f"{problem}special tokens: leave out --special, or write a folder or NAME.json")
+        if arguments.only_seen_bytes:
+            raise ValueError(f"{problem}fewer than 256 bytes: leave out --only-seen-bytes, or write NAME.json")
+    folder = next(parent for parent in path.parents if parent.exists())  # the others will be made
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file, not a directory: give another --output")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written to: give another --output")
+
+
+def is_among(path: Path, texts: Iterable[str]) -> bool:
+    """Whether `path` is one of these files, also under another name, such as a link."""
+    try:
+        output = path.stat()
+    except OSError:  # there is no such file
+        return False
+    return any(os.path.samestat(output, found) for text in texts if (found := status(text)))
+
+
+def not_empty(texts: Iterator[str]) -> Iterator[str]:
+    """The same texts. ValueError if there is no character in them."""
+    first = next(filter(None, texts), None)
+    if first is None:
+        raise ValueError("the texts are empty: there is nothing to learn from")
+    yield from chain([first], texts)
+
+
+def report(path: Path, tokenizer: Tokenizer, arguments: argparse.Namespace) -> None:
+    """Say what was learned, and what is less than what was asked for."""
+    size, made = tokenizer.vocab_size, len(tokenizer.merges)
+    if size < arguments.vocab_size:
+        print(f"fewer than {arguments.vocab_size:,} tokens: no pair is left that may be merged", file=sys.stderr)
+    if path.suffix == ".tiktoken":
+        print(f"the file does not say how text is split: load it with --pattern {tokenizer.pattern}", file=sys.stderr)
     print(f"{path}: {size:,} tokens, {made:,} of them made by merges", file=sys.stderr)
 
 
 def counts_path(path: Path) -> Path:
     """The file of counts beside a file of a tokenizer."""
-    return path.with_suffix(".counts")
+    return path.with_name(f"{path.name}.counts")
 
 
 def read_counts(path: Path, merges: Sequence) -> list[int] | None:
     """The counts of the merges of the tokenizer at `path`; None if they are not known."""
-    path = counts_path(path / FILE_NAME if path.is_dir() else path)
+    path = counts_path(locate(path))
     if not path.is_file():
         return None
     try:

@@ -11,6 +11,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from signal import SIG_IGN, SIGINT, signal
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -52,6 +53,7 @@ def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], proc
 
 def _start_worker(*shared: Any) -> None:
     global _shared
+    signal(SIGINT, SIG_IGN)  # Ctrl-C interrupts all processes of a terminal. This one is ended by its parent
     _shared = shared  # type: ignore[assignment]
 
 

@@ -12,7 +12,7 @@ from tokenizer.formats.checks import SWITCH, expect, expect_kind, is_list, is_te
 from tokenizer.formats.components import BPE_MODEL, BYTE_LEVEL, Document, write_bpe_model, write_byte_level
 from tokenizer.formats.records import BytePairRecord, FormatError, Spelling
 from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
-from tokenizer.text.byte_alphabet import spell, unspell
+from tokenizer.text.byte_alphabet import spell, unspell, unspell_all
 from tokenizer.text.prefix import Prefix
 from tokenizer.text.special_tokens import AddedToken
 
@@ -70,23 +70,17 @@ def refuse_byte_tokens(added: Sequence[AddedToken], vocab: Mapping[str, int]) ->
 
 def read_tokens(spelling: Spelling, added: Sequence[AddedToken]) -> list[bytes | None]:
     """The bytes of each token."""
-    added_named = {token.content: token for token in added}
-    return [None if text is None else token_bytes(text, added_named.get(text)) for text in spelling]
-
-
-def token_bytes(text: str, added: AddedToken | None) -> bytes:
-    """The bytes of the token with this spelling; `added` if it is an added token.
-
-    A special token is its name. Any other added token is spelled bytes if that is possible ("ü" of DeepSeek).
-    """
-    if added and added.special:
-        return text.encode()
-    token = unspell(text)
-    if token is None and added:
-        return text.encode()
-    if token is None:
-        raise FormatError(f"has the token {text!r}, which is not spelled in the byte-level alphabet")
-    return token
+    tokens = unspell_all([text or "" for text in spelling])
+    # A special token is its name. Any other added token is spelled bytes if that is possible ("ü" of DeepSeek).
+    named = {token.content: token for token in added}
+    for i, text in enumerate(spelling):
+        if text is None:
+            tokens[i] = None
+        elif text in named and (named[text].special or tokens[i] is None):
+            tokens[i] = text.encode()
+        elif tokens[i] is None:
+            raise FormatError(f"has the token {text!r}, which is not spelled in the byte-level alphabet")
+    return tokens
 
 
 def ordinary_tokens(tokens: Sequence[bytes | None], added: Sequence[AddedToken]) -> set[bytes | None]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import regex
 
-from tokenizer.bpe.merge_table import Pair
+from tokenizer.bpe.merge_table import Pair, joined
 from tokenizer.formats.records import FormatError, Spelling
 from tokenizer.text.special_tokens import AddedToken
 
@@ -87,9 +88,10 @@ def parse_json(data: bytes) -> Any:
 
 def spelling_of_ids(id_of: Mapping[str, Any]) -> Spelling:
     """The inverse of `id_of`: how each id is spelled, None for an id that is not used."""
-    for text, i in id_of.items():
-        if not is_text(text) or not is_id(i):
-            raise FormatError(f"is damaged: its vocab has {shorten(text)} with the id {shorten(i)}")
+    are_right = set(map(type, id_of)) <= {str} and set(map(type, id_of.values())) <= {int}
+    if not are_right or not is_text("".join(id_of)) or min(id_of.values(), default=0) < 0:
+        text, i = next((text, i) for text, i in id_of.items() if not is_text(text) or not is_id(i))
+        raise FormatError(f"is damaged: its vocab has {shorten(text)} with the id {shorten(i)}")
     size = max(id_of.values(), default=-1) + 1
     if size > len(id_of) + MAX_UNUSED_IDS:
         raise FormatError(f"is damaged: it has {len(id_of)} tokens and one of them has the id {size - 1}")
@@ -105,6 +107,13 @@ def read_merges(merges: Any, id_of: Mapping[str, int]) -> list[Pair]:
     """The merges as pairs of ids. Older files write "left right", newer ones ["left", "right"]."""
     if not is_list(merges):
         raise FormatError("is damaged: its merges are not a list")
+    split = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    if set(map(type, split)) <= {list} and set(map(len, split)) <= {2}:
+        try:
+            ids = iter([*map(id_of.__getitem__, chain.from_iterable(split))])
+            return list(zip(ids, ids))
+        except (KeyError, TypeError):
+            pass  # the loop below finds the wrong one
     pairs = []
     for merge in merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge
@@ -118,8 +127,7 @@ def read_merges(merges: Any, id_of: Mapping[str, int]) -> list[Pair]:
 
 def check_merges(merges: Iterable[Pair], tokens: Sequence[Any], results: Collection) -> None:
     """FormatError if two `tokens` are merged into something that is not one of `results`."""
-    for left, right in merges:
-        merged = tokens[left] + tokens[right]
+    for merged in joined(tokens, merges):
         if merged not in results:
             raise FormatError(f"is damaged: a merge makes {merged!r}, which is no token")
 
@@ -131,6 +139,8 @@ def without_special_merges(merges: Sequence[Pair], spelling: Spelling, added: It
     ordinary text never becomes a special token.
     """
     specials = {token.content: token for token in added if token.special}
+    if specials.keys().isdisjoint(joined(spelling, merges)):
+        return list(merges)
     ordinary, merged_ids = [], {i for pair in merges for i in pair}
     for left, right in merges:
         token = specials.get(f"{spelling[left]}{spelling[right]}")

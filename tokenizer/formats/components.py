@@ -214,10 +214,9 @@ def write_post_processor(template: Template, trimming: OffsetTrimming | None, sp
     if trimming:
         steps.append(write_byte_level(use_regex=True, has_prefix=trimming.keeps_first))
     if template != Template():
-        special = sorted({i for part in (*template.single, *template.pair) if isinstance(part, tuple) for i in part})
         single = write_parts(template.single, template.single_types, spelling)
         pair = write_parts(template.pair, template.pair_types, spelling)
-        names = {spelling[i]: {"id": spelling[i], "ids": [i], "tokens": [spelling[i]]} for i in special}
+        names = {spelling[i]: {"id": spelling[i], "ids": [i], "tokens": [spelling[i]]} for i in template.special_ids()}
         steps.append({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": names})
     return {"type": "Sequence", "processors": steps} if len(steps) > 1 else steps[0] if steps else None
 

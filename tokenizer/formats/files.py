@@ -26,7 +26,7 @@ import regex
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from tokenizer.formats.atomic import write_file
 from tokenizer.formats.checks import is_table, is_text, parse_json, unsupported
-from tokenizer.formats.records import BytePairRecord, FormatError, Record, SpecialTokens
+from tokenizer.formats.records import BytePairRecord, FormatError, PatternKnown, Record, SpecialTokens
 
 FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 # fmt: off
@@ -34,6 +34,7 @@ NAMES_IN_FOLDER = (
     FILE_NAME, "tokenizer.model", "encoder.json", "vocab.json", "vocab.txt", "*.tiktoken", "*.gguf", "tok*.bin",
 )
 # fmt: on
+SUFFIXES = (".json", ".tiktoken")  # of files that are written; any other path is that of a folder
 MERGES_OF = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # the file of merges of each vocabulary
 TIKTOKEN_LINE = regex.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
 # A table, or a list of tables, lists or texts. A "[" alone is not enough: a vocab.txt of BERT may begin with [PAD].
@@ -77,7 +78,7 @@ def read(
                 return record, own_settings | settings
         return parse(path, path.read_bytes(), settings, pattern, special_tokens), settings
     except FormatError as error:
-        raise FormatError(f"{path} {error}") from None
+        raise type(error)(f"{path} {error}") from None
     except RecursionError:
         raise FormatError(f"{path} is not a tokenizer: it is nested too deeply") from None
 
@@ -162,23 +163,31 @@ def parse(
 
 def refuse_options(pattern: str | None, special_tokens: SpecialTokens) -> None:
     if pattern is not None or special_tokens is not None:
-        raise FormatError("says how text is split and which tokens are special: leave out pattern and special_tokens")
+        kind = FormatError if pattern is None else PatternKnown
+        raise kind("says how text is split and which tokens are special: leave out pattern and special_tokens")
+
+
+def destination(path: str | os.PathLike) -> Path:
+    """The file that `write` makes: NAME.json or NAME.tiktoken; any other path is that of a folder for FILE_NAME."""
+    path = Path(path)
+    if path.suffix in SUFFIXES and not path.is_dir():
+        return path
+    if path.exists() and not path.is_dir():  # most likely a text, which must not be overwritten
+        raise FileExistsError(f"{path} is no folder: give the path of a folder, NAME.json or NAME.tiktoken")
+    return path / FILE_NAME
 
 
 def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> None:
     """Write a tokenizer.json, or tiktoken's format if the name ends in .tiktoken. A folder also gets the settings."""
-    path = Path(path)
-    if path.is_dir():
-        write_file(path / FILE_NAME, tokenizer_json.serialize(record))
-        if settings:
-            text = json.dumps(settings, ensure_ascii=False, indent=1)
-            write_file(path / SETTINGS_NAME, text.encode(errors="backslashreplace"))  # a surrogate becomes "\ud800"
-        return
-    if path.suffix != ".tiktoken":
+    file = destination(path)
+    if file.suffix != ".tiktoken":
         data = tokenizer_json.serialize(record)
     elif isinstance(record, BytePairRecord):
         data = tiktoken.serialize(record)
     else:
-        raise ValueError(f"{path}: only byte-level tokenizers can be written in tiktoken's format")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, data)
+        raise ValueError(f"{file}: only byte-level tokenizers can be written in tiktoken's format")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_file(file, data)
+    if settings and file != Path(path):
+        text = json.dumps(settings, ensure_ascii=False, indent=1)
+        write_file(file.with_name(SETTINGS_NAME), text.encode(errors="backslashreplace"))  # a surrogate: "\ud800"

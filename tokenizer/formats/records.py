@@ -23,6 +23,10 @@ class FormatError(ValueError):
     """A file is damaged, has an unknown format, or asks for what is not supported. The message names the file."""
 
 
+class PatternKnown(FormatError):
+    """A pattern was given for a file that says itself how text is split."""
+
+
 class BytePairRecord(NamedTuple):
     """Byte-level byte-pair encoding: GPT-2 and most models after it."""
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 
 from tokenizer.bpe.merge_table import merges_of_ranks
 from tokenizer.formats.checks import MAX_UNUSED_IDS, is_id
-from tokenizer.formats.records import BytePairRecord, FormatError, SpecialTokens
+from tokenizer.formats.records import BytePairRecord, FormatError, PatternKnown, SpecialTokens
+from tokenizer.split.pretokenizer import PATTERNS
 from tokenizer.text.special_tokens import END_OF_TEXT, AddedToken, check_names
 
 FILL_IN = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
@@ -36,6 +37,10 @@ def parse(data: bytes, name: str, pattern: str | None, special_tokens: SpecialTo
     """`name` is that of the file, without its suffix. Special tokens without ids get those after the last rank."""
     rank_of = parse_ranks(data)
     known_pattern, known_specials = ENCODINGS.get(name, (None, {}))
+    if known_pattern and pattern not in (None, known_pattern, PATTERNS[known_pattern]):
+        raise PatternKnown(
+            f"has the name of an encoding with the pattern {known_pattern}: rename it to use another one"
+        )
     pattern = pattern or known_pattern
     if pattern is None:
         known = ", ".join(ENCODINGS)

@@ -57,9 +57,13 @@ def parse(data: Any) -> Record:
 def read_document(data: dict[str, Any]) -> components.Document:
     """The file, with the parts read that all models share."""
     added = components.read_added_tokens(data.get("added_tokens", []))
+    spelling = spelling_of(data["model"]["vocab"], added)
     template, trim_offsets = components.read_post_processor(data.get("post_processor"))
+    for i in template.special_ids():
+        if i >= len(spelling) or spelling[i] is None:
+            raise FormatError(f"asks for the special token {i} in its post_processor, but has no token with that id")
     return components.Document(
-        spelling=spelling_of(data["model"]["vocab"], added),
+        spelling=spelling,
         added=added,
         normalizer=components.read_normalizer(data.get("normalizer")),
         template=template,

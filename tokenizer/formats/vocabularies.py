@@ -14,7 +14,8 @@ import regex
 from tokenizer.formats import byte_pair
 from tokenizer.formats.checks import is_text, spelling_of_ids, unsupported
 from tokenizer.formats.components import read_added_tokens
-from tokenizer.formats.records import BytePairRecord, FormatError, SpecialTokens, WordPieceRecord
+from tokenizer.formats.records import BytePairRecord, FormatError, PatternKnown, SpecialTokens, WordPieceRecord
+from tokenizer.split.pretokenizer import PATTERNS
 from tokenizer.text.bert_normalizer import BertNormalizer
 from tokenizer.text.normalize import Normalizer, UnicodeForm
 from tokenizer.text.prefix import Prefix
@@ -41,6 +42,11 @@ def parse_byte_pairs(
     known. `special_tokens` are names that the vocabulary has, or new ones with their ids.
     """
     normalizer = None
+    known, normalizer_of_class = CLASSES.get(str(settings.get("tokenizer_class")).removesuffix("Fast"), (None, None))
+    if known:
+        if pattern not in (None, known, PATTERNS[known]):
+            raise PatternKnown(f"has settings beside it that say how text is split ({known}): leave out pattern=")
+        pattern, normalizer = known, normalizer_of_class
     if pattern is None:
         kind = settings.get("tokenizer_class", "GPT2Tokenizer").removesuffix("Fast")
         if kind not in CLASSES:

@@ -24,7 +24,7 @@ from tokenizer.arrays.ragged import Ragged
 from tokenizer.fast.many_texts import encode_segments
 from tokenizer.formats import files
 from tokenizer.formats.records import Record
-from tokenizer.models.model import Model, UnknownToken, encode_aligned
+from tokenizer.models.model import Model, UnknownToken, as_list, encode_aligned, known_ids
 from tokenizer.text.aligned_text import Span
 from tokenizer.text.chat_template import render_chat
 from tokenizer.text.normalize import Normalizer
@@ -59,7 +59,6 @@ class BaseTokenizer(ABC):
         self.settings: dict[str, Any] = {}  # from the tokenizer_config.json beside the file, such as the chat template
         self._added = AddedTokens(added_tokens, normalizer)
         self._segmenter = Segmenter(self._added, normalizer, prefix)
-        self._unused_ids = {i for i, token in enumerate(self.tokens) if token is None}
 
     @property
     @abstractmethod
@@ -163,7 +162,7 @@ class BaseTokenizer(ABC):
         return self._join(ids, skip_special_tokens, mid_text=mid_text, lossy=False)
 
     def _join(self, ids: Iterable[int], skip_special_tokens: bool, *, mid_text: bool, lossy: bool) -> bytes:
-        ids = ids if isinstance(ids, Collection) else list(ids)
+        ids = ids if isinstance(ids, Collection) and getattr(ids, "ndim", 1) == 1 else as_list(ids)
         fast = None if skip_special_tokens else self.model.decode_fast(ids)
         if fast is not None:
             return fast
@@ -172,16 +171,14 @@ class BaseTokenizer(ABC):
 
     def token_bytes(self, ids: Iterable[int]) -> list[bytes]:
         """The bytes of each token."""
-        return [self.decode_bytes([i], mid_text=k > 0) for k, i in enumerate(ids)]
+        return [self.decode_bytes([i], mid_text=k > 0) for k, i in enumerate(as_list(ids))]
 
     def visible_ids(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> list[int]:
-        """`ids` as a list, without special tokens if they are skipped. ValueError for an unknown id."""
-        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-        if ids and (min(ids) < 0 or max(ids) >= len(self.tokens) or not self._unused_ids.isdisjoint(ids)):
-            stray = next(i for i in ids if not 0 <= i < len(self.tokens) or i in self._unused_ids)
-            raise UnknownToken(f"there is no token with id {stray}: ids go from 0 to {len(self.tokens) - 1}")
-        specials = set(self._added.ids.values()) if skip_special_tokens else ()
-        return [i for i in ids if i not in specials] if specials else ids
+        """`ids` as a list of int, without special tokens if they are skipped. ValueError for an unknown id."""
+        ids = known_ids(ids, self.tokens)
+        if skip_special_tokens:
+            return [i for i in ids if i not in self._added.special_ids]
+        return ids
 
     # The vocabulary
 
@@ -213,7 +210,8 @@ class BaseTokenizer(ABC):
 
     def id_to_token(self, i: int) -> str | None:
         """How a `tokenizer.json` spells a token, or None if there is no such id."""
-        return self.model.spelling(i) if 0 <= i < self.vocab_size and i not in self._unused_ids else None
+        (i,) = as_list([i])
+        return self.model.spelling(i) if 0 <= i < self.vocab_size and self.tokens[i] is not None else None
 
     @cached_property
     def _id_of_spelling(self) -> dict[str, int]:
@@ -261,7 +259,8 @@ class BaseTokenizer(ABC):
     # Files
 
     def save(self, path: str | PathLike) -> None:
-        """Write a `tokenizer.json` to a file or folder; OpenAI's format if the name of the file ends in `.tiktoken`."""
+        """Write NAME.json, or NAME.tiktoken in OpenAI's format, which has no special tokens and no pattern. Any other
+        path is that of a folder, which gets a `tokenizer.json`, and the settings such as the chat template."""
         files.write(path, self.record, self.settings)
 
     @staticmethod

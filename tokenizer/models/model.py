@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from operator import index
+from typing import Any, SupportsIndex
 
 from tokenizer.arrays.ragged import Ragged, from_lists
 from tokenizer.text.aligned_text import AlignedText, Span
@@ -14,6 +16,25 @@ class UnknownToken(KeyError, ValueError):
     """There is no token with this name or this id."""
 
     __str__ = Exception.__str__  # that of KeyError would put the sentence in quotes
+
+
+def as_list(ids: Any) -> list[int]:
+    """Ids in a list, an array or an iterable of whole numbers as a list of int. TypeError if they are anything else."""
+    try:
+        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        return list(map(index, ids))
+    except TypeError:
+        strays = (i for i in ids if not isinstance(i, SupportsIndex)) if isinstance(ids, list) else iter([ids])
+        raise TypeError(f"ids are a list of whole numbers, such as [1, 2]: {next(strays)!r:.60} does not fit") from None
+
+
+def known_ids(ids: Any, tokens: Sequence[bytes | None]) -> list[int]:
+    """`as_list`; UnknownToken if an id has no token."""
+    numbers = as_list(ids)
+    if numbers and (min(numbers) < 0 or max(numbers) >= len(tokens) or None in map(tokens.__getitem__, numbers)):
+        stray = next(i for i in numbers if not 0 <= i < len(tokens) or tokens[i] is None)
+        raise UnknownToken(f"there is no token with id {stray}: ids go from 0 to {len(tokens) - 1}")
+    return numbers
 
 
 class Model(ABC):

@@ -23,7 +23,8 @@ from tokenizer.models.base import BaseTokenizer
 from tokenizer.models.model import Model
 from tokenizer.text.aligned_text import AlignedText, Span
 from tokenizer.text.metaspace import SPACE, byte_of, is_utf8, piece_bytes, replace_invalid_bytes, replace_invalid_runs
-from tokenizer.text.special_tokens import matcher, normalized_names
+from tokenizer.text.name_search import NameSearch
+from tokenizer.text.special_tokens import normalized_names
 
 WORD = regex.compile(f"{SPACE}*[^{SPACE}]+|{SPACE}+")
 ACROSS_WORDS = regex.compile(f"[^{SPACE}]{SPACE}")
@@ -37,7 +38,8 @@ class SentencePieceBPE(Model):
         self.pieces = pieces = record.pieces
         self._decoded_names = normalized_names(record.added_tokens, record.normalizer)
         self.unknown = record.unknown
-        self._user_defined = {pieces[i]: i for i in record.user_defined}
+        self._user_defined = {pieces[i] or "": i for i in record.user_defined}
+        self._search = NameSearch(self._user_defined)
         bytes_of = {i: byte_of(piece) for i, piece in enumerate(pieces) if piece} if record.byte_fallback else {}
         self._byte_of = {i: byte for i, byte in bytes_of.items() if byte is not None}
         self.tokens = [self._bytes(i) for i in range(len(pieces))]
@@ -67,11 +69,10 @@ class SentencePieceBPE(Model):
     def _split(self, text: str) -> Iterator[int | str]:
         """The text as ids of user-defined pieces and words."""
         end = 0
-        matches = matcher(frozenset(self._user_defined)).finditer(text) if self._user_defined else ()
-        for match in matches:
-            yield from self._words(text[end : match.start()])
-            yield self._user_defined[match.group()]
-            end = match.end()
+        for start, next_end in self._search.find_all(text):
+            yield from self._words(text[end:start])
+            yield self._user_defined[text[start:next_end]]
+            end = next_end
         yield from self._words(text[end:])
 
     def _words(self, text: str) -> list[str]:

@@ -3,6 +3,7 @@
 Read in this order:
 
     pretokenizer.py      the definition: a regular expression matches the words
+    custom_pattern.py    regular expressions of others: what is refused, and time limits
     unicode.py           which characters are letters, numbers and so on, in one pinned version of Unicode
     unicode_table.py     the table of that version (generated)
 

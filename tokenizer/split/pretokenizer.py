@@ -1,15 +1,16 @@
 r"""Text to words, by a regular expression. Because "dog!" is split into "dog" and "!", it shares a token with "dog".
 
-A word is what the pattern matches. The text between two matches is a word too, so that no text is lost.
+A word is what the pattern matches. The text between two matches is a word too, so that no text is lost. (The matches of
+the named patterns cover every text.)
 
 - `"gpt2"`: the pattern of GPT-2 (r50k_base). Radford et al. 2019, section 2.2.
 - `"gpt4"`: the pattern of GPT-4 (cl100k_base). Words have at most three digits; line ends belong to the symbols before.
 - `"o200k"`: the pattern of GPT-4o (o200k_base). As GPT-4's, but a word also ends where the case changes ("helloWorld"),
   and a contraction belongs to the word before it.
 - `"llama3"`, `"qwen2"`: the patterns of Llama 3 and Qwen2, which differ little from GPT-4's.
-- Any other string is a regular expression of your own. Use only what Python's `regex` and Oniguruma both understand,
-  because Hugging Face's library uses Oniguruma to read a saved `tokenizer.json`. Note that `^` and `$` match at every
-  line in Oniguruma.
+- Any other string is a regular expression of your own (custom_pattern.py). Use only what Python's `regex` and Oniguruma
+  both understand, because Hugging Face's library uses Oniguruma to read a saved `tokenizer.json`. Note that `^` and `$`
+  match at every line in Oniguruma.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from itertools import accumulate, pairwise
+from typing import Any
 
 import regex
 
+from tokenizer.split.custom_pattern import CustomPattern
 from tokenizer.split.unicode import with_pinned_classes
 
 # The alternatives of a pattern are tried from left to right. `++`, `?+` and `*+` are possessive: they never give back
@@ -52,11 +55,6 @@ PATTERNS = {
 # fmt: on
 NAME_OF_PATTERN = {pattern: name for name, pattern in PATTERNS.items()}
 
-# Some expressions have different meanings in `regex` and in Oniguruma. They are refused before training. For example,
-# `\p{N}{1,3}+` matches at most three digits in `regex` (`{1,3}+` is possessive), but any number of digits in Oniguruma
-# (`{1,3}` repeated). The flags (?m) and (?s) have different meanings too.
-AMBIGUOUS = regex.compile(r"(?<!\\)\{[\d,]+\}\+|\(\?\^?[a-zA-Z]*[ms]")
-
 
 class Pretokenizer:
     """Splits text into words. `pattern` is a name from PATTERNS or a regular expression."""
@@ -64,33 +62,23 @@ class Pretokenizer:
     def __init__(self, pattern: str = "gpt4"):
         self.pattern = NAME_OF_PATTERN.get(pattern, pattern)  # the name if it has one, or else the expression
         self.expression = PATTERNS.get(pattern, pattern)
-        self._compiled = compile_pattern(self.expression)
         is_named = self.expression in NAME_OF_PATTERN
-        self._compiled_ascii = ascii_pattern(self.expression) if is_named else self._compiled
+        self._compiled: Any = regex.compile(self.expression) if is_named else CustomPattern(not_a_name(self.expression))
+        self._compiled_ascii: Any = ascii_pattern(self.expression) if is_named else self._compiled
 
     def split(self, text: str) -> list[str]:
-        """The words of `text`, in order; joined, they are `text` again."""
+        """The words of `text`, in order; joined, they are `text` again. ValueError if a pattern of others fails."""
         if text.isascii():
-            return self._search(self._compiled_ascii, text)
+            return self._compiled_ascii.findall(text)
         searched = with_pinned_classes(text)
-        words = self._search(self._compiled, searched)
+        words = self._compiled.findall(searched)
         if searched is not text:  # the words are found in `searched`, but cut from `text`
             words = [text[start:end] for start, end in pairwise(accumulate(map(len, words), initial=0))]
         return words
 
-    def _search(self, pattern: re.Pattern | regex.Pattern, text: str) -> list[str]:
-        if not pattern.groups:  # with groups, `findall` would return the groups
-            words = pattern.findall(text)
-            if sum(map(len, words)) == len(text):  # there is no text between the matches: true of all named patterns
-                return words if all(words) else [word for word in words if word]
-        return self._split_with_gaps(text)
-
-    def _split_with_gaps(self, text: str) -> list[str]:
-        edges = [0]
-        for match in self._compiled.finditer(text):
-            edges += match.span()
-        edges.append(len(text))
-        return [text[start:end] for start, end in pairwise(edges) if start < end]
+    def in_time(self, words: list[str]) -> Iterable[str]:
+        """The `words`, which are to be split one after another. ValueError when that takes too long."""
+        return self._compiled.in_time(words) if isinstance(self._compiled, CustomPattern) else words
 
 
 class PretokenizerSequence:
@@ -104,24 +92,17 @@ class PretokenizerSequence:
         """The words of `text`, in order; joined, they are `text` again."""
         words = [text] if text else []
         for step in self.steps:
-            words = [part for word in words for part in step.split(word)]
+            words = [part for word in step.in_time(words) for part in step.split(word)]
         return words
 
 
-def compile_pattern(expression: str) -> regex.Pattern:
+def not_a_name(expression: str) -> str:
+    """The expression. ValueError if it is rather a name, but that of no pattern."""
     if not isinstance(expression, str) or expression.replace("-", "_").isidentifier():
         known = ", ".join(map(repr, PATTERNS))
-        raise ValueError(f"no pattern is called {expression!r}: choose {known} or give a regular expression")
-    ambiguous = AMBIGUOUS.search(expression)
-    if ambiguous:
-        raise ValueError(
-            f"the pattern {expression!r} contains {ambiguous.group()!r}, which Hugging Face's library reads "
-            "differently: write (?>...{1,3}) for a possessive {1,3}+, and [\\s\\S] for a dot that matches line ends"
-        )
-    try:
-        return regex.compile(expression)
-    except regex.error as error:
-        raise ValueError(f"the pattern {expression!r} is not a regular expression: {error}") from None
+        name = repr(expression)[:80]
+        raise ValueError(f"no pattern is called {name}: choose {known} or give a regular expression")
+    return expression
 
 
 # Many short texts are all ASCII. The standard library's `re` searches them three times as fast as `regex`. It does not

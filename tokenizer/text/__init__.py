@@ -3,6 +3,7 @@
 Read in this order:
 
     special_tokens.py   tokens that are found in a text as a whole, such as `<|endoftext|>`
+    name_search.py      finding thousands of such tokens at once
     segmenter.py        a text as added tokens and the ordinary text between them
     template.py         special tokens that a model expects around a text
     stream.py           decoding while the ids still arrive

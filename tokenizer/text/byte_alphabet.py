@@ -7,11 +7,17 @@ byte that is a visible Latin-1 character stands for itself; the others, in order
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
 VISIBLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
 HIDDEN = [byte for byte in range(256) if byte not in VISIBLE]
 
 CHARACTER = {byte: chr(byte) for byte in VISIBLE} | {byte: chr(0x100 + i) for i, byte in enumerate(HIDDEN)}
 BYTE = {character: byte for byte, character in CHARACTER.items()}
+CHARACTER_CODES = [*map(ord, BYTE)]
 
 # The 256 bytes in the order of their characters: b"!" is first. Hugging Face's trainer numbers them in this order.
 ALPHABET = [bytes([BYTE[character]]) for character in sorted(BYTE)]
@@ -20,6 +26,19 @@ ALPHABET = [bytes([BYTE[character]]) for character in sorted(BYTE)]
 def spell(token: bytes) -> str:
     """The printable spelling of any bytes."""
     return token.decode("latin-1").translate(CHARACTER)
+
+
+def unspell_all(spellings: Sequence[str]) -> list[bytes | None]:
+    """`unspell` of each, with arrays: a vocabulary has hundreds of thousands."""
+    codes = np.frombuffer("".join(spellings).encode("utf-32-le", "surrogatepass"), "<u4")
+    bytes_of = np.full(max(CHARACTER_CODES) + 2, -1)  # the last one is for all characters that stand for no byte
+    bytes_of[CHARACTER_CODES] = [*BYTE.values()]
+    found = bytes_of[np.minimum(codes, len(bytes_of) - 1)]
+    data, ends = found.astype(np.uint8).tobytes(), np.cumsum([0, *map(len, spellings)])
+    tokens: list[bytes | None] = [data[start:end] for start, end in pairwise(ends.tolist())]
+    for i in np.searchsorted(ends, np.flatnonzero(found < 0), side="right") - 1:
+        tokens[i] = None
+    return tokens
 
 
 def unspell(spelling: str) -> bytes | None:

@@ -9,7 +9,7 @@ from tokenizer.split.pretokenizer import well_formed
 from tokenizer.text.aligned_text import AlignedText, Span
 from tokenizer.text.normalize import Normalizer
 from tokenizer.text.prefix import Prefix
-from tokenizer.text.special_tokens import AddedTokens
+from tokenizer.text.special_tokens import AddedTokens, Choice
 
 Special = Collection[str] | str  # names of special tokens, or "all"
 
@@ -36,31 +36,33 @@ class Segmenter:
 
     def segments_of_bytes(self, data: bytes) -> Iterator[str | int]:
         """The same for any bytes, without special tokens. Bytes that are not UTF-8 become surrogate escapes."""
-        return self._split(data.decode("utf-8", "surrogateescape"), self.added.names(()))
+        if isinstance(data, str):
+            raise TypeError("data is bytes, not str (encode_ordinary takes a text)")
+        return self._split(bytes(data).decode("utf-8", "surrogateescape"), self.added.choice(()))
 
     def aligned_segments(self, text: str, allowed: Special, disallowed: Special) -> Iterator[AlignedText | FoundToken]:
         """The same segments, which remember where they were in `text`."""
-        text, names = self._check(text, allowed, disallowed)
-        return self._split(AlignedText.of(text), names)
+        text, choice = self._check(text, allowed, disallowed)
+        return self._split(AlignedText.of(text), choice)
 
-    def _check(self, text: str, allowed: Special, disallowed: Special) -> tuple[str, frozenset[str]]:
-        """The text, well-formed, and the names of the added tokens to look for."""
+    def _check(self, text: str, allowed: Special, disallowed: Special) -> tuple[str, Choice]:
+        """The text, well-formed, and the added tokens to look for."""
         text = well_formed(text)
-        names = self.added.names(allowed)
-        self.added.check(text, names, disallowed)
-        return text, names
+        choice = self.added.choice(allowed)
+        self.added.check(text, choice, disallowed)
+        return text, choice
 
-    def _split(self, text: Any, names: frozenset[str]) -> Iterator[Any]:
+    def _split(self, text: Any, choice: Choice) -> Iterator[Any]:
         """The segments of `text`, which is a str or an AlignedText."""
         is_first = True
-        for i, start, end in self.added.split(str(text), names):
+        for i, start, end in self.added.split(str(text), choice):
             segment = text[start:end]
             if i is not None:
                 yield found_token(i, segment)
             else:
                 ordinary = apply(self.normalizer, segment) if self.normalizer else segment
                 # Some added tokens are looked for in the normalized text only.
-                for inner, first, last in self.added.split(str(ordinary), names, normalized=True):
+                for inner, first, last in self.added.split(str(ordinary), choice, normalized=True):
                     segment = ordinary[first:last]
                     if inner is not None:
                         yield found_token(inner, segment)

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from os.path import commonprefix
 from typing import NamedTuple
 
 import regex
+
+from tokenizer.text.name_search import NameSearch
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
@@ -31,6 +32,8 @@ WORD_AFTER = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
 WORD_BEFORE = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]\Z")
 SPACES_AFTER = regex.compile(r"\p{White_Space}*")
 SPACES_BEFORE = regex.compile(r"(?r)\p{White_Space}*")
+
+MAX_CHOICES = 64  # choices of special tokens that are kept
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ class Segment(NamedTuple):
     end: int
 
 
+class Choice(NamedTuple):
+    """The added tokens that are looked for in a text."""
+
+    given: NameSearch  # in the text as it was given
+    normalized: NameSearch  # in the normalized text
+    refused: NameSearch  # the special tokens that are not looked for: usually an error
+
+
 class AddedTokens:
     """The added tokens of one tokenizer, and how to find them in a text."""
 
@@ -61,6 +72,7 @@ class AddedTokens:
         self.tokens = tuple(sorted(tokens, key=lambda token: token.id))
         check_names([token.content for token in self.tokens])
         self.ids = {token.content: token.id for token in self.tokens if token.special}  # in the order of the ids
+        self.special_ids = frozenset(self.ids.values())
         self._not_special = frozenset(token.content for token in self.tokens if not token.special)
         # The tokens to look for in the text as it was given (False), and in the normalized text (True).
         self._by_text: dict[bool, dict[str, AddedToken]] = {False: {}, True: {}}
@@ -68,42 +80,49 @@ class AddedTokens:
             text = normalized_name(token, normalize)
             if text:  # a normalizer may leave nothing of a name: then it is never found
                 self._by_text[token.normalized][text] = token
+        self._choices: dict[frozenset[str] | str, Choice] = {}
 
     def first_of(self, names: Iterable[str]) -> int | None:
         """The id of the first of `names` that is a special token, or None."""
         return next((self.ids[name] for name in names if name in self.ids), None)
 
-    def names(self, allowed: Collection[str] | str) -> frozenset[str]:
-        """The names of the tokens to look for: the special tokens `allowed`, and all tokens that are not special."""
-        if allowed == "all":
-            return self._not_special.union(self.ids)
-        if isinstance(allowed, str):
+    def choice(self, allowed: Collection[str] | str) -> Choice:
+        """The tokens to look for: the special tokens `allowed`, and all tokens that are not special."""
+        if isinstance(allowed, str) and allowed != "all":
             raise ValueError(f'allowed_special is a collection of names or "all", not {allowed!r}: try [{allowed!r}]')
+        key = allowed if isinstance(allowed, str) else frozenset(allowed)
+        if key not in self._choices:  # kept, because there may be thousands of tokens, and most texts are short
+            if len(self._choices) >= MAX_CHOICES:
+                self._choices.clear()
+            self._choices[key] = self._make_choice(self.ids if key == "all" else key)
+        return self._choices[key]
+
+    def _make_choice(self, allowed: Collection[str]) -> Choice:
         for name in allowed:
             if name not in self.ids:
                 known = ", ".join(map(repr, self.ids)) or "none at all"
-                raise ValueError(f"{name!r} is not a special token of this tokenizer, which has {known}")
-        return self._not_special.union(allowed)
+                raise ValueError(f"{name!r} is not a special token of this tokenizer, which has {shorten(known)}")
+        names = self._not_special.union(allowed)
+        given, normalized = (
+            NameSearch(text for text, token in by_text.items() if token.content in names)
+            for by_text in (self._by_text[False], self._by_text[True])
+        )
+        return Choice(given, normalized, refused=NameSearch(self.ids.keys() - names))
 
-    def check(self, text: str, names: frozenset[str], disallowed: Collection[str] | str) -> None:
-        """ValueError if `text` contains a `disallowed` name. "all": any special token that is not among `names`."""
-        if disallowed == "all":
-            disallowed = self.ids.keys() - names
-        elif isinstance(disallowed, str):
+    def check(self, text: str, choice: Choice, disallowed: Collection[str] | str) -> None:
+        """ValueError if `text` contains a `disallowed` name. "all": any special token that is not allowed."""
+        if isinstance(disallowed, str) and disallowed != "all":
             raise ValueError(f'disallowed_special is a collection of names or "all", not {disallowed!r}')
-        refused = frozenset(disallowed)
-        # All names begin with the same characters, such as "<|". Most texts do not contain these, and it is much faster
-        # to find that out than to search for every name.
-        found = matcher(refused).search(text) if refused and common_start(refused) in text else None
-        if found:
-            name = found.group()
+        search = choice.refused if disallowed == "all" else search_for(frozenset(disallowed))
+        for start, end in search.find_all(text):
+            name = text[start:end]
             raise ValueError(
-                f"the text contains the special token {name!r} at character {found.start()}: pass "
+                f"the text contains the special token {name!r} at character {start}: pass "
                 f"allowed_special=[{name!r}] to encode it as one, or disallowed_special=() to encode it as plain text"
             )
 
-    def split(self, text: str, names: frozenset[str], *, normalized: bool = False) -> list[Segment]:
-        """Divide `text` into the tokens `names` and the text between them. No segment is empty.
+    def split(self, text: str, choice: Choice, *, normalized: bool = False) -> list[Segment]:
+        """Divide `text` into the tokens of `choice` and the text between them. No segment is empty.
 
         `normalized`: the text is normalized, so look only for the tokens that are found in normalized text. Otherwise
         look only for the others. If several tokens begin at the same position, the longest one is found.
@@ -111,10 +130,10 @@ class AddedTokens:
         by_text = self._by_text[normalized]
         if not by_text:  # the usual case for normalized text
             return [Segment(None, 0, len(text))] if text else []
-        wanted = frozenset(spelling for spelling, token in by_text.items() if token.content in names)
+        search = choice.normalized if normalized else choice.given
         segments, done = [], 0
-        for match in matcher(wanted).finditer(text) if wanted else ():
-            token, (start, end) = by_text[match.group()], match.span()
+        for start, end in search.find_all(text):
+            token = by_text[text[start:end]]
             if token.single_word and (WORD_BEFORE.search(text, 0, start) or WORD_AFTER.match(text, end)):
                 continue
             if token.lstrip:
@@ -144,17 +163,13 @@ def normalized_names(tokens: Iterable[AddedToken], normalize: Callable[[str], st
     return {i: normalized for i, (name, normalized) in names.items() if normalized != name}
 
 
-@lru_cache(maxsize=64)
-def matcher(names: frozenset[str]) -> regex.Pattern:
-    """Matches the longest of `names`."""
-    longest_first = sorted(names, key=len, reverse=True)
-    return regex.compile("|".join(map(regex.escape, longest_first)))
+@lru_cache(maxsize=MAX_CHOICES)
+def search_for(names: frozenset[str]) -> NameSearch:
+    return NameSearch(check_names(names))
 
 
-@lru_cache(maxsize=64)
-def common_start(names: frozenset[str]) -> str:
-    """The characters that all `names` begin with."""
-    return commonprefix(sorted(names))
+def shorten(text: str) -> str:
+    return text if len(text) <= 200 else text[:200] + " ..."
 
 
 def check_names(names: Iterable[str]) -> list[str]:

@@ -43,6 +43,10 @@ class Template:
                 result += part if special is None else [special] * len(part)
         return result
 
+    def special_ids(self) -> list[int]:
+        """The ids of the special tokens in it."""
+        return sorted({i for part in (*self.single, *self.pair) if isinstance(part, tuple) for i in part})
+
 
 def begin_template(begin: int) -> Template:
     """The token `begin` before each text (Llama)."""

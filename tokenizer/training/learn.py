@@ -18,11 +18,13 @@ from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
 
 from tokenizer.text.special_tokens import check_names
-from tokenizer.training.pair_index import MIN_POSITIONS_FOR_ARRAYS, PairIndex, WordRow
+from tokenizer.training.pair_index import MIN_POSITIONS_FOR_ARRAYS, PairIndex
 from tokenizer.training.vocabulary import ALL_BYTES, BYTE_ORDERS, Vocabulary
 from tokenizer.training.word_counts import Progress, Splitter, count_words
+from tokenizer.training.word_row import WordRow
 
 LEARNING = "learning merges"
+OUT_OF_MEMORY = "learn the vocabulary from fewer texts: it takes up to 20 bytes for each byte of the different words"
 RARITY_STEP = 100  # a round merges the pairs whose count is at least the highest count divided by this
 
 
@@ -64,10 +66,16 @@ def learn(
         return Vocabulary(names, vocab_size, ordered, min_frequency, max_token_length)
 
     new_vocabulary(set(initial_alphabet))  # checks the arguments before the long work
-    words = count_words(texts, pretokenizer, progress, processes)
-    # Only now is it known which other bytes occur, and so which ids the bytes have.
-    vocabulary = new_vocabulary(set(initial_alphabet).union(*words))
-    learn_incremental(words, vocabulary, progress)
+    try:
+        words = count_words(texts, pretokenizer, progress, processes)
+        # Only now is it known which other bytes occur, and so which ids the bytes have.
+        vocabulary = new_vocabulary(set(initial_alphabet).union(*words))
+        row = WordRow(words, vocabulary.byte_ids)
+        del words  # which may be most of the memory
+        learn_from_row(row, vocabulary, progress)
+    except MemoryError as error:
+        error.add_note(OUT_OF_MEMORY)
+        raise
     return vocabulary
 
 
@@ -79,16 +87,27 @@ def learn_incremental(
     min_positions: int = MIN_POSITIONS_FOR_ARRAYS,
 ) -> None:
     """Fill `vocabulary` with the merges of `words` (word -> count). Ends early if no pair is left to merge."""
-    row = WordRow(words, vocabulary.byte_ids)
+    learn_from_row(WordRow(words, vocabulary.byte_ids), vocabulary, progress, rarity_step, min_positions)
+
+
+def learn_from_row(
+    row: WordRow,
+    vocabulary: Vocabulary,
+    progress: Progress | None = None,
+    rarity_step: float = RARITY_STEP,
+    min_positions: int = MIN_POSITIONS_FOR_ARRAYS,
+) -> None:
+    """`learn_incremental` for words that are in a row already. It changes the row."""
     # A round merges all pairs that occur at least `floor` times. Then the words are shorter, and the next round has a
     # lower floor. pair_index.py explains why that gives the same merges.
     floor = sys.maxsize
     while floor > vocabulary.min_frequency and not vocabulary.is_full:
-        pairs = row.pairs()
+        pairs = row.count_pairs()
         highest = int(pairs.counts.max(initial=0))
         # The floor falls in each round, even if the highest count does not.
         floor = max(vocabulary.min_frequency, int(min(highest, floor) // rarity_step))
-        merge_frequent(PairIndex(row, pairs, floor, min_positions), vocabulary, progress)
+        pairs = pairs.at_least(floor)
+        merge_frequent(PairIndex(row, row.find(pairs), floor, min_positions), vocabulary, progress)
         row.remove_merged()
 
 

@@ -14,9 +14,10 @@ from typing import Protocol
 
 import numpy as np
 
+from tokenizer.arrays.tally import Tally
 from tokenizer.arrays.token_bytes import UINT64_BYTES, uint64_at
 from tokenizer.arrays.word_table import BYTE_MASKS
-from tokenizer.split.chunks import chunks, groups_of_about
+from tokenizer.split.chunks import CHUNK_CHARACTERS, chunks, groups_of_about
 from tokenizer.split.pretokenizer import Pretokenizer, well_formed
 from tokenizer.split.scanner import RULES, WordScanner, slices
 
@@ -50,7 +51,7 @@ def count_words(
     """
     texts = with_progress([texts] if isinstance(texts, str) else texts, progress)
     if processes == 1:
-        return dict(WordCounter(pretokenizer).add(texts))
+        return WordCounter(pretokenizer).add(texts)
     counts: Counter[bytes] = Counter()
     for part in count_in_processes(texts, pretokenizer, processes, process_characters):
         counts.update(part)
@@ -69,7 +70,7 @@ def with_progress(texts: Iterable[str], progress: Progress | None) -> Iterator[s
 
 def count_in_processes(
     texts: Iterable[str], pretokenizer: Splitter, processes: int, size: int
-) -> Iterator[Counter[bytes]]:
+) -> Iterator[dict[bytes, int]]:
     """The counts of parts of `texts`. At most two parts for each process are in the queue, to save memory."""
     from concurrent.futures import ProcessPoolExecutor  # here, as it takes longer to import than all of this package
 
@@ -84,7 +85,7 @@ def count_in_processes(
             yield waiting.popleft().result()
 
 
-def count_group(texts: list[str], pretokenizer: Splitter) -> Counter[bytes]:
+def count_group(texts: list[str], pretokenizer: Splitter) -> dict[bytes, int]:
     return WordCounter(pretokenizer).add(texts)
 
 
@@ -106,25 +107,35 @@ class WordCounter:
         if isinstance(pretokenizer, Pretokenizer) and pretokenizer.expression in RULES:
             self._scanner = WordScanner(pretokenizer)
         self._searched: Counter[str] = Counter()  # words that the regular expression has found
-        self._packed: Counter[int] = Counter()  # short words that the scanner has found
+        self._packed = Tally()  # short words that the scanner has found
         self._long: Counter[bytes] = Counter()  # longer words that the scanner has found
         self._uncounted: list[np.ndarray] = []  # packed words
         self._uncounted_words = 0
         self._short_texts = 0
 
-    def add(self, texts: Iterable[str]) -> Counter[bytes]:
+    def add(self, texts: Iterable[str]) -> dict[bytes, int]:
         """Count the words of `texts`, and return the counts of all words so far."""
+        # Many small texts are scanned together: the arrays of a single one would take more time to make than to use.
+        for group in groups_of_about(CHUNK_CHARACTERS, self._parts_to_scan(texts), len):
+            self._scan(group)
+        self._count_packed()
+        counts = dict(self._long)
+        keys, numbers = self._packed.total()
+        for start in range(0, len(keys), self._batch_words):  # in parts: a number is larger as an object of Python
+            part = slice(start, start + self._batch_words)
+            counts.update(zip(map(unpack_word, keys[part].tolist()), numbers[part].tolist()))
+        for word, count in self._searched.items():
+            data = word.encode()
+            counts[data] = counts.get(data, 0) + count
+        return counts
+
+    def _parts_to_scan(self, texts: Iterable[str]) -> Iterator[str]:
+        """Chunks of the texts that are for the scanner. The words of the others are counted here."""
         for text in texts:
             if self._scanner is None or self._is_faster_by_regex(text):
                 self._searched.update(self._pretokenizer.split(text))
             else:
-                for chunk in chunks(text):
-                    self._scan(self._scanner, chunk)
-        self._count_packed()
-        counts = self._long.copy()
-        counts.update({unpack_word(key): count for key, count in self._packed.items()})
-        counts.update({word.encode(): count for word, count in self._searched.items()})
-        return counts
+                yield from chunks(text)
 
     def _is_faster_by_regex(self, text: str) -> bool:
         if len(text) >= self._min_scanned_characters:
@@ -132,8 +143,9 @@ class WordCounter:
         self._short_texts += 1
         return text.isascii() or self._short_texts > self._min_short_texts
 
-    def _scan(self, scanner: WordScanner, text: str) -> None:
-        data, starts, lengths, _ = scanner.words([text])
+    def _scan(self, texts: list[str]) -> None:
+        assert self._scanner is not None
+        data, starts, lengths, _ = self._scanner.words(texts)
         is_short = lengths <= MAX_PACKED_BYTES
         self._uncounted.append(pack_words(data, starts[is_short], lengths[is_short]))
         self._uncounted_words += len(self._uncounted[-1])
@@ -143,8 +155,7 @@ class WordCounter:
 
     def _count_packed(self) -> None:
         if self._uncounted:
-            keys, counts = np.unique(np.concatenate(self._uncounted), return_counts=True)
-            self._packed.update(dict(zip(keys.tolist(), counts.tolist())))
+            self._packed.add(*np.unique(np.concatenate(self._uncounted), return_counts=True))
         self._uncounted, self._uncounted_words = [], 0
 
 

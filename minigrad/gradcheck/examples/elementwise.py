@@ -74,6 +74,8 @@ ELEMENTWISE: dict[str, tuple[Callable, Callable[[Choices], Example]]] = {
     "sigmoid": (ops.sigmoid, _any),
     "erf": (ops.erf, _any),
     "relu": (ops.relu, _nonzero),
+    "softplus": (ops.softplus, _any),
+    "logaddexp": (ops.logaddexp, _two),
     "maximum": (ops.maximum, _two_without_ties),
     "minimum": (ops.minimum, _two_without_ties),
     "where": (lambda x, y, condition: ops.where(condition, x, y), _where),

@@ -1,0 +1,154 @@
+"""NumPy's own functions on tensors: `np.exp(x)` is `exp(x)`, and `np.stack([x, y])` is `stack([x, y])`.
+
+NumPy asks the class of an argument before it computes (NEP 13 for ufuncs, NEP 18 for the other functions). If it did
+not, it would convert the tensor to an array, and the gradient would be lost without a word. So
+
+    a function that minigrad has too        is computed by minigrad and recorded
+    any other, if no gradient is required   is computed by NumPy on the arrays of the tensors, and so is a
+                                            function whose result has no gradient, such as np.shape or np.allclose
+    all the rest                            raise TypeError
+
+`np.asarray(x)`, like `x.numpy()`, is the array of the tensor: whoever asks for an array gets one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minigrad import ops
+from minigrad.ops.arguments import Axes
+from minigrad.tensor import Tensor, as_tensor
+
+# --- functions under another name or with other arguments -------------------------------------------------------------
+
+
+def _dot(x: Any, y: Any) -> Tensor:
+    """np.dot, for a second input of at most two axes; that of more is a product of its own kind."""
+    x_ndim, y_ndim = as_tensor(x).ndim, as_tensor(y).ndim
+    if not x_ndim or not y_ndim:
+        return ops.mul(x, y)
+    if y_ndim > 2:
+        raise TypeError(f"np.dot of tensors needs a second input of at most 2 axes, not {y_ndim}; use matmul or einsum")
+    return ops.matmul(x, y)
+
+
+def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
+    return ops.clip(x, a_min if min is None else min, a_max if max is None else max)
+
+
+def _where(condition: Any, *values: Any) -> Any:
+    return ops.where(condition, *values) if values else np.where(as_tensor(condition).data)
+
+
+# In NumPy's var, std and pad, the third argument by position is another one than here.
+def _var(x: Any, axis: Axes = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    return ops.var(x, axis, ddof, keepdims=keepdims)
+
+
+def _std(x: Any, axis: Axes = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
+    return ops.std(x, axis, ddof, keepdims=keepdims)
+
+
+def _pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
+    if mode != "constant":
+        raise TypeError(f"np.pad of a tensor fills with constants only, not with mode={mode!r}")
+    return ops.pad(x, pad_width, constant_values)
+
+
+# fmt: off
+OURS: dict[Callable, Callable] = {
+    np.subtract: ops.sub, np.multiply: ops.mul, np.divide: ops.div, np.negative: ops.neg, np.power: ops.pow,
+    np.square: lambda x: ops.mul(x, x), np.amax: ops.max, np.amin: ops.min,
+    np.ravel: lambda x: ops.reshape(x, -1), np.dot: _dot, np.where: _where, np.clip: _clip, np.var: _var,
+    np.std: _std, np.pad: _pad,
+    np.einsum: lambda *operands, optimize=True: ops.einsum(*operands),
+}
+# fmt: on
+_BY_NAME = [name for name in ops.__all__ if isinstance(getattr(np, name, None), (np.ufunc, type(np.sum), type(np.dot)))]
+for _name in _BY_NAME:
+    OURS.setdefault(getattr(np, _name), getattr(ops, _name))
+
+# These return floating-point numbers that do not depend on the values of the tensor.
+_CONSTANT = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
+
+# What to use in place of some functions that people miss.
+INSTEAD = {
+    "vstack": "concatenate or stack", "hstack": "concatenate or stack", "dstack": "concatenate or stack",
+    "column_stack": "concatenate or stack", "array_split": "split with a list of indices", "repeat": "take",
+    "tile": "broadcast_to or concatenate", "moveaxis": "transpose", "norm": "(x * x).sum().sqrt()",
+    "inner": "einsum", "outer": "einsum", "tensordot": "einsum", "trace": "einsum", "diagonal": "einsum",
+    "log2": "log(x) / math.log(2)", "log10": "log(x) / math.log(10)", "reciprocal": "1 / x",
+    "sort": "take_along_axis with np.argsort(x.numpy())", "average": "mean",
+}  # fmt: skip
+
+# --- the two methods that NumPy calls ---------------------------------------------------------------------------------
+
+
+def array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    """`ufunc(*inputs)`; NumPy calls it as well for `array + tensor`."""
+    if options.get("out") is not None or method == "at":  # `array += tensor` comes here, too
+        raise TypeError(f"np.{ufunc.__name__} cannot write a tensor into an array; use x.numpy() for the tensor")
+    if method == "__call__" and ufunc in OURS:
+        return _call_ours(ufunc, inputs, options)
+    return _call_numpy(ufunc, getattr(ufunc, method), inputs, options)
+
+
+def array_function(self: Tensor, function: Callable, types: Any, args: tuple, options: dict[str, Any]) -> Any:
+    """`function(*args, **options)`, a function of NumPy's that got a tensor somewhere in its arguments."""
+    if function in OURS:
+        return _call_ours(function, args, options)
+    return _call_numpy(function, function, args, options)
+
+
+def _call_ours(function: Callable, args: tuple, options: dict[str, Any]) -> Any:
+    ours = OURS[function]
+    # NumPy's functions have options that ours lack. Written out with their default, as in out=None, they do no harm.
+    given = {key: value for key, value in options.items() if value is not None and value is not np._NoValue}
+    code = ours.__code__
+    known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if unknown := [key for key in given if key not in known]:
+        raise TypeError(f"np.{function.__name__} of a tensor takes no {unknown[0]!r}, only {', '.join(known)}")
+    return ours(*args, **given)
+
+
+def _call_numpy(function: Callable, call: Callable, args: tuple, options: dict[str, Any]) -> Any:
+    """The result of NumPy. Raises TypeError if a gradient would be lost on the way."""
+    result = call(*_arrays(args), **_arrays(options))
+    if _requires_grad((args, options)) and _has_floats(result) and function not in _CONSTANT:
+        name = function.__name__
+        instead = INSTEAD.get(name, "functions of minigrad")
+        raise TypeError(
+            f"np.{'linalg.' * hasattr(np.linalg, name)}{name} has no gradient, and a tensor that requires one was "
+            f"given; use {instead} instead, or x.detach() to compute with a constant"
+        )
+    return result
+
+
+def _arrays(x: Any) -> Any:
+    """`x`, in which arrays take the place of tensors, also of those in lists, tuples and dicts."""
+    if isinstance(x, Tensor):
+        return x.data
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(_arrays, x)) if type(x) in (list, tuple) else x
+    return {key: _arrays(value) for key, value in x.items()} if isinstance(x, dict) else x
+
+
+def _leaves(x: Any) -> Iterator[Any]:
+    if isinstance(x, (list, tuple)):
+        for item in x:
+            yield from _leaves(item)
+    elif isinstance(x, dict):
+        yield from _leaves(list(x.values()))
+    else:
+        yield x
+
+
+def _requires_grad(x: Any) -> bool:
+    return any(isinstance(item, Tensor) and item.requires_grad for item in _leaves(x))
+
+
+def _has_floats(x: Any) -> bool:
+    return any(isinstance(item, float) or getattr(item, "dtype", np.dtype(bool)).kind in "fc" for item in _leaves(x))

@@ -1,0 +1,89 @@
+"""Axes, shapes and other whole numbers, in all forms that NumPy and PyTorch take, brought to one: int and tuple.
+
+A number may come as `np.int64(1)` or `np.array(1)`, several of them as a list or an array. An operation converts them
+once, at its beginning, because its gradient rule calculates with them: with `np.uint8(2)`, a shift back by -2 would be
+a shift by 254.
+"""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any
+
+import numpy as np
+
+Axes = int | tuple[int, ...] | None  # None: all axes
+
+
+def as_int(value: Any, name: str) -> int:
+    """A whole number as an int. Raises TypeError for all else; `name` is that of the argument."""
+    if type(value) is int:  # nearly always, and much faster than what follows
+        return value
+    try:
+        return int(index(value))  # the index of True is True, hence int()
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {described(value)}") from None
+
+
+def as_ints(value: Any, name: str) -> int | tuple[int, ...]:
+    """One whole number as an int, several as a tuple of int. Raises TypeError for all else."""
+    if type(value) is int:
+        return value
+    if type(value) is not tuple and not _is_sequence(value):
+        try:
+            return int(index(value))
+        except TypeError:
+            raise TypeError(f"{name} must be a whole number or a tuple of them, not {described(value)}") from None
+    return tuple([item if type(item) is int else as_int(item, f"each number of {name}") for item in value])
+
+
+def as_number(value: Any, name: str) -> float:
+    """A number of NumPy's, or an array of one element, as a Python number. Raises TypeError for all else."""
+    if not isinstance(value, (int, float)):
+        number = value.item() if getattr(value, "size", 0) == 1 else None
+        if not isinstance(number, (int, float)):
+            raise TypeError(f"{name} must be a number, not {described(value)}")
+        value = number
+    return value
+
+
+def as_axes(axis: Any) -> Axes:
+    """The argument `axis`: None, one axis or several."""
+    if axis is None or type(axis) is int:
+        return axis
+    if type(axis) is not tuple:
+        _refuse_bool(axis)
+    return as_ints(axis, "axis")
+
+
+def as_axis(axis: Any) -> int | None:
+    """The argument `axis` where it is None or a single axis."""
+    if axis is None or type(axis) is int:
+        return axis
+    _refuse_bool(axis)
+    return as_int(axis, "axis")
+
+
+def as_reduction(axis: Any, keepdims: Any) -> tuple[Axes, bool]:
+    """The arguments of a reduction."""
+    if type(keepdims) is not bool:
+        keepdims = bool(keepdims if isinstance(keepdims, np.bool) else as_int(keepdims, "keepdims"))
+    return as_axes(axis), keepdims
+
+
+def _is_sequence(value: Any) -> bool:
+    return hasattr(value, "__iter__") and getattr(value, "ndim", 1) > 0 and not isinstance(value, (str, bytes, dict))
+
+
+def described(value: Any) -> str:
+    """A wrong argument in a few words, for error messages."""
+    if getattr(value, "ndim", 0):
+        return f"an array of shape {value.shape}"
+    text = repr(value)
+    return text if len(text) < 50 and " at 0x" not in text else type(value).__name__
+
+
+def _refuse_bool(axis: Any) -> None:
+    # A bool is a whole number to Python. As an axis it is a mistake: `x.sum(True)` where keepdims=True was meant.
+    if isinstance(axis, (bool, np.bool)):
+        raise TypeError(f"axis must be a whole number, not {axis}; options such as keepdims are given by name")

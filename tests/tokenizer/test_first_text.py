@@ -1,0 +1,70 @@
+"""What the first text after loading pays for: tables are built when enough words have come, and in one pass."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tokenizer.helpers import byte_pairs
+from tokenizer import Tokenizer
+from tokenizer.bpe import many_words
+from tokenizer.bpe.batch import PairTable
+from tokenizer.bpe.many_words import ManyWordsEncoder
+from tokenizer.bpe.rank_pairs import RankPairs
+from tokenizer.formats.checks import read_merges
+from tokenizer.formats.records import FormatError
+from tokenizer.text.byte_alphabet import unspell, unspell_all
+
+TEXT = "".join(f"low{i} lower{i * i} newest " for i in range(3000))
+TRAINED = Tokenizer.train([TEXT], 2000)
+KINDS = {"merges": TRAINED, "ranks": byte_pairs([*TRAINED.tokens], None)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(words=st.lists(st.text("lowernst0123456789é", min_size=1, max_size=12), max_size=60), rate=st.floats(0, 0.05))
+def test_words_have_the_same_ids_before_and_after_the_table_is_built(kind: str, words: list[str], rate: float) -> None:
+    encoder = KINDS[kind].model.word_encoder
+    many = ManyWordsEncoder(encoder, min_words_for_batch=2, words_for_table=rate)
+    data = [word.encode() for word in words]
+    for part in data[:10], data, data[::-1]:
+        ids, counts = many.encode(part)
+        assert ids.tolist() == [i for word in part for i in encoder.encode_word(word)]
+        assert counts.tolist() == [len(encoder.encode_word(word)) for word in part]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_few_new_words_do_not_pay_for_the_table_of_all_pairs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    name, make = {"ranks": ("RankPairs", RankPairs), "merges": ("PairTable", PairTable.of)}[kind]
+    counting = lambda table: built.append(1) or make(table)  # noqa: E731
+    monkeypatch.setattr(many_words, name, SimpleNamespace(of=counting) if kind == "merges" else counting)
+    many = ManyWordsEncoder(KINDS[kind].model.word_encoder, words_for_table=0.1)
+    words = [f"x{i}y".encode() for i in range(1000)]
+    many.encode(words[:100])
+    assert built == []
+    many.encode(words[100:])
+    assert built == [1]
+
+
+@given(st.lists(st.text("aĠĊ日é\u00ad \U0001f600\ud800\u0143\u0144", max_size=4)))
+def test_many_spellings_are_read_as_each_alone(spellings: list[str]) -> None:
+    assert unspell_all(spellings) == [unspell(spelling) for spelling in spellings]
+
+
+parts = st.sampled_from(["a", "b", "ab"])
+wrong = st.sampled_from(["a", "a b a", ["a"], ["a", "x"], ["a", 1], ["a", ["b"]], "x a", None, 5, {"a": 1, "b": 2}, []])
+
+
+@given(st.lists(st.tuples(parts, parts), max_size=6), st.booleans(), st.data())
+def test_merges_are_read_in_both_forms_and_the_wrong_one_is_named(
+    merges: list[tuple[str, str]], as_text: bool, data: st.DataObject
+) -> None:
+    id_of = {"a": 0, "b": 1, "ab": 2}
+    written: list = [" ".join(pair) if as_text else list(pair) for pair in merges]
+    assert read_merges(written, id_of) == [(id_of[a], id_of[b]) for a, b in merges]
+    written.insert(data.draw(st.integers(0, len(written))), data.draw(wrong))
+    with pytest.raises(FormatError, match="is damaged: the merge .* is not a pair of its tokens"):
+        read_merges(written, id_of)
