@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # for type checkers and editors
     from llm.model.config import GPTConfig
     from llm.model.gpt import GPT
 
+__version__ = "0.1.0"
+
 __all__ = ["GPT", "GPTConfig", "Sampling", "evaluate", "generate", "load", "stream"]
 
 # Where each name comes from. It is imported at its first use, so `import llm` takes no time.

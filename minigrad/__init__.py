@@ -51,6 +51,8 @@ from minigrad.profiler import profile
 from minigrad.random import seed
 from minigrad.tensor import Tensor
 
+__version__ = "0.1.0"
+
 # fmt: off
 __all__ = ["Tensor", "checkpoint", "debug_arrays", "detect_anomaly", "draw", "full", "grad", "gradcheck", "hvp", "jvp",
            "no_grad", "ones", "ones_like", "profile", "rope_tables", "seed", "vjp", "zeros", "zeros_like",

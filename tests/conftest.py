@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs CuPy and a GPU"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say why tests were skipped, with -q too: one line for each reason, the most frequent first."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(
+        re.sub(r"could not import '(\w+).*", r"needs \1", report.longrepr[2].removeprefix("Skipped: "), flags=re.DOTALL)
+        for report in skipped
+    )
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"{number} skipped: {reason}")
+    if reasons:
+        terminalreporter.write_line("CONTRIBUTING.md says how to get what these tests need")
 
 
 @pytest.fixture(scope="module", params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])

@@ -14,7 +14,7 @@ from minigrad.gradcheck.choices import Choices
 from minigrad.gradcheck.examples import elementwise as examples
 from minigrad.ops import elementwise
 from tests.minigrad import checks
-from tools.structure import PACKAGES, read_sources
+from tools.structure import PACKAGES, read_sources, with_sizes
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ((ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md"))
@@ -70,3 +70,14 @@ def test_the_reading_order_of_the_readme_names_every_room_and_its_sizes() -> Non
         assert abs(sum(source.lines for source in inside) - lines) <= 0.1 * lines + 10, name
     folders = {".".join(source.folder.split(".")[:2]) for source in sources} - set(PACKAGES)
     assert {folder.replace(".", "/") for folder in folders} <= said.keys() | {str(Path(name).parent) for name in said}
+
+
+def test_the_sizes_in_the_readme_can_be_updated() -> None:
+    """python tools/structure.py --update-readme"""
+    wrong = re.sub(r"` \| [\d,]+ \|", "` | 1 |", README).replace(" lines, an afternoon", "0 lines, an afternoon")
+    assert with_sizes(wrong, ROOT) == with_sizes(README, ROOT) != wrong
+    rows = re.findall(r"^\| \d+ \| `([\w./]+)` \|", README, re.MULTILINE)
+    said = re.search(r"main path, .*?: ([\d,]+) lines", README, re.DOTALL)
+    assert said is not None
+    lines = sum(len((ROOT / name).read_text("utf-8").splitlines()) for name in rows)
+    assert abs(lines - int(said[1].replace(",", ""))) <= 0.05 * lines

@@ -38,6 +38,8 @@ from tokenizer.models.wordpiece import WordPieceTokenizer
 from tokenizer.text.special_tokens import END_OF_TEXT, PADDING, UNKNOWN, AddedToken
 from tokenizer.text.stream import StreamDecoder
 
+__version__ = "0.1.0"
+
 __all__ = [
     "END_OF_TEXT",
     "PADDING",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -129,7 +130,29 @@ def _figures(sources: list[Source]) -> tuple[str, str, str]:
     return str(len(sources)), str(lines), f"{comments / max(lines, 1):.0%}"
 
 
+def with_sizes(page: str, root: Path) -> str:
+    """A page whose tables say how many lines a file or folder has, with the numbers of today."""
+    sources = read_sources(root)
+
+    def row(match: re.Match[str]) -> str:
+        path = root / match[2]
+        lines = sum(source.lines for source in sources if source.path == path or path in source.path.parents)
+        return f"{match[1]}`{match[2]}` | {lines:,} |"
+
+    page = re.sub(r"^(\| (?:\d+ \| )?)`([\w./]+)` \| [\d,]+ \|", row, page, flags=re.MULTILINE)
+    path_lines = sum(
+        int(n.replace(",", "")) for n in re.findall(r"^\| \d+ \| `[\w./]+` \| ([\d,]+) \|", page, re.MULTILINE)
+    )
+    return re.sub(r"(main path, .*?: )[\d,]+ lines", rf"\g<1>{round(path_lines, -2):,} lines", page, flags=re.DOTALL)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repo", type=Path, default=Path(__file__).parents[1], help="the checkout; default: this one")
-    print(report(parser.parse_args().repo))
+    parser.add_argument("--update-readme", action="store_true", help="write today's numbers of lines into README.md")
+    options = parser.parse_args()
+    if options.update_readme:
+        readme = options.repo / "README.md"
+        readme.write_text(with_sizes(readme.read_text("utf-8"), options.repo), "utf-8")
+    else:
+        print(report(options.repo))

@@ -221,6 +221,26 @@ def test_options_that_make_no_sense(name: str, value: float) -> None:
         Sampling(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [
+        ("temperature", [0]),
+        ("top_k", [1, None]),
+        ("top_p", [1e-9, 1]),
+        ("min_p", [0, 1]),
+        ("repetition_penalty", [1e-9]),
+    ],
+)
+def test_the_bounds_of_an_option_are_taken(name: str, bounds: list[float | None]) -> None:
+    assert [getattr(Sampling(**{name: value}), name) for value in bounds] == bounds
+
+
+@given(logits(), st.lists(st.integers(0, 3), max_size=4))
+def test_the_defaults_are_a_temperature_and_a_nucleus_and_nothing_else(row: np.ndarray, context: list[int]) -> None:
+    expected = s.keep_top_p(s.softmax(s.apply_temperature(row, 0.8)), 0.95)
+    np.testing.assert_array_equal(s.distribution(row, context, Sampling()), expected)
+
+
 # --- the draw ---------------------------------------------------------------------------------------------------------
 
 

@@ -79,3 +79,15 @@ def test_it_learns_and_writes(capsys: pytest.CaptureFixture) -> None:
     text = simple.write(model, tokenizer, "the cat", length=36, temperature=0.1)
     assert len(text) == 43
     assert text.startswith("the cat sat on the mat. the cat sat")
+
+
+def test_the_command_trains_on_a_file_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    text = "the cat sat on the mat. " * 60
+    (tmp_path / "text.txt").write_text(text)
+    monkeypatch.setattr("sys.argv", ["simple", str(tmp_path / "text.txt"), "--steps", str(STEPS)])
+    simple.main()
+    said, *_, written = capsys.readouterr().out.splitlines()
+    assert said == f"{STEPS} steps on {len(text):,} characters ({tmp_path / 'text.txt'})"
+    assert written.startswith("t") and set(written) <= set(text)

@@ -71,7 +71,7 @@ def test_repr_names_shape_dtype_and_origin() -> None:
 
 def test_item_numpy_detach_and_len() -> None:
     x = leaf([[1.5]])
-    assert x.item() == float(x) == 1.5
+    assert x.item() == float(x) == 1.5 and int(x) == 1 and bool(x)
     assert x.numpy() is x.data
     assert not x.detach().requires_grad
     assert x.detach().data is x.data

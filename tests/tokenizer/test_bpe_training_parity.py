@@ -46,7 +46,7 @@ def by_spelling(vocabulary: Vocabulary) -> list[list[str]]:
 def huggingface(
     text: str, pattern: str, size: int, special_tokens: list[str], initial_alphabet: bytes, **limits: Any
 ) -> tuple[list[list[str]], dict[str, int]]:
-    tokenizers = pytest.importorskip("tokenizers", reason="needs the peer library tokenizers")
+    tokenizers = pytest.importorskip("tokenizers")
     cut = tokenizers.pre_tokenizers
     split = cut.Split(tokenizers.Regex(pattern), "isolated")
     peer = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -87,7 +87,7 @@ def test_huggingface_learns_the_same_from_real_text(limits: dict) -> None:
 
 
 def rustbpe(text: str, pattern: str, size: int) -> list[bytes]:
-    peer = pytest.importorskip("rustbpe", reason="needs the peer library rustbpe").Tokenizer()
+    peer = pytest.importorskip("rustbpe").Tokenizer()
     peer.train_from_iterator(iter([text]), size, pattern=pattern)
     return [bytes(token) for token, _ in sorted(peer.get_mergeable_ranks(), key=lambda item: item[1])]
 

@@ -1,0 +1,46 @@
+"""What the pages tell readers to run with python -m runs, and fails with a sentence and a status where it must."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("minigrad.gradcheck tanh", "caught"),
+        ("tokenizer --help", "usage: "),
+        ("tokenizer.bpe.textbook", "'slow' -> ["),
+        ("llm.model.textbook --help", "usage: "),
+        ("llm.training.simple --help", "usage: "),
+    ],
+)
+def test_a_module_that_is_a_program_runs(command: str, said: str) -> None:
+    result = run(*command.split())
+    assert (result.returncode, result.stderr) == (0, "")
+    assert said in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("minigrad.gradcheck tanhh", "tanhh"),
+        ("tokenizer encode --tokenizer no_such_file text", "no_such_file"),
+        ("llm.model.textbook no_such_run To", "no_such_run"),
+        ("llm.training.simple no_such_file", "no_such_file"),
+    ],
+)
+def test_a_mistake_ends_it_with_a_sentence_and_a_status(command: str, said: str) -> None:
+    result = run(*command.split())
+    assert result.returncode > 0
+    assert said in result.stderr and "Traceback" not in result.stderr
