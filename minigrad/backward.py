@@ -124,7 +124,7 @@ def backpropagate(
             # The rule gets the result as an array, or with create_graph as a Tensor.
             out = _output_tensor(node) if create_graph and node.output is not None else node.output
             parent_gradients = node.vjp(g, out)
-            if not isinstance(parent_gradients, (tuple, list)):  # a single array would be taken apart below
+            if not isinstance(parent_gradients, (tuple, list)):  # the loop below would take the rows of a single array
                 raise TypeError(
                     f"{_source(node)} returned {type(parent_gradients).__name__}; it must return a tuple with one "
                     f"gradient for each input, None where none is needed"
