@@ -28,7 +28,9 @@ FEW_TERMS = 64  # a sum of fewer terms may be added one after another
 
 def sum_array(a: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Array:
     """`a.sum(axis, keepdims=keepdims)`, in the dtype that NumPy gives it, but more exact for floats."""
-    if a.size < FEW_TERMS and a.dtype.itemsize >= 4:  # the first test, because small arrays are frequent
+    # First the quick test, for small arrays: no sum has more terms than the axis, or the array, has elements.
+    most_terms = a.shape[axis] if type(axis) is int and -a.ndim <= axis < a.ndim else a.size
+    if most_terms < FEW_TERMS and a.dtype.itemsize >= 4:
         return a.sum(axis, keepdims=keepdims)
     wide = at_least_float32(a)
     if wide is not a:

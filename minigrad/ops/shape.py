@@ -156,7 +156,7 @@ def _pad_widths(pad_width: Any, ndim: int) -> list[list[int]]:
     """A pair [before, after] for each axis."""
     widths = np.zeros((ndim, 2), np.intp)
     # In a dict, the keys are axes, and the axes that are not in it are not padded. All else is for all axes at once.
-    parts = pad_width if isinstance(pad_width, dict) else {slice(None): pad_width}
+    parts = pad_width if isinstance(pad_width, dict) else {...: pad_width}
     try:
         for axes, pair in parts.items():
             widths[axes] = np.asarray(pair).astype(np.intp, casting="same_kind")  # refuses fractions
