@@ -14,7 +14,7 @@ Read the files in this order:
     lazy.py         gradients that are computed only when it is known where to store them
     modes.py        settings of each thread: no_grad, and hooks that observe every operation
     backend.py      arrays of NumPy (CPU) and CuPy (GPU): devices and dtypes
-    sums.py         sums of arrays that keep the digits of their terms
+    sums.py         sums of arrays with small rounding errors
     ops/            the primitive operations: each function computes a value and states its gradient rule
     dispatch.py     NumPy's own functions on tensors: np.exp(x) is exp(x)
     methods.py      attaches operators and methods to the tensor: x + y, x.sum()

@@ -42,7 +42,7 @@ def grad(
     `create_graph`).
     """
     outs, xs = _as_tuple(outputs), _as_tuple(inputs)
-    given = (None,) * len(outs) if grad_outputs is None else _for_each(outs, outputs, grad_outputs, "grad_outputs")
+    given = (None,) * len(outs) if grad_outputs is None else _vectors(grad_outputs, outputs, len(outs), "grad_outputs")
     for x in (*outs, *xs):
         if not isinstance(x, Tensor):
             raise TypeError(
@@ -60,15 +60,16 @@ def _is_one(inputs: Any) -> bool:
 
 
 def _as_tuple(inputs: Any) -> tuple:
+    """One input or a sequence of inputs as a tuple."""
     return (inputs,) if _is_one(inputs) else tuple(inputs)
 
 
-def _for_each(xs: Sequence[Tensor], given: Any, vectors: Any, name: str) -> tuple:
-    """One vector for each of `xs`, which were given as one or as a sequence. Raises ValueError for another number."""
-    vs = (vectors,) if _is_one(given) else _as_tuple(vectors)
-    if len(vs) != len(xs):
-        difference = "shorter" if len(vs) < len(xs) else "longer"
-        raise ValueError(f"{name} is {difference} than expected: {len(vs)} for {len(xs)} tensors; give one for each")
+def _vectors(vectors: Any, inputs: Any, count: int, name: str) -> tuple:
+    """The argument `vectors` as a tuple: one vector for each of the `count` inputs. Raises ValueError if it has not."""
+    vs = (vectors,) if _is_one(inputs) else _as_tuple(vectors)
+    if len(vs) != count:
+        difference = "shorter" if len(vs) < count else "longer"
+        raise ValueError(f"{name} is {difference} than expected: {len(vs)} for {count} tensors; give one for each")
     return vs
 
 
@@ -113,7 +114,7 @@ def vjp(f: Callable, inputs: Any, v: Any = None, *, create_graph: bool = False) 
 def jvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
     """`f(*inputs)` and the Jacobian-vector product J v."""
     xs, out = _record_anew(f, inputs)
-    vs = _for_each(xs, inputs, v, "v")
+    vs = _vectors(v, inputs, len(xs), "v")
     # Two backward passes give the product with a column. The first computes w(u) = u J, which is linear in u, and its
     # Jacobian is J transposed. So the second, the gradient of (w * v).sum() with respect to u, is J v. The value of u
     # does not matter, hence zeros.
@@ -125,7 +126,7 @@ def jvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tupl
 def hvp(f: Callable, inputs: Any, v: Any, *, create_graph: bool = False) -> tuple[Tensor, Any]:
     """`f(*inputs)`, a single number, and the product H v of its Hessian with `v`."""
     xs, out = _record_anew(f, inputs)
-    vs = _for_each(xs, inputs, v, "v")
+    vs = _vectors(v, inputs, len(xs), "v")
     # H is the Jacobian of the gradient, and symmetric: H v = v H is the gradient of (gradient * v).sum().
     first = grad(out, xs, create_graph=True)
     second = grad(first, xs, vs, create_graph=create_graph)

@@ -75,13 +75,13 @@ def as_array(data: Any, dtype: Any = None) -> Array:
 
 
 def _numpy_array(data: Any) -> np.ndarray:
-    """Numbers, nested lists and other kinds of array as an array that computes by NumPy's rules."""
+    """Numbers, nested lists and arrays of a subclass as an array whose operators are those of np.ndarray."""
     if isinstance(data, np.ndarray):
         if hasattr(data, "mask"):
             raise TypeError(
                 "a tensor cannot hold a masked array; fill it, as in a.filled(0), and use its mask with where"
             )
-        # A subclass with a priority computes by rules of its own. For np.matrix, `*` is the product of matrices.
+        # A subclass with a priority may have other operators. For np.matrix, `*` is the product of matrices.
         return data if data.__array_priority__ <= 0 else np.asarray(data)
     try:
         return np.asarray(data)
@@ -95,9 +95,9 @@ def converted(array: Array, dtype: Any) -> Array:
         dtype = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"{str(dtype)[:50]!r} is no dtype; give one such as np.float32 or 'float32'") from None
-    for each in (array.dtype, dtype):
-        if not is_number(each):
-            raise TypeError(f"a tensor holds booleans, integers or floating-point numbers, not {each}")
+    for d in (array.dtype, dtype):
+        if not is_number(d):
+            raise TypeError(f"a tensor holds booleans, integers or floating-point numbers, not {d}")
     return array.astype(dtype, copy=False)
 
 
@@ -108,8 +108,8 @@ def ensure_array(result: Any) -> Array:
 
 
 def python_number(x: Any) -> Any:
-    """A NumPy scalar as a Python number, which NumPy does not let promote an array; a Python number as it is."""
-    if isinstance(x, np.floating):  # `item` leaves a longdouble as it is
+    """A NumPy scalar as a Python number, which does not promote the array beside it; anything else unchanged."""
+    if isinstance(x, np.floating):  # `item()` does not convert a longdouble
         return float(x)
     return x.item() if isinstance(x, np.generic) else x
 
@@ -121,7 +121,7 @@ def is_float(dtype: np.dtype) -> bool:
 
 def is_bfloat16(dtype: np.dtype) -> bool:
     """Whether this is bfloat16 of the package ml_dtypes, which is not a dtype of NumPy's own and has the kind "V"."""
-    return dtype.char == "E"  # `name` says it too, but is computed in Python
+    return dtype.char == "E"  # `dtype.name` would be clearer, but takes many times as long
 
 
 def at_least_float32(x: Any) -> Any:

@@ -88,12 +88,12 @@ def backpropagate(
 
     def add(parent: Node | Tensor, g: Gradient) -> None:
         # `type(g) is not ...` instead of isinstance, for speed: nearly always `g` is an array that fits its parent.
-        if create_graph:
-            g = _to_tensor(g, node)
-        elif type(g) is not ndarray and type(g) is not LazyGradient:
+        if type(g) is not ndarray and type(g) is not LazyGradient and not (create_graph and isinstance(g, Tensor)):
             g = _to_array(g, node)
         if g.shape != parent.shape or type(g) is not LazyGradient and g.dtype != parent.dtype:
             g = _fit_to_parent(g, parent, node)
+        if create_graph:
+            g = as_tensor(materialize(g))
         if type(parent) is not Node or parent.number < since:
             on_leaf(parent, g)
         elif parent in owned:  # the sum is an array of this pass: mostly from the third gradient on
@@ -124,7 +124,7 @@ def backpropagate(
             # The rule gets the result as an array, or with create_graph as a Tensor.
             out = _output_tensor(node) if create_graph and node.output is not None else node.output
             parent_gradients = node.vjp(g, out)
-            if not isinstance(parent_gradients, (tuple, list)):  # a single array would be taken apart below
+            if not isinstance(parent_gradients, (tuple, list)):  # the loop below would take the rows of a single array
                 raise TypeError(
                     f"{_source(node)} returned {type(parent_gradients).__name__}; it must return a tuple with one "
                     f"gradient for each input, None where none is needed"
@@ -146,11 +146,6 @@ def _output_tensor(node: Node) -> Tensor:
     out = object.__new__(Tensor)
     out.data, out.grad, out.node, out.requires_grad = node.output, None, node, True
     return out
-
-
-def _to_tensor(g: Gradient, node: Node | None) -> Tensor:
-    """A gradient that a rule returned, as a Tensor: the form of gradients with `create_graph`."""
-    return g if isinstance(g, Tensor) else Tensor(_to_array(materialize(g), node))
 
 
 def _to_array(g: Gradient, node: Node | None) -> Gradient:

@@ -4,7 +4,8 @@
     zeros_like(x)                   the shape, the dtype and the device of x
     tensor([1.0, 2.0])              a copy of the data; `Tensor(array)` shares the memory of the array
 
-`minigrad.tensor` is the file tensor.py as well, so this module lets that file be called.
+The name `minigrad.tensor` belongs to the module tensor.py already. So the function `tensor` does not replace it, but
+makes that module callable: `minigrad.tensor([1.0])`.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def full(
     shape: Any, fill_value: float, *, dtype: Any = DEFAULT_FLOAT, device: str = "cpu", requires_grad: bool = False
 ) -> Tensor:
     """A tensor in which all elements are `fill_value`."""
-    shape = as_ints(shape, "shape")
+    shape, value = as_ints(shape, "shape"), Tensor(fill_value, dtype=dtype).data
     if any(n < 0 for n in (shape if isinstance(shape, tuple) else (shape,))):
         raise ValueError(f"a shape has no negative lengths, but this one is {shape}")
-    return Tensor(to_device(np.full(shape, fill_value), device), requires_grad, dtype)
+    return Tensor(to_device(np.full(shape, value, value.dtype), device), requires_grad)
 
 
 def zeros_like(x: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -53,7 +54,7 @@ def ones_like(x: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tens
 
 
 def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """A tensor with a copy of `data`: a number, a nested list, an array or a tensor, whose history is left behind."""
+    """A tensor with a copy of `data`: a number, a nested list, an array or a tensor. It has no history."""
     copy = Tensor(data, dtype=dtype).data.copy()
     return Tensor(copy if device is None else to_device(copy, device), requires_grad=requires_grad)
 
@@ -64,11 +65,11 @@ def _shape(shape: tuple) -> Any:
 
 def _filled_like(x: Any, value: float, dtype: Any, requires_grad: bool) -> Tensor:
     a = as_tensor(x).data
-    return Tensor(array_module(a).full(a.shape, value, dtype or a.dtype), requires_grad=requires_grad)
+    return Tensor(array_module(a).full(a.shape, value, a.dtype), requires_grad, dtype)
 
 
 class _CallableModule(ModuleType):
-    """The file tensor.py, which makes a tensor when it is called."""
+    """A module that can be called: the call is one of the function `tensor`."""
 
     __call__ = staticmethod(tensor)
 

@@ -1,14 +1,15 @@
 """NumPy's own functions on tensors: `np.exp(x)` is `exp(x)`, and `np.stack([x, y])` is `stack([x, y])`.
 
-NumPy asks the class of an argument before it computes (NEP 13 for ufuncs, NEP 18 for the other functions). If it did
-not, it would convert the tensor to an array, and the gradient would be lost without a word. So
+When an argument is a tensor, NumPy calls `array_ufunc` or `array_function` below in place of its own function (NEP 13
+for ufuncs, NEP 18 for the others). Without them, NumPy would convert the tensor to an array, and the gradient would be
+lost silently. What is done depends on the function:
 
-    a function that minigrad has too        is computed by minigrad and recorded
-    any other, if no gradient is required   is computed by NumPy on the arrays of the tensors, and so is a
-                                            function whose result has no gradient, such as np.shape or np.allclose
-    all the rest                            raise TypeError
+    minigrad has it too                         minigrad computes and records it
+    no tensor requires a gradient               NumPy computes it on the arrays of the tensors
+    its result holds no floating-point numbers  the same: np.shape and np.allclose, for instance, have no gradient
+    any other                                   raises TypeError
 
-`np.asarray(x)`, like `x.numpy()`, is the array of the tensor: whoever asks for an array gets one.
+`np.asarray(x)` returns the array of the tensor, as `x.numpy()` does.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from minigrad.tensor import Tensor, as_tensor
 
 
 def _dot(x: Any, y: Any) -> Tensor:
-    """np.dot, for a second input of at most two axes; that of more is a product of its own kind."""
+    """np.dot, for a second input of at most two axes. For more axes, NumPy's definition is not that of `matmul`."""
     x_ndim, y_ndim = as_tensor(x).ndim, as_tensor(y).ndim
     if not x_ndim or not y_ndim:
         return ops.mul(x, y)
@@ -35,15 +36,17 @@ def _dot(x: Any, y: Any) -> Tensor:
     return ops.matmul(x, y)
 
 
+# NumPy has two names for each bound.
 def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Tensor:
     return ops.clip(x, a_min if min is None else min, a_max if max is None else max)
 
 
 def _where(condition: Any, *values: Any) -> Any:
+    # With the condition alone, np.where returns the indices of the elements for which it holds.
     return ops.where(condition, *values) if values else np.where(as_tensor(condition).data)
 
 
-# In NumPy's var, std and pad, the third argument by position is another one than here.
+# The third positional argument of NumPy's var, std and pad is not the third one of minigrad's.
 def _var(x: Any, axis: Axes = None, *, ddof: float = 0, keepdims: bool = False) -> Tensor:
     return ops.var(x, axis, ddof, keepdims=keepdims)
 
@@ -59,7 +62,7 @@ def _pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any
 
 
 # fmt: off
-OURS: dict[Callable, Callable] = {
+HANDLED_FUNCTIONS: dict[Callable, Callable] = {
     np.subtract: ops.sub, np.multiply: ops.mul, np.divide: ops.div, np.negative: ops.neg, np.power: ops.pow,
     np.square: lambda x: ops.mul(x, x), np.amax: ops.max, np.amin: ops.min,
     np.ravel: lambda x: ops.reshape(x, -1), np.dot: _dot, np.where: _where, np.clip: _clip, np.var: _var,
@@ -69,12 +72,12 @@ OURS: dict[Callable, Callable] = {
 # fmt: on
 _BY_NAME = [name for name in ops.__all__ if isinstance(getattr(np, name, None), (np.ufunc, type(np.sum), type(np.dot)))]
 for _name in _BY_NAME:
-    OURS.setdefault(getattr(np, _name), getattr(ops, _name))
+    HANDLED_FUNCTIONS.setdefault(getattr(np, _name), getattr(ops, _name))
 
-# These return floating-point numbers that do not depend on the values of the tensor.
-_CONSTANT = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
+# Their results have the shape and the dtype of the first argument, and do not depend on its values.
+_LIKE_FUNCTIONS = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}
 
-# What to use in place of some functions that people miss.
+# What the error message recommends in place of some functions that minigrad does not have.
 INSTEAD = {
     "vstack": "concatenate or stack", "hstack": "concatenate or stack", "dstack": "concatenate or stack",
     "column_stack": "concatenate or stack", "array_split": "split with a list of indices", "repeat": "take",
@@ -89,35 +92,37 @@ INSTEAD = {
 
 def array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
     """`ufunc(*inputs)`; NumPy calls it as well for `array + tensor`."""
-    if options.get("out") is not None or method == "at":  # `array += tensor` comes here, too
+    if options.get("out") is not None or method == "at":  # `array += tensor` calls this with out=array
         raise TypeError(f"np.{ufunc.__name__} cannot write a tensor into an array; use x.numpy() for the tensor")
-    if method == "__call__" and ufunc in OURS:
-        return _call_ours(ufunc, inputs, options)
+    if method == "__call__" and ufunc in HANDLED_FUNCTIONS:
+        return _call_minigrad(ufunc, inputs, options)
     return _call_numpy(ufunc, getattr(ufunc, method), inputs, options)
 
 
 def array_function(self: Tensor, function: Callable, types: Any, args: tuple, options: dict[str, Any]) -> Any:
-    """`function(*args, **options)`, a function of NumPy's that got a tensor somewhere in its arguments."""
-    if function in OURS:
-        return _call_ours(function, args, options)
+    """`function(*args, **options)`; NumPy calls it if a tensor is somewhere in the arguments."""
+    if function in HANDLED_FUNCTIONS:
+        return _call_minigrad(function, args, options)
     return _call_numpy(function, function, args, options)
 
 
-def _call_ours(function: Callable, args: tuple, options: dict[str, Any]) -> Any:
-    ours = OURS[function]
-    # NumPy's functions have options that ours lack. Written out with their default, as in out=None, they do no harm.
+def _call_minigrad(function: Callable, args: tuple, options: dict[str, Any]) -> Any:
+    """The result of minigrad's function. Raises TypeError for an option that only NumPy's function has."""
+    handler = HANDLED_FUNCTIONS[function]
+    # An option that is written out with its default, such as out=None, is the same as none.
     given = {key: value for key, value in options.items() if value is not None and value is not np._NoValue}
-    code = ours.__code__
+    code = handler.__code__
     known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     if unknown := [key for key in given if key not in known]:
         raise TypeError(f"np.{function.__name__} of a tensor takes no {unknown[0]!r}, only {', '.join(known)}")
-    return ours(*args, **given)
+    return handler(*args, **given)
 
 
 def _call_numpy(function: Callable, call: Callable, args: tuple, options: dict[str, Any]) -> Any:
     """The result of NumPy. Raises TypeError if a gradient would be lost on the way."""
     result = call(*_arrays(args), **_arrays(options))
-    if _requires_grad((args, options)) and _has_floats(result) and function not in _CONSTANT:
+    inputs = (args[1:] if function in _LIKE_FUNCTIONS else args, options)
+    if _requires_grad(inputs) and _has_floats(result):
         name = function.__name__
         instead = INSTEAD.get(name, "functions of minigrad")
         raise TypeError(
@@ -128,15 +133,16 @@ def _call_numpy(function: Callable, call: Callable, args: tuple, options: dict[s
 
 
 def _arrays(x: Any) -> Any:
-    """`x`, in which arrays take the place of tensors, also of those in lists, tuples and dicts."""
+    """`x` with an array in place of each tensor, also inside lists, tuples and dicts."""
     if isinstance(x, Tensor):
         return x.data
-    if isinstance(x, (list, tuple)):
-        return type(x)(map(_arrays, x)) if type(x) in (list, tuple) else x
+    if type(x) is list or type(x) is tuple:
+        return type(x)(map(_arrays, x))
     return {key: _arrays(value) for key, value in x.items()} if isinstance(x, dict) else x
 
 
 def _leaves(x: Any) -> Iterator[Any]:
+    """The items of nested lists, tuples and dicts; `x` itself if it is none of them."""
     if isinstance(x, (list, tuple)):
         for item in x:
             yield from _leaves(item)

@@ -17,7 +17,7 @@ from minigrad.tensor import Tensor
 
 
 def comparison(op: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Any]:
-    """`op` for == and !=. A tensor is not equal to what is no number: `x == None` is False, `x != "a"` is True."""
+    """`op` for == and !=. A tensor never equals None or a string: `x == None` is False, and `x != "a"` is True."""
     return lambda x, y: NotImplemented if y is None or isinstance(y, (str, bytes)) else op(x, y)
 
 

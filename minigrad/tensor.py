@@ -174,8 +174,9 @@ class Tensor:
 
 def _refuse_variables(items: Sequence[Any]) -> None:
     """Raise TypeError if a nested list holds a tensor that requires a gradient: it would become a constant."""
-    kinds = set(map(type, items)) - {float, int}  # quick for a long list of numbers
-    for item in items if kinds else ():
+    if set(map(type, items)) <= {float, int}:  # quick for a long list of numbers
+        return
+    for item in items:
         if isinstance(item, (list, tuple)):
             _refuse_variables(item)
         elif isinstance(item, Tensor) and item.requires_grad:

@@ -119,7 +119,7 @@ extern "C" __global__ void softmax_loss(real* z, const int64* targets, const rea
     for (int i = threadIdx.x; i < V; i += blockDim.x)
         if (z[i] > maximum) maximum = z[i];
     maximum = block_max(maximum);
-    // the sum, too, is one of z - maximum: the digits of a large maximum would push out those of the loss
+    // the sum, too, is one of z - maximum: beside a large maximum, the loss would lose digits
     for (int i = threadIdx.x; i < V; i += blockDim.x) total += exp(z[i] - maximum), sum += z[i] - maximum;
     total = block_sum(total);
     real lse = log(total) + maximum, smoothed = smoothing ? smoothing * block_sum(sum) / V : 0;

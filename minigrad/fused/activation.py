@@ -82,7 +82,7 @@ def silu(x: Any) -> Tensor:
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x Φ(x), any shape. approximate="tanh" is the form that GPT-2 uses: cheaper, and within 5e-4."""
-    x, curve = as_tensor(x), _gelu_curve(approximate)
+    x, curve = as_tensor(x), gelu_curve(approximate)
     y = curve_value(x.data, curve)
     reference = partial(gelu_reference, approximate=approximate)
     return record_fused(y, (x,), lambda g, needs: (curve_gradient(g, x.data, curve),), reference)
@@ -95,7 +95,8 @@ def relu_squared(x: Any) -> Tensor:
     return record_fused(y, (x,), lambda g, needs: (curve_gradient(g, x.data, RELU_SQUARED),), relu_squared_reference)
 
 
-def _gelu_curve(approximate: str) -> Curve:
+def gelu_curve(approximate: str) -> Curve:
+    """The curve of a form of gelu. Raises ValueError if there is no such form."""
     curves = {"none": GELU, "tanh": GELU_TANH}
     if approximate not in curves:
         raise ValueError(f"approximate={approximate!r} is no form of gelu; it is 'none' (exact) or 'tanh'")
@@ -117,7 +118,7 @@ def swiglu(x: Any, up: Any = None) -> Tensor:
 
 def geglu(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
     """gelu(gate) · up. Inputs as for swiglu, `approximate` as for gelu."""
-    inputs, curve = _gate_and_up("geglu", x, up), _gelu_curve(approximate)
+    inputs, curve = _gate_and_up("geglu", x, up), gelu_curve(approximate)
     y = _gated_value([t.data for t in inputs], curve)
     reference = partial(geglu_reference, approximate=approximate)
     return record_fused(y, inputs, lambda g, needs: _gated_gradients(g, inputs, curve), reference)

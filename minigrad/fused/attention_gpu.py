@@ -23,7 +23,8 @@ class WholeAttention:
         self.inputs = inputs
         T, S = inputs.shape[3:5]
         window = inputs.options.window
-        # A window that is longer than the text hides nothing. The kernels add it to positions in 32 bits.
+        # A window that is longer than the text hides nothing. It is made shorter, because the kernels add it to
+        # positions in 32 bits, where the sum could overflow.
         window = None if window is None else min(window, T + S)
         self.visible = kernels.CausalWindow(T, S - T, inputs.options.causal, window)
 
@@ -53,11 +54,11 @@ class WholeAttention:
             p = inputs.scores(q, ALL, ALL, ALL)
             kernels.softmax_from_lse(as_rows(p), saved_block, self.visible)
             self.by_head(do)[...] = self.by_head(g)
-        dp, dropped = do @ inputs.v.swapaxes(-1, -2), p  # (B, K, R, S)
+        dp, p_after_dropout = do @ inputs.v.swapaxes(-1, -2), p  # (B, K, R, S)
         if inputs.options.dropout:
             factors = inputs.dropout_factors(ALL, ALL, ALL)
-            dropped, dp = p * factors, dp * factors
-        dv = dropped.swapaxes(-1, -2) @ do  # (B, K, S, D)
+            p_after_dropout, dp = p * factors, dp * factors
+        dv = p_after_dropout.swapaxes(-1, -2) @ do  # (B, K, S, D)
         dp -= delta
         dp *= p  # dS
         dq, dk = dp @ inputs.k, dp.swapaxes(-1, -2) @ q

@@ -5,8 +5,8 @@ For a row of logits z with target t, V classes, smoothing s and weight w of the 
     loss  = lse - (1 - s) z_t - s mean(z) + w lse²
     dz    = softmax(z) (1 + 2 w lse) - (1 - s) onehot(t) - s / V
 
-The first three terms may be large numbers whose difference is small. So they are computed from y = z - max z, for which
-their sum is the same: log sum exp y - (1 - s) y_t - s mean(y).
+The first three terms may be large while their sum is small, which would lose digits. So they are computed from
+y = z - max z, for which their sum is the same: log sum exp y - (1 - s) y_t - s mean(y).
 
 Label smoothing: Szegedy et al. 2016 (arXiv 1512.00567). z-loss: PaLM (arXiv 2204.02311), section 5.
 """

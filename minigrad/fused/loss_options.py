@@ -24,10 +24,10 @@ class Targets(NamedTuple):
 
     classes: Array  # (N,) integers in the dtype of indices; 0 where the row does not count
     counted: Array  # (N,) booleans: whether a row counts
-    shape: tuple[int, ...]  # as the caller gave them
+    shape: tuple[int, ...]  # of the targets that the caller gave
 
     def all_count(self) -> bool:
-        """Whether it is known that every row counts. On a GPU it is not: looking would mean waiting for the result."""
+        """Whether it is known that every row counts. On a GPU it is not: the check would have to wait for `counted`."""
         return array_module(self.counted) is np and bool(self.counted.all())
 
     def only_counted(self, rows: Array, *, copy: bool) -> Array:
@@ -65,7 +65,8 @@ class Reduction:
             raise ValueError(f"reduction {kind!r} is unknown; use 'mean', 'sum' or 'none'")
         self.kind, self.targets = kind, targets
         count = targets.counted.sum() if kind == "mean" else array_module(targets.counted).ones(())
-        # Shape (); the mean of no rows is 0 / 1 = 0. Not in float16, where a count above 65,504 is infinite.
+        # Shape (). If no row counts it is 1, so the mean is 0 / 1 = 0. It is not in float16, where a count above 65,504
+        # is infinite.
         self.dtype, self.denominator = dtype, np.maximum(count, 1).astype(np.promote_types(dtype, np.float32))
 
     def __call__(self, losses: Array) -> Array:

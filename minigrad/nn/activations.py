@@ -1,6 +1,6 @@
 """Activation functions as modules, for `Sequential`. Names and arguments are those of `torch.nn`, with NumPy's `axis`.
 
-They hold no parameters. In a `forward` of one's own, the functions themselves are shorter: `minigrad.relu(x)`.
+They have no parameters. In your own `forward`, call the functions themselves: `minigrad.relu(x)`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad import ops
-from minigrad.fused.activation import gelu, silu
+from minigrad.fused.activation import gelu, gelu_curve, silu
 from minigrad.nn.module import Module
 from minigrad.tensor import Tensor, as_tensor
 
@@ -24,7 +24,7 @@ class GELU(Module):
     """x Φ(x), with the normal CDF Φ; `approximate="tanh"` is the form that GPT-2 uses."""
 
     def __init__(self, approximate: str = "none"):
-        gelu(0.0, approximate)  # raises ValueError if there is no such form
+        gelu_curve(approximate)  # raises ValueError if there is no such form
         self.approximate = approximate
 
     def forward(self, x: Any) -> Tensor:
@@ -76,14 +76,14 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
-    """The logarithm of `Softmax`, exact also where a probability rounds to 0."""
+    """The logarithm of `Softmax`; it is exact even where the probability rounds to 0."""
 
     def forward(self, x: Any) -> Tensor:
         return ops.log_softmax(x, self.axis)
 
 
 class Identity(Module):
-    """The input itself: a place in a model that is not filled."""
+    """The input itself, for a place in a model where no layer is wanted."""
 
     def forward(self, x: Any) -> Tensor:
         return as_tensor(x)

@@ -20,7 +20,7 @@ class ModuleList(Module):
     def append(self, module: Module) -> None:
         """Add a module at the end. Raises TypeError for anything else."""
         if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__} holds modules, not {_no_module(module)}")
+            raise TypeError(f"{type(self).__name__} holds modules, not {_wrong_module(module)}")
         setattr(self, str(len(self)), module)  # as an attribute "0", "1", ..., which registers it
         self._set_name(self._name)  # again, so that the new module gets its name too
 
@@ -42,8 +42,8 @@ class ModuleList(Module):
             module._set_name(f"{name}.{position}" if name else position)
 
 
-def _no_module(x: Any) -> str:
-    """What was given in place of a module, and what to do about it."""
+def _wrong_module(x: Any) -> str:
+    """For the error message: what was given in place of a module, and what to do."""
     if isinstance(x, type) and issubclass(x, Module):
         return f"class {x.__name__}; make a module of it, {x.__name__}()"
     if isinstance(x, (list, tuple)):

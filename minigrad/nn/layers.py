@@ -116,7 +116,7 @@ class LayerNorm(Module):
 
     def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True, *, dtype: Any = np.float32):
         # Ones and zeros: at first the layer only normalises.
-        self.eps, dim = eps, _size(dim, "dim")
+        self.eps, dim = eps, _norm_size(dim)
         self.weight = Parameter(np.ones(dim), dtype)
         self.bias = Parameter(np.zeros(dim), dtype) if bias else None
 
@@ -141,7 +141,7 @@ class RMSNorm(Module):
     """
 
     def __init__(self, dim: int, eps: float = 1e-6, *, dtype: Any = np.float32):
-        self.eps, dim = eps, _size(dim, "dim")
+        self.eps, dim = eps, _norm_size(dim)
         self.weight = Parameter(np.ones(dim), dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,10 +178,13 @@ class Dropout(Module):
         return f"{self.p:g}"
 
 
+def _norm_size(dim: Any) -> int:
+    """The size of the last axis. As in torch, it may be given as the shape of that axis, (n,)."""
+    return _size(dim[0] if isinstance(dim, (tuple, list)) and len(dim) == 1 else dim, "dim")
+
+
 def _size(n: Any, name: str) -> int:
-    """The number of elements along an axis. As in torch, LayerNorm and RMSNorm may get it as a shape, (n,)."""
-    if isinstance(n, (tuple, list)) and len(n) == 1 and name == "dim":
-        (n,) = n
+    """How many elements an axis has. Raises an error unless it is a whole number from 0; `name` is the argument's."""
     if (size := as_int(n, name)) < 0:
         raise ValueError(f"{name} must be 0 or more, not {size}")
     return size

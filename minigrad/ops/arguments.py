@@ -1,8 +1,8 @@
-"""Axes, shapes and other whole numbers, in all forms that NumPy and PyTorch take, brought to one: int and tuple.
+"""Axes, shapes and other whole numbers: all forms that NumPy and PyTorch take are converted to int or a tuple of int.
 
-A number may come as `np.int64(1)` or `np.array(1)`, several of them as a list or an array. An operation converts them
-once, at its beginning, because its gradient rule calculates with them: with `np.uint8(2)`, a shift back by -2 would be
-a shift by 254.
+One number may be given as `np.int64(1)` or `np.array(1)`, several numbers as a list or an array. An operation converts
+them first of all, because its gradient rule calculates with them: `roll` shifts the gradient back by `-shift`, and
+`-np.uint8(2)` is 254.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Axes = int | tuple[int, ...] | None  # None: all axes
 
 def as_int(value: Any, name: str) -> int:
     """A whole number as an int. Raises TypeError for all else; `name` is that of the argument."""
-    if type(value) is int:  # nearly always, and much faster than what follows
+    if type(value) is int:  # nearly always so, and this test is much faster than `index`
         return value
     try:
         return int(index(value))  # the index of True is True, hence int()
@@ -38,17 +38,16 @@ def as_ints(value: Any, name: str) -> int | tuple[int, ...]:
 
 
 def as_number(value: Any, name: str) -> float:
-    """A number of NumPy's, or an array of one element, as a Python number. Raises TypeError for all else."""
-    if not isinstance(value, (int, float)):
-        number = value.item() if getattr(value, "size", 0) == 1 else None
-        if not isinstance(number, (int, float)):
-            raise TypeError(f"{name} must be a number, not {described(value)}")
-        value = number
-    return value
+    """A number, or an array of one element, as a Python number. Raises TypeError for all else."""
+    # np.float64 is a subclass of float, so it passes the test below. But it would promote float32, so it is converted.
+    number = value.item() if getattr(value, "size", 0) == 1 else value
+    if not isinstance(number, (int, float)):
+        raise TypeError(f"{name} must be a number, not {described(value)}")
+    return number
 
 
 def as_axes(axis: Any) -> Axes:
-    """The argument `axis`: None, one axis or several."""
+    """The argument `axis` of an operation that takes one axis, several of them, or None."""
     if axis is None or type(axis) is int:
         return axis
     if type(axis) is not tuple:
@@ -57,7 +56,7 @@ def as_axes(axis: Any) -> Axes:
 
 
 def as_axis(axis: Any) -> int | None:
-    """The argument `axis` where it is None or a single axis."""
+    """The argument `axis` of an operation that takes one axis or None."""
     if axis is None or type(axis) is int:
         return axis
     _refuse_bool(axis)
@@ -65,13 +64,14 @@ def as_axis(axis: Any) -> int | None:
 
 
 def as_reduction(axis: Any, keepdims: Any) -> tuple[Axes, bool]:
-    """The arguments of a reduction."""
+    """The arguments `axis` and `keepdims` of a reduction."""
     if type(keepdims) is not bool:
         keepdims = bool(keepdims if isinstance(keepdims, np.bool) else as_int(keepdims, "keepdims"))
     return as_axes(axis), keepdims
 
 
 def _is_sequence(value: Any) -> bool:
+    """Whether this is a list, an array with axes, a range and so on."""
     return hasattr(value, "__iter__") and getattr(value, "ndim", 1) > 0 and not isinstance(value, (str, bytes, dict))
 
 

@@ -19,12 +19,13 @@ __all__ = ["prod", "cumsum"]
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
     """Running sums along `axis`: x_1, x_1 + x_2, x_1 + x_2 + x_3, ... With axis None, `x` is flattened first."""
     x, axis = as_tensor(x), as_axis(axis)
-    # Floats are added in float64: each sum would inherit the roundings of all before it.
-    data, shape, along = x.data.cumsum(axis, dtype=np.float64 if is_float(x.dtype) else None), x.shape, axis or 0
+    shape, along = x.shape, axis or 0
+    # Floats are added in float64, because each sum has the rounding errors of all sums before it.
+    data = x.data.cumsum(axis, dtype=np.float64 if is_float(x.dtype) else None)
+    data = data.astype(x.dtype, copy=False) if is_float(x.dtype) else data
     # x_i is a term of the sums i, i + 1, ..., n. Its gradient is therefore the sum of g_i, ..., g_n: a running sum from
     # the other end. `reverse` is an index that turns the axis around: [:, ..., :, ::-1].
     reverse = (*(slice(None),) * (along % data.ndim), slice(None, None, -1))
-    data = data.astype(x.dtype, copy=False) if is_float(x.dtype) else data
     return record(data, (x,), lambda g, out: (cumsum(g[reverse], along)[reverse].reshape(shape),))
 
 
@@ -76,8 +77,8 @@ def _exclusive_cumprod(x: Tensor) -> tuple[Tensor, Array]:
         product = concatenate([product[..., :width], product[..., width:] * product[..., :-width]], -1)
         n = np.concatenate([n[..., :width], n[..., width:] + n[..., :-width]], -1)
         doublings, width = doublings + 1, 2 * width
-        # 32 factors of at least 1/2 are at least 2^-32, and so far from the smallest float32 that 3 such can be
-        # multiplied. So every fifth time is often enough.
+        # A product of 32 factors of at least 1/2 is at least 2^-32, and that of two such products is far above the
+        # smallest float32, 2^-126. So every fifth time is often enough.
         if doublings % 5 == 0:
             product, n = _normalize(product, n)
     return product, n

@@ -224,9 +224,8 @@ def tanh(x: Any) -> Tensor:
 def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x)), without overflow."""
     x = as_tensor(x)
-
-    # For y = sigmoid(x): dy/dx = y (1 - y)
     y = sigmoid_array(at_least_float32(x.data)).astype(x.dtype, copy=False)
+    # dy/dx = y (1 - y)
     return record(y, (x,), lambda g, out: (g * out * (1 - out),), keep_output=True)
 
 
@@ -246,7 +245,7 @@ def relu(x: Any) -> Tensor:
     """max(x, 0); the slope at 0 is 0, and that at NaN is 1."""
     x = as_tensor(x)
     # The slope is 1 where x is positive. There the result is positive too, so `x` need not be saved. Where the slope is
-    # 0, the gradient is 0 even if `g` is infinite, as it is in log(relu(x)).
+    # 0, the gradient is 0 even if `g` is infinite: that of log(relu(x)) is, and infinity times 0 would be NaN.
     vjp = lambda g, out: (masked(g, array_of(out) != 0),)
     return record(np.maximum(x.data, 0), (x,), vjp, keep_output=True)
 
@@ -263,12 +262,14 @@ def logaddexp(x: Any, y: Any) -> Tensor:
     x, y = operands(x, y)
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient, Gradient]:
-        # d logaddexp(x, y)/dx = exp(x) / (exp(x) + exp(y)) = sigmoid(x - y)
-        none = array_of(out) == -np.inf
-        with np.errstate(invalid="ignore"):  # -inf - (-inf) is NaN, and replaced
-            dx = g * like(g, sigmoid(where(none, -np.inf, x - y))) if x.requires_grad else None
-            dy = g * like(g, sigmoid(where(none, -np.inf, y - x))) if y.requires_grad else None
-        return dx, dy
+        both_minus_inf = array_of(out) == -np.inf
+
+        def gradient(a: Tensor, b: Tensor) -> Gradient:
+            # d logaddexp(a, b)/da = exp(a) / (exp(a) + exp(b)) = sigmoid(a - b)
+            return g * like(g, sigmoid(where(both_minus_inf, -np.inf, a - b)))
+
+        with np.errstate(invalid="ignore"):  # -inf - (-inf) is NaN; `where` replaces it
+            return gradient(x, y) if x.requires_grad else None, gradient(y, x) if y.requires_grad else None
 
     return record(np.logaddexp(x.data, y.data), (x, y), vjp, keep_output=True)
 

@@ -55,8 +55,9 @@ def _extreme_gradient(g: Gradient, a: Array, extreme: Array, axis: Axes, *, keep
     # How many tie for each result. The quotient is not computed in float16, where a count above 65,504 is infinite.
     g = restore_axes(at_least_float32(g), a.shape, axis, keepdims=keepdims)
     ties = chosen.sum(axis, keepdims=True).astype(g.dtype)
-    is_nan = ties == 0  # nothing equals NaN, not even NaN
-    return where_in_rule(chosen, g / np.maximum(ties, 1), np.where(is_nan, ties.dtype.type(np.nan), 0))
+    # NaN equals nothing, not even NaN. So where the maximum is NaN, no element is chosen.
+    others = np.where(ties == 0, ties.dtype.type(np.nan), 0)
+    return where_in_rule(chosen, g / np.maximum(ties, 1), others)
 
 
 # An index is an integer, and a small change of `x` does not change it. So these two have no gradient.

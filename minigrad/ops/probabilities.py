@@ -59,7 +59,7 @@ def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
 def logsumexp(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) along `axis`. Where all elements are -inf, or there are none, it is -inf, with gradient 0."""
     x, (axis, keepdims) = as_tensor(x), as_reduction(axis, keepdims)
-    with np.errstate(divide="ignore", invalid="ignore"):  # log(0) = -inf is meant; so is inf - inf, not used below
+    with np.errstate(divide="ignore", invalid="ignore"):  # log(0) = -inf is wanted, and inf - inf is replaced below
         _, total, shift = _shifted_exp(x.data, axis)
         data = np.where(shift == np.inf, shift, np.log(total) + shift)
 

@@ -16,6 +16,7 @@ repeats that along the reduced axis.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -145,8 +146,7 @@ def _var_array(a: Array, axis: Axes, ddof: float, *, keepdims: bool) -> Array:
     d = _centered(at_least_float32(a), axis)
     total = sum_array(d * d, axis, keepdims=keepdims)
     n = _elements_per_result(a, total) - ddof
-    # Too few elements give infinity or NaN, as in NumPy. A Python number, because a NumPy scalar would promote float32.
-    variance = total / (float(n) if n > 0 else 0.0)
+    variance = total / max(n, 0)  # with too few elements infinity or NaN, as in NumPy
     return variance.astype(a.dtype, copy=False) if is_float(a.dtype) else variance
 
 
@@ -154,12 +154,13 @@ def _std_array(a: Array, axis: Axes, ddof: float, *, keepdims: bool) -> Array:
     """The standard deviation of an array."""
     wide = at_least_float32(a)
     variance = _var_array(wide, axis, ddof, keepdims=keepdims)
-    # In float32, the square of 1e20 is infinite and that of 1e-23 is 0, though its root would be in range. Where there
-    # may be such squares, the variance is computed in float64. (On a GPU, looking would mean waiting for the result.)
-    can_look = wide.dtype == np.float32 and array_module(a) is np and variance.size
-    if can_look and not 1e-24 < variance.min() <= variance.max() < np.inf:
+    # In float32, the square of 1e20 is infinite and that of 1e-23 is 0. A variance that may be wrong because of such
+    # squares is computed again in float64. (Not on a GPU, where the comparison would have to wait for the variance.)
+    can_compare = wide.dtype == np.float32 and array_module(a) is np and variance.size
+    if can_compare and not 1e-24 < variance.min() <= variance.max() < np.inf:
         variance = _var_array(a.astype(np.float64), axis, ddof, keepdims=keepdims)
-    return np.sqrt(variance).astype(a.dtype, copy=False) if is_float(a.dtype) else np.sqrt(variance)
+    deviation = np.sqrt(variance)
+    return deviation.astype(a.dtype, copy=False) if is_float(a.dtype) else deviation
 
 
 def _centered(x: Any, axis: Axes) -> Any:
@@ -169,4 +170,4 @@ def _centered(x: Any, axis: Axes) -> Any:
 
 def _centered_over_n(x: Any, axis: Axes, n: float) -> Any:
     """(x_i - mean) / n; NaN where there are too few elements for a variance."""
-    return _centered(x, axis) * (float(1 / n) if n > 0 else np.nan)
+    return _centered(x, axis) * (1 / n if n > 0 else math.nan)

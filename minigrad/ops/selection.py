@@ -20,7 +20,7 @@ __all__ = ["maximum", "minimum", "where", "clip", "less", "less_equal", "equal",
            "not_equal", "isnan", "isfinite"]
 # fmt: on
 
-MASK_BY_PRODUCT = 4096  # elements from which on a product with a mask is faster than np.where
+MASK_BY_PRODUCT = 4096  # for more elements than this, a product with a mask is faster than np.where
 
 # --- choices ----------------------------------------------------------------------------------------------------------
 
@@ -43,8 +43,9 @@ def minimum(x: Any, y: Any) -> Tensor:
 def _choice_gradients(g: Gradient, x: Tensor, y: Tensor, better: np.ufunc) -> tuple[Gradient, Gradient]:
     """The gradients of x and y: 0 where the other was chosen, half of `g` where both are equal, else `g`."""
     a, b = x.data, y.data
-    # At a tie, each slope jumps between 0 and 1. Half is the mean of the two. All comparisons with NaN are false.
+    # Where both are equal, each slope jumps between 0 and 1. Half is the mean of the two.
     g = where_in_rule(a == b, 0.5 * g, g)
+    # "Not worse" is not the same as "better or equal": all comparisons with NaN are false, so with NaN both get `g`.
     dx = masked(g, ~better(b, a)) if x.requires_grad else None
     dy = masked(g, ~better(a, b)) if y.requires_grad else None
     return dx, dy
@@ -89,7 +90,7 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:  # NumPy's names; 
         raise TypeError(
             "clip: the bounds are constants, but one of them requires a gradient; use maximum and minimum instead"
         )
-    # np.clip, too, takes None as no bound. Of numbers, `operands` makes constants that do not promote x.
+    # None means no bound for np.clip too. `operands` converts NumPy scalars, which would promote x.
     bounds = [None if b is None else operands(x, b)[1].data for b in (min, max)]
     data = np.clip(x.data, *bounds)
     if is_bfloat16(x.dtype):  # np.clip gives it as float32

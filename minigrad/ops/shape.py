@@ -41,14 +41,9 @@ def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 def transpose(x: Any, axes: int | Sequence[int] | None = None) -> Tensor:
     """Axis i of the result is axis axes[i] of `x`; None reverses the order of the axes."""
-    x = as_tensor(x)
-    if axes is not None and type(axes) is not tuple:
-        axes = (axes,) if isinstance(axes := as_axes(axes), int) else axes  # a number: the only axis of a vector
-    try:
-        data = x.data.transpose(axes)
-    except TypeError:
-        as_axes(axes)  # says what is wrong
-        raise
+    x, axes = as_tensor(x), as_axes(axes)
+    if isinstance(axes, int):  # the only axis of a vector
+        axes = (axes,)
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
         if axes is None:  # reversing the order again undoes it
@@ -57,7 +52,7 @@ def transpose(x: Any, axes: int | Sequence[int] | None = None) -> Tensor:
         order = [a % g.ndim for a in axes]
         return (g.transpose([order.index(axis) for axis in range(g.ndim)]),)
 
-    return record(data, (x,), vjp)
+    return record(x.data.transpose(axes), (x,), vjp)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
@@ -146,8 +141,8 @@ def _split(x: Any, indices_or_sections: int | Sequence[int], axis: int) -> list:
 def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
     """`x` surrounded by constants.
 
-    `pad_width`: how many constants. One number for all sides, a pair (before, after) for all axes, or a pair for each
-    axis.
+    `pad_width`: how many constants. One number for all sides, a pair (before, after) for all axes, a pair for each
+    axis, or a dict from axes to pairs.
     """
     x = as_tensor(x)
     widths = _pad_widths(pad_width, x.ndim)
@@ -160,9 +155,10 @@ def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
 def _pad_widths(pad_width: Any, ndim: int) -> list[list[int]]:
     """A pair [before, after] for each axis."""
     widths = np.zeros((ndim, 2), np.intp)
+    # In a dict, the keys are axes, and the axes that are not in it are not padded. All else is for all axes at once.
+    parts = pad_width if isinstance(pad_width, dict) else {...: pad_width}
     try:
-        # A dict names axes, and the others are not padded.
-        for axes, pair in pad_width.items() if isinstance(pad_width, dict) else [(slice(None), pad_width)]:
+        for axes, pair in parts.items():
             widths[axes] = np.asarray(pair).astype(np.intp, casting="same_kind")  # refuses fractions
         if (widths < 0).any():
             raise ValueError
@@ -182,7 +178,7 @@ def flip(x: Any, axis: Axes = None) -> Tensor:
 
 
 def roll(x: Any, shift: int | tuple[int, ...], axis: Axes = None) -> Tensor:
-    """The elements moved by `shift` positions; those that leave at the end come in at the front.
+    """The elements moved by `shift` positions; those moved beyond the last position go to the first ones.
 
     With axis None, as if `x` were flattened.
     """
@@ -205,6 +201,7 @@ def triu(x: Any, k: int = 0) -> Tensor:
 
 
 def _with_axes(name: str, x: Any) -> Tensor:
+    """`x` as a Tensor. Raises ValueError if it has no axes; `name` is that of the operation."""
     x = as_tensor(x)
     if not x.ndim:
         raise ValueError(f"{name} needs a tensor with at least one axis, not a single number")

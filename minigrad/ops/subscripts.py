@@ -1,7 +1,7 @@
 """The subscripts of `einsum`, such as "...ij,jk->...ik", as letters for each input and for the result.
 
-The rules are NumPy's. `...` stands for all axes that the letters leave over; these broadcast. Where the result is left
-out, it has the axes of `...` and then the letters that occur once, in alphabetical order.
+The rules are those of NumPy. `...` stands for all axes that have no letter; these axes broadcast. Without "->", the
+result has the axes of `...` and then the letters that occur once, in alphabetical order.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ LETTER_OF = dict(enumerate(LETTERS)) | {...: "..."}  # for NumPy's other form, w
 
 
 def parse_subscripts(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], str]:
-    """The letters of each input and of the result, with letters that are not used otherwise in place of `...`."""
+    """The letters of each input and of the result. In place of `...`, they have letters that occur nowhere else."""
     left, arrow, output = subscripts.replace(" ", "").partition("->")
     inputs = left.split(",")
     if len(inputs) != len(ndims):
         raise ValueError(f"einsum {subscripts!r} names {len(inputs)} inputs, but got {len(ndims)}")
     for part in [*inputs, output]:
         _check_letters(subscripts, part)
-    # How many axes `...` stands for in each input. They are aligned at the right, so each input takes the last ones of
-    # the new letters.
-    extra = [_ellipsis_ndim(subscripts, part, ndim) for part, ndim in zip(inputs, ndims)]
-    new = "".join(c for c in LETTERS if c not in subscripts)[: max(extra)]
+    ellipsis_ndims = [_ellipsis_ndim(subscripts, part, ndim) for part, ndim in zip(inputs, ndims)]
+    new = "".join(c for c in LETTERS if c not in subscripts)[: max(ellipsis_ndims)]
     if not arrow:
         once = [c for c, n in Counter(left).items() if n == 1 and c.isalpha()]
         output = "..." + "".join(sorted(once))
     _check_output(subscripts, left, output, new)
-    inputs = [part.replace("...", new[len(new) - n :]) for part, n in zip(inputs, extra)]
+    # Broadcasting aligns shapes at their last axes: the n axes of `...` in an input get the last n of the new letters.
+    inputs = [part.replace("...", new[len(new) - n :]) for part, n in zip(inputs, ellipsis_ndims)]
     return inputs, output.replace("...", new)
 
 
 def letters_of_lists(*arguments: Any) -> tuple[str, tuple]:
     """NumPy's other form, (x, [0, 1], y, [1, 2], [0, 2]), as the subscripts "AB,BC->AC" and the inputs (x, y)."""
-    count = len(arguments) // 2
-    parts = [_letters_of_list(numbers) for numbers in arguments[1 : 2 * count : 2]]
-    output = "".join("->" + _letters_of_list(numbers) for numbers in arguments[2 * count :])
-    return ",".join(parts) + output, arguments[: 2 * count : 2]
+    has_output = len(arguments) % 2 == 1
+    pairs = arguments[:-1] if has_output else arguments
+    subscripts = ",".join(map(_letters_of_list, pairs[1::2]))
+    return subscripts + ("->" + _letters_of_list(arguments[-1]) if has_output else ""), pairs[::2]
 
 
 def _letters_of_list(numbers: Any) -> str:
+    """The letters for a list of numbers, which may hold `...`."""
     try:
         return "".join(LETTER_OF[n] for n in numbers)
     except (TypeError, KeyError):
@@ -76,13 +76,14 @@ def _ellipsis_ndim(subscripts: str, part: str, ndim: int) -> int:
 
 
 def _check_output(subscripts: str, left: str, output: str, new: str) -> None:
-    """Raise ValueError unless the result has `...` where it is needed, and letters of the inputs, each once."""
+    """Raise ValueError unless the result names letters of the inputs, each once, and has `...` if `new` has letters."""
     if new and "..." not in output:
         raise ValueError(
             f"einsum {subscripts!r}: the result leaves out '...', which stands for axes of an input; "
             f"add it, or name these axes to sum over them"
         )
     for c, n in Counter(output.replace("...", "")).items():
-        if n > 1 or c not in left:
-            problem = "twice" if n > 1 else "which no input has"
-            raise ValueError(f"einsum {subscripts!r}: the result names {c!r}{',' if n == 1 else ''} {problem}")
+        if n > 1:
+            raise ValueError(f"einsum {subscripts!r}: the result names {c!r} twice")
+        if c not in left:
+            raise ValueError(f"einsum {subscripts!r}: the result names {c!r}, which no input has")

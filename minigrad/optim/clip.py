@@ -57,35 +57,33 @@ def global_norm(arrays: Iterable[Array], parallel: Parallel = run_serially) -> A
         norms[chosen] = [_norm_of_block(g) for g in flat_blocks[chosen]]
 
     parallel(measure, len(flat_blocks))
-    return _norm_of_norms(norms)
+    if not norms:
+        return np.zeros(())
+    return _scaled_norm(array_module(norms[0]).stack(norms))  # the norm of a vector is that of the norms of its parts
 
 
 def _norm_of_block(g: Array) -> Array:
     """The norm of a flat array, in float64."""
-    if array_module(g) is np:  # on a GPU, the comparison would have to wait for the result
-        # In its own dtype: that is exact enough for a block. But the square of 1e20 is infinite in float32, and that
-        # of 1e-23 is 0. A sum that is neither very large nor very small is not spoilt by such squares.
-        squares, limits = g @ g, np.finfo(g.dtype)
-        if limits.tiny / limits.eps**2 < squares < np.inf:
-            return np.sqrt(squares.astype(np.float64))
-    largest = np.abs(g).max()
-    unit = np.where((largest > 0) & (largest < np.inf), largest, 1)  # with an infinity or NaN, so is the norm
-    scaled = g / unit
+    if array_module(g) is np:  # on a GPU, the comparison would have to wait for the sum
+        # The squares are added in the dtype of `g`, which is exact enough for a block. In float32, the square of 1e20
+        # is infinite and that of 1e-23 is 0. A sum in the middle of the range has no such squares that matter.
+        total, limits = g @ g, np.finfo(g.dtype)
+        if limits.tiny / limits.eps**2 < total < np.inf:
+            return np.sqrt(total.astype(np.float64))
+    return _scaled_norm(g)
+
+
+def _scaled_norm(a: Array) -> Array:
+    """The norm of a flat array, in float64: divided by its largest element, so that no square overflows."""
+    largest = np.abs(a).max()
+    unit = np.where((largest > 0) & (largest < np.inf), largest, 1)  # if the largest is infinite or NaN, so is the norm
+    scaled = a / unit
     return np.sqrt((scaled @ scaled).astype(np.float64)) * unit
 
 
-def _norm_of_norms(norms: list[Array]) -> Array:
-    """The norm of a vector, from the norms of its parts."""
-    if not norms:
-        return np.zeros(())
-    a = array_module(norms[0]).stack(norms)
-    largest = a.max()
-    unit = np.where((largest > 0) & (largest < np.inf), largest, 1)  # as above: squares may overflow
-    return unit * np.sqrt(((a / unit) ** 2).sum())
-
-
 def _scale(g: Array, factor: Array, parallel: Parallel) -> None:
-    # Below the normal numbers of a dtype, a factor has few digits. Then the product is computed in float64.
+    """Multiply a flat gradient by the factor, in place."""
+    # A factor below the normal numbers of the dtype would have few digits in it. It stays in float64.
     if array_module(g) is not np or factor > np.finfo(g.dtype).tiny:
         factor = factor.astype(g.dtype)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import minigrad as mg
@@ -34,6 +34,7 @@ def my_op(inputs: list[Tensor], shape: tuple[int, ...], rule: Any) -> Tensor:
 
 
 @given(shapes, shapes, shapes, st.booleans(), st.booleans())
+@example((), (1,), (1,), True, True)
 def test_a_gradient_of_one_input_has_its_shape_or_that_of_the_result(
     before: tuple, result: tuple, given_shape: tuple, lazy: bool, create_graph: bool
 ) -> None:

@@ -224,5 +224,6 @@ def test_a_number_never_promotes(name: str, number: Any, dtype: Any) -> None:
         np.testing.assert_allclose(y.numpy().astype(np.float64), exact, rtol=8 * ROUNDING.get(dtype, 1e-16))
     x = leaf(values, dtype)
     assert (x * number + number - number * x).dtype == dtype
-    assert x.var(ddof=np.int64(1)).dtype == x.std(ddof=np.int64(1)).dtype == dtype
+    for ddof in (np.int64(1), np.float64(1)):
+        assert x.var(ddof=ddof).dtype == x.std(ddof=ddof).dtype == dtype
     assert mg.pad(x, 1, constant_values=number).dtype == dtype

@@ -51,6 +51,22 @@ def test_sums_along_any_axes_are_exact(seed: int, shape: tuple[int, ...], layout
     check_close(received, exact, SUM)
 
 
+@given(
+    shape=st.lists(st.sampled_from([1, 2, 5, 100]), min_size=1, max_size=3).map(tuple),
+    name=st.sampled_from(["sum", "mean", "var", "std", "logsumexp", "softmax", "log_softmax"]),
+    data=st.data(),
+)
+def test_an_axis_that_does_not_exist_is_refused(shape: tuple[int, ...], name: str, data: st.DataObject) -> None:
+    """In arrays of any size: which of the formulas adds the elements depends on it."""
+    x, ndim = Tensor(np.ones(shape, np.float32)), len(shape)
+    missing = data.draw(st.integers(ndim, 3 * ndim) | st.integers(-3 * ndim, -ndim - 1))
+    axis = data.draw(st.sampled_from([missing, (missing,), (missing, 0), (0, missing)]))
+    with pytest.raises(np.exceptions.AxisError):
+        getattr(mg, name)(x, axis)
+    with pytest.raises(ValueError):  # the same axis twice
+        getattr(mg, name)(x, (0, -ndim))
+
+
 @pytest.mark.control
 def test_adding_row_after_row_is_caught() -> None:
     a = positive(0, 20_000, 64)
