@@ -26,6 +26,7 @@ from tokenizer.training.vocabulary import ALL_BYTES
 
 
 def train(arguments: argparse.Namespace) -> None:
+    """Learn a vocabulary and write it, with its counts."""
     # What can be checked is checked before any file is read.
     names = check_names(arguments.special)
     pattern = arguments.pattern or "gpt4"
@@ -53,7 +54,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def check_output(path: Path, arguments: argparse.Namespace) -> None:
-    """ValueError or OSError if the tokenizer must not, or cannot, be written to `path`."""
+    """ValueError if the tokenizer must not be written to `path`, OSError if it cannot be."""
     for written in path, counts_path(path):
         if is_among(written, arguments.files):
             raise ValueError(f"{written} is one of the texts, and would be overwritten: give another --output")
@@ -63,7 +64,7 @@ def check_output(path: Path, arguments: argparse.Namespace) -> None:
             raise ValueError(f"{problem}special tokens: leave out --special, or write a folder or NAME.json")
         if arguments.only_seen_bytes:
             raise ValueError(f"{problem}fewer than 256 bytes: leave out --only-seen-bytes, or write NAME.json")
-    folder = next(parent for parent in path.parents if parent.exists())  # the others will be made
+    folder = next(parent for parent in path.parents if parent.exists())  # the folders below it will be made
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, not a directory: give another --output")
     if not os.access(folder, os.W_OK):
@@ -71,7 +72,7 @@ def check_output(path: Path, arguments: argparse.Namespace) -> None:
 
 
 def is_among(path: Path, texts: Iterable[str]) -> bool:
-    """Whether `path` is one of these files, also under another name, such as a link."""
+    """Whether `path` is one of these files, perhaps under another name, such as a link."""
     try:
         output = path.stat()
     except OSError:  # there is no such file
@@ -88,7 +89,7 @@ def not_empty(texts: Iterator[str]) -> Iterator[str]:
 
 
 def report(path: Path, tokenizer: Tokenizer, arguments: argparse.Namespace) -> None:
-    """Say what was learned, and what is less than what was asked for."""
+    """Print what was learned. Warn if it is less than was asked for, or if the file does not contain all of it."""
     size, made = tokenizer.vocab_size, len(tokenizer.merges)
     if size < arguments.vocab_size:
         print(f"fewer than {arguments.vocab_size:,} tokens: no pair is left that may be merged", file=sys.stderr)

@@ -162,6 +162,7 @@ class BaseTokenizer(ABC):
         return self._join(ids, skip_special_tokens, mid_text=mid_text, lossy=False)
 
     def _join(self, ids: Iterable[int], skip_special_tokens: bool, *, mid_text: bool, lossy: bool) -> bytes:
+        # An iterator can be read only once. An array of any other shape is an error of `as_list`.
         ids = ids if isinstance(ids, Collection) and getattr(ids, "ndim", 1) == 1 else as_list(ids)
         fast = None if skip_special_tokens else self.model.decode_fast(ids)
         if fast is not None:
