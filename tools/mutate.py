@@ -47,7 +47,7 @@ def stages(change: Change, copy: Path, tests: Map, *, every: bool) -> list[list[
         file = test.split("::")[0]
         seconds += tests[test]["seconds"] + (file not in files)  # a second to load a file
         files.add(file)
-        found[0 if seconds < FIRST else 1 if seconds < FIRST + SECOND else 2].append(test)
+        found[(seconds >= FIRST) + (seconds >= FIRST + SECOND)].append(test)
     return found if every else found[:2]
 
 
@@ -68,6 +68,7 @@ def try_change(change: Change, copy: Path, tests: Map, *, every: bool) -> str:
 
 
 def write(path: Path, source: bytes) -> None:
+    """Write a source file so that Python compiles it again."""
     path.write_bytes(source)
     time_of_file = next(NEW_TIMES)  # Python keeps the bytecode of a file whose size and time (in seconds) are the same
     os.utime(path, (time_of_file, time_of_file))
@@ -80,6 +81,7 @@ def read_journal(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def note(path: Path, **record: Any) -> None:
+    """Add a record to the journal."""
     with path.open("a") as file:
         print(json.dumps(record), file=file, flush=True)
 
@@ -114,7 +116,7 @@ def run(options: argparse.Namespace, path: Path, journal: dict[str, dict[str, An
         for module in ("numpy", "pytest", "hypothesis", "torch"):
             importlib.import_module(module)  # once, for all processes that run tests
     tests = update_map(options.work)
-    part, parts = map(int, options.part.split("/"))
+    part, parts = options.part
     copy = options.work / f"copy-{part}"
     sources = [name for name in make_copy(copy) if name.startswith(options.only)]
     survived = {record["change"] for record in journal.values() if record["result"] == "survived"}
@@ -128,6 +130,14 @@ def run(options: argparse.Namespace, path: Path, journal: dict[str, dict[str, An
             print(f"{result:8} {seconds:6} s  {text}  {caught}", flush=True)
 
 
+def two_numbers(text: str) -> tuple[int, int]:
+    """The type of --part: "2/3" gives (2, 3)."""
+    part, _, parts = text.partition("/")
+    if not part.isdecimal() or not parts.isdecimal() or not 1 <= int(part) <= int(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a part and that of all parts, such as 1/2")
+    return int(part), int(parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     work = Path(tempfile.gettempdir()) / "minigrad-mutations"
@@ -135,7 +145,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes")
     parser.add_argument("--count", type=int, default=20, help="how many changes are drawn")
     parser.add_argument("--only", default="", help="change only files with this beginning: llm/, minigrad/ops/shape")
-    parser.add_argument("--part", default="1/1", help="1/2 and 2/2: two processes share the changes and the journal")
+    parser.add_argument(
+        "--part", type=two_numbers, default="1/1", metavar="K/N", help="1/2 and 2/2: two processes share the work"
+    )
     parser.add_argument(
         "--again", action="store_true", help="try again the changes that have survived, with the tests of today"
     )

@@ -158,22 +158,22 @@ def update_map(work: Path) -> Map:
         (copy / name).write_bytes(with_calls(name, (copy / name).read_bytes()))
     whole: Map = {}
     for path in sorted((copy / "tests").rglob("test_*.py")):
-        found = folder / f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}.json"
-        if not found.exists():
+        kept = folder / f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}.json"
+        if not kept.exists():
             print(f"map: {path.relative_to(copy)}", flush=True)
-            found.write_text(json.dumps(map_tests(copy, path.relative_to(copy).as_posix())))
-        whole |= json.loads(found.read_text())
+            kept.write_text(json.dumps(map_tests(copy, path.relative_to(copy).as_posix())))
+        whole |= json.loads(kept.read_text())
     return whole
 
 
 def map_tests(copy: Path, name: str) -> Map:
     """The map of the tests of one file."""
-    found = copy.with_suffix(".found")
-    programs, failed = Path(f"{found}.programs"), copy.with_suffix(".failed")
-    for path in (found, programs):
+    map_file = copy.with_suffix(".found")
+    programs, failed = Path(f"{map_file}.programs"), copy.with_suffix(".failed")
+    for path in (map_file, programs):
         path.unlink(missing_ok=True)
-    run_tests(copy, [name], None, 1800, found)
-    tests: Map = json.loads(found.read_text()) if found.exists() else {}
+    run_tests(copy, [name], None, 1800, map_file)
+    tests: Map = json.loads(map_file.read_text()) if map_file.exists() else {}
     for line in programs.read_text().splitlines() if programs.exists() else []:
         test, calls = json.loads(line)
         if test in tests:

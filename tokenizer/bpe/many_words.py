@@ -37,11 +37,9 @@ class ManyWordsEncoder:
         min_words_for_batch: int = MIN_WORDS_FOR_BATCH,
         words_for_table: float = WORDS_FOR_TABLE,
     ):
-        table = word_encoder.table
         self._word_encoder = word_encoder
         self._min_words_for_batch = min_words_for_batch
-        size = len(table.rank_of) if isinstance(table, RankTable) else len(table)
-        self._words_left = words_for_table * size  # how many words are merged one by one before the table is built
+        self._words_left = words_for_table * len(word_encoder.table)  # this many are merged before the table is built
 
     @cached_property
     def _pairs(self) -> PairTable:

@@ -17,10 +17,9 @@ from tokenizer.cli.inputs import read_corpus, status
 from tokenizer.cli.terminal import progress_line
 from tokenizer.formats.atomic import write_file
 from tokenizer.formats.files import destination, locate
-from tokenizer.formats.records import BytePairRecord
 from tokenizer.models.byte_bpe import Tokenizer
 from tokenizer.split.pretokenizer import Pretokenizer
-from tokenizer.text.special_tokens import AddedToken, check_names
+from tokenizer.text.special_tokens import check_names
 from tokenizer.training.learn import learn
 from tokenizer.training.vocabulary import ALL_BYTES
 
@@ -46,8 +45,7 @@ def train(arguments: argparse.Namespace) -> None:
             ties=arguments.ties,
             processes=arguments.processes,
         )
-    added = tuple(AddedToken(name, i) for i, name in enumerate(names))
-    tokenizer = Tokenizer(BytePairRecord([*vocabulary.tokens], vocabulary.merges, added, pattern))
+    tokenizer = Tokenizer.from_vocabulary(vocabulary, names, pattern)
     tokenizer.save(path)
     write_file(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts))
     report(path, tokenizer, arguments)

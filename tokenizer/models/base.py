@@ -210,7 +210,7 @@ class BaseTokenizer(ABC):
         return self._id_of_spelling.get(spelling)
 
     def id_to_token(self, i: int) -> str | None:
-        """How a `tokenizer.json` spells a token, or None if there is no such id."""
+        """How a `tokenizer.json` spells a token (an added token may be normalized), or None if there is no such id."""
         (i,) = as_list([i])
         return self.model.spelling(i) if 0 <= i < self.vocab_size and self.tokens[i] is not None else None
 

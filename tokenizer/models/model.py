@@ -58,7 +58,7 @@ class Model(ABC):
 
     @abstractmethod
     def spelling(self, i: int) -> str:
-        """How a `tokenizer.json` spells the token `i`."""
+        """How a `tokenizer.json` spells the token `i`. For an added token: `special_tokens.normalized_name`."""
 
     def encode_many(self, texts: Iterable[str]) -> Ragged:
         """`encode` for many texts. Returns all ids, one text after another, (ids,) uint32, and the number of ids of
