@@ -108,7 +108,7 @@ class WordRow:
         while block := list(islice(items, WORDS_PER_BLOCK)):
             lengths = np.fromiter((len(word) + 1 for word, _ in block), np.int64, len(block))
             # A zero after each word; then a number instead that is no byte, because words may contain zeros.
-            data = np.frombuffer(b"".join(word + b"\0" for word, _ in block), np.uint8).astype(np.int16)
+            data = np.frombuffer(b"\0".join([word for word, _ in block]) + b"\0", np.uint8).astype(np.int16)
             data[np.cumsum(lengths) - 1] = len(byte_ids)  # the index of OUTSIDE in `ids`
             end = start + len(data)
             self.tokens.numpy[start:end] = ids[data]
