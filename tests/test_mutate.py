@@ -80,6 +80,16 @@ def test_a_change_of_the_real_source_is_another_program_and_a_seed_gives_the_sam
         assert change.apply(source).startswith(source[: change.start])
 
 
+@pytest.mark.parametrize(
+    "options", [["--part", "3"], ["--part", "2/1"], ["--part", "0/1"], ["--harmless", "no change"]]
+)
+def test_a_wrong_option_is_met_by_one_sentence(options: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "tools" / "mutate.py", "--work", tmp_path, *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"error: {'argument ' if options[0] == '--part' else ''}{options[0]}" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.slow
 @pytest.mark.control
 def test_a_change_that_no_test_sees_survives(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
     python tools/mutate.py --count 20 --seed 1            python tools/mutate.py --report
 
-Never touches the checkout: all happens in a copy, in the folder `--work`, which also holds a map (which test calls
-which functions; the first run makes it) and a journal, from which a run that was stopped continues. A change meets
-first the tests that call the changed function and little else, then all that call it. A test that fails, hangs or
-takes too much memory has caught it. Works where there is fork: Linux, macOS.
+The checkout is never changed: the work is done in a copy, in the folder `--work`. This folder also has a map (which
+test calls which functions; the first run makes it) and a journal, from which a run that was stopped continues. For each
+change, the tests run that call the changed function: first those that call little else, then others. A test that fails,
+hangs or takes too much memory has caught the change. The system must have fork, as Linux and macOS.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from typing import Any
 from mutation_runs import PACKAGES, Map, make_copy, run_tests, update_map
 from mutations import Change, Changes, draw_changes
 
-FIRST, SECOND = 6.0, 25.0  # seconds that the tests of a stage took when the map was made; --again runs all of them
-SECONDS = count(1_000_000_000)  # times for files that are written here: never the same twice
+# The tests of the first and of the second stage take about so many seconds. Only --again runs the others too.
+FIRST, SECOND = 6.0, 25.0
+NEW_TIMES = count(1_000_000_000)  # for the files that are written here: no time is given twice
 
 
 def stages(change: Change, copy: Path, tests: Map, *, every: bool) -> list[list[str]]:
-    """The tests that call the changed function: the most special for it first, then the rest."""
+    """The tests that call the changed function, in stages: first those that are fast and call few other functions."""
     function = f"{change.file} {change.function}"
     calling = [test for test, run in tests.items() if function in run["calls"]]
-    if not calling:  # a value of a module or a class: tests that call what the file, or one that imports it, defines
+    if not calling:  # the change is not in a function: take the tests that call any function of the file or its users
         module = change.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        near = [path for package in PACKAGES for path in (copy / package).rglob("*.py") if module in path.read_text()]
-        prefixes = (f"{change.file} ", *(f"{path.relative_to(copy)} " for path in near))
+        users = [path for package in PACKAGES for path in (copy / package).rglob("*.py") if module in path.read_text()]
+        prefixes = (f"{change.file} ", *(f"{path.relative_to(copy)} " for path in users))
         calling = [test for test, run in tests.items() if any(call.startswith(prefixes) for call in run["calls"])]
     calling.sort(key=lambda test: len(tests[test]["calls"]) * (tests[test]["seconds"] + 0.05))
     found: list[list[str]] = [[], [], []]
@@ -46,7 +47,7 @@ def stages(change: Change, copy: Path, tests: Map, *, every: bool) -> list[list[
         file = test.split("::")[0]
         seconds += tests[test]["seconds"] + (file not in files)  # a second to load a file
         files.add(file)
-        found[0 if seconds < FIRST else 1 if seconds < FIRST + SECOND else 2].append(test)
+        found[(seconds >= FIRST) + (seconds >= FIRST + SECOND)].append(test)
     return found if every else found[:2]
 
 
@@ -67,68 +68,59 @@ def try_change(change: Change, copy: Path, tests: Map, *, every: bool) -> str:
 
 
 def write(path: Path, source: bytes) -> None:
+    """Write a source file so that Python compiles it again."""
     path.write_bytes(source)
-    second = next(SECONDS)  # Python takes old bytecode for new where size and time, in seconds, are the same
-    os.utime(path, (second, second))
+    time_of_file = next(NEW_TIMES)  # Python keeps the bytecode of a file whose size and time (in seconds) are the same
+    os.utime(path, (time_of_file, time_of_file))
 
 
 def read_journal(path: Path) -> dict[str, dict[str, Any]]:
-    """The records by the change that they are about; a later one replaces an earlier one."""
+    """The last record of each change."""
     lines = path.read_text().splitlines() if path.exists() else []
     return {record["change"]: record for record in map(json.loads, lines)}
 
 
 def note(path: Path, **record: Any) -> None:
+    """Add a record to the journal."""
     with path.open("a") as file:
         print(json.dumps(record), file=file, flush=True)
 
 
 def report(journal: dict[str, dict[str, Any]]) -> str:
-    """For each package and file the share caught, without what matters to nobody; then what survived."""
-    matters = [record for record in journal.values() if record["result"] != "harmless"]
-    groups = Counter[str](), Counter[str]()
-    for record in matters:
+    """For each package and file, the share of changes that were caught, without harmless ones; then the survivors."""
+    records = [record for record in journal.values() if record["result"] != "harmless"]
+    tried, caught = Counter[str](), Counter[str]()
+    for record in records:
         for group in ("all", record["file"].split("/")[0], record["file"]):
-            groups[0][group] += record["result"] == "caught"
-            groups[1][group] += 1
-    lines = [f"{groups[0][g]:4} of {n:4} caught  {groups[0][g] / n:7.1%}  {g}" for g, n in sorted(groups[1].items())]
-    survived = [f"survived: {r['change']}" for r in matters if r["result"] != "caught"]
-    return "\n".join(lines + [f"{len(journal) - len(matters)} more matter to nobody"] + survived)
+            tried[group] += 1
+            caught[group] += record["result"] == "caught"
+    lines = [
+        f"{caught[group]:4} of {n:4} caught  {caught[group] / n:7.1%}  {group}" for group, n in sorted(tried.items())
+    ]
+    survived = [f"survived: {record['change']}" for record in records if record["result"] != "caught"]
+    return "\n".join([*lines, f"{len(journal) - len(records)} more are harmless", *survived])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "minigrad-mutations", help="folder")
-    parser.add_argument("--seed", type=int, default=0, help="which changes")
-    parser.add_argument("--count", type=int, default=20, help="how many changes")
-    parser.add_argument("--only", default="", help="change only files whose name begins so: llm/, minigrad/ops/shape")
-    parser.add_argument("--part", default="1/1", help="1/2 and 2/2: two processes share the changes and the journal")
-    parser.add_argument("--again", action="store_true", help="try those that survived once more, with today's tests")
-    parser.add_argument("--report", action="store_true", help="print what the journal says, and end")
-    parser.add_argument("--harmless", metavar="CHANGE", help="note that this survivor matters to nobody, and end")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as after Ctrl-C, and end the tests
-    options.work.mkdir(parents=True, exist_ok=True)
-    path = options.work / "journal.jsonl"
-    journal = read_journal(path)
-    if options.harmless:
-        return note(path, **journal[options.harmless] | {"result": "harmless"})
-    if options.report:
-        return print(report(journal))
+def choose_changes(copy: Path, sources: list[str], options: argparse.Namespace, survived: set[str]) -> list[Change]:
+    """Random changes to the files `sources`, or, with --again, those that have survived."""
+    if not options.again:
+        return list(islice(draw_changes(copy, sources, options.seed), options.count))
+    content = {name: (copy / name).read_bytes() for name in sources}
+    found = [change for name in sources for change in Changes(name, content[name]).found]
+    return [change for change in found if change.describe(content[change.file]) in survived]
+
+
+def run(options: argparse.Namespace, path: Path, journal: dict[str, dict[str, Any]]) -> None:
+    """Try the changes that are not in the journal, or the survivors. Adds the results to the journal at `path`."""
     with contextlib.suppress(ImportError):
         for module in ("numpy", "pytest", "hypothesis", "torch"):
             importlib.import_module(module)  # once, for all processes that run tests
     tests = update_map(options.work)
-    part, parts = map(int, options.part.split("/"))
+    part, parts = options.part
     copy = options.work / f"copy-{part}"
     sources = [name for name in make_copy(copy) if name.startswith(options.only)]
-    if options.again:
-        survived = {record["change"] for record in journal.values() if record["result"] == "survived"}
-        found = [change for name in sources for change in Changes(name, (copy / name).read_bytes()).found]
-        changes = [c for c in found if c.describe((copy / c.file).read_bytes()) in survived]
-    else:
-        changes = list(islice(draw_changes(copy, sources, options.seed), options.count))
-    for change in changes[part - 1 :: parts]:
+    survived = {record["change"] for record in journal.values() if record["result"] == "survived"}
+    for change in choose_changes(copy, sources, options, survived)[part - 1 :: parts]:
         text = change.describe((copy / change.file).read_bytes())
         if options.again or text not in journal:
             start = time.monotonic()
@@ -136,6 +128,44 @@ def main() -> None:
             result, seconds = "caught" if caught else "survived", round(time.monotonic() - start, 1)
             note(path, change=text, file=change.file, result=result, by=caught, seconds=seconds)
             print(f"{result:8} {seconds:6} s  {text}  {caught}", flush=True)
+
+
+def two_numbers(text: str) -> tuple[int, int]:
+    """The type of --part: "2/3" gives (2, 3)."""
+    part, _, parts = text.partition("/")
+    if not part.isdecimal() or not parts.isdecimal() or not 1 <= int(part) <= int(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a part and that of all parts, such as 1/2")
+    return int(part), int(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    work = Path(tempfile.gettempdir()) / "minigrad-mutations"
+    parser.add_argument("--work", type=Path, default=work, help="the folder of the copies, the map and the journal")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes")
+    parser.add_argument("--count", type=int, default=20, help="how many changes are drawn")
+    parser.add_argument("--only", default="", help="change only files with this beginning: llm/, minigrad/ops/shape")
+    parser.add_argument(
+        "--part", type=two_numbers, default="1/1", metavar="K/N", help="1/2 and 2/2: two processes share the work"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="try again the changes that have survived, with the tests of today"
+    )
+    parser.add_argument("--report", action="store_true", help="only print a summary of the journal")
+    parser.add_argument("--harmless", metavar="CHANGE", help="only note that this survivor is harmless")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the process of the tests is ended too
+    options.work.mkdir(parents=True, exist_ok=True)
+    path = options.work / "journal.jsonl"
+    journal = read_journal(path)
+    if options.harmless:
+        if options.harmless not in journal:
+            parser.error("--harmless needs the text of a change, as --report prints it after 'survived: '")
+        note(path, **journal[options.harmless] | {"result": "harmless"})
+    elif options.report:
+        print(report(journal))
+    else:
+        run(options, path, journal)
 
 
 if __name__ == "__main__":

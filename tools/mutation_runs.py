@@ -1,7 +1,7 @@
-"""For tools/mutate.py: a copy of the checkout, tests that run in it in a child process, and the map of the tests.
+"""For tools/mutate.py: a copy of the checkout, tests that run there in a child process, and the map of the tests.
 
-The map says for each test which functions it calls. It is made by running each file of tests in a copy whose functions
-report that they are called (mutations.with_calls). It holds as long as the file of tests does not change.
+The map says for each test which functions it calls. To make it, each file of tests is run in a copy whose functions
+report that they are called (mutations.with_calls). A file of tests is run again only when it has changed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Map = dict[str, dict[str, Any]]  # test: {"seconds": what it took, "calls": ["fi
 
 
 def make_copy(copy: Path) -> list[str]:
-    """The files of the checkout, not those that git ignores, copied. Returns the names of its source files."""
+    """Copy the files of the checkout, without those that git ignores. Returns the names of its source files."""
     shutil.rmtree(copy, ignore_errors=True)
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     names = [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
@@ -46,7 +46,7 @@ def make_copy(copy: Path) -> list[str]:
 
 
 class Plugin:
-    """In the process that runs tests: take the chosen tests alone, in their order; note the first that fails."""
+    """In the process that runs tests: run `tests` (None: all) in this order, and write those that fail to `failed`."""
 
     def __init__(self, tests: list[str] | None, failed: Path) -> None:
         self.order = None if tests is None else {test: place for place, test in enumerate(tests)}
@@ -67,21 +67,21 @@ class Plugin:
                 print(report.nodeid, file=file)
 
     def pytest_runtest_logstart(self) -> None:
-        CALLS.clear()  # of imports
+        CALLS.clear()  # the calls before this test, such as those of imports
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self.calls[nodeid] = sorted(CALLS)
 
 
-def run_tests(copy: Path, files: Iterable[str], tests: list[str] | None, seconds: float, found: Path | None) -> str:
-    """Runs tests in a child process. Returns what failed ("" if nothing). `found`: where to write a map of them."""
+def run_tests(copy: Path, files: Iterable[str], tests: list[str] | None, seconds: float, map_file: Path | None) -> str:
+    """Run tests of `files` in a child process. Returns what failed ("" if nothing). Writes their map to `map_file`."""
     failed = copy.with_suffix(".failed")
     failed.unlink(missing_ok=True)
     child = os.fork()  # quicker than a new process: NumPy and PyTorch are loaded already
     if child == 0:
-        status = 3
+        status = 3  # of pytest: it has failed itself
         with contextlib.suppress(BaseException):
-            status = child_runs_tests(copy, files, Plugin(tests, failed), found)
+            status = child_runs_tests(copy, files, Plugin(tests, failed), map_file)
         os._exit(status)
     deadline = time.monotonic() + seconds
     try:
@@ -93,15 +93,15 @@ def run_tests(copy: Path, files: Iterable[str], tests: list[str] | None, seconds
     if done == (0, 0):
         os.waitpid(child, 0)
         return "the time limit"
-    names = failed.read_text().split("\n")[0] if failed.exists() else ""
+    first = failed.read_text().split("\n")[0] if failed.exists() else ""
     status = os.waitstatus_to_exitcode(done[1])  # of pytest: 0 all pass, 4 a file is not there, 5 no tests
     if status == 4:
         raise RuntimeError(f"the tests have changed since the map was made: {copy.with_suffix('.output').read_text()}")
-    return names or ("" if status in (0, 5) else f"the end of the process with status {status}")
+    return first or ("" if status in (0, 5) else f"the end of the process with status {status}")
 
 
-def child_runs_tests(copy: Path, files: Iterable[str], plugin: Plugin, found: Path | None) -> int:
-    os.setsid()
+def child_runs_tests(copy: Path, files: Iterable[str], plugin: Plugin, map_file: Path | None) -> int:
+    os.setsid()  # a process group, so that all processes which the tests start can be ended with it
     os.chdir(copy)
     sys.path[0] = str(copy)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
@@ -110,24 +110,24 @@ def child_runs_tests(copy: Path, files: Iterable[str], plugin: Plugin, found: Pa
         os.dup2(output, stream)
     from hypothesis import Phase, settings
 
-    # No example is kept, or the next change would meet it too; none is shrunk, which takes long.
+    # Examples are not kept, because the next change would get them too. They are not shrunk, because that takes long.
     phases = [Phase.explicit, Phase.generate]
-    examples = 20 if found is None else 3
+    examples = 20 if map_file is None else 3
     settings.register_profile("mutate", max_examples=examples, deadline=None, database=None, phases=phases)
     os.environ["HYPOTHESIS_PROFILE"] = "mutate"
-    if found is not None:
+    if map_file is not None:
         builtins._called = CALLS.add  # type: ignore[attr-defined]
-        os.environ["PYTHONPATH"] = str(make_site(copy, Path(f"{found}.programs")))
-    stop = ["-x"] if found is None else []
+        os.environ["PYTHONPATH"] = str(make_site(copy, Path(f"{map_file}.programs")))
+    stop = ["-x"] if map_file is None else []
     status = importlib.import_module("pytest").main(["-q", "-p", "no:cacheprovider", *stop, *files], plugins=[plugin])
-    if found is not None:
+    if map_file is not None:
         tests = {test: {"seconds": plugin.seconds[test], "calls": calls} for test, calls in plugin.calls.items()}
-        found.write_text(json.dumps(tests))
+        map_file.write_text(json.dumps(tests))
     return int(status)
 
 
 def record_program(file: str) -> None:
-    """In a program that a test starts: leave the calls in a file when it ends."""
+    """In a program that a test starts: write its calls to `file` when it ends."""
     builtins._called = CALLS.add  # type: ignore[attr-defined]
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0]  # pytest sets it: "tests/a.py::test_b (call)"
 
@@ -151,28 +151,29 @@ def make_site(copy: Path, programs: Path) -> Path:
 
 
 def update_map(work: Path) -> Map:
-    """The map of all tests that pass. Runs the files of tests that are new or have changed since it was made."""
+    """The map of all tests that pass. Files of tests that are new or have changed are run."""
     folder, copy = work / "map", work / "copy-map"
     folder.mkdir(exist_ok=True)
     for name in make_copy(copy):
         (copy / name).write_bytes(with_calls(name, (copy / name).read_bytes()))
     whole: Map = {}
     for path in sorted((copy / "tests").rglob("test_*.py")):
-        found = folder / f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}.json"
-        if not found.exists():
+        kept = folder / f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}.json"
+        if not kept.exists():
             print(f"map: {path.relative_to(copy)}", flush=True)
-            found.write_text(json.dumps(map_file(copy, path.relative_to(copy).as_posix())))
-        whole |= json.loads(found.read_text())
+            kept.write_text(json.dumps(map_tests(copy, path.relative_to(copy).as_posix())))
+        whole |= json.loads(kept.read_text())
     return whole
 
 
-def map_file(copy: Path, name: str) -> Map:
-    found = copy.with_suffix(".found")
-    programs, failed = Path(f"{found}.programs"), copy.with_suffix(".failed")
-    for path in (found, programs):
+def map_tests(copy: Path, name: str) -> Map:
+    """The map of the tests of one file."""
+    map_file = copy.with_suffix(".found")
+    programs, failed = Path(f"{map_file}.programs"), copy.with_suffix(".failed")
+    for path in (map_file, programs):
         path.unlink(missing_ok=True)
-    run_tests(copy, [name], None, 1800, found)
-    tests: Map = json.loads(found.read_text()) if found.exists() else {}
+    run_tests(copy, [name], None, 1800, map_file)
+    tests: Map = json.loads(map_file.read_text()) if map_file.exists() else {}
     for line in programs.read_text().splitlines() if programs.exists() else []:
         test, calls = json.loads(line)
         if test in tests:

@@ -10,6 +10,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -53,7 +54,7 @@ class Changes(ast.NodeVisitor):
 
     def __init__(self, file: str, source: bytes) -> None:
         self.file, self.source, self.found, self.scope = file, source, list[Change](), list[str]()
-        self.inserts: list[tuple[int, str]] = []  # for record_calls: (where, text)
+        self.inserts: list[tuple[int, str]] = []  # for `with_calls`: positions, and the texts to insert there
         self.starts = [0]
         for line in source.splitlines(keepends=True):
             self.starts.append(self.starts[-1] + len(line))
@@ -94,22 +95,24 @@ class Changes(ast.NodeVisitor):
             line = min([first.lineno, *(decorator.lineno for decorator in getattr(first, "decorator_list", []))])
             end = f"\n{' ' * first.col_offset}" if hasattr(first, "body") or isinstance(first, ast.Match) else ";"
             self.inserts.append((self.starts[line - 1] + first.col_offset, self.called() + end))
-        self.visit_all(*node.args.defaults, *node.args.kw_defaults, *node.body)
+        self.visit_scope(*node.args.defaults, *node.args.kw_defaults, *node.body)
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self.scope.append("<lambda>.<locals>")
         start, end = self.span(node.body)
-        self.inserts += [(start, f"({self.called()} or ("), (end, "))")]
-        self.visit_all(*node.args.defaults, *node.args.kw_defaults, node.body)
+        self.inserts += [(start, f"({self.called()} or ("), (end, "))")]  # the call returns None or False
+        self.visit_scope(*node.args.defaults, *node.args.kw_defaults, node.body)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self.scope.append(node.name)
-        self.visit_all(*node.body)
+        self.visit_scope(*node.body)
 
     def called(self) -> str:
+        """The call that reports the function. Where nobody listens, str.isspace takes the text and does nothing."""
         return f"getattr(__import__('builtins'), '_called', str.isspace)({self.file + ' ' + self.function!r})"
 
-    def visit_all(self, *nodes: ast.AST | None) -> None:
+    def visit_scope(self, *nodes: ast.AST | None) -> None:
+        """Visit what is inside the last function or class of `self.scope`, and leave it."""
         for node in nodes:
             if node is not None:
                 self.visit(node)
@@ -124,7 +127,7 @@ class Changes(ast.NodeVisitor):
     def visit_Assign(self, node: ast.Assign) -> None:
         if ast.unparse(node.targets[0]) == "__all__":
             return
-        if not isinstance(node.targets[0], ast.Name | ast.Tuple):  # an attribute or an element is not set
+        if not isinstance(node.targets[0], ast.Name | ast.Tuple):  # without a name, the rest of the function would fail
             self.replace_node(node, "pass")
         self.generic_visit(node)
 
@@ -135,7 +138,7 @@ class Changes(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise | ast.Assert) -> None:
-        self.replace_node(node, "pass")  # and what is within is for people
+        self.replace_node(node, "pass")  # nothing inside is changed: it is for people
 
     visit_Assert = visit_Raise
 
@@ -169,7 +172,7 @@ class Changes(ast.NodeVisitor):
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         words = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
-        for left, right in zip(node.values, node.values[1:]):
+        for left, right in pairwise(node.values):
             self.replace_between(left, right, *words)
         self.generic_visit(node)
 
@@ -179,13 +182,13 @@ class Changes(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        for left, right in zip(node.args, node.args[1:]):  # swapped arguments
+        for left, right in pairwise(node.args):  # swap two arguments
             start, end = self.span(left)[0], self.span(right)[1]
             gap = self.source[self.span(left)[1] : self.span(right)[0]].decode()
             self.replace(start, end, self.text(right) + gap + self.text(left))
-        before = [*node.args, *(keyword.value for keyword in node.keywords)]
-        for previous, keyword in zip(before[max(len(node.args) - 1, 0) :], node.keywords[not node.args :]):
-            self.replace(self.span(previous)[1], self.span(keyword)[1], "")  # an option left to its default
+        for previous, argument in pairwise([*node.args, *node.keywords]):
+            if isinstance(argument, ast.keyword):  # leave an option out, with the comma before it
+                self.replace(self.span(previous)[1], self.span(argument)[1], "")
         self.generic_visit(node)
 
     def visit_Slice(self, node: ast.Slice) -> None:
@@ -233,7 +236,7 @@ def is_another_program(change: Change, source: bytes) -> bool:
 
 
 def with_calls(file: str, source: bytes) -> bytes:
-    """The same program; in addition, each function, when it is called, calls `_called("file function")` first."""
+    """The same program, in which each function first calls `_called("file function")`."""
     for where, text in sorted(Changes(file, source).inserts, reverse=True):
         source = source[:where] + text.encode() + source[where:]
     return source

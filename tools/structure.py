@@ -1,4 +1,4 @@
-"""The structure of the source in figures: python tools/structure.py [--repo FOLDER]
+"""The structure of the source in figures: python tools/structure.py [--repo FOLDER] [--update-readme]
 
 For each folder: files, lines, the share of lines with a comment, and the folders it imports from. Then the circles,
 which should be none: files, or folders, that import each other. Imports inside functions and imports for types count
@@ -131,7 +131,12 @@ def _figures(sources: list[Source]) -> tuple[str, str, str]:
 
 
 def with_sizes(page: str, root: Path) -> str:
-    """A page whose tables say how many lines a file or folder has, with the numbers of today."""
+    """The page with the numbers of lines of today, in the rows that name a file or folder and its lines, such as
+
+    | 3 | `minigrad/tensor.py` | 250 |
+
+    and in the sentence that says how many lines all files with a number, the main path, have together.
+    """
     sources = read_sources(root)
 
     def row(match: re.Match[str]) -> str:
@@ -140,10 +145,9 @@ def with_sizes(page: str, root: Path) -> str:
         return f"{match[1]}`{match[2]}` | {lines:,} |"
 
     page = re.sub(r"^(\| (?:\d+ \| )?)`([\w./]+)` \| [\d,]+ \|", row, page, flags=re.MULTILINE)
-    path_lines = sum(
-        int(n.replace(",", "")) for n in re.findall(r"^\| \d+ \| `[\w./]+` \| ([\d,]+) \|", page, re.MULTILINE)
-    )
-    return re.sub(r"(main path, .*?: )[\d,]+ lines", rf"\g<1>{round(path_lines, -2):,} lines", page, flags=re.DOTALL)
+    numbers = re.findall(r"^\| \d+ \| `[\w./]+` \| ([\d,]+) \|", page, re.MULTILINE)
+    total = sum(int(number.replace(",", "")) for number in numbers)
+    return re.sub(r"(main path, .*?: )[\d,]+ lines", rf"\g<1>{round(total, -2):,} lines", page, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from tokenizer.bpe.words import WordEncoder
 
 MIN_LONG_BYTES = 4096  # words of at least this length are merged by long_words.py
 MIN_WORDS_FOR_BATCH = 32  # fewer words are merged faster one by one
-# The table of all pairs takes as much time to build as it takes to merge this fraction of the tokens one by one. It is
-# built when so many words have come: a short text does not pay for it.
+# Building the table of all pairs takes as long as merging, one by one, this number of words for each token of the
+# vocabulary. It is built only after that many words, so that a short text does not wait for it.
 WORDS_FOR_TABLE = 1 / 10
 
 
@@ -37,11 +37,9 @@ class ManyWordsEncoder:
         min_words_for_batch: int = MIN_WORDS_FOR_BATCH,
         words_for_table: float = WORDS_FOR_TABLE,
     ):
-        table = word_encoder.table
         self._word_encoder = word_encoder
         self._min_words_for_batch = min_words_for_batch
-        size = len(table.rank_of) if isinstance(table, RankTable) else len(table)
-        self._words_left = words_for_table * size  # so many words are merged one by one before the table is built
+        self._words_left = words_for_table * len(word_encoder.table)  # this many are merged before the table is built
 
     @cached_property
     def _pairs(self) -> PairTable:
@@ -60,8 +58,8 @@ class ManyWordsEncoder:
         is_merged = whole_ids == NOT_FOUND
         count = int(is_merged.sum())
         self._words_left -= count
-        has_batch = count >= self._min_words_for_batch and self._words_left <= 0
-        fits_batch = (lengths <= MAX_BATCH_BYTES) & has_batch
+        uses_batch = count >= self._min_words_for_batch and self._words_left <= 0
+        fits_batch = (lengths <= MAX_BATCH_BYTES) & uses_batch
         # The indices of three groups of words, which are encoded in different ways.
         whole = np.flatnonzero(~is_merged)
         together = np.flatnonzero(is_merged & fits_batch)

@@ -47,7 +47,7 @@ def joined(tokens: Sequence[Token | None], merges: Iterable[Pair]) -> Iterator[T
 
 
 class RankTable:
-    """The merge table of a vocabulary without a list of merges, with the one method of a dict that encoding needs.
+    """The merge table of a vocabulary without a list of merges, with the two methods of a dict that encoding needs.
 
     `rank_of` contains the single bytes and all tokens that merges may make. The rank of a token is its id.
     """
@@ -55,6 +55,9 @@ class RankTable:
     def __init__(self, tokens: Sequence[bytes | None], rank_of: Mapping[bytes, int]):
         self.tokens = tokens
         self.rank_of = rank_of
+
+    def __len__(self) -> int:
+        return len(self.rank_of)
 
     def get(self, pair: Pair, default: tuple[int, int]) -> tuple[int, int]:
         """(rank, id of the new token), or `default` if the pair cannot be merged."""

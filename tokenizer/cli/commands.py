@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     open_streams()
     try:
-        if sys.stdout is None and parsed.run is not train:
+        if sys.stdout is None and parsed.run is not train:  # `train` writes to its files and to standard error
             raise ValueError("standard output is closed, and there is nowhere to write to")
         parsed.run(parsed)
         if sys.stdout:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def discard_output() -> None:
-    """Forget output that cannot be written: Python would try again at exit, and report it once more."""
+    """Write out the output so far, or drop it: Python would try again at exit, and report the same error again."""
     try:
         if sys.stdout:
             sys.stdout.flush()
@@ -72,7 +72,7 @@ def discard_output() -> None:
 
 
 def open_streams() -> None:
-    """Let a terminal that cannot show a character show its code, and do without a standard error that is closed."""
+    """Write the code of a character that a terminal cannot show. If standard error is closed, errors go nowhere."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # otherwise `print` would print errors to standard output
     if isinstance(sys.stdout, TextIOWrapper):
@@ -84,8 +84,8 @@ def error_message(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
         return "; ".join(["there is not enough memory", *getattr(error, "__notes__", [])])
-    message = str(error)
-    return ARGUMENT.sub(lambda found: f"--{found[1].replace('_', '-')} {found[2]}".rstrip(), message)
+    # vocab_size=99 becomes --vocab-size 99
+    return ARGUMENT.sub(lambda found: f"--{found[1].replace('_', '-')} {found[2]}".rstrip(), str(error))
 
 
 def whole_number(text: str) -> int:
@@ -121,7 +121,13 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="number of ids: bytes, special tokens, merges",
     )
-    add("--special", action="append", default=[], metavar="NAME", help="such as <|endoftext|>; may be repeated")
+    add(
+        "--special",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a special token, such as <|endoftext|>; may be repeated",
+    )
     add("--pattern", metavar="P", help=f"how text is split into words: {KNOWN_PATTERNS} (default: gpt4)")
     add(
         "--min-frequency",
@@ -131,7 +137,10 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         help="merge only pairs that occur N times or more often",
     )
     add(
-        "--max-token-length", type=whole_number, metavar="N", help="make no token of N bytes or more, except of 2 bytes"
+        "--max-token-length",
+        type=whole_number,
+        metavar="N",
+        help="make only tokens shorter than N bytes, or of 2 bytes",
     )
     add("--only-seen-bytes", action="store_true", help="give no tokens to bytes that do not occur in the texts")
     ties = "which of equally frequent pairs is merged first: the choice of this library (default: %(default)s)"

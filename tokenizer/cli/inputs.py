@@ -19,21 +19,21 @@ STANDARD_INPUT = "-"
 
 
 def load(path: str, arguments: argparse.Namespace) -> BaseTokenizer:
-    """The tokenizer in a file or folder. ValueError if it says how text is split, and --pattern says it differently."""
+    """The tokenizer in a file or folder. ValueError for --pattern if the file says itself how text is split."""
     return load_all([path], arguments)[0]
 
 
 def load_all(paths: Sequence[str], arguments: argparse.Namespace) -> list[BaseTokenizer]:
-    """Several tokenizers. --pattern is for those that do not say how text is split, at least one."""
-    tokenizers, refused = [], []
+    """Several tokenizers. --pattern is used for the files that do not say how text is split. ValueError if all do."""
+    tokenizers, known = [], []  # known: the paths of files that say how text is split
     for path in paths:
         try:
             tokenizers.append(BaseTokenizer.load(path, pattern=arguments.pattern))
         except PatternKnown:
             tokenizers.append(BaseTokenizer.load(path))
-            refused.append(path)
-    if len(refused) == len(paths):
-        raise ValueError(f"leave out --pattern: how text is split is known for {' and '.join(refused)}")
+            known.append(path)
+    if len(known) == len(paths):
+        raise ValueError(f"leave out --pattern: how text is split is known for {' and '.join(known)}")
     return tokenizers
 
 
@@ -72,7 +72,7 @@ def read_bytes(arguments: argparse.Namespace) -> bytes:
 
 
 def read_text(arguments: argparse.Namespace) -> str:
-    """The same as text. ValueError if it is not UTF-8."""
+    """The text of `--text`, or else of the file. ValueError if it is not UTF-8."""
     data = read_bytes(arguments)
     try:
         return data.decode()

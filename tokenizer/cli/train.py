@@ -17,15 +17,15 @@ from tokenizer.cli.inputs import read_corpus, status
 from tokenizer.cli.terminal import progress_line
 from tokenizer.formats.atomic import write_file
 from tokenizer.formats.files import destination, locate
-from tokenizer.formats.records import BytePairRecord
 from tokenizer.models.byte_bpe import Tokenizer
 from tokenizer.split.pretokenizer import Pretokenizer
-from tokenizer.text.special_tokens import AddedToken, check_names
+from tokenizer.text.special_tokens import check_names
 from tokenizer.training.learn import learn
 from tokenizer.training.vocabulary import ALL_BYTES
 
 
 def train(arguments: argparse.Namespace) -> None:
+    """Learn a vocabulary and write it, with its counts."""
     # What can be checked is checked before any file is read.
     names = check_names(arguments.special)
     pattern = arguments.pattern or "gpt4"
@@ -45,15 +45,14 @@ def train(arguments: argparse.Namespace) -> None:
             ties=arguments.ties,
             processes=arguments.processes,
         )
-    added = tuple(AddedToken(name, i) for i, name in enumerate(names))
-    tokenizer = Tokenizer(BytePairRecord([*vocabulary.tokens], vocabulary.merges, added, pattern))
+    tokenizer = Tokenizer.from_vocabulary(vocabulary, names, pattern)
     tokenizer.save(path)
     write_file(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts))
     report(path, tokenizer, arguments)
 
 
 def check_output(path: Path, arguments: argparse.Namespace) -> None:
-    """ValueError or OSError if the tokenizer must not, or cannot, be written to `path`."""
+    """ValueError if the tokenizer must not be written to `path`, OSError if it cannot be."""
     for written in path, counts_path(path):
         if is_among(written, arguments.files):
             raise ValueError(f"{written} is one of the texts, and would be overwritten: give another --output")
@@ -63,7 +62,7 @@ def check_output(path: Path, arguments: argparse.Namespace) -> None:
             raise ValueError(f"{problem}special tokens: leave out --special, or write a folder or NAME.json")
         if arguments.only_seen_bytes:
             raise ValueError(f"{problem}fewer than 256 bytes: leave out --only-seen-bytes, or write NAME.json")
-    folder = next(parent for parent in path.parents if parent.exists())  # the others will be made
+    folder = next(parent for parent in path.parents if parent.exists())  # the folders below it will be made
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file, not a directory: give another --output")
     if not os.access(folder, os.W_OK):
@@ -71,7 +70,7 @@ def check_output(path: Path, arguments: argparse.Namespace) -> None:
 
 
 def is_among(path: Path, texts: Iterable[str]) -> bool:
-    """Whether `path` is one of these files, also under another name, such as a link."""
+    """Whether `path` is one of these files, perhaps under another name, such as a link."""
     try:
         output = path.stat()
     except OSError:  # there is no such file
@@ -88,7 +87,7 @@ def not_empty(texts: Iterator[str]) -> Iterator[str]:
 
 
 def report(path: Path, tokenizer: Tokenizer, arguments: argparse.Namespace) -> None:
-    """Say what was learned, and what is less than what was asked for."""
+    """Print what was learned. Warn if it is less than was asked for, or if the file does not contain all of it."""
     size, made = tokenizer.vocab_size, len(tokenizer.merges)
     if size < arguments.vocab_size:
         print(f"fewer than {arguments.vocab_size:,} tokens: no pair is left that may be merged", file=sys.stderr)

@@ -53,7 +53,7 @@ def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], proc
 
 def _start_worker(*shared: Any) -> None:
     global _shared
-    signal(SIGINT, SIG_IGN)  # Ctrl-C interrupts all processes of a terminal. This one is ended by its parent
+    signal(SIGINT, SIG_IGN)  # Ctrl-C interrupts all processes of a terminal. The parent ends this one
     _shared = shared  # type: ignore[assignment]
 
 

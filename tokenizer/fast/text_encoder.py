@@ -14,7 +14,7 @@ from tokenizer.split.pretokenizer import Pretokenizer, PretokenizerSequence
 from tokenizer.split.scanner import RULES, WordScanner
 
 MIN_VECTOR_CHARACTERS = 2500  # shorter texts are encoded faster word by word
-# The table of character classes takes time to build: it is built when all long texts so far have this many characters.
+# The table of character classes takes time to build. It is built when all long texts so far have this many characters.
 MIN_TOTAL_CHARACTERS = 20_000
 
 

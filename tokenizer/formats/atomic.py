@@ -1,7 +1,8 @@
 """Writing files so that a kill, a crash or a full disk leaves either the old file or the new one, never half of one.
 
 A new file is written under a temporary name in the same folder, forced to the disk, and then renamed. Renaming is a
-single step for a file system: it happens completely or not at all. All files of the project are written here.
+single step for a file system: it happens completely or not at all. Checkpoints, tokenizers and other files that must
+not be lost are written with these functions.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def new_file(path: Path) -> Iterator[Path]:
     refuse_other_kinds(path)
     remove_partial(path.parent, unchanged_for=ABANDONED_AFTER)
     partial = temporary_name(path)
-    # O_EXCL: whoever has put something at this name, such as a symbolic link to a file of ours, gets an error. The
-    # permissions are those of every new file: 0o666 without what the umask forbids.
+    # O_EXCL: an error if there is already something at this name, such as a symbolic link by which a stranger makes us
+    # write to another file. The permissions are those of every new file: 0o666 without what the umask forbids.
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         replaced = path.is_file() and not path.is_symlink()
@@ -53,10 +54,10 @@ def write_file(path: Path, content: str | bytes) -> None:
 def remove_partial(folder: Path, unchanged_for: float = 0.0) -> None:
     """Delete half-written files of killed processes: those that have not changed for `unchanged_for` seconds.
 
-    With 0, the files that another process is writing now are deleted too. So no other process may use the folder then.
+    0 deletes also the files that another process is writing now: use it only where no other process uses the folder.
     """
     for partial in folder.glob(PARTIAL + "*"):
-        # OSError: its process is alive and has renamed it in the meantime, or deleting is not allowed.
+        # OSError: its process is alive and has just renamed it, or we are not allowed to delete it.
         with suppress(OSError):
             last_change = max(path.lstat().st_mtime for path in (partial, *partial.rglob("*")))
             if time.time() - last_change >= unchanged_for:
@@ -82,7 +83,7 @@ def flush(path: Path) -> None:
     try:
         handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     except PermissionError:
-        if is_folder:  # Windows opens no folder, and a folder may be one that may be written to, but not read
+        if is_folder:  # Windows cannot open a folder. Elsewhere, a folder may be writable but not readable
             return
         raise
     try:

@@ -71,7 +71,8 @@ def refuse_byte_tokens(added: Sequence[AddedToken], vocab: Mapping[str, int]) ->
 def read_tokens(spelling: Spelling, added: Sequence[AddedToken]) -> list[bytes | None]:
     """The bytes of each token."""
     tokens = unspell_all([text or "" for text in spelling])
-    # A special token is its name. Any other added token is spelled bytes if that is possible ("ü" of DeepSeek).
+    # The bytes of a special token are its name. Any other added token is read like an ordinary token ("ü" of DeepSeek
+    # is a single byte), or as its name if that is not possible.
     named = {token.content: token for token in added}
     for i, text in enumerate(spelling):
         if text is None:
@@ -107,8 +108,8 @@ def read_pre_tokenizer(spec: Any) -> tuple[tuple[str, ...], Prefix | None]:
     if not is_list(steps) or not steps:
         raise unsupported("pre_tokenizer", spec)
     *splits, last = steps
-    for split in splits:  # the first step that is not supported is named, not one after it
-        if not isinstance(split, dict) or split.get("type") not in [*SPLITS]:
+    for split in splits:  # before `last` is checked: the error names the first step that is not supported
+        if not isinstance(split, dict) or split.get("type") not in [*SPLITS]:  # a list: the type may be unhashable
             raise unsupported("pre_tokenizer", split, "which is not supported before other steps")
     # After other splits, ByteLevel would put a space before each of their results. That is not supported.
     no_space = {"add_prefix_space": (False,)} if splits else {}

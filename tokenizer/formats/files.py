@@ -79,7 +79,7 @@ def read(
         return parse(path, path.read_bytes(), settings, pattern, special_tokens), settings
     except FormatError as error:
         raise type(error)(f"{path} {error}") from None
-    except RecursionError:
+    except RecursionError:  # JSON that could be parsed, but is nested too deeply for the functions that read its parts
         raise FormatError(f"{path} is not a tokenizer: it is nested too deeply") from None
 
 
@@ -101,13 +101,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def check_settings(settings: Any) -> dict[str, Any]:
-    """The settings that are used here, and all others. FormatError if one that is used has a wrong kind of value."""
+    """The settings without those that are null. FormatError if one that is used here has a value of a wrong kind."""
     if not isinstance(settings, dict):
         raise FormatError("is not a table of settings")
     for name, is_right in SETTINGS.items():
         if settings.get(name) is not None and not is_right(settings[name]):
             raise unsupported(name, settings[name])
-    # null says the same as nothing.
+    # For the settings that are used, null means the same as a missing setting. All others are kept as they are.
     return {name: value for name, value in settings.items() if value is not None or name not in SETTINGS}
 
 
@@ -119,7 +119,7 @@ def is_chat_template(value: Any) -> bool:
 
 
 def is_switch(value: Any) -> bool:
-    return value is True or value is False
+    return isinstance(value, bool)
 
 
 # The settings of a tokenizer_config.json that are used here, and which values they may have.
@@ -173,7 +173,7 @@ def destination(path: str | os.PathLike) -> Path:
     if path.suffix in SUFFIXES and not path.is_dir():
         return path
     if path.exists() and not path.is_dir():  # most likely a text, which must not be overwritten
-        raise FileExistsError(f"{path} is no folder: give the path of a folder, NAME.json or NAME.tiktoken")
+        raise FileExistsError(f"{path} is a file, not a folder: give the path of a folder, NAME.json or NAME.tiktoken")
     return path / FILE_NAME
 
 
@@ -188,6 +188,7 @@ def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> 
         raise ValueError(f"{file}: only byte-level tokenizers can be written in tiktoken's format")
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, data)
-    if settings and file != Path(path):
+    if settings and file != Path(path):  # `path` is a folder
         text = json.dumps(settings, ensure_ascii=False, indent=1)
-        write_file(file.with_name(SETTINGS_NAME), text.encode(errors="backslashreplace"))  # a surrogate: "\ud800"
+        # UTF-8 cannot encode a surrogate. It is written \ud800, as JSON spells it.
+        write_file(file.with_name(SETTINGS_NAME), text.encode(errors="backslashreplace"))

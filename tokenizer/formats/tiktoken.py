@@ -18,7 +18,7 @@ from tokenizer.text.special_tokens import END_OF_TEXT, AddedToken, check_names
 
 FILL_IN = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
 END_OF_PROMPT = "<|endofprompt|>"
-EMPTY = b"="  # how the file of Whisper spells a token without bytes, which no text is encoded as
+EMPTY = b"="  # Whisper's file spells a token without bytes like this. No text becomes this token
 
 # fmt: off
 # name of the file -> pattern and special tokens
@@ -57,12 +57,15 @@ def parse(data: bytes, name: str, pattern: str | None, special_tokens: SpecialTo
 
 
 def special_ids(special_tokens: Mapping[str, int] | Iterable[str], size: int, used: set[int]) -> dict[str, int]:
-    """The ids of the special tokens: those given, or those from `size` on. FormatError if one is wrong or `used`."""
+    """The ids of the special tokens: those given, or those from `size` on. FormatError if an id is wrong or `used`."""
     if not isinstance(special_tokens, Mapping):
         special_tokens = {special: size + i for i, special in enumerate(check_names(special_tokens))}
     for special, i in special_tokens.items():
         if not is_id(i) or i > size + MAX_UNUSED_IDS:
-            raise FormatError(f"cannot give the special token {special!r} the id {i!r}: ids are numbers from 0 on")
+            limit = size + MAX_UNUSED_IDS
+            raise FormatError(
+                f"cannot give the special token {special!r} the id {i!r}: give a number from 0 to {limit}"
+            )
         if i in used:
             raise FormatError(f"has a token with the id {i}, which is asked for the special token {special!r}")
         used.add(i)
@@ -77,7 +80,7 @@ def parse_ranks(data: bytes) -> dict[bytes, int]:
             try:
                 token, rank = line.split()
                 rank_of[b"" if token == EMPTY else binascii.a2b_base64(token, strict_mode=True)] = int(rank)
-            except (ValueError, binascii.Error):
+            except ValueError:  # also binascii.Error, which is one
                 raise FormatError(f"is damaged: line {number} is not a token in base64 and its rank") from None
     ranks = {*rank_of.values()}
     if len(ranks) < len(rank_of):

@@ -29,7 +29,7 @@ CLASSES: dict[str, tuple[str, Normalizer | None]] = {
     "Qwen2Tokenizer": ("qwen2", UnicodeForm("NFC")),
 }
 WORD_END = "</w>"
-DECIMAL = regex.compile("[0-9]{1,9}")
+DECIMAL = regex.compile("[0-9]{1,9}")  # an id as text
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -41,17 +41,7 @@ def parse_byte_pairs(
     `settings` are those of a tokenizer_config.json, which may list added tokens, and name a class whose pattern is
     known. `special_tokens` are names that the vocabulary has, or new ones with their ids.
     """
-    normalizer = None
-    known, normalizer_of_class = CLASSES.get(str(settings.get("tokenizer_class")).removesuffix("Fast"), (None, None))
-    if known:
-        if pattern not in (None, known, PATTERNS[known]):
-            raise PatternKnown(f"has settings beside it that say how text is split ({known}): leave out pattern=")
-        pattern, normalizer = known, normalizer_of_class
-    if pattern is None:
-        kind = settings.get("tokenizer_class", "GPT2Tokenizer").removesuffix("Fast")
-        if kind not in CLASSES:
-            raise FormatError(f"belongs to a {kind}, whose pattern is not known: give pattern=")
-        pattern, normalizer = CLASSES[kind]
+    pattern, normalizer = pattern_and_normalizer(settings, pattern)
     added = added_tokens(vocab, settings, special_tokens)
     spelling = spelling_of_ids(vocab | {token.content: token.id for token in added})
     prefix = Prefix() if settings.get("add_prefix_space") and pattern == "gpt2" else None
@@ -60,11 +50,24 @@ def parse_byte_pairs(
     return byte_pair.make_record(spelling, vocab, lines, added, pattern=pattern, normalizer=normalizer, prefix=prefix)
 
 
-def refuse_word_ends(vocab: Mapping[str, Any], merges: Iterable[str], added: Iterable[AddedToken]) -> None:
-    """FormatError if tokens at the ends of words are marked, as in CLIP and GPT-1: "e</w>".
+def pattern_and_normalizer(settings: dict[str, Any], pattern: str | None) -> tuple[str, Normalizer | None]:
+    """Those of the class that the settings name. Without a class: `pattern`, or else GPT-2's."""
+    kind = settings.get("tokenizer_class", "GPT2Tokenizer" if pattern is None else "").removesuffix("Fast")
+    if kind in CLASSES:
+        known, normalizer = CLASSES[kind]
+        if pattern not in (None, known, PATTERNS[known]):
+            raise PatternKnown(f"has settings beside it that say how text is split ({known}): leave out pattern=")
+        return known, normalizer
+    if pattern is None:
+        raise FormatError(f"belongs to a {kind}, whose pattern is not known: give pattern=")
+    return pattern, None
 
-    Such a vocabulary is not GPT-2's, but nothing else in it says so. In GPT-2's each token is a byte or made by a
-    merge. Here the last character of each word and its mark are a token that no merge makes.
+
+def refuse_word_ends(vocab: Mapping[str, Any], merges: Iterable[str], added: Iterable[AddedToken]) -> None:
+    """FormatError if the last token of each word has the mark </w>, as "e</w>" of CLIP and GPT-1.
+
+    Such files look like GPT-2's otherwise. In a vocabulary of GPT-2 each token is a byte or is made by a merge, even
+    "e</w>". In one of CLIP, "e</w>" is a token, but no merge makes it.
     """
     made = {merge.replace(" ", "", 1) for merge in merges} | {token.content for token in added}
     parts = {part for merge in merges for part in merge.split(" ")}

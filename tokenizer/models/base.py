@@ -162,6 +162,7 @@ class BaseTokenizer(ABC):
         return self._join(ids, skip_special_tokens, mid_text=mid_text, lossy=False)
 
     def _join(self, ids: Iterable[int], skip_special_tokens: bool, *, mid_text: bool, lossy: bool) -> bytes:
+        # An iterator can be read only once. An array of any other shape is an error of `as_list`.
         ids = ids if isinstance(ids, Collection) and getattr(ids, "ndim", 1) == 1 else as_list(ids)
         fast = None if skip_special_tokens else self.model.decode_fast(ids)
         if fast is not None:
@@ -209,7 +210,7 @@ class BaseTokenizer(ABC):
         return self._id_of_spelling.get(spelling)
 
     def id_to_token(self, i: int) -> str | None:
-        """How a `tokenizer.json` spells a token, or None if there is no such id."""
+        """How a `tokenizer.json` spells a token (an added token may be normalized), or None if there is no such id."""
         (i,) = as_list([i])
         return self.model.spelling(i) if 0 <= i < self.vocab_size and self.tokens[i] is not None else None
 

@@ -26,6 +26,7 @@ from tokenizer.text.aligned_text import AlignedText, Span
 from tokenizer.text.byte_alphabet import spell, unspell
 from tokenizer.text.special_tokens import AddedToken, check_names, normalized_names
 from tokenizer.training.learn import learn
+from tokenizer.training.vocabulary import Vocabulary
 from tokenizer.training.word_counts import Progress
 
 MIN_ARRAY_IDS = 500  # fewer ids are decoded faster one by one
@@ -145,7 +146,12 @@ class Tokenizer(BaseTokenizer):
         """
         names = check_names(special_tokens)
         vocabulary = learn(texts, Pretokenizer(pattern), vocab_size, names, progress, **options)
-        added = tuple(AddedToken(name, i) for i, name in enumerate(names))
+        return cls.from_vocabulary(vocabulary, names, pattern)
+
+    @classmethod
+    def from_vocabulary(cls, vocabulary: Vocabulary, special_tokens: Sequence[str], pattern: str) -> Tokenizer:
+        """The tokenizer of a vocabulary that was learned with these special tokens and this pattern."""
+        added = tuple(AddedToken(name, i) for i, name in enumerate(special_tokens))
         return cls(BytePairRecord([*vocabulary.tokens], vocabulary.merges, added, pattern))
 
     @property

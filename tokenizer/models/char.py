@@ -16,7 +16,7 @@ from tokenizer.text.special_tokens import UNKNOWN, UNKNOWN_NAMES, AddedToken, ch
 
 
 class UnknownCharacter(ValueError):
-    """A character that is not among the `known` ones of a tokenizer."""
+    """A tokenizer has no token for `character`. `known` is the number of characters that have one."""
 
     def __init__(self, character: str, known: int):
         super().__init__(

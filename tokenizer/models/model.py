@@ -19,13 +19,14 @@ class UnknownToken(KeyError, ValueError):
 
 
 def as_list(ids: Any) -> list[int]:
-    """Ids in a list, an array or an iterable of whole numbers as a list of int. TypeError if they are anything else."""
+    """The ids of a list, an array or an iterable as a list of int. TypeError if they are anything but whole numbers."""
     try:
         ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
         return list(map(index, ids))
     except TypeError:
-        strays = (i for i in ids if not isinstance(i, SupportsIndex)) if isinstance(ids, list) else iter([ids])
-        raise TypeError(f"ids are a list of whole numbers, such as [1, 2]: {next(strays)!r:.60} does not fit") from None
+        # It is still no list if it is a single number.
+        wrong = next(i for i in ids if not isinstance(i, SupportsIndex)) if isinstance(ids, list) else ids
+        raise TypeError(f"ids are a list of whole numbers, such as [1, 2]: {wrong!r:.60} does not fit") from None
 
 
 def known_ids(ids: Any, tokens: Sequence[bytes | None]) -> list[int]:
@@ -57,7 +58,7 @@ class Model(ABC):
 
     @abstractmethod
     def spelling(self, i: int) -> str:
-        """How a `tokenizer.json` spells the token `i`."""
+        """How a `tokenizer.json` spells the token `i`. For an added token: `special_tokens.normalized_name`."""
 
     def encode_many(self, texts: Iterable[str]) -> Ragged:
         """`encode` for many texts. Returns all ids, one text after another, (ids,) uint32, and the number of ids of

@@ -15,9 +15,11 @@ import regex
 
 MAX_LENGTH = 10_000  # of an expression, in characters
 MAX_DEPTH = 50  # of groups in groups
-SECONDS, CHARACTERS_PER_SECOND = 2.0, 50_000  # for a search. A usual pattern searches a million characters a second
+# The time limit of a search is SECONDS, and a second more for each CHARACTERS_PER_SECOND of the text. With a usual
+# pattern, a million characters are searched in a second.
+SECONDS, CHARACTERS_PER_SECOND = 2.0, 50_000
 
-# The parts of an expression that are looked at. What is escaped or in brackets has no other meaning.
+# The parts of an expression that are checked. What is escaped or in brackets is "plain", so that "\\(" begins no group.
 PART = regex.compile(
     r"(?P<plain>\\[pPNx]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\])"
     r"|(?P<flag>\(\?(?:\^?i|i?-i)\))"  # from here on upper and lower case are the same, or no longer
@@ -31,7 +33,8 @@ PART = regex.compile(
 # For example, `\p{N}{1,3}+` matches at most three digits in `regex` (`{1,3}+` is possessive), but any number of digits
 # in Oniguruma (`{1,3}` repeated). The flags (?m) and (?s) have different meanings too.
 AMBIGUOUS = regex.compile(r"\{.*\+|\(\?\^?[a-zA-Z]*[ms]")
-# Characters and classes one after another, of which the last may be repeated: a search looks at each only a few times.
+# Characters and classes one after another, of which only the last may be repeated: the time of a search is proportional
+# to the length of the text.
 LINEAR = regex.compile(r"(?:\(\?:)?(?:\\p\{\w+\}|\\.|[^\\\[\](){}*+?.|^$])+\+?\)?", regex.DOTALL)
 
 
@@ -51,8 +54,8 @@ class CustomPattern:
             raise ValueError(f"the pattern {self._shown} is not a regular expression: {reason}") from None
 
     def findall(self, text: str) -> list[str]:
-        """The matches and the text between them: joined, they are `text`. None is empty. ValueError if that fails."""
-        # With a limit, `regex` looks at the clock for each match. The simplest patterns do without.
+        """The matches and the text between them. None is empty; joined, they are `text`. ValueError if this fails."""
+        # With a limit, `regex` looks at the clock for each match. The simplest patterns need no limit.
         try:
             words = self._search(text, time_limit(len(text)) if self._has_time_limit else None)
         except (TimeoutError, MemoryError):
@@ -62,7 +65,7 @@ class CustomPattern:
         return words
 
     def in_time(self, words: list[str]) -> Iterable[str]:
-        """The `words`, which are to be searched one after another, as long as that is within the limit for all."""
+        """Yield `words`, for a loop that searches in each. ValueError when the loop takes longer than a search may."""
         return self._until(words, time_limit(sum(map(len, words)))) if self._has_time_limit else words
 
     def _until(self, words: list[str], limit: float) -> Iterator[str]:

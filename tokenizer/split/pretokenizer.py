@@ -67,7 +67,7 @@ class Pretokenizer:
         self._compiled_ascii: Any = ascii_pattern(self.expression) if is_named else self._compiled
 
     def split(self, text: str) -> list[str]:
-        """The words of `text`, in order; joined, they are `text` again. ValueError if a pattern of others fails."""
+        """The words of `text`, in order; joined, they are `text` again. ValueError if a custom pattern fails."""
         if text.isascii():
             return self._compiled_ascii.findall(text)
         searched = with_pinned_classes(text)
@@ -77,7 +77,7 @@ class Pretokenizer:
         return words
 
     def in_time(self, words: list[str]) -> Iterable[str]:
-        """The `words`, which are to be split one after another. ValueError when that takes too long."""
+        """Yield `words`, for a loop that splits each of them. ValueError when the loop takes too long."""
         return self._compiled.in_time(words) if isinstance(self._compiled, CustomPattern) else words
 
 
@@ -97,7 +97,7 @@ class PretokenizerSequence:
 
 
 def not_a_name(expression: str) -> str:
-    """The expression. ValueError if it is rather a name, but that of no pattern."""
+    """The expression. ValueError if it looks like a name: no pattern has this name."""
     if not isinstance(expression, str) or expression.replace("-", "_").isidentifier():
         known = ", ".join(map(repr, PATTERNS))
         name = repr(expression)[:80]

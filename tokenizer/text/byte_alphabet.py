@@ -28,22 +28,22 @@ def spell(token: bytes) -> str:
     return token.decode("latin-1").translate(CHARACTER)
 
 
-def unspell_all(spellings: Sequence[str]) -> list[bytes | None]:
-    """`unspell` of each, with arrays: a vocabulary has hundreds of thousands."""
-    codes = np.frombuffer("".join(spellings).encode("utf-32-le", "surrogatepass"), "<u4")
-    bytes_of = np.full(max(CHARACTER_CODES) + 2, -1)  # the last one is for all characters that stand for no byte
-    bytes_of[CHARACTER_CODES] = [*BYTE.values()]
-    found = bytes_of[np.minimum(codes, len(bytes_of) - 1)]
-    data, ends = found.astype(np.uint8).tobytes(), np.cumsum([0, *map(len, spellings)])
-    tokens: list[bytes | None] = [data[start:end] for start, end in pairwise(ends.tolist())]
-    for i in np.searchsorted(ends, np.flatnonzero(found < 0), side="right") - 1:
-        tokens[i] = None
-    return tokens
-
-
 def unspell(spelling: str) -> bytes | None:
     """The bytes that `spelling` stands for; None if one of its characters stands for no byte."""
     try:
         return bytes([BYTE[character] for character in spelling])
     except KeyError:
         return None
+
+
+def unspell_all(spellings: Sequence[str]) -> list[bytes | None]:
+    """`unspell` for all tokens of a vocabulary, with arrays, because there may be hundreds of thousands."""
+    codes = np.frombuffer("".join(spellings).encode("utf-32-le", "surrogatepass"), "<u4")
+    byte_of = np.full(max(CHARACTER_CODES) + 2, -1)  # -1: no byte. The last element is for all higher codes
+    byte_of[CHARACTER_CODES] = [*BYTE.values()]
+    found = byte_of[np.minimum(codes, len(byte_of) - 1)]
+    data, ends = found.astype(np.uint8).tobytes(), np.cumsum([0, *map(len, spellings)])
+    tokens: list[bytes | None] = [data[start:end] for start, end in pairwise(ends.tolist())]
+    for i in np.searchsorted(ends, np.flatnonzero(found < 0), side="right") - 1:
+        tokens[i] = None
+    return tokens

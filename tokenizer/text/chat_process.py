@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tokenizer.text.chat_sandbox import MAX_MEMORY, MAX_SECONDS
 
@@ -22,21 +22,21 @@ PROGRAM = Path(__file__).with_name("chat_sandbox.py")
 
 
 class TemplateProcess:
-    """A process that renders templates. Threads may share it."""
+    """A process that renders templates, one at a time. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def render(self, template: str, variables: Mapping[str, Any]) -> str:
-        """The text. ValueError if the template is wrong, refuses the variables, or goes beyond its limits."""
+        """The rendered text. ValueError if the template is wrong, fails, or goes beyond its limits."""
         request = marshal.dumps((template, dict(variables)))
         with self._lock:
             process = self._running()
             try:
                 kind, data = exchange(process, request)
             except BaseException as error:
-                self.stop()  # after Ctrl-C too: the rest of the answer must not be taken for the next one
+                self.stop()  # after Ctrl-C too: the next request must not get the rest of this answer
                 if not isinstance(error, (OSError, EOFError)):
                     raise
                 limits = f"{MAX_SECONDS:.0f} seconds and {MAX_MEMORY >> 30} GiB of memory"
@@ -60,10 +60,11 @@ class TemplateProcess:
 
 
 def start() -> subprocess.Popen[bytes]:
-    """Start the program with the modules that this one finds. -P: without those of the folder where the program is."""
+    """Start the program, which imports modules from the same folders as this process."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     pipe = subprocess.PIPE
     try:
+        # -P: not from the folder of the program too, whose files may have the names of other modules.
         return subprocess.Popen(
             [sys.executable, "-P", str(PROGRAM)], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment
         )
@@ -73,25 +74,29 @@ def start() -> subprocess.Popen[bytes]:
 
 def exchange(process: subprocess.Popen[bytes], request: bytes) -> tuple[bytes, bytes]:
     """The kind of the answer and the answer. OSError or EOFError if the process has ended."""
-    to_process: Any = process.stdin
-    from_process: IO[bytes] | Any = process.stdout
-    to_process.write(request)
-    to_process.flush()
-    kind, _, size = from_process.readline().partition(b" ")
-    data = from_process.read(int(size)) if size else b""
+    assert process.stdin and process.stdout
+    process.stdin.write(request)
+    process.stdin.flush()
+    kind, _, size = process.stdout.readline().partition(b" ")
+    data = process.stdout.read(int(size)) if size else b""
     if not size or len(data) < int(size):
         raise EOFError
     return kind, data
 
 
 @lru_cache(maxsize=1)
-def process_of(program: int) -> TemplateProcess:
-    """The process that renders for the program with this id. A program that is forked gets one of its own."""
+def process_of(caller: int) -> TemplateProcess:
+    """The process that renders for the process with the id `caller`. A fork has another id, and gets one of its own."""
     process = TemplateProcess()
-    # A program that was forked from this one may end first: it must not stop the process of this one.
-    atexit.register(lambda: process.stop() if os.getpid() == program else None)
+
+    def stop_at_exit() -> None:
+        if os.getpid() == caller:  # not in a fork of the caller: it may end while the caller still needs the process
+            process.stop()
+
+    atexit.register(stop_at_exit)
     return process
 
 
 def render_in_process(template: str, variables: Mapping[str, Any]) -> str:
+    """`TemplateProcess.render` by the process that belongs to this one."""
     return process_of(os.getpid()).render(template, variables)

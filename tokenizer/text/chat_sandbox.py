@@ -1,10 +1,10 @@
 """The program that renders chat templates. It runs in a process of its own, which chat_process.py starts.
 
 A template is untrusted code. Jinja2's sandbox keeps it away from files and from Python, but not from endless loops or
-from asking for all memory. A process can be given limits, and it ends when a template goes beyond them.
+taking all memory. A process can be given limits, and it ends when a template goes beyond them.
 
-It reads requests from standard input, (template, variables) as `marshal` writes them. For each it writes a line with
-"text" or "error" and a number of bytes, and then so many bytes: the text, or what is wrong with the template.
+The program reads requests from standard input: (template, variables), as `marshal` writes them. It answers each with a
+line, "text" or "error" and a number, and then that number of bytes: the text, or what is wrong with the template.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MAX_CHARACTERS = 1 << 24  # of a rendered text: more than any model reads
 
 def main() -> None:
     limit_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that asks: this one ends after it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks, which then stops this one
     while True:
         try:
             template, variables = marshal.load(sys.stdin.buffer)
-        except EOFError:  # the program that asks has ended
+        except EOFError:  # the process that asks has ended
             return
         # This ends the process even while it is within a single long operation, such as 9 ** 9 ** 9.
         faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)

@@ -51,10 +51,9 @@ def render_chat(
     `chat_template` may be another template, or the name of one of several in `settings`.
     """
     # A template contains "{{ ... }}" or "{% ... %}"; a name does not.
-    is_template = chat_template is not None and ("{" in chat_template or "chat_template" not in settings)
-    has_tools = options.get("tools") is not None
-    template = chat_template if is_template else choose_template(settings, chat_template, has_tools=has_tools)
-    return render(template or "", messages, **{**named_tokens(settings), **options})
+    if chat_template is None or ("{" not in chat_template and "chat_template" in settings):
+        chat_template = choose_template(settings, chat_template, has_tools=options.get("tools") is not None)
+    return render(chat_template, messages, **{**named_tokens(settings), **options})
 
 
 def render(

@@ -1,8 +1,8 @@
-"""Finds the longest of some names at each position of a text, however many names there are.
+"""Finds names in a text, the longest one at each position. The time does not depend on the number of names.
 
 A vocabulary may have thousands of added tokens (Gemma 3: 6,415), but nearly all of them begin with one of a few
-characters, such as "<". So a text is searched for these characters alone, and only where a second character of a name
-follows, names are looked up in a set. The cost does not depend on the number of names.
+characters, such as "<". So a text is searched for these first characters. Only where the second character of a name
+follows, the characters from there on are looked up in the set of names.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
-MAX_STARTS = 8  # a text is searched once for each first character; if there are more, once for all of them together
+# A text is searched once for each first character of a name. If there are more than this, it is searched once for all.
+MAX_STARTS = 8
 
 
 class NameSearch:
-    """`names` are not empty."""
+    """The names to look for. Each has at least one character."""
 
     def __init__(self, names: Iterable[str]):
         self._names = frozenset(names)
-        self._lengths: dict[str, list[int]] = {}  # first two characters -> lengths of the names, the longest first
-        lengths = defaultdict(set)
+        lengths: defaultdict[str, set[int]] = defaultdict(set)
         seconds: defaultdict[str, set[str]] = defaultdict(set)
         for name in self._names:
             lengths[name[:2]].add(len(name))
             seconds[name[0]].add(name[1:2])
-        for start in lengths:
-            # A name of one character can be found wherever longer names with this first character can.
-            sizes = lengths[start] | lengths.get(start[0], set())
-            self._lengths[start] = sorted(sizes, reverse=True)
+        # The first two characters of names -> the lengths of these names, the longest first. If a name is only the
+        # first of the two, it is tried too.
+        self._lengths = {
+            start: sorted(sizes | lengths.get(start[0], set()), reverse=True) for start, sizes in lengths.items()
+        }
         starts = [start_pattern(first, after) for first, after in sorted(seconds.items())]
         self._patterns = [*map(re.compile, starts if len(starts) <= MAX_STARTS else ["|".join(starts)])]
 
@@ -50,12 +51,12 @@ class NameSearch:
         for length in self._lengths.get(text[start : start + 2]) or self._lengths.get(text[start], []):
             name = text[start : start + length]
             if name in self._names:
-                return len(name)
+                return len(name)  # at the end of the text, this may be less than `length`
         return 0
 
 
 def start_pattern(first: str, seconds: Collection[str]) -> str:
-    """Matches the character `first` before one of the `seconds`; an empty one is for a name of one character."""
-    # One literal character at the beginning: `re` finds it ten times as fast as one of several characters.
+    """Matches the character `first` if one of `seconds` follows; an empty one is for a name of one character."""
+    # `re` searches for one literal character ten times as fast as for one of several characters.
     after = "" if "" in seconds else f"(?=[{''.join(map(re.escape, sorted(seconds)))}])"
     return re.escape(first) + after

@@ -15,7 +15,7 @@ Special = Collection[str] | str  # names of special tokens, or "all"
 
 
 class FoundToken(NamedTuple):
-    """An added token, the text in which it was recognised, and the span of that in the original text."""
+    """An added token, the text that was recognised as this token, and the span of that text in the original text."""
 
     id: int
     text: str

@@ -33,7 +33,7 @@ WORD_BEFORE = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]\
 SPACES_AFTER = regex.compile(r"\p{White_Space}*")
 SPACES_BEFORE = regex.compile(r"(?r)\p{White_Space}*")
 
-MAX_CHOICES = 64  # choices of special tokens that are kept
+MAX_CHOICES = 64  # how many different choices of special tokens are kept for later texts
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class AddedTokens:
         self._by_text: dict[bool, dict[str, AddedToken]] = {False: {}, True: {}}
         for token in self.tokens:
             text = normalized_name(token, normalize)
-            if text:  # a normalizer may leave nothing of a name: then it is never found
+            if text:  # a normalizer may remove all characters of a name: then the token is never found
                 self._by_text[token.normalized][text] = token
         self._choices: dict[frozenset[str] | str, Choice] = {}
 
@@ -91,7 +91,7 @@ class AddedTokens:
         if isinstance(allowed, str) and allowed != "all":
             raise ValueError(f'allowed_special is a collection of names or "all", not {allowed!r}: try [{allowed!r}]')
         key = allowed if isinstance(allowed, str) else frozenset(allowed)
-        if key not in self._choices:  # kept, because there may be thousands of tokens, and most texts are short
+        if key not in self._choices:  # kept: making it for thousands of tokens takes longer than a short text
             if len(self._choices) >= MAX_CHOICES:
                 self._choices.clear()
             self._choices[key] = self._make_choice(self.ids if key == "all" else key)
@@ -114,7 +114,8 @@ class AddedTokens:
         if isinstance(disallowed, str) and disallowed != "all":
             raise ValueError(f'disallowed_special is a collection of names or "all", not {disallowed!r}')
         search = choice.refused if disallowed == "all" else search_for(frozenset(disallowed))
-        for start, end in search.find_all(text):
+        if found := next(search.find_all(text), None):
+            start, end = found
             name = text[start:end]
             raise ValueError(
                 f"the text contains the special token {name!r} at character {start}: pass "
@@ -140,7 +141,7 @@ class AddedTokens:
                 start = max(done, SPACES_BEFORE.search(text, endpos=start).start())
             if token.rstrip:
                 end = SPACES_AFTER.match(text, end).end()
-            # A token that is white space may be gone: the token before it may have taken it with `rstrip`.
+            # A token that is white space is empty now if the token before it took that white space (`rstrip`).
             if start < end:
                 segments += [Segment(None, done, start), Segment(token.id, start, end)]
                 done = end
@@ -149,22 +150,23 @@ class AddedTokens:
 
 
 def normalized_name(token: AddedToken, normalize: Callable[[str], str] | None) -> str:
-    """What a token is found by, and what it is decoded to: its name, normalized if it is looked for in normalized text.
+    """The text that is looked for, and to which the token is decoded: its name, normalized if `token.normalized`.
 
-    So `<tool>` of a vocabulary that writes a space before each text is decoded with a space before it, as in
-    `tokenizers` since 0.23.
+    For example, if the normalizer puts a space before each text, `<tool>` is decoded as ` <tool>`, as by `tokenizers`
+    since 0.23.
     """
     return normalize(token.content) if normalize and token.normalized else token.content
 
 
 def normalized_names(tokens: Iterable[AddedToken], normalize: Callable[[str], str] | None) -> dict[int, str]:
-    """id -> `normalized_name`, for the tokens whose name is changed by that."""
+    """id -> `normalized_name`, for the tokens for which it is not the name."""
     names = {token.id: (token.content, normalized_name(token, normalize)) for token in tokens}
     return {i: normalized for i, (name, normalized) in names.items() if normalized != name}
 
 
 @lru_cache(maxsize=MAX_CHOICES)
 def search_for(names: frozenset[str]) -> NameSearch:
+    """A search that is kept for the next text with the same names."""
     return NameSearch(check_names(names))
 
 
@@ -180,7 +182,8 @@ def check_names(names: Iterable[str]) -> list[str]:
     seen = set()
     for name in names:
         if not isinstance(name, str) or not name or any("\ud800" <= character <= "\udfff" for character in name):
-            raise ValueError(f"a special token is a text of at least one character, not {name!r}")
+            problem = "a special token is a text without surrogates, of at least one character"
+            raise ValueError(f"{problem}, not {name!r}")
         if name in seen:
             raise ValueError(f"the special token {name!r} is given twice")
         seen.add(name)

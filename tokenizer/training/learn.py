@@ -25,7 +25,7 @@ from tokenizer.training.word_row import WordRow
 
 LEARNING = "learning merges"
 OUT_OF_MEMORY = "learn the vocabulary from fewer texts: it takes up to 20 bytes for each byte of the different words"
-RARITY_STEP = 100  # a round merges the pairs whose count is at least the highest count divided by this
+RARITY_STEP = 100  # a round merges the pairs whose count is at least the highest count divided by this number
 
 
 def learn(
@@ -97,7 +97,7 @@ def learn_from_row(
     rarity_step: float = RARITY_STEP,
     min_positions: int = MIN_POSITIONS_FOR_ARRAYS,
 ) -> None:
-    """`learn_incremental` for words that are in a row already. It changes the row."""
+    """`learn_incremental` for words that are already in a row. It changes the row."""
     # A round merges all pairs that occur at least `floor` times. Then the words are shorter, and the next round has a
     # lower floor. pair_index.py explains why that gives the same merges.
     floor = sys.maxsize

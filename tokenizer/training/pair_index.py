@@ -26,7 +26,7 @@ Positions = np.ndarray | array
 
 
 class PairIndex:
-    """`counts` and `positions` (of the left token) of the pairs that occur at least `floor` times in `row`.
+    """The `counts` and `positions` (those of the left tokens) of the pairs that occur at least `floor` times in `row`.
 
     Merges change the tokens of `row`, but move none of them. A token that was made covers the positions of its parts:
 
@@ -67,11 +67,11 @@ class PairIndex:
         """Note the length of the token that `pair` makes. Returns that of its left part and that of the token."""
         lengths = self._lengths
         left, both = lengths[pair[0]], lengths[pair[0]] + lengths[pair[1]]
-        lengths.extend([1] * (new_id + 1 - len(lengths)))  # the ids between them are not in the row
+        lengths.extend([1] * (new_id + 1 - len(lengths)))  # ids without a place in the row get any length
         lengths[new_id] = both
         return left, both
 
-    # Both ways name the positions of four neighbours h, i, j, k. The pair is at i and j:
+    # Both methods below name the positions of four neighbours h, i, j, k. The pair is at i and j:
     #     before    h  left  right  k
     #     after     h  new_id       k
 

@@ -72,7 +72,7 @@ def count_in_processes(
     texts: Iterable[str], pretokenizer: Splitter, processes: int, size: int
 ) -> Iterator[dict[bytes, int]]:
     """The counts of parts of `texts`. At most two parts for each process are in the queue, to save memory."""
-    from concurrent.futures import ProcessPoolExecutor  # here, as it takes longer to import than all of this package
+    from concurrent.futures import ProcessPoolExecutor  # here, because its import takes longer than that of the package
 
     # Ctrl-C interrupts all processes of a terminal. The workers ignore it, and the main process ends them.
     with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
@@ -121,7 +121,7 @@ class WordCounter:
         self._count_packed()
         counts = dict(self._long)
         keys, numbers = self._packed.total()
-        for start in range(0, len(keys), self._batch_words):  # in parts: a number is larger as an object of Python
+        for start in range(0, len(keys), self._batch_words):  # in parts: a list of int takes more memory than an array
             part = slice(start, start + self._batch_words)
             counts.update(zip(map(unpack_word, keys[part].tolist()), numbers[part].tolist()))
         for word, count in self._searched.items():

@@ -1,8 +1,8 @@
 """All words of a corpus in one array, and the pairs of neighbours in it.
 
-Texts without spaces, such as base64, have nearly as many bytes of distinct words as bytes altogether. So memory counts
-here: about 9 bytes for each byte of the distinct words. Sorting all pairs at once would take four times as much;
-they are sorted in blocks.
+In texts without spaces, such as base64, hardly any word occurs twice, so the distinct words are nearly as long as the
+texts. To save memory, the pairs are sorted in blocks. That takes about 9 bytes for each byte of the distinct words;
+sorting all pairs together would take four times as much.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tokenizer.arrays.tally import Tally, first_of_runs
 
 OUTSIDE = -1  # stands before and after a word
 MERGED = -2  # stands inside a token that is longer than one position
-END = -3  # END - id stands at the last position of such a token; all that is below OUTSIDE is inside a token
+END = -3  # END - id stands at the last position of such a token. All numbers below OUTSIDE are inside a token
 WORDS_PER_BLOCK = 1 << 16  # words that are put into the row together
 MAX_BLOCK_BITS = 18  # pairs are sorted in blocks of 2 ** 18 positions, which fit into the cache of a processor
 TYPECODES = "bhiq"  # of `array`: integers of 1, 2, 4 and 8 bytes
@@ -58,7 +58,7 @@ class Groups(NamedTuple):
 
 
 class PairCounts(NamedTuple):
-    """Pairs as keys `left << 32 | right`, in order; the sum of their weights; and how many positions they have."""
+    """Pairs as keys `left << 32 | right`, in order; the sums of their weights; their number of positions. (k,) each."""
 
     keys: np.ndarray
     counts: np.ndarray
@@ -70,7 +70,7 @@ class PairCounts(NamedTuple):
 
 
 class TwoViews(NamedTuple):
-    """The same memory twice: as `array`, which is faster for single elements, and as NumPy's array."""
+    """Two views of the same memory: an `array`, which is faster for single elements, and an array of NumPy."""
 
     single: array
     numpy: np.ndarray
@@ -83,6 +83,7 @@ class TwoViews(NamedTuple):
     @classmethod
     def of(cls, values: np.ndarray) -> TwoViews:
         """A copy of `values`, signed integers."""
+        # NumPy has two letters for integers of the same size, such as "l" and "q"; `array` gets the one in TYPECODES.
         views = cls.of_zeros(values.dtype.char if values.dtype.char in TYPECODES else "q", len(values))
         views.numpy[:] = values
         return views
@@ -91,8 +92,8 @@ class TwoViews(NamedTuple):
 class WordRow:
     """All words, one after another.
 
-    `tokens`, (n,) int32, are the tokens of the words, with OUTSIDE before, between and after words. `weights`, (n,)
-    integers as short as possible, says for each position how often its word occurs.
+    `tokens`, (n,) int32, are the ids of the tokens, with OUTSIDE before, between and after words. `weights`, (n,), says
+    for each position how often its word occurs. Its type is the shortest integer that can hold the highest count.
     """
 
     def __init__(self, words: Mapping[bytes, int], byte_ids: Sequence[int]):
@@ -103,14 +104,16 @@ class WordRow:
         self.tokens, self.weights = TwoViews.of_zeros("i", size), TwoViews.of_zeros(typecode, size)
         self.tokens.numpy[:1] = OUTSIDE
         ids = np.array([*byte_ids, OUTSIDE], np.int32)
-        done, items = 1, iter(words.items())
+        start, items = 1, iter(words.items())
         while block := list(islice(items, WORDS_PER_BLOCK)):
             lengths = np.fromiter((len(word) + 1 for word, _ in block), np.int64, len(block))
-            data = np.frombuffer(b"\0".join([*(word for word, _ in block), b""]), np.uint8).astype(np.int16)
-            data[np.cumsum(lengths) - 1] = len(ids) - 1  # zeros within a word stay zeros
-            part = slice(done, done := done + len(data))
-            self.tokens.numpy[part] = ids[data]
-            self.weights.numpy[part] = np.repeat(np.fromiter((count for _, count in block), np.int64), lengths)
+            # A zero after each word; then a number instead that is no byte, because words may contain zeros.
+            data = np.frombuffer(b"\0".join([word for word, _ in block]) + b"\0", np.uint8).astype(np.int16)
+            data[np.cumsum(lengths) - 1] = len(byte_ids)  # the index of OUTSIDE in `ids`
+            end = start + len(data)
+            self.tokens.numpy[start:end] = ids[data]
+            self.weights.numpy[start:end] = np.repeat(np.fromiter((count for _, count in block), np.int64), lengths)
+            start = end
 
     def count_pairs(self) -> PairCounts:
         """All pairs of neighbours."""
@@ -120,7 +123,7 @@ class WordRow:
         return PairCounts(*tally.total())
 
     def find(self, pairs: PairCounts) -> Groups:
-        """The positions of these pairs (of their left tokens)."""
+        """The positions of these pairs, which are those of their left tokens."""
         edges = np.append(0, np.cumsum(pairs.sizes))
         positions, free = np.empty(edges[-1], np.int32), edges[:-1].copy()
         for block in self._blocks():
@@ -132,7 +135,7 @@ class WordRow:
         return Groups(pairs.keys, pairs.counts, edges, positions)
 
     def _blocks(self) -> Iterator[Groups]:
-        """The pairs of each part of the row. A pair and its position are sorted as one number, which is the fastest."""
+        """The pairs of each part of the row. A pair and its position are sorted as one number, which is faster."""
         tokens, weights = self.tokens.numpy, self.weights.numpy
         id_bits = int(tokens.max()).bit_length() if len(tokens) else 0
         bits = min(MAX_BLOCK_BITS, 63 - 2 * id_bits)
@@ -146,7 +149,7 @@ class WordRow:
             yield Groups.of_sorted(keys, positions, weights[positions])
 
     def remove_merged(self) -> None:
-        """Remove what is inside tokens, and words that are a single token by now."""
+        """Remove the positions inside tokens, and the words that are now a single token."""
         self._select(self.tokens.numpy >= OUTSIDE)
         # A token between two OUTSIDE is a whole word. No merge can change it any more.
         outside = self.tokens.numpy == OUTSIDE
