@@ -1,4 +1,4 @@
-"""What can be checked before the first step, so that no hours of training are lost to it: prompt, room on the disk."""
+"""Checks before the first step: a problem that is found here costs no hours of training."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def check_prompt(tokenizer: BaseTokenizer, prompt: str) -> None:
         ) from None
 
 
-def check_schedule(training: TrainOptions) -> str:
-    """A sentence if the learning rate never falls, although the schedule is one that falls; otherwise ""."""
+def problems_of_schedule(training: TrainOptions) -> list[str]:
+    """A sentence if the learning rate would never fall, although the schedule has a decay."""
     if training.schedule == "constant" or training.warmup < training.steps:
-        return ""
-    return (
-        f"the learning rate only rises, for --warmup {training.warmup} is not less than --steps {training.steps}; "
+        return []
+    return [
+        f"the learning rate only rises, because --warmup {training.warmup} is not less than --steps {training.steps}; "
         "give a smaller --warmup"
-    )
+    ]
 
 
 def check_room(folder: Path, checkpoint: Checkpoint) -> None:
@@ -50,11 +50,11 @@ def check_room(folder: Path, checkpoint: Checkpoint) -> None:
                 f"there is no room in {folder} for a checkpoint, which needs {cost.size(sum(sizes))} "
                 f"({error.strerror}); make room there, or choose another --out"
             ) from None
-        # Other file systems cannot tell; then the first checkpoint will.
+        # Any other error: this file system cannot reserve room. The first checkpoint will show whether there is enough.
 
 
 def reserve(path: Path, size: int) -> None:
-    """Make a file of this size. Its room is taken, without writing so many bytes, where the system can do that."""
+    """Create a file, and reserve room for `size` bytes without writing them, if the system can do that."""
     with open(path, "wb") as file:
         if size and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
