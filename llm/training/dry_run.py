@@ -20,7 +20,7 @@ from llm.parallel.blas import blas_threads, idle_share
 from llm.parallel.runtime import available_cores, set_blas_threads
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
-from llm.training.memory import describe_memory, how_it_trains
+from llm.training.memory import describe_memory, memory_arguments
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
 from tokenizer import load as load_tokenizer
@@ -43,7 +43,7 @@ def describe_dry_run(options: Options, run: Run) -> str:
     lines = [
         f"text       {training.data}; it was not read",
         f"vocabulary {vocab_size:,} tokens, {source}",
-        cost.table(options.model, **how_it_trains(options, workers)),
+        cost.table(options.model, **memory_arguments(options, workers)),
         *(describe_memory(options, workers) if device == "cpu" else []),
         *describe_time(options, device, workers, steps_done(run)),
     ]
