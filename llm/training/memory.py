@@ -34,7 +34,10 @@ def needed(options: Options, workers: int) -> int:
 
 def advice(options: Options, workers: int, limit: int | None) -> str:
     """What to do when a run does not fit into `limit` bytes (None: not known)."""
-    training, memory = options.training, cost.training_memory(options.model, **memory_arguments(options, workers))
+    training = options.training
+    # With one row at a time there is one worker, and so only one gradient: the least that these three can take.
+    one_row = replace(options, training=replace(training, micro_batches=training.batch_size))
+    memory = cost.training_memory(options.model, **memory_arguments(one_row, workers))
     fixed = PROGRAM + memory.weights + memory.gradients + memory.optimizer
     if limit is not None and fixed > limit:
         return f"weights, gradients and optimizer alone take {size(fixed)}, with any batch size; {SMALLER_MODEL}"
