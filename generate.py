@@ -8,12 +8,13 @@ from __future__ import annotations
 import signal
 import sys
 
-from llm.console import explain, open_streams
+from llm.console import explain, open_streams, say, show_warnings
 from llm.parallel.runtime import keep_freed_memory
 
 
 def main(arguments: list[str] | None = None) -> int:
     open_streams(unprintable="replace")  # a terminal that cannot show a character shows a question mark
+    show_warnings(say)
     # Imported here and not at the top, so that a Ctrl-C during the imports also ends in the `except` below.
     from llm.inference.command import parse, start
 

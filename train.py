@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from llm.console import explain, open_streams, say, silence
+from llm.console import explain, open_streams, say, show_warnings, silence
 from llm.parallel.runtime import keep_freed_memory, set_switch_interval
 
 
@@ -17,8 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     # Imported here and not at the top, so that a Ctrl-C during the imports also ends in the `except` below.
     from llm.inference.text import write_sample
     from llm.training.command import parse, start
+    from llm.training.display import print_line
     from llm.training.signals import cleaning_up
 
+    show_warnings(print_line)
     with cleaning_up():
         options, run = parse(sys.argv[1:] if arguments is None else arguments)
         keep_freed_memory()

@@ -1,7 +1,7 @@
-"""What train.py and generate.py do as programs: standard streams that take any text, and commands to copy.
+"""What train.py and generate.py do as programs: standard streams that take any text, messages, and commands to copy.
 
-Streams differ from place to place: a Windows console or `> log.txt` may know only 256 characters, a service may run
-with streams closed, a disk may be full. Nothing of that may end a program that has hours of work in its hands.
+Streams differ from place to place: a Windows console or `> log.txt` may have only 256 characters, a service may run
+with closed streams, a disk may be full. None of this may end a program that has worked for hours.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import os
 import shlex
 import signal
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 # What asks a program to stop: Ctrl-C, `kill` or the end of a batch job, a terminal that is closed (not on Windows).
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -27,7 +29,8 @@ def open_streams(unprintable: str) -> None:
     `unprintable`: what standard output writes for a character that it cannot encode: "replace" for a question mark,
     "backslashreplace" for its number. Standard error always writes the number. Closed streams become empty ones.
     """
-    # If number 2 were free, the next file that is opened would get it, and messages would be written into that file.
+    # Numbers 0, 1 and 2 belong to the streams. If 2 were free, the next file that is opened would get this number, and
+    # messages would be written into that file.
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(handle)
@@ -40,7 +43,7 @@ def open_streams(unprintable: str) -> None:
 
 
 def silence(stream: TextIO | None) -> None:
-    """Let what is written to a standard stream go nowhere from now on, also what it still has in its buffer."""
+    """Throw away what is written to a standard stream from now on, and what is still in its buffer."""
     if stream in (sys.__stdout__, sys.__stderr__) and stream is not None:
         handle = os.open(os.devnull, os.O_WRONLY)
         os.dup2(handle, stream.fileno())
@@ -55,8 +58,24 @@ def say(text: str) -> None:
         silence(sys.stderr)
 
 
+def show_warnings(write: Callable[[str], object]) -> None:
+    """From now on, a UserWarning, which is meant for the user, is written as a plain sentence: `write(sentence)`.
+
+    Python itself would also print a file, a line number and a line of code.
+    """
+    show_others = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category is UserWarning:
+            write(str(message))
+        else:
+            show_others(message, category, *place, **more)
+
+    warnings.showwarning = show
+
+
 def explain(error: OSError) -> str:
-    """What the system could not do, and what to do, where nobody who knew more has said it."""
+    """A sentence for an error of the system: what failed, and what to do. For errors that have no better message."""
     place = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     if error.errno in NO_ROOM:
         return f"{place}; make room on that disk, or choose another folder"

@@ -21,8 +21,6 @@ from llm.data.errors import DataError
 from llm.runs import files
 from tokenizer.formats import atomic
 
-# If a half-written file has not changed for this many seconds, its process has probably died, and it is deleted.
-ABANDONED_AFTER = 24 * 3600.0
 KINDS = ("tokens", "tokenizers")
 HASH_DIGITS = 32
 LIMIT = "MINIGRAD_CACHE_GB"
@@ -35,7 +33,7 @@ def cache_folder() -> Path:
 
 
 def entry(kind: str, recipe: str) -> Path:
-    """The folder for what is made by this recipe: a text that tells all that decides the content. `kind`: KINDS."""
+    """The folder of a result. `kind`: one of KINDS; `recipe`: a text with everything that the content depends on."""
     return cache_folder() / kind / hashlib.sha256(recipe.encode()).hexdigest()[:HASH_DIGITS]
 
 
@@ -74,29 +72,22 @@ def size_limit() -> int:
 
 def shrink(cache: Path, limit: int, keep: Path) -> None:
     """Delete the folders of the cache that were not used for the longest time, but not `keep`, until `limit` holds."""
-    # Only folders with names of ours: MINIGRAD_CACHE may be a folder in which there is something else too.
-    entries = [entry for kind in KINDS for entry in (cache / kind).glob(HASH_DIGITS * "[0-9a-f]")]
-    sizes = {folder: _size(folder) for folder in entries}
+    # Only folders whose names are of the form of `entry`: MINIGRAD_CACHE may be a folder that has other things in it.
+    folders = [folder for kind in KINDS for folder in (cache / kind).glob(HASH_DIGITS * "[0-9a-f]")]
+    sizes = {folder: sum(_status(path, "st_size") for path in folder.rglob("*")) for folder in folders}
     total = sum(sizes.values())
-    for folder in sorted(sizes, key=_last_use):
+    for folder in sorted(folders, key=lambda folder: _status(folder, "st_mtime")):  # `is_cached` sets this time
         if total <= limit:
             return
         if folder != keep:
             total -= sizes[folder]
             with suppress(OSError):  # another process is deleting it too, or (on Windows) is reading it
-                # Renamed first: nobody shall find half a folder.
+                # Renamed first, so that no other process finds a folder of which half is deleted.
                 shutil.rmtree(folder.rename(atomic.temporary_name(folder)), ignore_errors=True)
 
 
-def _size(folder: Path) -> int:
-    return sum(_status(path, "st_size") for path in folder.rglob("*"))
-
-
-def _last_use(folder: Path) -> float:
-    return _status(folder, "st_mtime")
-
-
-def _status(path: Path, name: str) -> int:
+def _status(path: Path, name: str) -> float:
+    """A field of `os.stat_result`; 0 if the file is no longer there."""
     try:
         return getattr(path.lstat(), name)
     except OSError:  # another process has deleted it in the meantime
@@ -107,7 +98,7 @@ def _status(path: Path, name: str) -> int:
 def _writing(target: Path) -> Iterator[None]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        atomic.remove_partial(target.parent, unchanged_for=ABANDONED_AFTER)
+        atomic.remove_partial(target.parent, unchanged_for=atomic.ABANDONED_AFTER)
         yield
     except OSError as error:
         raise DataError(

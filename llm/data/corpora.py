@@ -58,8 +58,8 @@ def _copied(name: str, stream: BinaryIO) -> Corpus:
     with ExitStack() as cleanup:
         path = _temporary_copy(name, stream, cleanup)
         corpus = Corpus(name, [path])
-        # After an error, the end of this block deletes the folder. If there is none, `pop_all` takes this over: the
-        # folder is deleted when the corpus is garbage collected.
+        # After an error, the end of this block deletes the temporary folder. Without an error, `pop_all` prevents this,
+        # and the folder is deleted when the corpus is garbage collected.
         weakref.finalize(corpus, cleanup.pop_all().close)
     return corpus
 

@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int | None], object]  # called with a stage of th
 
 @dataclass(frozen=True)
 class Survey:
-    """What can be said about a corpus only after all of it has been read once."""
+    """What is known about a corpus after all of it has been read once."""
 
     fingerprint: str  # SHA-256 of the text and lengths of all documents. Names and dates of files do not change it
     sizes: np.ndarray  # (documents,) int64, in characters
@@ -62,7 +62,7 @@ class Corpus:
 
     @property
     def omissions(self) -> str:
-        """A sentence on the files that are left out; "" if there are none."""
+        """A sentence that names the files that are left out; "" if there are none."""
         if not self.left_out:
             return ""
         more = len(self.left_out) - MOST_NAMED

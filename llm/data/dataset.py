@@ -7,7 +7,6 @@ The cache has a folder for each combination of corpus, tokenizer and split, name
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from llm.data.corpus import Corpus, Progress
 from llm.data.errors import DataError
 from llm.data.shards import GROUP_CHARACTERS, SHARD_TOKENS, ShardWriter, TextTokenizer, TokenShards
 from llm.data.split import training_sizes
+from llm.runs.files import digest
 
 FORMAT = 2  # part of the hash; to be increased when the same text gives other files than before
 
@@ -103,4 +103,4 @@ def _fingerprint(tokenizer: TextTokenizer) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokenizer.json"
         tokenizer.save(path)
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return digest(path)

@@ -48,7 +48,7 @@ def _learn(corpus: Corpus, kind: str, vocab_size: int, progress: Progress | None
         return CharTokenizer.train(_reported(corpus, "collecting characters", progress))
 
     def report(stage: str, done: int, total: int | None) -> None:
-        if progress:  # the tokenizer does not know how much text is to come
+        if progress:  # total is None while the tokenizer reads: it does not know the length of the text
             progress(stage, done, corpus.survey.characters if total is None else total)
 
     return Tokenizer.train(corpus, vocab_size, special_tokens=(END_OF_TEXT,), progress=report)

@@ -1,8 +1,8 @@
 """Bytes to text: the same rules for what a model learns from and for a prompt that it continues.
 
 Text is UTF-8. A byte order mark at its beginning is dropped: Windows writes one to say that a file is UTF-8. Line ends
-stay as they are. Bytes with a zero among the first 8,192 are no text (Git decides in the same way): they are a binary
-file, or UTF-16, in which every second byte of English is zero.
+stay as they are. A file with a zero among its first 8,192 bytes is not text (Git decides in a similar way): it is a
+binary file, or UTF-16, in which every second byte of an English text is zero.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def is_text(path: Path) -> bool:
 
 
 def check_text(name: str, head: bytes) -> None:
-    """Raise DataError if the first HEAD_BYTES of a file or stream are no text."""
+    """Raise DataError if a file or stream that begins with the bytes `head` is not text."""
     if b"\0" in head:
         raise DataError(
             f"{name} is not UTF-8 text: it has a zero byte at position {head.index(0):,}, so it is a binary file "

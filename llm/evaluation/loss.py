@@ -77,6 +77,10 @@ def evaluate(workers: Workers, validation: Validation) -> Evaluation:
 
 def in_short_parts(batch: Batch, device: str) -> list[Batch]:
     """The rows of a batch in parts of at most PART_TOKENS, or of a single row."""
-    rows, limit = count_rows(batch), PART_TOKENS["cpu" if device == "cpu" else "cuda"]
-    rows_of_a_part = max(1, limit * rows // batch[0].size)
+    rows = count_rows(batch)
+    rows_of_a_part = max(1, part_tokens(device) * rows // batch[0].size)
     return split_rows(batch, -(-rows // rows_of_a_part))  # rounded up
+
+
+def part_tokens(device: str) -> int:
+    return PART_TOKENS["cpu" if device == "cpu" else "cuda"]

@@ -1,14 +1,14 @@
 """How well a model predicts a text. `llm.evaluate` is this function.
 
 The text is cut into windows of the model's context, as in training. Each token is predicted once, from the tokens
-before it in its window. So the first tokens of a window are predicted from little.
+before it in its window. So the first tokens of a window, which have few before them, have a higher loss.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from llm.evaluation.loss import PART_TOKENS, Evaluation
+from llm.evaluation.loss import Evaluation, part_tokens
 from llm.model.gpt import GPT
 from llm.parallel.blas import fitting_blas_threads
 from minigrad import no_grad
@@ -25,7 +25,7 @@ def evaluate_text(model: GPT, tokenizer: BaseTokenizer, text: str) -> Evaluation
     if tokenizer.end_of_text is not None:
         ids = [tokenizer.end_of_text, *ids]
     if len(ids) < 2:
-        raise ValueError(f"a text needs at least 1 token that can be predicted from another, got {text!r}")
+        raise ValueError(f"the text {text!r} is too short to be evaluated; give one with more tokens")
     predicted = len(ids) - 1
     bytes_predicted = len(tokenizer.decode(ids[1:]).encode("utf-8", "surrogatepass"))
     loss = sum_of_losses(model, np.array(ids)) / predicted
@@ -34,10 +34,10 @@ def evaluate_text(model: GPT, tokenizer: BaseTokenizer, text: str) -> Evaluation
 
 def sum_of_losses(model: GPT, ids: np.ndarray) -> float:
     """The losses of all tokens (N,) but the first, added up."""
-    context, total, training = model.config.context, 0.0, model.training
+    context, training, total = model.config.context, model.training, 0.0
     inputs, targets = ids[:-1], ids[1:]
     whole = len(inputs) // context * context  # tokens in windows of full length; the last window is shorter
-    rows = max(1, PART_TOKENS["cpu" if model.device == "cpu" else "cuda"] // context)  # windows at a time
+    rows = max(1, part_tokens(model.device) // context)  # windows at a time
     model.eval()
     try:
         with no_grad(), fitting_blas_threads(model.num_parameters()):

@@ -21,7 +21,7 @@ from llm.inference.sampling import Sampling
 from llm.inference.text import continue_prompt, decode_until_stop
 from llm.parallel.blas import blas_threads
 from llm.parallel.runtime import set_blas_threads
-from llm.runs.parsing import DEFAULT_IN_TEXT, read_options
+from llm.runs.parsing import DEFAULT_IN_TEXT, flag, read_options
 from llm.runs.run import Run, newest_run
 from minigrad.backend import pick_device
 from tokenizer.models.char import UnknownCharacter
@@ -57,7 +57,7 @@ class GenerateOptions:
         for name, least in (("max_tokens", 0), ("num_samples", 1), ("seed", 0), ("threads", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+                raise ValueError(f"{flag(name)} must be at least {least}, got {value}")
 
 
 def parse(arguments: list[str]) -> GenerateOptions:
@@ -108,7 +108,7 @@ def print_text(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:  # a file on a disk that is full
-        silence(sys.stdout)  # or Python would try again when it ends
+        silence(sys.stdout)  # otherwise Python would try again at its end, and print its own message
         raise OSError(f"the text could not be written to standard output ({error.strerror})") from None
 
 

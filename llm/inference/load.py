@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from llm.console import command_line, say
+from llm.console import say
 from llm.model.gpt import GPT
 from llm.runs.checkpoints import MODEL
 from llm.runs.errors import RunError
@@ -34,8 +34,7 @@ def load_model(
         )
     checkpoint = run.checkpoints.load(which, with_optimizer=False)
     if checkpoint is None:
-        command = command_line("train.py", "--resume", "--out", str(run))
-        raise RunError(f"{run} has no checkpoint yet; let it train on with: {command}")
+        raise RunError(f"{run} has no checkpoint yet; let it train on with: {run.resume_command}")
     for problem in checkpoint.problems:
         say(f"{problem}; using the checkpoint of step {checkpoint.step}")
     run.check_size(checkpoint, config)

@@ -63,10 +63,10 @@ def stream_text(
 
 
 def with_fitting_threads(model: GPT, pieces: Iterator[str]) -> Iterator[str]:
-    """The pieces, each computed with as many BLAS threads as are best for a model of this size."""
+    """The pieces. Each is computed with one thread, if that is best for a model of this size."""
     parameters = model.num_parameters()
     while True:
-        # Only while a piece is computed: what the caller does with it has all threads.
+        # The limit ends before the piece is yielded, so the caller's own matrix products are not slowed down.
         with fitting_blas_threads(parameters):
             piece = next(pieces, None)
         if piece is None:
@@ -91,7 +91,7 @@ def continue_prompt(
         warnings.warn(
             f"the prompt has {len(ids):,} tokens and the model reads at most {model.config.context:,}; "
             f"the first {left_out:,} are left out",
-            stacklevel=3,
+            stacklevel=3,  # the caller of `stream_text`
         )
     ends = () if tokenizer.end_of_text is None else (tokenizer.end_of_text,)
     return generate(model, ids, max_tokens=max_tokens, sampling=sampling, seed=seed, stop_ids=ends)

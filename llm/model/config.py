@@ -23,7 +23,7 @@ NormPosition = Literal["pre", "post"]
 Activation = Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"]
 
 GATED = ("swiglu", "geglu")
-LARGEST_INT = 1 << 63  # the integers of arrays are below it
+LARGEST_INT = 1 << 63  # integers of arrays are smaller
 LARGEST_FLOAT = 3.4e38  # of float32, in which the model computes
 
 
@@ -124,10 +124,10 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context", "layers", "heads", "dim"):
-            self._require(name, _is_count, "a whole number of at least 1")
+            self._require(name, _is_count, "a whole number of at least 1 and below 2^63")
         for name in ("kv_heads", "head_dim", "mlp_dim", "window"):
             if getattr(self, name) is not None:
-                self._require(name, _is_count, "a whole number of at least 1, or None")
+                self._require(name, _is_count, "a whole number of at least 1 and below 2^63, or None")
         choices = {"positions": Positions, "norm": Norm, "norm_position": NormPosition, "mlp": Activation}
         for name, literal in choices.items():
             allowed = get_args(literal)  # Literal["a", "b"] -> ("a", "b")

@@ -104,18 +104,19 @@ def training_memory(
 ) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes.
 
-    `recompute`: with activation checkpointing. `workers`: how many divide the batch. `processes`: they are processes.
+    `recompute`: with activation checkpointing. `workers`: how many workers divide the batch. `processes`: whether they
+    are processes.
     """
     weights = parameters(config).total * itemsize
     # Logits are computed in chunks of tokens. When one is computed, the one before it is still in memory: two chunks.
-    tokens = min(2 * CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
+    rows_of_logits = min(2 * CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
     return Memory(
         # Processes share a second copy of the weights, and each has a gradient of its own: llm/parallel/processes.py.
         weights=2 * weights if processes else weights,
         gradients=workers * weights if processes else weights,
         optimizer=2 * weights,  # AdamW: mean and mean square of the gradients
         activations=activation_bytes(config, batch_size, context, itemsize, recompute=recompute, workers=workers),
-        logits=workers * tokens * config.vocab_size * itemsize,
+        logits=workers * rows_of_logits * config.vocab_size * itemsize,
     )
 
 
@@ -130,7 +131,7 @@ def activation_bytes(
 ) -> int:
     """Bytes that the graphs of all workers hold at the end of the forward pass of `model.loss`.
 
-    `recompute`: in the backward pass, while a block is computed again.
+    With `recompute`, at the time in the backward pass when a block is computed again.
     """
     C, L, V, F, T = config.dim, config.layers, config.vocab_size, config.mlp_size, context or config.context
     H, K, D = config.heads, config.key_heads, config.head_size
@@ -143,11 +144,11 @@ def activation_bytes(
     norms = 2 * (C + C)  # input and output of each; the inputs are the residual stream
     # Numbers in each block; `saved_weights` are the attention weights of a head, where they are stored.
     block = tokens * (norms + attention + mlp) + batch_size * H * saved_weights(T, D, config.window)
-    # With activation checkpointing, all blocks hold their input, and one of them also the rest, and the gradients of
-    # its arrays: the gradients of weights are computed from them at its end. Measured: one and a half times as much.
+    # With activation checkpointing, each block holds only its input. The block that is computed again also holds all
+    # its arrays and most of their gradients. These gradients were measured: one and a half times as much as the arrays.
     blocks = (L - 1) * tokens * C + 5 * block // 2 if recompute else L * block
-    # Numbers per token outside the blocks: input and output of the last norm, or else only the embeddings; and the
-    # gradient of the head's input, which is computed with the loss.
+    # Numbers per token outside the blocks: the gradient of the head's input, which is computed together with the loss;
+    # and input and output of the last norm, or, without this norm, only the embeddings.
     outside = C + (2 * C if config.norm_position == "pre" else C)
     # Numbers per worker: the gradient of the head's weight (V, C), or with few tokens that of the logits instead.
     own = _tokens_of_a_worker(config, batch_size, context, workers)

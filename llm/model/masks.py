@@ -1,11 +1,12 @@
-"""Which keys each query may attend to, and how much lower ALiBi scores distant keys. Shared by all layers.
+"""Which keys each query may attend to, and by how much ALiBi lowers the scores of distant keys. Shared by all layers.
 
 Plain texts (training, ordinary generation) need no mask: the `causal` and `window` arguments of `attention` are enough.
 Padding, packed documents and positions given by the caller need a boolean mask, True where a key may be attended to.
 
-A mask or a bias has a number for each pair of tokens. In a long text, that would be more memory than all else. So both
-are computed from positions, block by block: attention asks for a block when it needs one (`Blockwise` in
-minigrad/fused/attention_scores.py).
+A mask or a bias has a value for each pair of tokens. For a long text it would take more memory than everything else. So
+both are computed from positions, block by block: attention calls `block` for the part that it works on (`Blockwise` in
+minigrad/fused/attention_scores.py). The arguments of `block` are slices of rows, queries and keys. In the shapes below,
+b, i and j stand for their lengths, and b is 1 if all rows have the same positions.
 """
 
 from __future__ import annotations
@@ -49,23 +50,24 @@ def attention_settings(
 
 
 class Distances:
-    """Position of each query minus position of each key, negative if the key is later; block by block."""
+    """The position of each query minus the position of each key: negative if the key is later."""
 
     def __init__(self, positions: TokenPositions, device: str):
-        # (B, T) and (B, S); (1, T) and (1, S) if all rows have the same positions
+        # (B, T) and (B, S), or (1, T) and (1, S) if all rows have the same positions
         self.queries, self.keys = (as_rows(p, device) for p in (positions.queries, positions.keys))
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
-        """Integers (b or 1, i, j)."""
+        """Integers (b, i, j)."""
         if len(self.queries) == 1:
             b = ALL
         return self.queries[b, i, None] - self.keys[b, None, j]
 
 
 class PositionMask:
-    """True where the key is a real token, in the query's document and in its window."""
+    """True where the key is a token, not padding, in the query's document and in its window.
 
-    # Keys later than the query are not excluded here: `causal`, which `attention` applies as well, does that.
+    It is also True for keys later than the query: the argument `causal` of `attention` excludes these.
+    """
 
     def __init__(self, positions: TokenPositions, window: int | None, device: str):
         self.distances, self.window = Distances(positions, device), window
@@ -73,13 +75,12 @@ class PositionMask:
         self.documents = None if documents is None else to_device(documents, device)  # (B, T)
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
-        """Booleans, the same for all heads."""
-        # In these shapes, B, T and S are the lengths of the three slices.
-        visible = self.distances.keys[b, None, j] != PADDING  # (B, 1, S)
+        """Booleans (b, 1, i, j), or (b, 1, 1, j) if they are the same for all queries; the 1 stands for all heads."""
+        visible = self.distances.keys[b, None, j] != PADDING  # (b, 1, j)
         if self.documents is not None:
-            visible = visible & (self.documents[b, i, None] == self.documents[b, None, j])  # (B, T, S)
+            visible = visible & (self.documents[b, i, None] == self.documents[b, None, j])  # (b, i, j)
         if self.window is not None:
-            visible = visible & (self.distances.block(b, i, j) < self.window)  # (B, T, S)
+            visible = visible & (self.distances.block(b, i, j) < self.window)  # (b, i, j)
         return visible[:, None]
 
 
@@ -91,12 +92,12 @@ class AlibiBias:
         self.slopes = to_device(alibi_slopes(heads).astype(like.dtype), device_of(like))[:, None, None]  # (H, 1, 1)
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
-        """(b or 1, H, i, j)"""
+        """Floats (b, H, i, j)."""
         return -self.slopes * self.distances.block(b, i, j).astype(self.slopes.dtype)[:, None]
 
 
 def alibi_bias(heads: int, positions: TokenPositions, like: Array) -> AlibiBias | Array:
-    """The bias. With one query it is an array (1 or B, H, 1, S), because decoding reads it once for each layer."""
+    """The bias. With one query it is an array (1 or B, H, 1, S): decoding computes it once for all layers."""
     bias = AlibiBias(heads, positions, like)
     return bias.block(ALL, ALL, ALL) if bias.distances.queries.shape[1] == 1 else bias
 

@@ -1,18 +1,20 @@
 """How many threads matrix products use. BLAS is the library in which NumPy computes them.
 
-A large product is faster with more threads. A small one ends before they have begun. And where other programs use the
-cores, each product waits until its last thread had its turn: some milliseconds, for each of the dozens of products of a
-token. Tokens per second of models of several sizes, on two cores of a Zen 5 (2026-11-30):
+A large product is faster with more threads. A small one is finished before the other threads have begun. And where
+other programs use the cores, each product waits for its last thread to get a core: some milliseconds, for each of the
+dozens of products of a token. The table shows how many tokens per second models of several sizes write, on two cores of
+an Intel Xeon with OpenBLAS (its SkylakeX kernels), 2026-11-30. The machine was shared: its load average was between 0.4
+and 2.9. So small differences in the table mean nothing.
 
-    parameters        nothing else running           beside a program that uses both cores
+    parameters        no second program of ours      beside a program that uses both cores
                       1 thread     2 threads         1 thread     2 threads
       1.3 million       1,024         1,057              120            32
       5 million           488           602              112             4
      12 million           194           372               68            14
      30 million            82           126               39             6
 
-So a small model gets one thread, and a large one as many as there are idle cores. Somebody who has set --threads or one
-of the variables in VARIABLES gets what was asked for.
+So a small model gets one thread, and a large one as many as there are idle cores, unless --threads or one of VARIABLES
+(runtime.py) says how many.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ SMALL_MODEL = 1 << 23  # parameters, about 8 million
 
 
 def blas_threads(requested: int | None, parameters: int) -> int:
-    """How many threads to use for a model of this size; `requested` if it is not None."""
+    """As many threads as the user asks for (`requested`, VARIABLES), else what is best for a model of this size."""
     if requested is not None or threads_from_environment() is not None:
         return threads_to_use(requested)
     if parameters < SMALL_MODEL:
@@ -46,7 +48,7 @@ def idle_share() -> float:
 
 @contextmanager
 def fitting_blas_threads(parameters: int) -> Iterator[None]:
-    """Inside the block, a single thread if this is better for a model of this size; else as many as before."""
+    """Use one thread in the block if that is best for a model of this size; otherwise as many as before."""
     if threads_from_environment() is not None or blas_threads(None, parameters) > 1:
         yield
     else:
@@ -58,4 +60,4 @@ def fitting_blas_threads(parameters: int) -> Iterator[None]:
 def _controller() -> Any:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()  # this takes 1 ms, and a change of the setting 0.01 ms
+    return ThreadpoolController()  # made once: this takes 1 ms, and changing the number of threads 0.01 ms

@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")  # where Linux tells the limits of a container
-CGROUP_MEMORY = (  # files with the limit of a container and with what it uses: version 2, then version 1
+CGROUP_MEMORY = (  # files with the memory that a container may use, and that it uses: cgroup v2, then v1
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
 MEMINFO = Path("/proc/meminfo")
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
 SWITCH_INTERVAL = 1e-4  # seconds
+MOST_THREADS = 1 << 15  # BLAS takes a C int, and itself uses no more than some hundred threads
 VARIABLES = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -61,7 +62,7 @@ def threads_from_environment() -> int | None:
 def memory() -> tuple[int, int] | None:
     """Bytes of memory that this process could use if it were alone, and bytes that are free now; None if not known.
 
-    Both are the smaller one of the machine's and of its container's.
+    In a container with a limit of memory, both are at most what this limit leaves.
     """
     try:
         lines = MEMINFO.read_text().splitlines()
@@ -80,7 +81,7 @@ def set_blas_threads(threads: int) -> None:
     """Let matrix products use this many threads."""
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(threads)
+    threadpool_limits(min(threads, MOST_THREADS))
 
 
 def set_switch_interval() -> None:
@@ -105,6 +106,6 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give the memory of freed arrays back to the system, once: when work is done that needed much of it."""
+    """Give the memory of freed arrays back to the system, once. To be called after work that needed much memory."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # as above
         ctypes.CDLL(None).malloc_trim(0)

@@ -37,7 +37,7 @@ class Threads(Workers):
         def compute(rank: int, batch: WorkerBatch) -> float:
             try:
                 return compute_gradient(self.model, self.objective, gradients, rank, batch)
-            except BaseException:  # perhaps before its first gradient, as when there is no memory for the loss
+            except BaseException:  # `backward` does the same, but the error may come before it, as from the loss
                 gradients.abandon()
                 raise
 

@@ -33,7 +33,7 @@ NEWEST_KEPT = 2  # if the last one is damaged, there is another to go back to
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run has learned up to a step: arrays by name, and the plain values of state.json (state.py)."""
+    """What a run has learned up to a step: arrays by name, and the other values, which are in state.json (state.py)."""
 
     weights: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]  # empty when it was loaded without
@@ -92,13 +92,13 @@ class Checkpoints:
             write_json(partial / STATE, {**checkpoint.state, "files": checksums})
 
     def _replaced(self, folder: Path) -> AbstractContextManager[Path]:
-        """`new_folder` in the place of a checkpoint that is damaged: the run went back to an earlier step then."""
+        """`new_folder`, also where this folder exists: it is damaged, so the run went back to an earlier step."""
         self.folder.mkdir(exist_ok=True)
         remove(folder)
         return new_folder(folder)
 
     def mend(self, checkpoint: Checkpoint) -> None:
-        """Give the files of a loaded checkpoint both names again. After a kill or damage they may have only one."""
+        """Give each file of a loaded checkpoint both names again: after a kill or damage it may have only one."""
         folder = self.folder_of(checkpoint.step)
         if checkpoint.folder == self.run_folder:
             with self._replaced(folder) as partial:
@@ -142,20 +142,22 @@ class Checkpoints:
         return None
 
     def _candidates(self, problems: list[str]) -> Iterator[Path]:
-        """The folders to load from, in the order in which they are tried. What is wrong is added to `problems`."""
+        """The folders to load from, the newest step first. Sentences on what is wrong are added to `problems`."""
         folders = self.newest_first()
-        copy = self._copied_step(folders, problems)
-        newer = [folder for folder in folders if copy is None or folder >= self.folder_of(copy)]
-        yield from newer
-        if copy is not None:
-            # The folder of the run is all there is when only its files were copied elsewhere.
-            if folders and self.folder_of(copy) not in newer:
-                problems.append(f"{self.folder_of(copy)} is missing")
-            yield self.run_folder
-        yield from folders[len(newer) :]
+        step = self._step_of_run_folder(folders, problems)
+        if step is None:
+            yield from folders
+            return
+        own = self.folder_of(step)
+        yield from (folder for folder in folders if folder >= own)
+        # Without any folders, nothing is missing: only the files of the run folder were copied here.
+        if folders and own not in folders:
+            problems.append(f"{own} is missing")
+        yield self.run_folder
+        yield from (folder for folder in folders if folder < own)
 
-    def _copied_step(self, folders: list[Path], problems: list[str]) -> int | None:
-        """The step of the files in the folder of the run, unless they are second names of those in `folders`."""
+    def _step_of_run_folder(self, folders: list[Path], problems: list[str]) -> int | None:
+        """The step of the files in the run folder; None if they are only second names of files in one of `folders`."""
         path = self.run_folder / STATE
         if not path.exists() or any(map(self._is_second_name_of, folders)):
             return None

@@ -1,6 +1,6 @@
-"""Folders, links, locks and JSON with a checksum, so that a kill, a crash or a full disk never leaves half of anything.
+"""Folders, links, locks, and JSON with a checksum. A kill, a crash or a full disk never leaves half a file or folder.
 
-Single files are written by tokenizer/formats/atomic.py, which says how. A folder is filled and renamed in the same way.
+tokenizer/formats/atomic.py writes single files, and explains how. A folder is written and renamed in the same way.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def open_regular(path: Path) -> BufferedReader:
     """Open a file to read its bytes. Raises OSError for a pipe or a device: reading one may never end."""
-    # Opening a pipe would wait for somebody who writes to it. With O_NONBLOCK it does not; files are read as ever.
+    # Without O_NONBLOCK, opening a pipe would wait until another process writes to it. Files are read as without.
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -125,7 +125,9 @@ def open_regular(path: Path) -> BufferedReader:
 def remove(path: Path) -> None:
     """Delete a file, a link or a folder with all that is in it, as far as that is possible. No error if it is not."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)  # would wait for ever, if it were given a pipe
+        shutil.rmtree(
+            path, ignore_errors=True
+        )  # only for folders: rmtree opens its argument, and waits if it is a pipe
     else:
         with suppress(OSError):
             path.unlink()

@@ -38,14 +38,15 @@ class Metrics:
         Steps after the last checkpoint are done again when a run is resumed, and get new lines. A kill may also have
         left half a line.
         """
-        self.path, found = path, 0
-        # Line by line: a long run has more lines than should be in memory at once.
+        self.path = path
+        found = 0
+        # Line by line: the lines of a long run take much memory.
         with new_file(path) as partial, open(partial, "w", encoding="utf-8") as file:
             for line in iterate_metrics(path):
                 found += 1
                 if line["step"] <= steps:
                     file.write(json.dumps(line) + "\n")
-            self.unreadable = max(0, _ends_of_lines(path) - found)  # how many are damaged, or not a line of metrics
+            self.unreadable = max(0, _count_lines(path) - found)  # how many are damaged, or not a line of metrics
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115  until `close`
 
     def add(self, **line: Any) -> None:
@@ -75,12 +76,13 @@ def iterate_metrics(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of `read_metrics`, one after the other."""
     try:
         with open_regular(path) as file:
-            while text := file.readline(LONGEST_LINE):  # what is longer is read in parts, of which none is a line
+            # A longer line is read in parts. No part is valid JSON, so it is left out.
+            while text := file.readline(LONGEST_LINE):
                 if not text.startswith(b"{"):
                     continue
                 try:
                     line = json.loads(text)
-                except (ValueError, RecursionError):  # RecursionError: a thousand brackets
+                except (ValueError, RecursionError):  # RecursionError: a thousand brackets inside each other
                     continue
                 if isinstance(line, dict) and set(FIELDS) <= line.keys() and type(line["step"]) is int:
                     yield line
@@ -90,7 +92,7 @@ def iterate_metrics(path: Path) -> Iterator[dict[str, Any]]:
         raise RunError(f"{path} cannot be read ({error.strerror}); delete it, or put the right one back") from None
 
 
-def _ends_of_lines(path: Path) -> int:
+def _count_lines(path: Path) -> int:
     if not path.exists():
         return 0
     with open(path, "rb") as file:
@@ -131,7 +133,7 @@ def draw_losses(lines: Iterable[Mapping[str, Any]], path: Path, title: str) -> N
     norm.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     for axis in (rate, norm):
         if axis.get_yscale() == "linear":
-            # As many ticks for any height: the layout makes room for these labels, and no wider ones come after it.
+            # A fixed number of ticks: the layout makes room for their labels, and labels of later ticks could be wider.
             axis.yaxis.set_major_locator(MaxNLocator(2))
     for axis in (losses, rate, norm):
         axis.grid(alpha=0.25)
@@ -162,14 +164,14 @@ def _scale(values: np.ndarray) -> str:
 
 
 def _smoothed(values: np.ndarray, at: Iterable[int] | None = None) -> np.ndarray:
-    """The means of values and their neighbours, the same number before and after; missing ones (NaN) do not count.
+    """For each value, the mean of it and its neighbours, as many before as after. Missing values (NaN) do not count.
 
-    As many before as after, so where the losses fall in a straight line, the mean is on that line. (A mean of only the
-    values before, such as an exponential moving average, is above it.) `at`: at which indices; None: at all of them.
+    So where the losses fall in a straight line, the mean is on this line. (An exponential moving average, which is a
+    mean of earlier values, is above it.) `at`: the indices for which means are wanted; None: all.
     """
     means = []
     for i in range(len(values)) if at is None else at:
-        # Up to a 25th of all steps on each side; fewer at the ends, where there are not so many.
+        # Up to a 25th of all values on each side. Near the ends there are fewer.
         reach = min(i, len(values) - 1 - i, len(values) // 25)
         window = values[i - reach : i + reach + 1]
         present = window[np.isfinite(window)]
@@ -178,8 +180,8 @@ def _smoothed(values: np.ndarray, at: Iterable[int] | None = None) -> np.ndarray
 
 
 def _thinned(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points that look the same in the picture, at most MOST_POINTS: the least and greatest value of each group."""
-    size = -(-len(values) * 2 // MOST_POINTS)  # of a group
+    """At most MOST_POINTS points that look the same in the picture: the smallest and largest value of each group."""
+    size = -(-len(values) * 2 // MOST_POINTS)  # of a group, rounded up
     if size <= 2:
         return steps, values
     starts = np.arange(0, len(values), size)

@@ -14,7 +14,7 @@ import tyro
 
 from llm.model.config import LARGEST_INT, GPTConfig
 from llm.model.presets import PRESETS as MODELS
-from llm.runs.parsing import DEFAULT_IN_TEXT
+from llm.runs.parsing import DEFAULT_IN_TEXT, flag
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,19 @@ class TrainOptions:
     """Decides the initial weights, the order of the batches, dropout and samples."""
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            # Only a seed may have any number of digits. Arrays and floats cannot hold the others.
+            if isinstance(value, int) and value >= LARGEST_INT and name != "seed":
+                raise ValueError(f"{flag(name)} is too large; it must be below 2^63")
         counts = ("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every", "threads")
         for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{_flag(name)} must be at least 1, got {value}")
+                raise ValueError(f"{flag(name)} must be at least 1, got {value}")
         for name in ("lr", "min_lr", "warmup", "weight_decay", "clip", "sample_every", "seed"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
-                raise ValueError(f"{_flag(name)} must be a number of at least 0, got {value}")
+                raise ValueError(f"{flag(name)} must be a number of at least 0, got {value}")
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"--val-fraction must lie between 0 and 1, got {self.val_fraction}")
         if not 0 <= self.beta2 < 1:
@@ -109,10 +113,6 @@ class TrainOptions:
         if self.micro_batches > self.batch_size:
             given = f"--micro-batches {self.micro_batches} is more than --batch-size {self.batch_size}"
             raise ValueError(f"{given}; each part needs at least one sequence")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -140,23 +140,19 @@ class Options:
             if not isinstance(training, dict):
                 raise ValueError(f"its options of training are a {type(training).__name__}, not an object")
             for name, kind in get_type_hints(TrainOptions).items():
-                if name in training and not _has_type(
-                    training[name], kind, largest=None if name == "seed" else LARGEST_INT
-                ):
+                if name in training and not _has_type(training[name], kind):
                     raise ValueError(f"{name} cannot be {training[name]!r}")
             return cls(TrainOptions(**training), GPTConfig.from_json(model))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the options of a run: {error!r}") from None
 
 
-def _has_type(value: Any, kind: Any, largest: int | None) -> bool:
-    """Whether a value from JSON has the type of a field, and is no integer beyond what arrays and floats can hold."""
+def _has_type(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON has the type of a field."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if isinstance(value, bool):  # which Python takes for an integer
         return kind is bool
-    if isinstance(value, int) and largest is not None and abs(value) >= largest:
-        return False
     return isinstance(value, kind) or kind is float and isinstance(value, int)
 
 

@@ -16,7 +16,8 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 T = TypeVar("T")
 
-# For an option whose default is not a value but something that happens: its text says it, and not "(default: None)".
+# For an option whose default is a behaviour, not a value. The text below the field describes it, so --help does not add
+# "(default: none)".
 DEFAULT_IN_TEXT = tyro.conf.arg(help_behavior_hint=lambda default: "" if default == "none" else f"(default: {default})")
 
 WANTED = {int: "a whole number in digits, such as 1000", float: "a number, such as 0.1 or 1e-3"}
@@ -36,6 +37,11 @@ def read_some(kind: type[T], arguments: list[str], *, program: str) -> tuple[T, 
     """The options of `kind` that are among the arguments, and all other arguments."""
     _set_style()
     return tyro.cli(kind, args=arguments, prog=program, registry=REGISTRY, return_unknown_args=True, add_help=False)
+
+
+def flag(name: str) -> str:
+    """The option on the command line of a field: "min_lr" is given as "--min-lr"."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _set_style() -> None:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
-# A model that is larger than the saved one by less than this factor is built, for then the error can name the arrays.
-SIZE_DOUBT = 8
+# How many times larger than the saved model a described one may be. Up to this, it is built, and the error can name the
+# arrays that do not fit.
+LARGEST_RATIO = 8
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
 
 
@@ -46,6 +47,11 @@ class Run:
 
     def __str__(self) -> str:
         return str(self.folder)
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues the run, to be copied."""
+        return command_line("train.py", "--resume", "--out", str(self))
 
     @property
     def exists(self) -> bool:
@@ -77,7 +83,7 @@ class Run:
             ) from error
 
     def options(self) -> Options:
-        # Imported here: the options of training bring the library for command lines, which inference does not need.
+        # Imported here: it imports tyro, the library for command lines, which `llm.load` does not need.
         from llm.runs.options import Options
 
         return self._read_config(Options.from_json)
@@ -99,7 +105,7 @@ class Run:
         """The tokenizer of the run. Raises ValueError when the file is missing or damaged."""
         path = self.folder / TOKENIZER
         try:
-            with open_regular(path) as file:  # a pipe would be waited for, and one without an end fill the memory
+            with open_regular(path) as file:  # a pipe may never send anything, or never end
                 size = os.fstat(file.fileno()).st_size
             if size > LARGEST_TOKENIZER:
                 raise RunError(f"{path} has {size:,} bytes, too many for a tokenizer; put the right one back")
@@ -115,7 +121,7 @@ class Run:
         To be called before the model is built: if the configuration was edited, it may need more memory than there is.
         """
         described, saved = parameters(config).total, sum(array.size for array in checkpoint.weights.values())
-        if described > SIZE_DOUBT * saved:
+        if described > LARGEST_RATIO * saved:
             raise self.misfit(checkpoint, f"{described:,} parameters are described, and {saved:,} are saved")
 
     def misfit(self, checkpoint: Checkpoint, reason: object) -> RunError:
@@ -128,7 +134,7 @@ class Run:
     # --- who may write here -----------------------------------------------------------------------------------------
 
     def check_free(self) -> None:
-        """Raise RunError when a new run would replace something here."""
+        """Raise RunError if a new run would replace files that are in the folder."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
         precious = [self.folder / name for name in (*FILES, METRICS, PICTURE, PROFILE, TOKENIZER)]
@@ -143,11 +149,11 @@ class Run:
 
     @property
     def is_unbegun(self) -> bool:
-        """Whether the folder is there, and holds at most what `begin` has written when it is killed."""
+        """Whether the folder is there, and holds no more than a killed `begin` leaves."""
         if not self.folder.is_dir() or self.exists:
             return False
         names = {path.name for path in self.folder.iterdir() if not path.name.startswith(PARTIAL)}
-        # `begin` makes the folder of the checkpoints first. So a tokenizer.json alone is one that somebody put there.
+        # `begin` makes the folder of the checkpoints first. So a tokenizer.json alone was put there by the user.
         return names <= {self.checkpoints.folder.name, TOKENIZER} and names != {TOKENIZER}
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What can be checked before the first step, so that no hours of training are lost to it: prompt, room on the disk."""
+"""Checks before the first step: a problem that is found here costs no hours of training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 from llm.console import NO_ROOM
-from llm.model import cost
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import TrainOptions
+from minigrad.profiler.table import size
 from tokenizer import BaseTokenizer
 from tokenizer.formats.atomic import PARTIAL
 from tokenizer.models.char import UnknownCharacter
@@ -27,14 +27,14 @@ def check_prompt(tokenizer: BaseTokenizer, prompt: str) -> None:
         ) from None
 
 
-def check_schedule(training: TrainOptions) -> str:
-    """A sentence if the learning rate never falls, although the schedule is one that falls; otherwise ""."""
+def problems_of_schedule(training: TrainOptions) -> list[str]:
+    """A sentence if the learning rate would never fall, although the schedule has a decay."""
     if training.schedule == "constant" or training.warmup < training.steps:
-        return ""
-    return (
-        f"the learning rate only rises, for --warmup {training.warmup} is not less than --steps {training.steps}; "
+        return []
+    return [
+        f"the learning rate only rises, because --warmup {training.warmup} is not less than --steps {training.steps}; "
         "give a smaller --warmup"
-    )
+    ]
 
 
 def check_room(folder: Path, checkpoint: Checkpoint) -> None:
@@ -42,19 +42,19 @@ def check_room(folder: Path, checkpoint: Checkpoint) -> None:
     sizes = [sum(array.nbytes for array in arrays.values()) for arrays in (checkpoint.weights, checkpoint.optimizer)]
     try:
         with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as place:
-            for number, size in enumerate(sizes):
-                reserve(Path(place) / str(number), size)
+            for number, nbytes in enumerate(sizes):
+                reserve(Path(place) / str(number), nbytes)
     except OSError as error:
         if error.errno in NO_ROOM:
             raise RunError(
-                f"there is no room in {folder} for a checkpoint, which needs {cost.size(sum(sizes))} "
+                f"there is no room in {folder} for a checkpoint, which needs {size(sum(sizes))} "
                 f"({error.strerror}); make room there, or choose another --out"
             ) from None
-        # Other file systems cannot tell; then the first checkpoint will.
+        # Any other error: this file system cannot reserve room. The first checkpoint will show whether there is enough.
 
 
-def reserve(path: Path, size: int) -> None:
-    """Make a file of this size. Its room is taken, without writing so many bytes, where the system can do that."""
+def reserve(path: Path, nbytes: int) -> None:
+    """Create a file, and reserve room for `nbytes` bytes without writing them, if the system can do that."""
     with open(path, "wb") as file:
-        if size and hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
+        if nbytes and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, nbytes)

@@ -13,7 +13,7 @@ from typing import Any
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError
 from llm.runs.options import Options, presets
-from llm.runs.parsing import read_options, read_some
+from llm.runs.parsing import flag, read_options, read_some
 from llm.runs.run import Run, new_run, newest_run
 from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
@@ -38,8 +38,7 @@ class _FirstOptions:
     preset: str = "default"
     out: str | None = None
     resume: bool = False
-    steps: str | None = None
-    """A string: that it is a number is checked with all other options."""
+    steps: str | None = None  # text: whether it is a number is checked later, with all other options
 
 
 def parse(arguments: list[str]) -> tuple[Options, Run]:
@@ -113,6 +112,6 @@ def _refuse_changes(run: Run, before: Options, after: Options) -> None:
     for old, new, name in fixed:
         if getattr(old, name) != getattr(new, name):
             raise RunError(
-                f"{run} was begun with --{name.replace('_', '-')} {getattr(old, name)}, which cannot become "
+                f"{run} was begun with {flag(name)} {getattr(old, name)}, which cannot become "
                 f"{getattr(new, name)}; leave that option out, or start a new run"
             )

@@ -25,12 +25,12 @@ def at_terminal() -> bool:
 class LogBar(tqdm):
     """A progress bar for log files: it cannot redraw its line, so it writes a new line every LOG_INTERVAL seconds."""
 
-    # tqdm's thread that redraws a bar which was not updated for long: in a file, the same line twice.
+    # No thread of tqdm that draws a bar again if it was not updated for long: a file would get the same line twice.
     monitor_interval = 0
 
     def __init__(self, **settings: Any):
         intervals = dict.fromkeys(("mininterval", "maxinterval", "delay"), LOG_INTERVAL)
-        # miniters: the time is looked at in each update, and not only after as many as took 30 seconds before.
+        # miniters: compare the time in each update. By default tqdm skips as many updates as took 30 seconds before.
         fixed = intervals | {"miniters": 1, "ncols": 120, "ascii": True, "leave": False}
         super().__init__(**settings | fixed)
 
@@ -43,7 +43,7 @@ class LogBar(tqdm):
 
 def bar(**settings: Any) -> tqdm:
     """A progress bar; `settings` as for tqdm."""
-    # No thread that redraws bars which are seldom updated: beside another thread, the tokenizer starts no processes.
+    # No thread that draws bars again which are seldom updated: the tokenizer starts no processes beside another thread.
     tqdm.monitor_interval = 0
     return tqdm(**settings, dynamic_ncols=True) if at_terminal() else LogBar(**settings)
 

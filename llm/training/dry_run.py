@@ -1,8 +1,9 @@
 """What a training run would need, without creating the model and without reading the text: `train.py --dry-run`.
 
-The time is a prediction. It measures the rate of a matrix product on one core, in operations per second. A training
-step reaches about half of the rate of all its cores (UTILISATION). The operations of a step (llm/model/cost.py),
-divided by that half, are its time. The rate is that of a core without other programs, also on a busy machine.
+How the time is predicted: the rate of a matrix product, in operations per second, is measured on one core, and
+multiplied by the number of cores. A training step reaches about half of this rate (UTILISATION). So its time is the
+number of its operations (llm/model/cost.py), divided by half the rate. Other programs do not change the measurement,
+because it counts only the time in which this program has the core.
 """
 
 from __future__ import annotations
@@ -19,37 +20,37 @@ from llm.parallel.blas import blas_threads, idle_share
 from llm.parallel.runtime import available_cores, set_blas_threads
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
-from llm.training.memory import describe_memory, how_it_trains
+from llm.training.memory import describe_memory, memory_arguments
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
 from tokenizer import load as load_tokenizer
 
 UTILISATION = 0.5  # the rate of training steps, as a fraction of that of a large matrix product: benchmarks/RESULTS.md
-BUSY = 0.75  # where less than this share of the cores is idle, the prediction says so
+BUSY = 0.75  # if less than this share of the cores is idle, a line says that the run will take longer
 
 
 def describe_dry_run(options: Options, run: Run) -> str:
-    """What was read and what not; a table of sizes and memory; the predicted time of a step and of all steps.
+    """Lines on text and vocabulary, a table of sizes and memory, and the predicted time of a step and of all steps.
 
     Raises ValueError or OSError when the run could not begin: the text does not exist, a tokenizer cannot be read ...
     """
     training = options.training
     device = pick_device(training.device)
-    check_text(training.data)
+    check_data(training.data)
     vocab_size, source = find_vocabulary(options, run)
     options = replace(options, model=replace(options.model, vocab_size=vocab_size))
     workers = worker_count(training, device)
     lines = [
         f"text       {training.data}; it was not read",
         f"vocabulary {vocab_size:,} tokens, {source}",
-        cost.table(options.model, **how_it_trains(options, workers)),
+        cost.table(options.model, **memory_arguments(options, workers)),
         *(describe_memory(options, workers) if device == "cpu" else []),
         *describe_time(options, device, workers, steps_done(run)),
     ]
     return "\n".join(lines)
 
 
-def check_text(data: str) -> None:
+def check_data(data: str) -> None:
     """Raise DataError when there is no such text. It is not read, and nothing is downloaded."""
     is_stream = data == "-" or os.path.exists(data) and not (os.path.isfile(data) or os.path.isdir(data))
     if data not in BUILT_IN and not is_stream:
@@ -104,7 +105,7 @@ def matmul_rate(device: str = "cpu", size: int = 1024, rounds: int = 5) -> float
     clock = time.perf_counter
     if device == "cpu":
         set_blas_threads(1)
-        clock = time.thread_time  # it stands still while another program has the core
+        clock = time.thread_time  # does not count the time in which another program has the core
     a = to_device(np.ones((size, size), np.float32), device)
     best = float("inf")
     for _ in range(rounds):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections.abc import Callable
@@ -14,13 +13,14 @@ from contextlib import closing
 import numpy as np
 from tqdm import tqdm
 
+from llm.console import NO_ROOM
 from llm.evaluation.loss import Evaluation
 from llm.runs.errors import RunError
 from llm.runs.metrics import Metrics, draw_losses, iterate_metrics
 from llm.runs.run import METRICS, PICTURE, Run
 from llm.training import display
 from llm.training.display import print_line
-from llm.training.messages import divergence, resume_command, summary
+from llm.training.messages import divergence, summary
 from llm.training.profiling import Profiling
 from llm.training.signals import stop_requests
 from llm.training.step import StepResult
@@ -64,10 +64,10 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
     except OSError as error:
         raise RunError(
             f"metrics or picture could not be written to {run} ({error.strerror}); make room there, and go on with: "
-            f"{resume_command(run)}"
+            f"{run.resume_command}"
         ) from error
     if signals and not trainer.finished:
-        print_line(f"stopped at step {trainer.state.step:,} of {steps:,}; go on with: {resume_command(run)}")
+        print_line(f"stopped at step {trainer.state.step:,} of {steps:,}; go on with: {run.resume_command}")
         return 128 + signals[0]
     print_line(summary(trainer, run, picture=not loop.picture.problem))
     return 0
@@ -179,12 +179,13 @@ class Picture:
 
     def __init__(self, run: Run):
         self.run = run
-        self.drawn_step, self.next_time = -1, 0.0  # a time of perf_counter
-        self.problem = ""  # what was said last
+        self.drawn_step = -1  # of the newest picture
+        self.next_time = 0.0  # before this time of perf_counter, only the last picture is drawn
+        self.problem = ""  # what was printed last
         try:
             import matplotlib.figure  # noqa: F401  now, and not hours later
         except Exception as error:
-            self._say(f"no {PICTURE} will be drawn, because matplotlib cannot be imported ({error})")
+            self._print(f"no {PICTURE} will be drawn, because matplotlib cannot be imported ({error})")
 
     def draw(self, step: int, *, last: bool = False) -> None:
         """Draw the picture, if it is the last one of this run or if drawing has not taken too much of the time."""
@@ -196,15 +197,15 @@ class Picture:
             draw_losses(lines, self.run.folder / PICTURE, f"{self.run.folder.name}, step {step}")
             self.drawn_step = step
         except ImportError:
-            pass  # it was said when training began
+            pass  # `__init__` has printed it
         except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise  # the next checkpoint will not find room either
-            self._say(f"{PICTURE} could not be drawn ({error}); training goes on without it")
+            self._print(f"{PICTURE} could not be drawn ({error}); training goes on without it")
         now = time.perf_counter()
         self.next_time = now + (now - began) / DRAWING_SHARE
 
-    def _say(self, problem: str) -> None:
+    def _print(self, problem: str) -> None:
         """Print a line, but not the same one again and again."""
         problem = " ".join(problem.split())
         if problem != self.problem:

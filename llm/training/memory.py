@@ -12,12 +12,14 @@ from llm.parallel import runtime
 from llm.parallel.objective import rows_at_once
 from llm.parallel.selection import processes_are_faster
 from llm.runs.options import Options, TrainOptions
+from minigrad.profiler.table import size
 
 PROGRAM = 100 << 20  # bytes: Python and the libraries
+SMALLER_MODEL = "choose a smaller model (--layers, --dim, --vocab-size)"
 
 
-def how_it_trains(options: Options, workers: int) -> dict[str, Any]:
-    """The arguments of `cost.training_memory` for these options, with this number of workers."""
+def memory_arguments(options: Options, workers: int) -> dict[str, Any]:
+    """The arguments of `cost.training_memory` that say how these options train, with this number of workers."""
     training = options.training
     rows = rows_at_once(training.batch_size, training.micro_batches)
     workers = min(workers, rows)
@@ -27,18 +29,18 @@ def how_it_trains(options: Options, workers: int) -> dict[str, Any]:
 
 def needed(options: Options, workers: int) -> int:
     """Bytes that a training run takes at its peak."""
-    return PROGRAM + cost.training_memory(options.model, **how_it_trains(options, workers)).total
+    return PROGRAM + cost.training_memory(options.model, **memory_arguments(options, workers)).total
 
 
 def advice(options: Options, workers: int, limit: int | None) -> str:
     """What to do when a run does not fit into `limit` bytes (None: not known)."""
-    training, memory = options.training, cost.training_memory(options.model, **how_it_trains(options, workers))
+    training = options.training
+    # With one row at a time there is one worker, and so only one gradient: the least that these three can take.
+    one_row = replace(options, training=replace(training, micro_batches=training.batch_size))
+    memory = cost.training_memory(options.model, **memory_arguments(one_row, workers))
     fixed = PROGRAM + memory.weights + memory.gradients + memory.optimizer
     if limit is not None and fixed > limit:
-        return (
-            f"weights, gradients and optimizer alone take {cost.size(fixed)}, whatever the batch is; choose a smaller "
-            "model (--layers, --dim, --vocab-size)"
-        )
+        return f"weights, gradients and optimizer alone take {size(fixed)}, with any batch size; {SMALLER_MODEL}"
     if limit is None:
         return "try more --micro-batches or --recompute, which change no gradient, or a smaller model"
     for change in cheaper(training, workers):
@@ -46,23 +48,23 @@ def advice(options: Options, workers: int, limit: int | None) -> str:
         if need <= limit:
             return f"it fits with {flags(training, change)}, which changes no gradient"
     return (
-        f"even with --micro-batches {training.batch_size} --recompute it takes {cost.size(need)}; choose a smaller "
-        "model (--layers, --dim, --vocab-size) or a shorter --context"
+        f"even with --micro-batches {training.batch_size} --recompute it takes {size(need)}; {SMALLER_MODEL} "
+        "or a shorter --context"
     )
 
 
 def cheaper(training: TrainOptions, workers: int) -> list[TrainOptions]:
-    """Ways to save memory without changing the gradient, those that cost the least time first."""
+    """Options that need less memory and give the same gradient. Those that cost the least time come first."""
     counts = [training.micro_batches]
     while counts[-1] < training.batch_size:
         counts.append(min(2 * counts[-1], training.batch_size))
     ways = [replace(training, micro_batches=n, recompute=r) for r in {training.recompute, True} for n in counts]
 
-    def cost_in_time(way: TrainOptions) -> tuple[bool, bool, int]:
+    def slowness(way: TrainOptions) -> tuple[bool, bool, int]:
         has_idle_workers = rows_at_once(way.batch_size, way.micro_batches) < min(workers, way.batch_size)
         return has_idle_workers, way.recompute, way.micro_batches
 
-    return sorted((way for way in ways if way != training), key=cost_in_time)
+    return sorted((way for way in ways if way != training), key=slowness)
 
 
 def flags(before: TrainOptions, after: TrainOptions) -> str:
@@ -78,7 +80,7 @@ def describe_memory(options: Options, workers: int) -> list[str]:
     if found is None:
         return ["machine    its memory is not known"]
     (total, free), need = found, needed(options, workers)
-    line = f"machine    {cost.size(total)} of memory, {cost.size(free)} of it free; the run takes {cost.size(need)}"
+    line = f"machine    {size(total)} of memory, {size(free)} of it free; the run takes {size(need)}"
     if need <= free:
         return [line]
     problem = "more than this machine has" if need > total else "more than is free now"
@@ -87,7 +89,7 @@ def describe_memory(options: Options, workers: int) -> list[str]:
 
 @contextmanager
 def advised(options: Options, workers: int) -> Iterator[None]:
-    """A MemoryError inside the block gets a note: the advice for these options."""
+    """If the block raises MemoryError, add a note to it: the advice for these options. train.py prints the note."""
     try:
         yield
     except MemoryError as error:

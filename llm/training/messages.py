@@ -18,10 +18,10 @@ def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
     lines = [
         f"done: {state.step:,} steps; best validation loss {state.best_loss:.4f}{where}",
         f"  model and metrics   {run.folder}{os.sep}",
-        f"  picture of losses   {run.folder / PICTURE}",
+        *([f"  picture of losses   {run.folder / PICTURE}"] if picture else []),
         f"  let it write        {command_line('generate.py', '--run', str(run), *option)}",
     ]
-    return "\n".join(line for line in lines if picture or PICTURE not in line)
+    return "\n".join(lines)
 
 
 def divergence(state: TrainerState, run: Run, most_skipped: int) -> str:
@@ -31,9 +31,5 @@ def divergence(state: TrainerState, run: Run, most_skipped: int) -> str:
         found = f"{state.skipped} updates in a row had a loss or gradient that is not finite"
     return (
         f"{found}, so training stops at step {state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new "
-        f"run, or from the last checkpoint with: {resume_command(run)} --lr ..."
+        f"run, or from the last checkpoint with: {run.resume_command} --lr ..."
     )
-
-
-def resume_command(run: Run) -> str:
-    return command_line("train.py", "--resume", "--out", str(run))

@@ -21,7 +21,7 @@ from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
-from llm.training.checks import check_prompt, check_room, check_schedule
+from llm.training.checks import check_prompt, check_room, problems_of_schedule
 from llm.training.display import print_line, stages
 from llm.training.memory import advised
 from llm.training.objectives import NextToken
@@ -76,11 +76,12 @@ def _open_again(run: Run, data: str) -> Corpus:
     """The corpus of a run that is resumed."""
     if data != "-":
         return open_corpus(data)
-    # What came through a pipe is not kept. A terminal would wait for text, and nobody knows why.
+    # The text from the pipe was not kept, so it must be given again. A terminal is not read: users would not know what
+    # the program waits for.
     try:
         if not sys.stdin.isatty():
             return open_corpus(data)
-    except DataError:  # it is empty
+    except DataError:  # nothing comes through the pipe
         pass
     raise RunError(
         f"{run} learns from standard input, which is not kept; give the same text there again, or as --data FILE"
@@ -160,7 +161,7 @@ def describe(trainer: Trainer, tokenizer: BaseTokenizer, run: Run) -> str:
         f"{f'from step {step:,}, ' if step else ''}{training.steps:,} steps of {training.batch_size} sequences; "
         f"run folder {run}",
     ]
-    return "\n".join(lines + [warning for warning in [check_schedule(training)] if warning])
+    return "\n".join(lines + problems_of_schedule(training))
 
 
 def _newest_checkpoint(run: Run) -> Checkpoint | None:

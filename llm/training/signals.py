@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal. During an update: it is finished first. Before training: all is cleaned up."""
+"""Ctrl-C, SIGTERM and a closed terminal: training finishes its update; before training, files are cleaned up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cleaning_up() -> Iterator[None]:
     parent = os.getpid()
 
     def end(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != parent:  # a fork: its parent does the cleaning up
+        if os.getpid() != parent:  # this process is a fork. Its parent does the cleaning up
             os._exit(128 + number)
         raise Terminated(number)
 

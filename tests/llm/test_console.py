@@ -7,13 +7,14 @@ import os
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.console import command_line, explain, open_streams
+from llm.console import command_line, explain, open_streams, show_warnings
 from tests.llm.runs import make_run
 from tests.llm.trainings import SHAPE, write_text
 from tokenizer import CharTokenizer
@@ -93,6 +94,31 @@ def test_writing_survives_its_streams(tmp_path: Path, streams: str, status: int,
     assert err in result.stderr
     assert b"Traceback" not in result.stderr
     assert b"tokens/s" not in result.stdout, "messages do not go to standard output"
+
+
+def test_a_warning_for_the_user_is_a_plain_sentence_and_others_stay_with_python() -> None:
+    written: list[str] = []
+    with warnings.catch_warnings(record=True) as others:
+        warnings.simplefilter("always")
+        show_warnings(written.append)
+        warnings.warn("the prompt is long", stacklevel=1)
+        warnings.warn("divide by zero", RuntimeWarning, stacklevel=1)
+    assert written == ["the prompt is long"]
+    assert [str(each.message) for each in others] == ["divide by zero"]
+
+
+LONG = "the " * 20  # longer than the contexts of the small models below
+
+
+def test_programs_say_in_one_line_that_a_prompt_is_too_long(tmp_path: Path) -> None:
+    write_text(tmp_path / "text.txt")
+    options = ["--data", "text.txt", *SHAPE, "--steps", "1", "--prompt", LONG, "--out", "run"]
+    trained = shell(program("train.py", *options), tmp_path)
+    written = shell(program("generate.py", "--run", "run", "--prompt", LONG, "--max-tokens", "1"), tmp_path)
+    for result, stream in ((trained, trained.stdout), (written, written.stderr)):
+        assert result.returncode == 0, result
+        assert b"the prompt has 80 tokens and the model reads at most 8; the first " in stream
+        assert b"Warning" not in result.stdout + result.stderr
 
 
 def test_a_command_to_copy_works_where_it_is_printed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.data import cache, dataset
+from llm.data import dataset
 from llm.data.cache import cache_folder, new_folder
 from llm.data.corpora import open_corpus
 from llm.data.corpus import Corpus
@@ -25,7 +25,7 @@ from llm.data.dataset import prepare
 from llm.data.errors import DataError
 from llm.data.shards import ShardWriter, TokenShards
 from llm.data.split import training_sizes
-from tokenizer.formats.atomic import PARTIAL
+from tokenizer.formats.atomic import ABANDONED_AFTER, PARTIAL
 
 
 class ByteTokenizer:
@@ -135,7 +135,7 @@ def test_a_flipped_bit_in_a_shard_is_noticed(tmp_path_factory, flipped):
             lambda path: path.write_bytes(path.read_bytes() * 2),
             "is damaged: it has 40 bytes instead of 20",
         ),
-        ("00002.bin", Path.unlink, "is damaged: it has 0 bytes instead of 20"),
+        ("00002.bin", Path.unlink, r"cannot be read \(No such file"),
         ("meta.json", Path.unlink, "cannot be read"),
         ("meta.json", lambda path: path.write_bytes(path.read_bytes()[:50]), "cannot be read"),
         ("meta.json", lambda path: path.write_text("[]"), "cannot be read"),
@@ -368,7 +368,7 @@ def test_two_builders_at_once_do_not_disturb_each_other(folder):
 
 def test_abandoned_folders_are_removed_and_those_in_use_are_not(folder):
     old, fresh = folder / (PARTIAL + "old"), folder / (PARTIAL + "fresh")
-    long_ago = time.time() - 2 * cache.ABANDONED_AFTER
+    long_ago = time.time() - 2 * ABANDONED_AFTER
     for partial in (old, fresh):
         partial.mkdir(parents=True)
         (partial / "00000.bin").touch()

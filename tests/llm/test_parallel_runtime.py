@@ -76,6 +76,8 @@ def test_set_blas_threads() -> None:
     for threads in (1, 2):
         runtime.set_blas_threads(threads)
         assert set(blas_threads()) == {threads}
+    runtime.set_blas_threads(10**30)  # more than a C int can hold
+    assert min(blas_threads()) > 1
     runtime.set_blas_threads(before)
 
 

@@ -172,7 +172,10 @@ def test_an_impossible_value_is_named_with_its_file(
     said = sentence(use, out)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert str(path) in said
+    if use is generate and place[0] == "training":
+        assert said == "", "the options of training are not needed to write text"
+    else:
+        assert str(path) in said
     assert peak < 50 * MEGABYTE
 
 

@@ -23,6 +23,14 @@ def test_a_count_is_taken_from_its_bound_on(name: str, bound: int, above: int, b
         TrainOptions(**{name: bound - below})
 
 
+@pytest.mark.parametrize("name", sorted({*AT_LEAST_ONE, *AT_LEAST_ZERO} - {"seed"}))
+@given(excess=st.integers(0, 10**30))
+def test_a_number_that_no_array_can_hold_is_refused(name: str, excess: int) -> None:
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} is too large"):
+        TrainOptions(**{name: 2**63 + excess})
+    assert TrainOptions(seed=2**63 + excess).seed == 2**63 + excess
+
+
 @pytest.mark.parametrize("name", AT_LEAST_ZERO)
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_a_number_is_finite(name: str, value: float) -> None:

@@ -141,6 +141,7 @@ SENTENCES = {
     "--out lone": "lone has no config.json but holds tokenizer.json, which a new run would replace",
     "--out lone --resume": "lone has no config.json but holds tokenizer.json, which a new run would replace",
     "--out drawn": "drawn has no config.json but holds loss.png, which a new run would replace",
+    "--batch-size 9999999999999999999": "--batch-size is too large; it must be below 2^63",
     "--threads 0": "--threads must be at least 1, got 0",
     "--lr -1": "--lr must be a number of at least 0, got -1.0",
     "--lr nan": "--lr must be a number of at least 0, got nan",
@@ -368,7 +369,7 @@ def test_a_run_that_is_resumed_keeps_its_warmup(tmp_path: Path) -> None:
 
 def test_a_rate_that_never_falls_is_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     train(tmp_path / "run", "--steps", "3", "--warmup", "3")
-    assert "the learning rate only rises, for --warmup 3 is not less than --steps 3" in capsys.readouterr().out
+    assert "the learning rate only rises, because --warmup 3 is not less than --steps 3" in capsys.readouterr().out
     train(tmp_path / "constant", "--steps", "3", "--warmup", "3", "--schedule", "constant")
     train(tmp_path / "short", "--steps", "3")
     assert "only rises" not in capsys.readouterr().out

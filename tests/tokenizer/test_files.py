@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,17 @@ def test_padding_and_truncation_are_left_out_with_a_word(tmp_path: Path) -> None
         (tmp_path / "tokenizer.json").write_text(json.dumps(document | {name: more[name] for name in names}))
         with pytest.warns(UserWarning, match=f"the {' and '.join(names)} of a tokenizer.json is left out"):
             assert load(tmp_path) == TRAINED
+
+
+def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
+    TRAINED.save(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"padding": {"strategy": "BatchLongest"}}))
+    command = [sys.executable, "-m", "tokenizer", "inspect", "-t", str(path), "--text", "a"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith("tokenizer: the padding of a tokenizer.json is left out")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_refusal_names_the_first_part_that_is_not_supported(tmp_path: Path) -> None:

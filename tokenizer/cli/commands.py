@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from typing import Any
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit status: 0, or 1 after an error. SystemExit(2) if an option is wrong."""
     parsed = parser().parse_args(arguments)
     open_streams()
+    warnings.showwarning = show_warning
     try:
         if sys.stdout is None and parsed.run is not train:  # `train` writes to its files and to standard error
             raise ValueError("standard output is closed, and there is nowhere to write to")
@@ -77,6 +79,11 @@ def open_streams() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # otherwise `print` would print errors to standard output
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one sentence. Python would also print a file, a line number and a line of code."""
+    print(f"tokenizer: {message}", file=sys.stderr)
 
 
 def error_message(error: Exception) -> str:
