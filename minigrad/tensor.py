@@ -173,12 +173,14 @@ class Tensor:
 
 
 def _refuse_variables(items: Sequence[Any]) -> None:
-    """Raise TypeError if a nested list holds a tensor that requires a gradient: it would become a constant."""
+    """Raise TypeError if a nested list holds a tensor that requires a gradient, or a masked array: both would be lost."""
     if set(map(type, items)) <= {float, int}:  # quick for a long list of numbers
         return
     for item in items:
         if isinstance(item, (list, tuple)):
             _refuse_variables(item)
+        elif isinstance(item, np.ma.MaskedArray):
+            as_array(item)  # refuses it
         elif isinstance(item, Tensor) and item.requires_grad:
             raise TypeError(
                 "a list of tensors that require a gradient cannot become one tensor, because the gradient would be "

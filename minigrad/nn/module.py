@@ -18,7 +18,8 @@ trained once and listed once, under its first name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
 from typing import Any
 
 import numpy as np
@@ -236,12 +237,12 @@ class Module:
         return self
 
 
-CONTAINERS = (list, tuple, dict, set, frozenset)
+CONTAINERS = (list, tuple, deque, Mapping, Set, ValuesView)
 
 
 def _holds_parameters(container: Any) -> bool:
     """Whether a container, or one inside it, holds a module or a parameter."""
-    items = [*container.values(), *container] if isinstance(container, dict) else container
+    items = [*container.values(), *container] if isinstance(container, Mapping) else container
     if set(map(type, items)) <= {int, float, str}:  # quick for a long list of numbers
         return False
     return any(

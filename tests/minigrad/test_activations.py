@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -71,6 +73,7 @@ def test_what_is_no_module_is_refused_with_advice(given_instead: Any, advice: st
 CONTAINERS = [
     lambda m: {"a": m}, lambda m: [m], lambda m: (1, m), lambda m: {m}, lambda m: frozenset([m]), lambda m: {m: 1},
     lambda m: [[m]], lambda m: {"a": [1, {"b": m}]}, lambda m: [[1, 2], [3, m]],
+    lambda m: deque([m]), lambda m: MappingProxyType({"a": m}), lambda m: {"a": m}.values(), lambda m: {m: 1}.keys(),
 ]  # fmt: skip
 parameter = nn.Parameter([1.0])
 

@@ -94,9 +94,10 @@ def test_ddof_of_a_small_type_costs_no_digits(f: Callable) -> None:
 
 
 def test_a_vector_has_one_axis_to_transpose_and_pad_takes_a_dict_of_axes() -> None:
-    x = leaf([1.0, 2.0])
-    ops.transpose(x, 0).backward(np.array([3.0, 4.0]))
-    assert x.grad.data.tolist() == [3, 4]
+    for axes in (0, (Tensor(np.array(0)),)):
+        x = leaf([1.0, 2.0])
+        ops.transpose(x, axes).backward(np.array([3.0, 4.0]))
+        assert x.grad.data.tolist() == [3, 4]
     y = leaf(np.ones((2, 3)))
     padded = ops.pad(y, {-1: (1, 2)})
     padded.sum().backward()
@@ -185,7 +186,10 @@ def test_a_matrix_of_numpy_multiplies_elements(c: Choices) -> None:
     np.testing.assert_array_equal(out.data, a * b)
 
 
-@pytest.mark.parametrize("make", [Tensor, ops.exp, lambda a: leaf(1.0) + a, lambda a: ops.where(a, 1.0, 2.0)])
+@pytest.mark.parametrize(
+    "make",
+    [Tensor, ops.exp, lambda a: leaf(1.0) + a, lambda a: ops.where(a, 1.0, 2.0), lambda a: Tensor([[0.0, 1.0], a])],
+)
 def test_a_masked_array_does_not_lose_its_mask(make: Callable) -> None:
     with pytest.raises(TypeError, match=r"a\.filled\(0\)"):
         make(np.ma.array([1.0, 2.0], mask=[False, True]))

@@ -42,6 +42,10 @@ REFUSED = [
     (r"\d{1,3}+", "reads differently"),
     ("(" * 3000, "more than 50 groups within one another"),
     ("(?:" * 60 + "a" + ")" * 60, "more than 50 groups within one another"),
+    ("a{1000000000}", r"counts such as \{1000000000\} that repeat too much"),  # would be compiled letter by letter
+    ("(?i:ab{3000000,})", "repeat too much"),
+    ("(?:(?:a{1000}){1000,}?){1000,2000}", "repeat too much"),
+    ("a{" + "9" * 5000 + "}", "repeat too much"),
     ("[ab]|" * 5000, "has 25000 characters: at most 10000"),
     ("a{1,99999999999999999999}", "is not a regular expression"),
     ("(?<=a*?(b", "is not a regular expression"),

@@ -155,6 +155,7 @@ EDITS = [  # (where, the new value, what the sentence says)
     ("model.vocab", [], "its vocab is not a table"),
     ("model.vocab.!", 10**9, "has the id 1000000000"),
     ("model.vocab.!", 3, "have the same id 3"),
+    ("model.vocab." + "a" * 9999, 3, "aaa... have the same id 3"),
     ("model.vocab.!", "2", 'its vocab has "!" with the id "2"'),
     ("model.vocab.!", -1, 'its vocab has "!" with the id -1'),
     ("model.vocab.日", 280, "the token '日', which is not spelled in the byte-level alphabet"),

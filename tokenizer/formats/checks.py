@@ -100,7 +100,7 @@ def spelling_of_ids(id_of: Mapping[str, Any]) -> Spelling:
     spelling: Spelling = [None] * size
     for text, i in id_of.items():
         if spelling[i] is not None:
-            raise FormatError(f"is damaged: {spelling[i]!r} and {text!r} have the same id {i}")
+            raise FormatError(f"is damaged: {shorten(spelling[i])} and {shorten(text)} have the same id {i}")
         spelling[i] = text
     return spelling
 

@@ -1,8 +1,9 @@
 r"""Regular expressions that come with a file: what is refused, and how long a search may take.
 
-Whoever wrote the file may want to do harm. `(a|a)*b` needs 2**n steps for n letters, `(?R)*|a` takes all memory, and
-`(?r)` reverses a text. Also, some expressions have different meanings in `regex` and in Oniguruma, with which Hugging
-Face's library reads a `tokenizer.json`. So only what is usual in tokenizers is compiled, and a search may not be long.
+Whoever wrote the file may want to do harm. `(a|a)*b` needs 2**n steps for n letters, `(?R)*|a` and `a{1000000000}` take
+all memory, and `(?r)` reverses a text. Also, some expressions have different meanings in `regex` and in Oniguruma, with
+which Hugging Face's library reads a `tokenizer.json`. So only what is usual in tokenizers is compiled, and a search may
+not be long.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import regex
 
 MAX_LENGTH = 10_000  # of an expression, in characters
 MAX_DEPTH = 50  # of groups in groups
+MAX_WRITTEN_OUT = 1_000_000  # characters: `regex` compiles (?:ab){3} as ababab. A million take a second and 300 MB
 # The time limit of a search is SECONDS, and a second more for each CHARACTERS_PER_SECOND of the text. With a usual
 # pattern, a million characters are searched in a second.
 SECONDS, CHARACTERS_PER_SECOND = 2.0, 50_000
@@ -27,7 +29,8 @@ PART = regex.compile(
     r"|(?P<end>\))"
     # Other groups: recursion, flags such as (?r), conditions, verbs such as (*SKIP). Counts in which `regex` reads
     # how many errors a match may have, as in (?:cat){e<=1}, and possessive ones.
-    r"|(?P<strange>\([?*][^()]{0,8}|\{\d*,?\d*\}\+|\{[\d<=,+eids]*[eids][\d<=,+eids]*(?::[^{}]*)?\})",
+    r"|(?P<strange>\([?*][^()]{0,8}|\{\d*,?\d*\}\+|\{[\d<=,+eids]*[eids][\d<=,+eids]*(?::[^{}]*)?\})"
+    r"|\{(?P<count>\d+),?\d*\}",
     regex.DOTALL,
 )
 # For example, `\p{N}{1,3}+` matches at most three digits in `regex` (`{1,3}+` is possessive), but any number of digits
@@ -100,7 +103,7 @@ def find_problem(expression: str) -> str | None:
     """What is wrong with an expression: the end of a sentence. None if nothing is found."""
     if len(expression) > MAX_LENGTH:
         return f"has {len(expression)} characters: at most {MAX_LENGTH} are supported"
-    depth = 0
+    depth, written_out = 0, float(len(expression))
     for part in PART.finditer(expression):
         text = part.group()
         if part["strange"] and AMBIGUOUS.match(text):
@@ -113,4 +116,7 @@ def find_problem(expression: str) -> str | None:
         depth += (part["begin"] is not None) - (part["end"] is not None)
         if depth > MAX_DEPTH:
             return f"has more than {MAX_DEPTH} groups within one another"
+        written_out *= max(float(part["count"] or 1), 1)  # at most: not all counts are within one another
+        if written_out > MAX_WRITTEN_OUT:
+            return f"has counts such as {text[:20]} that repeat too much"
     return None
