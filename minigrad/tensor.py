@@ -173,7 +173,10 @@ class Tensor:
 
 
 def _refuse_variables(items: Sequence[Any]) -> None:
-    """Raise TypeError if a nested list holds a tensor that requires a gradient, or a masked array: both would be lost."""
+    """Raise TypeError if a nested list holds a tensor that requires a gradient, or a masked array.
+
+    The gradient, or the mask, would be lost without a word.
+    """
     if set(map(type, items)) <= {float, int}:  # quick for a long list of numbers
         return
     for item in items:

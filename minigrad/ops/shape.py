@@ -49,7 +49,7 @@ def transpose(x: Any, axes: int | Sequence[int] | None = None) -> Tensor:
         if axes is None:  # reversing the order again undoes it
             return (g.transpose(),)
         # The inverse permutation: for each axis of `x`, its position in the result.
-        order = [int(a) % g.ndim for a in axes]  # int: an axis may be an integer tensor
+        order = [a % g.ndim for a in axes]
         return (g.transpose([order.index(axis) for axis in range(g.ndim)]),)
 
     return record(x.data.transpose(axes), (x,), vjp)
