@@ -107,20 +107,20 @@ def einsum(subscripts: Any, *tensors: Any) -> Tensor:
     if not isinstance(subscripts, str):
         subscripts, tensors = letters_of_lists(subscripts, *tensors)
     xs = [as_tensor(x) for x in tensors]
-    inputs, output = parse_subscripts(subscripts, [x.ndim for x in xs])
+    inputs, output = parse_subscripts(subscripts, tuple([x.ndim for x in xs]))
     # With diagonals in place of the inputs that repeat a letter, all that follows can take each letter as one axis.
-    xs, inputs = [list(parts) for parts in zip(*map(_diagonal, xs, inputs))]
+    xs, letters = [list(parts) for parts in zip(*map(_diagonal, xs, inputs))]
     try:
         # float16 is added up in float32; NumPy has no einsum of bfloat16.
         arrays = [at_least_float32(x.data) for x in xs]
-        data = np.einsum(f"{','.join(inputs)}->{output}", *arrays, optimize=True)
+        data = np.einsum(f"{','.join(letters)}->{output}", *arrays, optimize=True)
         data = data.astype(np.result_type(*[x.data for x in xs]), copy=False)
     except ValueError as error:
         shapes = ", ".join(str(as_tensor(x).shape) for x in tensors)
         raise ValueError(f"einsum {subscripts!r} of shapes {shapes} does not work: {error}") from None
 
     def vjp(g: Gradient, out: None) -> list[Gradient]:
-        return [_einsum_gradient(g, i, xs, inputs, output) if x.requires_grad else None for i, x in enumerate(xs)]
+        return [_einsum_gradient(g, i, xs, letters, output) if x.requires_grad else None for i, x in enumerate(xs)]
 
     return record(data, xs, vjp)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from minigrad.ops.arguments import described
@@ -17,7 +17,8 @@ LETTERS = string.ascii_uppercase + string.ascii_lowercase  # in the order in whi
 LETTER_OF = dict(enumerate(LETTERS)) | {...: "..."}  # for NumPy's other form, which numbers the axes
 
 
-def parse_subscripts(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], str]:
+@lru_cache(maxsize=256)  # a program calls einsum with few different subscripts, and with each of them often
+def parse_subscripts(subscripts: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
     """The letters of each input and of the result. In place of `...`, they have letters that occur nowhere else."""
     left, arrow, output = subscripts.replace(" ", "").partition("->")
     inputs = left.split(",")
@@ -32,8 +33,8 @@ def parse_subscripts(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], 
         output = "..." + "".join(sorted(once))
     _check_output(subscripts, left, output, new)
     # Broadcasting aligns shapes at their last axes: the n axes of `...` in an input get the last n of the new letters.
-    inputs = [part.replace("...", new[len(new) - n :]) for part, n in zip(inputs, ellipsis_ndims)]
-    return inputs, output.replace("...", new)
+    parts = tuple([part.replace("...", new[len(new) - n :]) for part, n in zip(inputs, ellipsis_ndims)])
+    return parts, output.replace("...", new)
 
 
 def letters_of_lists(*arguments: Any) -> tuple[str, tuple]:
