@@ -5,8 +5,8 @@ Padding, packed documents and positions given by the caller need a boolean mask,
 
 A mask or a bias has a value for each pair of tokens. For a long text it would take more memory than everything else. So
 both are computed from positions, block by block: attention calls `block` for the part that it works on (`Blockwise` in
-minigrad/fused/attention_scores.py). The arguments of `block` are slices of rows, queries and keys. In the shapes below,
-b, i and j stand for their lengths, and b is 1 if all rows have the same positions.
+minigrad/fused/attention_scores.py). The arguments of `block` are slices of rows, queries and keys; in the shapes of what
+it returns, B, T and S are the lengths of these slices, and B is 1 if all rows have the same positions.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Distances:
         self.queries, self.keys = (as_rows(p, device) for p in (positions.queries, positions.keys))
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
-        """Integers (b, i, j)."""
+        """Integers (B or 1, T, S)."""
         if len(self.queries) == 1:
             b = ALL
         return self.queries[b, i, None] - self.keys[b, None, j]
@@ -75,12 +75,12 @@ class PositionMask:
         self.documents = None if documents is None else to_device(documents, device)  # (B, T)
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
-        """Booleans (b, 1, i, j), or (b, 1, 1, j) if they are the same for all queries; the 1 stands for all heads."""
-        visible = self.distances.keys[b, None, j] != PADDING  # (b, 1, j)
+        """Booleans (B, 1, T, S), or (B, 1, 1, S) if they are the same for all queries; the 1 stands for all heads."""
+        visible = self.distances.keys[b, None, j] != PADDING  # (B, 1, S)
         if self.documents is not None:
-            visible = visible & (self.documents[b, i, None] == self.documents[b, None, j])  # (b, i, j)
+            visible = visible & (self.documents[b, i, None] == self.documents[b, None, j])  # (B, T, S)
         if self.window is not None:
-            visible = visible & (self.distances.block(b, i, j) < self.window)  # (b, i, j)
+            visible = visible & (self.distances.block(b, i, j) < self.window)  # (B, T, S)
         return visible[:, None]
 
 
@@ -92,7 +92,7 @@ class AlibiBias:
         self.slopes = to_device(alibi_slopes(heads).astype(like.dtype), device_of(like))[:, None, None]  # (H, 1, 1)
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
-        """Floats (b, H, i, j)."""
+        """Floats (B or 1, H, T, S)."""
         return -self.slopes * self.distances.block(b, i, j).astype(self.slopes.dtype)[:, None]
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.tokenizer.helpers import byte_pairs, model_file, pieces
@@ -34,11 +34,15 @@ def longest_names(text: str, names: set[str]) -> list[tuple[int, int]]:
     return found
 
 
+def texts_with(names: set[str]) -> st.SearchStrategy[str]:
+    return st.lists(st.sampled_from([*sorted(names), *"ab<|]^-\\ \né😀"]), max_size=12).map("".join)
+
+
 def check_search(search: Callable[[set[str]], Any]) -> None:
-    @given(names, st.data())
-    def equals_the_definition(names: set[str], data: st.DataObject) -> None:
-        parts = st.sampled_from([*sorted(names), *"ab<|]^-\\ \né😀"])
-        text = data.draw(st.lists(parts, max_size=12).map("".join))
+    @given(names.flatmap(lambda names: st.tuples(st.just(names), texts_with(names))))
+    @example(({"a", "ab"}, "ab a"))  # a name that begins with another, and a name of one character
+    def equals_the_definition(names_and_text: tuple[set[str], str]) -> None:
+        names, text = names_and_text
         assert list(search(names).find_all(text)) == longest_names(text, names)
 
     equals_the_definition()

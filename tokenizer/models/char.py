@@ -19,11 +19,14 @@ class UnknownCharacter(ValueError):
     """A tokenizer has no token for `character`. `known` is the number of characters that have one."""
 
     def __init__(self, character: str, known: int):
-        super().__init__(
-            f"the character {character!r} is not among the {known} of this tokenizer: train it on text that has it, or "
-            f"with special_tokens=[{UNKNOWN!r}], which then stands for all others"
-        )
+        super().__init__(character, known)  # both, so that the error can be sent from one process to another
         self.character, self.known = character, known
+
+    def __str__(self) -> str:
+        return (
+            f"the character {self.character!r} is not among the {self.known} of this tokenizer: train it on text that "
+            f"has it, or with special_tokens=[{UNKNOWN!r}], which then stands for all others"
+        )
 
 
 class Characters(Model):
