@@ -5,8 +5,8 @@ Padding, packed documents and positions given by the caller need a boolean mask,
 
 A mask or a bias has a value for each pair of tokens. For a long text it would take more memory than everything else. So
 both are computed from positions, block by block: attention calls `block` for the part that it works on (`Blockwise` in
-minigrad/fused/attention_scores.py). The arguments of `block` are slices of rows, queries and keys; in the shapes of what
-it returns, B, T and S are the lengths of these slices, and B is 1 if all rows have the same positions.
+minigrad/fused/attention_scores.py). The arguments of `block` are slices of rows, queries and keys. In the shapes of
+what it returns, B, T and S are the lengths of these slices, and B is 1 if all rows have the same positions.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Distances:
         self.queries, self.keys = (as_rows(p, device) for p in (positions.queries, positions.keys))
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
-        """Integers (B or 1, T, S)."""
+        """Integers (B, T, S)."""
         if len(self.queries) == 1:
             b = ALL
         return self.queries[b, i, None] - self.keys[b, None, j]
@@ -92,7 +92,7 @@ class AlibiBias:
         self.slopes = to_device(alibi_slopes(heads).astype(like.dtype), device_of(like))[:, None, None]  # (H, 1, 1)
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
-        """Floats (B or 1, H, T, S)."""
+        """Floats (B, H, T, S)."""
         return -self.slopes * self.distances.block(b, i, j).astype(self.slopes.dtype)[:, None]
 
 
