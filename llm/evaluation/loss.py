@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llm.model.no_dropout import no_dropout
 from llm.parallel.objective import Batch, count_rows, split_rows
 from llm.parallel.workers import Workers
 from minigrad import no_grad
@@ -62,12 +63,8 @@ def evaluate(workers: Workers, validation: Validation) -> Evaluation:
             on_device = (tuple(to_device(array, model.device) for array in batch) for batch in batches)
             return [objective.loss_sum(model, batch).data for batch in on_device]
 
-    training = model.training
-    model.eval()
-    try:
+    with no_dropout(model):
         losses = workers.map(losses_of, [batches[rank :: workers.count] for rank in range(workers.count)])
-    finally:
-        model.train(training)
     # One copy to the CPU for all losses, because each copy waits for the GPU. `fsum` rounds only once, at the end. So
     # the order of the losses, which depends on the number of workers, does not change the result.
     stacked = np.stack([loss for of_worker in losses for loss in of_worker])  # (batches,)

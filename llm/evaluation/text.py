@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm.evaluation.loss import Evaluation, part_tokens
+from llm.evaluation.loss import Evaluation, in_short_parts
 from llm.model.gpt import GPT
+from llm.model.no_dropout import no_dropout
 from llm.parallel.blas import fitting_blas_threads
 from minigrad import no_grad
 from tokenizer import BaseTokenizer
@@ -34,19 +35,11 @@ def evaluate_text(model: GPT, tokenizer: BaseTokenizer, text: str) -> Evaluation
 
 def sum_of_losses(model: GPT, ids: np.ndarray) -> float:
     """The losses of all tokens (N,) but the first, added up."""
-    context, training, total = model.config.context, model.training, 0.0
-    inputs, targets = ids[:-1], ids[1:]
+    context, (inputs, targets) = model.config.context, (ids[:-1], ids[1:])
     whole = len(inputs) // context * context  # tokens in windows of full length; the last window is shorter
-    rows = max(1, part_tokens(model.device) // context)  # windows at a time
-    model.eval()
-    try:
-        with no_grad(), fitting_blas_threads(model.num_parameters()):
-            for begin in range(0, whole, rows * context):
-                part = slice(begin, min(begin + rows * context, whole))
-                windows = (a[part].reshape(-1, context) for a in (inputs, targets))
-                total += model.loss(*windows, reduction="sum").item()
-            if whole < len(inputs):
-                total += model.loss(inputs[None, whole:], targets[None, whole:], reduction="sum").item()
-    finally:
-        model.train(training)
-    return total
+    windows = (inputs[:whole].reshape(-1, context), targets[:whole].reshape(-1, context))
+    parts = in_short_parts(windows, model.device) if whole else []
+    if whole < len(inputs):
+        parts.append((inputs[None, whole:], targets[None, whole:]))
+    with no_grad(), no_dropout(model), fitting_blas_threads(model.num_parameters()):
+        return sum(model.loss(*part, reduction="sum").item() for part in parts)

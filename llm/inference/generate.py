@@ -14,7 +14,6 @@ each token that is written.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy as np
 from llm.inference.sampling import Sampling, sample
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
+from llm.model.no_dropout import no_dropout
 from minigrad import no_grad
 from minigrad.backend import to_device
 
@@ -138,17 +138,3 @@ def next_logits(model: GPT, ids: Sequence[int], cache: KVCache | None = None) ->
         # Only the last row predicts a token that is not known yet, so the head is computed only for this row:
         # (1, C) -> (1, V) -> (V,).
         return to_device(model.logits(x[:, -1]).data[0], "cpu")
-
-
-@contextmanager
-def no_dropout(model: GPT) -> Iterator[None]:
-    """Evaluation mode inside the block. After it, the model is in the mode in which it was before."""
-    # Samples are written in the middle of training, so the mode must be restored.
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()

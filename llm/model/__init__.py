@@ -11,4 +11,5 @@
 9. cost.py         parameters, FLOPs and bytes of a configuration
 10. presets.py     configurations by name
 11. arrays.py      weights from a file
+12. no_dropout.py  evaluation mode for a while
 """

@@ -125,9 +125,8 @@ def open_regular(path: Path) -> BufferedReader:
 def remove(path: Path) -> None:
     """Delete a file, a link or a folder with all that is in it, as far as that is possible. No error if it is not."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(
-            path, ignore_errors=True
-        )  # only for folders: rmtree opens its argument, and waits if it is a pipe
+        # Only for folders: rmtree opens its argument, and waits if it is a pipe.
+        shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):
             path.unlink()

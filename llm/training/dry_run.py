@@ -91,8 +91,8 @@ def describe_time(options: Options, device: str, workers: int, done: int) -> lis
         f"time       about {duration(seconds)} a step, {duration(seconds * steps)} for {remaining(training, steps)}, "
         f"at {speed}",
     ]
-    if device == "cpu" and idle_share() < BUSY:
-        lines.append(f"           longer, as long as other programs use the cores: {idle_share():.0%} are idle now")
+    if device == "cpu" and (idle := idle_share()) < BUSY:
+        lines.append(f"           longer, as long as other programs use the cores: {idle:.0%} are idle now")
     return lines
 
 
