@@ -66,14 +66,18 @@ def parameters(config: GPTConfig) -> Parameters:
     """How many parameters `GPT(config)` has."""
     C, L, V, F, D = config.dim, config.layers, config.vocab_size, config.mlp_size, config.head_size
     H, K = config.heads, config.key_heads
-    norm = 2 * C if config.norm == "layernorm" and config.bias else C
+    norm = 2 * C if config.norm == "layernorm" and config.has_bias("norm") else C
+    qkv_bias, out_bias, mlp_bias = (config.has_bias(part) for part in ("qkv", "out", "mlp"))
+    norms_of_a_layer = 1 if config.shared_norm else 4 if config.norm_position == "both" else 2
+    qk_norms = ((H + K) * D if config.qk_norm_all else 2 * D) if config.qk_norm else 0
+    norms_outside = (config.norm_position != "post") + config.embedding_norm
     return Parameters(
         embedding=V * C,
         positions=config.context * C if config.positions == "learned" else 0,
-        attention=L * (_linear(config, C, (H + 2 * K) * D) + _linear(config, H * D, C)),
-        mlp=L * (_linear(config, C, _branches(config) * F) + _linear(config, F, C)),
-        norms=L * (2 * norm + (2 * D if config.qk_norm else 0)) + (norm if config.norm_position == "pre" else 0),
-        head=0 if config.tied_head else V * C,
+        attention=L * (_linear(C, (H + 2 * K) * D, bias=qkv_bias) + _linear(H * D, C, bias=out_bias)),
+        mlp=L * (_linear(C, _branches(config) * F, bias=mlp_bias) + _linear(F, C, bias=mlp_bias)),
+        norms=L * (norms_of_a_layer * norm + qk_norms) + norms_outside * norm,
+        head=0 if config.tied_head else _linear(C, V, bias=config.head_bias),
     )
 
 
@@ -149,7 +153,7 @@ def activation_bytes(
     blocks = (L - 1) * tokens * C + 5 * block // 2 if recompute else L * block
     # Numbers per token outside the blocks: the gradient of the head's input, which is computed together with the loss;
     # and input and output of the last norm, or, without this norm, only the embeddings.
-    outside = C + (2 * C if config.norm_position == "pre" else C)
+    outside = C + (C if config.norm_position == "post" else 2 * C)
     # Numbers per worker: the gradient of the head's weight (V, C), or with few tokens that of the logits instead.
     own = _tokens_of_a_worker(config, batch_size, context, workers)
     head = V * (own if own <= min(CPU_CHUNK_ROWS, C) else C)
@@ -186,9 +190,9 @@ def _tokens_of_a_worker(config: GPTConfig, batch_size: int, context: int | None,
     return -(-batch_size // workers) * (context or config.context)  # rounded up
 
 
-def _linear(config: GPTConfig, inputs: int, outputs: int) -> int:
+def _linear(inputs: int, outputs: int, *, bias: bool) -> int:
     """Parameters of a linear layer."""
-    return inputs * outputs + (outputs if config.bias else 0)
+    return inputs * outputs + (outputs if bias else 0)
 
 
 def _branches(config: GPTConfig) -> int:

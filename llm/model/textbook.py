@@ -151,10 +151,12 @@ SUPPORTED = {
     "window": (None,),
     "soft_cap": (None,),
 }
+BIASES = ("qkv_bias", "out_bias", "mlp_bias", "norm_bias")  # this page adds the biases that it finds
 
 
 def check_supported(config: GPTConfig) -> None:
-    for name, values in SUPPORTED.items():
+    further = {name: (default,) for name, default in config.further_fields().items() if name not in BIASES}
+    for name, values in (SUPPORTED | further).items():
         value, choices = getattr(config, name), " or ".join(map(repr, values))
         if value not in values:
             raise ValueError(

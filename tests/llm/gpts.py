@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from llm.model.config import Activation, GPTConfig, Norm, NormPosition, Positions
 from llm.model.gpt import GPT
+from minigrad.fused.activation import ACTIVATIONS as KNOWN
+from llm.model.rope_scaling import RopeScaling
 
 VOCAB = 13
 CONTEXT = 24
@@ -22,20 +24,67 @@ FLOAT64_SUMS: dict[str, float] = {"rtol": 1e-10, "atol": 1e-10}
 def configs(draw: st.DrawFn, **fixed: Any) -> GPTConfig:
     """Any combination of choices. `fixed` fields are not drawn; there is no dropout unless it is fixed."""
     kv_heads, group = draw(st.integers(1, 2)), draw(st.integers(1, 3))
-    heads = kv_heads * group
+    heads, layers = kv_heads * group, draw(st.integers(1, 2))
     # fmt: off
     drawn: dict[str, Any] = {
-        "vocab_size": VOCAB, "context": CONTEXT, "layers": draw(st.integers(1, 2)),
+        "vocab_size": VOCAB, "context": CONTEXT, "layers": layers,
         "heads": heads, "kv_heads": kv_heads, "dim": heads * 2 * draw(st.integers(2, 3)),
         "head_dim": draw(st.sampled_from([None, 2, 6])), "mlp_dim": draw(st.sampled_from([None, 5])),
         "positions": draw(st.sampled_from(get_args(Positions))), "rope_interleaved": draw(st.booleans()),
         "norm": draw(st.sampled_from(get_args(Norm))), "norm_position": draw(st.sampled_from(get_args(NormPosition))),
-        "mlp": draw(st.sampled_from(get_args(Activation))), "bias": draw(st.booleans()), "qk_norm": draw(st.booleans()),
+        "mlp": draw(st.sampled_from(sorted(set(get_args(Activation)) & set(KNOWN)))), "bias": draw(st.booleans()), "qk_norm": draw(st.booleans()),
         "window": draw(st.sampled_from([None, 1, 3])), "tied_head": draw(st.booleans()),
         "soft_cap": draw(st.sampled_from([None, 5.0])),
     }
     # fmt: on
-    return GPTConfig(**drawn | fixed)
+    if draw(st.booleans()):  # half of the models make only the choices above
+        drawn |= draw(further_choices(layers))
+    return possible(drawn | fixed)
+
+
+@st.composite
+def further_choices(draw: st.DrawFn, layers: int) -> dict[str, Any]:
+    """Values for some of the fields that single families of models have."""
+    some_layers = st.one_of(st.none(), st.sets(st.integers(0, layers - 1)).map(tuple))
+    values: dict[str, st.SearchStrategy[Any]] = {
+        **dict.fromkeys(("qkv_bias", "out_bias", "mlp_bias", "norm_bias"), st.sampled_from([None, True, False])),
+        **dict.fromkeys(("head_bias", "parallel", "shared_norm", "embedding_norm", "qk_norm_all"), st.booleans()),
+        "embedding_scale": st.sampled_from([1.0, 2.5]),
+        "attention_scale": st.sampled_from([None, 0.3]),
+        "attention_scale_by_layer": st.booleans(),
+        "attention_soft_cap": st.sampled_from([None, 2.0]),
+        "rope_dim": st.sampled_from([None, 2]),
+        "rope_scaling": st.one_of(st.none(), st.sampled_from(SCALINGS)),
+        "rope_layers": some_layers,
+        "window_layers": some_layers,
+        "window_rope_base": st.sampled_from([None, 100.0]),
+    }
+    names = draw(st.sets(st.sampled_from(sorted(values))))
+    return {name: draw(values[name]) for name in sorted(names)}
+
+
+# Of the two kinds whose angles depend on the length of the text, only within the original context: beyond it, one text
+# changes the angles of the others in its batch, as in transformers.
+SCALINGS = [
+    RopeScaling("linear", factor=2.0),
+    RopeScaling("llama3", factor=4.0, original_context=8),
+    RopeScaling("yarn", factor=4.0, original_context=8, attention_factor=1.1),
+    RopeScaling("dynamic", factor=2.0, original_context=1000),
+]
+
+
+def possible(drawn: dict[str, Any]) -> GPTConfig:
+    """The configuration, without the choices that do not go together with others."""
+    if drawn["norm_position"] != "pre":
+        drawn |= {"parallel": False}
+    if not drawn.get("parallel"):
+        drawn |= {"shared_norm": False}
+    if drawn["tied_head"]:
+        drawn |= {"head_bias": False}
+    dynamic = (scaling := drawn.get("rope_scaling")) is not None and scaling.kind == "dynamic"
+    if dynamic and 2 in (drawn.get("rope_dim"), drawn["head_dim"]):  # this kind needs two pairs
+        drawn |= {"rope_scaling": None}
+    return GPTConfig(**drawn)
 
 
 def random_gpt(config: GPTConfig, seed: int, dtype: Any = np.float64) -> GPT:
