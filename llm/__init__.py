@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors
     from llm.evaluation.text import evaluate_text as evaluate
-    from llm.inference.load import load_model as load
+    from llm.runs.load import load_model as load
     from llm.inference.sampling import Sampling
     from llm.inference.text import stream_text as stream
     from llm.inference.text import write_text as generate
@@ -48,7 +48,7 @@ _NAMES = {
     "Sampling": ("llm.inference.sampling", "Sampling"),
     "evaluate": ("llm.evaluation.text", "evaluate_text"),
     "generate": ("llm.inference.text", "write_text"),
-    "load": ("llm.inference.load", "load_model"),
+    "load": ("llm.runs.load", "load_model"),
     "stream": ("llm.inference.text", "stream_text"),
 }
 

@@ -16,7 +16,7 @@ import tyro
 
 from llm.console import say, silence
 from llm.data.text import decode_prompt
-from llm.inference.load import load_model
+from llm.runs.load import load_model
 from llm.inference.sampling import Sampling
 from llm.inference.text import continue_prompt, decode_until_stop
 from llm.parallel.blas import blas_threads

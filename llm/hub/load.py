@@ -1,0 +1,76 @@
+"""Read a model of somebody else, or of ours: config.json, weights and tokenizer become a GPT and a tokenizer.
+
+Nothing is ever half-loaded: each tensor of the model is in the file, with the right shape, and each tensor of the file
+is used.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from llm.hub.errors import HubError
+from llm.hub.source import Source, open_folder, open_run, read_config
+from llm.model.gpt import GPT
+from tokenizer import BaseTokenizer
+
+Weights = Literal["widened", "stored"]
+
+
+def load(path: str | Path, dtype: Any = np.float32, weights: Weights = "widened") -> tuple[GPT, BaseTokenizer | None]:
+    """The model and the tokenizer at `path`; the tokenizer is None if there are no files of one.
+
+    `path`: a folder of Hugging Face, a run of train.py, a GGUF file, or a .bin file of llama2.c.
+    `dtype`: of the weights in memory. `weights`: "widened" converts them all to it at once. "stored" keeps bf16, f16
+    and q8 as they are in the file, and converts a block of rows at each use: less memory, slower.
+    The model is in evaluation mode. Raises HubError, a ValueError, or OSError if it cannot be read.
+    """
+    source = open_model(path)
+    model = GPT(source.config, rng=None, dtype=dtype)  # no initial weights: they are read in the next line
+    fill(model, source)
+    return model.eval(), source.load_tokenizer()
+
+
+def open_model(path: str | Path) -> Source:
+    """The model at `path`, whatever kind of file it is in."""
+    path = Path(path)
+    if (path / "config.json").is_file():
+        return open_folder(path) if "model_type" in read_config(path / "config.json") else open_run(path)
+    if not path.exists():
+        raise HubError(f"{path} does not exist; give a folder with a config.json, a .gguf file or a .bin of llama2.c")
+    raise HubError(f"{path} is no model: it has no config.json, and is no .gguf file and no .bin of llama2.c")
+
+
+def fill(model: GPT, source: Source) -> None:
+    """Copy the tensors of the file into the model."""
+    parameters = dict(model.named_parameters())
+    check_names(parameters.keys(), source)
+    for name, parameter in parameters.items():
+        try:
+            source.parts[name].fill(parameter.data, source.tensors.__getitem__)
+        except HubError as error:
+            raise HubError(f"{source.where}: {error}") from None
+
+
+def check_names(ours: set[str] | Any, source: Source) -> None:
+    """Raise HubError if the file lacks tensors of the model, or has others than those."""
+    needed = {theirs for name in ours for theirs in source.parts[name].names}
+    if missing := sorted(needed - source.tensors.keys()):
+        raise HubError(f"{source.where} lacks {shorten(missing)}, which its configuration asks for")
+    # With a tied head, some files hold the embedding a second time under the name of the head.
+    known = needed | {name for part in tied_head(source) for name in part.names}
+    surplus = [n for n in sorted(source.tensors.keys() - known) if not any(fnmatch(n, p) for p in source.surplus)]
+    if surplus:
+        raise HubError(f"{source.where} holds {shorten(surplus)}, for which its configuration has no place")
+
+
+def tied_head(source: Source) -> list[Any]:
+    return [source.parts["head.weight"]] if source.config.tied_head and "head.weight" in source.parts else []
+
+
+def shorten(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"the tensor{'s' if len(names) > 1 else ''} {', '.join(names[:3])}{more}"

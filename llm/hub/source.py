@@ -1,0 +1,85 @@
+"""An opened model: what it is, and where its tensors and its tokenizer are. Nothing is read yet but the descriptions.
+
+`load`, `inspect` and `convert` all begin here, whatever kind of file the model is in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm.hub.errors import HubError
+from llm.hub.families import FAMILIES
+from llm.hub.fields import Fields
+from llm.hub.safetensors_files import read_safetensors
+from llm.hub.stored import Stored
+from llm.hub.tokenizer_files import folder_tokenizer
+from llm.hub.weights import Part, Same
+from llm.model.config import GPTConfig
+from llm.runs.files import read_json
+from llm.runs.load import read_run
+from llm.runs.run import Run
+from tokenizer import BaseTokenizer
+
+# Fields of config.json that mean another model than the one that the rest describes, whatever the family.
+NEVER = {"is_encoder_decoder": False, "quantization_config": None}
+STATE_SPACE = (
+    "mamba", "mamba2", "falcon_mamba", "jamba", "bamba", "rwkv", "zamba", "zamba2", "xlstm", "recurrent_gemma"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model in a file or folder."""
+
+    where: Path
+    family: str
+    config: GPTConfig
+    parts: Mapping[str, Part]  # our tensors -> how each is kept in the file
+    tensors: Mapping[str, Stored]  # the tensors of the file
+    load_tokenizer: Callable[[], BaseTokenizer | None]
+    surplus: tuple[str, ...] = field(default=())  # patterns of tensors of the file that hold no weights
+
+
+def open_folder(folder: Path) -> Source:
+    """A folder of Hugging Face."""
+    data = read_config(folder / "config.json")
+    return family_source(folder, data, read_safetensors(folder), lambda: folder_tokenizer(folder))
+
+
+def family_source(
+    where: Path, data: dict[str, Any], tensors: Mapping[str, Stored], tokenizer: Callable[[], BaseTokenizer | None]
+) -> Source:
+    """A model that is described by the fields of a config.json."""
+    name = data.get("model_type")
+    if name in STATE_SPACE:
+        raise HubError(f"{where} is a state-space model ({name}); this program reads transformers only")
+    if not isinstance(name, str) or name not in FAMILIES:
+        raise HubError(f"{where} is of the family {name!r}; the families known are {', '.join(FAMILIES)}")
+    family = FAMILIES[name]
+    fields = Fields(data, family.defaults, f"{where}/config.json")
+    fields.refuse_unless(**NEVER)
+    try:
+        config = family.read(fields)
+    except HubError:
+        raise
+    except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
+        raise HubError(f"{fields.where} describes no possible model ({error})") from None
+    return Source(where, name, config, family.tensors(config), tensors, tokenizer, family.surplus)
+
+
+def open_run(folder: Path) -> Source:
+    """A run of train.py."""
+    config, tokenizer, checkpoint = read_run(Run(folder))
+    tensors = {name: Stored.from_array(array) for name, array in checkpoint.weights.items()}
+    return Source(folder, "run", config, {name: Same(name) for name in tensors}, tensors, lambda: tokenizer)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise HubError(f"{path}: {error}") from None
