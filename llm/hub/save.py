@@ -92,7 +92,10 @@ def meaning(config: GPTConfig) -> dict[str, Any]:
     """The fields with their defaults filled in, and only those that have an effect on the results of this model."""
     found = config.to_json()
     found |= {"kv_heads": config.key_heads, "head_dim": config.head_size, "mlp_dim": config.mlp_size}
-    found |= {"rope_dim": config.rotated, "attention_scale": attention_scale(replace(config, attention_scale_by_layer=False), 0)}
+    found |= {
+        "rope_dim": config.rotated,
+        "attention_scale": attention_scale(replace(config, attention_scale_by_layer=False), 0),
+    }
     found |= {f"{part}_bias": config.has_bias(part) for part in ("qkv", "out", "mlp", "norm")}
     for name in ("rope_layers", "window_layers"):
         layers = getattr(config, name)

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llm.hub.errors import HubError
-from llm.hub.families import FAMILIES
+from llm.hub.families import FAMILIES, Family
 from llm.hub.fields import Fields
 from llm.hub.safetensors_files import read_safetensors
 from llm.hub.stored import Stored
@@ -68,7 +67,15 @@ def family_source(
         raise
     except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
         raise HubError(f"{fields.where} describes no possible model ({error})") from None
+    tensors = usual_names(tensors, family)
     return Source(where, name, config, family.tensors(config), tensors, tokenizer, family.surplus)
+
+
+def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:
+    """The tensors under the names that the family has now. Some files are of the model without its head, or older."""
+    if not any(name.startswith(family.prefix) for name in tensors):
+        tensors = {family.prefix + name: tensor for name, tensor in tensors.items()}
+    return {family.renamed.get(name, name): tensor for name, tensor in tensors.items()}
 
 
 def open_run(folder: Path) -> Source:

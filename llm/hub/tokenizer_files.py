@@ -1,4 +1,6 @@
 def folder_tokenizer(folder):
     return None
+
+
 def save_folder_tokenizer(tokenizer, folder, config):
     raise NotImplementedError

@@ -1,14 +1,26 @@
 """The families of models that can be read and written: for each a table of config.json and a table of tensors.
 
-Read family.py, then gpt2.py and llama.py, then what the others change. rope.py reads the rotary positions of all.
+Read family.py, then gpt2.py and llama.py, then what the others change. rope.py reads the rotary positions of all, and
+windows.py which layers have a window.
 """
 
 from __future__ import annotations
 
 from llm.hub.families.apertus import APERTUS
 from llm.hub.families.family import Family
+from llm.hub.families.gemma import GEMMA, GEMMA2, GEMMA3
 from llm.hub.families.gpt2 import GPT2
+from llm.hub.families.gpt_neox import GPT_NEOX
 from llm.hub.families.llama import LLAMA
+from llm.hub.families.mistral import MISTRAL
+from llm.hub.families.olmo2 import OLMO2
+from llm.hub.families.phi3 import PHI3
+from llm.hub.families.qwen import QWEN2, QWEN3
+from llm.hub.families.smollm3 import SMOLLM3
+from llm.hub.families.starcoder2 import STARCODER2
 
-# In the order in which `save` tries them.
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPT2, LLAMA, APERTUS)}
+# fmt: off
+_ALL = (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, APERTUS, OLMO2, PHI3, GEMMA, GEMMA2, GEMMA3, STARCODER2, GPT_NEOX)
+# fmt: on
+
+FAMILIES: dict[str, Family] = {family.model_type: family for family in _ALL}  # in the order in which `save` tries them

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm.hub.fields import Fields
@@ -22,3 +22,5 @@ class Family:
     write: Callable[[GPTConfig], dict[str, Any]]  # without model_type and architectures
     tensors: Callable[[GPTConfig], dict[str, Part]]  # our names -> how each is kept in the file
     surplus: tuple[str, ...] = ()  # patterns of tensors in files that hold no weights, such as masks
+    prefix: str = "model."  # of all tensors but the head; some files leave it out
+    renamed: Mapping[str, str] = field(default_factory=dict)  # tensors that have another name in some files -> this one

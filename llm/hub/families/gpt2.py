@@ -98,4 +98,5 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
 
 
 # Old files hold the causal mask of each layer too.
-GPT2 = Family("gpt2", "GPT2LMHeadModel", DEFAULTS, read, write, tensors, surplus=("*.attn.bias", "*.attn.masked_bias"))
+MASKS = ("*.attn.bias", "*.attn.masked_bias")
+GPT2 = Family("gpt2", "GPT2LMHeadModel", DEFAULTS, read, write, tensors, surplus=MASKS, prefix="transformer.")

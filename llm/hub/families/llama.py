@@ -5,6 +5,7 @@ families that are like it share: the names of the tensors and most fields.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from llm.hub.families.family import Family
@@ -37,9 +38,13 @@ DEFAULTS: dict[str, Any] = {
 
 
 def read_common(
-    fields: Fields, *, activations: Mapping[str, str] = GATED, default_theta: float = 10000.0
+    fields: Fields,
+    *,
+    activations: Mapping[str, str] = GATED,
+    default_theta: float = 10000.0,
+    rope_names: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The fields of GPTConfig that Llama and the families like it share."""
+    """The fields of GPTConfig that Llama and the families like it share. `rope_names`: as in `read_rope`."""
     heads, dim = fields.count("num_attention_heads"), fields.count("hidden_size")
     head_size = fields.count("head_dim", dim // heads)
     return {
@@ -58,7 +63,7 @@ def read_common(
         "bias": False,
         "dropout": fields.number("attention_dropout", 0.0),
         "tied_head": fields.flag("tie_word_embeddings"),
-        **read_rope(fields, head_size, default_theta=default_theta),
+        **read_rope(fields, head_size, default_theta=default_theta, kinds=rope_names),
     }
 
 
@@ -86,13 +91,21 @@ def none_if(value: Any, default: Any) -> Any:
     return None if value == default else value
 
 
+def read_bias(fields: Fields) -> dict[str, Any]:
+    attention, mlp = fields.flag("attention_bias") or None, fields.flag("mlp_bias") or None
+    return {"qkv_bias": attention, "out_bias": attention, "mlp_bias": mlp}
+
+
+def write_bias(config: GPTConfig) -> dict[str, Any]:
+    return {"attention_bias": config.has_bias("qkv"), "mlp_bias": config.has_bias("mlp")}
+
+
 def read(fields: Fields) -> GPTConfig:
-    attention, mlp = fields.flag("attention_bias"), fields.flag("mlp_bias")
-    return GPTConfig(**read_common(fields), qkv_bias=attention or None, out_bias=attention or None, mlp_bias=mlp or None)
+    return GPTConfig(**read_common(fields), **read_bias(fields))
 
 
 def write(config: GPTConfig) -> dict[str, Any]:
-    return write_common(config) | {"attention_bias": config.has_bias("qkv"), "mlp_bias": config.has_bias("mlp")}
+    return write_common(config) | write_bias(config)
 
 
 def tensors(config: GPTConfig) -> dict[str, Part]:

@@ -1,12 +1,14 @@
 """The rotary positions of a config.json, in its old and its new spelling, and back.
 
-    new (transformers 5)    rope_parameters {rope_type, rope_theta, partial_rotary_factor, factor ...}
-    old                     rope_theta, partial_rotary_factor, rope_scaling {type or rope_type, factor ...}
+new (transformers 5)    rope_parameters {rope_type, rope_theta, partial_rotary_factor, factor ...}
+old                     rope_theta, partial_rotary_factor, rope_scaling {type or rope_type, factor ...}
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from llm.hub.fields import Fields
@@ -16,25 +18,36 @@ from llm.model.rope_scaling import RopeScaling
 KINDS = {name: name for name in ("default", "linear", "dynamic", "llama3", "yarn", "longrope")} | {"su": "longrope"}
 
 
-def read_rope(fields: Fields, head_size: int, *, default_theta: float = 10000.0) -> dict[str, Any]:
-    """The fields of GPTConfig about rope."""
-    outside = {name: fields.get(name) for name in ("rope_theta", "partial_rotary_factor")}
-    inside = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+def read_rope(
+    fields: Fields,
+    head_size: int,
+    *,
+    default_theta: float = 10000.0,
+    names: Mapping[str, str] = MappingProxyType({}),
+    kinds: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The fields of GPTConfig about rope. `names`: other names of the fields outside, `kinds`: other names of kinds."""
+    outside = {name: fields.get(names.get(name, name)) for name in ("rope_theta", "partial_rotary_factor")}
+    inside = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
     if not isinstance(inside, dict):
         raise fields.error("rope_scaling", inside, "an object with rope_type, or null")
-    return read_rope_parameters(fields, inside, outside, head_size, default_theta)
+    return read_rope_parameters(fields, inside, outside, head_size, default_theta, kinds)
 
 
 def read_rope_parameters(
-    fields: Fields, inside: dict[str, Any], outside: dict[str, Any], head_size: int, default_theta: float
+    fields: Fields,
+    inside: dict[str, Any],
+    outside: dict[str, Any],
+    head_size: int,
+    default_theta: float,
+    kinds: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """As `read_rope`, for the parameters `inside` of one kind of layer."""
-    defaults = {"rope_theta": default_theta, "partial_rotary_factor": 1.0}
+    defaults = {"rope_theta": default_theta, "partial_rotary_factor": 1.0, "type": "default"}
     given = {name: value for name, value in outside.items() if value is not None}
     rope = Fields(inside, defaults | given, f"{fields.where}: rope_parameters")
-    kind = rope.choice("rope_type", KINDS) if rope.get("rope_type") else KINDS.get(rope.get("type", "default"))
-    if kind is None:
-        raise rope.error("type", rope.get("type"), " or ".join(KINDS))
+    key = "rope_type" if rope.get("rope_type") else "type"
+    kind = rope.choice(key, {**KINDS, **kinds})
     rotated = int(head_size * rope.number("partial_rotary_factor"))
     return {
         "rope_base": rope.number("rope_theta"),
@@ -88,10 +101,10 @@ def _yarn_attention_factor(rope: Fields, factor: float) -> float:
 def write_rope(config: GPTConfig) -> dict[str, Any]:
     """The fields of config.json about rope, in both spellings where the old one can say it."""
     parameters = write_rope_parameters(config, config.rope_base, config.rope_scaling)
-    old = {name: value for name, value in parameters.items() if name not in ("rope_theta", "partial_rotary_factor")}
+    outside = {name: parameters[name] for name in ("rope_theta", "partial_rotary_factor") if name in parameters}
     return {
-        "rope_theta": config.rope_base,
-        "rope_scaling": None if config.rope_scaling is None else old,
+        **outside,
+        "rope_scaling": None if config.rope_scaling is None else parameters,
         "rope_parameters": parameters,
     }
 
