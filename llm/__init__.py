@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors
     from llm.evaluation.text import evaluate_text as evaluate
-    from llm.runs.load import load_model as load
     from llm.inference.sampling import Sampling
     from llm.inference.text import stream_text as stream
     from llm.inference.text import write_text as generate
     from llm.model.config import GPTConfig
     from llm.model.gpt import GPT
+    from llm.runs.load import load_model as load
 
 __version__ = "0.1.0"
 

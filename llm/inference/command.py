@@ -16,11 +16,11 @@ import tyro
 
 from llm.console import say, silence
 from llm.data.text import decode_prompt
-from llm.runs.load import load_model
 from llm.inference.sampling import Sampling
 from llm.inference.text import continue_prompt, decode_until_stop
 from llm.parallel.blas import blas_threads
 from llm.parallel.runtime import set_blas_threads
+from llm.runs.load import load_model
 from llm.runs.parsing import DEFAULT_IN_TEXT, flag, read_options
 from llm.runs.run import Run, newest_run
 from minigrad.backend import pick_device

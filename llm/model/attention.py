@@ -15,7 +15,7 @@ import numpy as np
 
 from llm.model.config import GPTConfig
 from llm.model.kv_cache import UpdateCache
-from llm.model.masks import AttentionSettings
+from llm.model.masks import LayerSettings
 from minigrad.backend import Array
 from minigrad.fused.attention import attention, single_query_attention
 from minigrad.fused.rope import rope, rotate
@@ -38,7 +38,7 @@ class Attention(Module):
             self.query_norm = RMSNorm(query_width, eps=config.norm_eps, dtype=dtype)
             self.key_norm = RMSNorm(key_width, eps=config.norm_eps, dtype=dtype)
 
-    def forward(self, x: Tensor, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Tensor:
         """`settings`: masks and positions of this call.
 
         `update_cache`: appends keys and values to the cache, and returns all that it holds now, of S tokens.
@@ -68,7 +68,7 @@ class Attention(Module):
         y = y.swapaxes(1, 2).reshape(B, T, H * D)  # (B, T, H * D)
         return self.out(y)  # (B, T, C)
 
-    def decode(self, x: Array, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Array:
+    def decode(self, x: Array, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Array:
         """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). For `settings` without a mask."""
         config, B = self.config, len(x)
         H, K, D = config.heads, config.key_heads, config.head_size

@@ -173,6 +173,10 @@ class GPTConfig:
         own: bool | None = getattr(self, f"{part}_bias")
         return self.bias if own is None else own
 
+    def has_experts(self, layer: int) -> bool:
+        """Whether this layer, counted from 0, has a mixture of experts."""
+        return self.experts is not None and layer not in self.dense_layers
+
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary that `json.dump` accepts."""
         return asdict(self)

@@ -27,14 +27,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llm.model.block import Block, make_norm
+from llm.model.block import Block, make_norm, recomputed
 from llm.model.config import GPTConfig
+from llm.model.experts import Routing, balance
 from llm.model.kv_cache import KVCache, UpdateCache
 from llm.model.layer_kinds import layer_kind, rotary_table
-from llm.model.masks import AttentionSettings, attention_settings
+from llm.model.masks import LayerSettings, layer_settings
 from llm.model.positions import PositionTable, TokenPositions, sinusoids, table_index, table_length, token_positions
 from minigrad.backend import Array, device_of, to_device
-from minigrad.checkpoint import checkpoint
 from minigrad.fused.linear import linear
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
 from minigrad.modes import mode
@@ -105,32 +105,51 @@ class GPT(Module):
         label_smoothing: float = 0.0,
         z_loss: float = 0.0,
         reduction: Literal["mean", "sum", "none"] = "mean",
+        with_balance: bool = True,
     ) -> Tensor:
         """Cross-entropy in nats. `ids` and `targets` are (B, T): targets[b, t] is the id that follows ids[b, t].
 
         `positions`, `mask` and `documents` are those of `forward`. Padding, and targets equal to `ignore_index`, do not
         count. `reduction`: the mean over the targets that count, their sum, or "none" for each loss, (B, T).
-        `label_smoothing` and `z_loss`: see `minigrad.fused.cross_entropy`.
+        `label_smoothing` and `z_loss`: see `minigrad.fused.cross_entropy`. `with_balance`: with experts, add the
+        balancing loss times its coefficient (experts.py) to the mean, and as much for each target to the sum.
         """
-        x = self.hidden(ids, positions=positions, mask=mask, documents=documents)  # (B, T, C)
+        routing: list[Routing] | None = [] if self.config.balance_loss and with_balance else None
+        x = self.hidden(ids, positions=positions, mask=mask, documents=documents, routing=routing)  # (B, T, C)
         targets = to_device(as_tensor(targets).data, x.device)
         if mask is not None:
-            targets = np.where(to_device(as_tensor(mask).data, x.device), targets, ignore_index)
+            mask = to_device(as_tensor(mask).data, x.device)  # (B, T) or (T,)
+            targets = np.where(mask, targets, ignore_index)
         # Head and loss are one function. It computes the logits, the largest array of all, only a few rows at a time.
-        return linear_cross_entropy(
+        loss = linear_cross_entropy(
             x, self.head_weight, targets, self.head_bias, soft_cap=self.config.soft_cap, ignore_index=ignore_index,
             label_smoothing=label_smoothing, z_loss=z_loss, reduction=reduction,
         )  # fmt: skip
+        if not routing or reduction == "none":
+            return loss
+        real = None if mask is None else np.broadcast_to(mask, targets.shape).reshape(-1)  # (B T,)
+        times = int((targets != ignore_index).sum()) if reduction == "sum" else 1
+        return loss + balance(routing, real) * (self.config.balance_loss * times)
 
     def hidden(
-        self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None
+        self,
+        ids: Any,
+        *,
+        positions: Any = None,
+        mask: Any = None,
+        documents: Any = None,
+        cache: KVCache | None = None,
+        routing: list[Routing] | None = None,
     ) -> Tensor:
-        """The vectors (B, T, C) that the head turns into logits. The arguments are those of `forward`."""
+        """The vectors (B, T, C) that the head turns into logits. The arguments are those of `forward`.
+
+        `routing`: a list to which each layer with experts adds what its router decided.
+        """
         ids = self._check_ids(ids)  # (B, T)
         all_positions = self._all_positions(ids.shape, positions, mask, documents, cache)
         x = self.dropout(self._embed(ids, all_positions))  # (B, T, C)
         settings = {  # masks and tables get the dtype and device of x
-            kind: attention_settings(self.config, kind, all_positions, table, x.data)
+            kind: layer_settings(self.config, kind, all_positions, table, x.data, routing)
             for kind, table in self._rotary_tables.items()
         }
         x = self._apply_blocks(x, [settings[kind] for kind in self._kinds], cache)  # (B, T, C)
@@ -176,8 +195,9 @@ class GPT(Module):
             ("positions.weight",        "normal",       0.02),
             ("*.attention.qkv.weight",  "normal",       0.02),
             ("*.attention.out.weight",  "normal",       small),
-            ("*.mlp.up.weight",         "normal",       0.02),
-            ("*.mlp.down.weight",       "normal",       small),
+            ("*.mlp.*up.weight",        "normal",       0.02),
+            ("*.mlp.*down.weight",      "normal",       small),
+            ("*.mlp.router.weight",     "normal",       0.02),
             ("head.weight",             "normal",       0.02),
             ("*norm*.weight",           "constant",     1.0),
             ("*.bias",                  "constant",     0.0),
@@ -238,15 +258,15 @@ class GPT(Module):
             x = x * math.sqrt(self.config.dim) + Tensor(waves)
         return self.embedding_norm(x) if self.config.embedding_norm else x
 
-    def _apply_blocks(self, x: Tensor, settings: list[AttentionSettings], cache: KVCache | None) -> Tensor:
+    def _apply_blocks(self, x: Tensor, settings: list[LayerSettings], cache: KVCache | None) -> Tensor:
         """(B, T, C) -> (B, T, C). `settings`: those of each layer."""
         if self._can_decode(x.data, settings):
             return Tensor(self._decode_blocks(x.data[:, 0], settings, cache)[:, None])  # (B, 1, C)
         for block, *inputs in self._blocks_with_inputs(settings, cache):
-            x = checkpoint(block, x, *inputs) if self.recompute else block(x, *inputs)
+            x = recomputed(block, x, *inputs) if self.recompute else block(x, *inputs)
         return x
 
-    def _can_decode(self, x: Array, settings: list[AttentionSettings]) -> bool:
+    def _can_decode(self, x: Array, settings: list[LayerSettings]) -> bool:
         """Whether `decode` of the blocks may take the place of `forward` for x (B, T, C)."""
         return (
             x.shape[1] == 1  # one new token in each row
@@ -259,7 +279,7 @@ class GPT(Module):
             and device_of(x) == "cpu"
         )
 
-    def _decode_blocks(self, x: Array, settings: list[AttentionSettings], cache: KVCache | None) -> Array:
+    def _decode_blocks(self, x: Array, settings: list[LayerSettings], cache: KVCache | None) -> Array:
         """`forward` of all blocks for one new token in each row, on plain arrays: (B, C) -> (B, C)."""
         # For one token there is so little arithmetic that Tensors and checks would take most of the time. So each part
         # of a block has a second method, `decode`, for this case. A test says that it returns the same as `forward`.
@@ -268,8 +288,8 @@ class GPT(Module):
         return x
 
     def _blocks_with_inputs(
-        self, settings: list[AttentionSettings], cache: KVCache | None
-    ) -> Iterator[tuple[Any, AttentionSettings, UpdateCache | None]]:
+        self, settings: list[LayerSettings], cache: KVCache | None
+    ) -> Iterator[tuple[Any, LayerSettings, UpdateCache | None]]:
         """Each block, its settings, and the function that appends to its layer of the cache (None: no cache)."""
         for layer, block in enumerate(self.blocks):
             yield block, settings[layer], None if cache is None else partial(cache.append, layer)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from llm.model.config import Activation, GPTConfig, Norm, NormPosition, Positions
 from llm.model.gpt import GPT
-from minigrad.fused.activation import ACTIVATIONS as KNOWN
 from llm.model.rope_scaling import RopeScaling
+from minigrad.fused.activation import ACTIVATIONS as KNOWN
 
 VOCAB = 13
 CONTEXT = 24

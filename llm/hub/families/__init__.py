@@ -13,6 +13,7 @@ from llm.hub.families.gpt2 import GPT2
 from llm.hub.families.gpt_neox import GPT_NEOX
 from llm.hub.families.llama import LLAMA
 from llm.hub.families.mistral import MISTRAL
+from llm.hub.families.mixtral import MIXTRAL, QWEN3_MOE
 from llm.hub.families.olmo2 import OLMO2
 from llm.hub.families.phi3 import PHI3
 from llm.hub.families.qwen import QWEN2, QWEN3
@@ -20,7 +21,10 @@ from llm.hub.families.smollm3 import SMOLLM3
 from llm.hub.families.starcoder2 import STARCODER2
 
 # fmt: off
-_ALL = (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, APERTUS, OLMO2, PHI3, GEMMA, GEMMA2, GEMMA3, STARCODER2, GPT_NEOX)
+_ALL = (
+    GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, APERTUS, OLMO2, PHI3, GEMMA, GEMMA2, GEMMA3, STARCODER2, GPT_NEOX,
+    MIXTRAL, QWEN3_MOE,
+)
 # fmt: on
 
 FAMILIES: dict[str, Family] = {family.model_type: family for family in _ALL}  # in the order in which `save` tries them

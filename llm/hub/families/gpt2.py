@@ -88,7 +88,8 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
     for i in range(config.layers):
         ours, theirs = f"blocks.{i}", f"transformer.h.{i}"
         norms |= {f"{ours}.norm1": f"{theirs}.ln_1", f"{ours}.norm2": f"{theirs}.ln_2"}
-        layers = {"attention.qkv": "attn.c_attn", "attention.out": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}  # fmt: skip
+        layers = {"attention.qkv": "attn.c_attn", "attention.out": "attn.c_proj"}
+        layers |= {"mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj"}
         for name, other in layers.items():
             parts[f"{ours}.{name}.weight"] = Transposed(f"{theirs}.{other}.weight")
             parts[f"{ours}.{name}.bias"] = Same(f"{theirs}.{other}.bias")
