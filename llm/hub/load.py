@@ -31,7 +31,8 @@ def load(path: str | Path, dtype: Any = np.float32, weights: Weights = "widened"
     source = open_model(path)
     model = GPT(source.config, rng=None, dtype=dtype)  # no initial weights: they are read in the next line
     fill(model, source)
-    return model.eval(), source.load_tokenizer()
+    model.eval()
+    return model, source.load_tokenizer()
 
 
 def open_model(path: str | Path) -> Source:

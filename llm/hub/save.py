@@ -85,7 +85,7 @@ def lost(config: GPTConfig, family: Family) -> list[str]:
         theirs = meaning(family.read(Fields(data, family.defaults)))
     except ValueError:  # such a model is impossible in this family
         return list(ours)
-    return [name for name in ours if ours[name] != theirs[name]]
+    return [name for name in ours if ours[name] != theirs.get(name)]
 
 
 def meaning(config: GPTConfig) -> dict[str, Any]:

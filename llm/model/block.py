@@ -79,6 +79,7 @@ class Block(Module):
 
     def decode(self, x: Array, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Array:
         """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C)."""
+        assert isinstance(self.mlp, MLP), "see can_decode"
         if self.config.norm_position == "post":
             x = self.norm1.forward_array(x + self.attention.decode(x, settings, update_cache))
             return self.norm2.forward_array(x + self.mlp.decode(x))

@@ -68,7 +68,7 @@ class Experts(Module):
         order = xp.argsort(chosen.reshape(-1), kind="stable")  # (N k)
         counts = to_device(xp.bincount(chosen.reshape(-1), minlength=len(self.experts)), "cpu")  # (E,)
         groups = split(embedding(order // k, rows), np.cumsum(counts)[:-1].tolist())  # E matrices (n, C), Σ n = N k
-        # An expert without tokens computes 0 rows. So its parameters get a gradient, of zeros, and all graphs are alike.
+        # An expert without tokens computes 0 rows. So its parameters get a gradient of zeros, and all graphs are alike.
         outputs = [expert(group) for expert, group in zip(self.experts, groups)]
         return embedding(xp.argsort(order), concatenate(outputs))  # (N k, C), in the order of the pairs again
 

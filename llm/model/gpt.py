@@ -262,8 +262,9 @@ class GPT(Module):
         """(B, T, C) -> (B, T, C). `settings`: those of each layer."""
         if self._can_decode(x.data, settings):
             return Tensor(self._decode_blocks(x.data[:, 0], settings, cache)[:, None])  # (B, 1, C)
+        apply = recomputed if self.recompute else Block.__call__
         for block, *inputs in self._blocks_with_inputs(settings, cache):
-            x = recomputed(block, x, *inputs) if self.recompute else block(x, *inputs)
+            x = apply(block, x, *inputs)
         return x
 
     def _can_decode(self, x: Array, settings: list[LayerSettings]) -> bool:
@@ -287,9 +288,7 @@ class GPT(Module):
             x = block.decode(x, *inputs)
         return x
 
-    def _blocks_with_inputs(
-        self, settings: list[LayerSettings], cache: KVCache | None
-    ) -> Iterator[tuple[Any, LayerSettings, UpdateCache | None]]:
+    def _blocks_with_inputs(self, settings: list[LayerSettings], cache: KVCache | None) -> Iterator[tuple[Any, ...]]:
         """Each block, its settings, and the function that appends to its layer of the cache (None: no cache)."""
         for layer, block in enumerate(self.blocks):
             yield block, settings[layer], None if cache is None else partial(cache.append, layer)

@@ -19,7 +19,7 @@ MIXTRAL_DEFAULTS: dict[str, Any] = {
     "num_key_value_heads": 8,
     "max_position_embeddings": 4096 * 32,
     "rms_norm_eps": 1e-5,
-    "num_local_experts": 8,
+    "num_experts": 8,
     "num_experts_per_tok": 2,
     "router_aux_loss_coef": 0.001,
 }
@@ -41,6 +41,11 @@ QWEN3_MOE_DEFAULTS: dict[str, Any] = {
 }
 
 
+def read_experts(fields: Fields) -> int:
+    """The number of experts: both families have had both names for it."""
+    return fields.count("num_local_experts" if "num_local_experts" in fields.data else "num_experts")
+
+
 def read_balance(fields: Fields) -> float:
     """The coefficient of the balancing loss, which transformers adds only if it returns the router's logits too."""
     return fields.number("router_aux_loss_coef") if fields.flag("output_router_logits") else 0.0
@@ -55,7 +60,7 @@ def read_mixtral(fields: Fields) -> GPTConfig:
     return GPTConfig(
         **read_common(fields, default_theta=1e6),
         window=fields.get("sliding_window"),
-        experts=fields.get("num_local_experts") if "num_experts" not in fields.data else fields.count("num_experts"),
+        experts=read_experts(fields),
         experts_per_token=fields.count("num_experts_per_tok"),
         balance_loss=read_balance(fields),
     )
@@ -88,7 +93,7 @@ def read_qwen3_moe(fields: Fields) -> GPTConfig:
         "qkv_bias": attention,
         "out_bias": attention,
         "window": fields.get("sliding_window") if fields.flag("use_sliding_window") else None,
-        "experts": fields.count("num_experts"),
+        "experts": read_experts(fields),
         "experts_per_token": fields.count("num_experts_per_tok"),
         "normalize_experts": fields.flag("norm_topk_prob"),
         "balance_loss": read_balance(fields),
@@ -105,6 +110,7 @@ def write_qwen3_moe(config: GPTConfig) -> dict[str, Any]:
         "use_sliding_window": config.window is not None,
         "sliding_window": config.window,
         "num_experts": config.experts or 1,
+        "num_local_experts": config.experts or 1,
         "num_experts_per_tok": config.experts_per_token,
         "norm_topk_prob": config.normalize_experts,
         "mlp_only_layers": list(config.dense_layers),

@@ -101,7 +101,9 @@ def _yarn_attention_factor(rope: Fields, factor: float) -> float:
 def write_rope(config: GPTConfig) -> dict[str, Any]:
     """The fields of config.json about rope, in both spellings where the old one can say it."""
     parameters = write_rope_parameters(config, config.rope_base, config.rope_scaling)
-    outside = {name: parameters[name] for name in ("rope_theta", "partial_rotary_factor") if name in parameters}
+    outside: dict[str, Any] = {
+        name: parameters[name] for name in ("rope_theta", "partial_rotary_factor") if name in parameters
+    }
     return {
         **outside,
         "rope_scaling": None if config.rope_scaling is None else parameters,
