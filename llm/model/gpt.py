@@ -30,7 +30,7 @@ import numpy as np
 from llm.model.block import Block, make_norm, recomputed
 from llm.model.config import GPTConfig
 from llm.model.experts import Routing, balance
-from llm.model.kv_cache import KVCache, UpdateCache
+from llm.model.kv_cache import KVCache
 from llm.model.layer_kinds import layer_kind, rotary_table
 from llm.model.masks import LayerSettings, layer_settings
 from llm.model.positions import PositionTable, TokenPositions, sinusoids, table_index, table_length, token_positions
