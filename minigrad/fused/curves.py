@@ -175,3 +175,27 @@ def value_and_slope(
     dydx = h if slope is None else slope  # the slope may overwrite h, which is not needed after it
     curve.slope(x, h, y, dydx)
     return y, dydx
+
+
+# --- soft cap ---------------------------------------------------------------------------------------------------------
+
+
+def soft_cap_in_place(x: Array, cap: float) -> Array:
+    """Turn x into cap tanh(x / cap), which stays between -cap and cap; returns the slope, 1 - tanh², a new array.
+
+    Gemma 2 (arXiv 2408.00118). In place, because scores and logits are large.
+    """
+    x /= cap
+    np.tanh(x, out=x)
+    slope = 1 - x * x
+    x *= cap
+    return slope
+
+
+def check_soft_cap(cap: float | None) -> float | None:
+    """The cap as a Python float, because a NumPy scalar would promote float32. Raises ValueError if it is no cap."""
+    if cap is None:
+        return None
+    if not 0 < cap < math.inf:
+        raise ValueError(f"soft_cap is the bound of what it caps, a positive number, or None for no cap; got {cap}")
+    return float(cap)

@@ -84,6 +84,7 @@ def _attention(
     causal: bool,
     window: int | None,
     scale: float | None,
+    soft_cap: float | None,
     mask: Array | None = None,
     dropout: float = 0.0,
     key: Any = None,
@@ -95,6 +96,8 @@ def _attention(
     out = np.zeros_like(q)
     for b, h, t in np.ndindex(B, H, T):
         scores = k[b, h] @ q[b, h, t] * (D**-0.5 if scale is None else scale)
+        if soft_cap is not None:
+            scores = soft_cap * np.tanh(scores / soft_cap)
         if bias is not None:
             scores = scores + np.broadcast_to(bias, (B, H, T, S))[b, h, t]
         position, keys = S - T + t, np.arange(S)  # the last query is at the position of the last key

@@ -68,7 +68,7 @@ def _attention(c: Choices) -> Example:
     T, S, D = c.pick((3, 1, 2, 4)), c.pick((3, 1, 4, 5)), c.pick((2, 1, 4))  # queries, keys, size of a head
     q, k, v = c.array((B, K * G, T, D)), c.array((B, K, S, D)), c.array((B, K, S, D))
     options: dict[str, Any] = {"causal": c.flag(), "window": c.pick((None, None, 1, 2))}
-    options["scale"] = c.pick((None, None, 0.5))
+    options |= {"scale": c.pick((None, None, 0.5)), "soft_cap": c.pick((None, None, 0.7))}
     scores = (B, K * G, T, S)
     if c.flag():
         options["mask"] = c.generator().random(c.broadcastable(scores)) < 0.7
