@@ -48,7 +48,8 @@ def _silu(x: Array) -> Array:
 
 def _linear_activation(x: Array, weight: Any, bias: Any = 0.0, *, activation: Callable) -> Array:
     exact, tanh = (partial(_gelu, approximate=form) for form in ("none", "tanh"))
-    functions = {"gelu": exact, "gelu_tanh": tanh, "silu": _silu, "swiglu": _gated(_silu), "geglu": _gated(exact)}
+    plain = {"gelu": exact, "gelu_tanh": tanh, "silu": _silu}
+    functions = {**plain, "swiglu": _gated(_silu), "geglu": _gated(exact), "geglu_tanh": _gated(tanh)}
     return functions[activation](_linear(x, weight, bias))
 
 
@@ -170,6 +171,7 @@ REFERENCES = {
 
     "linear": _linear, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "gelu": _gelu, "silu": _silu,
     "linear_activation": _linear_activation, "swiglu": _gated(_silu), "geglu": _gated(_gelu),
+    "reglu": _gated(lambda x: x * (x > 0)),
     "relu_squared": lambda x: (x * (x > 0)) ** 2, "embedding": lambda weight, ids: weight[ids], "rope": _rope,
     "dropout": lambda x, p, key: x * _dropout_factors(x.shape, p, key), "attention": _attention,
     "cross_entropy": _cross_entropy, "linear_cross_entropy": _linear_cross_entropy,

@@ -27,6 +27,7 @@ from minigrad.fused.functions import (
     geglu,
     gelu,
     layer_norm,
+    reglu,
     relu_squared,
     rms_norm,
     rope,
@@ -62,6 +63,7 @@ OF_ROWS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # of x (N, C
     "relu_squared": lambda x, w, b: relu_squared(x) * w + b,
     "swiglu": lambda x, w, b: swiglu(x * w, x + b),
     "geglu": lambda x, w, b: geglu(x * w, x + b),
+    "reglu": lambda x, w, b: reglu(x * w, x + b),
     "cross_entropy": lambda x, w, b: loss(x * w + b, label_smoothing=0.1, z_loss=0.01, reduction="none"),
     "mean cross_entropy": lambda x, w, b: loss(x * w + b),
 }
