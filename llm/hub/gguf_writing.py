@@ -12,8 +12,8 @@ import numpy as np
 
 from llm.hub.errors import HubError, shown
 from llm.hub.gguf_files import MOST_AXES, check_alignment
-from llm.hub.kinds import KINDS, import_gguf
-from llm.hub.stored import Stored, rounded
+from llm.hub.kinds import KINDS, Kind, import_gguf
+from llm.hub.stored import Stored, kind_of
 from tokenizer.formats.atomic import new_file
 
 ARCHITECTURE, ALIGNMENT_KEY = "general.architecture", "general.alignment"
@@ -110,21 +110,24 @@ def _checked(values: list[Any]) -> list[Any]:
     for value in values:
         if isinstance(value, str):
             value.encode()  # UnicodeEncodeError, before anything is written
-        if isinstance(value, float) and abs(value) > np.finfo(np.float32).max and np.isfinite(value):
+        if isinstance(value, float) and float(np.finfo(np.float32).max) < abs(value) < float("inf"):
             raise ValueError(f"{value} is too large for FLOAT32; give it as np.float64")
     return values
 
 
-def _kind_of(tensor: Stored | np.ndarray, kind: str | None) -> str:
-    return tensor.kind if isinstance(tensor, Stored) else kind or Stored.from_array(tensor).kind
+def _kind_of(tensor: Stored | np.ndarray, kind: str | None) -> Kind:
+    name = tensor.kind if isinstance(tensor, Stored) else kind or kind_of(tensor.dtype)
+    if name not in KINDS:
+        raise ValueError(f"there is no kind {name!r}")
+    return KINDS[name]
 
 
 def _add_info(gguf: Any, writer: Any, name: str, tensor: Stored | np.ndarray, kind: str | None) -> None:
     try:
-        form = KINDS[_kind_of(tensor, kind)]
+        form = _kind_of(tensor, kind)
         raw_shape = form.raw_shape(tensor.shape)
     except ValueError as error:
-        raise HubError(f"{name!r} cannot be stored: {error}; use F16 for it") from None
+        raise HubError(f"{name!r} cannot be stored: {error}") from None
     if form.name not in gguf.GGMLQuantizationType.__members__ or not 1 <= len(raw_shape) <= MOST_AXES:
         raise HubError(f"GGUF has no place for {name!r}: {form.name} of shape {tensor.shape}")
     nbytes = prod(raw_shape) * form.dtype.itemsize
@@ -137,6 +140,6 @@ def _raw(name: str, tensor: Stored | np.ndarray, kind: str | None) -> np.ndarray
     if isinstance(tensor, Stored):
         return np.ascontiguousarray(tensor.raw)
     try:
-        return np.ascontiguousarray(rounded(tensor, _kind_of(tensor, kind)))
+        return np.ascontiguousarray(Stored.from_array(tensor, kind).raw)
     except ValueError as error:
         raise HubError(f"{name!r} cannot be stored: {error}") from None

@@ -1,7 +1,7 @@
 """The .bin files of llama2.c (https://github.com/karpathy/llama2.c, export.py): Llama models as plain numbers.
 
-    version 0   7 integers of 32 bits (FIELDS), and all weights in float32. A negative vocab_size: the output has weights
-                of its own. Before those stand two tables of cosines and sines, which nobody needs
+    version 0   7 integers of 32 bits (FIELDS), and all weights in float32. If vocab_size is negative, the output has
+                weights of its own. Before those stand two tables of cosines and sines, which nobody needs
     version 1   "ak42" as an integer, 1, FIELDS, a byte: 1 if the output has the weights of the embedding; zeros up to
                 byte 256; all weights in float32, norms first
     version 2   as 1, with the length of a group after the byte; norms in float32; then each matrix: its numbers in 8

@@ -1,9 +1,9 @@
 """The tensors of a Hugging Face folder: model.safetensors, or several such files (shards) with their index.
 
 A safetensors file is: 8 bytes with the length of the header; the header, JSON with the kind, the shape and the place of
-each tensor; the numbers. The library `safetensors` copies the numbers into arrays, and cannot do so with bfloat16, which
-NumPy does not have. Here they stay in the file, which is mapped to memory, so the header is read by hand. It comes from
-a stranger: all that it says is checked before it is used. HubError names the tensor or the file that is not as it says.
+each tensor; the numbers. The library `safetensors` copies the numbers into arrays, but not bfloat16, which NumPy does
+not have. Here they stay in the file, which is mapped to memory, so the header is read by hand. It comes from a
+stranger: all that it says is checked before it is used. HubError names the tensor or the file that is not as it says.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Stored:
         raw = part.raw.reshape(prod(part.shape[:-1]), -1 if part.raw.size else 0)
         # (rows, C), without a copy: what is written to it must arrive in `out`. ValueError where that is impossible.
         target = out.reshape(prod(part.shape[:-1]), columns, copy=False)
-        for start, stop in spans(len(target), columns):
+        for start, stop in spans(len(target), columns, BLOCK):
             part._widen_block(raw[start:stop], target[start:stop])
         return out
 
@@ -225,7 +225,7 @@ def _widened_blocks(weight: Weight, dtype: Any, count: int) -> Iterator[np.ndarr
             yield part.widen(rows=slice(start, stop), out=buffer[:needed].reshape(-1, columns))
 
 
-def spans(rows: int, columns: int, numbers: int = BLOCK) -> Iterator[tuple[int, int]]:
+def spans(rows: int, columns: int, numbers: int) -> Iterator[tuple[int, int]]:
     """(first, last + 1) of consecutive groups of rows that have about `numbers` numbers together, at least a row."""
     step = max(1, numbers // max(1, columns))
     return ((start, min(start + step, rows)) for start in range(0, rows, step))
