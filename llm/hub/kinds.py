@@ -44,7 +44,9 @@ class Kind:
         if self.numbers == 1:
             return shape
         if not shape or shape[-1] % self.numbers:
-            raise ValueError(f"a row of {self.name} holds a multiple of {self.numbers} numbers, not {shape[-1:]}")
+            raise ValueError(
+                f"a row of {self.name} holds a multiple of {self.numbers} numbers, not {shape[-1:]}; use F16"
+            )
         return (*shape[:-1], shape[-1] // self.numbers * self.nbytes)
 
     def shape(self, raw_shape: tuple[int, ...]) -> tuple[int, ...]:

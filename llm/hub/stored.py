@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from llm.hub.kinds import KINDS, import_gguf
+from llm.hub.mapped import release
 
 # Numbers that are widened at a time: 512 KB as float32. They are used while they lie in the cache of a processor core.
 BLOCK = 1 << 17
@@ -35,6 +36,7 @@ class Weight(Protocol):
     def nbytes(self) -> int: ...
     @property
     def parts(self) -> Sequence[Stored]: ...
+    def release(self) -> None: ...
     def widen(self, dtype: Any = np.float32, rows: slice = ..., out: np.ndarray | None = None) -> np.ndarray: ...
     def take(self, ids: np.ndarray, dtype: Any = np.float32) -> np.ndarray: ...
 
@@ -89,6 +91,10 @@ class Stored:
         """The rows `order[0], order[1] ...` in memory, still in the form in which they are stored."""
         return Stored(self.raw[order], self.kind)
 
+    def release(self) -> None:
+        """Give the memory of the part of the file back that has been read, once its numbers are elsewhere."""
+        release(self.raw)
+
     def take(self, ids: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
         """Rows by number: (...) -> (..., C). IndexError for numbers of rows that do not exist."""
         rows = self.reordered(np.asarray(ids).reshape(-1))  # a copy of these rows
@@ -105,7 +111,7 @@ class Stored:
         raw = part.raw.reshape(prod(part.shape[:-1]), -1 if part.raw.size else 0)
         # (rows, C), without a copy: what is written to it must arrive in `out`. ValueError where that is impossible.
         target = out.reshape(prod(part.shape[:-1]), columns, copy=False)
-        for start, stop in spans(len(target), columns):
+        for start, stop in spans(len(target), columns, BLOCK):
             part._widen_block(raw[start:stop], target[start:stop])
         return out
 
@@ -155,6 +161,10 @@ class Stacked:
             if first < stop and start < end
         ]
         return Stacked(cut or [self.parts[0][:0]])
+
+    def release(self) -> None:
+        for part in self.parts:
+            part.release()
 
     def widen(self, dtype: Any = np.float32, rows: slice = slice(None), out: np.ndarray | None = None) -> np.ndarray:
         """As that of `Stored`."""
@@ -215,7 +225,7 @@ def _widened_blocks(weight: Weight, dtype: Any, count: int) -> Iterator[np.ndarr
             yield part.widen(rows=slice(start, stop), out=buffer[:needed].reshape(-1, columns))
 
 
-def spans(rows: int, columns: int, numbers: int = BLOCK) -> Iterator[tuple[int, int]]:
+def spans(rows: int, columns: int, numbers: int) -> Iterator[tuple[int, int]]:
     """(first, last + 1) of consecutive groups of rows that have about `numbers` numbers together, at least a row."""
     step = max(1, numbers // max(1, columns))
     return ((start, min(start + step, rows)) for start in range(0, rows, step))
