@@ -13,7 +13,7 @@ from typing import Any
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
 from llm.hub.fields import Fields
-from llm.hub.safetensors_files import read_safetensors
+from llm.hub.safetensors_files import read_safetensors_folder
 from llm.hub.stored import Stored
 from llm.hub.tokenizer_files import folder_tokenizer
 from llm.hub.weights import Part, Same
@@ -46,7 +46,7 @@ class Source:
 def open_folder(folder: Path) -> Source:
     """A folder of Hugging Face."""
     data = read_config(folder / "config.json")
-    return family_source(folder, data, read_safetensors(folder), lambda: folder_tokenizer(folder))
+    return family_source(folder, data, read_safetensors_folder(folder), lambda: folder_tokenizer(folder))
 
 
 def family_source(
