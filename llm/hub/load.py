@@ -13,8 +13,10 @@ from typing import Any, Literal
 import numpy as np
 
 from llm.hub.errors import HubError
-from llm.hub.source import Source, open_folder, open_run, read_config
+from llm.hub.safetensors_files import refuse_foreign
+from llm.hub.source import Source, open_folder, open_gguf, open_llama2c, open_run, read_config
 from llm.model.gpt import GPT
+from llm.runs.files import open_regular
 from tokenizer import BaseTokenizer
 
 Weights = Literal["widened", "stored"]
@@ -38,11 +40,24 @@ def load(path: str | Path, dtype: Any = np.float32, weights: Weights = "widened"
 def open_model(path: str | Path) -> Source:
     """The model at `path`, whatever kind of file it is in."""
     path = Path(path)
+    if path.suffix == ".gguf":
+        return open_gguf(path)
+    if path.suffix in (".bin", ".pt", ".pth") and path.is_file():
+        if path.suffix != ".bin" or is_pickle(path):
+            refuse_foreign([path])
+        return open_llama2c(path)
     if (path / "config.json").is_file():
         return open_folder(path) if "model_type" in read_config(path / "config.json") else open_run(path)
     if not path.exists():
         raise HubError(f"{path} does not exist; give a folder with a config.json, a .gguf file or a .bin of llama2.c")
     raise HubError(f"{path} is no model: it has no config.json, and is no .gguf file and no .bin of llama2.c")
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether the file is one of PyTorch: a zip archive, or a pickle by itself."""
+    with open_regular(path) as file:
+        begin = file.read(4)
+    return begin == b"PK\x03\x04" or begin[:1] == b"\x80"
 
 
 def fill(model: GPT, source: Source) -> None:

@@ -13,9 +13,13 @@ from typing import Any
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
 from llm.hub.fields import Fields
+from llm.hub.gguf_files import read_gguf
+from llm.hub.gguf_models import gguf_tensors, read_metadata
+from llm.hub.llama2c import read_llama2c
+from llm.hub.llama2c_models import llama2c_config, llama2c_tensors
 from llm.hub.safetensors_files import read_safetensors_folder
 from llm.hub.stored import Stored
-from llm.hub.tokenizer_files import folder_tokenizer
+from llm.hub.tokenizer_files import folder_tokenizer, gguf_tokenizer, llama2c_tokenizer
 from llm.hub.weights import Part, Same
 from llm.model.config import GPTConfig
 from llm.runs.files import read_json
@@ -76,6 +80,32 @@ def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stor
     if not any(name.startswith(family.prefix) for name in tensors):
         tensors = {family.prefix + name: tensor for name, tensor in tensors.items()}
     return {family.renamed.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def open_gguf(path: Path) -> Source:
+    """A GGUF file."""
+    file = read_gguf(path)
+    config = read_metadata(file.metadata, file.tensors, str(path))
+    name = file.metadata["general.architecture"]
+    # The factors of rope are part of the configuration here.
+    tensors = {n: tensor for n, tensor in file.tensors.items() if not n.startswith("rope_")}
+    return Source(path, name, config, gguf_tensors(config, name), tensors, lambda: gguf_tokenizer(file.metadata))
+
+
+def open_llama2c(path: Path) -> Source:
+    """A .bin file of llama2.c, whose tokenizer is a file beside it: tokNUMBER.bin or tokenizer.bin."""
+    file = read_llama2c(path)
+    config = llama2c_config(file)
+    return Source(
+        path, "llama2.c", config, llama2c_tensors(config), file.tensors, lambda: tokenizer_beside(path, config)
+    )
+
+
+def tokenizer_beside(path: Path, config: GPTConfig) -> BaseTokenizer | None:
+    for name in (f"tok{config.vocab_size}.bin", "tokenizer.bin"):
+        if path.with_name(name).is_file():
+            return llama2c_tokenizer(path.with_name(name), config.vocab_size)
+    return None
 
 
 def open_run(folder: Path) -> Source:

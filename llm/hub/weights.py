@@ -155,6 +155,30 @@ class Reordered:
         return get(self.name).reordered(np.array(self.order))
 
 
+@dataclass(frozen=True)
+class Matrices:
+    """One of several matrices that the file keeps as one tensor with three axes: the experts of GGUF files."""
+
+    name: str
+    number: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def fill(self, out: np.ndarray, get: Get) -> None:
+        copy(self.keep(get), out, self.name)
+
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        raise HubError(f"{self.name} is not written: experts are read from GGUF files only")
+
+    def keep(self, get: Get) -> Stored:
+        stored = get(self.name)
+        if len(stored.shape) != 3 or self.number >= len(stored):
+            raise HubError(f"the tensor {self.name} has the shape {stored.shape}, and no matrix number {self.number}")
+        return stored[self.number]
+
+
 def heads_in_turns(name: str, heads: int, width: int) -> Reordered:
     """Queries, keys and values of head 0, then those of head 1 ..., as in GPT-NeoX and BLOOM."""
     rows = np.arange(heads * 3 * width).reshape(heads, 3, width).swapaxes(0, 1)  # (3, heads, width)
