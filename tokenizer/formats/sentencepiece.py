@@ -27,6 +27,7 @@ SETTINGS = {
 
 UNIGRAM, BYTE_PAIR = 1, 2  # types of models
 MODEL_TYPES = {UNIGRAM: "unigram", BYTE_PAIR: "byte pairs", 3: "word", 4: "character"}
+ENDS = {"bos_token": "<s>", "eos_token": "</s>"}  # the usual names of the tokens that begin and end a text
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import regex
-
 from tokenizer.formats import byte_pair
-from tokenizer.formats.checks import is_text, spelling_of_ids, unsupported
+from tokenizer.formats.beside import read_ends
+from tokenizer.formats.checks import is_text, spelling_of_ids
 from tokenizer.formats.components import read_added_tokens
 from tokenizer.formats.records import BytePairRecord, FormatError, PatternKnown, SpecialTokens, WordPieceRecord
 from tokenizer.split.pretokenizer import PATTERNS
@@ -20,16 +19,17 @@ from tokenizer.text.bert_normalizer import BertNormalizer
 from tokenizer.text.normalize import Normalizer, UnicodeForm
 from tokenizer.text.prefix import Prefix
 from tokenizer.text.special_tokens import END_OF_TEXT, AddedToken
-from tokenizer.text.template import bert_template
+from tokenizer.text.template import Template, bert_template
 
 # The files of a vocabulary do not say its pattern and normalizer. They follow from the class that the
 # tokenizer_config.json beside them names.
 CLASSES: dict[str, tuple[str, Normalizer | None]] = {
     "GPT2Tokenizer": ("gpt2", None),
+    "CodeGenTokenizer": ("gpt2", None),
+    "GPTNeoXTokenizer": ("gpt2", UnicodeForm("NFC")),
     "Qwen2Tokenizer": ("qwen2", UnicodeForm("NFC")),
 }
 WORD_END = "</w>"
-DECIMAL = regex.compile("[0-9]{1,9}")  # an id as text
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -47,7 +47,11 @@ def parse_byte_pairs(
     prefix = Prefix() if settings.get("add_prefix_space") and pattern == "gpt2" else None
     lines = lines_of(merges)
     refuse_word_ends(vocab, lines, added)
-    return byte_pair.make_record(spelling, vocab, lines, added, pattern=pattern, normalizer=normalizer, prefix=prefix)
+    ends = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
+    template = read_ends(settings, {text: i for i, text in enumerate(spelling) if text is not None}, ends, Template())
+    return byte_pair.make_record(
+        spelling, vocab, lines, added, pattern=pattern, normalizer=normalizer, prefix=prefix, template=template
+    )
 
 
 def pattern_and_normalizer(settings: dict[str, Any], pattern: str | None) -> tuple[str, Normalizer | None]:
@@ -96,9 +100,6 @@ def added_tokens(vocab: dict, settings: dict[str, Any], special_tokens: SpecialT
                 raise FormatError(f"has no token {name!r}: give special_tokens as a table of names and ids")
         return tuple(AddedToken(name, vocab[name]) for name in special_tokens)
     if listed := settings.get("added_tokens_decoder"):
-        for i, token in listed.items():
-            if not DECIMAL.fullmatch(i) or not isinstance(token, dict):
-                raise unsupported("added_tokens_decoder", {i: token})
         return read_added_tokens([{**token, "id": int(i)} for i, token in listed.items()])
     return (AddedToken(END_OF_TEXT, vocab[END_OF_TEXT]),) if END_OF_TEXT in vocab else ()
 
