@@ -3,6 +3,7 @@
     tokenizer_config.json                   the class, which tokens have which role, the chat template, added tokens
     special_tokens_map.json                 the roles } two older files, which count only if the settings have no
     added_tokens.json                       tokens    } added_tokens_decoder
+    config.json                             of the model: the class, if the settings do not name it
     chat_template.jinja                     the chat template; it counts more than the one in the settings
     additional_chat_templates/NAME.jinja    others
 
@@ -25,6 +26,10 @@ from tokenizer.text.template import Template, ends_template
 
 SETTINGS_NAME, ROLES_NAME, ADDED_NAME = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 TEMPLATE_NAME, TEMPLATES_FOLDER = "chat_template.jinja", "additional_chat_templates"
+# model_type of a config.json -> the class of its tokenizer; that of all others is GPT-2's
+CLASSES = dict.fromkeys(["qwen2", "qwen2_moe", "qwen3", "qwen3_moe"], "Qwen2Tokenizer") | {
+    "gpt_neox": "GPTNeoXTokenizer"
+}
 ROLE_ENDING = "_token"  # of bos_token, eos_token, and others that a model may have, such as image_token
 MORE_SPECIALS = ("additional_special_tokens", "extra_special_tokens")
 ENDS = {"add_bos_token": "bos_token", "add_eos_token": "eos_token"}  # switch -> the role of the token that it adds
@@ -53,7 +58,8 @@ def is_token(value: Any) -> bool:
 
 
 def are_tokens(value: Any) -> bool:
-    return isinstance(value, (list, dict)) and all(map(is_token, value.values() if is_table(value) else value))
+    tokens = list(value.values()) if isinstance(value, dict) else value
+    return isinstance(tokens, list) and all(map(is_token, tokens))
 
 
 def is_table_of_tokens(value: Any) -> bool:
@@ -107,6 +113,16 @@ def read_table(path: Path, check: Callable[[Any], dict[str, Any]]) -> dict[str, 
         return check(parse_json(path.read_bytes())) if path.is_file() else {}
     except FormatError as error:
         raise FormatError(f"{path} {error}") from None
+
+
+def with_class(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings, with the class of the tokenizer that follows from the model if they do not name it."""
+    if "tokenizer_class" in settings:
+        return settings
+    config = read_table(folder / "config.json", lambda data: data if isinstance(data, dict) else {})
+    model_type = config.get("model_type")
+    named = config.get("tokenizer_class") or (CLASSES.get(model_type) if is_text(model_type) else None)
+    return settings | check_settings({"tokenizer_class": named})
 
 
 def check_added(table: Any) -> dict[str, int]:

@@ -24,7 +24,7 @@ import regex
 
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from tokenizer.formats.atomic import write_file
-from tokenizer.formats.beside import SETTINGS_NAME, read_ends, read_settings, with_added_tokens
+from tokenizer.formats.beside import SETTINGS_NAME, read_ends, read_settings, with_added_tokens, with_class
 from tokenizer.formats.checks import parse_json
 from tokenizer.formats.records import BytePairRecord, FormatError, PatternKnown, Record, SpecialTokens
 
@@ -94,6 +94,7 @@ def parse(
     if isinstance(document, dict) and not isinstance(document.get("model"), dict):
         merges = path.with_name(MERGES_OF.get(path.name, "merges.txt"))
         if merges.is_file():
+            settings = with_class(settings, path.parent)
             return vocabularies.parse_byte_pairs(document, merges.read_bytes(), settings, pattern, special_tokens)
     refuse_options(pattern, special_tokens)
     if isinstance(document, list) and document or isinstance(document, dict) and "[UNK]" in document:

@@ -17,8 +17,8 @@ from tokenizer.formats.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, UNUS
 from tokenizer.text.metaspace import byte_of
 from tokenizer.text.template import Template
 
-# llama.cpp has no name for GPT-4's pattern. It gives dbrx, whose tokenizer is GPT-4's, this nearly equal one: only white
-# space at the end of a text is split differently, if a line ends in it.
+# llama.cpp has no name for GPT-4's pattern. It gives models with GPT-4's tokenizer (dbrx) this nearly equal one: only
+# white space at the end of a text is split differently, if a line ends in it.
 NEARLY = {"gpt4": "llama3"}
 
 
