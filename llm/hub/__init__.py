@@ -8,4 +8,6 @@
 6. llama2c.py             the .bin files of llama2.c
 7. interleaved.py         two orders of the rows of queries and keys
 8. errors.py              HubError, whose message is printed without a traceback
+9. tokenizer_files.py     the tokenizer of a folder, of a GGUF file and of llama2.c, and the way back
+10. generation_defaults.py   which tokens end a text, and how a model wants to be sampled
 """

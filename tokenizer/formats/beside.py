@@ -13,7 +13,7 @@ tokenizer.json, and a token with a role is special, even if the tokenizer.json s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
     settings = read_table(folder / SETTINGS_NAME, check_settings)
     if "added_tokens_decoder" not in settings:
         settings |= read_table(folder / ROLES_NAME, check_settings)
-        if added := read_table(folder / ADDED_NAME, check_added):
-            settings["added_tokens_decoder"] = tokens_of_ids(added, {*named_specials(settings)})
     if templates := read_templates(folder):
         settings["chat_template"] = templates[0]["template"] if len(templates) == 1 else templates
     return settings
@@ -121,7 +119,7 @@ def with_class(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         return settings
     config = read_table(folder / "config.json", lambda data: data if isinstance(data, dict) else {})
     model_type = config.get("model_type")
-    named = config.get("tokenizer_class") or (CLASSES.get(model_type) if is_text(model_type) else None)
+    named = config.get("tokenizer_class") or (CLASSES.get(model_type) if isinstance(model_type, str) else None)
     return settings | check_settings({"tokenizer_class": named})
 
 
@@ -129,14 +127,6 @@ def check_added(table: Any) -> dict[str, int]:
     if not isinstance(table, dict) or not all(is_text(name) and is_id(i) for name, i in table.items()):
         raise FormatError("is not a table of names of tokens and their ids")
     return table
-
-
-def tokens_of_ids(id_of: dict[str, int], specials: set[str]) -> dict[str, dict[str, Any]]:
-    """The tokens of an added_tokens.json as an added_tokens_decoder lists them."""
-    return {
-        str(i): {"content": name, "special": name in specials, "normalized": name not in specials}
-        for name, i in id_of.items()
-    }
 
 
 def read_templates(folder: Path) -> list[dict[str, str]]:
@@ -178,13 +168,18 @@ def read_ends(settings: dict[str, Any], id_of: dict[str, int], names: dict[str, 
 # Added tokens
 
 
-def named_specials(settings: dict[str, Any]) -> Iterator[str]:
-    """The names of all tokens that have a role, or are listed as special."""
-    values = [value for key, value in settings.items() if key.endswith(ROLE_ENDING)]
-    for key in MORE_SPECIALS:
-        more = settings.get(key, [])
-        values += more.values() if is_table(more) else more
-    yield from filter(None, map(token_name, values))
+def roles(settings: dict[str, Any]) -> dict[str, str]:
+    """The names of the tokens that have a role, by the role."""
+    more = [settings[key] for key in MORE_SPECIALS if is_table(settings.get(key))]
+    values = [(key, value) for key, value in settings.items() if key.endswith(ROLE_ENDING)]
+    named = {key: token_name(value) for key, value in [*values, *(item for table in more for item in table.items())]}
+    return {key: name for key, name in named.items() if name is not None}
+
+
+def more_specials(settings: dict[str, Any]) -> list[str]:
+    """The names of tokens that are listed as special, but have no role."""
+    tokens = [token for key in MORE_SPECIALS if isinstance(settings.get(key), list) for token in settings[key]]
+    return [name for name in map(token_name, tokens) if name is not None]
 
 
 def token_name(value: Any) -> str | None:
@@ -193,30 +188,43 @@ def token_name(value: Any) -> str | None:
     return name if is_text(name) and name else None
 
 
-def with_added_tokens(document: Any, settings: dict[str, Any]) -> Any:
-    """A tokenizer.json with what the settings say about added tokens. A damaged one is returned as it is.
+def listed_tokens(settings: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
+    """The added tokens of the settings, or else those of an added_tokens.json, by their names, with id and flags."""
+    if "added_tokens_decoder" in settings:
+        return {token["content"]: {**token, "id": int(i)} for i, token in settings["added_tokens_decoder"].items()}
+    specials = {*roles(settings).values(), *more_specials(settings)}
+    return {
+        name: {"content": name, "id": i, "special": name in specials, "normalized": name not in specials}
+        for name, i in read_table(folder / ADDED_NAME, check_added).items()
+    }
 
-    If the two disagree about an id, the tokenizer.json is right. A token for which that leaves no id is left out:
+
+def with_added_tokens(document: Any, settings: dict[str, Any], folder: Path) -> Any:
+    """A tokenizer.json with what the files beside it say about added tokens. A damaged one is returned as it is."""
+    if not is_complete(document):
+        return document
+    tokens = {token["content"]: token for token in document.get("added_tokens", [])}
+    return {**document, "added_tokens": added_tokens(document["model"]["vocab"], tokens, settings, folder)}
+
+
+def added_tokens(
+    vocab: dict[str, int], tokens: dict[str, dict[str, Any]], settings: dict[str, Any], folder: Path
+) -> list[dict[str, Any]]:
+    """The added tokens of a vocabulary that has the added tokens `tokens` already.
+
+    If two files disagree about an id, that of the vocabulary is right. A token for which that leaves no id is left out:
     `transformers` gives it a new id after all others, but the model has no embedding for that id.
     """
-    listed, names = settings.get("added_tokens_decoder", {}), [*named_specials(settings)]
-    if not (listed or names) or not is_complete(document):
-        return document
-    vocab, tokens = document["model"]["vocab"], {token["content"]: token for token in document.get("added_tokens", [])}
-    id_of = {name: vocab[name] for name in names if name in vocab}
-    id_of |= new_ids(vocab, tokens, listed) | {name: token["id"] for name, token in tokens.items()}
-    flags = {name: {"content": name} for name in names} | tokens | {t["content"]: t for t in listed.values()}
-    specials = dict.fromkeys(names, {"special": True})
-    added = [{**token, **specials.get(name, {}), "id": id_of[name]} for name, token in flags.items() if name in id_of]
-    return {**document, "added_tokens": added}
-
-
-def new_ids(vocab: dict[str, Any], tokens: dict[str, Any], listed: dict[str, Any]) -> dict[str, int]:
-    """The ids of the `listed` tokens that no token of a tokenizer.json has."""
-    new = {token["content"]: int(i) for i, token in listed.items() if token["content"] not in tokens}
-    in_vocab = {name: vocab[name] for name in new if name in vocab}
-    taken = {token["id"] for token in tokens.values()}.union(vocab.values()) if len(in_vocab) < len(new) else ()
-    return {name: i for name, i in new.items() if i not in taken} | in_vocab
+    listed, specials = listed_tokens(settings, folder), {*roles(settings).values()}
+    more = {name: {"content": name, "special": True} for name in [*specials, *more_specials(settings)]}
+    # A tokenizer.json counts less than an added_tokens_decoder, and more than an added_tokens.json.
+    found = more | (tokens | listed if "added_tokens_decoder" in settings else listed | tokens)
+    id_of = {name: vocab[name] for name in found if name in vocab} | {name: t["id"] for name, t in tokens.items()}
+    if new := {name: token["id"] for name, token in listed.items() if name not in id_of}:
+        taken = {*vocab.values(), *id_of.values()}
+        id_of |= {name: i for name, i in new.items() if i not in taken}
+    found |= {name: {**found[name], "special": True} for name in specials}
+    return [{**token, "id": id_of[name]} for name, token in found.items() if name in id_of]
 
 
 def is_complete(document: Any) -> bool:

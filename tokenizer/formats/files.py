@@ -24,9 +24,24 @@ import regex
 
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from tokenizer.formats.atomic import write_file
-from tokenizer.formats.beside import SETTINGS_NAME, read_ends, read_settings, with_added_tokens, with_class
+from tokenizer.formats.beside import (
+    SETTINGS_NAME,
+    added_tokens,
+    read_ends,
+    read_settings,
+    with_added_tokens,
+    with_class,
+)
 from tokenizer.formats.checks import parse_json
-from tokenizer.formats.records import BytePairRecord, FormatError, PatternKnown, Record, SpecialTokens
+from tokenizer.formats.components import read_added_tokens
+from tokenizer.formats.records import (
+    BytePairRecord,
+    FormatError,
+    PatternKnown,
+    Record,
+    SentencePieceRecord,
+    SpecialTokens,
+)
 
 FILE_NAME = "tokenizer.json"
 # fmt: off
@@ -94,18 +109,17 @@ def parse(
     if isinstance(document, dict) and not isinstance(document.get("model"), dict):
         merges = path.with_name(MERGES_OF.get(path.name, "merges.txt"))
         if merges.is_file():
-            settings = with_class(settings, path.parent)
-            return vocabularies.parse_byte_pairs(document, merges.read_bytes(), settings, pattern, special_tokens)
+            listed = with_added_tokens({"model": {"vocab": document}}, settings, path.parent).get("added_tokens", [])
+            settings, data = with_class(settings, path.parent), merges.read_bytes()
+            return vocabularies.parse_byte_pairs(document, data, settings, listed, pattern, special_tokens)
     refuse_options(pattern, special_tokens)
     if isinstance(document, list) and document or isinstance(document, dict) and "[UNK]" in document:
         return vocabularies.parse_word_pieces(document, settings)
     if document is not None:
-        return tokenizer_json.parse(with_added_tokens(document, settings))
+        return tokenizer_json.parse(with_added_tokens(document, settings, path.parent))
     # Other formats. A SentencePiece model begins with its first piece: field 1, a string of bytes, is written 0x0A.
     if data[:1] == b"\n":
-        record = sentencepiece.parse(data)
-        id_of = {piece: i for i, piece in enumerate(record.pieces) if piece is not None}
-        return record._replace(template=read_ends(settings, id_of, sentencepiece.ENDS, record.template))
+        return with_settings(sentencepiece.parse(data), settings, path.parent)
     if llama2c.is_llama2c(data):
         return llama2c.parse(data)
     if b"[UNK]" in data:
@@ -114,6 +128,16 @@ def parse(
         except UnicodeDecodeError:
             pass
     raise FormatError("is not a vocabulary in a known format")
+
+
+def with_settings(record: SentencePieceRecord, settings: dict[str, Any], folder: Path) -> SentencePieceRecord:
+    """A SentencePiece model with what the files beside it say."""
+    id_of = {piece: i for i, piece in enumerate(record.pieces) if piece is not None}
+    tokens = {token.content: vars(token) for token in record.added_tokens}
+    added = read_added_tokens(added_tokens(id_of, tokens, settings, folder))
+    record = sentencepiece.with_added_tokens(record, added)
+    id_of |= {token.content: token.id for token in added}
+    return record._replace(template=read_ends(settings, id_of, sentencepiece.ENDS, record.template))
 
 
 def refuse_options(pattern: str | None, special_tokens: SpecialTokens) -> None:

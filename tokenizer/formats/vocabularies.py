@@ -34,15 +34,21 @@ BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def parse_byte_pairs(
-    vocab: dict[str, Any], merges: bytes, settings: dict[str, Any], pattern: str | None, special_tokens: SpecialTokens
+    vocab: dict[str, Any],
+    merges: bytes,
+    settings: dict[str, Any],
+    listed: list[dict[str, Any]],
+    pattern: str | None,
+    special_tokens: SpecialTokens,
 ) -> BytePairRecord:
     """A vocabulary and its file of merges.
 
-    `settings` are those of a tokenizer_config.json, which may list added tokens, and name a class whose pattern is
-    known. `special_tokens` are names that the vocabulary has, or new ones with their ids.
+    `settings` are those of a tokenizer_config.json, which may name a class whose pattern is known. `listed` are the
+    added tokens that the files beside the vocabulary list. `special_tokens` are names that the vocabulary has, or new
+    ones with their ids.
     """
     pattern, normalizer = pattern_and_normalizer(settings, pattern)
-    added = added_tokens(vocab, settings, special_tokens)
+    added = added_tokens(vocab, listed, special_tokens)
     spelling = spelling_of_ids(vocab | {token.content: token.id for token in added})
     prefix = Prefix() if settings.get("add_prefix_space") and pattern == "gpt2" else None
     lines = lines_of(merges)
@@ -90,8 +96,8 @@ def lines_of(merges: bytes) -> list[str]:
     return [line.rstrip("\r") for line in lines if line.strip()]
 
 
-def added_tokens(vocab: dict, settings: dict[str, Any], special_tokens: SpecialTokens) -> tuple[AddedToken, ...]:
-    """`special_tokens` if given, or else those that the settings list, or else the end of text."""
+def added_tokens(vocab: dict, listed: list[dict], special_tokens: SpecialTokens) -> tuple[AddedToken, ...]:
+    """`special_tokens` if given, or else the `listed` ones, or else the end of text."""
     if isinstance(special_tokens, Mapping):
         return tuple(AddedToken(name, i) for name, i in special_tokens.items())
     if special_tokens is not None:
@@ -99,8 +105,8 @@ def added_tokens(vocab: dict, settings: dict[str, Any], special_tokens: SpecialT
             if name not in vocab:
                 raise FormatError(f"has no token {name!r}: give special_tokens as a table of names and ids")
         return tuple(AddedToken(name, vocab[name]) for name in special_tokens)
-    if listed := settings.get("added_tokens_decoder"):
-        return read_added_tokens([{**token, "id": int(i)} for i, token in listed.items()])
+    if listed:
+        return read_added_tokens(listed)
     return (AddedToken(END_OF_TEXT, vocab[END_OF_TEXT]),) if END_OF_TEXT in vocab else ()
 
 

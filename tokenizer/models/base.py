@@ -232,21 +232,17 @@ class BaseTokenizer(ABC):
     @property
     def end_of_text(self) -> int | None:
         """The id of the token that ends a document, such as `<|endoftext|>`. None if there is no such token."""
-        return self._added.first_of([*END_NAMES, *self._named("eos_token")])
+        return self._added.first_of([*END_NAMES, named_tokens(self.settings).get("eos_token", "")])
 
     @property
     def padding(self) -> int | None:
         """The id of the token that fills up short rows, such as `<|padding|>`. None if there is no such token."""
-        return self._added.first_of([*PADDING_NAMES, *self._named("pad_token")])
+        return self._added.first_of([*PADDING_NAMES, named_tokens(self.settings).get("pad_token", "")])
 
     @property
     def unknown(self) -> int | None:
         """The id of the token for text that has no token of its own, such as `<|unknown|>`; None without one."""
         return self._added.first_of(UNKNOWN_NAMES) if self.model.unknown is None else self.model.unknown
-
-    def _named(self, role: str) -> list[str]:
-        """The name of the token that has this role in the settings, in a list that is empty if there is none."""
-        return [name for name in [named_tokens(self.settings).get(role)] if name is not None]
 
     def render_chat(
         self, messages: Sequence[Mapping[str, Any]], chat_template: str | None = None, **options: Any
