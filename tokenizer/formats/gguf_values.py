@@ -74,11 +74,9 @@ SPLITTINGS: dict[str, Splitting] = {
 def read(metadata: Mapping[str, Any]) -> tuple[Record, dict[str, Any]]:
     """The vocabulary, and what a tokenizer_config.json would say. `metadata` may have other values too."""
     values = {name.removeprefix(PREFIX): plain(value) for name, value in metadata.items() if name.startswith(PREFIX)}
+    read_model = None if DOCUMENT in metadata else MODELS[read_kind(values)]
     tokens = read_tokens(values)
-    if DOCUMENT in metadata:
-        record = read_document(metadata[DOCUMENT], tokens)
-    else:
-        record = MODELS[read_kind(values)](values, tokens)
+    record = read_model(values, tokens) if read_model else read_document(metadata[DOCUMENT], tokens)
     settings: dict[str, Any] = {}
     for role, key in ROLES.items():
         if (i := read_id(values, key, tokens)) is not None:
