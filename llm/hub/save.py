@@ -40,7 +40,7 @@ def save(model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path) -> Non
     with new_folder(folder) as partial:
         save_file(their_tensors(model, family), partial / "model.safetensors", {"format": "pt"})
         if tokenizer is not None:
-            save_folder_tokenizer(tokenizer, partial, model.config)
+            save_folder_tokenizer(tokenizer, partial, model.config, family.model_type)
         data = describe(model.config, family, DTYPES[str(model.dtype)])
         write_file(partial / "config.json", json.dumps(data, indent=2) + "\n")
 

@@ -89,7 +89,7 @@ def open_gguf(path: Path) -> Source:
     name = file.metadata["general.architecture"]
     # The factors of rope are part of the configuration here.
     tensors = {n: tensor for n, tensor in file.tensors.items() if not n.startswith("rope_")}
-    return Source(path, name, config, gguf_tensors(config, name), tensors, lambda: gguf_tokenizer(file.metadata))
+    return Source(path, name, config, gguf_tensors(config, name), tensors, lambda: gguf_tokenizer(file.metadata, path))
 
 
 def open_llama2c(path: Path) -> Source:
@@ -104,7 +104,7 @@ def open_llama2c(path: Path) -> Source:
 def tokenizer_beside(path: Path, config: GPTConfig) -> BaseTokenizer | None:
     for name in (f"tok{config.vocab_size}.bin", "tokenizer.bin"):
         if path.with_name(name).is_file():
-            return llama2c_tokenizer(path.with_name(name), config.vocab_size)
+            return llama2c_tokenizer(path.with_name(name))
     return None
 
 

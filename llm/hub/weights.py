@@ -190,3 +190,4 @@ def copy(stored: Stored, out: np.ndarray, name: str) -> None:
     if stored.shape != out.shape:
         raise HubError(f"the tensor {name} has the shape {stored.shape}, but the configuration asks for {out.shape}")
     stored.widen(out=out)
+    stored.release()

@@ -14,8 +14,9 @@ import numpy as np
 
 from llm.model.config import GPTConfig
 from llm.model.positions import PositionTable
-from llm.model.rope_scaling import RopeScaling, plain_frequencies
+from llm.model.rope_scaling import RopeScaling
 from minigrad.backend import Array
+from minigrad.fused.rope import cos_and_sin, rope_frequencies
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,7 @@ def rotary_table(config: GPTConfig, kind: LayerKind) -> PositionTable | None:
         return None
 
     def compute(positions: np.ndarray, dtype: Any, length: int) -> tuple[Array, ...]:
-        frequencies = scaling.frequencies(base, dim, length) if scaling else plain_frequencies(base, dim)  # (n,)
-        factor = scaling.attention_factor if scaling else 1.0
-        # In float64: angles at late positions are large, and float32 would round them too coarsely.
-        angles = positions[:, None] * frequencies  # (T, n)
-        return (np.cos(angles) * factor).astype(dtype), (np.sin(angles) * factor).astype(dtype)
+        frequencies = scaling.frequencies(base, dim, length) if scaling else rope_frequencies(dim, base)  # (n,)
+        return cos_and_sin(positions, frequencies, dtype, scaling.attention_factor if scaling else 1.0)
 
     return PositionTable(compute, scaling.effective_length if scaling else None)

@@ -271,9 +271,9 @@ REFUSED: list[tuple[dict, dict, str]] = [
         "asks for tokenizer.ggml.model = 't5', which is not supported (gpt2, llama",
     ),
     (
-        {"a.gguf": gguf_file(GPT2 | {"pre": "falcon"})},
+        {"a.gguf": gguf_file(GPT2 | {"pre": "kimi-k2"})},
         {},
-        "asks for tokenizer.ggml.pre = 'falcon', which is not supported (gpt-2, ",
+        "asks for tokenizer.ggml.pre = 'kimi-k2', which is not supported (gpt-2, ",
     ),
     ({"a.gguf": gguf_file(GPT2 | {"pre": ["gpt-2"]})}, {}, "asks for tokenizer.ggml.pre = ['gpt-2'], which"),
     ({"a.gguf": gguf_file(GPT2 | {"merges": ["a b c"]})}, {}, 'the merge "a b c" is not a pair'),

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,26 @@ import regex
 
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from tokenizer.formats.atomic import write_file
-from tokenizer.formats.checks import is_table, is_text, parse_json, unsupported
-from tokenizer.formats.records import BytePairRecord, FormatError, PatternKnown, Record, SpecialTokens
+from tokenizer.formats.beside import (
+    SETTINGS_NAME,
+    added_tokens,
+    read_ends,
+    read_settings,
+    with_added_tokens,
+    with_class,
+)
+from tokenizer.formats.checks import parse_json
+from tokenizer.formats.components import read_added_tokens
+from tokenizer.formats.records import (
+    BytePairRecord,
+    FormatError,
+    PatternKnown,
+    Record,
+    SentencePieceRecord,
+    SpecialTokens,
+)
 
-FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+FILE_NAME = "tokenizer.json"
 # fmt: off
 NAMES_IN_FOLDER = (
     FILE_NAME, "tokenizer.model", "encoder.json", "vocab.json", "vocab.txt", "*.tiktoken", "*.gguf", "tok*.bin",
@@ -83,54 +98,6 @@ def read(
         raise FormatError(f"{path} is not a tokenizer: it is nested too deeply") from None
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings of a tokenizer_config.json, and the chat template if that is a file of its own."""
-    settings: Any = {}
-    config, template = folder / SETTINGS_NAME, folder / TEMPLATE_NAME
-    try:
-        if config.is_file():
-            settings = check_settings(parse_json(config.read_bytes()))
-    except FormatError as error:
-        raise FormatError(f"{config} {error}") from None
-    try:
-        if template.is_file():
-            settings["chat_template"] = template.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{template} is damaged: it is not text in UTF-8 ({error})") from None
-    return settings
-
-
-def check_settings(settings: Any) -> dict[str, Any]:
-    """The settings without those that are null. FormatError if one that is used here has a value of a wrong kind."""
-    if not isinstance(settings, dict):
-        raise FormatError("is not a table of settings")
-    for name, is_right in SETTINGS.items():
-        if settings.get(name) is not None and not is_right(settings[name]):
-            raise unsupported(name, settings[name])
-    # For the settings that are used, null means the same as a missing setting. All others are kept as they are.
-    return {name: value for name, value in settings.items() if value is not None or name not in SETTINGS}
-
-
-def is_chat_template(value: Any) -> bool:
-    """Whether it is a template, or a list of templates with names."""
-    if isinstance(value, list):
-        return all(isinstance(one, dict) and is_text(one.get("name")) and is_text(one.get("template")) for one in value)
-    return is_text(value)
-
-
-def is_switch(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-# The settings of a tokenizer_config.json that are used here, and which values they may have.
-# fmt: off
-SETTINGS: dict[str, Callable[[Any], bool]] = {
-    "tokenizer_class": is_text, "chat_template": is_chat_template, "added_tokens_decoder": is_table,
-    **dict.fromkeys(["do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space"], is_switch),
-}
-# fmt: on
-
-
 def parse(
     path: Path, data: bytes, settings: dict[str, Any], pattern: str | None, special_tokens: SpecialTokens
 ) -> Record:
@@ -142,15 +109,17 @@ def parse(
     if isinstance(document, dict) and not isinstance(document.get("model"), dict):
         merges = path.with_name(MERGES_OF.get(path.name, "merges.txt"))
         if merges.is_file():
-            return vocabularies.parse_byte_pairs(document, merges.read_bytes(), settings, pattern, special_tokens)
+            listed = with_added_tokens({"model": {"vocab": document}}, settings, path.parent).get("added_tokens", [])
+            settings, data = with_class(settings, path.parent), merges.read_bytes()
+            return vocabularies.parse_byte_pairs(document, data, settings, listed, pattern, special_tokens)
     refuse_options(pattern, special_tokens)
     if isinstance(document, list) and document or isinstance(document, dict) and "[UNK]" in document:
         return vocabularies.parse_word_pieces(document, settings)
     if document is not None:
-        return tokenizer_json.parse(document)
+        return tokenizer_json.parse(with_added_tokens(document, settings, path.parent))
     # Other formats. A SentencePiece model begins with its first piece: field 1, a string of bytes, is written 0x0A.
     if data[:1] == b"\n":
-        return sentencepiece.parse(data)
+        return with_settings(sentencepiece.parse(data), settings, path.parent)
     if llama2c.is_llama2c(data):
         return llama2c.parse(data)
     if b"[UNK]" in data:
@@ -159,6 +128,16 @@ def parse(
         except UnicodeDecodeError:
             pass
     raise FormatError("is not a vocabulary in a known format")
+
+
+def with_settings(record: SentencePieceRecord, settings: dict[str, Any], folder: Path) -> SentencePieceRecord:
+    """A SentencePiece model with what the files beside it say."""
+    id_of = {piece: i for i, piece in enumerate(record.pieces) if piece is not None}
+    tokens = {token.content: vars(token) for token in record.added_tokens}
+    added = read_added_tokens(added_tokens(id_of, tokens, settings, folder))
+    record = sentencepiece.with_added_tokens(record, added)
+    id_of |= {token.content: token.id for token in added}
+    return record._replace(template=read_ends(settings, id_of, sentencepiece.ENDS, record.template))
 
 
 def refuse_options(pattern: str | None, special_tokens: SpecialTokens) -> None:

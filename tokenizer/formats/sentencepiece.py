@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from tokenizer.formats.checks import MAX_UNUSED_IDS
 from tokenizer.formats.records import FormatError, SentencePieceRecord
 from tokenizer.text.metaspace import ESCAPE_SPACES, SPACE
 from tokenizer.text.normalize import CollapseSpaces, Normalizer, Prepend, Sequence
@@ -27,6 +28,7 @@ SETTINGS = {
 
 UNIGRAM, BYTE_PAIR = 1, 2  # types of models
 MODEL_TYPES = {UNIGRAM: "unigram", BYTE_PAIR: "byte pairs", 3: "word", 4: "character"}
+ENDS = {"bos_token": "<s>", "eos_token": "</s>"}  # the usual names of the tokens that begin and end a text
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # kinds of pieces
 
 
@@ -125,6 +127,33 @@ def make_record(pieces: list[Piece], settings: Settings) -> SentencePieceRecord:
         byte_fallback=bool(settings.byte_fallback),
         user_defined=ids_of_kind(pieces, USER_DEFINED),
         strips_space=bool(settings.prefix_space or settings.remove_extra_spaces),
+    )
+
+
+def with_added_tokens(record: SentencePieceRecord, added: tuple[AddedToken, ...]) -> SentencePieceRecord:
+    """The record with other added tokens. Those that are no pieces yet become pieces that no merge makes.
+
+    They are found in the text as it is given, so that each text between them gets a space before it, as all texts do.
+    """
+    added = tuple(replace(token, normalized=False) for token in added)
+    pieces, scores, known = [*record.pieces], [*(record.scores or ())], {*record.pieces}
+    new = {token.id: token.content for token in added if token.content not in known}
+    if len(pieces) + MAX_UNUSED_IDS < max(new, default=0):
+        raise FormatError(
+            f"has {len(pieces)} pieces, but a file beside it gives the id {max(new)} to {new[max(new)]!r}"
+        )
+    missing = max(new, default=-1) + 1 - len(pieces)
+    pieces += [None] * missing
+    scores += [0.0] * missing
+    for i, name in new.items():
+        pieces[i] = name
+    user_defined = tuple(i for i in record.user_defined if all(token.id != i for token in added))
+    return record._replace(
+        pieces=pieces,
+        scores=scores,
+        added_tokens=added,
+        user_defined=user_defined,
+        added_only=(*record.added_only, *new),
     )
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import regex
-
 from tokenizer.formats import byte_pair
-from tokenizer.formats.checks import is_text, spelling_of_ids, unsupported
+from tokenizer.formats.beside import read_ends
+from tokenizer.formats.checks import is_text, spelling_of_ids
 from tokenizer.formats.components import read_added_tokens
 from tokenizer.formats.records import BytePairRecord, FormatError, PatternKnown, SpecialTokens, WordPieceRecord
 from tokenizer.split.pretokenizer import PATTERNS
@@ -20,34 +19,45 @@ from tokenizer.text.bert_normalizer import BertNormalizer
 from tokenizer.text.normalize import Normalizer, UnicodeForm
 from tokenizer.text.prefix import Prefix
 from tokenizer.text.special_tokens import END_OF_TEXT, AddedToken
-from tokenizer.text.template import bert_template
+from tokenizer.text.template import Template, bert_template
 
 # The files of a vocabulary do not say its pattern and normalizer. They follow from the class that the
 # tokenizer_config.json beside them names.
 CLASSES: dict[str, tuple[str, Normalizer | None]] = {
     "GPT2Tokenizer": ("gpt2", None),
+    "CodeGenTokenizer": ("gpt2", None),
+    "GPTNeoXTokenizer": ("gpt2", UnicodeForm("NFC")),
     "Qwen2Tokenizer": ("qwen2", UnicodeForm("NFC")),
 }
 WORD_END = "</w>"
-DECIMAL = regex.compile("[0-9]{1,9}")  # an id as text
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def parse_byte_pairs(
-    vocab: dict[str, Any], merges: bytes, settings: dict[str, Any], pattern: str | None, special_tokens: SpecialTokens
+    vocab: dict[str, Any],
+    merges: bytes,
+    settings: dict[str, Any],
+    listed: list[dict[str, Any]],
+    pattern: str | None,
+    special_tokens: SpecialTokens,
 ) -> BytePairRecord:
     """A vocabulary and its file of merges.
 
-    `settings` are those of a tokenizer_config.json, which may list added tokens, and name a class whose pattern is
-    known. `special_tokens` are names that the vocabulary has, or new ones with their ids.
+    `settings` are those of a tokenizer_config.json, which may name a class whose pattern is known. `listed` are the
+    added tokens that the files beside the vocabulary list. `special_tokens` are names that the vocabulary has, or new
+    ones with their ids.
     """
     pattern, normalizer = pattern_and_normalizer(settings, pattern)
-    added = added_tokens(vocab, settings, special_tokens)
+    added = added_tokens(vocab, listed, special_tokens)
     spelling = spelling_of_ids(vocab | {token.content: token.id for token in added})
     prefix = Prefix() if settings.get("add_prefix_space") and pattern == "gpt2" else None
     lines = lines_of(merges)
     refuse_word_ends(vocab, lines, added)
-    return byte_pair.make_record(spelling, vocab, lines, added, pattern=pattern, normalizer=normalizer, prefix=prefix)
+    ends = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
+    template = read_ends(settings, {text: i for i, text in enumerate(spelling) if text is not None}, ends, Template())
+    return byte_pair.make_record(
+        spelling, vocab, lines, added, pattern=pattern, normalizer=normalizer, prefix=prefix, template=template
+    )
 
 
 def pattern_and_normalizer(settings: dict[str, Any], pattern: str | None) -> tuple[str, Normalizer | None]:
@@ -86,8 +96,8 @@ def lines_of(merges: bytes) -> list[str]:
     return [line.rstrip("\r") for line in lines if line.strip()]
 
 
-def added_tokens(vocab: dict, settings: dict[str, Any], special_tokens: SpecialTokens) -> tuple[AddedToken, ...]:
-    """`special_tokens` if given, or else those that the settings list, or else the end of text."""
+def added_tokens(vocab: dict, listed: list[dict], special_tokens: SpecialTokens) -> tuple[AddedToken, ...]:
+    """`special_tokens` if given, or else the `listed` ones, or else the end of text."""
     if isinstance(special_tokens, Mapping):
         return tuple(AddedToken(name, i) for name, i in special_tokens.items())
     if special_tokens is not None:
@@ -95,11 +105,8 @@ def added_tokens(vocab: dict, settings: dict[str, Any], special_tokens: SpecialT
             if name not in vocab:
                 raise FormatError(f"has no token {name!r}: give special_tokens as a table of names and ids")
         return tuple(AddedToken(name, vocab[name]) for name in special_tokens)
-    if listed := settings.get("added_tokens_decoder"):
-        for i, token in listed.items():
-            if not DECIMAL.fullmatch(i) or not isinstance(token, dict):
-                raise unsupported("added_tokens_decoder", {i: token})
-        return read_added_tokens([{**token, "id": int(i)} for i, token in listed.items()])
+    if listed:
+        return read_added_tokens(listed)
     return (AddedToken(END_OF_TEXT, vocab[END_OF_TEXT]),) if END_OF_TEXT in vocab else ()
 
 

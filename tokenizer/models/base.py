@@ -26,7 +26,7 @@ from tokenizer.formats import files
 from tokenizer.formats.records import Record
 from tokenizer.models.model import Model, UnknownToken, as_list, encode_aligned, known_ids
 from tokenizer.text.aligned_text import Span
-from tokenizer.text.chat_template import render_chat
+from tokenizer.text.chat_template import named_tokens, render_chat
 from tokenizer.text.normalize import Normalizer
 from tokenizer.text.prefix import Prefix
 from tokenizer.text.segmenter import Segmenter, Special
@@ -232,12 +232,12 @@ class BaseTokenizer(ABC):
     @property
     def end_of_text(self) -> int | None:
         """The id of the token that ends a document, such as `<|endoftext|>`. None if there is no such token."""
-        return self._added.first_of(END_NAMES)
+        return self._added.first_of([*END_NAMES, named_tokens(self.settings).get("eos_token", "")])
 
     @property
     def padding(self) -> int | None:
         """The id of the token that fills up short rows, such as `<|padding|>`. None if there is no such token."""
-        return self._added.first_of(PADDING_NAMES)
+        return self._added.first_of([*PADDING_NAMES, named_tokens(self.settings).get("pad_token", "")])
 
     @property
     def unknown(self) -> int | None:

@@ -48,9 +48,16 @@ class Template:
         return sorted({i for part in (*self.single, *self.pair) if isinstance(part, tuple) for i in part})
 
 
+def ends_template(begin: int | None, end: int | None) -> Template:
+    """The token `begin` before each text and the token `end` after it; None: no token."""
+    before, after = (() if i is None else ((i,),) for i in (begin, end))
+    single, pair = (*before, "A", *after), (*before, "A", *after, *before, "B", *after)
+    return Template(single, pair, (0,) * len(single), (0,) * len(single) + (1,) * len(single))
+
+
 def begin_template(begin: int) -> Template:
     """The token `begin` before each text (Llama)."""
-    return Template(((begin,), "A"), ((begin,), "A", (begin,), "B"), (0, 0), (0, 0, 1, 1))
+    return ends_template(begin, None)
 
 
 def bert_template(cls: int, sep: int) -> Template:
