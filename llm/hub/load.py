@@ -6,17 +6,20 @@ is used.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from llm.hub.errors import HubError
 from llm.hub.safetensors_files import refuse_foreign
 from llm.hub.source import Source, open_folder, open_gguf, open_llama2c, open_run, read_config
+from llm.hub.stored_model import StoredGPT
 from llm.model.gpt import GPT
 from llm.runs.files import open_regular
+from minigrad.nn import Parameter
 from tokenizer import BaseTokenizer
 
 Weights = Literal["widened", "stored"]
@@ -30,9 +33,16 @@ def load(path: str | Path, dtype: Any = np.float32, weights: Weights = "widened"
     and q8 as they are in the file, and converts a block of rows at each use: less memory, slower.
     The model is in evaluation mode. Raises HubError, a ValueError, or OSError if it cannot be read.
     """
+    if weights not in get_args(Weights):
+        raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
     source = open_model(path)
-    model = GPT(source.config, rng=None, dtype=dtype)  # no initial weights: they are read in the next line
-    fill(model, source)
+    # No initial weights: they are read in the next lines.
+    model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
+    check_names(source, [name for name, _ in model.named_parameters()])
+    if isinstance(model, StoredGPT):
+        model.keep_matrices(source)
+    for name, parameter in model.named_parameters():
+        read_tensor(source, name, parameter)
     model.eval()
     return model, source.load_tokenizer()
 
@@ -60,19 +70,16 @@ def is_pickle(path: Path) -> bool:
     return begin == b"PK\x03\x04" or begin[:1] == b"\x80"
 
 
-def fill(model: GPT, source: Source) -> None:
-    """Copy the tensors of the file into the model."""
-    parameters = dict(model.named_parameters())
-    check_names(parameters.keys(), source)
-    for name, parameter in parameters.items():
-        try:
-            source.parts[name].fill(parameter.data, source.tensors.__getitem__)
-        except HubError as error:
-            raise HubError(f"{source.where}: {error}") from None
+def read_tensor(source: Source, name: str, parameter: Parameter) -> None:
+    """Copy one tensor of the model from the file."""
+    try:
+        source.parts[name].fill(parameter.data, source.tensors.__getitem__)
+    except HubError as error:
+        raise HubError(f"{source.where}: {error}") from None
 
 
-def check_names(ours: set[str] | Any, source: Source) -> None:
-    """Raise HubError if the file lacks tensors of the model, or has others than those."""
+def check_names(source: Source, ours: Iterable[str]) -> None:
+    """Raise HubError if the file lacks tensors of the model, whose names are `ours`, or has others than those."""
     needed = {theirs for name in ours for theirs in source.parts[name].names}
     if missing := sorted(needed - source.tensors.keys()):
         raise HubError(f"{source.where} lacks {shorten(missing)}, which its configuration asks for")

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
 from llm.hub.fields import Fields
+from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import save_folder_tokenizer
 from llm.model.attention import attention_scale
 from llm.model.config import GPTConfig
@@ -33,6 +34,8 @@ def save(model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path) -> Non
 
     Raises HubError if no family of transformers has such models, or the folder exists and is not empty.
     """
+    if isinstance(model, StoredGPT):
+        raise HubError("this model was loaded with weights='stored'; to save it, load it with weights='widened'")
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise HubError(f"{folder} exists already; give a new folder")

@@ -120,11 +120,8 @@ class GPT(Module):
         if mask is not None:
             mask = to_device(as_tensor(mask).data, x.device)  # (B, T) or (T,)
             targets = np.where(mask, targets, ignore_index)
-        # Head and loss are one function. It computes the logits, the largest array of all, only a few rows at a time.
-        loss = linear_cross_entropy(
-            x, self.head_weight, targets, self.head_bias, soft_cap=self.config.soft_cap, ignore_index=ignore_index,
-            label_smoothing=label_smoothing, z_loss=z_loss, reduction=reduction,
-        )  # fmt: skip
+        options = {"ignore_index": ignore_index, "label_smoothing": label_smoothing, "z_loss": z_loss}
+        loss = self._head_loss(x, targets, reduction=reduction, **options)
         if not routing or reduction == "none":
             return loss
         real = None if mask is None else np.broadcast_to(mask, targets.shape).reshape(-1)  # (B T,)
@@ -162,6 +159,11 @@ class GPT(Module):
         logits = linear(x, self.head_weight, self.head_bias)  # (..., V)
         cap = self.config.soft_cap
         return logits if cap is None else cap * (logits / cap).tanh()
+
+    def _head_loss(self, x: Tensor, targets: Array, **options: Any) -> Tensor:
+        # Head and loss are one function. It computes the logits, the largest array of all, only a few rows at a time.
+        cap = self.config.soft_cap
+        return linear_cross_entropy(x, self.head_weight, targets, self.head_bias, soft_cap=cap, **options)
 
     @property
     def head_weight(self) -> Tensor:

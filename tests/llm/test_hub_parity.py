@@ -48,8 +48,8 @@ def ropes(dim: int) -> st.SearchStrategy[Any]:
         {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0},
         {"rope_type": "llama3", "rope_theta": 10000.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, **original},
         {"rope_type": "yarn", "rope_theta": 10000.0, **original},
-        {"rope_type": "yarn", "rope_theta": 1000.0, "mscale": 0.7, "mscale_all_dim": 0.5, "truncate": False, **original},
-        {"rope_type": "yarn", "rope_theta": 1000.0, "beta_fast": 3, "beta_slow": 0.5, "attention_factor": 1.2, **original},
+        {"rope_type": "yarn", "rope_theta": 1e3, "mscale": 0.7, "mscale_all_dim": 0.5, "truncate": False, **original},
+        {"rope_type": "yarn", "rope_theta": 1e3, "beta_fast": 3, "beta_slow": 0.5, "attention_factor": 1.2, **original},
         {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0 + i for i in range(dim // 2)],
          "long_factor": [2.0 + i for i in range(dim // 2)], **original},
     ])  # fmt: skip
@@ -81,7 +81,7 @@ OPTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "original_max_position_embeddings": st.just(10),
         "rope_parameters": st.sampled_from([
             {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.7},
-            {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0, 1.1, 1.2], "long_factor": [2.0, 2.2, 3.0]},
+            {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0, 1.1, 1.2], "long_factor": [2, 2.2, 3]},
         ]),
     },
     "gemma": {"hidden_act": st.sampled_from(["gelu", "gelu_pytorch_tanh", "silu"]), "head_dim": st.just(8),
@@ -92,8 +92,8 @@ OPTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
                     "query_pre_attn_scalar": st.sampled_from([6, 10]), "sliding_window": st.just(4),
                     "sliding_window_pattern": st.integers(1, 3)},
     "starcoder2": {**LLAMA, "hidden_act": PLAIN, "use_bias": BOOL, "sliding_window": WINDOW},
-    "gpt_neox": {"hidden_act": PLAIN, "use_parallel_residual": BOOL, "attention_bias": BOOL, "tie_word_embeddings": BOOL,
-                 "rotary_pct": st.sampled_from([0.4, 1.0])},
+    "gpt_neox": {"hidden_act": PLAIN, "use_parallel_residual": BOOL, "attention_bias": BOOL,
+                 "tie_word_embeddings": BOOL, "rotary_pct": st.sampled_from([0.4, 1.0])},
     "mixtral": {**LLAMA, **EXPERTS, "num_local_experts": st.just(5), "sliding_window": WINDOW, "head_dim": st.just(6)},
     "qwen3_moe": {
         **EXPERTS, "hidden_act": GATED, "tie_word_embeddings": BOOL, "head_dim": st.just(8), "num_experts": st.just(5),
@@ -176,12 +176,11 @@ def test_what_is_written_here_transformers_reads(family: str, data: st.DataObjec
 @given(configs(), SEEDS)
 def test_models_of_ours_are_written_or_refused(config: Any, seed: int) -> None:
     model = random_gpt(config, seed, np.float32)
-    try:
-        nearest_family(config)
-    except HubError as error:
-        assert "no family of transformers has such a model; the nearest," in str(error)
-        return
-    assert_saved(model, seed)
+    if any(lost(config, family) == [] for family in FAMILIES.values()):
+        assert_saved(model, seed)
+    else:
+        with pytest.raises(HubError, match="no family of transformers has such a model; the nearest, "):
+            nearest_family(config)
 
 
 def assert_saved(model: GPT, seed: int) -> None:
