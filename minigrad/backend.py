@@ -109,9 +109,9 @@ def ensure_array(result: Any) -> Array:
 
 def python_number(x: Any) -> Any:
     """A NumPy scalar as a Python number, which does not promote the array beside it; anything else unchanged."""
-    if isinstance(x, np.floating):  # `item()` does not convert a longdouble
-        return float(x)
-    return x.item() if isinstance(x, np.generic) else x
+    if not isinstance(x, np.generic):
+        return x
+    return float(x) if isinstance(x, np.floating) else x.item()  # `item()` does not convert a longdouble
 
 
 def is_float(dtype: np.dtype) -> bool:
@@ -127,6 +127,11 @@ def is_bfloat16(dtype: np.dtype) -> bool:
 def at_least_float32(x: Any) -> Any:
     """An array or a Tensor in a dtype to compute in: float16 and bfloat16 become float32, others stay (no copy)."""
     return x.astype(np.float32) if x.dtype.itemsize < 4 and is_float(x.dtype) else x
+
+
+def in_dtype_of(a: Array, x: Any) -> Array:
+    """`a` in the dtype of the array or Tensor `x` if that is a float: what was computed in float32 for float16."""
+    return a.astype(x.dtype) if a.dtype != x.dtype and is_float(x.dtype) else a
 
 
 def is_number(dtype: np.dtype) -> bool:

@@ -20,36 +20,49 @@ import math
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minigrad.backend import Array, array_module, at_least_float32
+from minigrad.backend import Array, array_module, at_least_float32, is_float
 
 BLOCK_ROWS = 128  # this many rows are added in their own dtype
-FEW_TERMS = 64  # a sum of fewer terms may be added one after another
+FEW_TERMS = 64  # a sum of this many terms may be added one after another
 
 
 def sum_array(a: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Array:
     """`a.sum(axis, keepdims=keepdims)`, in the dtype that NumPy gives it, but more exact for floats."""
-    # First the quick test, for small arrays: no sum has more terms than the axis, or the array, has elements.
-    most_terms = a.shape[axis] if type(axis) is int and -a.ndim <= axis < a.ndim else a.size
-    if most_terms < FEW_TERMS and a.dtype.itemsize >= 4:
-        return a.sum(axis, keepdims=keepdims)
+    # First the quick tests. A sum over everything is pairwise if there are no gaps in memory.
+    if type(a) is np.ndarray and a.itemsize >= 4 and (axis is None and a.flags.c_contiguous or _has_few_terms(a, axis)):
+        return np.add.reduce(a, axis, keepdims=keepdims)  # what `a.sum` calls, after some steps in Python
     wide = at_least_float32(a)
     if wide is not a:
         return sum_array(wide, axis, keepdims=keepdims).astype(a.dtype)
-    # A sum over everything is pairwise if there are no gaps in memory. A GPU adds in many threads, which is as good.
-    if (axis is None and a.flags.c_contiguous) or array_module(a) is not np or a.dtype.kind != "f":
+    if (
+        array_module(a) is not np or a.dtype.kind != "f" or not a.ndim
+    ):  # a GPU adds in many threads, which is as good as pairwise
         return a.sum(axis, keepdims=keepdims)
     numbers = range(a.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = sorted([normalize_axis_index(i, a.ndim) for i in numbers])  # raises AxisError where there is no such axis
     terms = math.prod([a.shape[i] for i in axes])
     first, stop = (axes[0], axes[-1] + 1) if axes else (0, 0)
     is_one_run = a.flags.c_contiguous and stop - first == len(axes)  # neighbouring axes can be joined to one
-    if terms < FEW_TERMS or (is_one_run and stop == a.ndim):  # trailing axes: NumPy adds each row pairwise
+    if terms <= FEW_TERMS or (is_one_run and stop == a.ndim):  # trailing axes: NumPy adds each row pairwise
         return a.sum(axis, keepdims=keepdims)
     if not is_one_run:  # a rare case, which takes twice as long
         return a.sum(axis, dtype=np.float64, keepdims=keepdims).astype(a.dtype)
     outer, inner = a.shape[:first], a.shape[stop:]
     total = column_sums(a.reshape(math.prod(outer), terms, math.prod(inner)))
     return total.reshape(*outer, *((1,) * len(axes) if keepdims else ()), *inner)
+
+
+def cumsum_array(a: Array, axis: int | None = None) -> Array:
+    """`a.cumsum(axis)`, in the dtype that NumPy gives it, but more exact for floats."""
+    if not is_float(a.dtype) or a.itemsize >= 4 and _has_few_terms(a, axis):
+        return a.cumsum(axis)
+    # Each running sum has the rounding errors of all sums before it.
+    return a.cumsum(axis, dtype=np.float64).astype(a.dtype, copy=False)
+
+
+def _has_few_terms(a: Array, axis: int | tuple[int, ...] | None) -> bool:
+    """Whether it is seen at once that sums along `axis` have few terms: the axis, or the array, is short."""
+    return a.size <= FEW_TERMS or type(axis) is int and -a.ndim <= axis < a.ndim and a.shape[axis] <= FEW_TERMS
 
 
 def column_sums(a: Array) -> Array:

@@ -55,9 +55,12 @@ class Tensor:
     __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
-        if type(data) is list or type(data) is tuple:
-            _refuse_variables(data)
-        self.data: Array = as_array(data.data if isinstance(data, Tensor) else data, dtype)
+        if type(data) is not ndarray:  # nearly always it is one
+            if isinstance(data, Tensor):
+                data = data.data
+            elif isinstance(data, (list, tuple)):
+                _refuse_variables(data)
+        self.data: Array = as_array(data, dtype)
         if not is_number(self.data.dtype):
             what = f"an array of {self.data.dtype}" if self.ndim else type(data).__name__
             raise TypeError(f"a tensor holds booleans, integers or floating-point numbers, not {what}")
@@ -219,7 +222,7 @@ def _constant(x: Any, other: Array) -> Tensor:
     out = _new(Tensor)
     out.data = x
     # NumPy promotes bfloat16, which is not a dtype of its own, beside a Python number, but not beside an array of it.
-    if not isinstance(other, (float, int)) and is_bfloat16(other.dtype):
+    if hasattr(other, "dtype") and is_bfloat16(other.dtype):
         out.data = array_module(other).asarray(x, other.dtype)
     out.grad = out.node = None
     out.requires_grad = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -99,6 +100,32 @@ def test_reductions_of_many_rows_are_exact(name: str, seed: int) -> None:
     check_close(LONG[name](Tensor(a)).numpy(), LONG[name](Tensor(a.astype(np.float64))).numpy(), SUM)
 
 
+@pytest.mark.parametrize(
+    ("subscripts", "shapes"),
+    [
+        ("ij->", [(ROWS, WIDTH)]),
+        ("ij->j", [(ROWS, WIDTH)]),
+        ("i...->...", [(ROWS, WIDTH)]),
+        ("ij,k->jk", [(ROWS, WIDTH), (2,)]),
+        ("ij,k->", [(ROWS, WIDTH), (ROWS,)]),
+        ("ij,jk->k", [(ROWS, WIDTH), (WIDTH, 2)]),
+    ],
+)
+@given(seed=seeds)
+def test_einsum_adds_the_axes_of_one_input_exactly_forward_and_back(
+    subscripts: str, shapes: list[tuple[int, ...]], seed: int
+) -> None:
+    arrays = [positive(seed + n, *shape) for n, shape in enumerate(shapes)]
+
+    def value_and_gradients(dtype: Any) -> list[np.ndarray]:
+        xs = [leaf(a, dtype) for a in arrays]
+        out = mg.einsum(subscripts, *xs)
+        return [out.numpy(), *(g.numpy() for g in grad(out.sum(), xs))]
+
+    for received, exact in zip(value_and_gradients(np.float32), value_and_gradients(np.float64), strict=True):
+        check_close(received, exact, 2 * SUM)  # of products, which have roundings of their own
+
+
 PARAMETERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a bias that is broadcast": lambda x, p: x + p,
     "a factor that is broadcast": lambda x, p: x * p,
@@ -179,7 +206,16 @@ def test_a_small_loss_equals_that_of_torch(name: str) -> None:
             assert loss == pytest.approx(expected, rel=1e-6)
 
 
-@given(seed=seeds, exponent=st.integers(-30, 30))
-def test_a_standard_deviation_is_in_range_where_its_square_is_not(seed: int, exponent: int) -> None:
-    a = (positive(seed, 100) * 10.0**exponent).astype(np.float32)
-    check_close(mg.std(Tensor(a)).numpy(), a.astype(np.float64).std(), 8 * UNIT)  # differences from a rounded mean
+@given(seed=seeds, rows=st.sampled_from([2, 100, 5000]), exponent=st.integers(-30, 30), axis=st.sampled_from([None, 0]))
+def test_a_standard_deviation_is_in_range_where_its_square_is_not(
+    seed: int, rows: int, exponent: int, axis: int | None
+) -> None:
+    a = (positive(seed, rows, 3) * 10.0**exponent).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # none about an overflow that has no effect
+        received = mg.std(Tensor(a), axis).numpy()
+        # the variance itself, where float32 can hold it
+        variance = mg.var(Tensor(a), axis).numpy() if -15 <= exponent <= 18 else None
+    check_close(received, a.astype(np.float64).std(axis), 8 * UNIT)  # differences from a rounded mean
+    if variance is not None:
+        check_close(variance, a.astype(np.float64).var(axis), 16 * UNIT)
