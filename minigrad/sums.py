@@ -16,6 +16,7 @@ Sums of float16 and bfloat16 are computed in float32 and rounded once.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
@@ -23,14 +24,18 @@ from numpy.lib.array_utils import normalize_axis_index
 from minigrad.backend import Array, array_module, at_least_float32, is_float
 
 BLOCK_ROWS = 128  # this many rows are added in their own dtype
+BLOCK_ELEMENTS = 1 << 16  # of the integers of `add_rows`: they fit into a core's L2 cache
+MANY_ELEMENTS = 4096  # of rows that `add_rows` adds together
 FEW_TERMS = 64  # a sum of this many terms may be added one after another
+
+_reduce: Any = np.add.reduce  # what `a.sum` calls, after some steps in Python
 
 
 def sum_array(a: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Array:
     """`a.sum(axis, keepdims=keepdims)`, in the dtype that NumPy gives it, but more exact for floats."""
     # First the quick tests. A sum over everything is pairwise if there are no gaps in memory.
     if type(a) is np.ndarray and a.itemsize >= 4 and (axis is None and a.flags.c_contiguous or _has_few_terms(a, axis)):
-        return np.add.reduce(a, axis, keepdims=keepdims)  # what `a.sum` calls, after some steps in Python
+        return _reduce(a, axis, keepdims=keepdims)
     wide = at_least_float32(a)
     if wide is not a:
         return sum_array(wide, axis, keepdims=keepdims).astype(a.dtype)
@@ -79,3 +84,51 @@ def column_sums(a: Array) -> Array:
     if whole < N:
         total += ones[: N - whole] @ a[..., whole:, :]
     return total.astype(a.dtype)
+
+
+def add_rows(out: Array, index: Array, rows: Array) -> None:
+    """out[index[n]] += rows[n], for arrays of floats: out (V, C) in C order, rows (N, C), index (N,).
+
+    The numbers in `index` are from 0 to V - 1. Rows with the same number add up; on the CPU always in the same order.
+    """
+    if array_module(out) is not np:
+        _add_each_row(out, index, rows)
+    elif rows.dtype.itemsize < 4:  # float16: a float32 array for the rows of `out` that occur
+        occurring, index = np.unique(index, return_inverse=True)
+        total = out[occurring].astype(np.float32)
+        add_rows(total, index, rows.astype(np.float32))
+        out[occurring] = total.astype(out.dtype)
+    elif len(index) <= BLOCK_ROWS:
+        _add_each_row(out, index, rows)
+    else:
+        rare = _add_frequent_rows(out, index, rows)
+        _add_each_row(out, index[rare], rows[rare])
+
+
+def _add_frequent_rows(out: Array, index: Array, rows: Array) -> Any:
+    """Add the rows whose number occurs often. Returns an index of all other rows.
+
+    That is more exact than one row after another, and faster: text repeats a few tokens very often.
+    """
+    # With fewer elements than MANY_ELEMENTS in its rows, a number is not worth a turn of the loop in Python.
+    limit, counts = max(BLOCK_ROWS, MANY_ELEMENTS // max(1, out.shape[1])), np.bincount(index)
+    frequent = np.flatnonzero(counts > limit)
+    if not len(frequent):
+        return slice(None)
+    # In this order, the rows of one number are together. NumPy sorts small integers several times as fast.
+    order = np.argsort(index.astype(np.min_scalar_type(len(counts))), kind="stable")
+    stops = np.cumsum(counts)
+    for i in frequent:
+        out[i] += column_sums(rows[order[stops[i] - counts[i] : stops[i]]])
+    return np.flatnonzero(counts[index] <= limit)
+
+
+def _add_each_row(out: Array, index: Array, rows: Array) -> None:
+    """The definition of `add_rows`, as np.add.at(out, index, rows) computes it."""
+    xp, flat, width = array_module(out), out.reshape(-1), out.shape[1]  # `flat` is a view
+    step = max(1, BLOCK_ELEMENTS // max(1, width)) if xp is np else max(1, len(index))
+    # In blocks, because `elements` has an integer for every number of a block.
+    for block in (slice(start, start + step) for start in range(0, len(index), step)):
+        # add.at is several times faster with a flat index than with rows. Element (v, c) of `out` is number v C + c.
+        elements = index[block, None] * width + xp.arange(width)  # (n, C)
+        xp.add.at(flat, elements.reshape(-1), rows[block].reshape(-1))  # `flat[elements] +=` would lose repeated ones

@@ -75,7 +75,7 @@ def as_reduction(axis: Any, keepdims: Any) -> tuple[Axes, bool]:
 
 
 def _are_ints(values: tuple) -> bool:
-    for value in values:  # `all` with a generator takes several times as long
+    for value in values:  # noqa: SIM110 - `all` with a generator takes several times as long
         if type(value) is not int:
             return False
     return True

@@ -153,6 +153,35 @@ def test_the_gradient_of_a_parameter_is_an_exact_sum_over_the_rows(name: str, se
     check_close(gradient(np.float32), gradient(np.float64), 4 * SUM)
 
 
+LOOKUPS: dict[str, Callable[[Tensor, np.ndarray], Tensor]] = {
+    "embedding": lambda x, ids: mg.embedding(ids, x),
+    "x[ids]": lambda x, ids: x[ids],
+    "x[-ids]": lambda x, ids: x[ids - len(x)],
+    "take": lambda x, ids: mg.take(x, ids.reshape(2, -1), 0),
+    "numbers": lambda x, ids: x[:, 0][ids],
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+@given(seed=seeds, dtype=st.sampled_from([np.float32, np.float16]), repeated=st.sampled_from([2, 5000, ROWS - 2]))
+def test_the_gradient_of_a_row_that_is_read_often_is_an_exact_sum(
+    name: str, seed: int, dtype: Any, repeated: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 1000, ROWS)
+    ids[rng.permutation(ROWS)[:repeated]] = 7
+    x = leaf(np.zeros((1000, WIDTH)), dtype)
+    out = LOOKUPS[name](x, ids.astype(rng.choice([np.int16, np.int64])))
+    g = rng.random(out.shape).astype(dtype)
+    out.backward(g)
+    exact = np.zeros((1000, WIDTH))
+    np.add.at(
+        exact[:, 0] if name == "numbers" else exact, ids, g.reshape(ROWS, *out.shape[2 if name == "take" else 1 :])
+    )
+    unit = float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(x.grad.data, exact, rtol=SUM / UNIT * unit if dtype == np.float32 else unit)
+
+
 # --- losses -----------------------------------------------------------------------------------------------------------
 
 LOSSES = ["cross_entropy", "cross_entropy_reference", "linear_cross_entropy", "linear_cross_entropy_reference"]
