@@ -15,6 +15,7 @@ import numpy as np
 Array = Any  # a NumPy or a CuPy array; a more precise type would need CuPy, which most machines do not have
 
 DEFAULT_FLOAT = np.dtype(np.float32)
+MASKED_ARRAY = "a tensor cannot hold a masked array; fill it, as in a.filled(0), and use its mask with where"
 
 
 def array_module(array: Array) -> ModuleType:
@@ -78,9 +79,7 @@ def _numpy_array(data: Any) -> np.ndarray:
     """Numbers, nested lists and arrays of a subclass as an array whose operators are those of np.ndarray."""
     if isinstance(data, np.ndarray):
         if hasattr(data, "mask"):
-            raise TypeError(
-                "a tensor cannot hold a masked array; fill it, as in a.filled(0), and use its mask with where"
-            )
+            raise TypeError(MASKED_ARRAY)
         # A subclass with a priority may have other operators. For np.matrix, `*` is the product of matrices.
         return data if data.__array_priority__ <= 0 else np.asarray(data)
     try:

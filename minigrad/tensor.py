@@ -19,6 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from minigrad.backend import (
+    MASKED_ARRAY,
     Array,
     array_module,
     as_array,
@@ -125,6 +126,12 @@ class Tensor:
     # The special methods that Python's built-in functions and NumPy call.
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    @property
+    def _data(self) -> Any:
+        # numpy.ma reads this of whatever stands beside a masked array. It would make a masked array of the two, and the
+        # gradient would be lost.
+        raise TypeError(MASKED_ARRAY)
 
     def __len__(self) -> int:
         return len(self.data)

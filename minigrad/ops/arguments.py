@@ -41,11 +41,18 @@ def as_number(value: Any, name: str) -> float:
     """A number, or an array of one element, as a Python number. Raises TypeError for all else."""
     if type(value) is int or type(value) is float:
         return value
+    refuse_variable(value, name)
     # np.float64 is a subclass of float, so it passes the test below. But it would promote float32, so it is converted.
     number = value.item() if getattr(value, "size", 0) == 1 else value
     if not isinstance(number, (int, float)):
         raise TypeError(f"{name} must be a number, not {described(value)}")
     return number
+
+
+def refuse_variable(value: Any, name: str) -> None:
+    """Raise TypeError if an argument that is a constant is a tensor that requires a gradient, which would be lost."""
+    if getattr(value, "requires_grad", False):
+        raise TypeError(f"{name} is a constant, but this tensor requires a gradient; give its value, as in x.detach()")
 
 
 def as_axes(axis: Any) -> Axes:

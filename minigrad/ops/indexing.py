@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minigrad.backend import Array, array_module, is_float
+from minigrad.backend import Array, array_module, as_array, is_float
 from minigrad.lazy import Gradient, LazyGradient
 from minigrad.ops.arguments import as_axis, as_ints
 from minigrad.ops.shape import reshape
@@ -129,7 +129,7 @@ def _convert_index(index: Any, like: Array) -> Any:
     if isinstance(index, (list, np.ndarray)) and array_module(like) is not np:
         dtype = None if len(index) else np.intp  # an empty list would become an array of floats
         return array_module(like).asarray(index, dtype=dtype)
-    return index
+    return as_array(index) if isinstance(index, np.ndarray) else index  # refuses a masked array
 
 
 def _is_basic_index(index: Any) -> bool:

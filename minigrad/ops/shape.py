@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.lazy import Gradient
-from minigrad.ops.arguments import Axes, as_axes, as_axis, as_int, as_ints, described
+from minigrad.ops.arguments import Axes, as_axes, as_axis, as_int, as_ints, described, refuse_variable
 from minigrad.tensor import Tensor, as_tensor, record
 
 # fmt: off
@@ -151,6 +151,7 @@ def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
     axis, or a dict from axes to pairs.
     """
     x = as_tensor(x)
+    refuse_variable(constant_values, "constant_values")
     widths = _pad_widths(pad_width, x.ndim)
     inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
     data = np.pad(x.data, widths, constant_values=constant_values) if widths else x.data
