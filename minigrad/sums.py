@@ -10,7 +10,8 @@ are added in float32, and the sums of the blocks in float64:
     a.sum(axis=0, dtype=np.float64)               5e-8                      18 ms
     column_sums(a)                                6e-8                      10 ms
 
-Sums of float16 and bfloat16 are computed in float32 and rounded once.
+Sums of float16 and bfloat16 are computed in float32 and rounded once. `add_rows` adds rows that go to the same place,
+such as the gradients of one token's embedding.
 """
 
 from __future__ import annotations
@@ -39,9 +40,8 @@ def sum_array(a: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: 
     wide = at_least_float32(a)
     if wide is not a:
         return sum_array(wide, axis, keepdims=keepdims).astype(a.dtype)
-    if (
-        array_module(a) is not np or a.dtype.kind != "f" or not a.ndim
-    ):  # a GPU adds in many threads, which is as good as pairwise
+    # A GPU adds in many threads, which is as good as pairwise.
+    if array_module(a) is not np or a.dtype.kind != "f" or not a.ndim:
         return a.sum(axis, keepdims=keepdims)
     numbers = range(a.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = sorted([normalize_axis_index(i, a.ndim) for i in numbers])  # raises AxisError where there is no such axis

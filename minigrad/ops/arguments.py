@@ -57,7 +57,7 @@ def refuse_variable(value: Any, name: str) -> None:
 
 def as_axes(axis: Any) -> Axes:
     """The argument `axis` of an operation that takes one axis, several of them, or None."""
-    if axis is None or type(axis) is int:
+    if axis is None or type(axis) is int or type(axis) is tuple and _are_ints(axis):
         return axis
     if type(axis) is not tuple:
         _refuse_bool(axis)
