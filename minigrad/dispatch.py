@@ -67,7 +67,7 @@ HANDLED_FUNCTIONS: dict[Callable, Callable] = {
     np.square: lambda x: ops.mul(x, x), np.amax: ops.max, np.amin: ops.min,
     np.ravel: lambda x: ops.reshape(x, -1), np.dot: _dot, np.where: _where, np.clip: _clip, np.var: _var,
     np.std: _std, np.pad: _pad,
-    np.einsum: lambda *operands, optimize=True: ops.einsum(*operands),
+    np.einsum: lambda *operands, optimize=False: ops.einsum(*operands),
 }
 # fmt: on
 _BY_NAME = [name for name in ops.__all__ if isinstance(getattr(np, name, None), (np.ufunc, type(np.sum), type(np.dot)))]

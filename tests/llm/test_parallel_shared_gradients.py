@@ -136,6 +136,25 @@ def test_gradients_are_added_in_one_order_whichever_thread_comes_first(
     assert found == added_in_order(in_order(gradients), has_gradient=has_gradient)
 
 
+@pytest.mark.parametrize("large", [0, 1000], ids=["delayed", "copied"])
+@given(interleaving=interleavings())
+def test_what_waits_is_an_array_and_what_would_need_a_large_array_is_delayed(large: int, interleaving: Any) -> None:
+    """A lazy gradient refers to activations, which change or stay in memory, so none is stored for later."""
+    order, _, kinds, workers, seed = interleaving
+    p = parameter(has_gradient=False)
+    shared, remaining = SharedGradients([p], workers, large), map(iter, random_gradients(kinds, workers, seed))
+    each, delayed, next_ones = list(remaining), list[Any](), 0
+    with no_grad():
+        for rank in order:
+            given_one, before = next(each[rank]), len(delayed)
+            shared._submit(shared._accumulators[p], rank, given_one, delayed)
+            next_ones += shared._accumulators[p].next_number > next_ones
+            assert not any(isinstance(kept, LazyGradient) for kept in shared._accumulators[p].stored.values())
+            for new in delayed[before:]:
+                assert isinstance(given_one, LazyGradient) and not new.is_next()
+                assert given_one.fill is None or p.size > large
+
+
 @pytest.mark.control
 def test_another_order_is_noticed() -> None:
     first, *others = in_order(random_gradients(["filled", "filled"], 2, seed=1))
