@@ -109,10 +109,11 @@ def array_function(self: Tensor, function: Callable, types: Any, args: tuple, op
 def _call_minigrad(function: Callable, args: tuple, options: dict[str, Any]) -> Any:
     """The result of minigrad's function. Raises TypeError for an option that only NumPy's function has."""
     handler = HANDLED_FUNCTIONS[function]
-    # An option that is written out with its default, such as out=None, is the same as none.
-    given = {key: value for key, value in options.items() if value is not None and value is not np._NoValue}
     code = handler.__code__
     known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    given = {key: value for key, value in options.items() if value is not np._NoValue}
+    # An option that only NumPy has may be None, such as out=None. For the others None is a value, such as axis=None.
+    given = {key: value for key, value in given.items() if value is not None or key in known}
     if unknown := [key for key in given if key not in known]:
         raise TypeError(f"np.{function.__name__} of a tensor takes no {unknown[0]!r}, only {', '.join(known)}")
     return handler(*args, **given)

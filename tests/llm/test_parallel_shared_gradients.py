@@ -164,6 +164,39 @@ def test_another_order_is_noticed() -> None:
     assert added_in_order([a, first, b, c]) == expected, "the first two may be exchanged"
 
 
+@pytest.mark.parametrize("event", ["add", "abandon"])
+def test_a_thread_that_waits_is_woken(event: str) -> None:
+    """It waits already when its gradient becomes the next one, or when another thread fails."""
+    p = parameter(has_gradient=True)
+    shared, delayed, waits = SharedGradients([p], 2, large=0), list[Any](), threading.Event()
+    first, second = (each[0] for each in random_gradients(["both"], 2, seed=1))
+    wait_for = shared._changed.wait_for
+
+    def announced(ready: Callable[[], bool]) -> bool:
+        def is_ready() -> bool:
+            if not (now := ready()):
+                waits.set()  # with the lock held: nothing changes before this thread waits
+            return now
+
+        return wait_for(is_ready)
+
+    shared._changed.wait_for = announced  # type: ignore[method-assign, assignment]
+
+    def add_delayed() -> None:
+        with no_grad():
+            shared._add_delayed(delayed)
+
+    with no_grad():
+        shared._submit(shared._accumulators[p], 1, second, delayed)
+        assert len(delayed) == 1
+        thread = threading.Thread(target=add_delayed, daemon=True)
+        thread.start()
+        assert waits.wait(SECONDS)
+        shared.abandon() if event == "abandon" else shared._submit(shared._accumulators[p], 0, first, [])
+    thread.join(SECONDS)
+    assert not thread.is_alive(), "it waits for ever"
+
+
 def test_a_worker_does_not_wait_for_one_that_has_failed() -> None:
     table, outcome = Parameter(np.ones((4, 2), np.float32)), []
     gradients = SharedGradients([table], 2)
