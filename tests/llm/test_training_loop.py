@@ -583,6 +583,18 @@ def test_standard_output_that_cannot_be_written_ends_nothing(
     assert len(metrics(tmp_path / "run")) == 2
 
 
+def test_training_ends_when_the_program_that_reads_its_output_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    for terminal in (True, False):
+        monkeypatch.setattr(display, "at_terminal", lambda terminal=terminal: terminal)
+        monkeypatch.setattr(display.tqdm, "write", write)
+        monkeypatch.setattr("builtins.print", write)
+        with pytest.raises(BrokenPipeError):
+            display.print_line("a line")
+
+
 def test_a_finished_run_that_is_resumed_does_not_repeat_its_sample(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

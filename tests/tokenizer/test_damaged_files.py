@@ -118,6 +118,15 @@ def test_any_part_may_be_of_another_kind(name: str, tmp_path: Path) -> None:
                 tokenizer and tokenizer.encode_ordinary("the cat")
 
 
+@pytest.mark.parametrize("step", ["normalizer", "pre_tokenizer", "decoder", "post_processor", "model"])
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_step_that_is_not_known_is_refused(name: str, step: str, tmp_path: Path) -> None:
+    """If it were left out, the ids would be wrong in silence."""
+    for value in (5, "x", [1], {"type": "Unknown"}, {"type": "Sequence"}):
+        (tmp_path / "tokenizer.json").write_text(json.dumps(DOCUMENTS[name] | {step: value}))
+        assert loaded(tmp_path) is None, value
+
+
 # Bytes that are no text
 
 MARK = "QQQQQ"

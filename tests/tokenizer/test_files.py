@@ -229,6 +229,8 @@ CLIP: list[dict] = [
 ]
 TEKKEN = json.dumps({"config": {"pattern": "."}, "vocab": [{"rank": 0, "token_bytes": "AA=="}], "special_tokens": []})
 REFUSED: list[tuple[dict, dict, str]] = [
+    ({"vocab.json": json.dumps([*BERT, 5])}, {}, "contains something that is not text"),
+    ({"vocab.json": json.dumps([*BERT, None])}, {}, "contains something that is not text"),
     ({"any.tiktoken": RANKS}, {}, "give pattern=, or name the file after one of gpt2, r50k_base, p50k_base"),
     ({"r50k_base.tiktoken": RANKS[:-5]}, {}, "line 300 is not a token"),
     ({"r50k_base.tiktoken": b"!! 3\n"}, {}, "line 1 is not a token"),
