@@ -29,11 +29,8 @@ def open_streams(unprintable: str) -> None:
     `unprintable`: what standard output writes for a character that it cannot encode: "replace" for a question mark,
     "backslashreplace" for its number. Standard error always writes the number. Closed streams become empty ones.
     """
-    # Numbers 0, 1 and 2 belong to the streams. If 2 were free, the next file that is opened would get this number, and
-    # messages would be written into that file.
-    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(handle)
+    # In this order, each gets its number: 0, 1, 2. If 2 stayed free, the next file that is opened would get it,
+    # and messages would be written into that file.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # how Python shows that a stream was closed
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  until the program ends

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests import fake_cupy
 
@@ -25,6 +25,9 @@ quiet = {
     "suppress_health_check": [HealthCheck.too_slow],
 }  # a shared two-core machine is slow at times
 settings.register_profile("default", max_examples=20, **quiet)
+# For tools/mutate.py: each change gets new examples, none from a file. To make them smaller would take long.
+phases = [Phase.explicit, Phase.generate]
+settings.register_profile("mutate", max_examples=20, database=None, phases=phases, **quiet)
 settings.register_profile("long", max_examples=500, **quiet)  # pytest --hypothesis-profile=long
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -55,6 +55,18 @@ def test_closed_streams_become_empty_ones(monkeypatch: pytest.MonkeyPatch) -> No
     assert (sys.stdin.read(), sys.stdin.buffer.read(), sys.stderr.isatty()) == ("", b"", False)
 
 
+@pytest.mark.parametrize("closed", ["0", "1", "2", "01", "02", "12", "012"])
+def test_no_file_gets_the_number_of_a_stream_that_was_closed(closed: str, tmp_path: Path) -> None:
+    """Messages would be written into it."""
+    code = (
+        "import os, llm.console as c; c.open_streams('replace'); os.write(os.open('out', 66), b'%d' % os.open('x', 66))"
+    )
+    streams = " ".join(f"{number}>&-" for number in closed)
+    done = shell(f"{shlex.join([sys.executable, '-c', code])} {streams}", tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done
+    assert int((tmp_path / "out").read_text()) > 2
+
+
 def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
     settings = {**os.environ, "MINIGRAD_CACHE": str(folder / "cache"), **environment}
     return subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, env=settings, timeout=120)

@@ -478,6 +478,22 @@ def test_help_says_nothing_twice_and_fits(
     assert places == sorted(places), "what is needed most often comes first"
 
 
+def test_help_says_what_kind_of_value_each_option_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    script(monkeypatch, "--help")
+    options = re.findall(r"^[│ ] --([\w-]+)(?: ([^\s,]+))?", capsys.readouterr().out, re.MULTILINE)
+    assert len(options) > 40
+    assert {kind for _, kind in options if not kind.startswith("{")} <= {
+        "", "STR", "INT", "FLOAT", "INT|none", "FLOAT|none"
+    }  # fmt: skip
+    kinds = dict(options)
+    assert [kinds[name] for name in ("data", "prompt", "steps", "lr", "threads", "resume")] == [
+        "STR", "STR", "INT", "FLOAT", "INT|none", ""
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("text", ["None", "none", "", "a b"])
 def test_every_text_is_meant(text: str) -> None:
     assert parse([f"--prompt={text}"])[0].training.prompt == text

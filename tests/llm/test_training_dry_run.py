@@ -155,6 +155,11 @@ def test_a_run_that_is_resumed_has_its_vocabulary_and_fewer_steps(
     assert "for 10 steps" in shown(capsys, *arguments(tmp_path / "other", "--steps", "10"))
 
 
+def test_a_run_with_more_steps_than_are_asked_for_has_none_left(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options, _ = parse(["--steps", "3"])
+    assert dry_run.describe_time(options, "cpu", 1, 5) == dry_run.describe_time(options, "cpu", 1, 3)
+
+
 def test_a_busy_machine_is_named_and_does_not_change_the_rate(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
