@@ -8,5 +8,6 @@ Read in this order:
     tally.py           sums by key
     number_table.py    a hash table: integers -> integers
     word_table.py      a hash table: short words -> numbers
+    word_ids.py        words -> ids, for a vocabulary that does not change
     string_table.py    a hash table: the hashes of tokens -> the tokens
 """
