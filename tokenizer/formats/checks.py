@@ -10,13 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import regex
-
 from tokenizer.formats.records import FormatError, Spelling
 
 ANY = object()  # in a table of supported values: every value
 SWITCH = (False, True)
-SURROGATE = regex.compile("[\ud800-\udfff]")
 MAX_UNUSED_IDS = 1 << 20  # a file with more unused ids is damaged
 
 
@@ -67,7 +64,10 @@ def is_table_or_none(value: Any) -> bool:
 
 def is_text(value: Any) -> bool:
     """Whether it is a string without surrogates. JSON can spell a surrogate, but UTF-8 cannot encode it."""
-    return isinstance(value, str) and (value.isascii() or not SURROGATE.search(value))
+    try:
+        return isinstance(value, str) and (value.isascii() or bool(value.encode()))
+    except UnicodeEncodeError:
+        return False
 
 
 def is_id(value: Any) -> bool:

@@ -62,11 +62,8 @@ def find_parts_definition(merges: list, spelling: Spelling) -> Parts:
     found = []
     for merge in merges:
         texts = merge.split(" ") if isinstance(merge, str) else merge
-        if is_list(texts) and len(texts) == 2 and all(isinstance(text, str) and text in id_of for text in texts):
-            left, right = texts
-            found.append((id_of[left], id_of[right], id_of.get(left + right, NO_ID)))
-        else:
-            found.append((NO_ID, NO_ID, NO_ID))
+        is_pair = is_list(texts) and len(texts) == 2 and all(isinstance(text, str) for text in texts)
+        found.append([id_of.get(text, NO_ID) for text in (*texts, "".join(texts))] if is_pair else [NO_ID] * 3)
     return Parts(*np.array(found, np.int64).reshape(-1, 3).T)
 
 
@@ -78,7 +75,8 @@ def find_parts(merges: list, spelling: Spelling) -> Parts | None:
     except UnicodeEncodeError:  # a surrogate
         return None
     parts = texts_in(data or b"")
-    if data is None or len(parts.lengths) != 2 * len(merges) or len(words.lengths) != len(spelling):
+    are_pairs = len(parts.lengths) == 2 * len(merges) and parts.lengths.all()
+    if data is None or not are_pairs or len(words.lengths) != len(spelling):
         return None
     ids = WordIds(*words)
     blocks = [
