@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,14 +12,15 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tokenizer.helpers import byte_pairs
-from tokenizer import Tokenizer
+from tests.tokenizer.helpers import byte_pairs, model_file, pieces
+from tokenizer import SentencePieceTokenizer, Tokenizer, load
 from tokenizer.bpe import many_words
 from tokenizer.bpe.batch import PairTable
 from tokenizer.bpe.many_words import ManyWordsEncoder
 from tokenizer.bpe.rank_pairs import RankPairs
 from tokenizer.formats.merges import BETWEEN, find_parts, find_parts_definition, read_merges
 from tokenizer.formats.records import FormatError
+from tokenizer.models import byte_bpe, sentencepiece
 from tokenizer.text.byte_alphabet import unspell, unspell_all
 
 TEXT = "".join(f"low{i} lower{i * i} newest " for i in range(3000))
@@ -90,3 +93,36 @@ def test_merges_are_found_together_as_each_alone(data: st.DataObject, vocabulary
     is_usual = is_usual and not (form == "text" and " " in "".join(spelled)) and "" not in spelled
     assert (found is not None) >= bool(is_usual)
     assert found is None or all(map(np.array_equal, found, expected))
+
+
+@pytest.mark.parametrize("kind", [Tokenizer, SentencePieceTokenizer])
+def test_a_tokenizer_that_is_only_loaded_makes_no_tables_for_encoding(
+    kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    if kind is Tokenizer:
+        TRAINED.save(path)
+    else:
+        (tmp_path / "a.model").write_bytes(model_file(pieces()))
+        load(tmp_path / "a.model").save(path)
+    expected = load(path).encode(TEXT[:5000])
+    with monkeypatch.context() as patched:
+        for module in byte_bpe, sentencepiece:
+            patched.setattr(module, "merge_table", lambda *_: pytest.fail("a table was made"))
+        tokenizer = load(path)
+        assert isinstance(tokenizer, kind)
+        assert tokenizer.decode(expected) == TEXT[:5000]
+    assert tokenizer.encode(TEXT[:5000]) == expected
+
+
+def test_the_garbage_collector_runs_again_after_loading(tmp_path: Path) -> None:
+    TRAINED.save(tmp_path)
+    for is_on in (True, False):
+        gc.enable() if is_on else gc.disable()
+        try:
+            load(tmp_path)
+            with pytest.raises(FileNotFoundError):
+                load(tmp_path / "missing")
+            assert gc.isenabled() == is_on
+        finally:
+            gc.enable()

@@ -14,17 +14,16 @@ The path may be that of a file or of a folder. In a folder, the first of these t
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 import regex
 
+from tokenizer.arrays.collector import paused_garbage_collector
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from tokenizer.formats.atomic import refuse_other_kinds, write_file
 from tokenizer.formats.checks import is_table, is_text, parse_json, unsupported
@@ -69,18 +68,6 @@ def is_file(path: Path) -> bool:
     """Whether there is a file at `path`. OSError if there is something else, such as a pipe, which may have no end."""
     refuse_other_kinds(path)
     return path.is_file()
-
-
-@contextmanager
-def paused_garbage_collector() -> Iterator[None]:
-    """Python looks for cycles of objects again and again while a million objects are made. A file has no cycles."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @paused_garbage_collector()
