@@ -349,6 +349,19 @@ def test_a_loss_that_is_not_finite_skips_the_update_and_is_reported(
     assert [each["train_loss"] is None for each in lines] == [False, False, True, True, False, False, False]
 
 
+@pytest.mark.parametrize("last", range(MAX_SKIPPED))
+def test_updates_that_were_skipped_up_to_the_end_are_said_there_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, last: int
+) -> None:
+    """Too few for training to stop, and the loss of the weights before them may be finite."""
+    without_pictures(monkeypatch)
+    spoil_losses(monkeypatch, {1, *range(7 - last, 7)})
+    assert train(tmp_path / "run", "--steps", "7") == 0
+    end = capsys.readouterr().out.splitlines()[-1]
+    assert end.startswith(f"the last updates were skipped, {last} in all, because ") == (last > 0)
+    assert end.endswith("; try a smaller --lr, a longer --warmup or --clip 1") == (last > 0)
+
+
 def test_after_several_skipped_updates_training_stops_with_advice_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_functions_whose_arguments_are_written_otherwise() -> None:
         np.testing.assert_array_equal(np.dot(x, y).data, np.dot(a, y.data))
     assert np.dot(x, 2.0).data.tolist() == (2 * a).tolist()
     assert np.square(x).node.op == "mul"
+    assert np.power(x, 2).node.op == "pow"
     assert np.ravel(x).shape == (4,)
     assert np.amax(x).item() == 4
 
@@ -123,6 +124,17 @@ def test_an_option_of_numpy_that_is_missing_here_is_named() -> None:
         np.sum(x, dtype=np.float32)
     with pytest.raises(TypeError, match="'reflect'"):
         np.pad(x, 1, "reflect")
+    with pytest.raises(TypeError, match=r"np\.einsum of a tensor takes no 'dtype', only subscripts, optimize"):
+        np.einsum("i", x, dtype=float)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "std", "cumsum", "prod"])
+def test_a_dtype_in_third_place_is_refused_unless_it_is_the_default(name: str) -> None:
+    """It is the third argument of NumPy's functions, but not of those of minigrad."""
+    x = leaf([1.0, 2.0])
+    assert getattr(np, name)(x, 0, None).node.op == name
+    with pytest.raises(TypeError, match=rf"np\.{name} of a tensor takes x, axis by position"):
+        getattr(np, name)(x, 0, np.float32)
 
 
 def test_an_array_is_not_written_to() -> None:
