@@ -218,7 +218,7 @@ def test_progress_is_one_line_in_a_terminal_and_nothing_elsewhere() -> None:
         (["encode", "-t", "{here}/nothing"], r"encode: .*nothing does not exist: give a tokenizer\.json"),
         (["encode", "-t", "{here}/text.txt"], "encode: .*text.txt is not a vocabulary in a known format"),
         (["encode", "-t", "{here}/trained", "{here}/nothing"], "encode: .*nothing: No such file or directory"),
-        (["encode", "-t", "{here}/trained", "{here}"], "encode: .*: Is a directory"),
+        (["encode", "-t", "{here}/trained", "{here}"], "encode: .*: it is a folder: name the files in it"),
         (["encode", "-t", "{here}/trained", "{here}/bytes", "--allow-special"], "the input is not text in UTF-8"),
         (["decode", "-t", "{here}/trained", "{here}/text.txt"], "decode: 'low' is not an id: give numbers"),
         (["decode", "-t", "{here}/trained", "{here}/ids"], "decode: there is no token with id 9999"),

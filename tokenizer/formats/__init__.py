@@ -4,6 +4,7 @@ Read in this order:
 
     records.py          what a tokenizer consists of, for each kind
     checks.py           checks that several formats share, and how their errors are worded
+    merges.py           the merges of a file as pairs of ids
     files.py            which file is in which format; reading and writing it
     atomic.py           how a file is written so that there is never half of it
     tokenizer_json.py   Hugging Face's tokenizer.json: byte_pair.py, character_pair.py, word_piece.py and characters.py

@@ -23,10 +23,12 @@ from typing import Any
 
 import regex
 
+from tokenizer.arrays.collector import paused_garbage_collector
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
-from tokenizer.formats.atomic import write_file
+from tokenizer.formats.atomic import refuse_other_kinds, write_file
 from tokenizer.formats.checks import is_table, is_text, parse_json, unsupported
 from tokenizer.formats.records import BytePairRecord, FormatError, PatternKnown, Record, SpecialTokens
+from tokenizer.text.chat_template import ROLES
 
 FILE_NAME, SETTINGS_NAME, TEMPLATE_NAME = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 # fmt: off
@@ -42,7 +44,7 @@ JSON_BEGIN = regex.compile(rb"\s*(?:\{|\[\s*[\[\]{\"])")
 
 
 def locate(path: str | os.PathLike) -> Path:
-    """The file at `path` or in the folder `path`. FileNotFoundError if there is none."""
+    """The file at `path` or in the folder `path`. FileNotFoundError if there is none, OSError if it is a device."""
     path = Path(path)
     if path.is_dir():
         for name in NAMES_IN_FOLDER:
@@ -51,15 +53,24 @@ def locate(path: str | os.PathLike) -> Path:
                 names = f"{found[0].name} and {found[1].name}"
                 raise FormatError(f"{path} holds several vocabularies, such as {names}: name one")
             if found:
-                return found[0]
-        path = path / FILE_NAME
+                path = found[0]
+                break
+        else:
+            path = path / FILE_NAME
     if path.name in MERGES_OF.values():  # the file of merges was given: take its vocabulary
         path = path.with_name(next(name for name, merges in MERGES_OF.items() if merges == path.name))
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError(f"{path} does not exist: give a {FILE_NAME}, another vocabulary or a folder with one")
     return path
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file at `path`. OSError if there is something else, such as a pipe, which may have no end."""
+    refuse_other_kinds(path)
+    return path.is_file()
+
+
+@paused_garbage_collector()
 def read(
     path: str | os.PathLike, pattern: str | None = None, special_tokens: SpecialTokens = None
 ) -> tuple[Record, dict[str, Any]]:
@@ -88,12 +99,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
     settings: Any = {}
     config, template = folder / SETTINGS_NAME, folder / TEMPLATE_NAME
     try:
-        if config.is_file():
+        if is_file(config):
             settings = check_settings(parse_json(config.read_bytes()))
     except FormatError as error:
         raise FormatError(f"{config} {error}") from None
     try:
-        if template.is_file():
+        if is_file(template):
             settings["chat_template"] = template.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(f"{template} is damaged: it is not text in UTF-8 ({error})") from None
@@ -122,11 +133,17 @@ def is_switch(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def is_named_token(value: Any) -> bool:
+    """Whether it is the name of a token, or a table with the name as its content."""
+    return is_text(value.get("content") if isinstance(value, dict) else value)
+
+
 # The settings of a tokenizer_config.json that are used here, and which values they may have.
 # fmt: off
 SETTINGS: dict[str, Callable[[Any], bool]] = {
     "tokenizer_class": is_text, "chat_template": is_chat_template, "added_tokens_decoder": is_table,
     **dict.fromkeys(["do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space"], is_switch),
+    **dict.fromkeys(ROLES, is_named_token),
 }
 # fmt: on
 
@@ -135,13 +152,15 @@ def parse(
     path: Path, data: bytes, settings: dict[str, Any], pattern: str | None, special_tokens: SpecialTokens
 ) -> Record:
     """Recognise the format by the content. From `path` only the name and the files beside it are used."""
-    if path.suffix == ".tiktoken" or TIKTOKEN_LINE.match(data):
-        return tiktoken.parse(data, path.name.removesuffix(".tiktoken"), pattern, special_tokens)
+    suffix = path.suffix.lower()
+    if suffix == ".tiktoken" or TIKTOKEN_LINE.match(data):
+        name = path.stem if suffix == ".tiktoken" else path.name
+        return tiktoken.parse(data, name, pattern, special_tokens)
     # JSON: a vocabulary with a file of merges beside it, BERT's vocabulary, or a tokenizer.json.
-    document = parse_json(data) if JSON_BEGIN.match(data) or path.suffix == ".json" else None
+    document = parse_json(data) if JSON_BEGIN.match(data) or suffix == ".json" else None
     if isinstance(document, dict) and not isinstance(document.get("model"), dict):
         merges = path.with_name(MERGES_OF.get(path.name, "merges.txt"))
-        if merges.is_file():
+        if is_file(merges):
             return vocabularies.parse_byte_pairs(document, merges.read_bytes(), settings, pattern, special_tokens)
     refuse_options(pattern, special_tokens)
     if isinstance(document, list) and document or isinstance(document, dict) and "[UNK]" in document:
@@ -170,7 +189,7 @@ def refuse_options(pattern: str | None, special_tokens: SpecialTokens) -> None:
 def destination(path: str | os.PathLike) -> Path:
     """The file that `write` makes: NAME.json or NAME.tiktoken; any other path is that of a folder for FILE_NAME."""
     path = Path(path)
-    if path.suffix in SUFFIXES and not path.is_dir():
+    if path.suffix.lower() in SUFFIXES and not path.is_dir():
         return path
     if path.exists() and not path.is_dir():  # most likely a text, which must not be overwritten
         raise FileExistsError(f"{path} is a file, not a folder: give the path of a folder, NAME.json or NAME.tiktoken")
@@ -180,7 +199,7 @@ def destination(path: str | os.PathLike) -> Path:
 def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> None:
     """Write a tokenizer.json, or tiktoken's format if the name ends in .tiktoken. A folder also gets the settings."""
     file = destination(path)
-    if file.suffix != ".tiktoken":
+    if file.suffix.lower() != ".tiktoken":
         data = tokenizer_json.serialize(record)
     elif isinstance(record, BytePairRecord):
         data = tiktoken.serialize(record)
@@ -188,7 +207,15 @@ def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> 
         raise ValueError(f"{file}: only byte-level tokenizers can be written in tiktoken's format")
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, data)
-    if settings and file != Path(path):  # `path` is a folder
+    if file != Path(path):  # `path` is a folder
+        write_settings(file.parent, settings)
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write a tokenizer_config.json. What an earlier tokenizer has left in the folder is no longer read."""
+    config, template = folder / SETTINGS_NAME, folder / TEMPLATE_NAME
+    if settings or config.exists():
         text = json.dumps(settings, ensure_ascii=False, indent=1)
         # UTF-8 cannot encode a surrogate. It is written \ud800, as JSON spells it.
-        write_file(file.with_name(SETTINGS_NAME), text.encode(errors="backslashreplace"))
+        write_file(config, text.encode(errors="backslashreplace"))
+    template.unlink(missing_ok=True)  # the chat template is among the settings

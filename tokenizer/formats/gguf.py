@@ -96,15 +96,20 @@ def parse(data: bytes | mmap) -> tuple[Record, dict[str, Any]]:
         raise FormatError("is damaged: its tokens are not a list of texts")
     record = MODELS[kind](values, tokens)
     settings = {name: tokens[i] for name, key in ID_KEYS.items() if (i := id_value(values, key, tokens)) is not None}
-    if isinstance(values.get("chat_template"), str):
-        settings["chat_template"] = values["chat_template"]
+    template = values.get("chat_template")
+    if template is not None:
+        if not isinstance(template, str):
+            raise FormatError("is damaged: its chat template is not text")
+        settings["chat_template"] = template
     return record, settings
 
 
 def id_value(values: dict[str, Any], key: str, tokens: list[str]) -> int | None:
-    """The value `key` if it is an id, or else None."""
+    """The value `key`, or None if there is none or it is not the id of a token: some files write -1 for none."""
     i = values.get(key)
-    return i if isinstance(i, int) and 0 <= i < len(tokens) else None
+    if i is not None and type(i) is not int:
+        raise FormatError(f"is damaged: its {key} is not a number")
+    return i if i is not None and 0 <= i < len(tokens) else None
 
 
 def read_template(values: dict[str, Any], tokens: list[str], *, adds_bos: bool) -> Template:

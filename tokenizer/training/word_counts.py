@@ -14,12 +14,13 @@ from typing import Protocol
 
 import numpy as np
 
+from tokenizer.arrays.ragged import slices
 from tokenizer.arrays.tally import Tally
 from tokenizer.arrays.token_bytes import UINT64_BYTES, uint64_at
 from tokenizer.arrays.word_table import BYTE_MASKS
 from tokenizer.split.chunks import CHUNK_CHARACTERS, chunks, groups_of_about
 from tokenizer.split.pretokenizer import Pretokenizer, well_formed
-from tokenizer.split.scanner import RULES, WordScanner, slices
+from tokenizer.split.scanner import RULES, WordScanner
 
 # progress(stage, done, total): first the characters read (the total is None, not known), then the merges learned.
 Progress = Callable[[str, int, int | None], object]
