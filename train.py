@@ -6,6 +6,7 @@ in llm/training, whose __init__.py says what to read.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from llm.console import errors_as_sentences, open_streams, say, show_warnings
@@ -35,5 +36,7 @@ if __name__ == "__main__":
         ):
             sys.exit(main())
     except KeyboardInterrupt as stop:  # the first one during setup, or the second one during training
+        # Python waits for worker processes at its end. Another Ctrl-C ends that too, without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         say("train.py: interrupted; checkpoints made so far are good")
         sys.exit(128 + getattr(stop, "number", 2))  # 2 is SIGINT, the signal of Ctrl-C
