@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
+import signal
 import sys
 import tracemalloc
 import warnings
@@ -594,6 +596,31 @@ def test_standard_output_that_cannot_be_written_ends_nothing(
         assert train(tmp_path / "run", "--steps", "2") == 0
     assert "standard output cannot be written (No space left on device)" in capsys.readouterr().err
     assert len(metrics(tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize("every", [2, 100])
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_a_signal_at_any_step_leaves_a_checkpoint_of_that_step(
+    step: int, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pictures(monkeypatch)
+    interrupt_at(monkeypatch, step, lambda: os.kill(os.getpid(), signal.SIGINT))
+    options = ("--steps", "9", "--checkpoint-every", str(every), "--eval-every", "100")
+    assert train(tmp_path / "run", *options) == 128 + signal.SIGINT
+    newest = Run(tmp_path / "run").checkpoints.newest_first()[0]  # the update under way is finished
+    assert newest.name == f"step-{step + 1:08}"
+
+
+def test_training_ends_when_the_program_that_reads_its_output_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    for terminal in (True, False):
+        monkeypatch.setattr(display, "at_terminal", lambda terminal=terminal: terminal)
+        monkeypatch.setattr(display.tqdm, "write", write)
+        monkeypatch.setattr("builtins.print", write)
+        with pytest.raises(BrokenPipeError):
+            display.print_line("a line")
 
 
 def test_a_finished_run_that_is_resumed_does_not_repeat_its_sample(

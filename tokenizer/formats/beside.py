@@ -19,6 +19,7 @@ from typing import Any
 
 import regex
 
+from tokenizer.formats.atomic import is_file
 from tokenizer.formats.checks import is_id, is_table, is_text, parse_json, unsupported
 from tokenizer.formats.components import TOKEN_FLAGS
 from tokenizer.formats.records import FormatError
@@ -108,7 +109,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def read_table(path: Path, check: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     """The content of a file of JSON; an empty table if there is no such file."""
     try:
-        return check(parse_json(path.read_bytes())) if path.is_file() else {}
+        return check(parse_json(path.read_bytes())) if is_file(path) else {}
     except FormatError as error:
         raise FormatError(f"{path} {error}") from None
 
@@ -132,7 +133,7 @@ def check_added(table: Any) -> dict[str, int]:
 def read_templates(folder: Path) -> list[dict[str, str]]:
     """The chat templates that are files of their own: the default one first."""
     named = {path.stem: path for path in sorted(folder.glob(f"{TEMPLATES_FOLDER}/*.jinja"))}
-    if (folder / TEMPLATE_NAME).is_file():
+    if is_file(folder / TEMPLATE_NAME):
         named = {"default": folder / TEMPLATE_NAME} | {name: path for name, path in named.items() if name != "default"}
     return [{"name": name, "template": read_text(path)} for name, path in named.items()]
 
