@@ -23,6 +23,7 @@ from tokenizer.formats.atomic import is_file
 from tokenizer.formats.checks import is_id, is_table, is_text, parse_json, unsupported
 from tokenizer.formats.components import TOKEN_FLAGS
 from tokenizer.formats.records import FormatError
+from tokenizer.text.chat_template import ROLES
 from tokenizer.text.template import Template, ends_template
 
 SETTINGS_NAME, ROLES_NAME, ADDED_NAME = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
@@ -77,7 +78,7 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(MORE_SPECIALS, are_tokens),
     **dict.fromkeys(["do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space"], is_switch),
     **dict.fromkeys(["add_bos_token", "add_eos_token"], is_switch),
-    **dict.fromkeys(["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token"], is_token),
+    **dict.fromkeys(ROLES, is_token),
 }
 # fmt: on
 
@@ -204,7 +205,10 @@ def with_added_tokens(document: Any, settings: dict[str, Any], folder: Path) -> 
     """A tokenizer.json with what the files beside it say about added tokens. A damaged one is returned as it is."""
     if not is_complete(document):
         return document
-    tokens = {token["content"]: token for token in document.get("added_tokens", [])}
+    added = document.get("added_tokens", [])
+    tokens = {token["content"]: token for token in added}
+    if len(tokens) < len(added):  # a token twice: the document is read alone, which refuses it
+        return document
     return {**document, "added_tokens": added_tokens(document["model"]["vocab"], tokens, settings, folder)}
 
 
