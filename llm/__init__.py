@@ -14,6 +14,7 @@ page). Then the folders, in this order. The `__init__` of each one lists its fil
     console.py     train.py and generate.py as programs: streams, messages, commands to copy
     model/         from token ids to logits
     runs/          the folder that training leaves: options, checkpoints, metrics
+    hub/           the models of other people: safetensors, GGUF, llama2.c
     data/          from text to batches of token ids
     parallel/      several workers compute one gradient: threads or processes
     evaluation/    how well a model predicts text that it was not trained on

@@ -31,12 +31,7 @@ def write(record: Record, roles: Mapping[str, int], chat_template: Any = None, s
     """
     if isinstance(record, CharacterRecord):
         return {f"{PREFIX}model": "none"} | document(record)
-    values = vocabulary(record)
-    tokens = values["tokens"]
-    tokens += [f"[PAD{i}]" for i in range(len(tokens), size)]
-    values["token_type"] += [UNUSED] * (size - len(values["token_type"]))
-    if "scores" in values:
-        values["scores"] += [0.0] * (size - len(values["scores"]))
+    values = filled(vocabulary(record), size)
     values |= {ROLES[role]: i for role, i in roles.items() if role in ROLES} | ends(record.template)
     named = {PREFIX + name: value for name, value in values.items()} | chats(chat_template)
     return named if read_back(named, record) == record else named | document(record)
@@ -44,6 +39,14 @@ def write(record: Record, roles: Mapping[str, int], chat_template: Any = None, s
 
 def document(record: Record) -> dict[str, str]:
     return {DOCUMENT: tokenizer_json.serialize(record).decode()}
+
+
+def filled(values: dict[str, Any], size: int) -> dict[str, Any]:
+    """The vocabulary with tokens that are not used, up to `size` tokens."""
+    used = len(values["tokens"])
+    more: dict[str, list[Any]] = {"tokens": [f"[PAD{i}]" for i in range(used, size)]}
+    more |= {"token_type": [UNUSED] * (size - used), "scores": [0.0] * (size - used)}
+    return values | {name: values[name] + rest for name, rest in more.items() if name in values}
 
 
 def ends(template: Template) -> dict[str, Any]:
