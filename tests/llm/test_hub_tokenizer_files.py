@@ -72,6 +72,16 @@ def test_the_tokenizer_of_a_folder(name: str, tmp_path: Path) -> None:
         assert own.decode(own.encode("the cat")) in ("the cat", "the cats")
 
 
+def test_a_link_that_leads_nowhere_and_a_file_that_is_too_large_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").symlink_to(tmp_path / "moved")
+    with pytest.raises(HubError, match=r"tokenizer.json: No such file"):
+        folder_tokenizer(tmp_path)
+    with open(tmp_path / "moved", "wb") as file:
+        file.truncate(1 << 29)  # no bytes are written
+    with pytest.raises(HubError, match=r"tokenizer.json has 536,870,912 bytes, too many for a tokenizer"):
+        folder_tokenizer(tmp_path)
+
+
 def test_a_folder_without_files_of_a_tokenizer_has_none(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "tokenizer_config.json").write_text("{}")
@@ -263,12 +273,26 @@ def test_real_folders_are_those_of_transformers_before_and_after_saving(
     own = folder_tokenizer(shared_data / "tokenizers" / name)
     assert own is not None
     save_folder_tokenizer(own, tmp_path, CONFIG)
+    assert folder_tokenizer(tmp_path) == own
     for theirs in in_transformers(shared_data / "tokenizers" / name), in_transformers(tmp_path):
         for text in [*strings, *(chat["text"] for chat in chats)]:
             check_same(own, theirs, text)
         if "chat_template" in own.settings:
             for chat in chats:
                 assert own.render_chat(chat["messages"]) == theirs.apply_chat_template(chat["messages"], tokenize=False)
+
+
+@pytest.mark.slow
+def test_the_real_sentencepiece_model_of_llama2(shared_data: Path, tmp_path: Path) -> None:
+    golden = json.loads((shared_data / "tokenizers/golden.json").read_text())
+    own = folder_tokenizer(shared_data / "tokenizers/llama2")
+    assert own is not None
+    save_folder_tokenizer(own, tmp_path, CONFIG)
+    theirs, in_gguf = in_transformers(tmp_path), gguf_tokenizer(gguf_tokenizer_metadata(own))
+    for text, ids in zip(golden["strings"], golden["enc"]["sp:llama2"]):
+        assert own.encode_ordinary(text) == ids
+        assert in_gguf == own
+        check_same(own, theirs, text)
 
 
 @pytest.fixture(scope="module")
