@@ -218,11 +218,14 @@ def added_tokens(
     listed, specials = listed_tokens(settings, folder), {*roles(settings).values()}
     more = {name: {"content": name, "special": True} for name in [*specials, *more_specials(settings)]}
     # A tokenizer.json counts less than an added_tokens_decoder, and more than an added_tokens.json.
-    found = more | (tokens | listed if "added_tokens_decoder" in settings else listed | tokens)
+    has_decoder = "added_tokens_decoder" in settings
+    found = more | (tokens | listed if has_decoder else listed | tokens)
     id_of = {name: vocab[name] for name in found if name in vocab} | {name: t["id"] for name, t in tokens.items()}
     if new := {name: token["id"] for name, token in listed.items() if name not in id_of}:
         taken = {*vocab.values(), *id_of.values()}
         id_of |= {name: i for name, i in new.items() if i not in taken}
+    # A token with a role is special, unless only the tokenizer.json knows it and the decoder should have listed it.
+    specials = {name for name in specials if not has_decoder or name in listed or name not in tokens}
     found |= {name: {**found[name], "special": True} for name in specials}
     return [{**token, "id": id_of[name]} for name, token in found.items() if name in id_of]
 
