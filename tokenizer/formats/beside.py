@@ -201,7 +201,7 @@ def listed_tokens(settings: dict[str, Any], folder: Path) -> dict[str, dict[str,
 
 def with_added_tokens(document: Any, settings: dict[str, Any], folder: Path) -> Any:
     """A tokenizer.json with what the files beside it say about added tokens. A damaged one is returned as it is."""
-    if not is_complete(document):
+    if not is_complete(document) or not (settings or (folder / ADDED_NAME).is_file()):
         return document
     tokens = {token["content"]: token for token in document.get("added_tokens", [])}
     return {**document, "added_tokens": added_tokens(document["model"]["vocab"], tokens, settings, folder)}
@@ -239,6 +239,7 @@ def is_complete(document: Any) -> bool:
         is_token(token) and is_table(token) and "id" in token for token in added
     )
     vocab = document["model"].get("vocab")
+    if not has_names or not is_table(vocab) or len({token["content"] for token in added}) < len(added):
+        return False
     # An id may be a list in a damaged file, and then it cannot be in a set.
-    ids = [*vocab.values(), *(token["id"] for token in added)] if has_names and is_table(vocab) else [None]
-    return set(map(type, ids)) <= {int}
+    return set(map(type, [*vocab.values(), *(token["id"] for token in added)])) <= {int}
