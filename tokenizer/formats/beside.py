@@ -203,7 +203,7 @@ def listed_tokens(settings: dict[str, Any], folder: Path) -> dict[str, dict[str,
 
 def with_added_tokens(document: Any, settings: dict[str, Any], folder: Path) -> Any:
     """A tokenizer.json with what the files beside it say about added tokens. A damaged one is returned as it is."""
-    if not is_complete(document):
+    if not is_complete(document) or not (settings or (folder / ADDED_NAME).is_file()):
         return document
     added = document.get("added_tokens", [])
     tokens = {token["content"]: token for token in added}
@@ -223,11 +223,14 @@ def added_tokens(
     listed, specials = listed_tokens(settings, folder), {*roles(settings).values()}
     more = {name: {"content": name, "special": True} for name in [*specials, *more_specials(settings)]}
     # A tokenizer.json counts less than an added_tokens_decoder, and more than an added_tokens.json.
-    found = more | (tokens | listed if "added_tokens_decoder" in settings else listed | tokens)
+    has_decoder = "added_tokens_decoder" in settings
+    found = more | (tokens | listed if has_decoder else listed | tokens)
     id_of = {name: vocab[name] for name in found if name in vocab} | {name: t["id"] for name, t in tokens.items()}
     if new := {name: token["id"] for name, token in listed.items() if name not in id_of}:
         taken = {*vocab.values(), *id_of.values()}
         id_of |= {name: i for name, i in new.items() if i not in taken}
+    # A token with a role is special, unless only the tokenizer.json knows it and the decoder should have listed it.
+    specials = {name for name in specials if not has_decoder or name in listed or name not in tokens}
     found |= {name: {**found[name], "special": True} for name in specials}
     return [{**token, "id": id_of[name]} for name, token in found.items() if name in id_of]
 
@@ -241,6 +244,7 @@ def is_complete(document: Any) -> bool:
         is_token(token) and is_table(token) and "id" in token for token in added
     )
     vocab = document["model"].get("vocab")
+    if not has_names or not is_table(vocab) or len({token["content"] for token in added}) < len(added):
+        return False
     # An id may be a list in a damaged file, and then it cannot be in a set.
-    ids = [*vocab.values(), *(token["id"] for token in added)] if has_names and is_table(vocab) else [None]
-    return set(map(type, ids)) <= {int}
+    return set(map(type, [*vocab.values(), *(token["id"] for token in added)])) <= {int}
