@@ -6,6 +6,7 @@ The family is the first one that can say everything that the configuration says.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from llm.hub.families import FAMILIES, Family
 from llm.hub.fields import Fields
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import save_folder_tokenizer
+from llm.hub.weights import Part
 from llm.model.attention import attention_scale
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -41,7 +43,7 @@ def save(model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path) -> Non
         raise HubError(f"{folder} exists already; give a new folder")
     family = nearest_family(model.config)
     with new_folder(folder) as partial:
-        save_file(their_tensors(model, family), partial / "model.safetensors", {"format": "pt"})
+        save_file(their_tensors(model, family.tensors(model.config)), partial / "model.safetensors", {"format": "pt"})
         if tokenizer is not None:
             save_folder_tokenizer(tokenizer, partial, model.config, family.model_type)
         data = describe(model.config, family, DTYPES[str(model.dtype)])
@@ -54,9 +56,9 @@ def describe(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]:
     return names | family.write(config)
 
 
-def their_tensors(model: GPT, family: Family) -> dict[str, np.ndarray]:
-    """All tensors under the family's names."""
-    parts, found = family.tensors(model.config), dict[str, np.ndarray]()
+def their_tensors(model: GPT, parts: Mapping[str, Part]) -> dict[str, np.ndarray]:
+    """All tensors as they are kept in the file."""
+    found: dict[str, np.ndarray] = {}
     for name, parameter in model.named_parameters():
         for theirs, array in parts[name].split(to_device(parameter.data, "cpu")).items():
             found[theirs] = np.ascontiguousarray(array)
