@@ -75,7 +75,7 @@ def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "wi
     """The model, in evaluation mode. The arguments are those of `load`."""
     # No initial weights: they are read in the next lines.
     model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
-    check_names(source, [name for name, _ in model.named_parameters()])
+    check_names(source, names_of(model))
     if isinstance(model, StoredGPT):
         model.keep_matrices(source)
     for name, parameter in model.named_parameters():
@@ -110,6 +110,8 @@ def open_model(path: str | Path) -> Source:
         return open_llama2c(path)
     if (path / "config.json").is_file():
         return open_run(path) if is_run(path) else open_folder(path)
+    if len(files := list(path.glob("*.gguf"))) == 1:  # a folder of nothing else
+        return open_gguf(files[0])
     wanted = "a run of train.py, a folder with a config.json, a .gguf file or a .bin file of llama2.c"
     raise HubError(f"{path} {'is no model' if path.exists() else 'does not exist'}; give {wanted}")
 
@@ -133,6 +135,17 @@ def read_tensor(source: Source, name: str, parameter: Parameter) -> None:
         source.parts[name].fill(parameter.data, source.tensors.__getitem__)
     except HubError as error:
         raise HubError(f"{source.where}: {error}") from None
+
+
+def our_names(source: Source) -> list[str]:
+    """The names of our tensors. Raises HubError if the file lacks some of them, or has others."""
+    names = names_of(GPT(source.config, rng=None))  # its zeros are never written, and so take no memory
+    check_names(source, names)
+    return names
+
+
+def names_of(model: GPT) -> list[str]:
+    return [name for name, _ in model.named_parameters()]
 
 
 def check_names(source: Source, ours: Iterable[str]) -> None:
