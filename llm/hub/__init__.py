@@ -13,9 +13,9 @@ To read in order:
 1. load.py                  from a path to a model and a tokenizer; source.py: what kind of file it is
 2. families/                config.json and names of tensors, a small table for each family; fields.py reads the fields
 3. weights.py               how our tensors are made of those in a file
-4. save.py                  the way back, as the nearest family
+4. save.py                  the way back, as the nearest family; save_gguf.py: as a GGUF file
 5. stored.py                one tensor as it lies in a file, and products with it; kinds.py: how its numbers are stored;
-                            stored_model.py: a GPT whose matrices stay so
+                            stored_model.py: a model whose matrices stay so
 6. safetensors_files.py     a folder's model.safetensors, or its shards and their index
 7. gguf_files.py            a GGUF file: metadata and tensors; gguf_models.py: its model; gguf_writing.py: writing one
 8. llama2c.py               the .bin files of llama2.c; llama2c_models.py: their model

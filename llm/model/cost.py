@@ -146,8 +146,9 @@ def activation_bytes(
         attention += (H + K) * D  # q and k before they are normalised or rotated
     mlp = _branches(config) * F + F  # input and output of the activation function
     norms = 2 * (C + C)  # input and output of each; the inputs are the residual stream
-    # Numbers in each block; `saved_weights` are the attention weights of a head, where they are stored.
-    block = tokens * (norms + attention + mlp) + batch_size * H * saved_weights(T, D, config.window)
+    saved = saved_weights(T, D, config.window, config.attention_soft_cap)
+    # Numbers in each block; `saved` are the attention weights of a head, where they are stored.
+    block = tokens * (norms + attention + mlp) + batch_size * H * saved
     # With activation checkpointing, each block holds only its input. The block that is computed again also holds all
     # its arrays and most of their gradients. These gradients were measured: one and a half times as much as the arrays.
     blocks = (L - 1) * tokens * C + 5 * block // 2 if recompute else L * block

@@ -8,6 +8,8 @@ from llm.console import command_line
 from llm.runs.run import PICTURE, Run
 from llm.training.trainer import Trainer, TrainerState
 
+ADVICE = "try a smaller --lr, a longer --warmup or --clip 1"  # for a model that has diverged
+
 
 def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
     """What the run has produced, and what to type next. `picture`: whether there is one of the losses."""
@@ -21,6 +23,10 @@ def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
         *([f"  picture of losses   {run.folder / PICTURE}"] if picture else []),
         f"  let it write        {command_line('generate.py', '--run', str(run), *option)}",
     ]
+    if state.skipped:  # the steps came to an end before there were enough of them to stop training
+        lines.append(
+            f"the last updates were skipped, {state.skipped} in all, because loss or gradient was not finite; {ADVICE}"
+        )
     return "\n".join(lines)
 
 
@@ -30,6 +36,6 @@ def divergence(state: TrainerState, run: Run, most_skipped: int) -> str:
     if state.skipped >= most_skipped:
         found = f"{state.skipped} updates in a row had a loss or gradient that is not finite"
     return (
-        f"{found}, so training stops at step {state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new "
-        f"run, or from the last checkpoint with: {run.resume_command} --lr ..."
+        f"{found}, so training stops at step {state.step}; {ADVICE}, in a new run, or from the last checkpoint with: "
+        f"{run.resume_command} --lr ..."
     )

@@ -34,6 +34,7 @@ from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows
 from minigrad.modes import mode
 from minigrad.ops import broadcast_to, softmax, tanh, where
+from minigrad.ops.arguments import as_number
 from minigrad.random import Key, next_key
 from minigrad.tensor import Tensor, as_tensor
 
@@ -101,7 +102,7 @@ def attention(
     _check(q, k, v, window)
     # Both passes, and the reference, must drop the same weights. So the key is drawn here, once.
     key = next_key() if dropout and key is None else key
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)  # a NumPy scalar would promote float32
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else as_number(scale, "scale")  # a NumPy scalar would promote
     options = AttentionOptions(causal, window, scale, dropout, key, check_soft_cap(soft_cap))
     # When a model generates text, each layer calls this for every token with a single query: a shorter path.
     if q.shape[2] == 1 and bias is None and mask is None and not (dropout or mode.recording or mode.op_hook):
