@@ -104,7 +104,7 @@ def recomputed(block: Block, x: Tensor, settings: LayerSettings, update_cache: U
     def both(x: Tensor) -> Tensor:
         routing: list[Routing] = []
         y = block(x, replace(settings, routing=routing), update_cache)
-        return concatenate([y.reshape(-1, C), routing[0].probabilities], axis=1)  # (B T, C + E)
+        return concatenate([y.reshape(-1, C), routing[0].probabilities], axis=1)  # (B * T, C + E)
 
     joined = checkpoint(both, x)
     probabilities = joined[:, C:]
