@@ -38,7 +38,7 @@ from minigrad.tensor import Tensor
 class Routing(NamedTuple):
     """What the router of one layer decided."""
 
-    probabilities: Tensor  # (N, E)
+    probabilities: Tensor  # (N, E), the softmax of its scores
     chosen: Array  # (N, k), integers: the experts of each token
 
 
