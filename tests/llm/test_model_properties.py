@@ -125,7 +125,7 @@ def test_shifting_all_positions_changes_nothing_if_positions_are_relative(
 
 @given(configs(positions="rope"), SEEDS)
 def test_other_distances_change_the_logits_with_rope(config: GPTConfig, seed: int) -> None:
-    config = replace(config, window=None)
+    config = replace(config, window=None, rope_layers=None)  # rope in all layers
     model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 1, 6)
     ids[0, 0] = (ids[0, 1] + 1) % VOCAB  # attention among equal tokens has nothing to choose
     assert not np.allclose(logits(model, ids, positions=np.arange(6) * 2), logits(model, ids), **FLOAT64_SUMS)
