@@ -122,8 +122,8 @@ def test_gpt4_has_the_name_of_nearly_its_pattern_and_a_tokenizer_json() -> None:
     assert read(values) == BaseTokenizer.of(own.record._replace(pattern="llama3"))
 
 
-def test_a_tokenizer_of_characters_is_only_there_as_a_tokenizer_json() -> None:
-    own = CharTokenizer.train([TEXT])
+@pytest.mark.parametrize("own", [CharTokenizer.train([TEXT]), Tokenizer.train([TEXT], 257, ["<|endoftext|>"])])
+def test_a_tokenizer_without_merges_is_only_there_as_a_tokenizer_json(own: BaseTokenizer) -> None:
     assert write(own).keys() == {f"{PREFIX}model", DOCUMENT}
     assert write(own)[f"{PREFIX}model"] == "none"
     assert read(write(own)) == own
