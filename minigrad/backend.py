@@ -15,6 +15,7 @@ import numpy as np
 Array = Any  # a NumPy or a CuPy array; a more precise type would need CuPy, which most machines do not have
 
 DEFAULT_FLOAT = np.dtype(np.float32)
+MASKED_ARRAY = "a tensor cannot hold a masked array; fill it, as in a.filled(0), and use its mask with where"
 
 
 def array_module(array: Array) -> ModuleType:
@@ -78,9 +79,7 @@ def _numpy_array(data: Any) -> np.ndarray:
     """Numbers, nested lists and arrays of a subclass as an array whose operators are those of np.ndarray."""
     if isinstance(data, np.ndarray):
         if hasattr(data, "mask"):
-            raise TypeError(
-                "a tensor cannot hold a masked array; fill it, as in a.filled(0), and use its mask with where"
-            )
+            raise TypeError(MASKED_ARRAY)
         # A subclass with a priority may have other operators. For np.matrix, `*` is the product of matrices.
         return data if data.__array_priority__ <= 0 else np.asarray(data)
     try:
@@ -109,9 +108,9 @@ def ensure_array(result: Any) -> Array:
 
 def python_number(x: Any) -> Any:
     """A NumPy scalar as a Python number, which does not promote the array beside it; anything else unchanged."""
-    if isinstance(x, np.floating):  # `item()` does not convert a longdouble
-        return float(x)
-    return x.item() if isinstance(x, np.generic) else x
+    if not isinstance(x, np.generic):
+        return x
+    return float(x) if isinstance(x, np.floating) else x.item()  # `item()` does not convert a longdouble
 
 
 def is_float(dtype: np.dtype) -> bool:
@@ -127,6 +126,11 @@ def is_bfloat16(dtype: np.dtype) -> bool:
 def at_least_float32(x: Any) -> Any:
     """An array or a Tensor in a dtype to compute in: float16 and bfloat16 become float32, others stay (no copy)."""
     return x.astype(np.float32) if x.dtype.itemsize < 4 and is_float(x.dtype) else x
+
+
+def in_dtype_of(a: Array, x: Any) -> Array:
+    """`a` in the dtype of the array or Tensor `x` if that is a float: what was computed in float32 for float16."""
+    return a.astype(x.dtype) if a.dtype != x.dtype and is_float(x.dtype) else a
 
 
 def is_number(dtype: np.dtype) -> bool:

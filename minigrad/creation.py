@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import DEFAULT_FLOAT, array_module, to_device
-from minigrad.ops.arguments import as_ints
+from minigrad.ops.arguments import as_ints, refuse_variable
 from minigrad.tensor import Tensor, as_tensor
 
 __all__ = ["zeros", "ones", "full", "zeros_like", "ones_like"]
@@ -36,7 +36,8 @@ def ones(*shape: Any, dtype: Any = DEFAULT_FLOAT, device: str = "cpu", requires_
 def full(
     shape: Any, fill_value: float, *, dtype: Any = DEFAULT_FLOAT, device: str = "cpu", requires_grad: bool = False
 ) -> Tensor:
-    """A tensor in which all elements are `fill_value`."""
+    """A tensor in which all elements are `fill_value`, a constant. (`broadcast_to` repeats a variable.)"""
+    refuse_variable(fill_value, "fill_value")
     shape, value = as_ints(shape, "shape"), Tensor(fill_value, dtype=dtype).data
     if any(n < 0 for n in (shape if isinstance(shape, tuple) else (shape,))):
         raise ValueError(f"a shape has no negative lengths, but this one is {shape}")

@@ -14,6 +14,7 @@ lost silently. What is done depends on the function:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -67,7 +68,7 @@ HANDLED_FUNCTIONS: dict[Callable, Callable] = {
     np.square: lambda x: ops.mul(x, x), np.amax: ops.max, np.amin: ops.min,
     np.ravel: lambda x: ops.reshape(x, -1), np.dot: _dot, np.where: _where, np.clip: _clip, np.var: _var,
     np.std: _std, np.pad: _pad,
-    np.einsum: lambda *operands, optimize=True: ops.einsum(*operands),
+    np.einsum: lambda subscripts, *operands, optimize=False: ops.einsum(subscripts, *operands),
 }
 # fmt: on
 _BY_NAME = [name for name in ops.__all__ if isinstance(getattr(np, name, None), (np.ufunc, type(np.sum), type(np.dot)))]
@@ -109,13 +110,20 @@ def array_function(self: Tensor, function: Callable, types: Any, args: tuple, op
 def _call_minigrad(function: Callable, args: tuple, options: dict[str, Any]) -> Any:
     """The result of minigrad's function. Raises TypeError for an option that only NumPy's function has."""
     handler = HANDLED_FUNCTIONS[function]
-    # An option that is written out with its default, such as out=None, is the same as none.
-    given = {key: value for key, value in options.items() if value is not None and value is not np._NoValue}
     code = handler.__code__
-    known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    count, known = code.co_argcount, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    given = {key: value for key, value in options.items() if value is not np._NoValue}
+    # An option that only NumPy has may be None, such as out=None. For the others None is a value, such as axis=None.
+    given = {key: value for key, value in given.items() if value is not None or key in known}
     if unknown := [key for key in given if key not in known]:
         raise TypeError(f"np.{function.__name__} of a tensor takes no {unknown[0]!r}, only {', '.join(known)}")
-    return handler(*args, **given)
+    takes_any_number = code.co_flags & inspect.CO_VARARGS
+    if not takes_any_number and any(argument is not None for argument in args[count:]):
+        raise TypeError(
+            f"np.{function.__name__} of a tensor takes {', '.join(known[:count])} by position, and all other arguments "
+            f"by name"
+        )
+    return handler(*(args if takes_any_number else args[:count]), **given)
 
 
 def _call_numpy(function: Callable, call: Callable, args: tuple, options: dict[str, Any]) -> Any:

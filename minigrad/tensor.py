@@ -19,6 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from minigrad.backend import (
+    MASKED_ARRAY,
     Array,
     array_module,
     as_array,
@@ -55,9 +56,12 @@ class Tensor:
     __slots__ = ("data", "grad", "requires_grad", "node", "__weakref__")
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
-        if type(data) is list or type(data) is tuple:
-            _refuse_variables(data)
-        self.data: Array = as_array(data.data if isinstance(data, Tensor) else data, dtype)
+        if type(data) is not ndarray:  # nearly always it is one
+            if isinstance(data, Tensor):
+                data = data.data
+            elif isinstance(data, (list, tuple)):
+                _refuse_variables(data)
+        self.data: Array = as_array(data, dtype)
         if not is_number(self.data.dtype):
             what = f"an array of {self.data.dtype}" if self.ndim else type(data).__name__
             raise TypeError(f"a tensor holds booleans, integers or floating-point numbers, not {what}")
@@ -122,6 +126,12 @@ class Tensor:
     # The special methods that Python's built-in functions and NumPy call.
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    @property
+    def _data(self) -> Any:
+        # numpy.ma reads this of whatever stands beside a masked array. It would make a masked array of the two, and the
+        # gradient would be lost.
+        raise TypeError(MASKED_ARRAY)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -219,7 +229,7 @@ def _constant(x: Any, other: Array) -> Tensor:
     out = _new(Tensor)
     out.data = x
     # NumPy promotes bfloat16, which is not a dtype of its own, beside a Python number, but not beside an array of it.
-    if not isinstance(other, (float, int)) and is_bfloat16(other.dtype):
+    if hasattr(other, "dtype") and is_bfloat16(other.dtype):
         out.data = array_module(other).asarray(x, other.dtype)
     out.grad = out.node = None
     out.requires_grad = False

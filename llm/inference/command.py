@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from llm.console import say, silence
+from llm.console import escaped, say, silence
 from llm.data.text import decode_prompt
 from llm.inference.load import load_model
 from llm.inference.sampling import Sampling
@@ -104,7 +104,7 @@ def read_prompt() -> str:
 def print_text(text: str) -> None:
     """Write to standard output, at once. Raises OSError, with a sentence, when that is not possible."""
     try:
-        print(text, end="", flush=True)
+        print(escaped(text, sys.stdout), end="", flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:  # a file on a disk that is full

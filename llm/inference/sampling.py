@@ -45,7 +45,7 @@ class Sampling:
 
     def _require(self, name: str, is_valid: bool, wanted: str) -> None:
         if not is_valid:
-            raise ValueError(f"{name.replace('_', ' ')} must be {wanted}, got {getattr(self, name)}")
+            raise ValueError(f"{name}={getattr(self, name)} is not possible; it must be {wanted}")
 
 
 def sample(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, rng: np.random.Generator) -> int:

@@ -22,9 +22,10 @@ SAMPLE_TEMPERATURE = 0.6
 
 
 def write_sample(model: GPT, tokenizer: BaseTokenizer, prompt: str, seed: int) -> str:
-    """What the model writes after the prompt; a sample to show during training."""
+    """What the model writes after the prompt; a sample to show during training. The caller limits the threads."""
     sampling = Sampling(temperature=SAMPLE_TEMPERATURE)
-    return write_text(model, tokenizer, prompt, max_tokens=SAMPLE_TOKENS, sampling=sampling, seed=seed)
+    ids = continue_prompt(model, tokenizer, prompt, max_tokens=SAMPLE_TOKENS, sampling=sampling, seed=seed)
+    return "".join(decode_stream(ids, tokenizer))
 
 
 def write_text(

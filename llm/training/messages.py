@@ -8,6 +8,8 @@ from llm.console import command_line
 from llm.runs.run import PICTURE, Run
 from llm.training.trainer import Trainer, TrainerState
 
+ADVICE = "try a smaller --lr, a longer --warmup or --clip 1"  # for a model that has diverged
+
 
 def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
     """What the run has produced, and what to type next. `picture`: whether there is one of the losses."""
@@ -15,8 +17,13 @@ def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
     is_best = state.best_step == state.step
     where = "" if is_best else f", at step {state.best_step:,}"
     option = [] if is_best else ["--checkpoint", "best"]
+    skipped = (
+        f"the last updates were skipped, {state.skipped} in all, because loss or gradient was not finite; {ADVICE}"
+    )
     lines = [
         f"done: {state.step:,} steps; best validation loss {state.best_loss:.4f}{where}",
+        # The steps came to an end before there were enough skipped ones to stop training.
+        *([skipped] if state.skipped else []),
         f"  model and metrics   {run.folder}{os.sep}",
         *([f"  picture of losses   {run.folder / PICTURE}"] if picture else []),
         f"  let it write        {command_line('generate.py', '--run', str(run), *option)}",
@@ -30,6 +37,6 @@ def divergence(state: TrainerState, run: Run, most_skipped: int) -> str:
     if state.skipped >= most_skipped:
         found = f"{state.skipped} updates in a row had a loss or gradient that is not finite"
     return (
-        f"{found}, so training stops at step {state.step}; try a smaller --lr, a longer --warmup or --clip 1, in a new "
-        f"run, or from the last checkpoint with: {run.resume_command} --lr ..."
+        f"{found}, so training stops at step {state.step}; {ADVICE}, in a new run, or from the last checkpoint with: "
+        f"{run.resume_command} --lr ..."
     )

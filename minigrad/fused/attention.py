@@ -30,6 +30,7 @@ from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows
 from minigrad.modes import mode
 from minigrad.ops import broadcast_to, softmax, where
+from minigrad.ops.arguments import as_number
 from minigrad.random import Key, next_key
 from minigrad.tensor import Tensor, as_tensor
 
@@ -93,7 +94,7 @@ def attention(
     _check(q, k, v, window)
     # Both passes, and the reference, must drop the same weights. So the key is drawn here, once.
     key = next_key() if dropout and key is None else key
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)  # a NumPy scalar would promote float32
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else as_number(scale, "scale")  # a NumPy scalar would promote
     # float16 is computed in float32, where sums and exponentials have room.
     q_array, k_array, v_array = (at_least_float32(t.data) for t in (q, k, v))
     # When a model generates text, each layer calls this for every token with a single query: a shorter path.

@@ -38,7 +38,7 @@ def cross_entropy_reference(
     reduction: str = "mean",
 ) -> Tensor:
     """The definition of `cross_entropy`."""
-    options, logits = LossOptions(ignore_index, label_smoothing, z_loss, reduction), as_tensor(logits)
+    options, logits = LossOptions.of(ignore_index, label_smoothing, z_loss, reduction), as_tensor(logits)
     checked = check_targets(targets, logits.shape[:-1], logits.shape[-1], options.ignore_index)
     z = at_least_float32(logits.reshape(-1, logits.shape[-1]))  # (N, V)
     z = where(checked.counted[:, None], z, 0)  # nothing in a row that is ignored has an effect
@@ -73,7 +73,7 @@ def cross_entropy(
     is spread over all classes. `z_loss`: weight of lse², which pulls lse towards 0. `reduction`: "mean" over
     the rows that count (0 if there are none), "sum", or "none" for a loss of each row, in the shape of `targets`.
     """
-    options, logits = LossOptions(ignore_index, label_smoothing, z_loss, reduction), as_tensor(logits)
+    options, logits = LossOptions.of(ignore_index, label_smoothing, z_loss, reduction), as_tensor(logits)
     checked = check_targets(targets, logits.shape[:-1], logits.shape[-1], ignore_index)
     reduce = Reduction(reduction, checked, logits.dtype)
     rows = logits.data.reshape(-1, logits.shape[-1])  # (N, V)
@@ -116,7 +116,7 @@ def softmax_loss(z: Array, targets: Array, options: LossOptions, row_weights: Ar
 
 def _softmax_loss_of_block(z: Array, targets: Array, options: LossOptions, row_weights: Array | None) -> Array:
     """`softmax_loss` of rows that fit into the cache, by the formulas at the top of this file."""
-    s, w, V = float(options.label_smoothing), float(options.z_loss), z.shape[-1]
+    s, w, V = options.label_smoothing, options.z_loss, z.shape[-1]
     all_rows = array_module(z).arange(len(z))
     maximum = z.max(axis=-1)  # (n,)
     z -= maximum[:, None]  # so that exp cannot overflow

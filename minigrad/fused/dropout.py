@@ -22,6 +22,7 @@ import numpy as np
 
 from minigrad.backend import Array, array_module, ensure_array
 from minigrad.fused.rows import blocks
+from minigrad.ops.arguments import as_number
 from minigrad.random import Key, next_key
 from minigrad.tensor import Tensor, as_tensor, record
 
@@ -40,7 +41,7 @@ def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
 
     `key`: three integers (seed, step, count); None takes the next one of this thread's stream (minigrad.random).
     """
-    x = as_tensor(x)
+    x, p = as_tensor(x), as_number(p, "the dropout probability")
     if p == 0:
         return x
     key = next_key() if key is None else key

@@ -11,8 +11,9 @@ import numpy as np
 
 from minigrad.backend import Array, array_module, as_array, to_device
 from minigrad.fused.record import Needs, record_fused
-from minigrad.fused.rows import as_rows, blocks
+from minigrad.fused.rows import as_rows
 from minigrad.lazy import LazyGradient
+from minigrad.sums import add_rows
 from minigrad.tensor import Tensor, as_tensor
 
 
@@ -33,20 +34,9 @@ def embedding(ids: Any, weight: Any) -> Tensor:
 
     def vjp(g: Array, needs: Needs) -> tuple:
         # Lazy, with `add`: a batch uses few rows of the table. A full array of zeros would cost more than the sums.
-        return (LazyGradient(W, add=lambda out: _scatter_add(out, index.reshape(-1), as_rows(g))),)
+        return (LazyGradient(W, add=lambda out: add_rows(out, index.reshape(-1), as_rows(g))),)
 
     return record_fused(W[index], (weight,), vjp, lambda weight: embedding_reference(index, weight))
-
-
-def _scatter_add(out: Array, index: Array, g: Array) -> None:
-    """out[index[n]] += g[n], out (V, C), where repeated indices add up; on the CPU always in the same order."""
-    xp, width = array_module(out), out.shape[1]
-    flat = out.reshape(-1)  # a view: the engine makes gradients in C order
-    # In blocks, because `elements` has an integer for every number of g.
-    for s in blocks(g):
-        # add.at is several times faster with a flat index than with rows. Element (v, c) of `out` is number v C + c.
-        elements = index[s, None] * width + xp.arange(width)  # (n, C)
-        xp.add.at(flat, elements.reshape(-1), g[s].reshape(-1))  # `flat[elements] += g` would lose repeated ids
 
 
 def _checked_ids(ids: Any, weight: Tensor) -> Array:

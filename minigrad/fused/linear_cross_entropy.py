@@ -27,6 +27,7 @@ from minigrad.fused.rows import as_rows, column_sum
 from minigrad.lazy import Gradient, LazyGradient
 from minigrad.modes import mode
 from minigrad.ops import where
+from minigrad.ops.arguments import as_number
 from minigrad.tensor import Tensor, as_tensor
 
 CPU_CHUNK_ROWS = 512  # rows of logits at a time
@@ -81,7 +82,8 @@ def linear_cross_entropy(
         raise ValueError(
             f"linear_cross_entropy: x (..., C) and weight (V, C) must share C; got {x.shape} and {weight.shape}"
         )
-    options = LossOptions(ignore_index, label_smoothing, z_loss, reduction)
+    options = LossOptions.of(ignore_index, label_smoothing, z_loss, reduction)
+    soft_cap = None if soft_cap is None else as_number(soft_cap, "soft_cap")
     checked = check_targets(targets, x.shape[:-1], len(weight), ignore_index)
     reduce = Reduction(reduction, checked, x.dtype)
     chunk = chunk or _chunk_rows(x.data, weight.data)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import Array, array_module, at_least_float32
+from minigrad.ops.arguments import as_number
 from minigrad.tensor import as_tensor
 
 
@@ -17,6 +18,12 @@ class LossOptions(NamedTuple):
     label_smoothing: float = 0.0
     z_loss: float = 0.0
     reduction: str = "mean"
+
+    @classmethod
+    def of(cls, ignore_index: Any, label_smoothing: Any, z_loss: Any, reduction: str) -> LossOptions:
+        """The options with Python numbers: NumPy scalars would promote float32."""
+        smoothing, z_loss = as_number(label_smoothing, "label_smoothing"), as_number(z_loss, "z_loss")
+        return cls(ignore_index, smoothing, z_loss, reduction)
 
 
 class Targets(NamedTuple):

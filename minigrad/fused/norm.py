@@ -42,6 +42,7 @@ from minigrad.fused.rows import (
     scale_rows_and_columns,
 )
 from minigrad.lazy import LazyGradient
+from minigrad.ops.arguments import as_number
 from minigrad.tensor import Tensor, as_tensor
 
 
@@ -67,7 +68,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
     weight and bias (C,); None stands for ones and zeros.
     """
     x, weight, bias = _inputs("layer_norm", x, weight=weight, bias=bias)
-    eps = float(eps)  # a NumPy scalar would promote float32
+    eps = as_number(eps, "eps")  # a NumPy scalar would promote float32
     y, mean, r = normalize(x.data, weight.data, bias.data, eps, centered=True)
 
     def vjp(g: Array, needs: Needs) -> tuple:  # `needs` says which inputs need a gradient; here all are computed
@@ -79,7 +80,7 @@ def layer_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) 
 def rms_norm(x: Any, weight: Any = None, eps: float = 1e-6) -> Tensor:
     """x / √(mean(x²) + eps) · weight over the last axis, x (..., C). weight (C,); None stands for ones."""
     x, weight = _inputs("rms_norm", x, weight=weight)
-    eps = float(eps)  # a NumPy scalar would promote float32
+    eps = as_number(eps, "eps")  # a NumPy scalar would promote float32
     y, _, r = normalize(x.data, weight.data, None, eps, centered=False)
 
     def vjp(g: Array, needs: Needs) -> tuple:

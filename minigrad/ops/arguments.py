@@ -27,7 +27,7 @@ def as_int(value: Any, name: str) -> int:
 
 def as_ints(value: Any, name: str) -> int | tuple[int, ...]:
     """One whole number as an int, several as a tuple of int. Raises TypeError for all else."""
-    if type(value) is int:
+    if type(value) is int or type(value) is tuple and _are_ints(value):
         return value
     if type(value) is not tuple and not _is_sequence(value):
         try:
@@ -39,6 +39,9 @@ def as_ints(value: Any, name: str) -> int | tuple[int, ...]:
 
 def as_number(value: Any, name: str) -> float:
     """A number, or an array of one element, as a Python number. Raises TypeError for all else."""
+    if type(value) is int or type(value) is float:
+        return value
+    refuse_variable(value, name)
     # np.float64 is a subclass of float, so it passes the test below. But it would promote float32, so it is converted.
     number = value.item() if getattr(value, "size", 0) == 1 else value
     if not isinstance(number, (int, float)):
@@ -46,9 +49,15 @@ def as_number(value: Any, name: str) -> float:
     return number
 
 
+def refuse_variable(value: Any, name: str) -> None:
+    """Raise TypeError if an argument that is a constant is a tensor that requires a gradient, which would be lost."""
+    if getattr(value, "requires_grad", False):
+        raise TypeError(f"{name} is a constant, but this tensor requires a gradient; give its value, as in x.detach()")
+
+
 def as_axes(axis: Any) -> Axes:
     """The argument `axis` of an operation that takes one axis, several of them, or None."""
-    if axis is None or type(axis) is int:
+    if axis is None or type(axis) is int or type(axis) is tuple and _are_ints(axis):
         return axis
     if type(axis) is not tuple:
         _refuse_bool(axis)
@@ -65,9 +74,18 @@ def as_axis(axis: Any) -> int | None:
 
 def as_reduction(axis: Any, keepdims: Any) -> tuple[Axes, bool]:
     """The arguments `axis` and `keepdims` of a reduction."""
+    if type(keepdims) is bool and (axis is None or type(axis) is int):  # nearly always so
+        return axis, keepdims
     if type(keepdims) is not bool:
         keepdims = bool(keepdims if isinstance(keepdims, np.bool) else as_int(keepdims, "keepdims"))
     return as_axes(axis), keepdims
+
+
+def _are_ints(values: tuple) -> bool:
+    for value in values:  # noqa: SIM110 - `all` with a generator takes several times as long
+        if type(value) is not int:
+            return False
+    return True
 
 
 def _is_sequence(value: Any) -> bool:

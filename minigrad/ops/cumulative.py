@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, at_least_float32, is_float
+from minigrad.backend import Array, at_least_float32
 from minigrad.lazy import Gradient
 from minigrad.ops.arguments import Axes, as_axis, as_reduction
 from minigrad.ops.reduction import restore_axes
 from minigrad.ops.shape import concatenate, flip, reshape, transpose
+from minigrad.sums import cumsum_array
 from minigrad.tensor import Tensor, as_tensor, like, record
 
 __all__ = ["prod", "cumsum"]
@@ -20,9 +21,7 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
     """Running sums along `axis`: x_1, x_1 + x_2, x_1 + x_2 + x_3, ... With axis None, `x` is flattened first."""
     x, axis = as_tensor(x), as_axis(axis)
     shape, along = x.shape, axis or 0
-    # Floats are added in float64, because each sum has the rounding errors of all sums before it.
-    data = x.data.cumsum(axis, dtype=np.float64 if is_float(x.dtype) else None)
-    data = data.astype(x.dtype, copy=False) if is_float(x.dtype) else data
+    data = cumsum_array(x.data, axis)
     # x_i is a term of the sums i, i + 1, ..., n. Its gradient is therefore the sum of g_i, ..., g_n: a running sum from
     # the other end. `reverse` is an index that turns the axis around: [:, ..., :, ::-1].
     reverse = (*(slice(None),) * (along % data.ndim), slice(None, None, -1))

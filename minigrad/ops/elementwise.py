@@ -97,7 +97,8 @@ def pow(x: Any, y: Any) -> Tensor:
     above.
     """
     if isinstance(y, (int, float, np.number, np.bool_)):
-        return _constant_power(as_tensor(x), python_number(y))
+        x, n = as_tensor(x), python_number(y)
+        return record(_power(x.data, n), (x,), lambda g, out: (_slope_of_power(g, x, n),))
     x, y = operands(x, y)
     n = y.data
     if isinstance(x.data, (int, float)) and is_float(y.dtype):
@@ -119,12 +120,12 @@ def pow(x: Any, y: Any) -> Tensor:
     return record(x.data**n, (x, y), vjp, keep_output=y.requires_grad)
 
 
-def _constant_power(x: Tensor, n: float) -> Tensor:
-    """x ** n for a Python number n."""
+def _slope_of_power(g: Gradient, x: Tensor, n: float) -> Gradient:
+    """g * d x^n / dx for a Python number n."""
     if n == 0:  # the formula below would give 0 * x^(-1), which is NaN at x = 0
-        return record(_power(x.data, n), (x,), lambda g, out: (np.zeros_like(array_of(g)),))
-    # d x^n / dx = n x^(n - 1). The rule computes that with Tensors; `like` takes the array if `g` is an array.
-    return record(_power(x.data, n), (x,), lambda g, out: (g * like(g, n * x ** (n - 1)),))
+        return np.zeros_like(array_of(g))
+    # d x^n / dx = n x^(n - 1), computed with Tensors; `like` takes the array if `g` is an array.
+    return g * like(g, n * x ** (n - 1))
 
 
 def _power(a: Array, n: float) -> Array:

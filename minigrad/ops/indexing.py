@@ -8,18 +8,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, as_array, is_float
 from minigrad.lazy import Gradient, LazyGradient
 from minigrad.ops.arguments import as_axis, as_ints
 from minigrad.ops.shape import reshape
+from minigrad.sums import add_rows
 from minigrad.tensor import Tensor, as_tensor, record
 
 __all__ = ["getitem", "scatter", "take", "take_along_axis"]
+
+
+FEW = 1024  # `add_rows` takes some steps in Python, which are worth it from this many numbers on
 
 
 def getitem(x: Any, index: Any) -> Tensor:
@@ -54,10 +59,23 @@ def scatter(x: Any, index: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 def _add_at(total: Array, index: Any, values: Array) -> None:
     """total[index] += values, where positions that occur several times in `index` get all their values."""
+    if type(index) is tuple and len(index) == 1:
+        (index,) = index
     if type(index) is slice or _is_basic_index(index):
         total[index] += values  # a basic index names no position twice
+    elif _is_row_index(total, index, values):  # the most frequent case of the others, x[ids]
+        numbers, width = index.reshape(-1).astype(np.intp) % len(total), math.prod(total.shape[1:])  # -1: the last row
+        add_rows(total.reshape(-1, width), numbers, values.reshape(-1, width))
     else:
         array_module(total).add.at(total, index, values)  # `+=` would add only one value to each position
+
+
+def _is_row_index(total: Array, index: Any, values: Array) -> bool:
+    """Whether `index` is an array of the numbers of rows, and `add_rows` can add `values` to them."""
+    if not isinstance(index, np.ndarray) or index.dtype.kind not in "iu" or values.size < FEW and values.itemsize >= 4:
+        return False  # for a few numbers, add.at is faster and exact enough
+    are_plain = is_float(total.dtype) and total.dtype == values.dtype and total.size and total.flags.c_contiguous
+    return bool(are_plain and values.shape == index.shape + total.shape[1:])
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
@@ -111,7 +129,7 @@ def _convert_index(index: Any, like: Array) -> Any:
     if isinstance(index, (list, np.ndarray)) and array_module(like) is not np:
         dtype = None if len(index) else np.intp  # an empty list would become an array of floats
         return array_module(like).asarray(index, dtype=dtype)
-    return index
+    return as_array(index) if isinstance(index, np.ndarray) else index  # refuses a masked array
 
 
 def _is_basic_index(index: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, at_least_float32, is_float
+from minigrad.backend import Array, at_least_float32, in_dtype_of
 from minigrad.lazy import Gradient
 from minigrad.ops.arguments import Axes, as_axes, as_reduction
 from minigrad.ops.elementwise import exp
@@ -39,7 +39,7 @@ def softmax(x: Any, axis: Axes = -1) -> Tensor:
         g, out = at_least_float32(g), at_least_float32(out)
         return (out * (g - _sum(g * out, axis)),)
 
-    return record(_in_dtype_of(e, x), (x,), vjp, keep_output=True)
+    return record(in_dtype_of(e, x), (x,), vjp, keep_output=True)
 
 
 def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
@@ -53,7 +53,7 @@ def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
         g, out = at_least_float32(g), at_least_float32(out)
         return (g - _exp(out) * _sum(g, axis),)
 
-    return record(_in_dtype_of(data, x), (x,), vjp, keep_output=True)
+    return record(in_dtype_of(data, x), (x,), vjp, keep_output=True)
 
 
 def logsumexp(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
@@ -70,7 +70,7 @@ def logsumexp(x: Any, axis: Axes = None, *, keepdims: bool = False) -> Tensor:
         out = restore_axes(out, x.shape, axis, keepdims=keepdims)
         return (restore_axes(g, x.shape, axis, keepdims=keepdims) * _exp(at_least_float32(like(g, x)) - out),)
 
-    return record(_in_dtype_of(data if keepdims else data.squeeze(axis), x), (x,), vjp, keep_output=True)
+    return record(in_dtype_of(data if keepdims else data.squeeze(axis), x), (x,), vjp, keep_output=True)
 
 
 def _exp(x: Gradient) -> Gradient:
@@ -94,8 +94,3 @@ def _shifted_exp(a: Array, axis: Axes) -> tuple[Array, Array, Array]:
     shift = np.where(shift == -np.inf, 0, shift)
     e = np.exp(a - shift)
     return e, sum_array(e, axis, keepdims=True), shift
-
-
-def _in_dtype_of(a: Array, x: Tensor) -> Array:
-    """What was computed in float32 for float16, as float16 again."""
-    return a.astype(x.dtype, copy=False) if is_float(x.dtype) else a

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module, at_least_float32, is_float
+from minigrad.backend import DEFAULT_FLOAT, Array, at_least_float32, in_dtype_of
 from minigrad.lazy import Gradient
 from minigrad.ops.arguments import Axes, as_number, as_reduction
 from minigrad.ops.selection import where_in_rule
@@ -30,6 +30,8 @@ from minigrad.sums import sum_array
 from minigrad.tensor import Tensor, array_of, as_tensor, like, record
 
 __all__ = ["sum", "mean", "var", "std"]
+
+SMALL = 2048  # variances of no more elements are computed in float64
 
 # --- sums -------------------------------------------------------------------------------------------------------------
 
@@ -110,7 +112,7 @@ def var(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -
     `ddof`: "delta degrees of freedom"; with 1 the estimate from a sample is unbiased.
     """
     x, (axis, keepdims), ddof = as_tensor(x), as_reduction(axis, keepdims), as_number(ddof, "ddof")
-    data = _var_array(x.data, axis, ddof, keepdims=keepdims)
+    data = in_dtype_of(_variance(x.data, axis, ddof, keepdims=keepdims), x)
     n = _elements_per_result(x, data) - ddof
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
@@ -125,7 +127,7 @@ def var(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -
 def std(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -> Tensor:
     """The standard deviation along `axis`, the square root of `var`. Its slope is 0 where all elements are equal."""
     x, (axis, keepdims), ddof = as_tensor(x), as_reduction(axis, keepdims), as_number(ddof, "ddof")
-    data = _std_array(x.data, axis, ddof, keepdims=keepdims)
+    data = in_dtype_of(np.sqrt(_variance(x.data, axis, ddof, smallest=1e-24, keepdims=keepdims)), x)
     n = _elements_per_result(x, data) - ddof
 
     def vjp(g: Gradient, out: Gradient) -> tuple[Gradient]:
@@ -138,29 +140,34 @@ def std(x: Any, axis: Axes = None, ddof: float = 0, *, keepdims: bool = False) -
     return record(data, (x,), vjp, keep_output=True)
 
 
-def _var_array(a: Array, axis: Axes, ddof: float, *, keepdims: bool) -> Array:
-    """The variance of an array. NumPy's `var`, slow like its `mean`, is used only without elements."""
+def _variance(a: Array, axis: Axes, ddof: float, *, keepdims: bool, smallest: float = -1) -> Array:
+    """The variance of an array, in at least float32.
+
+    In float32, the square of 1e20 is infinite and that of 1e-23 is 0. So it is computed in float64 where such squares
+    may have changed it: if it is not finite, or not above `smallest`. A small array is computed in float64 at once,
+    which is faster than to look. On a GPU, looking would mean waiting, and all is float32.
+    """
+    wide = at_least_float32(a)
+    if wide.dtype != DEFAULT_FLOAT or not isinstance(a, np.ndarray):
+        return _mean_square(wide, axis, ddof, keepdims=keepdims)
+    if a.size > SMALL:
+        with np.errstate(over="ignore", invalid="ignore"):
+            variance = _mean_square(wide, axis, ddof, keepdims=keepdims)
+        if smallest < variance.min() <= variance.max() < np.inf:
+            return variance
+    return _mean_square(a.astype(np.float64), axis, ddof, keepdims=keepdims)
+
+
+def _mean_square(a: Array, axis: Axes, ddof: float, *, keepdims: bool) -> Array:
+    """The variance in the dtype of `a`. NumPy's `var`, slow like its `mean`, is used only without elements."""
     if not a.size:
         return a.var(axis, ddof=ddof, keepdims=keepdims)
     # The mean is subtracted before squaring. mean(a²) - mean(a)² would lose most digits if the mean is large.
-    d = _centered(at_least_float32(a), axis)
-    total = sum_array(d * d, axis, keepdims=keepdims)
-    n = _elements_per_result(a, total) - ddof
-    variance = total / max(n, 0)  # with too few elements infinity or NaN, as in NumPy
-    return variance.astype(a.dtype, copy=False) if is_float(a.dtype) else variance
-
-
-def _std_array(a: Array, axis: Axes, ddof: float, *, keepdims: bool) -> Array:
-    """The standard deviation of an array."""
-    wide = at_least_float32(a)
-    variance = _var_array(wide, axis, ddof, keepdims=keepdims)
-    # In float32, the square of 1e20 is infinite and that of 1e-23 is 0. A variance that may be wrong because of such
-    # squares is computed again in float64. (Not on a GPU, where the comparison would have to wait for the variance.)
-    can_compare = wide.dtype == np.float32 and array_module(a) is np and variance.size
-    if can_compare and not 1e-24 < variance.min() <= variance.max() < np.inf:
-        variance = _var_array(a.astype(np.float64), axis, ddof, keepdims=keepdims)
-    deviation = np.sqrt(variance)
-    return deviation.astype(a.dtype, copy=False) if is_float(a.dtype) else deviation
+    total = sum_array(a, axis, keepdims=True)
+    n = a.size // total.size
+    d = a - total / n
+    squares = sum_array(d * d, axis, keepdims=keepdims)
+    return squares / (n - ddof if n > ddof else 0)  # with too few elements infinity or NaN, as in NumPy
 
 
 def _centered(x: Any, axis: Axes) -> Any:

@@ -53,7 +53,7 @@ def _choice_gradients(g: Gradient, x: Tensor, y: Tensor, better: np.ufunc) -> tu
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
     """`x` where `condition` (boolean array or Tensor, not differentiated) holds, `y` elsewhere; all three broadcast."""
-    c = as_tensor(condition).data
+    c = condition if type(condition) is np.ndarray else as_tensor(condition).data
     x, y = operands(x, y)
     # The rule uses these, and not `x` and `y` themselves, which it would keep in memory.
     x_needed, y_needed = x.requires_grad, y.requires_grad

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from minigrad.lazy import Gradient
-from minigrad.ops.arguments import Axes, as_axes, as_axis, as_int, as_ints, described
+from minigrad.ops.arguments import Axes, as_axes, as_axis, as_int, as_ints, described, refuse_variable
 from minigrad.tensor import Tensor, as_tensor, record
 
 # fmt: off
@@ -41,18 +41,24 @@ def reshape(x: Any, shape: int | tuple[int, ...]) -> Tensor:
 
 def transpose(x: Any, axes: int | Sequence[int] | None = None) -> Tensor:
     """Axis i of the result is axis axes[i] of `x`; None reverses the order of the axes."""
-    x, axes = as_tensor(x), as_axes(axes)
-    if isinstance(axes, int):  # the only axis of a vector
-        axes = (axes,)
+    x = as_tensor(x)
+    if type(axes) is not tuple:
+        axes = as_axes(axes)
+        axes = (axes,) if isinstance(axes, int) else axes  # a number is the only axis of a vector
+    try:
+        data = x.data.transpose(axes)
+    except TypeError:
+        as_axes(axes)  # says what is wrong
+        raise
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient]:
         if axes is None:  # reversing the order again undoes it
             return (g.transpose(),)
         # The inverse permutation: for each axis of `x`, its position in the result.
-        order = [a % g.ndim for a in axes]
+        order = [int(a) % g.ndim for a in axes]
         return (g.transpose([order.index(axis) for axis in range(g.ndim)]),)
 
-    return record(x.data.transpose(axes), (x,), vjp)
+    return record(data, (x,), vjp)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
@@ -145,6 +151,7 @@ def pad(x: Any, pad_width: Any, constant_values: Any = 0) -> Tensor:
     axis, or a dict from axes to pairs.
     """
     x = as_tensor(x)
+    refuse_variable(constant_values, "constant_values")
     widths = _pad_widths(pad_width, x.ndim)
     inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
     data = np.pad(x.data, widths, constant_values=constant_values) if widths else x.data

@@ -190,7 +190,7 @@ def test_bad_options_are_refused_with_status_2(options: list[str], capsys: pytes
     assert stop.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert options[0].strip("-").replace("-", " ") in captured.err.replace("-", " ")
+    assert options[0] in captured.err
 
 
 def test_options_that_are_refused_after_parsing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,11 +188,47 @@ def test_a_matrix_of_numpy_multiplies_elements(c: Choices) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [Tensor, ops.exp, lambda a: leaf(1.0) + a, lambda a: ops.where(a, 1.0, 2.0), lambda a: Tensor([[0.0, 1.0], a])],
-)
-def test_a_masked_array_does_not_lose_its_mask(make: Callable) -> None:
+    [
+        Tensor, ops.exp, lambda a: ops.where(a, 1.0, 2.0), lambda a: Tensor([[0.0, 1.0], a]),
+        lambda a: leaf(1.0) + a, lambda a: a + leaf(1.0), lambda a: a * Tensor(1.0), lambda a: a - leaf([1.0, 2.0]),
+        lambda a: a / leaf(1.0), lambda a: a ** leaf(1.0), lambda a: a == leaf(1.0), lambda a: a.__iadd__(leaf(1.0)),
+        lambda a: np.add(a, leaf(1.0)), lambda a: np.ma.add(a, leaf(1.0)), lambda a: np.ma.exp(leaf(1.0)),
+        lambda a: np.ma.where([True, False], a, leaf(1.0)), lambda a: leaf([1.0, 2.0, 3.0])[a.astype(int)],
+        lambda a: leaf(np.ones((3, 3)))[0, a.astype(int)], lambda a: ops.take(leaf([1.0, 2.0]), a.astype(int) - 1),
+        lambda a: ops.scatter(leaf([1.0, 2.0]), a.astype(int), 3),
+    ],
+)  # fmt: skip
+def test_a_masked_array_does_not_lose_its_mask_nor_a_tensor_its_gradient(make: Callable) -> None:
     with pytest.raises(TypeError, match=r"a\.filled\(0\)"):
         make(np.ma.array([1.0, 2.0], mask=[False, True]))
+
+
+Q, Z, TARGETS = np.ones((1, 1, 2, 2), np.float32), np.ones((2, 3), np.float32), np.array([0, 1])
+CONSTANTS: dict[str, Callable[[Any], Any]] = {
+    "fill_value": lambda t: mg.full((2,), t),
+    "constant_values": lambda t: mg.pad(leaf([1.0]), 1, t),
+    "np.pad": lambda t: np.pad(leaf([1.0]), 1, constant_values=t),
+    "np.full_like": lambda t: np.full_like(leaf([1.0]), t),
+    "clip": lambda t: mg.clip(leaf([1.0]), t, None),
+    "ddof": lambda t: mg.var(leaf([1.0, 2.0]), ddof=t),
+    "ddof of std": lambda t: mg.std(leaf([1.0, 2.0]), ddof=t),
+    "eps of layer_norm": lambda t: mg.layer_norm(Z, eps=t),
+    "eps of rms_norm": lambda t: mg.rms_norm(Z, eps=t),
+    "scale": lambda t: mg.attention(Q, Q, Q, scale=t),
+    "label_smoothing": lambda t: mg.cross_entropy(Z, TARGETS, label_smoothing=t),
+    "z_loss": lambda t: mg.linear_cross_entropy(Z, Z, TARGETS, z_loss=t),
+    "soft_cap": lambda t: mg.linear_cross_entropy(Z, Z, TARGETS, soft_cap=t),
+    "p": lambda t: mg.dropout(Z, t),
+    "p of nn.Dropout": lambda t: mg.nn.Dropout(t),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_constant_that_requires_a_gradient_is_refused_because_the_gradient_would_be_lost(name: str) -> None:
+    with pytest.raises(TypeError, match="constant|no gradient") as caught:
+        CONSTANTS[name](leaf(0.5))
+    assert "\n" not in str(caught.value)
+    CONSTANTS[name](leaf(0.5).detach())
 
 
 @pytest.mark.parametrize("data", [1j, "a", [None], {}, np.array(["a"]), np.array([1j]), np.zeros(2, [("a", "f4")])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def test_functions_whose_arguments_are_written_otherwise() -> None:
         np.testing.assert_array_equal(np.dot(x, y).data, np.dot(a, y.data))
     assert np.dot(x, 2.0).data.tolist() == (2 * a).tolist()
     assert np.square(x).node.op == "mul"
+    assert np.power(x, 2).node.op == "pow"
     assert np.ravel(x).shape == (4,)
     assert np.amax(x).item() == 4
 
@@ -123,6 +125,17 @@ def test_an_option_of_numpy_that_is_missing_here_is_named() -> None:
         np.sum(x, dtype=np.float32)
     with pytest.raises(TypeError, match="'reflect'"):
         np.pad(x, 1, "reflect")
+    with pytest.raises(TypeError, match=r"np\.einsum of a tensor takes no 'dtype', only subscripts, optimize"):
+        np.einsum("i", x, dtype=float)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "std", "cumsum", "prod"])
+def test_a_dtype_in_third_place_is_refused_unless_it_is_the_default(name: str) -> None:
+    """It is the third argument of NumPy's functions, but not of those of minigrad."""
+    x = leaf([1.0, 2.0])
+    assert getattr(np, name)(x, 0, None).node.op == name
+    with pytest.raises(TypeError, match=rf"np\.{name} of a tensor takes x, axis by position"):
+        getattr(np, name)(x, 0, np.float32)
 
 
 def test_an_array_is_not_written_to() -> None:
@@ -132,6 +145,19 @@ def test_an_array_is_not_written_to() -> None:
     with pytest.raises(TypeError, match="cannot write a tensor into an array"):
         np.add.at(a, [0, 1], x)
     assert a.tolist() == [0, 0]
+
+
+def test_an_option_that_is_not_given_has_the_value_that_numpy_gives_it() -> None:
+    compared = 0
+    for theirs, ours in HANDLED_FUNCTIONS.items():
+        if isinstance(theirs, np.ufunc) or theirs is np.where:  # they have no defaults
+            continue
+        expected = {name: p.default for name, p in inspect.signature(theirs).parameters.items()}
+        for name, parameter in inspect.signature(ours).parameters.items():
+            if expected.get(name, np._NoValue) not in (np._NoValue, inspect.Parameter.empty):
+                assert parameter.default == expected[name], f"{theirs.__name__}: {name}"
+                compared += 1
+    assert compared > 20
 
 
 def test_every_function_with_a_name_of_numpy_is_dispatched() -> None:

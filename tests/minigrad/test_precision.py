@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -99,6 +100,32 @@ def test_reductions_of_many_rows_are_exact(name: str, seed: int) -> None:
     check_close(LONG[name](Tensor(a)).numpy(), LONG[name](Tensor(a.astype(np.float64))).numpy(), SUM)
 
 
+@pytest.mark.parametrize(
+    ("subscripts", "shapes"),
+    [
+        ("ij->", [(ROWS, WIDTH)]),
+        ("ij->j", [(ROWS, WIDTH)]),
+        ("i...->...", [(ROWS, WIDTH)]),
+        ("ij,k->jk", [(ROWS, WIDTH), (2,)]),
+        ("ij,k->", [(ROWS, WIDTH), (ROWS,)]),
+        ("ij,jk->k", [(ROWS, WIDTH), (WIDTH, 2)]),
+    ],
+)
+@given(seed=seeds)
+def test_einsum_adds_the_axes_of_one_input_exactly_forward_and_back(
+    subscripts: str, shapes: list[tuple[int, ...]], seed: int
+) -> None:
+    arrays = [positive(seed + n, *shape) for n, shape in enumerate(shapes)]
+
+    def value_and_gradients(dtype: Any) -> list[np.ndarray]:
+        xs = [leaf(a, dtype) for a in arrays]
+        out = mg.einsum(subscripts, *xs)
+        return [out.numpy(), *(g.numpy() for g in grad(out.sum(), xs))]
+
+    for received, exact in zip(value_and_gradients(np.float32), value_and_gradients(np.float64), strict=True):
+        check_close(received, exact, 2 * SUM)  # of products, which have roundings of their own
+
+
 PARAMETERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a bias that is broadcast": lambda x, p: x + p,
     "a factor that is broadcast": lambda x, p: x * p,
@@ -124,6 +151,35 @@ def test_the_gradient_of_a_parameter_is_an_exact_sum_over_the_rows(name: str, se
 
     # the terms have some roundings themselves
     check_close(gradient(np.float32), gradient(np.float64), 4 * SUM)
+
+
+LOOKUPS: dict[str, Callable[[Tensor, np.ndarray], Tensor]] = {
+    "embedding": lambda x, ids: mg.embedding(ids, x),
+    "x[ids]": lambda x, ids: x[ids],
+    "x[-ids]": lambda x, ids: x[ids - len(x)],
+    "take": lambda x, ids: mg.take(x, ids.reshape(2, -1), 0),
+    "numbers": lambda x, ids: x[:, 0][ids],
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+@given(seed=seeds, dtype=st.sampled_from([np.float32, np.float16]), repeated=st.sampled_from([2, 5000, ROWS - 2]))
+def test_the_gradient_of_a_row_that_is_read_often_is_an_exact_sum(
+    name: str, seed: int, dtype: Any, repeated: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 1000, ROWS)
+    ids[rng.permutation(ROWS)[:repeated]] = 7
+    x = leaf(np.zeros((1000, WIDTH)), dtype)
+    out = LOOKUPS[name](x, ids.astype(rng.choice([np.int16, np.int64])))
+    g = rng.random(out.shape).astype(dtype)
+    out.backward(g)
+    exact = np.zeros((1000, WIDTH))
+    np.add.at(
+        exact[:, 0] if name == "numbers" else exact, ids, g.reshape(ROWS, *out.shape[2 if name == "take" else 1 :])
+    )
+    unit = float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(x.grad.data, exact, rtol=SUM / UNIT * unit if dtype == np.float32 else unit)
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------
@@ -179,7 +235,16 @@ def test_a_small_loss_equals_that_of_torch(name: str) -> None:
             assert loss == pytest.approx(expected, rel=1e-6)
 
 
-@given(seed=seeds, exponent=st.integers(-30, 30))
-def test_a_standard_deviation_is_in_range_where_its_square_is_not(seed: int, exponent: int) -> None:
-    a = (positive(seed, 100) * 10.0**exponent).astype(np.float32)
-    check_close(mg.std(Tensor(a)).numpy(), a.astype(np.float64).std(), 8 * UNIT)  # differences from a rounded mean
+@given(seed=seeds, rows=st.sampled_from([2, 100, 5000]), exponent=st.integers(-30, 30), axis=st.sampled_from([None, 0]))
+def test_a_standard_deviation_is_in_range_where_its_square_is_not(
+    seed: int, rows: int, exponent: int, axis: int | None
+) -> None:
+    a = (positive(seed, rows, 3) * 10.0**exponent).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # none about an overflow that has no effect
+        received = mg.std(Tensor(a), axis).numpy()
+        # the variance itself, where float32 can hold it
+        variance = mg.var(Tensor(a), axis).numpy() if -15 <= exponent <= 18 else None
+    check_close(received, a.astype(np.float64).std(axis), 8 * UNIT)  # differences from a rounded mean
+    if variance is not None:
+        check_close(variance, a.astype(np.float64).var(axis), 16 * UNIT)

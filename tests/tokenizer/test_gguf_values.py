@@ -166,7 +166,7 @@ LLAMA = write(KINDS["SentencePiece"], {"eos_token": 2})
     [
         ({}, "asks for tokenizer.ggml.model = None, which is not supported"),
         (GPT2 | {f"{PREFIX}bos_token_id": 303}, "asks for tokenizer.ggml.bos_token_id = 303, but has 303 tokens"),
-        (GPT2 | {f"{PREFIX}bos_token_id": True}, "asks for tokenizer.ggml.bos_token_id = True"),
+        (GPT2 | {f"{PREFIX}bos_token_id": True}, "is damaged: its tokenizer.ggml.bos_token_id is not a whole number"),
         (GPT2 | {f"{PREFIX}bos_token_id": -1}, "add_bos_token = true, but has no tokenizer.ggml.bos_token_id"),
         (GPT2 | {f"{PREFIX}add_bos_token": 1}, "asks for tokenizer.ggml.add_bos_token = 1, which is not supported"),
         (GPT2 | {f"{PREFIX}tokens": ["a", "a"], f"{PREFIX}token_type": [1, 1]}, "it has the token 'a' twice"),
