@@ -26,7 +26,18 @@ SOURCES = read_sources(ROOT)
 ALLOWED = {  # packages that a room may import; the standard library goes without saying
     "minigrad": {"minigrad", "numpy", "cupy", "cupyx"},
     "tokenizer": {"tokenizer", "numpy", "regex", "jinja2"},  # jinja2 is optional: chat templates
-    "llm": {"llm", "minigrad", "tokenizer", "numpy", "safetensors", "tqdm", "matplotlib", "tyro", "threadpoolctl"},
+    "llm": {
+        "llm",
+        "minigrad",
+        "tokenizer",
+        "numpy",
+        "safetensors",
+        "tqdm",
+        "matplotlib",
+        "tyro",
+        "threadpoolctl",
+        "gguf",
+    },
 }
 # Folders from the top floor to the ground floor. A folder may import from the floors below its own.
 FLOORS = {

@@ -42,4 +42,4 @@ def sum_of_losses(model: GPT, ids: np.ndarray) -> float:
     if whole < len(inputs):
         parts.append((inputs[None, whole:], targets[None, whole:]))
     with no_grad(), no_dropout(model), fitting_blas_threads(model.num_parameters()):
-        return sum(model.loss(*part, reduction="sum").item() for part in parts)
+        return sum(model.loss(*part, reduction="sum", with_balance=False).item() for part in parts)

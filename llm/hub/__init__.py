@@ -1,13 +1,36 @@
-"""Reading and writing the models of other people. To read in order:
+"""Models of other people: read into a GPT of ours, and written for the tools of others.
 
-1. kinds.py               how numbers are stored: float32, bfloat16, blocks of 4 or 8 bits ...
-2. stored.py              one tensor as it lies in a file, and products with it
-3. mapped.py              a file as an array of bytes, without reading it
-4. safetensors_files.py   a folder's model.safetensors, or its shards and their index
-5. gguf_files.py          a GGUF file: metadata and tensors; gguf_writing.py: writing one
-6. llama2c.py             the .bin files of llama2.c
-7. interleaved.py         two orders of the rows of queries and keys
-8. errors.py              HubError, whose message is printed without a traceback
-9. tokenizer_files.py     the tokenizer of a folder, of a GGUF file and of llama2.c, and the way back
-10. generation_defaults.py   which tokens end a text, and how a model wants to be sampled
+    from llm import hub
+
+    model, tokenizer = hub.load("SmolLM2-135M-Instruct")     a folder of Hugging Face, a run, a .gguf file ...
+    hub.save(model, tokenizer, "my-model")                   a folder that transformers loads
+
+    python -m llm.hub inspect PATH                           what is inside
+    python -m llm.hub convert PATH FOLDER --to hf            the same model in another format
+
+To read in order:
+
+1. load.py                  from a path to a model and a tokenizer; source.py: what kind of file it is
+2. families/                config.json and names of tensors, a small table for each family; fields.py reads the fields
+3. weights.py               how our tensors are made of those in a file
+4. save.py                  the way back, as the nearest family; save_gguf.py: as a GGUF file
+5. stored.py                one tensor as it lies in a file, and products with it; kinds.py: how its numbers are stored;
+                            stored_model.py: a model whose matrices stay so
+6. safetensors_files.py     a folder's model.safetensors, or its shards and their index
+7. gguf_files.py            a GGUF file: metadata and tensors; gguf_models.py: its model; gguf_writing.py: writing one
+8. llama2c.py               the .bin files of llama2.c; llama2c_models.py: their model
+9. tokenizer_files.py       the tokenizer of a folder, a GGUF file, or llama2.c
+10. generation_defaults.py  how a model is meant to write: the tokens that end a text, temperature ...
+11. interleaved.py          two orders of the rows of queries and keys
+12. mapped.py, errors.py    a file as an array of bytes; HubError, whose message is printed without a traceback
+13. command.py              `python -m llm.hub`; inspect.py: what is inside; convert.py: the same in another format
 """
+
+from __future__ import annotations
+
+# At once, and not at the first use: otherwise an import of a file load.py would put the module in the place of the
+# function of that name.
+from llm.hub.load import load
+from llm.hub.save import save
+
+__all__ = ["load", "save"]

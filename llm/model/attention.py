@@ -15,7 +15,7 @@ import numpy as np
 
 from llm.model.config import GPTConfig
 from llm.model.kv_cache import UpdateCache
-from llm.model.masks import AttentionSettings
+from llm.model.masks import LayerSettings
 from minigrad.backend import Array
 from minigrad.fused.attention import attention, single_query_attention
 from minigrad.fused.rope import rope, rotate
@@ -26,17 +26,19 @@ from minigrad.tensor import Tensor
 class Attention(Module):
     """x (B, T, C) -> (B, T, C)."""
 
-    def __init__(self, config: GPTConfig, dtype: Any = np.float32):
-        self.config = config
+    def __init__(self, config: GPTConfig, layer: int = 0, dtype: Any = np.float32):
+        """`layer`: the number of the layer, counted from 0; for `attention_scale_by_layer` only."""
+        self.config, self.scale = config, attention_scale(config, layer)
         C, H, K, D = config.dim, config.heads, config.key_heads, config.head_size
         # One product makes all three. Rows of the matrix: the query heads, then the key heads, then the value heads.
-        self.qkv = Linear(C, (H + 2 * K) * D, bias=config.bias, dtype=dtype, init=False)
-        self.out = Linear(H * D, C, bias=config.bias, dtype=dtype, init=False)
+        self.qkv = Linear(C, (H + 2 * K) * D, bias=config.has_bias("qkv"), dtype=dtype, init=False)
+        self.out = Linear(H * D, C, bias=config.has_bias("out"), dtype=dtype, init=False)
         if config.qk_norm:
-            self.query_norm = RMSNorm(D, eps=config.norm_eps, dtype=dtype)
-            self.key_norm = RMSNorm(D, eps=config.norm_eps, dtype=dtype)
+            query_width, key_width = (H * D, K * D) if config.qk_norm_all else (D, D)
+            self.query_norm = RMSNorm(query_width, eps=config.norm_eps, dtype=dtype)
+            self.key_norm = RMSNorm(key_width, eps=config.norm_eps, dtype=dtype)
 
-    def forward(self, x: Tensor, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Tensor:
         """`settings`: masks and positions of this call.
 
         `update_cache`: appends keys and values to the cache, and returns all that it holds now, of S tokens.
@@ -45,7 +47,10 @@ class Attention(Module):
         H, K, D = config.heads, config.key_heads, config.head_size
         qkv = self.qkv(x).reshape(B, T, H + 2 * K, D)  # (B, T, H + 2 * K, D)
         q, k, v = qkv[:, :, :H], qkv[:, :, H : H + K], qkv[:, :, H + K :]  # (B, T, H, D), (B, T, K, D), (B, T, K, D)
-        if config.qk_norm:
+        if config.qk_norm_all and config.qk_norm:  # OLMo 2: the elements of all heads are normalised as one vector
+            q = self.query_norm(q.reshape(B, T, H * D)).reshape(B, T, H, D)
+            k = self.key_norm(k.reshape(B, T, K * D)).reshape(B, T, K, D)
+        elif config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
         # With the heads before the tokens, each head is a (T, D) matrix: one batched matrix product for all heads.
         q, k, v = q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)  # (B, H, T, D), (B, K, T, D), (B, K, T, D)
@@ -55,13 +60,15 @@ class Attention(Module):
             # The cache stores keys after rotation. That is right, because the rotation of a key depends only on its own
             # position, not on that of the query.
             k, v = update_cache(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
-        dropout = config.dropout if self.training else 0.0
-        # softmax(q kᵀ / sqrt(D)) v, for keys that are not later than the query
-        y = attention(q, k, v, window=settings.window, bias=settings.bias, mask=settings.mask, dropout=dropout)
+        # softmax(scale q kᵀ) v, for keys that are not later than the query
+        y = attention(
+            q, k, v, scale=self.scale, soft_cap=config.attention_soft_cap, window=settings.window,
+            bias=settings.bias, mask=settings.mask, dropout=config.dropout if self.training else 0.0,
+        )  # fmt: skip
         y = y.swapaxes(1, 2).reshape(B, T, H * D)  # (B, T, H * D)
         return self.out(y)  # (B, T, C)
 
-    def decode(self, x: Array, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Array:
+    def decode(self, x: Array, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Array:
         """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). For `settings` without a mask."""
         config, B = self.config, len(x)
         H, K, D = config.heads, config.key_heads, config.head_size
@@ -74,5 +81,13 @@ class Attention(Module):
             q, k = (rotate(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
             k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
-        y = single_query_attention(q, k, v, 1 / math.sqrt(D), settings.window, settings.bias)  # (B, H, 1, D)
+        y = single_query_attention(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)
         return self.out.forward_array(y.reshape(B, H * D))  # (B, C)
+
+
+def attention_scale(config: GPTConfig, layer: int) -> float:
+    """The number that scores are multiplied by."""
+    # The product of two vectors of D independent numbers with variance 1 has the variance D; divided by its square
+    # root, scores have about the same size for heads of every width.
+    scale = 1 / math.sqrt(config.head_size) if config.attention_scale is None else config.attention_scale
+    return scale / (layer + 1) if config.attention_scale_by_layer else scale

@@ -1,8 +1,11 @@
 """What a GPT looks like: one flat, frozen dataclass.
 
-The fields are also options of the command line: the text below a field is its `--help`. If `kv_heads`, `head_dim` or
-`mlp_dim` is None, its value is computed from other fields, so that `--dim 256` changes the width of the heads too. The
-code of the model reads the three through properties, which are never None: `key_heads`, `head_size` and `mlp_size`.
+The fields are also options of the command line: the text below a field is its `--help`. The first fields are enough for
+GPT-2, Llama and all presets. The others, further down, are choices that single families of models have made; their
+defaults change nothing. If `kv_heads`, `head_dim` or `mlp_dim` is None, its value is computed from other fields, so
+that `--dim 256` changes the width of the heads too. The code of the model reads the three through properties, which are
+never None: `key_heads`, `head_size` and `mlp_size`. What differs between layers is in layer_kinds.py.
+
 These letters stand for sizes, here and in all files of the model:
 
     B batch        T tokens (queries)       S tokens that can be attended to (keys)      V vocabulary      C dim
@@ -17,12 +20,16 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from llm.model.rope_scaling import RopeScaling
+
 Positions = Literal["learned", "sinusoidal", "rope", "alibi", "none"]
 Norm = Literal["layernorm", "rmsnorm"]
-NormPosition = Literal["pre", "post"]
-Activation = Literal["gelu", "gelu_tanh", "relu_squared", "swiglu", "geglu"]
+NormPosition = Literal["pre", "post", "output", "both"]
+Activation = Literal[
+    "gelu", "gelu_tanh", "relu", "relu_squared", "silu", "swiglu", "geglu", "geglu_tanh", "reglu"
+]  # fmt: skip
 
-GATED = ("swiglu", "geglu")
+GATED = ("swiglu", "geglu", "geglu_tanh", "reglu")
 LARGEST_INT = 1 << 63  # integers of arrays are smaller
 LARGEST_FLOAT = 3.4e38  # of float32, in which the model computes
 
@@ -59,11 +66,13 @@ class GPTConfig:
     norm: Norm = "layernorm"
     """Normalisation: layernorm (GPT-2) or rmsnorm (Llama)."""
     norm_position: NormPosition = "pre"
-    """Normalise the input of each sublayer (pre, as GPT-2), or the sum after it (post, as in Vaswani et al. 2017)."""
+    """What is normalised. pre: the input of each sublayer (GPT-2). post: the sum after it (Vaswani et al. 2017).
+    output: the output of the sublayer, before it is added (OLMo 2). both: its input and its output (Gemma 2).
+    """
     norm_eps: float = 1e-5
     """Small number added to the variance before dividing by its square root."""
     mlp: Activation = "gelu_tanh"
-    """Activation function of the MLP; swiglu and geglu are gated."""
+    """Activation function of the MLP; swiglu, geglu, geglu_tanh and reglu are gated."""
     bias: bool = True
     """Give linear layers and layernorm a bias."""
     qk_norm: bool = False
@@ -76,6 +85,58 @@ class GPTConfig:
     """Use the token embedding as the weight of the output layer too."""
     soft_cap: float | None = None
     """Limit the logits to plus and minus this value: cap * tanh(logits / cap). none: no limit."""
+
+    # Further choices of published models, which llm/hub reads. They came later than the fields above: a configuration
+    # that was written before has none of them (`from_json`), and their defaults mean that the model is as it was.
+
+    qkv_bias: bool | None = None
+    """Give the projections to queries, keys and values a bias (Qwen2). none: as --bias."""
+    out_bias: bool | None = None
+    """Give the output layer of attention a bias. none: as --bias."""
+    mlp_bias: bool | None = None
+    """Give the layers of the MLP a bias. none: as --bias."""
+    norm_bias: bool | None = None
+    """Give layernorm a bias. none: as --bias."""
+    head_bias: bool = False
+    """Give the output layer a bias (GPT-J, Phi)."""
+    parallel: bool = False
+    """Attention and MLP both read the same x, and both outputs are added to it (GPT-J, GPT-NeoX)."""
+    shared_norm: bool = False
+    """With parallel: one norm for attention and MLP (GPT-J), not one for each (GPT-NeoX)."""
+    embedding_norm: bool = False
+    """Normalise the embeddings before the first layer (BLOOM)."""
+    embedding_scale: float = 1.0
+    """Multiply the embeddings by this number (Gemma: the square root of dim)."""
+    attention_scale: float | None = None
+    """Multiply the products of queries and keys by this number. none: 1 / sqrt(D), with D the width of a head."""
+    attention_scale_by_layer: bool = False
+    """Divide the scores of layer number i, counted from 1, by i too (Mistral's GPT-2)."""
+    attention_soft_cap: float | None = None
+    """Limit the scores of attention to plus and minus this value: cap * tanh(scores / cap) (Gemma 2)."""
+    qk_norm_all: bool = False
+    """With qk_norm: one norm over the queries of all heads together, and one over the keys (OLMo 2)."""
+    rope_dim: int | None = None
+    """For rope: rotate only the first elements of each head, this many (GPT-NeoX). none: all."""
+    rope_scaling: RopeScaling | None = None
+    """For rope: change the angles, for texts longer than those of the training: llm/model/rope_scaling.py."""
+    rope_layers: tuple[int, ...] | None = None
+    """For rope: the layers that rotate queries and keys, counted from 0 (SmolLM3 leaves some out). none: all."""
+    window_layers: tuple[int, ...] | None = None
+    """With window: the layers that have the window, counted from 0. The others see all tokens (Gemma 2). none: all."""
+    window_rope_base: float | None = None
+    """With window and rope: the base in layers with the window, without scaling (Gemma 3). none: as --rope-base."""
+    experts: int | None = None
+    """Mixture of experts: the number of MLPs in each layer, among which a router chooses. none: one MLP, no router."""
+    experts_per_token: int = 2
+    """With experts: how many of them compute each token."""
+    normalize_experts: bool = True
+    """With experts: scale the weights of those chosen so that their sum is 1 (Mixtral)."""
+    balance_loss: float = 0.0
+    """With experts: coefficient of the loss that is small if all experts are used equally: llm/model/experts.py."""
+    dense_layers: tuple[int, ...] = ()
+    """With experts: the layers that have one MLP instead, counted from 0."""
+    dense_mlp_dim: int | None = None
+    """With experts: width of the hidden layer of the MLP in dense layers. none: as --mlp-dim."""
 
     @cached_property
     def key_heads(self) -> int:
@@ -102,6 +163,25 @@ class GPTConfig:
         # A gated MLP has 3 matrices, not 2. With 8/3 dim instead of 4 dim, both have the same number of parameters.
         return math.ceil(8 * self.dim / 3 / 64) * 64  # rounded up to a multiple of 64, which matrix products like
 
+    @cached_property
+    def rotated(self) -> int:
+        """How many elements of each head rope rotates: rope_dim, or its default."""
+        return self.head_size if self.rope_dim is None else self.rope_dim
+
+    def has_bias(self, part: Literal["qkv", "out", "mlp", "norm"]) -> bool:
+        """Whether this part of a block has biases: its own field, or `bias`."""
+        own: bool | None = getattr(self, f"{part}_bias")
+        return self.bias if own is None else own
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether this layer, counted from 0, has a mixture of experts."""
+        return self.experts is not None and layer not in self.dense_layers
+
+    def mlp_width(self, layer: int) -> int:
+        """F of the MLP of this layer, or of each of its experts."""
+        dense = self.experts is not None and layer in self.dense_layers
+        return self.dense_mlp_dim if dense and self.dense_mlp_dim is not None else self.mlp_size
+
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary that `json.dump` accepts."""
         return asdict(self)
@@ -118,27 +198,52 @@ class GPTConfig:
             raise ValueError(
                 f"unknown in a model configuration: {', '.join(wrong)}; it has the fields {', '.join(sorted(known))}"
             )
-        if missing := sorted(known - data.keys()):
+        # (The further choices came later: what was written before them has none, and their defaults change nothing.)
+        if missing := sorted(known - data.keys() - cls.further_fields().keys()):
             raise ValueError(f"missing in a model configuration: {', '.join(missing)}; to_json() writes all fields")
-        return cls(**data)
+        scaling = data.get("rope_scaling")
+        return cls(**data | {"rope_scaling": None if scaling is None else RopeScaling.from_json(scaling)})
+
+    @classmethod
+    def further_fields(cls) -> dict[str, Any]:
+        """The further choices, the fields after `soft_cap`, with their defaults."""
+        defaults = {field.name: field.default for field in fields(cls)}
+        first = list(defaults).index("soft_cap") + 1
+        return dict(list(defaults.items())[first:])
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "context", "layers", "heads", "dim"):
+        for name in ("rope_layers", "window_layers", "dense_layers"):
+            if isinstance(getattr(self, name), list):  # as JSON has it
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("vocab_size", "context", "layers", "heads", "dim", "experts_per_token"):
             self._require(name, _is_count, "a whole number of at least 1 and below 2^63")
-        for name in ("kv_heads", "head_dim", "mlp_dim", "window"):
+        for name in ("kv_heads", "head_dim", "mlp_dim", "window", "rope_dim", "experts", "dense_mlp_dim"):
             if getattr(self, name) is not None:
                 self._require(name, _is_count, "a whole number of at least 1 and below 2^63, or None")
         choices = {"positions": Positions, "norm": Norm, "norm_position": NormPosition, "mlp": Activation}
         for name, literal in choices.items():
             allowed = get_args(literal)  # Literal["a", "b"] -> ("a", "b")
             self._require(name, allowed.__contains__, f"one of {', '.join(allowed)}")
-        for name in ("rope_interleaved", "bias", "qk_norm", "tied_head"):
+        for name in (field.name for field in fields(self) if field.type == "bool"):
             self._require(name, lambda b: isinstance(b, bool), "True or False")
-        for name in ("rope_base", "norm_eps"):
+        for name in ("qkv_bias", "out_bias", "mlp_bias", "norm_bias"):
+            self._require(name, lambda b: b is None or isinstance(b, bool), "True, False or None")
+        for name in ("rope_base", "norm_eps", "embedding_scale"):
             self._require(name, lambda x: _is_number(x) and x > 0, "a number above 0")
-        self._require("soft_cap", lambda x: x is None or _is_number(x) and x > 0, "a number above 0, or None")
+        for name in ("soft_cap", "attention_scale", "attention_soft_cap", "window_rope_base"):
+            self._require(name, lambda x: x is None or _is_number(x) and x > 0, "a number above 0, or None")
         self._require("dropout", lambda x: _is_number(x) and 0 <= x < 1, "a number of at least 0 and below 1")
+        self._require("balance_loss", lambda x: _is_number(x) and x >= 0, "a number of at least 0")
+        self._require("rope_scaling", lambda x: x is None or isinstance(x, RopeScaling), "a RopeScaling, or None")
+        for name in ("rope_layers", "window_layers", "dense_layers"):
+            self._require(name, self._are_layers, f"numbers of layers, from 0 to {self.layers - 1}")
         self._check_heads()
+        self._check_combinations()
+
+    def _are_layers(self, numbers: Any) -> bool:
+        if numbers is None:
+            return True
+        return isinstance(numbers, tuple) and all(type(n) is int and 0 <= n < self.layers for n in numbers)
 
     def _require(self, name: str, is_valid: Callable[[Any], bool], wanted: str) -> None:
         value = getattr(self, name)
@@ -159,6 +264,25 @@ class GPTConfig:
                 f"rope rotates pairs of elements, so the width of a head must be even, but it is {self.head_size}; "
                 "set head_dim, or choose other positions"
             )
+
+    def _check_combinations(self) -> None:
+        if self.rope_dim is not None and (self.rope_dim % 2 or self.rope_dim > self.head_size):
+            raise ValueError(
+                f"rope_dim={self.rope_dim} is not possible; use an even number up to the width of a head, "
+                f"{self.head_size}"
+            )
+        if self.experts is not None and self.experts_per_token > self.experts:
+            raise ValueError(
+                f"experts_per_token={self.experts_per_token} is more than experts={self.experts}; use at most as many"
+            )
+        if self.parallel and self.norm_position != "pre":
+            raise ValueError(f"parallel goes with norm_position='pre' only, not {self.norm_position!r}")
+        if self.shared_norm and not self.parallel:
+            raise ValueError("shared_norm is possible only with parallel, where attention and MLP read the same x")
+        if self.head_bias and self.tied_head:
+            raise ValueError("head_bias needs a head of its own; use tied_head=False")
+        if self.rope_scaling is not None:
+            self.rope_scaling.check(self.rotated)
 
 
 def _is_count(n: Any) -> bool:

@@ -14,8 +14,7 @@ A `GPTConfig` chooses, in any combination:
 Every model accepts padded batches and packed documents, and can decode with a key-value cache (kv_cache.py). The loss
 never holds the logits of all tokens in memory at once. Sizes (B, T, C ...) are explained in config.py.
 
-First comes GPT, the whole model, then Block, one layer of it; its halves are in attention.py and mlp.py. textbook.py is
-the same model on one page, without autograd.
+The layers are in block.py, attention.py and mlp.py. textbook.py is the same model on one page, without autograd.
 """
 
 from __future__ import annotations
@@ -28,19 +27,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llm.model.attention import Attention
+from llm.model.block import Block, make_norm, recomputed
 from llm.model.config import GPTConfig
-from llm.model.kv_cache import KVCache, UpdateCache
-from llm.model.masks import AttentionSettings, attention_settings
-from llm.model.mlp import MLP
+from llm.model.experts import Routing, balance
+from llm.model.kv_cache import KVCache
+from llm.model.layer_kinds import layer_kind, rotary_table
+from llm.model.masks import LayerSettings, layer_settings
 from llm.model.positions import PositionTable, TokenPositions, sinusoids, table_index, table_length, token_positions
 from minigrad.backend import Array, device_of, to_device
-from minigrad.checkpoint import checkpoint
 from minigrad.fused.linear import linear
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
-from minigrad.fused.rope import rope_tables
 from minigrad.modes import mode
-from minigrad.nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, RMSNorm
+from minigrad.nn import Dropout, Embedding, Linear, Module, ModuleList
 from minigrad.tensor import Tensor, as_tensor
 
 
@@ -62,18 +60,19 @@ class GPT(Module):
         self.embedding = Embedding(V, C, dtype=dtype, init=False)
         if config.positions == "learned":
             self.positions = Embedding(config.context, C, dtype=dtype, init=False)
+        if config.embedding_norm:
+            self.embedding_norm = make_norm(config, dtype)
         self.dropout = Dropout(config.dropout)
-        self.blocks = ModuleList(Block(config, dtype) for _ in range(config.layers))
-        if config.norm_position == "pre":
+        self.blocks = ModuleList(Block(config, layer, dtype) for layer in range(config.layers))
+        if config.norm_position != "post":
             self.norm = make_norm(config, dtype)  # "post" needs none here: its blocks end with a norm
         if not config.tied_head:
-            self.head = Linear(C, V, bias=False, dtype=dtype, init=False)
+            self.head = Linear(C, V, bias=config.head_bias, dtype=dtype, init=False)
         # Numbers that depend only on the position. They are computed when a text needs them, and are not trained. A
         # table is a tuple of arrays: one array of sinusoids, or the cosines and the sines of rotary positions.
-        self._sinusoid_table = PositionTable(lambda positions, dtype: (sinusoids(positions, C, dtype),))
-        self._rotary_table = PositionTable(
-            lambda positions, dtype: rope_tables(positions, config.head_size, config.rope_base, dtype)
-        )
+        self._sinusoid_table = PositionTable(lambda positions, dtype, length: (sinusoids(positions, C, dtype),))
+        self._kinds = [layer_kind(config, layer) for layer in range(config.layers)]
+        self._rotary_tables = {kind: rotary_table(config, kind) for kind in self._kinds}
         if rng is not None:
             self.initialize(np.random.default_rng(rng))
 
@@ -106,48 +105,75 @@ class GPT(Module):
         label_smoothing: float = 0.0,
         z_loss: float = 0.0,
         reduction: Literal["mean", "sum", "none"] = "mean",
+        with_balance: bool = True,
     ) -> Tensor:
         """Cross-entropy in nats. `ids` and `targets` are (B, T): targets[b, t] is the id that follows ids[b, t].
 
         `positions`, `mask` and `documents` are those of `forward`. Padding, and targets equal to `ignore_index`, do not
         count. `reduction`: the mean over the targets that count, their sum, or "none" for each loss, (B, T).
-        `label_smoothing` and `z_loss`: see `minigrad.fused.cross_entropy`.
+        `label_smoothing` and `z_loss`: see `minigrad.fused.cross_entropy`. `with_balance`: with experts, add the
+        balancing loss times its coefficient (experts.py) to the mean, and as much for each target to the sum.
         """
-        x = self.hidden(ids, positions=positions, mask=mask, documents=documents)  # (B, T, C)
+        routing: list[Routing] | None = [] if self.config.balance_loss and with_balance else None
+        x = self.hidden(ids, positions=positions, mask=mask, documents=documents, routing=routing)  # (B, T, C)
         targets = to_device(as_tensor(targets).data, x.device)
         if mask is not None:
-            targets = np.where(to_device(as_tensor(mask).data, x.device), targets, ignore_index)
-        # Head and loss are one function. It computes the logits, the largest array of all, only a few rows at a time.
-        return linear_cross_entropy(
-            x, self.head_weight, targets, soft_cap=self.config.soft_cap, ignore_index=ignore_index,
-            label_smoothing=label_smoothing, z_loss=z_loss, reduction=reduction,
-        )  # fmt: skip
+            mask = to_device(as_tensor(mask).data, x.device)  # (B, T) or (T,)
+            targets = np.where(mask, targets, ignore_index)
+        options = {"ignore_index": ignore_index, "label_smoothing": label_smoothing, "z_loss": z_loss}
+        loss = self._head_loss(x, targets, reduction=reduction, **options)
+        if not routing or reduction == "none":
+            return loss
+        real = None if mask is None else np.broadcast_to(mask, targets.shape).reshape(-1)  # (B * T,)
+        times = int((targets != ignore_index).sum()) if reduction == "sum" else 1
+        return loss + balance(routing, real) * (self.config.balance_loss * times)
 
     def hidden(
-        self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None
+        self,
+        ids: Any,
+        *,
+        positions: Any = None,
+        mask: Any = None,
+        documents: Any = None,
+        cache: KVCache | None = None,
+        routing: list[Routing] | None = None,
     ) -> Tensor:
-        """The vectors (B, T, C) that the head turns into logits. The arguments are those of `forward`."""
+        """The vectors (B, T, C) that the head turns into logits. The arguments are those of `forward`.
+
+        `routing`: a list to which each layer with experts adds what its router decided.
+        """
         ids = self._check_ids(ids)  # (B, T)
         all_positions = self._all_positions(ids.shape, positions, mask, documents, cache)
-        rotary_table = self._rotary_table if self.config.positions == "rope" else None
-        like = self.embedding.weight.data  # masks and tables get its dtype and device
-        settings = attention_settings(self.config, all_positions, rotary_table, like)
         x = self.dropout(self._embed(ids, all_positions))  # (B, T, C)
-        x = self._apply_blocks(x, settings, cache)  # (B, T, C)
+        settings = {  # masks and tables get the dtype and device of x
+            kind: layer_settings(self.config, kind, all_positions, table, x.data, routing)
+            for kind, table in self._rotary_tables.items()
+        }
+        x = self._apply_blocks(x, [settings[kind] for kind in self._kinds], cache)  # (B, T, C)
         if cache is not None:
             cache.advance(all_positions.keys)  # of all tokens that the cache holds now, old and new
-        return self.norm(x) if self.config.norm_position == "pre" else x
+        return x if self.config.norm_position == "post" else self.norm(x)
 
     def logits(self, x: Tensor) -> Tensor:
         """The head: x (..., C), as `hidden` returns it, to logits (..., V)."""
-        logits = linear(x, self.head_weight)  # (..., V)
+        logits = linear(x, self.head_weight, self.head_bias)  # (..., V)
         cap = self.config.soft_cap
         return logits if cap is None else cap * (logits / cap).tanh()
+
+    def _head_loss(self, x: Tensor, targets: Array, **options: Any) -> Tensor:
+        # Head and loss are one function. It computes the logits, the largest array of all, only a few rows at a time.
+        cap = self.config.soft_cap
+        return linear_cross_entropy(x, self.head_weight, targets, self.head_bias, soft_cap=cap, **options)
 
     @property
     def head_weight(self) -> Tensor:
         """(V, C). If the head is tied, this is the embedding: the logit of token v is x @ (the embedding of v)."""
         return self.embedding.weight if self.config.tied_head else self.head.weight
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        """(V,), or None if the head has no bias."""
+        return None if self.config.tied_head else self.head.bias
 
     @property
     def device(self) -> str:
@@ -171,8 +197,9 @@ class GPT(Module):
             ("positions.weight",        "normal",       0.02),
             ("*.attention.qkv.weight",  "normal",       0.02),
             ("*.attention.out.weight",  "normal",       small),
-            ("*.mlp.up.weight",         "normal",       0.02),
-            ("*.mlp.down.weight",       "normal",       small),
+            ("*.mlp.*up.weight",        "normal",       0.02),
+            ("*.mlp.*down.weight",      "normal",       small),
+            ("*.mlp.router.weight",     "normal",       0.02),
             ("head.weight",             "normal",       0.02),
             ("*norm*.weight",           "constant",     1.0),
             ("*.bias",                  "constant",     0.0),
@@ -223,27 +250,31 @@ class GPT(Module):
     def _embed(self, ids: Array, all_positions: TokenPositions) -> Tensor:
         """Token embeddings, with the position added if positions are learned or sinusoidal: (B, T) -> (B, T, C)."""
         x = self.embedding(ids)  # (B, T, C)
+        if self.config.embedding_scale != 1:
+            x = x * self.config.embedding_scale
         if self.config.positions == "learned":
-            return x + self.positions.weight[table_index(all_positions.queries, self.device)]
-        if self.config.positions == "sinusoidal":
+            x = x + self.positions.weight[table_index(all_positions.queries, self.device)]
+        elif self.config.positions == "sinusoidal":
             # As in the first Transformer: sinusoids reach 1, so the much smaller embeddings are scaled up.
-            (waves,) = self._sinusoid_table(all_positions.queries, self.embedding.weight.data)
-            return x * math.sqrt(self.config.dim) + Tensor(waves)
-        return x
+            (waves,) = self._sinusoid_table(all_positions.queries, x.data)
+            x = x * math.sqrt(self.config.dim) + Tensor(waves)
+        return self.embedding_norm(x) if self.config.embedding_norm else x
 
-    def _apply_blocks(self, x: Tensor, settings: AttentionSettings, cache: KVCache | None) -> Tensor:
-        """(B, T, C) -> (B, T, C)"""
+    def _apply_blocks(self, x: Tensor, settings: list[LayerSettings], cache: KVCache | None) -> Tensor:
+        """(B, T, C) -> (B, T, C). `settings`: those of each layer."""
         if self._can_decode(x.data, settings):
             return Tensor(self._decode_blocks(x.data[:, 0], settings, cache)[:, None])  # (B, 1, C)
-        for block, update_cache in self._blocks_with_cache(cache):
-            x = checkpoint(block, x, settings, update_cache) if self.recompute else block(x, settings, update_cache)
+        apply = recomputed if self.recompute else Block.__call__
+        for block, *inputs in self._blocks_with_inputs(settings, cache):
+            x = apply(block, x, *inputs)
         return x
 
-    def _can_decode(self, x: Array, settings: AttentionSettings) -> bool:
+    def _can_decode(self, x: Array, settings: list[LayerSettings]) -> bool:
         """Whether `decode` of the blocks may take the place of `forward` for x (B, T, C)."""
         return (
             x.shape[1] == 1  # one new token in each row
-            and settings.mask is None  # no padding
+            and self.blocks[0].can_decode  # the model makes none of the choices that `decode` does not know
+            and settings[0].mask is None  # no padding
             and not self.training  # no dropout
             and not mode.recording  # no gradients
             and mode.op_hook is None  # no profiler or other tool that observes every operation
@@ -251,50 +282,15 @@ class GPT(Module):
             and device_of(x) == "cpu"
         )
 
-    def _decode_blocks(self, x: Array, settings: AttentionSettings, cache: KVCache | None) -> Array:
+    def _decode_blocks(self, x: Array, settings: list[LayerSettings], cache: KVCache | None) -> Array:
         """`forward` of all blocks for one new token in each row, on plain arrays: (B, C) -> (B, C)."""
         # For one token there is so little arithmetic that Tensors and checks would take most of the time. So each part
         # of a block has a second method, `decode`, for this case. A test says that it returns the same as `forward`.
-        for block, update_cache in self._blocks_with_cache(cache):
-            x = block.decode(x, settings, update_cache)
+        for block, *inputs in self._blocks_with_inputs(settings, cache):
+            x = block.decode(x, *inputs)
         return x
 
-    def _blocks_with_cache(self, cache: KVCache | None) -> Iterator[tuple[Any, UpdateCache | None]]:
-        """Each block, with the function that appends keys and values to its layer of the cache (None: no cache)."""
+    def _blocks_with_inputs(self, settings: list[LayerSettings], cache: KVCache | None) -> Iterator[tuple[Any, ...]]:
+        """Each block, its settings, and the function that appends to its layer of the cache (None: no cache)."""
         for layer, block in enumerate(self.blocks):
-            yield block, None if cache is None else partial(cache.append, layer)
-
-
-class Block(Module):
-    """One layer: attention, then an MLP. Each adds its output to x, the residual stream: (B, T, C) -> (B, T, C)."""
-
-    def __init__(self, config: GPTConfig, dtype: Any = np.float32):
-        self.post = config.norm_position == "post"
-        self.norm1 = make_norm(config, dtype)
-        self.attention = Attention(config, dtype)
-        self.norm2 = make_norm(config, dtype)
-        self.mlp = MLP(config, dtype)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Tensor, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Tensor:
-        if self.post:  # post-norm, as in the first Transformer: the sum is normalised
-            x = self.norm1(x + self.dropout(self.attention(x, settings, update_cache)))
-            return self.norm2(x + self.dropout(self.mlp(x)))
-        # Pre-norm, as in GPT-2 and later models: the input of a sublayer is normalised, the residual stream is not.
-        x = x + self.dropout(self.attention(self.norm1(x), settings, update_cache))
-        return x + self.dropout(self.mlp(self.norm2(x)))
-
-    def decode(self, x: Array, settings: AttentionSettings, update_cache: UpdateCache | None = None) -> Array:
-        """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C)."""
-        if self.post:
-            x = self.norm1.forward_array(x + self.attention.decode(x, settings, update_cache))
-            return self.norm2.forward_array(x + self.mlp.decode(x))
-        x = x + self.attention.decode(self.norm1.forward_array(x), settings, update_cache)
-        x += self.mlp.decode(self.norm2.forward_array(x))  # in place: the line above has just created x
-        return x
-
-
-def make_norm(config: GPTConfig, dtype: Any) -> LayerNorm | RMSNorm:
-    if config.norm == "rmsnorm":
-        return RMSNorm(config.dim, eps=config.norm_eps, dtype=dtype)
-    return LayerNorm(config.dim, eps=config.norm_eps, bias=config.bias, dtype=dtype)
+            yield block, settings[layer], None if cache is None else partial(cache.append, layer)

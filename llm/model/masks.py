@@ -1,4 +1,6 @@
-"""Which keys each query may attend to, and by how much ALiBi lowers the scores of distant keys. Shared by all layers.
+"""Which keys each query may attend to, and by how much ALiBi lowers the scores of distant keys.
+
+All layers of one kind (layer_kinds.py) share these; in most models that is all layers.
 
 Plain texts (training, ordinary generation) need no mask: the `causal` and `window` arguments of `attention` are enough.
 Padding, packed documents and positions given by the caller need a boolean mask, True where a key may be attended to.
@@ -16,37 +18,45 @@ from dataclasses import dataclass
 import numpy as np
 
 from llm.model.config import GPTConfig
+from llm.model.experts import Routing
+from llm.model.layer_kinds import LayerKind
 from llm.model.positions import PADDING, PositionTable, TokenPositions, alibi_slopes
 from minigrad.backend import Array, device_of, to_device
 from minigrad.fused.attention_scores import ALL
 
 
 @dataclass(frozen=True)
-class AttentionSettings:
-    """What all layers need besides x: arguments of `attention`, and the tables that rotate queries and keys."""
+class LayerSettings:
+    """What a layer needs besides x: arguments of `attention`, and the tables that rotate queries and keys."""
 
     window: int | None = None  # attend only to this many tokens; None: no limit, or the limit is part of `mask`
     bias: AlibiBias | Array | None = None  # added to the scores; an array (1 or B, H, 1, S) if there is one query
     mask: PositionMask | None = None  # None: all keys may be attended to
     rotation: tuple[Array, Array] | None = None  # cos and sin, (T, D / 2) or (B, 1, T, D / 2)
+    routing: list[Routing] | None = None  # layers with experts add their decisions to this list, if there is one
 
 
-def attention_settings(
-    config: GPTConfig, positions: TokenPositions, rotary_table: PositionTable | None, like: Array
-) -> AttentionSettings:
-    """The settings for one call of the model. The arrays have the device and the dtype of the array `like`."""
+def layer_settings(
+    config: GPTConfig,
+    kind: LayerKind,
+    positions: TokenPositions,
+    rotary_table: PositionTable | None,
+    like: Array,
+    routing: list[Routing] | None = None,
+) -> LayerSettings:
+    """The settings of layers of one kind, for one call of the model, on the device and in the dtype of `like`."""
     rotation = None if rotary_table is None else rotary_table(positions.queries, like)
     bias = alibi_bias(config.heads, positions, like) if config.positions == "alibi" else None
     if isinstance(positions.queries, slice):
-        return AttentionSettings(window=config.window, bias=bias, rotation=rotation)
+        return LayerSettings(window=kind.window, bias=bias, rotation=rotation, routing=routing)
 
     # Rows differ, so there is a mask. It contains the window too: here the distance of two tokens is the difference of
     # their positions, while the argument `window` of `attention` compares indices in the array.
-    mask = PositionMask(positions, config.window, device_of(like))
+    mask = PositionMask(positions, kind.window, device_of(like))
     if rotation is not None:
         cos, sin = rotation  # (B, T, D / 2), (B, T, D / 2)
         rotation = cos[:, None], sin[:, None]  # (B, 1, T, D / 2), (B, 1, T, D / 2)
-    return AttentionSettings(bias=bias, mask=mask, rotation=rotation)
+    return LayerSettings(bias=bias, mask=mask, rotation=rotation, routing=routing)
 
 
 class Distances:

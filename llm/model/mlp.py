@@ -19,20 +19,21 @@ from minigrad.tensor import Tensor
 
 
 class MLP(Module):
-    """x (B, T, C) -> (B, T, C)."""
+    """x (..., C) -> (..., C)."""
 
-    def __init__(self, config: GPTConfig, dtype: Any = np.float32):
-        C, F = config.dim, config.mlp_size
+    def __init__(self, config: GPTConfig, width: int | None = None, dtype: Any = np.float32):
+        """`width`: of the hidden layer (F); None: that of the configuration."""
+        C, F = config.dim, config.mlp_size if width is None else width
         self.activation = config.mlp
         # A gated MLP computes activation(gate(x)) * up(x). One matrix has the rows of both projections, gate first.
         branches = 2 if config.gated else 1
-        self.up = Linear(C, branches * F, bias=config.bias, dtype=dtype, init=False)
-        self.down = Linear(F, C, bias=config.bias, dtype=dtype, init=False)
+        self.up = Linear(C, branches * F, bias=config.has_bias("mlp"), dtype=dtype, init=False)
+        self.down = Linear(F, C, bias=config.has_bias("mlp"), dtype=dtype, init=False)
 
     def forward(self, x: Tensor) -> Tensor:
         # Projection and activation in one call: a combined function stores less for the backward pass than two would.
-        x = self.up(x, self.activation)  # (B, T, F)
-        return self.down(x)  # (B, T, C)
+        x = self.up(x, self.activation)  # (..., F)
+        return self.down(x)  # (..., C)
 
     def decode(self, x: Array) -> Array:
         """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C)."""

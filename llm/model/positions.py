@@ -114,20 +114,29 @@ def table_index(positions: slice | np.ndarray, device: str) -> slice | Array:
 class PositionTable:
     """Arrays with a row for each position. They are computed at the first use, and again when a longer text comes.
 
-    `compute(positions (N,), dtype)` returns a tuple of arrays (N, ...): the rows of positions 0 ... N - 1.
+    `compute(positions (N,), dtype, length)` returns a tuple of arrays (N, ...): the rows of positions 0 ... N - 1.
+    `effective_length`: if the rows depend on the length of the text (rope_scaling.py), a function of the length. The
+    rows are computed again when its value is another one, which `compute` then gets as `length`.
     """
 
-    def __init__(self, compute: Callable[[np.ndarray, Any], tuple[np.ndarray, ...]]):
-        self.compute = compute
-        self.arrays: tuple[Array, ...] = ()
+    def __init__(
+        self,
+        compute: Callable[[np.ndarray, Any, int], tuple[np.ndarray, ...]],
+        effective_length: Callable[[int], int] | None = None,
+    ):
+        self.compute, self.effective_length = compute, effective_length
+        self.computed: tuple[int, tuple[Array, ...]] = (0, ())  # the effective length, and the arrays
 
     def __call__(self, positions: slice | np.ndarray, like: Array) -> tuple[Array, ...]:
         """The rows at `positions`, a slice or an array (B, T), on the device and in the dtype of the array `like`."""
         device, length = device_of(like), max(table_length(positions), 1)  # at least the row that padding reads
-        arrays = self.arrays
-        if not arrays or len(arrays[0]) < length or arrays[0].dtype != like.dtype or device_of(arrays[0]) != device:
+        effective = 0 if self.effective_length is None else self.effective_length(length)
+        computed_for, arrays = self.computed
+        fits = bool(arrays) and computed_for == effective and len(arrays[0]) >= length
+        if not fits or arrays[0].dtype != like.dtype or device_of(arrays[0]) != device:
             rows = np.arange(1 << (length - 1).bit_length())  # a power of two: a growing text seldom needs a new table
-            arrays = self.arrays = tuple(to_device(a, device) for a in self.compute(rows, like.dtype))
+            arrays = tuple(to_device(a, device) for a in self.compute(rows, like.dtype, effective))
+            self.computed = effective, arrays  # in one assignment, because several threads may use the table
         index = table_index(positions, device)
         return tuple(a[index] for a in arrays)
 

@@ -5,6 +5,7 @@
 3. checkpoints.py    what was learned: weights, optimizer and state at a step; how damage is noticed
 4. state.py          the plain values of a checkpoint, and which are possible
 5. metrics.py        how it went: losses of all steps, and their picture
-6. files.py          how a file is written so that a kill never leaves half of it
-7. errors.py         RunError, whose message is printed without a traceback
+6. load.py           the model and the tokenizer of a run; llm.hub loads those of other people
+7. files.py          how a file is written so that a kill never leaves half of it
+8. errors.py         RunError, whose message is printed without a traceback
 """

@@ -6,6 +6,7 @@ or as "none"; what "none" means is said in that text.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -22,6 +23,8 @@ from tyro.constructors import (
     StructConstructorSpec,
     StructTypeInfo,
 )
+
+from llm.model.rope_scaling import RopeScaling
 
 T = TypeVar("T")
 
@@ -111,6 +114,28 @@ def _text(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         instance_from_str=lambda words: words[0],
         is_instance=lambda x: x is None or isinstance(x, str),
         str_from_instance=lambda x: ["none" if x is None else x],
+    )
+
+
+@REGISTRY.primitive_rule
+def _rope_scaling(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """A structure in one word of JSON, or none."""
+    if _without_none(info.type) != (RopeScaling, True):
+        return None
+
+    def parse(words: list[str]) -> Any:
+        try:
+            return None if words[0].lower() == "none" else RopeScaling.from_json(json.loads(words[0]))
+        except json.JSONDecodeError:
+            example = '{"kind": "linear", "factor": 4}'
+            raise ValueError(f"{words[0]!r} is not JSON such as '{example}', nor none") from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON|none",
+        instance_from_str=parse,
+        is_instance=lambda x: x is None or isinstance(x, RopeScaling),
+        str_from_instance=lambda x: ["none" if x is None else json.dumps(x.to_json())],
     )
 
 

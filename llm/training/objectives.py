@@ -12,7 +12,7 @@ class NextToken:
 
     def loss_sum(self, model: GPT, batch: Batch) -> Tensor:
         inputs, targets = batch  # (B, T) each
-        return model.loss(inputs, targets, reduction="sum")
+        return model.loss(inputs, targets, reduction="sum", with_balance=model.training)
 
     def count(self, batch: Batch) -> float:
         _, targets = batch

@@ -13,7 +13,7 @@ from minigrad.cuda.compiler import launch_elements
 def value_and_slope(x: Array, curve: str, value: Array, slope: Array) -> None:
     """y = x h(x) into `value` and dy/dx into `slope`, which may be x itself.
 
-    `curve`: "gelu", "gelu_tanh", "silu" or "relu_squared"; the formulas are in fused/curves.py.
+    `curve`: "gelu", "gelu_tanh", "silu", "relu" or "relu_squared"; the formulas are in fused/curves.py.
     """
     launch_elements(curve, x, value, slope, np.int64(x.size))
 

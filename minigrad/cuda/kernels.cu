@@ -156,6 +156,7 @@ __device__ real twice_inner_slope(real x) { return real(0.7978845608028654) * (2
 ACTIVATION(silu, 1 / (1 + exp(-x)), x * h, h + y * (1 - h))
 ACTIVATION(gelu, erfc(-x * real(0.7071067811865476)) / 2, x * h, h + x * exp(-x * x / 2) * real(0.3989422804014327))
 ACTIVATION(gelu_tanh, (1 + tanh(inner(x))) / 2, x * h, h + y * (1 - h) * twice_inner_slope(x))
+ACTIVATION(relu, x <= 0 ? 0 : 1, x <= 0 ? 0 : x, h)  // NaN stays NaN, with the slope 1
 ACTIVATION(relu_squared, x <= 0 ? 0 : x, h * h, 2 * h)  // NaN stays NaN
 
 // The two features of a pair are neighbours (`interleaved`) or half a row apart. Row r takes angles row r % angles.

@@ -10,8 +10,8 @@ Read in this order:
 2. linear.py                 x Wᵀ + b, the shortest of all
 3. rows.py                   helpers on arrays: sums of rows, blocks that fit into the cache
    norm.py                   LayerNorm and RMSNorm: the gradient of a row that is divided by its root mean square
-4. curves.py                 gelu, silu and relu²: values and slopes on plain arrays
-   activation.py             the same as functions of tensors, and the gated ones, swiglu and geglu
+4. curves.py                 gelu, silu, relu and relu²: values and slopes on plain arrays; the soft cap
+   activation.py             the same as functions of tensors, and the gated ones: swiglu, geglu and reglu
    linear_activation.py      a linear map and its activation in one
 5. embedding.py, rope.py     vectors looked up by id; rotary positions
 6. dropout.py                masks that are a function of a key

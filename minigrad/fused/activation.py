@@ -5,6 +5,7 @@
     relu_squared(x) = max(x, 0)²            So et al. 2021, arXiv:2109.08668
     swiglu(gate, up) = silu(gate) up        Shazeer 2020, arXiv:2002.05202
     geglu(gate, up) = gelu(gate) up         the same
+    reglu(gate, up) = relu(gate) up         the same
 
 Their slopes are in curves.py. Only the inputs are saved, and the backward pass computes everything else again. Where
 the activation follows a linear map, linear_activation.py saves that work.
@@ -23,6 +24,7 @@ from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.fused.curves import (
     GELU,
     GELU_TANH,
+    RELU,
     RELU_SQUARED,
     SILU,
     Curve,
@@ -68,6 +70,11 @@ def swiglu_reference(x: Any, up: Any = None) -> Tensor:
 def geglu_reference(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
     gate, up = split_gate_up([as_tensor(x)] if up is None else [as_tensor(x), as_tensor(up)])
     return gelu_reference(gate, approximate) * up
+
+
+def reglu_reference(x: Any, up: Any = None) -> Tensor:
+    gate, up = split_gate_up([as_tensor(x)] if up is None else [as_tensor(x), as_tensor(up)])
+    return relu(gate) * up
 
 
 # --- functions of one input -------------------------------------------------------------------------------------------
@@ -122,6 +129,13 @@ def geglu(x: Any, up: Any = None, approximate: str = "none") -> Tensor:
     y = _gated_value([t.data for t in inputs], curve)
     reference = partial(geglu_reference, approximate=approximate)
     return record_fused(y, inputs, lambda g, needs: _gated_gradients(g, inputs, curve), reference)
+
+
+def reglu(x: Any, up: Any = None) -> Tensor:
+    """relu(gate) · up. Inputs as for swiglu."""
+    inputs = _gate_and_up("reglu", x, up)
+    y = _gated_value([t.data for t in inputs], RELU)
+    return record_fused(y, inputs, lambda g, needs: _gated_gradients(g, inputs, RELU), reglu_reference)
 
 
 def _gated_value(inputs: Sequence[Array], curve: Curve) -> Array:
@@ -185,9 +199,14 @@ ACTIVATIONS = {  # by the names that the configuration of a model uses
     "gelu": Activation(gelu, gelu_reference, GELU),
     "gelu_tanh": Activation(partial(gelu, approximate="tanh"), partial(gelu_reference, approximate="tanh"), GELU_TANH),
     "silu": Activation(silu, silu_reference, SILU),
+    "relu": Activation(relu, relu, RELU),  # a primitive of minigrad/ops, its own definition
     "relu_squared": Activation(relu_squared, relu_squared_reference, RELU_SQUARED),
     "swiglu": Activation(swiglu, swiglu_reference, SILU, gated=True),
     "geglu": Activation(geglu, geglu_reference, GELU, gated=True),
+    "geglu_tanh": Activation(  # Gemma's
+        partial(geglu, approximate="tanh"), partial(geglu_reference, approximate="tanh"), GELU_TANH, gated=True
+    ),
+    "reglu": Activation(reglu, reglu_reference, RELU, gated=True),
 }
 
 

@@ -1,9 +1,12 @@
 """Scaled dot-product attention, one block of queries after another, with only the keys that they can see.
 
-For queries Q, keys K, values V, with scores S = scale Q Kᵀ + bias, and S = -inf for hidden pairs:
+For queries Q, keys K, values V, with X = scale Q Kᵀ and scores S = X + bias, where S = -inf for hidden pairs:
 
     P = softmax(S)        O = P V        lse = log sum exp S, one number for each query
-    dV = Pᵀ dO            dS = P * (dO Vᵀ - rowsum(dO * O))          dQ = scale dS K          dK = scale dSᵀ Q
+    dV = Pᵀ dO            dS = P * (dO Vᵀ - rowsum(dO * O))          dQ = scale dX K          dK = scale dXᵀ Q
+
+Here dX = dS. With a soft cap (Gemma 2, arXiv 2408.00118) the scores are S = cap tanh(X / cap) + bias, and
+dX = dS * (1 - tanh²(X / cap)).
 
 The weights P (T, S) never exist all at once. As in FlashAttention (Dao et al. 2022, arXiv 2205.14135), the backward
 pass computes each block of them again from Q, K and lse. If the text is short compared with the head dimension, the
@@ -25,11 +28,12 @@ from minigrad.cuda.compiler import has_kernels
 from minigrad.fused.attention_blocks import BlockedAttention, exp_in_place
 from minigrad.fused.attention_gpu import WholeAttention
 from minigrad.fused.attention_scores import AttentionInputs, AttentionOptions, block_of, is_blockwise, visible_pairs
+from minigrad.fused.curves import check_soft_cap, soft_cap_in_place
 from minigrad.fused.dropout import keep_mask, keep_scale
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows
 from minigrad.modes import mode
-from minigrad.ops import broadcast_to, softmax, where
+from minigrad.ops import broadcast_to, softmax, tanh, where
 from minigrad.ops.arguments import as_number
 from minigrad.random import Key, next_key
 from minigrad.tensor import Tensor, as_tensor
@@ -45,6 +49,7 @@ def attention_reference(
     bias: Any = None,
     mask: Any = None,
     scale: float | None = None,
+    soft_cap: float | None = None,
     dropout: float = 0.0,
     key: Key | None = None,
 ) -> Tensor:
@@ -55,6 +60,7 @@ def attention_reference(
     # Each key head is repeated for the G query heads that share it.
     k, v = (broadcast_to(x.expand_dims(2), (B, K, H // K, S, D)).reshape(B, H, S, D) for x in (k, v))
     scores = q @ k.swapaxes(-1, -2) * (1 / math.sqrt(D) if scale is None else scale)  # (B, H, T, S)
+    scores = scores if soft_cap is None else soft_cap * tanh(scores / soft_cap)
     scores = scores if bias is None else scores + (block_of(bias) if is_blockwise(bias) else bias)
     visible = visible_pairs(xp, slice(0, T), slice(0, S), S - T, causal=causal, window=window)  # (T, S)
     if mask is not None:
@@ -78,6 +84,7 @@ def attention(
     bias: Any = None,
     mask: Any = None,
     scale: float | None = None,
+    soft_cap: float | None = None,
     dropout: float = 0.0,
     key: Key | None = None,
 ) -> Tensor:
@@ -87,28 +94,22 @@ def attention(
     that position. `window`: it sees only the keys whose distance from that position is less than `window`. `mask`:
     boolean, True where a key is visible. `bias`: added to the scores. Mask and bias broadcast to (B, H, T, S), or are
     `Blockwise` (attention_scores.py), and are then never in memory as a whole. `scale`: 1/sqrt(D) by default.
-    `dropout`: the probability that a weight is dropped; `key` decides which ones (see dropout.py). A query that sees
-    nothing gives 0.
+    `soft_cap`: scale q kᵀ becomes cap * tanh(scale q kᵀ / cap) before the bias is added (Gemma 2, arXiv 2408.00118; it
+    has no bias). `dropout`: the probability that a weight is dropped; `key` decides which ones (see dropout.py). A
+    query that sees nothing gives 0.
     """
     q, k, v = as_tensor(q), as_tensor(k), as_tensor(v)
     _check(q, k, v, window)
     # Both passes, and the reference, must drop the same weights. So the key is drawn here, once.
     key = next_key() if dropout and key is None else key
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else as_number(scale, "scale")  # a NumPy scalar would promote
-    # float16 is computed in float32, where sums and exponentials have room.
-    q_array, k_array, v_array = (at_least_float32(t.data) for t in (q, k, v))
+    options = AttentionOptions(causal, window, scale, dropout, key, check_soft_cap(soft_cap))
     # When a model generates text, each layer calls this for every token with a single query: a shorter path.
     if q.shape[2] == 1 and bias is None and mask is None and not (dropout or mode.recording or mode.op_hook):
-        out = single_query_attention(q_array, k_array, v_array, scale, window)
-        return Tensor(out.astype(q.dtype, copy=False))
+        return _attention_of_one_query(q, k, v, options)
     # A bias that is an array may need a gradient.
     inputs: tuple[Tensor, ...] = (q, k, v) if bias is None or is_blockwise(bias) else (q, k, v, as_tensor(bias))
-    options = AttentionOptions(causal, window, scale, dropout, key)
-    bias_array = inputs[3].data if inputs[3:] else bias
-    mask_array = mask if mask is None or is_blockwise(mask) else as_tensor(mask).data
-    arrays = AttentionInputs(q_array, k_array, v_array, bias_array, mask_array, options)
-    on_gpu = has_kernels(q_array)
-    passes: WholeAttention | BlockedAttention = WholeAttention(arrays) if on_gpu else BlockedAttention(arrays)
+    passes = _passes(inputs, bias, mask, options)
     out, saved = passes.forward(save_for_backward=mode.recording and any(x.requires_grad for x in inputs))
 
     def vjp(g: Array, needs: Needs) -> tuple:
@@ -122,8 +123,33 @@ def attention(
     return record_fused(out.astype(q.dtype, copy=False), inputs, vjp, reference)
 
 
+def _passes(
+    inputs: tuple[Tensor, ...], bias: Any, mask: Any, options: AttentionOptions
+) -> WholeAttention | BlockedAttention:
+    """Both passes on the arrays of the inputs; a bias that is an input is the fourth of them."""
+    # float16 is computed in float32, where sums and exponentials have room.
+    q, k, v = (at_least_float32(t.data) for t in inputs[:3])
+    bias = inputs[3].data if inputs[3:] else bias
+    mask = mask if mask is None or is_blockwise(mask) else as_tensor(mask).data
+    arrays = AttentionInputs(q, k, v, bias, mask, options)
+    return WholeAttention(arrays) if has_kernels(q) else BlockedAttention(arrays)
+
+
+def _attention_of_one_query(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> Tensor:
+    """`attention` for T = 1, without bias, mask and dropout, and without a record."""
+    q_array, k_array, v_array = (at_least_float32(t.data) for t in (q, k, v))
+    out = single_query_attention(q_array, k_array, v_array, options.scale, options.window, soft_cap=options.soft_cap)
+    return Tensor(out.astype(q.dtype, copy=False))
+
+
 def single_query_attention(
-    q: Array, k: Array, v: Array, scale: float, window: int | None = None, bias: Array | None = None
+    q: Array,
+    k: Array,
+    v: Array,
+    scale: float,
+    window: int | None = None,
+    bias: Array | None = None,
+    soft_cap: float | None = None,
 ) -> Array:
     """`attention` of one query (B, H, 1, D) at the position of the last key, on arrays: (B, H, 1, D).
 
@@ -134,6 +160,8 @@ def single_query_attention(
         k, v, bias = k[:, :, -window:], v[:, :, -window:], None if bias is None else bias[..., -window:]
     p = (q * scale).reshape(B, K, H // K, D) @ k.swapaxes(-1, -2)  # (B, K, G, S)
     S = p.shape[3]
+    if soft_cap is not None:
+        soft_cap_in_place(p, soft_cap)
     if bias is not None:
         by_head = p.reshape(B, H, 1, S)  # a view: adding to it adds to p
         by_head += bias

@@ -30,7 +30,7 @@ from minigrad.fused.rows import row_dot, row_sum
 
 QUERY_BLOCK = 64  # queries of a block
 MAX_BLOCK_SCORES = 1 << 18  # scores of a block: as many as stay in the CPU's cache
-MAX_SAVED_RATIO = 4  # weights are saved for the backward pass if S <= 4 D, else computed again: see `saved_weights`
+MAX_SAVED_RATIO = 4  # weights are saved for the backward pass if S <= 4 D, else computed again: see `saves_weights`
 UNDERFLOW = 1e-20  # a row whose exponentials add up to less than this has lost digits
 
 Block = tuple[slice, slice, slice]  # of the batch, of the queries, of the keys
@@ -50,8 +50,7 @@ class BlockedAttention:
         max_saved_ratio: int = MAX_SAVED_RATIO,
     ):
         self.inputs, self.query_block, self.max_block_scores = inputs, query_block, max_block_scores
-        keys, head_dim = inputs.shape[4:]
-        self.saves_weights = keys <= max_saved_ratio * head_dim
+        self.saves_weights = inputs.saves_weights(max_saved_ratio)
         self.causal_biases: dict[tuple[int, int, int], Array] = {}
 
     def forward(self, *, save_for_backward: bool) -> tuple[Array, list[Saved]]:
@@ -89,10 +88,10 @@ class BlockedAttention:
         for (b, i, j), saved_block in zip(self.blocks(), saved):
             do, delta = merge_group(g[b, :, :, i]), merge_group(deltas[b, :, :, i])  # (b, K, R, D), (b, K, R, 1)
             q = self.scaled_queries(b, i)  # (b, K, R, D)
-            ds, dv_block = self.score_gradients(q, do, delta, saved_block, (b, i, j))
+            ds, dx, dv_block = self.score_gradients(q, do, delta, saved_block, (b, i, j))
             first = covered and i.stop == T  # `blocks` begins with the last queries
-            dq_by_head[b, :, :, i] = split_group(ds @ inputs.k[b, :, j], G)
-            set_or_add(dk[b, :, j], ds.swapaxes(-1, -2) @ q, first=first)
+            dq_by_head[b, :, :, i] = split_group(dx @ inputs.k[b, :, j], G)
+            set_or_add(dk[b, :, j], dx.swapaxes(-1, -2) @ q, first=first)
             set_or_add(dv[b, :, j], dv_block, first=first)
             if dbias is not None:
                 dbias[b, :, :, i, j] = split_group(ds, G)
@@ -101,14 +100,16 @@ class BlockedAttention:
             return dq, dk, dv
         return dq, dk, dv, None if dbias is None else dbias.reshape(B, K * G, T, S)
 
-    def score_gradients(self, q: Array, do: Array, delta: Array, saved: Saved, block: Block) -> tuple[Array, Array]:
-        """dS (b, K, R, j) and dV (b, K, j, D) of a block, from dO (b, K, R, D) and delta = rowsum(dO * O)."""
-        inputs, (b, _, j) = self.inputs, block
+    def score_gradients(
+        self, q: Array, do: Array, delta: Array, saved: Saved, block: Block
+    ) -> tuple[Array, Array, Array]:
+        """dS and dX (b, K, R, j), and dV (b, K, j, D) of a block, from dO (b, K, R, D) and delta = rowsum(dO * O)."""
+        inputs, (b, _, j), slope = self.inputs, block, None
         if type(saved) is tuple:
             p, total = saved  # P = p / total, but dividing dO and delta instead is less work
             do, delta = do / total, delta / total
         else:
-            p = self.scores(q, block)
+            p, slope = self.scores(q, block)
             p -= saved  # lse
             np.exp(p, out=p)  # softmax = exp(scores - lse)
         dp = do @ inputs.v[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
@@ -120,7 +121,7 @@ class BlockedAttention:
         ds = dp  # dS = P * (dP - delta), in the memory of dP
         ds -= delta
         ds *= p
-        return ds, dv
+        return ds, ds if slope is None else ds * slope, dv
 
     # --- scores and softmax of a block --------------------------------------------------------------------------------
 
@@ -128,10 +129,10 @@ class BlockedAttention:
         """scale q: (b, K, R, D)"""
         return merge_group(self.inputs.q[b, :, :, i] * self.inputs.options.scale)
 
-    def scores(self, q: Array, block: Block) -> Array:
-        """Scores of a block (b, K, R, j), where hidden pairs are -inf."""
+    def scores(self, q: Array, block: Block) -> tuple[Array, Array | None]:
+        """Scores of a block (b, K, R, j), where hidden pairs are -inf, and the slope of the soft cap or None."""
         inputs, (_, i, j) = self.inputs, block
-        scores = inputs.scores(q, *block)
+        scores, slope = inputs.scores(q, *block)
         if inputs.options.causal or inputs.options.window is not None:
             start = j.start  # from this key on, a key may be hidden from a query of the block
             if inputs.options.window is None:  # keys up to the position of the first query are visible to all
@@ -140,7 +141,7 @@ class BlockedAttention:
                 by_head = split_group(scores, inputs.shape[2])  # a view
                 # Column 0 of the block is key j.start.
                 by_head[..., start - j.start :] += self.causal_bias(i, slice(start, j.stop))
-        return scores
+        return scores, slope
 
     def causal_bias(self, i: slice, j: slice) -> Array:
         """0 or -inf (i, j): what causality and the window add to the scores."""
@@ -158,7 +159,7 @@ class BlockedAttention:
         Softmax is p / sum, and lse = log(sum) + maximum. A sum is 1 for a query that sees nothing.
         """
         lowest = np.finfo(self.inputs.dtype).min  # finite: a row of -inf then gives exp(-inf) = 0, not nan
-        p = self.scores(q, block)
+        p, _ = self.scores(q, block)
         if self.inputs.xp is np:
             # Any maximum that is not too far off will do, and that of the whole block is found faster than one a row.
             maximum = np.maximum(p.max(), lowest)
@@ -166,7 +167,7 @@ class BlockedAttention:
             if total.min() > UNDERFLOW:
                 return p, maximum, total
             # Rare: a row lies so far below the maximum that its exponentials underflow, or its query sees nothing.
-            p = self.scores(q, block)
+            p, _ = self.scores(q, block)
         maximum = np.maximum(p.max(axis=-1, keepdims=True), lowest)  # (b, K, R, 1)
         total = exp_in_place(p, maximum)
         total += total == 0  # for a query that sees nothing, 0 becomes 1: p / total is then 0, not nan
@@ -212,9 +213,9 @@ def query_blocks(T: int, S: int, step: int, *, causal: bool, window: int | None)
             yield slice(start, stop), slice(key_start, min(key_stop, S))
 
 
-def saved_weights(T: int, D: int, window: int | None = None) -> int:
+def saved_weights(T: int, D: int, window: int | None = None, soft_cap: float | None = None) -> int:
     """How many attention weights a head saves for the backward pass of a causal text of T tokens, on the CPU."""
-    if T > MAX_SAVED_RATIO * D:
+    if T > MAX_SAVED_RATIO * D or soft_cap is not None:
         return 0
     blocks = query_blocks(T, T, QUERY_BLOCK, causal=True, window=window)
     return sum((i.stop - i.start) * (j.stop - j.start) for i, j in blocks)

@@ -29,8 +29,8 @@ class WholeAttention:
         self.visible = kernels.CausalWindow(T, S - T, inputs.options.causal, window)
 
     def forward(self, *, save_for_backward: bool) -> tuple[Array, list[Saved]]:
-        inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
-        p = inputs.scores(self.scaled_queries(), ALL, ALL, ALL)  # (B, K, R, S); the kernels hide what causality hides
+        inputs, (B, K, G, T, _, D) = self.inputs, self.inputs.shape
+        p, _ = inputs.scores(self.scaled_queries(), ALL, ALL, ALL)  # (B, K, R, S); kernels hide what causality hides
         maximum, total = kernels.softmax_numerators(as_rows(p), self.visible)
         maximum, total = (a.reshape(B, K, G * T, 1) for a in (maximum, total))
         y = (p * inputs.dropout_factors(ALL, ALL, ALL) if inputs.options.dropout else p) @ inputs.v  # (B, K, R, D)
@@ -39,19 +39,19 @@ class WholeAttention:
         np.divide(self.by_head(y), self.by_head(total), out=self.by_head(out))
         if not save_for_backward:
             return out, []
-        return out, [(p, total) if S <= MAX_SAVED_RATIO * D else np.log(total) + maximum]
+        return out, [(p, total) if inputs.saves_weights(MAX_SAVED_RATIO) else np.log(total) + maximum]
 
     def backward(self, g: Array, out: Array, saved: list[Saved], *, needs_bias_grad: bool) -> tuple:
         inputs, (B, K, G, T, S, D) = self.inputs, self.inputs.shape
         q, do = self.scaled_queries(), inputs.xp.empty((B, K, G * T, D), inputs.dtype)
         delta = row_sum(g * out).reshape(B, K, G * T, 1)  # rowsum(dO * O)
-        (saved_block,) = saved
+        (saved_block,), slope = saved, None
         if type(saved_block) is tuple:
             p, total = saved_block  # P = p / total, but dividing dO and delta instead is less work
             np.divide(self.by_head(g), self.by_head(total), out=self.by_head(do))
             delta = delta / total
         else:
-            p = inputs.scores(q, ALL, ALL, ALL)
+            p, slope = inputs.scores(q, ALL, ALL, ALL)
             kernels.softmax_from_lse(as_rows(p), saved_block, self.visible)
             self.by_head(do)[...] = self.by_head(g)
         dp, p_after_dropout = do @ inputs.v.swapaxes(-1, -2), p  # (B, K, R, S)
@@ -60,11 +60,12 @@ class WholeAttention:
             p_after_dropout, dp = p * factors, dp * factors
         dv = p_after_dropout.swapaxes(-1, -2) @ do  # (B, K, S, D)
         dp -= delta
-        dp *= p  # dS
-        dq, dk = dp @ inputs.k, dp.swapaxes(-1, -2) @ q
+        dp *= p
+        ds, dx = dp, dp if slope is None else dp * slope  # slope of the soft cap
+        dq, dk = dx @ inputs.k, dx.swapaxes(-1, -2) @ q
         dq *= inputs.options.scale
         grads = dq.reshape(B, K * G, T, D), dk, dv
-        return grads if inputs.bias is None else (*grads, dp.reshape(B, K * G, T, S) if needs_bias_grad else None)
+        return grads if inputs.bias is None else (*grads, ds.reshape(B, K * G, T, S) if needs_bias_grad else None)
 
     def scaled_queries(self) -> Array:
         """scale q: (B, K, R, D), in C order"""

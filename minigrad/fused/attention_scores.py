@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 import numpy as np
 
 from minigrad.backend import Array, array_module
+from minigrad.fused.curves import soft_cap_in_place
 from minigrad.fused.dropout import keep_mask, keep_scale
 from minigrad.random import Key
 
@@ -28,6 +29,7 @@ class AttentionOptions(NamedTuple):
     scale: float
     dropout: float
     key: Key | None
+    soft_cap: float | None = None
 
 
 class Blockwise(Protocol):
@@ -81,16 +83,28 @@ class AttentionInputs:
         self.q, self.k, self.v = q.reshape(B, K, H // K, T, D), k, v
         self.bias, self.mask = bias, mask
 
-    def scores(self, scaled_q: Array, b: slice, i: slice, j: slice) -> Array:
-        """Scores of a block (b, K, R, j), where pairs hidden by the mask are -inf. `scaled_q`: (b, K, R, D)."""
-        K, G = self.shape[1:3]
+    def scores(self, scaled_q: Array, b: slice, i: slice, j: slice) -> tuple[Array, Array | None]:
+        """Scores of a block (b, K, R, j), where pairs hidden by the mask are -inf, and the slope of the soft cap.
+
+        `scaled_q`: (b, K, R, D). The slope (b, K, R, j) is d score / d (scale q·k), or None without a cap.
+        """
+        (K, G), cap = self.shape[1:3], self.options.soft_cap
         scores = scaled_q @ self.k[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
+        slope = None if cap is None else soft_cap_in_place(scores, cap)
         by_head = split_group(scores, G)  # (b, K, G, i, j), a view: adding to it adds to the scores
         if self.bias is not None:
             by_head += split_heads(block_of(self.bias, b, i, j), K)
         if self.mask is not None:
             by_head += self.additive_mask(split_heads(block_of(self.mask, b, i, j), K))
-        return scores
+        return scores, slope
+
+    def saves_weights(self, max_ratio: int) -> bool:
+        """Whether the forward pass saves the weights: if there are at most `max_ratio` D keys, and no soft cap.
+
+        With a soft cap, the backward pass computes the scores again in any case, to get the slope of the cap.
+        """
+        keys, head_dim = self.shape[4:]
+        return keys <= max_ratio * head_dim and self.options.soft_cap is None
 
     def additive_mask(self, visible: Array) -> Array:
         """An array that hides pairs when it is added to their scores: 0 where visible, -inf elsewhere."""

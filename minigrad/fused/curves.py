@@ -6,6 +6,7 @@ positive x it is near 1 (for relu_squared, it is x).
     silu          h = 1 / (1 + e^−x)              x h' = y (1 − h)
     gelu          h = Φ(x), the normal CDF        x h' = x φ(x), with the density φ
     gelu (tanh)   h = (1 + tanh u) / 2            x h' = 2 y (1 − h) u',   u = √(2/π) (x + 0.044715 x³)
+    relu          h = 1 if x > 0, else 0          x h' = 0             y = max(x, 0), which is 0 also for x = −∞
     relu_squared  h = max(x, 0)                   x h' = h             y = h h, which is 0 also for x = −∞
 
 The slope is dy/dx = h + x h' for all of them. The papers are named in activation.py, where these become functions of
@@ -115,6 +116,12 @@ def _tanh_slope(x: Array, h: Array, y: Array, out: Array) -> None:
 SILU = Curve("silu", sigmoid_array, _silu_slope)
 GELU = Curve("gelu", _normal_cdf, _normal_slope)
 GELU_TANH = Curve("gelu_tanh", _tanh_gate, _tanh_slope)
+RELU = Curve(
+    "relu",
+    gate=lambda x: np.logical_not(x <= 0).astype(x.dtype),  # 1 for NaN, as in PyTorch
+    slope=lambda x, h, y, out: np.multiply(h, 1, out=out),
+    value=lambda x, h, out=None: np.maximum(x, 0, out=out),
+)
 RELU_SQUARED = Curve(
     "relu_squared",
     gate=lambda x: np.maximum(x, 0),
@@ -175,3 +182,27 @@ def value_and_slope(
     dydx = h if slope is None else slope  # the slope may overwrite h, which is not needed after it
     curve.slope(x, h, y, dydx)
     return y, dydx
+
+
+# --- soft cap ---------------------------------------------------------------------------------------------------------
+
+
+def soft_cap_in_place(x: Array, cap: float) -> Array:
+    """Turn x into cap tanh(x / cap), which stays between -cap and cap; returns the slope, 1 - tanh², a new array.
+
+    Gemma 2 (arXiv 2408.00118). In place, because scores and logits are large.
+    """
+    x /= cap
+    np.tanh(x, out=x)
+    slope = 1 - x * x
+    x *= cap
+    return slope
+
+
+def check_soft_cap(cap: float | None) -> float | None:
+    """The cap as a Python float, because a NumPy scalar would promote float32. Raises ValueError if it is no cap."""
+    if cap is None:
+        return None
+    if not 0 < cap < math.inf:
+        raise ValueError(f"soft_cap is the bound of what it caps, a positive number, or None for no cap; got {cap}")
+    return float(cap)

@@ -20,6 +20,7 @@ import numpy as np
 
 from minigrad.backend import Array, array_module
 from minigrad.fused.cross_entropy import cross_entropy_reference, softmax_loss
+from minigrad.fused.curves import check_soft_cap, soft_cap_in_place
 from minigrad.fused.linear import linear_reference
 from minigrad.fused.loss_options import LossOptions, Reduction, check_targets
 from minigrad.fused.record import Needs, record_fused
@@ -88,6 +89,7 @@ def linear_cross_entropy(
     reduce = Reduction(reduction, checked, x.dtype)
     chunk = chunk or _chunk_rows(x.data, weight.data)
     rows = checked.only_counted(as_rows(x.data), copy=False)
+    soft_cap = check_soft_cap(soft_cap)
     head = _Head(rows, weight.data, inputs[2].data if inputs[2:] else None, checked.classes, options, soft_cap)
     needs = [t.requires_grad for t in inputs]
     in_forward = mode.recording and any(needs) and reduction != "none"  # whether the gradients are computed here
@@ -170,18 +172,11 @@ class _Head:
         return _Gradients(dx, dw, db)
 
     def _logits(self, rows: slice) -> tuple[Array, Array | None]:
-        """The logits (n, V) of a chunk, and the slope of the soft cap: d cap tanh(z / cap) / dz = 1 - tanh²."""
+        """The logits (n, V) of a chunk, and the slope of the soft cap or None."""
         z = self.x[rows] @ self.weight.T
         if self.bias is not None:
             z += self.bias
-        if self.soft_cap is None:
-            return z, None
-        # In place, because logits are large: cap * tanh(z / cap).
-        z /= self.soft_cap
-        np.tanh(z, out=z)
-        slope = 1 - z * z
-        z *= self.soft_cap
-        return z, slope
+        return z, None if self.soft_cap is None else soft_cap_in_place(z, self.soft_cap)
 
     def _add_gradients(self, dz: Array, grads: _Gradients, rows: slice) -> None:
         """dx = dz W, dW = dzᵀ x, db = Σ dz. The first chunk sets dW and db, and the others add to them."""

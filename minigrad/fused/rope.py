@@ -25,14 +25,29 @@ from minigrad.tensor import Tensor, as_tensor, record
 
 def rope_tables(positions: Any, dim: int, base: float = 10000.0, dtype: Any = DEFAULT_FLOAT) -> tuple[Array, Array]:
     """cos and sin of all angles, (T, dim/2) both, for positions (T,) and `dim` features, an even number."""
+    return cos_and_sin(positions, rope_frequencies(dim, base), dtype)
+
+
+def rope_frequencies(dim: int, base: float = 10000.0) -> np.ndarray:
+    """The angle by which each pair of features turns from one position to the next: (dim/2,) float64, in radians."""
     if dim % 2:
         raise ValueError(f"rope rotates pairs of features, so dim must be even; it is {dim}")
+    return base ** (np.arange(0, dim, 2, dtype=np.float64) / -dim)
+
+
+def cos_and_sin(
+    positions: Any, frequencies: Any, dtype: Any = DEFAULT_FLOAT, factor: float = 1.0
+) -> tuple[Array, Array]:
+    """`rope_tables` for other frequencies (n,), (T, n) both, times `factor`.
+
+    Models are adapted to longer texts by lower frequencies. YaRN (Peng et al. 2023, arXiv:2309.00071) and LongRoPE
+    (Ding et al. 2024, arXiv:2402.13753) multiply cos and sin by a factor, too.
+    """
     positions = as_array(positions)
     xp = array_module(positions)
-    frequency = base ** (xp.arange(0, dim, 2, dtype=np.float64) / -dim)  # (dim/2,), radians per position
     # In float64: angles at late positions are large, and float32 would round them too coarsely.
-    angle = positions[..., None] * frequency  # (T, dim/2)
-    return np.cos(angle).astype(dtype), np.sin(angle).astype(dtype)
+    angle = positions[..., None] * xp.asarray(frequencies, dtype=np.float64)  # (T, n)
+    return (factor * np.cos(angle)).astype(dtype), (factor * np.sin(angle)).astype(dtype)
 
 
 def rope_reference(x: Any, cos: Any, sin: Any, *, interleaved: bool = False) -> Tensor:

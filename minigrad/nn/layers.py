@@ -44,8 +44,8 @@ class Linear(Module):
     ):
         in_features, out_features = _size(in_features, "in_features"), _size(out_features, "out_features")
         if not init:
-            self.weight = Parameter(_zeros(out_features, in_features), dtype)
-            self.bias = Parameter(_zeros(out_features), dtype) if bias else None
+            self.weight = _zeros(out_features, in_features, dtype=dtype)
+            self.bias = _zeros(out_features, dtype=dtype) if bias else None
             return
         # Draws are made in float64 and then rounded, so that a seed means the same weights in every dtype.
         rng = np.random.default_rng(rng)
@@ -96,7 +96,7 @@ class Embedding(Module):
         num_embeddings = _size(num_embeddings, "num_embeddings")
         embedding_dim = _size(embedding_dim, "embedding_dim")
         if not init:
-            self.weight = Parameter(_zeros(num_embeddings, embedding_dim), dtype)
+            self.weight = _zeros(num_embeddings, embedding_dim, dtype=dtype)
             return
         rng = np.random.default_rng(rng)
         self.weight = Parameter(rng.standard_normal((num_embeddings, embedding_dim)), dtype)
@@ -190,6 +190,8 @@ def _size(n: Any, name: str) -> int:
     return size
 
 
-def _zeros(*shape: int) -> np.ndarray:
-    """Zeros that take no memory: one number, repeated by strides of 0. `Parameter` makes a real array of them."""
-    return np.broadcast_to(np.float32(0), shape)
+def _zeros(*shape: int, dtype: Any) -> Parameter:
+    """A parameter of zeros. Its memory is taken from the system only where it is written or read."""
+    parameter = Parameter(0.0, dtype)
+    parameter.data = np.zeros(shape, parameter.dtype)  # `Parameter(np.zeros(shape))` would copy, and write all of it
+    return parameter

@@ -211,7 +211,20 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture) -> None:
         parse(["--help"])
     assert stop.value.code == 0
     help_text = capsys.readouterr().out
-    sampling = ["temperature", "top-k", "top-p", "min-p", "repetition-penalty"]
-    others = ["run", "checkpoint", "prompt", "max-tokens", "stop", "seed", "num-samples", "threads", "device"]
+    sampling = ["temperature", "top-k", "top-p", "min-p", "repetition-penalty", "sampler"]
+    others = [
+        "run",
+        "checkpoint",
+        "model",
+        "weights",
+        "tokenizer",
+        "prompt",
+        "max-tokens",
+        "stop",
+        "seed",
+        "num-samples",
+        "threads",
+        "device",
+    ]
     for option in sampling + others:
         assert f"--{option} " in help_text

@@ -15,6 +15,7 @@ import pytest
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
 from llm.model.presets import PRESETS, preset
+from llm.runs.parsing import REGISTRY
 
 # fmt: off
 BAD = [
@@ -76,7 +77,7 @@ def test_json_errors_name_the_key() -> None:
 def test_help_documents_every_field(capsys: pytest.CaptureFixture) -> None:
     tyro = pytest.importorskip("tyro")
     with pytest.raises(SystemExit):
-        tyro.cli(GPTConfig, args=["--help"])
+        tyro.cli(GPTConfig, args=["--help"], registry=REGISTRY)
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     body = ast.parse(Path(inspect.getfile(GPTConfig)).read_text()).body
     fields = next(node for node in body if isinstance(node, ast.ClassDef) and node.name == "GPTConfig").body

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import llm.model.attention
 from llm.model.config import Activation, GPTConfig, Norm, NormPosition, Positions
 from llm.model.gpt import GPT
-from llm.model.masks import AttentionSettings
+from llm.model.masks import LayerSettings
 from minigrad import Tensor, no_grad
 from minigrad.optim import AdamW
 from minigrad.random import seed as seed_dropout
@@ -125,7 +125,7 @@ def test_shifting_all_positions_changes_nothing_if_positions_are_relative(
 
 @given(configs(positions="rope"), SEEDS)
 def test_other_distances_change_the_logits_with_rope(config: GPTConfig, seed: int) -> None:
-    config = replace(config, window=None)
+    config = replace(config, window=None, rope_layers=None)  # rope in all layers
     model, ids = random_gpt(config, seed), token_ids(np.random.default_rng(seed), 1, 6)
     ids[0, 0] = (ids[0, 1] + 1) % VOCAB  # attention among equal tokens has nothing to choose
     assert not np.allclose(logits(model, ids, positions=np.arange(6) * 2), logits(model, ids), **FLOAT64_SUMS)
@@ -181,7 +181,7 @@ def test_dropout_keeps_the_mean(norm_position: str, seed: int) -> None:
     model, x = random_gpt(config, seed), np.random.default_rng(seed).standard_normal((1, 4, 8))
     copies = np.repeat(x, 4000, axis=0)
     seed_dropout(seed)
-    for layer in (model.dropout, partial(model.blocks[0].attention, settings=AttentionSettings())):
+    for layer in (model.dropout, partial(model.blocks[0].attention, settings=LayerSettings())):
         expected = layer(Tensor(x)).data
         model.train()
         found = layer(Tensor(copies)).data

@@ -22,8 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.inference.load import load_model
 from llm.runs.files import CHECKSUM, open_regular
+from llm.runs.load import load_model
 from llm.runs.metrics import read_metrics
 from llm.runs.run import Run
 from llm.training.command import parse

@@ -48,7 +48,8 @@ def _silu(x: Array) -> Array:
 
 def _linear_activation(x: Array, weight: Any, bias: Any = 0.0, *, activation: Callable) -> Array:
     exact, tanh = (partial(_gelu, approximate=form) for form in ("none", "tanh"))
-    functions = {"gelu": exact, "gelu_tanh": tanh, "silu": _silu, "swiglu": _gated(_silu), "geglu": _gated(exact)}
+    plain = {"gelu": exact, "gelu_tanh": tanh, "silu": _silu}
+    functions = {**plain, "swiglu": _gated(_silu), "geglu": _gated(exact), "geglu_tanh": _gated(tanh)}
     return functions[activation](_linear(x, weight, bias))
 
 
@@ -84,6 +85,7 @@ def _attention(
     causal: bool,
     window: int | None,
     scale: float | None,
+    soft_cap: float | None,
     mask: Array | None = None,
     dropout: float = 0.0,
     key: Any = None,
@@ -95,6 +97,8 @@ def _attention(
     out = np.zeros_like(q)
     for b, h, t in np.ndindex(B, H, T):
         scores = k[b, h] @ q[b, h, t] * (D**-0.5 if scale is None else scale)
+        if soft_cap is not None:
+            scores = soft_cap * np.tanh(scores / soft_cap)
         if bias is not None:
             scores = scores + np.broadcast_to(bias, (B, H, T, S))[b, h, t]
         position, keys = S - T + t, np.arange(S)  # the last query is at the position of the last key
@@ -167,6 +171,7 @@ REFERENCES = {
 
     "linear": _linear, "layer_norm": _layer_norm, "rms_norm": _rms_norm, "gelu": _gelu, "silu": _silu,
     "linear_activation": _linear_activation, "swiglu": _gated(_silu), "geglu": _gated(_gelu),
+    "reglu": _gated(lambda x: x * (x > 0)),
     "relu_squared": lambda x: (x * (x > 0)) ** 2, "embedding": lambda weight, ids: weight[ids], "rope": _rope,
     "dropout": lambda x, p, key: x * _dropout_factors(x.shape, p, key), "attention": _attention,
     "cross_entropy": _cross_entropy, "linear_cross_entropy": _linear_cross_entropy,

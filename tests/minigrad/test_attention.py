@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import Tensor
 from minigrad.fused import attention as attention_file
-from minigrad.fused import attention_blocks
+from minigrad.fused import attention_blocks, attention_scores
 from minigrad.fused.attention import attention, attention_reference
 from minigrad.fused.attention_blocks import QUERY_BLOCK, BlockedAttention
 from minigrad.fused.attention_scores import AttentionInputs, AttentionOptions
@@ -38,6 +38,7 @@ def calls(draw: st.DrawFn) -> tuple[list[Tensor], dict]:
         "dropout": draw(st.sampled_from([0.0, 0.4])),
         "key": (draw(st.integers(0, 99)), 3, 5),
         "scale": draw(st.none() | st.floats(0.1, 2.0)),
+        "soft_cap": draw(st.none() | st.floats(0.3, 5.0)),
     }
     if draw(st.booleans()):
         options["mask"] = rng.random((draw(st.sampled_from([1, B])), 1, draw(st.sampled_from([1, T])), S)) < 0.7
@@ -61,9 +62,9 @@ def run(function: Callable, inputs: list[Tensor], options: dict) -> tuple[np.nda
 def run_in_blocks(inputs: list[Tensor], options: dict, **sizes: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """As `run`, by the passes on arrays, with other sizes of blocks than `attention` would choose."""
     q, k, v, *bias = (x.data for x in inputs)
-    mask = options.get("mask")
-    scale = options["scale"] or q.shape[-1] ** -0.5
-    chosen = AttentionOptions(options["causal"], options["window"], scale, options["dropout"], options["key"])
+    rest = dict(options)
+    mask = rest.pop("mask", None)
+    chosen = AttentionOptions(**{**rest, "scale": options["scale"] or q.shape[-1] ** -0.5})
     arrays = AttentionInputs(q, k, v, bias[0] if bias else None, mask, chosen)
     passes = BlockedAttention(arrays, **sizes)
     out, saved = passes.forward(save_for_backward=True)
@@ -108,19 +109,21 @@ def test_blocks_cover_every_visible_pair(T: int, earlier: int, step: int, causal
     assert not (visible & ~covered).any()
 
 
-@given(st.integers(1, 300), st.sampled_from([8, 64]), st.none() | st.integers(1, 80))
-def test_saved_weights_counts_what_the_forward_pass_saves(T: int, D: int, window: int | None) -> None:
+@given(st.integers(1, 300), st.sampled_from([8, 64]), st.none() | st.integers(1, 80), st.none() | st.just(2.0))
+def test_saved_weights_counts_what_the_forward_pass_saves(
+    T: int, D: int, window: int | None, soft_cap: float | None
+) -> None:
     q = np.zeros((1, 1, T, D), np.float32)
-    arrays = AttentionInputs(q, q, q, None, None, AttentionOptions(True, window, 1.0, 0.0, None))
+    arrays = AttentionInputs(q, q, q, None, None, AttentionOptions(True, window, 1.0, 0.0, None, soft_cap))
     _, saved = BlockedAttention(arrays).forward(save_for_backward=True)
-    assert attention_blocks.saved_weights(T, D, window) == sum(s[0].size for s in saved if type(s) is tuple)
+    assert attention_blocks.saved_weights(T, D, window, soft_cap) == sum(s[0].size for s in saved if type(s) is tuple)
 
 
 def difference_without_a_graph(call: tuple) -> float:
     """Between a single query where nothing is recorded, as in generating text, and the same as part of a graph."""
     (q, k, v, *_), options = call
     q = Tensor(q.data[:, :, -1:], requires_grad=True)
-    options = {name: options[name] for name in ("scale", "window")}
+    options = {name: options[name] for name in ("scale", "window", "soft_cap")}
     with mg.no_grad():
         unrecorded = mg.attention(q, k, v, **options).data
     return float(np.abs(unrecorded - mg.attention(q, k, v, **options).data).max())
@@ -142,14 +145,42 @@ def test_a_single_query_with_scores_whose_exponentials_overflow_gives_the_same(c
 def test_another_scale_for_a_single_query_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     right = attention_file.single_query_attention
     monkeypatch.setattr(
-        attention_file, "single_query_attention", lambda q, k, v, scale, *options: right(q, k, v, 1.1 * scale, *options)
+        attention_file,
+        "single_query_attention",
+        lambda q, k, v, scale, *rest, **options: right(q, k, v, 1.1 * scale, *rest, **options),
     )
     rng = np.random.default_rng(0)
     call = (
         [Tensor(rng.standard_normal(shape)) for shape in ((1, 2, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4))],
-        {"scale": None, "window": None},
+        {"scale": None, "window": None, "soft_cap": None},
     )
     assert difference_without_a_graph(call) > 1e-3
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 3.0))
+def test_a_soft_cap_bounds_the_scores_before_the_bias_is_added(seed: int, cap: float) -> None:
+    """With huge queries, every capped score is +cap or -cap, and no gradient goes through the cap. The bias is free."""
+    rng = np.random.default_rng(seed)
+    q, k, v, bias = (rng.standard_normal(shape) for shape in ((1, 1, 4, 1), (1, 1, 4, 1), (1, 1, 4, 1), (1, 1, 4, 4)))
+    q, k, bias = 1e4 * (q + np.copysign(0.1, q)), k + np.copysign(0.1, k), 10 * bias
+    weights = np.exp(cap * np.sign(q @ k.swapaxes(-1, -2)) + bias) * np.tri(4)
+    expected = weights / weights.sum(-1, keepdims=True) @ v
+    inputs = [Tensor(a, requires_grad=True) for a in (q, k, v, bias)]
+    out, (dq, dk, dv, dbias) = run(mg.attention, inputs, {"soft_cap": cap, "scale": 1.0})
+    np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING)
+    assert not dq.any() and not dk.any() and dv.any() and dbias.any()
+
+
+@pytest.mark.control
+def test_a_soft_cap_without_its_slope_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    inputs = [Tensor(rng.standard_normal((1, 1, 5, 2)), requires_grad=True) for _ in range(3)]
+    expected, expected_grads = run(mg.attention_reference, inputs, {"soft_cap": 1.0})
+    right = attention_scores.soft_cap_in_place
+    monkeypatch.setattr(attention_scores, "soft_cap_in_place", lambda x, cap: np.ones_like(right(x, cap)))
+    out, grads = run(mg.attention, inputs, {"soft_cap": 1.0})
+    np.testing.assert_allclose(out, expected, rtol=0, atol=ROUNDING)
+    assert np.abs(grads[0] - expected_grads[0]).max() > 1e-3
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
@@ -213,6 +244,8 @@ def test_inputs_may_be_views_of_one_projection(call: tuple) -> None:
         (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 3, 4)), {}, "takes q"),
         (((1, 2, 2, 4), (1, 2, 2, 5), (1, 2, 2, 5)), {}, "equal B and D"),
         (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {"window": 0}, "at least 1"),
+        (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {"soft_cap": 0.0}, "a positive number, or None for no cap; got 0"),
+        (((1, 2, 2, 4), (1, 2, 2, 4), (1, 2, 2, 4)), {"soft_cap": np.inf}, "a positive number"),
     ],
 )
 def test_errors_are_sentences(shapes: tuple, options: dict, words: str) -> None:

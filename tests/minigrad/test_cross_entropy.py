@@ -111,6 +111,12 @@ def test_errors_are_sentences(targets: np.ndarray, options: dict, error: type, w
         mg.cross_entropy(np.zeros((2, 3)), targets, **options)
 
 
+@pytest.mark.parametrize("cap", [0.0, -1.0, math.inf, math.nan])
+def test_a_soft_cap_that_is_no_bound_is_refused(cap: float) -> None:
+    with pytest.raises(ValueError, match="soft_cap is the bound of what it caps, a positive number"):
+        mg.linear_cross_entropy(np.zeros((2, 4)), np.zeros((3, 4)), np.array([0, 1]), soft_cap=cap)
+
+
 def test_logits_never_exist_all_at_once() -> None:
     """4,096 rows and 8,192 classes would be 128 MB of logits; a chunk of 64 rows is 2 MB."""
     x, weight = (Tensor(np.ones((n, 4), np.float32), requires_grad=True) for n in (4096, 8192))

@@ -27,6 +27,7 @@ from minigrad.fused.functions import (
     geglu,
     gelu,
     layer_norm,
+    reglu,
     relu_squared,
     rms_norm,
     rope,
@@ -62,6 +63,7 @@ OF_ROWS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # of x (N, C
     "relu_squared": lambda x, w, b: relu_squared(x) * w + b,
     "swiglu": lambda x, w, b: swiglu(x * w, x + b),
     "geglu": lambda x, w, b: geglu(x * w, x + b),
+    "reglu": lambda x, w, b: reglu(x * w, x + b),
     "cross_entropy": lambda x, w, b: loss(x * w + b, label_smoothing=0.1, z_loss=0.01, reduction="none"),
     "mean cross_entropy": lambda x, w, b: loss(x * w + b),
 }
@@ -107,10 +109,11 @@ def test_rope(cupy, shape, n, unrotated, angles, interleaved, dtype, seed):
     causal=st.booleans(),
     window=st.none() | st.integers(1, 80),
     masked=st.booleans(),
+    soft_cap=st.sampled_from([None, 0.5]),
     dtype=DTYPES,
     seed=st.integers(0, 2**32),
 )
-def test_attention(cupy, B, K, G, T, more, D, causal, window, masked, dtype, seed):
+def test_attention(cupy, B, K, G, T, more, D, causal, window, masked, soft_cap, dtype, seed):
     rng, S = np.random.default_rng(seed), T + more
     arrays = [a.astype(dtype) / 3 for a in random_arrays(rng, (B, K * G, T, D), (B, K, S, D), (B, K, S, D))]
     mask = None
@@ -120,7 +123,7 @@ def test_attention(cupy, B, K, G, T, more, D, causal, window, masked, dtype, see
 
     def f(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         mask_there = mask if mask is None or q.device == "cpu" else cupy.asarray(mask)
-        return attention(q, k, v, causal=causal, window=window, mask=mask_there)
+        return attention(q, k, v, causal=causal, window=window, mask=mask_there, soft_cap=soft_cap)
 
     check(cupy, f, arrays)
 
@@ -131,16 +134,17 @@ def test_attention(cupy, B, K, G, T, more, D, causal, window, masked, dtype, see
     G=st.integers(1, 2),
     S=LENGTHS,
     window=st.none() | st.integers(1, 80),
+    soft_cap=st.sampled_from([None, 0.5]),
     dtype=DTYPES,
     seed=st.integers(0, 2**32),
 )
-def test_attention_of_a_single_query(cupy, B, K, G, S, window, dtype, seed):
+def test_attention_of_a_single_query(cupy, B, K, G, S, window, soft_cap, dtype, seed):
     """Without a gradient: only then it takes the path of its own."""
     arrays = random_arrays(np.random.default_rng(seed), (B, K * G, 1, 8), (B, K, S, 8), (B, K, S, 8))
     arrays = [a.astype(dtype) / 3 for a in arrays]
     with no_grad():
-        expected = attention(*(a.astype(np.float64) for a in arrays), window=window).numpy()
-        found = attention(*map(cupy.asarray, arrays), window=window).numpy()
+        expected = attention(*(a.astype(np.float64) for a in arrays), window=window, soft_cap=soft_cap).numpy()
+        found = attention(*map(cupy.asarray, arrays), window=window, soft_cap=soft_cap).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE[found.dtype.name] * abs(expected).max())
 
 

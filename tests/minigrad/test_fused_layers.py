@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import Tensor
 from minigrad.fused import linear
+from minigrad.fused.rope import cos_and_sin, rope_frequencies
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -246,6 +247,25 @@ def test_rope_tables_are_exact_at_late_positions() -> None:
     cos, _ = mg.rope_tables(np.array([100_000]), 4)
     assert cos.dtype == np.float32
     np.testing.assert_allclose(cos[0], np.cos([100_000.0, 1000.0]), atol=1e-7)
+
+
+@given(
+    base=st.floats(2, 1e6),
+    half=st.integers(1, 8),
+    positions=st.lists(st.integers(0, 10**6), max_size=4),
+    factor=st.floats(0.5, 2),
+)
+def test_rope_tables_are_powers_of_one_rotation(base: float, half: int, positions: list[int], factor: float) -> None:
+    frequencies = rope_frequencies(2 * half, base)
+    assert frequencies.dtype == np.float64
+    np.testing.assert_allclose(frequencies, [base ** (-j / half) for j in range(half)], rtol=1e-13)
+    cos, sin = cos_and_sin(np.array(positions, int), frequencies, np.float64, factor)
+    one_step = np.exp(1j * frequencies)
+    expected = factor * np.array([one_step**t for t in positions]).reshape(-1, half)
+    # At position 10⁶, an angle of 10⁶ radians is rounded by 1e-10, and so is the power.
+    np.testing.assert_allclose(cos + 1j * sin, expected, rtol=0, atol=1e-9)
+    for plain, with_factor in zip(mg.rope_tables(positions, 2 * half, base, np.float64), (cos, sin), strict=True):
+        np.testing.assert_array_equal(factor * plain, with_factor)
 
 
 def test_rope_names_shapes_that_do_not_fit() -> None:

@@ -31,6 +31,7 @@ def slope(f: Callable, values: Any, dtype: Any = np.float64) -> list:
     [
         (mg.relu, [-1.0, 0.0, 1.0], [0.0, 0.0, 1.0]),
         (mg.abs, [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]),
+        (lambda x: mg.reglu(x, mg.full(x.shape, 3.0)), [-1.0, 0.0, 1.0], [0.0, 0.0, 3.0]),
         (mg.relu_squared, [-1.0, 0.0, 1.0], [0.0, 0.0, 2.0]),
         (lambda x: mg.clip(x, -1.0, 1.0), [-2.0, -1.0, 0.0, 1.0, 2.0], [0.0, 1.0, 1.0, 1.0, 0.0]),
         (lambda x: mg.maximum(x, 0.0), [-1.0, 0.0, 1.0], [0.0, 0.5, 1.0]),

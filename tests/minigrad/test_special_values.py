@@ -31,6 +31,7 @@ ELEMENTWISE: dict[str, tuple[Callable, Callable]] = {
     "clip": (lambda x: mg.clip(x, -1.0, 2.0), lambda T, F, x: T.clamp(x, -1.0, 2.0)),
     "maximum": (lambda x: mg.maximum(x, 1.0), lambda T, F, x: T.maximum(x, T.ones((), dtype=x.dtype))),
     "minimum": (lambda x: mg.minimum(x, 1.0), lambda T, F, x: T.minimum(x, T.ones((), dtype=x.dtype))),
+    "reglu of up 1": (lambda x: mg.reglu(x, mg.ones_like(x)), lambda T, F, x: F.relu(x)),
     "relu_squared": (mg.relu_squared, lambda T, F, x: F.relu(x) ** 2),
     "relu_squared_reference": (mg.relu_squared_reference, lambda T, F, x: F.relu(x) ** 2),
     "exp": (mg.exp, lambda T, F, x: T.exp(x)),

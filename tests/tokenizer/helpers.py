@@ -152,10 +152,10 @@ def llama2c_file(rows: Iterable[Piece]) -> bytes:
 
 
 def gguf_file(values: dict[str, Any]) -> bytes:
-    """A table of values by their names (without what they begin with), and something after it."""
-    others = {"chat_template": "tokenizer.chat_template"}
-    named = {others.get(name, f"tokenizer.ggml.{name}"): value for name, value in values.items()}
-    rows = {"general.architecture": "llama"} | named
+    """A table of values by their names (without what all begin with), and something after it."""
+    prefixes = {"chat_template": "tokenizer."}  # the one name with another beginning
+    rows: dict[str, Any] = {"general.architecture": "llama"}
+    rows |= {f"{prefixes.get(name, 'tokenizer.ggml.')}{name}": value for name, value in values.items()}
     body = b"".join(gguf_text(name) + gguf_value(value) for name, value in rows.items())
     return b"GGUF" + struct.pack("<IQQ", 3, 0, len(rows)) + body + bytes(64)
 

@@ -127,7 +127,7 @@ def test_a_named_token_is_a_text(role: str, value: Any, here: Path) -> None:
 @pytest.mark.parametrize("change", [{"bos_token_id": "1"}, {"eos_token_id": 1.5}, {"chat_template": 5}])
 def test_a_gguf_file_with_settings_of_a_wrong_kind(change: dict[str, Any], here: Path) -> None:
     Path("a.gguf").write_bytes(gguf_file(LLAMA | change))
-    with pytest.raises(FormatError, match="is damaged: its "):
+    with pytest.raises(FormatError, match="is damaged: its |asks for tokenizer.ggml"):
         load("a.gguf")
 
 

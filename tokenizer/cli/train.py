@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tokenizer.cli.inputs import check_input, read_corpus, status
 from tokenizer.cli.terminal import progress_line
-from tokenizer.formats.atomic import refuse_other_kinds, write_file
-from tokenizer.formats.files import destination, is_file, locate
+from tokenizer.formats.atomic import is_file, refuse_other_kinds, write_file
+from tokenizer.formats.files import destination, locate
 from tokenizer.models.byte_bpe import Tokenizer
 from tokenizer.split.pretokenizer import Pretokenizer
 from tokenizer.text.special_tokens import check_names

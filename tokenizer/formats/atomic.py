@@ -64,6 +64,12 @@ def remove_partial(folder: Path, unchanged_for: float = 0.0) -> None:
                 shutil.rmtree(partial) if partial.is_dir() and not partial.is_symlink() else partial.unlink()
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file at `path`. OSError if there is something else, such as a pipe, which may have no end."""
+    refuse_other_kinds(path)
+    return path.is_file()
+
+
 def refuse_other_kinds(path: Path) -> None:
     """OSError if there is something at `path` that is not a file: a folder, or a device such as /dev/null."""
     if path.is_dir():

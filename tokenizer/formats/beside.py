@@ -20,7 +20,7 @@ from typing import Any
 
 import regex
 
-from tokenizer.formats.atomic import refuse_other_kinds, write_file
+from tokenizer.formats.atomic import is_file, write_file
 from tokenizer.formats.checks import is_id, is_table, is_text, parse_json, unsupported
 from tokenizer.formats.components import TOKEN_FLAGS
 from tokenizer.formats.records import FormatError
@@ -109,12 +109,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is a file at `path`. OSError if there is something else, such as a pipe, which may have no end."""
-    refuse_other_kinds(path)
-    return path.is_file()
-
-
 def read_table(path: Path, check: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     """The content of a file of JSON; an empty table if there is no such file."""
     try:
@@ -144,7 +138,7 @@ def read_templates(folder: Path) -> list[dict[str, str]]:
     named = {path.stem: path for path in sorted(folder.glob(f"{TEMPLATES_FOLDER}/*.jinja"))}
     if is_file(folder / TEMPLATE_NAME):
         named = {"default": folder / TEMPLATE_NAME} | {name: path for name, path in named.items() if name != "default"}
-    return [{"name": name, "template": read_text(path)} for name, path in named.items() if is_file(path)]
+    return [{"name": name, "template": read_text(path)} for name, path in named.items()]
 
 
 def read_text(path: Path) -> str:
@@ -223,9 +217,12 @@ def listed_tokens(settings: dict[str, Any], folder: Path) -> dict[str, dict[str,
 
 def with_added_tokens(document: Any, settings: dict[str, Any], folder: Path) -> Any:
     """A tokenizer.json with what the files beside it say about added tokens. A damaged one is returned as it is."""
-    if not is_complete(document) or not (settings or is_file(folder / ADDED_NAME)):
+    if not is_complete(document) or not (settings or (folder / ADDED_NAME).is_file()):
         return document
-    tokens = {token["content"]: token for token in document.get("added_tokens", [])}
+    added = document.get("added_tokens", [])
+    tokens = {token["content"]: token for token in added}
+    if len(tokens) < len(added):  # a token twice: the document is read alone, which refuses it
+        return document
     return {**document, "added_tokens": added_tokens(document["model"]["vocab"], tokens, settings, folder)}
 
 

@@ -23,10 +23,9 @@ import regex
 
 from tokenizer.arrays.collector import paused_garbage_collector
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
-from tokenizer.formats.atomic import write_file
+from tokenizer.formats.atomic import is_file, write_file
 from tokenizer.formats.beside import (
     added_tokens,
-    is_file,
     read_ends,
     read_settings,
     with_added_tokens,

@@ -19,8 +19,8 @@ def _linear(c: Choices) -> Example:
 
 def _linear_activation(c: Choices) -> Example:
     x, outputs = c.array(c.shape(1)), c.pick((2, 4))
-    # Not relu_squared: z may be near its kink at 0.
-    activation = c.pick(("gelu", "gelu_tanh", "silu", "swiglu", "geglu"))
+    # Not relu, relu_squared and reglu: z may be near their kink at 0.
+    activation = c.pick(("gelu", "gelu_tanh", "silu", "swiglu", "geglu", "geglu_tanh"))
     inputs = x, c.array((outputs, x.shape[-1])), c.array((outputs,))
     return call(*inputs[: c.pick((3, 2))], activation=activation)
 
@@ -35,12 +35,12 @@ def _gelu(c: Choices) -> Example:
     return call(c.array(), approximate=c.pick(("none", "tanh")))
 
 
-def _gated(c: Choices, **options: Any) -> Example:
+def _gated(c: Choices, array: Callable[[Choices, Any], Any] = Choices.array, **options: Any) -> Example:
     """The gate and the values that it multiplies, as two arrays or packed into one."""
     shape = c.shape(1)
     if c.flag():
-        return call(c.array(shape), c.array(shape), **options)
-    return call(c.array((*shape[:-1], 2 * shape[-1])), **options)
+        return call(array(c, shape), array(c, shape), **options)
+    return call(array(c, (*shape[:-1], 2 * shape[-1])), **options)
 
 
 def _embedding(c: Choices) -> Example:
@@ -68,7 +68,7 @@ def _attention(c: Choices) -> Example:
     T, S, D = c.pick((3, 1, 2, 4)), c.pick((3, 1, 4, 5)), c.pick((2, 1, 4))  # queries, keys, size of a head
     q, k, v = c.array((B, K * G, T, D)), c.array((B, K, S, D)), c.array((B, K, S, D))
     options: dict[str, Any] = {"causal": c.flag(), "window": c.pick((None, None, 1, 2))}
-    options["scale"] = c.pick((None, None, 0.5))
+    options |= {"scale": c.pick((None, None, 0.5)), "soft_cap": c.pick((None, None, 0.7))}
     scores = (B, K * G, T, S)
     if c.flag():
         options["mask"] = c.generator().random(c.broadcastable(scores)) < 0.7
@@ -129,6 +129,7 @@ FUSED: dict[str, tuple[Callable[[Callable], Callable], Callable[[Choices], Examp
     "silu": (_as_is, lambda c: call(c.array())),
     "swiglu": (_as_is, _gated),
     "geglu": (_as_is, lambda c: _gated(c, approximate=c.pick(("none", "tanh")))),
+    "reglu": (_as_is, lambda c: _gated(c, Choices.nonzero)),
     "relu_squared": (_as_is, lambda c: call(c.nonzero())),
     "embedding": (_weight_first, _embedding),
     "rope": (_as_is, _rope),

@@ -1,4 +1,4 @@
-"""Load the model and the tokenizer of a run, ready to write. `llm.load` is this function."""
+"""Load the model and the tokenizer of a run, ready to write."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from llm.console import say
+from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
-from llm.runs.checkpoints import MODEL
+from llm.runs.checkpoints import MODEL, Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.run import Run
 from minigrad.backend import pick_device
@@ -24,6 +25,18 @@ def load_model(
     OSError when there is no run in the folder, or when its files cannot be used.
     """
     run = run if isinstance(run, Run) else Run(run)
+    config, tokenizer, checkpoint = read_run(run, which)
+    model = GPT(config, rng=None)  # no initial weights: they are loaded in the next lines
+    try:
+        model.load_state_dict(checkpoint.weights)
+    except ValueError as error:
+        raise run.misfit(checkpoint, f"{checkpoint.name(MODEL)}: {error}") from None
+    model.to(pick_device(device)).eval()
+    return model, tokenizer
+
+
+def read_run(run: Run, which: Literal["last", "best"] = "last") -> tuple[GPTConfig, BaseTokenizer, Checkpoint]:
+    """What is in the files of a run. Errors are those of `load_model`."""
     if not run.exists:
         raise RunError(f"{run} holds no run, there is no config.json in it; give the folder that train.py made")
     config, tokenizer = run.model_config(), run.tokenizer()
@@ -38,10 +51,4 @@ def load_model(
     for problem in checkpoint.problems:
         say(f"{problem}; using the checkpoint of step {checkpoint.step}")
     run.check_size(checkpoint, config)
-    model = GPT(config, rng=None)  # no initial weights: they are loaded in the next lines
-    try:
-        model.load_state_dict(checkpoint.weights)
-    except ValueError as error:
-        raise run.misfit(checkpoint, f"{checkpoint.name(MODEL)}: {error}") from None
-    model.to(pick_device(device)).eval()
-    return model, tokenizer
+    return config, tokenizer, checkpoint

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm.inference.load import load_model
 from llm.model.gpt import GPT
+from llm.runs.load import load_model
 from llm.runs.run import Run
 from tests.llm.runs import make_run, model_at
 from tokenizer import CharTokenizer

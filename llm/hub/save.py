@@ -1,0 +1,126 @@
+"""Write a model of ours as a folder of Hugging Face, which transformers loads without code of ours.
+
+The family is the first one that can say everything that the configuration says. What no family can say is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from llm.hub.errors import HubError
+from llm.hub.families import FAMILIES, Family
+from llm.hub.fields import Fields
+from llm.hub.generation_defaults import GenerationDefaults
+from llm.hub.stored_model import StoredGPT
+from llm.hub.tokenizer_files import save_folder_tokenizer
+from llm.hub.weights import Part
+from llm.model.attention import attention_scale
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.runs.files import new_folder
+from minigrad.backend import to_device
+from tokenizer import BaseTokenizer
+from tokenizer.formats.atomic import write_file
+
+DTYPES = {"float32": "float32", "float64": "float64", "float16": "float16"}
+
+
+def save(
+    model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path, generation: GenerationDefaults | None = None
+) -> None:
+    """Write config.json, model.safetensors and the files of the tokenizer to a new folder.
+
+    `generation`: the content of generation_config.json. None: what the tokenizer says about the ends of texts.
+
+    Raises HubError if no family of transformers has such models, or the folder exists and is not empty.
+    """
+    if isinstance(model, StoredGPT):
+        raise HubError("this model was loaded with weights='stored'; to save it, load it with weights='widened'")
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise HubError(f"{folder} exists already; give a new folder")
+    family = nearest_family(model.config)
+    with new_folder(folder) as partial:
+        save_file(their_tensors(model, family.tensors(model.config)), partial / "model.safetensors", {"format": "pt"})
+        if tokenizer is not None:
+            save_folder_tokenizer(tokenizer, partial, model.config, family.model_type)
+        if generation is not None:
+            generation.write(partial)
+        data = describe(model.config, family, DTYPES[str(model.dtype)])
+        write_file(partial / "config.json", json.dumps(data, indent=2) + "\n")
+
+
+def describe(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]:
+    """The fields of config.json."""
+    names = {"model_type": family.model_type, "architectures": [family.architecture], "dtype": dtype}
+    return names | family.write(config)
+
+
+def their_tensors(model: GPT, parts: Mapping[str, Part]) -> dict[str, np.ndarray]:
+    """All tensors as they are kept in the file."""
+    found: dict[str, np.ndarray] = {}
+    for name, parameter in model.named_parameters():
+        for theirs, array in parts[name].split(to_device(parameter.data, "cpu")).items():
+            found[theirs] = np.ascontiguousarray(array)
+    return found
+
+
+# --- which family -----------------------------------------------------------------------------------------------------
+
+
+def nearest_family(config: GPTConfig) -> Family:
+    """The first family that can say all that the configuration says."""
+    nearest, fewest = "", list(meaning(config))
+    for family in FAMILIES.values():
+        different = lost(config, family)
+        if not different:
+            return family
+        if len(different) < len(fewest):
+            nearest, fewest = family.model_type, different
+    values = ", ".join(f"{name}={meaning(config)[name]!r}" for name in fewest)
+    raise HubError(f"no family of transformers has such a model; the nearest, {nearest}, cannot have {values}")
+
+
+def lost(config: GPTConfig, family: Family) -> list[str]:
+    """The fields that have another meaning after writing and reading the configuration as this family."""
+    # Where a family cannot say something, it writes what is nearest, and the comparison finds the difference.
+    data = json.loads(json.dumps(family.write(config)))
+    ours = meaning(config)
+    try:
+        theirs = meaning(family.read(Fields(data, family.defaults)))
+    except ValueError:  # such a model is impossible in this family
+        return list(ours)
+    return [name for name in ours if ours[name] != theirs.get(name)]
+
+
+def meaning(config: GPTConfig) -> dict[str, Any]:
+    """The fields with their defaults filled in, and only those that have an effect on the results of this model."""
+    found = config.to_json()
+    found |= {"kv_heads": config.key_heads, "head_dim": config.head_size, "mlp_dim": config.mlp_size}
+    found |= {
+        "rope_dim": config.rotated,
+        "attention_scale": attention_scale(replace(config, attention_scale_by_layer=False), 0),
+    }
+    found |= {f"{part}_bias": config.has_bias(part) for part in ("qkv", "out", "mlp", "norm")}
+    for name in ("rope_layers", "window_layers"):
+        layers = getattr(config, name)
+        found[name] = sorted(range(config.layers) if layers is None else layers)
+    without_effect = {"bias", "dropout"}  # the first has been filled in, the second acts only in training
+    if config.positions != "rope":
+        without_effect |= {name for name in found if name.startswith("rope_")} | {"window_rope_base"}
+    if config.window is None:
+        without_effect |= {"window_layers", "window_rope_base"}
+    if config.norm == "rmsnorm":
+        without_effect |= {"norm_bias"}
+    if not config.qk_norm:
+        without_effect |= {"qk_norm_all"}
+    if config.experts is None:
+        without_effect |= {"experts_per_token", "normalize_experts", "balance_loss", "dense_layers", "dense_mlp_dim"}
+    return {name: value for name, value in found.items() if name not in without_effect}

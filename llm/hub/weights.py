@@ -1,0 +1,193 @@
+"""How our tensors are made of those in a file, and back.
+
+Most are the same under another name. Some models keep as one matrix what others keep as several, or store a matrix
+transposed. Each class here is one such way, in both directions:
+
+    fill(out, get)      writes our tensor into the array `out`; `get(name)` is a tensor of the file (stored.py)
+    split(array)        the tensors of the file, by name, that our tensor is made of
+    keep(get)           our tensor in the form in which it lies in the file; None if that is impossible
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from llm.hub.errors import HubError
+from llm.hub.stored import Stacked, Stored, Weight
+
+Get = Callable[[str], Stored]
+
+
+class Part(Protocol):
+    """One of our tensors, as it is kept in a file."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors of the file."""
+        ...
+
+    def fill(self, out: np.ndarray, get: Get) -> None: ...
+
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]: ...
+
+    def keep(self, get: Get) -> Weight | None: ...
+
+
+@dataclass(frozen=True)
+class Same:
+    """The tensor is the same."""
+
+    name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def fill(self, out: np.ndarray, get: Get) -> None:
+        copy(get(self.name), out, self.name)
+
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        return {self.name: array}
+
+    def keep(self, get: Get) -> Weight | None:
+        return get(self.name)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Our rows are those of several tensors: queries, keys and values; the gate and the up-projection of an MLP."""
+
+    parts: tuple[Part, ...]
+    rows: tuple[int, ...]  # how many each has
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for part in self.parts for name in part.names)
+
+    def fill(self, out: np.ndarray, get: Get) -> None:
+        for part, rows in zip(self.parts, self._pieces(out)):
+            part.fill(rows, get)
+
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for part, rows in zip(self.parts, self._pieces(array)):
+            found |= part.split(rows)
+        return found
+
+    def _pieces(self, array: np.ndarray) -> list[np.ndarray]:
+        return np.split(array, np.cumsum(self.rows)[:-1])  # views
+
+    def keep(self, get: Get) -> Weight | None:
+        kept = [part.keep(get) for part in self.parts]
+        return None if any(weight is None for weight in kept) else Stacked([w for w in kept if w is not None])
+
+
+def stack(names: Sequence[str], rows: Sequence[int]) -> Stack:
+    return Stack(tuple(Same(name) for name in names), tuple(rows))
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """(in, out) in the file, as in GPT-2, (out, in) here."""
+
+    name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def fill(self, out: np.ndarray, get: Get) -> None:
+        copy(get(self.name), out.T, self.name)
+
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        return {self.name: array.T}
+
+    def keep(self, get: Get) -> Weight | None:
+        return None
+
+
+@dataclass(frozen=True)
+class PlusOne:
+    """Weights of a norm that are stored as the difference to 1, as in Gemma."""
+
+    name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def fill(self, out: np.ndarray, get: Get) -> None:
+        copy(get(self.name), out, self.name)
+        out += 1
+
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        return {self.name: array - 1}
+
+    def keep(self, get: Get) -> Weight | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """The rows of one tensor in another order: row i of ours is row order[i] of the file's."""
+
+    name: str
+    order: tuple[int, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def fill(self, out: np.ndarray, get: Get) -> None:
+        copy(get(self.name), out, self.name)
+        out[...] = out[list(self.order)]
+
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        theirs = np.empty_like(array)
+        theirs[list(self.order)] = array
+        return {self.name: theirs}
+
+    def keep(self, get: Get) -> Weight | None:
+        return get(self.name).reordered(np.array(self.order))
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """One of several matrices that the file keeps as one tensor with three axes: the experts of GGUF files."""
+
+    name: str
+    number: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def fill(self, out: np.ndarray, get: Get) -> None:
+        copy(self.keep(get), out, self.name)
+
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        raise HubError(f"{self.name} is not written: experts are read from GGUF files only")
+
+    def keep(self, get: Get) -> Stored:
+        stored = get(self.name)
+        if len(stored.shape) != 3 or self.number >= len(stored):
+            raise HubError(f"the tensor {self.name} has the shape {stored.shape}, and no matrix number {self.number}")
+        return stored[self.number]
+
+
+def heads_in_turns(name: str, heads: int, width: int) -> Reordered:
+    """Queries, keys and values of head 0, then those of head 1 ..., as in GPT-NeoX and BLOOM."""
+    rows = np.arange(heads * 3 * width).reshape(heads, 3, width).swapaxes(0, 1)  # (3, heads, width)
+    return Reordered(name, tuple(rows.ravel().tolist()))
+
+
+def copy(stored: Stored, out: np.ndarray, name: str) -> None:
+    """Write a tensor of the file into `out`. Raises HubError if the shapes differ."""
+    if stored.shape != out.shape:
+        raise HubError(f"the tensor {name} has the shape {stored.shape}, but the configuration asks for {out.shape}")
+    stored.widen(out=out)
+    stored.release()
