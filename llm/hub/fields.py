@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm.hub.errors import HubError
+from llm.hub.errors import HubError, shown
 
 NUMBERS = (int, float)
 
@@ -59,9 +59,9 @@ class Fields:
                 raise self.error(name, self.get(name), f"{value!r} only")
 
     def error(self, name: str, value: Any, supported: str) -> HubError:
-        return HubError(f"{self.where}: {name}={value!r} is not supported; this program reads {supported}")
+        return HubError(f"{self.where}: {name}={shown(value)} is not supported; this program reads {supported}")
 
     def _checked(self, name: str, value: Any, kinds: tuple[type, ...], wanted: str) -> Any:
         if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
-            raise HubError(f"{self.where}: {name}={value!r} is not possible; it must be {wanted}")
+            raise HubError(f"{self.where}: {name}={shown(value)} is not possible; it must be {wanted}")
         return value
