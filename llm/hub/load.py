@@ -36,6 +36,11 @@ def load(path: str | Path, dtype: Any = np.float32, weights: Weights = "widened"
     if weights not in get_args(Weights):
         raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
     source = open_model(path)
+    return read_model(source, dtype, weights), source.load_tokenizer()
+
+
+def read_model(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
+    """The model of an opened file, in evaluation mode."""
     # No initial weights: they are read in the next lines.
     model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
     check_names(source, [name for name, _ in model.named_parameters()])
@@ -44,7 +49,7 @@ def load(path: str | Path, dtype: Any = np.float32, weights: Weights = "widened"
     for name, parameter in model.named_parameters():
         read_tensor(source, name, parameter)
     model.eval()
-    return model, source.load_tokenizer()
+    return model
 
 
 def open_model(path: str | Path) -> Source:

@@ -20,6 +20,7 @@ from llm.parallel.blas import blas_threads, idle_share
 from llm.parallel.runtime import available_cores, set_blas_threads
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
+from llm.training.base import base_tokenizer
 from llm.training.memory import describe_memory, memory_arguments
 from llm.training.setup import worker_count
 from minigrad.backend import pick_device, to_device
@@ -59,9 +60,13 @@ def check_data(data: str) -> None:
 
 def find_vocabulary(options: Options, run: Run) -> tuple[int, str]:
     """The size of the vocabulary, and where it comes from."""
+    kind, size = options.training.tokenizer, options.model.vocab_size
+    if options.training.from_ is not None:
+        if not run.exists:
+            base_tokenizer(options.training, size)
+        return size, f"of the model in {options.training.from_}"
     if run.exists:
         return run.tokenizer().vocab_size, f"of the tokenizer of {run}"
-    kind, size = options.training.tokenizer, options.model.vocab_size
     if kind == "bpe":
         return size, "as --vocab-size says; a short text may give fewer"
     if kind == "char":
