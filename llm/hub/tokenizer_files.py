@@ -24,6 +24,7 @@ from tokenizer.text.chat_template import named_tokens
 # The files of tokenizers in a folder of Hugging Face: the first one that exists is read. Each vocab.json belongs to a
 # merges.txt. A folder without any of them is that of a model without a tokenizer.
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "encoder.json")
+LARGEST_FILE = 1 << 28  # bytes: that of Gemma 3, one of the largest, has 2^25
 # The class that `transformers` makes of a tokenizer.json without adding anything: its version 5 calls it
 # TokenizersBackend, and still knows this name, the only one that version 4 knows.
 PLAIN_CLASS = "PreTrainedTokenizerFast"
@@ -51,10 +52,13 @@ def folder_tokenizer(folder: str | Path) -> BaseTokenizer | None:
     None if there are no files of a tokenizer. Raises HubError if one is damaged, or asks for what is not supported.
     """
     folder = Path(folder)
-    path = next((folder / name for name in VOCABULARIES if (folder / name).exists()), None)
+    # A link that leads nowhere is an error, not a missing file: someone has moved the files of a cache.
+    path = next((path for name in VOCABULARIES if (path := folder / name).exists() or path.is_symlink()), None)
     if path is None:
         return None
     with errors_of(path, named=True):
+        if path.stat().st_size > LARGEST_FILE:
+            raise HubError(f"{path} has {path.stat().st_size:,} bytes, too many for a tokenizer")
         return load(path)
 
 
@@ -100,7 +104,7 @@ def save_folder_tokenizer(
     `model_type` is that of the folder's config.json. Raises HubError if a tokenizer.json cannot express the tokenizer.
     """
     folder, ids = Path(folder), token_roles(tokenizer)
-    with errors_of(f"{folder / 'tokenizer.json'}:"):
+    with errors_of("tokenizer.json:"):
         tokenizer.save(folder / "tokenizer.json")
     roles = {role: tokenizer.id_to_token(i) for role, i in ids.items()}
     settings = {"tokenizer_class": PLAIN_CLASS, "model_max_length": config.context} | roles

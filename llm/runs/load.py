@@ -1,4 +1,4 @@
-"""Load the model and the tokenizer of a run, ready to write. `llm.load` is this function."""
+"""Load the model and the tokenizer of a run, ready to write."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class TrainOptions:
     """
     preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(["default", *MODELS]) + "}")] = "default"
     """Name of a set of values for all options. Options that are given replace the values of the preset."""
-    from_: Annotated[str | None, DEFAULT_IN_TEXT, tyro.conf.arg(name="from", metavar="PATH")] = None
+    from_: Annotated[str | None, DEFAULT_IN_TEXT, tyro.conf.arg(name="from")] = None
     """Go on training the model at this path: a folder of Hugging Face, a GGUF file, a .bin of llama2.c, or a run.
     Its shape and its tokenizer come from there; only --context may be shorter. The learning rate is small then, 5e-5.
     """

@@ -145,7 +145,8 @@ class Run:
         precious = [self.folder / name for name in (*FILES, METRICS, PICTURE, PROFILE, TOKENIZER)]
         if self.is_unbegun:
             precious.remove(self.folder / TOKENIZER)  # nothing is lost if that is replaced
-        found = [path for path in precious if path.exists()] + self.checkpoints.newest_first()
+        found = [path for path in precious if path.exists()]
+        found += map(self.checkpoints.folder_of, self.checkpoints.steps())
         if found:
             raise RunError(
                 f"{self} has no {CONFIG} but holds {found[0].relative_to(self.folder)}, which a new run would replace; "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.data.learned import LEARNED
-from llm.hub.load import open_model, read_model
+from llm.hub.load import load_weights, open_model
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError
@@ -84,7 +84,7 @@ def _given_tokenizer(path: str, given: str, own: BaseTokenizer | None) -> BaseTo
 def base_model(options: Options) -> GPT:
     """The model at --from, with the context, the dropout and the balancing loss of the options."""
     model = GPT(options.model, rng=None)
-    state: dict[str, Any] = read_model(open_model(str(options.training.from_))).state_dict(copy=False)
+    state: dict[str, Any] = load_weights(open_model(str(options.training.from_))).state_dict(copy=False)
     if "positions.weight" in state:
         state["positions.weight"] = state["positions.weight"][: options.model.context]
     model.load_state_dict(state)

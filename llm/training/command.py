@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from llm.model.gpt import GPT
+from llm.parallel.blas import blas_threads, limited_blas_threads
 from llm.runs.errors import RunError
 from llm.runs.options import Options, brief, presets
 from llm.runs.parsing import flag, read_options, read_some
@@ -71,9 +72,15 @@ def start(options: Options, run: Run, write_sample: SampleWriter) -> int:
     with run.locked():
         trainer, tokenizer = set_up(options, run)
         print_line(describe(trainer, tokenizer, run))
-        prompt, seed = options.training.prompt, options.training.seed
+
+        def sample() -> str:
+            model, prompt, seed = trainer.model, options.training.prompt, options.training.seed
+            # The workers wait meanwhile. So the cores are free for matrix products, as in generate.py.
+            with limited_blas_threads(blas_threads(options.training.threads, model.num_parameters())):
+                return prompt + write_sample(model, tokenizer, prompt, seed)
+
         with advised(options, trainer.workers.count):
-            return train(trainer, run, lambda: prompt + write_sample(trainer.model, tokenizer, prompt, seed))
+            return train(trainer, run, sample)
 
 
 def _parse(arguments: list[str], defaults: Options) -> Options:

@@ -152,12 +152,17 @@ def worker_count(training: TrainOptions, device: str) -> int:
 
 def make_tokenizer(kind: str, vocab_size: int, corpus: Corpus, progress: Progress | None = None) -> BaseTokenizer:
     """Learn a tokenizer from the corpus ("bpe", "char"), or load the one at the path `kind`."""
+    check_vocab_size(kind, vocab_size)
+    return learn_tokenizer(corpus, kind, vocab_size, progress) if kind in LEARNED else load_tokenizer(kind)
+
+
+def check_vocab_size(kind: str, vocab_size: int) -> None:
+    """Raise ValueError if a tokenizer of this kind cannot have so few tokens."""
     if kind == "bpe" and vocab_size < SMALLEST_VOCABULARY:
         raise ValueError(
             f"--vocab-size {vocab_size} is too small for --tokenizer bpe; give at least {SMALLEST_VOCABULARY}, for the "
             "256 bytes and the end of a text"
         )
-    return learn_tokenizer(corpus, kind, vocab_size, progress) if kind in LEARNED else load_tokenizer(kind)
 
 
 def describe(trainer: Trainer, tokenizer: BaseTokenizer, run: Run) -> str:

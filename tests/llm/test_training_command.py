@@ -155,7 +155,10 @@ SENTENCES = {
     "--val-fraction 1": "--val-fraction must lie between 0 and 1, got 1.0",
     "--beta2 1": "--beta2 must be at least 0 and below 1, got 1.0",
     "--batch-size 2 --micro-batches 3": "--micro-batches 3 is more than --batch-size 2",
-    "--heads 5": "is not a multiple of heads=5",
+    "--heads 5": "--dim 128 is not a multiple of --heads 5; use one that is, or set --head-dim",
+    "--kv-heads 0": "--kv-heads 0 is not possible; use a whole number of at least 1 and below 2^63, or none",
+    "--heads 4 --kv-heads 3": "--heads 4 is not a multiple of --kv-heads 3; --kv-heads must divide heads",
+    "--norm-eps 0": "--norm-eps 0.0 is not possible; use a number above 0",
     "--schedule never": "never",
     "--positions nowhere": "nowhere",
     "--unknown 3": "--unknown",
@@ -496,6 +499,22 @@ def test_a_switch_or_list_that_may_be_missing_is_one_word() -> None:
     assert model("--rope-layers none").rope_layers is None
     assert model("--experts 4 --dense-layers 3").dense_layers == (3,)
     assert model("--experts 4 --dense-layers none").dense_layers == ()
+
+
+def test_help_says_what_kind_of_value_each_option_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    script(monkeypatch, "--help")
+    options = re.findall(r"^[│ ] --([\w-]+)(?: ([^\s,]+))?", capsys.readouterr().out, re.MULTILINE)
+    assert len(options) > 40
+    assert {kind for _, kind in options if not kind.startswith("{")} <= {
+        "", "STR", "INT", "FLOAT", "INT|none", "FLOAT|none"
+    }  # fmt: skip
+    kinds = dict(options)
+    assert [kinds[name] for name in ("data", "prompt", "steps", "lr", "threads", "resume")] == [
+        "STR", "STR", "INT", "FLOAT", "INT|none", ""
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["None", "none", "", "a b"])

@@ -185,6 +185,17 @@ def test_errors_name_the_value(values: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_user_defined_pieces_have_spaces_that_are_not_escaped() -> None:
+    """The runs of spaces of Gemma. In a SentencePiece model, the same pieces are spelled with U+2581."""
+    rows = [*pieces(), ("▁▁▁", 0.0, 4), ("<x y>".replace(" ", "▁"), 0.0, 4)]
+    own = BaseTokenizer.of(sentencepiece.parse(model_file(rows)))
+    values = gguf_writing.vocabulary(own.record)
+    assert values["tokens"][-2:] == ["   ", "<x y>"]
+    assert (
+        own.encode("a   the<x y>")[-3:] == read({PREFIX + k: v for k, v in values.items()}).encode("a   the<x y>")[-3:]
+    )
+
+
 def test_defaults_of_llama_cpp() -> None:
     """A SentencePiece vocabulary without any settings begins with <s> and a space."""
     bare = {key: LLAMA[PREFIX + key] for key in ("model", "tokens", "scores", "token_type")}
