@@ -186,7 +186,7 @@ FROM = TrainOptions(
 
 def presets() -> dict[str, Options]:
     """All presets by name."""
-    # Three presets set the options of training and of the model. The others are models of llm/model/presets.py; they
+    # Four presets set the options of training and of the model. The others are models of llm/model/presets.py; they
     # all have the same options of training, `published`.
     nanogpt = TrainOptions(
         data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000
@@ -206,6 +206,7 @@ def presets() -> dict[str, Options]:
     by_name = {
         "default": Options(default, replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)),
         "nanogpt-char": Options(nanogpt, MODELS["nanogpt-char"]),
+        "moe-tiny": Options(default, MODELS["moe-tiny"]),
         "shakespeare-char": Options(shakespeare, MODELS["shakespeare-char"]),
     }
     by_name |= {name: Options(published, model) for name, model in MODELS.items() if name not in by_name}

@@ -43,10 +43,11 @@ def check_shape(loaded: GPTConfig, given: GPTConfig, path: str | None) -> None:
         if name == "context" and ours <= theirs:
             continue
         if ours != theirs:
-            longer = "; a shorter one is possible" if name == "context" else ""
+            has = "none" if theirs is None else str(theirs)
+            advice = "give a smaller one, or leave it out" if name == "context" else "leave that option out"
             raise RunError(
-                f"{flag(name)} cannot be {ours}: the model in {path} has {theirs}{longer}, and its shape comes from "
-                "there; leave that option out"
+                f"{flag(name)} cannot be {ours}: the model in {path} has {has}, and its shape comes from there; "
+                f"{advice}"
             )
 
 

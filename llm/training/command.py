@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from llm.evaluation.loss import evaluate
 from llm.model.gpt import GPT
 from llm.parallel.blas import blas_threads, limited_blas_threads
 from llm.runs.errors import RunError
@@ -80,6 +81,8 @@ def start(options: Options, run: Run, write_sample: SampleWriter) -> int:
                 return prompt + write_sample(model, tokenizer, prompt, seed)
 
         with advised(options, trainer.workers.count):
+            if options.training.from_ is not None and not trainer.state.step:
+                print_line(f"before the first step: {evaluate(trainer.workers, trainer.validation)}")
             return train(trainer, run, sample)
 
 
