@@ -34,6 +34,16 @@ def test_parameters_are_those_of_the_model(config: GPTConfig) -> None:
     assert counts.non_embedding == counts.total - found["embedding"] - found["positions"]
 
 
+@pytest.mark.parametrize(
+    ("name", "total", "used"),
+    [("mixtral-8x7b", 46_702_792_704, 12_879_925_248), ("qwen3-30b-a3b", 30_532_122_624, 3_353_032_704)],
+)
+def test_published_mixtures_have_their_published_sizes(name: str, total: int, used: int) -> None:
+    """46.7 and 12.9 billion in the paper of Mixtral, 30.5 and 3.3 billion in that of Qwen3."""
+    assert parameters(preset(name)).total == total
+    assert parameters(preset(name), used=True).total == used
+
+
 @pytest.mark.control
 def test_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm.model.cost._branches", lambda config: 1)  # as if gated MLPs had two matrices
