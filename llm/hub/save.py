@@ -53,7 +53,9 @@ def save(model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path) -> Non
 def describe(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]:
     """The fields of config.json."""
     names = {"model_type": family.model_type, "architectures": [family.architecture], "dtype": dtype}
-    return names | family.write(config)
+    # The ids of special tokens are in generation_config.json. Without this line they would be those of the family.
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    return names | ids | family.write(config)
 
 
 def their_tensors(model: GPT, parts: Mapping[str, Part]) -> dict[str, np.ndarray]:
