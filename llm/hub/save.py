@@ -16,7 +16,6 @@ from safetensors.numpy import save_file
 
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
-from llm.hub.fields import Fields
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import save_folder_tokenizer
 from llm.hub.weights import Part
@@ -89,7 +88,7 @@ def lost(config: GPTConfig, family: Family) -> list[str]:
     data = json.loads(json.dumps(family.write(config)))
     ours = meaning(config)
     try:
-        theirs = meaning(family.read(Fields(data, family.defaults)))
+        theirs = meaning(family.read(family.fields(data)))
     except ValueError:  # such a model is impossible in this family
         return list(ours)
     return [name for name in ours if ours[name] != theirs.get(name)]

@@ -12,7 +12,6 @@ from typing import Any
 
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
-from llm.hub.fields import Fields
 from llm.hub.gguf_files import read_gguf
 from llm.hub.gguf_models import gguf_tensors, read_metadata
 from llm.hub.llama2c import read_llama2c
@@ -32,6 +31,8 @@ NEVER = {"is_encoder_decoder": False, "quantization_config": None}
 STATE_SPACE = (
     "mamba", "mamba2", "falcon_mamba", "jamba", "bamba", "rwkv", "zamba", "zamba2", "xlstm", "recurrent_gemma"
 )  # fmt: skip
+
+HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")  # the names that never have a prefix
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def family_source(
     if not isinstance(name, str) or name not in FAMILIES:
         raise HubError(f"{where} is of the family {name!r}; the families known are {', '.join(FAMILIES)}")
     family = FAMILIES[name]
-    fields = Fields(data, family.defaults, f"{where}/config.json")
+    fields = family.fields(data, f"{where}/config.json")
     fields.refuse_unless(**NEVER)
     try:
         config = family.read(fields)
@@ -78,7 +79,7 @@ def family_source(
 def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:
     """The tensors under the names that the family has now. Some files are of the model without its head, or older."""
     if not any(name.startswith(family.prefix) for name in tensors):
-        tensors = {family.prefix + name: tensor for name, tensor in tensors.items()}
+        tensors = {name if name in HEADS else family.prefix + name: tensor for name, tensor in tensors.items()}
     return {family.renamed.get(name, name): tensor for name, tensor in tensors.items()}
 
 

@@ -100,8 +100,28 @@ OPTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "moe_intermediate_size": st.just(10), "norm_topk_prob": BOOL, "decoder_sparse_step": st.integers(1, 2),
         "mlp_only_layers": st.sampled_from([[], [0]]),
     },
+    "gpt_neo": {
+        "intermediate_size": st.sampled_from([None, 30]), "activation_function": PLAIN, "window_size": st.just(4),
+        "attention_types": st.sampled_from([[[["global", "local"], 1], [["local"], 1]], [[["global"], 3]]]),
+        "tie_word_embeddings": BOOL,
+    },
+    "gptj": {"n_inner": st.just(30), "activation_function": PLAIN, "rotary_dim": st.sampled_from([2, 6])},
+    "phi": {"hidden_act": PLAIN, "rope_parameters": ropes(4), "partial_rotary_factor": st.just(0.7)},
+    "stablelm": {
+        "hidden_act": GATED, "tie_word_embeddings": BOOL, "use_qkv_bias": BOOL, "use_parallel_residual": BOOL,
+        "partial_rotary_factor": st.sampled_from([0.4, 1.0]),
+    },
+    "opt": {
+        "ffn_dim": st.just(30), "activation_function": PLAIN, "do_layer_norm_before": BOOL, "enable_bias": BOOL,
+        "tie_word_embeddings": BOOL,
+    },
+    "bloom": {"n_head": st.sampled_from([2, 3, 6, 12]), "tie_word_embeddings": BOOL},
 }  # fmt: skip
 GPT2_BASE = {"vocab_size": VOCAB, "n_positions": 40, "n_embd": 24, "n_layer": 3, "n_head": 4, "initializer_range": 0.2}
+NEO_BASE = {name: BASE[name] for name in ("vocab_size", "hidden_size", "max_position_embeddings", "initializer_range")}
+NEO_BASE |= {"num_layers": 3, "num_heads": 4}
+BLOOM_BASE = {"vocab_size": VOCAB, "hidden_size": 24, "n_layer": 3, "initializer_range": 0.2}
+BASES = {"gpt2": GPT2_BASE, "gptj": GPT2_BASE, "gpt_neo": NEO_BASE, "bloom": BLOOM_BASE}
 
 
 @st.composite
@@ -111,7 +131,7 @@ def their_configs(draw: st.DrawFn, family: str) -> Any:
     drawn = {name: draw(values) for name, values in OPTIONS[family].items()}
     if isinstance(drawn.get("rope_parameters"), dict):
         drawn["rope_parameters"] = dict(drawn["rope_parameters"])  # transformers writes into it
-    return transformers.AutoConfig.for_model(family, **((GPT2_BASE if family == "gpt2" else BASE) | drawn))
+    return transformers.AutoConfig.for_model(family, **(BASES.get(family, BASE) | drawn))
 
 
 def their_model(config: Any, seed: int) -> Any:

@@ -21,6 +21,8 @@ GATED = {
     "gelu": "geglu",
     "gelu_new": "geglu_tanh",
     "gelu_pytorch_tanh": "geglu_tanh",
+    "gelu_fast": "geglu_tanh",
+    "gelu_python": "geglu",
     "relu": "reglu",
 }
 GATED_NAMES = {"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_pytorch_tanh", "reglu": "relu"}  # the way back

@@ -66,7 +66,7 @@ def read_rope_parameters(
 
 def _scaling(kind: Any, rope: Fields, fields: Fields) -> RopeScaling:
     context = fields.count("max_position_embeddings")
-    # A field beside the parameters, as Phi-3 has it, goes first. Where no field says it, it is the context of the model.
+    # A field beside the parameters, as Phi-3 has it, goes first. If no field says it, it is the context of the model.
     name = "original_max_position_embeddings"
     original = fields.count(name, rope.count(name, context))
     if kind == "linear":
