@@ -22,6 +22,8 @@ SPELLINGS = {"n_embed": "hidden_size", "num_hidden_layers": "n_layer", "num_atte
 
 def read(fields: Fields) -> GPTConfig:
     fields.refuse_unless(apply_residual_connection_post_layernorm=False)
+    if fields.count("pretraining_tp", 1) > 1:
+        fields.refuse_unless(slow_but_exact=False)  # a sum of several products, which leaves biases out
     return GPTConfig(
         vocab_size=fields.count("vocab_size"),
         context=fields.count("seq_length", 2048),  # ALiBi sets no limit, so most files do not say it

@@ -49,14 +49,13 @@ def read(fields: Fields) -> GPTConfig:
 
 
 def read_kinds(fields: Fields, layers: int) -> list[str]:
-    """The kind of each layer. The field is a list of pairs: a list of kinds, and how often it is repeated."""
-    types = fields.get("attention_types", DEFAULTS["attention_types"])
-    try:
-        kinds = [kind for some, times in types for kind in list(some) * min(times, layers)]
-    except (TypeError, ValueError):
-        kinds = []
-    if len(kinds) != layers or not set(kinds) <= {"global", "local"}:
-        raise fields.error("attention_types", types, f"global or local for each of the {layers} layers")
+    """The kind of each layer: a list of them, or of pairs of some kinds and how often these are repeated."""
+    kinds, name = fields.get("attention_layers"), "attention_layers"
+    if kinds is None:
+        name = "attention_types"
+        kinds = [kind for some, times in fields.get(name) or DEFAULTS[name] for kind in list(some) * min(times, layers)]
+    if not isinstance(kinds, list) or len(kinds) != layers or not set(kinds) <= {"global", "local"}:
+        raise fields.error(name, fields.get(name), f"global or local for each of the {layers} layers")
     return kinds
 
 
