@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
 def read(fields: Fields) -> GPTConfig:
     common = read_common(fields)
     windows = read_windows(fields, fields.get("sliding_window"), [True] * common["layers"])
-    if "window_layers" in windows and windows["window_layers"] is not None:
+    if windows.get("window_layers") is not None:
         raise fields.error("layer_types", fields.get("layer_types"), "the same for all layers of this family")
     return GPTConfig(**common, **windows)
 
