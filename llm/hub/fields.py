@@ -21,10 +21,6 @@ class Fields:
     def __init__(self, data: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "config.json"):
         self.data, self.defaults, self.where = data, defaults, where
 
-    def __getitem__(self, name: str) -> Any:
-        """The value of a field. KeyError if the field is absent and has no default."""
-        return self.data[name] if name in self.data else self.defaults[name]
-
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a field; `default` if the field is absent and has none, or is null."""
         value = self.data.get(name, self.defaults.get(name))
