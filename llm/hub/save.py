@@ -16,11 +16,7 @@ from safetensors.numpy import save_file
 
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
-<<<<<<< HEAD
-from llm.hub.fields import Fields
 from llm.hub.generation_defaults import GenerationDefaults
-=======
->>>>>>> hub-more
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import save_folder_tokenizer
 from llm.hub.weights import Part

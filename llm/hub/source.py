@@ -13,11 +13,7 @@ from typing import Any
 
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
-<<<<<<< HEAD
-from llm.hub.fields import Fields
 from llm.hub.generation_defaults import GenerationDefaults
-=======
->>>>>>> hub-more
 from llm.hub.gguf_files import read_gguf
 from llm.hub.gguf_models import gguf_tensors, read_metadata
 from llm.hub.llama2c import read_llama2c
