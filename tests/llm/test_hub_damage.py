@@ -1,5 +1,5 @@
-"""Nothing is ever half-loaded: whatever is wrong with a folder, it is loaded as it was meant, or refused with a sentence
-that says what is wrong.
+"""Nothing is ever half-loaded: whatever is wrong with a folder, it is loaded as it was meant, or refused with a
+sentence that says what is wrong.
 """
 
 from __future__ import annotations
