@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm.hub.errors import HubError
+from llm.hub.errors import HubError, shown
 
 NUMBERS = (int, float)
+MOST_LAYERS = 1 << 12  # many times those of any model: lists with an item for each layer are made
 
 
 class Fields:
@@ -37,6 +38,13 @@ class Fields:
             raise self.error(name, value, "a whole number of at least 1")
         return value
 
+    def layers(self, name: str) -> int:
+        """The value of the field with the number of layers."""
+        value: int = self.count(name)
+        if value > MOST_LAYERS:
+            raise self.error(name, value, f"up to {MOST_LAYERS:,} layers")
+        return value
+
     def flag(self, name: str) -> bool:
         """The value of a field that must be true or false; null counts as false."""
         return self._checked(name, self.get(name, False), (bool,), "true or false")
@@ -55,9 +63,9 @@ class Fields:
                 raise self.error(name, self.get(name), f"{value!r} only")
 
     def error(self, name: str, value: Any, supported: str) -> HubError:
-        return HubError(f"{self.where}: {name}={value!r} is not supported; this program reads {supported}")
+        return HubError(f"{self.where}: {name}={shown(value)} is not supported; this program reads {supported}")
 
     def _checked(self, name: str, value: Any, kinds: tuple[type, ...], wanted: str) -> Any:
         if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
-            raise HubError(f"{self.where}: {name}={value!r} is not possible; it must be {wanted}")
+            raise HubError(f"{self.where}: {name}={shown(value)} is not possible; it must be {wanted}")
         return value

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from llm.hub.errors import HubError
+from llm.hub.errors import HubError, shown
 from llm.hub.families import FAMILIES, Family
 from llm.hub.gguf_files import read_gguf
 from llm.hub.gguf_models import gguf_tensors, read_metadata
@@ -21,6 +22,7 @@ from llm.hub.stored import Stored
 from llm.hub.tokenizer_files import folder_tokenizer, gguf_tokenizer, llama2c_tokenizer
 from llm.hub.weights import Part, Same
 from llm.model.config import GPTConfig
+from llm.model.cost import parameters
 from llm.runs.files import read_json
 from llm.runs.load import read_run
 from llm.runs.run import Run
@@ -62,7 +64,7 @@ def family_source(
     if name in STATE_SPACE:
         raise HubError(f"{where} is a state-space model ({name}); this program reads transformers only")
     if not isinstance(name, str) or name not in FAMILIES:
-        raise HubError(f"{where} is of the family {name!r}; the families known are {', '.join(FAMILIES)}")
+        raise HubError(f"{where} is of the family {shown(name)}; the families known are {', '.join(FAMILIES)}")
     family = FAMILIES[name]
     fields = family.fields(data, f"{where}/config.json")
     fields.refuse_unless(**NEVER)
@@ -71,9 +73,21 @@ def family_source(
     except HubError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise HubError(f"{fields.where} describes no possible model ({error})") from None
+        raise HubError(f"{fields.where} describes no possible model ({str(error)[:300]})") from None
+    check_size(where, config, tensors)
     tensors = usual_names(tensors, family)
     return Source(where, name, config, family.tensors(config), tensors, tokenizer, family.surplus)
+
+
+def check_size(where: Path, config: GPTConfig, tensors: Mapping[str, Stored]) -> None:
+    """Raise HubError if the model would have far more numbers than the file: it takes memory before it is read."""
+    experts = config.layers * (config.experts or 0) * config.dim * config.mlp_size
+    described, held = max(parameters(config).total, experts), sum(prod(tensor.shape) for tensor in tensors.values())
+    if described > 4 * held:  # anything below that gets an error that names the tensor
+        raise HubError(
+            f"{where} describes a model of {described:,} parameters, but its files hold {held:,} numbers; "
+            f"the configuration is not the one of these files"
+        )
 
 
 def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:

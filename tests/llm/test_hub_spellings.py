@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm.hub.errors import HubError
+from llm.hub.errors import HubError, shown
 from llm.hub.families import FAMILIES
 from llm.hub.load import load
 from tests.llm.gpts import token_ids
@@ -179,8 +179,7 @@ def test_what_would_change_the_model_is_refused_by_name(family: str, name: str, 
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(HubError) as raised:
         load(tmp_path)
-    shown = "type='mrope'" if name == "rope_scaling" else f"{name}={value!r}"
-    assert shown in str(raised.value)
+    assert ("type='mrope'" if name == "rope_scaling" else f"{name}={shown(value)}") in str(raised.value)
 
 
 @pytest.mark.parametrize("family", ["mamba", "gemma3", "qwen2_moe", "granite", "olmo", "cohere", "t5", "llava"])
