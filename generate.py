@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from llm.console import explain, open_streams, say, show_warnings
+from llm.console import errors_as_sentences, open_streams, say, show_warnings
 from llm.parallel.runtime import keep_freed_memory
 
 
@@ -28,13 +28,7 @@ if __name__ == "__main__":
         # When the program that reads our output has ended (`| head`), end without a message, as other programs do.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        sys.exit(main())
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"generate.py: {error}")
-    except OSError as error:
-        sys.exit(f"generate.py: {explain(error)}")
-    except MemoryError as error:
-        advice = "end other programs, give a shorter prompt, or use a smaller model"
-        sys.exit(f"generate.py: not enough memory ({error}); {advice}")
+        with errors_as_sentences("generate.py", "end other programs, give a shorter prompt, or use a smaller model"):
+            sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)  # 128 + SIGINT

@@ -6,9 +6,10 @@ in llm/training, whose __init__.py says what to read.
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from llm.console import explain, open_streams, say, show_warnings, silence
+from llm.console import errors_as_sentences, open_streams, say, show_warnings
 from llm.parallel.runtime import keep_freed_memory, set_switch_interval
 
 
@@ -30,18 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
-    except BrokenPipeError:  # the program that reads our output has ended, as in `train.py --help | head`
-        silence(sys.stdout)  # or Python would complain at its end that it cannot write the rest
-        sys.exit(1)
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"train.py: {error}")
-    except OSError as error:
-        sys.exit(f"train.py: {explain(error)}")
-    except MemoryError as error:
-        advice = "try a smaller --batch-size, more --micro-batches, --recompute, or a smaller model"
-        advice = "; ".join(getattr(error, "__notes__", [advice]))  # notes: llm/training/memory.py
-        sys.exit(f"train.py: not enough memory ({error}); {advice}")
+        with errors_as_sentences(
+            "train.py", "try a smaller --batch-size, more --micro-batches, --recompute, or a smaller model"
+        ):
+            sys.exit(main())
     except KeyboardInterrupt as stop:  # the first one during setup, or the second one during training
+        # Python waits for worker processes at its end. Another Ctrl-C ends that too, without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         say("train.py: interrupted; checkpoints made so far are good")
         sys.exit(128 + getattr(stop, "number", 2))  # 2 is SIGINT, the signal of Ctrl-C

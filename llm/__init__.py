@@ -3,6 +3,7 @@
     import llm
 
     model, tokenizer = llm.load("runs/default-1")           # the folder of a run that train.py has made
+    # ... = llm.load("SmolLM2-135M-Instruct.Q4_1.gguf")    # or a model of somebody else: llm/hub
     print(llm.generate(model, tokenizer, "The class"))
     for piece in llm.stream(model, tokenizer, "The class", sampling=llm.Sampling(temperature=0.5)):
         print(piece, end="", flush=True)
@@ -31,12 +32,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors
     from llm.evaluation.text import evaluate_text as evaluate
+    from llm.hub.load import load_any as load
     from llm.inference.sampling import Sampling
     from llm.inference.text import stream_text as stream
     from llm.inference.text import write_text as generate
     from llm.model.config import GPTConfig
     from llm.model.gpt import GPT
-    from llm.runs.load import load_model as load
 
 __version__ = "0.1.0"
 
@@ -49,7 +50,7 @@ _NAMES = {
     "Sampling": ("llm.inference.sampling", "Sampling"),
     "evaluate": ("llm.evaluation.text", "evaluate_text"),
     "generate": ("llm.inference.text", "write_text"),
-    "load": ("llm.runs.load", "load_model"),
+    "load": ("llm.hub.load", "load_any"),
     "stream": ("llm.inference.text", "stream_text"),
 }
 

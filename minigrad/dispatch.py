@@ -68,7 +68,7 @@ HANDLED_FUNCTIONS: dict[Callable, Callable] = {
     np.square: lambda x: ops.mul(x, x), np.amax: ops.max, np.amin: ops.min,
     np.ravel: lambda x: ops.reshape(x, -1), np.dot: _dot, np.where: _where, np.clip: _clip, np.var: _var,
     np.std: _std, np.pad: _pad,
-    np.einsum: lambda subscripts, *operands, optimize=True: ops.einsum(subscripts, *operands),
+    np.einsum: lambda subscripts, *operands, optimize=False: ops.einsum(subscripts, *operands),
 }
 # fmt: on
 _BY_NAME = [name for name in ops.__all__ if isinstance(getattr(np, name, None), (np.ufunc, type(np.sum), type(np.dot)))]
@@ -110,10 +110,11 @@ def array_function(self: Tensor, function: Callable, types: Any, args: tuple, op
 def _call_minigrad(function: Callable, args: tuple, options: dict[str, Any]) -> Any:
     """The result of minigrad's function. Raises TypeError for an option that only NumPy's function has."""
     handler = HANDLED_FUNCTIONS[function]
-    # An option that is written out with its default, such as out=None, is the same as none.
-    given = {key: value for key, value in options.items() if value is not None and value is not np._NoValue}
     code = handler.__code__
     count, known = code.co_argcount, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    given = {key: value for key, value in options.items() if value is not np._NoValue}
+    # An option that only NumPy has may be None, such as out=None. For the others None is a value, such as axis=None.
+    given = {key: value for key, value in given.items() if value is not None or key in known}
     if unknown := [key for key in given if key not in known]:
         raise TypeError(f"np.{function.__name__} of a tensor takes no {unknown[0]!r}, only {', '.join(known)}")
     takes_any_number = code.co_flags & inspect.CO_VARARGS

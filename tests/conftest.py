@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests import fake_cupy
 
@@ -25,7 +25,12 @@ quiet = {
     "suppress_health_check": [HealthCheck.too_slow],
 }  # a shared two-core machine is slow at times
 settings.register_profile("default", max_examples=20, **quiet)
+# For tools/mutate.py: each change gets new examples, none from a file. To make them smaller would take long.
+phases = [Phase.explicit, Phase.generate]
+settings.register_profile("mutate", max_examples=20, database=None, phases=phases, **quiet)
 settings.register_profile("long", max_examples=500, **quiet)  # pytest --hypothesis-profile=long
+# A negative control expects that its check fails. To find the smallest example takes longer than to find one.
+NOT_SHRUNK = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
@@ -54,6 +59,26 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_shrinking_in_controls(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not request.node.get_closest_marker("control"):
+        yield
+        return
+    before = settings()
+    settings.register_profile("control", before, phases=NOT_SHRUNK)
+    settings.load_profile("control")
+    yield
+    settings.register_profile("before", before)
+    settings.load_profile("before")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_of_the_module_alone() -> None:
+    """As `pytest_collection_finish`, for what earlier modules have imported and keep."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_finish() -> None:

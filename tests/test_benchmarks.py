@@ -342,6 +342,7 @@ def test_small_graphs_have_the_right_gradients() -> None:
     assert result["ratio"] == {graph: {"other": pytest.approx(3)} for graph in overhead.GRAPHS}
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 def test_small_graphs_are_the_same_in_torch() -> None:
     pytest.importorskip("torch", reason=WITHOUT_TORCH)

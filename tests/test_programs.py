@@ -31,6 +31,12 @@ def test_a_module_that_is_a_program_runs(command: str, said: str) -> None:
     assert said in result.stdout
 
 
+def test_the_textbook_shows_each_merge_and_each_example() -> None:
+    lines = run("tokenizer.bpe.textbook").stdout.splitlines()
+    assert [line.split(":")[0] for line in lines if " + " in line] == ["256", "257", "258", "259", "260"]
+    assert [line.split(" -> ")[0] for line in lines if " -> " in line] == ["'slow'", "' lowest'", "'🐢'"]
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

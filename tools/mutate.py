@@ -3,169 +3,178 @@
     python tools/mutate.py --count 20 --seed 1            python tools/mutate.py --report
 
 The checkout is never changed: the work is done in a copy, in the folder `--work`. This folder also has a map (which
-test calls which functions; the first run makes it) and a journal, from which a run that was stopped continues. For each
-change, the tests run that call the changed function: first those that call little else, then others. A test that fails,
-hangs or takes too much memory has caught the change. The system must have fork, as Linux and macOS.
+files of tests call which functions; the first run makes it) and a journal, from which a run that was stopped continues.
+For each change, the files of tests run that call the changed function: first those that are fast and call little else.
+A test that fails, hangs or takes too much memory has caught the change.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
-import importlib
+import hashlib
 import json
 import os
+import random
+import re
+import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
-from itertools import count, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from mutation_runs import PACKAGES, Map, make_copy, run_tests, update_map
-from mutations import Change, Changes, draw_changes
+from mutations import Change, all_changes
 
-# The tests of the first and of the second stage take about so many seconds. Only --again runs the others too.
-FIRST, SECOND = 6.0, 25.0
-NEW_TIMES = count(1_000_000_000)  # for the files that are written here: no time is given twice
-
-
-def stages(change: Change, copy: Path, tests: Map, *, every: bool) -> list[list[str]]:
-    """The tests that call the changed function, in stages: first those that are fast and call few other functions."""
-    function = f"{change.file} {change.function}"
-    calling = [test for test, run in tests.items() if function in run["calls"]]
-    if not calling:  # the change is not in a function: take the tests that call any function of the file or its users
-        module = change.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        users = [path for package in PACKAGES for path in (copy / package).rglob("*.py") if module in path.read_text()]
-        prefixes = (f"{change.file} ", *(f"{path.relative_to(copy)} " for path in users))
-        calling = [test for test, run in tests.items() if any(call.startswith(prefixes) for call in run["calls"])]
-    calling.sort(key=lambda test: len(tests[test]["calls"]) * (tests[test]["seconds"] + 0.05))
-    found: list[list[str]] = [[], [], []]
-    seconds, files = 0.0, set[str]()
-    for test in calling:
-        file = test.split("::")[0]
-        seconds += tests[test]["seconds"] + (file not in files)  # a second to load a file
-        files.add(file)
-        found[(seconds >= FIRST) + (seconds >= FIRST + SECOND)].append(test)
-    return found if every else found[:2]
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("minigrad/", "tokenizer/", "llm/", "train.py", "generate.py")
+Map = dict[str, dict[str, Any]]  # file of tests: {"seconds": ..., "calls": ["file function"], "fails": tests}
 
 
-def try_change(change: Change, copy: Path, tests: Map, *, every: bool) -> str:
-    """What caught the change, or "" if nothing did."""
-    path = copy / change.file
-    source = path.read_bytes()
-    write(path, change.apply(source))
+def make_copy(copy: Path) -> list[str]:
+    """Copy the checkout, without what git ignores. Returns the names of the source files."""
+    shutil.rmtree(copy, ignore_errors=True)
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    names = [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+    for name in names:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, copy / name)
+    sources = [name for name in names if name.startswith(SOURCES) and name.endswith(".py")]
+    for name in sources:  # without comments, as the changed files will be
+        (copy / name).write_text(ast.unparse(ast.parse((copy / name).read_text("utf-8"))), "utf-8")
+    return sources
+
+
+def run_tests(work: Path, options: list[str], seconds: float, calls: str = "") -> list[str]:
+    """Run pytest in the copy. Returns the tests that fail, or how it ended. Writes functions called to file `calls`."""
+    added = {"PYTHONPATH": f"{ROOT}/tools/mutation_site", "MUTATE_COPY": f"{work}/copy/", "MUTATE_CALLS": calls}
+    added |= {"HYPOTHESIS_PROFILE": "mutate", "PYTHONDONTWRITEBYTECODE": "1"}  # bytecode could be of another change
+    where: Any = {"cwd": work / "copy", "env": os.environ | added}
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", *options]
+    with (work / "output").open("wb") as out:
+        process = subprocess.Popen(command, **where, stdout=out, stderr=out, start_new_session=True)
     try:
-        for stage in stages(change, copy, tests, every=every):
-            seconds = 60 + 6 * sum(tests[test]["seconds"] for test in stage)
-            files = dict.fromkeys(test.split("::")[0] for test in stage)
-            if stage and (caught := run_tests(copy, files, stage, seconds, None)):
-                return caught
-        return ""
-    finally:
-        write(path, source)
+        status = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return ["the time limit"]
+    finally:  # also on Ctrl-C
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with all processes that the tests started
+        process.wait()
+    output = (work / "output").read_text("utf-8", "replace")
+    ended = [] if status in (0, 5) else [f"status {status}"]  # of pytest: 0 all pass, 5 there are none
+    return re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE) or ended
 
 
-def write(path: Path, source: bytes) -> None:
-    """Write a source file so that Python compiles it again."""
-    path.write_bytes(source)
-    time_of_file = next(NEW_TIMES)  # Python keeps the bytecode of a file whose size and time (in seconds) are the same
-    os.utime(path, (time_of_file, time_of_file))
+def update_map(work: Path) -> Map:
+    """The map of all tests. Files that are new or have changed are run. Tests that fail unchanged are noted as such."""
+    whole = Map()
+    for path in sorted((work / "copy" / "tests").rglob("test_*.py")):
+        name, calls = path.relative_to(work / "copy").as_posix(), work / "calls"
+        kept = work / "map" / f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}.json"
+        if not kept.exists():
+            calls.write_text("")
+            start = time.monotonic()
+            run: dict[str, Any] = {"fails": run_tests(work, [name], 1800, str(calls))}
+            run |= {"seconds": time.monotonic() - start, "calls": sorted({*calls.read_text().splitlines()})}
+            kept.write_text(json.dumps(run))
+            print(
+                f"map: {name}",
+                *(f"fails unchanged, left out: {test}" for test in run["fails"]),
+                sep="\n     ",
+                flush=True,
+            )
+        whole[name] = json.loads(kept.read_text())
+    return whole
 
 
-def read_journal(path: Path) -> dict[str, dict[str, Any]]:
-    """The last record of each change."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {record["change"]: record for record in map(json.loads, lines)}
+def choose_tests(change: Change, tests: Map, seconds: float) -> list[str]:
+    """The files of tests to run, which take about so many seconds."""
+    # for a change that is in no function, those that call a function of its file, or of its folder
+    starts = f"{change.file} {change.function}$", f"{change.file} ", f"{change.file.rpartition('/')[0]}/"
+    calling = ([name for name in tests if any(f"{c}$".startswith(s) for c in tests[name]["calls"])] for s in starts)
+    found = sorted(next(filter(None, calling), []), key=lambda name: tests[name]["seconds"] * len(tests[name]["calls"]))
+    before = accumulate((tests[name]["seconds"] for name in found), initial=0)
+    return [name for name, time_before in zip(found, before) if time_before < seconds]
 
 
-def note(path: Path, **record: Any) -> None:
-    """Add a record to the journal."""
-    with path.open("a") as file:
-        print(json.dumps(record), file=file, flush=True)
+def try_change(work: Path, change: Change, source: str, tests: Map, seconds: float) -> str:
+    """What catches the change, which makes `source` of its file; "" if nothing does."""
+    path = work / "copy" / change.file
+    unchanged = path.read_text("utf-8")
+    for name in choose_tests(change, tests, seconds):
+        options = ["-x", name, *(f"--deselect={test}" for test in tests[name]["fails"])]
+        path.write_text(source, "utf-8")
+        caught = run_tests(work, options, limit := 60 + 6 * tests[name]["seconds"])
+        path.write_text(unchanged, "utf-8")
+        if caught and "::" not in caught[0] and (found := run_tests(work, options, limit)):  # no test has failed
+            sys.exit(f"mutate: {name}: {caught[0]}, and without the change {found[0]}: see {work / 'output'}")
+        if caught:
+            return f"{name} {caught[0]}"
+    return ""
 
 
-def report(journal: dict[str, dict[str, Any]]) -> str:
+def report(journal: dict[str, dict[str, str]]) -> str:
     """For each package and file, the share of changes that were caught, without harmless ones; then the survivors."""
     records = [record for record in journal.values() if record["result"] != "harmless"]
     tried, caught = Counter[str](), Counter[str]()
     for record in records:
-        for group in ("all", record["file"].split("/")[0], record["file"]):
+        file = record["change"].split()[0]
+        for group in ("all", file.split("/")[0], file):
             tried[group] += 1
             caught[group] += record["result"] == "caught"
     lines = [
-        f"{caught[group]:4} of {n:4} caught  {caught[group] / n:7.1%}  {group}" for group, n in sorted(tried.items())
+        f"{caught[group]:4} of {n:4} caught {caught[group] / n:7.1%}  {group}" for group, n in sorted(tried.items())
     ]
-    survived = [f"survived: {record['change']}" for record in records if record["result"] != "caught"]
+    survived = [f"survived: {record['change']}" for record in records if record["result"] == "survived"]
     return "\n".join([*lines, f"{len(journal) - len(records)} more are harmless", *survived])
-
-
-def choose_changes(copy: Path, sources: list[str], options: argparse.Namespace, survived: set[str]) -> list[Change]:
-    """Random changes to the files `sources`, or, with --again, those that have survived."""
-    if not options.again:
-        return list(islice(draw_changes(copy, sources, options.seed), options.count))
-    content = {name: (copy / name).read_bytes() for name in sources}
-    found = [change for name in sources for change in Changes(name, content[name]).found]
-    return [change for change in found if change.describe(content[change.file]) in survived]
-
-
-def run(options: argparse.Namespace, path: Path, journal: dict[str, dict[str, Any]]) -> None:
-    """Try the changes that are not in the journal, or the survivors. Adds the results to the journal at `path`."""
-    with contextlib.suppress(ImportError):
-        for module in ("numpy", "pytest", "hypothesis", "torch"):
-            importlib.import_module(module)  # once, for all processes that run tests
-    tests = update_map(options.work)
-    part, parts = options.part
-    copy = options.work / f"copy-{part}"
-    sources = [name for name in make_copy(copy) if name.startswith(options.only)]
-    survived = {record["change"] for record in journal.values() if record["result"] == "survived"}
-    for change in choose_changes(copy, sources, options, survived)[part - 1 :: parts]:
-        text = change.describe((copy / change.file).read_bytes())
-        if options.again or text not in journal:
-            start = time.monotonic()
-            caught = try_change(change, copy, tests, every=options.again)
-            result, seconds = "caught" if caught else "survived", round(time.monotonic() - start, 1)
-            note(path, change=text, file=change.file, result=result, by=caught, seconds=seconds)
-            print(f"{result:8} {seconds:6} s  {text}  {caught}", flush=True)
-
-
-def two_numbers(text: str) -> tuple[int, int]:
-    """The type of --part: "2/3" gives (2, 3)."""
-    part, _, parts = text.partition("/")
-    if not part.isdecimal() or not parts.isdecimal() or not 1 <= int(part) <= int(parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a part and that of all parts, such as 1/2")
-    return int(part), int(parts)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    work = Path(tempfile.gettempdir()) / "minigrad-mutations"
-    parser.add_argument("--work", type=Path, default=work, help="the folder of the copies, the map and the journal")
+    folder = Path(tempfile.gettempdir()) / "minigrad-mutations"
+    parser.add_argument("--work", type=Path, default=folder, help="the folder of the copy, the map and the journal")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes")
     parser.add_argument("--count", type=int, default=20, help="how many changes are drawn")
     parser.add_argument("--only", default="", help="change only files with this beginning: llm/, minigrad/ops/shape")
-    parser.add_argument(
-        "--part", type=two_numbers, default="1/1", metavar="K/N", help="1/2 and 2/2: two processes share the work"
-    )
-    parser.add_argument(
-        "--again", action="store_true", help="try again the changes that have survived, with the tests of today"
-    )
+    parser.add_argument("--seconds", type=float, default=60, help="the tests for a change take about so long")
+    parser.add_argument("--again", action="store_true", help="try again what has survived, with the tests of today")
     parser.add_argument("--report", action="store_true", help="only print a summary of the journal")
     parser.add_argument("--harmless", metavar="CHANGE", help="only note that this survivor is harmless")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the process of the tests is ended too
-    options.work.mkdir(parents=True, exist_ok=True)
-    path = options.work / "journal.jsonl"
-    journal = read_journal(path)
-    if options.harmless:
-        if options.harmless not in journal:
-            parser.error("--harmless needs the text of a change, as --report prints it after 'survived: '")
-        note(path, **journal[options.harmless] | {"result": "harmless"})
-    elif options.report:
+    work = options.work.resolve()
+    (work / "map").mkdir(parents=True, exist_ok=True)
+    path = work / "journal.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    journal = {record["change"]: record for record in map(json.loads, lines)}  # the last record of each change
+
+    def note(result: str, change: str, by: str) -> None:
+        with path.open("a") as file:
+            print(json.dumps({"result": result, "change": change, "by": by}), file=file)
+        print(f"{result}: {change}  {by}", flush=True)
+
+    if options.report:
         print(report(journal))
+    elif options.harmless in journal:
+        note("harmless", options.harmless, "")
+    elif options.harmless:
+        parser.error("--harmless needs the text of a change, as --report prints it after 'survived: '")
     else:
-        run(options, path, journal)
+        sources = [name for name in make_copy(work / "copy") if name.startswith(options.only)]
+        tests = update_map(work)
+        changes = [change for name in sources for change in all_changes(work / "copy", name)]
+        random.Random(options.seed).shuffle(changes)
+        for change in changes[: None if options.again else options.count]:
+            source, text = change.apply()
+            if journal.get(text, {}).get("result") == ("survived" if options.again else None):
+                caught = try_change(work, change, source, tests, options.seconds)
+                note("caught" if caught else "survived", text, caught)
 
 
 if __name__ == "__main__":

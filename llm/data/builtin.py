@@ -61,12 +61,16 @@ def _is_utf8(path: Path) -> bool:
 
 def shakespeare() -> Corpus:
     """Tiny Shakespeare (1.1 MB, Andrej Karpathy's char-rnn): downloaded once, checked, and kept in the cache."""
-    path = cache_folder() / "shakespeare.txt"
+    path = _shakespeare_path()
     if not path.exists():
         write_file(path, _download_shakespeare(path))
     elif not _is_shakespeare(path.read_bytes()):
         raise DataError(f"{path} is not the expected file; delete it to download it again, or use --data FILE")
     return Corpus("shakespeare", [path])
+
+
+def _shakespeare_path() -> Path:
+    return cache_folder() / "shakespeare.txt"
 
 
 def _download_shakespeare(path: Path) -> bytes:
@@ -94,3 +98,8 @@ def _is_shakespeare(content: bytes) -> bool:
 
 
 BUILT_IN = {"python-docs": python_docs, "python-stdlib": python_stdlib, "shakespeare": shakespeare}
+
+
+def is_missing_download(data: str) -> bool:
+    """Whether `--data` names a corpus that is downloaded when it is opened, because it is not in the cache."""
+    return data == "shakespeare" and not _shakespeare_path().exists()

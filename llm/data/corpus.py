@@ -81,6 +81,16 @@ class Corpus:
         return (_chunks(document, self._chunk_characters) for document in self._documents)
 
     @property
+    def bytes(self) -> int:
+        """The size of all documents, which are not read for it."""
+        return sum(map(_size_in_bytes, self._documents))
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the survey has been taken."""
+        return self._survey is not None
+
+    @property
     def survey(self) -> Survey:
         """Fingerprint and sizes. The first use reads all documents."""
         return self.take_survey()
@@ -92,7 +102,7 @@ class Corpus:
         return self._survey
 
     def _read_all(self, progress: Progress | None) -> Survey:
-        digest, sizes, done, total = hashlib.sha256(), [], 0, sum(map(_size_in_bytes, self._documents))
+        digest, sizes, done, total = hashlib.sha256(), [], 0, self.bytes
         for document in self.documents():
             size = 0
             for chunk in document:

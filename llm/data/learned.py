@@ -25,11 +25,8 @@ def learn_tokenizer(corpus: Corpus, kind: str, vocab_size: int, progress: Progre
     `progress(stage, done, total)` is called while the text is read (bytes), and learned from (characters, merges).
     Raises DataError when the text cannot be read, the cache cannot be used, or the memory is too small.
     """
-    fingerprint = corpus.take_survey(progress).fingerprint
-    size = vocab_size if kind == "bpe" else None
-    folder = entry("tokenizers", f"{FORMAT} {kind} {size} {END_OF_TEXT} {fingerprint}")
-    if is_cached(folder):
-        return _read(folder)
+    if (found := learned_before(corpus, kind, vocab_size, progress)) is not None:
+        return found
     try:
         learned = _learn(corpus, kind, vocab_size, progress)
     except MemoryError as error:
@@ -37,10 +34,25 @@ def learn_tokenizer(corpus: Corpus, kind: str, vocab_size: int, progress: Progre
             f"not enough memory to learn a tokenizer from {corpus.name} ({error}); learn one from a part of the text "
             "with: python -m tokenizer train, and give its file as --tokenizer"
         ) from error
-    with new_folder(folder) as partial:
+    with new_folder(_folder(corpus, kind, vocab_size)) as partial:
         learned.save(partial / FILE)
-        write_json(partial / META, {"corpus": fingerprint, "kind": kind, "files": {FILE: digest(partial / FILE)}})
+        meta = {"corpus": corpus.survey.fingerprint, "kind": kind, "files": {FILE: digest(partial / FILE)}}
+        write_json(partial / META, meta)
     return learned
+
+
+def learned_before(
+    corpus: Corpus, kind: str, vocab_size: int, progress: Progress | None = None
+) -> BaseTokenizer | None:
+    """What `learn_tokenizer` has left in the cache; None if it has not learned this yet. The text is read once."""
+    corpus.take_survey(progress)
+    folder = _folder(corpus, kind, vocab_size)
+    return _read(folder) if is_cached(folder) else None
+
+
+def _folder(corpus: Corpus, kind: str, vocab_size: int) -> Path:
+    size = vocab_size if kind == "bpe" else None
+    return entry("tokenizers", f"{FORMAT} {kind} {size} {END_OF_TEXT} {corpus.survey.fingerprint}")
 
 
 def _learn(corpus: Corpus, kind: str, vocab_size: int, progress: Progress | None) -> BaseTokenizer:

@@ -13,8 +13,9 @@ To read in order:
 1. load.py                  from a path to a model and a tokenizer; source.py: what kind of file it is
 2. families/                config.json and names of tensors, a small table for each family; fields.py reads the fields
 3. weights.py               how our tensors are made of those in a file
-4. save.py                  the way back, as the nearest family
-5. stored.py                one tensor as it lies in a file, and products with it; kinds.py: how its numbers are stored
+4. save.py                  the way back, as the nearest family; save_gguf.py: as a GGUF file
+5. stored.py                one tensor as it lies in a file, and products with it; kinds.py: how its numbers are stored;
+                            stored_model.py: a model whose matrices stay so
 6. safetensors_files.py     a folder's model.safetensors, or its shards and their index
 7. gguf_files.py            a GGUF file: metadata and tensors; gguf_models.py: its model; gguf_writing.py: writing one
 8. llama2c.py               the .bin files of llama2.c; llama2c_models.py: their model
@@ -22,21 +23,14 @@ To read in order:
 10. generation_defaults.py  how a model is meant to write: the tokens that end a text, temperature ...
 11. interleaved.py          two orders of the rows of queries and keys
 12. mapped.py, errors.py    a file as an array of bytes; HubError, whose message is printed without a traceback
+13. command.py              `python -m llm.hub`; inspect.py: what is inside; convert.py: the same in another format
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # for type checkers and editors
-    from llm.hub.load import load
-    from llm.hub.save import save
+# At once, and not at the first use: otherwise an import of a file load.py would put the module in the place of the
+# function of that name.
+from llm.hub.load import load
+from llm.hub.save import save
 
 __all__ = ["load", "save"]
-
-
-def __getattr__(name: str) -> Any:  # imported at the first use
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"llm.hub.{name}"), name)

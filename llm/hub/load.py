@@ -17,34 +17,86 @@ from llm.hub.errors import HubError
 from llm.hub.safetensors_files import refuse_foreign
 from llm.hub.source import Source, open_folder, open_gguf, open_llama2c, open_run, read_config
 from llm.hub.stored_model import StoredGPT
+from llm.hub.tokenizer_files import errors_of
 from llm.model.gpt import GPT
 from llm.runs.files import open_regular
+from llm.runs.load import load_model
+from llm.runs.run import Run
+from minigrad.backend import pick_device
 from minigrad.nn import Parameter
 from tokenizer import BaseTokenizer
+from tokenizer import load as tokenizer_at
 
 Weights = Literal["widened", "stored"]
 
 
-def load(path: str | Path, dtype: Any = np.float32, weights: Weights = "widened") -> tuple[GPT, BaseTokenizer | None]:
+def load(
+    path: str | Path, dtype: Any = np.float32, weights: Weights = "widened", *, tokenizer: str | Path | None = None
+) -> tuple[GPT, BaseTokenizer | None]:
     """The model and the tokenizer at `path`; the tokenizer is None if there are no files of one.
 
     `path`: a folder of Hugging Face, a run of train.py, a GGUF file, or a .bin file of llama2.c.
     `dtype`: of the weights in memory. `weights`: "widened" converts them all to it at once. "stored" keeps bf16, f16
     and q8 as they are in the file, and converts a block of rows at each use: less memory, slower.
+    `tokenizer`: a file or folder of a tokenizer, to be used instead of the model's own.
     The model is in evaluation mode. Raises HubError, a ValueError, or OSError if it cannot be read.
     """
     if weights not in get_args(Weights):
         raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
     source = open_model(path)
+    return load_weights(source, dtype, weights), load_tokenizer(source, tokenizer)
+
+
+def load_any(
+    path: Run | str | Path,
+    which: Literal["last", "best"] = "last",
+    device: str = "cpu",
+    *,
+    weights: Weights = "widened",
+    tokenizer: str | Path | None = None,
+) -> tuple[GPT, BaseTokenizer]:
+    """The model at `path`, ready to write on `device`, and its tokenizer. `llm.load` is this function.
+
+    `path`: the folder of a run, such as "runs/default-1", or what `load` takes. `which`: the "last" checkpoint of a
+    run, or the "best" one by validation loss. `weights` and `tokenizer`: as in `load`. Raises ValueError (RunError,
+    HubError) or OSError for what cannot be used, and for a model without a tokenizer.
+    """
+    if isinstance(path, Run) or is_run(Path(path)):
+        return load_model(path, which, device)
+    model, found = load(path, weights=weights, tokenizer=tokenizer)
+    if found is None:
+        raise HubError(f"{path} has no tokenizer; give the path of one with tokenizer=, or use llm.hub.load")
+    if device != "cpu":
+        model.to(pick_device(device))
+    return model, found
+
+
+def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
+    """The model, in evaluation mode. The arguments are those of `load`."""
     # No initial weights: they are read in the next lines.
     model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
-    check_names(source, [name for name, _ in model.named_parameters()])
+    check_names(source, names_of(model))
     if isinstance(model, StoredGPT):
         model.keep_matrices(source)
     for name, parameter in model.named_parameters():
         read_tensor(source, name, parameter)
     model.eval()
-    return model, source.load_tokenizer()
+    return model
+
+
+def load_tokenizer(source: Source, path: str | Path | None = None) -> BaseTokenizer | None:
+    """The tokenizer of the model, or instead the one at `path`, a file or folder."""
+    if path is None:
+        return source.load_tokenizer()
+    with errors_of(path, named=True):
+        tokenizer = tokenizer_at(path)
+    # (The model's own may have a few ids more: tokens that were added and never used.)
+    if tokenizer.vocab_size > source.config.vocab_size:
+        raise HubError(
+            f"the tokenizer {path} has {tokenizer.vocab_size} ids and the model {source.config.vocab_size}; "
+            "give the tokenizer that the model was trained with"
+        )
+    return tokenizer
 
 
 def open_model(path: str | Path) -> Source:
@@ -57,10 +109,17 @@ def open_model(path: str | Path) -> Source:
             refuse_foreign([path])
         return open_llama2c(path)
     if (path / "config.json").is_file():
-        return open_folder(path) if "model_type" in read_config(path / "config.json") else open_run(path)
-    if not path.exists():
-        raise HubError(f"{path} does not exist; give a folder with a config.json, a .gguf file or a .bin of llama2.c")
-    raise HubError(f"{path} is no model: it has no config.json, and is no .gguf file and no .bin of llama2.c")
+        return open_run(path) if is_run(path) else open_folder(path)
+    if len(files := list(path.glob("*.gguf"))) == 1:  # a folder of nothing else
+        return open_gguf(files[0])
+    wanted = "a run of train.py, a folder with a config.json, a .gguf file or a .bin file of llama2.c"
+    raise HubError(f"{path} {'is no model' if path.exists() else 'does not exist'}; give {wanted}")
+
+
+def is_run(path: Path) -> bool:
+    """Whether the folder is a run of train.py. In its config.json are options, and no family."""
+    config = path / "config.json"
+    return config.is_file() and "model_type" not in read_config(config)
 
 
 def is_pickle(path: Path) -> bool:
@@ -76,6 +135,17 @@ def read_tensor(source: Source, name: str, parameter: Parameter) -> None:
         source.parts[name].fill(parameter.data, source.tensors.__getitem__)
     except HubError as error:
         raise HubError(f"{source.where}: {error}") from None
+
+
+def our_names(source: Source) -> list[str]:
+    """The names of our tensors. Raises HubError if the file lacks some of them, or has others."""
+    names = names_of(GPT(source.config, rng=None))  # its zeros are never written, and so take no memory
+    check_names(source, names)
+    return names
+
+
+def names_of(model: GPT) -> list[str]:
+    return [name for name, _ in model.named_parameters()]
 
 
 def check_names(source: Source, ours: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
+from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import save_folder_tokenizer
 from llm.hub.weights import Part
@@ -30,8 +31,12 @@ from tokenizer.formats.atomic import write_file
 DTYPES = {"float32": "float32", "float64": "float64", "float16": "float16"}
 
 
-def save(model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path) -> None:
+def save(
+    model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path, generation: GenerationDefaults | None = None
+) -> None:
     """Write config.json, model.safetensors and the files of the tokenizer to a new folder.
+
+    `generation`: the content of generation_config.json. None: what the tokenizer says about the ends of texts.
 
     Raises HubError if no family of transformers has such models, or the folder exists and is not empty.
     """
@@ -45,6 +50,8 @@ def save(model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path) -> Non
         save_file(their_tensors(model, family.tensors(model.config)), partial / "model.safetensors", {"format": "pt"})
         if tokenizer is not None:
             save_folder_tokenizer(tokenizer, partial, model.config, family.model_type)
+        if generation is not None:
+            generation.write(partial)
         data = describe(model.config, family, DTYPES[str(model.dtype)])
         write_file(partial / "config.json", json.dumps(data, indent=2) + "\n")
 

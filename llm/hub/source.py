@@ -13,13 +13,14 @@ from typing import Any
 
 from llm.hub.errors import HubError, shown
 from llm.hub.families import FAMILIES, Family
+from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.gguf_files import read_gguf
 from llm.hub.gguf_models import gguf_tensors, read_metadata
 from llm.hub.llama2c import read_llama2c
 from llm.hub.llama2c_models import llama2c_config, llama2c_tensors
 from llm.hub.safetensors_files import read_safetensors_folder
 from llm.hub.stored import Stored
-from llm.hub.tokenizer_files import folder_tokenizer, gguf_tokenizer, llama2c_tokenizer
+from llm.hub.tokenizer_files import folder_tokenizer, gguf_tokenizer, llama2c_tokenizer, token_roles
 from llm.hub.weights import Part, Same
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
@@ -33,6 +34,10 @@ NEVER = {"is_encoder_decoder": False, "quantization_config": None}
 STATE_SPACE = (
     "mamba", "mamba2", "falcon_mamba", "jamba", "bamba", "rwkv", "zamba", "zamba2", "xlstm", "recurrent_gemma"
 )  # fmt: skip
+# run.c of llama2.c begins each text with the token 1, <s>, and ends it where the model writes this token again.
+LLAMA2C_DEFAULTS = GenerationDefaults(end_tokens=(1,), begin_token=1)
+
+SIZES = ("vocab_size", "context", "layers", "heads", "kv_heads", "dim", "head_dim", "mlp_dim", "experts")
 
 HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")  # the names that never have a prefix
 
@@ -47,19 +52,30 @@ class Source:
     parts: Mapping[str, Part]  # our tensors -> how each is kept in the file
     tensors: Mapping[str, Stored]  # the tensors of the file
     load_tokenizer: Callable[[], BaseTokenizer | None]
+    read_defaults: Callable[[BaseTokenizer | None], GenerationDefaults]  # takes the tokenizer, once it is loaded
     surplus: tuple[str, ...] = field(default=())  # patterns of tensors of the file that hold no weights
 
 
 def open_folder(folder: Path) -> Source:
     """A folder of Hugging Face."""
     data = read_config(folder / "config.json")
-    return family_source(folder, data, read_safetensors_folder(folder), lambda: folder_tokenizer(folder))
+    family, config = read_family(folder, data)
+    tensors = usual_names(read_safetensors_folder(folder), family)
+    check_sizes(folder, config, tensors)
+    return Source(
+        folder,
+        family.model_type,
+        config,
+        family.tensors(config),
+        tensors,
+        load_tokenizer=lambda: folder_tokenizer(folder),
+        read_defaults=lambda _: GenerationDefaults.read(folder),
+        surplus=family.surplus,
+    )
 
 
-def family_source(
-    where: Path, data: dict[str, Any], tensors: Mapping[str, Stored], tokenizer: Callable[[], BaseTokenizer | None]
-) -> Source:
-    """A model that is described by the fields of a config.json."""
+def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
+    """What the fields of a config.json describe."""
     name = data.get("model_type")
     if name in STATE_SPACE:
         raise HubError(f"{where} is a state-space model ({name}); this program reads transformers only")
@@ -69,25 +85,11 @@ def family_source(
     fields = family.fields(data, f"{where}/config.json")
     fields.refuse_unless(**NEVER)
     try:
-        config = family.read(fields)
+        return family, family.read(fields)
     except HubError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
         raise HubError(f"{fields.where} describes no possible model ({str(error)[:300]})") from None
-    check_size(where, config, tensors)
-    tensors = usual_names(tensors, family)
-    return Source(where, name, config, family.tensors(config), tensors, tokenizer, family.surplus)
-
-
-def check_size(where: Path, config: GPTConfig, tensors: Mapping[str, Stored]) -> None:
-    """Raise HubError if the model would have far more numbers than the file: it takes memory before it is read."""
-    experts = config.layers * (config.experts or 0) * config.dim * config.mlp_size
-    described, held = max(parameters(config).total, experts), sum(prod(tensor.shape) for tensor in tensors.values())
-    if described > 4 * held:  # anything below that gets an error that names the tensor
-        raise HubError(
-            f"{where} describes a model of {described:,} parameters, but its files hold {held:,} numbers; "
-            f"the configuration is not the one of these files"
-        )
 
 
 def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:
@@ -104,7 +106,16 @@ def open_gguf(path: Path) -> Source:
     name = file.metadata["general.architecture"]
     # The factors of rope are part of the configuration here.
     tensors = {n: tensor for n, tensor in file.tensors.items() if not n.startswith("rope_")}
-    return Source(path, name, config, gguf_tensors(config, name), tensors, lambda: gguf_tokenizer(file.metadata, path))
+    check_sizes(path, config, tensors)
+    return Source(
+        path,
+        name,
+        config,
+        gguf_tensors(config, name),
+        tensors,
+        load_tokenizer=lambda: gguf_tokenizer(file.metadata, path),
+        read_defaults=lambda tokenizer: GenerationDefaults.of_gguf(file.metadata, tokenizer),
+    )
 
 
 def open_llama2c(path: Path) -> Source:
@@ -112,7 +123,13 @@ def open_llama2c(path: Path) -> Source:
     file = read_llama2c(path)
     config = llama2c_config(file)
     return Source(
-        path, "llama2.c", config, llama2c_tensors(config), file.tensors, lambda: tokenizer_beside(path, config)
+        path,
+        "llama2.c",
+        config,
+        llama2c_tensors(config),
+        file.tensors,
+        load_tokenizer=lambda: tokenizer_beside(path, config),
+        read_defaults=lambda _: LLAMA2C_DEFAULTS,
     )
 
 
@@ -127,7 +144,31 @@ def open_run(folder: Path) -> Source:
     """A run of train.py."""
     config, tokenizer, checkpoint = read_run(Run(folder))
     tensors = {name: Stored.from_array(array) for name, array in checkpoint.weights.items()}
-    return Source(folder, "run", config, {name: Same(name) for name in tensors}, tensors, lambda: tokenizer)
+    return Source(
+        folder,
+        "run",
+        config,
+        {name: Same(name) for name in tensors},
+        tensors,
+        load_tokenizer=lambda: tokenizer,
+        read_defaults=lambda tokenizer: GenerationDefaults.of_tokenizer(
+            {} if tokenizer is None else token_roles(tokenizer)
+        ),
+    )
+
+
+def check_sizes(where: Path, config: GPTConfig, tensors: Mapping[str, Stored]) -> None:
+    """Raise HubError if the configuration asks for a far larger model than that of the tensors.
+
+    What is only a little larger lacks some tensors, and `load` names them. But a size that is wrong by far could take
+    all memory before that.
+    """
+    numbers = sum(prod(tensor.shape) for tensor in tensors.values())
+    routers = config.layers * (config.experts or 0) * config.dim
+    if config.layers > max(64, len(tensors)) or max(parameters(config).total, routers) > 2 * numbers + (1 << 20):
+        sizes = {name: getattr(config, name) for name in SIZES if getattr(config, name) is not None}
+        text = ", ".join(f"{name} {value}" for name, value in sizes.items())
+        raise HubError(f"{where} asks for {text}, but its {len(tensors)} tensors hold only {numbers:,} numbers")
 
 
 def read_config(path: Path) -> dict[str, Any]:

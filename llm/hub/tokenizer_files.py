@@ -18,12 +18,13 @@ from llm.model.config import GPTConfig
 from tokenizer import BaseTokenizer, load
 from tokenizer.formats import gguf_values, gguf_writing, llama2c
 from tokenizer.formats.atomic import write_file
-from tokenizer.formats.beside import ROLES_NAME, SETTINGS_NAME, TEMPLATE_NAME
+from tokenizer.formats.beside import ROLES_NAME, TEMPLATE_NAME, write_settings
 from tokenizer.text.chat_template import named_tokens
 
 # The files of tokenizers in a folder of Hugging Face: the first one that exists is read. Each vocab.json belongs to a
 # merges.txt. A folder without any of them is that of a model without a tokenizer.
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "encoder.json")
+LARGEST_FILE = 1 << 28  # bytes: that of Gemma 3, one of the largest, has 2^25
 # The class that `transformers` makes of a tokenizer.json without adding anything: its version 5 calls it
 # TokenizersBackend, and still knows this name, the only one that version 4 knows.
 PLAIN_CLASS = "PreTrainedTokenizerFast"
@@ -51,10 +52,13 @@ def folder_tokenizer(folder: str | Path) -> BaseTokenizer | None:
     None if there are no files of a tokenizer. Raises HubError if one is damaged, or asks for what is not supported.
     """
     folder = Path(folder)
-    path = next((folder / name for name in VOCABULARIES if (folder / name).exists()), None)
+    # A link that leads nowhere is an error, not a missing file: someone has moved the files of a cache.
+    path = next((path for name in VOCABULARIES if (path := folder / name).exists() or path.is_symlink()), None)
     if path is None:
         return None
     with errors_of(path, named=True):
+        if path.stat().st_size > LARGEST_FILE:
+            raise HubError(f"{path} has {path.stat().st_size:,} bytes, too many for a tokenizer")
         return load(path)
 
 
@@ -100,7 +104,7 @@ def save_folder_tokenizer(
     `model_type` is that of the folder's config.json. Raises HubError if a tokenizer.json cannot express the tokenizer.
     """
     folder, ids = Path(folder), token_roles(tokenizer)
-    with errors_of(f"{folder / 'tokenizer.json'}:"):
+    with errors_of("tokenizer.json:"):
         tokenizer.save(folder / "tokenizer.json")
     roles = {role: tokenizer.id_to_token(i) for role, i in ids.items()}
     settings = {"tokenizer_class": PLAIN_CLASS, "model_max_length": config.context} | roles
@@ -109,10 +113,10 @@ def save_folder_tokenizer(
     settings |= class_of_qwen2(tokenizer) if model_type == "qwen2" else {}
     if (template := tokenizer.settings.get("chat_template")) is not None:
         settings["chat_template"] = template
-        if isinstance(template, str):
-            write_file(folder / TEMPLATE_NAME, template)
-    write_json(folder / SETTINGS_NAME, settings)
-    write_json(folder / ROLES_NAME, roles)
+    write_settings(folder, settings)
+    write_file(folder / ROLES_NAME, json.dumps(roles, indent=2))
+    if isinstance(template, str):
+        write_file(folder / TEMPLATE_NAME, template)
     GenerationDefaults.of_tokenizer(ids).write(folder)
 
 
@@ -126,11 +130,6 @@ def class_of_qwen2(tokenizer: BaseTokenizer) -> dict[str, Any]:
     if getattr(record, "pattern", None) == "qwen2" and record.normalizer == gguf_values.QWEN2.normalizer:
         return {"tokenizer_class": "Qwen2Tokenizer"}
     return {"auto_map": {"AutoTokenizer": [None, ""]}}
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    # UTF-8 cannot encode a surrogate. It is written \ud800, as JSON spells it.
-    write_file(path, json.dumps(data, ensure_ascii=False, indent=2).encode(errors="backslashreplace"))
 
 
 def gguf_tokenizer_metadata(tokenizer: BaseTokenizer, vocab_size: int | None = None) -> dict[str, Any]:

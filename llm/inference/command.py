@@ -14,14 +14,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from llm.console import say, silence
+from llm.console import escaped, say, silence
 from llm.data.text import decode_prompt
+from llm.hub.load import Weights
+from llm.inference.model_choice import Writer, load_other, load_run, sampling_of
 from llm.inference.sampling import Sampling
 from llm.inference.text import continue_prompt, decode_until_stop
 from llm.parallel.blas import blas_threads
 from llm.parallel.runtime import set_blas_threads
-from llm.runs.load import load_model
-from llm.runs.parsing import DEFAULT_IN_TEXT, flag, read_options
+from llm.runs.parsing import DEFAULT_IN_TEXT, flag, read_options, read_some
 from llm.runs.run import Run, newest_run
 from minigrad.backend import pick_device
 from tokenizer.models.char import UnknownCharacter
@@ -36,7 +37,17 @@ class GenerateOptions:
     run: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """Folder of the run. Default: the newest one in runs/."""
     checkpoint: Literal["last", "best"] = "last"
-    """The newest checkpoint, or the one with the best validation loss."""
+    """The newest checkpoint of the run, or the one with the best validation loss."""
+    model: Annotated[str | None, DEFAULT_IN_TEXT] = None
+    """The model of somebody else, instead of a run: a folder of Hugging Face, a .gguf file, a .bin file of llama2.c.
+    Sampling options that are not given have the values that the model comes with.
+    """
+    weights: Weights = "widened"
+    """For --model. widened: all weights are float32 in memory. stored: they stay as they are in the file (bf16, f16,
+    q8), and are widened where they are used, which takes less memory and more time.
+    """
+    tokenizer: Annotated[str | None, DEFAULT_IN_TEXT] = None
+    """For --model: the file or folder of a tokenizer. Default: the one that the model comes with."""
     prompt: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """What the text begins with. Default: standard input if it is a pipe; otherwise the model begins a new text."""
     max_tokens: int = 200
@@ -58,18 +69,31 @@ class GenerateOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{flag(name)} must be at least {least}, got {value}")
+        if self.model is not None and (self.run is not None or self.checkpoint == "best"):
+            raise ValueError("--run and --checkpoint choose a run, and --model another model; give one of the two")
+        if self.model is None and (self.tokenizer is not None or self.weights == "stored"):
+            raise ValueError("--tokenizer and --weights stored are for --model; a run has its own tokenizer")
+
+
+@dataclass(frozen=True)
+class _FirstOptions:
+    """The option that is read first, because the defaults of others depend on it."""
+
+    model: str | None = None
 
 
 def parse(arguments: list[str]) -> GenerateOptions:
-    return read_options(GenerateOptions, arguments, program="generate.py")
+    """The options. Raises ValueError for a file of the model's sampling values that cannot be read."""
+    first, others = read_some(_FirstOptions, arguments, program="generate.py")
+    asks_help = bool({"-h", "--help"} & set(others))  # which comes before anything that can fail
+    defaults = GenerateOptions(sampling=sampling_of(None if asks_help else first.model))
+    return read_options(GenerateOptions, arguments, program="generate.py", default=defaults)
 
 
 def start(options: GenerateOptions) -> int:
     """Write what the options ask for; returns the exit status. Raises ValueError, RuntimeError or OSError."""
-    run = Run(options.run) if options.run is not None else newest_run()
-    if options.run is None:
-        say(f"writing with {run}, the run that was changed last")
-    model, tokenizer = load_model(run, options.checkpoint, pick_device(options.device))
+    writer = load_writer(options)
+    model, tokenizer = writer.model, writer.tokenizer
     set_blas_threads(blas_threads(options.threads, model.num_parameters()))
     prompt = read_prompt() if options.prompt is None else options.prompt
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
@@ -79,18 +103,35 @@ def start(options: GenerateOptions) -> int:
             if number > 0:
                 print_text("---\n")
             ids = continue_prompt(
-                model, tokenizer, prompt, max_tokens=options.max_tokens, sampling=options.sampling, seed=seed + number
+                model,
+                tokenizer,
+                prompt,
+                max_tokens=options.max_tokens,
+                sampling=options.sampling,
+                seed=seed + number,
+                end_ids=writer.end_ids,
             )
-            print_stream(prompt, decode_until_stop(counter.count(ids), tokenizer, options.stop))
+            text = decode_until_stop(counter.count(ids), tokenizer, options.stop, mid_text=bool(prompt))
+            print_stream(prompt, text)
     except UnknownCharacter as error:
         raise ValueError(
-            f"the character {error.character!r} is not among the {error.known} of the tokenizer of {run}; leave it out "
-            "of the prompt"
+            f"the character {error.character!r} is not among the {error.known} of the tokenizer of {writer.name}; "
+            "leave it out of the prompt"
         ) from None
     except KeyboardInterrupt:
         status = INTERRUPTED
     say(f"{counter}, seed {seed}")
     return status
+
+
+def load_writer(options: GenerateOptions) -> Writer:
+    """The model that the options ask for."""
+    if options.model is not None:
+        return load_other(options.model, options.tokenizer, options.weights, options.device)
+    run = Run(options.run) if options.run is not None else newest_run()
+    if options.run is None:
+        say(f"writing with {run}, the run that was changed last")
+    return load_run(run, options.checkpoint, pick_device(options.device))
 
 
 def read_prompt() -> str:
@@ -104,7 +145,7 @@ def read_prompt() -> str:
 def print_text(text: str) -> None:
     """Write to standard output, at once. Raises OSError, with a sentence, when that is not possible."""
     try:
-        print(text, end="", flush=True)
+        print(escaped(text, sys.stdout), end="", flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:  # a file on a disk that is full

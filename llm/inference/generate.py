@@ -18,6 +18,7 @@ from functools import partial
 
 import numpy as np
 
+from llm.inference.llama2c_sampling import Llama2cSampler
 from llm.inference.sampling import Sampling, sample
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
@@ -27,6 +28,8 @@ from minigrad.backend import to_device
 
 # Takes the ids of a text, returns the logits (V,) of the token after it.
 Reader = Callable[[Sequence[int]], np.ndarray]
+# Takes these logits and the ids of the text, returns the id of the next token.
+Sampler = Callable[[np.ndarray, Sequence[int]], int]
 
 
 def generate(
@@ -46,8 +49,7 @@ def generate(
     # The check is here and not in `draw_tokens`: the code of a generator runs only when its first item is asked for.
     # This function has no `yield`, so it raises the error when it is called.
     check_arguments(model, prompt_ids, max_tokens, seed)
-    rng = np.random.default_rng(seed)
-    return draw_tokens(CachedReader(model), prompt_ids, max_tokens, sampling or Sampling(), rng, stop_ids)
+    return draw_tokens(CachedReader(model), prompt_ids, max_tokens, make_sampler(sampling, seed), stop_ids)
 
 
 def generate_reference(
@@ -61,25 +63,28 @@ def generate_reference(
 ) -> Iterator[int]:
     """`generate`, without a cache."""
     check_arguments(model, prompt_ids, max_tokens, seed)
-    rng = np.random.default_rng(seed)
-    return draw_tokens(partial(read_all, model), prompt_ids, max_tokens, sampling or Sampling(), rng, stop_ids)
+    return draw_tokens(partial(read_all, model), prompt_ids, max_tokens, make_sampler(sampling, seed), stop_ids)
 
 
 def draw_tokens(
-    read: Reader,
-    prompt_ids: Sequence[int],
-    max_tokens: int,
-    sampling: Sampling,
-    rng: np.random.Generator,
-    stop_ids: Collection[int],
+    read: Reader, prompt_ids: Sequence[int], max_tokens: int, sampler: Sampler, stop_ids: Collection[int]
 ) -> Iterator[int]:
     """The loop: predict, draw, append."""
     ids = list(prompt_ids)  # a copy, so that the list of the caller does not grow
     for _ in range(max_tokens):
-        ids.append(sample(read(ids), ids, sampling, rng))
+        ids.append(sampler(read(ids), ids))
         if ids[-1] in stop_ids:
             return
         yield ids[-1]
+
+
+def make_sampler(sampling: Sampling | None, seed: int) -> Sampler:
+    """Chooses the tokens. The same seed gives the same ones."""
+    sampling = sampling or Sampling()
+    if sampling.sampler == "llama2c":
+        return Llama2cSampler(sampling.temperature, sampling.top_p, seed)
+    rng = np.random.default_rng(seed)
+    return lambda logits, ids: sample(logits, ids, sampling, rng)
 
 
 def check_arguments(model: GPT, prompt_ids: Sequence[int], max_tokens: int, seed: int) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -35,6 +36,10 @@ class Sampling:
     """Leave out tokens with less than this fraction of the probability of the most likely token. 0: none."""
     repetition_penalty: float = 1.0
     """Above 1, tokens that are in the text already become less likely. 1 changes nothing."""
+    sampler: Literal["numpy", "llama2c"] = "numpy"
+    """Whose random numbers are drawn: NumPy's, or those of run.c of llama2.c, which with the same temperature, top-p
+    and seed then writes the same text. llama2c knows no other options.
+    """
 
     def __post_init__(self) -> None:
         self._require("temperature", 0 <= self.temperature < math.inf, "at least 0")
@@ -42,10 +47,13 @@ class Sampling:
         self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
         self._require("min_p", 0 <= self.min_p <= 1, "at least 0 and at most 1")
         self._require("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0; 1 changes nothing")
+        self._require("sampler", self.sampler in ("numpy", "llama2c"), "numpy or llama2c")
+        if self.sampler == "llama2c" and (self.top_k, self.min_p, self.repetition_penalty) != (None, 0, 1):
+            raise ValueError("the sampler llama2c has no top k, min p or repetition penalty; leave these options out")
 
     def _require(self, name: str, is_valid: bool, wanted: str) -> None:
         if not is_valid:
-            raise ValueError(f"{name.replace('_', ' ')} must be {wanted}, got {getattr(self, name)}")
+            raise ValueError(f"{name}={getattr(self, name)} is not possible; it must be {wanted}")
 
 
 def sample(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, rng: np.random.Generator) -> int:
@@ -56,12 +64,7 @@ def sample(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, rng: np.r
 def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling) -> np.ndarray:
     """The probabilities (V,), float64, of the next token. Raises ValueError for logits with NaN or infinity."""
     logits = penalize_repetition(np.asarray(logits, dtype=np.float64), ids, sampling.repetition_penalty)
-    # If one logit is NaN, the maximum is NaN. A logit of -inf is allowed: such a token has probability 0.
-    if not np.isfinite(logits.max()):
-        raise ValueError(
-            f"the largest logit of the model is {logits.max()}, so no token can be drawn; "
-            f"its training has diverged (a smaller --lr may help), or its weights are damaged; try another checkpoint"
-        )
+    check_logits(logits)
     # Greedy. It is the limit of ever smaller temperatures, but dividing by 0 would not compute it.
     if sampling.temperature == 0:
         return one_hot(int(np.argmax(logits)), logits.size)
@@ -70,6 +73,16 @@ def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling) -> 
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)
     return keep_min_p(keep_top_p(softmax(logits), sampling.top_p), sampling.min_p)
+
+
+def check_logits(logits: np.ndarray) -> None:
+    """Raise ValueError for logits from which no token can be drawn."""
+    # If one logit is NaN, the maximum is NaN. A logit of -inf is allowed: such a token has probability 0.
+    if not np.isfinite(logits.max()):
+        raise ValueError(
+            f"the largest logit of the model is {logits.max()}, so no token can be drawn; "
+            f"its training has diverged (a smaller --lr may help), or its weights are damaged; try another checkpoint"
+        )
 
 
 def draw(probabilities: np.ndarray, rng: np.random.Generator) -> int:

@@ -7,13 +7,14 @@ StreamDecoder waits for the last of them), and text that may be the beginning of
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from llm.inference.generate import first_in_context, generate
 from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
 from llm.parallel.blas import fitting_blas_threads
 from tokenizer import BaseTokenizer, StreamDecoder
+from tokenizer.text.chat_template import named_tokens
 
 # For the samples that are shown during training. The temperature is low: if a small model draws unlikely tokens, its
 # text soon makes no sense.
@@ -22,9 +23,10 @@ SAMPLE_TEMPERATURE = 0.6
 
 
 def write_sample(model: GPT, tokenizer: BaseTokenizer, prompt: str, seed: int) -> str:
-    """What the model writes after the prompt; a sample to show during training."""
+    """What the model writes after the prompt; a sample to show during training. The caller limits the threads."""
     sampling = Sampling(temperature=SAMPLE_TEMPERATURE)
-    return write_text(model, tokenizer, prompt, max_tokens=SAMPLE_TOKENS, sampling=sampling, seed=seed)
+    ids = continue_prompt(model, tokenizer, prompt, max_tokens=SAMPLE_TOKENS, sampling=sampling, seed=seed)
+    return "".join(decode_stream(ids, tokenizer))
 
 
 def write_text(
@@ -59,7 +61,7 @@ def stream_text(
     the prompt. Warns when the model cannot read all of a long prompt.
     """
     ids = continue_prompt(model, tokenizer, prompt, max_tokens=max_tokens, sampling=sampling, seed=seed)
-    return with_fitting_threads(model, decode_until_stop(ids, tokenizer, stop))
+    return with_fitting_threads(model, decode_until_stop(ids, tokenizer, stop, mid_text=bool(prompt)))
 
 
 def with_fitting_threads(model: GPT, pieces: Iterator[str]) -> Iterator[str]:
@@ -82,23 +84,35 @@ def continue_prompt(
     max_tokens: int,
     sampling: Sampling | None = None,
     seed: int = 0,
+    end_ids: Collection[int] = (),
 ) -> Iterator[int]:
-    """The ids that the model writes after the prompt, up to the end of the text."""
+    """The ids that the model writes after the prompt, up to the end of the text.
+
+    `end_ids`: tokens that end a text, besides those of which the tokenizer says so.
+    """
     # "Ordinary": if the prompt contains the name of a special token, it is encoded like any other text. So somebody who
     # can only choose the prompt cannot insert special tokens.
-    ids = tokenizer.encode_ordinary(prompt) if prompt else start_ids(tokenizer)
+    ids = tokenizer.template.begin_ids() + tokenizer.encode_ordinary(prompt) if prompt else start_ids(tokenizer)
     if left_out := first_in_context(len(ids), model.config.context):
         warnings.warn(
             f"the prompt has {len(ids):,} tokens and the model reads at most {model.config.context:,}; "
             f"the first {left_out:,} are left out",
             stacklevel=3,  # the caller of `stream_text`
         )
-    ends = () if tokenizer.end_of_text is None else (tokenizer.end_of_text,)
+    ends = {*end_ids_of(tokenizer), *end_ids}
     return generate(model, ids, max_tokens=max_tokens, sampling=sampling, seed=seed, stop_ids=ends)
+
+
+def end_ids_of(tokenizer: BaseTokenizer) -> set[int]:
+    """The tokens that end a text: the end of a document, and for a model for chats also that of an answer."""
+    of_answer = tokenizer.token_to_id(named_tokens(tokenizer.settings).get("eos_token", ""))
+    return {i for i in (tokenizer.end_of_text, of_answer) if i is not None}
 
 
 def start_ids(tokenizer: BaseTokenizer) -> list[int]:
     """What to give a model that shall begin a new text. In training, new texts came after the end of another text."""
+    if begin := tokenizer.template.begin_ids():
+        return begin  # a model of somebody else, such as Llama: <s>
     if tokenizer.end_of_text is not None:
         return [tokenizer.end_of_text]
     try:
@@ -107,16 +121,18 @@ def start_ids(tokenizer: BaseTokenizer) -> list[int]:
         return [0]  # a tokenizer of characters, made from a text without a newline
 
 
-def decode_until_stop(ids: Iterable[int], tokenizer: BaseTokenizer, stop: Sequence[str] = ()) -> Iterator[str]:
-    """The text of `ids` up to a stop string, in pieces."""
+def decode_until_stop(
+    ids: Iterable[int], tokenizer: BaseTokenizer, stop: Sequence[str] = (), *, mid_text: bool = False
+) -> Iterator[str]:
+    """The text of `ids` up to a stop string, in pieces. `mid_text`: they continue a text, such as a prompt."""
     if isinstance(stop, str) or not all(stop):
         raise ValueError(f"stop must be a list of strings of at least one character, got {stop!r}")
-    return until_stop(decode_stream(ids, tokenizer), stop)
+    return until_stop(decode_stream(ids, tokenizer, mid_text=mid_text), stop)
 
 
-def decode_stream(ids: Iterable[int], tokenizer: BaseTokenizer) -> Iterator[str]:
+def decode_stream(ids: Iterable[int], tokenizer: BaseTokenizer, *, mid_text: bool = False) -> Iterator[str]:
     """For each id, the text that it completes. Joined, it is `tokenizer.decode(ids)`."""
-    decoder = StreamDecoder(tokenizer)
+    decoder = StreamDecoder(tokenizer, mid_text=mid_text)
     for id in ids:
         yield decoder.feed([id])
     yield decoder.finish()

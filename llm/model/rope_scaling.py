@@ -25,8 +25,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from minigrad.fused.rope import rope_frequencies
-
 Kind = Literal["linear", "dynamic", "llama3", "yarn", "longrope"]
 
 
@@ -99,8 +97,8 @@ class RopeScaling:
         original, factor = self.original_context or 1, self.factor
         if self.kind == "dynamic":
             growth = factor * max(length, original) / original - (factor - 1)  # 1 up to the original context
-            return rope_frequencies(dim, base * growth ** (dim / (dim - 2)))
-        frequency = rope_frequencies(dim, base)  # (dim / 2,)
+            return plain_frequencies(base * growth ** (dim / (dim - 2)), dim)
+        frequency = plain_frequencies(base, dim)  # (dim / 2,)
         if self.kind == "linear":
             return frequency / factor
         if self.kind == "longrope":
@@ -125,3 +123,8 @@ class RopeScaling:
         first, last = max(first, 0), min(last, dim - 1)
         last += 0.001 if first == last else 0  # no division by 0
         return 1 - np.clip((np.arange(dim // 2) - first) / (last - first), 0, 1)
+
+
+def plain_frequencies(base: float, dim: int) -> np.ndarray:
+    """The frequencies without scaling, (dim / 2,), float64. As `rope_frequencies` of minigrad, without the engine."""
+    return base ** (np.arange(0, dim, 2) / -dim)

@@ -19,6 +19,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -143,7 +144,7 @@ def write(ids, length, w, config, rng, temperature=0.8):
 # --- the command line -------------------------------------------------------------------------------------------------
 
 # The values that this page supports. With others it would compute wrong numbers, so they are refused.
-SUPPORTED = {
+SUPPORTED: dict[str, tuple[Any, ...]] = {
     "positions": ("learned", "rope", "none"),
     "rope_interleaved": (False,),
     "norm_position": ("pre",),
@@ -151,12 +152,14 @@ SUPPORTED = {
     "window": (None,),
     "soft_cap": (None,),
 }
-BIASES = ("qkv_bias", "out_bias", "mlp_bias", "norm_bias")  # this page adds the biases that it finds
+# Of the choices that single families have made, none is supported, except which layers have biases: `linear` adds those
+# that it finds.
+BIASES = ("qkv_bias", "out_bias", "mlp_bias", "norm_bias")
+SUPPORTED |= {name: (default,) for name, default in GPTConfig.further_fields().items() if name not in BIASES}
 
 
 def check_supported(config: GPTConfig) -> None:
-    further = {name: (default,) for name, default in config.further_fields().items() if name not in BIASES}
-    for name, values in (SUPPORTED | further).items():
+    for name, values in SUPPORTED.items():
         value, choices = getattr(config, name), " or ".join(map(repr, values))
         if value not in values:
             raise ValueError(

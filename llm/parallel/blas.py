@@ -47,12 +47,19 @@ def idle_share() -> float:
 
 
 @contextmanager
+def limited_blas_threads(threads: int) -> Iterator[None]:
+    """Let matrix products use this many threads in the block, and after it as many as before."""
+    with _controller().limit(limits=threads, user_api="blas"):
+        yield
+
+
+@contextmanager
 def fitting_blas_threads(parameters: int) -> Iterator[None]:
     """Use one thread in the block if that is best for a model of this size; otherwise as many as before."""
     if threads_from_environment() is not None or blas_threads(None, parameters) > 1:
         yield
     else:
-        with _controller().limit(limits=1, user_api="blas"):
+        with limited_blas_threads(1):
             yield
 
 

@@ -26,6 +26,7 @@ from llm.runs.errors import RunError
 from llm.runs.files import digest, link_file, new_folder, remove, write_json
 from llm.runs.state import STATE, read_state
 
+PREFIX = "step-"  # of the folder of a checkpoint
 MODEL, OPTIMIZER, TOKENIZER = "model.safetensors", "optimizer.safetensors", "tokenizer.json"
 FILES = (MODEL, OPTIMIZER, STATE)  # of a checkpoint
 NEWEST_KEPT = 2  # if the last one is damaged, there is another to go back to
@@ -58,12 +59,14 @@ class Checkpoints:
         self.folder = run_folder / "checkpoints"
 
     def folder_of(self, step: int) -> Path:
-        # Eight digits, so that the order of names is the order of steps.
-        return self.folder / f"step-{step:08d}"
+        return self.folder / f"{PREFIX}{step:08d}"
 
-    def newest_first(self) -> list[Path]:
-        """The folders of all checkpoints. Other files and folders beside them are ignored."""
-        return sorted(self.folder.glob("step-" + 8 * "[0-9]"), reverse=True)
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, the newest one first. Other files and folders beside them are ignored."""
+        names = {path.name for path in self.folder.glob(f"{PREFIX}*")}
+        numbers = (int(digits) for name in names if (digits := name.removeprefix(PREFIX)).isdecimal())
+        # Of step 1, only the folder step-00000001 counts, and not one called step-1.
+        return sorted((step for step in numbers if self.folder_of(step).name in names), reverse=True)
 
     # --- saving -------------------------------------------------------------------------------------------------------
 
@@ -113,11 +116,11 @@ class Checkpoints:
 
     def _prune(self, step: int, best_step: int) -> None:
         """Delete all but the newest up to `step`, and the best. Those after `step` are damaged, see `_replaced`."""
-        up_to_step = [folder for folder in self.newest_first() if folder <= self.folder_of(step)]
-        keep = {*up_to_step[:NEWEST_KEPT], self.folder_of(best_step)}
-        for folder in self.newest_first():
-            if folder not in keep:
-                remove(folder)
+        steps = self.steps()
+        keep = {*[each for each in steps if each <= step][:NEWEST_KEPT], best_step}
+        for each in steps:
+            if each not in keep:
+                remove(self.folder_of(each))
 
     # --- loading ------------------------------------------------------------------------------------------------------
 
@@ -143,23 +146,22 @@ class Checkpoints:
 
     def _candidates(self, problems: list[str]) -> Iterator[Path]:
         """The folders to load from, the newest step first. Sentences on what is wrong are added to `problems`."""
-        folders = self.newest_first()
-        step = self._step_of_run_folder(folders, problems)
-        if step is None:
-            yield from folders
+        steps = self.steps()
+        own = self._step_of_run_folder(steps, problems)
+        if own is None:
+            yield from map(self.folder_of, steps)
             return
-        own = self.folder_of(step)
-        yield from (folder for folder in folders if folder >= own)
+        yield from (self.folder_of(step) for step in steps if step >= own)
         # Without any folders, nothing is missing: only the files of the run folder were copied here.
-        if folders and own not in folders:
-            problems.append(f"{own} is missing")
+        if steps and own not in steps:
+            problems.append(f"{self.folder_of(own)} is missing")
         yield self.run_folder
-        yield from (folder for folder in folders if folder < own)
+        yield from (self.folder_of(step) for step in steps if step < own)
 
-    def _step_of_run_folder(self, folders: list[Path], problems: list[str]) -> int | None:
-        """The step of the files in the run folder; None if they are only second names of files in one of `folders`."""
+    def _step_of_run_folder(self, steps: list[int], problems: list[str]) -> int | None:
+        """The step of the files in the run folder; None if they are only second names of those of one of `steps`."""
         path = self.run_folder / STATE
-        if not path.exists() or any(map(self._is_second_name_of, folders)):
+        if not path.exists() or any(self._is_second_name_of(self.folder_of(step)) for step in steps):
             return None
         try:
             return read_state(path)["step"]

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructTypeInfo,
+)
 
 from llm.model.rope_scaling import RopeScaling
 
@@ -43,8 +52,17 @@ def read_some(kind: type[T], arguments: list[str], *, program: str) -> tuple[T, 
 
 
 def flag(name: str) -> str:
-    """The option on the command line of a field: "min_lr" is given as "--min-lr"."""
-    return f"--{name.replace('_', '-')}"
+    """The option on the command line of a field: "min_lr" is given as "--min-lr", "from_" as "--from"."""
+    return f"--{name.rstrip('_').replace('_', '-')}"
+
+
+def with_flags(sentence: str, names: Iterable[str]) -> str:
+    """A sentence about fields (`names`) as one about options: "kv_heads=5" becomes "--kv-heads 5"."""
+    fields = "|".join(sorted(names, key=len, reverse=True))
+    sentence = re.sub(rf"\b({fields})=", lambda match: f"{flag(match[1])} ", sentence)
+    sentence = re.sub(r"\bNone\b", "none", sentence)
+    # Without a value, only a name with an underscore is surely that of a field: "heads" is also a word.
+    return re.sub(rf"\b(?<!-)(?=\w+_)({fields})\b", lambda match: flag(match[1]), sentence)
 
 
 def _set_style() -> None:
@@ -100,6 +118,51 @@ def _text(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 
 @REGISTRY.primitive_rule
+def _switch(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """True, False, or none, which leaves it to another option."""
+    if _without_none(info.type) != (bool, True):
+        return None
+    values = {"true": True, "false": False, "none": None}
+
+    def parse(words: list[str]) -> bool | None:
+        if words[0].lower() not in values:
+            raise ValueError(f"{words[0]!r} is not true, false or none")
+        return values[words[0].lower()]
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="true|false|none",
+        instance_from_str=parse,
+        is_instance=lambda x: x is None or isinstance(x, bool),
+        str_from_instance=lambda x: [str(x).lower()],
+    )
+
+
+@REGISTRY.primitive_rule
+def _numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Whole numbers in one word, such as 0,2,5. none: no number, or None where that has a meaning of its own."""
+    kind, optional = _without_none(info.type)
+    if kind != tuple[int, ...]:
+        return None
+
+    def parse(words: list[str]) -> tuple[int, ...] | None:
+        if words[0].lower() == "none":
+            return None if optional else ()
+        try:
+            return tuple(int(word) for word in words[0].split(",") if words[0])
+        except ValueError:
+            raise ValueError(f"{words[0]!r} is no list of whole numbers such as 0,2,5, nor none") from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT,...|none",
+        instance_from_str=parse,
+        is_instance=lambda x: x is None and optional or isinstance(x, tuple) and all(type(n) is int for n in x),
+        str_from_instance=lambda x: ["none" if x is None or x == () and not optional else ",".join(map(str, x))],
+    )
+
+
+@REGISTRY.primitive_rule
 def _rope_scaling(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     """A structure in one word of JSON, or none."""
     if _without_none(info.type) != (RopeScaling, True):
@@ -119,6 +182,30 @@ def _rope_scaling(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         is_instance=lambda x: x is None or isinstance(x, RopeScaling),
         str_from_instance=lambda x: ["none" if x is None else json.dumps(x.to_json())],
     )
+
+
+_asked: list[StructTypeInfo] = []
+
+
+@REGISTRY.struct_rule
+def _dataclass(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """A dataclass as tyro itself reads it, but what it refuses is told in the words of the command line."""
+    kind = info.type
+    if not is_dataclass(kind) or _asked:
+        return None
+    _asked.append(info)  # so this rule, which is asked again by the next line, leaves the answer to tyro
+    try:
+        found = ConstructorRegistry.get_struct_spec(info)
+    finally:
+        _asked.pop()
+
+    def instantiate(**values: Any) -> Any:
+        try:
+            return kind(**values)
+        except ValueError as error:
+            raise ValueError(with_flags(str(error), [field.name for field in fields(kind)])) from None
+
+    return replace(found, instantiate=instantiate) if isinstance(found, StructConstructorSpec) else None
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

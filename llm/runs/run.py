@@ -92,6 +92,11 @@ class Run:
         """The shape of the model, without the options of training."""
         return self._read_config(lambda data: GPTConfig.from_json(data["model"]))
 
+    @property
+    def has_spare_ids(self) -> bool:
+        """Whether the model may know more ids than the tokenizer: one that others have trained, see --from."""
+        return self._read_config(lambda data: data["training"].get("from_") is not None)
+
     def _read_config(self, from_json: Callable[[Any], T]) -> T:
         path = self.folder / CONFIG
         try:
@@ -140,7 +145,8 @@ class Run:
         precious = [self.folder / name for name in (*FILES, METRICS, PICTURE, PROFILE, TOKENIZER)]
         if self.is_unbegun:
             precious.remove(self.folder / TOKENIZER)  # nothing is lost if that is replaced
-        found = [path for path in precious if path.exists()] + self.checkpoints.newest_first()
+        found = [path for path in precious if path.exists()]
+        found += map(self.checkpoints.folder_of, self.checkpoints.steps())
         if found:
             raise RunError(
                 f"{self} has no {CONFIG} but holds {found[0].relative_to(self.folder)}, which a new run would replace; "

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from llm.model.config import LARGEST_INT
 from llm.runs.errors import RunError
 from llm.runs.files import read_json
 
 STATE = "state.json"
-LARGEST_COUNT = 10**8 - 1  # folders of checkpoints are numbered with eight digits
+LARGEST_COUNT = LARGEST_INT - 1  # as of --steps
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from llm.console import say, silence
+from llm.console import escaped, say, silence
 
 LOG_INTERVAL = 30.0  # seconds between lines where there is no terminal
 # Without the speed in steps, which can be seen from the time left: so there is room for a bar in 80 columns.
@@ -55,6 +55,7 @@ def print_line(text: str) -> None:
     the program that reads it has ended (BrokenPipeError).
     """
     try:
+        text = escaped(text, sys.stdout)
         if at_terminal():
             tqdm.write(text)
             sys.stdout.flush()

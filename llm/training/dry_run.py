@@ -1,4 +1,7 @@
-"""What a training run would need, without creating the model and without reading the text: `train.py --dry-run`.
+"""What a training run would need, without creating the model: `train.py --dry-run`.
+
+A long text is not read. From a short one (SHORT_TEXT), the tokenizer is learned, because it may have fewer tokens than
+--vocab-size asks for. The run will find it in the cache.
 
 How the time is predicted: the rate of a matrix product, in operations per second, is measured on one core, and
 multiplied by the number of cores. A training step reaches about half of this rate (UTILISATION). So its time is the
@@ -14,18 +17,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from llm.data import BUILT_IN, open_corpus
+from llm.data import Corpus, learn_tokenizer, open_corpus
+from llm.data.builtin import is_missing_download
+from llm.data.learned import LEARNED, learned_before
 from llm.model import cost
 from llm.parallel.blas import blas_threads, idle_share
 from llm.parallel.runtime import available_cores, set_blas_threads
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
+from llm.training.base import base_tokenizer
 from llm.training.memory import describe_memory, memory_arguments
-from llm.training.setup import worker_count
+from llm.training.setup import check_vocab_size, worker_count
 from minigrad.backend import pick_device, to_device
 from tokenizer import load as load_tokenizer
 
 UTILISATION = 0.5  # the rate of training steps, as a fraction of that of a large matrix product: benchmarks/RESULTS.md
+SHORT_TEXT = {"bpe": 1 << 20, "char": 1 << 24}  # bytes. Learning from this takes less than a second
+READABLE_TEXT = 1 << 26  # bytes. This is read in half a second, to look for its tokenizer in the cache
 BUSY = 0.75  # if less than this share of the cores is idle, a line says that the run will take longer
 
 
@@ -36,12 +44,12 @@ def describe_dry_run(options: Options, run: Run) -> str:
     """
     training = options.training
     device = pick_device(training.device)
-    check_data(training.data)
-    vocab_size, source = find_vocabulary(options, run)
+    corpus = find_corpus(training.data)
+    vocab_size, source = find_vocabulary(options, run, corpus)
     options = replace(options, model=replace(options.model, vocab_size=vocab_size))
     workers = worker_count(training, device)
     lines = [
-        f"text       {training.data}; it was not read",
+        f"text       {describe_text(training.data, corpus)}",
         f"vocabulary {vocab_size:,} tokens, {source}",
         cost.table(options.model, **memory_arguments(options, workers)),
         *(describe_memory(options, workers) if device == "cpu" else []),
@@ -50,23 +58,39 @@ def describe_dry_run(options: Options, run: Run) -> str:
     return "\n".join(lines)
 
 
-def check_data(data: str) -> None:
-    """Raise DataError when there is no such text. It is not read, and nothing is downloaded."""
+def find_corpus(data: str) -> Corpus | None:
+    """The text, not read yet; None if it is a stream, or must be downloaded. Raises DataError if there is none."""
     is_stream = data == "-" or os.path.exists(data) and not (os.path.isfile(data) or os.path.isdir(data))
-    if data not in BUILT_IN and not is_stream:
-        open_corpus(data)
+    return None if is_stream or is_missing_download(data) else open_corpus(data)
 
 
-def find_vocabulary(options: Options, run: Run) -> tuple[int, str]:
+def describe_text(data: str, corpus: Corpus | None) -> str:
+    if corpus is None or not corpus.was_read:
+        return f"{data}; it was not read"
+    return f"{data}, {corpus.survey.characters:,} characters"
+
+
+def find_vocabulary(options: Options, run: Run, corpus: Corpus | None) -> tuple[int, str]:
     """The size of the vocabulary, and where it comes from."""
+    kind, size = options.training.tokenizer, options.model.vocab_size
+    if options.training.from_ is not None:
+        if not run.exists:
+            base_tokenizer(options.training, size)
+        return size, f"of the model in {options.training.from_}"
     if run.exists:
         return run.tokenizer().vocab_size, f"of the tokenizer of {run}"
-    kind, size = options.training.tokenizer, options.model.vocab_size
+    if kind not in LEARNED:
+        return load_tokenizer(kind).vocab_size, f"of {kind}"
+    check_vocab_size(kind, size)
+    if corpus is not None and corpus.bytes <= SHORT_TEXT[kind]:
+        return learn_tokenizer(corpus, kind, size).vocab_size, "learned from the text"
+    if corpus is not None and corpus.bytes <= READABLE_TEXT:
+        found = learned_before(corpus, kind, size)
+        if found is not None:
+            return found.vocab_size, "learned from the text by an earlier run"
     if kind == "bpe":
-        return size, "as --vocab-size says; a short text may give fewer"
-    if kind == "char":
-        return size, "as --vocab-size says; the run has one token for each different character of the text"
-    return load_tokenizer(kind).vocab_size, f"of {kind}"
+        return size, "as --vocab-size says; a text with few different words may give fewer"
+    return size, "as --vocab-size says; the run has one token for each different character of the text"
 
 
 def steps_done(run: Run) -> int:

@@ -75,7 +75,7 @@ def rope(x: Any, cos: Any, sin: Any, *, interleaved: bool = False) -> Tensor:
     return record(y, (x,), lambda g, out: (rope(g, cos, -sin, interleaved=interleaved),))
 
 
-def rotate(x: Array, cos: Array, sin: Array, *, interleaved: bool = False) -> Array:
+def rotate(x: Array, cos: Array, sin: Array, *, interleaved: bool) -> Array:
     """`rope` of an array."""
     n, rotate_pairs = cos.shape[-1], _rotate_interleaved if interleaved else _rotate_halves
     if has_kernels(x):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import shlex
+import struct
 import subprocess
 import sys
+import unicodedata
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.console import command_line, explain, open_streams, show_warnings
+from llm.console import CLONE, command_line, escaped, explain, open_streams, show_warnings
 from tests.llm.runs import make_run
 from tests.llm.trainings import SHAPE, write_text
 from tokenizer import CharTokenizer
@@ -53,6 +57,18 @@ def test_closed_streams_become_empty_ones(monkeypatch: pytest.MonkeyPatch) -> No
     print("nobody reads this")
     print("nor this", file=sys.stderr)
     assert (sys.stdin.read(), sys.stdin.buffer.read(), sys.stderr.isatty()) == ("", b"", False)
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "01", "02", "12", "012"])
+def test_no_file_gets_the_number_of_a_stream_that_was_closed(closed: str, tmp_path: Path) -> None:
+    """Messages would be written into it."""
+    code = (
+        "import os, llm.console as c; c.open_streams('replace'); os.write(os.open('out', 66), b'%d' % os.open('x', 66))"
+    )
+    streams = " ".join(f"{number}>&-" for number in closed)
+    done = shell(f"{shlex.join([sys.executable, '-c', code])} {streams}", tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done
+    assert int((tmp_path / "out").read_text()) > 2
 
 
 def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
@@ -143,3 +159,68 @@ def test_an_error_of_the_system_comes_with_advice(number: int, advice: str) -> N
     found = explain(OSError(number, os.strerror(number), "a/file"))
     assert found.startswith(f"a/file: {os.strerror(number)}{advice}")
     assert "Errno" not in found
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@given(text=st.text(st.sampled_from("a\n\t\r\x1b\x07\x08\x7f\x9b\x00é漢 \\"), max_size=30))
+def test_a_terminal_gets_no_control_characters_and_a_file_gets_all(text: str) -> None:
+    shown = escaped(text, Terminal())
+    control = [c for c in shown.replace("\r\n", "\n") if unicodedata.category(c) == "Cc" and c not in "\n\t"]
+    assert not control
+    assert escaped(text, io.StringIO()) == escaped(text, None) == text
+    if "\\" not in text:
+        assert ast.literal_eval(f"'''{shown}'''") == text.replace("\r\n", "\n")
+
+
+def at_terminal(command: str, folder: Path) -> str:
+    """What a command shows at a terminal of 80 columns."""
+    pty, fcntl, termios = (pytest.importorskip(name) for name in ("pty", "fcntl", "termios"))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    settings = {**os.environ, "MINIGRAD_CACHE": str(folder / "cache"), "TERM": "xterm"}
+    settings.pop("CI", None)
+    process = subprocess.Popen(
+        ["sh", "-c", command], cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=settings
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += (block := os.read(ours, 1 << 16))
+        except OSError:  # how Linux tells the end
+            break
+        if not block:
+            break
+    os.close(ours)
+    assert process.wait(60) == 0, shown
+    return shown.decode()
+
+
+def test_what_a_model_writes_cannot_control_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("\x1b]0;title\x07 \x9b2J\n" * 300)
+    options = ["--data", "text.txt", *SHAPE, "--steps", "2", "--prompt", "\x1b]0;", "--out", "a\x1brun"]
+    trained = at_terminal(program("train.py", *options), tmp_path)
+    written = at_terminal(
+        program("generate.py", "--run", "a\x1brun", "--prompt", "\x1b]0;", "--max-tokens", "9"), tmp_path
+    )
+    missing = at_terminal(program("generate.py", "--run", "b\x1brun") + "; true", tmp_path)
+    for shown in (trained, written):
+        assert "\\x1b]0;" in shown
+        assert not {"\x1b]", "\x07", "\x9b"} & {*shown, *map("".join, pairwise(shown))}
+    assert "a\\x1brun" in trained
+    assert "b\\x1brun holds no run" in missing and "\x1b" not in missing
+
+
+def test_a_command_names_the_script_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["-c"])
+    monkeypatch.chdir(CLONE)
+    assert command_line("train.py", "--resume") == "python train.py --resume"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").touch()  # another one
+    assert command_line("train.py") == shlex.join(["python", str(ROOT / "train.py")])
+    monkeypatch.setattr("llm.console.CLONE", tmp_path / "site-packages")
+    assert command_line("train.py") == "python /path/to/minigrad/train.py"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.data.errors import DataError
-from llm.data.split import training_sizes
+from llm.data.split import _choose_documents, training_sizes
 
 sizes = st.lists(st.integers(0, 1000), min_size=1, max_size=60).filter(any).map(np.array)
 fractions = st.floats(0.001, 0.999)
@@ -28,6 +28,16 @@ def test_the_split(sizes, val_fraction, seed):
     train = training_sizes(sizes, val_fraction, seed)
     check_split(sizes, train, val_fraction)
     assert (training_sizes(sizes, val_fraction, seed) == train).all()
+
+
+@given(sizes=sizes, val_fraction=fractions, seed=seeds)
+def test_a_document_is_cut_in_two_only_if_whole_ones_are_less_than_half_of_what_is_wanted(sizes, val_fraction, seed):
+    train, total = training_sizes(sizes, val_fraction, seed), sizes.sum()
+    whole = sizes[_choose_documents(sizes, int(total * val_fraction), seed)].sum()
+    if whole >= max(1, total * val_fraction / 2):
+        assert set((sizes - train)[train > 0].tolist()) <= {0} and (sizes - train).sum() == whole
+    else:
+        assert (np.diff((train < sizes)[sizes > 0].astype(int)) >= 0).all(), "the end of all documents as one text"
 
 
 @pytest.mark.control

@@ -190,7 +190,7 @@ def test_bad_options_are_refused_with_status_2(options: list[str], capsys: pytes
     assert stop.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert options[0].strip("-").replace("-", " ") in captured.err.replace("-", " ")
+    assert options[0] in captured.err
 
 
 def test_options_that_are_refused_after_parsing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,20 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture) -> None:
         parse(["--help"])
     assert stop.value.code == 0
     help_text = capsys.readouterr().out
-    sampling = ["temperature", "top-k", "top-p", "min-p", "repetition-penalty"]
-    others = ["run", "checkpoint", "prompt", "max-tokens", "stop", "seed", "num-samples", "threads", "device"]
+    sampling = ["temperature", "top-k", "top-p", "min-p", "repetition-penalty", "sampler"]
+    others = [
+        "run",
+        "checkpoint",
+        "model",
+        "weights",
+        "tokenizer",
+        "prompt",
+        "max-tokens",
+        "stop",
+        "seed",
+        "num-samples",
+        "threads",
+        "device",
+    ]
     for option in sampling + others:
         assert f"--{option} " in help_text

@@ -206,6 +206,9 @@ def test_stacked_tensors_are_as_one(pair: tuple[Weight, np.ndarray], data: st.Da
     assert weight.nbytes == sum(part.raw.nbytes for part in weight.parts)
     equal(weight.widen(np.float64), array)
     equal(weight.widen(np.float64, slice(start, stop)), array[start:stop])
+    out = np.empty_like(array[start:stop])
+    assert weight.widen(rows=slice(start, stop), out=out) is out
+    equal(out, array[start:stop])
     equal(weight.take(ids.reshape(1, -1), np.float64), array[ids.reshape(1, -1)])
     with pytest.raises(IndexError):
         weight.take(np.array([rows]))
@@ -225,7 +228,7 @@ def test_a_product_equals_that_with_the_widened_matrix(
         patch.setattr(stored_module, "BLOCK", block)
         for transposed, matrix in ((False, array.T), (True, array)):
             x = rng.normal(size=(*leading, matrix.shape[0]))
-            got = product(x, weight, transposed=transposed)
+            got = product(x, weight, transposed=True) if transposed else product(x, weight)
             # Sums of up to 256 products in another order, each wrong by 2^-53 of its size.
             size = np.abs(x) @ np.abs(matrix)
             assert got.shape == size.shape and got.dtype == np.float64

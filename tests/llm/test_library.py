@@ -53,7 +53,7 @@ def test_a_run_is_loaded_by_its_path(tmp_path: Path, kind: type) -> None:
         np.testing.assert_array_equal(array, model_at(LETTERS, 6).state_dict()[name])
     best, _ = llm.load(kind(tmp_path / "run"), "best")
     assert any((best.state_dict()[name] != array).any() for name, array in model.state_dict().items())
-    with pytest.raises(ValueError, match="holds no run"):
+    with pytest.raises(ValueError, match="other does not exist; give a run of train.py, "):
         llm.load(kind(tmp_path / "other"))
 
 

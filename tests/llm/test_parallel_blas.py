@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
-from llm.inference.text import with_fitting_threads
+from llm.inference.text import with_fitting_threads, write_sample
 from llm.parallel import runtime
 from llm.parallel.blas import SMALL_MODEL, blas_threads, fitting_blas_threads
 from llm.parallel.runtime import set_blas_threads
+from llm.training.command import parse, start
+from tests.llm.trainings import arguments, without_pictures
 
 LARGE = 10 * SMALL_MODEL
 
@@ -82,3 +85,20 @@ def test_text_is_generated_with_fitting_threads_and_what_the_caller_does_in_betw
         assert [(piece, max(now())) for piece in pieces] == 3 * [("1", 2)]
     finally:
         set_blas_threads(before)
+
+
+@NEEDS_THREADS
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_sample_in_training_uses_the_threads_that_the_user_asks_for(tmp_path: Path, threads: int) -> None:
+    seen: list[str] = []
+    before = max(now())
+    options = arguments(tmp_path / "run", "--steps", "1", "--threads", str(threads))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
+            without_pictures(patch)
+            patch.setattr("llm.inference.text.decode_stream", lambda ids, _: (str(max(now())) for _ in [0]))
+            start(*parse(options), lambda *each: seen.append(write_sample(*each)) or "")  # type: ignore[func-returns-value]
+    finally:
+        set_blas_threads(before)
+    assert seen == [str(threads)]

@@ -136,6 +136,25 @@ def test_gradients_are_added_in_one_order_whichever_thread_comes_first(
     assert found == added_in_order(in_order(gradients), has_gradient=has_gradient)
 
 
+@pytest.mark.parametrize("large", [0, 1000], ids=["delayed", "copied"])
+@given(interleaving=interleavings())
+def test_what_waits_is_an_array_and_what_would_need_a_large_array_is_delayed(large: int, interleaving: Any) -> None:
+    """A lazy gradient refers to activations, which change or stay in memory, so none is stored for later."""
+    order, _, kinds, workers, seed = interleaving
+    p = parameter(has_gradient=False)
+    shared, remaining = SharedGradients([p], workers, large), map(iter, random_gradients(kinds, workers, seed))
+    each, delayed, next_ones = list(remaining), list[Any](), 0
+    with no_grad():
+        for rank in order:
+            given_one, before = next(each[rank]), len(delayed)
+            shared._submit(shared._accumulators[p], rank, given_one, delayed)
+            next_ones += shared._accumulators[p].next_number > next_ones
+            assert not any(isinstance(kept, LazyGradient) for kept in shared._accumulators[p].stored.values())
+            for new in delayed[before:]:
+                assert isinstance(given_one, LazyGradient) and not new.is_next()
+                assert given_one.fill is None or p.size > large
+
+
 @pytest.mark.control
 def test_another_order_is_noticed() -> None:
     first, *others = in_order(random_gradients(["filled", "filled"], 2, seed=1))
@@ -143,6 +162,39 @@ def test_another_order_is_noticed() -> None:
     expected = added_in_order([first, a, b, c])
     assert added_in_order([first, b, a, c]) != expected
     assert added_in_order([a, first, b, c]) == expected, "the first two may be exchanged"
+
+
+@pytest.mark.parametrize("event", ["add", "abandon"])
+def test_a_thread_that_waits_is_woken(event: str) -> None:
+    """It waits already when its gradient becomes the next one, or when another thread fails."""
+    p = parameter(has_gradient=True)
+    shared, delayed, waits = SharedGradients([p], 2, large=0), list[Any](), threading.Event()
+    first, second = (each[0] for each in random_gradients(["both"], 2, seed=1))
+    wait_for = shared._changed.wait_for
+
+    def announced(ready: Callable[[], bool]) -> bool:
+        def is_ready() -> bool:
+            if not (now := ready()):
+                waits.set()  # with the lock held: nothing changes before this thread waits
+            return now
+
+        return wait_for(is_ready)
+
+    shared._changed.wait_for = announced  # type: ignore[method-assign, assignment]
+
+    def add_delayed() -> None:
+        with no_grad():
+            shared._add_delayed(delayed)
+
+    with no_grad():
+        shared._submit(shared._accumulators[p], 1, second, delayed)
+        assert len(delayed) == 1
+        thread = threading.Thread(target=add_delayed, daemon=True)
+        thread.start()
+        assert waits.wait(SECONDS)
+        shared.abandon() if event == "abandon" else shared._submit(shared._accumulators[p], 0, first, [])
+    thread.join(SECONDS)
+    assert not thread.is_alive(), "it waits for ever"
 
 
 def test_a_worker_does_not_wait_for_one_that_has_failed() -> None:

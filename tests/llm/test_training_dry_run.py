@@ -45,12 +45,12 @@ def shown(capsys: pytest.CaptureFixture, *options: str) -> str:
 @pytest.mark.parametrize("name", ["default", "gpt2-xl", "llama2-7b"])
 def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -> None:
     tracemalloc.start()
-    text = shown(capsys, "--preset", name, "--threads", "2")
+    text = shown(capsys, "--preset", name, "--threads", "2", "--data", "-")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6
     for part in (
-        "python-docs; it was not read",
+        "-; it was not read",
         "parameters",
         "FLOPs a token",
         "memory, training",
@@ -67,12 +67,12 @@ def test_a_dry_run_allocates_nothing(name: str, capsys: pytest.CaptureFixture) -
 
 def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
     """GPT-2: 124,439,808 parameters; half of the rate is what training reaches."""
-    options = ["--preset", "gpt2", "--batch-size", "4", "--steps", "1000"]
+    options = ["--preset", "gpt2", "--batch-size", "4", "--steps", "1000", "--data", "-"]
     flops = training_flops(presets()["gpt2"].model) * 4096
     for threads, cores in (("1", 1), ("2", 2), ("64", 2)):  # there are only two
         text = shown(capsys, *options, "--threads", threads)
         assert "124,439,808" in text
-        assert "50,257 tokens, as --vocab-size says; a short text may give fewer" in text
+        assert "50,257 tokens, as --vocab-size says; a text with few different words may give fewer" in text
         seconds = flops / (cores * 0.5e12)
         prediction = f"about {duration(seconds)} a step, {duration(1000 * seconds)} for 1,000 steps"
         assert f"{prediction}, at 50% of the {cores},000 GFLOP/s of matrix products on {cores} core" in text
@@ -81,7 +81,10 @@ def test_the_numbers_of_a_dry_run(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_memory_is_that_of_the_rows_at_once_and_of_the_workers(capsys: pytest.CaptureFixture) -> None:
-    config, options = presets()["gpt2"].model, ["--preset", "gpt2", "--batch-size", "8", "--threads", "4"]
+    config, options = (
+        presets()["gpt2"].model,
+        ["--preset", "gpt2", "--batch-size", "8", "--threads", "4", "--data", "-"],
+    )
     for micro_batches, rows, workers in ((1, 8, 4), (4, 2, 2), (8, 1, 1)):
         text = shown(capsys, *options, "--micro-batches", str(micro_batches))
         need = cost.training_memory(config, rows, workers=workers)
@@ -91,7 +94,7 @@ def test_memory_is_that_of_the_rows_at_once_and_of_the_workers(capsys: pytest.Ca
 
 
 def test_processes_have_a_gradient_each(capsys: pytest.CaptureFixture) -> None:
-    text = shown(capsys, "--preset", "nanogpt-char", "--batch-size", "4", "--threads", "3")
+    text = shown(capsys, "--preset", "nanogpt-char", "--data", "-", "--batch-size", "4", "--threads", "3")
     need = cost.training_memory(presets()["nanogpt-char"].model, 4, workers=3, processes=True)
     assert size(need.total) in text
 
@@ -108,12 +111,12 @@ def test_processes_have_a_gradient_each(capsys: pytest.CaptureFixture) -> None:
     ],
 )
 def test_what_does_not_fit_is_told_with_what_to_do(options: str, advice: str, capsys: pytest.CaptureFixture) -> None:
-    text = shown(capsys, "--threads", "2", *options.split())
+    text = shown(capsys, "--threads", "2", "--data", "-", *options.split())
     assert advice in text
     assert ("more than" in text) == bool(advice)
     if "it fits with" in text:
         more = text.split("it fits with ")[1].split(", which")[0].split()
-        assert "more than" not in shown(capsys, "--threads", "2", *options.split(), *more)
+        assert "more than" not in shown(capsys, "--threads", "2", "--data", "-", *options.split(), *more)
 
 
 def test_a_tokenizer_that_is_given_decides_the_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -121,7 +124,31 @@ def test_a_tokenizer_that_is_given_decides_the_vocabulary(tmp_path: Path, capsys
     text = shown(capsys, "--tokenizer", str(tmp_path / "own.json"))
     assert f"262 tokens, of {tmp_path / 'own.json'}" in text
     assert f"embedding  {262 * 128:>14,}".split()[1] in text
-    assert "one token for each different character" in shown(capsys, "--tokenizer", "char")
+    assert "one token for each different character" in shown(capsys, "--tokenizer", "char", "--data", "-")
+
+
+@pytest.mark.parametrize("kind", ["bpe", "char"])
+@pytest.mark.parametrize("is_long", [False, True])
+def test_the_vocabulary_of_a_short_text_is_that_of_the_run(
+    kind: str, is_long: bool, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a longer one it is known after the first run."""
+    if is_long:
+        monkeypatch.setattr(dry_run, "SHORT_TEXT", {"bpe": 0, "char": 0})
+    options = arguments(tmp_path / "run", "--tokenizer", kind, "--vocab-size", "5000", "--steps", "1")
+    before = shown(capsys, *options)
+    assert start(*parse(options), write_sample) == 0
+    (after,) = (line for line in capsys.readouterr().out.splitlines() if " parameters, vocabulary " in line)
+    size = after.split("vocabulary ")[1].split(",")[0]
+    assert int(size) < 5000
+    line = f"vocabulary {size} tokens, learned from the text"
+    assert (line in before) is not is_long
+    assert line in shown(capsys, *options[:2], "--out", str(tmp_path / "other"), *options[4:])
+
+
+def test_a_vocabulary_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ValueError, match="--vocab-size 100 is too small"):
+        start(*parse(["--dry-run", "--device", "cpu", "--vocab-size", "100"]), write_sample)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +180,11 @@ def test_a_run_that_is_resumed_has_its_vocabulary_and_fewer_steps(
     assert f"tokens, of the tokenizer of {tmp_path / 'run'}" in text
     assert "for the last 7 of 10 steps" in text
     assert "for 10 steps" in shown(capsys, *arguments(tmp_path / "other", "--steps", "10"))
+
+
+def test_a_run_with_more_steps_than_are_asked_for_has_none_left(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options, _ = parse(["--steps", "3"])
+    assert dry_run.describe_time(options, "cpu", 1, 5) == dry_run.describe_time(options, "cpu", 1, 3)
 
 
 def test_a_busy_machine_is_named_and_does_not_change_the_rate(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
+import signal
 import sys
 import tracemalloc
 import warnings
@@ -357,9 +359,9 @@ def test_updates_that_were_skipped_up_to_the_end_are_said_there_with_advice(
     without_pictures(monkeypatch)
     spoil_losses(monkeypatch, {1, *range(7 - last, 7)})
     assert train(tmp_path / "run", "--steps", "7") == 0
-    end = capsys.readouterr().out.splitlines()[-1]
-    assert end.startswith(f"the last updates were skipped, {last} in all, because ") == (last > 0)
-    assert end.endswith("; try a smaller --lr, a longer --warmup or --clip 1") == (last > 0)
+    said = capsys.readouterr().out.split("\ndone: 7 steps;")[1]
+    advice = "; try a smaller --lr, a longer --warmup or --clip 1\n"
+    assert (f"\nthe last updates were skipped, {last} in all, because " in said) == (advice in said) == (last > 0)
 
 
 def test_after_several_skipped_updates_training_stops_with_advice_and_keeps_the_last_checkpoint(
@@ -594,6 +596,30 @@ def test_standard_output_that_cannot_be_written_ends_nothing(
         assert train(tmp_path / "run", "--steps", "2") == 0
     assert "standard output cannot be written (No space left on device)" in capsys.readouterr().err
     assert len(metrics(tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize("every", [2, 100])
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_a_signal_at_any_step_leaves_a_checkpoint_of_that_step(
+    step: int, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pictures(monkeypatch)
+    interrupt_at(monkeypatch, step, lambda: os.kill(os.getpid(), signal.SIGINT))
+    options = ("--steps", "9", "--checkpoint-every", str(every), "--eval-every", "100")
+    assert train(tmp_path / "run", *options) == 128 + signal.SIGINT
+    assert Run(tmp_path / "run").checkpoints.steps()[0] == step + 1  # the update under way is finished
+
+
+def test_training_ends_when_the_program_that_reads_its_output_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    for terminal in (True, False):
+        monkeypatch.setattr(display, "at_terminal", lambda terminal=terminal: terminal)
+        monkeypatch.setattr(display.tqdm, "write", write)
+        monkeypatch.setattr("builtins.print", write)
+        with pytest.raises(BrokenPipeError):
+            display.print_line("a line")
 
 
 def test_a_finished_run_that_is_resumed_does_not_repeat_its_sample(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.runs.errors import RunError
@@ -63,31 +63,30 @@ def killed_at(step: int, out: Path, *more: str) -> None:
 # --- in this process --------------------------------------------------------------------------------------------------
 
 
-@given(
-    stops=st.lists(st.integers(0, STEPS - 1), min_size=1, max_size=3),
-    threads=st.integers(1, 3),
-    parts=st.integers(1, 3),
-    checkpoint_every=st.integers(1, 4),
-    eval_every=st.integers(1, 4),
-)
+@pytest.mark.parametrize("examples", [6, pytest.param(settings().max_examples, marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(
-    tmp_path_factory: pytest.TempPathFactory,
-    stops: list[int],
-    threads: int,
-    parts: int,
-    checkpoint_every: int,
-    eval_every: int,
+    tmp_path_factory: pytest.TempPathFactory, examples: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("runs")
-    chosen = options(
-        **{"threads": threads, "micro-batches": parts, "checkpoint-every": checkpoint_every, "eval-every": eval_every}
+    @settings(max_examples=examples)
+    @given(
+        stops=st.lists(st.integers(0, STEPS - 1), min_size=1, max_size=3),
+        threads=st.integers(1, 3),
+        parts=st.integers(1, 3),
+        checkpoint_every=st.integers(1, 4),
+        eval_every=st.integers(1, 4),
     )
-    train(folder / "expected", *chosen)
-    for stop in sorted(stops):
-        killed_at(stop, folder / "run", *chosen, *(["--resume"] if Run(folder / "run").exists else []))
-    resume(folder / "run")
-    assert_same_run(folder / "run", folder / "expected")
-    assert [line["step"] for line in metrics(folder / "run")] == list(range(1, STEPS + 1))
+    def check(stops: list[int], threads: int, parts: int, checkpoint_every: int, eval_every: int) -> None:
+        folder = tmp_path_factory.mktemp("runs")
+        periods = {"checkpoint-every": checkpoint_every, "eval-every": eval_every}
+        chosen = options(**{"threads": threads, "micro-batches": parts}, **periods)
+        train(folder / "expected", *chosen)
+        for stop in sorted(stops):
+            killed_at(stop, folder / "run", *chosen, *(["--resume"] if Run(folder / "run").exists else []))
+        resume(folder / "run")
+        assert_same_run(folder / "run", folder / "expected")
+        assert [line["step"] for line in metrics(folder / "run")] == list(range(1, STEPS + 1))
+
+    check()
 
 
 @pytest.mark.control

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,12 +13,20 @@ from llm.data import Corpus, prepare
 from llm.model.config import GPTConfig
 from llm.runs.options import Options, TrainOptions
 from llm.training import simple
-from llm.training.setup import make_trainer
+from llm.training.setup import initial_model, make_trainer
 from llm.training.trainer import Trainer
 from tests.llm.trainings import WORDS
 from tokenizer import CharTokenizer
 
-STEPS = simple.WARMUP + 6
+# Smaller than in the page, so that a step takes a small part of the time.
+SMALL = {
+    "BATCH_SIZE": 8,
+    "CONTEXT": 16,
+    "SIZE": {"context": 16, "layers": 2, "heads": 2, "dim": 48},
+    "WARMUP": 4,
+    "LEARNING_RATE": 1e-2,
+}
+STEPS = SMALL["WARMUP"] + 6  # type: ignore[operator]
 TEXT = " ".join(np.random.default_rng(0).choice(WORDS, 2000))
 
 
@@ -38,7 +47,8 @@ def real_trainer(**changes: object) -> Trainer:
     )
     config = GPTConfig(vocab_size=tokenizer.vocab_size, **simple.SIZE, **simple.CHOICES)
     dataset = prepare(Corpus("text", [TEXT]), tokenizer, training.val_fraction)
-    return make_trainer(Options(TrainOptions(**asdict(training) | changes), config), dataset, "cpu")
+    options = Options(TrainOptions(**asdict(training) | changes), config)
+    return make_trainer(options, dataset, "cpu", initial_model(options, resumes=False))
 
 
 def weights_of_real_trainer(**changes: object) -> dict[str, np.ndarray]:
@@ -49,29 +59,65 @@ def weights_of_real_trainer(**changes: object) -> dict[str, np.ndarray]:
     return trainer.model.state_dict()
 
 
-@pytest.fixture
-def simple_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
-    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path))
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIGRAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def simple_weights(cache: None) -> dict[str, np.ndarray]:
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        return weights_of_the_page(STEPS)
+
+
+def weights_of_the_page(steps: int) -> dict[str, np.ndarray]:
     length = len(prepare(Corpus("text", [TEXT]), CharTokenizer.train([TEXT])).train)  # the rest is for validation
-    model, _ = simple.train(TEXT[:length], STEPS)
-    return model.state_dict()
+    return simple.train(TEXT[:length], steps)[0].state_dict()
 
 
-def test_it_leaves_the_weights_of_the_real_trainer_to_the_last_bit(simple_weights: dict[str, np.ndarray]) -> None:
+def make_small(patch: pytest.MonkeyPatch) -> None:
+    for name, value in SMALL.items():
+        patch.setattr(simple, name, value)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+
+
+def test_it_leaves_the_weights_of_the_real_trainer_to_the_last_bit(
+    simple_weights: dict[str, np.ndarray], small: None
+) -> None:
     expected = weights_of_real_trainer()
     assert simple_weights.keys() == expected.keys()
     for name in expected:
         np.testing.assert_array_equal(simple_weights[name], expected[name], err_msg=name)
 
 
+@pytest.mark.slow
+def test_that_holds_in_the_size_of_the_page_too(cache: None) -> None:
+    steps = simple.WARMUP + 6
+    found, expected = weights_of_the_page(steps), weights_of_real_trainer(steps=steps)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
 @pytest.mark.control
 @pytest.mark.parametrize("change", [{"clip": 0.1}, {"weight_decay": 0.0}, {"beta2": 0.98}, {"warmup": 3}, {"seed": 1}])
-def test_another_update_is_noticed(simple_weights: dict[str, np.ndarray], change: dict[str, object]) -> None:
+def test_another_update_is_noticed(
+    simple_weights: dict[str, np.ndarray], small: None, change: dict[str, object]
+) -> None:
     changed = weights_of_real_trainer(**change)
     assert any(not np.array_equal(simple_weights[name], changed[name]) for name in changed)
 
 
-def test_it_learns_and_writes(capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize("size", ["small", pytest.param("of the page", marks=pytest.mark.slow)])
+def test_it_learns_and_writes(size: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture) -> None:
+    if size == "small":
+        request.getfixturevalue("small")
     model, tokenizer = simple.train("the cat sat on the mat. " * 60, 100)
     losses = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert losses[0] == pytest.approx(np.log(tokenizer.vocab_size), abs=0.2), "it knows nothing at first"
@@ -82,7 +128,7 @@ def test_it_learns_and_writes(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_the_command_trains_on_a_file_and_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     text = "the cat sat on the mat. " * 60
     (tmp_path / "text.txt").write_text(text)

@@ -134,6 +134,13 @@ def test_a_single_query_without_a_graph_gives_the_same(call: tuple) -> None:
     assert difference_without_a_graph(call) < ROUNDING
 
 
+@given(calls())
+def test_a_single_query_with_scores_whose_exponentials_overflow_gives_the_same(call: tuple) -> None:
+    (q, *others), options = call
+    wide = Tensor(q.data * 1000)
+    assert difference_without_a_graph(([wide, *others], options)) < 1000 * ROUNDING  # as large as the scores
+
+
 @pytest.mark.control
 def test_another_scale_for_a_single_query_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     right = attention_file.single_query_attention

@@ -39,6 +39,14 @@ def test_leaf_gradients_accumulate_over_calls_until_zero_grad() -> None:
     assert a.grad is None
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_gradient_is_stored_row_by_row_as_whoever_reads_it_as_one_long_vector_expects(order: Any) -> None:
+    x = Tensor(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], order=order), requires_grad=True)
+    (x * x).sum().backward()
+    assert x.grad is not None and x.grad.data.flags.c_contiguous
+    assert x.grad.data.ravel(order="A").tolist() == [2, 4, 6, 8, 10, 12]
+
+
 def test_only_leaves_get_a_gradient() -> None:
     x = leaf([1.0, 2.0])
     y = x * x

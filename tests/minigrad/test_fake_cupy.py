@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minigrad import backend
 from tests.fake_cupy import HostSync, functions, install, installed, no_sync, reset, syncs, uninstall, uploads
@@ -270,6 +273,16 @@ def test_the_engine_takes_it_for_cupy() -> None:
         assert backend.device_of(a) == "cuda:0"
         assert backend.pick_device("auto") == "cuda"
         assert np.array_equal(backend.to_device(a, "cpu"), HOST)
+
+
+@given(st.integers(0, 3), st.integers(0, 4))
+def test_a_gpu_can_be_asked_for_by_number_if_it_is_there(count: int, number: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "_gpu_count", lambda: count)
+        assert backend.pick_device("auto") == ("cuda" if count else "cpu")
+        for device, is_there in ((f"cuda:{number}", number < count), ("cuda", count > 0)):
+            with contextlib.nullcontext() if is_there else pytest.raises(RuntimeError, match=f"but {count} GPUs are"):
+                assert backend.pick_device(device) == device
 
 
 # --- compared with the real CuPy, where it is installed: reading signatures needs no GPU ------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -259,3 +260,19 @@ def test_choices_repeat_for_a_seed_and_differ_between_seeds() -> None:
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_each_choice_of_an_example_has_more_than_one_outcome(name: str) -> None:
+    most: dict[tuple[str, int], int] = {}  # where a number is chosen: between how many
+
+    class Recording(Choices):
+        def integer(self, low: int, high: int) -> int:
+            caller = sys._getframe(1)
+            place = (caller.f_code.co_filename, caller.f_lineno)
+            most[place] = max(most.get(place, 0), high - low + 1)
+            return super().integer(low, high)
+
+    for seed in range(30):
+        CATALOGUE[name].example(Recording(seed))
+    assert [place for place, outcomes in most.items() if outcomes < 2] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,19 @@ def test_an_array_is_not_written_to() -> None:
     with pytest.raises(TypeError, match="cannot write a tensor into an array"):
         np.add.at(a, [0, 1], x)
     assert a.tolist() == [0, 0]
+
+
+def test_an_option_that_is_not_given_has_the_value_that_numpy_gives_it() -> None:
+    compared = 0
+    for theirs, ours in HANDLED_FUNCTIONS.items():
+        if isinstance(theirs, np.ufunc) or theirs is np.where:  # they have no defaults
+            continue
+        expected = {name: p.default for name, p in inspect.signature(theirs).parameters.items()}
+        for name, parameter in inspect.signature(ours).parameters.items():
+            if expected.get(name, np._NoValue) not in (np._NoValue, inspect.Parameter.empty):
+                assert parameter.default == expected[name], f"{theirs.__name__}: {name}"
+                compared += 1
+    assert compared > 20
 
 
 def test_every_function_with_a_name_of_numpy_is_dispatched() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +16,7 @@ import minigrad as mg
 from minigrad import Tensor
 from minigrad.lazy import Gradient
 from minigrad.profiler import Event, Profile, span
-from minigrad.profiler.picture import COLORS, OTHERS, WIDTH, Block, longest_events, memory_columns
+from minigrad.profiler.picture import COLORS, GREYS, OTHERS, WIDTH, Block, longest_events, memory_columns
 from minigrad.profiler.report import GRADIENTS, Change
 from minigrad.tensor import record
 
@@ -91,6 +92,15 @@ def test_the_svg_has_all_its_parts(tmp_path: Path) -> None:
     assert any(word and word.startswith("peak, ") and word.endswith(" KiB") for word in words)
     areas = [polygon.find(f"{SVG}title").text for polygon in root.iter(f"{SVG}polygon")]  # type: ignore[union-attr]
     assert set(areas) >= {"exp", "sin", GRADIENTS}
+
+
+def test_every_color_is_one_that_svg_knows() -> None:
+    elements = list(ElementTree.fromstring(profiled().draw()).iter())
+    colors = {element.attrib[name] for element in elements for name in ("fill", "stroke") if name in element.attrib}
+    assert colors >= {GREYS[GRADIENTS], *COLORS[:2]}
+    assert all(
+        re.fullmatch("none|black|white|#[0-9a-f]{3}|#[0-9a-f]{6}", color) for color in {*colors, *GREYS.values()}
+    )
 
 
 def test_the_file_stays_small_however_long_the_profile_is() -> None:

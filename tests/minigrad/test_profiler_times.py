@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from minigrad import Tensor, nn
 from minigrad.graph import Rule
 from minigrad.lazy import Gradient
 from minigrad.modes import mode
-from minigrad.profiler import span
+from minigrad.profiler import Profile, span
 from minigrad.profiler.table import rows
 from tests.minigrad.slow_ops import Clock, Slow, Sum, ones, outer, slow, stopped_clock, times, total
 
@@ -44,6 +45,30 @@ def test_all_time_of_a_chain_is_counted_once(clock: Clock, steps: Sequence[tuple
     assert row.forward == sum(forward for forward, _, _ in steps)
     assert row.backward == sum(backward + lazy for _, backward, lazy in steps)
     assert total(p) == p.elapsed() == row.seconds
+    assert x.grad is not None
+
+
+@given(steps=st.lists(st.tuples(SECONDS, SECONDS, SECONDS), min_size=1, max_size=6), overhead=SECONDS)
+def test_the_time_that_the_profiler_takes_counts_to_nothing(
+    clock: Clock, steps: Sequence[tuple[int, int, int]], overhead: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_count_forward", "_count_backward"):
+            counting = getattr(Profile, name)
+
+            def count(*arguments: Any, counting: Any = counting, **options: Any) -> Any:
+                clock.tick(overhead)
+                return counting(*arguments, **options)
+
+            patch.setattr(Profile, name, count)
+        with mg.profile() as p:
+            y = x = ones()
+            for forward, backward, lazy in steps:
+                y = slow(y, clock, forward, backward, lazy)
+            y.backward(np.ones(2))
+    row = rows(p.events)["slow"]
+    assert row.forward == sum(forward for forward, _, _ in steps)
+    assert row.backward == sum(backward + lazy for _, backward, lazy in steps)
     assert x.grad is not None
 
 

@@ -59,6 +59,8 @@ def test_shape_and_end(schedule: Callable, plan: dict[str, Any]) -> None:
     lrs = values(schedule, **plan)
     check_shape(lrs, plan["lr"], plan["warmup_steps"], plan["min_lr"], largest_drop(schedule, plan))
     assert lrs[plan["total_steps"] :] == [plan["min_lr"]] * 5
+    options = {"warmup_steps": 0, "min_lr": 0.0}
+    assert values(schedule, **{k: v for k, v in plan.items() if k not in options}) == values(schedule, **plan | options)
 
 
 @given(plan=plans())

@@ -153,7 +153,9 @@ def llama2c_file(rows: Iterable[Piece]) -> bytes:
 
 def gguf_file(values: dict[str, Any]) -> bytes:
     """A table of values by their names (without what all begin with), and something after it."""
-    rows = {"general.architecture": "llama"} | {f"tokenizer.ggml.{name}": value for name, value in values.items()}
+    prefixes = {"chat_template": "tokenizer."}  # the one name with another beginning
+    rows: dict[str, Any] = {"general.architecture": "llama"}
+    rows |= {f"{prefixes.get(name, 'tokenizer.ggml.')}{name}": value for name, value in values.items()}
     body = b"".join(gguf_text(name) + gguf_value(value) for name, value in rows.items())
     return b"GGUF" + struct.pack("<IQQ", 3, 0, len(rows)) + body + bytes(64)
 

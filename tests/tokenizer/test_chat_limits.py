@@ -128,6 +128,18 @@ def test_an_interrupted_answer_is_not_taken_for_the_next_one(monkeypatch: Any) -
     process.stop()
 
 
+def test_a_process_that_has_ended_is_replaced_and_its_pipes_are_closed() -> None:
+    process = chat_process.TemplateProcess()
+    assert process.render("a", {}) == "a"
+    old = process._process
+    assert old is not None and old.stdin is not None and old.stdout is not None
+    old.kill()
+    old.wait()
+    assert process.render("b", {}) == "b"
+    assert old.stdin.closed and old.stdout.closed
+    process.stop()
+
+
 def render_many(word: str) -> list[str]:
     return [render("{{ word }}{{ i }}", CHAT, word=word, i=i) for i in range(50)]
 

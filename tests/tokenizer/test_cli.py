@@ -89,6 +89,22 @@ def test_encode_and_decode(trained: Path, corpus: Path, capfdbinary: pytest.Capt
     assert np.frombuffer(capfdbinary.readouterr().out, "<u2").tolist() == tokenizer.encode(TEXT)
 
 
+@pytest.mark.parametrize(("kind", "last"), [("uint16", 65534), ("uint16", 65535), ("uint16", 65536), ("uint32", 65536)])
+def test_ids_that_do_not_fit_into_a_number_are_refused(
+    corpus: Path, kind: str, last: int, capfdbinary: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Tokenizer.train([TEXT], 280).record
+    tokens = [*record.tokens, *[None] * (last - len(record.tokens)), b"low lower"]
+    large = Tokenizer(record._replace(tokens=tokens))
+    assert large.vocab_size == last + 1
+    monkeypatch.setattr("tokenizer.cli.encode.load", lambda *_: large)
+    fits = last <= np.iinfo(kind).max
+    assert main(["encode", "-t", "large", "--binary", kind, str(corpus)]) == (0 if fits else 1)
+    shown = capfdbinary.readouterr()
+    assert np.frombuffer(shown.out, np.dtype(kind).newbyteorder("<")).tolist() == (large.encode(TEXT) if fits else [])
+    assert fits or b"ids go up to 65536, too high for uint16: use uint32" in shown.err
+
+
 def test_lines_special_tokens_and_other_bytes(trained: Path, capfd: pytest.CaptureFixture, tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(trained)
 
@@ -202,7 +218,7 @@ def test_progress_is_one_line_in_a_terminal_and_nothing_elsewhere() -> None:
         (["encode", "-t", "{here}/nothing"], r"encode: .*nothing does not exist: give a tokenizer\.json"),
         (["encode", "-t", "{here}/text.txt"], "encode: .*text.txt is not a vocabulary in a known format"),
         (["encode", "-t", "{here}/trained", "{here}/nothing"], "encode: .*nothing: No such file or directory"),
-        (["encode", "-t", "{here}/trained", "{here}"], "encode: .*: Is a directory"),
+        (["encode", "-t", "{here}/trained", "{here}"], "encode: .*: it is a folder: name the files in it"),
         (["encode", "-t", "{here}/trained", "{here}/bytes", "--allow-special"], "the input is not text in UTF-8"),
         (["decode", "-t", "{here}/trained", "{here}/text.txt"], "decode: 'low' is not an id: give numbers"),
         (["decode", "-t", "{here}/trained", "{here}/ids"], "decode: there is no token with id 9999"),

@@ -32,7 +32,9 @@ def vectorised(tokenizer: Tokenizer, text: str) -> list[int]:
 
 @pytest.mark.parity
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["r50k_base", "cl100k_base", "o200k_base"])
+@pytest.mark.parametrize(
+    "name", ["r50k_base", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cl100k_base", "o200k_base"))]
+)
 def test_ids_are_those_of_tiktoken(shared_data: Path, name: str) -> None:
     peer = tiktoken(shared_data / "tokenizers" / f"{name}.tiktoken")
     own = Tokenizer.load(shared_data / "tokenizers" / f"{name}.tiktoken")
@@ -52,7 +54,7 @@ def test_ids_are_those_of_tiktoken(shared_data: Path, name: str) -> None:
 
 @pytest.mark.parity
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["llama3", "qwen2_5"])
+@pytest.mark.parametrize("name", [pytest.param("llama3", marks=pytest.mark.slow), "qwen2_5"])
 def test_ids_are_those_of_hugging_face(shared_data: Path, name: str) -> None:
     hf = pytest.importorskip("tokenizers")
     peer = hf.Tokenizer.from_file(str(shared_data / "tokenizers" / name / "tokenizer.json"))

@@ -76,6 +76,18 @@ def test_a_folder_or_its_file_is_recognised(files: dict, options: dict, kind: ty
             assert tokenizer.encode(name, allowed_special="all") == [i]
 
 
+@pytest.mark.parametrize("names", [["<|x|>"], ["<|x|>", "Ġmat"], [], {"<|x|>": 300, "<|y|>": 305}])
+def test_special_tokens_are_given_by_name_or_with_their_ids(names: Any, tmp_path: Path) -> None:
+    vocab = SPELLED | {"<|x|>": 300}
+    write(tmp_path, {"vocab.json": json.dumps(vocab), "merges.txt": MERGES})
+    tokenizer = load(tmp_path, special_tokens=names)
+    assert tokenizer.special_tokens == {
+        name: {**vocab, **names}[name] if isinstance(names, dict) else vocab[name] for name in names
+    }
+    for name, i in tokenizer.special_tokens.items():
+        assert tokenizer.encode(name, allowed_special="all") == [i]
+
+
 @pytest.mark.parametrize("name", ["words.json", "words.txt"])
 def test_vocabularies_of_bert(name: str, tmp_path: Path) -> None:
     marked = [piece[2:] if piece.startswith("##") else piece if piece[0] == "[" else "▁" + piece for piece in BERT]
@@ -217,6 +229,8 @@ CLIP: list[dict] = [
 ]
 TEKKEN = json.dumps({"config": {"pattern": "."}, "vocab": [{"rank": 0, "token_bytes": "AA=="}], "special_tokens": []})
 REFUSED: list[tuple[dict, dict, str]] = [
+    ({"vocab.json": json.dumps([*BERT, 5])}, {}, "contains something that is not text"),
+    ({"vocab.json": json.dumps([*BERT, None])}, {}, "contains something that is not text"),
     ({"any.tiktoken": RANKS}, {}, "give pattern=, or name the file after one of gpt2, r50k_base, p50k_base"),
     ({"r50k_base.tiktoken": RANKS[:-5]}, {}, "line 300 is not a token"),
     ({"r50k_base.tiktoken": b"!! 3\n"}, {}, "line 1 is not a token"),

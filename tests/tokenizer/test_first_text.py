@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tokenizer.helpers import byte_pairs
-from tokenizer import Tokenizer
+from tests.tokenizer.helpers import byte_pairs, model_file, pieces
+from tokenizer import SentencePieceTokenizer, Tokenizer, load
 from tokenizer.bpe import many_words
 from tokenizer.bpe.batch import PairTable
 from tokenizer.bpe.many_words import ManyWordsEncoder
 from tokenizer.bpe.rank_pairs import RankPairs
-from tokenizer.formats.checks import read_merges
+from tokenizer.formats.merges import BETWEEN, find_parts, find_parts_definition, read_merges
 from tokenizer.formats.records import FormatError
+from tokenizer.models import byte_bpe, sentencepiece
 from tokenizer.text.byte_alphabet import unspell, unspell_all
 
 TEXT = "".join(f"low{i} lower{i * i} newest " for i in range(3000))
@@ -54,7 +59,7 @@ def test_many_spellings_are_read_as_each_alone(spellings: list[str]) -> None:
     assert unspell_all(spellings) == [unspell(spelling) for spelling in spellings]
 
 
-parts = st.sampled_from(["a", "b", "ab"])
+parts = st.sampled_from(["a", "b"])
 wrong = st.sampled_from(["a", "a b a", ["a"], ["a", "x"], ["a", 1], ["a", ["b"]], "x a", None, 5, {"a": 1, "b": 2}, []])
 
 
@@ -62,9 +67,62 @@ wrong = st.sampled_from(["a", "a b a", ["a"], ["a", "x"], ["a", 1], ["a", ["b"]]
 def test_merges_are_read_in_both_forms_and_the_wrong_one_is_named(
     merges: list[tuple[str, str]], as_text: bool, data: st.DataObject
 ) -> None:
-    id_of = {"a": 0, "b": 1, "ab": 2}
+    spelling = ["a", "b", "ab", "aa", "ba", "bb"]
     written: list = [" ".join(pair) if as_text else list(pair) for pair in merges]
-    assert read_merges(written, id_of) == [(id_of[a], id_of[b]) for a, b in merges]
+    assert read_merges(written, spelling, ()) == [(spelling.index(a), spelling.index(b)) for a, b in merges]
     written.insert(data.draw(st.integers(0, len(written))), data.draw(wrong))
     with pytest.raises(FormatError, match="is damaged: the merge .* is not a pair of its tokens"):
-        read_merges(written, id_of)
+        read_merges(written, spelling, ())
+
+
+words = st.text(f"ab é\u2581\U0001f600{BETWEEN}\ud800", max_size=3) | st.sampled_from(["a" * 23, "b" * 24, "é" * 40])
+
+
+@given(st.data(), st.lists(words, unique=True, max_size=12), st.sampled_from(["text", "list", "both"]))
+def test_merges_are_found_together_as_each_alone(data: st.DataObject, vocabulary: list[str], form: str) -> None:
+    known = st.sampled_from(vocabulary) | words if vocabulary else words
+    pairs = data.draw(st.lists(st.tuples(known, known), max_size=8))
+    vocabulary += dict.fromkeys(left + right for left, right in pairs[::2] if left + right not in vocabulary)
+    spelled = [text for pair in pairs for text in pair] + vocabulary
+    spelling = [text if data.draw(st.booleans()) else None for text in vocabulary]
+    as_text = [form == "text" or form == "both" and i % 2 == 0 for i in range(len(pairs))]
+    merges: list = [" ".join(pair) if text else list(pair) for pair, text in zip(pairs, as_text)]
+    expected = find_parts_definition(merges, spelling)
+    found = find_parts(merges, spelling)
+    is_usual = len(set(as_text)) == 1 and vocabulary and not regex.search(f"[{BETWEEN}\ud800]", "".join(spelled))
+    is_usual = is_usual and not (form == "text" and " " in "".join(spelled)) and "" not in spelled
+    assert (found is not None) >= bool(is_usual)
+    assert found is None or all(map(np.array_equal, found, expected))
+
+
+@pytest.mark.parametrize("kind", [Tokenizer, SentencePieceTokenizer])
+def test_a_tokenizer_that_is_only_loaded_makes_no_tables_for_encoding(
+    kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    if kind is Tokenizer:
+        TRAINED.save(path)
+    else:
+        (tmp_path / "a.model").write_bytes(model_file(pieces()))
+        load(tmp_path / "a.model").save(path)
+    expected = load(path).encode(TEXT[:5000])
+    with monkeypatch.context() as patched:
+        for module in byte_bpe, sentencepiece:
+            patched.setattr(module, "merge_table", lambda *_: pytest.fail("a table was made"))
+        tokenizer = load(path)
+        assert isinstance(tokenizer, kind)
+        assert tokenizer.decode(expected) == TEXT[:5000]
+    assert tokenizer.encode(TEXT[:5000]) == expected
+
+
+def test_the_garbage_collector_runs_again_after_loading(tmp_path: Path) -> None:
+    TRAINED.save(tmp_path)
+    for is_on in (True, False):
+        gc.enable() if is_on else gc.disable()
+        try:
+            load(tmp_path)
+            with pytest.raises(FileNotFoundError):
+                load(tmp_path / "missing")
+            assert gc.isenabled() == is_on
+        finally:
+            gc.enable()

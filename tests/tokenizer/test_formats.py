@@ -162,7 +162,7 @@ EDITS = [  # (where, the new value, what the sentence says)
     ("model.merges", {}, "its merges are not a list"),
     ("model.merges.0", "a b c", 'the merge "a b c" is not a pair of its tokens'),
     ("model.merges.0", ["a", 3], "is not a pair"),
-    ("model.merges.0", "! !", "a merge makes b'!!', which is no token"),
+    ("model.merges.0", "! !", "a merge makes '!!', which is no token"),
     ("added_tokens", {}, "added_tokens are not a list"),
     ("added_tokens.0", 5, "added_tokens = 5"),
     ("added_tokens.0.lstrip", 2, "added_tokens.lstrip = 2"),

@@ -47,7 +47,9 @@ def check(own: BaseTokenizer, peer: Any, as_text: Any, text: str) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", MODELS + MORE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "llama3")) for name in MODELS + MORE]
+)
 def test_ids_and_offsets_of_real_models(name: str, shared_data: Path, tmp_path_factory: Any) -> None:
     path = file_of(name, shared_data, tmp_path_factory)
     own, peer, as_text = load(path), hugging_face(path), hugging_face(path, as_text=True)

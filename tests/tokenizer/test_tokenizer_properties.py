@@ -21,6 +21,7 @@ from tokenizer.split.pretokenizer import Pretokenizer
 from tokenizer.text.bert_normalizer import BertNormalizer
 from tokenizer.text.byte_alphabet import unspell
 from tokenizer.text.normalize import Lowercase, Normalizer, Prepend, Replace, Sequence, UnicodeForm
+from tokenizer.text.offsets import OffsetTrimming
 from tokenizer.text.template import Template, begin_template, bert_template, roberta_template
 
 # Bytes without a token are left out, in words of every length
@@ -118,11 +119,11 @@ def templates(draw: Any) -> Template:
     return Template(tuple(single), tuple(pair), *types)
 
 
-@given(templates())
-def test_a_template_is_read_back_with_its_types(template: Template) -> None:
+@given(st.just(Template()) | templates(), st.sampled_from([None, OffsetTrimming(True), OffsetTrimming(False)]))
+def test_a_template_is_read_back_with_its_types(template: Template, trimming: OffsetTrimming | None) -> None:
     spelling = [f"<{i}>" for i in range(10)]
-    spec = json.loads(json.dumps(write_post_processor(template, None, spelling)))
-    assert read_post_processor(spec) == (template, None)
+    spec = json.loads(json.dumps(write_post_processor(template, trimming, spelling)))
+    assert read_post_processor(spec) == (template, trimming)
 
 
 @pytest.mark.parity
@@ -138,7 +139,7 @@ def test_the_types_are_those_of_hugging_faces_library(first: Template) -> None:
             "type": "RobertaProcessing", "cls": cls, "sep": sep, "trim_offsets": False, "add_prefix_space": False
         },
     }  # fmt: skip
-    for template in (first, bert_template(5, 6), roberta_template(5, 6), begin_template(5)):
+    for template in (first, Template(), bert_template(5, 6), roberta_template(5, 6), begin_template(5)):
         specs = [write_post_processor(template, None, list(vocab))]
         specs += [built_in[template]] if template in built_in else []
         for spec in specs:
@@ -164,7 +165,9 @@ def test_the_types_of_the_usual_templates() -> None:
     assert (bert_template(5, 6).single_types, bert_template(5, 6).pair_types) == ((0, 0, 0), (0, 0, 0, 1, 1))
     assert (roberta_template(5, 6).single_types, roberta_template(5, 6).pair_types) == ((0,) * 3, (0,) * 6)
     assert (begin_template(5).single_types, begin_template(5).pair_types) == ((0, 0), (0, 0, 1, 1))
-    for template in (bert_template(5, 6), roberta_template(5, 6), begin_template(5)):
+    assert Template() == Template(("A",), ("A", "B"), (0,), (0, 1)), "one text, or two, and nothing around them"
+    for template in (Template(), bert_template(5, 6), roberta_template(5, 6), begin_template(5)):
+        assert (template.fill([1]).count(1), [i for i in template.fill([1], [2]) if i < 5]) == (1, [1, 2])
         assert len(template.single) == len(template.single_types)
         assert len(template.pair) == len(template.pair_types)
 

@@ -8,5 +8,7 @@ Read in this order:
     tally.py           sums by key
     number_table.py    a hash table: integers -> integers
     word_table.py      a hash table: short words -> numbers
+    word_ids.py        words -> ids, for a vocabulary that does not change
+    collector.py       a pause of Python's garbage collector
     string_table.py    a hash table: the hashes of tokens -> the tokens
 """

@@ -43,3 +43,8 @@ def position_in_run(is_first: np.ndarray) -> np.ndarray:
     """Count 0, 1, 2, ... from each True of `is_first`, (n,) bool: [T, F, F, T, F] gives [0, 1, 2, 0, 1]."""
     index = np.arange(len(is_first))
     return index - np.maximum.accumulate(np.where(is_first, index, 0))
+
+
+def slices(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+    """The words data[start : start + length]."""
+    return [data[start:end] for start, end in zip(starts.tolist(), (starts + lengths).tolist())]

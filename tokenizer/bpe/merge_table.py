@@ -16,6 +16,8 @@ from itertools import chain
 from operator import add
 from typing import TypeVar
 
+from tokenizer.arrays.collector import paused_garbage_collector
+
 Pair = tuple[int, int]
 MergeTable = dict[Pair, tuple[int, int]]  # (left id, right id) -> (rank, id of the new token); the lowest rank is first
 
@@ -25,6 +27,7 @@ NO_MERGE = (NO_RANK, -1)  # the rank and the id for a pair that cannot be merged
 Token = TypeVar("Token", bytes, str)
 
 
+@paused_garbage_collector()
 def merge_table(
     tokens: Sequence[Token | None], merges: Iterable[Pair], id_of: Mapping[Token, int] | None = None
 ) -> MergeTable:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from stat import S_ISDIR
 from typing import Any, TextIO
 
 from tokenizer.formats.records import PatternKnown
@@ -45,14 +47,22 @@ def standard_input() -> TextIO:
 
 def open_bytes(path: str) -> Any:
     """A context manager for the bytes of a file."""
+    check_input(path)
     return nullcontext(standard_input().buffer) if path == STANDARD_INPUT else open(path, "rb")
 
 
 def open_text(path: str) -> Any:
-    """A context manager for a text in UTF-8 with its line ends unchanged."""
+    """A context manager for a text in UTF-8 with its line ends unchanged, without a byte order mark before it."""
+    check_input(path)
     is_standard = path == STANDARD_INPUT
     file = standard_input().fileno() if is_standard else path
-    return open(file, encoding="utf-8", newline="", closefd=not is_standard)
+    return open(file, encoding="utf-8-sig", newline="", closefd=not is_standard)
+
+
+def check_input(path: str) -> None:
+    """OSError if there is nothing at `path`, or a folder."""
+    if path != STANDARD_INPUT and S_ISDIR(os.stat(path).st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder: name the files in it", path)
 
 
 def status(path: str) -> os.stat_result | None:
@@ -75,7 +85,7 @@ def read_text(arguments: argparse.Namespace) -> str:
     """The text of `--text`, or else of the file. ValueError if it is not UTF-8."""
     data = read_bytes(arguments)
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # without a byte order mark, which is not a part of the text
     except UnicodeDecodeError as error:
         raise not_utf8(arguments.file, error) from None
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from tokenizer.cli.inputs import read_corpus, status
+from tokenizer.cli.inputs import check_input, read_corpus, status
 from tokenizer.cli.terminal import progress_line
-from tokenizer.formats.atomic import write_file
+from tokenizer.formats.atomic import is_file, refuse_other_kinds, write_file
 from tokenizer.formats.files import destination, locate
 from tokenizer.models.byte_bpe import Tokenizer
 from tokenizer.split.pretokenizer import Pretokenizer
@@ -32,6 +32,8 @@ def train(arguments: argparse.Namespace) -> None:
     pretokenizer = Pretokenizer(pattern)
     path = destination(arguments.output)
     check_output(path, arguments)
+    for text in arguments.files:
+        check_input(text)
     with progress_line() as progress:
         vocabulary = learn(
             not_empty(read_corpus(arguments.files, pattern)),
@@ -46,6 +48,7 @@ def train(arguments: argparse.Namespace) -> None:
             processes=arguments.processes,
         )
     tokenizer = Tokenizer.from_vocabulary(vocabulary, names, pattern)
+    counts_path(path).unlink(missing_ok=True)  # if this process is killed, no tokenizer has the counts of another one
     tokenizer.save(path)
     write_file(counts_path(path), "".join(f"{count}\n" for count in vocabulary.counts))
     report(path, tokenizer, arguments)
@@ -56,7 +59,8 @@ def check_output(path: Path, arguments: argparse.Namespace) -> None:
     for written in path, counts_path(path):
         if is_among(written, arguments.files):
             raise ValueError(f"{written} is one of the texts, and would be overwritten: give another --output")
-    if path.suffix == ".tiktoken":
+        refuse_other_kinds(written)
+    if path.suffix.lower() == ".tiktoken":
         problem = f"{path}: the .tiktoken format has no place for "
         if arguments.special:
             raise ValueError(f"{problem}special tokens: leave out --special, or write a folder or NAME.json")
@@ -91,7 +95,7 @@ def report(path: Path, tokenizer: Tokenizer, arguments: argparse.Namespace) -> N
     size, made = tokenizer.vocab_size, len(tokenizer.merges)
     if size < arguments.vocab_size:
         print(f"fewer than {arguments.vocab_size:,} tokens: no pair is left that may be merged", file=sys.stderr)
-    if path.suffix == ".tiktoken":
+    if path.suffix.lower() == ".tiktoken":
         print(f"the file does not say how text is split: load it with --pattern {tokenizer.pattern}", file=sys.stderr)
     print(f"{path}: {size:,} tokens, {made:,} of them made by merges", file=sys.stderr)
 
@@ -104,7 +108,7 @@ def counts_path(path: Path) -> Path:
 def read_counts(path: Path, merges: Sequence) -> list[int] | None:
     """The counts of the merges of the tokenizer at `path`; None if they are not known."""
     path = counts_path(locate(path))
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         counts = [int(line) for line in path.read_text().split()]

@@ -11,8 +11,9 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from signal import SIG_IGN, SIGINT, signal
 from typing import Any, TypeVar
+
+from tokenizer.text.worker import follow_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,7 +54,7 @@ def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], proc
 
 def _start_worker(*shared: Any) -> None:
     global _shared
-    signal(SIGINT, SIG_IGN)  # Ctrl-C interrupts all processes of a terminal. The parent ends this one
+    follow_parent()
     _shared = shared  # type: ignore[assignment]
 
 

@@ -19,12 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tokenizer.arrays.growable_array import GrowableArray
-from tokenizer.arrays.ragged import Ragged, ranges
+from tokenizer.arrays.ragged import Ragged, ranges, slices
 from tokenizer.arrays.word_table import MAX_PACKED_BYTES, WordTable, pack
 from tokenizer.bpe.many_words import ManyWordsEncoder
 from tokenizer.bpe.words import WordEncoder
 from tokenizer.split.chunks import CHUNK_CHARACTERS, chunks, groups_of_about
-from tokenizer.split.scanner import WordScanner, slices
+from tokenizer.split.scanner import WordScanner
 
 MAX_CACHED_WORDS = 1 << 18
 MAX_CACHED_BYTES = 256  # longer words are not cached

@@ -4,6 +4,7 @@ Read in this order:
 
     records.py          what a tokenizer consists of, for each kind
     checks.py           checks that several formats share, and how their errors are worded
+    merges.py           the merges of a file as pairs of ids
     files.py            which file is in which format; reading and writing it
     beside.py           the files beside a vocabulary: settings, roles of tokens, added tokens, chat templates
     atomic.py           how a file is written so that there is never half of it

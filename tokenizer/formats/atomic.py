@@ -64,12 +64,19 @@ def remove_partial(folder: Path, unchanged_for: float = 0.0) -> None:
                 shutil.rmtree(partial) if partial.is_dir() and not partial.is_symlink() else partial.unlink()
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file at `path`. OSError if there is something else, such as a pipe, which may have no end."""
+    refuse_other_kinds(path)
+    return path.is_file()
+
+
 def refuse_other_kinds(path: Path) -> None:
     """OSError if there is something at `path` that is not a file: a folder, or a device such as /dev/null."""
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a folder: give the name of a file", str(path))
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a regular file: give the name of a file", str(path))
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is a device or a pipe: give the name of a file", str(path))
+        problem = "it is a device or a pipe, not a regular file: give the name of a file"
+        raise OSError(errno.EINVAL, problem, str(path))
 
 
 def temporary_name(path: Path) -> Path:

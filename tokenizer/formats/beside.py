@@ -13,15 +13,18 @@ tokenizer.json, and a token with a role is special, even if the tokenizer.json s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import regex
 
+from tokenizer.formats.atomic import is_file, write_file
 from tokenizer.formats.checks import is_id, is_table, is_text, parse_json, unsupported
 from tokenizer.formats.components import TOKEN_FLAGS
 from tokenizer.formats.records import FormatError
+from tokenizer.text.chat_template import ROLES
 from tokenizer.text.template import Template, ends_template
 
 SETTINGS_NAME, ROLES_NAME, ADDED_NAME = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
@@ -32,6 +35,7 @@ CLASSES = dict.fromkeys(["qwen2", "qwen2_moe", "qwen3", "qwen3_moe"], "Qwen2Toke
 }
 ROLE_ENDING = "_token"  # of bos_token, eos_token, and others that a model may have, such as image_token
 MORE_SPECIALS = ("additional_special_tokens", "extra_special_tokens")
+OTHERS = (ROLES_NAME, ADDED_NAME, TEMPLATE_NAME)
 ENDS = {"add_bos_token": "bos_token", "add_eos_token": "eos_token"}  # switch -> the role of the token that it adds
 DECIMAL = regex.compile("[0-9]{1,9}")  # an id as text
 
@@ -76,7 +80,7 @@ SETTINGS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(MORE_SPECIALS, are_tokens),
     **dict.fromkeys(["do_lower_case", "strip_accents", "tokenize_chinese_chars", "add_prefix_space"], is_switch),
     **dict.fromkeys(["add_bos_token", "add_eos_token"], is_switch),
-    **dict.fromkeys(["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token"], is_token),
+    **dict.fromkeys(ROLES, is_token),
 }
 # fmt: on
 
@@ -108,7 +112,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def read_table(path: Path, check: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     """The content of a file of JSON; an empty table if there is no such file."""
     try:
-        return check(parse_json(path.read_bytes())) if path.is_file() else {}
+        return check(parse_json(path.read_bytes())) if is_file(path) else {}
     except FormatError as error:
         raise FormatError(f"{path} {error}") from None
 
@@ -132,7 +136,7 @@ def check_added(table: Any) -> dict[str, int]:
 def read_templates(folder: Path) -> list[dict[str, str]]:
     """The chat templates that are files of their own: the default one first."""
     named = {path.stem: path for path in sorted(folder.glob(f"{TEMPLATES_FOLDER}/*.jinja"))}
-    if (folder / TEMPLATE_NAME).is_file():
+    if is_file(folder / TEMPLATE_NAME):
         named = {"default": folder / TEMPLATE_NAME} | {name: path for name, path in named.items() if name != "default"}
     return [{"name": name, "template": read_text(path)} for name, path in named.items()]
 
@@ -142,6 +146,18 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path} is damaged: it is not text in UTF-8 ({error})") from None
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write a tokenizer_config.json. What an earlier tokenizer has left in the folder is no longer read."""
+    config = folder / SETTINGS_NAME
+    if settings or config.exists():
+        text = json.dumps(settings, ensure_ascii=False, indent=1)
+        # UTF-8 cannot encode a surrogate. It is written \ud800, as JSON spells it.
+        write_file(config, text.encode(errors="backslashreplace"))
+    # The chat templates are among the settings, the added tokens in the tokenizer.json.
+    for path in (*(folder / name for name in OTHERS), *folder.glob(f"{TEMPLATES_FOLDER}/*.jinja")):
+        path.unlink(missing_ok=True)
 
 
 # Tokens at the beginning and the end of a text
@@ -201,9 +217,12 @@ def listed_tokens(settings: dict[str, Any], folder: Path) -> dict[str, dict[str,
 
 def with_added_tokens(document: Any, settings: dict[str, Any], folder: Path) -> Any:
     """A tokenizer.json with what the files beside it say about added tokens. A damaged one is returned as it is."""
-    if not is_complete(document):
+    if not is_complete(document) or not (settings or (folder / ADDED_NAME).is_file()):
         return document
-    tokens = {token["content"]: token for token in document.get("added_tokens", [])}
+    added = document.get("added_tokens", [])
+    tokens = {token["content"]: token for token in added}
+    if len(tokens) < len(added):  # a token twice: the document is read alone, which refuses it
+        return document
     return {**document, "added_tokens": added_tokens(document["model"]["vocab"], tokens, settings, folder)}
 
 
@@ -218,11 +237,14 @@ def added_tokens(
     listed, specials = listed_tokens(settings, folder), {*roles(settings).values()}
     more = {name: {"content": name, "special": True} for name in [*specials, *more_specials(settings)]}
     # A tokenizer.json counts less than an added_tokens_decoder, and more than an added_tokens.json.
-    found = more | (tokens | listed if "added_tokens_decoder" in settings else listed | tokens)
+    has_decoder = "added_tokens_decoder" in settings
+    found = more | (tokens | listed if has_decoder else listed | tokens)
     id_of = {name: vocab[name] for name in found if name in vocab} | {name: t["id"] for name, t in tokens.items()}
     if new := {name: token["id"] for name, token in listed.items() if name not in id_of}:
         taken = {*vocab.values(), *id_of.values()}
         id_of |= {name: i for name, i in new.items() if i not in taken}
+    # A token with a role is special, unless only the tokenizer.json knows it and the decoder should have listed it.
+    specials = {name for name in specials if not has_decoder or name in listed or name not in tokens}
     found |= {name: {**found[name], "special": True} for name in specials}
     return [{**token, "id": id_of[name]} for name, token in found.items() if name in id_of]
 
@@ -236,6 +258,7 @@ def is_complete(document: Any) -> bool:
         is_token(token) and is_table(token) and "id" in token for token in added
     )
     vocab = document["model"].get("vocab")
+    if not has_names or not is_table(vocab) or len({token["content"] for token in added}) < len(added):
+        return False
     # An id may be a list in a damaged file, and then it cannot be in a set.
-    ids = [*vocab.values(), *(token["id"] for token in added)] if has_names and is_table(vocab) else [None]
-    return set(map(type, ids)) <= {int}
+    return set(map(type, [*vocab.values(), *(token["id"] for token in added)])) <= {int}

@@ -7,9 +7,10 @@ from typing import Any
 
 import regex
 
-from tokenizer.formats import checks
+from tokenizer.bpe.merge_table import Pair, joined
 from tokenizer.formats.checks import SWITCH, expect, expect_kind, is_list, is_text, unsupported
 from tokenizer.formats.components import BPE_MODEL, BYTE_LEVEL, Document, write_bpe_model, write_byte_level
+from tokenizer.formats.merges import read_merges
 from tokenizer.formats.records import BytePairRecord, FormatError, Spelling
 from tokenizer.split.pretokenizer import PATTERNS, Pretokenizer
 from tokenizer.text.byte_alphabet import spell, unspell, unspell_all
@@ -54,9 +55,8 @@ def make_record(
     """
     refuse_byte_tokens(added, vocab)
     tokens = read_tokens(spelling, added)
-    pairs = checks.read_merges(merges, {text: i for i, text in enumerate(spelling) if text is not None})
-    pairs = checks.without_special_merges(pairs, spelling, added)
-    checks.check_merges(pairs, tokens, ordinary_tokens(tokens, added))
+    pairs = read_merges(merges, spelling, added)
+    check_bytes(pairs, tokens, added)
     return BytePairRecord(tokens, pairs, tuple(added), **settings)
 
 
@@ -73,15 +73,26 @@ def read_tokens(spelling: Spelling, added: Sequence[AddedToken]) -> list[bytes |
     tokens = unspell_all([text or "" for text in spelling])
     # The bytes of a special token are its name. Any other added token is read like an ordinary token ("ü" of DeepSeek
     # is a single byte), or as its name if that is not possible.
-    named = {token.content: token for token in added}
-    for i, text in enumerate(spelling):
-        if text is None:
-            tokens[i] = None
-        elif text in named and (named[text].special or tokens[i] is None):
-            tokens[i] = text.encode()
-        elif tokens[i] is None:
-            raise FormatError(f"has the token {text!r}, which is not spelled in the byte-level alphabet")
+    for token in added:
+        if token.special or tokens[token.id] is None:
+            tokens[token.id] = token.content.encode()
+    if None in tokens:
+        text = spelling[tokens.index(None)]
+        raise FormatError(f"has the token {text!r}, which is not spelled in the byte-level alphabet")
+    if None in spelling:
+        tokens = [None if text is None else token for text, token in zip(spelling, tokens)]
     return tokens
+
+
+def check_bytes(merges: Sequence[Pair], tokens: Sequence[bytes | None], added: Sequence[AddedToken]) -> None:
+    """FormatError if merges make bytes that are no token, which may be where the bytes of a token are its name."""
+    named = {token.id for token in added if tokens[token.id] != unspell(token.content)}
+    if not named:
+        return
+    ordinary = ordinary_tokens(tokens, added)
+    for merged in joined(tokens, (pair for pair in merges if not named.isdisjoint(pair))):
+        if merged not in ordinary:
+            raise FormatError(f"is damaged: a merge makes {merged!r}, which is no token")
 
 
 def ordinary_tokens(tokens: Sequence[bytes | None], added: Sequence[AddedToken]) -> set[bytes | None]:

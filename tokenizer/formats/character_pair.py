@@ -7,9 +7,9 @@ from typing import Any
 
 from tokenizer.bpe.characters import table_of_scores
 from tokenizer.bpe.merge_table import Pair
-from tokenizer.formats import checks
 from tokenizer.formats.checks import ANY, SWITCH, expect, is_text, shorten, unsupported
 from tokenizer.formats.components import BPE_MODEL, Document, added_only, model_vocab, write_bpe_model
+from tokenizer.formats.merges import read_merges
 from tokenizer.formats.records import FormatError, SentencePieceRecord, Spelling
 from tokenizer.text.metaspace import ESCAPE_SPACES, SPACE, Metaspace, byte_of
 from tokenizer.text.normalize import Normalizer, Sequence
@@ -35,11 +35,10 @@ def read(document: Document) -> SentencePieceRecord:
     fuse = (True,) if unknown_bytes(vocab) else ANY
     expect(model, BPE_MODEL | {"byte_fallback": (True,), "ignore_merges": (False,), "fuse_unk": fuse}, "model")
     refuse_characters(added, vocab)
-    merges = checks.read_merges(model.get("merges"), vocab)
-    checks.check_merges(merges, pieces, vocab)
+    outside = added_only(added, vocab)
     return SentencePieceRecord(
         pieces=pieces,
-        merges=checks.without_special_merges(merges, pieces, added),
+        merges=read_merges(model.get("merges"), pieces, added, outside),
         scores=None,
         added_tokens=added,
         normalizer=document.normalizer,
@@ -47,7 +46,7 @@ def read(document: Document) -> SentencePieceRecord:
         template=document.template,
         unknown=read_unknown(model),
         strips_space=read_decoder(document.decoder),
-        added_only=added_only(added, vocab),
+        added_only=outside,
     )
 
 

@@ -38,12 +38,17 @@ def read_added_tokens(added: Any) -> tuple[AddedToken, ...]:
     if not is_list(added):
         raise FormatError("is damaged: its added_tokens are not a list")
     tokens: dict[str, AddedToken] = {}
+    usual = {"id", "content", *TOKEN_FLAGS}
     for token in added:
-        expect(token, ADDED_TOKEN, "added_tokens")
+        if not isinstance(token, dict) or token.keys() != usual:  # there may be thousands that need no closer look
+            expect(token, ADDED_TOKEN, "added_tokens")
         name, i = token.get("content"), token.get("id")
+        flags = [token.get(flag, False) for flag in TOKEN_FLAGS]
+        if set(map(type, flags)) != {bool}:
+            expect(token, ADDED_TOKEN, "added_tokens")
         if not is_text(name) or not name or not is_id(i) or name in tokens:
             raise unsupported("added_tokens", token, "which contradicts others or is incomplete")
-        tokens[name] = AddedToken(name, i, **{flag: bool(token.get(flag)) for flag in TOKEN_FLAGS})
+        tokens[name] = AddedToken(name, i, **dict(zip(TOKEN_FLAGS, map(bool, flags))))
     return tuple(sorted(tokens.values(), key=lambda token: token.id))
 
 

@@ -14,7 +14,6 @@ The path may be that of a file or of a folder. In a folder, the first of these t
 
 from __future__ import annotations
 
-import json
 import os
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -22,15 +21,16 @@ from typing import Any
 
 import regex
 
+from tokenizer.arrays.collector import paused_garbage_collector
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
-from tokenizer.formats.atomic import write_file
+from tokenizer.formats.atomic import is_file, write_file
 from tokenizer.formats.beside import (
-    SETTINGS_NAME,
     added_tokens,
     read_ends,
     read_settings,
     with_added_tokens,
     with_class,
+    write_settings,
 )
 from tokenizer.formats.checks import parse_json
 from tokenizer.formats.components import read_added_tokens
@@ -57,7 +57,7 @@ JSON_BEGIN = regex.compile(rb"\s*(?:\{|\[\s*[\[\]{\"])")
 
 
 def locate(path: str | os.PathLike) -> Path:
-    """The file at `path` or in the folder `path`. FileNotFoundError if there is none."""
+    """The file at `path` or in the folder `path`. FileNotFoundError if there is none, OSError if it is a device."""
     path = Path(path)
     if path.is_dir():
         for name in NAMES_IN_FOLDER:
@@ -66,15 +66,18 @@ def locate(path: str | os.PathLike) -> Path:
                 names = f"{found[0].name} and {found[1].name}"
                 raise FormatError(f"{path} holds several vocabularies, such as {names}: name one")
             if found:
-                return found[0]
-        path = path / FILE_NAME
+                path = found[0]
+                break
+        else:
+            path = path / FILE_NAME
     if path.name in MERGES_OF.values():  # the file of merges was given: take its vocabulary
         path = path.with_name(next(name for name, merges in MERGES_OF.items() if merges == path.name))
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError(f"{path} does not exist: give a {FILE_NAME}, another vocabulary or a folder with one")
     return path
 
 
+@paused_garbage_collector()
 def read(
     path: str | os.PathLike, pattern: str | None = None, special_tokens: SpecialTokens = None
 ) -> tuple[Record, dict[str, Any]]:
@@ -102,13 +105,15 @@ def parse(
     path: Path, data: bytes, settings: dict[str, Any], pattern: str | None, special_tokens: SpecialTokens
 ) -> Record:
     """Recognise the format by the content. From `path` only the name and the files beside it are used."""
-    if path.suffix == ".tiktoken" or TIKTOKEN_LINE.match(data):
-        return tiktoken.parse(data, path.name.removesuffix(".tiktoken"), pattern, special_tokens)
+    suffix = path.suffix.lower()
+    if suffix == ".tiktoken" or TIKTOKEN_LINE.match(data):
+        name = path.stem if suffix == ".tiktoken" else path.name
+        return tiktoken.parse(data, name, pattern, special_tokens)
     # JSON: a vocabulary with a file of merges beside it, BERT's vocabulary, or a tokenizer.json.
-    document = parse_json(data) if JSON_BEGIN.match(data) or path.suffix == ".json" else None
+    document = parse_json(data) if JSON_BEGIN.match(data) or suffix == ".json" else None
     if isinstance(document, dict) and not isinstance(document.get("model"), dict):
         merges = path.with_name(MERGES_OF.get(path.name, "merges.txt"))
-        if merges.is_file():
+        if is_file(merges):
             listed = with_added_tokens({"model": {"vocab": document}}, settings, path.parent).get("added_tokens", [])
             settings, data = with_class(settings, path.parent), merges.read_bytes()
             return vocabularies.parse_byte_pairs(document, data, settings, listed, pattern, special_tokens)
@@ -149,7 +154,7 @@ def refuse_options(pattern: str | None, special_tokens: SpecialTokens) -> None:
 def destination(path: str | os.PathLike) -> Path:
     """The file that `write` makes: NAME.json or NAME.tiktoken; any other path is that of a folder for FILE_NAME."""
     path = Path(path)
-    if path.suffix in SUFFIXES and not path.is_dir():
+    if path.suffix.lower() in SUFFIXES and not path.is_dir():
         return path
     if path.exists() and not path.is_dir():  # most likely a text, which must not be overwritten
         raise FileExistsError(f"{path} is a file, not a folder: give the path of a folder, NAME.json or NAME.tiktoken")
@@ -159,7 +164,7 @@ def destination(path: str | os.PathLike) -> Path:
 def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> None:
     """Write a tokenizer.json, or tiktoken's format if the name ends in .tiktoken. A folder also gets the settings."""
     file = destination(path)
-    if file.suffix != ".tiktoken":
+    if file.suffix.lower() != ".tiktoken":
         data = tokenizer_json.serialize(record)
     elif isinstance(record, BytePairRecord):
         data = tiktoken.serialize(record)
@@ -167,7 +172,5 @@ def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> 
         raise ValueError(f"{file}: only byte-level tokenizers can be written in tiktoken's format")
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, data)
-    if settings and file != Path(path):  # `path` is a folder
-        text = json.dumps(settings, ensure_ascii=False, indent=1)
-        # UTF-8 cannot encode a surrogate. It is written \ud800, as JSON spells it.
-        write_file(file.with_name(SETTINGS_NAME), text.encode(errors="backslashreplace"))
+    if file != Path(path):  # `path` is a folder
+        write_settings(file.parent, settings)

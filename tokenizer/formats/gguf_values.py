@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from tokenizer.arrays.collector import paused_garbage_collector
 from tokenizer.formats import byte_pair, sentencepiece, tokenizer_json, vocabularies
 from tokenizer.formats.checks import is_text, parse_json, spelling_of_ids
 from tokenizer.formats.records import BytePairRecord, FormatError, Record, SentencePieceRecord, WordPieceRecord
 from tokenizer.formats.sentencepiece import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece, Settings
+from tokenizer.text.metaspace import SPACE
 from tokenizer.text.normalize import Normalizer, UnicodeForm
 from tokenizer.text.special_tokens import AddedToken
 from tokenizer.text.template import Template, ends_template
@@ -71,6 +73,7 @@ SPLITTINGS: dict[str, Splitting] = {
 # Reading
 
 
+@paused_garbage_collector()
 def read(metadata: Mapping[str, Any]) -> tuple[Record, dict[str, Any]]:
     """The vocabulary, and what a tokenizer_config.json would say. `metadata` may have other values too."""
     values = {name.removeprefix(PREFIX): plain(value) for name, value in metadata.items() if name.startswith(PREFIX)}
@@ -142,7 +145,9 @@ def read_id(values: dict[str, Any], key: str, tokens: list[str], default: int | 
     i = values.get(key, default)
     if i is None or i in NO_ID:
         return None
-    if type(i) is not int or not 0 <= i < len(tokens):
+    if type(i) is not int:
+        raise FormatError(f"is damaged: its {PREFIX}{key} is not a whole number")
+    if not 0 <= i < len(tokens):
         raise FormatError(f"asks for {PREFIX}{key} = {repr(i)[:80]}, but has {len(tokens)} tokens")
     return i
 
@@ -213,8 +218,10 @@ def read_sentence_pieces(values: dict[str, Any], tokens: list[str]) -> SentenceP
         prefix_space=read_switch(values, "add_space_prefix", True),
         remove_extra_spaces=read_switch(values, "remove_extra_whitespaces", False),
     )
+    # llama.cpp looks for a user-defined piece in the text as it is given, SentencePiece where spaces are escaped.
+    texts = [text.replace(" ", SPACE) if kind == USER_DEFINED else text for text, kind in zip(tokens, kinds)]
     size = max((i + 1 for i, kind in enumerate(kinds) if kind != UNUSED), default=0)  # the rest only fills up a matrix
-    record = sentencepiece.make_record([*map(Piece, tokens, scores, kinds)][:size], settings)
+    record = sentencepiece.make_record([*map(Piece, texts, scores, kinds)][:size], settings)
     ids = tuple(i if i < len(tokens) and kinds[i] == CONTROL else None for i in (1, 2))  # <s> and </s>
     return record._replace(template=read_template(values, tokens, adds_bos=True, ids=ids))
 

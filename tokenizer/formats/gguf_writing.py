@@ -14,7 +14,7 @@ from tokenizer.formats import byte_pair, character_pair, gguf_values, tokenizer_
 from tokenizer.formats.gguf_values import CHAT, CHATS, DOCUMENT, PREFIX, ROLES, SPLITTINGS
 from tokenizer.formats.records import BytePairRecord, CharacterRecord, FormatError, Record, SentencePieceRecord
 from tokenizer.formats.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
-from tokenizer.text.metaspace import byte_of
+from tokenizer.text.metaspace import SPACE, byte_of
 from tokenizer.text.template import Template
 
 # llama.cpp has no name for GPT-4's pattern. It gives models with GPT-4's tokenizer (dbrx) this nearly equal one: only
@@ -27,16 +27,11 @@ def write(record: Record, roles: Mapping[str, int], chat_template: Any = None, s
 
     `roles` are the ids of bos_token, eos_token, unk_token and pad_token, as far as there are such tokens. If the model
     has more ids than the tokenizer, its number of ids is `size`: the others get tokens that are not used. ValueError if
-    llama.cpp would give other ids. It has no tokenizers of characters: for these, it gets none.
+    llama.cpp would give other ids. It has no tokenizers of characters or without merges: for these, it gets none.
     """
-    if isinstance(record, CharacterRecord):
+    if isinstance(record, CharacterRecord) or isinstance(record, BytePairRecord) and not record.merges:
         return {f"{PREFIX}model": "none"} | document(record)
-    values = vocabulary(record)
-    tokens = values["tokens"]
-    tokens += [f"[PAD{i}]" for i in range(len(tokens), size)]
-    values["token_type"] += [UNUSED] * (size - len(values["token_type"]))
-    if "scores" in values:
-        values["scores"] += [0.0] * (size - len(values["scores"]))
+    values = filled(vocabulary(record), size)
     values |= {ROLES[role]: i for role, i in roles.items() if role in ROLES} | ends(record.template)
     named = {PREFIX + name: value for name, value in values.items()} | chats(chat_template)
     return named if read_back(named, record) == record else named | document(record)
@@ -44,6 +39,14 @@ def write(record: Record, roles: Mapping[str, int], chat_template: Any = None, s
 
 def document(record: Record) -> dict[str, str]:
     return {DOCUMENT: tokenizer_json.serialize(record).decode()}
+
+
+def filled(values: dict[str, Any], size: int) -> dict[str, Any]:
+    """The vocabulary with tokens that are not used, up to `size` tokens."""
+    used = len(values["tokens"])
+    more: dict[str, list[Any]] = {"tokens": [f"[PAD{i}]" for i in range(used, size)]}
+    more |= {"token_type": [UNUSED] * (size - used), "scores": [0.0] * (size - used)}
+    return values | {name: values[name] + rest for name, rest in more.items() if name in values}
 
 
 def ends(template: Template) -> dict[str, Any]:
@@ -107,11 +110,18 @@ def sentence_pieces(record: SentencePieceRecord) -> dict[str, Any]:
         kinds[record.unknown] = UNKNOWN
     return {
         "model": "llama",
-        "tokens": [f"[PAD{i}]" if piece is None else piece for i, piece in enumerate(pieces)],
+        "tokens": [spelled(i, piece, kinds.get(i)) for i, piece in enumerate(pieces)],
         "token_type": [UNUSED if piece is None else kinds.get(i, NORMAL) for i, piece in enumerate(pieces)],
         "scores": scores_of_merges(record) if record.scores is None else record.scores,
         "add_space_prefix": bool(record.strips_space),
     }
+
+
+def spelled(i: int, piece: str | None, kind: int | None) -> str:
+    """A piece as llama.cpp looks for it: a user-defined one in the text as it is given, without escaped spaces."""
+    if piece is None:
+        return f"[PAD{i}]"
+    return piece.replace(SPACE, " ") if kind == USER_DEFINED else piece
 
 
 def scores_of_merges(record: SentencePieceRecord) -> list[float]:

@@ -274,7 +274,7 @@ class BaseTokenizer(ABC):
 
         For formats that contain no pattern, or do not say which tokens are special, give `pattern` and `special_tokens`
         (name -> id, or only names if the file has the ids). FormatError (a ValueError) if the file is damaged or needs
-        what is not supported here, FileNotFoundError if there is no file.
+        what is not supported here, FileNotFoundError if there is no file, OSError if it is a device or a pipe.
         """
         record, settings = files.read(path, pattern, special_tokens)
         return BaseTokenizer.of(record, settings)

@@ -36,14 +36,26 @@ class ByteBPE(Model):
     """Byte-pair encoding over bytes: text -> words (split/) -> ids (bpe/)."""
 
     def __init__(self, record: BytePairRecord):
+        self._record = record
         tokens = record.tokens
         pattern = record.pattern
         self.pretokenizer = Pretokenizer(pattern) if isinstance(pattern, str) else PretokenizerSequence(pattern)
         self.trim_offsets = record.trim_offsets
-        names = {token.id: token.content for token in record.added_tokens}
+        # For decoding, an added token may have another name than in the file, and so other bytes than `record.tokens`.
+        normalized = normalized_names(record.added_tokens, record.normalizer)
+        self._added_names = {token.id: token.content for token in record.added_tokens} | normalized
+        self.tokens, self._tokens_of_text = list(tokens), tokens
+        for i, name in normalized.items():
+            self.tokens[i] = unspell(name) or name.encode()
+
+    # The tables for encoding are made for the first text. A tokenizer that is only loaded or decodes needs none.
+
+    @cached_property
+    def word_encoder(self) -> WordEncoder:
+        record, tokens = self._record, self._record.tokens
         # `id_of`: the tokens that text may be encoded as, so without special tokens. `ordinary` leaves out all added
         # tokens. Those that are not special are put back: such a token may be a single byte, or the result of a merge.
-        ordinary = ids_without(tokens, names)
+        ordinary = ids_without(tokens, (token.id for token in record.added_tokens))
         not_special = {tokens[token.id] or b"": token.id for token in record.added_tokens if not token.special}
         id_of = (not_special | ordinary) if not_special else ordinary  # a copy of a large dict only where needed
         table: MergeTable | RankTable
@@ -52,15 +64,12 @@ class ByteBPE(Model):
         else:
             table = merge_table(tokens, record.merges, id_of)
         byte_ids = [id_of.get(bytes([byte]), -1) for byte in range(256)]
-        self.word_encoder = WordEncoder(byte_ids, table, whole_words=ordinary if record.ignore_merges else None)
-        # Splits text into words and looks each up in `word_encoder`; long texts take a faster path to the same ids.
-        self.text_encoder = TextEncoder(self.pretokenizer, self.word_encoder)
-        # For decoding, an added token may have another name than in the file, and so other bytes than those above.
-        normalized = normalized_names(record.added_tokens, record.normalizer)
-        self._added_names = names | normalized
-        self.tokens, self._tokens_of_text = list(tokens), tokens
-        for i, name in normalized.items():
-            self.tokens[i] = unspell(name) or name.encode()
+        return WordEncoder(byte_ids, table, whole_words=ordinary if record.ignore_merges else None)
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder:
+        """Splits text into words and looks each up in `word_encoder`. For long texts, a faster way to the same ids."""
+        return TextEncoder(self.pretokenizer, self.word_encoder)
 
     def encode(self, text: str) -> list[int]:
         return self.text_encoder.encode(text)
@@ -89,7 +98,7 @@ class ByteBPE(Model):
         table = self.word_encoder.table
         if isinstance(table, RankTable):
             return merges_of_ranks(table.rank_of)
-        return sorted(table, key=table.__getitem__)
+        return sorted(table, key=table.__getitem__)  # each pair once
 
     def encode_aligned(self, text: AlignedText) -> tuple[list[int], list[Span]]:
         ids = self.encode(text.text)

@@ -12,6 +12,7 @@ the ids of words can be cached.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import accumulate, chain, groupby
 
 import regex
@@ -22,12 +23,18 @@ from tokenizer.formats.records import SentencePieceRecord
 from tokenizer.models.base import BaseTokenizer
 from tokenizer.models.model import Model
 from tokenizer.text.aligned_text import AlignedText, Span
-from tokenizer.text.metaspace import SPACE, byte_of, is_utf8, piece_bytes, replace_invalid_bytes, replace_invalid_runs
+from tokenizer.text.metaspace import (
+    BYTE_PIECES,
+    SPACE,
+    is_utf8,
+    piece_bytes,
+    replace_invalid_bytes,
+    replace_invalid_runs,
+)
 from tokenizer.text.name_search import NameSearch
 from tokenizer.text.special_tokens import normalized_names
 
 WORD = regex.compile(f"{SPACE}*[^{SPACE}]+|{SPACE}+")
-ACROSS_WORDS = regex.compile(f"[^{SPACE}]{SPACE}")
 
 
 class SentencePieceBPE(Model):
@@ -40,20 +47,23 @@ class SentencePieceBPE(Model):
         self.unknown = record.unknown
         self._user_defined = {pieces[i] or "": i for i in record.user_defined}
         self._search = NameSearch(self._user_defined)
-        bytes_of = {i: byte_of(piece) for i, piece in enumerate(pieces) if piece} if record.byte_fallback else {}
-        self._byte_of = {i: byte for i, byte in bytes_of.items() if byte is not None}
-        self.tokens = [self._bytes(i) for i in range(len(pieces))]
-        self._encoder = self._make_encoder()
-        merged = {pieces[i] or "" for _, i in self._encoder.table.values()}  # the pieces that merges make
-        self._has_words = not any(map(ACROSS_WORDS.search, merged))
+        bytes_of = map(BYTE_PIECES.get, pieces) if record.byte_fallback else ()  # type: ignore[arg-type]
+        self._byte_of = {i: byte for i, byte in enumerate(bytes_of) if byte is not None}
+        self.tokens = [None if piece is None else piece_bytes(piece) for piece in pieces]
+        for i, name in self._decoded_names.items():
+            self.tokens[i] = piece_bytes(name)
+        for i, byte in self._byte_of.items():
+            self.tokens[i] = bytes([byte])
 
-    def _bytes(self, i: int) -> bytes | None:
-        """The bytes of the token `i`."""
-        if self.pieces[i] is None:
-            return None
-        return bytes([self._byte_of[i]]) if i in self._byte_of else piece_bytes(self.spelling(i))
+    # The tables for encoding are made for the first text, as in byte_bpe.py.
 
-    def _make_encoder(self) -> CharacterEncoder:
+    @cached_property
+    def _has_words(self) -> bool:
+        merged = {self.pieces[i] or "" for _, i in self._encoder.table.values()}  # the pieces that merges make
+        return not any(SPACE in piece.lstrip(SPACE) for piece in merged)
+
+    @cached_property
+    def _encoder(self) -> CharacterEncoder:
         record, pieces = self.record, self.pieces
         special = (token.id for token in record.added_tokens if token.special)
         found_whole = {*record.user_defined, *record.added_only, *special}

@@ -93,8 +93,3 @@ class WordScanner:
         for text, first in zip(texts, firsts.tolist()):
             is_start[first + np.cumsum([0, *map(len, self._pretokenizer.split(text))])[:-1]] = True
         return is_start
-
-
-def slices(data: bytes, starts: np.ndarray, lengths: np.ndarray) -> list[bytes]:
-    """The words data[start : start + length]."""
-    return [data[start:end] for start, end in zip(starts.tolist(), (starts + lengths).tolist())]

@@ -8,7 +8,7 @@ byte that is a visible Latin-1 character stands for itself; the others, in order
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -39,11 +39,11 @@ def unspell(spelling: str) -> bytes | None:
 def unspell_all(spellings: Sequence[str]) -> list[bytes | None]:
     """`unspell` for all tokens of a vocabulary, with arrays, because there may be hundreds of thousands."""
     codes = np.frombuffer("".join(spellings).encode("utf-32-le", "surrogatepass"), "<u4")
-    byte_of = np.full(max(CHARACTER_CODES) + 2, -1)  # -1: no byte. The last element is for all higher codes
+    byte_of = np.full(max(CHARACTER_CODES) + 2, -1, np.int16)  # -1: no byte. The last element is for all higher codes
     byte_of[CHARACTER_CODES] = [*BYTE.values()]
-    found = byte_of[np.minimum(codes, len(byte_of) - 1)]
-    data, ends = found.astype(np.uint8).tobytes(), np.cumsum([0, *map(len, spellings)])
-    tokens: list[bytes | None] = [data[start:end] for start, end in pairwise(ends.tolist())]
+    found = byte_of.take(codes, mode="clip")
+    data, ends = found.astype(np.uint8).tobytes(), [*accumulate(map(len, spellings), initial=0)]
+    tokens: list[bytes | None] = [data[start:end] for start, end in pairwise(ends)]
     for i in np.searchsorted(ends, np.flatnonzero(found < 0), side="right") - 1:
         tokens[i] = None
     return tokens

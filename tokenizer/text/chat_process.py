@@ -75,7 +75,7 @@ def start() -> subprocess.Popen[bytes]:
 def exchange(process: subprocess.Popen[bytes], request: bytes) -> tuple[bytes, bytes]:
     """The kind of the answer and the answer. OSError or EOFError if the process has ended."""
     assert process.stdin and process.stdout
-    process.stdin.write(request)
+    process.stdin.write(b"%d\n%b" % (len(request), request))
     process.stdin.flush()
     kind, _, size = process.stdout.readline().partition(b" ")
     data = process.stdout.read(int(size)) if size else b""

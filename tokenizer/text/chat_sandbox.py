@@ -3,8 +3,9 @@
 A template is untrusted code. Jinja2's sandbox keeps it away from files and from Python, but not from endless loops or
 taking all memory. A process can be given limits, and it ends when a template goes beyond them.
 
-The program reads requests from standard input: (template, variables), as `marshal` writes them. It answers each with a
-line, "text" or "error" and a number, and then that number of bytes: the text, or what is wrong with the template.
+The program reads requests from standard input: a line with a number, and then that number of bytes, in which `marshal`
+has written (template, variables). It answers each with a line, "text" or "error" and a number, and then that number of
+bytes: the text, or what is wrong with the template.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import json
 import marshal
 import signal
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NoReturn
 
+HAS_ALARM = hasattr(signal, "setitimer")
 MAX_SECONDS = 5.0  # for one conversation
 MAX_MEMORY = 1 << 30  # bytes, of the whole process
 MAX_CHARACTERS = 1 << 24  # of a rendered text: more than any model reads
@@ -28,18 +30,29 @@ MAX_CHARACTERS = 1 << 24  # of a rendered text: more than any model reads
 def main() -> None:
     limit_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks, which then stops this one
-    while True:
-        try:
-            template, variables = marshal.load(sys.stdin.buffer)
-        except EOFError:  # the process that asks has ended
-            return
-        # This ends the process even while it is within a single long operation, such as 9 ** 9 ** 9.
-        faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)
-        kind, text = answer(template, variables)
-        faulthandler.cancel_dump_traceback_later()
+    if HAS_ALARM:  # the process that has started this one may ignore or block the signal
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    while size := sys.stdin.buffer.readline():  # empty when the process that asks has ended
+        template, variables = marshal.loads(sys.stdin.buffer.read(int(size)))
+        with time_limit():
+            kind, text = answer(template, variables)
         data = text.encode("utf-8", "surrogatepass")
         sys.stdout.buffer.write(f"{kind} {len(data)}\n".encode() + data)
         sys.stdout.buffer.flush()
+
+
+@contextmanager
+def time_limit() -> Iterator[None]:
+    """End the process after MAX_SECONDS, even within a single long operation, such as 9 ** 9 ** 9."""
+    if HAS_ALARM:
+        signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
+        yield
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    else:  # Windows. This starts a thread each time, which takes longer than rendering a short conversation
+        faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)
+        yield
+        faulthandler.cancel_dump_traceback_later()
 
 
 def limit_memory() -> None:

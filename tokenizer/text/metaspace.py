@@ -10,7 +10,7 @@ from tokenizer.text.prefix import Prefix
 
 SPACE = "\u2581"
 ESCAPE_SPACES = Replace(" ", SPACE)
-BYTE_PIECE = regex.compile("<0x([0-9A-F]{2})>")
+BYTE_PIECES = {f"<0x{byte:02X}>": byte for byte in range(256)}
 REPLACEMENT = "\ufffd"
 ESCAPED_BYTE = regex.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of a byte
 
@@ -31,8 +31,7 @@ class Metaspace(Prefix):
 
 def byte_of(piece: str) -> int | None:
     """The byte that a piece such as `<0xE2>` stands for; None for other pieces."""
-    found = BYTE_PIECE.fullmatch(piece)
-    return int(found[1], 16) if found else None
+    return BYTE_PIECES.get(piece)
 
 
 def piece_bytes(piece: str) -> bytes:

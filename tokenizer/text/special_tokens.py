@@ -28,6 +28,7 @@ PADDING_NAMES = (PADDING, "<pad>", "[PAD]")
 UNKNOWN_NAMES = (UNKNOWN, "<unk>", "[UNK]")
 
 # What stands directly after or before a token: a letter, digit or underscore, or white space. (?r) searches backwards.
+SURROGATE = regex.compile("[\ud800-\udfff]")
 WORD_AFTER = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
 WORD_BEFORE = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]\Z")
 SPACES_AFTER = regex.compile(r"\p{White_Space}*")
@@ -181,7 +182,7 @@ def check_names(names: Iterable[str]) -> list[str]:
     names = list(names)
     seen = set()
     for name in names:
-        if not isinstance(name, str) or not name or any("\ud800" <= character <= "\udfff" for character in name):
+        if not isinstance(name, str) or not name or SURROGATE.search(name):
             problem = "a special token is a text without surrogates, of at least one character"
             raise ValueError(f"{problem}, not {name!r}")
         if name in seen:

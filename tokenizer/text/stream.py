@@ -15,15 +15,18 @@ class StreamDecoder:
     """Give the ids to `feed` as they arrive and show the text that it returns; at the end show what `finish` returns.
 
     All these texts joined are what `tokenizer.decode` returns for all ids at once. It has the same options.
+    `mid_text`: the ids continue a text, so that SentencePiece does not leave out their first space.
     """
 
-    def __init__(self, tokenizer: Any, errors: str = "replace", *, skip_special_tokens: bool = False):
+    def __init__(
+        self, tokenizer: Any, errors: str = "replace", *, skip_special_tokens: bool = False, mid_text: bool = False
+    ):
         self.tokenizer = tokenizer  # a BaseTokenizer; models/ is above this folder and cannot be imported here
         self.errors = errors
         self.skip_special_tokens = skip_special_tokens
         self._held: list[int] = []  # ids whose text may still depend on the next ones
-        # Whether ids were decoded before: SentencePiece leaves out the first space of a text.
-        self._mid_text = False
+        # Whether there is text before the next ids: SentencePiece leaves out the first space of a text.
+        self._begins_mid_text = self._mid_text = mid_text
         self._decoder = getincrementaldecoder("utf-8")(errors)  # holds back an incomplete character
 
     def feed(self, ids: Iterable[int]) -> str:
@@ -40,7 +43,7 @@ class StreamDecoder:
         After that, the decoder is ready for another text.
         """
         text = self._decode(self._held) + self._decoder.decode(b"", final=True)
-        self._held, self._mid_text = [], False
+        self._held, self._mid_text = [], self._begins_mid_text
         return text
 
     def _decode(self, ids: list[int]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal, TypeVar
 
 Ids = tuple[int, ...]
@@ -42,6 +43,11 @@ class Template:
             else:
                 result += part if special is None else [special] * len(part)
         return result
+
+    def begin_ids(self) -> list[int]:
+        """The ids of the special tokens before a text."""
+        before = takewhile(lambda part: part != "A", self.single)
+        return [i for part in before if isinstance(part, tuple) for i in part]
 
     def special_ids(self) -> list[int]:
         """The ids of the special tokens in it."""

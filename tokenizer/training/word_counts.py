@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from signal import SIG_IGN, SIGINT, signal
 from typing import Protocol
 
 import numpy as np
 
+from tokenizer.arrays.ragged import slices
 from tokenizer.arrays.tally import Tally
 from tokenizer.arrays.token_bytes import UINT64_BYTES, uint64_at
 from tokenizer.arrays.word_table import BYTE_MASKS
 from tokenizer.split.chunks import CHUNK_CHARACTERS, chunks, groups_of_about
 from tokenizer.split.pretokenizer import Pretokenizer, well_formed
-from tokenizer.split.scanner import RULES, WordScanner, slices
+from tokenizer.split.scanner import RULES, WordScanner
+from tokenizer.text.worker import follow_parent
 
 # progress(stage, done, total): first the characters read (the total is None, not known), then the merges learned.
 Progress = Callable[[str, int, int | None], object]
@@ -74,8 +75,7 @@ def count_in_processes(
     """The counts of parts of `texts`. At most two parts for each process are in the queue, to save memory."""
     from concurrent.futures import ProcessPoolExecutor  # here, because its import takes longer than that of the package
 
-    # Ctrl-C interrupts all processes of a terminal. The workers ignore it, and the main process ends them.
-    with ProcessPoolExecutor(processes, initializer=signal, initargs=(SIGINT, SIG_IGN)) as pool:
+    with ProcessPoolExecutor(processes, initializer=follow_parent) as pool:
         waiting: deque = deque()
         for group in groups_of_about(size, texts, len):
             waiting.append(pool.submit(count_group, group, pretokenizer))

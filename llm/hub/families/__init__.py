@@ -1,7 +1,10 @@
 """The families of models that can be read and written: for each a table of config.json and a table of tensors.
 
-Read family.py, then gpt2.py and llama.py, then what the others change. rope.py reads the rotary positions of all, and
-windows.py which layers have a window.
+1. family.py                what a family is
+2. gpt2.py, llama.py        the two that most others are like
+3. mistral.py, qwen.py, smollm3.py, phi3.py, apertus.py, olmo2.py, gemma.py, mixtral.py     like Llama
+4. gpt_neox.py, starcoder2.py                                                                  like GPT-2, with rope
+5. rope.py, windows.py      rotary positions, and which layers have a window, of all of them
 """
 
 from __future__ import annotations

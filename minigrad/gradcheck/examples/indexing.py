@@ -41,10 +41,10 @@ def _take(c: Choices) -> Example:
 
 def _take_along_axis(c: Choices) -> Example:
     shape = c.shape(1, min_length=1)
-    axis = c.axis(len(shape))
-    lengths = list(shape)
-    lengths[axis] = c.integer(0, 4)
-    return call(c.array(shape), indices=c.indices(tuple(lengths), shape[axis]), axis=axis)
+    axis = c.pick((None, c.axis(len(shape))))
+    lengths = [int(np.prod(shape))] if axis is None else list(shape)
+    length, lengths[axis or 0] = lengths[axis or 0], c.integer(0, 4)
+    return call(c.array(shape), indices=c.indices(tuple(lengths), length), axis=axis)
 
 
 INDEXING: dict[str, tuple[Callable, Callable[[Choices], Example]]] = {

@@ -44,11 +44,11 @@ def _broadcast_to(c: Choices) -> Example:
 
 def _concatenate(c: Choices) -> Example:
     shape = c.shape(1)
-    axis = c.axis(len(shape))
+    axis = c.pick((c.axis(len(shape)), None))
 
     def array() -> np.ndarray:
         lengths = list(shape)
-        lengths[axis] = c.pick((2, 1, 3, 0))
+        lengths[axis or 0] = c.pick((2, 1, 3, 0))
         return c.array(tuple(lengths))
 
     return call(*[array() for _ in range(c.integer(1, 3))], axis=axis)

@@ -1,0 +1,86 @@
+"""The command line of `python -m llm.hub`: inspect and convert. What is asked for goes to standard output."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from llm.console import explain, open_streams, say, show_warnings, silence
+from llm.hub.convert import Format, convert
+from llm.hub.inspect import describe
+from llm.hub.load import load_tokenizer, open_model
+from llm.hub.save_gguf import Kind
+from llm.runs.parsing import DEFAULT_IN_TEXT, read_options
+
+PROGRAM = "python -m llm.hub"
+INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Show what is in a model's file or folder: configuration, tensors, memory, tokenizer."""
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    """A folder of Hugging Face, a run of train.py, a .gguf file, or a .bin file of llama2.c."""
+    tokenizer: Annotated[str | None, DEFAULT_IN_TEXT] = None
+    """The file or folder of a tokenizer. Default: the one that the model comes with."""
+
+    def start(self) -> None:
+        source = open_model(self.path)
+        tokenizer = load_tokenizer(source, self.tokenizer)
+        print(describe(source, tokenizer, source.read_defaults(tokenizer)))
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write a model again, in another format: a folder that transformers loads, or a GGUF file."""
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    """A folder of Hugging Face, a run of train.py, a .gguf file, or a .bin file of llama2.c."""
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """The new folder. With --to gguf it gets a file model.gguf; or give the name of the file, NAME.gguf."""
+    to: Format = "hf"
+    """hf: config.json, model.safetensors and the files of the tokenizer. gguf: one file for llama.cpp."""
+    kind: Kind = "F16"
+    """For gguf: how the numbers of matrices are stored."""
+    tokenizer: Annotated[str | None, DEFAULT_IN_TEXT] = None
+    """The file or folder of a tokenizer. Default: the one that the model comes with."""
+
+    def start(self) -> None:
+        say(f"written: {convert(self.path, self.folder, self.to, self.kind, self.tokenizer)}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. Returns the exit status: 0, or 1 after an error. SystemExit(2) if an option is wrong."""
+    open_streams(unprintable="backslashreplace")
+    show_warnings(say)
+    commands: Any = Inspect | Convert
+    try:
+        read_options(commands, sys.argv[1:] if arguments is None else arguments, program=PROGRAM).start()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+        silence(sys.stdout)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (ValueError, RuntimeError, OSError, MemoryError) as error:
+        silence_if_broken()
+        say(f"{PROGRAM}: {sentence(error)}")
+        return 1
+    return 0
+
+
+def sentence(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory for this model; end other programs, or use a machine with more"
+    return explain(error) if isinstance(error, OSError) else str(error)
+
+
+def silence_if_broken() -> None:
+    """Python writes the rest of standard output at its end. If that is impossible, it would print an error again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)

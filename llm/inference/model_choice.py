@@ -1,0 +1,69 @@
+"""Which model writes: a run of ours, or the model of somebody else; and how its next token is best chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llm.hub.errors import HubError
+from llm.hub.generation_defaults import FILE_NAME, GenerationDefaults
+from llm.hub.load import Weights, load_tokenizer, load_weights, open_model
+from llm.inference.sampling import Sampling
+from llm.model.gpt import GPT
+from llm.runs.load import load_model
+from llm.runs.run import Run
+from minigrad.backend import pick_device
+from tokenizer import BaseTokenizer
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A model that is ready to write."""
+
+    name: str
+    model: GPT
+    tokenizer: BaseTokenizer
+    end_ids: Collection[int] = ()  # tokens that end a text, besides those of which the tokenizer says so
+
+
+def load_run(run: Run, checkpoint: Any, device: str) -> Writer:
+    """The model of a run at its "last" or "best" checkpoint."""
+    return Writer(str(run), *load_model(run, checkpoint, device))
+
+
+def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: str) -> Writer:
+    """A model that hub.load takes. Raises HubError if it has no tokenizer."""
+    source = open_model(path)
+    tokenizer = load_tokenizer(source, tokenizer_path)
+    if tokenizer is None:
+        raise HubError(f"{path} has no tokenizer; give the file or folder of one with --tokenizer")
+    ends = source.read_defaults(tokenizer).end_tokens
+    return Writer(path, move(load_weights(source, weights=weights), device, weights), tokenizer, ends)
+
+
+def move(model: GPT, device: str, weights: Weights) -> GPT:
+    """The model on the device. "auto" is the CPU for stored weights, which are widened there."""
+    if weights == "widened":
+        model.to(pick_device(device))
+    elif device not in ("auto", "cpu"):
+        raise HubError(f"stored weights stay on the CPU; leave --device {device} out, or --weights stored")
+    return model
+
+
+def sampling_of(path: str | None) -> Sampling:
+    """How the model at `path` says that its next token is best chosen; our own defaults where it says nothing."""
+    if path is None or not Path(path, FILE_NAME).is_file():
+        return Sampling()
+    defaults = GenerationDefaults.read(path)
+    names = ("temperature", "top_k", "top_p", "repetition_penalty")
+    given = {name: value for name in names if (value := getattr(defaults, name)) is not None}
+    if given.get("top_k") == 0:
+        given["top_k"] = None  # all tokens
+    ours = Sampling()
+    if defaults.do_sample or given.keys() - {"repetition_penalty"}:
+        ours = Sampling(temperature=1.0, top_p=1.0)  # what the file leaves out changes nothing
+    if defaults.do_sample is False:
+        given["temperature"] = 0.0
+    return replace(ours, **given)
