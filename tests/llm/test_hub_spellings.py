@@ -196,8 +196,8 @@ def test_other_families_are_refused_by_name(family: str, tmp_path: Path) -> None
 
 
 JUNK = [
-    float("nan"), float("inf"), -1, 0, 1.5, 10**9, 2**63, 10**400, "x" * 9999, "", [], {}, [[]], [None], True, False, None,
-    {"a": {"b": [1]}},
+    float("nan"), float("inf"), -1, 0, 1.5, 10**9, 2**63, 10**400, "x" * 9999, "", [], {}, [[]], [None], True, False,
+    None, {"a": {"b": [1]}},
 ]  # fmt: skip
 OTHER_FIELDS = (
     "model_type", "head_dim", "n_inner", "rope_scaling", "rope_parameters", "layer_types", "no_rope_layers",

@@ -2,8 +2,9 @@
 
 1. family.py                what a family is
 2. gpt2.py, llama.py        the two that most others are like
-3. mistral.py, qwen.py, smollm3.py, phi3.py, apertus.py, olmo2.py, gemma.py, mixtral.py     like Llama
-4. gpt_neox.py, starcoder2.py                                                                  like GPT-2, with rope
+3. mistral.py, qwen.py, smollm3.py, phi3.py, apertus.py, olmo2.py, gemma.py, mixtral.py, stablelm.py   like Llama
+4. gpt_neox.py, gptj.py, phi.py, starcoder2.py       like GPT-2, with rope
+   gpt_neo.py, opt.py, bloom.py                      like GPT-2, with learned positions or ALiBi
 5. rope.py, windows.py      rotary positions, and which layers have a window, of all of them
 """
 
