@@ -13,6 +13,7 @@ from typing import Any
 from llm.hub.errors import HubError, shown
 
 NUMBERS = (int, float)
+MOST_LAYERS = 1 << 12  # many times those of any model: lists with an item for each layer are made
 
 
 class Fields:
@@ -35,6 +36,13 @@ class Fields:
         value = self._checked(name, self.get(name, default), (int,), "a whole number")
         if value < 1:
             raise self.error(name, value, "a whole number of at least 1")
+        return value
+
+    def layers(self, name: str) -> int:
+        """The value of the field with the number of layers."""
+        value: int = self.count(name)
+        if value > MOST_LAYERS:
+            raise self.error(name, value, f"up to {MOST_LAYERS:,} layers")
         return value
 
     def flag(self, name: str) -> bool:

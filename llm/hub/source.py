@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from llm.hub.errors import HubError
+from llm.hub.errors import HubError, shown
 from llm.hub.families import FAMILIES, Family
 from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.gguf_files import read_gguf
@@ -80,7 +80,7 @@ def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
     if name in STATE_SPACE:
         raise HubError(f"{where} is a state-space model ({name}); this program reads transformers only")
     if not isinstance(name, str) or name not in FAMILIES:
-        raise HubError(f"{where} is of the family {name!r}; the families known are {', '.join(FAMILIES)}")
+        raise HubError(f"{where} is of the family {shown(name)}; the families known are {', '.join(FAMILIES)}")
     family = FAMILIES[name]
     fields = family.fields(data, f"{where}/config.json")
     fields.refuse_unless(**NEVER)
@@ -89,7 +89,7 @@ def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
     except HubError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise HubError(f"{fields.where} describes no possible model ({error})") from None
+        raise HubError(f"{fields.where} describes no possible model ({str(error)[:300]})") from None
 
 
 def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:

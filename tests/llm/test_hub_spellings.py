@@ -7,16 +7,21 @@ same folder.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from llm.hub.errors import HubError
+from llm.hub.errors import HubError, shown
 from llm.hub.families import FAMILIES
 from llm.hub.load import load
-from tests.llm.gpts import token_ids
+from llm.hub.save import save
+from llm.hub.source import read_family
+from llm.model.config import GPTConfig
+from tests.llm.gpts import random_gpt, token_ids
 from tests.llm.test_hub_parity import BASE, BASES, TOLERANCE, logits_of, plain, relative_error, their_model
 
 ABSENT = "absent"
@@ -179,8 +184,7 @@ def test_what_would_change_the_model_is_refused_by_name(family: str, name: str, 
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(HubError) as raised:
         load(tmp_path)
-    shown = "type='mrope'" if name == "rope_scaling" else f"{name}={value!r}"
-    assert shown in str(raised.value)
+    assert ("type='mrope'" if name == "rope_scaling" else f"{name}={shown(value)}") in str(raised.value)
 
 
 @pytest.mark.parametrize("family", ["mamba", "gemma3", "qwen2_moe", "granite", "olmo", "cohere", "t5", "llava"])
@@ -189,3 +193,54 @@ def test_other_families_are_refused_by_name(family: str, tmp_path: Path) -> None
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(HubError, match=family):
         load(tmp_path)
+
+
+JUNK = [
+    float("nan"), float("inf"), -1, 0, 1.5, 10**9, 2**63, 10**400, "x" * 9999, "", [], {}, [[]], [None], True, False,
+    None, {"a": {"b": [1]}},
+]  # fmt: skip
+OTHER_FIELDS = (
+    "model_type", "head_dim", "n_inner", "rope_scaling", "rope_parameters", "layer_types", "no_rope_layers",
+    "attention_layers", "mlp_only_layers", "sliding_window", "original_max_position_embeddings", "rope_theta",
+    "pretraining_tp", "num_local_experts", "max_window_layers", "rope_local_base_freq", "output_router_logits",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_junk_in_a_field_gives_a_configuration_or_one_sentence(family: str) -> None:
+    for name in (*FAMILIES[family].defaults, *OTHER_FIELDS):
+        for value in JUNK:
+            refused = ""
+            try:
+                read_family(Path("folder"), {"model_type": family, name: value})
+            except HubError as error:
+                refused = str(error)
+            assert len(refused) < 600 and "\n" not in refused, f"{name}: {refused}"
+
+
+@pytest.mark.parametrize("kind", ["linear", "dynamic", "llama3", "yarn", "longrope"])
+def test_junk_in_the_parameters_of_rope_gives_a_table_or_one_sentence(kind: str) -> None:
+    numbers = {"factor": 2.0, "rope_theta": 1e4, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "mscale": 1.0}
+    lists = {"short_factor": [1, 1], "long_factor": [1, 1]}
+    usual = {"rope_type": kind, **numbers, **lists, "mscale_all_dim": 1.0, **ORIGINAL}
+    for name in (*usual, "beta_fast", "beta_slow", "attention_factor", "partial_rotary_factor", "truncate", "type"):
+        for value in JUNK:
+            data = {"hidden_size": 8, "num_attention_heads": 2, "rope_parameters": usual | {name: value}}
+            with suppress(HubError), np.errstate(divide="ignore"):
+                _, config = read_family(Path("folder"), {"model_type": "llama", **data})
+                if config.rope_scaling is not None:
+                    assert config.rope_scaling.frequencies(config.rope_base, config.rotated, 3).shape == (2,)
+
+
+def test_weights_in_integers_are_refused_by_name(tmp_path: Path) -> None:
+    save(random_gpt(GPTConfig(13, 8, 1, 2, dim=8), 0, np.float32), None, tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    save_file({name: array.astype(np.int8) for name, array in load_file(path).items()}, path)
+    with pytest.raises(HubError, match=r"holds transformer\.h\.0.* as I8, without scales"):
+        load(tmp_path / "model")
+
+
+def test_a_folder_may_have_the_name_of_a_gguf_file(tmp_path: Path) -> None:
+    save(random_gpt(GPTConfig(13, 8, 1, 2, dim=8), 0, np.float32), None, tmp_path / "model.gguf")
+    model, _ = load(tmp_path / "model.gguf")
+    assert model.config.dim == 8

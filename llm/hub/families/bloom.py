@@ -27,7 +27,7 @@ def read(fields: Fields) -> GPTConfig:
     return GPTConfig(
         vocab_size=fields.count("vocab_size"),
         context=fields.count("seq_length", 2048),  # ALiBi sets no limit, so most files do not say it
-        layers=fields.count("n_layer"),
+        layers=fields.layers("n_layer"),
         heads=fields.count("n_head"),
         dim=fields.count("hidden_size"),
         positions="alibi",

@@ -102,11 +102,11 @@ def write_later(config: GPTConfig) -> dict[str, Any]:
 
 
 def read_gemma2(fields: Fields) -> GPTConfig:
-    return GPTConfig(**read_later(fields, [layer % 2 == 0 for layer in range(fields.count("num_hidden_layers"))]))
+    return GPTConfig(**read_later(fields, [layer % 2 == 0 for layer in range(fields.layers("num_hidden_layers"))]))
 
 
 def read_gemma3(fields: Fields) -> GPTConfig:
-    every, layers = fields.count("sliding_window_pattern"), fields.count("num_hidden_layers")
+    every, layers = fields.count("sliding_window_pattern"), fields.layers("num_hidden_layers")
     found = read_later(fields, [(layer + 1) % every != 0 for layer in range(layers)])
     found["attention_soft_cap"] = None  # config.json can have a value, but Gemma 3 computes without it
     head_size = found["head_dim"] or found["dim"] // found["heads"]

@@ -54,7 +54,7 @@ def read(fields: Fields) -> GPTConfig:
     return GPTConfig(
         vocab_size=fields.count("vocab_size"),
         context=fields.count("n_positions"),
-        layers=fields.count("n_layer"),
+        layers=fields.layers("n_layer"),
         heads=fields.count("n_head"),
         dim=dim,
         mlp_dim=none_if(fields.count("n_inner", 4 * dim), 4 * dim),

@@ -27,7 +27,7 @@ SPELLINGS = {"num_attention_heads": "num_heads", "num_hidden_layers": "num_layer
 
 
 def read(fields: Fields) -> GPTConfig:
-    dim, layers = fields.count("hidden_size"), fields.count("num_layers")
+    dim, layers = fields.count("hidden_size"), fields.layers("num_layers")
     kinds = read_kinds(fields, layers)
     local = tuple(layer for layer in range(layers) if kinds[layer] == "local")
     return GPTConfig(

@@ -36,7 +36,7 @@ def read(fields: Fields) -> GPTConfig:
     return GPTConfig(
         vocab_size=fields.count("vocab_size"),
         context=fields.count("max_position_embeddings"),
-        layers=fields.count("num_hidden_layers"),
+        layers=fields.layers("num_hidden_layers"),
         heads=heads,
         dim=dim,
         mlp_dim=fields.count("intermediate_size"),

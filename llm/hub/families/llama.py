@@ -53,7 +53,7 @@ def read_common(
     return {
         "vocab_size": fields.count("vocab_size"),
         "context": fields.count("max_position_embeddings"),
-        "layers": fields.count("num_hidden_layers"),
+        "layers": fields.layers("num_hidden_layers"),
         "heads": heads,
         "kv_heads": none_if(fields.count("num_key_value_heads", heads), heads),
         "dim": dim,

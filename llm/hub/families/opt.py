@@ -31,7 +31,7 @@ def read(fields: Fields) -> GPTConfig:
     return GPTConfig(
         vocab_size=fields.count("vocab_size"),
         context=fields.count("max_position_embeddings"),
-        layers=fields.count("num_hidden_layers"),
+        layers=fields.layers("num_hidden_layers"),
         heads=fields.count("num_attention_heads"),
         dim=dim,
         mlp_dim=fields.count("ffn_dim"),

@@ -51,7 +51,7 @@ def read_rope_parameters(
     kinds: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """As `read_rope`, for the parameters `inside` of one kind of layer."""
-    defaults = {"rope_theta": default_theta, "partial_rotary_factor": 1.0, "type": "default"}
+    defaults = {"rope_theta": default_theta, "partial_rotary_factor": 1.0, "type": "default", "truncate": True}
     given = {name: value for name, value in outside.items() if value is not None}
     rope = Fields(inside, defaults | given, f"{fields.where}: rope_parameters")
     key = "rope_type" if rope.get("rope_type") else "type"
@@ -85,7 +85,7 @@ def _scaling(kind: Any, rope: Fields, fields: Fields) -> RopeScaling:
             original_context=original,
             beta_fast=rope.number("beta_fast", 0) or 32.0,
             beta_slow=rope.number("beta_slow", 0) or 1.0,
-            truncate=rope.get("truncate", True),
+            truncate=rope.flag("truncate"),
             attention_factor=rope.number("attention_factor", _yarn_attention_factor(rope, factor)),
         )
     growth = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
