@@ -2,8 +2,8 @@
 
     python -m benchmarks.real_model SmolLM2-135M-Instruct.Q4_1.gguf
 
-The model is loaded by `llm.hub` and written as a folder of Hugging Face, which both then load, as float32. Both read the
-same prompt and write the same tokens, one step after the other, without the rest of a generation loop.
+The model is loaded by `llm.hub` and written as a folder of Hugging Face, which both then load, as float32. Both read
+the same prompt and write the same tokens, one step after the other, without the rest of a generation loop.
 """
 
 from __future__ import annotations

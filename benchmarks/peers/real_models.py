@@ -1,5 +1,6 @@
-"""A published model that writes with a key-value cache: ours and transformers. The folder of the task holds it in `model`,
-as a folder of Hugging Face. How it writes: decoding.py.
+"""A published model that writes with a key-value cache: ours and transformers. How it writes: decoding.py.
+
+The folder of the task holds the model in `model`, as a folder of Hugging Face.
 """
 
 from __future__ import annotations

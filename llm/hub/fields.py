@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm.hub.errors import HubError
+from llm.hub.errors import HubError, shown
 
 NUMBERS = (int, float)
 
@@ -20,10 +20,6 @@ class Fields:
 
     def __init__(self, data: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "config.json"):
         self.data, self.defaults, self.where = data, defaults, where
-
-    def __getitem__(self, name: str) -> Any:
-        """The value of a field. KeyError if the field is absent and has no default."""
-        return self.data[name] if name in self.data else self.defaults[name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a field; `default` if the field is absent and has none, or is null."""
@@ -59,9 +55,9 @@ class Fields:
                 raise self.error(name, self.get(name), f"{value!r} only")
 
     def error(self, name: str, value: Any, supported: str) -> HubError:
-        return HubError(f"{self.where}: {name}={value!r} is not supported; this program reads {supported}")
+        return HubError(f"{self.where}: {name}={shown(value)} is not supported; this program reads {supported}")
 
     def _checked(self, name: str, value: Any, kinds: tuple[type, ...], wanted: str) -> Any:
         if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
-            raise HubError(f"{self.where}: {name}={value!r} is not possible; it must be {wanted}")
+            raise HubError(f"{self.where}: {name}={shown(value)} is not possible; it must be {wanted}")
         return value

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
-from llm.hub.fields import Fields
 from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.gguf_files import read_gguf
 from llm.hub.gguf_models import gguf_tensors, read_metadata
@@ -23,6 +23,7 @@ from llm.hub.stored import Stored
 from llm.hub.tokenizer_files import folder_tokenizer, gguf_tokenizer, llama2c_tokenizer, token_roles
 from llm.hub.weights import Part, Same
 from llm.model.config import GPTConfig
+from llm.model.cost import parameters
 from llm.runs.files import read_json
 from llm.runs.load import read_run
 from llm.runs.run import Run
@@ -35,6 +36,10 @@ STATE_SPACE = (
 )  # fmt: skip
 # run.c of llama2.c begins each text with the token 1, <s>, and ends it where the model writes this token again.
 LLAMA2C_DEFAULTS = GenerationDefaults(end_tokens=(1,), begin_token=1)
+
+SIZES = ("vocab_size", "context", "layers", "heads", "kv_heads", "dim", "head_dim", "mlp_dim", "experts")
+
+HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")  # the names that never have a prefix
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ def open_folder(folder: Path) -> Source:
     data = read_config(folder / "config.json")
     family, config = read_family(folder, data)
     tensors = usual_names(read_safetensors_folder(folder), family)
+    check_sizes(folder, config, tensors)
     return Source(
         folder,
         family.model_type,
@@ -76,7 +82,7 @@ def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
     if not isinstance(name, str) or name not in FAMILIES:
         raise HubError(f"{where} is of the family {name!r}; the families known are {', '.join(FAMILIES)}")
     family = FAMILIES[name]
-    fields = Fields(data, family.defaults, f"{where}/config.json")
+    fields = family.fields(data, f"{where}/config.json")
     fields.refuse_unless(**NEVER)
     try:
         return family, family.read(fields)
@@ -89,7 +95,7 @@ def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
 def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:
     """The tensors under the names that the family has now. Some files are of the model without its head, or older."""
     if not any(name.startswith(family.prefix) for name in tensors):
-        tensors = {family.prefix + name: tensor for name, tensor in tensors.items()}
+        tensors = {name if name in HEADS else family.prefix + name: tensor for name, tensor in tensors.items()}
     return {family.renamed.get(name, name): tensor for name, tensor in tensors.items()}
 
 
@@ -100,6 +106,7 @@ def open_gguf(path: Path) -> Source:
     name = file.metadata["general.architecture"]
     # The factors of rope are part of the configuration here.
     tensors = {n: tensor for n, tensor in file.tensors.items() if not n.startswith("rope_")}
+    check_sizes(path, config, tensors)
     return Source(
         path,
         name,
@@ -148,6 +155,20 @@ def open_run(folder: Path) -> Source:
             {} if tokenizer is None else token_roles(tokenizer)
         ),
     )
+
+
+def check_sizes(where: Path, config: GPTConfig, tensors: Mapping[str, Stored]) -> None:
+    """Raise HubError if the configuration asks for a far larger model than that of the tensors.
+
+    What is only a little larger lacks some tensors, and `load` names them. But a size that is wrong by far could take
+    all memory before that.
+    """
+    numbers = sum(prod(tensor.shape) for tensor in tensors.values())
+    routers = config.layers * (config.experts or 0) * config.dim
+    if config.layers > max(64, len(tensors)) or max(parameters(config).total, routers) > 2 * numbers + (1 << 20):
+        sizes = {name: getattr(config, name) for name in SIZES if getattr(config, name) is not None}
+        text = ", ".join(f"{name} {value}" for name, value in sizes.items())
+        raise HubError(f"{where} asks for {text}, but its {len(tensors)} tensors hold only {numbers:,} numbers")
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def read(fields: Fields) -> GPTConfig:
         parallel=fields.flag("use_parallel_residual"),
         qkv_bias=attention,
         out_bias=attention,
-        **read_rope(fields, dim // heads, names=names),
+        **read_rope(fields, dim // heads, names=names, partial=True),
     )
 
 

@@ -21,6 +21,8 @@ GATED = {
     "gelu": "geglu",
     "gelu_new": "geglu_tanh",
     "gelu_pytorch_tanh": "geglu_tanh",
+    "gelu_fast": "geglu_tanh",
+    "gelu_python": "geglu",
     "relu": "reglu",
 }
 GATED_NAMES = {"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_pytorch_tanh", "reglu": "relu"}  # the way back
@@ -42,9 +44,10 @@ def read_common(
     *,
     activations: Mapping[str, str] = GATED,
     default_theta: float = 10000.0,
-    rope_names: Mapping[str, str] = MappingProxyType({}),
+    rope_kinds: Mapping[str, str] = MappingProxyType({}),
+    partial: bool = False,
 ) -> dict[str, Any]:
-    """The fields of GPTConfig that Llama and the families like it share. `rope_names`: as in `read_rope`."""
+    """The fields of GPTConfig that Llama and the families like it share. `rope_kinds`, `partial`: see `read_rope`."""
     heads, dim = fields.count("num_attention_heads"), fields.count("hidden_size")
     head_size = fields.count("head_dim", dim // heads)
     return {
@@ -63,7 +66,7 @@ def read_common(
         "bias": False,
         "dropout": fields.number("attention_dropout", 0.0),
         "tied_head": fields.flag("tie_word_embeddings"),
-        **read_rope(fields, head_size, default_theta=default_theta, kinds=rope_names),
+        **read_rope(fields, head_size, default_theta=default_theta, kinds=rope_kinds, partial=partial),
     }
 
 
