@@ -71,8 +71,8 @@ class Experts(Module):
         # one matrix. `embedding` is a fast way to read rows by number, forwards and backwards.
         xp, k = array_module(chosen), chosen.shape[1]
         order = xp.argsort(chosen.reshape(-1), kind="stable")  # (N * k,)
-        counts = to_device(xp.bincount(chosen.reshape(-1), minlength=len(self.experts)), "cpu")  # (E,)
-        groups = split(embedding(order // k, rows), np.cumsum(counts)[:-1].tolist())  # E matrices, together N * k rows
+        begins = to_device(first_places(chosen.reshape(-1)[order], len(self.experts)), "cpu")  # (E + 1,)
+        groups = split(embedding(order // k, rows), begins[1:-1].tolist())  # E matrices, together N * k rows
         # For gradients, an expert without tokens computes 0 rows: its parameters get a gradient of zeros, so the graphs
         # of all workers are alike. Without gradients it is left out. (A hook looks at what would be in the graph.)
         with_all = mode.recording or mode.op_hook is not None
@@ -86,6 +86,13 @@ def largest(probabilities: Array, k: int) -> Array:
     return array_module(probabilities).argsort(-probabilities, axis=-1, kind="stable")[:, :k]
 
 
+def first_places(experts: Array, E: int) -> Array:
+    """Where the pairs of each expert begin in a sorted array of their experts, and at last its length: (E + 1,)."""
+    # `bincount` would say how many each expert has, but on a GPU it waits for all that is still being computed.
+    xp = array_module(experts)
+    return xp.searchsorted(experts, xp.arange(E + 1))
+
+
 def balance(routing: Sequence[Routing], mask: Array | None = None) -> Tensor:
     """The balancing loss over all layers, a scalar. `mask`: (N,) booleans, False for padding, which does not count."""
     layers = len(routing)  # those with experts
@@ -95,5 +102,6 @@ def balance(routing: Sequence[Routing], mask: Array | None = None) -> Tensor:
         real = np.concatenate([mask] * layers)  # (layers * N,)
         probabilities, chosen = probabilities[real], chosen[real]
     tokens, E = max(1, probabilities.shape[0]), probabilities.shape[1]  # there may be only padding
-    share = np.bincount(chosen.reshape(-1), minlength=E).astype(probabilities.dtype) / tokens  # (E,)
+    counts = np.diff(first_places(np.sort(chosen, axis=None), E))  # (E,)
+    share = counts.astype(probabilities.dtype) / tokens  # (E,)
     return (probabilities.sum(axis=0) * Tensor(share)).sum() * (E / tokens)
