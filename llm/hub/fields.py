@@ -13,6 +13,10 @@ from typing import Any
 from llm.hub.errors import HubError, shown
 
 NUMBERS = (int, float)
+# How many layers there are, in families and GGUF files. Lists with an entry for each of them are made, so a damaged
+# number must not take all memory.
+LAYERS = ("num_hidden_layers", "n_layer", "block_count")
+MOST_LAYERS = 1 << 12  # many times those of any model
 
 
 class Fields:
@@ -39,6 +43,8 @@ class Fields:
         value = self._checked(name, self.get(name, default), (int,), "a whole number")
         if value < 1:
             raise self.error(name, value, "a whole number of at least 1")
+        if name in LAYERS and value > MOST_LAYERS:
+            raise self.error(name, value, f"at most {MOST_LAYERS:,} layers")
         return value
 
     def flag(self, name: str) -> bool:

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from llm.hub.errors import HubError
+from llm.hub.errors import HubError, reason
 from llm.hub.families import FAMILIES, Family
 from llm.hub.fields import Fields
 from llm.hub.generation_defaults import GenerationDefaults
@@ -20,7 +20,7 @@ from llm.hub.gguf_models import gguf_tensors, read_metadata
 from llm.hub.llama2c import read_llama2c
 from llm.hub.llama2c_models import llama2c_config, llama2c_tensors
 from llm.hub.safetensors_files import read_safetensors_folder
-from llm.hub.stored import Stored
+from llm.hub.stored import Stored, same_numbers
 from llm.hub.tokenizer_files import folder_tokenizer, gguf_tokenizer, llama2c_tokenizer, token_roles
 from llm.hub.weights import Part, Same
 from llm.model.config import GPTConfig
@@ -61,6 +61,8 @@ def open_folder(folder: Path) -> Source:
     family, config = read_family(folder, data)
     tensors = usual_names(read_safetensors_folder(folder), family)
     check_sizes(folder, config, tensors)
+    if config.tied_head and has_own_head(family.tensors(config), tensors):
+        config = replace(config, tied_head=False)
     return Source(
         folder,
         family.model_type,
@@ -88,7 +90,7 @@ def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
     except HubError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise HubError(f"{fields.where} describes no possible model ({error})") from None
+        raise HubError(f"{fields.where} describes no possible model ({reason(error)})") from None
 
 
 def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:
@@ -96,6 +98,18 @@ def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stor
     if not any(name.startswith(family.prefix) for name in tensors):
         tensors = {family.prefix + name: tensor for name, tensor in tensors.items()}
     return {family.renamed.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def has_own_head(parts: Mapping[str, Part], tensors: Mapping[str, Stored]) -> bool:
+    """Whether the file holds a head with other numbers than those of the embedding, whatever its config.json says.
+
+    transformers uses these then. (Many files hold the embedding a second time under the name of the head.)
+    """
+    names = [name for ours in ("embedding.weight", "head.weight") for name in parts[ours].names]
+    if any(name not in tensors for name in names) or len({tensors[name].shape for name in names}) > 1:
+        return False
+    embedding, head = (tensors[name] for name in names)
+    return not same_numbers(embedding, head)
 
 
 def open_gguf(path: Path) -> Source:
