@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from llm.hub.errors import HubError, reason
+from llm.hub.errors import HubError, reason, shown
 from llm.hub.families import FAMILIES, Family
 from llm.hub.fields import Fields
 from llm.hub.generation_defaults import GenerationDefaults
@@ -25,6 +25,7 @@ from llm.hub.tokenizer_files import folder_tokenizer, gguf_tokenizer, llama2c_to
 from llm.hub.weights import Part, Same
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
+from llm.runs.errors import RunError
 from llm.runs.files import read_json
 from llm.runs.load import read_run
 from llm.runs.run import Run
@@ -78,10 +79,12 @@ def open_folder(folder: Path) -> Source:
 def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
     """What the fields of a config.json describe."""
     name = data.get("model_type")
+    if "model_type" not in data:
+        raise HubError(f"{where}/config.json has no model_type, which names the family of the model; add it")
     if name in STATE_SPACE:
         raise HubError(f"{where} is a state-space model ({name}); this program reads transformers only")
     if not isinstance(name, str) or name not in FAMILIES:
-        raise HubError(f"{where} is of the family {name!r}; the families known are {', '.join(FAMILIES)}")
+        raise HubError(f"{where} is of the family {shown(name)}; the families known are {', '.join(FAMILIES)}")
     family = FAMILIES[name]
     fields = Fields(data, family.defaults, f"{where}/config.json")
     fields.refuse_unless(**NEVER)
@@ -155,7 +158,10 @@ def tokenizer_beside(path: Path, config: GPTConfig) -> BaseTokenizer | None:
 
 def open_run(folder: Path) -> Source:
     """A run of train.py."""
-    config, tokenizer, checkpoint = read_run(Run(folder))
+    try:
+        config, tokenizer, checkpoint = read_run(Run(folder))
+    except RunError as error:
+        raise HubError(str(error)) from None
     tensors = {name: Stored.from_array(array) for name, array in checkpoint.weights.items()}
     return Source(
         folder,
