@@ -23,6 +23,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("tokenizer.bpe.textbook", "'slow' -> ["),
         ("llm.model.textbook --help", "usage: "),
         ("llm.training.simple --help", "usage: "),
+        ("llm.hub --help", "usage: "),
     ],
 )
 def test_a_module_that_is_a_program_runs(command: str, said: str) -> None:
@@ -44,6 +45,7 @@ def test_the_textbook_shows_each_merge_and_each_example() -> None:
         ("tokenizer encode --tokenizer no_such_file text", "no_such_file"),
         ("llm.model.textbook no_such_run To", "no_such_run"),
         ("llm.training.simple no_such_file", "no_such_file"),
+        ("llm.hub inspect no_such_model", "no_such_model"),
     ],
 )
 def test_a_mistake_ends_it_with_a_sentence_and_a_status(command: str, said: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from llm.hub.errors import HubError, shown
+from llm.hub.errors import HubError, reason, shown
 from llm.hub.fields import Fields
 from llm.hub.interleaved import unpermute
 from llm.hub.stored import Stored
@@ -66,11 +66,12 @@ def read_metadata(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], wh
     except HubError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise HubError(f"{where} describes no possible model ({error})") from None
+        raise HubError(f"{where} describes no possible model ({reason(error)})") from None
 
 
 def _config(fields: Fields, architecture: Architecture, tensors: Mapping[str, Stored]) -> GPTConfig:
-    heads, dim, layers = (fields.count(n) for n in ("attention.head_count", "embedding_length", "block_count"))
+    heads, dim = fields.count("attention.head_count"), fields.count("embedding_length")
+    layers = fields.layers("block_count")
     head_size = fields.count("attention.key_length", dim // heads)
     norm = "layer_norm_rms_epsilon" if architecture.fields["norm"] == "rmsnorm" else "layer_norm_epsilon"
     experts = fields.get("expert_count") or None

@@ -120,8 +120,10 @@ def open_model(path: str | Path) -> Source:
 
 def is_run(path: Path) -> bool:
     """Whether the folder is a run of train.py. In its config.json are options, and no family."""
-    config = path / "config.json"
-    return config.is_file() and "model_type" not in read_config(config)
+    if not (path / "config.json").is_file():
+        return False
+    data = read_config(path / "config.json")
+    return "model_type" not in data and bool({"model", "training"} & data.keys())
 
 
 def is_pickle(path: Path) -> bool:

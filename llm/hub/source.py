@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from llm.hub.errors import HubError, shown
+from llm.hub.errors import HubError, reason, shown
 from llm.hub.families import FAMILIES, Family
 from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.gguf_files import read_gguf
@@ -19,11 +19,12 @@ from llm.hub.gguf_models import gguf_tensors, read_metadata
 from llm.hub.llama2c import read_llama2c
 from llm.hub.llama2c_models import llama2c_config, llama2c_tensors
 from llm.hub.safetensors_files import read_safetensors_folder
-from llm.hub.stored import Stored
+from llm.hub.stored import Stored, same_numbers
 from llm.hub.tokenizer_files import folder_tokenizer, gguf_tokenizer, llama2c_tokenizer, token_roles
 from llm.hub.weights import Part, Same
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
+from llm.runs.errors import RunError
 from llm.runs.files import read_json
 from llm.runs.load import read_run
 from llm.runs.run import Run
@@ -62,6 +63,8 @@ def open_folder(folder: Path) -> Source:
     family, config = read_family(folder, data)
     tensors = usual_names(read_safetensors_folder(folder), family)
     check_sizes(folder, config, tensors)
+    if config.tied_head and has_own_head(family.tensors(config), tensors):
+        config = replace(config, tied_head=False)
     return Source(
         folder,
         family.model_type,
@@ -77,6 +80,8 @@ def open_folder(folder: Path) -> Source:
 def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
     """What the fields of a config.json describe."""
     name = data.get("model_type")
+    if "model_type" not in data:
+        raise HubError(f"{where}/config.json has no model_type, which names the family of the model; add it")
     if name in STATE_SPACE:
         raise HubError(f"{where} is a state-space model ({name}); this program reads transformers only")
     if not isinstance(name, str) or name not in FAMILIES:
@@ -89,7 +94,7 @@ def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
     except HubError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise HubError(f"{fields.where} describes no possible model ({str(error)[:300]})") from None
+        raise HubError(f"{fields.where} describes no possible model ({reason(error)})") from None
 
 
 def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:
@@ -97,6 +102,18 @@ def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stor
     if not any(name.startswith(family.prefix) for name in tensors):
         tensors = {name if name in HEADS else family.prefix + name: tensor for name, tensor in tensors.items()}
     return {family.renamed.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def has_own_head(parts: Mapping[str, Part], tensors: Mapping[str, Stored]) -> bool:
+    """Whether the file holds a head with other numbers than those of the embedding, whatever its config.json says.
+
+    transformers uses these then. (Many files hold the embedding a second time under the name of the head.)
+    """
+    names = [name for ours in ("embedding.weight", "head.weight") for name in parts[ours].names]
+    if any(name not in tensors for name in names) or len({tensors[name].shape for name in names}) > 1:
+        return False
+    embedding, head = (tensors[name] for name in names)
+    return not same_numbers(embedding, head)
 
 
 def open_gguf(path: Path) -> Source:
@@ -142,7 +159,10 @@ def tokenizer_beside(path: Path, config: GPTConfig) -> BaseTokenizer | None:
 
 def open_run(folder: Path) -> Source:
     """A run of train.py."""
-    config, tokenizer, checkpoint = read_run(Run(folder))
+    try:
+        config, tokenizer, checkpoint = read_run(Run(folder))
+    except RunError as error:
+        raise HubError(str(error)) from None
     tensors = {name: Stored.from_array(array) for name, array in checkpoint.weights.items()}
     return Source(
         folder,

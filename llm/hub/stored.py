@@ -225,6 +225,15 @@ def _widened_blocks(weight: Weight, dtype: Any, count: int) -> Iterator[np.ndarr
             yield part.widen(rows=slice(start, stop), out=buffer[:needed].reshape(-1, columns))
 
 
+def same_numbers(a: Stored, b: Stored) -> bool:
+    """Whether two matrices of one shape have the same numbers. Few of their rows are in memory at a time."""
+    rows = [slice(*span) for span in spans(len(a), prod(a.shape[1:]), BLOCK)]
+    same = all(np.array_equal(a.widen(rows=r), b.widen(rows=r), equal_nan=True) for r in rows)
+    for stored in (a, b):
+        stored.release()
+    return same
+
+
 def spans(rows: int, columns: int, numbers: int) -> Iterator[tuple[int, int]]:
     """(first, last + 1) of consecutive groups of rows that have about `numbers` numbers together, at least a row."""
     step = max(1, numbers // max(1, columns))

@@ -1,5 +1,5 @@
-"""Nothing is ever half-loaded: whatever is wrong with a folder, it is loaded as it was meant, or refused with a
-sentence that says what is wrong.
+"""Nothing is ever half-loaded: a folder with any fault is loaded as it was meant, or refused with a sentence that says
+what is wrong.
 """
 
 from __future__ import annotations
@@ -115,3 +115,132 @@ def test_any_value_of_any_field_gives_a_model_or_a_sentence(
         changed[name] = data.draw(VALUES)
     write_config(folder, changed)
     refusal(folder)
+
+
+# --- config.json ------------------------------------------------------------------------------------------------------
+
+
+def set_fields(folder: Path, fields: dict[str, Any], **changed: Any) -> str:
+    """The sentence with which the folder is refused after a change."""
+    write_config(folder, fields | changed)
+    try:
+        return refusal(folder)
+    finally:
+        write_config(folder, fields)
+
+
+def test_a_family_that_is_not_known_lists_those_that_are(model: tuple[Path, dict[str, Any]]) -> None:
+    text = set_fields(*model, model_type="no_such_family")
+    assert "'no_such_family'" in text
+    assert re.findall(r"[a-z0-9_]+", text.partition("known are ")[2]) == list(FAMILIES)
+
+
+@pytest.mark.parametrize("name", STATE_SPACE)
+def test_state_space_models_are_refused_by_name(model: tuple[Path, dict[str, Any]], name: str) -> None:
+    text = set_fields(*model, model_type=name)
+    assert "is a state-space model" in text and name in text
+
+
+# Fields that mean another model, whatever the family, or in one of them.
+OTHERS = [(None, "is_encoder_decoder", True), (None, "quantization_config", {"bits": 4}),
+          ("gpt2", "add_cross_attention", True), ("mixtral", "router_jitter_noise", 0.1),
+          ("gemma2", "use_bidirectional_attention", True)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("only", "name", "value"), OTHERS)
+def test_what_would_change_the_result_is_refused_by_name_and_value(
+    model: tuple[Path, dict[str, Any]], family: str, only: str | None, name: str, value: Any
+) -> None:
+    if only in (None, family):
+        assert f"config.json: {name}={value!r} is not supported" in set_fields(*model, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["hidden_act", "hidden_activation", "activation_function"])
+def test_activations_that_are_not_known_list_those_that_are(model: tuple[Path, dict[str, Any]], name: str) -> None:
+    if name in model[1]:
+        text = set_fields(*model, **{name: "swoosh"})
+        assert f"{name}='swoosh' is not supported" in text and " or " in text
+
+
+def test_an_unknown_kind_of_rope_is_refused_by_name(model: tuple[Path, dict[str, Any]], family: str) -> None:
+    fields = model[1]
+    if "rope_scaling" in fields and family != "smollm3":
+        text = set_fields(*model, rope_scaling={"rope_type": "spiral", "factor": 2.0})
+        assert "rope_type='spiral' is not supported" in text
+
+
+@settings(max_examples=3 * settings().max_examples)
+@given(st.data())
+def test_a_damaged_config_gives_a_model_or_a_sentence(model: tuple[Path, dict[str, Any]], data: st.DataObject) -> None:
+    folder, fields = model
+    good = json.dumps(fields, indent=2).encode()
+    damaged = bytearray(good[: data.draw(st.one_of(st.just(len(good)), st.integers(0, len(good))))])
+    for place in data.draw(st.lists(st.integers(0, max(len(damaged) - 1, 0)), max_size=4)) if damaged else []:
+        damaged[place] = data.draw(st.one_of(st.integers(0, 255), st.sampled_from(b'0123456789{}[],:"')))
+    try:
+        (folder / "config.json").write_bytes(damaged)
+        refusal(folder)
+    finally:
+        write_config(folder, fields)
+
+
+# --- tensors ----------------------------------------------------------------------------------------------------------
+
+
+def with_tensors(folder: Path, fields: dict[str, Any], change: Any) -> str:
+    """The sentence with which the folder is refused after a change of its tensors."""
+    good = load_file(folder / "model.safetensors")
+    changed = dict(good)
+    change(changed)
+    write_config(folder, fields)
+    save_file({name: np.ascontiguousarray(array) for name, array in changed.items()}, folder / "model.safetensors")
+    try:
+        return refusal(folder)
+    finally:
+        save_file(good, folder / "model.safetensors")
+
+
+@given(st.data())
+def test_a_missing_tensor_is_named(model: tuple[Path, dict[str, Any]], data: st.DataObject) -> None:
+    names = sorted(load_file(model[0] / "model.safetensors"))
+    gone = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True))
+    text = with_tensors(*model, lambda tensors: [tensors.pop(name) for name in gone])
+    assert "lacks the tensor" in text and all(name in text for name in gone)
+
+
+def test_a_surplus_tensor_is_named(model: tuple[Path, dict[str, Any]]) -> None:
+    prefix = sorted(load_file(model[0] / "model.safetensors"))[0].partition(".")[0]
+    name = f"{prefix}.layers.0.self_attn.sinks"
+    text = with_tensors(*model, lambda tensors: tensors.update({name: np.zeros(3, np.float32)}))
+    assert f"holds the tensor {name}" in text
+
+
+@given(st.data())
+def test_a_misshapen_tensor_is_named_with_both_shapes(model: tuple[Path, dict[str, Any]], data: st.DataObject) -> None:
+    tensors = load_file(model[0] / "model.safetensors")
+    name = data.draw(st.sampled_from(sorted(tensors)))
+    axis = data.draw(st.integers(0, tensors[name].ndim - 1))
+    longer = np.concatenate([tensors[name]] * 2, axis=axis)
+    other = data.draw(st.sampled_from([longer, tensors[name][None], tensors[name].reshape(-1)]))
+    if other.shape != tensors[name].shape:
+        text = with_tensors(*model, lambda changed: changed.update({name: other}))
+        assert f"the tensor {name} has the shape {other.shape}" in text
+        assert str(tensors[name].shape) in text or "asks for" in text
+
+
+# --- the head ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_head_in_the_file_of_a_tied_model_is_used_if_it_is_another(same: bool, tmp_path: Path) -> None:
+    config = GPTConfig(**SIZES, **LLAMA, tied_head=True)
+    model = GPT(config, rng=0)
+    save(model, None, tmp_path / "model")
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    embedding = tensors["model.embed_tokens.weight"]
+    tensors["lm_head.weight"] = embedding.copy() if same else embedding + 1
+    save_file(tensors, tmp_path / "model" / "model.safetensors")
+    loaded, _ = load(tmp_path / "model")
+    assert loaded.config.tied_head == same
+    if not same:
+        np.testing.assert_array_equal(loaded.head.weight.data, embedding + 1)

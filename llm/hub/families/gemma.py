@@ -117,6 +117,7 @@ def read_gemma3(fields: Fields) -> GPTConfig:
     sliding = read_rope_parameters(fields, both.get(SLIDING) or {}, local, head_size, 1e4)
     if sliding["rope_scaling"] is not None or sliding["rope_dim"] != found["rope_dim"]:
         raise fields.error("rope_parameters", both.get(SLIDING), f"a plain rope for {SLIDING}")
+    found["attention_soft_cap"] = None  # transformers has the field here too, and does not use it
     return GPTConfig(**found, window_rope_base=sliding["rope_base"], qk_norm=True)
 
 
