@@ -5,22 +5,24 @@ what is wrong.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from llm.hub import load
+from llm.hub import load, save
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES
 from llm.hub.fields import Fields
 from llm.hub.save import describe, their_tensors
-from llm.hub.source import NEVER
+from llm.hub.source import NEVER, STATE_SPACE
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 
