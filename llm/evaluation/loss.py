@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llm.evaluation.experts import Shares, expert_shares
 from llm.model.no_dropout import no_dropout
 from llm.parallel.objective import Batch, count_rows, split_rows
 from llm.parallel.workers import Workers
@@ -32,6 +33,7 @@ class Evaluation:
 
     loss: float
     bytes_per_token: float | None = None
+    expert_shares: Shares = ()  # of the tokens of the first batch; empty if the model has no experts
 
     @property
     def perplexity(self) -> float:
@@ -65,11 +67,12 @@ def evaluate(workers: Workers, validation: Validation) -> Evaluation:
 
     with no_dropout(model):
         losses = workers.map(losses_of, [batches[rank :: workers.count] for rank in range(workers.count)])
+        shares = expert_shares(workers, in_short_parts(validation.batches[0], model.device))
     # One copy to the CPU for all losses, because each copy waits for the GPU. `fsum` rounds only once, at the end. So
     # the order of the losses, which depends on the number of workers, does not change the result.
     stacked = np.stack([loss for of_worker in losses for loss in of_worker])  # (batches,)
     total = math.fsum(to_device(stacked, "cpu").tolist())
-    return Evaluation(total / sum(objective.count(batch) for batch in batches), validation.bytes_per_token)
+    return Evaluation(total / sum(objective.count(batch) for batch in batches), validation.bytes_per_token, shares)
 
 
 def in_short_parts(batch: Batch, device: str) -> list[Batch]:

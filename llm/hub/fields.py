@@ -13,10 +13,7 @@ from typing import Any
 from llm.hub.errors import HubError, shown
 
 NUMBERS = (int, float)
-# How many layers there are, in families and GGUF files. Lists with an entry for each of them are made, so a damaged
-# number must not take all memory.
-LAYERS = ("num_hidden_layers", "n_layer", "block_count")
-MOST_LAYERS = 1 << 12  # many times those of any model
+MOST_LAYERS = 1 << 12  # many times those of any model: lists with an item for each layer are made
 
 
 class Fields:
@@ -24,10 +21,6 @@ class Fields:
 
     def __init__(self, data: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "config.json"):
         self.data, self.defaults, self.where = data, defaults, where
-
-    def __getitem__(self, name: str) -> Any:
-        """The value of a field. KeyError if the field is absent and has no default."""
-        return self.data[name] if name in self.data else self.defaults[name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a field; `default` if the field is absent and has none, or is null."""
@@ -43,8 +36,13 @@ class Fields:
         value = self._checked(name, self.get(name, default), (int,), "a whole number")
         if value < 1:
             raise self.error(name, value, "a whole number of at least 1")
-        if name in LAYERS and value > MOST_LAYERS:
-            raise self.error(name, value, f"at most {MOST_LAYERS:,} layers")
+        return value
+
+    def layers(self, name: str) -> int:
+        """The value of the field with the number of layers."""
+        value: int = self.count(name)
+        if value > MOST_LAYERS:
+            raise self.error(name, value, f"up to {MOST_LAYERS:,} layers")
         return value
 
     def flag(self, name: str) -> bool:

@@ -70,7 +70,7 @@ def read_metadata(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], wh
 
 
 def _config(fields: Fields, architecture: Architecture, tensors: Mapping[str, Stored]) -> GPTConfig:
-    heads, dim, layers = (fields.count(n) for n in ("attention.head_count", "embedding_length", "block_count"))
+    heads, dim, layers = *map(fields.count, ("attention.head_count", "embedding_length")), fields.layers("block_count")
     head_size = fields.count("attention.key_length", dim // heads)
     norm = "layer_norm_rms_epsilon" if architecture.fields["norm"] == "rmsnorm" else "layer_norm_epsilon"
     experts = fields.get("expert_count") or None

@@ -27,6 +27,8 @@ from minigrad.nn import Parameter
 from tokenizer import BaseTokenizer
 from tokenizer import load as tokenizer_at
 
+# Files may hold masks in these, but numbers of weights in integers mean nothing without the scales of a quantization.
+INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 Weights = Literal["widened", "stored"]
 
 
@@ -102,7 +104,7 @@ def load_tokenizer(source: Source, path: str | Path | None = None) -> BaseTokeni
 def open_model(path: str | Path) -> Source:
     """The model at `path`, whatever kind of file it is in."""
     path = Path(path)
-    if path.suffix == ".gguf":
+    if path.suffix == ".gguf" and not path.is_dir():
         return open_gguf(path)
     if path.suffix in (".bin", ".pt", ".pth") and path.is_file():
         if path.suffix != ".bin" or is_pickle(path):
@@ -155,6 +157,10 @@ def check_names(source: Source, ours: Iterable[str]) -> None:
     needed = {theirs for name in ours for theirs in source.parts[name].names}
     if missing := sorted(needed - source.tensors.keys()):
         raise HubError(f"{source.where} lacks {shorten(missing)}, which its configuration asks for")
+    for name in sorted(needed):
+        if source.tensors[name].kind in INTEGERS:
+            kind = source.tensors[name].kind
+            raise HubError(f"{source.where} holds {name} as {kind}, without scales; weights are BF16, F16 or F32")
     # With a tied head, some files hold the embedding a second time under the name of the head.
     known = needed | {name for part in tied_head(source) for name in part.names}
     surplus = [n for n in sorted(source.tensors.keys() - known) if not any(fnmatch(n, p) for p in source.surplus)]

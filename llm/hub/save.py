@@ -16,7 +16,6 @@ from safetensors.numpy import save_file
 
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
-from llm.hub.fields import Fields
 from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import save_folder_tokenizer
@@ -60,7 +59,9 @@ def save(
 def describe(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]:
     """The fields of config.json."""
     names = {"model_type": family.model_type, "architectures": [family.architecture], "dtype": dtype}
-    return names | family.write(config)
+    # The ids of special tokens are in generation_config.json. Without this line they would be those of the family.
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    return names | ids | family.write(config)
 
 
 def their_tensors(model: GPT, parts: Mapping[str, Part]) -> dict[str, np.ndarray]:
@@ -94,7 +95,7 @@ def lost(config: GPTConfig, family: Family) -> list[str]:
     data = json.loads(json.dumps(family.write(config)))
     ours = meaning(config)
     try:
-        theirs = meaning(family.read(Fields(data, family.defaults)))
+        theirs = meaning(family.read(family.fields(data)))
     except ValueError:  # such a model is impossible in this family
         return list(ours)
     return [name for name in ours if ours[name] != theirs.get(name)]

@@ -13,7 +13,6 @@ from typing import Any
 
 from llm.hub.errors import HubError, reason, shown
 from llm.hub.families import FAMILIES, Family
-from llm.hub.fields import Fields
 from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.gguf_files import read_gguf
 from llm.hub.gguf_models import gguf_tensors, read_metadata
@@ -40,6 +39,8 @@ STATE_SPACE = (
 LLAMA2C_DEFAULTS = GenerationDefaults(end_tokens=(1,), begin_token=1)
 
 SIZES = ("vocab_size", "context", "layers", "heads", "kv_heads", "dim", "head_dim", "mlp_dim", "experts")
+
+HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")  # the names that never have a prefix
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
     if not isinstance(name, str) or name not in FAMILIES:
         raise HubError(f"{where} is of the family {shown(name)}; the families known are {', '.join(FAMILIES)}")
     family = FAMILIES[name]
-    fields = Fields(data, family.defaults, f"{where}/config.json")
+    fields = family.fields(data, f"{where}/config.json")
     fields.refuse_unless(**NEVER)
     try:
         return family, family.read(fields)
@@ -99,7 +100,7 @@ def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
 def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:
     """The tensors under the names that the family has now. Some files are of the model without its head, or older."""
     if not any(name.startswith(family.prefix) for name in tensors):
-        tensors = {family.prefix + name: tensor for name, tensor in tensors.items()}
+        tensors = {name if name in HEADS else family.prefix + name: tensor for name, tensor in tensors.items()}
     return {family.renamed.get(name, name): tensor for name, tensor in tensors.items()}
 
 

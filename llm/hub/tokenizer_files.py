@@ -18,7 +18,7 @@ from llm.model.config import GPTConfig
 from tokenizer import BaseTokenizer, load
 from tokenizer.formats import gguf_values, gguf_writing, llama2c
 from tokenizer.formats.atomic import write_file
-from tokenizer.formats.beside import ROLES_NAME, SETTINGS_NAME, TEMPLATE_NAME
+from tokenizer.formats.beside import ROLES_NAME, TEMPLATE_NAME, write_settings
 from tokenizer.text.chat_template import named_tokens
 
 # The files of tokenizers in a folder of Hugging Face: the first one that exists is read. Each vocab.json belongs to a
@@ -113,10 +113,10 @@ def save_folder_tokenizer(
     settings |= class_of_qwen2(tokenizer) if model_type == "qwen2" else {}
     if (template := tokenizer.settings.get("chat_template")) is not None:
         settings["chat_template"] = template
-        if isinstance(template, str):
-            write_file(folder / TEMPLATE_NAME, template)
-    write_json(folder / SETTINGS_NAME, settings)
-    write_json(folder / ROLES_NAME, roles)
+    write_settings(folder, settings)
+    write_file(folder / ROLES_NAME, json.dumps(roles, indent=2))
+    if isinstance(template, str):
+        write_file(folder / TEMPLATE_NAME, template)
     GenerationDefaults.of_tokenizer(ids).write(folder)
 
 
@@ -130,11 +130,6 @@ def class_of_qwen2(tokenizer: BaseTokenizer) -> dict[str, Any]:
     if getattr(record, "pattern", None) == "qwen2" and record.normalizer == gguf_values.QWEN2.normalizer:
         return {"tokenizer_class": "Qwen2Tokenizer"}
     return {"auto_map": {"AutoTokenizer": [None, ""]}}
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    # UTF-8 cannot encode a surrogate. It is written \ud800, as JSON spells it.
-    write_file(path, json.dumps(data, ensure_ascii=False, indent=2).encode(errors="backslashreplace"))
 
 
 def gguf_tokenizer_metadata(tokenizer: BaseTokenizer, vocab_size: int | None = None) -> dict[str, Any]:

@@ -156,6 +156,30 @@ class Reordered:
 
 
 @dataclass(frozen=True)
+class RowsAfter:
+    """The rows after the first `unused` ones, which no text reads: the table of positions of OPT."""
+
+    name: str
+    unused: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def fill(self, out: np.ndarray, get: Get) -> None:
+        copy(self.keep(get), out, self.name)
+
+    def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        return {self.name: np.pad(array, ((self.unused, 0), (0, 0)))}
+
+    def keep(self, get: Get) -> Stored:
+        stored = get(self.name)
+        if len(stored.shape) != 2:
+            raise HubError(f"the tensor {self.name} has the shape {stored.shape}, and must be a matrix")
+        return stored[self.unused :]
+
+
+@dataclass(frozen=True)
 class Matrices:
     """One of several matrices that the file keeps as one tensor with three axes: the experts of GGUF files."""
 

@@ -34,7 +34,7 @@ class Block(Module):
         self.attention = Attention(config, layer, dtype)
         if not config.shared_norm:
             self.norm2 = make_norm(config, dtype)
-        self.mlp = Experts(config, dtype) if config.has_experts(layer) else MLP(config, config.dense_mlp_dim, dtype)
+        self.mlp = Experts(config, dtype) if config.has_experts(layer) else MLP(config, config.mlp_width(layer), dtype)
         if config.norm_position == "both":  # norm1 and norm2 are for the inputs, these for the outputs
             self.out_norm1, self.out_norm2 = make_norm(config, dtype), make_norm(config, dtype)
         self.dropout = Dropout(config.dropout)
@@ -104,7 +104,7 @@ def recomputed(block: Block, x: Tensor, settings: LayerSettings, update_cache: U
     def both(x: Tensor) -> Tensor:
         routing: list[Routing] = []
         y = block(x, replace(settings, routing=routing), update_cache)
-        return concatenate([y.reshape(-1, C), routing[0].probabilities], axis=1)  # (B T, C + E)
+        return concatenate([y.reshape(-1, C), routing[0].probabilities], axis=1)  # (B * T, C + E)
 
     joined = checkpoint(both, x)
     probabilities = joined[:, C:]

@@ -177,6 +177,11 @@ class GPTConfig:
         """Whether this layer, counted from 0, has a mixture of experts."""
         return self.experts is not None and layer not in self.dense_layers
 
+    def mlp_width(self, layer: int) -> int:
+        """F of the MLP of this layer, or of each of its experts."""
+        dense = self.experts is not None and layer in self.dense_layers
+        return self.dense_mlp_dim if dense and self.dense_mlp_dim is not None else self.mlp_size
+
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary that `json.dump` accepts."""
         return asdict(self)

@@ -7,7 +7,7 @@ multiplication and an addition are two operations:
     training    three times that     for each matrix product of the forward pass, the backward pass computes two
 
 S is the number of keys with which a query is compared: the whole context, or the window. Causal attention skips half of
-these keys, but the convention counts all of them.
+these keys, but the convention counts all of them. Of a mixture of experts, only those that compute a token count.
 
 The memory of activations is everything that the graph holds after the forward pass, for the backward pass: the arrays
 that the gradient rules need, each array once. The formula here is within 4% of what tracemalloc measures (a test says
@@ -21,6 +21,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from llm.model.config import GPTConfig
+from llm.model.layer_kinds import layer_kind
 from minigrad.fused.attention_blocks import saved_weights
 from minigrad.fused.linear_cross_entropy import CPU_CHUNK_ROWS
 from minigrad.profiler.table import size
@@ -62,32 +63,43 @@ class Memory:
         return sum(astuple(self))
 
 
-def parameters(config: GPTConfig) -> Parameters:
-    """How many parameters `GPT(config)` has."""
-    C, L, V, F, D = config.dim, config.layers, config.vocab_size, config.mlp_size, config.head_size
+def parameters(config: GPTConfig, *, used: bool = False) -> Parameters:
+    """How many parameters `GPT(config)` has. `used`: only those that compute a token; of its experts, the chosen."""
+    C, L, V, D = config.dim, config.layers, config.vocab_size, config.head_size
     H, K = config.heads, config.key_heads
     norm = 2 * C if config.norm == "layernorm" and config.has_bias("norm") else C
-    qkv_bias, out_bias, mlp_bias = (config.has_bias(part) for part in ("qkv", "out", "mlp"))
     norms_of_a_layer = 1 if config.shared_norm else 4 if config.norm_position == "both" else 2
     qk_norms = ((H + K) * D if config.qk_norm_all else 2 * D) if config.qk_norm else 0
     norms_outside = (config.norm_position != "post") + config.embedding_norm
+    attention = _linear(C, (H + 2 * K) * D, bias=config.has_bias("qkv")) + _linear(
+        H * D, C, bias=config.has_bias("out")
+    )
     return Parameters(
         embedding=V * C,
         positions=config.context * C if config.positions == "learned" else 0,
-        attention=L * (_linear(C, (H + 2 * K) * D, bias=qkv_bias) + _linear(H * D, C, bias=out_bias)),
-        mlp=L * (_linear(C, _branches(config) * F, bias=mlp_bias) + _linear(F, C, bias=mlp_bias)),
+        attention=L * attention,
+        mlp=sum(_mlp_parameters(config, layer, used=used) for layer in range(L)),
         norms=L * (norms_of_a_layer * norm + qk_norms) + norms_outside * norm,
         head=0 if config.tied_head else _linear(C, V, bias=config.head_bias),
     )
 
 
+def _mlp_parameters(config: GPTConfig, layer: int, *, used: bool) -> int:
+    C, F, bias = config.dim, config.mlp_width(layer), config.has_bias("mlp")
+    mlp = _linear(C, _branches(config) * F, bias=bias) + _linear(F, C, bias=bias)
+    if config.experts is None or not config.has_experts(layer):
+        return mlp
+    router = C * config.experts
+    return router + (config.experts_per_token if used else config.experts) * mlp
+
+
 def forward_flops(config: GPTConfig, context: int | None = None) -> int:
     """FLOPs per token of the forward pass, for texts of `context` tokens (default: the context of the model)."""
-    count, S = parameters(config), context or config.context
-    L, H, D, head = config.layers, config.heads, config.head_size, config.vocab_size * config.dim
+    count, S = parameters(config, used=True), context or config.context
     # Embedding tables are looked up, not multiplied. The head is multiplied, also when it is tied to the embedding.
-    N = count.total - count.embedding - count.positions - count.head + head
-    return 2 * N + 4 * L * H * D * min(S, config.window or S)
+    N = count.non_embedding + (count.embedding if config.tied_head else 0)
+    keys = sum(min(S, layer_kind(config, layer).window or S) for layer in range(config.layers))  # of all layers
+    return 2 * N + 4 * config.heads * config.head_size * keys
 
 
 def training_flops(config: GPTConfig, context: int | None = None, *, recompute: bool = False) -> int:
@@ -137,28 +149,48 @@ def activation_bytes(
 
     With `recompute`, at the time in the backward pass when a block is computed again.
     """
-    C, L, V, F, T = config.dim, config.layers, config.vocab_size, config.mlp_size, context or config.context
-    H, K, D = config.heads, config.key_heads, config.head_size
+    C, L, V, T = config.dim, config.layers, config.vocab_size, context or config.context
     tokens = batch_size * T
-    # Numbers per token in each block:
-    attention = (H + 2 * K) * D + H * D + H  # q, k, v; the output; log sum exp of the scores
-    if config.qk_norm or config.positions == "rope":
-        attention += (H + K) * D  # q and k before they are normalised or rotated
-    mlp = _branches(config) * F + F  # input and output of the activation function
-    norms = 2 * (C + C)  # input and output of each; the inputs are the residual stream
-    saved = saved_weights(T, D, config.window, config.attention_soft_cap)
-    # Numbers in each block; `saved` are the attention weights of a head, where they are stored.
-    block = tokens * (norms + attention + mlp) + batch_size * H * saved
+    of_layers = [_block_numbers(config, layer, batch_size, T) for layer in range(L)]
     # With activation checkpointing, each block holds only its input. The block that is computed again also holds all
     # its arrays and most of their gradients. These gradients were measured: one and a half times as much as the arrays.
-    blocks = (L - 1) * tokens * C + 5 * block // 2 if recompute else L * block
+    blocks = (L - 1) * tokens * C + 5 * max(of_layers) // 2 if recompute else sum(of_layers)
     # Numbers per token outside the blocks: the gradient of the head's input, which is computed together with the loss;
     # and input and output of the last norm, or, without this norm, only the embeddings.
-    outside = C + (C if config.norm_position == "post" else 2 * C)
+    outside = C + (C if config.norm_position == "post" else 2 * C) + (C if config.embedding_norm else 0)
     # Numbers per worker: the gradient of the head's weight (V, C), or with few tokens that of the logits instead.
     own = _tokens_of_a_worker(config, batch_size, context, workers)
     head = V * (own if own <= min(CPU_CHUNK_ROWS, C) else C)
     return itemsize * (blocks + tokens * outside + workers * head)
+
+
+def _block_numbers(config: GPTConfig, layer: int, batch_size: int, T: int) -> int:
+    """How many numbers the graph of one block holds."""
+    H, K, D, kind = config.heads, config.key_heads, config.head_size, layer_kind(config, layer)
+    attention = (H + 2 * K) * D + H * D + H  # q, k, v; the output; log sum exp of the scores
+    if config.qk_norm or kind.rope_base is not None:
+        attention += (H + K) * D  # q and k before they are normalised or rotated
+    saved = saved_weights(T, D, kind.window, config.attention_soft_cap)  # attention weights of a head, if stored
+    return batch_size * (T * (_norm_numbers(config) + attention + _mlp_numbers(config, layer)) + H * saved)
+
+
+def _norm_numbers(config: GPTConfig) -> int:
+    """Numbers per token: input and output of each norm, which are inputs of sublayers, or the residual stream."""
+    C = config.dim
+    if config.parallel:  # one input for both norms
+        return 2 * C if config.shared_norm else 3 * C
+    # "both": the outputs of the norms after the sublayers are only added, and so not held.
+    return 6 * C if config.norm_position == "both" else 4 * C
+
+
+def _mlp_numbers(config: GPTConfig, layer: int) -> int:
+    """Numbers per token: input and output of the activation function; and what leads to the experts and back."""
+    hidden = (_branches(config) + 1) * config.mlp_width(layer)
+    if config.experts is None or not config.has_experts(layer):
+        return hidden
+    # For each of its experts, a token has a copy of its vector; an output in two orders, by expert and by token; and
+    # four integers of 64 bits that say which is where, as many bytes as eight numbers.
+    return config.experts + config.experts_per_token * (hidden + 3 * config.dim + 8)
 
 
 def cache_bytes(config: GPTConfig, tokens: int | None = None, batch_size: int = 1, itemsize: int = 4) -> int:
@@ -170,12 +202,13 @@ def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, it
     """A table of parameters, FLOPs and memory, to be printed. `how`: the other arguments of `training_memory`."""
     context = context or config.context
     counts, memory = parameters(config), training_memory(config, batch_size, context, itemsize, **how)
-    forward = forward_flops(config, context)
+    used, forward = parameters(config, used=True).total, forward_flops(config, context)
     training = training_flops(config, context, recompute=bool(how.get("recompute")))
     per_text, per_token = cache_bytes(config, context, 1, itemsize), cache_bytes(config, 1, 1, itemsize)
     setting = f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, AdamW"
     rows = [
         ("parameters", f"{counts.total:,}", f"{counts.non_embedding:,} without embeddings"),
+        *([("  used by a token", f"{used:,}", f"{used / counts.total:.1%}")] if config.experts else []),
         *((f"  {name}", f"{n:,}", f"{n / counts.total:.1%}") for name, n in vars(counts).items() if n),
         ("FLOPs a token", f"{training:.3g}", f"{forward:.3g} of them forward"),
         ("memory, training", size(memory.total), setting),

@@ -12,6 +12,9 @@ tokens that expert e gets, for each token, and P_e its mean probability:
 
 It is k if all experts are used equally, and up to E if one of them gets everything. This is the definition of
 transformers; the paper and others divide by k. Only P_e has a gradient: which experts are chosen is not differentiable.
+f and P are of one call of `GPT.loss`. So with micro-batches or several workers, each part of a batch is balanced by
+itself, and the loss is the mean over the parts: close to that of the whole batch, but not equal to it.
+
 Sizes (B, T, C ...): config.py. E experts, k experts for each token, N = B T tokens.
 """
 
@@ -26,6 +29,7 @@ from llm.model.config import GPTConfig
 from llm.model.mlp import MLP
 from minigrad.backend import Array, array_module, to_device
 from minigrad.fused.embedding import embedding
+from minigrad.modes import mode
 from minigrad.nn import Linear, Module, ModuleList
 from minigrad.ops import concatenate, softmax, split, take_along_axis
 from minigrad.tensor import Tensor
@@ -34,7 +38,7 @@ from minigrad.tensor import Tensor
 class Routing(NamedTuple):
     """What the router of one layer decided."""
 
-    probabilities: Tensor  # (N, E)
+    probabilities: Tensor  # (N, E), the softmax of its scores
     chosen: Array  # (N, k), integers: the experts of each token
 
 
@@ -49,7 +53,8 @@ class Experts(Module):
 
     def forward(self, x: Tensor, routing: list[Routing] | None = None) -> Tensor:
         """`routing`: a list to which the decisions of the router are added."""
-        rows, k = x.reshape(-1, x.shape[-1]), self.config.experts_per_token  # (N, C)
+        k = self.config.experts_per_token
+        rows = x.reshape(-1, x.shape[-1])  # (N, C)
         probabilities = softmax(self.router(rows), axis=-1)  # (N, E)
         chosen = largest(probabilities.data, k)  # (N, k)
         if routing is not None:
@@ -58,19 +63,22 @@ class Experts(Module):
         if self.config.normalize_experts:
             weights = weights / weights.sum(axis=-1, keepdims=True)
         y = self._compute_groups(rows, chosen).reshape(-1, k, rows.shape[1])  # (N, k, C)
-        return (y * weights.expand_dims(2)).sum(axis=1).reshape(x.shape)
+        return (y * weights.expand_dims(2)).sum(axis=1).reshape(x.shape)  # (B, T, C)
 
     def _compute_groups(self, rows: Tensor, chosen: Array) -> Tensor:
         """The output of each token's experts: rows (N, C), chosen (N, k) -> (N k, C), first all k of token 0."""
         # The N k pairs of a token and an expert are sorted by expert. Then each expert has its tokens side by side, as
         # one matrix. `embedding` is a fast way to read rows by number, forwards and backwards.
         xp, k = array_module(chosen), chosen.shape[1]
-        order = xp.argsort(chosen.reshape(-1), kind="stable")  # (N k)
-        counts = to_device(xp.bincount(chosen.reshape(-1), minlength=len(self.experts)), "cpu")  # (E,)
-        groups = split(embedding(order // k, rows), np.cumsum(counts)[:-1].tolist())  # E matrices (n, C), Σ n = N k
-        # An expert without tokens computes 0 rows. So its parameters get a gradient of zeros, and all graphs are alike.
-        outputs = [expert(group) for expert, group in zip(self.experts, groups)]
-        return embedding(xp.argsort(order), concatenate(outputs))  # (N k, C), in the order of the pairs again
+        order = xp.argsort(chosen.reshape(-1), kind="stable")  # (N * k,)
+        begins = to_device(first_places(chosen.reshape(-1)[order], len(self.experts)), "cpu")  # (E + 1,)
+        groups = split(embedding(order // k, rows), begins[1:-1].tolist())  # E matrices, together N * k rows
+        # For gradients, an expert without tokens computes 0 rows: its parameters get a gradient of zeros, so the graphs
+        # of all workers are alike. Without gradients it is left out. (A hook looks at what would be in the graph.)
+        with_all = mode.recording or mode.op_hook is not None
+        outputs = [expert(group) for expert, group in zip(self.experts, groups) if with_all or group.shape[0]]
+        sorted_outputs = concatenate(outputs) if outputs else rows  # there may be no tokens at all
+        return embedding(xp.argsort(order), sorted_outputs)  # (N * k, C)
 
 
 def largest(probabilities: Array, k: int) -> Array:
@@ -78,13 +86,22 @@ def largest(probabilities: Array, k: int) -> Array:
     return array_module(probabilities).argsort(-probabilities, axis=-1, kind="stable")[:, :k]
 
 
+def first_places(experts: Array, E: int) -> Array:
+    """Where the pairs of each expert begin in a sorted array of their experts, and at last its length: (E + 1,)."""
+    # `bincount` would say how many each expert has, but on a GPU it waits for all that is still being computed.
+    xp = array_module(experts)
+    return xp.searchsorted(experts, xp.arange(E + 1))
+
+
 def balance(routing: Sequence[Routing], mask: Array | None = None) -> Tensor:
     """The balancing loss over all layers, a scalar. `mask`: (N,) booleans, False for padding, which does not count."""
-    probabilities = concatenate([layer.probabilities for layer in routing])  # (L N, E)
-    chosen = np.concatenate([layer.chosen for layer in routing])  # (L N, k)
+    layers = len(routing)  # those with experts
+    probabilities = concatenate([layer.probabilities for layer in routing])  # (layers * N, E)
+    chosen = np.concatenate([layer.chosen for layer in routing])  # (layers * N, k)
     if mask is not None:
-        real = np.concatenate([mask] * len(routing))  # (L N,)
+        real = np.concatenate([mask] * layers)  # (layers * N,)
         probabilities, chosen = probabilities[real], chosen[real]
-    tokens, E = probabilities.shape
-    share = np.bincount(chosen.reshape(-1), minlength=E).astype(probabilities.dtype) / tokens  # f, (E,)
-    return (probabilities.mean(axis=0) * Tensor(share)).sum() * E
+    tokens, E = max(1, probabilities.shape[0]), probabilities.shape[1]  # there may be only padding
+    counts = np.diff(first_places(np.sort(chosen, axis=None), E))  # (E,)
+    share = counts.astype(probabilities.dtype) / tokens  # (E,)
+    return (probabilities.sum(axis=0) * Tensor(share)).sum() * (E / tokens)

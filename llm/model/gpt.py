@@ -124,7 +124,7 @@ class GPT(Module):
         loss = self._head_loss(x, targets, reduction=reduction, **options)
         if not routing or reduction == "none":
             return loss
-        real = None if mask is None else np.broadcast_to(mask, targets.shape).reshape(-1)  # (B T,)
+        real = None if mask is None else np.broadcast_to(mask, targets.shape).reshape(-1)  # (B * T,)
         times = int((targets != ignore_index).sum()) if reduction == "sum" else 1
         return loss + balance(routing, real) * (self.config.balance_loss * times)
 

@@ -19,7 +19,7 @@ from minigrad.tensor import Tensor
 
 
 class MLP(Module):
-    """x (B, T, C) -> (B, T, C)."""
+    """x (..., C) -> (..., C)."""
 
     def __init__(self, config: GPTConfig, width: int | None = None, dtype: Any = np.float32):
         """`width`: of the hidden layer (F); None: that of the configuration."""
@@ -32,8 +32,8 @@ class MLP(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Projection and activation in one call: a combined function stores less for the backward pass than two would.
-        x = self.up(x, self.activation)  # (B, T, F)
-        return self.down(x)  # (B, T, C)
+        x = self.up(x, self.activation)  # (..., F)
+        return self.down(x)  # (..., C)
 
     def decode(self, x: Array) -> Array:
         """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C)."""

@@ -1,8 +1,8 @@
 """Shapes of models by name: published ones, and small ones for a laptop.
 
 GPT-2: Radford et al. 2019, with the sizes of the released weights. Llama 2: Touvron et al. 2023 (arXiv 2307.09288).
-SmolLM2: Allal et al. 2025 (arXiv 2502.02737). Qwen3: Yang et al. 2025 (arXiv 2505.09388). How they are trained:
-llm/runs/options.py.
+SmolLM2: Allal et al. 2025 (arXiv 2502.02737). Qwen3: Yang et al. 2025 (arXiv 2505.09388). Mixtral: Jiang et al. 2024
+(arXiv 2401.04088). The last three are mixtures of experts (experts.py). How all are trained: llm/runs/options.py.
 """
 
 from __future__ import annotations
@@ -37,6 +37,14 @@ PRESETS = {
     # as large as nanogpt-char, and learns twice as fast: docs/LOG.md, 2026-11-26
     "shakespeare-char": replace(LLAMA, vocab_size=65, context=64, layers=4, heads=8, dim=128, mlp="relu_squared",
                                 qk_norm=True, tied_head=True),
+    "mixtral-8x7b":     replace(LLAMA, context=32768, layers=32, heads=32, kv_heads=8, dim=4096, mlp_dim=14336,
+                                rope_base=1e6, experts=8, experts_per_token=2, balance_loss=0.02),
+    "qwen3-30b-a3b":    replace(LLAMA, vocab_size=151936, context=40960, layers=48, heads=32, kv_heads=4, dim=2048,
+                                head_dim=128, mlp_dim=768, rope_base=1e6, norm_eps=1e-6, qk_norm=True,
+                                experts=128, experts_per_token=8, balance_loss=0.001),
+    # as many operations for a token as the preset "default", and three times its parameters: docs/LOG.md, 2026-11-30
+    "moe-tiny":         replace(LLAMA, vocab_size=4096, context=128, layers=4, heads=8, dim=128, mlp="relu_squared",
+                                mlp_dim=256, qk_norm=True, tied_head=True, experts=8, balance_loss=0.01),
 }
 # fmt: on
 

@@ -25,6 +25,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+LARGEST_CONTEXT, LARGEST_FLOAT = 1 << 63, 3.4e38  # of int64 and float32, as in config.py
 Kind = Literal["linear", "dynamic", "llama3", "yarn", "longrope"]
 
 
@@ -52,10 +53,12 @@ class RopeScaling:
         numbers = {name: v for name, v in vars(self).items() if name not in ("kind", "truncate", "original_context")}
         for name, value in numbers.items():
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < math.inf:
+                if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < LARGEST_FLOAT:
                     raise ValueError(f"{name}={value!r} of rope scaling is not possible; use numbers above 0")
         context = self.original_context
-        if self.kind != "linear" and (type(context) is not int or context < 1):
+        if not isinstance(self.truncate, bool):
+            raise ValueError(f"truncate={self.truncate!r} of rope scaling is not possible; use True or False")
+        if self.kind != "linear" and (type(context) is not int or not 1 <= context < LARGEST_CONTEXT):
             raise ValueError(f"rope scaling of kind {self.kind} needs original_context, a whole number of at least 1")
         if self.kind == "llama3" and self.low_factor >= self.high_factor:
             raise ValueError(f"low_factor={self.low_factor} must be below high_factor={self.high_factor}")

@@ -40,7 +40,8 @@ def read_run(run: Run, which: Literal["last", "best"] = "last") -> tuple[GPTConf
     if not run.exists:
         raise RunError(f"{run} holds no run, there is no config.json in it; give the folder that train.py made")
     config, tokenizer = run.model_config(), run.tokenizer()
-    if tokenizer.vocab_size != config.vocab_size:
+    fits = tokenizer.vocab_size == config.vocab_size
+    if not fits and not (run.has_spare_ids and tokenizer.vocab_size < config.vocab_size):
         raise RunError(
             f"the tokenizer in {run} has {tokenizer.vocab_size} tokens and the model {config.vocab_size}; "
             f"put the tokenizer.json that the model was trained with back in its place"

@@ -19,6 +19,7 @@ from tokenizer.formats.atomic import new_file
 
 LONGEST_LINE = 1 << 16  # bytes: a line has about 200
 FIELDS = ("step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_second", "elapsed")
+IF_ANY = ("expert_shares",)  # keys that not all lines have
 DRAWN = ("step", "train_loss", "val_loss", "lr", "grad_norm")
 LARGEST_DRAWN = 1e30  # the ends of an axis are computed from its values, and must not overflow
 SMALLEST_DRAWN = 1e-30  # smaller numbers are drawn as 0
@@ -28,7 +29,9 @@ MOST_POINTS = 2000  # of a line in the picture, which is 1,080 pixels wide
 class Metrics:
     """The file metrics.jsonl: one JSON object for each step, with the keys FIELDS.
 
-    `val_loss` is null except after an evaluation. `tokens_per_second` and `elapsed` measure only the updates, without
+    `val_loss` is null except after an evaluation. If the model has experts, the line of an evaluation has the key
+    `expert_shares` too: for each layer, the shares of the tokens of its least and its most used expert.
+    `tokens_per_second` and `elapsed` measure only the updates, without
     evaluations, samples and checkpoints. `elapsed` is in seconds, and goes on when a run is resumed.
     """
 
@@ -53,6 +56,7 @@ class Metrics:
         """Append a line. Numbers that are not finite become null, because JSON has no NaN."""
         row = {name: line[name] for name in FIELDS}
         row = {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in row.items()}
+        row |= {name: line[name] for name in IF_ANY if line.get(name)}
         self.file.write(json.dumps(row) + "\n")
 
     def flush(self) -> None:

@@ -7,7 +7,7 @@ is its `--help`. A preset is a set of values for both.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
@@ -32,6 +32,10 @@ class TrainOptions:
     """
     preset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(["default", *MODELS]) + "}")] = "default"
     """Name of a set of values for all options. Options that are given replace the values of the preset."""
+    from_: Annotated[str | None, DEFAULT_IN_TEXT, tyro.conf.arg(name="from")] = None
+    """Go on training the model at this path: a folder of Hugging Face, a GGUF file, a .bin of llama2.c, or a run.
+    Its shape and its tokenizer come from there; only --context may be shorter. The learning rate is small then, 5e-5.
+    """
     steps: int = 1000
     """Number of updates of the weights."""
     batch_size: int = 16
@@ -147,6 +151,23 @@ class Options:
             raise ValueError(f"not the options of a run: {error!r}") from None
 
 
+def brief(options: Options) -> Any:
+    """The options without the further choices of GPTConfig, which are many and seldom needed: what --help shows."""
+    hints, further = get_type_hints(GPTConfig), GPTConfig.further_fields()
+    hidden = [(name, Annotated[hints[name], tyro.conf.Suppress], default) for name, default in further.items()]
+    shape = make_dataclass("Shape", hidden, bases=(GPTConfig,), frozen=True)
+    text = f"The shape of the model. {len(further)} more options, such as --experts, are shown by --help-all."
+    model = Annotated[tyro.conf.OmitArgPrefixes[shape], tyro.conf.arg(help=text)]  # type: ignore[valid-type]
+    # The field replaces the one of the same name.
+    kind = make_dataclass("Brief", [("model", model, field(default_factory=shape))], bases=(Options,), frozen=True)
+    kind.__doc__ = Options.__doc__
+    return kind(options.training, shape(**vars_of(options.model)))
+
+
+def vars_of(config: GPTConfig) -> dict[str, Any]:
+    return {each.name: getattr(config, each.name) for each in fields(config)}
+
+
 def _has_type(value: Any, kind: Any) -> bool:
     """Whether a value from JSON has the type of a field."""
     if get_origin(kind) is Literal:
@@ -156,9 +177,16 @@ def _has_type(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) or kind is float and isinstance(value, int)
 
 
+# Training that begins with weights that are good already: small steps, so that not all is forgotten, and weights are
+# hardly pulled towards 0.
+FROM = TrainOptions(
+    steps=500, lr=5e-5, min_lr=0.0, schedule="linear", warmup=50, weight_decay=0.01, beta2=0.999, eval_every=50
+)
+
+
 def presets() -> dict[str, Options]:
     """All presets by name."""
-    # Three presets set the options of training and of the model. The others are models of llm/model/presets.py; they
+    # Four presets set the options of training and of the model. The others are models of llm/model/presets.py; they
     # all have the same options of training, `published`.
     nanogpt = TrainOptions(
         data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000
@@ -178,6 +206,7 @@ def presets() -> dict[str, Options]:
     by_name = {
         "default": Options(default, replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)),
         "nanogpt-char": Options(nanogpt, MODELS["nanogpt-char"]),
+        "moe-tiny": Options(default, MODELS["moe-tiny"]),
         "shakespeare-char": Options(shakespeare, MODELS["shakespeare-char"]),
     }
     by_name |= {name: Options(published, model) for name, model in MODELS.items() if name not in by_name}

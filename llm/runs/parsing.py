@@ -52,8 +52,8 @@ def read_some(kind: type[T], arguments: list[str], *, program: str) -> tuple[T, 
 
 
 def flag(name: str) -> str:
-    """The option on the command line of a field: "min_lr" is given as "--min-lr"."""
-    return f"--{name.replace('_', '-')}"
+    """The option on the command line of a field: "min_lr" is given as "--min-lr", "from_" as "--from"."""
+    return f"--{name.rstrip('_').replace('_', '-')}"
 
 
 def with_flags(sentence: str, names: Iterable[str]) -> str:
@@ -114,6 +114,51 @@ def _text(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         instance_from_str=lambda words: words[0],
         is_instance=lambda x: x is None or isinstance(x, str),
         str_from_instance=lambda x: ["none" if x is None else x],
+    )
+
+
+@REGISTRY.primitive_rule
+def _switch(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """True, False, or none, which leaves it to another option."""
+    if _without_none(info.type) != (bool, True):
+        return None
+    values = {"true": True, "false": False, "none": None}
+
+    def parse(words: list[str]) -> bool | None:
+        if words[0].lower() not in values:
+            raise ValueError(f"{words[0]!r} is not true, false or none")
+        return values[words[0].lower()]
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="true|false|none",
+        instance_from_str=parse,
+        is_instance=lambda x: x is None or isinstance(x, bool),
+        str_from_instance=lambda x: [str(x).lower()],
+    )
+
+
+@REGISTRY.primitive_rule
+def _numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Whole numbers in one word, such as 0,2,5. none: no number, or None where that has a meaning of its own."""
+    kind, optional = _without_none(info.type)
+    if kind != tuple[int, ...]:
+        return None
+
+    def parse(words: list[str]) -> tuple[int, ...] | None:
+        if words[0].lower() == "none":
+            return None if optional else ()
+        try:
+            return tuple(int(word) for word in words[0].split(",") if words[0])
+        except ValueError:
+            raise ValueError(f"{words[0]!r} is no list of whole numbers such as 0,2,5, nor none") from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT,...|none",
+        instance_from_str=parse,
+        is_instance=lambda x: x is None and optional or isinstance(x, tuple) and all(type(n) is int for n in x),
+        str_from_instance=lambda x: ["none" if x is None or x == () and not optional else ",".join(map(str, x))],
     )
 
 

@@ -92,6 +92,11 @@ class Run:
         """The shape of the model, without the options of training."""
         return self._read_config(lambda data: GPTConfig.from_json(data["model"]))
 
+    @property
+    def has_spare_ids(self) -> bool:
+        """Whether the model may know more ids than the tokenizer: one that others have trained, see --from."""
+        return self._read_config(lambda data: data["training"].get("from_") is not None)
+
     def _read_config(self, from_json: Callable[[Any], T]) -> T:
         path = self.folder / CONFIG
         try:

@@ -6,7 +6,7 @@
 4. trainer.py       updates one after the other, evaluation, and the state from which a run can be resumed
 5. loop.py          the training loop: metrics, evaluations, samples, checkpoints
 6. signals.py       Ctrl-C: finish the update, then stop
-7. setup.py         from options to a trainer: text, tokenizer, model, optimizer
+7. setup.py         from options to a trainer: text, tokenizer, model, optimizer; base.py: --from, a model to begin with
 8. checks.py        what can be checked before the first step
 9. command.py       the command line of train.py
 10. messages.py     what is said at the end

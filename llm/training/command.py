@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
+
+from llm.evaluation.loss import evaluate
 from llm.model.gpt import GPT
 from llm.parallel.blas import blas_threads, limited_blas_threads
 from llm.runs.errors import RunError
-from llm.runs.options import Options, presets
+from llm.runs.options import Options, brief, presets
 from llm.runs.parsing import flag, read_options, read_some
 from llm.runs.run import Run, new_run, newest_run
+from llm.training.base import base_name, base_options, check_shape
 from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
@@ -25,7 +29,7 @@ from tokenizer import BaseTokenizer
 
 # The only options of the model that may change when a run is resumed. (--vocab-size has no effect: the run has its
 # tokenizer already.)
-CHANGEABLE = {"dropout", "vocab_size"}
+CHANGEABLE = {"dropout", "balance_loss", "vocab_size"}
 
 # Takes (model, tokenizer, prompt, seed), returns what the model writes after the prompt. llm/training does not import
 # llm/inference, where this function is. train.py imports both, and passes it in.
@@ -36,7 +40,8 @@ SampleWriter = Callable[[GPT, BaseTokenizer, str, int], str]
 class _FirstOptions:
     """The options that are read first, because they decide the defaults of all others."""
 
-    preset: str = "default"
+    preset: str | None = None
+    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
     out: str | None = None
     resume: bool = False
     steps: str | None = None  # text: whether it is a number is checked later, with all other options
@@ -47,12 +52,16 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
     first, others = read_some(_FirstOptions, arguments, program="train.py")
     # --help comes before anything that can fail, such as a folder that cannot be used. It ends the program.
     if {"-h", "--help"} & set(others):
+        _parse(["--help"], brief(_preset(first.preset)))
+    if "--help-all" in others:
         _parse(["--help"], _preset(first.preset))
     run = _run(first)
-    defaults = run.options() if run.exists else _with_warmup_for(first.steps, _preset(first.preset))
+    defaults = run.options() if run.exists else _with_warmup_for(first.steps, _defaults(first))
     options = _parse(arguments, defaults)
     if run.exists:
         _refuse_changes(run, defaults, options)
+    elif first.from_ is not None:
+        check_shape(defaults.model, options.model, first.from_)
     return options, run
 
 
@@ -72,16 +81,31 @@ def start(options: Options, run: Run, write_sample: SampleWriter) -> int:
                 return prompt + write_sample(model, tokenizer, prompt, seed)
 
         with advised(options, trainer.workers.count):
+            if options.training.from_ is not None and not trainer.state.step:
+                print_line(f"before the first step: {evaluate(trainer.workers, trainer.validation)}")
             return train(trainer, run, sample)
 
 
 def _parse(arguments: list[str], defaults: Options) -> Options:
-    return read_options(Options, arguments, program="train.py", default=defaults)
+    return read_options(type(defaults), arguments, program="train.py", default=defaults)
+
+
+def _defaults(first: _FirstOptions) -> Options:
+    """The values of options that are not given, in a new run."""
+    if first.from_ is None:
+        return _preset(first.preset)
+    if first.preset is not None:
+        raise ValueError(
+            f"--preset {first.preset} describes a new model, and --from {first.from_} one that exists already; "
+            "leave one of them out"
+        )
+    return base_options(first.from_)
 
 
 def _run(first: _FirstOptions) -> Run:
     if first.out is None:
-        return newest_run() if first.resume else new_run(first.preset)
+        name = (first.preset or "default") if first.from_ is None else base_name(first.from_)
+        return newest_run() if first.resume else new_run(name)
     if not first.out:
         raise RunError("--out is empty; give the name of a folder")
     run = Run(first.out)
@@ -105,8 +129,8 @@ def _with_warmup_for(steps: str | None, preset: Options) -> Options:
     return replace(preset, training=replace(training, warmup=training.warmup * int(steps) // training.steps))
 
 
-def _preset(name: str) -> Options:
-    known = presets()
+def _preset(name: str | None) -> Options:
+    known, name = presets(), name or "default"
     if name not in known:
         raise ValueError(f"there is no preset {name!r}; choose one of {', '.join(known)}")
     return known[name]
@@ -114,7 +138,9 @@ def _preset(name: str) -> Options:
 
 def _refuse_changes(run: Run, before: Options, after: Options) -> None:
     """Raise RunError if an option was changed that the trained weights, or the tokenizer, depend on."""
-    fixed: list[tuple[Any, Any, str]] = [(before.training, after.training, name) for name in ("preset", "tokenizer")]
+    fixed: list[tuple[Any, Any, str]] = [
+        (before.training, after.training, name) for name in ("preset", "from_", "tokenizer")
+    ]
     fixed += [(before.model, after.model, field.name) for field in fields(after.model) if field.name not in CHANGEABLE]
     for old, new, name in fixed:
         if getattr(old, name) != getattr(new, name):

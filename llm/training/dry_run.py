@@ -25,6 +25,7 @@ from llm.parallel.blas import blas_threads, idle_share
 from llm.parallel.runtime import available_cores, set_blas_threads
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
+from llm.training.base import base_tokenizer
 from llm.training.memory import describe_memory, memory_arguments
 from llm.training.setup import check_vocab_size, worker_count
 from minigrad.backend import pick_device, to_device
@@ -71,9 +72,13 @@ def describe_text(data: str, corpus: Corpus | None) -> str:
 
 def find_vocabulary(options: Options, run: Run, corpus: Corpus | None) -> tuple[int, str]:
     """The size of the vocabulary, and where it comes from."""
+    kind, size = options.training.tokenizer, options.model.vocab_size
+    if options.training.from_ is not None:
+        if not run.exists:
+            base_tokenizer(options.training, size)
+        return size, f"of the model in {options.training.from_}"
     if run.exists:
         return run.tokenizer().vocab_size, f"of the tokenizer of {run}"
-    kind, size = options.training.tokenizer, options.model.vocab_size
     if kind not in LEARNED:
         return load_tokenizer(kind).vocab_size, f"of {kind}"
     check_vocab_size(kind, size)

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from llm.console import NO_ROOM
+from llm.evaluation.experts import describe_shares
 from llm.evaluation.loss import Evaluation
 from llm.runs.errors import RunError
 from llm.runs.metrics import Metrics, draw_losses, iterate_metrics
@@ -102,6 +103,7 @@ class Loop:
             step=state.step,
             train_loss=result.loss,
             val_loss=None if evaluation is None else evaluation.loss,
+            expert_shares=evaluation.expert_shares if evaluation else (),
             lr=lr,
             grad_norm=result.grad_norm,
             tokens_per_second=round(speed),
@@ -164,8 +166,14 @@ class Loop:
         if evaluation:
             width = len(str(self.trainer.options.steps))
             print_line(f"step {step:{width}d}: validation {evaluation}{', best' if better else ''}")
+            self._show_experts(evaluation)
 
     @np.errstate(all="ignore")  # if numbers overflow, the text shows it well enough; no warnings from NumPy
+    def _show_experts(self, evaluation: Evaluation) -> None:
+        config = self.trainer.model.config
+        if evaluation.expert_shares and config.experts is not None:
+            print_line(describe_shares(evaluation.expert_shares, config.experts_per_token / config.experts))
+
     def _show_sample(self) -> None:
         step = self.trainer.state.step
         try:

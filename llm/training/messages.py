@@ -17,16 +17,17 @@ def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
     is_best = state.best_step == state.step
     where = "" if is_best else f", at step {state.best_step:,}"
     option = [] if is_best else ["--checkpoint", "best"]
+    skipped = (
+        f"the last updates were skipped, {state.skipped} in all, because loss or gradient was not finite; {ADVICE}"
+    )
     lines = [
         f"done: {state.step:,} steps; best validation loss {state.best_loss:.4f}{where}",
+        # The steps came to an end before there were enough skipped ones to stop training.
+        *([skipped] if state.skipped else []),
         f"  model and metrics   {run.folder}{os.sep}",
         *([f"  picture of losses   {run.folder / PICTURE}"] if picture else []),
         f"  let it write        {command_line('generate.py', '--run', str(run), *option)}",
     ]
-    if state.skipped:  # the steps came to an end before there were enough of them to stop training
-        lines.append(
-            f"the last updates were skipped, {state.skipped} in all, because loss or gradient was not finite; {ADVICE}"
-        )
     return "\n".join(lines)
 
 

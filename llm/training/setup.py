@@ -21,6 +21,7 @@ from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
+from llm.training.base import base_model, base_tokenizer
 from llm.training.checks import check_prompt, check_room, problems_of_schedule
 from llm.training.display import print_line, stages
 from llm.training.memory import advised
@@ -52,17 +53,20 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
     with stages() as report:
         if resumes:
             tokenizer = run.tokenizer()
+        elif training.from_ is not None:
+            tokenizer = base_tokenizer(training, options.model.vocab_size)
         else:
             tokenizer = make_tokenizer(training.tokenizer, options.model.vocab_size, corpus, report)
         check_prompt(tokenizer, training.prompt)
         dataset = _tokenize(corpus, tokenizer, training, report)
     return_freed_memory()  # learning and tokenizing need far more than training may
-    # In a short text, fewer tokens can be learned than --vocab-size asks for. The tokenizer knows the real number.
-    options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
+    if training.from_ is None:  # a model of others may have more ids than its tokenizer
+        # In a short text, fewer tokens can be learned than --vocab-size asks for. The tokenizer knows the real number.
+        options = replace(options, model=replace(options.model, vocab_size=tokenizer.vocab_size))
     if checkpoint is not None:
         run.check_size(checkpoint, options.model)  # before a model is built, which may need much memory
     with advised(options, worker_count(training, device)):
-        trainer = make_trainer(options, dataset, device)
+        trainer = make_trainer(options, dataset, device, initial_model(options, resumes=resumes))
     if checkpoint is not None:
         trainer.restore(checkpoint)  # replaces the initial weights
     if not trainer.finished:
@@ -98,11 +102,19 @@ def _tokenize(corpus: Corpus, tokenizer: BaseTokenizer, training: TrainOptions, 
         ) from None
 
 
-def make_trainer(options: Options, dataset: Dataset, device: str) -> Trainer:
-    """A trainer for next-token prediction, with weights drawn from the seed."""
+def initial_model(options: Options, *, resumes: bool) -> GPT:
+    """The model before the first step: that of --from, or one with weights drawn from the seed."""
+    if options.training.from_ is None:
+        return GPT(options.model, rng=np.random.default_rng(options.training.seed))
+    # A checkpoint has all weights of a run that is resumed.
+    return GPT(options.model, rng=None) if resumes else base_model(options)
+
+
+def make_trainer(options: Options, dataset: Dataset, device: str, model: GPT) -> Trainer:
+    """A trainer of the model for next-token prediction."""
     training, context = options.training, options.model.context
     count = worker_count(training, device)
-    model = GPT(options.model, rng=np.random.default_rng(training.seed))
+    model.train()
     model.recompute = training.recompute
     # Each of several workers has one core. A single worker leaves its cores to matrix products.
     set_blas_threads(1 if count > 1 else blas_threads(training.threads, model.num_parameters()))
@@ -163,6 +175,7 @@ def describe(trainer: Trainer, tokenizer: BaseTokenizer, run: Run) -> str:
         f"{trainer.model.num_parameters():,} parameters, vocabulary {tokenizer.vocab_size:,}, "
         f"context {batches.context:,}, on {hardware}",
         f"{len(batches.tokens):,} training tokens ({training.data}), {batches.steps_per_epoch:,} steps an epoch",
+        *([f"begins with the weights of {training.from_}"] if training.from_ and not step else []),
         f"{f'from step {step:,}, ' if step else ''}{training.steps:,} steps of {training.batch_size} sequences; "
         f"run folder {run}",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -59,7 +60,22 @@ def further_choices(draw: st.DrawFn, layers: int) -> dict[str, Any]:
         "window_rope_base": st.sampled_from([None, 100.0]),
     }
     names = draw(st.sets(st.sampled_from(sorted(values))))
-    return {name: draw(values[name]) for name in sorted(names)}
+    drawn = {name: draw(values[name]) for name in sorted(names)}
+    return drawn | draw(mixtures(layers)) if draw(st.booleans()) else drawn
+
+
+@st.composite
+def mixtures(draw: st.DrawFn, layers: int) -> dict[str, Any]:
+    """Values for the fields of a mixture of experts."""
+    experts = draw(st.integers(1, 4))
+    return {
+        "experts": experts,
+        "experts_per_token": draw(st.integers(1, experts)),
+        "normalize_experts": draw(st.booleans()),
+        "balance_loss": draw(st.sampled_from([0.0, 0.5])),
+        "dense_layers": tuple(draw(st.sets(st.integers(0, layers - 1)))),
+        "dense_mlp_dim": draw(st.sampled_from([None, 3])),
+    }
 
 
 # Of the two kinds whose angles depend on the length of the text, only within the original context: beyond it, one text
@@ -84,6 +100,16 @@ def possible(drawn: dict[str, Any]) -> GPTConfig:
     if dynamic and 2 in (drawn.get("rope_dim"), drawn["head_dim"]):  # this kind needs two pairs
         drawn |= {"rope_scaling": None}
     return GPTConfig(**drawn)
+
+
+def without_jumps(config: GPTConfig) -> GPTConfig:
+    """The configuration with every token computed by all experts.
+
+    Which experts are the best is decided by comparison: where two are nearly equal, a tiny change of the input changes
+    the output by much. In float64, the drawn weights are never so near. In float32, or between the two inputs of a
+    finite difference, they can be.
+    """
+    return config if config.experts is None else replace(config, experts_per_token=config.experts)
 
 
 def random_gpt(config: GPTConfig, seed: int, dtype: Any = np.float64) -> GPT:

@@ -40,6 +40,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "qwen3": {**LLAMA, "qk_norm": True},
     "starcoder2": {"positions": "rope"},
     "gpt_neox": {"positions": "rope", "parallel": True, "mlp": "gelu", "tied_head": False},
+    "gptj": {"positions": "rope", "parallel": True, "tied_head": False},
+    "phi": {"positions": "rope", "parallel": True, "tied_head": False},
     "mixtral": {**LLAMA, "experts": 3, "tied_head": False},
     "qwen3_moe": {**LLAMA, "experts": 3, "qk_norm": True, "tied_head": False},
 }

@@ -100,8 +100,28 @@ OPTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "moe_intermediate_size": st.just(10), "norm_topk_prob": BOOL, "decoder_sparse_step": st.integers(1, 2),
         "mlp_only_layers": st.sampled_from([[], [0]]),
     },
+    "gpt_neo": {
+        "intermediate_size": st.sampled_from([None, 30]), "activation_function": PLAIN, "window_size": st.just(4),
+        "attention_types": st.sampled_from([[[["global", "local"], 1], [["local"], 1]], [[["global"], 3]]]),
+        "tie_word_embeddings": BOOL,
+    },
+    "gptj": {"n_inner": st.just(30), "activation_function": PLAIN, "rotary_dim": st.sampled_from([2, 6])},
+    "phi": {"hidden_act": PLAIN, "rope_parameters": ropes(4), "partial_rotary_factor": st.just(0.7)},
+    "stablelm": {
+        "hidden_act": GATED, "tie_word_embeddings": BOOL, "use_qkv_bias": BOOL, "use_parallel_residual": BOOL,
+        "partial_rotary_factor": st.sampled_from([0.4, 1.0]),
+    },
+    "opt": {
+        "ffn_dim": st.just(30), "activation_function": PLAIN, "do_layer_norm_before": BOOL, "enable_bias": BOOL,
+        "tie_word_embeddings": BOOL,
+    },
+    "bloom": {"n_head": st.sampled_from([2, 3, 6, 12]), "tie_word_embeddings": BOOL},
 }  # fmt: skip
 GPT2_BASE = {"vocab_size": VOCAB, "n_positions": 40, "n_embd": 24, "n_layer": 3, "n_head": 4, "initializer_range": 0.2}
+NEO_BASE = {name: BASE[name] for name in ("vocab_size", "hidden_size", "max_position_embeddings", "initializer_range")}
+NEO_BASE |= {"num_layers": 3, "num_heads": 4}
+BLOOM_BASE = {"vocab_size": VOCAB, "hidden_size": 24, "n_layer": 3, "initializer_range": 0.2}
+BASES = {"gpt2": GPT2_BASE, "gptj": GPT2_BASE, "gpt_neo": NEO_BASE, "bloom": BLOOM_BASE}
 
 
 @st.composite
@@ -111,7 +131,7 @@ def their_configs(draw: st.DrawFn, family: str) -> Any:
     drawn = {name: draw(values) for name, values in OPTIONS[family].items()}
     if isinstance(drawn.get("rope_parameters"), dict):
         drawn["rope_parameters"] = dict(drawn["rope_parameters"])  # transformers writes into it
-    return transformers.AutoConfig.for_model(family, **((GPT2_BASE if family == "gpt2" else BASE) | drawn))
+    return transformers.AutoConfig.for_model(family, **(BASES.get(family, BASE) | drawn))
 
 
 def their_model(config: Any, seed: int) -> Any:
@@ -120,13 +140,17 @@ def their_model(config: Any, seed: int) -> Any:
     import transformers
 
     torch.manual_seed(seed)
-    # "eager": the plain implementations, which can compute in float64.
-    how = {"attn_implementation": "eager"} | ({"experts_implementation": "eager"} if "mo" in config.model_type else {})
-    model = transformers.AutoModelForCausalLM.from_config(config, **how).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config, **plain(config.model_type)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     return model
+
+
+def plain(model_type: str) -> dict[str, str]:
+    """Options for the plain implementations, which can compute in float64 and have no rules about sizes."""
+    experts = {"experts_implementation": "eager"} if model_type in ("mixtral", "qwen3_moe") else {}
+    return {"attn_implementation": "eager", **experts}
 
 
 def logits_of(model: GPT, ids: np.ndarray) -> np.ndarray:
@@ -192,7 +216,8 @@ def assert_saved(model: GPT, seed: int) -> None:
     with tempfile.TemporaryDirectory() as parent:
         save(model, None, Path(parent, "saved"))
         again, _ = load(Path(parent, "saved"))
-        theirs = transformers.AutoModelForCausalLM.from_pretrained(Path(parent, "saved"), attn_implementation="eager")
+        how = plain(nearest_family(model.config).model_type)
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(Path(parent, "saved"), **how)
     weights, saved = model.state_dict(), again.state_dict()
     assert weights.keys() == saved.keys()
     for name, array in weights.items():

@@ -89,6 +89,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["llama", "llama with a tied head", "llama 3", "qwen2", "qwen3", "gpt2"])
 def test_transformers_opens_the_file(name: str, tmp_path: Path) -> None:
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")  # which transformers wants for GGUF files
     model, ids = random_gpt(MODELS[name], 1, np.float32), token_ids(np.random.default_rng(1), 1, 20)
     save_gguf(model, None, tmp_path / "model.gguf", "F32")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="model.gguf")

@@ -18,7 +18,7 @@ from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from minigrad import no_grad
 from minigrad.modes import op_hook
-from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt, token_ids
+from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt, token_ids, without_jumps
 
 DECODED = 5  # tokens after the prompt
 # Differences of logits, which are divided by the largest logit if that is above 1. Some hundred terms are added in
@@ -57,7 +57,7 @@ def test_decode_equals_forward(config: GPTConfig, seed: int, batch: int, prompt:
 
 @given(configs(), SEEDS)
 def test_decode_equals_forward_in_float32(config: GPTConfig, seed: int) -> None:
-    assert difference(random_gpt(config, seed, np.float32), seed) < FLOAT32
+    assert difference(random_gpt(without_jumps(config), seed, np.float32), seed) < FLOAT32
 
 
 USED_BY_DECODE = [

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 import llm.model.attention
+import llm.model.block
+import llm.model.experts
 import llm.model.gpt
 import llm.model.masks
 import llm.model.mlp
@@ -27,12 +29,20 @@ from minigrad import no_grad
 from tests.llm.gpts import token_ids
 
 SHAPES = re.compile(r" # (\((?:[^#()]|\([^#()]*\))*\)(?:, \([^#]*\))*)$")
-SIZES = {"B": 2, "T": 5, "C": 24, "H": 4, "K": 2, "D": 10, "F": 28, "V": 13}
+SIZES = {"B": 2, "T": 5, "C": 24, "H": 4, "K": 2, "D": 10, "F": 28, "V": 13, "E": 5, "k": 2, "layers": 1}
 # fmt: off
 CONFIG: dict[str, Any] = {"vocab_size": 13, "context": 16, "layers": 1, "heads": 4, "kv_heads": 2, "dim": 24,
                           "head_dim": 10, "mlp_dim": 28}
 # fmt: on
-FILES = (llm.model.masks, llm.model.attention, llm.model.mlp, llm.model.gpt)  # each imports only files before it
+# Each imports only files before it.
+FILES = (
+    llm.model.mlp,
+    llm.model.experts,
+    llm.model.masks,
+    llm.model.attention,
+    llm.model.block,
+    llm.model.gpt,
+)  # fmt: skip
 Line = tuple[str, int]  # the name of a module, and the number of a line
 
 
@@ -68,7 +78,10 @@ class ShapeChecker(ast.NodeTransformer):
 
     def __call__(self, line: Line, value: Any) -> Any:
         self.run.add(line)
-        expected = eval(f"({self.comments[line]},)", {"__builtins__": {}, **self.sizes})
+        sizes = {**self.sizes, "N": self.sizes["B"] * self.sizes["T"]}
+        expected = eval(f"({self.comments[line]},)", {"__builtins__": {}, **sizes})
+        if value is None:  # as the comment says, or a choice without such an array
+            return value
         found = tuple(v.shape for v in value) if isinstance(value, tuple) else (value.shape,)
         agree = len(expected) == len(found) and all(map(fits, found, expected))
         assert agree, f"{line}: says {self.comments[line]}, is {found}"
@@ -98,6 +111,8 @@ def exercise(checker: ShapeChecker, config: GPTConfig) -> None:
     checker.sizes = SIZES | {"T": 9, "S": 9}
     model.loss(ids, ids).backward()
     model.loss(ids, ids, documents=np.arange(9) // 4).backward()
+    model.recompute = True
+    model.loss(ids, ids, mask=np.arange(9) > 0).backward()
     model.eval()
     cache = KVCache(config)
     with no_grad():
@@ -110,18 +125,21 @@ def test_shape_comments_are_true_and_all_have_run(checker: ShapeChecker) -> None
     exercise(checker, GPTConfig(**CONFIG))
     exercise(checker, GPTConfig(**CONFIG, positions="rope", mlp="swiglu", qk_norm=True, tied_head=False, soft_cap=3.0))
     exercise(checker, GPTConfig(**CONFIG, positions="alibi", window=3))
+    exercise(checker, GPTConfig(**CONFIG, qk_norm=True, qk_norm_all=True))
+    exercise(checker, GPTConfig(**CONFIG, experts=5, experts_per_token=2, balance_loss=0.1))
     assert checker.run == checker.wrapped == set(checker.comments)
     assert len(checker.run) > 20
 
 
 @pytest.mark.control
 def test_a_wrong_comment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right, wrong, checker = "  # (B, T, F)", "  # (B, T, C)", ShapeChecker()
+    right, wrong, checker = "  # (..., F)", "  # (..., C)", ShapeChecker()
     assert right in source_of(llm.model.mlp)
     mlp = checker.load(llm.model.mlp, source_of(llm.model.mlp).replace(right, wrong))
     monkeypatch.setitem(sys.modules, "llm.model.mlp", mlp)
-    monkeypatch.setitem(sys.modules, "llm.model.gpt", checker.load(llm.model.gpt, source_of(llm.model.gpt)))
-    with pytest.raises(AssertionError, match=r"says \(B, T, C\), is \(\(2, 9, 28\),\)"):
+    for module in (llm.model.block, llm.model.gpt):
+        monkeypatch.setitem(sys.modules, module.__name__, checker.load(module, source_of(module)))
+    with pytest.raises(AssertionError, match=r"says \(..., C\), is \(\(2, 9, 28\),\)"):
         exercise(checker, GPTConfig(**CONFIG))
 
 

@@ -28,6 +28,7 @@ from llm.model.presets import PRESETS
 from llm.parallel import runtime
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions, presets
+from llm.runs.parsing import flag
 from llm.runs.run import Run
 from llm.training import checks
 from llm.training.command import parse, start
@@ -115,11 +116,14 @@ def test_help_names_every_option_once(
     more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")  # one option after the other, not side by side
-    assert script(monkeypatch, "--help", *more) == 0
-    shown = capsys.readouterr().out
-    named = re.findall(r"^[^\w\n]*(?:-h, )?--([a-z][a-z0-9-]+)", shown, re.MULTILINE)
-    wanted = [field.name.replace("_", "-") for kind in (TrainOptions, GPTConfig) for field in fields(kind)]
-    assert sorted(named) == sorted(["help", *wanted])
+    further = GPTConfig.further_fields()
+    for word, hidden in (("--help-all", {}), ("--help", further)):
+        assert script(monkeypatch, word, *more) == 0
+        shown = capsys.readouterr().out
+        named = re.findall(r"^[^\w\n] (?:-h, )?--([a-z][a-z0-9-]+)", shown, re.MULTILINE)
+        names = [field.name for kind in (TrainOptions, GPTConfig) for field in fields(kind) if field.name not in hidden]
+        assert sorted(named) == sorted(["help", *(flag(name)[2:] for name in names)])
+    assert f"{len(further)} more options, such as --experts, are shown by --help-all" in shown
     assert "{default," in shown
     assert "gpt2-xl" in shown
 
@@ -132,6 +136,8 @@ SENTENCES = {
     "--layers x": "--layers: 'x' is not a whole number in digits, such as 1000",
     "--threads 1.5": "--threads: '1.5' is not a whole number in digits, such as 1000, nor none",
     "--lr fast": "--lr: 'fast' is not a number, such as 0.1 or 1e-3",
+    "--qkv-bias maybe": "--qkv-bias: 'maybe' is not true, false or none",
+    "--rope-layers 0-3": "--rope-layers: '0-3' is no list of whole numbers such as 0,2,5, nor none",
     "--soft-cap no": "--soft-cap: 'no' is not a number, such as 0.1 or 1e-3, nor none",
     "--vocab-size 100": "--vocab-size 100 is too small for --tokenizer bpe; give at least 257",
     "--data short.txt --context 4 --tokenizer char --prompt ü": "'ü' in --prompt is not among the 10 characters of the",
@@ -466,12 +472,13 @@ def test_resume_begins_again_what_was_killed_during_setup(tmp_path: Path) -> Non
 # --- help -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("word", ["--help", "--help-all"])
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_help_says_nothing_twice_and_fits(
-    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    word: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    assert script(monkeypatch, "--help") == 0
+    assert script(monkeypatch, word) == 0
     shown = capsys.readouterr().out
     assert "None" not in shown
     assert max(len(line) for line in shown.splitlines()) <= columns
@@ -479,6 +486,19 @@ def test_help_says_nothing_twice_and_fits(
     assert not re.search(r"Default: [^(]*\(default: none\)", words)
     places = [shown.index(f"--{name} ") for name in ("data", "steps", "batch-size", "lr", "prompt", "beta2", "seed")]
     assert places == sorted(places), "what is needed most often comes first"
+
+
+def test_a_switch_or_list_that_may_be_missing_is_one_word() -> None:
+    def model(words: str) -> GPTConfig:
+        return parse(["--preset", "llama-tiny", *words.split()])[0].model
+
+    for word, value in {"true": True, "False": False, "none": None}.items():
+        assert model(f"--qkv-bias {word}").qkv_bias is value
+    assert model("--rope-layers 0,2").rope_layers == (0, 2)
+    assert model("--rope-layers=").rope_layers == ()
+    assert model("--rope-layers none").rope_layers is None
+    assert model("--experts 4 --dense-layers 3").dense_layers == (3,)
+    assert model("--experts 4 --dense-layers none").dense_layers == ()
 
 
 def test_help_says_what_kind_of_value_each_option_takes(

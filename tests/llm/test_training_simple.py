@@ -13,7 +13,7 @@ from llm.data import Corpus, prepare
 from llm.model.config import GPTConfig
 from llm.runs.options import Options, TrainOptions
 from llm.training import simple
-from llm.training.setup import make_trainer
+from llm.training.setup import initial_model, make_trainer
 from llm.training.trainer import Trainer
 from tests.llm.trainings import WORDS
 from tokenizer import CharTokenizer
@@ -47,7 +47,8 @@ def real_trainer(**changes: object) -> Trainer:
     )
     config = GPTConfig(vocab_size=tokenizer.vocab_size, **simple.SIZE, **simple.CHOICES)
     dataset = prepare(Corpus("text", [TEXT]), tokenizer, training.val_fraction)
-    return make_trainer(Options(TrainOptions(**asdict(training) | changes), config), dataset, "cpu")
+    options = Options(TrainOptions(**asdict(training) | changes), config)
+    return make_trainer(options, dataset, "cpu", initial_model(options, resumes=False))
 
 
 def weights_of_real_trainer(**changes: object) -> dict[str, np.ndarray]:

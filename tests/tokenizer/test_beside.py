@@ -144,6 +144,15 @@ def test_added_tokens_beside_a_sentencepiece_model(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_what_an_earlier_tokenizer_has_left_beside_a_saved_one_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path, {"tokenizer.json": DOCUMENT, "special_tokens_map.json": {"eos_token": "<v>"}})
+    write(tmp_path, {"added_tokens.json": {"<new>": 301}, "additional_chat_templates/x.jinja": "x"})
+    assert load(tmp_path).special_tokens == {"<v>": 300}
+    TRAINED.save(tmp_path)
+    assert load(tmp_path) == TRAINED
+    assert load(tmp_path).settings == {}
+
+
 @pytest.mark.parametrize("model_type", ["gpt2", "qwen2", "qwen3", "gpt_neox", "starcoder2"])
 def test_the_model_decides_how_a_bare_vocabulary_splits_text(model_type: str, tmp_path: Path) -> None:
     files = {**VOCABULARY, "config.json": {"model_type": model_type}, "tokenizer_config.json": {"eos_token": "<v>"}}

@@ -122,8 +122,8 @@ def test_gpt4_has_the_name_of_nearly_its_pattern_and_a_tokenizer_json() -> None:
     assert read(values) == BaseTokenizer.of(own.record._replace(pattern="llama3"))
 
 
-def test_a_tokenizer_of_characters_is_only_there_as_a_tokenizer_json() -> None:
-    own = CharTokenizer.train([TEXT])
+@pytest.mark.parametrize("own", [CharTokenizer.train([TEXT]), Tokenizer.train([TEXT], 257, ["<|endoftext|>"])])
+def test_a_tokenizer_without_merges_is_only_there_as_a_tokenizer_json(own: BaseTokenizer) -> None:
     assert write(own).keys() == {f"{PREFIX}model", DOCUMENT}
     assert write(own)[f"{PREFIX}model"] == "none"
     assert read(write(own)) == own
@@ -166,7 +166,7 @@ LLAMA = write(KINDS["SentencePiece"], {"eos_token": 2})
     [
         ({}, "asks for tokenizer.ggml.model = None, which is not supported"),
         (GPT2 | {f"{PREFIX}bos_token_id": 303}, "asks for tokenizer.ggml.bos_token_id = 303, but has 303 tokens"),
-        (GPT2 | {f"{PREFIX}bos_token_id": True}, "asks for tokenizer.ggml.bos_token_id = True"),
+        (GPT2 | {f"{PREFIX}bos_token_id": True}, "is damaged: its tokenizer.ggml.bos_token_id is not a whole number"),
         (GPT2 | {f"{PREFIX}bos_token_id": -1}, "add_bos_token = true, but has no tokenizer.ggml.bos_token_id"),
         (GPT2 | {f"{PREFIX}add_bos_token": 1}, "asks for tokenizer.ggml.add_bos_token = 1, which is not supported"),
         (GPT2 | {f"{PREFIX}tokens": ["a", "a"], f"{PREFIX}token_type": [1, 1]}, "it has the token 'a' twice"),

@@ -13,13 +13,14 @@ tokenizer.json, and a token with a role is special, even if the tokenizer.json s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import regex
 
-from tokenizer.formats.atomic import is_file
+from tokenizer.formats.atomic import is_file, write_file
 from tokenizer.formats.checks import is_id, is_table, is_text, parse_json, unsupported
 from tokenizer.formats.components import TOKEN_FLAGS
 from tokenizer.formats.records import FormatError
@@ -34,6 +35,7 @@ CLASSES = dict.fromkeys(["qwen2", "qwen2_moe", "qwen3", "qwen3_moe"], "Qwen2Toke
 }
 ROLE_ENDING = "_token"  # of bos_token, eos_token, and others that a model may have, such as image_token
 MORE_SPECIALS = ("additional_special_tokens", "extra_special_tokens")
+OTHERS = (ROLES_NAME, ADDED_NAME, TEMPLATE_NAME)
 ENDS = {"add_bos_token": "bos_token", "add_eos_token": "eos_token"}  # switch -> the role of the token that it adds
 DECIMAL = regex.compile("[0-9]{1,9}")  # an id as text
 
@@ -144,6 +146,18 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path} is damaged: it is not text in UTF-8 ({error})") from None
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write a tokenizer_config.json. What an earlier tokenizer has left in the folder is no longer read."""
+    config = folder / SETTINGS_NAME
+    if settings or config.exists():
+        text = json.dumps(settings, ensure_ascii=False, indent=1)
+        # UTF-8 cannot encode a surrogate. It is written \ud800, as JSON spells it.
+        write_file(config, text.encode(errors="backslashreplace"))
+    # The chat templates are among the settings, the added tokens in the tokenizer.json.
+    for path in (*(folder / name for name in OTHERS), *folder.glob(f"{TEMPLATES_FOLDER}/*.jinja")):
+        path.unlink(missing_ok=True)
 
 
 # Tokens at the beginning and the end of a text

@@ -14,7 +14,6 @@ The path may be that of a file or of a folder. In a folder, the first of these t
 
 from __future__ import annotations
 
-import json
 import os
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -26,13 +25,12 @@ from tokenizer.arrays.collector import paused_garbage_collector
 from tokenizer.formats import gguf, llama2c, sentencepiece, tiktoken, tokenizer_json, vocabularies
 from tokenizer.formats.atomic import is_file, write_file
 from tokenizer.formats.beside import (
-    SETTINGS_NAME,
-    TEMPLATE_NAME,
     added_tokens,
     read_ends,
     read_settings,
     with_added_tokens,
     with_class,
+    write_settings,
 )
 from tokenizer.formats.checks import parse_json
 from tokenizer.formats.components import read_added_tokens
@@ -176,13 +174,3 @@ def write(path: str | os.PathLike, record: Record, settings: dict[str, Any]) -> 
     write_file(file, data)
     if file != Path(path):  # `path` is a folder
         write_settings(file.parent, settings)
-
-
-def write_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Write a tokenizer_config.json. What an earlier tokenizer has left in the folder is no longer read."""
-    config, template = folder / SETTINGS_NAME, folder / TEMPLATE_NAME
-    if settings or config.exists():
-        text = json.dumps(settings, ensure_ascii=False, indent=1)
-        # UTF-8 cannot encode a surrogate. It is written \ud800, as JSON spells it.
-        write_file(config, text.encode(errors="backslashreplace"))
-    template.unlink(missing_ok=True)  # the chat template is among the settings

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from tokenizer.arrays.collector import paused_garbage_collector
 from tokenizer.formats import byte_pair, sentencepiece, tokenizer_json, vocabularies
 from tokenizer.formats.checks import is_text, parse_json, spelling_of_ids
 from tokenizer.formats.records import BytePairRecord, FormatError, Record, SentencePieceRecord, WordPieceRecord
@@ -72,6 +73,7 @@ SPLITTINGS: dict[str, Splitting] = {
 # Reading
 
 
+@paused_garbage_collector()
 def read(metadata: Mapping[str, Any]) -> tuple[Record, dict[str, Any]]:
     """The vocabulary, and what a tokenizer_config.json would say. `metadata` may have other values too."""
     values = {name.removeprefix(PREFIX): plain(value) for name, value in metadata.items() if name.startswith(PREFIX)}
@@ -143,7 +145,9 @@ def read_id(values: dict[str, Any], key: str, tokens: list[str], default: int | 
     i = values.get(key, default)
     if i is None or i in NO_ID:
         return None
-    if type(i) is not int or not 0 <= i < len(tokens):
+    if type(i) is not int:
+        raise FormatError(f"is damaged: its {PREFIX}{key} is not a whole number")
+    if not 0 <= i < len(tokens):
         raise FormatError(f"asks for {PREFIX}{key} = {repr(i)[:80]}, but has {len(tokens)} tokens")
     return i
 

@@ -27,9 +27,9 @@ def write(record: Record, roles: Mapping[str, int], chat_template: Any = None, s
 
     `roles` are the ids of bos_token, eos_token, unk_token and pad_token, as far as there are such tokens. If the model
     has more ids than the tokenizer, its number of ids is `size`: the others get tokens that are not used. ValueError if
-    llama.cpp would give other ids. It has no tokenizers of characters: for these, it gets none.
+    llama.cpp would give other ids. It has no tokenizers of characters or without merges: for these, it gets none.
     """
-    if isinstance(record, CharacterRecord):
+    if isinstance(record, CharacterRecord) or isinstance(record, BytePairRecord) and not record.merges:
         return {f"{PREFIX}model": "none"} | document(record)
     values = filled(vocabulary(record), size)
     values |= {ROLES[role]: i for role, i in roles.items() if role in ROLES} | ends(record.template)

@@ -23,9 +23,9 @@ DEFAULTS: dict[str, Any] = {
     "max_position_embeddings": 65536,
     "hidden_act": "xielu",  # an activation with weights of its own, which this model has not
     "rms_norm_eps": 1e-5,
-    "rope_theta": 12000000.0,
-    "rope_scaling": {
+    "rope_parameters": {
         "rope_type": "llama3",
+        "rope_theta": 12000000.0,
         "factor": 8.0,
         "original_max_position_embeddings": 8192,
         "low_freq_factor": 1.0,

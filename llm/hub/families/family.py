@@ -24,3 +24,9 @@ class Family:
     surplus: tuple[str, ...] = ()  # patterns of tensors in files that hold no weights, such as masks
     prefix: str = "model."  # of all tensors but the head; some files leave it out
     renamed: Mapping[str, str] = field(default_factory=dict)  # tensors that have another name in some files -> this one
+    spellings: Mapping[str, str] = field(default_factory=dict)  # other names of fields -> those that `read` looks for
+
+    def fields(self, data: Mapping[str, Any], where: str = "config.json") -> Fields:
+        """The fields of a config.json, under the names that `read` looks for."""
+        renamed = {name: data[other] for other, name in self.spellings.items() if data.get(other) is not None}
+        return Fields({**data, **renamed}, self.defaults, where)

@@ -92,20 +92,23 @@ def write_later(config: GPTConfig) -> dict[str, Any]:
     more = write_gemma(config) | write_windows(config)
     scale = config.attention_scale
     return more | {
+        "sliding_window": config.window or config.context,  # transformers needs one even if no layer has it
         "hidden_activation": GATED_NAMES.get(config.mlp, "silu"),
-        "query_pre_attn_scalar": config.head_size if scale is None else scale**-2,
+        # A whole number: transformers reads no other.
+        "query_pre_attn_scalar": config.head_size if scale is None else round(scale**-2),
         "attn_logit_softcapping": config.attention_soft_cap,
         "final_logit_softcapping": config.soft_cap,
     }
 
 
 def read_gemma2(fields: Fields) -> GPTConfig:
-    return GPTConfig(**read_later(fields, [layer % 2 == 0 for layer in range(fields.count("num_hidden_layers"))]))
+    return GPTConfig(**read_later(fields, [layer % 2 == 0 for layer in range(fields.layers("num_hidden_layers"))]))
 
 
 def read_gemma3(fields: Fields) -> GPTConfig:
-    every, layers = fields.count("sliding_window_pattern"), fields.count("num_hidden_layers")
+    every, layers = fields.count("sliding_window_pattern"), fields.layers("num_hidden_layers")
     found = read_later(fields, [(layer + 1) % every != 0 for layer in range(layers)])
+    found["attention_soft_cap"] = None  # config.json can have a value, but Gemma 3 computes without it
     head_size = found["head_dim"] or found["dim"] // found["heads"]
     both = fields.get("rope_parameters") or {}
     full = dict(both.get(FULL) or {}) | (fields.get("rope_scaling") or {})

@@ -15,6 +15,8 @@ PLAIN = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_python": "gelu",
     "relu": "relu",
     "relu2": "relu_squared",
     "silu": "silu",
@@ -36,6 +38,13 @@ DEFAULTS: dict[str, Any] = {
     "scale_attn_weights": True,
     "tie_word_embeddings": True,
 }
+# Names of fields that transformers reads too.
+SPELLINGS = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
 
 
 def read(fields: Fields) -> GPTConfig:
@@ -45,7 +54,7 @@ def read(fields: Fields) -> GPTConfig:
     return GPTConfig(
         vocab_size=fields.count("vocab_size"),
         context=fields.count("n_positions"),
-        layers=fields.count("n_layer"),
+        layers=fields.layers("n_layer"),
         heads=fields.count("n_head"),
         dim=dim,
         mlp_dim=none_if(fields.count("n_inner", 4 * dim), 4 * dim),
@@ -100,4 +109,6 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
 
 # Old files hold the causal mask of each layer too.
 MASKS = ("*.attn.bias", "*.attn.masked_bias")
-GPT2 = Family("gpt2", "GPT2LMHeadModel", DEFAULTS, read, write, tensors, surplus=MASKS, prefix="transformer.")
+GPT2 = Family(
+    "gpt2", "GPT2LMHeadModel", DEFAULTS, read, write, tensors, prefix="transformer.", spellings=SPELLINGS, surplus=MASKS
+)

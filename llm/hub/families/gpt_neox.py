@@ -36,7 +36,7 @@ def read(fields: Fields) -> GPTConfig:
     return GPTConfig(
         vocab_size=fields.count("vocab_size"),
         context=fields.count("max_position_embeddings"),
-        layers=fields.count("num_hidden_layers"),
+        layers=fields.layers("num_hidden_layers"),
         heads=heads,
         dim=dim,
         mlp_dim=fields.count("intermediate_size"),
@@ -48,7 +48,7 @@ def read(fields: Fields) -> GPTConfig:
         parallel=fields.flag("use_parallel_residual"),
         qkv_bias=attention,
         out_bias=attention,
-        **read_rope(fields, dim // heads, names=names),
+        **read_rope(fields, dim // heads, names=names, partial=True),
     )
 
 

@@ -21,6 +21,8 @@ GATED = {
     "gelu": "geglu",
     "gelu_new": "geglu_tanh",
     "gelu_pytorch_tanh": "geglu_tanh",
+    "gelu_fast": "geglu_tanh",
+    "gelu_python": "geglu",
     "relu": "reglu",
 }
 GATED_NAMES = {"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_pytorch_tanh", "reglu": "relu"}  # the way back
@@ -42,15 +44,16 @@ def read_common(
     *,
     activations: Mapping[str, str] = GATED,
     default_theta: float = 10000.0,
-    rope_names: Mapping[str, str] = MappingProxyType({}),
+    rope_kinds: Mapping[str, str] = MappingProxyType({}),
+    partial: bool = False,
 ) -> dict[str, Any]:
-    """The fields of GPTConfig that Llama and the families like it share. `rope_names`: as in `read_rope`."""
+    """The fields of GPTConfig that Llama and the families like it share. `rope_kinds`, `partial`: see `read_rope`."""
     heads, dim = fields.count("num_attention_heads"), fields.count("hidden_size")
     head_size = fields.count("head_dim", dim // heads)
     return {
         "vocab_size": fields.count("vocab_size"),
         "context": fields.count("max_position_embeddings"),
-        "layers": fields.count("num_hidden_layers"),
+        "layers": fields.layers("num_hidden_layers"),
         "heads": heads,
         "kv_heads": none_if(fields.count("num_key_value_heads", heads), heads),
         "dim": dim,
@@ -63,7 +66,7 @@ def read_common(
         "bias": False,
         "dropout": fields.number("attention_dropout", 0.0),
         "tied_head": fields.flag("tie_word_embeddings"),
-        **read_rope(fields, head_size, default_theta=default_theta, kinds=rope_names),
+        **read_rope(fields, head_size, default_theta=default_theta, kinds=rope_kinds, partial=partial),
     }
 
 

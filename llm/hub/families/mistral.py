@@ -6,6 +6,7 @@ from typing import Any
 
 from llm.hub.families.family import Family
 from llm.hub.families.llama import LLAMA, read_common, tensors, write_common
+from llm.hub.families.windows import read_windows
 from llm.hub.fields import Fields
 from llm.model.config import GPTConfig
 
@@ -19,7 +20,11 @@ DEFAULTS: dict[str, Any] = {
 
 
 def read(fields: Fields) -> GPTConfig:
-    return GPTConfig(**read_common(fields), window=fields.get("sliding_window"))
+    common = read_common(fields)
+    windows = read_windows(fields, fields.get("sliding_window"), [True] * common["layers"])
+    if windows.get("window_layers") is not None:
+        raise fields.error("layer_types", fields.get("layer_types"), "the same for all layers of this family")
+    return GPTConfig(**common, **windows)
 
 
 def write(config: GPTConfig) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def mixtral_tensors(config: GPTConfig) -> dict[str, Part]:
 
 
 def read_qwen3_moe(fields: Fields) -> GPTConfig:
-    attention, layers = fields.flag("attention_bias") or None, fields.count("num_hidden_layers")
+    attention, layers = fields.flag("attention_bias") or None, fields.layers("num_hidden_layers")
     step, dense = fields.count("decoder_sparse_step"), fields.get("mlp_only_layers", [])
     common = read_common(fields)
     return GPTConfig(**common | {

@@ -26,7 +26,8 @@ DEFAULTS: dict[str, Any] = {
 
 def read(fields: Fields) -> GPTConfig:
     # In the first of these models, "yarn" was another name of longrope.
-    return GPTConfig(**read_common(fields, rope_names={"yarn": "longrope"}), window=fields.get("sliding_window"))
+    common = read_common(fields, rope_kinds={"yarn": "longrope"}, partial=True)
+    return GPTConfig(**common, window=fields.get("sliding_window"))
 
 
 def write(config: GPTConfig) -> dict[str, Any]:

@@ -25,13 +25,21 @@ def read_rope(
     default_theta: float = 10000.0,
     names: Mapping[str, str] = MappingProxyType({}),
     kinds: Mapping[str, str] = MappingProxyType({}),
+    partial: bool = False,
 ) -> dict[str, Any]:
-    """The fields of GPTConfig about rope. `names`: other names of the fields outside, `kinds`: other names of kinds."""
+    """The fields of GPTConfig about rope. `names`: other names of the fields outside, `kinds`: other names of kinds.
+
+    `partial`: whether models of the family can rotate a part of each head.
+    """
     outside = {name: fields.get(names.get(name, name)) for name in ("rope_theta", "partial_rotary_factor")}
-    inside = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
+    inside = fields.get("rope_scaling") or fields.get("rope_parameters") or fields.defaults.get("rope_parameters") or {}
     if not isinstance(inside, dict):
         raise fields.error("rope_scaling", inside, "an object with rope_type, or null")
-    return read_rope_parameters(fields, inside, outside, head_size, default_theta, kinds)
+    found = read_rope_parameters(fields, inside, outside, head_size, default_theta, kinds)
+    if found["rope_dim"] is not None and not partial:
+        factor = inside.get("partial_rotary_factor", outside["partial_rotary_factor"])
+        raise fields.error("partial_rotary_factor", factor, "1.0 only in this family")
+    return found
 
 
 def read_rope_parameters(
@@ -43,7 +51,7 @@ def read_rope_parameters(
     kinds: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """As `read_rope`, for the parameters `inside` of one kind of layer."""
-    defaults = {"rope_theta": default_theta, "partial_rotary_factor": 1.0, "type": "default"}
+    defaults = {"rope_theta": default_theta, "partial_rotary_factor": 1.0, "type": "default", "truncate": True}
     given = {name: value for name, value in outside.items() if value is not None}
     rope = Fields(inside, defaults | given, f"{fields.where}: rope_parameters")
     key = "rope_type" if rope.get("rope_type") else "type"
@@ -58,8 +66,9 @@ def read_rope_parameters(
 
 def _scaling(kind: Any, rope: Fields, fields: Fields) -> RopeScaling:
     context = fields.count("max_position_embeddings")
-    # Where the original context is not said, it is that of the model, and for Phi-3 a field beside the parameters.
-    original = rope.get("original_max_position_embeddings") or fields.get("original_max_position_embeddings", context)
+    # A field beside the parameters, as Phi-3 has it, goes first. If no field says it, it is the context of the model.
+    name = "original_max_position_embeddings"
+    original = fields.count(name, rope.count(name, context))
     if kind == "linear":
         return RopeScaling(kind, factor=rope.number("factor"))
     if kind == "dynamic":  # transformers measures the length by the context of the model here
@@ -76,7 +85,7 @@ def _scaling(kind: Any, rope: Fields, fields: Fields) -> RopeScaling:
             original_context=original,
             beta_fast=rope.number("beta_fast", 0) or 32.0,
             beta_slow=rope.number("beta_slow", 0) or 1.0,
-            truncate=rope.get("truncate", True),
+            truncate=rope.flag("truncate"),
             attention_factor=rope.number("attention_factor", _yarn_attention_factor(rope, factor)),
         )
     growth = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
@@ -84,9 +93,16 @@ def _scaling(kind: Any, rope: Fields, fields: Fields) -> RopeScaling:
         kind,
         original_context=original,
         attention_factor=rope.number("attention_factor", growth),
-        short_factors=rope["short_factor"],
-        long_factors=rope["long_factor"],
+        short_factors=_numbers(rope, "short_factor"),
+        long_factors=_numbers(rope, "long_factor"),
     )
+
+
+def _numbers(rope: Fields, name: str) -> tuple[float, ...]:
+    values = rope.get(name)
+    if not isinstance(values, list):
+        raise rope.error(name, values, "a list of numbers, one for each pair")
+    return tuple(values)
 
 
 def _yarn_attention_factor(rope: Fields, factor: float) -> float:

@@ -31,12 +31,12 @@ def read(fields: Fields) -> GPTConfig:
     rotates = fields.get("no_rope_layers", [int((layer + 1) % every != 0) for layer in layers])  # 1: the layer rotates
     if not isinstance(rotates, list) or len(rotates) != len(layers):
         raise fields.error("no_rope_layers", rotates, f"a list of 0 and 1 for each of the {len(layers)} layers")
-    window = fields.get("sliding_window") if fields.flag("use_sliding_window") else None
+    use = fields.flag("use_sliding_window")  # transformers looks at it only where there is no list of layer_types
     return GPTConfig(
         **common,
         **read_bias(fields),
         rope_layers=None if all(rotates) else tuple(layer for layer in layers if rotates[layer]),
-        **read_windows(fields, window, [not rotates[layer] for layer in layers]),
+        **read_windows(fields, fields.get("sliding_window"), [use and not rotates[layer] for layer in layers]),
     )
 
 

@@ -1,0 +1,92 @@
+"""The model that training begins with, if --from names one: its shape, its weights and its tokenizer.
+
+llm/hub opens it, whatever kind of file it is in. The run that begins has a folder of its own, with everything it needs:
+when it is resumed, the model at --from is not read again, and may be gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from llm.data.learned import LEARNED
+from llm.hub.load import load_weights, open_model
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.runs.errors import RunError
+from llm.runs.options import FROM, Options, TrainOptions
+from llm.runs.parsing import flag
+from tokenizer import BaseTokenizer
+from tokenizer import load as load_tokenizer
+
+# What a model computes does not depend on these.
+FREE = {"dropout", "balance_loss"}
+
+
+def base_options(path: str) -> Options:
+    """The defaults of the options with --from. Raises ValueError (HubError ...) or OSError if there is no model."""
+    # Its own tokenizer is meant by its path, as another one would be.
+    return Options(replace(FROM, from_=path, tokenizer=path), open_model(path).config)
+
+
+def base_name(path: str) -> str:
+    """What a run is called that begins with the model at this path."""
+    path = str(Path(path).resolve())
+    return Path(path).stem if Path(path).suffix in (".gguf", ".bin") else Path(path).name
+
+
+def check_shape(loaded: GPTConfig, given: GPTConfig, path: str | None) -> None:
+    """Raise RunError if options ask for another shape than that of the loaded model. The context may be shorter."""
+    for name in (field.name for field in fields(GPTConfig) if field.name not in FREE):
+        theirs, ours = getattr(loaded, name), getattr(given, name)
+        if name == "context" and ours <= theirs:
+            continue
+        if ours != theirs:
+            has = "none" if theirs is None else str(theirs)
+            advice = "give a smaller one, or leave it out" if name == "context" else "leave that option out"
+            raise RunError(
+                f"{flag(name)} cannot be {ours}: the model in {path} has {has}, and its shape comes from there; "
+                f"{advice}"
+            )
+
+
+def base_tokenizer(training: TrainOptions, vocab_size: int) -> BaseTokenizer:
+    """The tokenizer of the model at --from, or the one of --tokenizer if the model comes without."""
+    path, given = training.from_, training.tokenizer
+    assert path is not None, "this is for --from"
+    tokenizer = open_model(path).load_tokenizer()
+    if given != path:
+        tokenizer = _given_tokenizer(path, given, tokenizer)
+    if tokenizer is None:
+        raise RunError(
+            f"{path} holds no tokenizer, only a model; give the one that the model was trained with, as --tokenizer "
+            "and the path of its tokenizer.json"
+        )
+    if tokenizer.vocab_size > vocab_size:
+        raise RunError(
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens, and the model in {path} knows only {vocab_size:,}; "
+            "give the tokenizer that it was trained with"
+        )
+    return tokenizer
+
+
+def _given_tokenizer(path: str, given: str, own: BaseTokenizer | None) -> BaseTokenizer:
+    if own is not None:
+        raise RunError(f"--tokenizer {given} is not possible: {path} has a tokenizer of its own; leave that option out")
+    if given in LEARNED:
+        raise RunError(
+            f"--tokenizer {given} would learn new tokens, which the model in {path} does not know; give the path of "
+            "the tokenizer.json that it was trained with"
+        )
+    return load_tokenizer(given)
+
+
+def base_model(options: Options) -> GPT:
+    """The model at --from, with the context, the dropout and the balancing loss of the options."""
+    model = GPT(options.model, rng=None)
+    state: dict[str, Any] = load_weights(open_model(str(options.training.from_))).state_dict(copy=False)
+    if "positions.weight" in state:
+        state["positions.weight"] = state["positions.weight"][: options.model.context]
+    model.load_state_dict(state)
+    return model
