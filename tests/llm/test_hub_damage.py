@@ -226,8 +226,10 @@ def test_a_misshapen_tensor_is_named_with_its_shape(model: tuple[Path, dict[str,
     other = data.draw(st.sampled_from([longer, tensors[name][None], tensors[name].reshape(-1)]))
     if other.shape != tensors[name].shape:
         text = with_tensors(*model, lambda changed: changed.update({name: other}))
-        assert f"the tensor {name} has the shape (" in text
-        assert "asks for" in text or "must be a matrix" in text
+        if name == "model.decoder.embed_positions.weight":  # OPT: without the rows that no text reads
+            assert f"the tensor {name} has the shape (" in text
+        else:
+            assert f"the tensor {name} has the shape {other.shape}, but the configuration asks for " in text
 
 
 # --- the head ---------------------------------------------------------------------------------------------------------
