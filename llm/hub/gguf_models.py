@@ -70,12 +70,8 @@ def read_metadata(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], wh
 
 
 def _config(fields: Fields, architecture: Architecture, tensors: Mapping[str, Stored]) -> GPTConfig:
-<<<<<<< HEAD
     heads, dim = fields.count("attention.head_count"), fields.count("embedding_length")
     layers = fields.layers("block_count")
-=======
-    heads, dim, layers = *map(fields.count, ("attention.head_count", "embedding_length")), fields.layers("block_count")
->>>>>>> hub-cli
     head_size = fields.count("attention.key_length", dim // heads)
     norm = "layer_norm_rms_epsilon" if architecture.fields["norm"] == "rmsnorm" else "layer_norm_epsilon"
     experts = fields.get("expert_count") or None
