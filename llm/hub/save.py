@@ -113,7 +113,8 @@ def meaning(config: GPTConfig) -> dict[str, Any]:
     for name in ("rope_layers", "window_layers"):
         layers = getattr(config, name)
         found[name] = sorted(range(config.layers) if layers is None else layers)
-    without_effect = {"bias", "dropout"}  # the first has been filled in, the second acts only in training
+    # The first has been filled in, the others act only in training.
+    without_effect = {"bias", "dropout", "balance_by_layer"}
     if config.positions != "rope":
         without_effect |= {name for name in found if name.startswith("rope_")} | {"window_rope_base"}
     if config.window is None:

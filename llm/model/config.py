@@ -133,6 +133,8 @@ class GPTConfig:
     """With experts: scale the weights of those chosen so that their sum is 1 (Mixtral)."""
     balance_loss: float = 0.0
     """With experts: coefficient of the loss that is small if all experts are used equally: llm/model/experts.py."""
+    balance_by_layer: bool = False
+    """With experts: balance those of each layer, not those of all layers together. Models of others do the latter."""
     dense_layers: tuple[int, ...] = ()
     """With experts: the layers that have one MLP instead, counted from 0."""
     dense_mlp_dim: int | None = None

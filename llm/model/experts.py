@@ -12,8 +12,11 @@ tokens that expert e gets, for each token, and P_e its mean probability:
 
 It is k if all experts are used equally, and up to E if one of them gets everything. This is the definition of
 transformers; the paper and others divide by k. Only P_e has a gradient: which experts are chosen is not differentiable.
-f and P are of one call of `GPT.loss`. So with micro-batches or several workers, each part of a batch is balanced by
-itself, and the loss is the mean over the parts: close to that of the whole batch, but not equal to it.
+
+Over all layers together, each layer may use a few experts only, as long as other layers use others. The loss does not
+see that. So with `balance_by_layer` it is the mean of the losses of single layers, as in the paper. f and P are of one
+call of `GPT.loss`: with micro-batches or several workers, each part of a batch is balanced by itself, and the loss is
+the mean over the parts, which is near that of the whole batch, but not equal to it.
 
 Sizes (B, T, C ...): config.py. E experts, k experts for each token, N = B T tokens.
 """
@@ -31,7 +34,7 @@ from minigrad.backend import Array, array_module, to_device
 from minigrad.fused.embedding import embedding
 from minigrad.modes import mode
 from minigrad.nn import Linear, Module, ModuleList
-from minigrad.ops import concatenate, softmax, split, take_along_axis
+from minigrad.ops import concatenate, softmax, split, stack, take_along_axis
 from minigrad.tensor import Tensor
 
 
@@ -93,8 +96,13 @@ def first_places(experts: Array, E: int) -> Array:
     return xp.searchsorted(experts, xp.arange(E + 1))
 
 
-def balance(routing: Sequence[Routing], mask: Array | None = None) -> Tensor:
-    """The balancing loss over all layers, a scalar. `mask`: (N,) booleans, False for padding, which does not count."""
+def balance(routing: Sequence[Routing], mask: Array | None = None, *, by_layer: bool = False) -> Tensor:
+    """The balancing loss over all layers together, a scalar; or, `by_layer`, the mean of those of the layers.
+
+    `mask`: (N,) booleans, False for padding, which does not count.
+    """
+    if by_layer:
+        return stack([balance([layer], mask) for layer in routing]).mean()
     layers = len(routing)  # those with experts
     probabilities = concatenate([layer.probabilities for layer in routing])  # (layers * N, E)
     chosen = np.concatenate([layer.chosen for layer in routing])  # (layers * N, k)

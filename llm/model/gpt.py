@@ -7,7 +7,7 @@ A `GPTConfig` chooses, in any combination:
     positions       learned | sinusoidal | RoPE | ALiBi | none
     normalisation   LayerNorm | RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467), before or after each sublayer
     attention       multi-head | grouped-query | multi-query; any head size; QK-norm; sliding window (arXiv 2310.06825)
-    MLP             GELU, exact or tanh | ReLU squared | SwiGLU | GEGLU
+    MLP             GELU, exact or tanh | ReLU squared | SwiGLU | GEGLU ...; mixtures of experts (arXiv 1701.06538)
     head            tied to the embedding (Press and Wolf 2017, arXiv 1608.05859) or not; soft cap (arXiv 2408.00118)
     biases          with or without. Dropout: on embeddings, attention weights and outputs of sublayers, as in GPT-2
 
@@ -126,7 +126,7 @@ class GPT(Module):
             return loss
         real = None if mask is None else np.broadcast_to(mask, targets.shape).reshape(-1)  # (B * T,)
         times = int((targets != ignore_index).sum()) if reduction == "sum" else 1
-        return loss + balance(routing, real) * (self.config.balance_loss * times)
+        return loss + balance(routing, real, by_layer=self.config.balance_by_layer) * (self.config.balance_loss * times)
 
     def hidden(
         self,

@@ -44,7 +44,8 @@ PRESETS = {
                                 experts=128, experts_per_token=8, balance_loss=0.001),
     # as many operations for a token as the preset "default", and three times its parameters: docs/LOG.md, 2026-11-30
     "moe-tiny":         replace(LLAMA, vocab_size=4096, context=128, layers=4, heads=8, dim=128, mlp="relu_squared",
-                                mlp_dim=256, qk_norm=True, tied_head=True, experts=8, balance_loss=0.01),
+                                mlp_dim=256, qk_norm=True, tied_head=True, experts=8, balance_loss=0.01,
+                                balance_by_layer=True),
 }
 # fmt: on
 

@@ -21,7 +21,7 @@ from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 
 # What a model computes does not depend on these.
-FREE = {"dropout", "balance_loss"}
+FREE = {"dropout", "balance_loss", "balance_by_layer"}
 
 
 def base_options(path: str) -> Options:

@@ -29,7 +29,7 @@ from tokenizer import BaseTokenizer
 
 # The only options of the model that may change when a run is resumed. (--vocab-size has no effect: the run has its
 # tokenizer already.)
-CHANGEABLE = {"dropout", "balance_loss", "vocab_size"}
+CHANGEABLE = {"dropout", "balance_loss", "balance_by_layer", "vocab_size"}
 
 # Takes (model, tokenizer, prompt, seed), returns what the model writes after the prompt. llm/training does not import
 # llm/inference, where this function is. train.py imports both, and passes it in.

@@ -73,6 +73,7 @@ def mixtures(draw: st.DrawFn, layers: int) -> dict[str, Any]:
         "experts_per_token": draw(st.integers(1, experts)),
         "normalize_experts": draw(st.booleans()),
         "balance_loss": draw(st.sampled_from([0.0, 0.5])),
+        "balance_by_layer": draw(st.booleans()),
         "dense_layers": tuple(draw(st.sets(st.integers(0, layers - 1)))),
         "dense_mlp_dim": draw(st.sampled_from([None, 3])),
     }

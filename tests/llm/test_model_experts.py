@@ -235,14 +235,28 @@ def test_the_balancing_loss_is_k_if_all_experts_are_used_equally_and_E_if_one_is
 
 
 @given(SEEDS, st.booleans())
-def test_the_loss_of_a_model_contains_the_balancing_loss(seed: int, padded: bool) -> None:
-    model, rng = random_gpt(MIXTURE, seed), np.random.default_rng(seed)
+def test_by_layer_it_is_the_mean_of_the_layers(seed: int, masked: bool) -> None:
+    rng = np.random.default_rng(seed)
+    layers, mask = routings(rng.standard_normal((3, 8, 4)), 2), np.arange(8) > 2 if masked else None
+    expected = np.mean([balance([layer], mask).item() for layer in layers])
+    assert balance(layers, mask, by_layer=True).item() == pytest.approx(expected)
+
+
+def test_only_by_layer_layers_that_use_one_expert_each_are_noticed() -> None:
+    collapsed = routings(100 * np.eye(4)[:, None] * np.ones((1, 6, 1)), 1)  # layer i uses expert i alone
+    assert balance(collapsed).item() == pytest.approx(1)  # as if all was even
+    assert balance(collapsed, by_layer=True).item() == pytest.approx(4)
+
+
+@given(SEEDS, st.booleans(), st.booleans())
+def test_the_loss_of_a_model_contains_the_balancing_loss(seed: int, padded: bool, by_layer: bool) -> None:
+    model, rng = random_gpt(replace(MIXTURE, balance_by_layer=by_layer), seed), np.random.default_rng(seed)
     ids, targets = token_ids(rng, 2, 3, 5)
     mask = np.arange(5) >= rng.integers(0, 5, (3, 1)) if padded else None
     targets[:, -1] = -100
     routing: list[Routing] = []
     model.hidden(ids, mask=mask, routing=routing)
-    expected = 0.5 * balance(routing, None if mask is None else mask.reshape(-1)).item()
+    expected = 0.5 * balance(routing, None if mask is None else mask.reshape(-1), by_layer=by_layer).item()
     count = int((targets != -100).sum() if mask is None else (mask & (targets != -100)).sum())
     loss = partial(model.loss, ids, targets, mask=mask)
     if count:
