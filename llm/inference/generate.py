@@ -138,7 +138,8 @@ def first_in_context(length: int, context: int) -> int:
 
 def next_logits(model: GPT, ids: Sequence[int], cache: KVCache | None = None) -> np.ndarray:
     """Logits (V,), on the CPU, of the token after `ids`. With a cache, `ids` continue the text in it."""
-    with no_grad(), no_dropout(model):
+    # A model that has diverged overflows: that is seen in its logits, and needs no warnings of NumPy.
+    with no_grad(), no_dropout(model), np.errstate(all="ignore"):
         x = model.hidden(np.array([ids]), cache=cache)  # (1, T, C)
         # Only the last row predicts a token that is not known yet, so the head is computed only for this row:
         # (1, C) -> (1, V) -> (V,).
