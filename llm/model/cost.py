@@ -63,6 +63,9 @@ class Memory:
         return sum(astuple(self))
 
 
+OTHER = -1  # stands for a layer that is not listed in `dense_layers`
+
+
 def parameters(config: GPTConfig, *, used: bool = False) -> Parameters:
     """How many parameters `GPT(config)` has. `used`: only those that compute a token; of its experts, the chosen."""
     C, L, V, D = config.dim, config.layers, config.vocab_size, config.head_size
@@ -70,6 +73,7 @@ def parameters(config: GPTConfig, *, used: bool = False) -> Parameters:
     norm = 2 * C if config.norm == "layernorm" and config.has_bias("norm") else C
     norms_of_a_layer = 1 if config.shared_norm else 4 if config.norm_position == "both" else 2
     qk_norms = ((H + K) * D if config.qk_norm_all else 2 * D) if config.qk_norm else 0
+    dense = {*config.dense_layers}  # (all layers are not gone through: a damaged configuration may have 10^9 of them)
     norms_outside = (config.norm_position != "post") + config.embedding_norm
     attention = _linear(C, (H + 2 * K) * D, bias=config.has_bias("qkv")) + _linear(
         H * D, C, bias=config.has_bias("out")
@@ -78,7 +82,8 @@ def parameters(config: GPTConfig, *, used: bool = False) -> Parameters:
         embedding=V * C,
         positions=config.context * C if config.positions == "learned" else 0,
         attention=L * attention,
-        mlp=sum(_mlp_parameters(config, layer, used=used) for layer in range(L)),
+        mlp=sum(_mlp_parameters(config, layer, used=used) for layer in dense)
+        + (L - len(dense)) * _mlp_parameters(config, OTHER, used=used),
         norms=L * (norms_of_a_layer * norm + qk_norms) + norms_outside * norm,
         head=0 if config.tied_head else _linear(C, V, bias=config.head_bias),
     )
