@@ -37,8 +37,8 @@ class Architecture:
 
 
 ARCHITECTURES = {
+    "qwen2": Architecture({**LLAMA, "qkv_bias": True}),  # before llama, which some programs read without its biases
     "llama": Architecture(LLAMA, interleaved=True),  # and Mistral, Mixtral, SmolLM 1 and 2
-    "qwen2": Architecture({**LLAMA, "qkv_bias": True}),
     "qwen3": Architecture({**LLAMA, "qk_norm": True}),
     "qwen3moe": Architecture({**LLAMA, "qk_norm": True}),
     "olmo2": Architecture({**LLAMA, "qk_norm": True, "qk_norm_all": True, "norm_position": "output"}),

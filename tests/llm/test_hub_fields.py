@@ -55,7 +55,11 @@ def their_logits(folder: Path, family: str, ids: np.ndarray) -> np.ndarray | Non
         return None
 
 
-@pytest.mark.parametrize("family", [family for family in OPTIONS if family != "apertus"])  # its default is refused
+# The default of Apertus is refused, those of the others do not fit the small sizes here.
+LEFT_OUT = ("apertus", "gpt_neo", "gpt_neox", "gptj", "phi", "stablelm")
+
+
+@pytest.mark.parametrize("family", [family for family in OPTIONS if family not in LEFT_OUT])
 def test_no_field_is_overlooked(family: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.AutoConfig.for_model(family, **(GPT2_BASE if family == "gpt2" else BASE))

@@ -55,8 +55,12 @@ def script(monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
     monkeypatch.setattr(sys, "argv", ["train.py", *options])
     monkeypatch.setattr(runtime, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(runtime, "set_switch_interval", lambda: None)
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+    finally:
+        signal.signal(signal.SIGINT, handler)  # the program lets a second Ctrl-C end its process, which is this one
     return stop.value.code
 
 
