@@ -14,6 +14,7 @@ These letters stand for sizes, here and in all files of the model:
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -186,7 +187,7 @@ class GPTConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary that `json.dump` accepts."""
-        return asdict(self)
+        return json.loads(json.dumps(asdict(self)))  # as it will be read again: lists, not tuples
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> GPTConfig:
