@@ -238,6 +238,7 @@ class GPTConfig:
         self._require("dropout", lambda x: _is_number(x) and 0 <= x < 1, "a number of at least 0 and below 1")
         self._require("balance_loss", lambda x: _is_number(x) and x >= 0, "a number of at least 0")
         self._require("rope_scaling", lambda x: x is None or isinstance(x, RopeScaling), "a RopeScaling, or None")
+        self._require("dense_layers", lambda x: x is not None, "numbers of layers")
         for name in ("rope_layers", "window_layers", "dense_layers"):
             self._require(name, self._are_layers, f"numbers of layers, from 0 to {self.layers - 1}")
         self._check_heads()

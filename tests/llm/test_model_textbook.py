@@ -145,7 +145,8 @@ UNSUPPORTED = {"positions": "alibi", "rope_interleaved": True, "norm_position": 
                "embedding_scale": 2.0, "attention_scale": 0.3, "attention_scale_by_layer": True,
                "attention_soft_cap": 2.0, "qk_norm_all": True, "rope_dim": 2, "rope_layers": (0,),
                "rope_scaling": RopeScaling("linear", 2.0), "window_layers": (0,), "window_rope_base": 1e2, "experts": 4,
-               "experts_per_token": 3, "normalize_experts": False, "balance_loss": 0.1, "dense_layers": (0,),
+               "experts_per_token": 3, "normalize_experts": False, "balance_loss": 0.1,
+               "balance_by_layer": True, "dense_layers": (0,),
                "dense_mlp_dim": 5}
 # fmt: on
 
