@@ -16,9 +16,8 @@ import numpy as np
 
 from llm.hub.errors import HubError, reason, shown
 from llm.hub.fields import Fields
-from llm.hub.interleaved import unpermute
 from llm.hub.stored import Stored
-from llm.hub.weights import Matrices, Part, Reordered, Same, Stack, stack
+from llm.hub.weights import Matrices, Part, Same, Stack, interleaved_qkv, same_layers, stack
 from llm.model.config import GPTConfig
 from llm.model.rope_scaling import RopeScaling
 
@@ -169,9 +168,7 @@ def gguf_tensors(config: GPTConfig, name: str) -> dict[str, Part]:
                 names = [f"{theirs}.ffn_gate.{kind}", f"{theirs}.ffn_up.{kind}"]
                 parts[f"{ours}.mlp.up.{kind}"] = stack(names, [config.dense_mlp_dim or config.mlp_size] * 2)
         parts |= _experts(config, f"{ours}.mlp", theirs)
-    for n, other in same.items():
-        parts |= {f"{n}.{kind}": Same(f"{other}.{kind}") for kind in ("weight", "bias")}
-    return parts
+    return parts | same_layers(same)
 
 
 def _norms(config: GPTConfig) -> dict[str, str]:
@@ -188,8 +185,7 @@ def _qkv(config: GPTConfig, theirs: str, kind: str, interleaved: bool) -> Stack:
     q, k, v = (f"{theirs}.attn_{letter}.{kind}" for letter in "qkv")
     if not interleaved:
         return stack([q, k, v], [H * D, K * D, K * D])
-    order = {heads: tuple(unpermute(np.arange(heads * D), heads).tolist()) for heads in (H, K)}
-    return Stack((Reordered(q, order[H]), Reordered(k, order[K]), Same(v)), (H * D, K * D, K * D))
+    return interleaved_qkv([q, k, v], H, K, D)
 
 
 def _experts(config: GPTConfig, ours: str, theirs: str) -> dict[str, Part]:

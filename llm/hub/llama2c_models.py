@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from llm.hub.interleaved import unpermute
 from llm.hub.llama2c import Llama2C
-from llm.hub.weights import Part, Reordered, Same, Stack, stack
+from llm.hub.weights import Part, Same, interleaved_qkv, stack
 from llm.model.config import GPTConfig
 
 
@@ -31,8 +28,6 @@ def llama2c_config(file: Llama2C) -> GPTConfig:
 
 def llama2c_tensors(config: GPTConfig) -> dict[str, Part]:
     """Our names -> theirs."""
-    H, K, D = config.heads, config.key_heads, config.head_size
-    order = {heads: tuple(unpermute(np.arange(heads * D), heads).tolist()) for heads in (H, K)}
     parts: dict[str, Part] = {
         "embedding.weight": Same("tok_embeddings.weight"),
         "norm.weight": Same("norm.weight"),
@@ -40,8 +35,8 @@ def llama2c_tensors(config: GPTConfig) -> dict[str, Part]:
     }
     for layer in range(config.layers):
         ours, theirs = f"blocks.{layer}", f"layers.{layer}"
-        q, k, v = (f"{theirs}.attention.w{letter}.weight" for letter in "qkv")
-        qkv = Stack((Reordered(q, order[H]), Reordered(k, order[K]), Same(v)), (H * D, K * D, K * D))
+        names = [f"{theirs}.attention.w{letter}.weight" for letter in "qkv"]
+        qkv = interleaved_qkv(names, config.heads, config.key_heads, config.head_size)
         gate_up = stack([f"{theirs}.feed_forward.w1.weight", f"{theirs}.feed_forward.w3.weight"], [config.mlp_size] * 2)
         parts |= {
             f"{ours}.norm1.weight": Same(f"{theirs}.attention_norm.weight"),

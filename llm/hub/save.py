@@ -28,8 +28,6 @@ from minigrad.backend import to_device
 from tokenizer import BaseTokenizer
 from tokenizer.formats.atomic import write_file
 
-DTYPES = {"float32": "float32", "float64": "float64", "float16": "float16"}
-
 
 def save(
     model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path, generation: GenerationDefaults | None = None
@@ -52,7 +50,7 @@ def save(
             save_folder_tokenizer(tokenizer, partial, model.config, family.model_type)
         if generation is not None:
             generation.write(partial)
-        data = describe(model.config, family, DTYPES[str(model.dtype)])
+        data = describe(model.config, family, str(model.dtype))
         write_file(partial / "config.json", json.dumps(data, indent=2) + "\n")
 
 

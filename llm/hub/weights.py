@@ -10,13 +10,14 @@ transposed. Each class here is one such way, in both directions:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from llm.hub.errors import HubError
+from llm.hub.interleaved import unpermute
 from llm.hub.stored import Stacked, Stored, Weight
 
 Get = Callable[[str], Stored]
@@ -38,8 +39,8 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
-class Same:
-    """The tensor is the same."""
+class OneTensor:
+    """What all parts have in common that are kept as one tensor of the file."""
 
     name: str
 
@@ -48,13 +49,22 @@ class Same:
         return (self.name,)
 
     def fill(self, out: np.ndarray, get: Get) -> None:
-        copy(get(self.name), out, self.name)
+        copy(self.pick(get(self.name)), out, self.name)
 
     def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
         return {self.name: array}
 
     def keep(self, get: Get) -> Weight | None:
-        return get(self.name)
+        return self.pick(get(self.name))
+
+    def pick(self, stored: Stored) -> Stored:
+        """The part of the tensor that is ours."""
+        return stored
+
+
+@dataclass(frozen=True)
+class Same(OneTensor):
+    """The tensor is the same."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +100,14 @@ def stack(names: Sequence[str], rows: Sequence[int]) -> Stack:
     return Stack(tuple(Same(name) for name in names), tuple(rows))
 
 
+def same_layers(names: Mapping[str, str]) -> dict[str, Part]:
+    """Weights and biases of layers: our names of the layers -> theirs."""
+    return {f"{ours}.{kind}": Same(f"{theirs}.{kind}") for ours, theirs in names.items() for kind in ("weight", "bias")}
+
+
 @dataclass(frozen=True)
-class Transposed:
+class Transposed(OneTensor):
     """(in, out) in the file, as in GPT-2, (out, in) here."""
-
-    name: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def fill(self, out: np.ndarray, get: Get) -> None:
         copy(get(self.name), out.T, self.name)
@@ -111,14 +120,8 @@ class Transposed:
 
 
 @dataclass(frozen=True)
-class PlusOne:
+class PlusOne(OneTensor):
     """Weights of a norm that are stored as the difference to 1, as in Gemma."""
-
-    name: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def fill(self, out: np.ndarray, get: Get) -> None:
         copy(get(self.name), out, self.name)
@@ -132,15 +135,10 @@ class PlusOne:
 
 
 @dataclass(frozen=True)
-class Reordered:
+class Reordered(OneTensor):
     """The rows of one tensor in another order: row i of ours is row order[i] of the file's."""
 
-    name: str
     order: tuple[int, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
 
     def fill(self, out: np.ndarray, get: Get) -> None:
         copy(get(self.name), out, self.name)
@@ -156,51 +154,43 @@ class Reordered:
 
 
 @dataclass(frozen=True)
-class RowsAfter:
+class RowsAfter(OneTensor):
     """The rows after the first `unused` ones, which no text reads: the table of positions of OPT."""
 
-    name: str
     unused: int
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    def fill(self, out: np.ndarray, get: Get) -> None:
-        copy(self.keep(get), out, self.name)
 
     def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
         return {self.name: np.pad(array, ((self.unused, 0), (0, 0)))}
 
-    def keep(self, get: Get) -> Stored:
-        stored = get(self.name)
+    def pick(self, stored: Stored) -> Stored:
         if len(stored.shape) != 2:
             raise HubError(f"the tensor {self.name} has the shape {stored.shape}, and must be a matrix")
         return stored[self.unused :]
 
 
 @dataclass(frozen=True)
-class Matrices:
+class Matrices(OneTensor):
     """One of several matrices that the file keeps as one tensor with three axes: the experts of GGUF files."""
 
-    name: str
     number: int
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    def fill(self, out: np.ndarray, get: Get) -> None:
-        copy(self.keep(get), out, self.name)
 
     def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
         raise HubError(f"{self.name} is not written: experts are read from GGUF files only")
 
-    def keep(self, get: Get) -> Stored:
-        stored = get(self.name)
+    def pick(self, stored: Stored) -> Stored:
         if len(stored.shape) != 3 or self.number >= len(stored):
             raise HubError(f"the tensor {self.name} has the shape {stored.shape}, and no matrix number {self.number}")
         return stored[self.number]
+
+
+def interleaved_qkv(names: Sequence[str], heads: int, key_heads: int, width: int) -> Stack:
+    """Queries, keys and values of three tensors, with the pairs of rope beside each other (interleaved.py)."""
+    q, k, v = names
+    queries, keys = (
+        Reordered(name, tuple(unpermute(np.arange(count * width), count).tolist()))
+        for name, count in ((q, heads), (k, key_heads))
+    )
+    return Stack((queries, keys, Same(v)), (heads * width, key_heads * width, key_heads * width))
 
 
 def heads_in_turns(name: str, heads: int, width: int) -> Reordered:

@@ -9,7 +9,8 @@ from typing import Any
 
 from llm.hub.families.family import Family
 from llm.hub.families.gpt2 import PLAIN, PLAIN_NAMES
-from llm.hub.families.llama import attention_parts, read_common, write_common
+from llm.hub.families.llama import read_common, write_common
+from llm.hub.families.llama import tensors as llama_tensors
 from llm.hub.fields import Fields
 from llm.hub.weights import Part, Same
 from llm.model.config import GPTConfig
@@ -46,18 +47,13 @@ def write(config: GPTConfig) -> dict[str, Any]:
 
 
 def tensors(config: GPTConfig) -> dict[str, Part]:
-    parts: dict[str, Part] = {
-        "embedding.weight": Same("model.embed_tokens.weight"),
-        "norm.weight": Same("model.norm.weight"),
-        "head.weight": Same("lm_head.weight"),
-    }
+    parts = llama_tensors(config)
     for i in range(config.layers):
         ours, theirs = f"blocks.{i}", f"model.layers.{i}"
         parts[f"{ours}.norm1.weight"] = Same(f"{theirs}.attention_layernorm.weight")
         parts[f"{ours}.norm2.weight"] = Same(f"{theirs}.feedforward_layernorm.weight")
         parts[f"{ours}.mlp.up.weight"] = Same(f"{theirs}.mlp.up_proj.weight")
         parts[f"{ours}.mlp.down.weight"] = Same(f"{theirs}.mlp.down_proj.weight")
-        parts |= attention_parts(config, f"{ours}.attention", f"{theirs}.self_attn")
     return parts
 
 

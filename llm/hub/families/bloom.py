@@ -6,7 +6,7 @@ from typing import Any
 
 from llm.hub.families.family import Family
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, Same, heads_in_turns
+from llm.hub.weights import Part, Same, heads_in_turns, same_layers
 from llm.model.config import GPTConfig
 
 DEFAULTS: dict[str, Any] = {
@@ -67,9 +67,7 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
         for kind in ("weight", "bias"):
             name = f"{theirs}.self_attention.query_key_value.{kind}"
             parts[f"{ours}.attention.qkv.{kind}"] = heads_in_turns(name, config.heads, config.head_size)
-    for name, other in same.items():
-        parts |= {f"{name}.{kind}": Same(f"{other}.{kind}") for kind in ("weight", "bias")}
-    return parts
+    return parts | same_layers(same)
 
 
 BLOOM = Family("bloom", "BloomForCausalLM", DEFAULTS, read, write, tensors, prefix="transformer.", spellings=SPELLINGS)

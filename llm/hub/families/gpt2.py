@@ -7,7 +7,7 @@ from typing import Any
 from llm.hub.families.family import Family
 from llm.hub.families.llama import none_if
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, Same, Transposed
+from llm.hub.weights import Part, Same, Transposed, same_layers
 from llm.model.config import GPTConfig
 
 # activation_function -> ours, for MLPs without a gate
@@ -102,9 +102,7 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
         for name, other in layers.items():
             parts[f"{ours}.{name}.weight"] = Transposed(f"{theirs}.{other}.weight")
             parts[f"{ours}.{name}.bias"] = Same(f"{theirs}.{other}.bias")
-    for name, other in norms.items():
-        parts |= {f"{name}.{kind}": Same(f"{other}.{kind}") for kind in ("weight", "bias")}
-    return parts
+    return parts | same_layers(norms)
 
 
 # Old files hold the causal mask of each layer too.

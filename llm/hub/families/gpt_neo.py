@@ -8,7 +8,7 @@ from llm.hub.families.family import Family
 from llm.hub.families.gpt2 import PLAIN, PLAIN_NAMES
 from llm.hub.families.llama import none_if
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, Same, stack
+from llm.hub.weights import Part, Same, same_layers, stack
 from llm.model.config import GPTConfig
 
 DEFAULTS: dict[str, Any] = {
@@ -94,9 +94,7 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
         same |= {f"{ours}.mlp.up": f"{theirs}.mlp.c_fc", f"{ours}.mlp.down": f"{theirs}.mlp.c_proj"}
         names = [f"{theirs}.attn.attention.{letter}_proj.weight" for letter in "qkv"]
         parts[f"{ours}.attention.qkv.weight"] = stack(names, [config.dim] * 3)
-    for name, other in same.items():
-        parts |= {f"{name}.{kind}": Same(f"{other}.{kind}") for kind in ("weight", "bias")}
-    return parts
+    return parts | same_layers(same)
 
 
 GPT_NEO = Family(

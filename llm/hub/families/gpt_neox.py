@@ -10,7 +10,7 @@ from llm.hub.families.family import Family
 from llm.hub.families.gpt2 import PLAIN, PLAIN_NAMES
 from llm.hub.families.rope import read_rope, write_rope
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, Same, heads_in_turns
+from llm.hub.weights import Part, Same, heads_in_turns, same_layers
 from llm.model.config import GPTConfig
 
 DEFAULTS: dict[str, Any] = {
@@ -87,9 +87,7 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
         for kind in ("weight", "bias"):
             name = f"{theirs}.attention.query_key_value.{kind}"
             parts[f"{ours}.attention.qkv.{kind}"] = heads_in_turns(name, config.heads, config.head_size)
-    for name, other in same.items():
-        parts |= {f"{name}.{kind}": Same(f"{other}.{kind}") for kind in ("weight", "bias")}
-    return parts
+    return parts | same_layers(same)
 
 
 GPT_NEOX = Family(

@@ -10,7 +10,7 @@ from llm.hub.families.family import Family
 from llm.hub.families.gpt2 import MASKS, PLAIN, PLAIN_NAMES, SPELLINGS
 from llm.hub.families.llama import none_if
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, Same, stack
+from llm.hub.weights import Part, Same, same_layers, stack
 from llm.model.config import GPTConfig
 
 DEFAULTS: dict[str, Any] = {
@@ -77,9 +77,7 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
         names = [f"{theirs}.attn.{letter}_proj.weight" for letter in "qkv"]
         parts[f"{ours}.attention.qkv.weight"] = stack(names, [config.dim] * 3)
         parts[f"{ours}.attention.out.weight"] = Same(f"{theirs}.attn.out_proj.weight")
-    for name, other in same.items():
-        parts |= {f"{name}.{kind}": Same(f"{other}.{kind}") for kind in ("weight", "bias")}
-    return parts
+    return parts | same_layers(same)
 
 
 GPTJ = Family(

@@ -7,7 +7,7 @@ from typing import Any
 from llm.hub.families.family import Family
 from llm.hub.families.gpt2 import PLAIN, PLAIN_NAMES
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, RowsAfter, Same, stack
+from llm.hub.weights import Part, RowsAfter, Same, same_layers, stack
 from llm.model.config import GPTConfig
 
 DEFAULTS: dict[str, Any] = {
@@ -77,9 +77,7 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
         for kind in ("weight", "bias"):
             names = [f"{theirs}.self_attn.{letter}_proj.{kind}" for letter in "qkv"]
             parts[f"{ours}.attention.qkv.{kind}"] = stack(names, [config.dim] * 3)
-    for name, other in same.items():
-        parts |= {f"{name}.{kind}": Same(f"{other}.{kind}") for kind in ("weight", "bias")}
-    return parts
+    return parts | same_layers(same)
 
 
 OPT = Family("opt", "OPTForCausalLM", DEFAULTS, read, write, tensors)

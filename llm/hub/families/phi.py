@@ -10,7 +10,7 @@ from llm.hub.families.family import Family
 from llm.hub.families.gpt2 import PLAIN, PLAIN_NAMES
 from llm.hub.families.llama import LLAMA, attention_parts, read_common, write_common
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, Same
+from llm.hub.weights import Part, Same, same_layers
 from llm.model.config import GPTConfig
 
 DEFAULTS: dict[str, Any] = {
@@ -55,9 +55,7 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
         parts |= attention_parts(config, f"{ours}.attention", f"{theirs}.self_attn")
         same |= {f"{ours}.norm1": f"{theirs}.input_layernorm", f"{ours}.attention.out": f"{theirs}.self_attn.dense"}
         same |= {f"{ours}.mlp.up": f"{theirs}.mlp.fc1", f"{ours}.mlp.down": f"{theirs}.mlp.fc2"}
-    for name, other in same.items():
-        parts |= {f"{name}.{kind}": Same(f"{other}.{kind}") for kind in ("weight", "bias")}
-    return parts
+    return parts | same_layers(same)
 
 
 PHI = Family("phi", "PhiForCausalLM", DEFAULTS, read, write, tensors, surplus=("*.rotary_emb.inv_freq",))

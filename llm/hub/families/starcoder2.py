@@ -10,7 +10,7 @@ from llm.hub.families.family import Family
 from llm.hub.families.gpt2 import PLAIN, PLAIN_NAMES
 from llm.hub.families.llama import LLAMA, attention_parts, read_common, write_common
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, Same
+from llm.hub.weights import Part, Same, same_layers
 from llm.model.config import GPTConfig
 
 DEFAULTS: dict[str, Any] = {
@@ -63,9 +63,7 @@ def tensors(config: GPTConfig) -> dict[str, Part]:
         same |= {f"{ours}.norm1": f"{theirs}.input_layernorm", f"{ours}.norm2": f"{theirs}.post_attention_layernorm"}
         same |= {f"{ours}.mlp.up": f"{theirs}.mlp.c_fc", f"{ours}.mlp.down": f"{theirs}.mlp.c_proj"}
         parts |= attention_parts(config, f"{ours}.attention", f"{theirs}.self_attn")
-    for name, other in same.items():
-        parts |= {f"{name}.{kind}": Same(f"{other}.{kind}") for kind in ("weight", "bias")}
-    return parts
+    return parts | same_layers(same)
 
 
 STARCODER2 = Family("starcoder2", "Starcoder2ForCausalLM", DEFAULTS, read, write, tensors)
