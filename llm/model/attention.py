@@ -18,6 +18,7 @@ from llm.model.kv_cache import UpdateCache
 from llm.model.masks import LayerSettings
 from minigrad.backend import Array
 from minigrad.fused.attention import attention, single_query_attention
+from minigrad.fused.attention_of_rows import attention_of_rows
 from minigrad.fused.rope import rope, rotate
 from minigrad.nn import Linear, Module, RMSNorm
 from minigrad.tensor import Tensor
@@ -60,11 +61,14 @@ class Attention(Module):
             # The cache stores keys after rotation. That is right, because the rotation of a key depends only on its own
             # position, not on that of the query.
             k, v = update_cache(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
-        # softmax(scale q kᵀ) v, for keys that are not later than the query
-        y = attention(
-            q, k, v, scale=self.scale, soft_cap=config.attention_soft_cap, window=settings.window,
-            bias=settings.bias, mask=settings.mask, dropout=config.dropout if self.training else 0.0,
-        )  # fmt: skip
+        if isinstance(k, list):  # a new token in each row, after texts of different lengths (cache_pool.py)
+            cap = config.attention_soft_cap
+            y = Tensor(attention_of_rows(q.data, k, v, self.scale, settings.window, settings.bias, cap))
+        else:  # softmax(scale q kᵀ) v, for keys that are not later than the query
+            y = attention(
+                q, k, v, scale=self.scale, soft_cap=config.attention_soft_cap, window=settings.window,
+                bias=settings.bias, mask=settings.mask, dropout=config.dropout if self.training else 0.0,
+            )  # fmt: skip
         y = y.swapaxes(1, 2).reshape(B, T, H * D)  # (B, T, H * D)
         return self.out(y)  # (B, T, C)
 
@@ -81,7 +85,10 @@ class Attention(Module):
             q, k = (rotate(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
             k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
-        y = single_query_attention(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)
+        if isinstance(k, list):  # texts of different lengths
+            y = attention_of_rows(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)
+        else:
+            y = single_query_attention(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)
         return self.out.forward_array(y.reshape(B, H * D))  # (B, C)
 
 

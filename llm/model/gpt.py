@@ -28,9 +28,9 @@ from typing import Any, Literal
 import numpy as np
 
 from llm.model.block import Block, make_norm, recomputed
+from llm.model.cache_pool import Cache
 from llm.model.config import GPTConfig
 from llm.model.experts import Routing, balance
-from llm.model.kv_cache import KVCache
 from llm.model.layer_kinds import layer_kind, rotary_table
 from llm.model.masks import LayerSettings, layer_settings
 from llm.model.positions import PositionTable, TokenPositions, sinusoids, table_index, table_length, token_positions
@@ -77,7 +77,7 @@ class GPT(Module):
             self.initialize(np.random.default_rng(rng))
 
     def forward(
-        self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: KVCache | None = None
+        self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: Cache | None = None
     ) -> Tensor:
         """Logits (B, T, V) for integer `ids` (B, T). Row t of the logits predicts token t + 1.
 
@@ -135,7 +135,7 @@ class GPT(Module):
         positions: Any = None,
         mask: Any = None,
         documents: Any = None,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         routing: list[Routing] | None = None,
     ) -> Tensor:
         """The vectors (B, T, C) that the head turns into logits. The arguments are those of `forward`.
@@ -226,7 +226,7 @@ class GPT(Module):
         return ids
 
     def _all_positions(
-        self, shape: tuple[int, int], positions: Any, mask: Any, documents: Any, cache: KVCache | None
+        self, shape: tuple[int, int], positions: Any, mask: Any, documents: Any, cache: Cache | None
     ) -> TokenPositions:
         """The positions of all tokens, new and cached. Raises an error if the call is not possible."""
         if cache is not None and documents is not None:
@@ -260,7 +260,7 @@ class GPT(Module):
             x = x * math.sqrt(self.config.dim) + Tensor(waves)
         return self.embedding_norm(x) if self.config.embedding_norm else x
 
-    def _apply_blocks(self, x: Tensor, settings: list[LayerSettings], cache: KVCache | None) -> Tensor:
+    def _apply_blocks(self, x: Tensor, settings: list[LayerSettings], cache: Cache | None) -> Tensor:
         """(B, T, C) -> (B, T, C). `settings`: those of each layer."""
         if self._can_decode(x.data, settings):
             return Tensor(self._decode_blocks(x.data[:, 0], settings, cache)[:, None])  # (B, 1, C)
@@ -282,7 +282,7 @@ class GPT(Module):
             and device_of(x) == "cpu"
         )
 
-    def _decode_blocks(self, x: Array, settings: list[LayerSettings], cache: KVCache | None) -> Array:
+    def _decode_blocks(self, x: Array, settings: list[LayerSettings], cache: Cache | None) -> Array:
         """`forward` of all blocks for one new token in each row, on plain arrays: (B, C) -> (B, C)."""
         # For one token there is so little arithmetic that Tensors and checks would take most of the time. So each part
         # of a block has a second method, `decode`, for this case. A test says that it returns the same as `forward`.
@@ -290,7 +290,7 @@ class GPT(Module):
             x = block.decode(x, *inputs)
         return x
 
-    def _blocks_with_inputs(self, settings: list[LayerSettings], cache: KVCache | None) -> Iterator[tuple[Any, ...]]:
+    def _blocks_with_inputs(self, settings: list[LayerSettings], cache: Cache | None) -> Iterator[tuple[Any, ...]]:
         """Each block, its settings, and the function that appends to its layer of the cache (None: no cache)."""
         for layer, block in enumerate(self.blocks):
             yield block, settings[layer], None if cache is None else partial(cache.append, layer)

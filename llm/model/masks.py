@@ -47,15 +47,15 @@ def layer_settings(
     """The settings of layers of one kind, for one call of the model, on the device and in the dtype of `like`."""
     rotation = None if rotary_table is None else rotary_table(positions.queries, like)
     bias = alibi_bias(config.heads, positions, like) if config.positions == "alibi" else None
-    if isinstance(positions.queries, slice):
+    if rotation is not None and not isinstance(positions.queries, slice):
+        cos, sin = rotation  # (B, T, D / 2), (B, T, D / 2)
+        rotation = cos[:, None], sin[:, None]  # (B, 1, T, D / 2), (B, 1, T, D / 2)
+    if isinstance(positions.keys, slice):
         return LayerSettings(window=kind.window, bias=bias, rotation=rotation, routing=routing)
 
     # Rows differ, so there is a mask. It contains the window too: here the distance of two tokens is the difference of
     # their positions, while the argument `window` of `attention` compares indices in the array.
     mask = PositionMask(positions, kind.window, device_of(like))
-    if rotation is not None:
-        cos, sin = rotation  # (B, T, D / 2), (B, T, D / 2)
-        rotation = cos[:, None], sin[:, None]  # (B, 1, T, D / 2), (B, 1, T, D / 2)
     return LayerSettings(bias=bias, mask=mask, rotation=rotation, routing=routing)
 
 
@@ -68,9 +68,8 @@ class Distances:
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
         """Integers (B, T, S)."""
-        if len(self.queries) == 1:
-            b = ALL
-        return self.queries[b, i, None] - self.keys[b, None, j]
+        queries, keys = (a if len(a) == 1 else a[b] for a in (self.queries, self.keys))
+        return queries[:, i, None] - keys[:, None, j]
 
 
 class PositionMask:

@@ -4,7 +4,8 @@ Positions count real tokens only, and begin at 0 in each document. So neither pa
 are two forms:
 
     slice           all rows have the same consecutive positions, as in training and in ordinary generation
-    array (B, T)    rows differ: there is padding, or there are packed documents, or the caller has given positions
+    array (B, T)    rows differ: there is padding, or there are packed documents, or the caller has given positions,
+                    or each row continues a text of its own length (cache_pool.py)
 
 In an array, padding has the position PADDING.
 
@@ -28,7 +29,11 @@ PADDING = -1
 
 @dataclass(frozen=True)
 class TokenPositions:
-    """Positions for one call of the model. The queries are its T tokens; the keys are the cached tokens and these T."""
+    """Positions for one call of the model. The queries are its T tokens; the keys are the cached tokens and these T.
+
+    Queries in an array and keys in a slice mean: a row may attend to all keys that its cache returns, and the slice has
+    the positions of the longest row.
+    """
 
     queries: slice | np.ndarray  # a slice of T positions, or (B, T)
     keys: slice | np.ndarray  # a slice of S positions, or (B, S)
@@ -45,9 +50,16 @@ def token_positions(
 ) -> TokenPositions:
     """Positions of T new tokens in each of B rows. `cached`: the positions of the tokens in the cache, if there is one.
 
-    `positions`, `mask` and `documents` are those of `GPT.forward`. Raises ValueError for a wrong shape or dtype.
+    If the texts in the cache have different lengths, `cached` has these lengths, (B,), and T is 1. `positions`, `mask`
+    and `documents` are those of `GPT.forward`. Raises ValueError for a wrong shape or dtype.
     """
     B, T = shape
+    if isinstance(cached, np.ndarray) and cached.ndim == 1:
+        if T != 1 or len(cached) != B or not (positions is None and mask is None and documents is None):
+            raise ValueError(
+                f"texts of {len(cached)} slots are continued by one token each, without padding; got {shape}"
+            )
+        return TokenPositions(cached[:, None], slice(0, int(cached.max()) + 1))
     if positions is None and mask is None and documents is None and isinstance(cached, slice):
         return TokenPositions(slice(cached.stop, cached.stop + T), slice(0, cached.stop + T))
 

@@ -1,0 +1,183 @@
+"""Keys and values of many texts of different lengths, for an engine that writes them together.
+
+    pool = CachePool(model.config, slots=8)
+    model(prompt, cache=pool.rows([3]))              # (1, T): a text is read into slot 3
+    model(next_ids, cache=pool.rows([0, 3, 5]))      # (3, 1): one more token in each of three slots
+
+A `KVCache` has rows of the same length, which begin and end together. Here each text has a slot of its own, and a call
+of the model names the slots that take part. The arrays have their full size from the beginning, (slots, K, room, D), so
+that nothing is ever copied into a larger one. The system gives memory to the pages of an array only when they are
+written, so room that no text has used yet costs nothing.
+
+A layer with a sliding window never looks further back than its window. So it keeps only that much of each text, and
+some room to append to: when the room is full, the end of the text moves to the beginning of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from llm.model.config import GPTConfig
+from llm.model.kv_cache import KVCache
+from llm.model.layer_kinds import layer_kind
+from minigrad.backend import Array, array_module
+
+CHUNK = 256  # the largest number of tokens that a call may append to a layer with a window
+
+
+class CachePool:
+    """The cache of up to `slots` texts, each of up to `capacity` tokens (default: the context of the model)."""
+
+    def __init__(self, config: GPTConfig, slots: int, capacity: int | None = None, chunk: int = CHUNK):
+        self.capacity = config.context if capacity is None else capacity
+        self.lengths = np.zeros(slots, dtype=np.int64)  # tokens in each slot
+        windows = [kept_window(config, layer) for layer in range(config.layers)]
+        self.layers = [LayerCache(slots, self.capacity, window, chunk) for window in windows]
+
+    def rows(self, slots: Sequence[int]) -> CacheRows:
+        """What a call of the model gets as its `cache`: row b of the call is the text in slots[b]."""
+        return CacheRows(self, slots)
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget all but the first `length` tokens of a text. See `can_truncate`."""
+        if not self.can_truncate(slot, length):
+            raise ValueError(f"slot {slot} does not hold what its layers need of the first {length} tokens")
+        self.lengths[slot] = length
+        for layer in self.layers:
+            layer.truncate(slot, length)
+
+    def can_truncate(self, slot: int, length: int) -> bool:
+        """Whether all layers still have what a token after the first `length` tokens of the text looks at."""
+        return 0 <= length <= self.lengths[slot] and all(layer.can_truncate(slot, length) for layer in self.layers)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let `target` begin with the first `length` tokens of `source`, instead of what it holds."""
+        if not self.can_truncate(source, length):
+            raise ValueError(f"slot {source} does not hold what its layers need of the first {length} tokens")
+        self.lengths[target] = length
+        for layer in self.layers:
+            layer.copy(source, target, length)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays, also of pages that are not written yet."""
+        return sum(layer.nbytes for layer in self.layers)
+
+
+class CacheRows:
+    """Some slots of a pool, as the `cache` of one call of the model: a row for each slot.
+
+    With one row, any number of tokens; with more, one new token in each.
+    """
+
+    def __init__(self, pool: CachePool, slots: Sequence[int]):
+        self.pool, self.slots = pool, np.array(slots)
+        self.before = pool.lengths[self.slots]  # (B,): tokens in each slot before this call
+
+    @property
+    def positions(self) -> slice | np.ndarray:
+        """Those of the tokens in the cache: a slice for one row, else how many each row has, (B,)."""
+        return slice(0, int(self.before[0])) if len(self.before) == 1 else self.before
+
+    def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array] | tuple[list[Array], list[Array]]:
+        """Write the keys and values (B, K, T, D) of new tokens, and return what the new tokens may attend to.
+
+        That is (1, K, S, D) for one row, and for more rows a list of arrays (K, S, D), with an S for each row.
+        """
+        cache = self.pool.layers[layer]
+        cache.allocate(k)
+        if len(self.slots) == 1:
+            slot, begin = int(self.slots[0]), int(self.before[0])
+            cache.write(slot, begin, k[0], v[0])
+            keys, values = cache.view(slot, begin + k.shape[2], new=k.shape[2])
+            return keys[None], values[None]
+        cache.write_rows(self.slots, self.before, k[:, :, 0], v[:, :, 0])
+        views = [cache.view(slot, end + 1) for slot, end in zip(self.slots.tolist(), self.before.tolist(), strict=True)]
+        return [keys for keys, _ in views], [values for _, values in views]
+
+    def advance(self, positions: slice | np.ndarray) -> None:
+        """Add the tokens just appended. `positions`: of the tokens of the longest row, old and new."""
+        assert isinstance(positions, slice), "rows of a pool have no padding"
+        self.pool.lengths[self.slots] = self.before + (positions.stop - self.before.max())
+
+
+Cache = KVCache | CacheRows  # what a call of the model takes as `cache`
+
+
+class LayerCache:
+    """Keys and values of one layer: (slots, K, room, D). With a window, a text's first tokens may be missing."""
+
+    def __init__(self, slots: int, capacity: int, window: int | None, chunk: int):
+        self.slots, self.window = slots, window
+        # With a window: what a new token looks at, and as much again, so that texts move seldom.
+        self.room = capacity if window is None else min(capacity, window + max(window, chunk))
+        self.first = np.zeros(slots, dtype=np.int64)  # the position of the oldest token that is kept
+        self.arrays: list[Array] = []  # keys and values, made at the first use
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays)
+
+    def allocate(self, like: Array) -> None:
+        """Make the arrays, once, in the dtype and on the device of `like` (B, K, T, D)."""
+        if not self.arrays:
+            _, K, _, D = like.shape
+            self.arrays = [array_module(like).empty((self.slots, K, self.room, D), like.dtype) for _ in range(2)]
+
+    def write(self, slot: int, begin: int, k: Array, v: Array) -> None:
+        """Write (K, T, D) at the positions from `begin` on."""
+        T = k.shape[1]
+        if begin - self.first[slot] + T > self.room:
+            self._forget(slot, begin, T)
+        index = int(begin - self.first[slot])
+        for array, new in zip(self.arrays, (k, v), strict=True):
+            array[slot, :, index : index + T] = new
+
+    def write_rows(self, slots: np.ndarray, positions: np.ndarray, k: Array, v: Array) -> None:
+        """Write one token (B, K, D) in each slot, at the positions (B,)."""
+        index = positions - self.first[slots]  # (B,)
+        if index.max() >= self.room:
+            for slot in slots[index >= self.room]:
+                self._forget(slot, positions[slots == slot][0], 1)
+            index = positions - self.first[slots]
+        for array, new in zip(self.arrays, (k, v), strict=True):
+            array[slots, :, index] = new
+
+    def view(self, slot: int, end: int, new: int = 1) -> tuple[Array, Array]:
+        """Keys and values (K, S, D) that the last `new` tokens before position `end` may attend to."""
+        stop = end - int(self.first[slot])
+        start = 0 if self.window is None else max(0, stop - (self.window - 1 + new))
+        keys, values = self.arrays
+        return keys[slot, :, start:stop], values[slot, :, start:stop]
+
+    def can_truncate(self, slot: int, length: int) -> bool:
+        first = self.first[slot]
+        return length == 0 or first == 0 or (self.window is not None and length - (self.window - 1) >= first)
+
+    def truncate(self, slot: int, length: int) -> None:
+        if length == 0:
+            self.first[slot] = 0
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self.first[target] = self.first[source] if length else 0
+        kept = length - int(self.first[target])
+        for array in self.arrays:
+            array[target, :, :kept] = array[source, :, :kept]
+
+    def _forget(self, slot: int, begin: int, new: int) -> None:
+        """Move the window before position `begin` to the front, so that there is room for `new` tokens."""
+        if self.window is None or self.window - 1 + new > self.room:
+            raise ValueError(f"a slot of the cache has room for {self.room} tokens, and {begin + new} do not fit")
+        first = int(self.first[slot])
+        start, stop = begin - (self.window - 1) - first, begin - first
+        for array in self.arrays:
+            array[slot, :, : stop - start] = array[slot, :, start:stop].copy()  # the two may overlap
+        self.first[slot] = first + start
+
+
+def kept_window(config: GPTConfig, layer: int) -> int | None:
+    """How far back a layer looks; None: its cache must keep the whole text."""
+    # ALiBi's bias has a number for each token of the text, so there it is simpler to keep them all.
+    return None if config.positions == "alibi" else layer_kind(config, layer).window
