@@ -133,14 +133,15 @@ def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, pro
 
 
 def change_logits(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, prompt_length: int = 0) -> np.ndarray:
-    """The logits (V,) after the bias, the penalties and the banned words: all that looks at the text so far."""
+    """The logits (V,) after the bias, the penalties and the banned words. Raises ValueError if they leave no token."""
     sampling.check_vocabulary(logits.size)
-    changed = penalize_repetition(add_bias(logits, sampling.logit_bias), ids, sampling.repetition_penalty)
-    if sampling.frequency_penalty or sampling.presence_penalty:
-        written = ids[prompt_length:]
-        changed = penalize_frequency(changed, written, sampling.frequency_penalty)
-        changed = penalize_presence(changed, written, sampling.presence_penalty)
-    changed = ban_words(changed, ids, sampling.banned_words)
+    with np.errstate(over="ignore"):  # what overflows is seen below
+        changed = penalize_repetition(add_bias(logits, sampling.logit_bias), ids, sampling.repetition_penalty)
+        if sampling.frequency_penalty or sampling.presence_penalty:
+            written = ids[prompt_length:]
+            changed = penalize_frequency(changed, written, sampling.frequency_penalty)
+            changed = penalize_presence(changed, written, sampling.presence_penalty)
+        changed = ban_words(changed, ids, sampling.banned_words)
     if changed is not logits and not np.isfinite(changed.max()):
         raise ValueError("no token can be drawn: the bias, the penalties and the banned words forbid all, or overflow")
     return changed
