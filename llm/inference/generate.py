@@ -48,8 +48,9 @@ def generate(
     """
     # The check is here and not in `draw_tokens`: the code of a generator runs only when its first item is asked for.
     # This function has no `yield`, so it raises the error when it is called.
-    check_arguments(model, prompt_ids, max_tokens, seed)
-    return draw_tokens(CachedReader(model), prompt_ids, max_tokens, make_sampler(sampling, seed), stop_ids)
+    check_arguments(model, prompt_ids, max_tokens, seed, sampling)
+    sampler = make_sampler(sampling, seed, len(prompt_ids))
+    return draw_tokens(CachedReader(model), prompt_ids, max_tokens, sampler, stop_ids)
 
 
 def generate_reference(
@@ -62,8 +63,9 @@ def generate_reference(
     stop_ids: Collection[int] = (),
 ) -> Iterator[int]:
     """`generate`, without a cache."""
-    check_arguments(model, prompt_ids, max_tokens, seed)
-    return draw_tokens(partial(read_all, model), prompt_ids, max_tokens, make_sampler(sampling, seed), stop_ids)
+    check_arguments(model, prompt_ids, max_tokens, seed, sampling)
+    sampler = make_sampler(sampling, seed, len(prompt_ids))
+    return draw_tokens(partial(read_all, model), prompt_ids, max_tokens, sampler, stop_ids)
 
 
 def draw_tokens(
@@ -78,16 +80,18 @@ def draw_tokens(
         yield ids[-1]
 
 
-def make_sampler(sampling: Sampling | None, seed: int) -> Sampler:
-    """Chooses the tokens. The same seed gives the same ones."""
+def make_sampler(sampling: Sampling | None, seed: int, prompt_length: int) -> Sampler:
+    """Chooses the tokens after a prompt of `prompt_length` tokens. The same seed gives the same ones."""
     sampling = sampling or Sampling()
     if sampling.sampler == "llama2c":
         return Llama2cSampler(sampling.temperature, sampling.top_p, seed)
     rng = np.random.default_rng(seed)
-    return lambda logits, ids: sample(logits, ids, sampling, rng)
+    return lambda logits, ids: sample(logits, ids, sampling, rng, prompt_length)
 
 
-def check_arguments(model: GPT, prompt_ids: Sequence[int], max_tokens: int, seed: int) -> None:
+def check_arguments(
+    model: GPT, prompt_ids: Sequence[int], max_tokens: int, seed: int, sampling: Sampling | None = None
+) -> None:
     """Raises ValueError for arguments that are not possible."""
     if not len(prompt_ids):
         raise ValueError(
@@ -101,6 +105,8 @@ def check_arguments(model: GPT, prompt_ids: Sequence[int], max_tokens: int, seed
         )
     if max_tokens < 0 or seed < 0:
         raise ValueError(f"max_tokens and seed must not be negative, got {max_tokens} and {seed}")
+    if sampling is not None:
+        sampling.check_vocabulary(size)
 
 
 # --- readers: from the ids of a text to the logits (V,) of the token after it -----------------------------------------
@@ -138,9 +144,14 @@ def first_in_context(length: int, context: int) -> int:
 
 def next_logits(model: GPT, ids: Sequence[int], cache: KVCache | None = None) -> np.ndarray:
     """Logits (V,), on the CPU, of the token after `ids`. With a cache, `ids` continue the text in it."""
+    return next_logits_of_rows(model, np.array([ids]), cache)[0]
+
+
+def next_logits_of_rows(model: GPT, ids: np.ndarray, cache: KVCache | None = None) -> np.ndarray:
+    """The same for several texts of one length: ids (B, T) -> logits (B, V)."""
     # A model that has diverged overflows: that is seen in its logits, and needs no warnings of NumPy.
     with no_grad(), no_dropout(model), np.errstate(all="ignore"):
-        x = model.hidden(np.array([ids]), cache=cache)  # (1, T, C)
-        # Only the last row predicts a token that is not known yet, so the head is computed only for this row:
-        # (1, C) -> (1, V) -> (V,).
-        return to_device(model.logits(x[:, -1]).data[0], "cpu")
+        x = model.hidden(ids, cache=cache)  # (B, T, C)
+        # Only the last token predicts one that is not known yet, so the head is computed only for this token:
+        # (B, C) -> (B, V).
+        return to_device(model.logits(x[:, -1]).data, "cpu")

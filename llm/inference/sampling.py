@@ -1,25 +1,28 @@
-"""From the logits of the next token to a token: temperature, filters that leave out unlikely tokens, and the draw.
+"""From the logits of the next token to a token: penalties, temperature, filters that leave out tokens, and the draw.
 
 The steps have the same order as in Hugging Face's transformers, so the same options mean the same in both:
 
-    repetition penalty      Keskar et al. 2019 (CTRL, arXiv 1909.05858)
-    temperature             0 means greedy: always the most likely token
-    top-k                   Fan et al. 2018 (arXiv 1805.04833)
-    top-p, nucleus          Holtzman et al. 2020 (arXiv 1904.09751)
-    min-p                   Nguyen et al. 2024 (arXiv 2407.01082)
+    logit bias, penalties, banned words    change single logits                              penalties.py
+    temperature                            0 means greedy: always the most likely token      here
+    top-k, top-p, min-p, typical           leave out tokens, each one of those that are left  filters.py
 
-Each step is a function without side effects. The first three take logits (V,), top-p and min-p take probabilities (V,).
-If a filter has to choose between equally likely tokens, it takes the one with the smaller id.
+Each step is a function without side effects on one row (V,), in float64, so the steps can be read, used and tested one
+by one. `distribution` puts them together, and `draw` takes a token.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import numpy as np
+
+from llm.inference.filters import keep_min_p, keep_top_k, keep_top_p, keep_typical
+from llm.inference.penalties import add_bias, ban_words, penalize_frequency, penalize_presence, penalize_repetition
+
+NO_FLAG = {"flag": False}  # for a field that is not an option on the command line (llm/runs/parsing.py)
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,24 @@ class Sampling:
     """Leave out tokens with less than this fraction of the probability of the most likely token. 0: none."""
     repetition_penalty: float = 1.0
     """Above 1, tokens that are in the text already become less likely. 1 changes nothing."""
+    typical_p: float = 1.0
+    """Leave out tokens that surprise much more, or much less, than is usual at this place, so that the others together
+    keep at least this probability. 1: none.
+    """
+    frequency_penalty: float = 0.0
+    """Above 0, tokens become less likely each time that the model writes them; those of the prompt do not count."""
+    presence_penalty: float = 0.0
+    """Above 0, tokens that the model has written become less likely, whether once or often; those of the prompt do not
+    count.
+    """
     sampler: Literal["numpy", "llama2c"] = "numpy"
     """Whose random numbers are drawn: NumPy's, or those of run.c of llama2.c, which with the same temperature, top-p
     and seed then writes the same text. llama2c knows no other options.
     """
+    logit_bias: tuple[tuple[int, float], ...] = field(default=(), metadata=NO_FLAG)
+    """Numbers to add to the logits of single tokens: {id: number}, or pairs. -inf: never this token."""
+    banned_words: tuple[tuple[int, ...], ...] = field(default=(), metadata=NO_FLAG)
+    """Words that are never written, each as its ids."""
 
     def __post_init__(self) -> None:
         self._require("temperature", 0 <= self.temperature < math.inf, "at least 0")
@@ -47,24 +64,63 @@ class Sampling:
         self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
         self._require("min_p", 0 <= self.min_p <= 1, "at least 0 and at most 1")
         self._require("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0; 1 changes nothing")
+        self._require("typical_p", 0 < self.typical_p <= 1, "above 0 and at most 1")
+        for name in ("frequency_penalty", "presence_penalty"):
+            self._require(name, math.isfinite(getattr(self, name)), "a finite number; 0 changes nothing")
         self._require("sampler", self.sampler in ("numpy", "llama2c"), "numpy or llama2c")
-        if self.sampler == "llama2c" and (self.top_k, self.min_p, self.repetition_penalty) != (None, 0, 1):
-            raise ValueError("the sampler llama2c has no top k, min p or repetition penalty; leave these options out")
+        self._check_ids()
+        if self.sampler == "llama2c":
+            self._check_llama2c()
+
+    def _check_ids(self) -> None:
+        """Check the fields with ids, and make tuples of them, so that a Sampling can be compared and hashed."""
+        bias = self.logit_bias.items() if isinstance(self.logit_bias, Mapping) else self.logit_bias
+        object.__setattr__(self, "logit_bias", tuple(sorted((id, number) for id, number in bias)))
+        object.__setattr__(self, "banned_words", tuple(tuple(word) for word in self.banned_words))
+        ids, numbers = [id for id, _ in self.logit_bias], [number for _, number in self.logit_bias]
+        self._require("logit_bias", all(map(is_id, ids)) and len(set(ids)) == len(ids), "ids, each of them once")
+        self._require("logit_bias", all(number < math.inf for number in numbers), "numbers below infinity")
+        possible = all(word and all(map(is_id, word)) for word in self.banned_words)
+        self._require("banned_words", possible, "words, each of at least one id")
+
+    def _check_llama2c(self) -> None:
+        others = [each for each in fields(self) if each.name not in ("temperature", "top_p", "sampler")]
+        if any(getattr(self, each.name) != each.default for each in others):
+            raise ValueError(
+                "the sampler llama2c has no top k, min p, typical p, penalties, bias or banned words; "
+                "leave these options out"
+            )
+
+    def check_vocabulary(self, size: int) -> None:
+        """Raise ValueError for ids that a vocabulary of this size does not have."""
+        ids = [*(id for id, _ in self.logit_bias), *(id for word in self.banned_words for id in word)]
+        if ids and max(ids) >= size:
+            raise ValueError(f"logit_bias or banned_words has the id {max(ids)}, and the model knows 0 to {size - 1}")
 
     def _require(self, name: str, is_valid: bool, wanted: str) -> None:
         if not is_valid:
             raise ValueError(f"{name}={getattr(self, name)} is not possible; it must be {wanted}")
 
 
-def sample(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, rng: np.random.Generator) -> int:
+def is_id(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 0)
+
+
+def sample(
+    logits: np.ndarray, ids: Sequence[int], sampling: Sampling, rng: np.random.Generator, prompt_length: int = 0
+) -> int:
     """Draw the id of the next token. `logits` (V,) are those of the next token, `ids` are those of the text so far."""
-    return draw(distribution(logits, ids, sampling), rng)
+    return draw(distribution(logits, ids, sampling, prompt_length), rng)
 
 
-def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling) -> np.ndarray:
-    """The probabilities (V,), float64, of the next token. Raises ValueError for logits with NaN or infinity."""
-    logits = penalize_repetition(np.asarray(logits, dtype=np.float64), ids, sampling.repetition_penalty)
+def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, prompt_length: int = 0) -> np.ndarray:
+    """The probabilities (V,), float64, of the next token. Raises ValueError for logits with NaN or infinity.
+
+    The first `prompt_length` of the ids are the prompt, and the model has written the others.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
     check_logits(logits)
+    logits = change_logits(logits, ids, sampling, prompt_length)
     # Greedy. It is the limit of ever smaller temperatures, but dividing by 0 would not compute it.
     if sampling.temperature == 0:
         return one_hot(int(np.argmax(logits)), logits.size)
@@ -72,7 +128,23 @@ def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling) -> 
     logits = apply_temperature(logits, sampling.temperature)
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)
-    return keep_min_p(keep_top_p(softmax(logits), sampling.top_p), sampling.min_p)
+    probabilities = keep_min_p(keep_top_p(softmax(logits), sampling.top_p), sampling.min_p)
+    return keep_typical(probabilities, sampling.typical_p)
+
+
+def change_logits(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, prompt_length: int = 0) -> np.ndarray:
+    """The logits (V,) after the bias, the penalties and the banned words. Raises ValueError if they leave no token."""
+    sampling.check_vocabulary(logits.size)
+    with np.errstate(over="ignore"):  # what overflows is seen below
+        changed = penalize_repetition(add_bias(logits, sampling.logit_bias), ids, sampling.repetition_penalty)
+        if sampling.frequency_penalty or sampling.presence_penalty:
+            written = ids[prompt_length:]
+            changed = penalize_frequency(changed, written, sampling.frequency_penalty)
+            changed = penalize_presence(changed, written, sampling.presence_penalty)
+        changed = ban_words(changed, ids, sampling.banned_words)
+    if changed is not logits and not np.isfinite(changed.max()):
+        raise ValueError("no token can be drawn: the bias, the penalties and the banned words forbid all, or overflow")
+    return changed
 
 
 def check_logits(logits: np.ndarray) -> None:
@@ -94,30 +166,11 @@ def draw(probabilities: np.ndarray, rng: np.random.Generator) -> int:
     return int(np.searchsorted(ends, rng.random(), side="right"))
 
 
-# --- on logits --------------------------------------------------------------------------------------------------------
-
-
-def penalize_repetition(logits: np.ndarray, ids: Sequence[int], penalty: float) -> np.ndarray:
-    """Make tokens that occur in `ids` less likely. It does not matter how often they occur."""
-    if penalty == 1 or not len(ids):
-        return logits
-    logits, seen = logits.copy(), np.unique(ids)
-    # Dividing a negative logit would make it larger, so it is multiplied.
-    logits[seen] = np.where(logits[seen] > 0, logits[seen] / penalty, logits[seen] * penalty)
-    return logits
-
-
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
     """The logits divided by the temperature."""
     # Subtracting the largest logit changes no probability. Without it, a small temperature makes logits infinite.
     with np.errstate(over="ignore"):  # differences may still become -inf, which is right: a probability of 0
         return (logits - logits.max()) / temperature
-
-
-def keep_top_k(logits: np.ndarray, k: int) -> np.ndarray:
-    """-inf for all but the k largest logits."""
-    # Exactly k remain. Hugging Face's transformers keeps all logits that are equal to the k-th.
-    return np.where(mask_of_largest(logits, k), logits, -np.inf)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -131,46 +184,3 @@ def one_hot(index: int, size: int) -> np.ndarray:
     probabilities = np.zeros(size)
     probabilities[index] = 1.0
     return probabilities
-
-
-# --- on probabilities -------------------------------------------------------------------------------------------------
-
-
-def keep_top_p(probabilities: np.ndarray, p: float) -> np.ndarray:
-    """The nucleus: the smallest set of tokens whose probabilities add up to at least p. The others become 0."""
-    if p == 1:
-        return probabilities
-    # Sorting the whole vocabulary is slow, and most tokens are very unlikely. So tokens below a limit are not sorted.
-    # There are at most V of them, so together they have less than V * limit = (1 - p) / 2. The others together have
-    # more than p, so the nucleus is among them. The half leaves room for rounding errors.
-    limit = 0.5 * (1 - p) / probabilities.size
-    descending = np.sort(probabilities[probabilities >= limit])[::-1]
-    below_p = int(np.count_nonzero(np.cumsum(descending) < p))
-    count = min(below_p + 1, len(descending))  # the token with which the sum reaches p belongs to the nucleus
-    return keep_only(mask_of_largest(probabilities, count, descending[count - 1]), probabilities)
-
-
-def keep_min_p(probabilities: np.ndarray, p: float) -> np.ndarray:
-    """0 for tokens with less than p times the probability of the most likely token."""
-    if p == 0:
-        return probabilities
-    return keep_only(probabilities >= p * probabilities.max(), probabilities)
-
-
-def keep_only(mask: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """0 where `mask` (V,) is False. The others are scaled so that their sum is 1 again."""
-    probabilities = np.where(mask, probabilities, 0.0)
-    return probabilities / probabilities.sum()
-
-
-def mask_of_largest(values: np.ndarray, n: int, smallest: float | None = None) -> np.ndarray:
-    """A mask (V,), True at the n largest values. `smallest`: the smallest of these n, if it is known already."""
-    if n >= values.size:
-        return np.ones(values.size, dtype=bool)
-    if smallest is None:
-        smallest = np.partition(values, -n)[-n]  # faster than to sort all values
-    mask = values > smallest
-    # Several values may be equal to `smallest`, and perhaps not all of them fit into the n. The first ones are taken.
-    missing = n - np.count_nonzero(mask)
-    mask[np.flatnonzero(values == smallest)[:missing]] = True
-    return mask

@@ -15,7 +15,7 @@ include them. So a call that ends with an error in the middle leaves the cache a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -69,6 +69,14 @@ class KVCache:
             raise ValueError(f"the cache holds {self.length} tokens and cannot be truncated to {length}")
         self.length = length
         self.positions = slice(0, length) if isinstance(self.positions, slice) else self.positions[:, :length]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these rows instead, in this order. A row may be named several times: then it is copied."""
+        index = np.asarray(rows)
+        self._keys = [None if keys is None else keys[index] for keys in self._keys]
+        self._values = [None if values is None else values[index] for values in self._values]
+        if not isinstance(self.positions, slice):
+            self.positions = self.positions[index]
 
     def reset(self) -> None:
         """Forget everything and free the memory. The next call may have another batch size."""

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import (
@@ -189,7 +189,10 @@ _asked: list[StructTypeInfo] = []
 
 @REGISTRY.struct_rule
 def _dataclass(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """A dataclass as tyro itself reads it, but what it refuses is told in the words of the command line."""
+    """A dataclass as tyro itself reads it, but what it refuses is told in the words of the command line.
+
+    A field with the metadata {"flag": False} is no option.
+    """
     kind = info.type
     if not is_dataclass(kind) or _asked:
         return None
@@ -205,7 +208,16 @@ def _dataclass(info: StructTypeInfo) -> StructConstructorSpec | None:
         except ValueError as error:
             raise ValueError(with_flags(str(error), [field.name for field in fields(kind)])) from None
 
-    return replace(found, instantiate=instantiate) if isinstance(found, StructConstructorSpec) else None
+    if not isinstance(found, StructConstructorSpec):
+        return None
+    hidden = {field.name for field in fields(kind) if not field.metadata.get("flag", True)}
+    options = [replace(f, type=_hidden(f.type)) if f.name in hidden else f for f in found.fields]
+    return replace(found, instantiate=instantiate, fields=tuple(options))
+
+
+def _hidden(kind: Any) -> Any:
+    """The type of a field that is no option."""
+    return Annotated[kind, tyro.conf.Suppress]
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

@@ -67,6 +67,24 @@ def test_what_the_user_says_comes_first(tmp_path: Path) -> None:
     assert options.sampling == Sampling(temperature=0.8, top_k=None, top_p=0.9)
 
 
+def test_all_ways_of_sampling_are_options_but_those_that_are_lists_of_ids(capsys: pytest.CaptureFixture) -> None:
+    options = parse([
+        "--typical-p", "0.9", "--frequency-penalty", "-0.5", "--presence-penalty", "0.25", "--repetition-penalty", "1.1",
+        "--min-p", "0.1",
+    ])  # fmt: skip
+    assert options.sampling == Sampling(
+        typical_p=0.9, frequency_penalty=-0.5, presence_penalty=0.25, repetition_penalty=1.1, min_p=0.1
+    )
+    for hidden in ("--logit-bias", "--banned-words"):
+        with pytest.raises(SystemExit):
+            parse([hidden, "1"])
+        assert "Unrecognized options" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = capsys.readouterr().out
+    assert "--typical-p" in text and "bias" not in text and "banned" not in text
+
+
 def test_each_of_the_models_ends_ends_the_text(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     model, tokenizer = llm.load(write_folder(tmp_path / "one"))
     ids = list(generate(model, BYTES.encode("the"), max_tokens=12, seed=3))

@@ -148,6 +148,23 @@ def test_the_repetition_penalty_applies_to_prompt_and_text() -> None:
     assert list(generate(Fake(np.ones((5, 5))), [2], max_tokens=4, sampling=hard)) == [0, 1, 3, 4]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("generator", [generate, generate_reference])
+@pytest.mark.parametrize("name", ["frequency_penalty", "presence_penalty"])
+def test_the_other_penalties_apply_to_what_was_written(generator: Callable, name: str) -> None:
+    """2 is in the prompt only. When each token was written once, they are equal again."""
+    sampling = Sampling(temperature=0, **{name: 10.0})
+    text = list(generator(Fake(np.ones((3, 3))), [2], max_tokens=4, sampling=sampling))
+    assert text == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("generator", [generate, generate_reference])
+def test_words_are_banned_in_the_text_after_the_prompt(generator: Callable) -> None:
+    """Counting from 0 on, with 1 2 forbidden, and 4: an id of the prompt can begin a word."""
+    model = Fake(np.where(np.roll(np.eye(5), 1, axis=1) > 0, 1.0, 0.0))
+    sampling = Sampling(temperature=0, banned_words=((1, 2), (4,)))
+    assert list(generator(model, [0, 1], max_tokens=5, sampling=sampling)) == [0, 1, 0, 1, 0]
+
+
 def test_dropout_is_off_and_training_goes_on_afterwards() -> None:
     config = GPTConfig(vocab_size=VOCAB, context=CONTEXT, layers=1, heads=1, dim=8, dropout=0.5)
     model = random_gpt(config, 1)
@@ -176,6 +193,7 @@ def test_recording_is_off_only_while_the_model_reads() -> None:
         ([-1], {}, "ids from -1 to -1"),
         ([1], {"max_tokens": -1}, "max_tokens and seed must not be negative, got -1"),
         ([1], {"seed": -2}, "negative, got 1 and -2"),
+        ([1], {"sampling": Sampling(logit_bias=((5, 1.0),))}, "has the id 5, and the model knows 0 to 4"),
     ],
 )
 def test_bad_arguments_are_refused_at_the_call(

@@ -40,6 +40,23 @@ def test_cached_equals_uncached(config: GPTConfig, seed: int, sizes: list[int]) 
     np.testing.assert_allclose(logits_in_chunks(model, KVCache(config), ids, sizes), model(ids).data, **FLOAT64_SUMS)
 
 
+@given(configs(), SEEDS, st.lists(st.integers(0, 2), min_size=1, max_size=5), st.booleans())
+def test_selected_rows_go_on_as_copies(config: GPTConfig, seed: int, rows: list[int], with_mask: bool) -> None:
+    """Rows that are dropped, repeated and in another order; with positions that are the same for all rows or not."""
+    rng = np.random.default_rng(seed)
+    model, cache, ids = random_gpt(config, seed), KVCache(config), token_ids(rng, 3, 9)
+    mask = rng.random((3, 9)) < 0.7 if with_mask else None
+    new, before = token_ids(rng, len(rows), 4), [3, 6]
+    logits_in_chunks(model, cache, ids, before, mask)
+    cache.select(rows)
+    both = np.concatenate([ids[rows], new], axis=1)
+    mask = None if mask is None else np.concatenate([mask[rows], np.ones((len(rows), 4), bool)], axis=1)
+    with no_grad():
+        continued = model(new, mask=None if mask is None else mask[:, 9:], cache=cache).data
+        expected = model(both, mask=mask).data[:, 9:]
+    np.testing.assert_allclose(continued, expected, **FLOAT64_SUMS)
+
+
 @given(configs(layers=2), SEEDS)
 def test_cached_logits_are_within_1e5_in_float32(config: GPTConfig, seed: int) -> None:
     """A model as initialised, and a text longer than the initial capacity, token by token after the prompt."""
