@@ -85,8 +85,17 @@ def make_sampler(sampling: Sampling | None, seed: int, prompt_length: int) -> Sa
     sampling = sampling or Sampling()
     if sampling.sampler == "llama2c":
         return Llama2cSampler(sampling.temperature, sampling.top_p, seed)
-    rng = np.random.default_rng(seed)
-    return lambda logits, ids: sample(logits, ids, sampling, rng, prompt_length)
+    return SeededSampler(sampling, seed, prompt_length)
+
+
+class SeededSampler:
+    """Draws with random numbers of its own. A copy (copy.deepcopy) draws the same tokens from the same logits."""
+
+    def __init__(self, sampling: Sampling, seed: int, prompt_length: int):
+        self.sampling, self.prompt_length, self.rng = sampling, prompt_length, np.random.default_rng(seed)
+
+    def __call__(self, logits: np.ndarray, ids: Sequence[int]) -> int:
+        return sample(logits, ids, self.sampling, self.rng, self.prompt_length)
 
 
 def check_arguments(

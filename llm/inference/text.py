@@ -9,8 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from llm.inference.generate import first_in_context, generate
+from llm.inference.engine import Engine
+from llm.inference.generate import first_in_context
+from llm.inference.requests import Request
 from llm.inference.sampling import Sampling
+from llm.inference.stop_strings import StopStrings
 from llm.model.gpt import GPT
 from llm.parallel.blas import fitting_blas_threads
 from tokenizer import BaseTokenizer, StreamDecoder
@@ -100,7 +103,8 @@ def continue_prompt(
             stacklevel=3,  # the caller of `stream_text`
         )
     ends = {*end_ids_of(tokenizer), *end_ids}
-    return generate(model, ids, max_tokens=max_tokens, sampling=sampling, seed=seed, stop_ids=ends)
+    request = Request(ids, max_tokens, sampling or Sampling(), seed, stop_ids=ends)
+    return (token.id for token in Engine(model).run(request))
 
 
 def end_ids_of(tokenizer: BaseTokenizer) -> set[int]:
@@ -125,8 +129,6 @@ def decode_until_stop(
     ids: Iterable[int], tokenizer: BaseTokenizer, stop: Sequence[str] = (), *, mid_text: bool = False
 ) -> Iterator[str]:
     """The text of `ids` up to a stop string, in pieces. `mid_text`: they continue a text, such as a prompt."""
-    if isinstance(stop, str) or not all(stop):
-        raise ValueError(f"stop must be a list of strings of at least one character, got {stop!r}")
     return until_stop(decode_stream(ids, tokenizer, mid_text=mid_text), stop)
 
 
@@ -140,30 +142,15 @@ def decode_stream(ids: Iterable[int], tokenizer: BaseTokenizer, *, mid_text: boo
 
 def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
     """The text of `pieces` up to the stop string that is complete first. A stop string may span several pieces."""
-    # For example, stop string "END" and pieces "at the E", "ND": "at the " is yielded at once, and "E" must wait.
-    waiting = ""
-    for piece in pieces:
-        waiting += piece
-        stop_at = find_stop(waiting, stop)
-        # How many characters can be yielded: those before a stop string, or those that cannot be part of one.
-        ready = len(waiting) - length_of_possible_stop(waiting, stop) if stop_at is None else stop_at
-        if ready:
-            yield waiting[:ready]
-        if stop_at is not None:
-            return
-        waiting = waiting[ready:]
-    if waiting:
-        yield waiting
+    stops = StopStrings(stop)
 
+    def shown() -> Iterator[str]:
+        for piece in pieces:
+            if ready := stops.feed(piece):
+                yield ready
+            if stops.found:
+                return
+        if rest := stops.finish():
+            yield rest
 
-def find_stop(text: str, stop: Sequence[str]) -> int | None:
-    """Where in `text` the first stop string begins; None if there is none."""
-    found = [(begin + len(s), begin) for s in stop if (begin := text.find(s)) >= 0]
-    # The first is the one that is complete first. If two end at the same place, it is the one that begins earlier.
-    return min(found)[1] if found else None
-
-
-def length_of_possible_stop(text: str, stop: Sequence[str]) -> int:
-    """The length of the longest suffix of `text` that is the beginning of a stop string, but not the whole of it."""
-    longest = min(len(text), max(map(len, stop), default=1) - 1)
-    return next((n for n in range(longest, 0, -1) if any(s.startswith(text[-n:]) for s in stop)), 0)
+    return shown()

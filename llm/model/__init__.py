@@ -11,6 +11,7 @@
 9. layer_kinds.py    what differs between layers: windows and rotations; rope_scaling.py: rotations for long texts
 10. masks.py         which tokens each token may attend to
 11. kv_cache.py      keys and values of the tokens read so far, so that generation computes only the newest token
+    cache_pool.py    the same for many texts of different lengths, which an engine continues together
 12. cost.py          parameters, FLOPs and bytes of a configuration
 13. presets.py       configurations by name
 14. arrays.py        weights from a file

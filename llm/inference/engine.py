@@ -1,0 +1,243 @@
+"""The engine: it continues many texts at once. The terminal, the server and the page all write with it.
+
+    engine = Engine(model, slots=8)
+    generation = engine.submit(Request(ids, max_tokens=100))
+    while not generation.finished:
+        engine.step()                       # generation.tokens grows, and so do those of all other requests
+
+Each step first reads a chunk of one text that is not read to its end, such as a new prompt. Then all texts of which
+only the last token is unread are continued by one token, in one call of the model. So a request joins and leaves
+between two tokens ("continuous batching": Yu et al. 2022, Orca), and a long prompt does not stop the others for long
+("chunked prefill": Agrawal et al. 2023, arXiv 2308.16369).
+
+Why in one call: most of the time goes into reading the weights from memory, and that is done once for all texts.
+
+There is nothing special about a prompt. A text has ids, and some of them are in the cache. The others must be read:
+all of a new prompt, the last token in the middle of a text, and half a context after old tokens have been left out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from copy import deepcopy
+
+import numpy as np
+
+from llm.inference.generate import check_arguments, first_in_context, make_sampler
+from llm.inference.logprobs import log_probabilities, top
+from llm.inference.requests import Generation, Request, Token
+from llm.inference.slots import Slots
+from llm.model.cache_pool import CHUNK, CachePool
+from llm.model.gpt import GPT
+from llm.model.no_dropout import no_dropout
+from minigrad import no_grad
+from minigrad.backend import to_device
+from minigrad.tensor import Tensor
+
+
+class Engine:
+    """Continues up to `slots` texts at once; further ones wait. One thread at a time may use it.
+
+    `context`: the largest number of tokens of a text, prompt included; default: that of the model. `chunk`: how many
+    tokens of a prompt are read between two tokens of the other texts.
+    """
+
+    def __init__(self, model: GPT, slots: int = 1, *, context: int | None = None, chunk: int = CHUNK):
+        self.model = model
+        self.context = min(context or model.config.context, model.config.context)
+        # Where the rotary angles depend on the length of the text, a beginning that another text has read, or that was
+        # read as a chunk, could have other angles.
+        self.fixed_angles = self._angles(self.context) == self._angles(1)
+        self.chunk = chunk if self.fixed_angles else self.context
+        self.slots = Slots(CachePool(model.config, slots, self.context, self.chunk), reuse=self.fixed_angles)
+        self.waiting: deque[Generation] = deque()
+        self.running: list[Generation] = []
+
+    def submit(self, request: Request) -> Generation:
+        """Begin with a request, as soon as a slot is free. Raises ValueError if it is not possible."""
+        check_arguments(self.model, request.ids, request.max_tokens, request.seed, request.sampling)
+        if not request.slide and len(request.ids) > self.context:
+            raise ValueError(
+                f"the prompt has {len(request.ids):,} tokens and the context is {self.context:,}; shorten the prompt"
+            )
+        sampler = make_sampler(request.sampling, request.seed, len(request.ids))
+        generation = Generation(request, list(request.ids), sampler)
+        generation.first, generation.angles = self._place(generation)
+        if request.constraint is not None:
+            generation.state = request.constraint.start()
+        if request.max_tokens == 0 and not request.prompt_logprobs:
+            generation.finish_reason = "length"
+        else:
+            self.waiting.append(generation)
+        return generation
+
+    def cancel(self, generation: Generation) -> None:
+        """End a request now, if it has not ended."""
+        if not generation.finished:
+            generation.finish_reason = "cancelled"
+            self._remove_finished()
+
+    def run(self, request: Request) -> Iterator[Token]:
+        """The tokens of one request, as they come."""
+        return self.follow(self.submit(request))
+
+    def follow(self, generation: Generation) -> Iterator[Token]:
+        """The tokens of a request, as they come; the other requests go on meanwhile.
+
+        Raises ValueError if no token can be drawn. The request is cancelled if the iterator is closed before its end.
+        """
+        sent = 0
+        try:
+            while sent < len(generation.tokens) or not generation.finished:
+                while sent < len(generation.tokens):
+                    yield generation.tokens[sent]
+                    sent += 1
+                if not generation.finished:
+                    self.step()
+        finally:
+            self.cancel(generation)
+        if generation.finish_reason == "error":
+            raise ValueError(generation.error)
+
+    def step(self) -> None:
+        """Read a chunk of a text that is not read to its end, and add a token to each text that is."""
+        self._admit()
+        # A model that has diverged overflows: that is seen in its logits, and needs no warnings of NumPy.
+        with no_grad(), no_dropout(self.model), np.errstate(all="ignore"):
+            ready = [each for each in self.running if self._is_read(each)]
+            unread = [each for each in self.running if each not in ready]
+            if unread:
+                self._read_chunk(unread[0])
+            if len(ready) == 1 and ready[0].request.draft is not None and self.fixed_angles:
+                self._speculate(ready[0])
+            elif ready:
+                self._continue(ready)
+        self._remove_finished()
+
+    # --- the parts of a step --------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Give free slots to the requests that have waited longest."""
+        while self.waiting and self.slots.free:
+            generation = self.waiting.popleft()
+            # To report the prompt, all of it must be read: what another text has read gives no logits now.
+            reuse = not generation.request.prompt_logprobs
+            generation.slot = self.slots.take(generation.view, reuse=reuse)
+            self.running.append(generation)
+
+    def _is_read(self, generation: Generation) -> bool:
+        """Whether only the last token is to be read, which has just been drawn."""
+        return bool(generation.tokens) and len(self._unread(generation)) == 1
+
+    def _read_chunk(self, generation: Generation) -> None:
+        """Read some unread tokens. After the last one, draw a token."""
+        ids = self._unread(generation)[: self.chunk]
+        x = self._read([generation], [ids])  # (1, T, C)
+        if generation.request.prompt_logprobs and not generation.tokens:
+            self._report_prompt(generation, x)
+        if not self._unread(generation):
+            self._draw(generation, self._logits(x[:, -1])[0])
+
+    def _continue(self, generations: list[Generation]) -> None:
+        """One more token for each of these texts, all in one call."""
+        if not self.fixed_angles and len(generations) > 1:  # texts of different lengths have different angles
+            for each in generations:
+                self._continue([each])
+            return
+        x = self._read(generations, [each.ids[-1:] for each in generations])  # (B, 1, C)
+        for generation, logits in zip(generations, self._logits(x[:, -1]), strict=True):
+            self._draw(generation, logits)
+
+    def _speculate(self, generation: Generation) -> None:
+        """Read the last token together with guesses of the next ones, and draw as long as the guesses are right."""
+        length = len(self.slots.texts[generation.slot])
+        # The last of these tokens is not a guess, and the text must not become longer than the context before it.
+        room = min(generation.tokens_left - 1, self.context - len(generation.view))
+        draft = generation.request.draft
+        assert draft is not None
+        guesses = draft.propose(generation.view, deepcopy(generation.sampler))[: max(room, 0)]
+        x = self._read([generation], [generation.ids[-1:] + guesses])  # (1, T, C)
+        right = 0  # how many guesses were right
+        for guess, logits in zip([*guesses, None], self._logits(x)[0], strict=True):
+            self._draw(generation, logits)
+            if generation.finished or generation.ids[-1] != guess:
+                break
+            right += 1
+        if len(self.slots.texts[generation.slot]) > length + 1 + right:
+            self.slots.truncate(generation.slot, length + 1 + right)  # forget the wrong guesses
+
+    def _remove_finished(self) -> None:
+        for generation in self.running:
+            if generation.finished:
+                self.slots.give_back(generation.slot)
+        self.running = [each for each in self.running if not each.finished]
+        self.waiting = deque(each for each in self.waiting if not each.finished)
+
+    # --- reading and drawing --------------------------------------------------------------------------------------
+
+    def _unread(self, generation: Generation) -> list[int]:
+        return generation.ids[generation.first + len(self.slots.texts[generation.slot]) :]
+
+    def _read(self, generations: list[Generation], ids: list[list[int]]) -> Tensor:
+        """Send ids (B, T) through the model, after what each text has in the cache: (B, T, C)."""
+        slots = [each.slot for each in generations]
+        x = self.model.hidden(np.array(ids), cache=self.slots.pool.rows(slots))
+        for slot, row in zip(slots, ids, strict=True):
+            self.slots.texts[slot] += row
+        return x
+
+    def _logits(self, x: Tensor) -> np.ndarray:
+        """x (..., C) to logits (..., V) on the CPU."""
+        return to_device(self.model.logits(x).data, "cpu")
+
+    def _draw(self, generation: Generation, logits: np.ndarray) -> None:
+        """Add the next token to a text, or finish it. `logits`: (V,)."""
+        if generation.tokens_left > 0:  # otherwise only the prompt was to be read
+            try:
+                id = generation.draw(logits)
+            except ValueError as error:
+                generation.finish_reason, generation.error = "error", str(error)
+                return
+            if id is None:
+                generation.finish_reason = "stop"
+                return
+            generation.append(report(id, logits, generation.request.top_logprobs))
+        if generation.tokens_left == 0:
+            generation.finish_reason = "length"
+        else:
+            self._make_room(generation)
+
+    def _make_room(self, generation: Generation) -> None:
+        """Prepare a text for its next token: at the end of the context, leave out its oldest tokens or finish it."""
+        if not generation.request.slide and len(generation.ids) > self.context:
+            generation.finish_reason = "length"
+        elif (place := self._place(generation)) != (generation.first, generation.angles):
+            # Keys and values depend on positions and angles, which are others now: all must be read again.
+            generation.first, generation.angles = place
+            self.slots.truncate(generation.slot, 0)
+
+    def _place(self, generation: Generation) -> tuple[int, int]:
+        """The index of the first token that is still seen, and a number that changes if the rotary angles do."""
+        first = first_in_context(len(generation.ids), self.context)
+        return first, self._angles(len(generation.ids) - first)
+
+    def _angles(self, length: int) -> int:
+        scaling = self.model.config.rope_scaling
+        return 0 if scaling is None else scaling.effective_length(length)
+
+    def _report_prompt(self, generation: Generation, x: Tensor) -> None:
+        """Report the tokens of the prompt that x (1, T, C) predicts, and at first its first token, which none does."""
+        if not generation.prompt_tokens:
+            generation.prompt_tokens.append(Token(generation.view[0]))
+        following = generation.view[len(generation.prompt_tokens) :]
+        for id, logits in zip(following, self._logits(x)[0], strict=False):  # the last row predicts the first new token
+            generation.prompt_tokens.append(report(id, logits, generation.request.top_logprobs or 0))
+
+
+def report(id: int, logits: np.ndarray, count: int | None) -> Token:
+    """A token with its log-probability and the `count` most likely ones, by logits (V,); None: without them."""
+    if count is None:
+        return Token(id)
+    logprobs = log_probabilities(logits)
+    return Token(id, float(logprobs[id]), tuple(top(logprobs, count)))

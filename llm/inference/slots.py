@@ -1,0 +1,57 @@
+"""Which text is in which slot of the cache, and what a new text can take over from the texts that are there.
+
+Chats send their whole conversation with each message, and many requests share a long beginning, such as instructions.
+The keys and values of a token depend only on the tokens up to it, so those of a common beginning are used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from llm.model.cache_pool import CachePool
+
+
+class Slots:
+    """The slots of a pool. A text keeps its slot after its end, until another text needs the slot."""
+
+    def __init__(self, pool: CachePool, *, reuse: bool = True):
+        """`reuse`: whether a text may begin with the keys and values that another one has left."""
+        self.pool, self.reuse = pool, reuse
+        self.texts: list[list[int]] = [[] for _ in pool.lengths]  # the ids whose keys and values are in each slot
+        self.free = list(range(len(self.texts)))  # the one that was given back last stands last
+
+    def take(self, ids: Sequence[int], *, reuse: bool = True) -> int:
+        """A free slot for a text that begins with `ids`. It may already hold a part of them, but never all.
+
+        At least one id is left to be read, because the logits of the next token come from reading the last one.
+        """
+        source, length = self._longest_beginning(ids[:-1] if reuse and self.reuse else [])
+        # A text is continued in its own slot, as in a chat. In other cases it stays, because it may be wanted again.
+        target = source if source in self.free and length == len(self.texts[source]) else self.free[0]
+        if target == source:
+            self.pool.truncate(target, length)
+        else:
+            self.pool.copy(source, target, length)
+        self.free.remove(target)
+        self.texts[target] = list(ids[:length])
+        return target
+
+    def give_back(self, slot: int) -> None:
+        self.free.append(slot)
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        self.pool.truncate(slot, length)
+        del self.texts[slot][length:]
+
+    def _longest_beginning(self, ids: Sequence[int]) -> tuple[int, int]:
+        """The slot whose text has the longest common beginning with `ids`, and its length; free slots first."""
+        lengths = {slot: self._common_length(slot, ids) for slot in [*self.free, *range(len(self.texts))]}
+        best = max(lengths, key=lambda slot: lengths[slot])  # the first of several
+        return best, lengths[best]
+
+    def _common_length(self, slot: int, ids: Sequence[int]) -> int:
+        equal = takewhile(lambda pair: pair[0] == pair[1], zip(self.texts[slot], ids, strict=False))
+        length = sum(1 for _ in equal)
+        return length if self.pool.can_truncate(slot, length) else 0

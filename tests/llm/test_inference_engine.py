@@ -1,0 +1,226 @@
+"""The engine: each text is what `generate` writes, whoever shares the batch, and whatever was reused or guessed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.inference.engine import Engine
+from llm.inference.generate import generate
+from llm.inference.logprobs import log_probabilities
+from llm.inference.requests import Generation, Request
+from llm.inference.sampling import Sampling
+from llm.inference.speculation import DraftModel, PromptLookup
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt
+
+# In float64, the order of sums changes logits by 1e-12 or less. A random number falls so close to a border between two
+# tokens once in 10^12 tokens, so texts are compared as they are.
+SAMPLINGS = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 0.7, 1.5]),
+    top_k=st.sampled_from([None, 3]),
+    repetition_penalty=st.sampled_from([1.0, 1.3]),
+    frequency_penalty=st.sampled_from([0.0, 0.5]),
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    """Some with a common beginning; some longer than the context."""
+    beginning = draw(st.sampled_from([[], [1, 2, 3, 4, 5], [1, 2, 3], [7] * 12]))
+    ids = beginning + draw(st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=20))
+    return Request(
+        ids,
+        max_tokens=draw(st.integers(0, 30)),
+        sampling=draw(SAMPLINGS),
+        seed=draw(SEEDS),
+        stop_ids=draw(st.sampled_from([(), (3,)])),
+        draft=draw(st.sampled_from([None, PromptLookup(3, 2)])),
+    )
+
+
+def plain(model: GPT, request: Request) -> list[int]:
+    """The text without an engine."""
+    return list(
+        generate(
+            model,
+            request.ids,
+            max_tokens=request.max_tokens,
+            sampling=request.sampling,
+            seed=request.seed,
+            stop_ids=request.stop_ids,
+        )
+    )
+
+
+def written(generation: Generation) -> list[int]:
+    return [token.id for token in generation.tokens]
+
+
+def finish_all(engine: Engine) -> None:
+    while engine.running or engine.waiting:
+        engine.step()
+
+
+@given(configs(), SEEDS, st.lists(requests(), min_size=1, max_size=5), st.integers(1, 3), st.integers(1, 8), st.data())
+def test_a_text_does_not_depend_on_batch_chunks_and_reuse(
+    config: GPTConfig, seed: int, wanted: list[Request], slots: int, chunk: int, data: st.DataObject
+) -> None:
+    model = random_gpt(config, seed, np.float64)
+    engine = Engine(model, slots, chunk=chunk)
+    generations = []
+    for request in wanted:  # they join at any time
+        generations.append(engine.submit(request))
+        for _ in range(data.draw(st.integers(0, 5))):
+            engine.step()
+    finish_all(engine)
+    for request, generation in zip(wanted, generations, strict=True):
+        assert written(generation) == plain(model, request)
+        stopped = len(generation.tokens) < request.max_tokens
+        assert generation.finish_reason == ("stop" if stopped else "length")
+
+
+@given(configs(positions="rope", window=3), SEEDS)
+def test_layers_with_a_window_keep_only_their_window(config: GPTConfig, seed: int) -> None:
+    engine = Engine(random_gpt(config, seed, np.float64), chunk=4)
+    list(engine.run(Request([1] * 10, max_tokens=10)))
+    for layer in engine.slots.pool.layers:
+        if layer.window is not None and config.rope_scaling is None:
+            assert layer.arrays[0].shape[2] == 7  # the window, and a chunk
+
+
+@given(SEEDS, st.integers(1, 6))
+def test_a_cancelled_text_gives_its_slot_to_the_next_one(seed: int, steps: int) -> None:
+    model = random_gpt(small(), seed, np.float64)
+    engine = Engine(model)
+    first, second = (engine.submit(Request([1, 2, 3], max_tokens=9, seed=number)) for number in (1, 2))
+    for _ in range(steps):
+        engine.step()
+    engine.cancel(first)
+    assert (first.finish_reason, second.finish_reason) == ("cancelled", None)
+    finish_all(engine)
+    assert written(second) == plain(model, second.request)
+    assert written(first) == plain(model, first.request)[: len(first.tokens)]
+
+
+def test_the_common_beginning_of_two_texts_is_read_once() -> None:
+    model, read = random_gpt(small(), 0, np.float64), []
+    engine, hidden = Engine(model, slots=2), model.hidden
+    model.hidden = lambda ids, **options: read.append(ids.shape) or hidden(ids, **options)
+    list(engine.run(Request(range(8), max_tokens=1)))
+    list(engine.run(Request([*range(6), 9, 9], max_tokens=1)))
+    list(engine.run(Request([*range(6), 9, 9, 4], max_tokens=1)))
+    assert read == [(1, 8), (1, 2), (1, 1)]
+
+
+def test_a_text_that_is_written_lends_its_beginning() -> None:
+    model = random_gpt(small(), 0, np.float64)
+    engine = Engine(model, slots=2)
+    first = engine.submit(Request([1, 2, 3, 4], max_tokens=12))
+    for _ in range(4):
+        engine.step()
+    second = engine.submit(Request([1, 2, 3, 4, 5], max_tokens=12))
+    finish_all(engine)
+    assert [written(each) for each in (first, second)] == [plain(model, each.request) for each in (first, second)]
+
+
+def test_without_sliding_a_text_ends_with_the_context() -> None:
+    model = random_gpt(small(), 0, np.float64)
+    engine = Engine(model)
+    generation = engine.submit(Request([1] * 20, max_tokens=50, slide=False))
+    finish_all(engine)
+    assert generation.finish_reason == "length"
+    assert len(generation.ids) == model.config.context + 1  # the last token is drawn, and cannot be read
+    with pytest.raises(ValueError, match="the context is 24"):
+        engine.submit(Request([1] * 25, max_tokens=1, slide=False))
+
+
+@given(
+    configs(rope_scaling=None), SEEDS, st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=24), st.integers(1, 9)
+)
+def test_log_probabilities_of_prompt_and_text(config: GPTConfig, seed: int, ids: list[int], chunk: int) -> None:
+    model = random_gpt(config, seed, np.float64)
+    engine = Engine(model, slots=2, chunk=chunk)
+    list(engine.run(Request(ids, max_tokens=1)))  # what is in the cache is not left out of the report
+    request = Request(ids, max_tokens=min(3, 24 - len(ids)), top_logprobs=2, prompt_logprobs=True, seed=seed)
+    generation = engine.submit(request)
+    finish_all(engine)
+    reported = generation.prompt_tokens + generation.tokens
+    assert [token.id for token in reported] == generation.ids
+    assert reported[0].logprob is None
+    logits = model(np.array([generation.ids])).numpy()[0]
+    for token, row in zip(reported[1:], logits, strict=False):
+        logprobs = log_probabilities(row)
+        assert token.logprob == pytest.approx(logprobs[token.id], abs=1e-10)
+        assert [pair[1] for pair in token.top] == pytest.approx(sorted(logprobs)[:-3:-1], abs=1e-10)
+        assert token.logprob <= token.top[0][1]
+        assert (
+            token.id not in (ids := [id for id, _ in token.top]) or token.logprob == token.top[ids.index(token.id)][1]
+        )
+
+
+@given(configs(), SEEDS, SEEDS, SAMPLINGS, st.integers(1, 5))
+def test_a_draft_model_changes_nothing(
+    config: GPTConfig, seed: int, other_seed: int, sampling: Sampling, count: int
+) -> None:
+    model, smaller = random_gpt(config, seed, np.float64), random_gpt(small(), other_seed, np.float64)
+    for draft in (DraftModel(smaller, count), DraftModel(model, count)):
+        request = Request([1, 2, 3], max_tokens=30, sampling=sampling, seed=seed, draft=draft)
+        assert [token.id for token in Engine(model).run(request)] == plain(model, request)
+
+
+def test_right_guesses_save_calls_of_the_model() -> None:
+    model = random_gpt(small(), 3, np.float64)
+    calls, hidden = [], model.hidden
+    model.hidden = lambda ids, **options: calls.append(ids.shape) or hidden(ids, **options)
+    request = Request([1, 2], max_tokens=16, seed=5, sampling=Sampling(temperature=1.0))
+    list(Engine(model).run(request))
+    without = len(calls)
+    calls.clear()
+    draft = DraftModel(random_gpt(small(), 3, np.float64), 3)  # the same weights: all guesses are right
+    list(Engine(model).run(Request([1, 2], max_tokens=16, seed=5, sampling=Sampling(temperature=1.0), draft=draft)))
+    assert (without, len(calls)) == (16, 5)  # the prompt gives one token, and then four calls give four each, or three
+
+
+def test_a_model_that_has_diverged_ends_its_text_with_an_error() -> None:
+    model = random_gpt(small(), 0)
+    model.embedding.weight.data[5] = np.nan
+    engine = Engine(model, slots=2)
+    bad, good = engine.submit(Request([5], max_tokens=4)), engine.submit(Request([1, 2], max_tokens=4))
+    finish_all(engine)
+    assert (bad.finish_reason, good.finish_reason) == ("error", "error")  # a tied head: all logits are NaN
+    with pytest.raises(ValueError, match="no token can be drawn"):
+        list(engine.run(Request([5], max_tokens=4)))
+
+
+@given(SEEDS)
+def test_float32_logits_are_those_of_the_model_alone(seed: int) -> None:
+    model = random_gpt(small(), seed)
+    rng = np.random.default_rng(seed)
+    engine = Engine(model, slots=4, chunk=5)
+    texts = [rng.integers(0, VOCAB, size).tolist() for size in (3, 17, 1, 9)]
+    generations = [engine.submit(Request(ids, max_tokens=5, top_logprobs=0)) for ids in texts]
+    finish_all(engine)
+    for generation in generations:
+        logits = model(np.array([generation.ids])).numpy()[0]
+        for token, row in zip(generation.tokens, logits[len(generation.request.ids) - 1 :], strict=False):
+            # float32: the products of different batches add in another order
+            assert token.logprob == pytest.approx(log_probabilities(row)[token.id], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ids": []}, {"ids": [VOCAB]}, {"ids": [-1]}, {"max_tokens": -1}, {"seed": -1}], ids=str
+)
+def test_requests_that_are_not_possible(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must not be negative|at least one token|the model knows"):
+        Engine(random_gpt(small(), 0)).submit(Request(**{"ids": [1], "max_tokens": 3} | wrong))
+
+
+def small() -> GPTConfig:
+    return GPTConfig(vocab_size=VOCAB, context=24, layers=1, heads=2, dim=8, positions="rope")
