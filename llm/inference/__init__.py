@@ -8,5 +8,7 @@
 4. command.py     the command line of generate.py; model_choice.py: with which model, and how that is best sampled
 5. logprobs.py    how likely the model finds each token
 6. beam.py        a search for the text that is likeliest as a whole
-7. llama2c_sampling.py   another sampler: token for token that of llama2.c
+7. constrain/     only tokens with which the text can still match a pattern, or a JSON schema
+8. server/        the same over HTTP, with a page
+9. llama2c_sampling.py   another sampler: token for token that of llama2.c
 """
