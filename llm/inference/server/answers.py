@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -55,12 +55,12 @@ class Answer:
         pieces: list[list[Shown]] = [[] for _ in self.choices]
         async with aclosing(self.shown()) as shown:
             async for each in shown:
-                pieces[each.index].append(each)
+                pieces[each.choice].append(each)
         choices = [self.shape.whole(join(each)) for each in pieces]
         told = {"choices": choices, "usage": usage(self.prompts, self.choices)}
         return JSONResponse(self._envelope(self.shape.whole_object) | told)
 
-    async def chunks(self) -> AsyncIterator[dict[str, Any]]:
+    async def chunks(self) -> AsyncGenerator[dict[str, Any]]:
         """Piece by piece."""
         for index in range(len(self.choices)):
             if (first := self.shape.first(index)) is not None:
@@ -72,7 +72,7 @@ class Answer:
         if self.wanted.include_usage:
             yield self._chunk([]) | {"usage": usage(self.prompts, self.choices)}
 
-    async def shown(self) -> AsyncIterator[Shown]:
+    async def shown(self) -> AsyncGenerator[Shown]:
         """What can be shown. However it ends, the job ends too."""
         try:
             async with aclosing(show(self.service, self.job, self.choices)) as shown:

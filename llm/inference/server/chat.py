@@ -11,10 +11,10 @@ from starlette.responses import Response
 from llm.inference.chat_prompt import chat_ids
 from llm.inference.server import fields as f
 from llm.inference.server.answers import answer
+from llm.inference.server.bodies import read_json
 from llm.inference.server.choices import Shown
 from llm.inference.server.errors import Refusal
 from llm.inference.server.logprobs import chat_logprobs
-from llm.inference.server.bodies import read_json
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.wanted import COMMON, MOST_LOGPROBS, Wanted, read_wanted
 
@@ -55,7 +55,7 @@ def is_text_part(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
-FIELDS: Mapping[str, f.Check] = COMMON | {
+FIELDS: dict[str, f.Check] = COMMON | {
     "messages": messages,
     "max_completion_tokens": COMMON["max_tokens"],
     "logprobs": f.boolean,
@@ -115,14 +115,14 @@ class ChatShape:
         """The last chunk has no text: clients take its finish_reason, and may not look at its text."""
         parts = []
         if shown.text or shown.tokens:
-            parts.append(self._delta(shown.index, {"content": shown.text}, self._logprobs(shown)))
+            parts.append(self._delta(shown.choice, {"content": shown.text}, self._logprobs(shown)))
         if shown.finish_reason is not None:
-            parts.append(self._delta(shown.index, {}, None) | {"finish_reason": shown.finish_reason})
+            parts.append(self._delta(shown.choice, {}, None) | {"finish_reason": shown.finish_reason})
         return parts
 
     def whole(self, shown: Shown) -> dict[str, Any]:
         message = {"role": "assistant", "content": shown.text, "refusal": None}
-        choice = {"index": shown.index, "message": message, "logprobs": self._logprobs(shown)}
+        choice = {"index": shown.choice, "message": message, "logprobs": self._logprobs(shown)}
         return choice | {"finish_reason": shown.finish_reason}
 
     def _delta(self, index: int, delta: dict[str, Any], logprobs: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -15,9 +15,9 @@ from tokenizer import BaseTokenizer
 
 
 class Shown(NamedTuple):
-    """A piece of the text of choice number `index`, and the tokens that end in it."""
+    """A piece of the text of choice number `choice`, and the tokens that end in it."""
 
-    index: int
+    choice: int
     text: str
     tokens: list[Token]
     finish_reason: str | None = None
@@ -58,12 +58,12 @@ class Choice:
         return ("", []) if text is None else (text, list(update.prompt_tokens))
 
 
-async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncIterator[Shown]:
+async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncGenerator[Shown]:
     """What can be shown of all choices, as it comes, until all are finished. Raises Refusal if one cannot go on."""
     unfinished = len(choices)
-    async with aclosing(job.__aiter__()) as updates:
+    async with aclosing(job.follow()) as updates:
         async for update in updates:
-            choice = choices[update.index]
+            choice = choices[update.request]
             if choice.finish_reason is not None:  # tokens that came after a stop string
                 continue
             if update.error is not None:
@@ -72,7 +72,7 @@ async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncIt
             service.metrics.count_tokens(len(update.tokens))
             if shown.finish_reason is not None:
                 unfinished -= 1
-                job.cancel(shown.index)
+                job.cancel(shown.choice)
             if shown.text or shown.tokens or shown.finish_reason is not None:
                 yield shown
             if unfinished == 0:

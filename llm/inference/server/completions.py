@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -10,14 +9,14 @@ from starlette.responses import Response
 
 from llm.inference.server import fields as f
 from llm.inference.server.answers import answer
+from llm.inference.server.bodies import read_json
 from llm.inference.server.choices import Shown
 from llm.inference.server.logprobs import LogprobLists
-from llm.inference.server.bodies import read_json
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.wanted import COMMON, MOST_LOGPROBS, Wanted, read_wanted
 
 MOST_TOKENS = 16  # if max_tokens is not given, as at OpenAI
-FIELDS: Mapping[str, f.Check] = COMMON | {
+FIELDS: dict[str, f.Check] = COMMON | {
     "prompt": f.prompts,
     "echo": f.boolean,
     "logprobs": f.whole_number(0, MOST_LOGPROBS),
@@ -56,6 +55,6 @@ class CompletionShape:
         return [self.whole(shown)]
 
     def whole(self, shown: Shown) -> dict[str, Any]:
-        logprobs = self.logprobs[shown.index].feed(shown)
-        choice = {"index": shown.index, "text": shown.text, "logprobs": logprobs}
+        logprobs = self.logprobs[shown.choice].feed(shown)
+        choice = {"index": shown.choice, "text": shown.text, "logprobs": logprobs}
         return choice | {"finish_reason": shown.finish_reason}

@@ -60,7 +60,9 @@ def refuse(name: str, value: Any, table: Mapping[str, Check]) -> None:
     """Refuse a field that is not in the table, unless its value asks for nothing."""
     if name not in REFUSED:
         names = ", ".join(sorted(table))
-        raise Refusal(f"there is no field {name!r:.60} here; the fields are {names}", param=name[:60], code="unknown_field")
+        raise Refusal(
+            f"there is no field {name!r:.60} here; the fields are {names}", param=name[:60], code="unknown_field"
+        )
     sentence, harmless = REFUSED[name]
     if value != [] and value not in harmless:
         raise Refusal(sentence, param=name, code="unsupported_field")
@@ -165,3 +167,6 @@ def is_ids(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(is_whole, value))
 
 
+def any_ids(value: Any) -> list[int]:
+    """Also none."""
+    return [] if value == [] else ids(value)

@@ -16,7 +16,7 @@ MOST_CHOICES = 128  # texts for one request
 MOST_LOGPROBS = 20  # the most likely tokens to report, for each place
 MOST_REPORTED = 1_000_000  # log-probabilities in one answer
 
-SAMPLING: Mapping[str, f.Check] = {
+SAMPLING: dict[str, f.Check] = {
     "temperature": f.number,
     "top_p": f.number,
     "top_k": f.whole_number(-1, 2**31),
@@ -38,7 +38,9 @@ def response_format(value: Any) -> str | None:
         return "object"
     inner = value.get("json_schema") if kind == "json_schema" else None
     if not isinstance(inner, dict) or not isinstance(inner.get("schema"), (dict, bool)):
-        raise ValueError('{"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "json_schema": {"schema"}}')
+        raise ValueError(
+            '{"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "json_schema": {"schema"}}'
+        )
     return "schema:" + json.dumps(inner["schema"])
 
 
@@ -51,7 +53,7 @@ def stream_options(value: Any) -> bool:
     return value.get("include_usage", False)
 
 
-COMMON: Mapping[str, f.Check] = SAMPLING | {
+COMMON: dict[str, f.Check] = SAMPLING | {
     "max_tokens": f.whole_number(0, 2**31),
     "n": f.whole_number(1, MOST_CHOICES),
     "seed": f.whole_number(-(2**63), 2**64),

@@ -4,7 +4,7 @@ The event loop gives the thread commands: begin these requests, cancel them, cal
 engine, the thread carries them out. After each step it sends what is new to those who asked.
 
     job = await worker.begin(requests)
-    async for update in job:                # what is new of one of the requests
+    async for update in job.follow():       # what is new of one of the requests
         ...
     job.cancel()                            # in any case at the end; those that are finished are not changed
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 
 class Update(NamedTuple):
-    """What is new of request number `index` of a job."""
+    """What is new of request number `request` of a job."""
 
-    index: int
+    request: int
     prompt_tokens: list[Token]  # at first, if the request asks for them
     tokens: list[Token]
     finish_reason: FinishReason | None = None
@@ -49,7 +49,7 @@ class Job:
         self.accepted: asyncio.Future[None] = self.loop.create_future()
         self.updates: asyncio.Queue[list[Update]] = asyncio.Queue()
 
-    async def __aiter__(self) -> AsyncIterator[Update]:
+    async def follow(self) -> AsyncGenerator[Update]:
         """The updates, without end: the last one of each request has a finish_reason."""
         while True:
             for update in await self.updates.get():
