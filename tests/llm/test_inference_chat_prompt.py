@@ -87,9 +87,8 @@ def test_ordinary_conversations_have_the_ids_of_transformers(name: str, shared_d
     check()
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("name", KINDS)
-@given(data=st.data())
+@given(data=st.data(), template=st.sampled_from(TEMPLATES))
 def test_no_text_or_role_makes_a_special_token_whatever_the_template_does(
     name: str, template: str, data: st.DataObject
 ) -> None:
@@ -100,9 +99,8 @@ def test_no_text_or_role_makes_a_special_token_whatever_the_template_does(
     assert set(special(tokenizer, chat_ids(tokenizer, messages))) <= made_of_roles
 
 
-@pytest.mark.parametrize("template", [JOIN, TRIM])
 @pytest.mark.parametrize("name", KINDS)
-@given(data=st.data())
+@given(data=st.data(), template=st.sampled_from([JOIN, TRIM]))
 def test_text_without_names_has_the_same_ids_for_every_kind_of_tokenizer(
     name: str, template: str, data: st.DataObject
 ) -> None:

@@ -14,6 +14,7 @@ The special tokens of the second are those of the template alone. If the first h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -22,6 +23,7 @@ from tokenizer.text.segmenter import FoundToken, Segmenter
 
 # Templates compare these with words of their own, so they stay as they are. But a template may make a token of them,
 # such as <|user|> of a role. So they stay only if they are usual words, or not a part of the name of a token.
+WORD = re.compile(r"[\w-]+")
 WORD_KEYS = ("role", "type", "id", "tool_call_id")
 USUAL_WORDS = {"system", "developer", "user", "assistant", "model", "tool", "function", "ipython", "observation"}
 USUAL_WORDS |= {"text", "image", "image_url", "audio", "video", "file", "string", "object", "array", "null"}
@@ -100,8 +102,9 @@ class Marker:
 
     def is_word(self, value: str, key: Any) -> bool:
         """Whether templates compare this value with words of their own, and it cannot be a part of a name."""
-        in_name = any(value in name for name in self.segmenter.added.ids)
-        return key in WORD_KEYS and (not in_name or value in USUAL_WORDS)
+        if key not in WORD_KEYS or not WORD.fullmatch(value):
+            return False
+        return value in USUAL_WORDS or not any(value in name for name in self.segmenter.added.ids)
 
     def inside_names(self, text: str) -> str:
         """The text with a mark inside each name of a special token."""
