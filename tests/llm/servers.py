@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -71,6 +72,8 @@ def client_of(service: Service, api_key: str | None = None) -> Iterator[TestClie
 def listening(service: Service, api_key: str | None = None) -> Iterator[int]:
     """The server as it really runs, in a thread; yields its port."""
     listener = listen("127.0.0.1", 0)
+    # Small buffers, so that it is soon noticed when a client reads nothing.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 13)
     server = Server(configuration(service, api_key), service)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
