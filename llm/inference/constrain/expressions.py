@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from llm.inference.constrain.code_points import EVERY_CHARACTER, Ranges, intersection, union
+from llm.inference.constrain.code_points import SURROGATES, Ranges, difference, union
 
 
 class PatternError(ValueError):
@@ -82,7 +82,9 @@ def unique(kind: type[Kind], matches_empty: bool, *fields: Any) -> Kind:
 
 def characters(ranges: Iterable[tuple[int, int]]) -> Expression:
     """One of these characters. Surrogates are left out: they are not characters."""
-    valid = intersection(union(ranges), EVERY_CHARACTER)
+    valid = union(ranges)
+    if any(first <= SURROGATES[1] and last >= SURROGATES[0] for first, last in valid):
+        valid = difference(valid, (SURROGATES,))
     return unique(Characters, False, valid) if valid else NOTHING
 
 
