@@ -275,8 +275,13 @@ def test_hostile_schemas_are_refused() -> None:
     deep: Any = {"type": "null"}
     for _ in range(500):
         deep = {"type": "array", "items": deep}
+    # Each reference leads to the next one, within many arrays.
+    defs: Any = {f"d{k}": {"$ref": f"#/$defs/d{k + 1}"} for k in range(40)}
+    for _ in range(50):
+        defs = {name: {"type": "array", "items": schema} for name, schema in defs.items()}
+    chain = {"$ref": "#/$defs/d0", "$defs": defs}
     wide = {"anyOf": [{"type": "string", "maxLength": k % 1000} for k in range(30_000)]}
-    for schema in (deep, wide):
+    for schema in (deep, chain, wide):
         with pytest.raises(PatternError, match="too large"):
             parse(schema)
 

@@ -100,9 +100,9 @@ def sequence(*parts: Expression) -> Expression:
     """The parts one after another."""
     if NOTHING in parts:
         return NOTHING
-    result = EMPTY
-    # From the right: then the first part can be taken away without copying the others.
-    for part in reversed(parts):
+    *others, result = parts or (EMPTY,)
+    # (ab)c is a(bc): what comes first is always at hand. The last part, which may be long, is not copied.
+    for part in reversed([inner for other in others for inner in parts_of(other)]):
         if result is EMPTY:
             result = part
         elif part is not EMPTY:
