@@ -41,7 +41,7 @@ class State(NamedTuple):
 
 
 class Constraint:
-    """Made by `from_regex`, `from_schema` or `from_expression`. One thread at a time may use it."""
+    """Usually made by `from_regex`, `from_schema` or `json_object`. One thread at a time may use it."""
 
     def __init__(
         self,
