@@ -109,7 +109,7 @@ def _residual_stream(model: GPT, ids: Sequence[int]) -> list[Tensor]:
         streams.extend([y] if streams else [x, y])
 
     with no_grad(), no_dropout(model):
-        _read(model, ids, [WatchedBlock(block, report) for block in model.blocks])
+        _read(model, ids, [WatchedBlock(block, report) for block in model.blocks[:]])
     return streams
 
 
