@@ -59,7 +59,10 @@ def test_a_pattern_is_found_where_re_search_finds_it(data: st.DataObject, patter
     assert accepts(parse_search(anchored), text) == bool(re.search(anchored, text))
 
 
-@given(st.lists(st.tuples(st.integers(0, 0x10FFFF), st.integers(0, 0x10FFFF)).map(sorted).map(tuple), max_size=3), st.data())
+@given(
+    st.lists(st.tuples(st.integers(0, 0x10FFFF), st.integers(0, 0x10FFFF)).map(sorted).map(tuple), max_size=3),
+    st.data(),
+)
 def test_a_set_of_characters_is_the_set_of_their_bytes(ranges: list, data: st.DataObject) -> None:
     valid = characters(ranges)
     edges = [c + d for pair in [*ranges, (0x7F, 0x7FF), (0xD7FF, 0xFFFF)] for c in pair for d in (-1, 0, 1)]
@@ -89,7 +92,9 @@ def test_only_utf8_is_text(data: bytes) -> None:
         assert bool(state) == (error.reason == "unexpected end of data")
 
 
-@given(patterns(), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=3), st.integers(0, 30))
+@given(
+    patterns(), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=3), st.integers(0, 30)
+)
 def test_repetitions_of_repetitions(pattern: str, pairs: list[tuple[int, int]], count: int) -> None:
     nested, expected = literal("a"), "a"
     for low, more in pairs:
@@ -142,7 +147,13 @@ def test_a_very_long_pattern_is_refused() -> None:
 
 
 HOSTILE = ["(a{1000}){1000}", "(a*)*" * 50, "((a{0,1000}b{0,1000}){0,1000}c?){0,1000}", "(a|b)*a(a|b){1000}"]
-HOSTILE += ["(a?){1000}" * 10, "(" * 99 + "a" + ")*" * 99, "|".join("a" * n for n in range(190)), ".*a.{300}", "a?" * 9000]
+HOSTILE += [
+    "(a?){1000}" * 10,
+    "(" * 99 + "a" + ")*" * 99,
+    "|".join("a" * n for n in range(190)),
+    ".*a.{300}",
+    "a?" * 9000,
+]
 HOSTILE += ["(a|aa|aaa|b?a){0,1000}" * 3, "(.*){1000}(.*a.*){1000}", "[^a]{0,1000000}"]
 
 
