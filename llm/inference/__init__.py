@@ -10,7 +10,8 @@
 5. command.py     the command line of generate.py; model_choice.py: with which model, and how that is best sampled
 6. constrain/     only tokens with which the text can still match a pattern, or a JSON schema
 7. inspection.py  what happens inside the model while it reads: where it looks, what each layer would say
-8. logprobs.py    how likely the model finds each token
-9. beam.py        a search for the text that is likeliest as a whole
-10. llama2c_sampling.py   another sampler: token for token that of llama2.c
+8. server/        the same over HTTP, with a page
+9. logprobs.py    how likely the model finds each token
+10. beam.py        a search for the text that is likeliest as a whole
+11. llama2c_sampling.py   another sampler: token for token that of llama2.c
 """

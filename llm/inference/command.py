@@ -19,6 +19,7 @@ from llm.data.text import decode_prompt
 from llm.hub.load import Weights
 from llm.inference.model_choice import Writer, load_other, load_run, sampling_of
 from llm.inference.sampling import Sampling
+from llm.inference.server.options import ServerOptions
 from llm.inference.text import continue_prompt, decode_until_stop
 from llm.parallel.blas import blas_threads
 from llm.parallel.runtime import set_blas_threads
@@ -59,6 +60,9 @@ class GenerateOptions:
     """The same seed gives the same text. Default: a new seed each time, which is printed."""
     num_samples: int = 1
     """Number of texts to write, with a line --- between them. The second text has --seed plus 1, and so on."""
+    serve: bool = False
+    """Answer over HTTP, with OpenAI's API and a page, instead of writing one text."""
+    server: tyro.conf.OmitArgPrefixes[ServerOptions] = field(default_factory=ServerOptions)
     threads: Annotated[int | None, DEFAULT_IN_TEXT] = None
     """Number of threads for matrix products. none, the default: one for a small model, else one for each idle core."""
     device: str = "auto"
@@ -95,6 +99,8 @@ def start(options: GenerateOptions) -> int:
     writer = load_writer(options)
     model, tokenizer = writer.model, writer.tokenizer
     set_blas_threads(blas_threads(options.threads, model.num_parameters()))
+    if options.serve:
+        return serve(writer, options)
     prompt = read_prompt() if options.prompt is None else options.prompt
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     counter, status = TokenCounter(), 0
@@ -122,6 +128,15 @@ def start(options: GenerateOptions) -> int:
         status = INTERRUPTED
     say(f"{counter}, seed {seed}")
     return status
+
+
+def serve(writer: Writer, options: GenerateOptions) -> int:
+    """Answer over HTTP until Ctrl-C. Raises RuntimeError if a package is missing, OSError if the port is not free."""
+    try:
+        from llm.inference.server.run import serve
+    except ImportError as error:
+        raise RuntimeError(f"--serve needs {error.name}; pip install starlette uvicorn") from None
+    return serve(writer, options.sampling, options.server)
 
 
 def load_writer(options: GenerateOptions) -> Writer:
