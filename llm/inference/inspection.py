@@ -6,7 +6,7 @@ shares all weights, and the model itself is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 
 import numpy as np
@@ -49,15 +49,25 @@ def attention_weights(model: GPT, ids: Sequence[int], layer: int) -> np.ndarray:
     """
     if not 0 <= layer < model.config.layers:
         raise ValueError(f"layers are counted from 0 to {model.config.layers - 1}, got {layer}")
+    return next(all_attention_weights(model, ids, first=layer, last=layer))
+
+
+def all_attention_weights(
+    model: GPT, ids: Sequence[int], *, first: int = 0, last: int | None = None
+) -> Iterator[np.ndarray]:
+    """`attention_weights` of the layers from `first` to `last`, one after the other. The text is read once."""
     inputs: list[tuple[Tensor, LayerSettings]] = []
+    blocks: list[Block] = model.blocks[: None if last is None else last + 1]  # later ones change nothing
+    watched = [copy(block) for block in blocks]
+    for block in watched:
+        block.attention = WatchedAttention(block.attention, inputs)  # type: ignore[assignment]
     with no_grad(), no_dropout(model):
-        blocks: list[Block] = model.blocks[:]
-        last = copy(blocks[layer])
-        last.attention = WatchedAttention(last.attention, inputs)  # type: ignore[assignment]
-        # Later blocks change nothing here. And `decode` of a block would not call the watched attention.
-        _read(model, ids, [WatchedBlock(block, can_decode=False) for block in [*blocks[:layer], last]])
-        ((x, settings),) = inputs
-        return to_device(_weights(blocks[layer].attention, x, settings), "cpu")
+        # `decode` of a block would not call the watched attention.
+        _read(model, ids, [WatchedBlock(block, can_decode=False) for block in watched])
+    for block, (x, settings) in list(zip(blocks, inputs, strict=True))[first:]:
+        with no_grad(), no_dropout(model):
+            weights = to_device(_weights(block.attention, x, settings), "cpu")
+        yield weights
 
 
 # --- how it is done ---------------------------------------------------------------------------------------------------
