@@ -23,6 +23,7 @@ from tests.llm.rows import logit_rows
 pytestmark = pytest.mark.parity
 
 VOCAB = 30
+PAD = VOCAB  # no token: their `generate` hides tokens of the prompt that are equal to it from the model
 TEXTS = st.lists(st.integers(0, 11), max_size=8)
 
 
@@ -157,7 +158,7 @@ def test_all_options_together(
     if banned_words:
         their_options["bad_words_ids"] = banned_words
     result = models[number][1].generate(
-        torch.tensor([prompt]), do_sample=True, max_new_tokens=5, pad_token_id=0, return_dict_in_generate=True,
+        torch.tensor([prompt]), do_sample=True, max_new_tokens=5, pad_token_id=PAD, return_dict_in_generate=True,
         output_scores=True, output_logits=True, **their_options
     )  # fmt: skip
     ids = result.sequences[0].tolist()
@@ -191,10 +192,10 @@ def test_beam_search(models: Any, number: int, seed: int, stops: int, max_tokens
     prompt, stop_ids = rng.integers(0, VOCAB, 5).tolist(), rng.choice(VOCAB, stops, replace=False).tolist()
     result = other.generate(
         torch.tensor([prompt]), do_sample=False, max_new_tokens=max_tokens, eos_token_id=stop_ids or None,
-        pad_token_id=VOCAB + 1, return_dict_in_generate=True, output_scores=True,
+        pad_token_id=PAD, return_dict_in_generate=True, output_scores=True,
         num_return_sequences=options["num_beams"], **options
     )  # fmt: skip
     found = beam_search(ours, prompt, max_tokens=max_tokens, stop_ids=stop_ids, **options)
-    texts = [[i for i in row[len(prompt) :].tolist() if i != VOCAB + 1] for row in result.sequences]
+    texts = [[i for i in row[len(prompt) :].tolist() if i != PAD] for row in result.sequences]
     assert [list(beam.ids) for beam in found] == texts
     np.testing.assert_allclose([beam.score for beam in found], result.sequences_scores.numpy(), rtol=1e-5, atol=1e-5)
