@@ -51,6 +51,8 @@ def test_it_writes_what_the_library_writes(tmp_path: Path, capsys: pytest.Captur
         ({"temperature": 0.6, "top_p": 0.9, "do_sample": True}, Sampling(temperature=0.6, top_p=0.9)),
         ({"top_k": 64, "top_p": 0.95, "do_sample": True}, Sampling(temperature=1.0, top_k=64, top_p=0.95)),
         ({"do_sample": True}, Sampling(temperature=1.0, top_p=1.0)),
+        ({"min_p": 0.15, "do_sample": True}, Sampling(temperature=1.0, top_p=1.0, min_p=0.15)),
+        ({"typical_p": 0.9}, Sampling(temperature=1.0, top_p=1.0, typical_p=0.9)),
         ({"top_k": 0}, Sampling(temperature=1.0, top_p=1.0)),
         ({"repetition_penalty": 1.1}, Sampling(repetition_penalty=1.1)),
         ({"do_sample": False, "temperature": 0.6}, Sampling(temperature=0, top_p=1.0)),

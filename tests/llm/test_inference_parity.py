@@ -172,30 +172,56 @@ def test_all_options_together(
 
 @settings(max_examples=30)
 @given(
-    number=st.integers(0, 3),
-    seed=SEEDS,
-    num_beams=st.integers(2, 7),
-    max_tokens=st.integers(1, 12),
-    length_penalty=st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]),
-    early_stopping=st.sampled_from([True, False, "never"]),
+    number=st.integers(0, 3), seed=SEEDS, num_beams=st.integers(2, 7), max_tokens=st.integers(1, 12),
+    length_penalty=st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]), early_stopping=st.sampled_from([True, False, "never"]),
     stops=st.integers(0, 3),
-)
+)  # fmt: skip
 def test_beam_search(models: Any, number: int, seed: int, stops: int, max_tokens: int, **options: Any) -> None:
-    """All texts that a search finds, with their scores. A few tokens of 30 end a text: many do end before the others.
+    """All texts that a search finds, with their scores.
 
     Scores are sums in float32: 1e-5. Two that are nearer to each other than that could change places; in these models
     they differ by 0.1 or so.
     """
-    torch = pytest.importorskip("torch")
     ours, other = models[number]
     rng = np.random.default_rng(seed)
-    prompt, stop_ids = rng.integers(0, VOCAB, 5).tolist(), rng.choice(VOCAB, stops, replace=False).tolist()
-    result = other.generate(
+    prompt = rng.integers(0, VOCAB, 5).tolist()
+    stop_ids = likely_stops(ours, prompt, stops, rng)
+    found = beam_search(ours, prompt, max_tokens=max_tokens, stop_ids=stop_ids, **options)
+    texts, scores = their_search(other, prompt, max_tokens, stop_ids, **options)
+    assert [list(beam.ids) for beam in found] == texts
+    np.testing.assert_allclose([beam.score for beam in found], scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.control
+@pytest.mark.parametrize("wrong", [{"early_stopping": True}, {"early_stopping": False}, {"length_penalty": 0.0}])
+def test_other_rules_of_the_search_are_noticed(models: Any, wrong: dict[str, Any]) -> None:
+    """In at least one of 20 searches."""
+    (ours, other), rng = models[0], np.random.default_rng(0)
+    options: dict[str, Any] = {"num_beams": 3, "length_penalty": 2.0, "early_stopping": "never"}
+
+    def differs(first: int) -> bool:
+        stop_ids = likely_stops(ours, [first], 2, rng)
+        found = beam_search(ours, [first], max_tokens=8, stop_ids=stop_ids, **options | wrong)
+        return [list(beam.ids) for beam in found] != their_search(other, [first], 8, stop_ids, **options)[0]
+
+    assert any(map(differs, range(20)))
+
+
+def likely_stops(model: GPT, prompt: list[int], count: int, rng: np.random.Generator) -> list[int]:
+    """Stop ids that the likely texts have, or few of them would end before the others."""
+    likely = {id for beam in beam_search(model, prompt, num_beams=6, max_tokens=8) for id in beam.ids[1:]}
+    return rng.choice(sorted(likely), min(count, len(likely)), replace=False).tolist()
+
+
+def their_search(
+    model: Any, prompt: list[int], max_tokens: int, stop_ids: list[int], **options: Any
+) -> tuple[list[list[int]], np.ndarray]:
+    """The texts that transformers finds, and their scores."""
+    torch = pytest.importorskip("torch")
+    result = model.generate(
         torch.tensor([prompt]), do_sample=False, max_new_tokens=max_tokens, eos_token_id=stop_ids or None,
         pad_token_id=PAD, return_dict_in_generate=True, output_scores=True,
         num_return_sequences=options["num_beams"], **options
     )  # fmt: skip
-    found = beam_search(ours, prompt, max_tokens=max_tokens, stop_ids=stop_ids, **options)
     texts = [[i for i in row[len(prompt) :].tolist() if i != PAD] for row in result.sequences]
-    assert [list(beam.ids) for beam in found] == texts
-    np.testing.assert_allclose([beam.score for beam in found], result.sequences_scores.numpy(), rtol=1e-5, atol=1e-5)
+    return texts, result.sequences_scores.numpy()
