@@ -86,8 +86,8 @@ def beam_search(
     check_arguments(model, prompt_ids, max_tokens, seed=0)
     check_search(num_beams, length_penalty, early_stopping)
     stop, reader = set(stop_ids), BeamReader(model, prompt_ids)
-    # A beginning has one continuation for each stop id that is complete. Among this many there are enough others.
-    count = num_beams * max(2, 1 + len(stop))
+    # Each beginning has one continuation for each stop id that ends. Among this many there are enough that do not.
+    count = num_beams * (1 + len(stop))
     beginnings, complete = [Beginning()], [Beam((), 0.0)] if max_tokens == 0 else []
     for length in range(1, max_tokens + 1):
         found = best_continuations(beginnings, reader(beginnings), count)
