@@ -125,11 +125,19 @@ def test_as_many_beginnings_go_on_as_there_are_beams() -> None:
     assert best.ids == (4, 4, 4) == exhaustive_search(model, [0], **options)[0].ids
 
 
+def test_texts_that_are_impossible_are_not_found() -> None:
+    with np.errstate(divide="ignore"):  # log(0)
+        model = table_model([[0, 0.5, 0.5], [0, 0, 1], [0, 1, 0]])
+    found = beam_search(model, [0], num_beams=9, max_tokens=2)
+    assert {beam.ids for beam in found} == {(1, 2), (2, 1)}
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
-        ({"length_penalty": math.nan}, "length_penalty must be a finite number, got nan"),
+        ({"length_penalty": math.nan}, "length_penalty must be a number from -10 to 10, got nan"),
+        ({"length_penalty": 11}, "length_penalty must be a number from -10 to 10, got 11"),
         ({"early_stopping": "always"}, "early_stopping must be True, False or \"never\", got 'always'"),
         ({"max_tokens": -1}, "max_tokens and seed must not be negative"),
     ],
