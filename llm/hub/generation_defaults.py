@@ -37,6 +37,8 @@ class GenerationDefaults:
     top_k: int | None = None
     """0 means all tokens."""
     top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
     repetition_penalty: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -120,5 +122,7 @@ POSSIBLE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "temperature": (is_number, "a number of at least 0"),
     "top_k": (is_id, "a whole number of at least 0"),
     "top_p": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0 and at most 1"),
+    "min_p": (lambda value: is_number(value) and value <= 1, "a number of at least 0 and at most 1"),
+    "typical_p": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0 and at most 1"),
     "repetition_penalty": (lambda value: is_number(value) and value > 0, "a number above 0"),
 }

@@ -57,7 +57,7 @@ def sampling_of(path: str | None) -> Sampling:
     if path is None or not Path(path, FILE_NAME).is_file():
         return Sampling()
     defaults = GenerationDefaults.read(path)
-    names = ("temperature", "top_k", "top_p", "repetition_penalty")
+    names = ("temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
     given = {name: value for name in names if (value := getattr(defaults, name)) is not None}
     if given.get("top_k") == 0:
         given["top_k"] = None  # all tokens

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llm.inference.beam import beam_search
 from llm.inference.generate import generate
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
@@ -124,6 +125,13 @@ def test_generates_the_same_tokens_with_one_sync_a_token(cupy, name):
 
 
 @pytest.mark.slow
+def test_beam_search_finds_the_same_texts(cupy):
+    on_gpu, on_cpu = make("llama").to("cuda").eval(), make("llama").eval()
+    options = {"num_beams": 3, "max_tokens": 16, "stop_ids": [4]}  # beyond the context of 16
+    found, expected = (beam_search(model, [1, 2, 3], **options) for model in (on_gpu, on_cpu))
+    assert [beam.ids for beam in found] == [beam.ids for beam in expected]
+
+
 def test_the_training_command_runs_on_a_gpu(cupy, tmp_path, capsys):
     """From text to a sample, with evaluation, checkpoint and resume: the losses are those of the CPU."""
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 40)
