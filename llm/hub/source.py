@@ -171,8 +171,10 @@ def open_run(folder: Path) -> Source:
         {name: Same(name) for name in tensors},
         tensors,
         load_tokenizer=lambda: tokenizer,
-        read_defaults=lambda tokenizer: GenerationDefaults.of_tokenizer(
-            {} if tokenizer is None else token_roles(tokenizer)
+        read_defaults=lambda tokenizer: (
+            GenerationDefaults()
+            if tokenizer is None
+            else GenerationDefaults.of_tokenizer(tokenizer, token_roles(tokenizer))
         ),
     )
 

@@ -117,7 +117,7 @@ def save_folder_tokenizer(
     write_file(folder / ROLES_NAME, json.dumps(roles, indent=2))
     if isinstance(template, str):
         write_file(folder / TEMPLATE_NAME, template)
-    GenerationDefaults.of_tokenizer(ids).write(folder)
+    GenerationDefaults.of_tokenizer(tokenizer, ids).write(folder)
 
 
 def class_of_qwen2(tokenizer: BaseTokenizer) -> dict[str, Any]:

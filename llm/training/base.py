@@ -1,7 +1,7 @@
 """The model that training begins with, if --from names one: its shape, its weights and its tokenizer.
 
-llm/hub opens it, whatever kind of file it is in. The run that begins has a folder of its own, with everything it needs:
-when it is resumed, the model at --from is not read again, and may be gone.
+llm/hub opens it, whatever kind of file it is in. The run that begins has a folder of its own: from its first checkpoint
+on, this has everything that it needs, and the model at --from may be gone.
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from llm.hub import load, save
+from llm.hub.convert import convert
+from llm.hub.generation_defaults import GenerationDefaults
+from llm.hub.load import open_model
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -113,6 +116,44 @@ def test_a_killed_run_goes_on_exactly_even_if_the_model_is_gone(kind: str, small
         path.unlink()
     resume(Path("run"))
     assert_same_run(Path("run"), Path("expected"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_stopped_before_its_first_checkpoint_begins_again_with_the_weights_of_the_model(
+    kind: str, small_tokenizer: BaseTokenizer
+) -> None:
+    folder_of(kind, small_tokenizer)
+    begin("--steps", "3", "--out", "expected")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 1, kill)
+        with pytest.raises(Killed):
+            begin("--steps", "3", "--out", "run")
+    assert not Run("run").checkpoints.steps()
+    resume(Path("run"))
+    assert_same_run(Path("run"), Path("expected"))
+
+
+def test_what_ends_an_answer_and_the_chat_template_stay_with_the_model(small_tokenizer: BaseTokenizer) -> None:
+    """A model for chats that was trained further still ends its answers, and can be saved for chats."""
+    tokenizer = Tokenizer.train(["the cat sat"], 270, ["<|im_end|>", "<|pad|>", END_OF_TEXT])
+    tokenizer.settings = {"eos_token": "<|im_end|>", "pad_token": "<|pad|>", "chat_template": "{{ messages[0].role }}"}
+    save(random_gpt(LLAMA, 0, np.float32), tokenizer, "theirs")
+    begin("--steps", "1", "--out", "run")
+    begin("--steps", "1", "--out", "plain", "--from", "run")
+    for folder in ("run", "plain"):
+        source = open_model(folder)
+        trained = source.load_tokenizer()
+        assert trained is not None and trained.render_chat([{"role": "user", "content": "hi"}]) == "user"
+        assert source.read_defaults(trained) == GenerationDefaults((0, 2), None, 1)
+    convert("run", "new", "hf")
+    assert GenerationDefaults.read("new") == GenerationDefaults((0, 2), None, 1)
+
+
+def test_a_tokenizer_without_settings_gets_no_file_of_them(small_tokenizer: BaseTokenizer) -> None:
+    small_tokenizer.save("own.json")
+    folder_of("llama", None)
+    begin("--steps", "1", "--out", "run", "--tokenizer", "own.json")
+    assert not Path("run", "tokenizer_config.json").exists()
 
 
 @pytest.mark.control
