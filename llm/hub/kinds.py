@@ -25,7 +25,7 @@ import numpy as np
 
 from llm.hub.errors import HubError
 
-INSTALL_GGUF = "install the package gguf: pip install 'minigrad-lm[hub]'"
+INSTALL_GGUF = "install it in the folder of this project: pip install -e '.[hub]'"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def import_gguf() -> Any:
     try:
         import gguf
     except ImportError:
-        raise HubError(f"GGUF files need a library that is not there; {INSTALL_GGUF}") from None
+        raise HubError(f"GGUF files need the package gguf, which is not installed; {INSTALL_GGUF}") from None
     return gguf
 
 

@@ -114,8 +114,28 @@ def open_model(path: str | Path) -> Source:
         return open_run(path) if is_run(path) else open_folder(path)
     if len(files := list(path.glob("*.gguf"))) == 1:  # a folder of nothing else
         return open_gguf(files[0])
+    raise HubError(f"{path} {why_no_model(path)}")
+
+
+def why_no_model(path: Path) -> str:
+    """What is at `path` instead of a model, and what to give: the rest of a sentence."""
     wanted = "a run of train.py, a folder with a config.json, a .gguf file or a .bin file of llama2.c"
-    raise HubError(f"{path} {'is no model' if path.exists() else 'does not exist'}; give {wanted}")
+    if path.is_dir():
+        folders = (config.parent for config in path.glob("*/config.json"))
+        weights = (file for file in path.glob("*.bin") if not file.name.startswith("tok"))  # those are tokenizers
+        models = sorted(map(str, [*folders, *path.glob("*.gguf"), *weights]))
+        if models:
+            shown = ", ".join(models[:3]) + (f" or one of {len(models) - 3} more" if len(models) > 3 else "")
+            return f"is a folder with models in it, and not one itself; give {shown}"
+    elif path.exists():
+        if (path.parent / "config.json").is_file():
+            return f"is one file of a model; give its folder, {path.parent}"
+    elif len(path.parts) == 2 and not path.parent.exists() and not path.is_absolute():  # a name on Hugging Face
+        return (
+            f"does not exist, and nothing is downloaded; fetch it first, with the program hf: hf download {path} "
+            f"--local-dir {path.name}"
+        )
+    return f"{'is no model' if path.exists() else 'does not exist'}; give {wanted}"
 
 
 def is_run(path: Path) -> bool:

@@ -108,6 +108,8 @@ def meaning(config: GPTConfig) -> dict[str, Any]:
         "attention_scale": attention_scale(replace(config, attention_scale_by_layer=False), 0),
     }
     found |= {f"{part}_bias": config.has_bias(part) for part in ("qkv", "out", "mlp", "norm")}
+    if config.dense_layers and config.dense_mlp_dim is None:
+        found["dense_mlp_dim"] = config.mlp_size
     for name in ("rope_layers", "window_layers"):
         layers = getattr(config, name)
         found[name] = sorted(range(config.layers) if layers is None else layers)
@@ -121,6 +123,8 @@ def meaning(config: GPTConfig) -> dict[str, Any]:
         without_effect |= {"norm_bias"}
     if not config.qk_norm:
         without_effect |= {"qk_norm_all"}
+    if not config.dense_layers:
+        without_effect |= {"dense_mlp_dim"}
     if config.experts is None:
         without_effect |= {"experts_per_token", "normalize_experts", "balance_loss", "dense_layers", "dense_mlp_dim"}
     return {name: value for name, value in found.items() if name not in without_effect}

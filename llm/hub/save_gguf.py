@@ -13,6 +13,7 @@ import numpy as np
 from llm.hub.errors import HubError
 from llm.hub.gguf_models import ARCHITECTURES, gguf_tensors, read_metadata
 from llm.hub.gguf_writing import write_gguf
+from llm.hub.kinds import import_gguf
 from llm.hub.save import meaning, their_tensors
 from llm.hub.stored import Stored
 from llm.hub.tokenizer_files import gguf_tokenizer_metadata
@@ -34,6 +35,7 @@ def save_gguf(model: GPT, tokenizer: BaseTokenizer | None, path: str | Path, kin
     path, config = Path(path), model.config
     if path.exists():
         raise HubError(f"{path} exists already; give a new file")
+    import_gguf()  # before anything is written
     name = nearest_architecture(model)
     metadata = {"general.architecture": name, "general.file_type": FILE_TYPES[kind]} | metadata_of(config, name)
     if tokenizer is not None:
@@ -41,6 +43,7 @@ def save_gguf(model: GPT, tokenizer: BaseTokenizer | None, path: str | Path, kin
     tensors = their_tensors(model, gguf_tensors(config, name))
     if (factors := frequency_factors(config)) is not None:
         tensors["rope_freqs.weight"] = factors.astype(np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_gguf(path, metadata, tensors, {name: kind_of(array, kind) for name, array in tensors.items()})
 
 
@@ -92,6 +95,8 @@ def frequency_factors(config: GPTConfig) -> np.ndarray | None:
 
 def nearest_architecture(model: GPT) -> str:
     """The first architecture that can say all that the configuration says."""
+    if model.config.experts is not None:
+        raise HubError("a mixture of experts is not written as a GGUF file; save it as a folder of Hugging Face (hf)")
     ours = comparable(model.config)
     nearest, fewest = "", list(ours)
     for name in ARCHITECTURES:
@@ -100,7 +105,7 @@ def nearest_architecture(model: GPT) -> str:
             return name
         if len(different) < len(fewest):
             nearest, fewest = name, different
-    values = ", ".join(f"{field}={getattr(model.config, field)!r}" for field in fewest)
+    values = ", ".join(f"{field}={ours[field]!r}" for field in fewest)
     raise HubError(f"no architecture of GGUF files has such a model; the nearest, {nearest}, cannot have {values}")
 
 

@@ -1,7 +1,7 @@
 """The folder of a run, which training leaves, and from which training continues and inference reads.
 
-    config.json  tokenizer.json                     what was asked for (with --from, a tokenizer_config.json has the chat
-                                                    template of that model, and the names of its special tokens)
+    config.json  tokenizer.json                     what was asked for
+    tokenizer_config.json                           with --from: chat template and special tokens of that model
     metrics.jsonl  loss.png  profile.svg            how it went (profile.svg: with --profile)
     checkpoints/  model.safetensors  ...            what was learned: checkpoints.py
 
@@ -107,7 +107,14 @@ class Run:
     def _read_config(self, from_json: Callable[[Any], T]) -> T:
         path = self.folder / CONFIG
         try:
-            return from_json(read_json(path))
+            data = read_json(path)
+            if "model_type" in data:
+                raise RunError(
+                    f"{self} is a folder of Hugging Face, not a run; give it as --model, or as train.py --from"
+                )
+            return from_json(data)
+        except RunError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path} is not the configuration of a run ({error}); put the right one back, or give another run"

@@ -16,7 +16,7 @@ from llm.evaluation.loss import evaluate
 from llm.model.gpt import GPT
 from llm.parallel.blas import blas_threads, limited_blas_threads
 from llm.runs.errors import RunError
-from llm.runs.options import Options, brief, presets
+from llm.runs.options import FROM, Options, brief, presets
 from llm.runs.parsing import flag, read_options, read_some
 from llm.runs.run import Run, new_run, newest_run
 from llm.training.base import base_name, base_options, check_shape
@@ -52,9 +52,9 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
     first, others = read_some(_FirstOptions, arguments, program="train.py")
     # --help comes before anything that can fail, such as a folder that cannot be used. It ends the program.
     if {"-h", "--help"} & set(others):
-        _parse(["--help"], brief(_preset(first.preset)))
+        _parse(["--help"], brief(_described(first)))
     if "--help-all" in others:
-        _parse(["--help"], _preset(first.preset))
+        _parse(["--help"], _described(first))
     run = _run(first)
     defaults = run.options() if run.exists else _with_warmup_for(first.steps, _defaults(first))
     options = _parse(arguments, defaults)
@@ -100,6 +100,12 @@ def _defaults(first: _FirstOptions) -> Options:
             "leave one of them out"
         )
     return base_options(first.from_)
+
+
+def _described(first: _FirstOptions) -> Options:
+    """What --help shows: the values of `_defaults`, without opening the model of --from."""
+    preset = _preset(first.preset)
+    return preset if first.from_ is None else replace(preset, training=replace(FROM, from_=first.from_))
 
 
 def _run(first: _FirstOptions) -> Run:
