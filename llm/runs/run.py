@@ -110,7 +110,8 @@ class Run:
             data = read_json(path)
             if "model_type" in data:
                 raise RunError(
-                    f"{self} is a folder of Hugging Face, not a run; give it as --model, or as train.py --from"
+                    f"{path} is not the configuration of a run, but of a model of Hugging Face; give its folder as "
+                    "--model, or as --from of train.py"
                 )
             return from_json(data)
         except RunError:

@@ -16,6 +16,7 @@ import pytest
 from llm.hub import load, save
 from llm.hub.command import main
 from llm.hub.generation_defaults import GenerationDefaults
+from llm.hub.save import nearest_family
 from llm.hub.save_gguf import save_gguf
 from llm.model.config import GPTConfig
 from llm.model.cost import cache_bytes
@@ -161,6 +162,18 @@ def test_a_conversion_that_fails_leaves_no_folder(
     assert main(["convert", str(path), str(tmp_path / "new"), "--to", "gguf"]) == 1
     assert "pip install -e '.[hub]'" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("qk_norm", "family"), [(False, "mixtral"), (True, "qwen3_moe")])
+@pytest.mark.parametrize("width", [None, 48])
+def test_the_width_of_dense_layers_says_nothing_about_a_mixture_without_them(
+    qk_norm: bool, family: str, width: int | None, tmp_path: Path
+) -> None:
+    config = replace(LLAMA, experts=4, qk_norm=qk_norm, dense_mlp_dim=width)
+    model = GPT(config, rng=0).eval()
+    assert nearest_family(config).model_type == family
+    save(model, None, tmp_path / "new")
+    np.testing.assert_array_equal(logits(load(tmp_path / "new")[0]), logits(model), strict=True)
 
 
 def test_what_the_model_says_about_writing_is_kept(tmp_path: Path) -> None:
