@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from llm.hub.errors import shown
 from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.load import our_names
@@ -80,8 +78,6 @@ def summary(source: Source, ours: Iterable[str]) -> list[Row]:
 def different_fields(config: GPTConfig) -> Iterator[Row]:
     for field in fields(config):
         value = getattr(config, field.name)
-        if isinstance(value, float):  # a GGUF file has 1e-05 as float32, which is 9.999999747378752e-06
-            value = float(str(np.float32(value)))
         if value != field.default:
             yield field.name, shown(value)
 

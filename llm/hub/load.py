@@ -125,8 +125,8 @@ def why_no_model(path: Path) -> str:
         weights = (file for file in path.glob("*.bin") if not file.name.startswith("tok"))  # those are tokenizers
         models = sorted(map(str, [*folders, *path.glob("*.gguf"), *weights]))
         if models:
-            shown = ", ".join(models[:3]) + (f" or one of {len(models) - 3} more" if len(models) > 3 else "")
-            return f"is a folder with models in it, and not one itself; give {shown}"
+            shown = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
+            return f"is a folder with models in it, and not one itself; give {'one of ' * (len(models) > 1)}{shown}"
     elif path.exists():
         if (path.parent / "config.json").is_file():
             return f"is one file of a model; give its folder, {path.parent}"

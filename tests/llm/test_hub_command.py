@@ -217,7 +217,7 @@ def test_a_path_beside_a_model_leads_to_it(tmp_path: Path, capsys: pytest.Captur
     for given, complaint in (
         (path / "model.safetensors", f"is one file of a model; give its folder, {path}"),
         (path / "config.json", f"is one file of a model; give its folder, {path}"),
-        (tmp_path / "two", f"and not one itself; give {tmp_path / 'two/a.gguf'}, {tmp_path / 'two/b.gguf'}\n"),
+        (tmp_path / "two", f"and not one itself; give one of {tmp_path / 'two/a.gguf'}, {tmp_path / 'two/b.gguf'}\n"),
         (tmp_path / "llama2c", f"and not one itself; give {tmp_path / 'llama2c/model.bin'}\n"),
         (tmp_path, f"and not one itself; give {path}\n"),
         (
