@@ -34,7 +34,8 @@ class TrainOptions:
     """Name of a set of values for all options. Options that are given replace the values of the preset."""
     from_: Annotated[str | None, DEFAULT_IN_TEXT, tyro.conf.arg(name="from")] = None
     """Go on training the model at this path: a folder of Hugging Face, a GGUF file, a .bin of llama2.c, or a run.
-    Its shape and its tokenizer come from there; only --context may be shorter. The learning rate is small then, 5e-5.
+    Its shape and its tokenizer come from there; only --context may be shorter, and is at most 512 if it is not given.
+    The learning rate is small then, 5e-5.
     """
     steps: int = 1000
     """Number of updates of the weights."""

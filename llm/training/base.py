@@ -22,12 +22,21 @@ from tokenizer import load as load_tokenizer
 
 # What a model computes does not depend on these.
 FREE = {"dropout", "balance_loss", "balance_by_layer"}
+# The most that --context is unless it is given: a batch of texts as long as many a model reads fills no usual memory.
+LONGEST_CONTEXT = 512
 
 
 def base_options(path: str) -> Options:
     """The defaults of the options with --from. Raises ValueError (HubError ...) or OSError if there is no model."""
+    config = base_config(path)
     # Its own tokenizer is meant by its path, as another one would be.
-    return Options(replace(FROM, from_=path, tokenizer=path), open_model(path).config)
+    training = replace(FROM, from_=path, tokenizer=path)
+    return Options(training, replace(config, context=min(config.context, LONGEST_CONTEXT)))
+
+
+def base_config(path: str) -> GPTConfig:
+    """The shape of the model at --from."""
+    return open_model(path).config
 
 
 def base_name(path: str) -> str:

@@ -19,11 +19,11 @@ from llm.runs.errors import RunError
 from llm.runs.options import FROM, Options, brief, presets
 from llm.runs.parsing import flag, read_options, read_some
 from llm.runs.run import Run, new_run, newest_run
-from llm.training.base import base_name, base_options, check_shape
+from llm.training.base import base_config, base_name, base_options, check_shape
 from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
-from llm.training.memory import advised
+from llm.training.memory import advised, beyond_this_machine
 from llm.training.setup import describe, set_up
 from tokenizer import BaseTokenizer
 
@@ -61,7 +61,7 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
     if run.exists:
         _refuse_changes(run, defaults, options)
     elif first.from_ is not None:
-        check_shape(defaults.model, options.model, first.from_)
+        check_shape(base_config(first.from_), options.model, first.from_)
     return options, run
 
 
@@ -73,6 +73,9 @@ def start(options: Options, run: Run, write_sample: SampleWriter) -> int:
     with run.locked():
         trainer, tokenizer = set_up(options, run)
         print_line(describe(trainer, tokenizer, run))
+        if trainer.model.device == "cpu":
+            for line in beyond_this_machine(options, trainer.workers.count):
+                print_line(line)
 
         def sample() -> str:
             model, prompt, seed = trainer.model, options.training.prompt, options.training.seed

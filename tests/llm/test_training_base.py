@@ -21,6 +21,7 @@ from llm.runs.run import Run
 from llm.training import base
 from llm.training.base import base_name
 from llm.training.command import parse, start
+from llm.training.memory import PROGRAM
 from minigrad import no_grad
 from tests.llm.gpts import random_gpt
 from tests.llm.trainings import (
@@ -173,6 +174,30 @@ def test_the_context_may_be_shorter(kind: str, small_tokenizer: BaseTokenizer) -
     trained, _ = load_model("run")
     assert trained.config == replace(model.config, context=20)
     np.testing.assert_array_equal(logits(trained), logits(model))
+
+
+def test_the_context_is_at_most_512_unless_it_is_given(
+    small_tokenizer: BaseTokenizer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = replace(LLAMA, context=2048)
+    save(random_gpt(long, 0, np.float32), small_tokenizer, "theirs")
+    assert parse(["--from", "theirs"])[0].model == replace(long, context=512)
+    assert parse(["--from", "theirs", "--context", "2048"])[0].model == long
+    with pytest.raises(ValueError, match="--context cannot be 2049: the model in theirs has 2048"):
+        parse(["--from", "theirs", "--context", "2049"])
+
+
+def test_a_run_that_this_machine_has_no_memory_for_says_so_before_it_begins(
+    small_tokenizer: BaseTokenizer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_of("llama", small_tokenizer)
+    begin("--steps", "1", "--out", "fits")
+    assert "beware" not in capsys.readouterr().out
+    monkeypatch.setattr("llm.parallel.runtime.memory", lambda: (PROGRAM, PROGRAM // 2))
+    begin("--steps", "1", "--out", "run")
+    shown = capsys.readouterr().out
+    assert "and this machine has 100 MiB. A shorter --context or a smaller --batch-size takes less." in shown
+    assert shown.index("beware") < shown.index("before the first step")
 
 
 REFUSED = {
