@@ -38,6 +38,8 @@ def errors_of(where: Any, *, named: bool = False) -> Iterator[None]:
     except HubError:
         raise
     except OSError as error:
+        if named and error.strerror is None:
+            raise HubError(str(error)) from None
         raise HubError(f"{error.filename or where}: {error.strerror or error}") from None
     except ValueError as error:
         raise HubError(str(error) if named else f"{where} {error}") from None

@@ -195,7 +195,7 @@ def test_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) 
         (["inspect", "no-such-model"], "no-such-model does not exist; give a run of train.py, a folder with"),
         (["inspect", str(tmp_path / "empty")], "is no model; give a run"),
         (["inspect", str(tmp_path / "damaged.gguf")], "damaged.gguf"),
-        (["inspect", str(path), "--tokenizer", "no-such-file"], "no-such-file"),
+        (["inspect", str(path), "--tokenizer", "no-such-file"], "llm.hub: no-such-file does not exist: give a"),
         (["convert", str(path), str(path)], "exists already; give a new folder"),
         (["convert", str(path), str(path / "config.json" / "x")], "config.json"),
     ):
