@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from llm.hub.errors import HubError, reason, shown
+from llm.hub.errors import HubError, possible_model, shown
 from llm.hub.fields import Fields
 from llm.hub.stored import Stored
 from llm.hub.weights import Matrices, Part, Same, Stack, interleaved_qkv, same_layers, stack
@@ -52,7 +52,7 @@ ARCHITECTURES = {
 }
 
 
-def read_metadata(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], where: str) -> GPTConfig:
+def gguf_config(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], where: str) -> GPTConfig:
     """The configuration of the model in a GGUF file."""
     name = metadata.get("general.architecture")
     if not isinstance(name, str) or name not in ARCHITECTURES:
@@ -60,12 +60,8 @@ def read_metadata(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], wh
     # The fields begin with the name of the architecture: "llama.block_count".
     prefix = f"{name}."
     fields = Fields({key.removeprefix(prefix): v for key, v in metadata.items() if key.startswith(prefix)}, {}, where)
-    try:
+    with possible_model(where):
         return _config(fields, ARCHITECTURES[name], tensors)
-    except HubError:
-        raise
-    except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise HubError(f"{where} describes no possible model ({reason(error)})") from None
 
 
 def _config(fields: Fields, architecture: Architecture, tensors: Mapping[str, Stored]) -> GPTConfig:

@@ -14,12 +14,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from llm.hub.errors import HubError
-from llm.hub.safetensors_files import refuse_foreign
-from llm.hub.source import Source, open_folder, open_gguf, open_llama2c, open_run, read_config
+from llm.hub.source import RUN, Source, open_model
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import errors_of
 from llm.model.gpt import GPT
-from llm.runs.files import open_regular
 from llm.runs.load import load_model
 from llm.runs.run import Run
 from minigrad.backend import pick_device
@@ -63,9 +61,12 @@ def load_any(
     run, or the "best" one by validation loss. `weights` and `tokenizer`: as in `load`. Raises ValueError (RunError,
     HubError) or OSError for what cannot be used, and for a model without a tokenizer.
     """
-    if isinstance(path, Run) or is_run(Path(path)):
+    if isinstance(path, Run):
         return load_model(path, which, device)
-    model, found = load(path, weights=weights, tokenizer=tokenizer)
+    source = open_model(path)
+    if source.family == RUN:
+        return load_model(path, which, device)
+    model, found = load_weights(source, weights=weights), load_tokenizer(source, tokenizer)
     if found is None:
         raise HubError(f"{path} has no tokenizer; give the path of one with tokenizer=, or use llm.hub.load")
     if device != "cpu":
@@ -99,38 +100,6 @@ def load_tokenizer(source: Source, path: str | Path | None = None) -> BaseTokeni
             "give the tokenizer that the model was trained with"
         )
     return tokenizer
-
-
-def open_model(path: str | Path) -> Source:
-    """The model at `path`, whatever kind of file it is in."""
-    path = Path(path)
-    if path.suffix == ".gguf" and not path.is_dir():
-        return open_gguf(path)
-    if path.suffix in (".bin", ".pt", ".pth") and path.is_file():
-        if path.suffix != ".bin" or is_pickle(path):
-            refuse_foreign([path])
-        return open_llama2c(path)
-    if (path / "config.json").is_file():
-        return open_run(path) if is_run(path) else open_folder(path)
-    if len(files := list(path.glob("*.gguf"))) == 1:  # a folder of nothing else
-        return open_gguf(files[0])
-    wanted = "a run of train.py, a folder with a config.json, a .gguf file or a .bin file of llama2.c"
-    raise HubError(f"{path} {'is no model' if path.exists() else 'does not exist'}; give {wanted}")
-
-
-def is_run(path: Path) -> bool:
-    """Whether the folder is a run of train.py. In its config.json are options, and no family."""
-    if not (path / "config.json").is_file():
-        return False
-    data = read_config(path / "config.json")
-    return "model_type" not in data and bool({"model", "training"} & data.keys())
-
-
-def is_pickle(path: Path) -> bool:
-    """Whether the file is one of PyTorch: a zip archive, or a pickle by itself."""
-    with open_regular(path) as file:
-        begin = file.read(4)
-    return begin == b"PK\x03\x04" or begin[:1] == b"\x80"
 
 
 def read_tensor(source: Source, name: str, parameter: Parameter) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from llm.hub.errors import HubError
-from llm.hub.gguf_models import ARCHITECTURES, gguf_tensors, read_metadata
+from llm.hub.gguf_models import ARCHITECTURES, gguf_config, gguf_tensors
 from llm.hub.gguf_writing import write_gguf
 from llm.hub.save import meaning, their_tensors
 from llm.hub.stored import Stored
@@ -116,7 +116,7 @@ def lost(model: GPT, name: str) -> list[str]:
             np.broadcast_to(np.float32(0), (config.vocab_size, config.dim))
         )
         metadata = {"general.architecture": name} | metadata_of(config, name)
-        theirs = comparable(read_metadata(metadata, tensors, "the file"))
+        theirs = comparable(gguf_config(metadata, tensors, "the file"))
     except (HubError, KeyError):  # such a model is impossible in this architecture
         return list(ours)
     return [field for field in ours if ours[field] != theirs.get(field)]

@@ -67,6 +67,13 @@ class Same(OneTensor):
     """The tensor is the same."""
 
 
+class SameNames(dict[str, Part]):
+    """The parts of a file in which each tensor is the same, and has the same name: a run of ours."""
+
+    def __missing__(self, name: str) -> Part:
+        return Same(name)
+
+
 @dataclass(frozen=True)
 class Stack:
     """Our rows are those of several tensors: queries, keys and values; the gate and the up-projection of an MLP."""

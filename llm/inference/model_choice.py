@@ -9,7 +9,8 @@ from typing import Any
 
 from llm.hub.errors import HubError
 from llm.hub.generation_defaults import FILE_NAME, GenerationDefaults
-from llm.hub.load import Weights, load_tokenizer, load_weights, open_model
+from llm.hub.load import Weights, load_tokenizer, load_weights
+from llm.hub.source import open_model
 from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
 from llm.runs.load import load_model

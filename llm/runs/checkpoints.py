@@ -68,6 +68,11 @@ class Checkpoints:
         # Of step 1, only the folder step-00000001 counts, and not one called step-1.
         return sorted((step for step in numbers if self.folder_of(step).name in names), reverse=True)
 
+    @property
+    def exist(self) -> bool:
+        """Whether any checkpoint was made, damaged or not."""
+        return bool(self.steps()) or (self.run_folder / STATE).exists()
+
     # --- saving -------------------------------------------------------------------------------------------------------
 
     def save(self, checkpoint: Checkpoint) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from llm.data.learned import LEARNED
-from llm.hub.load import load_weights, open_model
+from llm.hub.load import load_weights
+from llm.hub.source import open_model
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,15 @@ def test_what_the_model_says_about_writing_is_kept(tmp_path: Path) -> None:
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_whose_configuration_was_edited_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run = make_run(tmp_path / "run", BYTES)
+    options = run.options()
+    run.write_options(replace(options, model=replace(options.model, layers=options.model.layers + 1)))
+    assert main(["convert", str(run), str(tmp_path / "new")]) == 1
+    assert f"{run} lacks the tensors blocks.1.attention.out.bias, " in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -22,7 +22,7 @@ from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES
 from llm.hub.fields import Fields
 from llm.hub.save import describe, their_tensors
-from llm.hub.source import NEVER, STATE_SPACE
+from llm.hub.source import ALWAYS, STATE_SPACE
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 
@@ -111,7 +111,7 @@ def test_any_value_of_any_field_gives_a_model_or_a_sentence(
     model: tuple[Path, dict[str, Any]], family: str, data: st.DataObject
 ) -> None:
     folder, fields = model
-    names = sorted({*fields, *FAMILIES[family].defaults, *NEVER} - {"model_type"})
+    names = sorted({*fields, *FAMILIES[family].defaults, *ALWAYS} - {"model_type"})
     changed = dict(fields)
     for name in data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2)):
         changed[name] = data.draw(VALUES)
