@@ -59,9 +59,17 @@ def gguf_config(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], wher
         raise HubError(f"{where} is of the architecture {shown(name)}; those known are {', '.join(ARCHITECTURES)}")
     # The fields begin with the name of the architecture: "llama.block_count".
     prefix = f"{name}."
-    fields = Fields({key.removeprefix(prefix): v for key, v in metadata.items() if key.startswith(prefix)}, {}, where)
+    own = {key.removeprefix(prefix): shortest(v) for key, v in metadata.items() if key.startswith(prefix)}
+    fields = Fields(own, {}, where)
     with possible_model(where):
         return _config(fields, ARCHITECTURES[name], tensors)
+
+
+def shortest(value: Any) -> Any:
+    """A float32 number as the shortest decimal that gives it: 1e-06, not 9.999999974752427e-07. Others stay."""
+    with np.errstate(over="ignore"):
+        is_short = isinstance(value, float) and np.float32(value) == value and not value.is_integer()
+    return float(str(np.float32(value))) if is_short else value
 
 
 def _config(fields: Fields, architecture: Architecture, tensors: Mapping[str, Stored]) -> GPTConfig:

@@ -12,8 +12,8 @@ import numpy as np
 
 from llm.hub.errors import HubError, shown
 from llm.hub.gguf_files import MOST_AXES, check_alignment
-from llm.hub.kinds import KINDS, Kind, import_gguf
-from llm.hub.stored import Stored, kind_of
+from llm.hub.kinds import KINDS, Kind, import_gguf, kind_of_dtype
+from llm.hub.stored import Stored
 from tokenizer.formats.atomic import new_file
 
 ARCHITECTURE, ALIGNMENT_KEY = "general.architecture", "general.alignment"
@@ -116,7 +116,7 @@ def _checked(values: list[Any]) -> list[Any]:
 
 
 def _kind_of(tensor: Stored | np.ndarray, kind: str | None) -> Kind:
-    name = tensor.kind if isinstance(tensor, Stored) else kind or kind_of(tensor.dtype)
+    name = tensor.kind if isinstance(tensor, Stored) else kind or kind_of_dtype(tensor.dtype)
     if name not in KINDS:
         raise ValueError(f"there is no kind {name!r}")
     return KINDS[name]

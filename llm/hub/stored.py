@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from llm.hub.kinds import KINDS, import_gguf
+from llm.hub.kinds import KINDS, kind_of_dtype, rounded
 from llm.hub.mapped import release
 
 # Numbers that are widened at a time: 512 KB as float32. They are used while they lie in the cache of a processor core.
@@ -60,7 +60,7 @@ class Stored:
     @classmethod
     def from_array(cls, array: np.ndarray, kind: str | None = None) -> Stored:
         """The array, rounded to `kind`: F64, F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1. None: as it is."""
-        return cls(array, kind_of(array.dtype)) if kind is None else cls(rounded(array, kind), kind)
+        return cls(array, kind_of_dtype(array.dtype)) if kind is None else cls(rounded(array, kind), kind)
 
     @property
     def kind(self) -> str:
@@ -238,40 +238,3 @@ def spans(rows: int, columns: int, numbers: int) -> Iterator[tuple[int, int]]:
     """(first, last + 1) of consecutive groups of rows that have about `numbers` numbers together, at least a row."""
     step = max(1, numbers // max(1, columns))
     return ((start, min(start + step, rows)) for start in range(0, rows, step))
-
-
-def kind_of(dtype: Any) -> str:
-    """The kind of arrays of that dtype. (uint16 is U16: the bits of a bfloat16 have that dtype too, but say so.)"""
-    names = [kind.name for kind in KINDS.values() if kind.dtype == dtype and kind.numbers == 1 and kind.name != "BF16"]
-    if not names:
-        raise ValueError(f"arrays of {dtype} cannot be stored")
-    return names[0]
-
-
-def rounded(array: np.ndarray, kind: str) -> np.ndarray:
-    """The raw array of the kind whose numbers are nearest to `array`; for kinds of blocks, as llama.cpp rounds them.
-
-    ValueError when the kind cannot hold them.
-    """
-    if kind in ("F64", "F32"):
-        return array.astype(KINDS[kind].dtype, copy=False)
-    if kind == "F16":
-        with np.errstate(over="ignore"):
-            half = array.astype(KINDS[kind].dtype, copy=False)
-        if (np.isinf(half) & np.isfinite(array)).any():
-            raise ValueError("numbers over 65504 cannot be stored as F16; use BF16 or F32")
-        return half
-    if kind == "BF16":
-        return _to_bfloat16(np.asarray(array, np.float32))
-    if kind not in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"):
-        raise ValueError(f"{kind} is read, but not written; use F32, F16, BF16 or Q8_0")
-    KINDS[kind].raw_shape(array.shape)  # ValueError for rows that are not whole blocks
-    gguf = import_gguf()
-    return gguf.quantize(np.ascontiguousarray(array, np.float32), gguf.GGMLQuantizationType[kind])
-
-
-def _to_bfloat16(array: np.ndarray) -> np.ndarray:
-    """The upper 16 bits, rounded to the nearest, of two that are equally near to the one that ends in a 0."""
-    bits = array.view(np.uint32)
-    upper = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    return np.where(np.isnan(array), 0x7FC0, upper).astype("<u2")  # rounding could make an infinity of a NaN
