@@ -6,7 +6,6 @@ is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,7 +20,6 @@ from llm.model.gpt import GPT
 from llm.runs.load import load_model
 from llm.runs.run import Run
 from minigrad.backend import pick_device
-from minigrad.nn import Parameter
 from tokenizer import BaseTokenizer
 from tokenizer import load as tokenizer_at
 
@@ -41,10 +39,9 @@ def load(
     `tokenizer`: a file or folder of a tokenizer, to be used instead of the model's own.
     The model is in evaluation mode. Raises HubError, a ValueError, or OSError if it cannot be read.
     """
-    if weights not in get_args(Weights):
-        raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
     source = open_model(path)
-    return load_weights(source, dtype, weights), load_tokenizer(source, tokenizer)
+    found = load_tokenizer(source, tokenizer)  # before the weights, which take longer
+    return load_weights(source, dtype, weights), found
 
 
 def load_any(
@@ -58,17 +55,18 @@ def load_any(
     """The model at `path`, ready to write on `device`, and its tokenizer. `llm.load` is this function.
 
     `path`: the folder of a run, such as "runs/default-1", or what `load` takes. `which`: the "last" checkpoint of a
-    run, or the "best" one by validation loss. `weights` and `tokenizer`: as in `load`. Raises ValueError (RunError,
-    HubError) or OSError for what cannot be used, and for a model without a tokenizer.
+    run, or the "best" one by validation loss. `weights` and `tokenizer`: as in `load`, for models of others. Raises
+    ValueError (RunError, HubError) or OSError for what cannot be used, and for a model without a tokenizer.
     """
-    if isinstance(path, Run):
+    source = None if isinstance(path, Run) else open_model(path)
+    if source is None or source.family == RUN:
+        if tokenizer is not None or weights != "widened":
+            raise ValueError(f"{path} is a run, with float32 weights and a tokenizer; leave weights and tokenizer out")
         return load_model(path, which, device)
-    source = open_model(path)
-    if source.family == RUN:
-        return load_model(path, which, device)
-    model, found = load_weights(source, weights=weights), load_tokenizer(source, tokenizer)
+    found = load_tokenizer(source, tokenizer)
     if found is None:
         raise HubError(f"{path} has no tokenizer; give the path of one with tokenizer=, or use llm.hub.load")
+    model = load_weights(source, weights=weights)
     if device != "cpu":
         model.to(pick_device(device))
     return model, found
@@ -76,13 +74,18 @@ def load_any(
 
 def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
     """The model, in evaluation mode. The arguments are those of `load`."""
+    if weights not in get_args(Weights):
+        raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
     # No initial weights: they are read in the next lines.
     model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
-    check_names(source, names_of(model))
+    checked_names(source, model)
     if isinstance(model, StoredGPT):
         model.keep_matrices(source)
     for name, parameter in model.named_parameters():
-        read_tensor(source, name, parameter)
+        try:
+            source.parts[name].fill(parameter.data, source.tensors.__getitem__)
+        except HubError as error:
+            raise HubError(f"{source.where}: {error}") from None
     model.eval()
     return model
 
@@ -102,45 +105,26 @@ def load_tokenizer(source: Source, path: str | Path | None = None) -> BaseTokeni
     return tokenizer
 
 
-def read_tensor(source: Source, name: str, parameter: Parameter) -> None:
-    """Copy one tensor of the model from the file."""
-    try:
-        source.parts[name].fill(parameter.data, source.tensors.__getitem__)
-    except HubError as error:
-        raise HubError(f"{source.where}: {error}") from None
-
-
-def our_names(source: Source) -> list[str]:
+def checked_names(source: Source, model: GPT | None = None) -> list[str]:
     """The names of our tensors. Raises HubError if the file lacks some of them, or has others."""
-    names = names_of(GPT(source.config, rng=None))  # its zeros are never written, and so take no memory
-    check_names(source, names)
+    model = model or GPT(source.config, rng=None)  # its zeros are never written, and so take no memory
+    names = [name for name, _ in model.named_parameters()]
+    needed = sorted({theirs for name in names for theirs in source.parts[name].names})
+    if missing := [name for name in needed if name not in source.tensors]:
+        raise HubError(f"{source.where} lacks {in_words(missing)}, which its configuration asks for")
+    for name in needed:
+        if (kind := source.tensors[name].kind) in INTEGERS:
+            raise HubError(f"{source.where} holds {name} as {kind}, without scales; weights are BF16, F16 or F32")
+    known = {*needed}
+    if source.config.tied_head and "head.weight" in source.parts:
+        known |= {*source.parts["head.weight"].names}  # some files hold the embedding a second time, as the head
+    surplus = [n for n in sorted(source.tensors.keys() - known) if not any(fnmatch(n, p) for p in source.surplus)]
+    if surplus:
+        raise HubError(f"{source.where} holds {in_words(surplus)}, for which its configuration has no place")
     return names
 
 
-def names_of(model: GPT) -> list[str]:
-    return [name for name, _ in model.named_parameters()]
-
-
-def check_names(source: Source, ours: Iterable[str]) -> None:
-    """Raise HubError if the file lacks tensors of the model, whose names are `ours`, or has others than those."""
-    needed = {theirs for name in ours for theirs in source.parts[name].names}
-    if missing := sorted(needed - source.tensors.keys()):
-        raise HubError(f"{source.where} lacks {shorten(missing)}, which its configuration asks for")
-    for name in sorted(needed):
-        if source.tensors[name].kind in INTEGERS:
-            kind = source.tensors[name].kind
-            raise HubError(f"{source.where} holds {name} as {kind}, without scales; weights are BF16, F16 or F32")
-    # With a tied head, some files hold the embedding a second time under the name of the head.
-    known = needed | {name for part in tied_head(source) for name in part.names}
-    surplus = [n for n in sorted(source.tensors.keys() - known) if not any(fnmatch(n, p) for p in source.surplus)]
-    if surplus:
-        raise HubError(f"{source.where} holds {shorten(surplus)}, for which its configuration has no place")
-
-
-def tied_head(source: Source) -> list[Any]:
-    return [source.parts["head.weight"]] if source.config.tied_head and "head.weight" in source.parts else []
-
-
-def shorten(names: list[str]) -> str:
+def in_words(names: list[str]) -> str:
+    """The first names, for a message: the tensors a, b, c and 5 more."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"the tensor{'s' if len(names) > 1 else ''} {', '.join(names[:3])}{more}"

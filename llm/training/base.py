@@ -1,7 +1,8 @@
 """The model that training begins with, if --from names one: its shape, its weights and its tokenizer.
 
-llm/hub opens it, whatever kind of file it is in. The run that begins has a folder of its own, with everything it needs:
-when it is resumed, the model at --from is not read again, and may be gone.
+llm/hub opens it, whatever kind of file it is in: for its shape, for its tokenizer, and at last for its weights. The run
+that begins has a folder of its own, with everything it needs: when it is resumed, the model at --from is not read
+again, and may be gone.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from llm.runs.parsing import flag
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 
-# What a model computes does not depend on these.
-FREE = {"dropout", "balance_loss", "balance_by_layer"}
+# Options of the model that may differ from those of the loaded one: what it computes does not depend on them.
+CHANGEABLE = {"dropout", "balance_loss", "balance_by_layer"}
 
 
 def base_options(path: str) -> Options:
     """The defaults of the options with --from. Raises ValueError (HubError ...) or OSError if there is no model."""
-    # Its own tokenizer is meant by its path, as another one would be.
+    # The path as the tokenizer means: the one that comes with the model.
     return Options(replace(FROM, from_=path, tokenizer=path), open_model(path).config)
 
 
@@ -39,7 +40,7 @@ def base_name(path: str) -> str:
 
 def check_shape(loaded: GPTConfig, given: GPTConfig, path: str | None) -> None:
     """Raise RunError if options ask for another shape than that of the loaded model. The context may be shorter."""
-    for name in (field.name for field in fields(GPTConfig) if field.name not in FREE):
+    for name in (field.name for field in fields(GPTConfig) if field.name not in CHANGEABLE):
         theirs, ours = getattr(loaded, name), getattr(given, name)
         if name == "context" and ours <= theirs:
             continue
