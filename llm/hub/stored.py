@@ -33,11 +33,8 @@ class Weight(Protocol):
     @property
     def kind(self) -> str: ...
     @property
-    def nbytes(self) -> int: ...
-    @property
     def parts(self) -> Sequence[Stored]: ...
-    def release(self) -> None: ...
-    def widen(self, dtype: Any = np.float32, rows: slice = ..., out: np.ndarray | None = None) -> np.ndarray: ...
+    def widen(self, dtype: Any = np.float32, out: np.ndarray | None = None) -> np.ndarray: ...
     def take(self, ids: np.ndarray, dtype: Any = np.float32) -> np.ndarray: ...
 
 
@@ -100,19 +97,17 @@ class Stored:
         rows = self.reordered(np.asarray(ids).reshape(-1))  # a copy of these rows
         return rows.widen(dtype).reshape(*np.shape(ids), *self.shape[1:])
 
-    def widen(self, dtype: Any = np.float32, rows: slice = slice(None), out: np.ndarray | None = None) -> np.ndarray:
-        """The numbers, or those of some rows, as float32 or float64: a new array, or `out`, whose dtype counts then."""
-        part = self if rows == slice(None) else self[rows]
-        if out is None:
-            out = np.empty(part.shape, dtype)
-        if out.shape != part.shape:
-            raise ValueError(f"out has the shape {out.shape}, not {part.shape}")
-        columns = (part.shape or (1,))[-1]
-        raw = part.raw.reshape(prod(part.shape[:-1]), -1 if part.raw.size else 0)
+    def widen(self, dtype: Any = np.float32, out: np.ndarray | None = None) -> np.ndarray:
+        """The numbers as float32 or float64: a new array of that dtype, or `out`, which keeps its own."""
+        out = np.empty(self.shape, dtype) if out is None else out
+        if out.shape != self.shape:
+            raise ValueError(f"out has the shape {out.shape}, not {self.shape}")
+        rows, columns = prod(self.shape[:-1]), (self.shape or (1,))[-1]
+        raw = self.raw.reshape(rows, -1 if self.raw.size else 0)
         # (rows, C), without a copy: what is written to it must arrive in `out`. ValueError where that is impossible.
-        target = out.reshape(prod(part.shape[:-1]), columns, copy=False)
-        for start, stop in spans(len(target), columns, BLOCK):
-            part._widen_block(raw[start:stop], target[start:stop])
+        target = out.reshape(rows, columns, copy=False)
+        for start, stop in spans(rows, columns, BLOCK):
+            self._widen_block(raw[start:stop], target[start:stop])
         return out
 
     def _widen_block(self, raw: np.ndarray, out: np.ndarray) -> None:
@@ -140,36 +135,11 @@ class Stacked:
     def kind(self) -> str:
         return "+".join(dict.fromkeys(part.kind for part in self.parts))
 
-    @property
-    def nbytes(self) -> int:
-        return sum(part.nbytes for part in self.parts)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __repr__(self) -> str:
         return f"Stacked({self.kind}, {self.shape})"
 
-    def __getitem__(self, rows: slice) -> Stacked:
-        start, stop, step = rows.indices(len(self))
-        if step != 1:
-            raise IndexError("rows of stacked tensors are cut without a step")
-        starts = self._ends - [len(part) for part in self.parts]
-        cut = [
-            part[max(start - first, 0) : max(stop - first, 0)]
-            for part, first, end in zip(self.parts, starts.tolist(), self._ends.tolist())
-            if first < stop and start < end
-        ]
-        return Stacked(cut or [self.parts[0][:0]])
-
-    def release(self) -> None:
-        for part in self.parts:
-            part.release()
-
-    def widen(self, dtype: Any = np.float32, rows: slice = slice(None), out: np.ndarray | None = None) -> np.ndarray:
+    def widen(self, dtype: Any = np.float32, out: np.ndarray | None = None) -> np.ndarray:
         """As that of `Stored`."""
-        if rows != slice(None):
-            return self[rows].widen(dtype, out=out)
         out = np.empty(self.shape, dtype) if out is None else out
         if out.shape != self.shape:
             raise ValueError(f"out has the shape {out.shape}, not {self.shape}")
@@ -179,7 +149,7 @@ class Stacked:
 
     def take(self, ids: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
         """As that of `Stored`."""
-        flat = np.arange(len(self))[np.asarray(ids).reshape(-1)]  # IndexError for numbers that do not exist
+        flat = np.arange(self.shape[0])[np.asarray(ids).reshape(-1)]  # IndexError for numbers that do not exist
         out = np.empty((len(flat), *self.shape[1:]), dtype)
         owner = np.searchsorted(self._ends, flat, side="right")  # which part has the row
         for number in np.unique(owner).tolist():
@@ -222,13 +192,13 @@ def _widened_blocks(weight: Weight, dtype: Any, count: int) -> Iterator[np.ndarr
             needed = (stop - start) * columns
             if buffer.size < needed:
                 buffer = np.empty(needed, dtype)
-            yield part.widen(rows=slice(start, stop), out=buffer[:needed].reshape(-1, columns))
+            yield part[start:stop].widen(out=buffer[:needed].reshape(-1, columns))
 
 
 def same_numbers(a: Stored, b: Stored) -> bool:
     """Whether two matrices of one shape have the same numbers. Few of their rows are in memory at a time."""
-    rows = [slice(*span) for span in spans(len(a), prod(a.shape[1:]), BLOCK)]
-    same = all(np.array_equal(a.widen(rows=r), b.widen(rows=r), equal_nan=True) for r in rows)
+    rows = (slice(*span) for span in spans(len(a), prod(a.shape[1:]), BLOCK))
+    same = all(np.array_equal(a[r].widen(), b[r].widen(), equal_nan=True) for r in rows)
     for stored in (a, b):
         stored.release()
     return same
