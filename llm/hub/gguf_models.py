@@ -17,7 +17,7 @@ import numpy as np
 from llm.hub.errors import HubError, possible_model, shown
 from llm.hub.fields import Fields
 from llm.hub.stored import Stored
-from llm.hub.weights import Matrices, Part, Same, Stack, interleaved_qkv, same_layers, stack
+from llm.hub.weights import OneMatrix, Part, Same, Stack, interleaved_qkv, same_layers, stack
 from llm.model.config import GPTConfig
 from llm.model.rope_scaling import RopeScaling
 
@@ -29,7 +29,7 @@ GEMMA2 = {**LLAMA, "mlp": "geglu_tanh", "norm_position": "both"}
 @dataclass(frozen=True)
 class Architecture:
     fields: Mapping[str, Any]  # of GPTConfig
-    interleaved: bool = False  # rows of queries and keys: see interleaved.py
+    interleaved: bool = False  # rows of queries and keys: see weights.py
     together: bool = False  # queries, keys and values are one matrix, and so are gate and up-projection
     scaled_embeddings: bool = False
     window_every: int = 1  # of this many layers, all but the last have the window; 1: all layers
@@ -196,7 +196,7 @@ def _experts(config: GPTConfig, ours: str, theirs: str) -> dict[str, Part]:
     """The experts of a layer: each tensor of the file has the matrices of all of them."""
     parts: dict[str, Part] = {f"{ours}.router.weight": Same(f"{theirs}.ffn_gate_inp.weight")}
     for e in range(config.experts or 0):
-        gate, up, down = (Matrices(f"{theirs}.ffn_{name}_exps.weight", e) for name in ("gate", "up", "down"))
+        gate, up, down = (OneMatrix(f"{theirs}.ffn_{name}_exps.weight", e) for name in ("gate", "up", "down"))
         parts[f"{ours}.experts.{e}.up.weight"] = Stack((gate, up), (config.mlp_size, config.mlp_size))
         parts[f"{ours}.experts.{e}.down.weight"] = down
     return parts

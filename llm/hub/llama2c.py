@@ -7,7 +7,7 @@
     version 2   as 1, with the length of a group after the byte; norms in float32; then each matrix: its numbers in 8
                 bits, and a scale in float32 for each group
 
-A projection (out, in) has its rows as PyTorch has them. Rows of queries and keys are interleaved (interleaved.py).
+A projection (out, in) has its rows as PyTorch has them. Rows of queries and keys are interleaved (weights.py).
 The file says nothing of RMSNorm's epsilon (1e-5) and RoPE's base (10000): llama2.c has no others.
 """
 
