@@ -19,7 +19,7 @@ To read in order:
                             stored_model.py: a model whose matrices stay so
 7. safetensors_files.py     a folder's model.safetensors, or its shards and their index
 8. gguf_files.py            a GGUF file: metadata and tensors; gguf_models.py: its model; gguf_writing.py: writing one
-9. llama2c.py               the .bin files of llama2.c; llama2c_models.py: their model
+9. llama2c.py               the .bin files of llama2.c, and their model
 10. tokenizer_files.py      the tokenizer of a folder, a GGUF file, or llama2.c
 11. generation_defaults.py  how a model is meant to write: the tokens that end a text, temperature ...
 12. mapped.py, errors.py    a file as an array of bytes; HubError, whose message is printed without a traceback

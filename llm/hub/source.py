@@ -17,8 +17,7 @@ from llm.hub.families import FAMILIES, Family
 from llm.hub.generation_defaults import GenerationDefaults, read_values
 from llm.hub.gguf_files import read_gguf
 from llm.hub.gguf_models import gguf_config, gguf_tensors
-from llm.hub.llama2c import read_llama2c
-from llm.hub.llama2c_models import llama2c_config, llama2c_tensors
+from llm.hub.llama2c import llama2c_config, llama2c_tensors, read_llama2c
 from llm.hub.safetensors_files import read_safetensors_folder, refuse_foreign
 from llm.hub.stored import Stored, same_numbers
 from llm.hub.tokenizer_files import errors_of, folder_tokenizer, gguf_tokenizer, llama2c_tokenizer, token_roles
