@@ -10,7 +10,7 @@ from typing import Any
 
 from llm.hub.errors import shown
 from llm.hub.generation_defaults import GenerationDefaults
-from llm.hub.load import checked_names
+from llm.hub.load import empty_model
 from llm.hub.source import Source
 from llm.model.config import GPTConfig
 from llm.model.cost import cache_bytes
@@ -32,7 +32,7 @@ Row = tuple[str, ...] | str  # the cells of a table, or a line
 
 def describe(source: Source, tokenizer: BaseTokenizer | None, defaults: GenerationDefaults) -> str:
     """The whole report."""
-    ours = checked_names(source)
+    ours = [name for name, _ in empty_model(source).named_parameters()]
     sections: dict[str, Sequence[Row]] = {
         f"{source.where}": summary(source, ours),
         "configuration: what differs from the defaults of GPTConfig": list(different_fields(source.config)),

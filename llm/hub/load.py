@@ -76,9 +76,7 @@ def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "wi
     """The model, in evaluation mode. The arguments are those of `load`."""
     if weights not in get_args(Weights):
         raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
-    # No initial weights: they are read in the next lines.
-    model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
-    checked_names(source, model)
+    model = empty_model(source, dtype, weights)
     if isinstance(model, StoredGPT):
         model.keep_matrices(source)
     for name, parameter in model.named_parameters():
@@ -105,23 +103,27 @@ def load_tokenizer(source: Source, path: str | Path | None = None) -> BaseTokeni
     return tokenizer
 
 
-def checked_names(source: Source, model: GPT | None = None) -> list[str]:
-    """The names of our tensors. Raises HubError if the file lacks some of them, or has others."""
-    model = model or GPT(source.config, rng=None)  # its zeros are never written, and so take no memory
-    names = [name for name, _ in model.named_parameters()]
-    needed = sorted({theirs for name in names for theirs in source.parts[name].names})
-    if missing := [name for name in needed if name not in source.tensors]:
+def empty_model(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
+    """The model before its weights are read. Raises HubError if the file lacks tensors of it, or has others."""
+    tensors = source.tensors  # before the model: a run whose configuration asks for far more than that is refused here
+    # Without initial weights. Its zeros take no memory until they are written.
+    model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
+    needed = sorted({theirs for name, _ in model.named_parameters() for theirs in source.parts[name].names})
+    if missing := [name for name in needed if name not in tensors]:
         raise HubError(f"{source.where} lacks {in_words(missing)}, which its configuration asks for")
     for name in needed:
-        if (kind := source.tensors[name].kind) in INTEGERS:
+        if (kind := tensors[name].kind) in INTEGERS:
             raise HubError(f"{source.where} holds {name} as {kind}, without scales; weights are BF16, F16 or F32")
-    known = {*needed}
-    if source.config.tied_head and "head.weight" in source.parts:
-        known |= {*source.parts["head.weight"].names}  # some files hold the embedding a second time, as the head
-    surplus = [n for n in sorted(source.tensors.keys() - known) if not any(fnmatch(n, p) for p in source.surplus)]
-    if surplus:
+    if surplus := sorted(name for name in tensors.keys() - {*needed} if not may_be_there(name, source)):
         raise HubError(f"{source.where} holds {in_words(surplus)}, for which its configuration has no place")
-    return names
+    return model
+
+
+def may_be_there(name: str, source: Source) -> bool:
+    """Whether the file may hold this tensor, although the model does not need it."""
+    # With a tied head, some files hold the embedding a second time under the name of the head.
+    head = source.parts["head.weight"].names if source.config.tied_head and "head.weight" in source.parts else ()
+    return name in head or any(fnmatch(name, pattern) for pattern in source.surplus)
 
 
 def in_words(names: list[str]) -> str:

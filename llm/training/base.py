@@ -86,8 +86,8 @@ def _given_tokenizer(path: str, given: str, own: BaseTokenizer | None) -> BaseTo
 
 def base_model(options: Options) -> GPT:
     """The model at --from, with the context, the dropout and the balancing loss of the options."""
-    model = GPT(options.model, rng=None)
     state: dict[str, Any] = load_weights(open_model(str(options.training.from_))).state_dict(copy=False)
+    model = GPT(options.model, rng=None)
     if "positions.weight" in state:
         state["positions.weight"] = state["positions.weight"][: options.model.context]
     model.load_state_dict(state)
