@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from llm.hub.errors import HubError
-from llm.hub.load import load_tokenizer, load_weights, open_model
+from llm.hub.load import load_tokenizer, load_weights
 from llm.hub.save import save
 from llm.hub.save_gguf import Kind, save_gguf
+from llm.hub.source import open_model
 
 Format = Literal["hf", "gguf"]
 GGUF_NAME, GGUF_SUFFIX = "model.gguf", ".gguf"

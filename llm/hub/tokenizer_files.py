@@ -45,7 +45,7 @@ def errors_of(where: Any, *, named: bool = False) -> Iterator[None]:
         raise HubError(str(error) if named else f"{where} {error}") from None
 
 
-# Reading
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def folder_tokenizer(folder: str | Path) -> BaseTokenizer | None:
@@ -83,7 +83,7 @@ def llama2c_tokenizer(path: str | Path) -> BaseTokenizer:
         return BaseTokenizer.of(llama2c.parse(path.read_bytes()))
 
 
-# Writing
+# --- writing ----------------------------------------------------------------------------------------------------------
 
 
 def token_roles(tokenizer: BaseTokenizer) -> dict[str, int]:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from llm.model.config import LARGEST_INT, GPTConfig
+from llm.model.checks import LARGEST_INT
+from llm.model.config import GPTConfig
 from llm.model.presets import PRESETS as MODELS
 from llm.runs.parsing import DEFAULT_IN_TEXT, flag
 
@@ -67,7 +68,8 @@ class TrainOptions:
     """Number of steps between checkpoints. There is also one for the best evaluation, and one at the end."""
     micro_batches: int = 1
     """Compute a batch in this many parts, one after the other, to save memory: only the rows of one part are in memory
-    at a time, however many --threads there are. The gradient stays the same.
+    at a time, however many --threads there are. The gradient stays the same, except that of the balancing loss of
+    experts (--balance-loss), which is computed in each part by itself.
     """
     recompute: bool = False
     """Activation checkpointing: keep only the input of each layer for the backward pass, and compute the layer again

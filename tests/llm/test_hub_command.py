@@ -190,6 +190,23 @@ def test_what_the_model_says_about_writing_is_kept(tmp_path: Path) -> None:
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_run_whose_configuration_was_edited_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", BYTES)
+    options = run.options()
+    run.write_options(replace(options, model=replace(options.model, layers=options.model.layers + 1)))
+    assert main(["convert", str(run), str(tmp_path / "new")]) == 1
+    assert f"{run} lacks the tensors blocks.1.attention.out.bias, " in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    # A model that is far too large is refused before it is made.
+    run.write_options(replace(options, model=replace(options.model, layers=10**6)))
+    monkeypatch.setattr(GPT, "__init__", lambda *args, **more: 1 / 0)
+    for command in (["convert", str(run), str(tmp_path / "new")], ["inspect", str(run)]):
+        assert main(command) == 1
+        assert "parameters are described, and " in capsys.readouterr().err
+
+
 def test_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = make("folder", tmp_path)
     (tmp_path / "empty").mkdir()

@@ -21,8 +21,8 @@ from llm.hub import load, save
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES
 from llm.hub.fields import Fields
-from llm.hub.save import describe, their_tensors
-from llm.hub.source import NEVER, STATE_SPACE
+from llm.hub.save import config_json, their_tensors
+from llm.hub.source import ALWAYS, STATE_SPACE
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 
@@ -51,7 +51,7 @@ SIZES: dict[str, Any] = {"vocab_size": 11, "context": 12, "layers": 2, "heads": 
 def write_model(folder: Path, family: str) -> dict[str, Any]:
     """A small model of the family. Returns the content of its config.json."""
     table = FAMILIES[family]
-    data = describe(GPTConfig(**SIZES, **SHAPES.get(family, LLAMA)), table, "float32")
+    data = config_json(GPTConfig(**SIZES, **SHAPES.get(family, LLAMA)), table, "float32")
     config = table.read(Fields(data, table.defaults))  # what is nearest to that, in this family
     save_file(their_tensors(GPT(config, rng=0), table.tensors(config)), folder / "model.safetensors", {"format": "pt"})
     return data
@@ -111,7 +111,7 @@ def test_any_value_of_any_field_gives_a_model_or_a_sentence(
     model: tuple[Path, dict[str, Any]], family: str, data: st.DataObject
 ) -> None:
     folder, fields = model
-    names = sorted({*fields, *FAMILIES[family].defaults, *NEVER} - {"model_type"})
+    names = sorted({*fields, *FAMILIES[family].defaults, *ALWAYS} - {"model_type"})
     changed = dict(fields)
     for name in data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2)):
         changed[name] = data.draw(VALUES)

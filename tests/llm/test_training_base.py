@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from llm.hub.load import open_model
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.runs.checkpoints import Checkpoints
 from llm.runs.load import load_model
 from llm.runs.options import FROM
 from llm.runs.run import Run
@@ -270,6 +272,24 @@ def test_a_dry_run_says_what_the_model_needs_and_loads_no_weights(
     assert f"{random_gpt(LLAMA, 0).num_parameters():,}" in shown
     assert "memory, training" in shown
     assert not Path("runs").exists()
+
+
+def test_the_weights_of_a_run_are_read_once(small_tokenizer: BaseTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_of("llama", small_tokenizer)
+    begin("--steps", "1", "--out", "first")
+    read: list[Path] = []
+    load_checkpoint = Checkpoints.load
+
+    def counted(self: Checkpoints, *args: Any, **options: Any) -> Any:
+        read.append(self.run_folder)
+        return load_checkpoint(self, *args, **options)
+
+    monkeypatch.setattr(Checkpoints, "load", counted)
+    given = ["--from", "first", "--data", "text.txt", *SHORT, "--steps", "1", "--out", "second"]
+    start(*parse([*given, "--dry-run"]), write_sample)
+    assert read == []
+    start(*parse(given), write_sample)
+    assert read == [Path("first")]
 
 
 def test_a_resumed_run_keeps_its_model(small_tokenizer: BaseTokenizer) -> None:
