@@ -215,7 +215,7 @@ class GPTConfig:
         return dict(list(defaults.items())[first:])
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        for field in fields(GPTConfig):  # and not of self: --help makes a class of it whose fields have other types
             value, kind = getattr(self, field.name), str(field.type)
             if kind.startswith("tuple") and isinstance(value, list):  # as JSON has it
                 object.__setattr__(self, field.name, tuple(value))
