@@ -108,6 +108,7 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("bloom", "apply_residual_connection_post_layernorm", True),
     ("gptj", "rotary_dim", None),
     ("gpt_neox", "head_dim", 7),
+    ("phi", "partial_rotary_factor", 0.99),
     ("stablelm", "head_dim", 7),
 ]
 
