@@ -13,11 +13,12 @@ class HubError(ValueError):
 
 def shown(value: object) -> str:
     """A value from a file for a message: its repr, shortened. A file may hold a name of a million characters."""
+    # The mark is no full stop: a message may end with the value.
     text = repr(value[:LONGEST] if isinstance(value, str) else value)
-    return text if len(text) <= LONGEST + 2 else text[:LONGEST] + "..."
+    return text if len(text) <= LONGEST + 2 else text[:LONGEST] + "[...]"
 
 
 def reason(error: Exception) -> str:
     """The message of an error of GPTConfig, shortened: it may repeat a value from a file."""
     text = str(error)
-    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "..."
+    return text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + "[...]"
