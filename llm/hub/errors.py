@@ -16,9 +16,8 @@ class HubError(ValueError):
 def shown(value: object) -> str:
     """A value from a file for a message: its repr, shortened. A file may hold a name of a million characters."""
     text = repr(value[:LONGEST] if isinstance(value, str) else value)
-    return (
-        text if len(text) <= LONGEST + 2 else f"{text[:LONGEST]}...{text[-1]}"
-    )  # with the quote or bracket at its end
+    # With the quote or bracket at its end, so that a message that ends with the value does not end in a full stop.
+    return text if len(text) <= LONGEST + 2 else f"{text[:LONGEST]}...{text[-1]}"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,24 +32,50 @@ class Architecture:
     interleaved: bool = False  # rows of queries and keys: see weights.py
     together: bool = False  # queries, keys and values are one matrix, and so are gate and up-projection
     scaled_embeddings: bool = False
-    window_every: int = 1  # of this many layers, all but the last have the window; 1: all layers
+    window_every: int = 0  # of this many layers, all but the last have the window; 0: all layers
+    plain_windows: bool = False  # layers with the window rotate without scaling, with "rope.freq_base_swa" or this:
+    window_base: float | None = None  # None: as the other layers
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # of fields of the file that llama.cpp fills in
+    # The number of layers of the one size whose scores are divided by sqrt(dim / heads), not by sqrt(D): no field of
+    # the file says it.
+    wide_scale_layers: int | None = None
 
 
+# fmt: off
 ARCHITECTURES = {
     "qwen2": Architecture({**LLAMA, "qkv_bias": True}),  # before llama, which some programs read without its biases
     "llama": Architecture(LLAMA, interleaved=True),  # and Mistral, Mixtral, SmolLM 1 and 2
     "qwen3": Architecture({**LLAMA, "qk_norm": True}),
     "qwen3moe": Architecture({**LLAMA, "qk_norm": True}),
-    "olmo2": Architecture({**LLAMA, "qk_norm": True, "qk_norm_all": True, "norm_position": "output"}),
+    "olmo2": Architecture(  # and OLMo 3, which has windows
+        {**LLAMA, "qk_norm": True, "qk_norm_all": True, "norm_position": "output"}, window_every=4, plain_windows=True
+    ),
     "phi3": Architecture(LLAMA, together=True),
     "gemma": Architecture({**LLAMA, "mlp": "geglu_tanh"}, scaled_embeddings=True),
-    "gemma2": Architecture(GEMMA2, scaled_embeddings=True, window_every=2),
+    "gemma2": Architecture(
+        GEMMA2, scaled_embeddings=True, window_every=2, wide_scale_layers=46,
+        defaults={
+            "attention.sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0
+        },
+    ),
     "gemma3": Architecture(
-        {**GEMMA2, "qk_norm": True, "window_rope_base": 1e4}, scaled_embeddings=True, window_every=6
+        {**GEMMA2, "qk_norm": True}, scaled_embeddings=True, window_every=6, plain_windows=True, window_base=1e4,
+        wide_scale_layers=62,
     ),
     "starcoder2": Architecture({**GPT2, "positions": "rope"}),
     "gpt2": Architecture(GPT2, together=True),
 }
+# fmt: on
+
+# Fields that no model here has, and the values with which they change nothing.
+NEVER: dict[str, Any] = {
+    "attention.causal": True, "attention.clamp_kqv": 0, "attention.max_alibi_bias": 0, "attention.temperature_scale": 0,
+    "embedding_scale": 1, "residual_scale": 1, "logit_scale": 1, "router_logit_softcapping": 0,
+    "use_parallel_residual": False, "leading_dense_block_count": 0, "moe_every_n_layers": 1,
+    "interleave_moe_layer_step": 1, "nextn_predict_layers": 0, "expert_shared_count": 0, "expert_weights_scale": 1,
+    "expert_weights_norm": True, "expert_gating_func": 1, "rope.scaling.alpha": 1, "rope.scaling.yarn_ext_factor": 1,
+    "rope.scaling.yarn_attn_factor": 1, "rope.scaling.yarn_log_multiplier": 0,
+}  # fmt: skip
 
 
 def gguf_config(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], where: str) -> GPTConfig:
@@ -60,7 +86,7 @@ def gguf_config(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], wher
     # The fields begin with the name of the architecture: "llama.block_count".
     prefix = f"{name}."
     own = {key.removeprefix(prefix): shortest(v) for key, v in metadata.items() if key.startswith(prefix)}
-    fields = Fields(own, {}, where)
+    fields = Fields(own, ARCHITECTURES[name].defaults, where)
     with possible_model(where):
         return _config(fields, ARCHITECTURES[name], tensors)
 
@@ -76,6 +102,7 @@ def _config(fields: Fields, architecture: Architecture, tensors: Mapping[str, St
     heads, dim = fields.count("attention.head_count"), fields.count("embedding_length")
     layers = fields.layers("block_count")
     head_size = fields.count("attention.key_length", dim // heads)
+    fields.refuse_unless(**NEVER, **{"attention.value_length": head_size})
     norm = "layer_norm_rms_epsilon" if architecture.fields["norm"] == "rmsnorm" else "layer_norm_epsilon"
     experts = fields.get("expert_count") or None
     dense = fields.count("feed_forward_length")
@@ -90,8 +117,9 @@ def _config(fields: Fields, architecture: Architecture, tensors: Mapping[str, St
         "mlp_dim": fields.count("expert_feed_forward_length", dense) if experts else dense,
         "norm_eps": fields.number(f"attention.{norm}"),
         "tied_head": "output.weight" not in tensors,
-        "soft_cap": fields.get("final_logit_softcapping"),
-        "attention_soft_cap": fields.get("attn_logit_softcapping"),
+        "soft_cap": fields.get("final_logit_softcapping") or None,
+        "attention_soft_cap": fields.get("attn_logit_softcapping") or None,
+        "attention_scale": math.sqrt(heads / dim) if layers == architecture.wide_scale_layers else None,
         "embedding_scale": math.sqrt(dim) if architecture.scaled_embeddings else 1.0,
         "experts": experts,
         **({"experts_per_token": fields.count("expert_used_count")} if experts else {}),
@@ -99,7 +127,7 @@ def _config(fields: Fields, architecture: Architecture, tensors: Mapping[str, St
         **architecture.fields,
     }
     if config["positions"] == "rope":
-        config |= _rope(fields, head_size, tensors)
+        config |= _rope(fields, architecture, head_size, tensors)
     if "blk.0.attn_q.bias" in tensors:  # a Llama with biases
         config["qkv_bias"] = True
         config["out_bias"] = "blk.0.attn_output.bias" in tensors
@@ -115,18 +143,27 @@ def _embedding(tensors: Mapping[str, Stored], where: str) -> Stored:
 
 
 def _windows(fields: Fields, architecture: Architecture, layers: int) -> dict[str, Any]:
-    window, every = fields.get("attention.sliding_window") or None, architecture.window_every
-    if window is None or every == 1:
-        return {"window": window}
-    return {"window": window, "window_layers": tuple(n for n in range(layers) if n % every < every - 1)}
+    window, name = fields.get("attention.sliding_window") or None, "attention.sliding_window_pattern"
+    pattern = fields.get(name, architecture.window_every)  # as `window_every`, or whether each layer has the window
+    if isinstance(pattern, int):
+        pattern = [pattern == 0 or layer % pattern < pattern - 1 for layer in range(layers)]
+    if not isinstance(pattern, list) or len(pattern) != layers or not {0, 1}.issuperset(pattern):
+        raise fields.error(name, pattern, f"a whole number, or true or false for each of the {layers} layers")
+    if window is None or not any(pattern):
+        return {"window": None}
+    return {"window": window, "window_layers": tuple(layer for layer in range(layers) if pattern[layer])}
 
 
-def _rope(fields: Fields, head_size: int, tensors: Mapping[str, Stored]) -> dict[str, Any]:
-    rotated = fields.count("rope.dimension_count", head_size)
+def _rope(fields: Fields, architecture: Architecture, head_size: int, tensors: Mapping[str, Stored]) -> dict[str, Any]:
+    rotated, base = fields.count("rope.dimension_count", head_size), fields.number("rope.freq_base", 10000.0)
+    if architecture.interleaved and rotated != head_size:  # llama.cpp refuses it too
+        raise fields.error("rope.dimension_count", rotated, f"{head_size} only, the width of a head")
+    local = fields.number("rope.freq_base_swa", architecture.window_base or base)
     return {
-        "rope_base": fields.number("rope.freq_base", 10000.0),
+        "rope_base": base,
         "rope_dim": None if rotated == head_size else rotated,
         "rope_scaling": _scaling(fields, tensors),
+        "window_rope_base": local if architecture.plain_windows else None,
     }
 
 
@@ -139,13 +176,20 @@ def _scaling(fields: Fields, tensors: Mapping[str, Stored]) -> RopeScaling | Non
         short, long = (tensors[f"rope_factors_{n}.weight"].widen(np.float64).tolist() for n in ("short", "long"))
         factor = fields.number("rope.scaling.attn_factor", 1.0)
         return RopeScaling("longrope", 1.0, original, attention_factor=factor, short_factors=short, long_factors=long)
-    kind, factor = fields.get("rope.scaling.type", "none"), fields.number("rope.scaling.factor", 1.0)
-    if kind == "none" or kind == "linear" and factor == 1:
+    # A factor without a type is linear in llama.cpp; the first files have it under an older name.
+    factor = fields.number("rope.scaling.factor", fields.number("rope.scale_linear", 1.0))
+    kind = fields.get("rope.scaling.type", "linear")
+    if kind == "none" or kind == "linear" and factor in (0, 1):
         return None
     if kind == "linear":
         return RopeScaling(kind, factor)
     if kind == "yarn":
-        return RopeScaling(kind, factor, original, attention_factor=0.1 * math.log(factor) + 1)
+        return RopeScaling(
+            kind, factor, original,
+            beta_fast=fields.number("rope.scaling.yarn_beta_fast", 32.0),
+            beta_slow=fields.number("rope.scaling.yarn_beta_slow", 1.0),
+            attention_factor=fields.number("rope.scaling.attn_factor", 1.0) * (0.1 * math.log(factor) + 1),
+        )  # fmt: skip
     raise fields.error("rope.scaling.type", kind, "linear or yarn")
 
 

@@ -71,6 +71,7 @@ def metadata_of(config: GPTConfig, name: str) -> dict[str, Any]:
     }
     optional = {
         "attention.sliding_window": config.window,
+        "rope.freq_base_swa": config.window_rope_base,
         "attn_logit_softcapping": config.attention_soft_cap,
         "final_logit_softcapping": config.soft_cap,
     }
@@ -109,9 +110,10 @@ def nearest_architecture(model: GPT) -> str:
 
 def lost(model: GPT, name: str) -> list[str]:
     """The fields that have another meaning after writing and reading the metadata."""
-    config, parts = model.config, gguf_tensors(model.config, name)
+    config = model.config
     ours = comparable(config)
     try:
+        parts = gguf_tensors(config, name)
         # The reader looks at which tensors there are, and at the shape of one.
         names = [theirs for our_name, _ in model.named_parameters() for theirs in parts[our_name].names]
         tensors = dict.fromkeys(names, Stored.from_array(np.zeros(1, np.float32)))
@@ -120,7 +122,7 @@ def lost(model: GPT, name: str) -> list[str]:
         )
         metadata = {"general.architecture": name} | metadata_of(config, name)
         theirs = comparable(gguf_config(metadata, tensors, "the file"))
-    except (HubError, KeyError):  # such a model is impossible in this architecture
+    except (ValueError, KeyError):  # such a model is impossible in this architecture
         return list(ours)
     different = [field for field in ours if ours[field] != theirs.get(field)]
     return ["experts"] if "experts" in different else different  # a mixture is read, but not written: that says enough

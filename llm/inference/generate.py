@@ -117,15 +117,23 @@ class CachedReader:
     def __init__(self, model: GPT):
         self.model, self.cache = model, KVCache(model.config)
         self.first = 0  # the index of the oldest token in the cache
+        self.angles = self._angles(0)
 
     def __call__(self, ids: Sequence[int]) -> np.ndarray:
         first = first_in_context(len(ids), self.model.config.context)
-        if first != self.first:
-            # Old tokens are left out, so the others have other positions. Keys and values depend on the position.
-            self.first = first
+        angles = self._angles(len(ids) - first)
+        if (first, angles) != (self.first, self.angles):
+            # Old tokens are left out, so the others have other positions; or the text is now so long that all its
+            # positions have other angles. Keys and values depend on both.
+            self.first, self.angles = first, angles
             self.cache.truncate(0)
         # What is not in the cache: first the whole prompt, then one token in each call, or half a context after a cut.
         return next_logits(self.model, ids[first + self.cache.length :], self.cache)
+
+    def _angles(self, length: int) -> int:
+        """A number that is the same for all lengths of text with the same rotary angles (rope_scaling.py)."""
+        scaling = getattr(self.model.config, "rope_scaling", None)  # other models than a GPT need not have it
+        return 0 if scaling is None else scaling.effective_length(length)
 
 
 def first_in_context(length: int, context: int) -> int:

@@ -267,7 +267,7 @@ class GPTConfig:
         if self.head_bias and self.tied_head:
             raise ValueError("head_bias needs a head of its own; use tied_head=False")
         if self.rope_scaling is not None:
-            self.rope_scaling.check(self.rotated)
+            self.rope_scaling.check(self.rope_base, self.rotated)
 
 
 # --- possible values --------------------------------------------------------------------------------------------------

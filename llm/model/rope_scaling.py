@@ -62,8 +62,8 @@ class RopeScaling:
         if self.kind == "llama3" and self.low_factor >= self.high_factor:
             raise ValueError(f"low_factor={self.low_factor} must be below high_factor={self.high_factor}")
 
-    def check(self, dim: int) -> None:
-        """Raise ValueError if this does not fit rope over `dim` elements of a head."""
+    def check(self, base: float, dim: int) -> None:
+        """Raise ValueError if this does not fit rope with that base over `dim` elements of a head."""
         if self.kind == "longrope" and not len(self.short_factors) == len(self.long_factors) == dim // 2:
             raise ValueError(
                 f"longrope needs a factor for each of the {dim // 2} pairs, "
@@ -71,6 +71,8 @@ class RopeScaling:
             )
         if self.kind == "dynamic" and dim < 4:
             raise ValueError(f"rope scaling of kind dynamic needs at least 2 pairs to rotate, there is {dim // 2}")
+        if self.kind == "yarn" and base <= 1:  # with 1, all pairs turn equally often, so none is fast or slow
+            raise ValueError(f"rope scaling of kind yarn needs a rope_base above 1, it is {base}")
 
     @classmethod
     def from_json(cls, data: Any) -> RopeScaling:

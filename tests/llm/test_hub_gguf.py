@@ -183,6 +183,11 @@ def test_whatever_happens_to_a_file_it_is_read_or_named(
     refusal(folder, data.draw(damaged((folder / "good.gguf").read_bytes())), megabytes=16)
 
 
+def test_a_sentence_that_ends_with_a_long_value_has_no_full_stop(tmp_path: Path) -> None:
+    content = gguf_bytes([(b"\xff" + bytes(200), 8, b"")], counts=(0, 1))
+    assert "is not valid UTF-8: b'\\xff" in refusal(tmp_path, content)
+
+
 def test_without_the_package_a_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.gguf").write_bytes(gguf_bytes([], one, bytes(16)))
     monkeypatch.setitem(__import__("sys").modules, "gguf", None)

@@ -16,6 +16,7 @@ from llm.inference.generate import CachedReader, first_in_context, generate, gen
 from llm.inference.sampling import Sampling
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.model.rope_scaling import RopeScaling
 from minigrad import Tensor
 from minigrad.tensor import mode
 from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt, token_ids
@@ -86,6 +87,21 @@ def difference(model: GPT, seed: int, length: int, reader: Callable[[GPT], Any])
 @given(configs(context=CONTEXT), SEEDS, st.integers(1, 2 * CONTEXT))
 def test_cached_and_uncached_logits_agree_to_1e_5_in_float32(config: GPTConfig, seed: int, length: int) -> None:
     assert difference(random_gpt(config, seed, np.float32), seed, length, CachedReader) < 1e-5
+
+
+LENGTH_SCALINGS = [
+    RopeScaling("longrope", original_context=5, short_factors=(1.0, 1.1), long_factors=(2.0, 4.0)),
+    RopeScaling("dynamic", factor=4.0, original_context=5),
+]
+
+
+@pytest.mark.parametrize("scaling", LENGTH_SCALINGS, ids=lambda scaling: scaling.kind)
+@given(SEEDS, st.integers(1, CONTEXT))
+def test_a_text_that_becomes_so_long_that_all_angles_change_is_read_again(
+    scaling: RopeScaling, seed: int, length: int
+) -> None:
+    config = GPTConfig(VOCAB, CONTEXT, 2, 1, dim=4, positions="rope", rope_scaling=scaling)
+    assert difference(random_gpt(config, seed), seed, length, CachedReader) < 1e-12
 
 
 @pytest.mark.control

@@ -66,7 +66,11 @@ def read_gemma(fields: Fields) -> dict[str, Any]:
 
 
 def write_gemma(config: GPTConfig) -> dict[str, Any]:
-    return write_common(config) | {"attention_bias": config.has_bias("qkv")}
+    names = GATED_NAMES | {"geglu": "gelu_python"}  # "gelu" would mean its tanh form
+    return write_common(config) | {
+        "hidden_act": names.get(config.mlp, "silu"),
+        "attention_bias": config.has_bias("qkv"),
+    }
 
 
 def read_gemma1(fields: Fields) -> GPTConfig:

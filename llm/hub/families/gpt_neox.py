@@ -31,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
 
 def read(fields: Fields) -> GPTConfig:
     heads, dim = fields.count("num_attention_heads"), fields.count("hidden_size")
+    fields.refuse_unless(head_dim=dim // heads)  # transformers would rotate by this, but split heads by dim / heads
     attention = None if fields.flag("attention_bias") else False
     names = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
     return GPTConfig(

@@ -56,7 +56,10 @@ def read_rope_parameters(
     rope = Fields(inside, defaults | given, f"{fields.where}: rope_parameters")
     key = "rope_type" if rope.get("rope_type") else "type"
     kind = rope.choice(key, {**KINDS, **kinds})
-    rotated = int(head_size * rope.number("partial_rotary_factor"))
+    factor = rope.number("partial_rotary_factor")
+    rotated = int(head_size * factor)
+    if rotated % 2 and rotated != head_size:  # transformers rotates one element more then, at other angles
+        raise rope.error("partial_rotary_factor", factor, f"those that rotate an even part of the {head_size} elements")
     return {
         "rope_base": rope.number("rope_theta"),
         "rope_dim": None if rotated == head_size else rotated,

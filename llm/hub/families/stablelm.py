@@ -26,12 +26,13 @@ DEFAULTS: dict[str, Any] = {
 
 
 def read(fields: Fields) -> GPTConfig:
-    fields.refuse_unless(qk_layernorm=False)
+    head_size = fields.count("hidden_size") // fields.count("num_attention_heads")
+    fields.refuse_unless(qk_layernorm=False, head_dim=head_size)
     parallel = fields.flag("use_parallel_residual")
     return GPTConfig(**read_common(fields, partial=True) | {
         "norm": "layernorm",
         "norm_eps": fields.number("layer_norm_eps"),
-        "head_dim": None,  # always dim / heads
+        "head_dim": None,
         "norm_bias": True,
         "qkv_bias": fields.flag("use_qkv_bias") or None,
         "parallel": parallel,
