@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from llm.hub.errors import HubError
-from llm.hub.gguf_models import ARCHITECTURES, NEVER, gguf_tensors, read_metadata
+from llm.hub.gguf_models import ARCHITECTURES, NEVER, gguf_config, gguf_tensors
 from llm.hub.gguf_writing import write_gguf
 from llm.hub.load import load
 from llm.hub.save_gguf import lost, metadata_of, nearest_architecture, save_gguf
@@ -41,7 +41,7 @@ def read(architecture: str, **fields: Any) -> GPTConfig:
     """The configuration that a file describes; dots in names of fields are written __."""
     own = FIELDS | {name.replace("__", "."): value for name, value in fields.items()}
     metadata = {f"{architecture}.{name}": value for name, value in own.items() if value is not None}
-    return read_metadata({"general.architecture": architecture, **metadata}, TENSORS, "FILE")
+    return gguf_config({"general.architecture": architecture, **metadata}, TENSORS, "FILE")
 
 
 @pytest.mark.parametrize("name", [*NEVER, "attention.value_length"])
