@@ -88,7 +88,8 @@ def first_that_fits(config: GPTConfig, names: Iterable[str], lost_in: Callable[[
         if not tried[name]:
             return name
     nearest = min(tried, key=lambda name: len(tried[name]))
-    values = ", ".join(f"{field}={meaning(config)[field]!r}" for field in tried[nearest])
+    fields = ["experts"] if "experts" in tried[nearest] else tried[nearest]  # other fields of a mixture follow from it
+    values = ", ".join(f"{field}={meaning(config)[field]!r}" for field in fields)
     raise HubError(f"no {kind} has such a model; the nearest, {nearest}, cannot have {values}")
 
 

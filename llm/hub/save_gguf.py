@@ -124,8 +124,7 @@ def lost(model: GPT, name: str) -> list[str]:
         theirs = comparable(gguf_config(metadata, tensors, "the file"))
     except (ValueError, KeyError):  # such a model is impossible in this architecture
         return list(ours)
-    different = [field for field in ours if ours[field] != theirs.get(field)]
-    return ["experts"] if "experts" in different else different  # a mixture is read, but not written: that says enough
+    return [field for field in ours if ours[field] != theirs.get(field)]
 
 
 def comparable(config: GPTConfig) -> dict[str, Any]:
