@@ -6,7 +6,7 @@ The family is the first one that can say everything that the configuration says.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,15 +76,21 @@ def their_tensors(model: GPT, parts: Mapping[str, Part]) -> dict[str, np.ndarray
 
 def nearest_family(config: GPTConfig) -> Family:
     """The first family that can say all that the configuration says."""
-    nearest, fewest = "", list(meaning(config))
-    for family in FAMILIES.values():
-        different = lost(config, family)
-        if not different:
-            return family
-        if len(different) < len(fewest):
-            nearest, fewest = family.model_type, different
-    values = ", ".join(f"{name}={meaning(config)[name]!r}" for name in fewest)
-    raise HubError(f"no family of transformers has such a model; the nearest, {nearest}, cannot have {values}")
+    name, different = nearest(FAMILIES, lambda name: lost(config, FAMILIES[name]))
+    if not different:
+        return FAMILIES[name]
+    values = ", ".join(f"{field}={meaning(config)[field]!r}" for field in different)
+    raise HubError(f"no family of transformers has such a model; the nearest, {name}, cannot have {values}")
+
+
+def nearest(names: Iterable[str], lost: Callable[[str], list[str]]) -> tuple[str, list[str]]:
+    """The first name for which nothing is lost, or else that for which the fewest fields are; and these fields."""
+    tried = []
+    for name in names:
+        tried.append((name, lost(name)))
+        if not tried[-1][1]:
+            return tried[-1]
+    return min(tried, key=lambda pair: len(pair[1]))
 
 
 def lost(config: GPTConfig, family: Family) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from llm.hub.errors import HubError
 from llm.hub.gguf_models import ARCHITECTURES, gguf_tensors, read_metadata
 from llm.hub.gguf_writing import write_gguf
-from llm.hub.save import meaning, their_tensors
+from llm.hub.save import meaning, nearest, their_tensors
 from llm.hub.stored import Stored
 from llm.hub.tokenizer_files import gguf_tokenizer_metadata
 from llm.model.config import GPTConfig
@@ -92,16 +92,11 @@ def frequency_factors(config: GPTConfig) -> np.ndarray | None:
 
 def nearest_architecture(model: GPT) -> str:
     """The first architecture that can say all that the configuration says."""
-    ours = comparable(model.config)
-    nearest, fewest = "", list(ours)
-    for name in ARCHITECTURES:
-        different = lost(model, name)
-        if not different:
-            return name
-        if len(different) < len(fewest):
-            nearest, fewest = name, different
-    values = ", ".join(f"{field}={getattr(model.config, field)!r}" for field in fewest)
-    raise HubError(f"no architecture of GGUF files has such a model; the nearest, {nearest}, cannot have {values}")
+    name, different = nearest(ARCHITECTURES, lambda name: lost(model, name))
+    if not different:
+        return name
+    values = ", ".join(f"{field}={getattr(model.config, field)!r}" for field in different)
+    raise HubError(f"no architecture of GGUF files has such a model; the nearest, {name}, cannot have {values}")
 
 
 def lost(model: GPT, name: str) -> list[str]:
