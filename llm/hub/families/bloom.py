@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm.hub.families.family import Family
-from llm.hub.families.rows import Found, Row, count, flag, layers, number, written
+from llm.hub.families.rows import Found, Row, count, flag, layers, number, unwritten, written
 from llm.hub.families.tensor_names import qkv_in_turns
 from llm.hub.fields import Fields
 
@@ -36,7 +36,7 @@ BLOOM = Family(
         "hidden_dropout": number("dropout", optional=0.0),
         "attention_dropout": written("dropout"),
         "tie_word_embeddings": flag("tied_head"),
-        "slow_but_exact": Row(refuse_slow, lambda config, name: {}),
+        "slow_but_exact": Row(refuse_slow, unwritten),
     },
     fixed={"positions": "alibi", "mlp": "gelu_tanh", "embedding_norm": True},
     tensor_names={

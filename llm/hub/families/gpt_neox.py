@@ -7,7 +7,7 @@ from __future__ import annotations
 from llm.hub.families.family import Family
 from llm.hub.families.gpt2 import PLAIN
 from llm.hub.families.llama import FREQUENCIES
-from llm.hub.families.rope import rope, rotated_part
+from llm.hub.families.rope import rope, rotated_part, usual_head
 from llm.hub.families.rows import bias, choice, count, flag, layers, number, written
 from llm.hub.families.tensor_names import qkv_in_turns
 
@@ -27,6 +27,7 @@ GPT_NEOX = Family(
         "num_hidden_layers": layers(),
         "num_attention_heads": count("heads"),
         "hidden_size": count("dim"),
+        "head_dim": usual_head(),
         "intermediate_size": count("mlp_dim"),
         "hidden_act": choice("mlp", PLAIN),
         "layer_norm_eps": number("norm_eps"),

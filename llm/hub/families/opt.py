@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llm.hub.families.family import Family
 from llm.hub.families.gpt2 import PLAIN
-from llm.hub.families.rows import Found, Row, all_biases, choice, count, flag, layers, number, same, written
+from llm.hub.families.rows import Row, all_biases, choice, count, flag, layers, number, refuse_unless, same, written
 from llm.hub.families.tensor_names import qkv, rows_after
-from llm.hub.fields import Fields
 
 DEFAULTS = {
     "vocab_size": 50272, "hidden_size": 768, "num_hidden_layers": 12, "ffn_dim": 3072, "max_position_embeddings": 2048,
     "num_attention_heads": 12, "activation_function": "relu", "do_layer_norm_before": True, "enable_bias": True,
     "dropout": 0.1, "tie_word_embeddings": True,
 }  # fmt: skip
-
-
-def refuse_other_width(fields: Fields, name: str, found: Found) -> dict[str, Any]:
-    """OPT-350M has embeddings that are narrower than the model."""
-    fields.refuse_unless(**{name: found["dim"]})
-    return {}
-
 
 OPT = Family(
     "opt",
@@ -33,7 +23,7 @@ OPT = Family(
         "num_hidden_layers": layers(),
         "num_attention_heads": count("heads"),
         "hidden_size": count("dim"),
-        "word_embed_proj_dim": Row(refuse_other_width, same("dim")),
+        "word_embed_proj_dim": Row(refuse_unless(lambda found: found["dim"]), same("dim")),  # narrower in OPT-350M
         "ffn_dim": count("mlp_dim"),
         "activation_function": choice("mlp", PLAIN),
         "do_layer_norm_before": flag("norm_position", yes="pre", no="post"),

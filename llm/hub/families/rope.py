@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from llm.hub.families.rows import Found, Row, head_size, none_if, unread
+from llm.hub.families.rows import Found, Row, head_size, none_if, refuse_unless, unread, unwritten
 from llm.hub.fields import Fields
 from llm.model.config import GPTConfig
 from llm.model.rope_scaling import RopeScaling
@@ -62,6 +62,11 @@ def rotated_part() -> Row:
     return Row(unread, lambda config, name: {name: config.rotated / config.head_size})
 
 
+def usual_head() -> Row:
+    """With another width of heads, transformers would rotate by it, and yet split queries by dim / heads."""
+    return Row(refuse_unless(head_size), unwritten)
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -72,9 +77,13 @@ def read_parameters(
     defaults = {"partial_rotary_factor": 1.0, "type": "default", "truncate": True}
     rope = Fields(parameters, defaults, f"{fields.where}: rope_parameters")
     kind = rope.choice("rope_type" if rope.get("rope_type") else "type", kinds)
+    width, factor = head_size(found), rope.number("partial_rotary_factor")
+    rotated = int(width * factor)
+    if rotated % 2 and rotated != width:  # transformers rotates one element more then, at other angles
+        raise rope.error("partial_rotary_factor", factor, f"those that rotate an even part of the {width} elements")
     return {
         "rope_base": rope.number("rope_theta"),
-        "rope_dim": none_if(int(head_size(found) * rope.number("partial_rotary_factor")), head_size(found)),
+        "rope_dim": none_if(rotated, width),
         "rope_scaling": None if kind == "default" else _scaling(kind, rope, fields),
     }
 

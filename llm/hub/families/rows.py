@@ -16,6 +16,7 @@ from llm.hub.fields import Fields
 from llm.model.config import GPTConfig
 
 Found = Mapping[str, Any]
+Read = Callable[[Fields, str, Found], dict[str, Any]]
 Write = Callable[[GPTConfig, str], dict[str, Any]]
 
 
@@ -23,7 +24,7 @@ Write = Callable[[GPTConfig, str], dict[str, Any]]
 class Row:
     """A field of config.json. Both functions take its name."""
 
-    read: Callable[[Fields, str, Found], dict[str, Any]]  # fields of GPTConfig. The last argument: those found before
+    read: Read  # fields of GPTConfig. The last argument: those found before
     write: Write  # fields of config.json. Where they cannot say what the configuration says: what is nearest
 
 
@@ -95,8 +96,25 @@ def written(ours: str) -> Row:
     return Row(unread, same(ours))
 
 
+# --- parts of rows ----------------------------------------------------------------------------------------------------
+
+
 def unread(fields: Fields, name: str, found: Found) -> dict[str, Any]:
     return {}
+
+
+def unwritten(config: GPTConfig, name: str) -> dict[str, Any]:
+    return {}
+
+
+def refuse_unless(usual: Callable[[Found], Any]) -> Read:
+    """Refuse other values than this one."""
+
+    def read(fields: Fields, name: str, found: Found) -> dict[str, Any]:
+        fields.refuse_unless(**{name: usual(found)})
+        return {}
+
+    return read
 
 
 def same(ours: str) -> Write:

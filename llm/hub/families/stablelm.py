@@ -5,7 +5,7 @@ each head.
 from __future__ import annotations
 
 from llm.hub.families.llama import FREQUENCIES, LIKE_LLAMA
-from llm.hub.families.rope import rope, rotated_part
+from llm.hub.families.rope import rope, rotated_part, usual_head
 from llm.hub.families.rows import Row, bias, number, written
 
 DEFAULTS = {
@@ -22,7 +22,7 @@ STABLELM = LIKE_LLAMA.variant(
     "StableLmForCausalLM",
     defaults=DEFAULTS,
     rows={
-        "head_dim": written("head_dim"),  # it is always dim / heads
+        "head_dim": usual_head(),
         "layer_norm_eps": number("norm_eps"),
         "rope_parameters": rope(partial=True),
         "partial_rotary_factor": rotated_part(),
