@@ -29,8 +29,10 @@ TensorNames = dict[str, str | Kept]
 
 def qkv(names: str) -> Kept:
     """Queries, keys and values, each a tensor, with the letters q, k and v in the place of {}."""
-    shares = lambda config: (config.heads, config.key_heads, config.key_heads)
-    return Kept(tuple(names.format(letter) for letter in "qkv"), lambda config, *all: stack(all, shares(config)))
+    return Kept(
+        tuple(names.format(letter) for letter in "qkv"),
+        lambda config, *three: stack(three, (config.heads, config.key_heads, config.key_heads)),
+    )
 
 
 def gate_up(gate: str, up: str) -> Kept:
@@ -63,13 +65,10 @@ def parts_of(table: TensorNames, config: GPTConfig) -> dict[str, Part]:
     ranges, parts = (range(config.layers), range(config.experts or 0)), dict[str, Part]()
     for ours, theirs in table.items():
         kept = theirs if isinstance(theirs, Kept) else Kept((theirs,), lambda config, name: Same(name))
+        patterns = [name.replace("*", "{}") for name in (ours, *kept.names)]
         for numbers in product(*ranges[: ours.count("*")]):
+            filled = [pattern.format(*numbers) for pattern in patterns]
             for kind in ("weight", "bias"):
-                names = [f"{filled(name, numbers)}.{kind}" for name in kept.names]
-                parts[f"{filled(ours, numbers)}.{kind}"] = kept.part(config, *names)
+                our_name, *names = (f"{name}.{kind}" for name in filled)
+                parts[our_name] = kept.part(config, *names)
     return parts
-
-
-def filled(name: str, numbers: tuple[int, ...]) -> str:
-    """The name with a number in the place of each *."""
-    return name.replace("*", "{}").format(*numbers)
