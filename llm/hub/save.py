@@ -95,12 +95,12 @@ def first_that_fits(config: GPTConfig, names: Iterable[str], lost_in: Callable[[
 
 def lost(config: GPTConfig, family: Family) -> list[str]:
     """The fields that have another meaning after writing and reading the configuration as this family."""
-    # Where a family cannot say something, it writes what is nearest, and the comparison finds the difference.
-    data = json.loads(json.dumps(family.write(config)))
     ours = meaning(config)
     try:
+        # Where a family cannot say something, it writes what is nearest, and the comparison finds the difference.
+        data = json.loads(json.dumps(family.write(config)))
         theirs = meaning(family.read(family.fields(data)))
-    except ValueError:  # such a model is impossible in this family
+    except (ValueError, ArithmeticError):  # such a model is impossible in this family
         return list(ours)
     return [name for name in ours if ours[name] != theirs.get(name)]
 

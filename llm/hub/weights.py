@@ -76,7 +76,7 @@ class Stack:
     """Our rows are those of several tensors: queries, keys and values; the gate and the up-projection of an MLP."""
 
     parts: tuple[Part, ...]
-    rows: tuple[int, ...]  # how many each has
+    shares: tuple[int, ...]  # how many rows each has, or numbers in the same proportions
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,15 +93,16 @@ class Stack:
         return found
 
     def _pieces(self, array: np.ndarray) -> list[np.ndarray]:
-        return np.split(array, np.cumsum(self.rows)[:-1])  # views
+        ends = np.cumsum(self.shares) * len(array) // sum(self.shares)
+        return np.split(array, ends[:-1])  # views
 
     def keep(self, get: Get) -> Weight | None:
         kept = [part.keep(get) for part in self.parts]
         return None if any(weight is None for weight in kept) else Stacked([w for w in kept if w is not None])
 
 
-def stack(names: Sequence[str], rows: Sequence[int]) -> Stack:
-    return Stack(tuple(Same(name) for name in names), tuple(rows))
+def stack(names: Sequence[str], shares: Sequence[int]) -> Stack:
+    return Stack(tuple(Same(name) for name in names), tuple(shares))
 
 
 def same_layers(names: Mapping[str, str]) -> dict[str, Part]:

@@ -248,3 +248,14 @@ def test_a_head_in_the_file_of_a_tied_model_is_used_if_it_is_another(same: bool,
     assert loaded.config.tied_head == same
     if not same:
         np.testing.assert_array_equal(loaded.head.weight.data, embedding + 1)
+
+
+# --- what no family can say -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 0.3, 1e30])
+def test_a_model_that_no_family_has_is_refused_with_the_nearest_family(scale: float, tmp_path: Path) -> None:
+    config = GPTConfig(**SIZES, positions="none", attention_scale=scale)
+    with pytest.raises(HubError, match="no family of transformers has such a model; the nearest, "):
+        save(GPT(config, rng=0), None, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
