@@ -82,10 +82,12 @@ class GenerationDefaults:
         return cls(tuple(ends), ids.get("bos_token_id"), ids.get("padding_token_id"))
 
     @classmethod
-    def of_tokenizer(cls, roles: Mapping[str, int]) -> GenerationDefaults:
-        """Those of a model of ours, whose tokenizer has tokens with these roles."""
-        ends = (roles["eos_token"],) if "eos_token" in roles else ()
-        return cls(ends, roles.get("bos_token"), roles.get("pad_token"))
+    def of_tokenizer(cls, tokenizer: BaseTokenizer, roles: Mapping[str, int]) -> GenerationDefaults:
+        """Those of a model that says no more than its tokenizer, which has tokens with these roles."""
+        ends = {roles["eos_token"]: None} if "eos_token" in roles else {}
+        if tokenizer.settings.get("chat_template"):  # two ends: that of an answer and that of a document
+            ends |= {i: None for name, i in tokenizer.special_tokens.items() if name in END_NAMES}
+        return cls(tuple(ends), roles.get("bos_token"), roles.get("pad_token"))
 
 
 def read_values(path: Path) -> dict[str, Any]:

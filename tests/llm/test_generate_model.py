@@ -120,6 +120,7 @@ def test_models_that_cannot_write(tmp_path: Path) -> None:
         (["--model", "no-such-model"], "no-such-model does not exist; give a run of train.py, a folder"),
         (["--model", without], "has no tokenizer; give the file or folder of one with --tokenizer"),
         (["--model", damaged], "generation_config.json: temperature='hot' is not possible"),
+        (["--run", damaged], "config.json is not the configuration of a run, but of a model of Hugging Face; give"),
         (["--model", without, "--weights", "stored", "--device", "cuda"], "stored weights stay on the CPU"),
     ):
         with pytest.raises(ValueError, match=complaint):
