@@ -37,6 +37,8 @@ ALLOWED = {  # packages that a room may import; the standard library goes withou
         "tyro",
         "threadpoolctl",
         "gguf",
+        "starlette",  # starlette and uvicorn are optional: llm/inference/server
+        "uvicorn",
     },
 }
 # Folders from the top floor to the ground floor. A folder may import from the floors below its own.

@@ -78,6 +78,13 @@ class Engine:
             generation.finish_reason = "cancelled"
             self._remove_finished()
 
+    def abandon(self, error: str) -> None:
+        """After a step that has failed: end all running requests. Nothing is known about what is in the cache."""
+        for generation in self.running:
+            generation.finish_reason, generation.error = "error", error
+        self.running.clear()
+        self.slots.forget_all()
+
     def run(self, request: Request) -> Iterator[Token]:
         """The tokens of one request, as they come."""
         return self.follow(self.submit(request))
@@ -199,10 +206,11 @@ class Engine:
             except ValueError as error:
                 generation.finish_reason, generation.error = "error", str(error)
                 return
-            if id is None:
-                generation.finish_reason = "stop"
+            token = None if id is None else report(id, logits, generation.request.top_logprobs)
+            if token is None or token.id in generation.request.stop_ids:
+                generation.finish_reason, generation.end = "stop", token
                 return
-            generation.append(report(id, logits, generation.request.top_logprobs))
+            generation.append(token)
         if generation.tokens_left == 0:
             generation.finish_reason = "length"
         else:

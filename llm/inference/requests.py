@@ -67,6 +67,7 @@ class Generation:
     tokens: list[Token] = field(default_factory=list)
     prompt_tokens: list[Token] = field(default_factory=list)  # with `prompt_logprobs`; the first has no log-probability
     finish_reason: FinishReason | None = None
+    end: Token | None = None  # the token that ended the text: one of stop_ids
     error: str = ""  # why no token could be drawn
     # What the engine needs:
     slot: int = -1  # where its keys and values are; -1: it still waits for one
@@ -88,15 +89,14 @@ class Generation:
         return self.ids[self.first :]
 
     def draw(self, logits: np.ndarray) -> int | None:
-        """The next id, from logits (V,); None if the text is at its end. Raises ValueError if none can be drawn."""
+        """The next id, from logits (V,); None if nothing can follow. Raises ValueError if none can be drawn."""
         constraint = self.request.constraint
         if constraint is not None:
             allowed = constraint.allowed(self.state)  # (V,)
             if not allowed.any():  # the text matches, and nothing can follow
                 return None
             logits = np.where(allowed, logits, -np.inf)
-        id = self.sampler(logits, self.ids)
-        return None if id in self.request.stop_ids else id
+        return self.sampler(logits, self.ids)
 
     def append(self, token: Token) -> None:
         """Add a drawn token."""

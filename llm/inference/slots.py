@@ -45,6 +45,12 @@ class Slots:
         self.pool.truncate(slot, length)
         del self.texts[slot][length:]
 
+    def forget_all(self) -> None:
+        """All slots are empty and free."""
+        self.free = list(range(len(self.texts)))
+        for slot in self.free:
+            self.truncate(slot, 0)
+
     def _longest_beginning(self, ids: Sequence[int]) -> tuple[int, int]:
         """The slot whose text has the longest common beginning with `ids`, and its length; free slots first."""
         lengths = {slot: self._common_length(slot, ids) for slot in [*self.free, *range(len(self.texts))]}

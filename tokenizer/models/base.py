@@ -27,6 +27,7 @@ from tokenizer.formats.records import Record
 from tokenizer.models.model import Model, UnknownToken, as_list, encode_aligned, known_ids
 from tokenizer.text.aligned_text import Span
 from tokenizer.text.chat_template import named_tokens, render_chat
+from tokenizer.text.message_text import chat_segments
 from tokenizer.text.normalize import Normalizer
 from tokenizer.text.prefix import Prefix
 from tokenizer.text.segmenter import Segmenter, Special
@@ -81,12 +82,7 @@ class BaseTokenizer(ABC):
         if one is in `disallowed_special` ("all": all that are not allowed). Others are ordinary text.
         `add_special_tokens` adds those of the template. Surrogates are replaced, see `pretokenizer.well_formed`.
         """
-        ids: list[int] = []
-        for segment in self._segmenter.segments(text, allowed_special, disallowed_special):
-            if isinstance(segment, int):
-                ids.append(segment)
-            else:
-                ids += self.model.encode(segment)
+        ids = self.model.encode_segments(self._segmenter.segments(text, allowed_special, disallowed_special))
         return self.template.fill(ids) if add_special_tokens else ids
 
     def encode_ordinary(self, text: str) -> list[int]:
@@ -95,8 +91,7 @@ class BaseTokenizer(ABC):
 
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of any bytes, as ordinary text. If they are UTF-8, the ids are those of `encode_ordinary`."""
-        segments = self._segmenter.segments_of_bytes(data)
-        return [i for s in segments for i in ([s] if isinstance(s, int) else self.model.encode(s))]
+        return self.model.encode_segments(self._segmenter.segments_of_bytes(data))
 
     def encode_pair(self, first: str, second: str, **options: Any) -> list[int]:
         """The ids of a pair of texts, put into the template for pairs. `options` are those of `encode`."""
@@ -253,9 +248,14 @@ class BaseTokenizer(ABC):
         """
         return render_chat(self.settings, messages, chat_template, **options)
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
-        """The ids of `render_chat`. Beware: special tokens in the text of a message are special, as in transformers."""
-        return self.encode(self.render_chat(messages, **options), allowed_special="all")
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, allow_special: bool = True, **options: Any
+    ) -> list[int]:
+        """The ids of `render_chat`. `allow_special`: special tokens in the text of a message are special, as in
+        transformers. False: the text of messages is ordinary text, as it must be if others write it."""
+        if allow_special:
+            return self.encode(self.render_chat(messages, **options), allowed_special="all")
+        return self.model.encode_segments(chat_segments(self._segmenter, self.render_chat, messages, **options))
 
     # Files
 

@@ -60,6 +60,16 @@ class Model(ABC):
     def spelling(self, i: int) -> str:
         """How a `tokenizer.json` spells the token `i`. For an added token: `special_tokens.normalized_name`."""
 
+    def encode_segments(self, segments: Iterable[str | int]) -> list[int]:
+        """`encode` of each text, and the ids of added tokens between them, in one list."""
+        ids: list[int] = []
+        for segment in segments:
+            if isinstance(segment, int):
+                ids.append(segment)
+            else:
+                ids += self.encode(segment)
+        return ids
+
     def encode_many(self, texts: Iterable[str]) -> Ragged:
         """`encode` for many texts. Returns all ids, one text after another, (ids,) uint32, and the number of ids of
         each text, (texts,) int64."""

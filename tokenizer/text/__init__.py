@@ -9,6 +9,7 @@ Read in this order:
     stream.py           decoding while the ids still arrive
     chat_template.py    a conversation as the text that a chat model expects; chat_process.py and chat_sandbox.py: the
                         process in which the templates of strangers run
+    message_text.py     the same, when others write the messages: their text never becomes a special token
     worker.py           how a worker process ends: with its parent
     byte_alphabet.py    the spelling of bytes in a tokenizer.json
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 from tokenizer.split.pretokenizer import well_formed
 from tokenizer.text.aligned_text import AlignedText, Span
 from tokenizer.text.normalize import Normalizer
-from tokenizer.text.prefix import Prefix
 from tokenizer.text.special_tokens import AddedTokens, Choice
 
 Special = Collection[str] | str  # names of special tokens, or "all"
@@ -25,7 +24,9 @@ class FoundToken(NamedTuple):
 class Segmenter:
     """Finds added tokens, normalizes the text between them, and puts a prefix before it."""
 
-    def __init__(self, added: AddedTokens, normalizer: Normalizer | None = None, prefix: Prefix | None = None):
+    def __init__(
+        self, added: AddedTokens, normalizer: Normalizer | None = None, prefix: Callable[..., str] | None = None
+    ):
         self.added = added
         self.normalizer = normalizer
         self.prefix = prefix

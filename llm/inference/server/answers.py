@@ -1,0 +1,122 @@
+"""The answer to a request for texts, in one piece or as a stream. A `Shape` says what it looks like."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from llm.inference.requests import Token
+from llm.inference.server.choices import Choice, Shown, make_choices, show, usage
+from llm.inference.server.service import Prompt, Service
+from llm.inference.server.streaming import EventStream, in_time
+from llm.inference.server.wanted import Wanted
+from llm.inference.server.worker import Job
+
+
+class Shape(Protocol):
+    """How completions, or chats, are written down."""
+
+    prefix: str  # of the id of an answer
+    whole_object: str
+    chunk_object: str
+
+    def first(self, index: int) -> dict[str, Any] | None:
+        """The choice of a chunk before all others."""
+
+    def part(self, shown: Shown) -> list[dict[str, Any]]:
+        """The choices of the chunks for a piece."""
+
+    def whole(self, shown: Shown) -> dict[str, Any]:
+        """A choice of an answer in one piece."""
+
+
+@dataclass
+class Answer:
+    """One answer in work."""
+
+    service: Service
+    shape: Shape
+    wanted: Wanted
+    prompts: Sequence[Prompt]
+    job: Job
+    choices: list[Choice]
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    async def whole(self) -> Response:
+        """All of it."""
+        pieces: list[list[Shown]] = [[] for _ in self.choices]
+        async with aclosing(self.shown()) as shown:
+            async for each in shown:
+                pieces[each.choice].append(each)
+        choices = [self.shape.whole(join(each)) for each in pieces]
+        told = {"choices": choices, "usage": usage(self.prompts, self.choices)}
+        return JSONResponse(self._envelope(self.shape.whole_object) | told)
+
+    async def chunks(self) -> AsyncGenerator[dict[str, Any]]:
+        """Piece by piece."""
+        for index in range(len(self.choices)):
+            if (first := self.shape.first(index)) is not None:
+                yield self._chunk([first])
+        async with aclosing(self.shown()) as shown:
+            async for each in shown:
+                for choice in self.shape.part(each):
+                    yield self._chunk([choice])
+        if self.wanted.include_usage:
+            yield self._chunk([]) | {"usage": usage(self.prompts, self.choices)}
+
+    async def shown(self) -> AsyncGenerator[Shown]:
+        """What can be shown. However it ends, the job ends too."""
+        try:
+            async with aclosing(show(self.service, self.job, self.choices)) as shown:
+                async for each in shown:
+                    yield each
+        finally:
+            self.job.cancel()
+
+    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        usage = {"usage": None} if self.wanted.include_usage else {}
+        return self._envelope(self.shape.chunk_object) | {"choices": choices} | usage
+
+    def _envelope(self, kind: str) -> dict[str, Any]:
+        return {
+            "id": f"{self.shape.prefix}-{self.id}",
+            "object": kind,
+            "created": self.created,
+            "model": self.service.name,
+        }
+
+
+async def answer(
+    request: Request, service: Service, shape: Shape, wanted: Wanted, prompts: Sequence[Prompt]
+) -> Response:
+    """The answer to a request whose body has been read. Raises Refusal, or Disconnected if the client hangs up."""
+    seconds = service.options.seconds
+
+    async def begin() -> Answer:
+        service.check(prompts, wanted)
+        choices = make_choices(service, prompts, wanted)
+        job = await service.begin(prompts, wanted)
+        return Answer(service, shape, wanted, prompts, job, choices)
+
+    async def whole() -> Response:
+        return await (await begin()).whole()
+
+    if not wanted.stream:
+        return await in_time(seconds, request.receive, whole())
+    begun = await in_time(seconds, request.receive, begin())  # what is refused is no stream
+    return EventStream(begun.chunks(), seconds, begun.job.cancel)
+
+
+def join(pieces: Sequence[Shown]) -> Shown:
+    """All pieces of a choice as one."""
+    tokens: list[Token] = [token for piece in pieces for token in piece.tokens]
+    last = pieces[-1]
+    return last._replace(text="".join(piece.text for piece in pieces), tokens=tokens)

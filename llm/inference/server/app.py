@@ -1,0 +1,96 @@
+"""The application: which path is answered by what."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from llm.inference.server import others
+from llm.inference.server.chat import chat
+from llm.inference.server.completions import completions
+from llm.inference.server.embeddings import embeddings
+from llm.inference.server.errors import Disconnected, Refusal
+from llm.inference.server.guard import Guard
+from llm.inference.server.page_data import page_attention, page_tokens
+from llm.inference.server.page_files import page_routes
+from llm.inference.server.service import Service
+
+ROUTES = [
+    Route("/v1/completions", completions, methods=["POST"]),
+    Route("/v1/chat/completions", chat, methods=["POST"]),
+    Route("/v1/embeddings", embeddings, methods=["POST"]),
+    Route("/v1/models", others.models),
+    Route("/v1/models/{name:path}", others.model),
+    Route("/health", others.health),
+    Route("/metrics", others.metrics),
+    Route("/tokenize", others.tokenize, methods=["POST"]),
+    Route("/detokenize", others.detokenize, methods=["POST"]),
+    Route("/tokenizer_info", others.tokenizer_info),
+    Route("/page/tokens", page_tokens, methods=["POST"]),
+    Route("/page/attention", page_attention, methods=["POST"]),
+]
+
+
+def create_app(service: Service, api_key: str | None = None) -> Starlette:
+    """The application (ASGI) of a service, which is closed when the application ends."""
+    page = page_routes()
+    public = {each.path for each in page}
+    guard = Middleware(Guard, service.options, service.metrics, api_key, public)
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    handlers: dict[Any, Any] = {
+        Refusal: show_refusal,
+        Disconnected: show_nothing,
+        HTTPException: show_http_error,
+        Exception: show_failure,
+    }
+    app = Starlette(
+        routes=[*ROUTES, *page], middleware=[*cors(service), guard], exception_handlers=handlers, lifespan=lifespan
+    )
+    app.state.service = service
+    return app
+
+
+def cors(service: Service) -> list[Middleware]:
+    """Off unless asked: browsers then let no page of another origin read an answer."""
+    origins = service.options.cors
+    if not origins:
+        return []
+    methods = ["GET", "POST"]
+    return [Middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=methods, allow_headers=["*"])]
+
+
+async def show_refusal(request: Request, refusal: Exception) -> Response:
+    assert isinstance(refusal, Refusal)
+    return refusal.response()
+
+
+async def show_http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own: no such path, or not by this method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return Refusal(f"there is nothing at {request.url.path!r:.80}", status=404, code="not_found").response()
+    refusal = Refusal(f"{error.detail}: {request.method}", status=error.status_code, headers=error.headers)
+    return refusal.response()
+
+
+async def show_nothing(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
+
+
+async def show_failure(request: Request, error: Exception) -> Response:
+    """For what should not happen. Starlette also passes the error on, and it is written to standard error."""
+    return Refusal("the server has failed; its own messages say why", status=500, code="internal_error").response()

@@ -1,0 +1,74 @@
+"""Log-probabilities of tokens, in the two forms of OpenAI's API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm.inference.requests import Token
+from llm.inference.server.choices import Shown
+from llm.inference.server.service import Prompt
+from llm.inference.server.token_names import TokenNames
+from llm.inference.server.wanted import Wanted
+from tokenizer import StreamDecoder
+
+LEAST = -9999.0  # JSON has no infinity; OpenAI writes this too
+
+
+class LogprobLists:
+    """Completions: lists with a place for each token. A text comes in pieces, and the offsets go on."""
+
+    def __init__(self, names: TokenNames, wanted: Wanted, prompt: Prompt):
+        self.names, self.top = names, wanted.top_logprobs
+        # Where a token begins in the text: after the characters that the tokens before it complete.
+        self.hidden = prompt.begin if wanted.echo else 0  # tokens that have no text
+        is_inside = not wanted.echo and len(prompt.ids) > prompt.begin
+        self.decoder, self.offset = StreamDecoder(names.tokenizer, mid_text=is_inside), 0
+
+    def feed(self, shown: Shown) -> dict[str, list[Any]] | None:
+        """The lists for a piece; None if they are not wanted."""
+        if self.top is None:
+            return None
+        # The token at the end belongs to them, but has no text: programs that score texts ask for one token more than
+        # the text has, and expect its entry.
+        tokens = [*shown.tokens, *([] if shown.end is None else [shown.end])]
+        return {
+            "tokens": [self.names.text_of(token.id) for token in tokens],
+            "token_logprobs": [logprob_of(token) for token in tokens],
+            "top_logprobs": [self._alternatives(token) for token in tokens],
+            "text_offset": [*map(self._place, shown.tokens), *([] if shown.end is None else [self.offset])],
+        }
+
+    def _alternatives(self, token: Token) -> dict[str, float] | None:
+        """The most likely tokens, and the token itself."""
+        if token.logprob is None or not self.top:
+            return None
+        found: dict[str, float] = {}
+        for id, logprob in (*token.top, (token.id, token.logprob)):
+            found.setdefault(self.names.text_of(id), max(logprob, LEAST))  # two ids may have the same text
+        return found
+
+    def _place(self, token: Token) -> int:
+        before = self.offset
+        if self.hidden:
+            self.hidden -= 1
+        else:
+            self.offset += len(self.decoder.feed([token.id]))
+        return before
+
+
+def chat_logprobs(names: TokenNames, tokens: list[Token]) -> dict[str, Any]:
+    """Chat: an object for each token."""
+
+    def described(id: int, logprob: float) -> dict[str, Any]:
+        data = list(names.bytes_of(id))
+        return {"token": names.text_of(id), "logprob": max(logprob, LEAST), "bytes": data}
+
+    def entry(token: Token) -> dict[str, Any]:
+        assert token.logprob is not None
+        return described(token.id, token.logprob) | {"top_logprobs": [described(*each) for each in token.top]}
+
+    return {"content": [entry(token) for token in tokens], "refusal": None}
+
+
+def logprob_of(token: Token) -> float | None:
+    return None if token.logprob is None else max(token.logprob, LEAST)

@@ -1,0 +1,174 @@
+"""What all parts of the server share: the model, its worker, and the work that is done before the engine begins.
+
+That work is done in threads of its own, so that the event loop never waits: texts become ids, patterns become
+constraints. Each kind has one thread, because tokenizers and constraints keep caches that one thread may use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llm.inference.constrain import Constraint
+from llm.inference.engine import Engine
+from llm.inference.model_choice import Writer
+from llm.inference.requests import Request
+from llm.inference.sampling import Sampling
+from llm.inference.server.errors import Refusal
+from llm.inference.server.metrics import Metrics
+from llm.inference.server.options import ServerOptions
+from llm.inference.server.token_names import TokenNames
+from llm.inference.server.wanted import MOST_CHOICES, MOST_REPORTED, Wanted
+from llm.inference.server.worker import Job, Worker
+from llm.inference.text import end_ids_of, start_ids
+
+T = TypeVar("T")
+KEPT_CONSTRAINTS = 16
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The ids to continue. The first `begin` of them were put before a text, and have no text themselves."""
+
+    ids: list[int]
+    begin: int = 0
+
+
+class Service:
+    """A model that writes for the clients of a server."""
+
+    def __init__(self, writer: Writer, sampling: Sampling, options: ServerOptions):
+        self.model, self.tokenizer = writer.model, writer.tokenizer
+        self.name = model_name(writer.name)
+        self.created = int(time.time())
+        self.sampling, self.options = sampling, options
+        self.end_ids = {*end_ids_of(writer.tokenizer), *writer.end_ids}
+        engine = Engine(writer.model, options.slots, context=options.context)
+        self.context = engine.context
+        self.worker = Worker(engine, options.waiting)
+        self.names, self.metrics = TokenNames(writer.tokenizer), Metrics()
+        self._constraints: OrderedDict[str, Constraint] = OrderedDict()
+        self._encoding, self._constraining = ThreadPoolExecutor(1, "encoding"), ThreadPoolExecutor(1, "constraining")
+
+    def close(self) -> None:
+        self.worker.close()
+        self._encoding.shutdown(cancel_futures=True)
+        self._constraining.shutdown(cancel_futures=True)
+
+    # --- what comes before the engine -----------------------------------------------------------------------------
+
+    async def encoding(self, function: Callable[..., T], *arguments: Any) -> T:
+        """The result of a function that uses the tokenizer. Raises Refusal where it raises ValueError."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._encoding, function, *arguments)
+        except ValueError as error:
+            raise Refusal(str(error)) from None
+
+    def allows_special(self, fields: Mapping[str, Any]) -> bool:
+        """Whether the names of special tokens in a text are these tokens."""
+        return fields.get("allow_special", self.options.allow_special)
+
+    async def prompts(self, given: Sequence[str | list[int]], *, allow_special: bool) -> list[Prompt]:
+        """Texts, or ids, to which nothing is added."""
+        return await self.encoding(lambda: [self._prompt(each, allow_special) for each in given])
+
+    def _prompt(self, given: str | list[int], allow_special: bool) -> Prompt:
+        if isinstance(given, list):
+            return Prompt(given)
+        if not given:  # a new text
+            ids = start_ids(self.tokenizer)
+            return Prompt(ids, len(ids))
+        begin = self.tokenizer.template.begin_ids()
+        return Prompt(begin + self.encode(given, allow_special=allow_special), len(begin))
+
+    def encode(self, text: str, *, allow_special: bool) -> list[int]:
+        """Text is text: the names of special tokens in it are not these tokens, unless that is allowed."""
+        if allow_special:
+            return self.tokenizer.encode(text, allowed_special="all")
+        return self.tokenizer.encode_ordinary(text)
+
+    async def constraint(self, source: str | None) -> Constraint | None:
+        """That of a `response_format` (wanted.py)."""
+        if source is None:
+            return None
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._constraining, self._constraint, source)
+        except (ValueError, RecursionError) as error:
+            sentence = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise Refusal(f"the text cannot be constrained so: {sentence}", param="response_format") from None
+
+    def _constraint(self, source: str) -> Constraint:
+        constraint = self._constraints.pop(source, None) or self._make_constraint(source)
+        self._constraints[source] = constraint
+        if len(self._constraints) > KEPT_CONSTRAINTS:
+            self._constraints.popitem(last=False)
+        return constraint
+
+    def _make_constraint(self, source: str) -> Constraint:
+        kind, _, content = source.partition(":")
+        size = self.model.config.vocab_size
+        if kind == "regex":
+            return Constraint.from_regex(content, self.tokenizer, end_ids=self.end_ids, vocab_size=size)
+        if kind == "schema":
+            return Constraint.from_schema(json.loads(content), self.tokenizer, end_ids=self.end_ids, vocab_size=size)
+        return Constraint.json_object(self.tokenizer, end_ids=self.end_ids, vocab_size=size)
+
+    # --- the engine -----------------------------------------------------------------------------------------------
+
+    async def begin(self, prompts: Sequence[Prompt], wanted: Wanted) -> Job:
+        """Begin to write `n` texts for each prompt that `check` has found possible. Raises Refusal."""
+        constraint = await self.constraint(wanted.constraint)
+        common: dict[str, Any] = {
+            "sampling": wanted.sampling,
+            "stop_ids": self.end_ids,
+            "top_logprobs": wanted.top_logprobs,
+            "prompt_logprobs": wanted.echo and wanted.top_logprobs is not None,
+            "constraint": constraint,
+            "slide": False,
+        }
+        requests = [
+            Request(prompt.ids, self.room(prompt, wanted), seed=wanted.seed_of(number), **common)
+            for prompt in prompts
+            for number in range(wanted.n)
+        ]
+        return await self.worker.begin(requests)
+
+    def room(self, prompt: Prompt, wanted: Wanted) -> int:
+        """The largest number of tokens to write."""
+        room = self.context + 1 - len(prompt.ids)  # the last token is written, but never read
+        return room if wanted.max_tokens is None else min(wanted.max_tokens, room)
+
+    def check_prompts(self, prompts: Sequence[Prompt], field: str) -> None:
+        """Refuse what the model cannot read."""
+        longest, size = max(len(prompt.ids) for prompt in prompts), self.model.config.vocab_size
+        if longest > self.context:
+            sentence = f"{field} has {longest:,} tokens and the context is {self.context:,}; shorten it"
+            raise Refusal(sentence, param=field, code="context_length_exceeded")
+        if any(min(prompt.ids) < 0 or max(prompt.ids) >= size for prompt in prompts):
+            raise Refusal(f"{field} has ids that the model does not know; it knows 0 to {size - 1}", param=field)
+
+    def check(self, prompts: Sequence[Prompt], wanted: Wanted) -> None:
+        """Refuse what the engine would refuse, by the name of the field, and what is too much for one answer."""
+        self.check_prompts(prompts, "prompt")
+        if len(prompts) * wanted.n > MOST_CHOICES:
+            raise Refusal(f"at most {MOST_CHOICES} texts for one request: prompts times n", param="n")
+        if wanted.top_logprobs is not None:
+            tokens = sum(wanted.echo * len(each.ids) + self.room(each, wanted) for each in prompts) * wanted.n
+            if tokens * (1 + wanted.top_logprobs) > MOST_REPORTED:
+                raise Refusal(f"at most {MOST_REPORTED:,} log-probabilities for one request", param="logprobs")
+        try:
+            wanted.sampling.check_vocabulary(self.model.config.vocab_size)
+        except ValueError as error:
+            raise Refusal(str(error), param="logit_bias") from None
+
+
+def model_name(name: str) -> str:
+    """The name of a model for its clients, who need not know in which folder it is."""
+    return Path(name).name.removesuffix(".gguf").removesuffix(".bin") or "minigrad"
