@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 import tracemalloc
+from codecs import getincrementaldecoder
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,10 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm.inference.constrain import Constraint, PatternError, automaton, code_points
-from llm.inference.constrain.expressions import NOTHING, characters, literal, repeat
+from llm.inference.constrain.expressions import NOTHING, characters, has_no_gaps, literal, repeat
 from llm.inference.constrain.regex import parse, parse_search
 from llm.inference.constrain.utf8 import as_bytes
-from tests.llm.constraints import LETTERS, accepts, patterns, text_near, whole_texts
+from tests.llm.constraints import LETTERS, accepts, patterns, text_near, whole_texts, write
 from tests.llm.gpts import SEEDS
 from tokenizer import END_OF_TEXT, Tokenizer
 
@@ -83,23 +85,33 @@ def test_only_utf8_is_text(data: bytes) -> None:
     state = a.start
     for byte in data:
         state = a.next_state(state, byte)
+    # The beginning of a character is not dead: it may still become one.
+    assert bool(state) == is_beginning_of_utf8(data)
+    assert a.matches(state) == (is_beginning_of_utf8(data) and data.decode(errors="ignore").encode() == data)
+
+
+def is_beginning_of_utf8(data: bytes) -> bool:
     try:
-        data.decode()
-        assert a.matches(state)
-    except UnicodeDecodeError as error:
-        # The beginning of a character is not dead: it may still become one.
-        assert not a.matches(state)
-        assert bool(state) == (error.reason == "unexpected end of data")
+        getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-@given(
-    patterns(), st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=3), st.integers(0, 30)
-)
-def test_repetitions_of_repetitions(pattern: str, pairs: list[tuple[int, int]], count: int) -> None:
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=3), st.integers(0, 30))
+def test_repetitions_of_repetitions(pairs: list[tuple[int, int]], count: int) -> None:
     nested, expected = literal("a"), "a"
     for low, more in pairs:
         nested, expected = repeat(nested, low, low + more), f"(?:{expected}){{{low},{low + more}}}"
     assert accepts(nested, "a" * count) == bool(re.fullmatch(expected, "a" * count))
+
+
+def test_repetitions_are_joined_only_if_all_numbers_between_are_possible() -> None:
+    for inner_low, inner_high, low, high in product(range(5), repeat=4):
+        if inner_low <= inner_high and low <= high:
+            possible = {n for k in range(low, high + 1) for n in range(k * inner_low, k * inner_high + 1)}
+            all_between = len(possible) == max(possible) - min(possible) + 1
+            assert not has_no_gaps(inner_low, inner_high, low, high) or all_between
 
 
 @pytest.mark.parametrize(
@@ -131,7 +143,7 @@ def test_repetitions_of_repetitions(pattern: str, pairs: list[tuple[int, int]], 
         ("ab\\", "escape", 2),
         (r"\x4", "number of a character", 0),
         (r"\U00110000", "number of a character", 0),
-        ("(" * 500 + ")" * 500, "groups within one another", 101),
+        ("(" * 500 + ")" * 500, "groups within one another", 51),
     ],
 )
 def test_what_is_not_supported_is_named_with_its_place(pattern: str, problem: str, at: int) -> None:
@@ -149,34 +161,38 @@ def test_a_very_long_pattern_is_refused() -> None:
 HOSTILE = ["(a{1000}){1000}", "(a*)*" * 50, "((a{0,1000}b{0,1000}){0,1000}c?){0,1000}", "(a|b)*a(a|b){1000}"]
 HOSTILE += [
     "(a?){1000}" * 10,
-    "(" * 99 + "a" + ")*" * 99,
+    "(" * 50 + "a" + "b?c)*" * 50,
     "|".join("a" * n for n in range(190)),
     ".*a.{300}",
-    "a?" * 9000,
+    "a?" * 2000,
 ]
 HOSTILE += ["(a|aa|aaa|b?a){0,1000}" * 3, "(.*){1000}(.*a.*){1000}", "[^a]{0,1000000}"]
 
 
-@pytest.mark.parametrize("pattern", HOSTILE, ids=range(len(HOSTILE)))
+# To trace the memory makes this one slow: it is refused after as much work as a mask may take.
+hostile = [pytest.param(p, marks=pytest.mark.slow if p.startswith("a?a?") else ()) for p in HOSTILE]
+
+
+@pytest.mark.parametrize("pattern", hostile, ids=range(len(HOSTILE)))
 def test_hostile_patterns_take_bounded_time_and_memory(pattern: str) -> None:
     """They are followed, or refused in a sentence."""
     tracemalloc.start()
     begin = time.perf_counter()
-    try:
-        constraint = Constraint.from_regex(pattern, BYTES)
-        state, rng = constraint.start(), np.random.default_rng(0)
-        for _ in range(20):
-            state = constraint.advance(state, int(rng.choice(np.flatnonzero(constraint.allowed(state)))))
-            if state.has_ended:
-                break
-    except PatternError as error:
-        assert "too many" in str(error)
-        print("refused", end=" ")
+    assert follow(pattern) in ("", "too many states")
     seconds, (_, peak) = time.perf_counter() - begin, tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    print(f"{seconds:.2f} s, {peak / 1e6:.1f} MB")
-    assert seconds < 30  # seconds on an idle machine: below 3
-    assert peak < 200e6
+    assert seconds < 60  # on an idle machine: below 5, and a third of that if memory is not traced
+    assert peak < 100e6
+
+
+def follow(pattern: str) -> str:
+    """Draws up to 20 tokens; "", or why that was refused."""
+    try:
+        constraint = Constraint.from_regex(pattern, BYTES)
+        write(constraint, np.random.default_rng(0), most_tokens=20)
+    except PatternError as error:
+        return "too many states" if "too many states" in str(error) else str(error)
+    return ""
 
 
 def test_a_million_repetitions_can_be_counted() -> None:

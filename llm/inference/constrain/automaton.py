@@ -38,11 +38,11 @@ Step = tuple[int, Expression]  # a set of bytes, as a mask of 256 bits, and what
 DEAD = 0  # the number of the state without expressions
 ALL_BYTES = (1 << 256) - 1
 # What one mask may cost. Usual patterns need a few hundred states, of a few steps each.
-MOST_STATES = 8_000
-MOST_STEPS = 200_000
+MOST_STATES = 20_000
+MOST_STEPS = 300_000
 # When a mask begins and there is more than this, all is forgotten. A state is 1 KB in the table, a step 0.1 KB.
-KEPT_STATES = MOST_STATES // 2
-KEPT_STEPS = MOST_STEPS // 2
+KEPT_STATES = 4_000
+KEPT_STEPS = 100_000
 
 
 class Automaton:

@@ -24,7 +24,7 @@ from llm.inference.constrain.code_points import EVERY_CHARACTER, NEWLINE, Ranges
 from llm.inference.constrain.expressions import EMPTY, Expression, PatternError, characters, choice, repeat, sequence
 
 MOST_CHARACTERS = 20_000  # of a pattern
-DEEPEST = 100  # groups within groups
+DEEPEST = 50  # groups within groups
 MOST_REPETITIONS = 1_000_000
 
 ANYTHING = repeat(characters(EVERY_CHARACTER), 0, None)

@@ -14,6 +14,7 @@ from llm.inference.server.errors import Refusal
 
 MOST_CHOICES = 128  # texts for one request
 MOST_LOGPROBS = 20  # the most likely tokens to report, for each place
+MOST_SCHEMA = 100_000  # characters; to prepare a longer one takes seconds
 MOST_REPORTED = 1_000_000  # log-probabilities in one answer
 
 SAMPLING: dict[str, f.Check] = {
@@ -41,7 +42,10 @@ def response_format(value: Any) -> str | None:
         raise ValueError(
             '{"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "json_schema": {"schema"}}'
         )
-    return "schema:" + json.dumps(inner["schema"])
+    schema = json.dumps(inner["schema"])
+    if len(schema) > MOST_SCHEMA:
+        raise ValueError(f"a schema of at most {MOST_SCHEMA:,} characters")
+    return "schema:" + schema
 
 
 def stream_options(value: Any) -> bool:
@@ -90,7 +94,7 @@ class Wanted:
 
 
 def read_wanted(fields: Mapping[str, Any], sampling: Sampling, **others: Any) -> Wanted:
-    """From fields checked by COMMON. `sampling`: the values that are not given."""
+    """From fields checked by COMMON. `sampling`: where the fields do not say how."""
     if "stream_options" in fields and not fields.get("stream"):
         raise Refusal("stream_options need stream: true", param="stream_options")
     if "regex" in fields and fields.get("response_format"):
@@ -104,7 +108,6 @@ def read_wanted(fields: Mapping[str, Any], sampling: Sampling, **others: Any) ->
         stream=fields.get("stream", False),
         include_usage=fields.get("stream_options", False),
         constraint=pattern or fields.get("response_format"),
-        allow_special=fields.get("allow_special", False),
         **others,
     )
 
