@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from llm.inference.beam import beam_search
+from llm.inference.engine import Engine
 from llm.inference.generate import generate
+from llm.inference.requests import Request
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -149,3 +151,17 @@ def test_the_training_command_runs_on_a_gpu(cupy, tmp_path, capsys):
     assert len(losses[0]) == 4
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert "validation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_engine_writes_as_on_the_cpu(cupy, name):
+    requests = [Request(tokens(seed, (1, n))[0].tolist(), max_tokens=20, seed=seed) for seed, n in ((5, 3), (6, 9))]
+    texts = []
+    for model in (make(name), make(name).to("cuda")):
+        model.eval()
+        engine = Engine(model, slots=2, chunk=4)
+        generations = [engine.submit(request) for request in requests]
+        while engine.running or engine.waiting:
+            engine.step()
+        texts.append([generation.ids for generation in generations])
+    assert texts[0] == texts[1]
