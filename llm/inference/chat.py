@@ -143,7 +143,7 @@ class Chat:
             finally:
                 self.output.end()
         self.seed += 1
-        conversation.add_answer(text.text)
+        conversation.add(message, text.text)
         if text.end == "length":
             limit = writer.options.max_tokens
             reason = "the context is full" if len(text.ids) - len(ids) < limit else f"it reached --max-tokens {limit}"

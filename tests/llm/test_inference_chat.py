@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,10 +15,16 @@ from hypothesis import strategies as st
 
 import llm
 from llm.hub import save
+from llm.inference.chat import Chat
 from llm.inference.chat_prompt import chat_ids
 from llm.inference.conversation import ContinuedText, Messages, TooLong
+from llm.inference.engine import Engine
 from llm.inference.generate import generate
+from llm.inference.model_choice import load_other
+from llm.inference.options import parse
+from llm.inference.requests import Generation
 from llm.inference.sampling import Sampling
+from llm.inference.text_writer import TextWriter
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from tests.llm.terminals import CTRL_C, CTRL_D, Terminal
@@ -212,17 +220,16 @@ def test_the_newest_turns_fit_and_the_system_message_stays(turns: list[tuple[str
         ids = chat.prompt(question)
         seen += chat.left_out
         assert len(ids) <= context - room
-        kept = chat.messages[: system is not None] + chat.turns[seen:]
-        assert ids == chat_ids(tokenizer, kept) and kept[-1] == {"role": "user", "content": question}
+        kept = chat.messages[: system is not None] + chat.turns[seen:] + [{"role": "user", "content": question}]
+        assert ids == chat_ids(tokenizer, kept)
         assert chat.left_out == seen - before and seen % 2 == 0
-        chat.add_answer(answer)
+        chat.add(question, answer)
     assert [m["content"] for m in chat.messages if m["role"] == "user"] == [question for question, _ in turns]
 
 
 def test_a_message_that_is_too_long_changes_nothing() -> None:
     chat = Messages(make_tokenizer(), 50, 10)
-    chat.prompt("hi")
-    chat.add_answer("ho")
+    chat.add("hi", "ho")
     before = list(chat.messages)
     with pytest.raises(TooLong, match="tokens and the context is 50; shorten it"):
         chat.prompt("x" * 100)
@@ -235,9 +242,34 @@ def test_a_continued_text_is_the_end_of_all_that_was_written(turns: list[tuple[s
     text = ContinuedText(tokenizer, context)
     for begin, continuation in turns:
         ids = text.prompt(begin)
-        assert len(ids) < context and text.text.endswith(begin)
-        assert tokenizer.encode_ordinary(text.text)[text.left_out :] == ids
-        text.add_answer(continuation)
+        before, left_out = text.text, text.left_out
+        text.add(begin, continuation)
+        assert text.text.startswith(before) and text.text.endswith(begin + continuation)
+        whole = text.text.removesuffix(continuation)
+        assert len(ids) < context and tokenizer.encode_ordinary(whole)[left_out:] == ids
     assert text.messages == [{"role": "text", "content": text.text}]
     text.reset()
     assert text.text == ""
+
+
+def test_what_was_read_in_a_chat_is_not_read_again(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(Engine, "_read_chunk", counted(Engine._read_chunk, read))
+    options = parse(["--model", model, "--chat", "--max-tokens", "4", "--temperature", "0"])
+    writer = load_other(model, None, "widened", "cpu")
+    text_writer = TextWriter(writer, options)
+    chat = Chat(writer, text_writer, seed=1)
+    for message in ("hello", "there", "again"):
+        chat.answer(message)
+    ids = chat.conversation.prompt("again")
+    assert len(read) == 3 and sum(read) < len(ids)
+
+
+def counted(method: Callable[..., Any], read: list[int]) -> Callable[..., Any]:
+    """The method of the engine. It notes how many tokens it reads."""
+
+    def note(engine: Engine, generation: Generation) -> None:
+        read.append(len(engine._unread(generation)))
+        method(engine, generation)
+
+    return note
