@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import llm
 from llm.hub import save
 from llm.inference.chat import Chat
 from llm.inference.chat_prompt import chat_ids
+from llm.inference.command import start
 from llm.inference.conversation import ContinuedText, Messages, TooLong
 from llm.inference.engine import Engine
 from llm.inference.generate import generate
@@ -27,6 +29,7 @@ from llm.inference.sampling import Sampling
 from llm.inference.text_writer import TextWriter
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from tests.llm.smollm2 import smollm2_path
 from tests.llm.terminals import CTRL_C, CTRL_D, Terminal
 from tokenizer import BaseTokenizer, Tokenizer
 
@@ -69,22 +72,27 @@ def command(model: str, *options: str) -> list[str]:
     return [sys.executable, str(SCRIPT), *fixed, *options]
 
 
-def piped(model: str, *options: str, stdin: str, folder: Path | None = None) -> tuple[int, str, str]:
-    """Exit status, standard output, standard error."""
-    result = subprocess.run(
-        command(model, *options), input=stdin.encode(), capture_output=True, timeout=120, cwd=folder
-    )
-    return result.returncode, result.stdout.decode(), result.stderr.decode()
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Callable[..., Any]:
+    """A function that runs generate.py with lines on standard input: exit status, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(model: str, *options: str, stdin: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        status = start(parse([*command(model, *options)[2:], "--device", "cpu"]))
+        return status, *capsys.readouterr()
+
+    return run
 
 
 # --- without a terminal -----------------------------------------------------------------------------------------------
 
 
-def test_each_line_of_a_pipe_is_a_message(model: str, tmp_path: Path) -> None:
+def test_each_line_of_a_pipe_is_a_message(piped: Any, model: str, tmp_path: Path) -> None:
     lines = (
         "hi é\n\n/save one.json\n/reset\nho\n /x\n/save two.json\n/save two.json\n/save\n/nothing\n/quit\nnot read\n"
     )
-    status, out, err = piped(model, "--system", "be kind", "--max-tokens", "4", stdin=lines, folder=tmp_path)
+    status, out, err = piped(model, "--system", "be kind", "--max-tokens", "4", stdin=lines)
     assert (status, ESCAPE in out, "Traceback" in err) == (0, False, False)
     one, two = (json.loads((tmp_path / name).read_text("utf-8")) for name in ("one.json", "two.json"))
     assert [m["role"] for m in one] == ["system", "user", "assistant"]
@@ -96,7 +104,7 @@ def test_each_line_of_a_pipe_is_a_message(model: str, tmp_path: Path) -> None:
     assert "/save needs the name of a file" in err and "there is no command /nothing" in err
 
 
-def test_the_answers_are_those_of_the_model(model: str) -> None:
+def test_the_answers_are_those_of_the_model(piped: Any, model: str) -> None:
     tokenizer = make_tokenizer()
     ids = chat_ids(tokenizer, [{"role": "user", "content": "hi"}])
     written = list(generate(llm.load(model)[0], ids, max_tokens=9, sampling=Sampling(temperature=0)))
@@ -106,41 +114,55 @@ def test_the_answers_are_those_of_the_model(model: str) -> None:
         assert piped(model, "--max-tokens", "9", *option, stdin="hi\n")[:2] == (0, out)
 
 
-def test_a_file_of_somebody_else_is_not_overwritten(model: str, tmp_path: Path) -> None:
+def test_a_file_of_somebody_else_is_not_overwritten(piped: Any, model: str, tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
-    status, _, err = piped(model, stdin="/save notes\n/save no/folder\n", folder=tmp_path)
+    status, _, err = piped(model, stdin="/save notes\n/save no/folder\n")
     assert (status, (tmp_path / "notes").read_text()) == (0, "mine")
     assert "notes exists already; give another name" in err and "there is no folder" in err
 
 
-def test_a_long_chat_goes_on_and_says_what_is_left_out(model: str) -> None:
+def test_a_long_chat_goes_on_and_says_what_is_left_out(piped: Any, model: str) -> None:
     status, out, err = piped(model, "--max-tokens", "20", stdin="hello there\n" * 6 + "x" * 500 + "\nhello\n")
     assert status == 0 and len(out.splitlines()) >= 7
     assert "the context is full: the model no longer sees the oldest" in err
     assert "tokens and the context is 128; shorten it" in err
 
 
-def test_a_model_without_a_template_continues_the_text(tmp_path: Path) -> None:
+def test_a_model_without_a_template_continues_the_text(piped: Any, tmp_path: Path) -> None:
     path = make_model(tmp_path / "plain", template=None)
     status, out, err = piped(path, "--max-tokens", "5", stdin="the rain\nthe sea\n")
     assert status == 0 and out
     assert "has no chat template, so it does not answer, but continues what you write" in err
-    status, _, err = piped(path, "--system", "x", stdin="hi\n")
-    assert (status, err.splitlines()[-1].endswith("so it knows no --system message; leave it out")) == (1, True)
+    with pytest.raises(ValueError, match="so it knows no --system message; leave it out"):
+        piped(path, "--system", "x", stdin="hi\n")
 
 
-def test_a_message_that_the_template_refuses_does_not_end_the_chat(tmp_path: Path) -> None:
+def test_a_message_that_the_template_refuses_does_not_end_the_chat(piped: Any, tmp_path: Path) -> None:
     template = "{% if 'no' in messages[-1].content %}{{ raise_exception('not so') }}{% endif %}" + TEMPLATE
     path = make_model(tmp_path / "strict", template=template)
     status, out, err = piped(path, "--max-tokens", "3", stdin="no\nyes\n")
     assert status == 0 and out and "cannot render this conversation: not so" in err and "Traceback" not in err
 
 
-def test_answers_match_a_pattern_and_probabilities_are_a_table(model: str) -> None:
+def test_answers_match_a_pattern_and_probabilities_are_a_table(piped: Any, model: str) -> None:
     status, out, _ = piped(model, "--regex", "[ab]{3}", "--show-probs", stdin="hi\n")
     lines = out.splitlines()
     assert status == 0 and lines[0].startswith("probability") and len(lines) == 1 + 3
     assert ESCAPE not in out and all(line.split()[0].endswith("%") for line in lines[1:])
+
+
+def test_the_program_answers_a_pipe(model: str) -> None:
+    result = subprocess.run(
+        command(model, "--max-tokens", "4"), input=b"hi\n/nothing\n", capture_output=True, timeout=60
+    )
+    assert (result.returncode, result.stdout.count(b"\n"), b"\x1b" in result.stdout) == (0, 1, False)
+    assert [line.split(b" ")[0] for line in result.stderr.splitlines()] == [b"the", b"there", b"4"]
+
+
+@pytest.mark.slow
+def test_a_real_model_answers(piped: Any) -> None:
+    status, out, _ = piped(str(smollm2_path()), "--max-tokens", "20", stdin="What is the capital of France?\n")
+    assert (status, out) == (0, "The capital of France is Paris.\n")  # as with transformers
 
 
 # --- at a terminal ----------------------------------------------------------------------------------------------------
