@@ -76,6 +76,17 @@ def test_it_answers_and_ends_cleanly_in_the_middle_of_a_text(run: Path, sent: si
 
 
 @WINDOWS
+def test_clients_that_hang_up_do_not_end_the_program(run: Path) -> None:
+    with running(run, "--port", "0") as (process, port):
+        for _ in range(8):  # each while the server writes to it
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+                client.sendall(last_request({"prompt": ["the"] * 100, "max_tokens": 10**6, "stream": True}))
+                assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        assert complete(port)["choices"]
+        assert process.poll() is None
+
+
+@WINDOWS
 def test_after_a_kill_it_can_be_started_again_at_once(run: Path) -> None:
     with running(run, "--port", "0") as (process, port), socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(last_request({"prompt": ["the"] * 100, "max_tokens": 10**6, "stream": True}))
