@@ -31,7 +31,7 @@ function choose(name) {
     byId(part).hidden = part !== name;
   }
   if (name === "tokenizer") openTokenizer();
-  byId("settings-button").hidden = name === "tokenizer";
+  byId("settings-button").classList.toggle("gone", name === "tokenizer"); // its place stays
   if (name === "tokenizer" || !matchMedia(WIDE).matches) showSettings(false);
 }
 
