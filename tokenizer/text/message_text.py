@@ -14,17 +14,19 @@ The special tokens of the second are those of the template alone. If the first h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from tokenizer.text.prefix import Prefix
 from tokenizer.text.segmenter import FoundToken, Segmenter
 
-# Templates compare these with words of their own, so they stay as they are. But a template may make a token of a role,
-# such as <|user|>, so a role is only one of these, or a word that is not in the name of a token.
-WORDS_OF_TEMPLATES = ("role", "type")
-ROLES_OF_CHATS = {"system", "developer", "user", "assistant", "model", "tool", "function", "ipython", "observation"}
+# Templates compare these with words of their own, so they stay as they are. But a template may make a token of them,
+# such as <|user|> of a role. So they stay only if they are usual words, or not a part of the name of a token.
+WORD = re.compile(r"[\w-]+")
+WORD_KEYS = ("role", "type", "id", "tool_call_id")
+USUAL_WORDS = {"system", "developer", "user", "assistant", "model", "tool", "function", "ipython", "observation"}
+USUAL_WORDS |= {"text", "image", "image_url", "audio", "video", "file", "string", "object", "array", "null"}
 TEXT_OPTIONS = ("tools", "documents")  # options of a template that contain text of others
 
 # Characters that are hardly ever used: for private use, and Egyptian hieroglyphs, which BERT's normalizer keeps.
@@ -38,7 +40,11 @@ def chat_segments(
 
     `render` makes one text of messages and options.
     """
-    mark = unused_mark(segmenter, "".join(all_texts([messages, options])))
+    given = "".join(all_texts([messages, options]))
+    for name in segmenter.added.ids:
+        if len(name) == 1 and name in given:  # nothing can be put into it
+            raise ValueError(f"a message contains {name!r}, which is a special token of one character; leave it out")
+    mark = unused_mark(segmenter, given)
     without_mark = Segmenter(segmenter.added, segmenter.normalizer, MarkRemover(mark, segmenter.prefix))
     texts = {"messages": messages, **{name: options[name] for name in TEXT_OPTIONS if name in options}}
 
@@ -56,7 +62,7 @@ def chat_segments(
 class MarkRemover:
     """The last step before the model encodes a segment: it removes the mark, and then puts the prefix before it."""
 
-    def __init__(self, mark: str, prefix: Prefix | None):
+    def __init__(self, mark: str, prefix: Callable[..., str] | None):
         self.mark, self.prefix = mark, prefix
 
     def __call__(self, segment: str, *, is_first: bool) -> str:
@@ -96,8 +102,9 @@ class Marker:
 
     def is_word(self, value: str, key: Any) -> bool:
         """Whether templates compare this value with words of their own, and it cannot be a part of a name."""
-        in_name = any(value in name for name in self.segmenter.added.ids)
-        return key in WORDS_OF_TEMPLATES and (not in_name or value in ROLES_OF_CHATS)
+        if key not in WORD_KEYS or not WORD.fullmatch(value):
+            return False
+        return value in USUAL_WORDS or not any(value in name for name in self.segmenter.added.ids)
 
     def inside_names(self, text: str) -> str:
         """The text with a mark inside each name of a special token."""
@@ -118,6 +125,8 @@ class Marker:
         """The text with a mark before and after each character, except white space at the ends: templates trim it."""
         inner = text.strip()
         start = text.find(inner)
+        if not inner:
+            return text
         return text[:start] + self.mark + self.mark.join(inner) + self.mark + text[start + len(inner) :]
 
 

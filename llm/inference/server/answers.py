@@ -101,6 +101,7 @@ async def answer(
     seconds = service.options.seconds
 
     async def begin() -> Answer:
+        service.check(prompts, wanted)
         choices = make_choices(service, prompts, wanted)
         job = await service.begin(prompts, wanted)
         return Answer(service, shape, wanted, prompts, job, choices)

@@ -7,11 +7,12 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from llm.inference.requests import Token
+from llm.inference.server.errors import Refusal
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.wanted import Wanted
 from llm.inference.server.worker import Job, Update
 from llm.inference.text_stream import TextStream
-from tokenizer import BaseTokenizer
+from tokenizer import BaseTokenizer, UnknownToken
 
 
 class Shown(NamedTuple):
@@ -50,7 +51,8 @@ class Choice:
             return Shown(self.index, text, tokens, self.finish_reason)
         piece = self._stream.finish()
         self.finish_reason = "stop" if self._stream.found_stop else update.finish_reason
-        return Shown(self.index, text + piece.text, tokens + piece.tokens, self.finish_reason, update.end)
+        end = None if self._stream.found_stop else update.end
+        return Shown(self.index, text + piece.text, tokens + piece.tokens, self.finish_reason, end)
 
     def _begin(self, update: Update) -> tuple[str, list[Token]]:
         """The prompt, once, if it is a part of the text."""
@@ -68,7 +70,10 @@ async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncGe
                 continue
             if update.error is not None:
                 raise update.error
-            shown = choice.feed(update)
+            try:
+                shown = choice.feed(update)
+            except UnknownToken as error:
+                raise Refusal(f"the model has written an id that has no text: {error}", status=500) from None
             service.metrics.count_tokens(len(update.tokens))
             if shown.finish_reason is not None:
                 unfinished -= 1
@@ -82,7 +87,10 @@ async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncGe
 def make_choices(service: Service, prompts: Sequence[Prompt], wanted: Wanted) -> list[Choice]:
     """In the order of OpenAI: all texts of the first prompt, then those of the second."""
     every = [prompt for prompt in prompts for _ in range(wanted.n)]
-    return [Choice(index, prompt, service.tokenizer, wanted) for index, prompt in enumerate(every)]
+    try:
+        return [Choice(index, prompt, service.tokenizer, wanted) for index, prompt in enumerate(every)]
+    except UnknownToken as error:  # an id that the model has, and the tokenizer has not
+        raise Refusal(str(error), param="prompt") from None
 
 
 def usage(prompts: Sequence[Prompt], choices: Sequence[Choice]) -> dict[str, int]:

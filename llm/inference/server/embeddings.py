@@ -39,7 +39,7 @@ async def embeddings(request: Request) -> Response:
     if len(given) > MOST_INPUTS:
         raise Refusal(f"at most {MOST_INPUTS:,} inputs for one request, got {len(given):,}", param="input")
     prompts = await service.prompts(given, allow_special=fields.get("allow_special", False))
-    check_lengths(prompts, service.context, service.model.config.vocab_size)
+    service.check_prompts(prompts, "input")
     vectors = await in_time(service.options.seconds, request.receive, embed_all(service, prompts))
     as_text = fields.get("encoding_format") == "base64"
     data = [
@@ -62,14 +62,6 @@ def embed(model: GPT, ids: list[int]) -> np.ndarray:
         hidden = to_device(model.hidden(np.array([ids])).data, "cpu")[0]  # (T, C)
     mean = hidden.astype(np.float64).mean(axis=0)  # (C,)
     return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
-
-
-def check_lengths(prompts: list[Prompt], context: int, vocab_size: int) -> None:
-    for each in prompts:
-        if len(each.ids) > context:
-            raise Refusal(f"a text has {len(each.ids):,} tokens and the context is {context:,}", param="input")
-        if not 0 <= min(each.ids) <= max(each.ids) < vocab_size:
-            raise Refusal(f"the model knows the ids 0 to {vocab_size - 1}", param="input")
 
 
 def written(vector: np.ndarray, *, as_text: bool) -> Any:

@@ -30,6 +30,10 @@ class ServerOptions:
     """
     allow_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """For --serve: a further name of this server, such as that of a proxy before it. Can be given several times."""
+    allow_special: bool = False
+    """For --serve: let the name of a special token in a text, such as <|im_end|>, be that token. Without it, all that
+    users send is ordinary text. A request can ask for it too.
+    """
     slots: int = 8
     """For --serve: how many texts are written at the same time."""
     context: Annotated[int | None, DEFAULT_IN_TEXT] = None

@@ -119,8 +119,7 @@ class Service:
     # --- the engine -----------------------------------------------------------------------------------------------
 
     async def begin(self, prompts: Sequence[Prompt], wanted: Wanted) -> Job:
-        """Begin to write `n` texts for each prompt. Raises Refusal."""
-        self._check(prompts, wanted)
+        """Begin to write `n` texts for each prompt that `check` has found possible. Raises Refusal."""
         constraint = await self.constraint(wanted.constraint)
         common: dict[str, Any] = {
             "sampling": wanted.sampling,
@@ -142,15 +141,18 @@ class Service:
         room = self.context + 1 - len(prompt.ids)  # the last token is written, but never read
         return room if wanted.max_tokens is None else min(wanted.max_tokens, room)
 
-    def _check(self, prompts: Sequence[Prompt], wanted: Wanted) -> None:
-        """Refuse what the engine would refuse, by the name of the field, and what is too much for one answer."""
-        longest = max(len(prompt.ids) for prompt in prompts)
+    def check_prompts(self, prompts: Sequence[Prompt], field: str) -> None:
+        """Refuse what the model cannot read."""
+        longest, size = max(len(prompt.ids) for prompt in prompts), self.model.config.vocab_size
         if longest > self.context:
-            raise Refusal(
-                f"the prompt has {longest:,} tokens and the context is {self.context:,}; shorten the prompt",
-                param="prompt",
-                code="context_length_exceeded",
-            )
+            sentence = f"{field} has {longest:,} tokens and the context is {self.context:,}; shorten it"
+            raise Refusal(sentence, param=field, code="context_length_exceeded")
+        if any(min(prompt.ids) < 0 or max(prompt.ids) >= size for prompt in prompts):
+            raise Refusal(f"{field} has ids that the model does not know; it knows 0 to {size - 1}", param=field)
+
+    def check(self, prompts: Sequence[Prompt], wanted: Wanted) -> None:
+        """Refuse what the engine would refuse, by the name of the field, and what is too much for one answer."""
+        self.check_prompts(prompts, "prompt")
         if len(prompts) * wanted.n > MOST_CHOICES:
             raise Refusal(f"at most {MOST_CHOICES} texts for one request: prompts times n", param="n")
         if wanted.top_logprobs is not None:

@@ -90,7 +90,7 @@ class Wanted:
 
 
 def read_wanted(fields: Mapping[str, Any], sampling: Sampling, **others: Any) -> Wanted:
-    """From fields checked by COMMON. `sampling`: the values that are not given."""
+    """From fields checked by COMMON. `sampling`: where the fields do not say how."""
     if "stream_options" in fields and not fields.get("stream"):
         raise Refusal("stream_options need stream: true", param="stream_options")
     if "regex" in fields and fields.get("response_format"):

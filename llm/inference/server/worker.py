@@ -84,6 +84,7 @@ class Followed:
     index: int
     generation: Generation
     sent: int = 0  # tokens
+    failure: Exception | None = None  # of a step
 
     def update(self) -> Update | None:
         """What is new since the last call."""
@@ -93,7 +94,17 @@ class Followed:
             return None
         self.sent += len(tokens)
         prompt = generation.prompt_tokens if first else []
-        return Update(self.index, prompt, tokens, generation.finish_reason, generation.end, error_of(generation))
+        return Update(self.index, prompt, tokens, generation.finish_reason, generation.end, self._error())
+
+    def _error(self) -> Refusal | None:
+        """Why the text could not be continued: what was asked forbids all tokens, or the model or we are to blame."""
+        if self.generation.finish_reason != "error":
+            return None
+        if self.failure is not None:
+            return refusal_of(self.failure, status=500)
+        request = self.generation.request
+        is_asked = request.constraint is not None or bool(request.sampling.logit_bias)
+        return Refusal(self.generation.error, status=400 if is_asked else 500)
 
 
 class Worker:
@@ -193,14 +204,14 @@ class Worker:
             self.engine.step()
         except Exception as error:
             log.exception("a step of the engine has failed")
-            self._abandon(refusal_of(error, status=500))
+            self._abandon(error)
 
-    def _abandon(self, refusal: Refusal) -> None:
+    def _abandon(self, error: Exception) -> None:
         """End the requests that took part in a step that has failed."""
-        self.engine.abandon(str(refusal))
+        self.engine.abandon(str(error))
         for each in self._followed:
-            if not each.generation.finished and each.generation not in self.engine.waiting:
-                each.generation.finish_reason, each.generation.error = "error", str(refusal)
+            if each.generation not in self.engine.waiting and each.generation.finish_reason in (None, "error"):
+                each.generation.finish_reason, each.failure = "error", error
 
     def _send_updates(self) -> None:
         news: dict[Job, list[Update]] = {}
@@ -225,15 +236,6 @@ def _call_into(future: Future[T], function: Callable[[], T]) -> None:
         future.set_result(function())
     except BaseException as error:
         future.set_exception(error)
-
-
-def error_of(generation: Generation) -> Refusal | None:
-    """Why a text could not be continued: what was asked forbids all tokens, or the model or the server is to blame."""
-    if generation.finish_reason != "error":
-        return None
-    request = generation.request
-    is_asked = request.constraint is not None or bool(request.sampling.logit_bias)
-    return Refusal(generation.error, status=400 if is_asked else 500)
 
 
 def refusal_of(error: Exception, status: int = 400) -> Refusal:
