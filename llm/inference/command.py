@@ -135,7 +135,7 @@ def serve(writer: Writer, options: GenerateOptions) -> int:
     try:
         from llm.inference.server.run import serve
     except ImportError as error:
-        raise RuntimeError(f"--serve needs {error.name}; pip install starlette uvicorn") from None
+        raise RuntimeError(f"--serve needs {error.name}; pip install starlette uvicorn jinja2") from None
     return serve(writer, options.sampling, options.server)
 
 

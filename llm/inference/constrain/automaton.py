@@ -37,26 +37,26 @@ Step = tuple[int, Expression]  # a set of bytes, as a mask of 256 bits, and what
 
 DEAD = 0  # the number of the state without expressions
 ALL_BYTES = (1 << 256) - 1
-# The table has 1 KB for each state. When a mask or a token needs a new state, and there are more than this, the table
-# is emptied first.
-KEPT_STATES = 4_000
 # What one mask may cost. Usual patterns need a few hundred states, of a few steps each.
-MOST_STATES = 8_000
-MOST_STEPS = 1_000_000
+MOST_STATES = 20_000
+MOST_STEPS = 300_000
+# When a mask begins and there is more than this, all is forgotten. A state is 1 KB in the table, a step 0.1 KB.
+KEPT_STATES = 4_000
+KEPT_STEPS = 100_000
 
 
 class Automaton:
     def __init__(self, expression: Expression):
         self.start: Remaining = frozenset([expression])
-        self._steps: dict[Expression, list[Step]] = {}
-        self._capacity = 64  # rows of the table
         self.clear()
 
     def clear(self) -> None:
         """Forget all states that have been met."""
-        self._steps.clear()
+        self._steps: dict[Expression, list[Step]] = {}
+        self._kept_steps = 0  # in all of these lists
         self._numbers: dict[Remaining, int] = {}
         self._states: list[Remaining] = []
+        self._capacity = 64  # rows of the table
         self._table = np.zeros((self._capacity, 256), np.int32)
         self._has_row = np.zeros(self._capacity, bool)
         self.number(frozenset())  # DEAD
@@ -77,6 +77,7 @@ class Automaton:
         """The bytes with which a match of `expression` can begin, and what remains after each of them."""
         if expression not in self._steps:
             self._steps[expression] = self._compute_steps(expression)
+            self._kept_steps += len(self._steps[expression])
         return self._steps[expression]
 
     def _compute_steps(self, e: Expression) -> list[Step]:
@@ -99,8 +100,9 @@ class Automaton:
         found: list[Step] = []
         # A loop, because sequences may be long: a?b?c?... can begin with each of its parts.
         while isinstance(e, Sequence):
-            found += [(mask, sequence(after, e.rest)) for mask, after in self.steps(e.first)]
-            self._check_work(len(found))
+            steps = self.steps(e.first)
+            self._check_work(len(steps))
+            found += [(mask, sequence(after, e.rest)) for mask, after in steps]
             if not e.first.matches_empty:
                 return found
             e = e.rest
@@ -111,7 +113,7 @@ class Automaton:
     def begin(self) -> None:
         """Before each mask or token: make room, and count the work from 0."""
         self._work = 0
-        if len(self._states) > KEPT_STATES:
+        if len(self._states) > KEPT_STATES or self._kept_steps > KEPT_STEPS:
             self.clear()
 
     def number(self, state: Remaining) -> int:

@@ -46,12 +46,15 @@ def ranges_of(characters: Iterable[str]) -> Ranges:
 
 
 @cache
-def character_class(letter: str) -> Ranges:
-    """The characters of `\\d`, `\\w`, `\\s` and, for a capital letter, those that are in the opposite class.
+def character_class(letter: str, *, in_complement: bool = False) -> Ranges:
+    """The characters of `\\d`, `\\w`, `\\s`, `\\D`, `\\W` or `\\S`.
 
     Dialects disagree on characters beyond ASCII: for Python, `\\d` has the digits of all scripts, for JavaScript 0 to
-    9. What is written here shall match in every dialect. So such a character is neither in `\\d` nor in `\\D`.
+    9. What is written here shall match in every dialect, so here such a character is neither in `\\d` nor in `\\D`.
+    For the same reason, it is in both when they are in a set such as `[^\\d]`, of which the complement is taken.
     """
+    if in_complement:
+        return complement(character_class(letter.swapcase()))
     if letter.islower():
         return found(f"(?a:\\{letter})", 127)
     return complement(found(f"\\{letter.lower()}", LAST))

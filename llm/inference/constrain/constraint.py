@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llm.inference.constrain import json_schema, json_values, regex
+from llm.inference.constrain import json_schema, regex
 from llm.inference.constrain.automaton import Automaton, Remaining
 from llm.inference.constrain.expressions import NOTHING, Expression, PatternError
 from llm.inference.constrain.tokens import read
@@ -41,7 +41,7 @@ class State(NamedTuple):
 
 
 class Constraint:
-    """Made by `from_regex`, `from_schema` or `from_expression`. One thread at a time may use it."""
+    """Usually made by `from_regex`, `from_schema` or `json_object`. One thread at a time may use it."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Constraint:
     @classmethod
     def json_object(cls, tokenizer: BaseTokenizer, **options: Any) -> Constraint:
         """The text is any JSON object."""
-        return cls(json_values.any_object(), tokenizer, **options)
+        return cls.from_schema({"type": "object"}, tokenizer, **options)
 
     def start(self) -> State:
         return State(self._automaton.start, is_first=True)

@@ -11,7 +11,7 @@
 Expressions are made by the functions below, and never by the classes themselves. The functions hold two promises:
 
 * Equal expressions are one object. So to compare two of them takes no time, and an expression that is used in many
-  places (JSON within JSON within JSON) is stored once.
+  places (JSON within JSON within JSON) is stored once. Written out, it could be very long: so there is no `repr`.
 * No part of an expression is Nothing, unless all of it is. So whoever has an expression other than Nothing knows that a
   match exists.
 """
@@ -23,42 +23,42 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from llm.inference.constrain.code_points import EVERY_CHARACTER, Ranges, intersection, union
+from llm.inference.constrain.code_points import SURROGATES, Ranges, difference, union
 
 
 class PatternError(ValueError):
     """A pattern or a schema that is damaged, not supported, or too large."""
 
 
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
 class Expression:
     """`matches_empty`: whether the text without characters matches."""
 
     matches_empty: bool
 
 
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
 class Characters(Expression):
     ranges: Ranges
 
 
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
 class Bytes(Expression):
     mask: int  # 256 bits: bit b is 1 if byte b is in the set
 
 
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
 class Sequence(Expression):
     first: Expression
     rest: Expression
 
 
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
 class Choice(Expression):
     options: frozenset[Expression]
 
 
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
 class Repeat(Expression):
     body: Expression
     low: int
@@ -82,7 +82,9 @@ def unique(kind: type[Kind], matches_empty: bool, *fields: Any) -> Kind:
 
 def characters(ranges: Iterable[tuple[int, int]]) -> Expression:
     """One of these characters. Surrogates are left out: they are not characters."""
-    valid = intersection(union(ranges), EVERY_CHARACTER)
+    valid = union(ranges)
+    if any(first <= SURROGATES[1] and last >= SURROGATES[0] for first, last in valid):
+        valid = difference(valid, (SURROGATES,))
     return unique(Characters, False, valid) if valid else NOTHING
 
 
@@ -98,9 +100,9 @@ def sequence(*parts: Expression) -> Expression:
     """The parts one after another."""
     if NOTHING in parts:
         return NOTHING
-    result = EMPTY
-    # From the right: then the first part can be taken away without copying the others.
-    for part in reversed(parts):
+    *others, result = parts or (EMPTY,)
+    # (ab)c is a(bc): what comes first is always at hand. The last part, which may be long, is not copied.
+    for part in reversed([inner for other in others for inner in parts_of(other)]):
         if result is EMPTY:
             result = part
         elif part is not EMPTY:
@@ -126,9 +128,9 @@ def optional(body: Expression) -> Expression:
 
 def repeat(body: Expression, low: int, high: int | None) -> Expression:
     """`body`, `low` to `high` times."""
-    if body is NOTHING:
-        return EMPTY if low == 0 else NOTHING
-    if body is EMPTY or high == 0:
+    if (body is NOTHING and low > 0) or (high is not None and high < low):
+        return NOTHING
+    if body is NOTHING or body is EMPTY or high == 0:
         return EMPTY
     if isinstance(body, Repeat) and has_no_gaps(body.low, body.high, low, high):
         # (a{1000}){1000} is a{1000000}, and (a*)* is a*. Without this, such patterns would have very many states.
@@ -152,7 +154,7 @@ def has_no_gaps(inner_low: int, inner_high: int | None, low: int, high: int | No
 def separated(item: Expression, separator: Expression, low: int, high: int | None) -> Expression:
     """`low` to `high` items with a separator between two of them."""
     if high == 0:
-        return EMPTY
+        return NOTHING if low else EMPTY
     more = repeat(sequence(separator, item), max(low - 1, 0), None if high is None else high - 1)
     items = sequence(item, more)
     return items if low else optional(items)

@@ -30,7 +30,7 @@ from llm.inference.constrain.json_types import TYPES, Place
 from llm.inference.constrain.references import resolve
 
 DEEPEST = 12  # references within one another
-DEEPEST_SCHEMA = 60  # schemas within one another, between two references
+DEEPEST_SCHEMA = 100  # schemas within one another
 MOST_SCHEMAS = 20_000
 
 IGNORED = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
@@ -77,7 +77,7 @@ class SchemaParser:
             return NOTHING  # the option, item or property is then left out
         # In a recursive schema, the same part at the same depth is asked for many times.
         if (reference, depth) not in self.referred:
-            self.referred[reference, depth] = self.parse(schema, Place(reference, 0, depth))
+            self.referred[reference, depth] = self.parse(schema, Place(reference, place.depth + 1, depth))
         return self.referred[reference, depth]
 
     def any_of(self, schemas: Any, place: Place) -> Expression:

@@ -153,7 +153,3 @@ def any_value(depth: int = DEEPEST) -> Expression:
     inside = any_value(depth - 1) if depth else NOTHING
     containers = [array(inside), map_of(inside)] if depth else []
     return choice(string(), number(), literal("true"), literal("false"), literal("null"), *containers)
-
-
-def any_object() -> Expression:
-    return map_of(any_value(DEEPEST - 1))

@@ -24,7 +24,7 @@ from llm.inference.constrain.code_points import EVERY_CHARACTER, NEWLINE, Ranges
 from llm.inference.constrain.expressions import EMPTY, Expression, PatternError, characters, choice, repeat, sequence
 
 MOST_CHARACTERS = 20_000  # of a pattern
-DEEPEST = 100  # groups within groups
+DEEPEST = 50  # groups within groups
 MOST_REPETITIONS = 1_000_000
 
 ANYTHING = repeat(characters(EVERY_CHARACTER), 0, None)
@@ -90,9 +90,9 @@ class Parser:
             parts += [] if to_end else [self.repeat()]
         if to_end and self.next not in ("", "|"):
             raise self.error("an anchor before the end", self.at - 1)
-        before = ANYTHING if self.search and not from_start else EMPTY
-        after = ANYTHING if self.search and not to_end else EMPTY
-        return sequence(before, *parts, after)
+        if not (self.search and outermost):
+            return sequence(*parts)
+        return sequence(EMPTY if from_start else ANYTHING, *parts, EMPTY if to_end else ANYTHING)
 
     def repeat(self) -> Expression:
         atom = self.atom()
@@ -149,15 +149,15 @@ class Parser:
         while self.at == first or self.next != "]":  # directly after [ or [^, a ] is a character
             if self.next == "":
                 raise self.error("a [ without its ]", start)
-            ranges += self.character_range()
+            ranges += self.character_range(in_complement=is_complement)
         self.at += 1
         joined = code_points.union(ranges)
         return complement(joined) if is_complement else joined
 
-    def character_range(self) -> Ranges:
+    def character_range(self, *, in_complement: bool) -> Ranges:
         """`a`, `a-z` or `\\d` within a set."""
         start = self.at
-        first = self.character(in_set=True)
+        first = self.character(in_set=True, in_complement=in_complement)
         if self.next != "-" or self.pattern[self.at + 1 : self.at + 2] in ("]", ""):
             return first
         self.at += 1
@@ -167,7 +167,7 @@ class Parser:
             raise self.error("a range of characters that does not go from one to a later one", start)
         return ((first[0][0], last[0][0]),)
 
-    def character(self, *, in_set: bool = False) -> Ranges:
+    def character(self, *, in_set: bool = False, in_complement: bool = False) -> Ranges:
         """A single character, escaped or not, or a class such as `\\d`."""
         if not self.takes("\\"):
             self.at += 1
@@ -175,7 +175,7 @@ class Parser:
         letter = self.next
         self.at += 1
         if letter in ("d", "w", "s", "D", "W", "S"):
-            return code_points.character_class(letter)
+            return code_points.character_class(letter, in_complement=in_complement)
         return code_points.ranges_of(self.escaped(letter, in_set))
 
     def escaped(self, letter: str, in_set: bool) -> str:

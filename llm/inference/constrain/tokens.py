@@ -36,8 +36,8 @@ class TokenTrie:
         starts = np.cumsum(lengths) - lengths
         self.byte, parent, last_node = build(data, starts, lengths)  # (N,), (N,), (used,)
         nodes = len(self.byte)
-        self.children = np.bincount(parent[1:], minlength=nodes)  # (N,): how many
-        self.first_child = np.searchsorted(parent[1:], np.arange(nodes)) + 1  # (N,); numbers only if there are any
+        self.children = np.bincount(parent[1:], minlength=nodes).astype(np.int32)  # (N,): how many
+        self.first_child = np.searchsorted(parent[1:], np.arange(nodes)).astype(np.int32) + 1  # (N,), if there are any
         node_of = dict(zip(used, last_node.tolist()))
         # (V,): where a token ends. Node N, which does not exist, is never alive.
         self.node = np.array([node_of[token] if token else nodes for token in tokens], np.int64)
@@ -46,7 +46,10 @@ class TokenTrie:
         """(V,) bool: the tokens after which a match is still possible."""
         automaton.begin()
         is_alive = np.zeros(len(self.byte) + 1, bool)  # (N + 1,)
-        nodes, states = np.array([0]), np.array([automaton.number(state)])  # of one depth, those that are alive
+        nodes, states = (
+            np.array([0], np.int32),
+            np.array([automaton.number(state)], np.int32),
+        )  # the living ones of a depth
         while len(nodes):
             counts = self.children[nodes]
             nodes = consecutive(self.first_child[nodes], counts)
@@ -92,5 +95,5 @@ def build(data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np
 
 def consecutive(first: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """first[0], first[0] + 1, ... (counts[0] numbers), then the same for first[1], and so on."""
-    ends = np.cumsum(counts)
-    return np.arange(counts.sum()) + np.repeat(first - ends + counts, counts)
+    ends = np.cumsum(counts, dtype=np.int32)
+    return np.arange(counts.sum(), dtype=np.int32) + np.repeat(first - ends + counts, counts)

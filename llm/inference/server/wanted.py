@@ -14,6 +14,7 @@ from llm.inference.server.errors import Refusal
 
 MOST_CHOICES = 128  # texts for one request
 MOST_LOGPROBS = 20  # the most likely tokens to report, for each place
+MOST_SCHEMA = 100_000  # characters; to prepare a longer one takes seconds
 MOST_REPORTED = 1_000_000  # log-probabilities in one answer
 
 SAMPLING: dict[str, f.Check] = {
@@ -41,7 +42,10 @@ def response_format(value: Any) -> str | None:
         raise ValueError(
             '{"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "json_schema": {"schema"}}'
         )
-    return "schema:" + json.dumps(inner["schema"])
+    schema = json.dumps(inner["schema"])
+    if len(schema) > MOST_SCHEMA:
+        raise ValueError(f"a schema of at most {MOST_SCHEMA:,} characters")
+    return "schema:" + schema
 
 
 def stream_options(value: Any) -> bool:

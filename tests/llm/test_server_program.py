@@ -1,0 +1,135 @@
+"""`generate.py --serve` as a program: it says where it listens, ends cleanly, and can be started again at once."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+from tests.llm.runs import make_run
+from tests.llm.test_server_clients import last_request, read_all
+from tokenizer import Tokenizer
+
+SCRIPT = Path(__file__).parents[2] / "generate.py"
+WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="needs the signals of Unix")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("runs") / "bytes-1", Tokenizer.train(["the rain"], vocab_size=260)).folder
+
+
+def command(run: Path, *options: str) -> list[str]:
+    return [sys.executable, str(SCRIPT), "--run", str(run), "--threads", "1", "--serve", *options]
+
+
+@contextmanager
+def running(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The program and its port."""
+    with subprocess.Popen(command(run, *options), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        try:
+            match = re.search(r"answers at http://127\.0\.0\.1:(\d+)/", line)
+            assert match is not None, line
+            yield process, int(match[1])
+        finally:
+            process.kill()
+
+
+def complete(port: int, **body: Any) -> Any:
+    data = json.dumps({"prompt": "the", "max_tokens": 5} | body).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/completions", data, {"Content-Type": "application/json"}
+    )
+    return json.load(urllib.request.urlopen(request, timeout=60))
+
+
+@WINDOWS
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_it_answers_and_ends_cleanly_in_the_middle_of_a_text(run: Path, sent: signal.Signals) -> None:
+    with running(run, "--port", "0", "--slots", "1") as (process, port):
+        assert complete(port)["usage"]["completion_tokens"] == 5
+        endless = {"prompt": ["the"] * 100, "max_tokens": 10**6, "stream": True}
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+            client.sendall(last_request(endless))
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+            process.send_signal(sent)
+            rest = read_all(client)
+        assert b'"code":"shutting_down"' in rest or b"[DONE]" in rest
+        assert process.wait(30) in (0, -sent)
+        assert process.stderr is not None and "Traceback" not in process.stderr.read()
+
+
+@WINDOWS
+def test_after_a_kill_it_can_be_started_again_at_once(run: Path) -> None:
+    with running(run, "--port", "0") as (process, port), socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(last_request({"prompt": ["the"] * 100, "max_tokens": 10**6, "stream": True}))
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        process.kill()
+        reader = threading.Thread(target=read_until_broken, args=(client,))
+        reader.start()
+        reader.join(30)
+        assert not reader.is_alive(), "the client is told"
+        with running(run, "--port", str(port)) as (_, again):
+            assert again == port and complete(port)["choices"]
+
+
+def read_until_broken(client: socket.socket) -> None:
+    with suppress(OSError):
+        read_all(client)
+
+
+def test_a_port_that_is_taken_is_said_in_a_sentence(run: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = subprocess.run(command(run, "--port", port), capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert f"cannot listen at 127.0.0.1 port {port}" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--slots", "0"), "--slots must be above 0"),
+        (("--port", "70000"), "--port must be from 0 to 65,535"),
+        (("--context", "1"), "--context must be at least 2"),
+    ],
+)
+def test_options_that_are_not_possible(run: Path, options: tuple[str, ...], sentence: str) -> None:
+    result = subprocess.run(command(run, *options), capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0 and "Traceback" not in result.stderr
+    assert sentence in re.sub(r"[\s│]+", " ", result.stdout + result.stderr)
+
+
+def test_without_starlette_a_sentence_says_what_to_install(run: Path) -> None:
+    code = (
+        f"import sys; sys.modules['starlette.applications'] = None; sys.argv = {command(run)[1:]!r}; "
+        f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and "pip install" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_text_does_not_need_starlette(run: Path) -> None:
+    code = (
+        f"import sys; sys.modules['starlette'] = sys.modules['uvicorn'] = None; "
+        f"sys.argv = {[str(SCRIPT), '--run', str(run), '--prompt', 'the', '--max-tokens', '1']!r}; "
+        f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
