@@ -1,4 +1,4 @@
-"""What the page asks about the model, and the tokens to which a text or a conversation is turned before it is continued.
+"""What the page asks about the model, and about the tokens that a text or a conversation becomes.
 
 With these tokens the page can continue a text from another token than the one that the model wrote: it sends the ids
 up to there to /v1/completions.

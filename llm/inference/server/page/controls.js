@@ -6,6 +6,8 @@ import { drawPreview } from "./preview.js";
 
 const number = (value) => Number(value).toLocaleString("en", { maximumFractionDigits: 2 });
 
+const RANDOM_SEEDS = 100_000; // short ones can be typed again
+
 /** The settings with a slider. `off`: the value that changes nothing. */
 const SLIDERS = [
   {
@@ -111,7 +113,7 @@ function readSeed() {
 
 /** The fields of a request. */
 export function settings() {
-  const seed = readSeed() ?? crypto.getRandomValues(new Uint32Array(1))[0];
+  const seed = readSeed() ?? Math.floor(Math.random() * RANDOM_SEEDS);
   const most = Math.max(1, Math.round(Number(byId("max_tokens").value)) || 1);
   return { ...sampling(), max_tokens: most, seed, stop: stops() };
 }

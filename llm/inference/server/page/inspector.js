@@ -99,7 +99,7 @@ class Inspector {
     const title = el("span", { class: "token-name" }, visible(token));
     const says = rank === 1 ? "the most likely token here" : rank <= 5 ? `number ${rank} of the likely tokens` : "a rare token here";
     const head = el("p", { class: "card-head" }, title, el("strong", {}, percent(token.logprob)), el("span", {}, says));
-    const rows = others.length > 0 ? [el("h3", {}, "What else might have come; choose it to go on from there"), this.#list(others)] : [];
+    const rows = others.length > 0 ? [el("h3", {}, "What else might have come – choose one to go on"), this.#list(others)] : [];
     const look = button("Where did the model look?", () => this.#look(), { class: "quiet" });
     const close = button("Close", () => this.#leaveCard(), { class: "quiet" });
     return [head, ...rows, el("div", { class: "card-foot" }, look, close)];
