@@ -114,6 +114,18 @@ def test_an_answer_can_be_written_again_and_a_seed_repeats_it(page: Page) -> Non
     assert page.locator("article").count() == 2 and [each["seed"] for each in sent] == [5, 5, 6]
 
 
+def test_an_answer_that_was_cut_can_go_on(page: Page, service: Service) -> None:
+    bias = {str(end): -100 for end in service.end_ids}
+    change_requests(page, "/v1/chat/completions", logit_bias=bias, max_tokens=8, seed=1)
+    sent = change_requests(page, "/v1/completions", logit_bias=bias, max_tokens=8)
+    written = send(page, "hi")
+    assert "largest number of tokens" in page.inner_text(".facts >> nth=0")
+    first = written.locator(".token").all_inner_texts()
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("article.answer .facts")).to_contain_text("16 tokens")
+    assert written.locator(".token").all_inner_texts()[: len(first) - 1] == first[:-1] and len(sent) == 1
+
+
 def test_a_message_can_be_changed_and_what_came_after_it_is_dropped(page: Page) -> None:
     sent = let_write(page, TEXT)
     send(page, "first")

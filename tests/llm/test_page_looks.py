@@ -94,8 +94,7 @@ def test_a_hostile_answer_is_only_text(page: Page) -> None:
     assert written.locator("img, script, svg, iframe, [onclick], [onerror], [onload]").count() == 0
     hrefs = [link.get_attribute("href") or "" for link in written.locator("a").all()]
     assert hrefs and all(href.startswith("https://example.org/") for href in hrefs)
-    page.click("#settings-button")
-    page.check("#view")
+    page.get_by_role("button", name="Colours").click()
     assert written.inner_text().rstrip() == HOSTILE
 
 
@@ -168,7 +167,7 @@ def test_all_can_be_done_with_the_keyboard(page: Page) -> None:
     page.keyboard.type("hello")
     page.keyboard.press("Enter")
     last_answer(page)
-    for _ in range(3):  # over Copy and Retry to the answer
+    for _ in range(4):  # over Copy, Colours and Retry to the answer
         page.keyboard.press("Shift+Tab")
     assert page.evaluate("document.activeElement.className").startswith("written")
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
@@ -228,7 +227,8 @@ def test_text_has_contrast_in_light_and_in_dark(browser: Browser, port: int, sch
         page.click("#settings-button")
         page.locator(".written .token").first.click()
         low = page.evaluate(CONTRASTS)
-        page.check("#view")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Colours").click()
         low += page.evaluate(CONTRASTS)
         page.click("#tab-tokenizer")
         expect(page.locator("#coloured .token").first).to_be_visible()

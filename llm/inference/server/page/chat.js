@@ -42,10 +42,6 @@ export function startChat() {
   show();
 }
 
-export function redrawChat() {
-  for (const { written } of messages) written?.draw();
-}
-
 function send() {
   const area = byId("message");
   const text = area.value;
@@ -120,6 +116,13 @@ function continueFrom(message, place, alternative) {
   message.writing.continueFrom(place, alternative, settings());
 }
 
+/** Let the model write on where an answer was cut. */
+function goOn(message) {
+  dropAfter(message);
+  message.writing.continueAfter(message.writing.tokens, settings());
+  byId("message").focus({ preventScroll: true });
+}
+
 /** Let the reader change a message; the model then answers the new one. */
 function edit(message) {
   const area = el("textarea", { class: "edit", "aria-label": "Your message", rows: 2, value: message.content });
@@ -169,11 +172,13 @@ function answerElement(message) {
   const again = button("Retry", () => retry(message), { class: "quiet" });
   const copy = button("Copy", () => navigator.clipboard.writeText(message.writing.text).then(() => announce("copied")), { class: "quiet" });
   copy.hidden = !navigator.clipboard; // browsers have it for https and this machine alone
-  message.foot.append(again, copy, message.facts);
+  message.goOn = button("Go on", () => goOn(message), { class: "quiet" });
+  message.foot.append(again, message.goOn, message.written.colourButton(), copy, message.facts);
   return el("article", { class: "answer", "aria-label": model.name }, message.written.element, message.error, message.foot);
 }
 
-function drawFoot({ writing, element, error, facts }) {
+function drawFoot({ writing, element, error, facts, goOn }) {
+  goOn.hidden = writing.state === "stop" || writing.tokens.length === 0;
   element.classList.toggle("busy", writing.isWriting);
   error.hidden = writing.error === null;
   error.textContent = writing.error ?? "";

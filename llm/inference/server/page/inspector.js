@@ -8,6 +8,7 @@ import { model } from "./model.js";
 import { percent, visible } from "./tokens.js";
 
 const GAP = 8; // pixels between the token and the card
+const RANKS = ["the most likely here", "second most likely", "third most likely", "fourth most likely", "fifth most likely"];
 const PATIENCE = 250; // milliseconds in which the mouse can go from the token to the card
 
 class Inspector {
@@ -97,9 +98,9 @@ class Inspector {
     const others = token.top.filter(({ id }) => id !== token.id);
     const rank = 1 + others.filter(({ logprob }) => logprob > token.logprob).length;
     const title = el("span", { class: "token-name" }, visible(token));
-    const says = rank === 1 ? "the most likely token here" : rank <= 5 ? `number ${rank} of the likely tokens` : "a rare token here";
+    const says = RANKS[rank - 1] ?? "less likely than all of these";
     const head = el("p", { class: "card-head" }, title, el("strong", {}, percent(token.logprob)), el("span", {}, says));
-    const rows = others.length > 0 ? [el("h3", {}, "What else might have come – choose one to go on"), this.#list(others)] : [];
+    const rows = others.length > 0 ? [el("h3", {}, "Or go on from here with"), this.#list(others)] : [];
     const look = button("Where did the model look?", () => this.#look(), { class: "quiet" });
     const close = button("Close", () => this.#leaveCard(), { class: "quiet" });
     return [head, ...rows, el("div", { class: "card-foot" }, look, close)];

@@ -10,12 +10,12 @@
 //   preview.js     a picture of that                model.js     what the server says about its model
 
 import { startAttention } from "./attention.js";
-import { redrawChat, startChat } from "./chat.js";
+import { startChat } from "./chat.js";
 import { startControls } from "./controls.js";
 import { byId } from "./dom.js";
 import { inspector } from "./inspector.js";
 import { loadModel, model, sizeOf } from "./model.js";
-import { redrawPlayground, startPlayground } from "./playground.js";
+import { startPlayground } from "./playground.js";
 import { openTokenizer, startTokenizer } from "./tokenizer.js";
 
 const PARTS = ["chat", "playground", "tokenizer"];
@@ -66,11 +66,6 @@ function startSettings() {
   });
   byId("settings-close").addEventListener("click", closeSettings);
   byId("settings").addEventListener("keydown", (event) => event.key === "Escape" && closeSettings());
-  byId("view").addEventListener("change", (event) => {
-    document.body.dataset.view = event.target.checked ? "tokens" : "text";
-    redrawChat();
-    redrawPlayground();
-  });
 }
 
 function closeSettings() {

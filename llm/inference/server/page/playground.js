@@ -32,10 +32,6 @@ export function startPlayground() {
   show();
 }
 
-export function redrawPlayground() {
-  written?.draw();
-}
-
 function write() {
   clear();
   speaker = new Speaker();
@@ -50,6 +46,7 @@ function write() {
   });
   byId("beginning").textContent = byId("text").value;
   byId("continuation").append(written.element);
+  byId("colour-place").replaceChildren(written.colourButton());
   writing.begin(settings());
   grow(byId("text"));
 }
@@ -80,6 +77,7 @@ function clear() {
   writing = written = null;
   before?.stop();
   byId("continuation").replaceChildren();
+  byId("colour-place").replaceChildren();
   show();
 }
 

@@ -1,7 +1,7 @@
 // A text of the model on the page. Each token can be pointed at, or reached with the arrow keys, to see how likely it
 // was and what else might have come (inspector.js).
 
-import { announce, el } from "./dom.js";
+import { announce, button, el } from "./dom.js";
 import { inspector } from "./inspector.js";
 import { blocks } from "./markdown.js";
 import { partsOf, percent, surprise, visible } from "./tokens.js";
@@ -13,6 +13,7 @@ export class Written {
   #parts = [];
   #current = null; // the token that the arrow keys have reached
   #isDue = false;
+  #isColoured = false;
 
   /** `onAlternative(place, token)`: continue with another token. `isFormatted`: show Markdown. */
   constructor(writing, { label, onAlternative, isFormatted }) {
@@ -39,9 +40,10 @@ export class Written {
   /** Draw what has changed: all blocks but the last ones stay as they are. */
   draw() {
     const { text, tokens } = this.writing;
-    const isSource = document.body.dataset.view === "tokens" || !this.isFormatted;
+    const isSource = this.#isColoured || !this.isFormatted;
     this.#parts = partsOf(tokens, text);
     this.body.classList.toggle("source", isSource);
+    this.body.classList.toggle("coloured", this.#isColoured);
     this.body.classList.toggle("is-writing", this.writing.isWriting);
     const found = isSource ? this.#lines(text) : blocks(text);
     let same = 0;
@@ -125,6 +127,17 @@ export class Written {
     for (const each of this.body.querySelectorAll(".token.current")) each.classList.remove("current");
     this.#current = place;
     if (place !== null) for (const each of this.spans(place)) each.classList.add("current");
+  }
+
+  /** A button that shows the text as the model wrote it, its tokens coloured by how unlikely they were. */
+  colourButton() {
+    const toggle = button("Colours", () => {
+      this.#isColoured = !this.#isColoured;
+      toggle.setAttribute("aria-pressed", this.#isColoured);
+      inspector.close();
+      this.draw();
+    }, { class: "quiet", "aria-pressed": "false", title: "Colour each token by how unlikely it was" });
+    return toggle;
   }
 
   // --- pointing and keys --------------------------------------------------------------------------------------------
