@@ -2,7 +2,8 @@
 
 To read a token means to send it through the model. `generate_reference` reads the whole text again for every new token.
 `generate` stores the keys and values of the tokens read so far (llm/model/kv_cache.py), and reads only the newest
-token. Both draw the same tokens.
+token. Both draw the same tokens. This file is to be read: programs write with the engine (engine.py), which does the
+same for many texts at once, and which the tests compare with `generate`.
 
 A model reads at most `context` tokens: learned positions end there, and no model has seen a longer text in training.
 When a text becomes longer, its oldest tokens are left out. Then the remaining tokens have other positions, and must be

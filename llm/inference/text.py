@@ -93,6 +93,14 @@ def continue_prompt(
 
     `end_ids`: tokens that end a text, besides those of which the tokenizer says so.
     """
+    ids = prompt_ids(model, tokenizer, prompt)
+    ends = {*end_ids_of(tokenizer), *end_ids}
+    request = Request(ids, max_tokens, sampling or Sampling(), seed, stop_ids=ends)
+    return (token.id for token in Engine(model).run(request))
+
+
+def prompt_ids(model: GPT, tokenizer: BaseTokenizer, prompt: str) -> list[int]:
+    """What the model is given to read. Warns when it cannot read all of a long prompt."""
     # "Ordinary": if the prompt contains the name of a special token, it is encoded like any other text. So somebody who
     # can only choose the prompt cannot insert special tokens.
     ids = tokenizer.template.begin_ids() + tokenizer.encode_ordinary(prompt) if prompt else start_ids(tokenizer)
@@ -100,11 +108,9 @@ def continue_prompt(
         warnings.warn(
             f"the prompt has {len(ids):,} tokens and the model reads at most {model.config.context:,}; "
             f"the first {left_out:,} are left out",
-            stacklevel=3,  # the caller of `stream_text`
+            stacklevel=4,  # the caller of `stream_text`
         )
-    ends = {*end_ids_of(tokenizer), *end_ids}
-    request = Request(ids, max_tokens, sampling or Sampling(), seed, stop_ids=ends)
-    return (token.id for token in Engine(model).run(request))
+    return ids
 
 
 def end_ids_of(tokenizer: BaseTokenizer) -> set[int]:

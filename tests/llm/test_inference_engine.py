@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm.inference.constrain.constraint import Constraint
 from llm.inference.engine import Engine
 from llm.inference.generate import generate
 from llm.inference.logprobs import log_probabilities
@@ -18,9 +21,11 @@ from llm.inference.speculation import DraftModel, PromptLookup
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt
+from tokenizer.models.char import CharTokenizer
 
 # In float64, the order of sums changes logits by 1e-12 or less. A random number falls so close to a border between two
 # tokens once in 10^12 tokens, so texts are compared as they are.
+LETTERS = CharTokenizer.train(["abc\n"])
 SAMPLINGS = st.builds(
     Sampling,
     temperature=st.sampled_from([0.0, 0.7, 1.5]),
@@ -173,6 +178,24 @@ def test_a_draft_model_changes_nothing(
     for draft in (DraftModel(smaller, count), DraftModel(model, count)):
         request = Request([1, 2, 3], max_tokens=30, sampling=sampling, seed=seed, draft=draft)
         assert [token.id for token in Engine(model).run(request)] == plain(model, request)
+
+
+@given(SEEDS, st.sampled_from([None, PromptLookup(3, 2)]), st.integers(1, 20))
+def test_a_constrained_text_matches_or_is_the_beginning_of_a_match(seed: int, draft: Any, max_tokens: int) -> None:
+    constraint = Constraint.from_regex("(ab|ba){4}c", LETTERS)
+    model = random_gpt(replace(small(), vocab_size=LETTERS.vocab_size), seed)
+    options = {"sampling": Sampling(temperature=2.0), "seed": seed, "constraint": constraint, "draft": draft}
+    engine = Engine(model)
+    generation = engine.submit(Request([1, 2, 1, 2], max_tokens, **options))
+    finish_all(engine)
+    text = LETTERS.decode(written(generation))
+    if max_tokens > 9:
+        assert generation.finish_reason == "stop"  # nothing can follow
+        assert re.fullmatch("(ab|ba){4}c", text)
+    else:
+        assert generation.finish_reason == "length"
+        assert re.fullmatch("(ab|ba)*[ab]?c?", text)
+        assert len(text) == max_tokens
 
 
 def test_right_guesses_save_calls_of_the_model() -> None:

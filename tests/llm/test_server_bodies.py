@@ -43,6 +43,10 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "input": st.one_of(TEXTS, st.lists(st.lists(st.integers(0, 279), min_size=1, max_size=9), max_size=3)),
     "messages": st.lists(MESSAGE, max_size=3),
     "text": TEXTS,
+    "ids": st.lists(st.integers(0, 279), max_size=9),
+    "position": st.integers(0, 9),
+    "layer": st.integers(0, 2),
+    "head": st.integers(0, 2),
     "tokens": st.lists(st.integers(-1, 300), max_size=9),
     "max_tokens": st.integers(0, 9),
     "max_completion_tokens": st.integers(0, 9),
@@ -82,6 +86,7 @@ PATHS = {
     "/tokenize": "prompt",
     "/detokenize": "tokens",
     "/page/tokens": "text",
+    "/page/attention": "ids",
 }
 
 

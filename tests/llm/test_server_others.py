@@ -17,6 +17,7 @@ pytest.importorskip("starlette")
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from llm.inference.inspection import attention_weights
 from llm.inference.server.page_files import page_routes
 from llm.inference.server.service import Service
 from tests.llm.servers import CONTEXT, VOCAB, client_of, small_service
@@ -61,6 +62,29 @@ def test_the_page_gets_the_tokens_of_a_text(client: TestClient, text: str) -> No
     tokens = client.post("/page/tokens", json={"text": text + "<|im_end|>"}).json()["tokens"]
     assert bytes(byte for token in tokens for byte in token["bytes"]).decode() == text + "<|im_end|>"
     assert len(tokens) >= 10, "the name of a special token is text"
+
+
+@given(IDS, st.data())
+def test_the_page_gets_where_a_token_looks(
+    client: TestClient, service: Service, ids: list[int], data: st.DataObject
+) -> None:
+    place, head = data.draw(st.integers(0, len(ids) - 1)), data.draw(st.integers(0, 1))
+    body = {"ids": ids, "position": place, "layer": 0, "head": head}
+    answer = client.post("/page/attention", json=body).json()
+    assert [token["id"] for token in answer["tokens"]] == ids[: place + 1]
+    expected = attention_weights(service.model, ids, 0)[head, place]
+    assert np.allclose(answer["weights"], expected[: place + 1]) and np.isclose(sum(answer["weights"]), 1)
+    for wrong in ({"position": len(ids)}, {"layer": 1}, {"head": 2}, {"ids": [VOCAB]}, {"ids": None}):
+        assert client.post("/page/attention", json=body | wrong).status_code == 400
+    assert client.post("/page/attention", json={"text": "the cat", "position": 1, "layer": 0, "head": 0}).is_success
+
+
+def test_an_option_lets_special_tokens_in_texts_be_special() -> None:
+    with client_of(small_service(allow_special=True)) as client:
+        assert len(client.post("/tokenize", json={"prompt": "<|im_end|>"}).json()["tokens"]) == 1
+        assert client.post("/v1/completions", json={"prompt": "<|im_end|>"}).json()["usage"]["prompt_tokens"] == 1
+        plain = {"prompt": "<|im_end|>", "allow_special": False}
+        assert len(client.post("/tokenize", json=plain).json()["tokens"]) > 1
 
 
 def test_the_model_and_its_tokenizer_are_described(client: TestClient) -> None:

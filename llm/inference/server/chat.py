@@ -68,7 +68,11 @@ async def chat(request: Request) -> Response:
     fields = f.read_fields(await read_json(request), FIELDS)
     conversation = f.require(fields, "messages")
     wanted = read_wanted(
-        fields, service.sampling, max_tokens=max_tokens(fields), top_logprobs=number_of_alternatives(fields)
+        fields,
+        service.sampling,
+        max_tokens=max_tokens(fields),
+        top_logprobs=number_of_alternatives(fields),
+        allow_special=service.allows_special(fields),
     )
     ids = await service.encoding(prompt_ids, service, conversation, wanted.allow_special)
     return await answer(request, service, ChatShape(service, wanted), wanted, [Prompt(ids)])

@@ -33,6 +33,7 @@ async def completions(request: Request) -> Response:
         max_tokens=fields.get("max_tokens", MOST_TOKENS),
         echo=fields.get("echo", False),
         top_logprobs=fields.get("logprobs"),
+        allow_special=service.allows_special(fields),
     )
     prompts = await service.prompts(given, allow_special=wanted.allow_special)
     return await answer(request, service, CompletionShape(service, wanted, prompts), wanted, prompts)

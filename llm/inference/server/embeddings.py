@@ -38,7 +38,7 @@ async def embeddings(request: Request) -> Response:
     given = f.require(fields, "input")
     if len(given) > MOST_INPUTS:
         raise Refusal(f"at most {MOST_INPUTS:,} inputs for one request, got {len(given):,}", param="input")
-    prompts = await service.prompts(given, allow_special=fields.get("allow_special", False))
+    prompts = await service.prompts(given, allow_special=service.allows_special(fields))
     service.check_prompts(prompts, "input")
     vectors = await in_time(service.options.seconds, request.receive, embed_all(service, prompts))
     as_text = fields.get("encoding_format") == "base64"

@@ -54,6 +54,8 @@ def check_field(name: str, value: Any, check: Check) -> Any:
         return check(value)
     except ValueError as wanted:
         raise Refusal(f"{name} must be {wanted}, got {shown(value)}", param=name) from None
+    except RecursionError:
+        raise Refusal(f"{name} is nested too deeply", param=name) from None
 
 
 def refuse(name: str, value: Any, table: Mapping[str, Check]) -> None:

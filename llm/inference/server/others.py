@@ -70,7 +70,7 @@ async def tokenize(request: Request) -> Response:
 
 
 def tokens_of(service: Service, fields: dict[str, Any]) -> list[int]:
-    allow_special = fields.get("allow_special", False)
+    allow_special = service.allows_special(fields)
     if "messages" in fields:
         return prompt_ids(service, fields["messages"], allow_special)
     ids = service.encode(f.require(fields, "prompt"), allow_special=allow_special)

@@ -1,26 +1,65 @@
-"""What the page shows beside texts: the tokens of a text, and where the model looks."""
+"""What the page shows beside texts: the tokens of a text, and which of them the model looks at."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from llm.inference.inspection import attention_weights
 from llm.inference.server import fields as f
 from llm.inference.server.bodies import read_json
-from llm.inference.server.service import Service
+from llm.inference.server.errors import Refusal
+from llm.inference.server.service import Prompt, Service
+from llm.inference.server.streaming import in_time
 
+MOST_TOKENS = 1024  # for attention: all weights of a layer are computed, (heads, tokens, tokens)
 TOKENS: dict[str, f.Check] = {"text": f.text, "allow_special": f.boolean}
+ATTENTION: dict[str, f.Check] = {
+    "ids": f.ids,
+    "text": f.text,
+    "position": f.whole_number(0, MOST_TOKENS - 1),
+    "layer": f.whole_number(0, 10_000),
+    "head": f.whole_number(0, 10_000),
+    "allow_special": f.boolean,
+}
 
 
 async def page_tokens(request: Request) -> Response:
     """The tokens of a text, without those that are put before it."""
     service: Service = request.app.state.service
     fields = f.read_fields(await read_json(request), TOKENS)
-    text, allow_special = f.require(fields, "text"), fields.get("allow_special", False)
+    text, allow_special = f.require(fields, "text"), service.allows_special(fields)
     ids = await service.encoding(lambda: service.encode(text, allow_special=allow_special))
     return JSONResponse({"tokens": described(service, ids)})
+
+
+async def page_attention(request: Request) -> Response:
+    """How much the token at `position` looks at each token up to itself, in one head of one layer."""
+    service: Service = request.app.state.service
+    fields = f.read_fields(await read_json(request), ATTENTION)
+    place, layer, head = (f.require(fields, name) for name in ("position", "layer", "head"))
+    given = fields["ids"] if "ids" in fields else f.require(fields, "text")
+    (prompt,) = await service.prompts([given], allow_special=service.allows_special(fields))
+    check_place(service, prompt, place, layer, head)
+    ids = prompt.ids[: place + 1]  # later tokens change nothing
+    work = service.worker.call(lambda: attention_weights(service.model, ids, layer)[head, place])
+    weights: np.ndarray = await in_time(service.options.seconds, request.receive, work)
+    return JSONResponse({"tokens": described(service, ids), "weights": weights.tolist()})
+
+
+def check_place(service: Service, prompt: Prompt, place: int, layer: int, head: int) -> None:
+    service.check_prompts([prompt], "text")
+    config = service.model.config
+    for name, value, size in (
+        ("position", place, len(prompt.ids)),
+        ("layer", layer, config.layers),
+        ("head", head, config.heads),
+    ):
+        if value >= size:
+            raise Refusal(f"{name} must be below {size}, got {value}", param=name)
 
 
 def described(service: Service, ids: list[int]) -> list[dict[str, Any]]:

@@ -42,19 +42,20 @@ async def page_model(request: Request) -> Response:
     )
 
 
-PROMPT: dict[str, f.Check] = {"text": f.text, "messages": messages}
+PROMPT: dict[str, f.Check] = {"text": f.text, "messages": messages, "allow_special": f.boolean}
 
 
 async def page_prompt(request: Request) -> Response:
     """The tokens of a text, or of a conversation up to the answer, with those that the server puts before it."""
     service: Service = request.app.state.service
     fields = f.read_fields(await read_json(request), PROMPT)
-    if ("text" in fields) == ("messages" in fields):
-        raise Refusal("give text or messages", param="messages", code="missing_field")
+    if "text" in fields and "messages" in fields:
+        raise Refusal("give text or messages, not both", param="messages")
     return JSONResponse({"tokens": described(service, await ids_of(service, fields))})
 
 
 async def ids_of(service: Service, fields: dict[str, Any]) -> list[int]:
-    if "messages" in fields:
-        return await service.encoding(prompt_ids, service, fields["messages"], False)
-    return (await service.prompts([fields["text"]], allow_special=False))[0].ids
+    allow_special = service.allows_special(fields)
+    if "text" in fields:
+        return (await service.prompts([fields["text"]], allow_special=allow_special))[0].ids
+    return await service.encoding(prompt_ids, service, f.require(fields, "messages"), allow_special)

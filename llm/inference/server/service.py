@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,10 @@ class Service:
             return await asyncio.get_running_loop().run_in_executor(self._encoding, function, *arguments)
         except ValueError as error:
             raise Refusal(str(error)) from None
+
+    def allows_special(self, fields: Mapping[str, Any]) -> bool:
+        """Whether the names of special tokens in a text are these tokens."""
+        return fields.get("allow_special", self.options.allow_special)
 
     async def prompts(self, given: Sequence[str | list[int]], *, allow_special: bool) -> list[Prompt]:
         """Texts, or ids, to which nothing is added."""

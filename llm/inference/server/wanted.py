@@ -108,7 +108,6 @@ def read_wanted(fields: Mapping[str, Any], sampling: Sampling, **others: Any) ->
         stream=fields.get("stream", False),
         include_usage=fields.get("stream_options", False),
         constraint=pattern or fields.get("response_format"),
-        allow_special=fields.get("allow_special", False),
         **others,
     )
 

@@ -1,0 +1,124 @@
+"""Writes texts with the engine, one after another, as the options of generate.py ask for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from llm.console import say
+from llm.inference.constrain import Constraint
+from llm.inference.engine import Engine
+from llm.inference.model_choice import Writer, load_other, load_run
+from llm.inference.options import PROMPT_LOOKUP, GenerateOptions
+from llm.inference.requests import Request
+from llm.inference.speculation import Draft, DraftModel, PromptLookup
+from llm.inference.terminal import TokenCounter
+from llm.inference.text import end_ids_of
+from llm.inference.text_stream import Piece, TextStream
+from llm.inference.token_output import ALTERNATIVES, PlainOutput
+from llm.runs.run import Run
+from minigrad.backend import pick_device
+
+
+class Text(NamedTuple):
+    """What was written, and why it ended. "length": after the largest number of tokens, or at the context's end."""
+
+    text: str
+    ids: list[int]  # of the prompt and the text, as far as the model still sees them
+    end: Literal["stop", "length", "interrupted"]
+
+
+class TextWriter:
+    """One text at a time. What two texts have in common at their beginning is read once."""
+
+    def __init__(self, writer: Writer, options: GenerateOptions):
+        self.tokenizer, self.options = writer.tokenizer, options
+        self.engine = Engine(writer.model)
+        self.end_ids = {*end_ids_of(writer.tokenizer), *writer.end_ids}
+        self.draft = load_draft(options, writer)
+        self.counter = TokenCounter()
+
+    def constraint(self, *, mid_text: bool) -> Constraint | None:
+        """What may be written. `mid_text`: the text continues another one."""
+        options, model = self.options, self.engine.model
+        more = {"end_ids": self.end_ids, "vocab_size": model.config.vocab_size, "mid_text": mid_text}
+        if options.regex is not None:
+            return Constraint.from_regex(options.regex, self.tokenizer, **more)
+        if options.schema is not None:
+            return Constraint.from_schema(read_schema(options.schema), self.tokenizer, **more)
+        return None
+
+    def write(
+        self,
+        ids: Sequence[int],
+        output: PlainOutput,
+        *,
+        seed: int,
+        constraint: Constraint | None = None,
+        mid_text: bool = True,
+        skip_special_tokens: bool = False,
+        slide: bool = True,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> Text:
+        """Write what follows `ids`, and show it. Raises ValueError if no token can be drawn.
+
+        `slide`: at the context's end, go on without the oldest tokens. `interrupted` says whether to end the text now.
+        """
+        options = self.options
+        request = Request(
+            ids, options.max_tokens, options.sampling, seed, self.end_ids,
+            top_logprobs=ALTERNATIVES + 1 if options.show.show_probs else None,
+            constraint=constraint, draft=self.draft, slide=slide,
+        )  # fmt: skip
+        stream = TextStream(self.tokenizer, options.stop, mid_text=mid_text, skip_special_tokens=skip_special_tokens)
+        shown: list[str] = []
+
+        def show(piece: Piece) -> None:
+            shown.append(piece.text)
+            output.show(piece)
+
+        generation, sent = self.engine.submit(request), 0
+        try:
+            while not (generation.finished or stream.found_stop or interrupted()):
+                with self.counter.running():
+                    self.engine.step()
+                self.counter.tokens += len(generation.tokens) - sent
+                show(stream.feed(generation.tokens[sent:]))
+                sent = len(generation.tokens)
+            show(stream.finish())
+        finally:
+            self.engine.cancel(generation)  # if it has not ended
+        if generation.finish_reason == "error":
+            raise ValueError(generation.error)
+        end = "stop" if stream.found_stop else generation.finish_reason
+        return Text("".join(shown), generation.view, "interrupted" if end == "cancelled" else end)  # type: ignore[arg-type]
+
+
+def read_schema(path: str) -> object:
+    """The JSON in a file. Raises ValueError if it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+def load_draft(options: GenerateOptions, writer: Writer) -> Draft | None:
+    """What guesses the next tokens. Raises ValueError for a model whose tokens are others."""
+    if options.draft is None:
+        return None
+    if options.draft == PROMPT_LOOKUP:
+        return PromptLookup()
+    if Run(options.draft).exists and Run(options.draft).checkpoints.folder.is_dir():
+        draft = load_run(Run(options.draft), "last", pick_device(options.device))
+    else:
+        draft = load_other(options.draft, None, options.weights, options.device)
+    if draft.tokenizer.tokens != writer.tokenizer.tokens:
+        raise ValueError(
+            f"the draft model {draft.name} has another vocabulary than {writer.name}, so it cannot guess its tokens; "
+            f"give a smaller model of the same family, or --draft {PROMPT_LOOKUP}"
+        )
+    if draft.model.num_parameters() >= writer.model.num_parameters():
+        say("the draft model is not smaller than the model, so the text will not come faster")
+    return DraftModel(draft.model)
