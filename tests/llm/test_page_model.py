@@ -40,7 +40,12 @@ def test_the_ids_of_a_conversation_are_those_that_the_chat_continues(client: Tes
     entries = chat["choices"][0]["logprobs"]["content"]
     prompt = ids_of(client, messages=MESSAGES)
     assert len(prompt) == chat["usage"]["prompt_tokens"]
-    rest = {"prompt": [*prompt, *(entry["id"] for entry in entries[:4])], "max_tokens": 8, "temperature": 0, "logprobs": 3}
+    rest = {
+        "prompt": [*prompt, *(entry["id"] for entry in entries[:4])],
+        "max_tokens": 8,
+        "temperature": 0,
+        "logprobs": 3,
+    }
     lists = client.post("/v1/completions", json=rest).json()["choices"][0]["logprobs"]
     assert lists["token_ids"][: len(entries) - 4] == [entry["id"] for entry in entries[4:]]
 
