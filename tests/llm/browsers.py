@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,18 +33,25 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, port: int, **options: Any) -> Iterator[Page]:
-    """The page of the server, in a window of its own. Fails if the browser has something to complain about."""
+def opened(
+    browser: Browser, port: int, *, before: Callable[[Page], object] = lambda page: None, **options: Any
+) -> Iterator[Page]:
+    """The page of the server, in a window of its own. Fails if the browser has something to complain about.
+
+    `before` is called with the page before its files are loaded.
+    """
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
     page, complaints = context.new_page(), []
     page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("dialog", lambda dialog: complaints.append(f"a script has run: {dialog.message}") or dialog.dismiss())
+    before(page)
     page.goto(f"http://127.0.0.1:{port}/")
     page.wait_for_selector("#app", state="visible")
     yield page
     context.close()
-    assert [each for each in complaints if "status of 4" not in each] == []  # a request that was refused
+    serious = [each for each in complaints if "status of 4" not in each]  # which says that a request was refused
+    assert not serious, "\n".join(serious)
 
 
 def change_requests(page: Page, path: str, **fields: Any) -> list[dict[str, Any]]:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("starlette")
 pytest.importorskip("playwright")
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from llm.inference.server.service import Service
 from tests.llm.browsers import CONTRASTS, NAMELESS, chromium, last_answer, let_write, opened, send
@@ -106,6 +108,51 @@ def test_the_same_text_from_a_reader_is_only_text_too(page: Page) -> None:
     page.fill("#source", HOSTILE)
     expect(page.locator("#coloured")).to_contain_text("<iframe srcdoc=")
     assert page.locator("#coloured :not(.token), .bubble *").count() == 0
+
+
+@pytest.fixture(scope="module")
+def still_page(browser: Browser, port: int) -> Iterator[Page]:
+    """For many examples, which change nothing on the page."""
+    with opened(browser, port) as page:
+        yield page
+
+
+PIECES = [*'ab1 \n*_`~[](){}<>#-+.)>!\\"🙂', "\n\n", "**", "```", "](", "https://a.b/", "1. ", "  - ", "\n> "]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+@settings(max_examples=300)
+def test_each_character_of_a_text_is_shown_at_most_once_and_in_order(still_page: Page, text: str) -> None:
+    """And what is not shown is a sign, a space, or a part of an address."""
+    script = """async (text) => {
+      const { blocks } = await import("./markdown.js");
+      const shown = [];
+      for (const { build } of blocks(text)) build((from, to) => (shown.push([from, to]), text.slice(from, to)));
+      const hidden = shown.reduce(([rest, at], [from, to]) => [rest + text.slice(at, from), to], ["", 0]);
+      return [shown, hidden[0] + text.slice(hidden[1])];
+    }"""
+    shown, hidden = still_page.evaluate(script, text)
+    edges = [place for part in shown for place in part]
+    assert edges == sorted(edges)
+    assert "🙂" not in hidden or "](" in text or "```" in text or "~~~" in text
+
+
+@pytest.mark.control
+def test_a_page_that_makes_html_of_texts_is_noticed(browser: Browser, port: int) -> None:
+    def change(route: Route) -> None:
+        source = route.fetch().text()
+        spoil = "if (typeof children[0] === 'string') element.innerHTML = children[0]; else element.append("
+        spoiled = source.replace("element.append(", spoil)
+        assert spoiled != source
+        route.fulfill(body=spoiled, content_type="text/javascript")
+
+    def show() -> None:
+        with opened(browser, port, before=lambda page: page.route("**/dom.js", change)) as page:
+            let_write(page, "ok")
+            send(page, HOSTILE)
+
+    with pytest.raises(AssertionError, match="Content Security Policy"):
+        show()
 
 
 @pytest.mark.parametrize("text", ["*" * 20_000, "[" * 20_000, "`" * 20_000, "> " * 5000, "- " * 5000, "**a" * 5000])
