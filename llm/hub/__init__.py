@@ -10,18 +10,18 @@
 
 To read in order:
 
-1. load.py                  from a path to a model and a tokenizer; source.py: what kind of file it is
-2. families/                config.json and names of tensors, a small table for each family; fields.py reads the fields
-3. weights.py               how our tensors are made of those in a file
-4. save.py                  the way back, as the nearest family; save_gguf.py: as a GGUF file
-5. stored.py                one tensor as it lies in a file, and products with it; kinds.py: how its numbers are stored;
+1. load.py                  from a path to a model and a tokenizer
+2. source.py                what kind of file it is, what it describes, and where its tensors are
+3. families/                config.json and names of tensors, a small table for each family; fields.py reads the fields
+4. weights.py               how our tensors are made of those in a file
+5. save.py                  the way back, as the nearest family; save_gguf.py: as a GGUF file
+6. stored.py                one tensor as it lies in a file, and products with it; kinds.py: how its numbers are stored;
                             stored_model.py: a model whose matrices stay so
-6. safetensors_files.py     a folder's model.safetensors, or its shards and their index
-7. gguf_files.py            a GGUF file: metadata and tensors; gguf_models.py: its model; gguf_writing.py: writing one
-8. llama2c.py               the .bin files of llama2.c; llama2c_models.py: their model
-9. tokenizer_files.py       the tokenizer of a folder, a GGUF file, or llama2.c
-10. generation_defaults.py  how a model is meant to write: the tokens that end a text, temperature ...
-11. interleaved.py          two orders of the rows of queries and keys
+7. safetensors_files.py     a folder's model.safetensors, or its shards and their index
+8. gguf_files.py            a GGUF file: metadata and tensors; gguf_models.py: its model; gguf_writing.py: writing one
+9. llama2c.py               the .bin files of llama2.c, and their model
+10. tokenizer_files.py      the tokenizer of a folder, a GGUF file, or llama2.c
+11. generation_defaults.py  how a model is meant to write: the tokens that end a text, temperature ...
 12. mapped.py, errors.py    a file as an array of bytes; HubError, whose message is printed without a traceback
 13. command.py              `python -m llm.hub`; inspect.py: what is inside; convert.py: the same in another format
 """

@@ -2,7 +2,10 @@
 
 import sys
 
-from llm.hub.command import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from llm.hub.command import main  # here, so that a Ctrl-C during the import ends in the `except` below
+
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)  # 128 + SIGINT

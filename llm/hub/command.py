@@ -11,8 +11,9 @@ import tyro
 from llm.console import explain, open_streams, say, show_warnings, silence
 from llm.hub.convert import Format, convert
 from llm.hub.inspect import describe
-from llm.hub.load import load_tokenizer, open_model
+from llm.hub.load import load_tokenizer
 from llm.hub.save_gguf import Kind
+from llm.hub.source import open_model
 from llm.runs.parsing import DEFAULT_IN_TEXT, read_options
 
 PROGRAM = "python -m llm.hub"
@@ -41,11 +42,13 @@ class Convert:
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """A folder of Hugging Face, a run of train.py, a .gguf file, or a .bin file of llama2.c."""
     folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
-    """The new folder. With --to gguf it gets a file model.gguf; or give the name of the file, NAME.gguf."""
-    to: Format = "hf"
-    """hf: config.json, model.safetensors and the files of the tokenizer. gguf: one file for llama.cpp."""
-    kind: Kind = "F16"
-    """For gguf: how the numbers of matrices are stored."""
+    """The new folder, or the name of a GGUF file, NAME.gguf. With --to gguf, the folder gets a file model.gguf."""
+    to: Annotated[Format | None, DEFAULT_IN_TEXT] = None
+    """hf: config.json, model.safetensors and the files of the tokenizer. gguf: one file for llama.cpp. Default: gguf
+    for a name that ends with .gguf, otherwise hf.
+    """
+    kind: Annotated[Kind | None, DEFAULT_IN_TEXT] = None
+    """For gguf: how the numbers of matrices are stored. Default: F16."""
     tokenizer: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """The file or folder of a tokenizer. Default: the one that the model comes with."""
 

@@ -6,23 +6,30 @@ from pathlib import Path
 from typing import Literal
 
 from llm.hub.errors import HubError
-from llm.hub.load import load_tokenizer, load_weights, open_model
+from llm.hub.load import load_tokenizer, load_weights
 from llm.hub.save import save
 from llm.hub.save_gguf import Kind, save_gguf
+from llm.hub.source import open_model
 
 Format = Literal["hf", "gguf"]
-GGUF_NAME = "model.gguf"
+GGUF_NAME, GGUF_SUFFIX = "model.gguf", ".gguf"
 
 
-def convert(path: str, target: str, to: Format, kind: Kind = "F16", tokenizer_path: str | None = None) -> Path:
+def convert(
+    path: str, target: str, to: Format | None = None, kind: Kind | None = None, tokenizer_path: str | None = None
+) -> Path:
     """Write the model at `path`, of any kind that `load` takes, again. Returns what was written.
 
-    `target`: the new folder; with "gguf", a name that ends with .gguf is that of the file itself. `kind`: how a GGUF
-    file stores matrices. Raises HubError if the format cannot express the model, or the target exists.
+    `target`: the new folder, or a name that ends with .gguf: that of a GGUF file. `to`: without it, the name decides.
+    `kind`: how a GGUF file stores matrices, F16 unless given. Raises HubError if the format cannot express the model,
+    or the target exists.
     """
-    source = open_model(path)
     written = Path(target)
-    if to == "gguf" and written.suffix != ".gguf":
+    to = to or ("gguf" if written.suffix == GGUF_SUFFIX else "hf")
+    if to == "hf" and kind is not None:
+        raise HubError(f"--kind {kind} is for GGUF files; add --to gguf, or leave it out")
+    source = open_model(path)
+    if to == "gguf" and written.suffix != GGUF_SUFFIX:
         written /= GGUF_NAME
     if written.exists():  # before minutes of reading
         raise HubError(f"{written} exists already; give a new {'folder' if to == 'hf' else 'file'}")
@@ -31,6 +38,5 @@ def convert(path: str, target: str, to: Format, kind: Kind = "F16", tokenizer_pa
     if to == "hf":
         save(model, tokenizer, written, source.read_defaults(tokenizer))
     else:
-        written.parent.mkdir(parents=True, exist_ok=True)
-        save_gguf(model, tokenizer, written, kind)
+        save_gguf(model, tokenizer, written, kind or "F16")
     return written

@@ -37,6 +37,8 @@ class GenerationDefaults:
     top_k: int | None = None
     """0 means all tokens."""
     top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
     repetition_penalty: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -80,10 +82,12 @@ class GenerationDefaults:
         return cls(tuple(ends), ids.get("bos_token_id"), ids.get("padding_token_id"))
 
     @classmethod
-    def of_tokenizer(cls, roles: Mapping[str, int]) -> GenerationDefaults:
-        """Those of a model of ours, whose tokenizer has tokens with these roles."""
-        ends = (roles["eos_token"],) if "eos_token" in roles else ()
-        return cls(ends, roles.get("bos_token"), roles.get("pad_token"))
+    def of_tokenizer(cls, tokenizer: BaseTokenizer, roles: Mapping[str, int]) -> GenerationDefaults:
+        """Those of a model that says no more than its tokenizer, which has tokens with these roles."""
+        ends = {roles["eos_token"]: None} if "eos_token" in roles else {}
+        if tokenizer.settings.get("chat_template"):  # two ends: that of an answer and that of a document
+            ends |= {i: None for name, i in tokenizer.special_tokens.items() if name in END_NAMES}
+        return cls(tuple(ends), roles.get("bos_token"), roles.get("pad_token"))
 
 
 def read_values(path: Path) -> dict[str, Any]:
@@ -120,5 +124,7 @@ POSSIBLE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "temperature": (is_number, "a number of at least 0"),
     "top_k": (is_id, "a whole number of at least 0"),
     "top_p": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0 and at most 1"),
+    "min_p": (lambda value: is_number(value) and value <= 1, "a number of at least 0 and at most 1"),
+    "typical_p": (lambda value: is_number(value) and 0 < value <= 1, "a number above 0 and at most 1"),
     "repetition_penalty": (lambda value: is_number(value) and value > 0, "a number above 0"),
 }

@@ -41,7 +41,8 @@ NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", BOOL: 
 
 @dataclass(frozen=True)
 class GGUFFile:
-    path: Path
+    """The content of a file."""
+
     metadata: dict[str, Any]  # plain Python values: numbers, texts, lists
     tensors: dict[str, Stored]  # shapes in NumPy's order: (rows, columns)
 
@@ -62,7 +63,7 @@ def read_gguf(path: Path) -> GGUFFile:
         info.name: Stored.from_bytes(data[start + info.offset : start + info.end], info.kind, info.shape)
         for info in infos
     }
-    return GGUFFile(path, metadata, tensors)
+    return GGUFFile(metadata, tensors)
 
 
 def check_alignment(value: Any, where: object) -> int:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from llm.hub.errors import HubError, reason, shown
+from llm.hub.errors import HubError, possible_model, shown
 from llm.hub.fields import Fields
 from llm.hub.stored import Stored
-from llm.hub.weights import Matrices, Part, Same, Stack, interleaved_qkv, same_layers, stack
+from llm.hub.weights import OneMatrix, Part, Same, Stack, interleaved_qkv, same_layers, stack
 from llm.model.config import GPTConfig
 from llm.model.rope_scaling import RopeScaling
 
@@ -29,7 +29,7 @@ GEMMA2 = {**LLAMA, "mlp": "geglu_tanh", "norm_position": "both"}
 @dataclass(frozen=True)
 class Architecture:
     fields: Mapping[str, Any]  # of GPTConfig
-    interleaved: bool = False  # rows of queries and keys: see interleaved.py
+    interleaved: bool = False  # rows of queries and keys: see weights.py
     together: bool = False  # queries, keys and values are one matrix, and so are gate and up-projection
     scaled_embeddings: bool = False
     window_every: int = 0  # of this many layers, all but the last have the window; 0: all layers
@@ -78,21 +78,24 @@ NEVER: dict[str, Any] = {
 }  # fmt: skip
 
 
-def read_metadata(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], where: str) -> GPTConfig:
+def gguf_config(metadata: Mapping[str, Any], tensors: Mapping[str, Stored], where: str) -> GPTConfig:
     """The configuration of the model in a GGUF file."""
     name = metadata.get("general.architecture")
     if not isinstance(name, str) or name not in ARCHITECTURES:
         raise HubError(f"{where} is of the architecture {shown(name)}; those known are {', '.join(ARCHITECTURES)}")
     # The fields begin with the name of the architecture: "llama.block_count".
     prefix = f"{name}."
-    data = {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}
-    fields = Fields(data, ARCHITECTURES[name].defaults, where)
-    try:
+    own = {key.removeprefix(prefix): shortest(v) for key, v in metadata.items() if key.startswith(prefix)}
+    fields = Fields(own, ARCHITECTURES[name].defaults, where)
+    with possible_model(where):
         return _config(fields, ARCHITECTURES[name], tensors)
-    except HubError:
-        raise
-    except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise HubError(f"{where} describes no possible model ({reason(error)})") from None
+
+
+def shortest(value: Any) -> Any:
+    """A float32 number as the shortest decimal that gives it: 1e-06, not 9.999999974752427e-07. Others stay."""
+    with np.errstate(over="ignore"):
+        is_short = isinstance(value, float) and np.float32(value) == value and not value.is_integer()
+    return float(str(np.float32(value))) if is_short else value
 
 
 def _config(fields: Fields, architecture: Architecture, tensors: Mapping[str, Stored]) -> GPTConfig:
@@ -237,7 +240,7 @@ def _experts(config: GPTConfig, ours: str, theirs: str) -> dict[str, Part]:
     """The experts of a layer: each tensor of the file has the matrices of all of them."""
     parts: dict[str, Part] = {f"{ours}.router.weight": Same(f"{theirs}.ffn_gate_inp.weight")}
     for e in range(config.experts or 0):
-        gate, up, down = (Matrices(f"{theirs}.ffn_{name}_exps.weight", e) for name in ("gate", "up", "down"))
+        gate, up, down = (OneMatrix(f"{theirs}.ffn_{name}_exps.weight", e) for name in ("gate", "up", "down"))
         parts[f"{ours}.experts.{e}.up.weight"] = Stack((gate, up), (config.mlp_size, config.mlp_size))
         parts[f"{ours}.experts.{e}.down.weight"] = down
     return parts

@@ -12,16 +12,11 @@ import numpy as np
 
 from llm.hub.errors import HubError, shown
 from llm.hub.gguf_files import MOST_AXES, check_alignment
-from llm.hub.kinds import KINDS, Kind, import_gguf
-from llm.hub.stored import Stored, kind_of
+from llm.hub.kinds import KINDS, Kind, import_gguf, kind_of_dtype
+from llm.hub.stored import Stored
 from tokenizer.formats.atomic import new_file
 
 ARCHITECTURE, ALIGNMENT_KEY = "general.architecture", "general.alignment"
-# Types of NumPy's scalars and arrays, for those to whom the default of a Python value does not fit.
-TYPES = {
-    "uint8": "UINT8", "int8": "INT8", "uint16": "UINT16", "int16": "INT16", "uint32": "UINT32", "int32": "INT32",
-    "uint64": "UINT64", "int64": "INT64", "float32": "FLOAT32", "float64": "FLOAT64", "bool": "BOOL",
-}  # fmt: skip
 
 
 def write_gguf(
@@ -33,7 +28,7 @@ def write_gguf(
     """Write the file at `path`, whole or not at all.
 
     metadata: numbers, texts and lists by key; "general.architecture" is needed. An int becomes UINT32 if it can, one of
-    a list INT32, a float FLOAT32: what llama.cpp expects. NumPy's scalars and arrays keep their own type.
+    a list INT32, a float FLOAT32: what llama.cpp expects.
     kinds: how arrays are rounded, by name of the tensor: "F32", "F16", "BF16", "Q8_0" ...; an array that is not named
     keeps its dtype, and a `Stored` always stays as it is.
     One tensor after the other is rounded and written, so little memory is needed. HubError for what cannot be written.
@@ -70,21 +65,10 @@ def _add_metadata(gguf: Any, writer: Any, metadata: Mapping[str, Any]) -> None:
 
 
 def _add_value(types: Any, writer: Any, key: str, value: Any) -> None:
-    if isinstance(value, (list, tuple, np.ndarray)):
-        sub_type, values = _list_type(value), (value.tolist() if isinstance(value, np.ndarray) else list(value))
-        writer.add_key_value(key, _checked(values), types.ARRAY, types[sub_type])
-    elif isinstance(value, np.generic):
-        writer.add_key_value(key, value.item(), types[TYPES[value.dtype.name]])
+    if isinstance(value, (list, tuple)):
+        writer.add_key_value(key, _checked(list(value)), types.ARRAY, types[_type(list(value), whole="INT32")])
     else:
         writer.add_key_value(key, _checked([value])[0], types[_type([value], whole="UINT32")])
-
-
-def _list_type(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        if value.ndim != 1 or value.dtype.name not in TYPES:
-            raise ValueError(f"an array of {value.dtype} and shape {value.shape}")
-        return TYPES[value.dtype.name]
-    return _type(list(value), whole="INT32")
 
 
 def _type(values: list[Any], whole: str) -> str:
@@ -111,12 +95,12 @@ def _checked(values: list[Any]) -> list[Any]:
         if isinstance(value, str):
             value.encode()  # UnicodeEncodeError, before anything is written
         if isinstance(value, float) and float(np.finfo(np.float32).max) < abs(value) < float("inf"):
-            raise ValueError(f"{value} is too large for FLOAT32; give it as np.float64")
+            raise ValueError(f"{value} is too large for FLOAT32")
     return values
 
 
 def _kind_of(tensor: Stored | np.ndarray, kind: str | None) -> Kind:
-    name = tensor.kind if isinstance(tensor, Stored) else kind or kind_of(tensor.dtype)
+    name = tensor.kind if isinstance(tensor, Stored) else kind or kind_of_dtype(tensor.dtype)
     if name not in KINDS:
         raise ValueError(f"there is no kind {name!r}")
     return KINDS[name]

@@ -1,4 +1,4 @@
-"""What is in a model's file or folder, as a text for a person. The weights are not read, only their descriptions."""
+"""What is in a model's file or folder, as a text for a person. Weights stay in the file; those of a run are read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from llm.hub.errors import shown
 from llm.hub.generation_defaults import GenerationDefaults
-from llm.hub.load import our_names
+from llm.hub.load import empty_model
 from llm.hub.source import Source
 from llm.model.config import GPTConfig
 from llm.model.cost import cache_bytes
@@ -32,7 +32,7 @@ Row = tuple[str, ...] | str  # the cells of a table, or a line
 
 def describe(source: Source, tokenizer: BaseTokenizer | None, defaults: GenerationDefaults) -> str:
     """The whole report."""
-    ours = our_names(source)
+    ours = [name for name, _ in empty_model(source).named_parameters()]
     sections: dict[str, Sequence[Row]] = {
         f"{source.where}": summary(source, ours),
         "configuration: what differs from the defaults of GPTConfig": list(different_fields(source.config)),

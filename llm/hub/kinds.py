@@ -1,4 +1,4 @@
-"""How the numbers of a tensor are stored in a file, and how they become float32 again.
+"""How the numbers of a tensor are stored in a file, how they become float32 again, and the way back.
 
 Most kinds store a number alone, in 1 to 8 bytes. bfloat16 (BF16) is the upper half of a float32, and NumPy has no such
 type. The kinds that begin with Q store *blocks*: 32 or 256 numbers of 4 to 8 bits, which share a scale. Their layout is
@@ -25,7 +25,7 @@ import numpy as np
 
 from llm.hub.errors import HubError
 
-INSTALL_GGUF = "install the package gguf: pip install 'minigrad-lm[hub]'"
+INSTALL_GGUF = "install it in the folder of this project: pip install -e '.[hub]'"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def import_gguf() -> Any:
     try:
         import gguf
     except ImportError:
-        raise HubError(f"GGUF files need a library that is not there; {INSTALL_GGUF}") from None
+        raise HubError(f"GGUF files need the package gguf, which is not installed; {INSTALL_GGUF}") from None
     return gguf
 
 
@@ -145,3 +145,43 @@ KINDS = {kind.name: kind for kind in (
     _blocks("Q5_K", 256, 176, by_gguf, name="Q5_K"),
     _blocks("Q6_K", 256, 210, by_gguf, name="Q6_K"),
 )}  # fmt: skip
+
+
+# --- the way back -----------------------------------------------------------------------------------------------------
+
+
+def kind_of_dtype(dtype: Any) -> str:
+    """The kind that stores arrays of that dtype as they are. (uint16 is U16, although BF16 has that dtype too.)"""
+    names = [kind.name for kind in KINDS.values() if kind.dtype == dtype and kind.numbers == 1 and kind.name != "BF16"]
+    if not names:
+        raise ValueError(f"arrays of {dtype} cannot be stored")
+    return names[0]
+
+
+def rounded(array: np.ndarray, kind: str) -> np.ndarray:
+    """The raw array of the kind whose numbers are nearest to `array`; for kinds of blocks, as llama.cpp rounds them.
+
+    ValueError when the kind cannot hold them.
+    """
+    if kind in ("F64", "F32"):
+        return array.astype(KINDS[kind].dtype, copy=False)
+    if kind == "F16":
+        with np.errstate(over="ignore"):
+            half = array.astype(KINDS[kind].dtype, copy=False)
+        if (np.isinf(half) & np.isfinite(array)).any():
+            raise ValueError("numbers over 65504 cannot be stored as F16; use BF16 or F32")
+        return half
+    if kind == "BF16":
+        return _to_bfloat16(np.asarray(array, np.float32))
+    if kind not in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"):
+        raise ValueError(f"{kind} is read, but not written; use F32, F16, BF16 or Q8_0")
+    KINDS[kind].raw_shape(array.shape)  # ValueError for rows that are not whole blocks
+    gguf = import_gguf()
+    return gguf.quantize(np.ascontiguousarray(array, np.float32), gguf.GGMLQuantizationType[kind])
+
+
+def _to_bfloat16(array: np.ndarray) -> np.ndarray:
+    """The upper 16 bits, rounded to the nearest, of two that are equally near to the one that ends in a 0."""
+    bits = array.view(np.uint32)
+    upper = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    return np.where(np.isnan(array), 0x7FC0, upper).astype("<u2")  # rounding could make an infinity of a NaN

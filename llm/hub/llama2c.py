@@ -7,7 +7,7 @@
     version 2   as 1, with the length of a group after the byte; norms in float32; then each matrix: its numbers in 8
                 bits, and a scale in float32 for each group
 
-A projection (out, in) has its rows as PyTorch has them. Rows of queries and keys are interleaved (interleaved.py).
+A projection (out, in) has its rows as PyTorch has them. Rows of queries and keys are interleaved (weights.py).
 The file says nothing of RMSNorm's epsilon (1e-5) and RoPE's base (10000): llama2.c has no others.
 """
 
@@ -24,6 +24,8 @@ import numpy as np
 from llm.hub.errors import HubError
 from llm.hub.mapped import map_file
 from llm.hub.stored import Stored
+from llm.hub.weights import Part, Same, interleaved_qkv, stack
+from llm.model.config import GPTConfig
 
 FIELDS = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len")
 MAGIC = 0x616B3432  # "ak42"
@@ -33,7 +35,8 @@ MOST_LAYERS = 1 << 12  # many times those of any Llama: names are made for each
 
 @dataclass(frozen=True)
 class Llama2C:
-    path: Path
+    """The content of a file."""
+
     version: int
     sizes: dict[str, int]  # by FIELDS
     shared_classifier: bool  # then there is no "output.weight": it is that of "tok_embeddings.weight"
@@ -44,7 +47,7 @@ Shapes = list[tuple[str, tuple[int, ...]]]
 
 
 def read_llama2c(path: Path) -> Llama2C:
-    """HubError when the sizes in its header do not agree with each other, or with that of the file."""
+    """The file at `path`. HubError when the sizes in its header do not agree with each other, or with its length."""
     data = map_file(path)
     if len(data) < HEADER:
         raise HubError(f"{path} has {len(data)} bytes, too few for a model of llama2.c")
@@ -62,7 +65,7 @@ def _read_legacy(path: Path, data: np.ndarray) -> Llama2C:
     shapes = _legacy_shapes(sizes, shared)
     _check_length(path, len(data), 28 + 4 * sum(prod(shape) for _, shape in shapes))
     tensors = {name: stored for name, stored in _float32(data[28:], shapes) if not name.startswith("freqs_")}
-    return Llama2C(path, 0, sizes, shared, tensors)
+    return Llama2C(0, sizes, shared, tensors)
 
 
 def _read_new(path: Path, data: np.ndarray, version: int) -> Llama2C:
@@ -80,7 +83,7 @@ def _read_new(path: Path, data: np.ndarray, version: int) -> Llama2C:
     tensors = dict(_float32(data[HEADER:], norms))
     rest = data[HEADER + norm_bytes :]
     tensors |= _float32(rest, matrices) if version == 1 else _int8(path, rest, matrices, group)
-    return Llama2C(path, version, sizes, bool(shared), tensors)
+    return Llama2C(version, sizes, bool(shared), tensors)
 
 
 # --- sizes ------------------------------------------------------------------------------------------------------------
@@ -173,3 +176,49 @@ def _int8(path: Path, data: np.ndarray, shapes: Shapes, group: int) -> Iterator[
             raise HubError(f"{path}: scales of {name} are negative or infinite; export it again with llama2.c of today")
         yield name, Stored((q * scales).reshape(shape), "F32")
         start = stop
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+def llama2c_config(file: Llama2C) -> GPTConfig:
+    """The configuration of the model in the file, a Llama."""
+    sizes = file.sizes
+    return GPTConfig(
+        vocab_size=sizes["vocab_size"],
+        context=sizes["max_seq_len"],
+        layers=sizes["n_layers"],
+        heads=sizes["n_heads"],
+        kv_heads=sizes["n_kv_heads"],
+        dim=sizes["dim"],
+        mlp_dim=sizes["hidden_dim"],
+        positions="rope",
+        norm="rmsnorm",
+        norm_eps=1e-5,
+        mlp="swiglu",
+        bias=False,
+        tied_head=file.shared_classifier,
+    )
+
+
+def llama2c_tensors(config: GPTConfig) -> dict[str, Part]:
+    """Our names -> theirs."""
+    parts: dict[str, Part] = {
+        "embedding.weight": Same("tok_embeddings.weight"),
+        "norm.weight": Same("norm.weight"),
+        "head.weight": Same("output.weight"),
+    }
+    for layer in range(config.layers):
+        ours, theirs = f"blocks.{layer}", f"layers.{layer}"
+        names = [f"{theirs}.attention.w{letter}.weight" for letter in "qkv"]
+        qkv = interleaved_qkv(names, config.heads, config.key_heads, config.head_size)
+        gate_up = stack([f"{theirs}.feed_forward.w1.weight", f"{theirs}.feed_forward.w3.weight"], [config.mlp_size] * 2)
+        parts |= {
+            f"{ours}.norm1.weight": Same(f"{theirs}.attention_norm.weight"),
+            f"{ours}.attention.qkv.weight": qkv,
+            f"{ours}.attention.out.weight": Same(f"{theirs}.attention.wo.weight"),
+            f"{ours}.norm2.weight": Same(f"{theirs}.ffn_norm.weight"),
+            f"{ours}.mlp.up.weight": gate_up,
+            f"{ours}.mlp.down.weight": Same(f"{theirs}.feed_forward.w2.weight"),
+        }
+    return parts

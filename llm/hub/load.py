@@ -6,7 +6,6 @@ is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,16 +13,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from llm.hub.errors import HubError
-from llm.hub.safetensors_files import refuse_foreign
-from llm.hub.source import Source, open_folder, open_gguf, open_llama2c, open_run, read_config
+from llm.hub.source import RUN, Source, open_model
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import errors_of
 from llm.model.gpt import GPT
-from llm.runs.files import open_regular
 from llm.runs.load import load_model
 from llm.runs.run import Run
 from minigrad.backend import pick_device
-from minigrad.nn import Parameter
 from tokenizer import BaseTokenizer
 from tokenizer import load as tokenizer_at
 
@@ -43,10 +39,9 @@ def load(
     `tokenizer`: a file or folder of a tokenizer, to be used instead of the model's own.
     The model is in evaluation mode. Raises HubError, a ValueError, or OSError if it cannot be read.
     """
-    if weights not in get_args(Weights):
-        raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
     source = open_model(path)
-    return load_weights(source, dtype, weights), load_tokenizer(source, tokenizer)
+    found = load_tokenizer(source, tokenizer)  # before the weights, which take longer
+    return load_weights(source, dtype, weights), found
 
 
 def load_any(
@@ -60,14 +55,18 @@ def load_any(
     """The model at `path`, ready to write on `device`, and its tokenizer. `llm.load` is this function.
 
     `path`: the folder of a run, such as "runs/default-1", or what `load` takes. `which`: the "last" checkpoint of a
-    run, or the "best" one by validation loss. `weights` and `tokenizer`: as in `load`. Raises ValueError (RunError,
-    HubError) or OSError for what cannot be used, and for a model without a tokenizer.
+    run, or the "best" one by validation loss. `weights` and `tokenizer`: as in `load`, for models of others. Raises
+    ValueError (RunError, HubError) or OSError for what cannot be used, and for a model without a tokenizer.
     """
-    if isinstance(path, Run) or is_run(Path(path)):
+    source = None if isinstance(path, Run) else open_model(path)
+    if source is None or source.family == RUN:
+        if tokenizer is not None or weights != "widened":
+            raise ValueError(f"{path} is a run, with float32 weights and a tokenizer; leave weights and tokenizer out")
         return load_model(path, which, device)
-    model, found = load(path, weights=weights, tokenizer=tokenizer)
+    found = load_tokenizer(source, tokenizer)
     if found is None:
         raise HubError(f"{path} has no tokenizer; give the path of one with tokenizer=, or use llm.hub.load")
+    model = load_weights(source, weights=weights)
     if device != "cpu":
         model.to(pick_device(device))
     return model, found
@@ -75,13 +74,16 @@ def load_any(
 
 def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
     """The model, in evaluation mode. The arguments are those of `load`."""
-    # No initial weights: they are read in the next lines.
-    model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
-    check_names(source, names_of(model))
+    if weights not in get_args(Weights):
+        raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
+    model = empty_model(source, dtype, weights)
     if isinstance(model, StoredGPT):
         model.keep_matrices(source)
     for name, parameter in model.named_parameters():
-        read_tensor(source, name, parameter)
+        try:
+            source.parts[name].fill(parameter.data, source.tensors.__getitem__)
+        except HubError as error:
+            raise HubError(f"{source.where}: {error}") from None
     model.eval()
     return model
 
@@ -101,77 +103,30 @@ def load_tokenizer(source: Source, path: str | Path | None = None) -> BaseTokeni
     return tokenizer
 
 
-def open_model(path: str | Path) -> Source:
-    """The model at `path`, whatever kind of file it is in."""
-    path = Path(path)
-    if path.suffix == ".gguf" and not path.is_dir():
-        return open_gguf(path)
-    if path.suffix in (".bin", ".pt", ".pth") and path.is_file():
-        if path.suffix != ".bin" or is_pickle(path):
-            refuse_foreign([path])
-        return open_llama2c(path)
-    if (path / "config.json").is_file():
-        return open_run(path) if is_run(path) else open_folder(path)
-    if len(files := list(path.glob("*.gguf"))) == 1:  # a folder of nothing else
-        return open_gguf(files[0])
-    wanted = "a run of train.py, a folder with a config.json, a .gguf file or a .bin file of llama2.c"
-    raise HubError(f"{path} {'is no model' if path.exists() else 'does not exist'}; give {wanted}")
-
-
-def is_run(path: Path) -> bool:
-    """Whether the folder is a run of train.py. In its config.json are options, and no family."""
-    if not (path / "config.json").is_file():
-        return False
-    data = read_config(path / "config.json")
-    return "model_type" not in data and bool({"model", "training"} & data.keys())
-
-
-def is_pickle(path: Path) -> bool:
-    """Whether the file is one of PyTorch: a zip archive, or a pickle by itself."""
-    with open_regular(path) as file:
-        begin = file.read(4)
-    return begin == b"PK\x03\x04" or begin[:1] == b"\x80"
-
-
-def read_tensor(source: Source, name: str, parameter: Parameter) -> None:
-    """Copy one tensor of the model from the file."""
-    try:
-        source.parts[name].fill(parameter.data, source.tensors.__getitem__)
-    except HubError as error:
-        raise HubError(f"{source.where}: {error}") from None
-
-
-def our_names(source: Source) -> list[str]:
-    """The names of our tensors. Raises HubError if the file lacks some of them, or has others."""
-    names = names_of(GPT(source.config, rng=None))  # its zeros are never written, and so take no memory
-    check_names(source, names)
-    return names
-
-
-def names_of(model: GPT) -> list[str]:
-    return [name for name, _ in model.named_parameters()]
-
-
-def check_names(source: Source, ours: Iterable[str]) -> None:
-    """Raise HubError if the file lacks tensors of the model, whose names are `ours`, or has others than those."""
-    needed = {theirs for name in ours for theirs in source.parts[name].names}
-    if missing := sorted(needed - source.tensors.keys()):
-        raise HubError(f"{source.where} lacks {shorten(missing)}, which its configuration asks for")
-    for name in sorted(needed):
-        if source.tensors[name].kind in INTEGERS:
-            kind = source.tensors[name].kind
+def empty_model(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
+    """The model before its weights are read. Raises HubError if the file lacks tensors of it, or has others."""
+    tensors = source.tensors  # before the model: a run whose configuration asks for far more than that is refused here
+    # Without initial weights. Its zeros take no memory until they are written.
+    model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
+    needed = sorted({theirs for name, _ in model.named_parameters() for theirs in source.parts[name].names})
+    if missing := [name for name in needed if name not in tensors]:
+        raise HubError(f"{source.where} lacks {in_words(missing)}, which its configuration asks for")
+    for name in needed:
+        if (kind := tensors[name].kind) in INTEGERS:
             raise HubError(f"{source.where} holds {name} as {kind}, without scales; weights are BF16, F16 or F32")
+    if surplus := sorted(name for name in tensors.keys() - {*needed} if not may_be_there(name, source)):
+        raise HubError(f"{source.where} holds {in_words(surplus)}, for which its configuration has no place")
+    return model
+
+
+def may_be_there(name: str, source: Source) -> bool:
+    """Whether the file may hold this tensor, although the model does not need it."""
     # With a tied head, some files hold the embedding a second time under the name of the head.
-    known = needed | {name for part in tied_head(source) for name in part.names}
-    surplus = [n for n in sorted(source.tensors.keys() - known) if not any(fnmatch(n, p) for p in source.surplus)]
-    if surplus:
-        raise HubError(f"{source.where} holds {shorten(surplus)}, for which its configuration has no place")
+    head = source.parts["head.weight"].names if source.config.tied_head and "head.weight" in source.parts else ()
+    return name in head or any(fnmatch(name, pattern) for pattern in source.surplus)
 
 
-def tied_head(source: Source) -> list[Any]:
-    return [source.parts["head.weight"]] if source.config.tied_head and "head.weight" in source.parts else []
-
-
-def shorten(names: list[str]) -> str:
+def in_words(names: list[str]) -> str:
+    """The first names, for a message: the tensors a, b, c and 5 more."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"the tensor{'s' if len(names) > 1 else ''} {', '.join(names[:3])}{more}"

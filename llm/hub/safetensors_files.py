@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from llm.hub.stored import Stored
 
 MODEL, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_HEADER = 1 << 24  # bytes of JSON. A header has about 120 for each tensor
-MOST_BYTES = 1 << 48  # of a file; also of numbers in a row: beyond that, NumPy's sizes overflow
+MOST_BYTES = 1 << 48  # of a file. Sizes of axes have the same bound: beyond it, NumPy's own sizes overflow
 MOST_AXES = 8  # of a tensor; weights have 1 to 3, and NumPy allows 64
 # Files of other formats. Loading a pickle runs any code that its author put in.
 FOREIGN = ("*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
@@ -108,6 +108,15 @@ def _read_index(path: Path) -> dict[str, str]:
 # --- one file ---------------------------------------------------------------------------------------------------------
 
 
+class _Place(NamedTuple):
+    """One tensor of a file: its numbers are the bytes from `start` to `stop`, counted from the end of the header."""
+
+    kind: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
 def read_safetensors(path: Path) -> dict[str, Stored]:
     """All tensors of one file by name, in the order of the header."""
     data = map_file(path)
@@ -119,8 +128,8 @@ def read_safetensors(path: Path) -> dict[str, Stored]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise HubError(f"{path}: its __metadata__ is not an object of texts")
     places = {name: _place(path, name, entry) for name, entry in entries.items()}
-    _check_cover(path, places, len(numbers))
-    return {name: Stored.from_bytes(numbers[a:b], kind, shape) for name, (kind, shape, a, b) in places.items()}
+    _check_places(path, places, len(numbers))
+    return {name: Stored.from_bytes(numbers[p.start : p.stop], p.kind, p.shape) for name, p in places.items()}
 
 
 def _split(path: Path, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,8 +146,8 @@ def _split(path: Path, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return data[8 : 8 + length], data[8 + length :]
 
 
-def _place(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
-    """(kind, shape, first byte, last byte + 1) of an entry of the header."""
+def _place(path: Path, name: str, entry: Any) -> _Place:
+    """What an entry of the header says."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise HubError(f"{path}: the entry of {shown(name)} is not a dtype, a shape and data_offsets")
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -151,7 +160,7 @@ def _place(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int
     start, stop = offsets
     if stop - start != prod(shape) * KINDS[kind].nbytes:
         raise HubError(f"{path}: {shown(name)} of shape {shown(shape)} in {kind} cannot have {stop - start:,} bytes")
-    return kind, tuple(shape), start, stop
+    return _Place(kind, tuple(shape), start, stop)
 
 
 def _are_sizes(values: Any) -> bool:
@@ -159,13 +168,14 @@ def _are_sizes(values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < MOST_BYTES for value in values)
 
 
-def _check_cover(path: Path, places: dict[str, tuple[str, tuple[int, ...], int, int]], length: int) -> None:
+def _check_places(path: Path, places: dict[str, _Place], length: int) -> None:
     """One tensor begins where the one before it ends, and the last one ends with the file, as the format demands."""
     end, before = 0, "the header"
-    for name, (_, _, start, stop) in sorted(places.items(), key=lambda place: place[1][2:]):
-        if start != end:
+    for name in sorted(places, key=lambda name: (places[name].start, places[name].stop)):
+        if places[name].start != end:
+            start = places[name].start
             raise HubError(f"{path}: {shown(name)} begins at byte {start:,}, but {before} ends at byte {end:,}")
-        end, before = stop, shown(name)
+        end, before = places[name].stop, shown(name)
     if end != length:
         raise HubError(f"{path} has {length:,} bytes of numbers, and its header describes {end:,}; download it again")
 

@@ -6,8 +6,7 @@ The family is the first one that can say everything that the configuration says.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,11 @@ def save(
             save_folder_tokenizer(tokenizer, partial, model.config, family.model_type)
         if generation is not None:
             generation.write(partial)
-        data = describe(model.config, family, str(model.dtype))
+        data = config_json(model.config, family, str(model.dtype))
         write_file(partial / "config.json", json.dumps(data, indent=2) + "\n")
 
 
-def describe(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]:
+def config_json(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]:
     """The fields of config.json."""
     names = {"model_type": family.model_type, "architectures": [family.architecture], "dtype": dtype}
     # The ids of special tokens are in generation_config.json. Without this line they would be those of the family.
@@ -76,51 +75,63 @@ def their_tensors(model: GPT, parts: Mapping[str, Part]) -> dict[str, np.ndarray
 
 def nearest_family(config: GPTConfig) -> Family:
     """The first family that can say all that the configuration says."""
-    nearest, fewest = "", list(meaning(config))
-    for family in FAMILIES.values():
-        different = lost(config, family)
-        if not different:
-            return family
-        if len(different) < len(fewest):
-            nearest, fewest = family.model_type, different
-    values = ", ".join(f"{name}={meaning(config)[name]!r}" for name in fewest)
-    raise HubError(f"no family of transformers has such a model; the nearest, {nearest}, cannot have {values}")
+    return FAMILIES[
+        first_that_fits(config, FAMILIES, lambda name: lost(config, FAMILIES[name]), "family of transformers")
+    ]
+
+
+def first_that_fits(config: GPTConfig, names: Iterable[str], lost_in: Callable[[str], list[str]], kind: str) -> str:
+    """The first of the names in which no field is lost. Otherwise HubError says what is lost in the nearest one."""
+    tried: dict[str, list[str]] = {}
+    for name in names:
+        tried[name] = lost_in(name)
+        if not tried[name]:
+            return name
+    nearest = min(tried, key=lambda name: len(tried[name]))
+    fields = ["experts"] if "experts" in tried[nearest] else tried[nearest]  # other fields of a mixture follow from it
+    values = ", ".join(f"{field}={meaning(config)[field]!r}" for field in fields)
+    raise HubError(f"no {kind} has such a model; the nearest, {nearest}, cannot have {values}")
 
 
 def lost(config: GPTConfig, family: Family) -> list[str]:
     """The fields that have another meaning after writing and reading the configuration as this family."""
-    # Where a family cannot say something, it writes what is nearest, and the comparison finds the difference.
-    data = json.loads(json.dumps(family.write(config)))
     ours = meaning(config)
     try:
+        # Where a family cannot say something, it writes what is nearest, and the comparison finds the difference.
+        data = json.loads(json.dumps(family.write(config)))
         theirs = meaning(family.read(family.fields(data)))
-    except ValueError:  # such a model is impossible in this family
+    except (ValueError, ArithmeticError):  # such a model is impossible in this family
         return list(ours)
     return [name for name in ours if ours[name] != theirs.get(name)]
 
 
 def meaning(config: GPTConfig) -> dict[str, Any]:
     """The fields with their defaults filled in, and only those that have an effect on the results of this model."""
-    found = config.to_json()
+    found = config.to_json() | {f"{part}_bias": config.has_bias(part) for part in ("qkv", "out", "mlp", "norm")}
     found |= {"kv_heads": config.key_heads, "head_dim": config.head_size, "mlp_dim": config.mlp_size}
-    found |= {
-        "rope_dim": config.rotated,
-        "attention_scale": attention_scale(replace(config, attention_scale_by_layer=False), 0),
-    }
-    found |= {f"{part}_bias": config.has_bias(part) for part in ("qkv", "out", "mlp", "norm")}
+    found |= {"rope_dim": config.rotated, "attention_scale": attention_scale(config, layer=0)}
+    if config.dense_layers and config.dense_mlp_dim is None:
+        found["dense_mlp_dim"] = config.mlp_size
     for name in ("rope_layers", "window_layers"):
         layers = getattr(config, name)
         found[name] = sorted(range(config.layers) if layers is None else layers)
-    # The first has been filled in, the others act only in training.
-    without_effect = {"bias", "dropout", "balance_by_layer"}
+    without = without_effect(config)
+    return {name: value for name, value in found.items() if name not in without}
+
+
+def without_effect(config: GPTConfig) -> set[str]:
+    """The fields that change nothing in this model, because others have the values that they have."""
+    names = {"bias", "dropout", "balance_by_layer"}  # `meaning` fills in the first; the others act only in training
     if config.positions != "rope":
-        without_effect |= {name for name in found if name.startswith("rope_")} | {"window_rope_base"}
+        names |= {"rope_base", "rope_interleaved", "rope_dim", "rope_scaling", "rope_layers", "window_rope_base"}
     if config.window is None:
-        without_effect |= {"window_layers", "window_rope_base"}
+        names |= {"window_layers", "window_rope_base"}
     if config.norm == "rmsnorm":
-        without_effect |= {"norm_bias"}
+        names |= {"norm_bias"}
     if not config.qk_norm:
-        without_effect |= {"qk_norm_all"}
+        names |= {"qk_norm_all"}
+    if not config.dense_layers:
+        names |= {"dense_mlp_dim"}
     if config.experts is None:
-        without_effect |= {"experts_per_token", "normalize_experts", "balance_loss", "dense_layers", "dense_mlp_dim"}
-    return {name: value for name, value in found.items() if name not in without_effect}
+        names |= {"experts_per_token", "normalize_experts", "balance_loss", "dense_layers", "dense_mlp_dim"}
+    return names

@@ -11,14 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from llm.hub.errors import HubError
-from llm.hub.gguf_models import ARCHITECTURES, gguf_tensors, read_metadata
+from llm.hub.gguf_models import ARCHITECTURES, gguf_config, gguf_tensors
 from llm.hub.gguf_writing import write_gguf
-from llm.hub.save import meaning, their_tensors
+from llm.hub.kinds import import_gguf
+from llm.hub.save import first_that_fits, meaning, their_tensors
 from llm.hub.stored import Stored
 from llm.hub.tokenizer_files import gguf_tokenizer_metadata
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
-from minigrad.fused.rope import rope_frequencies
+from llm.model.rope_scaling import plain_frequencies
 from tokenizer import BaseTokenizer
 
 Kind = Literal["F32", "F16", "Q8_0"]
@@ -34,6 +35,7 @@ def save_gguf(model: GPT, tokenizer: BaseTokenizer | None, path: str | Path, kin
     path, config = Path(path), model.config
     if path.exists():
         raise HubError(f"{path} exists already; give a new file")
+    import_gguf()  # before anything is written
     name = nearest_architecture(model)
     metadata = {"general.architecture": name, "general.file_type": FILE_TYPES[kind]} | metadata_of(config, name)
     if tokenizer is not None:
@@ -41,10 +43,12 @@ def save_gguf(model: GPT, tokenizer: BaseTokenizer | None, path: str | Path, kin
     tensors = their_tensors(model, gguf_tensors(config, name))
     if (factors := frequency_factors(config)) is not None:
         tensors["rope_freqs.weight"] = factors.astype(np.float32)
-    write_gguf(path, metadata, tensors, {name: kind_of(array, kind) for name, array in tensors.items()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_gguf(path, metadata, tensors, {name: kind_for(array, kind) for name, array in tensors.items()})
 
 
-def kind_of(array: np.ndarray, kind: Kind) -> str:
+def kind_for(array: np.ndarray, kind: Kind) -> str:
+    """The kind in which an array is stored where matrices are to be of `kind`."""
     if array.ndim < 2:
         return "F32"
     return "F16" if kind == "Q8_0" and array.shape[-1] % Q8_BLOCK else kind
@@ -65,8 +69,6 @@ def metadata_of(config: GPTConfig, name: str) -> dict[str, Any]:
         "attention.value_length": config.head_size,
         f"attention.{norm}": config.norm_eps,
     }
-    if config.positions == "rope":
-        fields |= {"rope.dimension_count": config.rotated, "rope.freq_base": float(config.rope_base)}
     optional = {
         "attention.sliding_window": config.window,
         "rope.freq_base_swa": config.window_rope_base,
@@ -74,35 +76,36 @@ def metadata_of(config: GPTConfig, name: str) -> dict[str, Any]:
         "final_logit_softcapping": config.soft_cap,
     }
     fields |= {key: value for key, value in optional.items() if value is not None}
-    scaling = config.rope_scaling
-    if scaling is not None and scaling.kind in ("linear", "yarn"):
-        fields |= {"rope.scaling.type": scaling.kind, "rope.scaling.factor": float(scaling.factor)}
-    if scaling is not None and scaling.original_context is not None:
-        fields["rope.scaling.original_context_length"] = scaling.original_context
+    fields |= rope_metadata(config) if config.positions == "rope" else {}
     return {f"{name}.{key}": value for key, value in fields.items()}
+
+
+def rope_metadata(config: GPTConfig) -> dict[str, Any]:
+    fields: dict[str, Any] = {"rope.dimension_count": config.rotated, "rope.freq_base": float(config.rope_base)}
+    scaling = config.rope_scaling
+    if scaling is None:
+        return fields
+    if scaling.kind in ("linear", "yarn"):
+        fields |= {"rope.scaling.type": scaling.kind, "rope.scaling.factor": float(scaling.factor)}
+    if scaling.original_context is not None:
+        fields["rope.scaling.original_context_length"] = scaling.original_context
+    return fields
 
 
 def frequency_factors(config: GPTConfig) -> np.ndarray | None:
     """What the frequencies of rope are divided by, (D / 2,), where this is how the file says the scaling."""
-    scaling = config.rope_scaling
+    scaling, dim = config.rope_scaling, config.rotated
     if config.positions != "rope" or scaling is None or scaling.kind not in ("llama3", "longrope"):
         return None
-    plain = rope_frequencies(config.rotated, config.rope_base)
-    return plain / scaling.frequencies(config.rope_base, config.rotated, scaling.original_context or 1)
+    if scaling.short_factors != scaling.long_factors or scaling.attention_factor != 1:
+        return None  # factors cannot say this longrope
+    length = scaling.original_context or 1  # any: the frequencies are the same for all
+    return plain_frequencies(config.rope_base, dim) / scaling.frequencies(config.rope_base, dim, length)
 
 
 def nearest_architecture(model: GPT) -> str:
     """The first architecture that can say all that the configuration says."""
-    ours = comparable(model.config)
-    nearest, fewest = "", list(ours)
-    for name in ARCHITECTURES:
-        different = lost(model, name)
-        if not different:
-            return name
-        if len(different) < len(fewest):
-            nearest, fewest = name, different
-    values = ", ".join(f"{field}={getattr(model.config, field)!r}" for field in fewest)
-    raise HubError(f"no architecture of GGUF files has such a model; the nearest, {nearest}, cannot have {values}")
+    return first_that_fits(model.config, ARCHITECTURES, lambda name: lost(model, name), "architecture of GGUF files")
 
 
 def lost(model: GPT, name: str) -> list[str]:
@@ -118,7 +121,7 @@ def lost(model: GPT, name: str) -> list[str]:
             np.broadcast_to(np.float32(0), (config.vocab_size, config.dim))
         )
         metadata = {"general.architecture": name} | metadata_of(config, name)
-        theirs = comparable(read_metadata(metadata, tensors, "the file"))
+        theirs = comparable(gguf_config(metadata, tensors, "the file"))
     except (ValueError, KeyError):  # such a model is impossible in this architecture
         return list(ours)
     return [field for field in ours if ours[field] != theirs.get(field)]
@@ -127,16 +130,7 @@ def lost(model: GPT, name: str) -> list[str]:
 def comparable(config: GPTConfig) -> dict[str, Any]:
     """The meaning of the fields as the file can say it."""
     found = meaning(config)
-    scaling = found.get("rope_scaling")
-    if scaling and scaling["kind"] in ("llama3", "longrope") and as_factors(config):
-        del found["rope_scaling"]  # said by a tensor: `frequency_factors`
+    if frequency_factors(config) is not None:
+        del found["rope_scaling"]  # said by a tensor
     # Floats are float32 in the file.
     return {name: float(np.float32(v)) if isinstance(v, float) else v for name, v in found.items()}
-
-
-def as_factors(config: GPTConfig) -> bool:
-    """Whether the scaling of rope is the same for all lengths of text: then factors of the frequencies say it."""
-    scaling = config.rope_scaling
-    assert scaling is not None
-    same = scaling.short_factors == scaling.long_factors
-    return scaling.kind == "llama3" or scaling.kind == "longrope" and same and scaling.attention_factor == 1

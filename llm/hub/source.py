@@ -1,45 +1,43 @@
-"""An opened model: what it is, and where its tensors and its tokenizer are. Nothing is read yet but the descriptions.
+"""An opened model: what it is, and how its tensors and its tokenizer are read. Only descriptions have been read so far.
 
-`load`, `inspect` and `convert` all begin here, whatever kind of file the model is in.
+`load`, `inspect`, `convert` and `train.py --from` all begin with `open_model`, whatever kind of file the model is in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from llm.hub.errors import HubError, reason, shown
+from llm.hub.errors import HubError, possible_model, shown
 from llm.hub.families import FAMILIES, Family
-from llm.hub.generation_defaults import GenerationDefaults
+from llm.hub.generation_defaults import GenerationDefaults, read_values
 from llm.hub.gguf_files import read_gguf
-from llm.hub.gguf_models import gguf_tensors, read_metadata
-from llm.hub.llama2c import read_llama2c
-from llm.hub.llama2c_models import llama2c_config, llama2c_tensors
-from llm.hub.safetensors_files import read_safetensors_folder
+from llm.hub.gguf_models import gguf_config, gguf_tensors
+from llm.hub.llama2c import llama2c_config, llama2c_tensors, read_llama2c
+from llm.hub.safetensors_files import read_safetensors_folder, refuse_foreign
 from llm.hub.stored import Stored, same_numbers
-from llm.hub.tokenizer_files import folder_tokenizer, gguf_tokenizer, llama2c_tokenizer, token_roles
-from llm.hub.weights import Part, Same
+from llm.hub.tokenizer_files import errors_of, folder_tokenizer, gguf_tokenizer, llama2c_tokenizer, token_roles
+from llm.hub.weights import Part, SameNames
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
-from llm.runs.errors import RunError
-from llm.runs.files import read_json
-from llm.runs.load import read_run
-from llm.runs.run import Run
+from llm.runs.files import open_regular
+from llm.runs.load import read_checkpoint, read_config, read_tokenizer
+from llm.runs.run import CONFIG, Run
 from tokenizer import BaseTokenizer
 
-# Fields of config.json that mean another model than the one that the rest describes, whatever the family.
-NEVER = {"is_encoder_decoder": False, "quantization_config": None}
+# The values that these fields of config.json must have, whatever the family: others mean another kind of model.
+ALWAYS = {"is_encoder_decoder": False, "quantization_config": None}
 STATE_SPACE = (
     "mamba", "mamba2", "falcon_mamba", "jamba", "bamba", "rwkv", "zamba", "zamba2", "xlstm", "recurrent_gemma"
 )  # fmt: skip
 # run.c of llama2.c begins each text with the token 1, <s>, and ends it where the model writes this token again.
 LLAMA2C_DEFAULTS = GenerationDefaults(end_tokens=(1,), begin_token=1)
-
 SIZES = ("vocab_size", "context", "layers", "heads", "kv_heads", "dim", "head_dim", "mlp_dim", "experts")
-
+RUN = "run"  # the family of runs
 HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")  # the names that never have a prefix
 
 
@@ -51,15 +49,67 @@ class Source:
     family: str
     config: GPTConfig
     parts: Mapping[str, Part]  # our tensors -> how each is kept in the file
-    tensors: Mapping[str, Stored]  # the tensors of the file
+    read_tensors: Callable[[], Mapping[str, Stored]]
     load_tokenizer: Callable[[], BaseTokenizer | None]
     read_defaults: Callable[[BaseTokenizer | None], GenerationDefaults]  # takes the tokenizer, once it is loaded
-    surplus: tuple[str, ...] = field(default=())  # patterns of tensors of the file that hold no weights
+    surplus: tuple[str, ...] = ()  # patterns of tensors of the file that hold no weights
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Stored]:
+        """The tensors of the file by name. They stay in the file until they are used; only those of a run are read."""
+        return self.read_tensors()
 
 
-def open_folder(folder: Path) -> Source:
-    """A folder of Hugging Face."""
-    data = read_config(folder / "config.json")
+def open_model(path: str | Path) -> Source:
+    """The model at `path`, whatever kind of file it is in."""
+    path = Path(path)
+    if path.suffix == ".gguf" and not path.is_dir():
+        return open_gguf(path)
+    if path.suffix in (".bin", ".pt", ".pth") and path.is_file():
+        if path.suffix != ".bin" or is_pickle(path):
+            refuse_foreign([path])
+        return open_llama2c(path)
+    if (path / CONFIG).is_file():
+        data = read_values(path / CONFIG)
+        return open_run(path) if is_of_run(data) else open_folder(path, data)
+    if len(files := list(path.glob("*.gguf"))) == 1:  # a folder of nothing else
+        return open_gguf(files[0])
+    raise HubError(f"{path} {why_no_model(path)}")
+
+
+def why_no_model(path: Path) -> str:
+    """What is at `path` instead of a model, and what to give: the rest of a sentence."""
+    wanted = "a run of train.py, a folder with a config.json, a .gguf file or a .bin file of llama2.c"
+    if path.is_dir():
+        folders = (config.parent for config in path.glob("*/config.json"))
+        weights = (file for file in path.glob("*.bin") if not file.name.startswith("tok"))  # those are tokenizers
+        models = sorted(map(str, [*folders, *path.glob("*.gguf"), *weights]))
+        if models:
+            shown = ", ".join(models[:3]) + (f" and {len(models) - 3} more" if len(models) > 3 else "")
+            return f"is a folder with models in it, and not one itself; give {'one of ' * (len(models) > 1)}{shown}"
+    elif path.exists():
+        if (path.parent / CONFIG).is_file():
+            return f"is one file of a model; give its folder, {path.parent}"
+    elif len(path.parts) == 2 and not path.parent.exists() and not path.is_absolute():  # a name on Hugging Face
+        return (
+            f"does not exist, and nothing is downloaded; fetch it first, with the program hf: hf download {path} "
+            f"--local-dir {path.name}"
+        )
+    return f"{'is no model' if path.exists() else 'does not exist'}; give {wanted}"
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether the file is one of PyTorch: a zip archive, or a pickle by itself."""
+    with open_regular(path) as file:
+        begin = file.read(4)
+    return begin == b"PK\x03\x04" or begin[:1] == b"\x80"
+
+
+# --- a folder of Hugging Face -----------------------------------------------------------------------------------------
+
+
+def open_folder(folder: Path, data: dict[str, Any]) -> Source:
+    """A folder of Hugging Face. `data`: what is in its config.json."""
     family, config = read_family(folder, data)
     tensors = usual_names(read_safetensors_folder(folder), family)
     check_sizes(folder, config, tensors)
@@ -70,7 +120,7 @@ def open_folder(folder: Path) -> Source:
         family.model_type,
         config,
         family.tensors(config),
-        tensors,
+        read_tensors=lambda: tensors,
         load_tokenizer=lambda: folder_tokenizer(folder),
         read_defaults=lambda _: GenerationDefaults.read(folder),
         surplus=family.surplus,
@@ -88,13 +138,9 @@ def read_family(where: Path, data: dict[str, Any]) -> tuple[Family, GPTConfig]:
         raise HubError(f"{where} is of the family {shown(name)}; the families known are {', '.join(FAMILIES)}")
     family = FAMILIES[name]
     fields = family.fields(data, f"{where}/config.json")
-    fields.refuse_unless(**NEVER)
-    try:
+    fields.refuse_unless(**ALWAYS)
+    with possible_model(fields.where):
         return family, family.read(fields)
-    except HubError:
-        raise
-    except (ValueError, TypeError, KeyError, OverflowError, ZeroDivisionError) as error:
-        raise HubError(f"{fields.where} describes no possible model ({reason(error)})") from None
 
 
 def usual_names(tensors: Mapping[str, Stored], family: Family) -> dict[str, Stored]:
@@ -116,10 +162,13 @@ def has_own_head(parts: Mapping[str, Part], tensors: Mapping[str, Stored]) -> bo
     return not same_numbers(embedding, head)
 
 
+# --- other kinds of files ---------------------------------------------------------------------------------------------
+
+
 def open_gguf(path: Path) -> Source:
     """A GGUF file."""
     file = read_gguf(path)
-    config = read_metadata(file.metadata, file.tensors, str(path))
+    config = gguf_config(file.metadata, file.tensors, str(path))
     name = file.metadata["general.architecture"]
     # The factors of rope are part of the configuration here.
     tensors = {n: tensor for n, tensor in file.tensors.items() if not n.startswith("rope_")}
@@ -129,7 +178,7 @@ def open_gguf(path: Path) -> Source:
         name,
         config,
         gguf_tensors(config, name),
-        tensors,
+        read_tensors=lambda: tensors,
         load_tokenizer=lambda: gguf_tokenizer(file.metadata, path),
         read_defaults=lambda tokenizer: GenerationDefaults.of_gguf(file.metadata, tokenizer),
     )
@@ -144,7 +193,7 @@ def open_llama2c(path: Path) -> Source:
         "llama2.c",
         config,
         llama2c_tensors(config),
-        file.tensors,
+        read_tensors=lambda: file.tensors,
         load_tokenizer=lambda: tokenizer_beside(path, config),
         read_defaults=lambda _: LLAMA2C_DEFAULTS,
     )
@@ -158,23 +207,31 @@ def tokenizer_beside(path: Path, config: GPTConfig) -> BaseTokenizer | None:
 
 
 def open_run(folder: Path) -> Source:
-    """A run of train.py."""
-    try:
-        config, tokenizer, checkpoint = read_run(Run(folder))
-    except RunError as error:
-        raise HubError(str(error)) from None
-    tensors = {name: Stored.from_array(array) for name, array in checkpoint.weights.items()}
-    return Source(
-        folder,
-        "run",
-        config,
-        {name: Same(name) for name in tensors},
-        tensors,
-        load_tokenizer=lambda: tokenizer,
-        read_defaults=lambda tokenizer: GenerationDefaults.of_tokenizer(
-            {} if tokenizer is None else token_roles(tokenizer)
-        ),
-    )
+    """A run of train.py. Its tensors have our names already."""
+    run = Run(folder)
+    with errors_of(folder, named=True):
+        config = read_config(run)
+
+    def read_weights() -> dict[str, Stored]:
+        with errors_of(folder, named=True):
+            weights = read_checkpoint(run, config).weights
+        return {name: Stored.from_array(array) for name, array in weights.items()}
+
+    def load_tokenizer() -> BaseTokenizer:
+        with errors_of(folder, named=True):
+            return read_tokenizer(run, config)
+
+    def read_defaults(tokenizer: BaseTokenizer | None) -> GenerationDefaults:
+        if tokenizer is None:
+            return GenerationDefaults()
+        return GenerationDefaults.of_tokenizer(tokenizer, token_roles(tokenizer))
+
+    return Source(folder, RUN, config, SameNames(), read_weights, load_tokenizer, read_defaults)
+
+
+def is_of_run(data: dict[str, Any]) -> bool:
+    """Whether a config.json is that of a run. It holds options, and no family."""
+    return "model_type" not in data and bool({"model", "training"} & data.keys())
 
 
 def check_sizes(where: Path, config: GPTConfig, tensors: Mapping[str, Stored]) -> None:
@@ -189,10 +246,3 @@ def check_sizes(where: Path, config: GPTConfig, tensors: Mapping[str, Stored]) -
         sizes = {name: getattr(config, name) for name in SIZES if getattr(config, name) is not None}
         text = ", ".join(f"{name} {value}" for name, value in sizes.items())
         raise HubError(f"{where} asks for {text}, but its {len(tensors)} tensors hold only {numbers:,} numbers")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except ValueError as error:
-        raise HubError(f"{path}: {error}") from None

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from llm.hub.kinds import KINDS, import_gguf
+from llm.hub.kinds import KINDS, kind_of_dtype, rounded
 from llm.hub.mapped import release
 
 # Numbers that are widened at a time: 512 KB as float32. They are used while they lie in the cache of a processor core.
@@ -33,11 +33,8 @@ class Weight(Protocol):
     @property
     def kind(self) -> str: ...
     @property
-    def nbytes(self) -> int: ...
-    @property
     def parts(self) -> Sequence[Stored]: ...
-    def release(self) -> None: ...
-    def widen(self, dtype: Any = np.float32, rows: slice = ..., out: np.ndarray | None = None) -> np.ndarray: ...
+    def widen(self, dtype: Any = np.float32, out: np.ndarray | None = None) -> np.ndarray: ...
     def take(self, ids: np.ndarray, dtype: Any = np.float32) -> np.ndarray: ...
 
 
@@ -60,7 +57,7 @@ class Stored:
     @classmethod
     def from_array(cls, array: np.ndarray, kind: str | None = None) -> Stored:
         """The array, rounded to `kind`: F64, F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1. None: as it is."""
-        return cls(array, kind_of(array.dtype)) if kind is None else cls(rounded(array, kind), kind)
+        return cls(array, kind_of_dtype(array.dtype)) if kind is None else cls(rounded(array, kind), kind)
 
     @property
     def kind(self) -> str:
@@ -100,19 +97,17 @@ class Stored:
         rows = self.reordered(np.asarray(ids).reshape(-1))  # a copy of these rows
         return rows.widen(dtype).reshape(*np.shape(ids), *self.shape[1:])
 
-    def widen(self, dtype: Any = np.float32, rows: slice = slice(None), out: np.ndarray | None = None) -> np.ndarray:
-        """The numbers, or those of some rows, as float32 or float64: a new array, or `out`, whose dtype counts then."""
-        part = self if rows == slice(None) else self[rows]
-        if out is None:
-            out = np.empty(part.shape, dtype)
-        if out.shape != part.shape:
-            raise ValueError(f"out has the shape {out.shape}, not {part.shape}")
-        columns = (part.shape or (1,))[-1]
-        raw = part.raw.reshape(prod(part.shape[:-1]), -1 if part.raw.size else 0)
+    def widen(self, dtype: Any = np.float32, out: np.ndarray | None = None) -> np.ndarray:
+        """The numbers as float32 or float64: a new array of that dtype, or `out`, which keeps its own."""
+        out = np.empty(self.shape, dtype) if out is None else out
+        if out.shape != self.shape:
+            raise ValueError(f"out has the shape {out.shape}, not {self.shape}")
+        rows, columns = prod(self.shape[:-1]), (self.shape or (1,))[-1]
+        raw = self.raw.reshape(rows, -1 if self.raw.size else 0)
         # (rows, C), without a copy: what is written to it must arrive in `out`. ValueError where that is impossible.
-        target = out.reshape(prod(part.shape[:-1]), columns, copy=False)
-        for start, stop in spans(len(target), columns, BLOCK):
-            part._widen_block(raw[start:stop], target[start:stop])
+        target = out.reshape(rows, columns, copy=False)
+        for start, stop in spans(rows, columns, BLOCK):
+            self._widen_block(raw[start:stop], target[start:stop])
         return out
 
     def _widen_block(self, raw: np.ndarray, out: np.ndarray) -> None:
@@ -140,36 +135,11 @@ class Stacked:
     def kind(self) -> str:
         return "+".join(dict.fromkeys(part.kind for part in self.parts))
 
-    @property
-    def nbytes(self) -> int:
-        return sum(part.nbytes for part in self.parts)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __repr__(self) -> str:
         return f"Stacked({self.kind}, {self.shape})"
 
-    def __getitem__(self, rows: slice) -> Stacked:
-        start, stop, step = rows.indices(len(self))
-        if step != 1:
-            raise IndexError("rows of stacked tensors are cut without a step")
-        starts = self._ends - [len(part) for part in self.parts]
-        cut = [
-            part[max(start - first, 0) : max(stop - first, 0)]
-            for part, first, end in zip(self.parts, starts.tolist(), self._ends.tolist())
-            if first < stop and start < end
-        ]
-        return Stacked(cut or [self.parts[0][:0]])
-
-    def release(self) -> None:
-        for part in self.parts:
-            part.release()
-
-    def widen(self, dtype: Any = np.float32, rows: slice = slice(None), out: np.ndarray | None = None) -> np.ndarray:
+    def widen(self, dtype: Any = np.float32, out: np.ndarray | None = None) -> np.ndarray:
         """As that of `Stored`."""
-        if rows != slice(None):
-            return self[rows].widen(dtype, out=out)
         out = np.empty(self.shape, dtype) if out is None else out
         if out.shape != self.shape:
             raise ValueError(f"out has the shape {out.shape}, not {self.shape}")
@@ -179,7 +149,7 @@ class Stacked:
 
     def take(self, ids: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
         """As that of `Stored`."""
-        flat = np.arange(len(self))[np.asarray(ids).reshape(-1)]  # IndexError for numbers that do not exist
+        flat = np.arange(self.shape[0])[np.asarray(ids).reshape(-1)]  # IndexError for numbers that do not exist
         out = np.empty((len(flat), *self.shape[1:]), dtype)
         owner = np.searchsorted(self._ends, flat, side="right")  # which part has the row
         for number in np.unique(owner).tolist():
@@ -222,13 +192,13 @@ def _widened_blocks(weight: Weight, dtype: Any, count: int) -> Iterator[np.ndarr
             needed = (stop - start) * columns
             if buffer.size < needed:
                 buffer = np.empty(needed, dtype)
-            yield part.widen(rows=slice(start, stop), out=buffer[:needed].reshape(-1, columns))
+            yield part[start:stop].widen(out=buffer[:needed].reshape(-1, columns))
 
 
 def same_numbers(a: Stored, b: Stored) -> bool:
     """Whether two matrices of one shape have the same numbers. Few of their rows are in memory at a time."""
-    rows = [slice(*span) for span in spans(len(a), prod(a.shape[1:]), BLOCK)]
-    same = all(np.array_equal(a.widen(rows=r), b.widen(rows=r), equal_nan=True) for r in rows)
+    rows = (slice(*span) for span in spans(len(a), prod(a.shape[1:]), BLOCK))
+    same = all(np.array_equal(a[r].widen(), b[r].widen(), equal_nan=True) for r in rows)
     for stored in (a, b):
         stored.release()
     return same
@@ -238,40 +208,3 @@ def spans(rows: int, columns: int, numbers: int) -> Iterator[tuple[int, int]]:
     """(first, last + 1) of consecutive groups of rows that have about `numbers` numbers together, at least a row."""
     step = max(1, numbers // max(1, columns))
     return ((start, min(start + step, rows)) for start in range(0, rows, step))
-
-
-def kind_of(dtype: Any) -> str:
-    """The kind of arrays of that dtype. (uint16 is U16: the bits of a bfloat16 have that dtype too, but say so.)"""
-    names = [kind.name for kind in KINDS.values() if kind.dtype == dtype and kind.numbers == 1 and kind.name != "BF16"]
-    if not names:
-        raise ValueError(f"arrays of {dtype} cannot be stored")
-    return names[0]
-
-
-def rounded(array: np.ndarray, kind: str) -> np.ndarray:
-    """The raw array of the kind whose numbers are nearest to `array`; for kinds of blocks, as llama.cpp rounds them.
-
-    ValueError when the kind cannot hold them.
-    """
-    if kind in ("F64", "F32"):
-        return array.astype(KINDS[kind].dtype, copy=False)
-    if kind == "F16":
-        with np.errstate(over="ignore"):
-            half = array.astype(KINDS[kind].dtype, copy=False)
-        if (np.isinf(half) & np.isfinite(array)).any():
-            raise ValueError("numbers over 65504 cannot be stored as F16; use BF16 or F32")
-        return half
-    if kind == "BF16":
-        return _to_bfloat16(np.asarray(array, np.float32))
-    if kind not in ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"):
-        raise ValueError(f"{kind} is read, but not written; use F32, F16, BF16 or Q8_0")
-    KINDS[kind].raw_shape(array.shape)  # ValueError for rows that are not whole blocks
-    gguf = import_gguf()
-    return gguf.quantize(np.ascontiguousarray(array, np.float32), gguf.GGMLQuantizationType[kind])
-
-
-def _to_bfloat16(array: np.ndarray) -> np.ndarray:
-    """The upper 16 bits, rounded to the nearest, of two that are equally near to the one that ends in a 0."""
-    bits = array.view(np.uint32)
-    upper = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    return np.where(np.isnan(array), 0x7FC0, upper).astype("<u2")  # rounding could make an infinity of a NaN

@@ -23,7 +23,11 @@ from minigrad.fused.record import Needs, record_fused
 from minigrad.nn import Embedding, Linear, Module
 from minigrad.tensor import Tensor, as_tensor
 
-KEPT = {"BF16", "F16", "Q8_0"}  # the kinds that stay as they are; the others are widened, as if nothing was asked for
+KEPT = {
+    "BF16",
+    "F16",
+    "Q8_0",
+}  # the kinds that stay as they are; matrices of other kinds are widened when they are read
 
 
 class StoredLinear(Module):
@@ -50,6 +54,9 @@ class StoredEmbedding(Module):
 
     def forward(self, ids: Any) -> Tensor:
         return Tensor(self.matrix.take(as_tensor(ids).data, self.dtype))
+
+
+STORED_LAYERS = (StoredLinear, StoredEmbedding)
 
 
 def stored_product(x: Tensor, matrix: Weight) -> Tensor:
@@ -79,28 +86,27 @@ class StoredGPT(GPT):
             if matrix.shape != module.weight.shape:
                 raise HubError(f"{source.where}: {name}.weight has the shape {matrix.shape}, not {module.weight.shape}")
             if isinstance(module, Linear):
-                replace(self, name, StoredLinear(matrix, module.bias))
+                replace_module(self, name, StoredLinear(matrix, module.bias))
             else:
-                replace(self, name, StoredEmbedding(matrix, self.dtype))
+                replace_module(self, name, StoredEmbedding(matrix, self.dtype))
 
-    def logits(self, x: Tensor) -> Tensor:
+    def _head_product(self, x: Tensor) -> Tensor:
         if self._head_matrix is None:
-            return super().logits(x)
-        logits, cap = stored_product(x, self._head_matrix), self.config.soft_cap
-        logits = logits if self.head_bias is None else logits + self.head_bias
-        return logits if cap is None else cap * (logits / cap).tanh()
+            return super()._head_product(x)
+        logits = stored_product(x, self._head_matrix)
+        return logits if self.head_bias is None else logits + self.head_bias
 
     def _head_loss(self, x: Tensor, targets: Array, **options: Any) -> Tensor:
         return cross_entropy(self.logits(x), targets, **options)
 
     def num_parameters(self) -> int:
-        matrices = [module.matrix for _, module in self.named_modules() if isinstance(module, KINDS_OF_LAYERS)]
+        matrices = [module.matrix for _, module in self.named_modules() if isinstance(module, STORED_LAYERS)]
         return super().num_parameters() + sum(prod(matrix.shape) for matrix in matrices)
 
     @property
     def _head_matrix(self) -> Weight | None:
         head = self.embedding if self.config.tied_head else self.head
-        return head.matrix if isinstance(head, KINDS_OF_LAYERS) else None
+        return head.matrix if isinstance(head, STORED_LAYERS) else None
 
     @property
     def device(self) -> str:
@@ -111,10 +117,7 @@ class StoredGPT(GPT):
         return self.embedding.dtype if isinstance(self.embedding, StoredEmbedding) else self.embedding.weight.dtype
 
 
-KINDS_OF_LAYERS = (StoredLinear, StoredEmbedding)
-
-
-def replace(model: Module, name: str, module: Module) -> None:
+def replace_module(model: Module, name: str, module: Module) -> None:
     """Put a module in the place of the one called `name`, such as "blocks.0.mlp.up"."""
     *path, last = name.split(".")
     for step in path:

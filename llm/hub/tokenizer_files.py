@@ -38,12 +38,14 @@ def errors_of(where: Any, *, named: bool = False) -> Iterator[None]:
     except HubError:
         raise
     except OSError as error:
+        if named and error.strerror is None:
+            raise HubError(str(error)) from None
         raise HubError(f"{error.filename or where}: {error.strerror or error}") from None
     except ValueError as error:
         raise HubError(str(error) if named else f"{where} {error}") from None
 
 
-# Reading
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def folder_tokenizer(folder: str | Path) -> BaseTokenizer | None:
@@ -81,7 +83,7 @@ def llama2c_tokenizer(path: str | Path) -> BaseTokenizer:
         return BaseTokenizer.of(llama2c.parse(path.read_bytes()))
 
 
-# Writing
+# --- writing ----------------------------------------------------------------------------------------------------------
 
 
 def token_roles(tokenizer: BaseTokenizer) -> dict[str, int]:
@@ -117,7 +119,7 @@ def save_folder_tokenizer(
     write_file(folder / ROLES_NAME, json.dumps(roles, indent=2))
     if isinstance(template, str):
         write_file(folder / TEMPLATE_NAME, template)
-    GenerationDefaults.of_tokenizer(ids).write(folder)
+    GenerationDefaults.of_tokenizer(tokenizer, ids).write(folder)
 
 
 def class_of_qwen2(tokenizer: BaseTokenizer) -> dict[str, Any]:

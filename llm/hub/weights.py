@@ -3,9 +3,9 @@
 Most are the same under another name. Some models keep as one matrix what others keep as several, or store a matrix
 transposed. Each class here is one such way, in both directions:
 
-    fill(out, get)      writes our tensor into the array `out`; `get(name)` is a tensor of the file (stored.py)
-    split(array)        the tensors of the file, by name, that our tensor is made of
-    keep(get)           our tensor in the form in which it lies in the file; None if that is impossible
+    fill(out, get)      to load: writes our tensor into the array `out`; `get(name)` is a tensor of the file (stored.py)
+    keep(get)           to load with weights="stored": our tensor as it lies in the file; None if that is impossible
+    split(array)        to save: the tensors of the file, by name, that our tensor `array` becomes
 """
 
 from __future__ import annotations
@@ -17,19 +17,16 @@ from typing import Protocol
 import numpy as np
 
 from llm.hub.errors import HubError
-from llm.hub.interleaved import unpermute
 from llm.hub.stored import Stacked, Stored, Weight
 
 Get = Callable[[str], Stored]
 
 
 class Part(Protocol):
-    """One of our tensors, as it is kept in a file."""
+    """One of our tensors, as it is kept in a file. `names`: the tensors of the file that it is made of."""
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The tensors of the file."""
-        ...
+    def names(self) -> tuple[str, ...]: ...
 
     def fill(self, out: np.ndarray, get: Get) -> None: ...
 
@@ -67,12 +64,19 @@ class Same(OneTensor):
     """The tensor is the same."""
 
 
+class SameNames(dict[str, Part]):
+    """The parts of a file in which each tensor is the same, and has the same name: a run of ours."""
+
+    def __missing__(self, name: str) -> Part:
+        return Same(name)
+
+
 @dataclass(frozen=True)
 class Stack:
     """Our rows are those of several tensors: queries, keys and values; the gate and the up-projection of an MLP."""
 
     parts: tuple[Part, ...]
-    rows: tuple[int, ...]  # how many each has
+    shares: tuple[int, ...]  # how many rows each has, or numbers in the same proportions
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,15 +93,16 @@ class Stack:
         return found
 
     def _pieces(self, array: np.ndarray) -> list[np.ndarray]:
-        return np.split(array, np.cumsum(self.rows)[:-1])  # views
+        ends = np.cumsum(self.shares) * len(array) // sum(self.shares)
+        return np.split(array, ends[:-1])  # views
 
     def keep(self, get: Get) -> Weight | None:
         kept = [part.keep(get) for part in self.parts]
         return None if any(weight is None for weight in kept) else Stacked([w for w in kept if w is not None])
 
 
-def stack(names: Sequence[str], rows: Sequence[int]) -> Stack:
-    return Stack(tuple(Same(name) for name in names), tuple(rows))
+def stack(names: Sequence[str], shares: Sequence[int]) -> Stack:
+    return Stack(tuple(Same(name) for name in names), tuple(shares))
 
 
 def same_layers(names: Mapping[str, str]) -> dict[str, Part]:
@@ -169,7 +174,7 @@ class RowsAfter(OneTensor):
 
 
 @dataclass(frozen=True)
-class Matrices(OneTensor):
+class OneMatrix(OneTensor):
     """One of several matrices that the file keeps as one tensor with three axes: the experts of GGUF files."""
 
     number: int
@@ -183,8 +188,21 @@ class Matrices(OneTensor):
         return stored[self.number]
 
 
+# --- orders of rows ---------------------------------------------------------------------------------------------------
+
+# Rope turns pairs of numbers. In Meta's Llama, and with it in llama2.c and in GGUF files of the architecture "llama",
+# the two of a pair are beside each other: rows 0 and 1 of a head, 2 and 3 ... (interleaved). In Hugging Face's models
+# and here they are half a head apart: rows 0 and D / 2, 1 and D / 2 + 1 ..., for heads of D rows.
+
+
+def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
+    """Interleaved rows (heads * D, ...) of queries or keys, in the order of pairs half a head apart."""
+    pairs = rows.reshape(heads, -1, 2, *rows.shape[1:])  # (heads, D / 2, 2, ...)
+    return pairs.swapaxes(1, 2).reshape(rows.shape)
+
+
 def interleaved_qkv(names: Sequence[str], heads: int, key_heads: int, width: int) -> Stack:
-    """Queries, keys and values of three tensors, with the pairs of rope beside each other (interleaved.py)."""
+    """Queries, keys and values of three tensors, of which the first two have interleaved rows."""
     q, k, v = names
     queries, keys = (
         Reordered(name, tuple(unpermute(np.arange(count * width), count).tolist()))

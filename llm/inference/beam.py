@@ -79,15 +79,15 @@ def beam_search(
     """The best texts after the prompt that `num_beams` beams find, at most so many, the best first.
 
     A text is complete with a stop id, or with `max_tokens`. `length_penalty`: above 0, longer texts have better scores;
-    0 compares sums of log-probabilities. `early_stopping` says when no better text is expected, and the search ends:
-    True: when `num_beams` texts are complete; False: when also the best beginning has a lower score than all of them;
-    "never": when it could not have a better score even at its greatest length.
+    0 compares sums of log-probabilities. `early_stopping`: the search ends when `num_beams` texts are complete (True);
+    and the best beginning has no better score than the worst of them (False); not even if it had its score now at the
+    greatest length ("never").
     """
     check_arguments(model, prompt_ids, max_tokens, seed=0)
     check_search(num_beams, length_penalty, early_stopping)
     stop, reader = set(stop_ids), BeamReader(model, prompt_ids)
-    # A beginning has one continuation for each stop id that is complete. Among this many there are enough others.
-    count = num_beams * max(2, 1 + len(stop))
+    # Each beginning has one continuation for each stop id that ends. Among this many there are enough that do not.
+    count = num_beams * (1 + len(stop))
     beginnings, complete = [Beginning()], [Beam((), 0.0)] if max_tokens == 0 else []
     for length in range(1, max_tokens + 1):
         found = best_continuations(beginnings, reader(beginnings), count)
@@ -96,10 +96,10 @@ def beam_search(
         complete = sorted(complete, key=lambda beam: -beam.score)[:num_beams]
         if not beginnings or len(complete) == num_beams and early_stopping is True:
             break
-        # The best score that a beginning may still get. If log-probabilities were added, it could only be lower.
         longest = max_tokens if early_stopping == "never" and length_penalty > 0 else length
-        best = score(beginnings[0].total, longest, length_penalty)
-        if len(complete) == num_beams and best <= complete[-1].score:
+        # What the best beginning may still reach. With each token its total becomes lower.
+        possible = score(beginnings[0].total, longest, length_penalty)
+        if len(complete) == num_beams and possible <= complete[-1].score:
             break
     return complete
 
@@ -130,8 +130,8 @@ def check_search(num_beams: int, length_penalty: float, early_stopping: EarlySto
     """Raises ValueError for options that are not possible."""
     if num_beams < 1:
         raise ValueError(f"num_beams must be at least 1, got {num_beams}")
-    if not math.isfinite(length_penalty):
-        raise ValueError(f"length_penalty must be a finite number, got {length_penalty}")
+    if not -10 <= length_penalty <= 10:  # so that length ** length_penalty is no larger than a float can be
+        raise ValueError(f"length_penalty must be a number from -10 to 10, got {length_penalty}")
     if early_stopping not in (True, False, "never"):
         raise ValueError(f'early_stopping must be True, False or "never", got {early_stopping!r}')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def start(options: GenerateOptions) -> int:
     """Do what the options ask for; returns the exit status. Raises ValueError, RuntimeError or OSError."""
     writer = load_writer(options)
     set_blas_threads(blas_threads(options.threads, writer.model.num_parameters()))
+    if options.serve or options.chat:
+        keep_running_without_readers()
     if options.serve:
         return serve(writer, options)
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
@@ -86,6 +89,15 @@ def serve(writer: Writer, options: GenerateOptions) -> int:
     except ImportError as error:
         raise RuntimeError(f"--serve needs {error.name}; pip install starlette uvicorn jinja2") from None
     return serve(writer, options.sampling, options.server)
+
+
+def keep_running_without_readers() -> None:
+    """Writing to a pipe or a connection that the other side has closed raises an error, and does not end the program.
+
+    Otherwise a client that hangs up would end the server, and a chat template that goes beyond its limits the chat.
+    """
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def load_writer(options: GenerateOptions) -> Writer:

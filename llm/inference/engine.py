@@ -160,7 +160,8 @@ class Engine:
         """Read the last token together with guesses of the next ones, and draw as long as the guesses are right."""
         length = len(self.slots.texts[generation.slot])
         # The last of these tokens is not a guess, and the text must not become longer than the context before it.
-        room = min(generation.tokens_left - 1, self.context - len(generation.view))
+        # A layer with a window has room for a chunk.
+        room = min(generation.tokens_left - 1, self.context - len(generation.view), self.chunk - 1)
         draft = generation.request.draft
         assert draft is not None
         guesses = draft.propose(generation.view, deepcopy(generation.sampler))[: max(room, 0)]

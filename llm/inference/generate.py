@@ -148,7 +148,7 @@ class CachedReader:
 
     def _angles(self, length: int) -> int:
         """A number that is the same for all lengths of text with the same rotary angles (rope_scaling.py)."""
-        scaling = self.model.config.rope_scaling
+        scaling = getattr(self.model.config, "rope_scaling", None)  # other models than a GPT need not have it
         return 0 if scaling is None else scaling.effective_length(length)
 
 

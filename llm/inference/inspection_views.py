@@ -22,7 +22,7 @@ MOST_PIXELS = 128  # of a square, in each direction
 def lens_table(model: GPT, tokenizer: BaseTokenizer, ids: Sequence[int]) -> str:
     """A line for the embedding and each layer: the tokens that it would say after `ids`."""
     rows = logit_lens(model, ids)
-    names = ["embedding", *(f"layer {number}" for number in range(1, len(rows)))]
+    names = ["embedding", *(f"layer {number}" for number in range(len(rows) - 1))]
     lines = [f"{name:10}{likeliest(top(log_probabilities(row), SHOWN), tokenizer)}" for name, row in zip(names, rows)]
     return "\n".join(["what each layer would say next; the last one is the answer of the model", *lines, ""])
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from llm.hub.errors import HubError
 from llm.hub.generation_defaults import FILE_NAME, GenerationDefaults
-from llm.hub.load import Weights, load_tokenizer, load_weights, open_model
+from llm.hub.load import Weights, load_tokenizer, load_weights
+from llm.hub.source import open_model
 from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
 from llm.runs.load import load_model
@@ -34,7 +35,7 @@ def load_run(run: Run, checkpoint: Any, device: str) -> Writer:
 
 
 def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: str) -> Writer:
-    """A model that hub.load takes. Raises HubError if it has no tokenizer."""
+    """The model at `path`, of any kind that hub.load takes. Raises HubError if it has no tokenizer."""
     source = open_model(path)
     tokenizer = load_tokenizer(source, tokenizer_path)
     if tokenizer is None:
@@ -44,7 +45,7 @@ def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: 
 
 
 def move(model: GPT, device: str, weights: Weights) -> GPT:
-    """The model on the device. "auto" is the CPU for stored weights, which are widened there."""
+    """The model on the device. Stored weights stay on the CPU, which "auto" means for them."""
     if weights == "widened":
         model.to(pick_device(device))
     elif device not in ("auto", "cpu"):
@@ -57,7 +58,7 @@ def sampling_of(path: str | None) -> Sampling:
     if path is None or not Path(path, FILE_NAME).is_file():
         return Sampling()
     defaults = GenerationDefaults.read(path)
-    names = ("temperature", "top_k", "top_p", "repetition_penalty")
+    names = ("temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
     given = {name: value for name in names if (value := getattr(defaults, name)) is not None}
     if given.get("top_k") == 0:
         given["top_k"] = None  # all tokens

@@ -1,7 +1,7 @@
 """The model: from token ids to the logits of the next token. To read in order:
 
 1. textbook.py       the whole forward pass on one page of plain NumPy; python -m llm.model.textbook RUN "prompt"
-2. config.py         what a GPT is made of: sizes and choices, and the letters for sizes (B, T, C ...)
+2. config.py         sizes and choices of a GPT, and the letters for sizes (B, T, C ...); checks.py: possible numbers
 3. gpt.py            the model: embedding, layers, head, loss, initial weights
 4. block.py          one layer of the model
 5. attention.py      its first half: each token collects information from the tokens before it

@@ -2,9 +2,10 @@
 
 The fields are also options of the command line: the text below a field is its `--help`. The first fields are enough for
 GPT-2, Llama and all presets. The others, further down, are choices that single families of models have made; their
-defaults change nothing. If `kv_heads`, `head_dim` or `mlp_dim` is None, its value is computed from other fields, so
-that `--dim 256` changes the width of the heads too. The code of the model reads the three through properties, which are
-never None: `key_heads`, `head_size` and `mlp_size`. What differs between layers is in layer_kinds.py.
+defaults change nothing. If `kv_heads`, `head_dim`, `mlp_dim` or `rope_dim` is None, its value is computed from
+other fields, so that `--dim 256` changes the width of the heads too. The code of the model reads these four through
+properties, which are never None: `key_heads`, `head_size`, `mlp_size` and `rotated`. What differs between layers is in
+layer_kinds.py.
 
 These letters stand for sizes, here and in all files of the model:
 
@@ -21,6 +22,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from llm.model.checks import is_count, is_number, is_positive
 from llm.model.rope_scaling import RopeScaling
 
 Positions = Literal["learned", "sinusoidal", "rope", "alibi", "none"]
@@ -31,8 +33,6 @@ Activation = Literal[
 ]  # fmt: skip
 
 GATED = ("swiglu", "geglu", "geglu_tanh", "reglu")
-LARGEST_INT = 1 << 63  # integers of arrays are smaller
-LARGEST_FLOAT = 3.4e38  # of float32, in which the model computes
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class GPTConfig:
     head_dim: int | None = None
     """Width of one attention head (D). none: dim / heads."""
     mlp_dim: int | None = None
-    """Width of the hidden layer of the MLP (F). none: 4 dim (swiglu, geglu: 8/3 dim, in multiples of 64)."""
+    """Width of the hidden layer of the MLP (F). none: 4 dim, or 8/3 dim if it is gated, in multiples of 64."""
     positions: Positions = "learned"
     """How the model knows the order of tokens. learned, sinusoidal: a vector is added to each embedding.
     rope: queries and keys are rotated. alibi: distant keys get lower scores.
@@ -135,7 +135,7 @@ class GPTConfig:
     balance_loss: float = 0.0
     """With experts: coefficient of the loss that is small if all experts are used equally: llm/model/experts.py."""
     balance_by_layer: bool = False
-    """With experts: balance those of each layer, not those of all layers together. Models of others do the latter."""
+    """With experts: balance those of each layer by itself. False: of all layers together, as transformers does."""
     dense_layers: tuple[int, ...] = ()
     """With experts: the layers that have one MLP instead, counted from 0."""
     dense_mlp_dim: int | None = None
@@ -215,44 +215,25 @@ class GPTConfig:
         return dict(list(defaults.items())[first:])
 
     def __post_init__(self) -> None:
-        for name in ("rope_layers", "window_layers", "dense_layers"):
-            if isinstance(getattr(self, name), list):  # as JSON has it
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("vocab_size", "context", "layers", "heads", "dim", "experts_per_token"):
-            self._require(name, _is_count, "a whole number of at least 1 and below 2^63")
-        for name in ("kv_heads", "head_dim", "mlp_dim", "window", "rope_dim", "experts", "dense_mlp_dim"):
-            if getattr(self, name) is not None:
-                self._require(name, _is_count, "a whole number of at least 1 and below 2^63, or None")
-        choices = {"positions": Positions, "norm": Norm, "norm_position": NormPosition, "mlp": Activation}
-        for name, literal in choices.items():
-            allowed = get_args(literal)  # Literal["a", "b"] -> ("a", "b")
-            self._require(name, allowed.__contains__, f"one of {', '.join(allowed)}")
-        for name in (field.name for field in fields(self) if field.type == "bool"):
-            self._require(name, lambda b: isinstance(b, bool), "True or False")
-        for name in ("qkv_bias", "out_bias", "mlp_bias", "norm_bias"):
-            self._require(name, lambda b: b is None or isinstance(b, bool), "True, False or None")
-        for name in ("rope_base", "norm_eps", "embedding_scale"):
-            self._require(name, lambda x: _is_number(x) and x > 0, "a number above 0")
-        for name in ("soft_cap", "attention_scale", "attention_soft_cap", "window_rope_base"):
-            self._require(name, lambda x: x is None or _is_number(x) and x > 0, "a number above 0, or None")
-        self._require("dropout", lambda x: _is_number(x) and 0 <= x < 1, "a number of at least 0 and below 1")
-        self._require("balance_loss", lambda x: _is_number(x) and x >= 0, "a number of at least 0")
-        self._require("rope_scaling", lambda x: x is None or isinstance(x, RopeScaling), "a RopeScaling, or None")
-        self._require("dense_layers", lambda x: x is not None, "numbers of layers")
-        for name in ("rope_layers", "window_layers", "dense_layers"):
-            self._require(name, self._are_layers, f"numbers of layers, from 0 to {self.layers - 1}")
+        for field in fields(GPTConfig):  # and not of self: --help makes a class of it whose fields have other types
+            value, kind = getattr(self, field.name), str(field.type)
+            if kind.startswith("tuple") and isinstance(value, list):  # as JSON has it
+                object.__setattr__(self, field.name, tuple(value))
+            is_possible, wanted = POSSIBLE.get(field.name) or POSSIBLE[kind.removesuffix(" | None")]
+            if kind.endswith(" | None") and value is None:
+                continue
+            if not is_possible(getattr(self, field.name)):
+                more = ", or None" if kind.endswith(" | None") else ""
+                raise ValueError(f"{field.name}={value!r} is not possible; use {wanted}{more}")
+        self._check_layers()
         self._check_heads()
         self._check_combinations()
 
-    def _are_layers(self, numbers: Any) -> bool:
-        if numbers is None:
-            return True
-        return isinstance(numbers, tuple) and all(type(n) is int and 0 <= n < self.layers for n in numbers)
-
-    def _require(self, name: str, is_valid: Callable[[Any], bool], wanted: str) -> None:
-        value = getattr(self, name)
-        if not is_valid(value):
-            raise ValueError(f"{name}={value!r} is not possible; use {wanted}")
+    def _check_layers(self) -> None:
+        for name in ("rope_layers", "window_layers", "dense_layers"):
+            numbers = getattr(self, name)
+            if numbers and not 0 <= min(numbers) <= max(numbers) < self.layers:
+                raise ValueError(f"{name}={numbers!r} is not possible; use numbers from 0 to {self.layers - 1}")
 
     def _check_heads(self) -> None:
         if self.head_dim is None and self.dim % self.heads:
@@ -286,12 +267,28 @@ class GPTConfig:
         if self.head_bias and self.tied_head:
             raise ValueError("head_bias needs a head of its own; use tied_head=False")
         if self.rope_scaling is not None:
-            self.rope_scaling.check(self.rotated)
+            self.rope_scaling.check(self.rope_base, self.rotated)
 
 
-def _is_count(n: Any) -> bool:
-    return isinstance(n, int) and not isinstance(n, bool) and 1 <= n < LARGEST_INT
+# --- possible values --------------------------------------------------------------------------------------------------
 
 
-def _is_number(x: Any) -> bool:
-    return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) <= LARGEST_FLOAT  # False for NaN
+def _one_of(literal: Any) -> tuple[Callable[[Any], bool], str]:
+    choices = get_args(literal)  # Literal["a", "b"] -> ("a", "b")
+    return choices.__contains__, f"one of {', '.join(choices)}"
+
+
+# Which values a field may have, and that in words: by the name of the field, or else by its type.
+POSSIBLE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "dropout": (lambda x: is_number(x) and 0 <= x < 1, "a number of at least 0 and below 1"),
+    "balance_loss": (lambda x: is_number(x) and x >= 0, "a number of at least 0"),
+    "int": (is_count, "a whole number of at least 1 and below 2^63"),
+    "float": (is_positive, "a number above 0"),
+    "bool": (lambda b: isinstance(b, bool), "True or False"),
+    "tuple[int, ...]": (lambda t: isinstance(t, tuple) and all(type(n) is int for n in t), "numbers of layers"),
+    "RopeScaling": (lambda x: isinstance(x, RopeScaling), "a RopeScaling"),
+    "Positions": _one_of(Positions),
+    "Norm": _one_of(Norm),
+    "NormPosition": _one_of(NormPosition),
+    "Activation": _one_of(Activation),
+}

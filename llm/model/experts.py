@@ -5,8 +5,8 @@ the sum of their outputs, weighted by these probabilities. So a layer can have m
 each token. As in Mixtral (Jiang et al. 2024, arXiv 2401.04088), the weights of the chosen can be scaled to the sum 1.
 
 Without pressure, a router uses few experts and lets the others wither. The balancing loss (Fedus et al. 2021, Switch
-Transformer, arXiv 2101.03961) is small if all are used equally. Over all tokens of all layers, let f_e be the number of
-tokens that expert e gets, for each token, and P_e its mean probability:
+Transformer, arXiv 2101.03961) is small if all are used equally. Over all tokens of all layers, let f_e be the part of
+the tokens that expert e gets, and P_e its mean probability:
 
     balance = E Σ_e f_e P_e        E experts; Σ f_e = k, Σ P_e = 1
 

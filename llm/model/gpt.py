@@ -14,7 +14,7 @@ A `GPTConfig` chooses, in any combination:
 Every model accepts padded batches and packed documents, and can decode with a key-value cache (kv_cache.py). The loss
 never holds the logits of all tokens in memory at once. Sizes (B, T, C ...) are explained in config.py.
 
-The layers are in block.py, attention.py and mlp.py. textbook.py is the same model on one page, without autograd.
+The layers are in block.py, attention.py, mlp.py and experts.py. textbook.py has the commonest choices on one page.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class GPT(Module):
         `positions`, `mask` and `documents` are those of `forward`. Padding, and targets equal to `ignore_index`, do not
         count. `reduction`: the mean over the targets that count, their sum, or "none" for each loss, (B, T).
         `label_smoothing` and `z_loss`: see `minigrad.fused.cross_entropy`. `with_balance`: with experts, add the
-        balancing loss times its coefficient (experts.py) to the mean, and as much for each target to the sum.
+        balancing loss (experts.py) times its coefficient to the mean, to the sum once for each target, to "none" not.
         """
         routing: list[Routing] | None = [] if self.config.balance_loss and with_balance else None
         x = self.hidden(ids, positions=positions, mask=mask, documents=documents, routing=routing)  # (B, T, C)
@@ -156,9 +156,11 @@ class GPT(Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The head: x (..., C), as `hidden` returns it, to logits (..., V)."""
-        logits = linear(x, self.head_weight, self.head_bias)  # (..., V)
-        cap = self.config.soft_cap
+        logits, cap = self._head_product(x), self.config.soft_cap
         return logits if cap is None else cap * (logits / cap).tanh()
+
+    def _head_product(self, x: Tensor) -> Tensor:
+        return linear(x, self.head_weight, self.head_bias)
 
     def _head_loss(self, x: Tensor, targets: Array, **options: Any) -> Tensor:
         # Head and loss are one function. It computes the logits, the largest array of all, only a few rows at a time.

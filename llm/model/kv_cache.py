@@ -72,11 +72,10 @@ class KVCache:
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these rows instead, in this order. A row may be named several times: then it is copied."""
-        index = np.asarray(rows)
-        self._keys = [None if keys is None else keys[index] for keys in self._keys]
-        self._values = [None if values is None else values[index] for values in self._values]
+        self._keys = [None if keys is None else take_rows(keys, rows) for keys in self._keys]
+        self._values = [None if values is None else take_rows(values, rows) for values in self._values]
         if not isinstance(self.positions, slice):
-            self.positions = self.positions[index]
+            self.positions = take_rows(self.positions, rows)
 
     def reset(self) -> None:
         """Forget everything and free the memory. The next call may have another batch size."""
@@ -107,3 +106,8 @@ class KVCache:
         if stored is not None:
             larger[:, :, : self.length] = stored[:, :, : self.length]
         return larger
+
+
+def take_rows(a: Array, rows: Sequence[int]) -> Array:
+    """A new array with these rows of `a`."""
+    return a[array_module(a).asarray(rows)]

@@ -32,7 +32,7 @@ class LayerSettings:
     window: int | None = None  # attend only to this many tokens; None: no limit, or the limit is part of `mask`
     bias: AlibiBias | Array | None = None  # added to the scores; an array (1 or B, H, 1, S) if there is one query
     mask: PositionMask | None = None  # None: all keys may be attended to
-    rotation: tuple[Array, Array] | None = None  # cos and sin, (T, D / 2) or (B, 1, T, D / 2)
+    rotation: tuple[Array, Array] | None = None  # cos and sin, (T, n) or (B, 1, T, n), for n rotated pairs
     routing: list[Routing] | None = None  # layers with experts add their decisions to this list, if there is one
 
 

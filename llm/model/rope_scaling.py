@@ -25,7 +25,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-LARGEST_CONTEXT, LARGEST_FLOAT = 1 << 63, 3.4e38  # of int64 and float32, as in config.py
+from llm.model.checks import is_count, is_positive
+
 Kind = Literal["linear", "dynamic", "llama3", "yarn", "longrope"]
 
 
@@ -52,19 +53,17 @@ class RopeScaling:
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         numbers = {name: v for name, v in vars(self).items() if name not in ("kind", "truncate", "original_context")}
         for name, value in numbers.items():
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < LARGEST_FLOAT:
-                    raise ValueError(f"{name}={value!r} of rope scaling is not possible; use numbers above 0")
-        context = self.original_context
+            if not all(map(is_positive, value if isinstance(value, tuple) else (value,))):
+                raise ValueError(f"{name}={value!r} of rope scaling is not possible; use numbers above 0")
         if not isinstance(self.truncate, bool):
             raise ValueError(f"truncate={self.truncate!r} of rope scaling is not possible; use True or False")
-        if self.kind != "linear" and (type(context) is not int or not 1 <= context < LARGEST_CONTEXT):
+        if self.kind != "linear" and not is_count(self.original_context):
             raise ValueError(f"rope scaling of kind {self.kind} needs original_context, a whole number of at least 1")
         if self.kind == "llama3" and self.low_factor >= self.high_factor:
             raise ValueError(f"low_factor={self.low_factor} must be below high_factor={self.high_factor}")
 
-    def check(self, dim: int) -> None:
-        """Raise ValueError if this does not fit rope over `dim` elements of a head."""
+    def check(self, base: float, dim: int) -> None:
+        """Raise ValueError if this does not fit rope with that base over `dim` elements of a head."""
         if self.kind == "longrope" and not len(self.short_factors) == len(self.long_factors) == dim // 2:
             raise ValueError(
                 f"longrope needs a factor for each of the {dim // 2} pairs, "
@@ -72,6 +71,8 @@ class RopeScaling:
             )
         if self.kind == "dynamic" and dim < 4:
             raise ValueError(f"rope scaling of kind dynamic needs at least 2 pairs to rotate, there is {dim // 2}")
+        if self.kind == "yarn" and base <= 1:  # with 1, all pairs turn equally often, so none is fast or slow
+            raise ValueError(f"rope scaling of kind yarn needs a rope_base above 1, it is {base}")
 
     @classmethod
     def from_json(cls, data: Any) -> RopeScaling:
@@ -87,12 +88,12 @@ class RopeScaling:
         return asdict(self)
 
     def effective_length(self, length: int) -> int:
-        """Of all lengths of text with the same frequencies as `length`, one: a table is computed for each."""
+        """A length of text that has the same frequencies as `length`. Tables are computed again when it changes."""
         original = self.original_context or 0
         if self.kind == "dynamic":
             return max(length, original)
         if self.kind == "longrope":
-            return original + (length > original)
+            return original + 1 if length > original else original
         return 0  # the frequencies do not depend on the length
 
     def frequencies(self, base: float, dim: int, length: int) -> np.ndarray:
@@ -110,14 +111,14 @@ class RopeScaling:
         return fast * frequency + (1 - fast) * frequency / factor
 
     def _llama3_share(self, frequency: np.ndarray) -> np.ndarray:
-        """1 for fast pairs, 0 for slow ones, between 0 and 1 for those between: (dim / 2,)."""
+        """How much of its own frequency each pair keeps: 1 if it is fast, 0 if it is slow, else between: (dim / 2,)."""
         turns = (self.original_context or 1) * frequency / (2 * math.pi)  # how often each pair turns in a text
         return np.clip((turns - self.low_factor) / (self.high_factor - self.low_factor), 0, 1)
 
     def _yarn_share(self, base: float, dim: int) -> np.ndarray:
-        """The same for yarn: a straight line over the number of the pair."""
+        """The same for yarn: from 1 to 0 on a straight line over the numbers of the pairs."""
 
-        def pair(turns: float) -> float:  # which pair turns so often in a text of the original context?
+        def pair(turns: float) -> float:  # the number, not rounded, of the pair that turns so often in original_context
             return dim * math.log((self.original_context or 1) / (turns * 2 * math.pi)) / (2 * math.log(base))
 
         first, last = pair(self.beta_fast), pair(self.beta_slow)
@@ -129,5 +130,6 @@ class RopeScaling:
 
 
 def plain_frequencies(base: float, dim: int) -> np.ndarray:
-    """The frequencies without scaling, (dim / 2,), float64. As `rope_frequencies` of minigrad, without the engine."""
+    """The frequencies without scaling, (dim / 2,), float64."""
+    # As `rope_frequencies` in minigrad/fused/rope.py. Here it stands again because config.py does not need the engine.
     return base ** (np.arange(0, dim, 2) / -dim)

@@ -64,9 +64,14 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps of all checkpoints, the newest one first. Other files and folders beside them are ignored."""
         names = {path.name for path in self.folder.glob(f"{PREFIX}*")}
-        numbers = (int(digits) for name in names if (digits := name.removeprefix(PREFIX)).isdecimal())
+        numbers = {int(digits) for name in names if (digits := name.removeprefix(PREFIX)).isdecimal()}
         # Of step 1, only the folder step-00000001 counts, and not one called step-1.
         return sorted((step for step in numbers if self.folder_of(step).name in names), reverse=True)
+
+    @property
+    def exist(self) -> bool:
+        """Whether any checkpoint was made, damaged or not."""
+        return bool(self.steps()) or (self.run_folder / STATE).exists()
 
     # --- saving -------------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ def load_model(
     OSError when there is no run in the folder, or when its files cannot be used.
     """
     run = run if isinstance(run, Run) else Run(run)
-    config, tokenizer, checkpoint = read_run(run, which)
+    config = read_config(run)
+    tokenizer, checkpoint = read_tokenizer(run, config), read_checkpoint(run, config, which)
     model = GPT(config, rng=None)  # no initial weights: they are loaded in the next lines
     try:
         model.load_state_dict(checkpoint.weights)
@@ -35,21 +36,35 @@ def load_model(
     return model, tokenizer
 
 
-def read_run(run: Run, which: Literal["last", "best"] = "last") -> tuple[GPTConfig, BaseTokenizer, Checkpoint]:
-    """What is in the files of a run. Errors are those of `load_model`."""
+# What a run consists of, each part read by itself. Errors are those of `load_model`.
+
+
+def read_config(run: Run) -> GPTConfig:
+    """The shape of the model. Raises RunError if there is no run, or one without a checkpoint."""
     if not run.exists:
         raise RunError(f"{run} holds no run, there is no config.json in it; give the folder that train.py made")
-    config, tokenizer = run.model_config(), run.tokenizer()
+    if not run.checkpoints.exist:
+        raise RunError(f"{run} has no checkpoint yet; let it train on with: {run.resume_command}")
+    return run.model_config()
+
+
+def read_tokenizer(run: Run, config: GPTConfig) -> BaseTokenizer:
+    """The tokenizer. Raises RunError if it does not fit the model."""
+    tokenizer = run.tokenizer()
     fits = tokenizer.vocab_size == config.vocab_size
     if not fits and not (run.has_spare_ids and tokenizer.vocab_size < config.vocab_size):
         raise RunError(
             f"the tokenizer in {run} has {tokenizer.vocab_size} tokens and the model {config.vocab_size}; "
             f"put the tokenizer.json that the model was trained with back in its place"
         )
+    return tokenizer
+
+
+def read_checkpoint(run: Run, config: GPTConfig, which: Literal["last", "best"] = "last") -> Checkpoint:
+    """The weights. Raises RunError if they are far fewer than those of the model."""
     checkpoint = run.checkpoints.load(which, with_optimizer=False)
-    if checkpoint is None:
-        raise RunError(f"{run} has no checkpoint yet; let it train on with: {run.resume_command}")
+    assert checkpoint is not None, "read_config refuses a run without"
     for problem in checkpoint.problems:
         say(f"{problem}; using the checkpoint of step {checkpoint.step}")
     run.check_size(checkpoint, config)
-    return config, tokenizer, checkpoint
+    return checkpoint

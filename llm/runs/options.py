@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from llm.model.config import LARGEST_INT, GPTConfig
+from llm.model.checks import LARGEST_INT
+from llm.model.config import GPTConfig
 from llm.model.presets import PRESETS as MODELS
 from llm.runs.parsing import DEFAULT_IN_TEXT, flag
 
@@ -34,7 +35,8 @@ class TrainOptions:
     """Name of a set of values for all options. Options that are given replace the values of the preset."""
     from_: Annotated[str | None, DEFAULT_IN_TEXT, tyro.conf.arg(name="from")] = None
     """Go on training the model at this path: a folder of Hugging Face, a GGUF file, a .bin of llama2.c, or a run.
-    Its shape and its tokenizer come from there; only --context may be shorter. The learning rate is small then, 5e-5.
+    Its shape and its tokenizer come from there; only --context may be shorter, and is at most 512 if it is not given.
+    The learning rate is small then, 5e-5.
     """
     steps: int = 1000
     """Number of updates of the weights."""
@@ -66,7 +68,8 @@ class TrainOptions:
     """Number of steps between checkpoints. There is also one for the best evaluation, and one at the end."""
     micro_batches: int = 1
     """Compute a batch in this many parts, one after the other, to save memory: only the rows of one part are in memory
-    at a time, however many --threads there are. The gradient stays the same.
+    at a time, however many --threads there are. The gradient stays the same, except that of the balancing loss of
+    experts (--balance-loss), which is computed in each part by itself.
     """
     recompute: bool = False
     """Activation checkpointing: keep only the input of each layer for the backward pass, and compute the layer again

@@ -1,6 +1,7 @@
 """The folder of a run, which training leaves, and from which training continues and inference reads.
 
     config.json  tokenizer.json                     what was asked for
+    tokenizer_config.json                           with --from: chat template and special tokens of that model
     metrics.jsonl  loss.png  profile.svg            how it went (profile.svg: with --profile)
     checkpoints/  model.safetensors  ...            what was learned: checkpoints.py
 
@@ -9,6 +10,7 @@ Other tools can open all of it.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,7 +27,9 @@ from llm.runs.files import locked, open_regular, read_json, write_json
 from llm.runs.state import STATE
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
-from tokenizer.formats.atomic import PARTIAL, remove_partial
+from tokenizer.formats.atomic import PARTIAL, remove_partial, write_file
+from tokenizer.formats.beside import SETTINGS_NAME
+from tokenizer.text.chat_template import named_tokens
 
 if TYPE_CHECKING:
     from llm.runs.options import Options
@@ -35,6 +39,7 @@ LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
 # How many times larger than the saved model a described one may be. Up to this, it is built, and the error can name the
 # arrays that do not fit.
 LARGEST_RATIO = 8
+TOKENIZER_FILES = {TOKENIZER, SETTINGS_NAME}
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
 
 
@@ -65,6 +70,8 @@ class Run:
         self.check_free()
         with self._writing(TOKENIZER):
             self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
+            if settings := settings_to_keep(tokenizer):
+                write_file(self.folder / SETTINGS_NAME, json.dumps(settings, indent=2) + "\n")
             tokenizer.save(self.folder / TOKENIZER)
         self.write_options(options)
 
@@ -100,7 +107,15 @@ class Run:
     def _read_config(self, from_json: Callable[[Any], T]) -> T:
         path = self.folder / CONFIG
         try:
-            return from_json(read_json(path))
+            data = read_json(path)
+            if "model_type" in data:
+                raise RunError(
+                    f"{path} is not the configuration of a run, but of a model of Hugging Face; give its folder as "
+                    "--model, or as --from of train.py"
+                )
+            return from_json(data)
+        except RunError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path} is not the configuration of a run ({error}); put the right one back, or give another run"
@@ -142,10 +157,10 @@ class Run:
         """Raise RunError if a new run would replace files that are in the folder."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        precious = [self.folder / name for name in (*FILES, METRICS, PICTURE, PROFILE, TOKENIZER)]
+        precious = {*FILES, METRICS, PICTURE, PROFILE, *TOKENIZER_FILES}
         if self.is_unbegun:
-            precious.remove(self.folder / TOKENIZER)  # nothing is lost if that is replaced
-        found = [path for path in precious if path.exists()]
+            precious -= TOKENIZER_FILES  # nothing is lost if these are replaced
+        found = [path for name in sorted(precious) if (path := self.folder / name).exists()]
         found += map(self.checkpoints.folder_of, self.checkpoints.steps())
         if found:
             raise RunError(
@@ -160,7 +175,8 @@ class Run:
             return False
         names = {path.name for path in self.folder.iterdir() if not path.name.startswith(PARTIAL)}
         # `begin` makes the folder of the checkpoints first. So a tokenizer.json alone was put there by the user.
-        return names <= {self.checkpoints.folder.name, TOKENIZER} and names != {TOKENIZER}
+        checkpoints = self.checkpoints.folder.name
+        return not names or checkpoints in names and names <= {checkpoints, *TOKENIZER_FILES}
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -187,6 +203,15 @@ class Run:
         """Delete half-written files of killed processes. Call this only while the run is locked."""
         remove_partial(self.folder)
         remove_partial(self.checkpoints.folder)
+
+
+def settings_to_keep(tokenizer: BaseTokenizer) -> dict[str, Any]:
+    """What the tokenizer of somebody else's model says beyond its vocabulary: names of special tokens, chat template.
+
+    With it, a model that was trained further ends its answers as before. The rest is in the tokenizer.json.
+    """
+    template = tokenizer.settings.get("chat_template")
+    return named_tokens(tokenizer.settings) | ({} if template is None else {"chat_template": template})
 
 
 def newest_run(folder: str | Path = "runs") -> Run:

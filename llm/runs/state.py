@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llm.model.config import LARGEST_INT
+from llm.model.checks import LARGEST_INT
 from llm.runs.errors import RunError
 from llm.runs.files import read_json
 

@@ -1,7 +1,8 @@
 """The model that training begins with, if --from names one: its shape, its weights and its tokenizer.
 
-llm/hub opens it, whatever kind of file it is in. The run that begins has a folder of its own, with everything it needs:
-when it is resumed, the model at --from is not read again, and may be gone.
+llm/hub opens it, whatever kind of file it is in: for its shape, for its tokenizer, and at last for its weights. The run
+that begins has a folder of its own: from its first checkpoint on, this has everything that it needs, and the model at
+--from may be gone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llm.data.learned import LEARNED
-from llm.hub.load import load_weights, open_model
+from llm.hub.load import load_weights
+from llm.hub.source import open_model
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError
@@ -20,14 +22,23 @@ from llm.runs.parsing import flag
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 
-# What a model computes does not depend on these.
-FREE = {"dropout", "balance_loss", "balance_by_layer"}
+# Options of the model that may differ from those of the loaded one: what it computes does not depend on them.
+CHANGEABLE = {"dropout", "balance_loss", "balance_by_layer"}
+# The most that --context is unless it is given: a batch of texts as long as many a model reads fills no usual memory.
+LONGEST_CONTEXT = 512
 
 
 def base_options(path: str) -> Options:
     """The defaults of the options with --from. Raises ValueError (HubError ...) or OSError if there is no model."""
-    # Its own tokenizer is meant by its path, as another one would be.
-    return Options(replace(FROM, from_=path, tokenizer=path), open_model(path).config)
+    config = base_config(path)
+    # The path as the tokenizer means: the one that comes with the model.
+    training = replace(FROM, from_=path, tokenizer=path)
+    return Options(training, replace(config, context=min(config.context, LONGEST_CONTEXT)))
+
+
+def base_config(path: str) -> GPTConfig:
+    """The shape of the model at --from."""
+    return open_model(path).config
 
 
 def base_name(path: str) -> str:
@@ -38,7 +49,7 @@ def base_name(path: str) -> str:
 
 def check_shape(loaded: GPTConfig, given: GPTConfig, path: str | None) -> None:
     """Raise RunError if options ask for another shape than that of the loaded model. The context may be shorter."""
-    for name in (field.name for field in fields(GPTConfig) if field.name not in FREE):
+    for name in (field.name for field in fields(GPTConfig) if field.name not in CHANGEABLE):
         theirs, ours = getattr(loaded, name), getattr(given, name)
         if name == "context" and ours <= theirs:
             continue
@@ -84,8 +95,8 @@ def _given_tokenizer(path: str, given: str, own: BaseTokenizer | None) -> BaseTo
 
 def base_model(options: Options) -> GPT:
     """The model at --from, with the context, the dropout and the balancing loss of the options."""
-    model = GPT(options.model, rng=None)
     state: dict[str, Any] = load_weights(open_model(str(options.training.from_))).state_dict(copy=False)
+    model = GPT(options.model, rng=None)
     if "positions.weight" in state:
         state["positions.weight"] = state["positions.weight"][: options.model.context]
     model.load_state_dict(state)

@@ -16,14 +16,14 @@ from llm.evaluation.loss import evaluate
 from llm.model.gpt import GPT
 from llm.parallel.blas import blas_threads, limited_blas_threads
 from llm.runs.errors import RunError
-from llm.runs.options import Options, brief, presets
+from llm.runs.options import FROM, Options, brief, presets
 from llm.runs.parsing import flag, read_options, read_some
 from llm.runs.run import Run, new_run, newest_run
-from llm.training.base import base_name, base_options, check_shape
+from llm.training.base import base_config, base_name, base_options, check_shape
 from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
-from llm.training.memory import advised
+from llm.training.memory import advised, beyond_this_machine
 from llm.training.setup import describe, set_up
 from tokenizer import BaseTokenizer
 
@@ -52,16 +52,16 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
     first, others = read_some(_FirstOptions, arguments, program="train.py")
     # --help comes before anything that can fail, such as a folder that cannot be used. It ends the program.
     if {"-h", "--help"} & set(others):
-        _parse(["--help"], brief(_preset(first.preset)))
+        _parse(["--help"], brief(_described(first)))
     if "--help-all" in others:
-        _parse(["--help"], _preset(first.preset))
+        _parse(["--help"], _described(first))
     run = _run(first)
     defaults = run.options() if run.exists else _with_warmup_for(first.steps, _defaults(first))
     options = _parse(arguments, defaults)
     if run.exists:
         _refuse_changes(run, defaults, options)
     elif first.from_ is not None:
-        check_shape(defaults.model, options.model, first.from_)
+        check_shape(base_config(first.from_), options.model, first.from_)
     return options, run
 
 
@@ -73,6 +73,9 @@ def start(options: Options, run: Run, write_sample: SampleWriter) -> int:
     with run.locked():
         trainer, tokenizer = set_up(options, run)
         print_line(describe(trainer, tokenizer, run))
+        if trainer.model.device == "cpu":
+            for line in beyond_this_machine(options, trainer.workers.count):
+                print_line(line)
 
         def sample() -> str:
             model, prompt, seed = trainer.model, options.training.prompt, options.training.seed
@@ -100,6 +103,12 @@ def _defaults(first: _FirstOptions) -> Options:
             "leave one of them out"
         )
     return base_options(first.from_)
+
+
+def _described(first: _FirstOptions) -> Options:
+    """What --help shows: the values of `_defaults`, without opening the model of --from."""
+    preset = _preset(first.preset)
+    return preset if first.from_ is None else replace(preset, training=replace(FROM, from_=first.from_))
 
 
 def _run(first: _FirstOptions) -> Run:

@@ -87,6 +87,17 @@ def describe_memory(options: Options, workers: int) -> list[str]:
     return [line, f"           this is {problem}: {advice(options, workers, free)}"]
 
 
+def beyond_this_machine(options: Options, workers: int) -> list[str]:
+    """A line for a run that takes more memory than this machine has: it may be killed without a word. Or no line."""
+    found, need = runtime.memory(), needed(options, workers)
+    if found is None or need <= found[0]:
+        return []
+    return [
+        f"beware: the run takes {size(need)} of memory, and this machine has {size(found[0])}. A shorter --context or "
+        f"a smaller --batch-size takes less. Or: {advice(options, workers, found[0])}"
+    ]
+
+
 @contextmanager
 def advised(options: Options, workers: int) -> Iterator[None]:
     """If the block raises MemoryError, add a note to it: the advice for these options. train.py prints the note."""

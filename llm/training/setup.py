@@ -66,7 +66,7 @@ def set_up(options: Options, run: Run) -> tuple[Trainer, BaseTokenizer]:
     if checkpoint is not None:
         run.check_size(checkpoint, options.model)  # before a model is built, which may need much memory
     with advised(options, worker_count(training, device)):
-        trainer = make_trainer(options, dataset, device, initial_model(options, resumes=resumes))
+        trainer = make_trainer(options, dataset, device, initial_model(options, restored=checkpoint is not None))
     if checkpoint is not None:
         trainer.restore(checkpoint)  # replaces the initial weights
     if not trainer.finished:
@@ -102,12 +102,14 @@ def _tokenize(corpus: Corpus, tokenizer: BaseTokenizer, training: TrainOptions, 
         ) from None
 
 
-def initial_model(options: Options, *, resumes: bool) -> GPT:
-    """The model before the first step: that of --from, or one with weights drawn from the seed."""
+def initial_model(options: Options, *, restored: bool) -> GPT:
+    """The model before the first step: that of --from, or one with weights drawn from the seed.
+
+    `restored`: a checkpoint will replace all weights. A run that was stopped before its first one has none.
+    """
     if options.training.from_ is None:
         return GPT(options.model, rng=np.random.default_rng(options.training.seed))
-    # A checkpoint has all weights of a run that is resumed.
-    return GPT(options.model, rng=None) if resumes else base_model(options)
+    return GPT(options.model, rng=None) if restored else base_model(options)
 
 
 def make_trainer(options: Options, dataset: Dataset, device: str, model: GPT) -> Trainer:

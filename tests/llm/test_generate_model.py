@@ -51,6 +51,8 @@ def test_it_writes_what_the_library_writes(tmp_path: Path, capsys: pytest.Captur
         ({"temperature": 0.6, "top_p": 0.9, "do_sample": True}, Sampling(temperature=0.6, top_p=0.9)),
         ({"top_k": 64, "top_p": 0.95, "do_sample": True}, Sampling(temperature=1.0, top_k=64, top_p=0.95)),
         ({"do_sample": True}, Sampling(temperature=1.0, top_p=1.0)),
+        ({"min_p": 0.15, "do_sample": True}, Sampling(temperature=1.0, top_p=1.0, min_p=0.15)),
+        ({"typical_p": 0.9}, Sampling(temperature=1.0, top_p=1.0, typical_p=0.9)),
         ({"top_k": 0}, Sampling(temperature=1.0, top_p=1.0)),
         ({"repetition_penalty": 1.1}, Sampling(repetition_penalty=1.1)),
         ({"do_sample": False, "temperature": 0.6}, Sampling(temperature=0, top_p=1.0)),
@@ -69,8 +71,8 @@ def test_what_the_user_says_comes_first(tmp_path: Path) -> None:
 
 def test_all_ways_of_sampling_are_options_but_those_that_are_lists_of_ids(capsys: pytest.CaptureFixture) -> None:
     options = parse([
-        "--typical-p", "0.9", "--frequency-penalty", "-0.5", "--presence-penalty", "0.25", "--repetition-penalty", "1.1",
-        "--min-p", "0.1",
+        "--min-p", "0.1", "--typical-p", "0.9",
+        "--repetition-penalty", "1.1", "--frequency-penalty", "-0.5", "--presence-penalty", "0.25",
     ])  # fmt: skip
     assert options.sampling == Sampling(
         typical_p=0.9, frequency_penalty=-0.5, presence_penalty=0.25, repetition_penalty=1.1, min_p=0.1
@@ -118,6 +120,7 @@ def test_models_that_cannot_write(tmp_path: Path) -> None:
         (["--model", "no-such-model"], "no-such-model does not exist; give a run of train.py, a folder"),
         (["--model", without], "has no tokenizer; give the file or folder of one with --tokenizer"),
         (["--model", damaged], "generation_config.json: temperature='hot' is not possible"),
+        (["--run", damaged], "config.json is not the configuration of a run, but of a model of Hugging Face; give"),
         (["--model", without, "--weights", "stored", "--device", "cuda"], "stored weights stay on the CPU"),
     ):
         with pytest.raises(ValueError, match=complaint):

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llm.inference.beam import beam_search
+from llm.inference.engine import Engine
 from llm.inference.generate import generate
+from llm.inference.requests import Request
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -124,6 +127,13 @@ def test_generates_the_same_tokens_with_one_sync_a_token(cupy, name):
 
 
 @pytest.mark.slow
+def test_beam_search_finds_the_same_texts(cupy):
+    on_gpu, on_cpu = make("llama").to("cuda").eval(), make("llama").eval()
+    options = {"num_beams": 3, "max_tokens": 16, "stop_ids": [4]}  # beyond the context of 16
+    found, expected = (beam_search(model, [1, 2, 3], **options) for model in (on_gpu, on_cpu))
+    assert [beam.ids for beam in found] == [beam.ids for beam in expected]
+
+
 def test_the_training_command_runs_on_a_gpu(cupy, tmp_path, capsys):
     """From text to a sample, with evaluation, checkpoint and resume: the losses are those of the CPU."""
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 40)
@@ -141,3 +151,17 @@ def test_the_training_command_runs_on_a_gpu(cupy, tmp_path, capsys):
     assert len(losses[0]) == 4
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert "validation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_engine_writes_as_on_the_cpu(cupy, name):
+    requests = [Request(tokens(seed, (1, n))[0].tolist(), max_tokens=20, seed=seed) for seed, n in ((5, 3), (6, 9))]
+    texts = []
+    for model in (make(name), make(name).to("cuda")):
+        model.eval()
+        engine = Engine(model, slots=2, chunk=4)
+        generations = [engine.submit(request) for request in requests]
+        while engine.running or engine.waiting:
+            engine.step()
+        texts.append([generation.ids for generation in generations])
+    assert texts[0] == texts[1]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from llm.hub import load, save
 from llm.hub.command import main
 from llm.hub.generation_defaults import GenerationDefaults
+from llm.hub.save import nearest_family
 from llm.hub.save_gguf import save_gguf
 from llm.model.config import GPTConfig
 from llm.model.cost import cache_bytes
@@ -131,6 +133,52 @@ def test_every_kind_is_converted_to_gguf(kind: str, name: str, tmp_path: Path) -
         assert tokenizer_after.encode_ordinary("the sea, é") == tokenizer.encode_ordinary("the sea, é")
 
 
+@pytest.mark.parametrize(
+    ("name", "to", "is_file"),
+    [("new", [], False), ("new.gguf", [], True), ("new.gguf", ["--to", "hf"], False), ("new", ["--to", "gguf"], False)],
+)
+def test_without_to_the_name_decides_what_is_written(name: str, to: list[str], is_file: bool, tmp_path: Path) -> None:
+    path, new = make("folder", tmp_path), tmp_path / name
+    assert main(["convert", str(path), str(new), *to]) == 0
+    assert new.is_file() == is_file
+    assert load(new)[0].num_parameters() == parameters_of(path)
+
+
+def test_a_kind_of_numbers_needs_a_gguf_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = make("folder", tmp_path)
+    assert main(["convert", str(path), str(tmp_path / "new"), "--kind", "Q8_0"]) == 1
+    assert "--kind Q8_0 is for GGUF files; add --to gguf" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_conversion_that_fails_leaves_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experts, path = replace(LLAMA, experts=2), make("folder", tmp_path)
+    save(GPT(experts, rng=0), BYTES, tmp_path / "experts")
+    assert main(["convert", str(tmp_path / "experts"), str(tmp_path / "new"), "--to", "gguf"]) == 1
+    assert (
+        "no architecture of GGUF files has such a model; the nearest, llama, cannot have experts=2\n"
+        in capsys.readouterr().err
+    )
+    monkeypatch.setitem(sys.modules, "gguf", None)  # as if it were not installed
+    assert main(["convert", str(path), str(tmp_path / "new"), "--to", "gguf"]) == 1
+    assert "pip install -e '.[hub]'" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("qk_norm", "family"), [(False, "mixtral"), (True, "qwen3_moe")])
+@pytest.mark.parametrize("width", [None, 48])
+def test_the_width_of_dense_layers_says_nothing_about_a_mixture_without_them(
+    qk_norm: bool, family: str, width: int | None, tmp_path: Path
+) -> None:
+    config = replace(LLAMA, experts=4, qk_norm=qk_norm, dense_mlp_dim=width)
+    model = GPT(config, rng=0).eval()
+    assert nearest_family(config).model_type == family
+    save(model, None, tmp_path / "new")
+    np.testing.assert_array_equal(logits(load(tmp_path / "new")[0]), logits(model), strict=True)
+
+
 def test_what_the_model_says_about_writing_is_kept(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     defaults = GenerationDefaults((261, 3), top_k=7, temperature=0.6, do_sample=True)
@@ -142,6 +190,23 @@ def test_what_the_model_says_about_writing_is_kept(tmp_path: Path) -> None:
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_run_whose_configuration_was_edited_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", BYTES)
+    options = run.options()
+    run.write_options(replace(options, model=replace(options.model, layers=options.model.layers + 1)))
+    assert main(["convert", str(run), str(tmp_path / "new")]) == 1
+    assert f"{run} lacks the tensors blocks.1.attention.out.bias, " in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    # A model that is far too large is refused before it is made.
+    run.write_options(replace(options, model=replace(options.model, layers=10**6)))
+    monkeypatch.setattr(GPT, "__init__", lambda *args, **more: 1 / 0)
+    for command in (["convert", str(run), str(tmp_path / "new")], ["inspect", str(run)]):
+        assert main(command) == 1
+        assert "parameters are described, and " in capsys.readouterr().err
+
+
 def test_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = make("folder", tmp_path)
     (tmp_path / "empty").mkdir()
@@ -150,7 +215,7 @@ def test_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) 
         (["inspect", "no-such-model"], "no-such-model does not exist; give a run of train.py, a folder with"),
         (["inspect", str(tmp_path / "empty")], "is no model; give a run"),
         (["inspect", str(tmp_path / "damaged.gguf")], "damaged.gguf"),
-        (["inspect", str(path), "--tokenizer", "no-such-file"], "no-such-file"),
+        (["inspect", str(path), "--tokenizer", "no-such-file"], "llm.hub: no-such-file does not exist: give a"),
         (["convert", str(path), str(path)], "exists already; give a new folder"),
         (["convert", str(path), str(path / "config.json" / "x")], "config.json"),
     ):
@@ -159,6 +224,29 @@ def test_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture) 
         assert captured.out == ""
         assert captured.err.startswith("python -m llm.hub: ") and captured.err.count("\n") == 1
         assert complaint in captured.err
+
+
+def test_a_path_beside_a_model_leads_to_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = make("folder", tmp_path)
+    (tmp_path / "two").mkdir()
+    for name in ("a.gguf", "b.gguf"):
+        save_gguf(GPT(LLAMA, rng=0), None, tmp_path / "two" / name)
+    (tmp_path / "llama2c").mkdir()
+    (tmp_path / "llama2c" / "tok512.bin").write_bytes(b"")
+    make("llama2c", tmp_path / "llama2c")
+    for given, complaint in (
+        (path / "model.safetensors", f"is one file of a model; give its folder, {path}"),
+        (path / "config.json", f"is one file of a model; give its folder, {path}"),
+        (tmp_path / "two", f"and not one itself; give one of {tmp_path / 'two/a.gguf'}, {tmp_path / 'two/b.gguf'}\n"),
+        (tmp_path / "llama2c", f"and not one itself; give {tmp_path / 'llama2c/model.bin'}\n"),
+        (tmp_path, f"and not one itself; give {path}\n"),
+        (
+            "SomeBody/SmolLM2",
+            "nothing is downloaded; fetch it first, with the program hf: hf download SomeBody/SmolLM2",
+        ),
+    ):
+        assert main(["inspect", str(given)]) == 1
+        assert complaint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["inspect"], ["convert", "a"], ["convert", "a", "b", "--to", "onnx"]])

@@ -21,8 +21,8 @@ from llm.hub import load, save
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES
 from llm.hub.fields import Fields
-from llm.hub.save import describe, their_tensors
-from llm.hub.source import NEVER, STATE_SPACE
+from llm.hub.save import config_json, their_tensors
+from llm.hub.source import ALWAYS, STATE_SPACE
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 
@@ -51,7 +51,7 @@ SIZES: dict[str, Any] = {"vocab_size": 11, "context": 12, "layers": 2, "heads": 
 def write_model(folder: Path, family: str) -> dict[str, Any]:
     """A small model of the family. Returns the content of its config.json."""
     table = FAMILIES[family]
-    data = describe(GPTConfig(**SIZES, **SHAPES.get(family, LLAMA)), table, "float32")
+    data = config_json(GPTConfig(**SIZES, **SHAPES.get(family, LLAMA)), table, "float32")
     config = table.read(Fields(data, table.defaults))  # what is nearest to that, in this family
     save_file(their_tensors(GPT(config, rng=0), table.tensors(config)), folder / "model.safetensors", {"format": "pt"})
     return data
@@ -111,7 +111,7 @@ def test_any_value_of_any_field_gives_a_model_or_a_sentence(
     model: tuple[Path, dict[str, Any]], family: str, data: st.DataObject
 ) -> None:
     folder, fields = model
-    names = sorted({*fields, *FAMILIES[family].defaults, *NEVER} - {"model_type"})
+    names = sorted({*fields, *FAMILIES[family].defaults, *ALWAYS} - {"model_type"})
     changed = dict(fields)
     for name in data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2)):
         changed[name] = data.draw(VALUES)
@@ -248,3 +248,14 @@ def test_a_head_in_the_file_of_a_tied_model_is_used_if_it_is_another(same: bool,
     assert loaded.config.tied_head == same
     if not same:
         np.testing.assert_array_equal(loaded.head.weight.data, embedding + 1)
+
+
+# --- what no family can say -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 0.3, 1e30])
+def test_a_model_that_no_family_has_is_refused_with_the_nearest_family(scale: float, tmp_path: Path) -> None:
+    config = GPTConfig(**SIZES, positions="none", attention_scale=scale)
+    with pytest.raises(HubError, match="no family of transformers has such a model; the nearest, "):
+        save(GPT(config, rng=0), None, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []

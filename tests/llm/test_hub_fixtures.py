@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm.hub.load import load, open_model
+from llm.hub.load import load
+from llm.hub.source import open_model
 from llm.hub.weights import PlusOne
 from llm.inference.generate import CachedReader, read_all
 from llm.model.config import GPTConfig

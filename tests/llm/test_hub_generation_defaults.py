@@ -29,6 +29,8 @@ defaults = st.builds(
     temperature=optional | numbers,
     top_k=optional | st.integers(0, 100),
     top_p=optional | st.floats(0.01, 1),
+    min_p=optional | st.floats(0, 1),
+    typical_p=optional | st.floats(0.01, 1),
     repetition_penalty=optional | numbers,
 )
 
@@ -42,7 +44,7 @@ def test_what_is_written_is_read_back_and_by_transformers_too(written: Generatio
         theirs = library.GenerationConfig.from_pretrained(name)
     ends = theirs.eos_token_id
     assert written.end_tokens == (() if ends is None else tuple(ends) if isinstance(ends, list) else (ends,))
-    for name in ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty"):
+    for name in ("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty"):
         assert getattr(written, name) == getattr(theirs, name)
     assert (written.begin_token, written.pad_token) == (theirs.bos_token_id, theirs.pad_token_id)
 

@@ -183,6 +183,11 @@ def test_whatever_happens_to_a_file_it_is_read_or_named(
     refusal(folder, data.draw(damaged((folder / "good.gguf").read_bytes())), megabytes=16)
 
 
+def test_a_sentence_that_ends_with_a_long_value_has_no_full_stop(tmp_path: Path) -> None:
+    content = gguf_bytes([(b"\xff" + bytes(200), 8, b"")], counts=(0, 1))
+    assert "is not valid UTF-8: b'\\xff" in refusal(tmp_path, content)
+
+
 def test_without_the_package_a_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.gguf").write_bytes(gguf_bytes([], one, bytes(16)))
     monkeypatch.setitem(__import__("sys").modules, "gguf", None)
@@ -256,19 +261,13 @@ def test_a_stored_tensor_is_written_as_it_is(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(got["v"].raw.view(np.uint8), raw[1, 1:])
 
 
-def test_numpy_values_keep_their_own_type(tmp_path: Path) -> None:
-    own = {
-        "a": np.int8(-3),
-        "b": np.uint64(3),
-        "c": np.float64(0.1),
-        "d": np.bool_(True),
-        "e": np.arange(3, dtype="u2"),
-    }
-    write_gguf(tmp_path / "model.gguf", {"general.architecture": "llama", **own, "f": 3, "g": [3, 4]}, {})
+def test_numbers_have_the_types_that_llama_cpp_expects(tmp_path: Path) -> None:
+    values = {"a": 3, "b": [3, 4], "c": -3, "d": 2**32, "e": 2**63, "f": 0.5, "g": True}
+    write_gguf(tmp_path / "model.gguf", {"general.architecture": "llama", **values}, {})
     types = {key: field.types[-1].name for key, field in gguf.GGUFReader(tmp_path / "model.gguf").fields.items()}
-    assert [types[key] for key in "abcdefg"] == ["INT8", "UINT64", "FLOAT64", "BOOL", "UINT16", "UINT32", "INT32"]
+    assert [types[key] for key in values] == ["UINT32", "INT32", "INT32", "INT64", "UINT64", "FLOAT32", "BOOL"]
     got = read_gguf(tmp_path / "model.gguf").metadata
-    assert [got[key] for key in "abcde"] == [-3, 3, 0.1, True, [0, 1, 2]]
+    assert {key: got[key] for key in values} == values
 
 
 @pytest.mark.parametrize(("metadata", "tensors", "kinds", "named"), [

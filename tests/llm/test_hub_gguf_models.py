@@ -10,15 +10,24 @@ import numpy as np
 import pytest
 
 from llm.hub.errors import HubError
-from llm.hub.gguf_models import ARCHITECTURES, NEVER, read_metadata
-from llm.hub.save_gguf import lost, nearest_architecture, save_gguf
+from llm.hub.gguf_models import ARCHITECTURES, NEVER, gguf_config, gguf_tensors
+from llm.hub.gguf_writing import write_gguf
+from llm.hub.load import load
+from llm.hub.save_gguf import lost, metadata_of, nearest_architecture, save_gguf
 from llm.hub.stored import Stored
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.layer_kinds import layer_kind
 from llm.model.rope_scaling import RopeScaling
+from minigrad import no_grad
+from tests.llm.gpts import VOCAB, random_gpt, token_ids
 
 pytest.importorskip("gguf")
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
 
 FIELDS: dict[str, Any] = {
     "context_length": 64, "embedding_length": 24, "block_count": 6, "feed_forward_length": 32,
@@ -32,7 +41,7 @@ def read(architecture: str, **fields: Any) -> GPTConfig:
     """The configuration that a file describes; dots in names of fields are written __."""
     own = FIELDS | {name.replace("__", "."): value for name, value in fields.items()}
     metadata = {f"{architecture}.{name}": value for name, value in own.items() if value is not None}
-    return read_metadata({"general.architecture": architecture, **metadata}, TENSORS, "FILE")
+    return gguf_config({"general.architecture": architecture, **metadata}, TENSORS, "FILE")
 
 
 @pytest.mark.parametrize("name", [*NEVER, "attention.value_length"])
@@ -136,3 +145,40 @@ def test_heads_of_odd_width_are_no_obstacle(tmp_path: Path) -> None:
     model = GPT(GPTConfig(11, 8, 1, 2, dim=10))
     assert lost(model, "llama") and nearest_architecture(model) == "gpt2"
     save_gguf(model, None, tmp_path / "model.gguf")
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3moe"])
+@pytest.mark.parametrize(("kind", "tolerance"), [("F32", 0.0), ("F16", 0.02), ("Q8_0", 0.3)])
+def test_the_experts_of_a_layer_are_in_one_tensor(
+    architecture: str, kind: str, tolerance: float, tmp_path: Path
+) -> None:
+    config = GPTConfig(
+        VOCAB, 32, 2, 4, kv_heads=2, dim=32, mlp_dim=64, positions="rope", norm="rmsnorm", mlp="swiglu", bias=False,
+        tied_head=False, experts=3, qk_norm=architecture == "qwen3moe",
+    )  # fmt: skip
+    model, path = random_gpt(config, 0, np.float32), tmp_path / "model.gguf"
+    tensors = tensors_with_experts(model, architecture)
+    sizes = {"expert_count": 3, "expert_used_count": 2, "expert_feed_forward_length": 64}
+    metadata = metadata_of(config, architecture) | {f"{architecture}.{name}": size for name, size in sizes.items()}
+    kinds = {name: kind for name, array in tensors.items() if array.ndim > 1}
+    write_gguf(path, {"general.architecture": architecture, **metadata}, tensors, kinds)
+    ids = token_ids(np.random.default_rng(0), 2, 20)
+    with no_grad():
+        expected, widened, stored = (m(ids).data for m in (model, load(path)[0], load(path, weights="stored")[0]))
+    assert relative_error(widened, expected) <= tolerance
+    assert relative_error(stored, widened) < 1e-5
+
+
+def tensors_with_experts(model: GPT, architecture: str) -> dict[str, np.ndarray]:
+    """The tensors of a file as the converter of llama.cpp makes it: the matrices of all experts stacked."""
+    parts = gguf_tensors(model.config, architecture)
+    tensors: dict[str, np.ndarray] = {}
+    matrices: dict[str, dict[int, np.ndarray]] = {}
+    for name, parameter in model.named_parameters():
+        if ".experts." not in name:
+            tensors |= parts[name].split(parameter.data)
+            continue
+        some: Any = getattr(parts[name], "parts", [parts[name]])
+        for part, rows in zip(some, np.split(parameter.data, len(some))):
+            matrices.setdefault(part.name, {})[part.number] = rows
+    return tensors | {name: np.stack([found[e] for e in sorted(found)]) for name, found in matrices.items()}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.hub.interleaved import unpermute
 from llm.hub.llama2c import read_llama2c
 from llm.hub.safetensors_files import read_safetensors_folder
+from llm.hub.weights import unpermute
 from tests.llm.hub_files import LLAMA2C, damaged, in_int8, llama2c_bytes, llama2c_weights, sentence
 
 versions = pytest.mark.parametrize("version", [0, 1, 2])

@@ -84,7 +84,7 @@ OPTIONS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
             {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0, 1.1, 1.2], "long_factor": [2, 2.2, 3]},
         ]),
     },
-    "gemma": {"hidden_act": st.sampled_from(["gelu", "gelu_pytorch_tanh", "silu"]), "head_dim": st.just(8),
+    "gemma": {"hidden_act": st.sampled_from(["gelu", "gelu_python", "silu"]), "head_dim": st.just(8),
               "attention_bias": BOOL, "rope_parameters": ropes(8)},
     "gemma2": {**CAPS, "hidden_activation": GATED, "head_dim": st.sampled_from([6, 8]), "attention_bias": BOOL,
                "query_pre_attn_scalar": st.sampled_from([6, 10]), "sliding_window": st.just(4)},

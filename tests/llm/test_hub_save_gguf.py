@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llm.hub.errors import HubError
 from llm.hub.load import load
@@ -63,6 +64,13 @@ def test_what_is_written_is_read_again(name: str, kind: str, tolerance: float) -
     if kind == "F32":
         for key, array in model.state_dict().items():
             np.testing.assert_array_equal(again.state_dict()[key], array, err_msg=key)
+
+
+# float32 tells all decimals of 6 digits apart. So it comes back as it was: 1e-06, and not 9.999999974752427e-07.
+@given(digits=st.integers(1, 10**6 - 1), exponent=st.integers(-20, 0), base=st.integers(1, 2**24))
+def test_numbers_of_the_configuration_come_back_as_they_were(digits: int, exponent: int, base: int) -> None:
+    config = replace(MODELS["llama"], norm_eps=float(f"{digits}e{exponent}"), rope_base=float(base))
+    assert written(GPT(config, rng=None)).config == config
 
 
 @given(configs(), SEEDS)

@@ -107,6 +107,9 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("opt", "layer_norm_elementwise_affine", False),
     ("bloom", "apply_residual_connection_post_layernorm", True),
     ("gptj", "rotary_dim", None),
+    ("gpt_neox", "head_dim", 7),
+    ("phi", "partial_rotary_factor", 0.99),
+    ("stablelm", "head_dim", 7),
 ]
 
 # Sizes beside those of BASE that the models need.
@@ -196,7 +199,7 @@ def test_other_families_are_refused_by_name(family: str, tmp_path: Path) -> None
 
 
 JUNK = [
-    float("nan"), float("inf"), -1, 0, 1.5, 10**9, 2**63, 10**400, "x" * 9999, "", [], {}, [[]], [None], True, False,
+    float("nan"), float("inf"), -1, 0, 1, 1.5, 10**9, 2**63, 10**400, "x" * 9999, "", [], {}, [[]], [None], True, False,
     None, {"a": {"b": [1]}},
 ]  # fmt: skip
 OTHER_FIELDS = (

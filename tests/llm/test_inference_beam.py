@@ -95,29 +95,49 @@ def test_one_beam_that_stops_early_is_greedy(seed: int, prompt: list[int], max_t
     assert len(beam.ids) == len(drawn) or beam.ids[-1] in stop_ids
 
 
-def test_it_finds_a_text_that_is_likelier_than_the_greedy_one() -> None:
-    """After 0 comes 1 (0.6) or 2 (0.4); after 1 each of four (0.25), after 2 surely 3. And 0.4 is more than 0.6 / 4."""
-    table = np.log([[1e-9, 0.6, 0.4, 1e-9], [0.25] * 4, [1e-9, 1e-9, 1e-9, 1], [0.25] * 4])
+def table_model(rows: list[list[float]]) -> Any:
+    """A model that knows for each token with which probability the next one comes after it."""
+    table = np.log(rows)
 
     def hidden(ids: np.ndarray, cache: Any = None) -> np.ndarray:
         if cache is not None:
             cache.advance(slice(0, cache.length + ids.shape[1]))
         return table[ids]
 
-    model: Any = SimpleNamespace(
-        config=SimpleNamespace(vocab_size=SIZE, context=16, layers=0), training=False, hidden=hidden,
-        logits=lambda x: SimpleNamespace(data=x),
-    )  # fmt: skip
+    config = SimpleNamespace(vocab_size=len(rows), context=16, layers=0)
+    return SimpleNamespace(config=config, training=False, hidden=hidden, logits=lambda x: SimpleNamespace(data=x))
+
+
+def test_it_finds_a_text_that_is_likelier_than_the_greedy_one() -> None:
+    """After 0 comes 1 (0.6) or 2 (0.4); after 1 each of four (0.25), after 2 surely 3. And 0.4 is more than 0.6 / 4."""
+    model = table_model([[1e-9, 0.6, 0.4, 1e-9], [0.25] * 4, [1e-9, 1e-9, 1e-9, 1], [0.25] * 4])
     for num_beams, expected in ((1, (1, 0)), (2, (2, 3))):
         assert beam_search(model, [0], num_beams=num_beams, max_tokens=2)[0].ids == expected
     assert exhaustive_search(model, [0], max_tokens=2)[0].ids == (2, 3)
+
+
+def test_as_many_beginnings_go_on_as_there_are_beams() -> None:
+    """The three likeliest tokens end the text. Of the two others the less likely one leads to the best long text."""
+    row, wide = [0.3, 0.25, 0.2, 0.15, 0.1], [0.2] * 5
+    model = table_model([row, wide, wide, wide, [1e-9, 1e-9, 1e-9, 1e-9, 1]])
+    options: dict[str, Any] = {"max_tokens": 3, "length_penalty": 2.0, "stop_ids": {0, 1, 2}}
+    (best, _) = beam_search(model, [0], num_beams=2, early_stopping="never", **options)
+    assert best.ids == (4, 4, 4) == exhaustive_search(model, [0], **options)[0].ids
+
+
+def test_texts_that_are_impossible_are_not_found() -> None:
+    with np.errstate(divide="ignore"):  # log(0)
+        model = table_model([[0, 0.5, 0.5], [0, 0, 1], [0, 1, 0]])
+    found = beam_search(model, [0], num_beams=9, max_tokens=2)
+    assert {beam.ids for beam in found} == {(1, 2), (2, 1)}
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         ({"num_beams": 0}, "num_beams must be at least 1, got 0"),
-        ({"length_penalty": math.nan}, "length_penalty must be a finite number, got nan"),
+        ({"length_penalty": math.nan}, "length_penalty must be a number from -10 to 10, got nan"),
+        ({"length_penalty": 11}, "length_penalty must be a number from -10 to 10, got 11"),
         ({"early_stopping": "always"}, "early_stopping must be True, False or \"never\", got 'always'"),
         ({"max_tokens": -1}, "max_tokens and seed must not be negative"),
     ],

@@ -20,6 +20,7 @@ from llm.inference.sampling import Sampling
 from llm.inference.speculation import DraftModel, PromptLookup
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.model.rope_scaling import RopeScaling
 from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt
 from tokenizer.models.char import CharTokenizer
 
@@ -122,6 +123,28 @@ def test_the_common_beginning_of_two_texts_is_read_once() -> None:
     list(engine.run(Request([*range(6), 9, 9], max_tokens=1)))
     list(engine.run(Request([*range(6), 9, 9, 4], max_tokens=1)))
     assert read == [(1, 8), (1, 2), (1, 1)]
+
+
+def test_a_text_stays_when_another_one_begins_like_it() -> None:
+    model, read = random_gpt(small(), 0, np.float64), []
+    engine, hidden = Engine(model, slots=2), model.hidden
+    model.hidden = lambda ids, **options: read.append(ids.shape[1]) or hidden(ids, **options)
+    for ids in ([1, 2, 3, 4, 5, 6], [1, 2, 3, 9], [1, 2, 3, 4, 5, 6, 7]):
+        list(engine.run(Request(ids, max_tokens=1)))
+    assert read == [6, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+@given(seed=SEEDS, wanted=st.lists(requests(), min_size=1, max_size=3))
+def test_a_text_is_read_again_when_its_length_changes_all_angles(kind: Any, seed: int, wanted: list[Request]) -> None:
+    factors = {"short_factors": (1.0,) * 2, "long_factors": (2.0, 3.0)} if kind == "longrope" else {"factor": 2.0}
+    scaling = RopeScaling(kind, original_context=10, **factors)
+    model = random_gpt(replace(small(), rope_scaling=scaling), seed, np.float64)
+    engine = Engine(model, slots=2, chunk=4)
+    generations = [engine.submit(request) for request in wanted]
+    finish_all(engine)
+    for request, generation in zip(wanted, generations, strict=True):
+        assert written(generation) == plain(model, request)
 
 
 def test_a_text_that_is_written_lends_its_beginning() -> None:

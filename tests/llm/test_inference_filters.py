@@ -72,6 +72,14 @@ def test_typical(row: np.ndarray, mass: int) -> None:
     assert is_typical(f.keep_typical, row, mass / WHOLE)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, WHOLE))
+def test_typical_of_many_ties(seed: int, mass: int) -> None:
+    """1024 tokens: so many that most ways to sort do not keep the order of equal ones."""
+    ranks = np.random.default_rng(seed).permutation(1024) % 4
+    row = np.array([1, 2, 2, 3])[ranks] / 2048  # the sum is 1, and all sums are exact
+    assert is_typical(f.keep_typical, row, mass / WHOLE)
+
+
 def test_typical_leaves_out_the_most_likely_token_where_the_others_are_many() -> None:
     """One token of 1/4 and 48 of 1/64: the entropy is 3.46, and they surprise by 1.39 and 4.16."""
     row = np.array([0.25, *[1 / 64] * 48])

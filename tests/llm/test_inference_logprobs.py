@@ -56,6 +56,7 @@ def test_logits_without_probabilities_are_refused(row: list[float]) -> None:
 def test_the_most_likely_ones(row: np.ndarray, n: int) -> None:
     logprobs = log_probabilities(row)
     expected = sorted(range(len(row)), key=lambda i: (-logprobs[i], i))[:n]
+    assert top(logprobs, 0) == []
     assert top(logprobs, n) == [(i, logprobs[i]) for i in expected]
     assert all(type(i) is int and type(x) is float for i, x in top(logprobs, n))
 

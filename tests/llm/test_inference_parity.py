@@ -23,6 +23,7 @@ from tests.llm.rows import logit_rows
 pytestmark = pytest.mark.parity
 
 VOCAB = 30
+PAD = VOCAB  # no token: their `generate` hides tokens of the prompt that are equal to it from the model
 TEXTS = st.lists(st.integers(0, 11), max_size=8)
 
 
@@ -157,7 +158,7 @@ def test_all_options_together(
     if banned_words:
         their_options["bad_words_ids"] = banned_words
     result = models[number][1].generate(
-        torch.tensor([prompt]), do_sample=True, max_new_tokens=5, pad_token_id=0, return_dict_in_generate=True,
+        torch.tensor([prompt]), do_sample=True, max_new_tokens=5, pad_token_id=PAD, return_dict_in_generate=True,
         output_scores=True, output_logits=True, **their_options
     )  # fmt: skip
     ids = result.sequences[0].tolist()
@@ -171,30 +172,69 @@ def test_all_options_together(
 
 @settings(max_examples=30)
 @given(
-    number=st.integers(0, 3),
-    seed=SEEDS,
-    num_beams=st.integers(2, 7),
-    max_tokens=st.integers(1, 12),
-    length_penalty=st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]),
-    early_stopping=st.sampled_from([True, False, "never"]),
-    stops=st.integers(0, 3),
-)
+    number=st.integers(0, 3), seed=SEEDS, num_beams=st.integers(2, 7), max_tokens=st.sampled_from([1, 2, 5, 8, 12]),
+    length_penalty=st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]), early_stopping=st.sampled_from([True, False, "never"]),
+    stops=st.sampled_from([0, 1, 1, 2, 2, 3, 3]),
+)  # fmt: skip
 def test_beam_search(models: Any, number: int, seed: int, stops: int, max_tokens: int, **options: Any) -> None:
-    """All texts that a search finds, with their scores. A few tokens of 30 end a text: many do end before the others.
+    """All texts that a search finds, with their scores.
 
     Scores are sums in float32: 1e-5. Two that are nearer to each other than that could change places; in these models
     they differ by 0.1 or so.
     """
-    torch = pytest.importorskip("torch")
     ours, other = models[number]
     rng = np.random.default_rng(seed)
-    prompt, stop_ids = rng.integers(0, VOCAB, 5).tolist(), rng.choice(VOCAB, stops, replace=False).tolist()
-    result = other.generate(
+    prompt = rng.integers(0, VOCAB, 5).tolist()
+    stop_ids = likely_stops(ours, prompt, stops, rng)
+    found = beam_search(ours, prompt, max_tokens=max_tokens, stop_ids=stop_ids, **options)
+    texts, scores = their_search(other, prompt, max_tokens, stop_ids, **options)
+    assert [list(beam.ids) for beam in found] == texts
+    np.testing.assert_allclose([beam.score for beam in found], scores, rtol=1e-5, atol=1e-5)
+
+
+RULES: list[dict[str, Any]] = [
+    {"length_penalty": length_penalty, "early_stopping": early_stopping}
+    for length_penalty, early_stopping in ((2.0, "never"), (2.0, False), (2.0, True), (-1.0, "never"))
+]
+
+
+def differences(models: Any, ours: dict[str, Any], theirs: dict[str, Any]) -> int:
+    """In how many of 20 searches the texts differ, where our rules and theirs are these."""
+    (model, other), rng, count = models[0], np.random.default_rng(0), 0
+    for first in range(20):
+        stop_ids = likely_stops(model, [first], 2, rng)
+        found = beam_search(model, [first], num_beams=3, max_tokens=8, stop_ids=stop_ids, **ours)
+        texts, _ = their_search(other, [first], 8, stop_ids, num_beams=3, **theirs)
+        count += [list(beam.ids) for beam in found] != texts
+    return count
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_beam_search_where_its_rules_matter(models: Any, rules: dict[str, Any]) -> None:
+    assert differences(models, rules, rules) == 0
+
+
+@pytest.mark.control
+@pytest.mark.parametrize("wrong", RULES[1:])
+def test_other_rules_of_beam_search_are_noticed(models: Any, wrong: dict[str, Any]) -> None:
+    assert differences(models, wrong, RULES[0]) > 0
+
+
+def likely_stops(model: GPT, prompt: list[int], count: int, rng: np.random.Generator) -> list[int]:
+    """Stop ids that the likely texts have, or few of them would end before the others."""
+    likely = {id for beam in beam_search(model, prompt, num_beams=6, max_tokens=8) for id in beam.ids[1:]}
+    return rng.choice(sorted(likely), min(count, len(likely)), replace=False).tolist()
+
+
+def their_search(
+    model: Any, prompt: list[int], max_tokens: int, stop_ids: list[int], **options: Any
+) -> tuple[list[list[int]], np.ndarray]:
+    """The texts that transformers finds, and their scores."""
+    torch = pytest.importorskip("torch")
+    result = model.generate(
         torch.tensor([prompt]), do_sample=False, max_new_tokens=max_tokens, eos_token_id=stop_ids or None,
-        pad_token_id=VOCAB + 1, return_dict_in_generate=True, output_scores=True,
+        pad_token_id=PAD, return_dict_in_generate=True, output_scores=True,
         num_return_sequences=options["num_beams"], **options
     )  # fmt: skip
-    found = beam_search(ours, prompt, max_tokens=max_tokens, stop_ids=stop_ids, **options)
-    texts = [[i for i in row[len(prompt) :].tolist() if i != VOCAB + 1] for row in result.sequences]
-    assert [list(beam.ids) for beam in found] == texts
-    np.testing.assert_allclose([beam.score for beam in found], result.sequences_scores.numpy(), rtol=1e-5, atol=1e-5)
+    texts = [[i for i in row[len(prompt) :].tolist() if i != PAD] for row in result.sequences]
+    return texts, result.sequences_scores.numpy()

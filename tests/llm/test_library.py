@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,12 @@ def test_a_run_is_loaded_by_its_path(tmp_path: Path, kind: type) -> None:
     assert any((best.state_dict()[name] != array).any() for name, array in model.state_dict().items())
     with pytest.raises(ValueError, match="other does not exist; give a run of train.py, "):
         llm.load(kind(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("options", [{"weights": "stored"}, {"tokenizer": "other.json"}])
+def test_a_run_keeps_its_tokenizer_and_its_weights(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="run is a run, with float32 weights and a tokenizer; leave weights and tok"):
+        llm.load(make_run(tmp_path / "run", LETTERS).folder, **options)
 
 
 def test_generate_and_stream_give_the_same_text() -> None:

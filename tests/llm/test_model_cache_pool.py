@@ -59,6 +59,18 @@ def test_a_beginning_is_kept_or_copied(config: GPTConfig, seed: int, read: int, 
         np.testing.assert_allclose(x.data[0, -1], alone(model, np.append(text[:kept], other)), **FLOAT64_SUMS)
 
 
+def test_a_copy_of_a_text_whose_beginning_is_forgotten() -> None:
+    model = random_gpt(small(window=3), 0)
+    pool, text = CachePool(model.config, 2, chunk=3), token_ids(np.random.default_rng(0), 12)
+    with no_grad():
+        for begin in range(0, 12, 3):
+            model.hidden(text[None, begin : begin + 3], cache=pool.rows([0]))
+        assert pool.layers[0].first[0] > 0
+        pool.copy(0, 1, 12)
+        x = model.hidden(np.array([[5]]), cache=pool.rows([1]))
+        np.testing.assert_allclose(x.data[0, -1], alone(model, np.append(text, 5)), **FLOAT64_SUMS)
+
+
 def test_what_a_window_has_forgotten_cannot_be_truncated_to() -> None:
     model = random_gpt(small(window=3), 0)
     pool = CachePool(model.config, 1, chunk=3)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from llm.runs.checkpoints import FILES, MODEL, OPTIMIZER, STATE
@@ -52,6 +52,7 @@ def test_the_same_file_with_its_checksum_is_taken(tmp_path: Path) -> None:
 
 @given(steps=st.sets(st.integers(1, 30).flatmap(lambda n: st.sampled_from([n, 10**8 - 4 + n, 2**63 - n])), min_size=1))
 @settings(max_examples=5)
+@example(steps={7})
 def test_steps_of_any_size_are_found_in_their_order(tmp_path_factory: pytest.TempPathFactory, steps: set[int]) -> None:
     folder = tmp_path_factory.mktemp("run")
     (folder / "checkpoints/step-7").mkdir(parents=True)

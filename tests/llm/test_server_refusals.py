@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from llm.inference.server import bodies as limits
 from tests.llm.servers import CONTEXT, VOCAB, client_of, small_service
+from tokenizer import Tokenizer
 
 HELLO = [{"role": "user", "content": "a"}]
 SCHEMA = {"type": "json_schema", "json_schema": {"schema": {"type": "no such type"}}}
@@ -57,7 +58,7 @@ def error_of(response: Any, status: int) -> dict[str, Any]:
         ({"prompt": [VOCAB]}, "prompt"),
         ({"prompt": [10**30]}, "prompt"),
         ({"prompt": [1] * (CONTEXT + 1)}, "prompt"),
-        ({"prompt": "a" * 5000}, "prompt"),
+        ({"prompt": "a" * 500}, "prompt"),
         ({"prompt": "a", "max_tokens": -1}, "max_tokens"),
         ({"prompt": "a", "max_tokens": 1.5}, "max_tokens"),
         ({"prompt": "a", "n": 0}, "n"),
@@ -122,6 +123,7 @@ def test_a_completion_is_refused_by_the_name_of_the_field(client: TestClient, bo
         ({"messages": HELLO, "reasoning_effort": "high"}, "reasoning_effort"),
         ({"messages": HELLO, "modalities": ["text", "audio"]}, "modalities"),
         ({"messages": HELLO, "prompt": "a"}, "prompt"),
+        ({"messages": [{"role": "user", "content": "a" * 500}]}, "messages"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -169,6 +171,27 @@ def test_a_large_body_is_refused(client: TestClient, monkeypatch: pytest.MonkeyP
     data = json.dumps({"prompt": "a" * 1000}).encode()
     error_of(client.post("/v1/completions", content=data, headers=headers), 413)
     error_of(client.post("/v1/completions", content=iter([data]), headers=headers), 413)  # without its length
+
+
+def test_a_text_that_is_much_too_long_is_refused_before_it_is_encoded(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise AssertionError("it was encoded")
+
+    monkeypatch.setattr(Tokenizer, "encode_ordinary", fail)
+    monkeypatch.setattr(Tokenizer, "encode_chat", fail)
+    long = "a" * 500_000
+    message = {"role": "user", "content": long}
+    for path, body in (
+        ("/v1/completions", {"prompt": ["a", long]}),
+        ("/v1/chat/completions", {"messages": [message]}),
+        ("/v1/embeddings", {"input": long}),
+        ("/tokenize", {"prompt": long}),
+        ("/tokenize", {"messages": [message]}),
+        ("/page/tokens", {"text": long}),
+    ):
+        assert error_of(client.post(path, json=body), 400)["code"] == "context_length_exceeded"
 
 
 def test_what_is_not_there_is_said_to_be_not_there(client: TestClient) -> None:

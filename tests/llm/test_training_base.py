@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from llm.hub import load, save
+from llm.hub.convert import convert
+from llm.hub.generation_defaults import GenerationDefaults
+from llm.hub.load import open_model
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.runs.checkpoints import Checkpoints
 from llm.runs.load import load_model
 from llm.runs.options import FROM
 from llm.runs.run import Run
 from llm.training import base
 from llm.training.base import base_name
 from llm.training.command import parse, start
+from llm.training.memory import PROGRAM
 from minigrad import no_grad
 from tests.llm.gpts import random_gpt
 from tests.llm.trainings import (
@@ -115,6 +121,44 @@ def test_a_killed_run_goes_on_exactly_even_if_the_model_is_gone(kind: str, small
     assert_same_run(Path("run"), Path("expected"))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_stopped_before_its_first_checkpoint_begins_again_with_the_weights_of_the_model(
+    kind: str, small_tokenizer: BaseTokenizer
+) -> None:
+    folder_of(kind, small_tokenizer)
+    begin("--steps", "3", "--out", "expected")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 1, kill)
+        with pytest.raises(Killed):
+            begin("--steps", "3", "--out", "run")
+    assert not Run("run").checkpoints.steps()
+    resume(Path("run"))
+    assert_same_run(Path("run"), Path("expected"))
+
+
+def test_what_ends_an_answer_and_the_chat_template_stay_with_the_model(small_tokenizer: BaseTokenizer) -> None:
+    """A model for chats that was trained further still ends its answers, and can be saved for chats."""
+    tokenizer = Tokenizer.train(["the cat sat"], 270, ["<|im_end|>", "<|pad|>", END_OF_TEXT])
+    tokenizer.settings = {"eos_token": "<|im_end|>", "pad_token": "<|pad|>", "chat_template": "{{ messages[0].role }}"}
+    save(random_gpt(LLAMA, 0, np.float32), tokenizer, "theirs")
+    begin("--steps", "1", "--out", "run")
+    begin("--steps", "1", "--out", "plain", "--from", "run")
+    for folder in ("run", "plain"):
+        source = open_model(folder)
+        trained = source.load_tokenizer()
+        assert trained is not None and trained.render_chat([{"role": "user", "content": "hi"}]) == "user"
+        assert source.read_defaults(trained) == GenerationDefaults((0, 2), None, 1)
+    convert("run", "new", "hf")
+    assert GenerationDefaults.read("new") == GenerationDefaults((0, 2), None, 1)
+
+
+def test_a_tokenizer_without_settings_gets_no_file_of_them(small_tokenizer: BaseTokenizer) -> None:
+    small_tokenizer.save("own.json")
+    folder_of("llama", None)
+    begin("--steps", "1", "--out", "run", "--tokenizer", "own.json")
+    assert not Path("run", "tokenizer_config.json").exists()
+
+
 @pytest.mark.control
 def test_a_run_that_begins_with_other_weights_is_noticed(
     small_tokenizer: BaseTokenizer, monkeypatch: pytest.MonkeyPatch
@@ -132,6 +176,30 @@ def test_the_context_may_be_shorter(kind: str, small_tokenizer: BaseTokenizer) -
     trained, _ = load_model("run")
     assert trained.config == replace(model.config, context=20)
     np.testing.assert_array_equal(logits(trained), logits(model))
+
+
+def test_the_context_is_at_most_512_unless_it_is_given(
+    small_tokenizer: BaseTokenizer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = replace(LLAMA, context=2048)
+    save(random_gpt(long, 0, np.float32), small_tokenizer, "theirs")
+    assert parse(["--from", "theirs"])[0].model == replace(long, context=512)
+    assert parse(["--from", "theirs", "--context", "2048"])[0].model == long
+    with pytest.raises(ValueError, match="--context cannot be 2049: the model in theirs has 2048"):
+        parse(["--from", "theirs", "--context", "2049"])
+
+
+def test_a_run_that_this_machine_has_no_memory_for_says_so_before_it_begins(
+    small_tokenizer: BaseTokenizer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_of("llama", small_tokenizer)
+    begin("--steps", "1", "--out", "fits")
+    assert "beware" not in capsys.readouterr().out
+    monkeypatch.setattr("llm.parallel.runtime.memory", lambda: (PROGRAM, PROGRAM // 2))
+    begin("--steps", "1", "--out", "run")
+    shown = capsys.readouterr().out
+    assert "and this machine has 100 MiB. A shorter --context or a smaller --batch-size takes less." in shown
+    assert shown.index("beware") < shown.index("before the first step")
 
 
 REFUSED = {
@@ -204,6 +272,24 @@ def test_a_dry_run_says_what_the_model_needs_and_loads_no_weights(
     assert f"{random_gpt(LLAMA, 0).num_parameters():,}" in shown
     assert "memory, training" in shown
     assert not Path("runs").exists()
+
+
+def test_the_weights_of_a_run_are_read_once(small_tokenizer: BaseTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_of("llama", small_tokenizer)
+    begin("--steps", "1", "--out", "first")
+    read: list[Path] = []
+    load_checkpoint = Checkpoints.load
+
+    def counted(self: Checkpoints, *args: Any, **options: Any) -> Any:
+        read.append(self.run_folder)
+        return load_checkpoint(self, *args, **options)
+
+    monkeypatch.setattr(Checkpoints, "load", counted)
+    given = ["--from", "first", "--data", "text.txt", *SHORT, "--steps", "1", "--out", "second"]
+    start(*parse([*given, "--dry-run"]), write_sample)
+    assert read == []
+    start(*parse(given), write_sample)
+    assert read == [Path("first")]
 
 
 def test_a_resumed_run_keeps_its_model(small_tokenizer: BaseTokenizer) -> None:

@@ -132,6 +132,13 @@ def test_help_names_every_option_once(
     assert "gpt2-xl" in shown
 
 
+def test_help_with_from_shows_its_own_defaults(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    for word in ("--help", "--help-all"):  # help comes before a model that cannot be read
+        assert script(monkeypatch, word, "--from", "no-such-model") == 0
+        assert "5e-05)" in capsys.readouterr().out
+
+
 SENTENCES = {
     "--preset nothing": "there is no preset 'nothing'; choose one of default, ",
     "--steps 0": "--steps must be at least 1, got 0",

@@ -48,7 +48,7 @@ def real_trainer(**changes: object) -> Trainer:
     config = GPTConfig(vocab_size=tokenizer.vocab_size, **simple.SIZE, **simple.CHOICES)
     dataset = prepare(Corpus("text", [TEXT]), tokenizer, training.val_fraction)
     options = Options(TrainOptions(**asdict(training) | changes), config)
-    return make_trainer(options, dataset, "cpu", initial_model(options, resumes=False))
+    return make_trainer(options, dataset, "cpu", initial_model(options, restored=False))
 
 
 def weights_of_real_trainer(**changes: object) -> dict[str, np.ndarray]:

@@ -65,9 +65,11 @@ def start() -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     try:
         # -P: not from the folder of the program too, whose files may have the names of other modules.
+        # In a session of its own, Ctrl-C in the terminal does not end it, also before it can ignore the signal.
         return subprocess.Popen(
-            [sys.executable, "-P", str(PROGRAM)], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment
-        )
+            [sys.executable, "-P", str(PROGRAM)],
+            stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
+        )  # fmt: skip
     except OSError as error:
         raise ValueError(f"a chat template needs a process of its own, which does not start: {error}") from None
 

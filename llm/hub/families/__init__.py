@@ -1,10 +1,10 @@
 """The families of models that can be read and written: for each a table of config.json and a table of tensors.
 
-1. family.py                what a family is
-2. gpt2.py, llama.py        the two that most others are like
-3. like Llama               mistral.py, qwen.py, smollm3.py, phi3.py, apertus.py, olmo2.py, gemma.py, mixtral.py
-4. like GPT-2               gpt_neox.py, gptj.py, phi.py, starcoder2.py, stablelm.py with rope;
-                            opt.py, bloom.py, gpt_neo.py without
+1. family.py                what a family is; rows.py and tensor_names.py, the rows of its two tables
+2. llama.py, gpt2.py        the two that most others are like
+3. like Llama               the rows that differ: qwen.py, mistral.py, olmo2.py, apertus.py, phi3.py, smollm3.py,
+                            gemma.py, mixtral.py; and with norms or an MLP of GPT-2: starcoder2.py, stablelm.py, phi.py
+4. like GPT-2               gptj.py and gpt_neox.py with rope; opt.py, bloom.py, gpt_neo.py without
 5. rope.py, windows.py      rotary positions, and which layers have a window, of all of them
 """
 

@@ -5,69 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 from llm.hub.families.family import Family
+from llm.hub.families.rows import Found, Row, count, flag, layers, number, unwritten, written
+from llm.hub.families.tensor_names import qkv_in_turns
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, Same, heads_in_turns, same_layers
-from llm.model.config import GPTConfig
 
-DEFAULTS: dict[str, Any] = {
-    "vocab_size": 250880,
-    "hidden_size": 64,
-    "n_layer": 2,
-    "n_head": 8,
-    "layer_norm_epsilon": 1e-5,
+DEFAULTS = {
+    "vocab_size": 250880, "hidden_size": 64, "n_layer": 2, "n_head": 8, "layer_norm_epsilon": 1e-5,
     "tie_word_embeddings": True,
-}
-SPELLINGS = {"n_embed": "hidden_size", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}
+}  # fmt: skip
 
 
-def read(fields: Fields) -> GPTConfig:
-    fields.refuse_unless(apply_residual_connection_post_layernorm=False)
+def refuse_slow(fields: Fields, name: str, _: Found) -> dict[str, Any]:
+    """A sum of several products, which leaves biases out."""
     if fields.count("pretraining_tp", 1) > 1:
-        fields.refuse_unless(slow_but_exact=False)  # a sum of several products, which leaves biases out
-    return GPTConfig(
-        vocab_size=fields.count("vocab_size"),
-        context=fields.count("seq_length", 2048),  # ALiBi sets no limit, so most files do not say it
-        layers=fields.layers("n_layer"),
-        heads=fields.count("n_head"),
-        dim=fields.count("hidden_size"),
-        positions="alibi",
-        norm_eps=fields.number("layer_norm_epsilon"),
-        mlp="gelu_tanh",
-        dropout=fields.number("hidden_dropout", 0.0),
-        tied_head=fields.flag("tie_word_embeddings"),
-        embedding_norm=True,
-    )
+        fields.refuse_unless(**{name: False})
+    return {}
 
 
-def write(config: GPTConfig) -> dict[str, Any]:
-    return {
-        "vocab_size": config.vocab_size,
-        "seq_length": config.context,
-        "n_layer": config.layers,
-        "n_head": config.heads,
-        "hidden_size": config.dim,
-        "layer_norm_epsilon": config.norm_eps,
-        "hidden_dropout": config.dropout,
-        "attention_dropout": config.dropout,
-        "tie_word_embeddings": config.tied_head,
-    }
-
-
-def tensors(config: GPTConfig) -> dict[str, Part]:
-    parts: dict[str, Part] = {
-        "embedding.weight": Same("transformer.word_embeddings.weight"),
-        "head.weight": Same("lm_head.weight"),
-    }
-    same = {"embedding_norm": "transformer.word_embeddings_layernorm", "norm": "transformer.ln_f"}
-    for i in range(config.layers):
-        ours, theirs = f"blocks.{i}", f"transformer.h.{i}"
-        same |= {f"{ours}.norm1": f"{theirs}.input_layernorm", f"{ours}.norm2": f"{theirs}.post_attention_layernorm"}
-        same |= {f"{ours}.attention.out": f"{theirs}.self_attention.dense"}
-        same |= {f"{ours}.mlp.up": f"{theirs}.mlp.dense_h_to_4h", f"{ours}.mlp.down": f"{theirs}.mlp.dense_4h_to_h"}
-        for kind in ("weight", "bias"):
-            name = f"{theirs}.self_attention.query_key_value.{kind}"
-            parts[f"{ours}.attention.qkv.{kind}"] = heads_in_turns(name, config.heads, config.head_size)
-    return parts | same_layers(same)
-
-
-BLOOM = Family("bloom", "BloomForCausalLM", DEFAULTS, read, write, tensors, prefix="transformer.", spellings=SPELLINGS)
+BLOOM = Family(
+    "bloom",
+    "BloomForCausalLM",
+    defaults=DEFAULTS,
+    rows={
+        "vocab_size": count("vocab_size"),
+        "seq_length": count("context", optional=2048),  # ALiBi sets no limit, so most files do not say it
+        "n_layer": layers(),
+        "n_head": count("heads"),
+        "hidden_size": count("dim"),
+        "layer_norm_epsilon": number("norm_eps"),
+        "hidden_dropout": number("dropout", optional=0.0),
+        "attention_dropout": written("dropout"),
+        "tie_word_embeddings": flag("tied_head"),
+        "slow_but_exact": Row(refuse_slow, unwritten),
+    },
+    fixed={"positions": "alibi", "mlp": "gelu_tanh", "embedding_norm": True},
+    tensor_names={
+        "embedding": "transformer.word_embeddings",
+        "embedding_norm": "transformer.word_embeddings_layernorm",
+        "blocks.*.norm1": "transformer.h.*.input_layernorm",
+        "blocks.*.attention.qkv": qkv_in_turns("transformer.h.*.self_attention.query_key_value"),
+        "blocks.*.attention.out": "transformer.h.*.self_attention.dense",
+        "blocks.*.norm2": "transformer.h.*.post_attention_layernorm",
+        "blocks.*.mlp.up": "transformer.h.*.mlp.dense_h_to_4h",
+        "blocks.*.mlp.down": "transformer.h.*.mlp.dense_4h_to_h",
+        "norm": "transformer.ln_f",
+        "head": "lm_head",
+    },
+    only={"apply_residual_connection_post_layernorm": False},
+    spellings={"n_embed": "hidden_size", "num_hidden_layers": "n_layer", "num_attention_heads": "n_head"},
+    prefix="transformer.",
+)

@@ -10,141 +10,122 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from llm.hub.families.family import Family
-from llm.hub.families.llama import GATED, GATED_NAMES, LLAMA, none_if, read_common, write_common
-from llm.hub.families.llama import tensors as llama_tensors
-from llm.hub.families.rope import read_rope_parameters, write_rope_parameters
-from llm.hub.families.windows import FULL, SLIDING, read_windows, write_windows
+from llm.hub.families.llama import ATTENTION_BIAS, GATED, LIKE_LLAMA
+from llm.hub.families.rope import read_parameters, rope, write_outside, write_parameters
+from llm.hub.families.rows import Found, Row, choice, head_size, none_if, same, value, written
+from llm.hub.families.tensor_names import plus_one
+from llm.hub.families.windows import FULL, SLIDING, windows
 from llm.hub.fields import Fields
-from llm.hub.weights import Part, PlusOne
 from llm.model.config import GPTConfig
 
-TANH = GATED | {"gelu": "geglu_tanh"}  # the first files of Gemma say "gelu", and mean this form of it
+DEFAULTS = {
+    "vocab_size": 256000, "hidden_size": 3072, "intermediate_size": 24576, "num_hidden_layers": 28,
+    "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 256, "hidden_act": "gelu_pytorch_tanh",
+    "max_position_embeddings": 8192, "tie_word_embeddings": True,
+}  # fmt: skip
+DEFAULTS2 = {
+    "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 256,
+    "sliding_window": 4096, "final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0,
+}  # fmt: skip
+DEFAULTS3 = {
+    "vocab_size": 262208, "max_position_embeddings": 131072, "final_logit_softcapping": None,
+    "attn_logit_softcapping": None, "sliding_window_pattern": 6,
+}  # fmt: skip
 
-GEMMA_DEFAULTS: dict[str, Any] = {
-    **LLAMA.defaults,
-    "vocab_size": 256000,
-    "hidden_size": 3072,
-    "intermediate_size": 24576,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 16,
-    "head_dim": 256,
-    "hidden_act": "gelu_pytorch_tanh",
-    "max_position_embeddings": 8192,
-    "tie_word_embeddings": True,
-}
-GEMMA2_DEFAULTS: dict[str, Any] = {
-    **GEMMA_DEFAULTS,
-    "hidden_size": 2304,
-    "intermediate_size": 9216,
-    "num_hidden_layers": 26,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "hidden_activation": "gelu_pytorch_tanh",
-    "query_pre_attn_scalar": 256,
-    "sliding_window": 4096,
-    "final_logit_softcapping": 30.0,
-    "attn_logit_softcapping": 50.0,
-}
-GEMMA3_DEFAULTS: dict[str, Any] = {
-    **GEMMA2_DEFAULTS,
-    "vocab_size": 262208,
-    "max_position_embeddings": 131072,
-    "final_logit_softcapping": None,
-    "attn_logit_softcapping": None,
-    "sliding_window_pattern": 6,
-}
+# The first files of Gemma say "gelu", and mean this form of it.
+TANH = {"gelu_pytorch_tanh": "geglu_tanh", **GATED, "gelu": "geglu_tanh"}
 
 
-def read_gemma(fields: Fields) -> dict[str, Any]:
-    """What all three have."""
-    fields.refuse_unless(use_bidirectional_attention=False)
-    attention = fields.flag("attention_bias") or None
-    common = read_common(fields, activations=TANH)
-    return common | {"embedding_scale": math.sqrt(common["dim"]), "qkv_bias": attention, "out_bias": attention}
+def read_dim(fields: Fields, name: str, _: Found) -> dict[str, Any]:
+    return {"dim": fields.count(name), "embedding_scale": math.sqrt(fields.count(name))}
 
 
-def write_gemma(config: GPTConfig) -> dict[str, Any]:
-    return write_common(config) | {"attention_bias": config.has_bias("qkv")}
+GEMMA = LIKE_LLAMA.variant(
+    "gemma",
+    "GemmaForCausalLM",
+    defaults=DEFAULTS,
+    rows=ATTENTION_BIAS | {"hidden_size": Row(read_dim, same("dim")), "hidden_act": choice("mlp", TANH)},
+    tensor_names={
+        "blocks.*.norm1": plus_one("model.layers.*.input_layernorm"),
+        "blocks.*.norm2": plus_one("model.layers.*.post_attention_layernorm"),
+        "norm": plus_one("model.norm"),
+    },
+    only={"use_bidirectional_attention": False},
+)
 
 
-def read_gemma1(fields: Fields) -> GPTConfig:
-    return GPTConfig(**read_gemma(fields))
+# --- Gemma 2 ----------------------------------------------------------------------------------------------------------
 
 
-def read_later(fields: Fields, by_rule: list[bool]) -> dict[str, Any]:
-    """What Gemma 2 and 3 have."""
-    scale = fields.number("query_pre_attn_scalar") ** -0.5
-    common = read_gemma(fields)
-    plain = 1 / math.sqrt(common["head_dim"] or common["dim"] // common["heads"])
-    return common | {
-        "mlp": fields.choice("hidden_activation", GATED),
-        "norm_position": "both",
-        "attention_scale": none_if(scale, plain),
-        "attention_soft_cap": fields.get("attn_logit_softcapping"),
-        "soft_cap": fields.get("final_logit_softcapping"),
-        **read_windows(fields, fields.get("sliding_window"), by_rule),
-    }
+def read_scale(fields: Fields, name: str, found: Found) -> dict[str, Any]:
+    return {"attention_scale": none_if(fields.number(name) ** -0.5, 1 / math.sqrt(head_size(found)))}
 
 
-def write_later(config: GPTConfig) -> dict[str, Any]:
-    more = write_gemma(config) | write_windows(config)
+def write_scale(config: GPTConfig, name: str) -> dict[str, Any]:
     scale = config.attention_scale
-    return more | {
-        "sliding_window": config.window or config.context,  # transformers needs one even if no layer has it
-        "hidden_activation": GATED_NAMES.get(config.mlp, "silu"),
-        # A whole number: transformers reads no other.
-        "query_pre_attn_scalar": config.head_size if scale is None else round(scale**-2),
-        "attn_logit_softcapping": config.attention_soft_cap,
-        "final_logit_softcapping": config.soft_cap,
-    }
+    # A whole number: transformers reads no other.
+    return {name: config.head_size if scale is None else round(scale**-2)}
 
 
-def read_gemma2(fields: Fields) -> GPTConfig:
-    return GPTConfig(**read_later(fields, [layer % 2 == 0 for layer in range(fields.layers("num_hidden_layers"))]))
+GEMMA2 = GEMMA.variant(
+    "gemma2",
+    "Gemma2ForCausalLM",
+    defaults=DEFAULTS2,
+    rows={
+        "hidden_activation": choice("mlp", GATED),  # goes before hidden_act
+        "query_pre_attn_scalar": Row(read_scale, write_scale),
+        "attn_logit_softcapping": value("attention_soft_cap"),
+        "final_logit_softcapping": value("soft_cap"),
+        "sliding_window": windows(lambda layer, fields, _: layer % 2 == 0, required=True),
+    },
+    fixed={"norm_position": "both"},
+    tensor_names={
+        "blocks.*.out_norm1": plus_one("model.layers.*.post_attention_layernorm"),
+        "blocks.*.norm2": plus_one("model.layers.*.pre_feedforward_layernorm"),
+        "blocks.*.out_norm2": plus_one("model.layers.*.post_feedforward_layernorm"),
+    },
+)
 
 
-def read_gemma3(fields: Fields) -> GPTConfig:
-    every, layers = fields.count("sliding_window_pattern"), fields.layers("num_hidden_layers")
-    found = read_later(fields, [(layer + 1) % every != 0 for layer in range(layers)])
-    found["attention_soft_cap"] = None  # config.json can have a value, but Gemma 3 computes without it
-    head_size = found["head_dim"] or found["dim"] // found["heads"]
-    both = fields.get("rope_parameters") or {}
-    full = dict(both.get(FULL) or {}) | (fields.get("rope_scaling") or {})
-    found |= read_rope_parameters(fields, full, {"rope_theta": fields.get("rope_theta")}, head_size, 1e6)
-    local = {"rope_theta": fields.get("rope_local_base_freq")}
-    sliding = read_rope_parameters(fields, both.get(SLIDING) or {}, local, head_size, 1e4)
-    if sliding["rope_scaling"] is not None or sliding["rope_dim"] != found["rope_dim"]:
-        raise fields.error("rope_parameters", both.get(SLIDING), f"a plain rope for {SLIDING}")
-    found["attention_soft_cap"] = None  # transformers has the field here too, and does not use it
-    return GPTConfig(**found, window_rope_base=sliding["rope_base"], qk_norm=True)
+# --- Gemma 3 ----------------------------------------------------------------------------------------------------------
 
 
-def write_gemma3(config: GPTConfig) -> dict[str, Any]:
+def has_window(layer: int, fields: Fields, _: Found) -> bool:
+    return (layer + 1) % fields.count("sliding_window_pattern") != 0
+
+
+def read_ropes(fields: Fields, name: str, found: Found) -> dict[str, Any]:
+    """The rope of layers without a window, and the base of those with one."""
+    rope().read(fields, name, found)  # refuses what neither can have
+    both = fields.get(name) or {}
+    full = {"rope_theta": fields.get("rope_theta", 1e6), **(both.get(FULL) or {}), **(fields.get("rope_scaling") or {})}
+    local = {"rope_theta": fields.get("rope_local_base_freq", 1e4), **(both.get(SLIDING) or {})}
+    ours, sliding = read_parameters(fields, full, found), read_parameters(fields, local, found)
+    if sliding["rope_scaling"] is not None or sliding["rope_dim"] != ours["rope_dim"]:
+        raise fields.error(name, both.get(SLIDING), f"a plain rope for {SLIDING}")
+    return ours | {"window_rope_base": sliding["rope_base"]}
+
+
+def write_ropes(config: GPTConfig, name: str) -> dict[str, Any]:
     local = config.rope_base if config.window_rope_base is None else config.window_rope_base
-    both = {
-        FULL: write_rope_parameters(config, config.rope_base, config.rope_scaling),
-        SLIDING: write_rope_parameters(config, local, None),
-    }
-    fields = write_later(config) | {"rope_parameters": both, "rope_local_base_freq": local}
-    return {name: value for name, value in fields.items() if name != "rope_scaling"}
+    full = write_parameters(config, config.rope_base, config.rope_scaling)
+    both = {FULL: full, SLIDING: write_parameters(config, local, None)}
+    return write_outside(full) | {name: both, "rope_local_base_freq": local}
 
 
-def tensors(config: GPTConfig) -> dict[str, Part]:
-    parts = llama_tensors(config)
-    for i in range(config.layers):
-        ours, theirs = f"blocks.{i}", f"model.layers.{i}"
-        norms = {"attention.query_norm": "self_attn.q_norm", "attention.key_norm": "self_attn.k_norm"}
-        norms |= {"norm1": "input_layernorm", "norm2": "post_attention_layernorm"}
-        if config.norm_position == "both":
-            norms |= {"norm2": "pre_feedforward_layernorm"}
-            norms |= {"out_norm1": "post_attention_layernorm", "out_norm2": "post_feedforward_layernorm"}
-        parts |= {f"{ours}.{name}.weight": PlusOne(f"{theirs}.{other}.weight") for name, other in norms.items()}
-    parts["norm.weight"] = PlusOne("model.norm.weight")
-    return parts
-
-
-GEMMA = Family("gemma", "GemmaForCausalLM", GEMMA_DEFAULTS, read_gemma1, write_gemma, tensors)
-GEMMA2 = Family("gemma2", "Gemma2ForCausalLM", GEMMA2_DEFAULTS, read_gemma2, write_later, tensors)
-GEMMA3 = Family("gemma3_text", "Gemma3ForCausalLM", GEMMA3_DEFAULTS, read_gemma3, write_gemma3, tensors)
+GEMMA3 = GEMMA2.variant(
+    "gemma3_text",
+    "Gemma3ForCausalLM",
+    defaults=DEFAULTS3,
+    rows={
+        "rope_parameters": Row(read_ropes, write_ropes),
+        "sliding_window": windows(has_window, required=True),
+        "attn_logit_softcapping": written("attention_soft_cap"),  # a file can have one, but Gemma 3 does not use it
+    },
+    fixed={"qk_norm": True},
+    tensor_names={
+        "blocks.*.attention.query_norm": plus_one("model.layers.*.self_attn.q_norm"),
+        "blocks.*.attention.key_norm": plus_one("model.layers.*.self_attn.k_norm"),
+    },
+)

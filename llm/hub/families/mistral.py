@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm.hub.families.family import Family
-from llm.hub.families.llama import LLAMA, read_common, tensors, write_common
+from llm.hub.families.llama import LIKE_LLAMA
+from llm.hub.families.rows import Found, Row, same
 from llm.hub.families.windows import read_windows
 from llm.hub.fields import Fields
-from llm.model.config import GPTConfig
 
-DEFAULTS: dict[str, Any] = {
-    **LLAMA.defaults,
-    "intermediate_size": 14336,
-    "num_key_value_heads": 8,
-    "max_position_embeddings": 4096 * 32,
-    "sliding_window": 4096,
-}
+DEFAULTS = {
+    "intermediate_size": 14336, "num_key_value_heads": 8, "max_position_embeddings": 4096 * 32, "sliding_window": 4096,
+}  # fmt: skip
 
 
-def read(fields: Fields) -> GPTConfig:
-    common = read_common(fields)
-    windows = read_windows(fields, fields.get("sliding_window"), [True] * common["layers"])
+def read_window(fields: Fields, name: str, found: Found) -> dict[str, Any]:
+    windows = read_windows(fields, fields.get(name), [True] * found["layers"])
     if windows.get("window_layers") is not None:
         raise fields.error("layer_types", fields.get("layer_types"), "the same for all layers of this family")
-    return GPTConfig(**common, **windows)
+    return windows
 
 
-def write(config: GPTConfig) -> dict[str, Any]:
-    return write_common(config) | {"sliding_window": config.window}
-
-
-MISTRAL = Family("mistral", "MistralForCausalLM", DEFAULTS, read, write, tensors)
+MISTRAL = LIKE_LLAMA.variant(
+    "mistral", "MistralForCausalLM", defaults=DEFAULTS, rows={"sliding_window": Row(read_window, same("window"))}
+)

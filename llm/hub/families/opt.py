@@ -2,82 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from llm.hub.families.family import Family
-from llm.hub.families.gpt2 import PLAIN, PLAIN_NAMES
-from llm.hub.fields import Fields
-from llm.hub.weights import Part, RowsAfter, Same, same_layers, stack
-from llm.model.config import GPTConfig
+from llm.hub.families.gpt2 import PLAIN
+from llm.hub.families.rows import Row, all_biases, choice, count, flag, layers, number, refuse_unless, same, written
+from llm.hub.families.tensor_names import qkv, rows_after
 
-DEFAULTS: dict[str, Any] = {
-    "vocab_size": 50272,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "ffn_dim": 3072,
-    "max_position_embeddings": 2048,
-    "num_attention_heads": 12,
-    "activation_function": "relu",
-    "do_layer_norm_before": True,
-    "enable_bias": True,
-    "dropout": 0.1,
-    "tie_word_embeddings": True,
-}
+DEFAULTS = {
+    "vocab_size": 50272, "hidden_size": 768, "num_hidden_layers": 12, "ffn_dim": 3072, "max_position_embeddings": 2048,
+    "num_attention_heads": 12, "activation_function": "relu", "do_layer_norm_before": True, "enable_bias": True,
+    "dropout": 0.1, "tie_word_embeddings": True,
+}  # fmt: skip
 
-
-def read(fields: Fields) -> GPTConfig:
-    dim, bias = fields.count("hidden_size"), fields.flag("enable_bias")
-    fields.refuse_unless(word_embed_proj_dim=dim, _remove_final_layer_norm=False, layer_norm_elementwise_affine=True)
-    return GPTConfig(
-        vocab_size=fields.count("vocab_size"),
-        context=fields.count("max_position_embeddings"),
-        layers=fields.layers("num_hidden_layers"),
-        heads=fields.count("num_attention_heads"),
-        dim=dim,
-        mlp_dim=fields.count("ffn_dim"),
-        norm_position="pre" if fields.flag("do_layer_norm_before") else "post",
-        mlp=fields.choice("activation_function", PLAIN),
-        bias=bias,
-        norm_bias=None if bias else True,
-        dropout=fields.number("dropout"),
-        tied_head=fields.flag("tie_word_embeddings"),
-    )
-
-
-def write(config: GPTConfig) -> dict[str, Any]:
-    return {
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "hidden_size": config.dim,
-        "word_embed_proj_dim": config.dim,
-        "ffn_dim": config.mlp_size,
-        "activation_function": PLAIN_NAMES.get(config.mlp, "gelu"),
-        "do_layer_norm_before": config.norm_position == "pre",
-        "enable_bias": config.has_bias("qkv"),
-        "dropout": config.dropout,
-        "attention_dropout": config.dropout,
-        "tie_word_embeddings": config.tied_head,
-    }
-
-
-def tensors(config: GPTConfig) -> dict[str, Part]:
-    parts: dict[str, Part] = {
-        "embedding.weight": Same("model.decoder.embed_tokens.weight"),
-        "positions.weight": RowsAfter("model.decoder.embed_positions.weight", 2),
-        "head.weight": Same("lm_head.weight"),
-    }
-    same = {"norm": "model.decoder.final_layer_norm"}
-    for i in range(config.layers):
-        ours, theirs = f"blocks.{i}", f"model.decoder.layers.{i}"
-        same |= {f"{ours}.norm1": f"{theirs}.self_attn_layer_norm", f"{ours}.norm2": f"{theirs}.final_layer_norm"}
-        same |= {f"{ours}.attention.out": f"{theirs}.self_attn.out_proj"}
-        same |= {f"{ours}.mlp.up": f"{theirs}.fc1", f"{ours}.mlp.down": f"{theirs}.fc2"}
-        for kind in ("weight", "bias"):
-            names = [f"{theirs}.self_attn.{letter}_proj.{kind}" for letter in "qkv"]
-            parts[f"{ours}.attention.qkv.{kind}"] = stack(names, [config.dim] * 3)
-    return parts | same_layers(same)
-
-
-OPT = Family("opt", "OPTForCausalLM", DEFAULTS, read, write, tensors)
+OPT = Family(
+    "opt",
+    "OPTForCausalLM",
+    defaults=DEFAULTS,
+    rows={
+        "vocab_size": count("vocab_size"),
+        "max_position_embeddings": count("context"),
+        "num_hidden_layers": layers(),
+        "num_attention_heads": count("heads"),
+        "hidden_size": count("dim"),
+        "word_embed_proj_dim": Row(refuse_unless(lambda found: found["dim"]), same("dim")),  # narrower in OPT-350M
+        "ffn_dim": count("mlp_dim"),
+        "activation_function": choice("mlp", PLAIN),
+        "do_layer_norm_before": flag("norm_position", yes="pre", no="post"),
+        "enable_bias": all_biases(),
+        "dropout": number("dropout"),
+        "attention_dropout": written("dropout"),
+        "tie_word_embeddings": flag("tied_head"),
+    },
+    fixed={},
+    tensor_names={
+        "embedding": "model.decoder.embed_tokens",
+        "positions": rows_after(2, "model.decoder.embed_positions"),
+        "blocks.*.norm1": "model.decoder.layers.*.self_attn_layer_norm",
+        "blocks.*.attention.qkv": qkv("model.decoder.layers.*.self_attn.{}_proj"),
+        "blocks.*.attention.out": "model.decoder.layers.*.self_attn.out_proj",
+        "blocks.*.norm2": "model.decoder.layers.*.final_layer_norm",
+        "blocks.*.mlp.up": "model.decoder.layers.*.fc1",
+        "blocks.*.mlp.down": "model.decoder.layers.*.fc2",
+        "norm": "model.decoder.final_layer_norm",
+        "head": "lm_head",
+    },
+    only={"_remove_final_layer_norm": False, "layer_norm_elementwise_affine": True},
+)

@@ -23,6 +23,7 @@ from llm.inference.server.worker import Job
 class Shape(Protocol):
     """How completions, or chats, are written down."""
 
+    field: str  # of the body, which has the prompts
     prefix: str  # of the id of an answer
     whole_object: str
     chunk_object: str
@@ -101,7 +102,7 @@ async def answer(
     seconds = service.options.seconds
 
     async def begin() -> Answer:
-        service.check(prompts, wanted)
+        service.check(prompts, wanted, shape.field)
         choices = make_choices(service, prompts, wanted)
         job = await service.begin(prompts, wanted)
         return Answer(service, shape, wanted, prompts, job, choices)

@@ -74,6 +74,7 @@ async def chat(request: Request) -> Response:
         top_logprobs=number_of_alternatives(fields),
         allow_special=service.allows_special(fields),
     )
+    service.check_length("".join(each["content"] for each in conversation))
     ids = await service.encoding(prompt_ids, service, conversation, wanted.allow_special)
     return await answer(request, service, ChatShape(service, wanted), wanted, [Prompt(ids)])
 
@@ -106,7 +107,7 @@ def number_of_alternatives(fields: Mapping[str, Any]) -> int | None:
 class ChatShape:
     """How messages are written down."""
 
-    prefix = "chatcmpl"
+    field, prefix = "messages", "chatcmpl"
     whole_object, chunk_object = "chat.completion", "chat.completion.chunk"
 
     def __init__(self, service: Service, wanted: Wanted):

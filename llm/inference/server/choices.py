@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
@@ -62,7 +63,7 @@ class Choice:
 
 async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncGenerator[Shown]:
     """What can be shown of all choices, as it comes, until all are finished. Raises Refusal if one cannot go on."""
-    unfinished = len(choices)
+    began, unfinished = time.perf_counter(), len(choices)
     async with aclosing(job.follow()) as updates:
         async for update in updates:
             choice = choices[update.request]
@@ -70,6 +71,8 @@ async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncGe
                 continue
             if update.error is not None:
                 raise update.error
+            if choice.count == 0 and update.tokens:
+                service.metrics.count_first(time.perf_counter() - began)
             try:
                 shown = choice.feed(update)
             except UnknownToken as error:

@@ -42,7 +42,7 @@ async def completions(request: Request) -> Response:
 class CompletionShape:
     """How completions are written down."""
 
-    prefix = "cmpl"
+    field, prefix = "prompt", "cmpl"
     whole_object = chunk_object = "text_completion"
 
     def __init__(self, service: Service, wanted: Wanted, prompts: list[Prompt]):

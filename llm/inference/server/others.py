@@ -17,6 +17,7 @@ from llm.inference.server.errors import Refusal
 from llm.inference.server.service import Service
 from tokenizer.text.chat_template import named_tokens
 
+MOST_CHARACTERS = 400_000  # to tokenize: programs that score texts cut a long one only after that
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -65,6 +66,8 @@ async def tokenize(request: Request) -> Response:
     """Of a prompt, or of a conversation up to the answer."""
     service = service_of(request)
     fields = f.read_fields(await read_json(request), TOKENIZE)
+    texts = [fields.get("prompt", ""), *(each["content"] for each in fields.get("messages", []))]
+    service.check_length("".join(texts), MOST_CHARACTERS)
     ids = await service.encoding(tokens_of, service, fields)
     return JSONResponse({"tokens": ids, "count": len(ids), "max_model_len": service.context})
 

@@ -32,6 +32,7 @@ async def page_tokens(request: Request) -> Response:
     service: Service = request.app.state.service
     fields = f.read_fields(await read_json(request), TOKENS)
     text, allow_special = f.require(fields, "text"), service.allows_special(fields)
+    service.check_length(text)
     ids = await service.encoding(lambda: service.encode(text, allow_special=allow_special))
     return JSONResponse({"tokens": described(service, ids)})
 

@@ -31,6 +31,7 @@ from llm.inference.text import end_ids_of, start_ids
 
 T = TypeVar("T")
 KEPT_CONSTRAINTS = 16
+CHARACTERS_PER_TOKEN = 16  # more than in any text that somebody has written: English has 4 or 5
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,18 @@ class Service:
 
     async def prompts(self, given: Sequence[str | list[int]], *, allow_special: bool) -> list[Prompt]:
         """Texts, or ids, to which nothing is added."""
-        return await self.encoding(lambda: [self._prompt(each, allow_special) for each in given])
+        for each in given:
+            self.check_length(each)
+        # One after the other, so that those of another client can come in between.
+        return [await self.encoding(self._prompt, each, allow_special) for each in given]
+
+    def check_length(self, text: str | list[int], least: int = 0) -> None:
+        """Refuse a text that has surely more tokens than the context, before it is encoded, which may take seconds."""
+        most = max(CHARACTERS_PER_TOKEN * self.context, least)
+        if len(text) > most:
+            raise Refusal(
+                f"a text may have {most:,} characters here, and got {len(text):,}", code="context_length_exceeded"
+            )
 
     def _prompt(self, given: str | list[int], allow_special: bool) -> Prompt:
         if isinstance(given, list):
@@ -154,9 +166,9 @@ class Service:
         if any(min(prompt.ids) < 0 or max(prompt.ids) >= size for prompt in prompts):
             raise Refusal(f"{field} has ids that the model does not know; it knows 0 to {size - 1}", param=field)
 
-    def check(self, prompts: Sequence[Prompt], wanted: Wanted) -> None:
-        """Refuse what the engine would refuse, by the name of the field, and what is too much for one answer."""
-        self.check_prompts(prompts, "prompt")
+    def check(self, prompts: Sequence[Prompt], wanted: Wanted, field: str) -> None:
+        """Refuse what the engine would refuse, and what is too much for one answer. `field` has the prompts."""
+        self.check_prompts(prompts, field)
         if len(prompts) * wanted.n > MOST_CHOICES:
             raise Refusal(f"at most {MOST_CHOICES} texts for one request: prompts times n", param="n")
         if wanted.top_logprobs is not None:

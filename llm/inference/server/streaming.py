@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -53,8 +54,9 @@ class EventStream(Response):
             await self._say_goodbye(send, refusal)
 
     async def _say_goodbye(self, send: Send, refusal: Refusal) -> None:
-        async with asyncio.timeout(GOODBYE_SECONDS):
-            await send_data(send, event(refusal.body), more=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await send_data(send, event(refusal.body), more=False)
 
 
 async def send_data(send: Send, data: bytes, *, more: bool = True) -> None:

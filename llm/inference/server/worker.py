@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from llm.inference.engine import Engine
 from llm.inference.requests import FinishReason, Generation, Request, Token
+from llm.inference.sampling import Sampling
 from llm.inference.server.errors import Refusal
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ class Followed:
         if self.failure is not None:
             return refusal_of(self.failure, status=500)
         request = self.generation.request
-        is_asked = request.constraint is not None or bool(request.sampling.logit_bias)
+        is_asked = request.constraint is not None or changes_logits(request.sampling)
         return Refusal(self.generation.error, status=400 if is_asked else 500)
 
 
@@ -236,6 +237,12 @@ def _call_into(future: Future[T], function: Callable[[], T]) -> None:
         future.set_result(function())
     except BaseException as error:
         future.set_exception(error)
+
+
+def changes_logits(sampling: Sampling) -> bool:
+    """Whether it may forbid all tokens, or make numbers overflow."""
+    others = replace(sampling, logit_bias=(), repetition_penalty=1, frequency_penalty=0, presence_penalty=0)
+    return sampling != others
 
 
 def refusal_of(error: Exception, status: int = 400) -> Refusal:
