@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm.inference.requests import Token
+from llm.inference.engine.requests import Token
 from llm.inference.server.choices import Shown
 from llm.inference.server.service import Prompt
 from llm.inference.server.token_names import TokenNames
