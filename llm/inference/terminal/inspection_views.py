@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from llm.inference.inspection import all_attention_weights, logit_lens
-from llm.inference.logprobs import log_probabilities, top
-from llm.inference.terminal.token_output import likeliest
+from llm.inference.logprobs import log_probabilities, most_likely
+from llm.inference.terminal.token_output import with_probabilities
 from llm.model.gpt import GPT
 from tokenizer import BaseTokenizer
 from tokenizer.formats.atomic import new_file
@@ -21,9 +21,9 @@ MOST_PIXELS = 128  # of a square, in each direction
 
 def lens_table(model: GPT, tokenizer: BaseTokenizer, ids: Sequence[int]) -> str:
     """A line for the embedding and each layer: the tokens that it would say after `ids`."""
-    rows = logit_lens(model, ids)
-    names = ["embedding", *(f"layer {number}" for number in range(len(rows) - 1))]
-    lines = [f"{name:10}{likeliest(top(log_probabilities(row), SHOWN), tokenizer)}" for name, row in zip(names, rows)]
+    answers = [most_likely(log_probabilities(logits), SHOWN) for logits in logit_lens(model, ids)]
+    names = ["embedding", *(f"layer {number}" for number in range(len(answers) - 1))]
+    lines = [f"{name:10}{with_probabilities(answer, tokenizer)}" for name, answer in zip(names, answers)]
     return "\n".join(["what each layer would say next; the last one is the answer of the model", *lines, ""])
 
 

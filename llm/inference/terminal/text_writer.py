@@ -91,7 +91,7 @@ class TextWriter:
         if generation.finish_reason == "error":
             raise ValueError(generation.error)
         end = "stop" if stream.found_stop else generation.finish_reason
-        return Text("".join(shown), generation.view, "interrupted" if end == "cancelled" else end)  # type: ignore[arg-type]
+        return Text("".join(shown), generation.visible_ids, "interrupted" if end == "cancelled" else end)  # type: ignore[arg-type]
 
 
 def read_schema(path: str) -> object:
