@@ -107,7 +107,7 @@ class WatchedAttention(Module):
         return self.apply(x, settings, update_cache)
 
 
-class Unchanged(Module):
+class Identity(Module):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
@@ -139,7 +139,7 @@ def _weights(attention: Attention, x: Tensor, settings: LayerSettings) -> Array:
     # has D elements, so it is done for D columns of the weights at a time.
     T, H, D = x.shape[1], attention.config.heads, attention.config.head_size
     watched = copy(attention)
-    watched.out = Unchanged()  # type: ignore[assignment]
+    watched.out = Identity()  # type: ignore[assignment]
     columns = []
     for start in range(0, T, D):
 

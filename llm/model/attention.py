@@ -45,16 +45,7 @@ class Attention(Module):
         `update_cache`: appends keys and values to the cache, and returns all that it holds now, of S tokens.
         """
         config, (B, T, _) = self.config, x.shape
-        H, K, D = config.heads, config.key_heads, config.head_size
-        qkv = self.qkv(x).reshape(B, T, H + 2 * K, D)  # (B, T, H + 2 * K, D)
-        q, k, v = qkv[:, :, :H], qkv[:, :, H : H + K], qkv[:, :, H + K :]  # (B, T, H, D), (B, T, K, D), (B, T, K, D)
-        if config.qk_norm_all and config.qk_norm:  # OLMo 2: the elements of all heads are normalised as one vector
-            q = self.query_norm(q.reshape(B, T, H * D)).reshape(B, T, H, D)
-            k = self.key_norm(k.reshape(B, T, K * D)).reshape(B, T, K, D)
-        elif config.qk_norm:
-            q, k = self.query_norm(q), self.key_norm(k)
-        # With the heads before the tokens, each head is a (T, D) matrix: one batched matrix product for all heads.
-        q, k, v = q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)  # (B, H, T, D), (B, K, T, D), (B, K, T, D)
+        q, k, v = self._queries_keys_values(x)  # (B, H, T, D), (B, K, T, D), (B, K, T, D)
         if settings.rotation is not None:
             q, k = (rope(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
@@ -69,8 +60,22 @@ class Attention(Module):
                 q, k, v, scale=self.scale, soft_cap=config.attention_soft_cap, window=settings.window,
                 bias=settings.bias, mask=settings.mask, dropout=config.dropout if self.training else 0.0,
             )  # fmt: skip
-        y = y.swapaxes(1, 2).reshape(B, T, H * D)  # (B, T, H * D)
+        y = y.swapaxes(1, 2).reshape(B, T, config.heads * config.head_size)  # (B, T, H * D)
         return self.out(y)  # (B, T, C)
+
+    def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, C) -> (B, H, T, D), (B, K, T, D) and (B, K, T, D), before the rotation."""
+        config, (B, T, _) = self.config, x.shape
+        H, K, D = config.heads, config.key_heads, config.head_size
+        qkv = self.qkv(x).reshape(B, T, H + 2 * K, D)  # (B, T, H + 2 * K, D)
+        q, k, v = qkv[:, :, :H], qkv[:, :, H : H + K], qkv[:, :, H + K :]  # (B, T, H, D), (B, T, K, D), (B, T, K, D)
+        if config.qk_norm_all and config.qk_norm:  # OLMo 2: the elements of all heads are normalised as one vector
+            q = self.query_norm(q.reshape(B, T, H * D)).reshape(B, T, H, D)
+            k = self.key_norm(k.reshape(B, T, K * D)).reshape(B, T, K, D)
+        elif config.qk_norm:
+            q, k = self.query_norm(q), self.key_norm(k)
+        # With the heads before the tokens, each head is a (T, D) matrix: one batched matrix product for all heads.
+        return q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)
 
     def decode(self, x: Array, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Array:
         """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). For `settings` without a mask."""
@@ -85,8 +90,8 @@ class Attention(Module):
             q, k = (rotate(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
             k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
-        if isinstance(k, list):  # texts of different lengths
-            y = attention_of_rows(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)
+        if isinstance(k, list):  # after texts of different lengths (cache_pool.py)
+            y = attention_of_rows(q, k, v, self.scale, settings.window, settings.bias)
         else:
             y = single_query_attention(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)
         return self.out.forward_array(y.reshape(B, H * D))  # (B, C)
