@@ -48,6 +48,7 @@ KEPT_STEPS = 100_000
 class Automaton:
     def __init__(self, expression: Expression):
         self.start: Remaining = frozenset([expression])
+        self._work = 0  # steps that the present mask or token has taken
         self.clear()
 
     def clear(self) -> None:
@@ -68,13 +69,20 @@ class Automaton:
         """What remains after one more byte."""
         return frozenset(after for e in state for mask, after in self.steps(e) if mask >> byte & 1)
 
+    def read(self, state: Remaining, data: bytes) -> Remaining:
+        """What remains after some bytes."""
+        self.begin()
+        for byte in data:
+            state = self.next_state(state, byte)
+        return state
+
     @staticmethod
     def matches(state: Remaining) -> bool:
         """Whether a text that leads to this state is a match."""
         return any(e.matches_empty for e in state)
 
     def steps(self, expression: Expression) -> list[Step]:
-        """The bytes with which a match of `expression` can begin, and what remains after each of them."""
+        """The bytes with which a match of `expression` can begin, and what then remains: the partial derivatives."""
         if expression not in self._steps:
             self._steps[expression] = self._compute_steps(expression)
             self._kept_steps += len(self._steps[expression])
@@ -111,7 +119,7 @@ class Automaton:
     # --- the table ---
 
     def begin(self) -> None:
-        """Before each mask or token: make room, and count the work from 0."""
+        """Before each mask or token: count the work from 0, and forget old states if there are too many."""
         self._work = 0
         if len(self._states) > KEPT_STATES or self._kept_steps > KEPT_STEPS:
             self.clear()
@@ -125,9 +133,6 @@ class Automaton:
             if len(self._states) > self._capacity:
                 self._grow()
         return self._numbers[state]
-
-    def state(self, number: int) -> Remaining:
-        return self._states[number]
 
     def after(self, numbers: np.ndarray, data: np.ndarray) -> np.ndarray:
         """For each of the states, (n,) numbers, and one more byte, (n,) uint8: the number of the next state, (n,)."""
