@@ -76,12 +76,10 @@ def test_it_answers_and_ends_cleanly_in_the_middle_of_a_text(run: Path, sent: si
 
 
 @WINDOWS
-def test_clients_that_hang_up_do_not_end_the_program(run: Path) -> None:
+def test_a_client_that_hangs_up_does_not_end_the_program(run: Path) -> None:
     with running(run, "--port", "0") as (process, port):
-        for _ in range(8):  # each while the server writes to it
-            with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
-                client.sendall(last_request({"prompt": ["the"] * 100, "max_tokens": 10**6, "stream": True}))
-                assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        # What the system sends to a program that writes to a connection after the other side has closed it.
+        process.send_signal(signal.SIGPIPE)
         assert complete(port)["choices"]
         assert process.poll() is None
 
