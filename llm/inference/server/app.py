@@ -22,6 +22,7 @@ from llm.inference.server.errors import Disconnected, Refusal
 from llm.inference.server.guard import Guard
 from llm.inference.server.page_data import page_attention, page_tokens
 from llm.inference.server.page_files import page_routes
+from llm.inference.server.page_model import page_model, page_prompt
 from llm.inference.server.service import Service
 
 ROUTES = [
@@ -37,29 +38,23 @@ ROUTES = [
     Route("/tokenizer_info", others.tokenizer_info),
     Route("/page/tokens", page_tokens, methods=["POST"]),
     Route("/page/attention", page_attention, methods=["POST"]),
+    Route("/page/model", page_model),
+    Route("/page/prompt", page_prompt, methods=["POST"]),
 ]
 
 
 def create_app(service: Service, api_key: str | None = None) -> Starlette:
     """The application (ASGI) of a service, which is closed when the application ends."""
-    page = page_routes()
-    public = {each.path for each in page}
-    guard = Middleware(Guard, service.options, service.metrics, api_key, public)
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         yield
         service.close()
 
-    handlers: dict[Any, Any] = {
-        Refusal: show_refusal,
-        Disconnected: show_nothing,
-        HTTPException: show_http_error,
-        Exception: show_failure,
-    }
-    app = Starlette(
-        routes=[*ROUTES, *page], middleware=[*cors(service), guard], exception_handlers=handlers, lifespan=lifespan
-    )
+    page = page_routes()
+    guard = Middleware(Guard, service.options, service.metrics, api_key, {each.path for each in page})
+    middleware = [*cors(service), guard]
+    app = Starlette(routes=[*ROUTES, *page], middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
     app.state.service = service
     return app
 
@@ -94,3 +89,11 @@ async def show_nothing(request: Request, error: Exception) -> Response:
 async def show_failure(request: Request, error: Exception) -> Response:
     """For what should not happen. Starlette also passes the error on, and it is written to standard error."""
     return Refusal("the server has failed; its own messages say why", status=500, code="internal_error").response()
+
+
+HANDLERS: dict[Any, Any] = {
+    Refusal: show_refusal,
+    Disconnected: show_nothing,
+    HTTPException: show_http_error,
+    Exception: show_failure,
+}
