@@ -22,6 +22,7 @@ from llm.inference.model_choice import Writer
 from llm.inference.text_writer import TextWriter
 from llm.inference.token_output import output_for
 from tokenizer.formats.atomic import new_file
+from tokenizer.text.chat_template import require_jinja2
 
 HELP = """/reset      forget the conversation, and begin a new one
 /save FILE  write the conversation to a file, as JSON
@@ -43,7 +44,10 @@ class Chat:
         self.text_writer, self.seed = text_writer, seed
         self.conversation: Conversation
         if has_chat_template(writer.tokenizer):
-            require_jinja2()
+            try:
+                require_jinja2()
+            except ImportError as error:
+                raise RuntimeError(str(error)) from None  # an error that a user can mend
             room = min(options.max_tokens, engine.context // 4)
             self.conversation = Messages(writer.tokenizer, engine.context, room, options.system)
         elif options.system is not None:
@@ -139,7 +143,7 @@ class Chat:
             finally:
                 self.output.end()
         self.seed += 1
-        conversation.add_answer(text.text)
+        conversation.add(message, text.text)
         if text.end == "length":
             limit = writer.options.max_tokens
             reason = "the context is full" if len(text.ids) - len(ids) < limit else f"it reached --max-tokens {limit}"
@@ -185,10 +189,3 @@ def read_piped_line() -> str:
     if not line:
         raise EOFError
     return decode_prompt(line)
-
-
-def require_jinja2() -> None:
-    try:
-        import jinja2  # noqa: F401
-    except ImportError:
-        raise RuntimeError("--chat needs jinja2, for the chat template of the model; pip install jinja2") from None

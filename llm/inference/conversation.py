@@ -29,10 +29,10 @@ class Conversation(Protocol):
         """All that has been said."""
 
     def prompt(self, text: str) -> list[int]:
-        """Add what the user says. Returns the ids that the model reads. ValueError changes nothing."""
+        """The ids that the model reads if the user says `text` now. Raises ValueError if that is not possible."""
 
-    def add_answer(self, text: str) -> None:
-        """Add what the model has written."""
+    def add(self, text: str, answer: str) -> None:
+        """Add what the user has said, and what the model has written."""
 
     def reset(self) -> None:
         """Forget all but the system message."""
@@ -60,13 +60,12 @@ class Messages:
         return self.system + self.turns
 
     def prompt(self, text: str) -> list[int]:
-        turns = [*self.turns, {"role": "user", "content": text}]
-        first, ids = self._fit(turns)
-        self.turns, self.first, self.left_out = turns, first, first - self.first
+        first, ids = self._fit([*self.turns, {"role": "user", "content": text}])
+        self.first, self.left_out = first, first - self.first
         return ids
 
-    def add_answer(self, text: str) -> None:
-        self.turns.append({"role": "assistant", "content": text})
+    def add(self, text: str, answer: str) -> None:
+        self.turns += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
 
     def _fit(self, turns: list[Message]) -> tuple[int, list[int]]:
         """From which turn on the conversation fits into the context, and its ids."""
@@ -99,13 +98,15 @@ class ContinuedText:
         return [{"role": "text", "content": self.text}]
 
     def prompt(self, text: str) -> list[int]:
-        begin = self.tokenizer.template.begin_ids()
-        whole = self.text + ("\n" if self.text and not self.text.endswith("\n") else "") + text
+        begin, whole = self.tokenizer.template.begin_ids(), self._with(text)
         ids = begin + self.tokenizer.encode_ordinary(whole) if whole else start_ids(self.tokenizer)
-        self.text = whole
         # Only half of the context, so that there is room for an answer, and for the next turns.
         self.left_out = 0 if len(ids) < self.context else len(ids) - self.context // 2
         return ids[self.left_out :]
 
-    def add_answer(self, text: str) -> None:
-        self.text += text
+    def add(self, text: str, answer: str) -> None:
+        self.text = self._with(text) + answer
+
+    def _with(self, text: str) -> str:
+        """The text so far, and `text` in a new line."""
+        return self.text + ("\n" if self.text and not self.text.endswith("\n") else "") + text

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from llm.console import say
 from llm.inference.constrain import Constraint
 from llm.inference.engine import Engine
-from llm.inference.model_choice import Writer, load_other, load_run
+from llm.inference.model_choice import Writer, load_other
 from llm.inference.options import PROMPT_LOOKUP, GenerateOptions
 from llm.inference.requests import Request
 from llm.inference.speculation import Draft, DraftModel, PromptLookup
@@ -18,8 +18,6 @@ from llm.inference.terminal import TokenCounter
 from llm.inference.text import end_ids_of
 from llm.inference.text_stream import Piece, TextStream
 from llm.inference.token_output import ALTERNATIVES, PlainOutput
-from llm.runs.run import Run
-from minigrad.backend import pick_device
 
 
 class Text(NamedTuple):
@@ -110,10 +108,7 @@ def load_draft(options: GenerateOptions, writer: Writer) -> Draft | None:
         return None
     if options.draft == PROMPT_LOOKUP:
         return PromptLookup()
-    if Run(options.draft).exists and Run(options.draft).checkpoints.folder.is_dir():
-        draft = load_run(Run(options.draft), "last", pick_device(options.device))
-    else:
-        draft = load_other(options.draft, None, options.weights, options.device)
+    draft = load_other(options.draft, None, options.weights, options.device)
     if draft.tokenizer.tokens != writer.tokenizer.tokens:
         raise ValueError(
             f"the draft model {draft.name} has another vocabulary than {writer.name}, so it cannot guess its tokens; "

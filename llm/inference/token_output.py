@@ -72,8 +72,8 @@ class ShadedOutput(PlainOutput):
 
     def end(self) -> None:
         super().end()
-        for least, colour in SHADES:
-            print_text(f" {least:.0%} or more ", colour=f"30;48;5;{colour}")
+        for least, _ in SHADES:
+            print_text(f" {least:.0%} or more " if least else " less ", colour=shade(least))
         print_text("\n")
         self.table.begin()
         self.table.show(Piece("", self.tokens))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 openai = pytest.importorskip("openai")
+pytestmark = pytest.mark.parity
 HELLO = [{"role": "user", "content": "What is a hat?"}]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 openai = pytest.importorskip("openai")
+pytestmark = pytest.mark.parity
 
 
 def complete(client: Any, target: Any, **body: Any) -> Any:

@@ -45,24 +45,16 @@ ROUTES = [
 
 def create_app(service: Service, api_key: str | None = None) -> Starlette:
     """The application (ASGI) of a service, which is closed when the application ends."""
-    page = page_routes()
-    public = {each.path for each in page}
-    guard = Middleware(Guard, service.options, service.metrics, api_key, public)
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         yield
         service.close()
 
-    handlers: dict[Any, Any] = {
-        Refusal: show_refusal,
-        Disconnected: show_nothing,
-        HTTPException: show_http_error,
-        Exception: show_failure,
-    }
-    app = Starlette(
-        routes=[*ROUTES, *page], middleware=[*cors(service), guard], exception_handlers=handlers, lifespan=lifespan
-    )
+    page = page_routes()
+    guard = Middleware(Guard, service.options, service.metrics, api_key, {each.path for each in page})
+    middleware = [*cors(service), guard]
+    app = Starlette(routes=[*ROUTES, *page], middleware=middleware, exception_handlers=HANDLERS, lifespan=lifespan)
     app.state.service = service
     return app
 
@@ -97,3 +89,11 @@ async def show_nothing(request: Request, error: Exception) -> Response:
 async def show_failure(request: Request, error: Exception) -> Response:
     """For what should not happen. Starlette also passes the error on, and it is written to standard error."""
     return Refusal("the server has failed; its own messages say why", status=500, code="internal_error").response()
+
+
+HANDLERS: dict[Any, Any] = {
+    Refusal: show_refusal,
+    Disconnected: show_nothing,
+    HTTPException: show_http_error,
+    Exception: show_failure,
+}

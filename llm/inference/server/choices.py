@@ -69,15 +69,8 @@ async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncGe
             choice = choices[update.request]
             if choice.finish_reason is not None:  # tokens that came after a stop string
                 continue
-            if update.error is not None:
-                raise update.error
-            if choice.count == 0 and update.tokens:
-                service.metrics.count_first(time.perf_counter() - began)
-            try:
-                shown = choice.feed(update)
-            except UnknownToken as error:
-                raise Refusal(f"the model has written an id that has no text: {error}", status=500) from None
-            service.metrics.count_tokens(len(update.tokens))
+            service.metrics.count_tokens(len(update.tokens), time.perf_counter() - began, is_first=choice.count == 0)
+            shown = feed(choice, update)
             if shown.finish_reason is not None:
                 unfinished -= 1
                 job.cancel(shown.choice)
@@ -85,6 +78,16 @@ async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncGe
                 yield shown
             if unfinished == 0:
                 return
+
+
+def feed(choice: Choice, update: Update) -> Shown:
+    """What can be shown of a choice. Raises Refusal if it cannot go on."""
+    if update.error is not None:
+        raise update.error
+    try:
+        return choice.feed(update)
+    except UnknownToken as error:
+        raise Refusal(f"the model has written an id that has no text: {error}", status=500) from None
 
 
 def make_choices(service: Service, prompts: Sequence[Prompt], wanted: Wanted) -> list[Choice]:

@@ -29,12 +29,12 @@ class Metrics:
             self.seconds += time.perf_counter() - began
             self.requests[statuses[0] if statuses else 499] += 1  # 499: the client has hung up (nginx)
 
-    def count_tokens(self, tokens: int) -> None:
+    def count_tokens(self, tokens: int, seconds: float, *, is_first: bool) -> None:
+        """New tokens of a text, `seconds` after it was asked for."""
         self.written += tokens
-
-    def count_first(self, seconds: float) -> None:
-        self.first_tokens += 1
-        self.first_seconds += seconds
+        if is_first and tokens:
+            self.first_tokens += 1
+            self.first_seconds += seconds
 
     def text(self, running: int, waiting: int) -> str:
         """In the format of Prometheus."""
