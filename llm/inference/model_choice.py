@@ -20,8 +20,8 @@ from tokenizer import BaseTokenizer
 
 
 @dataclass(frozen=True)
-class Writer:
-    """A model that is ready to write."""
+class LoadedModel:
+    """A model with its name and its tokenizer, ready to write."""
 
     name: str
     model: GPT
@@ -29,19 +29,19 @@ class Writer:
     end_ids: Collection[int] = ()  # tokens that end a text, besides those of which the tokenizer says so
 
 
-def load_run(run: Run, checkpoint: Any, device: str) -> Writer:
+def load_run(run: Run, checkpoint: Any, device: str) -> LoadedModel:
     """The model of a run at its "last" or "best" checkpoint."""
-    return Writer(str(run), *load_model(run, checkpoint, device))
+    return LoadedModel(str(run), *load_model(run, checkpoint, device))
 
 
-def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: str) -> Writer:
+def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: str) -> LoadedModel:
     """The model at `path`, of any kind that hub.load takes. Raises HubError if it has no tokenizer."""
     source = open_model(path)
     tokenizer = load_tokenizer(source, tokenizer_path)
     if tokenizer is None:
         raise HubError(f"{path} has no tokenizer; give the file or folder of one with --tokenizer")
     ends = source.read_defaults(tokenizer).end_tokens
-    return Writer(path, move(load_weights(source, weights=weights), device, weights), tokenizer, ends)
+    return LoadedModel(path, move(load_weights(source, weights=weights), device, weights), tokenizer, ends)
 
 
 def move(model: GPT, device: str, weights: Weights) -> GPT:

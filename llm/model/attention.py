@@ -18,7 +18,7 @@ from llm.model.kv_cache import UpdateCache
 from llm.model.masks import LayerSettings
 from minigrad.backend import Array
 from minigrad.fused.attention import attention, single_query_attention
-from minigrad.fused.attention_of_rows import attention_of_rows
+from minigrad.fused.ragged_attention import ragged_attention
 from minigrad.fused.rope import rope, rotate
 from minigrad.nn import Linear, Module, RMSNorm
 from minigrad.tensor import Tensor
@@ -54,7 +54,7 @@ class Attention(Module):
             k, v = update_cache(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
         if isinstance(k, list):  # a new token in each row, after texts of different lengths (cache_pool.py)
             cap = config.attention_soft_cap
-            y = Tensor(attention_of_rows(q.data, k, v, self.scale, settings.window, settings.bias, cap))
+            y = Tensor(ragged_attention(q.data, k, v, self.scale, settings.window, settings.bias, cap))
         else:  # softmax(scale q kᵀ) v, for keys that are not later than the query
             y = attention(
                 q, k, v, scale=self.scale, soft_cap=config.attention_soft_cap, window=settings.window,
@@ -91,7 +91,7 @@ class Attention(Module):
         if update_cache is not None:
             k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
         if isinstance(k, list):  # after texts of different lengths (cache_pool.py)
-            y = attention_of_rows(q, k, v, self.scale, settings.window, settings.bias)
+            y = ragged_attention(q, k, v, self.scale, settings.window, settings.bias)
         else:
             y = single_query_attention(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)
         return self.out.forward_array(y.reshape(B, H * D))  # (B, C)

@@ -280,9 +280,9 @@ def test_what_was_read_in_a_chat_is_not_read_again(model: str, monkeypatch: pyte
     read: list[int] = []
     monkeypatch.setattr(Engine, "_prefill", counted(Engine._prefill, read))
     options = parse(["--model", model, "--chat", "--max-tokens", "4", "--temperature", "0"])
-    writer = load_other(model, None, "widened", "cpu")
-    text_writer = TextWriter(writer, options)
-    chat = Chat(writer, text_writer, seed=1)
+    loaded = load_other(model, None, "widened", "cpu")
+    text_writer = TextWriter(loaded, options)
+    chat = Chat(loaded, text_writer, seed=1)
     for message in ("hello", "there", "again"):
         chat.answer(message)
     ids = chat.conversation.prompt("again")
