@@ -16,6 +16,9 @@ and bytes at once: states get numbers, and a table has for each number and byte 
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 import numpy as np
 
 from llm.inference.constrain.expressions import (
@@ -36,7 +39,6 @@ Remaining = frozenset[Expression]  # a state
 Step = tuple[int, Expression]  # a set of bytes, as a mask of 256 bits, and what remains after one of them
 
 DEAD = 0  # the number of the state without expressions
-ALL_BYTES = (1 << 256) - 1
 # What one mask may cost. Usual patterns need a few hundred states, of a few steps each.
 MOST_STATES = 20_000
 MOST_STEPS = 300_000
@@ -57,9 +59,8 @@ class Automaton:
         self._kept_steps = 0  # in all of these lists
         self._numbers: dict[Remaining, int] = {}
         self._states: list[Remaining] = []
-        self._capacity = 64  # rows of the table
-        self._table = np.zeros((self._capacity, 256), np.int32)
-        self._has_row = np.zeros(self._capacity, bool)
+        self._table = np.zeros((64, 256), np.int32)  # number of a state, byte -> number of the next state
+        self._has_row = np.zeros(len(self._table), bool)  # whether this row of the table has been computed
         self.number(frozenset())  # DEAD
         self._has_row[DEAD] = True  # zeros: from the dead state, all bytes lead to it
 
@@ -130,7 +131,7 @@ class Automaton:
             self._states.append(state)
             if len(self._states) > MOST_STATES:
                 raise too_large()
-            if len(self._states) > self._capacity:
+            if len(self._states) > len(self._table):
                 self._grow()
         return self._numbers[state]
 
@@ -157,9 +158,9 @@ class Automaton:
         self._has_row[number] = True
 
     def _grow(self) -> None:
+        """Twice as many rows."""
         self._table = np.concatenate([self._table, np.zeros_like(self._table)])
         self._has_row = np.concatenate([self._has_row, np.zeros_like(self._has_row)])
-        self._capacity *= 2
 
     def _check_work(self, steps: int) -> None:
         self._work += steps
@@ -169,13 +170,10 @@ class Automaton:
 
 def divide(masks: list[int]) -> list[int]:
     """The sets of bytes that are in exactly the same masks, without the bytes that are in none."""
-    groups = [ALL_BYTES]
+    groups = [reduce(or_, masks, 0)]
     for mask in masks:
         groups = [part for group in groups for part in (group & mask, group & ~mask) if part]
-    nowhere = ALL_BYTES
-    for mask in masks:
-        nowhere &= ~mask
-    return [group for group in groups if group != nowhere]
+    return groups
 
 
 def members(mask: int) -> np.ndarray:

@@ -15,8 +15,9 @@ Supported:
 
 All that is written is valid. But not everything that is valid can be written: properties come in the order of the
 schema, and other properties only if they are required or if the schema names none; recursion ends after DEEPEST
-references within one another; json_values.py says what is left out of JSON itself. Titles and descriptions are ignored.
-Every other keyword is refused with a PatternError, which names it and its place.
+references within one another; json_values.py says what is left out of JSON itself. Titles and descriptions are ignored,
+and other keywords that change nothing of what is valid (IGNORED). Every other keyword is refused with a PatternError,
+which names it and its place.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ DEEPEST_SCHEMA = 100  # schemas within one another
 MOST_SCHEMAS = 20_000
 
 IGNORED = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
-IGNORED |= {"$schema", "$id", "$comment", "$defs", "definitions"}
+IGNORED |= {"$schema", "$id", "$comment", "$defs", "definitions", "discriminator"}  # the last is OpenAPI's, with oneOf
 
 
 def parse(schema: Any) -> Expression:
@@ -66,7 +67,7 @@ class SchemaParser:
         if not isinstance(schema, dict):
             raise place.error(f"must be an object, true or false, not {schema!r:.40}")
         given = schema.keys() - IGNORED
-        for keyword in self.combinations.keys() & given:
+        for keyword in self.combinations.keys() & given:  # if there is one, it is the only keyword
             place.refuse(given - {keyword}, f" beside {keyword}")
             return self.combinations[keyword](schema[keyword], place)
         if given & {"const", "enum"}:
@@ -111,12 +112,8 @@ class SchemaParser:
         if values is None or {"const", "enum"} <= given:
             raise place.error("must have a list of values in enum, or else one value in const")
         if "type" in schema:
-            allowed = [
-                python_type
-                for name in self.type_names(schema, given, place)
-                for python_type in TYPES[name].python_types
-            ]
-            values = [value for value in values if type(value) in allowed]
+            types = [TYPES[name].python_types for name in self.type_names(schema, given, place)]
+            values = [value for value in values if any(type(value) in each for each in types)]
         return choice(*map(json_values.constant, values))
 
     def parse_types(self, schema: dict, given: set[str], place: Place) -> Expression:
