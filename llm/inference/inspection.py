@@ -97,7 +97,7 @@ class WatchedBlock(Module):
 
 
 class WatchedAttention(Module):
-    """An attention that notes its inputs."""
+    """An attention that adds its inputs to a list."""
 
     def __init__(self, attention: Attention, inputs: list[tuple[Tensor, LayerSettings]]):
         self.apply, self.inputs = attention.forward, inputs
@@ -124,7 +124,7 @@ def _residual_stream(model: GPT, ids: Sequence[int]) -> list[Tensor]:
 
 
 def _read(model: GPT, ids: Sequence[int], blocks: Sequence[WatchedBlock]) -> None:
-    """Read a text with these blocks in the place of the model's own."""
+    """Read a text with these blocks instead of the model's own."""
     if not len(ids):
         raise ValueError("there is no text to look at; give at least one token")
     other = copy(model)

@@ -135,7 +135,7 @@ class Engine:
             self.running.append(generation)
 
     def _can_decode(self, generation: Generation) -> bool:
-        """Whether the only unread id is that of the token that was drawn last."""
+        """Whether the only unread id is the one that was drawn last."""
         return bool(generation.tokens) and len(self._unread(generation)) == 1
 
     def _prefill(self, generation: Generation) -> None:
@@ -231,8 +231,8 @@ class Engine:
             self.slots.truncate(generation.slot, 0)  # all that is still seen must be read again
 
     def _report_prompt(self, generation: Generation, x: Tensor) -> None:
-        """Report the tokens of the prompt that x (1, T, C) predicts, and at first its first token, which none does."""
-        if not generation.prompt_tokens:
+        """Add to `prompt_tokens` the tokens of the prompt that x (1, T, C) predicts."""
+        if not generation.prompt_tokens:  # nothing predicts the first one
             generation.prompt_tokens.append(Token(generation.visible_ids[0]))
         following = generation.visible_ids[len(generation.prompt_tokens) :]
         for id, logits in zip(following, self._logits(x)[0], strict=False):  # the last row predicts the first new token
