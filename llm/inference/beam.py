@@ -38,7 +38,7 @@ class Beam:
 
 
 class Beginning(NamedTuple):
-    """A text that is not complete yet."""
+    """A text that is not complete yet: a beam that the search goes on with."""
 
     ids: tuple[int, ...] = ()
     total: float = 0.0  # the sum of the log-probabilities

@@ -62,9 +62,9 @@ def sampling_of(path: str | None) -> Sampling:
     given = {name: value for name in names if (value := getattr(defaults, name)) is not None}
     if given.get("top_k") == 0:
         given["top_k"] = None  # all tokens
-    ours = Sampling()
+    others = Sampling()  # for the values that are not given
     if defaults.do_sample or given.keys() - {"repetition_penalty"}:
-        ours = Sampling(temperature=1.0, top_p=1.0)  # what the file leaves out changes nothing
+        others = Sampling(temperature=1.0, top_p=1.0)  # what the file leaves out changes nothing
     if defaults.do_sample is False:
         given["temperature"] = 0.0
-    return replace(ours, **given)
+    return replace(others, **given)
