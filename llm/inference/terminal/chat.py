@@ -118,9 +118,7 @@ class Chat:
         continues = conversation.continues_text
         with stopped_by_ctrl_c() as interrupted:
             ids = conversation.prompt(message)
-            if conversation.left_out:
-                kind = "tokens" if continues else "messages"
-                say(f"the context is full: the model no longer sees the oldest {conversation.left_out} {kind}")
+            say_what_is_left_out(conversation)
             self.output.begin()
             try:
                 text = text_writer.write(
@@ -151,6 +149,12 @@ def new_conversation(loaded: LoadedModel, text_writer: TextWriter) -> Conversati
         raise ValueError(f"{loaded.name} has no chat template, so it knows no --system message; leave it out")
     say(f"{loaded.name} has no chat template, so it does not answer, but continues what you write")
     return ContinuedText(loaded.tokenizer, context)
+
+
+def say_what_is_left_out(conversation: Conversation) -> None:
+    if conversation.left_out:
+        kind = "tokens" if conversation.continues_text else "messages"
+        say(f"the context is full: the model no longer sees the oldest {conversation.left_out} {kind}")
 
 
 @contextmanager
