@@ -21,10 +21,10 @@ from benchmarks import machine
 from benchmarks.comparison import Spread, progress
 from benchmarks.competitor import libraries
 from llm.hub import load
-from llm.inference.engine import Engine
-from llm.inference.requests import Request
+from llm.inference.engine.engine import Engine
+from llm.inference.engine.requests import Request
+from llm.inference.engine.speculation import PromptLookup
 from llm.inference.sampling import Sampling
-from llm.inference.speculation import PromptLookup
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from llm.parallel.runtime import keep_freed_memory, set_blas_threads

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from llm.console import say
 from llm.inference.generate import first_in_context
-from llm.inference.inspection_views import draw_attention, lens_table
 from llm.inference.model_choice import Writer, load_other, load_run
 from llm.inference.options import GenerateOptions, parse
-from llm.inference.terminal import print_text, read_prompt
+from llm.inference.terminal.inspection_views import draw_attention, lens_table
+from llm.inference.terminal.streams import print_text, read_prompt
+from llm.inference.terminal.text_writer import TextWriter
+from llm.inference.terminal.token_output import output_for
 from llm.inference.text import prompt_ids
-from llm.inference.text_writer import TextWriter
-from llm.inference.token_output import output_for
 from llm.parallel.blas import blas_threads
 from llm.parallel.runtime import set_blas_threads
 from llm.runs.run import Run, newest_run
@@ -77,7 +77,7 @@ def write_texts(writer: Writer, text_writer: TextWriter, seed: int) -> int:
 
 
 def chat(writer: Writer, text_writer: TextWriter, seed: int) -> int:
-    from llm.inference.chat import Chat
+    from llm.inference.terminal.chat import Chat
 
     return Chat(writer, text_writer, seed).run()
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from llm.inference.engine import Engine
+from llm.inference.engine.engine import Engine
+from llm.inference.engine.requests import Request
+from llm.inference.engine.stop_strings import StopStrings
 from llm.inference.generate import first_in_context
-from llm.inference.requests import Request
 from llm.inference.sampling import Sampling
-from llm.inference.stop_strings import StopStrings
 from llm.model.gpt import GPT
 from llm.parallel.blas import fitting_blas_threads
 from tokenizer import BaseTokenizer, StreamDecoder

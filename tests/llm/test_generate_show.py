@@ -14,9 +14,9 @@ import llm
 from llm.hub import save
 from llm.inference.command import parse, start
 from llm.inference.inspection import logit_lens
-from llm.inference.inspection_views import smaller
 from llm.inference.logprobs import log_probabilities
 from llm.inference.sampling import Sampling
+from llm.inference.terminal.inspection_views import smaller
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from minigrad import no_grad

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from llm.inference.beam import beam_search
-from llm.inference.engine import Engine
+from llm.inference.engine.engine import Engine
+from llm.inference.engine.requests import Request
 from llm.inference.generate import generate
-from llm.inference.requests import Request
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT

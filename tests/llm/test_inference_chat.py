@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 import llm
 from llm.hub import save
-from llm.inference.chat import Chat
 from llm.inference.chat_prompt import chat_ids
 from llm.inference.command import start
-from llm.inference.conversation import ContinuedText, Messages, TooLong
-from llm.inference.engine import Engine
+from llm.inference.engine.engine import Engine
+from llm.inference.engine.requests import Generation
 from llm.inference.generate import generate
 from llm.inference.model_choice import load_other
 from llm.inference.options import parse
-from llm.inference.requests import Generation
 from llm.inference.sampling import Sampling
-from llm.inference.text_writer import TextWriter
+from llm.inference.terminal.chat import Chat
+from llm.inference.terminal.conversation import ContinuedText, Messages, TooLong
+from llm.inference.terminal.text_writer import TextWriter
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from tests.llm.smollm2 import smollm2_path
@@ -173,6 +173,7 @@ def test_ctrl_c_stops_an_answer_and_the_second_at_the_prompt_leaves(endless: str
     chat.wait_for("> ")
     chat.press("hello\r")
     chat.wait_for("hello\r\n")
+    chat.wait_for_more()  # the answer
     chat.press(CTRL_C)
     chat.wait_for("\n> ")
     chat.press("/save chat.json\r")
@@ -181,6 +182,7 @@ def test_ctrl_c_stops_an_answer_and_the_second_at_the_prompt_leaves(endless: str
     assert [m["role"] for m in messages] == ["user", "assistant"] and messages[1]["content"]  # what was written stays
     chat.press("again\r")
     chat.wait_for("again\r\n")
+    chat.wait_for_more()
     chat.press(CTRL_C)
     chat.wait_for("\n> ")
     chat.press(CTRL_C)

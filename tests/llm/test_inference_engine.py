@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.inference.constrain.constraint import Constraint
-from llm.inference.engine import Engine
+from llm.inference.engine.engine import Engine
+from llm.inference.engine.requests import Generation, Request
+from llm.inference.engine.speculation import DraftModel, PromptLookup
 from llm.inference.generate import generate
 from llm.inference.logprobs import log_probabilities
-from llm.inference.requests import Generation, Request
 from llm.inference.sampling import Sampling
-from llm.inference.speculation import DraftModel, PromptLookup
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.rope_scaling import RopeScaling

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.inference.requests import Token
-from llm.inference.text_stream import Piece, TextStream
+from llm.inference.engine.requests import Token
+from llm.inference.engine.text_stream import Piece, TextStream
 from tokenizer import Tokenizer
 
 BYTES = Tokenizer.train(["low lower lowest ÄÖ 🐢🐢 stop"], vocab_size=270)

@@ -79,6 +79,15 @@ def test_it_answers_and_ends_cleanly_in_the_middle_of_a_text(run: Path, sent: si
 
 
 @WINDOWS
+def test_a_client_that_hangs_up_does_not_end_the_program(run: Path) -> None:
+    with running(run, "--port", "0") as (process, port):
+        # What the system sends to a program that writes to a connection after the other side has closed it.
+        process.send_signal(signal.SIGPIPE)
+        assert complete(port)["choices"]
+        assert process.poll() is None
+
+
+@WINDOWS
 def test_after_a_kill_it_can_be_started_again_at_once(run: Path) -> None:
     with running(run, "--port", "0") as (process, port), socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(last_request({"prompt": ["the"] * 100, "max_tokens": 10**6, "stream": True}))

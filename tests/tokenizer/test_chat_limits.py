@@ -140,6 +140,15 @@ def test_a_process_that_has_ended_is_replaced_and_its_pipes_are_closed() -> None
     process.stop()
 
 
+@pytest.mark.skipif(not hasattr(os, "getsid"), reason="needs the sessions of Unix")
+def test_ctrl_c_at_a_terminal_does_not_reach_the_process() -> None:
+    # It goes to all processes of the session that are in the foreground, also to one that cannot ignore it yet.
+    process = chat_process.TemplateProcess()
+    assert process.render("a", {}) == "a" and process._process is not None
+    assert os.getsid(process._process.pid) == process._process.pid != os.getsid(0)
+    process.stop()
+
+
 def render_many(word: str) -> list[str]:
     return [render("{{ word }}{{ i }}", CHAT, word=word, i=i) for i in range(50)]
 

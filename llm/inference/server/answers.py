@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from llm.inference.requests import Token
+from llm.inference.engine.requests import Token
 from llm.inference.server.choices import Choice, Shown, make_choices, show, usage
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.streaming import EventStream, in_time

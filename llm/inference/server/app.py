@@ -22,6 +22,7 @@ from llm.inference.server.errors import Disconnected, Refusal
 from llm.inference.server.guard import Guard
 from llm.inference.server.page_data import page_attention, page_tokens
 from llm.inference.server.page_files import page_routes
+from llm.inference.server.page_model import page_model, page_prompt
 from llm.inference.server.service import Service
 
 ROUTES = [
@@ -37,6 +38,8 @@ ROUTES = [
     Route("/tokenizer_info", others.tokenizer_info),
     Route("/page/tokens", page_tokens, methods=["POST"]),
     Route("/page/attention", page_attention, methods=["POST"]),
+    Route("/page/model", page_model),
+    Route("/page/prompt", page_prompt, methods=["POST"]),
 ]
 
 

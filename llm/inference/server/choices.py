@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
-from llm.inference.requests import Token
+from llm.inference.engine.requests import Token
+from llm.inference.engine.text_stream import TextStream
 from llm.inference.server.errors import Refusal
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.wanted import Wanted
 from llm.inference.server.worker import Job, Update
-from llm.inference.text_stream import TextStream
 from tokenizer import BaseTokenizer, UnknownToken
 
 

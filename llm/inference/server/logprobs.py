@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm.inference.requests import Token
+from llm.inference.engine.requests import Token
 from llm.inference.server.choices import Shown
 from llm.inference.server.service import Prompt
 from llm.inference.server.token_names import TokenNames
@@ -36,6 +36,9 @@ class LogprobLists:
             "token_logprobs": [logprob_of(token) for token in tokens],
             "top_logprobs": [self._alternatives(token) for token in tokens],
             "text_offset": [*map(self._place, shown.tokens), *([] if shown.end is None else [self.offset])],
+            # Not in OpenAI's API: with the ids, a client can continue the text from another token.
+            "token_ids": [token.id for token in tokens],
+            "top_ids": [self._ids(token) for token in tokens],
         }
 
     def _alternatives(self, token: Token) -> dict[str, float] | None:
@@ -45,6 +48,15 @@ class LogprobLists:
         found: dict[str, float] = {}
         for id, logprob in (*token.top, (token.id, token.logprob)):
             found.setdefault(self.names.text_of(id), max(logprob, LEAST))  # two ids may have the same text
+        return found
+
+    def _ids(self, token: Token) -> dict[str, int] | None:
+        """The ids of the alternatives."""
+        if token.logprob is None or not self.top:
+            return None
+        found: dict[str, int] = {}
+        for id in (*(id for id, _ in token.top), token.id):
+            found.setdefault(self.names.text_of(id), id)
         return found
 
     def _place(self, token: Token) -> int:
@@ -57,11 +69,11 @@ class LogprobLists:
 
 
 def chat_logprobs(names: TokenNames, tokens: list[Token]) -> dict[str, Any]:
-    """Chat: an object for each token."""
+    """Chat: an object for each token. The ids are not in OpenAI's API; the page continues a text from them."""
 
     def described(id: int, logprob: float) -> dict[str, Any]:
         data = list(names.bytes_of(id))
-        return {"token": names.text_of(id), "logprob": max(logprob, LEAST), "bytes": data}
+        return {"id": id, "token": names.text_of(id), "logprob": max(logprob, LEAST), "bytes": data}
 
     def entry(token: Token) -> dict[str, Any]:
         assert token.logprob is not None

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llm.inference.constrain import Constraint
-from llm.inference.engine import Engine
+from llm.inference.engine.engine import Engine
+from llm.inference.engine.requests import Request
 from llm.inference.model_choice import Writer
-from llm.inference.requests import Request
 from llm.inference.sampling import Sampling
 from llm.inference.server.errors import Refusal
 from llm.inference.server.metrics import Metrics

@@ -21,8 +21,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
-from llm.inference.engine import Engine
-from llm.inference.requests import FinishReason, Generation, Request, Token
+from llm.inference.engine.engine import Engine
+from llm.inference.engine.requests import FinishReason, Generation, Request, Token
 from llm.inference.sampling import Sampling
 from llm.inference.server.errors import Refusal
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 
-from llm.inference.requests import Token
-from llm.inference.terminal import has_colours, print_text
-from llm.inference.text_stream import Piece
+from llm.inference.engine.requests import Token
+from llm.inference.engine.text_stream import Piece
+from llm.inference.terminal.streams import has_colours, print_text
 from tokenizer import BaseTokenizer
 
 ALTERNATIVES = 4  # how many other tokens are shown

@@ -10,7 +10,7 @@ import numpy as np
 
 from llm.inference.inspection import all_attention_weights, logit_lens
 from llm.inference.logprobs import log_probabilities, top
-from llm.inference.token_output import likeliest
+from llm.inference.terminal.token_output import likeliest
 from llm.model.gpt import GPT
 from tokenizer import BaseTokenizer
 from tokenizer.formats.atomic import new_file

@@ -17,10 +17,10 @@ from types import FrameType
 from llm.console import say
 from llm.data.text import decode_prompt
 from llm.inference.chat_prompt import has_chat_template
-from llm.inference.conversation import ContinuedText, Conversation, Messages
 from llm.inference.model_choice import Writer
-from llm.inference.text_writer import TextWriter
-from llm.inference.token_output import output_for
+from llm.inference.terminal.conversation import ContinuedText, Conversation, Messages
+from llm.inference.terminal.text_writer import TextWriter
+from llm.inference.terminal.token_output import output_for
 from tokenizer.formats.atomic import new_file
 from tokenizer.text.chat_template import require_jinja2
 

@@ -9,15 +9,15 @@ from typing import Literal, NamedTuple
 
 from llm.console import say
 from llm.inference.constrain import Constraint
-from llm.inference.engine import Engine
+from llm.inference.engine.engine import Engine
+from llm.inference.engine.requests import Request
+from llm.inference.engine.speculation import Draft, DraftModel, PromptLookup
+from llm.inference.engine.text_stream import Piece, TextStream
 from llm.inference.model_choice import Writer, load_other
 from llm.inference.options import PROMPT_LOOKUP, GenerateOptions
-from llm.inference.requests import Request
-from llm.inference.speculation import Draft, DraftModel, PromptLookup
-from llm.inference.terminal import TokenCounter
+from llm.inference.terminal.streams import TokenCounter
+from llm.inference.terminal.token_output import ALTERNATIVES, PlainOutput
 from llm.inference.text import end_ids_of
-from llm.inference.text_stream import Piece, TextStream
-from llm.inference.token_output import ALTERNATIVES, PlainOutput
 
 
 class Text(NamedTuple):

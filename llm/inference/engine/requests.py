@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from llm.inference.engine.speculation import Draft
 from llm.inference.sampling import Sampling
-from llm.inference.speculation import Draft
 
 # stop: an id of stop_ids was drawn. length: max_tokens, or the end of the context. error: no token could be drawn.
 FinishReason = Literal["stop", "length", "cancelled", "error"]

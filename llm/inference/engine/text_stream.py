@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from llm.inference.requests import Token
-from llm.inference.stop_strings import StopStrings
+from llm.inference.engine.requests import Token
+from llm.inference.engine.stop_strings import StopStrings
 from tokenizer import BaseTokenizer, StreamDecoder
 
 

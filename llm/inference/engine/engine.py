@@ -24,10 +24,10 @@ from copy import deepcopy
 
 import numpy as np
 
+from llm.inference.engine.requests import Generation, Request, Token
+from llm.inference.engine.slots import Slots
 from llm.inference.generate import check_arguments, first_in_context, make_sampler
 from llm.inference.logprobs import log_probabilities, top
-from llm.inference.requests import Generation, Request, Token
-from llm.inference.slots import Slots
 from llm.model.cache_pool import CHUNK, CachePool
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout

@@ -1,0 +1,61 @@
+"""What the page asks about the model, and about the tokens that a text or a conversation becomes.
+
+With these tokens the page can continue a text from another token than the one that the model wrote: it sends the ids
+up to there to /v1/completions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from llm.inference.chat_prompt import has_chat_template
+from llm.inference.server import fields as f
+from llm.inference.server.bodies import read_json
+from llm.inference.server.chat import messages, prompt_ids
+from llm.inference.server.errors import Refusal
+from llm.inference.server.page_data import described
+from llm.inference.server.service import Service
+
+SHOWN = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
+
+
+async def page_model(request: Request) -> Response:
+    """What the page shows of the model, and how the next token is chosen where a request does not say it."""
+    service: Service = request.app.state.service
+    sampling, config = asdict(service.sampling), service.model.config
+    return JSONResponse(
+        {
+            "name": service.name,
+            "parameters": service.model.num_parameters(),
+            "layers": config.layers,
+            "heads": config.heads,
+            "vocabulary": service.tokenizer.vocab_size,
+            "context": service.context,
+            "chat": has_chat_template(service.tokenizer),
+            "end_ids": sorted(service.end_ids),
+            "sampling": {name: sampling[name] for name in SHOWN},
+        }
+    )
+
+
+PROMPT: dict[str, f.Check] = {"text": f.text, "messages": messages, "allow_special": f.boolean}
+
+
+async def page_prompt(request: Request) -> Response:
+    """The tokens of a text, or of a conversation up to the answer, with those that the server puts before it."""
+    service: Service = request.app.state.service
+    fields = f.read_fields(await read_json(request), PROMPT)
+    if "text" in fields and "messages" in fields:
+        raise Refusal("give text or messages, not both", param="messages")
+    return JSONResponse({"tokens": described(service, await ids_of(service, fields))})
+
+
+async def ids_of(service: Service, fields: dict[str, Any]) -> list[int]:
+    allow_special = service.allows_special(fields)
+    if "text" in fields:
+        return (await service.prompts([fields["text"]], allow_special=allow_special))[0].ids
+    return await service.encoding(prompt_ids, service, f.require(fields, "messages"), allow_special)
