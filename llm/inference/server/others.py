@@ -79,7 +79,8 @@ def tokens_of(service: Service, fields: dict[str, Any]) -> list[int]:
     prompt = f.require(fields, "prompt")
     # The name of a special token is text, but for one that stands alone: lm-eval puts such a token before texts without
     # a context, and asks for its id in this way. With the text of its name, all their scores would be wrong.
-    allow_special = allow_special or prompt in service.tokenizer.special_tokens
+    if "allow_special" not in fields and prompt in service.tokenizer.special_tokens:
+        allow_special = True
     ids = service.encode(prompt, allow_special=allow_special)
     return service.tokenizer.template.fill(ids) if fields.get("add_special_tokens", True) else ids
 
