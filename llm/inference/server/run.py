@@ -60,7 +60,7 @@ def configuration(service: Service, api_key: str | None, **others: Any) -> uvico
         http=ImpatientProtocol,
         ws="none",
         lifespan="on",
-        log_level="warning",
+        log_level="error",  # its warnings are about requests of clients
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -64,7 +64,12 @@ async def send_data(send: Send, data: bytes, *, more: bool = True) -> None:
 
 
 def event(value: Any) -> bytes:
-    return b"data: " + json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n\n"
+    return f"data: {written(value)}\n\n".encode()
+
+
+def written(value: Any) -> str:
+    """As JSON, on one line."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def too_long(seconds: float) -> Refusal:
