@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from llm.inference.engine.requests import Token
 from llm.inference.server.choices import Choice, Shown, make_choices, show, usage
+from llm.inference.server.json_text import Json
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.streaming import EventStream, in_time
 from llm.inference.server.wanted import Wanted
@@ -59,7 +60,7 @@ class Answer:
                 pieces[each.choice].append(each)
         choices = [self.shape.whole(join(each)) for each in pieces]
         told = {"choices": choices, "usage": usage(self.prompts, self.choices)}
-        return JSONResponse(self._envelope(self.shape.whole_object) | told)
+        return Json(self._envelope(self.shape.whole_object) | told)
 
     async def chunks(self) -> AsyncGenerator[dict[str, Any]]:
         """Piece by piece."""
