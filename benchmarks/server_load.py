@@ -15,6 +15,7 @@ import random
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class Options:
 class Results:
     """What the clients have seen."""
 
+    context: int  # of the model
     first: list[float] = field(default_factory=list)  # seconds to the first token
     tokens: int = 0
     texts: int = 0
@@ -88,13 +90,19 @@ def running_server(options: Options) -> Iterator[tuple[subprocess.Popen[str], in
 
 async def load(options: Options, server: int, port: int) -> tuple[Results, float]:
     """Let the clients work; returns what they have seen, and how long it took."""
-    results, began = Results(), time.perf_counter()
+    results, began = Results(context_of(port)), time.perf_counter()
     end = began + options.seconds
     watching = asyncio.create_task(watch_memory(server, results))
     await asyncio.gather(*(work(number, end, port, options, results) for number in range(options.clients)))
     seconds = time.perf_counter() - began
     watching.cancel()
     return results, seconds
+
+
+def context_of(port: int) -> int:
+    """The largest number of tokens of a text."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models") as answer:
+        return json.load(answer)["data"][0]["max_model_len"]
 
 
 async def watch_memory(server: int, results: Results) -> None:
@@ -110,7 +118,7 @@ async def work(number: int, end: float, port: int, options: Options, results: Re
     rng = random.Random(number)
     while time.perf_counter() < end:
         body = {
-            "prompt": f"{number}. {rng.choice(PROMPTS)}",
+            "prompt": f"{number}. {rng.choice(PROMPTS)}"[: results.context // 2],  # a token has at least a character
             "max_tokens": rng.randint(1, options.tokens),
             "seed": rng.randrange(2**32),
             "logprobs": 0,

@@ -43,9 +43,10 @@ def read_config(run: Run) -> GPTConfig:
     """The shape of the model. Raises RunError if there is no run, or one without a checkpoint."""
     if not run.exists:
         raise RunError(f"{run} holds no run, there is no config.json in it; give the folder that train.py made")
+    config = run.model_config()
     if not run.checkpoints.exist:
         raise RunError(f"{run} has no checkpoint yet; let it train on with: {run.resume_command}")
-    return run.model_config()
+    return config
 
 
 def read_tokenizer(run: Run, config: GPTConfig) -> BaseTokenizer:

@@ -51,8 +51,8 @@ def small_tokenizer(*, chats: bool = True) -> BaseTokenizer:
 def small_writer(seed: int = 0, *, chats: bool = True, **fields: Any) -> Writer:
     """In float64, in which a text is the same to the bit whoever shares the batch, see test_inference_engine.py."""
     tokenizer = small_tokenizer(chats=chats)
-    shape = {"context": CONTEXT, "layers": 1, "heads": 2, "dim": 16} | fields
-    model: GPT = random_gpt(GPTConfig(vocab_size=tokenizer.vocab_size, **shape), seed, np.float64)
+    shape = {"vocab_size": VOCAB, "context": CONTEXT, "layers": 1, "heads": 2, "dim": 16} | fields
+    model: GPT = random_gpt(GPTConfig(**shape), seed, np.float64)
     return Writer("models/tiny.gguf", model, tokenizer)
 
 

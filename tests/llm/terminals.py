@@ -37,6 +37,12 @@ class Terminal:
             assert time.monotonic() < end and self._read(), f"{text!r} does not come after {self.shown[begin:]!r}"
         return self.shown[begin:]
 
+    def wait_for_more(self) -> None:
+        """Wait until anything is shown."""
+        begin, end = len(self.shown), time.monotonic() + SECONDS
+        while len(self.shown) == begin:
+            assert time.monotonic() < end and self._read(), f"nothing comes after {self.shown!r}"
+
     def _read(self) -> bool:
         """Read what is there. Returns whether the program still runs."""
         if select.select([self.terminal], [], [], 0.1)[0]:

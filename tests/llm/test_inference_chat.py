@@ -173,6 +173,7 @@ def test_ctrl_c_stops_an_answer_and_the_second_at_the_prompt_leaves(endless: str
     chat.wait_for("> ")
     chat.press("hello\r")
     chat.wait_for("hello\r\n")
+    chat.wait_for_more()  # the answer
     chat.press(CTRL_C)
     chat.wait_for("\n> ")
     chat.press("/save chat.json\r")
@@ -181,6 +182,7 @@ def test_ctrl_c_stops_an_answer_and_the_second_at_the_prompt_leaves(endless: str
     assert [m["role"] for m in messages] == ["user", "assistant"] and messages[1]["content"]  # what was written stays
     chat.press("again\r")
     chat.wait_for("again\r\n")
+    chat.wait_for_more()
     chat.press(CTRL_C)
     chat.wait_for("\n> ")
     chat.press(CTRL_C)

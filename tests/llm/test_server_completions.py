@@ -19,7 +19,17 @@ from llm.inference.logprobs import log_probabilities
 from llm.inference.sampling import Sampling
 from llm.inference.server.service import Service
 from llm.inference.text import write_text
-from tests.llm.servers import CONTEXT, client_of, events, is_free, join_completions, rounded, small_service, wait_until
+from tests.llm.servers import (
+    CONTEXT,
+    client_of,
+    events,
+    is_free,
+    join_completions,
+    rounded,
+    small_service,
+    small_writer,
+    wait_until,
+)
 
 SEEDS = st.integers(0, 2**63)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -118,9 +128,9 @@ def test_echo_tells_the_log_probabilities_of_the_prompt(
         expected = log_probabilities(next_logits(service.model, ids[:place]))
         # The same sums in another order, in float64.
         assert np.isclose(lists["token_logprobs"][place], expected[id], rtol=0, atol=1e-9)
+        assert lists["token_logprobs"][place] in lists["top_logprobs"][place].values()
         if top:
             assert np.isclose(max(lists["top_logprobs"][place].values()), expected.max(), rtol=0, atol=1e-9)
-            assert lists["token_logprobs"][place] in lists["top_logprobs"][place].values()
     if max_tokens == 0:
         assert choice["text"] == service.tokenizer.decode(ids)
 
@@ -208,6 +218,17 @@ def test_the_same_seed_gives_the_same_text_whoever_shares_the_slots() -> None:
                 choices = complete(client, prompt=["the cat", "a hat", "the"], seed=3, max_tokens=20)["choices"]
                 texts.add(tuple(choice["text"] for choice in choices))
     assert len(texts) == 1
+
+
+def test_ids_without_a_token_are_never_written() -> None:
+    """A model may have more ids than its tokenizer."""
+    with client_of(small_service(small_writer(vocab_size=1000))) as client:
+        body = {"prompt": "the", "max_tokens": 40, "temperature": 2, "top_p": 1, "logprobs": 0}
+        for seed in range(3):
+            choice = complete(client, **body, seed=seed)["choices"][0]
+            assert all(choice["logprobs"]["tokens"])
+        response = client.post("/v1/completions", json={"prompt": [999], "echo": True})
+        assert response.status_code == 400 and response.json()["error"]["param"] == "prompt"
 
 
 def test_slots_are_free_after_an_answer(client: TestClient, service: Service) -> None:

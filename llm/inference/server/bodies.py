@@ -34,7 +34,8 @@ async def read_json(request: Request) -> Any:
 
 async def read_bytes(request: Request) -> bytes:
     data = bytearray()
-    if int(request.headers.get("content-length", "0")) > MOST_BYTES:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MOST_BYTES:
         raise await too_large(request)
     async for chunk in request.stream():
         data += chunk

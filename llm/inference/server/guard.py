@@ -91,8 +91,8 @@ class Guard:
         if self.api_key is None:
             return
         kind, _, key = authorization.partition(" ")
-        # In constant time: the time must not tell how many characters are right.
-        is_right = hmac.compare_digest(key.strip().encode(), self.api_key.encode())
+        # In constant time: the time must not tell how many characters are right. Headers are bytes, read as latin-1.
+        is_right = hmac.compare_digest(key.strip().encode("latin-1"), self.api_key.encode())
         if kind.lower() != "bearer" or not is_right:
             raise Refusal(
                 "the API key is missing or wrong; send the header Authorization: Bearer KEY",

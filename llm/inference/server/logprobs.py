@@ -43,7 +43,7 @@ class LogprobLists:
 
     def _alternatives(self, token: Token) -> dict[str, float] | None:
         """The most likely tokens, and the token itself."""
-        if token.logprob is None or not self.top:
+        if token.logprob is None:
             return None
         found: dict[str, float] = {}
         for id, logprob in (*token.top, (token.id, token.logprob)):

@@ -64,7 +64,11 @@ TOKENIZE = {
 
 
 async def tokenize(request: Request) -> Response:
-    """Of a prompt, or of a conversation up to the answer."""
+    """Of a prompt, or of a conversation up to the answer.
+
+    The name of a special token is text here too. lm-eval puts a special token before a text without context, and asks
+    for its id in this way: give it custom_prefix_token_id, or the server --allow-special.
+    """
     service = service_of(request)
     fields = f.read_fields(await read_json(request), TOKENIZE)
     texts = [fields.get("prompt", ""), *(each["content"] for each in fields.get("messages", []))]

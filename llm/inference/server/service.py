@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +56,8 @@ class Service:
         self.context = engine.context
         self.worker = Worker(engine, options.waiting)
         self.names, self.metrics = TokenNames(writer.tokenizer), Metrics()
+        used = {id for id, token in enumerate(self.tokenizer.tokens) if token is not None}
+        self._unused = {id: -math.inf for id in range(self.model.config.vocab_size) if id not in used}
         self._constraints: OrderedDict[str, Constraint] = OrderedDict()
         self._encoding, self._constraining = ThreadPoolExecutor(1, "encoding"), ThreadPoolExecutor(1, "constraining")
 
@@ -138,7 +141,7 @@ class Service:
         """Begin to write `n` texts for each prompt that `check` has found possible. Raises Refusal."""
         constraint = await self.constraint(wanted.constraint)
         common: dict[str, Any] = {
-            "sampling": wanted.sampling,
+            "sampling": self.without_unused(wanted.sampling),
             "stop_ids": self.end_ids,
             "top_logprobs": wanted.top_logprobs,
             "prompt_logprobs": wanted.echo and wanted.top_logprobs is not None,
@@ -151,6 +154,12 @@ class Service:
             for number in range(wanted.n)
         ]
         return await self.worker.begin(requests)
+
+    def without_unused(self, sampling: Sampling) -> Sampling:
+        """The same, but ids that have no token are never drawn: some models have more ids than their tokenizer."""
+        if not self._unused or sampling.sampler != "numpy":
+            return sampling
+        return replace(sampling, logit_bias=tuple({**dict(sampling.logit_bias), **self._unused}.items()))
 
     def room(self, prompt: Prompt, wanted: Wanted) -> int:
         """The largest number of tokens to write."""

@@ -3,7 +3,7 @@
 import { ApiError, postJson } from "./api.js";
 import { byId, el } from "./dom.js";
 import { model } from "./model.js";
-import { visible, visibleText } from "./tokens.js";
+import { hex, visible, visibleText } from "./tokens.js";
 
 const MOST_LISTED = 5;
 
@@ -48,9 +48,12 @@ function spanOf(token, place) {
 }
 
 /** The text of a token among others; its bytes if it is a part of a character. */
-function tokenText(token) {
-  const shown = visible(token);
-  return shown.includes("·") || shown.includes("↵") || shown.includes("→") ? new TextDecoder().decode(token.bytes) : shown;
+function tokenText({ bytes }) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return `⟨${hex(bytes)}⟩`;
+  }
 }
 
 function choose(place) {

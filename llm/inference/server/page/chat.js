@@ -37,7 +37,7 @@ export function startChat() {
     area.focus();
   });
   byId("suggestions").append(...SUGGESTIONS.map((text) => button(text, () => ask(text), { class: "suggestion" })));
-  byId("composer").hidden = byId("suggestions").hidden = !model.chat;
+  byId("composer").hidden = byId("suggestions").hidden = byId("intro").hidden = !model.chat;
   byId("no-template").hidden = model.chat;
   show();
 }

@@ -15,6 +15,7 @@ export class Writing {
   perSecond = null;
   #control = null;
   #prompt = null;
+  #isStripped = null; // whether the text lacks the space of its first token: SentencePiece begins a text so
 
   /** `source`: what is continued, {messages} or {text}. `onChange` is called with each piece, and at the end. */
   constructor(source, onChange) {
@@ -53,7 +54,7 @@ export class Writing {
     const before = this.tokens.slice(0, place);
     if (model.end_ids.includes(alternative.id)) {
       this.stop();
-      Object.assign(this, { tokens: before, text: textOf(before), state: "stop", error: null, perSecond: null });
+      Object.assign(this, { tokens: before, text: this.#textOf(before), state: "stop", error: null, perSecond: null });
       this.onChange(this);
       return;
     }
@@ -84,7 +85,8 @@ export class Writing {
   }
 
   #restart(tokens, seed) {
-    const text = textOf(tokens);
+    if (tokens.length === 0) this.#isStripped = null;
+    const text = this.#textOf(tokens);
     // Tokens that end within a character: the rest of it is in the next ones, and the text is found with them.
     this.endsWithin = text.endsWith("\ufffd");
     Object.assign(this, { tokens: [...tokens], text, state: "writing", error: null, seed, perSecond: null });
@@ -97,12 +99,18 @@ export class Writing {
     this.began ??= performance.now();
     const written = tokens.filter(({ id }) => finish === null || !model.end_ids.includes(id));
     this.tokens.push(...written);
-    this.text = this.endsWithin ? textOf(this.tokens) : this.text + text;
+    this.text = this.endsWithin ? this.#textOf(this.tokens) : this.text + text;
+    if (this.text !== "") this.#isStripped ??= !this.text.startsWith(" ") && textOf(this.tokens).startsWith(" ");
     this.count += written.length;
     const seconds = (performance.now() - this.began) / 1000;
     this.perSecond = this.count > 1 && seconds > 0 ? (this.count - 1) / seconds : null; // the first one began it
     if (finish !== null) this.state = finish;
     this.onChange(this);
+  }
+
+  #textOf(tokens) {
+    const text = textOf(tokens);
+    return this.#isStripped ? text.replace(/^ /, "") : text;
   }
 
   #fail(error) {
