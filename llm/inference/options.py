@@ -103,6 +103,8 @@ class GenerateOptions:
             raise ValueError("--tokenizer and --weights stored are for --model; a run has its own tokenizer")
         if self.regex is not None and self.schema is not None:
             raise ValueError("--regex and --schema both say what may be written; give one of the two")
+        if "" in self.stop:
+            raise ValueError("--stop must have at least one character")
         if self.system is not None and not self.chat:
             raise ValueError("--system is for --chat; add --chat, or leave --system out")
         self._check_kinds_of_writing()

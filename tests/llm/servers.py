@@ -82,7 +82,7 @@ def listening(service: Service, api_key: str | None = None) -> Iterator[int]:
         yield listener.getsockname()[1]
     finally:
         server.should_exit = True
-        service.worker.close()
+        service.close()
         thread.join()
         listener.close()
 

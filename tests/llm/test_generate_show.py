@@ -120,6 +120,7 @@ def test_guesses_change_nothing(model: str, tmp_path: Path, capsys: pytest.Captu
         (["--system", "be kind"], "--system is for --chat"),
         (["--attention", "picture.txt"], ".png, .pdf or .svg"),
         (["--attention", "no/folder/a.png"], "there is no folder"),
+        (["--stop", "a", "--stop", ""], "--stop must have at least one character"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -135,12 +136,14 @@ def test_what_does_not_go_together_is_refused(
 def test_what_cannot_be_used_is_said_in_one_sentence(model: str, tmp_path: Path) -> None:
     others = make_model(tmp_path / "others", Tokenizer.train(["a sea of rain"], 262, [END_OF_TEXT]))
     (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "deep.json").write_text('{"items":' * 100_000 + "{}" + "}" * 100_000)
     (tmp_path / "odd.json").write_text('{"type": "colour"}')
     for options, message in (
         (["--draft", others], "has another vocabulary than"),
         (["--draft", str(tmp_path / "nothing")], "does not exist"),
         (["--regex", "("], r"cannot be used here"),
         (["--schema", str(tmp_path / "bad.json")], "is not JSON"),
+        (["--schema", str(tmp_path / "deep.json")], "nested too deeply"),
         (["--schema", str(tmp_path / "odd.json")], "colour"),
     ):
         with pytest.raises(ValueError, match=message):

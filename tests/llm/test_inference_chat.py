@@ -121,6 +121,22 @@ def test_a_file_of_somebody_else_is_not_overwritten(piped: Any, model: str, tmp_
     assert "notes exists already; give another name" in err and "there is no folder" in err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_answers_that_cannot_be_written_end_the_chat_with_an_error(model: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command(model, "--max-tokens", "9"), input="hi\nho\n", stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("could not be written to standard output") == 1 and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which no file can be made")
+def test_a_chat_goes_on_if_it_cannot_be_saved(piped: Any, model: str) -> None:
+    status, out, err = piped(model, "--max-tokens", "3", stdin="/save /proc/chat.json\nhi\n")
+    assert status == 0 and out and "/proc/chat.json cannot be written" in err
+
+
 def test_a_long_chat_goes_on_and_says_what_is_left_out(piped: Any, model: str) -> None:
     status, out, err = piped(model, "--max-tokens", "20", stdin="hello there\n" * 6 + "x" * 500 + "\nhello\n")
     assert status == 0 and len(out.splitlines()) >= 7

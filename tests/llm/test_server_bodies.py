@@ -17,7 +17,8 @@ from starlette.testclient import TestClient
 
 from tests.llm.servers import client_of, events, is_free, small_service, wait_until
 
-TEXTS = st.text(max_size=6)  # lone surrogates too, which JSON can name and UTF-8 cannot
+HALVES = st.characters(categories=["Cs"])  # halves of surrogate pairs, which JSON can name and UTF-8 cannot
+TEXTS = st.text(st.characters(), max_size=6) | st.text(HALVES, min_size=1, max_size=2)
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(-2, 300), st.floats(), TEXTS)
 JSON = st.recursive(
     SCALARS,
@@ -100,7 +101,8 @@ def requests(draw: st.DrawFn) -> tuple[str, Any]:
     is_wrong = draw(st.integers(0, 3)) == 0
     wrong = draw(st.sampled_from(sorted(names))) if names and is_wrong else None
     body = {name: draw(JSON if name == wrong else LIKELY[name]) for name in sorted(names)}
-    return path, {PATHS[path]: draw(LIKELY[PATHS[path]])} | body
+    unknown = draw(st.dictionaries(TEXTS, JSON, max_size=1)) if is_wrong else {}
+    return path, {PATHS[path]: draw(LIKELY[PATHS[path]])} | body | unknown
 
 
 @pytest.fixture(scope="module")

@@ -185,6 +185,19 @@ def test_what_is_no_http_gets_an_error(port: int, data: bytes) -> None:
         assert answer == b"" or answer[9:10] == b"4"
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 8388608", b"Transfer-Encoding: chunked"])
+def test_who_sends_all_of_a_body_that_is_too_large_gets_the_answer(port: int, framing: bytes) -> None:
+    piece = b"a" * (1 << 20)
+    is_chunked = b"chunked" in framing
+    with connect(port) as client:
+        client.sendall(head(0).replace(b"Content-Length: 0", framing))
+        for _ in range(8):
+            client.sendall(b"100000\r\n" + piece + b"\r\n" if is_chunked else piece)
+        client.sendall(b"0\r\n\r\n" if is_chunked else b"")
+        answer = read_all(client)
+    assert answer.startswith(b"HTTP/1.1 413") and answer.endswith(b"}}")
+
+
 def test_too_many_are_refused_and_may_come_again(service: Service, port: int) -> None:
     clients = [connect(port) for _ in range(22)]
     for client in clients:

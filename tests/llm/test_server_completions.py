@@ -147,6 +147,23 @@ def test_a_token_stands_at_its_offset(client: TestClient, ids: list[int], max_to
         assert [text[place:].startswith(token) for place, token in zip(offsets, own)] == [True] * len(own)
 
 
+@given(
+    st.lists(st.sampled_from([b"\xf0", b"\xc3", b"\x9f", b"\xa9", b"a", b"\n"]), min_size=1, max_size=9), st.booleans()
+)
+def test_a_token_stands_at_its_offset_also_after_bytes_that_are_no_character(
+    client: TestClient, service: Service, data: list[bytes], ends: bool
+) -> None:
+    ids = [service.tokenizer.id_of(each) for each in data]
+    end = {"max_tokens": 1, "logit_bias": {str(service.tokenizer.end_of_text): 100}, "temperature": 0}
+    choice = complete(client, prompt=ids, echo=True, logprobs=0, **(end if ends else {"max_tokens": 0}))["choices"][0]
+    text, offsets = choice["text"], choice["logprobs"]["text_offset"]
+    assert offsets == sorted(offsets)
+    for place, each in zip(offsets, data):
+        assert not each.isascii() or text[place:].startswith(each.decode())
+    if ends:
+        assert offsets[-1] == len(text)
+
+
 def test_the_token_that_ends_a_text_has_a_place_in_the_lists(service: Service, client: TestClient) -> None:
     end = service.tokenizer.end_of_text
     body = {"prompt": [1, 2, 3], "logit_bias": {str(end): 100}, "max_tokens": 1, "logprobs": 1, "echo": True}

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -60,6 +61,23 @@ def complete(port: int, **body: Any) -> Any:
         f"http://127.0.0.1:{port}/v1/completions", data, {"Content-Type": "application/json"}
     )
     return json.load(urllib.request.urlopen(request, timeout=60))
+
+
+@WINDOWS
+@pytest.mark.parametrize("times", [2, 3])
+def test_ctrl_c_several_times_ends_without_a_traceback(run: Path, times: int) -> None:
+    with running(run, "--port", "0") as (process, port):
+        assert complete(port)["usage"]["completion_tokens"] == 5
+        endless = {"prompt": ["the"] * 100, "max_tokens": 10**6, "stream": True}
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+            client.sendall(last_request(endless))
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+            for _ in range(times):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.002)
+            read_until_broken(client)
+        assert process.wait(30) == 0
+        assert process.stderr is not None and "Traceback" not in process.stderr.read()
 
 
 @WINDOWS

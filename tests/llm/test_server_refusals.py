@@ -147,6 +147,7 @@ def test_a_chat_is_refused_by_the_name_of_the_field(client: TestClient, body: An
         b'{"prompt": "a", "temperature": 1e999}',
         b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}",
         b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"prompt": "a", "\\ud800": 1}',  # half of a surrogate pair, in the error as `param`
         b'{"prompt": "a", "response_format": {"type": "json_schema", "json_schema": {"schema": '
         + b'{"items": ' * 900
         + b"{}"

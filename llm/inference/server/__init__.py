@@ -5,6 +5,7 @@ The folder needs Starlette and uvicorn (the extra `serve`), and nothing outside 
 1. app.py          which path is answered by what
 2. completions.py  /v1/completions; chat.py: /v1/chat/completions
    fields.py, wanted.py       what the body of a request may contain; errors.py: what is answered if it does not
+   json_text.py               values as JSON
    answers.py, choices.py     from tokens to an answer, in one piece or, by streaming.py, as a stream
    logprobs.py, token_names.py   how likely the tokens were
 3. service.py      what comes before: texts become tokens; worker.py: the thread that owns the engine

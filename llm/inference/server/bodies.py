@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -12,6 +13,7 @@ from llm.inference.server.errors import Disconnected, Refusal
 
 MOST_BYTES = 4 << 20  # a prompt of 100,000 ids has 0.6 MB
 MOST_SECONDS = 30.0
+DISCARD_SECONDS = 2.0  # for the rest of a body that is too large
 
 
 async def read_json(request: Request) -> Any:
@@ -34,16 +36,21 @@ async def read_bytes(request: Request) -> bytes:
     data = bytearray()
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MOST_BYTES:
-        raise too_large()
+        raise await too_large(request)
     async for chunk in request.stream():
         data += chunk
         if len(data) > MOST_BYTES:
-            raise too_large()
+            raise await too_large(request)
     return bytes(data)
 
 
-def too_large() -> Refusal:
-    # The rest of the body is not read, so the connection cannot be used again.
+async def too_large(request: Request) -> Refusal:
+    # A connection that is closed while the client still sends is reset, and the client may not see the answer.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            async for _ in request.stream():
+                pass
+    # The rest of the body may not have been read, so the connection cannot be used again.
     return Refusal(f"a body may have {MOST_BYTES:,} bytes", status=413, headers={"connection": "close"})
 
 

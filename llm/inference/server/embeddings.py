@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from llm.inference.server import fields as f
 from llm.inference.server.bodies import read_json
 from llm.inference.server.errors import Refusal
+from llm.inference.server.json_text import Json
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.streaming import in_time
 from llm.model.gpt import GPT
@@ -48,7 +49,7 @@ async def embeddings(request: Request) -> Response:
     ]
     count = sum(len(prompt.ids) for prompt in prompts)
     usage = {"prompt_tokens": count, "total_tokens": count}
-    return JSONResponse({"object": "list", "data": data, "model": service.name, "usage": usage})
+    return Json({"object": "list", "data": data, "model": service.name, "usage": usage})
 
 
 async def embed_all(service: Service, prompts: list[Prompt]) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.responses import JSONResponse
+from llm.inference.server.json_text import Json
 
 AUTHENTICATION, FORBIDDEN, RATE = "authentication_error", "permission_error", "rate_limit_error"
 TYPES = {401: AUTHENTICATION, 403: FORBIDDEN, 429: RATE, 500: "server_error", 503: "server_error"}
@@ -34,8 +34,8 @@ class Refusal(Exception):
         kind = TYPES.get(self.status, "invalid_request_error")
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
 
-    def response(self) -> JSONResponse:
-        return JSONResponse(self.body, self.status, headers=self.headers)
+    def response(self) -> Json:
+        return Json(self.body, self.status, headers=self.headers)
 
 
 class Disconnected(Exception):

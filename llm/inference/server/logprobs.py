@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from typing import Any
 
 from llm.inference.engine.requests import Token
@@ -19,7 +20,6 @@ class LogprobLists:
 
     def __init__(self, names: TokenNames, wanted: Wanted, prompt: Prompt):
         self.names, self.top = names, wanted.top_logprobs
-        # Where a token begins in the text: after the characters that the tokens before it complete.
         self.hidden = prompt.begin if wanted.echo else 0  # tokens that have no text
         is_inside = not wanted.echo and len(prompt.ids) > prompt.begin
         self.decoder, self.offset = StreamDecoder(names.tokenizer, mid_text=is_inside), 0
@@ -35,7 +35,7 @@ class LogprobLists:
             "tokens": [self.names.text_of(token.id) for token in tokens],
             "token_logprobs": [logprob_of(token) for token in tokens],
             "top_logprobs": [self._alternatives(token) for token in tokens],
-            "text_offset": [*map(self._place, shown.tokens), *([] if shown.end is None else [self.offset])],
+            "text_offset": [*map(self._place, shown.tokens), *([] if shown.end is None else [self._end()])],
             # Not in OpenAI's API: with the ids, a client can continue the text from another token.
             "token_ids": [token.id for token in tokens],
             "top_ids": [self._ids(token) for token in tokens],
@@ -60,12 +60,21 @@ class LogprobLists:
         return found
 
     def _place(self, token: Token) -> int:
+        """Where the token begins in the text. One that begins within a character: where this character begins."""
         before = self.offset
         if self.hidden:
             self.hidden -= 1
-        else:
-            self.offset += len(self.decoder.feed([token.id]))
-        return before
+            return before
+        completed, data = self.decoder.feed([token.id]), self.names.bytes_of(token.id)
+        self.offset += len(completed)
+        if begins_within_character(data):
+            return before
+        # What is completed may begin with characters of earlier tokens: U+FFFD for bytes that never became one.
+        own = getincrementaldecoder("utf-8")("replace").decode(data)
+        return before + max(len(completed) - len(own), 0)
+
+    def _end(self) -> int:
+        return self.offset + len(self.decoder.finish())
 
 
 def chat_logprobs(names: TokenNames, tokens: list[Token]) -> dict[str, Any]:
@@ -80,6 +89,10 @@ def chat_logprobs(names: TokenNames, tokens: list[Token]) -> dict[str, Any]:
         return described(token.id, token.logprob) | {"top_logprobs": [described(*each) for each in token.top]}
 
     return {"content": [entry(token) for token in tokens], "refusal": None}
+
+
+def begins_within_character(data: bytes) -> bool:
+    return 0x80 <= data[0] < 0xC0 if data else False
 
 
 def logprob_of(token: Token) -> float | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from llm.inference.server import fields as f
 from llm.inference.server.bodies import read_json
 from llm.inference.server.chat import messages, prompt_ids
 from llm.inference.server.errors import Refusal
+from llm.inference.server.json_text import Json
 from llm.inference.server.service import Service
 from tokenizer.text.chat_template import named_tokens
 
@@ -26,14 +27,14 @@ def service_of(request: Request) -> Service:
 
 
 async def models(request: Request) -> Response:
-    return JSONResponse({"object": "list", "data": [described(service_of(request))]})
+    return Json({"object": "list", "data": [described(service_of(request))]})
 
 
 async def model(request: Request) -> Response:
     service, name = service_of(request), request.path_params["name"]
     if name != service.name:
         raise Refusal(f"there is no model {name!r:.80}, only {service.name!r}", status=404, code="model_not_found")
-    return JSONResponse(described(service))
+    return Json(described(service))
 
 
 def described(service: Service) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def described(service: Service) -> dict[str, Any]:
 async def health(request: Request) -> Response:
     if not service_of(request).worker.is_alive:
         raise Refusal("the server is ending", status=503, code="shutting_down")
-    return JSONResponse({"status": "ok"})
+    return Json({"status": "ok"})
 
 
 async def metrics(request: Request) -> Response:
@@ -69,7 +70,7 @@ async def tokenize(request: Request) -> Response:
     texts = [fields.get("prompt", ""), *(each["content"] for each in fields.get("messages", []))]
     service.check_length("".join(texts), MOST_CHARACTERS)
     ids = await service.encoding(tokens_of, service, fields)
-    return JSONResponse({"tokens": ids, "count": len(ids), "max_model_len": service.context})
+    return Json({"tokens": ids, "count": len(ids), "max_model_len": service.context})
 
 
 def tokens_of(service: Service, fields: dict[str, Any]) -> list[int]:
@@ -89,7 +90,7 @@ async def detokenize(request: Request) -> Response:
     service = service_of(request)
     fields = f.read_fields(await read_json(request), {"tokens": f.any_ids})
     text = await service.encoding(service.tokenizer.decode, f.require(fields, "tokens"))
-    return JSONResponse({"prompt": text})
+    return Json({"prompt": text})
 
 
 async def tokenizer_info(request: Request) -> Response:
@@ -105,4 +106,4 @@ async def tokenizer_info(request: Request) -> Response:
         "pad_token": None,
         "chat_template": tokenizer.settings.get("chat_template"),
     }
-    return JSONResponse(info | named_tokens(tokenizer.settings))
+    return Json(info | named_tokens(tokenizer.settings))

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from llm.inference.inspection import attention_weights
 from llm.inference.server import fields as f
 from llm.inference.server.bodies import read_json
 from llm.inference.server.errors import Refusal
+from llm.inference.server.json_text import Json
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.streaming import in_time
 
@@ -34,7 +35,7 @@ async def page_tokens(request: Request) -> Response:
     text, allow_special = f.require(fields, "text"), service.allows_special(fields)
     service.check_length(text)
     ids = await service.encoding(lambda: service.encode(text, allow_special=allow_special))
-    return JSONResponse({"tokens": described(service, ids)})
+    return Json({"tokens": described(service, ids)})
 
 
 async def page_attention(request: Request) -> Response:
@@ -48,7 +49,7 @@ async def page_attention(request: Request) -> Response:
     ids = prompt.ids[: place + 1]  # later tokens change nothing
     work = service.worker.call(lambda: attention_weights(service.model, ids, layer)[head, place])
     weights: np.ndarray = await in_time(service.options.seconds, request.receive, work)
-    return JSONResponse({"tokens": described(service, ids), "weights": weights.tolist()})
+    return Json({"tokens": described(service, ids), "weights": weights.tolist()})
 
 
 def check_place(service: Service, prompt: Prompt, place: int, layer: int, head: int) -> None:

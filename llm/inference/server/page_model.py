@@ -10,13 +10,14 @@ from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from llm.inference.chat_prompt import has_chat_template
 from llm.inference.server import fields as f
 from llm.inference.server.bodies import read_json
 from llm.inference.server.chat import messages, prompt_ids
 from llm.inference.server.errors import Refusal
+from llm.inference.server.json_text import Json
 from llm.inference.server.page_data import described
 from llm.inference.server.service import Service
 
@@ -27,7 +28,7 @@ async def page_model(request: Request) -> Response:
     """What the page shows of the model, and how the next token is chosen where a request does not say it."""
     service: Service = request.app.state.service
     sampling, config = asdict(service.sampling), service.model.config
-    return JSONResponse(
+    return Json(
         {
             "name": service.name,
             "parameters": service.model.num_parameters(),
@@ -51,7 +52,7 @@ async def page_prompt(request: Request) -> Response:
     fields = f.read_fields(await read_json(request), PROMPT)
     if "text" in fields and "messages" in fields:
         raise Refusal("give text or messages, not both", param="messages")
-    return JSONResponse({"tokens": described(service, await ids_of(service, fields))})
+    return Json({"tokens": described(service, await ids_of(service, fields))})
 
 
 async def ids_of(service: Service, fields: dict[str, Any]) -> list[int]:

@@ -59,7 +59,7 @@ def configuration(service: Service, api_key: str | None, **others: Any) -> uvico
         create_app(service, api_key),
         http=ImpatientProtocol,
         ws="none",
-        lifespan="on",
+        lifespan="off",  # `serve` closes the service, also where a second Ctrl-C makes uvicorn leave in the middle
         log_level="error",  # its warnings are about requests of clients
         access_log=False,
         server_header=False,

@@ -6,7 +6,6 @@ Starlette's own streams notice that only when they send something; while a long 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from llm.inference.server.errors import Disconnected, Refusal
+from llm.inference.server.json_text import json_bytes
 
 T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
@@ -64,12 +64,7 @@ async def send_data(send: Send, data: bytes, *, more: bool = True) -> None:
 
 
 def event(value: Any) -> bytes:
-    return f"data: {written(value)}\n\n".encode()
-
-
-def written(value: Any) -> str:
-    """As JSON, on one line."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return b"data: " + json_bytes(value) + b"\n\n"
 
 
 def too_long(seconds: float) -> Refusal:

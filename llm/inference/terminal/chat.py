@@ -77,9 +77,7 @@ class Chat:
                 self.obey(*line.split(maxsplit=1))
                 return False
             return self.answer(line if self.conversation.continues_text else line.strip())
-        except (ValueError, OSError) as error:  # such as a message that the template refuses: the chat goes on
-            if isinstance(error, BrokenPipeError):
-                raise
+        except ValueError as error:  # such as a message that the template refuses: the chat goes on
             say(str(error))
             return False
 
@@ -106,9 +104,12 @@ class Chat:
             raise ValueError(f"{name} exists already; give another name")
         if not path.parent.is_dir():
             raise ValueError(f"there is no folder {path.parent}; make it first, or give another name")
-        with new_file(path) as partial:
-            text = json.dumps(self.conversation.messages, ensure_ascii=False, indent=1)
-            partial.write_text(text + "\n", encoding="utf-8", errors="replace")
+        text = json.dumps(self.conversation.messages, ensure_ascii=False, indent=1)
+        try:
+            with new_file(path) as partial:
+                partial.write_text(text + "\n", encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise ValueError(f"{name} cannot be written ({error.strerror or error}); give another name") from None
         self.saved.add(path)
         say(f"saved the conversation in {name}")
 

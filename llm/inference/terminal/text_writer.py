@@ -103,8 +103,9 @@ def read_schema(path: str) -> object:
     """The JSON in a file. Raises ValueError if it is none."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(f"{path} is not JSON: {reason}") from None
 
 
 def load_draft(options: GenerateOptions, loaded: LoadedModel) -> Draft | None:
