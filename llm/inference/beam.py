@@ -19,8 +19,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from llm.inference.generate import check_arguments, first_in_context, next_logits_of_rows, read_all
-from llm.inference.logprobs import log_probabilities, top
+from llm.inference.generate import Placement, check_arguments, next_logits_of_rows, place, read_all
+from llm.inference.logprobs import log_probabilities, most_likely
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 
@@ -38,7 +38,7 @@ class Beam:
 
 
 class Beginning(NamedTuple):
-    """A text that is not complete yet."""
+    """A text that is not complete yet: a beam that the search goes on with."""
 
     ids: tuple[int, ...] = ()
     total: float = 0.0  # the sum of the log-probabilities
@@ -79,9 +79,11 @@ def beam_search(
     """The best texts after the prompt that `num_beams` beams find, at most so many, the best first.
 
     A text is complete with a stop id, or with `max_tokens`. `length_penalty`: above 0, longer texts have better scores;
-    0 compares sums of log-probabilities. `early_stopping`: the search ends when `num_beams` texts are complete (True);
-    and the best beginning has no better score than the worst of them (False); not even if it had its score now at the
-    greatest length ("never").
+    0 compares sums of log-probabilities. `early_stopping`: the search ends when `num_beams` texts are complete, and
+
+        True       at once
+        False      the best beginning has no better score now than the worst of these texts
+        "never"    it could have no better score even if its total stayed the same up to the greatest length
     """
     check_arguments(model, prompt_ids, max_tokens, seed=0)
     check_search(num_beams, length_penalty, early_stopping)
@@ -107,7 +109,7 @@ def beam_search(
 def best_continuations(beginnings: Sequence[Beginning], logprobs: np.ndarray, count: int) -> list[Beginning]:
     """The best `count` of all continuations by one token, the best first. `logprobs` (B, V) are those of this token."""
     totals = logprobs + np.array([each.total for each in beginnings])[:, None]
-    places = [(*divmod(index, totals.shape[1]), total) for index, total in top(totals.ravel(), count)]
+    places = [(*divmod(index, totals.shape[1]), total) for index, total in most_likely(totals.ravel(), count)]
     return [Beginning((*beginnings[row].ids, id), total, row) for row, id, total in places if total > -math.inf]
 
 
@@ -141,17 +143,17 @@ class BeamReader:
 
     def __init__(self, model: GPT, prompt_ids: Sequence[int]):
         self.model, self.prompt_ids, self.cache = model, list(prompt_ids), KVCache(model.config)
-        self.first = 0  # the index of the oldest token in the cache
+        self.placement = Placement()  # of the texts in the cache
 
     def __call__(self, beginnings: Sequence[Beginning]) -> np.ndarray:
         """The log-probabilities (B, V) of the next token."""
         texts = np.array([[*self.prompt_ids, *each.ids] for each in beginnings])  # (B, T)
-        first = first_in_context(texts.shape[1], self.model.config.context)
-        if first != self.first:  # as in CachedReader of generate.py
-            self.first = first
+        placement = place(self.model, texts.shape[1], self.model.config.context)
+        if placement != self.placement:  # as in CachedReader of generate.py
+            self.placement = placement
             self.cache.reset()
         elif self.cache.length:
             # Row b of the cache shall hold the text that beginning b continues.
             self.cache.select([each.parent for each in beginnings])
-        logits = next_logits_of_rows(self.model, texts[:, first + self.cache.length :], self.cache)
+        logits = next_logits_of_rows(self.model, texts[:, placement.first + self.cache.length :], self.cache)
         return np.stack([log_probabilities(row) for row in logits])

@@ -29,6 +29,6 @@ def chat_ids(
     """
     if not has_chat_template(tokenizer) and "chat_template" not in options:
         raise ValueError("the model has no chat template, so it cannot chat; let it continue a text instead")
-    if not options.get("continue_final_message"):
+    if not options.get("continue_final_message"):  # otherwise the last message is the beginning of the answer
         options["add_generation_prompt"] = add_generation_prompt
     return tokenizer.encode_chat(messages, allow_special=allow_special, **options)

@@ -2,8 +2,8 @@
 
 To read a token means to send it through the model. `generate_reference` reads the whole text again for every new token.
 `generate` stores the keys and values of the tokens read so far (llm/model/kv_cache.py), and reads only the newest
-token. Both draw the same tokens. This file is to be read: programs write with the engine (engine.py), which does the
-same for many texts at once, and which the tests compare with `generate`.
+token. Both draw the same tokens. This file is for readers: programs write with the engine (engine/), which does the
+same for many texts at once. The tests compare it with `generate`.
 
 A model reads at most `context` tokens: learned positions end there, and no model has seen a longer text in training.
 When a text becomes longer, its oldest tokens are left out. Then the remaining tokens have other positions, and must be
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -132,24 +133,29 @@ class CachedReader:
 
     def __init__(self, model: GPT):
         self.model, self.cache = model, KVCache(model.config)
-        self.first = 0  # the index of the oldest token in the cache
-        self.angles = self._angles(0)
+        self.placement = Placement()  # of the text in the cache
 
     def __call__(self, ids: Sequence[int]) -> np.ndarray:
-        first = first_in_context(len(ids), self.model.config.context)
-        angles = self._angles(len(ids) - first)
-        if (first, angles) != (self.first, self.angles):
-            # Old tokens are left out, so the others have other positions; or the text is now so long that all its
-            # positions have other angles. Keys and values depend on both.
-            self.first, self.angles = first, angles
+        placement = place(self.model, len(ids), self.model.config.context)
+        if placement != self.placement:  # then all that is read must be read again
+            self.placement = placement
             self.cache.truncate(0)
         # What is not in the cache: first the whole prompt, then one token in each call, or half a context after a cut.
-        return next_logits(self.model, ids[first + self.cache.length :], self.cache)
+        return next_logits(self.model, ids[placement.first + self.cache.length :], self.cache)
 
-    def _angles(self, length: int) -> int:
-        """A number that is the same for all lengths of text with the same rotary angles (rope_scaling.py)."""
-        scaling = getattr(self.model.config, "rope_scaling", None)  # other models than a GPT need not have it
-        return 0 if scaling is None else scaling.effective_length(length)
+
+class Placement(NamedTuple):
+    """What the keys and values of a token depend on, besides the tokens. If it changes, a cache must be filled anew."""
+
+    first: int = 0  # the index in the text of the oldest token that the model still sees; its position is 0
+    effective_length: int = 0  # what the rotary angles of all positions depend on (rope_scaling.py)
+
+
+def place(model: GPT, length: int, context: int) -> Placement:
+    """The placement of a text of `length` tokens, of which the model sees at most `context`."""
+    first = first_in_context(length, context)
+    scaling = getattr(model.config, "rope_scaling", None)  # other models than a GPT need not have it
+    return Placement(first, 0 if scaling is None else scaling.effective_length(length - first))
 
 
 def first_in_context(length: int, context: int) -> int:

@@ -97,7 +97,7 @@ class WatchedBlock(Module):
 
 
 class WatchedAttention(Module):
-    """An attention that notes its inputs."""
+    """An attention that adds its inputs to a list."""
 
     def __init__(self, attention: Attention, inputs: list[tuple[Tensor, LayerSettings]]):
         self.apply, self.inputs = attention.forward, inputs
@@ -107,7 +107,7 @@ class WatchedAttention(Module):
         return self.apply(x, settings, update_cache)
 
 
-class Unchanged(Module):
+class Identity(Module):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
@@ -124,7 +124,7 @@ def _residual_stream(model: GPT, ids: Sequence[int]) -> list[Tensor]:
 
 
 def _read(model: GPT, ids: Sequence[int], blocks: Sequence[WatchedBlock]) -> None:
-    """Read a text with these blocks in the place of the model's own."""
+    """Read a text with these blocks instead of the model's own."""
     if not len(ids):
         raise ValueError("there is no text to look at; give at least one token")
     other = copy(model)
@@ -139,7 +139,7 @@ def _weights(attention: Attention, x: Tensor, settings: LayerSettings) -> Array:
     # has D elements, so it is done for D columns of the weights at a time.
     T, H, D = x.shape[1], attention.config.heads, attention.config.head_size
     watched = copy(attention)
-    watched.out = Unchanged()  # type: ignore[assignment]
+    watched.out = Identity()  # type: ignore[assignment]
     columns = []
     for start in range(0, T, D):
 

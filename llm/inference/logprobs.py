@@ -22,7 +22,7 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum())
 
 
-def top(logprobs: np.ndarray, n: int) -> list[tuple[int, float]]:
+def most_likely(logprobs: np.ndarray, n: int) -> list[tuple[int, float]]:
     """The n most likely tokens as pairs (id, log-probability), the likeliest first; of equal ones, the smaller id.
 
     The numbers are those in `logprobs` (V,) to the last bit. So a token is the most likely one exactly if its number is

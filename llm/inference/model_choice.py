@@ -20,8 +20,8 @@ from tokenizer import BaseTokenizer
 
 
 @dataclass(frozen=True)
-class Writer:
-    """A model that is ready to write."""
+class LoadedModel:
+    """A model with its name and its tokenizer, ready to write."""
 
     name: str
     model: GPT
@@ -29,19 +29,19 @@ class Writer:
     end_ids: Collection[int] = ()  # tokens that end a text, besides those of which the tokenizer says so
 
 
-def load_run(run: Run, checkpoint: Any, device: str) -> Writer:
+def load_run(run: Run, checkpoint: Any, device: str) -> LoadedModel:
     """The model of a run at its "last" or "best" checkpoint."""
-    return Writer(str(run), *load_model(run, checkpoint, device))
+    return LoadedModel(str(run), *load_model(run, checkpoint, device))
 
 
-def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: str) -> Writer:
+def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: str) -> LoadedModel:
     """The model at `path`, of any kind that hub.load takes. Raises HubError if it has no tokenizer."""
     source = open_model(path)
     tokenizer = load_tokenizer(source, tokenizer_path)
     if tokenizer is None:
         raise HubError(f"{path} has no tokenizer; give the file or folder of one with --tokenizer")
     ends = source.read_defaults(tokenizer).end_tokens
-    return Writer(path, move(load_weights(source, weights=weights), device, weights), tokenizer, ends)
+    return LoadedModel(path, move(load_weights(source, weights=weights), device, weights), tokenizer, ends)
 
 
 def move(model: GPT, device: str, weights: Weights) -> GPT:
@@ -62,9 +62,9 @@ def sampling_of(path: str | None) -> Sampling:
     given = {name: value for name in names if (value := getattr(defaults, name)) is not None}
     if given.get("top_k") == 0:
         given["top_k"] = None  # all tokens
-    ours = Sampling()
+    others = Sampling()  # for the values that are not given
     if defaults.do_sample or given.keys() - {"repetition_penalty"}:
-        ours = Sampling(temperature=1.0, top_p=1.0)  # what the file leaves out changes nothing
+        others = Sampling(temperature=1.0, top_p=1.0)  # what the file leaves out changes nothing
     if defaults.do_sample is False:
         given["temperature"] = 0.0
-    return replace(ours, **given)
+    return replace(others, **given)

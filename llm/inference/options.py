@@ -112,18 +112,18 @@ class GenerateOptions:
     def _check_kinds_of_writing(self) -> None:
         """Refuse options that one of the ways of writing does not know."""
         in_one_text = {"--prompt": self.prompt is not None, "--num-samples": self.num_samples > 1}
-        looks = {"--logit-lens": self.show.logit_lens, "--attention": self.show.attention is not None}
+        views = {"--logit-lens": self.show.logit_lens, "--attention": self.show.attention is not None}
         others = {
             "--chat": self.chat, "--show-probs": self.show.show_probs, "--regex": self.regex is not None,
             "--schema": self.schema is not None, "--draft": self.draft is not None, "--stop": bool(self.stop),
             "--seed": self.seed is not None,
         }  # fmt: skip
         if self.serve:
-            refuse("--serve", in_one_text | looks | others, "clients ask for texts, each in its own way")
+            refuse("--serve", in_one_text | views | others, "clients ask for texts, each in its own way")
         if self.chat:
-            refuse("--chat", in_one_text | looks, "the texts are the messages that you write")
+            refuse("--chat", in_one_text | views, "the texts are the messages that you write")
         if self.num_samples > 1:
-            refuse("--num-samples", looks, "it shows one text")
+            refuse("--num-samples", views, "it shows one text")
 
 
 def refuse(option: str, others: dict[str, bool], reason: str) -> None:

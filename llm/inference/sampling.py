@@ -4,7 +4,7 @@ The steps have the same order as in Hugging Face's transformers, so the same opt
 
     logit bias, penalties, banned words    change single logits                              penalties.py
     temperature                            0 means greedy: always the most likely token      here
-    top-k, top-p, min-p, typical           leave out tokens, each one of those that are left  filters.py
+    top-k, top-p, min-p, typical           leave out tokens, each of those that are left      filters.py
 
 Each step is a function without side effects on one row (V,), in float64, so the steps can be read, used and tested one
 by one. `distribution` puts them together, and `draw` takes a token.
@@ -75,6 +75,7 @@ class Sampling:
     def _check_ids(self) -> None:
         """Check the fields with ids, and make tuples of them, so that a Sampling can be compared and hashed."""
         bias = self.logit_bias.items() if isinstance(self.logit_bias, Mapping) else self.logit_bias
+        # The dataclass is frozen, so its fields are set in this way.
         object.__setattr__(self, "logit_bias", tuple(sorted((id, number) for id, number in bias)))
         object.__setattr__(self, "banned_words", tuple(tuple(word) for word in self.banned_words))
         ids, numbers = [id for id, _ in self.logit_bias], [number for _, number in self.logit_bias]
@@ -142,6 +143,7 @@ def change_logits(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, pr
             changed = penalize_frequency(changed, written, sampling.frequency_penalty)
             changed = penalize_presence(changed, written, sampling.presence_penalty)
         changed = ban_words(changed, ids, sampling.banned_words)
+    # Logits that nothing has changed have been checked already (`check_logits`).
     if changed is not logits and not np.isfinite(changed.max()):
         raise ValueError("no token can be drawn: the bias, the penalties and the banned words forbid all, or overflow")
     return changed

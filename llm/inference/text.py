@@ -1,7 +1,6 @@
 """From text to text: a prompt becomes tokens, and the generated tokens become text, piece by piece.
 
-Two things cannot be shown at once: a character whose bytes are spread over several tokens (the tokenizer's
-StreamDecoder waits for the last of them), and text that may be the beginning of a stop string.
+Not all text can be shown at once: engine/text_stream.py says what has to wait.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from llm.inference.engine.engine import Engine
-from llm.inference.engine.requests import Request
-from llm.inference.engine.stop_strings import StopStrings
+from llm.inference.engine.requests import Request, Token
+from llm.inference.engine.text_stream import TextStream
 from llm.inference.generate import first_in_context
 from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
 from llm.parallel.blas import fitting_blas_threads
-from tokenizer import BaseTokenizer, StreamDecoder
+from tokenizer import BaseTokenizer
 from tokenizer.text.chat_template import named_tokens
 
 # For the samples that are shown during training. The temperature is low: if a small model draws unlikely tokens, its
@@ -29,7 +28,7 @@ def write_sample(model: GPT, tokenizer: BaseTokenizer, prompt: str, seed: int) -
     """What the model writes after the prompt; a sample to show during training. The caller limits the threads."""
     sampling = Sampling(temperature=SAMPLE_TEMPERATURE)
     ids = continue_prompt(model, tokenizer, prompt, max_tokens=SAMPLE_TOKENS, sampling=sampling, seed=seed)
-    return "".join(decode_stream(ids, tokenizer))
+    return "".join(decode_until_stop(ids, tokenizer, mid_text=bool(prompt)))
 
 
 def write_text(
@@ -134,29 +133,19 @@ def start_ids(tokenizer: BaseTokenizer) -> list[int]:
 def decode_until_stop(
     ids: Iterable[int], tokenizer: BaseTokenizer, stop: Sequence[str] = (), *, mid_text: bool = False
 ) -> Iterator[str]:
-    """The text of `ids` up to a stop string, in pieces. `mid_text`: they continue a text, such as a prompt."""
-    return until_stop(decode_stream(ids, tokenizer, mid_text=mid_text), stop)
+    """The text of `ids` up to a stop string, in pieces, none of them empty.
 
+    `mid_text`: it continues a text, such as a prompt. Raises ValueError for stop strings that are not possible.
+    """
+    stream = TextStream(tokenizer, stop, mid_text=mid_text)
 
-def decode_stream(ids: Iterable[int], tokenizer: BaseTokenizer, *, mid_text: bool = False) -> Iterator[str]:
-    """For each id, the text that it completes. Joined, it is `tokenizer.decode(ids)`."""
-    decoder = StreamDecoder(tokenizer, mid_text=mid_text)
-    for id in ids:
-        yield decoder.feed([id])
-    yield decoder.finish()
-
-
-def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
-    """The text of `pieces` up to the stop string that is complete first. A stop string may span several pieces."""
-    stops = StopStrings(stop)
-
-    def shown() -> Iterator[str]:
-        for piece in pieces:
-            if ready := stops.feed(piece):
-                yield ready
-            if stops.found:
+    def pieces() -> Iterator[str]:
+        for id in ids:
+            if text := stream.feed([Token(id)]).text:
+                yield text
+            if stream.found_stop:
                 return
-        if rest := stops.finish():
-            yield rest
+        if text := stream.finish().text:
+            yield text
 
-    return shown()
+    return pieces()

@@ -18,7 +18,7 @@ from llm.model.kv_cache import UpdateCache
 from llm.model.masks import LayerSettings
 from minigrad.backend import Array
 from minigrad.fused.attention import attention, single_query_attention
-from minigrad.fused.attention_of_rows import attention_of_rows
+from minigrad.fused.ragged_attention import ragged_attention
 from minigrad.fused.rope import rope, rotate
 from minigrad.nn import Linear, Module, RMSNorm
 from minigrad.tensor import Tensor
@@ -45,6 +45,27 @@ class Attention(Module):
         `update_cache`: appends keys and values to the cache, and returns all that it holds now, of S tokens.
         """
         config, (B, T, _) = self.config, x.shape
+        q, k, v = self._queries_keys_values(x)  # (B, H, T, D), (B, K, T, D), (B, K, T, D)
+        if settings.rotation is not None:
+            q, k = (rope(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
+        if update_cache is not None:
+            # The cache stores keys after rotation. That is right, because the rotation of a key depends only on its own
+            # position, not on that of the query.
+            k, v = update_cache(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
+        if isinstance(k, list):  # a new token in each row, after texts of different lengths (cache_pool.py)
+            cap = config.attention_soft_cap
+            y = Tensor(ragged_attention(q.data, k, v, self.scale, settings.window, settings.bias, cap))
+        else:  # softmax(scale q kᵀ) v, for keys that are not later than the query
+            y = attention(
+                q, k, v, scale=self.scale, soft_cap=config.attention_soft_cap, window=settings.window,
+                bias=settings.bias, mask=settings.mask, dropout=config.dropout if self.training else 0.0,
+            )  # fmt: skip
+        y = y.swapaxes(1, 2).reshape(B, T, config.heads * config.head_size)  # (B, T, H * D)
+        return self.out(y)  # (B, T, C)
+
+    def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, C) -> (B, H, T, D), (B, K, T, D) and (B, K, T, D), before the rotation."""
+        config, (B, T, _) = self.config, x.shape
         H, K, D = config.heads, config.key_heads, config.head_size
         qkv = self.qkv(x).reshape(B, T, H + 2 * K, D)  # (B, T, H + 2 * K, D)
         q, k, v = qkv[:, :, :H], qkv[:, :, H : H + K], qkv[:, :, H + K :]  # (B, T, H, D), (B, T, K, D), (B, T, K, D)
@@ -54,23 +75,7 @@ class Attention(Module):
         elif config.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
         # With the heads before the tokens, each head is a (T, D) matrix: one batched matrix product for all heads.
-        q, k, v = q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)  # (B, H, T, D), (B, K, T, D), (B, K, T, D)
-        if settings.rotation is not None:
-            q, k = (rope(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
-        if update_cache is not None:
-            # The cache stores keys after rotation. That is right, because the rotation of a key depends only on its own
-            # position, not on that of the query.
-            k, v = update_cache(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
-        if isinstance(k, list):  # a new token in each row, after texts of different lengths (cache_pool.py)
-            cap = config.attention_soft_cap
-            y = Tensor(attention_of_rows(q.data, k, v, self.scale, settings.window, settings.bias, cap))
-        else:  # softmax(scale q kᵀ) v, for keys that are not later than the query
-            y = attention(
-                q, k, v, scale=self.scale, soft_cap=config.attention_soft_cap, window=settings.window,
-                bias=settings.bias, mask=settings.mask, dropout=config.dropout if self.training else 0.0,
-            )  # fmt: skip
-        y = y.swapaxes(1, 2).reshape(B, T, H * D)  # (B, T, H * D)
-        return self.out(y)  # (B, T, C)
+        return q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)
 
     def decode(self, x: Array, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Array:
         """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). For `settings` without a mask."""
@@ -85,8 +90,8 @@ class Attention(Module):
             q, k = (rotate(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
             k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
-        if isinstance(k, list):  # texts of different lengths
-            y = attention_of_rows(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)
+        if isinstance(k, list):  # after texts of different lengths (cache_pool.py)
+            y = ragged_attention(q, k, v, self.scale, settings.window, settings.bias)
         else:
             y = single_query_attention(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)
         return self.out.forward_array(y.reshape(B, H * D))  # (B, C)

@@ -80,7 +80,7 @@ class CacheRows:
 
     @property
     def positions(self) -> slice | np.ndarray:
-        """Those of the tokens in the cache: a slice for one row, else how many each row has, (B,)."""
+        """Of the tokens in the cache. One row: a slice. More rows: the number of tokens in each, (B,); positions.py."""
         return slice(0, int(self.before[0])) if len(self.before) == 1 else self.before
 
     def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array] | tuple[list[Array], list[Array]]:
@@ -102,14 +102,18 @@ class CacheRows:
     def advance(self, positions: slice | np.ndarray) -> None:
         """Add the tokens just appended. `positions`: of the tokens of the longest row, old and new."""
         assert isinstance(positions, slice), "rows of a pool have no padding"
-        self.pool.lengths[self.slots] = self.before + (positions.stop - self.before.max())
+        new = positions.stop - self.before.max()  # tokens of this call; all rows have equally many
+        self.pool.lengths[self.slots] = self.before + new
 
 
 Cache = KVCache | CacheRows  # what a call of the model takes as `cache`
 
 
 class LayerCache:
-    """Keys and values of one layer: (slots, K, room, D). With a window, a text's first tokens may be missing."""
+    """Keys and values of one layer: (slots, K, room, D).
+
+    With a window, the first tokens of a text may be missing: position p of the text is at index p - first[slot].
+    """
 
     def __init__(self, slots: int, capacity: int, window: int | None, chunk: int):
         self.slots, self.window = slots, window
@@ -132,7 +136,7 @@ class LayerCache:
         """Write (K, T, D) at the positions from `begin` on."""
         T = k.shape[1]
         if begin - self.first[slot] + T > self.room:
-            self._forget(slot, begin, T)
+            self._move_to_front(slot, begin, T)
         index = int(begin - self.first[slot])
         for array, new in zip(self.arrays, (k, v), strict=True):
             array[slot, :, index : index + T] = new
@@ -142,7 +146,7 @@ class LayerCache:
         index = positions - self.first[slots]  # (B,)
         if index.max() >= self.room:
             for slot in slots[index >= self.room]:
-                self._forget(slot, positions[slots == slot][0], 1)
+                self._move_to_front(slot, positions[slots == slot][0], 1)
             index = positions - self.first[slots]
         for array, new in zip(self.arrays, (k, v), strict=True):
             array[slots, :, index] = new
@@ -150,16 +154,18 @@ class LayerCache:
     def view(self, slot: int, end: int, new: int = 1) -> tuple[Array, Array]:
         """Keys and values (K, S, D) that the last `new` tokens before position `end` may attend to."""
         stop = end - int(self.first[slot])
+        # The first of the new tokens looks at itself and at the window - 1 tokens before it.
         start = 0 if self.window is None else max(0, stop - (self.window - 1 + new))
         keys, values = self.arrays
         return keys[slot, :, start:stop], values[slot, :, start:stop]
 
     def can_truncate(self, slot: int, length: int) -> bool:
+        """Whether the slot has what a token at position `length` looks at."""
         first = self.first[slot]
         return length == 0 or first == 0 or (self.window is not None and length - (self.window - 1) >= first)
 
     def truncate(self, slot: int, length: int) -> None:
-        if length == 0:
+        if length == 0:  # otherwise the later tokens stay in the array, and are written over
             self.first[slot] = 0
 
     def copy(self, source: int, target: int, length: int) -> None:
@@ -168,8 +174,8 @@ class LayerCache:
         for array in self.arrays:
             array[target, :, :kept] = array[source, :, :kept]
 
-    def _forget(self, slot: int, begin: int, new: int) -> None:
-        """Move the window before position `begin` to the front, so that there is room for `new` tokens."""
+    def _move_to_front(self, slot: int, begin: int, new: int) -> None:
+        """Forget all but the window before position `begin`, so that there is room for `new` tokens after it."""
         if self.window is None or self.window - 1 + new > self.room:
             raise ValueError(f"a slot of the cache has room for {self.room} tokens, and {begin + new} do not fit")
         first = int(self.first[slot])

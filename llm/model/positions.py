@@ -31,8 +31,8 @@ PADDING = -1
 class TokenPositions:
     """Positions for one call of the model. The queries are its T tokens; the keys are the cached tokens and these T.
 
-    Queries in an array and keys in a slice mean: a row may attend to all keys that its cache returns, and the slice has
-    the positions of the longest row.
+    After texts of different lengths (cache_pool.py), queries are an array (B, 1) and keys a slice, the positions of the
+    longest row. There each query may attend to all keys that the cache returns for its row.
     """
 
     queries: slice | np.ndarray  # a slice of T positions, or (B, T)
@@ -53,17 +53,22 @@ def token_positions(
     If the texts in the cache have different lengths, `cached` has these lengths, (B,), and T is 1. `positions`, `mask`
     and `documents` are those of `GPT.forward`. Raises ValueError for a wrong shape or dtype.
     """
-    B, T = shape
+    T, is_plain = shape[1], positions is None and mask is None and documents is None
     if isinstance(cached, np.ndarray) and cached.ndim == 1:
-        if T != 1 or len(cached) != B or not (positions is None and mask is None and documents is None):
+        if shape != (len(cached), 1) or not is_plain:
             raise ValueError(
                 f"texts of {len(cached)} slots are continued by one token each, without padding; got {shape}"
             )
         return TokenPositions(cached[:, None], slice(0, int(cached.max()) + 1))
-    if positions is None and mask is None and documents is None and isinstance(cached, slice):
+    if is_plain and isinstance(cached, slice):
         return TokenPositions(slice(cached.stop, cached.stop + T), slice(0, cached.stop + T))
+    return _positions_of_rows(shape, positions, mask, documents, cached)
 
-    # From here on rows may differ, and all positions are arrays.
+
+def _positions_of_rows(
+    shape: tuple[int, int], positions: Any, mask: Any, documents: Any, cached: slice | np.ndarray
+) -> TokenPositions:
+    """`token_positions` where rows may differ: all positions are arrays."""
     real = np.ones(shape, dtype=bool)
     if mask is not None:
         real = _checked("mask", mask, shape, "b", "booleans, True at real tokens")
@@ -71,7 +76,7 @@ def token_positions(
     if documents is not None:
         document_ids = number_documents(_checked("documents", documents, shape, "iu", "integers"))
     if isinstance(cached, slice):
-        cached = np.broadcast_to(np.arange(cached.stop), (B, cached.stop))  # (B, S - T)
+        cached = np.broadcast_to(np.arange(cached.stop), (shape[0], cached.stop))  # (B, S - T)
     if positions is None:
         start = cached.max(axis=1, keepdims=True, initial=PADDING) + 1  # (B, 1): one after the last cached token
         queries = count_positions(real, document_ids, start)  # (B, T)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from llm.inference.constrain import Constraint
 from llm.inference.constrain.automaton import Automaton
 from llm.inference.constrain.expressions import Expression
-from llm.inference.constrain.tokens import read
 from tokenizer import BaseTokenizer
 
 LETTERS = "ab-]^ é日😀\n"  # those with a meaning in sets, and of one to four bytes
@@ -52,8 +51,7 @@ def combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 def accepts(expression: Expression, text: str) -> bool:
     """Whether the whole of `text` matches."""
     automaton = Automaton(expression)
-    automaton.begin()
-    return automaton.matches(read(automaton, automaton.start, text.encode()))
+    return automaton.matches(automaton.read(automaton.start, text.encode()))
 
 
 def write(constraint: Constraint, rng: np.random.Generator, most_tokens: int) -> tuple[list[int], bool]:

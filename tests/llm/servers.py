@@ -19,7 +19,7 @@ pytest.importorskip("httpx")
 
 from starlette.testclient import TestClient
 
-from llm.inference.model_choice import Writer
+from llm.inference.model_choice import LoadedModel
 from llm.inference.sampling import Sampling
 from llm.inference.server.app import create_app
 from llm.inference.server.options import ServerOptions
@@ -48,16 +48,16 @@ def small_tokenizer(*, chats: bool = True) -> BaseTokenizer:
     return tokenizer
 
 
-def small_writer(seed: int = 0, *, chats: bool = True, **fields: Any) -> Writer:
+def small_writer(seed: int = 0, *, chats: bool = True, **fields: Any) -> LoadedModel:
     """In float64, in which a text is the same to the bit whoever shares the batch, see test_inference_engine.py."""
     tokenizer = small_tokenizer(chats=chats)
     shape = {"vocab_size": VOCAB, "context": CONTEXT, "layers": 1, "heads": 2, "dim": 16} | fields
     model: GPT = random_gpt(GPTConfig(**shape), seed, np.float64)
-    return Writer("models/tiny.gguf", model, tokenizer)
+    return LoadedModel("models/tiny.gguf", model, tokenizer)
 
 
-def small_service(writer: Writer | None = None, sampling: Sampling | None = None, **options: Any) -> Service:
-    return Service(writer or small_writer(), sampling or Sampling(), ServerOptions(**{"slots": 3, **options}))
+def small_service(loaded: LoadedModel | None = None, sampling: Sampling | None = None, **options: Any) -> Service:
+    return Service(loaded or small_writer(), sampling or Sampling(), ServerOptions(**{"slots": 3, **options}))
 
 
 @contextmanager

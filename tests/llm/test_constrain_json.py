@@ -204,6 +204,11 @@ def test_one_of_needs_schemas_that_exclude_each_other() -> None:
             parse({"oneOf": both})
 
 
+def test_the_discriminator_of_a_union_changes_nothing() -> None:
+    """pydantic writes it beside oneOf."""
+    assert parse({"discriminator": {"propertyName": "kind"}, "oneOf": SHAPES}) is parse({"oneOf": SHAPES})
+
+
 @given(st.lists(schemas(), min_size=2, max_size=2), values)
 def test_schemas_that_exclude_each_other_have_no_common_value(both: list, value: Any) -> None:
     jsonschema = pytest.importorskip("jsonschema")

@@ -213,7 +213,7 @@ def test_the_memory_of_an_automaton_is_bounded() -> None:
     for _ in range(3 * automaton.KEPT_STATES):
         a.begin()
         number = a.after(np.array([a.number(state)]), np.array([ord("a")], np.uint8))[0]
-        state = a.state(int(number))
+        state = a._states[int(number)]
     assert len(a._states) <= automaton.KEPT_STATES + 2
     assert state == {repeat(literal("a"), *[100_000 - 3 * automaton.KEPT_STATES] * 2)}
 

@@ -14,7 +14,7 @@ from llm.hub.generation_defaults import GenerationDefaults
 from llm.inference.command import parse, start
 from llm.inference.generate import generate
 from llm.inference.sampling import Sampling
-from llm.inference.text import decode_until_stop, end_ids_of, start_ids, stream_text
+from llm.inference.text import decode_until_stop, end_ids_of, start_ids, stream_text, write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from tests.llm.hub_files import llama2c_bytes, llama2c_weights
@@ -180,6 +180,17 @@ def test_the_space_after_a_prompt_is_written(sentencepiece: BaseTokenizer) -> No
     ids = sentencepiece.encode_ordinary(prompt + rest)[len(sentencepiece.encode_ordinary(prompt)) :]
     assert "".join(decode_until_stop(ids, sentencepiece, mid_text=True)) == rest
     assert "".join(decode_until_stop(ids, sentencepiece)) == rest[1:]  # the beginning of a text
+
+
+def test_a_sample_in_training_continues_its_prompt(
+    sentencepiece: BaseTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the space that SentencePiece leaves out at the beginning of a text."""
+    model = GPT(GPTConfig(vocab_size=sentencepiece.vocab_size, context=32, layers=1, heads=1, dim=8), rng=0)
+    ids = sentencepiece.encode_ordinary("the cat the")[len(sentencepiece.encode_ordinary("the")) :]
+    monkeypatch.setattr("llm.inference.text.continue_prompt", lambda *arguments, **options: iter(ids))
+    assert write_sample(model, sentencepiece, "the", seed=0) == " cat the"
+    assert write_sample(model, sentencepiece, "", seed=0) == "cat the"
 
 
 def test_the_end_of_an_answer_ends_the_text_too() -> None:

@@ -19,6 +19,7 @@ from llm.inference.logprobs import log_probabilities
 from llm.inference.sampling import Sampling
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.model.rope_scaling import RopeScaling
 from tests.llm.gpts import SEEDS, configs, random_gpt
 
 SIZE = 4  # tokens of the vocabulary
@@ -54,6 +55,17 @@ def test_with_enough_beams_it_finds_all_texts(
     expected = exhaustive_search(model, prompt, stop_ids=stop_ids, **options)
     found = beam_search(model, prompt, stop_ids=stop_ids, num_beams=SIZE**3 + 1, **options)
     assert same_texts(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+@given(SEEDS)
+@settings(max_examples=10)
+def test_texts_are_read_again_when_their_length_changes_all_angles(kind: Any, seed: int) -> None:
+    factors = {"short_factors": (1.0,) * 2, "long_factors": (2.0, 3.0)} if kind == "longrope" else {"factor": 4.0}
+    scaling = RopeScaling(kind, original_context=3, **factors)
+    model = tiny(seed, layers=2, positions="rope", rope_scaling=scaling)
+    expected = exhaustive_search(model, [1, 2], max_tokens=3)
+    assert same_texts(beam_search(model, [1, 2], num_beams=SIZE**3, max_tokens=3), expected)
 
 
 @pytest.mark.control

@@ -294,11 +294,11 @@ def test_a_continued_text_is_the_end_of_all_that_was_written(turns: list[tuple[s
 
 def test_what_was_read_in_a_chat_is_not_read_again(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    monkeypatch.setattr(Engine, "_read_chunk", counted(Engine._read_chunk, read))
+    monkeypatch.setattr(Engine, "_prefill", counted(Engine._prefill, read))
     options = parse(["--model", model, "--chat", "--max-tokens", "4", "--temperature", "0"])
-    writer = load_other(model, None, "widened", "cpu")
-    text_writer = TextWriter(writer, options)
-    chat = Chat(writer, text_writer, seed=1)
+    loaded = load_other(model, None, "widened", "cpu")
+    text_writer = TextWriter(loaded, options)
+    chat = Chat(loaded, text_writer, seed=1)
     for message in ("hello", "there", "again"):
         chat.answer(message)
     ids = chat.conversation.prompt("again")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.inference.logprobs import log_probabilities, top
+from llm.inference.logprobs import log_probabilities, most_likely
 from tests.llm.rows import logit_rows
 
 WIDE_ROWS = st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=8)
@@ -56,15 +56,15 @@ def test_logits_without_probabilities_are_refused(row: list[float]) -> None:
 def test_the_most_likely_ones(row: np.ndarray, n: int) -> None:
     logprobs = log_probabilities(row)
     expected = sorted(range(len(row)), key=lambda i: (-logprobs[i], i))[:n]
-    assert top(logprobs, 0) == []
-    assert top(logprobs, n) == [(i, logprobs[i]) for i in expected]
-    assert all(type(i) is int and type(x) is float for i, x in top(logprobs, n))
+    assert most_likely(logprobs, 0) == []
+    assert most_likely(logprobs, n) == [(i, logprobs[i]) for i in expected]
+    assert all(type(i) is int and type(x) is float for i, x in most_likely(logprobs, n))
 
 
 @given(logit_rows(), st.integers(1, 14))
 def test_the_greedy_token_is_the_one_whose_number_is_the_largest(row: np.ndarray, n: int) -> None:
     """To the last bit: lm-eval compares a token with the largest of the top ones in this way."""
     logprobs = log_probabilities(row)
-    largest = max(x for _, x in top(logprobs, n))
+    largest = max(x for _, x in most_likely(logprobs, n))
     assert largest == float(logprobs[np.argmax(row)])
     assert [float(x) == largest for x in logprobs] == [x == row.max() for x in row]

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm.inference.engine.stop_strings import StopStrings
 from llm.inference.generate import generate
 from llm.inference.sampling import Sampling
-from llm.inference.text import decode_until_stop, start_ids, stream_text, until_stop, write_text
+from llm.inference.text import decode_until_stop, start_ids, stream_text, write_text
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from tests.llm.gpts import SEEDS
@@ -31,6 +32,18 @@ def model_for(tokenizer: Any, seed: int = 0) -> GPT:
 
 
 # --- stop strings -----------------------------------------------------------------------------------------------------
+
+
+def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
+    """What StopStrings shows of the pieces, one after the other."""
+    stops = StopStrings(stop)
+    for piece in pieces:
+        if shown := stops.feed(piece):
+            yield shown
+        if stops.found:
+            return
+    if rest := stops.finish():
+        yield rest
 
 
 def plain_cut(text: str, stop: Sequence[str]) -> str:
@@ -73,12 +86,11 @@ def test_cutting_each_piece_by_itself_is_noticed() -> None:
 
 
 def test_nothing_is_asked_for_after_a_stop_string() -> None:
-    def pieces() -> Iterator[str]:
-        yield "on"
-        yield "e.two"
-        raise AssertionError("text after the stop string was asked for")
+    def ids() -> Iterator[int]:
+        yield from BYTES.encode("one.")
+        raise AssertionError("a token after the stop string was asked for")
 
-    assert list(until_stop(pieces(), ["e."])) == ["on"]
+    assert "".join(decode_until_stop(ids(), BYTES, ["e."])) == "on"
 
 
 @pytest.mark.parametrize("stop", ["abc", ["a", ""]])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -114,3 +118,19 @@ def small(**choices) -> GPTConfig:
     return GPTConfig(
         **{"vocab_size": VOCAB, "context": CONTEXT, "layers": 1, "heads": 2, "dim": 8, "positions": "rope"} | choices
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of the process from /proc")
+def test_room_that_no_text_uses_takes_no_memory() -> None:
+    pool = CachePool(GPTConfig(vocab_size=VOCAB, context=4096, layers=1, heads=4, dim=256), slots=16)
+    token = np.ones((1, 4, 1, 64), np.float32)  # (1, K, T, D)
+    pool.rows([0]).append(0, token, token)
+    before = resident_bytes()
+    for slot in range(16):
+        pool.rows([slot]).append(0, token, token)
+    assert pool.nbytes == 2 * 16 * 4 * 4096 * 64 * 4 > 100e6
+    assert resident_bytes() - before < 10e6
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

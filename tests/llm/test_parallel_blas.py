@@ -97,7 +97,8 @@ def test_a_sample_in_training_uses_the_threads_that_the_user_asks_for(tmp_path: 
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
             without_pictures(patch)
-            patch.setattr("llm.inference.text.decode_stream", lambda ids, _: (str(max(now())) for _ in [0]))
+            threads_now = lambda ids, tokenizer, **options: (str(max(now())) for _ in [0])
+            patch.setattr("llm.inference.text.decode_until_stop", threads_now)
             start(*parse(options), lambda *each: seen.append(write_sample(*each)) or "")  # type: ignore[func-returns-value]
     finally:
         set_blas_threads(before)

@@ -136,7 +136,7 @@ def test_who_reads_nothing_stops_nobody_and_is_hung_up_on(
     monkeypatch.setattr(connections, "STALL_SECONDS", 0.5)
     with connect(port) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.sendall(request(endless(service, stream=True, logprobs=20, n=4)))
+        client.sendall(request(endless(service, stream=True, logprobs=20, n=2)))
         wait_until(is_running(service))
         assert post(port, {"prompt": "a", "max_tokens": 3}).startswith(b"HTTP/1.1 200")
         wait_until(lambda: is_free(service), seconds=60)

@@ -87,6 +87,15 @@ def test_an_option_lets_special_tokens_in_texts_be_special() -> None:
         assert len(client.post("/tokenize", json=plain).json()["tokens"]) > 1
 
 
+def test_the_name_of_a_special_token_alone_is_this_token(client: TestClient, service: Service) -> None:
+    """lm-eval puts a token before texts without a context, and asks for its id by its name."""
+    for name, id in service.tokenizer.special_tokens.items():
+        body = {"prompt": name, "add_special_tokens": False}
+        assert client.post("/tokenize", json=body).json()["tokens"] == [id]
+        within = client.post("/tokenize", json=body | {"prompt": f"a {name}"}).json()["tokens"]
+        assert id not in within
+
+
 def test_the_model_and_its_tokenizer_are_described(client: TestClient) -> None:
     (model,) = client.get("/v1/models").json()["data"]
     assert (model["id"], model["max_model_len"]) == ("tiny", CONTEXT)

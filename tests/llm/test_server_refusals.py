@@ -16,6 +16,7 @@ pytest.importorskip("jinja2")
 from starlette.testclient import TestClient
 
 from llm.inference.server import bodies as limits
+from llm.inference.server import service
 from tests.llm.servers import CONTEXT, VOCAB, client_of, small_service
 from tokenizer import Tokenizer
 
@@ -172,6 +173,15 @@ def test_a_large_body_is_refused(client: TestClient, monkeypatch: pytest.MonkeyP
     data = json.dumps({"prompt": "a" * 1000}).encode()
     error_of(client.post("/v1/completions", content=data, headers=headers), 413)
     error_of(client.post("/v1/completions", content=iter([data]), headers=headers), 413)  # without its length
+
+
+def test_too_many_log_probabilities_are_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = {"prompt": [[1] * 20] * 4, "max_tokens": 5, "echo": True, "logprobs": 4}
+    number = 4 * (20 + 5) * (4 + 1)
+    monkeypatch.setattr(service, "MOST_REPORTED", number)
+    assert client.post("/v1/completions", json=body).status_code == 200
+    monkeypatch.setattr(service, "MOST_REPORTED", number - 1)
+    assert error_of(client.post("/v1/completions", json=body), 400)["param"] == "logprobs"
 
 
 def test_a_text_that_is_much_too_long_is_refused_before_it_is_encoded(

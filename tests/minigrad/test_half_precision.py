@@ -141,7 +141,7 @@ def test_long_reductions_equal_torch() -> None:
 
 @pytest.mark.parametrize("dtype", HALF)
 @given(seed=seeds, low=st.floats(0, 40), options=st.sampled_from([{}, {"causal": False}, {"window": 3}]))
-def test_attention_of_rows_far_below_the_largest_score(dtype: Any, seed: int, low: float, options: dict) -> None:
+def test_ragged_attention_far_below_the_largest_score(dtype: Any, seed: int, low: float, options: dict) -> None:
     """The scores of one query lie `low` below those of another in its block."""
     rng = np.random.default_rng(seed)
     q, k, v = (rng.standard_normal((1, 2, 6, 8)) for _ in range(3))

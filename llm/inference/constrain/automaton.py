@@ -16,6 +16,9 @@ and bytes at once: states get numbers, and a table has for each number and byte 
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 import numpy as np
 
 from llm.inference.constrain.expressions import (
@@ -36,7 +39,6 @@ Remaining = frozenset[Expression]  # a state
 Step = tuple[int, Expression]  # a set of bytes, as a mask of 256 bits, and what remains after one of them
 
 DEAD = 0  # the number of the state without expressions
-ALL_BYTES = (1 << 256) - 1
 # What one mask may cost. Usual patterns need a few hundred states, of a few steps each.
 MOST_STATES = 20_000
 MOST_STEPS = 300_000
@@ -48,6 +50,7 @@ KEPT_STEPS = 100_000
 class Automaton:
     def __init__(self, expression: Expression):
         self.start: Remaining = frozenset([expression])
+        self._work = 0  # steps that the present mask or token has taken
         self.clear()
 
     def clear(self) -> None:
@@ -56,9 +59,8 @@ class Automaton:
         self._kept_steps = 0  # in all of these lists
         self._numbers: dict[Remaining, int] = {}
         self._states: list[Remaining] = []
-        self._capacity = 64  # rows of the table
-        self._table = np.zeros((self._capacity, 256), np.int32)
-        self._has_row = np.zeros(self._capacity, bool)
+        self._table = np.zeros((64, 256), np.int32)  # number of a state, byte -> number of the next state
+        self._has_row = np.zeros(len(self._table), bool)  # whether this row of the table has been computed
         self.number(frozenset())  # DEAD
         self._has_row[DEAD] = True  # zeros: from the dead state, all bytes lead to it
 
@@ -68,13 +70,20 @@ class Automaton:
         """What remains after one more byte."""
         return frozenset(after for e in state for mask, after in self.steps(e) if mask >> byte & 1)
 
+    def read(self, state: Remaining, data: bytes) -> Remaining:
+        """What remains after some bytes."""
+        self.begin()
+        for byte in data:
+            state = self.next_state(state, byte)
+        return state
+
     @staticmethod
     def matches(state: Remaining) -> bool:
         """Whether a text that leads to this state is a match."""
         return any(e.matches_empty for e in state)
 
     def steps(self, expression: Expression) -> list[Step]:
-        """The bytes with which a match of `expression` can begin, and what remains after each of them."""
+        """The bytes with which a match of `expression` can begin, and what then remains: the partial derivatives."""
         if expression not in self._steps:
             self._steps[expression] = self._compute_steps(expression)
             self._kept_steps += len(self._steps[expression])
@@ -111,7 +120,7 @@ class Automaton:
     # --- the table ---
 
     def begin(self) -> None:
-        """Before each mask or token: make room, and count the work from 0."""
+        """Before each mask or token: count the work from 0, and forget old states if there are too many."""
         self._work = 0
         if len(self._states) > KEPT_STATES or self._kept_steps > KEPT_STEPS:
             self.clear()
@@ -122,12 +131,9 @@ class Automaton:
             self._states.append(state)
             if len(self._states) > MOST_STATES:
                 raise too_large()
-            if len(self._states) > self._capacity:
+            if len(self._states) > len(self._table):
                 self._grow()
         return self._numbers[state]
-
-    def state(self, number: int) -> Remaining:
-        return self._states[number]
 
     def after(self, numbers: np.ndarray, data: np.ndarray) -> np.ndarray:
         """For each of the states, (n,) numbers, and one more byte, (n,) uint8: the number of the next state, (n,)."""
@@ -152,9 +158,9 @@ class Automaton:
         self._has_row[number] = True
 
     def _grow(self) -> None:
+        """Twice as many rows."""
         self._table = np.concatenate([self._table, np.zeros_like(self._table)])
         self._has_row = np.concatenate([self._has_row, np.zeros_like(self._has_row)])
-        self._capacity *= 2
 
     def _check_work(self, steps: int) -> None:
         self._work += steps
@@ -164,13 +170,10 @@ class Automaton:
 
 def divide(masks: list[int]) -> list[int]:
     """The sets of bytes that are in exactly the same masks, without the bytes that are in none."""
-    groups = [ALL_BYTES]
+    groups = [reduce(or_, masks, 0)]
     for mask in masks:
         groups = [part for group in groups for part in (group & mask, group & ~mask) if part]
-    nowhere = ALL_BYTES
-    for mask in masks:
-        nowhere &= ~mask
-    return [group for group in groups if group != nowhere]
+    return groups
 
 
 def members(mask: int) -> np.ndarray:

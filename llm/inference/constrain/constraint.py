@@ -25,7 +25,7 @@ import numpy as np
 from llm.inference.constrain import json_schema, regex
 from llm.inference.constrain.automaton import Automaton, Remaining
 from llm.inference.constrain.expressions import NOTHING, Expression, PatternError
-from llm.inference.constrain.tokens import read
+from llm.inference.constrain.tokens import TokenTrie
 from llm.inference.constrain.vocabulary import Vocabulary
 from tokenizer import BaseTokenizer
 
@@ -35,7 +35,7 @@ KEPT_MASK_BYTES = 32 << 20  # masks of recent states are kept; the oldest are fo
 class State(NamedTuple):
     """Where in the text the next token would be."""
 
-    remaining: Remaining  # the state of the automaton
+    remaining: Remaining  # what must still follow: the state of the automaton
     is_first: bool  # no token has been read
     has_ended: bool = False  # a token that ends a text has been read
 
@@ -113,19 +113,22 @@ class Constraint:
         """Whether the text that leads to this state is a whole match."""
         return self._automaton.matches(state.remaining)
 
+    def _trie(self, state: State) -> TokenTrie:
+        """The tokens with their bytes at this place in the text."""
+        return self._first if state.is_first else self._inside
+
     def _read_token(self, state: State, id: int) -> Remaining:
         """What remains after a token; nothing if it is not allowed."""
-        trie = self._first if state.is_first else self._inside
+        trie = self._trie(state)
         token = trie.tokens[id] if 0 <= id < len(trie.tokens) and id not in self._end_ids else None
         if token is None or state.has_ended:
             return frozenset()
-        self._automaton.begin()
-        return read(self._automaton, state.remaining, token)
+        return self._automaton.read(state.remaining, token)
 
     def _compute_mask(self, state: State) -> np.ndarray:
         mask = np.zeros(self.vocab_size, bool)
         if not state.has_ended:
-            trie = self._first if state.is_first else self._inside
+            trie = self._trie(state)
             mask[: len(trie.tokens)] = trie.allowed(self._automaton, state.remaining)
             mask[self._end_ids] = self.is_complete(state)
         mask.flags.writeable = False  # it is kept for the next time

@@ -21,13 +21,14 @@ def exclude_each_other(root: Any, schemas: list[Any]) -> bool:
 
 
 def exclude(root: Any, a: Any, b: Any, depth: int) -> bool:
+    """Whether two schemas surely exclude each other, seen from at most `depth` properties within one another."""
     a, b = follow(root, a), follow(root, b)
     if not isinstance(a, dict) or not isinstance(b, dict) or depth == 0:
         return False
-    constants_a, constants_b = constants(a), constants(b)
-    if constants_a is not None and constants_b is not None:
-        return not any(x == y for x in constants_a for y in constants_b)
-    types_a, types_b = types(a), types(b)
+    values_a, values_b = listed_values(a), listed_values(b)
+    if values_a is not None and values_b is not None:
+        return not any(x == y for x in values_a for y in values_b)
+    types_a, types_b = possible_types(a), possible_types(b)
     if types_a is None or types_b is None:
         return False
     if types_a.isdisjoint(types_b):
@@ -43,17 +44,17 @@ def properties_exclude(root: Any, a: dict, b: dict, depth: int) -> bool:
     return any(exclude(root, properties_a[name], properties_b[name], depth - 1) for name in shared)
 
 
-def constants(schema: dict) -> list[Any] | None:
+def listed_values(schema: dict) -> list[Any] | None:
     """The only values that can be valid; None if the schema does not list them."""
     if "const" in schema:
         return [schema["const"]]
     return schema["enum"] if isinstance(schema.get("enum"), list) else None
 
 
-def types(schema: dict) -> set[str] | None:
+def possible_types(schema: dict) -> set[str] | None:
     """The types that a valid value can have; None if that is not said. An integer is a number."""
     if "type" in schema:
         named = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         return {"number" if name == "integer" else str(name) for name in named}
-    values = constants(schema)
+    values = listed_values(schema)
     return None if values is None else {TYPE_OF.get(type(value), "null") for value in values}

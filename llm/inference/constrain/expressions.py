@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -162,14 +163,9 @@ def separated(item: Expression, separator: Expression, low: int, high: int | Non
 
 def replace_characters(expression: Expression, replacement: Callable[[Ranges], Expression]) -> Expression:
     """The expression with something else for each of its sets of characters."""
-    done: dict[Expression, Expression] = {}  # a part that is used in many places is replaced once
 
+    @cache  # a part that is used in many places is replaced once
     def replaced(e: Expression) -> Expression:
-        if e not in done:
-            done[e] = replace_parts(e)
-        return done[e]
-
-    def replace_parts(e: Expression) -> Expression:
         match e:
             case Characters():
                 return replacement(e.ranges)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from llm.inference.constrain import json_values, regex
 from llm.inference.constrain.expressions import Expression, PatternError, choice, literal
@@ -34,7 +34,7 @@ class Place:
             raise self.error(f"has {keyword!r}{more}, which is not supported")
 
 
-Parse = Callable[[Any, Place], Expression]  # of the schema of a part
+Parse = Callable[[Any, Place], Expression]  # SchemaParser.parse, for the schemas of items and properties
 
 
 def string(schema: dict, place: Place, parse: Parse) -> Expression:
@@ -78,31 +78,33 @@ def array(schema: dict, place: Place, parse: Parse) -> Expression:
 
 def object_(schema: dict, place: Place, parse: Parse) -> Expression:
     properties, required = schema.get("properties", {}), schema.get("required", [])
-    if (
-        not isinstance(properties, dict)
-        or not isinstance(required, list)
-        or not all(isinstance(n, str) for n in required)
-    ):
+    are_names = isinstance(required, list) and all(isinstance(name, str) for name in required)
+    if not isinstance(properties, dict) or not are_names:
         raise place.error("must have an object of properties, and a list of the names of those that are required")
     others = parse(schema.get("additionalProperties", True), place.inside("additionalProperties"))
     if not properties and not required:
         return json_values.map_of(others)
-    members = [
-        (name, parse(part, place.inside("properties", name)), name in required) for name, part in properties.items()
-    ]
+    members = []
+    for name, part in properties.items():
+        members.append((name, parse(part, place.inside("properties", name)), name in required))
     members += [(name, others, True) for name in dict.fromkeys(required) if name not in properties]
     return json_values.object_of(members)
 
 
-TYPES: dict[str, tuple[Callable[[dict, Place, Parse], Expression], set[str], tuple[type, ...]]] = {
-    # name: its parser, its keywords, and the types of its values in Python
-    "string": (string, {"minLength", "maxLength", "pattern"}, (str,)),
-    "integer": (integer, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}, (int,)),
-    "number": (number, {"minimum"}, (int, float)),
-    "boolean": (boolean, set(), (bool,)),
-    "null": (null, set(), (type(None),)),
-    "array": (array, {"items", "minItems", "maxItems"}, (list,)),
-    "object": (object_, {"properties", "required", "additionalProperties"}, (dict,)),
+class JSONType(NamedTuple):
+    expression: Callable[[dict, Place, Parse], Expression]  # of a schema of this type
+    keywords: set[str]
+    python_types: tuple[type, ...]  # of its values
+
+
+TYPES = {
+    "string": JSONType(string, {"minLength", "maxLength", "pattern"}, (str,)),
+    "integer": JSONType(integer, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}, (int,)),
+    "number": JSONType(number, {"minimum"}, (int, float)),
+    "boolean": JSONType(boolean, set(), (bool,)),
+    "null": JSONType(null, set(), (type(None),)),
+    "array": JSONType(array, {"items", "minItems", "maxItems"}, (list,)),
+    "object": JSONType(object_, {"properties", "required", "additionalProperties"}, (dict,)),
 }
 
 
@@ -116,6 +118,7 @@ def counts(schema: dict, least: str, most: str, place: Place) -> tuple[int, int 
 
 
 def bound(schema: dict, keyword: str, place: Place, as_integer: Callable[[float], int]) -> int | None:
+    """The value of a keyword that limits numbers, made an integer; None if it is not given."""
     if keyword not in schema:
         return None
     if not is_number(schema[keyword]):

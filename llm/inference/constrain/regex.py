@@ -66,36 +66,35 @@ class Parser:
         self.at = self.depth = 0  # where the parser is, and in how many groups
 
     def parse(self) -> Expression:
-        expression = self.choice()
+        expression = self.parse_choice()
         if self.at < len(self.pattern):
             raise self.error("a ) without its (")
         return expression
 
     # --- the grammar, from top to bottom ---
 
-    def choice(self) -> Expression:
-        options = [self.sequence()]
+    def parse_choice(self) -> Expression:
+        options = [self.parse_sequence()]
         while self.takes("|"):
-            options.append(self.sequence())
+            options.append(self.parse_sequence())
         return choice(*options)
 
-    def sequence(self) -> Expression:
-        # Only an option of the outermost choice begins and ends where the text does.
+    def parse_sequence(self) -> Expression:
         outermost = self.depth == 0
         from_start = outermost and self.takes("^")
         parts = []
-        to_end = False
-        while self.next not in ("", "|", ")") and not to_end:
-            to_end = outermost and self.takes("$")
-            parts += [] if to_end else [self.repeat()]
+        # Only an option of the outermost choice ends where the text does; within groups, `$` is refused.
+        while self.next not in ("", "|", ")") and not (outermost and self.next == "$"):
+            parts.append(self.parse_repeat())
+        to_end = outermost and self.takes("$")
         if to_end and self.next not in ("", "|"):
             raise self.error("an anchor before the end", self.at - 1)
         if not (self.search and outermost):
             return sequence(*parts)
         return sequence(EMPTY if from_start else ANYTHING, *parts, EMPTY if to_end else ANYTHING)
 
-    def repeat(self) -> Expression:
-        atom = self.atom()
+    def parse_repeat(self) -> Expression:
+        atom = self.parse_atom()
         start = self.at
         if (quantifier := QUANTIFIER.match(self.pattern, self.at)) is None:
             return atom
@@ -112,9 +111,9 @@ class Parser:
             raise self.error("a repetition of a repetition (put a group around the first)")
         return repeat(atom, low, high)
 
-    def atom(self) -> Expression:
+    def parse_atom(self) -> Expression:
         if self.next == "(":
-            return self.group()
+            return self.parse_group()
         if self.takes("["):
             return characters(self.character_set())
         if self.takes("."):
@@ -125,7 +124,7 @@ class Parser:
             raise self.error("a repetition of nothing")
         return characters(self.character())
 
-    def group(self) -> Expression:
+    def parse_group(self) -> Expression:
         start = self.at
         if (opening := GROUP.match(self.pattern, start)) is None:
             kinds = [kind for kind in REFUSED_GROUPS if self.pattern.startswith(kind, start + 1)]
@@ -134,7 +133,7 @@ class Parser:
         self.depth += 1
         if self.depth > DEEPEST:
             raise self.error(f"more than {DEEPEST} groups within one another")
-        inside = self.choice()
+        inside = self.parse_choice()
         self.depth -= 1
         if not self.takes(")"):
             raise self.error("a ( without its )", start)
@@ -182,7 +181,7 @@ class Parser:
         """The character that `\\` and `letter` stand for."""
         start = self.at - 2
         if letter in DIGITS_OF:
-            return self.by_number(DIGITS_OF[letter])
+            return self.numbered_character(DIGITS_OF[letter])
         if letter in ESCAPED:
             return ESCAPED[letter]
         if in_set and letter == "b":
@@ -193,7 +192,8 @@ class Parser:
             raise self.error(REFUSED_ESCAPES.get(letter, f"the escape \\{letter}"), start)
         return letter
 
-    def by_number(self, digits: int) -> str:
+    def numbered_character(self, digits: int) -> str:
+        """The character whose number the next `digits` hexadecimal digits are."""
         number = self.pattern[self.at : self.at + digits]
         if not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", number) or int(number, 16) > code_points.LAST:
             raise self.error("an escape that is not the number of a character", self.at - 2)

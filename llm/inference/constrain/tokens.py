@@ -34,7 +34,8 @@ class TokenTrie:
         data = np.frombuffer(b"".join(used), np.uint8)
         lengths = np.fromiter(map(len, used), np.int64, len(used))
         starts = np.cumsum(lengths) - lengths
-        self.byte, parent, last_node = build(data, starts, lengths)  # (N,), (N,), (used,)
+        # Of each node: the byte that leads to it. Node 0, the root, has none.
+        self.byte, parent, last_node = build_trie(data, starts, lengths)  # (N,), (N,), (used,)
         nodes = len(self.byte)
         self.children = np.bincount(parent[1:], minlength=nodes).astype(np.int32)  # (N,): how many
         self.first_child = np.searchsorted(parent[1:], np.arange(nodes)).astype(np.int32) + 1  # (N,), if there are any
@@ -46,10 +47,8 @@ class TokenTrie:
         """(V,) bool: the tokens after which a match is still possible."""
         automaton.begin()
         is_alive = np.zeros(len(self.byte) + 1, bool)  # (N + 1,)
-        nodes, states = (
-            np.array([0], np.int32),
-            np.array([automaton.number(state)], np.int32),
-        )  # the living ones of a depth
+        # The living nodes of one depth, and the numbers of the states in which they leave the automaton.
+        nodes, states = np.array([0], np.int32), np.array([automaton.number(state)], np.int32)
         while len(nodes):
             counts = self.children[nodes]
             nodes = consecutive(self.first_child[nodes], counts)
@@ -61,18 +60,10 @@ class TokenTrie:
 
     def allowed_reference(self, automaton: Automaton, state: Remaining) -> np.ndarray:
         """`allowed`, token by token and byte by byte."""
-        automaton.begin()
-        return np.array([token is not None and bool(read(automaton, state, token)) for token in self.tokens], bool)
+        return np.array([token is not None and bool(automaton.read(state, token)) for token in self.tokens], bool)
 
 
-def read(automaton: Automaton, state: Remaining, data: bytes) -> Remaining:
-    """The state after some bytes."""
-    for byte in data:
-        state = automaton.next_state(state, byte)
-    return state
-
-
-def build(data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def build_trie(data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The trie of different tokens in alphabetical order, whose bytes are data[start : start + length].
 
     Returns the byte and the parent of each node, (N,) and (N,), and for each token the node where it ends.

@@ -5,15 +5,15 @@
     while not generation.finished:
         engine.step()                       # generation.tokens grows, and so do those of all other requests
 
-Each step first reads a chunk of one text that is not read to its end, such as a new prompt. Then all texts of which
-only the last token is unread are continued by one token, in one call of the model. So a request joins and leaves
-between two tokens ("continuous batching": Yu et al. 2022, Orca), and a long prompt does not stop the others for long
-("chunked prefill": Agrawal et al. 2023, arXiv 2308.16369).
+A text has ids, and the model has read some of them: their keys and values are in the cache. A step does two things:
 
-Why in one call: most of the time goes into reading the weights from memory, and that is done once for all texts.
+1. Prefill: of one text with many unread ids, such as a new prompt, it reads a chunk.
+2. Decode: of all texts with one unread id, the token that was drawn last, it reads this id, and draws the next one.
+   That is one call of the model for all of them, because most of the time goes into reading the weights from memory.
 
-There is nothing special about a prompt. A text has ids, and some of them are in the cache. The others must be read:
-all of a new prompt, the last token in the middle of a text, and half a context after old tokens have been left out.
+So a request joins and leaves between two tokens ("continuous batching": Yu et al. 2022, Orca), and a long prompt does
+not stop the others for long ("chunked prefill": Agrawal et al. 2023, arXiv 2308.16369). When old tokens are left out at
+the end of the context, the other half of it is unread again, and is prefilled like a prompt.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy as np
 
 from llm.inference.engine.requests import Generation, Request, Token
 from llm.inference.engine.slots import Slots
-from llm.inference.generate import check_arguments, first_in_context, make_sampler
-from llm.inference.logprobs import log_probabilities, top
+from llm.inference.generate import check_arguments, make_sampler, place
+from llm.inference.logprobs import log_probabilities, most_likely
 from llm.model.cache_pool import CHUNK, CachePool
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
@@ -46,9 +46,10 @@ class Engine:
     def __init__(self, model: GPT, slots: int = 1, *, context: int | None = None, chunk: int = CHUNK):
         self.model = model
         self.context = min(context or model.config.context, model.config.context)
-        # Where the rotary angles depend on the length of the text, a beginning that another text has read, or that was
-        # read as a chunk, could have other angles.
-        self.fixed_angles = self._angles(self.context) == self._angles(1)
+        # In some models the rotary angles depend on the length of the text (rope_scaling.py). Then a beginning that
+        # another text has read, or that was read as a chunk, could have other angles.
+        shortest, longest = (place(model, length, self.context) for length in (1, self.context))
+        self.fixed_angles = shortest == longest
         self.chunk = chunk if self.fixed_angles else self.context
         self.slots = Slots(CachePool(model.config, slots, self.context, self.chunk), reuse=self.fixed_angles)
         self.waiting: deque[Generation] = deque()
@@ -62,8 +63,8 @@ class Engine:
                 f"the prompt has {len(request.ids):,} tokens and the context is {self.context:,}; shorten the prompt"
             )
         sampler = make_sampler(request.sampling, request.seed, len(request.ids))
-        generation = Generation(request, list(request.ids), sampler)
-        generation.first, generation.angles = self._place(generation)
+        placement = place(self.model, len(request.ids), self.context)
+        generation = Generation(request, list(request.ids), sampler, placement)
         if request.constraint is not None:
             generation.state = request.constraint.start()
         if request.max_tokens == 0 and not request.prompt_logprobs:
@@ -108,18 +109,18 @@ class Engine:
             raise ValueError(generation.error)
 
     def step(self) -> None:
-        """Read a chunk of a text that is not read to its end, and add a token to each text that is."""
+        """Prefill a chunk of one text, and decode one token of each text that needs no prefill."""
         self._admit()
         # A model that has diverged overflows: that is seen in its logits, and needs no warnings of NumPy.
         with no_grad(), no_dropout(self.model), np.errstate(all="ignore"):
-            ready = [each for each in self.running if self._is_read(each)]
-            unread = [each for each in self.running if each not in ready]
-            if unread:
-                self._read_chunk(unread[0])
-            if len(ready) == 1 and ready[0].request.draft is not None and self.fixed_angles:
-                self._speculate(ready[0])
-            elif ready:
-                self._continue(ready)
+            decoding = [each for each in self.running if self._can_decode(each)]
+            prefilling = [each for each in self.running if each not in decoding]
+            if prefilling:
+                self._prefill(prefilling[0])
+            if len(decoding) == 1 and decoding[0].request.draft is not None and self.fixed_angles:
+                self._speculate(decoding[0])
+            elif decoding:
+                self._decode(decoding)
         self._remove_finished()
 
     # --- the parts of a step --------------------------------------------------------------------------------------
@@ -130,15 +131,15 @@ class Engine:
             generation = self.waiting.popleft()
             # To report the prompt, all of it must be read: what another text has read gives no logits now.
             reuse = not generation.request.prompt_logprobs
-            generation.slot = self.slots.take(generation.view, reuse=reuse)
+            generation.slot = self.slots.take(generation.visible_ids, reuse=reuse)
             self.running.append(generation)
 
-    def _is_read(self, generation: Generation) -> bool:
-        """Whether only the last token is to be read, which has just been drawn."""
+    def _can_decode(self, generation: Generation) -> bool:
+        """Whether the only unread id is the one that was drawn last."""
         return bool(generation.tokens) and len(self._unread(generation)) == 1
 
-    def _read_chunk(self, generation: Generation) -> None:
-        """Read some unread tokens. After the last one, draw a token."""
+    def _prefill(self, generation: Generation) -> None:
+        """Read a chunk of the unread ids. After the last one, draw a token."""
         ids = self._unread(generation)[: self.chunk]
         x = self._read([generation], [ids])  # (1, T, C)
         if generation.request.prompt_logprobs and not generation.tokens:
@@ -146,11 +147,11 @@ class Engine:
         if not self._unread(generation):
             self._draw(generation, self._logits(x[:, -1])[0])
 
-    def _continue(self, generations: list[Generation]) -> None:
-        """One more token for each of these texts, all in one call."""
+    def _decode(self, generations: list[Generation]) -> None:
+        """Read the last token of each of these texts, all in one call, and draw the next ones."""
         if not self.fixed_angles and len(generations) > 1:  # texts of different lengths have different angles
             for each in generations:
-                self._continue([each])
+                self._decode([each])
             return
         x = self._read(generations, [each.ids[-1:] for each in generations])  # (B, 1, C)
         for generation, logits in zip(generations, self._logits(x[:, -1]), strict=True):
@@ -158,22 +159,26 @@ class Engine:
 
     def _speculate(self, generation: Generation) -> None:
         """Read the last token together with guesses of the next ones, and draw as long as the guesses are right."""
-        length = len(self.slots.texts[generation.slot])
-        # The last of these tokens is not a guess, and the text must not become longer than the context before it.
-        # A layer with a window has room for a chunk.
-        room = min(generation.tokens_left - 1, self.context - len(generation.view), self.chunk - 1)
-        draft = generation.request.draft
-        assert draft is not None
-        guesses = draft.propose(generation.view, deepcopy(generation.sampler))[: max(room, 0)]
+        guesses = self._guess(generation)
+        right = len(self.slots.texts[generation.slot]) + 1  # ids in the cache that are right: so far, and the last one
         x = self._read([generation], [generation.ids[-1:] + guesses])  # (1, T, C)
-        right = 0  # how many guesses were right
-        for guess, logits in zip([*guesses, None], self._logits(x)[0], strict=True):
+        for guess, logits in zip([*guesses, None], self._logits(x)[0], strict=True):  # None: after the last guess
             self._draw(generation, logits)
             if generation.finished or generation.ids[-1] != guess:
                 break
             right += 1
-        if len(self.slots.texts[generation.slot]) > length + 1 + right:
-            self.slots.truncate(generation.slot, length + 1 + right)  # forget the wrong guesses
+        if len(self.slots.texts[generation.slot]) > right:  # `_draw` may have emptied the slot (`_make_room`)
+            self.slots.truncate(generation.slot, right)
+
+    def _guess(self, generation: Generation) -> list[int]:
+        """The next ids, as the draft proposes them, and no more than can be read and used."""
+        draft, ids = generation.request.draft, generation.visible_ids
+        assert draft is not None
+        # All guesses may be right, and then one more token is drawn. The last of all is never read, so the context must
+        # have room only for the others. A layer with a window has room for a chunk, which begins with the last token.
+        room = min(generation.tokens_left - 1, self.context - len(ids), self.chunk - 1)
+        # With a copy of the sampler, so that guesses use up none of the text's random numbers.
+        return draft.propose(ids, deepcopy(generation.sampler))[: max(room, 0)]
 
     def _remove_finished(self) -> None:
         for generation in self.running:
@@ -185,7 +190,7 @@ class Engine:
     # --- reading and drawing --------------------------------------------------------------------------------------
 
     def _unread(self, generation: Generation) -> list[int]:
-        return generation.ids[generation.first + len(self.slots.texts[generation.slot]) :]
+        return generation.ids[generation.placement.first + len(self.slots.texts[generation.slot]) :]
 
     def _read(self, generations: list[Generation], ids: list[list[int]]) -> Tensor:
         """Send ids (B, T) through the model, after what each text has in the cache: (B, T, C)."""
@@ -207,7 +212,7 @@ class Engine:
             except ValueError as error:
                 generation.finish_reason, generation.error = "error", str(error)
                 return
-            token = None if id is None else report(id, logits, generation.request.top_logprobs)
+            token = None if id is None else make_token(id, logits, generation.request.top_logprobs)
             if token is None or token.id in generation.request.stop_ids:
                 generation.finish_reason, generation.end = "stop", token
                 return
@@ -221,32 +226,22 @@ class Engine:
         """Prepare a text for its next token: at the end of the context, leave out its oldest tokens or finish it."""
         if not generation.request.slide and len(generation.ids) > self.context:
             generation.finish_reason = "length"
-        elif (place := self._place(generation)) != (generation.first, generation.angles):
-            # Keys and values depend on positions and angles, which are others now: all must be read again.
-            generation.first, generation.angles = place
-            self.slots.truncate(generation.slot, 0)
-
-    def _place(self, generation: Generation) -> tuple[int, int]:
-        """The index of the first token that is still seen, and a number that changes if the rotary angles do."""
-        first = first_in_context(len(generation.ids), self.context)
-        return first, self._angles(len(generation.ids) - first)
-
-    def _angles(self, length: int) -> int:
-        scaling = self.model.config.rope_scaling
-        return 0 if scaling is None else scaling.effective_length(length)
+        elif (placement := place(self.model, len(generation.ids), self.context)) != generation.placement:
+            generation.placement = placement
+            self.slots.truncate(generation.slot, 0)  # all that is still seen must be read again
 
     def _report_prompt(self, generation: Generation, x: Tensor) -> None:
-        """Report the tokens of the prompt that x (1, T, C) predicts, and at first its first token, which none does."""
-        if not generation.prompt_tokens:
-            generation.prompt_tokens.append(Token(generation.view[0]))
-        following = generation.view[len(generation.prompt_tokens) :]
+        """Add to `prompt_tokens` the tokens of the prompt that x (1, T, C) predicts."""
+        if not generation.prompt_tokens:  # nothing predicts the first one
+            generation.prompt_tokens.append(Token(generation.visible_ids[0]))
+        following = generation.visible_ids[len(generation.prompt_tokens) :]
         for id, logits in zip(following, self._logits(x)[0], strict=False):  # the last row predicts the first new token
-            generation.prompt_tokens.append(report(id, logits, generation.request.top_logprobs or 0))
+            generation.prompt_tokens.append(make_token(id, logits, generation.request.top_logprobs or 0))
 
 
-def report(id: int, logits: np.ndarray, count: int | None) -> Token:
+def make_token(id: int, logits: np.ndarray, count: int | None) -> Token:
     """A token with its log-probability and the `count` most likely ones, by logits (V,); None: without them."""
     if count is None:
         return Token(id)
     logprobs = log_probabilities(logits)
-    return Token(id, float(logprobs[id]), tuple(top(logprobs, count)))
+    return Token(id, float(logprobs[id]), tuple(most_likely(logprobs, count)))

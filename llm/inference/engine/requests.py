@@ -1,18 +1,19 @@
 """What is asked of the engine, and what comes back.
 
-A `Request` says which text is to be continued, and how. A `Generation` is a request in work: the engine adds tokens to
-it until it is finished.
+A `Request` says which text is to be continued, and how. A `Generation` is a request that the engine works on: it adds
+tokens until the request is finished.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from llm.inference.engine.speculation import Draft
+from llm.inference.generate import Placement, Sampler
 from llm.inference.sampling import Sampling
 
 # stop: an id of stop_ids was drawn. length: max_tokens, or the end of the context. error: no token could be drawn.
@@ -26,7 +27,7 @@ class Constraint(Protocol):
         """The state before the first token. States never change."""
 
     def allowed(self, state: Any) -> np.ndarray:
-        """The tokens that may come next, (V,) bool. None: the text must end here."""
+        """The tokens that may come next, (V,) bool. If there are none, the text must end here."""
 
     def advance(self, state: Any, id: int) -> Any:
         """The state after one more token."""
@@ -59,20 +60,18 @@ class Request:
 
 @dataclass(eq=False)
 class Generation:
-    """A request in work. `tokens` grows until `finish_reason` is set."""
+    """A request, and what has been written for it. `tokens` grows until `finish_reason` is set."""
 
     request: Request
     ids: list[int]  # the prompt, and what has been drawn
-    sampler: Callable[..., int]
+    sampler: Sampler
+    placement: Placement  # what its keys and values in the cache depend on
     tokens: list[Token] = field(default_factory=list)
     prompt_tokens: list[Token] = field(default_factory=list)  # with `prompt_logprobs`; the first has no log-probability
     finish_reason: FinishReason | None = None
     end: Token | None = None  # the token that ended the text: one of stop_ids
     error: str = ""  # why no token could be drawn
-    # What the engine needs:
-    slot: int = -1  # where its keys and values are; -1: it still waits for one
-    first: int = 0  # the index of the oldest token that the model still sees
-    angles: int = 0  # of rotary positions, see RopeScaling.effective_length
+    slot: int = -1  # of the cache, where its keys and values are; -1: it still waits for one
     state: Any = None  # of the constraint
 
     @property
@@ -84,9 +83,9 @@ class Generation:
         return self.request.max_tokens - len(self.tokens)
 
     @property
-    def view(self) -> list[int]:
+    def visible_ids(self) -> list[int]:
         """The ids that the model still sees: all of them, or the newer part of a text longer than the context."""
-        return self.ids[self.first :]
+        return self.ids[self.placement.first :]
 
     def draw(self, logits: np.ndarray) -> int | None:
         """The next id, from logits (V,); None if nothing can follow. Raises ValueError if none can be drawn."""

@@ -53,11 +53,17 @@ class Slots:
 
     def _longest_beginning(self, ids: Sequence[int]) -> tuple[int, int]:
         """The slot whose text has the longest common beginning with `ids`, and its length; free slots first."""
-        lengths = {slot: self._common_length(slot, ids) for slot in [*self.free, *range(len(self.texts))]}
+        lengths = {slot: self._reusable_length(slot, ids) for slot in [*self.free, *range(len(self.texts))]}
         best = max(lengths, key=lambda slot: lengths[slot])  # the first of several
         return best, lengths[best]
 
-    def _common_length(self, slot: int, ids: Sequence[int]) -> int:
-        equal = takewhile(lambda pair: pair[0] == pair[1], zip(self.texts[slot], ids, strict=False))
-        length = sum(1 for _ in equal)
+    def _reusable_length(self, slot: int, ids: Sequence[int]) -> int:
+        """How many tokens at the beginning of a slot's text are also those of `ids`, and can be used again."""
+        length = common_length(self.texts[slot], ids)
         return length if self.pool.can_truncate(slot, length) else 0
+
+
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """The length of the longest common beginning."""
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))
+    return sum(1 for _ in equal)

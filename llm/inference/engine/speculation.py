@@ -14,11 +14,13 @@ draw the same token where their probabilities are similar.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
+from llm.inference.engine.slots import common_length
+from llm.inference.generate import Sampler
 from llm.model.cache_pool import CachePool
 from llm.model.gpt import GPT
 from minigrad.backend import to_device
@@ -27,8 +29,8 @@ from minigrad.backend import to_device
 class Draft(Protocol):
     """Guesses how a text goes on."""
 
-    def propose(self, ids: Sequence[int], draw: Callable[[np.ndarray, Sequence[int]], int]) -> list[int]:
-        """Some ids that may follow `ids`. `draw` takes logits (V,) and ids, as the model's own sampler will."""
+    def propose(self, ids: Sequence[int], sampler: Sampler) -> list[int]:
+        """Some ids that may follow `ids`. `sampler`: a copy of the one that will draw these tokens from the model."""
 
 
 class PromptLookup:
@@ -41,7 +43,7 @@ class PromptLookup:
         """`count`: how many tokens are guessed. `longest`: how many of the last tokens are looked for, at most."""
         self.count, self.longest = count, longest
 
-    def propose(self, ids: Sequence[int], draw: Callable[[np.ndarray, Sequence[int]], int]) -> list[int]:
+    def propose(self, ids: Sequence[int], sampler: Sampler) -> list[int]:
         text = np.asarray(ids)
         for n in range(min(self.longest, len(text) - 1), 0, -1):
             windows = np.lib.stride_tricks.sliding_window_view(text[:-1], n)  # (places, n)
@@ -60,16 +62,15 @@ class DraftModel:
         self.pool = CachePool(model.config, slots=1)
         self.text: list[int] = []  # the ids in its cache
 
-    def propose(self, ids: Sequence[int], draw: Callable[[np.ndarray, Sequence[int]], int]) -> list[int]:
+    def propose(self, ids: Sequence[int], sampler: Sampler) -> list[int]:
         text = list(ids)
         for _ in range(min(self.count, self.model.config.context - len(ids) + 1)):
-            text.append(draw(self._read(text), text))
+            text.append(sampler(self._read(text), text))
         return text[len(ids) :]
 
     def _read(self, ids: list[int]) -> np.ndarray:
         """Logits (V,) of the token after `ids`."""
-        common = next((i for i, (a, b) in enumerate(zip(self.text, ids, strict=False)) if a != b), len(self.text))
-        common = min(common, len(ids) - 1)
+        common = common_length(self.text, ids[:-1])  # the last id is read in any case, for its logits
         if not self.pool.can_truncate(0, common):
             common = 0
         self.pool.truncate(0, common)

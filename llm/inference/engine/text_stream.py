@@ -40,7 +40,9 @@ class TextStream:
         self._stops = StopStrings(stop)
         self._decoded = 0  # characters
         self._shown = 0  # characters
-        self._waiting: list[tuple[int, Token]] = []  # where in the text each token ends that was not shown
+        self._waiting: list[
+            tuple[int, Token]
+        ] = []  # tokens not shown yet, each with the place in the text where it ends
 
     @property
     def found_stop(self) -> bool:
@@ -71,6 +73,7 @@ class TextStream:
         return Piece(rest, [token for _, token in self._waiting])
 
     def _show(self, text: str) -> Piece:
+        """The text, with the tokens that end in it."""
         self._shown += len(text)
         shown = [token for end, token in self._waiting if end <= self._shown]
         self._waiting = self._waiting[len(shown) :]

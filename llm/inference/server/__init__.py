@@ -10,8 +10,7 @@ The folder needs Starlette and uvicorn (the extra `serve`), and nothing outside 
    logprobs.py, token_names.py   how likely the tokens were
 3. service.py      what comes before: texts become tokens; worker.py: the thread that owns the engine
 4. embeddings.py   /v1/embeddings; others.py: /v1/models, /health, /metrics, /tokenize, ...; metrics.py
-5. page_files.py   the page at /, whose files are in page/; page_data.py, page_model.py: what
-   the page asks for
+5. page_files.py   the page at /, whose files are in page/; page_data.py, page_model.py: what the page asks for
 6. guard.py        who may use the server; bodies.py, connections.py: how much, and for how long
 7. run.py          the program, and options.py its options
 """

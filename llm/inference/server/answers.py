@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -14,7 +15,7 @@ from starlette.responses import Response
 
 from llm.inference.engine.requests import Token
 from llm.inference.server.choices import Choice, Shown, make_choices, show, usage
-from llm.inference.server.json_text import Json
+from llm.inference.server.json_text import written
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.streaming import EventStream, in_time
 from llm.inference.server.wanted import Wanted
@@ -58,9 +59,13 @@ class Answer:
         async with aclosing(self.shown()) as shown:
             async for each in shown:
                 pieces[each.choice].append(each)
-        choices = [self.shape.whole(join(each)) for each in pieces]
-        told = {"choices": choices, "usage": usage(self.prompts, self.choices)}
-        return Json(self._envelope(self.shape.whole_object) | told)
+        choices = []
+        for of_choice in pieces:
+            choices.append(written(self.shape.whole(join(of_choice))))
+            await asyncio.sleep(0)  # with many log-probabilities it takes long: let others come in between
+        told = written(self._envelope(self.shape.whole_object) | {"usage": usage(self.prompts, self.choices)})
+        text = f'{told[:-1]},"choices":[{",".join(choices)}]}}'
+        return Response(text, media_type="application/json")
 
     async def chunks(self) -> AsyncGenerator[dict[str, Any]]:
         """Piece by piece."""

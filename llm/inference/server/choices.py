@@ -66,7 +66,7 @@ async def show(service: Service, job: Job, choices: Sequence[Choice]) -> AsyncGe
     began, unfinished = time.perf_counter(), len(choices)
     async with aclosing(job.follow()) as updates:
         async for update in updates:
-            choice = choices[update.request]
+            choice = choices[update.request_index]
             if choice.finish_reason is not None:  # tokens that came after a stop string
                 continue
             service.metrics.count_tokens(len(update.tokens), time.perf_counter() - began, is_first=choice.count == 0)

@@ -64,11 +64,7 @@ TOKENIZE = {
 
 
 async def tokenize(request: Request) -> Response:
-    """Of a prompt, or of a conversation up to the answer.
-
-    The name of a special token is text here too. lm-eval puts a special token before a text without context, and asks
-    for its id in this way: give it custom_prefix_token_id, or the server --allow-special.
-    """
+    """Of a prompt, or of a conversation up to the answer."""
     service = service_of(request)
     fields = f.read_fields(await read_json(request), TOKENIZE)
     texts = [fields.get("prompt", ""), *(each["content"] for each in fields.get("messages", []))]
@@ -81,7 +77,12 @@ def tokens_of(service: Service, fields: dict[str, Any]) -> list[int]:
     allow_special = service.allows_special(fields)
     if "messages" in fields:
         return prompt_ids(service, fields["messages"], allow_special)
-    ids = service.encode(f.require(fields, "prompt"), allow_special=allow_special)
+    prompt = f.require(fields, "prompt")
+    # The name of a special token is text, but for one that stands alone: lm-eval puts such a token before texts without
+    # a context, and asks for its id in this way. With the text of its name, all their scores would be wrong.
+    if "allow_special" not in fields and prompt in service.tokenizer.special_tokens:
+        allow_special = True
+    ids = service.encode(prompt, allow_special=allow_special)
     return service.tokenizer.template.fill(ids) if fields.get("add_special_tokens", True) else ids
 
 

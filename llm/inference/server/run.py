@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 
 from llm.console import say
-from llm.inference.model_choice import Writer
+from llm.inference.model_choice import LoadedModel
 from llm.inference.sampling import Sampling
 from llm.inference.server.app import create_app
 from llm.inference.server.connections import ImpatientProtocol
@@ -34,14 +34,14 @@ class Server(uvicorn.Server):
         self.service.worker.close()
 
 
-def serve(writer: Writer, sampling: Sampling, options: ServerOptions) -> int:
+def serve(loaded: LoadedModel, sampling: Sampling, options: ServerOptions) -> int:
     """Answer requests until Ctrl-C; returns the exit status. `sampling`: where a request does not say how.
 
     Raises OSError if the address cannot be listened on.
     """
     listener = listen(options.host, options.port)
     api_key = options.api_key or os.environ.get(API_KEY_VARIABLE) or None
-    service = Service(writer, sampling, options)
+    service = Service(loaded, sampling, options)
     announce(service, listener, api_key)
     logging.getLogger("llm").addHandler(logging.StreamHandler())
     try:
@@ -60,7 +60,7 @@ def configuration(service: Service, api_key: str | None, **others: Any) -> uvico
         http=ImpatientProtocol,
         ws="none",
         lifespan="off",  # `serve` closes the service, also where a second Ctrl-C makes uvicorn leave in the middle
-        log_level="warning",
+        log_level="error",  # its warnings are about requests of clients
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from llm.inference.constrain import Constraint
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import Request
-from llm.inference.model_choice import Writer
+from llm.inference.model_choice import LoadedModel
 from llm.inference.sampling import Sampling
 from llm.inference.server.errors import Refusal
 from llm.inference.server.metrics import Metrics
@@ -46,16 +46,16 @@ class Prompt:
 class Service:
     """A model that writes for the clients of a server."""
 
-    def __init__(self, writer: Writer, sampling: Sampling, options: ServerOptions):
-        self.model, self.tokenizer = writer.model, writer.tokenizer
-        self.name = model_name(writer.name)
+    def __init__(self, loaded: LoadedModel, sampling: Sampling, options: ServerOptions):
+        self.model, self.tokenizer = loaded.model, loaded.tokenizer
+        self.name = model_name(loaded.name)
         self.created = int(time.time())
         self.sampling, self.options = sampling, options
-        self.end_ids = {*end_ids_of(writer.tokenizer), *writer.end_ids}
-        engine = Engine(writer.model, options.slots, context=options.context)
+        self.end_ids = {*end_ids_of(loaded.tokenizer), *loaded.end_ids}
+        engine = Engine(loaded.model, options.slots, context=options.context)
         self.context = engine.context
         self.worker = Worker(engine, options.waiting)
-        self.names, self.metrics = TokenNames(writer.tokenizer), Metrics()
+        self.names, self.metrics = TokenNames(loaded.tokenizer), Metrics()
         used = {id for id, token in enumerate(self.tokenizer.tokens) if token is not None}
         self._unused = {id: -math.inf for id in range(self.model.config.vocab_size) if id not in used}
         self._constraints: OrderedDict[str, Constraint] = OrderedDict()

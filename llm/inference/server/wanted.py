@@ -15,7 +15,7 @@ from llm.inference.server.errors import Refusal
 MOST_CHOICES = 128  # texts for one request
 MOST_LOGPROBS = 20  # the most likely tokens to report, for each place
 MOST_SCHEMA = 100_000  # characters; to prepare a longer one takes seconds
-MOST_REPORTED = 1_000_000  # log-probabilities in one answer
+MOST_REPORTED = 300_000  # log-probabilities in one answer
 
 SAMPLING: dict[str, f.Check] = {
     "temperature": f.number,

@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 
 
 class Update(NamedTuple):
-    """What is new of request number `request` of a job."""
+    """What is new of request number `request_index` of a job."""
 
-    request: int
+    request_index: int
     prompt_tokens: list[Token]  # at first, if the request asks for them
     tokens: list[Token]
     finish_reason: FinishReason | None = None

@@ -17,8 +17,9 @@ from types import FrameType
 from llm.console import say
 from llm.data.text import decode_prompt
 from llm.inference.chat_prompt import has_chat_template
-from llm.inference.model_choice import Writer
+from llm.inference.model_choice import LoadedModel
 from llm.inference.terminal.conversation import ContinuedText, Conversation, Messages
+from llm.inference.terminal.streams import INTERRUPTED
 from llm.inference.terminal.text_writer import TextWriter
 from llm.inference.terminal.token_output import output_for
 from tokenizer.formats.atomic import new_file
@@ -29,7 +30,6 @@ HELP = """/reset      forget the conversation, and begin a new one
 /quit       leave; so does Ctrl-D
 /help       this list
 Ctrl-C stops an answer. A line that begins with a space is a message, even if / follows."""
-INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 
 
 class Leave(Exception):
@@ -39,24 +39,11 @@ class Leave(Exception):
 class Chat:
     """A conversation with a model."""
 
-    def __init__(self, writer: Writer, text_writer: TextWriter, seed: int):
-        options, engine = text_writer.options, text_writer.engine
+    def __init__(self, loaded: LoadedModel, text_writer: TextWriter, seed: int):
         self.text_writer, self.seed = text_writer, seed
-        self.conversation: Conversation
-        if has_chat_template(writer.tokenizer):
-            try:
-                require_jinja2()
-            except ImportError as error:
-                raise RuntimeError(str(error)) from None  # an error that a user can mend
-            room = min(options.max_tokens, engine.context // 4)
-            self.conversation = Messages(writer.tokenizer, engine.context, room, options.system)
-        elif options.system is not None:
-            raise ValueError(f"{writer.name} has no chat template, so it knows no --system message; leave it out")
-        else:
-            say(f"{writer.name} has no chat template, so it does not answer, but continues what you write")
-            self.conversation = ContinuedText(writer.tokenizer, engine.context)
+        self.conversation = new_conversation(loaded, text_writer)
         self.constraint = text_writer.constraint(mid_text=self.conversation.continues_text)
-        self.output = output_for(writer.tokenizer, show_probs=options.show.show_probs)
+        self.output = output_for(loaded.tokenizer, show_probs=text_writer.options.show.show_probs)
         self.saved: set[Path] = set()  # files that this chat has written
 
     def run(self) -> int:
@@ -128,16 +115,14 @@ class Chat:
 
     def answer(self, message: str) -> bool:
         """Let the model answer. Returns whether it was interrupted."""
-        conversation, writer = self.conversation, self.text_writer
+        conversation, text_writer = self.conversation, self.text_writer
         continues = conversation.continues_text
         with stopped_by_ctrl_c() as interrupted:
             ids = conversation.prompt(message)
-            if conversation.left_out:
-                kind = "tokens" if continues else "messages"
-                say(f"the context is full: the model no longer sees the oldest {conversation.left_out} {kind}")
+            say_what_is_left_out(conversation)
             self.output.begin()
             try:
-                text = writer.write(
+                text = text_writer.write(
                     ids, self.output, seed=self.seed, constraint=self.constraint, mid_text=continues,
                     skip_special_tokens=True, slide=False, interrupted=lambda: bool(interrupted),
                 )  # fmt: skip
@@ -146,10 +131,31 @@ class Chat:
         self.seed += 1
         conversation.add(message, text.text)
         if text.end == "length":
-            limit = writer.options.max_tokens
+            limit = text_writer.options.max_tokens
             reason = "the context is full" if len(text.ids) - len(ids) < limit else f"it reached --max-tokens {limit}"
             say(f"the answer was cut off: {reason}")
         return text.end == "interrupted"
+
+
+def new_conversation(loaded: LoadedModel, text_writer: TextWriter) -> Conversation:
+    """In the chat template of the model; without one, a text that the model continues."""
+    options, context = text_writer.options, text_writer.engine.context
+    if has_chat_template(loaded.tokenizer):
+        try:
+            require_jinja2()
+        except ImportError as error:
+            raise RuntimeError(str(error)) from None  # an error that a user can mend
+        return Messages(loaded.tokenizer, context, min(options.max_tokens, context // 4), options.system)
+    if options.system is not None:
+        raise ValueError(f"{loaded.name} has no chat template, so it knows no --system message; leave it out")
+    say(f"{loaded.name} has no chat template, so it does not answer, but continues what you write")
+    return ContinuedText(loaded.tokenizer, context)
+
+
+def say_what_is_left_out(conversation: Conversation) -> None:
+    if conversation.left_out:
+        kind = "tokens" if conversation.continues_text else "messages"
+        say(f"the context is full: the model no longer sees the oldest {conversation.left_out} {kind}")
 
 
 @contextmanager

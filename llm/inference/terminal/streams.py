@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from llm.console import escaped, say, silence
 from llm.data.text import decode_prompt
 
+INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
+
 
 def read_prompt() -> str:
     """Standard input without the line end after its last line, if it is a pipe or a file; "" if it is a terminal."""

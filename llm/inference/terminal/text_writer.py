@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 from llm.console import say
 from llm.inference.constrain import Constraint
 from llm.inference.engine.engine import Engine
-from llm.inference.engine.requests import Request
+from llm.inference.engine.requests import Generation, Request, Token
 from llm.inference.engine.speculation import Draft, DraftModel, PromptLookup
 from llm.inference.engine.text_stream import Piece, TextStream
-from llm.inference.model_choice import Writer, load_other
+from llm.inference.model_choice import LoadedModel, load_other
 from llm.inference.options import PROMPT_LOOKUP, GenerateOptions
 from llm.inference.terminal.streams import TokenCounter
 from llm.inference.terminal.token_output import ALTERNATIVES, PlainOutput
@@ -31,11 +31,11 @@ class Text(NamedTuple):
 class TextWriter:
     """One text at a time. What two texts have in common at their beginning is read once."""
 
-    def __init__(self, writer: Writer, options: GenerateOptions):
-        self.tokenizer, self.options = writer.tokenizer, options
-        self.engine = Engine(writer.model)
-        self.end_ids = {*end_ids_of(writer.tokenizer), *writer.end_ids}
-        self.draft = load_draft(options, writer)
+    def __init__(self, loaded: LoadedModel, options: GenerateOptions):
+        self.tokenizer, self.options = loaded.tokenizer, options
+        self.engine = Engine(loaded.model)
+        self.end_ids = {*end_ids_of(loaded.tokenizer), *loaded.end_ids}
+        self.draft = load_draft(options, loaded)
         self.counter = TokenCounter()
 
     def constraint(self, *, mid_text: bool) -> Constraint | None:
@@ -65,9 +65,9 @@ class TextWriter:
         `slide`: at the context's end, go on without the oldest tokens. `interrupted` says whether to end the text now.
         """
         options = self.options
+        alternatives = ALTERNATIVES + 1 if options.show.show_probs else None  # one more: the token may be among them
         request = Request(
-            ids, options.max_tokens, options.sampling, seed, self.end_ids,
-            top_logprobs=ALTERNATIVES + 1 if options.show.show_probs else None,
+            ids, options.max_tokens, options.sampling, seed, self.end_ids, top_logprobs=alternatives,
             constraint=constraint, draft=self.draft, slide=slide,
         )  # fmt: skip
         stream = TextStream(self.tokenizer, options.stop, mid_text=mid_text, skip_special_tokens=skip_special_tokens)
@@ -77,21 +77,26 @@ class TextWriter:
             shown.append(piece.text)
             output.show(piece)
 
-        generation, sent = self.engine.submit(request), 0
+        generation = self.engine.submit(request)
         try:
             while not (generation.finished or stream.found_stop or interrupted()):
-                with self.counter.running():
-                    self.engine.step()
-                self.counter.tokens += len(generation.tokens) - sent
-                show(stream.feed(generation.tokens[sent:]))
-                sent = len(generation.tokens)
+                show(stream.feed(self._step(generation)))
             show(stream.finish())
         finally:
             self.engine.cancel(generation)  # if it has not ended
         if generation.finish_reason == "error":
             raise ValueError(generation.error)
         end = "stop" if stream.found_stop else generation.finish_reason
-        return Text("".join(shown), generation.view, "interrupted" if end == "cancelled" else end)  # type: ignore[arg-type]
+        return Text("".join(shown), generation.visible_ids, "interrupted" if end == "cancelled" else end)  # type: ignore[arg-type]
+
+    def _step(self, generation: Generation) -> list[Token]:
+        """The tokens that one step of the engine adds to the text."""
+        before = len(generation.tokens)
+        with self.counter.running():
+            self.engine.step()
+        new = generation.tokens[before:]
+        self.counter.tokens += len(new)
+        return new
 
 
 def read_schema(path: str) -> object:
@@ -103,18 +108,18 @@ def read_schema(path: str) -> object:
         raise ValueError(f"{path} is not JSON: {reason}") from None
 
 
-def load_draft(options: GenerateOptions, writer: Writer) -> Draft | None:
+def load_draft(options: GenerateOptions, loaded: LoadedModel) -> Draft | None:
     """What guesses the next tokens. Raises ValueError for a model whose tokens are others."""
     if options.draft is None:
         return None
     if options.draft == PROMPT_LOOKUP:
         return PromptLookup()
     draft = load_other(options.draft, None, options.weights, options.device)
-    if draft.tokenizer.tokens != writer.tokenizer.tokens:
+    if draft.tokenizer.tokens != loaded.tokenizer.tokens:
         raise ValueError(
-            f"the draft model {draft.name} has another vocabulary than {writer.name}, so it cannot guess its tokens; "
+            f"the draft model {draft.name} has another vocabulary than {loaded.name}, so it cannot guess its tokens; "
             f"give a smaller model of the same family, or --draft {PROMPT_LOOKUP}"
         )
-    if draft.model.num_parameters() >= writer.model.num_parameters():
+    if draft.model.num_parameters() >= loaded.model.num_parameters():
         say("the draft model is not smaller than the model, so the text will not come faster")
     return DraftModel(draft.model)

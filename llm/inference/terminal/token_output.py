@@ -67,7 +67,7 @@ class ShadedOutput(PlainOutput):
     def show(self, piece: Piece) -> None:
         self.tokens += piece.tokens
         self.last = piece.text or self.last
-        # Several tokens may end in one piece, such as a character of four bytes: it is as likely as all of them.
+        # Several tokens may end in one piece, as in a character of four bytes. It is as likely as all of them together.
         print_text(piece.text, colour=shade(math.prod(map(probability, piece.tokens))))
 
     def end(self) -> None:
@@ -99,10 +99,10 @@ def shade(p: float) -> str:
 
 def table_line(token: Token, tokenizer: BaseTokenizer) -> str:
     others = [(id, logprob) for id, logprob in token.top if id != token.id][:ALTERNATIVES]
-    return f"{probability(token):11.1%}  {quoted(token.id, tokenizer):16}" + likeliest(others, tokenizer)
+    return f"{probability(token):11.1%}  {quoted(token.id, tokenizer):16}" + with_probabilities(others, tokenizer)
 
 
-def likeliest(tokens: list[tuple[int, float]], tokenizer: BaseTokenizer) -> str:
+def with_probabilities(tokens: list[tuple[int, float]], tokenizer: BaseTokenizer) -> str:
     """Tokens with their probabilities, in one line."""
     return "".join(f"  {quoted(id, tokenizer)} {math.exp(logprob):.1%}" for id, logprob in tokens)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad.fused.attention_of_rows import attention_of_rows, attention_of_rows_reference
+from minigrad.fused.ragged_attention import ragged_attention, ragged_attention_reference
 
 
 @given(
@@ -25,7 +25,7 @@ def test_as_row_by_row(seed, lengths, heads, window, has_bias, soft_cap, dtype) 
     keys, values = ([rng.normal(size=(K, S, D)).astype(dtype) for S in lengths] for _ in range(2))
     bias = rng.normal(size=(len(lengths), H, 1, max(lengths))).astype(dtype) if has_bias else None
     arguments = q, keys, values, 0.5, window, bias, soft_cap
-    out, expected = attention_of_rows(*arguments), attention_of_rows_reference(*arguments)
+    out, expected = ragged_attention(*arguments), ragged_attention_reference(*arguments)
     assert out.dtype == expected.dtype == dtype
     # Sums of up to nine numbers of size 1, in another order.
     np.testing.assert_allclose(
@@ -40,6 +40,6 @@ def test_a_row_that_sees_the_keys_of_another_is_found() -> None:
     keys, values = ([rng.normal(size=(1, S, 4)) for S in (3, 5)] for _ in range(2))
     padded = [np.concatenate([keys[0], np.zeros((1, 2, 4))], axis=1), keys[1]]
     longer = [np.concatenate([values[0], np.zeros((1, 2, 4))], axis=1), values[1]]
-    right, wrong = attention_of_rows_reference(q, keys, values, 1.0), attention_of_rows(q, padded, longer, 1.0)
+    right, wrong = ragged_attention_reference(q, keys, values, 1.0), ragged_attention(q, padded, longer, 1.0)
     assert np.abs(right - wrong)[0].max() > 1e-3
     assert np.abs(right - wrong)[1].max() < 1e-12

@@ -1,4 +1,4 @@
-"""Attention of one query in each row, where the rows have texts of different lengths: for decoding in batches.
+"""Ragged attention: one query in each row, and keys of texts of different lengths. For decoding in batches.
 
 The keys of each row are an array of their own, so no text pays for the length of another one. The two products are
 computed row by row, and everything between them for all rows at once.
@@ -16,7 +16,7 @@ from minigrad.fused.attention_blocks import exp_in_place
 from minigrad.fused.curves import soft_cap_in_place
 
 
-def attention_of_rows_reference(
+def ragged_attention_reference(
     q: Array,
     keys: Sequence[Array],
     values: Sequence[Array],
@@ -25,7 +25,7 @@ def attention_of_rows_reference(
     bias: Array | None = None,
     soft_cap: float | None = None,
 ) -> Array:
-    """The definition of `attention_of_rows`: one row after the other."""
+    """The definition of `ragged_attention`: one row after the other."""
     rows = []
     for b, (k, v) in enumerate(zip(keys, values, strict=True)):
         row_bias = None if bias is None else bias[b, None, ..., : k.shape[1]]
@@ -33,7 +33,7 @@ def attention_of_rows_reference(
     return array_module(q).concatenate(rows)
 
 
-def attention_of_rows(
+def ragged_attention(
     q: Array,
     keys: Sequence[Array],
     values: Sequence[Array],
