@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from llm.inference.engine.requests import Token
 from llm.inference.server.choices import Choice, Shown, make_choices, show, usage
-from llm.inference.server.json_text import json_bytes
+from llm.inference.server.json_text import written
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.streaming import EventStream, in_time
 from llm.inference.server.wanted import Wanted
@@ -61,11 +61,11 @@ class Answer:
                 pieces[each.choice].append(each)
         choices = []
         for of_choice in pieces:
-            choices.append(json_bytes(self.shape.whole(join(of_choice))))
+            choices.append(written(self.shape.whole(join(of_choice))))
             await asyncio.sleep(0)  # with many log-probabilities it takes long: let others come in between
-        told = json_bytes(self._envelope(self.shape.whole_object) | {"usage": usage(self.prompts, self.choices)})
-        body = told[:-1] + b',"choices":[' + b",".join(choices) + b"]}"
-        return Response(body, media_type="application/json")
+        told = written(self._envelope(self.shape.whole_object) | {"usage": usage(self.prompts, self.choices)})
+        text = f'{told[:-1]},"choices":[{",".join(choices)}]}}'
+        return Response(text, media_type="application/json")
 
     async def chunks(self) -> AsyncGenerator[dict[str, Any]]:
         """Piece by piece."""

@@ -8,13 +8,13 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 
-def json_bytes(value: Any) -> bytes:
-    """In ASCII: a text may contain half of a surrogate pair, which has no UTF-8, such as a field's name in an error."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+def written(value: Any) -> str:
+    """On one line, in ASCII: a text, such as the name of a field, may have half of a surrogate pair: no UTF-8 has it."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 class Json(JSONResponse):
     """An answer that is a JSON value."""
 
     def render(self, content: Any) -> bytes:
-        return json_bytes(content)
+        return written(content).encode()
