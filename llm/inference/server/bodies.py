@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -33,22 +34,22 @@ async def read_json(request: Request) -> Any:
 
 
 async def read_bytes(request: Request) -> bytes:
-    data = bytearray()
+    data, stream = bytearray(), request.stream()
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MOST_BYTES:
-        raise await too_large(request)
-    async for chunk in request.stream():
+        raise await too_large(stream)
+    async for chunk in stream:
         data += chunk
         if len(data) > MOST_BYTES:
-            raise await too_large(request)
+            raise await too_large(stream)
     return bytes(data)
 
 
-async def too_large(request: Request) -> Refusal:
+async def too_large(rest: AsyncIterator[bytes]) -> Refusal:
     # A connection that is closed while the client still sends is reset, and the client may not see the answer.
     with suppress(TimeoutError):
         async with asyncio.timeout(DISCARD_SECONDS):
-            async for _ in request.stream():
+            async for _ in rest:
                 pass
     # The rest of the body may not have been read, so the connection cannot be used again.
     return Refusal(f"a body may have {MOST_BYTES:,} bytes", status=413, headers={"connection": "close"})
