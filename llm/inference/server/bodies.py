@@ -45,11 +45,11 @@ async def read_bytes(request: Request) -> bytes:
     return bytes(data)
 
 
-async def too_large(stream: AsyncIterator[bytes]) -> Refusal:
+async def too_large(rest: AsyncIterator[bytes]) -> Refusal:
     # A connection that is closed while the client still sends is reset, and the client may not see the answer.
     with suppress(TimeoutError):
         async with asyncio.timeout(DISCARD_SECONDS):
-            async for _ in stream:
+            async for _ in rest:
                 pass
     # The rest of the body may not have been read, so the connection cannot be used again.
     return Refusal(f"a body may have {MOST_BYTES:,} bytes", status=413, headers={"connection": "close"})

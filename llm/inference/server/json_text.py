@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 
 def written(value: Any) -> str:
-    """On one line, in ASCII: a text, such as the name of a field, may have half of a surrogate pair: no UTF-8 has it."""
+    """On one line, in ASCII: a text, such as the name of a field, may have half of a surrogate pair, not UTF-8."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
