@@ -111,6 +111,8 @@ def sample(
     logits: np.ndarray, ids: Sequence[int], sampling: Sampling, rng: np.random.Generator, prompt_length: int = 0
 ) -> int:
     """Draw the id of the next token. `logits` (V,) are those of the next token, `ids` are those of the text so far."""
+    if sampling.temperature == 0:  # there is nothing to draw
+        return int(np.argmax(change_logits(logits, ids, sampling, prompt_length)))
     return draw(distribution(logits, ids, sampling, prompt_length), rng)
 
 
@@ -119,8 +121,6 @@ def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, pro
 
     The first `prompt_length` of the ids are the prompt, and the model has written the others.
     """
-    logits = np.asarray(logits, dtype=np.float64)
-    check_logits(logits)
     logits = change_logits(logits, ids, sampling, prompt_length)
     # Greedy. It is the limit of ever smaller temperatures, but dividing by 0 would not compute it.
     if sampling.temperature == 0:
@@ -134,7 +134,12 @@ def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, pro
 
 
 def change_logits(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, prompt_length: int = 0) -> np.ndarray:
-    """The logits (V,) after the bias, the penalties and the banned words. Raises ValueError if they leave no token."""
+    """The logits (V,), float64, after the bias, the penalties and the banned words.
+
+    Raises ValueError for logits with NaN or infinity, or if no token is left.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    check_logits(logits)
     sampling.check_vocabulary(logits.size)
     with np.errstate(over="ignore"):  # what overflows is seen below
         changed = penalize_repetition(add_bias(logits, sampling.logit_bias), ids, sampling.repetition_penalty)
@@ -143,7 +148,6 @@ def change_logits(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, pr
             changed = penalize_frequency(changed, written, sampling.frequency_penalty)
             changed = penalize_presence(changed, written, sampling.presence_penalty)
         changed = ban_words(changed, ids, sampling.banned_words)
-    # Logits that nothing has changed have been checked already (`check_logits`).
     if changed is not logits and not np.isfinite(changed.max()):
         raise ValueError("no token can be drawn: the bias, the penalties and the banned words forbid all, or overflow")
     return changed

@@ -34,7 +34,7 @@ class CachePool:
 
     def __init__(self, config: GPTConfig, slots: int, capacity: int | None = None, chunk: int = CHUNK):
         self.capacity = config.context if capacity is None else capacity
-        self.lengths = np.zeros(slots, dtype=np.int64)  # tokens in each slot
+        self.lengths = [0] * slots  # tokens in each slot
         windows = [kept_window(config, layer) for layer in range(config.layers)]
         self.layers = [LayerCache(slots, self.capacity, window, chunk) for window in windows]
 
@@ -75,35 +75,35 @@ class CacheRows:
     """
 
     def __init__(self, pool: CachePool, slots: Sequence[int]):
-        self.pool, self.slots = pool, np.array(slots)
-        self.before = pool.lengths[self.slots]  # (B,): tokens in each slot before this call
+        self.pool, self.slots = pool, [int(slot) for slot in slots]
+        self.before = [pool.lengths[slot] for slot in self.slots]  # tokens in each slot before this call
 
     @property
     def positions(self) -> slice | np.ndarray:
         """Of the tokens in the cache. One row: a slice. More rows: the number of tokens in each, (B,); positions.py."""
-        return slice(0, int(self.before[0])) if len(self.before) == 1 else self.before
+        return slice(0, self.before[0]) if len(self.before) == 1 else np.array(self.before)
 
     def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array] | tuple[list[Array], list[Array]]:
         """Write the keys and values (B, K, T, D) of new tokens, and return what the new tokens may attend to.
 
         That is (1, K, S, D) for one row, and for more rows a list of arrays (K, S, D), with an S for each row.
         """
-        cache = self.pool.layers[layer]
+        cache, T = self.pool.layers[layer], k.shape[2]
         cache.allocate(k)
-        if len(self.slots) == 1:
-            slot, begin = int(self.slots[0]), int(self.before[0])
-            cache.write(slot, begin, k[0], v[0])
-            keys, values = cache.view(slot, begin + k.shape[2], new=k.shape[2])
-            return keys[None], values[None]
-        cache.write_rows(self.slots, self.before, k[:, :, 0], v[:, :, 0])
-        views = [cache.view(slot, end + 1) for slot, end in zip(self.slots.tolist(), self.before.tolist(), strict=True)]
-        return [keys for keys, _ in views], [values for _, values in views]
+        keys, values = [], []
+        for slot, begin, new_keys, new_values in zip(self.slots, self.before, k, v, strict=True):  # new: (K, T, D)
+            cache.write(slot, begin, new_keys, new_values)
+            row_keys, row_values = cache.view(slot, begin + T, new=T)  # (K, S, D), (K, S, D)
+            keys.append(row_keys)
+            values.append(row_values)
+        return (keys[0][None], values[0][None]) if len(keys) == 1 else (keys, values)
 
     def advance(self, positions: slice | np.ndarray) -> None:
         """Add the tokens just appended. `positions`: of the tokens of the longest row, old and new."""
         assert isinstance(positions, slice), "rows of a pool have no padding"
-        new = positions.stop - self.before.max()  # tokens of this call; all rows have equally many
-        self.pool.lengths[self.slots] = self.before + new
+        new = positions.stop - max(self.before)  # tokens of this call; all rows have equally many
+        for slot, before in zip(self.slots, self.before, strict=True):
+            self.pool.lengths[slot] = before + new
 
 
 Cache = KVCache | CacheRows  # what a call of the model takes as `cache`
@@ -119,7 +119,7 @@ class LayerCache:
         self.slots, self.window = slots, window
         # With a window: what a new token looks at, and as much again, so that texts move seldom.
         self.room = capacity if window is None else min(capacity, window + max(window, chunk))
-        self.first = np.zeros(slots, dtype=np.int64)  # the position of the oldest token that is kept
+        self.first = [0] * slots  # the position of the oldest token that is kept
         self.arrays: list[Array] = []  # keys and values, made at the first use
 
     @property
@@ -137,23 +137,14 @@ class LayerCache:
         T = k.shape[1]
         if begin - self.first[slot] + T > self.room:
             self._move_to_front(slot, begin, T)
-        index = int(begin - self.first[slot])
-        for array, new in zip(self.arrays, (k, v), strict=True):
-            array[slot, :, index : index + T] = new
-
-    def write_rows(self, slots: np.ndarray, positions: np.ndarray, k: Array, v: Array) -> None:
-        """Write one token (B, K, D) in each slot, at the positions (B,)."""
-        index = positions - self.first[slots]  # (B,)
-        if index.max() >= self.room:
-            for slot in slots[index >= self.room]:
-                self._move_to_front(slot, positions[slots == slot][0], 1)
-            index = positions - self.first[slots]
-        for array, new in zip(self.arrays, (k, v), strict=True):
-            array[slots, :, index] = new
+        index = begin - self.first[slot]
+        keys, values = self.arrays
+        keys[slot, :, index : index + T] = k
+        values[slot, :, index : index + T] = v
 
     def view(self, slot: int, end: int, new: int = 1) -> tuple[Array, Array]:
         """Keys and values (K, S, D) that the last `new` tokens before position `end` may attend to."""
-        stop = end - int(self.first[slot])
+        stop = end - self.first[slot]
         # The first of the new tokens looks at itself and at the window - 1 tokens before it.
         start = 0 if self.window is None else max(0, stop - (self.window - 1 + new))
         keys, values = self.arrays
@@ -170,7 +161,7 @@ class LayerCache:
 
     def copy(self, source: int, target: int, length: int) -> None:
         self.first[target] = self.first[source] if length else 0
-        kept = length - int(self.first[target])
+        kept = length - self.first[target]
         for array in self.arrays:
             array[target, :, :kept] = array[source, :, :kept]
 
@@ -178,7 +169,7 @@ class LayerCache:
         """Forget all but the window before position `begin`, so that there is room for `new` tokens after it."""
         if self.window is None or self.window - 1 + new > self.room:
             raise ValueError(f"a slot of the cache has room for {self.room} tokens, and {begin + new} do not fit")
-        first = int(self.first[slot])
+        first = self.first[slot]
         start, stop = begin - (self.window - 1) - first, begin - first
         for array in self.arrays:
             array[slot, :, : stop - start] = array[slot, :, start:stop].copy()  # the two may overlap

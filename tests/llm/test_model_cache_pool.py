@@ -37,7 +37,7 @@ def test_texts_of_different_lengths_are_continued_together(
             for slot, token, row in zip(rows, new, x.data, strict=True):
                 texts[slot] = np.concatenate([texts[slot], token])
                 np.testing.assert_allclose(row[0], alone(model, texts[slot]), **FLOAT64_SUMS)
-    assert pool.lengths.tolist() == [len(text) for text in texts]
+    assert pool.lengths == [len(text) for text in texts]
 
 
 def alone(model, text: np.ndarray) -> np.ndarray:
@@ -84,7 +84,7 @@ def test_what_a_window_has_forgotten_cannot_be_truncated_to() -> None:
     assert pool.layers[0].room == 6
     possible = [length for length in range(13) if pool.can_truncate(0, length)]
     assert possible[0] == 0
-    assert possible[1:] == list(range(int(pool.layers[0].first[0]) + 2, 13))
+    assert possible[1:] == list(range(pool.layers[0].first[0] + 2, 13))
     assert 12 in possible
     assert 4 not in possible
 
@@ -104,7 +104,7 @@ def test_a_full_slot_and_padding_are_refused() -> None:
     with no_grad():
         with pytest.raises(ValueError, match="room for 4 tokens, and 5 do not fit"):
             model.hidden(np.array([[1] * 5]), cache=pool.rows([0]))
-        assert pool.lengths.tolist() == [0, 0]
+        assert pool.lengths == [0, 0]
         model.hidden(np.array([[1] * 4]), cache=pool.rows([0]))
         with pytest.raises(ValueError, match="room for 4 tokens, and 5 do not fit"):
             model.hidden(np.array([[1], [1]]), cache=pool.rows([0, 1]))
