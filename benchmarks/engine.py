@@ -3,14 +3,15 @@
     python -m benchmarks.engine SmolLM2-135M-Instruct.Q4_1.gguf
 
 The bare model continues a batch of texts of the same length, with one call for a token of each and the most likely
-tokens. The engine continues as many requests. All take turns in one process, and write the same number of tokens. The
+tokens. The engine continues as many requests. All take turns, step by step, in one process. The
 guesses are those of `PromptLookup`, for a text that repeats itself: a list that the prompt shows twice.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -55,8 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(*table(seconds, options.batch), sep="\n")
 
 
-def works(model: GPT, tokenizer: Any, batch: int) -> dict[str, Callable[[], float]]:
-    """Each writes a text or several, and returns the seconds of a token of each text."""
+def works(model: GPT, tokenizer: Any, batch: int) -> dict[str, Callable[[], Iterator[int]]]:
+    """Each begins with a text or several, and returns an iterator: a step of it writes as many tokens as it says."""
     rng = np.random.default_rng(0)
     prompts = rng.integers(0, model.config.vocab_size, (batch, PROMPT))
     lines = "".join(f"{number}. The number {number} is written here.\n" for number in range(1, 13))
@@ -71,54 +72,62 @@ def works(model: GPT, tokenizer: Any, batch: int) -> dict[str, Callable[[], floa
     }
 
 
-def bare(model: GPT, prompts: np.ndarray) -> float:
+def bare(model: GPT, prompts: np.ndarray) -> Iterator[int]:
     cache, ids = KVCache(model.config), prompts
-    with no_grad():
-        for number in range(WRITTEN + 1):
-            if number == 1:  # the prompt does not count
-                began = time.perf_counter()
+    for _ in range(WRITTEN + 1):
+        with no_grad():
             x = model.hidden(ids, cache=cache)  # (B, T, C)
             ids = model.logits(x[:, -1]).data.argmax(axis=-1)[:, None]  # (B, 1)
-    return (time.perf_counter() - began) / WRITTEN
+        yield len(ids)
 
 
-def engine(model: GPT, prompts: Any, **options: Any) -> float:
+def engine(model: GPT, prompts: Any, **options: Any) -> Iterator[int]:
     writer = Engine(model, slots=len(prompts))
     generations = [writer.submit(Request(list(ids), WRITTEN + 1, GREEDY, **options)) for ids in prompts]
-    while not all(each.tokens for each in generations):  # the prompts do not count
+    written = 0
+    while writer.running or writer.waiting:
         writer.step()
-    before, began = sum(len(each.tokens) for each in generations), time.perf_counter()
-    while writer.running:
-        writer.step()
-    written = sum(len(each.tokens) for each in generations) - before
-    return (time.perf_counter() - began) / written * len(prompts)
+        if all(each.tokens for each in generations):  # the prompts have been read
+            before, written = written, sum(len(each.tokens) for each in generations)
+            yield written - before
 
 
-def measure(functions: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+def measure(functions: dict[str, Callable[[], Iterator[int]]], rounds: int) -> dict[str, list[float]]:
+    """Seconds for a token, in each round. The steps of all take turns, so all meet the same noise of the machine."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for number in range(rounds + 1):  # the first round warms up
-        for name, function in functions.items():
-            progress(f"round {number} of {rounds}: {name}")
-            value = function()
-            if number:
-                seconds[name].append(value)
+    for number in range(rounds):
+        progress(f"round {number + 1} of {rounds}")
+        running = {name: function() for name, function in functions.items()}
+        for steps in running.values():
+            next(steps)  # reads the prompts
+        times: dict[str, list[float]] = {name: [] for name in functions}
+        tokens = dict.fromkeys(functions, 0)
+        while running:
+            for name, steps in list(running.items()):
+                began = time.perf_counter()
+                count = next(steps, None)
+                if count is None:
+                    del running[name]
+                else:
+                    times[name].append(time.perf_counter() - began)
+                    tokens[name] += count
+        for name in functions:  # the median of the steps, for the mean number of tokens of a step
+            seconds[name].append(statistics.median(times[name]) * len(times[name]) / tokens[name])
     progress("")
     return seconds
 
 
 def table(seconds: dict[str, list[float]], batch: int) -> list[str]:
-    speed = {
-        name: (batch if name in ("bare", "engine") else 1) / Spread.of(each).median for name, each in seconds.items()
-    }
+    speed = {name: 1 / Spread.of(each).median for name, each in seconds.items()}
     compared = [
-        (f"batch {batch} of the engine, tokens/s of batch 1", "engine 1", "engine", batch),
-        ("the engine's own work: its time of the bare model's, batch 1", "engine 1", "bare 1", 1),
-        (f"the engine's own work: its time of the bare model's, batch {batch}", "engine", "bare", 1),
-        ("guesses, a text that repeats itself: times as fast", "repeated", "repeated, guessed", 1),
+        (f"batch {batch} of the engine, tokens/s of batch 1", "engine 1", "engine"),
+        ("the engine's own work: its time of the bare model's, batch 1", "engine 1", "bare 1"),
+        (f"the engine's own work: its time of the bare model's, batch {batch}", "engine", "bare"),
+        ("guesses, a text that repeats itself: times as fast", "repeated", "repeated, guessed"),
     ]
     lines = [f"{name:18} {each:8.1f} tokens/s" for name, each in speed.items()]
-    for what, over, under, times in compared:
-        ratio = Spread.of(times * x / y for x, y in zip(seconds[over], seconds[under], strict=True))
+    for what, over, under in compared:
+        ratio = Spread.of(x / y for x, y in zip(seconds[over], seconds[under], strict=True))
         lines.append(f"{what}: {ratio.median:.2f} [{ratio.least:.2f}, {ratio.most:.2f}]")
     return lines
 
