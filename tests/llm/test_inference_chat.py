@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,6 +103,25 @@ def test_each_line_of_a_pipe_is_a_message(piped: Any, model: str, tmp_path: Path
     assert out == "".join(m["content"].removesuffix("\n") + "\n" for m in [one[2], two[2], two[4]])
     assert err.count("saved the conversation in two.json") == 2  # what this chat has written may be written again
     assert "/save needs the name of a file" in err and "there is no command /nothing" in err
+
+
+def test_ctrl_c_in_the_instant_before_an_answer_does_not_leave(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    options = parse([*command(model)[2:], "--device", "cpu"])
+    loaded = load_other(model, None, "widened", "cpu")
+    chat, lines, handled = Chat(loaded, TextWriter(loaded, options), seed=1), iter(["one", "two", "/quit"]), []
+
+    def handle(line: str) -> bool:
+        handled.append(line)
+        if line == "one":
+            raise KeyboardInterrupt  # the chat has the line, and does not listen for Ctrl-C yet
+        return obeyed(line)
+
+    obeyed, chat.handle = chat.handle, handle  # type: ignore[method-assign]
+    chat.answer = lambda message: False  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("llm.inference.terminal.chat.read_line", lambda: next(lines))
+    assert chat.run() == 0
+    assert handled == ["one", "two", "/quit"]
 
 
 def test_the_answers_are_those_of_the_model(piped: Any, model: str) -> None:

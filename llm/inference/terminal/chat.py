@@ -36,6 +36,10 @@ class Leave(Exception):
     """The chat is over."""
 
 
+class LeaveNow(KeyboardInterrupt):
+    """Ctrl-C was pressed so often that the program ends in the middle of an answer."""
+
+
 class Chat:
     """A conversation with a model."""
 
@@ -58,14 +62,15 @@ class Chat:
             while True:
                 try:
                     line = read_line() if at_terminal else read_piped_line()
-                except KeyboardInterrupt:
+                    was_interrupted = self.handle(line)
+                except LeaveNow:
+                    raise
+                except KeyboardInterrupt:  # at the prompt, or in the instant before the answer begins
                     print(file=sys.stderr)
                     if was_interrupted or not at_terminal:
                         return INTERRUPTED
                     say("Ctrl-C once more leaves; so do /quit and Ctrl-D")
                     was_interrupted = True
-                    continue
-                was_interrupted = self.handle(line)
         return 0
 
     def handle(self, line: str) -> bool:
@@ -168,7 +173,7 @@ def stopped_by_ctrl_c() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         if len(pressed) == 2:
-            raise KeyboardInterrupt
+            raise LeaveNow
         pressed.append(number)
 
     before = signal.signal(signal.SIGINT, note)
