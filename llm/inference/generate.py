@@ -22,6 +22,7 @@ import numpy as np
 
 from llm.inference.llama2c_sampling import Llama2cSampler
 from llm.inference.sampling import Sampling, sample
+from llm.model.cache_pool import Cache
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from llm.model.no_dropout import no_dropout
@@ -154,7 +155,7 @@ class Placement(NamedTuple):
 def place(model: GPT, length: int, context: int) -> Placement:
     """The placement of a text of `length` tokens, of which the model sees at most `context`."""
     first = first_in_context(length, context)
-    scaling = getattr(model.config, "rope_scaling", None)  # other models than a GPT need not have it
+    scaling = model.config.rope_scaling
     return Placement(first, 0 if scaling is None else scaling.effective_length(length - first))
 
 
@@ -166,12 +167,12 @@ def first_in_context(length: int, context: int) -> int:
     return -(-excess // half) * half  # rounded up to a multiple of `half`
 
 
-def next_logits(model: GPT, ids: Sequence[int], cache: KVCache | None = None) -> np.ndarray:
+def next_logits(model: GPT, ids: Sequence[int], cache: Cache | None = None) -> np.ndarray:
     """Logits (V,), on the CPU, of the token after `ids`. With a cache, `ids` continue the text in it."""
     return next_logits_of_rows(model, np.array([ids]), cache)[0]
 
 
-def next_logits_of_rows(model: GPT, ids: np.ndarray, cache: KVCache | None = None) -> np.ndarray:
+def next_logits_of_rows(model: GPT, ids: np.ndarray, cache: Cache | None = None) -> np.ndarray:
     """The same for several texts of one length: ids (B, T) -> logits (B, V)."""
     # A model that has diverged overflows: that is seen in its logits, and needs no warnings of NumPy.
     with no_grad(), no_dropout(model), np.errstate(all="ignore"):

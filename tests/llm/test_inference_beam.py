@@ -116,7 +116,7 @@ def table_model(rows: list[list[float]]) -> Any:
             cache.advance(slice(0, cache.length + ids.shape[1]))
         return table[ids]
 
-    config = SimpleNamespace(vocab_size=len(rows), context=16, layers=0)
+    config = SimpleNamespace(vocab_size=len(rows), context=16, layers=0, rope_scaling=None)
     return SimpleNamespace(config=config, training=False, hidden=hidden, logits=lambda x: SimpleNamespace(data=x))
 
 

@@ -221,6 +221,14 @@ def test_a_constrained_text_matches_or_is_the_beginning_of_a_match(seed: int, dr
         assert len(text) == max_tokens
 
 
+def test_a_draft_model_with_a_window_reads_a_long_prompt() -> None:
+    config = replace(small(), context=900)
+    model, draft = random_gpt(config, 0, np.float64), random_gpt(replace(config, window=3), 1, np.float64)
+    prompt = np.random.default_rng(0).integers(0, VOCAB, 700).tolist()  # more than a chunk of the engine
+    request = Request(prompt, max_tokens=6, seed=1, draft=DraftModel(draft, 3))
+    assert [token.id for token in Engine(model).run(request)] == plain(model, request)
+
+
 def test_right_guesses_save_calls_of_the_model() -> None:
     model = random_gpt(small(), 3, np.float64)
     calls, hidden = [], model.hidden

@@ -37,7 +37,10 @@ class Fake:
     """A model whose logits are a function of the token before: `table[id]` is a row (V,). It counts what it reads."""
 
     def __init__(self, table: np.ndarray, context: int = CONTEXT):
-        self.config, self.training = SimpleNamespace(vocab_size=len(table), context=context, layers=0), False
+        self.config, self.training = (
+            SimpleNamespace(vocab_size=len(table), context=context, layers=0, rope_scaling=None),
+            False,
+        )
         self.table, self.tokens_read = table, 0
 
     def hidden(self, ids: np.ndarray, cache: Any = None) -> Tensor:

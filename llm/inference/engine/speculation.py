@@ -20,10 +20,9 @@ from typing import Protocol
 import numpy as np
 
 from llm.inference.engine.slots import common_length
-from llm.inference.generate import Sampler
+from llm.inference.generate import Sampler, next_logits
 from llm.model.cache_pool import CachePool
 from llm.model.gpt import GPT
-from minigrad.backend import to_device
 
 
 class Draft(Protocol):
@@ -59,7 +58,8 @@ class DraftModel:
 
     def __init__(self, model: GPT, count: int = 4):
         self.model, self.count = model, count
-        self.pool = CachePool(model.config, slots=1)
+        # A layer with a window must take any prompt in one call.
+        self.pool = CachePool(model.config, slots=1, chunk=model.config.context)
         self.text: list[int] = []  # the ids in its cache
 
     def propose(self, ids: Sequence[int], sampler: Sampler) -> list[int]:
@@ -74,6 +74,6 @@ class DraftModel:
         if not self.pool.can_truncate(0, common):
             common = 0
         self.pool.truncate(0, common)
-        x = self.model.hidden(np.array([ids[common:]]), cache=self.pool.rows([0]))  # (1, T, C)
+        logits = next_logits(self.model, ids[common:], self.pool.rows([0]))
         self.text = ids.copy()
-        return to_device(self.model.logits(x[:, -1]).data[0], "cpu")  # (V,)
+        return logits
