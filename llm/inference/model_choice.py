@@ -12,6 +12,7 @@ from llm.hub.generation_defaults import FILE_NAME, GenerationDefaults
 from llm.hub.load import Weights, load_tokenizer, load_weights
 from llm.hub.source import open_model
 from llm.inference.sampling import Sampling
+from llm.inference.text import end_ids_of
 from llm.model.gpt import GPT
 from llm.runs.load import load_model
 from llm.runs.run import Run
@@ -27,6 +28,11 @@ class LoadedModel:
     model: GPT
     tokenizer: BaseTokenizer
     end_ids: Collection[int] = ()  # tokens that end a text, besides those of which the tokenizer says so
+
+    @property
+    def all_end_ids(self) -> set[int]:
+        """The tokens that end a text."""
+        return {*end_ids_of(self.tokenizer), *self.end_ids}
 
 
 def load_run(run: Run, checkpoint: Any, device: str) -> LoadedModel:

@@ -6,7 +6,7 @@ Not all text can be shown at once: engine/text_stream.py says what has to wait.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import Request, Token
@@ -86,15 +86,10 @@ def continue_prompt(
     max_tokens: int,
     sampling: Sampling | None = None,
     seed: int = 0,
-    end_ids: Collection[int] = (),
 ) -> Iterator[int]:
-    """The ids that the model writes after the prompt, up to the end of the text.
-
-    `end_ids`: tokens that end a text, besides those of which the tokenizer says so.
-    """
+    """The ids that the model writes after the prompt, up to the end of the text."""
     ids = prompt_ids(model, tokenizer, prompt)
-    ends = {*end_ids_of(tokenizer), *end_ids}
-    request = Request(ids, max_tokens, sampling or Sampling(), seed, stop_ids=ends)
+    request = Request(ids, max_tokens, sampling or Sampling(), seed, stop_ids=end_ids_of(tokenizer))
     return (token.id for token in Engine(model).run(request))
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from llm.inference.engine.requests import Token
 from llm.inference.server.choices import Choice, Shown, make_choices, show, usage
-from llm.inference.server.json_text import written
+from llm.inference.server.json_text import to_json
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.streaming import EventStream, in_time
 from llm.inference.server.wanted import Wanted
@@ -61,10 +61,10 @@ class Answer:
                 pieces[each.choice].append(each)
         choices = []
         for of_choice in pieces:
-            choices.append(written(self.shape.whole(join(of_choice))))
+            choices.append(to_json(self.shape.whole(join(of_choice))))
             await asyncio.sleep(0)  # with many log-probabilities it takes long: let others come in between
-        told = written(self._envelope(self.shape.whole_object) | {"usage": usage(self.prompts, self.choices)})
-        text = f'{told[:-1]},"choices":[{",".join(choices)}]}}'
+        envelope = to_json(self._envelope(self.shape.whole_object) | {"usage": usage(self.prompts, self.choices)})
+        text = f'{envelope[:-1]},"choices":[{",".join(choices)}]}}'
         return Response(text, media_type="application/json")
 
     async def chunks(self) -> AsyncGenerator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from llm.inference.server.bodies import read_json
 from llm.inference.server.choices import Shown
 from llm.inference.server.errors import Refusal
 from llm.inference.server.logprobs import chat_logprobs
-from llm.inference.server.service import Prompt, Service
+from llm.inference.server.service import Prompt, Service, service_of
 from llm.inference.server.wanted import COMMON, MOST_LOGPROBS, Wanted, read_wanted
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -64,7 +64,7 @@ FIELDS: dict[str, f.Check] = COMMON | {
 
 
 async def chat(request: Request) -> Response:
-    service: Service = request.app.state.service
+    service = service_of(request)
     fields = f.read_fields(await read_json(request), FIELDS)
     conversation = f.require(fields, "messages")
     wanted = read_wanted(

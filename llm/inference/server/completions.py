@@ -12,7 +12,7 @@ from llm.inference.server.answers import answer
 from llm.inference.server.bodies import read_json
 from llm.inference.server.choices import Shown
 from llm.inference.server.logprobs import LogprobLists
-from llm.inference.server.service import Prompt, Service
+from llm.inference.server.service import Prompt, Service, service_of
 from llm.inference.server.wanted import COMMON, MOST_LOGPROBS, Wanted, read_wanted
 
 MOST_TOKENS = 16  # if max_tokens is not given, as at OpenAI
@@ -24,7 +24,7 @@ FIELDS: dict[str, f.Check] = COMMON | {
 
 
 async def completions(request: Request) -> Response:
-    service: Service = request.app.state.service
+    service = service_of(request)
     fields = f.read_fields(await read_json(request), FIELDS)
     given = f.require(fields, "prompt")
     wanted = read_wanted(

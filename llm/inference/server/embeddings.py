@@ -18,7 +18,7 @@ from llm.inference.server import fields as f
 from llm.inference.server.bodies import read_json
 from llm.inference.server.errors import Refusal
 from llm.inference.server.json_text import Json
-from llm.inference.server.service import Prompt, Service
+from llm.inference.server.service import Prompt, Service, service_of
 from llm.inference.server.streaming import in_time
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
@@ -34,7 +34,7 @@ FIELDS: dict[str, f.Check] = {
 
 
 async def embeddings(request: Request) -> Response:
-    service: Service = request.app.state.service
+    service = service_of(request)
     fields = f.read_fields(await read_json(request), FIELDS)
     given = f.require(fields, "input")
     if len(given) > MOST_INPUTS:

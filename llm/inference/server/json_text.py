@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 
-def written(value: Any) -> str:
+def to_json(value: Any) -> str:
     """On one line, in ASCII: a text, such as the name of a field, may have half of a surrogate pair, not UTF-8."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
@@ -17,4 +17,4 @@ class Json(JSONResponse):
     """An answer that is a JSON value."""
 
     def render(self, content: Any) -> bytes:
-        return written(content).encode()
+        return to_json(content).encode()

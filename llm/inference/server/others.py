@@ -15,15 +15,11 @@ from llm.inference.server.bodies import read_json
 from llm.inference.server.chat import messages, prompt_ids
 from llm.inference.server.errors import Refusal
 from llm.inference.server.json_text import Json
-from llm.inference.server.service import Service
+from llm.inference.server.service import Service, service_of
 from tokenizer.text.chat_template import named_tokens
 
 MOST_CHARACTERS = 400_000  # to tokenize: programs that score texts cut a long one only after that
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
-
-
-def service_of(request: Request) -> Service:
-    return request.app.state.service
 
 
 async def models(request: Request) -> Response:

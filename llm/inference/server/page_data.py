@@ -13,7 +13,7 @@ from llm.inference.server import fields as f
 from llm.inference.server.bodies import read_json
 from llm.inference.server.errors import Refusal
 from llm.inference.server.json_text import Json
-from llm.inference.server.service import Prompt, Service
+from llm.inference.server.service import Prompt, Service, service_of
 from llm.inference.server.streaming import in_time
 
 MOST_TOKENS = 1024  # for attention: all weights of a layer are computed, (heads, tokens, tokens)
@@ -30,7 +30,7 @@ ATTENTION: dict[str, f.Check] = {
 
 async def page_tokens(request: Request) -> Response:
     """The tokens of a text, without those that are put before it."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     fields = f.read_fields(await read_json(request), TOKENS)
     text, allow_special = f.require(fields, "text"), service.allows_special(fields)
     service.check_length(text)
@@ -40,7 +40,7 @@ async def page_tokens(request: Request) -> Response:
 
 async def page_attention(request: Request) -> Response:
     """How much the token at `position` looks at each token up to itself, in one head of one layer."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     fields = f.read_fields(await read_json(request), ATTENTION)
     place, layer, head = (f.require(fields, name) for name in ("position", "layer", "head"))
     given = fields["ids"] if "ids" in fields else f.require(fields, "text")

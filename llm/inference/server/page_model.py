@@ -19,14 +19,14 @@ from llm.inference.server.chat import messages, prompt_ids
 from llm.inference.server.errors import Refusal
 from llm.inference.server.json_text import Json
 from llm.inference.server.page_data import described
-from llm.inference.server.service import Service
+from llm.inference.server.service import Service, service_of
 
 SHOWN = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
 
 
 async def page_model(request: Request) -> Response:
     """What the page shows of the model, and how the next token is chosen where a request does not say it."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     sampling, config = asdict(service.sampling), service.model.config
     return Json(
         {
@@ -48,7 +48,7 @@ PROMPT: dict[str, f.Check] = {"text": f.text, "messages": messages, "allow_speci
 
 async def page_prompt(request: Request) -> Response:
     """The tokens of a text, or of a conversation up to the answer, with those that the server puts before it."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     fields = f.read_fields(await read_json(request), PROMPT)
     if "text" in fields and "messages" in fields:
         raise Refusal("give text or messages, not both", param="messages")

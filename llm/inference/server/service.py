@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from starlette.requests import Request as HTTPRequest
+
 from llm.inference.constrain import Constraint
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import Request
@@ -28,7 +30,7 @@ from llm.inference.server.options import ServerOptions
 from llm.inference.server.token_names import TokenNames
 from llm.inference.server.wanted import MOST_CHOICES, MOST_REPORTED, Wanted
 from llm.inference.server.worker import Job, Worker
-from llm.inference.text import end_ids_of, start_ids
+from llm.inference.text import start_ids
 
 T = TypeVar("T")
 KEPT_CONSTRAINTS = 16
@@ -51,7 +53,7 @@ class Service:
         self.name = model_name(loaded.name)
         self.created = int(time.time())
         self.sampling, self.options = sampling, options
-        self.end_ids = {*end_ids_of(loaded.tokenizer), *loaded.end_ids}
+        self.end_ids = loaded.all_end_ids
         engine = Engine(loaded.model, options.slots, context=options.context)
         self.context = engine.context
         self.worker = Worker(engine, options.waiting)
@@ -188,6 +190,11 @@ class Service:
             wanted.sampling.check_vocabulary(self.model.config.vocab_size)
         except ValueError as error:
             raise Refusal(str(error), param="logit_bias") from None
+
+
+def service_of(request: HTTPRequest) -> Service:
+    """The service of the application that answers a request."""
+    return request.app.state.service
 
 
 def model_name(name: str) -> str:

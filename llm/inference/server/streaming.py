@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from llm.inference.server.errors import Disconnected, Refusal
-from llm.inference.server.json_text import written
+from llm.inference.server.json_text import to_json
 
 T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
@@ -64,7 +64,7 @@ async def send_data(send: Send, data: bytes, *, more: bool = True) -> None:
 
 
 def event(value: Any) -> bytes:
-    return f"data: {written(value)}\n\n".encode()
+    return f"data: {to_json(value)}\n\n".encode()
 
 
 def too_long(seconds: float) -> Refusal:

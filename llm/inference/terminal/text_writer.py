@@ -17,7 +17,6 @@ from llm.inference.model_choice import LoadedModel, load_other
 from llm.inference.options import PROMPT_LOOKUP, GenerateOptions
 from llm.inference.terminal.streams import TokenCounter
 from llm.inference.terminal.token_output import ALTERNATIVES, PlainOutput
-from llm.inference.text import end_ids_of
 
 
 class Text(NamedTuple):
@@ -34,7 +33,7 @@ class TextWriter:
     def __init__(self, loaded: LoadedModel, options: GenerateOptions):
         self.tokenizer, self.options = loaded.tokenizer, options
         self.engine = Engine(loaded.model)
-        self.end_ids = {*end_ids_of(loaded.tokenizer), *loaded.end_ids}
+        self.end_ids = loaded.all_end_ids
         self.draft = load_draft(options, loaded)
         self.counter = TokenCounter()
 
