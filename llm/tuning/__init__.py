@@ -1,0 +1,31 @@
+"""From a model that continues texts to one that answers: tuning on answers, on labels and on preferences.
+
+To read in order:
+
+1. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table; pairs.py: what they read
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers and editors
+    from llm.tuning.preferences import preference_loss
+
+__all__ = ["preference_loss"]
+
+# Where each name comes from. It is imported at its first use.
+_NAMES = {"preference_loss": ("llm.tuning.preferences", "preference_loss")}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _NAMES[name]
+    value = globals()[name] = getattr(importlib.import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
