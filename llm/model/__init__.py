@@ -16,4 +16,5 @@
 13. presets.py       configurations by name
 14. arrays.py        weights from a file
 15. no_dropout.py    evaluation mode for a while
+16. classifier.py    the model with another head: classes of texts in place of next tokens
 """

@@ -2,7 +2,10 @@
 
 To read in order:
 
-1. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table; pairs.py: what they read
+1. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
+   pairs.py          what these losses read
+
+Classifier, whose name is here too, is in llm/model/classifier.py, because llm/hub opens classifiers of other people.
 """
 
 from __future__ import annotations
@@ -11,12 +14,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors
+    from llm.model.classifier import Classifier
     from llm.tuning.preferences import preference_loss
 
-__all__ = ["preference_loss"]
+__all__ = ["Classifier", "preference_loss"]
 
 # Where each name comes from. It is imported at its first use.
-_NAMES = {"preference_loss": ("llm.tuning.preferences", "preference_loss")}
+_NAMES = {
+    "Classifier": ("llm.model.classifier", "Classifier"),
+    "preference_loss": ("llm.tuning.preferences", "preference_loss"),
+}
 
 
 def __getattr__(name: str) -> Any:
