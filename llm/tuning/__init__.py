@@ -4,6 +4,7 @@ To read in order:
 
 1. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
    pairs.py          what these losses read
+2. completions.py    how likely a model finds whole completions: what the losses are computed from
 
 Classifier, whose name is here too, is in llm/model/classifier.py, because llm/hub opens classifiers of other people.
 """
