@@ -2,9 +2,10 @@
 
 To read in order:
 
-1. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
+1. tasks.py          the objectives of train.py: a table of the classes of tasks
+2. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
    pairs.py          what these losses read
-2. completions.py    how likely a model finds whole completions: what the losses are computed from
+   completions.py    how likely a model finds whole completions: what the losses are computed from
 
 Classifier, whose name is here too, is in llm/model/classifier.py, because llm/hub opens classifiers of other people.
 """
