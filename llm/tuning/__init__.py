@@ -1,0 +1,8 @@
+"""Teaching a model that continues text to answer.
+
+To read in order:
+
+1. records.py        files of examples: JSON lines, CSV, TSV
+2. rows.py           the shapes of examples: messages, prompt and completion, chosen and rejected ...
+3. split.py          which examples are held out for validation
+"""
