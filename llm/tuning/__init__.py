@@ -1,11 +1,14 @@
-"""From a model that continues texts to one that answers: tuning on answers, on labels and on preferences.
+"""Tuning: from a model that continues texts to one that answers, judges, and is preferred. To read in order:
 
-To read in order:
-
-1. tasks.py          the objectives of train.py: a table of the classes of tasks
-2. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
+1. records.py        files of examples: JSON lines, CSV, TSV
+2. rows.py           the shapes of examples: messages, prompt and completion, chosen and rejected ...
+3. split.py          which examples are held out for validation
+4. masks.py          which part of a conversation is learned
+5. conversation.py   an example as token ids, with a mask of those that are learned
+6. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
    pairs.py          what these losses read
-   completions.py    how likely a model finds whole completions: what the losses are computed from
+7. completions.py    how likely a model finds whole completions: what the losses are computed from
+8. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
 
 Classifier, whose name is here too, is in llm/model/classifier.py, because llm/hub opens classifiers of other people.
 """
