@@ -21,6 +21,7 @@ from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import save_folder_tokenizer
 from llm.hub.weights import Part
+from llm.model.adapters.attach import AdaptedGPT
 from llm.model.attention import attention_scale
 from llm.model.classifier import Classifier
 from llm.model.config import GPTConfig
@@ -44,8 +45,7 @@ def save(
 
     Raises HubError if no family of transformers has such models, or the folder exists and is not empty.
     """
-    if isinstance(model, StoredGPT):
-        raise HubError("this model was loaded with weights='stored'; to save it, load it with weights='widened'")
+    refuse_unusual(model if isinstance(model, GPT) else model.model)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise HubError(f"{folder} exists already; give a new folder")
@@ -62,6 +62,14 @@ def save(
         if generation is not None:
             generation.write(partial)
         write_file(partial / "config.json", json.dumps(data, indent=2) + "\n")
+
+
+def refuse_unusual(model: GPT) -> None:
+    """Raise HubError for a model that is more, or less, than its parameters."""
+    if isinstance(model, StoredGPT):
+        raise HubError("this model was loaded with weights='stored'; to save it, load it with weights='widened'")
+    if isinstance(model, AdaptedGPT):
+        raise HubError("the model has an adapter; save that with save_adapter, or first merge it into the weights")
 
 
 def config_json(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]:

@@ -5,10 +5,11 @@
 3. split.py          which examples are held out for validation
 4. masks.py          which part of a conversation is learned
 5. conversation.py   an example as token ids, with a mask of those that are learned
-6. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
+6. adapters.py       LoRA, prefixes and prompts: few parameters to train
+7. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
    pairs.py          what these losses read
-7. completions.py    how likely a model finds whole completions: what the losses are computed from
-8. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
+8. completions.py    how likely a model finds whole completions: what the losses are computed from
+9. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
 
 Classifier, whose name is here too, is in llm/model/classifier.py, because llm/hub opens classifiers of other people.
 """
@@ -19,15 +20,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors
+    from llm.hub.adapters.files import save_adapter
+    from llm.hub.load import load
     from llm.model.classifier import Classifier
+    from llm.tuning.adapters import adapter_off, add_lora, add_prefix, add_prompt, merge
     from llm.tuning.preferences import preference_loss
 
-__all__ = ["Classifier", "preference_loss"]
+__all__ = [
+    "Classifier", "adapter_off", "add_lora", "add_prefix", "add_prompt", "load", "merge", "preference_loss",
+    "save_adapter",
+]  # fmt: skip
 
 # Where each name comes from. It is imported at its first use.
 _NAMES = {
     "Classifier": ("llm.model.classifier", "Classifier"),
     "preference_loss": ("llm.tuning.preferences", "preference_loss"),
+    "adapter_off": ("llm.model.adapters.attach", "adapter_off"),
+    "add_lora": ("llm.tuning.adapters", "add_lora"),
+    "add_prefix": ("llm.tuning.adapters", "add_prefix"),
+    "add_prompt": ("llm.tuning.adapters", "add_prompt"),
+    "load": ("llm.hub.load", "load"),
+    "merge": ("llm.model.adapters.merge", "merge"),
+    "save_adapter": ("llm.hub.adapters.files", "save_adapter"),
 }
 
 
