@@ -24,7 +24,7 @@ from tests.llm.steps import KINDS, V, model_and_optimizer, random_batch, workers
 
 
 class WithMetrics(NextToken):
-    """Reports the mean target, and the length of rows in which the first target is even: each has a count of its own."""
+    """Reports the mean target, and the length of rows whose first target is even: each has a count of its own."""
 
     def loss_sum(self, model: GPT, batch: Batch) -> tuple[Tensor, Metrics]:
         ids, targets = batch
