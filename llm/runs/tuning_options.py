@@ -66,10 +66,17 @@ class TuningOptions:
                 raise ValueError(f"{flag(name)} must be at least {least}, got {value}")
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"--lora-dropout must be at least 0 and below 1, got {self.lora_dropout}")
+        if (self.lora_rank is not None) + bool(self.prefix_tokens) + bool(self.prompt_tokens) > 1:
+            raise ValueError("give one of --lora-rank, --prefix-tokens and --prompt-tokens: a model has one adapter")
         if self.freeze and self.has_adapters:
             raise ValueError("--freeze is not needed with adapters: they are trained, and the whole model is frozen")
 
     @property
     def has_adapters(self) -> bool:
         """Whether adapters are trained, and the weights of the model are not."""
-        return self.lora_rank is not None or bool(self.prefix_tokens or self.prompt_tokens)
+        return self.lora_rank is not None or self.virtual_tokens > 0
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many learned tokens stand before each text."""
+        return self.prefix_tokens + self.prompt_tokens
