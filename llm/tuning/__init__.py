@@ -9,7 +9,12 @@
 7. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
    pairs.py          what these losses read
 8. completions.py    how likely a model finds whole completions: what the losses are computed from
-9. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
+   reference.py      what the model at the beginning says about them
+9. reward_model.py   the loss of a model that judges answers
+10. classification.py   how good a classifier is: confusion, calibration
+11. tasks.py         the objectives of train.py, a task each (llm/training/task.py says what a task is)
+    classify_task.py  preference_task.py  reward_task.py
+    examples.py  row_batches.py   what they have in common: examples that were read, and batches of them
 
 Classifier, whose name is here too, is in llm/model/classifier.py, because llm/hub opens classifiers of other people.
 """

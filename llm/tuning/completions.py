@@ -25,7 +25,7 @@ IGNORED = -100
 class Text(NamedTuple):
     """The ids of a text, and for each of them whether it counts."""
 
-    ids: Sequence[int]
+    ids: Sequence[int] | np.ndarray
     counts: Sequence[bool] | np.ndarray
 
 
