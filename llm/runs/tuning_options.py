@@ -50,6 +50,14 @@ class TuningOptions:
     "embedding,blocks.0,*.mlp". A number N: the embeddings and the first N blocks.
     """
 
+    # --- chat, and all that learns from rows of a file
+    val_data: Annotated[str | None, DEFAULT_IN_TEXT] = None
+    """A file of its own for validation. none, the default: --val-fraction of the rows of --data."""
+    packing: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """chat: put several examples into each row of a batch, as many as the context has room for (best fit). They do not
+    see each other. --batch-size is then the number of rows.
+    """
+
     # --- preference: learn from pairs of a chosen and a rejected answer
     preference: PreferenceLoss = "sigmoid"
     """preference: the loss. sigmoid: DPO. The others are explained in llm/tuning/preferences.py. All but simpo and orpo

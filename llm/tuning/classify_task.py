@@ -68,7 +68,7 @@ class ClassifyTask(Task):
         def choose(rows: list[Labeled]) -> list[Labeled]:
             return balanced(rows, training.seed) if options.tuning.balance else rows
 
-        self.examples = read_examples(training, Labeled, encode, choose)
+        self.examples = read_examples(options, Labeled, encode, choose)
         self.labels = in_order({example.label for example in self.examples.train + self.examples.val})
         if len(self.labels) < 2:
             raise DataError(
@@ -81,16 +81,11 @@ class ClassifyTask(Task):
 
     def parts(self, model: GPT) -> Parts:
         training, train, val = self.options.training, self.examples.train, self.examples.val
-        batches = RowBatches(
-            len(train), training.batch_size, training.seed, lambda rows: self.batch([train[row] for row in rows])
-        )
-        validation = some_batches(
-            len(val), training.batch_size, training.eval_batches, lambda rows: self.batch([val[row] for row in rows])
-        )
+        batches = RowBatches(train, training.batch_size, training.seed, self.batch)
         return Parts(
             Classes(),
             batches,
-            Validation(validation),
+            Validation(some_batches(val, training.batch_size, training.eval_batches, self.batch)),
             data=self.examples.checksums,
             description=f"{len(train):,} training texts ({training.data}) of {len(self.labels)} classes, "
             f"{batches.steps_per_epoch:,} steps an epoch",

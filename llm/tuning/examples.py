@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from llm.data.errors import DataError
-from llm.runs.options import TrainOptions
+from llm.runs.options import Options
 from llm.training.display import print_line, stages
-from llm.tuning.rows import Row, read_rows
-from llm.tuning.split import checksum, split_rows
+from llm.tuning.chat import read_split
+from llm.tuning.rows import Row
+from llm.tuning.split import checksum
 
 R = TypeVar("R", bound=Row)
 E = TypeVar("E")
@@ -26,16 +27,17 @@ class Examples(Generic[E]):
 
 
 def read_examples(
-    training: TrainOptions,
+    options: Options,
     kind: type[R],
     encode: Callable[[R], E | None],
     choose: Callable[[list[R]], list[R]] = lambda rows: rows,
 ) -> Examples[E]:
-    """The examples in the file --data. `choose` picks some of the rows, before they are divided.
+    """The examples in --data, and --val-data if it is given. `choose` picks some of the rows.
 
     `encode` returns None for an example of which nothing is left that can be learned: it is dropped, and counted.
     """
-    train, val = split_rows(choose(read_rows(training.data, (kind,))), training.val_fraction)
+    training = options.training
+    train, val = map(choose, read_split(training.data, options.tuning.val_data, training.val_fraction, (kind,)))
     checksums = {"train": checksum(train), "val": checksum(val)}
     with stages() as report:
         done = 0

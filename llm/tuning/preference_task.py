@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from llm.runs.run import REFERENCE, Run
 from llm.runs.tuning_options import TuningOptions
 from llm.training.base import base_model
 from llm.training.display import stages
-from llm.training.task import Parts, Task, kept_tokenizer, with_vocabulary
-from llm.tuning.completions import Text, arrays, completion_lengths, completion_logps, cut
+from llm.training.task import Parts, Task, with_vocabulary
+from llm.tuning.chat import chat_tokenizer
+from llm.tuning.completions import completion_lengths, completion_logps, ids_and_targets
 from llm.tuning.conversation import Encoder
 from llm.tuning.examples import read_examples
 from llm.tuning.preferences import LOSSES, preference_loss
@@ -88,15 +90,13 @@ class PreferenceTask(Task):
     rows = "pairs"
 
     def __init__(self, options: Options, run: Run):
-        tokenizer = kept_tokenizer(options, run)
-        assert tokenizer is not None, "check_objective refuses a run without --from"
-        self.tokenizer = tokenizer
+        self.tokenizer = chat_tokenizer(options, run)
         # The policy must not have dropout, because the reference has none: they would differ from the first step on.
         options = replace(options, model=replace(options.model, dropout=0.0))
-        self.options = with_vocabulary(options, tokenizer)
+        self.options = with_vocabulary(options, self.tokenizer)
         self.objective = Preferences(options.tuning)
         check_loss(options.tuning)
-        self.examples = read_examples(options.training, Preference, pair_encoder(tokenizer, options.model.context))
+        self.examples = read_examples(options, Preference, pair_encoder(self.tokenizer, options.model.context))
         self.is_restored = run.exists and run.checkpoints.exist  # then the model gets its weights later
         self.reference = empty(len(self.examples.train), len(self.examples.val))
         if (path := run.folder / REFERENCE).exists():
@@ -104,12 +104,12 @@ class PreferenceTask(Task):
 
     def parts(self, model: GPT) -> Parts:
         training, train, val = self.options.training, self.examples.train, self.examples.val
-        batches = RowBatches(len(train), training.batch_size, training.seed, lambda rows: self.batch("train", rows))
-        used = {row for step in range(min(training.steps, batches.steps_per_epoch)) for row in batches.rows(step)}
+        batches = RowBatches(range(len(train)), training.batch_size, training.seed, partial(self.batch, "train"))
+        used = {row for step in range(min(training.steps, batches.steps_per_epoch)) for row in batches.indices(step)}
         if LOSSES[self.objective.kind].reference:
             self.complete_reference(model, {"train": sorted(used), "val": list(range(len(val)))})
         validation = some_batches(
-            len(val), training.batch_size, training.eval_batches, lambda rows: self.batch("val", rows)
+            range(len(val)), training.batch_size, training.eval_batches, partial(self.batch, "val")
         )
         return Parts(
             self.objective,
@@ -125,7 +125,7 @@ class PreferenceTask(Task):
 
     def batch(self, part: str, rows: Sequence[int]) -> Batch:
         texts = [text for row in rows for text in self.pairs(part)[row]]
-        ids, targets = (array.reshape(len(rows), 2, -1) for array in arrays(texts))
+        ids, targets = (array.reshape(len(rows), 2, -1) for array in ids_and_targets(texts))
         return ids, targets, self.reference[part][list(rows)]
 
     def complete_reference(self, model: GPT, wanted: dict[str, list[int]]) -> None:
@@ -160,9 +160,8 @@ def pair_encoder(tokenizer: BaseTokenizer, context: int) -> Callable[[Preference
     encoder = Encoder(tokenizer)
 
     def encode(row: Preference) -> Pair | None:
-        chosen, rejected = (
-            cut(Text(one.ids, one.learned), context) for one in map(encoder, (row.chosen, row.rejected))
-        )
-        return None if chosen is None or rejected is None else (chosen, rejected)
+        both = (encoder(side) for side in (row.chosen, row.rejected))
+        chosen, rejected = (Tokens(text.ids, text.learned).cut(context) for text in both)
+        return (chosen, rejected) if chosen.targets and rejected.targets else None
 
     return encode

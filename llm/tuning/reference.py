@@ -21,13 +21,14 @@ from llm.model.adapters.attach import adapter_off
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
 from llm.runs.errors import RunError
-from llm.tuning.completions import Text, arrays, completion_logps
+from llm.tuning.completions import completion_logps, ids_and_targets
+from llm.tuning.packing import Tokens
 from minigrad import no_grad
 from minigrad.backend import to_device
 from tokenizer.formats.atomic import new_file
 
 BATCH_TOKENS = 2048  # about as many are computed at a time, with the padding
-Pair = tuple[Text, Text]  # chosen, rejected
+Pair = tuple[Tokens, Tokens]  # chosen, rejected
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -37,7 +38,7 @@ def reference_logps(model: GPT, pairs: Sequence[Pair], report: Progress | None =
     done = 0
     with no_grad(), no_dropout(model), adapter_off(model):
         for rows in by_length(pairs):
-            ids, targets = arrays([text for row in rows for text in pairs[row]])  # (2 rows, T)
+            ids, targets = ids_and_targets([text for row in rows for text in pairs[row]])  # (2 rows, T)
             logps = completion_logps(model, *(to_device(array, model.device) for array in (ids, targets)))
             found[rows] = to_device(logps.data, "cpu").reshape(len(rows), 2)
             done += len(rows)

@@ -18,7 +18,8 @@ from llm.parallel.objective import Batch
 from llm.runs.files import write_json
 from llm.runs.options import Options
 from llm.runs.run import LABELS, Run
-from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
+from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
+from llm.tuning.chat import chat_tokenizer
 from llm.tuning.classify_task import HEAD_SEED
 from llm.tuning.conversation import Encoder
 from llm.tuning.examples import read_examples
@@ -71,10 +72,9 @@ class RewardTask(Task):
     rows = "pairs"
 
     def __init__(self, options: Options, run: Run):
-        tokenizer = kept_tokenizer(options, run)
-        assert tokenizer is not None, "check_objective refuses a run without --from"
-        self.tokenizer, self.options = tokenizer, with_vocabulary(options, tokenizer)
-        self.examples = read_examples(options.training, Preference, judged_encoder(tokenizer, options.model.context))
+        self.tokenizer = chat_tokenizer(options, run)
+        self.options = with_vocabulary(options, self.tokenizer)
+        self.examples = read_examples(options, Preference, judged_encoder(self.tokenizer, options.model.context))
 
     def extend(self, model: GPT) -> Any:
         rng = np.random.default_rng((self.options.training.seed, HEAD_SEED))
@@ -82,16 +82,11 @@ class RewardTask(Task):
 
     def parts(self, model: GPT) -> Parts:
         training, train, val = self.options.training, self.examples.train, self.examples.val
-        batches = RowBatches(
-            len(train), training.batch_size, training.seed, lambda rows: batch_of([train[row] for row in rows])
-        )
-        validation = some_batches(
-            len(val), training.batch_size, training.eval_batches, lambda rows: batch_of([val[row] for row in rows])
-        )
+        batches = RowBatches(train, training.batch_size, training.seed, batch_of)
         return Parts(
             Rewards(self.options.tuning.center_rewards),
             batches,
-            Validation(validation),
+            Validation(some_batches(val, training.batch_size, training.eval_batches, batch_of)),
             data=self.examples.checksums,
             description=f"{len(train):,} training pairs ({training.data}), {batches.steps_per_epoch:,} steps an epoch",
         )

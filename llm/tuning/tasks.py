@@ -12,6 +12,7 @@ from llm.training.text import TextTask
 
 # The name of an objective -> the module in llm.tuning and the class in it.
 TASKS: dict[str, tuple[str, str]] = {
+    "chat": ("chat", "ChatTask"),
     "classify": ("classify_task", "ClassifyTask"),
     "preference": ("preference_task", "PreferenceTask"),
     "reward": ("reward_task", "RewardTask"),
