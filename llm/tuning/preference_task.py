@@ -24,6 +24,7 @@ from llm.tuning.chat import chat_tokenizer
 from llm.tuning.completions import completion_lengths, completion_logps, ids_and_targets
 from llm.tuning.conversation import Encoder
 from llm.tuning.examples import read_examples
+from llm.tuning.packing import Tokens
 from llm.tuning.preferences import LOSSES, preference_loss
 from llm.tuning.reference import Pair, empty, read_reference, reference_logps, write_reference
 from llm.tuning.row_batches import RowBatches, some_batches
