@@ -3,7 +3,7 @@
     config.json  tokenizer.json                     what was asked for
     tokenizer_config.json                           with --from: chat template and special tokens of that model
     metrics.jsonl  loss.png  profile.svg            how it went (profile.svg: with --profile)
-    labels.json  report.json                        with --objective classify: names of classes, and how good it became
+    report.json                                     with --objective classify: how good the model is at the end
     reference.safetensors                           with --objective preference: what the model at --from says
     checkpoints/  model.safetensors  ...            what was learned: checkpoints.py
 
@@ -43,7 +43,7 @@ LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
 LARGEST_RATIO = 8
 TOKENIZER_FILES = {TOKENIZER, SETTINGS_NAME}
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
-LABELS, REPORT, REFERENCE = "labels.json", "report.json", "reference.safetensors"  # of --objective classify, preference
+REPORT, REFERENCE = "report.json", "reference.safetensors"  # of --objective classify, preference
 
 
 class Run:
@@ -160,7 +160,7 @@ class Run:
         """Raise RunError if a new run would replace files that are in the folder."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        precious = {*FILES, METRICS, PICTURE, PROFILE, LABELS, REPORT, REFERENCE, *TOKENIZER_FILES}
+        precious = {*FILES, METRICS, PICTURE, PROFILE, REPORT, REFERENCE, *TOKENIZER_FILES}
         if self.is_unbegun:
             precious -= TOKENIZER_FILES  # nothing is lost if these are replaced
         found = [path for name in sorted(precious) if (path := self.folder / name).exists()]

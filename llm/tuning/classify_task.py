@@ -17,7 +17,7 @@ from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Batch
 from llm.runs.files import write_json
 from llm.runs.options import Options
-from llm.runs.run import LABELS, REPORT, Run
+from llm.runs.run import REPORT, Run
 from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
 from llm.tuning.classification import report
 from llm.tuning.examples import read_examples
@@ -95,9 +95,8 @@ class ClassifyTask(Task):
         ids, mask = padded([example.ids for example in examples])
         return ids, mask, np.array([self.labels.index(example.label) for example in examples])
 
-    def write(self, run: Run) -> None:
-        if not (run.folder / LABELS).exists():
-            write_json(run.folder / LABELS, {"labels": self.labels, "pad_id": self.tokenizer.end_of_text})
+    def about(self) -> dict[str, Any]:
+        return {"classes": self.labels, "pad_id": self.tokenizer.end_of_text}
 
     def sample(self, model: Any, write: SampleWriter) -> str:
         """Some held-out texts with the class that the model gives them."""

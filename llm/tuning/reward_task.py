@@ -15,9 +15,8 @@ from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
 from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Batch
-from llm.runs.files import write_json
 from llm.runs.options import Options
-from llm.runs.run import LABELS, Run
+from llm.runs.run import Run
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
 from llm.tuning.chat import chat_tokenizer
 from llm.tuning.classify_task import HEAD_SEED
@@ -91,9 +90,8 @@ class RewardTask(Task):
             description=f"{len(train):,} training pairs ({training.data}), {batches.steps_per_epoch:,} steps an epoch",
         )
 
-    def write(self, run: Run) -> None:
-        if not (run.folder / LABELS).exists():
-            write_json(run.folder / LABELS, {"labels": [LABEL], "pad_id": self.tokenizer.end_of_text})
+    def about(self) -> dict[str, Any]:
+        return {"classes": [LABEL], "pad_id": self.tokenizer.end_of_text}
 
     def sample(self, model: Any, write: SampleWriter) -> str:
         ids, mask, _ = batch_of(self.examples.val[:1])
