@@ -96,10 +96,17 @@ class TuningOptions:
             raise ValueError(f"--label-smoothing must be at least 0 and below 0.5, got {self.label_smoothing}")
         if self.center_rewards < 0:
             raise ValueError(f"--center-rewards must be at least 0, got {self.center_rewards}")
+        if (self.lora_rank is not None) + bool(self.prefix_tokens) + bool(self.prompt_tokens) > 1:
+            raise ValueError("give one of --lora-rank, --prefix-tokens and --prompt-tokens: a model has one adapter")
         if self.freeze and self.has_adapters:
             raise ValueError("--freeze is not needed with adapters: they are trained, and the whole model is frozen")
 
     @property
     def has_adapters(self) -> bool:
         """Whether adapters are trained, and the weights of the model are not."""
-        return self.lora_rank is not None or bool(self.prefix_tokens or self.prompt_tokens)
+        return self.lora_rank is not None or self.virtual_tokens > 0
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many learned tokens stand before each text."""
+        return self.prefix_tokens + self.prompt_tokens

@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -94,6 +94,10 @@ class Task(ABC):
     def extend(self, model: GPT) -> GPT:
         """The model that is trained: `model`, or a larger one around it."""
         return model
+
+    def about(self) -> dict[str, Any]:
+        """JSON values that are needed to open the run later, such as the names of classes; config.json keeps them."""
+        return {}
 
     def write(self, run: Run) -> None:
         """Write what the task needs to resume, such as numbers of the model at --from, if the run lacks it. Called

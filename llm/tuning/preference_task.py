@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from llm.evaluation.loss import Validation
+from llm.hub.tuned import base_model
 from llm.model.gpt import GPT
 from llm.parallel.blas import blas_threads, limited_blas_threads
 from llm.parallel.metrics import Metrics
@@ -17,7 +18,6 @@ from llm.parallel.objective import Batch
 from llm.runs.options import Options
 from llm.runs.run import REFERENCE, Run
 from llm.runs.tuning_options import TuningOptions
-from llm.training.base import base_model
 from llm.training.display import stages
 from llm.training.task import Parts, Task, with_vocabulary
 from llm.tuning.chat import chat_tokenizer
@@ -98,7 +98,7 @@ class PreferenceTask(Task):
         self.objective = Preferences(options.tuning)
         check_loss(options.tuning)
         self.examples = read_examples(options, Preference, pair_encoder(self.tokenizer, options.model.context))
-        self.is_restored = run.exists and run.checkpoints.exist  # then the model gets its weights later
+        self.is_restored = run.exists and run.checkpoints.exist  # then the model has been trained already
         self.reference = empty(len(self.examples.train), len(self.examples.val))
         if (path := run.folder / REFERENCE).exists():
             self.reference = read_reference(path, self.examples.checksums)
@@ -136,7 +136,7 @@ class PreferenceTask(Task):
         if not any(missing.values()):
             return
         if self.is_restored and not self.options.tuning.has_adapters:
-            model = base_model(self.options)
+            model = base_model(str(self.options.training.from_), self.options.model)
         threads = blas_threads(self.options.training.threads, model.num_parameters())
         with stages() as report, limited_blas_threads(threads):
             for part, rows in missing.items():
