@@ -3,6 +3,8 @@
     config.json  tokenizer.json                     what was asked for
     tokenizer_config.json                           with --from: chat template and special tokens of that model
     metrics.jsonl  loss.png  profile.svg            how it went (profile.svg: with --profile)
+    report.json                                     with --objective classify: how good the model is at the end
+    reference.safetensors                           with --objective preference: what the model at --from says
     checkpoints/  model.safetensors  ...            what was learned: checkpoints.py
 
 Other tools can open all of it.
@@ -42,6 +44,7 @@ LARGEST_RATIO = 8
 TOKENIZER_FILES = {TOKENIZER, SETTINGS_NAME}
 MORE = ("base", "task")  # what config.json may have beside the options
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
+REPORT, REFERENCE = "report.json", "reference.safetensors"  # of --objective classify, preference
 
 
 class Run:
@@ -165,6 +168,8 @@ class Run:
 
         To be called before the model is built: if the configuration was edited, it may need more memory than there is.
         """
+        if self.has_adapter:
+            return  # the checkpoint holds the adapter alone
         described, saved = parameters(config).total, sum(array.size for array in checkpoint.weights.values())
         if described > LARGEST_RATIO * saved:
             raise self.misfit(checkpoint, f"{described:,} parameters are described, and {saved:,} are saved")
@@ -182,7 +187,7 @@ class Run:
         """Raise RunError if a new run would replace files that are in the folder."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        precious = {*FILES, METRICS, PICTURE, PROFILE, *TOKENIZER_FILES}
+        precious = {*FILES, METRICS, PICTURE, PROFILE, REPORT, REFERENCE, *TOKENIZER_FILES}
         if self.is_unbegun:
             precious -= TOKENIZER_FILES  # nothing is lost if these are replaced
         found = [path for name in sorted(precious) if (path := self.folder / name).exists()]

@@ -15,6 +15,10 @@ import tyro
 from llm.model.checks import LARGEST_INT
 from llm.runs.parsing import DEFAULT_IN_TEXT, flag
 
+PreferenceLoss = Literal[
+    "sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "sppo_hard", "apo_zero", "sigmoid_norm", "simpo",
+    "orpo", "kto",
+]  # fmt: skip
 Objective = Literal["text", "chat", "classify", "preference", "reward", "reinforce"]
 
 
@@ -54,6 +58,26 @@ class TuningOptions:
     see each other. --batch-size is then the number of rows.
     """
 
+    # --- preference: learn from pairs of a chosen and a rejected answer
+    preference: PreferenceLoss = "sigmoid"
+    """preference: the loss. sigmoid: DPO. The others are explained in llm/tuning/preferences.py. All but simpo and orpo
+    compare with the model at --from.
+    """
+    beta: float | None = None
+    """preference: how strongly the model is held to the one at --from. none, the default: 0.1, and 2 for simpo."""
+    label_smoothing: float = 0.0
+    """preference: the probability that a label is wrong, for sigmoid, robust, exo_pair and simpo."""
+    gamma: float = 0.5
+    """preference: for simpo, by how much the chosen answer should be better."""
+
+    # --- reward: a model that judges answers
+    center_rewards: float = 0.0
+    """reward: weight of the loss that keeps the mean of rewards near 0."""
+
+    # --- classify: name the class of a text
+    balance: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """classify: use as many texts of each class as there are of the rarest, chosen with --seed."""
+
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, int) and not isinstance(value, bool) and value >= LARGEST_INT:
@@ -66,6 +90,12 @@ class TuningOptions:
                 raise ValueError(f"{flag(name)} must be at least {least}, got {value}")
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"--lora-dropout must be at least 0 and below 1, got {self.lora_dropout}")
+        if self.beta is not None and self.beta <= 0:
+            raise ValueError(f"--beta must be above 0, got {self.beta}")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"--label-smoothing must be at least 0 and below 0.5, got {self.label_smoothing}")
+        if self.center_rewards < 0:
+            raise ValueError(f"--center-rewards must be at least 0, got {self.center_rewards}")
         if (self.lora_rank is not None) + bool(self.prefix_tokens) + bool(self.prompt_tokens) > 1:
             raise ValueError("give one of --lora-rank, --prefix-tokens and --prompt-tokens: a model has one adapter")
         if self.freeze and self.has_adapters:

@@ -110,6 +110,10 @@ class Task(ABC):
         training = self.options.training
         return training.prompt + write(model, self.tokenizer, training.prompt, training.seed)
 
+    def report(self, model: GPT, run: Run) -> str:
+        """What is printed at the end, when the last step is done: how good the model is. "": nothing."""
+        return ""
+
 
 TaskKind = Callable[[Options, Run], Task]  # a class of tasks: reads the data
 
