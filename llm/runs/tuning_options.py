@@ -66,6 +66,10 @@ class TuningOptions:
                 raise ValueError(f"{flag(name)} must be at least {least}, got {value}")
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"--lora-dropout must be at least 0 and below 1, got {self.lora_dropout}")
+        if self.packing and (self.prefix_tokens or self.prompt_tokens):
+            raise ValueError(
+                "--packing puts several texts into a row; --prefix-tokens and --prompt-tokens stand before one"
+            )
         if self.freeze and self.has_adapters:
             raise ValueError("--freeze is not needed with adapters: they are trained, and the whole model is frozen")
 
