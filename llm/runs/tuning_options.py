@@ -98,6 +98,10 @@ class TuningOptions:
             raise ValueError(f"--center-rewards must be at least 0, got {self.center_rewards}")
         if (self.lora_rank is not None) + bool(self.prefix_tokens) + bool(self.prompt_tokens) > 1:
             raise ValueError("give one of --lora-rank, --prefix-tokens and --prompt-tokens: a model has one adapter")
+        if self.packing and (self.prefix_tokens or self.prompt_tokens):
+            raise ValueError(
+                "--packing puts several texts into a row; --prefix-tokens and --prompt-tokens stand before one"
+            )
         if self.freeze and self.has_adapters:
             raise ValueError("--freeze is not needed with adapters: they are trained, and the whole model is frozen")
 
