@@ -1,4 +1,4 @@
-"""Folders of PEFT: those of the real data give what PEFT gives, what is written is read, and what is wrong is refused."""
+"""Folders of PEFT: those of the real data give what PEFT gives, what is written is read, what is wrong is refused."""
 
 from __future__ import annotations
 
@@ -197,7 +197,8 @@ def folder(tmp_path: Path) -> Path:
     ("field", "value"),
     [
         ("bias", "all"), ("modules_to_save", ["lm_head"]), ("target_parameters", ["experts.up"]), ("lora_bias", True),
-        ("trainable_token_indices", [1]), ("layer_replication", [[0, 1]]), ("use_qalora", True), ("eva_config", {"a": 1}),
+        ("trainable_token_indices", [1]), ("layer_replication", [[0, 1]]), ("use_qalora", True),
+        ("eva_config", {"a": 1}),
         ("alora_invocation_tokens", [1]), ("init_lora_weights", "pissa"), ("a_field_of_tomorrow", 1),
         ("peft_type", "IA3"), ("num_transformer_submodules", 2),
     ],

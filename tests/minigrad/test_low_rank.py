@@ -1,4 +1,4 @@
-"""A linear map with low-rank updates: it is its definition, its gradients are right, and a frozen weight costs nothing."""
+"""A linear map with low-rank updates: it is its definition, its gradients are right, a frozen weight costs nothing."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt
-from llm.hub.adapters.matrices import Matrix, matrices_of
+from llm.hub.adapters.matrices import Matrix, layer_of, matrices_of
 from llm.hub.adapters.settings import LoRASettings, PrefixSettings, read_settings, written
 from llm.hub.adapters.targets import chosen
 from llm.hub.errors import HubError, shown
@@ -30,6 +30,7 @@ from tokenizer.formats.atomic import write_file
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX, VECTORS = "base_model.model.", "prompt_embeddings"
+KINDS = ("weight", "bias")
 
 
 def load_adapter(model: GPT, folder: str | Path) -> None:
@@ -69,8 +70,8 @@ def keys_of(matrix: Matrix, *, dora: bool) -> list[str]:
 def _load_lora(model: GPT, settings: LoRASettings, tensors: Mapping[str, Stored]) -> None:
     matrices = matrices_of(model)
     used = {key for m in chosen(matrices, settings) for key in keys_of(m, dora=settings.dora)}
-    base = next(f"{PREFIX}{m.name}.base_layer.weight" for m in matrices if m.is_embedding)
-    if surplus := sorted(tensors.keys() - used - {base}):
+    bases = {f"{PREFIX}{m.name}.base_layer.{kind}" for m in matrices if m.is_embedding or m.is_head for kind in KINDS}
+    if surplus := sorted(tensors.keys() - used - bases):
         raise HubError(f"{TENSORS} holds {shown(surplus[0])}, which the target_modules do not ask for")
 
     def values(matrix: Matrix, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -81,9 +82,18 @@ def _load_lora(model: GPT, settings: LoRASettings, tensors: Mapping[str, Stored]
         a, b, *m = (_tensor(tensors, *place) for place in zip(names, ((rank, matrix.width), (rows, rank), (rows,))))
         return a, matrix.part.in_our_order(b), matrix.part.in_our_order(m[0]) if m else None
 
+    for matrix in matrices:
+        _check_base(model, matrix, tensors)
     attach_lora(model, settings, values)
-    if base in tensors:  # PEFT writes the whole table too of which rows are updated; it may have been changed
-        model.embedding.weight.data[...] = _tensor(tensors, base, model.embedding.weight.shape)
+
+
+def _check_base(model: GPT, matrix: Matrix, tensors: Mapping[str, Stored]) -> None:
+    """PEFT also writes the weights of an embedding and a head that have an update. Refuse others than the model has."""
+    layer = "embedding" if matrix.is_head and model.config.tied_head else matrix.layer
+    for kind in KINDS if matrix.is_head or matrix.is_embedding else ():
+        name, ours = f"{PREFIX}{matrix.name}.base_layer.{kind}", getattr(layer_of(model, layer), kind, None)
+        if name in tensors and (ours is None or not np.array_equal(_tensor(tensors, name, ours.shape), ours.data)):
+            raise HubError(f"{TENSORS} holds {name}, which is not that of the model; give the model it was made for")
 
 
 def _tensor(tensors: Mapping[str, Stored], name: str, shape: tuple[int, ...]) -> np.ndarray:
