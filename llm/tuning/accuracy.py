@@ -1,0 +1,63 @@
+"""How many questions a model answers right, with the interval in which the true share lies.
+
+The share of n right answers is itself a draw: with other questions it would be another. Wilson's interval (1927) holds
+the true share in 95 of 100 such experiments. It is right for small n too, and for shares of 0 and 1, where the usual
+p +- 1.96 sqrt(p (1 - p) / n) would have no width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Z = 1.959964  # the normal distribution has 95% of its mass between -Z and Z
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """`right` of `count` answers were right."""
+
+    right: int
+    count: int
+
+    @property
+    def share(self) -> float:
+        return self.right / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.right, self.count)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.right:,} of {self.count:,} right, {self.share:.1%} (95% interval {low:.1%} to {high:.1%})"
+
+
+def wilson(right: int, count: int, z: float = Z) -> tuple[float, float]:
+    """The bounds p of Wilson's interval: where |right / count - p| = z sqrt(p (1 - p) / count)."""
+    share = right / count
+    middle = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    low, high = ((middle + sign * half) / (1 + z * z / count) for sign in (-1, 1))
+    return (max(low, 0.0) if right else 0.0), (min(high, 1.0) if right < count else 1.0)
+
+
+def accuracies(correct: Sequence[bool], kinds: Sequence[str]) -> dict[str, Accuracy]:
+    """Of each kind of question, and of all together if there are several kinds."""
+    found = {
+        kind: Accuracy(sum(c for c, k in zip(correct, kinds, strict=True) if k == kind), kinds.count(kind))
+        for kind in dict.fromkeys(kinds)
+    }
+    return found if len(found) == 1 else {**found, "all": Accuracy(sum(correct), len(correct))}
+
+
+def lines(found: Mapping[str, Accuracy]) -> Iterator[str]:
+    width = max(map(len, found))
+    return (f"{kind:{width}}  {accuracy}" for kind, accuracy in found.items())
+
+
+def kind_of(fields: Mapping[str, Any]) -> str:
+    """The kind of a row, as exercises.py writes it."""
+    return str(fields.get("kind", "questions"))
