@@ -7,8 +7,8 @@
     facts         the last word of a sentence of the text, which a model knows if it has read the text
 
 The text is the one that comes with Python (llm/data/builtin.py). Each question belongs to one of three parts: to be
-tuned on, to be rewarded for, and to be tested with. Which part that is, is a function of the question alone. So files of
-different parts share no question, whatever their seeds and counts.
+tuned on, to be rewarded for, and to be tested with. Which part that is, is a function of the question alone. So files
+of different parts share no question, whatever their seeds and counts.
 """
 
 from __future__ import annotations
