@@ -20,13 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
     from llm.training.command import parse, start
     from llm.training.display import print_line
     from llm.training.signals import cleaning_up
+    from llm.tuning.tasks import find_task
 
     show_warnings(print_line)
     with cleaning_up():
         options, run = parse(sys.argv[1:] if arguments is None else arguments)
         keep_freed_memory()
         set_switch_interval()
-        return start(options, run, write_sample)
+        return start(options, run, write_sample, find_task)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ page). Then the folders, in this order. The `__init__` of each one lists its fil
     evaluation/    how well a model predicts text that it was not trained on
     training/      train.py; training/__init__.py follows one gradient through all files
     inference/     generate.py: the model writes text
+    tuning/        train.py --objective chat, preference ...: from a model that continues text to one that answers
 
 A folder imports only from folders above it in this list. Training and inference do not import each other.
 """

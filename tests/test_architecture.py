@@ -43,7 +43,7 @@ ALLOWED = {  # packages that a room may import; the standard library goes withou
 }
 # Folders from the top floor to the ground floor. A folder may import from the floors below its own.
 FLOORS = {
-    "llm": ["inference training", "evaluation data", "hub parallel", "runs", "model"],
+    "llm": ["tuning", "inference training", "evaluation data", "hub parallel", "runs", "model"],
     "tokenizer": ["cli", "models", "fast formats training", "bpe", "text", "split", "arrays"],
     "minigrad": ["optim", "profiler", "nn", "gradcheck", "fused", "cuda ops"],
 }

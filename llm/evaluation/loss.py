@@ -26,6 +26,10 @@ class Validation:
     batches: Sequence[Batch]
     bytes_per_token: float | None = None  # mean length of a token in UTF-8; None if the loss is not in nats per token
 
+    def evaluate(self, workers: Workers) -> Evaluation:
+        """The mean loss of the model of `workers`, see `evaluate`."""
+        return evaluate(workers, self)
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -1,7 +1,8 @@
 """The folder that training leaves, and from which training continues and inference reads. To read in order:
 
 1. run.py            the folder: which files are in it, who may write to it, how the newest one is found
-2. options.py        what was asked for: the options of train.py, and presets of them; parsing.py: from a command line
+2. options.py        what was asked for: the options of train.py, and presets of them; tuning_options.py: those for
+                     tuning a model; parsing.py: from a command line
 3. checkpoints.py    what was learned: weights, optimizer and state at a step; how damage is noticed
 4. state.py          the plain values of a checkpoint, and which are possible
 5. metrics.py        how it went: losses of all steps, and their picture

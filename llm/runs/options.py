@@ -1,14 +1,17 @@
 """The options of train.py, and the presets.
 
-TrainOptions has the options of training, GPTConfig (llm/model/config.py) has those of the model. The text below a field
-is its `--help`. A preset is a set of values for both.
+TrainOptions has the options of training, GPTConfig (llm/model/config.py) has those of the model, and TuningOptions
+(tuning_options.py) those of tuning. The text below a field is its `--help`. A preset is a set of values for both
+training and model.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -16,6 +19,9 @@ from llm.model.checks import LARGEST_INT
 from llm.model.config import GPTConfig
 from llm.model.presets import PRESETS as MODELS
 from llm.runs.parsing import DEFAULT_IN_TEXT, flag
+from llm.runs.tuning_options import Objective, TuningOptions
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,11 @@ class TrainOptions:
     """Go on training the model at this path: a folder of Hugging Face, a GGUF file, a .bin of llama2.c, or a run.
     Its shape and its tokenizer come from there; only --context may be shorter, and is at most 512 if it is not given.
     The learning rate is small then, 5e-5.
+    """
+    objective: Objective = "text"
+    """What to learn. text: continue the text of --data. The others tune the model at --from, on rows of --data FILE.
+    chat: answer. classify: name the class of a text. preference: prefer one of two answers. reward: judge answers.
+    reinforce: earn rewards. Their options are shown by --objective NAME --help.
     """
     steps: int = 1000
     """Number of updates of the weights."""
@@ -130,51 +141,67 @@ class Options:
     model: Annotated[tyro.conf.OmitArgPrefixes[GPTConfig], tyro.conf.arg(help="The shape of the model.")] = field(
         default_factory=GPTConfig
     )
+    tuning: Annotated[tyro.conf.OmitArgPrefixes[TuningOptions], tyro.conf.arg(help=TuningOptions.__doc__)] = field(
+        default_factory=TuningOptions
+    )
 
     def to_json(self) -> dict[str, Any]:
         """For config.json. Options that belong to one command, not to the run, are left out."""
         training = asdict(self.training)
         for name in ("out", "resume", "dry_run", "profile"):
             del training[name]
-        return {"model": self.model.to_json(), "training": training}
+        tuning = {} if self.tuning == TuningOptions() else {"tuning": asdict(self.tuning)}
+        return {"model": self.model.to_json(), "training": training, **tuning}
 
     @classmethod
     def from_json(cls, data: Any) -> Options:
         """The inverse of `to_json`. Raises ValueError if `data` is not a result of `to_json`."""
         # Options that `to_json` leaves out, and those that an older version did not have, get their defaults.
         try:
-            training, model = data["training"], data["model"]
-            if not isinstance(training, dict):
-                raise ValueError(f"its options of training are a {type(training).__name__}, not an object")
-            for name, kind in get_type_hints(TrainOptions).items():
-                if name in training and not _has_type(training[name], kind):
-                    raise ValueError(f"{name} cannot be {training[name]!r}")
-            return cls(TrainOptions(**training), GPTConfig.from_json(model))
+            training, tuning = _read(TrainOptions, data["training"]), _read(TuningOptions, data.get("tuning", {}))
+            return cls(training, GPTConfig.from_json(data["model"]), tuning)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the options of a run: {error!r}") from None
 
 
 def brief(options: Options) -> Any:
-    """The options without the further choices of GPTConfig, which are many and seldom needed: what --help shows."""
+    """The options without those that are seldom needed: what --help shows. These are the further choices of GPTConfig,
+    which are many, and, with the objective text, those of tuning.
+    """
     hints, further = get_type_hints(GPTConfig), GPTConfig.further_fields()
     hidden = [(name, Annotated[hints[name], tyro.conf.Suppress], default) for name, default in further.items()]
     shape = make_dataclass("Shape", hidden, bases=(GPTConfig,), frozen=True)
     text = f"The shape of the model. {len(further)} more options, such as --experts, are shown by --help-all."
     model = Annotated[tyro.conf.OmitArgPrefixes[shape], tyro.conf.arg(help=text)]  # type: ignore[valid-type]
-    # The field replaces the one of the same name.
-    kind = make_dataclass("Brief", [("model", model, field(default_factory=shape))], bases=(Options,), frozen=True)
+    # The fields replace those of the same names.
+    replaced: list[tuple[str, Any, Any]] = [("model", model, field(default_factory=shape))]
+    if options.training.objective == "text":
+        replaced.append(("tuning", Annotated[TuningOptions, tyro.conf.Suppress], field(default_factory=TuningOptions)))
+    kind = make_dataclass("Brief", replaced, bases=(Options,), frozen=True)
     kind.__doc__ = Options.__doc__
-    return kind(options.training, shape(**vars_of(options.model)))
+    return kind(options.training, shape(**vars_of(options.model)), options.tuning)
 
 
 def vars_of(config: GPTConfig) -> dict[str, Any]:
     return {each.name: getattr(config, each.name) for each in fields(config)}
 
 
+def _read(kind: type[T], data: Any) -> T:
+    """Options of one kind from JSON. Raises TypeError for a name that is not one of its fields."""
+    if not isinstance(data, dict):
+        raise ValueError(f"its options of training are a {type(data).__name__}, not an object")
+    for name, field_type in get_type_hints(kind).items():
+        if name in data and not _has_type(data[name], field_type):
+            raise ValueError(f"{name} cannot be {data[name]!r}")
+    return kind(**data)
+
+
 def _has_type(value: Any, kind: Any) -> bool:
     """Whether a value from JSON has the type of a field."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
+    if get_origin(kind) is UnionType:
+        return any(_has_type(value, each) for each in get_args(kind))
     if isinstance(value, bool):  # which Python takes for an integer
         return kind is bool
     return isinstance(value, kind) or kind is float and isinstance(value, int)
@@ -185,6 +212,16 @@ def _has_type(value: Any, kind: Any) -> bool:
 FROM = TrainOptions(
     steps=500, lr=5e-5, min_lr=0.0, schedule="linear", warmup=50, weight_decay=0.01, beta2=0.999, eval_every=50
 )
+# What differs from FROM with another objective.
+BY_OBJECTIVE: dict[str, dict[str, Any]] = {"chat": {"lr": 2e-5}, "preference": {"lr": 1e-6}, "reinforce": {"lr": 1e-6}}
+# Adapters begin without effect and have few weights: they take larger steps. What --lr is multiplied by.
+ADAPTER_LR = {"lora_rank": 10.0, "prefix_tokens": 100.0, "prompt_tokens": 100.0}
+
+
+def tuning_defaults(objective: str, adapters: Iterable[str] = ()) -> TrainOptions:
+    """The options of training with --from. `adapters`: the names of their options that are given."""
+    training = replace(FROM, **BY_OBJECTIVE.get(objective, {}))
+    return replace(training, lr=training.lr * max((ADAPTER_LR[name] for name in adapters), default=1.0))
 
 
 def presets() -> dict[str, Options]:

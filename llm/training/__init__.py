@@ -6,16 +6,17 @@
 4. trainer.py       updates one after the other, evaluation, and the state from which a run can be resumed
 5. loop.py          the training loop: metrics, evaluations, samples, checkpoints
 6. signals.py       Ctrl-C: finish the update, then stop
-7. setup.py         from options to a trainer: text, tokenizer, model, optimizer; base.py: --from, a model to begin with
-8. checks.py        what can be checked before the first step
-9. command.py       the command line of train.py
-10. messages.py     what is said at the end
-11. display.py      progress bars; dry_run.py: --dry-run; memory.py: how much is needed; profiling.py: --profile
+7. task.py          what a run learns: data, tokenizer, objective, validation; text.py: the task of plain text
+8. setup.py         from options to a trainer: task, model, optimizer; base.py: --from, a model to begin with
+9. checks.py        what can be checked before the first step
+10. command.py      the command line of train.py
+11. messages.py     what is said at the end
+12. display.py      progress bars; dry_run.py: --dry-run; memory.py: how much is needed; profiling.py: --profile
 
 The path of one gradient, from the command to the weights:
 
     train.py  main                          reads the options: command.parse, then command.start
-    setup.py  set_up                        opens text, tokenizer and checkpoint, and makes the Trainer
+    setup.py  set_up                        opens task, model and checkpoint, and makes the Trainer
     loop.py  train > Loop.advance           calls update, then evaluates, prints and saves when it is time
     trainer.py  Trainer.update              takes the batch and the learning rate of this step
     step.py  train_step                     sets gradients to zero, calls `accumulate`, then clips and updates (below)

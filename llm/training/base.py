@@ -28,11 +28,11 @@ CHANGEABLE = {"dropout", "balance_loss", "balance_by_layer"}
 LONGEST_CONTEXT = 512
 
 
-def base_options(path: str) -> Options:
+def base_options(path: str, training: TrainOptions = FROM) -> Options:
     """The defaults of the options with --from. Raises ValueError (HubError ...) or OSError if there is no model."""
     config = base_config(path)
     # The path as the tokenizer means: the one that comes with the model.
-    training = replace(FROM, from_=path, tokenizer=path)
+    training = replace(training, from_=path, tokenizer=path)
     return Options(training, replace(config, context=min(config.context, LONGEST_CONTEXT)))
 
 

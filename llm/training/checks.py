@@ -9,7 +9,7 @@ from pathlib import Path
 from llm.console import NO_ROOM
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
-from llm.runs.options import TrainOptions
+from llm.runs.options import Options, TrainOptions
 from minigrad.profiler.table import size
 from tokenizer import BaseTokenizer
 from tokenizer.formats.atomic import PARTIAL
@@ -25,6 +25,16 @@ def check_prompt(tokenizer: BaseTokenizer, prompt: str) -> None:
             f"{error.character!r} in --prompt is not among the {error.known} characters of the tokenizer; leave it "
             "out, or use --tokenizer bpe"
         ) from None
+
+
+def check_objective(options: Options) -> None:
+    """Raise ValueError if an objective lacks the model or the data that it needs."""
+    training, is_text = options.training, options.training.objective == "text"
+    if training.from_ is None and (options.tuning.has_adapters or not is_text):
+        given = f"--objective {training.objective} tunes" if not is_text else "adapters tune"
+        raise ValueError(f"{given} a model that is trained already; give its path as --from")
+    if not is_text and training.data == TrainOptions().data:
+        raise ValueError(f"--objective {training.objective} learns from rows of a file; give it as --data FILE")
 
 
 def problems_of_schedule(training: TrainOptions) -> list[str]:

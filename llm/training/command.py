@@ -12,28 +12,27 @@ from typing import Annotated, Any
 
 import tyro
 
-from llm.evaluation.loss import evaluate
-from llm.model.gpt import GPT
 from llm.parallel.blas import blas_threads, limited_blas_threads
 from llm.runs.errors import RunError
-from llm.runs.options import FROM, Options, brief, presets
+from llm.runs.options import ADAPTER_LR, Options, TrainOptions, brief, presets, tuning_defaults
 from llm.runs.parsing import flag, read_options, read_some
 from llm.runs.run import Run, new_run, newest_run
+from llm.runs.tuning_options import Objective
 from llm.training.base import base_config, base_name, base_options, check_shape
+from llm.training.checks import check_objective
 from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
 from llm.training.memory import advised, beyond_this_machine
 from llm.training.setup import describe, set_up
-from tokenizer import BaseTokenizer
+from llm.training.task import SampleWriter, TaskKind
+from llm.training.text import TextTask
 
 # The only options of the model that may change when a run is resumed. (--vocab-size has no effect: the run has its
 # tokenizer already.)
 CHANGEABLE = {"dropout", "balance_loss", "balance_by_layer", "vocab_size"}
 
-# Takes (model, tokenizer, prompt, seed), returns what the model writes after the prompt. llm/training does not import
-# llm/inference, where this function is. train.py imports both, and passes it in.
-SampleWriter = Callable[[GPT, BaseTokenizer, str, int], str]
+FindTask = Callable[[str], TaskKind]  # takes a name of --objective. As with SampleWriter, train.py passes it in
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,14 @@ class _FirstOptions:
 
     preset: str | None = None
     from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    objective: Objective = "text"
     out: str | None = None
     resume: bool = False
-    steps: str | None = None  # text: whether it is a number is checked later, with all other options
+    # Numbers are text here: whether they are numbers is checked later, with all other options.
+    steps: str | None = None
+    lora_rank: str | None = None
+    prefix_tokens: str | None = None
+    prompt_tokens: str | None = None
 
 
 def parse(arguments: list[str]) -> tuple[Options, Run]:
@@ -60,32 +64,34 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
     options = _parse(arguments, defaults)
     if run.exists:
         _refuse_changes(run, defaults, options)
-    elif first.from_ is not None:
+        return options, run
+    check_objective(options)
+    if first.from_ is not None:
         check_shape(base_config(first.from_), options.model, first.from_)
     return options, run
 
 
-def start(options: Options, run: Run, write_sample: SampleWriter) -> int:
+def start(options: Options, run: Run, write_sample: SampleWriter, find_task: FindTask = lambda _: TextTask) -> int:
     """Train a new run, continue a run, or only describe what the options say; returns the exit status."""
     if options.training.dry_run:
         print_line(describe_dry_run(options, run))
         return 0
     with run.locked():
-        trainer, tokenizer = set_up(options, run)
-        print_line(describe(trainer, tokenizer, run))
+        trainer, task = set_up(options, run, find_task(options.training.objective))
+        options = task.options
+        print_line(describe(trainer, task, run))
         if trainer.model.device == "cpu":
             for line in beyond_this_machine(options, trainer.workers.count):
                 print_line(line)
 
         def sample() -> str:
-            model, prompt, seed = trainer.model, options.training.prompt, options.training.seed
             # The workers wait meanwhile. So the cores are free for matrix products, as in generate.py.
-            with limited_blas_threads(blas_threads(options.training.threads, model.num_parameters())):
-                return prompt + write_sample(model, tokenizer, prompt, seed)
+            with limited_blas_threads(blas_threads(options.training.threads, trainer.model.num_parameters())):
+                return task.sample(trainer.model, write_sample)
 
         with advised(options, trainer.workers.count):
             if options.training.from_ is not None and not trainer.state.step:
-                print_line(f"before the first step: {evaluate(trainer.workers, trainer.validation)}")
+                print_line(f"before the first step: {trainer.validation.evaluate(trainer.workers)}")
             return train(trainer, run, sample)
 
 
@@ -102,13 +108,20 @@ def _defaults(first: _FirstOptions) -> Options:
             f"--preset {first.preset} describes a new model, and --from {first.from_} one that exists already; "
             "leave one of them out"
         )
-    return base_options(first.from_)
+    return base_options(first.from_, _tuning_defaults(first))
+
+
+def _tuning_defaults(first: _FirstOptions) -> TrainOptions:
+    """The options of training that are not given, with --from."""
+    adapters = [name for name in ADAPTER_LR if getattr(first, name) is not None]
+    return tuning_defaults(first.objective, adapters)
 
 
 def _described(first: _FirstOptions) -> Options:
     """What --help shows: the values of `_defaults`, without opening the model of --from."""
     preset = _preset(first.preset)
-    return preset if first.from_ is None else replace(preset, training=replace(FROM, from_=first.from_))
+    training = preset.training if first.from_ is None else replace(_tuning_defaults(first), from_=first.from_)
+    return replace(preset, training=replace(training, objective=first.objective))
 
 
 def _run(first: _FirstOptions) -> Run:
@@ -148,8 +161,9 @@ def _preset(name: str | None) -> Options:
 def _refuse_changes(run: Run, before: Options, after: Options) -> None:
     """Raise RunError if an option was changed that the trained weights, or the tokenizer, depend on."""
     fixed: list[tuple[Any, Any, str]] = [
-        (before.training, after.training, name) for name in ("preset", "from_", "tokenizer")
+        (before.training, after.training, name) for name in ("preset", "from_", "tokenizer", "objective")
     ]
+    fixed += [(before.tuning, after.tuning, field.name) for field in fields(after.tuning)]
     fixed += [(before.model, after.model, field.name) for field in fields(after.model) if field.name not in CHANGEABLE]
     for old, new, name in fixed:
         if getattr(old, name) != getattr(new, name):

@@ -27,7 +27,8 @@ from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
 from llm.training.base import base_tokenizer
 from llm.training.memory import describe_memory, memory_arguments
-from llm.training.setup import check_vocab_size, worker_count
+from llm.training.setup import worker_count
+from llm.training.text import check_vocab_size
 from minigrad.backend import pick_device, to_device
 from tokenizer import load as load_tokenizer
 

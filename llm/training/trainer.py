@@ -1,8 +1,8 @@
 """A trainer holds everything that training needs and changes. loop.py calls its `update`, prints, and writes files.
 
-The trainer is given the model, the loss, the batches and the optimizer. train.py makes them in setup.py. For
-fine-tuning or reinforcement learning, give other batches and another objective; this trainer and the loop in loop.py
-stay the same.
+The trainer is given the model, the loss, the batches and the optimizer. train.py makes them in setup.py. Fine-tuning
+and reinforcement learning are other tasks (task.py), with other batches and another objective; this trainer and the
+loop in loop.py stay the same.
 
 A run that was killed and resumed ends with the same weights, bit for bit, as a run without interruption. Two things
 make that possible. Everything random (the order of batches, dropout) is a function of the seed and the step, so no
@@ -16,25 +16,17 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
-from llm.evaluation.loss import Evaluation, Validation, evaluate
-from llm.parallel.objective import Batch
+from llm.evaluation.loss import Evaluation
 from llm.parallel.workers import Workers
 from llm.runs.checkpoints import MODEL, OPTIMIZER, Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import TrainOptions
 from llm.runs.state import STATE
 from llm.training.step import Schedule, StepResult, train_step
+from llm.training.task import BatchSource, Validator
 from minigrad.optim import AdamW
-
-
-class BatchSource(Protocol):
-    """Where batches come from, such as `llm.data.Batches`."""
-
-    def batch(self, step: int) -> Batch:
-        """The batch of a step. The same step must always get the same batch, or a resumed run would end differently."""
-        ...
 
 
 @dataclass
@@ -65,6 +57,7 @@ class Trainer:
 
     `options`: the trainer reads only `steps`, `clip`, `micro_batches` and `seed`.
     `data`: checksums by name, {"train": ..., "val": ...}, so that a run is not resumed with other data by mistake.
+    `description`: of the data, in a line.
     """
 
     def __init__(
@@ -75,12 +68,14 @@ class Trainer:
         optimizer: AdamW,
         batches: BatchSource,
         schedule: Schedule,
-        validation: Validation,
+        validation: Validator,
         data: Mapping[str, str],
+        description: str = "",
     ):
         self.options = options
         self.model, self.workers, self.optimizer = workers.model, workers, optimizer
         self.batches, self.schedule, self.validation, self.data = batches, schedule, validation, dict(data)
+        self.description = description
         self.state = TrainerState()  # replaced when a run is resumed
 
     @property
@@ -107,7 +102,7 @@ class Trainer:
 
     def evaluate(self) -> tuple[Evaluation, bool]:
         """The loss on the validation batches, and whether it is the lowest so far."""
-        evaluation = evaluate(self.workers, self.validation)
+        evaluation = self.validation.evaluate(self.workers)
         better = evaluation.loss < self.state.best_loss  # False if the loss is NaN
         if better:
             self.state.best_step, self.state.best_loss = self.state.step, evaluation.loss

@@ -30,6 +30,7 @@ from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions, presets
 from llm.runs.parsing import flag
 from llm.runs.run import Run
+from llm.runs.tuning_options import TuningOptions
 from llm.training import checks
 from llm.training.command import parse, start
 from llm.training.setup import set_up
@@ -115,21 +116,30 @@ def test_shakespeare_char_reads_half_the_text_of_nanogpt_char_and_is_no_larger()
     assert (ours.training.data, ours.training.tokenizer) == (theirs.training.data, theirs.training.tokenizer)
 
 
-@pytest.mark.parametrize("more", [[], ["--resume"], ["--preset", "gpt2"]])
+@pytest.mark.parametrize("more", [[], ["--resume"], ["--preset", "gpt2"], ["--objective", "chat", "--from", "none"]])
 def test_help_names_every_option_once(
     more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")  # one option after the other, not side by side
-    further = GPTConfig.further_fields()
-    for word, hidden in (("--help-all", {}), ("--help", further)):
+    further, kinds = GPTConfig.further_fields(), (TrainOptions, GPTConfig, TuningOptions)
+    of_tuning = set() if "--objective" in more else {field.name for field in fields(TuningOptions)}
+    for word, hidden in (("--help-all", set()), ("--help", {*further} | of_tuning)):
         assert script(monkeypatch, word, *more) == 0
         shown = capsys.readouterr().out
         named = re.findall(r"^[^\w\n] (?:-h, )?--([a-z][a-z0-9-]+)", shown, re.MULTILINE)
-        names = [field.name for kind in (TrainOptions, GPTConfig) for field in fields(kind) if field.name not in hidden]
+        names = [field.name for kind in kinds for field in fields(kind) if field.name not in hidden]
         assert sorted(named) == sorted(["help", *(flag(name)[2:] for name in names)])
     assert f"{len(further)} more options, such as --experts, are shown by --help-all" in shown
     assert "{default," in shown
     assert "gpt2-xl" in shown
+
+
+def test_help_names_options_of_tuning_where_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for more, shown in (([], False), (["--objective", "chat"], True)):
+        assert script(monkeypatch, "--help", *more) == 0
+        assert ("--lora-rank" in capsys.readouterr().out) is shown
 
 
 def test_help_with_from_shows_its_own_defaults(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -431,7 +441,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_the_text_is_read(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("llm.runs.run.tempfile.TemporaryFile", refuse)
-    monkeypatch.setattr("llm.training.setup.open_corpus", lambda data: pytest.fail("too late"))
+    monkeypatch.setattr("llm.training.text.open_corpus", lambda data: pytest.fail("too late"))
     with pytest.raises(RunError, match=r"cannot be the folder of a run \(Permission denied\); choose another --out"):
         train(tmp_path / "run", "--steps", "1")
 

@@ -14,6 +14,7 @@ from llm.model.config import GPTConfig
 from llm.runs.options import Options, TrainOptions
 from llm.training import simple
 from llm.training.setup import initial_model, make_trainer
+from llm.training.text import text_parts
 from llm.training.trainer import Trainer
 from tests.llm.trainings import WORDS
 from tokenizer import CharTokenizer
@@ -48,7 +49,7 @@ def real_trainer(**changes: object) -> Trainer:
     config = GPTConfig(vocab_size=tokenizer.vocab_size, **simple.SIZE, **simple.CHOICES)
     dataset = prepare(Corpus("text", [TEXT]), tokenizer, training.val_fraction)
     options = Options(TrainOptions(**asdict(training) | changes), config)
-    return make_trainer(options, dataset, "cpu", initial_model(options, restored=False))
+    return make_trainer(options, text_parts(options, dataset), "cpu", initial_model(options, restored=False))
 
 
 def weights_of_real_trainer(**changes: object) -> dict[str, np.ndarray]:

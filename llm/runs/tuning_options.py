@@ -1,0 +1,67 @@
+"""The options of train.py for tuning a model: adapters, frozen weights, and what each --objective asks for.
+
+The text below a field is its `--help`. Each objective has a block of fields. Their values can not be changed when a run
+is resumed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from llm.model.checks import LARGEST_INT
+from llm.runs.parsing import DEFAULT_IN_TEXT, flag
+
+Objective = Literal["text", "chat", "classify", "preference", "reward", "reinforce"]
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """How a model is tuned."""
+
+    # --- what is trained: adapters beside frozen weights, or some of the weights
+    lora_rank: Annotated[int | None, DEFAULT_IN_TEXT] = None
+    """LoRA: train two matrices of this rank beside each of --lora-targets, and none of the model's own weights.
+    none, the default: no LoRA.
+    """
+    lora_alpha: Annotated[float | None, DEFAULT_IN_TEXT] = None
+    """LoRA: what the two matrices add is multiplied by alpha / rank. none, the default: alpha is the rank."""
+    lora_targets: str = "all-linear"
+    """LoRA: names of layers with commas between them, or all-linear: all but the embedding and the head."""
+    lora_dropout: float = 0.0
+    """LoRA: dropout on the input of the two matrices."""
+    rslora: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """LoRA: multiply by alpha / sqrt(rank) instead of alpha / rank."""
+    dora: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """LoRA: train the length of each row of a matrix by itself (DoRA)."""
+    prefix_tokens: int = 0
+    """Prefix tuning: train keys and values of this many tokens before the text, in each layer. 0: none."""
+    prompt_tokens: int = 0
+    """Prompt tuning: train the embeddings of this many tokens before the text. 0: none."""
+    freeze: str = ""
+    """Weights that are not trained: names of parts, or patterns, with commas between them, such as
+    "embedding,blocks.0,*.mlp". A number N: the embeddings and the first N blocks.
+    """
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, int) and not isinstance(value, bool) and value >= LARGEST_INT:
+                raise ValueError(f"{flag(name)} is too large; it must be below 2^63")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{flag(name)} must be a number, got {value}")
+        for name, least in (("lora_rank", 1), ("prefix_tokens", 0), ("prompt_tokens", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{flag(name)} must be at least {least}, got {value}")
+        if not 0 <= self.lora_dropout < 1:
+            raise ValueError(f"--lora-dropout must be at least 0 and below 1, got {self.lora_dropout}")
+        if self.freeze and self.has_adapters:
+            raise ValueError("--freeze is not needed with adapters: they are trained, and the whole model is frozen")
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether adapters are trained, and the weights of the model are not."""
+        return self.lora_rank is not None or bool(self.prefix_tokens or self.prompt_tokens)

@@ -1,0 +1,110 @@
+"""What a run learns. The trainer, its loop and its checkpoints are the same for all tasks.
+
+    text                                        predict the next token of a text: text.py
+    chat classify preference reward reinforce   llm/tuning/tasks.py
+
+A run opens its task, then makes the model, and then asks the task for what the trainer needs (setup.py):
+
+    task = TextTask(options, run)       reads data and tokenizer, which decide how many tokens the model knows
+    model = task.extend(model)          a model that is made of `task.options`; a classifier adds its head here
+    parts = task.parts(model)           objective, batches and validation
+
+All that is random comes from `options.training.seed` and the step, so that a run that was killed goes on exactly.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
+
+from llm.evaluation.loss import Evaluation
+from llm.model.gpt import GPT
+from llm.parallel.objective import Batch, Objective
+from llm.parallel.workers import Workers
+from llm.runs.options import Options
+from llm.runs.run import Run
+from llm.training.base import base_tokenizer
+from tokenizer import BaseTokenizer
+
+# Takes (model, tokenizer, prompt, seed), returns what the model writes after the prompt. llm/training does not import
+# llm/inference, where this function is. train.py imports both, and passes it in.
+SampleWriter = Callable[[GPT, BaseTokenizer, str, int], str]
+
+
+class BatchSource(Protocol):
+    """Where batches come from, such as `llm.data.Batches`."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step. The same step must always get the same batch, or a resumed run would end differently."""
+        ...
+
+
+class Validator(Protocol):
+    """How a model is judged, such as `llm.evaluation.loss.Validation`: the mean loss of fixed batches."""
+
+    def evaluate(self, workers: Workers) -> Evaluation: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the trainer gets from a task."""
+
+    objective: Objective
+    batches: BatchSource
+    validation: Validator
+    data: Mapping[str, str]  # checksums by name, {"train": ..., "val": ...}: with other data, no run is resumed
+    description: str  # of the data, in a line such as "1,000 training tokens (my.txt), 10 steps an epoch"
+
+
+class Task(ABC):
+    """A task whose data and tokenizer have been read.
+
+    `__init__(options, run)` reads them; it raises ValueError (DataError, RunError ...) or OSError, with a sentence for
+    the user, and leaves the folder of the run as it is. `options` are then those of the model that can be made.
+    """
+
+    name: ClassVar[str]  # the value of --objective
+    rows: ClassVar[str] = "sequences"  # what the rows of a batch are, for messages
+    options: Options
+    tokenizer: BaseTokenizer
+
+    @abstractmethod
+    def parts(self, model: GPT) -> Parts:
+        """Objective, batches, validation. When a run is resumed, the weights of `model` are not yet those of the
+        checkpoint.
+        """
+
+    def extend(self, model: GPT) -> GPT:
+        """The model that is trained: `model`, or a larger one around it."""
+        return model
+
+    def write(self, run: Run) -> None:
+        """Write what the task needs to resume, such as numbers of the model at --from, if the run lacks it. Called
+        last, before the first step and when a run is resumed.
+        """
+        return
+
+    def sample(self, model: GPT, write: SampleWriter) -> str:
+        """A text that shows what the model has learned, with the prompt that it begins with."""
+        training = self.options.training
+        return training.prompt + write(model, self.tokenizer, training.prompt, training.seed)
+
+
+TaskKind = Callable[[Options, Run], Task]  # a class of tasks: reads the data
+
+
+def kept_tokenizer(options: Options, run: Run) -> BaseTokenizer | None:
+    """The tokenizer of a run that is resumed, or of the model at --from; None if there is neither."""
+    if run.exists:
+        return run.tokenizer()
+    return None if options.training.from_ is None else base_tokenizer(options.training, options.model.vocab_size)
+
+
+def with_vocabulary(options: Options, tokenizer: BaseTokenizer) -> Options:
+    """The options for a model that knows all tokens of the tokenizer."""
+    size = tokenizer.vocab_size
+    if options.training.from_ is not None:  # a model of others may have more ids than its tokenizer
+        size = max(size, options.model.vocab_size)
+    return replace(options, model=replace(options.model, vocab_size=size))
