@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from llm.hub.adapters.files import load_adapter
 from llm.hub.errors import HubError
 from llm.hub.source import RUN, Source, open_model
 from llm.hub.stored_model import StoredGPT
@@ -29,19 +30,28 @@ Weights = Literal["widened", "stored"]
 
 
 def load(
-    path: str | Path, dtype: Any = np.float32, weights: Weights = "widened", *, tokenizer: str | Path | None = None
+    path: str | Path,
+    dtype: Any = np.float32,
+    weights: Weights = "widened",
+    *,
+    tokenizer: str | Path | None = None,
+    adapter: str | Path | None = None,
 ) -> tuple[GPT, BaseTokenizer | None]:
     """The model and the tokenizer at `path`; the tokenizer is None if there are no files of one.
 
     `path`: a folder of Hugging Face, a run of train.py, a GGUF file, or a .bin file of llama2.c.
     `dtype`: of the weights in memory. `weights`: "widened" converts them all to it at once. "stored" keeps bf16, f16
     and q8 as they are in the file, and converts a block of rows at each use: less memory, slower.
-    `tokenizer`: a file or folder of a tokenizer, to be used instead of the model's own.
+    `tokenizer`: a file or folder of a tokenizer, to be used instead of the model's own. `adapter`: the folder of an
+    adapter, as PEFT saves it, which is attached to the model.
     The model is in evaluation mode. Raises HubError, a ValueError, or OSError if it cannot be read.
     """
     source = open_model(path)
     found = load_tokenizer(source, tokenizer)  # before the weights, which take longer
-    return load_weights(source, dtype, weights), found
+    model = load_weights(source, dtype, weights)
+    if adapter is not None:
+        load_adapter(model, adapter)
+    return model, found
 
 
 def load_any(
@@ -84,6 +94,7 @@ def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "wi
             source.parts[name].fill(parameter.data, source.tensors.__getitem__)
         except HubError as error:
             raise HubError(f"{source.where}: {error}") from None
+    model.family, model.path = source.family, str(source.where)
     model.eval()
     return model
 

@@ -19,6 +19,7 @@ from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import save_folder_tokenizer
 from llm.hub.weights import Part
+from llm.model.adapters.attach import AdaptedGPT
 from llm.model.attention import attention_scale
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -37,8 +38,7 @@ def save(
 
     Raises HubError if no family of transformers has such models, or the folder exists and is not empty.
     """
-    if isinstance(model, StoredGPT):
-        raise HubError("this model was loaded with weights='stored'; to save it, load it with weights='widened'")
+    refuse_unusual(model)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise HubError(f"{folder} exists already; give a new folder")
@@ -51,6 +51,14 @@ def save(
             generation.write(partial)
         data = config_json(model.config, family, str(model.dtype))
         write_file(partial / "config.json", json.dumps(data, indent=2) + "\n")
+
+
+def refuse_unusual(model: GPT) -> None:
+    """Raise HubError for a model that is more, or less, than its parameters."""
+    if isinstance(model, StoredGPT):
+        raise HubError("this model was loaded with weights='stored'; to save it, load it with weights='widened'")
+    if isinstance(model, AdaptedGPT):
+        raise HubError("the model has an adapter; save that with save_adapter, or first merge it into the weights")
 
 
 def config_json(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]:

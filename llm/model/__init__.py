@@ -16,4 +16,5 @@
 13. presets.py       configurations by name
 14. arrays.py        weights from a file
 15. no_dropout.py    evaluation mode for a while
+16. adapters/        LoRA, prefixes and prompts: a few new parameters beside frozen weights
 """

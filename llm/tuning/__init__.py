@@ -1,4 +1,43 @@
-"""Tuning: from a model that continues text to one that answers. To read in order:
+"""From a model that continues texts to one that answers. To read in order:
 
-1. tasks.py         the objectives of train.py, a task each (llm/training/task.py says what a task is)
+1. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
+2. adapters.py       LoRA, prefixes and prompts: few parameters to train
+3. exercises.py      questions that a program makes, and whose answers a program can check
+4. accuracy.py       how many of them a model answers right, with an interval
+5. reinforcement/    the model is rewarded for answers that a program can check
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers and editors
+    from llm.hub.adapters.files import save_adapter
+    from llm.hub.load import load
+    from llm.tuning.adapters import adapter_off, add_lora, add_prefix, add_prompt, merge
+
+__all__ = ["adapter_off", "add_lora", "add_prefix", "add_prompt", "load", "merge", "save_adapter"]
+
+# Where each name comes from. It is imported at its first use.
+_NAMES = {
+    "adapter_off": ("llm.model.adapters.attach", "adapter_off"),
+    "add_lora": ("llm.tuning.adapters", "add_lora"),
+    "add_prefix": ("llm.tuning.adapters", "add_prefix"),
+    "add_prompt": ("llm.tuning.adapters", "add_prompt"),
+    "load": ("llm.hub.load", "load"),
+    "merge": ("llm.model.adapters.merge", "merge"),
+    "save_adapter": ("llm.hub.adapters.files", "save_adapter"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _NAMES[name]
+    value = globals()[name] = getattr(importlib.import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
