@@ -1,10 +1,16 @@
 """From a model that continues texts to one that answers. To read in order:
 
-1. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
-2. adapters.py       LoRA, prefixes and prompts: few parameters to train
-3. exercises.py      questions that a program makes, and whose answers a program can check
-4. accuracy.py       how many of them a model answers right, with an interval
-5. reinforcement/    the model is rewarded for answers that a program can check
+1. records.py        files of examples: JSON lines, CSV, TSV
+2. rows.py           the shapes of examples: messages, prompt and completion, chosen and rejected ...
+3. split.py          which examples are held out for validation
+4. masks.py          which part of a conversation is learned
+5. conversation.py   an example as token ids, with a mask of those that are learned
+6. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
+7. adapters.py       LoRA, prefixes and prompts: few parameters to train
+8. questions.py      prompts that a model is to answer
+9. reinforcement/    the model is rewarded for answers that a program can check
+10. exercises.py     questions that a program makes, and whose answers a program can check
+11. accuracy.py      how many of them a model answers right, with an interval
 """
 
 from __future__ import annotations

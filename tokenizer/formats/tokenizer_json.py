@@ -114,3 +114,17 @@ def reads_back(read: Record, written: Record) -> bool:
     if isinstance(written, SentencePieceRecord) and isinstance(read, SentencePieceRecord) and written.scores:
         return read._replace(merges=None, scores=written.scores) == written
     return read == written
+
+
+def with_special_tokens(record: Record, names: Iterable[str]) -> Record:
+    """The record with more special tokens. A name that is a token already keeps its id; others come after all tokens.
+
+    ValueError if this kind of tokenizer cannot be written as a tokenizer.json.
+    """
+    document = json.loads(serialize(record))
+    kept = [token for token in document["added_tokens"] if token["content"] not in set(names)]
+    known = document["model"]["vocab"] | {token["content"]: token["id"] for token in document["added_tokens"]}
+    for name in names:
+        known.setdefault(name, max(known.values(), default=-1) + 1)
+    added = [AddedToken(name, known[name]) for name in names]
+    return parse(document | {"added_tokens": kept + components.write_added_tokens(added)})

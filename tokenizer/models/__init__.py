@@ -8,4 +8,5 @@ Read in this order:
     byte_bpe.py       Tokenizer, byte-pair encoding over bytes
     sentencepiece.py  SentencePieceTokenizer, byte-pair encoding over characters, as in Llama 2
     wordpiece.py      WordPieceTokenizer, BERT's
+    spans.py          for training: ids, and which part of a text or a conversation each of them stands for
 """

@@ -103,8 +103,13 @@ class Model(ABC):
         return spans
 
 
-def encode_aligned(model: Model, segments: Iterable[AlignedText | FoundToken]) -> tuple[list[int], list[Span]]:
-    """The ids of a text that is given as segments, and for each id its span in the original text."""
+def encode_aligned(
+    model: Model, segments: Iterable[AlignedText | FoundToken], *, trims: bool = True
+) -> tuple[list[int], list[Span]]:
+    """The ids of a text that is given as segments, and for each id its span in the original text.
+
+    `trims`: without the spaces at the edges, if this kind of tokenizer leaves them out.
+    """
     ids: list[int] = []
     spans: list[Span] = []
     added_texts: dict[int, str] = {}  # index in `ids` -> the text of the added token
@@ -117,4 +122,4 @@ def encode_aligned(model: Model, segments: Iterable[AlignedText | FoundToken]) -
             more_ids, more_spans = model.encode_aligned(segment)
             ids += more_ids
             spans += more_spans
-    return ids, model.trim(ids, spans, added_texts)
+    return ids, model.trim(ids, spans, added_texts) if trims else spans

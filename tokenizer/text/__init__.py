@@ -10,6 +10,7 @@ Read in this order:
     chat_template.py    a conversation as the text that a chat model expects; chat_process.py and chat_sandbox.py: the
                         process in which the templates of strangers run
     message_text.py     the same, when others write the messages: their text never becomes a special token
+    chat_parts.py       which message each part of a conversation's text comes from
     worker.py           how a worker process ends: with its parent
     byte_alphabet.py    the spelling of bytes in a tokenizer.json
 

@@ -28,9 +28,12 @@ class TemplateProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def render(self, template: str, variables: Mapping[str, Any]) -> str:
-        """The rendered text. ValueError if the template is wrong, fails, or goes beyond its limits."""
-        request = marshal.dumps((template, dict(variables)))
+    def render(self, template: str, variables: Mapping[str, Any], mark: str = "") -> str:
+        """The rendered text. ValueError if the template is wrong, fails, or goes beyond its limits.
+
+        `mark`: a character for notes in the text (chat_parts.py). "": no notes.
+        """
+        request = marshal.dumps((template, dict(variables), mark))
         with self._lock:
             process = self._running()
             try:
@@ -99,6 +102,6 @@ def process_of(caller: int) -> TemplateProcess:
     return process
 
 
-def render_in_process(template: str, variables: Mapping[str, Any]) -> str:
+def render_in_process(template: str, variables: Mapping[str, Any], mark: str = "") -> str:
     """`TemplateProcess.render` by the process that belongs to this one."""
-    return process_of(os.getpid()).render(template, variables)
+    return process_of(os.getpid()).render(template, variables, mark)

@@ -4,8 +4,8 @@ A template is untrusted code. Jinja2's sandbox keeps it away from files and from
 taking all memory. A process can be given limits, and it ends when a template goes beyond them.
 
 The program reads requests from standard input: a line with a number, and then that number of bytes, in which `marshal`
-has written (template, variables). It answers each with a line, "text" or "error" and a number, and then that number of
-bytes: the text, or what is wrong with the template.
+has written (template, variables, mark). It answers each with a line, "text" or "error" and a number, and then that
+number of bytes: the text, or what is wrong with the template.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import marshal
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
@@ -25,6 +25,7 @@ HAS_ALARM = hasattr(signal, "setitimer")
 MAX_SECONDS = 5.0  # for one conversation
 MAX_MEMORY = 1 << 30  # bytes, of the whole process
 MAX_CHARACTERS = 1 << 24  # of a rendered text: more than any model reads
+NOTES = ("(", ")", "<", ">", "g")  # loop; {% generation %}; at the beginning: the template has {% generation %}
 
 
 def main() -> None:
@@ -34,9 +35,9 @@ def main() -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     while size := sys.stdin.buffer.readline():  # empty when the process that asks has ended
-        template, variables = marshal.loads(sys.stdin.buffer.read(int(size)))
+        request = marshal.loads(sys.stdin.buffer.read(int(size)))
         with time_limit():
-            kind, text = answer(template, variables)
+            kind, text = answer(*request)
         data = text.encode("utf-8", "surrogatepass")
         sys.stdout.buffer.write(f"{kind} {len(data)}\n".encode() + data)
         sys.stdout.buffer.flush()
@@ -62,14 +63,19 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
 
 
-def answer(template: str, variables: Mapping[str, Any]) -> tuple[str, str]:
-    """("text", the rendered text) or ("error", a sentence). A template may fail with any kind of exception."""
+def answer(template: str, variables: Mapping[str, Any], mark: str = "") -> tuple[str, str]:
+    """("text", the rendered text) or ("error", a sentence). A template may fail with any kind of exception.
+
+    `mark`: a character that occurs nowhere, with which the text shows what it is made of (chat_parts.py). "": none.
+    """
     try:
         program = compile_template(template)
     except Exception as error:
         return "error", f"the chat template is not in the language of Jinja2: {describe(error)}"
+    environment = program.environment
+    environment.note = note_writer(variables.get("messages"), mark)
     try:
-        pieces, size = [], 0
+        pieces, size = [environment.note("g")] if environment.has_generation else [], 0
         for piece in program.generate(variables):
             pieces.append(piece)
             size += len(piece)
@@ -93,24 +99,61 @@ def compile_template(template: str) -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(jinja2.ext.Extension):
-        """`{% generation %}` marks what an assistant wrote. It is rendered as if the mark were not there."""
+        """`{% generation %}` marks what an assistant wrote. Without notes it is rendered as if it were not there."""
 
         tags = {"generation"}
 
         def parse(self, parser: Any) -> Any:
+            self.environment.has_generation = True  # type: ignore[attr-defined]
             line = next(parser.stream).lineno
             body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
             return jinja2.nodes.CallBlock(self.call_method("body"), [], [], body).set_lineno(line)
 
         def body(self, caller: Any) -> str:
-            return caller()
+            note = self.environment.note  # type: ignore[attr-defined]
+            return note("<") + caller() + note(">")
 
     extensions = [Generation, jinja2.ext.loopcontrols]
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+    environment.extend(note=lambda _: "", has_generation=False)  # where templates cannot reach them
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
-    return environment.from_string(template)
+    return environment.from_string(with_notes(environment.parse(template)))
+
+
+def with_notes(tree: Any) -> Any:
+    """The parsed template, in which every loop leaves notes: "(" before it, each item that is a message, ")" after."""
+    from jinja2 import nodes
+    from jinja2.visitor import NodeTransformer
+
+    def note(what: Any, line: int) -> Any:
+        call = nodes.Call(nodes.EnvironmentAttribute("note"), [what], [], None, None)
+        return nodes.Output([call]).set_lineno(line)
+
+    class Notes(NodeTransformer):
+        def visit_For(self, loop: Any) -> Any:
+            self.generic_visit(loop)
+            if not isinstance(loop.target, nodes.Name):
+                return loop
+            loop.body.insert(0, note(nodes.Name(loop.target.name, "load"), loop.lineno))
+            return [note(nodes.Const("("), loop.lineno), loop, note(nodes.Const(")"), loop.lineno)]
+
+    return Notes().visit(tree).set_environment(tree.environment)
+
+
+def note_writer(messages: Any, mark: str) -> Callable[[Any], str]:
+    """What makes the text of a note: a sign, or the number of the message that it is given, between marks."""
+    if not mark:
+        return lambda what: ""
+    # Messages are recognised by their identity, so that equal messages have different numbers.
+    numbers = {id(message): str(number) for number, message in enumerate(messages or ())}
+
+    def note(what: Any) -> str:
+        sign = what if type(what) is str and what in NOTES else numbers.get(id(what), "")
+        return f"{mark}{sign}{mark}" if sign else ""
+
+    return note
 
 
 def to_json(

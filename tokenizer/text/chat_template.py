@@ -50,10 +50,15 @@ def render_chat(
 
     `chat_template` may be another template, or the name of one of several in `settings`.
     """
+    return render(template_of(settings, chat_template, options), messages, **{**named_tokens(settings), **options})
+
+
+def template_of(settings: Mapping[str, Any], chat_template: str | None, options: Mapping[str, Any]) -> str:
+    """The template that `render_chat` uses."""
     # A template contains "{{ ... }}" or "{% ... %}"; a name does not.
     if chat_template is None or ("{" not in chat_template and "chat_template" in settings):
-        chat_template = choose_template(settings, chat_template, has_tools=options.get("tools") is not None)
-    return render(chat_template, messages, **{**named_tokens(settings), **options})
+        return choose_template(settings, chat_template, has_tools=options.get("tools") is not None)
+    return chat_template
 
 
 def render(
@@ -73,13 +78,31 @@ def render(
     """
     if add_generation_prompt and continue_final_message:
         raise ValueError("give add_generation_prompt or continue_final_message, not both")
-    chat = [with_reasoning(plain(message)) for message in messages]
-    if continue_final_message:
-        final = mark_end(chat)
-    require_jinja2()
     values = {"tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt, **variables}
-    text = render_in_process(template, {"messages": chat, **{name: plain(value) for name, value in values.items()}})
+    values = variables_of(messages, values)
+    if continue_final_message:
+        final = mark_end(values["messages"])
+    text = render_in_process(template, values)
     return cut_at_mark(text, final) if continue_final_message else text
+
+
+def render_with_notes(
+    settings: Mapping[str, Any],
+    mark: str,
+    messages: Sequence[Mapping[str, Any]],
+    chat_template: str | None = None,
+    **options: Any,
+) -> str:
+    """`render_chat` with notes in the text that say what its parts are (chat_parts.py), each between two `mark`."""
+    variables = {"tools": None, "documents": None, "add_generation_prompt": False, **named_tokens(settings), **options}
+    return render_in_process(template_of(settings, chat_template, options), variables_of(messages, variables), mark)
+
+
+def variables_of(messages: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a template sees."""
+    require_jinja2()
+    chat = [with_reasoning(plain(message)) for message in messages]
+    return {"messages": chat, **{name: plain(value) for name, value in values.items()}}
 
 
 def plain(value: Any) -> Any:

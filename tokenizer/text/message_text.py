@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from tokenizer.text.aligned_text import AlignedText
 from tokenizer.text.segmenter import FoundToken, Segmenter
 
 # Templates compare these with words of their own, so they stay as they are. But a template may make a token of them,
@@ -33,13 +35,21 @@ TEXT_OPTIONS = ("tools", "documents")  # options of a template that contain text
 MARKS = [*map(chr, chain(range(0xE000, 0xF900), range(0x13000, 0x13430)))]
 
 
-def chat_segments(
-    segmenter: Segmenter, render: Callable[..., str], messages: Sequence[Mapping[str, Any]], **options: Any
-) -> list[str | int]:
-    """The segments of a conversation (`Segmenter.segments`), in which only the template makes special tokens.
+@dataclass(frozen=True)
+class ProtectedChat:
+    """A conversation in which only the template makes special tokens."""
 
-    `render` makes one text of messages and options.
-    """
+    segmenter: Segmenter  # removes the mark
+    mark: str
+    texts: dict[str, Any]  # messages, and options with text of others: with marks
+    rendered: str  # with marks
+    segments: list[str | int]  # of `rendered`
+
+
+def protect(
+    segmenter: Segmenter, render: Callable[..., str], messages: Sequence[Mapping[str, Any]], **options: Any
+) -> ProtectedChat:
+    """Put marks into the texts of a conversation. `render` makes one text of messages and options."""
     given = "".join(all_texts([messages, options]))
     for name in segmenter.added.ids:
         if len(name) == 1 and name in given:  # nothing can be put into it
@@ -48,15 +58,24 @@ def chat_segments(
     without_mark = Segmenter(segmenter.added, segmenter.normalizer, MarkRemover(mark, segmenter.prefix))
     texts = {"messages": messages, **{name: options[name] for name in TEXT_OPTIONS if name in options}}
 
-    def segments(*, fully: bool) -> list[str | int]:
+    def protected(*, fully: bool) -> ProtectedChat:
         marker = Marker(mark, segmenter, fully=fully)
         marked = {name: marker.copy(value) for name, value in texts.items()}
-        return list(without_mark.segments(render(**{**options, **marked}), "all", ()))
+        rendered = render(**{**options, **marked})
+        segments = list(without_mark.segments(rendered, "all", ()))
+        return ProtectedChat(without_mark, mark, marked, rendered, segments)
 
-    lightly, fully = segments(fully=False), segments(fully=True)
+    lightly, fully = protected(fully=False), protected(fully=True)
     special = segmenter.added.special_ids
-    same = [i for i in lightly if i in special] == [i for i in fully if i in special]
+    same = [i for i in lightly.segments if i in special] == [i for i in fully.segments if i in special]
     return lightly if same else fully
+
+
+def chat_segments(
+    segmenter: Segmenter, render: Callable[..., str], messages: Sequence[Mapping[str, Any]], **options: Any
+) -> list[str | int]:
+    """The segments of a conversation (`Segmenter.segments`), in which only the template makes special tokens."""
+    return protect(segmenter, render, messages, **options).segments
 
 
 class MarkRemover:
@@ -68,6 +87,11 @@ class MarkRemover:
     def __call__(self, segment: str, *, is_first: bool) -> str:
         segment = segment.replace(self.mark, "")
         return self.prefix(segment, is_first=is_first) if self.prefix else segment
+
+    def align(self, segment: AlignedText, *, is_first: bool) -> AlignedText:
+        """The same for a text whose characters remember where they were."""
+        segment = segment.filter([character != self.mark for character in segment.text])
+        return self.prefix.align(segment, is_first=is_first) if self.prefix else segment  # type: ignore[attr-defined]
 
 
 def unused_mark(segmenter: Segmenter, text: str) -> str:

@@ -1,0 +1,173 @@
+"""Files of examples: JSON lines, a JSON array, CSV and TSV. Each record remembers where it was read.
+
+A record is a dict. A CSV or TSV file without a header has two columns, a text and its label, in any order.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm.data.errors import DataError
+
+# The names of columns by which a header is recognised, and other names for two of them.
+COLUMNS = {"text", "label", "prompt", "completion", "instruction", "input", "output", "chosen", "rejected", "system"}
+SYNONYMS = {"sentence": "text", "message": "text", "review": "text", "class": "label", "category": "label"}
+FORMATS = "JSON lines, a JSON array, or a table whose name ends with .csv or .tsv"
+BLANK = re.compile(r"[ \t\r\n]*")
+LONGEST_FIELD = 1 << 30  # characters of a field of a CSV file
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record begins."""
+
+    file: str
+    line: int  # counted from 1
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line:,}"
+
+
+Record = tuple[Place, dict[str, Any]]
+
+
+def read_records(path: str | Path) -> list[Record]:
+    """All records of a file. Raises DataError, which names the line, if it is not in one of these formats."""
+    text = read_text(path)
+    suffix = Path(path).suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        rows = split_csv(text, str(path)) if suffix == ".csv" else split_tsv(text, str(path))
+        records = table(rows)
+    elif text.lstrip().startswith("["):
+        records = list(array(text, str(path)))
+    else:
+        records = list(lines(text, str(path)))
+    if not records:
+        raise DataError(f"{path} holds no examples; expected {FORMATS}")
+    return records
+
+
+def read_text(path: str | Path) -> str:
+    data = Path(path).read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{Place(str(path), line)}: the bytes are not UTF-8; save the file as UTF-8") from None
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def lines(text: str, file: str) -> Iterator[Record]:
+    """A record for each line that is not empty."""
+    # Only "\n" ends a line. `splitlines` would also divide at characters such as U+2028, which may stand in a text.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            place = Place(file, number)
+            yield place, an_object(decode(line.strip(), 0, place)[0], place)
+
+
+def array(text: str, file: str) -> Iterator[Record]:
+    """A record for each object in a JSON array."""
+    line, done, at = 1, 0, text.index("[") + 1
+    while True:
+        at = BLANK.match(text, at).end()  # type: ignore[union-attr]  # it matches the empty text too
+        line, done = line + text.count("\n", done, at), at
+        if text[at : at + 1] == "]":
+            return
+        value, at = decode(text, at, Place(file, line))
+        yield Place(file, line), an_object(value, Place(file, line))
+        at = BLANK.match(text, at).end()  # type: ignore[union-attr]
+        if text[at : at + 1] not in (",", "]"):
+            raise DataError(f"{Place(file, line)}: no comma and no end of the array follows this object")
+        at += text[at] == ","
+
+
+def decode(text: str, start: int, place: Place) -> tuple[Any, int]:
+    """The JSON value that begins at `start`, and where it ends. A line must contain nothing else."""
+    try:
+        if start == 0:
+            return json.loads(text), len(text)
+        return json.JSONDecoder().raw_decode(text, start)
+    except RecursionError:
+        raise DataError(f"{place}: lists and objects are nested too deeply") from None
+    except ValueError as error:  # JSONDecodeError, and integers of too many digits
+        found = shorten(text[start:].split("\n")[0])
+        problem = getattr(error, "msg", str(error))
+        raise DataError(f"{place}: {found} is not JSON ({problem}); expected {FORMATS}") from None
+
+
+def an_object(value: Any, place: Place) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: found {shorten(json.dumps(value))}; expected an object such as {{'text': ...}}")
+    # Where tables were turned into JSON, null stands for a missing value.
+    return {name: item for name, item in value.items() if item is not None}
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+Line = tuple[Place, list[str]]
+
+
+def split_csv(text: str, file: str) -> list[Line]:
+    """The fields of each row. A field in quotes may contain commas, newlines, and quotes that are doubled."""
+    reader, rows, line = csv.reader(io.StringIO(text, newline=""), strict=True), [], 1
+    usual = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        for fields in reader:
+            rows.append((Place(file, line), fields))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{Place(file, line)}: this row is not CSV ({error})") from None
+    finally:
+        csv.field_size_limit(usual)
+    return [row for row in rows if row[1]]
+
+
+def split_tsv(text: str, file: str) -> list[Line]:
+    """The fields of each line, between tabs. Quotes are ordinary characters."""
+    numbered = enumerate(text.split("\n"), 1)
+    return [(Place(file, n), line.rstrip("\r").split("\t")) for n, line in numbered if line.strip()]
+
+
+def table(rows: list[Line]) -> list[Record]:
+    """Records from rows of fields. The first row is a header if it has names of columns that are known."""
+    if not rows:
+        return []
+    names = [SYNONYMS.get(name.strip().lower(), name.strip().lower()) for name in rows[0][1]]
+    has_header = len(COLUMNS.intersection(names)) >= min(2, len(names))
+    width = len(names) if has_header else 2
+    for place, fields in rows:
+        if len(fields) != width:
+            expected = f"{width} as in the header" if has_header else "2, a text and its label, or a header in line 1"
+            raise DataError(f"{place}: found {len(fields)} columns; expected {expected}")
+    if has_header:
+        return [(place, dict(zip(names, fields))) for place, fields in rows[1:]]
+    label = label_column(rows)
+    return [(place, {"text": fields[1 - label], "label": fields[label]}) for place, fields in rows]
+
+
+def label_column(rows: list[Line]) -> int:
+    """Which of two columns is the label: the one with fewer different values, or else with shorter ones."""
+    columns = [[fields[i] for _, fields in rows] for i in (0, 1)]
+    label = min((1, 0), key=lambda i: (len(set(columns[i])), sum(map(len, columns[i]))))
+    # A header with other names would become a class with a single example.
+    first, others = columns[label][0], columns[label][1:]
+    if first not in others and len(set(others)) * 2 <= len(others):
+        raise DataError(
+            f"{rows[0][0]}: {first!r} is the label of this row alone, so it seems to be the name of a column; "
+            "call the columns text and label, or delete this line"
+        )
+    return label
+
+
+def shorten(text: str) -> str:
+    return text if len(text) <= 60 else text[:60] + " ..."
