@@ -13,7 +13,7 @@ from llm.tuning.reinforcement.advantages import advantages_of
 from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
 from llm.tuning.reinforcement.objective import IGNORED, PolicyGradient, token_logprobs
 from llm.tuning.reinforcement.policy_losses import divergence
-from llm.tuning.reinforcement.ppo import ActorCritic, ProximalPolicy
+from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
 from llm.tuning.reinforcement.rollout import logprobs_and_values, rows_of
 from tests.llm.policies import all_completions, batch_of, exact_gradient, gradients, logprobs_of, policy
 
@@ -36,7 +36,7 @@ def expected_gradient(
     ids, targets = rows_of([completions[i] for i in groups.reshape(-1)])
     batch = batch_of(ids, targets, (advantages * weights).reshape(-1))
     model.zero_grad()
-    PolicyGradient(algorithm, max_tokens=MAX_TOKENS).loss_sum(model, batch).backward()
+    PolicyGradient(algorithm, max_tokens=MAX_TOKENS).loss_sum(model, batch)[0].backward()
     return {name: -g / group for name, g in gradients(model).items()}
 
 
@@ -90,7 +90,7 @@ def test_a_ratio_of_completions_has_the_gradient_of_the_policy_too(ratio: str) -
     weights = weights * (tokens if ratio != "product" else 1)
     algorithm = replace(UNBIASED, ratio=ratio, normalization="sequence")
     model.zero_grad()
-    PolicyGradient(algorithm, max_tokens=MAX_TOKENS).loss_sum(model, batch_of(ids, targets, weights)).backward()
+    PolicyGradient(algorithm, max_tokens=MAX_TOKENS).loss_sum(model, batch_of(ids, targets, weights))[0].backward()
     assert_multiple({name: -g for name, g in gradients(model).items()}, exact, 1)
 
 
@@ -107,7 +107,7 @@ def test_a_mean_over_the_tokens_of_each_completion_is_biased() -> None:
 
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "reinforce"])
 def test_where_the_ratio_is_1_the_clipped_loss_has_the_gradient_of_the_plain_one(name: str) -> None:
-    model, completions = ActorCritic(policy()), all_completions(MAX_TOKENS)
+    model, completions = add_value_head(policy()), all_completions(MAX_TOKENS)
     rng = np.random.default_rng(2)
     ids, targets = rows_of(completions)
     advantages = rng.normal(size=len(ids))
@@ -124,10 +124,10 @@ def test_where_the_ratio_is_1_the_clipped_loss_has_the_gradient_of_the_plain_one
         # A ratio for the whole row stands in each of its tokens: n times the product, or n times the mean of n.
         times = {"token": 1, "product": 1 / tokens[:, None], "sequence": 1}[algorithm.ratio]
         rows = batch._replace(advantages=batch.advantages * times)
-        kind(algorithm, max_tokens=MAX_TOKENS, fresh=fresh).loss_sum(model, rows).backward()
+        kind(algorithm, max_tokens=MAX_TOKENS, fresh=fresh).loss_sum(model, rows)[0].backward()
         found[fresh] = gradients(model)
     model.zero_grad()
-    PolicyGradient(plain, max_tokens=MAX_TOKENS).loss_sum(model, batch).backward()
+    PolicyGradient(plain, max_tokens=MAX_TOKENS).loss_sum(model, batch)[0].backward()
     expected = gradients(model)
     for each in found.values():
         assert_multiple(each, expected, 1)
@@ -137,7 +137,7 @@ def test_advantages_of_a_group_add_up_to_0_so_the_loss_is_0_but_not_its_gradient
     model, completions = policy(), all_completions(1)[1:]  # two letters: completions of equal length
     ids, targets = rows_of(completions)
     batch = batch_of(ids, targets, advantages_of(np.array([[1.0, 0.0]])).reshape(-1))
-    loss = PolicyGradient(ALGORITHMS["grpo"], max_tokens=1).loss_sum(model, batch)
+    loss, _ = PolicyGradient(ALGORITHMS["grpo"], max_tokens=1).loss_sum(model, batch)
     loss.backward()
     assert float(loss.data) == 0.0
     assert max(np.abs(g).max() for g in gradients(model).values()) > 1e-3

@@ -14,8 +14,8 @@ from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
 from llm.tuning.reinforcement.objective import IGNORED, PolicyBatch, PolicyGradient
 from llm.tuning.reinforcement.policy_losses import (
     clipped_loss,
-    clipped_share,
     divisor,
+    is_clipped,
     plain_loss,
     policy_loss,
     ratio_loss,
@@ -35,7 +35,7 @@ def draw_batch(seed: int) -> PolicyBatch:
     targets[0] = IGNORED  # a completion of which nothing counts
     advantages = np.repeat(rng.normal(size=(R, 1)), T, axis=1)
     zeros = np.zeros((R, T))
-    return PolicyBatch(zeros.astype(int), targets, advantages, old, reference, zeros, zeros)
+    return PolicyBatch(zeros.astype(int), targets, advantages, old, reference, zeros, zeros, np.zeros((R, 4)))
 
 
 def loss_and_slope(algorithm: Algorithm, batch: PolicyBatch, logprobs: np.ndarray) -> tuple[float, np.ndarray]:
@@ -99,8 +99,8 @@ def test_the_clipped_loss_is_that_of_the_ratio_within_the_bounds_and_has_no_slop
     slope = log_ratio.grad.data
     np.testing.assert_allclose(slope, np.where(too_far, 0.0, -advantages * r), **CLOSE)
     mask = np.ones((R, T), bool)
-    share = clipped_share(log_ratio.data, np.zeros((R, T)), advantages, mask, ratio="token", low=0.2, high=0.3)
-    assert share == pytest.approx(too_far.mean())
+    found = is_clipped(log_ratio.data, np.zeros((R, T)), advantages, mask, Algorithm(low=0.2, high=0.3))
+    np.testing.assert_array_equal(found, too_far)
 
 
 @given(seed=st.integers(0, 10**6))
@@ -109,7 +109,7 @@ def test_the_plain_loss_has_the_slope_of_the_ratio_at_1(seed: int) -> None:
     logprobs, advantages, mask = np.log(rng.random((R, T))), rng.normal(size=(R, T)), np.ones((R, T), bool)
     plain, fresh = (Tensor(logprobs, requires_grad=True) for _ in range(2))
     plain_loss(plain, advantages).sum().backward()
-    policy_loss(fresh, None, advantages, mask, "token", 0, 0).sum().backward()
+    policy_loss(fresh, None, advantages, mask, Algorithm()).sum().backward()
     np.testing.assert_allclose(plain.grad.data, fresh.grad.data, **CLOSE)
 
 

@@ -20,12 +20,10 @@ its advantage is 0, so that nothing is learned from this completion.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-Baseline = Literal["none", "running", "batch", "group", "leave_one_out"]
-Scale = Literal["group", "batch", "none"]
+from llm.tuning.reinforcement.algorithms import Baseline, Scale
 
 # GRPO's: added to the standard deviation. Without it, a group of equal rewards would divide 0 by 0.
 EPSILON = 1e-4

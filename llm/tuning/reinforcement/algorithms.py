@@ -8,15 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llm.tuning.reinforcement.advantages import Baseline, Scale
-from llm.tuning.reinforcement.policy_losses import Estimator, Normalization, Ratio
+Baseline = Literal["none", "running", "batch", "group", "leave_one_out", "value"]  # value: of a value head, ppo.py
+Scale = Literal["group", "batch", "none"]
+Ratio = Literal["none", "token", "sequence", "product"]
+Normalization = Literal["token", "sequence", "constant"]
+Estimator = Literal["k1", "k3"]
 
 
 @dataclass(frozen=True)
 class Algorithm:
     """How rewards become a loss."""
 
-    baseline: Baseline | Literal["value"] = "group"  # value: a value head predicts the reward (ppo.py)
+    baseline: Baseline = "group"
     scale: Scale = "none"
     ratio: Ratio = "token"
     low: float = 0.2  # the ratio is clipped to 1 - low ... 1 + high

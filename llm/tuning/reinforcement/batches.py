@@ -18,23 +18,14 @@ import numpy as np
 from llm.data.permutation import ROUNDS, permute
 from llm.model.gpt import GPT
 from llm.parallel.objective import Batch
+from llm.tuning.questions import Question
 from llm.tuning.reinforcement.advantages import RunningMean
 from llm.tuning.reinforcement.algorithms import Algorithm
-from llm.tuning.reinforcement.measures import measures_of_sample, measures_of_update
 from llm.tuning.reinforcement.objective import PolicyBatch
-from llm.tuning.reinforcement.rewards import Reward, Row
-from llm.tuning.reinforcement.rollout import Reference, judge, logprobs_and_values, rows_of, with_advantages
+from llm.tuning.reinforcement.rewards import Reward
+from llm.tuning.reinforcement.rollout import Reference, roll_out, with_advantages
 from llm.tuning.reinforcement.sampling import Completion, CompletionSettings, complete, seeds_of
 from tokenizer import BaseTokenizer
-
-
-@dataclass(frozen=True)
-class Question:
-    """A prompt: as text and as ids, and the row that it comes from, by which its completions are rewarded."""
-
-    prompt: str
-    ids: list[int]
-    row: Row
 
 
 @dataclass
@@ -57,14 +48,10 @@ class SampledBatches:
     reference: Reference | None = None
     running: RunningMean = field(default_factory=RunningMean)
     sample: PolicyBatch | None = None  # the newest one
-    measures: dict[str, float] = field(default_factory=dict)  # of the newest batch, for the metrics
 
     def batch(self, step: int) -> Batch:
         if step % self.epochs == 0 or self.sample is None:
             self.sample = self._new_sample(step)
-        elif self.algorithm.ratio != "none":
-            now, _ = logprobs_and_values(self.model, *self.sample[:2], self.settings.sampling.temperature)
-            self.measures |= measures_of_update(now, self.sample, self.algorithm)
         return tuple(self.sample)
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -85,13 +72,16 @@ class SampledBatches:
         seeds = seeds_of(self.seed, step, len(chosen))
         completions = complete(self.model, self.tokenizer, [q.ids for q in chosen], self.settings, seeds)
         rewards = rewards_of(self.reward, chosen, completions).reshape(-1, self.group_size)  # (P, G)
-        ids, targets = rows_of(completions, mask_truncated=self.algorithm.mask_truncated)
-        needs_old = self.epochs > 1 or self.reference is not None or self.algorithm.baseline == "value"
-        temperature = self.settings.sampling.temperature
-        judgement = judge(self.model, ids, targets, temperature, self.reference, needs_old=needs_old)
-        batch = with_advantages(ids, targets, rewards, judgement, self.algorithm, self.running.mean)
+        rollout = roll_out(
+            self.model,
+            completions,
+            self.settings.sampling.temperature,
+            self.reference,
+            mask_truncated=self.algorithm.mask_truncated,
+            needs_old=self.epochs > 1 or self.reference is not None or self.algorithm.baseline == "value",
+        )
+        batch = with_advantages(rollout, completions, rewards, self.algorithm, self.running.mean)
         self.running.add(rewards)  # after they were compared with the mean of the earlier ones
-        self.measures = measures_of_sample(rewards, completions, batch, with_reference=self.reference is not None)
         return batch
 
     def chosen(self, number: int) -> list[Question]:

@@ -1,4 +1,15 @@
-"""What can be seen of reinforcement while it goes on. Not the loss: it is near 0 at every step (policy_losses.py)."""
+"""What can be seen of reinforcement while it goes on. Not the loss: it is near 0 at every step (policy_losses.py).
+
+    reward        of the completions of a step, the mean
+    reward_std    the standard deviation within a group, the mean: 0 if all rewards are equal, and nothing is learned
+    length        tokens of a completion, with the one that ends it
+    cut_off       the share of the completions that were cut off
+    surprise      -log p of a sampled token, an estimate of the entropy: near 0 if the policy writes always the same
+    clipped       the share of the tokens that are clipped: 0 at the first update with a sample, when all ratios are 1
+    kl            the divergence from the reference, a token, if there is a reference (k3)
+
+An objective reports a metric as a sum and a count, so that workers with different rows can be put together.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +17,40 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llm.tuning.reinforcement.advantages import deviation, mean
+from llm.tuning.reinforcement.advantages import deviation
 from llm.tuning.reinforcement.algorithms import Algorithm
-from llm.tuning.reinforcement.objective import IGNORED, PolicyBatch
-from llm.tuning.reinforcement.policy_losses import clipped_share, divergence
+from llm.tuning.reinforcement.policy_losses import divergence, is_clipped
 from llm.tuning.reinforcement.sampling import Completion
+from minigrad.tensor import Tensor
+
+OF_COMPLETIONS = ("reward", "reward_std", "length", "cut_off")
+Metrics = dict[str, tuple[float, float]]  # name -> sum and count
 
 
-def measures_of_sample(
-    rewards: np.ndarray, completions: Sequence[Completion], batch: PolicyBatch, *, with_reference: bool
-) -> dict[str, float]:
-    """Of a new sample, with rewards (P, G).
-
-    reward, reward_std   over all completions
-    same_reward          the share of the groups whose rewards are all equal: nothing can be learned from them
-    length               the mean number of tokens, with the one that ends the text
-    cut_off              the share of the completions that were cut off
-    kl                   the mean divergence from the reference, a token (k3); only if there is a reference
-    clipped              the share of the tokens that are clipped: none, since the ratio is 1
-    """
-    spread = deviation(rewards, axis=1)
-    measures = {
-        "reward": mean(rewards, axis=None).item(),
-        "reward_std": deviation(rewards, axis=None).item(),
-        "same_reward": float((spread == 0).mean()),
-        "length": float(np.mean([len(each.ids) for each in completions])),
-        "cut_off": float(np.mean([each.cut_off for each in completions])),
-        "clipped": 0.0,
-    }
-    mask = batch.targets != IGNORED
-    if with_reference and mask.any():
-        measures["kl"] = float(divergence(batch.old, batch.reference, "k3")[mask].mean())
-    return measures
+def measures_of(rewards: np.ndarray, completions: Sequence[Completion]) -> np.ndarray:
+    """(R, 4): OF_COMPLETIONS for each completion. `rewards`: (P, G); a missing one is NaN."""
+    spread = np.broadcast_to(deviation(rewards, axis=1), rewards.shape)
+    lengths = [len(each.ids) for each in completions]
+    cut_off = [each.cut_off for each in completions]
+    return np.stack([rewards.reshape(-1), spread.reshape(-1), lengths, cut_off], axis=1)
 
 
-def measures_of_update(now: np.ndarray, sample: PolicyBatch, algorithm: Algorithm) -> dict[str, float]:
-    """Of another update with the same sample. `now`: the log-probabilities under the weights of now (R, T)."""
-    a, mask = algorithm, sample.targets != IGNORED
-    share = clipped_share(now, sample.old, sample.advantages, mask, ratio=a.ratio, low=a.low, high=a.high)
-    return {"clipped": share}
+def metrics_of(
+    measures: np.ndarray,
+    logprobs: Tensor,
+    old: np.ndarray | None,
+    reference: np.ndarray,
+    advantages: np.ndarray,
+    mask: np.ndarray,
+    algorithm: Algorithm,
+) -> Metrics:
+    """Of some rows of a batch. `logprobs` (R, T): under the weights of now; `old` is None if they are the same."""
+    now, tokens = logprobs.data, float(mask.sum())
+    columns = zip(OF_COMPLETIONS, measures.T, strict=True)
+    metrics = {name: (float(np.nansum(column)), float((~np.isnan(column)).sum())) for name, column in columns}
+    metrics["surprise"] = (float(-now[mask].sum()), tokens)
+    clipped = 0.0 if old is None else float((is_clipped(now, old, advantages, mask, algorithm) & mask).sum())
+    metrics["clipped"] = (clipped, tokens)
+    if algorithm.beta:
+        metrics["kl"] = (float(divergence(now, reference, "k3")[mask].sum()), tokens)
+    return metrics

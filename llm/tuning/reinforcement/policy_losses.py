@@ -25,16 +25,13 @@ All arrays are (R, T): R completions, T places of a row. `mask`: True at the tok
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from llm.tuning.reinforcement.algorithms import Algorithm, Estimator, Normalization, Ratio
 from minigrad.ops import clip, exp, minimum, stop_gradient, where
 from minigrad.tensor import Tensor
-
-Ratio = Literal["none", "token", "sequence", "product"]
-Normalization = Literal["token", "sequence", "constant"]
-Estimator = Literal["k1", "k3"]
 
 
 def plain_loss(logprobs: Tensor, advantages: Any) -> Tensor:
@@ -56,7 +53,7 @@ def clipped_loss(log_ratio: Tensor, advantages: Any, low: float, high: float) ->
 def log_ratio_of(logprobs: Tensor, old: Any, mask: np.ndarray, ratio: Ratio) -> Tensor:
     """The logarithm of the ratio of each token (R, T), or of each completion (R, 1)."""
     difference = logprobs - old
-    if ratio == "token":
+    if ratio in ("token", "none"):
         return difference
     total = where(mask, difference, 0).sum(axis=1, keepdims=True)  # (R, 1)
     if ratio == "sequence":
@@ -64,23 +61,23 @@ def log_ratio_of(logprobs: Tensor, old: Any, mask: np.ndarray, ratio: Ratio) -> 
     return total
 
 
-def policy_loss(
-    logprobs: Tensor, old: Any, advantages: Any, mask: np.ndarray, ratio: Ratio, low: float, high: float
-) -> Tensor:
+def policy_loss(logprobs: Tensor, old: Any, advantages: Any, mask: np.ndarray, algorithm: Algorithm) -> Tensor:
     """The loss of each token (R, T). `old` is None if these weights have sampled the tokens: then r = 1."""
-    if ratio == "none":
+    a = algorithm
+    if a.ratio == "none":
         return plain_loss(logprobs, advantages)
     # Not the number 1: a constant has no gradient, and this one has that of lp.
     old = stop_gradient(logprobs) if old is None else old
-    return clipped_loss(log_ratio_of(logprobs, old, mask, ratio), advantages, low, high)
+    return clipped_loss(log_ratio_of(logprobs, old, mask, a.ratio), advantages, a.low, a.high)
 
 
-def clipped_share(logprobs: np.ndarray, old: np.ndarray, advantages: np.ndarray, mask: np.ndarray, *, ratio: Ratio,
-                  low: float, high: float) -> float:  # fmt: skip
-    """The part of the tokens whose loss is that of the clip, so that they have no gradient."""
-    r = np.exp(log_ratio_of(Tensor(logprobs), old, mask, ratio).data)
-    outside = (r < 1 - low) & (advantages < 0) | (r > 1 + high) & (advantages > 0)
-    return float((outside & mask).sum() / mask.sum()) if mask.any() else 0.0
+def is_clipped(
+    logprobs: np.ndarray, old: np.ndarray, advantages: np.ndarray, mask: np.ndarray, algorithm: Algorithm
+) -> np.ndarray:
+    """The tokens (R, T) whose loss is that of the clip, so that they have no gradient."""
+    a = algorithm
+    r = np.exp(log_ratio_of(Tensor(logprobs), old, mask, a.ratio).data)
+    return (r < 1 - a.low) & (advantages < 0) | (r > 1 + a.high) & (advantages > 0)
 
 
 def divergence(logprobs: Any, reference: Any, estimator: Estimator) -> Any:

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from llm.model.adapters.attach import become
 from llm.model.gpt import GPT
-from llm.tuning.reinforcement.objective import PolicyBatch, PolicyGradient, token_logprobs_of_hidden
+from llm.tuning.reinforcement.objective import PolicyBatch, PolicyGradient, logprobs_of_hidden
 from minigrad.nn import Linear
 from minigrad.ops import clip, maximum
 from minigrad.tensor import Tensor
@@ -77,24 +78,28 @@ def value_loss(values: Tensor, old: Any, returns: Any) -> Tensor:
 
 
 class ActorCritic(GPT):
-    """A GPT with a value head, which is 0 everywhere at first. It has the layers of `policy`, not copies of them."""
+    """A GPT with a value head."""
 
-    def __init__(self, policy: GPT):
-        vars(self).update(vars(policy))
-        self.value_head = Linear(policy.config.dim, 1, dtype=policy.dtype, init=False)
+    value_head: Linear
 
     def values(self, x: Tensor) -> Tensor:
         """V (R, T) of the vectors x (R, T, C) that `hidden` returns."""
         return self.value_head(x)[..., 0]
 
 
+def add_value_head(model: GPT) -> GPT:
+    """Make the model an ActorCritic, in place; its values are 0 at first."""
+    become(model, ActorCritic, value_head=Linear(model.config.dim, 1, dtype=model.dtype, init=False))
+    return model
+
+
 class ProximalPolicy(PolicyGradient):
     """The clipped loss of the policy, and the loss of the value head. The model is an ActorCritic."""
 
-    def token_losses(self, model: GPT, rows: PolicyBatch, mask: np.ndarray) -> Tensor:
+    def token_losses(self, model: GPT, rows: PolicyBatch, mask: np.ndarray) -> tuple[Tensor, Tensor]:
         assert isinstance(model, ActorCritic)
         x = model.hidden(rows.ids)  # (R, T, C)
-        logprobs = token_logprobs_of_hidden(model, x, rows.targets, self.temperature)
+        logprobs = logprobs_of_hidden(model, x, rows.targets, self.temperature)
         old, returns = (array.astype(x.dtype) for array in (rows.values, rows.returns))
         of_values = value_loss(model.values(x), old, returns)
-        return self.policy_losses(logprobs, rows, mask) + VALUE_WEIGHT * of_values
+        return logprobs, self.policy_losses(logprobs, rows, mask) + VALUE_WEIGHT * of_values

@@ -11,7 +11,8 @@ from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
 from llm.tuning.reinforcement.advantages import advantages_of
 from llm.tuning.reinforcement.algorithms import Algorithm
-from llm.tuning.reinforcement.objective import IGNORED, PolicyBatch, token_logprobs_of_hidden
+from llm.tuning.reinforcement.measures import measures_of
+from llm.tuning.reinforcement.objective import IGNORED, PolicyBatch, logprobs_of_hidden, token_logprobs
 from llm.tuning.reinforcement.policy_losses import divergence
 from llm.tuning.reinforcement.ppo import ActorCritic, generalized_advantages, token_rewards, whiten
 from llm.tuning.reinforcement.sampling import Completion
@@ -25,12 +26,14 @@ ROWS_AT_ONCE = 16  # of a forward pass without gradients
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What was known of the tokens of a sample when it was made, each (R, T); 0 where it is not needed."""
+class Rollout:
+    """The tokens of a sample, and what was known of them when it was made, each (R, T); 0 where it is not needed."""
 
-    old: np.ndarray  # their log-probabilities
+    ids: np.ndarray
+    targets: np.ndarray
+    old: np.ndarray  # the log-probabilities of the targets
     values: np.ndarray  # what the value head predicted
-    reference: np.ndarray  # their log-probabilities under the reference
+    reference: np.ndarray  # the log-probabilities of the targets under the reference
 
 
 def rows_of(completions: Sequence[Completion], *, mask_truncated: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -46,15 +49,10 @@ def rows_of(completions: Sequence[Completion], *, mask_truncated: bool = False) 
 
 
 def with_advantages(
-    ids: np.ndarray,
-    targets: np.ndarray,
-    rewards: np.ndarray,
-    judgement: Judgement,
-    algorithm: Algorithm,
-    running: float,
+    rollout: Rollout, completions: Sequence[Completion], rewards: np.ndarray, algorithm: Algorithm, running: float = 0.0
 ) -> PolicyBatch:
-    """The batch for rewards (P, G), of which the rows of ids are the P G completions, group after group."""
-    old, values, reference = judgement.old, judgement.values, judgement.reference
+    """The batch of some completions with their rewards (P, G): P G rows, group after group."""
+    ids, targets, old, values, reference = vars(rollout).values()
     mask, penalties, returns = targets != IGNORED, np.zeros(ids.shape), np.zeros(ids.shape)
     if algorithm.beta and algorithm.kl_in == "reward":
         penalties = algorithm.beta * np.where(mask, divergence(old, reference, algorithm.kl), 0.0)
@@ -66,25 +64,27 @@ def with_advantages(
         by_token = generalized_advantages(token_rewards(scores, penalties, mask), values)
         advantages, returns = whiten(by_token, mask), by_token + values
     else:
-        rewards = rewards - penalties.sum(axis=1).reshape(rewards.shape)
-        of_rows = advantages_of(rewards, algorithm.baseline, algorithm.scale, running).reshape(-1, 1)  # (R, 1)
+        penalized = rewards - penalties.sum(axis=1).reshape(rewards.shape)
+        of_rows = advantages_of(penalized, algorithm.baseline, algorithm.scale, running).reshape(-1, 1)  # (R, 1)
         advantages = np.where(mask, of_rows, 0.0)
-    return PolicyBatch(ids, targets, advantages, old, reference, values, returns)
+    measures = measures_of(rewards, completions)
+    return PolicyBatch(ids, targets, advantages, old, reference, values, returns, measures)
 
 
-def judge(
+def roll_out(
     model: GPT,
-    ids: np.ndarray,
-    targets: np.ndarray,
+    completions: Sequence[Completion],
     temperature: float,
     reference: Reference | None = None,
     *,
+    mask_truncated: bool = False,
     needs_old: bool = True,
-) -> Judgement:
-    """What the weights of now, and the reference, say of some rows. `needs_old`: whether they are asked at all."""
+) -> Rollout:
+    """The rows of some completions. `needs_old`: whether the model is asked what it thinks of them."""
+    ids, targets = rows_of(completions, mask_truncated=mask_truncated)
     zeros = np.zeros(ids.shape)
     old, values = logprobs_and_values(model, ids, targets, temperature) if needs_old else (zeros, zeros)
-    return Judgement(old, values, zeros if reference is None else reference(ids, targets))
+    return Rollout(ids, targets, old, values, zeros if reference is None else reference(ids, targets))
 
 
 def logprobs_and_values(
@@ -95,9 +95,12 @@ def logprobs_and_values(
     with no_grad(), no_dropout(model), np.errstate(all="ignore"):
         for first in range(0, len(ids), ROWS_AT_ONCE):
             rows = slice(first, first + ROWS_AT_ONCE)
-            on_device = [to_device(array[rows], model.device) for array in (ids, targets)]
-            x = model.hidden(on_device[0])  # (r, T, C)
-            logprobs[rows] = to_device(token_logprobs_of_hidden(model, x, on_device[1], temperature).data, "cpu")
+            own_ids, own_targets = (to_device(array[rows], model.device) for array in (ids, targets))
             if isinstance(model, ActorCritic):
+                x = model.hidden(own_ids)  # (r, T, C)
                 values[rows] = to_device(model.values(x).data, "cpu")
+                found = logprobs_of_hidden(model, x, own_targets, temperature)
+            else:
+                found = token_logprobs(model, own_ids, own_targets, temperature)
+            logprobs[rows] = to_device(found.data, "cpu")
     return logprobs, values
