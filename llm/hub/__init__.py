@@ -15,7 +15,8 @@ To read in order:
 2. source.py                what kind of file it is, what it describes, and where its tensors are
 3. families/                config.json and names of tensors, a small table for each family; fields.py reads the fields
 4. weights.py               how our tensors are made of those in a file
-5. save.py                  the way back, as the nearest family; save_gguf.py: as a GGUF file
+5. save.py                  the way back, as the nearest family; save_gguf.py: as a GGUF file;
+                            classes.py: what is different about a classifier
 6. stored.py                one tensor as it lies in a file, and products with it; kinds.py: how its numbers are stored;
                             stored_model.py: a model whose matrices stay so
 7. safetensors_files.py     a folder's model.safetensors, or its shards and their index

@@ -17,6 +17,7 @@ from llm.hub.errors import HubError
 from llm.hub.source import RUN, Source, open_model
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import errors_of
+from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
 from llm.runs.load import load_model
 from llm.runs.run import Run
@@ -36,8 +37,8 @@ def load(
     *,
     tokenizer: str | Path | None = None,
     adapter: str | Path | None = None,
-) -> tuple[GPT, BaseTokenizer | None]:
-    """The model and the tokenizer at `path`; the tokenizer is None if there are no files of one.
+) -> tuple[Any, BaseTokenizer | None]:
+    """The model, a GPT or a Classifier, and the tokenizer at `path`, or None if there are no files of a tokenizer.
 
     `path`: a folder of Hugging Face, a run of train.py, a GGUF file, or a .bin file of llama2.c.
     `dtype`: of the weights in memory. `weights`: "widened" converts them all to it at once. "stored" keeps bf16, f16
@@ -48,9 +49,9 @@ def load(
     """
     source = open_model(path)
     found = load_tokenizer(source, tokenizer)  # before the weights, which take longer
-    model = load_weights(source, dtype, weights)
+    model = load_either(source, dtype, weights)
     if adapter is not None:
-        load_adapter(model, adapter)
+        load_adapter(model.model if isinstance(model, Classifier) else model, adapter)
     return model, found
 
 
@@ -83,7 +84,16 @@ def load_any(
 
 
 def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
-    """The model, in evaluation mode. The arguments are those of `load`."""
+    """The model that writes, in evaluation mode. The arguments are those of `load`."""
+    if source.classes is not None:
+        raise HubError(f"{source.where} is a classifier, which writes no text; use --classify of generate.py")
+    model = load_either(source, dtype, weights)
+    assert isinstance(model, GPT)
+    return model
+
+
+def load_either(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT | Classifier:
+    """The model or the classifier, in evaluation mode."""
     if weights not in get_args(Weights):
         raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
     model = empty_model(source, dtype, weights)
@@ -114,11 +124,16 @@ def load_tokenizer(source: Source, path: str | Path | None = None) -> BaseTokeni
     return tokenizer
 
 
-def empty_model(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
+def empty_model(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT | Classifier:
     """The model before its weights are read. Raises HubError if the file lacks tensors of it, or has others."""
     tensors = source.tensors  # before the model: a run whose configuration asks for far more than that is refused here
+    if source.classes is not None and weights == "stored":
+        raise HubError(f"{source.where} is a classifier, whose weights must be widened; use weights='widened'")
     # Without initial weights. Its zeros take no memory until they are written.
-    model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
+    body = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
+    model: GPT | Classifier = body
+    if source.classes is not None:
+        model = Classifier(body, source.classes.labels, rng=None, pad_id=source.classes.pad_id)
     needed = sorted({theirs for name, _ in model.named_parameters() for theirs in source.parts[name].names})
     if missing := [name for name in needed if name not in tensors]:
         raise HubError(f"{source.where} lacks {in_words(missing)}, which its configuration asks for")

@@ -17,4 +17,5 @@
 14. arrays.py        weights from a file
 15. no_dropout.py    evaluation mode for a while
 16. adapters/        LoRA, prefixes and prompts: a few new parameters beside frozen weights
+17. classifier.py    the model with another head: classes of texts in place of next tokens
 """

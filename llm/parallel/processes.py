@@ -33,6 +33,7 @@ import numpy as np
 
 from llm.console import STOP_SIGNALS
 from llm.model.gpt import GPT
+from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Objective
 from llm.parallel.shared_gradients import SharedGradients
 from llm.parallel.threads import Threads
@@ -47,6 +48,7 @@ class Result(NamedTuple):
     """What a child sends to the parent when its gradient is in shared memory, or when it has failed."""
 
     loss: float = math.nan  # not known if there was an error
+    metrics: Metrics = {}
     report: Report | None = None  # what the profiler of the child has recorded, if the parent runs one
     error: str = ""
 
@@ -92,13 +94,15 @@ class Processes(Workers):
                 weights[...] = p.data
             for child, batch in zip(children, batches[1:]):
                 child.send(batch, profiled=Profile.running is not None)
-            loss = compute_as_only_worker(self.model, self.objective, self._parameters, batches[0])
+            loss, metrics = compute_as_only_worker(self.model, self.objective, self._parameters, batches[0])
             results = [child.receive() for child in children]
         except BaseException:
             # Some children may still be computing. If they lived on, their results would arrive during the next batch.
             self._terminate()
             raise
         self._add_gradients(len(results))
+        for each in (metrics, *(result.metrics for result in results)):
+            self.metrics.add(each)
         for result in results:
             if result.report is not None and Profile.running is not None:
                 Profile.running.merge(result.report)
@@ -212,15 +216,15 @@ def compute_result(
     profile = Profile() if profiled else None
     try:
         with profile or nullcontext():
-            loss = compute_as_only_worker(model, objective, parameters, batch)
+            loss, metrics = compute_as_only_worker(model, objective, parameters, batch)
     except Exception as error:  # noqa: BLE001  `receive` raises it in the parent
         return Result(error=f"{type(error).__name__}: {error}")
-    return Result(loss, None if profile is None else profile.report())
+    return Result(loss, metrics, None if profile is None else profile.report())
 
 
 def compute_as_only_worker(
     model: GPT, objective: Objective, parameters: Sequence[Parameter], batch: WorkerBatch
-) -> float:
+) -> tuple[float, Metrics]:
     """`compute_gradient` for the only worker in its process, which shares its gradients with no thread."""
     return compute_gradient(model, objective, SharedGradients(parameters, workers=1), 0, batch)
 

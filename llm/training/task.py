@@ -17,7 +17,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
 
 from llm.evaluation.loss import Evaluation
 from llm.model.gpt import GPT
@@ -39,6 +41,19 @@ class BatchSource(Protocol):
     def batch(self, step: int) -> Batch:
         """The batch of a step. The same step must always get the same batch, or a resumed run would end differently."""
         ...
+
+
+@runtime_checkable
+class ChangingBatches(BatchSource, Protocol):
+    """Batches that depend on the weights, such as texts that the model writes itself: they are not the same again."""
+
+    measures: Mapping[str, float]  # of the newest batch, such as its mean reward
+
+    def state_dict(self) -> Mapping[str, np.ndarray]:
+        """What a resumed run needs, beside the weights and the step. It is saved in checkpoints."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None: ...
 
 
 class Validator(Protocol):

@@ -1,16 +1,21 @@
-"""From a model that continues texts to one that answers. To read in order:
+"""Tuning: from a model that continues texts to one that answers, judges, and is preferred. To read in order:
 
 1. records.py        files of examples: JSON lines, CSV, TSV
 2. rows.py           the shapes of examples: messages, prompt and completion, chosen and rejected ...
 3. split.py          which examples are held out for validation
 4. masks.py          which part of a conversation is learned
 5. conversation.py   an example as token ids, with a mask of those that are learned
-6. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
-7. adapters.py       LoRA, prefixes and prompts: few parameters to train
-8. questions.py      prompts that a model is to answer
-9. reinforcement/    the model is rewarded for answers that a program can check
-10. exercises.py     questions that a program makes, and whose answers a program can check
-11. accuracy.py      how many of them a model answers right, with an interval
+6. adapters.py       LoRA, prefixes and prompts: few parameters to train
+7. preferences.py    losses that learn from pairs of a chosen and a rejected completion: one table
+   pairs.py          what these losses read
+8. completions.py    how likely a model finds whole completions: what the losses are computed from
+9. questions.py      prompts that a model is to answer
+10. reinforcement/   the model is rewarded for answers that a program can check
+11. tasks.py         the objectives of train.py, a task each (llm/training/task.py says what a task is)
+12. exercises.py     questions that a program makes, and whose answers a program can check
+13. accuracy.py      how many of them a model answers right, with an interval
+
+Classifier, whose name is here too, is in llm/model/classifier.py, because llm/hub opens classifiers of other people.
 """
 
 from __future__ import annotations
@@ -21,12 +26,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers and editors
     from llm.hub.adapters.files import save_adapter
     from llm.hub.load import load
+    from llm.model.classifier import Classifier
     from llm.tuning.adapters import adapter_off, add_lora, add_prefix, add_prompt, merge
+    from llm.tuning.preferences import preference_loss
 
-__all__ = ["adapter_off", "add_lora", "add_prefix", "add_prompt", "load", "merge", "save_adapter"]
+__all__ = [
+    "Classifier", "adapter_off", "add_lora", "add_prefix", "add_prompt", "load", "merge", "preference_loss",
+    "save_adapter",
+]  # fmt: skip
 
 # Where each name comes from. It is imported at its first use.
 _NAMES = {
+    "Classifier": ("llm.model.classifier", "Classifier"),
+    "preference_loss": ("llm.tuning.preferences", "preference_loss"),
     "adapter_off": ("llm.model.adapters.attach", "adapter_off"),
     "add_lora": ("llm.tuning.adapters", "add_lora"),
     "add_prefix": ("llm.tuning.adapters", "add_prefix"),

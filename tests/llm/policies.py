@@ -53,4 +53,4 @@ def batch_of(ids: np.ndarray, targets: np.ndarray, advantages: np.ndarray) -> Po
     """`advantages`: (R,), or (R, T)."""
     by_token = np.where(targets != IGNORED, advantages.reshape(len(ids), -1), 0.0)
     zeros = np.zeros(ids.shape)
-    return PolicyBatch(ids, targets, by_token, zeros, zeros, zeros, zeros, np.zeros((len(ids), 4)))
+    return PolicyBatch(ids, targets, by_token, zeros, zeros, zeros, zeros)

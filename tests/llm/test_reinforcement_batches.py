@@ -108,6 +108,7 @@ def test_a_batch_that_was_resumed_between_two_updates_is_the_same() -> None:
     for step in (4, 5, 6, 7):
         assert_equal(batches.batch(step), resumed.batch(step))
     assert batches.running == resumed.running
+    assert batches.measures == resumed.measures
 
 
 def test_the_ratio_is_that_to_the_weights_that_sampled() -> None:
@@ -157,7 +158,7 @@ def learn(algorithm: str, updates: int, **changes: Any) -> list[float]:
     for step in range(updates):
         result = train_step(workers, optimizer, batches.batch(step), lr=0.02)
         assert result.updated
-        rewards.append(batches.sample.measures[:, 0].mean())
+        rewards.append(batches.measures["reward"])
     workers.close()
     return rewards
 

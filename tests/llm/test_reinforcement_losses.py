@@ -35,7 +35,7 @@ def draw_batch(seed: int) -> PolicyBatch:
     targets[0] = IGNORED  # a completion of which nothing counts
     advantages = np.repeat(rng.normal(size=(R, 1)), T, axis=1)
     zeros = np.zeros((R, T))
-    return PolicyBatch(zeros.astype(int), targets, advantages, old, reference, zeros, zeros, np.zeros((R, 4)))
+    return PolicyBatch(zeros.astype(int), targets, advantages, old, reference, zeros, zeros)
 
 
 def loss_and_slope(algorithm: Algorithm, batch: PolicyBatch, logprobs: np.ndarray) -> tuple[float, np.ndarray]:

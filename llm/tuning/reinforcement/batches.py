@@ -21,6 +21,7 @@ from llm.parallel.objective import Batch
 from llm.tuning.questions import Question
 from llm.tuning.reinforcement.advantages import RunningMean
 from llm.tuning.reinforcement.algorithms import Algorithm
+from llm.tuning.reinforcement.measures import MEASURES, measures_of
 from llm.tuning.reinforcement.objective import PolicyBatch
 from llm.tuning.reinforcement.rewards import Reward
 from llm.tuning.reinforcement.rollout import Reference, roll_out, with_advantages
@@ -48,6 +49,7 @@ class SampledBatches:
     reference: Reference | None = None
     running: RunningMean = field(default_factory=RunningMean)
     sample: PolicyBatch | None = None  # the newest one
+    measures: dict[str, float] = field(default_factory=dict)  # of it
 
     def batch(self, step: int) -> Batch:
         if step % self.epochs == 0 or self.sample is None:
@@ -58,7 +60,7 @@ class SampledBatches:
         """What a resumed run needs of this one, besides the weights."""
         state = {"running": np.array([self.running.mean, self.running.count])}
         if self.epochs > 1 and self.sample is not None:
-            state |= self.sample._asdict()
+            state |= {**self.sample._asdict(), "measures": np.array(list(self.measures.values()))}
         return state
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
@@ -66,6 +68,7 @@ class SampledBatches:
         self.running = RunningMean(mean, int(count))
         if "ids" in state:
             self.sample = PolicyBatch(*(state[name] for name in PolicyBatch._fields))
+            self.measures = dict(zip(MEASURES, state["measures"].tolist(), strict=True))
 
     def _new_sample(self, step: int) -> PolicyBatch:
         chosen = self.chosen(step // self.epochs)
@@ -80,7 +83,8 @@ class SampledBatches:
             mask_truncated=self.algorithm.mask_truncated,
             needs_old=self.epochs > 1 or self.reference is not None or self.algorithm.baseline == "value",
         )
-        batch = with_advantages(rollout, completions, rewards, self.algorithm, self.running.mean)
+        batch = with_advantages(rollout, rewards, self.algorithm, self.running.mean)
+        self.measures = measures_of(rewards, completions)
         self.running.add(rewards)  # after they were compared with the mean of the earlier ones
         return batch
 

@@ -8,7 +8,7 @@
     clipped       the share of the tokens that are clipped: 0 at the first update with a sample, when all ratios are 1
     kl            the divergence from the reference, a token, if there is a reference (k3)
 
-An objective reports a metric as a sum and a count, so that workers with different rows can be put together.
+The first four belong to a sample; the others are computed with the loss, from the weights of the update.
 """
 
 from __future__ import annotations
@@ -17,26 +17,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llm.tuning.reinforcement.advantages import deviation
+from llm.parallel.metrics import Metrics
+from llm.tuning.reinforcement.advantages import deviation, mean
 from llm.tuning.reinforcement.algorithms import Algorithm
 from llm.tuning.reinforcement.policy_losses import divergence, is_clipped
 from llm.tuning.reinforcement.sampling import Completion
 from minigrad.tensor import Tensor
 
-OF_COMPLETIONS = ("reward", "reward_std", "length", "cut_off")
-Metrics = dict[str, tuple[float, float]]  # name -> sum and count
+MEASURES = ("reward", "reward_std", "length", "cut_off")
 
 
-def measures_of(rewards: np.ndarray, completions: Sequence[Completion]) -> np.ndarray:
-    """(R, 4): OF_COMPLETIONS for each completion. `rewards`: (P, G); a missing one is NaN."""
-    spread = np.broadcast_to(deviation(rewards, axis=1), rewards.shape)
-    lengths = [len(each.ids) for each in completions]
-    cut_off = [each.cut_off for each in completions]
-    return np.stack([rewards.reshape(-1), spread.reshape(-1), lengths, cut_off], axis=1)
+def measures_of(rewards: np.ndarray, completions: Sequence[Completion]) -> dict[str, float]:
+    """The measures of a sample. `rewards`: (P, G); a missing one is NaN."""
+    lengths, cut_off = zip(*[(len(each.ids), each.cut_off) for each in completions], strict=True)
+    values = mean(rewards, axis=None).item(), deviation(rewards, axis=1).mean(), np.mean(lengths), np.mean(cut_off)
+    return dict(zip(MEASURES, map(float, values), strict=True))
 
 
 def metrics_of(
-    measures: np.ndarray,
     logprobs: Tensor,
     old: np.ndarray | None,
     reference: np.ndarray,
@@ -44,13 +42,12 @@ def metrics_of(
     mask: np.ndarray,
     algorithm: Algorithm,
 ) -> Metrics:
-    """Of some rows of a batch. `logprobs` (R, T): under the weights of now; `old` is None if they are the same."""
+    """Sums and counts of some rows of a batch. `logprobs` (R, T): under the weights of now; `old` is None if they are
+    the same.
+    """
     now, tokens = logprobs.data, float(mask.sum())
-    columns = zip(OF_COMPLETIONS, measures.T, strict=True)
-    metrics = {name: (float(np.nansum(column)), float((~np.isnan(column)).sum())) for name, column in columns}
-    metrics["surprise"] = (float(-now[mask].sum()), tokens)
     clipped = 0.0 if old is None else float((is_clipped(now, old, advantages, mask, algorithm) & mask).sum())
-    metrics["clipped"] = (clipped, tokens)
+    metrics = {"surprise": (float(-now[mask].sum()), tokens), "clipped": (clipped, tokens)}
     if algorithm.beta:
         metrics["kl"] = (float(divergence(now, reference, "k3")[mask].sum()), tokens)
     return metrics

@@ -1,6 +1,6 @@
 """The objective of reinforcement: policy_losses.py for a batch of sampled completions (llm/parallel/objective.py).
 
-A batch has eight arrays: for R completions, each after its prompt in a row of T places, padded at its end,
+A batch has seven arrays (R, T): R completions, each after its prompt in a row of T places, padded at its end.
 
     ids           what the model reads
     targets       the token after each id, if it belongs to the completion and counts; otherwise IGNORED
@@ -9,7 +9,6 @@ A batch has eight arrays: for R completions, each after its prompt in a row of T
     reference     its log-probability under the reference
     values        what the value head predicted when it was sampled       only for PPO (ppo.py), otherwise 0
     returns       what the value head should have predicted               the same
-    measures      numbers about each completion, (R, 4): measures.py
 
 Padding needs no mask: it stands after all real tokens, and no token sees a later one.
 """
@@ -21,9 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llm.model.gpt import GPT
+from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Batch
 from llm.tuning.reinforcement.algorithms import Algorithm
-from llm.tuning.reinforcement.measures import Metrics, metrics_of
+from llm.tuning.reinforcement.measures import metrics_of
 from llm.tuning.reinforcement.policy_losses import divergence, divisor, policy_loss, token_weights
 from minigrad.fused.cross_entropy import cross_entropy
 from minigrad.tensor import Tensor
@@ -41,7 +41,6 @@ class PolicyBatch(NamedTuple):
     reference: np.ndarray
     values: np.ndarray
     returns: np.ndarray
-    measures: np.ndarray
 
 
 class PolicyGradient:
@@ -55,7 +54,7 @@ class PolicyGradient:
         mask = rows.targets != IGNORED
         logprobs, losses = self.token_losses(model, rows, mask)  # (R, T) each
         old = None if self.fresh else rows.old
-        metrics = metrics_of(rows.measures, logprobs, old, rows.reference, rows.advantages, mask, a)
+        metrics = metrics_of(logprobs, old, rows.reference, rows.advantages, mask, a)
         return (losses * token_weights(mask, a.normalization).astype(losses.dtype)).sum(), metrics
 
     def count(self, batch: Batch) -> float:

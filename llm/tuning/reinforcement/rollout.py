@@ -11,7 +11,6 @@ from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
 from llm.tuning.reinforcement.advantages import advantages_of
 from llm.tuning.reinforcement.algorithms import Algorithm
-from llm.tuning.reinforcement.measures import measures_of
 from llm.tuning.reinforcement.objective import IGNORED, PolicyBatch, logprobs_of_hidden, token_logprobs
 from llm.tuning.reinforcement.policy_losses import divergence
 from llm.tuning.reinforcement.ppo import ActorCritic, generalized_advantages, token_rewards, whiten
@@ -48,9 +47,7 @@ def rows_of(completions: Sequence[Completion], *, mask_truncated: bool = False) 
     return ids, targets
 
 
-def with_advantages(
-    rollout: Rollout, completions: Sequence[Completion], rewards: np.ndarray, algorithm: Algorithm, running: float = 0.0
-) -> PolicyBatch:
+def with_advantages(rollout: Rollout, rewards: np.ndarray, algorithm: Algorithm, running: float = 0.0) -> PolicyBatch:
     """The batch of some completions with their rewards (P, G): P G rows, group after group."""
     ids, targets, old, values, reference = vars(rollout).values()
     mask, penalties, returns = targets != IGNORED, np.zeros(ids.shape), np.zeros(ids.shape)
@@ -67,8 +64,7 @@ def with_advantages(
         penalized = rewards - penalties.sum(axis=1).reshape(rewards.shape)
         of_rows = advantages_of(penalized, algorithm.baseline, algorithm.scale, running).reshape(-1, 1)  # (R, 1)
         advantages = np.where(mask, of_rows, 0.0)
-    measures = measures_of(rewards, completions)
-    return PolicyBatch(ids, targets, advantages, old, reference, values, returns, measures)
+    return PolicyBatch(ids, targets, advantages, old, reference, values, returns)
 
 
 def roll_out(
