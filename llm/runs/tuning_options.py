@@ -46,6 +46,14 @@ class TuningOptions:
     "embedding,blocks.0,*.mlp". A number N: the embeddings and the first N blocks.
     """
 
+    # --- chat, and all that learns from rows of a file
+    val_data: Annotated[str | None, DEFAULT_IN_TEXT] = None
+    """A file of its own for validation. none, the default: --val-fraction of the rows of --data."""
+    packing: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """chat: put several examples into each row of a batch, as many as the context has room for (best fit). They do not
+    see each other. --batch-size is then the number of rows.
+    """
+
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, int) and not isinstance(value, bool) and value >= LARGEST_INT:

@@ -11,6 +11,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llm.data.learned import LEARNED
 from llm.hub.load import load_weights
 from llm.hub.source import open_model
@@ -94,10 +96,36 @@ def _given_tokenizer(path: str, given: str, own: BaseTokenizer | None) -> BaseTo
 
 
 def base_model(options: Options) -> GPT:
-    """The model at --from, with the context, the dropout and the balancing loss of the options."""
-    state: dict[str, Any] = load_weights(open_model(str(options.training.from_))).state_dict(copy=False)
+    """The model at --from, with the context, the dropout and the balancing loss of the options.
+
+    If the tokenizer has got more tokens (a chat template), the model has more embeddings.
+    """
+    source = open_model(str(options.training.from_))
+    state: dict[str, Any] = load_weights(source).state_dict(copy=False)
     model = GPT(options.model, rng=None)
     if "positions.weight" in state:
         state["positions.weight"] = state["positions.weight"][: options.model.context]
+    if options.model.vocab_size > source.config.vocab_size:
+        tokenizer = source.load_tokenizer()
+        state = grown(state, options.model.vocab_size, None if tokenizer is None else tokenizer.end_of_text)
     model.load_state_dict(state)
     return model
+
+
+def grown(state: dict[str, Any], vocab_size: int, end_of_text: int | None) -> dict[str, Any]:
+    """The weights, with rows for more tokens in the embedding and the head.
+
+    A new row is the mean of all others, as in transformers. But the last new token, which ends an answer, begins as a
+    copy of the one that ends a text: the model knows already when to write that. And two equal rows could not become
+    different while embedding and head are frozen beside adapters.
+    """
+    state = dict(state)
+    for name in ("embedding.weight", "head.weight", "head.bias"):
+        if name in state:
+            old = state[name]  # (V, C), or (V,)
+            new = np.empty((vocab_size, *old.shape[1:]), dtype=old.dtype)
+            new[: len(old)], new[len(old) :] = old, old.mean(axis=0, dtype=np.float64)
+            if end_of_text is not None:
+                new[-1] = old[end_of_text]
+            state[name] = new
+    return state

@@ -22,7 +22,11 @@ from tokenizer.models.spans import encode_chat_with_spans, encode_with_spans
 from tokenizer.text.aligned_text import Span
 from tokenizer.text.chat_template import named_tokens
 
+Learnable = Conversation | Completion | Text
 LEARNABLE = (Conversation, Completion, Text)  # the kinds of rows that can be encoded
+NOTHING = (
+    "no token belongs to an answer; look at the weights of the messages, and at {% generation %} in the chat template"
+)
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,14 @@ class Encoder:
         self._special_ids = frozenset(tokenizer.special_tokens.values())
         self._headings: dict[bool, str] = {}  # of conversations without and with tools
 
-    def __call__(self, row: Conversation | Completion | Text) -> Encoded:
+    def __call__(self, row: Learnable) -> Encoded:
         """Raises DataError, with the place of the row, if the tokenizer or its chat template refuses it."""
         try:
             if isinstance(row, Conversation):
                 return self.conversation(row)
             prompt, text = (row.prompt, row.completion) if isinstance(row, Completion) else ("", row.text)
             return self.text(prompt, text)
-        except ValueError as error:
+        except (ValueError, ImportError) as error:  # ImportError: there is no Jinja2
             raise DataError(f"{row.place}: {error}") from None
 
     def conversation(self, row: Conversation) -> Encoded:

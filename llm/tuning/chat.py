@@ -1,0 +1,188 @@
+"""The objective chat: supervised fine-tuning. The model learns to write what assistants have written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm.data.errors import DataError
+from llm.evaluation.loss import Validation
+from llm.inference.chat_prompt import chat_ids
+from llm.inference.engine.engine import Engine
+from llm.inference.engine.requests import Request
+from llm.inference.sampling import Sampling
+from llm.inference.text import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, decode_until_stop, end_ids_of
+from llm.model.gpt import GPT
+from llm.parallel.objective import Batch
+from llm.runs.options import Options
+from llm.runs.run import Run
+from llm.training.display import stages
+from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
+from llm.tuning.chatml import with_chat_template
+from llm.tuning.conversation import LEARNABLE, NOTHING, Encoder, answers, content_of
+from llm.tuning.packing import IGNORED, PADDING, RowBatches, Tokens, make_batch, pack
+from llm.tuning.rows import Conversation, Message, Row, read_rows
+from llm.tuning.split import checksum, split_rows, without
+from minigrad.tensor import Tensor
+from tokenizer import BaseTokenizer
+
+
+class AnswerTokens:
+    """Cross-entropy, in nats, of the tokens that are learned.
+
+    A batch is (inputs, targets, documents), see packing.py. `packed`: rows have several examples.
+    """
+
+    def __init__(self, *, packed: bool):
+        self.packed = packed
+
+    def loss_sum(self, model: GPT, batch: Batch) -> Tensor:
+        inputs, targets, documents = batch  # (B, T) each
+        # Padding stands at the end of a row, where no token attends to it. It only counts in the balance of experts.
+        has_balance = model.training and model.config.balance_loss > 0
+        return model.loss(
+            inputs,
+            targets,
+            documents=documents if self.packed else None,
+            mask=documents != PADDING if has_balance else None,
+            ignore_index=IGNORED,
+            reduction="sum",
+            with_balance=has_balance,
+        )
+
+    def count(self, batch: Batch) -> float:
+        _, targets, _ = batch
+        return int((targets != IGNORED).sum())
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples that can be learned, and what became of the others."""
+
+    kept: list[Tokens]
+    cut: int  # how many were longer than the context
+    dropped: int  # how many had nothing to learn within the context
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(example.ids) for example in self.kept)
+
+    @property
+    def targets(self) -> int:
+        return sum(example.targets for example in self.kept)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.kept):,} examples, {self.targets:,} of {self.tokens:,} tokens learned"]
+        parts += [f"{self.cut:,} cut"] if self.cut else []
+        parts += [f"{self.dropped:,} left out, whose answers begin beyond the context"] if self.dropped else []
+        return "; ".join(parts)
+
+
+class ChatTask(Task):
+    """Learn the answers in conversations, and other examples of which a part is learned."""
+
+    name = "chat"
+    rows = "conversations"
+
+    def __init__(self, options: Options, run: Run):
+        training, tuning = options.training, options.tuning
+        self.tokenizer = chat_tokenizer(options, run)
+        self.options = with_vocabulary(options, self.tokenizer)
+        self.train_rows, self.val_rows = read_split(training.data, tuning.val_data, training.val_fraction, LEARNABLE)
+        encoder = Encoder(self.tokenizer)
+        self.train, self.val = (
+            encode_all(encoder, rows, options.model.context, name)
+            for rows, name in ((self.train_rows, "training"), (self.val_rows, "validation"))
+        )
+
+    def parts(self, model: GPT) -> Parts:
+        training, packing = self.options.training, self.options.tuning.packing
+        batches = RowBatches(self.rows_of(self.train), training.batch_size, training.seed)
+        return Parts(
+            AnswerTokens(packed=packing),
+            batches,
+            Validation(validation_batches(self.rows_of(self.val), training.batch_size, training.eval_batches)),
+            data={"train": checksum(self.train_rows), "val": checksum(self.val_rows)},
+            description=f"{self.train} ({training.data})\n{len(self.val.kept):,} examples for validation, "
+            f"{batches.steps_per_epoch:,} steps an epoch",
+        )
+
+    def rows_of(self, examples: Examples) -> list[list[Tokens]]:
+        """The rows of batches: an example each, or several."""
+        if not self.options.tuning.packing:
+            return [[example] for example in examples.kept]
+        groups = pack([example.width for example in examples.kept], self.options.model.context)
+        return [[examples.kept[i] for i in group] for group in groups]
+
+    def sample(self, model: GPT, write: SampleWriter) -> str:
+        """The answer to --prompt, or else to the first question of the validation data."""
+        prompt, row = self.options.training.prompt, self.val_rows[0]
+        if not prompt and not isinstance(row, Conversation):
+            return super().sample(model, write)
+        question: list[Message] = [{"role": "user", "content": prompt}]
+        question = question if prompt else [*row.messages[: answers(row)[0]]]
+        said = "\n".join(f"{message['role']}: {content_of(message)}" for message in question)
+        return f"{said}\nassistant: {write_answer(model, self.tokenizer, question, self.options.training.seed)}"
+
+
+def write_answer(model: GPT, tokenizer: BaseTokenizer, messages: Sequence[Message], seed: int) -> str:
+    """What the model answers; a sample to show during training. The caller limits the threads."""
+    ids, sampling = chat_ids(tokenizer, messages), Sampling(temperature=SAMPLE_TEMPERATURE)
+    request = Request(ids, SAMPLE_TOKENS, sampling, seed, stop_ids=end_ids_of(tokenizer))
+    return "".join(decode_until_stop((token.id for token in Engine(model).run(request)), tokenizer, mid_text=True))
+
+
+def chat_tokenizer(options: Options, run: Run) -> BaseTokenizer:
+    """The tokenizer of a run that is resumed, or of the model at --from, with a chat template."""
+    tokenizer = kept_tokenizer(options, run)
+    if tokenizer is None:
+        raise DataError(f"--objective {options.training.objective} needs a model that it begins with; give --from PATH")
+    return with_chat_template(tokenizer)
+
+
+def read_split(data: str, val_data: str | None, val_fraction: float, kinds: tuple[type[Row], ...]) -> tuple[list, list]:
+    """The rows to learn from and those to validate with, of a file of its own or a part of `data`."""
+    rows = read_rows(data, kinds)
+    if val_data is None:
+        return split_rows(rows, val_fraction)
+    held_out = read_rows(val_data, kinds)
+    training = without(rows, held_out)
+    if not training:
+        raise DataError(f"all examples of {data} are in {val_data} too, so nothing is left to learn; give other files")
+    return training, held_out
+
+
+def encode_all(encoder: Encoder, rows: Sequence, context: int, purpose: str) -> Examples:
+    """The rows as tokens. DataError if there would be nothing to learn, or to validate with."""
+    whole = []
+    with stages() as report:
+        for number, row in enumerate(rows, 1):
+            encoded = encoder(row)
+            whole.append(Tokens(encoded.ids.astype(np.int32), encoded.learned))
+            report(f"reading {purpose} data", number, len(rows))
+    fitting = [example.cut(context) for example in whole]
+    kept = [example for example in fitting if example.targets]
+    if not kept:
+        raise DataError(reason_for_nothing(whole, context, purpose))
+    cut = sum(example.width > context for example in whole)
+    return Examples(kept, cut, len(whole) - len(kept))
+
+
+def reason_for_nothing(whole: Sequence[Tokens], context: int, purpose: str) -> str:
+    """Why none of the examples has anything to learn."""
+    given = f"nothing would be learned from the {len(whole):,} examples for {purpose}: "
+    if any(example.targets for example in whole):
+        first = min(int(example.learned.argmax()) for example in whole if example.targets)
+        return (
+            f"{given}all answers begin after token {first:,}, and the model reads {context:,}; give a larger --context"
+        )
+    return given + NOTHING
+
+
+def validation_batches(rows: Sequence[Sequence[Tokens]], batch_size: int, count: int) -> list[Batch]:
+    """At most `count` batches of rows spread evenly over all, the same at every call."""
+    wanted = min(len(rows), batch_size * count)
+    chosen = [rows[i * len(rows) // wanted] for i in range(wanted)]
+    return [make_batch(chosen[first : first + batch_size]) for first in range(0, wanted, batch_size)]

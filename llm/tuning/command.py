@@ -1,0 +1,34 @@
+"""The command line of `python -m llm.tuning`: show. What is asked for goes to standard output."""
+
+from __future__ import annotations
+
+import sys
+
+from llm.console import explain, open_streams, say, show_warnings, silence
+from llm.runs.parsing import read_options
+from llm.tuning.show import Show
+
+PROGRAM = "python -m llm.tuning"
+COMMANDS = {"show": Show}
+INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. Returns the exit status: 0, or 1 after an error. SystemExit(2) if an option is wrong."""
+    open_streams(unprintable="backslashreplace")
+    show_warnings(say)
+    name, *others = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name not in COMMANDS:
+        say(f"usage: {PROGRAM} {{{','.join(COMMANDS)}}} --help")
+        return 0 if name in ("-h", "--help") else 2
+    try:
+        read_options(COMMANDS[name], others, program=f"{PROGRAM} {name}").start()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+        silence(sys.stdout)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (ValueError, RuntimeError, OSError) as error:
+        say(f"{PROGRAM}: {explain(error) if isinstance(error, OSError) else error}")
+        return 1
+    return 0
