@@ -10,7 +10,8 @@
 8. ppo.py             PPO: a value head, and an advantage for each token
 9. rollout.py         from completions and rewards to the arrays of a batch
 10. batches.py        puts all of it together: a batch for each step
-11. task.py           the task of train.py --objective reinforce
+11. reference.py      the model before training
+12. task.py           the task of train.py --objective reinforce
 
 Guides: Sutton and Barto, "Reinforcement Learning", chapter 13; Schulman et al. 2017 (PPO); Shao et al. 2024 (GRPO).
 """
