@@ -1,15 +1,18 @@
-"""The command line of `python -m llm.tuning`: show. What is asked for goes to standard output."""
+"""The command line of `python -m llm.tuning`: show, exercises, accuracy. What is asked for goes to standard output."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from llm.console import explain, open_streams, say, show_warnings, silence
 from llm.runs.parsing import read_options
+from llm.tuning.accuracy import Measure
+from llm.tuning.exercises import Exercises
 from llm.tuning.show import Show
 
 PROGRAM = "python -m llm.tuning"
-COMMANDS = {"show": Show}
+COMMANDS: dict[str, Any] = {"show": Show, "exercises": Exercises, "accuracy": Measure}
 INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 
 

@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
+from llm.console import say
 from llm.data.builtin import python_docs
 from tokenizer.formats.atomic import new_file
 
@@ -132,3 +133,26 @@ def write_exercises(path: str | Path, chosen: Sequence[Exercise]) -> None:
     with new_file(Path(path)) as partial:
         lines = [json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in chosen]
         partial.write_text("".join(lines), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Exercises:
+    """Write questions with their answers to a file, JSON lines that --data of train.py reads."""
+
+    out: str
+    """The file that is written."""
+    kind: str = ",".join(KINDS)
+    """Kinds of questions, with commas between them; as many of each."""
+    count: int = 1000
+    """How many questions, all different."""
+    seed: int = 0
+    """Decides which questions."""
+    part: Part = "tuning"
+    """Questions to tune on, to be rewarded for, or to be tested with: no question is in two of these parts."""
+    largest: int = 20
+    """arithmetic: the largest number in a question."""
+
+    def start(self) -> None:
+        kinds = list(dict.fromkeys(self.kind.split(",")))
+        write_exercises(self.out, exercises(kinds, self.count, self.seed, self.part, self.largest))
+        say(f"written: {self.out}, {self.count:,} questions ({', '.join(kinds)})")
