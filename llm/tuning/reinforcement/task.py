@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from llm.evaluation.loss import Evaluation
+from llm.inference.chat_prompt import has_chat_template
 from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
 from llm.parallel.workers import Workers
 from llm.runs.options import Options
 from llm.runs.run import Run
 from llm.runs.tuning_options import TuningOptions
-from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
+from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
 from llm.tuning.chat import chat_tokenizer, read_split
-from llm.tuning.questions import ANSWERABLE, Question, question_of, questions_of, stop_ids_of
+from llm.tuning.questions import ANSWERABLE, Question, prompt_of, question_of, questions_of, stop_ids_of
 from llm.tuning.records import Place
 from llm.tuning.reinforcement.advantages import mean
 from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
@@ -49,9 +50,9 @@ class ReinforceTask(Task):
     def __init__(self, options: Options, run: Run):
         training, tuning = options.training, options.tuning
         self.reward, self.algorithm = load_reward(tuning.reward), algorithm_of(tuning)
-        self.tokenizer = chat_tokenizer(options, run)
-        self.options = with_vocabulary(options, self.tokenizer)
         self.split = read_split(training.data, tuning.val_data, training.val_fraction, ANSWERABLE)
+        self.tokenizer = tokenizer_for(self.split[0] + self.split[1], options, run)
+        self.options = with_vocabulary(options, self.tokenizer)
         context = options.model.context - tuning.prefix_tokens - tuning.prompt_tokens
         self.questions, self.held_out = (
             questions_of(rows, self.tokenizer, context, tuning.max_tokens) for rows in self.split
@@ -118,6 +119,13 @@ class ReinforceTask(Task):
         return f"{question.prompt}\n{answer.text}"
 
 
+def tokenizer_for(rows: Sequence[Any], options: Options, run: Run) -> BaseTokenizer:
+    """That of the run or of the model at --from; with a chat template only if a prompt is a conversation."""
+    is_chat = any(not isinstance(prompt_of(row), str) for row in rows)
+    kept = None if is_chat else kept_tokenizer(options, run)
+    return kept or chat_tokenizer(options, run)
+
+
 def algorithm_of(tuning: TuningOptions) -> Algorithm:
     """The row of the table that --algorithm names, with the changes that the other options ask for."""
     given: dict[str, Any] = {theirs: getattr(tuning, ours) for ours, theirs in FIELDS.items()}
@@ -133,8 +141,9 @@ def sampling(temperature: float) -> Sampling:
 
 
 def asked(prompt: str, tokenizer: BaseTokenizer) -> Question:
-    row = Prompt([{"role": "user", "content": prompt}], place=Place("--prompt", 1), fields={})
-    return question_of(row, tokenizer)
+    """--prompt as a question: that of a user, if the model chats."""
+    turns: Any = [{"role": "user", "content": prompt}] if has_chat_template(tokenizer) else prompt
+    return question_of(Prompt(turns, place=Place("--prompt", 1), fields={}), tokenizer)
 
 
 @dataclass(frozen=True)
