@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 import llm
 from llm.data.errors import DataError
+from llm.hub.tuned import grown
 from llm.inference.chat_prompt import chat_ids
 from llm.inference.text import end_ids_of, write_sample
 from llm.runs.run import Run
-from llm.training.base import grown
 from llm.training.command import parse, start
 from llm.tuning import chat as chat_module
 from llm.tuning.chat import ChatTask, Examples, encode_all
