@@ -74,11 +74,12 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
 
 def start(options: Options, run: Run, write_sample: SampleWriter, find_task: FindTask = lambda _: TextTask) -> int:
     """Train a new run, continue a run, or only describe what the options say; returns the exit status."""
+    kind = find_task(options.training.objective)
     if options.training.dry_run:
-        print_line(describe_dry_run(options, run))
+        print_line(describe_dry_run(options, run, kind))
         return 0
     with run.locked():
-        trainer, task = set_up(options, run, find_task(options.training.objective))
+        trainer, task = set_up(options, run, kind)
         options = task.options
         print_line(describe(trainer, task, run))
         if trainer.model.device == "cpu":
