@@ -26,7 +26,7 @@ import numpy as np
 from llm.model.config import GPTConfig
 from llm.model.kv_cache import KVCache
 from llm.model.layer_kinds import layer_kind
-from minigrad.backend import Array, array_module, device_of, to_device
+from minigrad.backend import Array, array_module
 from minigrad.fused.ragged_attention import Ragged
 
 CHUNK = 256  # the largest number of tokens that a call may append to a layer with a window
@@ -81,7 +81,8 @@ class CacheRows:
     def __init__(self, pool: CachePool, slots: Sequence[int], counts: Sequence[int]):
         self.pool, self.slots, self.counts = pool, slots, counts
         self.before = [pool.lengths[slot] for slot in slots]  # tokens in each slot before this call
-        self._last_places: Places | None = None  # of the layer before, which are mostly those of the next one, too
+        # Window, starts and places of the layer before. They are mostly those of the next one, too.
+        self._last: tuple[int | None, list[int], list[Place]] = (None, [], [])
 
     @property
     def positions(self) -> slice | np.ndarray:
@@ -93,20 +94,19 @@ class CacheRows:
 
         That is (1, K, S, D) for one slot.
         """
-        cache = self.pool.layers[layer]
+        cache, is_one = self.pool.layers[layer], len(self.slots) == 1
         cache.allocate(k)
-        if len(self.slots) == 1:
-            slot, T = self.slots[0], k.shape[2]
-            start = cache.make_room(slot, self.before[0], T)
-            for array, new in zip(cache.arrays, (k, v), strict=True):
-                array[slot, :, start : start + T] = new[0]
-            seen = np.s_[slot : slot + 1, :, cache.seen(start + T, T)]
-            return cache.arrays[0][seen], cache.arrays[1][seen]
-        places = self._places(cache, like=k)
+        if is_one:
+            k, v = k.swapaxes(0, 2), v.swapaxes(0, 2)  # (T, K, 1, D), like the new tokens of several texts
+        places = self._places(cache, [len(k)] if is_one else self.counts)
         for array, new in zip(cache.arrays, (k, v), strict=True):
-            array[places.slots, :, places.indices] = new[:, :, 0]  # (N, K, D)
-        keys, values = ([array[slots, :, seen] for slots, seen in places.texts] for array in cache.arrays)
-        return Ragged(keys, places.queries), Ragged(values, places.queries)
+            for each in places:
+                array[each.slots, :, each.new] = each.of(new)
+        keys, values = ([array[each.slots, :, each.seen] for each in places] for array in cache.arrays)
+        if is_one:
+            return keys[0], values[0]
+        rows, queries = [each.rows for each in places], [each.queries for each in places]
+        return Ragged(keys, rows, queries), Ragged(values, rows, queries)
 
     def advance(self, positions: slice | np.ndarray) -> None:
         """Add the tokens just appended. `positions`: of the tokens of the longest row, old and new."""
@@ -116,43 +116,46 @@ class CacheRows:
         for slot, before, new in zip(self.slots, self.before, self.counts, strict=True):
             self.pool.lengths[slot] = before + new
 
-    def _places(self, cache: LayerCache, like: Array) -> Places:
+    def _places(self, cache: LayerCache, counts: Sequence[int]) -> list[Place]:
         """Where the new tokens of this call are in a layer."""
-        texts = list(zip(self.slots, self.before, self.counts, strict=True))
+        texts = list(zip(self.slots, self.before, counts, strict=True))
         starts = [cache.make_room(slot, before, count) for slot, before, count in texts]
-        last = self._last_places
-        if last is None or last.window != cache.window or last.starts != starts:
-            last = self._last_places = find_places(cache, self.slots, starts, self.counts, device_of(like))
-        return last
+        if (cache.window, starts) != self._last[:2]:  # otherwise they are those of the layer before
+            self._last = cache.window, starts, find_places(cache, self.slots, starts, counts)
+        return self._last[2]
 
 
-class Places(NamedTuple):
-    """Where the tokens of one call are in the arrays of a layer."""
+class Place(NamedTuple):
+    """Where the new tokens of a text are, or those of several texts of the same length in neighbouring slots."""
 
-    window: int | None  # of the layer
-    starts: list[int]  # the index of the first new token of each text
-    slots: Array  # of each new token, (N,)
-    indices: Array  # of each new token, (N,)
-    texts: list[tuple[slice, slice]]  # slots, and the indices of the tokens that the new ones may attend to
-    queries: list[int]  # how many new tokens each of these texts has
+    rows: slice  # of the call
+    slots: slice
+    new: slice  # in each slot, the indices of the new tokens
+    seen: slice  # of the tokens that the new ones may attend to
+    queries: int  # how many new tokens each text has, T; several texts have one each
+
+    def of(self, new: Array) -> Array:
+        """These rows of the new keys or values (N, K, 1, D), as (R, K, T, D)."""
+        rows = new[self.rows]
+        return rows if self.queries == 1 else rows.swapaxes(0, 2)
 
 
-def find_places(
-    cache: LayerCache, slots: Sequence[int], starts: list[int], counts: Sequence[int], device: str
-) -> Places:
+def find_places(cache: LayerCache, slots: Sequence[int], starts: list[int], counts: Sequence[int]) -> list[Place]:
     """`starts`: the indices that `make_room` has given."""
-    texts: list[tuple[slice, slice]] = []
-    queries: list[int] = []
+    places: list[Place] = []
+    row = 0
     for slot, start, count in zip(slots, starts, counts, strict=True):
-        seen = cache.seen(start + count, count)
-        # Texts of the same length in neighbouring slots are one array, so that attention multiplies them together.
-        if count == 1 and texts and queries[-1] == 1 and texts[-1][1] == seen and texts[-1][0].stop == slot:
-            texts[-1] = slice(texts[-1][0].start, slot + 1), seen
+        new, seen = slice(start, start + count), cache.seen(start + count, count)
+        place = Place(slice(row, row + count), slice(slot, slot + 1), new, seen, count)
+        last = places[-1] if places else None
+        # Attention multiplies texts that are one array together.
+        if last and count == 1 and last[2:] == place[2:] and last.slots.stop == slot:
+            rows, joined = slice(last.rows.start, row + 1), slice(last.slots.start, slot + 1)
+            places[-1] = place._replace(rows=rows, slots=joined)
         else:
-            texts.append((slice(slot, slot + 1), seen))
-            queries.append(count)
-    slots_of_tokens, indices = (to_device(each, device) for each in (np.repeat(slots, counts), ranges(starts, counts)))
-    return Places(cache.window, starts, slots_of_tokens, indices, texts, queries)
+            places.append(place)
+        row += count
+    return places
 
 
 def ranges(starts: Iterable[int], counts: Iterable[int]) -> np.ndarray:

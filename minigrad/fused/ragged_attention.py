@@ -7,6 +7,7 @@ even the products if they have the same length and their keys lie side by side.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,8 @@ class Ragged(NamedTuple):
     """The keys of several texts, or their values. The last ones belong to the queries."""
 
     arrays: list[Array]  # each (R, K, S, D), those of R texts; R and S differ from array to array
-    queries: list[int]  # how many each text of an array has, T
+    rows: list[slice]  # which rows of q belong to each array; consecutive
+    queries: list[int]  # how many of these rows are queries of one text, T
 
 
 def ragged_attention_reference(
@@ -61,36 +63,31 @@ def ragged_attention(
     """
     one = [i for i, T in enumerate(keys.queries) if T == 1]
     if len(one) == len(keys.queries):
-        return _one_query_each(q, keys.arrays, values.arrays, scale, window, bias, soft_cap)
-    y, rows = array_module(q).empty(q.shape, q.dtype), _rows_of_arrays(keys)
-    parts = [([i], _several_queries) for i in range(len(rows)) if i not in one]
-    parts += [(one, _one_query_each)] if one else []
-    for part, attend in parts:
-        index = np.concatenate([np.arange(rows[i].start, rows[i].stop) for i in part])
-        part_keys, part_values = ([x.arrays[i] for i in part] for x in (keys, values))
-        part_bias = None if bias is None else bias[index]
-        y[index] = attend(q[index], part_keys, part_values, scale, window, part_bias, soft_cap)
+        return _one_query_each(q, keys, values, scale, window, bias, soft_cap)
+    y = array_module(q).empty(q.shape, q.dtype)
+    for k, v, rows, T in zip(keys.arrays, values.arrays, keys.rows, keys.queries, strict=True):
+        if T > 1:
+            row_bias = None if bias is None else bias[rows]
+            y[rows] = _several_queries(q[rows], k, v, scale, window, row_bias, soft_cap)
+    if one:
+        index = np.concatenate([np.arange(keys.rows[i].start, keys.rows[i].stop) for i in one])
+        row_bias = None if bias is None else bias[index]
+        y[index] = _one_query_each(q[index], select(keys, one), select(values, one), scale, window, row_bias, soft_cap)
     return y
 
 
-def _rows_of_arrays(keys: Ragged) -> list[slice]:
-    """Which rows of q belong to each array."""
-    stops = np.cumsum([len(k) * T for k, T in zip(keys.arrays, keys.queries, strict=True)]).tolist()
-    return [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+def select(ragged: Ragged, which: list[int]) -> Ragged:
+    """Some of the arrays. Only their queries are in q then."""
+    sizes = [ragged.rows[i].stop - ragged.rows[i].start for i in which]
+    rows = [slice(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
+    return Ragged([ragged.arrays[i] for i in which], rows, [ragged.queries[i] for i in which])
 
 
 def _several_queries(
-    q: Array,
-    keys: list[Array],
-    values: list[Array],
-    scale: float,
-    window: int | None,
-    bias: Array | None,
-    soft_cap: float | None,
+    q: Array, k: Array, v: Array, scale: float, window: int | None, bias: Array | None, soft_cap: float | None
 ) -> Array:
-    """`ragged_attention` of the texts of one array, q (R * T, H, 1, D)."""
-    (k,), (v,), (N, H, _, D) = keys, values, q.shape
-    R, _, S, _ = k.shape
+    """`ragged_attention` of the texts of one array: q (R * T, H, 1, D), k and v (R, K, S, D)."""
+    (N, H, _, D), (R, _, S, _) = q.shape, k.shape
     queries = q.reshape(R, N // R, H, D).swapaxes(1, 2)  # (R, H, T, D)
     if bias is not None:
         bias = bias[..., :S].reshape(R, N // R, H, S).swapaxes(1, 2)  # (R, H, T, S)
@@ -99,36 +96,31 @@ def _several_queries(
 
 
 def _one_query_each(
-    q: Array,
-    keys: list[Array],
-    values: list[Array],
-    scale: float,
-    window: int | None,
-    bias: Array | None,
-    soft_cap: float | None,
+    q: Array, keys: Ragged, values: Ragged, scale: float, window: int | None, bias: Array | None, soft_cap: float | None
 ) -> Array:
     """`ragged_attention` of texts with one query each, q (B, H, 1, D)."""
-    if len(keys) == 1:
-        bias = None if bias is None else bias[..., : keys[0].shape[2]]
-        return single_query_attention(q, keys[0], values[0], scale, window, bias, soft_cap)
-    (B, H, _, D), K, lengths = q.shape, keys[0].shape[1], [k.shape[2] for k in keys]
+    (B, H, _, D), K, lengths = q.shape, keys.arrays[0].shape[1], [k.shape[2] for k in keys.arrays]
+    longest = max(lengths)
+    bias = None if bias is None else bias[..., :longest]
+    if len(lengths) == 1:
+        return single_query_attention(q, keys.arrays[0], values.arrays[0], scale, window, bias, soft_cap)
     q = (q * scale).reshape(B, K, H // K, D)
-    p = array_module(q).zeros((B, K, H // K, max(lengths)), q.dtype)
-    rows = _rows_of_arrays(Ragged(keys, [1] * len(keys)))
-    for b, k, S in zip(rows, keys, lengths, strict=True):
+    p = array_module(q).zeros((B, K, H // K, longest), q.dtype)
+    for b, k, S in zip(keys.rows, keys.arrays, lengths, strict=True):
         np.matmul(q[b], k.swapaxes(2, 3), out=p[b, ..., :S])
     if soft_cap is not None:
         soft_cap_in_place(p, soft_cap)
     if bias is not None:
-        by_head = p.reshape(B, H, 1, -1)  # a view: adding to it adds to p
-        by_head += bias[..., : max(lengths)]
-    for b, S in zip(rows, lengths, strict=True):
-        p[b, ..., S:] = -np.inf  # there are no keys; exp makes it 0
+        by_head = p.reshape(B, H, 1, longest)  # a view: adding to it adds to p
+        by_head += bias
+    for b, S in zip(keys.rows, lengths, strict=True):
+        if longest > S:
+            p[b, ..., S:] = -np.inf  # there are no keys; exp makes it 0
         if window is not None:
             p[b, ..., : max(S - window, 0)] = -np.inf
     total = exp_in_place(p, p.max(axis=-1, keepdims=True))  # (B, K, G, 1)
     y = array_module(q).empty(q.shape, q.dtype)
-    for b, v, S in zip(rows, values, lengths, strict=True):
+    for b, v, S in zip(keys.rows, values.arrays, lengths, strict=True):
         np.matmul(p[b, ..., :S], v, out=y[b])
     y /= total  # softmax is p / total; y has fewer numbers than p to divide
     return y.reshape(B, H, 1, D)

@@ -28,7 +28,7 @@ def test_as_query_by_query(seed, parts, heads, window, has_bias, soft_cap, dtype
     N, longest = sum(R * T for R, _, T in parts), max(before + T for _, before, T in parts)
     q = rng.normal(size=(N, H, 1, D)).astype(dtype)
     keys, values = (
-        Ragged([rng.normal(size=(R, K, S + T, D)).astype(dtype) for R, S, T in parts], [T for _, _, T in parts])
+        ragged([rng.normal(size=(R, K, S + T, D)).astype(dtype) for R, S, T in parts], [T for _, _, T in parts])
         for _ in range(2)
     )
     bias = rng.normal(size=(N, H, 1, longest)).astype(dtype) if has_bias else None
@@ -49,7 +49,12 @@ def test_a_text_that_sees_the_keys_of_another_is_found() -> None:
     keys, values = ([rng.normal(size=(1, 1, S, 4)) for S in (3, 5)] for _ in range(2))
     padding = np.zeros((1, 1, 2, 4))
     padded, longer = ([np.concatenate([x[0], padding], axis=2), x[1]] for x in (keys, values))
-    right = ragged_attention_reference(q, Ragged(keys, [1, 1]), Ragged(values, [1, 1]), 1.0)
-    wrong = ragged_attention(q, Ragged(padded, [1, 1]), Ragged(longer, [1, 1]), 1.0)
+    right = ragged_attention_reference(q, ragged(keys, [1, 1]), ragged(values, [1, 1]), 1.0)
+    wrong = ragged_attention(q, ragged(padded, [1, 1]), ragged(longer, [1, 1]), 1.0)
     assert np.abs(right - wrong)[0].max() > 1e-3
     assert np.abs(right - wrong)[1].max() < 1e-12
+
+
+def ragged(arrays: list[np.ndarray], queries: list[int]) -> Ragged:
+    stops = np.cumsum([len(array) * T for array, T in zip(arrays, queries, strict=True)]).tolist()
+    return Ragged(arrays, [slice(*each) for each in zip([0, *stops], stops, strict=False)], queries)

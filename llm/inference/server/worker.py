@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -23,7 +23,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import FinishReason, Generation, Request, Token
-from llm.inference.sampling import Sampling
 from llm.inference.server.errors import Refusal
 
 T = TypeVar("T")
@@ -104,7 +103,7 @@ class Followed:
         if not isinstance(error, ValueError):
             return refusal_of(error, status=500)
         request = self.generation.request
-        is_asked = request.constraint is not None or changes_logits(request.sampling)
+        is_asked = request.constraint is not None or request.sampling.changes_logits
         return Refusal(str(error), status=400 if is_asked else 500)
 
 
@@ -242,12 +241,6 @@ def _call_into(future: Future[T], function: Callable[[], T]) -> None:
         future.set_result(function())
     except BaseException as error:
         future.set_exception(error)
-
-
-def changes_logits(sampling: Sampling) -> bool:
-    """Whether it may forbid all tokens, or make numbers overflow."""
-    others = replace(sampling, logit_bias=(), repetition_penalty=1, frequency_penalty=0, presence_penalty=0)
-    return sampling != others
 
 
 def refusal_of(error: Exception, status: int = 400) -> Refusal:
