@@ -16,7 +16,7 @@ from llm.inference.engine.speculation import Draft
 from llm.inference.generate import Placement, Sampler
 from llm.inference.sampling import Sampling
 
-# stop: an id of stop_ids was drawn. length: max_tokens, or the end of the context. error: no token could be drawn.
+# stop: an id of stop_ids was drawn. length: max_tokens, or the end of the context. error: it could not be continued.
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
@@ -70,7 +70,7 @@ class Generation:
     prompt_tokens: list[Token] = field(default_factory=list)  # with `prompt_logprobs`; the first has no log-probability
     finish_reason: FinishReason | None = None
     end: Token | None = None  # the token that ended the text: one of stop_ids
-    error: str = ""  # why no token could be drawn
+    error: Exception | None = None  # why the text could not be continued; ValueError: no token can be drawn
     slot: int = -1  # of the cache, where its keys and values are; -1: it still waits for one
     state: Any = None  # of the constraint
 
@@ -96,6 +96,10 @@ class Generation:
                 return None
             logits = np.where(allowed, logits, -np.inf)
         return self.sampler(logits, self.ids)
+
+    def fail(self, error: Exception) -> None:
+        """End with an error."""
+        self.finish_reason, self.error = "error", error
 
     def append(self, token: Token) -> None:
         """Add a drawn token."""
