@@ -38,7 +38,7 @@ class CachePool:
 
     def __init__(self, config: GPTConfig, slots: int, capacity: int | None = None, chunk: int = CHUNK):
         self.capacity = config.context if capacity is None else capacity
-        self.lengths = [0] * slots  # tokens in each slot
+        self.lengths, self.chunk = [0] * slots, chunk  # tokens in each slot; the most that a call may append to one
         windows = [kept_window(config, layer) for layer in range(config.layers)]
         self.layers = [LayerCache(slots, self.capacity, window, chunk) for window in windows]
 

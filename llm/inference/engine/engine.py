@@ -21,17 +21,15 @@ the end of the context, the other half of it is unread again, and is prefilled l
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
 
-from llm.inference.engine.requests import Generation, Request, Token
+from llm.inference.engine.requests import Generation, Request, Token, errors_of, make_token, reports_prompt
 from llm.inference.engine.slots import Slots
 from llm.inference.generate import check_arguments, make_sampler, place
-from llm.inference.logprobs import log_probabilities, most_likely
 from llm.model.cache_pool import CHUNK, CachePool, ranges
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
@@ -52,23 +50,37 @@ class Engine:
     """Continues up to `slots` texts at once; further ones wait. One thread at a time may use it.
 
     `context`: the largest number of tokens of a text, prompt included; default: that of the model. `chunk`: how many
-    tokens of prompts are read between two tokens of the other texts.
+    tokens of prompts are read between two tokens of the other texts. `adapters`: models with the weights of `model`,
+    and an adapter each (llm/model/adapters), by the names that requests give.
     """
 
-    def __init__(self, model: GPT, slots: int = 1, *, context: int | None = None, chunk: int = CHUNK):
+    def __init__(
+        self,
+        model: GPT,
+        slots: int = 1,
+        *,
+        context: int | None = None,
+        chunk: int = CHUNK,
+        adapters: Mapping[str, GPT] | None = None,
+    ):
         self.model = model
-        self.context = min(context or model.config.context, model.config.context)
+        self.models: dict[str | None, GPT] = {None: model} | dict(adapters or {})
+        self.context = min(context or model.context, *(each.context for each in self.models.values()))
+        virtual = {name: model.config.context - each.context for name, each in self.models.items()}
         # In some models the rotary angles depend on the length of the text (rope_scaling.py). Then a beginning that
         # another text has read, or that was read as a chunk, could have other angles: prompts are read as a whole.
         shortest, longest = (place(model, length, self.context) for length in (1, self.context))
         self.fixed_angles = shortest == longest
         self.chunk = chunk if self.fixed_angles else self.context * slots
-        self.slots = Slots(CachePool(model.config, slots, self.context, self.chunk), reuse=self.fixed_angles)
+        pool = CachePool(model.config, slots, self.context + max(virtual.values()), self.chunk)
+        self.slots = Slots(pool, reuse=self.fixed_angles, virtual=virtual)
         self.waiting: deque[Generation] = deque()
         self.running: list[Generation] = []
 
     def submit(self, request: Request) -> Generation:
         """Begin with a request, as soon as a slot is free. Raises ValueError if it is not possible."""
+        if request.adapter not in self.models:
+            raise ValueError(f"there is no adapter {request.adapter!r}, only {', '.join(filter(None, self.models))}")
         check_arguments(self.model, request.ids, request.max_tokens, request.seed, request.sampling)
         if not request.slide and len(request.ids) > self.context:
             raise ValueError(
@@ -129,9 +141,7 @@ class Engine:
             decoding = [each for each in self.running if self._can_decode(each)]
             prompts = [each for each in self.running if each not in decoding]
             readings = [*self._decode(decoding), *self._prefill(prompts)]
-            # Texts of different lengths may have different angles. Then each has a call of its own.
-            calls = [readings] if self.fixed_angles else [[each] for each in readings]
-            for together in filter(None, calls):
+            for together in self._calls(readings):
                 self._continue(together)
         self._remove_finished()
 
@@ -143,8 +153,17 @@ class Engine:
             generation = self.waiting.popleft()
             # To report the prompt, all of it must be read: what another text has read gives no logits now.
             reuse = not generation.request.prompt_logprobs
-            generation.slot = self.slots.take(generation.visible_ids, reuse=reuse)
+            generation.slot = self.slots.take(generation.visible_ids, generation.request.adapter, reuse=reuse)
             self.running.append(generation)
+
+    def _calls(self, readings: list[Reading]) -> list[list[Reading]]:
+        """What is read together: the texts of each adapter."""
+        if not self.fixed_angles:  # texts of different lengths may have different angles, so each has its own call
+            return [[each] for each in readings]
+        calls: dict[str | None, list[Reading]] = {}
+        for each in readings:
+            calls.setdefault(each.generation.request.adapter, []).append(each)
+        return list(calls.values())
 
     def _can_decode(self, generation: Generation) -> bool:
         """Whether the only unread id is the one that was drawn last."""
@@ -170,12 +189,13 @@ class Engine:
         """Read these ids, all in one call of the model, and draw the next tokens."""
         # Sorted, because texts of the same length in neighbouring slots are faster (cache_pool.py).
         readings = sorted(readings, key=lambda each: each.generation.slot)
-        x = self._read(readings)  # (N, C)
+        model = self.models[readings[0].generation.request.adapter]
+        x = self._read(model, readings)  # (N, C)
         stops = np.cumsum([len(each.ids) + len(each.guesses) for each in readings])  # in x, of each text
         counts = np.array([self._predictions(each) for each in readings])
         if not counts.sum():
             return
-        logits = self._logits(x, ranges(stops - counts, counts))  # (sum of the counts, V)
+        logits = self._logits(model, x, ranges(stops - counts, counts))  # (sum of the counts, V)
         for each, rows in zip(readings, np.split(logits, np.cumsum(counts)[:-1]), strict=True):
             with errors_of(each.generation):
                 self._use(each, rows)
@@ -229,19 +249,19 @@ class Engine:
     def _unread(self, generation: Generation) -> list[int]:
         return generation.ids[generation.placement.first + len(self.slots.texts[generation.slot]) :]
 
-    def _read(self, readings: list[Reading]) -> Array:
+    def _read(self, model: GPT, readings: list[Reading]) -> Array:
         """Send ids through the model, after what each text has in the cache: (N, C) for all of them."""
         slots = [each.generation.slot for each in readings]
         new = [each.ids + each.guesses for each in readings]
         ids = np.concatenate(new)[None] if len(new) == 1 else np.concatenate(new)[:, None]  # (1, N) or (N, 1)
-        x = self.model.hidden(ids, cache=self.slots.pool.rows(slots, [len(row) for row in new]))
+        x = model.hidden(ids, cache=self.slots.pool.rows(slots, [len(row) for row in new]))
         for slot, row in zip(slots, new, strict=True):
             self.slots.texts[slot] += row
         return x.data.reshape(ids.size, -1)
 
-    def _logits(self, x: Array, rows: np.ndarray) -> np.ndarray:
+    def _logits(self, model: GPT, x: Array, rows: np.ndarray) -> np.ndarray:
         """Some rows of x (N, C) to logits (rows, V) on the CPU."""
-        return to_device(self.model.logits(Tensor(x[to_device(rows, device_of(x))])).data, "cpu")
+        return to_device(model.logits(Tensor(x[to_device(rows, device_of(x))])).data, "cpu")
 
     def _draw(self, generation: Generation, logits: np.ndarray) -> None:
         """Add the next token to a text, or finish it. `logits`: (V,)."""
@@ -272,25 +292,3 @@ class Engine:
         following = generation.visible_ids[len(generation.prompt_tokens) :]
         for id, row in zip(following, logits, strict=False):  # the last row predicts the first new token
             generation.prompt_tokens.append(make_token(id, row, generation.request.top_logprobs or 0))
-
-
-def reports_prompt(generation: Generation) -> bool:
-    """Whether what is read now is part of a prompt that is to be reported."""
-    return generation.request.prompt_logprobs and not generation.tokens
-
-
-@contextmanager
-def errors_of(generation: Generation) -> Iterator[None]:
-    """What fails inside ends this text, and no other one: a sampler, a constraint, logits that are not numbers."""
-    try:
-        yield
-    except Exception as error:
-        generation.fail(error)
-
-
-def make_token(id: int, logits: np.ndarray, count: int | None) -> Token:
-    """A token with its log-probability and the `count` most likely ones, by logits (V,); None: without them."""
-    if count is None:
-        return Token(id)
-    logprobs = log_probabilities(logits)
-    return Token(id, float(logprobs[id]), tuple(most_likely(logprobs, count)))
