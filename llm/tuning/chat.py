@@ -64,6 +64,7 @@ class Examples:
     kept: list[Tokens]
     cut: int  # how many were longer than the context
     dropped: int  # how many had nothing to learn within the context
+    endless: int  # in how many of all the last turn has no token that ends it
 
     @property
     def tokens(self) -> int:
@@ -77,6 +78,8 @@ class Examples:
         parts = [f"{len(self.kept):,} examples, {self.targets:,} of {self.tokens:,} tokens learned"]
         parts += [f"{self.cut:,} cut"] if self.cut else []
         parts += [f"{self.dropped:,} left out, whose answers begin beyond the context"] if self.dropped else []
+        if self.endless:
+            parts.append(f"{self.endless:,} end without a token that ends a turn, so they teach nobody to stop")
         return "; ".join(parts)
 
 
@@ -157,10 +160,11 @@ def read_split(data: str, val_data: str | None, val_fraction: float, kinds: tupl
 
 def encode_all(encoder: Encoder, rows: Sequence, context: int, purpose: str) -> Examples:
     """The rows as tokens. DataError if there would be nothing to learn, or to validate with."""
-    whole = []
+    whole, endless = [], 0
     with stages() as report:
         for number, row in enumerate(rows, 1):
             encoded = encoder(row)
+            endless += bool(encoded.turns) and not encoded.turns[-1].has_end
             whole.append(Tokens(encoded.ids.astype(np.int32), encoded.learned))
             report(f"reading {purpose} data", number, len(rows))
     fitting = [example.cut(context) for example in whole]
@@ -168,7 +172,7 @@ def encode_all(encoder: Encoder, rows: Sequence, context: int, purpose: str) -> 
     if not kept:
         raise DataError(reason_for_nothing(whole, context, purpose))
     cut = sum(example.width > context for example in whole)
-    return Examples(kept, cut, len(whole) - len(kept))
+    return Examples(kept, cut, len(whole) - len(kept), endless)
 
 
 def reason_for_nothing(whole: Sequence[Tokens], context: int, purpose: str) -> str:
