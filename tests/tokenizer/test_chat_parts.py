@@ -29,8 +29,8 @@ TEMPLATES = {
     "a loop that looks back": "{% for m in messages %}{% set before = messages[loop.index0 - 1] %}[{{ m.content }}]"
     "{% endfor %}b",
     "a message that writes the next": "{% for m in messages %}{% if loop.index0 != 1 %}[{{ m.content }}"
-    "{% for i in range(loop.index0 + 1, [2, messages | length] | min) %}{% set m = messages[i] %}({{ m.content }}){% endfor %}]{% endif %}"
-    "{% endfor %}",
+    "{% for i in range(loop.index0 + 1, [2, messages | length] | min) %}{% set m = messages[i] %}({{ m.content }})"
+    "{% endfor %}]{% endif %}{% endfor %}",
     "generation": "{% for m in messages %}[{% generation %}{{ m.content }}{% endgeneration %}]{% endfor %}",
 }
 
