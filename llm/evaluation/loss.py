@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from llm.evaluation.experts import Shares, expert_shares
 from llm.model.no_dropout import no_dropout
-from llm.parallel.objective import Batch, count_rows, split_rows
+from llm.parallel.metrics import Metrics, MetricSums
+from llm.parallel.objective import Batch, count_rows, loss_and_metrics, split_rows
 from llm.parallel.workers import Workers
 from minigrad import no_grad
 from minigrad.backend import to_device
@@ -38,6 +39,7 @@ class Evaluation:
     loss: float
     bytes_per_token: float | None = None
     expert_shares: Shares = ()  # of the tokens of the first batch; empty if the model has no experts
+    metrics: Mapping[str, float] = field(default_factory=dict)  # means of what the objective reports beside the loss
 
     @property
     def perplexity(self) -> float:
@@ -52,9 +54,10 @@ class Evaluation:
         return self.loss / math.log(2) / self.bytes_per_token
 
     def __str__(self) -> str:
+        more = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in self.metrics.items())
         if self.bytes_per_token is None:
-            return f"loss {self.loss:.4f}"
-        return f"loss {self.loss:.4f}, perplexity {self.perplexity:.2f}, {self.bits_per_byte:.3f} bits per byte"
+            return f"loss {self.loss:.4f}{more}"
+        return f"loss {self.loss:.4f}, perplexity {self.perplexity:.2f}, {self.bits_per_byte:.3f} bits per byte{more}"
 
 
 def evaluate(workers: Workers, validation: Validation) -> Evaluation:
@@ -64,19 +67,24 @@ def evaluate(workers: Workers, validation: Validation) -> Evaluation:
     batches = [part for batch in validation.batches for part in in_short_parts(batch, model.device)]
 
     @np.errstate(all="ignore")  # infinity and NaN can be seen in the loss
-    def losses_of(rank: int, batches: Sequence[Batch]) -> list[np.ndarray]:
+    def losses_of(rank: int, batches: Sequence[Batch]) -> list[tuple[np.ndarray, Metrics]]:
         with no_grad():
             on_device = (tuple(to_device(array, model.device) for array in batch) for batch in batches)
-            return [objective.loss_sum(model, batch).data for batch in on_device]
+            results = (loss_and_metrics(objective, model, batch) for batch in on_device)
+            return [(loss.data, metrics) for loss, metrics in results]
 
     with no_dropout(model):
-        losses = workers.map(losses_of, [batches[rank :: workers.count] for rank in range(workers.count)])
+        results = workers.map(losses_of, [batches[rank :: workers.count] for rank in range(workers.count)])
         shares = expert_shares(workers, in_short_parts(validation.batches[0], model.device))
     # One copy to the CPU for all losses, because each copy waits for the GPU. `fsum` rounds only once, at the end. So
     # the order of the losses, which depends on the number of workers, does not change the result.
-    stacked = np.stack([loss for of_worker in losses for loss in of_worker])  # (batches,)
+    stacked = np.stack([loss for of_worker in results for loss, _ in of_worker])  # (batches,)
     total = math.fsum(to_device(stacked, "cpu").tolist())
-    return Evaluation(total / sum(objective.count(batch) for batch in batches), validation.bytes_per_token, shares)
+    sums = MetricSums()
+    for _, metrics in (result for of_worker in results for result in of_worker):
+        sums.add(metrics)
+    count = sum(objective.count(batch) for batch in batches)
+    return Evaluation(total / (count or 1.0), validation.bytes_per_token, shares, sums.means())
 
 
 def in_short_parts(batch: Batch, device: str) -> list[Batch]:

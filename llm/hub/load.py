@@ -1,47 +1,52 @@
-"""Read a model of somebody else, or of ours: config.json, weights and tokenizer become a GPT and a tokenizer.
-
-Nothing is ever half-loaded: each tensor of the model is in the file, with the right shape, and each tensor of the file
-is used.
-"""
+"""Read a model of somebody else, or of ours: config.json, weights and tokenizer become a GPT and a tokenizer."""
 
 from __future__ import annotations
 
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
+from llm.hub.adapters.files import load_adapter
 from llm.hub.errors import HubError
-from llm.hub.source import RUN, Source, open_model
-from llm.hub.stored_model import StoredGPT
-from llm.hub.tokenizer_files import errors_of
+from llm.hub.read import Weights, load_either, load_tokenizer, load_weights
+from llm.hub.source import RUN, open_model
+from llm.hub.tuned import is_tuned, load_run
+from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
-from llm.runs.load import load_model
 from llm.runs.run import Run
 from minigrad.backend import pick_device
 from tokenizer import BaseTokenizer
-from tokenizer import load as tokenizer_at
-
-# Files may hold masks in these, but numbers of weights in integers mean nothing without the scales of a quantization.
-INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
-Weights = Literal["widened", "stored"]
 
 
 def load(
-    path: str | Path, dtype: Any = np.float32, weights: Weights = "widened", *, tokenizer: str | Path | None = None
-) -> tuple[GPT, BaseTokenizer | None]:
-    """The model and the tokenizer at `path`; the tokenizer is None if there are no files of one.
+    path: str | Path,
+    dtype: Any = np.float32,
+    weights: Weights = "widened",
+    *,
+    tokenizer: str | Path | None = None,
+    adapter: str | Path | None = None,
+) -> tuple[Any, BaseTokenizer | None]:
+    """The model, a GPT or a Classifier, and the tokenizer at `path`, or None if there are no files of a tokenizer.
 
     `path`: a folder of Hugging Face, a run of train.py, a GGUF file, or a .bin file of llama2.c.
     `dtype`: of the weights in memory. `weights`: "widened" converts them all to it at once. "stored" keeps bf16, f16
     and q8 as they are in the file, and converts a block of rows at each use: less memory, slower.
-    `tokenizer`: a file or folder of a tokenizer, to be used instead of the model's own.
+    `tokenizer`: a file or folder of a tokenizer, to be used instead of the model's own. `adapter`: the folder of an
+    adapter, as PEFT saves it, which is attached to the model.
     The model is in evaluation mode. Raises HubError, a ValueError, or OSError if it cannot be read.
     """
     source = open_model(path)
     found = load_tokenizer(source, tokenizer)  # before the weights, which take longer
-    return load_weights(source, dtype, weights), found
+    if is_tuned(source):
+        if weights != "widened":
+            raise HubError(f"{path} is a run that tunes another model, whose weights must be widened")
+        model = load_run(source.where)[0].astype(dtype)
+    else:
+        model = load_either(source, dtype, weights)
+    if adapter is not None:
+        load_adapter(model.model if isinstance(model, Classifier) else model, adapter)
+    return model, found
 
 
 def load_any(
@@ -62,7 +67,7 @@ def load_any(
     if source is None or source.family == RUN:
         if tokenizer is not None or weights != "widened":
             raise ValueError(f"{path} is a run, with float32 weights and a tokenizer; leave weights and tokenizer out")
-        return load_model(path, which, device)
+        return load_run(path, which, device)
     found = load_tokenizer(source, tokenizer)
     if found is None:
         raise HubError(f"{path} has no tokenizer; give the path of one with tokenizer=, or use llm.hub.load")
@@ -70,63 +75,3 @@ def load_any(
     if device != "cpu":
         model.to(pick_device(device))
     return model, found
-
-
-def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
-    """The model, in evaluation mode. The arguments are those of `load`."""
-    if weights not in get_args(Weights):
-        raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
-    model = empty_model(source, dtype, weights)
-    if isinstance(model, StoredGPT):
-        model.keep_matrices(source)
-    for name, parameter in model.named_parameters():
-        try:
-            source.parts[name].fill(parameter.data, source.tensors.__getitem__)
-        except HubError as error:
-            raise HubError(f"{source.where}: {error}") from None
-    model.eval()
-    return model
-
-
-def load_tokenizer(source: Source, path: str | Path | None = None) -> BaseTokenizer | None:
-    """The tokenizer of the model, or instead the one at `path`, a file or folder."""
-    if path is None:
-        return source.load_tokenizer()
-    with errors_of(path, named=True):
-        tokenizer = tokenizer_at(path)
-    # (The model's own may have a few ids more: tokens that were added and never used.)
-    if tokenizer.vocab_size > source.config.vocab_size:
-        raise HubError(
-            f"the tokenizer {path} has {tokenizer.vocab_size} ids and the model {source.config.vocab_size}; "
-            "give the tokenizer that the model was trained with"
-        )
-    return tokenizer
-
-
-def empty_model(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
-    """The model before its weights are read. Raises HubError if the file lacks tensors of it, or has others."""
-    tensors = source.tensors  # before the model: a run whose configuration asks for far more than that is refused here
-    # Without initial weights. Its zeros take no memory until they are written.
-    model = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
-    needed = sorted({theirs for name, _ in model.named_parameters() for theirs in source.parts[name].names})
-    if missing := [name for name in needed if name not in tensors]:
-        raise HubError(f"{source.where} lacks {in_words(missing)}, which its configuration asks for")
-    for name in needed:
-        if (kind := tensors[name].kind) in INTEGERS:
-            raise HubError(f"{source.where} holds {name} as {kind}, without scales; weights are BF16, F16 or F32")
-    if surplus := sorted(name for name in tensors.keys() - {*needed} if not may_be_there(name, source)):
-        raise HubError(f"{source.where} holds {in_words(surplus)}, for which its configuration has no place")
-    return model
-
-
-def may_be_there(name: str, source: Source) -> bool:
-    """Whether the file may hold this tensor, although the model does not need it."""
-    # With a tied head, some files hold the embedding a second time under the name of the head.
-    head = source.parts["head.weight"].names if source.config.tied_head and "head.weight" in source.parts else ()
-    return name in head or any(fnmatch(name, pattern) for pattern in source.surplus)
-
-
-def in_words(names: list[str]) -> str:
-    """The first names, for a message: the tensors a, b, c and 5 more."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"the tensor{'s' if len(names) > 1 else ''} {', '.join(names[:3])}{more}"

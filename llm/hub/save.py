@@ -7,50 +7,69 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from llm.hub.classes import fields_of_classifier, parts_of_classifier
 from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES, Family
 from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.stored_model import StoredGPT
 from llm.hub.tokenizer_files import save_folder_tokenizer
 from llm.hub.weights import Part
+from llm.model.adapters.attach import AdaptedGPT
 from llm.model.attention import attention_scale
+from llm.model.classifier import Classifier
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.runs.files import new_folder
 from minigrad.backend import to_device
+from minigrad.nn import Module
 from tokenizer import BaseTokenizer
 from tokenizer.formats.atomic import write_file
 
 
 def save(
-    model: GPT, tokenizer: BaseTokenizer | None, folder: str | Path, generation: GenerationDefaults | None = None
+    model: GPT | Classifier,
+    tokenizer: BaseTokenizer | None,
+    folder: str | Path,
+    generation: GenerationDefaults | None = None,
 ) -> None:
-    """Write config.json, model.safetensors and the files of the tokenizer to a new folder.
+    """Write config.json, model.safetensors and the files of the tokenizer to a new folder. A classifier stays one.
 
     `generation`: the content of generation_config.json. None: what the tokenizer says about the ends of texts.
 
     Raises HubError if no family of transformers has such models, or the folder exists and is not empty.
     """
-    if isinstance(model, StoredGPT):
-        raise HubError("this model was loaded with weights='stored'; to save it, load it with weights='widened'")
+    refuse_unusual(model if isinstance(model, GPT) else model.model)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise HubError(f"{folder} exists already; give a new folder")
-    family = nearest_family(model.config)
+    config = model.config if isinstance(model, GPT) else with_a_head(model.config)
+    family = nearest_family(config)
+    parts = family.tensors(config)
+    data = config_json(config, family, str(model.dtype))
+    if isinstance(model, Classifier):
+        parts, data = parts_of_classifier(parts), data | fields_of_classifier(model, family)
     with new_folder(folder) as partial:
-        save_file(their_tensors(model, family.tensors(model.config)), partial / "model.safetensors", {"format": "pt"})
+        save_file(their_tensors(model, parts), partial / "model.safetensors", {"format": "pt"})
         if tokenizer is not None:
-            save_folder_tokenizer(tokenizer, partial, model.config, family.model_type)
+            save_folder_tokenizer(tokenizer, partial, config, family.model_type)
         if generation is not None:
             generation.write(partial)
-        data = config_json(model.config, family, str(model.dtype))
         write_file(partial / "config.json", json.dumps(data, indent=2) + "\n")
+
+
+def refuse_unusual(model: GPT) -> None:
+    """Raise HubError for a model that is more, or less, than its parameters."""
+    if isinstance(model, StoredGPT):
+        raise HubError("this model was loaded with weights='stored'; to save it, load it with weights='widened'")
+    if isinstance(model, AdaptedGPT):
+        raise HubError("the model has an adapter; save that with save_adapter, or first merge it into the weights")
 
 
 def config_json(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]:
@@ -61,7 +80,7 @@ def config_json(config: GPTConfig, family: Family, dtype: str) -> dict[str, Any]
     return names | ids | family.write(config)
 
 
-def their_tensors(model: GPT, parts: Mapping[str, Part]) -> dict[str, np.ndarray]:
+def their_tensors(model: Module, parts: Mapping[str, Part]) -> dict[str, np.ndarray]:
     """All tensors as they are kept in the file."""
     found: dict[str, np.ndarray] = {}
     for name, parameter in model.named_parameters():
@@ -78,6 +97,12 @@ def nearest_family(config: GPTConfig) -> Family:
     return FAMILIES[
         first_that_fits(config, FAMILIES, lambda name: lost(config, FAMILIES[name]), "family of transformers")
     ]
+
+
+def with_a_head(config: GPTConfig) -> GPTConfig:
+    """The configuration of a classifier with the head that its family has, which the file does not hold."""
+    heads = (config, replace(config, tied_head=False), replace(config, tied_head=False, head_bias=True))
+    return next((one for one in heads if any(not lost(one, family) for family in FAMILIES.values())), config)
 
 
 def first_that_fits(config: GPTConfig, names: Iterable[str], lost_in: Callable[[str], list[str]], kind: str) -> str:

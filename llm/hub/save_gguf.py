@@ -14,7 +14,7 @@ from llm.hub.errors import HubError
 from llm.hub.gguf_models import ARCHITECTURES, gguf_config, gguf_tensors
 from llm.hub.gguf_writing import write_gguf
 from llm.hub.kinds import import_gguf
-from llm.hub.save import first_that_fits, meaning, their_tensors
+from llm.hub.save import first_that_fits, meaning, refuse_unusual, their_tensors
 from llm.hub.stored import Stored
 from llm.hub.tokenizer_files import gguf_tokenizer_metadata
 from llm.model.config import GPTConfig
@@ -33,6 +33,7 @@ def save_gguf(model: GPT, tokenizer: BaseTokenizer | None, path: str | Path, kin
     Raises HubError if no architecture of llama.cpp that is known here has such models, or the file exists.
     """
     path, config = Path(path), model.config
+    refuse_unusual(model)
     if path.exists():
         raise HubError(f"{path} exists already; give a new file")
     import_gguf()  # before anything is written

@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from llm.hub.classes import SCORE, Classes, parts_of_classifier, read_classes
 from llm.hub.errors import HubError, possible_model, shown
 from llm.hub.families import FAMILIES, Family
 from llm.hub.generation_defaults import GenerationDefaults, read_values
@@ -38,7 +39,7 @@ STATE_SPACE = (
 LLAMA2C_DEFAULTS = GenerationDefaults(end_tokens=(1,), begin_token=1)
 SIZES = ("vocab_size", "context", "layers", "heads", "kv_heads", "dim", "head_dim", "mlp_dim", "experts")
 RUN = "run"  # the family of runs
-HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight")  # the names that never have a prefix
+HEADS = ("lm_head.weight", "lm_head.bias", "embed_out.weight", SCORE)  # the names that never have a prefix
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Source:
     load_tokenizer: Callable[[], BaseTokenizer | None]
     read_defaults: Callable[[BaseTokenizer | None], GenerationDefaults]  # takes the tokenizer, once it is loaded
     surplus: tuple[str, ...] = ()  # patterns of tensors of the file that hold no weights
+    classes: Classes | None = None  # of a classifier; its parts have the names of llm/model/classifier.py
 
     @cached_property
     def tensors(self) -> Mapping[str, Stored]:
@@ -115,15 +117,20 @@ def open_folder(folder: Path, data: dict[str, Any]) -> Source:
     check_sizes(folder, config, tensors)
     if config.tied_head and has_own_head(family.tensors(config), tensors):
         config = replace(config, tied_head=False)
+    classes = read_classes(data, tensors, f"{folder}/config.json")
+    if classes is not None:  # it has another head
+        config = replace(config, tied_head=True, head_bias=False)
+    parts = family.tensors(config)
     return Source(
         folder,
         family.model_type,
         config,
-        family.tensors(config),
+        parts if classes is None else parts_of_classifier(parts),
         read_tensors=lambda: tensors,
         load_tokenizer=lambda: folder_tokenizer(folder),
         read_defaults=lambda _: GenerationDefaults.read(folder),
         surplus=family.surplus,
+        classes=classes,
     )
 
 

@@ -6,6 +6,7 @@ transposed. Each class here is one such way, in both directions:
     fill(out, get)      to load: writes our tensor into the array `out`; `get(name)` is a tensor of the file (stored.py)
     keep(get)           to load with weights="stored": our tensor as it lies in the file; None if that is impossible
     split(array)        to save: the tensors of the file, by name, that our tensor `array` becomes
+    pieces(rows)        for LoRA, which has factors for each matrix of a file: which rows of ours are whose
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Part(Protocol):
 
     def keep(self, get: Get) -> Weight | None: ...
 
+    def pieces(self, rows: int) -> list[Piece]: ...
+
 
 @dataclass(frozen=True)
 class OneTensor:
@@ -57,6 +60,20 @@ class OneTensor:
     def pick(self, stored: Stored) -> Stored:
         """The part of the tensor that is ours."""
         return stored
+
+    def pieces(self, rows: int) -> list[Piece]:
+        return [(self, slice(0, rows))]
+
+    def in_our_order(self, rows: np.ndarray) -> np.ndarray:
+        """The rows of the file's matrix, or what belongs to them, in our order."""
+        return rows
+
+    def in_their_order(self, rows: np.ndarray) -> np.ndarray:
+        """The inverse."""
+        return rows
+
+
+Piece = tuple[OneTensor, slice]  # a tensor of the file, and which of our rows it has
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,11 @@ class Stack:
         for part, rows in zip(self.parts, self._pieces(array)):
             found |= part.split(rows)
         return found
+
+    def pieces(self, rows: int) -> list[Piece]:
+        ends = [0, *(np.cumsum(self.shares) * rows // sum(self.shares)).tolist()]
+        found = [(part.pieces(end - start), start) for part, start, end in zip(self.parts, ends, ends[1:])]
+        return [(leaf, slice(s.start + start, s.stop + start)) for pieces, start in found for leaf, s in pieces]
 
     def _pieces(self, array: np.ndarray) -> list[np.ndarray]:
         ends = np.cumsum(self.shares) * len(array) // sum(self.shares)
@@ -147,12 +169,18 @@ class Reordered(OneTensor):
 
     def fill(self, out: np.ndarray, get: Get) -> None:
         copy(get(self.name), out, self.name)
-        out[...] = out[list(self.order)]
+        out[...] = self.in_our_order(out)
 
     def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
-        theirs = np.empty_like(array)
-        theirs[list(self.order)] = array
-        return {self.name: theirs}
+        return {self.name: self.in_their_order(array)}
+
+    def in_our_order(self, rows: np.ndarray) -> np.ndarray:
+        return rows[list(self.order)]
+
+    def in_their_order(self, rows: np.ndarray) -> np.ndarray:
+        theirs = np.empty_like(rows)
+        theirs[list(self.order)] = rows
+        return theirs
 
     def keep(self, get: Get) -> Weight | None:
         return get(self.name).reordered(np.array(self.order))

@@ -51,7 +51,7 @@ class Attention(Module):
         if update_cache is not None:
             # The cache stores keys after rotation. That is right, because the rotation of a key depends only on its own
             # position, not on that of the query.
-            k, v = update_cache(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
+            k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
         if isinstance(k, list):  # a new token in each row, after texts of different lengths (cache_pool.py)
             cap = config.attention_soft_cap
             y = Tensor(ragged_attention(q.data, k, v, self.scale, settings.window, settings.bias, cap))

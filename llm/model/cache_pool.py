@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from llm.model.config import GPTConfig
 from llm.model.kv_cache import KVCache
 from llm.model.layer_kinds import layer_kind
 from minigrad.backend import Array, array_module
+from minigrad.tensor import array_of
 
 CHUNK = 256  # the largest number of tokens that a call may append to a layer with a window
 
@@ -83,11 +85,12 @@ class CacheRows:
         """Of the tokens in the cache. One row: a slice. More rows: the number of tokens in each, (B,); positions.py."""
         return slice(0, self.before[0]) if len(self.before) == 1 else np.array(self.before)
 
-    def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array] | tuple[list[Array], list[Array]]:
+    def append(self, layer: int, k: Any, v: Any) -> tuple[Array, Array] | tuple[list[Array], list[Array]]:
         """Write the keys and values (B, K, T, D) of new tokens, and return what the new tokens may attend to.
 
         That is (1, K, S, D) for one row, and for more rows a list of arrays (K, S, D), with an S for each row.
         """
+        k, v = array_of(k), array_of(v)
         cache, T = self.pool.layers[layer], k.shape[2]
         cache.allocate(k)
         keys, values = [], []

@@ -52,10 +52,11 @@ class GPT(Module):
     # True saves memory in training (activation checkpointing): the forward pass stores only the input of each block,
     # and the backward pass computes the block again. (Checkpoints in files are another thing: llm/runs/checkpoints.py.)
     recompute = False
+    family = path = ""  # where the weights were read from (llm/hub): a family of transformers, and a file or folder
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int | None = 0, dtype: Any = np.float32):
         V, C = config.vocab_size, config.dim
-        self.config = config
+        self.config, self.context = config, config.context  # learned tokens of an adapter take some of it (adapters/)
         # Layers are made with init=False: they draw no weights themselves, because `initialize` draws them all.
         self.embedding = Embedding(V, C, dtype=dtype, init=False)
         if config.positions == "learned":
@@ -235,7 +236,7 @@ class GPT(Module):
             raise ValueError(
                 "packed documents cannot go into a cache; give each document its own row, padded with a mask"
             )
-        if cache is not None and mode.recording:
+        if isinstance(cache, Cache) and mode.recording:
             raise RuntimeError(
                 "a cache keeps arrays, not their gradients; call the model with a cache inside `with no_grad():`"
             )

@@ -16,17 +16,20 @@ include them. So a call that ends with an error in the middle leaves the cache a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from llm.model.config import GPTConfig
 from minigrad.backend import Array, array_module
+from minigrad.tensor import Tensor, array_of
 
 INITIAL_CAPACITY = 64  # tokens
 
 # Appends keys and values (B, K, T, D) to one layer of a cache, and returns all of that layer's, (B, K, S, D). For texts
-# of different lengths (cache_pool.py) it returns two lists with arrays (K, S, D).
-UpdateCache = Callable[[Array, Array], tuple[Array, Array]]
+# of different lengths (cache_pool.py) it returns two lists with arrays (K, S, D). Of Tensors, a cache keeps the arrays;
+# only what takes its place in training (adapters/prefix.py) returns Tensors.
+UpdateCache = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class KVCache:
@@ -48,13 +51,13 @@ class KVCache:
         """Bytes of memory that the arrays take."""
         return sum(a.nbytes for a in (*self._keys, *self._values) if a is not None)
 
-    def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
+    def append(self, layer: int, k: Array | Tensor, v: Array | Tensor) -> tuple[Array, Array]:
         """Write the keys and values (B, K, T, D) of new tokens into a layer.
 
         Returns the keys and values of all tokens, old and new: views (B, K, length + T, D).
         """
-        self._keys[layer] = keys = self._write(self._keys[layer], k)
-        self._values[layer] = values = self._write(self._values[layer], v)
+        self._keys[layer] = keys = self._write(self._keys[layer], array_of(k))
+        self._values[layer] = values = self._write(self._values[layer], array_of(v))
         end = self.length + k.shape[2]
         return keys[:, :, :end], values[:, :, :end]
 

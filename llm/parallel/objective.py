@@ -22,6 +22,7 @@ from typing import Protocol
 import numpy as np
 
 from llm.model.gpt import GPT
+from llm.parallel.metrics import Metrics
 from minigrad.tensor import Tensor
 
 Batch = tuple[np.ndarray, ...]
@@ -30,13 +31,22 @@ Batch = tuple[np.ndarray, ...]
 class Objective(Protocol):
     """A loss for `Workers`. It must build the same graph for any rows of a batch: see `SharedGradients`."""
 
-    def loss_sum(self, model: GPT, batch: Batch) -> Tensor:
-        """The sum of the losses of some rows of a batch, a Tensor of shape (). The arrays are on the model's device."""
+    def loss_sum(self, model: GPT, batch: Batch) -> Tensor | tuple[Tensor, Metrics]:
+        """The sum of the losses of some rows of a batch, a Tensor of shape (). The arrays are on the model's device.
+
+        An objective may also return metrics of these rows, such as {"accuracy": (3, 4)}: 3 right of 4.
+        """
         ...
 
     def count(self, batch: Batch) -> float:
         """What the sum over a whole batch is divided by, such as the number of targets that are not ignored."""
         ...
+
+
+def loss_and_metrics(objective: Objective, model: GPT, batch: Batch) -> tuple[Tensor, Metrics]:
+    """`objective.loss_sum`, with metrics in any case."""
+    result = objective.loss_sum(model, batch)
+    return result if isinstance(result, tuple) else (result, {})
 
 
 def split_rows(batch: Batch, parts: int) -> list[Batch]:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from llm.model.gpt import GPT
+from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Objective
 from llm.parallel.shared_gradients import SharedGradients
 from llm.parallel.workers import WorkerBatch, Workers, compute_gradient
@@ -34,14 +35,17 @@ class Threads(Workers):
     def _accumulate(self, batches: Sequence[WorkerBatch]) -> float:
         gradients = SharedGradients(self.model.parameters(), len(batches))
 
-        def compute(rank: int, batch: WorkerBatch) -> float:
+        def compute(rank: int, batch: WorkerBatch) -> tuple[float, Metrics]:
             try:
                 return compute_gradient(self.model, self.objective, gradients, rank, batch)
             except BaseException:  # `backward` does the same, but the error may come before it, as from the loss
                 gradients.abandon()
                 raise
 
-        return sum(self.map(compute, batches))
+        losses, metrics = zip(*self.map(compute, batches), strict=True)
+        for each in metrics:
+            self.metrics.add(each)
+        return sum(losses)
 
     def close(self) -> None:
         self._pool.shutdown()

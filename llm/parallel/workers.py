@@ -15,7 +15,8 @@ import numpy as np
 
 import minigrad
 from llm.model.gpt import GPT
-from llm.parallel.objective import Batch, Objective, count_rows, split_rows
+from llm.parallel.metrics import Metrics, MetricSums
+from llm.parallel.objective import Batch, Objective, count_rows, loss_and_metrics, split_rows
 from llm.parallel.shared_gradients import SharedGradients
 from minigrad.backend import to_device
 
@@ -35,6 +36,7 @@ class Workers(ABC):
 
     def __init__(self, model: GPT, objective: Objective, count: int):
         self.model, self.objective, self.count = model, objective, count
+        self.metrics = MetricSums()  # what the objective has reported of the newest batch
 
     def accumulate(self, batch: Batch, *, micro_batches: int = 1, seed: tuple[int, int] = (0, 0)) -> float:
         """Add the gradient of the mean loss of a batch to the gradients of the parameters; returns that loss.
@@ -45,6 +47,7 @@ class Workers(ABC):
         """
         parts = split_rows(batch, min(micro_batches, count_rows(batch)))
         divisor = self.objective.count(batch)
+        self.metrics = MetricSums()
         return sum(self._accumulate(self._divide(part, number, divisor, seed)) for number, part in enumerate(parts))
 
     def _divide(self, part: Batch, number: int, divisor: float, seed: tuple[int, int]) -> list[WorkerBatch]:
@@ -56,7 +59,7 @@ class Workers(ABC):
 
     @abstractmethod
     def _accumulate(self, batches: Sequence[WorkerBatch]) -> float:
-        """Worker i computes `batches[i]`, all at the same time. Returns the sum of their losses."""
+        """Worker i computes `batches[i]`, all at the same time. Returns the sum of their losses. Adds their metrics."""
 
     @abstractmethod
     def map(self, f: Callable[[int, Any], Any], items: Sequence) -> list:
@@ -79,10 +82,14 @@ class Workers(ABC):
 @np.errstate(all="ignore")  # infinity and NaN can be seen in the loss, without a warning from each operation
 def compute_gradient(
     model: GPT, objective: Objective, gradients: SharedGradients, rank: int, batch: WorkerBatch
-) -> float:
-    """What worker `rank` does: add the gradient of its rows to `gradients`. Returns its part of the mean loss."""
+) -> tuple[float, Metrics]:
+    """What worker `rank` does: add the gradient of its rows to `gradients`.
+
+    Returns its part of the mean loss, and the metrics of its rows.
+    """
     minigrad.seed(*batch.seed)
     rows = tuple(to_device(array, model.device) for array in batch.rows)
-    loss = objective.loss_sum(model, rows) / batch.divisor
+    total, metrics = loss_and_metrics(objective, model, rows)
+    loss = total / batch.divisor
     gradients.backward(rank, loss)
-    return float(loss.data)
+    return float(loss.data), {name: (float(total), float(count)) for name, (total, count) in metrics.items()}

@@ -23,6 +23,8 @@ IF_ANY = ("expert_shares",)  # keys that not all lines have
 DRAWN = ("step", "train_loss", "val_loss", "lr", "grad_norm")
 LARGEST_DRAWN = 1e30  # the ends of an axis are computed from its values, and must not overflow
 SMALLEST_DRAWN = 1e-30  # smaller numbers are drawn as 0
+TRAIN, VAL = "train_", "val_"  # what the names of other metrics begin with, such as train_accuracy and val_accuracy
+MOST_PANELS = 8  # of other metrics in the picture
 MOST_POINTS = 2000  # of a line in the picture, which is 1,080 pixels wide
 
 
@@ -30,9 +32,10 @@ class Metrics:
     """The file metrics.jsonl: one JSON object for each step, with the keys FIELDS.
 
     `val_loss` is null except after an evaluation. If the model has experts, the line of an evaluation has the key
-    `expert_shares` too: for each layer, the shares of the tokens of its least and its most used expert.
-    `tokens_per_second` and `elapsed` measure only the updates, without
-    evaluations, samples and checkpoints. `elapsed` is in seconds, and goes on when a run is resumed.
+    `expert_shares` too: for each layer, the shares of the tokens of its least and its most used expert. Other metrics
+    of an objective have keys such as `train_accuracy` and, in the lines of evaluations, `val_accuracy`.
+    `tokens_per_second` and `elapsed` measure only the updates, without evaluations, samples and checkpoints. `elapsed`
+    is in seconds, and goes on when a run is resumed.
     """
 
     def __init__(self, path: Path, steps: int):
@@ -55,6 +58,7 @@ class Metrics:
     def add(self, **line: Any) -> None:
         """Append a line. Numbers that are not finite become null, because JSON has no NaN."""
         row = {name: line[name] for name in FIELDS}
+        row |= {name: value for name, value in line.items() if is_of_objective(name)}
         row = {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in row.items()}
         row |= {name: line[name] for name in IF_ANY if line.get(name)}
         self.file.write(json.dumps(row) + "\n")
@@ -96,6 +100,16 @@ def iterate_metrics(path: Path) -> Iterator[dict[str, Any]]:
         raise RunError(f"{path} cannot be read ({error.strerror}); delete it, or put the right one back") from None
 
 
+def named(begin: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics of an objective as keys of a line. `begin`: TRAIN or VAL."""
+    return {begin + name: value for name, value in metrics.items()}
+
+
+def is_of_objective(key: str) -> bool:
+    """Whether a key of a line is that of a metric of the objective."""
+    return key.startswith((TRAIN, VAL)) and key not in FIELDS
+
+
 def _count_lines(path: Path) -> int:
     if not path.exists():
         return 0
@@ -115,10 +129,16 @@ def draw_losses(lines: Iterable[Mapping[str, Any]], path: Path, title: str) -> N
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    steps, train_loss, val_loss, lr, grad_norm = _columns(lines)
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    others: dict[str, array] = {}
+    steps, train_loss, val_loss, lr, grad_norm = _columns(lines, others)
+    names = list(dict.fromkeys(key.removeprefix(TRAIN).removeprefix(VAL) for key in others))[:MOST_PANELS]
+    figure = Figure(figsize=(9, 6 + len(names)), layout="constrained")
     FigureCanvasAgg(figure)
-    losses, rate, norm = figure.subplots(3, 1, sharex=True, height_ratios=[4, 1, 1])
+    losses, *panels, rate, norm = figure.subplots(
+        3 + len(names), 1, sharex=True, height_ratios=[4, *(1 for _ in names), 1, 1]
+    )
+    for name, panel in zip(names, panels, strict=True):
+        _draw_metric(panel, name, steps, others)
     losses.plot(*_thinned(steps, train_loss), color="#9db8d9", linewidth=0.7, label="training, each batch")
     points = np.unique(np.linspace(0, max(0, len(steps) - 1), MOST_POINTS).astype(int))[: len(steps)]
     losses.plot(steps[points], _smoothed(train_loss, points), color="#2a5a9c", label="training, smoothed")
@@ -135,11 +155,11 @@ def draw_losses(lines: Iterable[Mapping[str, Any]], path: Path, title: str) -> N
     norm.plot(*_thinned(steps, grad_norm), color="#444444", linewidth=0.7)
     norm.set(ylabel="gradient\nnorm", xlabel="step", yscale=_scale(grad_norm))
     norm.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    for axis in (rate, norm):
+    for axis in (*panels, rate, norm):
         if axis.get_yscale() == "linear":
             # A fixed number of ticks: the layout makes room for their labels, and labels of later ticks could be wider.
             axis.yaxis.set_major_locator(MaxNLocator(2))
-    for axis in (losses, rate, norm):
+    for axis in (losses, *panels, rate, norm):
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     with new_file(path) as partial, warnings.catch_warnings():
@@ -147,11 +167,27 @@ def draw_losses(lines: Iterable[Mapping[str, Any]], path: Path, title: str) -> N
         figure.savefig(partial, dpi=120, format="png")
 
 
-def _columns(lines: Iterable[Mapping[str, Any]]) -> np.ndarray:
-    """The values of DRAWN as columns, (5, steps) float64, with NaN where there is none: matplotlib leaves NaN out."""
+def _draw_metric(axis: Any, name: str, steps: np.ndarray, columns: Mapping[str, array]) -> None:
+    """Draw a metric of the objective: of all batches, and of the evaluations."""
+    train, val = (np.array(columns.get(begin + name, [math.nan] * len(steps))) for begin in (TRAIN, VAL))
+    axis.plot(*_thinned(steps, train), color="#2a5a9c", linewidth=0.7)
+    evaluated = np.isfinite(val)
+    axis.plot(steps[evaluated], val[evaluated], "o-", color="#d9622b", markersize=3)
+    axis.set_ylabel(name.replace("_", "\n"), parse_math=False)
+
+
+def _columns(lines: Iterable[Mapping[str, Any]], others: dict[str, array]) -> np.ndarray:
+    """The values of DRAWN as columns, (5, steps) float64, with NaN where there is none: matplotlib leaves NaN out.
+
+    The columns of metrics of the objective are added to `others`.
+    """
     values = array("d")  # 8 bytes a value, not the 24 and more of Python's numbers
-    for line in lines:
+    for number, line in enumerate(lines):
         values.extend(_number(line[name]) for name in DRAWN)
+        for name in filter(is_of_objective, line):
+            others.setdefault(name, array("d", [math.nan] * number)).append(_number(line[name]))
+        for column in others.values():
+            column.extend([math.nan] * (number + 1 - len(column)))
     return np.array(values).reshape(-1, len(DRAWN)).T
 
 

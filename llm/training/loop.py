@@ -17,7 +17,7 @@ from llm.console import NO_ROOM
 from llm.evaluation.experts import describe_shares
 from llm.evaluation.loss import Evaluation
 from llm.runs.errors import RunError
-from llm.runs.metrics import Metrics, draw_losses, iterate_metrics
+from llm.runs.metrics import TRAIN, VAL, Metrics, draw_losses, iterate_metrics, named
 from llm.runs.run import METRICS, PICTURE, Run
 from llm.training import display
 from llm.training.display import print_line
@@ -108,6 +108,8 @@ class Loop:
             grad_norm=result.grad_norm,
             tokens_per_second=round(speed),
             elapsed=round(state.elapsed, 3),
+            **named(TRAIN, result.metrics),
+            **named(VAL, evaluation.metrics if evaluation else {}),
         )
         self._show(result, lr, speed, evaluation, better=better)
         # Weights that have diverged must not replace the checkpoints from which training could go on.
@@ -156,7 +158,8 @@ class Loop:
         """Update the progress bar. Print a line if the update was skipped, or if the model was evaluated."""
         step = self.trainer.state.step
         # refresh=False: set the text only; `update` in the next line draws the bar with it.
-        self.bar.set_postfix_str(f"loss={result.loss:.3f}, lr={lr:.1e}, {speed:,.0f} tokens/s", refresh=False)
+        first = "".join(f"{name}={value:.3g}, " for name, value in list(result.metrics.items())[:1])
+        self.bar.set_postfix_str(f"loss={result.loss:.3f}, {first}lr={lr:.1e}, {speed:,.0f} tokens/s", refresh=False)
         self.bar.update()
         if not result.updated:
             print_line(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ class StepResult:
     grad_norm: float  # before clipping
     updated: bool  # False: the loss or the gradient was not finite, and the weights are as before
     tokens: int  # how many tokens the batch had, for the speed in tokens per second
+    metrics: Mapping[str, float] = field(default_factory=dict)  # means of what the objective reports beside the loss
 
 
 def train_step(
@@ -51,7 +52,7 @@ def train_step(
     finite = math.isfinite(loss) and math.isfinite(norm)
     if finite:
         optimizer.step(lr=lr, parallel=workers.parallel_slices)
-    return StepResult(loss, norm, finite, tokens=batch[0].size)
+    return StepResult(loss, norm, finite, tokens=batch[0].size, metrics=workers.metrics.means())
 
 
 def learning_rate(options: TrainOptions) -> Schedule:

@@ -17,7 +17,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
 
 from llm.evaluation.loss import Evaluation
 from llm.model.gpt import GPT
@@ -39,6 +41,19 @@ class BatchSource(Protocol):
     def batch(self, step: int) -> Batch:
         """The batch of a step. The same step must always get the same batch, or a resumed run would end differently."""
         ...
+
+
+@runtime_checkable
+class ChangingBatches(BatchSource, Protocol):
+    """Batches that depend on the weights, such as texts that the model writes itself: they are not the same again."""
+
+    measures: Mapping[str, float]  # of the newest batch, such as its mean reward
+
+    def state_dict(self) -> Mapping[str, np.ndarray]:
+        """What a resumed run needs, beside the weights and the step. It is saved in checkpoints."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None: ...
 
 
 class Validator(Protocol):
@@ -80,6 +95,10 @@ class Task(ABC):
         """The model that is trained: `model`, or a larger one around it."""
         return model
 
+    def about(self) -> dict[str, Any]:
+        """JSON values that are needed to open the run later, such as the names of classes; config.json keeps them."""
+        return {}
+
     def write(self, run: Run) -> None:
         """Write what the task needs to resume, such as numbers of the model at --from, if the run lacks it. Called
         last, before the first step and when a run is resumed.
@@ -90,6 +109,10 @@ class Task(ABC):
         """A text that shows what the model has learned, with the prompt that it begins with."""
         training = self.options.training
         return training.prompt + write(model, self.tokenizer, training.prompt, training.seed)
+
+    def report(self, model: GPT, run: Run) -> str:
+        """What is printed at the end, when the last step is done: how good the model is. "": nothing."""
+        return ""
 
 
 TaskKind = Callable[[Options, Run], Task]  # a class of tasks: reads the data

@@ -1,18 +1,23 @@
-"""The command line of `python -m llm.tuning`. What is asked for goes to standard output."""
+"""The command line of `python -m llm.tuning`: show, exercises, accuracy. What is asked for goes to standard output."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from llm.console import explain, open_streams, say, show_warnings, silence
 from llm.runs.parsing import read_options
+from llm.tuning.accuracy import Measure
+from llm.tuning.exercises import Exercises
 from llm.tuning.show import Show
 
 PROGRAM = "python -m llm.tuning"
-COMMANDS = {"show": Show}
-USAGE = f"""usage: {PROGRAM} show [-h] FILE --model PATH
+COMMANDS: dict[str, Any] = {"show": Show, "exercises": Exercises, "accuracy": Measure}
+USAGE = f"""usage: {PROGRAM} {{show,exercises,accuracy}} --help
 
-show    which tokens of a file of examples a model would learn
+show        which tokens of a file of examples a model would learn
+exercises   questions that a program makes, with their answers
+accuracy    how many of them a model answers right
 """
 INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 

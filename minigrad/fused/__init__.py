@@ -13,6 +13,7 @@ Read in this order:
 4. curves.py                 gelu, silu, relu and relu²: values and slopes on plain arrays; the soft cap
    activation.py             the same as functions of tensors, and the gated ones: swiglu, geglu and reglu
    linear_activation.py      a linear map and its activation in one
+   low_rank.py               a linear map with low-rank updates of its weight (LoRA)
 5. embedding.py, rope.py     vectors looked up by id; rotary positions
 6. dropout.py                masks that are a function of a key
 7. loss_options.py           what both losses share: options, targets, the sum or mean over rows

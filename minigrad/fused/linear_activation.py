@@ -25,7 +25,7 @@ from minigrad.tensor import Tensor, as_tensor
 
 def linear_activation_reference(x: Any, weight: Any, bias: Any = None, *, activation: str) -> Tensor:
     """The definition of `linear_activation`."""
-    return _find(activation).reference(linear_reference(x, weight, bias))
+    return find_activation(activation).reference(linear_reference(x, weight, bias))
 
 
 def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str) -> Tensor:
@@ -33,18 +33,18 @@ def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str)
 
     A gated activation halves the last axis: (..., out / 2).
     """
-    f = _find(activation)
+    f = find_activation(activation)
     inputs = tuple(as_tensor(t) for t in (x, weight, bias) if t is not None)
     check_shapes(*inputs)
     if not (mode.recording and any(t.requires_grad for t in inputs)):
         return f.function(linear(*inputs))  # no backward pass will ask for the slope
     x, weight, *biases = inputs
     z = product(as_rows(x.data), weight.data)  # (N, out), without the bias, which is added block by block
-    y = _value_and_slope(z, biases[0].data if biases else None, f)
-    slope = z  # _value_and_slope has overwritten z
+    y = value_and_slope_in_place(z, biases[0].data if biases else None, f)
+    slope = z  # value_and_slope_in_place has overwritten z
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        return linear_gradients(_times_slope(as_rows(g), slope, f), inputs, needs)
+        return linear_gradients(times_slope(as_rows(g), slope, f), inputs, needs)
 
     def reference(*inputs: Tensor) -> Tensor:
         return linear_activation_reference(*inputs, activation=activation)
@@ -52,13 +52,13 @@ def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str)
     return record_fused(y.reshape(*x.shape[:-1], y.shape[1]), inputs, vjp, reference)
 
 
-def _find(activation: str) -> Activation:
+def find_activation(activation: str) -> Activation:
     if activation not in ACTIVATIONS:
         raise ValueError(f"there is no activation {activation!r}; use one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[activation]
 
 
-def _value_and_slope(z: Array, bias: Array | None, f: Activation) -> Array:
+def value_and_slope_in_place(z: Array, bias: Array | None, f: Activation) -> Array:
     """y = f(z + bias). Overwrites z by the slope dy/dz.
 
     For a gated f, z is [gate | up], and its halves are overwritten by the slopes with respect to gate and to up.
@@ -79,7 +79,7 @@ def _value_and_slope(z: Array, bias: Array | None, f: Activation) -> Array:
     return y
 
 
-def _times_slope(g: Array, slope: Array, f: Activation) -> Array:
+def times_slope(g: Array, slope: Array, f: Activation) -> Array:
     """dz = dy f'(z): (N, out), a new array, because the slope may be needed for another backward pass."""
     if not f.gated:
         return g * slope

@@ -152,8 +152,18 @@ class Module:
         """All parameters, each once."""
         return (p for _, p in self.named_parameters())
 
+    def named_trainable(self) -> Iterator[tuple[str, Parameter]]:
+        """(name, parameter) of those that are not frozen: what an optimizer is given."""
+        return ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Let all parameters be trained, or with False freeze them: they get no gradient. Returns itself."""
+        for p in self.parameters():
+            p.requires_grad = requires_grad
+        return self
+
     def num_parameters(self) -> int:
-        """How many numbers are trained; tied parameters count once."""
+        """How many numbers the parameters have; tied parameters count once."""
         return sum(p.size for p in self.parameters())
 
     def summary(self) -> str:

@@ -170,7 +170,10 @@ def _by_dtype_and_device(names: Iterable[str], named: Mapping[str, Parameter]) -
 
 
 def named_parameters(params: Iterable) -> dict[str, Parameter]:
-    """`params` as name -> parameter; a parameter without a name gets its position. Raises if one cannot be trained."""
+    """`params` as name -> parameter; a parameter without a name gets its position. Raises if one cannot be trained.
+
+    Frozen parameters, which require no gradient, are left out: an optimizer keeps nothing for them.
+    """
     if isinstance(params, Tensor) or not isinstance(params, Iterable):
         raise TypeError(f"expected a list of parameters or model.named_parameters(), not a {type(params).__name__}")
     named: dict[str, Parameter] = {}
@@ -187,8 +190,9 @@ def named_parameters(params: Iterable) -> dict[str, Parameter]:
             )
         if name in named or id(p) in seen:
             raise ValueError(f"parameter {name} is listed twice")
-        named[name] = p
         seen.add(id(p))
+        if p.requires_grad:
+            named[name] = p
     if not named:
         raise ValueError("there are no parameters to train")
     return named

@@ -1,0 +1,100 @@
+"""Which matrices the settings of LoRA mean, by the rules of PEFT.
+
+A list has names of modules, or the ends of names after a dot: "q_proj", "self_attn.q_proj". A string is a regular
+expression for whole names. "all-linear" means all linear layers but the head. Besides the names of transformers, a list
+may have ours: "qkv", "attention.out", "mlp.up", "embedding".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from llm.hub.adapters.matrices import Matrix
+from llm.hub.adapters.settings import LoRASettings, Targets
+from llm.hub.errors import HubError, shown
+
+V = TypeVar("V")
+ALL_LINEAR = "all-linear"
+
+
+def chosen(matrices: list[Matrix], settings: LoRASettings) -> list[Matrix]:
+    """The matrices that get an update. Raises HubError if there are none, or a name fits none."""
+    targets = settings.targets or default_targets(matrices)
+    named = [m for m in matrices if is_target(m, targets) and not is_excluded(m, settings.exclude)]
+    for target in () if isinstance(targets, str) else targets:
+        if not any(is_target(m, (target,)) for m in matrices):
+            raise no_such(target, matrices)
+    found = [m for m in named if in_layers(m.name, settings)]
+    if not found:
+        raise no_such(targets, matrices)
+    return found
+
+
+def no_such(target: object, matrices: list[Matrix]) -> HubError:
+    names = ", ".join(dict.fromkeys(m.last_name for m in matrices))
+    return HubError(f"no matrix of the model fits the target {shown(target)}; there are {names}, and all-linear")
+
+
+def is_target(matrix: Matrix, targets: Targets) -> bool:
+    if targets == ALL_LINEAR:
+        return not (matrix.is_embedding or matrix.is_head or matrix.is_router)
+    if isinstance(targets, str):
+        return matches(targets, matrix.name)
+    return any(_ends_with(name, target) for name in (matrix.name, matrix.layer) for target in targets)
+
+
+def is_excluded(matrix: Matrix, exclude: Targets) -> bool:
+    return bool(exclude) and exclude != ALL_LINEAR and is_target(matrix, exclude)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a regular expression fits the whole name."""
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error as error:
+        raise HubError(f"{shown(pattern)} is no regular expression ({error})") from None
+
+
+def in_layers(name: str, settings: LoRASettings) -> bool:
+    """Whether the settings want an update in the layer of this matrix."""
+    if settings.layers is None or isinstance(settings.targets, str):
+        return True
+    lists = "|".join(settings.layers_pattern) or r"[^.]*"
+    found = re.match(rf"(?:^|.*?\.)(?:{lists})\.(\d+)\.", name)  # the first number is that of the layer
+    return found is not None and int(found[1]) in settings.layers
+
+
+def value_for(name: str, patterns: Mapping[str, V], usual: V) -> V:
+    """The value of the first pattern that fits the end of the name."""
+    return next((value for key, value in patterns.items() if matches(rf"(.*\.)?({key})", name)), usual)
+
+
+def default_targets(matrices: list[Matrix]) -> tuple[str, ...]:
+    """PEFT's: queries and values, or where one matrix has all three, this one; in Phi the MLP too."""
+    first = next(m.layer for m in matrices if m.layer.endswith(".qkv"))
+    names = [m.last_name for m in matrices if m.layer == first]
+    usual = (names[0], names[-1]) if len(names) == 3 else tuple(names)
+    mlp = {m.last_name for m in matrices if ".mlp." in m.layer}
+    return (*usual, "fc1", "fc2") if {"fc1", "fc2"} <= mlp and names[0] == "q_proj" and is_phi(matrices) else usual
+
+
+def is_phi(matrices: list[Matrix]) -> bool:
+    """Whether these are of Phi 1 or 2, whose names are those of OPT but for this one."""
+    return any(m.name.endswith(".self_attn.dense") for m in matrices)
+
+
+def shortest(wanted: list[Matrix], matrices: list[Matrix]) -> tuple[str, ...]:
+    """Names for a list of targets that mean these matrices and no others: last names if they do, else whole names."""
+    names = tuple(dict.fromkeys(m.last_name for m in wanted))
+    meant = [m.name for m in matrices if _any_ends_with(m.name, names)]
+    return names if meant == [m.name for m in wanted] else tuple(m.name for m in wanted)
+
+
+def _any_ends_with(name: str, targets: Iterable[str]) -> bool:
+    return any(_ends_with(name, target) for target in targets)
+
+
+def _ends_with(name: str, target: str) -> bool:
+    return name == target or name.endswith("." + target)

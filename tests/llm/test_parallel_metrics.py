@@ -1,0 +1,89 @@
+"""What an objective reports beside the loss: the same means, however the batch is divided, in all that shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.evaluation.loss import Validation, evaluate
+from llm.model.gpt import GPT
+from llm.parallel.metrics import Metrics, MetricSums
+from llm.parallel.objective import Batch
+from llm.parallel.threads import Threads
+from llm.parallel.workers import Workers
+from llm.training.objectives import NextToken
+from llm.training.step import train_step
+from minigrad.tensor import Tensor
+from tests.llm.steps import KINDS, V, model_and_optimizer, random_batch, workers_of
+
+
+class WithMetrics(NextToken):
+    """Reports the mean target, and the length of rows whose first target is even: each has a count of its own."""
+
+    def loss_sum(self, model: GPT, batch: Batch) -> tuple[Tensor, Metrics]:
+        ids, targets = batch
+        even = targets[targets[:, 0] % 2 == 0]
+        metrics = {"target": (targets.sum(), targets.size), "even_length": (even.size, len(even))}
+        return super().loss_sum(model, batch), metrics
+
+
+def expected(batch: Batch) -> dict[str, float]:
+    targets = batch[1]
+    length = float(targets.shape[1]) if (targets[:, 0] % 2 == 0).any() else math.nan
+    return {"target": float(targets.mean()), "even_length": length}
+
+
+@KINDS
+@pytest.mark.parametrize(("count", "parts"), [(1, 1), (2, 1), (3, 2), (2, 5)])
+def test_metrics_of_a_step_do_not_depend_on_workers_and_parts(kind: type[Workers], count: int, parts: int) -> None:
+    model, optimizer = model_and_optimizer()
+    batch = random_batch(5, 7)
+    with workers_of(model, count, kind, WithMetrics()) as workers:
+        for seed in (5, 6):  # metrics of the batch before are forgotten
+            batch = random_batch(seed, 7)
+            result = train_step(workers, optimizer, batch, lr=0.1, micro_batches=parts)
+            assert result.metrics == pytest.approx(expected(batch), nan_ok=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_metrics_of_an_evaluation_are_means_over_all_batches(count: int) -> None:
+    model, _ = model_and_optimizer()
+    batches = [random_batch(seed, rows) for seed, rows in enumerate((3, 1, 4))]
+    joined = tuple(np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    with workers_of(model, count, Threads, WithMetrics()) as workers:
+        found = evaluate(workers, Validation(batches))
+    assert found.metrics == pytest.approx(expected(joined))
+    assert f", target {found.metrics['target']:.4g}, even length 6" in str(found)
+
+
+def test_an_evaluation_in_which_nothing_counts_has_a_loss_of_0() -> None:
+    class Nothing(NextToken):
+        def loss_sum(self, model: GPT, batch: Batch) -> Tensor:
+            return model.loss(batch[0], np.full_like(batch[1], -100), reduction="sum", with_balance=False)
+
+        def count(self, batch: Batch) -> float:
+            return 0
+
+    model, _ = model_and_optimizer()
+    with workers_of(model, 2, Threads, Nothing()) as workers:
+        assert evaluate(workers, Validation([random_batch(1, 3)])).loss == 0.0
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("ab"), st.tuples(numbers, st.integers(0, V)))), st.randoms())
+def test_sums_do_not_depend_on_the_order_and_never_fail(rows: Sequence[dict[str, Any]], random: Any) -> None:
+    def means(rows: Sequence[Metrics]) -> dict[str, float]:
+        sums = MetricSums()
+        for row in rows:
+            sums.add(row)
+        return sums.means()
+
+    assert means(random.sample(rows, len(rows))) == pytest.approx(means(rows), nan_ok=True, rel=0, abs=0)
