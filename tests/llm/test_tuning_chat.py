@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 import llm
 from llm.data.errors import DataError
+from llm.hub.tuned import grown
 from llm.inference.chat_prompt import chat_ids
 from llm.inference.text import end_ids_of, write_sample
 from llm.runs.run import Run
-from llm.training.base import grown
 from llm.training.command import parse, start
 from llm.tuning import chat as chat_module
-from llm.tuning.chat import ChatTask, Examples, encode_all
+from llm.tuning.chat import ChatExamples, ChatTask, encode_all
 from llm.tuning.chatml import TOKENS, with_chat_template
 from llm.tuning.conversation import Encoder
 from llm.tuning.rows import Text
@@ -152,7 +152,7 @@ def test_new_rows_are_the_mean_and_the_last_is_the_end_of_a_text(
 # --- what is learned --------------------------------------------------------------------------------------------------
 
 
-def encode(rows: list, context: int) -> Examples:
+def encode(rows: list, context: int) -> ChatExamples:
     return encode_all(Encoder(with_chat_template(tokenizer_with())), rows, context, "training")
 
 
