@@ -20,7 +20,7 @@ from llm.runs.run import REFERENCE, Run
 from llm.runs.tuning_options import TuningOptions
 from llm.training.display import stages
 from llm.training.task import Parts, Task, with_vocabulary
-from llm.tuning.chat import chat_tokenizer
+from llm.tuning.chatml import chat_tokenizer
 from llm.tuning.completions import completion_lengths, completion_logps, ids_and_targets
 from llm.tuning.conversation import Encoder
 from llm.tuning.examples import read_examples
