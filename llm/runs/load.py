@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,8 @@ from llm.runs.errors import RunError
 from llm.runs.run import Run
 from minigrad.backend import pick_device
 from tokenizer import BaseTokenizer
+
+VALUE_HEAD = "value_head."  # how the names of its weights begin
 
 
 def load_model(
@@ -68,4 +71,6 @@ def read_checkpoint(run: Run, config: GPTConfig, which: Literal["last", "best"] 
     for problem in checkpoint.problems:
         say(f"{problem}; using the checkpoint of step {checkpoint.step}")
     run.check_size(checkpoint, config)
-    return checkpoint
+    # PPO (llm/tuning/reinforcement/ppo.py) trains a second head, which no text needs.
+    weights = {name: array for name, array in checkpoint.weights.items() if not name.startswith(VALUE_HEAD)}
+    return replace(checkpoint, weights=weights)

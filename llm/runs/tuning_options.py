@@ -20,6 +20,11 @@ PreferenceLoss = Literal[
     "orpo", "kto",
 ]  # fmt: skip
 Objective = Literal["text", "chat", "classify", "preference", "reward", "reinforce"]
+Algorithm = Literal["reinforce", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "ppo"]
+LEAST = {  # the smallest values of numbers
+    "lora_rank": 1, "prefix_tokens": 0, "prompt_tokens": 0, "group_size": 1, "max_tokens": 1, "sample_epochs": 1,
+    "beta": 0, "clip_low": 0, "clip_high": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,9 @@ class TuningOptions:
     compare with the model at --from.
     """
     beta: float | None = None
-    """preference: how strongly the model is held to the one at --from. none, the default: 0.1, and 2 for simpo."""
+    """preference: how strongly the model is held to the one at --from. none, the default: 0.1, and 2 for simpo.
+    reinforce: how much the divergence from it counts. none: as the algorithm has it. 0: not at all.
+    """
     label_smoothing: float = 0.0
     """preference: the probability that a label is wrong, for sigmoid, robust, exo_pair and simpo."""
     gamma: float = 0.5
@@ -77,6 +84,39 @@ class TuningOptions:
     # --- classify: name the class of a text
     balance: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """classify: use as many texts of each class as there are of the rarest, chosen with --seed."""
+    # --- reinforce
+    reward: str = "exact"
+    """reinforce: what a completion earns. exact: 1 if it is the "answer" of the row. regex:PATTERN: 1 if that matches
+    somewhere. length:N: 1 for N characters. Or FILE.py:function, see llm/tuning/reinforcement/rewards.py.
+    """
+    algorithm: Algorithm = "grpo"
+    """reinforce: how rewards become a loss. The further options change parts of it; by default they are its own."""
+    group_size: int | None = None
+    """reinforce: completions of each prompt. --batch-size is a multiple of it: the number of completions in a step.
+    none, the default: 1 for reinforce and ppo, 8 for the others, which compare the completions of a prompt.
+    """
+    max_tokens: int = 64
+    """reinforce: the largest number of tokens of a completion."""
+    temperature: float = 1.0
+    """reinforce: the temperature with which completions are sampled. The loss has it too."""
+    sample_epochs: int | None = None
+    """reinforce: updates with each sample. none, the default: 4 for ppo, 1 for the others."""
+    baseline: Literal["auto", "none", "running", "batch", "group", "leave_one_out"] = "auto"
+    """reinforce: what rewards are compared with."""
+    advantage_scale: Literal["auto", "group", "batch", "none"] = "auto"
+    """reinforce: divide advantages by the standard deviation of the group, of the batch, or not at all."""
+    ratio: Literal["auto", "none", "token", "sequence", "product"] = "auto"
+    """reinforce: the ratio of old and new probabilities, of each token or of a whole completion."""
+    clip_low: float | None = None
+    """reinforce: ratios below 1 minus this number are clipped."""
+    clip_high: float | None = None
+    """reinforce: ratios above 1 plus this number are clipped."""
+    normalization: Literal["auto", "token", "sequence", "constant"] = "auto"
+    """reinforce: what losses are divided by: all tokens, the tokens of each completion, or a constant."""
+    kl: Literal["auto", "k1", "k3"] = "auto"
+    """reinforce: how the divergence is estimated, if --beta is not 0."""
+    mask_truncated: bool | None = None
+    """reinforce: learn nothing from completions that were cut off."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -84,20 +124,26 @@ class TuningOptions:
                 raise ValueError(f"{flag(name)} is too large; it must be below 2^63")
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{flag(name)} must be a number, got {value}")
-        for name, least in (("lora_rank", 1), ("prefix_tokens", 0), ("prompt_tokens", 0)):
+        for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{flag(name)} must be at least {least}, got {value}")
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"--lora-dropout must be at least 0 and below 1, got {self.lora_dropout}")
-        if self.beta is not None and self.beta <= 0:
-            raise ValueError(f"--beta must be above 0, got {self.beta}")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"--label-smoothing must be at least 0 and below 0.5, got {self.label_smoothing}")
         if self.center_rewards < 0:
             raise ValueError(f"--center-rewards must be at least 0, got {self.center_rewards}")
         if (self.lora_rank is not None) + bool(self.prefix_tokens) + bool(self.prompt_tokens) > 1:
             raise ValueError("give one of --lora-rank, --prefix-tokens and --prompt-tokens: a model has one adapter")
+        if self.packing and (self.prefix_tokens or self.prompt_tokens):
+            raise ValueError(
+                "--packing puts several texts into a row; --prefix-tokens and --prompt-tokens stand before one"
+            )
+        if self.temperature <= 0:
+            raise ValueError(
+                f"--temperature must be above 0, got {self.temperature}; without chance nothing is explored"
+            )
         if self.freeze and self.has_adapters:
             raise ValueError("--freeze is not needed with adapters: they are trained, and the whole model is frozen")
 

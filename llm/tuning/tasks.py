@@ -16,6 +16,7 @@ TASKS: dict[str, tuple[str, str]] = {
     "classify": ("classify_task", "ClassifyTask"),
     "preference": ("preference_task", "PreferenceTask"),
     "reward": ("reward_task", "RewardTask"),
+    "reinforce": ("reinforcement.task", "ReinforceTask"),
 }
 
 

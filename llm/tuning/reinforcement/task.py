@@ -1,0 +1,166 @@
+"""The objective reinforce: the model answers the questions of a file, and earns what --reward gives for the answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from llm.evaluation.loss import Evaluation
+from llm.inference.chat_prompt import has_chat_template
+from llm.inference.sampling import Sampling
+from llm.model.gpt import GPT
+from llm.parallel.workers import Workers
+from llm.runs.options import Options
+from llm.runs.run import Run
+from llm.runs.tuning_options import TuningOptions
+from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
+from llm.tuning.chat import chat_tokenizer, read_split
+from llm.tuning.questions import ANSWERABLE, Question, prompt_of, question_of, questions_of, stop_ids_of
+from llm.tuning.records import Place
+from llm.tuning.reinforcement.advantages import mean
+from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
+from llm.tuning.reinforcement.batches import SampledBatches, rewards_of
+from llm.tuning.reinforcement.objective import PolicyGradient
+from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
+from llm.tuning.reinforcement.reference import reference_of
+from llm.tuning.reinforcement.rewards import Reward, RewardError, load_reward, reward_file
+from llm.tuning.reinforcement.sampling import CompletionSettings, complete
+from llm.tuning.rows import Prompt
+from llm.tuning.split import checksum
+from tokenizer import BaseTokenizer
+
+# Field of TuningOptions -> field of Algorithm
+FIELDS = {
+    "baseline": "baseline", "advantage_scale": "scale", "ratio": "ratio", "clip_low": "low", "clip_high": "high",
+    "normalization": "normalization", "kl": "kl", "beta": "beta", "mask_truncated": "mask_truncated",
+}  # fmt: skip
+ALONE = {"reinforce", "ppo"}  # algorithms that need no group of completions of the same prompt
+
+
+class ReinforceTask(Task):
+    """Earn rewards."""
+
+    name = "reinforce"
+    rows = "completions"
+
+    def __init__(self, options: Options, run: Run):
+        training, tuning = options.training, options.tuning
+        self.reward, self.algorithm = load_reward(tuning.reward), algorithm_of(tuning)
+        self.split = read_split(training.data, tuning.val_data, training.val_fraction, ANSWERABLE)
+        self.tokenizer = tokenizer_for(self.split[0] + self.split[1], options, run)
+        self.options = with_vocabulary(options, self.tokenizer)
+        context = options.model.context - tuning.prefix_tokens - tuning.prompt_tokens
+        self.questions, self.held_out = (
+            questions_of(rows, self.tokenizer, context, tuning.max_tokens) for rows in self.split
+        )
+        self.group_size = tuning.group_size or (1 if tuning.algorithm in ALONE else 8)
+        if training.batch_size % self.group_size:
+            raise ValueError(
+                f"--batch-size {training.batch_size} is no multiple of --group-size {self.group_size}, the number of "
+                "completions of each prompt; change one of them"
+            )
+
+    def extend(self, model: GPT) -> GPT:
+        return add_value_head(model) if self.algorithm.baseline == "value" else model
+
+    def parts(self, model: GPT) -> Parts:
+        training, tuning = self.options.training, self.options.tuning
+        is_ppo = self.algorithm.baseline == "value"
+        epochs = tuning.sample_epochs or (4 if is_ppo else 1)
+        settings = CompletionSettings(tuning.max_tokens, sampling(tuning.temperature), stop_ids_of(self.tokenizer))
+        kind = ProximalPolicy if is_ppo else PolicyGradient
+        objective = kind(
+            self.algorithm, max_tokens=tuning.max_tokens, temperature=tuning.temperature, fresh=epochs == 1
+        )
+        batches = SampledBatches(
+            model,
+            self.tokenizer,
+            self.questions,
+            self.reward,
+            self.algorithm,
+            settings,
+            prompts_per_step=training.batch_size // self.group_size,
+            group_size=self.group_size,
+            seed=training.seed,
+            epochs=epochs,
+            reference=reference_of(model, self.options) if self.algorithm.beta else None,
+        )
+        count = training.eval_batches * training.batch_size
+        validation = GreedyRewards(
+            self.tokenizer, self.held_out[:count], self.reward, replace(settings, sampling=sampling(0.0))
+        )
+        return Parts(objective, batches, validation, data=self.checksums(), description=self.description(batches))
+
+    def checksums(self) -> dict[str, str]:
+        train, val = self.split
+        path = reward_file(self.options.tuning.reward)
+        reward = {} if path is None else {"reward": hashlib.sha256(path.read_bytes()).hexdigest()}
+        return {"train": checksum(train), "val": checksum(val), **reward}
+
+    def description(self, batches: SampledBatches) -> str:
+        tuning = self.options.tuning
+        updates = "1 update" if batches.epochs == 1 else f"{batches.epochs} updates"
+        return (
+            f"{len(self.questions):,} questions ({self.options.training.data}), {len(self.held_out):,} for validation\n"
+            f"{tuning.algorithm}: {self.group_size} completions of each of {batches.prompts_per_step} questions, "
+            f"{updates} with each sample, reward {tuning.reward}"
+        )
+
+    def sample(self, model: GPT, write: SampleWriter) -> str:
+        """The most likely answer to --prompt, or else to the first question of the validation data."""
+        prompt, tuning = self.options.training.prompt, self.options.tuning
+        question = asked(prompt, self.tokenizer) if prompt else self.held_out[0]
+        settings = CompletionSettings(tuning.max_tokens, sampling(0.0), stop_ids_of(self.tokenizer))
+        [answer] = complete(model, self.tokenizer, [question.ids], settings, [0])
+        return f"{question.prompt}\n{answer.text}"
+
+
+def tokenizer_for(rows: Sequence[Any], options: Options, run: Run) -> BaseTokenizer:
+    """That of the run or of the model at --from; with a chat template only if a prompt is a conversation."""
+    is_chat = any(not isinstance(prompt_of(row), str) for row in rows)
+    kept = None if is_chat else kept_tokenizer(options, run)
+    return kept or chat_tokenizer(options, run)
+
+
+def algorithm_of(tuning: TuningOptions) -> Algorithm:
+    """The row of the table that --algorithm names, with the changes that the other options ask for."""
+    given: dict[str, Any] = {theirs: getattr(tuning, ours) for ours, theirs in FIELDS.items()}
+    changes = {name: value for name, value in given.items() if value is not None and value != "auto"}
+    if tuning.algorithm == "ppo" and {"baseline", "scale", "ratio"} & changes.keys():
+        raise ValueError("--algorithm ppo has a value head as baseline, and ratios of tokens; leave these options out")
+    return replace(ALGORITHMS[tuning.algorithm], **changes)
+
+
+def sampling(temperature: float) -> Sampling:
+    """All tokens, with the probabilities that the loss has too."""
+    return Sampling(temperature=temperature, top_p=1.0)
+
+
+def asked(prompt: str, tokenizer: BaseTokenizer) -> Question:
+    """--prompt as a question: that of a user, if the model chats."""
+    turns: Any = [{"role": "user", "content": prompt}] if has_chat_template(tokenizer) else prompt
+    return question_of(Prompt(turns, place=Place("--prompt", 1), fields={}), tokenizer)
+
+
+@dataclass(frozen=True)
+class GreedyRewards:
+    """How a model is judged: by the mean reward of its most likely answers to questions that it was not trained on."""
+
+    tokenizer: BaseTokenizer
+    questions: Sequence[Question]
+    reward: Reward
+    settings: CompletionSettings
+
+    def evaluate(self, workers: Workers) -> Evaluation:
+        ids = [question.ids for question in self.questions]
+        completions = complete(workers.model, self.tokenizer, ids, self.settings, [0] * len(ids))
+        reward = mean(rewards_of(self.reward, self.questions, completions), axis=None).item()
+        if np.isnan(reward):
+            raise RewardError("the reward gives None for the answers to all questions for validation")
+        lengths, cut_off = zip(*[(len(each.ids), each.cut_off) for each in completions], strict=True)
+        metrics = {"reward": reward, "length": float(np.mean(lengths)), "cut_off": float(np.mean(cut_off))}
+        return Evaluation(0.0 - reward, metrics=metrics)  # the lowest loss is the best

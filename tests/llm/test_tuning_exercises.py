@@ -1,0 +1,103 @@
+"""Exercises: right answers, parts that share no question, files that can be written again. Intervals of accuracies."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm.tuning.accuracy import Accuracy, accuracies, lines, wilson
+from llm.tuning.exercises import KINDS, Part, drawn, exercises, part_of, sentences, text, words, write_exercises
+
+PARTS = get_args(Part)
+
+
+@given(st.integers(0, 10**9), st.integers(1, 1000))
+def test_the_answers_of_arithmetic_are_right(seed: int, largest: int) -> None:
+    for each in drawn("arithmetic", random.Random(seed), largest, 20):
+        match = re.fullmatch(r"What is (\d+) ([+-]) (\d+)\?", each.question)
+        assert match is not None
+        a, b = int(match[1]), int(match[3])
+        assert max(a, b) <= largest
+        assert int(each.answer) == (a + b if match[2] == "+" else a - b) >= 0
+
+
+def test_words_and_sentences_are_those_of_the_text() -> None:
+    assert len(words()) > 1000
+    assert len(sentences()) > 200
+    known = " ".join(text().split())
+    assert all(f"{beginning} {last}." in known for beginning, last in sentences())
+    for each in drawn("spelling", random.Random(0), 20, 20):
+        assert each.question == f"Spell the word {each.answer.replace(' ', '')}."
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_parts_share_no_question(seed: int, other: int) -> None:
+    chosen = [{each.question for each in exercises(["arithmetic", "spelling"], 40, s, part)}
+              for s, part in zip((seed, other, seed), PARTS)]  # fmt: skip
+    assert [len(each) for each in chosen] == [40] * 3
+    assert not (chosen[0] & chosen[1] or chosen[0] & chosen[2] or chosen[1] & chosen[2])
+
+
+def test_each_part_has_its_share() -> None:
+    counts = dict.fromkeys(PARTS, 0)
+    for i in range(5000):
+        counts[part_of(f"question {i}")] += 1
+    # Five standard deviations of a share of 5000.
+    np.testing.assert_allclose([counts[part] / 5000 for part in PARTS], [0.5, 0.3, 0.2], atol=5 * 0.5 / 5000**0.5)
+
+
+def test_the_same_seed_writes_the_same_file(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        write_exercises(tmp_path / name, exercises(list(KINDS), 31, seed, "tuning"))
+    a, b, c = ((tmp_path / name).read_text() for name in "abc")
+    assert a == b != c
+    rows = [json.loads(line) for line in a.splitlines()]
+    assert sorted(row["kind"] for row in rows) == sorted(["arithmetic"] * 11 + ["spelling"] * 10 + ["facts"] * 10)
+    assert all(row.keys() == {"question", "answer", "kind"} for row in rows)
+
+
+def test_what_is_not_possible_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"--kind sums is not known; choose some of arithmetic,spelling,facts"):
+        exercises(["sums"], 10, 0, "tuning")
+    with pytest.raises(ValueError, match="there are not 1000 different exercises of the kind arithmetic"):
+        exercises(["arithmetic"], 1000, 0, "tuning", largest=5)
+    with pytest.raises(ValueError, match="expected at least one kind"):
+        exercises(["arithmetic", "spelling"], 1, 0, "tuning")
+
+
+@given(st.integers(1, 400), st.data())
+def test_the_interval_holds_the_shares_that_are_near_enough(count: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, count))
+    low, high = wilson(right, count)
+    assert 0 <= low <= right / count <= high <= 1
+    for bound, is_end in ((low, right == 0), (high, right == count)):  # the equation that defines the bounds
+        if not is_end:
+            deviation = (bound * (1 - bound) / count) ** 0.5
+            assert abs(right / count - bound) == pytest.approx(1.959964 * deviation, abs=1e-9)
+
+
+def test_known_intervals() -> None:
+    # Newcombe 1998, table I
+    known = {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0.0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }
+    for (right, count), bounds in known.items():
+        assert wilson(right, count) == pytest.approx(bounds, abs=5e-5)
+
+
+def test_each_kind_has_an_accuracy() -> None:
+    found = accuracies([True, False, True], ["sums", "words", "sums"])
+    assert found == {"sums": Accuracy(2, 2), "words": Accuracy(0, 1), "all": Accuracy(2, 3)}
+    assert list(lines(found))[2] == "all    2 of 3 right, 66.7% (95% interval 20.8% to 93.9%)"
+    assert accuracies([True], ["sums"]) == {"sums": Accuracy(1, 1)}
