@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from llm import hub
 from llm.data.errors import DataError
+from llm.hub.convert import convert
 from llm.inference.classify import class_outputs, text_ids
 from llm.inference.command import parse as parse_generate
 from llm.inference.command import start as start_generate
@@ -130,6 +131,16 @@ def test_a_run_is_opened_as_a_classifier_and_can_be_saved_for_others(classified:
     ids = np.array([[1, 2, 3]])
     with no_grad():
         assert (again(ids).data == classifier(ids).data).all() and again.labels == classifier.labels
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_classifier_can_be_converted_with_its_adapter_merged(place: Path, tmp_path: Path, how: str) -> None:
+    train(place, tmp_path / "run", "classify", *HOW[how])
+    convert(str(tmp_path / "run"), str(tmp_path / "folder"))
+    ids = np.array([[1, 2, 3], [4, 5, 6]])
+    with no_grad():
+        before, after = (hub.load(tmp_path / name)[0](ids).data for name in ("run", "folder"))
+    np.testing.assert_allclose(before, after, rtol=1e-4, atol=1e-5)  # float32, in another order with LoRA
 
 
 def test_the_report_is_about_all_held_out_texts(classified: Path) -> None:
