@@ -16,7 +16,7 @@ import numpy as np
 from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt, initial_values, prefix_width
 from llm.hub.adapters.settings import LoRASettings
 from llm.hub.errors import HubError
-from llm.hub.read import load_weights
+from llm.hub.read import load_either
 from llm.hub.source import RUN, Source, open_model
 from llm.model.adapters.merge import merge
 from llm.model.classifier import Classifier
@@ -63,13 +63,21 @@ def is_tuned(source: Source) -> bool:
 
 def plain_model(source: Source) -> GPT:
     """A model without an adapter: that of a run is merged into the weights."""
-    if not is_tuned(source):
-        return load_weights(source)
-    model, _ = load_run(Run(source.where))
+    model = merged_model(source)
     if isinstance(model, Classifier):
         raise HubError(f"{source.where} is a classifier, which writes no text; use --classify of generate.py")
+    return model
+
+
+def merged_model(source: Source) -> GPT | Classifier:
+    """As `plain_model`, also for classifiers."""
+    if not is_tuned(source):
+        return load_either(source)
+    model, _ = load_run(run := Run(source.where))
+    if not run.has_adapter:
+        return model
     try:
-        merge(model)
+        merge(model.model if isinstance(model, Classifier) else model)
     except ValueError as error:
         raise HubError(f"{source.where} cannot be a plain model: {error}") from None
     return model
