@@ -11,7 +11,8 @@
 
 To read in order:
 
-1. load.py                  from a path to a model and a tokenizer
+1. load.py                  from a path to a model and a tokenizer; read.py: from an opened model;
+                            tuned.py: from a run that tunes another model
 2. source.py                what kind of file it is, what it describes, and where its tensors are
 3. families/                config.json and names of tensors, a small table for each family; fields.py reads the fields
 4. weights.py               how our tensors are made of those in a file

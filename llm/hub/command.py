@@ -11,7 +11,7 @@ import tyro
 from llm.console import explain, open_streams, say, show_warnings, silence
 from llm.hub.convert import Format, convert
 from llm.hub.inspect import describe
-from llm.hub.load import load_tokenizer
+from llm.hub.read import load_tokenizer
 from llm.hub.save_gguf import Kind
 from llm.hub.source import open_model
 from llm.runs.parsing import DEFAULT_IN_TEXT, read_options

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from llm.hub.errors import HubError
-from llm.hub.load import load_tokenizer, load_weights
+from llm.hub.read import load_tokenizer
 from llm.hub.save import save
 from llm.hub.save_gguf import Kind, save_gguf
 from llm.hub.source import open_model
+from llm.hub.tuned import plain_model
 
 Format = Literal["hf", "gguf"]
 GGUF_NAME, GGUF_SUFFIX = "model.gguf", ".gguf"
@@ -34,7 +35,7 @@ def convert(
     if written.exists():  # before minutes of reading
         raise HubError(f"{written} exists already; give a new {'folder' if to == 'hf' else 'file'}")
     tokenizer = load_tokenizer(source, tokenizer_path)
-    model = load_weights(source)
+    model = plain_model(source)
     if to == "hf":
         save(model, tokenizer, written, source.read_defaults(tokenizer))
     else:

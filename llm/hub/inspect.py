@@ -10,7 +10,7 @@ from typing import Any
 
 from llm.hub.errors import shown
 from llm.hub.generation_defaults import GenerationDefaults
-from llm.hub.load import empty_model
+from llm.hub.read import empty_model
 from llm.hub.source import Source
 from llm.model.config import GPTConfig
 from llm.model.cost import cache_bytes

@@ -1,33 +1,22 @@
-"""Read a model of somebody else, or of ours: config.json, weights and tokenizer become a GPT and a tokenizer.
-
-Nothing is ever half-loaded: each tensor of the model is in the file, with the right shape, and each tensor of the file
-is used.
-"""
+"""Read a model of somebody else, or of ours: config.json, weights and tokenizer become a GPT and a tokenizer."""
 
 from __future__ import annotations
 
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
 from llm.hub.adapters.files import load_adapter
 from llm.hub.errors import HubError
-from llm.hub.source import RUN, Source, open_model
-from llm.hub.stored_model import StoredGPT
-from llm.hub.tokenizer_files import errors_of
+from llm.hub.read import Weights, load_either, load_tokenizer, load_weights
+from llm.hub.source import RUN, open_model
+from llm.hub.tuned import is_tuned, load_run
 from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
-from llm.runs.load import load_model
 from llm.runs.run import Run
 from minigrad.backend import pick_device
 from tokenizer import BaseTokenizer
-from tokenizer import load as tokenizer_at
-
-# Files may hold masks in these, but numbers of weights in integers mean nothing without the scales of a quantization.
-INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
-Weights = Literal["widened", "stored"]
 
 
 def load(
@@ -49,7 +38,12 @@ def load(
     """
     source = open_model(path)
     found = load_tokenizer(source, tokenizer)  # before the weights, which take longer
-    model = load_either(source, dtype, weights)
+    if is_tuned(source):
+        if weights != "widened":
+            raise HubError(f"{path} is a run that tunes another model, whose weights must be widened")
+        model = load_run(source.where)[0].astype(dtype)
+    else:
+        model = load_either(source, dtype, weights)
     if adapter is not None:
         load_adapter(model.model if isinstance(model, Classifier) else model, adapter)
     return model, found
@@ -73,7 +67,7 @@ def load_any(
     if source is None or source.family == RUN:
         if tokenizer is not None or weights != "widened":
             raise ValueError(f"{path} is a run, with float32 weights and a tokenizer; leave weights and tokenizer out")
-        return load_model(path, which, device)
+        return load_run(path, which, device)
     found = load_tokenizer(source, tokenizer)
     if found is None:
         raise HubError(f"{path} has no tokenizer; give the path of one with tokenizer=, or use llm.hub.load")
@@ -81,78 +75,3 @@ def load_any(
     if device != "cpu":
         model.to(pick_device(device))
     return model, found
-
-
-def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
-    """The model that writes, in evaluation mode. The arguments are those of `load`."""
-    if source.classes is not None:
-        raise HubError(f"{source.where} is a classifier, which writes no text; use --classify of generate.py")
-    model = load_either(source, dtype, weights)
-    assert isinstance(model, GPT)
-    return model
-
-
-def load_either(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT | Classifier:
-    """The model or the classifier, in evaluation mode."""
-    if weights not in get_args(Weights):
-        raise ValueError(f"weights={weights!r} is not possible; use {' or '.join(get_args(Weights))}")
-    model = empty_model(source, dtype, weights)
-    if isinstance(model, StoredGPT):
-        model.keep_matrices(source)
-    for name, parameter in model.named_parameters():
-        try:
-            source.parts[name].fill(parameter.data, source.tensors.__getitem__)
-        except HubError as error:
-            raise HubError(f"{source.where}: {error}") from None
-    model.family, model.path = source.family, str(source.where)
-    model.eval()
-    return model
-
-
-def load_tokenizer(source: Source, path: str | Path | None = None) -> BaseTokenizer | None:
-    """The tokenizer of the model, or instead the one at `path`, a file or folder."""
-    if path is None:
-        return source.load_tokenizer()
-    with errors_of(path, named=True):
-        tokenizer = tokenizer_at(path)
-    # (The model's own may have a few ids more: tokens that were added and never used.)
-    if tokenizer.vocab_size > source.config.vocab_size:
-        raise HubError(
-            f"the tokenizer {path} has {tokenizer.vocab_size} ids and the model {source.config.vocab_size}; "
-            "give the tokenizer that the model was trained with"
-        )
-    return tokenizer
-
-
-def empty_model(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT | Classifier:
-    """The model before its weights are read. Raises HubError if the file lacks tensors of it, or has others."""
-    tensors = source.tensors  # before the model: a run whose configuration asks for far more than that is refused here
-    if source.classes is not None and weights == "stored":
-        raise HubError(f"{source.where} is a classifier, whose weights must be widened; use weights='widened'")
-    # Without initial weights. Its zeros take no memory until they are written.
-    body = (StoredGPT if weights == "stored" else GPT)(source.config, rng=None, dtype=dtype)
-    model: GPT | Classifier = body
-    if source.classes is not None:
-        model = Classifier(body, source.classes.labels, rng=None, pad_id=source.classes.pad_id)
-    needed = sorted({theirs for name, _ in model.named_parameters() for theirs in source.parts[name].names})
-    if missing := [name for name in needed if name not in tensors]:
-        raise HubError(f"{source.where} lacks {in_words(missing)}, which its configuration asks for")
-    for name in needed:
-        if (kind := tensors[name].kind) in INTEGERS:
-            raise HubError(f"{source.where} holds {name} as {kind}, without scales; weights are BF16, F16 or F32")
-    if surplus := sorted(name for name in tensors.keys() - {*needed} if not may_be_there(name, source)):
-        raise HubError(f"{source.where} holds {in_words(surplus)}, for which its configuration has no place")
-    return model
-
-
-def may_be_there(name: str, source: Source) -> bool:
-    """Whether the file may hold this tensor, although the model does not need it."""
-    # With a tied head, some files hold the embedding a second time under the name of the head.
-    head = source.parts["head.weight"].names if source.config.tied_head and "head.weight" in source.parts else ()
-    return name in head or any(fnmatch(name, pattern) for pattern in source.surplus)
-
-
-def in_words(names: list[str]) -> str:
-    """The first names, for a message: the tensors a, b, c and 5 more."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"the tensor{'s' if len(names) > 1 else ''} {', '.join(names[:3])}{more}"

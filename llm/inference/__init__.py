@@ -12,4 +12,5 @@
 9. logprobs.py      how likely the model finds each token
 10. beam.py         a search for the text that is likeliest as a whole
 11. llama2c_sampling.py   another sampler: token for token that of llama2.c
+12. classify.py     texts to classes, with a classifier in place of a model that writes
 """

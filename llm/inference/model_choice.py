@@ -9,12 +9,12 @@ from typing import Any
 
 from llm.hub.errors import HubError
 from llm.hub.generation_defaults import FILE_NAME, GenerationDefaults
-from llm.hub.load import Weights, load_tokenizer, load_weights
+from llm.hub.read import Weights, load_tokenizer, load_weights
 from llm.hub.source import open_model
+from llm.hub.tuned import load_run as load_tuned
 from llm.inference.sampling import Sampling
 from llm.inference.text import end_ids_of
 from llm.model.gpt import GPT
-from llm.runs.load import load_model
 from llm.runs.run import Run
 from minigrad.backend import pick_device
 from tokenizer import BaseTokenizer
@@ -37,7 +37,7 @@ class LoadedModel:
 
 def load_run(run: Run, checkpoint: Any, device: str) -> LoadedModel:
     """The model of a run at its "last" or "best" checkpoint."""
-    return LoadedModel(str(run), *load_model(run, checkpoint, device))
+    return LoadedModel(str(run), *load_tuned(run, checkpoint, device))
 
 
 def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: str) -> LoadedModel:

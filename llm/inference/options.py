@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from llm.hub.load import Weights
+from llm.hub.read import Weights
 from llm.inference.model_choice import sampling_of
 from llm.inference.sampling import Sampling
 from llm.inference.server.options import ServerOptions

@@ -15,7 +15,7 @@
 12. cost.py          parameters, FLOPs and bytes of a configuration
 13. presets.py       configurations by name
 14. arrays.py        weights from a file
-15. no_dropout.py    evaluation mode for a while
+15. no_dropout.py    evaluation mode for a while; frozen.py: parts that are not trained
 16. adapters/        LoRA, prefixes and prompts: a few new parameters beside frozen weights
 17. classifier.py    the model with another head: classes of texts in place of next tokens
 """

@@ -17,7 +17,7 @@ import numpy as np
 
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
-from minigrad.backend import Array, array_module, to_device
+from minigrad.backend import Array, array_module, device_of, to_device
 from minigrad.fused.cross_entropy import cross_entropy
 from minigrad.nn import Linear, Module
 from minigrad.tensor import Tensor, as_tensor
@@ -50,10 +50,14 @@ class Classifier(Module):
 
     def forward(self, ids: Any, *, mask: Any = None) -> Tensor:
         """Logits (B, classes). `mask` (B, T) or (T,): True, or 1, at real tokens; None: all are real."""
-        mask = None if mask is None else as_tensor(mask).data != 0  # other libraries give integers
-        x = self.model.hidden(ids, mask=mask)  # (B, T, C)
-        rows = array_module(x.data).arange(len(x))
-        return self.score(x[rows, last_tokens(mask, x)])  # (B, C) -> (B, classes)
+        ids = as_tensor(ids).data
+        mask = as_mask(ids, mask)
+        last = last_tokens(ids, mask)  # (B,)
+        # Padding after the last token cannot be seen by the others, and needs no mask. It is left out where possible.
+        ids, mask = ids[:, : int(last.max()) + 1], mask[:, : int(last.max()) + 1]
+        has_gaps = bool((mask.sum(axis=1) <= last).any())
+        x = self.model.hidden(ids, mask=mask if has_gaps else None)  # (B, T, C)
+        return self.score(x[array_module(x.data).arange(len(x)), last])  # (B, C) -> (B, classes)
 
     def loss(
         self, ids: Any, classes: Any, *, mask: Any = None, reduction: Literal["mean", "sum", "none"] = "mean"
@@ -100,12 +104,19 @@ def without_head(model: GPT) -> GPT:
     return body
 
 
-def last_tokens(mask: Array | None, x: Tensor) -> Array:
-    """The index (B,) of the last real token of each row of x (B, T, C)."""
-    xp, (B, T, _) = array_module(x.data), x.shape
+def as_mask(ids: Array, mask: Any) -> Array:
+    """The mask as booleans of the shape of ids, (B, T), on their device."""
+    xp = array_module(ids)
     if mask is None:
-        return xp.full(B, T - 1)
-    mask = xp.broadcast_to(to_device(mask, x.device), (B, T))
-    if not bool(mask.any(axis=1).all()):
-        raise ValueError("a text without tokens has no class; give each row of the mask at least one real token")
-    return T - 1 - mask[:, ::-1].argmax(axis=1)  # argmax finds the first True
+        return xp.ones(ids.shape, bool)
+    mask = to_device(as_tensor(mask).data, device_of(ids)) != 0  # other libraries give integers
+    if mask.shape not in (ids.shape, ids.shape[1:]):
+        raise ValueError(f"the mask must have the shape of ids, {ids.shape}, or {ids.shape[1:]}; got {mask.shape}")
+    return xp.broadcast_to(mask, ids.shape)
+
+
+def last_tokens(ids: Array, mask: Array) -> Array:
+    """The index (B,) of the last real token of each row."""
+    if ids.ndim != 2 or not bool(mask.any(axis=1).all()):
+        raise ValueError("ids must be (B, T), and a text without tokens has no class; each row needs a real token")
+    return ids.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)  # argmax finds the first True

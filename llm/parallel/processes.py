@@ -3,7 +3,8 @@
 A step of a small model consists of many short operations. Between them, threads wait for the interpreter lock (GIL):
 two threads lose a third of their time. Processes do not wait, because each has a lock of its own. Worker 0 is the
 process in which training was started, called the parent here. The other workers are its children: forks, each with a
-copy of the model. The weights, and the gradient of each child, are in shared memory. For each batch, the parent
+copy of the model. The weights that are trained, and the gradient of each child, are in shared memory. For each batch,
+the parent
 
 1. copies its weights into shared memory, where the children read them
 2. sends each child its rows, and computes its own rows meanwhile
@@ -65,7 +66,7 @@ class Processes(Workers):
     def __init__(self, model: GPT, objective: Objective, count: int):
         super().__init__(model, objective, count)
         self._threads = Threads(model, objective, count)  # for `map`, which works on arrays of the parent
-        self._parameters = list(model.parameters())
+        self._parameters = trained_parameters(model)
         # One set of arrays for the weights, which all children read, and one for the gradient of each child.
         self._weights, *self._gradients = [shared_arrays_like(model) for _ in range(count)]
         self._start()
@@ -196,7 +197,7 @@ def child_main(
     # parent's end of the connection, so all inherited copies are closed.
     for connection in inherited:
         connection.close()
-    parameters = list(model.parameters())
+    parameters = trained_parameters(model)
     for p, data, grad in zip(parameters, weights, gradient):
         p.data, p.grad_buffer = data, grad  # weights are now read from shared memory, and gradients written to it
     while True:
@@ -229,9 +230,15 @@ def compute_as_only_worker(
     return compute_gradient(model, objective, SharedGradients(parameters, workers=1), 0, batch)
 
 
+def trained_parameters(model: GPT) -> list[Parameter]:
+    """Those that are not frozen. Of the others, a fork has a copy in its own memory that stays as it is."""
+    return [p for _, p in model.named_trainable()]
+
+
 def shared_arrays_like(model: GPT) -> list[np.ndarray]:
-    """One array for each parameter, in memory that this process shares with its later forks."""
-    sizes = [-(-p.data.nbytes // ALIGNMENT) * ALIGNMENT for p in model.parameters()]  # rounded up
+    """One array for each trained parameter, in memory that this process shares with its later forks."""
+    parameters = trained_parameters(model)
+    sizes = [-(-p.data.nbytes // ALIGNMENT) * ALIGNMENT for p in parameters]  # rounded up
     offsets = np.cumsum([0, *sizes]).tolist()
     memory = mmap(-1, offsets[-1])  # -1: memory, not a file. A fork shares it and does not copy it
-    return [np.ndarray(p.shape, p.dtype, memory, offset) for p, offset in zip(model.parameters(), offsets)]
+    return [np.ndarray(p.shape, p.dtype, memory, offset) for p, offset in zip(parameters, offsets)]

@@ -4,6 +4,7 @@
 2. options.py        what was asked for: the options of train.py, and presets of them; tuning_options.py: those for
                      tuning a model; parsing.py: from a command line
 3. checkpoints.py    what was learned: weights, optimizer and state at a step; how damage is noticed
+                     trained.py: which weights these are
 4. state.py          the plain values of a checkpoint, and which are possible
 5. metrics.py        how it went: losses of all steps, and their picture
 6. load.py           the model and the tokenizer of a run; llm.hub loads those of other people

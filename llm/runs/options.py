@@ -145,6 +145,11 @@ class Options:
         default_factory=TuningOptions
     )
 
+    @property
+    def context(self) -> int:
+        """The largest number of tokens of a text. The tokens that an adapter puts before it take a part of the room."""
+        return self.model.context - self.tuning.virtual_tokens
+
     def to_json(self) -> dict[str, Any]:
         """For config.json. Options that belong to one command, not to the run, are left out."""
         training = asdict(self.training)

@@ -3,6 +3,8 @@
     config.json  tokenizer.json                     what was asked for
     tokenizer_config.json                           with --from: chat template and special tokens of that model
     metrics.jsonl  loss.png  profile.svg            how it went (profile.svg: with --profile)
+    report.json                                     with --objective classify: how good the model is at the end
+    reference.safetensors                           with --objective preference: what the model at --from says
     checkpoints/  model.safetensors  ...            what was learned: checkpoints.py
 
 Other tools can open all of it.
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,7 +42,9 @@ LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
 # arrays that do not fit.
 LARGEST_RATIO = 8
 TOKENIZER_FILES = {TOKENIZER, SETTINGS_NAME}
+MORE = ("base", "task")  # what config.json may have beside the options
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
+REPORT, REFERENCE = "report.json", "reference.safetensors"  # of --objective classify, preference
 
 
 class Run:
@@ -65,19 +69,28 @@ class Run:
 
     # --- what was asked for -----------------------------------------------------------------------------------------
 
-    def begin(self, options: Options, tokenizer: BaseTokenizer) -> None:
-        """Create the files of a new run. config.json comes last: with it, the run exists."""
+    def begin(
+        self, options: Options, tokenizer: BaseTokenizer, *, base: Any = None, task: Mapping[str, Any] | None = None
+    ) -> None:
+        """Create the files of a new run. config.json comes last: with it, the run exists.
+
+        `base`: where the model is that an adapter belongs to (llm/hub/tuned.py). `task`: what is known of the task.
+        """
         self.check_free()
         with self._writing(TOKENIZER):
             self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
             if settings := settings_to_keep(tokenizer):
                 write_file(self.folder / SETTINGS_NAME, json.dumps(settings, indent=2) + "\n")
             tokenizer.save(self.folder / TOKENIZER)
-        self.write_options(options)
+        more = {"base": base, "task": task}
+        self.write_options(options, {name: value for name, value in more.items() if value})
 
-    def write_options(self, options: Options) -> None:
+    def write_options(self, options: Options, more: Mapping[str, Any] | None = None) -> None:
+        """Write config.json. `more`: its other values; None: those that it has already."""
+        if more is None:
+            more = self._read_config(lambda data: {name: data[name] for name in MORE if name in data})
         with self._writing(CONFIG):
-            write_json(self.folder / CONFIG, options.to_json())
+            write_json(self.folder / CONFIG, {**options.to_json(), **more})
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
@@ -103,6 +116,21 @@ class Run:
     def has_spare_ids(self) -> bool:
         """Whether the model may know more ids than the tokenizer: one that others have trained, see --from."""
         return self._read_config(lambda data: data["training"].get("from_") is not None)
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether the run has trained an adapter, and holds nothing else."""
+        return self.options().tuning.has_adapters
+
+    @property
+    def base(self) -> Any:
+        """Where the model is that the adapter belongs to: llm/hub/tuned.py."""
+        return self._read_config(lambda data: data.get("base"))
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """What is known of the task, such as the names of its classes."""
+        return self._read_config(lambda data: dict(data.get("task") or {}))
 
     def _read_config(self, from_json: Callable[[Any], T]) -> T:
         path = self.folder / CONFIG
@@ -157,7 +185,7 @@ class Run:
         """Raise RunError if a new run would replace files that are in the folder."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        precious = {*FILES, METRICS, PICTURE, PROFILE, *TOKENIZER_FILES}
+        precious = {*FILES, METRICS, PICTURE, PROFILE, REPORT, REFERENCE, *TOKENIZER_FILES}
         if self.is_unbegun:
             precious -= TOKENIZER_FILES  # nothing is lost if these are replaced
         found = [path for name in sorted(precious) if (path := self.folder / name).exists()]

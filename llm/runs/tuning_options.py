@@ -15,6 +15,10 @@ import tyro
 from llm.model.checks import LARGEST_INT
 from llm.runs.parsing import DEFAULT_IN_TEXT, flag
 
+PreferenceLoss = Literal[
+    "sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "sppo_hard", "apo_zero", "sigmoid_norm", "simpo",
+    "orpo", "kto",
+]  # fmt: skip
 Objective = Literal["text", "chat", "classify", "preference", "reward", "reinforce"]
 Algorithm = Literal["reinforce", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "ppo"]
 LEAST = {  # the smallest values of numbers
@@ -59,6 +63,29 @@ class TuningOptions:
     see each other. --batch-size is then the number of rows.
     """
 
+    # --- preference: learn from pairs of a chosen and a rejected answer
+    preference: PreferenceLoss = "sigmoid"
+    """preference: the loss. sigmoid: DPO. The others are explained in llm/tuning/preferences.py. All but simpo and orpo
+    compare with the model at --from.
+    """
+    beta: float | None = None
+    """preference, reinforce: how strongly the model is held to the one at --from. none, the default: 0.1 for
+    preference, and 2 for simpo; 0.05 for reinforce with rloo and ppo, and 0 with the others, which then have no
+    reference.
+    """
+    label_smoothing: float = 0.0
+    """preference: the probability that a label is wrong, for sigmoid, robust, exo_pair and simpo."""
+    gamma: float = 0.5
+    """preference: for simpo, by how much the chosen answer should be better."""
+
+    # --- reward: a model that judges answers
+    center_rewards: float = 0.0
+    """reward: weight of the loss that keeps the mean of rewards near 0."""
+
+    # --- classify: name the class of a text
+    balance: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """classify: use as many texts of each class as there are of the rarest, chosen with --seed."""
+
     # --- reinforce
     reward: str = "exact"
     """reinforce: what a completion earns. exact: 1 if it is the "answer" of the row. regex:PATTERN: 1 if that matches
@@ -74,8 +101,6 @@ class TuningOptions:
     """reinforce: the largest number of tokens of a completion."""
     temperature: float = 1.0
     """reinforce: the temperature with which completions are sampled. The loss has it too."""
-    beta: float | None = None
-    """reinforce: how much the divergence from the model at --from counts. 0: there is no reference in memory."""
     sample_epochs: int | None = None
     """reinforce: updates with each sample. none, the default: 4 for ppo, 1 for the others."""
     baseline: Literal["auto", "none", "running", "batch", "group", "leave_one_out"] = "auto"
@@ -111,10 +136,21 @@ class TuningOptions:
             raise ValueError(
                 f"--temperature must be above 0, got {self.temperature}; without chance nothing is explored"
             )
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"--label-smoothing must be at least 0 and below 0.5, got {self.label_smoothing}")
+        if self.center_rewards < 0:
+            raise ValueError(f"--center-rewards must be at least 0, got {self.center_rewards}")
+        if (self.lora_rank is not None) + bool(self.prefix_tokens) + bool(self.prompt_tokens) > 1:
+            raise ValueError("give one of --lora-rank, --prefix-tokens and --prompt-tokens: a model has one adapter")
         if self.freeze and self.has_adapters:
             raise ValueError("--freeze is not needed with adapters: they are trained, and the whole model is frozen")
 
     @property
     def has_adapters(self) -> bool:
         """Whether adapters are trained, and the weights of the model are not."""
-        return self.lora_rank is not None or bool(self.prefix_tokens or self.prompt_tokens)
+        return self.lora_rank is not None or self.virtual_tokens > 0
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many learned tokens stand before each text."""
+        return self.prefix_tokens + self.prompt_tokens

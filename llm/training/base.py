@@ -1,23 +1,18 @@
-"""The model that training begins with, if --from names one: its shape, its weights and its tokenizer.
+"""The model that training begins with, if --from names one: its shape and its tokenizer.
 
-llm/hub opens it, whatever kind of file it is in: for its shape, for its tokenizer, and at last for its weights. The run
-that begins has a folder of its own: from its first checkpoint on, this has everything that it needs, and the model at
---from may be gone.
+llm/hub opens it, whatever kind of file it is in: for its shape, for its tokenizer, and at last for its weights
+(llm/hub/tuned.py). The run that begins has a folder of its own: from its first checkpoint on, this has everything that
+it needs, and the model at --from may be gone. Only a run with an adapter needs it as long as it exists.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from llm.data.learned import LEARNED
-from llm.hub.load import load_weights
 from llm.hub.source import open_model
 from llm.model.config import GPTConfig
-from llm.model.gpt import GPT
 from llm.runs.errors import RunError
 from llm.runs.options import FROM, Options, TrainOptions
 from llm.runs.parsing import flag
@@ -93,39 +88,3 @@ def _given_tokenizer(path: str, given: str, own: BaseTokenizer | None) -> BaseTo
             "the tokenizer.json that it was trained with"
         )
     return load_tokenizer(given)
-
-
-def base_model(options: Options) -> GPT:
-    """The model at --from, with the context, the dropout and the balancing loss of the options.
-
-    If the tokenizer has got more tokens (a chat template), the model has more embeddings.
-    """
-    source = open_model(str(options.training.from_))
-    state: dict[str, Any] = load_weights(source).state_dict(copy=False)
-    model = GPT(options.model, rng=None)
-    if "positions.weight" in state:
-        state["positions.weight"] = state["positions.weight"][: options.model.context]
-    if options.model.vocab_size > source.config.vocab_size:
-        tokenizer = source.load_tokenizer()
-        state = grown(state, options.model.vocab_size, None if tokenizer is None else tokenizer.end_of_text)
-    model.load_state_dict(state)
-    return model
-
-
-def grown(state: dict[str, Any], vocab_size: int, end_of_text: int | None) -> dict[str, Any]:
-    """The weights, with rows for more tokens in the embedding and the head.
-
-    A new row is the mean of all others, as in transformers. But the last new token, which ends an answer, begins as a
-    copy of the one that ends a text: the model knows already when to write that. And two equal rows could not become
-    different while embedding and head are frozen beside adapters.
-    """
-    state = dict(state)
-    for name in ("embedding.weight", "head.weight", "head.bias"):
-        if name in state:
-            old = state[name]  # (V, C), or (V,)
-            new = np.empty((vocab_size, *old.shape[1:]), dtype=old.dtype)
-            new[: len(old)], new[len(old) :] = old, old.mean(axis=0, dtype=np.float64)
-            if end_of_text is not None:
-                new[-1] = old[end_of_text]
-            state[name] = new
-    return state

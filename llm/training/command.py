@@ -92,7 +92,10 @@ def start(options: Options, run: Run, write_sample: SampleWriter, find_task: Fin
         with advised(options, trainer.workers.count):
             if options.training.from_ is not None and not trainer.state.step:
                 print_line(f"before the first step: {trainer.validation.evaluate(trainer.workers)}")
-            return train(trainer, run, sample)
+            status = train(trainer, run, sample)
+            if trainer.finished and (report := task.report(trainer.model, run)):
+                print_line(report)
+            return status
 
 
 def _parse(arguments: list[str], defaults: Options) -> Options:

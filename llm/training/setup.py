@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from llm.hub.tuned import add_adapter, base_model, base_record, checked_base
+from llm.model.frozen import check_trainable, freeze
 from llm.model.gpt import GPT
 from llm.parallel.blas import blas_threads
 from llm.parallel.objective import rows_at_once
@@ -12,14 +14,13 @@ from llm.parallel.selection import make_workers
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
-from llm.training.base import base_model
 from llm.training.checks import check_room, problems_of_schedule
 from llm.training.display import print_line
 from llm.training.memory import advised
 from llm.training.step import learning_rate
 from llm.training.task import Parts, Task, TaskKind
 from llm.training.text import TextTask
-from llm.training.trainer import Trainer
+from llm.training.trainer import Trainer, load_checkpoint
 from minigrad.backend import pick_device
 from minigrad.optim import AdamW
 
@@ -38,10 +39,13 @@ def set_up(options: Options, run: Run, kind: TaskKind = TextTask) -> tuple[Train
     if checkpoint is not None:
         run.check_size(checkpoint, options.model)  # before a model is built, which may need much memory
     with advised(options, worker_count(options.training, device)):
-        model = task.extend(initial_model(options, restored=checkpoint is not None))
+        model = task.extend(initial_model(options, run, restored=checkpoint is not None))
+        check_trainable(model)
+        if checkpoint is not None:
+            load_checkpoint(model, checkpoint)  # before processes get their copies of what is frozen
         trainer = make_trainer(options, task.parts(model), device, model)
     if checkpoint is not None:
-        trainer.restore(checkpoint)  # replaces the initial weights
+        trainer.restore(checkpoint)
     if not trainer.finished:
         check_room(run.folder, trainer.checkpoint())
     # The folder of the run is written last, when everything that can fail has succeeded.
@@ -49,14 +53,25 @@ def set_up(options: Options, run: Run, kind: TaskKind = TextTask) -> tuple[Train
     return trainer, task
 
 
-def initial_model(options: Options, *, restored: bool) -> GPT:
-    """The model before the first step: that of --from, or one with weights drawn from the seed.
+def initial_model(options: Options, run: Run | None = None, *, restored: bool) -> GPT:
+    """The model before the first step, with its adapter, or with what is frozen.
 
-    `restored`: a checkpoint will replace all weights. A run that was stopped before its first one has none.
+    `run`: a run that may have begun. `restored`: a checkpoint will replace all weights that it holds.
     """
-    if options.training.from_ is None:
+    model = _first_weights(options, run, restored=restored)
+    add_adapter(model, options.tuning, options.training.seed)
+    freeze(model, options.tuning.freeze)
+    return model
+
+
+def _first_weights(options: Options, run: Run | None, *, restored: bool) -> GPT:
+    """Those of --from, or drawn from the seed. A run that was stopped before its first checkpoint is not `restored`."""
+    path = options.training.from_
+    if path is None:
         return GPT(options.model, rng=np.random.default_rng(options.training.seed))
-    return GPT(options.model, rng=None) if restored else base_model(options)
+    if options.tuning.has_adapters:  # checkpoints do not hold these weights
+        return base_model(checked_base(run) if run is not None and run.exists else path, options.model)
+    return GPT(options.model, rng=None) if restored else base_model(path, options.model)
 
 
 def make_trainer(options: Options, parts: Parts, device: str, model: GPT) -> Trainer:
@@ -85,7 +100,7 @@ def make_trainer(options: Options, parts: Parts, device: str, model: GPT) -> Tra
 def make_optimizer(model: GPT, training: TrainOptions) -> AdamW:
     """AdamW with weight decay on matrices and embeddings; biases and the weights of norms are not pulled towards 0."""
     return AdamW(
-        model.named_parameters(),
+        model.named_trainable(),
         lr=training.lr,
         betas=(0.9, training.beta2),
         weight_decay=training.weight_decay,
@@ -105,7 +120,7 @@ def describe(trainer: Trainer, task: Task, run: Run) -> str:
     workers = "1 thread" if trainer.workers.count == 1 else f"{trainer.workers.count} {trainer.workers.kind}"
     hardware = workers if trainer.model.device == "cpu" else trainer.model.device
     lines = [
-        f"{trainer.model.num_parameters():,} parameters, vocabulary {task.tokenizer.vocab_size:,}, "
+        f"{describe_parameters(trainer.model)}, vocabulary {task.tokenizer.vocab_size:,}, "
         f"context {task.options.model.context:,}, on {hardware}",
         trainer.description,
         *([f"begins with the weights of {training.from_}"] if training.from_ and not step else []),
@@ -113,6 +128,11 @@ def describe(trainer: Trainer, task: Task, run: Run) -> str:
         f"run folder {run}",
     ]
     return "\n".join(lines + problems_of_schedule(training))
+
+
+def describe_parameters(model: GPT) -> str:
+    total, trained = model.num_parameters(), sum(p.size for _, p in model.named_trainable())
+    return f"{total:,} parameters" + ("" if trained == total else f", {trained:,} of them trained")
 
 
 def _newest_checkpoint(run: Run) -> Checkpoint | None:
@@ -125,11 +145,13 @@ def _newest_checkpoint(run: Run) -> Checkpoint | None:
 
 def _write(run: Run, task: Task, checkpoint: Checkpoint | None) -> None:
     """Write the options (and for a new run the tokenizer) to the folder, and delete what a kill left behind."""
+    options = task.options
     run.clean()
     if run.exists:
-        run.write_options(task.options)
+        run.write_options(options)
     else:
-        run.begin(task.options, task.tokenizer)
+        base = base_record(str(options.training.from_)) if options.tuning.has_adapters else None
+        run.begin(options, task.tokenizer, base=base, task=task.about())
     task.write(run)
     if checkpoint is not None:
         # The run may have been killed after it saved the checkpoint, and before it linked its files.

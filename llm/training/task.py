@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -95,6 +95,10 @@ class Task(ABC):
         """The model that is trained: `model`, or a larger one around it."""
         return model
 
+    def about(self) -> dict[str, Any]:
+        """JSON values that are needed to open the run later, such as the names of classes; config.json keeps them."""
+        return {}
+
     def write(self, run: Run) -> None:
         """Write what the task needs to resume, such as numbers of the model at --from, if the run lacks it. Called
         last, before the first step and when a run is resumed.
@@ -105,6 +109,10 @@ class Task(ABC):
         """A text that shows what the model has learned, with the prompt that it begins with."""
         training = self.options.training
         return training.prompt + write(model, self.tokenizer, training.prompt, training.seed)
+
+    def report(self, model: GPT, run: Run) -> str:
+        """What is printed at the end, when the last step is done: how good the model is. "": nothing."""
+        return ""
 
 
 TaskKind = Callable[[Options, Run], Task]  # a class of tasks: reads the data

@@ -49,7 +49,7 @@ class TextTask(Task):
 
 def text_parts(options: Options, dataset: Dataset) -> Parts:
     """Windows of a tokenized text, each token of which is to be predicted."""
-    training, context = options.training, options.model.context
+    training, context = options.training, options.context
     batches = Batches(dataset.train, training.batch_size, context, training.seed)
     validation = evaluation_batches(dataset.val, training.batch_size, context, training.eval_batches)
     return Parts(

@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from llm.evaluation.loss import Evaluation
+from llm.model.gpt import GPT
 from llm.parallel.workers import Workers
 from llm.runs.checkpoints import MODEL, OPTIMIZER, Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import TrainOptions
 from llm.runs.state import STATE
+from llm.runs.trained import load_trained, trained_state
 from llm.training.step import Schedule, StepResult, train_step
 from llm.training.task import BatchSource, ChangingBatches, Validator
 from minigrad.optim import AdamW
@@ -116,9 +118,8 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """What `restore` needs. The arrays are not copies: write them to disk before the next update changes them."""
-        return Checkpoint(
-            self.model.state_dict(copy=False), self._optimizer_state(), {**self.state.to_json(), "data": self.data}
-        )
+        state = {**self.state.to_json(), "data": self.data}
+        return Checkpoint(trained_state(self.model), self._optimizer_state(), state)
 
     def _optimizer_state(self) -> dict[str, np.ndarray]:
         """That of the optimizer, and that of batches which have one."""
@@ -142,14 +143,24 @@ class Trainer:
                 "the text is not the one this run was trained on so far; give the same --data and --val-fraction, "
                 f"or start a new run (the checksums of its text are in {checkpoint.name(STATE)})"
             )
-        file = MODEL
+        load_checkpoint(self.model, checkpoint)
         try:
-            self.model.load_state_dict(checkpoint.weights)
-            file = OPTIMIZER
             self._load_optimizer_state(checkpoint.optimizer)
         except (ValueError, KeyError, OverflowError) as error:  # OverflowError: a step count that is infinite
-            raise RunError(
-                f"the checkpoint of step {checkpoint.step} is of another model ({checkpoint.name(file)}: {error}); "
-                "put the config.json of the run back, or start a new run"
-            ) from None
+            raise misfit(checkpoint, OPTIMIZER, error) from None
         self.state = TrainerState.from_json(checkpoint.state)
+
+
+def load_checkpoint(model: GPT, checkpoint: Checkpoint) -> None:
+    """Give a model the weights of a checkpoint. Raises RunError if it is of another model."""
+    try:
+        load_trained(model, checkpoint.weights)
+    except ValueError as error:
+        raise misfit(checkpoint, MODEL, error) from None
+
+
+def misfit(checkpoint: Checkpoint, file: str, error: Exception) -> RunError:
+    return RunError(
+        f"the checkpoint of step {checkpoint.step} is of another model ({checkpoint.name(file)}: {error}); "
+        "put the config.json of the run back, or start a new run"
+    )

@@ -6,19 +6,23 @@
 4. masks.py          which part of a conversation is learned
 5. conversation.py   an example as token ids, with a mask of those that are learned
 6. chatml.py         a chat template for models that have none
-7. packing.py        batches of examples of different lengths
-8. chat.py           the objective chat: supervised fine-tuning
-9. show.py           `python -m llm.tuning show`: which tokens would be learned
-10. adapters.py      LoRA, prefixes and prompts: few parameters to train
-11. preferences.py   losses that learn from pairs of a chosen and a rejected completion: one table
+7. packing.py        batches of examples of different lengths; row_batches.py: their random order
+8. show.py           `python -m llm.tuning show`: which tokens would be learned
+9. adapters.py       LoRA, prefixes and prompts: few parameters to train
+10. preferences.py   losses that learn from pairs of a chosen and a rejected completion: one table
     pairs.py         what these losses read
-12. completions.py   how likely a model finds whole completions: what the losses are computed from
-13. questions.py     prompts that a model is to answer
-14. reinforcement/   the model is rewarded for answers that a program can check
-15. tasks.py         the objectives of train.py, a task each (llm/training/task.py says what a task is)
-16. exercises.py     questions that a program makes, and whose answers a program can check
-17. accuracy.py      how many of them a model answers right, with an interval
-18. command.py       the commands of `python -m llm.tuning`
+11. completions.py   how likely a model finds whole completions: what the losses are computed from
+    reference.py     what the model at the beginning says about them
+12. reward_model.py  the loss of a model that judges answers
+13. classification.py   how good a classifier is: confusion, calibration
+14. questions.py     prompts that a model is to answer
+15. reinforcement/   the model is rewarded for answers that a program can check
+16. tasks.py         the objectives of train.py, a task each (llm/training/task.py says what a task is)
+    chat.py  classify_task.py  preference_task.py  reward_task.py   these tasks
+    examples.py      the examples of a task: read, divided, encoded
+17. exercises.py     questions that a program makes, and whose answers a program can check
+18. accuracy.py      how many of them a model answers right, with an interval
+19. command.py       the commands of `python -m llm.tuning`
 
 Classifier, whose name is here too, is in llm/model/classifier.py, because llm/hub opens classifiers of other people.
 """

@@ -22,7 +22,8 @@ from llm.training.display import stages
 from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
 from llm.tuning.chatml import with_chat_template
 from llm.tuning.conversation import LEARNABLE, NOTHING, Encoder, answers, content_of
-from llm.tuning.packing import IGNORED, PADDING, RowBatches, Tokens, make_batch, pack
+from llm.tuning.packing import IGNORED, PADDING, Tokens, make_batch, pack
+from llm.tuning.row_batches import RowBatches, some_batches
 from llm.tuning.rows import Conversation, Message, Row, read_rows
 from llm.tuning.split import checksum, split_rows, without
 from minigrad.tensor import Tensor
@@ -99,11 +100,12 @@ class ChatTask(Task):
 
     def parts(self, model: GPT) -> Parts:
         training, packing = self.options.training, self.options.tuning.packing
-        batches = RowBatches(self.rows_of(self.train), training.batch_size, training.seed)
+        train, val = self.rows_of(self.train), self.rows_of(self.val)
+        batches = RowBatches(train, training.batch_size, training.seed, make_batch)
         return Parts(
             AnswerTokens(packed=packing),
             batches,
-            Validation(validation_batches(self.rows_of(self.val), training.batch_size, training.eval_batches)),
+            Validation(some_batches(val, training.batch_size, training.eval_batches, make_batch)),
             data={"train": checksum(self.train_rows), "val": checksum(self.val_rows)},
             description=f"{self.train} ({training.data})\n{len(self.val.kept):,} examples for validation, "
             f"{batches.steps_per_epoch:,} steps an epoch",
@@ -179,10 +181,3 @@ def reason_for_nothing(whole: Sequence[Tokens], context: int, purpose: str) -> s
             f"{given}all answers begin after token {first:,}, and the model reads {context:,}; give a larger --context"
         )
     return given + NOTHING
-
-
-def validation_batches(rows: Sequence[Sequence[Tokens]], batch_size: int, count: int) -> list[Batch]:
-    """At most `count` batches of rows spread evenly over all, the same at every call."""
-    wanted = min(len(rows), batch_size * count)
-    chosen = [rows[i * len(rows) // wanted] for i in range(wanted)]
-    return [make_batch(chosen[first : first + batch_size]) for first in range(0, wanted, batch_size)]

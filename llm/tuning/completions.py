@@ -11,44 +11,26 @@ are in arrays (N, T):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from llm.model.gpt import GPT
+from llm.tuning.packing import IGNORED, Tokens, make_batch
 from minigrad.backend import Array, array_module
 from minigrad.tensor import Tensor
 
-IGNORED = -100
 
-
-class Text(NamedTuple):
-    """The ids of a text, and for each of them whether it counts."""
-
-    ids: Sequence[int]
-    counts: Sequence[bool] | np.ndarray
-
-
-def joined(prompt: Sequence[int], completion: Sequence[int]) -> Text:
+def joined(prompt: Sequence[int], completion: Sequence[int]) -> Tokens:
     """A completion of a prompt. With an empty prompt, the first token does not count: nothing predicts it."""
-    return Text([*prompt, *completion], [False] * len(prompt) + [True] * len(completion))
+    learned = np.arange(len(prompt) + len(completion)) >= len(prompt)
+    return Tokens(np.array([*prompt, *completion], np.int64), learned)
 
 
-def cut(text: Text, context: int) -> Text | None:
-    """The beginning of the text that a model can read; None if nothing in it counts."""
-    ids, counts = text.ids[: context + 1], text.counts[: context + 1]
-    return Text(ids, counts) if np.any(counts[1:]) else None
-
-
-def arrays(texts: Sequence[Text]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and targets, (N, T) int64 each."""
-    T = max(len(text.ids) for text in texts) - 1
-    ids, targets = np.zeros((len(texts), T), np.int64), np.full((len(texts), T), IGNORED, np.int64)
-    for row, text in enumerate(texts):
-        n, following = len(text.ids) - 1, np.asarray(text.ids[1:])
-        ids[row, :n] = text.ids[:-1]
-        targets[row, :n] = np.where(text.counts[1:], following, IGNORED)
+def ids_and_targets(texts: Sequence[Tokens]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, T) int64 each."""
     # The padding needs no mask: it is on the right, where no token before it can attend to it, and has no targets.
+    ids, targets, _ = make_batch([[text] for text in texts])
     return ids, targets
 
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llm.data.permutation import ROUNDS, permute
 from llm.parallel.objective import Batch
 
 IGNORED = -100  # `ignore_index` of GPT.loss
@@ -88,31 +87,3 @@ def make_batch(rows: Sequence[Sequence[Tokens]]) -> Batch:
             documents[b, part] = number
             start += example.width
     return inputs, targets, documents
-
-
-class RowBatches:
-    """Training batches of rows, each of which is used once in an epoch, in random order.
-
-    A batch is a function of the seed and the step, so a run that is resumed asks for the next step.
-    """
-
-    def __init__(self, rows: Sequence[Sequence[Tokens]], batch_size: int, seed: int):
-        self.rows, self.batch_size, self.seed = rows, batch_size, seed
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-len(self.rows) // self.batch_size)  # rounded up: the last batch may have rows of the next epoch
-
-    def batch(self, step: int) -> Batch:
-        """Inputs, targets and document numbers of a step: see `make_batch`."""
-        return make_batch([self.rows[i] for i in self.indices(step)])
-
-    def indices(self, step: int) -> list[int]:
-        """The rows of a step."""
-        first = step * self.batch_size
-        epochs, places = np.divmod(np.arange(first, first + self.batch_size), len(self.rows))  # (B,) each
-        chosen = []
-        for epoch in range(epochs[0], epochs[-1] + 1):
-            keys = np.random.SeedSequence((self.seed, epoch)).generate_state(ROUNDS, np.uint64)
-            chosen.append(permute(places[epochs == epoch], len(self.rows), keys))
-        return np.concatenate(chosen).tolist()

@@ -11,7 +11,13 @@ from llm.training.task import TaskKind
 from llm.training.text import TextTask
 
 # The name of an objective -> the module in llm.tuning and the class in it.
-TASKS: dict[str, tuple[str, str]] = {"chat": ("chat", "ChatTask"), "reinforce": ("reinforcement.task", "ReinforceTask")}
+TASKS: dict[str, tuple[str, str]] = {
+    "chat": ("chat", "ChatTask"),
+    "classify": ("classify_task", "ClassifyTask"),
+    "preference": ("preference_task", "PreferenceTask"),
+    "reward": ("reward_task", "RewardTask"),
+    "reinforce": ("reinforcement.task", "ReinforceTask"),
+}
 
 
 def find_task(name: str) -> TaskKind:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm.hub import load, save
+from llm.hub import load, save, tuned
 from llm.hub.convert import convert
 from llm.hub.generation_defaults import GenerationDefaults
-from llm.hub.load import open_model
+from llm.hub.source import open_model
 from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -20,7 +20,6 @@ from llm.runs.checkpoints import Checkpoints
 from llm.runs.load import load_model
 from llm.runs.options import FROM
 from llm.runs.run import Run
-from llm.training import base
 from llm.training.base import base_name
 from llm.training.command import parse, start
 from llm.training.memory import PROGRAM
@@ -164,7 +163,7 @@ def test_a_run_that_begins_with_other_weights_is_noticed(
     small_tokenizer: BaseTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = folder_of("llama", small_tokenizer)
-    monkeypatch.setattr(base, "load_weights", lambda source: random_gpt(LLAMA, 1, np.float32))
+    monkeypatch.setattr(tuned, "load_weights", lambda source: random_gpt(LLAMA, 1, np.float32))
     begin("--steps", "1", "--lr", "0", "--out", "run")
     assert not np.allclose(logits(load_model("run")[0]), logits(model))
 
@@ -265,7 +264,7 @@ def test_a_dry_run_says_what_the_model_needs_and_loads_no_weights(
     small_tokenizer: BaseTokenizer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder_of("llama", small_tokenizer)
-    monkeypatch.setattr(base, "load_weights", lambda source: 1 / 0)
+    monkeypatch.setattr(tuned, "load_weights", lambda source: 1 / 0)
     begin("--dry-run")
     shown = capsys.readouterr().out
     assert "300 tokens, of the model in theirs" in shown

@@ -107,7 +107,7 @@ def test_classes_and_masks_that_are_not_possible_are_refused() -> None:
     for classes in (0, [], ["a", "a"], "ab", True):
         with pytest.raises(ValueError, match="a name for each of them"):
             Classifier(model, classes)
-    with pytest.raises(ValueError, match="without tokens"):
+    with pytest.raises(ValueError, match="needs a real token"):
         Classifier(model, 2)(np.zeros((2, 3), int), mask=[[1, 1, 0], [0, 0, 0]])
 
 

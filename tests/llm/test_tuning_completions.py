@@ -18,7 +18,8 @@ from llm.hub.stored import Stored
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.tuning import preference_loss
-from llm.tuning.completions import IGNORED, arrays, completion_lengths, completion_logps, cut, joined
+from llm.tuning.completions import completion_lengths, completion_logps, ids_and_targets, joined
+from llm.tuning.packing import IGNORED, Tokens
 from llm.tuning.preferences import LOSSES
 from minigrad import no_grad
 from tests.llm.gpts import FLOAT64_SUMS, SEEDS, VOCAB, configs, random_gpt
@@ -29,7 +30,7 @@ prompts = st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=5)
 
 def logps(model: GPT, texts: list) -> np.ndarray:
     with no_grad():
-        return completion_logps(model, *arrays(texts)).data
+        return completion_logps(model, *ids_and_targets(texts)).data
 
 
 def one_by_one(model: GPT, prompt: list[int], completion: list[int]) -> float:
@@ -46,25 +47,15 @@ def test_the_tokens_of_completions_count_and_nothing_else(config: GPTConfig, see
     texts = [joined(*pair) for pair in pairs]
     expected = [one_by_one(model, *pair) for pair in pairs]
     np.testing.assert_allclose(logps(model, texts), expected, **FLOAT64_SUMS)
-    assert completion_lengths(arrays(texts)[1]).tolist() == [len(completion) for _, completion in pairs]
-
-
-@given(prompts, completions, st.integers(1, 12))
-def test_a_long_text_keeps_its_beginning(prompt: list[int], completion: list[int], context: int) -> None:
-    text = cut(joined(prompt, completion), context)
-    if len(prompt) > context:
-        assert text is None
-    else:
-        assert text is not None and text.ids == [*prompt, *completion][: context + 1]
-        assert sum(text.counts) == min(len(completion), context + 1 - len(prompt))
+    assert completion_lengths(ids_and_targets(texts)[1]).tolist() == [len(completion) for _, completion in pairs]
 
 
 def mistakes(prompt: list[int], completion: list[int]) -> dict[str, Any]:
     text = joined(prompt, completion)
     return {
-        "a mask that is shifted by one": text._replace(counts=[*text.counts[1:], False]),
-        "a prompt that counts": text._replace(counts=[True] * len(text.ids)),
-        "no end of turn": text._replace(counts=[*text.counts[:-1], False]),
+        "a mask that is shifted by one": Tokens(text.ids, np.append(text.learned[1:], False)),
+        "a prompt that counts": Tokens(text.ids, text.learned | True),
+        "no end of turn": Tokens(text.ids, np.append(text.learned[:-1], False)),
     }
 
 
@@ -102,7 +93,7 @@ class Reference:
     def gradients(self, **options: Any) -> tuple[float, dict[str, np.ndarray]]:
         """The mean loss, and the gradient of each of their tensors."""
         self.policy.zero_grad()
-        ids, targets = arrays([*self.pairs["chosen"], *self.pairs["rejected"]])  # both in one batch, (2 B, T)
+        ids, targets = ids_and_targets([*self.pairs["chosen"], *self.pairs["rejected"]])  # both in one batch, (2 B, T)
         policy, tokens = completion_logps(self.policy, ids, targets), completion_lengths(targets)
         with no_grad():
             reference = completion_logps(self.reference, ids, targets)
@@ -155,14 +146,14 @@ def test_the_gradient_of_dpo_is_that_of_trl_s_trainer(shared_data: Path) -> None
 def test_a_prompt_that_counts_is_noticed_by_the_loss(shared_data: Path) -> None:
     fixture = Reference(shared_data)
     for side, texts in fixture.pairs.items():
-        fixture.pairs[side] = [text._replace(counts=[True] * len(text.ids)) for text in texts]
+        fixture.pairs[side] = [Tokens(text.ids, text.learned | True) for text in texts]
     loss, _ = fixture.gradients(kind="ipo", beta=0.3)
     assert abs(loss - next(row["loss"] for row in fixture.data["losses"] if row["loss_type"] == "ipo")) > 1e-2
 
 
 @given(st.lists(st.tuples(prompts, completions), min_size=1, max_size=4))
 def test_targets_are_the_tokens_that_follow(pairs: list) -> None:
-    ids, targets = arrays([joined(*pair) for pair in pairs])
+    ids, targets = ids_and_targets([joined(*pair) for pair in pairs])
     for row, (prompt, completion) in enumerate(pairs):
         assert targets[row][targets[row] != IGNORED].tolist() == completion
         assert ids[row, : len(prompt)].tolist() == prompt

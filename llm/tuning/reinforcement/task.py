@@ -26,7 +26,7 @@ from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
 from llm.tuning.reinforcement.batches import SampledBatches, rewards_of
 from llm.tuning.reinforcement.objective import PolicyGradient
 from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
-from llm.tuning.reinforcement.reference import reference_of
+from llm.tuning.reinforcement.reference import ReferencePolicy
 from llm.tuning.reinforcement.rewards import Reward, RewardError, load_reward, reward_file
 from llm.tuning.reinforcement.sampling import CompletionSettings, complete
 from llm.tuning.rows import Prompt
@@ -53,7 +53,7 @@ class ReinforceTask(Task):
         self.split = read_split(training.data, tuning.val_data, training.val_fraction, ANSWERABLE)
         self.tokenizer = tokenizer_for(self.split[0] + self.split[1], options, run)
         self.options = with_vocabulary(options, self.tokenizer)
-        context = options.model.context - tuning.prefix_tokens - tuning.prompt_tokens
+        context = options.model.context - tuning.virtual_tokens
         self.questions, self.held_out = (
             questions_of(rows, self.tokenizer, context, tuning.max_tokens) for rows in self.split
         )
@@ -70,6 +70,7 @@ class ReinforceTask(Task):
     def parts(self, model: GPT) -> Parts:
         training, tuning = self.options.training, self.options.tuning
         is_ppo = self.algorithm.baseline == "value"
+        reference = ReferencePolicy(model, self.options) if self.algorithm.beta else None
         epochs = tuning.sample_epochs or (4 if is_ppo else 1)
         settings = CompletionSettings(tuning.max_tokens, sampling(tuning.temperature), stop_ids_of(self.tokenizer))
         kind = ProximalPolicy if is_ppo else PolicyGradient
@@ -87,13 +88,14 @@ class ReinforceTask(Task):
             group_size=self.group_size,
             seed=training.seed,
             epochs=epochs,
-            reference=reference_of(model, self.options) if self.algorithm.beta else None,
+            reference=reference,
         )
         count = training.eval_batches * training.batch_size
         validation = GreedyRewards(
             self.tokenizer, self.held_out[:count], self.reward, replace(settings, sampling=sampling(0.0))
         )
-        return Parts(objective, batches, validation, data=self.checksums(), description=self.description(batches))
+        data = self.checksums() | ({} if reference is None else reference.checksums())
+        return Parts(objective, batches, validation, data=data, description=self.description(batches))
 
     def checksums(self) -> dict[str, str]:
         train, val = self.split

@@ -1,0 +1,187 @@
+"""Runs of train.py that tune another model: that model, and what the run has trained beside it.
+
+A run with an adapter (--lora-rank ...) saves only the adapter. Its config.json remembers the model at --from:
+
+    "base": {"path": "/models/SmolLM2", "sha256": "..."}
+
+When the run is opened, this model is read, and checked to be the same. All other runs hold all of their weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt, initial_values, prefix_width
+from llm.hub.adapters.settings import LoRASettings
+from llm.hub.errors import HubError
+from llm.hub.read import load_weights
+from llm.hub.source import RUN, Source, open_model
+from llm.model.adapters.merge import merge
+from llm.model.classifier import Classifier
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
+from llm.runs.checkpoints import MODEL
+from llm.runs.errors import RunError
+from llm.runs.files import digest
+from llm.runs.load import load_model, read_checkpoint, read_config, read_tokenizer
+from llm.runs.run import CONFIG, Run
+from llm.runs.trained import load_trained
+from llm.runs.tuning_options import TuningOptions
+from minigrad.backend import pick_device
+from tokenizer import BaseTokenizer
+
+# --- the model at --from ----------------------------------------------------------------------------------------------
+
+
+def base_model(path: str | Path, config: GPTConfig) -> GPT:
+    """The model at `path`, with the context, the dropout and the balancing loss of `config`.
+
+    If the tokenizer has got more tokens (a chat template), the model has more embeddings.
+    """
+    source = open_model(path)
+    loaded = plain_model(source)
+    state: dict[str, Any] = loaded.state_dict(copy=False)
+    model = GPT(config, rng=None)
+    if "positions.weight" in state:
+        state["positions.weight"] = state["positions.weight"][: config.context]
+    if config.vocab_size > source.config.vocab_size:
+        tokenizer = source.load_tokenizer()
+        state = grown(state, config.vocab_size, None if tokenizer is None else tokenizer.end_of_text)
+    model.load_state_dict(state)
+    model.family, model.path = loaded.family, loaded.path
+    return model
+
+
+def is_tuned(source: Source) -> bool:
+    """Whether the model is that of a run which `load_weights` does not know: with an adapter, or a classifier."""
+    return source.family == RUN and (Run(source.where).has_adapter or "classes" in Run(source.where).task)
+
+
+def plain_model(source: Source) -> GPT:
+    """A model without an adapter: that of a run is merged into the weights."""
+    if not is_tuned(source):
+        return load_weights(source)
+    model, _ = load_run(Run(source.where))
+    if isinstance(model, Classifier):
+        raise HubError(f"{source.where} is a classifier, which writes no text; use --classify of generate.py")
+    try:
+        merge(model)
+    except ValueError as error:
+        raise HubError(f"{source.where} cannot be a plain model: {error}") from None
+    return model
+
+
+def grown(state: dict[str, Any], vocab_size: int, end_of_text: int | None) -> dict[str, Any]:
+    """The weights, with rows for more tokens in the embedding and the head.
+
+    A new row is the mean of all others, as in transformers. But the last new token, which ends an answer, begins as a
+    copy of the one that ends a text: the model knows already when to write that. And two equal rows could not become
+    different while embedding and head are frozen beside adapters.
+    """
+    state = dict(state)
+    for name in ("embedding.weight", "head.weight", "head.bias"):
+        if name in state:
+            old = state[name]  # (V, C), or (V,)
+            new = np.empty((vocab_size, *old.shape[1:]), dtype=old.dtype)
+            new[: len(old)], new[len(old) :] = old, old.mean(axis=0, dtype=np.float64)
+            if end_of_text is not None:
+                new[-1] = old[end_of_text]
+            state[name] = new
+    return state
+
+
+def base_record(path: str | Path) -> dict[str, str]:
+    """What config.json remembers of the model at --from: where it is, and the checksum of its weights."""
+    return {"path": str(Path(path).resolve()), "sha256": checksum(path)}
+
+
+def checksum(path: str | Path) -> str:
+    """The SHA-256 of a file of weights; of the SHA-256 of all files, if there are several."""
+    digests = [digest(file) for file in files_of_weights(open_model(path).where)]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def files_of_weights(where: Path) -> list[Path]:
+    if not where.is_dir():
+        return [where]
+    own = where / MODEL  # of a run, or of a folder of Hugging Face that has one file
+    return [own] if own.is_file() else sorted(where.glob("*.safetensors"))
+
+
+def checked_base(run: Run) -> str:
+    """The path of the model that a run with an adapter was begun with. Raises RunError if it is not there any more."""
+    base = run.base
+    if not isinstance(base, dict) or not all(isinstance(base.get(name), str) for name in ("path", "sha256")):
+        raise RunError(f"{run.folder / CONFIG} does not say which model its adapter belongs to; put the right one back")
+    path = base["path"]
+    if not Path(path).exists():
+        raise RunError(
+            f"{run} is an adapter of the model at {path}, which is not there any more; put it back, or write its new "
+            f'place into {run.folder / CONFIG}, as "path" of "base"'
+        )
+    if checksum(path) != base["sha256"]:
+        raise RunError(
+            f"{run} is an adapter of the model at {path}, whose weights have changed since; put the right ones back"
+        )
+    return path
+
+
+# --- adapters ---------------------------------------------------------------------------------------------------------
+
+
+def add_adapter(model: GPT, tuning: TuningOptions, seed: int) -> None:
+    """Attach the adapter that the options ask for, if any. The weights of the model are frozen then."""
+    rng = np.random.default_rng(np.random.SeedSequence((seed, 1)))  # other numbers than those of initial weights
+    if tuning.lora_rank is not None:
+        settings = LoRASettings(
+            tuning.lora_rank,
+            alpha=tuning.lora_rank if tuning.lora_alpha is None else tuning.lora_alpha,
+            targets=targets_of(tuning.lora_targets),
+            dropout=tuning.lora_dropout,
+            rslora=tuning.rslora,
+            dora=tuning.dora,
+        )
+        attach_lora(model, settings, initial_values(model, settings, rng))
+    elif tuning.prefix_tokens:
+        attach_prefix(model, rng.standard_normal((tuning.prefix_tokens, prefix_width(model.config))))
+    elif tuning.prompt_tokens:
+        ids = rng.integers(0, model.config.vocab_size, tuning.prompt_tokens)  # begins as embeddings of tokens
+        attach_prompt(model, model.embedding(ids).data)
+
+
+def targets_of(given: str) -> str | tuple[str, ...]:
+    """--lora-targets: names with commas between them, "all-linear", or a regular expression for whole names."""
+    names = tuple(name.strip() for name in given.split(","))
+    is_list = all(name.replace("_", "").replace(".", "").isalnum() for name in names)
+    return names if is_list else given
+
+
+# --- opening a run ----------------------------------------------------------------------------------------------------
+
+
+def load_run(
+    run: Run | str | Path, which: Literal["last", "best"] = "last", device: str = "cpu"
+) -> tuple[Any, BaseTokenizer]:
+    """As `llm.runs.load.load_model`; also runs with an adapter, which stays one, and those of a Classifier."""
+    run = run if isinstance(run, Run) else Run(run)
+    config = read_config(run)
+    labels = run.task.get("classes")
+    if not run.has_adapter and labels is None:
+        return load_model(run, which, device)
+    tokenizer, options = read_tokenizer(run, config), run.options()
+    model: Any = GPT(config, rng=None)
+    if run.has_adapter:
+        model = base_model(checked_base(run), config)
+        add_adapter(model, options.tuning, options.training.seed)
+    if labels is not None:
+        model = Classifier(model, labels, rng=None)
+    checkpoint = read_checkpoint(run, config, which)
+    try:
+        load_trained(model, checkpoint.weights)
+    except ValueError as error:
+        raise run.misfit(checkpoint, f"{checkpoint.name(MODEL)}: {error}") from None
+    return model.to(pick_device(device)).eval(), tokenizer

@@ -1,0 +1,170 @@
+"""train.py --objective preference: of two answers to the same prompt, the model learns to prefer the chosen one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from llm.evaluation.loss import Validation
+from llm.hub.tuned import base_model
+from llm.model.gpt import GPT
+from llm.parallel.blas import blas_threads, limited_blas_threads
+from llm.parallel.metrics import Metrics
+from llm.parallel.objective import Batch
+from llm.runs.options import Options
+from llm.runs.run import REFERENCE, Run
+from llm.runs.tuning_options import TuningOptions
+from llm.training.display import stages
+from llm.training.task import Parts, Task, with_vocabulary
+from llm.tuning.chat import chat_tokenizer
+from llm.tuning.completions import completion_lengths, completion_logps, ids_and_targets
+from llm.tuning.conversation import Encoder
+from llm.tuning.examples import read_examples
+from llm.tuning.packing import Tokens
+from llm.tuning.preferences import LOSSES, preference_loss
+from llm.tuning.reference import Pair, empty, read_reference, reference_logps, write_reference
+from llm.tuning.row_batches import RowBatches, some_batches
+from llm.tuning.rows import Preference
+from minigrad.tensor import Tensor
+from tokenizer import BaseTokenizer
+
+USUAL_BETA = {"simpo": 2.0}
+OTHER_BETA = 0.1
+
+
+class Preferences:
+    """A loss of preferences.py. A batch is ids and targets (B, 2, T) of chosen and rejected texts (completions.py), and
+    the log-probabilities (B, 2) that the reference gives to both.
+    """
+
+    def __init__(self, tuning: TuningOptions):
+        self.kind = tuning.preference
+        self.beta = USUAL_BETA.get(self.kind, OTHER_BETA) if tuning.beta is None else tuning.beta
+        if self.beta == 0:
+            raise ValueError("--beta must be above 0 for --objective preference, got 0")
+        self.label_smoothing, self.gamma = tuning.label_smoothing, tuning.gamma
+
+    def loss_sum(self, model: GPT, batch: Batch) -> tuple[Tensor, Metrics]:
+        ids, targets, reference = batch
+        B, _, T = ids.shape
+        # Chosen and rejected texts go through the model together: (2 B, T).
+        logps = completion_logps(model, ids.reshape(2 * B, T), targets.reshape(2 * B, T)).reshape(B, 2)
+        lengths = completion_lengths(targets)  # (B, 2)
+        losses = preference_loss(
+            *(logps[:, 0], logps[:, 1], reference[:, 0], reference[:, 1]),
+            chosen_tokens=lengths[:, 0],
+            rejected_tokens=lengths[:, 1],
+            kind=self.kind,
+            beta=self.beta,
+            label_smoothing=self.label_smoothing,
+            gamma=self.gamma,
+        )
+        return losses.sum(), self.metrics(logps.data, reference, lengths)
+
+    def metrics(self, logps: Any, reference: Any, lengths: Any) -> Metrics:
+        """Rewards, as the loss implies them; and how far the model has moved, in nats per token of the answers."""
+        B = len(logps)
+        if LOSSES[self.kind].reference:
+            ratios = logps - reference
+            drift = {"drift": (abs(ratios / np.maximum(lengths, 1)).sum(), 2 * B)}
+        else:
+            ratios, drift = logps / np.maximum(lengths, 1), {}
+        chosen, rejected = (self.beta * ratios[:, i] for i in (0, 1))
+        return {
+            "reward_chosen": (chosen.sum(), B),
+            "reward_rejected": (rejected.sum(), B),
+            "reward_margin": ((chosen - rejected).sum(), B),
+            "accuracy": ((chosen > rejected).sum(), B),
+            **drift,
+        }
+
+    def count(self, batch: Batch) -> float:
+        return len(batch[0])
+
+
+class PreferenceTask(Task):
+    """Prefer one of two answers."""
+
+    name = "preference"
+    rows = "pairs"
+
+    def __init__(self, options: Options, run: Run):
+        self.tokenizer = chat_tokenizer(options, run)
+        # The policy must not have dropout, because the reference has none: they would differ from the first step on.
+        options = replace(options, model=replace(options.model, dropout=0.0))
+        self.options = with_vocabulary(options, self.tokenizer)
+        self.objective = Preferences(options.tuning)
+        check_loss(options.tuning)
+        self.examples = read_examples(options, Preference, pair_encoder(self.tokenizer, options.model.context))
+        self.is_restored = run.exists and run.checkpoints.exist  # then the model has been trained already
+        self.reference = empty(len(self.examples.train), len(self.examples.val))
+        if (path := run.folder / REFERENCE).exists():
+            self.reference = read_reference(path, self.examples.checksums)
+
+    def parts(self, model: GPT) -> Parts:
+        training, train, val = self.options.training, self.examples.train, self.examples.val
+        batches = RowBatches(range(len(train)), training.batch_size, training.seed, partial(self.batch, "train"))
+        used = {row for step in range(min(training.steps, batches.steps_per_epoch)) for row in batches.indices(step)}
+        if LOSSES[self.objective.kind].reference:
+            self.complete_reference(model, {"train": sorted(used), "val": list(range(len(val)))})
+        validation = some_batches(
+            range(len(val)), training.batch_size, training.eval_batches, partial(self.batch, "val")
+        )
+        return Parts(
+            self.objective,
+            batches,
+            Validation(validation),
+            data=self.examples.checksums,
+            description=f"{len(train):,} training pairs ({training.data}), {batches.steps_per_epoch:,} steps an epoch; "
+            f"loss {self.objective.kind}, beta {self.objective.beta:g}",
+        )
+
+    def pairs(self, part: str) -> list[Pair]:
+        return self.examples.train if part == "train" else self.examples.val
+
+    def batch(self, part: str, rows: Sequence[int]) -> Batch:
+        texts = [text for row in rows for text in self.pairs(part)[row]]
+        ids, targets = (array.reshape(len(rows), 2, -1) for array in ids_and_targets(texts))
+        return ids, targets, self.reference[part][list(rows)]
+
+    def complete_reference(self, model: GPT, wanted: dict[str, list[int]]) -> None:
+        """Compute what is not known yet of the pairs with these numbers."""
+        missing = {part: [row for row in rows if np.isnan(self.reference[part][row]).any()]
+                   for part, rows in wanted.items()}  # fmt: skip
+        if not any(missing.values()):
+            return
+        if self.is_restored and not self.options.tuning.has_adapters:
+            model = base_model(str(self.options.training.from_), self.options.model)
+        threads = blas_threads(self.options.training.threads, model.num_parameters())
+        with stages() as report, limited_blas_threads(threads):
+            for part, rows in missing.items():
+                self.reference[part][rows] = reference_logps(model, [self.pairs(part)[row] for row in rows], report)
+
+    def write(self, run: Run) -> None:
+        if LOSSES[self.objective.kind].reference:
+            write_reference(run.folder / REFERENCE, self.reference, self.examples.checksums)
+
+
+def check_loss(tuning: TuningOptions) -> None:
+    """Raise ValueError for options that do not fit the loss."""
+    if tuning.label_smoothing and not LOSSES[tuning.preference].smoothing:
+        known = ", ".join(name for name, loss in LOSSES.items() if loss.smoothing)
+        raise ValueError(f"--preference {tuning.preference} has no --label-smoothing; use one of {known}")
+    if tuning.lora_dropout:
+        raise ValueError("--lora-dropout does not go with --objective preference: model and reference have no dropout")
+
+
+def pair_encoder(tokenizer: BaseTokenizer, context: int) -> Callable[[Preference], Pair | None]:
+    """A function that encodes both texts of a row; None if nothing is left of one of the answers."""
+    encoder = Encoder(tokenizer)
+
+    def encode(row: Preference) -> Pair | None:
+        both = (encoder(side) for side in (row.chosen, row.rejected))
+        chosen, rejected = (Tokens(text.ids, text.learned).cut(context) for text in both)
+        return (chosen, rejected) if chosen.targets and rejected.targets else None
+
+    return encode

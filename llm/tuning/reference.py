@@ -1,0 +1,95 @@
+"""What the model at --from says about pairs of completions, computed once and kept in the folder of the run.
+
+The losses in preferences.py compare the model in training with the one that it was at the beginning. Its
+log-probabilities never change. So they are computed before the first step, for the pairs that the steps will use, and
+the model at --from need not be in memory. With adapters, it is the model with these switched off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from llm.model.adapters.attach import adapter_off
+from llm.model.gpt import GPT
+from llm.model.no_dropout import no_dropout
+from llm.runs.errors import RunError
+from llm.tuning.completions import completion_logps, ids_and_targets
+from llm.tuning.packing import Tokens
+from minigrad import no_grad
+from minigrad.backend import to_device
+from tokenizer.formats.atomic import new_file
+
+BATCH_TOKENS = 2048  # about as many are computed at a time, with the padding
+Pair = tuple[Tokens, Tokens]  # chosen, rejected
+Progress = Callable[[str, int, int | None], None]
+
+
+def reference_logps(model: GPT, pairs: Sequence[Pair], report: Progress | None = None) -> np.ndarray:
+    """The log-probabilities of both completions of each pair without the model's adapters, (pairs, 2) float32."""
+    found = np.empty((len(pairs), 2), np.float32)
+    done = 0
+    with no_grad(), no_dropout(model), adapter_off(model):
+        for rows in by_length(pairs):
+            ids, targets = ids_and_targets([text for row in rows for text in pairs[row]])  # (2 rows, T)
+            logps = completion_logps(model, *(to_device(array, model.device) for array in (ids, targets)))
+            found[rows] = to_device(logps.data, "cpu").reshape(len(rows), 2)
+            done += len(rows)
+            if report:
+                report("reference", done, len(pairs))
+    return found
+
+
+def by_length(pairs: Sequence[Pair]) -> list[list[int]]:
+    """The numbers of the pairs in batches of about the same length."""
+    lengths = [max(len(text.ids) for text in pair) for pair in pairs]
+    batches: list[list[int]] = []
+    for row in sorted(range(len(pairs)), key=lengths.__getitem__):
+        if not batches or 2 * lengths[row] * (len(batches[-1]) + 1) > BATCH_TOKENS:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+Reference = dict[str, np.ndarray]  # "train", "val": (pairs, 2) float32, NaN where nothing was computed
+
+
+def empty(train: int, val: int) -> Reference:
+    return {"train": np.full((train, 2), math.nan, np.float32), "val": np.full((val, 2), math.nan, np.float32)}
+
+
+def write_reference(path: Path, reference: Reference, data: dict[str, str]) -> None:
+    """`data`: checksums of the examples to which the numbers belong."""
+    metadata = {"data": json.dumps(data, sort_keys=True), "sha256": checksum(reference)}
+    with new_file(path) as partial:
+        save_file(reference, partial, metadata)
+
+
+def read_reference(path: Path, data: dict[str, str]) -> Reference:
+    """The inverse of `write_reference`. Raises RunError if the file is damaged, or belongs to other examples."""
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            reference = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} cannot be read ({error}); delete it to have it computed again from --from") from None
+    if metadata.get("sha256") != checksum(reference):
+        raise RunError(f"{path} is damaged; delete it to have it computed again from the model at --from")
+    if metadata.get("data") != json.dumps(data, sort_keys=True):
+        raise RunError(f"{path} belongs to other examples; give the --data that the run was begun with")
+    return reference
+
+
+def checksum(reference: Reference) -> str:
+    parts = [f"{name} {array.dtype} {array.shape}".encode() + array.tobytes() for name, array in
+             sorted(reference.items())]  # fmt: skip
+    return hashlib.sha256(b"".join(parts)).hexdigest()
