@@ -24,6 +24,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("llm.model.textbook --help", "usage: "),
         ("llm.training.simple --help", "usage: "),
         ("llm.hub --help", "usage: "),
+        ("llm.tuning --help", "usage: "),
+        ("llm.tuning show --help", "usage: "),
     ],
 )
 def test_a_module_that_is_a_program_runs(command: str, said: str) -> None:
@@ -46,6 +48,8 @@ def test_the_textbook_shows_each_merge_and_each_example() -> None:
         ("llm.model.textbook no_such_run To", "no_such_run"),
         ("llm.training.simple no_such_file", "no_such_file"),
         ("llm.hub inspect no_such_model", "no_such_model"),
+        ("llm.tuning teach", "'teach'"),
+        ("llm.tuning show no_such_file --model no_such_model", "no_such_model"),
     ],
 )
 def test_a_mistake_ends_it_with_a_sentence_and_a_status(command: str, said: str) -> None:

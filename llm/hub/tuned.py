@@ -178,7 +178,7 @@ def load_run(
         model = base_model(checked_base(run), config)
         add_adapter(model, options.tuning, options.training.seed)
     if labels is not None:
-        model = Classifier(model, labels, rng=None)
+        model = Classifier(model, labels, rng=None, pad_id=run.task.get("pad_id"))
     checkpoint = read_checkpoint(run, config, which)
     try:
         load_trained(model, checkpoint.weights)

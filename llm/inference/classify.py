@@ -31,14 +31,14 @@ def padded(texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     return ids, mask
 
 
-def class_probabilities(classifier: Classifier, texts: Sequence[Sequence[int]]) -> np.ndarray:
-    """The probability of each class for each text, (N, classes), from ids."""
+def class_outputs(classifier: Classifier, texts: Sequence[Sequence[int]]) -> np.ndarray:
+    """The probability of each class for each text, (N, classes), from ids. If there is one class: its logit."""
     found = np.empty((len(texts), len(classifier.labels)))
     with no_grad(), no_dropout(classifier):
         for rows in batches_by_length(texts):
             ids, mask = padded([texts[row] for row in rows])
             logits = classifier(to_device(ids, classifier.device), mask=mask)
-            found[rows] = to_device(ops.softmax(logits).data, "cpu")
+            found[rows] = to_device((ops.softmax(logits) if len(classifier.labels) > 1 else logits).data, "cpu")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What `generate.py` does: a text, a chat, or a server. options.py has its options."""
+"""What `generate.py` does: a text, a chat, classes of texts, or a server. options.py has its options."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from llm.console import say
 from llm.inference.constrain import Constraint
 from llm.inference.generate import first_in_context
-from llm.inference.model_choice import LoadedModel, load_other, load_run
+from llm.inference.model_choice import LoadedModel, check_kind, load_other, load_run
 from llm.inference.options import GenerateOptions, parse
 from llm.inference.terminal.chat import Chat
+from llm.inference.terminal.classes import print_classes
 from llm.inference.terminal.inspection_views import draw_attention, lens_table
 from llm.inference.terminal.streams import INTERRUPTED, print_text, read_prompt
 from llm.inference.terminal.text_writer import Text, TextWriter
@@ -30,7 +31,10 @@ __all__ = ["parse", "start"]
 def start(options: GenerateOptions) -> int:
     """Do what the options ask for; returns the exit status. Raises ValueError, RuntimeError or OSError."""
     loaded = load_chosen(options)
+    check_kind(loaded, classify=options.classify)
     set_blas_threads(blas_threads(options.threads, loaded.model.num_parameters()))
+    if options.classify:
+        return print_classes(loaded.model, loaded.tokenizer, options.prompt)
     if options.serve or options.chat:
         keep_running_without_readers()
     return serve(loaded, options) if options.serve else write(loaded, options)

@@ -9,11 +9,12 @@ from typing import Any
 
 from llm.hub.errors import HubError
 from llm.hub.generation_defaults import FILE_NAME, GenerationDefaults
-from llm.hub.read import Weights, load_tokenizer, load_weights
+from llm.hub.read import Weights, load_either, load_tokenizer
 from llm.hub.source import open_model
 from llm.hub.tuned import load_run as load_tuned
 from llm.inference.sampling import Sampling
 from llm.inference.text import end_ids_of
+from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
 from llm.runs.run import Run
 from minigrad.backend import pick_device
@@ -22,10 +23,10 @@ from tokenizer import BaseTokenizer
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with its name and its tokenizer, ready to write."""
+    """A model with its name and its tokenizer, ready to write, or to classify."""
 
     name: str
-    model: GPT
+    model: Any  # a GPT; with --classify, a Classifier
     tokenizer: BaseTokenizer
     end_ids: Collection[int] = ()  # tokens that end a text, besides those of which the tokenizer says so
 
@@ -47,10 +48,21 @@ def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: 
     if tokenizer is None:
         raise HubError(f"{path} has no tokenizer; give the file or folder of one with --tokenizer")
     ends = source.read_defaults(tokenizer).end_tokens
-    return LoadedModel(path, move(load_weights(source, weights=weights), device, weights), tokenizer, ends)
+    return LoadedModel(path, move(load_either(source, weights=weights), device, weights), tokenizer, ends)
 
 
-def move(model: GPT, device: str, weights: Weights) -> GPT:
+def check_kind(loaded: LoadedModel, *, classify: bool) -> None:
+    """Raise ValueError if the model is not of the kind that is wanted."""
+    is_classifier = isinstance(loaded.model, Classifier)
+    if is_classifier and not classify:
+        raise ValueError(f"{loaded.name} is a classifier, which writes no text; add --classify")
+    if classify and not is_classifier:
+        raise ValueError(
+            f"{loaded.name} is no classifier; leave --classify out, or train one: python train.py --objective classify"
+        )
+
+
+def move(model: GPT | Classifier, device: str, weights: Weights) -> GPT | Classifier:
     """The model on the device. Stored weights stay on the CPU, which "auto" means for them."""
     if weights == "widened":
         model.to(pick_device(device))

@@ -64,6 +64,8 @@ class GenerateOptions:
     """
     system: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """For --chat: the system message, which says how the model should answer."""
+    classify: bool = False
+    """For a classifier: print the class of --prompt, or of each line of standard input, and all probabilities."""
     prompt: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """What the text begins with. Default: standard input if it is a pipe; otherwise the model begins a new text."""
     max_tokens: int = 200
@@ -118,6 +120,9 @@ class GenerateOptions:
             "--schema": self.schema is not None, "--draft": self.draft is not None, "--stop": bool(self.stop),
             "--seed": self.seed is not None,
         }  # fmt: skip
+        if self.classify:
+            all_others = views | others | {"--num-samples": self.num_samples > 1, "--serve": self.serve}
+            refuse("--classify", all_others, "a classifier writes no text")
         if self.serve:
             refuse("--serve", in_one_text | views | others, "clients ask for texts, each in its own way")
         if self.chat:

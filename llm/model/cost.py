@@ -63,6 +63,17 @@ class Memory:
         return sum(astuple(self))
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What is trained, where that is not the whole model: an adapter, or what is not frozen."""
+
+    numbers: int  # that are trained
+    added: int = 0  # of them: those of an adapter, which the configuration does not count
+    frozen_layers: int = 0  # the first ones, below all that is trained: no gradient comes there
+    head: bool = True  # whether the weight of the head is trained
+    per_token: int = 0  # numbers that an adapter adds to the graph for each token
+
+
 OTHER = -1  # stands for a layer that is not listed in `dense_layers`
 
 
@@ -107,10 +118,22 @@ def forward_flops(config: GPTConfig, context: int | None = None) -> int:
     return 2 * N + 4 * config.heads * config.head_size * keys
 
 
-def training_flops(config: GPTConfig, context: int | None = None, *, recompute: bool = False) -> int:
-    """FLOPs per token of a training step, forward and backward. `recompute`: with activation checkpointing."""
+def training_flops(
+    config: GPTConfig, context: int | None = None, *, recompute: bool = False, trained: Trained | None = None
+) -> int:
+    """FLOPs per token of a training step, forward and backward. `recompute`: with activation checkpointing.
+
+    `trained`: what is trained; None: everything.
+    """
     forward, head = forward_flops(config, context), 2 * config.vocab_size * config.dim
-    return 3 * forward + (forward - head if recompute else 0)  # the blocks are computed again, the head is not
+    again = forward - head if recompute else 0  # the blocks are computed again, the head is not
+    if trained is None:
+        return 3 * forward + again
+    # The gradients of vectors are computed down to the lowest layer with something to train, and those of matrices only
+    # for what is trained.
+    reached = 1 - trained.frozen_layers / config.layers
+    of_matrices = min(forward, 2 * trained.numbers)
+    return forward + round(reached * (forward + again)) + of_matrices + 2 * trained.added
 
 
 def training_memory(
@@ -122,21 +145,26 @@ def training_memory(
     recompute: bool = False,
     workers: int = 1,
     processes: bool = False,
+    trained: Trained | None = None,
 ) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes.
 
     `recompute`: with activation checkpointing. `workers`: how many workers divide the batch. `processes`: whether they
-    are processes.
+    are processes. `trained`: what is trained; None: everything.
     """
-    weights = parameters(config).total * itemsize
+    total = parameters(config).total
+    weights = (total + (trained.added if trained else 0)) * itemsize
+    learned = (trained.numbers if trained else total) * itemsize
     # Logits are computed in chunks of tokens. When one is computed, the one before it is still in memory: two chunks.
     rows_of_logits = min(2 * CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
     return Memory(
-        # Processes share a second copy of the weights, and each has a gradient of its own: llm/parallel/processes.py.
-        weights=2 * weights if processes else weights,
-        gradients=workers * weights if processes else weights,
-        optimizer=2 * weights,  # AdamW: mean and mean square of the gradients
-        activations=activation_bytes(config, batch_size, context, itemsize, recompute=recompute, workers=workers),
+        # Processes share a second copy of what is trained, and each has a gradient of its own: parallel/processes.py.
+        weights=weights + learned if processes else weights,
+        gradients=workers * learned if processes else learned,
+        optimizer=2 * learned,  # AdamW: mean and mean square of the gradients
+        activations=activation_bytes(
+            config, batch_size, context, itemsize, recompute=recompute, workers=workers, trained=trained
+        ),
         logits=workers * rows_of_logits * config.vocab_size * itemsize,
     )
 
@@ -149,6 +177,7 @@ def activation_bytes(
     *,
     recompute: bool = False,
     workers: int = 1,
+    trained: Trained | None = None,
 ) -> int:
     """Bytes that the graphs of all workers hold at the end of the forward pass of `model.loss`.
 
@@ -157,6 +186,9 @@ def activation_bytes(
     C, L, V, T = config.dim, config.layers, config.vocab_size, context or config.context
     tokens = batch_size * T
     of_layers = [_block_numbers(config, layer, batch_size, T) for layer in range(L)]
+    if trained is not None:  # what lies below is not in the graph
+        of_layers = of_layers[trained.frozen_layers :] or [0]
+        L = len(of_layers)
     # With activation checkpointing, each block holds only its input. The block that is computed again also holds all
     # its arrays and most of their gradients. These gradients were measured: one and a half times as much as the arrays.
     blocks = (L - 1) * tokens * C + 5 * max(of_layers) // 2 if recompute else sum(of_layers)
@@ -166,6 +198,9 @@ def activation_bytes(
     # Numbers per worker: the gradient of the head's weight (V, C), or with few tokens that of the logits instead.
     own = _tokens_of_a_worker(config, batch_size, context, workers)
     head = V * (own if own <= min(CPU_CHUNK_ROWS, C) else C)
+    if trained is not None:
+        blocks += tokens * trained.per_token // (L if recompute else 1)
+        head = head if trained.head else 0
     return itemsize * (blocks + tokens * outside + workers * head)
 
 
@@ -208,11 +243,13 @@ def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, it
     context = context or config.context
     counts, memory = parameters(config), training_memory(config, batch_size, context, itemsize, **how)
     used, forward = parameters(config, used=True).total, forward_flops(config, context)
-    training = training_flops(config, context, recompute=bool(how.get("recompute")))
+    trained: Trained | None = how.get("trained")
+    training = training_flops(config, context, recompute=bool(how.get("recompute")), trained=trained)
     per_text, per_token = cache_bytes(config, context, 1, itemsize), cache_bytes(config, 1, 1, itemsize)
     setting = f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, AdamW"
     rows = [
         ("parameters", f"{counts.total:,}", f"{counts.non_embedding:,} without embeddings"),
+        *([("  trained", f"{trained.numbers:,}", f"{trained.numbers / counts.total:.1%}")] if trained else []),
         *([("  used by a token", f"{used:,}", f"{used / counts.total:.1%}")] if config.experts else []),
         *((f"  {name}", f"{n:,}", f"{n / counts.total:.1%}") for name, n in vars(counts).items() if n),
         ("FLOPs a token", f"{training:.3g}", f"{forward:.3g} of them forward"),

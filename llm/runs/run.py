@@ -168,6 +168,8 @@ class Run:
 
         To be called before the model is built: if the configuration was edited, it may need more memory than there is.
         """
+        if self.has_adapter:
+            return  # the checkpoint holds the adapter alone
         described, saved = parameters(config).total, sum(array.size for array in checkpoint.weights.values())
         if described > LARGEST_RATIO * saved:
             raise self.misfit(checkpoint, f"{described:,} parameters are described, and {saved:,} are saved")

@@ -69,9 +69,8 @@ class TuningOptions:
     compare with the model at --from.
     """
     beta: float | None = None
-    """preference, reinforce: how strongly the model is held to the one at --from. none, the default: 0.1 for
-    preference, and 2 for simpo; 0.05 for reinforce with rloo and ppo, and 0 with the others, which then have no
-    reference.
+    """preference: how strongly the model is held to the one at --from. none, the default: 0.1, and 2 for simpo.
+    reinforce: how much the divergence from it counts. none: as the algorithm has it. 0: not at all.
     """
     label_smoothing: float = 0.0
     """preference: the probability that a label is wrong, for sigmoid, robust, exo_pair and simpo."""
@@ -85,7 +84,6 @@ class TuningOptions:
     # --- classify: name the class of a text
     balance: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """classify: use as many texts of each class as there are of the rarest, chosen with --seed."""
-
     # --- reinforce
     reward: str = "exact"
     """reinforce: what a completion earns. exact: 1 if it is the "answer" of the row. regex:PATTERN: 1 if that matches
@@ -132,16 +130,20 @@ class TuningOptions:
                 raise ValueError(f"{flag(name)} must be at least {least}, got {value}")
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"--lora-dropout must be at least 0 and below 1, got {self.lora_dropout}")
-        if self.temperature <= 0:
-            raise ValueError(
-                f"--temperature must be above 0, got {self.temperature}; without chance nothing is explored"
-            )
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"--label-smoothing must be at least 0 and below 0.5, got {self.label_smoothing}")
         if self.center_rewards < 0:
             raise ValueError(f"--center-rewards must be at least 0, got {self.center_rewards}")
         if (self.lora_rank is not None) + bool(self.prefix_tokens) + bool(self.prompt_tokens) > 1:
             raise ValueError("give one of --lora-rank, --prefix-tokens and --prompt-tokens: a model has one adapter")
+        if self.packing and (self.prefix_tokens or self.prompt_tokens):
+            raise ValueError(
+                "--packing puts several texts into a row; --prefix-tokens and --prompt-tokens stand before one"
+            )
+        if self.temperature <= 0:
+            raise ValueError(
+                f"--temperature must be above 0, got {self.temperature}; without chance nothing is explored"
+            )
         if self.freeze and self.has_adapters:
             raise ValueError("--freeze is not needed with adapters: they are trained, and the whole model is frozen")
 

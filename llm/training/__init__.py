@@ -11,7 +11,8 @@
 9. checks.py        what can be checked before the first step
 10. command.py      the command line of train.py
 11. messages.py     what is said at the end
-12. display.py      progress bars; dry_run.py: --dry-run; memory.py: how much is needed; profiling.py: --profile
+12. display.py      progress bars; dry_run.py: --dry-run; memory.py: how much is needed; trained.py: of what is
+                    trained; profiling.py: --profile
 
 The path of one gradient, from the command to the weights:
 

@@ -29,6 +29,7 @@ from llm.training.base import base_tokenizer
 from llm.training.memory import describe_memory, memory_arguments
 from llm.training.setup import worker_count
 from llm.training.text import check_vocab_size
+from llm.training.trained import trained_part
 from minigrad.backend import pick_device, to_device
 from tokenizer import load as load_tokenizer
 
@@ -103,7 +104,7 @@ def steps_done(run: Run) -> int:
 def describe_time(options: Options, device: str, workers: int, done: int) -> list[str]:
     training, model = options.training, options.model
     tokens = training.batch_size * model.context
-    flops = cost.training_flops(model, recompute=training.recompute) * tokens
+    flops = cost.training_flops(model, recompute=training.recompute, trained=trained_part(options)) * tokens
     # Several workers have a core each. A single one leaves its cores to matrix products.
     cores = workers if workers > 1 else blas_threads(training.threads, cost.parameters(model).total)
     cores = min(cores, available_cores()) if device == "cpu" else 1

@@ -84,7 +84,7 @@ def add_prompt(
         given = np.resize(given, _count(tokens))
     else:
         given = np.random.default_rng(rng).integers(0, model.config.vocab_size, _count(tokens))
-    attach_prompt(model, model.embedding(given).data)
+    attach_prompt(model, model.embedding(given).data * model.config.embedding_scale)
 
 
 def _names(given: str | Iterable[str]) -> str | tuple[str, ...]:

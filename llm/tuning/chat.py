@@ -92,9 +92,10 @@ class ChatTask(Task):
         self.tokenizer = chat_tokenizer(options, run)
         self.options = with_vocabulary(options, self.tokenizer)
         self.train_rows, self.val_rows = read_split(training.data, tuning.val_data, training.val_fraction, LEARNABLE)
+        self.context = options.model.context - tuning.prefix_tokens - tuning.prompt_tokens
         encoder = Encoder(self.tokenizer)
         self.train, self.val = (
-            encode_all(encoder, rows, options.model.context, name)
+            encode_all(encoder, rows, self.context, name)
             for rows, name in ((self.train_rows, "training"), (self.val_rows, "validation"))
         )
 
@@ -115,7 +116,7 @@ class ChatTask(Task):
         """The rows of batches: an example each, or several."""
         if not self.options.tuning.packing:
             return [[example] for example in examples.kept]
-        groups = pack([example.width for example in examples.kept], self.options.model.context)
+        groups = pack([example.width for example in examples.kept], self.context)
         return [[examples.kept[i] for i in group] for group in groups]
 
     def sample(self, model: GPT, write: SampleWriter) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from llm.data.errors import DataError
 from llm.data.permutation import ROUNDS, permute
 from llm.evaluation.loss import Validation
-from llm.inference.classify import class_probabilities, padded, text_ids
+from llm.inference.classify import class_outputs, padded, text_ids
 from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
 from llm.parallel.metrics import Metrics
@@ -101,7 +101,7 @@ class ClassifyTask(Task):
     def sample(self, model: Any, write: SampleWriter) -> str:
         """Some held-out texts with the class that the model gives them."""
         some = self.examples.val[:SHOWN]
-        probabilities = class_probabilities(model, [example.ids for example in some])
+        probabilities = class_outputs(model, [example.ids for example in some])
         return "\n".join(map(self.line, some, probabilities))
 
     def line(self, example: Example, probabilities: np.ndarray) -> str:
@@ -114,7 +114,7 @@ class ClassifyTask(Task):
     def report(self, model: Any, run: Run) -> str:
         """How good the model is with all held-out texts: printed, and written to the folder of the run."""
         val = self.examples.val
-        probabilities = class_probabilities(model, [example.ids for example in val])
+        probabilities = class_outputs(model, [example.ids for example in val])
         found = report(probabilities, [self.labels.index(example.label) for example in val], self.labels)
         write_json(run.folder / REPORT, found.to_json())
         return f"the held-out texts, also in {run.folder / REPORT}:\n{found}"

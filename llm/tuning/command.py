@@ -13,6 +13,12 @@ from llm.tuning.show import Show
 
 PROGRAM = "python -m llm.tuning"
 COMMANDS: dict[str, Any] = {"show": Show, "exercises": Exercises, "accuracy": Measure}
+USAGE = f"""usage: {PROGRAM} {{show,exercises,accuracy}} --help
+
+show        which tokens of a file of examples a model would learn
+exercises   questions that a program makes, with their answers
+accuracy    how many of them a model answers right
+"""
 INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 
 
@@ -21,10 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     open_streams(unprintable="backslashreplace")
     show_warnings(say)
     name, *others = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if name not in COMMANDS:
-        say(f"usage: {PROGRAM} {{{','.join(COMMANDS)}}} --help")
-        return 0 if name in ("-h", "--help") else 2
     try:
+        if name in ("-h", "--help"):
+            print(USAGE, flush=True)
+            return 0
+        if name not in COMMANDS:
+            say(f"{PROGRAM}: there is no command {name!r}; choose one of {', '.join(COMMANDS)}")
+            return 2
         read_options(COMMANDS[name], others, program=f"{PROGRAM} {name}").start()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended

@@ -20,7 +20,6 @@ conversation. Other fields are allowed. They stay in `fields`, where a reward ma
 from __future__ import annotations
 
 import json
-import os.path
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -254,11 +253,12 @@ def prompt_of(record: Mapping[str, Any], answers: tuple[Turns, Turns]) -> tuple[
     repeats = isinstance(chosen, list) and isinstance(rejected, list) and chosen[0]["role"] != "assistant"
     if prompt is not None and not repeats:
         return prompt, answers
-    shared: Any = os.path.commonprefix([chosen, rejected])  # type: ignore[list-item]  # of texts or of lists
-    if isinstance(shared, str):  # not in the middle of a word, whose tokens would change
-        shared = WORD_AT_END.sub("", shared)
-    if isinstance(chosen, str) is not isinstance(rejected, str) or len(shared) in (len(chosen), len(rejected)):
+    if type(chosen) is not type(rejected) or chosen == rejected:
         raise DataError("chosen and rejected are the same, or of two kinds; expected two different answers to a prompt")
+    differ = (n for n, (one, other) in enumerate(zip(chosen, rejected)) if one != other)
+    shared = chosen[: next(differ, min(len(chosen), len(rejected)))]
+    if isinstance(shared, str):
+        shared = WORD_AT_END.sub("", shared)  # not in the middle of a word, whose tokens would change
     return shared, (chosen[len(shared) :], rejected[len(shared) :])
 
 

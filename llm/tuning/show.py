@@ -41,7 +41,7 @@ class Show:
 
     def start(self) -> None:
         tokenizer = tokenizer_at(self.model)
-        rows = read_rows(self.file, (*LEARNABLE, Preference))
+        rows: list[Learnable | Preference] = read_rows(self.file, (*LEARNABLE, Preference))  # type: ignore[arg-type]
         parts = [part for row in rows for _, part in parts_of(row)]
         if not has_chat_template(tokenizer) and any(isinstance(part, Conversation) for part in parts):
             say(f"{self.model} has no chat template; conversations are shown in ChatML, which it would get")

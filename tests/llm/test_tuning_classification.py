@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.inference.classify import batches_by_length, class_probabilities, padded
+from llm.inference.classify import batches_by_length, class_outputs, padded
 from llm.model.classifier import Classifier
 from llm.model.config import GPTConfig
 from llm.tuning.classification import BINS, report
@@ -66,10 +66,10 @@ def test_a_report_can_be_printed_and_written() -> None:
 def test_probabilities_do_not_depend_on_the_other_texts(config: GPTConfig, seed: int, lengths: list[int]) -> None:
     classifier = Classifier(random_gpt(config, seed), 3, rng=seed)
     texts = [token_ids(np.random.default_rng(seed + i), length).tolist() for i, length in enumerate(lengths)]
-    found = class_probabilities(classifier, texts)
+    found = class_outputs(classifier, texts)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-9)
     for text, row in zip(texts, found):
-        np.testing.assert_allclose(class_probabilities(classifier, [text])[0], row, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(class_outputs(classifier, [text])[0], row, rtol=1e-8, atol=1e-10)
 
 
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=50))

@@ -14,8 +14,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt
-from llm.hub.adapters.matrices import Matrix, matrices_of
+from llm.hub.adapters.matrices import Matrix, layer_of, matrices_of
 from llm.hub.adapters.settings import LoRASettings, PrefixSettings, read_settings, written
+from llm.hub.adapters.targets import chosen
 from llm.hub.errors import HubError, shown
 from llm.hub.generation_defaults import read_values
 from llm.hub.safetensors_files import read_safetensors, refuse_foreign
@@ -29,6 +30,7 @@ from tokenizer.formats.atomic import write_file
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX, VECTORS = "base_model.model.", "prompt_embeddings"
+KINDS = ("weight", "bias")
 
 
 def load_adapter(model: GPT, folder: str | Path) -> None:
@@ -66,26 +68,32 @@ def keys_of(matrix: Matrix, *, dora: bool) -> list[str]:
 
 
 def _load_lora(model: GPT, settings: LoRASettings, tensors: Mapping[str, Stored]) -> None:
-    used: set[str] = set()
+    matrices = matrices_of(model)
+    used = {key for m in chosen(matrices, settings) for key in keys_of(m, dora=settings.dora)}
+    bases = {f"{PREFIX}{m.name}.base_layer.{kind}" for m in matrices if m.is_embedding or m.is_head for kind in KINDS}
+    if surplus := sorted(tensors.keys() - used - bases):
+        raise HubError(f"{TENSORS} holds {shown(surplus[0])}, which the target_modules do not ask for")
 
     def values(matrix: Matrix, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         rows, names = matrix.rows.stop - matrix.rows.start, keys_of(matrix, dora=settings.dora)
-        used.update(names)
         if matrix.is_embedding:
             a, b = (_tensor(tensors, *place) for place in zip(names, ((rank, rows), (matrix.width, rank))))
             return a.T, b, None
         a, b, *m = (_tensor(tensors, *place) for place in zip(names, ((rank, matrix.width), (rows, rank), (rows,))))
         return a, matrix.part.in_our_order(b), matrix.part.in_our_order(m[0]) if m else None
 
-    # Refused before the model is changed: tensors that no matrix of the settings has.
-    embedding = next(m for m in matrices_of(model) if m.is_embedding)
-    base = f"{PREFIX}{embedding.name}.base_layer.weight"
+    for matrix in matrices:
+        _check_base(model, matrix, tensors)
     attach_lora(model, settings, values)
-    if surplus := sorted(tensors.keys() - used - {base}):
-        raise HubError(f"{TENSORS} holds {shown(surplus[0])}, which the target_modules do not ask for")
-    if base in tensors:  # PEFT writes the table too whose rows are updated; it may have been changed
-        _tensor(tensors, base, model.embedding.weight.shape)
-        model.embedding.weight.data[...] = tensors[base].widen(model.dtype)
+
+
+def _check_base(model: GPT, matrix: Matrix, tensors: Mapping[str, Stored]) -> None:
+    """PEFT also writes the weights of an embedding and a head that have an update. Refuse others than the model has."""
+    layer = "embedding" if matrix.is_head and model.config.tied_head else matrix.layer
+    for kind in KINDS if matrix.is_head or matrix.is_embedding else ():
+        name, ours = f"{PREFIX}{matrix.name}.base_layer.{kind}", getattr(layer_of(model, layer), kind, None)
+        if name in tensors and (ours is None or not np.array_equal(_tensor(tensors, name, ours.shape), ours.data)):
+            raise HubError(f"{TENSORS} holds {name}, which is not that of the model; give the model it was made for")
 
 
 def _tensor(tensors: Mapping[str, Stored], name: str, shape: tuple[int, ...]) -> np.ndarray:

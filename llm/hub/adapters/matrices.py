@@ -52,7 +52,7 @@ def matrices_of(model: GPT) -> list[Matrix]:
     for name, module in model.named_modules():
         if isinstance(module, (Linear, StoredLinear, Embedding, StoredEmbedding)) and name != "positions":
             found += _matrices(name, shape_of(module), parts[f"{name}.weight"])
-    if model.config.tied_head and "head.weight" in parts and not any(m.is_head for m in found):
+    if model.config.tied_head and not any(m.is_head for m in found):
         found += _matrices("head", (model.config.vocab_size, model.config.dim), parts["head.weight"])
     return found
 

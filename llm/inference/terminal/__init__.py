@@ -5,4 +5,5 @@
 3. token_output.py       shows them, with the probabilities of tokens or without
 4. conversation.py       what the model reads in a chat; chat.py: the chat
 5. inspection_views.py   what each layer would say, and where it looks, for people
+6. classes.py            the class of each line
 """

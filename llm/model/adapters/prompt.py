@@ -26,6 +26,7 @@ class Prompted(EmbeddingLayer):
 
     prompt: Parameter  # (P, C)
     first_virtual: int  # their first id
+    scale: float  # `embedding_scale` of the model, by which the result is multiplied; the prompt is not
 
     def forward(self, ids: Any) -> Tensor:
         ids = as_tensor(ids).data
@@ -34,6 +35,7 @@ class Prompted(EmbeddingLayer):
         if not count:
             return super().forward(ids)
         vectors = embedding(ids[:, :count] - self.first_virtual, self.prompt)  # (B, P, C)
+        vectors = vectors if self.scale == 1 else vectors * (1 / self.scale)
         return concatenate([vectors, super().forward(ids[:, count:])], axis=1)
 
 
@@ -64,6 +66,7 @@ def add_prompt(model: GPT, settings: Any, weight: np.ndarray) -> None:
     """Attach a prompt of these vectors, (P, C)."""
     check_room(model, len(weight))
     attach(model, PromptOn, settings)
-    become(model.embedding, Prompted, prompt=Parameter(weight, model.dtype), first_virtual=model.config.vocab_size)
+    prompt, config = Parameter(weight, model.dtype), model.config
+    become(model.embedding, Prompted, prompt=prompt, first_virtual=config.vocab_size, scale=config.embedding_scale)
     model.virtual_tokens = len(weight)
     model.context -= len(weight)

@@ -1,0 +1,212 @@
+"""train.py with adapters and --freeze: what is trained, what checkpoints hold, and what opens the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from llm import hub
+from llm.hub.convert import convert
+from llm.inference.model_choice import load_run
+from llm.inference.text import write_sample
+from llm.model.adapters.attach import AdaptedGPT, adapter_off
+from llm.model.frozen import check_trainable, freeze
+from llm.model.gpt import GPT
+from llm.runs.errors import RunError
+from llm.runs.load import load_model
+from llm.runs.run import Run
+from llm.training.command import parse, start
+from minigrad import no_grad
+from tests.llm.trainings import (
+    Killed,
+    assert_same_run,
+    interrupt_at,
+    kill,
+    metrics,
+    resume,
+    train,
+    without_pictures,
+    write_text,
+)
+
+KINDS = {
+    "lora": ["--lora-rank", "2", "--lora-dropout", "0.1"],
+    "dora": ["--lora-rank", "2", "--dora", "--lora-targets", "qkv,mlp.down"],
+    "embedding": ["--lora-rank", "2", "--rslora", "--lora-targets", "embedding,head"],
+    "prefix": ["--prefix-tokens", "2"],
+    "prompt": ["--prompt-tokens", "2"],
+}
+SHORT = [
+    "--batch-size", "4", "--eval-batches", "2", "--threads", "2", "--device", "cpu", "--checkpoint-every", "2",
+    "--eval-every", "3", "--sample-every", "0", "--steps", "5", "--warmup", "0",
+]  # fmt: skip
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(autouse=True)
+def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    without_pictures(monkeypatch)
+    write_text(tmp_path / "text.txt")
+    train(tmp_path / "base", "--steps", "2", "--eval-every", "2", "--sample-every", "0", "--context", "16")
+
+
+def begin(out: str, *more: str, base: str = "base") -> int:
+    return start(*parse(["--from", base, "--data", "text.txt", *SHORT, "--out", out, *more]), write_sample)
+
+
+def logits(model: GPT) -> np.ndarray:
+    with no_grad():
+        return model(np.arange(8)[None]).data
+
+
+@kinds
+def test_only_the_adapter_is_trained_and_kept(kind: str) -> None:
+    begin("run", *KINDS[kind], "--lr", "0.1")
+    model, tokenizer = hub.load("run")
+    base, _ = load_model("base")
+    assert isinstance(model, AdaptedGPT) and tokenizer is not None
+    assert not np.allclose(logits(model), logits(base), atol=1e-3)
+    with adapter_off(model):
+        np.testing.assert_array_equal(logits(model), logits(base))
+    trained = dict(model.named_trainable())
+    assert load_file("run/model.safetensors").keys() == trained.keys()
+    moments = {name.split(".", 1)[1] for name in load_file("run/optimizer.safetensors") if name != "lr"}
+    assert moments == trained.keys()
+    losses = [line["val_loss"] for line in metrics(Path("run"))]
+    assert losses[-1] is not None
+
+
+@kinds
+def test_what_opens_a_run_opens_it_with_its_adapter(kind: str) -> None:
+    begin("run", *KINDS[kind], "--lr", "0.1")
+    model, _ = hub.load("run")
+    for found in (load_run(Run("run"), "last", "cpu").model, load_run(Run("run"), "best", "cpu").model):
+        assert isinstance(found, AdaptedGPT)
+    np.testing.assert_array_equal(logits(load_run(Run("run"), "last", "cpu").model), logits(model))
+    if kind in ("prefix", "prompt"):
+        with pytest.raises(ValueError, match="run cannot be a plain model: a prefix or a prompt cannot be merged"):
+            convert("run", "folder.gguf")
+    else:
+        begin("next", "--steps", "1", "--lr", "0", base="run")
+        np.testing.assert_allclose(logits(load_model("next")[0]), logits(model), atol=1e-5)  # float32, other order
+
+
+@kinds
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_killed_run_goes_on_exactly_also_from_another_folder(
+    kind: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = [*KINDS[kind], "--threads", threads]
+    begin("expected", *more)
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 3, kill)
+        with pytest.raises(Killed):
+            begin("run", *more, "--data", str(tmp_path / "text.txt"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    resume(tmp_path / "run")
+    assert_same_run(tmp_path / "run", tmp_path / "expected")
+
+
+def test_a_run_whose_base_is_gone_or_has_changed_says_so() -> None:
+    begin("run", *KINDS["lora"])
+    config = json.loads(Path("run/config.json").read_text())
+    assert config["base"]["path"] == str(Path("base").resolve())
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    Path("base").rename("moved")
+    with pytest.raises(RunError, match=r"adapter of the model at .*base, which is not there any more; put it back, or"):
+        hub.load("run")
+    with pytest.raises(RunError, match="which is not there any more"):
+        resume(Path("run"), "--steps", "9")
+    assert before == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    config["base"]["path"] = str(Path("moved").resolve())
+    Path("run/config.json").write_text(json.dumps(config))
+    hub.load("run")
+    resume(Path("moved"), "--steps", "3")
+    with pytest.raises(RunError, match="whose weights have changed since; put the right ones back"):
+        hub.load("run")
+    del config["base"]
+    Path("run/config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="does not say which model its adapter belongs to"):
+        hub.load("run")
+
+
+def test_the_weights_of_another_adapter_are_refused() -> None:
+    begin("run", *KINDS["lora"])
+    config = json.loads(Path("run/config.json").read_text())
+    for name, value in (("lora_rank", 3), ("lora_targets", "qkv")):
+        changed = {**config, "tuning": {**config["tuning"], name: value}}
+        Path("run/config.json").write_text(json.dumps(changed))
+        with pytest.raises(RunError, match=r"is of another model than run/config\.json describes"):
+            hub.load("run")
+
+
+# --- --freeze ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", ["1", "embedding", "*.mlp, norm", "blocks.0.attention.qkv"])
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_what_is_frozen_stays_as_it_is_and_the_rest_is_trained(parts: str, threads: str) -> None:
+    begin("run", "--freeze", parts, "--lr", "0.1", "--threads", threads)
+    base, (model, _) = load_model("base")[0], hub.load("run")
+    freeze(base, parts)
+    frozen = {name for name, p in base.named_parameters() if not p.requires_grad}
+    before, after = base.state_dict(), model.state_dict()
+    assert {name for name in before if np.array_equal(before[name], after[name])} == frozen
+    assert after.keys() == before.keys() and load_file("run/model.safetensors").keys() == before.keys()
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_killed_run_with_frozen_parts_goes_on_exactly(threads: str) -> None:
+    """Processes get their copies of frozen weights when they begin."""
+    more = ["--freeze", "embedding", "--threads", threads]
+    begin("expected", *more)
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 3, kill)
+        with pytest.raises(Killed):
+            begin("run", *more)
+    resume(Path("run"))
+    assert_same_run(Path("run"), Path("expected"))
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--freeze", "9"], "--freeze 9 is not possible: the model has 1 block"),
+        (["--freeze", "heads"], "--freeze heads fits no part of the model; its parts are embedding, norm, blocks.0"),
+        (["--freeze", "*"], "--freeze leaves nothing to train; freeze less"),
+        (["--freeze", "1", "--lora-rank", "2"], "--freeze is not needed with adapters"),
+        (["--lora-rank", "2", "--prefix-tokens", "2"], "a model has one adapter"),
+        (["--lora-rank", "2", "--lora-targets", "nothing"], "no matrix of the model fits the target 'nothing'"),
+        (["--lora-rank", "0"], "--lora-rank must be at least 1, got 0"),
+        (["--prompt-tokens", "99"], "a model with a context of 16 cannot have 99 virtual tokens"),
+    ],
+)
+def test_what_is_not_possible_is_refused_and_leaves_nothing(
+    more: list[str], sentence: str, capsys: pytest.CaptureFixture
+) -> None:
+    for dry in ([], ["--dry-run"]):
+        try:
+            begin("run", *more, *dry)
+            pytest.fail("not refused")
+        except ValueError as error:
+            said = str(error)
+        except SystemExit:
+            said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+        assert sentence in said
+        assert not Path("run").exists()
+
+
+def test_a_model_of_which_all_is_frozen_cannot_be_trained() -> None:
+    model: Any = load_model("base")[0]
+    check_trainable(model)
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="leaves nothing to train"):
+        check_trainable(model)
