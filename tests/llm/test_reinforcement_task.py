@@ -46,6 +46,8 @@ def reinforce(base: Path, out: Path, *more: str, begin: bool = True) -> int:
     [
         ("--algorithm", "grpo", "--beta", "0.1"),
         ("--algorithm", "ppo", "--sample-epochs", "4"),
+        ("--algorithm", "ppo", "--lora-rank", "2"),
+        ("--algorithm", "rloo", "--prefix-tokens", "2"),
         ("--algorithm", "reinforce", "--baseline", "running", "--sample-epochs", "3", "--ratio", "token"),
     ],
 )
