@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,13 +20,14 @@ from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vo
 from llm.tuning.chat import chat_tokenizer, read_split
 from llm.tuning.questions import ANSWERABLE, Question, prompt_of, question_of, questions_of, stop_ids_of
 from llm.tuning.records import Place
+from llm.tuning.reinforcement import rewards
 from llm.tuning.reinforcement.advantages import mean
 from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
 from llm.tuning.reinforcement.batches import SampledBatches, rewards_of
 from llm.tuning.reinforcement.objective import PolicyGradient
 from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
 from llm.tuning.reinforcement.reference import ReferencePolicy
-from llm.tuning.reinforcement.rewards import Reward, RewardError, load_reward, reward_file
+from llm.tuning.reinforcement.rewards import Reward, RewardError, load_reward
 from llm.tuning.reinforcement.sampling import CompletionSettings, complete
 from llm.tuning.rows import Prompt
 from llm.tuning.split import checksum
@@ -99,9 +99,7 @@ class ReinforceTask(Task):
 
     def checksums(self) -> dict[str, str]:
         train, val = self.split
-        path = reward_file(self.options.tuning.reward)
-        reward = {} if path is None else {"reward": hashlib.sha256(path.read_bytes()).hexdigest()}
-        return {"train": checksum(train), "val": checksum(val), **reward}
+        return {"train": checksum(train), "val": checksum(val), **rewards.checksum(self.options.tuning.reward)}
 
     def description(self, batches: SampledBatches) -> str:
         tuning = self.options.tuning
