@@ -72,7 +72,7 @@ class PolicyGradient:
         )
         losses = policy_loss(logprobs, None if self.fresh else old, advantages, mask, a)
         if a.beta and a.kl_in == "loss":
-            losses = losses + a.beta * divergence(logprobs, reference, a.kl)
+            losses = losses + divergence(logprobs, reference, a.kl) * a.beta
         return losses
 
 
