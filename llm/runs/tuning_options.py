@@ -85,7 +85,8 @@ class TuningOptions:
     # --- reinforce
     reward: str = "exact"
     """reinforce: what a completion earns. exact: 1 if it is the "answer" of the row. regex:PATTERN: 1 if that matches
-    somewhere. length:N: 1 for N characters. Or FILE.py:function, see llm/tuning/reinforcement/rewards.py.
+    somewhere. length:N: 1 for N characters. reward-model:PATH: what a model of --objective reward says.
+    Or FILE.py:function, see llm/tuning/reinforcement/rewards.py.
     """
     algorithm: Algorithm = "grpo"
     """reinforce: how rewards become a loss. The further options change parts of it; by default they are its own."""

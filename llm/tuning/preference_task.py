@@ -45,6 +45,8 @@ class Preferences:
     def __init__(self, tuning: TuningOptions):
         self.kind = tuning.preference
         self.beta = USUAL_BETA.get(self.kind, OTHER_BETA) if tuning.beta is None else tuning.beta
+        if self.beta == 0:
+            raise ValueError("--beta must be above 0 for --objective preference, got 0")
         self.label_smoothing, self.gamma = tuning.label_smoothing, tuning.gamma
 
     def loss_sum(self, model: GPT, batch: Batch) -> tuple[Tensor, Metrics]:
