@@ -223,6 +223,11 @@ def open_run(folder: Path) -> Source:
         config = merged_config(run, read_config(run))
 
     def read_weights() -> dict[str, Stored]:
+        if run.has_adapter:  # llm/hub/tuned.py reads it
+            raise HubError(
+                f"{folder} holds only the adapter of another model; for the whole model: python -m llm.hub convert "
+                f"{folder} FOLDER"
+            )
         with errors_of(folder, named=True):
             weights = read_checkpoint(run, config).weights
         return {name: Stored.from_array(array) for name, array in weights.items()}
