@@ -85,6 +85,8 @@ def open_model(path: str | Path) -> Source:
 def why_no_model(path: Path) -> str:
     """What is at `path` instead of a model, and what to give: the rest of a sentence."""
     wanted = "a run of train.py, a folder with a config.json, a .gguf file or a .bin file of llama2.c"
+    if (path / "adapter_config.json").is_file():
+        return "is an adapter and no model; give the model that it was made for, and this folder as its adapter"
     if path.is_dir():
         folders = (config.parent for config in path.glob("*/config.json"))
         weights = (file for file in path.glob("*.bin") if not file.name.startswith("tok"))  # those are tokenizers
