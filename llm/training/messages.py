@@ -9,6 +9,14 @@ from llm.runs.run import PICTURE, Run
 from llm.training.trainer import Trainer, TrainerState
 
 ADVICE = "try a smaller --lr, a longer --warmup or --clip 1"  # for a model that has diverged
+# How generate.py uses a model that was trained with these objectives.
+USES = {
+    "chat": "--chat",
+    "preference": "--chat",
+    "reinforce": "--chat",
+    "classify": "--classify",
+    "reward": "--classify",
+}
 
 
 def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
@@ -16,7 +24,8 @@ def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
     state = trainer.state
     is_best = state.best_step == state.step
     where = "" if is_best else f", at step {state.best_step:,}"
-    option = [] if is_best else ["--checkpoint", "best"]
+    objective = trainer.options.objective
+    option = [*([USES[objective]] if objective in USES else []), *([] if is_best else ["--checkpoint", "best"])]
     skipped = (
         f"the last updates were skipped, {state.skipped} in all, because loss or gradient was not finite; {ADVICE}"
     )
