@@ -114,7 +114,7 @@ class ChatTask(Task):
             Validation(some_batches(val, training.batch_size, training.eval_batches, make_batch)),
             data={"train": checksum(self.train_rows), "val": checksum(self.val_rows)},
             description=f"{self.train} ({training.data})\n{len(self.val.kept):,} examples for validation, "
-            f"{batches.steps_per_epoch:,} steps an epoch",
+            f"{batches.steps_per_epoch:,} steps an epoch{f' of {len(train):,} packed rows' if packing else ''}",
         )
 
     def rows_of(self, examples: ChatExamples) -> list[list[Tokens]]:

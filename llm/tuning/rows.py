@@ -147,7 +147,8 @@ def from_sharegpt(record: Mapping[str, Any], origin: Origin) -> Conversation:
             return conversation([], messages_in(record, "conversations"), record, origin)
         raise DataError(f"conversations is {brief(turns)}; expected a list of objects with from and value")
     messages = [{"role": SHAREGPT_ROLES.get(turn["from"], turn["from"]), "content": turn["value"]} for turn in turns]
-    return conversation([], messages_in({**record, "conversations": messages}, "conversations"), record, origin)
+    prompt: list[Message] = [{"role": "system", "content": record["system"]}] if record.get("system") else []
+    return conversation([], messages_in({"conversations": prompt + messages}, "conversations"), record, origin)
 
 
 def from_completion(record: Mapping[str, Any], origin: Origin) -> Conversation | Completion:
