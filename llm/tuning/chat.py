@@ -137,8 +137,13 @@ class ChatTask(Task):
 
 def write_answer(model: GPT, tokenizer: BaseTokenizer, messages: Sequence[Message], seed: int) -> str:
     """What the model answers; a sample to show during training. The caller limits the threads."""
-    ids, sampling = chat_ids(tokenizer, messages), Sampling(temperature=SAMPLE_TEMPERATURE)
-    request = Request(ids, SAMPLE_TOKENS, sampling, seed, stop_ids=end_ids_of(tokenizer))
+    return write_after(model, tokenizer, chat_ids(tokenizer, messages), seed)
+
+
+def write_after(model: GPT, tokenizer: BaseTokenizer, ids: Sequence[int], seed: int) -> str:
+    """What the model writes after these tokens, up to the end of its turn."""
+    sampling = Sampling(temperature=SAMPLE_TEMPERATURE)
+    request = Request(list(ids), SAMPLE_TOKENS, sampling, seed, stop_ids=end_ids_of(tokenizer))
     return "".join(decode_until_stop((token.id for token in Engine(model).run(request)), tokenizer, mid_text=True))
 
 
