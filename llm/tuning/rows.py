@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -228,10 +229,8 @@ def conversation(
 
 def tools_in(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     tools = record.get("tools") or None
-    try:  # some data sets keep them as a text, because their columns have one type
+    with suppress(ValueError):  # some data sets keep them as a text, because their columns have one type
         tools = json.loads(tools) if isinstance(tools, str) else tools
-    except ValueError:
-        raise DataError(f"tools is {brief(tools)}; expected a list of JSON schemas") from None
     if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
         raise DataError(f"tools is {brief(tools)}; expected a list of JSON schemas")
     return tools or None

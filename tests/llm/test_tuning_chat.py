@@ -216,7 +216,7 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
 def test_what_to_type_next_is_a_chat(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tune(base, tmp_path / "run", write_data(tmp_path / "chat.jsonl"))
     shown = capsys.readouterr().out
-    assert f"generate.py --run {tmp_path / 'run'} --chat\n" in shown
+    assert f"generate.py --chat --run {tmp_path / 'run'}\n" in shown
     assert "4 steps of 3 examples; " in shown
     assert "22 examples, " in shown and "2 examples for validation, 8 steps an epoch" in shown
 
