@@ -245,7 +245,8 @@ def test_samples_are_answers(prompt: str, base: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(chat_module, "chat_ids", record(chat_ids))
     data = tmp_path / "chat.jsonl"
-    data.write_text("".join(json.dumps({"messages": [said("user", q), said("assistant", "a")]}) + "\n" for q in "xy"))
+    chats = [{"messages": [said("user", q), said("assistant", "a")] * 2} for q in "xy"]
+    data.write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     arguments = ["--from", str(base), "--data", str(data), "--out", str(tmp_path / "run"), *BRIEF, "--prompt", prompt]
     options, run = parse(arguments)
     task = ChatTask(options, Run(str(tmp_path / "run")))
