@@ -20,7 +20,8 @@ from llm.runs.run import REFERENCE, Run
 from llm.runs.tuning_options import TuningOptions
 from llm.training.display import stages
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
-from llm.tuning.chat import chat_tokenizer, write_after
+from llm.tuning.chat import write_after
+from llm.tuning.chatml import chat_tokenizer
 from llm.tuning.completions import completion_lengths, completion_logps, ids_and_targets
 from llm.tuning.conversation import Encoder
 from llm.tuning.examples import read_examples
@@ -44,6 +45,8 @@ class Preferences:
     def __init__(self, tuning: TuningOptions):
         self.kind = tuning.preference
         self.beta = USUAL_BETA.get(self.kind, OTHER_BETA) if tuning.beta is None else tuning.beta
+        if self.beta == 0:
+            raise ValueError("--beta must be above 0 for --objective preference, got 0")
         self.label_smoothing, self.gamma = tuning.label_smoothing, tuning.gamma
 
     def loss_sum(self, model: GPT, batch: Batch) -> tuple[Tensor, Metrics]:

@@ -10,6 +10,7 @@ from llm.data.errors import DataError
 from llm.hub.generation_defaults import END_NAMES
 from llm.inference.chat_prompt import chat_ids, has_chat_template
 from llm.inference.text import end_ids_of, start_ids
+from llm.tuning.conversation import content_of
 from llm.tuning.rows import Completion, Conversation, Message, Prompt, Turns
 from tokenizer import BaseTokenizer
 
@@ -71,11 +72,6 @@ def prompt_of(row: Conversation | Completion | Prompt) -> Turns:
 
 def last_answer(messages: Sequence[Message]) -> int:
     return max(number for number, message in enumerate(messages) if message["role"] == "assistant")
-
-
-def content_of(message: Message) -> str:
-    content = message.get("content") or ""
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 def stop_ids_of(tokenizer: BaseTokenizer) -> set[int]:

@@ -13,14 +13,16 @@ from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.parallel.threads import Threads
 from llm.training.step import train_step
+from llm.tuning.packing import IGNORED
 from llm.tuning.questions import Question
 from llm.tuning.reinforcement.algorithms import ALGORITHMS
 from llm.tuning.reinforcement.batches import SampledBatches
-from llm.tuning.reinforcement.objective import IGNORED, PolicyBatch, PolicyGradient
+from llm.tuning.reinforcement.objective import PolicyBatch, PolicyGradient
 from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
 from llm.tuning.reinforcement.rewards import load_reward
 from llm.tuning.reinforcement.rollout import logprobs_and_values, rows_of
 from llm.tuning.reinforcement.sampling import Completion, CompletionSettings, complete, seeds_of
+from minigrad.backend import to_device
 from minigrad.optim import AdamW
 from tests.llm.gpts import random_gpt
 from tokenizer.models.char import CharTokenizer
@@ -139,6 +141,29 @@ def test_the_divergence_is_subtracted_from_rewards_or_added_to_the_loss() -> Non
     mask = with_kl.targets != IGNORED
     np.testing.assert_allclose(with_kl.advantages, without.advantages - np.where(mask, penalty, 0.0), atol=1e-12)
     assert metrics(batches, with_kl)["kl"] > 0
+
+
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_gpu_computes_the_same_loss_metrics_and_gradients(cupy: Any, algorithm: str, *, fresh: bool) -> None:
+    model = random_gpt(CONFIG, 0)
+    chosen = ALGORITHMS[algorithm]
+    is_ppo = chosen.baseline == "value"
+    batches = source(add_value_head(model) if is_ppo else model, algorithm, epochs=2)
+    batch = batches.batch(0)
+    for p in model.parameters():
+        p.data += 0.05
+    objective = (ProximalPolicy if is_ppo else PolicyGradient)(replace(chosen, beta=0.1), max_tokens=4, fresh=fresh)
+    found = []
+    for device in ("cpu", "cuda"):
+        model.to(device)
+        model.zero_grad()
+        loss, metrics = objective.loss_sum(model, tuple(to_device(array, device) for array in batch))
+        loss.backward()
+        grads = [to_device(p.grad.data, "cpu") for p in model.parameters() if p.grad is not None]
+        found.append([float(loss.data), *[x for pair in metrics.values() for x in pair], *grads])
+    for cpu, gpu in zip(*found, strict=True):
+        np.testing.assert_allclose(gpu, cpu, rtol=1e-9, atol=1e-12)  # float64, sums in another order
 
 
 def learn(algorithm: str, updates: int, **changes: Any) -> list[float]:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from llm.model.gpt import GPT
+from llm.tuning.packing import IGNORED
 from llm.tuning.reinforcement.advantages import advantages_of
 from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
-from llm.tuning.reinforcement.objective import IGNORED, PolicyGradient, token_logprobs
+from llm.tuning.reinforcement.objective import PolicyGradient, token_logprobs
 from llm.tuning.reinforcement.policy_losses import divergence
 from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
 from llm.tuning.reinforcement.rollout import logprobs_and_values, rows_of

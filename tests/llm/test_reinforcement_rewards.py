@@ -60,7 +60,8 @@ def test_what_goes_wrong_in_a_function_is_one_sentence_that_names_it(tmp_path: P
     [
         (
             "nice",
-            "--reward nice is not possible; give exact, regex:PATTERN, length:N (at least 1), or FILE.py:function",
+            "--reward nice is not possible; give exact, regex:PATTERN, length:N (at least 1), reward-model:PATH, or "
+            "FILE.py:function",
         ),
         ("length:0", "--reward length:0 is not possible"),
         ("length:x", "--reward length:x is not possible"),

@@ -13,6 +13,7 @@ from llm.inference.text import write_sample
 from llm.runs.load import load_model
 from llm.training.command import parse, start
 from llm.tuning.accuracy import Measure
+from llm.tuning.reinforcement.rewards import load_reward
 from llm.tuning.tasks import find_task
 from tests.llm.trainings import Killed, interrupt_at, kill, metrics, train, weights, without_pictures
 
@@ -46,6 +47,8 @@ def reinforce(base: Path, out: Path, *more: str, begin: bool = True) -> int:
     [
         ("--algorithm", "grpo", "--beta", "0.1"),
         ("--algorithm", "ppo", "--sample-epochs", "4"),
+        ("--algorithm", "ppo", "--lora-rank", "2"),
+        ("--algorithm", "rloo", "--prefix-tokens", "2"),
         ("--algorithm", "reinforce", "--baseline", "running", "--sample-epochs", "3", "--ratio", "token"),
     ],
 )
@@ -128,3 +131,19 @@ def test_a_run_is_not_resumed_with_another_reward(base: Path, tmp_path: Path, mo
     path.write_text(path.read_text() + "# changed\n")
     with pytest.raises(ValueError, match="not the one this run was trained on"):
         reinforce(base, tmp_path / "run", "--steps", "3", begin=False)
+
+
+def test_a_reward_model_can_be_the_reward(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pictures(monkeypatch)
+    pairs = [json.dumps({"prompt": word, "chosen": " a", "rejected": " d"}) + "\n" for word in WORDS]
+    (tmp_path / "pairs.jsonl").write_text("".join(pairs))
+    arguments = ["--from", str(base / "base"), "--objective", "reward", "--data", str(tmp_path / "pairs.jsonl"),
+                 "--steps", "2", "--batch-size", "4", "--device", "cpu", "--threads", "1"]  # fmt: skip
+    assert start(*parse([*arguments, "--out", str(tmp_path / "judge")]), write_sample, find_task) == 0
+    name = f"reward-model:{tmp_path / 'judge'}"
+    assert reinforce(base, tmp_path / "run", "--reward", name, "--steps", "2") == 0
+    found = load_reward(name)(["cat"] * 2, [" a", " d" * 40], [{"prompt": "cat"}] * 2)
+    assert isinstance(found[0], float)
+    assert found[1] is None  # longer than the context
+    with pytest.raises(ValueError, match="is no reward model"):
+        load_reward(f"reward-model:{base / 'base'}")

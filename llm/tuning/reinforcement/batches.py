@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llm.data.permutation import ROUNDS, permute
 from llm.model.gpt import GPT
 from llm.parallel.objective import Batch
 from llm.tuning.questions import Question
@@ -26,6 +25,7 @@ from llm.tuning.reinforcement.objective import PolicyBatch
 from llm.tuning.reinforcement.rewards import Reward
 from llm.tuning.reinforcement.rollout import Reference, roll_out, with_advantages
 from llm.tuning.reinforcement.sampling import Completion, CompletionSettings, complete, seeds_of
+from llm.tuning.row_batches import RowBatches
 from tokenizer import BaseTokenizer
 
 
@@ -90,13 +90,8 @@ class SampledBatches:
 
     def chosen(self, number: int) -> list[Question]:
         """The questions of a sample, each `group_size` times. In each epoch all are used, in a random order."""
-        first = number * self.prompts_per_step
-        places = [divmod(place, len(self.questions)) for place in range(first, first + self.prompts_per_step)]
-        return [self.questions[self._shuffled(*each)] for each in places for _ in range(self.group_size)]
-
-    def _shuffled(self, epoch: int, place: int) -> int:
-        keys = np.random.SeedSequence((self.seed, epoch)).generate_state(ROUNDS, np.uint64)
-        return int(permute(np.array([place]), len(self.questions), keys=keys)[0])
+        order = RowBatches(self.questions, self.prompts_per_step, self.seed, make_batch=lambda _: ())
+        return [self.questions[i] for i in order.indices(number) for _ in range(self.group_size)]
 
 
 def rewards_of(reward: Reward, questions: Sequence[Question], completions: Sequence[Completion]) -> np.ndarray:

@@ -22,13 +22,12 @@ import numpy as np
 from llm.model.gpt import GPT
 from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Batch
+from llm.tuning.packing import IGNORED
 from llm.tuning.reinforcement.algorithms import Algorithm
 from llm.tuning.reinforcement.measures import metrics_of
 from llm.tuning.reinforcement.policy_losses import divergence, divisor, policy_loss, token_weights
 from minigrad.fused.cross_entropy import cross_entropy
 from minigrad.tensor import Tensor
-
-IGNORED = -100
 
 
 class PolicyBatch(NamedTuple):
@@ -73,7 +72,7 @@ class PolicyGradient:
         )
         losses = policy_loss(logprobs, None if self.fresh else old, advantages, mask, a)
         if a.beta and a.kl_in == "loss":
-            losses = losses + a.beta * divergence(logprobs, reference, a.kl)
+            losses = losses + divergence(logprobs, reference, a.kl) * a.beta
         return losses
 
 

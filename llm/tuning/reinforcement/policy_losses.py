@@ -36,18 +36,18 @@ from minigrad.tensor import Tensor
 
 def plain_loss(logprobs: Tensor, advantages: Any) -> Tensor:
     """-A lp."""
-    return -advantages * logprobs
+    return -(logprobs * advantages)
 
 
 def ratio_loss(log_ratio: Tensor, advantages: Any) -> Tensor:
     """-A r."""
-    return -advantages * exp(log_ratio)
+    return -(exp(log_ratio) * advantages)
 
 
 def clipped_loss(log_ratio: Tensor, advantages: Any, low: float, high: float) -> Tensor:
     """-min(A r, A clip(r, 1 - low, 1 + high))."""
     ratio = exp(log_ratio)
-    return -minimum(advantages * ratio, advantages * clip(ratio, 1 - low, 1 + high))
+    return -minimum(ratio * advantages, clip(ratio, 1 - low, 1 + high) * advantages)
 
 
 def log_ratio_of(logprobs: Tensor, old: Any, mask: np.ndarray, ratio: Ratio) -> Tensor:
@@ -82,7 +82,7 @@ def is_clipped(
 
 def divergence(logprobs: Any, reference: Any, estimator: Estimator) -> Any:
     """An estimate, for each token, of the divergence of the policy from the reference; arrays or tensors."""
-    difference = reference - logprobs
+    difference = -(logprobs - reference)
     return -difference if estimator == "k1" else np.exp(difference) - difference - 1
 
 

@@ -73,7 +73,7 @@ def whiten(numbers: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def value_loss(values: Tensor, old: Any, returns: Any) -> Tensor:
     """Half the squared error; that of the clipped value where it is larger. So V moves by VALUE_CLIP at most."""
-    clipped = old + clip(values - old, -VALUE_CLIP, VALUE_CLIP)
+    clipped = clip(values - old, -VALUE_CLIP, VALUE_CLIP) + old
     return 0.5 * maximum((values - returns) ** 2, (clipped - returns) ** 2)
 
 

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import nullcontext
+
 import numpy as np
 
 from llm.hub.tuned import base_model
 from llm.model.adapters.attach import AdaptedGPT, adapter_off
 from llm.model.gpt import GPT
 from llm.runs.options import Options
-from llm.tuning.reinforcement.rollout import Reference, logprobs_and_values
+from llm.tuning.reinforcement.rollout import logprobs_and_values
 
 
-def reference_of(model: GPT, options: Options) -> Reference:
+class ReferencePolicy:
     """With adapters, the model without them. Otherwise the model at --from a second time."""
-    temperature = options.tuning.temperature
-    frozen = None if isinstance(model, AdaptedGPT) else base_model(str(options.training.from_), options.model)
 
-    def logprobs(ids: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        if frozen is None:
-            with adapter_off(model):
-                return logprobs_and_values(model, ids, targets, temperature)[0]
-        if frozen.device != model.device:
-            frozen.to(model.device)
-        return logprobs_and_values(frozen, ids, targets, temperature)[0]
+    def __init__(self, model: GPT, options: Options):
+        self.temperature, self.is_adapted = options.tuning.temperature, isinstance(model, AdaptedGPT)
+        self.policy = model
+        self.model = model if self.is_adapted else base_model(str(options.training.from_), options.model)
 
-    return logprobs
+    def __call__(self, ids: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The log-probabilities of the targets (R, T)."""
+        if self.model.device != self.policy.device:
+            self.model.to(self.policy.device)
+        with adapter_off(self.model) if self.is_adapted else nullcontext():
+            return logprobs_and_values(self.model, ids, targets, self.temperature)[0]
+
+    def checksums(self) -> dict[str, str]:
+        """A hash of its weights, if a checkpoint does not say what they are (llm/hub/tuned.py)."""
+        if self.is_adapted:
+            return {}
+        digest = hashlib.sha256()
+        for name, p in self.model.named_parameters():
+            digest.update(name.encode() + p.numpy().tobytes())
+        return {"reference": digest.hexdigest()}

@@ -14,6 +14,7 @@ It returns a number for each completion, or None where it can give none: nothing
     exact            1 if the completion is the row's "answer", or 0; spaces at the ends do not count
     regex:PATTERN    1 if the regular expression matches somewhere in the completion, or 0
     length:N         1 for N characters, and less the further the length is from it; 0 for none, or twice as many
+    reward-model:PATH   what the model at PATH says, which has learned from preferences (judge.py)
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from llm.runs.checkpoints import MODEL
+from llm.runs.files import digest
+from llm.tuning.reinforcement.judge import RewardModel
 
 Row = Mapping[str, Any]
 Reward = Callable[[Sequence[str], Sequence[str], Sequence[Row]], Sequence[float | None]]
@@ -68,18 +73,22 @@ def load_reward(name: str) -> Reward:
         return partial(regex, pattern=_compiled(argument))
     if kind == "length" and argument.isdecimal() and int(argument):
         return partial(length, wanted=int(argument))
+    if kind == "reward-model" and argument:
+        return RewardModel(argument)
     path, _, function = name.rpartition(":")
     if path.endswith(".py") and function:
         return _checked(_function_of(path, function), name)
     raise RewardError(
-        f"--reward {name} is not possible; give exact, regex:PATTERN, length:N (at least 1), or FILE.py:function"
+        f"--reward {name} is not possible; give exact, regex:PATTERN, length:N (at least 1), reward-model:PATH, or "
+        "FILE.py:function"
     )
 
 
-def reward_file(name: str) -> Path | None:
-    """The file with the function that --reward names."""
-    path, _, _ = name.rpartition(":")
-    return Path(path) if path.endswith(".py") else None
+def checksum(name: str) -> dict[str, str]:
+    """A hash of the file that --reward names, so that a run is not resumed with another reward."""
+    kind, _, argument = name.partition(":")
+    path = Path(argument, MODEL) if kind == "reward-model" else Path(name.rpartition(":")[0])
+    return {"reward": digest(path)} if path.is_file() else {}
 
 
 def _compiled(pattern: str) -> re.Pattern:

@@ -9,9 +9,11 @@ import numpy as np
 
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
+from llm.tuning.completions import ids_and_targets, joined
+from llm.tuning.packing import IGNORED
 from llm.tuning.reinforcement.advantages import advantages_of
 from llm.tuning.reinforcement.algorithms import Algorithm
-from llm.tuning.reinforcement.objective import IGNORED, PolicyBatch, logprobs_of_hidden, token_logprobs
+from llm.tuning.reinforcement.objective import PolicyBatch, logprobs_of_hidden, token_logprobs
 from llm.tuning.reinforcement.policy_losses import divergence
 from llm.tuning.reinforcement.ppo import ActorCritic, generalized_advantages, token_rewards, whiten
 from llm.tuning.reinforcement.sampling import Completion
@@ -37,13 +39,9 @@ class Rollout:
 
 def rows_of(completions: Sequence[Completion], *, mask_truncated: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """ids and targets (R, T). `mask_truncated`: a completion that was cut off has no targets."""
-    T = max(len(each.prompt_ids) + len(each.ids) for each in completions) - 1
-    ids, targets = np.zeros((len(completions), T), np.int64), np.full((len(completions), T), IGNORED)
-    for row, each in enumerate(completions):
-        text, begin = each.prompt_ids + each.ids, len(each.prompt_ids) - 1
-        ids[row, : len(text) - 1] = text[:-1]
-        if not (mask_truncated and each.cut_off):
-            targets[row, begin : len(text) - 1] = each.ids  # each id predicts the one after it
+    ids, targets = ids_and_targets([joined(each.prompt_ids, each.ids) for each in completions])
+    if mask_truncated:
+        targets[[each.cut_off for each in completions]] = IGNORED
     return ids, targets
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,19 +17,20 @@ from llm.runs.options import Options
 from llm.runs.run import Run
 from llm.runs.tuning_options import TuningOptions
 from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
-from llm.tuning.chat import chat_tokenizer, read_split
+from llm.tuning.chatml import chat_tokenizer
 from llm.tuning.questions import ANSWERABLE, Question, prompt_of, question_of, questions_of, stop_ids_of
 from llm.tuning.records import Place
+from llm.tuning.reinforcement import rewards
 from llm.tuning.reinforcement.advantages import mean
 from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
 from llm.tuning.reinforcement.batches import SampledBatches, rewards_of
 from llm.tuning.reinforcement.objective import PolicyGradient
 from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
-from llm.tuning.reinforcement.reference import reference_of
-from llm.tuning.reinforcement.rewards import Reward, RewardError, load_reward, reward_file
+from llm.tuning.reinforcement.reference import ReferencePolicy
+from llm.tuning.reinforcement.rewards import Reward, RewardError, load_reward
 from llm.tuning.reinforcement.sampling import CompletionSettings, complete
 from llm.tuning.rows import Prompt
-from llm.tuning.split import checksum
+from llm.tuning.split import checksum, read_split
 from tokenizer import BaseTokenizer
 
 # Field of TuningOptions -> field of Algorithm
@@ -53,7 +53,7 @@ class ReinforceTask(Task):
         self.split = read_split(training.data, tuning.val_data, training.val_fraction, ANSWERABLE)
         self.tokenizer = tokenizer_for(self.split[0] + self.split[1], options, run)
         self.options = with_vocabulary(options, self.tokenizer)
-        context = options.model.context - tuning.prefix_tokens - tuning.prompt_tokens
+        context = options.model.context - tuning.virtual_tokens
         self.questions, self.held_out = (
             questions_of(rows, self.tokenizer, context, tuning.max_tokens) for rows in self.split
         )
@@ -70,6 +70,7 @@ class ReinforceTask(Task):
     def parts(self, model: GPT) -> Parts:
         training, tuning = self.options.training, self.options.tuning
         is_ppo = self.algorithm.baseline == "value"
+        reference = ReferencePolicy(model, self.options) if self.algorithm.beta else None
         epochs = tuning.sample_epochs or (4 if is_ppo else 1)
         settings = CompletionSettings(tuning.max_tokens, sampling(tuning.temperature), stop_ids_of(self.tokenizer))
         kind = ProximalPolicy if is_ppo else PolicyGradient
@@ -87,19 +88,18 @@ class ReinforceTask(Task):
             group_size=self.group_size,
             seed=training.seed,
             epochs=epochs,
-            reference=reference_of(model, self.options) if self.algorithm.beta else None,
+            reference=reference,
         )
         count = training.eval_batches * training.batch_size
         validation = GreedyRewards(
             self.tokenizer, self.held_out[:count], self.reward, replace(settings, sampling=sampling(0.0))
         )
-        return Parts(objective, batches, validation, data=self.checksums(), description=self.description(batches))
+        data = self.checksums() | ({} if reference is None else reference.checksums())
+        return Parts(objective, batches, validation, data=data, description=self.description(batches))
 
     def checksums(self) -> dict[str, str]:
         train, val = self.split
-        path = reward_file(self.options.tuning.reward)
-        reward = {} if path is None else {"reward": hashlib.sha256(path.read_bytes()).hexdigest()}
-        return {"train": checksum(train), "val": checksum(val), **reward}
+        return {"train": checksum(train), "val": checksum(val), **rewards.checksum(self.options.tuning.reward)}
 
     def description(self, batches: SampledBatches) -> str:
         tuning = self.options.tuning
