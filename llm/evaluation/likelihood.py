@@ -35,9 +35,9 @@ def log_likelihood(model: GPT, tokenizer: BaseTokenizer, context: str, continuat
     before, after = encode_parts(tokenizer, context, continuation)
     if not after:
         raise ValueError(f"the continuation {continuation!r} has no tokens; give one that has")
-    if len(after) > model.config.context:
-        raise ValueError(f"the continuation has {len(after):,} tokens and the model reads {model.config.context:,}")
-    ids = np.array(before + after)[-(model.config.context + 1) :]
+    if len(after) > model.context:
+        raise ValueError(f"the continuation has {len(after):,} tokens and the model reads {model.context:,}")
+    ids = np.array(before + after)[-(model.context + 1) :]
     with no_grad(), no_dropout(model), fitting_blas_threads(model.num_parameters()):
         x = model.hidden(ids[None, :-1])[:, -len(after) :]  # (1, T, C): each row predicts a token of the continuation
         logits = to_device(model.logits(x).data[0], "cpu").astype(np.float64)  # (T, V)

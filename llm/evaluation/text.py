@@ -35,7 +35,7 @@ def evaluate_text(model: GPT, tokenizer: BaseTokenizer, text: str) -> Evaluation
 
 def sum_of_losses(model: GPT, ids: np.ndarray) -> float:
     """The losses of all tokens (N,) but the first, added up."""
-    context, (inputs, targets) = model.config.context, (ids[:-1], ids[1:])
+    context, (inputs, targets) = model.context, (ids[:-1], ids[1:])
     whole = len(inputs) // context * context  # tokens in windows of full length; the last window is shorter
     windows = (inputs[:whole].reshape(-1, context), targets[:whole].reshape(-1, context))
     parts = in_short_parts(windows, model.device) if whole else []

@@ -10,7 +10,8 @@ from llm.hub.read import load_tokenizer
 from llm.hub.save import save
 from llm.hub.save_gguf import Kind, save_gguf
 from llm.hub.source import open_model
-from llm.hub.tuned import plain_model
+from llm.hub.tuned import merged_model, plain_model
+from llm.model.classifier import Classifier
 
 Format = Literal["hf", "gguf"]
 GGUF_NAME, GGUF_SUFFIX = "model.gguf", ".gguf"
@@ -35,8 +36,10 @@ def convert(
     if written.exists():  # before minutes of reading
         raise HubError(f"{written} exists already; give a new {'folder' if to == 'hf' else 'file'}")
     tokenizer = load_tokenizer(source, tokenizer_path)
-    model = plain_model(source)
-    if to == "hf":
+    model = merged_model(source) if to == "hf" else plain_model(source)
+    if isinstance(model, Classifier):  # which does not generate
+        save(model, tokenizer, written)
+    elif to == "hf":
         save(model, tokenizer, written, source.read_defaults(tokenizer))
     else:
         save_gguf(model, tokenizer, written, kind or "F16")

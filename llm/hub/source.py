@@ -12,6 +12,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from llm.hub.classes import SCORE, Classes, parts_of_classifier, read_classes
 from llm.hub.errors import HubError, possible_model, shown
 from llm.hub.families import FAMILIES, Family
@@ -25,6 +27,7 @@ from llm.hub.tokenizer_files import errors_of, folder_tokenizer, gguf_tokenizer,
 from llm.hub.weights import Part, SameNames
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
+from llm.runs.checkpoints import MODEL
 from llm.runs.files import open_regular
 from llm.runs.load import read_checkpoint, read_config, read_tokenizer
 from llm.runs.run import CONFIG, Run
@@ -217,7 +220,7 @@ def open_run(folder: Path) -> Source:
     """A run of train.py. Its tensors have our names already."""
     run = Run(folder)
     with errors_of(folder, named=True):
-        config = read_config(run)
+        config = merged_config(run, read_config(run))
 
     def read_weights() -> dict[str, Stored]:
         with errors_of(folder, named=True):
@@ -234,6 +237,19 @@ def open_run(folder: Path) -> Source:
         return GenerationDefaults.of_tokenizer(tokenizer, token_roles(tokenizer))
 
     return Source(folder, RUN, config, SameNames(), read_weights, load_tokenizer, read_defaults)
+
+
+def merged_config(run: Run, config: GPTConfig) -> GPTConfig:
+    """That of the model with its adapter merged: if the embedding or the head has an update, they are tied no more."""
+    path = run.folder / MODEL
+    if not config.tied_head or not run.has_adapter or not path.is_file():
+        return config
+    try:
+        with safe_open(path, "numpy") as file:
+            untied = any(name.startswith(("embedding.update", "head.")) for name in file.keys())  # noqa: SIM118  no dict
+    except SafetensorError:  # `read_checkpoint` says what is wrong with it
+        return config
+    return replace(config, tied_head=not untied)
 
 
 def is_of_run(data: dict[str, Any]) -> bool:

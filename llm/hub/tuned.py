@@ -1,24 +1,22 @@
 """Runs of train.py that tune another model: that model, and what the run has trained beside it.
 
-A run with an adapter (--lora-rank ...) saves only the adapter. Its config.json remembers the model at --from:
-
-    "base": {"path": "/models/SmolLM2", "sha256": "..."}
-
-When the run is opened, this model is read, and checked to be the same. All other runs hold all of their weights.
+A run with an adapter (--lora-rank ...) saves only the adapter. Its config.json remembers the model at --from, by its
+absolute path and by the checksum of its weights, "base". When the run is opened, this model is read, and checked to be
+the same. All other runs hold all of their weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt, initial_values, prefix_width
 from llm.hub.adapters.settings import LoRASettings
 from llm.hub.errors import HubError
-from llm.hub.read import load_weights
+from llm.hub.read import load_either
 from llm.hub.source import RUN, Source, open_model
 from llm.model.adapters.merge import merge
 from llm.model.classifier import Classifier
@@ -30,9 +28,11 @@ from llm.runs.files import digest
 from llm.runs.load import load_model, read_checkpoint, read_config, read_tokenizer
 from llm.runs.run import CONFIG, Run
 from llm.runs.trained import load_trained
-from llm.runs.tuning_options import TuningOptions
 from minigrad.backend import pick_device
 from tokenizer import BaseTokenizer
+
+if TYPE_CHECKING:  # it imports tyro, the library for command lines
+    from llm.runs.tuning_options import TuningOptions
 
 # --- the model at --from ----------------------------------------------------------------------------------------------
 
@@ -63,13 +63,21 @@ def is_tuned(source: Source) -> bool:
 
 def plain_model(source: Source) -> GPT:
     """A model without an adapter: that of a run is merged into the weights."""
-    if not is_tuned(source):
-        return load_weights(source)
-    model, _ = load_run(Run(source.where))
+    model = merged_model(source)
     if isinstance(model, Classifier):
         raise HubError(f"{source.where} is a classifier, which writes no text; use --classify of generate.py")
+    return model
+
+
+def merged_model(source: Source) -> GPT | Classifier:
+    """As `plain_model`, also for classifiers."""
+    if not is_tuned(source):
+        return load_either(source)
+    model, _ = load_run(run := Run(source.where))
+    if not run.has_adapter:
+        return model
     try:
-        merge(model)
+        merge(model.model if isinstance(model, Classifier) else model)
     except ValueError as error:
         raise HubError(f"{source.where} cannot be a plain model: {error}") from None
     return model
@@ -94,12 +102,7 @@ def grown(state: dict[str, Any], vocab_size: int, end_of_text: int | None) -> di
     return state
 
 
-def base_record(path: str | Path) -> dict[str, str]:
-    """What config.json remembers of the model at --from: where it is, and the checksum of its weights."""
-    return {"path": str(Path(path).resolve()), "sha256": checksum(path)}
-
-
-def checksum(path: str | Path) -> str:
+def base_checksum(path: str | Path) -> str:
     """The SHA-256 of a file of weights; of the SHA-256 of all files, if there are several."""
     digests = [digest(file) for file in files_of_weights(open_model(path).where)]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -112,20 +115,20 @@ def files_of_weights(where: Path) -> list[Path]:
     return [own] if own.is_file() else sorted(where.glob("*.safetensors"))
 
 
-def checked_base(run: Run) -> str:
+def checked_base(run: Run, path: str) -> str:
     """The path of the model that a run with an adapter was begun with. Raises RunError if it is not there any more."""
-    base = run.base
-    if not isinstance(base, dict) or not all(isinstance(base.get(name), str) for name in ("path", "sha256")):
+    if not isinstance(run.base, str):
         raise RunError(f"{run.folder / CONFIG} does not say which model its adapter belongs to; put the right one back")
-    path = base["path"]
+    again = f"{run.resume_command} --from PATH"
     if not Path(path).exists():
         raise RunError(
-            f"{run} is an adapter of the model at {path}, which is not there any more; put it back, or write its new "
-            f'place into {run.folder / CONFIG}, as "path" of "base"'
+            f"{run} is an adapter of the model at {path}, which is not there any more; put it back, or give its new "
+            f"place with: {again}"
         )
-    if checksum(path) != base["sha256"]:
+    if base_checksum(path) != run.base:
         raise RunError(
-            f"{run} is an adapter of the model at {path}, whose weights have changed since; put the right ones back"
+            f"{run} is an adapter of another model than that at {path}: its weights are not those that the adapter was "
+            f"trained with; put them back, or say where they are with: {again}"
         )
     return path
 
@@ -175,7 +178,7 @@ def load_run(
     tokenizer, options = read_tokenizer(run, config), run.options()
     model: Any = GPT(config, rng=None)
     if run.has_adapter:
-        model = base_model(checked_base(run), config)
+        model = base_model(checked_base(run, str(options.training.from_)), config)
         add_adapter(model, options.tuning, options.training.seed)
     if labels is not None:
         model = Classifier(model, labels, rng=None, pad_id=run.task.get("pad_id"))

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from llm.inference.generate import Placement, check_arguments, next_logits_of_rows, place, read_all
+from llm.inference.generate import Placement, check_arguments, next_logits_of_rows, place, read_all, tokens_in
 from llm.inference.logprobs import log_probabilities, most_likely
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
@@ -148,12 +148,13 @@ class BeamReader:
     def __call__(self, beginnings: Sequence[Beginning]) -> np.ndarray:
         """The log-probabilities (B, V) of the next token."""
         texts = np.array([[*self.prompt_ids, *each.ids] for each in beginnings])  # (B, T)
-        placement = place(self.model, texts.shape[1], self.model.config.context)
+        placement = place(self.model, texts.shape[1], self.model.context)
         if placement != self.placement:  # as in CachedReader of generate.py
             self.placement = placement
             self.cache.reset()
         elif self.cache.length:
             # Row b of the cache shall hold the text that beginning b continues.
             self.cache.select([each.parent for each in beginnings])
-        logits = next_logits_of_rows(self.model, texts[:, placement.first + self.cache.length :], self.cache)
+        unread = texts[:, placement.first + tokens_in(self.cache, self.model) :]
+        logits = next_logits_of_rows(self.model, unread, self.cache)
         return np.stack([log_probabilities(row) for row in logits])

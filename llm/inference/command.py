@@ -10,7 +10,7 @@ from pathlib import Path
 from llm.console import say
 from llm.inference.constrain import Constraint
 from llm.inference.generate import first_in_context
-from llm.inference.model_choice import LoadedModel, check_kind, load_other, load_run
+from llm.inference.model_choice import LoadedModel, check_kind, load_other, load_run, with_adapter, with_adapters
 from llm.inference.options import GenerateOptions, parse
 from llm.inference.terminal.chat import Chat
 from llm.inference.terminal.classes import print_classes
@@ -32,6 +32,10 @@ def start(options: GenerateOptions) -> int:
     """Do what the options ask for; returns the exit status. Raises ValueError, RuntimeError or OSError."""
     loaded = load_chosen(options)
     check_kind(loaded, classify=options.classify)
+    if options.serve:
+        loaded = with_adapters(loaded, options.adapter)
+    elif options.adapter:
+        loaded = with_adapter(loaded, options.adapter[0])
     set_blas_threads(blas_threads(options.threads, loaded.model.num_parameters()))
     if options.classify:
         return print_classes(loaded.model, loaded.tokenizer, options.prompt)
@@ -64,7 +68,7 @@ def write_texts(loaded: LoadedModel, text_writer: TextWriter, seed: int) -> int:
     ids = prompt_ids(loaded.model, loaded.tokenizer, prompt)
     constraint = text_writer.constraint(mid_text=bool(prompt))
     if options.show.logit_lens:
-        seen = ids[first_in_context(len(ids), loaded.model.config.context) :]
+        seen = ids[first_in_context(len(ids), loaded.model.context) :]
         print_text(lens_table(loaded.model, loaded.tokenizer, seen))
     for number in range(options.num_samples):
         if number > 0:

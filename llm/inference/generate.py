@@ -126,7 +126,7 @@ def check_arguments(
 
 def read_all(model: GPT, ids: Sequence[int]) -> np.ndarray:
     """Reads the whole text, or the end of it if it is longer than the context."""
-    return next_logits(model, ids[first_in_context(len(ids), model.config.context) :])
+    return next_logits(model, ids[first_in_context(len(ids), model.context) :])
 
 
 class CachedReader:
@@ -137,12 +137,18 @@ class CachedReader:
         self.placement = Placement()  # of the text in the cache
 
     def __call__(self, ids: Sequence[int]) -> np.ndarray:
-        placement = place(self.model, len(ids), self.model.config.context)
+        placement = place(self.model, len(ids), self.model.context)
         if placement != self.placement:  # then all that is read must be read again
             self.placement = placement
             self.cache.truncate(0)
         # What is not in the cache: first the whole prompt, then one token in each call, or half a context after a cut.
-        return next_logits(self.model, ids[placement.first + self.cache.length :], self.cache)
+        return next_logits(self.model, ids[placement.first + tokens_in(self.cache, self.model) :], self.cache)
+
+
+def tokens_in(cache: KVCache, model: GPT) -> int:
+    """How many tokens of a text are in the cache, without those that an adapter has put before them."""
+    virtual = model.config.context - model.context
+    return max(cache.length - virtual, 0)
 
 
 class Placement(NamedTuple):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from llm.hub.adapters.files import load_adapter
 from llm.hub.errors import HubError
 from llm.hub.generation_defaults import FILE_NAME, GenerationDefaults
 from llm.hub.read import Weights, load_either, load_tokenizer
 from llm.hub.source import open_model
+from llm.hub.tuned import is_tuned
 from llm.hub.tuned import load_run as load_tuned
 from llm.inference.sampling import Sampling
 from llm.inference.text import end_ids_of
+from llm.model.adapters.attach import sharing_weights
 from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
 from llm.runs.run import Run
@@ -29,6 +32,7 @@ class LoadedModel:
     model: Any  # a GPT; with --classify, a Classifier
     tokenizer: BaseTokenizer
     end_ids: Collection[int] = ()  # tokens that end a text, besides those of which the tokenizer says so
+    adapters: Mapping[str, GPT] = field(default_factory=dict)  # the same weights, with an adapter each, by its name
 
     @property
     def all_end_ids(self) -> set[int]:
@@ -48,7 +52,8 @@ def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: 
     if tokenizer is None:
         raise HubError(f"{path} has no tokenizer; give the file or folder of one with --tokenizer")
     ends = source.read_defaults(tokenizer).end_tokens
-    return LoadedModel(path, move(load_either(source, weights=weights), device, weights), tokenizer, ends)
+    model = load_tuned(path)[0] if is_tuned(source) else load_either(source, weights=weights)
+    return LoadedModel(path, move(model, device, weights), tokenizer, ends)
 
 
 def check_kind(loaded: LoadedModel, *, classify: bool) -> None:
@@ -60,6 +65,32 @@ def check_kind(loaded: LoadedModel, *, classify: bool) -> None:
         raise ValueError(
             f"{loaded.name} is no classifier; leave --classify out, or train one: python train.py --objective classify"
         )
+
+
+def with_adapter(loaded: LoadedModel, given: str) -> LoadedModel:
+    """The model with an adapter, a folder of PEFT: NAME=FOLDER, or FOLDER alone."""
+    _, folder = name_and_folder(given)
+    load_adapter(loaded.model, folder)
+    loaded.model.to(loaded.model.device)  # the new parameters too
+    return loaded
+
+
+def with_adapters(loaded: LoadedModel, given: Sequence[str]) -> LoadedModel:
+    """The model, and beside it the same weights with each of these adapters, for requests that choose one by name."""
+    adapters: dict[str, GPT] = {}
+    for name, folder in map(name_and_folder, given):
+        if name in adapters or name in (loaded.name, Path(loaded.name).name):
+            raise ValueError(f"two models are called {name}; give the adapter {folder} another name: NAME={folder}")
+        adapters[name] = sharing_weights(loaded.model)
+        load_adapter(adapters[name], folder)
+        adapters[name].to(loaded.model.device)
+    return replace(loaded, adapters=adapters)
+
+
+def name_and_folder(given: str) -> tuple[str, str]:
+    """The value of --adapter: NAME=FOLDER, or FOLDER, whose last part is the name then."""
+    name, equals, folder = given.partition("=")
+    return (name, folder) if equals and not Path(given).is_dir() else (Path(given).name, given)
 
 
 def move(model: GPT | Classifier, device: str, weights: Weights) -> GPT | Classifier:

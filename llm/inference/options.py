@@ -58,6 +58,10 @@ class GenerateOptions:
     """
     tokenizer: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """For --model: the file or folder of a tokenizer. Default: the one that the model comes with."""
+    adapter: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """The folder of an adapter for the model, as PEFT and save_adapter write it. With --serve it can be given several
+    times, also as NAME=FOLDER: a request chooses one by its name, in the field "model".
+    """
     chat: bool = False
     """Talk with the model: each line is a message, and /help lists the commands. Without a terminal, each line of
     standard input is a message.
@@ -103,6 +107,8 @@ class GenerateOptions:
             raise ValueError("--run and --checkpoint choose a run, and --model another model; give one of the two")
         if self.model is None and (self.tokenizer is not None or self.weights == "stored"):
             raise ValueError("--tokenizer and --weights stored are for --model; a run has its own tokenizer")
+        if len(self.adapter) > 1 and not self.serve:
+            raise ValueError("a text is written with one --adapter; only --serve takes several")
         if self.regex is not None and self.schema is not None:
             raise ValueError("--regex and --schema both say what may be written; give one of the two")
         if "" in self.stop:

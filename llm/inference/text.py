@@ -98,9 +98,9 @@ def prompt_ids(model: GPT, tokenizer: BaseTokenizer, prompt: str) -> list[int]:
     # "Ordinary": if the prompt contains the name of a special token, it is encoded like any other text. So somebody who
     # can only choose the prompt cannot insert special tokens.
     ids = tokenizer.template.begin_ids() + tokenizer.encode_ordinary(prompt) if prompt else start_ids(tokenizer)
-    if left_out := first_in_context(len(ids), model.config.context):
+    if left_out := first_in_context(len(ids), model.context):
         warnings.warn(
-            f"the prompt has {len(ids):,} tokens and the model reads at most {model.config.context:,}; "
+            f"the prompt has {len(ids):,} tokens and the model reads at most {model.context:,}; "
             f"the first {left_out:,} are left out",
             stacklevel=4,  # the caller of `stream_text`
         )

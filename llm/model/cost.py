@@ -146,11 +146,13 @@ def training_memory(
     workers: int = 1,
     processes: bool = False,
     trained: Trained | None = None,
+    has_logits: bool = True,
 ) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes.
 
     `recompute`: with activation checkpointing. `workers`: how many workers divide the batch. `processes`: whether they
-    are processes. `trained`: what is trained; None: everything.
+    are processes. `trained`: what is trained; None: everything. `has_logits`: whether the loss is that of next tokens;
+    a classifier has none.
     """
     total = parameters(config).total
     weights = (total + (trained.added if trained else 0)) * itemsize
@@ -163,9 +165,16 @@ def training_memory(
         gradients=workers * learned if processes else learned,
         optimizer=2 * learned,  # AdamW: mean and mean square of the gradients
         activations=activation_bytes(
-            config, batch_size, context, itemsize, recompute=recompute, workers=workers, trained=trained
+            config,
+            batch_size,
+            context,
+            itemsize,
+            recompute=recompute,
+            workers=workers,
+            trained=trained,
+            has_logits=has_logits,
         ),
-        logits=workers * rows_of_logits * config.vocab_size * itemsize,
+        logits=workers * rows_of_logits * config.vocab_size * itemsize if has_logits else 0,
     )
 
 
@@ -178,6 +187,7 @@ def activation_bytes(
     recompute: bool = False,
     workers: int = 1,
     trained: Trained | None = None,
+    has_logits: bool = True,
 ) -> int:
     """Bytes that the graphs of all workers hold at the end of the forward pass of `model.loss`.
 
@@ -200,7 +210,8 @@ def activation_bytes(
     head = V * (own if own <= min(CPU_CHUNK_ROWS, C) else C)
     if trained is not None:
         blocks += tokens * trained.per_token // (L if recompute else 1)
-        head = head if trained.head else 0
+    if not has_logits or trained is not None and not trained.head:
+        head = 0
     return itemsize * (blocks + tokens * outside + workers * head)
 
 

@@ -27,8 +27,8 @@ from minigrad.tensor import Tensor, array_of
 INITIAL_CAPACITY = 64  # tokens
 
 # Appends keys and values (B, K, T, D) to one layer of a cache, and returns all of that layer's, (B, K, S, D). For texts
-# of different lengths (cache_pool.py) it returns two lists with arrays (K, S, D). Of Tensors, a cache keeps the arrays;
-# only what takes its place in training (adapters/prefix.py) returns Tensors.
+# of different lengths (cache_pool.py) it returns two `Ragged`. Of Tensors, a cache keeps the arrays; only what stands
+# for a cache in training (adapters/prefix.py) returns Tensors.
 UpdateCache = Callable[[Any, Any], tuple[Any, Any]]
 
 

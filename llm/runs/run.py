@@ -42,6 +42,7 @@ LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
 # arrays that do not fit.
 LARGEST_RATIO = 8
 TOKENIZER_FILES = {TOKENIZER, SETTINGS_NAME}
+ADAPTERS = ("lora_rank", "prefix_tokens", "prompt_tokens")  # options of tuning
 MORE = ("base", "task")  # what config.json may have beside the options
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
 REPORT, REFERENCE = "report.json", "reference.safetensors"  # of --objective classify, preference
@@ -70,11 +71,17 @@ class Run:
     # --- what was asked for -----------------------------------------------------------------------------------------
 
     def begin(
-        self, options: Options, tokenizer: BaseTokenizer, *, base: Any = None, task: Mapping[str, Any] | None = None
+        self,
+        options: Options,
+        tokenizer: BaseTokenizer,
+        *,
+        base: str | None = None,
+        task: Mapping[str, Any] | None = None,
     ) -> None:
         """Create the files of a new run. config.json comes last: with it, the run exists.
 
-        `base`: where the model is that an adapter belongs to (llm/hub/tuned.py). `task`: what is known of the task.
+        `base`: the checksum of the model that an adapter belongs to (llm/hub/tuned.py). `task`: what is known of the
+        task.
         """
         self.check_free()
         with self._writing(TOKENIZER):
@@ -120,11 +127,11 @@ class Run:
     @property
     def has_adapter(self) -> bool:
         """Whether the run has trained an adapter, and holds nothing else."""
-        return self.options().tuning.has_adapters
+        return self._read_config(lambda data: any((data.get("tuning") or {}).get(name) for name in ADAPTERS))
 
     @property
     def base(self) -> Any:
-        """Where the model is that the adapter belongs to: llm/hub/tuned.py."""
+        """The checksum of the model that the adapter belongs to: llm/hub/tuned.py."""
         return self._read_config(lambda data: data.get("base"))
 
     @property

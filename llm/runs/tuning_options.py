@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import tyro
-
 from llm.model.checks import LARGEST_INT
 from llm.runs.parsing import DEFAULT_IN_TEXT, flag
 
@@ -42,9 +40,9 @@ class TuningOptions:
     """LoRA: names of layers with commas between them, or all-linear: all but the embedding and the head."""
     lora_dropout: float = 0.0
     """LoRA: dropout on the input of the two matrices."""
-    rslora: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    rslora: bool = False
     """LoRA: multiply by alpha / sqrt(rank) instead of alpha / rank."""
-    dora: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    dora: bool = False
     """LoRA: train the length of each row of a matrix by itself (DoRA)."""
     prefix_tokens: int = 0
     """Prefix tuning: train keys and values of this many tokens before the text, in each layer. 0: none."""
@@ -58,7 +56,7 @@ class TuningOptions:
     # --- chat, and all that learns from rows of a file
     val_data: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """A file of its own for validation. none, the default: --val-fraction of the rows of --data."""
-    packing: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    packing: bool = False
     """chat: put several examples into each row of a batch, as many as the context has room for (best fit). They do not
     see each other. --batch-size is then the number of rows.
     """
@@ -82,7 +80,7 @@ class TuningOptions:
     """reward: weight of the loss that keeps the mean of rewards near 0."""
 
     # --- classify: name the class of a text
-    balance: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    balance: bool = False
     """classify: use as many texts of each class as there are of the rarest, chosen with --seed."""
     # --- reinforce
     reward: str = "exact"

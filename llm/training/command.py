@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -61,7 +62,7 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
         _parse(["--help"], _described(first))
     run = _run(first)
     defaults = run.options() if run.exists else _with_warmup_for(first.steps, _defaults(first))
-    options = _parse(arguments, defaults)
+    options = _with_lasting_path(_parse(arguments, defaults))
     if run.exists:
         _refuse_changes(run, defaults, options)
         return options, run
@@ -73,11 +74,12 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
 
 def start(options: Options, run: Run, write_sample: SampleWriter, find_task: FindTask = lambda _: TextTask) -> int:
     """Train a new run, continue a run, or only describe what the options say; returns the exit status."""
+    kind = find_task(options.training.objective)
     if options.training.dry_run:
-        print_line(describe_dry_run(options, run))
+        print_line(describe_dry_run(options, run, kind))
         return 0
     with run.locked():
-        trainer, task = set_up(options, run, find_task(options.training.objective))
+        trainer, task = set_up(options, run, kind)
         options = task.options
         print_line(describe(trainer, task, run))
         if trainer.model.device == "cpu":
@@ -154,6 +156,16 @@ def _with_warmup_for(steps: str | None, preset: Options) -> Options:
     return replace(preset, training=replace(training, warmup=training.warmup * int(steps) // training.steps))
 
 
+def _with_lasting_path(options: Options) -> Options:
+    """With an adapter, the run needs the model at --from also when it is opened from another folder."""
+    training = options.training
+    if not options.tuning.has_adapters or training.from_ is None:
+        return options
+    path = str(Path(training.from_).resolve())
+    tokenizer = path if training.tokenizer == training.from_ else training.tokenizer
+    return replace(options, training=replace(training, from_=path, tokenizer=tokenizer))
+
+
 def _preset(name: str | None) -> Options:
     known, name = presets(), name or "default"
     if name not in known:
@@ -166,6 +178,8 @@ def _refuse_changes(run: Run, before: Options, after: Options) -> None:
     fixed: list[tuple[Any, Any, str]] = [
         (before.training, after.training, name) for name in ("preset", "from_", "tokenizer", "objective")
     ]
+    if before.tuning.has_adapters:  # the model may have been moved: its checksum says whether it is the same
+        fixed = [each for each in fixed if each[2] not in ("from_", "tokenizer")]
     fixed += [(before.tuning, after.tuning, field.name) for field in fields(after.tuning)]
     fixed += [(before.model, after.model, field.name) for field in fields(after.model) if field.name not in CHANGEABLE]
     for old, new, name in fixed:

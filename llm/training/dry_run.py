@@ -28,8 +28,9 @@ from llm.runs.run import Run
 from llm.training.base import base_tokenizer
 from llm.training.memory import describe_memory, memory_arguments
 from llm.training.setup import worker_count
-from llm.training.text import check_vocab_size
-from llm.training.trained import trained_part
+from llm.training.task import TaskKind
+from llm.training.text import TextTask, check_vocab_size
+from llm.training.trained import texts_of_a_row, trained_part
 from minigrad.backend import pick_device, to_device
 from tokenizer import load as load_tokenizer
 
@@ -39,20 +40,26 @@ READABLE_TEXT = 1 << 26  # bytes. This is read in half a second, to look for its
 BUSY = 0.75  # if less than this share of the cores is idle, a line says that the run will take longer
 
 
-def describe_dry_run(options: Options, run: Run) -> str:
+def describe_dry_run(options: Options, run: Run, kind: TaskKind = TextTask) -> str:
     """Lines on text and vocabulary, a table of sizes and memory, and the predicted time of a step and of all steps.
 
     Raises ValueError or OSError when the run could not begin: the text does not exist, a tokenizer cannot be read ...
     """
     training = options.training
     device = pick_device(training.device)
-    corpus = find_corpus(training.data)
-    vocab_size, source = find_vocabulary(options, run, corpus)
-    options = replace(options, model=replace(options.model, vocab_size=vocab_size))
+    if kind is TextTask:
+        corpus = find_corpus(training.data)
+        vocab_size, source = find_vocabulary(options, run, corpus)
+        options = replace(options, model=replace(options.model, vocab_size=vocab_size))
+        about_data = [f"text       {describe_text(training.data, corpus)}"]
+    else:
+        task = kind(options, run)  # reads the examples, which takes little time
+        options, source = task.options, f"of the model in {training.from_}"
+        about_data = [f"data       {training.data}, whose {task.rows} can be used"]
     workers = worker_count(training, device)
     lines = [
-        f"text       {describe_text(training.data, corpus)}",
-        f"vocabulary {vocab_size:,} tokens, {source}",
+        *about_data,
+        f"vocabulary {options.model.vocab_size:,} tokens, {source}",
         cost.table(options.model, **memory_arguments(options, workers)),
         *(describe_memory(options, workers) if device == "cpu" else []),
         *describe_time(options, device, workers, steps_done(run)),
@@ -103,7 +110,7 @@ def steps_done(run: Run) -> int:
 
 def describe_time(options: Options, device: str, workers: int, done: int) -> list[str]:
     training, model = options.training, options.model
-    tokens = training.batch_size * model.context
+    tokens = training.batch_size * texts_of_a_row(training.objective) * model.context
     flops = cost.training_flops(model, recompute=training.recompute, trained=trained_part(options)) * tokens
     # Several workers have a core each. A single one leaves its cores to matrix products.
     cores = workers if workers > 1 else blas_threads(training.threads, cost.parameters(model).total)

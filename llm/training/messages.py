@@ -9,6 +9,14 @@ from llm.runs.run import PICTURE, Run
 from llm.training.trainer import Trainer, TrainerState
 
 ADVICE = "try a smaller --lr, a longer --warmup or --clip 1"  # for a model that has diverged
+# How to use a model that has learned an --objective: in words, and as options of generate.py.
+USE = {
+    "chat": ("talk with it", "--chat"),
+    "preference": ("talk with it", "--chat"),
+    "reinforce": ("talk with it", "--chat"),
+    "classify": ("let it classify", "--classify"),
+    "reward": ("let it judge", "--classify"),
+}
 
 
 def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
@@ -20,13 +28,14 @@ def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
     skipped = (
         f"the last updates were skipped, {state.skipped} in all, because loss or gradient was not finite; {ADVICE}"
     )
+    use, *how = USE.get(trainer.options.objective, ("let it write",))
     lines = [
         f"done: {state.step:,} steps; best validation loss {state.best_loss:.4f}{where}",
         # The steps came to an end before there were enough skipped ones to stop training.
         *([skipped] if state.skipped else []),
         f"  model and metrics   {run.folder}{os.sep}",
         *([f"  picture of losses   {run.folder / PICTURE}"] if picture else []),
-        f"  let it write        {command_line('generate.py', '--run', str(run), *option)}",
+        f"  {use:<20}{command_line('generate.py', *how, '--run', str(run), *option)}",
     ]
     return "\n".join(lines)
 

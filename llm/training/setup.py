@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm.hub.tuned import add_adapter, base_model, base_record, checked_base
+from llm.hub.tuned import add_adapter, base_checksum, base_model, checked_base
 from llm.model.frozen import check_trainable, freeze
 from llm.model.gpt import GPT
 from llm.parallel.blas import blas_threads
@@ -70,7 +70,7 @@ def _first_weights(options: Options, run: Run | None, *, restored: bool) -> GPT:
     if path is None:
         return GPT(options.model, rng=np.random.default_rng(options.training.seed))
     if options.tuning.has_adapters:  # checkpoints do not hold these weights
-        return base_model(checked_base(run) if run is not None and run.exists else path, options.model)
+        return base_model(checked_base(run, path) if run is not None and run.exists else path, options.model)
     return GPT(options.model, rng=None) if restored else base_model(path, options.model)
 
 
@@ -150,7 +150,7 @@ def _write(run: Run, task: Task, checkpoint: Checkpoint | None) -> None:
     if run.exists:
         run.write_options(options)
     else:
-        base = base_record(str(options.training.from_)) if options.tuning.has_adapters else None
+        base = base_checksum(str(options.training.from_)) if options.tuning.has_adapters else None
         run.begin(options, task.tokenizer, base=base, task=task.about())
     task.write(run)
     if checkpoint is not None:

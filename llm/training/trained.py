@@ -14,6 +14,13 @@ from llm.model.gpt import GPT
 from llm.runs.options import Options
 from llm.runs.tuning_options import TuningOptions
 
+WITHOUT_LOGITS = ("classify", "reward")  # objectives whose loss is not that of next tokens
+
+
+def texts_of_a_row(objective: str) -> int:
+    """How many texts a row of a batch has."""
+    return 2 if objective in ("preference", "reward") else 1  # a chosen and a rejected one
+
 
 def trained_part(options: Options) -> Trained | None:
     """What is trained; None: all weights. Raises ValueError if --freeze or --lora-targets fit nothing."""

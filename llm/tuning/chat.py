@@ -19,13 +19,13 @@ from llm.parallel.objective import Batch
 from llm.runs.options import Options
 from llm.runs.run import Run
 from llm.training.display import stages
-from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
-from llm.tuning.chatml import with_chat_template
+from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
+from llm.tuning.chatml import chat_tokenizer
 from llm.tuning.conversation import LEARNABLE, NOTHING, Encoder, answers, content_of
 from llm.tuning.packing import IGNORED, PADDING, Tokens, make_batch, pack
 from llm.tuning.row_batches import RowBatches, some_batches
-from llm.tuning.rows import Conversation, Message, Row, read_rows
-from llm.tuning.split import checksum, split_rows, without
+from llm.tuning.rows import Conversation, Message
+from llm.tuning.split import checksum, read_split
 from minigrad.tensor import Tensor
 from tokenizer import BaseTokenizer
 
@@ -59,12 +59,13 @@ class AnswerTokens:
 
 
 @dataclass(frozen=True)
-class Examples:
+class ChatExamples:
     """Examples that can be learned, and what became of the others."""
 
     kept: list[Tokens]
     cut: int  # how many were longer than the context
     dropped: int  # how many had nothing to learn within the context
+    endless: int  # in how many of all the last turn has no token that ends it
 
     @property
     def tokens(self) -> int:
@@ -78,6 +79,8 @@ class Examples:
         parts = [f"{len(self.kept):,} examples, {self.targets:,} of {self.tokens:,} tokens learned"]
         parts += [f"{self.cut:,} cut"] if self.cut else []
         parts += [f"{self.dropped:,} left out, whose answers begin beyond the context"] if self.dropped else []
+        if self.endless:
+            parts.append(f"{self.endless:,} end without a token that ends a turn, so they teach nobody to stop")
         return "; ".join(parts)
 
 
@@ -92,7 +95,7 @@ class ChatTask(Task):
         self.tokenizer = chat_tokenizer(options, run)
         self.options = with_vocabulary(options, self.tokenizer)
         self.train_rows, self.val_rows = read_split(training.data, tuning.val_data, training.val_fraction, LEARNABLE)
-        self.context = options.model.context - tuning.prefix_tokens - tuning.prompt_tokens
+        self.context = self.options.context
         encoder = Encoder(self.tokenizer)
         self.train, self.val = (
             encode_all(encoder, rows, self.context, name)
@@ -112,7 +115,7 @@ class ChatTask(Task):
             f"{batches.steps_per_epoch:,} steps an epoch",
         )
 
-    def rows_of(self, examples: Examples) -> list[list[Tokens]]:
+    def rows_of(self, examples: ChatExamples) -> list[list[Tokens]]:
         """The rows of batches: an example each, or several."""
         if not self.options.tuning.packing:
             return [[example] for example in examples.kept]
@@ -132,37 +135,23 @@ class ChatTask(Task):
 
 def write_answer(model: GPT, tokenizer: BaseTokenizer, messages: Sequence[Message], seed: int) -> str:
     """What the model answers; a sample to show during training. The caller limits the threads."""
-    ids, sampling = chat_ids(tokenizer, messages), Sampling(temperature=SAMPLE_TEMPERATURE)
-    request = Request(ids, SAMPLE_TOKENS, sampling, seed, stop_ids=end_ids_of(tokenizer))
+    return write_after(model, tokenizer, chat_ids(tokenizer, messages), seed)
+
+
+def write_after(model: GPT, tokenizer: BaseTokenizer, ids: Sequence[int], seed: int) -> str:
+    """What the model writes after these tokens, up to the end of its turn."""
+    sampling = Sampling(temperature=SAMPLE_TEMPERATURE)
+    request = Request(list(ids), SAMPLE_TOKENS, sampling, seed, stop_ids=end_ids_of(tokenizer))
     return "".join(decode_until_stop((token.id for token in Engine(model).run(request)), tokenizer, mid_text=True))
 
 
-def chat_tokenizer(options: Options, run: Run) -> BaseTokenizer:
-    """The tokenizer of a run that is resumed, or of the model at --from, with a chat template."""
-    tokenizer = kept_tokenizer(options, run)
-    if tokenizer is None:
-        raise DataError(f"--objective {options.training.objective} needs a model that it begins with; give --from PATH")
-    return with_chat_template(tokenizer)
-
-
-def read_split(data: str, val_data: str | None, val_fraction: float, kinds: tuple[type[Row], ...]) -> tuple[list, list]:
-    """The rows to learn from and those to validate with, of a file of its own or a part of `data`."""
-    rows = read_rows(data, kinds)
-    if val_data is None:
-        return split_rows(rows, val_fraction)
-    held_out = read_rows(val_data, kinds)
-    training = without(rows, held_out)
-    if not training:
-        raise DataError(f"all examples of {data} are in {val_data} too, so nothing is left to learn; give other files")
-    return training, held_out
-
-
-def encode_all(encoder: Encoder, rows: Sequence, context: int, purpose: str) -> Examples:
+def encode_all(encoder: Encoder, rows: Sequence, context: int, purpose: str) -> ChatExamples:
     """The rows as tokens. DataError if there would be nothing to learn, or to validate with."""
-    whole = []
+    whole, endless = [], 0
     with stages() as report:
         for number, row in enumerate(rows, 1):
             encoded = encoder(row)
+            endless += bool(encoded.turns) and not encoded.turns[-1].has_end
             whole.append(Tokens(encoded.ids.astype(np.int32), encoded.learned))
             report(f"reading {purpose} data", number, len(rows))
     fitting = [example.cut(context) for example in whole]
@@ -170,7 +159,7 @@ def encode_all(encoder: Encoder, rows: Sequence, context: int, purpose: str) -> 
     if not kept:
         raise DataError(reason_for_nothing(whole, context, purpose))
     cut = sum(example.width > context for example in whole)
-    return Examples(kept, cut, len(whole) - len(kept))
+    return ChatExamples(kept, cut, len(whole) - len(kept), endless)
 
 
 def reason_for_nothing(whole: Sequence[Tokens], context: int, purpose: str) -> str:

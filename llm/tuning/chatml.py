@@ -6,12 +6,16 @@
     Hello!<|im_end|>
 
 The two names become special tokens, so that no text of a message can be one. The model gets an embedding for each
-(`grown` in llm/training/base.py).
+(`grown` in llm/hub/tuned.py).
 """
 
 from __future__ import annotations
 
+from llm.data.errors import DataError
 from llm.inference.chat_prompt import has_chat_template
+from llm.runs.options import Options
+from llm.runs.run import Run
+from llm.training.task import kept_tokenizer
 from tokenizer import BaseTokenizer
 from tokenizer.formats.tokenizer_json import with_special_tokens
 
@@ -42,3 +46,11 @@ def with_chat_template(tokenizer: BaseTokenizer) -> BaseTokenizer:
     settings = {name: value for name, value in tokenizer.settings.items() if name != "added_tokens_decoder"}
     settings |= {"chat_template": f"{begin}{TEMPLATE}", "eos_token": TOKENS[-1]}
     return BaseTokenizer.of(with_special_tokens(tokenizer.record, TOKENS), settings)
+
+
+def chat_tokenizer(options: Options, run: Run) -> BaseTokenizer:
+    """The tokenizer of a run that is resumed, or of the model at --from, with a chat template."""
+    tokenizer = kept_tokenizer(options, run)
+    if tokenizer is None:
+        raise DataError(f"--objective {options.training.objective} needs a model that it begins with; give --from PATH")
+    return with_chat_template(tokenizer)

@@ -7,6 +7,7 @@ the token that ends a text, so that the model learns to stop.
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,10 @@ class Encoder:
             without, asking = (
                 self.tokenizer.render_chat(prompt, add_generation_prompt=asks, **options) for asks in (False, True)
             )
-            self._headings[has_tools] = asking[len(without) :] if asking.startswith(without) else ""
+            # Some templates end a text that asks for nothing with a token of their own, as that of Phi 3.
+            same = len(os.path.commonprefix([without, asking]))
+            cut = same if same == len(without) else max(asking.rfind(end, 0, same) for end in ">\n") + 1
+            self._headings[has_tools] = asking[cut:]
         return self._headings[has_tools]
 
     def text(self, prompt: str, text: str) -> Encoded:

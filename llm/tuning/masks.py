@@ -105,10 +105,10 @@ def closing_tokens(text: str, special: Sequence[SpecialToken], end: int) -> list
 
 def heading_length(written: str, heading: str, content: str) -> int:
     """How many characters of what the template has written for an answer are its heading."""
-    # An answer without thoughts may have fewer lines of a heading that ends with "<think>".
-    lines = re.findall(r"[^\n]*\n|[^\n]+", heading)
-    for count in range(len(lines), 0, -1):
-        head = "".join(lines[:count])
+    # An answer without thoughts may have only the first pieces of a heading that ends with "<think>".
+    pieces = re.findall(r"[^\n>]*[\n>]|[^\n>]+", heading)
+    for count in range(len(pieces), 0, -1):
+        head = "".join(pieces[:count])
         if head.strip() and head in written:
             return written.index(head) + len(head)
     return max(written.find(content.strip()), 0)  # the template has no prompt that asks for an answer

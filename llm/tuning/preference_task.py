@@ -19,8 +19,9 @@ from llm.runs.options import Options
 from llm.runs.run import REFERENCE, Run
 from llm.runs.tuning_options import TuningOptions
 from llm.training.display import stages
-from llm.training.task import Parts, Task, with_vocabulary
-from llm.tuning.chat import chat_tokenizer
+from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
+from llm.tuning.chat import write_after
+from llm.tuning.chatml import chat_tokenizer
 from llm.tuning.completions import completion_lengths, completion_logps, ids_and_targets
 from llm.tuning.conversation import Encoder
 from llm.tuning.examples import read_examples
@@ -143,6 +144,15 @@ class PreferenceTask(Task):
         with stages() as report, limited_blas_threads(threads):
             for part, rows in missing.items():
                 self.reference[part][rows] = reference_logps(model, [self.pairs(part)[row] for row in rows], report)
+
+    def sample(self, model: GPT, write: SampleWriter) -> str:
+        """What the model writes after --prompt, or else its answer to the first held-out prompt."""
+        if self.options.training.prompt:
+            return super().sample(model, write)
+        chosen, _ = self.examples.val[0]
+        prompt = chosen.ids[: int(chosen.learned.argmax())].tolist()
+        answer = write_after(model, self.tokenizer, prompt, self.options.training.seed) if prompt else ""
+        return self.tokenizer.decode(prompt) + answer
 
     def write(self, run: Run) -> None:
         if LOSSES[self.objective.kind].reference:

@@ -18,7 +18,7 @@ from llm.parallel.objective import Batch
 from llm.runs.options import Options
 from llm.runs.run import Run
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
-from llm.tuning.chat import chat_tokenizer
+from llm.tuning.chatml import chat_tokenizer
 from llm.tuning.classify_task import HEAD_SEED
 from llm.tuning.conversation import Encoder
 from llm.tuning.examples import read_examples

@@ -8,9 +8,24 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from llm.data.errors import DataError
-from llm.tuning.rows import Row
+from llm.tuning.rows import Row, read_rows
 
 R = TypeVar("R", bound=Row)
+
+
+def read_split(data: str, val_data: str | None, val_fraction: float, kinds: tuple[type[R], ...]) -> tuple[list, list]:
+    """The examples of a file to learn from and those to validate with: of a file of their own, or a part of the first.
+
+    Raises DataError if a row is of none of these kinds.
+    """
+    rows = read_rows(data, kinds)
+    if val_data is None:
+        return split_rows(rows, val_fraction)
+    held_out = read_rows(val_data, kinds)
+    training = without(rows, held_out)
+    if not training:
+        raise DataError(f"all examples of {data} are in {val_data} too, so nothing is left to learn; give other files")
+    return training, held_out
 
 
 def split_rows(rows: Sequence[R], val_fraction: float) -> tuple[list[R], list[R]]:

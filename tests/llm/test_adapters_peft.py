@@ -35,7 +35,8 @@ def lora_settings(draw: st.DrawFn, model: Any) -> dict[str, Any]:
     if model.config.model_type in ATTENTION:
         names = [f"{letter}_proj" for letter in ATTENTION[model.config.model_type]] + sorted(heads)
     some = draw(st.sets(st.sampled_from(sorted(set(names) - heads)), min_size=1))
-    targets = draw(st.sampled_from([sorted(some), "all-linear", rf".*\.({'|'.join(sorted(some))})"]))
+    everything = [] if model.config.model_type in ATTENTION else ["all-linear"]
+    targets = draw(st.sampled_from([sorted(some), *everything, rf".*\.({'|'.join(sorted(some))})"]))
     found: dict[str, Any] = {
         "r": draw(st.integers(1, 3)), "lora_alpha": draw(st.sampled_from([1, 3, 8])),
         "use_rslora": draw(st.booleans()), "use_dora": draw(st.booleans()), "target_modules": targets,
@@ -79,7 +80,7 @@ def with_adapter(model: Any, config: Any, seed: int) -> Any:
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
             if parameter.requires_grad and "original" not in name:
-                parameter.copy_((parameter + 0.3 * torch.randn_like(parameter)).float())
+                parameter.copy_((parameter + 0.1 * torch.randn_like(parameter)).float())
     return adapted
 
 
@@ -97,7 +98,8 @@ def check_both_ways(model: Any, config: Any, ids: np.ndarray, seed: int) -> None
         with no_grad():
             logits = loaded(ids).data
         scale = np.abs(expected).max()
-        assert np.abs(logits - expected).max() < TOLERANCE * scale
+        difference = float(np.abs(logits - expected).max() / scale)
+        assert difference < TOLERANCE, difference
         save_adapter(loaded, ours)
         again = transformers.AutoModelForCausalLM.from_pretrained(base, **plain(model.config.model_type))
         read = peft.PeftModel.from_pretrained(again, ours).eval()

@@ -117,7 +117,9 @@ def table_model(rows: list[list[float]]) -> Any:
         return table[ids]
 
     config = SimpleNamespace(vocab_size=len(rows), context=16, layers=0, rope_scaling=None)
-    return SimpleNamespace(config=config, training=False, hidden=hidden, logits=lambda x: SimpleNamespace(data=x))
+    return SimpleNamespace(
+        config=config, context=16, training=False, hidden=hidden, logits=lambda x: SimpleNamespace(data=x)
+    )
 
 
 def test_it_finds_a_text_that_is_likelier_than_the_greedy_one() -> None:

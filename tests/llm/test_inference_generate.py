@@ -41,7 +41,7 @@ class Fake:
             SimpleNamespace(vocab_size=len(table), context=context, layers=0, rope_scaling=None),
             False,
         )
-        self.table, self.tokens_read = table, 0
+        self.table, self.tokens_read, self.context = table, 0, context
 
     def hidden(self, ids: np.ndarray, cache: Any = None) -> Tensor:
         self.tokens_read += ids.size

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +50,25 @@ SHORT = [
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text, and a run to begin with."""
+    folder = tmp_path_factory.mktemp("base")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
+        without_pictures(patch)
+        write_text(folder / "text.txt")
+        train(folder / "base", "--steps", "2", "--eval-every", "2", "--sample-every", "0", "--context", "16")
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
+def _there(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
     monkeypatch.chdir(tmp_path)
     without_pictures(monkeypatch)
-    write_text(tmp_path / "text.txt")
-    train(tmp_path / "base", "--steps", "2", "--eval-every", "2", "--sample-every", "0", "--context", "16")
+    shutil.copy(folder / "text.txt", tmp_path)
+    shutil.copytree(folder / "base", tmp_path / "base")
 
 
 def begin(out: str, *more: str, base: str = "base") -> int:
@@ -99,11 +113,10 @@ def test_what_opens_a_run_opens_it_with_its_adapter(kind: str) -> None:
 
 
 @kinds
-@pytest.mark.parametrize("threads", ["1", "2"])
 def test_a_killed_run_goes_on_exactly_also_from_another_folder(
-    kind: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    more = [*KINDS[kind], "--threads", threads]
+    more = [*KINDS[kind], "--threads", str(1 + len(kind) % 2)]
     begin("expected", *more)
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, 3, kill)
@@ -117,42 +130,46 @@ def test_a_killed_run_goes_on_exactly_also_from_another_folder(
 
 def test_a_run_whose_base_is_gone_or_has_changed_says_so() -> None:
     begin("run", *KINDS["lora"])
-    config = json.loads(Path("run/config.json").read_text())
-    assert config["base"]["path"] == str(Path("base").resolve())
+    assert Run("run").options().training.from_ == str(Path("base").resolve())
     before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
     Path("base").rename("moved")
-    with pytest.raises(RunError, match=r"adapter of the model at .*base, which is not there any more; put it back, or"):
+    with pytest.raises(ValueError, match=r"adapter of the model at .*base, which is not there any more; put it"):
         hub.load("run")
     with pytest.raises(RunError, match="which is not there any more"):
         resume(Path("run"), "--steps", "9")
     assert before == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
-    config["base"]["path"] = str(Path("moved").resolve())
-    Path("run/config.json").write_text(json.dumps(config))
+    resume(Path("run"), "--from", "moved")
     hub.load("run")
     resume(Path("moved"), "--steps", "3")
-    with pytest.raises(RunError, match="whose weights have changed since; put the right ones back"):
+    with pytest.raises(ValueError, match="its weights are not those that the adapter was trained with; put them"):
         hub.load("run")
-    del config["base"]
+    change_config(lambda config: config.pop("base"))
+    with pytest.raises(ValueError, match="does not say which model its adapter belongs to"):
+        hub.load("run")
+
+
+def change_config(change: Callable[[dict[str, Any]], object]) -> None:
+    """As a user does it who edits the file."""
+    config = json.loads(Path("run/config.json").read_text())
+    change(config)
+    del config["sha256"]
     Path("run/config.json").write_text(json.dumps(config))
-    with pytest.raises(RunError, match="does not say which model its adapter belongs to"):
-        hub.load("run")
 
 
 def test_the_weights_of_another_adapter_are_refused() -> None:
     begin("run", *KINDS["lora"])
-    config = json.loads(Path("run/config.json").read_text())
+    written = Path("run/config.json").read_text()
     for name, value in (("lora_rank", 3), ("lora_targets", "qkv")):
-        changed = {**config, "tuning": {**config["tuning"], name: value}}
-        Path("run/config.json").write_text(json.dumps(changed))
-        with pytest.raises(RunError, match=r"is of another model than run/config\.json describes"):
+        change_config(lambda config, name=name, value=value: config["tuning"].update({name: value}))
+        with pytest.raises(ValueError, match=r"is of another model than run/config\.json describes"):
             hub.load("run")
+        Path("run/config.json").write_text(written)
 
 
 # --- --freeze ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parts", ["1", "embedding", "*.mlp, norm", "blocks.0.attention.qkv"])
-@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize(("parts", "threads"), [("1", "2"), ("embedding", "1"), ("*.mlp, norm", "2")])
 def test_what_is_frozen_stays_as_it_is_and_the_rest_is_trained(parts: str, threads: str) -> None:
     begin("run", "--freeze", parts, "--lr", "0.1", "--threads", threads)
     base, (model, _) = load_model("base")[0], hub.load("run")
@@ -192,7 +209,7 @@ def test_a_killed_run_with_frozen_parts_goes_on_exactly(threads: str) -> None:
 def test_what_is_not_possible_is_refused_and_leaves_nothing(
     more: list[str], sentence: str, capsys: pytest.CaptureFixture
 ) -> None:
-    for dry in ([], ["--dry-run"]):
+    for dry in ([], ["--dry-run"]) if more != ["--freeze", "*"] else [[]]:
         try:
             begin("run", *more, *dry)
             pytest.fail("not refused")

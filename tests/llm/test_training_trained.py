@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from llm.hub.tuned import add_adapter
+from llm.model.classifier import Classifier
 from llm.model.config import GPTConfig
 from llm.model.cost import activation_bytes, training_flops, training_memory
 from llm.model.frozen import freeze
@@ -16,7 +17,10 @@ from llm.model.gpt import GPT
 from llm.runs.options import TrainOptions
 from llm.runs.tuning_options import TuningOptions
 from llm.training.setup import make_optimizer
-from llm.training.trained import _trained_part
+from llm.training.trained import WITHOUT_LOGITS, _trained_part, texts_of_a_row
+from llm.tuning.classify_task import Classes
+from llm.tuning.preference_task import Preferences
+from llm.tuning.reward_task import Rewards
 
 SIZES: dict[str, Any] = {"vocab_size": 2000, "context": 128, "layers": 3, "heads": 4, "dim": 64}
 LLAMA: dict[str, Any] = {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False, "tied_head": False}
@@ -64,3 +68,21 @@ def test_gradients_and_optimizer_are_those_of_what_is_trained(name: str, choices
     assert memory.gradients == memory.optimizer // 2
     assert memory.weights == sum(p.data.nbytes for p in model.parameters())
     assert training_flops(model.config) > training_flops(model.config, trained=_trained_part(model.config, tuning, ""))
+
+
+@each[0]
+@pytest.mark.parametrize("objective", ["classify", "preference", "reward"])
+def test_activation_bytes_of_an_objective_are_what_its_graph_holds(name: str, objective: str) -> None:
+    ids, model, of = np.ones((4, 2, SIZES["context"]), int), GPT(CONFIGS[name]), dict[str, Any]()
+    of["preference"] = Preferences(TuningOptions()), model, (ids, ids, np.zeros((4, 2), np.float32))
+    of["classify"] = Classes(), Classifier(model, 2), (ids[:, 0], np.ones(ids[:, 0].shape, bool), np.zeros(4, int))
+    of["reward"] = Rewards(0.0), Classifier(model, 1), (ids, np.ones(ids.shape, bool), np.zeros(4, np.float32))
+    loss_of, model, batch = of[objective]
+    loss_of.loss_sum(model, batch)
+    tracemalloc.start()
+    loss, _ = loss_of.loss_sum(model, batch)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert loss.requires_grad
+    rows = 4 * texts_of_a_row(objective)
+    assert 0.9 * held < activation_bytes(CONFIGS[name], rows, has_logits=objective not in WITHOUT_LOGITS) < 1.1 * held

@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 
 import llm
 from llm.data.errors import DataError
+from llm.hub.tuned import grown
 from llm.inference.chat_prompt import chat_ids
 from llm.inference.text import end_ids_of, write_sample
 from llm.runs.run import Run
-from llm.training.base import grown
 from llm.training.command import parse, start
 from llm.tuning import chat as chat_module
-from llm.tuning.chat import ChatTask, Examples, encode_all
+from llm.tuning.chat import ChatExamples, ChatTask, encode_all
 from llm.tuning.chatml import TOKENS, with_chat_template
 from llm.tuning.conversation import Encoder
 from llm.tuning.rows import Text
 from llm.tuning.tasks import find_task
-from tests.llm.conversations import PLACE, chatml, chats, conversation, tokenizer_with
+from tests.llm.conversations import FAMILIES, PLACE, chatml, chats, conversation, tokenizer_with
 from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, train, without_pictures
 from tokenizer import CharTokenizer
 from tokenizer import load as load_tokenizer
@@ -91,7 +91,9 @@ def test_chatml_of_a_tokenizer_without_template(messages: list[dict]) -> None:
     assert not encoded.learned[len(prompt) - 1] and encoded.learned[len(prompt)]
 
 
-@pytest.mark.parametrize("kind", ["bpe", "char", pytest.param("sentencepiece", marks=pytest.mark.shared)])
+@pytest.mark.parametrize(
+    "kind", ["bpe", "char", pytest.param("sentencepiece", marks=[pytest.mark.shared, pytest.mark.slow])]
+)
 def test_new_tokens_come_after_all_others_and_end_a_text(kind: str, tmp_path: Path, request: Any) -> None:
     if kind == "sentencepiece":
         base = load_tokenizer(request.getfixturevalue("shared_data") / "tokenizers" / "llama2")
@@ -150,7 +152,7 @@ def test_new_rows_are_the_mean_and_the_last_is_the_end_of_a_text(
 # --- what is learned --------------------------------------------------------------------------------------------------
 
 
-def encode(rows: list, context: int) -> Examples:
+def encode(rows: list, context: int) -> ChatExamples:
     return encode_all(Encoder(with_chat_template(tokenizer_with())), rows, context, "training")
 
 
@@ -164,6 +166,14 @@ def test_examples_whose_answer_begins_beyond_the_context_are_left_out_and_counte
         DataError, match="answers begin after token .*, and the model reads 20; give a larger --context"
     ):
         encode([chat], 20)
+
+
+def test_it_is_said_if_the_model_would_not_learn_to_stop() -> None:
+    rows = [conversation([said("user", "a"), said("assistant", "the answer")])]
+    for name, endless in (("glm", 1), ("chatml", 0)):
+        examples = encode_all(Encoder(tokenizer_with(FAMILIES[name].template)), rows, 100, "training")
+        assert examples.endless == endless
+        assert ("teach nobody to stop" in str(examples)) is bool(endless)
 
 
 def test_data_of_which_nothing_would_be_learned_is_refused() -> None:

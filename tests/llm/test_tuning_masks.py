@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ from tests.llm.conversations import (
     expected_mask,
     tokenizer_with,
 )
-from tokenizer import load
+from tokenizer import BaseTokenizer, load
+from tokenizer.formats.tokenizer_json import with_special_tokens
 
 pytest.importorskip("jinja2")
 each_family = pytest.mark.parametrize("name", FAMILIES)
@@ -227,3 +230,71 @@ def test_masks_are_those_of_transformers(name: str, shared_data: Path) -> None:
         masks_are_equal()
     finally:
         own.settings = settings
+
+
+# --- templates of many families ---------------------------------------------------------------------------------------
+
+SPECIAL_NAME = re.compile(r"<\|[^|<>' ]+\|>|<｜[^<>｜]+｜>|<(?:start|end)_of_turn>|<turn\|>|<end_of_utterance>")
+CALL = [{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]
+DIALOGS = {
+    "one turn": [("user", "2+2?"), ("assistant", "Four.")],
+    "two turns": [
+        ("system", "brief"),
+        ("user", "2+2?"),
+        ("assistant", "Four."),
+        ("user", "3+3?"),
+        ("assistant", "Six."),
+    ],
+    "thoughts": [
+        ("user", "2+2?"),
+        ("assistant", "<think>\nhm\n</think>\n\nFour."),
+        ("user", "3+3?"),
+        ("assistant", "6"),
+    ],
+    "tools": [("user", "2+2?"), ("assistant", ""), ("tool", "4"), ("assistant", "Four.")],
+}
+
+
+def trl_templates() -> list[str]:
+    """Names of templates of which TRL has another version with `{% generation %}`."""
+    if importlib.util.find_spec("trl") is None:
+        return []
+    files = Path(str(importlib.util.find_spec("trl").origin)).parent.glob("chat_templates/*_training.jinja")
+    names = sorted(file.name.removesuffix("_training.jinja") for file in files)
+    return [
+        name for name in names if name not in ("idefics3", "smolvlm", "llava_next", "diffusion_gemma")
+    ]  # for images
+
+
+@pytest.mark.parity
+@pytest.mark.slow
+@pytest.mark.parametrize("dialog", DIALOGS)
+def test_turns_are_those_that_trl_marks_without_their_heading(dialog: str) -> None:
+    """TRL's spans may begin with the heading, and go on with white space after the end of the turn."""
+    folder = Path(pytest.importorskip("trl").__file__).parent / "chat_templates"
+    messages = [{"role": role, "content": content} for role, content in DIALOGS[dialog]]
+    if dialog == "tools":
+        messages[1]["tool_calls"] = CALL
+    compared = 0
+    for name in trl_templates():
+        turns = []
+        for suffix in ("", "_training"):
+            template = (folder / f"{name}{suffix}.jinja").read_text()
+            tokenizer = tokenizer_with(template, bos_token="<s>", eos_token="</s>")
+            names = sorted({*SPECIAL_NAME.findall(template), "<s>", "</s>"})
+            settings, tokenizer = tokenizer.settings, BaseTokenizer.of(with_special_tokens(tokenizer.record, names))
+            tokenizer.settings = settings
+            try:
+                encoded = Encoder(tokenizer)(conversation(messages))
+            except DataError:  # the template refuses this conversation
+                break
+            found = [encoded.text[slice(*turn.span)].strip() for turn in encoded.turns]
+            turns.append([text for text in found if text not in ("", "</s>")])
+        else:
+            own, theirs = turns
+            if name == "glm4moe":  # TRL's version of the template adds <|user|> at the end of the conversation
+                theirs[-1] = theirs[-1].removesuffix("<|user|>")
+            assert len(own) == len(theirs), name
+            assert all(text.endswith(turn) for turn, text in zip(own, theirs)), (name, own, theirs)
+            compared += 1
+    assert compared > len(trl_templates()) // 2

@@ -13,7 +13,8 @@ from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.parallel.threads import Threads
 from llm.tuning.chat import AnswerTokens
-from llm.tuning.packing import IGNORED, PADDING, RowBatches, Tokens, make_batch, pack
+from llm.tuning.packing import IGNORED, PADDING, Tokens, make_batch, pack
+from llm.tuning.row_batches import RowBatches
 from tests.llm.gpts import CONTEXT, FLOAT64_SUMS, SEEDS, VOCAB, configs, random_gpt
 
 Rows = Sequence[Sequence[Tokens]]
@@ -102,12 +103,12 @@ def test_each_row_is_used_once_in_an_epoch_and_a_batch_depends_only_on_its_step(
     count: int, batch_size: int, seed: int
 ) -> None:
     rows = [[Tokens(np.array([i, i]), np.array([True, True]))] for i in range(count)]
-    batches = RowBatches(rows, batch_size, seed)
+    batches = RowBatches(rows, batch_size, seed, make_batch)
     steps = 3 * batches.steps_per_epoch
     used = [i for step in range(steps) for i in batches.indices(step)]
     for epoch in range(len(used) // count):
         assert sorted(used[epoch * count : (epoch + 1) * count]) == list(range(count))
-    again = RowBatches(rows, batch_size, seed)
+    again = RowBatches(rows, batch_size, seed, make_batch)
     assert [i for step in reversed(range(steps)) for i in reversed(again.indices(step))] == used[::-1]
 
 

@@ -6,6 +6,7 @@ the template (chat_sandbox.py) writes notes into the text: a sign between two ma
 
     (  )    before and after each loop
     7       within a loop that has come to message 7
+    =7      message 7 has got a name. This counts in a loop over something else, such as numbers of messages
     <  >    before and after what stands in `{% generation %}`
     g       at the beginning: the template has `{% generation %}`
 """
@@ -39,8 +40,9 @@ class ChatParts:
 
 def read_notes(rendered: str, mark: str) -> ChatParts:
     """The parts of a text with notes. Text that a loop writes before, between and after messages belongs to none."""
-    parts, open_loops, open_generations = ChatParts(""), [], []
+    parts, open_generations = ChatParts(""), []
     current: int | None = None  # the message to which text belongs
+    loops: list[tuple[int | None, bool]] = []  # the open ones: `current` before, whether they come to messages
     # The pieces alternate: text, note, text, note ... text.
     for is_note, piece in enumerate(re.split(f"{mark}([^{mark}]*){mark}", rendered)):
         at = len(parts.text)
@@ -49,17 +51,21 @@ def read_notes(rendered: str, mark: str) -> ChatParts:
             if piece and current is not None:
                 parts.messages.setdefault(current, []).append((at, at + len(piece)))
         elif piece == "(":
-            open_loops.append(current)
+            loops.append((current, False))
         elif piece == ")":
-            current = open_loops.pop()
+            current, _ = loops.pop()
         elif piece == "<":
             open_generations.append(at)
         elif piece == ">":
             parts.generated.append((open_generations.pop(), at))
         elif piece == "g":
             parts.has_generation = True
+        elif piece[0] == "=":
+            if loops and not loops[-1][1]:
+                current = int(piece[1:])
         else:
             current = int(piece)
+            loops[-1] = (loops[-1][0], True)
     parts.messages = {number: joined(spans) for number, spans in parts.messages.items()}
     return parts
 

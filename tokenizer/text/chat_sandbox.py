@@ -115,7 +115,7 @@ def compile_template(template: str) -> Any:
 
     extensions = [Generation, jinja2.ext.loopcontrols]
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-    environment.extend(note=lambda _: "", has_generation=False)  # where templates cannot reach them
+    environment.extend(note=note_writer((), ""), has_generation=False)  # where templates cannot reach them
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
@@ -123,12 +123,12 @@ def compile_template(template: str) -> Any:
 
 
 def with_notes(tree: Any) -> Any:
-    """The parsed template, in which every loop leaves notes: "(" before it, each item that is a message, ")" after."""
+    """The parsed template, which leaves notes (chat_parts.py): of every loop, and of messages that get a name."""
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
 
-    def note(what: Any, line: int) -> Any:
-        call = nodes.Call(nodes.EnvironmentAttribute("note"), [what], [], None, None)
+    def note(what: Any, line: int, sign: str = "") -> Any:
+        call = nodes.Call(nodes.EnvironmentAttribute("note"), [what, nodes.Const(sign)], [], None, None)
         return nodes.Output([call]).set_lineno(line)
 
     class Notes(NodeTransformer):
@@ -139,19 +139,26 @@ def with_notes(tree: Any) -> Any:
             loop.body.insert(0, note(nodes.Name(loop.target.name, "load"), loop.lineno))
             return [note(nodes.Const("("), loop.lineno), loop, note(nodes.Const(")"), loop.lineno)]
 
+        def visit_Assign(self, assign: Any) -> Any:
+            if not isinstance(assign.target, nodes.Name):
+                return assign
+            return [assign, note(nodes.Name(assign.target.name, "load"), assign.lineno, "=")]
+
     return Notes().visit(tree).set_environment(tree.environment)
 
 
-def note_writer(messages: Any, mark: str) -> Callable[[Any], str]:
-    """What makes the text of a note: a sign, or the number of the message that it is given, between marks."""
+def note_writer(messages: Any, mark: str) -> Callable[..., str]:
+    """What makes the text of a note, between marks: a sign, or `prefix` and the number of the message it is given."""
     if not mark:
-        return lambda what: ""
+        return lambda what, prefix="": ""
     # Messages are recognised by their identity, so that equal messages have different numbers.
     numbers = {id(message): str(number) for number, message in enumerate(messages or ())}
 
-    def note(what: Any) -> str:
-        sign = what if type(what) is str and what in NOTES else numbers.get(id(what), "")
-        return f"{mark}{sign}{mark}" if sign else ""
+    def note(what: Any, prefix: str = "") -> str:
+        if type(what) is str and what in NOTES and not prefix:
+            return f"{mark}{what}{mark}"
+        number = numbers.get(id(what))
+        return f"{mark}{prefix}{number}{mark}" if number else ""
 
     return note
 

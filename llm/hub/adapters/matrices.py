@@ -14,7 +14,7 @@ from llm.hub.errors import HubError
 from llm.hub.families import FAMILIES
 from llm.hub.save import nearest_family
 from llm.hub.stored_model import StoredEmbedding, StoredLinear
-from llm.hub.weights import OneTensor, Part, SameNames
+from llm.hub.weights import OneTensor, Part, Same, SameNames
 from llm.model.gpt import GPT
 from minigrad.nn import Embedding, Linear, Module
 
@@ -70,12 +70,14 @@ def shape_of(module: Any) -> tuple[int, ...]:
 
 def parts_of(model: GPT) -> Mapping[str, Part]:
     """Our tensors, and how each is kept in files of the model's family; with our own names if no family fits."""
-    if model.family in FAMILIES:
-        return FAMILIES[model.family].tensors(model.config)
-    try:  # a run of ours, a GGUF file: the family that `hub.save` would write
-        return nearest_family(model.config).tensors(model.config)
+    try:  # of a run of ours, or a GGUF file, the family that `hub.save` would write
+        family = FAMILIES.get(model.family) or nearest_family(model.config)
     except HubError:
         return SameNames()
+    parts = family.tensors(model.config)
+    # Modules have the newer names of tensors that were renamed.
+    newer = {older: name for name, older in family.renamed.items()}
+    return parts | {ours: Same(newer[part.names[0]]) for ours, part in parts.items() if part.names[0] in newer}
 
 
 def layer_of(model: Module, name: str) -> Any:

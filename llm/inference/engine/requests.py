@@ -6,7 +6,8 @@ tokens until the request is finished.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -14,9 +15,10 @@ import numpy as np
 
 from llm.inference.engine.speculation import Draft
 from llm.inference.generate import Placement, Sampler
+from llm.inference.logprobs import log_probabilities, most_likely
 from llm.inference.sampling import Sampling
 
-# stop: an id of stop_ids was drawn. length: max_tokens, or the end of the context. error: no token could be drawn.
+# stop: an id of stop_ids was drawn. length: max_tokens, or the end of the context. error: it could not be continued.
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
@@ -56,6 +58,7 @@ class Request:
     draft: Draft | None = None  # guesses the next tokens, which changes nothing but the speed
     # At the end of the context: leave out the oldest tokens and go on (generate.py says how), or finish.
     slide: bool = True
+    adapter: str | None = None  # the name of one that the engine has (llm/model/adapters); None: the model itself
 
 
 @dataclass(eq=False)
@@ -70,7 +73,7 @@ class Generation:
     prompt_tokens: list[Token] = field(default_factory=list)  # with `prompt_logprobs`; the first has no log-probability
     finish_reason: FinishReason | None = None
     end: Token | None = None  # the token that ended the text: one of stop_ids
-    error: str = ""  # why no token could be drawn
+    error: Exception | None = None  # why the text could not be continued; ValueError: no token can be drawn
     slot: int = -1  # of the cache, where its keys and values are; -1: it still waits for one
     state: Any = None  # of the constraint
 
@@ -97,9 +100,35 @@ class Generation:
             logits = np.where(allowed, logits, -np.inf)
         return self.sampler(logits, self.ids)
 
+    def fail(self, error: Exception) -> None:
+        """End with an error."""
+        self.finish_reason, self.error = "error", error
+
     def append(self, token: Token) -> None:
         """Add a drawn token."""
         self.ids.append(token.id)
         self.tokens.append(token)
         if self.request.constraint is not None:
             self.state = self.request.constraint.advance(self.state, token.id)
+
+
+def reports_prompt(generation: Generation) -> bool:
+    """Whether what is read now is part of a prompt that is to be reported."""
+    return generation.request.prompt_logprobs and not generation.tokens
+
+
+@contextmanager
+def errors_of(generation: Generation) -> Iterator[None]:
+    """What fails inside ends this text, and no other one: a sampler, a constraint, logits that are not numbers."""
+    try:
+        yield
+    except Exception as error:
+        generation.fail(error)
+
+
+def make_token(id: int, logits: np.ndarray, count: int | None) -> Token:
+    """A token with its log-probability and the `count` most likely ones, by logits (V,); None: without them."""
+    if count is None:
+        return Token(id)
+    logprobs = log_probabilities(logits)
+    return Token(id, float(logprobs[id]), tuple(most_likely(logprobs, count)))

@@ -97,7 +97,7 @@ class Answer:
             "id": f"{self.shape.prefix}-{self.id}",
             "object": kind,
             "created": self.created,
-            "model": self.service.name,
+            "model": self.wanted.adapter or self.service.name,
         }
 
 

@@ -73,6 +73,7 @@ async def chat(request: Request) -> Response:
         max_tokens=max_tokens(fields),
         top_logprobs=number_of_alternatives(fields),
         allow_special=service.allows_special(fields),
+        adapter=service.adapter(fields),
     )
     service.check_length("".join(each["content"] for each in conversation))
     ids = await service.encoding(prompt_ids, service, conversation, wanted.allow_special)

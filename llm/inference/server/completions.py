@@ -34,6 +34,7 @@ async def completions(request: Request) -> Response:
         echo=fields.get("echo", False),
         top_logprobs=fields.get("logprobs"),
         allow_special=service.allows_special(fields),
+        adapter=service.adapter(fields),
     )
     prompts = await service.prompts(given, allow_special=wanted.allow_special)
     return await answer(request, service, CompletionShape(service, wanted, prompts), wanted, prompts)

@@ -30,6 +30,7 @@ FIELDS: dict[str, f.Check] = {
     "input": f.prompts,
     "encoding_format": f.one_of("float", "base64"),
     "allow_special": f.boolean,
+    "model": f.text,
 }
 
 
@@ -41,7 +42,9 @@ async def embeddings(request: Request) -> Response:
         raise Refusal(f"at most {MOST_INPUTS:,} inputs for one request, got {len(given):,}", param="input")
     prompts = await service.prompts(given, allow_special=service.allows_special(fields))
     service.check_prompts(prompts, "input")
-    vectors = await in_time(service.options.seconds, request.receive, embed_all(service, prompts))
+    adapter = service.adapter(fields)
+    model = service.model if adapter is None else service.adapters[adapter]
+    vectors = await in_time(service.options.seconds, request.receive, embed_all(service, model, prompts))
     as_text = fields.get("encoding_format") == "base64"
     data = [
         {"object": "embedding", "index": index, "embedding": written(vector, as_text=as_text)}
@@ -49,12 +52,12 @@ async def embeddings(request: Request) -> Response:
     ]
     count = sum(len(prompt.ids) for prompt in prompts)
     usage = {"prompt_tokens": count, "total_tokens": count}
-    return Json({"object": "list", "data": data, "model": service.name, "usage": usage})
+    return Json({"object": "list", "data": data, "model": adapter or service.name, "usage": usage})
 
 
-async def embed_all(service: Service, prompts: list[Prompt]) -> list[np.ndarray]:
+async def embed_all(service: Service, model: GPT, prompts: list[Prompt]) -> list[np.ndarray]:
     """One after the other, so that texts are continued in between."""
-    return [await service.worker.call(partial(embed, service.model, each.ids)) for each in prompts]
+    return [await service.worker.call(partial(embed, model, each.ids)) for each in prompts]
 
 
 def embed(model: GPT, ids: list[int]) -> np.ndarray:

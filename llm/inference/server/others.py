@@ -23,19 +23,23 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def models(request: Request) -> Response:
-    return Json({"object": "list", "data": [described(service_of(request))]})
+    """The model, and its adapters: a request chooses one by its name."""
+    service = service_of(request)
+    return Json({"object": "list", "data": [described(service, name) for name in [service.name, *service.adapters]]})
 
 
 async def model(request: Request) -> Response:
     service, name = service_of(request), request.path_params["name"]
-    if name != service.name:
-        raise Refusal(f"there is no model {name!r:.80}, only {service.name!r}", status=404, code="model_not_found")
-    return Json(described(service))
+    names = [service.name, *service.adapters]
+    if name not in names:
+        raise Refusal(f"there is no model {name!r:.80}, only {', '.join(names)}", status=404, code="model_not_found")
+    return Json(described(service, name))
 
 
-def described(service: Service) -> dict[str, Any]:
-    card = {"id": service.name, "object": "model", "created": service.created, "owned_by": "minigrad"}
-    return card | {"max_model_len": service.context}
+def described(service: Service, name: str) -> dict[str, Any]:
+    card = {"id": name, "object": "model", "created": service.created, "owned_by": "minigrad"}
+    parent = {} if name == service.name else {"parent": service.name}
+    return card | parent | {"max_model_len": service.context}
 
 
 async def health(request: Request) -> Response:

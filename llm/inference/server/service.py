@@ -50,11 +50,11 @@ class Service:
 
     def __init__(self, loaded: LoadedModel, sampling: Sampling, options: ServerOptions):
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
-        self.name = model_name(loaded.name)
+        self.name, self.adapters = model_name(loaded.name), loaded.adapters
         self.created = int(time.time())
         self.sampling, self.options = sampling, options
         self.end_ids = loaded.all_end_ids
-        engine = Engine(loaded.model, options.slots, context=options.context)
+        engine = Engine(loaded.model, options.slots, context=options.context, adapters=loaded.adapters)
         self.context = engine.context
         self.worker = Worker(engine, options.waiting)
         self.names, self.metrics = TokenNames(loaded.tokenizer), Metrics()
@@ -80,6 +80,15 @@ class Service:
     def allows_special(self, fields: Mapping[str, Any]) -> bool:
         """Whether the names of special tokens in a text are these tokens."""
         return fields.get("allow_special", self.options.allow_special)
+
+    def adapter(self, fields: Mapping[str, Any]) -> str | None:
+        """The adapter that the field "model" names; None: the model itself. Raises Refusal for any other name."""
+        # Without adapters, any name is that of the only model: clients often send one that they are used to.
+        name = fields.get("model", self.name) if self.adapters else self.name
+        if name != self.name and name not in self.adapters:
+            names = ", ".join([self.name, *self.adapters])
+            raise Refusal(f"there is no model {name!r:.80}, only {names}", status=404, code="model_not_found")
+        return None if name == self.name else name
 
     async def prompts(self, given: Sequence[str | list[int]], *, allow_special: bool) -> list[Prompt]:
         """Texts, or ids, to which nothing is added."""
@@ -149,6 +158,7 @@ class Service:
             "prompt_logprobs": wanted.echo and wanted.top_logprobs is not None,
             "constraint": constraint,
             "slide": False,
+            "adapter": wanted.adapter,
         }
         requests = [
             Request(prompt.ids, self.room(prompt, wanted), seed=wanted.seed_of(number), **common)

@@ -67,6 +67,7 @@ COMMON: dict[str, f.Check] = SAMPLING | {
     "response_format": response_format,
     "regex": f.text,
     "allow_special": f.boolean,
+    "model": f.text,
 }
 
 
@@ -85,6 +86,7 @@ class Wanted:
     echo: bool = False
     constraint: str | None = None  # see `response_format`
     allow_special: bool = False  # whether the names of special tokens in texts are these tokens
+    adapter: str | None = None  # its name; None: the model itself
 
     def seed_of(self, number: int) -> int:
         """The seed of text `number` of a prompt."""

@@ -6,14 +6,12 @@ they are written into it before the first token. So they take P tokens of the co
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from llm.model.adapters.attach import AdaptedGPT
-from llm.model.cache_pool import CHUNK, Cache, CacheRows
+from llm.model.cache_pool import Cache, CacheRows
 from minigrad.tensor import Tensor, as_tensor
 
 
@@ -46,17 +44,15 @@ class VirtualTokens(AdaptedGPT):
 
     def _begin_empty_texts(self, cache: Cache, rows: int) -> None:
         """Let each text of which the cache holds nothing yet begin with the virtual tokens."""
+        P = self.virtual_tokens
         if isinstance(cache, CacheRows):
+            pool = cache.pool
             for slot in cache.slots:
-                if cache.pool.lengths[slot] == 0:
-                    self._write_in_chunks(partial(cache.pool.rows, [slot]), 1)
-            cache.before = [cache.pool.lengths[slot] for slot in cache.slots]
+                for start in range(0, P, pool.chunk) if pool.lengths[slot] == 0 else ():
+                    self._write(pool.rows([slot]), 1, slice(start, min(start + pool.chunk, P)))
+            cache.before = [pool.lengths[slot] for slot in cache.slots]
         elif cache.length == 0:
-            self._write_in_chunks(lambda: cache, rows)
-
-    def _write_in_chunks(self, open_cache: Callable[[], Cache], rows: int) -> None:
-        for start in range(0, self.virtual_tokens, CHUNK):  # layers with a window take no more at once
-            self._write(open_cache(), rows, slice(start, min(start + CHUNK, self.virtual_tokens)))
+            self._write(cache, rows, slice(0, P))
 
 
 def check_room(model: Any, tokens: int) -> None:
