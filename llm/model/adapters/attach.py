@@ -4,7 +4,7 @@ The weights of the model are frozen: they get no gradient, and an optimizer leav
 of its own, and they are what `model.named_trainable()` lists. A module that an adapter changes becomes an instance of a
 subclass of its own class, which computes what the adapter does besides what the class did:
 
-    Linear  ->  LoRALinear(LowRankUpdates, Linear)          GPT  ->  PrefixGPT(PrefixTuning, GPT)
+    Linear  ->  LoRALinear(LoRA, Linear)          GPT  ->  PrefixOnGPT(PrefixOn, GPT)
 
 So names of weights, and everything that knows the model, stay as they are; and where an adapter is off, what runs is
 the method of the class, to the bit. The same works for every other class of linear layers, such as stored ones.
