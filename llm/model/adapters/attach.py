@@ -84,7 +84,10 @@ def adapter_off(model: GPT) -> Iterator[None]:
 
 
 def sharing_weights(module: M) -> M:
-    """The same model a second time, with the same parameters: another adapter can be attached to it."""
+    """The same model a second time, with the same parameters: another adapter can be attached to it.
+
+    So what changes the weights of one, such as merging, changes those of both.
+    """
     twin = copy.copy(module)
     for name, child in module.named_children():
         setattr(twin, name, sharing_weights(child))
