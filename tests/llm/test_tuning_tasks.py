@@ -1,4 +1,7 @@
-"""train.py --objective classify, preference, reward: what they learn, what they leave, and that they can be resumed."""
+"""train.py --objective classify, preference, reward: what they learn, and what they leave.
+
+That they can be killed and resumed: test_training_objectives.py.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ from llm.tuning.rows import Labeled
 from llm.tuning.tasks import find_task
 from minigrad import no_grad
 from tests.llm.runs import make_run
-from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, metrics, without_pictures
+from tests.llm.trainings import metrics, without_pictures
 from tokenizer import END_OF_TEXT, Tokenizer
 
 BYTES = Tokenizer.train(["good day, bad night"], vocab_size=262, special_tokens=[END_OF_TEXT])
@@ -78,20 +81,6 @@ def resume(out: Path, *more: str) -> int:
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("how", HOW)
-def test_a_killed_run_ends_as_one_without_interruption(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, how: str
-) -> None:
-    assert train(place, tmp_path / "whole", objective, *HOW[how]) == 0
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 3, kill)
-        with pytest.raises(Killed):
-            train(place, tmp_path / "killed", objective, *HOW[how])
-    assert resume(tmp_path / "killed") == 0
-    assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
