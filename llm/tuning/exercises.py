@@ -4,7 +4,7 @@
 
     arithmetic    sums and differences of two numbers
     spelling      the letters of a word of the text
-    facts         the last word of a sentence of the text, which a model knows if it has read the text
+    facts         the word that follows five others in the text, which a model knows if it has read the text
 
 The text is the one that comes with Python (llm/data/builtin.py). Each question belongs to one of three parts: to be
 tuned on, to be rewarded for, and to be tested with. Which part that is, is a function of the question alone. So files
@@ -32,7 +32,7 @@ Part = Literal["tuning", "reinforcement", "held-out"]
 BEGINS: dict[Part, float] = {"tuning": 0.0, "reinforcement": 0.5, "held-out": 0.8}
 
 WORD = re.compile(r"\b[a-z]{3,9}\b")
-SENTENCE = re.compile(r"(?<=[.:] )([A-Z][\w ,'`()-]{25,90}) ([a-z]{4,})\. ")
+PLACE = re.compile(r"(?<!\w)(?=((?:[a-z]+ ){5})([a-z]{3,9})\b)")  # five words in a row, and the next one
 TRIES = 200  # for each question; after that, there are no others
 
 
@@ -57,8 +57,8 @@ def spelling(rng: random.Random, largest: int) -> Exercise:
 
 
 def facts(rng: random.Random, largest: int) -> Exercise:
-    beginning, last = rng.choice(sentences())
-    return Exercise(f'Complete the sentence "{beginning} ...".', last, "facts")
+    words, following = rng.choice(places())
+    return Exercise(f'Which word follows "{words}"?', following, "facts")
 
 
 KINDS: dict[str, Callable[[random.Random, int], Exercise]] = {
@@ -78,11 +78,12 @@ def words() -> list[str]:
 
 
 @cache
-def sentences() -> list[tuple[str, str]]:
-    """Sentences of the text: the beginning, and the last word. A beginning that stands in it twice is left out."""
-    found = SENTENCE.findall(" ".join(text().split()))
-    beginnings = [beginning for beginning, _ in found]
-    return sorted((beginning, last) for beginning, last in found if beginnings.count(beginning) == 1)
+def places() -> list[tuple[str, str]]:
+    """Five words of the text and the one that follows, where only one follows."""
+    found: dict[str, set[str]] = {}
+    for match in PLACE.finditer(" ".join(text().split())):
+        found.setdefault(match[1].rstrip(), set()).add(match[2])
+    return sorted((words, following.pop()) for words, following in found.items() if len(following) == 1)
 
 
 @cache

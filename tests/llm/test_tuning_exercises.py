@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.tuning.accuracy import Accuracy, accuracies, lines, wilson
-from llm.tuning.exercises import KINDS, Part, drawn, exercises, part_of, sentences, text, words, write_exercises
+from llm.tuning.exercises import KINDS, Part, drawn, exercises, part_of, places, text, words, write_exercises
 
 PARTS = get_args(Part)
 
@@ -29,11 +29,12 @@ def test_the_answers_of_arithmetic_are_right(seed: int, largest: int) -> None:
         assert int(each.answer) == (a + b if match[2] == "+" else a - b) >= 0
 
 
-def test_words_and_sentences_are_those_of_the_text() -> None:
+def test_words_and_places_are_those_of_the_text() -> None:
     assert len(words()) > 1000
-    assert len(sentences()) > 200
+    assert len(places()) > 5000
     known = " ".join(text().split())
-    assert all(f"{beginning} {last}." in known for beginning, last in sentences())
+    for words_before, following in places()[::50]:
+        assert set(re.findall(rf"(?<!\w){words_before} ([a-z]{{3,9}})\b", known)) == {following}
     for each in drawn("spelling", random.Random(0), 20, 20):
         assert each.question == f"Spell the word {each.answer.replace(' ', '')}."
 
