@@ -48,7 +48,8 @@ def test_parts_share_no_question(seed: int, other: int) -> None:
     assert not (chosen[0] & chosen[1] or chosen[0] & chosen[2] or chosen[1] & chosen[2])
 
 
-def test_each_part_has_its_share() -> None:
+def test_each_part_has_its_share_and_a_sum_is_in_the_part_of_its_reverse() -> None:
+    assert all(part_of(f"What is {a} + {b}?") == part_of(f"What is {b} + {a}?") for a in range(9) for b in range(a))
     counts = dict.fromkeys(PARTS, 0)
     for i in range(5000):
         counts[part_of(f"question {i}")] += 1
