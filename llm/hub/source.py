@@ -85,6 +85,8 @@ def open_model(path: str | Path) -> Source:
 def why_no_model(path: Path) -> str:
     """What is at `path` instead of a model, and what to give: the rest of a sentence."""
     wanted = "a run of train.py, a folder with a config.json, a .gguf file or a .bin file of llama2.c"
+    if (path / "adapter_config.json").is_file():
+        return "is an adapter and no model; give the model that it was made for, and this folder as its adapter"
     if path.is_dir():
         folders = (config.parent for config in path.glob("*/config.json"))
         weights = (file for file in path.glob("*.bin") if not file.name.startswith("tok"))  # those are tokenizers
@@ -223,6 +225,11 @@ def open_run(folder: Path) -> Source:
         config = merged_config(run, read_config(run))
 
     def read_weights() -> dict[str, Stored]:
+        if run.has_adapter:  # llm/hub/tuned.py reads it
+            raise HubError(
+                f"{folder} holds only the adapter of another model; for the whole model: python -m llm.hub convert "
+                f"{folder} FOLDER"
+            )
         with errors_of(folder, named=True):
             weights = read_checkpoint(run, config).weights
         return {name: Stored.from_array(array) for name, array in weights.items()}

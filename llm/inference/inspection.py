@@ -127,6 +127,8 @@ def _read(model: GPT, ids: Sequence[int], blocks: Sequence[WatchedBlock]) -> Non
     """Read a text with these blocks instead of the model's own."""
     if not len(ids):
         raise ValueError("there is no text to look at; give at least one token")
+    if model.context < model.config.context:  # these would be among what is shown, or missing there
+        raise ValueError("the inside of a model with a prefix or a prompt is not shown; show that of the model itself")
     other = copy(model)
     other.recompute = False
     other.blocks = ModuleList(blocks)

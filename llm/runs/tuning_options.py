@@ -7,7 +7,7 @@ is resumed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from llm.model.checks import LARGEST_INT
@@ -21,7 +21,22 @@ Objective = Literal["text", "chat", "classify", "preference", "reward", "reinfor
 Algorithm = Literal["reinforce", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "ppo"]
 LEAST = {  # the smallest values of numbers
     "lora_rank": 1, "prefix_tokens": 0, "prompt_tokens": 0, "group_size": 1, "max_tokens": 1, "sample_epochs": 1,
-    "beta": 0, "clip_low": 0, "clip_high": 0,
+    "beta": 0, "clip_low": 0, "clip_high": 0, "center_rewards": 0,
+}  # fmt: skip
+LORA = ("lora_alpha", "lora_dropout", "rslora", "dora")  # options that mean nothing without --lora-rank
+BELONGS_TO: dict[str, tuple[Objective, ...]] = {
+    "val_data": ("chat", "classify", "preference", "reward", "reinforce"),
+    "packing": ("chat",),
+    "preference": ("preference",),
+    "beta": ("preference", "reinforce"),
+    **dict.fromkeys(("label_smoothing", "gamma"), ("preference",)),
+    "center_rewards": ("reward",),
+    "balance": ("classify",),
+    **dict.fromkeys(
+        ("reward", "algorithm", "group_size", "max_tokens", "temperature", "sample_epochs", "baseline",
+         "advantage_scale", "ratio", "clip_low", "clip_high", "normalization", "kl", "mask_truncated"),
+        ("reinforce",),
+    ),
 }  # fmt: skip
 
 
@@ -127,24 +142,41 @@ class TuningOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{flag(name)} must be at least {least}, got {value}")
-        if not 0 <= self.lora_dropout < 1:
-            raise ValueError(f"--lora-dropout must be at least 0 and below 1, got {self.lora_dropout}")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"--label-smoothing must be at least 0 and below 0.5, got {self.label_smoothing}")
-        if self.center_rewards < 0:
-            raise ValueError(f"--center-rewards must be at least 0, got {self.center_rewards}")
-        if (self.lora_rank is not None) + bool(self.prefix_tokens) + bool(self.prompt_tokens) > 1:
-            raise ValueError("give one of --lora-rank, --prefix-tokens and --prompt-tokens: a model has one adapter")
-        if self.packing and (self.prefix_tokens or self.prompt_tokens):
-            raise ValueError(
-                "--packing puts several texts into a row; --prefix-tokens and --prompt-tokens stand before one"
-            )
-        if self.temperature <= 0:
-            raise ValueError(
-                f"--temperature must be above 0, got {self.temperature}; without chance nothing is explored"
-            )
-        if self.freeze and self.has_adapters:
-            raise ValueError("--freeze is not needed with adapters: they are trained, and the whole model is frozen")
+        for is_wrong, sentence in self._contradictions():
+            if is_wrong:
+                raise ValueError(sentence)
+
+    def _contradictions(self) -> list[tuple[bool, str]]:
+        """What is not possible, or not possible together, and what to say about it."""
+        kinds = (self.lora_rank is not None) + bool(self.prefix_tokens) + bool(self.prompt_tokens)
+        of_lora = [name for name in LORA if self.lora_rank is None and self.is_given(name)]
+        lora_dropout, smoothing = self.lora_dropout, self.label_smoothing
+        return [
+            (not 0 <= lora_dropout < 1, f"--lora-dropout must be at least 0 and below 1, got {lora_dropout}"),
+            (not 0 <= smoothing < 0.5, f"--label-smoothing must be at least 0 and below 0.5, got {smoothing}"),
+            (
+                self.temperature <= 0,
+                f"--temperature must be above 0, got {self.temperature}; without chance nothing is explored",
+            ),
+            (bool(of_lora), f"{', '.join(map(flag, of_lora))} belongs to LoRA; give --lora-rank too"),
+            (kinds > 1, "give one of --lora-rank, --prefix-tokens and --prompt-tokens: a model has one adapter"),
+            (
+                self.packing and self.virtual_tokens > 0,
+                "--packing puts several texts into a row; --prefix-tokens and --prompt-tokens stand before one",
+            ),
+            (
+                bool(self.freeze) and self.has_adapters,
+                "--freeze is not needed with adapters: they are trained, and the whole model is frozen",
+            ),
+        ]
+
+    def is_given(self, name: str) -> bool:
+        """Whether an option has another value than by default."""
+        return bool(getattr(self, name) != next(field.default for field in fields(self) if field.name == name))
+
+    def foreign(self, objective: str) -> str | None:
+        """The name of an option that is given and belongs to other objectives only."""
+        return next((n for n, known in BELONGS_TO.items() if objective not in known and self.is_given(n)), None)
 
     @property
     def has_adapters(self) -> bool:

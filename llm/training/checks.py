@@ -10,6 +10,8 @@ from llm.console import NO_ROOM
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions
+from llm.runs.parsing import flag
+from llm.runs.tuning_options import BELONGS_TO
 from minigrad.profiler.table import size
 from tokenizer import BaseTokenizer
 from tokenizer.formats.atomic import PARTIAL
@@ -35,6 +37,11 @@ def check_objective(options: Options) -> None:
         raise ValueError(f"{given} a model that is trained already; give its path as --from")
     if not is_text and training.data == TrainOptions().data:
         raise ValueError(f"--objective {training.objective} learns from rows of a file; give it as --data FILE")
+    if (name := options.tuning.foreign(training.objective)) is not None:
+        raise ValueError(
+            f"{flag(name)} is for --objective {' and '.join(BELONGS_TO[name])}, and this one is {training.objective}; "
+            "leave it out"
+        )
 
 
 def problems_of_schedule(training: TrainOptions) -> list[str]:

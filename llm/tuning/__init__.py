@@ -38,16 +38,18 @@ if TYPE_CHECKING:  # for type checkers and editors
     from llm.model.classifier import Classifier
     from llm.tuning.adapters import adapter_off, add_lora, add_prefix, add_prompt, merge
     from llm.tuning.preferences import preference_loss
+    from llm.tuning.reward_model import reward_loss
 
 __all__ = [
     "Classifier", "adapter_off", "add_lora", "add_prefix", "add_prompt", "load", "merge", "preference_loss",
-    "save_adapter",
+    "reward_loss", "save_adapter",
 ]  # fmt: skip
 
 # Where each name comes from. It is imported at its first use.
 _NAMES = {
     "Classifier": ("llm.model.classifier", "Classifier"),
     "preference_loss": ("llm.tuning.preferences", "preference_loss"),
+    "reward_loss": ("llm.tuning.reward_model", "reward_loss"),
     "adapter_off": ("llm.model.adapters.attach", "adapter_off"),
     "add_lora": ("llm.tuning.adapters", "add_lora"),
     "add_prefix": ("llm.tuning.adapters", "add_prefix"),

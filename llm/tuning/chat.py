@@ -18,6 +18,7 @@ from llm.model.gpt import GPT
 from llm.parallel.objective import Batch
 from llm.runs.options import Options
 from llm.runs.run import Run
+from llm.training.checks import check_prompt
 from llm.training.display import stages
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
 from llm.tuning.chatml import chat_tokenizer
@@ -88,11 +89,12 @@ class ChatTask(Task):
     """Learn the answers in conversations, and other examples of which a part is learned."""
 
     name = "chat"
-    rows = "conversations"
+    rows = "examples"
 
     def __init__(self, options: Options, run: Run):
         training, tuning = options.training, options.tuning
         self.tokenizer = chat_tokenizer(options, run)
+        check_prompt(self.tokenizer, training.prompt)
         self.options = with_vocabulary(options, self.tokenizer)
         self.train_rows, self.val_rows = read_split(training.data, tuning.val_data, training.val_fraction, LEARNABLE)
         self.context = self.options.context
@@ -112,7 +114,7 @@ class ChatTask(Task):
             Validation(some_batches(val, training.batch_size, training.eval_batches, make_batch)),
             data={"train": checksum(self.train_rows), "val": checksum(self.val_rows)},
             description=f"{self.train} ({training.data})\n{len(self.val.kept):,} examples for validation, "
-            f"{batches.steps_per_epoch:,} steps an epoch",
+            f"{batches.steps_per_epoch:,} steps an epoch{f' of {len(train):,} packed rows' if packing else ''}",
         )
 
     def rows_of(self, examples: ChatExamples) -> list[list[Tokens]]:

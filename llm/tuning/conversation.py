@@ -11,6 +11,7 @@ import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -99,13 +100,15 @@ class Encoder:
         text = text.removesuffix(name) if name else text  # its name would be ordinary text; the token follows
         ids, spans = encode_with_spans(self.tokenizer, prompt + text)
         begin = self.tokenizer.template.begin_ids()
-        before = "".join(self.tokenizer.id_to_token(i) or "" for i in begin)
-        start, end = len(before) + len(prompt), len(before) + len(prompt + text)
-        spans = [(0, 0)] * len(begin) + [(first + len(before), last + len(before)) for first, last in spans]
+        names = [self.tokenizer.id_to_token(i) or "" for i in begin]
+        edges = [0, *accumulate(map(len, names))]
+        before = edges[-1]  # how many characters the names at the beginning have
+        start, end = before + len(prompt), before + len(prompt + text)
+        spans = [*pairwise(edges), *((first + before, last + before) for first, last in spans)]
         ids = begin + ids
         if self.end is not None:
             ids, spans = [*ids, self.end], [*spans, (end, end + len(name))]
-        whole = before + prompt + text + name
+        whole = "".join(names) + prompt + text + name
         return Encoded(whole, np.array(ids, dtype=np.int64), spans, [Turn((start, len(whole)), self.end is not None)])
 
     @cached_property

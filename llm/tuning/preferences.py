@@ -253,7 +253,8 @@ def preference_loss(
     c = log_ratio(chosen[0], chosen[1] if loss.reference else None, "chosen")
     r = log_ratio(rejected[0], rejected[1] if loss.reference else None, "rejected")
     if c.shape != r.shape:
-        raise ValueError(f"each chosen completion needs a rejected one; got {len(c)} and {len(r)}")
+        alone = "; of either side alone, with None for the other, kto takes any number" if kind == "kto" else ""
+        raise ValueError(f"each chosen completion needs a rejected one; got {len(c)} and {len(r)}{alone}")
     n_c, n_r = token_counts(chosen_tokens, c, "chosen"), token_counts(rejected_tokens, r, "rejected")
     kl = for_each(c, kl, "kl").data if np.ndim(kl) else kl
     return formula(Pair(c, r, n_c, n_r, beta, label_smoothing, gamma, kl))

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -147,7 +148,8 @@ def from_sharegpt(record: Mapping[str, Any], origin: Origin) -> Conversation:
             return conversation([], messages_in(record, "conversations"), record, origin)
         raise DataError(f"conversations is {brief(turns)}; expected a list of objects with from and value")
     messages = [{"role": SHAREGPT_ROLES.get(turn["from"], turn["from"]), "content": turn["value"]} for turn in turns]
-    return conversation([], messages_in({**record, "conversations": messages}, "conversations"), record, origin)
+    prompt: list[Message] = [{"role": "system", "content": record["system"]}] if record.get("system") else []
+    return conversation([], messages_in({"conversations": prompt + messages}, "conversations"), record, origin)
 
 
 def from_completion(record: Mapping[str, Any], origin: Origin) -> Conversation | Completion:
@@ -227,10 +229,8 @@ def conversation(
 
 def tools_in(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     tools = record.get("tools") or None
-    try:  # some data sets keep them as a text, because their columns have one type
+    with suppress(ValueError):  # some data sets keep them as a text, because their columns have one type
         tools = json.loads(tools) if isinstance(tools, str) else tools
-    except ValueError:
-        raise DataError(f"tools is {brief(tools)}; expected a list of JSON schemas") from None
     if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
         raise DataError(f"tools is {brief(tools)}; expected a list of JSON schemas")
     return tools or None

@@ -233,6 +233,11 @@ def refused_with(folder: Path, fields: dict[str, Any], sentence: str) -> None:
     assert type(model) is GPT and all(p.requires_grad for p in model.parameters()), "the model is as it was"
 
 
+def test_an_adapter_that_is_given_as_a_model(folder: Path) -> None:
+    with pytest.raises(HubError, match="is an adapter and no model"):
+        load(folder)
+
+
 def test_files_that_are_missing_or_surplus(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(HubError, match=f"has no {CONFIG}; give one of .*adapter"):
         load_adapter(random_gpt(LLAMA, 0), tmp_path)

@@ -17,6 +17,7 @@ from llm.inference.command import parse, start
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import Request
 from llm.inference.generate import generate
+from llm.inference.inspection import attention_weights, logit_lens
 from llm.inference.model_choice import LoadedModel, name_and_folder, with_adapters
 from llm.inference.sampling import Sampling
 from llm.model.adapters.attach import sharing_weights
@@ -93,6 +94,14 @@ def test_a_text_that_fills_the_context_leaves_room_for_virtual_tokens(add: Any) 
         [t.id for t in Engine(model).run(Request([1, 2, 3], 30, seed=3))],
     ]
     assert texts[0] == texts[1] and len(texts[0]) == 30
+
+
+@pytest.mark.parametrize("add", [add_prefix, add_prompt])
+def test_the_inside_of_a_model_with_virtual_tokens_is_not_shown(add: Any) -> None:
+    model = adapt(small_model(), (add, {"tokens": 2}), 0)
+    for look in (lambda: logit_lens(model, [1, 2]), lambda: attention_weights(model, [1, 2], 0)):
+        with pytest.raises(ValueError, match="a prefix or a prompt is not shown"):
+            look()
 
 
 # --- the server and the terminal --------------------------------------------------------------------------------------

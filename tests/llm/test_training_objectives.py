@@ -134,6 +134,25 @@ def test_examples_that_are_not_there_or_of_another_kind_are_refused(
             assert not (tmp_path / "run").exists()
 
 
+def test_one_tuning_can_follow_another_with_an_adapter_on_an_adapter(folder: Path, tmp_path: Path) -> None:
+    """chat, then preference, then reinforce: each begins with the model of the one before, its adapter merged."""
+    assert tune(folder, "chat", tmp_path / "chat", *ADAPTERS["lora"]) == 0
+    assert tune(folder, "preference", tmp_path / "next", *ADAPTERS["lora"], "--from", str(tmp_path / "chat")) == 0
+    assert tune(folder, "reinforce", tmp_path / "last", *ADAPTERS["prefix"], "--from", str(tmp_path / "next")) == 0
+    first = metrics(tmp_path / "next")[0]
+    # The reference is the model with the adapter of chat: before the first update, nothing differs from it.
+    assert first["train_loss"] == pytest.approx(np.log(2), abs=1e-6)
+    assert first["train_drift"] == pytest.approx(0, abs=1e-6)
+    model, _ = load_run(tmp_path / "last")
+    assert model.virtual_tokens == 2
+    state = (tmp_path / "chat" / "model.safetensors").read_bytes()
+    for name in ("chat", "chat/checkpoints/step-00000006"):
+        (tmp_path / name / "model.safetensors").unlink()
+        (tmp_path / name / "model.safetensors").write_bytes(state[:-1] + bytes([state[-1] ^ 1]))
+    with pytest.raises(ValueError, match="its weights are not those that the adapter was trained with"):
+        load_run(tmp_path / "last")
+
+
 # --- kill -9 ----------------------------------------------------------------------------------------------------------
 
 

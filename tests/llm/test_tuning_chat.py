@@ -213,6 +213,14 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 
+def test_what_to_type_next_is_a_chat(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tune(base, tmp_path / "run", write_data(tmp_path / "chat.jsonl"))
+    shown = capsys.readouterr().out
+    assert f"generate.py --chat --run {tmp_path / 'run'}\n" in shown
+    assert "4 steps of 3 examples; " in shown
+    assert "22 examples, " in shown and "2 examples for validation, 8 steps an epoch" in shown
+
+
 def test_a_file_of_its_own_for_validation(base: Path, tmp_path: Path) -> None:
     data, others = write_data(tmp_path / "chat.jsonl"), write_data(tmp_path / "others.jsonl", 2)
     options, run = parse(
@@ -237,7 +245,8 @@ def test_samples_are_answers(prompt: str, base: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(chat_module, "chat_ids", record(chat_ids))
     data = tmp_path / "chat.jsonl"
-    data.write_text("".join(json.dumps({"messages": [said("user", q), said("assistant", "a")]}) + "\n" for q in "xy"))
+    chats = [{"messages": [said("user", q), said("assistant", "a")] * 2} for q in "xy"]
+    data.write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     arguments = ["--from", str(base), "--data", str(data), "--out", str(tmp_path / "run"), *BRIEF, "--prompt", prompt]
     options, run = parse(arguments)
     task = ChatTask(options, Run(str(tmp_path / "run")))

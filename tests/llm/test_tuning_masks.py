@@ -31,6 +31,7 @@ from tests.llm.conversations import (
 )
 from tokenizer import BaseTokenizer, load
 from tokenizer.formats.tokenizer_json import with_special_tokens
+from tokenizer.text.template import begin_template
 
 pytest.importorskip("jinja2")
 each_family = pytest.mark.parametrize("name", FAMILIES)
@@ -146,6 +147,19 @@ def test_the_completion_of_a_text_is_learned_and_the_end_of_text(prompt: str, co
     )
     whole = encode(Text(prompt + completion, **place))
     assert (whole.ids.tolist(), whole.learned.all()) == (ids, True)
+
+
+@given(contents, contents)
+def test_a_text_begins_with_the_token_that_the_tokenizer_wants(prompt: str, completion: str) -> None:
+    tokenizer = tokenizer_with()
+    begin = tokenizer.special_tokens["<s>"]
+    tokenizer.template = begin_template(begin)
+    encoded = Encoder(tokenizer)(Completion(prompt, completion, place=PLACE, fields={}))
+    assert encoded.text == f"<s>{prompt}{completion}<|endoftext|>"
+    assert encoded.ids.tolist() == [begin, *tokenizer.encode(prompt + completion), tokenizer.end_of_text]
+    pieces = [("<s>" + prompt, False), (completion + "<|endoftext|>", True)]
+    assert encoded.learned.tolist() == expected_mask(tokenizer, encoded.ids.tolist(), pieces)
+    assert [encoded.text[slice(*span)] for span in encoded.spans[:: len(encoded.spans) - 1]] == ["<s>", "<|endoftext|>"]
 
 
 def test_a_refusal_of_the_template_names_the_row() -> None:

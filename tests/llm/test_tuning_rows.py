@@ -43,6 +43,11 @@ def read_one(folder: Path, record: Any) -> Any:
 CONVERSATIONS = {
     "messages": ({"messages": [Q, A]}, [Q, A], 0),
     "ShareGPT": ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, [Q, A], 0),
+    "ShareGPT with system": (
+        {"system": "s", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+        [{"role": "system", "content": "s"}, Q, A],
+        0,
+    ),
     "conversations with roles": ({"conversations": [Q, A]}, [Q, A], 0),
     "prompt and completion as messages": ({"prompt": [Q], "completion": [A]}, [Q, A], 1),
     "a completion as a text": ({"prompt": [Q], "completion": "a"}, [Q, A], 1),
