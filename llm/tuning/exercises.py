@@ -2,7 +2,7 @@
 
     {"question": "What is 17 + 5?", "answer": "22", "kind": "arithmetic"}
 
-    arithmetic    sums and differences of two numbers
+    arithmetic    sums and differences of two numbers, or of three digits
     spelling      the letters of a word of the text
     facts         the word that follows five others in the text, which a model knows if it has read the text
 
@@ -33,7 +33,7 @@ BEGINS: dict[Part, float] = {"tuning": 0.0, "reinforcement": 0.5, "held-out": 0.
 
 WORD = re.compile(r"\b[a-z]{3,9}\b")
 PLACE = re.compile(r"(?<!\w)(?=((?:[a-z]+ ){5})([a-z]{3,9})\b)")  # five words in a row, and the next one
-TRIES = 200  # for each question; after that, there are no others
+TRIES = 20  # for each question; after that, there are no others
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,14 @@ class Exercise:
 
 
 def arithmetic(rng: random.Random, largest: int) -> Exercise:
-    a, b = rng.randint(0, largest), rng.randint(0, largest)
-    if rng.random() < 0.5:
-        return Exercise(f"What is {a} + {b}?", str(a + b), "arithmetic")
-    a, b = max(a, b), min(a, b)
-    return Exercise(f"What is {a} - {b}?", str(a - b), "arithmetic")
+    """Two numbers, or three of one digit. The result is not negative."""
+    while True:
+        numbers = [rng.randint(0, n) for n in rng.choice([(largest, largest), (9, 9, 9)])]
+        signs = [1, *(rng.choice((1, -1)) for _ in numbers[1:])]
+        result = sum(sign * number for sign, number in zip(signs, numbers, strict=True))
+        if result >= 0:
+            terms = "".join(f" {'+' if s > 0 else '-'} {n}" for s, n in zip(signs, numbers, strict=True))
+            return Exercise(f"What is{terms.replace(' +', '', 1)}?", str(result), "arithmetic")
 
 
 def spelling(rng: random.Random, largest: int) -> Exercise:
@@ -70,11 +73,8 @@ KINDS: dict[str, Callable[[random.Random, int], Exercise]] = {
 
 @cache
 def words() -> list[str]:
-    """The words of the text that occur at least twice, in alphabetical order."""
-    counts: dict[str, int] = {}
-    for word in WORD.findall(text()):
-        counts[word] = counts.get(word, 0) + 1
-    return sorted(word for word, count in counts.items() if count > 1)
+    """The words of the text, in alphabetical order."""
+    return sorted(set(WORD.findall(text())))
 
 
 @cache
@@ -92,7 +92,8 @@ def text() -> str:
 
 
 def part_of(question: str) -> Part:
-    place = int.from_bytes(hashlib.sha256(question.encode()).digest()[:8], "big") / 2**64
+    words = " ".join(sorted(re.findall(r"\w+|[^\w\s]", question)))  # 3 + 4 and 4 + 3 are in the same part
+    place = int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") / 2**64
     return max((part for part in get_args(Part) if BEGINS[part] <= place), key=BEGINS.__getitem__)
 
 
@@ -151,7 +152,7 @@ class Exercises:
     part: Part = "tuning"
     """Questions to tune on, to be rewarded for, or to be tested with: no question is in two of these parts."""
     largest: int = 20
-    """arithmetic: the largest number in a question."""
+    """arithmetic: the largest number where there are two."""
 
     def start(self) -> None:
         kinds = list(dict.fromkeys(self.kind.split(",")))

@@ -43,18 +43,17 @@ def reinforce(base: Path, out: Path, *more: str, begin: bool = True) -> int:
 
 
 @pytest.mark.parametrize(
-    "more",
+    ("step", "more"),
     [
-        ("--algorithm", "grpo", "--beta", "0.1"),
-        ("--algorithm", "ppo", "--sample-epochs", "4"),
-        ("--algorithm", "ppo", "--lora-rank", "2"),
-        ("--algorithm", "rloo", "--prefix-tokens", "2"),
-        ("--algorithm", "reinforce", "--baseline", "running", "--sample-epochs", "3", "--ratio", "token"),
+        (5, ("--algorithm", "grpo", "--beta", "0.1")),
+        (3, ("--algorithm", "ppo", "--sample-epochs", "4")),
+        (5, ("--algorithm", "reinforce", "--baseline", "running", "--sample-epochs", "3", "--ratio", "token")),
+        pytest.param(3, ("--algorithm", "ppo", "--lora-rank", "2"), marks=pytest.mark.slow),
+        pytest.param(3, ("--algorithm", "rloo", "--prefix-tokens", "2"), marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("step", [3, 5])
 def test_a_run_that_was_killed_ends_with_the_same_bytes(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], step: int
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, more: tuple[str, ...]
 ) -> None:
     without_pictures(monkeypatch)
     assert reinforce(base, tmp_path / "whole", *more) == 0

@@ -53,9 +53,8 @@ class ReinforceTask(Task):
         self.split = read_split(training.data, tuning.val_data, training.val_fraction, ANSWERABLE)
         self.tokenizer = tokenizer_for(self.split[0] + self.split[1], options, run)
         self.options = with_vocabulary(options, self.tokenizer)
-        context = options.model.context - tuning.virtual_tokens
         self.questions, self.held_out = (
-            questions_of(rows, self.tokenizer, context, tuning.max_tokens) for rows in self.split
+            questions_of(rows, self.tokenizer, options.context, tuning.max_tokens) for rows in self.split
         )
         self.group_size = tuning.group_size or (1 if tuning.algorithm in ALONE else 8)
         if training.batch_size % self.group_size:
