@@ -17,8 +17,8 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Browser, Page, Route, expect
 
 from llm.inference.server.service import Service
-from tests.llm.browsers import CONTRASTS, NAMELESS, chromium, last_answer, let_write, opened, send
-from tests.llm.servers import listening, small_service, small_writer
+from tests.llm.browsers import CONTRASTS, NAMELESS, last_answer, let_write, opened, send
+from tests.llm.servers import small_service, small_writer
 
 pytestmark = pytest.mark.browser
 SHAPE = {"context": 4096, "layers": 2, "heads": 2, "dim": 16}
@@ -46,26 +46,8 @@ HOSTILE = """<img src=x onerror=alert(1)> <script>alert(2)</script>
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def service() -> Service:
     return small_service(small_writer(**SHAPE))
-
-
-@pytest.fixture(scope="module")
-def port(service: Service) -> Iterator[int]:
-    with listening(service) as port:
-        yield port
-
-
-@pytest.fixture
-def page(browser: Browser, port: int) -> Iterator[Page]:
-    with opened(browser, port) as page:
-        yield page
 
 
 def test_markdown_is_shown(page: Page) -> None:

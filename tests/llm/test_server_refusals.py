@@ -25,12 +25,6 @@ SCHEMA = {"type": "json_schema", "json_schema": {"schema": {"type": "no such typ
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with client_of(small_service()) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def locked() -> Iterator[TestClient]:
     with client_of(small_service(), api_key="right") as client:
         yield client

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llm.inference.server import others
+from llm.inference.server import status, tokenization
 from llm.inference.server.chat import chat
 from llm.inference.server.completions import completions
 from llm.inference.server.embeddings import embeddings
@@ -29,13 +29,13 @@ ROUTES = [
     Route("/v1/completions", completions, methods=["POST"]),
     Route("/v1/chat/completions", chat, methods=["POST"]),
     Route("/v1/embeddings", embeddings, methods=["POST"]),
-    Route("/v1/models", others.models),
-    Route("/v1/models/{name:path}", others.model),
-    Route("/health", others.health),
-    Route("/metrics", others.metrics),
-    Route("/tokenize", others.tokenize, methods=["POST"]),
-    Route("/detokenize", others.detokenize, methods=["POST"]),
-    Route("/tokenizer_info", others.tokenizer_info),
+    Route("/v1/models", status.models),
+    Route("/v1/models/{name:path}", status.model),
+    Route("/health", status.health),
+    Route("/metrics", status.metrics),
+    Route("/tokenize", tokenization.tokenize, methods=["POST"]),
+    Route("/detokenize", tokenization.detokenize, methods=["POST"]),
+    Route("/tokenizer_info", tokenization.tokenizer_info),
     Route("/page/tokens", page_tokens, methods=["POST"]),
     Route("/page/attention", page_attention, methods=["POST"]),
     Route("/page/model", page_model),

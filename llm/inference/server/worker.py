@@ -78,7 +78,7 @@ class Job:
 
 
 @dataclass(eq=False)
-class Followed:
+class ActiveRequest:
     """A request of a job in the engine."""
 
     job: Job
@@ -114,7 +114,7 @@ class Worker:
     def __init__(self, engine: Engine, waiting: int):
         self.engine, self.waiting = engine, waiting
         self._commands: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self._followed: list[Followed] = []
+        self._active: list[ActiveRequest] = []
         self._closed = False
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -178,25 +178,25 @@ class Worker:
             log.exception("a command of the server has failed")
 
     def _begin(self, job: Job) -> None:
-        free, wanted = self.waiting - len(self.engine.waiting), len(job.requests)
-        if wanted > free and self.engine.waiting:
+        free, asked = self.waiting - len(self.engine.waiting), len(job.requests)
+        if asked > free and self.engine.waiting:
             refusal = Refusal("too many requests are waiting; try again later", status=429, code="too_many_requests")
             job.send(job.accept, refusal)
             return
-        begun: list[Followed] = []
+        begun: list[ActiveRequest] = []
         try:
             for index, request in enumerate(job.requests):
-                begun.append(Followed(job, index, self.engine.submit(request)))
+                begun.append(ActiveRequest(job, index, self.engine.submit(request)))
         except (ValueError, MemoryError) as error:
             for each in begun:
                 self.engine.cancel(each.generation)
             job.send(job.accept, refusal_of(error))
             return
-        self._followed += begun
+        self._active += begun
         job.send(job.accept)
 
     def cancel(self, job: Job, index: int | None) -> None:
-        for each in self._followed:
+        for each in self._active:
             if each.job is job and index in (None, each.index):
                 self.engine.cancel(each.generation)
 
@@ -210,21 +210,21 @@ class Worker:
     def _abandon(self, error: Exception) -> None:
         """End the requests that took part in a step that has failed."""
         self.engine.abandon(str(error))
-        for each in self._followed:
+        for each in self._active:
             if each.generation not in self.engine.waiting and each.generation.finish_reason in (None, "error"):
                 each.generation.finish_reason, each.failure = "error", error
 
     def _send_updates(self) -> None:
         news: dict[Job, list[Update]] = {}
-        for each in self._followed:
+        for each in self._active:
             if each.generation.finish_reason != "cancelled" and (update := each.update()) is not None:
                 news.setdefault(each.job, []).append(update)
         for job, updates in news.items():
             job.send(job.updates.put_nowait, updates)
-        self._followed = [each for each in self._followed if not each.generation.finished]
+        self._active = [each for each in self._active if not each.generation.finished]
 
     def _end_all(self, refusal: Refusal) -> None:
-        for job, index in [(each.job, each.index) for each in self._followed]:
+        for job, index in [(each.job, each.index) for each in self._active]:
             job.send(job.updates.put_nowait, [Update(index, [], [], "error", None, refusal)])
         while not self._commands.empty():
             self._carry_out(self._commands.get())

@@ -14,6 +14,7 @@ from llm.inference.engine.requests import Generation, Request, Token
 from llm.inference.engine.speculation import Draft, DraftModel, PromptLookup
 from llm.inference.engine.text_stream import Piece, TextStream
 from llm.inference.model_choice import LoadedModel, load_other
+from llm.inference.nesting import nesting_checked
 from llm.inference.options import PROMPT_LOOKUP, GenerateOptions
 from llm.inference.terminal.streams import TokenCounter
 from llm.inference.terminal.token_output import ALTERNATIVES, PlainOutput
@@ -101,10 +102,10 @@ class TextWriter:
 def read_schema(path: str) -> object:
     """The JSON in a file. Raises ValueError if it is none."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{path} is not JSON: {reason}") from None
+        with nesting_checked():
+            return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
 
 
 def load_draft(options: GenerateOptions, loaded: LoadedModel) -> Draft | None:
