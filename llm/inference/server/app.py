@@ -76,10 +76,14 @@ async def show_refusal(request: Request, refusal: Exception) -> Response:
 async def show_http_error(request: Request, error: Exception) -> Response:
     """Starlette's own: no such path, or not by this method."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 404:
-        return Refusal(f"there is nothing at {request.url.path!r:.80}", status=404, code="not_found").response()
-    refusal = Refusal(f"{error.detail}: {request.method}", status=error.status_code, headers=error.headers)
-    return refusal.response()
+    status, path = error.status_code, f"{request.url.path!r:.80}"
+    if status == 404:
+        sentence = f"there is nothing at {path}; OpenAI's API is at /v1, such as /v1/chat/completions"
+        return Refusal(sentence, status=404, code="not_found").response()
+    allowed = (error.headers or {}).get("Allow", "another method")
+    return Refusal(
+        f"{path} does not take {request.method}; use {allowed}", status=status, headers=error.headers
+    ).response()
 
 
 async def show_nothing(request: Request, error: Exception) -> Response:
