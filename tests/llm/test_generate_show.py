@@ -134,11 +134,11 @@ def test_the_speed_is_that_of_writing() -> None:
         counter.count(1, 0.5, is_reading=False)
     assert str(counter) == "10 tokens in 5.00 s, 2 tokens/s"
     counter.count(0, 9, is_reading=True)
-    assert str(counter) == "10 tokens in 4.50 s, 2 tokens/s after 9.5 s of reading"
+    assert str(counter) == "10 tokens in 4.50 s, 2 tokens/s, after 9.5 s of reading"
     counter = TokenCounter(with_draft=True)
     counter.count(1, 0.5, is_reading=True)
     counter.count(4, 0.5, is_reading=False)
-    assert str(counter) == "5 tokens in 1.00 s, 5 tokens/s with 2.5 tokens in each step"
+    assert str(counter) == "5 tokens in 1.00 s, 5 tokens/s, 2.5 tokens in each step"
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".PDF"])

@@ -77,12 +77,13 @@ def blocks(columns: Sequence[Column]) -> Iterator[list[Column]]:
 
 
 def print_block(columns: Sequence[Column]) -> None:
-    print_text(" " * LABEL + "".join(" " * GAP + each.token.ljust(each.width - GAP) for each in columns) + "\n")
+    heads = "".join(" " * GAP + each.token.ljust(each.width - GAP) for each in columns)
+    print_text(" " * LABEL + heads.rstrip() + "\n")
     for row in range(len(columns[0].likeliest)):
         print_text(label(row))
         for column in columns:
             text, probability = column.likeliest[row]
             print_text(" " * GAP)
             print_text(text, colour=shade(probability) if has_colours() else "")
-            print_text(" " * (column.width - GAP - len(text)))
+            print_text(" " * (column.width - GAP - len(text)) if column is not columns[-1] else "")
         print_text("\n")

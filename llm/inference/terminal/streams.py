@@ -78,5 +78,5 @@ class TokenCounter:
         if has_read_long:
             parts.append(f"after {self.reading:.1f} s of reading")
         if self.with_draft and self.steps:
-            parts.append(f"with {self.tokens / self.steps:.1f} tokens in each step")
-        return " ".join(parts)
+            parts.append(f"{self.tokens / self.steps:.1f} tokens in each step")
+        return ", ".join(parts)
