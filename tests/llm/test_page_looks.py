@@ -82,6 +82,22 @@ def test_a_hostile_answer_is_only_text(page: Page) -> None:
     assert written.inner_text().rstrip() == HOSTILE
 
 
+def test_colours_are_explained(page: Page) -> None:
+    let_write(page, "the cat and the hat")
+    written = send(page)
+    expect(page.locator(".legend")).to_be_hidden()
+    page.get_by_role("button", name="Colours").click()
+    expect(page.locator(".legend")).to_be_visible()
+    names = page.locator(".legend span").all_inner_texts()
+    assert names == ["80% or more", "40% or more", "15% or more", "4% or more", "less"]
+    background = "element => getComputedStyle(element).backgroundColor"
+    for token in written.locator(".token").all():
+        level = int((token.get_attribute("class") or "").split("surprise-")[1][0])
+        assert token.evaluate(background) == page.locator(".legend span").nth(level).evaluate(background)
+    page.get_by_role("button", name="Colours").click()
+    expect(page.locator(".legend")).to_be_hidden()
+
+
 def test_the_same_text_from_a_reader_is_only_text_too(page: Page) -> None:
     let_write(page, "ok")
     send(page, HOSTILE)
