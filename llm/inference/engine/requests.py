@@ -6,7 +6,8 @@ tokens until the request is finished.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -87,6 +88,16 @@ class Generation:
         """The ids that the model still sees: all of them, or the newer part of a text longer than the context."""
         return self.ids[self.placement.first :]
 
+    @property
+    def reports_prompt(self) -> bool:
+        """Whether what is read now is part of a prompt that is to be reported."""
+        return self.request.prompt_logprobs and not self.tokens
+
+    @property
+    def can_reuse(self) -> bool:
+        """Whether it may begin with what another text has read."""
+        return not self.request.prompt_logprobs  # to report the prompt, its logits are needed: all of it must be read
+
     def draw(self, logits: np.ndarray) -> int | None:
         """The next id, from logits (V,); None if nothing can follow. Raises ValueError if none can be drawn."""
         constraint = self.request.constraint
@@ -100,6 +111,14 @@ class Generation:
     def fail(self, error: Exception) -> None:
         """End with an error."""
         self.finish_reason, self.error = "error", error
+
+    @contextmanager
+    def own_errors(self) -> Iterator[None]:
+        """What fails inside ends this text, and no other: a sampler, a constraint, logits that are not numbers."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(error)
 
     def append(self, token: Token) -> None:
         """Add a drawn token."""
