@@ -16,6 +16,7 @@ from llm.inference.engine.requests import Generation, Request, Token
 from llm.inference.engine.slots import common_length
 from llm.inference.engine.speculation import Draft, DraftModel, PromptLookup
 from llm.inference.engine.text_stream import Piece, TextStream
+from llm.inference.generate import first_in_context
 from llm.inference.model_choice import LoadedModel, load_other
 from llm.inference.nesting import nesting_checked
 from llm.inference.options import PROMPT_LOOKUP, GenerateOptions
@@ -89,8 +90,8 @@ class TextWriter:
             show(stream.finish())
         finally:
             self.engine.cancel(generation)  # if it has not ended
-        if generation.finish_reason == "error":
-            raise ValueError(generation.error)
+        if generation.error is not None:
+            raise generation.error
         end = "stop" if stream.found_stop else generation.finish_reason
         return Text("".join(shown), generation.visible_ids, "interrupted" if end == "cancelled" else end)  # type: ignore[arg-type]
 
@@ -104,7 +105,8 @@ class TextWriter:
 
     def say_if_long(self, ids: Sequence[int]) -> None:
         """Say it if much of a prompt has to be read: nothing is written meanwhile."""
-        unread = len(ids) - max(common_length(text, ids) for text in self.engine.slots.texts)
+        seen = ids[first_in_context(len(ids), self.engine.context) :]
+        unread = len(seen) - max(common_length(text, seen) for text in self.engine.slots.texts)
         if unread >= LONG_PROMPT:
             say(f"reading {unread:,} tokens")
 
