@@ -25,7 +25,7 @@ export class Written {
     const attributes = { role: "group", tabindex: 0, "aria-label": label, "aria-describedby": help.id };
     this.body = el("div", { class: "written", ...attributes, on: this.#handlers() });
     const levels = surpriseNames.map((name, level) => el("span", { class: `surprise-${level}` }, name));
-    this.legend = el("p", { class: "facts legend", hidden: true }, "Probability: ", ...levels);
+    this.legend = el("p", { class: "legend", hidden: true }, "Probability: ", ...levels);
     this.element = el("div", {}, this.body, this.legend, help);
   }
 
