@@ -8,6 +8,7 @@ the same. All other runs hold all of their weights.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt, initial_values, prefix_width
 from llm.hub.adapters.settings import LoRASettings
-from llm.hub.errors import HubError
+from llm.hub.errors import HubError, shown
 from llm.hub.read import load_either
 from llm.hub.source import RUN, Source, open_model
 from llm.model.adapters.merge import merge
@@ -34,6 +35,10 @@ from tokenizer import BaseTokenizer
 if TYPE_CHECKING:  # it imports tyro, the library for command lines
     from llm.runs.tuning_options import TuningOptions
 
+# What a model computes does not depend on these.
+CHANGEABLE = {"dropout", "balance_loss", "balance_by_layer"}
+MOST_NEW = 1 << 16  # tokens that are added to a vocabulary, at most
+
 # --- the model at --from ----------------------------------------------------------------------------------------------
 
 
@@ -43,6 +48,7 @@ def base_model(path: str | Path, config: GPTConfig) -> GPT:
     If the tokenizer has got more tokens (a chat template), the model has more embeddings.
     """
     source = open_model(path)
+    check_shape(source, config)  # before a model is built, which may need much memory
     loaded = plain_model(source)
     state: dict[str, Any] = loaded.state_dict(copy=False)
     model = GPT(config, rng=None)
@@ -51,9 +57,28 @@ def base_model(path: str | Path, config: GPTConfig) -> GPT:
     if config.vocab_size > source.config.vocab_size:
         tokenizer = source.load_tokenizer()
         state = grown(state, config.vocab_size, None if tokenizer is None else tokenizer.end_of_text)
-    model.load_state_dict(state)
+    take_arrays(model, state)
     model.family, model.path = loaded.family, loaded.path
     return model
+
+
+def take_arrays(model: GPT, state: dict[str, np.ndarray]) -> None:
+    """As `load_state_dict`, but the arrays become those of the model: a copy would take as much memory again."""
+    parameters = dict(model.named_parameters())
+    if {name: p.shape for name, p in parameters.items()} != {name: array.shape for name, array in state.items()}:
+        model.load_state_dict(state)  # says what does not fit
+    for name, p in parameters.items():
+        p.data = state[name]
+
+
+def check_shape(source: Source, config: GPTConfig) -> None:
+    """Raise HubError if the configuration is that of another model. A context may be shorter, and tokens be added."""
+    for name in (field.name for field in fields(GPTConfig) if field.name not in CHANGEABLE):
+        theirs, ours = getattr(source.config, name), getattr(config, name)
+        if name == "context" and ours < theirs or name == "vocab_size" and theirs < ours < theirs + MOST_NEW:
+            continue
+        if ours != theirs:
+            raise HubError(f"a model with {name}={shown(ours)} is asked for, and {source.where} has {theirs}")
 
 
 def is_tuned(source: Source) -> bool:
@@ -176,13 +201,15 @@ def load_run(
     if not run.has_adapter and labels is None:
         return load_model(run, which, device)
     tokenizer, options = read_tokenizer(run, config), run.options()
-    model: Any = GPT(config, rng=None)
+    checkpoint = read_checkpoint(run, config, which)  # before a model is built: it compares the sizes
+    model: Any
     if run.has_adapter:
         model = base_model(checked_base(run, str(options.training.from_)), config)
         add_adapter(model, options.tuning, options.training.seed)
+    else:
+        model = GPT(config, rng=None)
     if labels is not None:
         model = Classifier(model, labels, rng=None, pad_id=run.task.get("pad_id"))
-    checkpoint = read_checkpoint(run, config, which)
     try:
         load_trained(model, checkpoint.weights)
     except ValueError as error:

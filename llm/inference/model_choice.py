@@ -71,7 +71,6 @@ def with_adapter(loaded: LoadedModel, given: str) -> LoadedModel:
     """The model with an adapter, a folder of PEFT: NAME=FOLDER, or FOLDER alone."""
     _, folder = name_and_folder(given)
     load_adapter(loaded.model, folder)
-    loaded.model.to(loaded.model.device)  # the new parameters too
     return loaded
 
 
@@ -83,7 +82,6 @@ def with_adapters(loaded: LoadedModel, given: Sequence[str]) -> LoadedModel:
             raise ValueError(f"two models are called {name}; give the adapter {folder} another name: NAME={folder}")
         adapters[name] = sharing_weights(loaded.model)
         load_adapter(adapters[name], folder)
-        adapters[name].to(loaded.model.device)
     return replace(loaded, adapters=adapters)
 
 

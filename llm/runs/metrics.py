@@ -146,7 +146,7 @@ def draw_losses(lines: Iterable[Mapping[str, Any]], path: Path, title: str) -> N
     if evaluated.any():
         label = f"validation, last {val_loss[evaluated][-1]:.3f}"
         losses.plot(steps[evaluated], val_loss[evaluated], "o-", color="#d9622b", markersize=4, label=label)
-    losses.set(ylabel="loss (nats per token)")
+    losses.set(ylabel="loss" if others else "loss (nats per token)")  # an objective with metrics has a loss of its own
     # The title is the name of a folder: "$" in it begins no formula, and bytes that are not UTF-8 become "?".
     losses.set_title(title.encode("utf-8", "replace").decode(), parse_math=False)
     losses.legend(frameon=False)

@@ -127,7 +127,7 @@ class Run:
     @property
     def has_adapter(self) -> bool:
         """Whether the run has trained an adapter, and holds nothing else."""
-        return self._read_config(lambda data: any((data.get("tuning") or {}).get(name) for name in ADAPTERS))
+        return self._read_config(lambda data: any(dict(data.get("tuning") or {}).get(name) for name in ADAPTERS))
 
     @property
     def base(self) -> Any:

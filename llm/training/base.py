@@ -12,6 +12,7 @@ from pathlib import Path
 
 from llm.data.learned import LEARNED
 from llm.hub.source import open_model
+from llm.hub.tuned import CHANGEABLE
 from llm.model.config import GPTConfig
 from llm.runs.errors import RunError
 from llm.runs.options import FROM, Options, TrainOptions
@@ -19,8 +20,6 @@ from llm.runs.parsing import flag
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 
-# Options of the model that may differ from those of the loaded one: what it computes does not depend on them.
-CHANGEABLE = {"dropout", "balance_loss", "balance_by_layer"}
 # The most that --context is unless it is given: a batch of texts as long as many a model reads fills no usual memory.
 LONGEST_CONTEXT = 512
 

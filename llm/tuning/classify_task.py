@@ -81,7 +81,7 @@ class ClassifyTask(Task):
 
     def parts(self, model: GPT) -> Parts:
         training, train, val = self.options.training, self.examples.train, self.examples.val
-        batches = RowBatches(train, training.batch_size, training.seed, self.batch)
+        batches = RowBatches(train, training.batch_size, training.seed, self.batch, lambda one: len(one.ids))
         return Parts(
             Classes(),
             batches,

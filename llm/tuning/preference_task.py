@@ -108,10 +108,11 @@ class PreferenceTask(Task):
 
     def parts(self, model: GPT) -> Parts:
         training, train, val = self.options.training, self.examples.train, self.examples.val
-        batches = RowBatches(range(len(train)), training.batch_size, training.seed, partial(self.batch, "train"))
-        used = {row for step in range(min(training.steps, batches.steps_per_epoch)) for row in batches.indices(step)}
+        lengths = [max(text.width for text in pair) for pair in train]
+        make_batch = partial(self.batch, "train")
+        batches = RowBatches(range(len(train)), training.batch_size, training.seed, make_batch, lengths.__getitem__)
         if LOSSES[self.objective.kind].reference:
-            self.complete_reference(model, {"train": sorted(used), "val": list(range(len(val)))})
+            self.complete_reference(model, {"train": used_in(batches, training.steps), "val": list(range(len(val)))})
         validation = some_batches(
             range(len(val)), training.batch_size, training.eval_batches, partial(self.batch, "val")
         )
@@ -157,6 +158,13 @@ class PreferenceTask(Task):
     def write(self, run: Run) -> None:
         if LOSSES[self.objective.kind].reference:
             write_reference(run.folder / REFERENCE, self.reference, self.examples.checksums)
+
+
+def used_in(batches: RowBatches, steps: int) -> list[int]:
+    """The numbers of the examples in the batches of so many steps; all of them from an epoch on."""
+    if steps >= batches.steps_per_epoch:
+        return list(range(len(batches.examples)))
+    return sorted({number for step in range(steps) for number in batches.indices(step)})
 
 
 def check_loss(tuning: TuningOptions) -> None:

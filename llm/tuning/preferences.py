@@ -243,20 +243,20 @@ def preference_loss(
     if loss is None:
         raise ValueError(f"there is no kind {kind!r} of preference loss; use one of {', '.join(LOSSES)}")
     check_options(kind, loss, beta, label_smoothing)
-    chosen, rejected = (policy_chosen, reference_chosen), (policy_rejected, reference_rejected)
-    formula = loss.formula
+    chosen, rejected, formula = (policy_chosen, reference_chosen), (policy_rejected, reference_rejected), loss.formula
     if kind == "kto" and policy_rejected is None:
-        formula, rejected = desirable, chosen
+        rejected, formula = chosen, desirable
     elif kind == "kto" and policy_chosen is None:
-        formula, chosen = undesirable, rejected
+        chosen, formula = rejected, undesirable
     check_given(kind, loss, chosen, rejected, (chosen_tokens, rejected_tokens))
-    c = log_ratio(chosen[0], chosen[1] if loss.reference else None, "chosen")
-    r = log_ratio(rejected[0], rejected[1] if loss.reference else None, "rejected")
+    if not loss.reference:
+        chosen, rejected = (chosen[0], None), (rejected[0], None)
+    c, r = log_ratio(*chosen, "chosen"), log_ratio(*rejected, "rejected")
     if c.shape != r.shape:
         alone = "; of either side alone, with None for the other, kto takes any number" if kind == "kto" else ""
         raise ValueError(f"each chosen completion needs a rejected one; got {len(c)} and {len(r)}{alone}")
     n_c, n_r = token_counts(chosen_tokens, c, "chosen"), token_counts(rejected_tokens, r, "rejected")
-    kl = for_each(c, kl, "kl").data if np.ndim(kl) else kl
+    kl = for_each(c, kl, "kl").data.astype(c.dtype) if np.ndim(kl) else float(kl)
     return formula(Pair(c, r, n_c, n_r, beta, label_smoothing, gamma, kl))
 
 

@@ -81,7 +81,7 @@ class RewardTask(Task):
 
     def parts(self, model: GPT) -> Parts:
         training, train, val = self.options.training, self.examples.train, self.examples.val
-        batches = RowBatches(train, training.batch_size, training.seed, batch_of)
+        batches = RowBatches(train, training.batch_size, training.seed, batch_of, longer)
         return Parts(
             Rewards(self.options.tuning.center_rewards),
             batches,
@@ -104,6 +104,10 @@ def batch_of(examples: Sequence[Judged]) -> Batch:
     ids, mask = padded([text for example in examples for text in (example.chosen, example.rejected)])  # (2 B, T)
     margins = np.array([example.margin for example in examples])
     return ids.reshape(len(examples), 2, -1), mask.reshape(len(examples), 2, -1), margins
+
+
+def longer(example: Judged) -> int:
+    return max(len(example.chosen), len(example.rejected))
 
 
 def judged_encoder(tokenizer: BaseTokenizer, context: int) -> Callable[[Preference], Judged | None]:

@@ -11,17 +11,28 @@ from llm.data.permutation import ROUNDS, permute
 from llm.parallel.objective import Batch
 
 E = TypeVar("E")
+WINDOW = 16  # batches whose examples are sorted by length together
 MakeBatch = Callable[[list[E]], Batch]
 
 
 class RowBatches(Generic[E]):
     """In each epoch, every example is used once. A batch at the end of one goes on with the next, in another order.
 
-    `make_batch` makes a batch of some examples.
+    `make_batch` makes a batch of some examples. `length` says how long one is. If it is given, batches have examples of
+    about the same length, so that little is computed for padding: the examples of WINDOW batches are sorted by length
+    and divided, and the batches come in random order.
     """
 
-    def __init__(self, examples: Sequence[E], batch_size: int, seed: int, make_batch: MakeBatch[E]):
+    def __init__(
+        self,
+        examples: Sequence[E],
+        batch_size: int,
+        seed: int,
+        make_batch: MakeBatch[E],
+        length: Callable[[E], int] | None = None,
+    ):
         self.examples, self.batch_size, self.seed, self.make_batch = examples, batch_size, seed, make_batch
+        self.lengths = None if length is None else np.array([length(example) for example in examples])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -32,14 +43,26 @@ class RowBatches(Generic[E]):
 
     def indices(self, step: int) -> list[int]:
         """The numbers of the examples in the batch of a step."""
-        first = step * self.batch_size
-        epochs, places = np.divmod(np.arange(first, first + self.batch_size), len(self.examples))  # (B,) each
-        chosen = []
-        for epoch in range(epochs[0], epochs[-1] + 1):
-            # A SeedSequence promises the same numbers in every version of NumPy. A Generator does not promise that.
-            keys = np.random.SeedSequence((self.seed, epoch)).generate_state(ROUNDS, np.uint64)
-            chosen.append(permute(places[epochs == epoch], len(self.examples), keys))
-        return np.concatenate(chosen).tolist()
+        B = self.batch_size
+        if self.lengths is None:
+            return self._shuffled(step * B, B).tolist()
+        window, place = divmod(step, WINDOW)
+        numbers = self._shuffled(window * WINDOW * B, WINDOW * B)
+        numbers = numbers[self.lengths[numbers].argsort(kind="stable")].reshape(WINDOW, B)
+        return numbers[permute(np.array([place]), WINDOW, self._keys(window, 1))[0]].tolist()
+
+    def _shuffled(self, first: int, count: int) -> np.ndarray:
+        """Some of the examples of all epochs, one after the other."""
+        epochs, places = np.divmod(np.arange(first, first + count), len(self.examples))
+        chosen = [
+            permute(places[epochs == epoch], len(self.examples), self._keys(epoch))
+            for epoch in range(epochs[0], epochs[-1] + 1)
+        ]
+        return np.concatenate(chosen)
+
+    def _keys(self, *numbers: int) -> np.ndarray:
+        # A SeedSequence promises the same numbers in every version of NumPy. A Generator does not promise that.
+        return np.random.SeedSequence((self.seed, *numbers)).generate_state(ROUNDS, np.uint64)
 
 
 def some_batches(examples: Sequence[E], batch_size: int, count: int, make_batch: MakeBatch[E]) -> list[Batch]:

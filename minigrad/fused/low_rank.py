@@ -66,13 +66,12 @@ def linear_low_rank(
     factors = tuple(as_tensor(t) for update in updates for t in update[:2])
     inputs = (as_tensor(x), as_tensor(weight), *others, *factors)
     check_shapes(*inputs[:2])
-    call = _Call(inputs, bias is not None, dropped is not None, [(u.rows, u.scale) for u in updates])
-    recorded = mode.recording and any(t.requires_grad for t in inputs)
-    y, hidden = call.forward()
-    if activation is not None and not recorded:
-        return find_activation(activation).function(Tensor(call.shaped(y)))
-    slope = None
     f = None if activation is None else find_activation(activation)
+    if f is not None and not (mode.recording and any(t.requires_grad for t in inputs)):
+        return f.function(linear_low_rank(x, weight, bias, updates, dropped=dropped))  # nobody will ask for the slope
+    call = _Call(inputs, bias is not None, dropped is not None, [(u.rows, u.scale) for u in updates])
+    y, hidden = call.forward()
+    slope = None
     if f is not None:  # as in linear_activation.py: the slope takes the place of what is before the activation
         slope, y = y, value_and_slope_in_place(y, None, f)
 

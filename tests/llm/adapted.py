@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.tuning import add_lora, add_prefix, add_prompt
+from minigrad.backend import to_device
 from tests.llm.gpts import random_gpt
 
 TARGETS = st.sampled_from(
@@ -40,7 +41,7 @@ def adapt(model: GPT, adapter: Any, seed: int) -> GPT:
     add(model, **options)
     rng = np.random.default_rng(seed)
     for _, p in model.named_trainable():
-        p.data += rng.normal(0, 0.3, p.shape).astype(p.dtype)
+        p.data += to_device(rng.normal(0, 0.3, p.shape).astype(p.dtype), p.device)
     return model
 
 

@@ -17,13 +17,15 @@ from llm.hub.adapters.matrices import matrices_of
 from llm.hub.errors import HubError
 from llm.hub.load import load
 from llm.hub.save import save
+from llm.hub.save_gguf import save_gguf
 from llm.model.adapters.attach import adapter_off
 from llm.model.adapters.merge import merge
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.model.kv_cache import KVCache
 from llm.tuning import add_lora, add_prefix, add_prompt
 from minigrad import no_grad
-from tests.llm.adapted import ADAPTERS, adapted_gpt
+from tests.llm.adapted import ADAPTERS, adapt, adapted_gpt
 from tests.llm.gpts import SEEDS, VOCAB, configs, random_gpt, token_ids
 
 NAMES = ("lora_r4", "lora_all_r2", "rslora_r4", "dora_r4", "prefix_5", "prompt_5")
@@ -182,6 +184,34 @@ def test_a_model_with_an_adapter_is_not_saved_as_a_whole(add: Callable[..., None
         save(model, None, tmp_path / "model")
     with pytest.raises(HubError, match="the model has no adapter"):
         save_adapter(random_gpt(LLAMA, 0), tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["embed_tokens", "q_proj"]])
+def test_stored_weights_can_have_an_adapter(targets: Any, tmp_path: Path) -> None:
+    """Weights of 16 bits stay as they are in the file, and what is trained is in float32."""
+    save_gguf(random_gpt(LLAMA, 0, np.float32), None, tmp_path / "model.gguf", "F16")
+    ids, found = token_ids(np.random.default_rng(0), 2, 9), []
+    for weights in ("widened", "stored"):
+        model, _ = load(tmp_path / "model.gguf", weights=weights)
+        adapt(model, (add_lora, {"targets": targets}), 1)
+        model.loss(ids, ids).backward()
+        gradients = {name: p.grad.data for name, p in model.named_trainable() if p.grad is not None}
+        found.append((model(ids).data, gradients, logits_one_by_one(model, ids)))
+    assert found[0][1].keys() == found[1][1].keys() != set()
+    for one, other in ((found[0][0], found[1][0]), (found[0][0], found[1][2]), *zip(*(f[1].values() for f in found))):
+        np.testing.assert_allclose(
+            other, one, rtol=1e-3, atol=1e-4 * np.abs(one).max()
+        )  # float32: other orders of sums
+    with pytest.raises(ValueError, match="weights='widened'"):
+        merge(model)
+    with pytest.raises(HubError, match="weights='widened'"):
+        add_lora(load(tmp_path / "model.gguf", weights="stored")[0], dora=True)
+
+
+def logits_one_by_one(model: GPT, ids: np.ndarray) -> np.ndarray:
+    cache = KVCache(model.config)
+    with no_grad():
+        return np.concatenate([model(ids[:, t : t + 1], cache=cache).data for t in range(ids.shape[1])], axis=1)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from llm.model.kv_cache import KVCache
 from llm.parallel.threads import Threads
 from llm.parallel.workers import Workers
 from llm.tuning import add_lora, add_prefix, add_prompt
-from minigrad import no_grad
+from minigrad import no_grad, seed
 from minigrad.modes import op_hook
 from minigrad.optim import AdamW
 from tests.llm.adapted import ADAPTERS, adapt, adapted_gpt, lora_options
@@ -222,6 +222,20 @@ def test_recomputing_blocks_changes_no_gradient(config: GPTConfig, adapter: Any,
     assert found[0].keys() == found[1].keys()
     for name, gradient in found[0].items():
         np.testing.assert_allclose(found[1][name], gradient, **FLOAT64_SUMS, err_msg=name)
+
+
+def test_recomputing_gated_and_plain_mlps_changes_no_gradient() -> None:
+    for mlp in ("gelu", "swiglu"):
+        model = adapted_gpt(replace(SMALL, mlp=mlp), (add_lora, {"targets": "all-linear", "dropout": 0.3}), 0).train()
+        ids, found = token_ids(np.random.default_rng(0), 2, T), []
+        for recompute in (False, True):
+            model.recompute = recompute
+            model.zero_grad()
+            seed(5)
+            model.loss(ids, ids).backward()
+            found.append([p.grad.data for _, p in model.named_trainable()])
+        for one, other in zip(*found, strict=True):
+            np.testing.assert_allclose(other, one, **FLOAT64_SUMS)
 
 
 @KINDS

@@ -17,6 +17,7 @@ from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import Request
 from llm.inference.generate import generate
 from llm.inference.text import write_sample
+from llm.model.adapters.merge import LoRAOn, merge
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
@@ -24,9 +25,11 @@ from llm.parallel.threads import Threads
 from llm.training.command import parse, start
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
+from llm.tuning import add_lora, add_prefix, add_prompt
 from minigrad import no_grad, random
 from minigrad.optim import AdamW, clip_grad_norm
 from tests import fake_cupy
+from tests.llm.adapted import adapt
 
 V, B, T = 11, 2, 7
 # fmt: off
@@ -115,6 +118,32 @@ def test_padding_packing_and_a_cache_give_the_logits_of_the_cpu(cupy, name):
         cache = KVCache(on_gpu.config)
         pieces = [on_gpu(piece, cache=cache).numpy() for piece in (ids[:, :4], ids[:, 4:5], ids[:, 5:])]
         np.testing.assert_allclose(np.concatenate(pieces, axis=1), on_cpu(ids).data, rtol=1e-9, atol=1e-11)
+
+
+ADAPTERS = {
+    "lora": (add_lora, {"targets": "all-linear"}),
+    "both ends": (add_lora, {"targets": ["embedding", "head"]}),
+    "dora": (add_lora, {"dora": True}),
+    "prefix": (add_prefix, {"tokens": 3}),
+    "prompt": (add_prompt, {"tokens": 3}),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_adapters_train_and_write_as_on_the_cpu(cupy, name):
+    on_cpu, on_gpu = make("llama"), make("llama").to("cuda")
+    for model in (on_cpu, on_gpu):
+        adapt(model, ADAPTERS[name], 1)
+        update = optimizer(model)
+        model.loss(*(cupy.asarray(tokens(n)) if model is on_gpu else tokens(n) for n in (2, 3))).backward()
+        update.step()
+    assert_same_state(on_gpu, on_cpu)
+    with no_grad():
+        for found in (on_gpu(tokens(5)), on_gpu.eval()(tokens(5), cache=KVCache(on_gpu.config))):
+            np.testing.assert_allclose(found.numpy(), on_cpu.eval()(tokens(5)).data, rtol=1e-6, atol=1e-9)
+    if isinstance(on_gpu, LoRAOn):
+        merge(on_gpu)
+        np.testing.assert_allclose(on_gpu(tokens(5)).numpy(), on_cpu(tokens(5)).data, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

@@ -166,6 +166,32 @@ def test_the_weights_of_another_adapter_are_refused() -> None:
         Path("run/config.json").write_text(written)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("tuning",), [1]), (("tuning",), 3), (("tuning", "lora_rank"), 10**400), (("tuning", "lora_rank"), -1),
+        (("tuning", "lora_alpha"), "x"), (("tuning", "lora_targets"), None), (("base",), 3), (("base",), "0" * 64),
+        (("task",), 3), (("task",), {"classes": 3}), (("task",), {"classes": ["a", "a"]}), (("model", "layers"), 10**9),
+        (("model", "vocab_size"), 10**9), (("model", "context"), 10**6), (("model", "dim"), 16),
+        (("training", "from_"), None), (("training", "from_"), "text.txt"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_description_is_refused_in_a_sentence(place: tuple[str, ...], value: Any) -> None:
+    begin("run", *KINDS["lora"], "--steps", "1")
+
+    def change(config: dict[str, Any]) -> None:
+        *parents, last = place
+        for parent in parents:
+            config = config[parent]
+        config[last] = value
+
+    change_config(change)
+    for use in (lambda: hub.load("run"), lambda: load_run(Run("run"), "last", "cpu")):
+        with pytest.raises((ValueError, OSError)):
+            use()
+
+
 # --- --freeze ---------------------------------------------------------------------------------------------------------
 
 

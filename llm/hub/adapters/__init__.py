@@ -5,6 +5,7 @@
 3. targets.py    which matrices the settings mean
 4. attach.py     an adapter is attached to a model: with initial values, or with those of a file
 5. files.py      reading and writing folders
+6. experts.py    updates of all experts in one tensor, as newer files have them
 
 The adapters themselves: llm/model/adapters.
 """

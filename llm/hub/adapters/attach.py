@@ -14,12 +14,13 @@ from llm.hub.adapters.targets import chosen, default_targets, shortest, value_fo
 from llm.hub.errors import HubError
 from llm.hub.stored_model import STORED_LAYERS
 from llm.model.adapters.attach import attach, become
-from llm.model.adapters.lora import LoRAEmbed, Update, add_updates, first_factors, scale_of
+from llm.model.adapters.lora import LoRAEmbed, Update, add_updates, first_factors, row_lengths, scale_of
 from llm.model.adapters.merge import LoRAOn, give_head_a_layer
 from llm.model.adapters.prefix import add_prefix
 from llm.model.adapters.prompt import add_prompt
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from minigrad.backend import to_device
 
 # For a matrix and its rank: A (r, in) and B (out, r), of an embedding A (V, r) and B (C, r), with rows in our order;
 # and for DoRA the lengths of its rows (out,), otherwise None.
@@ -47,6 +48,7 @@ def attach_lora(model: GPT, settings: LoRASettings, values: Values) -> None:
             become(model.embedding, LoRAEmbed, update=some[0], switch=switch)
         else:
             add_updates(layer_of(model, name), some, settings.dropout, switch)
+    model.to(model.device)  # the updates too
 
 
 def initial_values(model: GPT, settings: LoRASettings, rng: np.random.Generator) -> Values:
@@ -57,7 +59,7 @@ def initial_values(model: GPT, settings: LoRASettings, rng: np.random.Generator)
         if matrix.is_embedding:
             return np.zeros((rows, rank)), rng.standard_normal((matrix.width, rank)), None
         weight = None if not settings.dora else layer_of(model, matrix.layer).weight.data[matrix.rows]
-        lengths = None if weight is None else np.linalg.norm(weight, axis=1)
+        lengths = None if weight is None else row_lengths(to_device(weight, "cpu"))
         return *first_factors(rng, rank, (rows, matrix.width)), lengths
 
     return values

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt
+from llm.hub.adapters.experts import FIELD, split_experts
 from llm.hub.adapters.matrices import Matrix, layer_of, matrices_of
 from llm.hub.adapters.settings import LoRASettings, PrefixSettings, read_settings, written
 from llm.hub.adapters.targets import chosen
@@ -36,8 +37,11 @@ KINDS = ("weight", "bias")
 def load_adapter(model: GPT, folder: str | Path) -> None:
     """Attach the adapter in a folder of PEFT. Raises HubError or ValueError if it is not one of this model."""
     folder = Path(folder)
-    settings = read_settings(_read_config(folder), str(folder / CONFIG))
-    tensors = read_safetensors(folder / TENSORS)
+    data, where = _read_config(folder), str(folder / CONFIG)
+    tensors: Mapping[str, Stored] = read_safetensors(folder / TENSORS)
+    if data.get(FIELD):
+        data, tensors = split_experts(model, data, tensors, where)
+    settings = read_settings(data, where)
     try:
         if isinstance(settings, LoRASettings):
             _load_lora(model, settings, tensors)

@@ -4,7 +4,7 @@ The weights of the model are frozen: they get no gradient, and an optimizer leav
 of its own, and they are what `model.named_trainable()` lists. A module that an adapter changes becomes an instance of a
 subclass of its own class, which computes what the adapter does besides what the class did:
 
-    Linear  ->  LoRALinear(LowRankUpdates, Linear)          GPT  ->  PrefixGPT(PrefixTuning, GPT)
+    Linear  ->  LoRALinear(LoRA, Linear)          GPT  ->  PrefixOnGPT(PrefixOn, GPT)
 
 So names of weights, and everything that knows the model, stay as they are; and where an adapter is off, what runs is
 the method of the class, to the bit. The same works for every other class of linear layers, such as stored ones.
@@ -84,7 +84,10 @@ def adapter_off(model: GPT) -> Iterator[None]:
 
 
 def sharing_weights(module: M) -> M:
-    """The same model a second time, with the same parameters: another adapter can be attached to it."""
+    """The same model a second time, with the same parameters: another adapter can be attached to it.
+
+    So what changes the weights of one, such as merging, changes those of both.
+    """
     twin = copy.copy(module)
     for name, child in module.named_children():
         setattr(twin, name, sharing_weights(child))

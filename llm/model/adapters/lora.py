@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from llm.model.adapters.attach import Switch, become
-from minigrad.backend import Array
+from minigrad.backend import Array, array_module
 from minigrad.fused.activation import ACTIVATIONS
 from minigrad.fused.dropout import dropout
 from minigrad.fused.embedding import embedding
@@ -41,6 +41,11 @@ def first_factors(rng: np.random.Generator, rank: int, shape: tuple[int, int]) -
     rows, width = shape
     bound = width**-0.5
     return rng.uniform(-bound, bound, (rank, width)), np.zeros((rows, rank))
+
+
+def row_lengths(weight: Array) -> Array:
+    """The length of each row of a matrix: (out,)."""
+    return array_module(weight).sqrt((weight * weight).sum(axis=1))
 
 
 class Update(Module):
@@ -148,14 +153,14 @@ class DoRA(LoRA):
     def _ratios(self) -> Tensor:
         """m / |W + s B A| for each row, and 1 for rows without an update: (out,)."""
         weight = self.weight.data
-        parts, end = [], 0
+        xp, parts, end = array_module(weight), [], 0
         for update in self.updates:
-            parts.append(Tensor(np.ones(update.rows.start - end, weight.dtype)))
+            parts.append(Tensor(xp.ones(update.rows.start - end, weight.dtype)))
             # The norm is an array, not a Tensor: gradients take it for a constant.
-            norms = np.linalg.norm(weight[update.rows] + update.delta, axis=1)  # (rows,)
+            norms = row_lengths(weight[update.rows] + update.delta)  # (rows,)
             parts.append(update.magnitude / Tensor(norms))
             end = update.rows.stop
-        return concatenate([*parts, Tensor(np.ones(len(weight) - end, weight.dtype))])
+        return concatenate([*parts, Tensor(xp.ones(len(weight) - end, weight.dtype))])
 
 
 def add_updates(layer: Module, updates: Sequence[Update], dropout_rate: float, switch: Switch) -> None:

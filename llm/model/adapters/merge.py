@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from llm.model.adapters.attach import AdaptedGPT, restore
-from llm.model.adapters.lora import LoRA, LoRAEmbed
+from llm.model.adapters.lora import LoRA, LoRAEmbed, row_lengths
 from llm.model.gpt import GPT
 from minigrad.backend import Array
 from minigrad.fused.cross_entropy import cross_entropy
@@ -87,5 +85,5 @@ def merge_layer(layer: Any) -> None:
         weight[update.rows] += update.delta
         if update.magnitude is not None:
             rows = weight[update.rows]
-            weight[update.rows] = rows * (update.magnitude.data / np.linalg.norm(rows, axis=1))[:, None]
+            weight[update.rows] = rows * (update.magnitude.data / row_lengths(rows))[:, None]
     restore(layer, "updates", "dropout_rate", "switch")

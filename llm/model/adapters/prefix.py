@@ -73,3 +73,4 @@ def add_prefix(model: GPT, settings: Any, weight: np.ndarray) -> None:
     attach(model, PrefixOn, settings)
     model.prefix, model.virtual_tokens = prefix, len(weight)
     model.context -= len(weight)
+    model.to(model.device)  # the prefix too

@@ -15,6 +15,7 @@ from llm.model.adapters.lora import EmbeddingLayer
 from llm.model.adapters.virtual import VirtualTokens, check_room, ones_before
 from llm.model.cache_pool import Cache
 from llm.model.gpt import GPT
+from minigrad.backend import to_device
 from minigrad.fused.embedding import embedding
 from minigrad.nn import Parameter
 from minigrad.ops import concatenate
@@ -29,7 +30,7 @@ class Prompted(EmbeddingLayer):
     scale: float  # `embedding_scale` of the model, by which the result is multiplied; the prompt is not
 
     def forward(self, ids: Any) -> Tensor:
-        ids = as_tensor(ids).data
+        ids = to_device(as_tensor(ids).data, "cpu")
         # How many there are: rows are alike in this, and virtual tokens come first.
         count = int((ids[0] >= self.first_virtual).sum()) if ids.size else 0
         if not count:
@@ -51,7 +52,9 @@ class PromptOn(VirtualTokens):
             positions = np.concatenate([begin, positions], axis=-1)
         # The balancing loss of experts counts tokens, and these are none; the routers are frozen anyway.
         others["routing"] = None
-        all_ids = np.concatenate([self._virtual_ids(len(ids), slice(0, P)), ids], axis=1)  # (B, P + T)
+        all_ids = np.concatenate(
+            [self._virtual_ids(len(ids), slice(0, P)), to_device(ids, "cpu")], axis=1
+        )  # (B, P + T)
         return super(VirtualTokens, self).hidden(all_ids, mask=mask, positions=positions, **others)[:, P:]
 
     def _write(self, cache: Cache, rows: int, some: slice) -> None:
@@ -70,3 +73,4 @@ def add_prompt(model: GPT, settings: Any, weight: np.ndarray) -> None:
     become(model.embedding, Prompted, prompt=prompt, first_virtual=config.vocab_size, scale=config.embedding_scale)
     model.virtual_tokens = len(weight)
     model.context -= len(weight)
+    model.to(model.device)  # the prompt too
