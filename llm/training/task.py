@@ -87,9 +87,7 @@ class Task(ABC):
 
     @abstractmethod
     def parts(self, model: GPT) -> Parts:
-        """Objective, batches, validation. When a run is resumed, the weights of `model` are not yet those of the
-        checkpoint.
-        """
+        """Objective, batches, validation. When a run is resumed, `model` has the weights of the checkpoint."""
 
     def extend(self, model: GPT) -> GPT:
         """The model that is trained: `model`, or a larger one around it."""
