@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, device_of, to_device
 from minigrad.fused.attention import attention, single_query_attention
 from minigrad.fused.attention_blocks import exp_in_place
 from minigrad.fused.curves import soft_cap_in_place
@@ -71,6 +71,7 @@ def ragged_attention(
             y[rows] = _several_queries(q[rows], k, v, scale, window, row_bias, soft_cap)
     if one:
         index = np.concatenate([np.arange(keys.rows[i].start, keys.rows[i].stop) for i in one])
+        index = to_device(index, device_of(q))
         row_bias = None if bias is None else bias[index]
         y[index] = _one_query_each(q[index], select(keys, one), select(values, one), scale, window, row_bias, soft_cap)
     return y

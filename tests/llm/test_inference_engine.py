@@ -316,6 +316,20 @@ def test_prompts_that_wait_are_read_together() -> None:
     assert [len(each.tokens) for each in generations] == [1, 2, 2, 2]
 
 
+@given(SEEDS, st.integers(1, 4))
+def test_texts_with_the_same_prompt_read_it_once(seed: int, slots: int) -> None:
+    model, read = random_gpt(replace(small(), context=60), seed, np.float64), []
+    engine, hidden = Engine(model, slots, chunk=25), model.hidden
+    model.hidden = lambda ids, **options: read.append(ids.size) or hidden(ids, **options)
+    ids = np.random.default_rng(seed).integers(0, VOCAB, 50).tolist()
+    generations = [engine.submit(Request(ids, max_tokens=3, seed=number)) for number in range(4)]
+    finish_all(engine)
+    # The prompt, its last token for each of the other texts, and the first two of the three tokens that each writes.
+    assert sum(read) == 50 + 3 + 2 * 4
+    for each in generations:
+        assert written(each) == plain(model, each.request)
+
+
 @given(SEEDS)
 def test_float32_logits_are_those_of_the_model_alone(seed: int) -> None:
     model = random_gpt(small(), seed)

@@ -23,12 +23,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from typing import NamedTuple
 
 import numpy as np
 
-from llm.inference.engine.requests import Generation, Request, Token, errors_of, make_token, reports_prompt
-from llm.inference.engine.slots import Slots
+from llm.inference.engine.requests import Generation, Reading, Request, Token, make_token
+from llm.inference.engine.slots import Slots, common_length
 from llm.inference.generate import check_arguments, make_sampler, place
 from llm.model.cache_pool import CHUNK, CachePool, ranges
 from llm.model.gpt import GPT
@@ -37,13 +36,7 @@ from minigrad import no_grad
 from minigrad.backend import Array, device_of, to_device
 from minigrad.tensor import Tensor
 
-
-class Reading(NamedTuple):
-    """What a step reads of a text."""
-
-    generation: Generation
-    ids: list[int]  # the next unread ones
-    guesses: list[int]  # what may follow them (speculation.py)
+WORTH_WAITING = 16  # tokens: it takes less time to read fewer twice than to wait until another text has read them
 
 
 class Engine:
@@ -149,12 +142,23 @@ class Engine:
 
     def _admit(self) -> None:
         """Give free slots to the requests that have waited longest."""
-        while self.waiting and self.slots.free:
+        while self.waiting and self.slots.free and not self._is_read_by_another(self.waiting[0]):
             generation = self.waiting.popleft()
-            # To report the prompt, all of it must be read: what another text has read gives no logits now.
-            reuse = not generation.request.prompt_logprobs
-            generation.slot = self.slots.take(generation.visible_ids, generation.request.adapter, reuse=reuse)
+            generation.slot = self.slots.take(
+                generation.visible_ids, generation.request.adapter, reuse=generation.can_reuse
+            )
             self.running.append(generation)
+
+    def _is_read_by_another(self, generation: Generation) -> bool:
+        """Whether a running text is about to read much of this prompt, which then need not be read again."""
+        if not (self.fixed_angles and generation.can_reuse):
+            return False
+        ids = generation.visible_ids[:-1]
+        alike = [each for each in self.running if each.request.adapter == generation.request.adapter]
+        reading = [each for each in alike if len(self._unread(each)) > WORTH_WAITING]
+        read = [len(self.slots.texts[each.slot]) for each in reading]
+        common = [common_length(each.visible_ids, ids) for each in reading]
+        return any(a - b > WORTH_WAITING for a, b in zip(common, read, strict=True))
 
     def _calls(self, readings: list[Reading]) -> list[list[Reading]]:
         """What is read together: the texts of each adapter."""
@@ -197,20 +201,20 @@ class Engine:
             return
         logits = self._logits(model, x, ranges(stops - counts, counts))  # (sum of the counts, V)
         for each, rows in zip(readings, np.split(logits, np.cumsum(counts)[:-1]), strict=True):
-            with errors_of(each.generation):
+            with each.generation.own_errors():
                 self._use(each, rows)
 
     def _predictions(self, reading: Reading) -> int:
         """How many of the tokens of a reading, the last ones, are to predict the next token."""
         generation = reading.generation
-        if reports_prompt(generation):
+        if generation.reports_prompt:
             return len(reading.ids)
         return 0 if self._unread(generation) else 1 + len(reading.guesses)
 
     def _use(self, reading: Reading, logits: np.ndarray) -> None:
         """Report the prompt if that is asked for, and draw as long as the guesses are right. `logits`: (count, V)."""
         generation, guesses = reading.generation, reading.guesses
-        if reports_prompt(generation):
+        if generation.reports_prompt:
             self._report_prompt(generation, logits)
         if generation.finished or self._unread(generation):
             return
@@ -232,7 +236,7 @@ class Engine:
         # All guesses may be right, and then one more token is drawn. The last of all is never read, so the context must
         # have room only for the others. A layer with a window has room for a chunk, which begins with the last token.
         room = min(generation.tokens_left - 1, self.context - len(ids), self.chunk - 1)
-        with errors_of(generation):
+        with generation.own_errors():
             # With a copy of the sampler, so that guesses use up none of the text's random numbers.
             return draft.propose(ids, deepcopy(generation.sampler))[: max(room, 0)]
         return []

@@ -90,6 +90,16 @@ class Generation:
         """The ids that the model still sees: all of them, or the newer part of a text longer than the context."""
         return self.ids[self.placement.first :]
 
+    @property
+    def reports_prompt(self) -> bool:
+        """Whether what is read now is part of a prompt that is to be reported."""
+        return self.request.prompt_logprobs and not self.tokens
+
+    @property
+    def can_reuse(self) -> bool:
+        """Whether it may begin with what another text has read."""
+        return not self.request.prompt_logprobs  # to report the prompt, its logits are needed: all of it must be read
+
     def draw(self, logits: np.ndarray) -> int | None:
         """The next id, from logits (V,); None if nothing can follow. Raises ValueError if none can be drawn."""
         constraint = self.request.constraint
@@ -104,6 +114,14 @@ class Generation:
         """End with an error."""
         self.finish_reason, self.error = "error", error
 
+    @contextmanager
+    def own_errors(self) -> Iterator[None]:
+        """What fails inside ends this text, and no other: a sampler, a constraint, logits that are not numbers."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(error)
+
     def append(self, token: Token) -> None:
         """Add a drawn token."""
         self.ids.append(token.id)
@@ -112,18 +130,12 @@ class Generation:
             self.state = self.request.constraint.advance(self.state, token.id)
 
 
-def reports_prompt(generation: Generation) -> bool:
-    """Whether what is read now is part of a prompt that is to be reported."""
-    return generation.request.prompt_logprobs and not generation.tokens
+class Reading(NamedTuple):
+    """What a step reads of a text."""
 
-
-@contextmanager
-def errors_of(generation: Generation) -> Iterator[None]:
-    """What fails inside ends this text, and no other one: a sampler, a constraint, logits that are not numbers."""
-    try:
-        yield
-    except Exception as error:
-        generation.fail(error)
+    generation: Generation
+    ids: list[int]  # the next unread ones
+    guesses: list[int]  # what may follow them (speculation.py)
 
 
 def make_token(id: int, logits: np.ndarray, count: int | None) -> Token:
