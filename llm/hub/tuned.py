@@ -57,9 +57,18 @@ def base_model(path: str | Path, config: GPTConfig) -> GPT:
     if config.vocab_size > source.config.vocab_size:
         tokenizer = source.load_tokenizer()
         state = grown(state, config.vocab_size, None if tokenizer is None else tokenizer.end_of_text)
-    model.load_state_dict(state)
+    take_arrays(model, state)
     model.family, model.path = loaded.family, loaded.path
     return model
+
+
+def take_arrays(model: GPT, state: dict[str, np.ndarray]) -> None:
+    """As `load_state_dict`, but the arrays become those of the model: a copy would take as much memory again."""
+    parameters = dict(model.named_parameters())
+    if {name: p.shape for name, p in parameters.items()} != {name: array.shape for name, array in state.items()}:
+        model.load_state_dict(state)  # says what does not fit
+    for name, p in parameters.items():
+        p.data = state[name]
 
 
 def check_shape(source: Source, config: GPTConfig) -> None:

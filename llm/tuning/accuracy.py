@@ -20,7 +20,7 @@ from llm.parallel.blas import fitting_blas_threads
 from llm.tuning.questions import ANSWERABLE, questions_of, stop_ids_of
 from llm.tuning.reinforcement.batches import rewards_of
 from llm.tuning.reinforcement.rewards import load_reward
-from llm.tuning.reinforcement.sampling import CompletionSettings, complete
+from llm.tuning.reinforcement.sampling import CompletionSettings, complete, seeds_of
 from llm.tuning.rows import read_rows
 
 Z = 1.959964  # the normal distribution has 95% of its mass between -Z and Z
@@ -76,7 +76,7 @@ def kind_of(fields: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Measure:
-    """Let a model answer the questions of a file, each with the likeliest tokens, and count the right answers."""
+    """Let a model answer the questions of a file, and count the right answers."""
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A run of train.py, a folder of Hugging Face, or a .gguf file."""
@@ -88,6 +88,10 @@ class Measure:
     """Which checkpoint of a run."""
     max_tokens: int = 64
     """The largest number of tokens of an answer."""
+    temperature: float = 0.0
+    """0: the likeliest answer. 1: answers are drawn, as they are in reinforcement before they are rewarded."""
+    seed: int = 0
+    """Decides which answers are drawn."""
     show: int = 3
     """How many wrong answers are printed."""
 
@@ -95,9 +99,12 @@ class Measure:
         model, tokenizer = load_any(self.path, self.checkpoint)
         rows: list[Any] = list(read_rows(self.data, ANSWERABLE))
         questions = questions_of(rows, tokenizer, model.context, self.max_tokens)
-        settings = CompletionSettings(self.max_tokens, Sampling(temperature=0.0, top_p=1.0), stop_ids_of(tokenizer))
+        settings = CompletionSettings(
+            self.max_tokens, Sampling(temperature=self.temperature, top_p=1.0), stop_ids_of(tokenizer)
+        )
+        seeds = seeds_of(self.seed, 0, len(questions))
         with fitting_blas_threads(model.num_parameters()):
-            answers = complete(model, tokenizer, [q.ids for q in questions], settings, [0] * len(questions))
+            answers = complete(model, tokenizer, [q.ids for q in questions], settings, seeds)
         correct = (rewards_of(load_reward(self.reward), questions, answers) >= 1).tolist()
         wrong = [(q, a) for q, a, is_right in zip(questions, answers, correct, strict=True) if not is_right]
         for question, answer in wrong[: self.show]:

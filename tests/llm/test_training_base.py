@@ -163,7 +163,7 @@ def test_a_run_that_begins_with_other_weights_is_noticed(
     small_tokenizer: BaseTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = folder_of("llama", small_tokenizer)
-    monkeypatch.setattr(tuned, "load_weights", lambda source: random_gpt(LLAMA, 1, np.float32))
+    monkeypatch.setattr(tuned, "load_either", lambda source: random_gpt(LLAMA, 1, np.float32))
     begin("--steps", "1", "--lr", "0", "--out", "run")
     assert not np.allclose(logits(load_model("run")[0]), logits(model))
 
@@ -264,7 +264,7 @@ def test_a_dry_run_says_what_the_model_needs_and_loads_no_weights(
     small_tokenizer: BaseTokenizer, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder_of("llama", small_tokenizer)
-    monkeypatch.setattr(tuned, "load_weights", lambda source: 1 / 0)
+    monkeypatch.setattr(tuned, "load_either", lambda source: 1 / 0)
     begin("--dry-run")
     shown = capsys.readouterr().out
     assert "300 tokens, of the model in theirs" in shown
