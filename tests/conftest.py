@@ -24,7 +24,8 @@ quiet = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow],
 }  # a shared two-core machine is slow at times
-settings.register_profile("default", max_examples=20, **quiet)
+settings.register_profile("default", max_examples=10, **quiet)  # each run draws others
+settings.register_profile("ci", max_examples=20, **quiet)
 # For tools/mutate.py: each change gets new examples, none from a file. To make them smaller would take long.
 phases = [Phase.explicit, Phase.generate]
 settings.register_profile("mutate", max_examples=20, database=None, phases=phases, **quiet)
@@ -69,11 +70,19 @@ def _no_shrinking_in_controls(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     before = settings()
-    settings.register_profile("control", before, phases=NOT_SHRUNK)
+    settings.register_profile("control", before, phases=NOT_SHRUNK, max_examples=max(20, before.max_examples))
     settings.load_profile("control")
     yield
     settings.register_profile("before", before)
     settings.load_profile("before")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Thousands of small files are written. What a disk keeps when the power fails, no test can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

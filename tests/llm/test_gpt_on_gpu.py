@@ -16,7 +16,6 @@ from llm.inference.beam import beam_search
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import Request
 from llm.inference.generate import generate
-from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
@@ -27,6 +26,7 @@ from llm.training.step import train_step
 from minigrad import no_grad, random
 from minigrad.optim import AdamW, clip_grad_norm
 from tests import fake_cupy
+from tests.llm.trainings import write_sample
 
 V, B, T = 11, 2, 7
 # fmt: off

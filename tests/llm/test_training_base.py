@@ -13,7 +13,6 @@ from llm.hub import load, save
 from llm.hub.convert import convert
 from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.load import open_model
-from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.runs.checkpoints import Checkpoints
@@ -34,6 +33,7 @@ from tests.llm.trainings import (
     metrics,
     resume,
     without_pictures,
+    write_sample,
     write_text,
 )
 from tokenizer import END_OF_TEXT, BaseTokenizer, Tokenizer

@@ -63,7 +63,7 @@ def killed_at(step: int, out: Path, *more: str) -> None:
 # --- in this process --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("examples", [6, pytest.param(settings().max_examples, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [3, pytest.param(settings().max_examples, marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(
     tmp_path_factory: pytest.TempPathFactory, examples: int
 ) -> None:

@@ -18,7 +18,7 @@ from tokenizer import BaseTokenizer, StreamDecoder
 from tokenizer.formats import sentencepiece, tokenizer_json
 
 pytestmark = pytest.mark.parity
-MANY_EXAMPLES = settings(max_examples=5_000 if LONG else 150)
+MANY_EXAMPLES = settings(max_examples=5_000 if LONG else 8 * settings().max_examples)
 WORDS = [*"▁abc<>é日", "▁▁", "▁▁▁", "▁a", "ab", "▁ab", "bc", "abc", "c▁a", "<t>", "b▁"]
 RECORD = sentencepiece.parse(model_file(pieces(WORDS)))
 MODEL = tokenizer_json.serialize(RECORD)
