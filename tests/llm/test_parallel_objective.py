@@ -95,7 +95,7 @@ def check_split(objective: Any, kind: type[Workers], seed: int, rows: int, count
 
 @KINDS
 @pytest.mark.parametrize("objective", [Answers(), Preferences(), Advantages()], ids=lambda each: type(each).__name__)
-@settings(max_examples=max(5, settings().max_examples // 4))  # processes are forked for each
+@settings(max_examples=max(5, settings().max_examples // 5))  # processes are forked for each
 @given(seed=st.integers(0, 2**32), rows=st.integers(1, 7), count=st.integers(1, 3), micro_batches=st.integers(1, 3))
 def test_a_split_batch_has_the_loss_and_gradient_of_the_whole(
     kind: type[Workers], objective: Objective, seed: int, rows: int, count: int, micro_batches: int

@@ -49,7 +49,7 @@ def compare(model: GPT, workers: Workers, seed: int, rows: int, parts: int = 1) 
     assert_close(gradients(model), gradients(plain))
 
 
-@settings(max_examples=max(5, settings().max_examples // 4))  # each forks
+@settings(max_examples=settings().max_examples // 2)  # each forks
 @given(seed=st.integers(0, 2**32), rows=st.integers(1, 9), count=st.integers(1, 4), parts=st.integers(1, 4))
 def test_a_split_batch_gives_the_loss_and_gradient_of_the_whole(seed: int, rows: int, count: int, parts: int) -> None:
     model, _ = model_and_optimizer()
@@ -78,7 +78,7 @@ def test_weights_that_are_not_copied_are_noticed() -> None:
             compare(model, workers, seed=2, rows=4)
 
 
-@settings(max_examples=max(5, settings().max_examples // 4))  # each forks
+@settings(max_examples=settings().max_examples // 2)  # each forks
 @given(count=st.integers(1, 3), dim=st.sampled_from([2, 6, 14]), layers=st.integers(1, 2))
 def test_workers_ask_the_system_for_one_array_of_weights_and_a_gradient_for_each_child(
     count: int, dim: int, layers: int
