@@ -253,7 +253,10 @@ def test_a_learning_plan_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> 
         {},
         LLAMA | {"kv_heads": 1},
         {"qk_norm": True, "soft_cap": 5.0, "tied_head": False, "positions": "none"},
-        *({"mlp": activation} for activation in ("gelu", "relu_squared", "geglu")),
+        *(
+            pytest.param({"mlp": activation}, marks=pytest.mark.slow)
+            for activation in ("gelu", "relu_squared", "geglu")
+        ),
     ],
 )
 def test_the_model_is_the_same_in_torch(style: dict[str, Any], tmp_path: Path) -> None:

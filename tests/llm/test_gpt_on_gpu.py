@@ -134,6 +134,7 @@ def test_beam_search_finds_the_same_texts(cupy):
     assert [beam.ids for beam in found] == [beam.ids for beam in expected]
 
 
+@pytest.mark.slow
 def test_the_training_command_runs_on_a_gpu(cupy, tmp_path, capsys):
     """From text to a sample, with evaluation, checkpoint and resume: the losses are those of the CPU."""
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 40)

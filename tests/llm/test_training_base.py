@@ -48,7 +48,7 @@ MIXTRAL = replace(LLAMA, experts=3, balance_loss=0.1)
 KINDS = {"llama": LLAMA, "gpt2": GPT2, "mixtral": MIXTRAL}
 ONE_KIND_OR_ALL = ["llama", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("gpt2", "mixtral"))]
 SHORT = [
-    "--batch-size", "4", "--eval-batches", "2", "--threads", "2", "--device", "cpu", "--checkpoint-every", "2",
+    "--batch-size", "4", "--eval-batches", "2", "--threads", "1", "--device", "cpu", "--checkpoint-every", "2",
     "--eval-every", "3", "--sample-every", "0",
 ]  # fmt: skip
 

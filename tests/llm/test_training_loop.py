@@ -426,7 +426,7 @@ def interrupt_after_first(patch: pytest.MonkeyPatch) -> None:
 
 def test_the_last_lines_tell_what_was_made_and_what_to_type_next(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "run"
-    given = "--steps 4 --eval-every 2 --sample-every 0 --prompt the"
+    given = "--steps 4 --eval-every 2 --sample-every 0 --prompt the --threads 2"
     train(out, *given.split(), sample=write_sample)
     said = capsys.readouterr().out
     last = metrics(out)[-1]["val_loss"]

@@ -49,7 +49,14 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def options(**changes: Any) -> list[str]:
-    chosen = {"steps": STEPS, "dropout": 0.2, "checkpoint-every": 3, "eval-every": 2, "sample-every": 0} | changes
+    chosen = {
+        "steps": STEPS,
+        "threads": 2,
+        "dropout": 0.2,
+        "checkpoint-every": 3,
+        "eval-every": 2,
+        "sample-every": 0,
+    } | changes
     return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
 
 

@@ -28,7 +28,8 @@ from tokenizer.formats.tokenizer_json import parse, serialize
 
 pytestmark = pytest.mark.parity
 MODELS = ["gpt2", "llama3", "qwen2_5", "smollm2", "llama2", "bert"]
-MORE = ["qwen3", "gemma3", "deepseek_v3", "mistral_nemo"]  # tested if they are among the real data
+# Tested if they are among the real data.
+MORE = [pytest.param(name, marks=pytest.mark.slow) for name in ("qwen3", "gemma3", "deepseek_v3", "mistral_nemo")]
 SOURCES = {"bert": "bert-base-uncased.vocab.json", "llama2": "tokenizer.model"}
 
 
@@ -58,7 +59,7 @@ def check(own: BaseTokenizer, peer: Any, as_text: Any, text: str) -> None:
 
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "llama3")) for name in MODELS + MORE]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "llama3")) for name in MODELS] + MORE
 )
 def test_ids_and_offsets_of_real_models(name: str, shared_data: Path, tmp_path_factory: Any) -> None:
     path = file_of(name, shared_data, tmp_path_factory)

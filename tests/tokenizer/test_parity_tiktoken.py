@@ -150,7 +150,12 @@ def test_catastrophically_repetitive_texts(both: tuple[BaseTokenizer, Any], char
         assert own.encode_ordinary(text) == peer.encode_ordinary(text)
 
 
-@pytest.mark.parametrize("name", NAMES if LONG else ["r50k_base", "cl100k_base", "p50k_edit"])
+@pytest.mark.parametrize(
+    "name",
+    NAMES
+    if LONG
+    else ["r50k_base", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cl100k_base", "p50k_edit"))],
+)
 def test_written_files_are_read_by_both(
     shared_data: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
