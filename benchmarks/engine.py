@@ -3,8 +3,9 @@
     python -m benchmarks.engine SmolLM2-135M-Instruct.Q4_1.gguf
 
 The bare model continues a batch of texts of the same length, with one call for a token of each and the most likely
-tokens. The engine continues as many requests. All take turns, step by step, in one process. The
-guesses are those of `PromptLookup`, for a text that repeats itself: a list that the prompt shows twice.
+tokens. The engine continues as many requests, with prompts of the same length and with prompts of different lengths,
+whose mean is the same. Only steps that write a token of each text are timed. All take turns, step by step, in one
+process. The guesses are those of `PromptLookup`, for a text that repeats itself: a list that the prompt shows twice.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def works(model: GPT, tokenizer: Any, batch: int) -> dict[str, Callable[[], Iter
     """Each begins with a text or several, and returns an iterator: a step of it writes as many tokens as it says."""
     rng = np.random.default_rng(0)
     prompts = rng.integers(0, model.config.vocab_size, (batch, PROMPT))
+    lengths = np.linspace(PROMPT // 2, PROMPT + PROMPT // 2, batch).astype(int)
+    different = [rng.integers(0, model.config.vocab_size, length) for length in lengths]
     lines = "".join(f"{number}. The number {number} is written here.\n" for number in range(1, 13))
     repeated = tokenizer.encode_ordinary(f"{lines}\nThe same list again:\n{lines}\nThe same list again:\n1. The")
     return {
@@ -67,6 +70,7 @@ def works(model: GPT, tokenizer: Any, batch: int) -> dict[str, Callable[[], Iter
         "engine 1": lambda: engine(model, prompts[:1]),
         "bare": lambda: bare(model, prompts),
         "engine": lambda: engine(model, prompts),
+        "engine, different": lambda: engine(model, different),
         "repeated": lambda: engine(model, [repeated]),
         "repeated, guessed": lambda: engine(model, [repeated], draft=PromptLookup()),
     }
@@ -82,14 +86,14 @@ def bare(model: GPT, prompts: np.ndarray) -> Iterator[int]:
 
 
 def engine(model: GPT, prompts: Any, **options: Any) -> Iterator[int]:
-    writer = Engine(model, slots=len(prompts))
+    # With this chunk, the first step reads all prompts. So all texts begin together.
+    writer = Engine(model, slots=len(prompts), chunk=sum(map(len, prompts)))
     generations = [writer.submit(Request(list(ids), WRITTEN + 1, GREEDY, **options)) for ids in prompts]
     written = 0
-    while writer.running or writer.waiting:
+    while not any(each.finished for each in generations):
         writer.step()
-        if all(each.tokens for each in generations):  # the prompts have been read
-            before, written = written, sum(len(each.tokens) for each in generations)
-            yield written - before
+        before, written = written, sum(len(each.tokens) for each in generations)
+        yield written - before
 
 
 def measure(functions: dict[str, Callable[[], Iterator[int]]], rounds: int) -> dict[str, list[float]]:
@@ -123,6 +127,7 @@ def table(seconds: dict[str, list[float]], batch: int) -> list[str]:
         (f"batch {batch} of the engine, tokens/s of batch 1", "engine 1", "engine"),
         ("the engine's own work: its time of the bare model's, batch 1", "engine 1", "bare 1"),
         (f"the engine's own work: its time of the bare model's, batch {batch}", "engine", "bare"),
+        ("the same, texts of different lengths", "engine, different", "bare"),
         ("guesses, a text that repeats itself: times as fast", "repeated", "repeated, guessed"),
     ]
     lines = [f"{name:18} {each:8.1f} tokens/s" for name, each in speed.items()]

@@ -46,7 +46,7 @@ class Options:
     """For how long they begin new texts."""
     tokens: int = 48
     """The largest number of tokens of a text."""
-    slots: int = 8
+    slots: int = 16
     """How many texts the server writes at a time."""
     hang_up: float = 0.1
     """The share of the texts in whose middle the client hangs up."""

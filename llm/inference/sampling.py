@@ -92,6 +92,12 @@ class Sampling:
                 "leave these options out"
             )
 
+    @property
+    def changes_logits(self) -> bool:
+        """Whether there is a bias, a penalty or a banned word. Only these can forbid all tokens."""
+        penalties = self.repetition_penalty != 1 or self.frequency_penalty or self.presence_penalty
+        return bool(penalties or self.logit_bias or self.banned_words)
+
     def check_vocabulary(self, size: int) -> None:
         """Raise ValueError for ids that a vocabulary of this size does not have."""
         ids = [*(id for id, _ in self.logit_bias), *(id for word in self.banned_words for id in word)]
@@ -126,7 +132,7 @@ def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, pro
     if sampling.temperature == 0:
         return one_hot(int(np.argmax(logits)), logits.size)
     # The order of the filters matters: each one sees only the tokens that the one before has left.
-    logits = apply_temperature(logits, sampling.temperature)
+    logits = apply_temperature(np.asarray(logits, dtype=np.float64), sampling.temperature)
     if sampling.top_k is not None:
         logits = keep_top_k(logits, sampling.top_k)
     probabilities = keep_min_p(keep_top_p(softmax(logits), sampling.top_p), sampling.min_p)
@@ -134,13 +140,15 @@ def distribution(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, pro
 
 
 def change_logits(logits: np.ndarray, ids: Sequence[int], sampling: Sampling, prompt_length: int = 0) -> np.ndarray:
-    """The logits (V,), float64, after the bias, the penalties and the banned words.
+    """The logits (V,) after the bias, the penalties and the banned words; in float64 if there are any.
 
     Raises ValueError for logits with NaN or infinity, or if no token is left.
     """
-    logits = np.asarray(logits, dtype=np.float64)
     check_logits(logits)
+    if not sampling.changes_logits:
+        return logits
     sampling.check_vocabulary(logits.size)
+    logits = np.asarray(logits, dtype=np.float64)
     with np.errstate(over="ignore"):  # what overflows is seen below
         changed = penalize_repetition(add_bias(logits, sampling.logit_bias), ids, sampling.repetition_penalty)
         if sampling.frequency_penalty or sampling.presence_penalty:

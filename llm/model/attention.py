@@ -18,7 +18,7 @@ from llm.model.kv_cache import UpdateCache
 from llm.model.masks import LayerSettings
 from minigrad.backend import Array
 from minigrad.fused.attention import attention, single_query_attention
-from minigrad.fused.ragged_attention import ragged_attention
+from minigrad.fused.ragged_attention import Ragged, ragged_attention
 from minigrad.fused.rope import rope, rotate
 from minigrad.nn import Linear, Module, RMSNorm
 from minigrad.tensor import Tensor
@@ -52,7 +52,7 @@ class Attention(Module):
             # The cache stores keys after rotation. That is right, because the rotation of a key depends only on its own
             # position, not on that of the query.
             k, v = update_cache(k.data, v.data)  # (B, K, S, D), (B, K, S, D)
-        if isinstance(k, list):  # a new token in each row, after texts of different lengths (cache_pool.py)
+        if isinstance(k, Ragged):  # each row is a token, and continues one of several texts (cache_pool.py)
             cap = config.attention_soft_cap
             y = Tensor(ragged_attention(q.data, k, v, self.scale, settings.window, settings.bias, cap))
         else:  # softmax(scale q kᵀ) v, for keys that are not later than the query
@@ -90,7 +90,7 @@ class Attention(Module):
             q, k = (rotate(a, *settings.rotation, interleaved=config.rope_interleaved) for a in (q, k))
         if update_cache is not None:
             k, v = update_cache(k, v)  # (B, K, S, D), (B, K, S, D)
-        if isinstance(k, list):  # after texts of different lengths (cache_pool.py)
+        if isinstance(k, Ragged):  # rows continue texts of different lengths (cache_pool.py)
             y = ragged_attention(q, k, v, self.scale, settings.window, settings.bias)
         else:
             y = single_query_attention(q, k, v, self.scale, settings.window, settings.bias)  # (B, H, 1, D)

@@ -3,11 +3,12 @@
     pool = CachePool(model.config, slots=8)
     model(prompt, cache=pool.rows([3]))              # (1, T): a text is read into slot 3
     model(next_ids, cache=pool.rows([0, 3, 5]))      # (3, 1): one more token in each of three slots
+    model(new_ids, cache=pool.rows([0, 3], [1, 6]))  # (7, 1): one more token in slot 0, and six more in slot 3
 
 A `KVCache` has rows of the same length, which begin and end together. Here each text has a slot of its own, and a call
-of the model names the slots that take part. The arrays have their full size from the beginning, (slots, K, room, D), so
-that nothing is ever copied into a larger one. The system gives memory to the pages of an array only when they are
-written, so room that no text has used yet costs nothing.
+of the model names the slots that take part, and how many new tokens each has. The arrays have their full size from the
+beginning, (slots, K, room, D), so that nothing is ever copied into a larger one. The system gives memory to the pages
+of an array only when they are written, so room that no text has used yet costs nothing.
 
 A layer with a sliding window never looks further back than its window. So it keeps only that much of each text, and
 some room to append to: when the room is full, the end of the text moves to the beginning of it.
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from llm.model.config import GPTConfig
 from llm.model.kv_cache import KVCache
 from llm.model.layer_kinds import layer_kind
 from minigrad.backend import Array, array_module
+from minigrad.fused.ragged_attention import Ragged
 
 CHUNK = 256  # the largest number of tokens that a call may append to a layer with a window
 
@@ -38,9 +41,13 @@ class CachePool:
         windows = [kept_window(config, layer) for layer in range(config.layers)]
         self.layers = [LayerCache(slots, self.capacity, window, chunk) for window in windows]
 
-    def rows(self, slots: Sequence[int]) -> CacheRows:
-        """What a call of the model gets as its `cache`: row b of the call is the text in slots[b]."""
-        return CacheRows(self, slots)
+    def rows(self, slots: Sequence[int], counts: Sequence[int] | None = None) -> CacheRows:
+        """What a call of the model gets as its `cache`, if it reads new tokens of the texts in these slots.
+
+        One slot: the call has one row, (1, T). More slots: each new token is a row of the call, (N, 1), those of the
+        first text first. `counts`: how many new tokens each text has; default: one.
+        """
+        return CacheRows(self, slots, [1] * len(slots) if counts is None else counts)
 
     def truncate(self, slot: int, length: int) -> None:
         """Forget all but the first `length` tokens of a text. See `can_truncate`."""
@@ -69,41 +76,91 @@ class CachePool:
 
 
 class CacheRows:
-    """Some slots of a pool, as the `cache` of one call of the model: a row for each slot.
+    """Some slots of a pool, as the `cache` of one call of the model. See `CachePool.rows`."""
 
-    With one row, any number of tokens; with more, one new token in each.
-    """
-
-    def __init__(self, pool: CachePool, slots: Sequence[int]):
-        self.pool, self.slots = pool, [int(slot) for slot in slots]
-        self.before = [pool.lengths[slot] for slot in self.slots]  # tokens in each slot before this call
+    def __init__(self, pool: CachePool, slots: Sequence[int], counts: Sequence[int]):
+        self.pool, self.slots, self.counts = pool, slots, counts
+        self.before = [pool.lengths[slot] for slot in slots]  # tokens in each slot before this call
+        # Window, starts and places of the layer before. They are mostly those of the next one, too.
+        self._last: tuple[int | None, list[int], list[Place]] = (None, [], [])
 
     @property
     def positions(self) -> slice | np.ndarray:
-        """Of the tokens in the cache. One row: a slice. More rows: the number of tokens in each, (B,); positions.py."""
-        return slice(0, self.before[0]) if len(self.before) == 1 else np.array(self.before)
+        """One slot: of the tokens in the cache, a slice. More slots: of all new tokens, (N,); positions.py."""
+        return slice(0, self.before[0]) if len(self.slots) == 1 else ranges(self.before, self.counts)
 
-    def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array] | tuple[list[Array], list[Array]]:
-        """Write the keys and values (B, K, T, D) of new tokens, and return what the new tokens may attend to.
+    def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array] | tuple[Ragged, Ragged]:
+        """Write the keys and values (B, K, T, D) of new tokens, and return what these may attend to.
 
-        That is (1, K, S, D) for one row, and for more rows a list of arrays (K, S, D), with an S for each row.
+        That is (1, K, S, D) for one slot.
         """
-        cache, T = self.pool.layers[layer], k.shape[2]
+        cache, is_one = self.pool.layers[layer], len(self.slots) == 1
         cache.allocate(k)
-        keys, values = [], []
-        for slot, begin, new_keys, new_values in zip(self.slots, self.before, k, v, strict=True):  # new: (K, T, D)
-            cache.write(slot, begin, new_keys, new_values)
-            row_keys, row_values = cache.view(slot, begin + T, new=T)  # (K, S, D), (K, S, D)
-            keys.append(row_keys)
-            values.append(row_values)
-        return (keys[0][None], values[0][None]) if len(keys) == 1 else (keys, values)
+        if is_one:
+            k, v = k.swapaxes(0, 2), v.swapaxes(0, 2)  # (T, K, 1, D), like the new tokens of several texts
+        places = self._places(cache, [len(k)] if is_one else self.counts)
+        for array, new in zip(cache.arrays, (k, v), strict=True):
+            for each in places:
+                array[each.slots, :, each.new] = each.of(new)
+        keys, values = ([array[each.slots, :, each.seen] for each in places] for array in cache.arrays)
+        if is_one:
+            return keys[0], values[0]
+        rows, queries = [each.rows for each in places], [each.queries for each in places]
+        return Ragged(keys, rows, queries), Ragged(values, rows, queries)
 
     def advance(self, positions: slice | np.ndarray) -> None:
         """Add the tokens just appended. `positions`: of the tokens of the longest row, old and new."""
         assert isinstance(positions, slice), "rows of a pool have no padding"
-        new = positions.stop - max(self.before)  # tokens of this call; all rows have equally many
-        for slot, before in zip(self.slots, self.before, strict=True):
+        if len(self.slots) == 1:
+            self.counts = [positions.stop - self.before[0]]
+        for slot, before, new in zip(self.slots, self.before, self.counts, strict=True):
             self.pool.lengths[slot] = before + new
+
+    def _places(self, cache: LayerCache, counts: Sequence[int]) -> list[Place]:
+        """Where the new tokens of this call are in a layer."""
+        texts = list(zip(self.slots, self.before, counts, strict=True))
+        starts = [cache.make_room(slot, before, count) for slot, before, count in texts]
+        if (cache.window, starts) != self._last[:2]:  # otherwise they are those of the layer before
+            self._last = cache.window, starts, find_places(cache, self.slots, starts, counts)
+        return self._last[2]
+
+
+class Place(NamedTuple):
+    """Where the new tokens of a text are, or those of several texts of the same length in neighbouring slots."""
+
+    rows: slice  # of the call
+    slots: slice
+    new: slice  # in each slot, the indices of the new tokens
+    seen: slice  # of the tokens that the new ones may attend to
+    queries: int  # how many new tokens each text has, T; several texts have one each
+
+    def of(self, new: Array) -> Array:
+        """These rows of the new keys or values (N, K, 1, D), as (R, K, T, D)."""
+        rows = new[self.rows]
+        return rows if self.queries == 1 else rows.swapaxes(0, 2)
+
+
+def find_places(cache: LayerCache, slots: Sequence[int], starts: list[int], counts: Sequence[int]) -> list[Place]:
+    """`starts`: the indices that `make_room` has given."""
+    places: list[Place] = []
+    row = 0
+    for slot, start, count in zip(slots, starts, counts, strict=True):
+        new, seen = slice(start, start + count), cache.seen(start + count, count)
+        place = Place(slice(row, row + count), slice(slot, slot + 1), new, seen, count)
+        last = places[-1] if places else None
+        # Attention multiplies texts that are one array together.
+        if last and count == 1 and last[2:] == place[2:] and last.slots.stop == slot:
+            rows, joined = slice(last.rows.start, row + 1), slice(last.slots.start, slot + 1)
+            places[-1] = place._replace(rows=rows, slots=joined)
+        else:
+            places.append(place)
+        row += count
+    return places
+
+
+def ranges(starts: Iterable[int], counts: Iterable[int]) -> np.ndarray:
+    """Consecutive integers from each start, as many as the count says, (sum of the counts,)."""
+    return np.concatenate([np.arange(start, start + count) for start, count in zip(starts, counts, strict=True)])
 
 
 Cache = KVCache | CacheRows  # what a call of the model takes as `cache`
@@ -132,23 +189,16 @@ class LayerCache:
             _, K, _, D = like.shape
             self.arrays = [untouched_array((self.slots, K, self.room, D), like) for _ in range(2)]
 
-    def write(self, slot: int, begin: int, k: Array, v: Array) -> None:
-        """Write (K, T, D) at the positions from `begin` on."""
-        T = k.shape[1]
-        if begin - self.first[slot] + T > self.room:
-            self._move_to_front(slot, begin, T)
-        index = begin - self.first[slot]
-        keys, values = self.arrays
-        keys[slot, :, index : index + T] = k
-        values[slot, :, index : index + T] = v
+    def make_room(self, slot: int, begin: int, new: int) -> int:
+        """The index at which to write `new` tokens that follow the first `begin` ones of a text."""
+        if begin - self.first[slot] + new > self.room:
+            self._move_to_front(slot, begin, new)
+        return begin - self.first[slot]
 
-    def view(self, slot: int, end: int, new: int = 1) -> tuple[Array, Array]:
-        """Keys and values (K, S, D) that the last `new` tokens before position `end` may attend to."""
-        stop = end - self.first[slot]
+    def seen(self, stop: int, new: int) -> slice:
+        """The indices of what the last `new` tokens before index `stop` may attend to."""
         # The first of the new tokens looks at itself and at the window - 1 tokens before it.
-        start = 0 if self.window is None else max(0, stop - (self.window - 1 + new))
-        keys, values = self.arrays
-        return keys[slot, :, start:stop], values[slot, :, start:stop]
+        return slice(0 if self.window is None else max(0, stop - (self.window - 1 + new)), stop)
 
     def can_truncate(self, slot: int, length: int) -> bool:
         """Whether the slot has what a token at position `length` looks at."""

@@ -25,7 +25,7 @@ from minigrad.backend import Array, array_module
 INITIAL_CAPACITY = 64  # tokens
 
 # Appends keys and values (B, K, T, D) to one layer of a cache, and returns all of that layer's, (B, K, S, D). For texts
-# of different lengths (cache_pool.py) it returns two lists with arrays (K, S, D).
+# of different lengths (cache_pool.py) it returns two `Ragged`.
 UpdateCache = Callable[[Array, Array], tuple[Array, Array]]
 
 

@@ -5,7 +5,7 @@ are two forms:
 
     slice           all rows have the same consecutive positions, as in training and in ordinary generation
     array (B, T)    rows differ: there is padding, or there are packed documents, or the caller has given positions,
-                    or each row continues a text of its own length (cache_pool.py)
+                    or the rows are the new tokens of texts of different lengths (cache_pool.py)
 
 In an array, padding has the position PADDING.
 
@@ -31,8 +31,8 @@ PADDING = -1
 class TokenPositions:
     """Positions for one call of the model. The queries are its T tokens; the keys are the cached tokens and these T.
 
-    After texts of different lengths (cache_pool.py), queries are an array (B, 1) and keys a slice, the positions of the
-    longest row. There each query may attend to all keys that the cache returns for its row.
+    Of texts of different lengths (cache_pool.py), queries are an array (N, 1) and keys a slice, the positions of the
+    longest text. There each query may attend to the keys of its text up to its own.
     """
 
     queries: slice | np.ndarray  # a slice of T positions, or (B, T)
@@ -50,14 +50,15 @@ def token_positions(
 ) -> TokenPositions:
     """Positions of T new tokens in each of B rows. `cached`: the positions of the tokens in the cache, if there is one.
 
-    If the texts in the cache have different lengths, `cached` has these lengths, (B,), and T is 1. `positions`, `mask`
-    and `documents` are those of `GPT.forward`. Raises ValueError for a wrong shape or dtype.
+    If the new tokens continue several texts (cache_pool.py), `cached` has the positions of all of them, (N,): each is a
+    row. `positions`, `mask` and `documents` are those of `GPT.forward`. Raises ValueError for a wrong shape or dtype.
     """
     T, is_plain = shape[1], positions is None and mask is None and documents is None
     if isinstance(cached, np.ndarray) and cached.ndim == 1:
         if shape != (len(cached), 1) or not is_plain:
             raise ValueError(
-                f"texts of {len(cached)} slots are continued by one token each, without padding; got {shape}"
+                f"several texts are continued by rows of one token each, without padding, ({len(cached)}, 1); "
+                f"got {shape}"
             )
         return TokenPositions(cached[:, None], slice(0, int(cached.max()) + 1))
     if is_plain and isinstance(cached, slice):

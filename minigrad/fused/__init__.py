@@ -21,7 +21,7 @@ Read in this order:
 8. attention.py              attention: its definition on one page, and the function that models call
    attention_scores.py       the scores of a block of queries and keys, and which pairs are hidden
    attention_blocks.py       the forward and the backward pass, block after block, on the CPU
-   ragged_attention.py       one query in each row, for decoding texts of different lengths together
+   ragged_attention.py       of texts of different lengths, for reading new tokens of many texts together
    attention_gpu.py          both passes in one block, with the kernels of minigrad/cuda
 9. functions.py              all functions in one list, for `import minigrad`
 

@@ -19,7 +19,7 @@ import llm
 from llm.hub import save
 from llm.inference.chat_prompt import chat_ids
 from llm.inference.command import start
-from llm.inference.engine.engine import Engine
+from llm.inference.engine.engine import Engine, Reading
 from llm.inference.engine.requests import Generation
 from llm.inference.generate import generate
 from llm.inference.model_choice import load_other
@@ -329,10 +329,11 @@ def test_what_was_read_in_a_chat_is_not_read_again(model: str, monkeypatch: pyte
 
 
 def counted(method: Callable[..., Any], read: list[int]) -> Callable[..., Any]:
-    """The method of the engine. It notes how many tokens it reads."""
+    """The method of the engine. It notes how many tokens of prompts are read."""
 
-    def note(engine: Engine, generation: Generation) -> None:
-        read.append(len(engine._unread(generation)))
-        method(engine, generation)
+    def note(engine: Engine, generations: list[Generation]) -> list[Reading]:
+        readings = method(engine, generations)
+        read.extend(len(each.ids) for each in readings)
+        return readings
 
     return note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -251,6 +252,82 @@ def test_a_model_that_has_diverged_ends_its_text_with_an_error() -> None:
     assert (bad.finish_reason, good.finish_reason) == ("error", "error")  # a tied head: all logits are NaN
     with pytest.raises(ValueError, match="no token can be drawn"):
         list(engine.run(Request([5], max_tokens=4)))
+
+
+class Failing:
+    """A constraint, a draft or a sampler that fails when it is used for the `last` time."""
+
+    def __init__(self, last: int):
+        self.left = last
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyError("a mistake")
+        return []
+
+    start = advance = propose = __call__
+
+    def allowed(self, state: Any) -> np.ndarray:
+        return np.ones(VOCAB, dtype=bool)
+
+
+@pytest.mark.parametrize("part", ["constraint", "draft", "sampler"])
+def test_what_fails_for_one_text_ends_only_this_text(part: str) -> None:
+    model = random_gpt(small(), 0, np.float64)
+    engine = Engine(model, slots=3)
+    parts = {} if part == "sampler" else {part: Failing(3)}
+    bad = engine.submit(Request([1, 2, 3], max_tokens=30, **parts))
+    if part == "sampler":
+        bad.sampler = Failing(1)
+    others = []
+    for seed in range(3 if part != "draft" else 0):  # guesses are made for a single text
+        others.append(engine.submit(Request([1, 2, 3 + seed], max_tokens=20, seed=seed)))
+    finish_all(engine)
+    assert (bad.finish_reason, type(bad.error)) == ("error", KeyError)
+    again = engine.submit(Request([1, 2, 3], max_tokens=20))
+    finish_all(engine)
+    for each in [*others, again]:  # the next text may begin with what the bad one has left in the cache
+        assert written(each) == plain(model, each.request)
+
+
+@given(SEEDS)
+def test_a_prompt_whose_report_fails_ends_only_itself(seed: int) -> None:
+    model = random_gpt(replace(small(), tied_head=False), seed, np.float64)
+    model.embedding.weight.data[5] = np.nan
+    engine = Engine(model, slots=2)
+    good = engine.submit(Request([1, 2, 3], max_tokens=9, sampling=Sampling(logit_bias={5: -math.inf})))
+    bad = engine.submit(Request([1, 5, 2], max_tokens=3, prompt_logprobs=True))
+    finish_all(engine)
+    assert (bad.finish_reason, type(bad.error)) == ("error", ValueError)
+    assert written(good) == plain(model, good.request)
+
+
+def test_prompts_that_wait_are_read_together() -> None:
+    model, read = random_gpt(small(), 0, np.float64), []
+    engine, hidden = Engine(model, slots=4, chunk=8), model.hidden
+    model.hidden = lambda ids, **options: read.append(ids.size) or hidden(ids, **options)
+    generations = [engine.submit(Request([length] * length, max_tokens=2)) for length in (12, 1, 2, 1)]
+    engine.step()
+    assert read == [8]  # the short ones whole, and as much of the long one as there is room for
+    assert [len(each.tokens) for each in generations] == [0, 1, 1, 1]
+    engine.step()
+    assert read == [8, 3 + 8]  # a token of each of the others, which are not counted
+    assert [len(each.tokens) for each in generations] == [1, 2, 2, 2]
+
+
+@given(SEEDS, st.integers(1, 4))
+def test_texts_with_the_same_prompt_read_it_once(seed: int, slots: int) -> None:
+    model, read = random_gpt(replace(small(), context=60), seed, np.float64), []
+    engine, hidden = Engine(model, slots, chunk=25), model.hidden
+    model.hidden = lambda ids, **options: read.append(ids.size) or hidden(ids, **options)
+    ids = np.random.default_rng(seed).integers(0, VOCAB, 50).tolist()
+    generations = [engine.submit(Request(ids, max_tokens=3, seed=number)) for number in range(4)]
+    finish_all(engine)
+    # The prompt, its last token for each of the other texts, and the first two of the three tokens that each writes.
+    assert sum(read) == 50 + 3 + 2 * 4
+    for each in generations:
+        assert written(each) == plain(model, each.request)
 
 
 @given(SEEDS)

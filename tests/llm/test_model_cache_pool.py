@@ -40,6 +40,27 @@ def test_texts_of_different_lengths_are_continued_together(
     assert pool.lengths == [len(text) for text in texts]
 
 
+@given(configs(), SEEDS, st.integers(1, CONTEXT // 5))
+def test_texts_are_read_together_in_pieces_of_any_length(config: GPTConfig, seed: int, chunk: int) -> None:
+    model, rng, pool = random_gpt(config, seed), np.random.default_rng(seed), CachePool(config, SLOTS, chunk=chunk)
+    texts = [token_ids(rng, 0) for _ in range(SLOTS)]
+    with no_grad():
+        for _ in range(5):
+            slots = rng.permutation(SLOTS)[: rng.integers(1, SLOTS + 1)].tolist()
+            new = [token_ids(rng, rng.integers(1, min(chunk, CONTEXT - len(texts[slot])) + 1)) for slot in slots]
+            ids = np.concatenate(new)
+            ids = ids[None] if len(slots) == 1 else ids[:, None]
+            x = model.hidden(ids, cache=pool.rows(slots, [len(each) for each in new])).data.reshape(
+                len(ids.ravel()), -1
+            )
+            ends = np.cumsum([len(each) for each in new])
+            for slot, added, rows in zip(slots, new, np.split(x, ends[:-1]), strict=True):
+                texts[slot] = np.concatenate([texts[slot], added])
+                expected = model.hidden(texts[slot][None]).data[0, -len(added) :]
+                np.testing.assert_allclose(rows, expected, **FLOAT64_SUMS)
+    assert pool.lengths == [len(text) for text in texts]
+
+
 def alone(model, text: np.ndarray) -> np.ndarray:
     """The vector (C,) of the last token, without a cache."""
     return model.hidden(text[None]).data[0, -1]

@@ -5,11 +5,13 @@
     while not generation.finished:
         engine.step()                       # generation.tokens grows, and so do those of all other requests
 
-A text has ids, and the model has read some of them: their keys and values are in the cache. A step does two things:
+A text has ids, and the model has read some of them: their keys and values are in the cache. A step is one call of the
+model. It reads new ids of all texts, because most of the time goes into reading the weights from memory:
 
-1. Prefill: of one text with many unread ids, such as a new prompt, it reads a chunk.
-2. Decode: of all texts with one unread id, the token that was drawn last, it reads this id, and draws the next one.
-   That is one call of the model for all of them, because most of the time goes into reading the weights from memory.
+- Decode: of each text with one unread id, the token that was drawn last, it reads this id.
+- Prefill: of texts with many unread ids, such as new prompts, it reads some of them, of all together at most a chunk.
+
+Then it draws the next token of each text that has no unread ids.
 
 So a request joins and leaves between two tokens ("continuous batching": Yu et al. 2022, Orca), and a long prompt does
 not stop the others for long ("chunked prefill": Agrawal et al. 2023, arXiv 2308.16369). When old tokens are left out at
@@ -21,36 +23,47 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from copy import deepcopy
+from typing import NamedTuple
 
 import numpy as np
 
 from llm.inference.engine.requests import Generation, Request, Token
-from llm.inference.engine.slots import Slots
+from llm.inference.engine.slots import Slots, common_length
 from llm.inference.generate import check_arguments, make_sampler, place
 from llm.inference.logprobs import log_probabilities, most_likely
-from llm.model.cache_pool import CHUNK, CachePool
+from llm.model.cache_pool import CHUNK, CachePool, ranges
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
 from minigrad import no_grad
-from minigrad.backend import to_device
+from minigrad.backend import Array, device_of, to_device
 from minigrad.tensor import Tensor
+
+WORTH_WAITING = 16  # tokens: it takes less time to read fewer twice than to wait until another text has read them
+
+
+class Reading(NamedTuple):
+    """What a step reads of a text."""
+
+    generation: Generation
+    ids: list[int]  # the next unread ones
+    guesses: list[int]  # what may follow them (speculation.py)
 
 
 class Engine:
     """Continues up to `slots` texts at once; further ones wait. One thread at a time may use it.
 
     `context`: the largest number of tokens of a text, prompt included; default: that of the model. `chunk`: how many
-    tokens of a prompt are read between two tokens of the other texts.
+    tokens of prompts are read between two tokens of the other texts.
     """
 
     def __init__(self, model: GPT, slots: int = 1, *, context: int | None = None, chunk: int = CHUNK):
         self.model = model
         self.context = min(context or model.config.context, model.config.context)
         # In some models the rotary angles depend on the length of the text (rope_scaling.py). Then a beginning that
-        # another text has read, or that was read as a chunk, could have other angles.
+        # another text has read, or that was read as a chunk, could have other angles: prompts are read as a whole.
         shortest, longest = (place(model, length, self.context) for length in (1, self.context))
         self.fixed_angles = shortest == longest
-        self.chunk = chunk if self.fixed_angles else self.context
+        self.chunk = chunk if self.fixed_angles else self.context * slots
         self.slots = Slots(CachePool(model.config, slots, self.context, self.chunk), reuse=self.fixed_angles)
         self.waiting: deque[Generation] = deque()
         self.running: list[Generation] = []
@@ -79,10 +92,10 @@ class Engine:
             generation.finish_reason = "cancelled"
             self._remove_finished()
 
-    def abandon(self, error: str) -> None:
+    def abandon(self, error: Exception) -> None:
         """After a step that has failed: end all running requests. Nothing is known about what is in the cache."""
         for generation in self.running:
-            generation.finish_reason, generation.error = "error", error
+            generation.fail(error)
         self.running.clear()
         self.slots.forget_all()
 
@@ -93,7 +106,8 @@ class Engine:
     def follow(self, generation: Generation) -> Iterator[Token]:
         """The tokens of a request, as they come; the other requests go on meanwhile.
 
-        Raises ValueError if no token can be drawn. The request is cancelled if the iterator is closed before its end.
+        Raises the error of a text that cannot be continued: ValueError if no token can be drawn. The request is
+        cancelled if the iterator is closed before its end.
         """
         sent = 0
         try:
@@ -105,80 +119,112 @@ class Engine:
                     self.step()
         finally:
             self.cancel(generation)
-        if generation.finish_reason == "error":
-            raise ValueError(generation.error)
+        if generation.error is not None:
+            raise generation.error
 
     def step(self) -> None:
-        """Prefill a chunk of one text, and decode one token of each text that needs no prefill."""
+        """Read new ids of all running texts, and draw a token of each text that has no unread ids then."""
         self._admit()
         # A model that has diverged overflows: that is seen in its logits, and needs no warnings of NumPy.
         with no_grad(), no_dropout(self.model), np.errstate(all="ignore"):
             decoding = [each for each in self.running if self._can_decode(each)]
-            prefilling = [each for each in self.running if each not in decoding]
-            if prefilling:
-                self._prefill(prefilling[0])
-            if len(decoding) == 1 and decoding[0].request.draft is not None and self.fixed_angles:
-                self._speculate(decoding[0])
-            elif decoding:
-                self._decode(decoding)
+            prompts = [each for each in self.running if each not in decoding]
+            readings = [*self._decode(decoding), *self._prefill(prompts)]
+            # Texts of different lengths may have different angles. Then each has a call of its own.
+            calls = [readings] if self.fixed_angles else [[each] for each in readings]
+            for together in filter(None, calls):
+                self._continue(together)
         self._remove_finished()
 
     # --- the parts of a step --------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
         """Give free slots to the requests that have waited longest."""
-        while self.waiting and self.slots.free:
+        while self.waiting and self.slots.free and not self._is_read_by_another(self.waiting[0]):
             generation = self.waiting.popleft()
-            # To report the prompt, all of it must be read: what another text has read gives no logits now.
-            reuse = not generation.request.prompt_logprobs
-            generation.slot = self.slots.take(generation.visible_ids, reuse=reuse)
+            generation.slot = self.slots.take(generation.visible_ids, reuse=generation.can_reuse)
             self.running.append(generation)
+
+    def _is_read_by_another(self, generation: Generation) -> bool:
+        """Whether a running text is about to read much of this prompt, which then need not be read again."""
+        if not (self.fixed_angles and generation.can_reuse):
+            return False
+        ids = generation.visible_ids[:-1]
+        reading = [each for each in self.running if len(self._unread(each)) > WORTH_WAITING]
+        read = [len(self.slots.texts[each.slot]) for each in reading]
+        common = [common_length(each.visible_ids, ids) for each in reading]
+        return any(a - b > WORTH_WAITING for a, b in zip(common, read, strict=True))
 
     def _can_decode(self, generation: Generation) -> bool:
         """Whether the only unread id is the one that was drawn last."""
         return bool(generation.tokens) and len(self._unread(generation)) == 1
 
-    def _prefill(self, generation: Generation) -> None:
-        """Read a chunk of the unread ids. After the last one, draw a token."""
-        ids = self._unread(generation)[: self.chunk]
-        x = self._read([generation], [ids])  # (1, T, C)
-        if generation.request.prompt_logprobs and not generation.tokens:
-            self._report_prompt(generation, x)
-        if not self._unread(generation):
-            self._draw(generation, self._logits(x[:, -1])[0])
+    def _decode(self, generations: list[Generation]) -> list[Reading]:
+        """The last token of each text; with guesses of the next ones, if it is the only text."""
+        alone = len(generations) == 1 and self.fixed_angles
+        return [Reading(each, each.ids[-1:], self._guess(each) if alone else []) for each in generations]
 
-    def _decode(self, generations: list[Generation]) -> None:
-        """Read the last token of each of these texts, all in one call, and draw the next ones."""
-        if not self.fixed_angles and len(generations) > 1:  # texts of different lengths have different angles
-            for each in generations:
-                self._decode([each])
+    def _prefill(self, generations: list[Generation]) -> list[Reading]:
+        """Of all texts together as many unread ids as a chunk has, shared equally."""
+        # What a short prompt leaves of its share is for the longer ones after it.
+        prompts = sorted(((each, self._unread(each)) for each in generations), key=lambda pair: len(pair[1]))
+        readings, room = [], self.chunk
+        for number, (generation, unread) in enumerate(prompts):
+            ids = unread[: room // (len(prompts) - number)]
+            room -= len(ids)
+            readings.append(Reading(generation, ids, []))
+        return [each for each in readings if each.ids]
+
+    def _continue(self, readings: list[Reading]) -> None:
+        """Read these ids, all in one call of the model, and draw the next tokens."""
+        # Sorted, because texts of the same length in neighbouring slots are faster (cache_pool.py).
+        readings = sorted(readings, key=lambda each: each.generation.slot)
+        x = self._read(readings)  # (N, C)
+        stops = np.cumsum([len(each.ids) + len(each.guesses) for each in readings])  # in x, of each text
+        counts = np.array([self._predictions(each) for each in readings])
+        if not counts.sum():
             return
-        x = self._read(generations, [each.ids[-1:] for each in generations])  # (B, 1, C)
-        for generation, logits in zip(generations, self._logits(x[:, -1]), strict=True):
-            self._draw(generation, logits)
+        logits = self._logits(x, ranges(stops - counts, counts))  # (sum of the counts, V)
+        for each, rows in zip(readings, np.split(logits, np.cumsum(counts)[:-1]), strict=True):
+            with each.generation.own_errors():
+                self._use(each, rows)
 
-    def _speculate(self, generation: Generation) -> None:
-        """Read the last token together with guesses of the next ones, and draw as long as the guesses are right."""
-        guesses = self._guess(generation)
-        right = len(self.slots.texts[generation.slot]) + 1  # ids in the cache that are right: so far, and the last one
-        x = self._read([generation], [generation.ids[-1:] + guesses])  # (1, T, C)
-        for guess, logits in zip([*guesses, None], self._logits(x)[0], strict=True):  # None: after the last guess
-            self._draw(generation, logits)
+    def _predictions(self, reading: Reading) -> int:
+        """How many of the tokens of a reading, the last ones, are to predict the next token."""
+        generation = reading.generation
+        if generation.reports_prompt:
+            return len(reading.ids)
+        return 0 if self._unread(generation) else 1 + len(reading.guesses)
+
+    def _use(self, reading: Reading, logits: np.ndarray) -> None:
+        """Report the prompt if that is asked for, and draw as long as the guesses are right. `logits`: (count, V)."""
+        generation, guesses = reading.generation, reading.guesses
+        if generation.reports_prompt:
+            self._report_prompt(generation, logits)
+        if generation.finished or self._unread(generation):
+            return
+        read = self.slots.texts[generation.slot]
+        right = len(read) - len(guesses)  # ids in the cache that are right
+        for guess, row in zip([*guesses, None], logits[-1 - len(guesses) :], strict=True):  # None: after the last guess
+            self._draw(generation, row)
             if generation.finished or generation.ids[-1] != guess:
                 break
             right += 1
-        if len(self.slots.texts[generation.slot]) > right:  # `_draw` may have emptied the slot (`_make_room`)
+        if len(read) > right:  # `_draw` may have emptied the slot (`_make_room`)
             self.slots.truncate(generation.slot, right)
 
     def _guess(self, generation: Generation) -> list[int]:
         """The next ids, as the draft proposes them, and no more than can be read and used."""
         draft, ids = generation.request.draft, generation.visible_ids
-        assert draft is not None
+        if draft is None:
+            return []
         # All guesses may be right, and then one more token is drawn. The last of all is never read, so the context must
         # have room only for the others. A layer with a window has room for a chunk, which begins with the last token.
         room = min(generation.tokens_left - 1, self.context - len(ids), self.chunk - 1)
-        # With a copy of the sampler, so that guesses use up none of the text's random numbers.
-        return draft.propose(ids, deepcopy(generation.sampler))[: max(room, 0)]
+        with generation.own_errors():
+            # With a copy of the sampler, so that guesses use up none of the text's random numbers.
+            return draft.propose(ids, deepcopy(generation.sampler))[: max(room, 0)]
+        return []
 
     def _remove_finished(self) -> None:
         for generation in self.running:
@@ -192,26 +238,24 @@ class Engine:
     def _unread(self, generation: Generation) -> list[int]:
         return generation.ids[generation.placement.first + len(self.slots.texts[generation.slot]) :]
 
-    def _read(self, generations: list[Generation], ids: list[list[int]]) -> Tensor:
-        """Send ids (B, T) through the model, after what each text has in the cache: (B, T, C)."""
-        slots = [each.slot for each in generations]
-        x = self.model.hidden(np.array(ids), cache=self.slots.pool.rows(slots))
-        for slot, row in zip(slots, ids, strict=True):
+    def _read(self, readings: list[Reading]) -> Array:
+        """Send ids through the model, after what each text has in the cache: (N, C) for all of them."""
+        slots = [each.generation.slot for each in readings]
+        new = [each.ids + each.guesses for each in readings]
+        ids = np.concatenate(new)[None] if len(new) == 1 else np.concatenate(new)[:, None]  # (1, N) or (N, 1)
+        x = self.model.hidden(ids, cache=self.slots.pool.rows(slots, [len(row) for row in new]))
+        for slot, row in zip(slots, new, strict=True):
             self.slots.texts[slot] += row
-        return x
+        return x.data.reshape(ids.size, -1)
 
-    def _logits(self, x: Tensor) -> np.ndarray:
-        """x (..., C) to logits (..., V) on the CPU."""
-        return to_device(self.model.logits(x).data, "cpu")
+    def _logits(self, x: Array, rows: np.ndarray) -> np.ndarray:
+        """Some rows of x (N, C) to logits (rows, V) on the CPU."""
+        return to_device(self.model.logits(Tensor(x[to_device(rows, device_of(x))])).data, "cpu")
 
     def _draw(self, generation: Generation, logits: np.ndarray) -> None:
         """Add the next token to a text, or finish it. `logits`: (V,)."""
         if generation.tokens_left > 0:  # otherwise only the prompt was to be read
-            try:
-                id = generation.draw(logits)
-            except ValueError as error:
-                generation.finish_reason, generation.error = "error", str(error)
-                return
+            id = generation.draw(logits)
             token = None if id is None else make_token(id, logits, generation.request.top_logprobs)
             if token is None or token.id in generation.request.stop_ids:
                 generation.finish_reason, generation.end = "stop", token
@@ -230,13 +274,13 @@ class Engine:
             generation.placement = placement
             self.slots.truncate(generation.slot, 0)  # all that is still seen must be read again
 
-    def _report_prompt(self, generation: Generation, x: Tensor) -> None:
-        """Add to `prompt_tokens` the tokens of the prompt that x (1, T, C) predicts."""
+    def _report_prompt(self, generation: Generation, logits: np.ndarray) -> None:
+        """Add to `prompt_tokens` the tokens of the prompt that logits (T, V) predict."""
         if not generation.prompt_tokens:  # nothing predicts the first one
             generation.prompt_tokens.append(Token(generation.visible_ids[0]))
         following = generation.visible_ids[len(generation.prompt_tokens) :]
-        for id, logits in zip(following, self._logits(x)[0], strict=False):  # the last row predicts the first new token
-            generation.prompt_tokens.append(make_token(id, logits, generation.request.top_logprobs or 0))
+        for id, row in zip(following, logits, strict=False):  # the last row predicts the first new token
+            generation.prompt_tokens.append(make_token(id, row, generation.request.top_logprobs or 0))
 
 
 def make_token(id: int, logits: np.ndarray, count: int | None) -> Token:

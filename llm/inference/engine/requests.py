@@ -6,7 +6,8 @@ tokens until the request is finished.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -16,7 +17,7 @@ from llm.inference.engine.speculation import Draft
 from llm.inference.generate import Placement, Sampler
 from llm.inference.sampling import Sampling
 
-# stop: an id of stop_ids was drawn. length: max_tokens, or the end of the context. error: no token could be drawn.
+# stop: an id of stop_ids was drawn. length: max_tokens, or the end of the context. error: it could not be continued.
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 
@@ -70,7 +71,7 @@ class Generation:
     prompt_tokens: list[Token] = field(default_factory=list)  # with `prompt_logprobs`; the first has no log-probability
     finish_reason: FinishReason | None = None
     end: Token | None = None  # the token that ended the text: one of stop_ids
-    error: str = ""  # why no token could be drawn
+    error: Exception | None = None  # why the text could not be continued; ValueError: no token can be drawn
     slot: int = -1  # of the cache, where its keys and values are; -1: it still waits for one
     state: Any = None  # of the constraint
 
@@ -87,6 +88,16 @@ class Generation:
         """The ids that the model still sees: all of them, or the newer part of a text longer than the context."""
         return self.ids[self.placement.first :]
 
+    @property
+    def reports_prompt(self) -> bool:
+        """Whether what is read now is part of a prompt that is to be reported."""
+        return self.request.prompt_logprobs and not self.tokens
+
+    @property
+    def can_reuse(self) -> bool:
+        """Whether it may begin with what another text has read."""
+        return not self.request.prompt_logprobs  # to report the prompt, its logits are needed: all of it must be read
+
     def draw(self, logits: np.ndarray) -> int | None:
         """The next id, from logits (V,); None if nothing can follow. Raises ValueError if none can be drawn."""
         constraint = self.request.constraint
@@ -96,6 +107,18 @@ class Generation:
                 return None
             logits = np.where(allowed, logits, -np.inf)
         return self.sampler(logits, self.ids)
+
+    def fail(self, error: Exception) -> None:
+        """End with an error."""
+        self.finish_reason, self.error = "error", error
+
+    @contextmanager
+    def own_errors(self) -> Iterator[None]:
+        """What fails inside ends this text, and no other: a sampler, a constraint, logits that are not numbers."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(error)
 
     def append(self, token: Token) -> None:
         """Add a drawn token."""

@@ -34,8 +34,10 @@ class ServerOptions:
     """For --serve: let the name of a special token in a text, such as <|im_end|>, be that token. Without it, all that
     users send is ordinary text. A request can ask for it too.
     """
-    slots: int = 8
-    """For --serve: how many texts are written at the same time."""
+    slots: int = 16
+    """For --serve: how many texts are written at the same time. With more slots, texts begin earlier and come faster
+    together, but each of them comes more slowly. A slot takes memory for the tokens that it has held.
+    """
     context: Annotated[int | None, DEFAULT_IN_TEXT] = None
     """For --serve: the largest number of tokens of a text, prompt included. Default: that of the model."""
     waiting: int = 128

@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -23,7 +23,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import FinishReason, Generation, Request, Token
-from llm.inference.sampling import Sampling
 from llm.inference.server.errors import Refusal
 
 T = TypeVar("T")
@@ -85,7 +84,6 @@ class Followed:
     index: int
     generation: Generation
     sent: int = 0  # tokens
-    failure: Exception | None = None  # of a step
 
     def update(self) -> Update | None:
         """What is new since the last call."""
@@ -99,13 +97,14 @@ class Followed:
 
     def _error(self) -> Refusal | None:
         """Why the text could not be continued: what was asked forbids all tokens, or the model or we are to blame."""
-        if self.generation.finish_reason != "error":
+        error = self.generation.error
+        if error is None:
             return None
-        if self.failure is not None:
-            return refusal_of(self.failure, status=500)
+        if not isinstance(error, ValueError):
+            return refusal_of(error, status=500)
         request = self.generation.request
-        is_asked = request.constraint is not None or changes_logits(request.sampling)
-        return Refusal(self.generation.error, status=400 if is_asked else 500)
+        is_asked = request.constraint is not None or request.sampling.changes_logits
+        return Refusal(str(error), status=400 if is_asked else 500)
 
 
 class Worker:
@@ -206,13 +205,18 @@ class Worker:
         except Exception as error:
             log.exception("a step of the engine has failed")
             self._abandon(error)
+            return
+        for each in self._followed:
+            if not isinstance(each.generation.error, ValueError | None):
+                log.error("a text could not be continued", exc_info=each.generation.error)
 
     def _abandon(self, error: Exception) -> None:
         """End the requests that took part in a step that has failed."""
-        self.engine.abandon(str(error))
+        failure = error if isinstance(error, MemoryError) else RuntimeError("a step of the engine has failed")
+        self.engine.abandon(failure)
         for each in self._followed:
-            if each.generation not in self.engine.waiting and each.generation.finish_reason in (None, "error"):
-                each.generation.finish_reason, each.failure = "error", error
+            if each.generation not in self.engine.waiting and not each.generation.finished:
+                each.generation.fail(failure)
 
     def _send_updates(self) -> None:
         news: dict[Job, list[Update]] = {}
@@ -237,12 +241,6 @@ def _call_into(future: Future[T], function: Callable[[], T]) -> None:
         future.set_result(function())
     except BaseException as error:
         future.set_exception(error)
-
-
-def changes_logits(sampling: Sampling) -> bool:
-    """Whether it may forbid all tokens, or make numbers overflow."""
-    others = replace(sampling, logit_bias=(), repetition_penalty=1, frequency_penalty=0, presence_penalty=0)
-    return sampling != others
 
 
 def refusal_of(error: Exception, status: int = 400) -> Refusal:

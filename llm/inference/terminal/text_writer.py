@@ -83,8 +83,8 @@ class TextWriter:
             show(stream.finish())
         finally:
             self.engine.cancel(generation)  # if it has not ended
-        if generation.finish_reason == "error":
-            raise ValueError(generation.error)
+        if generation.error is not None:
+            raise generation.error
         end = "stop" if stream.found_stop else generation.finish_reason
         return Text("".join(shown), generation.visible_ids, "interrupted" if end == "cancelled" else end)  # type: ignore[arg-type]
 
