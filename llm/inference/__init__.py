@@ -6,7 +6,7 @@
 4. text.py          a prompt goes in, and text comes out, piece by piece; chat_prompt.py: a conversation as a prompt
 5. constrain/       only tokens with which the text can still match a pattern, or a JSON schema
 6. options.py, command.py   the command line; model_choice.py: which model, and how best to sample
-   terminal/        what generate.py does at a terminal: texts, chats, probabilities
+   terminal/        what generate.py does at a terminal: texts, chats, probabilities; nesting.py: bad input
 7. server/          the same over HTTP, with a page
 8. inspection.py    what happens inside the model while it reads: where it looks, what each layer would say
 9. logprobs.py      how likely the model finds each token

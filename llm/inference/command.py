@@ -12,8 +12,9 @@ from llm.inference.constrain import Constraint
 from llm.inference.generate import first_in_context
 from llm.inference.model_choice import LoadedModel, load_other, load_run
 from llm.inference.options import GenerateOptions, parse
+from llm.inference.terminal.attention_picture import draw_attention
 from llm.inference.terminal.chat import Chat
-from llm.inference.terminal.inspection_views import draw_attention, lens_table
+from llm.inference.terminal.lens_tables import print_lens
 from llm.inference.terminal.streams import INTERRUPTED, print_text, read_prompt
 from llm.inference.terminal.text_writer import Text, TextWriter
 from llm.inference.terminal.token_output import output_for
@@ -61,13 +62,13 @@ def write_texts(loaded: LoadedModel, text_writer: TextWriter, seed: int) -> int:
     constraint = text_writer.constraint(mid_text=bool(prompt))
     if options.show.logit_lens:
         seen = ids[first_in_context(len(ids), loaded.model.config.context) :]
-        print_text(lens_table(loaded.model, loaded.tokenizer, seen))
+        print_lens(loaded.model, loaded.tokenizer, seen)
     for number in range(options.num_samples):
         if number > 0:
             print_text("---\n")
         text = write_one(text_writer, prompt, ids, constraint, seed + number)
     if options.show.attention is not None:
-        draw_attention(loaded.model, text.ids, Path(options.show.attention))
+        draw_attention(loaded.model, loaded.tokenizer, text.ids, Path(options.show.attention))
         say(f"drew {options.show.attention}")
     return 0
 
@@ -76,6 +77,7 @@ def write_one(text_writer: TextWriter, prompt: str, ids: list[int], constraint: 
     """Write one text after the prompt, whose ids are given too."""
     options = text_writer.options
     output = output_for(text_writer.tokenizer, show_probs=options.show.show_probs)
+    text_writer.say_if_long(ids)
     output.begin(prompt)
     try:
         text = text_writer.write(ids, output, seed=seed, constraint=constraint, mid_text=bool(prompt))
@@ -91,7 +93,9 @@ def serve(loaded: LoadedModel, options: GenerateOptions) -> int:
     try:
         from llm.inference.server import run  # its packages are an extra
     except ImportError as error:
-        raise RuntimeError(f"--serve needs {error.name}; pip install starlette uvicorn jinja2") from None
+        raise RuntimeError(
+            f"--serve needs {error.name}; install it in the folder of this project: pip install -e '.[serve]'"
+        ) from None
     return run.serve(loaded, options.sampling, options.server)
 
 

@@ -34,12 +34,16 @@ def logit_lens(model: GPT, ids: Sequence[int], position: int = -1) -> np.ndarray
     The first row is that of the embedding; the last is the model's answer. nostalgebraist 2020, "interpreting GPT: the
     logit lens".
     """
-    rows = []
-    with no_grad():
-        for x in _residual_stream(model, ids):
-            normed = x if model.config.norm_position == "post" else model.norm(x)  # (1, T, C)
-            rows.append(to_device(model.logits(normed[:, position]).data, "cpu")[0])
-    return np.stack(rows)
+    return np.stack([_logits(model, x[:, position])[0] for x in _normed_stream(model, ids)])
+
+
+def logit_lens_from(model: GPT, ids: Sequence[int], first: int) -> Iterator[np.ndarray]:
+    """`logit_lens` after each token from number `first` on: for the embedding, then each block, logits (T - first, V).
+
+    One after the other, because all of them together may be larger than the memory.
+    """
+    for x in _normed_stream(model, ids):
+        yield _logits(model, x[:, first:])[0]
 
 
 def attention_weights(model: GPT, ids: Sequence[int], layer: int) -> np.ndarray:
@@ -121,6 +125,19 @@ def _residual_stream(model: GPT, ids: Sequence[int]) -> list[Tensor]:
     with no_grad(), no_dropout(model):
         _read(model, ids, [WatchedBlock(block, report) for block in model.blocks[:]])
     return streams
+
+
+def _normed_stream(model: GPT, ids: Sequence[int]) -> Iterator[Tensor]:
+    """What the head would read if the embedding, or each block, were the last layer: (1, T, C)."""
+    for x in _residual_stream(model, ids):
+        with no_grad():
+            normed = x if model.config.norm_position == "post" else model.norm(x)
+        yield normed
+
+
+def _logits(model: GPT, x: Tensor) -> np.ndarray:
+    with no_grad():
+        return to_device(model.logits(x).data, "cpu")
 
 
 def _read(model: GPT, ids: Sequence[int], blocks: Sequence[WatchedBlock]) -> None:

@@ -28,7 +28,7 @@ class ShowOptions:
     else only as a table.
     """
     logit_lens: bool = False
-    """Show what each layer would say after the prompt, if it were the last one."""
+    """Show what each layer would say after the prompt, and after each token of it, if it were the last layer."""
     attention: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """A .png, .pdf or .svg file to draw: which tokens of the text each head of each layer looks at."""
 
@@ -85,7 +85,9 @@ class GenerateOptions:
     """
     show: tyro.conf.OmitArgPrefixes[ShowOptions] = field(default_factory=ShowOptions)
     serve: bool = False
-    """Answer over HTTP, with OpenAI's API and a page, instead of writing one text."""
+    """Answer over HTTP, with OpenAI's API and a page, instead of writing one text. Sampling options are for requests
+    that do not give their own.
+    """
     server: tyro.conf.OmitArgPrefixes[ServerOptions] = field(default_factory=ServerOptions)
     threads: Annotated[int | None, DEFAULT_IN_TEXT] = None
     """Number of threads for matrix products. none, the default: one for a small model, else one for each idle core."""
@@ -112,6 +114,7 @@ class GenerateOptions:
     def _check_kinds_of_writing(self) -> None:
         """Refuse options that one of the ways of writing does not know."""
         in_one_text = {"--prompt": self.prompt is not None, "--num-samples": self.num_samples > 1}
+        limit = {"--max-tokens": self.max_tokens != GenerateOptions.max_tokens}
         views = {"--logit-lens": self.show.logit_lens, "--attention": self.show.attention is not None}
         others = {
             "--chat": self.chat, "--show-probs": self.show.show_probs, "--regex": self.regex is not None,
@@ -119,7 +122,7 @@ class GenerateOptions:
             "--seed": self.seed is not None,
         }  # fmt: skip
         if self.serve:
-            refuse("--serve", in_one_text | views | others, "clients ask for texts, each in its own way")
+            refuse("--serve", in_one_text | views | others | limit, "clients ask for texts, each in its own way")
         if self.chat:
             refuse("--chat", in_one_text | views, "the texts are the messages that you write")
         if self.num_samples > 1:

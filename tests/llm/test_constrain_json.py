@@ -291,6 +291,15 @@ def test_hostile_schemas_are_refused() -> None:
             parse(schema)
 
 
+@pytest.mark.parametrize("keyword", ["const", "enum", "type", "minLength"])
+def test_hostile_values_in_schemas_are_refused(keyword: str) -> None:
+    deep: Any = []
+    for _ in range(9000):
+        deep = [deep]
+    with pytest.raises(PatternError, match="nested too deeply"):
+        parse({"type": "string"} | {keyword: deep})
+
+
 def test_any_object() -> None:
     for seed in range(5):
         constraint = Constraint.json_object(TOKENIZER)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.inference.inspection import attention_weights, logit_lens, residual_stream
+from llm.inference.inspection import attention_weights, logit_lens, logit_lens_from, residual_stream
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.layer_kinds import layer_kind
@@ -32,6 +32,19 @@ def test_the_last_layer_says_exactly_what_the_model_says(config: GPTConfig, seed
     lens = logit_lens(model, ids)
     assert lens.shape == (config.layers + 1, config.vocab_size)
     np.testing.assert_array_equal(lens[-1], expected)
+
+
+@given(configs(), SEEDS, LENGTHS, st.data())
+def test_the_lens_of_many_tokens_is_that_of_each(
+    config: GPTConfig, seed: int, length: int, data: st.DataObject
+) -> None:
+    model, ids = model_and_ids(config, seed, length)
+    first = data.draw(st.integers(0, length - 1))
+    rows = list(logit_lens_from(model, ids, first))
+    assert len(rows) == config.layers + 1 and rows[0].shape == (length - first, config.vocab_size)
+    for position in range(first, length):
+        lens = [row[position - first] for row in rows]
+        np.testing.assert_allclose(lens, logit_lens(model, ids, position), **FLOAT64_SUMS)
 
 
 @given(configs(layers=2), SEEDS, LENGTHS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Browser, Page, expect
 
 from llm.inference.server.service import Service
-from tests.llm.browsers import change_requests, chromium, last_answer, let_write, opened, send
+from tests.llm.browsers import change_requests, last_answer, let_write, opened, send
 from tests.llm.servers import is_free, listening, small_service, small_writer, wait_until
 
 pytestmark = pytest.mark.browser
@@ -23,26 +22,8 @@ TEXT = "the cat and the hat"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def service() -> Service:
     return small_service(small_writer(**SHAPE))
-
-
-@pytest.fixture(scope="module")
-def port(service: Service) -> Iterator[int]:
-    with listening(service) as port:
-        yield port
-
-
-@pytest.fixture
-def page(browser: Browser, port: int) -> Iterator[Page]:
-    with opened(browser, port) as page:
-        yield page
 
 
 def never_ending(page: Page, service: Service) -> None:

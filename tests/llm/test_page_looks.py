@@ -17,8 +17,8 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Browser, Page, Route, expect
 
 from llm.inference.server.service import Service
-from tests.llm.browsers import CONTRASTS, NAMELESS, chromium, last_answer, let_write, opened, send
-from tests.llm.servers import listening, small_service, small_writer
+from tests.llm.browsers import CONTRASTS, NAMELESS, last_answer, let_write, opened, send
+from tests.llm.servers import small_service, small_writer
 
 pytestmark = pytest.mark.browser
 SHAPE = {"context": 4096, "layers": 2, "heads": 2, "dim": 16}
@@ -46,26 +46,8 @@ HOSTILE = """<img src=x onerror=alert(1)> <script>alert(2)</script>
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def service() -> Service:
     return small_service(small_writer(**SHAPE))
-
-
-@pytest.fixture(scope="module")
-def port(service: Service) -> Iterator[int]:
-    with listening(service) as port:
-        yield port
-
-
-@pytest.fixture
-def page(browser: Browser, port: int) -> Iterator[Page]:
-    with opened(browser, port) as page:
-        yield page
 
 
 def test_markdown_is_shown(page: Page) -> None:
@@ -98,6 +80,22 @@ def test_a_hostile_answer_is_only_text(page: Page) -> None:
     assert hrefs and all(href.startswith("https://example.org/") for href in hrefs)
     page.get_by_role("button", name="Colours").click()
     assert written.inner_text().rstrip() == HOSTILE
+
+
+def test_colours_are_explained(page: Page) -> None:
+    let_write(page, "the cat and the hat")
+    written = send(page)
+    expect(page.locator(".legend")).to_be_hidden()
+    page.get_by_role("button", name="Colours").click()
+    expect(page.locator(".legend")).to_be_visible()
+    names = page.locator(".legend span").all_inner_texts()
+    assert names == ["80% or more", "40% or more", "15% or more", "4% or more", "less"]
+    background = "element => getComputedStyle(element).backgroundColor"
+    for token in written.locator(".token").all():
+        level = int((token.get_attribute("class") or "").split("surprise-")[1][0])
+        assert token.evaluate(background) == page.locator(".legend span").nth(level).evaluate(background)
+    page.get_by_role("button", name="Colours").click()
+    expect(page.locator(".legend")).to_be_hidden()
 
 
 def test_the_same_text_from_a_reader_is_only_text_too(page: Page) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,12 +13,6 @@ from starlette.testclient import TestClient
 from tests.llm.servers import client_of, events, small_service, small_writer
 
 MESSAGES = [{"role": "user", "content": "the cat <|im_end|>"}]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with client_of(small_service()) as client:
-        yield client
 
 
 def ids_of(client: TestClient, **body: Any) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,12 +26,6 @@ HELLO = [{"role": "user", "content": "a hat"}]
 @pytest.fixture(scope="module")
 def service() -> Service:
     return small_service(small_writer(context=192))
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[TestClient]:
-    with client_of(service) as client:
-        yield client
 
 
 def ask(client: TestClient, messages: Any = HELLO, **body: Any) -> dict[str, Any]:

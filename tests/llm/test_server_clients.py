@@ -27,12 +27,6 @@ def service() -> Service:
     return small_service(small_writer(**SHAPE), slots=2, waiting=20)
 
 
-@pytest.fixture(scope="module")
-def port(service: Service) -> Iterator[int]:
-    with listening(service) as port:
-        yield port
-
-
 @pytest.fixture(autouse=True)
 def _all_are_free_again(service: Service, port: int) -> Iterator[None]:
     yield

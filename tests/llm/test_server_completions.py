@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,17 +32,6 @@ from tests.llm.servers import (
 
 SEEDS = st.integers(0, 2**63)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
-
-
-@pytest.fixture(scope="module")
-def service() -> Service:
-    return small_service()
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[TestClient]:
-    with client_of(service) as client:
-        yield client
 
 
 def complete(client: TestClient, **body: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -130,7 +131,14 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(run: Path) -> None:
         port = str(taken.getsockname()[1])
         result = subprocess.run(command(run, "--port", port), capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
-    assert f"cannot listen at 127.0.0.1 port {port}" in result.stderr and "Traceback" not in result.stderr
+    assert f"cannot listen at 127.0.0.1 port {port} ({os.strerror(errno.EADDRINUSE)});" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_context_that_the_model_does_not_have_is_said(run: Path) -> None:
+    with running(run, "--port", "0", "--context", "100000") as (process, _):
+        process.terminate()
+        assert process.stderr is not None and "--context 100000 is" in process.stderr.read()
 
 
 @pytest.mark.parametrize(
@@ -153,7 +161,7 @@ def test_without_starlette_a_sentence_says_what_to_install(run: Path) -> None:
         f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert result.returncode == 1 and "pip install" in result.stderr and "Traceback" not in result.stderr
+    assert result.returncode == 1 and "pip install -e '.[serve]'" in result.stderr and "Traceback" not in result.stderr
 
 
 @pytest.mark.slow

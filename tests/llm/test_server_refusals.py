@@ -25,12 +25,6 @@ SCHEMA = {"type": "json_schema", "json_schema": {"schema": {"type": "no such typ
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with client_of(small_service()) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def locked() -> Iterator[TestClient]:
     with client_of(small_service(), api_key="right") as client:
         yield client
@@ -208,8 +202,13 @@ def test_a_text_that_is_much_too_long_is_refused_before_it_is_encoded(
 def test_what_is_not_there_is_said_to_be_not_there(client: TestClient) -> None:
     for path in ("/v1/nothing", "/../../etc/passwd", "/page/../app.py", "/v1/models/other"):
         error_of(client.get(path), 404)
-    error_of(client.get("/v1/completions"), 405)
+    assert error_of(client.get("/v1/completions"), 405)["message"] == "'/v1/completions' does not take GET; use POST"
     error_of(client.post("/v1/models", json={}), 405)
+
+
+def test_who_forgets_v1_is_told(client: TestClient) -> None:
+    for path in ("/models", "/chat/completions", "/v1"):
+        assert "OpenAI's API is at /v1" in error_of(client.get(path), 404)["message"]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,10 @@ IGNORED |= {"$schema", "$id", "$comment", "$defs", "definitions", "discriminator
 
 def parse(schema: Any) -> Expression:
     """The JSON texts that `schema`, a dict or a bool, allows."""
-    expression = SchemaParser(schema).parse(schema, Place())
+    try:
+        expression = SchemaParser(schema).parse(schema, Place())
+    except RecursionError:  # a value of `const` or `enum`: schemas within one another are counted
+        raise PatternError("the JSON schema has values that are nested too deeply") from None
     if expression is NOTHING:
         raise PatternError("no value is valid by this JSON schema, or only values that are nested too deeply")
     return expression

@@ -216,7 +216,8 @@ class Parser:
     def error(self, what: str, at: int | None = None) -> PatternError:
         place = self.at if at is None else at
         shown = self.pattern if len(self.pattern) <= 60 else f"{self.pattern[:57]}..."
-        return PatternError(f"the pattern {shown!r} cannot be used here: it has {what} at character {place}")
+        quoted = repr(shown).replace(r"\\", "\\")  # on one line, and its backslashes as they were written
+        return PatternError(f"the pattern {quoted} cannot be used here: it has {what} at character {place}")
 
 
 def bounds(quantifier: re.Match) -> tuple[int, int | None]:

@@ -16,9 +16,9 @@ from starlette.responses import Response
 from llm.inference.engine.requests import Token
 from llm.inference.server.choices import Choice, Shown, make_choices, show, usage
 from llm.inference.server.json_text import to_json
+from llm.inference.server.request_parameters import RequestParameters
 from llm.inference.server.service import Prompt, Service
 from llm.inference.server.streaming import EventStream, in_time
-from llm.inference.server.wanted import Wanted
 from llm.inference.server.worker import Job
 
 
@@ -46,7 +46,7 @@ class Answer:
 
     service: Service
     shape: Shape
-    wanted: Wanted
+    parameters: RequestParameters
     prompts: Sequence[Prompt]
     job: Job
     choices: list[Choice]
@@ -76,7 +76,7 @@ class Answer:
             async for each in shown:
                 for choice in self.shape.part(each):
                     yield self._chunk([choice])
-        if self.wanted.include_usage:
+        if self.parameters.include_usage:
             yield self._chunk([]) | {"usage": usage(self.prompts, self.choices)}
 
     async def shown(self) -> AsyncGenerator[Shown]:
@@ -89,7 +89,7 @@ class Answer:
             self.job.cancel()
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        usage = {"usage": None} if self.wanted.include_usage else {}
+        usage = {"usage": None} if self.parameters.include_usage else {}
         return self._envelope(self.shape.chunk_object) | {"choices": choices} | usage
 
     def _envelope(self, kind: str) -> dict[str, Any]:
@@ -102,21 +102,21 @@ class Answer:
 
 
 async def answer(
-    request: Request, service: Service, shape: Shape, wanted: Wanted, prompts: Sequence[Prompt]
+    request: Request, service: Service, shape: Shape, parameters: RequestParameters, prompts: Sequence[Prompt]
 ) -> Response:
     """The answer to a request whose body has been read. Raises Refusal, or Disconnected if the client hangs up."""
     seconds = service.options.seconds
 
     async def begin() -> Answer:
-        service.check(prompts, wanted, shape.field)
-        choices = make_choices(service, prompts, wanted)
-        job = await service.begin(prompts, wanted)
-        return Answer(service, shape, wanted, prompts, job, choices)
+        service.check(prompts, parameters, shape.field)
+        choices = make_choices(service, prompts, parameters)
+        job = await service.begin(prompts, parameters)
+        return Answer(service, shape, parameters, prompts, job, choices)
 
     async def whole() -> Response:
         return await (await begin()).whole()
 
-    if not wanted.stream:
+    if not parameters.stream:
         return await in_time(seconds, request.receive, whole())
     begun = await in_time(seconds, request.receive, begin())  # what is refused is no stream
     return EventStream(begun.chunks(), seconds, begun.job.cancel)

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llm.inference.server import others
+from llm.inference.server import status, tokenization
 from llm.inference.server.chat import chat
 from llm.inference.server.completions import completions
 from llm.inference.server.embeddings import embeddings
@@ -29,13 +29,13 @@ ROUTES = [
     Route("/v1/completions", completions, methods=["POST"]),
     Route("/v1/chat/completions", chat, methods=["POST"]),
     Route("/v1/embeddings", embeddings, methods=["POST"]),
-    Route("/v1/models", others.models),
-    Route("/v1/models/{name:path}", others.model),
-    Route("/health", others.health),
-    Route("/metrics", others.metrics),
-    Route("/tokenize", others.tokenize, methods=["POST"]),
-    Route("/detokenize", others.detokenize, methods=["POST"]),
-    Route("/tokenizer_info", others.tokenizer_info),
+    Route("/v1/models", status.models),
+    Route("/v1/models/{name:path}", status.model),
+    Route("/health", status.health),
+    Route("/metrics", status.metrics),
+    Route("/tokenize", tokenization.tokenize, methods=["POST"]),
+    Route("/detokenize", tokenization.detokenize, methods=["POST"]),
+    Route("/tokenizer_info", tokenization.tokenizer_info),
     Route("/page/tokens", page_tokens, methods=["POST"]),
     Route("/page/attention", page_attention, methods=["POST"]),
     Route("/page/model", page_model),
@@ -76,10 +76,14 @@ async def show_refusal(request: Request, refusal: Exception) -> Response:
 async def show_http_error(request: Request, error: Exception) -> Response:
     """Starlette's own: no such path, or not by this method."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 404:
-        return Refusal(f"there is nothing at {request.url.path!r:.80}", status=404, code="not_found").response()
-    refusal = Refusal(f"{error.detail}: {request.method}", status=error.status_code, headers=error.headers)
-    return refusal.response()
+    status, path = error.status_code, f"{request.url.path!r:.80}"
+    if status == 404:
+        sentence = f"there is nothing at {path}; OpenAI's API is at /v1, such as /v1/chat/completions"
+        return Refusal(sentence, status=404, code="not_found").response()
+    allowed = (error.headers or {}).get("Allow", "another method")
+    return Refusal(
+        f"{path} does not take {request.method}; use {allowed}", status=status, headers=error.headers
+    ).response()
 
 
 async def show_nothing(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from llm.inference.nesting import nesting_checked
 from llm.inference.server.errors import Disconnected, Refusal
 
 MOST_BYTES = 4 << 20  # a prompt of 100,000 ids has 0.6 MB
@@ -27,10 +28,10 @@ async def read_json(request: Request) -> Any:
     except ClientDisconnect:
         raise Disconnected from None
     try:
-        return json.loads(data.decode(), parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or deep nesting, too
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Refusal(f"the body is not JSON in UTF-8: {reason:.200}", code="invalid_json") from None
+        with nesting_checked():
+            return json.loads(data.decode(), parse_constant=refuse_constant)
+    except ValueError as error:  # for a number of thousands of digits, too
+        raise Refusal(f"the body is not JSON in UTF-8: {error!s:.200}", code="invalid_json") from None
 
 
 async def read_bytes(request: Request) -> bytes:

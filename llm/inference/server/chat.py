@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from llm.inference.chat_prompt import chat_ids
-from llm.inference.server import fields as f
+from llm.inference.server import checks
 from llm.inference.server.answers import answer
 from llm.inference.server.bodies import read_json
 from llm.inference.server.choices import Shown
 from llm.inference.server.errors import Refusal
+from llm.inference.server.fields import read_fields, require
 from llm.inference.server.logprobs import chat_logprobs
+from llm.inference.server.request_parameters import COMMON, MOST_LOGPROBS, RequestParameters, read_parameters
 from llm.inference.server.service import Prompt, Service, service_of
-from llm.inference.server.wanted import COMMON, MOST_LOGPROBS, Wanted, read_wanted
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 MOST_MESSAGES = 10_000
@@ -55,40 +57,46 @@ def is_text_part(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
-FIELDS: dict[str, f.Check] = COMMON | {
+FIELDS: dict[str, checks.Check] = COMMON | {
     "messages": messages,
     "max_completion_tokens": COMMON["max_tokens"],
-    "logprobs": f.boolean,
-    "top_logprobs": f.whole_number(0, MOST_LOGPROBS),
+    "logprobs": checks.boolean,
+    "top_logprobs": checks.whole_number(0, MOST_LOGPROBS),
 }
 
 
 async def chat(request: Request) -> Response:
     service = service_of(request)
-    fields = f.read_fields(await read_json(request), FIELDS)
-    conversation = f.require(fields, "messages")
-    wanted = read_wanted(
+    fields = read_fields(await read_json(request), FIELDS)
+    parameters = read_parameters(
         fields,
         service.sampling,
         max_tokens=max_tokens(fields),
         top_logprobs=number_of_alternatives(fields),
         allow_special=service.allows_special(fields),
     )
+    ids = await conversation_ids(service, fields)
+    return await answer(request, service, ChatShape(service, parameters), parameters, [Prompt(ids)])
+
+
+async def conversation_ids(service: Service, fields: Mapping[str, Any]) -> list[int]:
+    """The field `messages` up to the answer; a last message of the assistant is the beginning of the answer.
+
+    With a field `add_generation_prompt` that is false: only the messages, each of them complete.
+    """
+    conversation = require(fields, "messages")
     service.check_length("".join(each["content"] for each in conversation))
-    ids = await service.encoding(prompt_ids, service, conversation, wanted.allow_special)
-    return await answer(request, service, ChatShape(service, wanted), wanted, [Prompt(ids)])
-
-
-def prompt_ids(service: Service, conversation: list[dict[str, str]], allow_special: bool) -> list[int]:
-    """The conversation up to the answer; a last message of the assistant is the beginning of the answer."""
+    asks_answer = fields.get("add_generation_prompt", True)
     is_begun = conversation[-1]["role"] == "assistant"
-    return chat_ids(
+    encode = partial(
+        chat_ids,
         service.tokenizer,
         conversation,
-        allow_special=allow_special,
-        add_generation_prompt=not is_begun,
-        continue_final_message=is_begun,
+        allow_special=service.allows_special(fields),
+        add_generation_prompt=asks_answer and not is_begun,
+        continue_final_message=asks_answer and is_begun,
     )
+    return await service.encoding(encode)
 
 
 def max_tokens(fields: Mapping[str, Any]) -> int | None:
@@ -110,8 +118,8 @@ class ChatShape:
     field, prefix = "messages", "chatcmpl"
     whole_object, chunk_object = "chat.completion", "chat.completion.chunk"
 
-    def __init__(self, service: Service, wanted: Wanted):
-        self.names, self.with_logprobs = service.names, wanted.top_logprobs is not None
+    def __init__(self, service: Service, parameters: RequestParameters):
+        self.names, self.with_logprobs = service.names, parameters.top_logprobs is not None
 
     def first(self, index: int) -> dict[str, Any]:
         return self._delta(index, {"role": "assistant", "content": "", "refusal": None}, None)

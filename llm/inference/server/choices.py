@@ -10,8 +10,8 @@ from typing import NamedTuple
 from llm.inference.engine.requests import Token
 from llm.inference.engine.text_stream import TextStream
 from llm.inference.server.errors import Refusal
+from llm.inference.server.request_parameters import RequestParameters
 from llm.inference.server.service import Prompt, Service
-from llm.inference.server.wanted import Wanted
 from llm.inference.server.worker import Job, Update
 from tokenizer import BaseTokenizer, UnknownToken
 
@@ -29,13 +29,13 @@ class Shown(NamedTuple):
 class Choice:
     """One of the texts of an answer."""
 
-    def __init__(self, index: int, prompt: Prompt, tokenizer: BaseTokenizer, wanted: Wanted):
+    def __init__(self, index: int, prompt: Prompt, tokenizer: BaseTokenizer, parameters: RequestParameters):
         self.index = index
         self.count = 0  # tokens that the model has written, up to the end of the text
         self.finish_reason: str | None = None
-        self._echo = tokenizer.decode(prompt.ids[prompt.begin :]) if wanted.echo else None
+        self._echo = tokenizer.decode(prompt.ids[prompt.begin :]) if parameters.echo else None
         is_begun = len(prompt.ids) > prompt.begin
-        self._stream = TextStream(tokenizer, wanted.stop, mid_text=is_begun)
+        self._stream = TextStream(tokenizer, parameters.stop, mid_text=is_begun)
 
     def feed(self, update: Update) -> Shown:
         """What can be shown now."""
@@ -90,11 +90,11 @@ def feed(choice: Choice, update: Update) -> Shown:
         raise Refusal(f"the model has written an id that has no text: {error}", status=500) from None
 
 
-def make_choices(service: Service, prompts: Sequence[Prompt], wanted: Wanted) -> list[Choice]:
+def make_choices(service: Service, prompts: Sequence[Prompt], parameters: RequestParameters) -> list[Choice]:
     """In the order of OpenAI: all texts of the first prompt, then those of the second."""
-    every = [prompt for prompt in prompts for _ in range(wanted.n)]
+    every = [prompt for prompt in prompts for _ in range(parameters.n)]
     try:
-        return [Choice(index, prompt, service.tokenizer, wanted) for index, prompt in enumerate(every)]
+        return [Choice(index, prompt, service.tokenizer, parameters) for index, prompt in enumerate(every)]
     except UnknownToken as error:  # an id that the model has, and the tokenizer has not
         raise Refusal(str(error), param="prompt") from None
 

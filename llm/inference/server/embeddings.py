@@ -14,9 +14,10 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llm.inference.server import fields as f
+from llm.inference.server import checks
 from llm.inference.server.bodies import read_json
 from llm.inference.server.errors import Refusal
+from llm.inference.server.fields import read_fields, require
 from llm.inference.server.json_text import Json
 from llm.inference.server.service import Prompt, Service, service_of
 from llm.inference.server.streaming import in_time
@@ -26,17 +27,17 @@ from minigrad import no_grad
 from minigrad.backend import to_device
 
 MOST_INPUTS = 2048
-FIELDS: dict[str, f.Check] = {
-    "input": f.prompts,
-    "encoding_format": f.one_of("float", "base64"),
-    "allow_special": f.boolean,
+FIELDS: dict[str, checks.Check] = {
+    "input": checks.prompts,
+    "encoding_format": checks.one_of("float", "base64"),
+    "allow_special": checks.boolean,
 }
 
 
 async def embeddings(request: Request) -> Response:
     service = service_of(request)
-    fields = f.read_fields(await read_json(request), FIELDS)
-    given = f.require(fields, "input")
+    fields = read_fields(await read_json(request), FIELDS)
+    given = require(fields, "input")
     if len(given) > MOST_INPUTS:
         raise Refusal(f"at most {MOST_INPUTS:,} inputs for one request, got {len(given):,}", param="input")
     prompts = await service.prompts(given, allow_special=service.allows_special(fields))

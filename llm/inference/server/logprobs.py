@@ -7,9 +7,9 @@ from typing import Any
 
 from llm.inference.engine.requests import Token
 from llm.inference.server.choices import Shown
+from llm.inference.server.request_parameters import RequestParameters
 from llm.inference.server.service import Prompt
 from llm.inference.server.token_names import TokenNames
-from llm.inference.server.wanted import Wanted
 from tokenizer import StreamDecoder
 
 LEAST = -9999.0  # JSON has no infinity; OpenAI writes this too
@@ -18,14 +18,14 @@ LEAST = -9999.0  # JSON has no infinity; OpenAI writes this too
 class LogprobLists:
     """Completions: lists with a place for each token. A text comes in pieces, and the offsets go on."""
 
-    def __init__(self, names: TokenNames, wanted: Wanted, prompt: Prompt):
-        self.names, self.top = names, wanted.top_logprobs
-        self.hidden = prompt.begin if wanted.echo else 0  # tokens that have no text
-        is_inside = not wanted.echo and len(prompt.ids) > prompt.begin
+    def __init__(self, names: TokenNames, parameters: RequestParameters, prompt: Prompt):
+        self.names, self.top = names, parameters.top_logprobs
+        self.hidden = prompt.begin if parameters.echo else 0  # tokens that have no text
+        is_inside = not parameters.echo and len(prompt.ids) > prompt.begin
         self.decoder, self.offset = StreamDecoder(names.tokenizer, mid_text=is_inside), 0
 
     def feed(self, shown: Shown) -> dict[str, list[Any]] | None:
-        """The lists for a piece; None if they are not wanted."""
+        """The lists for a piece; None if they are not asked for."""
         if self.top is None:
             return None
         # The token at the end belongs to them, but has no text: programs that score texts ask for one token more than

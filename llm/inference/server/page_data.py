@@ -9,30 +9,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llm.inference.inspection import attention_weights
-from llm.inference.server import fields as f
+from llm.inference.server import checks
 from llm.inference.server.bodies import read_json
 from llm.inference.server.errors import Refusal
+from llm.inference.server.fields import read_fields, require
 from llm.inference.server.json_text import Json
 from llm.inference.server.service import Prompt, Service, service_of
 from llm.inference.server.streaming import in_time
 
 MOST_TOKENS = 1024  # for attention: all weights of a layer are computed, (heads, tokens, tokens)
-TOKENS: dict[str, f.Check] = {"text": f.text, "allow_special": f.boolean}
-ATTENTION: dict[str, f.Check] = {
-    "ids": f.ids,
-    "text": f.text,
-    "position": f.whole_number(0, MOST_TOKENS - 1),
-    "layer": f.whole_number(0, 10_000),
-    "head": f.whole_number(0, 10_000),
-    "allow_special": f.boolean,
+TOKENS: dict[str, checks.Check] = {"text": checks.text, "allow_special": checks.boolean}
+ATTENTION: dict[str, checks.Check] = {
+    "ids": checks.ids,
+    "text": checks.text,
+    "position": checks.whole_number(0, MOST_TOKENS - 1),
+    "layer": checks.whole_number(0, 10_000),
+    "head": checks.whole_number(0, 10_000),
+    "allow_special": checks.boolean,
 }
 
 
 async def page_tokens(request: Request) -> Response:
     """The tokens of a text, without those that are put before it."""
     service = service_of(request)
-    fields = f.read_fields(await read_json(request), TOKENS)
-    text, allow_special = f.require(fields, "text"), service.allows_special(fields)
+    fields = read_fields(await read_json(request), TOKENS)
+    text, allow_special = require(fields, "text"), service.allows_special(fields)
     service.check_length(text)
     ids = await service.encoding(lambda: service.encode(text, allow_special=allow_special))
     return Json({"tokens": described(service, ids)})
@@ -41,9 +42,9 @@ async def page_tokens(request: Request) -> Response:
 async def page_attention(request: Request) -> Response:
     """How much the token at `position` looks at each token up to itself, in one head of one layer."""
     service = service_of(request)
-    fields = f.read_fields(await read_json(request), ATTENTION)
-    place, layer, head = (f.require(fields, name) for name in ("position", "layer", "head"))
-    given = fields["ids"] if "ids" in fields else f.require(fields, "text")
+    fields = read_fields(await read_json(request), ATTENTION)
+    place, layer, head = (require(fields, name) for name in ("position", "layer", "head"))
+    given = fields["ids"] if "ids" in fields else require(fields, "text")
     (prompt,) = await service.prompts([given], allow_special=service.allows_special(fields))
     check_place(service, prompt, place, layer, head)
     ids = prompt.ids[: place + 1]  # later tokens change nothing

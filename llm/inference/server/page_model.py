@@ -7,19 +7,18 @@ up to there to /v1/completions.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from llm.inference.chat_prompt import has_chat_template
-from llm.inference.server import fields as f
+from llm.inference.server import checks
 from llm.inference.server.bodies import read_json
-from llm.inference.server.chat import messages, prompt_ids
-from llm.inference.server.errors import Refusal
+from llm.inference.server.chat import conversation_ids, messages
+from llm.inference.server.fields import read_fields, refuse_both
 from llm.inference.server.json_text import Json
 from llm.inference.server.page_data import described
-from llm.inference.server.service import Service, service_of
+from llm.inference.server.service import service_of
 
 SHOWN = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
 
@@ -43,20 +42,15 @@ async def page_model(request: Request) -> Response:
     )
 
 
-PROMPT: dict[str, f.Check] = {"text": f.text, "messages": messages, "allow_special": f.boolean}
+PROMPT: dict[str, checks.Check] = {"text": checks.text, "messages": messages, "allow_special": checks.boolean}
 
 
 async def page_prompt(request: Request) -> Response:
     """The tokens of a text, or of a conversation up to the answer, with those that the server puts before it."""
     service = service_of(request)
-    fields = f.read_fields(await read_json(request), PROMPT)
-    if "text" in fields and "messages" in fields:
-        raise Refusal("give text or messages, not both", param="messages")
-    return Json({"tokens": described(service, await ids_of(service, fields))})
-
-
-async def ids_of(service: Service, fields: dict[str, Any]) -> list[int]:
-    allow_special = service.allows_special(fields)
+    fields = read_fields(await read_json(request), PROMPT)
+    refuse_both(fields, "text", "messages")
     if "text" in fields:
-        return (await service.prompts([fields["text"]], allow_special=allow_special))[0].ids
-    return await service.encoding(prompt_ids, service, f.require(fields, "messages"), allow_special)
+        (prompt,) = await service.prompts([fields["text"]], allow_special=service.allows_special(fields))
+        return Json({"tokens": described(service, prompt.ids)})
+    return Json({"tokens": described(service, await conversation_ids(service, fields))})

@@ -75,7 +75,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=512)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         raise OSError(f"cannot listen at {host} port {port} ({reason}); choose others with --host and --port") from None
 
 
@@ -83,5 +83,8 @@ def announce(service: Service, listener: socket.socket, api_key: str | None) -> 
     host, port = listener.getsockname()[:2]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     say(f"{service.name} answers at http://{place}/ and http://{place}/v1; Ctrl-C ends it")
+    asked = service.options.context
+    if asked is not None and asked > service.context:
+        say(f"the model reads at most {service.context:,} tokens, so --context {asked} is {service.context}")
     if not is_loopback(host) and api_key is None:
         say("everybody who can reach this address can use it; --api-key limits that, and --host 127.0.0.1")

@@ -27,14 +27,15 @@ from llm.inference.sampling import Sampling
 from llm.inference.server.errors import Refusal
 from llm.inference.server.metrics import Metrics
 from llm.inference.server.options import ServerOptions
+from llm.inference.server.request_parameters import MOST_CHOICES, MOST_REPORTED, RequestParameters
 from llm.inference.server.token_names import TokenNames
-from llm.inference.server.wanted import MOST_CHOICES, MOST_REPORTED, Wanted
 from llm.inference.server.worker import Job, Worker
 from llm.inference.text import start_ids
 
 T = TypeVar("T")
 KEPT_CONSTRAINTS = 16
 CHARACTERS_PER_TOKEN = 16  # more than in any text that somebody has written: English has 4 or 5
+ENCODED_AT_ONCE = 400_000  # characters, which takes no second; lm-eval cuts a long text only after it has the tokens
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ class Service:
         # One after the other, so that those of another client can come in between.
         return [await self.encoding(self._prompt, each, allow_special) for each in given]
 
-    def check_length(self, text: str | list[int], least: int = 0) -> None:
+    def check_length(self, text: str | list[int]) -> None:
         """Refuse a text that has surely more tokens than the context, before it is encoded, which may take seconds."""
-        most = max(CHARACTERS_PER_TOKEN * self.context, least)
+        most = max(CHARACTERS_PER_TOKEN * self.context, ENCODED_AT_ONCE)
         if len(text) > most:
             raise Refusal(
                 f"a text may have {most:,} characters here, and got {len(text):,}", code="context_length_exceeded"
@@ -112,14 +113,13 @@ class Service:
         return self.tokenizer.encode_ordinary(text)
 
     async def constraint(self, source: str | None) -> Constraint | None:
-        """That of a `response_format` (wanted.py)."""
+        """That of a `response_format` (request_parameters.py)."""
         if source is None:
             return None
         try:
             return await asyncio.get_running_loop().run_in_executor(self._constraining, self._constraint, source)
-        except (ValueError, RecursionError) as error:
-            sentence = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise Refusal(f"the text cannot be constrained so: {sentence}", param="response_format") from None
+        except ValueError as error:
+            raise Refusal(f"the text cannot be constrained so: {error}", param="response_format") from None
 
     def _constraint(self, source: str) -> Constraint:
         constraint = self._constraints.pop(source, None) or self._make_constraint(source)
@@ -139,21 +139,21 @@ class Service:
 
     # --- the engine -----------------------------------------------------------------------------------------------
 
-    async def begin(self, prompts: Sequence[Prompt], wanted: Wanted) -> Job:
+    async def begin(self, prompts: Sequence[Prompt], parameters: RequestParameters) -> Job:
         """Begin to write `n` texts for each prompt that `check` has found possible. Raises Refusal."""
-        constraint = await self.constraint(wanted.constraint)
+        constraint = await self.constraint(parameters.constraint)
         common: dict[str, Any] = {
-            "sampling": self.without_unused(wanted.sampling),
+            "sampling": self.without_unused(parameters.sampling),
             "stop_ids": self.end_ids,
-            "top_logprobs": wanted.top_logprobs,
-            "prompt_logprobs": wanted.echo and wanted.top_logprobs is not None,
+            "top_logprobs": parameters.top_logprobs,
+            "prompt_logprobs": parameters.echo and parameters.top_logprobs is not None,
             "constraint": constraint,
             "slide": False,
         }
         requests = [
-            Request(prompt.ids, self.room(prompt, wanted), seed=wanted.seed_of(number), **common)
+            Request(prompt.ids, self.room(prompt, parameters), seed=parameters.seed_of(number), **common)
             for prompt in prompts
-            for number in range(wanted.n)
+            for number in range(parameters.n)
         ]
         return await self.worker.begin(requests)
 
@@ -163,10 +163,10 @@ class Service:
             return sampling
         return replace(sampling, logit_bias=tuple({**dict(sampling.logit_bias), **self._unused}.items()))
 
-    def room(self, prompt: Prompt, wanted: Wanted) -> int:
+    def room(self, prompt: Prompt, parameters: RequestParameters) -> int:
         """The largest number of tokens to write."""
         room = self.context + 1 - len(prompt.ids)  # the last token is written, but never read
-        return room if wanted.max_tokens is None else min(wanted.max_tokens, room)
+        return room if parameters.max_tokens is None else min(parameters.max_tokens, room)
 
     def check_prompts(self, prompts: Sequence[Prompt], field: str) -> None:
         """Refuse what the model cannot read."""
@@ -177,17 +177,19 @@ class Service:
         if any(min(prompt.ids) < 0 or max(prompt.ids) >= size for prompt in prompts):
             raise Refusal(f"{field} has ids that the model does not know; it knows 0 to {size - 1}", param=field)
 
-    def check(self, prompts: Sequence[Prompt], wanted: Wanted, field: str) -> None:
+    def check(self, prompts: Sequence[Prompt], parameters: RequestParameters, field: str) -> None:
         """Refuse what the engine would refuse, and what is too much for one answer. `field` has the prompts."""
         self.check_prompts(prompts, field)
-        if len(prompts) * wanted.n > MOST_CHOICES:
+        if len(prompts) * parameters.n > MOST_CHOICES:
             raise Refusal(f"at most {MOST_CHOICES} texts for one request: prompts times n", param="n")
-        if wanted.top_logprobs is not None:
-            tokens = sum(wanted.echo * len(each.ids) + self.room(each, wanted) for each in prompts) * wanted.n
-            if tokens * (1 + wanted.top_logprobs) > MOST_REPORTED:
+        if parameters.top_logprobs is not None:
+            tokens = (
+                sum(parameters.echo * len(each.ids) + self.room(each, parameters) for each in prompts) * parameters.n
+            )
+            if tokens * (1 + parameters.top_logprobs) > MOST_REPORTED:
                 raise Refusal(f"at most {MOST_REPORTED:,} log-probabilities for one request", param="logprobs")
         try:
-            wanted.sampling.check_vocabulary(self.model.config.vocab_size)
+            parameters.sampling.check_vocabulary(self.model.config.vocab_size)
         except ValueError as error:
             raise Refusal(str(error), param="logit_bias") from None
 

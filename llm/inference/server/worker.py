@@ -77,7 +77,7 @@ class Job:
 
 
 @dataclass(eq=False)
-class Followed:
+class ActiveRequest:
     """A request of a job in the engine."""
 
     job: Job
@@ -113,7 +113,7 @@ class Worker:
     def __init__(self, engine: Engine, waiting: int):
         self.engine, self.waiting = engine, waiting
         self._commands: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self._followed: list[Followed] = []
+        self._active: list[ActiveRequest] = []
         self._closed = False
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -177,25 +177,25 @@ class Worker:
             log.exception("a command of the server has failed")
 
     def _begin(self, job: Job) -> None:
-        free, wanted = self.waiting - len(self.engine.waiting), len(job.requests)
-        if wanted > free and self.engine.waiting:
+        free, asked = self.waiting - len(self.engine.waiting), len(job.requests)
+        if asked > free and self.engine.waiting:
             refusal = Refusal("too many requests are waiting; try again later", status=429, code="too_many_requests")
             job.send(job.accept, refusal)
             return
-        begun: list[Followed] = []
+        begun: list[ActiveRequest] = []
         try:
             for index, request in enumerate(job.requests):
-                begun.append(Followed(job, index, self.engine.submit(request)))
+                begun.append(ActiveRequest(job, index, self.engine.submit(request)))
         except (ValueError, MemoryError) as error:
             for each in begun:
                 self.engine.cancel(each.generation)
             job.send(job.accept, refusal_of(error))
             return
-        self._followed += begun
+        self._active += begun
         job.send(job.accept)
 
     def cancel(self, job: Job, index: int | None) -> None:
-        for each in self._followed:
+        for each in self._active:
             if each.job is job and index in (None, each.index):
                 self.engine.cancel(each.generation)
 
@@ -206,7 +206,7 @@ class Worker:
             log.exception("a step of the engine has failed")
             self._abandon(error)
             return
-        for each in self._followed:
+        for each in self._active:
             if not isinstance(each.generation.error, ValueError | None):
                 log.error("a text could not be continued", exc_info=each.generation.error)
 
@@ -214,21 +214,21 @@ class Worker:
         """End the requests that took part in a step that has failed."""
         failure = error if isinstance(error, MemoryError) else RuntimeError("a step of the engine has failed")
         self.engine.abandon(failure)
-        for each in self._followed:
+        for each in self._active:
             if each.generation not in self.engine.waiting and not each.generation.finished:
                 each.generation.fail(failure)
 
     def _send_updates(self) -> None:
         news: dict[Job, list[Update]] = {}
-        for each in self._followed:
+        for each in self._active:
             if each.generation.finish_reason != "cancelled" and (update := each.update()) is not None:
                 news.setdefault(each.job, []).append(update)
         for job, updates in news.items():
             job.send(job.updates.put_nowait, updates)
-        self._followed = [each for each in self._followed if not each.generation.finished]
+        self._active = [each for each in self._active if not each.generation.finished]
 
     def _end_all(self, refusal: Refusal) -> None:
-        for job, index in [(each.job, each.index) for each in self._followed]:
+        for job, index in [(each.job, each.index) for each in self._active]:
             job.send(job.updates.put_nowait, [Update(index, [], [], "error", None, refusal)])
         while not self._commands.empty():
             self._carry_out(self._commands.get())

@@ -4,5 +4,5 @@
 2. text_writer.py        writes texts with the engine, as the options ask
 3. token_output.py       shows them, with the probabilities of tokens or without
 4. conversation.py       what the model reads in a chat; chat.py: the chat
-5. inspection_views.py   what each layer would say, and where it looks, for people
+5. lens_tables.py        what each layer would say; attention_picture.py: where each head looks
 """

@@ -125,6 +125,7 @@ class Chat:
         with stopped_by_ctrl_c() as interrupted:
             ids = conversation.prompt(message)
             say_what_is_left_out(conversation)
+            text_writer.say_if_long(ids)
             self.output.begin()
             try:
                 text = text_writer.write(
@@ -148,8 +149,10 @@ def new_conversation(loaded: LoadedModel, text_writer: TextWriter) -> Conversati
     if has_chat_template(loaded.tokenizer):
         try:
             require_jinja2()
-        except ImportError as error:
-            raise RuntimeError(str(error)) from None  # an error that a user can mend
+        except ImportError:
+            raise RuntimeError(
+                "chat templates need jinja2; install it in the folder of this project: pip install -e '.[chat]'"
+            ) from None
         return Messages(loaded.tokenizer, context, min(options.max_tokens, context // 4), options.system)
     if options.system is not None:
         raise ValueError(f"{loaded.name} has no chat template, so it knows no --system message; leave it out")

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from llm.console import escaped, say, silence
 from llm.data.text import decode_prompt
 
+LONG_SECONDS = 1.0  # of reading prompts, from which on they are no part of the speed of writing
 INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 
 
@@ -28,7 +26,12 @@ def read_prompt() -> str:
 def has_colours() -> bool:
     """Whether standard output is a terminal that can show colours, and the user wants them (https://no-color.org)."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return sys.stdout is not None and sys.stdout.isatty() and not plain
+    return at_terminal() and not plain
+
+
+def at_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def print_text(text: str, *, colour: str = "") -> None:
@@ -49,20 +52,31 @@ def print_text(text: str, *, colour: str = "") -> None:
 
 
 class TokenCounter:
-    """Counts generated tokens, and the seconds that they took, with those for reading what stands before them."""
+    """Counts generated tokens, the steps in which they came, and the seconds, also those for reading the prompts.
 
-    def __init__(self) -> None:
-        self.tokens, self.seconds = 0, 0.0
+    `with_draft`: whether a step may give several tokens, which is then said.
+    """
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """The time in this block counts."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - began
+    def __init__(self, *, with_draft: bool = False) -> None:
+        self.tokens, self.steps, self.with_draft = 0, 0, with_draft
+        self.reading = self.writing = 0.0  # seconds
+
+    def count(self, tokens: int, seconds: float, *, is_reading: bool) -> None:
+        """Add what a step of the engine gave. The first token comes when the prompt has been read."""
+        self.tokens += tokens
+        self.steps += tokens > 0
+        if is_reading:
+            self.reading += seconds
+        else:
+            self.writing += seconds
 
     def __str__(self) -> str:
-        speed = self.tokens / self.seconds if self.seconds else 0
-        return f"{self.tokens:,} tokens in {self.seconds:.2f} s, {speed:,.0f} tokens/s"
+        has_read_long = self.reading > LONG_SECONDS
+        seconds = self.writing + (0 if has_read_long else self.reading)
+        speed = self.tokens / seconds if seconds else 0
+        parts = [f"{self.tokens:,} tokens in {seconds:.2f} s, {speed:,.0f} tokens/s"]
+        if has_read_long:
+            parts.append(f"after {self.reading:.1f} s of reading")
+        if self.with_draft and self.steps:
+            parts.append(f"{self.tokens / self.steps:.1f} tokens in each step")
+        return ", ".join(parts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,12 +13,17 @@ from llm.console import say
 from llm.inference.constrain import Constraint
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import Generation, Request, Token
+from llm.inference.engine.slots import common_length
 from llm.inference.engine.speculation import Draft, DraftModel, PromptLookup
 from llm.inference.engine.text_stream import Piece, TextStream
+from llm.inference.generate import first_in_context
 from llm.inference.model_choice import LoadedModel, load_other
+from llm.inference.nesting import nesting_checked
 from llm.inference.options import PROMPT_LOOKUP, GenerateOptions
 from llm.inference.terminal.streams import TokenCounter
 from llm.inference.terminal.token_output import ALTERNATIVES, PlainOutput
+
+LONG_PROMPT = 1000  # tokens, for which a large model needs several seconds
 
 
 class Text(NamedTuple):
@@ -35,7 +42,7 @@ class TextWriter:
         self.engine = Engine(loaded.model)
         self.end_ids = loaded.all_end_ids
         self.draft = load_draft(options, loaded)
-        self.counter = TokenCounter()
+        self.counter = TokenCounter(with_draft=self.draft is not None)
 
     def constraint(self, *, mid_text: bool) -> Constraint | None:
         """What may be written. `mid_text`: the text continues another one."""
@@ -90,21 +97,29 @@ class TextWriter:
 
     def _step(self, generation: Generation) -> list[Token]:
         """The tokens that one step of the engine adds to the text."""
-        before = len(generation.tokens)
-        with self.counter.running():
-            self.engine.step()
+        before, began = len(generation.tokens), time.perf_counter()
+        self.engine.step()
         new = generation.tokens[before:]
-        self.counter.tokens += len(new)
+        self.counter.count(len(new), time.perf_counter() - began, is_reading=before == 0)
         return new
+
+    def say_if_long(self, ids: Sequence[int]) -> None:
+        """Say it if much of a prompt has to be read: nothing is written meanwhile."""
+        seen = ids[first_in_context(len(ids), self.engine.context) :]
+        unread = len(seen) - max(common_length(text, seen) for text in self.engine.slots.texts)
+        if unread >= LONG_PROMPT:
+            say(f"reading {unread:,} tokens")
 
 
 def read_schema(path: str) -> object:
-    """The JSON in a file. Raises ValueError if it is none."""
+    """The JSON in a file. Raises ValueError if it is none, OSError if the file cannot be read."""
+    if not os.path.exists(path):  # a pipe may be given too
+        raise FileNotFoundError(f"--schema needs a file with a JSON schema, and there is no file {path:.80}")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{path} is not JSON: {reason}") from None
+        with nesting_checked():
+            return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
 
 
 def load_draft(options: GenerateOptions, loaded: LoadedModel) -> Draft | None:

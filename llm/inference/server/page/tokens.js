@@ -84,8 +84,13 @@ export function percent(logprob) {
   return `${value < 10 ? value.toFixed(1) : value.toFixed(0)}%`;
 }
 
+const surpriseLimits = [0.8, 0.4, 0.15, 0.04];
+
 /** How much a token surprises, from 0 (it was to be expected) to 4. */
 export function surprise(logprob) {
   const probability = Math.exp(logprob ?? 0);
-  return [0.8, 0.4, 0.15, 0.04].filter((limit) => probability < limit).length;
+  return surpriseLimits.filter((limit) => probability < limit).length;
 }
+
+/** What each of these numbers means. */
+export const surpriseNames = [...surpriseLimits.map((limit) => `${100 * limit}% or more`), "less"];

@@ -4,7 +4,7 @@
 import { announce, button, el } from "./dom.js";
 import { inspector } from "./inspector.js";
 import { blocks } from "./markdown.js";
-import { partsOf, percent, surprise, visible } from "./tokens.js";
+import { partsOf, percent, surprise, surpriseNames, visible } from "./tokens.js";
 
 let count = 0;
 
@@ -24,7 +24,9 @@ export class Written {
     const help = el("span", { id: `keys-${count}`, class: "for-ears" }, "Arrow keys go from token to token.");
     const attributes = { role: "group", tabindex: 0, "aria-label": label, "aria-describedby": help.id };
     this.body = el("div", { class: "written", ...attributes, on: this.#handlers() });
-    this.element = el("div", {}, this.body, help);
+    const levels = surpriseNames.map((name, level) => el("span", { class: `surprise-${level}` }, name));
+    this.legend = el("p", { class: "legend", hidden: true }, "Probability: ", ...levels);
+    this.element = el("div", {}, this.body, this.legend, help);
   }
 
   /** Draw before the next frame, however many tokens have come since the last one. */
@@ -134,6 +136,7 @@ export class Written {
     const toggle = button("Colours", () => {
       this.#isColoured = !this.#isColoured;
       toggle.setAttribute("aria-pressed", this.#isColoured);
+      this.legend.hidden = !this.#isColoured;
       inspector.close();
       this.draw();
     }, { class: "quiet", "aria-pressed": "false", title: "Colour each token by how unlikely it was" });

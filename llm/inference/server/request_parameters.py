@@ -9,24 +9,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llm.inference.sampling import Sampling
-from llm.inference.server import fields as f
+from llm.inference.server import checks
 from llm.inference.server.errors import Refusal
+from llm.inference.server.fields import refuse_both
 
 MOST_CHOICES = 128  # texts for one request
 MOST_LOGPROBS = 20  # the most likely tokens to report, for each place
 MOST_SCHEMA = 100_000  # characters; to prepare a longer one takes seconds
 MOST_REPORTED = 300_000  # log-probabilities in one answer
 
-SAMPLING: dict[str, f.Check] = {
-    "temperature": f.number,
-    "top_p": f.number,
-    "top_k": f.whole_number(-1, 2**31),
-    "min_p": f.number,
-    "typical_p": f.number,
-    "repetition_penalty": f.number,
-    "frequency_penalty": f.number,
-    "presence_penalty": f.number,
-    "logit_bias": f.logit_bias,
+SAMPLING: dict[str, checks.Check] = {
+    "temperature": checks.number,
+    "top_p": checks.number,
+    "top_k": checks.whole_number(-1, 2**31),
+    "min_p": checks.number,
+    "typical_p": checks.number,
+    "repetition_penalty": checks.number,
+    "frequency_penalty": checks.number,
+    "presence_penalty": checks.number,
+    "logit_bias": checks.logit_bias,
 }
 
 
@@ -57,21 +58,21 @@ def stream_options(value: Any) -> bool:
     return value.get("include_usage", False)
 
 
-COMMON: dict[str, f.Check] = SAMPLING | {
-    "max_tokens": f.whole_number(0, 2**31),
-    "n": f.whole_number(1, MOST_CHOICES),
-    "seed": f.whole_number(-(2**63), 2**64),
-    "stop": f.stop_strings,
-    "stream": f.boolean,
+COMMON: dict[str, checks.Check] = SAMPLING | {
+    "max_tokens": checks.whole_number(0, 2**31),
+    "n": checks.whole_number(1, MOST_CHOICES),
+    "seed": checks.whole_number(-(2**63), 2**64),
+    "stop": checks.stop_strings,
+    "stream": checks.boolean,
     "stream_options": stream_options,
     "response_format": response_format,
-    "regex": f.text,
-    "allow_special": f.boolean,
+    "regex": checks.text,
+    "allow_special": checks.boolean,
 }
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestParameters:
     """How texts are to be continued, and what is to be told about them."""
 
     sampling: Sampling
@@ -93,14 +94,13 @@ class Wanted:
         return (self.seed + number) % 2**64  # NumPy's seeds are not negative
 
 
-def read_wanted(fields: Mapping[str, Any], sampling: Sampling, **others: Any) -> Wanted:
+def read_parameters(fields: Mapping[str, Any], sampling: Sampling, **others: Any) -> RequestParameters:
     """From fields checked by COMMON. `sampling`: where the fields do not say how."""
     if "stream_options" in fields and not fields.get("stream"):
         raise Refusal("stream_options need stream: true", param="stream_options")
-    if "regex" in fields and fields.get("response_format"):
-        raise Refusal("give response_format or regex, not both", param="regex")
+    refuse_both(fields, "response_format", "regex")
     pattern = "regex:" + fields["regex"] if "regex" in fields else None
-    return Wanted(
+    return RequestParameters(
         sampling=read_sampling(fields, sampling),
         n=fields.get("n", 1),
         seed=fields.get("seed"),

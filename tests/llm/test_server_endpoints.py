@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +23,6 @@ from tests.llm.servers import CONTEXT, VOCAB, client_of, small_service
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 IDS = st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=20)
-
-
-@pytest.fixture(scope="module")
-def service() -> Service:
-    return small_service()
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[TestClient]:
-    with client_of(service) as client:
-        yield client
 
 
 @given(st.lists(IDS, min_size=1, max_size=3))
@@ -94,6 +82,22 @@ def test_the_name_of_a_special_token_alone_is_this_token(client: TestClient, ser
         assert client.post("/tokenize", json=body).json()["tokens"] == [id]
         within = client.post("/tokenize", json=body | {"prompt": f"a {name}"}).json()["tokens"]
         assert id not in within
+
+
+@given(st.lists(st.sampled_from(["user", "assistant"]), min_size=1, max_size=4), st.booleans())
+def test_a_conversation_becomes_tokens(client: TestClient, service: Service, roles: list[str], answer: bool) -> None:
+    messages = [{"role": role, "content": f"the {number}"} for number, role in enumerate(roles)]
+    ids = client.post("/tokenize", json={"messages": messages, "add_generation_prompt": answer}).json()["tokens"]
+    complete = "".join(f"<|im_start|>{each['role']}\n{each['content']}<|im_end|>\n" for each in messages)
+    begun = complete.removesuffix("<|im_end|>\n") if roles[-1] == "assistant" else complete + "<|im_start|>assistant\n"
+    assert service.tokenizer.decode(ids) == (begun if answer else complete)
+
+
+def test_a_text_and_a_conversation_are_not_given_together(client: TestClient) -> None:
+    messages = [{"role": "user", "content": "a"}]
+    for path, field in (("/tokenize", "prompt"), ("/page/prompt", "text")):
+        response = client.post(path, json={field: "a", "messages": messages})
+        assert response.status_code == 400 and "not both" in response.json()["error"]["message"]
 
 
 def test_the_model_and_its_tokenizer_are_described(client: TestClient) -> None:
