@@ -15,7 +15,6 @@ from safetensors.numpy import load_file
 from llm import hub
 from llm.hub.convert import convert
 from llm.inference.model_choice import load_run
-from llm.inference.text import write_sample
 from llm.model.adapters.attach import AdaptedGPT, adapter_off
 from llm.model.frozen import check_trainable, freeze
 from llm.model.gpt import GPT
@@ -33,6 +32,7 @@ from tests.llm.trainings import (
     resume,
     train,
     without_pictures,
+    write_sample,
     write_text,
 )
 

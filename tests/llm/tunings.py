@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from llm.inference.text import write_sample
 from llm.training.command import parse, start
 from llm.tuning.tasks import find_task
-from tests.llm.trainings import WORDS, train, without_pictures, write_text
+from tests.llm.trainings import WORDS, train, without_pictures, write_sample, write_text
 
 COUNT = 14  # examples
 # fmt: off
