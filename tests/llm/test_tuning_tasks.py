@@ -22,7 +22,6 @@ from llm.hub.convert import convert
 from llm.inference.classify import class_outputs, text_ids
 from llm.inference.command import parse as parse_generate
 from llm.inference.command import start as start_generate
-from llm.inference.text import write_sample
 from llm.runs.errors import RunError
 from llm.runs.run import Run
 from llm.training.command import parse, start
@@ -37,7 +36,7 @@ from llm.tuning.rows import Labeled
 from llm.tuning.tasks import find_task
 from minigrad import no_grad
 from tests.llm.runs import make_run
-from tests.llm.trainings import metrics, without_pictures
+from tests.llm.trainings import metrics, without_pictures, write_sample
 from tokenizer import END_OF_TEXT, Tokenizer
 
 BYTES = Tokenizer.train(["good day, bad night"], vocab_size=262, special_tokens=[END_OF_TEXT])
