@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ quiet = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow],
 }  # a shared two-core machine is slow at times
-settings.register_profile("default", max_examples=20, **quiet)
+settings.register_profile("default", max_examples=10, **quiet)  # each run draws others
+settings.register_profile("ci", max_examples=20, **quiet)
 # For tools/mutate.py: each change gets new examples, none from a file. To make them smaller would take long.
 phases = [Phase.explicit, Phase.generate]
 settings.register_profile("mutate", max_examples=20, database=None, phases=phases, **quiet)
@@ -69,11 +71,29 @@ def _no_shrinking_in_controls(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     before = settings()
-    settings.register_profile("control", before, phases=NOT_SHRUNK)
+    settings.register_profile("control", before, phases=NOT_SHRUNK, max_examples=max(20, before.max_examples))
     settings.load_profile("control")
     yield
     settings.register_profile("before", before)
     settings.load_profile("before")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Thousands of small files are written. What a disk keeps when the power fails, no test can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_are_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where Python is told to write no bytecode, each program that a test starts would compile all of the source."""
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.dont_write_bytecode:
+            patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+            patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -33,7 +33,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("program", ["train", "decode", "overhead", "learning", "scaling"])
+@pytest.mark.parametrize(
+    "program",
+    ["train", "scaling", *(pytest.param(name, marks=pytest.mark.slow) for name in ("decode", "overhead", "learning"))],
+)
 def test_help(program: str) -> None:
     assert "--blas" in run(f"benchmarks.{program}", "--help").stdout
 
@@ -42,8 +45,10 @@ def test_help(program: str) -> None:
     ("arguments", "complaint"),
     [
         (("--config", "d"), "--config does not know d; choose from a, b"),
-        (("--vs", "torch,fortran"), "--vs does not know fortran; choose from torch"),
-        (("--rounds", "0"), "--rounds must be at least 1, got 0"),
+        pytest.param(
+            ("--vs", "torch,fortran"), "--vs does not know fortran; choose from torch", marks=pytest.mark.slow
+        ),
+        pytest.param(("--rounds", "0"), "--rounds must be at least 1, got 0", marks=pytest.mark.slow),
         (("--preset", "hamlet"), "--preset does not know hamlet; choose from default"),
     ],
 )
@@ -248,7 +253,10 @@ def test_a_learning_plan_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> 
         {},
         LLAMA | {"kv_heads": 1},
         {"qk_norm": True, "soft_cap": 5.0, "tied_head": False, "positions": "none"},
-        *({"mlp": activation} for activation in ("gelu", "relu_squared", "geglu")),
+        *(
+            pytest.param({"mlp": activation}, marks=pytest.mark.slow)
+            for activation in ("gelu", "relu_squared", "geglu")
+        ),
     ],
 )
 def test_the_model_is_the_same_in_torch(style: dict[str, Any], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import re
 import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 PACKAGES = ("minigrad", "tokenizer", "llm")
@@ -40,7 +41,7 @@ class Source:
     def lines(self) -> int:
         return self.text.count("\n")
 
-    @property
+    @cached_property
     def comments(self) -> int:
         """How many lines have a comment, alone or behind code."""
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)

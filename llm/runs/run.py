@@ -185,19 +185,30 @@ class Run:
         Raises RunError when another process is training here, or when nothing can be written to the folder.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()
-        except OSError as error:
-            raise RunError(f"{self} cannot be the folder of a run ({error.strerror}); choose another --out") from None
-        try:
+            self._create_folder()
             with locked(self.folder):
                 try:
                     yield
                 finally:
-                    with suppress(OSError):
-                        self.folder.rmdir()  # only an empty folder can be removed so: nothing was written to it
+                    self._remove_if_empty()
         except BlockingIOError:
             raise RunError(f"another process is training in {self}; wait for it, or choose another --out") from None
+        except RunError:
+            raise
+        except BaseException:  # such as a signal before the folder is locked
+            self._remove_if_empty()
+            raise
+
+    def _create_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise RunError(f"{self} cannot be the folder of a run ({error.strerror}); choose another --out") from None
+
+    def _remove_if_empty(self) -> None:
+        with suppress(OSError):
+            self.folder.rmdir()  # removes only an empty folder: nothing was written to it
 
     def clean(self) -> None:
         """Delete half-written files of killed processes. Call this only while the run is locked."""

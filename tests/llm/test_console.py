@@ -81,7 +81,14 @@ def program(script: str, *options: str) -> str:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("streams", ["<&- 2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full", ""])
+@pytest.mark.parametrize(
+    "streams",
+    [
+        "<&- 2>&-",
+        ">/dev/full 2>/dev/full",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("<&- >&- 2>&-", "")),
+    ],
+)
 def test_training_survives_its_streams(tmp_path: Path, streams: str) -> None:
     write_text(tmp_path / "text.txt")
     options = ["--data", "text.txt", *SHAPE, "--steps", "2", "--prompt", "the", "--out", "a漢 $^$"]
@@ -95,11 +102,11 @@ def test_training_survives_its_streams(tmp_path: Path, streams: str) -> None:
 @pytest.mark.parametrize(
     ("streams", "status", "out", "err"),
     [
-        ("2>&-", 0, b"ab", b""),
+        pytest.param("2>&-", 0, b"ab", b"", marks=pytest.mark.slow),
         (">&-", 0, b"", b"tokens/s"),
-        ("<&-", 0, b"ab", b"tokens/s"),
+        pytest.param("<&-", 0, b"ab", b"tokens/s", marks=pytest.mark.slow),
         (">/dev/full", 1, b"", b"generate.py: the text could not be written to standard output (No space left"),
-        ("2>/dev/full", 0, b"ab", b""),
+        pytest.param("2>/dev/full", 0, b"ab", b"", marks=pytest.mark.slow),
     ],
 )
 def test_writing_survives_its_streams(tmp_path: Path, streams: str, status: int, out: bytes, err: bytes) -> None:
@@ -126,6 +133,7 @@ def test_a_warning_for_the_user_is_a_plain_sentence_and_others_stay_with_python(
 LONG = "the " * 20  # longer than the contexts of the small models below
 
 
+@pytest.mark.slow
 def test_programs_say_in_one_line_that_a_prompt_is_too_long(tmp_path: Path) -> None:
     write_text(tmp_path / "text.txt")
     options = ["--data", "text.txt", *SHAPE, "--steps", "1", "--prompt", LONG, "--out", "run"]
@@ -137,6 +145,7 @@ def test_programs_say_in_one_line_that_a_prompt_is_too_long(tmp_path: Path) -> N
         assert b"Warning" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_a_command_to_copy_works_where_it_is_printed(tmp_path: Path) -> None:
     """No environment is active, and the working directory is another one."""
     write_text(tmp_path / "text.txt")
@@ -200,6 +209,7 @@ def at_terminal(command: str, folder: Path) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_what_a_model_writes_cannot_control_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("\x1b]0;title\x07 \x9b2J\n" * 300)
     options = ["--data", "text.txt", *SHAPE, "--steps", "2", "--prompt", "\x1b]0;", "--out", "a\x1brun"]

@@ -183,7 +183,9 @@ def test_masks_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["smollm2", "llama2/tokenizer.model", "gpt2/tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["smollm2", "llama2/tokenizer.model", pytest.param("gpt2/tokenizer.json", marks=pytest.mark.slow)]
+)
 def test_masks_of_real_vocabularies(shared_data: Any, name: str) -> None:
     tokenizer = load(file_in(shared_data, name))
     constraint = Constraint.from_regex(r"[a-zé日 ]{1,3}|\d+", tokenizer)

@@ -63,7 +63,7 @@ def test_permute_equals_its_plain_twin(count, seed, data):
     assert permute(np.array(indices), count, keys_of(seed)).tolist() == expected
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 8, 33])
+@pytest.mark.parametrize("count", [2, 3, 5, 8, pytest.param(33, marks=pytest.mark.slow)])
 def test_every_index_goes_everywhere_equally_often(count):
     """A chi-squared test on the matrix of (index, new index) over many keys, as rng.permutation passes it."""
     times = 100 * count

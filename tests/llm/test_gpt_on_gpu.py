@@ -16,7 +16,6 @@ from llm.inference.beam import beam_search
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import Request
 from llm.inference.generate import generate
-from llm.inference.text import write_sample
 from llm.model.adapters.merge import LoRAOn, merge
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -30,6 +29,7 @@ from minigrad import no_grad, random
 from minigrad.optim import AdamW, clip_grad_norm
 from tests import fake_cupy
 from tests.llm.adapted import adapt
+from tests.llm.trainings import write_sample
 
 V, B, T = 11, 2, 7
 # fmt: off
@@ -163,6 +163,7 @@ def test_beam_search_finds_the_same_texts(cupy):
     assert [beam.ids for beam in found] == [beam.ids for beam in expected]
 
 
+@pytest.mark.slow
 def test_the_training_command_runs_on_a_gpu(cupy, tmp_path, capsys):
     """From text to a sample, with evaluation, checkpoint and resume: the losses are those of the CPU."""
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 40)

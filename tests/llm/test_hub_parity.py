@@ -167,7 +167,7 @@ def test_each_family_is_here() -> None:
 
 
 @pytest.mark.parametrize("family", OPTIONS)
-@settings(max_examples=12)
+@settings(max_examples=3 * settings().max_examples // 5)
 @given(st.data(), SEEDS)
 def test_what_transformers_writes_is_read(family: str, data: st.DataObject, seed: int) -> None:
     import torch
@@ -196,7 +196,7 @@ def test_what_is_written_here_transformers_reads(family: str, data: st.DataObjec
     assert_saved(ours, seed)
 
 
-@settings(max_examples=60)
+@settings(max_examples=3 * settings().max_examples)
 @given(configs(), SEEDS)
 def test_models_of_ours_are_written_or_refused(config: Any, seed: int) -> None:
     model = random_gpt(config, seed, np.float32)

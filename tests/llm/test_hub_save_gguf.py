@@ -74,7 +74,7 @@ def test_numbers_of_the_configuration_come_back_as_they_were(digits: int, expone
 
 
 @given(configs(), SEEDS)
-@settings(max_examples=30)
+@settings(max_examples=3 * settings().max_examples // 2)
 def test_a_model_is_written_or_refused_by_naming_what_is_impossible(config: GPTConfig, seed: int) -> None:
     model = random_gpt(config, seed, np.float32)
     if any(lost(model, name) == [] for name in ARCHITECTURES):

@@ -89,7 +89,7 @@ def test_a_folder_without_files_of_a_tokenizer_has_none(tmp_path: Path) -> None:
     assert folder_tokenizer(tmp_path) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=15 * settings().max_examples)
 @given(st.sampled_from([files for files in FILES.values() if "a.gguf" not in files]), st.integers(0, 2**32))
 def test_a_damaged_folder_gives_a_tokenizer_or_an_error_of_one_sentence(files: dict[str, bytes], seed: int) -> None:
     choose = random.Random(seed)

@@ -47,7 +47,7 @@ def same_texts(found: list[Beam], expected: list[Beam]) -> bool:
 
 
 @given(configs(vocab_size=SIZE, context=16), SEEDS, PROMPTS, st.integers(0, 3), PENALTIES, STOPS)
-@settings(max_examples=15)
+@settings(max_examples=3 * settings().max_examples // 4)
 def test_with_enough_beams_it_finds_all_texts(
     config: GPTConfig, seed: int, prompt: list[int], max_tokens: int, length_penalty: float, stop_ids: set[int]
 ) -> None:
@@ -59,7 +59,7 @@ def test_with_enough_beams_it_finds_all_texts(
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
 @given(SEEDS)
-@settings(max_examples=10)
+@settings(max_examples=settings().max_examples // 2)
 def test_texts_are_read_again_when_their_length_changes_all_angles(kind: Any, seed: int) -> None:
     factors = {"short_factors": (1.0,) * 2, "long_factors": (2.0, 3.0)} if kind == "longrope" else {"factor": 4.0}
     scaling = RopeScaling(kind, original_context=3, **factors)

@@ -240,7 +240,9 @@ def test_one_ctrl_c_at_the_prompt_does_not_leave_but_ctrl_d_does(model: str, tmp
     assert "Traceback" not in chat.shown
 
 
-@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize(
+    "environment", [{}, *(pytest.param(each, marks=pytest.mark.slow) for each in ({"NO_COLOR": "1"}, {"TERM": "dumb"}))]
+)
 def test_tokens_are_shaded_at_a_terminal_that_has_colours(
     model: str, tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -253,6 +255,7 @@ def test_tokens_are_shaded_at_a_terminal_that_has_colours(
     assert chat.finish() == 0
 
 
+@pytest.mark.slow
 def test_with_standard_output_in_a_file_only_the_answers_are_in_it(model: str, tmp_path: Path) -> None:
     words = " ".join(map(repr, command(model, "--max-tokens", "4")))
     chat = Terminal(["sh", "-c", f"{words} > out.txt"], tmp_path)

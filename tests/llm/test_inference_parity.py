@@ -131,7 +131,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[GPT,
     return pairs
 
 
-@settings(max_examples=30)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(
     number=st.integers(0, 3), seed=SEEDS, temperature=st.sampled_from([0.4, 1.7]), top_k=st.sampled_from([None, 3, 20]),
     top_p=st.sampled_from([0.5, 0.9, 1.0]), min_p=st.sampled_from([0.0, 0.02, 0.3]),
@@ -170,7 +170,7 @@ def test_all_options_together(
 # --- beam search ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(
     number=st.integers(0, 3), seed=SEEDS, num_beams=st.integers(2, 7), max_tokens=st.sampled_from([1, 2, 5, 8, 12]),
     length_penalty=st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]), early_stopping=st.sampled_from([True, False, "never"]),

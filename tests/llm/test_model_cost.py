@@ -116,7 +116,7 @@ def test_activation_bytes_are_what_the_graph_holds(choices: dict) -> None:
     assert held * 0.96 < activation_bytes(config, 8) < held
 
 
-@settings(max_examples=max(10, settings().max_examples // 5))
+@settings(max_examples=settings().max_examples // 2)
 @given(configs(vocab_size=500, context=128, layers=2, heads=4, kv_heads=2, dim=64, head_dim=16, mlp_dim=128))
 def test_activation_bytes_of_drawn_models_are_what_the_graph_holds(config: GPTConfig) -> None:
     held = bytes_held(GPT(config))

@@ -162,7 +162,7 @@ def check_layer(config: GPTConfig, seed: int, monkeypatch: pytest.MonkeyPatch) -
         gradcheck(loss, [x, *(p.data.copy() for p in parameters)], mode="random", seed=seed % 2**31)
 
 
-@settings(max_examples=10)
+@settings(max_examples=settings().max_examples // 2)
 @given(config=configs_with_experts(), seed=SEEDS)
 def test_gradients_of_a_layer_are_those_of_finite_differences(config: GPTConfig, seed: int) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:

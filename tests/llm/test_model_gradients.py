@@ -40,7 +40,7 @@ def set_parameter(module: Any, path: str, value: Tensor) -> None:
     setattr(module, name, value)
 
 
-@settings(max_examples=10)
+@settings(max_examples=settings().max_examples // 2)
 @given(configs(), st.sampled_from(["gelu", "gelu_tanh", "swiglu", "geglu"]), SEEDS)
 def test_gradients_of_drawn_models(config: GPTConfig, mlp: str, seed: int) -> None:
     """ReLU squared is left out: its second derivative jumps at 0, where finite differences are wrong. `norm_eps` is

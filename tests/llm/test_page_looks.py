@@ -119,7 +119,7 @@ PIECES = [*'ab1 \n*_`~[](){}<>#-+.)>!\\"🙂', "\n\n", "**", "```", "](", "https
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
-@settings(max_examples=300)
+@settings(max_examples=15 * settings().max_examples)
 def test_each_character_of_a_text_is_shown_at_most_once_and_in_order(still_page: Page, text: str) -> None:
     """And what is not shown is a sign, a space, or a part of an address."""
     script = """async (text) => {
@@ -154,14 +154,14 @@ def test_a_page_that_makes_html_of_texts_is_noticed(browser: Browser, port: int)
 
 
 @pytest.mark.parametrize("text", ["*" * 20_000, "[" * 20_000, "`" * 20_000, "> " * 5000, "- " * 5000, "**a" * 5000])
-def test_a_text_of_signs_takes_no_time(page: Page, text: str) -> None:
+def test_a_text_of_signs_takes_no_time(still_page: Page, text: str) -> None:
     script = """async (text) => {
       const { blocks } = await import("./markdown.js");
       const begin = performance.now();
       const nodes = blocks(text).map(({ build }) => build((start, end) => text.slice(start, end)));
       return [performance.now() - begin, nodes.map((node) => node.textContent).join("").length];
     }"""
-    milliseconds, length = page.evaluate(script, text)
+    milliseconds, length = still_page.evaluate(script, text)
     assert milliseconds < 2000 and length <= len(text)
 
 
@@ -244,7 +244,7 @@ def test_a_screen_reader_hears_answers_in_sentences_and_a_name_for_each_control(
     assert page.evaluate(NAMELESS) == []
 
 
-@pytest.mark.parametrize("width", [320, 390, 700])
+@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.slow) for width in (390, 700))])
 def test_no_window_is_too_narrow(browser: Browser, port: int, width: int) -> None:
     with opened(browser, port, viewport={"width": width, "height": 640}, has_touch=True) as page:
         let_write(page, "```\n" + "x = 1; " * 40 + "\n```\n" + "w" * 300 + " **" + "b" * 90 + "**")

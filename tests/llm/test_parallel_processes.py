@@ -49,7 +49,7 @@ def compare(model: GPT, workers: Workers, seed: int, rows: int, parts: int = 1) 
     assert_close(gradients(model), gradients(plain))
 
 
-@settings(max_examples=max(10, settings().max_examples // 5))  # each forks
+@settings(max_examples=settings().max_examples // 2)  # each forks
 @given(seed=st.integers(0, 2**32), rows=st.integers(1, 9), count=st.integers(1, 4), parts=st.integers(1, 4))
 def test_a_split_batch_gives_the_loss_and_gradient_of_the_whole(seed: int, rows: int, count: int, parts: int) -> None:
     model, _ = model_and_optimizer()
@@ -78,7 +78,7 @@ def test_weights_that_are_not_copied_are_noticed() -> None:
             compare(model, workers, seed=2, rows=4)
 
 
-@settings(max_examples=max(10, settings().max_examples // 5))  # each forks
+@settings(max_examples=settings().max_examples // 2)  # each forks
 @given(count=st.integers(1, 3), dim=st.sampled_from([2, 6, 14]), layers=st.integers(1, 2))
 def test_workers_ask_the_system_for_one_array_of_weights_and_a_gradient_for_each_child(
     count: int, dim: int, layers: int
@@ -187,7 +187,7 @@ def test_a_program_that_closes_nothing_ends() -> None:
     subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_to_all_processes_lets_them_finish_the_update(number: signal.Signals, tmp_path: Path) -> None:
     """As a terminal sends Ctrl-C, and a system that shuts down SIGTERM."""
     process = start(tmp_path / "run", *options(**{"steps": 100_000, "threads": 3}), start_new_session=True)

@@ -127,7 +127,7 @@ def is_answered(client: TestClient, path: str, body: Any) -> None:
 
 
 @given(requests())
-@settings(max_examples=150)
+@settings(max_examples=8 * settings().max_examples)
 def test_every_body_is_answered(client: TestClient, request: tuple[str, Any]) -> None:
     is_answered(client, *request)
 

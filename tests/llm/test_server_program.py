@@ -65,7 +65,7 @@ def complete(port: int, **body: Any) -> Any:
 
 
 @WINDOWS
-@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("times", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_ctrl_c_several_times_ends_without_a_traceback(run: Path, times: int) -> None:
     with running(run, "--port", "0") as (process, port):
         assert complete(port)["usage"]["completion_tokens"] == 5
@@ -82,7 +82,7 @@ def test_ctrl_c_several_times_ends_without_a_traceback(run: Path, times: int) ->
 
 
 @WINDOWS
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_it_answers_and_ends_cleanly_in_the_middle_of_a_text(run: Path, sent: signal.Signals) -> None:
     with running(run, "--port", "0", "--slots", "1") as (process, port):
         assert complete(port)["usage"]["completion_tokens"] == 5
@@ -106,6 +106,7 @@ def test_a_client_that_hangs_up_does_not_end_the_program(run: Path) -> None:
         assert process.poll() is None
 
 
+@pytest.mark.slow
 @WINDOWS
 def test_after_a_kill_it_can_be_started_again_at_once(run: Path) -> None:
     with running(run, "--port", "0") as (process, port), socket.create_connection(("127.0.0.1", port)) as client:
@@ -144,8 +145,8 @@ def test_a_context_that_the_model_does_not_have_is_said(run: Path) -> None:
     ("options", "sentence"),
     [
         (("--slots", "0"), "--slots must be above 0"),
-        (("--port", "70000"), "--port must be from 0 to 65,535"),
-        (("--context", "1"), "--context must be at least 2"),
+        pytest.param(("--port", "70000"), "--port must be from 0 to 65,535", marks=pytest.mark.slow),
+        pytest.param(("--context", "1"), "--context must be at least 2", marks=pytest.mark.slow),
     ],
 )
 def test_options_that_are_not_possible(run: Path, options: tuple[str, ...], sentence: str) -> None:
@@ -163,6 +164,7 @@ def test_without_starlette_a_sentence_says_what_to_install(run: Path) -> None:
     assert result.returncode == 1 and "pip install -e '.[serve]'" in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_the_text_does_not_need_starlette(run: Path) -> None:
     code = (
         f"import sys; sys.modules['starlette'] = sys.modules['uvicorn'] = None; "

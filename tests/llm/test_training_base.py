@@ -13,7 +13,6 @@ from llm.hub import load, save
 from llm.hub.convert import convert
 from llm.hub.generation_defaults import GenerationDefaults
 from llm.hub.load import open_model
-from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.runs.checkpoints import Checkpoints
@@ -34,6 +33,7 @@ from tests.llm.trainings import (
     metrics,
     resume,
     without_pictures,
+    write_sample,
     write_text,
 )
 from tokenizer import END_OF_TEXT, BaseTokenizer, Tokenizer
@@ -46,8 +46,9 @@ LLAMA = GPTConfig(
 GPT2 = GPTConfig(vocab_size=300, context=CONTEXT, layers=1, heads=2, dim=8)
 MIXTRAL = replace(LLAMA, experts=3, balance_loss=0.1)
 KINDS = {"llama": LLAMA, "gpt2": GPT2, "mixtral": MIXTRAL}
+ONE_KIND_OR_ALL = ["llama", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("gpt2", "mixtral"))]
 SHORT = [
-    "--batch-size", "4", "--eval-batches", "2", "--threads", "2", "--device", "cpu", "--checkpoint-every", "2",
+    "--batch-size", "4", "--eval-batches", "2", "--threads", "1", "--device", "cpu", "--checkpoint-every", "2",
     "--eval-every", "3", "--sample-every", "0",
 ]  # fmt: skip
 
@@ -106,7 +107,7 @@ def test_training_changes_the_weights_and_lowers_the_loss(small_tokenizer: BaseT
     assert losses[-1] < losses[0] - 0.5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_KIND_OR_ALL)
 def test_a_killed_run_goes_on_exactly_even_if_the_model_is_gone(kind: str, small_tokenizer: BaseTokenizer) -> None:
     folder_of(kind, small_tokenizer)
     more = ["--steps", "5", "--dropout", "0.1", "--context", "16"]
@@ -121,7 +122,7 @@ def test_a_killed_run_goes_on_exactly_even_if_the_model_is_gone(kind: str, small
     assert_same_run(Path("run"), Path("expected"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_KIND_OR_ALL)
 def test_a_run_stopped_before_its_first_checkpoint_begins_again_with_the_weights_of_the_model(
     kind: str, small_tokenizer: BaseTokenizer
 ) -> None:

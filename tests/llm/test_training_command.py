@@ -21,7 +21,6 @@ import pytest
 import tyro
 
 from llm.console import NO_ROOM
-from llm.inference.text import write_sample
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters
 from llm.model.presets import PRESETS
@@ -35,7 +34,7 @@ from llm.training.command import parse, start
 from llm.training.setup import set_up
 from llm.training.step import learning_rate
 from minigrad.optim import AdamW
-from tests.llm.trainings import arguments, metrics, resume, train, weights, without_pictures, write_text
+from tests.llm.trainings import arguments, metrics, resume, train, weights, without_pictures, write_sample, write_text
 from tokenizer import CharTokenizer, Tokenizer
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
@@ -277,6 +276,18 @@ def test_the_same_command_with_resume_added_goes_on(tmp_path: Path) -> None:
     assert len(metrics(tmp_path / "run")) == 3
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, which no test changes."""
+    folder = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
+        without_pictures(patch)
+        given = "--preset llama-tiny --steps 1 --positions learned --kv-heads None --norm-eps 1e-5"
+        train(folder / "run", *given.split())
+    return folder
+
+
 @pytest.mark.parametrize(
     ("option", "value", "had"),
     [
@@ -291,16 +302,13 @@ def test_the_same_command_with_resume_added_goes_on(tmp_path: Path) -> None:
         ("preset", "tiny", "llama-tiny"),
     ],
 )
-def test_options_that_the_weights_depend_on_cannot_change(tmp_path: Path, option: str, value: str, had: str) -> None:
-    out = tmp_path / "run"
-    given = "--preset llama-tiny --steps 1 --positions learned --kv-heads None --norm-eps 1e-5"
-    train(out, *given.split())
-    before = contents(tmp_path)
+def test_options_that_the_weights_depend_on_cannot_change(begun: Path, option: str, value: str, had: str) -> None:
+    before = contents(begun)
     with pytest.raises(
         RunError, match=f"was begun with --{option} {had}, which cannot become {value}; leave that option out, or"
     ):
-        resume(out, f"--{option}", value)
-    assert contents(tmp_path) == before
+        resume(begun / "run", f"--{option}", value)
+    assert contents(begun) == before
 
 
 @pytest.mark.parametrize("change", [["--val-fraction", "0.3"], ["--data", "other.txt"]])

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from llm.inference.text import write_sample
 from llm.model import cost
 from llm.model.cost import training_flops
 from llm.parallel import runtime
@@ -19,7 +18,7 @@ from llm.training import dry_run, memory
 from llm.training.command import parse, start
 from llm.training.dry_run import duration, matmul_rate
 from minigrad.profiler.table import size
-from tests.llm.trainings import arguments, train
+from tests.llm.trainings import arguments, train, write_sample
 from tokenizer import Tokenizer
 
 GIB = 1 << 30

@@ -12,6 +12,7 @@ import sys
 import tracemalloc
 import warnings
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from matplotlib.image import imread
 from tqdm import tqdm
 
 from llm.evaluation.loss import Evaluation
-from llm.inference.text import SAMPLE_TOKENS
+from llm.inference.text import SAMPLE_TOKENS, write_sample
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError
 from llm.runs.files import digest
@@ -180,7 +181,7 @@ odd_values = st.one_of(
     values=st.lists(st.fixed_dictionaries(dict.fromkeys(FIELDS[1:], odd_values)), min_size=1, max_size=5),
     title=st.text(max_size=10),
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 def test_a_picture_is_drawn_of_any_values_under_any_name(
     tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, Any]], title: str
 ) -> None:
@@ -286,7 +287,6 @@ def test_the_smoothed_curve_does_not_lag_where_losses_fall_fast(seed: int) -> No
 
 
 @given(values=st.lists(st.floats(-9, 9) | st.just(math.nan), min_size=1, max_size=6000))
-@settings(max_examples=20)
 def test_a_line_of_few_points_has_the_same_extremes(values: list[float]) -> None:
     array = np.array(values)
     steps, thin = _thinned(np.arange(len(values)), array)
@@ -296,8 +296,14 @@ def test_a_line_of_few_points_has_the_same_extremes(values: list[float]) -> None
     assert set(thin[np.isfinite(thin)].tolist()) <= set(values)
 
 
-@pytest.mark.parametrize("count", [1, 2, 8, 30, 100, 1000])
-@pytest.mark.parametrize("spread", [1.0, 1.3, 5.0, 1000.0])
+STEPS_AND_SPREADS = product([1, 2, 8, 30, 100, 1000], [1.0, 1.3, 5.0, 1000.0])
+SOME = [(1, 1.0), (2, 1.3), (8, 1000.0), (100, 5.0), (1000, 1.3)]
+
+
+@pytest.mark.parametrize(
+    ("count", "spread"),
+    [pytest.param(*each, marks=[] if each in SOME else pytest.mark.slow) for each in STEPS_AND_SPREADS],
+)
 def test_labels_of_the_picture_do_not_lie_on_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, spread: float
 ) -> None:
@@ -420,7 +426,8 @@ def interrupt_after_first(patch: pytest.MonkeyPatch) -> None:
 
 def test_the_last_lines_tell_what_was_made_and_what_to_type_next(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "run"
-    train(out, "--steps", "4", "--eval-every", "2", "--sample-every", "0", "--prompt", "the")
+    given = "--steps 4 --eval-every 2 --sample-every 0 --prompt the --threads 2"
+    train(out, *given.split(), sample=write_sample)
     said = capsys.readouterr().out
     last = metrics(out)[-1]["val_loss"]
     assert said.endswith(

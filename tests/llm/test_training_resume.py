@@ -49,7 +49,14 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def options(**changes: Any) -> list[str]:
-    chosen = {"steps": STEPS, "dropout": 0.2, "checkpoint-every": 3, "eval-every": 2, "sample-every": 0} | changes
+    chosen = {
+        "steps": STEPS,
+        "threads": 2,
+        "dropout": 0.2,
+        "checkpoint-every": 3,
+        "eval-every": 2,
+        "sample-every": 0,
+    } | changes
     return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
 
 
@@ -63,7 +70,7 @@ def killed_at(step: int, out: Path, *more: str) -> None:
 # --- in this process --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("examples", [6, pytest.param(settings().max_examples, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [3, pytest.param(settings().max_examples, marks=pytest.mark.slow)])
 def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(
     tmp_path_factory: pytest.TempPathFactory, examples: int
 ) -> None:

@@ -18,7 +18,9 @@ SCRIPT = Path(__file__).parents[2] / "train.py"
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_during_setup_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     os.mkfifo(tmp_path / "text")  # a text that never comes
     process = subprocess.Popen(

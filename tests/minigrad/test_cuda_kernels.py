@@ -232,7 +232,7 @@ def compile_errors(source: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("architecture", [pytest.param("sm_80", marks=pytest.mark.slow), "sm_90"])
 def test_the_kernels_compile(architecture, dtype):
     options = f"-arch={architecture}", *compiler.compiler_options(np.dtype(dtype))
     assert compile_errors(compiler.SOURCE.read_text("utf-8"), *options) == ""

@@ -123,7 +123,9 @@ def test_without_jinja2_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parity
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["llama3", "qwen2_5", "qwen3", "smollm2"])
+@pytest.mark.parametrize(
+    "name", ["qwen2_5", "smollm2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("llama3", "qwen3"))]
+)
 def test_text_and_ids_are_those_of_transformers(name: str, shared_data: Path) -> None:
     transformers = pytest.importorskip("transformers")
     folder = file_in(shared_data, name)

@@ -71,6 +71,7 @@ def test_options_that_make_no_sense(option: str, message: str) -> None:
         benchmark.main([option])
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parity
 def test_a_measurement(shared_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

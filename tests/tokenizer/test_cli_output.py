@@ -203,9 +203,9 @@ def test_the_examples_of_the_help_work_one_after_another(here: Path, capfdbinary
     ("command", "code", "complaint"),
     [
         ("encode -t own.json book.txt > /dev/full", 1, b"No space left on device"),
-        ("encode -t own.json book.txt >&-", 1, b"standard output is closed"),
+        pytest.param("encode -t own.json book.txt >&-", 1, b"standard output is closed", marks=pytest.mark.slow),
         ("encode -t own.json <&-", 1, b"standard input is closed: name a file"),
-        ("encode -t own.json nothing.txt 2>&-", 1, b""),
+        pytest.param("encode -t own.json nothing.txt 2>&-", 1, b"", marks=pytest.mark.slow),
         ("train book.txt -n 270 -o new 2>&-", 0, b""),
     ],
 )

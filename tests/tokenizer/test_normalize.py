@@ -73,7 +73,7 @@ def test_texts_and_spans_are_those_of_hugging_face(kind: str) -> None:
     characters.normalizer = peer
     characters.pre_tokenizer = hf.pre_tokenizers.Split(hf.Regex(r"[\s\S]"), "isolated")
 
-    @cases(150)
+    @cases(8)
     @given(awkward | marked)
     def all_is_equal(text: str) -> None:
         assert own(text) == peer.normalize_str(text)

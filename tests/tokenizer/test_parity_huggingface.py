@@ -11,14 +11,25 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.tokenizer.helpers import BERT, awkward, cases, check_plain, file_in, hugging_face, load, spelled_vocabulary
+from tests.tokenizer.helpers import (
+    BERT,
+    LONG,
+    awkward,
+    cases,
+    check_plain,
+    file_in,
+    hugging_face,
+    load,
+    spelled_vocabulary,
+)
 from tokenizer import BaseTokenizer, FormatError, Tokenizer
 from tokenizer.formats import vocabularies
 from tokenizer.formats.tokenizer_json import parse, serialize
 
 pytestmark = pytest.mark.parity
 MODELS = ["gpt2", "llama3", "qwen2_5", "smollm2", "llama2", "bert"]
-MORE = ["qwen3", "gemma3", "deepseek_v3", "mistral_nemo"]  # tested if they are among the real data
+# Tested if they are among the real data.
+MORE = [pytest.param(name, marks=pytest.mark.slow) for name in ("qwen3", "gemma3", "deepseek_v3", "mistral_nemo")]
 SOURCES = {"bert": "bert-base-uncased.vocab.json", "llama2": "tokenizer.model"}
 
 
@@ -48,13 +59,13 @@ def check(own: BaseTokenizer, peer: Any, as_text: Any, text: str) -> None:
 
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "llama3")) for name in MODELS + MORE]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "llama3")) for name in MODELS] + MORE
 )
 def test_ids_and_offsets_of_real_models(name: str, shared_data: Path, tmp_path_factory: Any) -> None:
     path = file_of(name, shared_data, tmp_path_factory)
     own, peer, as_text = load(path), hugging_face(path), hugging_face(path, as_text=True)
 
-    @cases(80)
+    @cases(4)
     @given(awkward)
     def all_is_equal(text: str) -> None:
         check(own, peer, as_text, text)
@@ -71,7 +82,7 @@ def test_any_ids_of_real_models_decode_alike(name: str, shared_data: Path, tmp_p
     own, peer = load(path), hugging_face(path)
     known = st.integers(0, own.vocab_size - 1) | st.integers(0, 300) | st.sampled_from([t.id for t in own.added_tokens])
 
-    @cases(60)
+    @cases(3)
     @given(st.lists(known.filter(lambda i: own.tokens[i] is not None), max_size=10), st.booleans())
     def texts_are_equal(ids: list[int], skip: bool) -> None:
         assert own.decode(ids, skip_special_tokens=skip) == peer.decode(ids, skip_special_tokens=skip)
@@ -100,7 +111,7 @@ def test_what_is_written_again_is_the_same(name: str, shared_data: Path, tmp_pat
     own.save(tmp_path / "tokenizer.json")
     peer = hugging_face(tmp_path / "tokenizer.json")
 
-    @cases(50)
+    @cases(3)
     @given(awkward)
     def ids_are_equal(text: str) -> None:
         assert peer.encode(text).ids == own.encode(text, allowed_special="all", add_special_tokens=True)
@@ -177,7 +188,7 @@ def post_processors(prefixed: bool) -> list[dict | None]:
     return [None, byte_level(), trimming, template, roberta, sequence, bert]
 
 
-EXAMPLES = 20_000 if settings().max_examples >= 500 else 60
+EXAMPLES = 20_000 if LONG else 3 * settings().max_examples
 
 
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))

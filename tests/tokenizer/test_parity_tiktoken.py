@@ -41,7 +41,7 @@ DISTINGUISHING = ["1234", "a.\n\nb", "iPhone iOS", "I'LL", " \n \n a", "x\r\n\r\
 
 
 def check_ids(own: BaseTokenizer, peer: Any) -> None:
-    @cases(80)
+    @cases(4)
     @examples_of(DISTINGUISHING)
     @given(awkward | surrogates)
     def ids_are_equal(text: str) -> None:
@@ -71,7 +71,7 @@ def test_another_pattern_is_caught(shared_data: Path, pattern: str) -> None:
 def test_any_ids_decode_alike(both: tuple[BaseTokenizer, Any]) -> None:
     own, peer = both
 
-    @cases(60)
+    @cases(3)
     @given(st.lists(st.integers(0, own.vocab_size - 1).filter(lambda i: own.tokens[i] is not None), max_size=12))
     def bytes_are_equal(ids: list[int]) -> None:
         assert own.decode_bytes(ids) == peer.decode_bytes(ids)
@@ -106,7 +106,7 @@ def test_every_token_alone(both: tuple[BaseTokenizer, Any]) -> None:
 def test_any_bytes_as_one_word(both: tuple[BaseTokenizer, Any]) -> None:
     own, peer = both
 
-    @cases(60)
+    @cases(3)
     @given(awkward.map(str.encode) | st.just(b""), st.binary(min_size=1, max_size=3))
     def ids_are_equal(text: bytes, rest: bytes) -> None:
         for word in text + rest, rest:
@@ -150,7 +150,12 @@ def test_catastrophically_repetitive_texts(both: tuple[BaseTokenizer, Any], char
         assert own.encode_ordinary(text) == peer.encode_ordinary(text)
 
 
-@pytest.mark.parametrize("name", NAMES if LONG else ["r50k_base", "cl100k_base", "p50k_edit"])
+@pytest.mark.parametrize(
+    "name",
+    NAMES
+    if LONG
+    else ["r50k_base", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cl100k_base", "p50k_edit"))],
+)
 def test_written_files_are_read_by_both(
     shared_data: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
@@ -161,7 +166,7 @@ def test_written_files_are_read_by_both(
     own.save(tmp_path / "tokenizer.json")
     peer = pytest.importorskip("tokenizers").Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
 
-    @cases(50)
+    @cases(3)
     @given(awkward)
     def ids_are_equal(text: str) -> None:
         assert peer.encode(text).ids == own.encode(text, allowed_special="all")

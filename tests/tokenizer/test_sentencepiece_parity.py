@@ -18,7 +18,7 @@ from tokenizer import BaseTokenizer, StreamDecoder
 from tokenizer.formats import sentencepiece, tokenizer_json
 
 pytestmark = pytest.mark.parity
-MANY_EXAMPLES = settings(max_examples=5_000 if LONG else 150)
+
 WORDS = [*"▁abc<>é日", "▁▁", "▁▁▁", "▁a", "ab", "▁ab", "bc", "abc", "c▁a", "<t>", "b▁"]
 RECORD = sentencepiece.parse(model_file(pieces(WORDS)))
 MODEL = tokenizer_json.serialize(RECORD)
@@ -28,6 +28,10 @@ EURO, INVALID = "€".encode(), b"\x41\x20\x0a\xc0\xe2\xed\xa0\xf0\x9f\xff"
 SAMPLES = [*"abc é日<>▁€😀\n", "  ", "   ", "ab", "日 日", "<t>", "<s>", "</s>", "<unk>", "<0x41>"]
 texts = st.lists(st.sampled_from(SAMPLES), max_size=12).map("".join)
 positions = st.lists(st.integers(0, 9), max_size=4)
+
+
+def many_examples() -> settings:
+    return settings(max_examples=5_000 if LONG else 8 * settings().max_examples)
 
 
 def any_ids(size: int = SIZE) -> st.SearchStrategy[list[int]]:
@@ -52,7 +56,7 @@ def as_stream(own: BaseTokenizer, ids: list[int], cuts: list[int], skip: bool) -
 
 
 def check_ids(own: BaseTokenizer, decode: Callable[[list[int], bool], str], ids: st.SearchStrategy[list[int]]) -> None:
-    @MANY_EXAMPLES
+    @many_examples()
     @given(ids, positions, st.booleans())
     def texts_are_equal(ids: list[int], cuts: list[int], skip: bool) -> None:
         expected = decode(ids, skip)
@@ -147,7 +151,7 @@ def check_document(own: BaseTokenizer, document: dict, text: str, ids: list[int]
         assert as_stream(own, some, cuts, skip) == own.decode(some, skip_special_tokens=skip)
 
 
-@MANY_EXAMPLES
+@many_examples()
 @given(documents(), texts, any_ids(SIZE + 4), positions)
 def test_whatever_a_file_asks_for(document: dict, text: str, ids: list[int], cuts: list[int]) -> None:
     own = BaseTokenizer.of(tokenizer_json.parse(json.loads(json.dumps(document))))
