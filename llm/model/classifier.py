@@ -3,7 +3,7 @@
 Only the last token of a text has attended to all others, so its vector says the most about the whole. With padding, the
 last token is the last one that the mask calls real, wherever it stands. Radford et al. 2018 (GPT); the classes
 `...ForSequenceClassification` of transformers are the same. With a single class, the number is a reward: it says how
-good a text is (llm/tuning/reward_model.py).
+good a text is (llm/tuning/preferences/reward_loss.py).
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class TuningOptions:
 
     # --- preference: learn from pairs of a chosen and a rejected answer
     preference: PreferenceLoss = "sigmoid"
-    """preference: the loss. sigmoid: DPO. The others are explained in llm/tuning/preferences.py. All but simpo and orpo
-    compare with the model at --from.
+    """preference: the loss. sigmoid: DPO. The others are explained in llm/tuning/preferences/losses.py.
+    All but simpo and orpo compare with the model at --from.
     """
     beta: float | None = None
     """preference: how strongly the model is held to the one at --from. none, the default: 0.1, and 2 for simpo.

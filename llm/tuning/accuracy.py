@@ -17,11 +17,11 @@ import tyro
 from llm.hub.load import load_any
 from llm.inference.sampling import Sampling
 from llm.parallel.blas import fitting_blas_threads
-from llm.tuning.questions import ANSWERABLE, questions_of, stop_ids_of
+from llm.tuning.examples.rows import read_rows
 from llm.tuning.reinforcement.batches import rewards_of
+from llm.tuning.reinforcement.questions import ANSWERABLE, questions_of, stop_ids_of
 from llm.tuning.reinforcement.rewards import load_reward
 from llm.tuning.reinforcement.sampling import CompletionSettings, complete, seeds_of
-from llm.tuning.rows import read_rows
 
 Z = 1.959964  # the normal distribution has 95% of its mass between -Z and Z
 

@@ -8,8 +8,8 @@ from typing import Any
 from llm.console import explain, open_streams, say, show_warnings, silence
 from llm.runs.parsing import read_options
 from llm.tuning.accuracy import Measure
+from llm.tuning.chat.show import Show
 from llm.tuning.exercises import Exercises
-from llm.tuning.show import Show
 
 PROGRAM = "python -m llm.tuning"
 COMMANDS: dict[str, Any] = {"show": Show, "exercises": Exercises, "accuracy": Measure}

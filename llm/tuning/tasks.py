@@ -12,10 +12,10 @@ from llm.training.text import TextTask
 
 # The name of an objective -> the module in llm.tuning and the class in it.
 TASKS: dict[str, tuple[str, str]] = {
-    "chat": ("chat", "ChatTask"),
-    "classify": ("classify_task", "ClassifyTask"),
-    "preference": ("preference_task", "PreferenceTask"),
-    "reward": ("reward_task", "RewardTask"),
+    "chat": ("chat.task", "ChatTask"),
+    "classify": ("classification.task", "ClassifyTask"),
+    "preference": ("preferences.task", "PreferenceTask"),
+    "reward": ("preferences.reward_task", "RewardTask"),
     "reinforce": ("reinforcement.task", "ReinforceTask"),
 }
 

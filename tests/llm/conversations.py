@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from llm.tuning.records import Place
-from llm.tuning.rows import Conversation
+from llm.tuning.examples.records import Place
+from llm.tuning.examples.rows import Conversation
 from tokenizer import BaseTokenizer, Tokenizer
 
 Pieces = list[tuple[str, bool]]  # texts, and whether they are learned

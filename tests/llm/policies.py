@@ -8,7 +8,7 @@ import numpy as np
 
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
-from llm.tuning.packing import IGNORED
+from llm.tuning.chat.packing import IGNORED
 from llm.tuning.reinforcement.objective import PolicyBatch, token_logprobs
 from llm.tuning.reinforcement.rollout import rows_of
 from llm.tuning.reinforcement.sampling import Completion

@@ -13,12 +13,12 @@ from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.parallel.threads import Threads
 from llm.training.step import train_step
-from llm.tuning.packing import IGNORED
-from llm.tuning.questions import Question
+from llm.tuning.chat.packing import IGNORED
 from llm.tuning.reinforcement.algorithms import ALGORITHMS
 from llm.tuning.reinforcement.batches import SampledBatches
 from llm.tuning.reinforcement.objective import PolicyBatch, PolicyGradient
 from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
+from llm.tuning.reinforcement.questions import Question
 from llm.tuning.reinforcement.rewards import load_reward
 from llm.tuning.reinforcement.rollout import logprobs_and_values, rows_of
 from llm.tuning.reinforcement.sampling import Completion, CompletionSettings, complete, seeds_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from llm.model.gpt import GPT
-from llm.tuning.packing import IGNORED
+from llm.tuning.chat.packing import IGNORED
 from llm.tuning.reinforcement.advantages import advantages_of
 from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
 from llm.tuning.reinforcement.objective import PolicyGradient, token_logprobs

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.tuning.packing import IGNORED
+from llm.tuning.chat.packing import IGNORED
 from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
 from llm.tuning.reinforcement.objective import PolicyBatch, PolicyGradient
 from llm.tuning.reinforcement.policy_losses import (

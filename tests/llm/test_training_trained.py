@@ -18,9 +18,9 @@ from llm.runs.options import TrainOptions
 from llm.runs.tuning_options import TuningOptions
 from llm.training.setup import make_optimizer
 from llm.training.trained import WITHOUT_LOGITS, _trained_part, texts_of_a_row
-from llm.tuning.classify_task import Classes
-from llm.tuning.preference_task import Preferences
-from llm.tuning.reward_task import Rewards
+from llm.tuning.classification.task import Classes
+from llm.tuning.preferences.reward_task import Rewards
+from llm.tuning.preferences.task import Preferences
 
 SIZES: dict[str, Any] = {"vocab_size": 2000, "context": 128, "layers": 3, "heads": 4, "dim": 64}
 LLAMA: dict[str, Any] = {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False, "tied_head": False}

@@ -20,11 +20,11 @@ from llm.inference.chat_prompt import chat_ids
 from llm.inference.text import end_ids_of, write_sample
 from llm.runs.run import Run
 from llm.training.command import parse, start
-from llm.tuning import chat as chat_module
-from llm.tuning.chat import ChatExamples, ChatTask, encode_all
-from llm.tuning.chatml import TOKENS, with_chat_template
-from llm.tuning.conversation import Encoder
-from llm.tuning.rows import Text
+from llm.tuning.chat import task as chat_module
+from llm.tuning.chat.chatml import TOKENS, with_chat_template
+from llm.tuning.chat.conversation import Encoder
+from llm.tuning.chat.task import ChatExamples, ChatTask, encode_all
+from llm.tuning.examples.rows import Text
 from llm.tuning.tasks import find_task
 from tests.llm.conversations import FAMILIES, PLACE, chatml, chats, conversation, tokenizer_with
 from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, train, without_pictures

@@ -18,9 +18,9 @@ from llm.hub.stored import Stored
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.tuning import preference_loss
-from llm.tuning.completions import completion_lengths, completion_logps, ids_and_targets, joined
-from llm.tuning.packing import IGNORED, Tokens
-from llm.tuning.preferences import LOSSES
+from llm.tuning.chat.packing import IGNORED, Tokens
+from llm.tuning.preferences.completions import completion_lengths, completion_logps, ids_and_targets, joined
+from llm.tuning.preferences.losses import LOSSES
 from minigrad import no_grad
 from tests.llm.gpts import FLOAT64_SUMS, SEEDS, VOCAB, configs, random_gpt
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.data.errors import DataError
-from llm.tuning import conversation as encoding
-from llm.tuning.conversation import Encoder
-from llm.tuning.masks import heading_length, overlapping
-from llm.tuning.rows import Completion, Text
+from llm.tuning.chat import conversation as encoding
+from llm.tuning.chat.conversation import Encoder
+from llm.tuning.chat.masks import heading_length, overlapping
+from llm.tuning.examples.rows import Completion, Text
 from tests.llm.conversations import (
     FAMILIES,
     PLACE,

@@ -14,10 +14,10 @@ from llm.inference.classify import class_outputs
 from llm.model.classifier import Classifier
 from llm.model.config import GPTConfig
 from llm.runs.tuning_options import TuningOptions
-from llm.tuning.classify_task import Classes
-from llm.tuning.preference_task import Preferences
-from llm.tuning.preferences import LOSSES
-from llm.tuning.reward_task import Rewards
+from llm.tuning.classification.task import Classes
+from llm.tuning.preferences.losses import LOSSES
+from llm.tuning.preferences.reward_task import Rewards
+from llm.tuning.preferences.task import Preferences
 from minigrad.backend import to_device
 from tests.llm.gpts import VOCAB, random_gpt
 

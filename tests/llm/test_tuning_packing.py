@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.parallel.threads import Threads
-from llm.tuning.chat import AnswerTokens
-from llm.tuning.packing import IGNORED, PADDING, Tokens, make_batch, pack
-from llm.tuning.row_batches import RowBatches
+from llm.tuning.chat.packing import IGNORED, PADDING, Tokens, make_batch, pack
+from llm.tuning.chat.task import AnswerTokens
+from llm.tuning.examples.row_batches import RowBatches
 from tests.llm.gpts import CONTEXT, FLOAT64_SUMS, SEEDS, VOCAB, configs, random_gpt
 
 Rows = Sequence[Sequence[Tokens]]

@@ -14,8 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from llm.tuning import preference_loss
-from llm.tuning.pairs import Pair
-from llm.tuning.preferences import LOSSES
+from llm.tuning.preferences.losses import LOSSES
+from llm.tuning.preferences.pairs import Pair
 from minigrad.gradcheck import GradientError, gradcheck
 from minigrad.tensor import Tensor
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.tuning.reward_model import reward_loss
+from llm.tuning.preferences.reward_loss import reward_loss
 from minigrad.gradcheck import gradcheck
 from tests.llm.gpts import SEEDS
 

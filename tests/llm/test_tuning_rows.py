@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.data.errors import DataError
-from llm.tuning.records import Place, read_records
-from llm.tuning.rows import Completion, Conversation, Labeled, Preference, Prompt, Row, Text, read_rows, row_of
-from llm.tuning.split import checksum, split_rows, without
+from llm.tuning.examples.records import Place, read_records
+from llm.tuning.examples.rows import Completion, Conversation, Labeled, Preference, Prompt, Row, Text, read_rows, row_of
+from llm.tuning.examples.split import checksum, split_rows, without
 
 ALL = (Row,)
 Q, A, B = (

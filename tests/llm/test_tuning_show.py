@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 
 from llm.inference.terminal import streams
-from llm.tuning import show as show_module
+from llm.tuning.chat import show as show_module
+from llm.tuning.chat.conversation import Encoder
+from llm.tuning.chat.show import pieces
 from llm.tuning.command import main
-from llm.tuning.conversation import Encoder
-from llm.tuning.show import pieces
 from tests.llm.conversations import FAMILIES, chats, conversation, tokenizer_with
 
 pytest.importorskip("jinja2")

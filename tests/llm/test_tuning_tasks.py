@@ -26,13 +26,13 @@ from llm.runs.errors import RunError
 from llm.runs.run import Run
 from llm.training.command import parse, start
 from llm.training.setup import set_up
-from llm.tuning.classify_task import balanced, in_order
-from llm.tuning.completions import completion_logps, ids_and_targets
-from llm.tuning.preference_task import PreferenceTask
-from llm.tuning.records import Place
-from llm.tuning.reference import empty, read_reference, reference_logps, write_reference
-from llm.tuning.row_batches import WINDOW, RowBatches, some_batches
-from llm.tuning.rows import Labeled
+from llm.tuning.classification.task import balanced, in_order
+from llm.tuning.examples.records import Place
+from llm.tuning.examples.row_batches import WINDOW, RowBatches, some_batches
+from llm.tuning.examples.rows import Labeled
+from llm.tuning.preferences.completions import completion_logps, ids_and_targets
+from llm.tuning.preferences.reference import empty, read_reference, reference_logps, write_reference
+from llm.tuning.preferences.task import PreferenceTask
 from llm.tuning.tasks import find_task
 from minigrad import no_grad
 from tests.llm.runs import make_run

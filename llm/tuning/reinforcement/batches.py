@@ -17,15 +17,15 @@ import numpy as np
 
 from llm.model.gpt import GPT
 from llm.parallel.objective import Batch
-from llm.tuning.questions import Question
+from llm.tuning.examples.row_batches import RowBatches
 from llm.tuning.reinforcement.advantages import RunningMean
 from llm.tuning.reinforcement.algorithms import Algorithm
 from llm.tuning.reinforcement.measures import MEASURES, measures_of
 from llm.tuning.reinforcement.objective import PolicyBatch
+from llm.tuning.reinforcement.questions import Question
 from llm.tuning.reinforcement.rewards import Reward
 from llm.tuning.reinforcement.rollout import Reference, roll_out, with_advantages
 from llm.tuning.reinforcement.sampling import Completion, CompletionSettings, complete, seeds_of
-from llm.tuning.row_batches import RowBatches
 from tokenizer import BaseTokenizer
 
 

@@ -9,10 +9,10 @@ from llm.hub.errors import HubError
 from llm.hub.load import load
 from llm.inference.classify import class_outputs
 from llm.model.classifier import Classifier
-from llm.tuning.conversation import Encoder
-from llm.tuning.questions import prompt_of
-from llm.tuning.records import Place
-from llm.tuning.rows import Completion, Conversation, row_of
+from llm.tuning.chat.conversation import Encoder
+from llm.tuning.examples.records import Place
+from llm.tuning.examples.rows import Completion, Conversation, row_of
+from llm.tuning.reinforcement.questions import prompt_of
 
 
 class RewardModel:

@@ -22,7 +22,7 @@ import numpy as np
 from llm.model.gpt import GPT
 from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Batch
-from llm.tuning.packing import IGNORED
+from llm.tuning.chat.packing import IGNORED
 from llm.tuning.reinforcement.algorithms import Algorithm
 from llm.tuning.reinforcement.measures import metrics_of
 from llm.tuning.reinforcement.policy_losses import divergence, divisor, policy_loss, token_weights

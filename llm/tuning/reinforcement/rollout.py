@@ -9,8 +9,8 @@ import numpy as np
 
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
-from llm.tuning.completions import ids_and_targets, joined
-from llm.tuning.packing import IGNORED
+from llm.tuning.chat.packing import IGNORED
+from llm.tuning.preferences.completions import ids_and_targets, joined
 from llm.tuning.reinforcement.advantages import advantages_of
 from llm.tuning.reinforcement.algorithms import Algorithm
 from llm.tuning.reinforcement.objective import PolicyBatch, logprobs_of_hidden, token_logprobs

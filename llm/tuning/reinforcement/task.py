@@ -17,20 +17,20 @@ from llm.runs.options import Options
 from llm.runs.run import Run
 from llm.runs.tuning_options import TuningOptions
 from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
-from llm.tuning.chatml import chat_tokenizer
-from llm.tuning.questions import ANSWERABLE, Question, prompt_of, question_of, questions_of, stop_ids_of
-from llm.tuning.records import Place
+from llm.tuning.chat.chatml import chat_tokenizer
+from llm.tuning.examples.records import Place
+from llm.tuning.examples.rows import Prompt
+from llm.tuning.examples.split import checksum, read_split
 from llm.tuning.reinforcement import rewards
 from llm.tuning.reinforcement.advantages import mean
 from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
 from llm.tuning.reinforcement.batches import SampledBatches, rewards_of
 from llm.tuning.reinforcement.objective import PolicyGradient
 from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
+from llm.tuning.reinforcement.questions import ANSWERABLE, Question, prompt_of, question_of, questions_of, stop_ids_of
 from llm.tuning.reinforcement.reference import ReferencePolicy
 from llm.tuning.reinforcement.rewards import Reward, RewardError, load_reward
 from llm.tuning.reinforcement.sampling import CompletionSettings, complete
-from llm.tuning.rows import Prompt
-from llm.tuning.split import checksum, read_split
 from tokenizer import BaseTokenizer
 
 # Field of TuningOptions -> field of Algorithm

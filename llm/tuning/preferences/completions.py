@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llm.model.gpt import GPT
-from llm.tuning.packing import IGNORED, Tokens, make_batch
+from llm.tuning.chat.packing import IGNORED, Tokens, make_batch
 from minigrad.backend import Array, array_module
 from minigrad.tensor import Tensor
 

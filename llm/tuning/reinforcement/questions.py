@@ -1,4 +1,4 @@
-"""Prompts that a model is to answer: the rows of rows.py without their answers."""
+"""Prompts that a model is to answer: rows (examples/rows.py) without their answers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from llm.data.errors import DataError
 from llm.hub.generation_defaults import END_NAMES
 from llm.inference.chat_prompt import chat_ids, has_chat_template
 from llm.inference.text import end_ids_of, start_ids
-from llm.tuning.conversation import content_of
-from llm.tuning.rows import Completion, Conversation, Message, Prompt, Turns
+from llm.tuning.chat.conversation import content_of
+from llm.tuning.examples.rows import Completion, Conversation, Message, Prompt, Turns
 from tokenizer import BaseTokenizer
 
 ANSWERABLE = (Conversation, Completion, Prompt)  # the kinds of rows that have a prompt

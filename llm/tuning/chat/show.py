@@ -19,9 +19,9 @@ from llm.hub.errors import HubError
 from llm.hub.source import open_model
 from llm.inference.chat_prompt import has_chat_template
 from llm.inference.terminal.streams import has_colours, print_text
-from llm.tuning.chatml import with_chat_template
-from llm.tuning.conversation import LEARNABLE, NOTHING, Encoded, Encoder, Learnable
-from llm.tuning.rows import Conversation, Preference, read_rows
+from llm.tuning.chat.chatml import with_chat_template
+from llm.tuning.chat.conversation import LEARNABLE, NOTHING, Encoded, Encoder, Learnable
+from llm.tuning.examples.rows import Conversation, Preference, read_rows
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 

@@ -20,16 +20,16 @@ from llm.runs.run import REFERENCE, Run
 from llm.runs.tuning_options import TuningOptions
 from llm.training.display import stages
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
-from llm.tuning.chat import write_after
-from llm.tuning.chatml import chat_tokenizer
-from llm.tuning.completions import completion_lengths, completion_logps, ids_and_targets
-from llm.tuning.conversation import Encoder
-from llm.tuning.examples import read_examples
-from llm.tuning.packing import Tokens
-from llm.tuning.preferences import LOSSES, preference_loss
-from llm.tuning.reference import Pair, empty, read_reference, reference_logps, write_reference
-from llm.tuning.row_batches import RowBatches, some_batches
-from llm.tuning.rows import Preference
+from llm.tuning.chat.chatml import chat_tokenizer
+from llm.tuning.chat.conversation import Encoder
+from llm.tuning.chat.packing import Tokens
+from llm.tuning.chat.task import write_after
+from llm.tuning.examples.encoded import read_examples
+from llm.tuning.examples.row_batches import RowBatches, some_batches
+from llm.tuning.examples.rows import Preference
+from llm.tuning.preferences.completions import completion_lengths, completion_logps, ids_and_targets
+from llm.tuning.preferences.losses import LOSSES, preference_loss
+from llm.tuning.preferences.reference import Pair, empty, read_reference, reference_logps, write_reference
 from minigrad.tensor import Tensor
 from tokenizer import BaseTokenizer
 
@@ -38,7 +38,7 @@ OTHER_BETA = 0.1
 
 
 class Preferences:
-    """A loss of preferences.py. A batch is ids and targets (B, 2, T) of chosen and rejected texts (completions.py), and
+    """A loss of losses.py. A batch is ids and targets (B, 2, T) of chosen and rejected texts (completions.py), and
     the log-probabilities (B, 2) that the reference gives to both.
     """
 

@@ -1,4 +1,4 @@
-"""What the losses in preferences.py read of pairs of completions, where the letters are explained."""
+"""What the losses of losses.py read of pairs of completions. The letters are explained there."""
 
 from __future__ import annotations
 

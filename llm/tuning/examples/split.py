@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from llm.data.errors import DataError
-from llm.tuning.rows import Row, read_rows
+from llm.tuning.examples.rows import Row, read_rows
 
 R = TypeVar("R", bound=Row)
 

@@ -21,12 +21,12 @@ from llm.runs.run import Run
 from llm.training.checks import check_prompt
 from llm.training.display import stages
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
-from llm.tuning.chatml import chat_tokenizer
-from llm.tuning.conversation import LEARNABLE, NOTHING, Encoder, answers, content_of
-from llm.tuning.packing import IGNORED, PADDING, Tokens, make_batch, pack
-from llm.tuning.row_batches import RowBatches, some_batches
-from llm.tuning.rows import Conversation, Message
-from llm.tuning.split import checksum, read_split
+from llm.tuning.chat.chatml import chat_tokenizer
+from llm.tuning.chat.conversation import LEARNABLE, NOTHING, Encoder, answers, content_of
+from llm.tuning.chat.packing import IGNORED, PADDING, Tokens, make_batch, pack
+from llm.tuning.examples.row_batches import RowBatches, some_batches
+from llm.tuning.examples.rows import Conversation, Message
+from llm.tuning.examples.split import checksum, read_split
 from minigrad.tensor import Tensor
 from tokenizer import BaseTokenizer
 

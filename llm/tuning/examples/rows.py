@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llm.data.errors import DataError
-from llm.tuning.records import Place, read_records
+from llm.tuning.examples.records import Place, read_records
 
 Message = Mapping[str, Any]
 Turns = str | list[Message]

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llm.tuning.pairs import Pair, for_each, log_ratio, token_counts
+from llm.tuning.preferences.pairs import Pair, for_each, log_ratio, token_counts
 from minigrad.ops import expm1, log, minimum, relu, sigmoid, softplus
 from minigrad.tensor import Tensor
 

@@ -1,6 +1,6 @@
 """What the model at --from says about pairs of completions, computed once and kept in the folder of the run.
 
-The losses in preferences.py compare the model in training with the one that it was at the beginning. Its
+The losses of losses.py compare the model in training with the one that it was at the beginning. Its
 log-probabilities never change. So they are computed before the first step, for the pairs that the steps will use, and
 the model at --from need not be in memory. With adapters, it is the model with these switched off.
 """
@@ -21,8 +21,8 @@ from llm.model.adapters.attach import adapter_off
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
 from llm.runs.errors import RunError
-from llm.tuning.completions import completion_logps, ids_and_targets
-from llm.tuning.packing import Tokens
+from llm.tuning.chat.packing import Tokens
+from llm.tuning.preferences.completions import completion_logps, ids_and_targets
 from minigrad import no_grad
 from minigrad.backend import to_device
 from tokenizer.formats.atomic import new_file

@@ -18,13 +18,13 @@ from llm.parallel.objective import Batch
 from llm.runs.options import Options
 from llm.runs.run import Run
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
-from llm.tuning.chatml import chat_tokenizer
-from llm.tuning.classify_task import HEAD_SEED
-from llm.tuning.conversation import Encoder
-from llm.tuning.examples import read_examples
-from llm.tuning.reward_model import reward_loss
-from llm.tuning.row_batches import RowBatches, some_batches
-from llm.tuning.rows import Preference
+from llm.tuning.chat.chatml import chat_tokenizer
+from llm.tuning.chat.conversation import Encoder
+from llm.tuning.classification.task import HEAD_SEED
+from llm.tuning.examples.encoded import read_examples
+from llm.tuning.examples.row_batches import RowBatches, some_batches
+from llm.tuning.examples.rows import Preference
+from llm.tuning.preferences.reward_loss import reward_loss
 from minigrad import no_grad
 from minigrad.backend import to_device
 from minigrad.tensor import Tensor
@@ -42,7 +42,7 @@ class Judged(NamedTuple):
 
 
 class Rewards:
-    """The loss of reward_model.py. A batch is ids and mask (B, 2, T) of chosen and rejected texts, and margins (B,)."""
+    """The loss of reward_loss.py. A batch is ids and mask (B, 2, T) of chosen and rejected texts, and margins (B,)."""
 
     def __init__(self, center: float):
         self.center = center

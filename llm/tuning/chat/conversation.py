@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from llm.data.errors import DataError
-from llm.tuning.masks import SpecialToken, Turn, overlapping, trained_turns
-from llm.tuning.rows import Completion, Conversation, Message, Text
+from llm.tuning.chat.masks import SpecialToken, Turn, overlapping, trained_turns
+from llm.tuning.examples.rows import Completion, Conversation, Message, Text
 from tokenizer import BaseTokenizer
 from tokenizer.models.spans import encode_chat_with_spans, encode_with_spans
 from tokenizer.text.aligned_text import Span

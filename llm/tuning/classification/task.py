@@ -19,10 +19,10 @@ from llm.runs.files import write_json
 from llm.runs.options import Options
 from llm.runs.run import REPORT, Run
 from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
-from llm.tuning.classification import report
-from llm.tuning.examples import read_examples
-from llm.tuning.row_batches import RowBatches, some_batches
-from llm.tuning.rows import Labeled
+from llm.tuning.classification.report import report
+from llm.tuning.examples.encoded import read_examples
+from llm.tuning.examples.row_batches import RowBatches, some_batches
+from llm.tuning.examples.rows import Labeled
 from minigrad.fused.cross_entropy import cross_entropy
 from minigrad.tensor import Tensor
 

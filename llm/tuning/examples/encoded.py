@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 from llm.data.errors import DataError
 from llm.runs.options import Options
 from llm.training.display import print_line, stages
-from llm.tuning.rows import Row
-from llm.tuning.split import checksum, read_split
+from llm.tuning.examples.rows import Row
+from llm.tuning.examples.split import checksum, read_split
 
 R = TypeVar("R", bound=Row)
 E = TypeVar("E")
