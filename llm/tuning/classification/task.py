@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -122,8 +123,8 @@ class ClassifyTask(Task):
 
 def in_order(labels: set[str]) -> list[str]:
     """Numbers by their size, other labels by the alphabet."""
-    if all(label.lstrip("-").isdecimal() for label in labels):
-        return sorted(labels, key=int)
+    if all(re.fullmatch(r"-?\d+", label) for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))  # "1" and "01" are two labels
     return sorted(labels)
 
 
