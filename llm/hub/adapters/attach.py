@@ -88,7 +88,9 @@ def _their_names(settings: LoRASettings, wanted: list[Matrix], matrices: list[Ma
         same = [m.name for m in chosen(theirs, replace(settings, targets=targets))] == [m.name for m in wanted]
     except HubError:
         same = False
-    return targets if same and targets != "all-linear" else shortest(wanted, matrices)
+    # PEFT refuses a regular expression beside numbers of layers.
+    is_possible = targets != "all-linear" and not (settings.layers and isinstance(targets, str))
+    return targets if same and is_possible else shortest(wanted, matrices)
 
 
 # --- virtual tokens ---------------------------------------------------------------------------------------------------
@@ -104,6 +106,11 @@ def attach_prompt(model: GPT, weight: np.ndarray) -> None:
     """A prompt of these vectors (P, C)."""
     _check_width("prompt", weight, model.config.dim)
     add_prompt(model, PromptSettings(len(weight)), weight)
+
+
+def embedded(model: GPT, ids: np.ndarray) -> np.ndarray:
+    """The vectors (P, C) of some tokens, as the first block gets them: a prompt may begin as these."""
+    return model.embedding(ids).data * model.config.embedding_scale
 
 
 def prefix_width(config: GPTConfig) -> int:

@@ -59,7 +59,7 @@ def matches(pattern: str, name: str) -> bool:
 
 def in_layers(name: str, settings: LoRASettings) -> bool:
     """Whether the settings want an update in the layer of this matrix."""
-    if settings.layers is None or isinstance(settings.targets, str):
+    if settings.layers is None:
         return True
     lists = "|".join(settings.layers_pattern) or r"[^.]*"
     found = re.match(rf"(?:^|.*?\.)(?:{lists})\.(\d+)\.", name)  # the first number is that of the layer
