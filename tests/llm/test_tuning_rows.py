@@ -244,6 +244,15 @@ def test_tables_that_do_not_fit(tmp_path: Path) -> None:
         read_rows(path, ALL)
 
 
+def test_csv_with_questions_and_answers(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    for column, kind in (("question", Conversation), ("prompt", Prompt)):
+        path.write_text(f"{column},answer\n1 + 1,2\n1 + 2,3\n")
+        rows: list[Any] = read_rows(path, ALL)
+        assert [type(row) for row in rows] == [kind, kind]
+        assert rows[0].fields == {column: "1 + 1", "answer": "2"}
+
+
 def test_csv_with_other_columns(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("id,instruction,input,output\n1,q,,a\n")
