@@ -113,6 +113,9 @@ def test_accuracy_counts_right_answers_by_kind(base: Path, capsys: pytest.Captur
         (("--reward", "nice"), "--reward nice is not possible; give exact"),
         (("--max-tokens", "16"), "questions.jsonl, line"),
         (("--algorithm", "ppo", "--baseline", "group"), "--algorithm ppo has a value head as baseline"),
+        (("--algorithm", "grpo", "--group-size", "1"), "with --group-size 1, .* nothing would be learned"),
+        (("--algorithm", "rloo", "--group-size", "1"), "with --group-size 1, .* nothing would be learned"),
+        (("--algorithm", "reinforce", "--group-size", "1", "--batch-size", "1"), "with --batch-size 1, a completion"),
         (("--kl", "k1", "--beta", "0.1"), "the estimator k1 has a gradient of mean 0"),
     ],
 )

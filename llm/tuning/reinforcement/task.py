@@ -62,6 +62,7 @@ class ReinforceTask(Task):
                 f"--batch-size {training.batch_size} is no multiple of --group-size {self.group_size}, the number of "
                 "completions of each prompt; change one of them"
             )
+        check_comparable(self.algorithm, self.group_size, training.batch_size)
 
     def extend(self, model: GPT) -> GPT:
         return add_value_head(model) if self.algorithm.baseline == "value" else model
@@ -132,6 +133,21 @@ def algorithm_of(tuning: TuningOptions) -> Algorithm:
     if tuning.algorithm == "ppo" and {"baseline", "scale", "ratio"} & changes.keys():
         raise ValueError("--algorithm ppo has a value head as baseline, and ratios of tokens; leave these options out")
     return replace(ALGORITHMS[tuning.algorithm], **changes)
+
+
+def check_comparable(algorithm: Algorithm, group_size: int, batch_size: int) -> None:
+    """Raise ValueError if completions are compared with no others: all advantages would be 0."""
+    baseline, scale = algorithm.baseline, algorithm.scale
+    if group_size == 1 and ({baseline, scale} & {"group", "leave_one_out"}):
+        raise ValueError(
+            "with --group-size 1, a completion has no others of its prompt to be compared with, so nothing would be "
+            "learned; give 2 or more, or --baseline batch --advantage-scale none"
+        )
+    if batch_size == 1 and "batch" in (baseline, scale):
+        raise ValueError(
+            "with --batch-size 1, a completion has no others to be compared with, so nothing would be learned; give 2 "
+            "or more, or --baseline running --advantage-scale none"
+        )
 
 
 def sampling(temperature: float) -> Sampling:
