@@ -65,6 +65,7 @@ CONVERSATIONS = {
     ),
     "null is nothing": ({"messages": [Q, A], "chosen": None, "rejected": None}, [Q, A], 0),
     "question and answer": ({"question": "q", "answer": "a"}, [Q, A], 1),
+    "an answer that is a number": ({"question": "q", "answer": 7}, [Q, {"role": "assistant", "content": "7"}], 1),
 }
 
 

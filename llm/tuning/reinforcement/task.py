@@ -16,7 +16,7 @@ from llm.parallel.workers import Workers
 from llm.runs.options import Options
 from llm.runs.run import Run
 from llm.runs.tuning_options import TuningOptions
-from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
+from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary, without_dropout
 from llm.tuning.chat.chatml import chat_tokenizer
 from llm.tuning.examples.records import Place
 from llm.tuning.examples.rows import Prompt
@@ -52,7 +52,7 @@ class ReinforceTask(Task):
         self.reward, self.algorithm = load_reward(tuning.reward), algorithm_of(tuning)
         self.split = read_split(training.data, tuning.val_data, training.val_fraction, ANSWERABLE)
         self.tokenizer = tokenizer_for(self.split[0] + self.split[1], options, run)
-        self.options = with_vocabulary(options, self.tokenizer)
+        self.options = with_vocabulary(without_dropout(options), self.tokenizer)
         self.questions, self.held_out = (
             questions_of(rows, self.tokenizer, options.context, tuning.max_tokens) for rows in self.split
         )
