@@ -272,6 +272,21 @@ def test_pairs_beyond_the_context_are_left_out_and_counted(
     assert "1 of 25 examples are left out" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_virtual_tokens_take_room_from_the_texts(place: Path, tmp_path: Path, objective: str) -> None:
+    def row(length: int) -> str:
+        text = "x" * length
+        pair, labeled = {"prompt": "?", "chosen": text, "rejected": "y"}, {"text": text, "label": str(length % 4)}
+        return json.dumps(labeled if objective == "classify" else pair) + "\n"
+
+    (tmp_path / "long.jsonl").write_text("".join(map(row, range(2, 60, 2))))
+    more = ["--data", str(tmp_path / "long.jsonl"), "--prefix-tokens", "9"]
+    trainer, _ = set_up(*parse(arguments(place, tmp_path / "run", objective, *more)), find_task(objective))
+    widths = [trainer.batches.batch(step)[0].shape[-1] for step in range(16)]
+    assert max(widths) <= trainer.model.context == trainer.model.config.context - 9
+    trainer.workers.close()
+
+
 # --- reward -----------------------------------------------------------------------------------------------------------
 
 

@@ -61,7 +61,7 @@ class ClassifyTask(Task):
         tokenizer = kept_tokenizer(options, run)
         assert tokenizer is not None, "check_objective refuses a run without --from"
         self.tokenizer, self.options = tokenizer, with_vocabulary(options, tokenizer)
-        training, context = options.training, options.model.context
+        training, context = options.training, options.context
 
         def encode(row: Labeled) -> Example:
             return Example(text_ids(tokenizer, row.text, context), row.label, row.text)

@@ -97,7 +97,7 @@ class PreferenceTask(Task):
         self.options = with_vocabulary(without_dropout(options), self.tokenizer)
         self.objective = Preferences(options.tuning)
         check_loss(options.tuning)
-        self.examples = read_examples(options, Preference, pair_encoder(self.tokenizer, options.model.context))
+        self.examples = read_examples(options, Preference, pair_encoder(self.tokenizer, options.context))
         self.is_restored = run.exists and run.checkpoints.exist  # then the model has been trained already
         self.reference = empty(len(self.examples.train), len(self.examples.val))
         if (path := run.folder / REFERENCE).exists():
