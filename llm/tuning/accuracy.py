@@ -96,6 +96,7 @@ class Measure:
     """How many wrong answers are printed."""
 
     def start(self) -> None:
+        reward = load_reward(self.reward)  # first: a wrong name is told before the model has answered all questions
         model, tokenizer = load_any(self.path, self.checkpoint)
         rows: list[Any] = list(read_rows(self.data, ANSWERABLE))
         questions = questions_of(rows, tokenizer, model.context, self.max_tokens)
@@ -105,7 +106,7 @@ class Measure:
         seeds = seeds_of(self.seed, 0, len(questions))
         with fitting_blas_threads(model.num_parameters()):
             answers = complete(model, tokenizer, [q.ids for q in questions], settings, seeds)
-        correct = (rewards_of(load_reward(self.reward), questions, answers) >= 1).tolist()
+        correct = (rewards_of(reward, questions, answers) >= 1).tolist()
         wrong = [(q, a) for q, a, is_right in zip(questions, answers, correct, strict=True) if not is_right]
         for question, answer in wrong[: self.show]:
             print(f"wrong: {question.prompt!r} -> {answer.text!r}")
