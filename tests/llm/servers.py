@@ -87,7 +87,7 @@ def listening(service: Service, api_key: str | None = None) -> Iterator[int]:
         listener.close()
 
 
-def wait_until(condition: Any, seconds: float = 20) -> None:
+def wait_until(condition: Any, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
