@@ -270,9 +270,10 @@ def test_an_optimizer_keeps_something_for_adapters_only() -> None:
     assert {name.split(".", 1)[1] for name in state if name != "lr"} == names
 
 
+@pytest.mark.parametrize("targets", ["all-linear", ["head"]])
 @pytest.mark.parametrize("dora", [False, True])
-def test_dropout_is_for_the_branch_only_and_for_training_only(dora: bool) -> None:
-    model = adapt(random_gpt(SMALL, 0), (add_lora, {"dropout": 0.5, "targets": "all-linear", "dora": dora}), 0)
+def test_dropout_is_for_the_branch_only_and_for_training_only(dora: bool, targets: Any) -> None:
+    model = adapt(random_gpt(SMALL, 0).eval(), (add_lora, {"dropout": 0.5, "targets": targets, "dora": dora}), 0)
     ids = token_ids(np.random.default_rng(0), 2, T)
     before = logits_of(model, ids)
     np.testing.assert_array_equal(logits_of(model, ids), before)

@@ -136,6 +136,7 @@ WRONG = [
     ('{"messages": [{"role": "assistant", "content": [{"type": "image"}]}]}', "expected a text"),
     ('{"messages": [{"role": "assistant", "content": "a"}], "tools": "{"}', "tools is .*; expected a list of JSON"),
     ('{"conversations": [{"from": "human"}]}', "expected a list of objects with from and value"),
+    ('{"conversations": [{"from": ["human"], "value": "a"}]}', "expected a list of objects with from and value"),
     ('{"text": 3}', "text is 3; expected a text"),
     ('{"text": "a", "label": []}', r"label is \[\]; expected a text or a number"),
     ('{"chosen": "a", "rejected": "a"}', "are the same"),

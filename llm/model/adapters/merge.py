@@ -42,6 +42,7 @@ def give_head_a_layer(model: GPT) -> None:
         V, C = model.embedding.weight.shape
         model.head = Linear(C, V, bias=False, init=False)
         model.head.weight = model.embedding.weight
+        model.head.train(model.training)
 
 
 def merge(model: GPT) -> None:
