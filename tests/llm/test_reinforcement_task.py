@@ -110,6 +110,11 @@ def test_accuracy_counts_right_answers_by_kind(base: Path, capsys: pytest.Captur
     ("more", "message"),
     [
         (("--group-size", "4"), "--batch-size 6 is no multiple of --group-size 4"),
+        (("--group-size", "1"), "--group-size 1 leaves nothing to compare"),
+        (
+            ("--algorithm", "reinforce", "--group-size", "1", "--batch-size", "1"),
+            "--batch-size 1 leaves nothing to compare",
+        ),
         (("--reward", "nice"), "--reward nice is not possible; give exact"),
         (("--max-tokens", "16"), "questions.jsonl, line"),
         (("--algorithm", "ppo", "--baseline", "group"), "--algorithm ppo has a value head as baseline"),

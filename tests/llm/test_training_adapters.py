@@ -229,6 +229,7 @@ def test_a_killed_run_with_frozen_parts_goes_on_exactly(threads: str) -> None:
         (["--lora-rank", "2", "--prefix-tokens", "2"], "a model has one adapter"),
         (["--lora-rank", "2", "--lora-targets", "nothing"], "no matrix of the model fits the target 'nothing'"),
         (["--lora-rank", "0"], "--lora-rank must be at least 1, got 0"),
+        (["--prefix-tokens", "16"], "a model with a context of 16 cannot have 16 virtual tokens"),
         (["--prompt-tokens", "99"], "a model with a context of 16 cannot have 99 virtual tokens"),
     ],
 )

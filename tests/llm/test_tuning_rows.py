@@ -162,6 +162,12 @@ def test_a_row_of_another_kind_is_named(tmp_path: Path) -> None:
         read_rows(path, (Text,))
 
 
+def test_questions_and_answers_in_a_table(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("question,answer\nq,a\n")
+    (row,) = read_rows(tmp_path / "x.csv", ALL)
+    assert isinstance(row, Conversation) and row.messages == [Q, A]
+
+
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.tsv"])
 def test_an_empty_file_and_one_that_is_not_utf8(name: str, tmp_path: Path) -> None:
     path = tmp_path / name

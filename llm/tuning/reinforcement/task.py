@@ -62,6 +62,7 @@ class ReinforceTask(Task):
                 f"--batch-size {training.batch_size} is no multiple of --group-size {self.group_size}, the number of "
                 "completions of each prompt; change one of them"
             )
+        check_comparison(self.algorithm, self.group_size, training.batch_size)
 
     def extend(self, model: GPT) -> GPT:
         return add_value_head(model) if self.algorithm.baseline == "value" else model
@@ -132,6 +133,14 @@ def algorithm_of(tuning: TuningOptions) -> Algorithm:
     if tuning.algorithm == "ppo" and {"baseline", "scale", "ratio"} & changes.keys():
         raise ValueError("--algorithm ppo has a value head as baseline, and ratios of tokens; leave these options out")
     return replace(ALGORITHMS[tuning.algorithm], **changes)
+
+
+def check_comparison(algorithm: Algorithm, group_size: int, batch_size: int) -> None:
+    """Raise ValueError if a completion would be compared with itself alone: its advantage would always be 0."""
+    alone = {"group": group_size, "leave_one_out": group_size, "batch": batch_size}.get(algorithm.baseline) == 1
+    if alone:
+        option = "--batch-size" if algorithm.baseline == "batch" else "--group-size"
+        raise ValueError(f"{option} 1 leaves nothing to compare a completion with; give 2 or more, or --baseline none")
 
 
 def sampling(temperature: float) -> Sampling:
