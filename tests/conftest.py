@@ -56,13 +56,15 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     def fail(*_: Any) -> None:
         pytest.fail(f"the test did not end within {seconds} seconds")
 
-    handler = signal.signal(signal.SIGALRM, fail)
+    handler, pipe_handler = signal.signal(signal.SIGALRM, fail), signal.getsignal(signal.SIGPIPE)
     signal.alarm(seconds)
     try:
         return (yield)
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, handler)
+        # A program that a test runs in this process may let a closed pipe end the process: a later test would.
+        signal.signal(signal.SIGPIPE, pipe_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -162,10 +162,10 @@ def _weights(attention: Attention, x: Tensor, settings: LayerSettings) -> Array:
     columns = []
     for start in range(0, T, D):
 
-        def with_identity(k: Array, v: Array, start: int = start) -> tuple[Array, Array]:
-            xp = array_module(k)
+        def with_identity(k: Tensor, v: Tensor, start: int = start) -> tuple[Tensor, Tensor]:
+            xp = array_module(k.data)
             identity = xp.arange(T)[:, None] == xp.arange(start, start + D)  # (T, D)
-            return k, xp.broadcast_to(identity.astype(k.dtype), v.shape)
+            return k, Tensor(xp.broadcast_to(identity.astype(k.dtype), v.shape))
 
         y = watched(x, settings, with_identity)  # (1, T, H * D)
         columns.append(y.data.reshape(T, H, D).swapaxes(0, 1))  # (H, T, D)

@@ -11,7 +11,6 @@ a number for each row, so the backward pass computes the logits a second time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from minigrad.backend import Array, array_module
 from minigrad.fused.cross_entropy import cross_entropy_reference, softmax_loss
 from minigrad.fused.curves import check_soft_cap, soft_cap_in_place
 from minigrad.fused.linear import linear_reference
-from minigrad.fused.loss_options import LossOptions, Reduction, check_targets
+from minigrad.fused.loss_options import LossOptions, Reduction, Targets, check_targets
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, column_sum
 from minigrad.lazy import Gradient, LazyGradient
@@ -88,27 +87,30 @@ def linear_cross_entropy(
     checked = check_targets(targets, x.shape[:-1], len(weight), ignore_index)
     reduce = Reduction(reduction, checked, x.dtype)
     chunk = chunk or _chunk_rows(x.data, weight.data)
-    rows = checked.only_counted(as_rows(x.data), copy=False)
-    soft_cap = check_soft_cap(soft_cap)
-    head = _Head(rows, weight.data, inputs[2].data if inputs[2:] else None, checked.classes, options, soft_cap)
+    # Logits of a row that does not count, such as a question in a chat, are not computed.
+    counted = _CountedRows(checked)
+    rows = checked.only_counted(as_rows(x.data), copy=False) if counted.numbers is None else counted(as_rows(x.data))
+    soft_cap, bias = check_soft_cap(soft_cap), inputs[2].data if inputs[2:] else None
+    head = _Head(rows, weight.data, bias, counted(checked.classes), options, soft_cap)
     needs = [t.requires_grad for t in inputs]
     in_forward = mode.recording and any(needs) and reduction != "none"  # whether the gradients are computed here
-    row_weights = reduce.row_weights(array_module(x.data).ones((), x.dtype)) if in_forward else None  # for g = 1
+    one = array_module(x.data).ones((), x.dtype)
+    row_weights = counted(reduce.row_weights(one)) if in_forward else None  # for g = 1
     # With few rows, dz (N, V) of a single chunk takes less memory than dW (V, C). Then dz is saved.
-    save_dz = in_forward and needs[1] and 0 < math.prod(x.shape[:-1]) <= min(chunk, x.shape[-1])
+    save_dz = in_forward and needs[1] and 0 < len(rows) <= min(chunk, x.shape[-1])
     losses, gradients = head.losses_and_gradients(chunk, row_weights, needs, save_dz=save_dz)
 
     def vjp(g: Array, needs: Needs) -> tuple:
         if in_forward:
             dx, dw, db = _times_g(g, gradients, head)
         else:
-            _, (dx, dw, db, _) = head.losses_and_gradients(chunk, reduce.row_weights(g), needs)
-        return (None if dx is None else dx.reshape(x.shape), dw, db)[: len(inputs)]
+            _, (dx, dw, db, _) = head.losses_and_gradients(chunk, counted(reduce.row_weights(g)), needs)
+        return (None if dx is None else counted.among_all(dx).reshape(x.shape), dw, db)[: len(inputs)]
 
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, **options._asdict())
 
-    return record_fused(reduce(losses), inputs, vjp, reference)
+    return record_fused(reduce(counted.among_all(losses)), inputs, vjp, reference)
 
 
 def _chunk_rows(x: Array, weight: Array) -> int:
@@ -116,6 +118,25 @@ def _chunk_rows(x: Array, weight: Array) -> int:
     if array_module(x) is np:
         return CPU_CHUNK_ROWS
     return max(CPU_CHUNK_ROWS, GPU_CHUNK_LOGITS // max(1, len(weight)))
+
+
+class _CountedRows:
+    """Takes the rows that count out of an array of all rows, and puts them back. On a GPU it leaves all as they are."""
+
+    def __init__(self, targets: Targets):
+        self.numbers, self.total = targets.chosen(), len(targets.counted)
+
+    def __call__(self, rows: Array) -> Array:
+        """(N, ...) -> (n, ...)"""
+        return rows if self.numbers is None else rows[self.numbers]
+
+    def among_all(self, rows: Array) -> Array:
+        """(n, ...) -> (N, ...), with zeros in the rows that do not count."""
+        if self.numbers is None:
+            return rows
+        every = np.zeros((self.total, *rows.shape[1:]), rows.dtype)
+        every[self.numbers] = rows
+        return every
 
 
 # --- chunk after chunk ------------------------------------------------------------------------------------------------

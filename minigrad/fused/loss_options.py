@@ -46,6 +46,10 @@ class Targets(NamedTuple):
             return array_module(rows).ascontiguousarray(np.where(self.counted[:, None], rows, 0))
         return rows.copy() if copy else rows
 
+    def chosen(self) -> Array | None:
+        """The numbers of the rows that count; None if all count, and on a GPU, which would have to wait for them."""
+        return None if array_module(self.counted) is not np or self.all_count() else np.flatnonzero(self.counted)
+
 
 def check_targets(targets: Any, shape: tuple[int, ...], classes: int, ignore_index: int) -> Targets:
     """Targets of this shape, in the range of the classes or equal to `ignore_index`."""

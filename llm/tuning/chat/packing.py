@@ -69,12 +69,17 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return groups
 
 
+def row_width(row: Sequence[Tokens]) -> int:
+    """How many inputs a row has that consists of these examples."""
+    return sum(example.width for example in row)
+
+
 def make_batch(rows: Sequence[Sequence[Tokens]]) -> Batch:
     """Inputs, targets and document numbers of rows that consist of one or more examples, all (B, T) int64.
 
     T is the length of the longest row.
     """
-    width = max(sum(example.width for example in row) for row in rows)
+    width = max(row_width(row) for row in rows)
     inputs = np.zeros((len(rows), width), dtype=np.int64)  # (B, T)
     targets = np.full((len(rows), width), IGNORED, dtype=np.int64)  # (B, T)
     documents = np.full((len(rows), width), PADDING, dtype=np.int64)  # (B, T)

@@ -23,7 +23,7 @@ from llm.training.display import stages
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
 from llm.tuning.chat.chatml import chat_tokenizer
 from llm.tuning.chat.conversation import LEARNABLE, NOTHING, Encoder, answers, content_of
-from llm.tuning.chat.packing import IGNORED, PADDING, Tokens, make_batch, pack
+from llm.tuning.chat.packing import IGNORED, PADDING, Tokens, make_batch, pack, row_width
 from llm.tuning.examples.row_batches import RowBatches, some_batches
 from llm.tuning.examples.rows import Conversation, Message
 from llm.tuning.examples.split import checksum, read_split
@@ -107,7 +107,7 @@ class ChatTask(Task):
     def parts(self, model: GPT) -> Parts:
         training, packing = self.options.training, self.options.tuning.packing
         train, val = self.rows_of(self.train), self.rows_of(self.val)
-        batches = RowBatches(train, training.batch_size, training.seed, make_batch)
+        batches = RowBatches(train, training.batch_size, training.seed, make_batch, row_width)
         return Parts(
             AnswerTokens(packed=packing),
             batches,
