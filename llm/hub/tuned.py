@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt, initial_values, prefix_width
+from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt, embedded, initial_values, prefix_width
 from llm.hub.adapters.settings import LoRASettings
 from llm.hub.errors import HubError, shown
 from llm.hub.read import load_either
@@ -178,7 +178,7 @@ def add_adapter(model: GPT, tuning: TuningOptions, seed: int) -> None:
         attach_prefix(model, rng.standard_normal((tuning.prefix_tokens, prefix_width(model.config))))
     elif tuning.prompt_tokens:
         ids = rng.integers(0, model.config.vocab_size, tuning.prompt_tokens)  # begins as embeddings of tokens
-        attach_prompt(model, model.embedding(ids).data)
+        attach_prompt(model, embedded(model, ids))
 
 
 def targets_of(given: str) -> str | tuple[str, ...]:

@@ -35,18 +35,20 @@ def class_outputs(classifier: Classifier, texts: Sequence[Sequence[int]]) -> np.
     """The probability of each class for each text, (N, classes), from ids. If there is one class: its logit."""
     found = np.empty((len(texts), len(classifier.labels)))
     with no_grad(), no_dropout(classifier):
-        for rows in batches_by_length(texts):
+        for rows in batches_by_length([len(ids) for ids in texts]):
             ids, mask = padded([texts[row] for row in rows])
             logits = classifier(to_device(ids, classifier.device), mask=mask)
             found[rows] = to_device((ops.softmax(logits) if len(classifier.labels) > 1 else logits).data, "cpu")
     return found
 
 
-def batches_by_length(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """The numbers of the texts in batches. Texts of about the same length come together, to have little padding."""
+def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The numbers of texts with these lengths, in batches. Those of about the same length come together, to have little
+    padding.
+    """
     batch: list[int] = []
-    for row in sorted(range(len(texts)), key=lambda row: len(texts[row])):
-        if batch and len(texts[row]) * (len(batch) + 1) > BATCH_TOKENS:
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and lengths[row] * (len(batch) + 1) > BATCH_TOKENS:
             yield batch
             batch = []
         batch.append(row)

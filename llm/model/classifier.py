@@ -70,6 +70,11 @@ class Classifier(Module):
         return self.model.config
 
     @property
+    def context(self) -> int:
+        """The largest number of tokens of a text; an adapter may take some of those of the model."""
+        return self.model.context
+
+    @property
     def device(self) -> str:
         return self.model.device
 

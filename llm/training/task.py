@@ -129,3 +129,16 @@ def with_vocabulary(options: Options, tokenizer: BaseTokenizer) -> Options:
     if options.training.from_ is not None:  # a model of others may have more ids than its tokenizer
         size = max(size, options.model.vocab_size)
     return replace(options, model=replace(options.model, vocab_size=size))
+
+
+def without_dropout(options: Options) -> Options:
+    """The options for a model that is compared with what it, or a reference, said without dropout.
+
+    With dropout the two would differ from the first step on. Raises ValueError if an adapter shall have it.
+    """
+    if options.tuning.lora_dropout:
+        raise ValueError(
+            f"--lora-dropout does not go with --objective {options.training.objective}: model and reference have no "
+            "dropout"
+        )
+    return replace(options, model=replace(options.model, dropout=0.0))

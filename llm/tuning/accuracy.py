@@ -99,6 +99,7 @@ class Measure:
     def start(self) -> None:
         if self.max_tokens < 1 or self.seed < 0:
             raise ValueError(f"--max-tokens must be at least 1 and --seed 0, got {self.max_tokens} and {self.seed}")
+        reward = load_reward(self.reward)  # first: a wrong name is told before the model has answered all questions
         model, tokenizer = load_any(self.path, self.checkpoint)
         if not isinstance(model, GPT):
             raise ValueError(f"{self.path} is a classifier, which writes no text")
@@ -110,7 +111,7 @@ class Measure:
         seeds = seeds_of(self.seed, 0, len(questions))
         with fitting_blas_threads(model.num_parameters()):
             answers = complete(model, tokenizer, [q.ids for q in questions], settings, seeds)
-        correct = (rewards_of(load_reward(self.reward), questions, answers) >= 1).tolist()
+        correct = (rewards_of(reward, questions, answers) >= 1).tolist()
         wrong = [(q, a) for q, a, is_right in zip(questions, answers, correct, strict=True) if not is_right]
         for question, answer in wrong[: self.show]:
             print(f"wrong: {question.prompt!r} -> {answer.text!r}")

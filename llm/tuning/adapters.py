@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt, initial_values, prefix_width
+from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt, embedded, initial_values, prefix_width
 from llm.hub.adapters.files import save_adapter
 from llm.hub.adapters.settings import LoRASettings
+from llm.hub.tuned import targets_of
 from llm.model.adapters.attach import adapter_off
 from llm.model.adapters.merge import merge
 from llm.model.gpt import GPT
@@ -84,14 +85,12 @@ def add_prompt(
         given = np.resize(given, _count(tokens))
     else:
         given = np.random.default_rng(rng).integers(0, model.config.vocab_size, _count(tokens))
-    attach_prompt(model, model.embedding(given).data * model.config.embedding_scale)
+    attach_prompt(model, embedded(model, given))
 
 
 def _names(given: str | Iterable[str]) -> str | tuple[str, ...]:
-    """As a list, unless it is a regular expression or "all-linear". A plain word is the name of a matrix."""
-    if isinstance(given, str):
-        return (given,) if given.replace("_", "").replace(".", "").isalnum() else given
-    return tuple(given)
+    """As a tuple, unless it is a regular expression or "all-linear". A plain word is the name of a matrix."""
+    return targets_of(given) if isinstance(given, str) else tuple(given)
 
 
 def _count(tokens: int) -> int:

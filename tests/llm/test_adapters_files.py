@@ -152,6 +152,10 @@ def test_targets_by_names_of_transformers_and_by_ours() -> None:
     assert names_of(model_with(targets=["qkv"])) == both | {f"{layer}.self_attn.k_proj" for layer in (0, 1)}
     assert names_of(model_with(targets="mlp.up", layers=[1])) == {"1.mlp.gate_proj", "1.mlp.up_proj"}
     everything = names_of(model_with(targets="all-linear"))
+    for expression in ("all-linear", r".*_proj"):
+        of_one = model_with(targets=expression, layers=[1])
+        assert names_of(of_one) == {name for name in everything if name.startswith("1.")}
+        assert not isinstance(of_one.settings.targets, str)  # PEFT refuses one beside layers_to_transform
     assert len(everything) == 14 and "lm_head" not in everything
     assert names_of(model_with(targets="all-linear", exclude=["k_proj", "mlp.down"])) == {
         name for name in everything if "k_proj" not in name and "down" not in name

@@ -14,14 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm.hub.tuned import add_adapter
 from llm.model.adapters.attach import adapter_off, sharing_weights
 from llm.model.adapters.merge import merge
 from llm.model.cache_pool import CachePool
+from llm.model.classifier import Classifier
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from llm.parallel.threads import Threads
 from llm.parallel.workers import Workers
+from llm.runs.tuning_options import TuningOptions
 from llm.tuning import add_lora, add_prefix, add_prompt
 from minigrad import no_grad, seed
 from minigrad.modes import op_hook
@@ -179,6 +182,17 @@ def test_packed_documents_with_virtual_tokens_are_refused(add: Any) -> None:
         model(np.zeros((1, 4), int), documents=np.array([[0, 0, 1, 1]]))
 
 
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_prompt_begins_as_the_vectors_of_tokens_that_the_first_block_gets(scale: float) -> None:
+    models: list[Any] = [random_gpt(replace(SMALL, embedding_scale=scale), 0) for _ in range(2)]
+    vectors = models[0].embedding.weight.data * scale  # (V, C)
+    add_prompt(models[0], tokens=3)
+    add_adapter(models[1], TuningOptions(prompt_tokens=3), seed=0)
+    for model in models:
+        for row in model.embedding.prompt.data:
+            assert (row == vectors).all(axis=1).any()
+
+
 def test_virtual_tokens_take_room_from_the_context() -> None:
     for add in (add_prefix, add_prompt):
         add(model := random_gpt(replace(SMALL, positions="learned", context=8), 0), tokens=3)
@@ -320,6 +334,16 @@ def test_switching_off_in_one_thread_leaves_the_others_alone() -> None:
         thread.join()
         assert np.abs(logits_of(model, ids) - expected).max() > 1e-6
     np.testing.assert_array_equal(found[0], expected)
+
+
+def test_the_adapter_inside_a_classifier_can_be_switched_off_too() -> None:
+    ids = token_ids(np.random.default_rng(0), 2, T)
+    with no_grad():
+        expected = Classifier(random_gpt(SMALL, 0), 3)(ids).data
+        adapted = Classifier(adapted_gpt(SMALL, (add_lora, {}), 0), 3)
+        assert np.abs(adapted(ids).data - expected).max() > 1e-6
+        with adapter_off(adapted):
+            np.testing.assert_array_equal(adapted(ids).data, expected)
 
 
 def test_a_copy_of_a_model_has_an_adapter_of_its_own() -> None:

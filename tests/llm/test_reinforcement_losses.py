@@ -102,6 +102,7 @@ def test_the_clipped_loss_is_that_of_the_ratio_within_the_bounds_and_has_no_slop
     mask = np.ones((R, T), bool)
     found = is_clipped(log_ratio.data, np.zeros((R, T)), advantages, mask, Algorithm(low=0.2, high=0.3))
     np.testing.assert_array_equal(found, too_far)
+    assert not is_clipped(log_ratio.data, np.zeros((R, T)), advantages, mask, Algorithm(ratio="none")).any()
 
 
 @given(seed=st.integers(0, 10**6))

@@ -36,6 +36,16 @@ def test_a_function_gets_prompts_completions_and_rows_and_returns_numbers_or_non
     assert all(type(value) is float for value in found)
 
 
+def test_a_file_may_have_dataclasses(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Found:\n    score: float\n"
+        "def reward(prompts, completions, rows):\n    return [Found(2).score for _ in rows]\n"
+    )
+    assert load_reward(f"{path}:reward")(PROMPTS, TEXTS, ROWS) == [2.0, 2.0, 2.0]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

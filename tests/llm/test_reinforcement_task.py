@@ -11,6 +11,7 @@ import pytest
 from llm.hub.load import load_any
 from llm.inference.text import write_sample
 from llm.runs.load import load_model
+from llm.runs.run import Run
 from llm.training.command import parse, start
 from llm.tuning.accuracy import Measure
 from llm.tuning.reinforcement.rewards import load_reward
@@ -89,6 +90,17 @@ def test_a_run_of_ppo_writes_and_can_be_continued_from(
     assert start(*parse([*arguments, "--out", str(again)]), write_sample, find_task) == 0
 
 
+def test_the_policy_has_no_dropout_so_the_first_update_with_a_sample_clips_nothing(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pictures(monkeypatch)
+    more = ("--algorithm", "ppo", "--sample-epochs", "2", "--dropout", "0.5", "--steps", "1")
+    assert reinforce(base, tmp_path / "run", *more) == 0
+    (line,) = (each for each in metrics(tmp_path / "run") if "train_clipped" in each)
+    assert line["train_clipped"] == 0
+    assert Run(tmp_path / "run").options().model.dropout == 0
+
+
 def test_it_learns(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_pictures(monkeypatch)
     more = ("--steps", "30", "--batch-size", "24", "--group-size", "8", "--lr", "3e-2")
@@ -110,14 +122,13 @@ def test_accuracy_counts_right_answers_by_kind(base: Path, capsys: pytest.Captur
     ("more", "message"),
     [
         (("--group-size", "4"), "--batch-size 6 is no multiple of --group-size 4"),
-        (("--group-size", "1"), "--group-size 1 leaves nothing to compare"),
-        (
-            ("--algorithm", "reinforce", "--group-size", "1", "--batch-size", "1"),
-            "--batch-size 1 leaves nothing to compare",
-        ),
         (("--reward", "nice"), "--reward nice is not possible; give exact"),
         (("--max-tokens", "16"), "questions.jsonl, line"),
         (("--algorithm", "ppo", "--baseline", "group"), "--algorithm ppo has a value head as baseline"),
+        (("--algorithm", "grpo", "--group-size", "1"), "with --group-size 1, .* nothing would be learned"),
+        (("--algorithm", "rloo", "--group-size", "1"), "with --group-size 1, .* nothing would be learned"),
+        (("--algorithm", "reinforce", "--group-size", "1", "--batch-size", "1"), "with --batch-size 1, a completion"),
+        (("--lora-rank", "2", "--lora-dropout", "0.1"), "--lora-dropout does not go with --objective reinforce"),
         (("--kl", "k1", "--beta", "0.1"), "the estimator k1 has a gradient of mean 0"),
     ],
 )

@@ -255,3 +255,21 @@ def test_samples_are_answers(prompt: str, base: Path, tmp_path: Path, monkeypatc
     question = prompt or task.val_rows[0].messages[0]["content"]
     assert text.startswith(f"user: {question}\nassistant: ")
     assert asked == [[said("user", question)]]
+
+
+def test_a_sample_asks_the_first_question_whose_answer_is_learned(base: Path, tmp_path: Path) -> None:
+    begins = {"messages": [said("assistant", "a"), said("user", "q"), said("assistant", "a")]}
+    ignored = {"messages": [said("user", "no"), {**said("assistant", "a"), "weight": 0}]}
+    good = {"messages": [said("user", "yes"), said("assistant", "a")]}
+    data, others = tmp_path / "chat.jsonl", tmp_path / "others.jsonl"
+    data.write_text(json.dumps(good) + "\n" + json.dumps({**good, "id": 1}) + "\n")
+
+    def sample(*chats: dict) -> str:
+        others.write_text("".join(json.dumps({**chat, "id": 2}) + "\n" for chat in chats))
+        options, run = parse(["--from", str(base), "--data", str(data), "--val-data", str(others),
+                              "--out", str(tmp_path / "run"), *BRIEF])  # fmt: skip
+        task = ChatTask(options, run)
+        return task.sample(llm.GPT(task.options.model), lambda *_: "a text")
+
+    assert sample(begins, ignored, good).startswith("user: yes\nassistant: ")
+    assert sample(begins) == "a text"

@@ -65,6 +65,7 @@ CONVERSATIONS = {
     ),
     "null is nothing": ({"messages": [Q, A], "chosen": None, "rejected": None}, [Q, A], 0),
     "question and answer": ({"question": "q", "answer": "a"}, [Q, A], 1),
+    "an answer that is a number": ({"question": "q", "answer": 7}, [Q, {"role": "assistant", "content": "7"}], 1),
 }
 
 
@@ -249,6 +250,15 @@ def test_tables_that_do_not_fit(tmp_path: Path) -> None:
     path.write_text('text,label\na,"1\n')
     with pytest.raises(DataError, match="x.csv, line 2: this row is not CSV"):
         read_rows(path, ALL)
+
+
+def test_csv_with_questions_and_answers(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    for column, kind in (("question", Conversation), ("prompt", Prompt)):
+        path.write_text(f"{column},answer\n1 + 1,2\n1 + 2,3\n")
+        rows: list[Any] = read_rows(path, ALL)
+        assert [type(row) for row in rows] == [kind, kind]
+        assert rows[0].fields == {column: "1 + 1", "answer": "2"}
 
 
 def test_csv_with_other_columns(tmp_path: Path) -> None:

@@ -195,6 +195,9 @@ def test_balanced_rows_have_as_many_of_each_class(labels: list[str], seed: int) 
 def test_labels_that_are_numbers_are_in_the_order_of_numbers() -> None:
     assert in_order({"10", "9", "-1"}) == ["-1", "9", "10"]
     assert in_order({"b", "10", "9"}) == ["10", "9", "b"]
+    assert in_order({"--1", "2"}) == ["--1", "2"]  # the first is no number
+    # Two names of one number have an order, which does not depend on that of the set.
+    assert in_order({"1", "01", "001"}) == in_order({"001", "01", "1"}) == ["001", "01", "1"]
 
 
 # --- preference -------------------------------------------------------------------------------------------------------
@@ -293,6 +296,21 @@ def test_pairs_beyond_the_context_are_left_out_and_counted(
     assert "1 of 25 examples are left out" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_virtual_tokens_take_room_from_the_texts(place: Path, tmp_path: Path, objective: str) -> None:
+    def row(length: int) -> str:
+        text = "x" * length
+        pair, labeled = {"prompt": "?", "chosen": text, "rejected": "y"}, {"text": text, "label": str(length % 4)}
+        return json.dumps(labeled if objective == "classify" else pair) + "\n"
+
+    (tmp_path / "long.jsonl").write_text("".join(map(row, range(2, 60, 2))))
+    more = ["--data", str(tmp_path / "long.jsonl"), "--prefix-tokens", "9"]
+    trainer, _ = set_up(*parse(arguments(place, tmp_path / "run", objective, *more)), find_task(objective))
+    widths = [trainer.batches.batch(step)[0].shape[-1] for step in range(16)]
+    assert max(widths) <= trainer.model.context == trainer.model.config.context - 9
+    trainer.workers.close()
+
+
 # --- reward -----------------------------------------------------------------------------------------------------------
 
 
@@ -327,18 +345,35 @@ def test_each_example_is_used_once_in_an_epoch(count: int, batch_size: int, seed
         assert sorted(order[epoch * count : (epoch + 1) * count]) == list(range(count))
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 5), st.integers(0, 9))
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=90), st.integers(1, 5), st.integers(0, 9))
 def test_batches_by_length_have_the_same_examples_and_no_lengths_between_them(
     lengths: list[int], batch_size: int, seed: int
 ) -> None:
     usual = RowBatches(range(len(lengths)), batch_size, seed, lambda some: (np.array(some),))
     sorted_ones = RowBatches(range(len(lengths)), batch_size, seed, usual.make_batch, lengths.__getitem__)
-    for window in range(2):
-        steps = range(window * WINDOW, (window + 1) * WINDOW)
+    size = sorted_ones.window
+    for window in range(9):
+        steps = range(window * size, (window + 1) * size)
         before, after = ([batches.indices(step) for step in steps] for batches in (usual, sorted_ones))
         assert sorted(sum(before, [])) == sorted(sum(after, []))
-        ends = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in after)
-        assert all(end <= begin for (_, end), (begin, _) in pairwise(ends))
+        first, last = steps.start * batch_size // len(lengths), (steps.stop * batch_size - 1) // len(lengths)
+        if first == last:  # all of one epoch
+            ends = sorted((min(lengths[i] for i in batch), max(lengths[i] for i in batch)) for batch in after)
+            assert all(end <= begin for (_, end), (begin, _) in pairwise(ends))
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(8, 4), (24, 3), (24, 8), (50, 2), (600, 8)])
+def test_batches_by_length_do_not_repeat_an_example_and_differ_in_each_epoch(count: int, batch_size: int) -> None:
+    def length(number: int) -> int:
+        return number
+
+    batches = RowBatches(range(count), batch_size, 1, lambda some: (np.array(some),), length)
+    steps = 4 * batches.steps_per_epoch
+    found = [batches.indices(step) for step in range(steps)]
+    # Only where one epoch ends and the next begins, an example may come twice in a batch, as without lengths.
+    assert sum(len({*batch}) < batch_size for batch in found) <= 4
+    assert len({tuple(sorted(batch)) for batch in found}) > steps / 2
+    assert batches.window == min(WINDOW, max(1, count // (4 * batch_size)))
 
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(1, 5))

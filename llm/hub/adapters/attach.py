@@ -95,6 +95,11 @@ def attach_prompt(model: GPT, weight: np.ndarray) -> None:
     add_prompt(model, PromptSettings(len(weight)), weight)
 
 
+def embedded(model: GPT, ids: np.ndarray) -> np.ndarray:
+    """The vectors (P, C) of some tokens, as the first block gets them: a prompt may begin as these."""
+    return model.embedding(ids).data * model.config.embedding_scale
+
+
 def prefix_width(config: GPTConfig) -> int:
     """How many numbers a virtual token of a prefix has."""
     return config.layers * 2 * config.key_heads * config.head_size

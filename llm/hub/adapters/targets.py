@@ -62,7 +62,7 @@ def matches(pattern: str, name: str) -> bool:
 
 def in_layers(name: str, settings: LoRASettings) -> bool:
     """Whether the settings want an update in the layer of this matrix."""
-    if settings.layers is None or isinstance(settings.targets, str):
+    if settings.layers is None:
         return True
     lists = "|".join(settings.layers_pattern) or r"[^.]*"
     found = re.match(rf"(?:^|.*?\.)(?:{lists})\.(\d+)\.", name)  # the first number is that of the layer
@@ -95,7 +95,9 @@ def their_names(settings: LoRASettings, wanted: list[Matrix], matrices: list[Mat
     for targets in (settings.targets or default_targets(matrices), last_names):
         with suppress(HubError):  # one of the names is ours
             found = chosen(theirs, replace(settings, targets=targets))
-            if targets != ALL_LINEAR and [m.name for m in found] == [m.name for m in wanted]:
+            # PEFT refuses a regular expression beside numbers of layers.
+            is_possible = targets != ALL_LINEAR and not (settings.layers and isinstance(targets, str))
+            if is_possible and [m.name for m in found] == [m.name for m in wanted]:
                 return targets
     return tuple(m.name for m in wanted)
 

@@ -27,7 +27,7 @@ def print_classes(classifier: Classifier, tokenizer: BaseTokenizer, prompt: str 
     at_once = LINES if sys.stdin is None or not sys.stdin.isatty() else 1
     with suppress(KeyboardInterrupt):
         while some := list(islice(texts, at_once)):
-            ids = [text_ids(tokenizer, text, classifier.config.context) for text in some]
+            ids = [text_ids(tokenizer, text, classifier.context) for text in some]
             for row in class_outputs(classifier, ids):
                 print_text(line(classifier.labels, row.tolist()) + "\n")
         return 0

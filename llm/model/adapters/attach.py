@@ -73,9 +73,13 @@ def _joined(mixin: type[Module], base: type[Module]) -> type[Module]:
 
 
 @contextmanager
-def adapter_off(model: GPT) -> Iterator[None]:
-    """Inside the block, and in this thread, the model computes what it would without its adapter."""
-    switch = model.switch if isinstance(model, AdaptedGPT) else Switch()
+def adapter_off(model: Module) -> Iterator[None]:
+    """Inside the block, and in this thread, the model computes what it would without its adapter.
+
+    `model`: a GPT, or what has one inside, such as a classifier. Without an adapter, the block changes nothing.
+    """
+    adapted = (module for _, module in model.named_modules() if isinstance(module, AdaptedGPT))
+    switch = next((module.switch for module in adapted), Switch())
     before, switch.on = switch.on, False
     try:
         yield

@@ -22,7 +22,7 @@ from llm.training.checks import check_prompt
 from llm.training.display import stages
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
 from llm.tuning.chat.chatml import chat_tokenizer
-from llm.tuning.chat.conversation import LEARNABLE, NOTHING, Encoder, answers, content_of
+from llm.tuning.chat.conversation import LEARNABLE, NOTHING, Encoder, Learnable, answers, content_of
 from llm.tuning.chat.packing import IGNORED, PADDING, Tokens, make_batch, pack, row_width
 from llm.tuning.examples.row_batches import RowBatches, some_batches
 from llm.tuning.examples.rows import Conversation, Message
@@ -126,13 +126,20 @@ class ChatTask(Task):
 
     def sample(self, model: GPT, write: SampleWriter) -> str:
         """The answer to --prompt, or else to the first question of the validation data."""
-        prompt, row = self.options.training.prompt, self.val_rows[0]
-        if not prompt and not isinstance(row, Conversation):
+        prompt = self.options.training.prompt
+        question = [{"role": "user", "content": prompt}] if prompt else first_question(self.val_rows)
+        if not question:
             return super().sample(model, write)
-        question: list[Message] = [{"role": "user", "content": prompt}]
-        question = question if prompt else [*row.messages[: answers(row)[0]]]
         said = "\n".join(f"{message['role']}: {content_of(message)}" for message in question)
         return f"{said}\nassistant: {write_answer(model, self.tokenizer, question, self.options.training.seed)}"
+
+
+def first_question(rows: Sequence[Learnable]) -> list[Message]:
+    """The messages before the first answer that is learned; of the first row that has both. Else no messages."""
+    for row in rows:
+        if isinstance(row, Conversation) and (learned := answers(row)) and learned[0] > 0:
+            return [*row.messages[: learned[0]]]
+    return []
 
 
 def write_answer(model: GPT, tokenizer: BaseTokenizer, messages: Sequence[Message], seed: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class ClassifyTask(Task):
         tokenizer = kept_tokenizer(options, run)
         assert tokenizer is not None, "check_objective refuses a run without --from"
         self.tokenizer, self.options = tokenizer, with_vocabulary(options, tokenizer)
-        training, context = options.training, options.model.context
+        training, context = options.training, options.context
 
         def encode(row: Labeled) -> Example:
             return Example(text_ids(tokenizer, row.text, context), row.label, row.text)
@@ -122,8 +123,8 @@ class ClassifyTask(Task):
 
 def in_order(labels: set[str]) -> list[str]:
     """Numbers by their size, other labels by the alphabet."""
-    if all(label.lstrip("-").isdecimal() for label in labels):
-        return sorted(labels, key=int)
+    if all(re.fullmatch(r"-?\d+", label) for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))  # "1" and "01" are two labels
     return sorted(labels)
 
 

@@ -18,8 +18,8 @@ from llm.data.errors import DataError
 
 # The names of columns by which a header is recognised, and other names for two of them.
 COLUMNS = {
-    "text", "label", "prompt", "completion", "instruction", "input", "output", "chosen", "rejected", "system",
-    "question", "answer",
+    "text", "label", "prompt", "completion", "instruction", "input", "output", "question", "answer", "chosen",
+    "rejected", "system",
 }  # fmt: skip
 SYNONYMS = {"sentence": "text", "message": "text", "review": "text", "class": "label", "category": "label"}
 FORMATS = "JSON lines, a JSON array, or a table whose name ends with .csv or .tsv"

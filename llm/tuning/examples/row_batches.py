@@ -11,7 +11,7 @@ from llm.data.permutation import ROUNDS, permute
 from llm.parallel.objective import Batch
 
 E = TypeVar("E")
-WINDOW = 16  # batches whose examples are sorted by length together
+WINDOW = 16  # batches whose examples are sorted by length together, at most
 MakeBatch = Callable[[list[E]], Batch]
 
 
@@ -19,8 +19,8 @@ class RowBatches(Generic[E]):
     """In each epoch, every example is used once. A batch at the end of one goes on with the next, in another order.
 
     `make_batch` makes a batch of some examples. `length` says how long one is. If it is given, batches have examples of
-    about the same length, so that little is computed for padding: the examples of WINDOW batches are sorted by length
-    and divided, and the batches come in random order.
+    about the same length, so that little is computed for padding: the examples of a window of batches are sorted by
+    length and divided, and the batches come in random order.
     """
 
     def __init__(
@@ -33,6 +33,9 @@ class RowBatches(Generic[E]):
     ):
         self.examples, self.batch_size, self.seed, self.make_batch = examples, batch_size, seed, make_batch
         self.lengths = None if length is None else np.array([length(example) for example in examples])
+        # An epoch has at least four windows (as with `group_by_length` in transformers), so that its batches differ
+        # from those of other epochs. In a longer window, a batch would be the copies of one example from many epochs.
+        self.window = min(WINDOW, max(1, len(examples) // (4 * batch_size)))  # batches
 
     @property
     def steps_per_epoch(self) -> int:
@@ -46,13 +49,16 @@ class RowBatches(Generic[E]):
         B = self.batch_size
         if self.lengths is None:
             return self._shuffled(step * B, B).tolist()
-        window, place = divmod(step, WINDOW)
-        numbers = self._shuffled(window * WINDOW * B, WINDOW * B)
-        numbers = numbers[self.lengths[numbers].argsort(kind="stable")].reshape(WINDOW, B)
-        return numbers[permute(np.array([place]), WINDOW, self._keys(window, 1))[0]].tolist()
+        window, place = divmod(step, self.window)
+        first = window * self.window * B
+        numbers = self._shuffled(first, self.window * B)
+        # Epochs are sorted one after the other: an example that is in two of them does not come twice in one batch.
+        order = np.lexsort((self.lengths[numbers], np.arange(first, first + len(numbers)) // len(self.examples)))
+        batches = numbers[order].reshape(self.window, B)
+        return batches[permute(np.array([place]), self.window, self._keys(window, 1))[0]].tolist()
 
     def _shuffled(self, first: int, count: int) -> np.ndarray:
-        """Some of the examples of all epochs, one after the other."""
+        """Some of the examples of all epochs, one epoch after the other."""
         epochs, places = np.divmod(np.arange(first, first + count), len(self.examples))
         chosen = [
             permute(places[epochs == epoch], len(self.examples), self._keys(epoch))

@@ -162,7 +162,9 @@ def from_instruction(record: Mapping[str, Any], origin: Origin) -> Conversation 
 
 def from_question(record: Mapping[str, Any], origin: Origin) -> Conversation | Completion:
     question: list[Message] = [{"role": "user", "content": text_in(record, "question")}]
-    return answered(question, turns_in(record, "answer"), record, origin)
+    is_number = isinstance(record["answer"], (int, float)) and not isinstance(record["answer"], bool)
+    answer = str(record["answer"]) if is_number else turns_in(record, "answer")
+    return answered(question, answer, record, origin)
 
 
 def from_preference(record: Mapping[str, Any], origin: Origin) -> Preference:

@@ -1,8 +1,7 @@
 """How likely a model finds whole completions: the sum of the log-probabilities of their tokens.
 
-The tokens of the prompt do not count, and the token that ends the turn does. Prompt and completion are joined as ids,
-not as texts: a text could be cut into other tokens where the two meet. In the letters of llm/model/config.py, N texts
-are in arrays (N, T):
+The tokens of the prompt do not count, and the token that ends the turn does. In the letters of llm/model/config.py, N
+texts are in arrays (N, T):
 
     ids        the tokens that the model reads, all but the last; filled up on the right
     targets    the token that follows each of them, and IGNORED where that is a token of the prompt, or none
@@ -22,7 +21,10 @@ from minigrad.tensor import Tensor
 
 
 def joined(prompt: Sequence[int], completion: Sequence[int]) -> Tokens:
-    """A completion of a prompt. With an empty prompt, the first token does not count: nothing predicts it."""
+    """A prompt and its completion, joined as ids: as texts, they could have other tokens where the two meet.
+
+    With an empty prompt, the first token does not count: nothing predicts it.
+    """
     learned = np.arange(len(prompt) + len(completion)) >= len(prompt)
     return Tokens(np.array([*prompt, *completion], np.int64), learned)
 

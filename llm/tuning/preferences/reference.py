@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from llm.inference.classify import batches_by_length
 from llm.model.adapters.attach import adapter_off
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
@@ -27,7 +28,6 @@ from minigrad import no_grad
 from minigrad.backend import to_device
 from tokenizer.formats.atomic import new_file
 
-BATCH_TOKENS = 2048  # about as many are computed at a time, with the padding
 Pair = tuple[Tokens, Tokens]  # chosen, rejected
 Progress = Callable[[str, int, int | None], None]
 
@@ -35,9 +35,9 @@ Progress = Callable[[str, int, int | None], None]
 def reference_logps(model: GPT, pairs: Sequence[Pair], report: Progress | None = None) -> np.ndarray:
     """The log-probabilities of both completions of each pair without the model's adapters, (pairs, 2) float32."""
     found = np.empty((len(pairs), 2), np.float32)
-    done = 0
+    lengths, done = [2 * max(len(text.ids) for text in pair) for pair in pairs], 0
     with no_grad(), no_dropout(model), adapter_off(model):
-        for rows in by_length(pairs):
+        for rows in batches_by_length(lengths):
             ids, targets = ids_and_targets([text for row in rows for text in pairs[row]])  # (2 rows, T)
             logps = completion_logps(model, *(to_device(array, model.device) for array in (ids, targets)))
             found[rows] = to_device(logps.data, "cpu").reshape(len(rows), 2)
@@ -45,17 +45,6 @@ def reference_logps(model: GPT, pairs: Sequence[Pair], report: Progress | None =
             if report:
                 report("reference", done, len(pairs))
     return found
-
-
-def by_length(pairs: Sequence[Pair]) -> list[list[int]]:
-    """The numbers of the pairs in batches of about the same length."""
-    lengths = [max(len(text.ids) for text in pair) for pair in pairs]
-    batches: list[list[int]] = []
-    for row in sorted(range(len(pairs)), key=lengths.__getitem__):
-        if not batches or 2 * lengths[row] * (len(batches[-1]) + 1) > BATCH_TOKENS:
-            batches.append([])
-        batches[-1].append(row)
-    return batches
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class RewardTask(Task):
     def __init__(self, options: Options, run: Run):
         self.tokenizer = chat_tokenizer(options, run)
         self.options = with_vocabulary(options, self.tokenizer)
-        self.examples = read_examples(options, Preference, judged_encoder(self.tokenizer, options.model.context))
+        self.examples = read_examples(options, Preference, judged_encoder(self.tokenizer, options.context))
 
     def extend(self, model: GPT) -> Any:
         rng = np.random.default_rng((self.options.training.seed, HEAD_SEED))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ from llm.runs.options import Options
 from llm.runs.run import REFERENCE, Run
 from llm.runs.tuning_options import TuningOptions
 from llm.training.display import stages
-from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
+from llm.training.task import Parts, SampleWriter, Task, with_vocabulary, without_dropout
 from llm.tuning.chat.chatml import chat_tokenizer
 from llm.tuning.chat.conversation import Encoder
 from llm.tuning.chat.packing import Tokens
@@ -95,12 +94,10 @@ class PreferenceTask(Task):
 
     def __init__(self, options: Options, run: Run):
         self.tokenizer = chat_tokenizer(options, run)
-        # The policy must not have dropout, because the reference has none: they would differ from the first step on.
-        options = replace(options, model=replace(options.model, dropout=0.0))
-        self.options = with_vocabulary(options, self.tokenizer)
+        self.options = with_vocabulary(without_dropout(options), self.tokenizer)
         self.objective = Preferences(options.tuning)
         check_loss(options.tuning)
-        self.examples = read_examples(options, Preference, pair_encoder(self.tokenizer, options.model.context))
+        self.examples = read_examples(options, Preference, pair_encoder(self.tokenizer, options.context))
         self.is_restored = run.exists and run.checkpoints.exist  # then the model has been trained already
         self.reference = empty(len(self.examples.train), len(self.examples.val))
         if (path := run.folder / REFERENCE).exists():
@@ -174,8 +171,6 @@ def check_loss(tuning: TuningOptions) -> None:
         raise ValueError(f"--preference {tuning.preference} has no --label-smoothing; use one of {known}")
     if tuning.is_given("gamma") and tuning.preference != "simpo":
         raise ValueError(f"--preference {tuning.preference} has no --gamma; it belongs to simpo")
-    if tuning.lora_dropout:
-        raise ValueError("--lora-dropout does not go with --objective preference: model and reference have no dropout")
 
 
 def pair_encoder(tokenizer: BaseTokenizer, context: int) -> Callable[[Preference], Pair | None]:

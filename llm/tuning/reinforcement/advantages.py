@@ -25,8 +25,8 @@ import numpy as np
 
 from llm.tuning.reinforcement.algorithms import Baseline, Scale
 
-# GRPO's: added to the standard deviation. Without it, a group of equal rewards would divide 0 by 0.
-EPSILON = 1e-4
+EPSILON = 1e-4  # GRPO's: added to the standard deviation
+ROUNDING = 1e-9  # the standard deviation of equal rewards may be as large as this
 
 
 @dataclass
@@ -50,7 +50,10 @@ def advantages_of(
     rewards = np.asarray(rewards, dtype=np.float64)
     advantages = rewards - baseline_of(rewards, baseline, running)
     if scale != "none":
-        advantages = advantages / (deviation(rewards, axis=1 if scale == "group" else None) + EPSILON)
+        spread = deviation(rewards, axis=1 if scale == "group" else None)
+        # Equal rewards have no spread to divide by. With the baseline of the group their advantages are 0 in any case;
+        # with another one, dividing by EPSILON would make them 10,000 times as large as they are.
+        advantages = advantages / np.where(spread > ROUNDING, spread + EPSILON, 1.0)
     return np.nan_to_num(advantages, nan=0.0)
 
 

@@ -75,13 +75,15 @@ class SampledBatches:
         seeds = seeds_of(self.seed, step, len(chosen))
         completions = complete(self.model, self.tokenizer, [q.ids for q in chosen], self.settings, seeds)
         rewards = rewards_of(self.reward, chosen, completions).reshape(-1, self.group_size)  # (P, G)
+        # A single update computes the log-probabilities itself, under the same weights.
+        has_penalty = self.reference is not None and self.algorithm.kl_in == "reward"
         rollout = roll_out(
             self.model,
             completions,
             self.settings.sampling.temperature,
             self.reference,
             mask_truncated=self.algorithm.mask_truncated,
-            needs_old=self.epochs > 1 or self.reference is not None or self.algorithm.baseline == "value",
+            needs_old=self.epochs > 1 or has_penalty or self.algorithm.baseline == "value",
         )
         batch = with_advantages(rollout, rewards, self.algorithm, self.running.mean)
         self.measures = measures_of(rewards, completions)

@@ -28,9 +28,9 @@ class RewardModel:
         self, prompts: Sequence[str], completions: Sequence[str], rows: Sequence[Mapping[str, Any]]
     ) -> list[float | None]:
         texts = [self.encode(answered(row, text)).ids.tolist() for row, text in zip(rows, completions, strict=True)]
-        fitting = [ids for ids in texts if len(ids) <= self.model.config.context]
+        fitting = [ids for ids in texts if len(ids) <= self.model.context]
         found = iter(class_outputs(self.model, fitting)[:, 0].tolist() if fitting else [])
-        return [next(found) if len(ids) <= self.model.config.context else None for ids in texts]
+        return [next(found) if len(ids) <= self.model.context else None for ids in texts]
 
 
 def answered(fields: Mapping[str, Any], answer: str) -> Conversation | Completion:

@@ -76,6 +76,8 @@ def is_clipped(
 ) -> np.ndarray:
     """The tokens (R, T) whose loss is that of the clip, so that they have no gradient."""
     a = algorithm
+    if a.ratio == "none":  # plain_loss has no clip
+        return np.zeros_like(mask)
     r = np.exp(log_ratio_of(Tensor(logprobs), old, mask, a.ratio).data)
     return (r < 1 - a.low) & (advantages < 0) | (r > 1 + a.high) & (advantages > 0)
 

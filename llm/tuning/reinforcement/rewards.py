@@ -22,13 +22,14 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from llm.runs.checkpoints import MODEL
+from llm.hub.tuned import base_checksum
 from llm.runs.files import digest
 from llm.tuning.reinforcement.judge import RewardModel
 
@@ -85,9 +86,11 @@ def load_reward(name: str) -> Reward:
 
 
 def checksum(name: str) -> dict[str, str]:
-    """A hash of the file that --reward names, so that a run is not resumed with another reward."""
+    """A hash of the file or the model that --reward names, so that a run is not resumed with another reward."""
     kind, _, argument = name.partition(":")
-    path = Path(argument, MODEL) if kind == "reward-model" else Path(name.rpartition(":")[0])
+    if kind == "reward-model":
+        return {"reward": base_checksum(argument)}
+    path = Path(name.rpartition(":")[0])
     return {"reward": digest(path)} if path.is_file() else {}
 
 
@@ -103,7 +106,7 @@ def _function_of(path: str, name: str) -> Callable:
         raise RewardError(f"there is no file {path}, which --reward names")
     spec = importlib.util.spec_from_file_location("reward_of_user", path)
     assert spec is not None and spec.loader is not None, "the name ends with .py"
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses in it look for it there
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -47,22 +47,31 @@ def rows_of(completions: Sequence[Completion], *, mask_truncated: bool = False) 
 
 def with_advantages(rollout: Rollout, rewards: np.ndarray, algorithm: Algorithm, running: float = 0.0) -> PolicyBatch:
     """The batch of some completions with their rewards (P, G): P G rows, group after group."""
-    ids, targets, old, values, reference = vars(rollout).values()
-    mask, penalties, returns = targets != IGNORED, np.zeros(ids.shape), np.zeros(ids.shape)
-    if algorithm.beta and algorithm.kl_in == "reward":
-        penalties = algorithm.beta * np.where(mask, divergence(old, reference, algorithm.kl), 0.0)
+    r, penalties = rollout, penalties_of(rollout, algorithm)
     if algorithm.baseline == "value":
-        scores = rewards.reshape(-1)  # (R,)
-        targets = np.where(np.isnan(scores)[:, None], IGNORED, targets)  # nothing is known of these completions
-        mask = targets != IGNORED
-        values = np.where(mask, values, 0.0)
-        by_token = generalized_advantages(token_rewards(scores, penalties, mask), values)
-        advantages, returns = whiten(by_token, mask), by_token + values
-    else:
-        penalized = rewards - penalties.sum(axis=1).reshape(rewards.shape)
-        of_rows = advantages_of(penalized, algorithm.baseline, algorithm.scale, running).reshape(-1, 1)  # (R, 1)
-        advantages = np.where(mask, of_rows, 0.0)
-    return PolicyBatch(ids, targets, advantages, old, reference, values, returns)
+        return with_token_advantages(r, rewards.reshape(-1), penalties)
+    penalized = rewards - penalties.sum(axis=1).reshape(rewards.shape)  # (P, G)
+    of_rows = advantages_of(penalized, algorithm.baseline, algorithm.scale, running).reshape(-1, 1)  # (R, 1)
+    advantages = np.where(r.targets != IGNORED, of_rows, 0.0)  # (R, T)
+    return PolicyBatch(r.ids, r.targets, advantages, r.old, r.reference, r.values, returns=np.zeros(r.ids.shape))
+
+
+def with_token_advantages(rollout: Rollout, scores: np.ndarray, penalties: np.ndarray) -> PolicyBatch:
+    """The same for PPO, where each token has an advantage of its own. `scores`: the rewards (R,)."""
+    r = rollout
+    targets = np.where(np.isnan(scores)[:, None], IGNORED, r.targets)  # nothing is known of these completions
+    mask = targets != IGNORED
+    values = np.where(mask, r.values, 0.0)
+    by_token = generalized_advantages(token_rewards(scores, penalties, mask), values)
+    return PolicyBatch(r.ids, targets, whiten(by_token, mask), r.old, r.reference, values, returns=by_token + values)
+
+
+def penalties_of(rollout: Rollout, algorithm: Algorithm) -> np.ndarray:
+    """What the divergence from the reference takes away from the reward at each token, (R, T)."""
+    if not algorithm.beta or algorithm.kl_in == "loss":
+        return np.zeros(rollout.ids.shape)
+    divergences = divergence(rollout.old, rollout.reference, algorithm.kl)
+    return algorithm.beta * np.where(rollout.targets != IGNORED, divergences, 0.0)
 
 
 def roll_out(

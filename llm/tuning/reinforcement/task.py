@@ -16,7 +16,7 @@ from llm.parallel.workers import Workers
 from llm.runs.options import Options
 from llm.runs.run import Run
 from llm.runs.tuning_options import TuningOptions
-from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
+from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary, without_dropout
 from llm.tuning.chat.chatml import chat_tokenizer
 from llm.tuning.examples.records import Place
 from llm.tuning.examples.rows import Prompt
@@ -52,7 +52,7 @@ class ReinforceTask(Task):
         self.reward, self.algorithm = load_reward(tuning.reward), algorithm_of(tuning)
         self.split = read_split(training.data, tuning.val_data, training.val_fraction, ANSWERABLE)
         self.tokenizer = tokenizer_for(self.split[0] + self.split[1], options, run)
-        self.options = with_vocabulary(options, self.tokenizer)
+        self.options = with_vocabulary(without_dropout(options), self.tokenizer)
         self.questions, self.held_out = (
             questions_of(rows, self.tokenizer, options.context, tuning.max_tokens) for rows in self.split
         )
@@ -62,7 +62,7 @@ class ReinforceTask(Task):
                 f"--batch-size {training.batch_size} is no multiple of --group-size {self.group_size}, the number of "
                 "completions of each prompt; change one of them"
             )
-        check_comparison(self.algorithm, self.group_size, training.batch_size)
+        check_comparable(self.algorithm, self.group_size, training.batch_size)
 
     def extend(self, model: GPT) -> GPT:
         return add_value_head(model) if self.algorithm.baseline == "value" else model
@@ -135,12 +135,19 @@ def algorithm_of(tuning: TuningOptions) -> Algorithm:
     return replace(ALGORITHMS[tuning.algorithm], **changes)
 
 
-def check_comparison(algorithm: Algorithm, group_size: int, batch_size: int) -> None:
-    """Raise ValueError if a completion would be compared with itself alone: its advantage would always be 0."""
-    alone = {"group": group_size, "leave_one_out": group_size, "batch": batch_size}.get(algorithm.baseline) == 1
-    if alone:
-        option = "--batch-size" if algorithm.baseline == "batch" else "--group-size"
-        raise ValueError(f"{option} 1 leaves nothing to compare a completion with; give 2 or more, or --baseline none")
+def check_comparable(algorithm: Algorithm, group_size: int, batch_size: int) -> None:
+    """Raise ValueError if completions are compared with no others: all advantages would be 0."""
+    baseline, scale = algorithm.baseline, algorithm.scale
+    if group_size == 1 and ({baseline, scale} & {"group", "leave_one_out"}):
+        raise ValueError(
+            "with --group-size 1, a completion has no others of its prompt to be compared with, so nothing would be "
+            "learned; give 2 or more, or --baseline batch --advantage-scale none"
+        )
+    if batch_size == 1 and "batch" in (baseline, scale):
+        raise ValueError(
+            "with --batch-size 1, a completion has no others to be compared with, so nothing would be learned; give 2 "
+            "or more, or --baseline running --advantage-scale none"
+        )
 
 
 def sampling(temperature: float) -> Sampling:
