@@ -12,7 +12,6 @@ from llm.hub.errors import HubError
 from llm.hub.read import Weights, load_either, load_tokenizer, load_weights
 from llm.hub.source import RUN, open_model
 from llm.hub.tuned import is_tuned, load_run
-from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
 from llm.runs.run import Run
 from minigrad.backend import pick_device
@@ -45,7 +44,7 @@ def load(
     else:
         model = load_either(source, dtype, weights)
     if adapter is not None:
-        load_adapter(model.model if isinstance(model, Classifier) else model, adapter)
+        load_adapter(model, adapter)
     return model, found
 
 

@@ -148,7 +148,10 @@ class Options:
     @property
     def context(self) -> int:
         """The largest number of tokens of a text. The tokens that an adapter puts before it take a part of the room."""
-        return self.model.context - self.tuning.virtual_tokens
+        context, virtual = self.model.context, self.tuning.virtual_tokens
+        if virtual >= context:
+            raise ValueError(f"a model with a context of {context} cannot have {virtual} virtual tokens")
+        return context - virtual
 
     def to_json(self) -> dict[str, Any]:
         """For config.json. Options that belong to one command, not to the run, are left out."""

@@ -16,6 +16,7 @@ import tyro
 
 from llm.hub.load import load_any
 from llm.inference.sampling import Sampling
+from llm.model.gpt import GPT
 from llm.parallel.blas import fitting_blas_threads
 from llm.tuning.examples.rows import read_rows
 from llm.tuning.reinforcement.batches import rewards_of
@@ -96,8 +97,12 @@ class Measure:
     """How many wrong answers are printed."""
 
     def start(self) -> None:
+        if self.max_tokens < 1 or self.seed < 0:
+            raise ValueError(f"--max-tokens must be at least 1 and --seed 0, got {self.max_tokens} and {self.seed}")
         reward = load_reward(self.reward)  # first: a wrong name is told before the model has answered all questions
         model, tokenizer = load_any(self.path, self.checkpoint)
+        if not isinstance(model, GPT):
+            raise ValueError(f"{self.path} is a classifier, which writes no text")
         rows: list[Any] = list(read_rows(self.data, ANSWERABLE))
         questions = questions_of(rows, tokenizer, model.context, self.max_tokens)
         settings = CompletionSettings(

@@ -115,7 +115,9 @@ def exercises(kinds: Sequence[str], count: int, seed: int, part: Part, largest: 
 def distinct(kind: str, count: int, rng: random.Random, part: Part, largest: int) -> list[Exercise]:
     """`count` exercises of a kind and a part, all different."""
     found: dict[str, Exercise] = {}
-    for each in drawn(kind, rng, largest, TRIES * count):
+    for number, each in enumerate(drawn(kind, rng, largest, TRIES * count)):
+        if number > TRIES * (len(found) + 1000):  # hardly any are left; `count` may be very large
+            break
         if part_of(each.question) == part:
             found.setdefault(each.question, each)
         if len(found) == count:
@@ -156,5 +158,7 @@ class Exercises:
 
     def start(self) -> None:
         kinds = list(dict.fromkeys(self.kind.split(",")))
+        if not (folder := Path(self.out).parent).is_dir():
+            raise ValueError(f"there is no folder {folder} for --out; make it first")
         write_exercises(self.out, exercises(kinds, self.count, self.seed, self.part, self.largest))
         say(f"written: {self.out}, {self.count:,} questions ({', '.join(kinds)})")

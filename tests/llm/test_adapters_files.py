@@ -165,6 +165,20 @@ def test_targets_by_names_of_transformers_and_by_ours() -> None:
         model_with(targets=["q_proj", "c_attn"])
 
 
+def test_a_whole_name_means_its_matrix_in_whichever_layer_it_is(tmp_path: Path) -> None:
+    """As in PEFT. So a head has an update also beside those of some layers."""
+    whole = "model.layers.0.self_attn.q_proj"
+    model = model_with(targets=["v_proj", "lm_head", whole], layers=[1])
+    assert names_of(model) == {"1.self_attn.v_proj", "lm_head", "0.self_attn.q_proj"}
+    save_adapter(model, tmp_path / "adapter")
+    again = random_gpt(LLAMA, 0)
+    load_adapter(again, tmp_path / "adapter")
+    assert names_of(again) == names_of(model)
+    assert names_of(model_with(targets=["qkv", "head"], layers=[1])) == {
+        "lm_head", *(f"1.self_attn.{m}_proj" for m in "qkv")
+    }  # fmt: skip
+
+
 def test_ranks_and_alphas_of_some_matrices() -> None:
     model = model_with(
         targets=["q_proj", "v_proj"],

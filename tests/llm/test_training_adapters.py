@@ -16,11 +16,14 @@ from llm import hub
 from llm.hub.convert import convert
 from llm.inference.model_choice import load_run
 from llm.model.adapters.attach import AdaptedGPT, adapter_off
+from llm.model.config import GPTConfig
 from llm.model.frozen import check_trainable, freeze
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError
 from llm.runs.load import load_model
+from llm.runs.options import Options
 from llm.runs.run import Run
+from llm.runs.tuning_options import TuningOptions
 from llm.training.command import parse, start
 from minigrad import no_grad
 from tests.llm.trainings import (
@@ -245,6 +248,18 @@ def test_what_is_not_possible_is_refused_and_leaves_nothing(
             said = " ".join(capsys.readouterr().err.replace("│", " ").split())
         assert sentence in said
         assert not Path("run").exists()
+
+
+def test_a_resumed_run_with_all_weights_gets_no_adapter() -> None:
+    begin("run")
+    with pytest.raises(RunError, match="begun with --lora-rank None, which cannot become 2"):
+        resume(Path("run"), "--lora-rank", "2")
+
+
+def test_virtual_tokens_leave_room_for_a_text() -> None:
+    options = Options(model=GPTConfig(vocab_size=9, context=16), tuning=TuningOptions(prefix_tokens=16))
+    with pytest.raises(ValueError, match="a model with a context of 16 cannot have 16 virtual tokens"):
+        _ = options.context
 
 
 def test_a_model_of_which_all_is_frozen_cannot_be_trained() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.tuning.accuracy import Accuracy, accuracies, lines, wilson
-from llm.tuning.exercises import KINDS, Part, drawn, exercises, part_of, places, text, words, write_exercises
+from llm.tuning.exercises import KINDS, Exercises, Part, drawn, exercises, part_of, places, text, words, write_exercises
 
 PARTS = get_args(Part)
 
@@ -72,6 +72,10 @@ def test_what_is_not_possible_is_refused() -> None:
         exercises(["sums"], 10, 0, "tuning")
     with pytest.raises(ValueError, match="there are not 2000 different exercises of the kind arithmetic"):
         exercises(["arithmetic"], 2000, 0, "tuning", largest=1)
+    with pytest.raises(ValueError, match="there are not 1000000000000 different exercises"):  # said at once
+        exercises(["arithmetic"], 10**12, 0, "tuning", largest=1)
+    with pytest.raises(ValueError, match="there is no folder"):
+        Exercises(out="nowhere/exercises.jsonl", count=3).start()
     with pytest.raises(ValueError, match="expected at least one kind"):
         exercises(["arithmetic", "spelling"], 1, 0, "tuning")
 

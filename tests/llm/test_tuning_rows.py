@@ -137,6 +137,7 @@ WRONG = [
     ('{"messages": [{"role": "assistant", "content": [{"type": "image"}]}]}', "expected a text"),
     ('{"messages": [{"role": "assistant", "content": "a"}], "tools": "{"}', "tools is .*; expected a list of JSON"),
     ('{"conversations": [{"from": "human"}]}', "expected a list of objects with from and value"),
+    ('{"conversations": [{"from": ["human"], "value": "a"}]}', "expected a list of objects with from and value"),
     ('{"text": 3}', "text is 3; expected a text"),
     ('{"text": "a", "label": []}', r"label is \[\]; expected a text or a number"),
     ('{"chosen": "a", "rejected": "a"}', "are the same"),
@@ -160,6 +161,12 @@ def test_a_row_of_another_kind_is_named(tmp_path: Path) -> None:
         read_rows(path, (Labeled,))
     with pytest.raises(DataError, match="line 1: found the keys 'text', 'label'; expected text$"):
         read_rows(path, (Text,))
+
+
+def test_questions_and_answers_in_a_table(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("question,answer\nq,a\n")
+    (row,) = read_rows(tmp_path / "x.csv", ALL)
+    assert isinstance(row, Conversation) and row.messages == [Q, A]
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.tsv"])

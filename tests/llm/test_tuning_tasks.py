@@ -22,10 +22,13 @@ from llm.hub.convert import convert
 from llm.inference.classify import class_outputs, text_ids
 from llm.inference.command import parse as parse_generate
 from llm.inference.command import start as start_generate
+from llm.inference.model_choice import LoadedModel, with_adapter
 from llm.runs.errors import RunError
 from llm.runs.run import Run
 from llm.training.command import parse, start
 from llm.training.setup import set_up
+from llm.tuning import add_lora, add_prefix, add_prompt
+from llm.tuning.accuracy import Measure
 from llm.tuning.classification.task import balanced, in_order
 from llm.tuning.examples.records import Place
 from llm.tuning.examples.row_batches import WINDOW, RowBatches, some_batches
@@ -148,8 +151,27 @@ def test_generate_prints_a_line_for_each_text(classified: Path, capsys: pytest.C
 def test_a_classifier_writes_no_text_and_a_model_has_no_classes(classified: Path, place: Path) -> None:
     with pytest.raises(ValueError, match="add --classify"):
         start_generate(parse_generate(["--run", str(classified)]))
+    with pytest.raises(ValueError, match="is a classifier, which writes no text"):
+        Measure(str(classified), data="questions.jsonl").start()
     with pytest.raises(ValueError, match="no classifier"):
         start_generate(parse_generate(["--classify", "--run", str(place / "base")]))
+
+
+@pytest.mark.parametrize("add", [add_lora, add_prefix, add_prompt])
+def test_a_classifier_can_have_an_adapter(classified: Path, place: Path, tmp_path: Path, add: Any) -> None:
+    model, tokenizer = hub.load(place / "base")
+    add(model)
+    for _, p in model.named_trainable():
+        p.data += 0.1
+    hub.save_adapter(model, tmp_path / "adapter")
+    plain, _ = hub.load(classified)
+    expected, _ = hub.load(classified, adapter=tmp_path / "adapter")
+    ids = [text_ids(tokenizer, "sun joy", 20)]
+    assert np.abs(class_outputs(expected, ids) - class_outputs(plain, ids)).max() > 1e-4
+    loaded = with_adapter(LoadedModel("classified", plain, tokenizer), str(tmp_path / "adapter"))
+    np.testing.assert_array_equal(class_outputs(loaded.model, ids), class_outputs(expected, ids))
+    with pytest.raises(ValueError, match="no room for the head of a classifier"):
+        hub.save_adapter(expected, tmp_path / "again")
 
 
 def test_one_class_is_refused(place: Path, tmp_path: Path) -> None:
@@ -257,6 +279,8 @@ def test_losses_without_a_reference_compute_none(place: Path, tmp_path: Path) ->
 def test_options_that_do_not_fit_the_loss_are_refused(place: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="hinge has no --label-smoothing"):
         train(place, tmp_path / "run", "preference", "--preference", "hinge", "--label-smoothing", "0.1")
+    with pytest.raises(ValueError, match="sigmoid has no --gamma; it belongs to simpo"):
+        train(place, tmp_path / "run", "preference", "--gamma", "1")
     with pytest.raises(ValueError, match="lora-dropout"):
         train(place, tmp_path / "run", "preference", "--lora-rank", "2", "--lora-dropout", "0.1")
 

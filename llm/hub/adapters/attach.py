@@ -10,7 +10,7 @@ import numpy as np
 
 from llm.hub.adapters.matrices import Matrix, layer_of, matrices_of
 from llm.hub.adapters.settings import LoRASettings, PrefixSettings, PromptSettings
-from llm.hub.adapters.targets import chosen, default_targets, shortest, value_for
+from llm.hub.adapters.targets import chosen, their_names, value_for
 from llm.hub.errors import HubError
 from llm.hub.stored_model import STORED_LAYERS
 from llm.model.adapters.attach import attach, become
@@ -42,7 +42,7 @@ def attach_lora(model: GPT, settings: LoRASettings, values: Values) -> None:
         updates.setdefault(matrix.layer, []).append(
             Update(matrix.name, matrix.rows, scale, (a, b), model.dtype, magnitude)
         )
-    switch = attach(model, LoRAOn, replace(settings, targets=_their_names(settings, wanted, matrices)))
+    switch = attach(model, LoRAOn, replace(settings, targets=their_names(settings, wanted, matrices)))
     for name, some in updates.items():
         if name == "embedding":
             become(model.embedding, LoRAEmbed, update=some[0], switch=switch)
@@ -78,19 +78,6 @@ def _check_possible(model: GPT, settings: LoRASettings, wanted: list[Matrix]) ->
 
 def _layer(model: GPT, matrix: Matrix) -> Any:
     return None if matrix.is_head and model.config.tied_head else layer_of(model, matrix.layer)
-
-
-def _their_names(settings: LoRASettings, wanted: list[Matrix], matrices: list[Matrix]) -> str | tuple[str, ...]:
-    """The targets as PEFT understands them, without names of ours."""
-    targets = settings.targets or default_targets(matrices)
-    theirs = [replace(m, layer="") for m in matrices]  # without our names
-    try:
-        same = [m.name for m in chosen(theirs, replace(settings, targets=targets))] == [m.name for m in wanted]
-    except HubError:
-        same = False
-    # PEFT refuses a regular expression beside numbers of layers.
-    is_possible = targets != "all-linear" and not (settings.layers and isinstance(targets, str))
-    return targets if same and is_possible else shortest(wanted, matrices)
 
 
 # --- virtual tokens ---------------------------------------------------------------------------------------------------

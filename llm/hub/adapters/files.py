@@ -24,6 +24,7 @@ from llm.hub.safetensors_files import read_safetensors, refuse_foreign
 from llm.hub.stored import Stored
 from llm.model.adapters.attach import AdaptedGPT
 from llm.model.adapters.lora import LoRA, LoRAEmbed, Update
+from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
 from llm.runs.files import new_folder
 from minigrad.backend import to_device
@@ -34,8 +35,10 @@ PREFIX, VECTORS = "base_model.model.", "prompt_embeddings"
 KINDS = ("weight", "bias")
 
 
-def load_adapter(model: GPT, folder: str | Path) -> None:
+def load_adapter(model: GPT | Classifier, folder: str | Path) -> None:
     """Attach the adapter in a folder of PEFT. Raises HubError or ValueError if it is not one of this model."""
+    if isinstance(model, Classifier):
+        model = model.model
     folder = Path(folder)
     data, where = _read_config(folder), str(folder / CONFIG)
     tensors: Mapping[str, Stored] = read_safetensors(folder / TENSORS)
@@ -152,6 +155,8 @@ def _load_vectors(model: GPT, tokens: int, tensors: Mapping[str, Stored], *, is_
 def save_adapter(model: GPT, folder: str | Path) -> None:
     """Write the adapter of a model to a new folder, which PEFT loads. Raises HubError if it has none."""
     folder = Path(folder)
+    if isinstance(model, Classifier):
+        raise HubError("a folder of an adapter has no room for the head of a classifier; save it with llm.hub.save")
     if not isinstance(model, AdaptedGPT):
         raise HubError("the model has no adapter; save it as a whole, with llm.hub.save")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

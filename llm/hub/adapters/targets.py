@@ -8,7 +8,9 @@ may have ours: "qkv", "attention.out", "mlp.up", "embedding".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from llm.hub.adapters.matrices import Matrix
@@ -26,7 +28,8 @@ def chosen(matrices: list[Matrix], settings: LoRASettings) -> list[Matrix]:
     for target in () if isinstance(targets, str) else targets:
         if not any(is_target(m, (target,)) for m in matrices):
             raise no_such(target, matrices)
-    found = [m for m in named if in_layers(m.name, settings)]
+    # As in PEFT, a list that has the whole name of a matrix means it, in whichever layer it is.
+    found = [m for m in named if {m.name, m.layer} & {*targets} or in_layers(m.name, settings)]
     if not found:
         raise no_such(targets, matrices)
     return found
@@ -85,15 +88,18 @@ def is_phi(matrices: list[Matrix]) -> bool:
     return any(m.name.endswith(".self_attn.dense") for m in matrices)
 
 
-def shortest(wanted: list[Matrix], matrices: list[Matrix]) -> tuple[str, ...]:
-    """Names for a list of targets that mean these matrices and no others: last names if they do, else whole names."""
-    names = tuple(dict.fromkeys(m.last_name for m in wanted))
-    meant = [m.name for m in matrices if _any_ends_with(m.name, names)]
-    return names if meant == [m.name for m in wanted] else tuple(m.name for m in wanted)
-
-
-def _any_ends_with(name: str, targets: Iterable[str]) -> bool:
-    return any(_ends_with(name, target) for target in targets)
+def their_names(settings: LoRASettings, wanted: list[Matrix], matrices: list[Matrix]) -> Targets:
+    """The targets as PEFT understands them, without names of ours: as given, as last names, or as whole names."""
+    theirs = [replace(m, layer="") for m in matrices]  # without our names
+    last_names = tuple(dict.fromkeys(m.last_name for m in wanted))
+    for targets in (settings.targets or default_targets(matrices), last_names):
+        with suppress(HubError):  # one of the names is ours
+            found = chosen(theirs, replace(settings, targets=targets))
+            # PEFT refuses a regular expression beside numbers of layers.
+            is_possible = targets != ALL_LINEAR and not (settings.layers and isinstance(targets, str))
+            if is_possible and [m.name for m in found] == [m.name for m in wanted]:
+                return targets
+    return tuple(m.name for m in wanted)
 
 
 def _ends_with(name: str, target: str) -> bool:

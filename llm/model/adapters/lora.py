@@ -48,6 +48,12 @@ def row_lengths(weight: Array) -> Array:
     return array_module(weight).sqrt((weight * weight).sum(axis=1))
 
 
+def divisors(weight: Array) -> Array:
+    """As `row_lengths`, with 1 for a row of zeros, such as that of a padding token: it has no direction and stays 0."""
+    lengths = row_lengths(weight)
+    return array_module(weight).where(lengths == 0, lengths.dtype.type(1), lengths)
+
+
 class Update(Module):
     """The update of some rows of one weight. `name`: of these rows' matrix in files of transformers.
 
@@ -157,7 +163,7 @@ class DoRA(LoRA):
         for update in self.updates:
             parts.append(Tensor(xp.ones(update.rows.start - end, weight.dtype)))
             # The norm is an array, not a Tensor: gradients take it for a constant.
-            norms = row_lengths(weight[update.rows] + update.delta)  # (rows,)
+            norms = divisors(weight[update.rows] + update.delta)  # (rows,)
             parts.append(update.magnitude / Tensor(norms))
             end = update.rows.stop
         return concatenate([*parts, Tensor(xp.ones(len(weight) - end, weight.dtype))])

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from llm.model.adapters.attach import AdaptedGPT, restore
-from llm.model.adapters.lora import LoRA, LoRAEmbed, row_lengths
+from llm.model.adapters.lora import LoRA, LoRAEmbed, divisors
 from llm.model.gpt import GPT
 from minigrad.backend import Array
 from minigrad.fused.cross_entropy import cross_entropy
@@ -42,6 +42,7 @@ def give_head_a_layer(model: GPT) -> None:
         V, C = model.embedding.weight.shape
         model.head = Linear(C, V, bias=False, init=False)
         model.head.weight = model.embedding.weight
+        model.head.train(model.training)
 
 
 def merge(model: GPT) -> None:
@@ -85,5 +86,5 @@ def merge_layer(layer: Any) -> None:
         weight[update.rows] += update.delta
         if update.magnitude is not None:
             rows = weight[update.rows]
-            weight[update.rows] = rows * (update.magnitude.data / row_lengths(rows))[:, None]
+            weight[update.rows] = rows * (update.magnitude.data / divisors(rows))[:, None]
     restore(layer, "updates", "dropout_rate", "switch")

@@ -23,7 +23,7 @@ from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vo
 from llm.tuning.classification.report import report
 from llm.tuning.examples.encoded import read_examples
 from llm.tuning.examples.row_batches import RowBatches, some_batches
-from llm.tuning.examples.rows import Labeled
+from llm.tuning.examples.rows import Labeled, brief
 from minigrad.fused.cross_entropy import cross_entropy
 from minigrad.tensor import Tensor
 
@@ -73,7 +73,7 @@ class ClassifyTask(Task):
         self.labels = in_order({example.label for example in self.examples.train + self.examples.val})
         if len(self.labels) < 2:
             raise DataError(
-                f"all texts in {training.data} have the label {self.labels[0]!r}; give texts of two or more"
+                f"all texts in {training.data} have the label {brief(self.labels[0])}; give texts of two or more"
             )
 
     def extend(self, model: GPT) -> Any:

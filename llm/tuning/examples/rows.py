@@ -142,7 +142,7 @@ def from_messages(record: Mapping[str, Any], origin: Origin) -> Conversation:
 def from_sharegpt(record: Mapping[str, Any], origin: Origin) -> Conversation:
     turns = record["conversations"]
     if not isinstance(turns, list) or not all(
-        isinstance(turn, dict) and {"from", "value"} <= {*turn} for turn in turns
+        isinstance(turn, dict) and isinstance(turn.get("from"), str) and "value" in turn for turn in turns
     ):
         if isinstance(turns, list) and all(isinstance(turn, dict) and "role" in turn for turn in turns):
             return conversation([], messages_in(record, "conversations"), record, origin)

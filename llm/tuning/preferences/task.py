@@ -169,6 +169,8 @@ def check_loss(tuning: TuningOptions) -> None:
     if tuning.label_smoothing and not LOSSES[tuning.preference].smoothing:
         known = ", ".join(name for name, loss in LOSSES.items() if loss.smoothing)
         raise ValueError(f"--preference {tuning.preference} has no --label-smoothing; use one of {known}")
+    if tuning.is_given("gamma") and tuning.preference != "simpo":
+        raise ValueError(f"--preference {tuning.preference} has no --gamma; it belongs to simpo")
 
 
 def pair_encoder(tokenizer: BaseTokenizer, context: int) -> Callable[[Preference], Pair | None]:
