@@ -59,9 +59,9 @@ def sum_array(a: Array, axis: int | tuple[int, ...] | None = None, *, keepdims: 
 
 def cumsum_array(a: Array, axis: int | None = None) -> Array:
     """`a.cumsum(axis)`, in the dtype that NumPy gives it, but more exact for floats."""
-    if not is_float(a.dtype) or a.itemsize >= 4 and _has_few_terms(a, axis):
+    if not is_float(a.dtype):
         return a.cumsum(axis)
-    # Each running sum has the rounding errors of all sums before it.
+    # Each running sum has the rounding errors of all sums before it. PyTorch adds in float64 too.
     return a.cumsum(axis, dtype=np.float64).astype(a.dtype, copy=False)
 
 
