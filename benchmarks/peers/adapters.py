@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.competitor import Skipped, Work
+from benchmarks.competitor import Work
 from benchmarks.peers.training import BETAS, CLIP, EPS, RATE, trainer
 from benchmarks.task import Task
 
@@ -76,17 +76,14 @@ def peft_learning(task: Task) -> Work:
         model.train()
         return sum(sums) / sum(int((y != -100).sum()) for _, y in batches)
 
-    return lambda: learn(task, lambda x, y, rate: step(x, y, rate), loss, torch.from_numpy)
+    return lambda: learn(task, step, loss, torch.from_numpy)
 
 
 def peft_step(task: Task) -> tuple[Any, Callable[[Any, Any, float], float]]:
     """The model, and a function that trains it on a batch with a learning rate and returns the loss."""
-    try:
-        import torch
-        import transformers
-        from peft import PeftModel
-    except ImportError as error:
-        raise Skipped(f"{error.name} is not installed") from None
+    import torch
+    import transformers
+    from peft import PeftModel
 
     torch.set_num_threads(task.threads)
     base = transformers.AutoModelForCausalLM.from_pretrained(task.folder / "model", dtype=torch.float32)
