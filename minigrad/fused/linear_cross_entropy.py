@@ -87,9 +87,8 @@ def linear_cross_entropy(
     checked = check_targets(targets, x.shape[:-1], len(weight), ignore_index)
     reduce = Reduction(reduction, checked, x.dtype)
     chunk = chunk or _chunk_rows(x.data, weight.data)
-    # Logits of a row that does not count, such as a question in a chat, are not computed.
     counted = _CountedRows(checked)
-    rows = checked.only_counted(as_rows(x.data), copy=False) if counted.numbers is None else counted(as_rows(x.data))
+    rows = counted.of_inputs(as_rows(x.data))  # (n, C)
     soft_cap, bias = check_soft_cap(soft_cap), inputs[2].data if inputs[2:] else None
     head = _Head(rows, weight.data, bias, counted(checked.classes), options, soft_cap)
     needs = [t.requires_grad for t in inputs]
@@ -121,10 +120,17 @@ def _chunk_rows(x: Array, weight: Array) -> int:
 
 
 class _CountedRows:
-    """Takes the rows that count out of an array of all rows, and puts them back. On a GPU it leaves all as they are."""
+    """Takes the rows that count out of an array of all rows, and puts them back. On a GPU it leaves all as they are.
+
+    So the logits of a row that does not count, such as a question in a chat, are not computed.
+    """
 
     def __init__(self, targets: Targets):
-        self.numbers, self.total = targets.chosen(), len(targets.counted)
+        self.targets, self.numbers, self.total = targets, targets.chosen(), len(targets.counted)
+
+    def of_inputs(self, x: Array) -> Array:
+        """x (N, C) -> (n, C). On a GPU, rows that do not count become 0, so that a NaN in them has no effect."""
+        return self.targets.only_counted(x, copy=False) if self.numbers is None else self(x)
 
     def __call__(self, rows: Array) -> Array:
         """(N, ...) -> (n, ...)"""
