@@ -12,6 +12,7 @@
 To see the whole in an evening, read model/textbook.py (a GPT in plain NumPy), then training/simple.py (training on one
 page). Then the folders, in this order. The `__init__` of each one lists its files, again in reading order.
 
+    exports.py     names of a package that are imported at their first use
     console.py     train.py and generate.py as programs: streams, messages, commands to copy
     model/         from token ids to logits
     runs/          the folder that training leaves: options, checkpoints, metrics
@@ -28,8 +29,9 @@ A folder imports only from folders above it in this list. Training and inference
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llm.exports import lazy_exports
 
 if TYPE_CHECKING:  # for type checkers and editors
     from llm.evaluation.text import evaluate_text as evaluate
@@ -55,14 +57,4 @@ _NAMES = {
     "stream": ("llm.inference.text", "stream_text"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _NAMES[name]
-    value = globals()[name] = getattr(importlib.import_module(module), attribute)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, _NAMES)

@@ -16,8 +16,9 @@ Classifier, whose name is here too, is in llm/model/classifier.py, because llm/h
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llm.exports import lazy_exports
 
 if TYPE_CHECKING:  # for type checkers and editors
     from llm.hub.adapters.files import save_adapter
@@ -46,14 +47,4 @@ _NAMES = {
     "save_adapter": ("llm.hub.adapters.files", "save_adapter"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _NAMES[name]
-    value = globals()[name] = getattr(importlib.import_module(module), attribute)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_exports(__name__, _NAMES)
