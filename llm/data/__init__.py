@@ -7,18 +7,26 @@
 
 To read in order:
 
-1. corpus.py         documents, read in chunks, so that a text may be larger than memory
+1. corpus.py         texts, read in chunks, so that each may be larger than memory
 2. text.py           bytes to text: what is text, and what is dropped
-3. builtin.py        texts that have a name: python-docs, python-stdlib, shakespeare
-4. corpora.py        what `--data` accepts: files, folders, patterns, a pipe, or one of these names
-5. learned.py        a tokenizer learned from a corpus, once
-6. split.py          which text is held out for validation
-7. shards.py         tokens on disk
-8. dataset.py        text to tokens on disk, made once and found again in the cache
-9. permutation.py    a random order that takes no memory
-10. batches.py       tokens to batches
-11. cache.py         the cache folder: what is in it, and what is deleted when it becomes large
-12. errors.py        DataError, whose message is printed without a traceback
+3. records.py        rows with fields: JSON lines, CSV, TSV
+4. builtin.py        texts that have a name: python-docs, python-stdlib, shakespeare
+5. corpora.py        what `--data` accepts: files, folders, patterns, a pipe, or one of these names
+6. learned.py        a tokenizer learned from a corpus, once
+7. split.py          which text is held out for validation
+8. shards.py         tokens on disk
+9. dataset.py        text to tokens on disk, made once and found again in the cache
+10. permutation.py   a random order that takes no memory
+11. batches.py       tokens to batches
+12. cache.py         the cache folder: what is in it, and what is deleted when it becomes large
+13. errors.py        DataError, whose message is printed without a traceback
+14. documents.py     a document: a text with what is known about it
+15. reading.py       documents from every form of text
+16. names.py         which files a name stands for
+17. streams.py       the bytes of a file, decompressed
+18. rows.py          JSON lines and tables, row by row; parquet.py: Parquet; pages.py: HTML
+19. problems.py      what in a file cannot be read as a document
+20. lab/             `python -m llm.data`: raw text to training text
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What `--data` accepts: a file, a folder, a glob, `-` for standard input, or the name of a built-in corpus.
 
-One file is one document. A folder means every text file below it, in the order of their paths, without hidden files.
-Files that are not text (text.py) are left out of folders and patterns, and the corpus says which; given alone they are
+A file is one document, if it is not a file of rows, such as JSON lines (reading.py). A folder means every file below
+it, in the order of their paths, without hidden files; of a folder that `python -m llm.data` wrote, what was kept. Files
+that are not text (text.py) are left out of folders and patterns, and the corpus says which; given alone they are
 refused.
 """
 
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llm.data.builtin import BUILT_IN
-from llm.data.corpus import Corpus
+from llm.data.corpus import Corpus, DocumentFile, Source
 from llm.data.errors import DataError
-from llm.data.text import HEAD_BYTES, check_text, is_text
+from llm.data.names import files_below
+from llm.data.reading import form_of
+from llm.data.streams import GZIP, PARQUET, ZSTANDARD, damages, open_stream
+from llm.data.text import HEAD_BYTES, NotText, check_text
 
 
 def open_corpus(data: str) -> Corpus:
@@ -42,22 +46,32 @@ def _open(data: str) -> Corpus:
         return _copied("standard input", sys.stdin.buffer)
     path = os.path.expanduser(data)
     if os.path.isdir(path):
-        return _text_files(data, _files_below(Path(path)))
+        return _from_files(data, list(files_below(path)))
     if os.path.isfile(path):
-        with open(path, "rb") as file:
-            check_text(data, file.read(HEAD_BYTES))
-        return Corpus(data, [Path(path)])
+        return Corpus(data, [_source(data, path, path)])
     if os.path.exists(path):  # a pipe, such as the shell's <(command)
         with open(path, "rb") as stream:
             return _copied(data, stream)
-    return _text_files(data, _matching_files(path))
+    return _from_files(data, _matching_files(path))
+
+
+def _source(name: str, path: str | Path, named: str | Path | None) -> Source:
+    """A file for a corpus. `named`: the path that says its form; None if it is only a copy of a stream."""
+    try:
+        with open_stream(path) as stream:
+            form = form_of(named, stream)
+            if form == "binary":
+                check_text(name, stream.read(HEAD_BYTES))
+    except damages() as error:
+        raise DataError(f"{path} is damaged ({error}); get it again, or leave it out") from error
+    return Path(path) if form == "text" else DocumentFile(Path(path), form)
 
 
 def _copied(name: str, stream: BinaryIO) -> Corpus:
     """Copy a stream, which can be read only once, to a temporary file that exists as long as the corpus."""
     with ExitStack() as cleanup:
         path = _temporary_copy(name, stream, cleanup)
-        corpus = Corpus(name, [path])
+        corpus = Corpus(name, [_source(name, path, None)])
         # After an error, the end of this block deletes the temporary folder. Without an error, `pop_all` prevents this,
         # and the folder is deleted when the corpus is garbage collected.
         weakref.finalize(corpus, cleanup.pop_all().close)
@@ -66,7 +80,8 @@ def _copied(name: str, stream: BinaryIO) -> Corpus:
 
 def _temporary_copy(name: str, stream: BinaryIO, cleanup: ExitStack) -> Path:
     block = _read(name, stream, HEAD_BYTES)
-    check_text(name, block)  # before the copy: a device such as /dev/zero has no end
+    if not block.startswith((GZIP, ZSTANDARD, PARQUET)):
+        check_text(name, block)  # before the copy: a device such as /dev/zero has no end
     try:
         path = Path(cleanup.enter_context(tempfile.TemporaryDirectory())) / "text.txt"
         with open(path, "wb") as file:
@@ -88,24 +103,20 @@ def _read(name: str, stream: BinaryIO, size: int = 1 << 20) -> bytes:
         raise DataError(f"{name} could not be read ({error.strerror}); check what writes to it") from error
 
 
-def _text_files(name: str, files: list[Path]) -> Corpus:
-    texts = list(filter(is_text, files))
-    if not texts:
+def _from_files(name: str, files: list[str]) -> Corpus:
+    sources, left_out = [], []
+    for path in files:
+        try:
+            sources.append(_source(path, path, path))
+        except NotText:
+            left_out.append(Path(path))
+    if not sources:
         raise DataError(f"{name} holds no text files; put some there, or give another folder or pattern")
-    return Corpus(name, texts, left_out=sorted({*files} - {*texts}))
+    return Corpus(name, sources, left_out=left_out)
 
 
-def _files_below(folder: Path) -> list[Path]:
-    files = []
-    for parent, folders, names in os.walk(folder):
-        # Changed in place: os.walk enters only the folders that remain in its list.
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if not name.startswith(".")]
-    return [path for path in sorted(files, key=lambda path: path.parts) if path.is_file()]
-
-
-def _matching_files(pattern: str) -> list[Path]:
-    files = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(match)]
+def _matching_files(pattern: str) -> list[str]:
+    files = [match for match in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(match)]
     if not files:
         raise DataError(
             f"--data {pattern} is neither a file, a folder, a pattern that matches files, '-' for standard input, "

@@ -1,8 +1,9 @@
 """Text to learn from: an ordered collection of documents, which can be read several times, chunk by chunk.
 
-A document is a string, or the path of a UTF-8 file that is opened when it is read. A long document is read in several
-chunks, so a file may be larger than memory. A chunk ends at the end of a line, if there is one nearby. Chunks are
-tokenized separately, so no token spans two of them. With chunks of 262,144 characters, that makes no difference.
+A document is a string, or the path of a UTF-8 file that is opened when it is read, compressed or not. A file of rows or
+a page (reading.py) is read again each time, document by document. A long document is read in several chunks, so a file
+may be larger than memory. A chunk ends at the end of a line, if there is one nearby. Chunks are tokenized separately,
+so no token spans two of them. With chunks of 262,144 characters, that makes no difference.
 """
 
 from __future__ import annotations
@@ -19,12 +20,35 @@ from typing import TextIO
 import numpy as np
 
 from llm.data.errors import DataError
+from llm.data.problems import Problem, refuse
+from llm.data.reading import read_file
+from llm.data.rows import Reading
+from llm.data.streams import COMPRESSED, damages, open_stream
 from llm.data.text import is_empty, open_text
 
 CHUNK_CHARACTERS = 1 << 18  # 262,144
 MOST_NAMED = 5  # files in a message
 
 Progress = Callable[[str, int, int | None], object]  # called with a stage of the work, what is done, and what is to do
+
+
+@dataclass(frozen=True)
+class DocumentFile:
+    """A file whose documents are rows, or a page."""
+
+    path: Path
+    form: str  # a name of FORMS in reading.py
+
+    def texts(self) -> Iterator[str]:
+        """Raises DataError at what cannot be read. An empty row is no document."""
+        for item in read_file(str(self.path), Reading(form=self.form)):
+            if not isinstance(item, Problem):
+                yield item.text
+            elif item.name != "empty":
+                refuse(item)
+
+
+Source = str | Path | DocumentFile
 
 
 @dataclass(frozen=True)
@@ -45,11 +69,11 @@ class Corpus:
     def __init__(
         self,
         name: str,
-        documents: Sequence[str | Path],
+        documents: Sequence[Source],
         chunk_characters: int = CHUNK_CHARACTERS,
         left_out: Sequence[Path] = (),
     ):
-        """`documents` are texts, or paths of UTF-8 files. Raises DataError when all of them are empty.
+        """`documents`: texts, paths of UTF-8 files, or files of documents. Raises DataError when all of them are empty.
 
         A chunk has `chunk_characters`, and also the rest of its last line, if that is not longer than another chunk.
         `left_out`: files that were found beside the documents, and are not text.
@@ -69,20 +93,16 @@ class Corpus:
         names = ", ".join(map(str, self.left_out[:MOST_NAMED])) + (f" and {more:,} more" if more > 0 else "")
         return f"left out of {self.name}, because they hold zero bytes (binary files, or UTF-16): {names}"
 
-    def __len__(self) -> int:
-        """The number of documents."""
-        return len(self._documents)
-
     def __iter__(self) -> Iterator[str]:
         return chain.from_iterable(self.documents())
 
     def documents(self) -> Iterator[Iterator[str]]:
         """Each document as an iterator over its chunks. Raises DataError at a file that is not UTF-8."""
-        return (_chunks(document, self._chunk_characters) for document in self._documents)
+        return (_chunks(text, self._chunk_characters) for source in self._documents for text in _texts(source))
 
     @property
     def bytes(self) -> int:
-        """The size of all documents, which are not read for it."""
+        """The size of all texts and files, which are not read for it."""
         return sum(map(_size_in_bytes, self._documents))
 
     @property
@@ -102,7 +122,8 @@ class Corpus:
         return self._survey
 
     def _read_all(self, progress: Progress | None) -> Survey:
-        digest, sizes, done, total = hashlib.sha256(), [], 0, self.bytes
+        digest, sizes, done = hashlib.sha256(), [], 0
+        total = self.bytes if all(map(_is_plain, self._documents)) else None
         for document in self.documents():
             size = 0
             for chunk in document:
@@ -117,12 +138,23 @@ class Corpus:
         return Survey(digest.hexdigest(), np.array(sizes, dtype=np.int64))
 
 
-def _size_in_bytes(document: str | Path) -> int:
-    return len(document.encode()) if isinstance(document, str) else os.path.getsize(document)
+def _size_in_bytes(source: Source) -> int:
+    if isinstance(source, str):
+        return len(source.encode())
+    return os.path.getsize(source.path if isinstance(source, DocumentFile) else source)
 
 
-def _has_text(document: str | Path) -> bool:
-    return bool(document) if isinstance(document, str) else not is_empty(document)
+def _is_plain(source: Source) -> bool:
+    """Whether the size of a file is that of its text."""
+    return isinstance(source, str) or isinstance(source, Path) and source.suffix.lower() not in COMPRESSED
+
+
+def _has_text(source: Source) -> bool:
+    return not is_empty(source) if isinstance(source, Path) else any(map(bool, _texts(source)))
+
+
+def _texts(source: Source) -> Iterator[str | Path]:
+    return source.texts() if isinstance(source, DocumentFile) else iter([source])
 
 
 def _chunks(document: str | Path, size: int) -> Iterator[str]:
@@ -133,7 +165,7 @@ def _chunks(document: str | Path, size: int) -> Iterator[str]:
 
 def _file_chunks(path: Path, size: int) -> Iterator[str]:
     try:
-        with open(path, "rb") as raw, open_text(raw) as file:
+        with open_stream(path) as raw, open_text(raw) as file:
             try:
                 yield from _split(file, size)
             except UnicodeDecodeError as error:
@@ -145,6 +177,8 @@ def _file_chunks(path: Path, size: int) -> Iterator[str]:
                     f"{path} is not UTF-8 text (byte 0x{byte:02x} at position {position:,}); "
                     "convert it to UTF-8, or leave it out"
                 ) from error
+    except damages() as error:
+        raise DataError(f"{path} is damaged ({error}); get it again, or leave it out") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check that it is still there") from error
 

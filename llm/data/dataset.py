@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def _tokenize(
 ) -> None:
     """Send the first `train_sizes[i]` characters of document i to `train`, the others to `val`."""
     done = 0
-    for document, train_size in zip(corpus.documents(), train_sizes.tolist(), strict=True):
+    # A file may get more documents while it is read. Without sizes they are counted as `done`, and refused below.
+    for document, train_size in zip(corpus.documents(), chain(train_sizes.tolist(), repeat(0))):
         for chunk in document:
             cut = min(max(0, train_size), len(chunk))
             train.add_text(chunk[:cut])

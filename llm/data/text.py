@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llm.data.errors import DataError
+from llm.data.streams import open_stream
 
 HEAD_BYTES = 8192
+
+
+class NotText(DataError):
+    """It has zero bytes."""
 
 
 def open_text(raw: BinaryIO, errors: str = "strict") -> io.TextIOWrapper:
@@ -32,15 +37,10 @@ def decode_prompt(content: bytes) -> str:
     return text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
 
 
-def is_text(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return b"\0" not in file.read(HEAD_BYTES)
-
-
 def check_text(name: str, head: bytes) -> None:
-    """Raise DataError if a file or stream that begins with the bytes `head` is not text."""
+    """Raise NotText if a file or stream that begins with the bytes `head` is not text."""
     if b"\0" in head:
-        raise DataError(
+        raise NotText(
             f"{name} is not UTF-8 text: it has a zero byte at position {head.index(0):,}, so it is a binary file "
             "or UTF-16; convert it to UTF-8"
         )
@@ -48,5 +48,5 @@ def check_text(name: str, head: bytes) -> None:
 
 def is_empty(path: Path) -> bool:
     """Whether there is no text in the file: nothing, or nothing but a byte order mark."""
-    with open(path, "rb") as file:
+    with open_stream(path) as file:
         return file.read(len(codecs.BOM_UTF8) + 1) in (b"", codecs.BOM_UTF8)
