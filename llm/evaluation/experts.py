@@ -26,10 +26,7 @@ def expert_shares(workers: Workers, batches: Sequence[Batch]) -> Shares:
     if not any(model.config.has_experts(layer) for layer in range(model.config.layers)):
         return ()
 
-    def count_some(rank: int, batches: Sequence[Batch]) -> np.ndarray:
-        return sum((count_tokens(model, batch[0]) for batch in batches), np.zeros(1, int))
-
-    counts = sum(workers.map(count_some, [batches[rank :: workers.count] for rank in range(workers.count)]))
+    counts = sum(workers.map_batches(lambda batch: count_tokens(model, batch[0]), batches))
     shares = counts / sum(batch[0].size for batch in batches)  # (layers, E)
     return tuple((float(layer.min()), float(layer.max())) for layer in shares)
 

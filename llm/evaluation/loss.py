@@ -40,11 +40,12 @@ class Evaluation:
     bytes_per_token: float | None = None
     expert_shares: Shares = ()  # of the tokens of the first batch; empty if the model has no experts
     metrics: Mapping[str, float] = field(default_factory=dict)  # means of what the objective reports beside the loss
+    tasks: Mapping[str, float] = field(default_factory=dict)  # the main measure of each task that was solved
 
     @property
     def perplexity(self) -> float:
         """e^loss: the model is as uncertain as if it had to choose between this many equally likely tokens."""
-        return math.exp(min(self.loss, 700.0))  # e^709 is the largest float
+        return perplexity_of(self.loss)
 
     @property
     def bits_per_byte(self) -> float:
@@ -55,9 +56,15 @@ class Evaluation:
 
     def __str__(self) -> str:
         more = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in self.metrics.items())
+        more += "".join(f", {name} {value:.3f}" for name, value in self.tasks.items())
         if self.bytes_per_token is None:
             return f"loss {self.loss:.4f}{more}"
         return f"loss {self.loss:.4f}, perplexity {self.perplexity:.2f}, {self.bits_per_byte:.3f} bits per byte{more}"
+
+
+def perplexity_of(loss: float) -> float:
+    """e^loss, for a loss in nats; e^700 for larger ones, because e^709 is the largest float."""
+    return math.exp(min(loss, 700.0))
 
 
 def evaluate(workers: Workers, validation: Validation) -> Evaluation:
@@ -65,26 +72,31 @@ def evaluate(workers: Workers, validation: Validation) -> Evaluation:
     model, objective = workers.model, workers.objective
     # Each worker has one part in memory. The parts do not depend on the number of workers, and neither do their losses.
     batches = [part for batch in validation.batches for part in in_short_parts(batch, model.device)]
-
-    @np.errstate(all="ignore")  # infinity and NaN can be seen in the loss
-    def losses_of(rank: int, batches: Sequence[Batch]) -> list[tuple[np.ndarray, Metrics]]:
-        with no_grad():
-            on_device = (tuple(to_device(array, model.device) for array in batch) for batch in batches)
-            results = (loss_and_metrics(objective, model, batch) for batch in on_device)
-            return [(loss.data, metrics) for loss, metrics in results]
-
     with no_dropout(model):
-        results = workers.map(losses_of, [batches[rank :: workers.count] for rank in range(workers.count)])
+        losses, metrics = losses_of(workers, batches)
         shares = expert_shares(workers, in_short_parts(validation.batches[0], model.device))
     # One copy to the CPU for all losses, because each copy waits for the GPU. `fsum` rounds only once, at the end. So
     # the order of the losses, which depends on the number of workers, does not change the result.
-    stacked = np.stack([loss for of_worker in results for loss, _ in of_worker])  # (batches,)
-    total = math.fsum(to_device(stacked, "cpu").tolist())
-    sums = MetricSums()
-    for _, metrics in (result for of_worker in results for result in of_worker):
-        sums.add(metrics)
+    total = math.fsum(to_device(np.stack(losses), "cpu").tolist())
     count = sum(objective.count(batch) for batch in batches)
-    return Evaluation(total / (count or 1.0), validation.bytes_per_token, shares, sums.means())
+    return Evaluation(total / (count or 1.0), validation.bytes_per_token, shares, metrics)
+
+
+def losses_of(workers: Workers, batches: Sequence[Batch]) -> tuple[list[np.ndarray], Mapping[str, float]]:
+    """The losses of all batches, still on the device; and the means of what the objective reports beside them."""
+    model, objective = workers.model, workers.objective
+
+    @np.errstate(all="ignore")  # infinity and NaN can be seen in the loss
+    def loss_of(batch: Batch) -> tuple[np.ndarray, Metrics]:
+        with no_grad():
+            loss, metrics = loss_and_metrics(objective, model, tuple(to_device(x, model.device) for x in batch))
+            return loss.data, metrics
+
+    results = workers.map_batches(loss_of, batches)
+    sums = MetricSums()
+    for _, metrics in results:
+        sums.add(metrics)
+    return [loss for loss, _ in results], sums.means()
 
 
 def in_short_parts(batch: Batch, device: str) -> list[Batch]:

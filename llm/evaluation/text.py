@@ -6,9 +6,13 @@ before it in its window. So the first tokens of a window, which have few before 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from llm.evaluation.likelihood import beginning
 from llm.evaluation.loss import Evaluation, in_short_parts
+from llm.model.classifier import refuse_classifier
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
 from llm.parallel.blas import fitting_blas_threads
@@ -19,18 +23,28 @@ from tokenizer import BaseTokenizer
 def evaluate_text(model: GPT, tokenizer: BaseTokenizer, text: str) -> Evaluation:
     """The mean loss in nats per token of a text, with perplexity and bits per byte.
 
-    The model predicts each token, also the first one if the tokenizer has an end-of-text token, after which texts
-    begin. Raises ValueError for a text that is too short, or that the tokenizer cannot encode.
+    The model predicts each token, also the first one if the tokenizer has a token after which texts begin. Raises
+    ValueError for a text that is too short, or that the tokenizer cannot encode.
     """
-    ids = tokenizer.encode_ordinary(text)
-    if tokenizer.end_of_text is not None:
-        ids = [tokenizer.end_of_text, *ids]
+    refuse_classifier(model)
+    ids = ids_of(tokenizer, text)
+    predicted = len(ids) - 1
+    loss = sum_of_losses(model, np.array(ids)) / predicted
+    return Evaluation(loss, predicted_bytes(tokenizer, ids, text) / predicted)
+
+
+def ids_of(tokenizer: BaseTokenizer, text: str) -> list[int]:
+    """The ids of a text, with one that begins texts before them if the tokenizer has one: all others are predicted."""
+    ids = beginning(tokenizer) + tokenizer.encode_ordinary(text)
     if len(ids) < 2:
         raise ValueError(f"the text {text!r} is too short to be evaluated; give one with more tokens")
-    predicted = len(ids) - 1
-    bytes_predicted = len(tokenizer.decode(ids[1:]).encode("utf-8", "surrogatepass"))
-    loss = sum_of_losses(model, np.array(ids)) / predicted
-    return Evaluation(loss, bytes_predicted / predicted)
+    return ids
+
+
+def predicted_bytes(tokenizer: BaseTokenizer, ids: Sequence[int], text: str) -> int:
+    """The bytes of the text, without those of its first token if nothing predicts that one."""
+    first = [] if beginning(tokenizer) else ids[:1]
+    return len(text.encode("utf-8", "surrogatepass")) - len(tokenizer.decode_bytes(first))
 
 
 def sum_of_losses(model: GPT, ids: np.ndarray) -> float:

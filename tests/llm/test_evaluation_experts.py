@@ -16,7 +16,7 @@ from llm.evaluation.loss import Validation, evaluate
 from llm.model.cost import parameters, training_flops
 from llm.model.gpt import GPT
 from llm.runs.metrics import read_metrics
-from llm.runs.options import presets
+from llm.runs.presets import presets
 from minigrad import no_grad
 from tests.llm.gpts import SEEDS, random_gpt, token_ids
 from tests.llm.steps import workers_of
