@@ -24,6 +24,12 @@ class MetricSums:
             for values, value in zip(self._values.setdefault(name, ([], [])), pair, strict=True):
                 values.append(float(value))
 
+    def merge(self, other: MetricSums) -> None:
+        """Add the sums of others."""
+        for name, pair in other._values.items():
+            for values, more in zip(self._values.setdefault(name, ([], [])), pair, strict=True):
+                values.extend(more)
+
     def means(self) -> dict[str, float]:
         """The mean of each metric; NaN for one that nothing was counted for."""
         totals = {name: (_total(sums), _total(counts)) for name, (sums, counts) in self._values.items()}

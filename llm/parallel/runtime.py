@@ -43,11 +43,17 @@ def _container_cores() -> int:
 def threads_to_use(requested: int | None) -> int:
     """The number of threads requested; None: what the environment asks for, or all available cores.
 
-    Raises ValueError below 1.
+    Ranks on the same machine get an equal share of its cores. Raises ValueError below 1.
     """
     if requested is not None and requested < 1:
         raise ValueError(f"--threads must be at least 1, got {requested}")
-    return requested or threads_from_environment() or available_cores()
+    return requested or threads_from_environment() or max(1, available_cores() // ranks_on_this_machine())
+
+
+def ranks_on_this_machine() -> int:
+    """How many processes mpiexec has started on this machine, if it has started this one; else 1."""
+    values = (os.environ.get(name, "") for name in ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"))
+    return next((int(value) for value in values if value.isdecimal() and int(value) > 0), 1)
 
 
 def threads_from_environment() -> int | None:

@@ -109,13 +109,19 @@ class SharedGradients:
         """Store the gradient under its number. Then add all stored ones whose turn it is."""
         with self._changed:
             accumulator.stored[number] = gradient
-            gradient = accumulator.take_next()
+            gradient, added = accumulator.take_next(), accumulator.next_number
         while gradient is not None:
-            accumulator.parameter.accumulate(gradient)  # the computation, without the lock
+            # The computation, without the lock. The array of the first sum is new, so the others can be added to it.
+            accumulator.parameter.accumulate(gradient, in_place=added > 0)
             with self._changed:
-                accumulator.next_number, accumulator.is_adding = accumulator.next_number + 1, False
+                added = accumulator.next_number + 1
+                accumulator.next_number, accumulator.is_adding = added, False
                 gradient = accumulator.take_next()
                 self._changed.notify_all()
+            self._added(accumulator.parameter, added)
+
+    def _added(self, parameter: Parameter, number: int) -> None:
+        """Called when `number` gradients of the parameter have been added."""
 
 
 class _Accumulator:

@@ -7,11 +7,12 @@ BLAS use several threads: this would divide only the matrix products, but here e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from llm.model.gpt import GPT
+from llm.parallel.blas import limited_blas_threads
 from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Objective
 from llm.parallel.shared_gradients import SharedGradients
@@ -33,7 +34,7 @@ class Threads(Workers):
         return [f(0, items[0]), *(other.result() for other in others)]
 
     def _accumulate(self, batches: Sequence[WorkerBatch]) -> float:
-        gradients = SharedGradients(self.model.parameters(), len(batches))
+        gradients = self._shared_gradients(batches)
 
         def compute(rank: int, batch: WorkerBatch) -> tuple[float, Metrics]:
             try:
@@ -47,5 +48,24 @@ class Threads(Workers):
             self.metrics.add(each)
         return sum(losses)
 
+    def _shared_gradients(self, batches: Sequence[WorkerBatch]) -> SharedGradients:
+        return SharedGradients(self.model.parameters(), len(batches))
+
     def close(self) -> None:
         self._pool.shutdown()
+
+
+def map_in_threads(f: Callable[[Any], Any], items: Sequence, threads: int) -> Iterator[Any]:
+    """`f(item)` of each item, in order, by so many threads at the same time. Each lets BLAS use one thread.
+
+    So does what the caller does meanwhile. One thread is the caller's own, and BLAS is left as it is.
+    """
+    if threads == 1:
+        yield from map(f, items)
+        return
+    with limited_blas_threads(1):
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
+        try:
+            yield from pool.map(f, items)
+        finally:  # after an error or Ctrl-C, or if the caller wants no more: what has not begun is not computed
+            pool.shutdown(cancel_futures=True)

@@ -55,9 +55,10 @@ def test_all_workers_together_hold_the_rows_of_one_micro_batch(rows: int, count:
     for array, whole in zip(zip(*(each.rows for each in parts)), batch):
         np.testing.assert_array_equal(np.concatenate(array), whole)
     assert {each.divisor for each in parts} == {batch[1].size}
-    assert len({each.seed for each in parts}) == len(parts), "each has its own dropout"
+    assert {each.seed for each in parts} == {(7, 3)}
+    places = [row for each in parts for row in range(each.place.start, each.place.stop)]
+    assert places == list(range(rows)), "each row has its own part of the masks of dropout"
     assert all(len(call) == min(count, n) for call, n in zip(workers.calls, at_once)), "no worker is idle without need"
-    assert [each.seed for each in workers.calls[0]] == [(7 + (rank << 32), 3) for rank in range(len(workers.calls[0]))]
 
 
 @pytest.mark.parametrize(("count", "micro_batches"), [(1, 1), (1, 8), (4, 1), (4, 8), (4, 4)])

@@ -20,8 +20,9 @@ from llm.parallel.metrics import MetricSums
 from llm.parallel.objective import Batch
 from llm.parallel.threads import Threads
 from llm.parallel.workers import Workers
-from llm.runs import metrics as run_metrics
-from llm.runs.metrics import FIELDS, MOST_PANELS, Metrics, draw_losses, read_metrics
+from llm.runs import loss_picture
+from llm.runs.loss_picture import MOST_PANELS, draw_losses
+from llm.runs.metrics import FIELDS, Metrics, read_metrics
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
 from minigrad.tensor import Tensor
@@ -118,13 +119,13 @@ def test_a_line_keeps_the_metrics_of_an_objective_and_no_other_key(tmp_path: Pat
 def test_the_picture_has_a_panel_for_each_metric(names: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A metric may begin late, be missing, or be no number."""
     drawn: list[str] = []
-    draw_metric = run_metrics._draw_metric
+    draw_metric = loss_picture._draw_metric
 
     def draw(axis: Any, name: str, *arguments: Any) -> None:
         drawn.append(name)
         draw_metric(axis, name, *arguments)
 
-    monkeypatch.setattr(run_metrics, "_draw_metric", draw)
+    monkeypatch.setattr(loss_picture, "_draw_metric", draw)
     values = [0.5, None, "much", math.inf, -1e40, True]
     lines = [
         line(1),

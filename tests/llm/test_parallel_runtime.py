@@ -64,6 +64,14 @@ def test_threads_to_use(cgroup: Path) -> None:
         runtime.threads_to_use(0)
 
 
+@pytest.mark.parametrize(("ranks", "threads"), [("4", 16), ("100", 1)])
+def test_ranks_on_a_machine_share_its_cores(
+    cgroup: Path, monkeypatch: pytest.MonkeyPatch, ranks: str, threads: int
+) -> None:
+    monkeypatch.setenv("MPI_LOCALNRANKS", ranks)
+    assert runtime.threads_to_use(None) == threads
+
+
 def blas_threads() -> list[int]:
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 

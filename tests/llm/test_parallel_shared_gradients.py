@@ -59,8 +59,8 @@ def parameter(*, has_gradient: bool) -> Parameter:
 def added_in_order(gradients: list[Any], *, has_gradient: bool = False) -> bytes:
     p = parameter(has_gradient=has_gradient)
     with no_grad():
-        for each in gradients:
-            p.accumulate(each)
+        for number, each in enumerate(gradients):
+            p.accumulate(each, in_place=number > 0)  # as backward() does
     return p.grad.data.tobytes()  # type: ignore[union-attr]
 
 
