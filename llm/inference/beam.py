@@ -13,8 +13,9 @@ same options find the same texts.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Beam:
     ids: tuple[int, ...]
     """What comes after the prompt. If a stop id ended the text, that is the last one."""
     score: float
-    """The sum of the log-probabilities of the ids, divided by length ** length_penalty."""
+    """The sum of the log-probabilities of the ids, divided by a length penalty: length ** length_penalty."""
 
 
 class Beginning(NamedTuple):
@@ -43,6 +44,12 @@ class Beginning(NamedTuple):
     ids: tuple[int, ...] = ()
     total: float = 0.0  # the sum of the log-probabilities
     parent: int = 0  # which one of the beginnings of the step before it continues
+
+
+# Takes beginnings of one length, each one token longer than those of the call before, which they continue; returns the
+# log-probabilities (B, V) of the next token.
+Reader = Callable[[Sequence[Beginning]], np.ndarray]
+Score = Callable[[float, int], float]  # takes the sum of the log-probabilities, and the length
 
 
 def exhaustive_search(
@@ -87,20 +94,33 @@ def beam_search(
     """
     check_arguments(model, prompt_ids, max_tokens, seed=0)
     check_search(num_beams, length_penalty, early_stopping)
-    stop, reader = set(stop_ids), BeamReader(model, prompt_ids)
+    reader, by_score = BeamReader(model, prompt_ids), partial(score, length_penalty=length_penalty)
+    return search(reader, by_score, num_beams, max_tokens, early_stopping, stop_ids)
+
+
+def search(
+    reader: Reader,
+    score: Score,
+    num_beams: int,
+    max_tokens: int,
+    early_stopping: EarlyStopping,
+    stop_ids: Collection[int],
+) -> list[Beam]:
+    """`beam_search` with any model that `reader` reads with, and any `score`."""
+    stop = set(stop_ids)
     # Each beginning has one continuation for each stop id that ends. Among this many there are enough that do not.
     count = num_beams * (1 + len(stop))
     beginnings, complete = [Beginning()], [Beam((), 0.0)] if max_tokens == 0 else []
     for length in range(1, max_tokens + 1):
         found = best_continuations(beginnings, reader(beginnings), count)
         ended, beginnings = separate(found, stop if length < max_tokens else None, num_beams)
-        complete += [Beam(each.ids, score(each.total, length, length_penalty)) for each in ended]
+        complete += [Beam(each.ids, score(each.total, length)) for each in ended]
         complete = sorted(complete, key=lambda beam: -beam.score)[:num_beams]
         if not beginnings or len(complete) == num_beams and early_stopping is True:
             break
-        longest = max_tokens if early_stopping == "never" and length_penalty > 0 else length
         # What the best beginning may still reach. With each token its total becomes lower.
-        possible = score(beginnings[0].total, longest, length_penalty)
+        lengths = (length, max_tokens) if early_stopping == "never" else (length,)
+        possible = max(score(beginnings[0].total, each) for each in lengths)
         if len(complete) == num_beams and possible <= complete[-1].score:
             break
     return complete
@@ -139,14 +159,13 @@ def check_search(num_beams: int, length_penalty: float, early_stopping: EarlySto
 
 
 class BeamReader:
-    """Reads beginnings of one length, each one token longer than those of the call before, which they continue."""
+    """A `Reader` of what follows a prompt."""
 
     def __init__(self, model: GPT, prompt_ids: Sequence[int]):
         self.model, self.prompt_ids, self.cache = model, list(prompt_ids), KVCache(model.config)
         self.placement = Placement()  # of the texts in the cache
 
     def __call__(self, beginnings: Sequence[Beginning]) -> np.ndarray:
-        """The log-probabilities (B, V) of the next token."""
         texts = np.array([[*self.prompt_ids, *each.ids] for each in beginnings])  # (B, T)
         placement = place(self.model, texts.shape[1], self.model.context)
         if placement != self.placement:  # as in CachedReader of generate.py

@@ -19,7 +19,9 @@ from llm.inference.terminal.lens_tables import print_lens
 from llm.inference.terminal.streams import INTERRUPTED, print_text, read_prompt
 from llm.inference.terminal.text_writer import Text, TextWriter
 from llm.inference.terminal.token_output import output_for
+from llm.inference.terminal.translations import print_translations
 from llm.inference.text import prompt_ids
+from llm.model.transformer import Transformer
 from llm.parallel.blas import blas_threads
 from llm.parallel.runtime import set_blas_threads
 from llm.runs.run import Run, newest_run
@@ -32,12 +34,15 @@ __all__ = ["parse", "start"]
 def start(options: GenerateOptions) -> int:
     """Do what the options ask for; returns the exit status. Raises ValueError, RuntimeError or OSError."""
     loaded = load_chosen(options)
+    if options.adapter and not options.serve:
+        loaded = with_adapter(loaded, options.adapter[0])
     check_kind(loaded, classify=options.classify)
+    options.check_translator(translates=isinstance(loaded.model, Transformer))
     if options.serve:
         loaded = with_adapters(loaded, options.adapter)
-    elif options.adapter:
-        loaded = with_adapter(loaded, options.adapter[0])
     set_blas_threads(blas_threads(options.threads, loaded.model.num_parameters()))
+    if isinstance(loaded.model, Transformer):
+        return print_translations(loaded, options)
     if options.classify:
         return print_classes(loaded.model, loaded.tokenizer, options.prompt)
     if options.serve or options.chat:

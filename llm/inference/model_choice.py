@@ -19,6 +19,7 @@ from llm.inference.text import end_ids_of
 from llm.model.adapters.attach import sharing_weights
 from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
+from llm.model.transformer import Transformer
 from llm.runs.run import Run
 from minigrad.backend import pick_device
 from tokenizer import BaseTokenizer
@@ -59,6 +60,8 @@ def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: 
 def check_kind(loaded: LoadedModel, *, classify: bool) -> None:
     """Raise ValueError if the model is not of the kind that is wanted."""
     is_classifier = isinstance(loaded.model, Classifier)
+    if isinstance(loaded.model, Transformer) and classify:
+        raise ValueError(f"{loaded.name} is a translator; leave --classify out")
     if is_classifier and not classify:
         raise ValueError(f"{loaded.name} is a classifier, which writes no text; add --classify")
     if classify and not is_classifier:
@@ -70,8 +73,7 @@ def check_kind(loaded: LoadedModel, *, classify: bool) -> None:
 def with_adapter(loaded: LoadedModel, given: str) -> LoadedModel:
     """The model with an adapter, a folder of PEFT: NAME=FOLDER, or FOLDER alone."""
     _, folder = name_and_folder(given)
-    load_adapter(loaded.model, folder)
-    return loaded
+    return replace(loaded, model=load_adapter(loaded.model, folder))
 
 
 def with_adapters(loaded: LoadedModel, given: Sequence[str]) -> LoadedModel:
@@ -80,8 +82,10 @@ def with_adapters(loaded: LoadedModel, given: Sequence[str]) -> LoadedModel:
     for name, folder in map(name_and_folder, given):
         if name in adapters or name in (loaded.name, Path(loaded.name).name):
             raise ValueError(f"two models are called {name}; give the adapter {folder} another name: NAME={folder}")
-        adapters[name] = sharing_weights(loaded.model)
-        load_adapter(adapters[name], folder)
+        adapted = load_adapter(sharing_weights(loaded.model), folder)
+        if isinstance(adapted, Classifier):
+            raise ValueError(f"{folder} is the adapter of a classifier, which writes no text; leave it out")
+        adapters[name] = adapted
     return replace(loaded, adapters=adapters)
 
 

@@ -75,6 +75,10 @@ class GenerateOptions:
     max_tokens: int = 200
     """Largest number of tokens to write. With --chat it is that of an answer, and the default is 1000."""
     sampling: tyro.conf.OmitArgPrefixes[Sampling] = field(default_factory=Sampling)
+    num_beams: Annotated[int | None, DEFAULT_IN_TEXT] = None
+    """For a translator: the number of beams of the search. 1: always the most likely token. none, the default: 4."""
+    length_penalty: Annotated[float | None, DEFAULT_IN_TEXT] = None
+    """For a translator: scores are divided by ((5 + tokens) / 6) to this power. none, the default: 0.6."""
     stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """End the text before this string. Can be given several times."""
     seed: Annotated[int | None, DEFAULT_IN_TEXT] = None
@@ -119,16 +123,29 @@ class GenerateOptions:
             raise ValueError("--system is for --chat; add --chat, or leave --system out")
         self._check_kinds_of_writing()
 
+    def check_translator(self, *, translates: bool) -> None:
+        """Raise ValueError for options that a translator does not know, or that only a translator knows."""
+        beams = {"--num-beams": self.num_beams is not None, "--length-penalty": self.length_penalty is not None}
+        others = {"--serve": self.serve, "--adapter": bool(self.adapter), "--logit-lens": self.show.logit_lens,
+                  "--num-samples": self.num_samples > 1, **self._of_one_text()}  # fmt: skip
+        if given := [name for name, is_given in (others if translates else beams).items() if is_given]:
+            reason = "does not go with a translator" if translates else "is for a run of --objective translate"
+            raise ValueError(f"{given[0]} {reason}; leave it out")
+
+    def _of_one_text(self) -> dict[str, bool]:
+        """Which options are given that only the writing of one text knows."""
+        return {
+            "--chat": self.chat, "--show-probs": self.show.show_probs, "--regex": self.regex is not None,
+            "--schema": self.schema is not None, "--draft": self.draft is not None, "--stop": bool(self.stop),
+            "--seed": self.seed is not None,
+        }  # fmt: skip
+
     def _check_kinds_of_writing(self) -> None:
         """Refuse options that one of the ways of writing does not know."""
         in_one_text = {"--prompt": self.prompt is not None, "--num-samples": self.num_samples > 1}
         limit = {"--max-tokens": self.max_tokens != GenerateOptions.max_tokens}
         views = {"--logit-lens": self.show.logit_lens, "--attention": self.show.attention is not None}
-        others = {
-            "--chat": self.chat, "--show-probs": self.show.show_probs, "--regex": self.regex is not None,
-            "--schema": self.schema is not None, "--draft": self.draft is not None, "--stop": bool(self.stop),
-            "--seed": self.seed is not None,
-        }  # fmt: skip
+        others = self._of_one_text()
         if self.classify:
             all_others = views | others | {"--num-samples": self.num_samples > 1, "--serve": self.serve}
             refuse("--classify", all_others, "a classifier writes no text")

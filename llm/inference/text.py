@@ -13,6 +13,7 @@ from llm.inference.engine.requests import Request, Token
 from llm.inference.engine.text_stream import TextStream
 from llm.inference.generate import first_in_context
 from llm.inference.sampling import Sampling
+from llm.model.classifier import refuse_classifier
 from llm.model.gpt import GPT
 from llm.parallel.blas import fitting_blas_threads
 from tokenizer import BaseTokenizer
@@ -88,6 +89,7 @@ def continue_prompt(
     seed: int = 0,
 ) -> Iterator[int]:
     """The ids that the model writes after the prompt, up to the end of the text."""
+    refuse_classifier(model)
     ids = prompt_ids(model, tokenizer, prompt)
     request = Request(ids, max_tokens, sampling or Sampling(), seed, stop_ids=end_ids_of(tokenizer))
     return (token.id for token in Engine(model).run(request))

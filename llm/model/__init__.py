@@ -2,7 +2,7 @@
 
 1. textbook.py       the whole forward pass on one page of plain NumPy; python -m llm.model.textbook RUN "prompt"
 2. config.py         sizes and choices of a GPT, and the letters for sizes (B, T, C ...); checks.py: possible numbers
-3. gpt.py            the model: embedding, layers, head, loss, initial weights
+3. gpt.py            the model: embedding, layers, head, loss; initial.py: its initial weights
 4. block.py          one layer of the model
 5. attention.py      its first half: each token collects information from the tokens before it
 6. mlp.py            its second half: the feed-forward network, applied to each token separately
@@ -18,4 +18,5 @@
 15. no_dropout.py    evaluation mode for a while; frozen.py: parts that are not trained
 16. adapters/        LoRA, prefixes and prompts: a few new parameters beside frozen weights
 17. classifier.py    the model with another head: classes of texts in place of next tokens
+18. transformer.py   the model of 2017, an encoder and a decoder: it translates
 """

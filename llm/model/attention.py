@@ -55,11 +55,8 @@ class Attention(Module):
         if isinstance(k, Ragged):  # each row is a token, and continues one of several texts (cache_pool.py)
             cap = config.attention_soft_cap
             y = Tensor(ragged_attention(q.data, k, v, self.scale, settings.window, settings.bias, cap))
-        else:  # softmax(scale q kᵀ) v, for keys that are not later than the query
-            y = attention(
-                q, k, v, scale=self.scale, soft_cap=config.attention_soft_cap, window=settings.window,
-                bias=settings.bias, mask=settings.mask, dropout=config.dropout if self.training else 0.0,
-            )  # fmt: skip
+        else:
+            y = self._attend(q, k, v, settings)
         y = y.swapaxes(1, 2).reshape(B, T, config.heads * config.head_size)  # (B, T, H * D)
         return self.out(y)  # (B, T, C)
 
@@ -76,6 +73,13 @@ class Attention(Module):
             q, k = self.query_norm(q), self.key_norm(k)
         # With the heads before the tokens, each head is a (T, D) matrix: one batched matrix product for all heads.
         return q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, settings: LayerSettings) -> Tensor:
+        """softmax(scale q kᵀ) v, for keys that are not later than the query: (B, H, T, D)."""
+        return attention(
+            q, k, v, scale=self.scale, soft_cap=self.config.attention_soft_cap, window=settings.window,
+            bias=settings.bias, mask=settings.mask, dropout=self.config.dropout if self.training else 0.0,
+        )  # fmt: skip
 
     def decode(self, x: Array, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Array:
         """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). For `settings` without a mask."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.model.transformer import Transformer
 from minigrad.backend import Array, array_module, device_of, to_device
 from minigrad.fused.cross_entropy import cross_entropy
 from minigrad.nn import Linear, Module
@@ -97,6 +98,16 @@ def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
     if not names or isinstance(classes, (str, bool)) or len({*names}) < len(names):
         raise ValueError(f"a classifier needs a number of classes, or a name for each of them, got {classes!r}")
     return names
+
+
+def refuse_classifier(model: Module) -> None:
+    """Raise TypeError for a classifier, or a translator, where the model is to continue a text."""
+    if isinstance(model, Classifier):
+        raise TypeError(
+            "the model is a classifier, which predicts no tokens; model(ids) gives the logits of its classes"
+        )
+    if isinstance(model, Transformer):
+        raise TypeError("the model is a translator, which continues no text; use llm.inference.translation.translate")
 
 
 def without_head(model: GPT) -> GPT:

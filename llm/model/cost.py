@@ -50,7 +50,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that training with AdamW takes, by purpose."""
+    """Bytes that training takes, by purpose."""
 
     weights: int
     gradients: int
@@ -77,12 +77,16 @@ class Trained:
 OTHER = -1  # stands for a layer that is not listed in `dense_layers`
 
 
-def parameters(config: GPTConfig, *, used: bool = False) -> Parameters:
-    """How many parameters `GPT(config)` has. `used`: only those that compute a token; of its experts, the chosen."""
+def parameters(config: GPTConfig, *, used: bool = False, pairs: bool = False) -> Parameters:
+    """How many parameters `GPT(config)` has. `used`: only those that compute a token; of its experts, the chosen.
+
+    `pairs`, here and below: `Transformer(config)` instead. Each of its layers is one of the encoder and one of the
+    decoder, with 3 attentions, 2 MLPs and 5 norms together. A token is then one of the source and one of the target.
+    """
     C, L, V, D = config.dim, config.layers, config.vocab_size, config.head_size
     H, K = config.heads, config.key_heads
     norm = 2 * C if config.norm == "layernorm" and config.has_bias("norm") else C
-    norms_of_a_layer = 1 if config.shared_norm else 4 if config.norm_position == "both" else 2
+    norms_of_a_layer = 5 if pairs else 1 if config.shared_norm else 4 if config.norm_position == "both" else 2
     qk_norms = ((H + K) * D if config.qk_norm_all else 2 * D) if config.qk_norm else 0
     dense = {*config.dense_layers}  # (all layers are not gone through: a damaged configuration may have 10^9 of them)
     norms_outside = (config.norm_position != "post") + config.embedding_norm
@@ -92,9 +96,9 @@ def parameters(config: GPTConfig, *, used: bool = False) -> Parameters:
     return Parameters(
         embedding=V * C,
         positions=config.context * C if config.positions == "learned" else 0,
-        attention=L * attention,
+        attention=L * attention * (3 if pairs else 1),
         mlp=sum(_mlp_parameters(config, layer, used=used) for layer in dense)
-        + (L - len(dense)) * _mlp_parameters(config, OTHER, used=used),
+        + (L - len(dense)) * _mlp_parameters(config, OTHER, used=used) * (2 if pairs else 1),
         norms=L * (norms_of_a_layer * norm + qk_norms) + norms_outside * norm,
         head=0 if config.tied_head else _linear(C, V, bias=config.head_bias),
     )
@@ -109,23 +113,28 @@ def _mlp_parameters(config: GPTConfig, layer: int, *, used: bool) -> int:
     return router + (config.experts_per_token if used else config.experts) * mlp
 
 
-def forward_flops(config: GPTConfig, context: int | None = None) -> int:
+def forward_flops(config: GPTConfig, context: int | None = None, *, pairs: bool = False) -> int:
     """FLOPs per token of the forward pass, for texts of `context` tokens (default: the context of the model)."""
-    count, S = parameters(config, used=True), context or config.context
+    count, S = parameters(config, used=True, pairs=pairs), context or config.context
     # Embedding tables are looked up, not multiplied. The head is multiplied, also when it is tied to the embedding.
     N = count.non_embedding + (count.embedding if config.tied_head else 0)
     keys = sum(min(S, layer_kind(config, layer).window or S) for layer in range(config.layers))  # of all layers
-    return 2 * N + 4 * config.heads * config.head_size * keys
+    return 2 * N + 4 * config.heads * config.head_size * keys * (3 if pairs else 1)
 
 
 def training_flops(
-    config: GPTConfig, context: int | None = None, *, recompute: bool = False, trained: Trained | None = None
+    config: GPTConfig,
+    context: int | None = None,
+    *,
+    recompute: bool = False,
+    trained: Trained | None = None,
+    pairs: bool = False,
 ) -> int:
     """FLOPs per token of a training step, forward and backward. `recompute`: with activation checkpointing.
 
     `trained`: what is trained; None: everything.
     """
-    forward, head = forward_flops(config, context), 2 * config.vocab_size * config.dim
+    forward, head = forward_flops(config, context, pairs=pairs), 2 * config.vocab_size * config.dim
     again = forward - head if recompute else 0  # the blocks are computed again, the head is not
     if trained is None:
         return 3 * forward + again
@@ -147,33 +156,29 @@ def training_memory(
     processes: bool = False,
     trained: Trained | None = None,
     has_logits: bool = True,
+    muon: bool = False,
+    pairs: bool = False,
 ) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes.
 
     `recompute`: with activation checkpointing. `workers`: how many workers divide the batch. `processes`: whether they
     are processes. `trained`: what is trained; None: everything. `has_logits`: whether the loss is that of next tokens;
-    a classifier has none.
+    a classifier has none. `muon`: whether Muon trains the matrices of the layers, if everything is trained.
     """
-    total = parameters(config).total
+    count = parameters(config, pairs=pairs)
+    total = count.total
     weights = (total + (trained.added if trained else 0)) * itemsize
     learned = (trained.numbers if trained else total) * itemsize
     # Logits are computed in chunks of tokens. When one is computed, the one before it is still in memory: two chunks.
     rows_of_logits = min(2 * CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
+    how: dict[str, Any] = {"recompute": recompute, "workers": workers, "trained": trained, "has_logits": has_logits}
     return Memory(
         # Processes share a second copy of what is trained, and each has a gradient of its own: parallel/processes.py.
         weights=weights + learned if processes else weights,
         gradients=workers * learned if processes else learned,
-        optimizer=2 * learned,  # AdamW: mean and mean square of the gradients
-        activations=activation_bytes(
-            config,
-            batch_size,
-            context,
-            itemsize,
-            recompute=recompute,
-            workers=workers,
-            trained=trained,
-            has_logits=has_logits,
-        ),
+        # AdamW: mean and mean square of the gradients. Muon: the mean.
+        optimizer=2 * learned - ((count.attention + count.mlp) * itemsize if muon and not trained else 0),
+        activations=activation_bytes(config, batch_size, context, itemsize, pairs=pairs, **how),
         logits=workers * rows_of_logits * config.vocab_size * itemsize if has_logits else 0,
     )
 
@@ -188,6 +193,7 @@ def activation_bytes(
     workers: int = 1,
     trained: Trained | None = None,
     has_logits: bool = True,
+    pairs: bool = False,
 ) -> int:
     """Bytes that the graphs of all workers hold at the end of the forward pass of `model.loss`.
 
@@ -195,13 +201,13 @@ def activation_bytes(
     """
     C, L, V, T = config.dim, config.layers, config.vocab_size, context or config.context
     tokens = batch_size * T
-    of_layers = [_block_numbers(config, layer, batch_size, T) for layer in range(L)]
+    of_layers = [_block_numbers(config, layer, batch_size, T, pairs=pairs) for layer in range(L)]
     if trained is not None:  # what lies below is not in the graph
         of_layers = of_layers[trained.frozen_layers :] or [0]
         L = len(of_layers)
     # With activation checkpointing, each block holds only its input. The block that is computed again also holds all
-    # its arrays and most of their gradients. These gradients were measured: one and a half times as much as the arrays.
-    blocks = (L - 1) * tokens * C + 5 * max(of_layers) // 2 if recompute else sum(of_layers)
+    # its arrays and some of their gradients. These gradients were measured: half as much as the arrays.
+    blocks = (L - 1) * tokens * C + 3 * max(of_layers) // 2 if recompute else sum(of_layers)
     # Numbers per token outside the blocks: the gradient of the head's input, which is computed together with the loss;
     # and input and output of the last norm, or, without this norm, only the embeddings.
     outside = C + (C if config.norm_position == "post" else 2 * C) + (C if config.embedding_norm else 0)
@@ -215,14 +221,17 @@ def activation_bytes(
     return itemsize * (blocks + tokens * outside + workers * head)
 
 
-def _block_numbers(config: GPTConfig, layer: int, batch_size: int, T: int) -> int:
+def _block_numbers(config: GPTConfig, layer: int, batch_size: int, T: int, *, pairs: bool = False) -> int:
     """How many numbers the graph of one block holds."""
     H, K, D, kind = config.heads, config.key_heads, config.head_size, layer_kind(config, layer)
     attention = (H + 2 * K) * D + H * D + H  # q, k, v; the output; log sum exp of the scores
     if config.qk_norm or kind.rope_base is not None:
         attention += (H + K) * D  # q and k before they are normalised or rotated
     saved = saved_weights(T, D, kind.window, config.attention_soft_cap)  # attention weights of a head, if stored
-    return batch_size * (T * (_norm_numbers(config) + attention + _mlp_numbers(config, layer)) + H * saved)
+    norms, mlp = _norm_numbers(config), _mlp_numbers(config, layer)
+    if pairs:
+        norms, attention, mlp, saved = 5 * norms // 2, 3 * attention, 2 * mlp, 3 * saved
+    return batch_size * (T * (norms + attention + mlp) + H * saved)
 
 
 def _norm_numbers(config: GPTConfig) -> int:
@@ -252,10 +261,11 @@ def cache_bytes(config: GPTConfig, tokens: int | None = None, batch_size: int = 
 def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, itemsize: int = 4, **how: Any) -> str:
     """A table of parameters, FLOPs and memory, to be printed. `how`: the other arguments of `training_memory`."""
     context = context or config.context
-    counts, memory = parameters(config), training_memory(config, batch_size, context, itemsize, **how)
-    used, forward = parameters(config, used=True).total, forward_flops(config, context)
-    trained: Trained | None = how.get("trained")
-    training = training_flops(config, context, recompute=bool(how.get("recompute")), trained=trained)
+    pairs, trained, recompute = bool(how.get("pairs")), how.get("trained"), bool(how.get("recompute"))
+    memory = training_memory(config, batch_size, context, itemsize, **how)
+    counts, used = parameters(config, pairs=pairs), parameters(config, used=True, pairs=pairs).total
+    forward = forward_flops(config, context, pairs=pairs)
+    training = training_flops(config, context, recompute=recompute, trained=trained, pairs=pairs)
     per_text, per_token = cache_bytes(config, context, 1, itemsize), cache_bytes(config, 1, 1, itemsize)
     setting = f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, AdamW"
     rows = [

@@ -65,8 +65,12 @@ class Experts(Module):
         weights = take_along_axis(probabilities, chosen, axis=-1)  # (N, k)
         if self.config.normalize_experts:
             weights = weights / weights.sum(axis=-1, keepdims=True)
-        y = self._compute_groups(rows, chosen).reshape(-1, k, rows.shape[1])  # (N, k, C)
-        return (y * weights.expand_dims(2)).sum(axis=1).reshape(x.shape)  # (B, T, C)
+        return self._weighted_sum(rows, chosen, weights).reshape(x.shape)  # (B, T, C)
+
+    def _weighted_sum(self, rows: Tensor, chosen: Array, weights: Tensor) -> Tensor:
+        """What the experts of each token give: rows (N, C), chosen and weights (N, k) -> (N, C)."""
+        y = self._compute_groups(rows, chosen).reshape(*chosen.shape, rows.shape[1])  # (N, k, C)
+        return (y * weights.expand_dims(2)).sum(axis=1)
 
     def _compute_groups(self, rows: Tensor, chosen: Array) -> Tensor:
         """The output of each token's experts: rows (N, C), chosen (N, k) -> (N k, C), first all k of token 0."""

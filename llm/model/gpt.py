@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from functools import partial
 from typing import Any, Literal
 
@@ -31,6 +30,7 @@ from llm.model.block import Block, make_norm, recomputed
 from llm.model.cache_pool import Cache
 from llm.model.config import GPTConfig
 from llm.model.experts import Routing, balance
+from llm.model.initial import initial_values
 from llm.model.layer_kinds import layer_kind, rotary_table
 from llm.model.masks import LayerSettings, layer_settings
 from llm.model.positions import PositionTable, TokenPositions, sinusoids, table_index, table_length, token_positions
@@ -55,27 +55,59 @@ class GPT(Module):
     family = path = ""  # where the weights were read from (llm/hub): a family of transformers, and a file or folder
 
     def __init__(self, config: GPTConfig, rng: np.random.Generator | int | None = 0, dtype: Any = np.float32):
-        V, C = config.vocab_size, config.dim
         self.config, self.context = config, config.context  # learned tokens of an adapter take some of it (adapters/)
         # Layers are made with init=False: they draw no weights themselves, because `initialize` draws them all.
-        self.embedding = Embedding(V, C, dtype=dtype, init=False)
-        if config.positions == "learned":
-            self.positions = Embedding(config.context, C, dtype=dtype, init=False)
-        if config.embedding_norm:
-            self.embedding_norm = make_norm(config, dtype)
+        self._make_embeddings(dtype)
         self.dropout = Dropout(config.dropout)
-        self.blocks = ModuleList(Block(config, layer, dtype) for layer in range(config.layers))
-        if config.norm_position != "post":
-            self.norm = make_norm(config, dtype)  # "post" needs none here: its blocks end with a norm
-        if not config.tied_head:
-            self.head = Linear(C, V, bias=config.head_bias, dtype=dtype, init=False)
+        self.blocks = ModuleList((self._make_block(n, dtype) for n in self.layers), first=self.layers.start)
+        self._make_head(dtype)
         # Numbers that depend only on the position. They are computed when a text needs them, and are not trained. A
         # table is a tuple of arrays: one array of sinusoids, or the cosines and the sines of rotary positions.
-        self._sinusoid_table = PositionTable(lambda positions, dtype, length: (sinusoids(positions, C, dtype),))
-        self._kinds = [layer_kind(config, layer) for layer in range(config.layers)]
+        self._sinusoid_table = PositionTable(
+            lambda positions, dtype, length: (sinusoids(positions, config.dim, dtype),)
+        )
+        self._kinds = [layer_kind(config, layer) for layer in self.layers]
         self._rotary_tables = {kind: rotary_table(config, kind) for kind in self._kinds}
         if rng is not None:
             self.initialize(np.random.default_rng(rng))
+
+    # The parts, and what `hidden` begins and ends with. A model of which a rank has only some overrides these methods
+    # (llm/parallel).
+
+    @property
+    def layers(self) -> range:
+        """The numbers of the layers that this model has."""
+        return range(self.config.layers)
+
+    def _make_embeddings(self, dtype: Any) -> None:
+        self.embedding = Embedding(self.config.vocab_size, self.config.dim, dtype=dtype, init=False)
+        if self.config.positions == "learned":
+            self.positions = Embedding(self.config.context, self.config.dim, dtype=dtype, init=False)
+        if self.config.embedding_norm:
+            self.embedding_norm = make_norm(self.config, dtype)
+
+    def _make_block(self, layer: int, dtype: Any) -> Block:
+        return Block(self.config, layer, dtype)
+
+    def _make_head(self, dtype: Any) -> None:
+        if self.config.norm_position != "post":
+            self.norm = make_norm(self.config, dtype)  # "post" needs none here: its blocks end with a norm
+        if not self.config.tied_head:
+            V, C = self.config.vocab_size, self.config.dim
+            self.head = Linear(C, V, bias=self.config.head_bias, dtype=dtype, init=False)
+
+    def _begin(self, ids: Array, all_positions: TokenPositions, routing: list[Routing] | None) -> Tensor:
+        return self.dropout(self._embed(ids, all_positions))  # (B, T, C)
+
+    def _end(self, x: Tensor, routing: list[Routing] | None) -> Tensor:
+        return x if self.config.norm_position == "post" else self.norm(x)  # (B, T, C)
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Draw all weights anew, with the distributions of GPT-2 (initial.py)."""
+        for name, p in self.named_parameters():
+            p.data[...] = to_device(initial_values(name, p.shape, self.config.layers, rng), p.device)
+
+    # --- what it computes -----------------------------------------------------------------------------------------
 
     def forward(
         self, ids: Any, *, positions: Any = None, mask: Any = None, documents: Any = None, cache: Cache | None = None
@@ -145,7 +177,7 @@ class GPT(Module):
         """
         ids = self._check_ids(ids)  # (B, T)
         all_positions = self._all_positions(ids.shape, positions, mask, documents, cache)
-        x = self.dropout(self._embed(ids, all_positions))  # (B, T, C)
+        x = self._begin(ids, all_positions, routing)  # (B, T, C)
         settings = {  # masks and tables get the dtype and device of x
             kind: layer_settings(self.config, kind, all_positions, table, x.data, routing)
             for kind, table in self._rotary_tables.items()
@@ -153,7 +185,7 @@ class GPT(Module):
         x = self._apply_blocks(x, [settings[kind] for kind in self._kinds], cache)  # (B, T, C)
         if cache is not None:
             cache.advance(all_positions.keys)  # of all tokens that the cache holds now, old and new
-        return x if self.config.norm_position == "post" else self.norm(x)
+        return self._end(x, routing)
 
     def logits(self, x: Tensor) -> Tensor:
         """The head: x (..., C), as `hidden` returns it, to logits (..., V)."""
@@ -185,37 +217,6 @@ class GPT(Module):
     @property
     def dtype(self) -> np.dtype:
         return self.embedding.weight.dtype
-
-    # --- initial weights ------------------------------------------------------------------------------------------
-
-    def initialize(self, rng: np.random.Generator) -> None:
-        """Draw all weights anew, with the distributions of GPT-2."""
-        # The residual stream is a sum: each layer adds two outputs. A sum of n independent numbers has n times their
-        # variance. Dividing each by sqrt(n) undoes that, so a deep model starts as well-scaled as a shallow one.
-        small = 0.02 / math.sqrt(2 * self.config.layers)  # n = 2 * layers
-        # fmt: off
-        table = (
-            # tensor                    distribution    std or value
-            ("embedding.weight",        "normal",       0.02),
-            ("positions.weight",        "normal",       0.02),
-            ("*.attention.qkv.weight",  "normal",       0.02),
-            ("*.attention.out.weight",  "normal",       small),
-            ("*.mlp.*up.weight",        "normal",       0.02),
-            ("*.mlp.*down.weight",      "normal",       small),
-            ("*.mlp.router.weight",     "normal",       0.02),
-            ("head.weight",             "normal",       0.02),
-            ("*norm*.weight",           "constant",     1.0),
-            ("*.bias",                  "constant",     0.0),
-        )
-        # fmt: on
-        for name, p in self.named_parameters():
-            distribution, value = next(row[1:] for row in table if fnmatch(name, row[0]))  # the first row that fits
-            if distribution == "normal":
-                # Drawn in float32 and on the CPU, so a seed gives the same weights in every dtype and on every device.
-                drawn = rng.standard_normal(p.shape, dtype=np.float32) * np.float32(value)
-                p.data[...] = to_device(drawn, p.device)
-            else:
-                p.data[...] = value
 
     # --- the steps of `hidden` ------------------------------------------------------------------------------------
 
@@ -295,5 +296,5 @@ class GPT(Module):
 
     def _blocks_with_inputs(self, settings: list[LayerSettings], cache: Cache | None) -> Iterator[tuple[Any, ...]]:
         """Each block, its settings, and the function that appends to its layer of the cache (None: no cache)."""
-        for layer, block in enumerate(self.blocks):
-            yield block, settings[layer], None if cache is None else partial(cache.append, layer)
+        for layer, block, own_settings in zip(self.layers, self.blocks, settings):
+            yield block, own_settings, None if cache is None else partial(cache.append, layer)

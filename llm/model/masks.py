@@ -13,6 +13,7 @@ what it returns, B, T and S are the lengths of these slices, and B is 1 if all r
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ class LayerSettings:
 
     window: int | None = None  # attend only to this many tokens; None: no limit, or the limit is part of `mask`
     bias: AlibiBias | Array | None = None  # added to the scores; an array (1 or B, H, 1, S) if there is one query
-    mask: PositionMask | None = None  # None: all keys may be attended to
+    mask: PositionMask | Array | None = None  # None: all keys may be attended to
     rotation: tuple[Array, Array] | None = None  # cos and sin, (T, n) or (B, 1, T, n), for n rotated pairs
     routing: list[Routing] | None = None  # layers with experts add their decisions to this list, if there is one
 
@@ -99,6 +100,12 @@ class AlibiBias:
     def __init__(self, heads: int, positions: TokenPositions, like: Array):
         self.distances = Distances(positions, device_of(like))
         self.slopes = to_device(alibi_slopes(heads).astype(like.dtype), device_of(like))[:, None, None]  # (H, 1, 1)
+
+    def of_heads(self, heads: slice) -> AlibiBias:
+        """The bias of some of the heads."""
+        part = copy(self)
+        part.slopes = self.slopes[heads]
+        return part
 
     def block(self, b: slice, i: slice, j: slice) -> Array:
         """Floats (B, H, T, S)."""

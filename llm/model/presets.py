@@ -2,7 +2,7 @@
 
 GPT-2: Radford et al. 2019, with the sizes of the released weights. Llama 2: Touvron et al. 2023 (arXiv 2307.09288).
 SmolLM2: Allal et al. 2025 (arXiv 2502.02737). Qwen3: Yang et al. 2025 (arXiv 2505.09388). Mixtral: Jiang et al. 2024
-(arXiv 2401.04088). The last three are mixtures of experts (experts.py). How all are trained: llm/runs/options.py.
+(arXiv 2401.04088). The last three are mixtures of experts (experts.py). How all are trained: llm/runs/presets.py.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ PRESETS = {
     "moe-tiny":         replace(LLAMA, vocab_size=4096, context=128, layers=4, heads=8, dim=128, mlp="relu_squared",
                                 mlp_dim=256, qk_norm=True, tied_head=True, experts=8, balance_loss=0.01,
                                 balance_by_layer=True),
+    # Vaswani et al. 2017, an encoder and a decoder (transformer.py), much smaller; add --dropout 0.1 for real languages
+    "transformer-translate": replace(GPT2, vocab_size=4096, context=40, layers=2, heads=4, dim=128, mlp="relu",
+                                     positions="sinusoidal", norm_position="post"),
 }
 # fmt: on
 

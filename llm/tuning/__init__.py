@@ -6,10 +6,11 @@
 4. classification/   texts and their classes: training, and a report
 5. preferences/      losses that learn from a chosen and a rejected answer: one table; reward models
 6. reinforcement/    the model is rewarded for answers that a program can check
-7. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
-8. exercises.py      questions that a program makes, and whose answers a program can check
-9. accuracy.py       how many of them a model answers right, with an interval
-10. command.py       the commands of `python -m llm.tuning`
+7. translation/      from one text to another, with an encoder, from the start
+8. tasks.py          the objectives of train.py, a task each (llm/training/task.py says what a task is)
+9. exercises.py      questions that a program makes, and whose answers a program can check
+10. accuracy.py      how many of them a model answers right, with an interval
+11. command.py       the commands of `python -m llm.tuning`
 
 Classifier, whose name is here too, is in llm/model/classifier.py, because llm/hub opens classifiers of other people.
 """

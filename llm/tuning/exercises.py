@@ -17,7 +17,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,8 @@ from typing import Literal, get_args
 
 from llm.console import say
 from llm.data.builtin import python_docs
+from llm.evaluation.builtin.groups import distinct
+from llm.evaluation.builtin.questions import draw_sum, spelled
 from tokenizer.formats.atomic import new_file
 
 Part = Literal["tuning", "reinforcement", "held-out"]
@@ -33,7 +35,6 @@ BEGINS: dict[Part, float] = {"tuning": 0.0, "reinforcement": 0.5, "held-out": 0.
 
 WORD = re.compile(r"\b[a-z]{3,9}\b")
 PLACE = re.compile(r"(?<!\w)(?=((?:[a-z]+ ){5})([a-z]{3,9})\b)")  # five words in a row, and the next one
-TRIES = 20  # for each question; after that, there are no others
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,13 @@ class Exercise:
 
 
 def arithmetic(rng: random.Random, largest: int) -> Exercise:
-    """Two numbers, or three of one digit. The result is not negative."""
-    while True:
-        numbers = [rng.randint(0, n) for n in rng.choice([(largest, largest), (9, 9, 9)])]
-        signs = [1, *(rng.choice((1, -1)) for _ in numbers[1:])]
-        result = sum(sign * number for sign, number in zip(signs, numbers, strict=True))
-        if result >= 0:
-            terms = "".join(f" {'+' if s > 0 else '-'} {n}" for s, n in zip(signs, numbers, strict=True))
-            return Exercise(f"What is{terms.replace(' +', '', 1)}?", str(result), "arithmetic")
+    text, result = draw_sum(rng, largest)
+    return Exercise(f"What is {text}?", str(result), "arithmetic")
 
 
 def spelling(rng: random.Random, largest: int) -> Exercise:
     word = rng.choice(words())
-    return Exercise(f"Spell the word {word}.", " ".join(word), "spelling")
+    return Exercise(f"Spell the word {word}.", spelled(word), "spelling")
 
 
 def facts(rng: random.Random, largest: int) -> Exercise:
@@ -107,29 +102,24 @@ def exercises(kinds: Sequence[str], count: int, seed: int, part: Part, largest: 
     chosen: list[Exercise] = []
     for number, kind in enumerate(kinds):
         share = count // len(kinds) + (number < count % len(kinds))
-        chosen += distinct(kind, share, random.Random(f"{seed} {kind}"), part, largest)
+        chosen += exercises_of(kind, share, random.Random(f"{seed} {kind}"), part, largest)
     random.Random(seed).shuffle(chosen)
     return chosen
 
 
-def distinct(kind: str, count: int, rng: random.Random, part: Part, largest: int) -> list[Exercise]:
+def exercises_of(kind: str, count: int, rng: random.Random, part: Part, largest: int) -> list[Exercise]:
     """`count` exercises of a kind and a part, all different."""
-    found: dict[str, Exercise] = {}
-    for number, each in enumerate(drawn(kind, rng, largest, TRIES * count)):
-        if number > TRIES * (len(found) + 1000):  # hardly any are left; `count` may be very large
-            break
-        if part_of(each.question) == part:
-            found.setdefault(each.question, each)
-        if len(found) == count:
-            return list(found.values())
+
+    def question(each: Exercise) -> str | None:
+        return each.question if part_of(each.question) == part else None
+
+    found = distinct(lambda: KINDS[kind](rng, largest), question, count)
+    if len(found) == count:
+        return found
     raise ValueError(
         f"there are not {count} different exercises of the kind {kind} in the part {part}, only about {len(found)}; "
         "ask for fewer, or for a larger --largest"
     )
-
-
-def drawn(kind: str, rng: random.Random, largest: int, count: int) -> Iterator[Exercise]:
-    return (KINDS[kind](rng, largest) for _ in range(count))
 
 
 def write_exercises(path: str | Path, chosen: Sequence[Exercise]) -> None:

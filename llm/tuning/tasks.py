@@ -17,6 +17,7 @@ TASKS: dict[str, tuple[str, str]] = {
     "preference": ("preferences.task", "PreferenceTask"),
     "reward": ("preferences.reward_task", "RewardTask"),
     "reinforce": ("reinforcement.task", "ReinforceTask"),
+    "translate": ("translation.task", "TranslateTask"),
 }
 
 

@@ -18,7 +18,7 @@ from llm.hub.families import FAMILIES
 from llm.hub.load import load
 from llm.model.adapters.merge import merge
 from minigrad import no_grad
-from tests.llm.gpts import SEEDS, token_ids
+from tests.llm.gpts import SEEDS, VOCAB, token_ids
 from tests.llm.test_hub_parity import TOLERANCE, plain, their_configs, their_model
 
 pytestmark = [pytest.mark.parity, pytest.mark.slow]
@@ -152,3 +152,38 @@ def test_virtual_tokens(family: str, kind: str, data: st.DataObject, seed: int) 
         del model.config.num_key_value_heads
     config = getattr(peft, kind)(task_type="CAUSAL_LM", num_virtual_tokens=data.draw(st.integers(1, 5)))
     check_both_ways(model, config, token_ids(np.random.default_rng(seed), 2, 12), seed % 2**31)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(data=st.data(), seed=SEEDS)
+@settings(max_examples=2)
+def test_classifiers(family: str, data: st.DataObject, seed: int) -> None:
+    """A folder has the head too. It makes a classifier of a model that has none."""
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    model, classes = their_model(data.draw(their_configs(family)), seed % 2**31).float(), data.draw(st.integers(1, 4))
+    with tempfile.TemporaryDirectory() as folder:
+        base, theirs, ours = (Path(folder, name) for name in ("base", "theirs", "ours"))
+        model.save_pretrained(base)
+        read = transformers.AutoModelForSequenceClassification.from_pretrained
+
+        def their_base() -> Any:
+            found = read(base, num_labels=classes, **plain(family))
+            found.config.pad_token_id = 0
+            return found
+
+        try:
+            classifier = their_base()
+        except ValueError:  # transformers has no classifier of this family
+            return
+        targets = ["q_proj", "v_proj"] if family in ATTENTION else "all-linear"
+        config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=targets)
+        adapted = with_adapter(classifier, config, seed % 2**31)
+        adapted.save_pretrained(theirs)
+        ids = np.random.default_rng(seed).integers(1, VOCAB, (2, 12))  # without the id of padding, 0
+        expected = their_logits(adapted.double(), ids)
+        loaded, _ = load(base, np.float64, adapter=theirs)
+        with no_grad():
+            assert np.abs(loaded(ids).data - expected).max() < TOLERANCE * np.abs(expected).max()
+        save_adapter(loaded, ours)
+        again = peft.PeftModel.from_pretrained(their_base(), ours).eval()
+        assert np.abs(their_logits(again.double(), ids) - expected).max() < TOLERANCE * np.abs(expected).max()

@@ -22,9 +22,9 @@ from llm.runs.run import Run
 from llm.training.command import parse, start
 from llm.tuning.chat import task as chat_module
 from llm.tuning.chat.chatml import TOKENS, with_chat_template
-from llm.tuning.chat.conversation import Encoder
+from llm.tuning.chat.conversation import Encoder, has_empty_answer
 from llm.tuning.chat.task import ChatExamples, ChatTask, encode_all
-from llm.tuning.examples.rows import Text
+from llm.tuning.examples.rows import Completion, Text
 from llm.tuning.tasks import find_task
 from tests.llm.conversations import FAMILIES, PLACE, chatml, chats, conversation, tokenizer_with
 from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, train, without_pictures
@@ -166,6 +166,18 @@ def test_examples_whose_answer_begins_beyond_the_context_are_left_out_and_counte
         DataError, match="answers begin after token .*, and the model reads 20; give a larger --context"
     ):
         encode([chat], 20)
+
+
+def test_empty_answers_are_counted() -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    unlearned = {**said("assistant", ""), "weight": 0}
+    full = conversation([said("user", "a"), unlearned, said("assistant", "b"), call])
+    empty = conversation([said("user", "a"), said("assistant", " "), said("user", "a"), said("assistant", "b")])
+    assert not has_empty_answer(full) and has_empty_answer(empty)
+    made: dict[str, Any] = {"place": PLACE, "fields": {}}
+    assert has_empty_answer(Completion("a", "", **made)) and not has_empty_answer(Completion("", "b", **made))
+    examples = encode_all(Encoder(tokenizer_with(FAMILIES["chatml"].template)), [empty, empty], 100, "training")
+    assert str(examples).endswith("; 2 with an empty answer, which teach to say nothing")
 
 
 def test_it_is_said_if_the_model_would_not_learn_to_stop() -> None:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm.evaluation.calibration import BINS
 from llm.inference.classify import batches_by_length, class_outputs, padded
 from llm.model.classifier import Classifier
 from llm.model.config import GPTConfig
-from llm.tuning.classification.report import BINS, report
+from llm.tuning.classification.report import report
 from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, random_gpt, token_ids
 
 SUMS = {"rtol": 1e-9, "atol": 1e-12}  # of a few dozen numbers below 1, in float64

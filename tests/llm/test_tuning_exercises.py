@@ -1,4 +1,4 @@
-"""Exercises: right answers, parts that share no question, files that can be written again. Intervals of accuracies."""
+"""Exercises: right answers, parts that share no question, files that can be written again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.tuning.accuracy import Accuracy, accuracies, lines, wilson
-from llm.tuning.exercises import KINDS, Exercises, Part, drawn, exercises, part_of, places, text, words, write_exercises
+from llm.tuning.exercises import (
+    KINDS,
+    Exercises,
+    Part,
+    arithmetic,
+    exercises,
+    part_of,
+    places,
+    spelling,
+    text,
+    words,
+    write_exercises,
+)
 
 PARTS = get_args(Part)
 
 
 @given(st.integers(0, 10**9), st.integers(1, 1000))
 def test_the_answers_of_arithmetic_are_right(seed: int, largest: int) -> None:
-    for each in drawn("arithmetic", random.Random(seed), largest, 20):
+    rng = random.Random(seed)
+    for each in (arithmetic(rng, largest) for _ in range(20)):
         match = re.fullmatch(r"What is ((\d+)( [+-] (\d+)){1,2})\?", each.question)
         assert match is not None
         numbers = [int(number) for number in re.findall(r"\d+", each.question)]
@@ -36,7 +48,8 @@ def test_words_and_places_are_those_of_the_text() -> None:
     known = " ".join(text().split())
     for words_before, following in places()[::500]:
         assert set(re.findall(rf"(?<!\w){words_before} ([a-z]{{3,9}})\b", known)) == {following}
-    for each in drawn("spelling", random.Random(0), 20, 20):
+    rng = random.Random(0)
+    for each in (spelling(rng, 20) for _ in range(20)):
         assert each.question == f"Spell the word {each.answer.replace(' ', '')}."
 
 
@@ -78,33 +91,3 @@ def test_what_is_not_possible_is_refused() -> None:
         Exercises(out="nowhere/exercises.jsonl", count=3).start()
     with pytest.raises(ValueError, match="expected at least one kind"):
         exercises(["arithmetic", "spelling"], 1, 0, "tuning")
-
-
-@given(st.integers(1, 400), st.data())
-def test_the_interval_holds_the_shares_that_are_near_enough(count: int, data: st.DataObject) -> None:
-    right = data.draw(st.integers(0, count))
-    low, high = wilson(right, count)
-    assert 0 <= low <= right / count <= high <= 1
-    for bound, is_end in ((low, right == 0), (high, right == count)):  # the equation that defines the bounds
-        if not is_end:
-            deviation = (bound * (1 - bound) / count) ** 0.5
-            assert abs(right / count - bound) == pytest.approx(1.959964 * deviation, abs=1e-9)
-
-
-def test_known_intervals() -> None:
-    # Newcombe 1998, table I
-    known = {
-        (81, 263): (0.2553, 0.3662),
-        (15, 148): (0.0624, 0.1605),
-        (0, 20): (0.0, 0.1611),
-        (1, 29): (0.0061, 0.1718),
-    }
-    for (right, count), bounds in known.items():
-        assert wilson(right, count) == pytest.approx(bounds, abs=5e-5)
-
-
-def test_each_kind_has_an_accuracy() -> None:
-    found = accuracies([True, False, True], ["sums", "words", "sums"])
-    assert found == {"sums": Accuracy(2, 2), "words": Accuracy(0, 1), "all": Accuracy(2, 3)}
-    assert list(lines(found))[2] == "all    2 of 3 right, 66.7% (95% interval 20.8% to 93.9%)"
-    assert accuracies([True], ["sums"]) == {"sums": Accuracy(1, 1)}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.data.errors import DataError
-from llm.tuning.examples.records import Place, read_records
+from llm.data.records import Place, read_records
 from llm.tuning.examples.rows import Completion, Conversation, Labeled, Preference, Prompt, Row, Text, read_rows, row_of
 from llm.tuning.examples.split import checksum, split_rows, without
 
@@ -133,11 +133,15 @@ WRONG = [
     ('{"messages": "hi"}', 'messages is "hi"; expected a list'),
     ('{"messages": [{"role": "assistant"}]}', "message 1 has the content null; expected a text"),
     ('{"messages": [{"content": "a"}]}', "message 1 is .*; expected an object with role and content"),
-    ('{"messages": [{"role": "user", "content": "a"}]}', "found 1 messages; expected one with the role assistant"),
+    (
+        '{"messages": [{"role": "user", "content": "a"}]}',
+        "found messages with the roles user; expected one with the role assistant",
+    ),
     ('{"messages": [{"role": "assistant", "content": [{"type": "image"}]}]}', "expected a text"),
     ('{"messages": [{"role": "assistant", "content": "a"}], "tools": "{"}', "tools is .*; expected a list of JSON"),
     ('{"conversations": [{"from": "human"}]}', "expected a list of objects with from and value"),
     ('{"conversations": [{"from": ["human"], "value": "a"}]}', "expected a list of objects with from and value"),
+    ('{"prompt": "a", "completion": 5}', "completion is 5; expected a text or a list of messages"),
     ('{"text": 3}', "text is 3; expected a text"),
     ('{"text": "a", "label": []}', r"label is \[\]; expected a text or a number"),
     ('{"chosen": "a", "rejected": "a"}', "are the same"),
@@ -159,8 +163,13 @@ def test_a_row_of_another_kind_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, {"text": "a", "label": 1}, {"text": "a"})
     with pytest.raises(DataError, match="line 2: found the keys 'text'; expected text, label$"):
         read_rows(path, (Labeled,))
-    with pytest.raises(DataError, match="line 1: found the keys 'text', 'label'; expected text$"):
+    with pytest.raises(DataError, match="'text', 'label', which are for --objective classify; expected text$"):
         read_rows(path, (Text,))
+
+
+def test_only_the_keys_of_the_wanted_kinds_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 1: found the keys 'sentence', 'label'; expected text, label$"):
+        read_rows(write(tmp_path, {"sentence": "a", "label": 1}), (Labeled,))
 
 
 def test_questions_and_answers_in_a_table(tmp_path: Path) -> None:
@@ -240,6 +249,9 @@ def test_tables_that_do_not_fit(tmp_path: Path) -> None:
     path.write_text("ham\ta\nspam\tb\tc\n")
     with pytest.raises(DataError, match="x.tsv, line 2: found 3 columns; expected 2"):
         read_rows(path, ALL)
+    path.write_text("text,label\na,b\n")
+    with pytest.raises(DataError, match="line 1: found 1 column; expected 2, .* a .csv has commas .* a .tsv tabs"):
+        read_rows(path, ALL)
     path.write_text("v1\tv2\n" + "ham\tone\nspam\ttwo\nham\tthree\nspam\tfour\n")
     with pytest.raises(DataError, match="line 1: 'v1' is the label of this row alone"):
         read_rows(path, ALL)
@@ -310,6 +322,12 @@ def test_no_example_is_in_both_parts_and_the_choice_does_not_depend_on_their_ord
     random.shuffle(rows)
     assert {row.text for row in split_rows(rows, fraction)[1]} == held_out
     assert without(rows, validation) == [row for row in rows if row.text not in held_out]
+
+
+def test_rows_that_cannot_be_divided_are_one_or_all_equal(tmp_path: Path) -> None:
+    for count, sentence in ((1, "^one example cannot be divided"), (3, "^all examples are equal, and one cannot")):
+        with pytest.raises(DataError, match=sentence):
+            split_rows(read_rows(write(tmp_path, *[{"text": "a"}] * count), (Text,)), 0.5)
 
 
 def test_a_checksum_is_that_of_what_rows_say_in_their_order(tmp_path: Path) -> None:

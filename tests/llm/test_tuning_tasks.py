@@ -16,9 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import llm
 from llm import hub
 from llm.data.errors import DataError
+from llm.data.records import Place
+from llm.hub.adapters.files import load_adapter
 from llm.hub.convert import convert
+from llm.hub.errors import HubError
 from llm.inference.classify import class_outputs, text_ids
 from llm.inference.command import parse as parse_generate
 from llm.inference.command import start as start_generate
@@ -29,8 +33,7 @@ from llm.training.command import parse, start
 from llm.training.setup import set_up
 from llm.tuning import add_lora, add_prefix, add_prompt
 from llm.tuning.accuracy import Measure
-from llm.tuning.classification.task import balanced, in_order
-from llm.tuning.examples.records import Place
+from llm.tuning.classification.task import balanced, class_counts, in_order
 from llm.tuning.examples.row_batches import WINDOW, RowBatches, some_batches
 from llm.tuning.examples.rows import Labeled
 from llm.tuning.preferences.completions import completion_logps, ids_and_targets
@@ -153,6 +156,11 @@ def test_a_classifier_writes_no_text_and_a_model_has_no_classes(classified: Path
         start_generate(parse_generate(["--run", str(classified)]))
     with pytest.raises(ValueError, match="is a classifier, which writes no text"):
         Measure(str(classified), data="questions.jsonl").start()
+    with pytest.raises(HubError, match="or give the model that it was trained from"):
+        train(place, place / "not begun", "preference", "--from", str(classified))
+    for function in (llm.generate, llm.evaluate):
+        with pytest.raises(TypeError, match="the model is a classifier, which predicts no tokens"):
+            function(*hub.load(classified), "sun joy")
     with pytest.raises(ValueError, match="no classifier"):
         start_generate(parse_generate(["--classify", "--run", str(place / "base")]))
 
@@ -170,8 +178,12 @@ def test_a_classifier_can_have_an_adapter(classified: Path, place: Path, tmp_pat
     assert np.abs(class_outputs(expected, ids) - class_outputs(plain, ids)).max() > 1e-4
     loaded = with_adapter(LoadedModel("classified", plain, tokenizer), str(tmp_path / "adapter"))
     np.testing.assert_array_equal(class_outputs(loaded.model, ids), class_outputs(expected, ids))
-    with pytest.raises(ValueError, match="no room for the head of a classifier"):
-        hub.save_adapter(expected, tmp_path / "again")
+    hub.save_adapter(expected, tmp_path / "again")
+    body, _ = hub.load(place / "base")
+    body.load_state_dict({**body.state_dict(), **hub.load(classified)[0].model.state_dict()})
+    for base in (body, hub.load(classified)[0]):  # the head is in the folder, so the base may be a GPT
+        again = load_adapter(base, tmp_path / "again")
+        np.testing.assert_array_equal(class_outputs(again, ids), class_outputs(expected, ids))
 
 
 def test_one_class_is_refused(place: Path, tmp_path: Path) -> None:
@@ -190,6 +202,12 @@ def test_balanced_rows_have_as_many_of_each_class(labels: list[str], seed: int) 
     assert set(counts) == {min(labels.count(label) for label in set(labels))}
     assert [int(row.text) for row in found] == sorted({int(row.text) for row in found})
     assert found == balanced(rows, seed)
+
+
+def test_a_label_that_is_spelled_wrong_shows_in_the_counts() -> None:
+    assert class_counts(["ham", "spam", "spma"], [*["ham", "spam"] * 3, "spma"]) == "spma 1, ham 3, spam 3"
+    assert class_counts(["ham", "new"], ["ham"]) == "new 0, ham 1"  # `new` is only in the validation data
+    assert class_counts([str(i) for i in range(20)], []).endswith("11 0 ... and 8 more classes")
 
 
 def test_labels_that_are_numbers_are_in_the_order_of_numbers() -> None:

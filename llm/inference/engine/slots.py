@@ -57,7 +57,8 @@ class Slots:
 
     def _longest_beginning(self, ids: Sequence[int], adapter: str | None) -> tuple[int, int]:
         """The slot whose text has the longest common beginning with `ids`, and its length; free slots first."""
-        lengths = {slot: self._reusable_length(slot, ids, adapter) for slot in [*self.free, *range(len(self.texts))]}
+        slots = dict.fromkeys([*self.free, *range(len(self.texts))])  # each once
+        lengths = {slot: self._reusable_length(slot, ids, adapter) for slot in slots}
         best = max(lengths, key=lambda slot: lengths[slot])  # the first of several
         return best, lengths[best]
 

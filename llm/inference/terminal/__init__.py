@@ -6,4 +6,5 @@
 4. conversation.py       what the model reads in a chat; chat.py: the chat
 5. lens_tables.py        what each layer would say; attention_picture.py: where each head looks
 6. classes.py            the class of each line
+7. translations.py       the translation of each line; cross_attention_picture.py: where the decoder looks
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 from llm.inference.inspection import all_attention_weights
 from llm.inference.terminal.token_output import quoted
 from llm.model.gpt import GPT
+from llm.runs.figures import new_figure, save_figure
 from tokenizer import BaseTokenizer
-from tokenizer.formats.atomic import new_file
 
 MOST_PIXELS = 128  # of a square, in each direction
 MOST_LABELS = 20  # tokens that are named beside a square; of a longer text, only some are
@@ -29,14 +28,10 @@ def draw_attention(model: GPT, tokenizer: BaseTokenizer, ids: Sequence[int], pat
 
     The format is that of the file's name: .png, .pdf or .svg.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     layers, heads = model.config.layers, model.config.heads
     side = min(max(SMALLEST_SIDE, SIDE_OF_LABEL * len(ids)), LARGEST_SIDE)
     width, height = LEFT + (side + GAP) * heads, TOP + (side + GAP) * layers + BOTTOM
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     # The margins are given: to find them out (layout="constrained") takes longer than all the rest.
     margins = {"left": LEFT / width, "right": 1 - GAP / width, "bottom": BOTTOM / height, "top": 1 - TOP / height}
     spaces = {"wspace": GAP / side, "hspace": GAP / side}
@@ -48,9 +43,7 @@ def draw_attention(model: GPT, tokenizer: BaseTokenizer, ids: Sequence[int], pat
     name_tokens(axes, [quoted(id, tokenizer) for id in ids])
     title = f"attention between {len(ids)} tokens: each row is a token that looks at the tokens of the columns"
     figure.suptitle(title, fontsize=8, y=1 - 0.1 / height)
-    with new_file(path) as partial, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of characters that the font lacks
-        figure.savefig(partial, dpi=DOTS, format=path.suffix[1:].lower())
+    save_figure(figure, path, dpi=DOTS, format=path.suffix[1:].lower())
 
 
 def draw_square(axis: Any, square: np.ndarray) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 
 from llm.data.errors import DataError
 from llm.tuning.chat.masks import SpecialToken, Turn, overlapping, trained_turns
-from llm.tuning.examples.rows import Completion, Conversation, Message, Text
+from llm.tuning.examples.fields import Message
+from llm.tuning.examples.rows import Completion, Conversation, Text
 from tokenizer import BaseTokenizer
 from tokenizer.models.spans import encode_chat_with_spans, encode_with_spans
 from tokenizer.text.aligned_text import Span
@@ -134,3 +135,14 @@ def answers(row: Conversation) -> list[int]:
 def content_of(message: Message) -> str:
     content = message.get("content") or ""
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def has_empty_answer(row: Learnable) -> bool:
+    """Whether the model would learn to say nothing: an answer has no text, and calls no tool."""
+    if isinstance(row, Conversation):
+        return any(not _says(row.messages[number]) for number in answers(row))
+    return isinstance(row, Completion) and not row.completion.strip()
+
+
+def _says(message: Message) -> bool:
+    return bool(content_of(message).strip() or message.get("tool_calls"))

@@ -22,10 +22,11 @@ from llm.training.checks import check_prompt
 from llm.training.display import stages
 from llm.training.task import Parts, SampleWriter, Task, with_vocabulary
 from llm.tuning.chat.chatml import chat_tokenizer
-from llm.tuning.chat.conversation import LEARNABLE, NOTHING, Encoder, Learnable, answers, content_of
+from llm.tuning.chat.conversation import LEARNABLE, NOTHING, Encoder, Learnable, answers, content_of, has_empty_answer
 from llm.tuning.chat.packing import IGNORED, PADDING, Tokens, make_batch, pack, row_width
+from llm.tuning.examples.fields import Message
 from llm.tuning.examples.row_batches import RowBatches, some_batches
-from llm.tuning.examples.rows import Conversation, Message
+from llm.tuning.examples.rows import Conversation
 from llm.tuning.examples.split import checksum, read_split
 from minigrad.tensor import Tensor
 from tokenizer import BaseTokenizer
@@ -67,6 +68,7 @@ class ChatExamples:
     cut: int  # how many were longer than the context
     dropped: int  # how many had nothing to learn within the context
     endless: int  # in how many of all the last turn has no token that ends it
+    silent: int  # in how many of all an answer to learn is empty
 
     @property
     def tokens(self) -> int:
@@ -80,6 +82,7 @@ class ChatExamples:
         parts = [f"{len(self.kept):,} examples, {self.targets:,} of {self.tokens:,} tokens learned"]
         parts += [f"{self.cut:,} cut"] if self.cut else []
         parts += [f"{self.dropped:,} left out, whose answers begin beyond the context"] if self.dropped else []
+        parts += [f"{self.silent:,} with an empty answer, which teach to say nothing"] if self.silent else []
         if self.endless:
             parts.append(f"{self.endless:,} end without a token that ends a turn, so they teach nobody to stop")
         return "; ".join(parts)
@@ -156,7 +159,7 @@ def write_after(model: GPT, tokenizer: BaseTokenizer, ids: Sequence[int], seed: 
 
 def encode_all(encoder: Encoder, rows: Sequence, context: int, purpose: str) -> ChatExamples:
     """The rows as tokens. DataError if there would be nothing to learn, or to validate with."""
-    whole, endless = [], 0
+    whole, endless, silent = [], 0, sum(map(has_empty_answer, rows))
     with stages() as report:
         for number, row in enumerate(rows, 1):
             encoded = encoder(row)
@@ -168,7 +171,7 @@ def encode_all(encoder: Encoder, rows: Sequence, context: int, purpose: str) -> 
     if not kept:
         raise DataError(reason_for_nothing(whole, context, purpose))
     cut = sum(example.width > context for example in whole)
-    return ChatExamples(kept, cut, len(whole) - len(kept), endless)
+    return ChatExamples(kept, cut, len(whole) - len(kept), endless, silent)
 
 
 def reason_for_nothing(whole: Sequence[Tokens], context: int, purpose: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,14 +23,16 @@ from llm.runs.run import REPORT, Run
 from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
 from llm.tuning.classification.report import report
 from llm.tuning.examples.encoded import read_examples
+from llm.tuning.examples.fields import brief
 from llm.tuning.examples.row_batches import RowBatches, some_batches
-from llm.tuning.examples.rows import Labeled, brief
+from llm.tuning.examples.rows import Labeled
 from minigrad.fused.cross_entropy import cross_entropy
 from minigrad.tensor import Tensor
 
 HEAD_SEED = 1  # beside the seed of the run: the new head is drawn from both
 SHOWN = 5  # held-out texts that a sample shows
 SHOWN_CHARACTERS = 60
+CLASSES_SHOWN = 12  # in the list of how many texts each class has
 
 
 class Example(NamedTuple):
@@ -89,7 +92,8 @@ class ClassifyTask(Task):
             Validation(some_batches(val, training.batch_size, training.eval_batches, self.batch)),
             data=self.examples.checksums,
             description=f"{len(train):,} training texts ({training.data}) of {len(self.labels)} classes, "
-            f"{batches.steps_per_epoch:,} steps an epoch",
+            f"{batches.steps_per_epoch:,} steps an epoch\n"
+            f"texts of each class: {class_counts(self.labels, [example.label for example in train])}",
         )
 
     def batch(self, examples: Sequence[Example]) -> Batch:
@@ -126,6 +130,14 @@ def in_order(labels: set[str]) -> list[str]:
     if all(re.fullmatch(r"-?\d+", label) for label in labels):
         return sorted(labels, key=lambda label: (int(label), label))  # "1" and "01" are two labels
     return sorted(labels)
+
+
+def class_counts(labels: Sequence[str], given: Sequence[str]) -> str:
+    """How many texts have each label, the rarest first: a label that is spelled wrong has few."""
+    counts = Counter(given)
+    rarest = sorted(labels, key=lambda label: counts[label])  # stable, so that ties keep their order
+    more = f" ... and {len(labels) - CLASSES_SHOWN} more classes" if len(labels) > CLASSES_SHOWN else ""
+    return ", ".join(f"{label} {counts[label]:,}" for label in rarest[:CLASSES_SHOWN]) + more
 
 
 def balanced(rows: list[Labeled], seed: int) -> list[Labeled]:

@@ -19,19 +19,16 @@ conversation. Other fields are allowed. They stay in `fields`, where a reward ma
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from llm.data.errors import DataError
-from llm.tuning.examples.records import Place, read_records
+from llm.data.records import Place, read_records
+from llm.tuning.examples.fields import Message, Turns, brief, messages_in, text_in, tools_in, turns_in
 
-Message = Mapping[str, Any]
-Turns = str | list[Message]
 SHAREGPT_ROLES = {
     "human": "user",
     "gpt": "assistant",
@@ -101,33 +98,34 @@ R = TypeVar("R", bound=Row)
 
 def read_rows(path: str | Path, kinds: tuple[type[R], ...]) -> list[R]:
     """The examples in a file, all of them of these kinds. DataError names the file and line of one that is not."""
-    return [checked(row_of(place, record), kinds) for place, record in read_records(path)]
+    return [checked(row_of(place, record, kinds), kinds) for place, record in read_records(path)]
 
 
 def checked(row: Row, kinds: tuple[type[R], ...]) -> R:
     if isinstance(row, kinds):
         return row
-    wanted = [shape.keys for shape in SHAPES if shape.kind in kinds]
-    raise DataError(f"{row.place}: found {keys_of(row.fields)}; expected {alternatives(wanted)}")
+    objective = OBJECTIVES.get(type(row))
+    other = f", which are for --objective {objective}" if objective else ""
+    raise DataError(f"{row.place}: found {keys_of(row.fields)}{other}; expected {alternatives(kinds)}")
 
 
-def row_of(place: Place, record: Mapping[str, Any]) -> Row:
-    """The row that a record is, according to SHAPES. DataError if it fits none."""
+def row_of(place: Place, record: Mapping[str, Any], kinds: tuple[type[Row], ...] = (Row,)) -> Row:
+    """The row that a record is, according to SHAPES. DataError if it fits none; it names the keys of these kinds."""
     for shape in SHAPES:
         if record.keys() >= set(shape.keys):
             try:
                 return shape.make(record, {"place": place, "fields": record})
             except DataError as error:
                 raise DataError(f"{place}: {error}") from None
-    raise DataError(f"{place}: found {keys_of(record)}; expected {alternatives(shape.keys for shape in SHAPES)}")
+    raise DataError(f"{place}: found {keys_of(record)}; expected {alternatives(kinds)}")
 
 
 def keys_of(record: Mapping[str, Any]) -> str:
     return f"the keys {', '.join(map(repr, record))}" if record else "no keys"
 
 
-def alternatives(shapes: Iterable[tuple[str, ...]]) -> str:
-    return "; or ".join(", ".join(keys) for keys in dict.fromkeys(shapes))
+def alternatives(kinds: tuple[type[Row], ...]) -> str:
+    return "; or ".join(", ".join(shape.keys) for shape in SHAPES if issubclass(shape.kind, kinds))
 
 
 # --- one function for each shape --------------------------------------------------------------------------------------
@@ -207,6 +205,13 @@ SHAPES = (  # the first that fits counts: records with prompt, chosen, rejected 
     Shape(("text",), Text, from_text),
     Shape(("prompt",), Prompt, from_prompt),
 )
+OBJECTIVES: dict[type[Row], str] = {  # of train.py, for rows whose shape says what they are made for
+    Preference: "preference",
+    Conversation: "chat",
+    Completion: "chat",
+    Labeled: "classify",
+    Prompt: "reinforce",
+}
 
 
 # --- parts of a record ------------------------------------------------------------------------------------------------
@@ -225,17 +230,11 @@ def conversation(
     prompt: list[Message], messages: list[Message], record: Mapping[str, Any], origin: Origin
 ) -> Conversation:
     if not any(message["role"] == "assistant" for message in messages):
-        raise DataError(f"found {len(messages)} messages; expected one with the role assistant, which is learned")
+        roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
+        raise DataError(
+            f"found messages with the roles {roles}; expected one with the role assistant, which is learned"
+        )
     return Conversation([*prompt, *messages], len(prompt), tools_in(record), **origin)
-
-
-def tools_in(record: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    tools = record.get("tools") or None
-    with suppress(ValueError):  # some data sets keep them as a text, because their columns have one type
-        tools = json.loads(tools) if isinstance(tools, str) else tools
-    if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
-        raise DataError(f"tools is {brief(tools)}; expected a list of JSON schemas")
-    return tools or None
 
 
 def instruction_in(record: Mapping[str, Any]) -> list[Message]:
@@ -262,37 +261,3 @@ def prompt_of(record: Mapping[str, Any], answers: tuple[Turns, Turns]) -> tuple[
     if isinstance(shared, str):
         shared = WORD_AT_END.sub("", shared)  # not in the middle of a word, whose tokens would change
     return shared, (chosen[len(shared) :], rejected[len(shared) :])
-
-
-def text_in(record: Mapping[str, Any], name: str) -> str:
-    if not isinstance(record[name], str):
-        raise DataError(f"{name} is {brief(record[name])}; expected a text")
-    return record[name]
-
-
-def turns_in(record: Mapping[str, Any], name: str) -> Turns:
-    return text_in(record, name) if isinstance(record[name], str) else messages_in(record, name)
-
-
-def messages_in(record: Mapping[str, Any], name: str) -> list[Message]:
-    messages = record[name]
-    if not isinstance(messages, list) or not messages:
-        raise DataError(f"{name} is {brief(messages)}; expected a list of messages")
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise DataError(f"{name}: message {number} is {brief(message)}; expected an object with role and content")
-        check_content(message, f"{name}: message {number}")
-    return messages
-
-
-def check_content(message: Message, where: str) -> None:
-    content = message.get("content")
-    if isinstance(content, str) or (content is None and message.get("tool_calls")):
-        return
-    if not isinstance(content, list) or not all(isinstance(part, dict) and "text" in part for part in content):
-        raise DataError(f"{where} has the content {brief(content)}; expected a text")
-
-
-def brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:60] + " ..."

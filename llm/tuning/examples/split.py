@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from llm.data.errors import DataError
@@ -18,10 +18,17 @@ def read_split(data: str, val_data: str | None, val_fraction: float, kinds: tupl
 
     Raises DataError if a row is of none of these kinds.
     """
-    rows = read_rows(data, kinds)
+    return divide(data, val_data, val_fraction, lambda path: read_rows(path, kinds))
+
+
+def divide(
+    data: str, val_data: str | None, val_fraction: float, read: Callable[[str], list[R]]
+) -> tuple[list[R], list[R]]:
+    """`read_split` of what `read` finds in a file."""
+    rows = read(data)
     if val_data is None:
         return split_rows(rows, val_fraction)
-    held_out = read_rows(val_data, kinds)
+    held_out = read(val_data)
     training = without(rows, held_out)
     if not training:
         raise DataError(f"all examples of {data} are in {val_data} too, so nothing is left to learn; give other files")
@@ -37,7 +44,8 @@ def split_rows(rows: Sequence[R], val_fraction: float) -> tuple[list[R], list[R]
     keys = [fingerprint(row) for row in rows]
     different = sorted(set(keys))  # hashes, so this is a random order
     if len(different) < 2:
-        raise DataError("one example cannot be divided into training and validation; give more, or --val-data FILE")
+        found = "all examples are equal, and one" if len(rows) > 1 else "one example"
+        raise DataError(f"{found} cannot be divided into training and validation; give more, or --val-data FILE")
     count = min(max(1, round(len(different) * val_fraction)), len(different) - 1)
     held_out = set(different[:count])
     training = [row for row, key in zip(rows, keys) if key not in held_out]

@@ -2,7 +2,7 @@
 
 1. rewards.py         what is good about a completion, as a number: built in, or a function in a file of yours
    judge.py           a reward model as reward
-2. questions.py       what it is asked; sampling.py: it writes completions
+2. questions.py       what it is asked
 3. algorithms.py      REINFORCE, RLOO, GRPO and others, each a row of a table: which advantages, and which loss
 4. advantages.py      from rewards to advantages: is it better than was to be expected?
 5. policy_losses.py   from advantages to a loss: ratios, clipping, divergence from a reference

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from llm.inference.completions import Completion, CompletionSettings, complete, seeds_of
 from llm.model.gpt import GPT
 from llm.parallel.objective import Batch
 from llm.tuning.examples.row_batches import RowBatches
@@ -25,7 +26,6 @@ from llm.tuning.reinforcement.objective import PolicyBatch
 from llm.tuning.reinforcement.questions import Question
 from llm.tuning.reinforcement.rewards import Reward
 from llm.tuning.reinforcement.rollout import Reference, roll_out, with_advantages
-from llm.tuning.reinforcement.sampling import Completion, CompletionSettings, complete, seeds_of
 from tokenizer import BaseTokenizer
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llm.data.records import Place
 from llm.hub.errors import HubError
 from llm.hub.load import load
 from llm.inference.classify import class_outputs
 from llm.model.classifier import Classifier
 from llm.tuning.chat.conversation import Encoder
-from llm.tuning.examples.records import Place
 from llm.tuning.examples.rows import Completion, Conversation, row_of
 from llm.tuning.reinforcement.questions import prompt_of
 

@@ -8,7 +8,8 @@
     clipped       the share of the tokens that are clipped: 0 at the first update with a sample, when all ratios are 1
     kl            the divergence from the reference, a token, if there is a reference (k3)
 
-The first four belong to a sample; the others are computed with the loss, from the weights of the update.
+The first four belong to a sample; the others are computed with the loss, from the weights of the update, and of the
+rows that have one (`learned_from` in objective.py).
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from llm.inference.completions import Completion
 from llm.parallel.metrics import Metrics
 from llm.tuning.reinforcement.advantages import deviation, mean
 from llm.tuning.reinforcement.algorithms import Algorithm
 from llm.tuning.reinforcement.policy_losses import divergence, is_clipped
-from llm.tuning.reinforcement.sampling import Completion
 from minigrad.tensor import Tensor
 
 MEASURES = ("reward", "reward_std", "length", "cut_off")

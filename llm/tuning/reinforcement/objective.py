@@ -49,7 +49,7 @@ class PolicyGradient:
         self.algorithm, self.max_tokens, self.temperature, self.fresh = algorithm, max_tokens, temperature, fresh
 
     def loss_sum(self, model: GPT, batch: Batch) -> tuple[Tensor, Metrics]:
-        rows, a = PolicyBatch(*batch), self.algorithm
+        rows, a = self.learned_from(PolicyBatch(*batch)), self.algorithm
         mask = rows.targets != IGNORED
         logprobs, losses = self.token_losses(model, rows, mask)  # (R, T) each
         old = None if self.fresh else rows.old
@@ -58,6 +58,16 @@ class PolicyGradient:
 
     def count(self, batch: Batch) -> float:
         return divisor(batch[1] != IGNORED, self.algorithm.normalization, self.max_tokens)
+
+    def learned_from(self, rows: PolicyBatch) -> PolicyBatch:
+        """The rows that have a loss. Where all completions of a group earn the same, all advantages are 0, and so are
+        loss and gradient, unless there is a reference. These are often most rows, and they need not be computed.
+        """
+        if self.algorithm.beta:
+            return rows
+        counts = (rows.advantages != 0).any(axis=1)  # (R,)
+        counts[0] |= ~counts.any()  # a loss of no rows would have no graph
+        return PolicyBatch(*(array[counts] for array in rows))
 
     def token_losses(self, model: GPT, rows: PolicyBatch, mask: np.ndarray) -> tuple[Tensor, Tensor]:
         """The log-probability of each target under the weights of now, and its loss."""

@@ -96,6 +96,10 @@ def add_value_head(model: GPT) -> GPT:
 class ProximalPolicy(PolicyGradient):
     """The clipped loss of the policy, and the loss of the value head. The model is an ActorCritic."""
 
+    def learned_from(self, rows: PolicyBatch) -> PolicyBatch:
+        """All: the value head learns from each."""
+        return rows
+
     def token_losses(self, model: GPT, rows: PolicyBatch, mask: np.ndarray) -> tuple[Tensor, Tensor]:
         assert isinstance(model, ActorCritic)
         x = model.hidden(rows.ids)  # (R, T, C)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm.data.errors import DataError
-from llm.hub.generation_defaults import END_NAMES
 from llm.inference.chat_prompt import chat_ids, has_chat_template
-from llm.inference.text import end_ids_of, start_ids
+from llm.inference.text import start_ids
 from llm.tuning.chat.conversation import content_of
-from llm.tuning.examples.rows import Completion, Conversation, Message, Prompt, Turns
+from llm.tuning.examples.fields import Message, Turns
+from llm.tuning.examples.rows import Completion, Conversation, Prompt
 from tokenizer import BaseTokenizer
 
 ANSWERABLE = (Conversation, Completion, Prompt)  # the kinds of rows that have a prompt
@@ -72,9 +72,3 @@ def prompt_of(row: Conversation | Completion | Prompt) -> Turns:
 
 def last_answer(messages: Sequence[Message]) -> int:
     return max(number for number, message in enumerate(messages) if message["role"] == "assistant")
-
-
-def stop_ids_of(tokenizer: BaseTokenizer) -> set[int]:
-    """The tokens that end an answer."""
-    named = {id for name, id in tokenizer.special_tokens.items() if name in END_NAMES}
-    return end_ids_of(tokenizer) | named

@@ -50,7 +50,8 @@ def answer_of(row: Row) -> str:
     answer = row.get("answer")
     if isinstance(answer, bool) or not isinstance(answer, (str, int, float)):
         raise RewardError(
-            f'the reward exact needs the right answer in each row, as "answer", and a row has {dict(row)}'
+            'the reward exact needs the right answer in each row, as "answer", a text or a number, and a row has the '
+            f"fields {', '.join(row)}"
         )
     return str(answer).strip()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llm.inference.completions import Completion
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
 from llm.tuning.chat.packing import IGNORED
@@ -16,7 +17,6 @@ from llm.tuning.reinforcement.algorithms import Algorithm
 from llm.tuning.reinforcement.objective import PolicyBatch, logprobs_of_hidden, token_logprobs
 from llm.tuning.reinforcement.policy_losses import divergence
 from llm.tuning.reinforcement.ppo import ActorCritic, generalized_advantages, token_rewards, whiten
-from llm.tuning.reinforcement.sampling import Completion
 from minigrad import no_grad
 from minigrad.backend import to_device
 

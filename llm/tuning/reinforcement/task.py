@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from llm.data.errors import DataError
+from llm.data.records import Place
 from llm.evaluation.loss import Evaluation
 from llm.inference.chat_prompt import has_chat_template
+from llm.inference.completions import CompletionSettings, complete, stop_ids_of
 from llm.inference.sampling import Sampling
 from llm.model.gpt import GPT
 from llm.parallel.workers import Workers
@@ -18,8 +21,7 @@ from llm.runs.run import Run
 from llm.runs.tuning_options import TuningOptions
 from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary, without_dropout
 from llm.tuning.chat.chatml import chat_tokenizer
-from llm.tuning.examples.records import Place
-from llm.tuning.examples.rows import Prompt
+from llm.tuning.examples.rows import Prompt, Row
 from llm.tuning.examples.split import checksum, read_split
 from llm.tuning.reinforcement import rewards
 from llm.tuning.reinforcement.advantages import mean
@@ -27,10 +29,9 @@ from llm.tuning.reinforcement.algorithms import ALGORITHMS, Algorithm
 from llm.tuning.reinforcement.batches import SampledBatches, rewards_of
 from llm.tuning.reinforcement.objective import PolicyGradient
 from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
-from llm.tuning.reinforcement.questions import ANSWERABLE, Question, prompt_of, question_of, questions_of, stop_ids_of
+from llm.tuning.reinforcement.questions import ANSWERABLE, Question, prompt_of, question_of, questions_of
 from llm.tuning.reinforcement.reference import ReferencePolicy
-from llm.tuning.reinforcement.rewards import Reward, RewardError, load_reward
-from llm.tuning.reinforcement.sampling import CompletionSettings, complete
+from llm.tuning.reinforcement.rewards import Reward, RewardError, answer_of, exact, load_reward
 from tokenizer import BaseTokenizer
 
 # Field of TuningOptions -> field of Algorithm
@@ -51,6 +52,8 @@ class ReinforceTask(Task):
         training, tuning = options.training, options.tuning
         self.reward, self.algorithm = load_reward(tuning.reward), algorithm_of(tuning)
         self.split = read_split(training.data, tuning.val_data, training.val_fraction, ANSWERABLE)
+        if self.reward is exact:
+            check_answers(self.split[0] + self.split[1])
         self.tokenizer = tokenizer_for(self.split[0] + self.split[1], options, run)
         self.options = with_vocabulary(without_dropout(options), self.tokenizer)
         self.questions, self.held_out = (
@@ -117,6 +120,15 @@ class ReinforceTask(Task):
         settings = CompletionSettings(tuning.max_tokens, sampling(0.0), stop_ids_of(self.tokenizer))
         [answer] = complete(model, self.tokenizer, [question.ids], settings, [0])
         return f"{question.prompt}\n{answer.text}"
+
+
+def check_answers(rows: Sequence[Row]) -> None:
+    """Raise DataError for a row without the right answer, before training begins."""
+    for row in rows:
+        try:
+            answer_of(row.fields)
+        except RewardError as error:
+            raise DataError(f"{row.place}: {error}; add the answer, or give another --reward") from None
 
 
 def tokenizer_for(rows: Sequence[Any], options: Options, run: Run) -> BaseTokenizer:
