@@ -22,7 +22,7 @@ def array_module(array: Array) -> ModuleType:
     """`numpy` for NumPy arrays and Python numbers, `cupy` for CuPy arrays."""
     if isinstance(array, (np.ndarray, np.generic, int, float)):
         return np
-    return _cupy()
+    return cupy_module()
 
 
 def device_of(array: Array) -> str:
@@ -37,7 +37,7 @@ def to_device(array: Array, device: str) -> Array:
         return array
     if device == "cpu":
         return array.get()
-    cupy = _cupy()
+    cupy = cupy_module()
     with cupy.cuda.Device(_device_number(device)):
         return cupy.asarray(array)
 
@@ -147,7 +147,8 @@ def _device_number(device: str) -> int:
     return int(number or 0)
 
 
-def _cupy() -> ModuleType:
+def cupy_module() -> ModuleType:
+    """CuPy. Raises ImportError where it is missing."""
     import cupy  # here and not at the top: most machines have no CuPy
 
     return cupy
@@ -156,6 +157,6 @@ def _cupy() -> ModuleType:
 def _gpu_count() -> int:
     """How many GPUs CuPy can use; 0 where CuPy, the driver or the device is missing."""
     try:
-        return int(_cupy().cuda.runtime.getDeviceCount())
+        return int(cupy_module().cuda.runtime.getDeviceCount())
     except Exception:  # CuPy has error classes of its own, which can be named only where CuPy can be imported
         return 0

@@ -136,6 +136,8 @@ def backpropagate(
             for parent, g in zip(node.parents, parent_gradients):
                 if g is not None and type(parent) is not tuple:
                     add(parent, g)
+            # Not kept while the next rule runs: a LazyGradient holds arrays, those of checkpoint() all of its function.
+            del parent_gradients, g
             if not (retain_graph or create_graph):
                 node.free()  # at once, not at the end: the memory is needed for the gradients that follow
 

@@ -78,6 +78,23 @@ class Node:
         self.parents, self.vjp, self.output = [], _freed, None
 
 
+def leaf_uses(output: Any) -> dict[Any, list[int]]:
+    """The leaves that the graph of `output` ends in, each with the numbers of the nodes that use it."""
+    uses: dict[Any, list[int]] = {}
+    waiting, seen = [output.node or output], set()
+    while waiting:
+        node = waiting.pop()
+        if type(node) is not Node or node in seen:
+            continue
+        seen.add(node)
+        for parent in node.parents:
+            if type(parent) is Node:
+                waiting.append(parent)
+            elif type(parent) is not tuple:
+                uses.setdefault(parent, []).append(node.number)
+    return uses
+
+
 def op_name(vjp: Rule) -> str:
     """The name of the function in which a rule was written."""
     # The qualified name says where the rule was defined: "exp.<locals>.<lambda>" in exp, so the op is "exp";

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from llm.console import NO_ROOM
-from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions
 from llm.runs.parsing import flag
@@ -32,7 +32,9 @@ def check_prompt(tokenizer: BaseTokenizer, prompt: str) -> None:
 def check_objective(options: Options) -> None:
     """Raise ValueError if an objective lacks the model or the data that it needs."""
     training, is_text = options.training, options.training.objective == "text"
-    if training.from_ is None and (options.tuning.has_adapters or not is_text):
+    if training.objective == "translate":
+        check_translation(options)
+    elif training.from_ is None and (options.tuning.has_adapters or not is_text):
         given = f"--objective {training.objective} tunes" if not is_text else "adapters tune"
         raise ValueError(f"{given} a model that is trained already; give its path as --from")
     if not is_text and training.data == TrainOptions().data:
@@ -42,6 +44,15 @@ def check_objective(options: Options) -> None:
             f"{flag(name)} is for --objective {' and '.join(BELONGS_TO[name])}, and this one is {training.objective}; "
             "leave it out"
         )
+
+
+def check_translation(options: Options) -> None:
+    """Raise ValueError for what an encoder and a decoder, which are trained from the start, do not go with."""
+    tuning = options.tuning
+    others = {"--from": options.training.from_ is not None, "adapters": tuning.has_adapters, "--freeze": tuning.freeze}
+    others["--eval-task"] = bool(options.training.eval_task)
+    if given := [name for name, is_given in others.items() if is_given]:
+        raise ValueError(f"--objective translate trains a new model, and does not go with {given[0]}; leave that out")
 
 
 def problems_of_schedule(training: TrainOptions) -> list[str]:
@@ -54,9 +65,8 @@ def problems_of_schedule(training: TrainOptions) -> list[str]:
     ]
 
 
-def check_room(folder: Path, checkpoint: Checkpoint) -> None:
-    """Raise RunError if the disk has no room for a checkpoint of this size. Nothing is left in the folder."""
-    sizes = [sum(array.nbytes for array in arrays.values()) for arrays in (checkpoint.weights, checkpoint.optimizer)]
+def check_room(folder: Path, sizes: Sequence[int]) -> None:
+    """Raise RunError if the disk has no room for files of these sizes, in bytes. Nothing is left in the folder."""
     try:
         with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as place:
             for number, nbytes in enumerate(sizes):

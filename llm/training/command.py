@@ -14,9 +14,11 @@ from typing import Annotated, Any
 import tyro
 
 from llm.parallel.blas import blas_threads, limited_blas_threads
+from llm.parallel.job import Job
 from llm.runs.errors import RunError
-from llm.runs.options import ADAPTER_LR, Options, TrainOptions, brief, presets, tuning_defaults
+from llm.runs.options import ADAPTER_LR, Options, TrainOptions, brief, tuning_defaults
 from llm.runs.parsing import flag, read_options, read_some
+from llm.runs.presets import presets
 from llm.runs.run import Run, new_run, newest_run
 from llm.runs.tuning_options import Objective
 from llm.training.base import base_config, base_name, base_options, check_shape
@@ -25,7 +27,7 @@ from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
 from llm.training.memory import advised, beyond_this_machine
-from llm.training.setup import describe, set_up
+from llm.training.setup import ONE_PROCESS, describe, set_up, tasks_to_solve
 from llm.training.task import SampleWriter, TaskKind
 from llm.training.text import TextTask
 
@@ -42,7 +44,7 @@ class _FirstOptions:
 
     preset: str | None = None
     from_: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    objective: Objective = "text"
+    objective: Objective | None = None
     out: str | None = None
     resume: bool = False
     # Numbers are text here: whether they are numbers is checked later, with all other options.
@@ -72,14 +74,23 @@ def parse(arguments: list[str]) -> tuple[Options, Run]:
     return options, run
 
 
-def start(options: Options, run: Run, write_sample: SampleWriter, find_task: FindTask = lambda _: TextTask) -> int:
+def start(
+    options: Options,
+    run: Run,
+    write_sample: SampleWriter,
+    find_task: FindTask = lambda _: TextTask,
+    job: Job = ONE_PROCESS,
+) -> int:
     """Train a new run, continue a run, or only describe what the options say; returns the exit status."""
-    kind = find_task(options.training.objective)
+    kind, options = find_task(options.training.objective), job.complete(options)
     if options.training.dry_run:
-        print_line(describe_dry_run(options, run, kind))
+        tasks_to_solve(options.training)  # a wrong one is told now
+        job.on_first(lambda: print_line(describe_dry_run(options, run, kind)))
         return 0
+    job.split(options)
+    run = job.view(run)
     with run.locked():
-        trainer, task = set_up(options, run, kind)
+        trainer, task = set_up(options, run, kind, job)
         options = task.options
         print_line(describe(trainer, task, run))
         if trainer.model.device == "cpu":
@@ -95,8 +106,9 @@ def start(options: Options, run: Run, write_sample: SampleWriter, find_task: Fin
             if options.training.from_ is not None and not trainer.state.step:
                 print_line(f"before the first step: {trainer.validation.evaluate(trainer.workers)}")
             status = train(trainer, run, sample)
-            if trainer.finished and (report := task.report(trainer.model, run)):
-                print_line(report)
+            with trainer.optimizer.averaged():
+                if trainer.finished and (report := task.report(trainer.model, run)):
+                    print_line(report)
             return status
 
 
@@ -119,14 +131,14 @@ def _defaults(first: _FirstOptions) -> Options:
 def _tuning_defaults(first: _FirstOptions) -> TrainOptions:
     """The options of training that are not given, with --from."""
     adapters = [name for name in ADAPTER_LR if getattr(first, name) is not None]
-    return tuning_defaults(first.objective, adapters)
+    return tuning_defaults(first.objective or "text", adapters)
 
 
 def _described(first: _FirstOptions) -> Options:
     """What --help shows: the values of `_defaults`, without opening the model of --from."""
     preset = _preset(first.preset)
     training = preset.training if first.from_ is None else replace(_tuning_defaults(first), from_=first.from_)
-    return replace(preset, training=replace(training, objective=first.objective))
+    return replace(preset, training=replace(training, objective=first.objective or training.objective))
 
 
 def _run(first: _FirstOptions) -> Run:

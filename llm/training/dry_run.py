@@ -30,7 +30,7 @@ from llm.training.memory import describe_memory, memory_arguments
 from llm.training.setup import worker_count
 from llm.training.task import TaskKind
 from llm.training.text import TextTask, check_vocab_size
-from llm.training.trained import texts_of_a_row, trained_part
+from llm.training.trained import texts_of_a_row
 from minigrad.backend import pick_device, to_device
 from tokenizer import load as load_tokenizer
 
@@ -54,7 +54,7 @@ def describe_dry_run(options: Options, run: Run, kind: TaskKind = TextTask) -> s
         about_data = [f"text       {describe_text(training.data, corpus)}"]
     else:
         task = kind(options, run)  # reads the examples, which takes little time
-        options, source = task.options, f"of the model in {training.from_}"
+        options, source = task.options, f"of the model in {training.from_}" if training.from_ else "of its tokenizer"
         about_data = [f"data       {training.data}, whose {task.rows} can be used"]
     workers = worker_count(training, device)
     lines = [
@@ -63,8 +63,18 @@ def describe_dry_run(options: Options, run: Run, kind: TaskKind = TextTask) -> s
         cost.table(options.model, **memory_arguments(options, workers)),
         *(describe_memory(options, workers) if device == "cpu" else []),
         *describe_time(options, device, workers, steps_done(run)),
+        *describe_ranks(options),
     ]
     return "\n".join(lines)
+
+
+def describe_ranks(options: Options) -> list[str]:
+    """What a split over ranks takes; no lines for one process, which needs nothing of what is imported here."""
+    if options.parallel.ranks == 1:
+        return []
+    from llm.parallel.plan.dry_run import describe_split
+
+    return describe_split(options, matmul_rate("cpu"), UTILISATION)
 
 
 def find_corpus(data: str) -> Corpus | None:
@@ -111,9 +121,10 @@ def steps_done(run: Run) -> int:
 def describe_time(options: Options, device: str, workers: int, done: int) -> list[str]:
     training, model = options.training, options.model
     tokens = training.batch_size * texts_of_a_row(training.objective) * model.context
-    flops = cost.training_flops(model, recompute=training.recompute, trained=trained_part(options)) * tokens
+    how = memory_arguments(options, workers)
+    flops = tokens * cost.training_flops(model, **{name: how[name] for name in ("recompute", "trained", "pairs")})
     # Several workers have a core each. A single one leaves its cores to matrix products.
-    cores = workers if workers > 1 else blas_threads(training.threads, cost.parameters(model).total)
+    cores = workers if workers > 1 else blas_threads(training.threads, cost.parameters(model, pairs=how["pairs"]).total)
     cores = min(cores, available_cores()) if device == "cpu" else 1
     rate = cores * matmul_rate(device)
     seconds, steps = flops / (rate * UTILISATION), max(0, training.steps - done)

@@ -16,9 +16,10 @@ from tqdm import tqdm
 from llm.console import NO_ROOM
 from llm.evaluation.experts import describe_shares
 from llm.evaluation.loss import Evaluation
+from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
-from llm.runs.metrics import TRAIN, VAL, Metrics, draw_losses, iterate_metrics, named
-from llm.runs.run import METRICS, PICTURE, Run
+from llm.runs.metrics import TASK, TRAIN, VAL, Metrics, named
+from llm.runs.run import PICTURE, Run
 from llm.training import display
 from llm.training.display import print_line
 from llm.training.messages import divergence, summary
@@ -49,14 +50,17 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
         with (
             closing(trainer.workers),
             closing(bar),
-            closing(Metrics(run.folder / METRICS, trainer.state.step)) as metrics,
+            closing(run.open_metrics(trainer.state.step)) as metrics,
             stop_requests() as signals,
         ):
             if metrics.unreadable:
                 print_line(f"{metrics.path}: lines that cannot be read are left out, {metrics.unreadable:,} in all")
             loop = Loop(trainer, run, metrics, bar, write_sample)
             # `signals` is empty until Ctrl-C. The update under way is always finished, so weights and optimizer agree.
-            while not trainer.finished and not signals and trainer.state.skipped < MAX_SKIPPED:
+            # All ranks stop at the same step, also if only one of them has got the signal.
+            while not trainer.finished and not any(trainer.workers.gather(signals)):
+                if trainer.state.skipped >= MAX_SKIPPED:
+                    break
                 loop.advance()
             loop.finish()
     except BrokenPipeError:
@@ -110,6 +114,7 @@ class Loop:
             elapsed=round(state.elapsed, 3),
             **named(TRAIN, result.metrics),
             **named(VAL, evaluation.metrics if evaluation else {}),
+            **named(TASK, evaluation.tasks if evaluation else {}),
         )
         self._show(result, lr, speed, evaluation, better=better)
         # Weights that have diverged must not replace the checkpoints from which training could go on.
@@ -138,8 +143,12 @@ class Loop:
 
     def save(self) -> None:
         """Make a checkpoint, and draw the picture. Weights that are not finite are not saved."""
-        checkpoint = self.trainer.checkpoint()
-        self.diverged = not all(np.isfinite(array).all() for array in checkpoint.weights.values())
+        with self.trainer.optimizer.averaged():
+            self._save(self.trainer.checkpoint())
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        finite = all(np.isfinite(array).all() for array in checkpoint.weights.values())
+        self.diverged = not all(self.trainer.workers.gather(finite))
         if self.diverged:
             return
         # In this order: a run resumed from the checkpoint needs the metrics of all steps before it.
@@ -180,7 +189,9 @@ class Loop:
     def _show_sample(self) -> None:
         step = self.trainer.state.step
         try:
-            print_line(f"--- step {step} writes:\n{self.write_sample()}\n---")
+            with self.trainer.optimizer.averaged():
+                sample = self.write_sample()
+            print_line(f"--- step {step} writes:\n{sample}\n---")
         except ValueError as error:  # the prompt was checked before, so it is the model
             print_line(f"step {step}: no sample, because {error}")
 
@@ -204,8 +215,7 @@ class Picture:
         if step == self.drawn_step or not last and began < self.next_time:
             return
         try:
-            lines = iterate_metrics(self.run.folder / METRICS)
-            draw_losses(lines, self.run.folder / PICTURE, f"{self.run.folder.name}, step {step}")
+            self.run.draw_losses(step)
             self.drawn_step = step
         except ImportError:
             pass  # `__init__` has printed it

@@ -12,7 +12,7 @@ from llm.parallel import runtime
 from llm.parallel.objective import rows_at_once
 from llm.parallel.selection import processes_are_faster
 from llm.runs.options import Options, TrainOptions
-from llm.training.trained import WITHOUT_LOGITS, texts_of_a_row, trained_part
+from llm.training.trained import PAIRS, WITHOUT_LOGITS, texts_of_a_row, trained_part
 from minigrad.profiler.table import size
 
 PROGRAM = 100 << 20  # bytes: Python and the libraries
@@ -25,7 +25,7 @@ def memory_arguments(options: Options, workers: int) -> dict[str, Any]:
     rows = rows_at_once(training.batch_size, training.micro_batches)
     workers = min(workers, rows)
     objective = training.objective
-    processes = processes_are_faster(cost.parameters(options.model).total, workers)
+    processes = processes_are_faster(cost.parameters(options.model, pairs=objective == PAIRS).total, workers)
     return {
         "batch_size": rows * texts_of_a_row(objective),
         "recompute": training.recompute,
@@ -33,6 +33,8 @@ def memory_arguments(options: Options, workers: int) -> dict[str, Any]:
         "processes": processes,
         "trained": trained_part(options),
         "has_logits": objective not in WITHOUT_LOGITS,
+        "muon": training.optimizer == "muon",
+        "pairs": objective == PAIRS,
     }
 
 

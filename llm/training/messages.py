@@ -16,21 +16,23 @@ USE = {
     "reinforce": ("talk with it", "--chat"),
     "classify": ("let it classify", "--classify"),
     "reward": ("let it judge", "--classify"),
+    "translate": ("let it translate",),
 }
 
 
 def summary(trainer: Trainer, run: Run, *, picture: bool) -> str:
     """What the run has produced, and what to type next. `picture`: whether there is one of the losses."""
     state = trainer.state
-    is_best = state.best_step == state.step
+    is_best = state.best_step in (state.step, 0)  # 0: there is no best one
     where = "" if is_best else f", at step {state.best_step:,}"
     option = [] if is_best else ["--checkpoint", "best"]
     skipped = (
         f"the last updates were skipped, {state.skipped} in all, because loss or gradient was not finite; {ADVICE}"
     )
     use, *how = USE.get(trainer.options.objective, ("let it write",))
+    best = f"best validation loss {state.best_loss:.4f}{where}" if state.best_step else "no validation loss yet"
     lines = [
-        f"done: {state.step:,} steps; best validation loss {state.best_loss:.4f}{where}",
+        f"done: {state.step:,} steps; {best}",
         # The steps came to an end before there were enough skipped ones to stop training.
         *([skipped] if state.skipped else []),
         f"  model and metrics   {run.folder}{os.sep}",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import minigrad
-from llm.runs.run import PROFILE, Run
+from llm.runs.run import Run
 from llm.training.display import print_line
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
-from tokenizer.formats.atomic import write_file
 
 WARM_UP_STEPS = 2  # the first steps are not measured: in them, memory is requested from the system for the first time
 MEASURED_STEPS = 5
@@ -40,8 +39,7 @@ class Profiling:
         return result
 
     def report(self) -> None:
-        path = self.run.folder / PROFILE
-        write_file(path, self.profile.draw())
+        path = self.run.write_profile(self.profile.draw())
         note = "" if self.trainer.model.device == "cpu" else NOTE_ON_GPU_TIMES
         print_line(
             f"a step, as the mean of steps {self.first + 1} to {self.end}, by op and by part of the model:\n\n"

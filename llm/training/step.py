@@ -1,4 +1,4 @@
-"""One update of the weights: gradient, clipping, AdamW. Also the learning rate, as a function of the step."""
+"""One update of the weights: gradient, clipping, the optimizer. Also the learning rate, as a function of the step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from llm.parallel.objective import Batch
 from llm.parallel.workers import Workers
 from llm.runs.options import TrainOptions
-from minigrad.optim import AdamW, clip_grad_norm, schedules
+from minigrad.optim import Optimizer, clip_grad_norm, schedules
 
 Schedule = Callable[[int], float]  # takes the number of a step (0, 1, 2 ...), returns its learning rate
 
@@ -29,7 +29,7 @@ class StepResult:
 
 def train_step(
     workers: Workers,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     batch: Batch,
     *,
     lr: float,
@@ -68,4 +68,4 @@ def learning_rate(options: TrainOptions) -> Schedule:
         "linear": partial(schedules.warmup_linear, **start, **decay, **end),
         "wsd": partial(schedules.warmup_stable_decay, **start, **decay, **end),
         "inverse_sqrt": partial(schedules.inverse_sqrt, **start, **decay),
-    }[options.schedule]
+    }["constant" if options.optimizer == "schedule-free" else options.schedule]

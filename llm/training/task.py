@@ -1,7 +1,7 @@
 """What a run learns. The trainer, its loop and its checkpoints are the same for all tasks.
 
     text                                        predict the next token of a text: text.py
-    chat classify preference reward reinforce   llm/tuning/tasks.py
+    chat classify preference ... translate      llm/tuning/tasks.py
 
 A run opens its task, then makes the model, and then asks the task for what the trainer needs (setup.py):
 
@@ -30,8 +30,8 @@ from llm.runs.run import Run
 from llm.training.base import base_tokenizer
 from tokenizer import BaseTokenizer
 
-# Takes (model, tokenizer, prompt, seed), returns what the model writes after the prompt. llm/training does not import
-# llm/inference, where this function is. train.py imports both, and passes it in.
+# Takes (model, tokenizer, prompt, seed), returns what the model writes after the prompt. train.py passes in the
+# function of llm/inference, tests pass a shorter one.
 SampleWriter = Callable[[GPT, BaseTokenizer, str, int], str]
 
 

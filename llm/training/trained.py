@@ -14,6 +14,7 @@ from llm.model.gpt import GPT
 from llm.runs.options import Options
 from llm.runs.tuning_options import TuningOptions
 
+PAIRS = "translate"  # the objective whose model is a Transformer, not a GPT
 WITHOUT_LOGITS = ("classify", "reward")  # objectives whose loss is not that of next tokens
 
 

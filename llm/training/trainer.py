@@ -27,10 +27,10 @@ from llm.runs.checkpoints import MODEL, OPTIMIZER, Checkpoint
 from llm.runs.errors import RunError
 from llm.runs.options import TrainOptions
 from llm.runs.state import STATE
-from llm.runs.trained import load_trained, trained_state
+from llm.runs.trained import kept_parameters, load_trained, trained_state
 from llm.training.step import Schedule, StepResult, train_step
 from llm.training.task import BatchSource, ChangingBatches, Validator
-from minigrad.optim import AdamW
+from minigrad.optim import Optimizer
 
 BATCHES = "batches."  # the names of the state of batches, beside that of the optimizer
 
@@ -71,7 +71,7 @@ class Trainer:
         options: TrainOptions,
         *,
         workers: Workers,
-        optimizer: AdamW,
+        optimizer: Optimizer,
         batches: BatchSource,
         schedule: Schedule,
         validation: Validator,
@@ -110,16 +110,29 @@ class Trainer:
 
     def evaluate(self) -> tuple[Evaluation, bool]:
         """The loss on the validation batches, and whether it is the lowest so far."""
-        evaluation = self.validation.evaluate(self.workers)
+        with self.optimizer.averaged():
+            evaluation = self.validation.evaluate(self.workers)
         better = evaluation.loss < self.state.best_loss  # False if the loss is NaN
         if better:
             self.state.best_step, self.state.best_loss = self.state.step, evaluation.loss
         return evaluation, better
 
     def checkpoint(self) -> Checkpoint:
-        """What `restore` needs. The arrays are not copies: write them to disk before the next update changes them."""
+        """What `restore` needs, inside of `optimizer.averaged()`.
+
+        The arrays are not copies: write them to disk before the next update changes them.
+        """
         state = {**self.state.to_json(), "data": self.data}
-        return Checkpoint(trained_state(self.model), self._optimizer_state(), state)
+        with self.optimizer.whole_parameters(changed=False):
+            return Checkpoint(trained_state(self.model), self._optimizer_state(), state)
+
+    def checkpoint_sizes(self) -> tuple[int, int]:
+        """Bytes of the weights and of the state of the optimizer. Nothing is gathered for it."""
+        weights = sum(p.data.nbytes for p in kept_parameters(self.model).values())
+        of_batches = self.batches.state_dict() if isinstance(self.batches, ChangingBatches) else {}
+        sizes = weights, self.optimizer.moments_size() + sum(x.nbytes for x in of_batches.values())
+        whole, own = self.workers.num_parameters, self.model.num_parameters()  # this rank may have a part of the model
+        return sizes[0] * whole // own, sizes[1] * whole // own
 
     def _optimizer_state(self) -> dict[str, np.ndarray]:
         """That of the optimizer, and that of batches which have one."""
@@ -143,7 +156,8 @@ class Trainer:
                 "the text is not the one this run was trained on so far; give the same --data and --val-fraction, "
                 f"or start a new run (the checksums of its text are in {checkpoint.name(STATE)})"
             )
-        load_checkpoint(self.model, checkpoint)
+        with self.optimizer.whole_parameters(changed=True):
+            load_checkpoint(self.model, checkpoint)
         try:
             self._load_optimizer_state(checkpoint.optimizer)
         except (ValueError, KeyError, OverflowError) as error:  # OverflowError: a step count that is infinite

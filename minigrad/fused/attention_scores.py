@@ -112,11 +112,11 @@ class AttentionInputs:
 
     def dropout_factors(self, b: slice, i: slice, j: slice) -> Array:
         """The factors of dropout for the weights of a block: (b, K, R, j), each 0 or 1 / (1 - p)."""
-        p, key, every = self.options.dropout, self.options.key, slice(None)
+        (p, key), (B, K, G, T, S, _) = (self.options.dropout, self.options.key), self.shape
         assert key is not None, "attention takes the next key where none is given"
-        # Dropout depends on the number of an element, and the elements of (B, K, G, T, S) have the same numbers as
-        # those of (B, H, T, S). So the mask equals that of the definition, which has all weights at once.
-        keep = keep_mask(key, self.shape[:5], p, self.xp, (b, every, every, i, j))
+        # Dropout depends on the number of an element. So this is a block of the mask of the definition, which has all
+        # weights (B, H, T, S) at once.
+        keep = split_heads(keep_mask(key, (B, K * G, T, S), p, self.xp, (b, ALL, i, j)), K)  # (b, K, G, i, j)
         return merge_group(keep.astype(self.dtype) * self.dtype.type(keep_scale(p)))
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from minigrad.backend import Array, array_module, ensure_array
 from minigrad.fused.rows import blocks
 from minigrad.ops.arguments import as_number
-from minigrad.random import Key, next_key
+from minigrad.random import Key, next_key, placement_of
 from minigrad.tensor import Tensor, as_tensor, record
 
 
@@ -39,7 +39,8 @@ def dropout(x: Any, p: float, key: Key | None = None) -> Tensor:
 
     So the expected value of each element stays the same.
 
-    `key`: three integers (seed, step, count); None takes the next one of this thread's stream (minigrad.random).
+    `key`: three integers (seed, step, count); None takes the next one of this thread's stream, with its placement
+    (minigrad.random).
     """
     x, p = as_tensor(x), as_number(p, "the dropout probability")
     if p == 0:
@@ -61,14 +62,17 @@ def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, blo
     """Boolean array of `shape`: True, with probability 1 − p, where an element is kept.
 
     `block`: a slice for each axis, to get only that part of the mask. keep_mask(key, shape, p, xp, block) equals
-    keep_mask(key, shape, p, xp)[block]. Elements are numbered modulo 2³², after which the mask repeats.
+    keep_mask(key, shape, p, xp)[block]. If the key has a placement, `shape` is that of a part of a larger array, and
+    the result is this part of its mask. Elements are numbered modulo 2³², after which the mask repeats.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"the probability of dropping is a number from 0 to 1, p is {p}")
-    index = _element_numbers(shape, block or [slice(None)] * len(shape), xp)
+    positions = [range(*s.indices(n)) for s, n in zip(block or [slice(None)] * len(shape), shape, strict=True)]
+    numbers, whole_shape, positions = _in_whole_array(key, shape, positions)
+    index = _element_numbers(whole_shape, positions, xp)
     keep = xp.empty(index.shape, bool)
     flat_index, flat_keep = index.reshape(-1), keep.reshape(-1)  # views
-    words, threshold = _key_words(key), round((1 - p) * 2**32)
+    words, threshold = _key_words(numbers), round((1 - p) * 2**32)
     if threshold == 0:
         flat_keep[...] = False
         return keep
@@ -78,12 +82,29 @@ def keep_mask(key: Key, shape: Sequence[int], p: float, xp: ModuleType = np, blo
     return keep
 
 
-def _element_numbers(shape: Sequence[int], block: Sequence[slice], xp: ModuleType) -> Array:
-    """The row-major numbers, uint32, of the elements of `block` in an array of `shape`."""
+def _in_whole_array(key: Key, shape: Sequence[int], positions: list[range]) -> tuple[list[int], list[int], list[range]]:
+    """The numbers of the key; and of the array in which the key's placement puts an array of `shape`, the shape, and
+    where `positions` are in it.
+    """
+    numbers, shape, positions = list(key[:3]), list(shape), list(positions)
+    for axis, start, stop, total in placement_of(key):
+        n = shape[axis] if axis < len(shape) else 0
+        # An element of the placement may be several of the array: of rows (2 B, T), each row of the batch has two.
+        times, rest = divmod(n, max(1, stop - start))
+        if rest or not times:  # the array is not of this kind, such as the tokens of an expert
+            numbers += [axis, start]  # so that at least two parts do not drop the same elements
+            continue
+        r, first = positions[axis], start * times
+        positions[axis], shape[axis] = range(r.start + first, r.stop + first, r.step), total * times
+    return numbers, shape, positions
+
+
+def _element_numbers(shape: Sequence[int], positions: Sequence[range], xp: ModuleType) -> Array:
+    """The row-major numbers, uint32, of the elements at these positions along each axis of an array of `shape`."""
     index = xp.zeros((), np.uint32)
     # One axis after another: element (i, j, k) of an array (I, J, K) has the number (i J + j) K + k.
-    for n, positions in zip(shape, block, strict=True):
-        index = index[..., None] * np.uint32(n % 2**32) + xp.arange(*positions.indices(n), dtype=np.uint32)
+    for n, r in zip(shape, positions, strict=True):
+        index = index[..., None] * np.uint32(n % 2**32) + xp.arange(r.start, r.stop, r.step, dtype=np.uint32)
     return index
 
 
@@ -102,7 +123,7 @@ def _hash(index: Array, word0: int, word1: int) -> Array:
     return x
 
 
-def _key_words(key: Key) -> tuple[int, int]:
+def _key_words(key: Sequence[int]) -> tuple[int, int]:
     """The key as two 32-bit words: its integers mixed by splitmix64, one after another (Steele, Lea, Flood 2014)."""
     # % 2**64 keeps 64 bits, as unsigned integers of C do by themselves: Python's integers do not overflow.
     z = 0

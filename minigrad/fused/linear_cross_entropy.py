@@ -34,6 +34,8 @@ CPU_CHUNK_ROWS = 512  # rows of logits at a time
 GPU_CHUNK_LOGITS = 1 << 24  # a GPU wants large arrays: rows for this many logits at a time, but at least 512 rows
 SLAB_ROWS = 2048  # rows of dW that are added at a time
 
+RowLosses = Callable[[Array, Array, LossOptions, Array | None], Array]  # as softmax_loss
+
 
 def linear_cross_entropy_reference(
     x: Any,
@@ -76,23 +78,44 @@ def linear_cross_entropy(
     `chunk`: rows of logits at a time. `soft_cap`: logits first become cap * tanh(logits / cap) (Gemma 2, arXiv
     2408.00118). The other options are those of `cross_entropy`.
     """
+    options = LossOptions.of(ignore_index, label_smoothing, z_loss, reduction)
+    return split_linear_cross_entropy(x, weight, targets, bias, options, soft_cap=soft_cap, chunk=chunk)
+
+
+def split_linear_cross_entropy(
+    x: Any,
+    weight: Any,
+    targets: Any,
+    bias: Any,
+    options: LossOptions,
+    *,
+    soft_cap: float | None,
+    chunk: int | None = None,
+    softmax: RowLosses = softmax_loss,
+    classes: int | None = None,
+) -> Tensor:
+    """`linear_cross_entropy`, also where weight and bias have only some rows of a larger vocabulary, of size `classes`.
+
+    `softmax`: computes the losses of all rows together with whoever has the other ones, in place of `softmax_loss`.
+    """
     inputs = tuple(as_tensor(t) for t in (x, weight, bias) if t is not None)
     x, weight = inputs[:2]
     if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
         raise ValueError(
             f"linear_cross_entropy: x (..., C) and weight (V, C) must share C; got {x.shape} and {weight.shape}"
         )
-    options = LossOptions.of(ignore_index, label_smoothing, z_loss, reduction)
     soft_cap = None if soft_cap is None else as_number(soft_cap, "soft_cap")
-    checked = check_targets(targets, x.shape[:-1], len(weight), ignore_index)
-    reduce = Reduction(reduction, checked, x.dtype)
+    checked = check_targets(targets, x.shape[:-1], classes or len(weight), options.ignore_index)
+    reduce = Reduction(options.reduction, checked, x.dtype)
     chunk = chunk or _chunk_rows(x.data, weight.data)
     counted = _CountedRows(checked)
     rows = counted.of_inputs(as_rows(x.data))  # (n, C)
     soft_cap, bias = check_soft_cap(soft_cap), inputs[2].data if inputs[2:] else None
-    head = _Head(rows, weight.data, bias, counted(checked.classes), options, soft_cap)
+    head = _Head(rows, weight.data, bias, counted(checked.classes), options, soft_cap, softmax)
     needs = [t.requires_grad for t in inputs]
-    in_forward = mode.recording and any(needs) and reduction != "none"  # whether the gradients are computed here
+    in_forward = (
+        mode.recording and any(needs) and options.reduction != "none"
+    )  # whether the gradients are computed here
     one = array_module(x.data).ones((), x.dtype)
     row_weights = counted(reduce.row_weights(one)) if in_forward else None  # for g = 1
     # With few rows, dz (N, V) of a single chunk takes less memory than dW (V, C). Then dz is saved.
@@ -106,7 +129,11 @@ def linear_cross_entropy(
             _, (dx, dw, db, _) = head.losses_and_gradients(chunk, counted(reduce.row_weights(g)), needs)
         return (None if dx is None else counted.among_all(dx).reshape(x.shape), dw, db)[: len(inputs)]
 
+    vjp.__qualname__ = "linear_cross_entropy.<locals>.vjp"  # the name of the op in the graph
+
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if classes is not None:
+            raise NotImplementedError("the head of a split vocabulary has no second derivatives")
         return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, **options._asdict())
 
     return record_fused(reduce(counted.among_all(losses)), inputs, vjp, reference)
@@ -167,6 +194,7 @@ class _Head:
     targets: Array  # (N,)
     options: LossOptions
     soft_cap: float | None
+    softmax: RowLosses
 
     def losses_and_gradients(
         self, chunk: int, row_weights: Array | None, needs: Needs, *, save_dz: bool = False
@@ -181,8 +209,8 @@ class _Head:
             rows = slice(start, start + chunk)
             z, slope = self._logits(rows)  # (n, V)
             weights = None if row_weights is None else row_weights[rows]
-            losses[rows] = softmax_loss(z, self.targets[rows], self.options, weights)
-            if weights is not None:  # softmax_loss left the gradients in z
+            losses[rows] = self.softmax(z, self.targets[rows], self.options, weights)
+            if weights is not None:  # softmax has left the gradients in z
                 if slope is not None:  # the chain rule for the soft cap
                     z *= slope
                 self._add_gradients(z, grads, rows)

@@ -9,11 +9,17 @@ from minigrad.nn.module import Module
 
 
 class ModuleList(Module):
-    """A list of modules, whose parameters are named and saved with the rest. It computes nothing: iterate over it."""
+    """A list of modules, whose parameters are named and saved with the rest. It computes nothing: iterate over it.
 
-    def __init__(self, modules: Iterable[Module] = ()):
+    `first`: the name of the first one, if this is a part of a longer list.
+    """
+
+    first = 0
+
+    def __init__(self, modules: Iterable[Module] = (), *, first: int = 0):
         if isinstance(modules, Module):
             raise TypeError(f"{type(self).__name__} takes a list of modules; put this {type(modules).__name__} in one")
+        self.first = first
         for module in modules:
             self.append(module)
 
@@ -21,7 +27,7 @@ class ModuleList(Module):
         """Add a module at the end. Raises TypeError for anything else."""
         if not isinstance(module, Module):
             raise TypeError(f"{type(self).__name__} holds modules, not {_wrong_module(module)}")
-        setattr(self, str(len(self)), module)  # as an attribute "0", "1", ..., which registers it
+        setattr(self, str(self.first + len(self)), module)  # as an attribute "0", "1", ..., which registers it
         self._set_name(self._name)  # again, so that the new module gets its name too
 
     def __len__(self) -> int:

@@ -12,20 +12,28 @@ Read the files in this order:
 1. adamw.py        AdamW: the formula, then the fast version
 2. sgd.py          SGD with momentum, likewise
 3. schedules.py    the learning rate at each step
-4. optimizer.py    what both optimizers share: step, weight decay, saving and loading
+4. optimizer.py    what all optimizers share: step, weight decay, saving and loading
 5. flat.py         all parameters in one array, all gradients in another
 6. blocks.py       going through a large array in blocks, and in several threads
 7. clip.py         limiting the norm of the gradient
+8. orthogonal.py   the nearest orthogonal matrix, exactly and by a few products
+9. muon.py         Muon: an optimizer for the matrices inside of a model
+10. schedule_free.py   AdamW with an average of the weights in place of a schedule
+11. together.py    several optimizers as one, each for its own parameters
 """
 
 from minigrad.optim.adamw import AdamW, adamw_reference
 from minigrad.optim.clip import clip_grad_norm
 from minigrad.optim.flat import FlatParameters
+from minigrad.optim.muon import Muon, muon_reference
 from minigrad.optim.optimizer import Optimizer
+from minigrad.optim.schedule_free import ScheduleFreeAdamW
 from minigrad.optim.schedules import constant, inverse_sqrt, warmup_cosine, warmup_linear, warmup_stable_decay
 from minigrad.optim.sgd import SGD, sgd_reference
+from minigrad.optim.together import Together
 
 # fmt: off
-__all__ = ["SGD", "AdamW", "FlatParameters", "Optimizer", "adamw_reference", "clip_grad_norm", "constant",
-           "inverse_sqrt", "sgd_reference", "warmup_cosine", "warmup_linear", "warmup_stable_decay"]
+__all__ = ["SGD", "AdamW", "FlatParameters", "Muon", "Optimizer", "ScheduleFreeAdamW", "Together", "adamw_reference",
+           "clip_grad_norm", "constant", "inverse_sqrt", "muon_reference", "sgd_reference", "warmup_cosine",
+           "warmup_linear", "warmup_stable_decay"]
 # fmt: on

@@ -32,7 +32,10 @@ def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, parallel: 
     arrays = parameters.gradients() if isinstance(parameters, Optimizer) else _own_gradients(parameters)
     grads = [g for g in arrays if g.size]  # a gradient without elements adds nothing
     with np.errstate(all="ignore"):  # no warnings about infinities and NaN: the result shows them
-        norm = global_norm(grads, parallel)
+        if isinstance(parameters, Optimizer):
+            norm = parameters.whole_norm(global_norm(parameters.counted_once(grads), parallel))
+        else:
+            norm = global_norm(grads, parallel)
         factor = np.where(np.isfinite(norm), np.minimum(1.0, max_norm / (norm + 1e-6)), 1.0)
     for g in grads:
         # Where the factor is 1, nothing needs to be done. But asking a GPU for it would mean waiting, so there the

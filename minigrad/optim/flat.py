@@ -15,7 +15,7 @@ has one dtype and one device, so there is one pair of flat arrays for each of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
@@ -38,6 +38,11 @@ class FlatParameters:
         self.grad = np.zeros_like(self.data)
         self._data_views, self._grad_views = self.views(self.data), self.views(self.grad)
         self.sync_views()
+
+    @property
+    def size(self) -> int:
+        """The number of elements of all parameters."""
+        return self.bounds[-1]
 
     def views(self, flat: Array) -> list[Array]:
         """One view of `flat`, an array of the same size, for each parameter, in the parameter's shape."""
@@ -73,16 +78,25 @@ class FlatParameters:
             if p.grad is not None and p.grad.shape != p.shape:
                 raise ValueError(f"a parameter of shape {p.shape} was given a gradient of shape {p.grad.shape}")
 
+    def has_gradient(self, i: int) -> bool:
+        return self.parameters[i].grad is not None
+
     def runs(self, key: Callable[[int], Any] = lambda i: None) -> list[tuple[range, slice]]:
         """The longest runs of neighbouring parameters that all have a gradient and the same `key(index)`.
 
         Each run is a pair: the indices of its parameters, and the slice of the flat arrays that holds them.
         """
         # Parameters without a gradient end a run: the step must not touch them.
-        grouped = groupby(range(len(self.parameters)), key=lambda i: (self.parameters[i].grad is not None, key(i)))
+        grouped = groupby(range(len(self.parameters)), key=lambda i: (self.has_gradient(i), key(i)))
         # groupby joins neighbours with equal keys: parameters 0, 1, 2, 5 become the runs 0-2 and 5.
         runs = [list(indices) for (has_gradient, _), indices in grouped if has_gradient]
         return [(range(run[0], run[-1] + 1), slice(self.bounds[run[0]], self.bounds[run[-1] + 1])) for run in runs]
+
+    def fill_missing(self, parameters: Iterable[Parameter]) -> None:
+        """Write zeros where a gradient of these parameters is missing: what is there is an old one."""
+        for p in parameters:
+            if p.grad is None and p.grad_buffer is not None:
+                p.grad_buffer[...] = 0
 
     def gradients(self) -> list[Array]:
         """The slices of the flat gradient that were written since zero_grad()."""

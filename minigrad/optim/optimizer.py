@@ -15,7 +15,8 @@ A parameter that has no gradient at a step is skipped entirely, and its moments 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from minigrad.tensor import Tensor
 
 
 class Optimizer:
-    """The base of SGD and AdamW.
+    """The base of all optimizers.
 
     `params`: parameters, or (name, parameter) pairs such as `model.named_parameters()`. With names, a saved state does
     not depend on the order of the parameters. `decay(parameter)`: whether `weight_decay` applies to it. By default it
@@ -38,7 +39,9 @@ class Optimizer:
     `lr` may be assigned, or given to each step.
     """
 
+    make_flat: Callable[[Sequence[Parameter]], FlatParameters] = FlatParameters
     moments: tuple[str, ...] = ()  # the names of the arrays kept for each parameter, of its shape; they begin at 0
+    numbers: tuple[str, ...] = ("lr",)  # the names of the attributes that are saved too, each a number
 
     def __init__(self, params: Iterable, lr: float, weight_decay: float, decay: Callable[[Parameter], bool] | None):
         self.lr, self.weight_decay = at_least_zero("lr", lr), at_least_zero("weight_decay", weight_decay)
@@ -47,9 +50,12 @@ class Optimizer:
         # Decayed parameters come first, so that each kind (decayed or not) is one long slice of the flat arrays.
         names = sorted(named, key=lambda name: not decayed[name])
         self.groups = [
-            _Group({name: named[name] for name in group}, decayed, self.moments)
+            _Group({name: named[name] for name in group}, decayed, self.make_flat)
             for group in _by_dtype_and_device(names, named)
         ]
+        for group in self.groups:
+            group.moment_names = self.moments
+            group.moments = [self._first_moment(group) for _ in self.moments]
 
     def step(self, lr: float | None = None, parallel: Parallel = run_serially) -> None:
         """Update every parameter that has a gradient; `lr`, if given, becomes the learning rate.
@@ -70,8 +76,7 @@ class Optimizer:
         steps, is_decayed = group.update_key(indices[0])  # equal for all parameters of the run
         t = steps + 1  # the first step is number 1, as in the formulas
         group.steps[indices.start : indices.stop] = [t] * len(indices)
-        # Slices of flat arrays are views: writing to them is writing to the parameters and moments.
-        arrays = [flat[elements] for flat in (group.flat.data, group.flat.grad, *group.moments)]
+        arrays = self._arrays(group, elements)
         weight_decay = self.weight_decay if is_decayed else 0.0
 
         # The profiler shows the time of each slice under the name of the optimizer.
@@ -85,6 +90,15 @@ class Optimizer:
                 self.update(p, g, *moments, scratch=scratch[: p.size], t=t, lr=self.lr, weight_decay=weight_decay)
 
         parallel(update_slice, arrays[0].size)
+
+    def _first_moment(self, group: _Group) -> Array:
+        """The moments of all elements before the first step."""
+        return np.zeros_like(group.flat.data)
+
+    def _arrays(self, group: _Group, elements: slice) -> list[Array]:
+        """Parameters, gradients and moments of these elements."""
+        # Slices of flat arrays are views: writing to them is writing to the parameters and moments.
+        return [flat[elements] for flat in (group.flat.data, group.flat.grad, *group.moments)]
 
     def update(
         self, p: Array, g: Array, *moments: Array, scratch: Array, t: int, lr: float, weight_decay: float
@@ -105,17 +119,46 @@ class Optimizer:
         """All existing gradients as a few flat arrays, which may be changed in place."""
         return [g for group in self.groups for g in group.flat.gradients()]
 
+    def counted_once(self, grads: list[Array]) -> list[Array]:
+        """Those of the gradients that count in the norm here. Others may have some of the parameters too."""
+        return grads
+
+    def whole_norm(self, norm: Array) -> Array:
+        """The norm of the gradient of all parameters. `norm`: that of the gradients here, which are all.
+
+        An optimizer that has only a part of them asks those that have the others.
+        """
+        return norm
+
+    def whole_parameters(self, *, changed: bool) -> AbstractContextManager[None]:
+        """Inside, all parameters are whole, to be saved, or to be loaded (`changed`). Here they always are.
+
+        An optimizer that divides them among ranks makes them whole: to be saved, on the first rank.
+        """
+        return nullcontext()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the parameters are those to evaluate, to use and to save, if these are not the ones that are trained.
+
+        Some optimizers average the parameters of many steps. Most do not: nothing changes.
+        """
+        return nullcontext()
+
     # --- saving and loading -------------------------------------------------------------------------------------------
+
+    def moments_size(self) -> int:
+        """Bytes of the moments of all parameters."""
+        return sum(len(group.moment_names) * p.data.nbytes for group in self.groups for p in group.flat.parameters)
 
     def state_dict(self, *, copy: bool = True) -> dict[str, np.ndarray]:
         """Everything that a later run needs to continue bit for bit, as NumPy arrays.
 
-        The names are "lr", and for every parameter "step.NAME" and "MOMENT.NAME", such as "exp_avg.head.weight".
-        Settings given to the constructor are not in it. With `copy=False`, moments on the CPU share memory with the
-        optimizer.
+        The names are "lr" (and other `numbers`), and for every parameter "step.NAME" and "MOMENT.NAME", such as
+        "exp_avg.head.weight". Settings given to the constructor are not in it. With `copy=False`, moments on the CPU
+        share memory with the optimizer.
         """
         # Numbers are arrays without axes, so that the state can be written as safetensors.
-        state = {"lr": np.asarray(self.lr, np.float64)}
+        state = {name: np.asarray(getattr(self, name), np.float64) for name in self.numbers}
         for group in self.groups:
             state |= {f"step.{name}": np.asarray(t) for name, t in zip(group.names, group.steps)}
         for name, view in self._moment_views():
@@ -126,19 +169,20 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict()`. If anything does not fit, one ValueError lists it and nothing has changed."""
         views = dict(self._moment_views())
-        numbers = ["lr", *(f"step.{name}" for group in self.groups for name in group.names)]
+        numbers = [*self.numbers, *(f"step.{name}" for group in self.groups for name in group.names)]
         shapes = {name: view.shape for name, view in views.items()} | dict.fromkeys(numbers, ())
         check_state(type(self).__name__, shapes, shapes, state)
         for name, view in views.items():  # written into the flat moments, through their views
             view[...] = to_device(as_array(state[name]), device_of(view))
         for group in self.groups:  # the step counts are in the bias corrections, so they must be restored as well
             group.steps = [int(state[f"step.{name}"]) for name in group.names]
-        self.lr = float(state["lr"])
+        for name in self.numbers:
+            setattr(self, name, float(state[name]))
 
     def _moment_views(self) -> Iterable[tuple[str, Array]]:
         """("MOMENT.NAME", a view of the flat moments in the shape of the parameter) for each."""
         for group in self.groups:
-            for moment, flat in zip(self.moments, group.moments):
+            for moment, flat in zip(group.moment_names, group.moments):
                 yield from zip((f"{moment}.{name}" for name in group.names), group.flat.views(flat))
 
 
@@ -148,13 +192,19 @@ class _Group:
     Each parameter has a step count of its own, because those without a gradient are skipped.
     """
 
-    def __init__(self, named: Mapping[str, Parameter], decayed: Mapping[str, bool], moments: Iterable[str]):
+    def __init__(
+        self,
+        named: Mapping[str, Parameter],
+        decayed: Mapping[str, bool],
+        make_flat: Callable[[Sequence[Parameter]], FlatParameters],
+    ):
         # All of these have one entry for each parameter, in the order of the flat arrays.
         self.names = list(named)
         self.decayed = [decayed[name] for name in named]
         self.steps = [0] * len(named)
-        self.flat = FlatParameters(list(named.values()))
-        self.moments = [np.zeros_like(self.flat.data) for _ in moments]
+        self.flat = make_flat(list(named.values()))
+        self.moment_names: tuple[str, ...] = ()
+        self.moments: list[Array] = []  # a flat array for each of these names
 
     def update_key(self, i: int) -> tuple[int, bool]:
         """Neighbours with equal keys are updated together: with the same step count and the same decay."""

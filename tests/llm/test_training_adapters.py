@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from llm import hub
 from llm.hub.convert import convert
+from llm.hub.errors import HubError
 from llm.inference.model_choice import load_run
 from llm.model.adapters.attach import AdaptedGPT, adapter_off
 from llm.model.config import GPTConfig
@@ -228,7 +229,10 @@ def test_a_killed_run_with_frozen_parts_goes_on_exactly(threads: str) -> None:
         (["--freeze", "9"], "--freeze 9 is not possible: the model has 1 block"),
         (["--freeze", "heads"], "--freeze heads fits no part of the model; its parts are embedding, norm, blocks.0"),
         (["--freeze", "*"], "--freeze leaves nothing to train; freeze less"),
-        (["--freeze", "1", "--lora-rank", "2"], "--freeze is not needed with adapters"),
+        (
+            ["--freeze", "1", "--lora-rank", "2"],
+            "--freeze is not needed with adapters, which freeze the weights of the model already; leave it",
+        ),
         (["--lora-rank", "2", "--prefix-tokens", "2"], "a model has one adapter"),
         (["--lora-rank", "2", "--lora-targets", "nothing"], "no matrix of the model fits the target 'nothing'"),
         (["--lora-rank", "0"], "--lora-rank must be at least 1, got 0"),
@@ -248,6 +252,14 @@ def test_what_is_not_possible_is_refused_and_leaves_nothing(
             said = " ".join(capsys.readouterr().err.replace("│", " ").split())
         assert sentence in said
         assert not Path("run").exists()
+
+
+def test_a_run_in_place_of_a_folder_of_peft_is_told_how_it_is_opened() -> None:
+    begin("run", "--lora-rank", "2")
+    with pytest.raises(HubError, match="run is a run, which is opened without .*: generate.py --run run; a folder"):
+        hub.load("base", adapter="run")
+    with pytest.raises(HubError, match="nothing is no folder; give that of an adapter"):
+        hub.load("base", adapter="nothing")
 
 
 def test_a_resumed_run_with_all_weights_gets_no_adapter() -> None:

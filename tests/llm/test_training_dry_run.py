@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llm.model import cost
 from llm.model.cost import training_flops
 from llm.parallel import runtime
-from llm.runs.options import presets
+from llm.runs.presets import presets
 from llm.training import dry_run, memory
 from llm.training.command import parse, start
 from llm.training.dry_run import duration, matmul_rate
@@ -253,3 +253,52 @@ def test_the_advice_fits(batch_size: int, micro_batches: int, limit: int) -> Non
             for more in ([], ["--recompute"])
         ]
         assert all(memory.needed(each, 4) > limit << 20 for each in every)
+
+
+def test_a_split_over_ranks_is_described_without_them(capsys: pytest.CaptureFixture) -> None:
+    split = ["--data-parallel", "2", "--tensor-parallel", "2", "--pipeline-parallel", "2", "--zero", "1"]
+    text = shown(capsys, "--preset", "gpt2", "--batch-size", "9", "--micro-batches", "3", "--data", "-", *split)
+    assert "2 data x 2 tensor x 2 pipeline, 3 micro-batches; pipeline ranks wait 25% of the time" in text
+    assert "a rank of stage 1 takes" in text and "a rank of stage 2 takes" in text
+    assert text.count("in a step: pipeline ") == 2
+    assert "ranks  " not in shown(capsys, "--preset", "gpt2", "--data", "-")
+
+
+def test_a_split_that_is_not_possible_is_refused(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(ValueError, match="12 query heads cannot be split over 5 ranks"):
+        shown(capsys, "--preset", "gpt2", "--data", "-", "--tensor-parallel", "5")
+    with pytest.raises(ValueError, match="12 layers cannot be divided among 13 stages"):
+        shown(capsys, "--preset", "gpt2", "--data", "-", "--pipeline-parallel", "13")
+
+
+def test_the_time_of_a_step_of_ranks_depends_on_cores_and_links(capsys: pytest.CaptureFixture) -> None:
+    """Two data ranks with two rows each: half of the operations, and all gradients once around (2 P / 2 numbers)."""
+    options = [
+        "--preset",
+        "gpt2",
+        "--data",
+        "-",
+        "--batch-size",
+        "4",
+        "--data-parallel",
+        "2",
+        "--link-bandwidth",
+        "2GB",
+    ]
+    compute = training_flops(presets()["gpt2"].model) * 2048 / 0.5e12
+    messages = 124_439_808 * 4 / 2e9
+    text = shown(capsys, *options)
+    assert f"about {compute + messages:.2g} seconds if each rank has a core (compute {compute:.2g}, data" in text
+    assert "with 500 GFLOP/s of a rank, and messages of 1.863 GiB per second" in text
+    far = shown(capsys, *options, "--ranks-per-node", "1", "--network-bandwidth", "1GB")
+    assert f"about {compute + 2 * messages:.2g} seconds" in far and "between nodes of 1 ranks" in far
+    four = shown(capsys, *options, "--data-parallel", "4")
+    assert f"4 ranks share 2 cores: {2 * (compute / 2 + 1.5 * messages):.2g} seconds" in four
+
+
+def test_context_ranks_send_keys_and_values_around(capsys: pytest.CaptureFixture) -> None:
+    """6 c - 4 = 8 arrays for each of 4 layers: 16 rows of 64 tokens, 4 heads of 32 numbers, 4 bytes each."""
+    text = shown(capsys, "--preset", "tiny", "--data", "-", "--context-parallel", "2")
+    ring = 4 * 8 * 4 * 16 * 64 * 128
+    assert "ranks      1 data x 2 context, 1 micro-batches" in text
+    assert f"ring {size(ring)}" in text

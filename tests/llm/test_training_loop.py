@@ -29,7 +29,8 @@ from llm.inference.text import SAMPLE_TOKENS, write_sample
 from llm.model.gpt import GPT
 from llm.runs.errors import RunError
 from llm.runs.files import digest
-from llm.runs.metrics import FIELDS, MOST_POINTS, Metrics, _smoothed, _thinned, draw_losses, read_metrics
+from llm.runs.loss_picture import MOST_POINTS, _smoothed, _thinned, draw_losses
+from llm.runs.metrics import FIELDS, Metrics, read_metrics
 from llm.runs.run import Run
 from llm.training import display
 from llm.training.loop import MAX_SKIPPED, TrainingStopped
@@ -207,7 +208,7 @@ def test_a_picture_that_cannot_be_drawn_is_said_once_and_training_goes_on(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("llm.training.loop.draw_losses", fail)
+    monkeypatch.setattr("llm.runs.run.draw_losses", fail)
     monkeypatch.setattr("llm.training.loop.DRAWING_SHARE", 1e9)  # at every checkpoint
     assert train(tmp_path / "run", "--steps", "4", "--checkpoint-every", "1") == 0
     out = capsys.readouterr().out
@@ -223,7 +224,7 @@ def test_without_matplotlib_training_says_so_before_the_first_step(
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setattr("llm.training.loop.draw_losses", draw_losses)
+    monkeypatch.setattr("llm.runs.run.draw_losses", draw_losses)
     assert train(tmp_path / "run", "--steps", "2", "--eval-every", "1") == 0
     out = capsys.readouterr().out
     said = out.index("no loss.png will be drawn, because matplotlib cannot be imported (")
@@ -244,7 +245,7 @@ def test_pictures_take_a_small_part_of_the_time(tmp_path: Path, monkeypatch: pyt
     evaluate, count = Trainer.evaluate, iter(range(10_000))
     better = lambda trainer: (Evaluation(10.0 - next(count) / 1000), evaluate(trainer) is not None)  # noqa: E731
     monkeypatch.setattr(Trainer, "evaluate", better)
-    monkeypatch.setattr("llm.training.loop.draw_losses", draw)
+    monkeypatch.setattr("llm.runs.run.draw_losses", draw)
 
     def now() -> float:
         clock["now"] += 1e-6
@@ -454,6 +455,16 @@ def test_samples_along_the_way_and_at_the_end(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.filterwarnings("error")
+def test_a_run_without_an_evaluation_names_no_best_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 2, lambda: signal.raise_signal(signal.SIGINT))
+        assert train(out, "--steps", "9", "--eval-every", "9") == 130
+    assert resume(out, "--steps", "1") == 0
+    said = capsys.readouterr().out
+    assert "done: 3 steps; no validation loss yet\n" in said and said.endswith(f"python generate.py --run {out}\n")
+
+
 def test_the_best_checkpoint_is_named_when_it_is_not_the_last(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "run"
     given = "--steps 9 --eval-every 3 --lr 30 --warmup 0 --schedule constant --clip 0"
@@ -474,7 +485,7 @@ def test_the_best_checkpoint_is_named_when_it_is_not_the_last(tmp_path: Path, ca
             "the checkpoint of step 6 could not be written to .*No space left on device.*make room there",
         ),
         (
-            "llm.training.loop.draw_losses",
+            "llm.runs.run.draw_losses",
             "metrics or picture could not be written to .*No space left on device.*make room there, and go on with: "
             "python",
         ),
@@ -549,10 +560,12 @@ def test_a_slow_step_gets_one_line_in_a_log_file(monkeypatch: pytest.MonkeyPatch
     """tqdm has a thread that draws a bar again when nothing was done for long: in a file, the same line twice."""
     monkeypatch.setenv("CI", "true")
     monkeypatch.setattr("sys.stderr", log := Terminal())
+    without_monitor(monkeypatch)
+    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 10)  # its default
     clock = {"now": 0.0}
     monkeypatch.setattr("tqdm.std.time", lambda: clock["now"])
     with closing(display.bar(total=9)) as bar:
-        assert bar.monitor is None
+        assert bar.monitor is None  # no thread was started
         for _ in range(9):
             clock["now"] += 50.0
             bar.update()

@@ -34,6 +34,7 @@ from tests.llm.trainings import (
     train,
     weights,
     without_pictures,
+    write_task,
 )
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
@@ -82,11 +83,15 @@ def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(
         parts=st.integers(1, 3),
         checkpoint_every=st.integers(1, 4),
         eval_every=st.integers(1, 4),
+        optimizer=st.sampled_from(["adamw", "muon", "schedule-free"]),
     )
-    def check(stops: list[int], threads: int, parts: int, checkpoint_every: int, eval_every: int) -> None:
+    def check(
+        stops: list[int], threads: int, parts: int, checkpoint_every: int, eval_every: int, optimizer: str
+    ) -> None:
         folder = tmp_path_factory.mktemp("runs")
-        periods = {"checkpoint-every": checkpoint_every, "eval-every": eval_every}
-        chosen = options(**{"threads": threads, "micro-batches": parts}, **periods)
+        task = write_task(folder / "words.jsonl")
+        periods = {"checkpoint-every": checkpoint_every, "eval-every": eval_every, "eval-task": f"choice={task}"}
+        chosen = options(**{"threads": threads, "micro-batches": parts, "optimizer": optimizer}, **periods)
         train(folder / "expected", *chosen)
         for stop in sorted(stops):
             killed_at(stop, folder / "run", *chosen, *(["--resume"] if Run(folder / "run").exists else []))
@@ -252,7 +257,8 @@ def test_kill_9_at_any_instant(tmp_path: Path) -> None:
     """Each kill comes at an instant drawn from [0, 1.2 times the time of a whole run); then the run is resumed to its
     end.
     """
-    more = options(**{"steps": 60, "checkpoint-every": 9, "eval-every": 7, "threads": 2})
+    task = write_task(tmp_path / "words.jsonl")
+    more = options(**{"steps": 60, "checkpoint-every": 9, "eval-every": 7, "threads": 2, "eval-task": f"choice={task}"})
     began = time.perf_counter()
     output, _ = start(tmp_path / "expected", *more).communicate()
     duration = time.perf_counter() - began

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llm.data import dataset, learned
+from llm.parallel import job
 from llm.training import display, setup
 from tests.llm.trainings import train, without_pictures
 from tokenizer.fast.processes import processes_for
@@ -45,11 +46,7 @@ def test_memory_of_learning_and_tokenizing_is_returned_before_workers_copy_it(
 ) -> None:
     """Also in the second run, in which neither tokenizer nor tokens are made again."""
     called = record_calls(
-        monkeypatch,
-        (learned, "_learn"),
-        (dataset, "_tokenize"),
-        (setup, "return_freed_memory"),
-        (setup, "make_workers"),
+        monkeypatch, (learned, "_learn"), (dataset, "_tokenize"), (setup, "return_freed_memory"), (job, "make_workers")
     )
     train(tmp_path / "one", *BRIEF, "--tokenizer", kind, "--vocab-size", "300")
     assert called == ["_learn", "_tokenize", "return_freed_memory", "make_workers"]

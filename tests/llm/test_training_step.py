@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.model.gpt import GPT
@@ -149,10 +149,26 @@ def test_dropout_differs_between_steps_and_seeds_and_repeats(seed: int, step: in
 
 @KINDS
 @pytest.mark.parametrize("count", [2, 3])
-def test_dropout_differs_between_workers(kind: type[Workers], count: int) -> None:
+def test_dropout_differs_between_rows_of_workers(kind: type[Workers], count: int) -> None:
     plain = gradient_of_copies((5, 6), dropout=0.0)
     np.testing.assert_allclose(gradient_of_copies((5, 6), count, 0.0, kind), plain, **EXACT)
     assert not np.allclose(gradient_of_copies((5, 6), count, kind=kind), gradient_of_copies((5, 6)), rtol=1e-3)
+
+
+@KINDS
+@settings(max_examples=5)  # processes are forked for each
+@given(rows=st.integers(1, 6), count=st.integers(1, 3), parts=st.integers(1, 3), recompute=st.booleans())
+def test_dropout_does_not_depend_on_how_a_batch_is_split(
+    kind: type[Workers], rows: int, count: int, parts: int, recompute: bool
+) -> None:
+    found = []
+    for split in (count, parts), (1, 1):
+        model, _ = model_and_optimizer(dropout=0.3, kv_heads=1)
+        model.recompute = recompute
+        with workers_of(model, split[0], kind) as workers:
+            loss = workers.accumulate(random_batch(1, rows), micro_batches=split[1], seed=(5, 6))
+        found.append(gradients(model) | {"loss": np.array(loss)})
+    assert_close(*found)
 
 
 # --- learning rate ----------------------------------------------------------------------------------------------------

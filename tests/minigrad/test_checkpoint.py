@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from hypothesis import strategies as st
 import minigrad as mg
 from minigrad import Tensor, random
 from minigrad.checkpoint import checkpoint
+from minigrad.lazy import LazyGradient
+from minigrad.tensor import record
 from tests.minigrad.helpers import leaf, seeds
 
 plain: Callable = lambda f, *inputs: f(*inputs)
@@ -142,3 +146,21 @@ def test_memory_of_a_deep_chain() -> None:
 
     assert peak(plain) > 200
     assert peak(checkpoint) < 20 + 10 + 10
+
+
+def test_lazy_gradients_of_a_rule_are_freed_before_the_next_rule_runs() -> None:
+    weight, x = Tensor(np.ones(3), requires_grad=True), Tensor(np.ones(3), requires_grad=True)
+    held: list[weakref.ref] = []
+
+    def later(g: Any, out: Any) -> Any:
+        gradient = LazyGradient(g, lambda out: np.copyto(out, g))
+        held.append(weakref.ref(gradient.fill))
+        return gradient, g
+
+    def earlier(g: Any, out: Any) -> Any:
+        assert held[0]() is None, "the gradient of the weight has been stored, but what it was computed from is kept"
+        return (g,)
+
+    y = record(np.ones(3), [x], earlier)
+    record(np.ones(3), [weight, y], later).sum().backward()
+    assert held and weight.grad is not None and x.grad is not None
