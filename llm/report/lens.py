@@ -1,0 +1,40 @@
+"""What each layer would say: the logit lens (nostalgebraist 2020). The last row is the answer of the model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llm.data.lab.page.html import Html, element
+from llm.inference.inspection import logit_lens_from
+from llm.model.gpt import GPT
+from tokenizer import BaseTokenizer
+
+COLUMNS = 12  # tokens that are shown, after some context
+CONTEXT = 20
+
+
+def show(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
+    ids = ids[: CONTEXT + COLUMNS + 1]
+    inputs, first = ids[:-1], max(0, len(ids) - 1 - COLUMNS)
+    head = element(
+        "tr", element("th", "after the token"), *(element("th", _shown(tokenizer, i)) for i in inputs[first:])
+    )
+    rows = [
+        element("tr", element("th", "embedding" if n == 0 else f"layer {n - 1}"), *(
+            element("td", _shown(tokenizer, i), class_="right" if i == wanted else None)
+            for i, wanted in zip(logits.argmax(axis=1), ids[first + 1 :])
+        ))
+        for n, logits in enumerate(logit_lens_from(model, inputs.tolist(), first))
+    ]  # fmt: skip
+    about = "The likeliest next token, if each layer were the last one. What really came is marked."
+    table = element("table", element("thead", head), element("tbody", *rows))
+    return element(
+        "section",
+        element("h2", "Logit lens"),
+        element("p", about, class_="about"),
+        element("div", table, class_="scroll"),
+    )
+
+
+def _shown(tokenizer: BaseTokenizer, i: int) -> str:
+    return repr(tokenizer.decode([int(i)]))[1:-1]

@@ -1,0 +1,69 @@
+"""The weights themselves: their sizes by layer, and the embeddings in two dimensions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llm.data.lab.page.html import Html, element
+from llm.model.gpt import GPT
+from minigrad.backend import to_device
+from tokenizer import BaseTokenizer
+
+SHOWN = 120  # tokens: the most frequent ones of the text
+WIDTH, HEIGHT = 1000, 560
+
+
+def weight_sizes(model: GPT) -> dict[str, dict[str, float]]:
+    """By layer ("0", "1", ...; "outside") and the rest of the name: the root of the mean square of each matrix."""
+    found: dict[str, dict[str, float]] = {}
+    for name, p in model.named_parameters():
+        if p.ndim >= 2:
+            layer, rest = name.split(".", 2)[1:] if name.startswith("blocks.") else ("outside", name)
+            values = to_device(p.data, "cpu").astype(np.float64)
+            found.setdefault(layer, {})[rest] = float(np.sqrt((values**2).mean()))
+    return found
+
+
+def principal_components(vectors: np.ndarray) -> np.ndarray:
+    """The vectors (N, C) in two dimensions (N, 2): those along which they differ most (PCA)."""
+    centred = vectors - vectors.mean(axis=0)
+    u, s, vt = np.linalg.svd(centred, full_matrices=False)
+    flip = np.sign(vt[np.arange(len(vt)), np.abs(vt).argmax(axis=1)])  # a fixed choice of the sign
+    return (u * s * flip)[:, :2]
+
+
+def show(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
+    sizes = weight_sizes(model)
+    columns = list(dict.fromkeys(rest for layer in sizes for rest in sizes[layer] if layer != "outside"))
+    head = element("tr", element("th", "layer"), *(element("th", name.removesuffix(".weight")) for name in columns))
+    rows = [
+        element("tr", element("th", layer), *(element("td", f"{of[c]:.3f}" if c in of else "") for c in columns))
+        for layer, of in sizes.items()
+        if layer != "outside"
+    ]
+    about = "The root of the mean square of each matrix, by layer."
+    table = element("div", element("table", element("thead", head), element("tbody", *rows)), class_="scroll")
+    return element(
+        "section",
+        element("h2", "Weights"),
+        element("p", about, class_="about"),
+        table,
+        _embedding(model, ids, tokenizer),
+    )
+
+
+def _embedding(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
+    tokens, counts = np.unique(ids, return_counts=True)
+    tokens = tokens[np.argsort(-counts, kind="stable")][:SHOWN]
+    vectors = to_device(model.embedding.weight.data, "cpu")[tokens].astype(np.float64)
+    places = principal_components(vectors) if len(tokens) > 2 else np.zeros((len(tokens), 2))
+    low, high = places.min(axis=0), places.max(axis=0)
+    shares = (places - low) / np.where(high > low, high - low, 1)
+    parts = [
+        element("text", repr(tokenizer.decode([int(i)]))[1:-1], x=f"{30 + x * (WIDTH - 90):.0f}",
+                y=f"{20 + y * (HEIGHT - 40):.0f}")
+        for i, (x, y) in zip(tokens, shares)
+    ]  # fmt: skip
+    about = f"Embeddings of the {len(tokens)} most frequent tokens, in the two directions in which they differ most."
+    picture = element("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=about, class_="wide")
+    return element("figure", picture, element("figcaption", about))
