@@ -10,6 +10,7 @@ import signal
 import sys
 
 from llm.console import errors_as_sentences, open_streams, say, show_warnings
+from llm.parallel.ending import ending_together
 from llm.parallel.runtime import keep_freed_memory, set_switch_interval
 
 
@@ -17,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     open_streams(unprintable="backslashreplace")  # what it prints are messages: names of files must stay recognisable
     # Imported here and not at the top, so that a Ctrl-C during the imports also ends in the `except` below.
     from llm.inference.text import write_sample
+    from llm.parallel.find_job import find_job
     from llm.training.command import parse, start
     from llm.training.display import print_line
     from llm.training.signals import cleaning_up
@@ -24,16 +26,20 @@ def main(arguments: list[str] | None = None) -> int:
 
     show_warnings(print_line)
     with cleaning_up():
-        options, run = parse(sys.argv[1:] if arguments is None else arguments)
+        job = find_job()  # one process, or all that mpiexec has started
+        options, run = job.on_first(lambda: parse(sys.argv[1:] if arguments is None else arguments))
         keep_freed_memory()
         set_switch_interval()
-        return start(options, run, write_sample, find_task)
+        return job.end(start(options, run, write_sample, find_task, job))
 
 
 if __name__ == "__main__":
     try:
-        with errors_as_sentences(
-            "train.py", "try a smaller --batch-size, more --micro-batches, --recompute, or a smaller model"
+        with (
+            ending_together("train.py"),  # all ranks, if mpiexec has started them
+            errors_as_sentences(
+                "train.py", "try a smaller --batch-size, more --micro-batches, --recompute, or a smaller model"
+            ),
         ):
             sys.exit(main())
     except KeyboardInterrupt as stop:  # the first one during setup, or the second one during training

@@ -5,7 +5,10 @@
     python -m benchmarks.learning                   a preset of train.py, until it has reached a validation loss
     python -m benchmarks.decode                     writing with a key-value cache, and reading a prompt
     python -m benchmarks.tokenizer                  encoding, decoding, learning merges
+    python -m benchmarks.rules FILE ...             rules that judge raw text
     python -m benchmarks.overhead                   small graphs: what the engine itself costs
+    python -m benchmarks.minhash                    near duplicates, beside datasketch and beside theory
+    python -m benchmarks.lab --gigabytes 1          a large corpus through clean and dedup: seconds and memory
 
 Each library is a competitor with a process of its own (competitor.py). The competitors take turns, so that other load
 or heat slows all of them down alike (comparison.py). They get the same task (task.py) and must get the same numbers;

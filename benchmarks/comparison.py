@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -144,6 +145,17 @@ def ratio_summary(rounds: Rounds) -> dict[str, dict]:
         "ratio_of_best": ratios_of_best(rounds, "ours"),
         "ratio_spread": {name: vars(spread) for name, spread in spreads.items()},
     }
+
+
+@contextmanager
+def folder_or_temporary(name: str) -> Iterator[Path]:
+    """The folder of this name, made if it is not there and left as it is; or, without a name, a temporary one."""
+    if name:
+        Path(name).mkdir(parents=True, exist_ok=True)
+        yield Path(name)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
 
 
 def progress(text: str, *, show: bool = True) -> None:

@@ -31,7 +31,7 @@ from typing import IO, Any
 from benchmarks.task import Task
 
 ROOT = Path(__file__).parents[1]
-LIBRARIES = ["numpy", "torch", "jax", "autograd", "micrograd"]
+LIBRARIES = ["numpy", "torch", "transformers", "lm_eval", "jax", "autograd", "micrograd"]
 Work = Callable[[], dict[str, float]]  # does the work once, returns measurements by name
 
 

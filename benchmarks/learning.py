@@ -24,7 +24,7 @@ from benchmarks.comparison import PAUSE, Rounds, Spread, check_equal, progress, 
 from benchmarks.competitor import Competitor
 from benchmarks.learning_plan import LearningPlan
 from llm.runs.options import Options as Run
-from llm.runs.options import presets
+from llm.runs.presets import presets
 
 FUNCTIONS = {"ours": "ours:learn", "torch": "pytorch:learn"}
 SAME_STEPS, TOLERANCE = 5, 1e-4  # in later steps, differences of rounding have grown

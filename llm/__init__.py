@@ -17,14 +17,15 @@ page). Then the folders, in this order. The `__init__` of each one lists its fil
     model/         from token ids to logits
     runs/          the folder that training leaves: options, checkpoints, metrics
     hub/           the models of other people: safetensors, GGUF, llama2.c
-    data/          from text to batches of token ids
     parallel/      several workers compute one gradient: threads or processes
-    evaluation/    how well a model predicts text that it was not trained on
-    training/      train.py; training/__init__.py follows one gradient through all files
+    data/          from text to batches of token ids; data/lab cleans texts
     inference/     generate.py: the model writes text
+    evaluation/    how good a model is: its loss on texts that it was not trained on, and tasks
+    training/      train.py; training/__init__.py follows one gradient through all files
     tuning/        train.py --objective chat, preference ...: from a model that continues text to one that answers
+    report/        one HTML page about a run: its curves, and what is inside of its model
 
-A folder imports only from folders above it in this list. Training and inference do not import each other.
+A folder imports only from folders above it in this list.
 """
 
 from __future__ import annotations

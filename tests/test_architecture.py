@@ -39,11 +39,15 @@ ALLOWED = {  # packages that a room may import; the standard library goes withou
         "gguf",
         "starlette",  # starlette and uvicorn are optional: llm/inference/server
         "uvicorn",
+        "pyarrow",  # pyarrow, zstandard and trafilatura are optional: forms of text that llm/data reads
+        "zstandard",
+        "trafilatura",
+        "mpi4py",  # optional: the lab of llm/data on several machines
     },
 }
 # Folders from the top floor to the ground floor. A folder may import from the floors below its own.
 FLOORS = {
-    "llm": ["tuning", "inference training", "evaluation data", "hub parallel", "runs", "model"],
+    "llm": ["tuning report", "training", "evaluation", "inference", "data", "hub parallel", "runs", "model"],
     "tokenizer": ["cli", "models", "fast formats training", "bpe", "text", "split", "arrays"],
     "minigrad": ["optim", "profiler", "nn", "gradcheck", "fused", "cuda ops"],
 }

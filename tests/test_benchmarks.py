@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,9 +22,11 @@ from benchmarks.learning_plan import LearningPlan
 from benchmarks.peers import functional, small
 from benchmarks.task import LLAMA, TRAINING, Task
 from llm.model.gpt import GPT
-from llm.runs.options import presets
+from llm.runs.presets import presets
 from llm.runs.run import Run
 from llm.training.setup import set_up
+from tests.llm.runs import make_run
+from tokenizer import END_OF_TEXT, Tokenizer
 
 ROOT = Path(__file__).parents[1]
 WITHOUT_TORCH = "needs torch"
@@ -35,7 +38,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "program",
-    ["train", "scaling", *(pytest.param(name, marks=pytest.mark.slow) for name in ("decode", "overhead", "learning"))],
+    [
+        "train",
+        "scaling",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("decode", "overhead", "learning", "lm_eval")),
+    ],
 )
 def test_help(program: str) -> None:
     assert "--blas" in run(f"benchmarks.{program}", "--help").stdout
@@ -50,10 +57,12 @@ def test_help(program: str) -> None:
         ),
         pytest.param(("--rounds", "0"), "--rounds must be at least 1, got 0", marks=pytest.mark.slow),
         (("--preset", "hamlet"), "--preset does not know hamlet; choose from default"),
+        (("--batch-size", "12"), "--batch-size must be a multiple of 8, got 12"),
     ],
 )
 def test_unknown_choices_are_refused_in_a_sentence(arguments: tuple[str, ...], complaint: str) -> None:
-    result = run("benchmarks.learning" if "--preset" in arguments else "benchmarks.train", *arguments)
+    program = {"--preset": "learning", "--batch-size": "ranks"}.get(arguments[0], "train")
+    result = run(f"benchmarks.{program}", *arguments)
     assert result.returncode == 1 and complaint in result.stderr and "Traceback" not in result.stderr
 
 
@@ -169,6 +178,18 @@ def test_writing_from_end_to_end() -> None:
     measured = json.loads(result.stdout)
     assert measured["work"] == "write-8" and measured["ratio"]["torch"] > 0 and measured["bytes_per_second"] > 1e8
     assert 0 < measured["share_of_bound"]["ours"] < 1
+
+
+@pytest.mark.slow
+@pytest.mark.parity
+def test_scoring_from_end_to_end(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval", reason="needs lm_eval and transformers")
+    make_run(tmp_path / "run", Tokenizer.train(["the rain, the sea"], vocab_size=262, special_tokens=[END_OF_TEXT]))
+    (tmp_path / "questions.jsonl").write_text('{"query": "the", "choices": ["sea", "rain and more"], "label": 1}\n' * 2)
+    task = f"choice={tmp_path}/questions.jsonl"
+    result = run("benchmarks.lm_eval", str(tmp_path / "run"), task, "--rounds", "1", "--seconds", "0.01")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"choice, 4 continuations: ours .* times as fast", result.stdout)
 
 
 @pytest.fixture(scope="module")

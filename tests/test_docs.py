@@ -18,7 +18,7 @@ from tools.structure import PACKAGES, read_sources, with_sizes
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ((ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md"))
-PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", "docs/LOG.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/RESULTS.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
 
 
 def python_blocks(page: str) -> list[str]:

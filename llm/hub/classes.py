@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm.hub.errors import HubError, shown
@@ -14,6 +15,14 @@ from llm.model.classifier import Classifier, class_names
 
 ENDING = "ForSequenceClassification"
 SCORE = "score.weight"  # the head (classes, C); it has the same name in all families, and here
+
+
+def no_text(where: str | Path) -> HubError:
+    """What is raised where a model that writes is wanted."""
+    return HubError(
+        f"{where} is a classifier, which writes no text; use it with generate.py --classify, or give the model that it "
+        "was trained from"
+    )
 
 
 class Classes(NamedTuple):

@@ -8,16 +8,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from llm.console import explain, open_streams, say, show_warnings, silence
+from llm.console import say
 from llm.hub.convert import Format, convert
 from llm.hub.inspect import describe
 from llm.hub.read import load_tokenizer
 from llm.hub.save_gguf import Kind
 from llm.hub.source import open_model
+from llm.runs.commands import run
 from llm.runs.parsing import DEFAULT_IN_TEXT, read_options
 
 PROGRAM = "python -m llm.hub"
-INTERRUPTED = 130  # exit status of a program that Ctrl-C ended: 128 + SIGINT
 
 
 @dataclass(frozen=True)
@@ -58,32 +58,8 @@ class Convert:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit status: 0, or 1 after an error. SystemExit(2) if an option is wrong."""
-    open_streams(unprintable="backslashreplace")
-    show_warnings(say)
     commands: Any = Inspect | Convert
-    try:
-        read_options(commands, sys.argv[1:] if arguments is None else arguments, program=PROGRAM).start()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
-        silence(sys.stdout)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except (ValueError, RuntimeError, OSError, MemoryError) as error:
-        silence_if_broken()
-        say(f"{PROGRAM}: {sentence(error)}")
-        return 1
-    return 0
-
-
-def sentence(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "not enough memory for this model; end other programs, or use a machine with more"
-    return explain(error) if isinstance(error, OSError) else str(error)
-
-
-def silence_if_broken() -> None:
-    """Python writes the rest of standard output at its end. If that is impossible, it would print an error again."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        silence(sys.stdout)
+    return run(
+        PROGRAM,
+        lambda: read_options(commands, sys.argv[1:] if arguments is None else arguments, program=PROGRAM).start(),
+    )

@@ -32,7 +32,7 @@ def load(
     `dtype`: of the weights in memory. `weights`: "widened" converts them all to it at once. "stored" keeps bf16, f16
     and q8 as they are in the file, and converts a block of rows at each use: less memory, slower.
     `tokenizer`: a file or folder of a tokenizer, to be used instead of the model's own. `adapter`: the folder of an
-    adapter, as PEFT saves it, which is attached to the model.
+    adapter, as PEFT saves it, which is attached to the model; with that of a classifier, the result is a Classifier.
     The model is in evaluation mode. Raises HubError, a ValueError, or OSError if it cannot be read.
     """
     source = open_model(path)
@@ -44,7 +44,7 @@ def load(
     else:
         model = load_either(source, dtype, weights)
     if adapter is not None:
-        load_adapter(model, adapter)
+        model = load_adapter(model, adapter)
     return model, found
 
 

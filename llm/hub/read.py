@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from llm.hub.classes import no_text
 from llm.hub.errors import HubError
 from llm.hub.source import Source
 from llm.hub.stored_model import StoredGPT
@@ -29,7 +30,7 @@ Weights = Literal["widened", "stored"]
 def load_weights(source: Source, dtype: Any = np.float32, weights: Weights = "widened") -> GPT:
     """The model that writes, in evaluation mode. The arguments are those of `load`."""
     if source.classes is not None:
-        raise HubError(f"{source.where} is a classifier, which writes no text; use --classify of generate.py")
+        raise no_text(source.where)
     model = load_either(source, dtype, weights)
     assert isinstance(model, GPT)
     return model

@@ -16,6 +16,7 @@ import numpy as np
 
 from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt, embedded, initial_values, prefix_width
 from llm.hub.adapters.settings import LoRASettings
+from llm.hub.classes import no_text
 from llm.hub.errors import HubError, shown
 from llm.hub.read import load_either
 from llm.hub.source import RUN, Source, open_model
@@ -23,6 +24,7 @@ from llm.model.adapters.merge import merge
 from llm.model.classifier import Classifier
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
+from llm.model.transformer import Transformer
 from llm.runs.checkpoints import MODEL
 from llm.runs.errors import RunError
 from llm.runs.files import digest
@@ -83,14 +85,17 @@ def check_shape(source: Source, config: GPTConfig) -> None:
 
 def is_tuned(source: Source) -> bool:
     """Whether the model is that of a run which `load_weights` does not know: with an adapter, or a classifier."""
-    return source.family == RUN and (Run(source.where).has_adapter or "classes" in Run(source.where).task)
+    if source.family != RUN:
+        return False
+    run = Run(source.where)
+    return run.has_adapter or "classes" in run.task or "translates" in run.task
 
 
 def plain_model(source: Source) -> GPT:
     """A model without an adapter: that of a run is merged into the weights."""
     model = merged_model(source)
     if isinstance(model, Classifier):
-        raise HubError(f"{source.where} is a classifier, which writes no text; use --classify of generate.py")
+        raise no_text(source.where)
     return model
 
 
@@ -99,6 +104,8 @@ def merged_model(source: Source) -> GPT | Classifier:
     if not is_tuned(source):
         return load_either(source)
     model, _ = load_run(run := Run(source.where))
+    if isinstance(model, Transformer):
+        raise HubError(f"{source.where} is a translator, with an encoder; this is not possible with it")
     if not run.has_adapter:
         return model
     try:
@@ -194,11 +201,13 @@ def targets_of(given: str) -> str | tuple[str, ...]:
 def load_run(
     run: Run | str | Path, which: Literal["last", "best"] = "last", device: str = "cpu"
 ) -> tuple[Any, BaseTokenizer]:
-    """As `llm.runs.load.load_model`; also runs with an adapter, which stays one, and those of a Classifier."""
+    """As `llm.runs.load.load_model`; also runs with an adapter, which stays one, and those of a Classifier or a
+    Transformer.
+    """
     run = run if isinstance(run, Run) else Run(run)
     config = read_config(run)
-    labels = run.task.get("classes")
-    if not run.has_adapter and labels is None:
+    labels, translates = run.task.get("classes"), "translates" in run.task
+    if not run.has_adapter and labels is None and not translates:
         return load_model(run, which, device)
     tokenizer, options = read_tokenizer(run, config), run.options()
     checkpoint = read_checkpoint(run, config, which)  # before a model is built: it compares the sizes
@@ -207,7 +216,7 @@ def load_run(
         model = base_model(checked_base(run, str(options.training.from_)), config)
         add_adapter(model, options.tuning, options.training.seed)
     else:
-        model = GPT(config, rng=None)
+        model = Transformer(config, rng=None) if translates else GPT(config, rng=None)
     if labels is not None:
         model = Classifier(model, labels, rng=None, pad_id=run.task.get("pad_id"))
     try:

@@ -17,10 +17,27 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from tokenizer.formats.atomic import flush, new_file, temporary_name, write_file
+from tokenizer.formats.atomic import flush, new_file, refuse_unwritable, temporary_name, write_file
 
 CHECKSUM = "sha256"  # the key of the checksum in a JSON file
 LARGEST_JSON = 1 << 24  # bytes: a thousand times what this project writes. A larger file is something else
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where they are missing. OSError if there is a file at one of these names."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(each for each in (path, *path.parents) if each.exists())
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file, where a folder is wanted", str(file)) from None
+
+
+def prepare_file(path: Path) -> None:
+    """OSError if no file can be written at `path`. A command asks this before its work, which may take hours."""
+    if not path.parent.is_dir():
+        problem = "it is a file, where a folder is wanted" if path.parent.exists() else "there is no such folder"
+        raise NotADirectoryError(errno.ENOTDIR, f"{problem}; give another path", str(path.parent))
+    refuse_unwritable(path)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""The options of train.py, and the presets.
+"""The options of train.py.
 
 TrainOptions has the options of training, GPTConfig (llm/model/config.py) has those of the model, and TuningOptions
-(tuning_options.py) those of tuning. The text below a field is its `--help`. A preset is a set of values for both
-training and model.
+(tuning_options.py) those of tuning. The text below a field is its `--help`.
+presets.py has values of them that go well together.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tyro
 from llm.model.checks import LARGEST_INT
 from llm.model.config import GPTConfig
 from llm.model.presets import PRESETS as MODELS
+from llm.runs.parallel_options import ParallelOptions
 from llm.runs.parsing import DEFAULT_IN_TEXT, flag
 from llm.runs.tuning_options import Objective, TuningOptions
 
@@ -32,6 +33,7 @@ class TrainOptions:
     data: str = "python-docs"
     """Text to learn from: a file, a folder, a pattern such as "*.md", or - for standard input.
     Or one of: python-docs, python-stdlib (both come with Python), shakespeare (is downloaded).
+    With --objective translate: dates, or a file of two columns, source and target, with a tab between them.
     """
     tokenizer: str = "bpe"
     """bpe: learn byte-pair encoding with --vocab-size tokens from the text. char: each character is a token.
@@ -48,6 +50,7 @@ class TrainOptions:
     """What to learn. text: continue the text of --data. The others tune the model at --from, on rows of --data FILE.
     chat: answer. classify: name the class of a text. preference: prefer one of two answers. reward: judge answers.
     reinforce: earn rewards. Their options are shown by --objective NAME --help.
+    translate: from one text to another, with an encoder; by --preset transformer-translate, from the start.
     """
     steps: int = 1000
     """Number of updates of the weights."""
@@ -75,6 +78,13 @@ class TrainOptions:
     """Number of steps between samples, texts that the model writes. 0: only one, at the end."""
     eval_every: int = 100
     """Number of steps between evaluations on the validation text."""
+    eval_task: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A task that the model solves at each evaluation: copying, induction, brackets, agreement, arithmetic, spelling,
+    or builtin for all of these; or KIND=FILE, as --task of python -m llm.evaluation. Can be given several times. When a
+    run is resumed, it is added to those of the run; none drops these.
+    """
+    eval_task_items: int = 100
+    """Number of items of each --eval-task that are used, the first ones. They are the same every time."""
     checkpoint_every: int = 500
     """Number of steps between checkpoints. There is also one for the best evaluation, and one at the end."""
     micro_batches: int = 1
@@ -97,8 +107,12 @@ class TrainOptions:
     """The learning rate rises from 0 to --lr in this many steps at the beginning.
     If only --steps is given, and is less than in the preset, the warmup is shorter in the same proportion.
     """
+    optimizer: Literal["adamw", "muon", "schedule-free"] = "adamw"
+    """muon: Muon for the matrices of the layers, AdamW for everything else. schedule-free: AdamW with an average of the
+    weights in place of a --schedule; after the warmup, the learning rate stays as it is.
+    """
     weight_decay: float = 0.1
-    """AdamW: how strongly matrices and embeddings are pulled towards 0. It is multiplied by the learning rate."""
+    """How strongly matrices and embeddings are pulled towards 0. It is multiplied by the learning rate."""
     beta2: float = 0.99
     """AdamW: how slowly the running mean of the squared gradients changes, from 0 to 1 (beta1 is 0.9)."""
     clip: float = 1.0
@@ -115,8 +129,17 @@ class TrainOptions:
             # Only a seed may have any number of digits. Arrays and floats cannot hold the others.
             if isinstance(value, int) and value >= LARGEST_INT and name != "seed":
                 raise ValueError(f"{flag(name)} is too large; it must be below 2^63")
-        counts = ("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every", "threads")
-        for name in counts:
+        counts = (
+            "steps",
+            "batch_size",
+            "micro_batches",
+            "eval_every",
+            "eval_batches",
+            "checkpoint_every",
+            "threads",
+            "eval_task_items",
+        )
+        for name in (*counts, "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{flag(name)} must be at least 1, got {value}")
@@ -145,6 +168,10 @@ class Options:
         default_factory=TuningOptions
     )
 
+    parallel: Annotated[tyro.conf.OmitArgPrefixes[ParallelOptions], tyro.conf.arg(help=ParallelOptions.__doc__)] = (
+        field(default_factory=ParallelOptions)
+    )
+
     @property
     def context(self) -> int:
         """The largest number of tokens of a text. The tokens that an adapter puts before it take a part of the room."""
@@ -158,6 +185,7 @@ class Options:
         training = asdict(self.training)
         for name in ("out", "resume", "dry_run", "profile"):
             del training[name]
+        training["eval_task"] = list(self.training.eval_task)  # JSON has no tuples
         tuning = {} if self.tuning == TuningOptions() else {"tuning": asdict(self.tuning)}
         return {"model": self.model.to_json(), "training": training, **tuning}
 
@@ -201,7 +229,7 @@ def _read(kind: type[T], data: Any) -> T:
     for name, field_type in get_type_hints(kind).items():
         if name in data and not _has_type(data[name], field_type):
             raise ValueError(f"{name} cannot be {data[name]!r}")
-    return kind(**data)
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
 
 
 def _has_type(value: Any, kind: Any) -> bool:
@@ -210,6 +238,8 @@ def _has_type(value: Any, kind: Any) -> bool:
         return value in get_args(kind)
     if get_origin(kind) is UnionType:
         return any(_has_type(value, each) for each in get_args(kind))
+    if get_origin(kind) is tuple:  # a list in JSON
+        return isinstance(value, (list, tuple)) and all(isinstance(each, get_args(kind)[0]) for each in value)
     if isinstance(value, bool):  # which Python takes for an integer
         return kind is bool
     return isinstance(value, kind) or kind is float and isinstance(value, int)
@@ -230,33 +260,3 @@ def tuning_defaults(objective: str, adapters: Iterable[str] = ()) -> TrainOption
     """The options of training with --from. `adapters`: the names of their options that are given."""
     training = replace(FROM, **BY_OBJECTIVE.get(objective, {}))
     return replace(training, lr=training.lr * max((ADAPTER_LR[name] for name in adapters), default=1.0))
-
-
-def presets() -> dict[str, Options]:
-    """All presets by name."""
-    # Four presets set the options of training and of the model. The others are models of llm/model/presets.py; they
-    # all have the same options of training, `published`.
-    nanogpt = TrainOptions(
-        data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000
-    )
-    # Half as many steps. That this is enough was measured: docs/LOG.md, 2026-11-26.
-    shakespeare = replace(nanogpt, steps=1000, lr=5e-3, min_lr=0.0, schedule="linear", eval_every=100, sample_every=500)
-    default = TrainOptions(
-        batch_size=12,
-        steps=500,
-        lr=4e-3,
-        min_lr=0.0,
-        schedule="linear",
-        weight_decay=2.0,  # much more than the others: it reads its small text nine times
-        sample_every=250,
-    )
-    published = TrainOptions(lr=6e-4, min_lr=6e-5, warmup=700, beta2=0.95)
-    by_name = {
-        "default": Options(default, replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)),
-        "nanogpt-char": Options(nanogpt, MODELS["nanogpt-char"]),
-        "moe-tiny": Options(default, MODELS["moe-tiny"]),
-        "shakespeare-char": Options(shakespeare, MODELS["shakespeare-char"]),
-    }
-    by_name |= {name: Options(published, model) for name, model in MODELS.items() if name not in by_name}
-    # The name is itself an option.
-    return {name: replace(each, training=replace(each.training, preset=name)) for name, each in by_name.items()}

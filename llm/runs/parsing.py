@@ -10,8 +10,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -21,6 +22,7 @@ from tyro.constructors import (
     PrimitiveConstructorSpec,
     PrimitiveTypeInfo,
     StructConstructorSpec,
+    StructFieldSpec,
     StructTypeInfo,
 )
 
@@ -32,6 +34,7 @@ T = TypeVar("T")
 # "(default: none)".
 DEFAULT_IN_TEXT = tyro.conf.arg(help_behavior_hint=lambda default: "" if default == "none" else f"(default: {default})")
 
+UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 WANTED = {int: "a whole number in digits, such as 1000", float: "a number, such as 0.1 or 1e-3"}
 
 
@@ -51,6 +54,14 @@ def read_some(kind: type[T], arguments: list[str], *, program: str) -> tuple[T, 
     return tyro.cli(kind, args=arguments, prog=program, registry=REGISTRY, return_unknown_args=True, add_help=False)
 
 
+def amount(text: str, name: str) -> float:
+    """80GB -> 80e9, 312T -> 312e12. Raises ValueError for what is no positive amount."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([KMGTP]?)(?:B|FLOPS)?", text.strip(), re.IGNORECASE)
+    if found is None or float(found[1]) == 0:
+        raise ValueError(f"{name} {text} is not an amount; write a number with K, M, G, T or P, such as 80GB")
+    return float(found[1]) * UNITS[found[2].upper()]
+
+
 def flag(name: str) -> str:
     """The option on the command line of a field: "min_lr" is given as "--min-lr", "from_" as "--from"."""
     return f"--{name.rstrip('_').replace('_', '-')}"
@@ -59,6 +70,7 @@ def flag(name: str) -> str:
 def with_flags(sentence: str, names: Iterable[str]) -> str:
     """A sentence about fields (`names`) as one about options: "kv_heads=5" becomes "--kv-heads 5"."""
     fields = "|".join(sorted(names, key=len, reverse=True))
+    sentence = re.sub(rf"\b({fields})=(?=[\s,;]|$)", lambda match: flag(match[1]), sentence)  # without a value
     sentence = re.sub(rf"\b({fields})=", lambda match: f"{flag(match[1])} ", sentence)
     sentence = re.sub(r"\bNone\b", "none", sentence)
     # Without a value, only a name with an underscore is surely that of a field: "heads" is also a word.
@@ -105,15 +117,16 @@ def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 @REGISTRY.primitive_rule
 def _text(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Text that may be None: None is what is not given. Every text that is given is meant, also "None"."""
-    if _without_none(info.type) != (str, True):
+    """Text, or a path, that may be None: None is what is not given. Every text that is given is meant, also "None"."""
+    kind, optional = _without_none(info.type)
+    if kind not in (str, Path) or not optional:
         return None
     return PrimitiveConstructorSpec(
         nargs=1,
-        metavar="STR",
-        instance_from_str=lambda words: words[0],
-        is_instance=lambda x: x is None or isinstance(x, str),
-        str_from_instance=lambda x: ["none" if x is None else x],
+        metavar="STR" if kind is str else "PATH",
+        instance_from_str=lambda words: kind(words[0]),
+        is_instance=lambda x: x is None or isinstance(x, kind),
+        str_from_instance=lambda x: ["none" if x is None else str(x)],
     )
 
 
@@ -211,13 +224,28 @@ def _dataclass(info: StructTypeInfo) -> StructConstructorSpec | None:
     if not isinstance(found, StructConstructorSpec):
         return None
     hidden = {field.name for field in fields(kind) if not field.metadata.get("flag", True)}
-    options = [replace(f, type=_hidden(f.type)) if f.name in hidden else f for f in found.fields]
+    options = [_hidden(field) if field.name in hidden else _explained(field) for field in found.fields]
     return replace(found, instantiate=instantiate, fields=tuple(options))
 
 
-def _hidden(kind: Any) -> Any:
-    """The type of a field that is no option."""
-    return Annotated[kind, tyro.conf.Suppress]
+def _hidden(field: StructFieldSpec) -> StructFieldSpec:
+    """A field that is no option."""
+    return replace(field, type=_annotated(field.type, tyro.conf.Suppress))
+
+
+def _explained(field: StructFieldSpec) -> StructFieldSpec:
+    """A field whose --help is one paragraph, without the line ends of the source, and without "(default: )"."""
+    kind = _annotated(field.type, tyro.conf.arg(help_behavior_hint="")) if field.default == () else field.type
+    return replace(field, type=kind, helptext=lambda: _paragraph(field.helptext))
+
+
+def _annotated(kind: Any, note: Any) -> Any:
+    return Annotated[kind, note]
+
+
+def _paragraph(text: str | Callable[[], str | None] | None) -> str | None:
+    found = text() if callable(text) else text
+    return None if found is None else " ".join(found.split())
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

@@ -5,6 +5,7 @@
     metrics.jsonl  loss.png  profile.svg            how it went (profile.svg: with --profile)
     report.json                                     with --objective classify: how good the model is at the end
     reference.safetensors                           with --objective preference: what the model at --from says
+    attention.png                                   with --objective translate: where it looks in the source
     checkpoints/  model.safetensors  ...            what was learned: checkpoints.py
 
 Other tools can open all of it.
@@ -26,6 +27,8 @@ from llm.model.cost import parameters
 from llm.runs.checkpoints import FILES, TOKENIZER, Checkpoint, Checkpoints
 from llm.runs.errors import RunError
 from llm.runs.files import locked, open_regular, read_json, write_json
+from llm.runs.loss_picture import draw_losses
+from llm.runs.metrics import Metrics, iterate_metrics
 from llm.runs.state import STATE
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
@@ -46,6 +49,7 @@ ADAPTERS = ("lora_rank", "prefix_tokens", "prompt_tokens")  # options of tuning
 MORE = ("base", "task")  # what config.json may have beside the options
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
 REPORT, REFERENCE = "report.json", "reference.safetensors"  # of --objective classify, preference
+ATTENTION = "attention.png"  # of --objective translate
 
 
 class Run:
@@ -188,13 +192,26 @@ class Run:
             f"({reason}); put the {CONFIG} back that the run was begun with"
         )
 
+    # --- how it goes ------------------------------------------------------------------------------------------------
+
+    def open_metrics(self, steps: int) -> Metrics:
+        """metrics.jsonl, to append to the lines of the first `steps` steps."""
+        return Metrics(self.folder / METRICS, steps)
+
+    def draw_losses(self, step: int) -> None:
+        draw_losses(iterate_metrics(self.folder / METRICS), self.folder / PICTURE, f"{self.folder.name}, step {step}")
+
+    def write_profile(self, picture: str) -> Path:
+        write_file(self.folder / PROFILE, picture)
+        return self.folder / PROFILE
+
     # --- who may write here -----------------------------------------------------------------------------------------
 
     def check_free(self) -> None:
         """Raise RunError if a new run would replace files that are in the folder."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        precious = {*FILES, METRICS, PICTURE, PROFILE, REPORT, REFERENCE, *TOKENIZER_FILES}
+        precious = {*FILES, METRICS, PICTURE, PROFILE, REPORT, REFERENCE, ATTENTION, *TOKENIZER_FILES}
         if self.is_unbegun:
             precious -= TOKENIZER_FILES  # nothing is lost if these are replaced
         found = [path for name in sorted(precious) if (path := self.folder / name).exists()]

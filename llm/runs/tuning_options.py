@@ -17,7 +17,7 @@ PreferenceLoss = Literal[
     "sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "sppo_hard", "apo_zero", "sigmoid_norm", "simpo",
     "orpo", "kto",
 ]  # fmt: skip
-Objective = Literal["text", "chat", "classify", "preference", "reward", "reinforce"]
+Objective = Literal["text", "chat", "classify", "preference", "reward", "reinforce", "translate"]
 Algorithm = Literal["reinforce", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "ppo"]
 LEAST = {  # the smallest values of numbers
     "lora_rank": 1, "prefix_tokens": 0, "prompt_tokens": 0, "group_size": 1, "max_tokens": 1, "sample_epochs": 1,
@@ -25,11 +25,12 @@ LEAST = {  # the smallest values of numbers
 }  # fmt: skip
 LORA = ("lora_alpha", "lora_dropout", "rslora", "dora")  # options that mean nothing without --lora-rank
 BELONGS_TO: dict[str, tuple[Objective, ...]] = {
-    "val_data": ("chat", "classify", "preference", "reward", "reinforce"),
+    "val_data": ("chat", "classify", "preference", "reward", "reinforce", "translate"),
     "packing": ("chat",),
     "preference": ("preference",),
     "beta": ("preference", "reinforce"),
-    **dict.fromkeys(("label_smoothing", "gamma"), ("preference",)),
+    "label_smoothing": ("preference", "translate"),
+    "gamma": ("preference",),
     "center_rewards": ("reward",),
     "balance": ("classify",),
     **dict.fromkeys(
@@ -86,7 +87,9 @@ class TuningOptions:
     reinforce: how much the divergence from it counts. none: as the algorithm has it. 0: not at all.
     """
     label_smoothing: float = 0.0
-    """preference: the probability that a label is wrong, for sigmoid, robust, exo_pair and simpo."""
+    """preference: the probability that a label is wrong, for sigmoid, robust, exo_pair and simpo.
+    translate: the part of the probability of the right token that is spread evenly over the whole vocabulary.
+    """
     gamma: float = 0.5
     """preference: for simpo, by how much the chosen answer should be better."""
 
@@ -166,7 +169,7 @@ class TuningOptions:
             ),
             (
                 bool(self.freeze) and self.has_adapters,
-                "--freeze is not needed with adapters: they are trained, and the whole model is frozen",
+                "--freeze is not needed with adapters, which freeze the weights of the model already; leave it out",
             ),
         ]
 

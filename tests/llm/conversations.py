@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from llm.tuning.examples.records import Place
+from llm.data.records import Place
 from llm.tuning.examples.rows import Conversation
 from tokenizer import BaseTokenizer, Tokenizer
 

@@ -6,12 +6,12 @@ from itertools import product
 
 import numpy as np
 
+from llm.inference.completions import Completion
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.tuning.chat.packing import IGNORED
 from llm.tuning.reinforcement.objective import PolicyBatch, token_logprobs
 from llm.tuning.reinforcement.rollout import rows_of
-from llm.tuning.reinforcement.sampling import Completion
 from minigrad.tensor import Tensor
 from tests.llm.gpts import random_gpt
 

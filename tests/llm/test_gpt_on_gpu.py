@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llm.evaluation.batched import log_likelihoods
+from llm.evaluation.likelihood import log_likelihood
 from llm.inference.beam import beam_search
 from llm.inference.engine.engine import Engine
 from llm.inference.engine.requests import Request
@@ -30,6 +32,7 @@ from minigrad.optim import AdamW, clip_grad_norm
 from tests import fake_cupy
 from tests.llm.adapted import adapt
 from tests.llm.trainings import write_sample
+from tokenizer import CharTokenizer
 
 V, B, T = 11, 2, 7
 # fmt: off
@@ -195,3 +198,14 @@ def test_an_engine_writes_as_on_the_cpu(cupy, name):
             engine.step()
         texts.append([generation.ids for generation in generations])
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_many_texts_are_scored_as_on_the_cpu(cupy, name):
+    on_cpu, on_gpu = make(name), make(name).to("cuda")
+    letters = CharTokenizer.train(["abcdefghijk"])
+    pairs = [("abcdefghijk", "ab"), ("abcdefghijk", "ccc"), ("abcdefghijk", "c"), ("d", "efgh"), ("kkkkk" * 4, "a")]
+    found = log_likelihoods(on_gpu, letters, pairs, batch_tokens=20)
+    expected = [log_likelihood(on_cpu, letters, *pair) for pair in pairs]
+    np.testing.assert_allclose([f.total for f in found], [e.total for e in expected], rtol=1e-9)
+    assert [f[1:] for f in found] == [e[1:] for e in expected]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llm.inference.completions import Completion, CompletionSettings, complete, seeds_of
 from llm.inference.sampling import Sampling
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -17,11 +18,11 @@ from llm.tuning.chat.packing import IGNORED
 from llm.tuning.reinforcement.algorithms import ALGORITHMS
 from llm.tuning.reinforcement.batches import SampledBatches
 from llm.tuning.reinforcement.objective import PolicyBatch, PolicyGradient
+from llm.tuning.reinforcement.policy_losses import token_weights
 from llm.tuning.reinforcement.ppo import ProximalPolicy, add_value_head
 from llm.tuning.reinforcement.questions import Question
 from llm.tuning.reinforcement.rewards import load_reward
 from llm.tuning.reinforcement.rollout import logprobs_and_values, rows_of
-from llm.tuning.reinforcement.sampling import Completion, CompletionSettings, complete, seeds_of
 from minigrad.backend import to_device
 from minigrad.optim import AdamW
 from tests.llm.gpts import random_gpt
@@ -192,6 +193,28 @@ def test_any_split_of_a_batch_gives_the_same_gradient(algorithm: str) -> None:
     for others in found[1:]:
         for a, b in zip(found[0], others, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)  # float64, sums in another order
+
+
+def test_rows_without_advantage_are_not_computed_and_change_nothing() -> None:
+    model = random_gpt(CONFIG, 0)
+    objective = PolicyGradient(ALGORITHMS["grpo"], max_tokens=4)
+    batch = PolicyBatch(*source(model).batch(0))
+    for kept in (range(3, 6), range(0)):  # of 8 rows; of none
+        is_kept = np.isin(np.arange(len(batch.ids)), kept)[:, None]
+        all_rows = batch._replace(advantages=np.where(is_kept & (batch.targets != IGNORED), 0.5, 0.0))
+        rows = objective.learned_from(all_rows)
+        assert len(rows.ids) == max(len(kept), 1)  # one is left, so that the loss has a graph
+        found = []
+        for learned in (all_rows, rows):
+            model.zero_grad()
+            mask = learned.targets != IGNORED
+            losses = objective.token_losses(model, learned, mask)[1]
+            (losses * token_weights(mask, "sequence")).sum().backward()
+            found.append([p.grad.numpy().copy() for p in model.parameters() if p.grad is not None])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)  # float64, sums in another order
+    with_reference = PolicyGradient(replace(ALGORITHMS["grpo"], beta=0.1), max_tokens=4)
+    assert len(with_reference.learned_from(batch._replace(advantages=np.zeros_like(batch.advantages))).ids) == 8
 
 
 def learn(algorithm: str, updates: int, **changes: Any) -> list[float]:

@@ -104,6 +104,6 @@ def test_a_file_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
 
 
 def test_a_row_without_an_answer_is_refused() -> None:
-    with pytest.raises(RewardError, match='needs the right answer in each row, as "answer", and a row has'):
+    with pytest.raises(RewardError, match='needs the right answer in each row, as "answer", .* has the fields prompt'):
         load_reward("exact")(PROMPTS[:1], TEXTS[:1], [{"prompt": "1 + 1"}])
     assert np.isfinite(load_reward("exact")(PROMPTS[:1], ["2.5"], [{"answer": 2.5}])[0])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llm.data.errors import DataError
 from llm.hub.load import load_any
 from llm.inference.text import write_sample
 from llm.runs.load import load_model
@@ -136,6 +137,15 @@ def test_what_is_not_possible_is_refused(base: Path, tmp_path: Path, more: tuple
     with pytest.raises(ValueError, match=message):
         reinforce(base, tmp_path / "run", *more)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_row_without_the_right_answer_is_named_before_a_run_begins(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a", "answer": "a"}\n{"prompt": "b", "completion": "b"}\n')
+    with pytest.raises(
+        DataError, match="line 2: the reward exact needs .* the fields prompt, completion; add the answer"
+    ):
+        reinforce(base, tmp_path / "run", "--reward", "exact", "--data", str(tmp_path / "data.jsonl"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_not_resumed_with_another_reward(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from llm.runs.options import TrainOptions
 
-AT_LEAST_ONE = ["steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "checkpoint_every", "threads"]
+AT_LEAST_ONE = [
+    *("steps", "batch_size", "micro_batches", "eval_every", "eval_batches", "eval_task_items", "checkpoint_every"),
+    "threads",
+]
 AT_LEAST_ZERO = ["lr", "min_lr", "warmup", "weight_decay", "clip", "sample_every", "seed"]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from llm.inference import text
 from llm.model.gpt import GPT
-from llm.training import loop
+from llm.runs import run
 from llm.training.command import SampleWriter, parse, start
 from llm.training.trainer import Trainer
 from tokenizer import BaseTokenizer
@@ -25,6 +25,15 @@ WORDS = ["the", "a", "cat", "dog", "mat", "sat", "ran", "on", "under", "?\n"]
 
 def write_text(path: Path) -> Path:
     path.write_text(" ".join(np.random.default_rng(0).choice(WORDS, 600)))
+    return path
+
+
+def write_task(path: Path) -> Path:
+    """Questions about the text: which word comes next?"""
+    random = np.random.default_rng(1)
+    drawn = [random.choice(WORDS[:-1], 4, replace=False).tolist() for _ in range(6)]
+    rows = [{"query": words[0], "choices": words[1:], "label": i % 3} for i, words in enumerate(drawn)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
@@ -75,7 +84,7 @@ def kill() -> None:
 
 def without_pictures(patch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than a tiny training."""
-    patch.setattr(loop, "draw_losses", lambda *_: None)
+    patch.setattr(run, "draw_losses", lambda *_: None)
 
 
 def weights(out: Path) -> tuple[bytes, bytes]:

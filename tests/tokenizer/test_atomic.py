@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from tokenizer import CharTokenizer, load
 from tokenizer.formats import atomic
-from tokenizer.formats.atomic import ABANDONED_AFTER, PARTIAL, new_file, write_file
+from tokenizer.formats.atomic import ABANDONED_AFTER, PARTIAL, new_file, refuse_unwritable, write_file
 
 TOKENIZER = CharTokenizer.train(["abc"])
 needs_links = pytest.mark.skipif(os.name == "nt", reason="links and permissions as POSIX has them")
@@ -114,7 +115,20 @@ def test_only_files_are_replaced(tmp_path: Path) -> None:
     for name, message in (("pipe", "device or a pipe"), ("link", "device or a pipe"), ("folder", "is a folder")):
         with pytest.raises(OSError, match=message):
             write_file(tmp_path / name, "new")
+        with pytest.raises(OSError, match=message):
+            refuse_unwritable(tmp_path / name)
     assert names(tmp_path) == ["folder", "link", "pipe"]
+
+
+def test_what_can_be_written_is_known_before_it_is(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    for name in ("file", "new"):
+        refuse_unwritable(tmp_path / name)
+    assert ((tmp_path / "file").read_text(), names(tmp_path)) == ("old", ["file"])
+    for check in (refuse_unwritable, partial(write_file, content="new")):
+        with pytest.raises(FileNotFoundError) as failed:
+            check(tmp_path / "no" / "where")
+        assert failed.value.filename == str(tmp_path / "no" / "where"), "the name that was given"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError, MemoryError, GeneratorExit])

@@ -29,10 +29,7 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     refuse_other_kinds(path)
     remove_partial(path.parent, unchanged_for=ABANDONED_AFTER)
-    partial = temporary_name(path)
-    # O_EXCL: an error if there is already something at this name, such as a symbolic link by which a stranger makes us
-    # write to another file. The permissions are those of every new file: 0o666 without what the umask forbids.
-    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    partial = empty_partial(path)
     try:
         replaced = path.is_file() and not path.is_symlink()
         mode = (path if replaced else partial).stat().st_mode & 0o777
@@ -43,6 +40,24 @@ def new_file(path: Path) -> Iterator[Path]:
         flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def empty_partial(path: Path) -> Path:
+    """A new, empty file beside `path`, with a temporary name. OSError, which names `path`, if there can be none."""
+    partial = temporary_name(path)
+    # O_EXCL: an error if there is already something at this name, such as a symbolic link by which a stranger makes us
+    # write to another file. The permissions are those of every new file: 0o666 without what the umask forbids.
+    try:
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return partial
+
+
+def refuse_unwritable(path: Path) -> None:
+    """OSError if no file can be written at `path`: to be told before hours of work, not after them."""
+    refuse_other_kinds(path)
+    empty_partial(path).unlink()
 
 
 def write_file(path: Path, content: str | bytes) -> None:

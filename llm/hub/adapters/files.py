@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 from llm.hub.adapters.attach import attach_lora, attach_prefix, attach_prompt
 from llm.hub.adapters.experts import FIELD, split_experts
 from llm.hub.adapters.matrices import Matrix, layer_of, matrices_of
-from llm.hub.adapters.settings import LoRASettings, PrefixSettings, read_settings, written
+from llm.hub.adapters.settings import HEADS, LoRASettings, PrefixSettings, read_settings, written
 from llm.hub.adapters.targets import chosen
+from llm.hub.classes import SCORE
 from llm.hub.errors import HubError, shown
 from llm.hub.generation_defaults import read_values
 from llm.hub.safetensors_files import read_safetensors, refuse_foreign
@@ -27,35 +28,69 @@ from llm.model.adapters.lora import LoRA, LoRAEmbed, Update
 from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
 from llm.runs.files import new_folder
+from llm.runs.state import STATE
 from minigrad.backend import to_device
 from tokenizer.formats.atomic import write_file
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX, VECTORS = "base_model.model.", "prompt_embeddings"
 KINDS = ("weight", "bias")
+HEAD = PREFIX + SCORE  # of a classifier: it is in the folder, because it was trained together with the adapter
 
 
-def load_adapter(model: GPT | Classifier, folder: str | Path) -> None:
-    """Attach the adapter in a folder of PEFT. Raises HubError or ValueError if it is not one of this model."""
-    if isinstance(model, Classifier):
-        model = model.model
+def load_adapter(model: GPT | Classifier, folder: str | Path) -> GPT | Classifier:
+    """Attach the adapter in a folder of PEFT to the model, which is returned.
+
+    With an adapter of a classifier, it is a Classifier around the model, with the head that is in the folder. Raises
+    HubError or ValueError if the adapter is not one of this model.
+    """
     folder = Path(folder)
     data, where = _read_config(folder), str(folder / CONFIG)
-    tensors: Mapping[str, Stored] = read_safetensors(folder / TENSORS)
+    tensors: dict[str, Stored] = dict(read_safetensors(folder / TENSORS))
+    try:
+        if HEAD in tensors:
+            model = with_head(model, tensors.pop(HEAD).widen(np.float64))
+        _load_updates(model.model if isinstance(model, Classifier) else model, data, tensors, where)
+    except ValueError as error:
+        said = str(error)
+        raise HubError(said if str(folder) in said else f"{folder}: {said}") from None
+    return model
+
+
+def with_head(model: GPT | Classifier, weight: np.ndarray) -> Classifier:
+    """A classifier around the model, with this head (classes, C)."""
+    width = model.config.dim
+    if weight.ndim != 2 or not len(weight) or weight.shape[1] != width:
+        raise HubError(f"{HEAD} has the shape {weight.shape}, and must have {width} numbers for each class")
+    if not isinstance(model, Classifier):
+        model = Classifier(model, len(weight), rng=None)
+    elif len(weight) != len(model.labels):
+        raise HubError(
+            f"the adapter is one of a classifier of {len(weight)} classes, the model has {len(model.labels)}"
+        )
+    model.score.weight.data[...] = to_device(weight.astype(model.dtype), model.device)
+    return model
+
+
+def _load_updates(model: GPT, data: dict[str, Any], tensors: Mapping[str, Stored], where: str) -> None:
     if data.get(FIELD):
         data, tensors = split_experts(model, data, tensors, where)
     settings = read_settings(data, where)
-    try:
-        if isinstance(settings, LoRASettings):
-            _load_lora(model, settings, tensors)
-        else:
-            _load_vectors(model, settings.tokens, tensors, is_prefix=isinstance(settings, PrefixSettings))
-    except ValueError as error:
-        raise HubError(f"{folder}: {error}") from None
+    if isinstance(settings, LoRASettings):
+        _load_lora(model, settings, tensors)
+    else:
+        _load_vectors(model, settings.tokens, tensors, is_prefix=isinstance(settings, PrefixSettings))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
+        if not folder.is_dir():
+            raise HubError(f"{folder} is no folder; give that of an adapter, as PEFT saves it")
+        if (folder / STATE).is_file():
+            raise HubError(
+                f"{folder} is a run, which is opened without another model: generate.py --run {folder}; a folder for "
+                "PEFT is written by llm.hub.save_adapter"
+            )
         inside = ", ".join(sorted(str(path.parent) for path in folder.glob(f"*/{CONFIG}"))[:3])
         hint = f"give one of {inside}" if inside else "give the folder of an adapter, as PEFT saves it"
         raise HubError(f"{folder} has no {CONFIG}; {hint}")
@@ -152,17 +187,21 @@ def _load_vectors(model: GPT, tokens: int, tensors: Mapping[str, Stored], *, is_
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def save_adapter(model: GPT, folder: str | Path) -> None:
-    """Write the adapter of a model to a new folder, which PEFT loads. Raises HubError if it has none."""
-    folder = Path(folder)
-    if isinstance(model, Classifier):
-        raise HubError("a folder of an adapter has no room for the head of a classifier; save it with llm.hub.save")
-    if not isinstance(model, AdaptedGPT):
+def save_adapter(model: GPT | Classifier, folder: str | Path) -> None:
+    """Write the adapter of a model to a new folder, which PEFT loads. Raises HubError if it has none.
+
+    With that of a classifier goes its head, but not the names of its classes, for which these folders have no room.
+    """
+    folder, body = Path(folder), model.model if isinstance(model, Classifier) else model
+    if not isinstance(body, AdaptedGPT):
         raise HubError("the model has no adapter; save it as a whole, with llm.hub.save")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise HubError(f"{folder} exists already; give a new folder")
-    tensors = _lora_tensors(model, model.settings) if isinstance(model.settings, LoRASettings) else _vectors(model)
-    data = config_json(model)
+    tensors = _lora_tensors(body, body.settings) if isinstance(body.settings, LoRASettings) else _vectors(body)
+    data = config_json(body)
+    if isinstance(model, Classifier):
+        tensors[HEAD] = to_device(model.score.weight.data, "cpu")
+        data |= {"task_type": "SEQ_CLS", "modules_to_save": HEADS}
     with new_folder(folder) as partial:
         arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in tensors.items()}
         save_file(arrays, partial / TENSORS, {"format": "pt"})

@@ -20,6 +20,7 @@ IGNORED = {  # about the origin of an adapter, its initial values, or the shape 
     "init_weights", "num_attention_heads", "num_layers", "prefix_projection", "prompt_tuning_init",
     "prompt_tuning_init_text", "token_dim", "tokenizer_kwargs", "tokenizer_name_or_path",
 }  # fmt: skip
+HEADS = ["classifier", "score"]  # modules_to_save of a classifier: the names that its head has in transformers
 # With others (pissa, olora, corda, loftq) the weights of the model are changed too before training.
 USUAL_INITIAL_VALUES = (True, False, "gaussian", "eva", "orthogonal", *NOTHING)
 
@@ -105,6 +106,8 @@ def refuse_others(data: Mapping[str, Any], where: str, known: Mapping[str, str])
         if name == "init_lora_weights" and value in USUAL_INITIAL_VALUES:
             continue
         if name == "num_transformer_submodules" and value in (None, 1):
+            continue
+        if name == "modules_to_save" and isinstance(value, list) and all(module in HEADS for module in value):
             continue
         if name not in known and name not in IGNORED and value not in NOTHING:
             raise HubError(f"{where}: {name}={shown(value)} is not supported; leave it out, or use PEFT")

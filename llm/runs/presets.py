@@ -1,0 +1,57 @@
+"""The presets: sets of values for the options of training and of the model, by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llm.model.presets import PRESETS as MODELS
+from llm.runs.options import Options, TrainOptions
+from llm.runs.tuning_options import TuningOptions
+
+
+def presets() -> dict[str, Options]:
+    """All presets by name."""
+    # Five presets set the options of training and of the model. The others are models of llm/model/presets.py; they
+    # all have the same options of training, `published`.
+    nanogpt = TrainOptions(
+        data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000
+    )
+    # Half as many steps. That this is enough was measured: docs/LOG.md, 2026-11-26.
+    shakespeare = replace(nanogpt, steps=1000, lr=5e-3, min_lr=0.0, schedule="linear", eval_every=100, sample_every=500)
+    default = TrainOptions(
+        batch_size=12,
+        steps=500,
+        lr=4e-3,
+        min_lr=0.0,
+        schedule="linear",
+        weight_decay=2.0,  # much more than the others: it reads its small text nine times
+        sample_every=250,
+    )
+    # As in section 5 of the paper. With equation 3, lr would be 1 / sqrt(dim * warmup) = 6e-3: too much here.
+    translate = TrainOptions(
+        data="dates",
+        tokenizer="char",
+        objective="translate",
+        batch_size=64,
+        steps=3000,
+        lr=2e-3,
+        min_lr=0.0,
+        schedule="inverse_sqrt",
+        warmup=200,
+        weight_decay=0.0,
+        beta2=0.98,
+        sample_every=1000,
+    )
+    published = TrainOptions(lr=6e-4, min_lr=6e-5, warmup=700, beta2=0.95)
+    by_name = {
+        "default": Options(default, replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)),
+        "nanogpt-char": Options(nanogpt, MODELS["nanogpt-char"]),
+        "moe-tiny": Options(default, MODELS["moe-tiny"]),
+        "shakespeare-char": Options(shakespeare, MODELS["shakespeare-char"]),
+        "transformer-translate": Options(
+            translate, MODELS["transformer-translate"], TuningOptions(label_smoothing=0.1)
+        ),
+    }
+    by_name |= {name: Options(published, model) for name, model in MODELS.items() if name not in by_name}
+    # The name is itself an option.
+    return {name: replace(each, training=replace(each.training, preset=name)) for name, each in by_name.items()}
