@@ -22,6 +22,7 @@ from llm.parallel.communicators.threads import run_ranks
 from llm.parallel.rank_checks import check
 from llm.parallel.rank_job import RankJob
 from llm.runs.parallel_options import ParallelOptions
+from llm.runs.run import METRICS
 from llm.training.command import parse, start
 from llm.training.dry_run import describe_dry_run
 from llm.tuning.tasks import find_task
@@ -246,15 +247,25 @@ def kill_and_resume(out: Path, split: tuple[Any, ...], other: tuple[Any, ...], d
     """Begin a run with one split, kill one of its ranks, and finish it with another split."""
     (ranks, *options), (others, *other_options) = split, other
     words = command(ranks, SCRIPT, *arguments(out, *LONG, *options))
-    job = subprocess.Popen(words, env=environment(), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    time.sleep(drawn.uniform(2, 6))
+    pipe = subprocess.PIPE
+    job = subprocess.Popen(words, env=environment(), cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+    wait_for_step(out, drawn.randrange(60), job)
+    time.sleep(drawn.uniform(0, 0.05))  # somewhere within the step, or while a checkpoint is written
     if processes := children(job.pid):
         os.kill(drawn.choice(processes), signal.SIGKILL)
-    _, errors = job.communicate(timeout=60)
-    assert not processes or job.returncode == 0 or "was killed or has crashed" in errors, errors
+    output, errors = job.communicate(timeout=60)
+    # A rank that is killed when its work is done has nothing to say any more.
+    assert not processes or "done: 60 steps" in output or "was killed or has crashed" in errors, errors
     resumes = ["--resume"] if out.exists() else []
     result = mpiexec(others, SCRIPT, *arguments(out, *LONG, *other_options), *resumes)
     assert "done: 60 steps;" in result.stdout, result.stderr
+
+
+def wait_for_step(out: Path, step: int, job: subprocess.Popen[str]) -> None:
+    """Until the run has done so many steps, however fast this machine is."""
+    written = out / METRICS
+    while job.poll() is None and (len(written.read_bytes().splitlines()) if written.exists() else 0) < step:
+        time.sleep(0.01)
 
 
 def children(pid: int) -> list[int]:
