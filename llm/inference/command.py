@@ -24,7 +24,8 @@ from llm.inference.text import prompt_ids
 from llm.model.transformer import Transformer
 from llm.parallel.blas import blas_threads
 from llm.parallel.runtime import set_blas_threads
-from llm.runs.run import Run, newest_run
+from llm.runs.find import newest_run
+from llm.runs.run import Run
 from minigrad.backend import pick_device
 from tokenizer.models.char import UnknownCharacter
 

@@ -29,7 +29,8 @@ from llm.parallel.find_job import find_job
 from llm.parallel.runtime import set_blas_threads
 from llm.parallel.shards import check_split, shard
 from llm.parallel.tensor.gpt import SplitGPT
-from llm.runs.run import Run, newest_run
+from llm.runs.find import newest_run
+from llm.runs.run import Run
 
 PATIENCE = 300.0  # seconds that a rank waits for another one: some read their part faster than others
 

@@ -24,7 +24,10 @@ class ReadingRun(Run):
         yield
 
     def open_metrics(self, steps: int) -> Any:
-        return NoMetrics()
+        return NoLines()
+
+    def open_lines(self, name: str, steps: int) -> Any:
+        return NoLines()
 
     def draw_losses(self, step: int) -> None:
         return
@@ -38,12 +41,14 @@ class ReadingCheckpoints(Checkpoints):
         return
 
 
-class NoMetrics:
-    """Metrics that are not written."""
+class NoLines:
+    """Metrics, or other lines, that are not written."""
 
     path, unreadable = Path(os.devnull), 0
 
     def add(self, **line: Any) -> None: ...
+
+    def write(self, line: Any) -> None: ...
 
     def flush(self) -> None: ...
 

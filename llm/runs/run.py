@@ -3,6 +3,7 @@
     config.json  tokenizer.json                     what was asked for
     tokenizer_config.json                           with --from: chat template and special tokens of that model
     metrics.jsonl  loss.png  profile.svg            how it went (profile.svg: with --profile)
+    samples.jsonl  layers.jsonl                     what it wrote, and norms by layer: llm/training/records.py
     report.json                                     with --objective classify: how good the model is at the end
     reference.safetensors                           with --objective preference: what the model at --from says
     attention.png                                   with --objective translate: where it looks in the source
@@ -29,7 +30,7 @@ from llm.runs.errors import RunError
 from llm.runs.files import locked, open_regular, read_json, write_json
 from llm.runs.loss_picture import draw_losses
 from llm.runs.metrics import Metrics, iterate_metrics
-from llm.runs.state import STATE
+from llm.runs.step_lines import StepLines
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 from tokenizer.formats.atomic import PARTIAL, remove_partial, write_file
@@ -48,6 +49,7 @@ TOKENIZER_FILES = {TOKENIZER, SETTINGS_NAME}
 ADAPTERS = ("lora_rank", "prefix_tokens", "prompt_tokens")  # options of tuning
 MORE = ("base", "task")  # what config.json may have beside the options
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
+SAMPLES, LAYERS = "samples.jsonl", "layers.jsonl"
 REPORT, REFERENCE = "report.json", "reference.safetensors"  # of --objective classify, preference
 ATTENTION = "attention.png"  # of --objective translate
 
@@ -198,6 +200,10 @@ class Run:
         """metrics.jsonl, to append to the lines of the first `steps` steps."""
         return Metrics(self.folder / METRICS, steps)
 
+    def open_lines(self, name: str, steps: int) -> StepLines:
+        """samples.jsonl or layers.jsonl, in the same way."""
+        return StepLines(self.folder / name, steps)
+
     def draw_losses(self, step: int) -> None:
         draw_losses(iterate_metrics(self.folder / METRICS), self.folder / PICTURE, f"{self.folder.name}, step {step}")
 
@@ -211,7 +217,7 @@ class Run:
         """Raise RunError if a new run would replace files that are in the folder."""
         if self.exists:
             raise RunError(f"{self} holds a run already; add --resume to go on with it, or choose another --out")
-        precious = {*FILES, METRICS, PICTURE, PROFILE, REPORT, REFERENCE, ATTENTION, *TOKENIZER_FILES}
+        precious = {*FILES, METRICS, SAMPLES, LAYERS, PICTURE, PROFILE, REPORT, REFERENCE, ATTENTION, *TOKENIZER_FILES}
         if self.is_unbegun:
             precious -= TOKENIZER_FILES  # nothing is lost if these are replaced
         found = [path for name in sorted(precious) if (path := self.folder / name).exists()]
@@ -277,23 +283,3 @@ def settings_to_keep(tokenizer: BaseTokenizer) -> dict[str, Any]:
     """
     template = tokenizer.settings.get("chat_template")
     return named_tokens(tokenizer.settings) | ({} if template is None else {"chat_template": template})
-
-
-def newest_run(folder: str | Path = "runs") -> Run:
-    """The run in `folder` that was changed last. Raises RunError if there is none."""
-
-    def last_change(run: Path) -> float:
-        return max((os.path.getmtime(path) for path in (run / CONFIG, run / STATE) if path.exists()), default=0.0)
-
-    runs = [config.parent for config in Path(folder).glob(f"*/{CONFIG}")]
-    if not runs:
-        raise RunError(f"there is no run in {folder}/ yet; start one with: {command_line('train.py')}")
-    return Run(max(runs, key=last_change))
-
-
-def new_run(preset: str, folder: str | Path = "runs") -> Run:
-    """A folder for a new run: PRESET-1, or the next free number."""
-    number = 1
-    while (path := Path(folder) / f"{preset}-{number}").exists():
-        number += 1
-    return Run(path)

@@ -16,10 +16,11 @@ import tyro
 from llm.parallel.blas import blas_threads, limited_blas_threads
 from llm.parallel.job import Job
 from llm.runs.errors import RunError
+from llm.runs.find import new_run, newest_run
 from llm.runs.options import ADAPTER_LR, Options, TrainOptions, brief, tuning_defaults
 from llm.runs.parsing import flag, read_options, read_some
 from llm.runs.presets import presets
-from llm.runs.run import Run, new_run, newest_run
+from llm.runs.run import Run
 from llm.runs.tuning_options import Objective
 from llm.training.base import base_config, base_name, base_options, check_shape
 from llm.training.checks import check_objective

@@ -24,6 +24,7 @@ from llm.training import display
 from llm.training.display import print_line
 from llm.training.messages import divergence, summary
 from llm.training.profiling import Profiling
+from llm.training.records import Records
 from llm.training.signals import stop_requests
 from llm.training.step import StepResult
 from llm.training.trainer import Trainer
@@ -45,17 +46,18 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
     steps = trainer.options.steps
     bar = display.bar(total=steps, initial=trainer.state.step, smoothing=0.1, bar_format=display.BAR_FORMAT)
     try:
-        # All four are closed at the end, also after an error: first the signal handlers, then the metrics, the bar and
-        # the workers.
+        # All are closed at the end, also after an error: first the signal handlers, then the files, the bar and the
+        # workers.
         with (
             closing(trainer.workers),
             closing(bar),
             closing(run.open_metrics(trainer.state.step)) as metrics,
+            closing(Records(trainer, run)) as records,
             stop_requests() as signals,
         ):
             if metrics.unreadable:
                 print_line(f"{metrics.path}: lines that cannot be read are left out, {metrics.unreadable:,} in all")
-            loop = Loop(trainer, run, metrics, bar, write_sample)
+            loop = Loop(trainer, run, metrics, records, bar, write_sample)
             # `signals` is empty until Ctrl-C. The update under way is always finished, so weights and optimizer agree.
             # All ranks stop at the same step, also if only one of them has got the signal.
             while not trainer.finished and not any(trainer.workers.gather(signals)):
@@ -81,13 +83,16 @@ def train(trainer: Trainer, run: Run, write_sample: Callable[[], str]) -> int:
 class Loop:
     """Updates a model, writes metrics, and from time to time evaluates, saves a checkpoint or shows a sample."""
 
-    def __init__(self, trainer: Trainer, run: Run, metrics: Metrics, bar: tqdm, write_sample: Callable[[], str]):
-        self.trainer, self.run, self.metrics, self.bar, self.write_sample = trainer, run, metrics, bar, write_sample
+    def __init__(
+        self, trainer: Trainer, run: Run, metrics: Metrics, records: Records, bar: tqdm, write_sample: Callable[[], str]
+    ):
+        self.trainer, self.run, self.metrics, self.records = trainer, run, metrics, records
+        self.bar, self.write_sample = bar, write_sample
         self.first_step = self.saved_step = trainer.state.step  # saved_step: of the newest checkpoint
         self.diverged = False  # whether the weights give losses that are not finite
         self.picture = Picture(run)
         # With --profile, a few updates are measured. Their results are the same.
-        self.update = Profiling(trainer, run).update if trainer.options.profile else trainer.update
+        self.update = Profiling(trainer, run).update if trainer.options.profile else records.update
 
     def advance(self) -> None:
         """One update, and what has to be done after it."""
@@ -153,6 +158,7 @@ class Loop:
             return
         # In this order: a run resumed from the checkpoint needs the metrics of all steps before it.
         self.metrics.flush()
+        self.records.flush()
         self.run.checkpoints.save(checkpoint)
         self.saved_step = self.trainer.state.step
         self.picture.draw(self.trainer.state.step)
@@ -192,6 +198,7 @@ class Loop:
             with self.trainer.optimizer.averaged():
                 sample = self.write_sample()
             print_line(f"--- step {step} writes:\n{sample}\n---")
+            self.records.add_sample(step, sample)
         except ValueError as error:  # the prompt was checked before, so it is the model
             print_line(f"step {step}: no sample, because {error}")
 

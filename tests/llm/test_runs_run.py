@@ -26,8 +26,9 @@ from llm.runs import checkpoints as checkpoints_module
 from llm.runs import run as run_module
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.errors import RunError
+from llm.runs.find import new_run, newest_run
 from llm.runs.options import Options, TrainOptions
-from llm.runs.run import Run, new_run, newest_run
+from llm.runs.run import Run
 from tokenizer import CharTokenizer
 
 LETTERS = CharTokenizer.train(["abc"])
