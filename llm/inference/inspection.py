@@ -16,6 +16,7 @@ from llm.model.block import Block
 from llm.model.gpt import GPT
 from llm.model.kv_cache import UpdateCache
 from llm.model.masks import LayerSettings
+from llm.model.mlp import MLP
 from llm.model.no_dropout import no_dropout
 from minigrad import no_grad
 from minigrad.backend import Array, array_module, to_device
@@ -74,6 +75,19 @@ def all_attention_weights(
         yield weights
 
 
+def mlp_inputs(model: GPT, ids: Sequence[int]) -> list[np.ndarray | None]:
+    """What the activation function of each block reads: (T, F), of a gated network the gate. None: it has experts."""
+    blocks = [copy(block) for block in model.blocks[:]]
+    watched = [WatchedMLP(block.mlp) if isinstance(block.mlp, MLP) else None for block in blocks]
+    for block, mlp in zip(blocks, watched):
+        block.mlp = mlp or block.mlp  # type: ignore[assignment]
+    with no_grad(), no_dropout(model):
+        _read(model, ids, [WatchedBlock(block, can_decode=False) for block in blocks])
+    found = [None if mlp is None else to_device(mlp.found[0], "cpu")[0] for mlp in watched]
+    branches = 2 if model.config.gated else 1  # the gate comes first
+    return [None if x is None else x[:, : x.shape[1] // branches] for x in found]
+
+
 # --- how it is done ---------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +123,17 @@ class WatchedAttention(Module):
     def forward(self, x: Tensor, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Tensor:
         self.inputs.append((x, settings))
         return self.apply(x, settings, update_cache)
+
+
+class WatchedMLP(Module):
+    """A feed-forward network that keeps the results of its first projection."""
+
+    def __init__(self, mlp: MLP):
+        self.apply, self.project, self.found = mlp.forward, mlp.up.forward, list[Array]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.found.append(self.project(x).data)
+        return self.apply(x)
 
 
 class Identity(Module):

@@ -4,18 +4,27 @@ transformer-circuits.pub/2021/framework; Olsson and others 2022, arXiv:2209.1189
     previous token    the weight on the token before
     same token        the weight on earlier places with the same token
     induction         the weight on the tokens that came after such places: what followed last time
+
+Of a translator: where the decoder looks in the source while it writes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
 from llm.data.lab.page.html import Html, element
 from llm.inference.inspection import all_attention_weights
+from llm.inference.translation import beam_translation, cross_weights, end_id, source_ids
 from llm.model.gpt import GPT
+from llm.model.transformer import Transformer
+from llm.report.opened import Opened
 from llm.report.pictures import image
+from tokenizer import BaseTokenizer
 
 MOST_TOKENS = 64
+MOST_HEADS = 256  # that are shown: a page stays below 5 MB
 
 
 def head_scores(weights: np.ndarray, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -37,22 +46,66 @@ def _mean_weight(weights: np.ndarray, where: np.ndarray) -> np.ndarray:
     return (weights * where).sum(axis=2)[:, queries].mean(axis=1)
 
 
-def show(model: GPT, ids: np.ndarray) -> Html:
-    ids = ids[:MOST_TOKENS]
-    rows = []
+def show(run: Opened) -> Html | None:
+    if isinstance(run.model, Transformer):
+        return _of_translator(run.model, run.tokenizer, run)
+    if run.gpt is None or run.text is None or len(run.text.first) < 2:
+        return None
+    return _of_text(run.gpt, run.text.first[:MOST_TOKENS], run.text.about)
+
+
+def _of_text(model: GPT, ids: np.ndarray, text: str) -> Html:
+    figures: list[Html] = []
     for layer, weights in enumerate(all_attention_weights(model, ids.tolist())):
         scores = head_scores(weights, ids)
-        rows += [_head(layer, head, weights[head], scores) for head in range(len(weights))]
+        figures += [_head(layer, head, weights[head], scores) for head in range(len(weights))]
     about = (
-        f"The first {len(ids)} tokens of validation text. Rows are the tokens that look, columns those that are looked "
-        "at; the darker, the more weight. The numbers are the mean weight on the token before, on the same token "
-        "earlier, and on what came after it (induction)."
+        f"{text}, the first {len(ids)} tokens. Rows are the tokens that look, columns those that are looked at; the "
+        "darker, the more weight. The numbers are the mean weight on the token before, on the same token earlier, and "
+        "on what came after it (induction)."
     )
-    heads = element("div", *rows, class_="heads")
-    return element("section", element("h2", "Attention"), element("p", about, class_="about"), heads)
+    return _heads(figures, about)
+
+
+def _heads(figures: list[Html], about: str) -> Html:
+    note = f" The first {MOST_HEADS} of {len(figures)} heads are shown." if len(figures) > MOST_HEADS else ""
+    return element(
+        "div", element("p", about + note, class_="about"), element("div", *figures[:MOST_HEADS], class_="heads")
+    )
 
 
 def _head(layer: int, head: int, weights: np.ndarray, scores: dict[str, np.ndarray]) -> Html:
     said = ", ".join(f"{name} {score[head]:.2f}" for name, score in scores.items() if np.isfinite(score[head]))
-    title = f"layer {layer}, head {head}"
-    return element("figure", image(weights / weights.max(), title), element("figcaption", f"{title}: {said}"))
+    return _figure(f"layer {layer}, head {head}", weights, said)
+
+
+def _figure(title: str, weights: np.ndarray, said: str = "") -> Html:
+    return element(
+        "figure", image(weights / weights.max(), title), element("figcaption", f"{title}: {said}" if said else title)
+    )
+
+
+def _of_translator(model: Transformer, tokenizer: BaseTokenizer, run: Opened) -> Html | None:
+    source = first_source(run.samples)
+    if not source:
+        return None
+    end = end_id(tokenizer)
+    ids = source_ids(tokenizer, source, model.context)
+    target = beam_translation(model, ids, end)
+    weights: Iterable[np.ndarray] = cross_weights(model, ids, [end, *target][: model.context])  # (H, T, S) each
+    figures = [
+        _figure(f"layer {layer}, head {head}", of_head)
+        for layer, of_layer in enumerate(weights)
+        for head, of_head in enumerate(of_layer)
+    ]
+    about = (
+        f"{source} -> {tokenizer.decode(target)}. Rows are the tokens that are written, columns those of the source "
+        "that the decoder looks at; the darker, the more weight."
+    )
+    return _heads(figures, about)
+
+
+def first_source(samples: Iterable) -> str:
+    """What was translated in the newest sample, the first line of which is "SOURCE -> TARGET"."""
+    texts = [str(line["text"]) for line in samples]
+    return texts[-1].split("\n")[0].partition(" -> ")[0] if texts else ""

@@ -3,51 +3,61 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from llm.console import command_line
 from llm.data.lab.page.html import Html, element
 from llm.model import cost
+from llm.report.opened import Opened
 from llm.runs.options import Options
+from llm.training.dry_run import predict
+from llm.training.memory import memory_arguments
+from llm.training.setup import worker_count
+from llm.training.words import words
 
-Line = Mapping[str, Any]  # of metrics.jsonl
 
-
-def facts(options: Options, lines: Sequence[Line], numbers: int) -> dict[str, str]:
-    """`numbers`: of the parameters of the model."""
+def facts(run: Opened) -> dict[str, str]:
+    """Names and values; those that are not known are left out."""
+    lines = run.metrics
     losses = {line["step"]: line["val_loss"] for line in lines if line["val_loss"] is not None}
     best = min(losses, key=lambda step: losses[step], default=None)
     speeds = [line["tokens_per_second"] for line in lines if line["tokens_per_second"]]
-    training = options.training
-    memory = cost.training_memory(options.model, -(-training.batch_size // training.micro_batches)).total
+    peaks = [line["peak_memory"] for line in run.layers if line.get("peak_memory")]
     found = {
-        "parameters": f"{numbers:,}",
-        "steps": f"{lines[-1]['step']:,} of {training.steps:,}" if lines else "none",
+        "parameters": f"{run.model.num_parameters():,}",
+        "steps": f"{lines[-1]['step']:,} of {run.options.training.steps:,}" if lines else "none",
         "best validation loss": "none" if best is None else f"{losses[best]:.4f} at step {best:,}",
         "time of the updates": f"{lines[-1]['elapsed']:,.0f} s" if lines else "",
-        "median speed": f"{statistics.median(speeds):,.0f} tokens/s" if speeds else "",
-        "memory, as predicted": f"{memory / 1e6:,.0f} MB",
+        "speed, median": f"{statistics.median(speeds):,.0f} tokens/s" if speeds else "",
+        **predicted(run.options),
+        "most memory of the process": f"{max(peaks) / 1e6:,.0f} MB" if peaks else "",
+        "made with": ", ".join(f"{name} {value}" for name, value in run.run.versions.items()),
     }
     return {name: value for name, value in found.items() if value}
 
 
-def changed_options(options: Options, preset: Options) -> list[str]:
-    """The options that differ from those of the preset, as words of a command line."""
-    words = ["python train.py", *([f"--preset {options.training.preset}"] if options.training.preset else [])]
-    for part, other in ((options.training, preset.training), (options.model, preset.model)):
-        for name, value in vars(part).items():
-            if value != getattr(other, name) and name != "preset":
-                words.append(f"--{name.rstrip('_').replace('_', '-')} {value}")
-    return words
+def predicted(options: Options) -> dict[str, str]:
+    """Speed on this machine, and memory of the arrays, as train.py --dry-run predicts them."""
+    workers = worker_count(options.training, "cpu")
+    speed = predict(options, "cpu", workers)
+    memory = cost.training_memory(options.model, **memory_arguments(options, workers)).total
+    return {
+        "speed, as predicted for this machine": f"{speed.tokens / speed.seconds:,.0f} tokens/s",
+        "memory of the arrays, as predicted": f"{memory / 1e6:,.0f} MB",
+    }
 
 
-def show(runs: Mapping[str, Mapping[str, str]], commands: Mapping[str, str], versions: str) -> Html:
-    names = list(dict.fromkeys(name for found in runs.values() for name in found))
-    head = element("tr", element("th", ""), *(element("th", run) for run in runs))
+def show(runs: Sequence[Opened]) -> Html:
+    found = {run.name: facts(run) for run in runs}
+    names = list(dict.fromkeys(name for of_run in found.values() for name in of_run))
+    head = element("tr", element("th", ""), *(element("th", name) for name in found))
     rows = [
-        element("tr", element("th", name), *(element("td", found.get(name, "")) for found in runs.values()))
+        element("tr", element("th", name), *(element("td", of_run.get(name, "")) for of_run in found.values()))
         for name in names
     ]
-    table = element("table", element("thead", head), element("tbody", *rows))
-    told = [element("p", f"{run}: ", element("code", command), class_="about") for run, command in commands.items()]
-    return element("section", table, *told, element("p", versions, class_="note"))
+    table = element("table", element("thead", head), element("tbody", *rows), class_="facts")
+    commands = [
+        element("p", f"{run.name}: ", element("code", command_line("train.py", *words(run.options))), class_="about")
+        for run in runs
+    ]
+    return element("section", table, *commands)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from llm.data.lab.page.html import Html, element
 from llm.inference.inspection import logit_lens_from
-from llm.model.gpt import GPT
+from llm.report.opened import Opened
 from tokenizer import BaseTokenizer
 
 COLUMNS = 12  # tokens that are shown, after some context
 CONTEXT = 20
+LONGEST = 24  # characters of a token that are shown
 
 
-def show(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
-    ids = ids[: CONTEXT + COLUMNS + 1]
+def show(run: Opened) -> Html | None:
+    if run.gpt is None or run.text is None:
+        return None
+    model, tokenizer, ids = run.gpt, run.tokenizer, run.text.first[: CONTEXT + COLUMNS + 1]
+    if len(ids) < 2:
+        return None
     inputs, first = ids[:-1], max(0, len(ids) - 1 - COLUMNS)
     head = element(
         "tr", element("th", "after the token"), *(element("th", _shown(tokenizer, i)) for i in inputs[first:])
@@ -28,13 +31,12 @@ def show(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
     ]  # fmt: skip
     about = "The likeliest next token, if each layer were the last one. What really came is marked."
     table = element("table", element("thead", head), element("tbody", *rows))
-    return element(
-        "section",
-        element("h2", "Logit lens"),
-        element("p", about, class_="about"),
-        element("div", table, class_="scroll"),
-    )
+    return element("div", element("p", about, class_="about"), element("div", table, class_="scroll"))
 
 
 def _shown(tokenizer: BaseTokenizer, i: int) -> str:
-    return repr(tokenizer.decode([int(i)]))[1:-1]
+    return shortened(repr(tokenizer.decode([int(i)]))[1:-1])
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST] + "..."

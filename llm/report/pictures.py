@@ -13,29 +13,60 @@ import numpy as np
 from llm.data.lab.page.figures import Axis, number
 from llm.data.lab.page.html import Html, element
 
-WIDTH, HEIGHT, LEFT, BOTTOM = 460, 170, 44, 22
+WIDTH, HEIGHT = 460, 170
+LEFT, RIGHT, TOP, BOTTOM = 52, 18, 10, 22  # room for the numbers of the axes
+COLOURS = ("var(--kept)", "var(--dropped)", "#8a63b8", "#3f9a68")
 MOST_POINTS = 400  # of a curve: more than the picture has room for
 
 Curve = Sequence[tuple[float, float]]
 
 
-def curves(title: str, lines: Mapping[str, Curve]) -> Html | None:
-    """A picture with a line for each curve, all at one scale. None if there is nothing to draw."""
-    shown = {name: thinned([(x, y) for x, y in line if math.isfinite(x + y)]) for name, line in lines.items()}
+def curves(title: str, lines: Mapping[str, Curve], *, log: bool = False) -> Html | None:
+    """A picture with a line for each curve, all at one scale. None if there is nothing to draw.
+
+    `log`: the values as logarithms; those that are not above 0 are left out.
+    """
+    shown = {
+        name: thinned([(x, y) for x, y in line if math.isfinite(x + y) and (y > 0 or not log)])
+        for name, line in lines.items()
+    }
     points = [point for line in shown.values() for point in line]
     if len(points) < 2:
         return None
     steps, values = zip(*points)
-    across, up = Axis(min(0.0, *steps), max(steps)), Axis(min(values), max(values))  # from 0 on, an axis is linear
-    place = lambda x, y: (LEFT + across.share(x) * (WIDTH - LEFT), (1 - up.share(y)) * (HEIGHT - BOTTOM))
-    parts = [_tick(*place(across.value(0), tick), number(tick), "end") for tick in up.ticks()]
-    parts += [_tick(place(tick, 0)[0], HEIGHT - 4, number(tick), "middle") for tick in across.ticks()]
+    height = math.log10 if log else float
+    across, up = Axis(min(0.0, *steps), max(steps)), Axis(height(min(values)), height(max(values)))
+    x_of = lambda step: LEFT + across.share(step) * (WIDTH - LEFT - RIGHT)
+    y_of = lambda value: TOP + (1 - up.share(value)) * (HEIGHT - TOP - BOTTOM)
+    ticks = {y_of(height(value)): value for value in (round_numbers(min(values), max(values)) if log else up.ticks())}
+    parts = [_tick(LEFT, y, number(value), "end") for y, value in ticks.items()]
+    parts += [_tick(x_of(step), HEIGHT - 4, number(step), "middle") for step in across.ticks()]
     for index, line in enumerate(shown.values()):
-        corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line))
-        parts.append(element("polyline", points=corners, class_=f"run{index}"))
+        corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in ((x_of(x), y_of(height(y))) for x, y in line))
+        parts.append(element("polyline", points=corners, style=f"stroke: {colour(index, len(shown))}"))
     picture = element("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title)
-    legend = [element("span", element("i", class_=f"run{i}"), f" {name} ") for i, name in enumerate(shown)]
+    legend = [
+        element("span", element("i", style=f"background: {colour(i, len(shown))}"), f" {name} ")
+        for i, name in enumerate(shown)
+    ]
     return element("div", element("h4", title), picture, element("p", *legend, class_="legend"), class_="card")
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """Some numbers above 0 for a logarithmic axis: 1, 2, 5, 10 ..., or only powers of 10 if these are many."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1,)):
+        found = [x for e in exponents for d in digits if low * 0.9 <= (x := d * 10.0**e) <= high * 1.1]
+        if len(found) <= 6:
+            break
+    return found[:: -(-len(found) // 6) or 1]
+
+
+def colour(index: int, count: int) -> str:
+    """Of a line: four that are easily told apart, or as many as needed, from blue to red, for what has an order."""
+    if count <= len(COLOURS):
+        return COLOURS[index]
+    return f"hsl({230 - 230 * index / (count - 1):.0f} 65% 48%)"
 
 
 def _tick(x: float, y: float, text: str, anchor: str) -> Html:

@@ -6,19 +6,24 @@ import numpy as np
 
 from llm.data.lab.page.html import Html, element
 from llm.model.gpt import GPT
+from llm.report.lens import shortened
+from llm.report.opened import Opened
+from llm.training.records import layer_of
 from minigrad.backend import to_device
+from minigrad.nn import Module
 from tokenizer import BaseTokenizer
 
 SHOWN = 120  # tokens: the most frequent ones of the text
 WIDTH, HEIGHT = 1000, 560
 
 
-def weight_sizes(model: GPT) -> dict[str, dict[str, float]]:
-    """By layer ("0", "1", ...; "outside") and the rest of the name: the root of the mean square of each matrix."""
+def weight_sizes(model: Module) -> dict[str, dict[str, float]]:
+    """By layer (blocks.0, embedding ...) and the rest of the name: the root of the mean square of each matrix."""
     found: dict[str, dict[str, float]] = {}
     for name, p in model.named_parameters():
         if p.ndim >= 2:
-            layer, rest = name.split(".", 2)[1:] if name.startswith("blocks.") else ("outside", name)
+            layer = layer_of(name)
+            rest = name.removeprefix("model.").removeprefix(layer + ".")
             values = to_device(p.data, "cpu").astype(np.float64)
             found.setdefault(layer, {})[rest] = float(np.sqrt((values**2).mean()))
     return found
@@ -32,24 +37,20 @@ def principal_components(vectors: np.ndarray) -> np.ndarray:
     return (u * s * flip)[:, :2]
 
 
-def show(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
-    sizes = weight_sizes(model)
-    columns = list(dict.fromkeys(rest for layer in sizes for rest in sizes[layer] if layer != "outside"))
+def show(run: Opened) -> Html:
+    sizes = weight_sizes(run.model)
+    columns = list(dict.fromkeys(rest for of in sizes.values() for rest in of))
     head = element("tr", element("th", "layer"), *(element("th", name.removesuffix(".weight")) for name in columns))
     rows = [
         element("tr", element("th", layer), *(element("td", f"{of[c]:.3f}" if c in of else "") for c in columns))
         for layer, of in sizes.items()
-        if layer != "outside"
     ]
     about = "The root of the mean square of each matrix, by layer."
     table = element("div", element("table", element("thead", head), element("tbody", *rows)), class_="scroll")
-    return element(
-        "section",
-        element("h2", "Weights"),
-        element("p", about, class_="about"),
-        table,
-        _embedding(model, ids, tokenizer),
-    )
+    picture = None
+    if run.gpt is not None and run.text is not None:
+        picture = _embedding(run.gpt, run.text.inputs.ravel(), run.tokenizer)
+    return element("div", element("p", about, class_="about"), table, picture)
 
 
 def _embedding(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
@@ -60,7 +61,7 @@ def _embedding(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
     low, high = places.min(axis=0), places.max(axis=0)
     shares = (places - low) / np.where(high > low, high - low, 1)
     parts = [
-        element("text", repr(tokenizer.decode([int(i)]))[1:-1], x=f"{30 + x * (WIDTH - 90):.0f}",
+        element("text", shortened(repr(tokenizer.decode([int(i)]))[1:-1]), x=f"{30 + x * (WIDTH - 90):.0f}",
                 y=f"{20 + y * (HEIGHT - 40):.0f}")
         for i, (x, y) in zip(tokens, shares)
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """The folder that training leaves, and from which training continues and inference reads. To read in order:
 
-1. run.py            the folder: which files are in it, who may write to it; find.py: the newest one, or a new one
+1. run.py            the folder: which files are in it, who may write to it; find.py: the newest one, or a new one;
+                     versions.py: with what it was made
 2. options.py        what was asked for: the options of train.py; presets.py: values that go well together;
                      tuning_options.py: those for tuning a model; parallel_options.py: those for several ranks;
                      parsing.py: from a command line

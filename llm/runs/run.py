@@ -31,6 +31,7 @@ from llm.runs.files import locked, open_regular, read_json, write_json
 from llm.runs.loss_picture import draw_losses
 from llm.runs.metrics import Metrics, iterate_metrics
 from llm.runs.step_lines import StepLines
+from llm.runs.versions import versions
 from tokenizer import BaseTokenizer
 from tokenizer import load as load_tokenizer
 from tokenizer.formats.atomic import PARTIAL, remove_partial, write_file
@@ -47,7 +48,7 @@ LARGEST_TOKENIZER = 1 << 28  # bytes: eight times the largest that is published
 LARGEST_RATIO = 8
 TOKENIZER_FILES = {TOKENIZER, SETTINGS_NAME}
 ADAPTERS = ("lora_rank", "prefix_tokens", "prompt_tokens")  # options of tuning
-MORE = ("base", "task")  # what config.json may have beside the options
+MORE = ("base", "task", "versions")  # what config.json may have beside the options
 CONFIG, METRICS, PICTURE, PROFILE = "config.json", "metrics.jsonl", "loss.png", "profile.svg"
 SAMPLES, LAYERS = "samples.jsonl", "layers.jsonl"
 REPORT, REFERENCE = "report.json", "reference.safetensors"  # of --objective classify, preference
@@ -95,7 +96,7 @@ class Run:
             if settings := settings_to_keep(tokenizer):
                 write_file(self.folder / SETTINGS_NAME, json.dumps(settings, indent=2) + "\n")
             tokenizer.save(self.folder / TOKENIZER)
-        more = {"base": base, "task": task}
+        more = {"base": base, "task": task, "versions": versions()}
         self.write_options(options, {name: value for name, value in more.items() if value})
 
     def write_options(self, options: Options, more: Mapping[str, Any] | None = None) -> None:
@@ -139,6 +140,11 @@ class Run:
     def base(self) -> Any:
         """The checksum of the model that the adapter belongs to: llm/hub/tuned.py."""
         return self._read_config(lambda data: data.get("base"))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """With what the run was begun; {} if it is older than this."""
+        return self._read_config(lambda data: {str(name): str(x) for name, x in data.get("versions", {}).items()})
 
     @property
     def task(self) -> dict[str, Any]:

@@ -12,7 +12,8 @@
 10. command.py      the command line of train.py
 11. messages.py     what is said at the end
 12. display.py      progress bars; dry_run.py: --dry-run; memory.py: how much is needed; trained.py: of what is
-                    trained; profiling.py: --profile; records.py: what a report needs; eval_tasks.py: --eval-task
+                    trained; profiling.py: --profile; records.py: what a report needs; eval_tasks.py: --eval-task;
+                    words.py: the command of a run
 
 The path of one gradient, from the command to the weights:
 

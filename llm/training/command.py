@@ -40,7 +40,7 @@ FindTask = Callable[[str], TaskKind]  # takes a name of --objective. As with Sam
 
 
 @dataclass(frozen=True)
-class _FirstOptions:
+class FirstOptions:
     """The options that are read first, because they decide the defaults of all others."""
 
     preset: str | None = None
@@ -57,14 +57,14 @@ class _FirstOptions:
 
 def parse(arguments: list[str]) -> tuple[Options, Run]:
     """The options and the run. Raises ValueError for a preset, a folder or a change of options that is not possible."""
-    first, others = read_some(_FirstOptions, arguments, program="train.py")
+    first, others = read_some(FirstOptions, arguments, program="train.py")
     # --help comes before anything that can fail, such as a folder that cannot be used. It ends the program.
     if {"-h", "--help"} & set(others):
-        _parse(["--help"], brief(_described(first)))
+        _parse(["--help"], brief(described(first)))
     if "--help-all" in others:
-        _parse(["--help"], _described(first))
+        _parse(["--help"], described(first))
     run = _run(first)
-    defaults = run.options() if run.exists else _with_warmup_for(first.steps, _defaults(first))
+    defaults = run.options() if run.exists else defaults_for(first)
     options = _with_lasting_path(_parse(arguments, defaults))
     if run.exists:
         _refuse_changes(run, defaults, options)
@@ -117,8 +117,12 @@ def _parse(arguments: list[str], defaults: Options) -> Options:
     return read_options(type(defaults), arguments, program="train.py", default=defaults)
 
 
-def _defaults(first: _FirstOptions) -> Options:
-    """The values of options that are not given, in a new run."""
+def defaults_for(first: FirstOptions) -> Options:
+    """The values of options that are not given, in a new run. Raises ValueError or OSError if --from names no model."""
+    return _with_warmup_for(first.steps, _defaults(first))
+
+
+def _defaults(first: FirstOptions) -> Options:
     if first.from_ is None:
         return _preset(first.preset)
     if first.preset is not None:
@@ -129,20 +133,20 @@ def _defaults(first: _FirstOptions) -> Options:
     return base_options(first.from_, _tuning_defaults(first))
 
 
-def _tuning_defaults(first: _FirstOptions) -> TrainOptions:
+def _tuning_defaults(first: FirstOptions) -> TrainOptions:
     """The options of training that are not given, with --from."""
     adapters = [name for name in ADAPTER_LR if getattr(first, name) is not None]
     return tuning_defaults(first.objective or "text", adapters)
 
 
-def _described(first: _FirstOptions) -> Options:
+def described(first: FirstOptions) -> Options:
     """What --help shows: the values of `_defaults`, without opening the model of --from."""
     preset = _preset(first.preset)
     training = preset.training if first.from_ is None else replace(_tuning_defaults(first), from_=first.from_)
     return replace(preset, training=replace(training, objective=first.objective or training.objective))
 
 
-def _run(first: _FirstOptions) -> Run:
+def _run(first: FirstOptions) -> Run:
     if first.out is None:
         name = (first.preset or "default") if first.from_ is None else base_name(first.from_)
         return newest_run() if first.resume else new_run(name)

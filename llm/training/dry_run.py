@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -118,7 +119,17 @@ def steps_done(run: Run) -> int:
     return 0 if checkpoint is None else checkpoint.step
 
 
-def describe_time(options: Options, device: str, workers: int, done: int) -> list[str]:
+class Prediction(NamedTuple):
+    """What a step takes on this machine."""
+
+    tokens: int
+    flops: float
+    cores: int
+    rate: float  # floating-point operations per second of a matrix product on these cores
+    seconds: float
+
+
+def predict(options: Options, device: str, workers: int) -> Prediction:
     training, model = options.training, options.model
     tokens = training.batch_size * texts_of_a_row(training.objective) * model.context
     how = memory_arguments(options, workers)
@@ -127,7 +138,13 @@ def describe_time(options: Options, device: str, workers: int, done: int) -> lis
     cores = workers if workers > 1 else blas_threads(training.threads, cost.parameters(model, pairs=how["pairs"]).total)
     cores = min(cores, available_cores()) if device == "cpu" else 1
     rate = cores * matmul_rate(device)
-    seconds, steps = flops / (rate * UTILISATION), max(0, training.steps - done)
+    return Prediction(tokens, flops, cores, rate, seconds=flops / (rate * UTILISATION))
+
+
+def describe_time(options: Options, device: str, workers: int, done: int) -> list[str]:
+    training = options.training
+    tokens, flops, cores, rate, seconds = predict(options, device, workers)
+    steps = max(0, training.steps - done)
     where = ("1 core" if cores == 1 else f"{cores} cores") if device == "cpu" else device
     speed = f"{UTILISATION:.0%} of the {rate / 1e9:,.0f} GFLOP/s of matrix products on {where}"
     lines = [

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,20 @@ def opened(
     context.close()
     serious = [each for each in complaints if "status of 4" not in each]  # which says that a request was refused
     assert not serious, "\n".join(serious)
+
+
+@contextmanager
+def opened_file(browser: Browser, path: Path, **options: Any) -> Iterator[Page]:
+    """A page in a file, with all its details open. Fails if it asks for anything, or if the browser complains."""
+    context = browser.new_context(**{"viewport": {"width": 1180, "height": 900}, **options})
+    page, asked, complaints = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    yield page
+    context.close()
+    assert asked == [path.as_uri()] and complaints == []
 
 
 def change_requests(page: Page, path: str, **fields: Any) -> list[dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,11 @@ import pytest
 
 pytest.importorskip("playwright")
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from llm.data.lab.command import main
 from llm.data.lab.verdict import Verdict
-from tests.llm.browsers import CONTRASTS
+from tests.llm.browsers import CONTRASTS, opened_file
 from tests.llm.lab_folders import HOSTILE, write_folder
 
 pytestmark = pytest.mark.browser
@@ -34,22 +32,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "show.html"
 
 
-@contextmanager
-def opened(browser: Browser, path: Path, **options: Any) -> Iterator[Page]:
-    """The page, with all its details open. Fails if it asks for anything, or if the browser has complaints."""
-    context = browser.new_context(**{"viewport": {"width": 1180, "height": 900}, **options})
-    page, asked, complaints = context.new_page(), [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text))
-    page.goto(path.as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
-    yield page
-    context.close()
-    assert asked == [path.as_uri()] and complaints == []
-
-
 def test_hostile_texts_are_shown_and_do_nothing(browser: Browser, path: Path) -> None:
-    with opened(browser, path) as page:
+    with opened_file(browser, path) as page:
         assert page.title() == TITLE
         assert page.locator("main script, main img, main iframe, main a, main style, [onload], [onerror]").count() == 0
         assert page.locator("svg [onload], svg script").count() == 0
@@ -62,7 +46,7 @@ def test_hostile_texts_are_shown_and_do_nothing(browser: Browser, path: Path) ->
 
 @pytest.mark.parametrize("width", [320, pytest.param(1180, marks=pytest.mark.slow)])
 def test_no_window_is_too_narrow(browser: Browser, path: Path, width: int) -> None:
-    with opened(browser, path, viewport={"width": width, "height": 640}) as page:
+    with opened_file(browser, path, viewport={"width": width, "height": 640}) as page:
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
         wide = "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1"
         wide += " && !e.closest('figure')).map((e) => e.outerHTML.slice(0, 80))"
@@ -71,13 +55,13 @@ def test_no_window_is_too_narrow(browser: Browser, path: Path, width: int) -> No
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_text_has_contrast_in_light_and_in_dark(browser: Browser, path: Path, scheme: Any) -> None:
-    with opened(browser, path, color_scheme=scheme) as page:
+    with opened_file(browser, path, color_scheme=scheme) as page:
         contrasts = page.evaluate(CONTRASTS)
         assert len(contrasts) > 50 and [each for each in contrasts if each[0] < 4.5] == []
 
 
 def test_on_paper_what_is_closed_is_shown_and_the_paper_is_white(browser: Browser, path: Path) -> None:
-    with opened(browser, path, color_scheme="dark") as page:
+    with opened_file(browser, path, color_scheme="dark") as page:
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = false))")
         page.emulate_media(media="print")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

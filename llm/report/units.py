@@ -1,0 +1,73 @@
+"""Units of the feed-forward networks that do nothing, or nothing but a product, with all tokens of a text.
+
+dead         the slope of the activation function is nearly 0 at every token: no gradient reaches its weights
+saturated    the slope is nearly 1 at every token: the unit is linear, as if there were no activation function
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm.data.lab.page.html import Html, element
+from llm.inference.inspection import mlp_inputs
+from llm.model.gpt import GPT
+from llm.report.opened import Opened
+from minigrad.fused.activation import ACTIVATIONS
+from minigrad.fused.curves import curve_gradient
+
+NEARLY = 0.02  # how far the slope may be from 0 or 1. GELU: at less than -2.8, and at more than 2.8
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of the units of a layer."""
+
+    units: int
+    dead: float
+    saturated: float
+    flat: float  # the share of all pairs of a unit and a token at which the slope is nearly 0
+
+
+def shares(inputs: np.ndarray, activation: str) -> Shares:
+    """`inputs` (N, F): what the activation function reads, for N tokens and F units."""
+    x = inputs.astype(np.float64)
+    slope = curve_gradient(np.ones_like(x), x, ACTIVATIONS[activation].curve)  # (N, F)
+    flat, linear = np.abs(slope) < NEARLY, np.abs(slope - 1) < NEARLY
+    return Shares(x.shape[1], float(flat.all(axis=0).mean()), float(linear.all(axis=0).mean()), float(flat.mean()))
+
+
+def measure(model: GPT, rows: Sequence[np.ndarray]) -> list[Shares | None]:
+    """For each layer, over all rows of ids (T,). None: a layer of experts."""
+    by_row = [mlp_inputs(model, ids.tolist()) for ids in rows]
+    return [
+        None if any(part is None for part in layer) else shares(np.concatenate(layer), model.config.mlp)
+        for layer in zip(*by_row)
+    ]
+
+
+def show(run: Opened) -> Html | None:
+    if run.gpt is None or run.text is None:
+        return None
+    rows = list(run.text.inputs) if run.text.documents is None else [run.text.first]
+    found = measure(run.gpt, rows)
+    if not any(found):
+        return None
+    head = ("layer", "units", "dead", "saturated", "slope nearly 0")
+    lines = [
+        (str(layer), f"{each.units:,}", f"{each.dead:.1%}", f"{each.saturated:.1%}", f"{each.flat:.0%}")
+        for layer, each in enumerate(found)
+        if each is not None
+    ]
+    about = (
+        f"Of the feed-forward networks, over {sum(map(len, rows)):,} tokens. Dead: the slope of the activation is "
+        "nearly 0 at every token. Saturated: it is nearly 1 at every token. The last column counts all pairs of a unit "
+        "and a token."
+    )
+    body = [element("tr", element("th", line[0]), *(element("td", cell) for cell in line[1:])) for line in lines]
+    table = element(
+        "table", element("thead", element("tr", *(element("th", x) for x in head))), element("tbody", *body)
+    )
+    return element("div", element("p", about, class_="about"), element("div", table, class_="scroll"))
