@@ -47,7 +47,7 @@ ALLOWED = {  # packages that a room may import; the standard library goes withou
 }
 # Folders from the top floor to the ground floor. A folder may import from the floors below its own.
 FLOORS = {
-    "llm": ["tuning report", "training", "evaluation", "inference", "data", "hub parallel", "runs", "model"],
+    "llm": ["report", "tuning", "training", "evaluation", "inference", "data", "hub parallel", "runs", "model"],
     "tokenizer": ["cli", "models", "fast formats training", "bpe", "text", "split", "arrays"],
     "minigrad": ["optim", "profiler", "nn", "gradcheck", "fused", "cuda ops"],
 }

@@ -53,13 +53,15 @@ def curves(title: str, lines: Mapping[str, Curve], *, log: bool = False) -> Html
 
 
 def round_numbers(low: float, high: float) -> list[float]:
-    """Some numbers above 0 for a logarithmic axis: 1, 2, 5, 10 ..., or only powers of 10 if these are many."""
+    """Some numbers above 0 for a logarithmic axis: 1, 2, 5, 10 ..., only powers of 10 if these are many, and numbers
+    that lie evenly if there are few.
+    """
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 2, 5), (1,)):
         found = [x for e in exponents for d in digits if low * 0.9 <= (x := d * 10.0**e) <= high * 1.1]
         if len(found) <= 6:
             break
-    return found[:: -(-len(found) // 6) or 1]
+    return found[:: -(-len(found) // 6)] if len(found) > 2 else [x for x in Axis(low, high).ticks() if x > 0]
 
 
 def colour(index: int, count: int) -> str:
