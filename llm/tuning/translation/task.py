@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from llm.parallel.workers import Workers
 from llm.runs.options import Options
 from llm.runs.run import ATTENTION, Run
 from llm.training.checks import check_prompt
+from llm.training.display import bar
 from llm.training.task import Parts, SampleWriter, Task, kept_tokenizer, with_vocabulary
 from llm.training.text import check_vocab_size
 from llm.tuning.examples.row_batches import RowBatches, some_batches
@@ -147,7 +149,8 @@ class TranslateTask(Task):
     def report(self, model: Any, run: Run) -> str:
         """How many of the held-out pairs are exactly right, greedy and with beams; and a picture of attention."""
         some = spread(self.val, REPORTED)
-        beams = [beam_translation(model, example.source, self.end) for example in some]
+        with closing(bar(iterable=some, desc="translating held-out pairs", leave=False)) as examples:
+            beams = [beam_translation(model, example.source, self.end) for example in examples]
         draw_cross_attention(model, self.tokenizer, some[0].pair.source, run.folder / ATTENTION)
         return (
             f"held-out pairs, exactly as they should be:\n  greedy       {share(greedy(model, some), some)}\n"
