@@ -24,6 +24,7 @@ from llm.parallel.plan.split import Split
 from llm.parallel.zero.kinds import sharded
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
+from minigrad.optim import AdamW
 
 CONFIG = GPTConfig(vocab_size=1024, context=64, layers=8, heads=8, dim=128)
 MICRO_BATCHES = 8  # of a pipeline, at most
@@ -86,7 +87,9 @@ def make_step(mesh: Any, job: Job, rows: int) -> tuple[Any, Callable[[], Any]]:
     part = ModelPart(mesh, CONFIG)
     model = part.make(0)
     model.train()
-    optimizer, reduction = sharded(job.zero, model, lambda kind: kind(model.named_trainable()), mesh.data, part=part)
+    optimizer, reduction = sharded(
+        job.zero, model, lambda kind: kind(AdamW)(model.named_trainable()), mesh.data, part=part
+    )
     workers: Any = (
         PipelineRanks([model], NextToken(), reduction, part=part)  # type: ignore[list-item]
         if job.pipeline > 1

@@ -15,7 +15,7 @@ If rank 0 fails in `on_first` or `in_turn`, all ranks end, and only rank 0 says 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,10 +30,12 @@ from llm.parallel.workers import Workers
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options
 from llm.runs.run import Run
-from minigrad.optim import AdamW, Optimizer
+from minigrad.optim import Optimizer
 
 T = TypeVar("T")
-MakeOptimizer = Callable[[Callable[..., AdamW]], Optimizer]  # takes the kind of optimizer to make, such as AdamW itself
+# Takes a function that returns, for a class such as AdamW, what is to be made in its place: itself, or one that divides
+# its work with other ranks.
+MakeOptimizer = Callable[[Callable[[type[Optimizer]], Any]], Optimizer]
 
 
 class Job:
@@ -88,7 +90,7 @@ class Job:
         """`count` workers of this process, and the optimizer."""
         # Workers before the optimizer: if they are processes, each gets a copy of all memory in use, see `Processes`.
         workers = make_workers(model, objective, count)
-        return workers, make_optimizer(AdamW)
+        return workers, make_optimizer(lambda kind: kind)
 
     def end(self, status: int) -> int:
         """All is done. Returns the exit status."""

@@ -26,8 +26,7 @@ def check(options: Options, ranks: int) -> None:
     data, tensor, pipeline = sizes(options, ranks)
     if options.training.data == "-":
         raise ValueError("--data - does not go with several ranks: only one of them can read it; give a file")
-    if options.training.optimizer != "adamw":
-        raise ValueError(f"--optimizer {options.training.optimizer} does not go with several ranks; use adamw")
+    _check_optimizer(options, data, tensor)
     _check_rows(options, data)
     for name, size in (("tensor_parallel", tensor), ("pipeline_parallel", pipeline)):
         if size > 1:
@@ -43,6 +42,19 @@ def check(options: Options, ranks: int) -> None:
         _check_pipeline(options)
     if options.parallel.context_parallel > 1:
         _check_context(options, tensor * pipeline)
+
+
+def _check_optimizer(options: Options, data: int, tensor: int) -> None:
+    name, zero = options.training.optimizer, options.parallel.zero
+    if name == "schedule-free":
+        raise ValueError(f"--optimizer {name} does not go with several ranks; use adamw or muon")
+    widths = {options.model.mlp_width(layer) for layer in range(options.model.layers)}
+    if name == "muon" and zero and data > 1 and any(width % tensor for width in widths):
+        # Then tensor ranks would divide their matrices differently over the data ranks.
+        raise ValueError(
+            f"--optimizer muon with --zero {zero} needs MLPs whose width {max(widths)} is a multiple of the {tensor} "
+            "tensor ranks; use --zero 0"
+        )
 
 
 def _check_rows(options: Options, data: int) -> None:

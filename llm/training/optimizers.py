@@ -14,23 +14,25 @@ from minigrad.optim.orthogonal import POLAR_EXPRESS
 OF_HEADS = (".qkv.weight", ".cross.query.weight", ".cross.key_value.weight")  # projections with rows for each head
 
 
-def make_optimizer(model: GPT, training: TrainOptions, kind: Callable[..., AdamW] = AdamW) -> Optimizer:
+def make_optimizer(
+    model: GPT, training: TrainOptions, kind: Callable[[type[Optimizer]], Callable[..., Any]] = lambda kind: kind
+) -> Optimizer:
     """With weight decay on matrices and embeddings; biases and the weights of norms are not pulled towards 0.
 
-    `kind`: AdamW, or one that divides its work with others.
+    `kind(AdamW)`: AdamW, or one that divides its work with others.
     """
     named = dict(model.named_trainable())
     settings: dict[str, Any] = {"lr": training.lr, "weight_decay": training.weight_decay}
     of_adam = settings | {"betas": (0.9, training.beta2), "decay": lambda p: p.ndim >= 2}
     if training.optimizer == "schedule-free":
-        return ScheduleFreeAdamW(named.items(), **of_adam)
+        return kind(ScheduleFreeAdamW)(named.items(), **of_adam)
     matrices = {name: p for name, p in named.items() if training.optimizer == "muon" and is_inner_matrix(name, p)}
     others = {name: p for name, p in named.items() if name not in matrices}
     # With this scale, the learning rate and the weight decay of AdamW are right for Muon too. Three steps of Polar
     # Express learn as well as five of Newton and Schulz, in 0.6 of the time: docs/LOG.md, 2026-12-01.
     of_muon = settings | {"adjust_lr_fn": "match_rms_adamw", "ns_coefficients": POLAR_EXPRESS, "ns_steps": 3}
-    muon = [Muon(matrices.items(), rows=rows_of_heads(model, matrices), **of_muon)] if matrices else []
-    adamw = [kind(others.items(), **of_adam)] if others else []
+    muon = [kind(Muon)(matrices.items(), rows=rows_of_heads(model, matrices), **of_muon)] if matrices else []
+    adamw = [kind(AdamW)(others.items(), **of_adam)] if others else []
     return Together([*muon, *adamw]) if muon else adamw[0]
 
 

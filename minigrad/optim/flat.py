@@ -78,6 +78,10 @@ class FlatParameters:
             if p.grad is not None and p.grad.shape != p.shape:
                 raise ValueError(f"a parameter of shape {p.shape} was given a gradient of shape {p.grad.shape}")
 
+    def shards(self, count: int) -> list[slice]:
+        """The flat arrays in so many slices, one after the other, for those who divide the work."""
+        return even_slices(self.size, count)
+
     def has_gradient(self, i: int) -> bool:
         return self.parameters[i].grad is not None
 
@@ -102,6 +106,21 @@ class FlatParameters:
         """The slices of the flat gradient that were written since zero_grad()."""
         self.sync_views()
         return [self.grad[elements] for _, elements in self.runs()]  # without a key, only a missing gradient ends a run
+
+
+class WholeParameters(FlatParameters):
+    """Flat parameters whose shards consist of whole parameters: for optimizers that cannot divide a matrix."""
+
+    def shards(self, count: int) -> list[slice]:
+        """As equal as possible: each ends where a parameter ends, as near as possible to where it should."""
+        ends = [min(self.bounds, key=lambda bound: abs(bound - each.stop)) for each in super().shards(count)]
+        return [slice(*each) for each in pairwise([0, *ends])]
+
+
+def even_slices(size: int, count: int) -> list[slice]:
+    """range(size) in so many slices, one after the other. Their lengths differ by at most one."""
+    bounds = [size * i // count for i in range(count + 1)]
+    return [slice(*ends) for ends in pairwise(bounds)]
 
 
 def _description(array: Array) -> str:

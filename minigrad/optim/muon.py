@@ -27,6 +27,7 @@ from typing import Any
 from minigrad.backend import Array
 from minigrad.nn.module import Parameter
 from minigrad.optim.blocks import Parallel
+from minigrad.optim.flat import WholeParameters
 from minigrad.optim.optimizer import Optimizer, at_least_zero
 from minigrad.optim.orthogonal import FAST, Coefficients, newton_schulz, polar_factor
 from minigrad.profiler import span
@@ -65,6 +66,7 @@ class Muon(Optimizer):
     matrices in one (the queries, keys and values of attention, or their heads). By default, a parameter is one matrix.
     """
 
+    make_flat = WholeParameters  # ranks that divide the work (llm/parallel) divide it between matrices
     moments = ("momentum_buffer",)
 
     def __init__(
@@ -101,26 +103,31 @@ class Muon(Optimizer):
         steps, is_decayed = group.update_key(indices[0])
         group.steps[indices.start : indices.stop] = [steps + 1] * len(indices)
         weight_decay = self.weight_decay if is_decayed else 0.0
-        of_parameters = list(zip(*map(group.flat.views, (group.flat.data, group.flat.grad, *group.moments))))
 
         @span(type(self).__name__)
         def update(chosen: slice) -> None:
             for i in indices[chosen]:
-                rows = self.rows(group.flat.parameters[i])
-                arrays = [split_rows(array, rows) for array in of_parameters[i]]
-                self.update_matrices(*arrays, lr=self.lr, weight_decay=weight_decay)
+                p, of_p = group.flat.parameters[i], slice(*group.flat.bounds[i : i + 2])
+                arrays = [array for array in self._arrays(group, of_p) if array.size]  # none, if another rank has it
+                matrices = [split_rows(array.reshape(p.shape), self.rows(p)) for array in arrays]
+                if matrices:
+                    self.update_matrices(*matrices, name=group.names[i], lr=self.lr, weight_decay=weight_decay)
 
         parallel(update, len(indices))
 
-    def update_matrices(self, w: Array, g: Array, buffer: Array, *, lr: float, weight_decay: float) -> None:
-        """A step for matrices (..., rows, columns), in place."""
+    def update_matrices(self, w: Array, g: Array, buffer: Array, *, name: str, lr: float, weight_decay: float) -> None:
+        """A step for the matrices (..., rows, columns) of a parameter, in place."""
         buffer *= self.momentum
         buffer += (1 - self.momentum) * g
         u = self.momentum * buffer + (1 - self.momentum) * g if self.nesterov else buffer
         w *= 1 - lr * weight_decay
-        step = newton_schulz(u, self.coefficients, self.eps)
-        step *= lr * self.scale(*w.shape[-2:])
+        step = self.direction(name, u)
+        step *= lr
         w -= step
+
+    def direction(self, name: str, u: Array) -> Array:
+        """The polar factors of matrices `u`, times their scale; a new array. `name`: of the parameter."""
+        return newton_schulz(u, self.coefficients, self.eps) * self.scale(*u.shape[-2:])
 
 
 def split_rows(array: Array, rows: int) -> Array:

@@ -137,6 +137,10 @@ class Optimizer:
         """
         return nullcontext()
 
+    def whole_moments(self, *, changed: bool) -> AbstractContextManager[None]:
+        """Inside, the moments are whole, to be saved, or to be loaded (`changed`); as `whole_parameters`."""
+        return nullcontext()
+
     def averaged(self) -> AbstractContextManager[None]:
         """Inside, the parameters are those to evaluate, to use and to save, if these are not the ones that are trained.
 
@@ -161,19 +165,21 @@ class Optimizer:
         state = {name: np.asarray(getattr(self, name), np.float64) for name in self.numbers}
         for group in self.groups:
             state |= {f"step.{name}": np.asarray(t) for name, t in zip(group.names, group.steps)}
-        for name, view in self._moment_views():
-            array = to_device(view, "cpu")
-            state[name] = array.copy() if copy else array
+        with self.whole_moments(changed=False):
+            for name, view in self._moment_views():
+                array = to_device(view, "cpu")
+                state[name] = array.copy() if copy else array
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict()`. If anything does not fit, one ValueError lists it and nothing has changed."""
-        views = dict(self._moment_views())
         numbers = [*self.numbers, *(f"step.{name}" for group in self.groups for name in group.names)]
-        shapes = {name: view.shape for name, view in views.items()} | dict.fromkeys(numbers, ())
-        check_state(type(self).__name__, shapes, shapes, state)
-        for name, view in views.items():  # written into the flat moments, through their views
-            view[...] = to_device(as_array(state[name]), device_of(view))
+        with self.whole_moments(changed=True):
+            views = dict(self._moment_views())
+            shapes = {name: view.shape for name, view in views.items()} | dict.fromkeys(numbers, ())
+            check_state(type(self).__name__, shapes, shapes, state)
+            for name, view in views.items():  # written into the flat moments, through their views
+                view[...] = to_device(as_array(state[name]), device_of(view))
         for group in self.groups:  # the step counts are in the bias corrections, so they must be restored as well
             group.steps = [int(state[f"step.{name}"]) for name in group.names]
         for name in self.numbers:

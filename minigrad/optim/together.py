@@ -7,8 +7,10 @@ optimizer = Together([Muon(inside, adjust_lr_fn="match_rms_adamw"), AdamW(others
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+from minigrad.backend import Array
 from minigrad.optim.blocks import Parallel, run_serially
 from minigrad.optim.optimizer import Optimizer, at_least_zero
 
@@ -38,3 +40,36 @@ class Together(Optimizer):
             group.flat.sync_views()  # raises if something does not fit, before any parameter is updated
         for each, scale in zip(self.optimizers, self.scales):
             each.step(self.lr * scale, parallel)
+
+    # Each optimizer is asked for what depends on its kind. Those of llm/parallel divide their work among ranks.
+
+    def zero_grad(self) -> None:
+        for each in self.optimizers:
+            each.zero_grad()
+
+    def gradients(self) -> list[Array]:
+        return [g for each in self.optimizers for g in each.gradients()]
+
+    def counted_once(self, grads: list[Array]) -> list[Array]:
+        of_each = [each.gradients() for each in self.optimizers]
+        return [g for each, own in zip(self.optimizers, of_each) for g in each.counted_once(own) if g.size]
+
+    def whole_norm(self, norm: Array) -> Array:
+        return self.optimizers[0].whole_norm(norm)  # all of them are divided among the same ranks
+
+    def whole_parameters(self, *, changed: bool) -> AbstractContextManager[None]:
+        return all_of(each.whole_parameters(changed=changed) for each in self.optimizers)
+
+    def whole_moments(self, *, changed: bool) -> AbstractContextManager[None]:
+        return all_of(each.whole_moments(changed=changed) for each in self.optimizers)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        return all_of(each.averaged() for each in self.optimizers)
+
+
+@contextmanager
+def all_of(contexts: Iterable[AbstractContextManager[None]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for each in contexts:
+            stack.enter_context(each)
+        yield

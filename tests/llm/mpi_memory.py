@@ -26,6 +26,7 @@ from llm.parallel.plan.split import Split
 from llm.parallel.zero.kinds import sharded
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
+from minigrad.optim import AdamW
 
 CONFIG = GPTConfig(vocab_size=256, context=128, layers=8, heads=4, dim=192)
 ROWS, MICRO_BATCHES = 4, 3
@@ -44,7 +45,7 @@ def pipeline(group: Processes) -> tuple[int, RankMemory]:
 
 def data(group: Processes, zero: int) -> tuple[int, RankMemory]:
     model = GPT(CONFIG)
-    optimizer, reduction = sharded(zero, model, lambda kind: kind(model.named_trainable(), lr=0.01), group)
+    optimizer, reduction = sharded(zero, model, lambda kind: kind(AdamW)(model.named_trainable(), lr=0.01), group)
     workers, ids = Ranks(model, NextToken(), 1, reduction), texts(ROWS * group.size)
     peak = peak_of(lambda: train_step(workers, optimizer, (ids, ids), lr=0.01, clip=1.0))
     workers.close()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
@@ -16,10 +17,13 @@ from llm.parallel.objective import Objective
 from llm.parallel.processes import Processes
 from llm.parallel.threads import Threads
 from llm.parallel.workers import Workers
+from llm.runs.options import TrainOptions
 from llm.training.objectives import NextToken
-from minigrad.optim import AdamW
+from llm.training.optimizers import make_optimizer
+from minigrad.optim import AdamW, Optimizer
 
 V, T = 13, 6
+OPTIMIZERS = st.sampled_from(["adamw", "muon"])
 # float64: sums of some dozen terms in another order, where gradients are of size 1e-3 to 1
 EXACT = {"rtol": 1e-10, "atol": 1e-13}
 NEEDS_FORK = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
@@ -55,3 +59,9 @@ def assert_close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
     assert found.keys() == expected.keys()
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], err_msg=name, **EXACT)
+
+
+def optimizer_of(model: GPT, name: str, kind: Callable[[type[Optimizer]], Any] = lambda kind: kind) -> Optimizer:
+    """Of the trained parameters, as train.py makes it. `name`: as --optimizer."""
+    options: Any = {"optimizer": name, "lr": 0.01, "weight_decay": 0.1}
+    return make_optimizer(model, TrainOptions(**options), kind)

@@ -50,8 +50,8 @@ class Trained:
         self.part = ModelPart(Mesh(world, data=data, tensor=tensor, pipeline=pipeline), config)
         self.model = self.part.make(1, np.float64).train()
         self.optimizer, sums = sharded(
-            zero, self.model, lambda kind: kind(self.model.named_trainable(), **OPTIONS), self.part.mesh.data, 100,
-            self.part,
+            zero, self.model, lambda kind: kind(AdamW)(self.model.named_trainable(), **OPTIONS), self.part.mesh.data,
+            100, self.part,
         )  # fmt: skip
         if isinstance(self.model, Stage):
             self.workers: Ranks = PipelineRanks([self.model], NextToken(), sums, part=self.part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from llm.model.gpt import GPT
 from llm.parallel.communicators.communicator import Communicator
 from llm.parallel.communicators.threads import run_ranks
 from llm.parallel.mesh import Mesh
+from llm.parallel.model_part import ModelPart
 from llm.parallel.pipeline.ranks import PipelineRanks
 from llm.parallel.pipeline.split_stages import SplitStage
 from llm.parallel.plan.split import Split
@@ -23,9 +25,8 @@ from llm.parallel.zero.kinds import sharded
 from llm.parallel.zero.norm import norm_over
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
-from minigrad.optim import AdamW
-from tests.llm.steps import T, V, random_batch, workers_of
-from tests.llm.test_parallel_products import OPTIONS, train
+from tests.llm.steps import OPTIMIZERS, T, V, optimizer_of, random_batch, workers_of
+from tests.llm.test_parallel_products import train
 
 
 def ranks_of(
@@ -37,13 +38,16 @@ def ranks_of(
     schedule: str = "1f1b",
     *,
     sequence: bool = False,
+    name: str = "adamw",
 ) -> tuple:
     """The mesh, the stage and its workers and optimizer."""
     data, tensor, pipeline = sizes
     mesh = Mesh(world, data=data, tensor=tensor, pipeline=pipeline)
     stage = SplitStage(config, mesh.pipeline, mesh.tensor, rng=1, dtype=np.float64, sequence=sequence)
     stage.train()
-    optimizer, reduction = sharded(zero, stage, lambda kind: kind(stage.named_trainable(), **OPTIONS), mesh.data, 100)
+    optimizer, reduction = sharded(
+        zero, stage, partial(optimizer_of, stage, name), mesh.data, 100, ModelPart(mesh, config)
+    )
     return mesh, stage, kind([stage], NextToken(), reduction, schedule), optimizer
 
 
@@ -54,22 +58,23 @@ def check(
     micro_batches: int,
     kind: type,
     *more: str,
+    name: str = "adamw",
     **others: bool,
 ) -> None:
     whole = GPT(config, rng=1, dtype=np.float64)
     with workers_of(whole, 1) as workers:
-        expected = train(workers, AdamW(whole.named_trainable(), **OPTIONS), micro_batches)
+        expected = train(workers, optimizer_of(whole, name), micro_batches)
     weights = {name: p.data for name, p in whole.named_parameters()}
 
     def run(world: Communicator) -> None:
-        mesh, stage, workers, optimizer = ranks_of(world, config, sizes, zero, kind, *more, **others)
+        mesh, stage, workers, optimizer = ranks_of(world, config, sizes, zero, kind, *more, name=name, **others)
         assert train(workers, optimizer, micro_batches) == pytest.approx(expected, rel=1e-10)
         parts = split_state(config, weights, mesh.tensor_rank, mesh.tensor.size)
         with optimizer.whole_parameters(changed=False):
             # With ZeRO 3, they are whole on the first data rank only.
-            for name, p in stage.named_parameters() if zero < 3 or not mesh.data_rank else []:
+            for key, p in stage.named_parameters() if zero < 3 or not mesh.data_rank else []:
                 # AdamW divides by the size of a gradient, which may be tiny: so the differences grow.
-                np.testing.assert_allclose(p.data, parts[name], rtol=1e-6, atol=1e-9, err_msg=name)
+                np.testing.assert_allclose(p.data, parts[key], rtol=1e-6, atol=1e-9, err_msg=key)
 
     run_ranks(int(np.prod(sizes)), run)
 
@@ -78,7 +83,7 @@ def check(
 @given(
     sizes=st.sampled_from([(2, 1, 2), (2, 2, 2), (1, 2, 3)]), zero=st.integers(0, 3), micro_batches=st.integers(1, 2),
     tied=st.booleans(), positions=st.sampled_from(["learned", "rope"]), sequence=st.booleans(),
-    schedule=st.sampled_from(["1f1b", "gpipe"]),
+    schedule=st.sampled_from(["1f1b", "gpipe"]), name=OPTIMIZERS,
 )  # fmt: skip
 def test_weights_after_some_steps_are_those_of_one_process(
     sizes: tuple[int, int, int],
@@ -88,11 +93,12 @@ def test_weights_after_some_steps_are_those_of_one_process(
     positions: str,
     sequence: bool,
     schedule: str,
+    name: str,
 ) -> None:
     config = GPTConfig(
         vocab_size=V, context=T, layers=3, heads=4, kv_heads=2, dim=8, dropout=0.2, tied_head=tied, positions=positions
     )
-    check(config, sizes, zero, micro_batches, PipelineRanks, schedule, sequence=sequence)
+    check(config, sizes, zero, micro_batches, PipelineRanks, schedule, sequence=sequence, name=name)
 
 
 CONFIG = GPTConfig(vocab_size=V, context=T, layers=2, heads=2, dim=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,11 @@ from llm.parallel.tensor.weights import gather_state
 from llm.parallel.zero.kinds import sharded
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
-from minigrad.optim import AdamW
-from tests.llm.steps import T, V, random_batch, workers_of
-
-OPTIONS: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "decay": lambda p: p.ndim >= 2}
+from minigrad.optim import Optimizer
+from tests.llm.steps import OPTIMIZERS, T, V, optimizer_of, random_batch, workers_of
 
 
-def train(workers: Any, optimizer: AdamW, micro_batches: int) -> list[float]:
+def train(workers: Any, optimizer: Optimizer, micro_batches: int) -> list[float]:
     """Losses of some steps, without clipping, which would hide a wrong scale."""
     steps = (
         train_step(workers, optimizer, random_batch(n, 6), lr=0.01, clip=0, micro_batches=micro_batches, seed=(1, n))
@@ -40,58 +39,59 @@ def train(workers: Any, optimizer: AdamW, micro_batches: int) -> list[float]:
 @settings(max_examples=5)
 @given(
     data=st.integers(1, 3), context=st.integers(2, 3), zero=st.integers(0, 3), micro_batches=st.integers(1, 2),
-    window=st.sampled_from([None, 2]), recompute=st.booleans(),
+    window=st.sampled_from([None, 2]), recompute=st.booleans(), name=OPTIMIZERS,
 )  # fmt: skip
 def test_weights_are_those_of_one_process_if_ranks_divide_the_tokens(
-    data: int, context: int, zero: int, micro_batches: int, window: int | None, recompute: bool
+    data: int, context: int, zero: int, micro_batches: int, window: int | None, recompute: bool, name: str
 ) -> None:
     config = GPTConfig(
         vocab_size=V, context=T, layers=2, heads=4, kv_heads=2, dim=8, dropout=0.2, positions="rope", window=window
     )
     whole = GPT(config, rng=1, dtype=np.float64)
     with workers_of(whole, 1) as workers:
-        expected = train(workers, AdamW(whole.named_trainable(), **OPTIONS), micro_batches)
+        expected = train(workers, optimizer_of(whole, name), micro_batches)
 
     def run(world: Communicator) -> tuple[list[float], dict[str, np.ndarray]]:
         mesh = Mesh(world, data=data, context=context)
         model = ModelPart(mesh, config).make(1, np.float64)
         model.recompute = recompute
         optimizer, reduction = sharded(
-            zero, model, lambda kind: kind(model.named_trainable(), **OPTIONS), mesh.data, 100
+            zero, model, partial(optimizer_of, model, name), mesh.data, 100, ModelPart(mesh, config)
         )
         workers = Ranks(model, NextToken(), 1, reduction, same_rows=context)
         losses = train(workers, optimizer, micro_batches)
         workers.close()
         with optimizer.whole_parameters(changed=False):  # on the first rank
-            return losses, {name: array.copy() for name, array in model.state_dict().items()}
+            return losses, {key: array.copy() for key, array in model.state_dict().items()}
 
     results = run_ranks(data * context, run)
     assert all(losses == pytest.approx(expected, rel=1e-10) for losses, _ in results)
     for _, state in results if zero < 3 else results[:1]:
-        for name, array in state.items():
-            np.testing.assert_allclose(array, whole.state_dict()[name], rtol=1e-6, atol=1e-9, err_msg=name)
+        for key, array in state.items():
+            np.testing.assert_allclose(array, whole.state_dict()[key], rtol=1e-6, atol=1e-9, err_msg=key)
 
 
 @settings(max_examples=5)
 @given(
     data=st.integers(1, 2), tensor=st.sampled_from([2, 4]), zero=st.integers(0, 3), sequence=st.booleans(),
     micro_batches=st.integers(1, 2), kv_heads=st.sampled_from([1, 2, 4]), tied=st.booleans(),
+    name=OPTIMIZERS,
 )  # fmt: skip
 def test_weights_after_some_steps_are_those_of_one_process(
-    data: int, tensor: int, zero: int, sequence: bool, micro_batches: int, kv_heads: int, tied: bool
+    data: int, tensor: int, zero: int, sequence: bool, micro_batches: int, kv_heads: int, tied: bool, name: str
 ) -> None:
     config = GPTConfig(
         vocab_size=V, context=T, layers=2, heads=4, kv_heads=kv_heads, dim=8, dropout=0.2, tied_head=tied, qk_norm=True
     )
     whole = GPT(config, rng=1, dtype=np.float64)
     with workers_of(whole, 1) as workers:
-        expected = train(workers, AdamW(whole.named_trainable(), **OPTIONS), micro_batches)
+        expected = train(workers, optimizer_of(whole, name), micro_batches)
 
     def run(world: Communicator) -> tuple[list[float], dict[str, np.ndarray]]:
         mesh = Mesh(world, data=data, tensor=tensor)
         model = SplitGPT(config, mesh.tensor, rng=1, dtype=np.float64, sequence=sequence)
         optimizer, reduction = sharded(
-            zero, model, lambda kind: kind(model.named_trainable(), **OPTIONS), mesh.data, 100
+            zero, model, partial(optimizer_of, model, name), mesh.data, 100, ModelPart(mesh, config)
         )
         workers = Ranks(model, NextToken(), 1, reduction)
         losses = train(workers, optimizer, micro_batches)
@@ -103,6 +103,6 @@ def test_weights_after_some_steps_are_those_of_one_process(
     results = run_ranks(data * tensor, run)
     assert all(losses == pytest.approx(expected, rel=1e-10) for losses, _ in results)
     for _, state in results if zero < 3 else results[:1]:
-        for name, array in state.items():  # on the first rank of each tensor group
+        for key, array in state.items():  # on the first rank of each tensor group
             # AdamW divides by the size of a gradient, which may be tiny: so the differences grow.
-            np.testing.assert_allclose(array, whole.state_dict()[name], rtol=1e-6, atol=1e-9, err_msg=name)
+            np.testing.assert_allclose(array, whole.state_dict()[key], rtol=1e-6, atol=1e-9, err_msg=key)

@@ -16,12 +16,13 @@ from llm.parallel.communicators.communicator import Communicator
 from llm.parallel.communicators.threads import run_ranks
 from llm.parallel.data import reduction
 from llm.parallel.data.ranks import Ranks
-from llm.parallel.data.reduction import Reduction, buckets_of, shards
+from llm.parallel.data.reduction import Reduction, buckets_of
 from llm.parallel.zero.kinds import sharded
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
 from minigrad.graph import leaf_uses
 from minigrad.optim import AdamW, clip_grad_norm
+from minigrad.optim.flat import even_slices
 from minigrad.tensor import Tensor
 from tests.llm.steps import EXACT, assert_close, gradients, model_and_optimizer, random_batch, workers_of
 
@@ -145,7 +146,9 @@ def test_a_long_bucket_is_sent_in_pieces_of_which_few_are_under_way(zero: int, m
             return end
 
         model, _ = model_and_optimizer()
-        optimizer, reduces = sharded(zero, model, lambda kind: kind(model.named_trainable(), lr=0.1), world, 10**6)
+        optimizer, reduces = sharded(
+            zero, model, lambda kind: kind(AdamW)(model.named_trainable(), lr=0.1), world, 10**6
+        )
         world.begin_all_to_all = counted  # type: ignore[method-assign]
         workers = Ranks(model, NextToken(), 1, reduces)
         train_step(workers, optimizer, batch, lr=0.1)
@@ -186,7 +189,7 @@ def test_bytes_sent_are_those_of_a_ring() -> None:
 
 @given(size=st.integers(0, 50), ranks=st.integers(1, 7))
 def test_shards_are_the_whole_and_nearly_equal(size: int, ranks: int) -> None:
-    parts = shards(size, ranks)
+    parts = even_slices(size, ranks)
     assert [i for part in parts for i in range(size)[part]] == list(range(size))
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) - min(lengths) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,13 @@ from llm.parallel.zero.kinds import sharded
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
 from minigrad.optim import AdamW
-from tests.llm.steps import EXACT, model_and_optimizer, random_batch, workers_of
+from tests.llm.steps import EXACT, OPTIMIZERS, model_and_optimizer, optimizer_of, random_batch, workers_of
 
 LEVELS = st.sampled_from([0, 1, 2, 3])
-SETTINGS: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "decay": lambda p: p.ndim >= 2}
 STEPS = 3
 
 
-def steps(workers: Any, optimizer: AdamW, first: int = 0, rows: int = 6, **settings: Any) -> list[tuple[float, float]]:
+def steps(workers: Any, optimizer: Any, first: int = 0, rows: int = 6, **settings: Any) -> list[tuple[float, float]]:
     """Losses and norms of some steps."""
     results = [
         train_step(workers, optimizer, random_batch(step, rows=rows), lr=0.01, seed=(1, step), **settings)
@@ -33,9 +33,11 @@ def steps(workers: Any, optimizer: AdamW, first: int = 0, rows: int = 6, **setti
     return [(result.loss, result.grad_norm) for result in results]
 
 
-def sharded_workers(world: Communicator, zero: int, bucket: int, count: int = 1, **shape: Any) -> tuple[Ranks, AdamW]:
+def sharded_workers(
+    world: Communicator, zero: int, bucket: int, count: int = 1, name: str = "adamw", **shape: Any
+) -> tuple[Ranks, Any]:
     model, _ = model_and_optimizer(**shape)
-    optimizer, reduction = sharded(zero, model, lambda kind: kind(model.named_trainable(), **SETTINGS), world, bucket)
+    optimizer, reduction = sharded(zero, model, partial(optimizer_of, model, name), world, bucket)
     return Ranks(model, NextToken(), count, reduction), optimizer
 
 
@@ -47,14 +49,15 @@ def sharded_workers(world: Communicator, zero: int, bucket: int, count: int = 1,
     bucket=st.sampled_from([1, 200, 10**6]),
     clip=st.sampled_from([0.0, 0.3]),
     shape=st.sampled_from([{}, {"tied_head": False, "dropout": 0.2}, {"kv_heads": 1}]),
+    name=OPTIMIZERS,
 )
 def test_steps_and_saved_states_are_those_of_one_process(
-    size: int, zero: int, micro_batches: int, count: int, bucket: int, clip: float, shape: dict
+    size: int, zero: int, micro_batches: int, count: int, bucket: int, clip: float, shape: dict, name: str
 ) -> None:
     count, rows = (1, 12) if zero == 3 else (count, 5)
 
     def train(world: Communicator) -> tuple:
-        workers, optimizer = sharded_workers(world, zero, bucket, count, **shape)
+        workers, optimizer = sharded_workers(world, zero, bucket, count, name, **shape)
         found = steps(workers, optimizer, micro_batches=micro_batches, clip=clip, rows=rows)
         workers.close()
         with optimizer.whole_parameters(changed=False):
@@ -62,7 +65,7 @@ def test_steps_and_saved_states_are_those_of_one_process(
         return found, weights if world.rank == 0 or zero < 3 else None, optimizer.state_dict()
 
     model, _ = model_and_optimizer(**shape)
-    optimizer = AdamW(model.named_trainable(), **SETTINGS)
+    optimizer = optimizer_of(model, name)
     with workers_of(model, 1) as workers:
         expected = steps(workers, optimizer, micro_batches=micro_batches, clip=clip, rows=rows)
     results = run_ranks(size, train)
@@ -78,10 +81,10 @@ def test_steps_and_saved_states_are_those_of_one_process(
 
 
 @settings(max_examples=5)
-@given(size=st.integers(2, 3), other=st.integers(1, 3), zero=LEVELS, next_zero=LEVELS)
-def test_a_state_is_loaded_by_any_other_split(size: int, other: int, zero: int, next_zero: int) -> None:
+@given(size=st.integers(2, 3), other=st.integers(1, 3), zero=LEVELS, next_zero=LEVELS, name=OPTIMIZERS)
+def test_a_state_is_loaded_by_any_other_split(size: int, other: int, zero: int, next_zero: int, name: str) -> None:
     def begin(world: Communicator) -> tuple:
-        workers, optimizer = sharded_workers(world, zero, bucket=100)
+        workers, optimizer = sharded_workers(world, zero, 100, name=name)
         steps(workers, optimizer)
         with optimizer.whole_parameters(changed=False):
             return workers.model.state_dict(copy=False), optimizer.state_dict()
@@ -89,14 +92,14 @@ def test_a_state_is_loaded_by_any_other_split(size: int, other: int, zero: int, 
     weights, state = run_ranks(size, begin)[0]
 
     def go_on(world: Communicator) -> list:
-        workers, optimizer = sharded_workers(world, next_zero, bucket=100)
+        workers, optimizer = sharded_workers(world, next_zero, 100, name=name)
         with optimizer.whole_parameters(changed=True):
             workers.model.load_state_dict(weights)
         optimizer.load_state_dict(state)
         return steps(workers, optimizer, first=STEPS)
 
     model, _ = model_and_optimizer()
-    optimizer = AdamW(model.named_trainable(), **SETTINGS)
+    optimizer = optimizer_of(model, name)
     with workers_of(model, 1) as workers:
         steps(workers, optimizer)
         expected = steps(workers, optimizer, first=STEPS)
@@ -116,7 +119,7 @@ def test_a_rank_holds_only_its_share(zero: int, parts: float) -> None:
     """In arrays of the size of all parameters: these, their gradients, and two moments."""
 
     def held(world: Communicator) -> float:
-        workers, optimizer = sharded_workers(world, zero, bucket=100)
+        workers, optimizer = sharded_workers(world, zero, 100)
         steps(workers, optimizer)
         (flats, moments) = zip(*((group.flat, group.moments) for group in optimizer.groups))
         arrays = [a for flat in flats for a in (flat.data, flat.grad)] + [m for each in moments for m in each]
@@ -160,7 +163,7 @@ def test_zero_3_sends_the_parameters_of_blocks_forward_and_backward() -> None:
 @pytest.mark.parametrize("zero", [0, 1, 2])
 def test_all_kinds_send_as_many_bytes(zero: int) -> None:
     def sent(world: Communicator) -> tuple[int, int]:
-        workers, optimizer = sharded_workers(world, zero, bucket=100)
+        workers, optimizer = sharded_workers(world, zero, 100)
         before = world.sent
         optimizer.zero_grad()
         workers.accumulate(random_batch(0, rows=4))

@@ -4,7 +4,8 @@ The flat gradient (minigrad/optim/flat.py) is divided in two ways:
 
     into buckets    neighbouring parameters, some megabytes. As soon as the gradients of a bucket are complete, it is
                     sent. The last layers are complete first, so they travel while the first layers are computed
-    into shards     one for each rank, of equal size. The rank that owns a shard adds up what all ranks have sent of it
+    into shards     one for each rank, of equal size (with Muon: of whole matrices, nearly equal). The rank that owns a
+                    shard adds up what all ranks have sent of it
 
            bucket 0          bucket 1          bucket 2
     |-----------------|-----------------|----------------|
@@ -98,7 +99,7 @@ class Reduction:
     def _begin(self, bucket: Bucket, gradients: Array) -> None:
         """Send each rank what is in its shard."""
         size, rank = self.group.size, self.group.rank
-        for parts in pieces([overlap(bucket, shard) for shard in shards(bucket.flat.size, size)]):
+        for parts in pieces([overlap(bucket, shard) for shard in bucket.flat.shards(size)]):
             gives = [gradients[moved(part, -bucket.start)] for part in parts]
             wait = self.group.begin_all_to_all(gives, [gives[rank].shape] * size)
             self._under_way.append((bucket.flat, parts[rank], wait))
@@ -122,7 +123,7 @@ class Reduction:
                 p.grad = Tensor(p.grad_buffer)
         if not self.keep_shards:
             for flat in self.flats:
-                gather_shards(flat.grad, self.group)
+                gather_shards(flat.grad, flat.shards(self.group.size), self.group)
 
     def _send_rest(self) -> None:
         order = self._order or range(len(self.buckets))
@@ -148,15 +149,9 @@ def buckets_of(flat: FlatParameters, size: int) -> list[Bucket]:
     return buckets
 
 
-def shards(size: int, ranks: int) -> list[slice]:
-    """A flat array of `size` elements in one slice for each rank. Their lengths differ by at most one."""
-    bounds = [size * rank // ranks for rank in range(ranks + 1)]
-    return [slice(*ends) for ends in zip(bounds, bounds[1:])]
-
-
-def gather_shards(flat: Array, group: Communicator) -> None:
+def gather_shards(flat: Array, shards: Sequence[slice], group: Communicator) -> None:
     """Each rank has its shard of `flat`; afterwards all have all."""
-    for slices in pieces(shards(flat.size, group.size)):
+    for slices in pieces(shards):
         arrays = group.all_gather(flat[slices[group.rank]], [(each.stop - each.start,) for each in slices])
         for rank, (where, array) in enumerate(zip(slices, arrays)):
             if rank != group.rank:

@@ -28,11 +28,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
 from llm.model.config import GPTConfig
-from llm.parallel.data.reduction import overlap, shards
+from llm.parallel.data.reduction import overlap
 from llm.parallel.pipeline.schedules import Kind, one_f_one_b
 from llm.parallel.plan.split import Split, held, held_numbers
 from llm.parallel.shards import split_evenly, whole_experts
 from minigrad.fused.linear_cross_entropy import CPU_CHUNK_ROWS
+from minigrad.optim.flat import even_slices
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def data_numbers(config: GPTConfig, split: Split, micro_batches: int, place: tup
     """Numbers that a rank sends to the other data ranks: gradients of their shards, and to each what it owns itself."""
     stage, rank, tensor_rank = place
     n = held_numbers(config, split, stage, tensor_rank)
-    own = shards(n, split.data)[rank]
+    own = even_slices(n, split.data)[rank]
     scattered = times_scattered(split, micro_batches) * (n - (own.stop - own.start))
     parts = gathered_parts(config, split, micro_batches, stage, tensor_rank)
     gathered = sum(times * len(range(n)[overlap(part, own)]) for part, times in parts)

@@ -41,7 +41,10 @@ def gather_state(
     tensor = tensor or ranks.size
     dtypes = ranks.exchange_objects([{name: array.dtype for name, array in own.items()}] * ranks.size)
     for name, shape in shapes.items():
-        holder = next(rank for rank, held in enumerate(dtypes) if name in held)
+        holders = [rank for rank, held in enumerate(dtypes) if name in held]
+        if not holders:  # a moment that the optimizer of this parameter does not have
+            continue
+        holder = holders[0]
         first = holder - holder % tensor  # rank of the first stage that has it: a tied embedding is in two stages
         shards: list[Shard | None] = [None] * ranks.size
         shards[first : first + tensor] = [shard(config, name, shape, rank, tensor) for rank in range(tensor)]

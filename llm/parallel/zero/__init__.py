@@ -11,9 +11,10 @@ Rajbhandari et al. 2020 (arXiv 1910.02054). Bytes of a rank, for P parameters of
 With --zero 3, what is not in a block stays whole: embedding, head and last norm. With --zero 2 and 3, the gradient of
 the head is whole until it is sent: it comes first, and with a tied head it is complete last.
 
-   norm.py         AdamW of a rank that has a part of the model: the norm is that of the whole gradient
-1. optimizer.py    AdamW that updates a shard of the parameters
+   norm.py         an optimizer of a rank that has a part of the model: the norm is that of the whole gradient
+1. optimizer.py    one that updates a shard of the parameters
 2. gradients.py    the sums of a shard of the gradients
 3. parameters.py   the shards of the parameters, gathered a block at a time
-4. kinds.py        which of these belong together
+4. matrices.py     Muon for matrices that tensor ranks divide
+5. kinds.py        which of these belong together
 """

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from llm.parallel.communicators.communicator import Communicator
-from llm.parallel.data.reduction import Bucket, Reduction, moved, shards
-from llm.parallel.zero.optimizer import ShardedAdamW
+from llm.parallel.data.reduction import Bucket, Reduction, moved
+from llm.parallel.zero.optimizer import Sharded
 from minigrad.backend import Array
 from minigrad.nn.module import Parameter
-from minigrad.optim.flat import FlatParameters
+from minigrad.optim.flat import FlatParameters, WholeParameters
 
 
 class ShardedFlat(FlatParameters):
@@ -27,7 +27,7 @@ class ShardedFlat(FlatParameters):
     def __init__(self, parameters: Sequence[Parameter], ranks: Communicator):
         self.present: set[Parameter] = set()  # parameters that have a gradient
         super().__init__(parameters)
-        self.shard = shards(self.size, ranks.size)[ranks.rank]
+        self.shard = self.shards(ranks.size)[ranks.rank]
         # Of the gradient of all, an array of zeros, nothing was written, so it has taken no memory.
         self.grad = np.zeros_like(self.grad[self.shard])
         self._grad_views = []
@@ -48,11 +48,16 @@ class ShardedFlat(FlatParameters):
         self.present.clear()
 
 
-class ShardedGradientsAdamW(ShardedAdamW):
-    """`ShardedAdamW` that has the gradients of its shard only."""
+class ShardedWhole(ShardedFlat, WholeParameters):
+    """`ShardedFlat` with shards of whole parameters."""
+
+
+class ShardedGradients(Sharded):
+    """`Sharded` that has the gradients of its shard only."""
 
     def __init__(self, params: Any, *, ranks: Communicator, **settings: Any):
-        self.make_flat = partial(ShardedFlat, ranks=ranks)  # type: ignore[method-assign]
+        kind = ShardedWhole if self.make_flat is WholeParameters else ShardedFlat
+        self.make_flat = partial(kind, ranks=ranks)  # type: ignore[method-assign]
         super().__init__(params, ranks=ranks, **settings)
 
     def _gradient(self, group: Any, elements: slice) -> Array:

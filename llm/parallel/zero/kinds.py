@@ -10,11 +10,42 @@ from llm.parallel.communicators.communicator import Communicator
 from llm.parallel.data.reduction import BUCKET, Reduction
 from llm.parallel.job import MakeOptimizer
 from llm.parallel.model_part import ModelPart
-from llm.parallel.zero.gradients import ShardedGradientsAdamW, ShardedReduction
-from llm.parallel.zero.norm import RankAdamW
-from llm.parallel.zero.optimizer import ShardedAdamW
-from llm.parallel.zero.parameters import LockstepReduction, ShardedParametersAdamW
-from minigrad.optim import Optimizer
+from llm.parallel.zero.gradients import ShardedGradients, ShardedReduction
+from llm.parallel.zero.matrices import SplitMuon
+from llm.parallel.zero.norm import OfRank
+from llm.parallel.zero.optimizer import Sharded
+from llm.parallel.zero.parameters import LockstepReduction, ShardedParameters
+from minigrad.optim import AdamW, Muon, Optimizer
+
+
+class RankAdamW(OfRank, AdamW): ...
+
+
+class ShardedAdamW(Sharded, AdamW): ...
+
+
+class ShardedGradientsAdamW(ShardedGradients, AdamW): ...
+
+
+class ShardedParametersAdamW(ShardedParameters, AdamW): ...
+
+
+class RankMuon(OfRank, SplitMuon): ...
+
+
+class ShardedMuon(Sharded, SplitMuon): ...
+
+
+class ShardedGradientsMuon(ShardedGradients, SplitMuon): ...
+
+
+class ShardedParametersMuon(ShardedParameters, SplitMuon): ...
+
+
+KINDS: dict[type[Optimizer], tuple[Any, ...]] = {  # by --zero
+    AdamW: (RankAdamW, ShardedAdamW, ShardedGradientsAdamW, ShardedParametersAdamW),
+    Muon: (RankMuon, ShardedMuon, ShardedGradientsMuon, ShardedParametersMuon),
+}
 
 
 def sharded(
@@ -26,12 +57,9 @@ def sharded(
     part: ModelPart | None = None,
 ) -> tuple[Optimizer, Reduction]:
     """`ranks`: those that compute different rows. `part`: of the model, if others have the rest of it."""
-    kinds: list[tuple[Any, Any]] = [
-        (RankAdamW, Reduction),
-        (partial(ShardedAdamW, ranks=ranks), partial(Reduction, keep_shards=True)),
-        (partial(ShardedGradientsAdamW, ranks=ranks), ShardedReduction),
-        (partial(ShardedParametersAdamW, ranks=ranks, model=model), LockstepReduction),
-    ]
-    kind, reduction = kinds[zero]
-    optimizer = make_optimizer(partial(kind, part=part))
-    return optimizer, reduction([group.flat for group in optimizer.groups], ranks, bucket)
+    settings: dict[str, Any] = (
+        {"part": part} | ({"ranks": ranks} if zero else {}) | ({"model": model} if zero == 3 else {})
+    )
+    reductions: list[Any] = [Reduction, partial(Reduction, keep_shards=True), ShardedReduction, LockstepReduction]
+    optimizer = make_optimizer(lambda kind: partial(KINDS[kind][zero], **settings))
+    return optimizer, reductions[zero]([group.flat for group in optimizer.groups], ranks, bucket)

@@ -1,4 +1,4 @@
-"""AdamW of a rank that has a part of the model: the gradient is clipped by the norm of all of it.
+"""An optimizer of a rank that has a part of the model: the gradient is clipped by the norm of all of it.
 
 What several ranks have, such as the weight of a norm, counts once.
 """
@@ -14,11 +14,14 @@ from llm.parallel.communicators.communicator import Communicator
 from llm.parallel.data.reduction import overlap
 from llm.parallel.model_part import ModelPart
 from minigrad.backend import Array
-from minigrad.optim import AdamW
+from minigrad.optim import Optimizer
 
 
-class RankAdamW(AdamW):
-    """`part`: what this rank has of the model; None: all."""
+class OfRank(Optimizer):
+    """What is added to an optimizer, such as AdamW: class RankAdamW(OfRank, AdamW).
+
+    `part`: what this rank has of the model; None: all.
+    """
 
     def __init__(self, params: Iterable, *, part: ModelPart | None = None, **settings: Any):
         self.part = part if part is not None and part.ranks.size > 1 else None

@@ -1,4 +1,4 @@
-"""AdamW for a shard of the parameters (ZeRO 1). Each rank has the moments of its shard, and updates this.
+"""An optimizer for a shard of the parameters (ZeRO 1). Each rank has the moments of its shard, and updates this.
 
     gradient    sums of all ranks, of the shard at least    data/reduction.py
     moments     of the shard
@@ -9,21 +9,21 @@ A saved state knows nothing of shards: rank 0 gathers it, and each rank takes it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from llm.parallel.communicators.communicator import Communicator
-from llm.parallel.data.reduction import gather_shards, overlap, shards
-from llm.parallel.zero.norm import RankAdamW, norm_over
+from llm.parallel.data.reduction import gather_shards, overlap
+from llm.parallel.zero.norm import OfRank, norm_over
 from minigrad.backend import Array
 from minigrad.optim.blocks import Parallel, run_serially
 
 
-class ShardedAdamW(RankAdamW):
-    """`AdamW` for the ranks of `ranks`, each of which has all parameters. All ranks must call the same methods."""
+class Sharded(OfRank):
+    """An optimizer for the ranks of `ranks`, each of which has all parameters. All ranks must call the same methods."""
 
     def __init__(self, params: Iterable, *, ranks: Communicator, **settings: Any):
         self.ranks = ranks
@@ -33,7 +33,7 @@ class ShardedAdamW(RankAdamW):
         return np.zeros_like(group.flat.data[self._shard(group)])
 
     def _shard(self, group: Any) -> slice:
-        return shards(group.flat.size, self.ranks.size)[self.ranks.rank]
+        return group.flat.shards(self.ranks.size)[self.ranks.rank]
 
     def _of_shard(self, group: Any, elements: slice) -> tuple[slice, slice]:
         """Those of the elements that are in the shard: where in the whole array, and where in the shard."""
@@ -63,7 +63,7 @@ class ShardedAdamW(RankAdamW):
     def _share_update(self) -> None:
         """Give all ranks what the others have updated."""
         for group in self.groups:
-            gather_shards(group.flat.data, self.ranks)
+            gather_shards(group.flat.data, group.flat.shards(self.ranks.size), self.ranks)
 
     def gradients(self) -> list[Array]:
         """Those of the shard."""
@@ -78,37 +78,33 @@ class ShardedAdamW(RankAdamW):
 
     # --- saving and loading -------------------------------------------------------------------------------------------
 
-    def state_dict(self, *, copy: bool = True) -> dict[str, np.ndarray]:
-        """The whole state on rank 0. On the others, the arrays of moments are zeros that take no memory."""
-        with self._whole_moments(gather=True):
-            return super().state_dict(copy=False)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        with self._whole_moments(gather=False):
-            super().load_state_dict(state)
-
     @contextmanager
-    def _whole_moments(self, *, gather: bool) -> Iterator[None]:
-        """Inside, moments are those of all shards, as one process has them. Afterwards each rank keeps its shard."""
+    def whole_moments(self, *, changed: bool) -> Iterator[None]:
+        """Inside, moments are those of all shards, as one process has them: to be saved, on rank 0. On the others, they
+        are zeros that take no memory. Afterwards each rank keeps its shard.
+        """
         before = [group.moments for group in self.groups]
         for group in self.groups:
-            group.moments = [self._whole(group, moment, gather=gather) for moment in group.moments]
+            group.moments = [self._whole(group, moment, gather=not changed) for moment in group.moments]
         try:
             yield
-            if not gather:
+            if changed:
                 before = [[m[self._shard(group)].copy() for m in group.moments] for group in self.groups]
         finally:
             for group, own in zip(self.groups, before):
                 group.moments = own
 
     def _whole(self, group: Any, own: Array, *, gather: bool) -> Array:
-        return gather_to_first(own, group.flat.size, self.ranks) if gather else np.zeros(group.flat.size, own.dtype)
+        if not gather:
+            return np.zeros(group.flat.size, own.dtype)
+        return gather_to_first(own, group.flat.shards(self.ranks.size), self.ranks)
 
 
-def gather_to_first(own: Array, size: int, ranks: Communicator) -> Array:
-    """The flat array of `size` elements, on rank 0, of which each rank has its shard. On the others, nothing."""
+def gather_to_first(own: Array, slices: Sequence[slice], ranks: Communicator) -> Array:
+    """The flat array, on rank 0, of which each rank has its slice. On the others, nothing."""
+    size = slices[-1].stop
     whole = np.empty(size, own.dtype) if ranks.rank == 0 else np.broadcast_to(np.zeros((), own.dtype), size)
-    slices, nothing = shards(size, ranks.size), own[:0]
+    nothing = own[:0]
     gives = [own if to == 0 else nothing for to in range(ranks.size)]
     gets = [(each.stop - each.start,) if ranks.rank == 0 else (0,) for each in slices]
     for where, array in zip(slices, ranks.all_to_all(gives, gets)):

@@ -21,14 +21,14 @@ import numpy as np
 
 from llm.model.block import Block
 from llm.model.gpt import GPT
-from llm.parallel.data.reduction import overlap, shards
-from llm.parallel.zero.gradients import ShardedGradientsAdamW, ShardedReduction
+from llm.parallel.data.reduction import overlap
+from llm.parallel.zero.gradients import ShardedGradients, ShardedReduction
 from minigrad.backend import Array
 from minigrad.nn.module import Parameter
 
 
-class ShardedParametersAdamW(ShardedGradientsAdamW):
-    """`ShardedGradientsAdamW` of which a rank has its shard of the parameters only: `group.flat.data`."""
+class ShardedParameters(ShardedGradients):
+    """`ShardedGradients` of which a rank has its shard of the parameters only: `group.flat.data`."""
 
     def __init__(self, params: Any, *, model: GPT, **settings: Any):
         super().__init__(params, **settings)
@@ -70,7 +70,7 @@ class ShardedParametersAdamW(ShardedGradientsAdamW):
 
     def _gathered(self, group: Any, elements: slice) -> Array:
         """These elements of the flat parameters, whole."""
-        parts = [overlap(elements, shard) for shard in shards(group.flat.size, self.ranks.size)]
+        parts = [overlap(elements, shard) for shard in group.flat.shards(self.ranks.size)]
         shapes = [(part.stop - part.start,) for part in parts]
         return np.concatenate(self._gathering.all_gather(self._data(group, elements), shapes))
 
@@ -96,7 +96,7 @@ class ShardedParametersAdamW(ShardedGradientsAdamW):
 class GatheredBlocks:
     """Lets each block of a model gather its parameters before it computes anything."""
 
-    def __init__(self, model: GPT, optimizer: ShardedParametersAdamW):
+    def __init__(self, model: GPT, optimizer: ShardedParameters):
         self._optimizer = optimizer
         self._block: Block | None = None  # the one that is whole
         self._parameters: list[Parameter] = []
