@@ -130,6 +130,10 @@ def test_a_change_that_no_test_sees_survives(tmp_path: Path) -> None:
         command = [sys.executable, "tools/mutate.py", "--work", str(tmp_path / "work"), *options]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
+    without_tests = mutate("--only", "llm/", "minigrad/", "--tests", "tests/none", "tests/other")
+    assert "survived: minigrad/tested.py" in without_tests and "survived: llm/program.py" in without_tests
+    assert "caught" not in without_tests and "map" not in without_tests, "no other tests are run"
+    (tmp_path / "work" / "journal.jsonl").unlink()
     first = mutate("--count", "20", "--only", "minigrad/")
     assert "fails unchanged, left out: tests/test_all.py::test_fails_always" in first
     records = [json.loads(line) for line in (tmp_path / "work" / "journal.jsonl").read_text().splitlines()]
@@ -144,11 +148,11 @@ def test_a_change_that_no_test_sees_survives(tmp_path: Path) -> None:
     harmless = next(record["change"] for record in records if record["result"] == "survived")
     mutate("--harmless", harmless)
     report = mutate("--report")
-    assert "3 of    5 caught   60.0%  minigrad\n" in report and "1 more are harmless" in report
+    assert "3 of    5 caught   60.0% (23.1% to 88.2%)  minigrad\n" in report and "1 more are harmless" in report
     assert report.count("survived: minigrad/untested.py half: ") == 2 and harmless not in report
     tests = tmp_path / "tests" / "test_all.py"
     tests.write_text(tests.read_text().replace("untested.half(3)", "assert untested.half(3) == 1.5"))
     assert mutate("--again").count("caught: minigrad/untested.py half: ") == 2
-    assert "5 of    5 caught  100.0%  minigrad\n" in mutate("--report")
+    assert "5 of    5 caught  100.0% (56.6% to 100.0%)  minigrad\n" in mutate("--report")
     unchanged = {name: text for name, text in PROJECT.items() if not name.startswith("tests/")}
     assert {name: (tmp_path / name).read_text() for name in unchanged} == unchanged
