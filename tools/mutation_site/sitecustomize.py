@@ -3,6 +3,7 @@
 Python loads a file of this name at the start of every program if its folder is in PYTHONPATH.
 """
 
+import atexit
 import contextlib
 import os
 import resource
@@ -29,4 +30,5 @@ def trace(frame: Any, *_: Any) -> None:
 resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 if CALLS:
     sys.settrace(trace)
+    atexit.register(sys.settrace, None)  # what runs after that finds no `open`
     threading.settrace(trace)
