@@ -29,6 +29,7 @@ def f(x: Literal[1], *, axis: int = 0):
     for y in x:
         total += g(y, axis)  # four
         break
+    h(x, x)
     return f"{total + 1}"
 
 class A:
@@ -58,6 +59,7 @@ def test_each_kind_of_change_is_made_and_texts_for_people_stay(tmp_path: Path) -
         "f: total = 0": {"total = 1", "total = -1"},
         "f: total += g(y, axis)": {"total = g(y, axis)", "total -= g(y, axis)", "total += g(axis, y)"},
         "f: break": {"continue"},
+        "f: h(x, x)": {"pass"},  # to swap the arguments is no change
         "A.g: return y[1:] - axis if y > axis else 'é' * len(y)": {
             "return y[1:] + axis if y > axis else 'é' * len(y)",
             "return y[:] - axis if y > axis else 'é' * len(y)",
