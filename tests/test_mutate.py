@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -94,6 +95,14 @@ def test_a_wrong_change_is_met_by_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "error: --harmless needs" in done.stderr.splitlines()[-1]
+
+
+def test_a_function_is_noted_though_one_before_it_was_freed(tmp_path: Path) -> None:
+    made = "for i in range(99): exec(compile(f'def f{i}(): pass\\nf{i}()', '/copy/made.py', 'exec'), {})"
+    where = {"PYTHONPATH": str(ROOT / "tools" / "mutation_site"), "MUTATE_COPY": "/copy/"}
+    calls = tmp_path / "calls"
+    subprocess.run([sys.executable, "-c", made], env=os.environ | where | {"MUTATE_CALLS": str(calls)}, check=True)
+    assert {f"made.py f{i}" for i in range(99)} <= {*calls.read_text().splitlines()}
 
 
 PROJECT = {
