@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ def f(x: Literal[1], *, axis: int = 0):
     for y in x:
         total += g(y, axis)  # four
         break
+    h(x, x)
     return f"{total + 1}"
 
 class A:
@@ -58,6 +60,7 @@ def test_each_kind_of_change_is_made_and_texts_for_people_stay(tmp_path: Path) -
         "f: total = 0": {"total = 1", "total = -1"},
         "f: total += g(y, axis)": {"total = g(y, axis)", "total -= g(y, axis)", "total += g(axis, y)"},
         "f: break": {"continue"},
+        "f: h(x, x)": {"pass"},  # to swap the arguments is no change
         "A.g: return y[1:] - axis if y > axis else 'é' * len(y)": {
             "return y[1:] + axis if y > axis else 'é' * len(y)",
             "return y[:] - axis if y > axis else 'é' * len(y)",
@@ -92,6 +95,14 @@ def test_a_wrong_change_is_met_by_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "error: --harmless needs" in done.stderr.splitlines()[-1]
+
+
+def test_a_function_is_noted_though_one_before_it_was_freed(tmp_path: Path) -> None:
+    made = "for i in range(99): exec(compile(f'def f{i}(): pass\\nf{i}()', '/copy/made.py', 'exec'), {})"
+    where = {"PYTHONPATH": str(ROOT / "tools" / "mutation_site"), "MUTATE_COPY": "/copy/"}
+    calls = tmp_path / "calls"
+    subprocess.run([sys.executable, "-c", made], env=os.environ | where | {"MUTATE_CALLS": str(calls)}, check=True)
+    assert {f"made.py f{i}" for i in range(99)} <= {*calls.read_text().splitlines()}
 
 
 PROJECT = {
@@ -130,6 +141,10 @@ def test_a_change_that_no_test_sees_survives(tmp_path: Path) -> None:
         command = [sys.executable, "tools/mutate.py", "--work", str(tmp_path / "work"), *options]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
+    without_tests = mutate("--only", "llm/", "minigrad/", "--tests", "tests/none", "tests/other")
+    assert "survived: minigrad/tested.py" in without_tests and "survived: llm/program.py" in without_tests
+    assert "caught" not in without_tests and "map" not in without_tests, "no other tests are run"
+    (tmp_path / "work" / "journal.jsonl").unlink()
     first = mutate("--count", "20", "--only", "minigrad/")
     assert "fails unchanged, left out: tests/test_all.py::test_fails_always" in first
     records = [json.loads(line) for line in (tmp_path / "work" / "journal.jsonl").read_text().splitlines()]
@@ -144,11 +159,11 @@ def test_a_change_that_no_test_sees_survives(tmp_path: Path) -> None:
     harmless = next(record["change"] for record in records if record["result"] == "survived")
     mutate("--harmless", harmless)
     report = mutate("--report")
-    assert "3 of    5 caught   60.0%  minigrad\n" in report and "1 more are harmless" in report
+    assert "3 of    5 caught   60.0% (23.1% to 88.2%)  minigrad\n" in report and "1 more are harmless" in report
     assert report.count("survived: minigrad/untested.py half: ") == 2 and harmless not in report
     tests = tmp_path / "tests" / "test_all.py"
     tests.write_text(tests.read_text().replace("untested.half(3)", "assert untested.half(3) == 1.5"))
     assert mutate("--again").count("caught: minigrad/untested.py half: ") == 2
-    assert "5 of    5 caught  100.0%  minigrad\n" in mutate("--report")
+    assert "5 of    5 caught  100.0% (56.6% to 100.0%)  minigrad\n" in mutate("--report")
     unchanged = {name: text for name, text in PROJECT.items() if not name.startswith("tests/")}
     assert {name: (tmp_path / name).read_text() for name in unchanged} == unchanged

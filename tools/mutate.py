@@ -15,6 +15,7 @@ import ast
 import contextlib
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -71,11 +72,16 @@ def run_tests(work: Path, options: list[str], seconds: float, calls: str = "") -
     return re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE) or ended
 
 
-def update_map(work: Path) -> Map:
-    """The map of all tests. Files that are new or have changed are run. Tests that fail unchanged are noted as such."""
-    whole = Map()
+def update_map(work: Path, beginnings: tuple[str, ...]) -> Map:
+    """The map of the files of tests with such a beginning. Those that are new or have changed are run.
+
+    Tests that fail unchanged are noted as such.
+    """
+    whole, calls = Map(), work / "calls"
     for path in sorted((work / "copy" / "tests").rglob("test_*.py")):
-        name, calls = path.relative_to(work / "copy").as_posix(), work / "calls"
+        name = path.relative_to(work / "copy").as_posix()
+        if not name.startswith(beginnings):
+            continue
         kept = work / "map" / f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}.json"
         if not kept.exists():
             calls.write_text("")
@@ -119,6 +125,12 @@ def try_change(work: Path, change: Change, source: str, tests: Map, seconds: flo
     return ""
 
 
+def wilson_interval(caught: int, tried: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95% interval of a share (Wilson, 1927): it is right for few changes, and for shares near 1, too."""
+    middle, width = caught + z**2 / 2, z * math.sqrt(caught * (tried - caught) / tried + z**2 / 4)
+    return (middle - width) / (tried + z**2), (middle + width) / (tried + z**2)
+
+
 def report(journal: dict[str, dict[str, str]]) -> str:
     """For each package and file, the share of changes that were caught, without harmless ones; then the survivors."""
     records = [record for record in journal.values() if record["result"] != "harmless"]
@@ -128,9 +140,10 @@ def report(journal: dict[str, dict[str, str]]) -> str:
         for group in ("all", file.split("/")[0], file):
             tried[group] += 1
             caught[group] += record["result"] == "caught"
-    lines = [
-        f"{caught[group]:4} of {n:4} caught {caught[group] / n:7.1%}  {group}" for group, n in sorted(tried.items())
-    ]
+    lines = []
+    for group, n in sorted(tried.items()):
+        low, high = wilson_interval(caught[group], n)
+        lines.append(f"{caught[group]:4} of {n:4} caught {caught[group] / n:7.1%} ({low:.1%} to {high:.1%})  {group}")
     survived = [f"survived: {record['change']}" for record in records if record["result"] == "survived"]
     return "\n".join([*lines, f"{len(journal) - len(records)} more are harmless", *survived])
 
@@ -141,7 +154,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=folder, help="the folder of the copy, the map and the journal")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes")
     parser.add_argument("--count", type=int, default=20, help="how many changes are drawn")
-    parser.add_argument("--only", default="", help="change only files with this beginning: llm/, minigrad/ops/shape")
+    some: dict[str, Any] = {"nargs": "+", "metavar": "BEGINNING", "default": [""]}
+    parser.add_argument("--only", **some, help="change only files with such a beginning: llm/ minigrad/ops/shape")
+    parser.add_argument("--tests", **some, help="run only files of tests with such a beginning: tests/llm/test_model")
     parser.add_argument("--seconds", type=float, default=60, help="the tests for a change take about so long")
     parser.add_argument("--again", action="store_true", help="try again what has survived, with the tests of today")
     parser.add_argument("--report", action="store_true", help="only print a summary of the journal")
@@ -166,8 +181,8 @@ def main() -> None:
     elif options.harmless:
         parser.error("--harmless needs the text of a change, as --report prints it after 'survived: '")
     else:
-        sources = [name for name in make_copy(work / "copy") if name.startswith(options.only)]
-        tests = update_map(work)
+        sources = [name for name in make_copy(work / "copy") if name.startswith(tuple(options.only))]
+        tests = update_map(work, tuple(options.tests))
         changes = [change for name in sources for change in all_changes(work / "copy", name)]
         random.Random(options.seed).shuffle(changes)
         for change in changes[: None if options.again else options.count]:

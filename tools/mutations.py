@@ -63,7 +63,8 @@ def alternatives(node: Any) -> Iterator[ast.AST]:
             yield ast.Pass()  # not for a name: the rest of the function would fail
         case ast.Call(args=args, keywords=options):
             for i in range(1, len(args)):
-                yield changed(args=[*args[: i - 1], args[i], args[i - 1], *args[i + 1 :]])
+                if ast.dump(args[i - 1]) != ast.dump(args[i]):
+                    yield changed(args=[*args[: i - 1], args[i], args[i - 1], *args[i + 1 :]])
             for i in range(len(options)):
                 yield changed(keywords=options[:i] + options[i + 1 :])
         case ast.Slice():

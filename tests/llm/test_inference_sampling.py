@@ -193,9 +193,10 @@ def test_logits_that_no_token_can_be_drawn_from(row: list[float], temperature: f
         ("presence_penalty", -math.inf),
         ("repetition_penalty", 0.0),
         ("repetition_penalty", math.inf),
+        ("sampler", "torch"),
     ],
 )
-def test_options_that_make_no_sense(name: str, value: float) -> None:
+def test_options_that_make_no_sense(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name}={value} is not possible; it must be "):
         Sampling(**{name: value})
 

@@ -109,6 +109,18 @@ def test_the_command_writes_what_the_model_predicts(
     assert capsys.readouterr().out == written_by_the_model("To be", tokens, seed) + "\n"
 
 
+@pytest.mark.parametrize("more", [0, 1, 5])
+def test_a_prompt_that_does_not_fit_is_read_in_part_with_a_note(
+    more: int, run: Path, capsys: pytest.CaptureFixture
+) -> None:
+    prompt = "o" * (32 + more)
+    textbook.main([str(run), prompt, "--tokens", "1"])
+    written = capsys.readouterr()
+    assert written.out == written_by_the_model(prompt, 1, 0) + "\n"
+    note = f"textbook: the prompt has {32 + more} tokens, and the model reads the last 32 of them\n"
+    assert written.err == (note if more else "")
+
+
 def edit(run: Path, **fields: Any) -> None:
     """Change fields of the model in config.json."""
     path = run / "config.json"

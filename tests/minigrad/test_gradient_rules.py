@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad import Tensor, grad, hvp, jvp, nn, vjp
+from minigrad.backward import backpropagate
 from minigrad.gradcheck.catalogue import CATALOGUE
 from minigrad.gradcheck.choices import Choices
 from minigrad.lazy import LazyGradient
@@ -149,7 +150,14 @@ def test_backward_frees_the_graph_unless_it_is_asked_to_keep_it(name: str, data:
         out.backward(np.ones(out.shape))
 
 
-@pytest.mark.parametrize("free", [lambda y, x: y.backward(), lambda y, x: grad(y, x)])
+@pytest.mark.parametrize(
+    "free",
+    [
+        lambda y, x: y.backward(),
+        lambda y, x: grad(y, x),
+        lambda y, x: backpropagate([(y, np.ones(()))], lambda leaf, gradient: None),
+    ],
+)
 def test_a_graph_is_freed_by_every_way_to_differentiate(free: Any) -> None:
     x = leaf([1.0, 2.0])
     between = x.exp()
