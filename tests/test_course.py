@@ -117,15 +117,21 @@ def test_a_reader_breaks_asks_and_repairs(tmp_path: Path, capsys: pytest.Capture
         assert len(said.err.splitlines()) <= 1
         return status, said.out, said.err
 
-    assert "first run break 2" in say("check", "2")[2]
-    assert "first run break 2" in say("hint", "2")[2]
+    assert "first run python -m docs.course break 2 --into" in say("check", "2")[2]
+    assert "first run python -m docs.course break 2 --into" in say("hint", "2")[2]
     status, out, _ = say("break", "2")
     assert status == 0 and chapter.exercise.file in out and f"check 2 --into {broken}" in out
     assert "is broken already" in say("break", "2")[2]
     assert "no copy for chapter 1" in say("break", "1")[2]
     assert [say("hint", "2")[1].split(":")[0] for _ in range(3)] == [f"Hint {k} of 3" for k in (1, 2, 3)]
     assert f"diff {file}" in say("hint", "2")[1]
-    assert say("check", "2")[0] == 1
+    status, _, error = say("check", "2")
+    assert status == 1 and "as break has left it" in error
+    test = broken / chapter.exercise.tests[0].partition("::")[0]
+    test.write_text("def test_nothing(): ...\n", "utf-8")
+    status, out, _ = say("check", "2")
+    assert status == 1 and f"hint 2 --into {broken} helps" in out
+    assert test.read_text("utf-8") == (ROOT / test.relative_to(broken)).read_text("utf-8"), "the original is run"
     file.write_text(file.read_text("utf-8") + "# mine\n", "utf-8")
     assert "changes of yours" in say("break", "2")[2] and file.read_text("utf-8").endswith("# mine\n")
     assert say("break", "2", "--again")[0] == 0
@@ -133,6 +139,19 @@ def test_a_reader_breaks_asks_and_repairs(tmp_path: Path, capsys: pytest.Capture
     file.write_text(original, "utf-8")
     status, out, _ = say("check", "2")
     assert status == 0 and out.startswith("green")
+    monkeypatch.setattr(exercise, "folder_of", lambda chapter, into: broken)
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("repaired") and lines[0].endswith(CHAPTERS[0].title)
+    failed = Outcome(False, ["tests/x.py"], "E   SyntaxError: invalid syntax\nERROR tests/x.py")
+    monkeypatch.setattr(exercise, "run_tests", lambda *_: failed)
+    status, out, _ = say_without_folder(capsys, "check", "2")
+    assert status == 1 and "the tests could not run" in out and "RROR tests" not in out.replace("ERROR", "")
+
+
+def say_without_folder(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str, str]:
+    status, said = main([*arguments]), capsys.readouterr()
+    return status, said.out, said.err
 
 
 def _by_comparison(original: str) -> Any:

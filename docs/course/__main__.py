@@ -43,8 +43,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def show_list(options: argparse.Namespace) -> None:
+    width = max(len(c.title) for c in chapters())
     for c in chapters():
-        print(f"{c.number:2}  {c.title}")
+        print(f"{c.number:2}  {c.title:{width}}  {exercise.progress(c)}".rstrip())
 
 
 def show(options: argparse.Namespace) -> None:
@@ -55,14 +56,15 @@ def show(options: argparse.Namespace) -> None:
 def break_(options: argparse.Namespace) -> int:
     c, into = chapter(options.number), options.into
     outcome = exercise.break_(c, into, again=options.again)
-    more = f" --into {into}" if into else ""
     folder = exercise._short(exercise.folder_of(c, into))
     if outcome.passed:
         raise CourseError("the tests did not notice the fault this time; run check again")
     print(f"{c.number}. {c.title}: something in {c.exercise.file} is broken now. What its tests say:\n")
     print(exercise.failure(outcome))
-    print(f"\nRepair   {folder}/{c.exercise.file}\nthen     python -m docs.course check {c.number}{more}")
-    print(f"stuck?   python -m docs.course hint {c.number}{more}")
+    for test in outcome.failed[1:]:
+        print(f"this fails too: {test}")
+    print(f"\nRepair   {folder}/{c.exercise.file}\nthen     {exercise.command('check', c, into)}")
+    print(f"stuck?   {exercise.command('hint', c, into)}")
     return 0
 
 
@@ -73,8 +75,10 @@ def check(options: argparse.Namespace) -> int:
         print(f"green: chapter {c.number} is repaired. Compare your change with the original, {c.exercise.file}")
         return 0
     print(exercise.failure(outcome))
-    count = len(outcome.failed) or "no"
-    print(f"\nnot yet: {count} of the named tests ran and failed; python -m docs.course hint {c.number} helps")
+    if any("::" in test for test in outcome.failed):
+        print(f"\nnot yet: {len(outcome.failed)} failed; {exercise.command('hint', c, options.into)} helps")
+    else:
+        print("\nnot yet: the tests could not run; first repair what is shown above, such as a syntax error")
     return 1
 
 
@@ -84,6 +88,7 @@ def hint(options: argparse.Namespace) -> None:
 
 def build(options: argparse.Namespace) -> None:
     for c in chapters():
+        print(f"{c.number:2}  {c.title}", flush=True)
         c.page.write_text(excerpts.with_excerpts(c.page.read_text("utf-8"), ROOT), "utf-8")
         c.picture.write_text(c.figure(), "utf-8")
     options.out.write_text(book.book(options.out.resolve()), "utf-8")

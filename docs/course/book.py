@@ -16,18 +16,20 @@ STYLE = """
 --text: #1d1f23; --page: #fff; --quiet: #5a606b; --code: #f3f4f6; --line: #d5d8de; --link: #1c5fb8 }
 @media (prefers-color-scheme: dark) {
 :root { --text: #e6e4df; --page: #16181c; --quiet: #a7acb5; --code: #22252b; --line: #3a3f48; --link: #7fb0f0 } }
-body { margin: 0 auto; max-width: 54rem; padding: 1rem 1.2rem 4rem; color: var(--text); background: var(--page);
+body { margin: 0 auto; max-width: 60rem; padding: 1rem 1.2rem 4rem; color: var(--text); background: var(--page);
 font: 17px/1.6 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; overflow-wrap: break-word }
 h1, h2 { line-height: 1.25 } section { border-top: 1px solid var(--line); margin-top: 3rem; padding-top: 1rem }
 a { color: var(--link) }
 pre { background: var(--code); padding: .7rem .9rem; overflow-x: auto; border-radius: 6px; line-height: 1.45 }
-code { font: .78em/1.45 ui-monospace, "DejaVu Sans Mono", monospace }
+section:first-child { border: 0 }
+code { font: .76em/1.45 ui-monospace, "DejaVu Sans Mono", monospace }
 :not(pre) > code { background: var(--code); padding: .1em .25em }
 .source { color: var(--quiet); font-size: .82em; margin-bottom: -.9em }
 .display { overflow-x: auto; overflow-y: hidden; padding: .2rem 0 }
 math { font-size: 1.08em } img { max-width: 100%; height: auto; display: block; margin: 1rem auto }
 table { border-collapse: collapse; display: block; overflow-x: auto }
 td, th { border: 1px solid var(--line); padding: .25em .6em }
+@media (max-width: 640px) { pre { padding: .6rem .5rem } pre code { font-size: .68em } }
 @media print { pre { white-space: pre-wrap } section { break-before: page } }
 """
 
@@ -58,6 +60,8 @@ def _parser() -> Any:
     def math(tex: str, options: dict) -> str:
         display = options["display_mode"]
         text = convert(tex, display="block" if display else "inline")
+        # A prime is a superscript already: as one more, it would be too small to be seen.
+        text = re.sub(r"<msup>(<mi>\w+</mi>)<mi>(&#x0203[2-7];)</mi></msup>", r"\1<mo>\2</mo>", text)
         return f'<div class="display">{text}</div>' if display else text
 
     parser = MarkdownIt("commonmark").enable("table")

@@ -61,8 +61,14 @@ class Chapter:
 
     def figure(self) -> str:
         """The picture, drawn anew: the experiment runs, and its `figure()` draws what it found."""
-        with contextlib.redirect_stdout(io.StringIO()):
-            return runpy.run_path(str(self.experiment))["figure"]()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                return runpy.run_path(str(self.experiment))["figure"]()
+        except Exception as error:  # a reader may have changed it
+            raise CourseError(
+                f"the experiment of chapter {self.number} does not draw its picture ({error!r}); undo what was changed "
+                f"in {self.experiment}"
+            ) from error
 
 
 def chapters() -> list[Chapter]:

@@ -51,7 +51,7 @@ def break_(chapter: Chapter, into: Path | None, *, again: bool = False) -> Outco
         raise CourseError(f"{ROOT} is itself a copy for an exercise; run break in the folder from which it was made")
     folder = folder_of(chapter, into)
     if folder.exists() and not (again or _is_empty(folder)):
-        _refuse(chapter, folder)
+        _refuse(chapter, folder, into)
     if missing := [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]:
         raise CourseError(f"the tests need {' and '.join(missing)}: pip install -e '.[test]'")
     mutated = chapter.exercise.mutated((ROOT / chapter.exercise.file).read_text("utf-8"))
@@ -74,15 +74,37 @@ def make_copy(folder: Path) -> None:
 
 
 def check(chapter: Chapter, into: Path | None) -> Outcome:
+    """Run the tests. They are the original ones, whatever was done to those in the copy."""
     folder = folder_of(chapter, into)
-    _require(chapter, folder)
-    return run_tests(chapter, folder)
+    state = _require(chapter, folder, into)
+    if state["digest"] == _digest(folder):
+        file = _short(folder / chapter.exercise.file)
+        raise CourseError(f"the copy is as break has left it; what is to be repaired is {file}")
+    if folder != ROOT:
+        for name in {test.partition("::")[0] for test in chapter.exercise.tests}:
+            shutil.copy(ROOT / name, folder / name)
+    outcome = run_tests(chapter, folder)
+    _write_state(folder, state | {"repaired": outcome.passed})
+    return outcome
+
+
+def progress(chapter: Chapter) -> str:
+    """What has become of the copy, for the list."""
+    state = _state(folder_of(chapter, None))
+    if state is None or state["chapter"] != chapter.name:
+        return ""
+    return "repaired" if state.get("repaired") else "broken"
+
+
+def command(verb: str, chapter: Chapter, into: Path | None) -> str:
+    """What to type."""
+    return f"python -m docs.course {verb} {chapter.number}{f' --into {into}' if into else ''}"
 
 
 def hint(chapter: Chapter, into: Path | None) -> str:
     """The next hint; after the third, how to see the solution."""
     folder, hints = folder_of(chapter, into), chapter.exercise.hints
-    state = _require(chapter, folder)
+    state = _require(chapter, folder, into)
     given = state["hints"]
     _write_state(folder, state | {"hints": min(given + 1, len(hints))})
     if given < len(hints):
@@ -104,7 +126,7 @@ def run_tests(chapter: Chapter, folder: Path, tests: list[str] | None = None) ->
     return Outcome(done.returncode == 0, failed, done.stdout + done.stderr)
 
 
-def failure(outcome: Outcome, lines: int = 24) -> str:
+def failure(outcome: Outcome, lines: int = 34) -> str:
     """The first failure as pytest shows it: the line of the test that failed, and the smallest example."""
     parts = re.split(r"^_{3,} (.*?) _{3,}$", outcome.text, flags=re.MULTILINE)
     if len(parts) < 3:  # the file could not be imported, for instance
@@ -113,34 +135,42 @@ def failure(outcome: Outcome, lines: int = 24) -> str:
     where = [i for i, line in enumerate(report) if line.startswith("tests/")]
     begin = where[-1] if where else 0
     report = "\n".join(report[begin:]).split("\nE   Explanation:")[0].splitlines()
-    shown = [line for line in report if not re.match(r"E\s+(\+ |You can reproduce|# The test)|-{3,} Hyp|\s+\^+$", line)]
+    shown = [
+        re.sub(r"^E(?=\s|$)", "", line).rstrip()
+        for line in report
+        if not re.match(r"E\s+(\+ |You can reproduce|# The test)|-{3,} Hyp|\s+\^+$", line)
+    ]
     more = [f"    ... and {len(shown) - lines} lines more"] if len(shown) > lines else []
-    return "\n".join([parts[1], *(f"    {line.removeprefix('E').rstrip()}" for line in shown[:lines]), *more])
+    return "\n".join([parts[1], *(f"    {line}" for line in shown[:lines]), *more])
 
 
 # --- the copy ---------------------------------------------------------------------------------------------------------
 
 
-def _refuse(chapter: Chapter, folder: Path) -> None:
+def _refuse(chapter: Chapter, folder: Path, into: Path | None) -> None:
     """Say why there is no new copy in a folder that has something in it."""
-    state, again = _state(folder), f"break {chapter.number} --again"
+    state, check, again = _state(folder), command("check", chapter, into), command("break", chapter, into) + " --again"
     if state is None or state["chapter"] != chapter.name:
-        raise CourseError(f"{folder} exists and is no copy for chapter {chapter.number}; name another folder")
+        raise CourseError(
+            f"{folder} exists and is no copy for chapter {chapter.number}; delete it, or name another folder"
+        )
     if state["digest"] == _digest(folder):
         raise CourseError(
             f"chapter {chapter.number} is broken already, in {_short(folder)}: repair {chapter.exercise.file} there, "
-            f"then run check {chapter.number}"
+            f"then run {check}; to see again how its tests fail: {again}"
         )
     raise CourseError(
-        f"{_short(folder)} has changes of yours, which are kept: go on with check {chapter.number}, or begin anew with "
-        f"{again}, which gives the old folder another name"
+        f"{_short(folder)} has changes of yours, which are kept: go on with {check}, or begin anew with {again}, which "
+        "gives the old folder another name"
     )
 
 
-def _require(chapter: Chapter, folder: Path) -> dict:
+def _require(chapter: Chapter, folder: Path, into: Path | None) -> dict:
     state = _state(folder)
     if state is None or state["chapter"] != chapter.name:
-        raise CourseError(f"{_short(folder)} is no copy for chapter {chapter.number}; first run break {chapter.number}")
+        raise CourseError(
+            f"{_short(folder)} is no copy for chapter {chapter.number}; first run {command('break', chapter, into)}"
+        )
     return state
 
 

@@ -113,9 +113,14 @@ def _item(text: str, width: int) -> str:
     return textwrap.fill(inline(" ".join(text.split())), width, subsequent_indent=indent, break_on_hyphens=False)
 
 
+def _link(found: re.Match) -> str:
+    """What is shown, and where it leads, if that is not the same."""
+    return found[1] if found[2].endswith(found[1].strip("`")) else f"{found[1]} ({found[2]})"
+
+
 def inline(text: str) -> str:
     """Without the marks of Markdown: `code` and links keep what a reader needs."""
     text = re.sub(r"(?<![\\$])\$([^$]+)\$", lambda m: formula(m[1]).replace("*", "\1"), text)
-    text = re.sub(r"\[([^\]]+)\]\(([^)]+)\)", lambda m: f"{m[1]} ({m[2]})", text)
+    text = re.sub(r"\[([^\]]+)\]\(([^)]+)\)", _link, text)
     text = re.sub(r"(?<![\w*])\*\*?([^*\s][^*]*?)\*\*?(?![\w*])", r"\1", text)
     return text.replace("`", "").replace("\1", "*")

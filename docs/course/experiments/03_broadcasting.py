@@ -10,12 +10,15 @@ from tools.figures import svg
 
 G = np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])  # the gradient of the result
 
-gradients = {}
-for shape in [(2, 3), (3,), (1, 3), (2, 1), (1, 1), ()]:
+
+def gradient(shape: tuple[int, ...]) -> np.ndarray:
     x = Tensor(np.zeros(shape), requires_grad=True)
     (x + np.zeros((2, 3))).backward(G)
-    gradients[shape] = x.grad.numpy()
-    print(f"shape {shape!s:7} gradient {x.grad.numpy().tolist()}")
+    return x.grad.numpy()
+
+
+for shape in [(2, 3), (3,), (1, 3), (2, 1), (1, 1), ()]:
+    print(f"shape {shape!s:7} gradient {gradient(shape).tolist()}")
 
 
 def cells(left: float, top: float, values: np.ndarray, kind: str) -> list[str]:
@@ -29,8 +32,8 @@ def cells(left: float, top: float, values: np.ndarray, kind: str) -> list[str]:
 
 def figure() -> str:
     parts = [svg.text(8, 20, "What was repeated gets a sum", "title"), *cells(16, 52, G, "forward")]
-    parts += [*cells(196, 52, gradients[2, 1], "backward"), *cells(16, 148, gradients[1, 3], "backward")]
-    parts += cells(196, 148, gradients[()], "update")
+    parts += [*cells(196, 52, gradient((2, 1)), "backward"), *cells(16, 148, gradient((1, 3)), "backward")]
+    parts += cells(196, 148, gradient(()), "update")
     parts += [
         svg.text(16, 44, "gradient of the result, (2, 3)", "small"),
         svg.text(196, 44, "of a column, (2, 1)", "small"),

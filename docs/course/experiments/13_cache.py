@@ -34,7 +34,7 @@ def write(cache):
 (plain, plain_read), (cached, cached_read) = write(None), write(cache := KVCache(model.config))
 weights = sum(p.data.nbytes for p in model.parameters())
 print(f"the same text: {plain == cached}; tokens read without a cache {plain_read}, with it {cached_read}")
-print(f"the cache holds {cache.length} tokens in {cache.nbytes:,} bytes; {weights:,} for the weights")
+print(f"the cache holds {cache.length} tokens, and has room for 64, in {cache.nbytes:,} bytes; weights {weights:,}")
 
 with no_grad():
     logits = np.sort(model(np.array([prompt])).data[0, -1])[::-1]  # of the most likely token first
