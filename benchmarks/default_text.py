@@ -22,7 +22,14 @@ import tyro
 from benchmarks.comparison import folder_or_temporary
 from benchmarks.polluted import run
 from llm.data.builtin import language_topics
-from llm.data.stdlib import FEWEST_CHARACTERS, LITTLE_PROSE, docstrings_of, stdlib_files, stdlib_folder
+from llm.data.stdlib import (
+    FEWEST_CHARACTERS,
+    LITTLE_PROSE,
+    docstrings_of,
+    documents_of_files,
+    stdlib_files,
+    stdlib_folder,
+)
 
 HELD_OUT = 0.1  # of the topics, and of the files
 KINDS = ("topics", "docstrings")
@@ -55,25 +62,29 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def write_texts(folder: Path, rng: random.Random) -> None:
-    topics = [[topic] for topic in language_topics()]
-    files = [docstrings_of(path) for path in stdlib_files(stdlib_folder(), LITTLE_PROSE)]
-    train, held_out = {}, {}
-    for kind, groups in zip(KINDS, (topics, files)):
-        rng.shuffle(groups)
-        cut = int(len(groups) * HELD_OUT)
-        train[kind] = [text for texts in groups[cut:] for text in texts]
-        held_out[kind] = [text for texts in groups[:cut] for text in texts]
-    known = {text for texts in train.values() for text in texts}
-    for kind in KINDS:
-        write(folder / f"{kind}.jsonl", train[kind])
-        write(folder / f"held-out-{kind}.jsonl", [text for text in held_out[kind] if text not in known])
-    write(folder / "both.jsonl", [*train["topics"], *train["docstrings"]])
+    """Texts to learn from (`both` is most of the default text of train.py), and topics and docstrings to be judged by."""
+    learned, held_out = divided([[topic] for topic in language_topics()], rng)
+    topics = [topic for (topic,) in learned]
+    write(folder / "held-out-topics.jsonl", [topic for (topic,) in held_out])
+    learned, held_out = divided([docstrings_of(path) for path in stdlib_files(stdlib_folder(), LITTLE_PROSE)], rng)
+    known = {text for texts in learned for text in texts}
+    # Judged one by one: a docstring that is also in a file that is learned is left out.
+    new = dict.fromkeys(text for texts in held_out for text in texts if text not in known)
+    write(folder / "held-out-docstrings.jsonl", [text for text in new if len(text) >= FEWEST_CHARACTERS])
+    docstrings = documents_of_files(learned)
+    for name, texts in {"topics": topics, "docstrings": docstrings, "both": [*topics, *docstrings]}.items():
+        write(folder / f"{name}.jsonl", texts)
+
+
+def divided(documents: list[list[str]], rng: random.Random) -> tuple[list[list[str]], list[list[str]]]:
+    """To be learned, and held out."""
+    rng.shuffle(documents)
+    cut = int(len(documents) * HELD_OUT)
+    return documents[cut:], documents[:cut]
 
 
 def write(path: Path, texts: Sequence[str]) -> None:
-    """Each text once, as a row, if it is long enough."""
-    rows = [json.dumps({"text": text}) + "\n" for text in dict.fromkeys(texts) if len(text) >= FEWEST_CHARACTERS]
-    path.write_text("".join(rows), encoding="utf-8")
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
 
 
 def judge(folder: Path, text: str, seed: int, options: Sequence[str]) -> list[float]:

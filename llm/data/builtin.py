@@ -18,7 +18,7 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 def python_help() -> Corpus:
     """What `help()` shows: the prose of the language reference, and the docstrings of the standard library.
 
-    One document per topic and per docstring, no download. A warning says when this Python has no docstrings.
+    One document per topic and per file of the library, no download. A warning says when this Python has no docstrings.
     """
     folder = stdlib_folder()
     docstrings = stdlib_docstrings(folder)

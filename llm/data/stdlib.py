@@ -10,13 +10,13 @@ import ast
 import os
 import sysconfig
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 
 NOT_LIBRARY_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 # Programs, tables, and packages that newer versions of Python no longer have: little prose, and a quarter of the time.
 LITTLE_PROSE = {"distutils", "encodings", "idlelib", "lib2to3", "turtledemo"}
 FEWEST_CHARACTERS = 100  # of a docstring: shorter ones, such as "Return the size.", say little
+BETWEEN = "\n\n\n"  # two empty lines: within a docstring there is seldom more than one
 
 
 def stdlib_folder() -> Path:
@@ -35,9 +35,22 @@ def stdlib_files(root: Path, left_out: Iterable[str] = ()) -> list[Path]:
 
 
 def stdlib_docstrings(root: Path) -> list[str]:
-    """The docstrings of modules, classes and functions below a folder, each once, in the order of files and lines."""
-    found = chain.from_iterable(map(docstrings_of, stdlib_files(root, LITTLE_PROSE)))
-    return list(dict.fromkeys(text for text in found if len(text) >= FEWEST_CHARACTERS))
+    """The docstrings of the modules, classes and functions below a folder: a document for each file that has some."""
+    return documents_of_files(map(docstrings_of, stdlib_files(root, LITTLE_PROSE)))
+
+
+def documents_of_files(files: Iterable[list[str]]) -> list[str]:
+    """The docstrings of each file, without short ones and without those that an earlier file has, as one document.
+
+    One by one they would be very short documents. And methods of one class say much the same: with a document for each
+    file, they are not held out for validation when others of their class are learned.
+    """
+    seen, documents = set[str](), []
+    for texts in files:
+        new = [text for text in dict.fromkeys(texts) if len(text) >= FEWEST_CHARACTERS and text not in seen]
+        seen.update(new)
+        documents.append(BETWEEN.join(new))
+    return [document for document in documents if document]
 
 
 def docstrings_of(path: Path) -> list[str]:
