@@ -3,8 +3,8 @@
     python -m benchmarks.default_text --folder /tmp/default-text
 
 A tenth of the topics of the language reference is held out, and all docstrings of a tenth of the library's files. The
-runs have the same options, except for the text, the seed and what is said on the command line; each learns a tokenizer
-from its own text, and is judged by its bits a byte on both held-out texts.
+runs differ in the text and the seed; options on the command line are for all. Each learns a tokenizer from its own
+text, and is judged by its bits a byte on both held-out texts.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def write_texts(folder: Path, rng: random.Random) -> None:
-    """Texts to learn from (`both` is most of the default text of train.py), and topics and docstrings to be judged by."""
+    """Texts to learn from (`both`: most of train.py's default text), and topics and docstrings to be judged by."""
     learned, held_out = divided([[topic] for topic in language_topics()], rng)
     topics = [topic for (topic,) in learned]
     write(folder / "held-out-topics.jsonl", [topic for (topic,) in held_out])
