@@ -1,6 +1,6 @@
 """Text in, batches of token ids out.
 
-    corpus = open_corpus("python-docs")                       # documents; a name, file, folder, glob or "-"
+    corpus = open_corpus("python-help")                       # documents; a name, file, folder, glob or "-"
     dataset = prepare(corpus, tokenizer, val_fraction=0.1)    # tokenized once, memory-mapped, split
     batches = Batches(dataset.train, batch_size=12, context=64, seed=1)
     inputs, targets = batches.batch(step)                     # (12, 64) int64 each
@@ -10,7 +10,8 @@ To read in order:
 1. corpus.py         texts, read in chunks, so that each may be larger than memory
 2. text.py           bytes to text: what is text, and what is dropped
 3. records.py        rows with fields: JSON lines, CSV, TSV
-4. builtin.py        texts that have a name: python-docs, python-stdlib, shakespeare
+4. builtin.py        texts that have a name: python-help, python-docs, python-stdlib, shakespeare
+                     stdlib.py: the files and docstrings of Python's standard library
 5. corpora.py        what `--data` accepts: files, folders, patterns, a pipe, or one of these names
 6. learned.py        a tokenizer learned from a corpus, once
 7. split.py          which text is held out for validation

@@ -1,23 +1,43 @@
-"""Corpora with a name: two that come with Python itself, and a small file of Shakespeare's plays."""
+"""Corpora with a name: three that come with Python itself, and a small file of Shakespeare's plays."""
 
 from __future__ import annotations
 
 import hashlib
-import sysconfig
+import warnings
 from pathlib import Path
 
 from llm.data.cache import cache_folder, write_file
 from llm.data.corpus import Corpus
 from llm.data.errors import DataError
+from llm.data.stdlib import stdlib_docstrings, stdlib_files, stdlib_folder
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
-NOT_LIBRARY_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+
+def python_help() -> Corpus:
+    """What `help()` shows: the prose of the language reference, and the docstrings of the standard library.
+
+    One document per topic and per file of the library, no download. A warning says when this Python has no docstrings.
+    """
+    folder = stdlib_folder()
+    docstrings = stdlib_docstrings(folder)
+    if not docstrings:
+        warnings.warn(
+            f"this Python has no library source in {folder}, so the text is its language reference alone, without the "
+            "docstrings of the library; with another Python, or your own --data, the model learns more",
+            stacklevel=2,
+        )
+    return Corpus("python-help", [*language_topics(), *docstrings])
 
 
 def python_docs() -> Corpus:
-    """The prose of Python's language reference, as `help("...")` shows it: one document per topic, no download.
+    """The prose of Python's language reference, as `help("...")` shows it: one document per topic, no download."""
+    return Corpus("python-docs", language_topics())
+
+
+def language_topics() -> list[str]:
+    """The topics of the language reference.
 
     Topics quote each other: "if" is contained word for word in "compound". A topic that mostly repeats longer ones is
     left out. Otherwise text that is held out for validation would also be in the training text.
@@ -32,7 +52,7 @@ def python_docs() -> Corpus:
         if repeated < len(topics[name]) / 2:
             chosen.append(name)
             seen.update(map(_normalized, paragraphs))
-    return Corpus("python-docs", [topics[name] for name in sorted(chosen)])
+    return [topics[name] for name in sorted(chosen)]
 
 
 def _normalized(paragraph: str) -> str:
@@ -42,12 +62,10 @@ def _normalized(paragraph: str) -> str:
 
 def python_stdlib() -> Corpus:
     """The source of the running Python's standard library, one document per file, without its tests."""
-    root = Path(sysconfig.get_path("stdlib"))
-    files = sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).parts)
-    library = [path for path in files if NOT_LIBRARY_FOLDERS.isdisjoint(path.relative_to(root).parts)]
-    sources = [path for path in library if _is_utf8(path)]
+    folder = stdlib_folder()
+    sources = [path for path in stdlib_files(folder) if _is_utf8(path)]
     if not sources:
-        raise DataError(f"this Python has no library source in {root}; use --data FILE, or another Python")
+        raise DataError(f"this Python has no library source in {folder}; use --data FILE, or another Python")
     return Corpus("python-stdlib", sources)
 
 
@@ -97,7 +115,12 @@ def _is_shakespeare(content: bytes) -> bool:
     return hashlib.sha256(content).hexdigest() == SHAKESPEARE_SHA256
 
 
-BUILT_IN = {"python-docs": python_docs, "python-stdlib": python_stdlib, "shakespeare": shakespeare}
+BUILT_IN = {
+    "python-help": python_help,
+    "python-docs": python_docs,
+    "python-stdlib": python_stdlib,
+    "shakespeare": shakespeare,
+}
 
 
 def is_missing_download(data: str) -> bool:

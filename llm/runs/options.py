@@ -30,9 +30,9 @@ class TrainOptions:
     """How to train. The first options are those that are needed most often."""
 
     # In the order of --help: what is needed most often comes first.
-    data: str = "python-docs"
+    data: str = "python-help"
     """Text to learn from: a file, a folder, a pattern such as "*.md", or - for standard input.
-    Or one of: python-docs, python-stdlib (both come with Python), shakespeare (is downloaded).
+    Or one of: python-help, python-docs, python-stdlib (all come with Python), shakespeare (is downloaded).
     With --objective translate: dates, or a file of two columns, source and target, with a tab between them.
     """
     tokenizer: str = "bpe"

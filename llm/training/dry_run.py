@@ -36,7 +36,7 @@ from minigrad.backend import pick_device, to_device
 from tokenizer import load as load_tokenizer
 
 UTILISATION = 0.5  # the rate of training steps, as a fraction of that of a large matrix product: benchmarks/RESULTS.md
-SHORT_TEXT = {"bpe": 1 << 20, "char": 1 << 24}  # bytes. Learning from this takes less than a second
+SHORT_TEXT = {"bpe": 1 << 21, "char": 1 << 24}  # bytes. Learning from this takes less than a second
 READABLE_TEXT = 1 << 26  # bytes. This is read in half a second, to look for its tokenizer in the cache
 BUSY = 0.75  # if less than this share of the cores is idle, a line says that the run will take longer
 

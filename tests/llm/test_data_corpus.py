@@ -22,7 +22,10 @@ from llm.data import builtin
 from llm.data.corpora import open_corpus
 from llm.data.corpus import Corpus
 from llm.data.errors import DataError
+from llm.data.split import training_sizes
+from llm.data.stdlib import stdlib_docstrings, stdlib_folder
 from llm.data.text import decode_prompt
+from llm.runs.options import TrainOptions
 
 
 def texts_of(source: Corpus) -> list[str]:
@@ -200,6 +203,28 @@ def test_python_docs_are_prose_in_which_no_topic_repeats_another():
     assert repeated_share(list(topics.values())) > 0.1, "the measure must see the repetitions in all topics together"
 
 
+def test_python_help_is_the_topics_and_the_docstrings():
+    topics, texts = texts_of(open_corpus("python-docs")), texts_of(open_corpus("python-help"))
+    assert texts == [*topics, *stdlib_docstrings(stdlib_folder())]
+    assert repeated_share(texts) < 0.03  # sentences about parameters that several methods have
+    assert open_corpus(TrainOptions().data).name == "python-help"
+
+
+def test_some_of_both_kinds_of_python_help_is_held_out():
+    topics = len(texts_of(open_corpus("python-docs")))
+    sizes = open_corpus("python-help").survey.sizes
+    held_out = training_sizes(sizes, TrainOptions().val_fraction) == 0
+    assert 2 <= held_out[:topics].sum() < topics / 2
+    assert 0.05 < sizes[held_out].sum() / sizes.sum() <= 0.1
+
+
+def test_without_the_source_of_the_library_python_help_is_the_topics_and_a_warning_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("llm.data.builtin.stdlib_folder", lambda: tmp_path / "python.zip")
+    with pytest.warns(UserWarning, match=r"no library source in .*python.zip, so the text is its language reference"):
+        texts = texts_of(open_corpus("python-help"))
+    assert texts == texts_of(open_corpus("python-docs"))
+
+
 def repeated_share(texts: list[str]) -> float:
     """The share of text in paragraphs of some length that stand in several documents."""
     paragraphs = [" ".join(part.split()) for text in texts for part in set(text.split("\n\n"))]
@@ -221,7 +246,7 @@ def test_python_stdlib_is_source_without_tests():
 
 def test_what_does_not_exist_is_refused_with_all_that_would_be_accepted():
     with pytest.raises(
-        DataError, match=r"--data shakespear is neither a file.*python-docs, python-stdlib, shakespeare"
+        DataError, match=r"--data shakespear is neither a file.*python-help, python-docs, python-stdlib, shakespeare"
     ):
         open_corpus("shakespear")
 
