@@ -157,6 +157,7 @@ def training_memory(
     trained: Trained | None = None,
     has_logits: bool = True,
     muon: bool = False,
+    averaged: bool = False,
     pairs: bool = False,
 ) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes.
@@ -164,6 +165,7 @@ def training_memory(
     `recompute`: with activation checkpointing. `workers`: how many workers divide the batch. `processes`: whether they
     are processes. `trained`: what is trained; None: everything. `has_logits`: whether the loss is that of next tokens;
     a classifier has none. `muon`: whether Muon trains the matrices of the layers, if everything is trained.
+    `averaged`: whether there is a moving average of the weights.
     """
     count = parameters(config, pairs=pairs)
     total = count.total
@@ -177,7 +179,8 @@ def training_memory(
         weights=weights + learned if processes else weights,
         gradients=workers * learned if processes else learned,
         # AdamW: mean and mean square of the gradients. Muon: the mean.
-        optimizer=2 * learned - ((count.attention + count.mlp) * itemsize if muon and not trained else 0),
+        optimizer=(3 if averaged else 2) * learned
+        - ((count.attention + count.mlp) * itemsize if muon and not trained else 0),
         activations=activation_bytes(config, batch_size, context, itemsize, pairs=pairs, **how),
         logits=workers * rows_of_logits * config.vocab_size * itemsize if has_logits else 0,
     )

@@ -46,6 +46,8 @@ def check(options: Options, ranks: int) -> None:
 
 def _check_optimizer(options: Options, data: int, tensor: int) -> None:
     name, zero = options.training.optimizer, options.parallel.zero
+    if options.training.ema_decay:
+        raise ValueError("--ema-decay does not go with several ranks; leave it out")
     if name == "schedule-free":
         raise ValueError(f"--optimizer {name} does not go with several ranks; use adamw or muon")
     widths = {options.model.mlp_width(layer) for layer in range(options.model.layers)}

@@ -111,6 +111,8 @@ class TrainOptions:
     """muon: Muon for the matrices of the layers, AdamW for everything else. schedule-free: AdamW with an average of the
     weights in place of a --schedule; after the warmup, the learning rate stays as it is.
     """
+    ema_decay: float = 0.0
+    """Evaluate, save and use a moving average of the weights: 0.95 is one of about the last 20 steps. 0: no average."""
     weight_decay: float = 0.1
     """How strongly matrices and embeddings are pulled towards 0. It is multiplied by the learning rate."""
     beta2: float = 0.99
@@ -149,8 +151,11 @@ class TrainOptions:
                 raise ValueError(f"{flag(name)} must be a number of at least 0, got {value}")
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"--val-fraction must lie between 0 and 1, got {self.val_fraction}")
-        if not 0 <= self.beta2 < 1:
-            raise ValueError(f"--beta2 must be at least 0 and below 1, got {self.beta2}")
+        for name in ("beta2", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{flag(name)} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.ema_decay and self.optimizer == "schedule-free":
+            raise ValueError("--optimizer schedule-free has an average of its own; leave --ema-decay out")
         if self.micro_batches > self.batch_size:
             given = f"--micro-batches {self.micro_batches} is more than --batch-size {self.batch_size}"
             raise ValueError(f"{given}; each part needs at least one sequence")

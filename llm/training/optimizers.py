@@ -8,7 +8,7 @@ from typing import Any
 from llm.model.gpt import GPT
 from llm.runs.options import TrainOptions
 from minigrad.nn.module import Parameter
-from minigrad.optim import AdamW, Muon, Optimizer, ScheduleFreeAdamW, Together
+from minigrad.optim import AdamW, Averaged, Muon, Optimizer, ScheduleFreeAdamW, Together
 from minigrad.optim.orthogonal import POLAR_EXPRESS
 
 OF_HEADS = (".qkv.weight", ".cross.query.weight", ".cross.key_value.weight")  # projections with rows for each head
@@ -33,7 +33,8 @@ def make_optimizer(
     of_muon = settings | {"adjust_lr_fn": "match_rms_adamw", "ns_coefficients": POLAR_EXPRESS, "ns_steps": 3}
     muon = [kind(Muon)(matrices.items(), rows=rows_of_heads(model, matrices), **of_muon)] if matrices else []
     adamw = [kind(AdamW)(others.items(), **of_adam)] if others else []
-    return Together([*muon, *adamw]) if muon else adamw[0]
+    optimizer = Together([*muon, *adamw]) if muon else adamw[0]
+    return Averaged(optimizer, training.ema_decay) if training.ema_decay else optimizer
 
 
 def is_inner_matrix(name: str, p: Parameter) -> bool:

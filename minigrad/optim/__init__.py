@@ -20,9 +20,11 @@ Read the files in this order:
 9. muon.py         Muon: an optimizer for the matrices inside of a model
 10. schedule_free.py   AdamW with an average of the weights in place of a schedule
 11. together.py    several optimizers as one, each for its own parameters
+12. averaged.py    a moving average of the weights, beside any optimizer
 """
 
 from minigrad.optim.adamw import AdamW, adamw_reference
+from minigrad.optim.averaged import Averaged
 from minigrad.optim.clip import clip_grad_norm
 from minigrad.optim.flat import FlatParameters
 from minigrad.optim.muon import Muon, muon_reference
@@ -33,7 +35,7 @@ from minigrad.optim.sgd import SGD, sgd_reference
 from minigrad.optim.together import Together
 
 # fmt: off
-__all__ = ["SGD", "AdamW", "FlatParameters", "Muon", "Optimizer", "ScheduleFreeAdamW", "Together", "adamw_reference",
-           "clip_grad_norm", "constant", "inverse_sqrt", "muon_reference", "sgd_reference", "warmup_cosine",
-           "warmup_linear", "warmup_stable_decay"]
+__all__ = ["SGD", "AdamW", "Averaged", "FlatParameters", "Muon", "Optimizer", "ScheduleFreeAdamW", "Together",
+           "adamw_reference", "clip_grad_norm", "constant", "inverse_sqrt", "muon_reference", "sgd_reference",
+           "warmup_cosine", "warmup_linear", "warmup_stable_decay"]
 # fmt: on

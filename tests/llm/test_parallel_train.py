@@ -178,6 +178,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence_by_one_rank(tmp_path: Path
         (4, "--context-parallel 2 --tensor-parallel 2", "--context-parallel does not go with a model that is split"),
         (2, "--sequence-parallel", "--sequence-parallel needs --tensor-parallel: its ranks divide the tokens"),
         (2, "--sequence-parallel --tensor-parallel 2 --experts 2", "--sequence-parallel does not go with --experts"),
+        (2, "--ema-decay 0.9", "--ema-decay does not go with several ranks; leave it out"),
         (2, "--optimizer schedule-free", "--optimizer schedule-free does not go with several ranks; use adamw or muon"),
         (4, "--optimizer muon --tensor-parallel 2 --mlp-dim 9 --zero 1", "whose width 9 is a multiple of the 2 tensor"),
     ],

@@ -27,6 +27,7 @@ CHANGES: dict[str, dict[str, st.SearchStrategy]] = {
         "threads": st.none() | st.integers(1, 9), "warmup": st.integers(0, 999),
         "schedule": st.sampled_from(["cosine", "wsd", "constant"]), "eval_task": st.just(("copying", "words=my file")),
         "seed": st.integers(0, 2**70), "optimizer": st.sampled_from(["adamw", "muon"]),
+        "ema_decay": st.sampled_from([0.0, 0.9]),
     },
     "model": {"dropout": st.floats(0, 0.9), "window": st.none() | st.integers(1, 99), "tied_head": st.booleans(),
               "bias": st.booleans(), "layers": st.integers(1, 9)},
