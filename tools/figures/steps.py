@@ -67,7 +67,8 @@ def data_step(zero: int, config: GPTConfig = CONFIG, *, size: int = 2, micro_bat
     def run(ranks: Recorded, log: Log) -> tuple[list[str], list[Action]]:
         model = GPT(config)
         mark(model, log, sublayers=False)
-        optimizer, reduction = sharded(zero, model, lambda kind: kind(model.named_trainable(), lr=0.01), ranks, BUCKET)
+        make = lambda kind: kind(AdamW)(model.named_trainable(), lr=0.01)
+        optimizer, reduction = sharded(zero, model, make, ranks, BUCKET)
         step, log.events = _noting_update(optimizer, log), []  # ZeRO 3 has sent something to begin with
         workers = Ranks(model, NextToken(), 1, reduction)
         train_step(workers, step, batch(config), lr=0.01, clip=0, micro_batches=micro_batches)
