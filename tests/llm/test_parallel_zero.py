@@ -178,7 +178,7 @@ def test_all_kinds_send_as_many_bytes(zero: int) -> None:
 def test_shards_that_are_not_gathered_are_noticed() -> None:
     def train(world: Communicator) -> np.ndarray:
         workers, optimizer = sharded_workers(world, 1, bucket=100)
-        optimizer.step = lambda *a, **k: AdamW.step(optimizer, *a, **k)  # type: ignore[method-assign]
+        optimizer.share_update = lambda: None  # type: ignore[method-assign]
         steps(workers, optimizer)
         return optimizer.groups[0].flat.data
 
