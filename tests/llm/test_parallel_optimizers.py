@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from llm.evaluation.loss import Validation, evaluate
 from llm.model.config import GPTConfig
 from llm.model.gpt import GPT
 from llm.model.matrices import is_inner_matrix
@@ -23,7 +24,8 @@ from llm.parallel.pipeline.stages import Stage
 from llm.parallel.plan.memory import FULL, rank_memory
 from llm.parallel.plan.split import Split
 from llm.parallel.plan.traffic import rank_traffic
-from llm.parallel.zero.kinds import sharded
+from llm.parallel.workers import Workers
+from llm.parallel.zero.kinds import RankScheduleFree, sharded
 from llm.parallel.zero.matrices import SplitMuon
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import TrainOptions
@@ -178,20 +180,37 @@ def test_a_run_goes_on_with_another_split(
 
 @pytest.mark.parametrize("zero", range(4))
 def test_after_an_evaluation_of_the_average_training_goes_on_with_the_parameters_before(zero: int) -> None:
+    check_average(zero)
+
+
+def check_average(zero: int) -> None:
     config = GPTConfig(vocab_size=V, context=T, layers=2, heads=4, dim=8)
-    losses, _ = alone(config, "schedule-free", 4)
+    validation = Validation([random_batch(seed, rows=3) for seed in range(4)])
+
+    def evaluated_between(workers: Workers, optimizer: Optimizer) -> list[float]:
+        """Losses and norms of two steps, the loss of the average then, and those of two more steps."""
+        first = train(workers, optimizer, 2)
+        with optimizer.averaged():
+            found = evaluate(workers, validation).loss
+        return [*first, found, *train(workers, optimizer, 2, first=2)]
+
+    model = GPT(config, rng=1, dtype=np.float64).train()
+    with workers_of(model, 1) as workers:
+        expected = evaluated_between(workers, make_optimizer(model, options_of("schedule-free")))
 
     def run(world: Communicator) -> list[float]:
         rank = Rank(world, config, (2, 1, 1, 1), zero, options_of("schedule-free"))
-        first = train(rank.workers, rank.optimizer, 2)
-        with rank.optimizer.averaged():
-            rank.workers.model.eval()
-            rank.workers.map_batches(lambda batch: float(rank.model.loss(*batch).data), [random_batch(9, 2)] * 2)
-        rank.workers.model.train()
-        return first + train(rank.workers, rank.optimizer, 2, first=2)
+        return evaluated_between(rank.workers, rank.optimizer)
 
     for found in run_ranks(2, run):
-        assert found == pytest.approx(losses, rel=1e-7)
+        assert found == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.control
+def test_ranks_that_evaluate_the_trained_parameters_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RankScheduleFree, "averaged", Optimizer.averaged)
+    with pytest.raises(AssertionError):
+        check_average(0)
 
 
 @pytest.mark.parametrize("zero", range(4))

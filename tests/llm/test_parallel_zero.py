@@ -17,7 +17,6 @@ from llm.parallel.data.ranks import Ranks
 from llm.parallel.zero.kinds import sharded
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
-from minigrad.optim import AdamW
 from tests.llm.steps import EXACT, OPTIMIZERS, model_and_optimizer, optimizer_of, random_batch, workers_of
 
 LEVELS = st.sampled_from([0, 1, 2, 3])
