@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llm.model.gpt import GPT
+from llm.model.matrices import has_heads, is_inner_matrix
 from llm.runs.options import TrainOptions
 from minigrad.nn.module import Parameter
 from minigrad.optim import AdamW, Averaged, Muon, Optimizer, ScheduleFreeAdamW, Together
 from minigrad.optim.orthogonal import POLAR_EXPRESS
-
-OF_HEADS = (".qkv.weight", ".cross.query.weight", ".cross.key_value.weight")  # projections with rows for each head
 
 
 def make_optimizer(
@@ -26,7 +25,7 @@ def make_optimizer(
     of_adam = settings | {"betas": (0.9, training.beta2), "decay": lambda p: p.ndim >= 2}
     if training.optimizer == "schedule-free":
         return kind(ScheduleFreeAdamW)(named.items(), **of_adam)
-    matrices = {name: p for name, p in named.items() if training.optimizer == "muon" and is_inner_matrix(name, p)}
+    matrices = {name: p for name, p in named.items() if training.optimizer == "muon" and is_inner_matrix(name, p.ndim)}
     others = {name: p for name, p in named.items() if name not in matrices}
     # With this scale, the learning rate and the weight decay of AdamW are right for Muon too. Three steps of Polar
     # Express learn as well as five of Newton and Schulz, in 0.6 of the time: docs/LOG.md, 2026-12-01.
@@ -37,12 +36,7 @@ def make_optimizer(
     return Averaged(optimizer, training.ema_decay) if training.ema_decay else optimizer
 
 
-def is_inner_matrix(name: str, p: Parameter) -> bool:
-    """Whether it is a matrix inside of a layer. The experts of a layer are many matrices in one array."""
-    return name.startswith(("blocks.", "encoder.", "decoder.")) and p.ndim >= 2
-
-
 def rows_of_heads(model: GPT, matrices: Mapping[str, Parameter]) -> Callable[[Parameter], int]:
     """The projection to queries, keys and values is a matrix for each head. The others are one matrix each."""
-    of_heads = {id(p) for name, p in matrices.items() if name.endswith(OF_HEADS)}
+    of_heads = {id(p) for name, p in matrices.items() if has_heads(name)}
     return lambda p: model.config.head_size if id(p) in of_heads else p.shape[-2]

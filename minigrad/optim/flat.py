@@ -112,15 +112,19 @@ class WholeParameters(FlatParameters):
     """Flat parameters whose shards consist of whole parameters: for optimizers that cannot divide a matrix."""
 
     def shards(self, count: int) -> list[slice]:
-        """As equal as possible: each ends where a parameter ends, as near as possible to where it should."""
-        ends = [min(self.bounds, key=lambda bound: abs(bound - each.stop)) for each in super().shards(count)]
-        return [slice(*each) for each in pairwise([0, *ends])]
+        return whole_slices(self.bounds, count)
 
 
 def even_slices(size: int, count: int) -> list[slice]:
     """range(size) in so many slices, one after the other. Their lengths differ by at most one."""
     bounds = [size * i // count for i in range(count + 1)]
     return [slice(*ends) for ends in pairwise(bounds)]
+
+
+def whole_slices(bounds: Sequence[int], count: int) -> list[slice]:
+    """The same for range(bounds[-1]), but each slice ends at the nearest of the bounds."""
+    ends = [min(bounds, key=lambda bound: abs(bound - each.stop)) for each in even_slices(bounds[-1], count)]
+    return [slice(*each) for each in pairwise([0, *ends])]
 
 
 def _description(array: Array) -> str:

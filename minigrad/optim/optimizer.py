@@ -70,6 +70,10 @@ class Optimizer:
         for group in self.groups:
             for indices, elements in group.flat.runs(key=group.update_key):
                 self._update_run(group, indices, elements, parallel)
+        self.share_update()
+
+    def share_update(self) -> None:
+        """Give other ranks the parameters that were changed here, if ranks divide them. Here there are no others."""
 
     def _update_run(self, group: _Group, indices: range, elements: slice, parallel: Parallel) -> None:
         """Update neighbouring parameters, which have these indices and elements, together."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,20 +91,22 @@ class ScheduleFreeAdamW(Optimizer):
         """z and x of parameters that were not updated so far are these parameters, whatever has changed them."""
         for group in self.groups:
             group.flat.sync_views()
-            views = zip(group.steps, *map(group.flat.views, (group.flat.data, *group.moments[:2])))
-            for steps, p, z, x in views:
+            for steps, ends in zip(group.steps, pairwise(group.flat.bounds)):
                 if not steps:
+                    p, _, z, x, _ = self._arrays(group, slice(*ends))
                     z[...] = x[...] = p
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         self._begin()
-        for group in self.groups:
-            group.flat.data[...] = group.moments[1]
+        for y, _, _, x, _ in self._all_arrays():
+            y[...] = x
+        self.share_update()
         try:
             yield
         finally:
             self._restore_y()
+        self.share_update()  # not after an error: other ranks may do something else then
 
     def state_dict(self, *, copy: bool = True) -> dict[str, np.ndarray]:
         self._begin()
@@ -112,8 +115,13 @@ class ScheduleFreeAdamW(Optimizer):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self._restore_y()
+        self.share_update()
 
     def _restore_y(self) -> None:
         # y is not saved: the same formula gives the same bits.
-        for group in self.groups:
-            self._set_y(group.flat.data, *group.moments[:2])
+        for y, _, z, x, _ in self._all_arrays():
+            self._set_y(y, z, x)
+
+    def _all_arrays(self) -> Iterator[list[Array]]:
+        """Parameters, gradients and moments of all elements, those of each group."""
+        return (self._arrays(group, slice(0, group.flat.size)) for group in self.groups)

@@ -64,6 +64,9 @@ SPLITS = [
     *(pytest.param(split, marks=pytest.mark.slow) for split in [
         (2, "--zero", "0"), (2, "--zero", "1"), (2, "--zero", "2"),
         (2, "--zero", "0", "--optimizer", "muon"), (2, "--zero", "2", "--optimizer", "muon"),
+        (4, "--tensor-parallel", "2", "--zero", "1", "--optimizer", "schedule-free"),
+        (4, "--pipeline-parallel", "2", "--optimizer", "schedule-free"),
+        (2, "--zero", "3", "--optimizer", "schedule-free"),
         (3, "--zero", "3", "--optimizer", "muon"), (2, "--context-parallel", "2", "--optimizer", "muon"),
         (4, "--tensor-parallel", "2", "--pipeline-parallel", "2", "--optimizer", "muon", "--experts", "2"),
         (2, "--tensor-parallel", "2"), (4, "--tensor-parallel", "4"), (4, "--data-parallel", "2", "--zero", "3"),
@@ -179,7 +182,6 @@ def test_what_does_not_fit_is_refused_in_one_sentence_by_one_rank(tmp_path: Path
         (2, "--sequence-parallel", "--sequence-parallel needs --tensor-parallel: its ranks divide the tokens"),
         (2, "--sequence-parallel --tensor-parallel 2 --experts 2", "--sequence-parallel does not go with --experts"),
         (2, "--ema-decay 0.9", "--ema-decay does not go with several ranks; leave it out"),
-        (2, "--optimizer schedule-free", "--optimizer schedule-free does not go with several ranks; use adamw or muon"),
         (4, "--optimizer muon --tensor-parallel 2 --mlp-dim 9 --zero 1", "whose width 9 is a multiple of the 2 tensor"),
     ],
 )  # fmt: skip

@@ -34,9 +34,8 @@ def split_of(options: Options) -> Split:
     data = parallel.data_parallel or 1
     rows = rows_at_once(-(-training.batch_size // data), training.micro_batches)
     tensor, pipeline = parallel.tensor_parallel or 1, parallel.pipeline_parallel or 1
-    recompute = training.recompute or parallel.zero == 3
-    sequence = parallel.sequence_parallel
-    return Split(data, tensor, pipeline, rows=rows, zero=parallel.zero, recompute=recompute, sequence=sequence)
+    how = {"recompute": training.recompute or parallel.zero == 3, "sequence": parallel.sequence_parallel}
+    return Split(data, tensor, pipeline, rows=rows, zero=parallel.zero, muon=training.optimizer == "muon", **how)
 
 
 def machine_of(options: Options, ranks: int, rate: float, efficiency: float) -> Machine:

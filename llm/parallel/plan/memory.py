@@ -27,7 +27,7 @@ from llm.model import cost
 from llm.model.config import GPTConfig
 from llm.parallel.data.reduction import BUCKET, PIECE, UNDER_WAY
 from llm.parallel.pipeline.schedules import SCHEDULES, interleaved, most_alive
-from llm.parallel.plan.split import Split, held, held_numbers
+from llm.parallel.plan.split import Split, held, held_numbers, moment_numbers, shard_numbers
 from minigrad.fused.linear_cross_entropy import CPU_CHUNK_ROWS
 
 
@@ -69,7 +69,7 @@ def rank_memory(
 ) -> RankMemory:
     """What a rank of this stage takes, the first of its tensor group."""
     numbers, alive = held_numbers(config, split, stage), alive_layers(config, split, batch_size, stage)
-    part = -(-numbers // split.data)
+    part, moments = shard_numbers(config, split, stage), moment_numbers(config, split, stage)
     layer, outside = layer_numbers(config, split, stage)
     is_last = stage == split.pipeline - 1
     of_layers = [layer_activations(config, split, context, precision, number) for number in alive]
@@ -83,7 +83,8 @@ def rank_memory(
         # gradients are whole until then.
         gradients=precision.gradient
         * (part + (head if split.pipeline == 1 else numbers) if split.zero >= 2 else numbers),
-        optimizer=precision.optimizer * (part if split.zero >= 1 else numbers),
+        # Muon has one moment of 32 bits, and AdamW has two.
+        optimizer=precision.optimizer * moments[0] - 4 * moments[1],
         activations=sum(of_layers) + outside_activations(config, split, batch_size, context, precision, stage),
         logits=logits,
         working=_working(config, split, context, precision),

@@ -6,11 +6,15 @@ import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
+from typing import NamedTuple
 
 from llm.model.config import GPTConfig
+from llm.model.matrices import is_inner_matrix
 from llm.parallel.pipeline.schedules import parts_of
 from llm.parallel.shapes import Shape, parameter_shapes
 from llm.parallel.shards import check_split, shard
+from minigrad.optim.flat import even_slices, whole_slices
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Split:
     recompute: bool = False
     sequence: bool = False
     """Whether tensor ranks divide the tokens between the layers."""
+    muon: bool = False
+    """Whether Muon trains the matrices of the layers."""
 
     @property
     def ranks(self) -> int:
@@ -63,6 +69,45 @@ def held(config: GPTConfig, split: Split, stage: int, tensor_rank: int = 0) -> t
 def held_numbers(config: GPTConfig, split: Split, stage: int, tensor_rank: int = 0) -> int:
     """How many numbers that is."""
     return sum(math.prod(shape) for _, shape in held(config, split, stage, tensor_rank))
+
+
+class FlatArray(NamedTuple):
+    """Parameters that an optimizer of a rank has in one flat array, before ZeRO divides it."""
+
+    held: tuple[tuple[str, Shape], ...]
+    of_muon: bool
+
+    @property
+    def bounds(self) -> list[int]:
+        return [0, *accumulate(math.prod(shape) for _, shape in self.held)]
+
+    def shards(self, ranks: int) -> list[slice]:
+        return whole_slices(self.bounds, ranks) if self.of_muon else even_slices(self.bounds[-1], ranks)
+
+
+@lru_cache(maxsize=256)  # a search asks for the same again and again
+def flat_arrays(config: GPTConfig, split: Split, stage: int, tensor_rank: int = 0) -> list[FlatArray]:
+    """With Muon there are two: its matrices, and the parameters that AdamW trains."""
+    found: dict[bool, list[tuple[str, Shape]]] = {True: [], False: []}
+    for name, shape in held(config, split, stage, tensor_rank):
+        found[split.muon and is_inner_matrix(name, len(shape))].append((name, shape))
+    return [FlatArray(tuple(each), of_muon) for of_muon, each in found.items() if each]
+
+
+def shard_numbers(config: GPTConfig, split: Split, stage: int) -> int:
+    """Elements of the largest shards."""
+    return sum(_longest(flat.shards(split.data)) for flat in flat_arrays(config, split, stage))
+
+
+def moment_numbers(config: GPTConfig, split: Split, stage: int) -> tuple[int, int]:
+    """Elements of which a rank has moments at most, and those of them for which Muon has one and not two."""
+    ranks = split.data if split.zero >= 1 else 1
+    longest = [(_longest(flat.shards(ranks)), flat.of_muon) for flat in flat_arrays(config, split, stage)]
+    return sum(n for n, _ in longest), sum(n for n, of_muon in longest if of_muon)
+
+
+def _longest(shards: list[slice]) -> int:
+    return max(each.stop - each.start for each in shards)
 
 
 @lru_cache(maxsize=256)  # a search asks for the same again and again

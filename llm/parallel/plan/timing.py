@@ -20,7 +20,7 @@ from llm.model import cost
 from llm.model.config import GPTConfig
 from llm.parallel.pipeline.timeline import expected_bubble
 from llm.parallel.plan.memory import MIXED, Precision, mixed_bytes_per_token
-from llm.parallel.plan.split import Split, held_numbers
+from llm.parallel.plan.split import Split, flat_arrays, held_numbers
 from llm.parallel.plan.traffic import Traffic, gathered_parts, rank_traffic, times_scattered
 
 # How often each array that the backward pass needs is moved: written and read in the forward pass, read in the backward
@@ -88,7 +88,7 @@ def step_time(config: GPTConfig, split: Split, batch_size: int, context: int, ma
         return max(map(kind, sent)) / machine.bandwidth(neighbours)
 
     compute = max(stage_seconds(config, split, batch_size, context, machine, stage) for stage in stages)
-    tensor = seconds(lambda traffic: traffic.tensor, t)
+    tensor = seconds(lambda traffic: traffic.tensor + traffic.muon, t)
     bubble = expected_bubble(p, split.micro_batches(batch_size), split.chunks)
     return StepTime(
         compute=compute,
@@ -106,8 +106,12 @@ def data_seconds(config: GPTConfig, split: Split, batch_size: int, machine: Mach
     reduced = each.gradient * times_scattered(split, m)
     weight = each.weight if split.zero else each.gradient
     sent = max(
-        sum((part.stop - part.start) * (reduced + times * weight) for part, times in parts)
-        for parts in (gathered_parts(config, split, m, stage) for stage in {0, split.pipeline - 1})
+        sum(
+            (part.stop - part.start) * (reduced + times * weight)
+            for flat in flat_arrays(config, split, stage)
+            for part, times in gathered_parts(config, split, m, stage, flat)
+        )
+        for stage in {0, split.pipeline - 1}
     )
     return sent * (split.data - 1) / split.data / machine.bandwidth(split.tensor * split.data)
 

@@ -6,6 +6,7 @@
                 and the last stage give each other the gradient of the embedding
     tensor      each layer and micro-batch: two all-reduces forward, two backward; embedding, head and loss. With
                 sequence parallelism, a reduce-scatter and an all-gather in place of each
+    muon        its parts of matrices of layers, but for heads, to each other tensor rank once a step
     norm        a number of 64 bits to each rank that has another part of the model
     data        the gradients once a step: reduce-scatter, then all-gather of the sums (with ZeRO: of the weights).
                 ZeRO 2: the reduce-scatter after each micro-batch, but once in a pipeline. ZeRO 3: also, each layer is
@@ -26,14 +27,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from itertools import pairwise
 
 from llm.model.config import GPTConfig
+from llm.model.matrices import has_heads
 from llm.parallel.data.reduction import overlap
 from llm.parallel.pipeline.schedules import Kind, one_f_one_b
-from llm.parallel.plan.split import Split, held, held_numbers
+from llm.parallel.plan.split import FlatArray, Split, flat_arrays, held
+from llm.parallel.shapes import parameter_shapes
 from llm.parallel.shards import split_evenly, whole_experts
 from minigrad.fused.linear_cross_entropy import CPU_CHUNK_ROWS
-from minigrad.optim.flat import even_slices
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Traffic:
     pipeline: int
     tensor: int
     data: int
+    muon: int  # with Muon, parts of matrices that tensor ranks have split
     norm: int  # to clip the gradient: each rank gives that of its part to those that have other parts of the model
 
     @property
@@ -71,6 +75,7 @@ def rank_traffic(
         tensor=itemsize * micro_batches * tensor_numbers(config, split, context, stage, tensor_rank),
         # With ZeRO, a rank knows the norm of its part of the gradient only: one number of 64 bits.
         data=itemsize * data_numbers(config, split, micro_batches, place) + (8 * (split.data - 1) if split.zero else 0),
+        muon=itemsize * muon_numbers(config, split, place),
         norm=8 * (split.tensor * split.pipeline - 1),
     )
 
@@ -110,12 +115,25 @@ def tied_numbers(config: GPTConfig, split: Split, stage: int, tensor_rank: int) 
 def data_numbers(config: GPTConfig, split: Split, micro_batches: int, place: tuple[int, int, int]) -> int:
     """Numbers that a rank sends to the other data ranks: gradients of their shards, and to each what it owns itself."""
     stage, rank, tensor_rank = place
-    n = held_numbers(config, split, stage, tensor_rank)
-    own = even_slices(n, split.data)[rank]
-    scattered = times_scattered(split, micro_batches) * (n - (own.stop - own.start))
-    parts = gathered_parts(config, split, micro_batches, stage, tensor_rank)
-    gathered = sum(times * len(range(n)[overlap(part, own)]) for part, times in parts)
-    return scattered + (split.data - 1) * gathered if split.data > 1 else 0
+    found = 0
+    for flat in flat_arrays(config, split, stage, tensor_rank) if split.data > 1 else ():
+        n, own = flat.bounds[-1], flat.shards(split.data)[rank]
+        parts = gathered_parts(config, split, micro_batches, stage, flat)
+        gathered = sum(times * len(range(n)[overlap(part, own)]) for part, times in parts)
+        found += times_scattered(split, micro_batches) * (n - (own.stop - own.start)) + (split.data - 1) * gathered
+    return found
+
+
+def muon_numbers(config: GPTConfig, split: Split, place: tuple[int, int, int]) -> int:
+    """Numbers that a rank sends to the other tensor ranks: its parts of matrices that they make orthogonal together."""
+    stage, rank, tensor_rank = place
+    total, whole = 0, dict(parameter_shapes(config))
+    for flat in flat_arrays(config, split, stage, tensor_rank) if split.muon and split.tensor > 1 else ():
+        own = flat.shards(split.data if split.zero else 1)[rank if split.zero else 0]
+        for start, (name, shape) in zip(flat.bounds, flat.held):
+            if flat.of_muon and own.start <= start < own.stop and not has_heads(name) and shape != whole[name]:
+                total += math.prod(shape)
+    return (split.tensor - 1) * total
 
 
 def times_scattered(split: Split, micro_batches: int) -> int:
@@ -124,16 +142,13 @@ def times_scattered(split: Split, micro_batches: int) -> int:
 
 
 def gathered_parts(
-    config: GPTConfig, split: Split, micro_batches: int, stage: int = 0, tensor_rank: int = 0
+    config: GPTConfig, split: Split, micro_batches: int, stage: int, flat: FlatArray
 ) -> Iterator[tuple[slice, int]]:
-    """Parts of the flat parameters, and how often each is gathered in a step: all once, or with ZeRO 3 each layer."""
+    """Parts of flat parameters, and how often each is gathered in a step: all once, or with ZeRO 3 each layer."""
     times_of_layer = gathers(split.layers_of(config, stage), _kinds(split, micro_batches, stage))
-    start = 0
-    for name, shape in held(config, split, stage, tensor_rank):
+    for (name, _), ends in zip(flat.held, pairwise(flat.bounds)):
         where, layer, *_ = name.split(".")
-        part = slice(start, start + math.prod(shape))
-        yield part, times_of_layer[int(layer)] if split.zero >= 3 and where == "blocks" else 1
-        start = part.stop
+        yield slice(*ends), times_of_layer[int(layer)] if split.zero >= 3 and where == "blocks" else 1
 
 
 def gathers(layers: Sequence[int], kinds: Iterable[Kind]) -> Counter[int]:

@@ -15,7 +15,7 @@ from llm.parallel.zero.matrices import SplitMuon
 from llm.parallel.zero.norm import OfRank
 from llm.parallel.zero.optimizer import Sharded
 from llm.parallel.zero.parameters import LockstepReduction, ShardedParameters
-from minigrad.optim import AdamW, Muon, Optimizer
+from minigrad.optim import AdamW, Muon, Optimizer, ScheduleFreeAdamW
 
 
 class RankAdamW(OfRank, AdamW): ...
@@ -42,10 +42,25 @@ class ShardedGradientsMuon(ShardedGradients, SplitMuon): ...
 class ShardedParametersMuon(ShardedParameters, SplitMuon): ...
 
 
+class RankScheduleFree(OfRank, ScheduleFreeAdamW): ...
+
+
+class ShardedScheduleFree(Sharded, ScheduleFreeAdamW): ...
+
+
+class ShardedGradientsScheduleFree(ShardedGradients, ScheduleFreeAdamW): ...
+
+
+class ShardedParametersScheduleFree(ShardedParameters, ScheduleFreeAdamW): ...
+
+
 KINDS: dict[type[Optimizer], tuple[Any, ...]] = {  # by --zero
     AdamW: (RankAdamW, ShardedAdamW, ShardedGradientsAdamW, ShardedParametersAdamW),
     Muon: (RankMuon, ShardedMuon, ShardedGradientsMuon, ShardedParametersMuon),
-}
+    ScheduleFreeAdamW: (
+        RankScheduleFree, ShardedScheduleFree, ShardedGradientsScheduleFree, ShardedParametersScheduleFree,
+    ),
+}  # fmt: skip
 
 
 def sharded(

@@ -19,7 +19,6 @@ from llm.parallel.communicators.communicator import Communicator
 from llm.parallel.data.reduction import gather_shards, overlap
 from llm.parallel.zero.norm import OfRank, norm_over
 from minigrad.backend import Array
-from minigrad.optim.blocks import Parallel, run_serially
 
 
 class Sharded(OfRank):
@@ -56,12 +55,7 @@ class Sharded(OfRank):
         moments = (moment[own] for moment in group.moments)
         return [self._data(group, elements), self._gradient(group, elements), *moments]
 
-    def step(self, lr: float | None = None, parallel: Parallel = run_serially) -> None:
-        super().step(lr, parallel)
-        self._share_update()
-
-    def _share_update(self) -> None:
-        """Give all ranks what the others have updated."""
+    def share_update(self) -> None:
         for group in self.groups:
             gather_shards(group.flat.data, group.flat.shards(self.ranks.size), self.ranks)
 

@@ -47,7 +47,7 @@ class ShardedParameters(ShardedGradients):
     def _data(self, group: Any, elements: slice) -> Array:
         return group.flat.data[self._of_shard(group, elements)[1]]
 
-    def _share_update(self) -> None:
+    def share_update(self) -> None:
         self.blocks.forget()
         self.fetch(lambda name: not is_in_block(name))
 
