@@ -165,7 +165,7 @@ def training_memory(
     `recompute`: with activation checkpointing. `workers`: how many workers divide the batch. `processes`: whether they
     are processes. `trained`: what is trained; None: everything. `has_logits`: whether the loss is that of next tokens;
     a classifier has none. `muon`: whether Muon trains the matrices of the layers, if everything is trained.
-    `averaged`: whether there is a moving average of the weights.
+    `averaged`: whether there is an average of the weights too.
     """
     count = parameters(config, pairs=pairs)
     total = count.total

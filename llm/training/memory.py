@@ -34,7 +34,7 @@ def memory_arguments(options: Options, workers: int) -> dict[str, Any]:
         "trained": trained_part(options),
         "has_logits": objective not in WITHOUT_LOGITS,
         "muon": training.optimizer == "muon",
-        "averaged": training.ema_decay > 0,
+        "averaged": training.ema_decay > 0 or training.optimizer == "schedule-free",
         "pairs": objective == PAIRS,
     }
 

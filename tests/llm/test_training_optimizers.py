@@ -28,6 +28,7 @@ def test_muon_trains_the_matrices_of_the_layers_and_adamw_all_others(config: GPT
 def test_the_memory_of_the_moments_is_the_predicted_one(config: GPTConfig) -> None:
     config = replace(config, bias=False, qkv_bias=None, out_bias=None, mlp_bias=None)  # two moments of few numbers
     model = random_gpt(config, 0)
-    for kind in ("adamw", "muon"):
+    for kind in ("adamw", "muon", "schedule-free"):
         found = make_optimizer(model, TrainOptions(optimizer=kind)).moments_size()  # type: ignore[arg-type]
-        assert found == training_memory(config, itemsize=8, muon=kind == "muon").optimizer
+        how = {"muon": kind == "muon", "averaged": kind == "schedule-free"}
+        assert found == training_memory(config, itemsize=8, **how).optimizer
