@@ -3,6 +3,8 @@
     python -m benchmarks.train --config b --vs torch,compile    a training step
     python -m benchmarks.scaling --config a,b       the step on 1, 2, ... threads, and a model of 8 and 64 cores
     python -m benchmarks.learning                   a preset of train.py, until it has reached a validation loss
+    python -m benchmarks.presets                    a preset beside other options: losses and seconds, seed by seed
+    python -m benchmarks.default_text               which text of a Python installation teaches more
     python -m benchmarks.decode                     writing with a key-value cache, and reading a prompt
     python -m benchmarks.tokenizer                  encoding, decoding, learning merges
     python -m benchmarks.rules FILE ...             rules that judge raw text

@@ -3,7 +3,8 @@
     python -m benchmarks.learning --help
 
 The run is a preset of train.py, with its text, batches, schedule and clipping. Ours is what train.py runs; PyTorch gets
-the same weights, batches and learning rates (learning_plan.py). In turns, both learn for some steps and are then tested
+the same weights, batches and learning rates (learning_plan.py), and both use AdamW, also where the preset has Muon, of
+which PyTorch has another form. In turns, both learn for some steps and are then tested
 on the validation batches of train.py. Only updates are timed, without the first five, in which libraries warm up.
 """
 
@@ -63,6 +64,7 @@ class Options(machine.Settings):
         changes: dict[str, Any] = {"data": self.data, "steps": self.steps, "eval_batches": self.eval_batches}
         changes = {name: value for name, value in changes.items() if value is not None}
         changes |= {"threads": self.threads, "eval_every": self.every, "seed": self.seed + number, "device": "cpu"}
+        changes["optimizer"] = "adamw"
         preset = known[self.preset]
         return replace(preset, training=replace(preset.training, **changes))
 

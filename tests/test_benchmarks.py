@@ -252,7 +252,8 @@ def test_a_library_that_has_reached_the_target_takes_no_more_turns() -> None:
 def test_a_learning_plan_is_the_run_of_train_py(plays: Path, tmp_path: Path) -> None:
     """The arrays that other libraries learn from are those that our trainer would see."""
     options = presets()["shakespeare-char"]
-    options = replace(options, training=replace(options.training, data=str(plays), steps=5, eval_batches=2, threads=1))
+    changes: dict[str, Any] = {"data": str(plays), "steps": 5, "eval_batches": 2, "threads": 1, "optimizer": "adamw"}
+    options = replace(options, training=replace(options.training, **changes))
     (tmp_path / "plan").mkdir()
     plan = LearningPlan.write(tmp_path / "plan", options, 1, [1, 5])
     trainer, _ = set_up(options, Run(tmp_path / "run"))

@@ -12,6 +12,8 @@ from minigrad.nn.module import Parameter
 from minigrad.optim import AdamW, Averaged, Muon, Optimizer, ScheduleFreeAdamW, Together
 from minigrad.optim.orthogonal import POLAR_EXPRESS
 
+BESIDE_MUON = 3.0  # the learning rate of AdamW, by that of Muon, where both train a model: docs/LOG.md, 2026-12-01
+
 
 def make_optimizer(
     model: GPT, training: TrainOptions, kind: Callable[[type[Optimizer]], Callable[..., Any]] = lambda kind: kind
@@ -32,7 +34,8 @@ def make_optimizer(
     of_muon = settings | {"adjust_lr_fn": "match_rms_adamw", "ns_coefficients": POLAR_EXPRESS, "ns_steps": 3}
     muon = [kind(Muon)(matrices.items(), rows=rows_of_heads(model, matrices), **of_muon)] if matrices else []
     adamw = [kind(AdamW)(others.items(), **of_adam)] if others else []
-    optimizer = Together([*muon, *adamw]) if muon else adamw[0]
+    # Embeddings want larger steps than the matrices of the layers.
+    optimizer = Together([*muon, *adamw], [1.0, BESIDE_MUON][: len(muon + adamw)]) if muon else adamw[0]
     return Averaged(optimizer, training.ema_decay) if training.ema_decay else optimizer
 
 

@@ -18,7 +18,8 @@ from tokenizer import BaseTokenizer
 
 # fmt: off
 SHAPE = ["--tokenizer", "char", "--layers", "1", "--heads", "2", "--dim", "8", "--context", "8", "--batch-size", "5",
-         "--eval-batches", "2", "--device", "cpu", "--threads", "1", "--seed", "3"]
+         "--eval-batches", "2", "--device", "cpu", "--threads", "1", "--seed", "3",
+         "--optimizer", "adamw", "--lr", "4e-3"]
 # fmt: on
 WORDS = ["the", "a", "cat", "dog", "mat", "sat", "ran", "on", "under", "?\n"]
 
