@@ -8,7 +8,8 @@ Read in this order:
 1. compiler.py     compiles kernels.cu when a kernel is first used, and launches kernels
 2. kernels.cu      the kernels themselves, in CUDA C++
 3. rows.py         launches kernels with a block of threads for each row: norms, softmax, the loss of logits
-   elements.py     launches kernels whose threads together go through all elements: activations, rotary positions, AdamW
+   elements.py     launches kernels whose threads together go through all elements: activations, rotary positions
+   update.py       launches kernels for flat arrays of all parameters: AdamW, the norm of the gradient, clipping
 
 This folder knows nothing of tensors and gradients: minigrad/fused and minigrad/optim call it with arrays. There are
 kernels for float32 and float64. Other dtypes take the same path as on the CPU, array operations, and the tests compare

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from tests.fake_cupy.array import cupy, ndarray
+from tests.fake_cupy.launches import launch
 
 PRELUDE = Path(__file__).with_name("cuda_on_cpu.h")
 C_TYPES = {
@@ -55,9 +56,14 @@ class RawKernel:
         if not all(n > 0 for n in (*grid, *block)) or np.prod(block) > 1024:
             raise ValueError(f"{self.name} cannot be started with {grid} blocks of {block} threads")
         converted = [self._argument(x) for x in arguments]
-        for number in range(grid[0]):
-            self._library.set_block(number, grid[0])
-            self._function(*converted)
+        arrays = [x._host for x in arguments if isinstance(x, ndarray)]  # which of them it writes is not known
+
+        def run() -> None:
+            for number in range(grid[0]):
+                self._library.set_block(number, grid[0])
+                self._function(*converted)
+
+        launch(self.name, run, writes=arrays or [np.empty(0)])
 
     def _argument(self, x: Any) -> Any:
         if isinstance(x, ndarray):
