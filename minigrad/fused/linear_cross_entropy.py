@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import Array, array_module
+from minigrad.cuda.products import matmul
 from minigrad.fused.cross_entropy import cross_entropy_reference, softmax_loss
 from minigrad.fused.curves import check_soft_cap, soft_cap_in_place
 from minigrad.fused.linear import linear_reference
@@ -228,24 +229,24 @@ class _Head:
 
     def _logits(self, rows: slice) -> tuple[Array, Array | None]:
         """The logits (n, V) of a chunk, and the slope of the soft cap or None."""
-        z = self.x[rows] @ self.weight.T
+        z = matmul(self.x[rows], self.weight.T)
         if self.bias is not None:
             z += self.bias
         return z, None if self.soft_cap is None else soft_cap_in_place(z, self.soft_cap)
 
     def _add_gradients(self, dz: Array, grads: _Gradients, rows: slice) -> None:
         """dx = dz W, dW = dzᵀ x, db = Σ dz. The first chunk sets dW and db, and the others add to them."""
-        xp, x, first = array_module(dz), self.x[rows], rows.start == 0
+        x, first = self.x[rows], rows.start == 0
         if grads.x is not None:
-            xp.matmul(dz, self.weight, out=grads.x[rows])
+            matmul(dz, self.weight, grads.x[rows])
         if grads.bias is not None:
             total = column_sum(dz)
             grads.bias[...] = total if first else grads.bias + total
         if grads.weight is not None and first:
-            xp.matmul(dz.T, x, out=grads.weight)
+            matmul(dz.T, x, grads.weight)
         elif grads.weight is not None:
             for slab in _slabs(grads.weight):
-                grads.weight[slab] += dz.T[slab] @ x
+                grads.weight[slab] += matmul(dz.T[slab], x)
 
 
 # --- the backward pass: the gradients for g = 1, times g --------------------------------------------------------------
@@ -270,8 +271,7 @@ def _lazy_multiple(dw: Array, g: Array) -> LazyGradient:
 
 def _lazy_product(weight: Array, dz: Array, x: Array) -> LazyGradient:
     """dzᵀ x, from dz (N, V) and x (N, C)."""
-    matmul = array_module(dz).matmul
-    return _lazy_in_slabs(weight, lambda slab, out: matmul(dz.T[slab], x, out=out))
+    return _lazy_in_slabs(weight, lambda slab, out: matmul(dz.T[slab], x, out))
 
 
 def _lazy_in_slabs(weight: Array, compute: Callable[[slice, Array | None], Array]) -> LazyGradient:

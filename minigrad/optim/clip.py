@@ -95,7 +95,9 @@ def _scaled_norm(a: Array) -> Array:
     largest = np.abs(a).max()
     unit = np.where((largest > 0) & (largest < np.inf), largest, 1)  # if the largest is infinite or NaN, so is the norm
     scaled = a / unit
-    return np.sqrt((scaled @ scaled).astype(np.float64)) * unit
+    # A product is faster on the CPU; on a GPU, those of CuPy cannot be part of a captured graph.
+    total = scaled @ scaled if array_module(a) is np else (scaled * scaled).sum()
+    return np.sqrt(total.astype(np.float64)) * unit
 
 
 def _scale(g: Array, factor: Array, parallel: Parallel) -> None:

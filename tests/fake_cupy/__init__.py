@@ -5,8 +5,8 @@
         with no_sync():                 # inside, it is an error to wait for the GPU
             x.exp().sum().backward()
 
-Reading order: array.py, indexing.py, ufuncs.py, functions.py, special.py, cuda.py, kernels.py, launches.py, traffic.py. Each of
-these files puts its functions into the module `cupy` when it is imported.
+Reading order: array.py, indexing.py, ufuncs.py, functions.py, special.py, cuda.py, kernels.py, launches.py, traffic.py.
+Each of the files puts its functions into the module `cupy` when it is imported.
 """
 
 from __future__ import annotations

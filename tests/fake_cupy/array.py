@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fake_cupy.indexing import host_index
+from tests.fake_cupy.indexing import host_index, wrapped_around
 from tests.fake_cupy.launches import launch
 from tests.fake_cupy.traffic import sync, upload
 
@@ -103,19 +103,21 @@ class ndarray:
     def __getitem__(self, index: Any) -> ndarray:
         index = host_index(self, index)
         if any(isinstance(i, np.ndarray) for i in index):
-            return wrap(launch("take", lambda: self._host[index]))
+            return wrap(launch("take", lambda: self._host[wrapped_around(self._host, index)]))
         return wrap(self._host[index])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = host_index(self, index)
+        host = self._host
         advanced = any(isinstance(i, np.ndarray) for i in index)
         if isinstance(value, (ndarray, *SCALARS)):
             if isinstance(value, ndarray) and not advanced and _same_memory(value._host, self._host[index]):
                 return  # after a[i] += b the sum is in its place already, and CuPy sees that
-            launch("setitem", lambda: self._host.__setitem__(index, unwrap(value)), writes=[self._host])
+            number = unwrap(value)
+            launch("setitem", lambda: host.__setitem__(wrapped_around(host, index), number), writes=[host])
         elif advanced:
             upload("a host value in an indexed assignment")
-            launch("setitem", lambda: self._host.__setitem__(index, value), writes=[self._host])
+            launch("setitem", lambda: host.__setitem__(wrapped_around(host, index), value), writes=[host])
         else:
             wrap(self._host[index]).fill(value)
 

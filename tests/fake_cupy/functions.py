@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tests.fake_cupy.array import checked_dtype, cupy, ndarray, unwrap, wrap
-from tests.fake_cupy.launches import launch, launch_unless_view, refuse_in_capture
+from tests.fake_cupy.launches import launch, launch_unless_view, new_memory, refuse_in_capture
 
 FUNCTIONS = """
 all(a: Array, axis=None, out: Value=None, keepdims=False)
@@ -165,7 +165,7 @@ def through_signature(name: str, signature: inspect.Signature, function: Callabl
             return given["out"]
         if name == "copyto":
             return launch(name, compute, writes=positional[:1])
-        return wrap(compute() if name in EMPTY else launch_unless_view(name, compute, _flat(positional)))
+        return wrap(new_memory(compute()) if name in EMPTY else launch_unless_view(name, compute, _flat(positional)))
 
     return call
 

@@ -48,7 +48,10 @@ class Recording:
         for a, old in reversed(self._old):
             a[...] = old
         for a in self._new:
-            a.view(np.uint8).fill(0xAB) if a.ndim and a.flags.c_contiguous else a.fill(0)
+            _garbage(a)
+
+    def keep(self, a: np.ndarray) -> None:
+        self._new.append(a)
 
 
 def launch(name: str, compute: Callable[[], Any], *, writes: Iterable[np.ndarray] = ()) -> Any:
@@ -92,14 +95,24 @@ def end() -> Recording:
     return found
 
 
-def is_capturing() -> bool:
-    return _graph is not None
+def new_memory(a: np.ndarray) -> np.ndarray:
+    """An empty array: there is garbage in it. Its memory belongs to the graph, if a stream is captured."""
+    if _graph is not None:
+        _graph.keep(a)
+    _garbage(a)
+    return a
 
 
 def refuse_in_capture(what: str) -> None:
     """Raise the error that CuPy has for calls of cuBLAS while a stream is captured (its issue 6290)."""
     if _graph is not None:
         raise NotImplementedError(f"calling cuBLAS API during stream capture is currently unsupported: {what}")
+
+
+def _garbage(a: np.ndarray) -> None:
+    """Fill the array with NaN, or the like for other dtypes: whoever reads it will notice."""
+    if a.flags.c_contiguous and a.size:
+        a.reshape(-1).view(np.uint8).fill(0xFF)
 
 
 def _arrays(result: Any) -> list[np.ndarray]:

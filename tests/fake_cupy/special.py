@@ -40,8 +40,10 @@ def array(obj: Any, dtype: Any = None, copy: bool = True, order: str = "K", ndmi
         upload("a host array made a device array")
         host = np.asarray(obj)
     dtype = checked_dtype(host.dtype if dtype is None else dtype)
+    if not isinstance(obj, ndarray):
+        return wrap(np.array(host, dtype, copy=True, order=order, ndmin=ndmin))  # type: ignore[call-overload]
     make = lambda: np.array(host, dtype, copy=True if copy else None, order=order, ndmin=ndmin)  # type: ignore[call-overload]
-    return wrap(launch_unless_view("copy", make, [host]) if isinstance(obj, ndarray) else make())
+    return wrap(launch_unless_view("copy", make, [host]))
 
 
 @offer

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.fake_cupy.array import SCALARS, checked_dtype, cupy, ndarray, unwrap, wrap
-from tests.fake_cupy.indexing import host_index
+from tests.fake_cupy.indexing import host_index, wrapped_around
 from tests.fake_cupy.launches import launch
 
 NAMES = """
@@ -68,7 +68,8 @@ class ufunc:
         host = unwrap(array)
         value = unwrap(value if isinstance(value, (ndarray, *SCALARS)) else cupy.asarray(value))
         indices, value = host_index(array, index), np.asarray(value)
-        launch(f"{self.__name__}.at", lambda: self._numpy.at(host, indices, value.astype(host.dtype)), writes=[host])
+        add = lambda: self._numpy.at(host, wrapped_around(host, indices), value.astype(host.dtype))
+        launch(f"{self.__name__}.at", add, writes=[host])
 
     def _method(self, name: str, supported: dict[str, str]) -> str:
         if self.__name__ not in supported:
