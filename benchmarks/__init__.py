@@ -4,6 +4,7 @@
     python -m benchmarks.scaling --config a,b       the step on 1, 2, ... threads, and a model of 8 and 64 cores
     python -m benchmarks.learning                   a preset of train.py, until it has reached a validation loss
     python -m benchmarks.decode                     writing with a key-value cache, and reading a prompt
+    python -m benchmarks.gpu                        on a GPU: steps, the update, products, writing, beside PyTorch
     python -m benchmarks.tokenizer                  encoding, decoding, learning merges
     python -m benchmarks.rules FILE ...             rules that judge raw text
     python -m benchmarks.overhead                   small graphs: what the engine itself costs

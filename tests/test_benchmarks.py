@@ -25,6 +25,7 @@ from llm.model.gpt import GPT
 from llm.runs.presets import presets
 from llm.runs.run import Run
 from llm.training.setup import set_up
+from minigrad.backend import pick_device
 from tests.llm.runs import make_run
 from tokenizer import END_OF_TEXT, Tokenizer
 
@@ -391,3 +392,37 @@ def test_native_removes_the_variables_that_choose_kernels(monkeypatch: pytest.Mo
     pinned, native = machine.environment("pinned", 2), machine.environment("native", 2)
     assert pinned["OPENBLAS_CORETYPE"] == "Haswell" and "OPENBLAS_CORETYPE" not in native
     assert "pinned by OPENBLAS_CORETYPE=Haswell" in machine.describe([], pinned, 2)[-1]
+
+
+def test_what_is_measured_on_a_gpu_runs_on_the_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the captured step has the losses of the ordinary one."""
+    pytest.importorskip("ml_dtypes")
+    from benchmarks.peers import gpu, ours
+    from minigrad.cuda import cublaslt
+    from tests.fake_cupy import installed
+    from tests.fake_cupy.cublaslt import CublasLt
+
+    library = CublasLt()
+    monkeypatch.setattr(cublaslt, "library", lambda: library)
+    cublaslt.plan.cache_clear()
+    config, batch = TRAINING["smallest"]
+    task = Task(tmp_path, config, batch, device="cuda").write()
+    with installed():
+        losses = [[work()["loss"] for _ in range(3)] for work in (ours.train(task), gpu.captured_step(task))]
+        np.testing.assert_allclose(*losses, rtol=1e-5)
+        for work in (
+            gpu.update(task),
+            gpu.products_of_cupy(task),
+            gpu.products_of_ours(task),
+            gpu.linear_in_bf16(task),
+        ):
+            measured = work()
+            assert all(seconds > 0 for seconds in measured.values())
+        assert set(measured) == {"seconds", *gpu.PRODUCTS}
+    cublaslt.plan.cache_clear()
+
+
+@pytest.mark.skipif(pick_device("auto") == "cuda", reason="there is a GPU")
+def test_without_a_gpu_its_benchmark_says_so_in_a_sentence() -> None:
+    result = run("benchmarks.gpu")
+    assert result.returncode == 1 and "0 GPUs are usable here" in result.stderr and "Traceback" not in result.stderr
