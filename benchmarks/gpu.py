@@ -1,4 +1,4 @@
-"""Everything that is ours on a GPU, beside PyTorch: training steps, the update alone, products, writing. In 4 minutes.
+"""Training steps, the update alone, products, attention and writing on a GPU, beside PyTorch; in four minutes.
 
     python -m benchmarks.gpu                        on a machine with a GPU, CuPy and PyTorch
     python -m benchmarks.gpu --parts products       one part only
@@ -41,6 +41,11 @@ PARTS = {
         "ours, bf16, bias": "gpu:linear_in_bf16",
         "torch, bf16, bias": "gpu_torch:linear_in_bf16",
     },
+    "attention": {
+        "ours, float32": "gpu:attention_in_float32",
+        "ours, bf16": "gpu:attention_in_bf16",
+        "torch, bf16": "gpu_torch:attention_in_bf16",
+    },
 }
 BYTES_OF_UPDATE = 4 * (1 + 2 + 7)  # of a parameter: read the gradient; scale it; AdamW reads p, g, m, v, writes p, m, v
 
@@ -55,8 +60,8 @@ class Options(machine.DeviceSettings):
     """How many turns each library takes."""
     config: str = "124m"
     """Which model: 124m, or smallest (to test this program)."""
-    parts: str = "step,update,products,decode"
-    """What to measure, separated by commas: step, update, products, decode."""
+    parts: str = "step,update,products,attention,decode"
+    """What to measure, separated by commas: step, update, products, attention, decode."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -77,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
 def measure(part: str, name: str, threads: int, options: Options) -> list[str]:
     """One part, as lines of text."""
     config, batch = CONFIGS[name]
-    settings, names = machine.environment(options.blas, threads), list(PRODUCTS) if part == "products" else ["seconds"]
+    settings, names = machine.environment(options.blas, threads), MEASURES.get(part, ["seconds"])
     with tempfile.TemporaryDirectory() as folder:
         Task(Path(folder), config, batch, threads, options.device).write(batches=2)
         with start_competitors(PARTS[part], Path(folder), settings) as (competitors, skipped):
@@ -120,11 +125,24 @@ def product_table(times: Any, config: GPTConfig, batch: int, losses: Any, peaks:
     return [f"| TFLOP/s | {' | '.join(PRODUCTS)} |", "|---" * (1 + len(PRODUCTS)) + "|", *rows]
 
 
+def attention_table(times: Any, config: GPTConfig, batch: int, losses: Any, peaks: Any) -> list[str]:
+    products = (
+        config.heads * config.context**2 * config.head_size * batch
+    )  # 2 products, half of each hidden, 2 operations
+    rows = []
+    for name in next(iter(times.values()), {}):
+        spreads = [Spread.of(times[what][name]) for what in MEASURES["attention"]]
+        rates = (factor * products / spread.median / 1e12 for factor, spread in zip((2, 7), spreads))
+        rows.append(f"| {name} | {' | '.join(map(_ms, spreads))} | {', '.join(f'{rate:.0f}' for rate in rates)} |")
+    return ["| | forward, ms | both passes, ms | TFLOP/s: forward, both |", "|---|---|---|---|", *rows]
+
+
 def _ms(spread: Spread) -> str:
     return f"{1e3 * spread.median:.2f} [{1e3 * spread.least:.2f}, {1e3 * spread.most:.2f}]"
 
 
-TABLES = {"step": step_table, "update": update_table, "products": product_table}
+MEASURES = {"products": list(PRODUCTS), "attention": ["forward", "both passes"]}
+TABLES = {"step": step_table, "update": update_table, "products": product_table, "attention": attention_table}
 
 if __name__ == "__main__":
     machine.run(main, "benchmarks.gpu")

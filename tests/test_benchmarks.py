@@ -419,6 +419,8 @@ def test_what_is_measured_on_a_gpu_runs_on_the_stand_in(tmp_path: Path, monkeypa
             measured = work()
             assert all(seconds > 0 for seconds in measured.values())
         assert set(measured) == {"seconds", *gpu.PRODUCTS}
+        wide = replace(config, dim=32)  # heads of 16 numbers, for which there are kernels
+        assert gpu.attention_in_bf16(replace(task, config=wide))()["both passes"] > 0
     cublaslt.plan.cache_clear()
 
 

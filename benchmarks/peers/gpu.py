@@ -1,4 +1,4 @@
-"""What minigrad has for GPUs only: a captured training step, the update without a wait, and products of two kinds."""
+"""What minigrad has for GPUs only: a captured step, the update without a wait, two kinds of products, attention."""
 
 from __future__ import annotations
 
@@ -91,6 +91,43 @@ def products(task: Task, dtype: Any, f: Callable | None = None, *, own: bool) ->
         return found | {"seconds": sum(found.values())}
 
     return work
+
+
+def attention_in_float32(task: Task) -> Work:
+    """Causal attention of one layer, by products and kernels (fused/attention_gpu.py)."""
+    return attention(task, np.float32)
+
+
+def attention_in_bf16(task: Task) -> Work:
+    """The same on tensor cores (fused/attention_flash.py)."""
+    import ml_dtypes
+
+    return attention(task, ml_dtypes.bfloat16)
+
+
+def attention(task: Task, dtype: Any) -> Work:
+    """A call measures the forward pass without a gradient, and both passes."""
+    import minigrad
+    from minigrad.tensor import Tensor
+
+    there = [cupy_module().asarray(a.astype(dtype)) for a in heads(task)]
+    q, k, v = (Tensor(a, requires_grad=True) for a in there[:3])
+
+    def forward() -> Any:
+        with minigrad.no_grad():
+            return minigrad.attention(q, k, v).data
+
+    def both() -> Any:
+        return minigrad.grad(minigrad.attention(q, k, v), [q, k, v], Tensor(there[3]))[0].data
+
+    return lambda: {"forward": seconds(forward, wait), "both passes": seconds(both, wait), "seconds": 0.1}
+
+
+def heads(task: Task) -> list[np.ndarray]:
+    """q, k, v and the gradient of the result: (B, H, T, D) in float32."""
+    c, rng = task.config, np.random.default_rng(0)
+    shape = task.batch, c.heads, c.context, c.head_size
+    return [rng.standard_normal(shape, dtype=np.float32) for _ in range(4)]
 
 
 def operands(task: Task) -> list[tuple[str, list[np.ndarray]]]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.competitor import Work
-from benchmarks.peers.gpu import operands, seconds
+from benchmarks.peers.gpu import heads, operands, seconds
 from benchmarks.peers.pytorch import adamw, load
 from benchmarks.peers.pytorch import update as update_step
 from benchmarks.peers.training import BETAS, CLIP, DECAY, RATE, trainer
@@ -50,6 +50,24 @@ def products(task: Task) -> Work:
 
 def linear_in_bf16(task: Task) -> Work:
     return _products(task, torch.bfloat16, F.linear)
+
+
+def attention_in_bf16(task: Task) -> Work:
+    q, k, v, g = (torch.from_numpy(a).to(task.device, torch.bfloat16) for a in heads(task))
+
+    def forward() -> Any:
+        with torch.no_grad():
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def both() -> Any:
+        inputs = [a.detach().requires_grad_() for a in (q, k, v)]
+        return torch.autograd.grad(F.scaled_dot_product_attention(*inputs, is_causal=True), inputs, g)
+
+    def wait(y: Any) -> None:
+        if task.device != "cpu":
+            torch.cuda.synchronize()
+
+    return lambda: {"forward": seconds(forward, wait), "both passes": seconds(both, wait), "seconds": 0.1}
 
 
 def _products(task: Task, dtype: Any, f: Any) -> Work:

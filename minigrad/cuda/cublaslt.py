@@ -1,8 +1,8 @@
 """cublasLt, NVIDIA's library of matrix products, called by ctypes: plans for products, and the product itself.
 
-CuPy has products too. These are here for what CuPy's cannot do: add a bias and apply GELU before the result is written,
-read a transposed batch where it is, and be captured in a CUDA graph (CuPy refuses its cuBLAS there). All is done with
-a handle of our own. Inputs may be float64, float32, float16 or bfloat16; the last three are added up in float32.
+CuPy has products too. These are here for what CuPy's cannot do: add a bias before the result is written, read a
+transposed batch where it is, and be captured in a CUDA graph (CuPy refuses its cuBLAS there). All is done with a handle
+of our own. Inputs may be float64, float32, float16 or bfloat16; the last three are added up in float32.
 
 cublasLt counts in columns: what is the array a (r, c) in C order to us is a matrix of c rows and r columns to it. So it
 is asked for dᵀ = bᵀ aᵀ. The reference is https://docs.nvidia.com/cuda/cublas/#using-the-cublaslt-api; the numbers below
@@ -18,14 +18,12 @@ from typing import Any, NamedTuple
 
 DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 COMPUTE_32F, COMPUTE_64F = 68, 70
-TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER, AUX_POINTER, AUX_LEADING, BIAS_TYPE = 3, 4, 7, 8, 11, 12, 26
+TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER, BIAS_TYPE = 3, 4, 7, 8, 26  # attributes of a product
 BATCH_COUNT, BATCH_STRIDE = 5, 6  # attributes of a layout
 MAX_WORKSPACE = 1  # an attribute of a preference
 WORKSPACE = 32 << 20  # bytes: what NVIDIA recommends for Hopper
 
-# What is done to a product before it is written. GELU is its tanh form; "aux" is what it was applied to, and is written
-# in the forward pass and read in the backward pass, which multiplies by the slope of GELU.
-EPILOGUES = {"none": 1, "bias": 4, "gelu_aux": 160, "gelu_aux_bias": 164, "gelu_gradient": 192}
+NO_EPILOGUE, BIAS = 1, 4  # what is done to a product before it is written
 
 
 class Failed(RuntimeError):
@@ -51,7 +49,7 @@ class Product(NamedTuple):
     d: Matrices
     transpose_a: bool
     transpose_b: bool
-    epilogue: str = "none"
+    bias: bool = False  # whether one is added, a number for each row of d
 
 
 class _Algorithm(ctypes.Structure):
@@ -122,12 +120,10 @@ class Plan:
         self.description = _created("cublasLtMatmulDescCreate", *map(c_int, types))
         self._describe(TRANSPOSE_A, c_int32(product.transpose_a))
         self._describe(TRANSPOSE_B, c_int32(product.transpose_b))
-        self._describe(EPILOGUE, c_int32(EPILOGUES[product.epilogue]))
+        self._describe(EPILOGUE, c_int32(BIAS if product.bias else NO_EPILOGUE))
         self.layouts = [_layout(m) for m in (product.a, product.b, product.d)]
-        if "bias" in product.epilogue:
+        if product.bias:
             self._describe(BIAS_TYPE, c_int32(DATA_TYPES[product.d.dtype]))
-        if "gelu" in product.epilogue:
-            self._describe(AUX_LEADING, c_int64(product.d.leading))
         self.algorithm = self._fastest()
 
     def _describe(self, attribute: int, value: Any) -> None:
@@ -144,12 +140,10 @@ class Plan:
             raise Failed("cublasLt has no algorithm for such a product")
         return found.algorithm
 
-    def run(self, a: int, b: int, d: int, *, beta: float, bias: int, aux: int, workspace: int, stream: int) -> None:
-        """d = op(a) op(b) + beta d, then the epilogue. Addresses of arrays on the GPU; 0: no bias, no aux."""
+    def run(self, a: int, b: int, d: int, *, beta: float, bias: int, workspace: int, stream: int) -> None:
+        """d = op(a) op(b) + bias + beta d. Addresses of arrays on the GPU; bias 0: there is none."""
         if bias:
             self._describe(BIAS_POINTER, c_void_p(bias))
-        if aux:
-            self._describe(AUX_POINTER, c_void_p(aux))
         la, lb, ld = self.layouts
         one, beta_there = byref(self.number(1)), byref(self.number(beta))
         operands = one, c_void_p(a), la, c_void_p(b), lb, beta_there, c_void_p(d), ld, c_void_p(d), ld

@@ -50,6 +50,18 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
         return xp.matmul(a, b, out=out)
 
 
+def add_product(a: Array, b: Array, out: Array) -> None:
+    """out += a @ b"""
+    if not is_ours(a, b, out):
+        out += a @ b
+        return
+    try:
+        fused_product(a, b, out, add=True)
+    except Failed as failure:
+        _warn(str(failure))
+        out += a @ b
+
+
 def linear(x: Array, weight: Array, bias: Array) -> Array:
     """x weightᵀ + bias: x (N, in), weight (out, in), bias (out,) -> (N, out), in one launch if cublasLt can."""
     try:
@@ -60,37 +72,25 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:
 
 
 def fused_product(
-    a: Array,
-    b: Array,
-    out: Array | None = None,
-    *,
-    bias: Array | None = None,
-    gelu: Array | None = None,
-    gelu_gradient: Array | None = None,
-    add: bool = False,
+    a: Array, b: Array, out: Array | None = None, *, bias: Array | None = None, add: bool = False
 ) -> Array:
-    """f(a @ b + bias), or + what `out` holds if `add`; (..., r, k), (..., k, c) -> (..., r, c). By cublasLt.
+    """a @ b + bias, by cublasLt; `add`: + what is in `out`. (..., r, k), (..., k, c), (c,) -> (..., r, c).
 
-    `gelu`: an array like the result. f is GELU in its tanh form, and a @ b + bias is written into it. `gelu_gradient`:
-    that array again, in the backward pass: f multiplies by the slope of GELU there. Raises Failed if cublasLt cannot.
+    Raises Failed if cublasLt cannot.
     """
     xp, shape = array_module(a), (*a.shape[:-1], b.shape[-1])
     left, right = _operand(a), _operand(b)
     d = xp.empty(shape, a.dtype) if out is None else out
     if not d.flags.c_contiguous or not d.size or not a.shape[-1]:
         raise Failed("the result of a product must be in C order, and nothing may be empty")
-    epilogue = "gelu_gradient" if gelu_gradient is not None else "gelu_aux" if gelu is not None else ""
-    epilogue = "_".join(filter(None, (epilogue, "" if bias is None else "bias"))) or "none"
     batch = math.prod(shape[:-2])
     result = Matrices(d.dtype.name, shape[-1], shape[-2], shape[-1], batch, shape[-1] * shape[-2])
     # bᵀ comes first: cublasLt counts in columns.
-    product = Product(right.layout, left.layout, result, right.transposed, left.transposed, epilogue)
-    aux = gelu if gelu_gradient is None else gelu_gradient
+    product = Product(right.layout, left.layout, result, right.transposed, left.transposed, bias is not None)
     cublaslt.plan(product, a.device.id).run(
         *map(_address, (right.array, left.array, d)),
         beta=float(add),
         bias=_address(bias),
-        aux=_address(aux),
         workspace=_address(_workspace(xp, a.device.id)),
         stream=xp.cuda.get_current_stream().ptr,
     )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import Array, array_module
-from minigrad.cuda.products import matmul
+from minigrad.cuda.products import add_product, matmul
 from minigrad.fused.cross_entropy import cross_entropy_reference, softmax_loss
 from minigrad.fused.curves import check_soft_cap, soft_cap_in_place
 from minigrad.fused.linear import linear_reference
@@ -32,8 +32,8 @@ from minigrad.ops.arguments import as_number
 from minigrad.tensor import Tensor, as_tensor
 
 CPU_CHUNK_ROWS = 512  # rows of logits at a time
-GPU_CHUNK_LOGITS = 1 << 24  # a GPU wants large arrays: rows for this many logits at a time, but at least 512 rows
-SLAB_ROWS = 2048  # rows of dW that are added at a time
+GPU_CHUNK_LOGITS = 1 << 27  # a GPU wants large arrays: rows for this many logits at a time, but at least 512 rows
+SLAB_ROWS = 2048  # rows of dW that are added at a time; on a GPU all of them
 
 RowLosses = Callable[[Array, Array, LossOptions, Array | None], Array]  # as softmax_loss
 
@@ -246,7 +246,7 @@ class _Head:
             matmul(dz.T, x, grads.weight)
         elif grads.weight is not None:
             for slab in _slabs(grads.weight):
-                grads.weight[slab] += matmul(dz.T[slab], x)
+                add_product(dz.T[slab], x, grads.weight[slab])
 
 
 # --- the backward pass: the gradients for g = 1, times g --------------------------------------------------------------
@@ -293,4 +293,5 @@ def _lazy_in_slabs(weight: Array, compute: Callable[[slice, Array | None], Array
 
 def _slabs(dw: Array) -> Iterator[slice]:
     """Slices of the rows of dW (V, C), so that adding to it takes no second array of its size."""
-    return (slice(start, start + SLAB_ROWS) for start in range(0, len(dw), SLAB_ROWS))
+    rows = SLAB_ROWS if array_module(dw) is np else max(1, len(dw))
+    return (slice(start, start + rows) for start in range(0, len(dw), rows))
