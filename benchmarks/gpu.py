@@ -14,7 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tyro
 
@@ -24,6 +24,7 @@ from benchmarks.peers.gpu import PRODUCTS
 from benchmarks.task import GPT2_124M, TRAINING, Device, Task
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters, training_flops
+from minigrad.backend import pick_device
 
 CONFIGS = {"124m": (GPTConfig(**GPT2_124M, context=1024), 32), "smallest": TRAINING["smallest"]}
 PARTS = {
@@ -51,11 +52,10 @@ BYTES_OF_UPDATE = 4 * (1 + 2 + 7)  # of a parameter: read the gradient; scale it
 
 
 @dataclass(frozen=True)
-class Options(machine.DeviceSettings):
+class Options(machine.Settings):
     """Measure on a GPU: training steps of GPT-2 124M with 32 texts of 1,024 tokens, the update, products, writing."""
 
-    device: Device = "cuda"
-    """cuda; cpu only tests this program."""
+    device: ClassVar[Device] = "cuda"
     rounds: int = 3
     """How many turns each library takes."""
     config: str = "124m"
@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         parse_names(options.parts, [*PARTS, "decode"], "--parts"),
         parse_names(options.config, CONFIGS, "--config"),
     )
+    pick_device("cuda")  # raises an error where there is none
     threads, began = options.begin(), time.perf_counter()
     for part in parts:
         if part == "decode":
@@ -126,13 +127,12 @@ def product_table(times: Any, config: GPTConfig, batch: int, losses: Any, peaks:
 
 
 def attention_table(times: Any, config: GPTConfig, batch: int, losses: Any, peaks: Any) -> list[str]:
-    products = (
-        config.heads * config.context**2 * config.head_size * batch
-    )  # 2 products, half of each hidden, 2 operations
+    # The operations of a product, half of which is hidden. There are 2 products in the forward pass, 5 in the other.
+    one = config.heads * config.context**2 * config.head_size * batch
     rows = []
     for name in next(iter(times.values()), {}):
         spreads = [Spread.of(times[what][name]) for what in MEASURES["attention"]]
-        rates = (factor * products / spread.median / 1e12 for factor, spread in zip((2, 7), spreads))
+        rates = (products * one / spread.median / 1e12 for products, spread in zip((2, 7), spreads))
         rows.append(f"| {name} | {' | '.join(map(_ms, spreads))} | {', '.join(f'{rate:.0f}' for rate in rates)} |")
     return ["| | forward, ms | both passes, ms | TFLOP/s: forward, both |", "|---|---|---|---|", *rows]
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.competitor import Work
-from benchmarks.peers.gpu import heads, operands, seconds
+from benchmarks.peers.gpu import heads, operands, seconds, with_sum
 from benchmarks.peers.pytorch import adamw, load
 from benchmarks.peers.pytorch import update as update_step
 from benchmarks.peers.training import BETAS, CLIP, DECAY, RATE, trainer
@@ -67,7 +67,7 @@ def attention_in_bf16(task: Task) -> Work:
         if task.device != "cpu":
             torch.cuda.synchronize()
 
-    return lambda: {"forward": seconds(forward, wait), "both passes": seconds(both, wait), "seconds": 0.1}
+    return lambda: with_sum({"forward": seconds(forward, wait), "both passes": seconds(both, wait)})
 
 
 def _products(task: Task, dtype: Any, f: Any) -> Work:
@@ -76,6 +76,6 @@ def _products(task: Task, dtype: Any, f: Any) -> Work:
 
     def work() -> dict[str, float]:
         found = {name: seconds(lambda: f(*arrays), wait) for name, arrays in there.items()}  # noqa: B023
-        return found | {"seconds": sum(found.values())}
+        return with_sum(found)
 
     return work
