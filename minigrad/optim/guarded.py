@@ -27,7 +27,8 @@ def step_if_finite(
     `numbers`: Python numbers, or arrays of shape (). Read together, they cost one wait for the GPU.
     """
     together = _stacked(numbers)
-    if not isinstance(optimizer, AdamW) or not _is_on_gpu(optimizer, together):
+    # Optimizers of several ranks, which are kinds of AdamW, must all know whether to step.
+    if type(optimizer) is not AdamW or not _is_on_gpu(optimizer, together):
         found = _read(together)
         if all(map(math.isfinite, found)):
             optimizer.step(lr, parallel)

@@ -40,8 +40,10 @@ C_TYPES = {
 class RawModule:
     """The kernels in `code`, which is CUDA C++; `options` are those of the compiler."""
 
+    with_all_threads = False  # a test may want them of all kernels
+
     def __init__(self, *, code: str, options: Sequence[str] = ()):
-        self._with_threads = "multiply_add(" in code  # of tensor cores
+        self._with_threads = self.with_all_threads or "multiply_add(" in code  # of tensor cores
         self._library = library(code, tuple(options), with_threads=self._with_threads)
 
     def get_function(self, name: str) -> RawKernel:
@@ -100,6 +102,7 @@ def library(code: str, options: tuple[str, ...], *, with_threads: bool) -> ctype
 
 def wrappers(code: str) -> str:
     """For each kernel a function that starts it in all threads of all blocks."""
+    code = re.sub(r"#define (?:.*\\\n)*.*\n", "", code)  # what is a macro is no kernel yet
     kernels = re.findall(r"__global__ void (\w+)\((.*?)\)", code, re.DOTALL)
     return "".join(
         f'extern "C" void on_threads_{name}({parameters}) {{ on_threads([=] {{ {name}({_names(parameters)}); }}); }}\n'

@@ -250,6 +250,44 @@ def test_targets_out_of_range_wrap_around_as_indices_do(cupy):
     assert float(cross_entropy(z, targets - 5)) == float(cross_entropy(z, targets + 10)) == expected
 
 
+@pytest.fixture
+def all_threads(cupy, monkeypatch):
+    """The kernels run with all threads of their blocks, and with barriers and shuffles, also without a GPU."""
+    for function in (compiler._module, compiler._kernel):
+        function.cache_clear()
+    if cupy is fake_cupy.cupy:
+        monkeypatch.setattr(cupy.RawModule, "with_all_threads", True)
+    yield
+    for function in (compiler._module, compiler._kernel):
+        function.cache_clear()
+
+
+@pytest.mark.parametrize("length", [1, 40, 300, pytest.param(2500, marks=pytest.mark.slow)])
+def test_threads_of_a_block_work_together(cupy, all_threads, length):
+    """Norms, softmax, the loss and the norm of the gradient: all that adds up something over a row or an array."""
+    rng = np.random.default_rng(length)
+    for name in ("layer_norm", "rms_norm", "cross_entropy"):
+        arrays = random_arrays(rng, (3, length), (length,), (length,))
+        check(cupy, OF_ROWS[name], [a.astype(np.float32) for a in arrays])
+    q, k, v = (a.astype(np.float32) / 3 for a in random_arrays(rng, *[(1, 1, min(length, 300), 8)] * 3))
+    check(cupy, attention, [q, k, v])
+    g = rng.standard_normal(100 * length).astype(np.float32)
+    p = Parameter(cupy.zeros(g.size, np.float32))
+    p.grad = Tensor(cupy.asarray(g))
+    assert float(clip_grad_norm([p], np.inf)) == pytest.approx(float(np.linalg.norm(g.astype(float))), rel=1e-12)
+
+
+@pytest.mark.control
+def test_a_missing_barrier_between_warps_is_found(cupy, all_threads, monkeypatch):
+    if cupy is not fake_cupy.cupy:
+        pytest.skip("on a GPU, the threads might be in time")
+    module = cupy.RawModule
+    without = lambda *, code, options: module(code=code.replace("__syncthreads();", ""), options=options)
+    monkeypatch.setattr(cupy, "RawModule", without)
+    with pytest.raises(AssertionError):
+        test_threads_of_a_block_work_together(cupy, None, 300)
+
+
 @pytest.mark.control
 def test_the_kernels_are_used(cupy):
     """Without them, all of this would compare operations with operations."""
