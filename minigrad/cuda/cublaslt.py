@@ -12,7 +12,7 @@ are those of cublasLt.h, library_types.h and cublas_api.h.
 from __future__ import annotations
 
 import ctypes
-from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p, sizeof
+from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, sizeof
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 COMPUTE_32F, COMPUTE_64F = 68, 70
 TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER, BIAS_TYPE = 3, 4, 7, 8, 26  # attributes of a product
 BATCH_COUNT, BATCH_STRIDE = 5, 6  # attributes of a layout
-MAX_WORKSPACE = 1  # an attribute of a preference
+MAX_WORKSPACE, ALIGNMENTS = 1, (5, 6, 7, 8)  # attributes of a preference; the latter for a, b, c and d
 WORKSPACE = 32 << 20  # bytes: what NVIDIA recommends for Hopper
 
 NO_EPILOGUE, BIAS = 1, 4  # what is done to a product before it is written
@@ -50,6 +50,7 @@ class Product(NamedTuple):
     transpose_a: bool
     transpose_b: bool
     bias: bool = False  # whether one is added, a number for each row of d
+    alignments: tuple[int, ...] = (16, 16, 16)  # of the addresses of a, b and d, in bytes
 
 
 class _Algorithm(ctypes.Structure):
@@ -124,15 +125,18 @@ class Plan:
         self.layouts = [_layout(m) for m in (product.a, product.b, product.d)]
         if product.bias:
             self._describe(BIAS_TYPE, c_int32(DATA_TYPES[product.d.dtype]))
-        self.algorithm = self._fastest()
+        self.algorithm = self._fastest(product)
 
     def _describe(self, attribute: int, value: Any) -> None:
         _set("MatmulDesc", self.description, attribute, value)
 
-    def _fastest(self) -> _Algorithm:
+    def _fastest(self, product: Product) -> _Algorithm:
         """The algorithm that cublasLt expects to be the fastest. Raises Failed if there is none."""
         preference, found, count = _created("cublasLtMatmulPreferenceCreate"), _Heuristic(), c_int()
         _set("MatmulPreference", preference, MAX_WORKSPACE, c_uint64(WORKSPACE))
+        # Unless told otherwise, cublasLt takes it that all addresses are multiples of 256.
+        for attribute, number in zip(ALIGNMENTS, (*product.alignments, product.alignments[2])):
+            _set("MatmulPreference", preference, attribute, c_uint32(number))
         a, b, d = self.layouts
         arguments = self.handle, self.description, a, b, d, d, preference, c_int(1), byref(found), byref(count)
         call("cublasLtMatmulAlgoGetHeuristic", *arguments)

@@ -22,6 +22,8 @@ from minigrad.backend import Array, array_module
 from minigrad.cuda import cublaslt
 from minigrad.cuda.cublaslt import Failed, Matrices, Product
 
+MOST_ALIGNED = 16  # bytes: the most that is read at once
+
 _ours = local()  # .always: whether all products of this thread are ours
 
 
@@ -86,9 +88,14 @@ def fused_product(
     batch = math.prod(shape[:-2])
     result = Matrices(d.dtype.name, shape[-1], shape[-2], shape[-1], batch, shape[-1] * shape[-2])
     # bᵀ comes first: cublasLt counts in columns.
-    product = Product(right.layout, left.layout, result, right.transposed, left.transposed, bias is not None)
+    arrays = right.array, left.array, d
+    alignments = tuple(map(_alignment, arrays))
+    transposed = right.transposed, left.transposed
+    product = Product(right.layout, left.layout, result, *transposed, bias is not None, alignments)
+    if bias is not None and _alignment(bias) < MOST_ALIGNED:
+        bias = bias.copy()
     cublaslt.plan(product, a.device.id).run(
-        *map(_address, (right.array, left.array, d)),
+        *map(_address, arrays),
         beta=float(add),
         bias=_address(bias),
         workspace=_address(_workspace(xp, a.device.id)),
@@ -139,6 +146,11 @@ def is_ours(a: Array, b: Array, out: Array | None = None) -> bool:
     dtypes = {x.dtype.name for x in (a, b, out) if x is not None}
     fits = b.ndim == 2 if a.ndim == 1 else a.ndim == b.ndim and a.shape[:-2] == b.shape[:-2]
     return len(dtypes) == 1 and dtypes <= set(cublaslt.DATA_TYPES) and fits
+
+
+def _alignment(a: Array) -> int:
+    """The largest power of two, up to 16, that divides the address."""
+    return math.gcd(_address(a), MOST_ALIGNED)
 
 
 def _address(a: Array | None) -> int:

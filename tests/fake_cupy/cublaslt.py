@@ -42,6 +42,9 @@ class CublasLt:
         return 0
 
     def cublasLtMatmulAlgoGetHeuristic(self, *arguments: Any) -> int:
+        # What the algorithm may take for granted: 256 bytes, unless the preference says less.
+        preference, description = self.objects[arguments[6].value], self.objects[arguments[1].value]
+        description["alignments"] = [preference.get(attribute, 256) for attribute in (5, 6, 8)]
         arguments[-1]._obj.value = 0 if self.refuses else 1
         return 0
 
@@ -50,6 +53,7 @@ class CublasLt:
         d: Any, ld: Any, *others: Any,
     ) -> int:  # fmt: skip
         options, beta = dict(self.objects[description.value]), beta._obj.value
+        assert not any(x.value % n for x, n in zip((a, b, d), options["alignments"])), "misaligned address"
         A, B, D = (self._matrices(address, layout) for address, layout in ((a, la), (b, lb), (d, ld)))
         epilogue = options[7]
         if epilogue not in (NO_EPILOGUE, BIAS) or epilogue == BIAS and not options.get(8):

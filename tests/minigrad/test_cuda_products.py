@@ -141,6 +141,20 @@ def test_where_cublaslt_is_missing_cupy_computes(cupy, monkeypatch):
         np.testing.assert_array_equal(products.matmul(a, a).get(), np.eye(3))
 
 
+def test_addresses_of_any_alignment(cupy):
+    """Parameters and gradients lie one after another in flat arrays, so anywhere."""
+    rng = np.random.default_rng(0)
+    for start in range(4):
+        flat = [cupy.asarray(rng.standard_normal(70 + start).astype(np.float16))[start:] for _ in range(3)]
+        a, b, out = flat[0][:12].reshape(3, 4), flat[1][:20].reshape(4, 5), flat[2][:15].reshape(3, 5)
+        expected = a.get().astype(float) @ b.get().astype(float)
+        close(products.matmul(a, b, out), expected, "float16")
+        bias = flat[2][20:23]
+        y = linear(*map(Tensor, (b.T, flat[0][12:24].reshape(3, 4), bias)))
+        true = b.get().astype(float).T @ flat[0][12:24].get().astype(float).reshape(3, 4).T + bias.get().astype(float)
+        close(y.data, true, "float16")
+
+
 @pytest.mark.control
 def test_a_wrong_leading_dimension_is_found(cupy, monkeypatch):
     original = products._operand
