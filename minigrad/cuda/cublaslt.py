@@ -12,6 +12,7 @@ are those of cublasLt.h, library_types.h and cublas_api.h.
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, sizeof
 from functools import cache
 from typing import Any, NamedTuple
@@ -70,13 +71,11 @@ class _Heuristic(ctypes.Structure):
 @cache
 def library() -> Any:
     """cublasLt. Raises Failed where it is missing."""
-    import cupy.cublas  # noqa: F401    loads the libraries of CUDA, also those that were installed by pip
-
+    with suppress(ImportError):
+        import cupy.cublas  # noqa: F401    loads the libraries of CUDA, also those that were installed by pip
     for version in (13, 12):
-        try:
+        with suppress(OSError):
             return ctypes.CDLL(f"libcublasLt.so.{version}")
-        except OSError:
-            continue
     raise Failed("libcublasLt was not found")
 
 

@@ -92,7 +92,7 @@ LIMITS = ProductLimits()
 
 def product(x: Array, weight: Array, limits: ProductLimits = LIMITS) -> Array:
     """x Wᵀ for x (N, in) and W (out, in): (N, out), in C order."""
-    if array_module(x) is not np and x.dtype == weight.dtype:
+    if array_module(x) is not np and (x.dtype.itemsize >= 4 or x.dtype == weight.dtype):
         return matmul(x, weight.T)
     if x.dtype.itemsize < 4:  # NumPy has no fast product of float16, and gives that of bfloat16 in float32
         y = product(at_least_float32(x), at_least_float32(weight), limits)

@@ -18,6 +18,7 @@ from types import ModuleType
 
 from tests.fake_cupy import cuda, functions, kernels, special, traffic, ufuncs  # noqa: F401
 from tests.fake_cupy.array import cupy, ndarray
+from tests.fake_cupy.cublaslt import LIBRARY, use_cublaslt
 from tests.fake_cupy.launches import launches
 from tests.fake_cupy.traffic import HostSync, no_sync, syncs, uploads
 
@@ -42,6 +43,7 @@ def install() -> ModuleType:
     for name in _hidden[-1]:
         del sys.modules[name]
     sys.modules.update(_MODULES)
+    use_cublaslt(LIBRARY)
     reset()
     return cupy
 
@@ -51,6 +53,7 @@ def uninstall() -> None:
     for name in _MODULES:
         sys.modules.pop(name, None)
     sys.modules.update(_hidden.pop())
+    use_cublaslt(LIBRARY if _hidden else None)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.cuda import cublaslt
 from tests.fake_cupy.launches import launch
 
 NAMES = {0: "float32", 1: "float64", 2: "float16", 14: "bfloat16"}
@@ -82,6 +83,17 @@ class CublasLt:
         return _at(
             address.value, dtype, shape, (about.get(6, 0) * dtype.itemsize, dtype.itemsize, leading * dtype.itemsize)
         )
+
+
+LIBRARY = CublasLt()
+_real = cublaslt.library
+
+
+def use_cublaslt(library: CublasLt | None) -> None:
+    """From now on, minigrad calls this library; None: the real one."""
+    cublaslt.library = _real if library is None else lambda: library
+    for function in (cublaslt.plan, cublaslt._handle):  # which belong to the library before
+        function.cache_clear()
 
 
 def _dtype(number: int) -> np.dtype:

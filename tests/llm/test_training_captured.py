@@ -11,10 +11,8 @@ from llm.parallel.threads import Threads
 from llm.training.captured import CapturedStep
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
-from minigrad.cuda import cublaslt
 from minigrad.optim import AdamW
 from tests import fake_cupy
-from tests.fake_cupy.cublaslt import CublasLt
 
 V, B, T, STEPS = 11, 2, 7, 4
 SHAPES = {
@@ -22,17 +20,6 @@ SHAPES = {
     "llama": {"positions": "rope", "norm": "rmsnorm", "mlp": "swiglu", "kv_heads": 1, "bias": False},
     "soft cap": {"positions": "none", "soft_cap": 5.0, "window": 3},
 }
-
-
-@pytest.fixture(autouse=True)
-def library(cupy, monkeypatch):
-    cublaslt.plan.cache_clear()
-    cublaslt._handle.cache_clear()
-    if cupy is fake_cupy.cupy:
-        lt = CublasLt()
-        monkeypatch.setattr(cublaslt, "library", lambda: lt)
-    yield
-    cublaslt.plan.cache_clear()
 
 
 def make(name: str) -> tuple[GPT, AdamW]:

@@ -10,23 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigrad.cuda import cublaslt
 from minigrad.cuda.graph import capture
 from minigrad.cuda.products import matmul
 from minigrad.fused.functions import layer_norm
 from tests import fake_cupy
-from tests.fake_cupy.cublaslt import CublasLt
-
-
-@pytest.fixture(autouse=True)
-def library(cupy, monkeypatch):
-    cublaslt.plan.cache_clear()
-    cublaslt._handle.cache_clear()
-    if cupy is fake_cupy.cupy:
-        lt = CublasLt()
-        monkeypatch.setattr(cublaslt, "library", lambda: lt)
-    yield
-    cublaslt.plan.cache_clear()
 
 
 @given(seed=st.integers(0, 2**32), launches=st.integers(0, 3))

@@ -6,7 +6,6 @@ The library is the stand-in of tests/fake_cupy/cublaslt.py or, under the mark `g
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,29 +23,6 @@ ml_dtypes = pytest.importorskip("ml_dtypes")
 DTYPES = {"float32": np.float32, "float64": np.float64, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 # Half a unit in the last place of a result, and for the others the roundings of a sum of some tens of products.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13, "float16": 1e-3, "bfloat16": 8e-3}
-
-
-@pytest.fixture(autouse=True)
-def library(cupy: Any, request: pytest.FixtureRequest) -> Iterator[None]:
-    with use_library(None if "gpu" in request.node.callspec.id.split("-") else CublasLt()):
-        yield
-
-
-class use_library:
-    """Inside, cublasLt is this one; None: the real one."""
-
-    def __init__(self, library: Any):
-        self.library, self.patch = library, pytest.MonkeyPatch()
-
-    def __enter__(self) -> None:
-        for function in (cublaslt.plan, cublaslt._handle, products._warn):
-            function.cache_clear()
-        if self.library is not None:
-            self.patch.setattr(cublaslt, "library", lambda: self.library)
-
-    def __exit__(self, *error: Any) -> None:
-        self.patch.undo()
-        cublaslt.plan.cache_clear()
 
 
 def laid_out(cupy: Any, a: np.ndarray, layout: str) -> Any:
@@ -120,14 +96,22 @@ def test_a_vector_and_adding_to_what_is_there(cupy, n, width, seed):
         close(there, a + out, "float32")
 
 
-def test_what_cublaslt_refuses_is_computed_by_cupy_and_said_once(cupy):
+def refuses(monkeypatch: pytest.MonkeyPatch, library: Any) -> None:
+    """cublasLt is this one; what was said so far is forgotten."""
+    monkeypatch.setattr(cublaslt, "plan", cublaslt.plan.__wrapped__)  # without plans of the other one
+    monkeypatch.setattr(cublaslt, "_handle", cublaslt._handle.__wrapped__)
+    monkeypatch.setattr(cublaslt, "library", library if callable(library) else lambda: library)
+    products._warn.cache_clear()
+
+
+def test_what_cublaslt_refuses_is_computed_by_cupy_and_said_once(cupy, monkeypatch):
     x, w, b = (cupy.asarray(np.ones(s, np.float16)) for s in ((2, 3), (4, 3), (4,)))
-    with use_library(CublasLt(refuses=True)):
-        with pytest.warns(RuntimeWarning, match="computed by CuPy"):
-            y = linear(x, w, b)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            linear(x, w, b)
+    refuses(monkeypatch, CublasLt(refuses=True))
+    with pytest.warns(RuntimeWarning, match="computed by CuPy"):
+        y = linear(x, w, b)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        linear(x, w, b)
     np.testing.assert_array_equal(y.numpy(), np.full((2, 4), 4, np.float16))
 
 
@@ -135,7 +119,7 @@ def test_where_cublaslt_is_missing_cupy_computes(cupy, monkeypatch):
     def missing() -> None:
         raise cublaslt.Failed("libcublasLt was not found")
 
-    monkeypatch.setattr(cublaslt, "library", missing)
+    refuses(monkeypatch, missing)
     a = cupy.asarray(np.eye(3, dtype=np.float16))
     with pytest.warns(RuntimeWarning, match="not found"):
         np.testing.assert_array_equal(products.matmul(a, a).get(), np.eye(3))
