@@ -6,6 +6,7 @@
     python -m benchmarks.presets                    a preset beside other options: losses and seconds, seed by seed
     python -m benchmarks.default_text               which text of a Python installation teaches more
     python -m benchmarks.decode                     writing with a key-value cache, and reading a prompt
+    python -m benchmarks.gpu                        on a GPU: steps, the update, products, writing, beside PyTorch
     python -m benchmarks.tokenizer                  encoding, decoding, learning merges
     python -m benchmarks.rules FILE ...             rules that judge raw text
     python -m benchmarks.overhead                   small graphs: what the engine itself costs

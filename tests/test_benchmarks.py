@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import learning, machine, overhead, scaling, scaling_model, train
+from benchmarks import gpu, learning, machine, overhead, scaling, scaling_model, train
 from benchmarks.comparison import Mismatch, Spread, check_same, ratios, start_competitors
 from benchmarks.learning_plan import LearningPlan
 from benchmarks.peers import functional, small
@@ -25,6 +25,7 @@ from llm.model.gpt import GPT
 from llm.runs.presets import presets
 from llm.runs.run import Run
 from llm.training.setup import set_up
+from minigrad.backend import pick_device
 from tests.llm.runs import make_run
 from tokenizer import END_OF_TEXT, Tokenizer
 
@@ -392,3 +393,46 @@ def test_native_removes_the_variables_that_choose_kernels(monkeypatch: pytest.Mo
     pinned, native = machine.environment("pinned", 2), machine.environment("native", 2)
     assert pinned["OPENBLAS_CORETYPE"] == "Haswell" and "OPENBLAS_CORETYPE" not in native
     assert "pinned by OPENBLAS_CORETYPE=Haswell" in machine.describe([], pinned, 2)[-1]
+
+
+def test_what_is_measured_on_a_gpu_runs_on_the_stand_in(tmp_path: Path) -> None:
+    """And the captured step has the losses of the ordinary one."""
+    pytest.importorskip("ml_dtypes")
+    from benchmarks.peers import gpu as work_of_gpu
+    from benchmarks.peers import ours
+    from tests.fake_cupy import installed
+
+    config, batch = TRAINING["smallest"]
+    task = Task(tmp_path, config, batch, device="cuda").write()
+    with installed():
+        losses = [[work()["loss"] for _ in range(3)] for work in (ours.train(task), work_of_gpu.captured_step(task))]
+        np.testing.assert_allclose(*losses, rtol=1e-5)
+        for work in (
+            work_of_gpu.update(task),
+            work_of_gpu.products_of_cupy(task),
+            work_of_gpu.products_of_ours(task),
+            work_of_gpu.linear_in_bf16(task),
+        ):
+            measured = work()
+            assert all(seconds > 0 for seconds in measured.values())
+        assert set(measured) == {"seconds", *work_of_gpu.PRODUCTS}
+        wide = replace(config, dim=32)  # heads of 16 numbers, for which there are kernels
+        assert work_of_gpu.attention_in_bf16(replace(task, config=wide))()["both passes"] > 0
+
+
+@pytest.mark.skipif(pick_device("auto") == "cuda", reason="there is a GPU")
+def test_without_a_gpu_its_benchmark_says_so_in_a_sentence() -> None:
+    result = run("benchmarks.gpu")
+    assert result.returncode == 1 and "0 GPUs are usable here" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("part", gpu.TABLES)
+def test_the_tables_of_the_gpu(part: str) -> None:
+    """One line for each competitor, with as many cells as the head of the table."""
+    config, batch = TRAINING["smallest"]
+    names = gpu.PARTS[part]
+    rounds = dict.fromkeys(names, [0.001, 0.002, 0.004])
+    times = dict.fromkeys(gpu.MEASURES.get(part, ["seconds"]), rounds)
+    head, line, *rows = gpu.TABLES[part](times, config, batch, dict.fromkeys(names, 1.5), dict.fromkeys(names, 1e9))
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == list(names)
+    assert {row.count("|") for row in (head, line, *rows)} == {head.count("|")}

@@ -18,7 +18,7 @@ from llm.model.gpt import GPT
 from llm.parallel.metrics import Metrics, MetricSums
 from llm.parallel.objective import Batch, Objective, count_rows, loss_and_metrics, split_rows
 from llm.parallel.shared_gradients import SharedGradients
-from minigrad.backend import to_device
+from minigrad.backend import Array, array_module, to_device
 from minigrad.random import Part, placed
 from minigrad.tensor import Tensor
 
@@ -52,8 +52,10 @@ class Workers(ABC):
         seed: tuple[int, int] = (0, 0),
         place: Part | None = None,
         divisor: float | None = None,
-    ) -> float:
+    ) -> Any:
         """Add the gradient of the mean loss of a batch to the gradients of the parameters; returns that loss.
+
+        The loss is a Python number, or on a GPU an array of shape (), which nothing has waited for yet.
 
         `micro_batches`: the rows are computed in this many parts, one part after the other, to save memory. All workers
         together have the rows of one part in memory, see `rows_at_once`.
@@ -122,14 +124,19 @@ class Workers(ABC):
 @np.errstate(all="ignore")  # infinity and NaN can be seen in the loss, without a warning from each operation
 def compute_gradient(
     model: GPT, objective: Objective, gradients: SharedGradients, rank: int, batch: WorkerBatch
-) -> tuple[float, Metrics]:
+) -> tuple[Any, Metrics]:
     """What worker `rank` does: add the gradient of its rows to `gradients`.
 
     Returns its part of the mean loss, and the metrics of its rows.
     """
     loss, metrics = compute_loss(model, objective, batch)
     gradients.backward(rank, loss)
-    return float(loss.data), metrics
+    return number(loss.data), metrics
+
+
+def number(x: Array) -> Any:
+    """`x` of shape () as a Python number; on a GPU `x` itself, because reading it would mean to wait for the GPU."""
+    return float(x) if array_module(x) is np else x
 
 
 def compute_loss(model: GPT, objective: Objective, batch: WorkerBatch) -> tuple[Tensor, Metrics]:

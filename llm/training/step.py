@@ -11,7 +11,7 @@ from typing import Any
 from llm.parallel.objective import Batch
 from llm.parallel.workers import Workers
 from llm.runs.options import TrainOptions
-from minigrad.optim import Optimizer, clip_grad_norm, schedules
+from minigrad.optim import Optimizer, clip_grad_norm, schedules, step_if_finite
 
 Schedule = Callable[[int], float]  # takes the number of a step (0, 1, 2 ...), returns its learning rate
 
@@ -47,11 +47,10 @@ def train_step(
     # If the norm of the whole gradient is too large, all of it is scaled by the same factor. So one bad batch cannot
     # spoil the weights. With infinity as the limit, the norm is only measured.
     # `parallel_slices` divides a loop over the weights among the workers.
-    norm = float(clip_grad_norm(optimizer, clip or math.inf, parallel=workers.parallel_slices))
+    norm = clip_grad_norm(optimizer, clip or math.inf, parallel=workers.parallel_slices).data
     # One NaN in the gradient makes its norm NaN. After an update with it, all weights would be NaN for ever.
+    loss, norm = step_if_finite(optimizer, loss, norm, lr=lr, parallel=workers.parallel_slices)
     finite = math.isfinite(loss) and math.isfinite(norm)
-    if finite:
-        optimizer.step(lr=lr, parallel=workers.parallel_slices)
     return StepResult(loss, norm, finite, tokens=batch[0].size, metrics=workers.metrics.means())
 
 

@@ -8,9 +8,13 @@ Read in this order:
 1. compiler.py     compiles kernels.cu when a kernel is first used, and launches kernels
 2. kernels.cu      the kernels themselves, in CUDA C++
 3. rows.py         launches kernels with a block of threads for each row: norms, softmax, the loss of logits
-   elements.py     launches kernels whose threads together go through all elements: activations, rotary positions, AdamW
+   elements.py     launches kernels whose threads together go through all elements: activations, rotary positions
+   update.py       launches kernels for flat arrays of all parameters: AdamW, the norm of the gradient, clipping
+4. products.py     products of matrices: by CuPy, or by cublaslt.py, which calls NVIDIA's cublasLt itself
+5. flash.py        launches flash.cu: attention of half types, forward and backward, by tensor cores (tensor_cores.cu)
+6. graph.py        all launches of a function recorded once, and started again as one
 
-This folder knows nothing of tensors and gradients: minigrad/fused and minigrad/optim call it with arrays. There are
-kernels for float32 and float64. Other dtypes take the same path as on the CPU, array operations, and the tests compare
-the two.
+This folder knows nothing of tensors and gradients: minigrad/fused and minigrad/optim call it with arrays. kernels.cu is
+for float32 and float64; for float16 and bfloat16 there are products and attention. All else takes the same path as on
+the CPU, array operations, and the tests compare the two.
 """

@@ -47,9 +47,18 @@ def launch_rows(name: str, a: Array, *arguments: Any) -> None:
 def launch_elements(name: str, a: Array, *arguments: Any) -> None:
     """Launch a kernel that goes through all elements of `a` (any shape), and give it the other arguments too."""
     if a.size:
-        blocks = min(MAX_BLOCKS, -(-a.size // THREADS_OF_ELEMENTS))
         kernel = _kernel(array_module(a), name, a.dtype)
-        kernel((blocks,), (THREADS_OF_ELEMENTS,), (a, *arguments))
+        kernel((blocks_of_elements(a),), (THREADS_OF_ELEMENTS,), (a, *arguments))
+
+
+def launch_block(name: str, dtype: Any, a: Array, *arguments: Any) -> None:
+    """Launch a kernel of the kind for `dtype` with a single block of threads."""
+    _kernel(array_module(a), name, np.dtype(dtype))((1,), (THREADS_OF_ELEMENTS,), (a, *arguments))
+
+
+def blocks_of_elements(a: Array) -> int:
+    """How many blocks `launch_elements` starts."""
+    return min(MAX_BLOCKS, -(-a.size // THREADS_OF_ELEMENTS))
 
 
 @cache

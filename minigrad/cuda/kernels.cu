@@ -8,9 +8,9 @@
 typedef long long int64;  // arrays may have more than 2^31 elements
 
 // combine x of all threads of the block; every thread gets the result
-template <class Combine> __device__ real across_block(real x, Combine combine)
+template <class T, class Combine> __device__ T across_block(T x, Combine combine)
 {
-    __shared__ real of_warp[32];
+    __shared__ T of_warp[32];
     // first within each warp of 32 threads, by a butterfly of exchanges between registers
     for (int step = (blockDim.x < 32 ? blockDim.x : 32) / 2; step; step /= 2)
         x = combine(x, __shfl_xor_sync(~0u, x, step));
@@ -23,7 +23,7 @@ template <class Combine> __device__ real across_block(real x, Combine combine)
     return x;
 }
 
-__device__ real block_sum(real x) { return across_block(x, [](real a, real b) { return a + b; }); }
+template <class T> __device__ T block_sum(T x) { return across_block(x, [](T a, T b) { return a + b; }); }
 __device__ real block_max(real x) { return across_block(x, [](real a, real b) { return a > b ? a : b; }); }
 
 // --- norm --------------------------------------------------------------------------------------------------------
@@ -171,15 +171,53 @@ extern "C" __global__ void rope(const real* x, const real* cosines, const real* 
     }
 }
 
-// `one_minus_beta1` and the like are differences of numbers near 1, so the caller takes them in float64
-extern "C" __global__ void adamw(real* ps, const real* gs, real* ms, real* vs, int64 n, real beta1,
-                                 real one_minus_beta1, real beta2, real one_minus_beta2, real eps, real rate,
-                                 real decay)
+__device__ bool is_finite(double x) { return x - x == 0; }  // infinity - infinity is NaN
+
+// Step t of AdamW. If `guard` is not finite, nothing changes. Where `t_and_lr` is not null, its two numbers replace the
+// arguments: those of a captured graph can never change, but what is in an array can. What depends on t is computed in
+// double, because there are differences of numbers near 1 in it.
+extern "C" __global__ void adamw(real* ps, const real* gs, real* ms, real* vs, int64 n, double t, double lr,
+                                 double beta1, double beta2, double eps, double weight_decay, const double* t_and_lr,
+                                 const double* guard)
 {
+    if (guard && !is_finite(*guard)) return;
+    if (t_and_lr) t = t_and_lr[0], lr = t_and_lr[1];
+    double correction1 = 1 - pow(beta1, t), correction2 = sqrt(1 - pow(beta2, t));
+    // p -= lr (m / correction1) / (sqrt(v) / correction2 + eps), with numerator and denominator times correction2
+    real rate = lr * correction2 / correction1, decay = 1 - lr * weight_decay, small = eps * correction2;
+    real b1 = beta1, c1 = 1 - beta1, b2 = beta2, c2 = 1 - beta2;
     FOR_EACH(i, n) {
         real g = gs[i];
-        real m = beta1 * ms[i] + one_minus_beta1 * g, v = beta2 * vs[i] + one_minus_beta2 * g * g;
+        real m = b1 * ms[i] + c1 * g, v = b2 * vs[i] + c2 * g * g;
         ms[i] = m, vs[i] = v;
-        ps[i] = decay * ps[i] - rate * m / (sqrt(v) + eps);
+        ps[i] = decay * ps[i] - rate * m / (sqrt(v) + small);
     }
+}
+
+// --- the norm of the gradient, and clipping ------------------------------------------------------------------------
+
+// Each block adds the squares of its elements, in double: there, the square of a float is never infinite or 0.
+extern "C" __global__ void squares(const real* gs, int64 n, double* totals)
+{
+    double total = 0;
+    FOR_EACH(i, n) total += (double)gs[i] * gs[i];
+    total = block_sum(total);
+    if (threadIdx.x == 0) totals[blockIdx.x] = total;
+}
+
+// one block: the norm, from the totals of all blocks of `squares`, always added in the same order
+extern "C" __global__ void norm_of_squares(const double* totals, int n, double* norm)
+{
+    double total = 0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) total += totals[i];
+    total = block_sum(total);
+    if (threadIdx.x == 0) *norm = sqrt(total);
+}
+
+// the gradient times min(1, max_norm / (norm + 1e-6)); it stays as it is if the norm is not finite
+extern "C" __global__ void clip(real* gs, int64 n, const double* norm, double max_norm)
+{
+    double factor = max_norm / (*norm + 1e-6);
+    if (!is_finite(*norm) || factor >= 1) return;
+    FOR_EACH(i, n) gs[i] = gs[i] * factor;
 }

@@ -24,6 +24,7 @@ Read in this order:
    attention_blocks.py       the forward and the backward pass, block after block, on the CPU
    ragged_attention.py       of texts of different lengths, for reading new tokens of many texts together
    attention_gpu.py          both passes in one block, with the kernels of minigrad/cuda
+   attention_flash.py        both passes in a kernel each, for half types on tensor cores
 9. functions.py              all functions in one list, for `import minigrad`
 
 `minigrad.linear` is the function, and `minigrad.fused.linear` is the file in which it is defined.

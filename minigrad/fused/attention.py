@@ -14,7 +14,7 @@ weights are few, and they are saved instead. Grouped queries: Ainslie et al. 202
 
 Shapes: B batch, H query heads, K key-value heads, G = H / K query heads for each key head, T queries, S keys, D head
 dimension. This file has the definition, and `attention` itself with its options and checks. The forward and backward
-passes are in attention_blocks.py and attention_gpu.py.
+passes are in attention_blocks.py, attention_gpu.py and attention_flash.py.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.cuda import rows as kernels
 from minigrad.cuda.compiler import has_kernels
 from minigrad.fused.attention_blocks import BlockedAttention, exp_in_place
+from minigrad.fused.attention_flash import FlashAttention, is_flash
 from minigrad.fused.attention_gpu import WholeAttention
 from minigrad.fused.attention_scores import AttentionInputs, AttentionOptions, block_of, is_blockwise, visible_pairs
 from minigrad.fused.curves import check_soft_cap, soft_cap_in_place
@@ -114,7 +115,9 @@ def attention(
 
     def vjp(g: Array, needs: Needs) -> tuple:
         # `needs` has a fourth element only if the bias is an input.
-        gradients = passes.backward(at_least_float32(g), out, saved, needs_bias_grad=any(needs[3:]))
+        gradients = passes.backward(
+            g if g.dtype == out.dtype else at_least_float32(g), out, saved, needs_bias_grad=any(needs[3:])
+        )
         return gradients[: len(needs)]
 
     def reference(q: Tensor, k: Tensor, v: Tensor, bias: Any = bias) -> Tensor:
@@ -125,10 +128,13 @@ def attention(
 
 def _passes(
     inputs: tuple[Tensor, ...], bias: Any, mask: Any, options: AttentionOptions
-) -> WholeAttention | BlockedAttention:
+) -> FlashAttention | WholeAttention | BlockedAttention:
     """Both passes on the arrays of the inputs; a bias that is an input is the fourth of them."""
+    q, k, v = (t.data for t in inputs[:3])
+    if is_flash(q, k, v, bias, mask, options):
+        return FlashAttention(q, k, v, options.scale)
     # float16 is computed in float32, where sums and exponentials have room.
-    q, k, v = (at_least_float32(t.data) for t in inputs[:3])
+    q, k, v = (at_least_float32(x) for x in (q, k, v))
     bias = inputs[3].data if inputs[3:] else bias
     mask = mask if mask is None or is_blockwise(mask) else as_tensor(mask).data
     arrays = AttentionInputs(q, k, v, bias, mask, options)

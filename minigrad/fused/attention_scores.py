@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 import numpy as np
 
 from minigrad.backend import Array, array_module
+from minigrad.cuda.products import matmul
 from minigrad.fused.curves import soft_cap_in_place
 from minigrad.fused.dropout import keep_mask, keep_scale
 from minigrad.random import Key
@@ -89,7 +90,7 @@ class AttentionInputs:
         `scaled_q`: (b, K, R, D). The slope (b, K, R, j) is d score / d (scale q·k), or None without a cap.
         """
         (K, G), cap = self.shape[1:3], self.options.soft_cap
-        scores = scaled_q @ self.k[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
+        scores = matmul(scaled_q, self.k[b, :, j].swapaxes(-1, -2))  # (b, K, R, j)
         slope = None if cap is None else soft_cap_in_place(scores, cap)
         by_head = split_group(scores, G)  # (b, K, G, i, j), a view: adding to it adds to the scores
         if self.bias is not None:

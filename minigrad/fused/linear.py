@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import Array, array_module, at_least_float32
+from minigrad.cuda.products import is_ours, matmul
+from minigrad.cuda.products import linear as linear_on_gpu
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, column_sum
 from minigrad.lazy import LazyGradient
@@ -31,9 +33,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     x, weight = as_tensor(x), as_tensor(weight)
     inputs: tuple[Tensor, ...] = (x, weight) if bias is None else (x, weight, as_tensor(bias))
     check_shapes(*inputs)
-    y = product(as_rows(x.data), weight.data)  # (N, out); CuPy multiplies two-dimensional arrays best
-    if bias is not None:
-        y += inputs[2].data
+    y = _with_bias(as_rows(x.data), *(t.data for t in inputs[1:]))  # (N, out); two axes are best for CuPy
 
     def vjp(g: Array, needs: Needs) -> tuple:
         return linear_gradients(as_rows(g), inputs, needs)
@@ -41,12 +41,22 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     return record_fused(y.reshape(*x.shape[:-1], weight.shape[0]), inputs, vjp, linear_reference)
 
 
+def _with_bias(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """x Wᵀ + b for x (N, in)."""
+    if bias is not None and is_ours(x, weight, bias):
+        return linear_on_gpu(x, weight, bias)  # the bias is added before the product is written
+    y = product(x, weight)
+    if bias is not None:
+        y += bias
+    return y
+
+
 def linear_gradients(dy: Array, inputs: Sequence[Tensor], needs: Needs) -> tuple:
     """Gradients of x, weight and perhaps bias, where they are needed, from dy (N, out)."""
-    x, weight, xp = inputs[0].data, inputs[1].data, array_module(dy)
-    dx = (dy @ weight).reshape(x.shape) if needs[0] else None
+    x, weight = inputs[0].data, inputs[1].data
+    dx = matmul(dy, weight).reshape(x.shape) if needs[0] else None
     # Lazy, so that the product is written straight into the optimizer's array of gradients.
-    dw = LazyGradient(weight, lambda out: xp.matmul(dy.T, as_rows(x), out=out)) if needs[1] else None
+    dw = LazyGradient(weight, lambda out: matmul(dy.T, as_rows(x), out)) if needs[1] else None
     db = LazyGradient(inputs[2].data, lambda out: column_sum(dy, out)) if needs[2:] == (True,) else None
     return (dx, dw, db)[: len(needs)]
 
@@ -82,10 +92,12 @@ LIMITS = ProductLimits()
 
 def product(x: Array, weight: Array, limits: ProductLimits = LIMITS) -> Array:
     """x Wᵀ for x (N, in) and W (out, in): (N, out), in C order."""
+    if array_module(x) is not np and (x.dtype.itemsize >= 4 or x.dtype == weight.dtype):
+        return matmul(x, weight.T)
     if x.dtype.itemsize < 4:  # NumPy has no fast product of float16, and gives that of bfloat16 in float32
         y = product(at_least_float32(x), at_least_float32(weight), limits)
         return y.astype(np.promote_types(x.dtype, weight.dtype), copy=False)
-    if len(x) > limits.few_rows or array_module(x) is not np:
+    if len(x) > limits.few_rows:
         return x @ weight.T  # the ordinary matrix product; training hardly ever needs another one
     if len(x) == 1:
         if weight.size < limits.one_thread_elements:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import Array, array_module
+from minigrad.cuda.products import add_product, matmul
 from minigrad.fused.cross_entropy import cross_entropy_reference, softmax_loss
 from minigrad.fused.curves import check_soft_cap, soft_cap_in_place
 from minigrad.fused.linear import linear_reference
@@ -31,8 +32,8 @@ from minigrad.ops.arguments import as_number
 from minigrad.tensor import Tensor, as_tensor
 
 CPU_CHUNK_ROWS = 512  # rows of logits at a time
-GPU_CHUNK_LOGITS = 1 << 24  # a GPU wants large arrays: rows for this many logits at a time, but at least 512 rows
-SLAB_ROWS = 2048  # rows of dW that are added at a time
+GPU_CHUNK_LOGITS = 1 << 27  # a GPU wants large arrays: rows for this many logits at a time, but at least 512 rows
+SLAB_ROWS = 2048  # rows of dW that are added at a time; on a GPU all of them
 
 RowLosses = Callable[[Array, Array, LossOptions, Array | None], Array]  # as softmax_loss
 
@@ -228,24 +229,24 @@ class _Head:
 
     def _logits(self, rows: slice) -> tuple[Array, Array | None]:
         """The logits (n, V) of a chunk, and the slope of the soft cap or None."""
-        z = self.x[rows] @ self.weight.T
+        z = matmul(self.x[rows], self.weight.T)
         if self.bias is not None:
             z += self.bias
         return z, None if self.soft_cap is None else soft_cap_in_place(z, self.soft_cap)
 
     def _add_gradients(self, dz: Array, grads: _Gradients, rows: slice) -> None:
         """dx = dz W, dW = dzᵀ x, db = Σ dz. The first chunk sets dW and db, and the others add to them."""
-        xp, x, first = array_module(dz), self.x[rows], rows.start == 0
+        x, first = self.x[rows], rows.start == 0
         if grads.x is not None:
-            xp.matmul(dz, self.weight, out=grads.x[rows])
+            matmul(dz, self.weight, grads.x[rows])
         if grads.bias is not None:
             total = column_sum(dz)
             grads.bias[...] = total if first else grads.bias + total
         if grads.weight is not None and first:
-            xp.matmul(dz.T, x, out=grads.weight)
+            matmul(dz.T, x, grads.weight)
         elif grads.weight is not None:
             for slab in _slabs(grads.weight):
-                grads.weight[slab] += dz.T[slab] @ x
+                add_product(dz.T[slab], x, grads.weight[slab])
 
 
 # --- the backward pass: the gradients for g = 1, times g --------------------------------------------------------------
@@ -270,8 +271,7 @@ def _lazy_multiple(dw: Array, g: Array) -> LazyGradient:
 
 def _lazy_product(weight: Array, dz: Array, x: Array) -> LazyGradient:
     """dzᵀ x, from dz (N, V) and x (N, C)."""
-    matmul = array_module(dz).matmul
-    return _lazy_in_slabs(weight, lambda slab, out: matmul(dz.T[slab], x, out=out))
+    return _lazy_in_slabs(weight, lambda slab, out: matmul(dz.T[slab], x, out))
 
 
 def _lazy_in_slabs(weight: Array, compute: Callable[[slice, Array | None], Array]) -> LazyGradient:
@@ -293,4 +293,5 @@ def _lazy_in_slabs(weight: Array, compute: Callable[[slice, Array | None], Array
 
 def _slabs(dw: Array) -> Iterator[slice]:
     """Slices of the rows of dW (V, C), so that adding to it takes no second array of its size."""
-    return (slice(start, start + SLAB_ROWS) for start in range(0, len(dw), SLAB_ROWS))
+    rows = SLAB_ROWS if array_module(dw) is np else max(1, len(dw))
+    return (slice(start, start + rows) for start in range(0, len(dw), rows))

@@ -16,17 +16,19 @@ Read the files in this order:
 5. flat.py         all parameters in one array, all gradients in another
 6. blocks.py       going through a large array in blocks, and in several threads
 7. clip.py         limiting the norm of the gradient
-8. orthogonal.py   the nearest orthogonal matrix, exactly and by a few products
-9. muon.py         Muon: an optimizer for the matrices inside of a model
-10. schedule_free.py   AdamW with an average of the weights in place of a schedule
-11. together.py    several optimizers as one, each for its own parameters
-12. averaged.py    a moving average of the weights, beside any optimizer
+8. guarded.py      a step that is taken only if the loss and the norm are finite, without a wait for the GPU
+9. orthogonal.py   the nearest orthogonal matrix, exactly and by a few products
+10. muon.py        Muon: an optimizer for the matrices inside of a model
+11. schedule_free.py   AdamW with an average of the weights in place of a schedule
+12. together.py    several optimizers as one, each for its own parameters
+13. averaged.py    a moving average of the weights, beside any optimizer
 """
 
 from minigrad.optim.adamw import AdamW, adamw_reference
 from minigrad.optim.averaged import Averaged
 from minigrad.optim.clip import clip_grad_norm
 from minigrad.optim.flat import FlatParameters
+from minigrad.optim.guarded import step_if_finite
 from minigrad.optim.muon import Muon, muon_reference
 from minigrad.optim.optimizer import Optimizer
 from minigrad.optim.schedule_free import ScheduleFreeAdamW
@@ -37,5 +39,5 @@ from minigrad.optim.together import Together
 # fmt: off
 __all__ = ["SGD", "AdamW", "Averaged", "FlatParameters", "Muon", "Optimizer", "ScheduleFreeAdamW", "Together",
            "adamw_reference", "clip_grad_norm", "constant", "inverse_sqrt", "muon_reference", "sgd_reference",
-           "warmup_cosine", "warmup_linear", "warmup_stable_decay"]
+           "step_if_finite", "warmup_cosine", "warmup_linear", "warmup_stable_decay"]
 # fmt: on

@@ -24,8 +24,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from minigrad.backend import Array
-from minigrad.cuda import elements as kernels
+from minigrad.cuda import update as kernels
 from minigrad.cuda.compiler import has_kernels
+from minigrad.cuda.update import AdamWSettings
 from minigrad.nn.module import Parameter
 from minigrad.optim.optimizer import Optimizer, at_least_zero
 
@@ -60,6 +61,8 @@ class AdamW(Optimizer):
     """
 
     moments = ("exp_avg", "exp_avg_sq")
+    guard: Array | None = None  # on a GPU: nothing is updated where this number is not finite (guarded.py)
+    t_and_lr: Array | None = None  # on a GPU: what a captured graph reads instead of the arguments of the kernel
 
     def __init__(
         self,
@@ -76,13 +79,17 @@ class AdamW(Optimizer):
         self.betas, self.eps = (float(betas[0]), float(betas[1])), at_least_zero("eps", eps)
         super().__init__(params, lr, weight_decay, decay)
 
+    def _update_slice(self, arrays: list[Array], t: int, weight_decay: float) -> None:
+        if not has_kernels(arrays[0]):
+            return super()._update_slice(arrays, t, weight_decay)
+        p, g, m, v = arrays
+        settings = AdamWSettings(t, self.lr, self.betas, self.eps, weight_decay)
+        kernels.adamw(p, g, m, v, settings, t_and_lr=self.t_and_lr, guard=self.guard)  # all at once
+
     def update(
         self, p: Array, g: Array, *moments: Array, scratch: Array, t: int, lr: float, weight_decay: float
     ) -> None:
         """Step `t` for a block of elements, in place; no array is allocated."""
-        if has_kernels(p):  # on a GPU, one kernel does all of it
-            kernels.adamw(p, g, *moments, t=t, lr=lr, betas=self.betas, eps=self.eps, weight_decay=weight_decay)
-            return
         (m, v), u, (beta1, beta2) = moments, scratch, self.betas
         # Scalars such as 1 - beta1 are Python floats, so float64. Each is rounded once, by the operation that uses it.
         c1, c2 = 1 - beta1**t, math.sqrt(1 - beta2**t)  # m_hat = m / c1, sqrt(v_hat) = sqrt(v) / c2

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from minigrad.backend import Array, array_module
+from minigrad.cuda import update as kernels
+from minigrad.cuda.compiler import has_kernels
 from minigrad.optim.blocks import Parallel, blocks, run_serially
 from minigrad.optim.optimizer import Optimizer, named_parameters
 from minigrad.profiler import span
@@ -36,6 +38,10 @@ def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, parallel: 
             norm = parameters.whole_norm(global_norm(parameters.counted_once(grads), parallel))
         else:
             norm = global_norm(grads, parallel)
+        if grads and all(map(_has_norm_kernel, grads)):
+            for g in grads:
+                kernels.clip(g, norm, max_norm)
+            return Tensor(norm)
         factor = np.where(np.isfinite(norm), np.minimum(1.0, max_norm / (norm + 1e-6)), 1.0)
     for g in grads:
         # Where the factor is 1, nothing needs to be done. But asking a GPU for it would mean waiting, so there the
@@ -45,12 +51,20 @@ def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, parallel: 
     return Tensor(norm)
 
 
+def _has_norm_kernel(g: Array) -> bool:
+    # The squares of float64 could overflow in the kernel, which adds them in double.
+    return has_kernels(g) and g.dtype == np.float32 and g.flags.c_contiguous
+
+
 def global_norm(arrays: Iterable[Array], parallel: Parallel = run_serially) -> Array:
     """The square root of the sum of the squares of all elements, in float64, on the device of the arrays.
 
     The norms of the blocks are put together in one fixed order. So the result is the same to the bit, whatever
     `parallel` does.
     """
+    arrays = list(arrays)
+    if arrays and all(map(_has_norm_kernel, arrays)):  # one launch for each array
+        return kernels.norm(arrays)
     flat_blocks = [flat[block] for flat in (array.reshape(-1) for array in arrays) for block in blocks(flat)]
     norms: list[Array] = [None] * len(flat_blocks)
 
@@ -81,7 +95,9 @@ def _scaled_norm(a: Array) -> Array:
     largest = np.abs(a).max()
     unit = np.where((largest > 0) & (largest < np.inf), largest, 1)  # if the largest is infinite or NaN, so is the norm
     scaled = a / unit
-    return np.sqrt((scaled @ scaled).astype(np.float64)) * unit
+    # A product is faster on the CPU; on a GPU, those of CuPy cannot be part of a captured graph.
+    total = scaled @ scaled if array_module(a) is np else (scaled * scaled).sum()
+    return np.sqrt(total.astype(np.float64)) * unit
 
 
 def _scale(g: Array, factor: Array, parallel: Parallel) -> None:

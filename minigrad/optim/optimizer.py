@@ -86,14 +86,17 @@ class Optimizer:
         # The profiler shows the time of each slice under the name of the optimizer.
         @span(type(self).__name__)
         def update_slice(chosen: slice) -> None:
-            slices = [array[chosen] for array in arrays]
-            # One scratch array for each thread, used for all its blocks.
-            scratch = np.empty_like(slices[0][: block_size(slices[0])])
-            for block in blocks(slices[0]):
-                p, g, *moments = (array[block] for array in slices)
-                self.update(p, g, *moments, scratch=scratch[: p.size], t=t, lr=self.lr, weight_decay=weight_decay)
+            self._update_slice([array[chosen] for array in arrays], t, weight_decay)
 
         parallel(update_slice, arrays[0].size)
+
+    def _update_slice(self, arrays: list[Array], t: int, weight_decay: float) -> None:
+        """Step `t` for all elements of these flat arrays, block after block."""
+        # One scratch array for each thread, used for all its blocks.
+        scratch = np.empty_like(arrays[0][: block_size(arrays[0])])
+        for block in blocks(arrays[0]):
+            p, g, *moments = (array[block] for array in arrays)
+            self.update(p, g, *moments, scratch=scratch[: p.size], t=t, lr=self.lr, weight_decay=weight_decay)
 
     def _first_moment(self, group: _Group) -> Array:
         """The moments of all elements before the first step."""

@@ -5,8 +5,8 @@
         with no_sync():                 # inside, it is an error to wait for the GPU
             x.exp().sum().backward()
 
-Reading order: array.py, indexing.py, ufuncs.py, functions.py, special.py, cuda.py, kernels.py, traffic.py. Each of
-these files puts its functions into the module `cupy` when it is imported.
+Reading order: array.py, indexing.py, ufuncs.py, functions.py, special.py, cuda.py, kernels.py, launches.py, traffic.py.
+Each of the files puts its functions into the module `cupy` when it is imported.
 """
 
 from __future__ import annotations
@@ -16,14 +16,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from tests.fake_cupy import cuda, functions, kernels, special, ufuncs  # noqa: F401
+from tests.fake_cupy import cuda, functions, kernels, special, traffic, ufuncs  # noqa: F401
 from tests.fake_cupy.array import cupy, ndarray
-from tests.fake_cupy.traffic import HostSync, no_sync, reset, syncs, uploads
+from tests.fake_cupy.cublaslt import LIBRARY, use_cublaslt
+from tests.fake_cupy.launches import launches
+from tests.fake_cupy.traffic import HostSync, no_sync, syncs, uploads
 
-__all__ = ["HostSync", "cupy", "install", "installed", "ndarray", "no_sync", "reset", "syncs", "uninstall", "uploads"]
+# fmt: off
+__all__ = ["HostSync", "cupy", "install", "installed", "launches", "ndarray", "no_sync", "reset", "syncs", "uninstall",
+           "uploads"]
+# fmt: on
 
 _MODULES = {"cupy": cupy, "cupy.cuda": cupy.cuda}
 _hidden: list[dict[str, ModuleType]] = []
+
+
+def reset() -> None:
+    """Forget what was counted."""
+    traffic.reset()
+    launches.clear()
 
 
 def install() -> ModuleType:
@@ -32,6 +43,7 @@ def install() -> ModuleType:
     for name in _hidden[-1]:
         del sys.modules[name]
     sys.modules.update(_MODULES)
+    use_cublaslt(LIBRARY)
     reset()
     return cupy
 
@@ -41,6 +53,7 @@ def uninstall() -> None:
     for name in _MODULES:
         sys.modules.pop(name, None)
     sys.modules.update(_hidden.pop())
+    use_cublaslt(LIBRARY if _hidden else None)
 
 
 @contextmanager

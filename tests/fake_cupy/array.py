@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.fake_cupy.indexing import host_index
+from tests.fake_cupy.indexing import host_index, wrapped_around
+from tests.fake_cupy.launches import launch
 from tests.fake_cupy.traffic import sync, upload
 
 cupy = ModuleType("cupy", "A stand-in for CuPy, see tests/fake_cupy.")  # the other files add their functions to it
@@ -100,23 +101,31 @@ class ndarray:
     # --- indexing ---
 
     def __getitem__(self, index: Any) -> ndarray:
-        return wrap(self._host[host_index(self, index)])
+        index = host_index(self, index)
+        if any(isinstance(i, np.ndarray) for i in index):
+            return wrap(launch("take", lambda: self._host[wrapped_around(self._host, index)]))
+        return wrap(self._host[index])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = host_index(self, index)
+        host = self._host
         advanced = any(isinstance(i, np.ndarray) for i in index)
         if isinstance(value, (ndarray, *SCALARS)):
-            self._host[index] = unwrap(value)
+            if isinstance(value, ndarray) and not advanced and _same_memory(value._host, self._host[index]):
+                return  # after a[i] += b the sum is in its place already, and CuPy sees that
+            number = unwrap(value)
+            launch("setitem", lambda: host.__setitem__(wrapped_around(host, index), number), writes=[host])
         elif advanced:
             upload("a host value in an indexed assignment")
-            self._host[index] = value
+            launch("setitem", lambda: host.__setitem__(wrapped_around(host, index), value), writes=[host])
         else:
             wrap(self._host[index]).fill(value)
 
     def fill(self, value: Any) -> None:
         if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        self._host[...] = value._host if isinstance(value, ndarray) else value
+        number = value._host if isinstance(value, ndarray) else value
+        launch("fill", lambda: self._host.__setitem__(..., number), writes=[self._host])
 
     def __iter__(self) -> Iterator[ndarray]:
         if self.ndim == 0:
@@ -179,6 +188,12 @@ for _symbol, _name in _ARITHMETIC.items():
 for _symbol, _name in _UNARY.items():
     _method = functools.partialmethod(lambda self, function: function(self), getattr(np, _name))
     setattr(ndarray, f"__{_symbol}__", _method)
+
+
+def _same_memory(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether both are the same view."""
+    described = (x.__array_interface__["data"] for x in (a, b))
+    return next(described) == next(described) and (a.shape, a.strides, a.dtype) == (b.shape, b.strides, b.dtype)
 
 
 # --- between host and device, for the files of this package only ------------------------------------------------------

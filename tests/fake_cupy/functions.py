@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tests.fake_cupy.array import checked_dtype, cupy, ndarray, unwrap, wrap
+from tests.fake_cupy.launches import launch, launch_unless_view, new_memory, refuse_in_capture
 
 FUNCTIONS = """
 all(a: Array, axis=None, out: Value=None, keepdims=False)
@@ -124,6 +125,10 @@ HOST_NAMES = """bool_ dtype e finfo float16 float32 float64 floating iinfo inexa
 issubdtype nan newaxis number pi uint8 uint16 uint32 uint64"""
 
 
+EMPTY = {"empty", "empty_like"}  # start nothing on the device
+PRODUCTS = {"dot", "inner", "tensordot"}  # by cuBLAS
+
+
 def signatures(text: str) -> Iterator[tuple[str, inspect.Signature]]:
     """The name and the signature in each line."""
     for line in text.split("\n")[1:-1]:
@@ -152,8 +157,15 @@ def through_signature(name: str, signature: inspect.Signature, function: Callabl
                 positional.append(unwrap(value))
             elif value is not declared.default:
                 keywords[parameter] = unwrap(value)
-        result = function(*positional, **keywords)
-        return wrap(result) if given.get("out") is None else given["out"]
+        if name in PRODUCTS:
+            refuse_in_capture(name)
+        compute = lambda: function(*positional, **keywords)
+        if given.get("out") is not None:
+            launch(name, compute, writes=[unwrap(given["out"])])
+            return given["out"]
+        if name == "copyto":
+            return launch(name, compute, writes=positional[:1])
+        return wrap(new_memory(compute()) if name in EMPTY else launch_unless_view(name, compute, _flat(positional)))
 
     return call
 
@@ -184,6 +196,11 @@ def _described(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"{type(value).__name__} of {[type(x).__name__ for x in value]}"
     return repr(type(value))
+
+
+def _flat(values: list) -> list:
+    """The values, and those in lists among them."""
+    return [x for value in values for x in (value if isinstance(value, (list, tuple)) else [value])]
 
 
 def _on_host(function: Callable) -> Callable:

@@ -14,8 +14,13 @@ from tests.fake_cupy.traffic import sync, upload
 
 
 def host_index(array: Any, index: Any) -> tuple:
-    """The index for the NumPy array inside `array` that has the meaning of `index` in CuPy, as a tuple."""
-    parts = [_host_part(type(array), part) for part in (index if isinstance(index, tuple) else (index,))]
+    """`index` into `array` as a tuple of what NumPy takes; `wrapped_around` gives it its meaning in CuPy."""
+    return tuple(_host_part(type(array), part) for part in (index if isinstance(index, tuple) else (index,)))
+
+
+def wrapped_around(array: np.ndarray, index: tuple) -> tuple:
+    """The index with arrays of integers modulo the length of their axes, as they are now."""
+    parts = list(index)
     axes = [_axes_indexed(part) for part in parts]
     axis = 0
     for k, part in enumerate(parts):

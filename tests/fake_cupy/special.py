@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tests.fake_cupy.array import checked_dtype, cupy, ndarray, unwrap, wrap
+from tests.fake_cupy.launches import launch, launch_unless_view, refuse_in_capture
 from tests.fake_cupy.traffic import sync, upload
 from tests.fake_cupy.ufuncs import operand, output
 
@@ -39,7 +40,10 @@ def array(obj: Any, dtype: Any = None, copy: bool = True, order: str = "K", ndmi
         upload("a host array made a device array")
         host = np.asarray(obj)
     dtype = checked_dtype(host.dtype if dtype is None else dtype)
-    return wrap(np.array(host, dtype, copy=True if copy else None, order=order, ndmin=ndmin))  # type: ignore[call-overload]
+    if not isinstance(obj, ndarray):
+        return wrap(np.array(host, dtype, copy=True, order=order, ndmin=ndmin))  # type: ignore[call-overload]
+    make = lambda: np.array(host, dtype, copy=True if copy else None, order=order, ndmin=ndmin)  # type: ignore[call-overload]
+    return wrap(launch_unless_view("copy", make, [host]))
 
 
 @offer
@@ -79,7 +83,8 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     if x is None or y is None:
         raise ValueError("Must provide both 'x' and 'y' or neither.")
     condition = condition if isinstance(condition, np.generic) else _device(condition)
-    return wrap(np.where(unwrap(condition).astype(bool), operand(x), operand(y)))
+    host, x, y = unwrap(condition), operand(x), operand(y)
+    return wrap(launch("where", lambda: np.where(host.astype(bool), x, y)))
 
 
 @method
@@ -87,10 +92,11 @@ def take(a: ndarray, indices: Any, axis: int | None = None, out: ndarray | None 
     if not isinstance(indices, (ndarray, int, np.integer)):
         upload("a host array or list as indices of take")
     host_indices = unwrap(indices) if isinstance(indices, ndarray) else np.asarray(indices, dtype=int)
-    result = np.take(unwrap(_device(a)), host_indices, axis=axis, mode="wrap")
+    host = unwrap(_device(a))
+    work = lambda: np.take(host, host_indices, axis=axis, mode="wrap")
     if out is None:
-        return wrap(result)
-    output(out)[...] = result
+        return wrap(launch("take", work))
+    launch("take", lambda: output(out).__setitem__(..., work()), writes=[output(out)])
     return out
 
 
@@ -98,13 +104,16 @@ def take(a: ndarray, indices: Any, axis: int | None = None, out: ndarray | None 
 def take_along_axis(a: ndarray, indices: ndarray, axis: int | None) -> ndarray:
     _whole_numbers(indices)
     a, axis = (a.ravel(), 0) if axis is None else (a, axis)
-    return wrap(np.take_along_axis(unwrap(_device(a)), unwrap(indices) % max(a.shape[axis], 1), axis))
+    host, chosen, length = unwrap(_device(a)), unwrap(indices), max(a.shape[axis], 1)
+    return wrap(launch("take_along_axis", lambda: np.take_along_axis(host, chosen % length, axis)))
 
 
 @offer
 def put_along_axis(arr: ndarray, indices: ndarray, values: Any, axis: int) -> None:
     _whole_numbers(indices)
-    np.put_along_axis(unwrap(_device(arr)), unwrap(indices) % max(arr.shape[axis], 1), operand(values), axis)
+    host, chosen, length, values = unwrap(_device(arr)), unwrap(indices), max(arr.shape[axis], 1), operand(values)
+    work = lambda: np.put_along_axis(host, chosen % length, values, axis)
+    launch("put_along_axis", work, writes=[host])
 
 
 @method
@@ -113,7 +122,8 @@ def repeat(a: ndarray, repeats: Any, axis: int | None = None) -> ndarray:
         raise TypeError("'repeats' does not accept numpy.ndarray; convert with cupy.array() first")
     if isinstance(repeats, ndarray):
         sync("repeat with counts on the device")
-    return wrap(np.repeat(unwrap(_device(a)), unwrap(repeats), axis))
+    host, counts = unwrap(_device(a)), unwrap(repeats)
+    return wrap(launch("repeat", lambda: np.repeat(host, counts, axis)))
 
 
 # --- functions whose results have a shape that depends on values: the host waits for it -------------------------------
@@ -160,7 +170,8 @@ def bincount(x: ndarray, weights: ndarray | None = None, minlength: int | None =
 
 @offer
 def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> ndarray:
-    return wrap(np.isclose(operand(a), operand(b), rtol, atol, equal_nan))
+    x, y = operand(a), operand(b)
+    return wrap(launch("isclose", lambda: np.isclose(x, y, rtol, atol, equal_nan)))
 
 
 @offer
@@ -170,7 +181,8 @@ def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: 
 
 @offer
 def array_equal(a1: ndarray, a2: ndarray, equal_nan: bool = False) -> ndarray:
-    return wrap(np.bool_(np.array_equal(unwrap(_device(a1)), unwrap(_device(a2)), equal_nan)))
+    x, y = unwrap(_device(a1)), unwrap(_device(a2))
+    return wrap(launch("array_equal", lambda: np.bool_(np.array_equal(x, y, equal_nan))))
 
 
 # --- products ---------------------------------------------------------------------------------------------------------
@@ -179,19 +191,26 @@ def array_equal(a1: ndarray, a2: ndarray, equal_nan: bool = False) -> ndarray:
 @offer
 def matmul(a: ndarray, b: ndarray, *, out: ndarray | None = None, dtype: Any = None) -> ndarray:
     """`a @ b`. There is no kernel for bfloat16 with more than two dimensions."""
+    refuse_in_capture("matmul")
     x, y = unwrap(_device(a)), unwrap(_device(b))
     if max(x.ndim, y.ndim) > 2 and "bfloat16" in (x.dtype.name, y.dtype.name):
         raise TypeError("cupy.matmul does not support bfloat16 arrays of more than two dimensions")
+    for host in (x, y):  # with more than two dimensions, CuPy copies what is not in C order
+        if max(x.ndim, y.ndim) > 2 and not host.flags.c_contiguous:
+            launch("copy for matmul", host.copy)
     if out is None:
-        return wrap(np.matmul(x, y, dtype=dtype).astype(np.result_type(x, y) if dtype is None else dtype, copy=False))
-    np.matmul(x, y, out=output(out), dtype=dtype)
+        result_dtype = np.result_type(x, y) if dtype is None else dtype
+        return wrap(launch("matmul", lambda: np.matmul(x, y, dtype=dtype).astype(result_dtype, copy=False)))
+    launch("matmul", lambda: np.matmul(x, y, out=output(out), dtype=dtype), writes=[output(out)])
     return out
 
 
 @offer
 def einsum(*operands: Any, dtype: Any = None, optimize: Any = False) -> ndarray:
     """Takes the subscripts as a string, then arrays, but not NumPy's `out`, `order` and `casting`."""
-    return wrap(np.einsum(operands[0], *(unwrap(_device(x)) for x in operands[1:]), dtype=dtype, optimize=optimize))
+    refuse_in_capture("einsum")
+    hosts = [unwrap(_device(x)) for x in operands[1:]]
+    return wrap(launch("einsum", lambda: np.einsum(operands[0], *hosts, dtype=dtype, optimize=optimize)))
 
 
 def _device(x: Any) -> ndarray:

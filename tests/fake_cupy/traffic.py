@@ -13,19 +13,30 @@ from contextlib import contextmanager
 syncs: list[str] = []
 uploads: list[str] = []
 _forbidding = 0
+_capturing = False
 
 
 class HostSync(RuntimeError):
     """Raised at a sync inside `no_sync()`: the traceback shows which code made the host wait."""
 
 
+def set_capturing(capturing: bool) -> None:
+    """While a stream is captured (launches.py), the host can neither wait nor send data."""
+    global _capturing
+    _capturing = capturing
+
+
 def sync(what: str) -> None:
+    if _capturing:
+        raise HostSync(f"cudaErrorStreamCaptureUnsupported: {what} while a stream is captured")
     if _forbidding:
         raise HostSync(f"{what} makes the host wait for the GPU, inside no_sync()")
     syncs.append(what)
 
 
 def upload(what: str) -> None:
+    if _capturing:
+        raise HostSync(f"cudaErrorStreamCaptureUnsupported: {what} while a stream is captured")
     uploads.append(what)
 
 

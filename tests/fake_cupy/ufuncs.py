@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tests.fake_cupy.array import SCALARS, checked_dtype, cupy, ndarray, unwrap, wrap
-from tests.fake_cupy.indexing import host_index
+from tests.fake_cupy.indexing import host_index, wrapped_around
+from tests.fake_cupy.launches import launch
 
 NAMES = """
 abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or bitwise_xor cbrt ceil
@@ -43,7 +44,10 @@ class ufunc:
         hosts = [operand(x) for x in args[: self.nin]]
         dtype = None if dtype is None else checked_dtype(dtype)
         given = {} if out is None else {"out": output(out)}
-        result = self._numpy(*hosts, **given, dtype=dtype, casting=casting)
+        writes = given.values()
+        result = launch(
+            self.__name__, lambda: self._numpy(*hosts, **given, dtype=dtype, casting=casting), writes=writes
+        )
         return wrap(result) if out is None else out
 
     def reduce(self, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
@@ -63,7 +67,9 @@ class ufunc:
             raise TypeError(f"cupy.{self.__name__}.at only supports {dtypes.replace(' ', ', ')} as data type")
         host = unwrap(array)
         value = unwrap(value if isinstance(value, (ndarray, *SCALARS)) else cupy.asarray(value))
-        self._numpy.at(host, host_index(array, index), np.asarray(value).astype(host.dtype))
+        indices, value = host_index(array, index), np.asarray(value)
+        add = lambda: self._numpy.at(host, wrapped_around(host, indices), value.astype(host.dtype))
+        launch(f"{self.__name__}.at", add, writes=[host])
 
     def _method(self, name: str, supported: dict[str, str]) -> str:
         if self.__name__ not in supported:

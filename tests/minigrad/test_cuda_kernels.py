@@ -34,9 +34,10 @@ from minigrad.fused.functions import (
     swiglu,
 )
 from minigrad.nn.module import Parameter
-from minigrad.optim import AdamW
+from minigrad.optim import AdamW, clip_grad_norm, step_if_finite
 from minigrad.optim.adamw import adamw_reference
 from minigrad.tensor import Tensor
+from tests import fake_cupy
 
 # Rows of one warp of threads, of several, and longer than a block of threads.
 LENGTHS = st.one_of(st.integers(1, 40), st.sampled_from([255, 512, 700, 2500]))
@@ -188,10 +189,103 @@ def test_adamw(cupy, size, dtype, seed, decay):
     np.testing.assert_allclose(parameter.numpy(), expected, rtol=TOLERANCE[p.dtype.name], atol=TOLERANCE[p.dtype.name])
 
 
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 7, 1000, 300_000]), min_size=1, max_size=3).filter(any),
+    exponent=st.integers(-37, 36),
+    seed=st.integers(0, 2**32),
+)
+def test_norm_and_clipping(cupy, sizes, exponent, seed):
+    """Also of numbers whose squares are 0 or infinite in float32, which the kernels add in double."""
+    rng = np.random.default_rng(seed)
+    gradients = [(rng.standard_normal(size) * 10.0**exponent).astype(np.float32) for size in sizes]
+    true = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradients))
+    parameters = [Parameter(cupy.zeros(size, np.float32)) for size in sizes]
+    for p, g in zip(parameters, gradients):
+        p.grad = Tensor(cupy.asarray(g))
+    assert float(clip_grad_norm(parameters, 1.0)) == pytest.approx(true, rel=1e-12)
+    for p, g in zip(parameters, gradients):
+        # One rounding to float32, and one of numbers below the normal ones.
+        np.testing.assert_allclose(p.grad.numpy(), g * min(1, 1 / (true + 1e-6)), rtol=2e-7, atol=1e-44)
+
+
+BAD = st.sampled_from([np.nan, np.inf, -np.inf])
+
+
+@given(bad=BAD, at=st.integers(0, 2), seed=st.integers(0, 2**32))
+def test_a_step_with_a_number_that_is_not_finite_changes_nothing(cupy, bad, at, seed):
+    """Neither parameters nor moments, nor the number of the next step; and the host waits once."""
+    p, g = np.random.default_rng(seed).standard_normal((2, 50)).astype(np.float32)
+    parameter = Parameter(cupy.asarray(p))
+    optimizer = AdamW([parameter], lr=0.1)
+    parameter.grad = Tensor(cupy.asarray(g))
+    numbers = [1.0, cupy.asarray(2.0), cupy.asarray(3.0)]
+    numbers[at] = bad if at == 0 else cupy.asarray(bad)
+    before = optimizer.state_dict()
+    fake_cupy.reset()
+    found = step_if_finite(optimizer, *numbers, lr=0.1)
+    assert len(fake_cupy.syncs) <= 1
+    np.testing.assert_array_equal(found, [float(x) for x in numbers])
+    np.testing.assert_array_equal(parameter.numpy(), p)
+    for name, array in optimizer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_step_with_finite_numbers_is_a_step(cupy, seed):
+    p, g = np.random.default_rng(seed).standard_normal((2, 50)).astype(np.float32)
+    parameters = [Parameter(cupy.asarray(p)) for _ in range(2)]
+    guarded, plain = (AdamW([parameter], lr=0.1) for parameter in parameters)
+    for parameter in parameters:
+        parameter.grad = Tensor(cupy.asarray(g))
+    assert step_if_finite(guarded, cupy.asarray(1.5), lr=0.1) == [1.5]
+    plain.step(lr=0.1)
+    np.testing.assert_array_equal(parameters[0].numpy(), parameters[1].numpy())
+    assert not np.array_equal(parameters[0].numpy(), p)
+    assert guarded.groups[0].steps == [1]
+
+
 def test_targets_out_of_range_wrap_around_as_indices_do(cupy):
     z, targets = cupy.asarray(np.random.default_rng(0).standard_normal((3, 5))), cupy.asarray([0, 2, 4])
     expected = float(cross_entropy(z, targets))
     assert float(cross_entropy(z, targets - 5)) == float(cross_entropy(z, targets + 10)) == expected
+
+
+@pytest.fixture
+def all_threads(cupy, monkeypatch):
+    """The kernels run with all threads of their blocks, and with barriers and shuffles, also without a GPU."""
+    for function in (compiler._module, compiler._kernel):
+        function.cache_clear()
+    if cupy is fake_cupy.cupy:
+        monkeypatch.setattr(cupy.RawModule, "with_all_threads", True)
+    yield
+    for function in (compiler._module, compiler._kernel):
+        function.cache_clear()
+
+
+@pytest.mark.parametrize("length", [1, 40, 300, pytest.param(2500, marks=pytest.mark.slow)])
+def test_threads_of_a_block_work_together(cupy, all_threads, length):
+    """Norms, softmax, the loss and the norm of the gradient: all that adds up something over a row or an array."""
+    rng = np.random.default_rng(length)
+    for name in ("layer_norm", "rms_norm", "cross_entropy"):
+        arrays = random_arrays(rng, (3, length), (length,), (length,))
+        check(cupy, OF_ROWS[name], [a.astype(np.float32) for a in arrays])
+    q, k, v = (a.astype(np.float32) / 3 for a in random_arrays(rng, *[(1, 1, min(length, 300), 8)] * 3))
+    check(cupy, attention, [q, k, v])
+    g = rng.standard_normal(100 * length).astype(np.float32)
+    p = Parameter(cupy.zeros(g.size, np.float32))
+    p.grad = Tensor(cupy.asarray(g))
+    assert float(clip_grad_norm([p], np.inf)) == pytest.approx(float(np.linalg.norm(g.astype(float))), rel=1e-12)
+
+
+@pytest.mark.control
+def test_a_missing_barrier_between_warps_is_found(cupy, all_threads, monkeypatch):
+    if cupy is not fake_cupy.cupy:
+        pytest.skip("on a GPU, the threads might be in time")
+    module = cupy.RawModule
+    without = lambda *, code, options: module(code=code.replace("__syncthreads();", ""), options=options)
+    monkeypatch.setattr(cupy, "RawModule", without)
+    with pytest.raises(AssertionError):
+        test_threads_of_a_block_work_together(cupy, None, 300)
 
 
 @pytest.mark.control

@@ -1,0 +1,97 @@
+"""Launches the kernels of flash.cu: causal attention of half types on tensor cores."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Array, array_module
+
+SOURCES = [Path(__file__).with_name(name) for name in ("tensor_cores.cu", "flash.cu")]
+TILE, THREADS = 64, 128  # as in flash.cu
+HEADS = (16, 32, 48, 64)  # the sizes of a head that its registers have room for
+ALIGNED = 16  # bytes that are read at once
+
+
+def fits(q: Array, k: Array, v: Array) -> bool:
+    """Whether there are kernels for q (B, H, T, D), k and v (B, K, T, D), of a half type on a GPU.
+
+    The GPU must compile them; if it cannot, a warning says so once.
+    """
+    if array_module(q) is np or q.dtype.name not in ("float16", "bfloat16") or not q.size:
+        return False
+    same = k.dtype == v.dtype == q.dtype and k.shape == v.shape and q.shape[2] == k.shape[2]
+    return same and q.shape[3] in HEADS and _kernels(array_module(q), q.dtype.name, q.shape[3]) is not None
+
+
+def forward(q: Array, k: Array, v: Array, scale: float) -> tuple[Array, Array]:
+    """The result (B, H, T, D), in memory (B, T, H, D), and lse (B, H, T) in float32."""
+    xp, (B, H, T, D) = array_module(q), q.shape
+    out, lse = xp.empty((B, T, H, D), q.dtype), xp.empty((B, H, T), np.float32)
+    views = [_aligned(a) for a in (q, k, v)]
+    _launch("flash_forward", q, (-(-T // TILE), H, B), [*map(_address, views), out, lse, *_sizes(views, T, scale)])
+    return out.transpose(0, 2, 1, 3), lse
+
+
+def backward(
+    g: Array, q: Array, k: Array, v: Array, out: Array, lse: Array, scale: float
+) -> tuple[Array, Array, Array]:
+    """dq, dk and dv in the shapes of q, k and v; g: the gradient of `out`."""
+    xp, (B, H, T, D), K = array_module(q), q.shape, k.shape[1]
+    out, dout = (xp.ascontiguousarray(a.transpose(0, 2, 1, 3), q.dtype) for a in (out, g))  # (B, T, H, D)
+    delta, rows = xp.empty((B, H, T), np.float32), B * T * H
+    _launch("flash_delta", q, (-(-rows // (THREADS // 32)),), [out, dout, delta, *map(np.int32, (rows, H, T))])
+    gradients = [xp.empty((B, T, heads, D), q.dtype) for heads in (H, K, K)]
+    views = [_aligned(a) for a in (q, k, v)]
+    arguments = [*map(_address, views), dout, lse, delta, *gradients, *_sizes(views, T, scale)]
+    _launch("flash_backward", q, (2 * -(-T // TILE), H, B), arguments)
+    dq, dk, dv = (a.transpose(0, 2, 1, 3) for a in gradients)
+    return dq, dk, dv
+
+
+def _aligned(a: Array) -> Array:
+    """A view whose rows are contiguous and begin where 16 bytes can be read at once; else a copy."""
+    steps = a.strides[:3] + (_address(a),)
+    good = a.strides[3] == a.itemsize and all(int(step) % ALIGNED == 0 for step in steps)
+    return a if good else array_module(a).ascontiguousarray(a)
+
+
+def _address(a: Array) -> np.uintp:
+    """For an array that is not in C order."""
+    return np.uintp(a.__cuda_array_interface__["data"][0])
+
+
+def _sizes(views: list[Array], T: int, scale: float) -> list[Any]:
+    """The last arguments of both kernels."""
+    strides = [np.int64(step // a.itemsize) for a in views for step in a.strides[:3]]
+    heads, key_heads = views[0].shape[1], views[1].shape[1]
+    return [*strides, *map(np.int32, (heads, heads // key_heads, T)), np.float32(scale)]
+
+
+def _launch(name: str, q: Array, blocks: tuple[int, ...], arguments: list[Any]) -> None:
+    kernels = _kernels(array_module(q), q.dtype.name, q.shape[3])
+    kernels.get_function(name)(blocks, (THREADS,), tuple(arguments))
+
+
+@cache
+def _kernels(cupy: ModuleType, dtype: str, head: int) -> Any:
+    """The compiled kernels; None, after a warning, if they cannot be compiled."""
+    code = "".join(path.read_text("utf-8") for path in SOURCES)
+    try:
+        module = cupy.RawModule(code=code, options=compiler_options(dtype, head))
+        module.get_function("flash_forward")  # this compiles it
+    except Exception as error:  # CuPy's own classes, and those of the driver
+        reason = f"{error}".partition("\n")[0]
+        message = f"attention is computed without flash.cu, which does not compile: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return None
+    return module
+
+
+def compiler_options(dtype: str, head: int) -> tuple[str, ...]:
+    return ("-std=c++17", f"-DHEAD={head}", *(["-DFLOAT16"] if dtype == "float16" else []))

@@ -1,0 +1,141 @@
+// A block of many threads on the CPU, for kernels whose threads work together: each thread is a fiber, which runs until
+// it meets a barrier and goes on when all have come. Blocks run one after the other. See kernels.py.
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <ucontext.h>
+#include <vector>
+using namespace std;
+
+#define ON_CPU
+#define __global__
+#define __device__ static
+#define __forceinline__ inline
+#define __shared__ static
+#define __align__(n) __attribute__((aligned(n)))
+
+struct Numbers { unsigned x = 1, y = 1, z = 1; };
+struct uint4 { unsigned x, y, z, w; };
+static Numbers threadIdx, blockIdx, blockDim, gridDim;
+
+struct Fiber { ucontext_t context; vector<char> stack = vector<char>(1 << 17); bool done; };
+static vector<Fiber> fibers;
+static ucontext_t scheduler;
+static function<void()> kernel;
+static unsigned current;
+
+static void pause_fiber() { swapcontext(&fibers[current].context, &scheduler); }
+static void run_fiber() { kernel(), fibers[current].done = true, pause_fiber(); }
+
+struct Barrier {
+    unsigned waiting = 0, round = 0;
+    void wait(unsigned size)
+    {
+        unsigned mine = round;
+        if (++waiting == size) waiting = 0, round++;
+        else while (mine == round) pause_fiber();
+    }
+};
+static Barrier of_block, of_warp[32];
+
+static void __syncthreads() { of_block.wait(blockDim.x); }
+static void sync_warp() { of_warp[current / 32].wait(blockDim.x < 32 ? blockDim.x : 32); }
+
+// what each lane of a warp gives to the others
+struct Exchange { unsigned char bytes[32][64]; };
+static Exchange exchange[32];
+
+template <class T> static void give(const T& x) { memcpy(exchange[current / 32].bytes[current % 32], &x, sizeof x), sync_warp(); }
+template <class T> static T taken_from(unsigned lane) { T x; memcpy(&x, exchange[current / 32].bytes[lane], sizeof x); return x; }
+
+template <class T> static T __shfl_xor_sync(unsigned, T x, int step)
+{
+    give(x);
+    T result = taken_from<T>(current % 32 ^ step);
+    return sync_warp(), result;
+}
+
+extern "C" void set_launch(unsigned x, unsigned y, unsigned z, unsigned threads)
+{
+    gridDim = {x, y, z}, blockDim = {threads, 1, 1};
+}
+
+static void on_threads(function<void()> work)
+{
+    kernel = work, fibers.resize(blockDim.x);
+    for (unsigned block = 0; block < gridDim.x * gridDim.y * gridDim.z; block++) {
+        blockIdx = {block % gridDim.x, block / gridDim.x % gridDim.y, block / gridDim.x / gridDim.y};
+        for (Fiber& fiber : fibers) {
+            getcontext(&fiber.context), fiber.done = false;
+            fiber.context.uc_stack.ss_sp = fiber.stack.data(), fiber.context.uc_stack.ss_size = fiber.stack.size();
+            makecontext(&fiber.context, run_fiber, 0);
+        }
+        for (bool busy = true; busy;) {
+            busy = false;
+            for (current = 0; current < blockDim.x; current++)
+                if (!fibers[current].done)
+                    threadIdx = {current, 0, 0}, swapcontext(&scheduler, &fibers[current].context), busy = true;
+        }
+    }
+}
+
+// --- tensor cores: the functions of minigrad/cuda/tensor_cores.cu -------------------------------------------------
+
+static unsigned bits_of(float x) { unsigned u; memcpy(&u, &x, 4); return u; }
+static float float_of(unsigned u) { float x; memcpy(&x, &u, 4); return x; }
+
+#ifdef FLOAT16
+static float unpack(unsigned short x)
+{
+    int sign = x >> 15 ? -1 : 1, exponent = x >> 10 & 31, fraction = x & 1023;
+    if (exponent == 31) return fraction ? NAN : sign * INFINITY;
+    return sign * (exponent ? ldexpf(1024 + fraction, exponent - 25) : ldexpf(fraction, -24));
+}
+static unsigned short round_to_half(float x)
+{
+    unsigned sign = bits_of(x) >> 16 & 0x8000;
+    if (x != x) return sign | 0x7e00;
+    float a = fabsf(x);
+    if (a >= 65520) return sign | 0x7c00;
+    int exponent = a < 6.103515625e-05f ? -14 : ilogbf(a);  // of the smallest normal number and below: 2^-14
+    int n = (int)nearbyintf(ldexpf(a, 10 - exponent));      // ties to even
+    return sign | (exponent == -14 ? n : ((exponent + 14) << 10) + n);
+}
+#else
+static float unpack(unsigned short x) { return float_of((unsigned)x << 16); }
+static unsigned short round_to_half(float x) { return (bits_of(x) + 0x7fff + (bits_of(x) >> 16 & 1)) >> 16; }
+#endif
+
+static unsigned pack(float low, float high) { return round_to_half(low) | (unsigned)round_to_half(high) << 16; }
+
+struct Operands { unsigned a[4], b[2]; };
+
+static float half_of(unsigned both, int high) { return unpack(high ? both >> 16 : both & 0xffff); }
+
+static void multiply_add(float c[4], const unsigned a[4], unsigned b0, unsigned b1)
+{
+    give(Operands{{a[0], a[1], a[2], a[3]}, {b0, b1}});
+    int lane = current % 32;
+    for (int e = 0; e < 4; e++) {
+        int row = lane / 4 + e / 2 * 8, column = lane % 4 * 2 + e % 2;
+        for (int k = 0; k < 16; k++) {
+            unsigned left = taken_from<Operands>(row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2];
+            unsigned right = taken_from<Operands>(column * 4 + k % 8 / 2).b[k / 8];
+            c[e] += half_of(left, k % 2) * half_of(right, k % 2);
+        }
+    }
+    sync_warp();
+}
+
+static void load_transposed(unsigned b[4], const unsigned short* row)
+{
+    give(row);
+    int lane = current % 32;
+    for (int i = 0; i < 4; i++) {  // matrix i of 8 rows, whose beginnings lanes 8 i to 8 i + 7 have named
+        unsigned short both[2];
+        for (int e = 0; e < 2; e++) both[e] = taken_from<const unsigned short*>(8 * i + lane % 4 * 2 + e)[lane / 4];
+        b[i] = both[0] | (unsigned)both[1] << 16;
+    }
+    sync_warp();
+}
