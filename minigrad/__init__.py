@@ -15,6 +15,7 @@ Read the files in this order:
     modes.py        settings of each thread: no_grad, and hooks that observe every operation
     backend.py      arrays of NumPy (CPU) and CuPy (GPU): devices and dtypes
     sums.py         sums of arrays with small rounding errors
+    precision.py    mixed precision: matrix products in bfloat16 or float16, all else in float32
     ops/            the primitive operations: each function computes a value and states its gradient rule
     dispatch.py     NumPy's own functions on tensors: np.exp(x) is exp(x)
     methods.py      attaches operators and methods to the tensor: x + y, x.sum()

@@ -16,6 +16,7 @@ from minigrad.backward import backpropagate
 from minigrad.graph import Node, Rule, timestamp
 from minigrad.lazy import Gradient, materialize
 from minigrad.modes import mode, no_grad, op_hook, recording
+from minigrad.precision import current_precision, products_in
 from minigrad.random import replay, stream_state
 from minigrad.tensor import Tensor, gradient_edge, record
 
@@ -30,6 +31,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: object) -> Tensor:
     if not mode.recording:
         return f(*inputs)
     state = stream_state()  # so that the second run draws the same dropout masks
+    precision = current_precision()
     value, used = _run_unrecorded(f, inputs)
     if value.requires_grad:  # no operation of `f` made it: `f` returned a tensor that existed before
         return value
@@ -37,7 +39,7 @@ def checkpoint(f: Callable[..., Tensor], *inputs: object) -> Tensor:
 
     def vjp(g: Gradient, out: None) -> tuple[Gradient, ...]:
         create_graph, start = mode.recording, timestamp()
-        with recording(True), replay(state):
+        with recording(True), replay(state), products_in(precision):
             again = f(*inputs)
         gradients: dict[Node | Tensor, Gradient] = {}
 

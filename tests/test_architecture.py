@@ -24,7 +24,7 @@ from tools.structure import (
 ROOT = Path(__file__).parents[1]
 SOURCES = read_sources(ROOT)
 ALLOWED = {  # packages that a room may import; the standard library goes without saying
-    "minigrad": {"minigrad", "numpy", "cupy", "cupyx"},
+    "minigrad": {"minigrad", "numpy", "cupy", "cupyx", "ml_dtypes"},  # ml_dtypes is optional: precision.py
     "tokenizer": {"tokenizer", "numpy", "regex", "jinja2"},  # jinja2 is optional: chat templates
     "llm": {
         "llm",

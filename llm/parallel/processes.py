@@ -113,6 +113,7 @@ class Processes(Workers):
         """Add the gradients of workers 1, 2, ... to those of the parent."""
         parameters = list(zip(self._parameters, *self._gradients[:workers]))
 
+        @np.errstate(all="ignore")  # as in `compute_gradient`
         def add(part: slice) -> None:
             for p, *gradients in parameters[part]:
                 # All workers have built the same graph. A parameter without a gradient here has none in the children.

@@ -92,6 +92,10 @@ class TrainOptions:
     at a time, however many --threads there are. The gradient stays the same, except that of the balancing loss of
     experts (--balance-loss), which is computed in each part by itself.
     """
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """In what matrix products are computed; weights, sums and losses stay float32. Faster on a GPU, slower on a CPU.
+    bf16 needs the package ml_dtypes. fp16 scales the loss, and skips updates in which a gradient overflows.
+    """
     recompute: bool = False
     """Activation checkpointing: keep only the input of each layer for the backward pass, and compute the layer again
     there. Takes much less memory, and a third more time. The gradient stays the same.

@@ -8,7 +8,7 @@
 6. signals.py       Ctrl-C: finish the update, then stop
 7. task.py          what a run learns: data, tokenizer, objective, validation; text.py: the task of plain text
 8. setup.py         from options to a trainer: task, model; optimizers.py: AdamW or Muon; base.py: --from
-9. checks.py        what can be checked before the first step
+9. checks.py        what can be checked before the first step; mixed_precision.py: --precision
 10. command.py      the command line of train.py
 11. messages.py     what is said at the end
 12. display.py      progress bars; dry_run.py: --dry-run; memory.py: how much is needed; trained.py: of what is

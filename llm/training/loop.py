@@ -179,7 +179,7 @@ class Loop:
         if not result.updated:
             print_line(
                 f"step {step}: loss {result.loss} and gradient norm {result.grad_norm} are not both finite; "
-                "update skipped"
+                f"update skipped{', loss scale halved' if result.overflow else ''}"
             )
         if evaluation:
             width = len(str(self.trainer.options.steps))

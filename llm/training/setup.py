@@ -19,9 +19,10 @@ from llm.parallel.workers import Workers
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
-from llm.training.checks import check_room, problems_of_schedule
+from llm.training.checks import check_precision, check_room, problems_of_schedule
 from llm.training.display import print_line
 from llm.training.memory import advised
+from llm.training.mixed_precision import MixedPrecision
 from llm.training.optimizers import make_optimizer
 from llm.training.step import learning_rate
 from llm.training.task import Parts, Task, TaskKind
@@ -38,6 +39,7 @@ def set_up(options: Options, run: Run, kind: TaskKind = TextTask, job: Job = ONE
     Raises ValueError (DataError, RunError ...) or OSError, with a sentence for the user, when data, tokenizer, options
     or checkpoint cannot be used. The folder is not changed then.
     """
+    check_precision(options, job.world.size)
     device = pick_device(options.training.device)
     checkpoint = _newest_checkpoint(run) if run.exists else None
     eval_tasks = tasks_to_solve(options.training)  # before anything that takes long
@@ -105,7 +107,8 @@ def make_trainer(options: Options, parts: Parts, device: str, model: GPT, job: J
     # Each of several workers has one core. A single worker leaves its cores to matrix products.
     set_blas_threads(1 if count > 1 else blas_threads(training.threads, model.num_parameters()))
     model.to(device)
-    workers, optimizer = job.make_workers(model, parts.objective, count, partial(make_optimizer, model, training))
+    objective = MixedPrecision(training.precision).objective(parts.objective)
+    workers, optimizer = job.make_workers(model, objective, count, partial(make_optimizer, model, training))
     return Trainer(
         training,
         workers=workers,

@@ -11,6 +11,7 @@ from typing import Any
 from llm.parallel.objective import Batch
 from llm.parallel.workers import Workers
 from llm.runs.options import TrainOptions
+from llm.training.mixed_precision import MixedPrecision
 from minigrad.optim import Optimizer, clip_grad_norm, schedules, step_if_finite
 
 Schedule = Callable[[int], float]  # takes the number of a step (0, 1, 2 ...), returns its learning rate
@@ -24,6 +25,7 @@ class StepResult:
     grad_norm: float  # before clipping
     updated: bool  # False: the loss or the gradient was not finite, and the weights are as before
     tokens: int  # how many tokens the batch had, for the speed in tokens per second
+    overflow: bool = False  # not updated, because the loss scale of fp16 was too large; it is smaller now
     metrics: Mapping[str, float] = field(default_factory=dict)  # means of what the objective reports beside the loss
 
 
@@ -36,14 +38,17 @@ def train_step(
     clip: float = 1.0,
     micro_batches: int = 1,
     seed: tuple[int, int] = (0, 0),
+    mixed: MixedPrecision | None = None,
 ) -> StepResult:
     """Update the weights once.
 
     `clip`: the largest norm that the gradient may have; 0: no limit. `micro_batches`: see `Workers.accumulate`.
     `seed`: the seed of the run and the number of the step, which together decide the dropout.
+    `mixed`: the precision of matrix products; None: float32.
     """
+    mixed = mixed or MixedPrecision("fp32")
     optimizer.zero_grad()
-    loss = workers.accumulate(batch, micro_batches=micro_batches, seed=seed)
+    loss = mixed.accumulate(workers, optimizer, batch, micro_batches=micro_batches, seed=seed)
     # If the norm of the whole gradient is too large, all of it is scaled by the same factor. So one bad batch cannot
     # spoil the weights. With infinity as the limit, the norm is only measured.
     # `parallel_slices` divides a loop over the weights among the workers.
@@ -51,7 +56,8 @@ def train_step(
     # One NaN in the gradient makes its norm NaN. After an update with it, all weights would be NaN for ever.
     loss, norm = step_if_finite(optimizer, loss, norm, lr=lr, parallel=workers.parallel_slices)
     finite = math.isfinite(loss) and math.isfinite(norm)
-    return StepResult(loss, norm, finite, tokens=batch[0].size, metrics=workers.metrics.means())
+    overflow = mixed.update(loss, norm)
+    return StepResult(loss, norm, finite, batch[0].size, overflow, workers.metrics.means())
 
 
 def learning_rate(options: TrainOptions) -> Schedule:

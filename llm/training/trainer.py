@@ -28,6 +28,7 @@ from llm.runs.errors import RunError
 from llm.runs.options import TrainOptions
 from llm.runs.state import STATE
 from llm.runs.trained import kept_parameters, load_trained, trained_state
+from llm.training.mixed_precision import MixedPrecision
 from llm.training.step import Schedule, StepResult, train_step
 from llm.training.task import BatchSource, ChangingBatches, Validator
 from minigrad.optim import Optimizer
@@ -61,7 +62,7 @@ class TrainerState:
 class Trainer:
     """Trains the model of `workers` to minimise their objective.
 
-    `options`: the trainer reads only `steps`, `clip`, `micro_batches` and `seed`.
+    `options`: the trainer reads only `steps`, `clip`, `micro_batches`, `seed` and `precision`.
     `data`: checksums by name, {"train": ..., "val": ...}, so that a run is not resumed with other data by mistake.
     `description`: of the data, in a line.
     """
@@ -82,6 +83,7 @@ class Trainer:
         self.model, self.workers, self.optimizer = workers.model, workers, optimizer
         self.batches, self.schedule, self.validation, self.data = batches, schedule, validation, dict(data)
         self.description = description
+        self.mixed = MixedPrecision(options.precision)
         self.state = TrainerState()  # replaced when a run is resumed
 
     @property
@@ -99,10 +101,12 @@ class Trainer:
             clip=options.clip,
             micro_batches=options.micro_batches,
             seed=(options.seed, state.step),  # so the dropout of a step is the same in a resumed run
+            mixed=self.mixed,
         )
         # A skipped update counts as a step too. Otherwise the same batch would come again, with the same result.
         state.step += 1
-        state.skipped = 0 if result.updated else state.skipped + 1
+        # An overflow of the loss scale is no failure: the scale is smaller at the next step.
+        state.skipped = 0 if result.updated or result.overflow else state.skipped + 1
         state.elapsed += time.perf_counter() - began  # without evaluations, samples and checkpoints
         if isinstance(self.batches, ChangingBatches):
             return replace(result, metrics={**self.batches.measures, **result.metrics})
@@ -122,7 +126,7 @@ class Trainer:
 
         The arrays are not copies: write them to disk before the next update changes them.
         """
-        state = {**self.state.to_json(), "data": self.data}
+        state = {**self.state.to_json(), **self.mixed.to_json(), "data": self.data}
         with self.optimizer.whole_parameters(changed=False):
             return Checkpoint(trained_state(self.model), self._optimizer_state(), state)
 
@@ -156,6 +160,7 @@ class Trainer:
                 "the text is not the one this run was trained on so far; give the same --data and --val-fraction, "
                 f"or start a new run (the checksums of its text are in {checkpoint.name(STATE)})"
             )
+        self.mixed.restore(checkpoint.state)
         with self.optimizer.whole_parameters(changed=True):
             load_checkpoint(self.model, checkpoint)
         try:

@@ -66,7 +66,7 @@ class BlockedAttention:
                 saved.append((p, total) if self.saves_weights else np.log(total) + maximum)
             if inputs.options.dropout:
                 p = p * inputs.dropout_factors(b, i, j)
-            y = p @ inputs.v[b, :, j]  # (b, K, R, D)
+            y = inputs.matmul(p, inputs.v[b, :, j])  # (b, K, R, D)
             y /= total
             out_by_head[b, :, :, i] = split_group(y, G)
         return out, saved
@@ -90,8 +90,8 @@ class BlockedAttention:
             q = self.scaled_queries(b, i)  # (b, K, R, D)
             ds, dx, dv_block = self.score_gradients(q, do, delta, saved_block, (b, i, j))
             first = covered and i.stop == T  # `blocks` begins with the last queries
-            dq_by_head[b, :, :, i] = split_group(dx @ inputs.k[b, :, j], G)
-            set_or_add(dk[b, :, j], dx.swapaxes(-1, -2) @ q, first=first)
+            dq_by_head[b, :, :, i] = split_group(inputs.matmul(dx, inputs.k[b, :, j]), G)
+            set_or_add(dk[b, :, j], inputs.matmul(dx.swapaxes(-1, -2), q), first=first)
             set_or_add(dv[b, :, j], dv_block, first=first)
             if dbias is not None:
                 dbias[b, :, :, i, j] = split_group(ds, G)
@@ -112,12 +112,12 @@ class BlockedAttention:
             p, slope = self.scores(q, block)
             p -= saved  # lse
             np.exp(p, out=p)  # softmax = exp(scores - lse)
-        dp = do @ inputs.v[b, :, j].swapaxes(-1, -2)  # (b, K, R, j)
+        dp = inputs.matmul(do, inputs.v[b, :, j].swapaxes(-1, -2))  # (b, K, R, j)
         p_after_dropout = p
         if inputs.options.dropout:  # the output was (P * factors) V
             factors = inputs.dropout_factors(*block)
             p_after_dropout, dp = p * factors, dp * factors
-        dv = p_after_dropout.swapaxes(-1, -2) @ do
+        dv = inputs.matmul(p_after_dropout.swapaxes(-1, -2), do)
         ds = dp  # dS = P * (dP - delta), in the memory of dP
         ds -= delta
         ds *= p

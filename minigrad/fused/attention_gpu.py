@@ -11,7 +11,6 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.cuda import rows as kernels
-from minigrad.cuda.products import matmul
 from minigrad.fused.attention_blocks import MAX_SAVED_RATIO, Saved
 from minigrad.fused.attention_scores import ALL, AttentionInputs
 from minigrad.fused.rows import as_rows, row_sum
@@ -34,8 +33,8 @@ class WholeAttention:
         p, _ = inputs.scores(self.scaled_queries(), ALL, ALL, ALL)  # (B, K, R, S); kernels hide what causality hides
         maximum, total = kernels.softmax_numerators(as_rows(p), self.visible)
         maximum, total = (a.reshape(B, K, G * T, 1) for a in (maximum, total))
-        after_dropout = p * inputs.dropout_factors(ALL, ALL, ALL) if inputs.options.dropout else p
-        y = matmul(after_dropout, inputs.v)  # (B, K, R, D)
+        p_after_dropout = p * inputs.dropout_factors(ALL, ALL, ALL) if inputs.options.dropout else p
+        y = inputs.matmul(p_after_dropout, inputs.v)  # (B, K, R, D)
         # In memory (B, T, H, D), the order that the linear map after attention reads.
         out = inputs.xp.empty((B, T, K * G, D), inputs.dtype).transpose(0, 2, 1, 3)
         np.divide(self.by_head(y), self.by_head(total), out=self.by_head(out))
@@ -56,15 +55,15 @@ class WholeAttention:
             p, slope = inputs.scores(q, ALL, ALL, ALL)
             kernels.softmax_from_lse(as_rows(p), saved_block, self.visible)
             self.by_head(do)[...] = self.by_head(g)
-        dp, p_after_dropout = matmul(do, inputs.v.swapaxes(-1, -2)), p  # (B, K, R, S)
+        dp, p_after_dropout = inputs.matmul(do, inputs.v.swapaxes(-1, -2)), p  # (B, K, R, S)
         if inputs.options.dropout:
             factors = inputs.dropout_factors(ALL, ALL, ALL)
             p_after_dropout, dp = p * factors, dp * factors
-        dv = matmul(p_after_dropout.swapaxes(-1, -2), do)  # (B, K, S, D)
+        dv = inputs.matmul(p_after_dropout.swapaxes(-1, -2), do)  # (B, K, S, D)
         dp -= delta
         dp *= p
         ds, dx = dp, dp if slope is None else dp * slope  # slope of the soft cap
-        dq, dk = matmul(dx, inputs.k), matmul(dx.swapaxes(-1, -2), q)
+        dq, dk = inputs.matmul(dx, inputs.k), inputs.matmul(dx.swapaxes(-1, -2), q)
         dq *= inputs.options.scale
         grads = dq.reshape(B, K * G, T, D), dk, dv
         return grads if inputs.bias is None else (*grads, ds.reshape(B, K * G, T, S) if needs_bias_grad else None)

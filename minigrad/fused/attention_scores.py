@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol, TypeGuard
 import numpy as np
 
 from minigrad.backend import Array, array_module
-from minigrad.cuda.products import matmul
 from minigrad.fused.curves import soft_cap_in_place
 from minigrad.fused.dropout import keep_mask, keep_scale
+from minigrad.precision import current_precision
 from minigrad.random import Key
 
 ALL = slice(None)
@@ -83,6 +83,7 @@ class AttentionInputs:
         self.offset = S - T  # query i is at the position of key i + offset: the last query is at the last key
         self.q, self.k, self.v = q.reshape(B, K, H // K, T, D), k, v
         self.bias, self.mask = bias, mask
+        self.matmul = current_precision().matmul  # for both passes
 
     def scores(self, scaled_q: Array, b: slice, i: slice, j: slice) -> tuple[Array, Array | None]:
         """Scores of a block (b, K, R, j), where pairs hidden by the mask are -inf, and the slope of the soft cap.
@@ -90,7 +91,7 @@ class AttentionInputs:
         `scaled_q`: (b, K, R, D). The slope (b, K, R, j) is d score / d (scale q·k), or None without a cap.
         """
         (K, G), cap = self.shape[1:3], self.options.soft_cap
-        scores = matmul(scaled_q, self.k[b, :, j].swapaxes(-1, -2))  # (b, K, R, j)
+        scores = self.matmul(scaled_q, self.k[b, :, j].swapaxes(-1, -2))  # (b, K, R, j)
         slope = None if cap is None else soft_cap_in_place(scores, cap)
         by_head = split_group(scores, G)  # (b, K, G, i, j), a view: adding to it adds to the scores
         if self.bias is not None:

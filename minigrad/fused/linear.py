@@ -19,6 +19,7 @@ from minigrad.cuda.products import linear as linear_on_gpu
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, column_sum
 from minigrad.lazy import LazyGradient
+from minigrad.precision import FP32, Precision, current_precision
 from minigrad.tensor import Tensor, as_tensor
 
 
@@ -33,30 +34,31 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     x, weight = as_tensor(x), as_tensor(weight)
     inputs: tuple[Tensor, ...] = (x, weight) if bias is None else (x, weight, as_tensor(bias))
     check_shapes(*inputs)
-    y = _with_bias(as_rows(x.data), *(t.data for t in inputs[1:]))  # (N, out); two axes are best for CuPy
+    precision = current_precision()
+    y = _with_bias(precision, as_rows(x.data), *inputs[1:])  # (N, out); two axes are best for CuPy
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        return linear_gradients(as_rows(g), inputs, needs)
+        return linear_gradients(as_rows(g), inputs, needs, precision)
 
     return record_fused(y.reshape(*x.shape[:-1], weight.shape[0]), inputs, vjp, linear_reference)
 
 
-def _with_bias(x: Array, weight: Array, bias: Array | None = None) -> Array:
+def _with_bias(precision: Precision, x: Array, weight: Tensor, bias: Tensor | None = None) -> Array:
     """x Wᵀ + b for x (N, in)."""
-    if bias is not None and is_ours(x, weight, bias):
-        return linear_on_gpu(x, weight, bias)  # the bias is added before the product is written
-    y = product(x, weight)
+    if precision.dtype is None and bias is not None and is_ours(x, weight.data, bias.data):
+        return linear_on_gpu(x, weight.data, bias.data)  # the bias is added before the product is written
+    y = product_in(precision, x, weight)
     if bias is not None:
-        y += bias
+        y += bias.data
     return y
 
 
-def linear_gradients(dy: Array, inputs: Sequence[Tensor], needs: Needs) -> tuple:
+def linear_gradients(dy: Array, inputs: Sequence[Tensor], needs: Needs, precision: Precision = FP32) -> tuple:
     """Gradients of x, weight and perhaps bias, where they are needed, from dy (N, out)."""
-    x, weight = inputs[0].data, inputs[1].data
-    dx = matmul(dy, weight).reshape(x.shape) if needs[0] else None
+    x, weight, factor = inputs[0].data, inputs[1].data, precision.factor(dy)  # rounded once for both products
+    dx = precision.matmul(factor, precision.weight(inputs[1])).reshape(x.shape) if needs[0] else None
     # Lazy, so that the product is written straight into the optimizer's array of gradients.
-    dw = LazyGradient(weight, lambda out: matmul(dy.T, as_rows(x), out)) if needs[1] else None
+    dw = LazyGradient(weight, lambda out: precision.matmul(factor.T, as_rows(x), out)) if needs[1] else None
     db = LazyGradient(inputs[2].data, lambda out: column_sum(dy, out)) if needs[2:] == (True,) else None
     return (dx, dw, db)[: len(needs)]
 
@@ -88,6 +90,11 @@ class ProductLimits(NamedTuple):
 
 
 LIMITS = ProductLimits()
+
+
+def product_in(precision: Precision, x: Array, weight: Tensor) -> Array:
+    """x Wᵀ in this precision."""
+    return product(x, weight.data) if precision.dtype is None else precision.matmul(x, precision.weight(weight).T)
 
 
 def product(x: Array, weight: Array, limits: ProductLimits = LIMITS) -> Array:

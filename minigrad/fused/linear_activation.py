@@ -16,10 +16,11 @@ import numpy as np
 from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.fused.activation import ACTIVATIONS, Activation, split_gate_up
 from minigrad.fused.curves import value_and_slope
-from minigrad.fused.linear import check_shapes, linear, linear_gradients, linear_reference, product
+from minigrad.fused.linear import check_shapes, linear, linear_gradients, linear_reference, product_in
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, blocks
 from minigrad.modes import mode
+from minigrad.precision import current_precision
 from minigrad.tensor import Tensor, as_tensor
 
 
@@ -39,12 +40,13 @@ def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str)
     if not (mode.recording and any(t.requires_grad for t in inputs)):
         return f.function(linear(*inputs))  # no backward pass will ask for the slope
     x, weight, *biases = inputs
-    z = product(as_rows(x.data), weight.data)  # (N, out), without the bias, which is added block by block
+    precision = current_precision()
+    z = product_in(precision, as_rows(x.data), weight)  # (N, out), without the bias, which is added block by block
     y = value_and_slope_in_place(z, biases[0].data if biases else None, f)
     slope = z  # value_and_slope_in_place has overwritten z
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        return linear_gradients(times_slope(as_rows(g), slope, f), inputs, needs)
+        return linear_gradients(times_slope(as_rows(g), slope, f), inputs, needs, precision)
 
     def reference(*inputs: Tensor) -> Tensor:
         return linear_activation_reference(*inputs, activation=activation)

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import Array, array_module
-from minigrad.cuda.products import add_product, matmul
 from minigrad.fused.cross_entropy import cross_entropy_reference, softmax_loss
 from minigrad.fused.curves import check_soft_cap, soft_cap_in_place
 from minigrad.fused.linear import linear_reference
@@ -29,6 +28,7 @@ from minigrad.lazy import Gradient, LazyGradient
 from minigrad.modes import mode
 from minigrad.ops import where
 from minigrad.ops.arguments import as_number
+from minigrad.precision import Precision, current_precision
 from minigrad.tensor import Tensor, as_tensor
 
 CPU_CHUNK_ROWS = 512  # rows of logits at a time
@@ -112,7 +112,8 @@ def split_linear_cross_entropy(
     counted = _CountedRows(checked)
     rows = counted.of_inputs(as_rows(x.data))  # (n, C)
     soft_cap, bias = check_soft_cap(soft_cap), inputs[2].data if inputs[2:] else None
-    head = _Head(rows, weight.data, bias, counted(checked.classes), options, soft_cap, softmax)
+    precision = current_precision()
+    head = _Head(rows, weight, bias, counted(checked.classes), options, soft_cap, softmax, precision)
     needs = [t.requires_grad for t in inputs]
     in_forward = (
         mode.recording and any(needs) and options.reduction != "none"
@@ -190,12 +191,13 @@ class _Head:
     """The arrays and options of one call."""
 
     x: Array  # (N, C)
-    weight: Array  # (V, C)
+    weight: Tensor  # (V, C)
     bias: Array | None  # (V,)
     targets: Array  # (N,)
     options: LossOptions
     soft_cap: float | None
     softmax: RowLosses
+    precision: Precision
 
     def losses_and_gradients(
         self, chunk: int, row_weights: Array | None, needs: Needs, *, save_dz: bool = False
@@ -206,15 +208,16 @@ class _Head:
         """
         losses = np.empty_like(self.x, shape=self.x.shape[:1])
         grads = _Gradients() if row_weights is None else self._empty_gradients(needs, save_dz=save_dz)
+        factor = self.precision.weight(self.weight)  # rounded once for all chunks
         for start in range(0, len(self.x), chunk):
             rows = slice(start, start + chunk)
-            z, slope = self._logits(rows)  # (n, V)
+            z, slope = self._logits(rows, factor)  # (n, V)
             weights = None if row_weights is None else row_weights[rows]
             losses[rows] = self.softmax(z, self.targets[rows], self.options, weights)
             if weights is not None:  # softmax has left the gradients in z
                 if slope is not None:  # the chain rule for the soft cap
                     z *= slope
-                self._add_gradients(z, grads, rows)
+                self._add_gradients(z, factor, grads, rows)
                 if save_dz:
                     grads = grads._replace(logits=z)
             del z, slope  # before the next chunk is computed: these are the largest arrays of the whole model
@@ -223,30 +226,30 @@ class _Head:
     def _empty_gradients(self, needs: Needs, *, save_dz: bool) -> _Gradients:
         make = np.empty_like if len(self.x) else np.zeros_like  # without rows, nothing would be written to them
         dx = make(self.x) if needs[0] else None
-        dw = make(self.weight) if needs[1] and not save_dz else None
+        dw = make(self.weight.data) if needs[1] and not save_dz else None
         db = make(self.bias) if any(needs[2:]) else None
         return _Gradients(dx, dw, db)
 
-    def _logits(self, rows: slice) -> tuple[Array, Array | None]:
+    def _logits(self, rows: slice, factor: Array) -> tuple[Array, Array | None]:
         """The logits (n, V) of a chunk, and the slope of the soft cap or None."""
-        z = matmul(self.x[rows], self.weight.T)
+        z = self.precision.matmul(self.x[rows], factor.T)
         if self.bias is not None:
             z += self.bias
         return z, None if self.soft_cap is None else soft_cap_in_place(z, self.soft_cap)
 
-    def _add_gradients(self, dz: Array, grads: _Gradients, rows: slice) -> None:
+    def _add_gradients(self, dz: Array, weight: Array, grads: _Gradients, rows: slice) -> None:
         """dx = dz W, dW = dzᵀ x, db = Σ dz. The first chunk sets dW and db, and the others add to them."""
-        x, first = self.x[rows], rows.start == 0
+        matmul, x, first = self.precision.matmul, self.x[rows], rows.start == 0
         if grads.x is not None:
-            matmul(dz, self.weight, grads.x[rows])
+            matmul(dz, weight, out=grads.x[rows])
         if grads.bias is not None:
             total = column_sum(dz)
             grads.bias[...] = total if first else grads.bias + total
         if grads.weight is not None and first:
-            matmul(dz.T, x, grads.weight)
+            matmul(dz.T, x, out=grads.weight)
         elif grads.weight is not None:
             for slab in _slabs(grads.weight):
-                add_product(dz.T[slab], x, grads.weight[slab])
+                self.precision.add_product(dz.T[slab], x, grads.weight[slab])
 
 
 # --- the backward pass: the gradients for g = 1, times g --------------------------------------------------------------
@@ -258,7 +261,7 @@ def _times_g(g: Array, grads: _Gradients, head: _Head) -> tuple[Gradient, Gradie
     db = None if grads.bias is None else grads.bias * g
     dw = None
     if grads.logits is not None:  # dW was not computed yet: g dW = dzᵀ (g x)
-        dw = _lazy_product(head.weight, grads.logits, head.x * g)
+        dw = _lazy_product(head.weight.data, grads.logits, head.x * g, head.precision)
     elif grads.weight is not None:
         dw = _lazy_multiple(grads.weight, g)
     return dx, dw, db
@@ -269,9 +272,9 @@ def _lazy_multiple(dw: Array, g: Array) -> LazyGradient:
     return _lazy_in_slabs(dw, lambda slab, out: np.multiply(dw[slab], g, out=out))
 
 
-def _lazy_product(weight: Array, dz: Array, x: Array) -> LazyGradient:
+def _lazy_product(weight: Array, dz: Array, x: Array, precision: Precision) -> LazyGradient:
     """dzᵀ x, from dz (N, V) and x (N, C)."""
-    return _lazy_in_slabs(weight, lambda slab, out: matmul(dz.T[slab], x, out))
+    return _lazy_in_slabs(weight, lambda slab, out: precision.matmul(dz.T[slab], x, out=out))
 
 
 def _lazy_in_slabs(weight: Array, compute: Callable[[slice, Array | None], Array]) -> LazyGradient:

@@ -39,15 +39,16 @@ class Parameter(Tensor):
     """A leaf tensor that requires a gradient and owns its array: `data` is copied, because training writes into it.
 
     `grad_buffer`: this parameter's slice of the flat gradient of an optimizer (optim/flat.py), or None. `backward()`
-    writes the gradient there.
+    writes the gradient there. `half`: a copy in a half type, for products (minigrad/precision.py), or None.
     """
 
-    __slots__ = ("grad_buffer",)
+    __slots__ = ("grad_buffer", "half")
 
     def __init__(self, data: Any, dtype: Any = None):
         super().__init__(data, requires_grad=True, dtype=dtype)
         self.data = self.data.copy()  # the caller's array must not change with training
         self.grad_buffer: Array | None = None
+        self.half: Array | None = None
 
     def accumulate(self, gradient: Gradient, *, in_place: bool = False) -> None:
         """Add `gradient` to `.grad`, as for any tensor, but keep the sum in the buffer if there is one."""
