@@ -14,13 +14,13 @@ import numpy as np
 
 from llm.hub.errors import HubError
 from llm.hub.source import Source
-from llm.hub.stored import Weight, product
+from llm.hub.stored import Stored, Weight, product
 from llm.model.gpt import GPT
 from minigrad.backend import Array
 from minigrad.fused.activation import ACTIVATIONS
 from minigrad.fused.cross_entropy import cross_entropy
 from minigrad.fused.record import Needs, record_fused
-from minigrad.nn import Embedding, Linear, Module
+from minigrad.nn import Embedding, Linear, Module, Parameter
 from minigrad.tensor import Tensor, as_tensor
 
 KEPT = {
@@ -115,6 +115,27 @@ class StoredGPT(GPT):
     @property
     def dtype(self) -> np.dtype:
         return self.embedding.dtype if isinstance(self.embedding, StoredEmbedding) else self.embedding.weight.dtype
+
+
+def stored_in(model: GPT, kind: str = "BF16") -> StoredGPT:
+    """A model with the same weights, whose matrices are rounded to `kind` and stored so. It shares all others.
+
+    Raises ValueError for a model that is more than a GPT, such as one with an adapter.
+    """
+    if type(model) is not GPT:
+        raise ValueError(f"only a plain GPT can be stored in half of the memory, not a {type(model).__name__}")
+    result = StoredGPT(model.config, rng=None, dtype=model.dtype)
+    modules = dict(result.named_modules())
+    for name, module in list(model.named_modules()):
+        if isinstance(module, Linear):
+            replace_module(result, name, StoredLinear(Stored.from_array(module.weight.data, kind), module.bias))
+        elif isinstance(module, Embedding) and name != "positions":
+            replace_module(result, name, StoredEmbedding(Stored.from_array(module.weight.data, kind), model.dtype))
+        else:
+            for own, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    setattr(modules[name], own, value)
+    return result.eval()
 
 
 def replace_module(model: Module, name: str, module: Module) -> None:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import secrets
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from llm.console import say
 from llm.inference.constrain import Constraint
 from llm.inference.generate import first_in_context
-from llm.inference.model_choice import LoadedModel, check_kind, load_other, load_run, with_adapter, with_adapters
+from llm.inference.model_choice import (
+    LoadedModel,
+    check_kind,
+    in_bf16,
+    load_other,
+    load_run,
+    with_adapter,
+    with_adapters,
+)
 from llm.inference.options import GenerateOptions, parse
 from llm.inference.terminal.attention_picture import draw_attention
 from llm.inference.terminal.chat import Chat
@@ -124,6 +133,8 @@ def keep_running_without_readers() -> None:
 
 def load_chosen(options: GenerateOptions) -> LoadedModel:
     """The model that the options ask for."""
+    if options.precision == "bf16":
+        return in_bf16(load_chosen(replace(options, precision="fp32", device="cpu")))
     if options.model is not None:
         return load_other(options.model, options.tokenizer, options.weights, options.device)
     run = Run(options.run) if options.run is not None else newest_run()

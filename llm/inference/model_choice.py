@@ -12,6 +12,7 @@ from llm.hub.errors import HubError
 from llm.hub.generation_defaults import FILE_NAME, GenerationDefaults
 from llm.hub.read import Weights, load_either, load_tokenizer
 from llm.hub.source import open_model
+from llm.hub.stored_model import stored_in
 from llm.hub.tuned import is_tuned
 from llm.hub.tuned import load_run as load_tuned
 from llm.inference.sampling import Sampling
@@ -55,6 +56,11 @@ def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: 
     ends = source.read_defaults(tokenizer).end_tokens
     model = load_tuned(path)[0] if is_tuned(source) else load_either(source, weights=weights)
     return LoadedModel(path, move(model, device, weights), tokenizer, ends)
+
+
+def in_bf16(loaded: LoadedModel) -> LoadedModel:
+    """The model with matrices in half of the memory. Raises ValueError if it is not a plain GPT."""
+    return replace(loaded, model=stored_in(loaded.model))
 
 
 def check_kind(loaded: LoadedModel, *, classify: bool) -> None:

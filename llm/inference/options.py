@@ -56,6 +56,8 @@ class GenerateOptions:
     """For --model. widened: all weights are float32 in memory. stored: they stay as they are in the file (bf16, f16,
     q8), and are widened where they are used, which takes less memory and more time.
     """
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: matrices take half of the memory, and are widened where they are used, on the CPU. Sums stay float32."""
     tokenizer: Annotated[str | None, DEFAULT_IN_TEXT] = None
     """For --model: the file or folder of a tokenizer. Default: the one that the model comes with."""
     adapter: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -113,6 +115,10 @@ class GenerateOptions:
             raise ValueError("--run and --checkpoint choose a run, and --model another model; give one of the two")
         if self.model is None and (self.tokenizer is not None or self.weights == "stored"):
             raise ValueError("--tokenizer and --weights stored are for --model; a run has its own tokenizer")
+        if self.precision != "fp32" and (
+            self.adapter or self.weights == "stored" or self.device not in ("auto", "cpu")
+        ):
+            raise ValueError("--precision bf16 is for the CPU, without --adapter and --weights stored; leave one out")
         if len(self.adapter) > 1 and not self.serve:
             raise ValueError("a text is written with one --adapter; only --serve takes several")
         if self.regex is not None and self.schema is not None:

@@ -24,7 +24,7 @@ from minigrad.optim import Optimizer
 from minigrad.precision import Name, Precision, cast_weights, precision_named, products_in
 from minigrad.tensor import Tensor
 
-FIRST_SCALE, LARGEST_SCALE = 2.0**16, 2.0**127  # the largest one that is a float32
+FIRST_SCALE, LARGEST_SCALE = 2.0**16, 2.0**64  # so that a scaled loss is far from the largest float32, 2^128
 GROWTH_STEPS = 2000  # good updates in a row after which the scale is doubled
 SCALE, GOOD_STEPS = "loss_scale", "good_steps"  # the names in state.json
 
