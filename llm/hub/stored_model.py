@@ -135,7 +135,8 @@ def stored_in(model: GPT, kind: str = "BF16") -> StoredGPT:
             for own, value in vars(module).items():
                 if isinstance(value, Parameter):
                     setattr(modules[name], own, value)
-    return result.eval()
+    result.eval()
+    return result
 
 
 def replace_module(model: Module, name: str, module: Module) -> None:
