@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import os
 import sysconfig
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ NOT_LIBRARY_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-pack
 # Programs, tables, and packages that newer versions of Python no longer have: little prose, and a quarter of the time.
 LITTLE_PROSE = {"distutils", "encodings", "idlelib", "lib2to3", "turtledemo"}
 FEWEST_CHARACTERS = 100  # of a docstring: shorter ones, such as "Return the size.", say little
+# In Python 3.11, two threads that parse at the same time end in "AST constructor recursion depth mismatch".
+_ONE_PARSER = threading.Lock()
 BETWEEN = "\n\n\n"  # two empty lines: within a docstring there is seldom more than one
 
 
@@ -56,7 +59,8 @@ def documents_of_files(files: Iterable[list[str]]) -> list[str]:
 def docstrings_of(path: Path) -> list[str]:
     """All docstrings of a file, without their indentation; [] if the file is not Python."""
     try:
-        return list(_docstrings(ast.parse(path.read_bytes())))
+        with _ONE_PARSER:
+            return list(_docstrings(ast.parse(path.read_bytes())))
     except (SyntaxError, ValueError):  # ValueError: a zero byte, in Python 3.10 and 3.11
         return []
 
