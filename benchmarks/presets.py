@@ -1,6 +1,6 @@
 """How long train.py takes for a preset as it is, and with other options: losses and seconds of several seeds.
 
-    python -m benchmarks.presets --preset default --other "--optimizer adamw --steps 500 --lr 4e-3 --warmup 100"
+    python -m benchmarks.presets --preset default --other="--optimizer adamw --steps 500 --lr 4e-3 --warmup 100"
 
 Whole runs of train.py take turns. Seconds are those of the updates, as metrics.jsonl has them.
 """
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
             words = [*options.both.split(), *more.split(), "--seed", str(seed), "--threads", str(threads)]
             results[kind].append(train(options.preset, words, settings))
             print(f"seed {seed}, {kind}: {results[kind][-1]}", file=sys.stderr, flush=True)
-    print(f"{machine.describe([], settings, threads)}\n\n{table(results)}", flush=True)
+    print("\n".join([*machine.describe([], settings, threads), "", table(results)]), flush=True)
 
 
 def train(preset: str, words: Sequence[str], settings: dict[str, str]) -> Result:
