@@ -14,5 +14,7 @@ MORE_STYLE = Html("""
 .scroll { overflow-x: auto; } td.right { font-weight: 700; color: var(--kept); } code { overflow-wrap: anywhere; }
 .ignored { color: var(--quiet); }
 h1 { overflow-wrap: anywhere; }
+.facts thead th:nth-child(2) { text-align: right; }
+.legend span { display: inline-block; margin-right: 6px; }
 .facts td { white-space: normal; overflow-wrap: anywhere; }
 """)

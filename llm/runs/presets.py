@@ -25,7 +25,7 @@ def presets() -> dict[str, Options]:
         batch_size=12,
         steps=250,
         lr=6e-3,
-        weight_decay=0.3,  # it reads its text twice. A text that is read nine times needs 2: docs/LOG.md, 2026-12-01
+        weight_decay=0.3,  # it reads its text once. A text that is read nine times needs 2: docs/LOG.md, 2026-12-01
         sample_every=125,
         **muon,
     )
