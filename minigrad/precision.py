@@ -12,9 +12,9 @@ Why masters: bfloat16 has 8 significant bits. A weight of 1 that is changed by 0
 Why widened results: a sum of bfloat16 numbers stands still as soon as it is 256 times as large as its terms.
 
 On a GPU such products run on tensor cores, by cublasLt (cuda/products.py): CuPy multiplies half types well only as
-matrices, and its products with more axes refuse bfloat16. NumPy has no fast product of half
-types: on the CPU the factors are rounded and widened again, and multiplied in float32. This gives the same numbers, up
-to the order of sums, but takes longer than float32: it is there to test the policy.
+matrices, and its products with more axes refuse bfloat16. NumPy has no fast product of half types: on the CPU the
+factors are rounded and widened again, and multiplied in float32. This gives the same numbers, up to the order of sums,
+but takes longer than float32: it is there to test the policy.
 
     with cast_weights(flats, BF16), products_in(BF16):      one cast of each flat array, in place of one in each product
         loss = model.loss(ids, targets)
@@ -43,7 +43,7 @@ Name = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Precision:
-    """How matrix products are computed. `dtype`: of factors and results; None: that of the arrays, which stay so."""
+    """How matrix products are computed. `dtype`: of factors and results; None: no cast."""
 
     dtype: np.dtype | None = None
 

@@ -21,7 +21,6 @@ from llm.model.gpt import GPT
 from llm.model.transformer import Transformer
 from llm.report.opened import Opened
 from llm.report.pictures import image
-from tokenizer import BaseTokenizer
 
 MOST_TOKENS = 64
 MOST_HEADS = 256  # that are shown: a page stays below 5 MB
@@ -34,7 +33,6 @@ def head_scores(weights: np.ndarray, ids: np.ndarray) -> dict[str, np.ndarray]:
     same = (ids[:, None] == ids[None, :]) & earlier  # (T, T): an earlier place with the same token
     after = np.zeros_like(same)
     after[:, 1:] = same[:, :-1]  # the place after it; it may be the query itself, if a token is repeated at once
-    after &= np.tri(T, dtype=bool)
     places = {"previous token": np.eye(T, k=-1, dtype=bool), "same token": same, "induction": after}
     return {name: _mean_weight(weights, where) for name, where in places.items()}
 
@@ -48,7 +46,7 @@ def _mean_weight(weights: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 def show(run: Opened) -> Html | None:
     if isinstance(run.model, Transformer):
-        return _of_translator(run.model, run.tokenizer, run)
+        return _of_translator(run.model, run)
     if run.gpt is None or run.text is None or len(run.text.first) < 2:
         return None
     return _of_text(run.gpt, run.text.first[:MOST_TOKENS], run.text.about)
@@ -59,6 +57,8 @@ def _of_text(model: GPT, ids: np.ndarray, text: str) -> Html:
     for layer, weights in enumerate(all_attention_weights(model, ids.tolist())):
         scores = head_scores(weights, ids)
         figures += [_head(layer, head, weights[head], scores) for head in range(len(weights))]
+        if len(figures) > MOST_HEADS:
+            break
     about = (
         f"{text}, the first {len(ids)} tokens. Rows are the tokens that look, columns those that are looked at; the "
         "darker, the more weight. The numbers are the mean weight on the token before, on the same token earlier, and "
@@ -68,7 +68,7 @@ def _of_text(model: GPT, ids: np.ndarray, text: str) -> Html:
 
 
 def _heads(figures: list[Html], about: str) -> Html:
-    note = f" The first {MOST_HEADS} of {len(figures)} heads are shown." if len(figures) > MOST_HEADS else ""
+    note = f" The first {MOST_HEADS} heads are shown." if len(figures) > MOST_HEADS else ""
     return element(
         "div", element("p", about + note, class_="about"), element("div", *figures[:MOST_HEADS], class_="heads")
     )
@@ -85,8 +85,8 @@ def _figure(title: str, weights: np.ndarray, said: str = "") -> Html:
     )
 
 
-def _of_translator(model: Transformer, tokenizer: BaseTokenizer, run: Opened) -> Html | None:
-    source = first_source(run.samples)
+def _of_translator(model: Transformer, run: Opened) -> Html | None:
+    source, tokenizer = first_source(run.samples), run.tokenizer
     if not source:
         return None
     end = end_id(tokenizer)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from llm.console import command_line
 from llm.data.lab.page.html import Html, element
 from llm.model import cost
+from llm.parallel.blas import limited_blas_threads
 from llm.report.opened import Opened
 from llm.runs.options import Options
 from llm.training.dry_run import predict
@@ -27,10 +28,10 @@ def facts(run: Opened) -> dict[str, str]:
         "parameters": f"{run.model.num_parameters():,}",
         "steps": f"{lines[-1]['step']:,} of {run.options.training.steps:,}" if lines else "none",
         "best validation loss": "none" if best is None else f"{losses[best]:.4f} at step {best:,}",
-        "time of the updates": f"{lines[-1]['elapsed']:,.0f} s" if lines else "",
+        "time in updates": f"{lines[-1]['elapsed']:,.0f} s" if lines else "",
         "speed, median": f"{statistics.median(speeds):,.0f} tokens/s" if speeds else "",
         **predicted(run.options),
-        "most memory of the process": f"{max(peaks) / 1e6:,.0f} MB" if peaks else "",
+        "peak memory of the process": f"{max(peaks) / 1e6:,.0f} MB" if peaks else "",
         "made with": ", ".join(f"{name} {value}" for name, value in run.run.versions.items()),
     }
     return {name: value for name, value in found.items() if value}
@@ -39,7 +40,8 @@ def facts(run: Opened) -> dict[str, str]:
 def predicted(options: Options) -> dict[str, str]:
     """Speed on this machine, and memory of the arrays, as train.py --dry-run predicts them."""
     workers = worker_count(options.training, "cpu")
-    speed = predict(options, "cpu", workers)
+    with limited_blas_threads(1):  # it measures one core, and the chapters after it use all
+        speed = predict(options, "cpu", workers)
     memory = cost.training_memory(options.model, **memory_arguments(options, workers)).total
     return {
         "speed, as predicted for this machine": f"{speed.tokens / speed.seconds:,.0f} tokens/s",

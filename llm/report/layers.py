@@ -1,7 +1,8 @@
 """Norms by layer over the steps, from layers.jsonl: of the weights, of the gradient, and of the updates.
 
-The last picture is the update divided by the weights: how far a step moves a layer, as a part of its length. About a
-thousandth is usual in the middle of a training with AdamW (Karpathy 2022, "Building makemore part 3").
+The last picture is the norm of the update divided by that of the weights: how far a step moves a layer, as a part of
+its length. About a thousandth is usual in the middle of a training with AdamW (Karpathy 2022, "Building makemore part
+3"). The update of a large matrix is estimated from some of its rows (llm/training/records.py).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def layer_names(lines: Lines) -> list[str]:
 
 def show(run: Opened) -> Html | None:
     pictures = [curves(title, norms(run.layers, kind), log=True) for kind, title in KINDS.items()]
-    pictures.append(curves("update as a part of the weights", relative_updates(run.layers), log=True))
+    pictures.append(curves("norm of the update / norm of the weights", relative_updates(run.layers), log=True))
     if not any(pictures):
         return None
     about = "Over the steps, of all parameters of a layer together. The gradient is that before clipping."

@@ -1,10 +1,10 @@
-"""What each layer would say: the logit lens (nostalgebraist 2020). The last row is the answer of the model."""
+"""What each layer would predict next: the logit lens (nostalgebraist 2020). The last row is the answer of the model."""
 
 from __future__ import annotations
 
 from llm.data.lab.page.html import Html, element
 from llm.inference.inspection import logit_lens_from
-from llm.report.opened import Opened
+from llm.report.opened import Opened, token_text
 from tokenizer import BaseTokenizer
 
 COLUMNS = 12  # tokens that are shown, after some context
@@ -20,11 +20,11 @@ def show(run: Opened) -> Html | None:
         return None
     inputs, first = ids[:-1], max(0, len(ids) - 1 - COLUMNS)
     head = element(
-        "tr", element("th", "after the token"), *(element("th", _shown(tokenizer, i)) for i in inputs[first:])
+        "tr", element("th", "after the token"), *(element("th", shown(tokenizer, i)) for i in inputs[first:])
     )
     rows = [
         element("tr", element("th", "embedding" if n == 0 else f"layer {n - 1}"), *(
-            element("td", _shown(tokenizer, i), class_="right" if i == wanted else None)
+            element("td", shown(tokenizer, i), class_="right" if i == wanted else None)
             for i, wanted in zip(logits.argmax(axis=1), ids[first + 1 :])
         ))
         for n, logits in enumerate(logit_lens_from(model, inputs.tolist(), first))
@@ -34,8 +34,8 @@ def show(run: Opened) -> Html | None:
     return element("div", element("p", about, class_="about"), element("div", table, class_="scroll"))
 
 
-def _shown(tokenizer: BaseTokenizer, i: int) -> str:
-    return shortened(repr(tokenizer.decode([int(i)]))[1:-1])
+def shown(tokenizer: BaseTokenizer, i: int) -> str:
+    return shortened(repr(token_text(tokenizer, i))[1:-1])
 
 
 def shortened(text: str) -> str:

@@ -1,7 +1,7 @@
-"""What of a run is looked at: its options, its lines, its model, and a text that the model reads.
+"""Opening a run: its options, its lines, its model, and a text for the model to read.
 
-The text is the validation text of the run. Where this is no text to continue (preferences, rewards), it is what the run
-has written itself, at its last sample.
+The text is the validation text of the run. Objectives without such a text (preference, reward, reinforce) use what the
+run has written itself, at its last sample.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from llm.hub.tuned import load_run
 from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
 from llm.model.transformer import Transformer
+from llm.runs.errors import RunError
+from llm.runs.files import read_json
 from llm.runs.metrics import read_metrics
 from llm.runs.options import Options
 from llm.runs.run import LAYERS, METRICS, SAMPLES, Run
+from llm.runs.state import STATE
 from llm.runs.step_lines import iterate_lines
 from llm.training.task import Task
 from llm.training.text import TextTask
@@ -62,6 +65,7 @@ class Opened:
     model: GPT | Classifier | Transformer
     tokenizer: BaseTokenizer
     text: Text | None
+    problem: str = ""  # why there is no text
 
     @property
     def gpt(self) -> GPT | None:
@@ -74,6 +78,11 @@ def open_run(run: Run, name: str) -> Opened:
     """Read a run. Raises ValueError (RunError ...) or OSError, with a sentence, if it cannot be read."""
     model, tokenizer = load_run(run)
     options, samples = run.options(), list(iterate_lines(run.folder / SAMPLES, ("text",)))
+    text, problem = None, ""
+    try:
+        text = None if isinstance(model, Transformer) else text_to_read(options, run, model, tokenizer, samples)
+    except (ValueError, OSError) as error:  # the data of the run are not there any more, for instance
+        problem = f"No chapters about a text: {error}"
     return Opened(
         name,
         run,
@@ -83,7 +92,8 @@ def open_run(run: Run, name: str) -> Opened:
         list(iterate_lines(run.folder / LAYERS, ("norms",))),
         model,
         tokenizer,
-        None if isinstance(model, Transformer) else text_to_read(options, run, model, tokenizer, samples),
+        text,
+        problem,
     )
 
 
@@ -102,11 +112,17 @@ def text_to_read(
 
 
 def validation_text(kind: Any, options: Options, run: Run, model: Any) -> Text | None:
-    """The first rows of what the run is evaluated on."""
+    """The first rows of what the run is evaluated on. Raises ValueError if the data are not those of the run."""
+    if options.training.data == "-":
+        raise RunError("it came through a pipe, and was not kept")
     with quiet():
         task: Task = kind(options, run)
-        validation: Any = task.parts(model).validation
-    validation = getattr(validation, "validation", validation)  # with --eval-task, it is wrapped
+        parts = task.parts(model)
+    if parts.data != read_json(run.folder / STATE)["data"]:
+        raise RunError(
+            f"{options.training.data} is not the text that the run was trained on: its checksum is another one"
+        )
+    validation: Any = parts.validation
     if isinstance(task, TextTask):
         inputs, targets = (np.concatenate(arrays) for arrays in zip(*validation.batches))
         return Text("Validation text", inputs[:ROWS], targets[:ROWS])
@@ -128,3 +144,11 @@ def text_of_classes(ids: np.ndarray, mask: np.ndarray) -> Text | None:
 def quiet() -> Iterator[None]:
     with redirect_stdout(StringIO()):  # what train.py would say about the text
         yield
+
+
+def token_text(tokenizer: BaseTokenizer, i: int) -> str:
+    """A token as text; a model of others may know more ids than its tokenizer."""
+    try:
+        return tokenizer.decode([int(i)])
+    except ValueError:
+        return f"id {i}"

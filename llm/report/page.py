@@ -37,7 +37,8 @@ def page(runs: Sequence[Opened]) -> str:
         element("title", title),
         element("style", STYLE, MORE_STYLE),
     )
-    main = element("main", element("h1", title), facts.show(runs), curves.show(runs), *chapters(runs))
+    problems = [element("p", f"{run.name}: {run.problem}", class_="warning") for run in runs if run.problem]
+    main = element("main", element("h1", title), facts.show(runs), *problems, curves.show(runs), *chapters(runs))
     return f"<!doctype html>\n{element('html', head, element('body', main), lang='en')}\n"
 
 

@@ -30,6 +30,7 @@ def curves(title: str, lines: Mapping[str, Curve], *, log: bool = False) -> Html
         name: thinned([(x, y) for x, y in line if math.isfinite(x + y) and (y > 0 or not log)])
         for name, line in lines.items()
     }
+    shown = {name: line for name, line in shown.items() if line}
     points = [point for line in shown.values() for point in line]
     if len(points) < 2:
         return None
@@ -44,6 +45,11 @@ def curves(title: str, lines: Mapping[str, Curve], *, log: bool = False) -> Html
     for index, line in enumerate(shown.values()):
         corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in ((x_of(x), y_of(height(y))) for x, y in line))
         parts.append(element("polyline", points=corners, style=f"stroke: {colour(index, len(shown))}"))
+        if len(line) == 1:  # a line of one point cannot be seen
+            x, y = x_of(line[0][0]), y_of(height(line[0][1]))
+            parts.append(
+                element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3, style=f"fill: {colour(index, len(shown))}")
+            )
     picture = element("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title)
     legend = [
         element("span", element("i", style=f"background: {colour(i, len(shown))}"), f" {name} ")

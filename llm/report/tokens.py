@@ -14,7 +14,7 @@ import numpy as np
 from llm.data.lab.page.html import Html, element
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
-from llm.report.opened import NOT_LEARNED, Opened, Text
+from llm.report.opened import NOT_LEARNED, Opened, Text, token_text
 from llm.report.pictures import curves
 from minigrad import no_grad
 from minigrad.backend import to_device
@@ -88,7 +88,7 @@ def kind_of(text: str) -> str:
 def show(run: Opened) -> Html | None:
     if run.gpt is None or run.text is None:
         return None
-    found, text_of = measure(run.gpt, run.text), lambda i: run.tokenizer.decode([i])
+    found, text_of = measure(run.gpt, run.text), lambda i: token_text(run.tokenizer, i)
     about = (
         f"{run.text.about}, mean loss {found.mean:.4f} nats. The darker, the more surprising; point at a token to see "
         "what the model would have said."
@@ -113,17 +113,20 @@ def kinds_table(kinds: dict[str, tuple[float, int]]) -> Html:
 
 def shaded(found: TokenLosses, text: Text, tokenizer: BaseTokenizer) -> list[Html]:
     """The first tokens, each with its loss. What the model only reads is not shaded, and padding is left out."""
-    real = np.ones_like(found.learned) if text.documents is None else text.documents >= 0
     ids = np.where(found.learned, found.targets, np.roll(text.inputs, -1, axis=1))  # the token that comes next
-    real &= found.learned | (np.arange(ids.shape[1]) < ids.shape[1] - 1)  # behind the last input, it is not known
+    # A token that is not learned is known if it is an input of the same text too.
+    known = np.arange(ids.shape[1]) < ids.shape[1] - 1
+    if text.documents is not None:
+        known = known & (text.documents == np.roll(text.documents, -1, axis=1)) & (text.documents >= 0)
+    real = found.learned | known
     columns = (array[real][:SHADED].tolist() for array in (ids, found.losses, found.likeliest, found.probability))
     return [_token(tokenizer, *of_token) for of_token in zip(*columns)]
 
 
 def _token(tokenizer: BaseTokenizer, i: int, loss: float, likeliest: int, probability: float) -> Html:
-    text = tokenizer.decode([i])
+    text = token_text(tokenizer, i)
     if not np.isfinite(loss):
         return element("span", text, class_="ignored")
-    said = f"loss {loss:.2f}; likeliest: {tokenizer.decode([likeliest])!r} ({probability:.0%})"
+    said = f"loss {loss:.2f}; likeliest: {token_text(tokenizer, likeliest)!r} ({probability:.0%})"
     strength = min(1.0, loss / HIGHEST)
     return element("span", text, title=said, style=f"background: rgb(217 98 43 / {strength:.2f})")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,25 +28,42 @@ class Shares:
 
     units: int
     dead: float
-    saturated: float
+    linear: float
     flat: float  # the share of all pairs of a unit and a token at which the slope is nearly 0
 
 
-def shares(inputs: np.ndarray, activation: str) -> Shares:
-    """`inputs` (N, F): what the activation function reads, for N tokens and F units."""
-    x = inputs.astype(np.float64)
-    slope = curve_gradient(np.ones_like(x), x, ACTIVATIONS[activation].curve)  # (N, F)
-    flat, linear = np.abs(slope) < NEARLY, np.abs(slope - 1) < NEARLY
-    return Shares(x.shape[1], float(flat.all(axis=0).mean()), float(linear.all(axis=0).mean()), float(flat.mean()))
+class Units:
+    """The units of one layer, and what was true of them at all tokens so far."""
+
+    def __init__(self, activation: str):
+        self.activation = activation
+        self.dead: Any = True  # (F,) from the first text on
+        self.linear: Any = True
+        self.flat = self.pairs = 0
+
+    def read(self, inputs: np.ndarray) -> None:
+        """`inputs` (T, F): what the activation function reads, for T tokens and F units."""
+        x = inputs.astype(np.float64)
+        slope = curve_gradient(np.ones_like(x), x, ACTIVATIONS[self.activation].curve)  # (T, F)
+        flat = np.abs(slope) < NEARLY
+        self.dead = self.dead & flat.all(axis=0)
+        self.linear = self.linear & (np.abs(slope - 1) < NEARLY).all(axis=0)
+        self.flat, self.pairs = self.flat + int(flat.sum()), self.pairs + flat.size
+
+    def shares(self) -> Shares:
+        return Shares(self.dead.size, self.dead.mean(), self.linear.mean(), self.flat / max(self.pairs, 1))
 
 
 def measure(model: GPT, rows: Sequence[np.ndarray]) -> list[Shares | None]:
     """For each layer, over all rows of ids (T,). None: a layer of experts."""
-    by_row = [mlp_inputs(model, ids.tolist()) for ids in rows]
-    return [
-        None if any(part is None for part in layer) else shares(np.concatenate(layer), model.config.mlp)
-        for layer in zip(*by_row)
-    ]
+    layers: list[Units | None] = [Units(model.config.mlp) for _ in model.blocks[:]]
+    for ids in rows:  # one row at a time: the inputs of all layers are large
+        for layer, inputs in enumerate(mlp_inputs(model, ids.tolist())):
+            if inputs is None:
+                layers[layer] = None
+            elif (units := layers[layer]) is not None:
+                units.read(inputs)
+    return [None if units is None else units.shares() for units in layers]
 
 
 def show(run: Opened) -> Html | None:
@@ -55,15 +73,15 @@ def show(run: Opened) -> Html | None:
     found = measure(run.gpt, rows)
     if not any(found):
         return None
-    head = ("layer", "units", "dead", "saturated", "slope nearly 0")
+    head = ("layer", "units", "dead", "linear", "slope nearly 0")
     lines = [
-        (str(layer), f"{each.units:,}", f"{each.dead:.1%}", f"{each.saturated:.1%}", f"{each.flat:.0%}")
+        (str(layer), f"{each.units:,}", f"{each.dead:.1%}", f"{each.linear:.1%}", f"{each.flat:.0%}")
         for layer, each in enumerate(found)
         if each is not None
     ]
     about = (
         f"Of the feed-forward networks, over {sum(map(len, rows)):,} tokens. Dead: the slope of the activation is "
-        "nearly 0 at every token. Saturated: it is nearly 1 at every token. The last column counts all pairs of a unit "
+        "nearly 0 at every token. Linear: it is nearly 1 at every token. The last column counts all pairs of a unit "
         "and a token."
     )
     body = [element("tr", element("th", line[0]), *(element("td", cell) for cell in line[1:])) for line in lines]

@@ -6,7 +6,7 @@ import numpy as np
 
 from llm.data.lab.page.html import Html, element
 from llm.model.gpt import GPT
-from llm.report.lens import shortened
+from llm.report.lens import shown
 from llm.report.opened import Opened
 from llm.training.records import layer_of
 from minigrad.backend import to_device
@@ -49,7 +49,8 @@ def show(run: Opened) -> Html:
     table = element("div", element("table", element("thead", head), element("tbody", *rows)), class_="scroll")
     picture = None
     if run.gpt is not None and run.text is not None:
-        picture = _embedding(run.gpt, run.text.inputs.ravel(), run.tokenizer)
+        ids = run.text.inputs if run.text.documents is None else run.text.inputs[run.text.documents >= 0]
+        picture = _embedding(run.gpt, ids.ravel(), run.tokenizer)
     return element("div", element("p", about, class_="about"), table, picture)
 
 
@@ -61,7 +62,7 @@ def _embedding(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
     low, high = places.min(axis=0), places.max(axis=0)
     shares = (places - low) / np.where(high > low, high - low, 1)
     parts = [
-        element("text", shortened(repr(tokenizer.decode([int(i)]))[1:-1]), x=f"{30 + x * (WIDTH - 90):.0f}",
+        element("text", shown(tokenizer, i), x=f"{30 + x * (WIDTH - 90):.0f}",
                 y=f"{20 + y * (HEIGHT - 40):.0f}")
         for i, (x, y) in zip(tokens, shares)
     ]  # fmt: skip

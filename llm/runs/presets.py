@@ -17,9 +17,9 @@ def presets() -> dict[str, Options]:
     nanogpt = TrainOptions(
         data="shakespeare", tokenizer="char", batch_size=12, steps=2000, eval_every=250, sample_every=1000
     )
-    # A quarter of the steps. That this is enough was measured: docs/LOG.md, 2026-11-26 and 2026-12-01.
     linear: dict[str, Any] = {"min_lr": 0.0, "schedule": "linear"}
     muon: dict[str, Any] = {"optimizer": "muon", "warmup": 50, "eval_every": 50, **linear}
+    # A quarter of nanoGPT's steps is enough: docs/LOG.md, 2026-11-26 and 2026-12-01.
     shakespeare = replace(nanogpt, steps=500, lr=5e-3, sample_every=250, **muon)
     default = TrainOptions(
         batch_size=12,

@@ -194,7 +194,10 @@ def _refuse_changes(run: Run, before: Options, after: Options) -> None:
     """Raise RunError if an option was changed that the trained weights, or the tokenizer, depend on."""
     fixed: list[tuple[Any, Any, str]] = [(before.tuning, after.tuning, field.name) for field in fields(after.tuning)]
     # After those: with an adapter, the path at --from is an absolute one.
-    fixed += [(before.training, after.training, name) for name in ("objective", "preset", "from_", "tokenizer")]
+    names = ["objective", "preset", "from_", "tokenizer", "optimizer"]
+    if bool(before.training.ema_decay) != bool(after.training.ema_decay):
+        names.append("ema_decay")
+    fixed += [(before.training, after.training, name) for name in names]
     if before.tuning.has_adapters:  # the model may have been moved: its checksum says whether it is the same
         fixed = [each for each in fixed if each[2] not in ("from_", "tokenizer")]
     fixed += [(before.model, after.model, field.name) for field in fields(after.model) if field.name not in CHANGEABLE]

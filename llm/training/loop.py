@@ -92,7 +92,7 @@ class Loop:
         self.diverged = False  # whether the weights give losses that are not finite
         self.picture = Picture(run)
         # With --profile, a few updates are measured. Their results are the same.
-        self.update = Profiling(trainer, run).update if trainer.options.profile else records.update
+        self.update = Profiling(trainer, run, records.update).update if trainer.options.profile else records.update
 
     def advance(self) -> None:
         """One update, and what has to be done after it."""

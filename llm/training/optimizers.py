@@ -1,4 +1,6 @@
-"""The optimizer of a run: AdamW, AdamW without a schedule, or Muon for the matrices of the layers."""
+"""The optimizer of a run: AdamW, AdamW without a schedule, or Muon for the matrices of the layers; and, if asked, a
+moving average of the weights.
+"""
 
 from __future__ import annotations
 

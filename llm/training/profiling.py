@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import minigrad
 from llm.runs.run import Run
 from llm.training.display import print_line
@@ -20,8 +22,9 @@ GPU also gets the time of the ops before it.
 class Profiling:
     """The updates of a trainer. A few of them are measured, which does not change their results."""
 
-    def __init__(self, trainer: Trainer, run: Run):
-        self.trainer, self.run, self.profile = trainer, run, minigrad.profile()
+    def __init__(self, trainer: Trainer, run: Run, update: Callable[[], StepResult]):
+        """`update`: `Trainer.update`, or what does the same."""
+        self.trainer, self.run, self.advance, self.profile = trainer, run, update, minigrad.profile()
         self.first = trainer.state.step + WARM_UP_STEPS
         self.end = min(self.first + MEASURED_STEPS, trainer.options.steps)
         if self.first >= self.end:
@@ -29,11 +32,11 @@ class Profiling:
             print_line(f"--profile: {note}; give a larger --steps")
 
     def update(self) -> StepResult:
-        """`Trainer.update`, measured if this is one of the steps to measure."""
+        """An update, measured if this is one of the steps to measure."""
         if not self.first <= self.trainer.state.step < self.end:
-            return self.trainer.update()
+            return self.advance()
         with self.profile:
-            result = self.trainer.update()
+            result = self.advance()
         if self.trainer.state.step == self.end:
             self.report()
         return result

@@ -4,7 +4,7 @@
     layers.jsonl     at each evaluation    step; for each layer the norms of its weights, of their gradient and of the
                                            update; peak_memory: bytes of this process, so far
 
-Measuring costs about as much as reading all weights once, and is done only at evaluations.
+Measuring costs about as much as reading all weights and gradients once, and is done only at evaluations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llm.training.trainer import Trainer
 from minigrad.backend import Array
 from minigrad.nn.module import Parameter
 
-MOST_ROWS = 256  # of a larger matrix, the update is measured in so many rows: a copy of all would take much memory
+MOST_ROWS = 256  # the update of a larger matrix is estimated from so many rows: a copy of all would take much memory
 LONGEST_SAMPLE = 4000  # characters
 GROUPS = ("blocks", "encoder", "decoder")  # lists of layers: blocks.0.mlp.up.weight is in layer "blocks.0"
 
@@ -93,7 +93,7 @@ def layer_of(name: str) -> str:
 
 def some_rows(array: Array) -> Array:
     """The array, or rows of it that lie evenly; a view."""
-    return array[:: -(-len(array) // MOST_ROWS)] if array.ndim > 1 else array
+    return array[:: max(1, -(-len(array) // MOST_ROWS))] if array.ndim > 1 else array
 
 
 def square_sum(x: Array) -> float:

@@ -1,4 +1,4 @@
-"""The command that trains a run: its options as words, without those that have their defaults.
+"""The command that trains a run: the preset or --from, and what differs from its defaults, as words.
 
 `parse(words(options))` of command.py gives these options again: tests/llm/test_training_words.py.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
-from llm.runs.options import Options
+from llm.runs.options import Options, TrainOptions
 from llm.runs.parsing import flag
 from llm.runs.tuning_options import TuningOptions
 from llm.training.command import FirstOptions, defaults_for, described
@@ -36,7 +36,8 @@ def words(options: Options) -> list[str]:
     try:
         default = defaults_for(first)
     except (ValueError, OSError):  # the model at --from is not there any more: its shape is not told then
-        default = replace(options, training=described(first).training, tuning=TuningOptions())
+        training_defaults = described(first).training if tuned else TrainOptions()  # a preset of another version
+        default = replace(options, training=training_defaults, tuning=TuningOptions())
     if training.objective != default.training.objective or tuned:
         found.append(f"{flag('objective')}={training.objective}")
     parts = ((getattr(options, name), getattr(default, name)) for name in ("training", "tuning", "model"))

@@ -48,6 +48,9 @@ class Averaged(Together):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
+        if not self.updates or self._trained is not None:  # no average yet; or the parameters are the average already
+            yield
+            return
         self._trained = [group.flat.data.copy() for group in self.groups]
         self._set_parameters(self.averages)
         try:
@@ -97,6 +100,6 @@ def update_average(average: Array, weights: Array, share: float, parallel: Paral
     def update(chosen: slice) -> None:
         mean, new = average[chosen], weights[chosen]
         for block in blocks(mean):
-            mean[block] += share * (new[block] - mean[block])
+            mean[block] = new[block] if share == 1 else mean[block] + share * (new[block] - mean[block])
 
     parallel(update, average.size)

@@ -26,12 +26,15 @@ class Together(Optimizer):
         self.optimizers, self.scales = list(optimizers), list(scales or [1.0] * len(optimizers))
         if not self.optimizers or len(self.scales) != len(self.optimizers):
             raise ValueError(f"expected optimizers, and a scale for each, not {len(optimizers)} and {len(self.scales)}")
+        if alone := [type(each).__name__ for each in self.optimizers if each.numbers != ("lr",)]:
+            raise ValueError(f"{alone[0]} keeps numbers of its own from step to step; use it alone")
         self.groups = [group for each in self.optimizers for group in each.groups]
         names = [name for group in self.groups for name in group.names]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(
-                f"parameter {min(twice)} is in two optimizers; parameters without names cannot be told apart"
-            )
+            raise ValueError(f"two optimizers have a parameter named {min(twice)}; give (name, parameter) pairs")
+        parameters = [id(p) for group in self.groups for p in group.flat.parameters]
+        if len(set(parameters)) < len(parameters):
+            raise ValueError("two optimizers have the same parameter; each parameter belongs to one of them")
         self.lr = self.optimizers[0].lr / (self.scales[0] or 1.0)
 
     def step(self, lr: float | None = None, parallel: Parallel = run_serially) -> None:

@@ -17,7 +17,7 @@ from llm.inference.inspection import all_attention_weights, logit_lens, mlp_inpu
 from llm.model.config import GPTConfig
 from llm.model.mlp import MLP
 from llm.report import attention, command, curves, facts, layers, lens, tokens, units
-from llm.report.opened import NOT_LEARNED, Opened, Text, open_run
+from llm.report.opened import NOT_LEARNED, Opened, Text, open_run, token_text
 from llm.report.pictures import curves as draw
 from llm.report.pictures import png
 from llm.report.samples import MOST, some
@@ -26,6 +26,7 @@ from llm.runs.run import Run
 from minigrad.fused.activation import activate
 from tests.llm.gpts import CONTEXT, SEEDS, VOCAB, configs, random_gpt
 from tests.llm.trainings import metrics, train, without_pictures
+from tokenizer import CharTokenizer
 from train import main
 
 TOLERANCE = 1e-9  # float64: means of some hundred losses of size 10, added up in another order
@@ -132,16 +133,19 @@ def test_a_curve_needs_two_points_that_are_finite() -> None:
 
 
 @given(seed=SEEDS, activation=st.sampled_from(["gelu", "relu", "swiglu"]))
-def test_units_are_dead_or_saturated_as_their_slope_says(seed: int, activation: str) -> None:
+def test_units_are_dead_or_linear_as_their_slope_says(seed: int, activation: str) -> None:
     """The slope beside finite differences of the activation itself: silu for swiglu, see minigrad/fused."""
     x = np.random.default_rng(seed).normal(0, 4, (6, 9))
     x[:, 0], x[:, 1] = -60, 60
     plain = {"gelu": "gelu", "relu": "relu", "swiglu": "silu"}[activation]
     step = 1e-5
     slope = (activate(x + step, plain) - activate(x - step, plain)) / (2 * step)
-    found = units.shares(x, activation)
+    layer = units.Units(activation)
+    layer.read(x[:2])
+    layer.read(x[2:])  # in two texts, as in one
+    found = layer.shares()
     flat, linear = np.abs(slope) < units.NEARLY, np.abs(slope - 1) < units.NEARLY
-    assert found.dead == flat.all(axis=0).mean() >= 1 / 9 and found.saturated == linear.all(axis=0).mean() >= 1 / 9
+    assert found.dead == flat.all(axis=0).mean() >= 1 / 9 and found.linear == linear.all(axis=0).mean() >= 1 / 9
     assert found.flat == flat.mean() and found.units == 9
 
 
@@ -235,11 +239,45 @@ def test_the_page_shows_hostile_text_and_fetches_nothing(run: Path) -> None:
         assert f"<h2>{title}</h2>" in text
 
 
+@pytest.mark.parametrize("change", ["gone", "another text", "a pipe"])
+def test_a_run_whose_text_is_not_there_any_more_has_a_report_without_it(run: Path, tmp_path: Path, change: str) -> None:
+    data = tmp_path / "text.txt"
+    if change == "gone":
+        data.unlink()
+    elif change == "another text":
+        data.write_text("the cat sat " * 200)
+    else:
+        config = json.loads((run / "config.json").read_text())
+        config["training"]["data"] = "-"
+        del config["sha256"]
+        (run / "config.json").write_text(json.dumps(config))
+    text = report(run)
+    assert "No chapters about a text: " in text and "<h2>Norms by layer</h2>" in text
+    assert "Token by token" not in text
+
+
+def test_what_a_chat_only_reads_is_shown_if_it_is_in_the_same_text() -> None:
+    tokenizer = CharTokenizer.train(["abcd"])
+    learned = np.array([[1, NOT_LEARNED, NOT_LEARNED, 2, NOT_LEARNED]])
+    documents = np.array([[0, 0, 0, 1, -1]])
+    text = Text("", np.array([[0, 1, 2, 3, 0]]), learned, documents)
+    found = tokens.TokenLosses(learned, np.where(learned < 0, np.nan, 1.0), np.zeros((1, 5), int), np.ones((1, 5)))
+    # After 0 comes 1, learned; after 1 comes 2, read only; after 2 the text ends; after 3 comes 2, learned; padding.
+    shown = tokens.shaded(found, text, tokenizer)
+    assert [("ignored" in each, each.split(">")[1][0]) for each in shown] == [
+        (False, tokenizer.decode([1])), (True, tokenizer.decode([2])), (False, tokenizer.decode([2]))
+    ]  # fmt: skip
+
+
+def test_an_id_that_the_tokenizer_does_not_know_has_a_number() -> None:
+    assert token_text(CharTokenizer.train(["ab"]), 4096) == "id 4096"
+
+
 def test_facts_are_those_of_the_run(run: Path) -> None:
     found, lines = facts.facts(opened(run)), metrics(run)
     assert found["steps"] == "4 of 4" and f"NumPy {np.__version__}" in found["made with"]
     assert found["best validation loss"].startswith(f"{min(line['val_loss'] or 9 for line in lines):.4f} at step")
-    assert {"most memory of the process", "memory of the arrays, as predicted"} <= found.keys()
+    assert {"peak memory of the process", "memory of the arrays, as predicted"} <= found.keys()
 
 
 def test_curves_are_the_lines_of_the_run(run: Path) -> None:

@@ -65,6 +65,12 @@ def test_a_command_without_what_was_changed_gives_other_options() -> None:
     assert parse(words(options))[0] != changed == parse(words(changed))[0]
 
 
+def test_a_preset_of_another_version_is_told_as_it_was() -> None:
+    options = presets()["default"]
+    gone = replace(options, training=replace(options.training, preset="gone"))
+    assert words(gone)[0] == "--preset=gone" and "--steps=250" in words(gone)
+
+
 def test_every_option_of_a_run_can_be_told() -> None:
     known = {field.name for kind in (TrainOptions, TuningOptions, GPTConfig) for field in fields(kind)}
     assert set(OTHERS) <= known

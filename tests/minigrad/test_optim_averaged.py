@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minigrad import Tensor
 from minigrad.nn import Parameter
-from minigrad.optim import SGD, AdamW, Averaged, Muon, Together
+from minigrad.optim import SGD, AdamW, Averaged, Muon, ScheduleFreeAdamW, Together
 from tests.minigrad.helpers import seeds
 from tests.minigrad.test_optim_parallel import in_slices
 from tests.minigrad.tolerances import FLOAT64_SUMS
@@ -108,6 +108,27 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes() -> None:
         assert all(np.array_equal(p.numpy(), b) for p, b in zip(parameters, before))
     with pytest.raises(ValueError, match="decay must be at least 0 and below 1"):
         make(0, 1.0)
+
+
+def test_before_the_first_step_and_inside_of_itself_nothing_changes() -> None:
+    parameters, optimizer = make(0, 0.9)
+    parameters[0].data[...] = 7  # as weights that were loaded
+    with optimizer.averaged():
+        assert (parameters[0].numpy() == 7).all()
+    train(parameters, optimizer, 2, 0)
+    with optimizer.averaged():
+        inner = parameters[1].numpy().copy()
+        with optimizer.averaged():
+            assert np.array_equal(parameters[1].numpy(), inner)
+        assert np.array_equal(parameters[1].numpy(), inner)
+
+
+def test_what_cannot_be_joined_is_refused() -> None:
+    p = Parameter(np.ones(2))
+    with pytest.raises(ValueError, match="ScheduleFreeAdamW keeps numbers of its own"):
+        Averaged(ScheduleFreeAdamW([p]), 0.9)
+    with pytest.raises(ValueError, match="two optimizers have the same parameter"):
+        Together([SGD([("a", p)], lr=0.1), SGD([("b", p)], lr=0.1)])
 
 
 @pytest.mark.parity

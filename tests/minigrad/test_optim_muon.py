@@ -255,5 +255,5 @@ def test_a_saved_state_continues_to_the_bit(seed: int) -> None:
 
 
 def test_a_parameter_in_two_optimizers_is_refused() -> None:
-    with pytest.raises(ValueError, match="parameter 0 is in two optimizers"):
+    with pytest.raises(ValueError, match="two optimizers have a parameter named 0"):
         Together([AdamW([Parameter(np.zeros(2))]), AdamW([Parameter(np.zeros(2))])])
