@@ -134,6 +134,10 @@ def test_a_reader_breaks_asks_and_repairs(tmp_path: Path, capsys: pytest.Capture
     assert test.read_text("utf-8") == (ROOT / test.relative_to(broken)).read_text("utf-8"), "the original is run"
     file.write_text(file.read_text("utf-8") + "# mine\n", "utf-8")
     assert "changes of yours" in say("break", "2")[2] and file.read_text("utf-8").endswith("# mine\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("precious")
+    assert main(["break", "2", "--again", "--into", str(tmp_path / "mine")]) == 1, "only a copy gets another name"
+    assert "is no copy for chapter 2" in capsys.readouterr().err and (tmp_path / "mine" / "file").exists()
     assert say("break", "2", "--again")[0] == 0
     assert (tmp_path / "02-old1" / chapter.exercise.file).read_text("utf-8").endswith("# mine\n")
     file.write_text(original, "utf-8")

@@ -50,7 +50,7 @@ def break_(chapter: Chapter, into: Path | None, *, again: bool = False) -> Outco
     if _state(ROOT) is not None:
         raise CourseError(f"{ROOT} is itself a copy for an exercise; run break in the folder from which it was made")
     folder = folder_of(chapter, into)
-    if folder.exists() and not (again or _is_empty(folder)):
+    if folder.exists() and not _is_empty(folder) and not (again and _is_copy(chapter, folder)):
         _refuse(chapter, folder, into)
     if missing := [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]:
         raise CourseError(f"the tests need {' and '.join(missing)}: pip install -e '.[test]'")
@@ -123,7 +123,10 @@ def run_tests(chapter: Chapter, folder: Path, tests: list[str] | None = None) ->
     if done.returncode == 90:
         raise CourseError(f"the tests did not import {chapter.exercise.file} from {folder}, but from another checkout")
     failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
-    return Outcome(done.returncode == 0, failed, done.stdout + done.stderr)
+    ran = (
+        re.search(r"^\d+ passed", done.stdout, re.MULTILINE) is not None
+    )  # a program may also end while it is imported
+    return Outcome(done.returncode == 0 and ran, failed, done.stdout + done.stderr)
 
 
 def failure(outcome: Outcome, lines: int = 34) -> str:
@@ -172,6 +175,11 @@ def _require(chapter: Chapter, folder: Path, into: Path | None) -> dict:
             f"{_short(folder)} is no copy for chapter {chapter.number}; first run {command('break', chapter, into)}"
         )
     return state
+
+
+def _is_copy(chapter: Chapter, folder: Path) -> bool:
+    state = _state(folder)
+    return state is not None and state["chapter"] == chapter.name
 
 
 def _state(folder: Path) -> dict | None:

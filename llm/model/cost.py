@@ -270,7 +270,9 @@ def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, it
     forward = forward_flops(config, context, pairs=pairs)
     training = training_flops(config, context, recompute=recompute, trained=trained, pairs=pairs)
     per_text, per_token = cache_bytes(config, context, 1, itemsize), cache_bytes(config, 1, 1, itemsize)
-    setting = f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, AdamW"
+    setting = (
+        f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, {'Muon' if how.get('muon') else 'AdamW'}"
+    )
     rows = [
         ("parameters", f"{counts.total:,}", f"{counts.non_embedding:,} without embeddings"),
         *([("  trained", f"{trained.numbers:,}", f"{trained.numbers / counts.total:.1%}")] if trained else []),

@@ -31,6 +31,8 @@ class Report:
     """The file to write."""
 
     def start(self) -> None:
+        if Path(self.out).suffix.lower() not in (".html", ".htm"):  # it could be a file of the run
+            raise ValueError(f"-o {self.out} is no name of a page; give one that ends in .html")
         paths = [path for path in (self.path, self.against) if path is not None]
         names = [Path(path).resolve().name for path in paths]
         if len(set(names)) < len(names):  # such as a/run and b/run

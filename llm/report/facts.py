@@ -28,7 +28,7 @@ def facts(run: Opened) -> dict[str, str]:
         "parameters": f"{run.model.num_parameters():,}",
         "steps": f"{lines[-1]['step']:,} of {run.options.training.steps:,}" if lines else "none",
         "best validation loss": "none" if best is None else f"{losses[best]:.4f} at step {best:,}",
-        "time in updates": f"{lines[-1]['elapsed']:,.0f} s" if lines else "",
+        "time in updates": f"{lines[-1]['elapsed']:,.0f} s" if lines and lines[-1]["elapsed"] is not None else "",
         "speed, median": f"{statistics.median(speeds):,.0f} tokens/s" if speeds else "",
         **predicted(run.options),
         "peak memory of the process": f"{max(peaks) / 1e6:,.0f} MB" if peaks else "",

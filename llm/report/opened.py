@@ -6,7 +6,7 @@ run has written itself, at its last sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -32,6 +32,7 @@ from tokenizer import BaseTokenizer
 
 ROWS = 16  # windows of validation text that are read token by token
 VALIDATED = ("text", "chat", "classify")  # objectives whose validation text is read
+LARGEST = 1e100  # of numbers in pictures
 NOT_LEARNED = -100  # as a target
 Lines = Sequence[Mapping[str, Any]]
 
@@ -87,14 +88,42 @@ def open_run(run: Run, name: str) -> Opened:
         name,
         run,
         options,
-        read_metrics(run.folder / METRICS),
+        clean_metrics(read_metrics(run.folder / METRICS)),
         samples,
-        list(iterate_lines(run.folder / LAYERS, ("norms",))),
+        clean_layers(iterate_lines(run.folder / LAYERS, ("norms",))),
         model,
         tokenizer,
         text,
         problem,
     )
+
+
+# Files may be damaged, or edited: what is no number that can be drawn is None, or left out.
+
+
+def finite(x: Any) -> float | None:
+    """A number that can be drawn."""
+    return x if isinstance(x, int | float) and abs(x) < LARGEST else None
+
+
+def clean_metrics(lines: Iterable[Mapping[str, Any]]) -> Lines:
+    return [{name: finite(x) for name, x in line.items()} for line in lines if finite(line["step"]) is not None]
+
+
+def clean_layers(lines: Iterable[Mapping[str, Any]]) -> Lines:
+    return [
+        {
+            "step": line["step"],
+            "peak_memory": finite(line.get("peak_memory")),
+            "norms": {
+                layer: {kind: finite(x) for kind, x in norms.items()}
+                for layer, norms in line["norms"].items()
+                if isinstance(norms, dict)
+            },
+        }
+        for line in lines
+        if isinstance(line["norms"], dict) and finite(line["step"]) is not None
+    ]
 
 
 def text_to_read(

@@ -29,7 +29,6 @@ def presets() -> dict[str, Options]:
         sample_every=125,
         **muon,
     )
-    moe = replace(default, optimizer="adamw", steps=500, lr=4e-3, warmup=100, eval_every=100, sample_every=250)
     # As in section 5 of the paper. With equation 3, lr would be 1 / sqrt(dim * warmup) = 6e-3: too much here.
     translate = TrainOptions(
         data="dates",
@@ -49,7 +48,7 @@ def presets() -> dict[str, Options]:
     by_name = {
         "default": Options(default, replace(MODELS["shakespeare-char"], vocab_size=4096, context=128)),
         "nanogpt-char": Options(nanogpt, MODELS["nanogpt-char"]),
-        "moe-tiny": Options(moe, MODELS["moe-tiny"]),
+        "moe-tiny": Options(default, MODELS["moe-tiny"]),
         "shakespeare-char": Options(shakespeare, MODELS["shakespeare-char"]),
         "transformer-translate": Options(
             translate, MODELS["transformer-translate"], TuningOptions(label_smoothing=0.1)

@@ -23,7 +23,7 @@ from llm.runs.presets import presets
 from llm.runs.run import Run
 from llm.runs.tuning_options import Objective
 from llm.training.base import base_config, base_name, base_options, check_shape
-from llm.training.checks import check_objective
+from llm.training.checks import check_objective, check_precision
 from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
@@ -85,6 +85,7 @@ def start(
     """Train a new run, continue a run, or only describe what the options say; returns the exit status."""
     kind, options = find_task(options.training.objective), job.complete(options)
     if options.training.dry_run:
+        check_precision(options, job.world.size)
         tasks_to_solve(options.training)  # a wrong one is told now
         job.on_first(lambda: print_line(describe_dry_run(options, run, kind)))
         return 0

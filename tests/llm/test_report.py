@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.inference.inspection import all_attention_weights, logit_lens, mlp_inputs
 from llm.model.config import GPTConfig
 from llm.model.mlp import MLP
 from llm.report import attention, command, curves, facts, layers, lens, tokens, units
-from llm.report.opened import NOT_LEARNED, Opened, Text, open_run, token_text
+from llm.report.opened import NOT_LEARNED, Opened, Text, clean_layers, clean_metrics, open_run, token_text
 from llm.report.pictures import curves as draw
 from llm.report.pictures import png
 from llm.report.samples import MOST, some
@@ -254,6 +254,31 @@ def test_a_run_whose_text_is_not_there_any_more_has_a_report_without_it(run: Pat
     text = report(run)
     assert "No chapters about a text: " in text and "<h2>Norms by layer</h2>" in text
     assert "Token by token" not in text
+
+
+ODD: list[Any] = ["text", [1], {}, None, 10**400, 1e308, float("nan"), -5, True]
+
+
+@given(name=st.sampled_from(["train_loss", "val_loss", "lr", "grad_norm", "tokens_per_second", "elapsed", "step"]),
+       norms=st.sampled_from([*ODD, {"a": 5}, {"a": {"weight": [1]}}, {"a": {"weight": 1e308, "update": "x"}}]),
+       odd=st.sampled_from(ODD))  # fmt: skip
+@settings(max_examples=30)
+def test_odd_values_in_the_lines_of_a_run_do_no_harm(name: str, norms: Any, odd: Any) -> None:
+    metric = dict.fromkeys(["step", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_second", "elapsed"], 1)
+    lines = clean_metrics([metric, metric | {name: odd}] if name != "step" or type(odd) is int else [metric])
+    assert all(x is None or abs(x) < 1e100 for line in lines for x in line.values())
+    assert isinstance(draw("x", {"a": curves.curve(lines, name)}), str | None)
+    found = clean_layers([{"step": 1, "norms": norms, "peak_memory": odd}, {"step": 2, "norms": {}}])
+    for kind in layers.KINDS:
+        draw("x", layers.norms(found, kind), log=True)
+    draw("x", layers.relative_updates(found), log=True)
+
+
+def test_a_page_does_not_replace_a_file_of_the_run(run: Path, capsys: pytest.CaptureFixture) -> None:
+    before = (run / "config.json").read_bytes()
+    assert command.main([str(run), "-o", str(run / "config.json")]) == 1
+    assert "give one that ends in .html" in capsys.readouterr().err
+    assert (run / "config.json").read_bytes() == before
 
 
 def test_what_a_chat_only_reads_is_shown_if_it_is_in_the_same_text() -> None:

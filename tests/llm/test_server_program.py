@@ -137,8 +137,8 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(run: Path) -> None:
 
 def test_a_context_that_the_model_does_not_have_is_said(run: Path) -> None:
     with running(run, "--port", "0", "--context", "100000") as (process, _):
+        assert process.stderr is not None and "--context 100000 is" in process.stderr.readline()
         process.terminate()
-        assert process.stderr is not None and "--context 100000 is" in process.stderr.read()
 
 
 @pytest.mark.parametrize(
