@@ -170,7 +170,7 @@ def training_memory(
     count = parameters(config, pairs=pairs)
     total = count.total
     weights = (total + (trained.added if trained else 0)) * itemsize
-    learned = (trained.numbers if trained else total) * itemsize
+    learned, inside = (trained.numbers if trained else total) * itemsize, (count.attention + count.mlp) * itemsize
     # Logits are computed in chunks of tokens. When one is computed, the one before it is still in memory: two chunks.
     rows_of_logits = min(2 * CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
     how: dict[str, Any] = {"recompute": recompute, "workers": workers, "trained": trained, "has_logits": has_logits}
@@ -179,8 +179,7 @@ def training_memory(
         weights=weights + learned if processes else weights,
         gradients=workers * learned if processes else learned,
         # AdamW: mean and mean square of the gradients. Muon: the mean.
-        optimizer=(3 if averaged else 2) * learned
-        - ((count.attention + count.mlp) * itemsize if muon and not trained else 0),
+        optimizer=(3 if averaged else 2) * learned - (inside if muon and not trained else 0),
         activations=activation_bytes(config, batch_size, context, itemsize, pairs=pairs, **how),
         logits=workers * rows_of_logits * config.vocab_size * itemsize if has_logits else 0,
     )
@@ -270,9 +269,8 @@ def table(config: GPTConfig, batch_size: int = 1, context: int | None = None, it
     forward = forward_flops(config, context, pairs=pairs)
     training = training_flops(config, context, recompute=recompute, trained=trained, pairs=pairs)
     per_text, per_token = cache_bytes(config, context, 1, itemsize), cache_bytes(config, 1, 1, itemsize)
-    setting = (
-        f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, {'Muon' if how.get('muon') else 'AdamW'}"
-    )
+    optimizer = "Muon" if how.get("muon") else "AdamW"
+    setting = f"batch {batch_size} x {context} tokens, {8 * itemsize}-bit numbers, {optimizer}"
     rows = [
         ("parameters", f"{counts.total:,}", f"{counts.non_embedding:,} without embeddings"),
         *([("  trained", f"{trained.numbers:,}", f"{trained.numbers / counts.total:.1%}")] if trained else []),
