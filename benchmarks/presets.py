@@ -8,7 +8,6 @@ Whole runs of train.py take turns. Seconds are those of the updates, as metrics.
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks import machine
+from benchmarks.comparison import Spread
 from benchmarks.polluted import ROOT
 
 PRESET = "the preset"
@@ -86,7 +86,8 @@ def table(results: dict[str, list[Result]]) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+    found = Spread.of(values)
+    return f"{found.median:.3f} ({found.least:.3f}-{found.most:.3f})"
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def break_(chapter: Chapter, into: Path | None, *, again: bool = False) -> Outco
     if _state(ROOT) is not None:
         raise CourseError(f"{ROOT} is itself a copy for an exercise; run break in the folder from which it was made")
     folder = folder_of(chapter, into)
-    if folder.exists() and not _is_empty(folder) and not (again and _is_copy(chapter, folder)):
+    if folder.exists() and not _is_empty(folder) and not (again and _state_of(chapter, folder)):
         _refuse(chapter, folder, into)
     if missing := [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]:
         raise CourseError(f"the tests need {' and '.join(missing)}: pip install -e '.[test]'")
@@ -90,8 +90,8 @@ def check(chapter: Chapter, into: Path | None) -> Outcome:
 
 def progress(chapter: Chapter) -> str:
     """What has become of the copy, for the list."""
-    state = _state(folder_of(chapter, None))
-    if state is None or state["chapter"] != chapter.name:
+    state = _state_of(chapter, folder_of(chapter, None))
+    if state is None:
         return ""
     return "repaired" if state.get("repaired") else "broken"
 
@@ -152,8 +152,12 @@ def failure(outcome: Outcome, lines: int = 34) -> str:
 
 def _refuse(chapter: Chapter, folder: Path, into: Path | None) -> None:
     """Say why there is no new copy in a folder that has something in it."""
-    state, check, again = _state(folder), command("check", chapter, into), command("break", chapter, into) + " --again"
-    if state is None or state["chapter"] != chapter.name:
+    state, check, again = (
+        _state_of(chapter, folder),
+        command("check", chapter, into),
+        command("break", chapter, into) + " --again",
+    )
+    if state is None:
         raise CourseError(
             f"{folder} exists and is no copy for chapter {chapter.number}; delete it, or name another folder"
         )
@@ -169,17 +173,18 @@ def _refuse(chapter: Chapter, folder: Path, into: Path | None) -> None:
 
 
 def _require(chapter: Chapter, folder: Path, into: Path | None) -> dict:
-    state = _state(folder)
-    if state is None or state["chapter"] != chapter.name:
+    state = _state_of(chapter, folder)
+    if state is None:
         raise CourseError(
             f"{_short(folder)} is no copy for chapter {chapter.number}; first run {command('break', chapter, into)}"
         )
     return state
 
 
-def _is_copy(chapter: Chapter, folder: Path) -> bool:
+def _state_of(chapter: Chapter, folder: Path) -> dict | None:
+    """The state of the copy for this chapter; None if the folder is no such copy."""
     state = _state(folder)
-    return state is not None and state["chapter"] == chapter.name
+    return state if state is not None and state["chapter"] == chapter.name else None
 
 
 def _state(folder: Path) -> dict | None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from llm.console import command_line
 from llm.data.lab.page.html import Html, element
 from llm.model import cost
-from llm.parallel.blas import limited_blas_threads
 from llm.report.opened import Opened
 from llm.runs.options import Options
 from llm.training.dry_run import predict
@@ -40,8 +39,7 @@ def facts(run: Opened) -> dict[str, str]:
 def predicted(options: Options) -> dict[str, str]:
     """Speed on this machine, and memory of the arrays, as train.py --dry-run predicts them."""
     workers = worker_count(options.training, "cpu")
-    with limited_blas_threads(1):  # it measures one core, and the chapters after it use all
-        speed = predict(options, "cpu", workers)
+    speed = predict(options, "cpu", workers)
     memory = cost.training_memory(options.model, **memory_arguments(options, workers)).total
     return {
         "speed, as predicted for this machine": f"{speed.tokens / speed.seconds:,.0f} tokens/s",

@@ -22,8 +22,8 @@ from llm.data import Corpus, learn_tokenizer, open_corpus
 from llm.data.builtin import is_missing_download
 from llm.data.learned import LEARNED, learned_before
 from llm.model import cost
-from llm.parallel.blas import blas_threads, idle_share
-from llm.parallel.runtime import available_cores, set_blas_threads
+from llm.parallel.blas import blas_threads, idle_share, limited_blas_threads
+from llm.parallel.runtime import available_cores
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
 from llm.training.base import base_tokenizer
@@ -163,16 +163,15 @@ def remaining(training: TrainOptions, steps: int) -> str:
 
 def matmul_rate(device: str = "cpu", size: int = 1024, rounds: int = 5) -> float:
     """Floating-point operations per second of a float32 matrix product on one core, or on a GPU; the best round."""
-    clock = time.perf_counter
-    if device == "cpu":
-        set_blas_threads(1)
-        clock = time.thread_time  # does not count the time in which another program has the core
+    # `thread_time` does not count the time in which another program has the core.
+    clock = time.thread_time if device == "cpu" else time.perf_counter
     a = to_device(np.ones((size, size), np.float32), device)
     best = float("inf")
-    for _ in range(rounds):
-        began = clock()
-        float((a @ a)[0, 0])  # reading a number waits for a GPU
-        best = min(best, clock() - began)
+    with limited_blas_threads(1):
+        for _ in range(rounds):
+            began = clock()
+            float((a @ a)[0, 0])  # reading a number waits for a GPU
+            best = min(best, clock() - began)
     return 2 * size**3 / max(best, 1e-9)
 
 

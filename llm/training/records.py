@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ def measure(
         found["weight"] += square_sum(p.data)
         found["gradient"] += 0.0 if p.grad is None else square_sum(p.grad.data)
         found["update"] += square_sum(rows - before[name]) * p.data.size / max(rows.size, 1)
-    clipped = norm_of(found["gradient"] for found in squares.values())
+    clipped = math.sqrt(sum(found["gradient"] for found in squares.values()))
     scale = grad_norm / clipped if clipped else 1.0  # clipping has scaled all of it by one factor
     norms = {layer: {kind: math.sqrt(square) for kind, square in of.items()} for layer, of in squares.items()}
     for of_layer in norms.values():
@@ -99,10 +99,6 @@ def some_rows(array: Array) -> Array:
 def square_sum(x: Array) -> float:
     flat = x.reshape(-1)
     return float(flat @ flat)
-
-
-def norm_of(squares: Iterable[float]) -> float:
-    return math.sqrt(sum(squares))
 
 
 def rounded(norm: float) -> float | None:
