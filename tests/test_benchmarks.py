@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import gpu, learning, machine, overhead, scaling, scaling_model, train
+from benchmarks import gpu, learning, machine, overhead, parts, scaling, scaling_model, train
 from benchmarks.comparison import Mismatch, Spread, check_same, ratios, start_competitors
 from benchmarks.learning_plan import LearningPlan
 from benchmarks.peers import functional, small
+from benchmarks.peers.limits import SIDE
+from benchmarks.peers.parts import linear_shapes
 from benchmarks.task import LLAMA, TRAINING, Task
 from llm.model.gpt import GPT
 from llm.runs.presets import presets
@@ -114,6 +116,31 @@ def test_scaling_from_end_to_end() -> None:
     assert measured["speedup"] == {"1": 1.0}
     assert 0 <= measured["quantities"]["python"] <= measured["quantities"]["python_in_turns"]
     assert "batch 4: no faster beyond" in scaling.table(measured)
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_step_from_end_to_end() -> None:
+    result = run("benchmarks.parts", "--config", "smallest", "--rounds", "1", "--seconds", "0.01", "--json")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads(result.stdout)
+    assert all(measured["milliseconds"][part] > 0 for part in ("arithmetic", "norms, rotation", "clipping, AdamW"))
+    assert "| the step |" in parts.table([measured])[-1]
+
+
+@pytest.mark.parametrize("name", ["a", "llama-b"])
+def test_the_parts_add_up_to_the_step(name: str) -> None:
+    config, batch = TRAINING[name]
+    tokens, rate = batch * config.context, 1e9
+    of_maps = 6 * tokens * sum(out * width for out, width in linear_shapes(config)) / rate
+    of_attention = 12 * tokens * config.layers * config.heads * config.head_size * config.context / rate
+    seconds = {"ceiling": 2 * SIDE["cpu"] ** 3 / rate, "step": 900.0, "products": of_maps + 1}
+    groups = {"maps": of_maps + 3, "attention": of_attention + 4, "norms": 5.0, "update": 6.0}
+    found = parts.split(config, batch, seconds, groups)
+    assert sum(found.values()) == pytest.approx(seconds["step"])
+    # The arithmetic of a whole step also has vectors, which are not in a linear map: 1% at most.
+    assert found.pop("arithmetic") == pytest.approx(of_maps + of_attention, rel=0.01)
+    assert found["shapes of the maps"] == pytest.approx(1) and found["beside the products"] == pytest.approx(2)
+    assert found["attention"] == pytest.approx(4, abs=0.01 * of_maps)
 
 
 IDEAL = scaling_model.Model(

@@ -27,6 +27,7 @@ from minigrad.backward import backpropagate, seed_gradient
 from minigrad.lazy import Gradient, LazyGradient, materialize
 from minigrad.modes import no_grad
 from minigrad.nn.module import Parameter
+from minigrad.profiler import span
 from minigrad.tensor import Tensor
 
 LARGE_GRADIENT = 1 << 22  # numbers, 16 MB of float32: from this size on, a lazy gradient is delayed and not stored
@@ -103,7 +104,8 @@ class SharedGradients:
                 if self._failed:
                     return
                 ready = next(i for i, each in enumerate(delayed) if each.is_next())
-            self._add(*delayed.pop(ready))
+            with span("delayed gradients"):  # for the profiler: their rules have returned long ago
+                self._add(*delayed.pop(ready))
 
     def _add(self, accumulator: _Accumulator, number: int, gradient: Gradient | None) -> None:
         """Store the gradient under its number. Then add all stored ones whose turn it is."""
