@@ -14,7 +14,7 @@ and 2.9. So small differences in the table mean nothing.
      30 million            82           126               39             6
 
 So a small model gets one thread, and a large one as many as there are idle cores, unless --threads or one of VARIABLES
-(runtime.py) says how many.
+(runtime.py) says how many. Training does not ask for idle cores: a run that is repeated must have the same bits.
 """
 
 from __future__ import annotations
@@ -32,11 +32,17 @@ SMALL_MODEL = 1 << 23  # parameters, about 8 million
 
 def blas_threads(requested: int | None, parameters: int) -> int:
     """As many threads as the user asks for (`requested`, VARIABLES), else what is best for a model of this size."""
+    threads = steady_blas_threads(requested, parameters)
+    if requested is not None or threads_from_environment() is not None:
+        return threads
+    return max(1, round(threads * idle_share()))
+
+
+def steady_blas_threads(requested: int | None, parameters: int) -> int:
+    """The same, however busy the machine is: for training, because sums have other bits with other threads."""
     if requested is not None or threads_from_environment() is not None:
         return threads_to_use(requested)
-    if parameters < SMALL_MODEL:
-        return 1
-    return max(1, round(threads_to_use(None) * idle_share()))
+    return 1 if parameters < SMALL_MODEL else threads_to_use(None)
 
 
 def idle_share() -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from llm.hub.tuned import add_adapter, base_checksum, base_model, checked_base
 from llm.model.frozen import check_trainable, freeze
 from llm.model.gpt import GPT
-from llm.parallel.blas import blas_threads
+from llm.parallel.blas import steady_blas_threads
 from llm.parallel.job import Job
 from llm.parallel.objective import rows_at_once
 from llm.parallel.runtime import return_freed_memory, set_blas_threads, threads_to_use
@@ -105,7 +105,7 @@ def make_trainer(options: Options, parts: Parts, device: str, model: GPT, job: J
     model.train()
     model.recompute = training.recompute
     # Each of several workers has one core. A single worker leaves its cores to matrix products.
-    set_blas_threads(1 if count > 1 else blas_threads(training.threads, model.num_parameters()))
+    set_blas_threads(1 if count > 1 else steady_blas_threads(training.threads, model.num_parameters()))
     model.to(device)
     objective = MixedPrecision(training.precision).objective(parts.objective)
     workers, optimizer = job.make_workers(model, objective, count, partial(make_optimizer, model, training))

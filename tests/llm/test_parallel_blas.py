@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 
 from llm.inference.text import with_fitting_threads, write_sample
 from llm.parallel import runtime
-from llm.parallel.blas import SMALL_MODEL, blas_threads, fitting_blas_threads
+from llm.parallel.blas import SMALL_MODEL, blas_threads, fitting_blas_threads, steady_blas_threads
 from llm.parallel.runtime import set_blas_threads
 from llm.training.command import parse, start
 from tests.llm.trainings import arguments, without_pictures
@@ -43,13 +43,14 @@ def test_a_small_model_gets_one_thread_and_a_large_one_the_idle_cores(monkeypatc
     for load, threads in ((2.0, 6), (7.9, 1), (8.0, 1), (50.0, 1)):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
         assert (blas_threads(None, LARGE), blas_threads(None, 1)) == (threads, 1)
+        assert (steady_blas_threads(None, LARGE), steady_blas_threads(None, 1)) == (8, 1), "in training"
     monkeypatch.delattr(os, "getloadavg")
     assert blas_threads(None, LARGE) == 8
 
 
 @given(requested=st.integers(1, 99), parameters=st.integers(1, 1 << 40))
 def test_what_the_user_asks_for_is_used_for_every_size(requested: int, parameters: int) -> None:
-    assert blas_threads(requested, parameters) == requested
+    assert blas_threads(requested, parameters) == steady_blas_threads(requested, parameters) == requested
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENBLAS_NUM_THREADS", str(requested))
         assert blas_threads(None, parameters) == requested

@@ -21,6 +21,8 @@ from llm.inference.classify import batches_by_length
 from llm.model.adapters.attach import adapter_off
 from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
+from llm.parallel.blas import limited_blas_threads
+from llm.parallel.threads import map_in_threads
 from llm.runs.errors import RunError
 from llm.tuning.chat.packing import Tokens
 from llm.tuning.preferences.completions import completion_logps, ids_and_targets
@@ -32,15 +34,25 @@ Pair = tuple[Tokens, Tokens]  # chosen, rejected
 Progress = Callable[[str, int, int | None], None]
 
 
-def reference_logps(model: GPT, pairs: Sequence[Pair], report: Progress | None = None) -> np.ndarray:
-    """The log-probabilities of both completions of each pair without the model's adapters, (pairs, 2) float32."""
-    found = np.empty((len(pairs), 2), np.float32)
-    lengths, done = [2 * max(len(text.ids) for text in pair) for pair in pairs], 0
-    with no_grad(), no_dropout(model), adapter_off(model):
-        for rows in batches_by_length(lengths):
-            ids, targets = ids_and_targets([text for row in rows for text in pairs[row]])  # (2 rows, T)
+def reference_logps(
+    model: GPT, pairs: Sequence[Pair], report: Progress | None = None, *, threads: int = 1
+) -> np.ndarray:
+    """The log-probabilities of both completions of each pair without the model's adapters, (pairs, 2) float32.
+
+    They have the same bits with any number of threads: each batch is computed by one, which BLAS does not divide.
+    """
+
+    def logps_of(rows: Sequence[int]) -> np.ndarray:  # (rows, 2)
+        ids, targets = ids_and_targets([text for row in rows for text in pairs[row]])  # (2 rows, T)
+        with no_grad(), adapter_off(model):  # of this thread
             logps = completion_logps(model, *(to_device(array, model.device) for array in (ids, targets)))
-            found[rows] = to_device(logps.data, "cpu").reshape(len(rows), 2)
+        return to_device(logps.data, "cpu").reshape(len(rows), 2)
+
+    found, done = np.empty((len(pairs), 2), np.float32), 0
+    batches = list(batches_by_length([2 * max(len(text.ids) for text in pair) for pair in pairs]))
+    with no_dropout(model), limited_blas_threads(1):
+        for rows, logps in zip(batches, map_in_threads(logps_of, batches, threads), strict=True):
+            found[rows] = logps
             done += len(rows)
             if report:
                 report("reference", done, len(pairs))
@@ -49,6 +61,7 @@ def reference_logps(model: GPT, pairs: Sequence[Pair], report: Progress | None =
 
 # --- the file ---------------------------------------------------------------------------------------------------------
 
+SHA256 = "sha256"  # the checksum of the numbers, beside those of the examples
 Reference = dict[str, np.ndarray]  # "train", "val": (pairs, 2) float32, NaN where nothing was computed
 
 
@@ -58,9 +71,9 @@ def empty(train: int, val: int) -> Reference:
 
 def write_reference(path: Path, reference: Reference, data: dict[str, str]) -> None:
     """`data`: checksums of the examples to which the numbers belong."""
-    metadata = {"data": json.dumps(data, sort_keys=True), "sha256": checksum(reference)}
+    about = json.dumps({**data, SHA256: checksum(reference)}, sort_keys=True)
     with new_file(path) as partial:
-        save_file(reference, partial, metadata)
+        save_file(reference, partial, {"data": about})  # one key: safetensors writes several in any order
 
 
 def read_reference(path: Path, data: dict[str, str]) -> Reference:
@@ -68,12 +81,13 @@ def read_reference(path: Path, data: dict[str, str]) -> Reference:
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
+            about = json.loads(metadata.get("data", "{}"))
             reference = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise RunError(f"{path} cannot be read ({error}); delete it to have it computed again from --from") from None
-    if metadata.get("sha256") != checksum(reference):
+    if about.pop(SHA256, metadata.get(SHA256)) != checksum(reference):  # before 2026-12-01 it had a key of its own
         raise RunError(f"{path} is damaged; delete it to have it computed again from the model at --from")
-    if metadata.get("data") != json.dumps(data, sort_keys=True):
+    if about != data:
         raise RunError(f"{path} belongs to other examples; give the --data that the run was begun with")
     return reference
 

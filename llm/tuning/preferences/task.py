@@ -11,9 +11,9 @@ import numpy as np
 from llm.evaluation.loss import Validation
 from llm.hub.tuned import base_model
 from llm.model.gpt import GPT
-from llm.parallel.blas import blas_threads, limited_blas_threads
 from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Batch
+from llm.parallel.runtime import threads_to_use
 from llm.runs.options import Options
 from llm.runs.run import REFERENCE, Run
 from llm.runs.tuning_options import TuningOptions
@@ -138,10 +138,11 @@ class PreferenceTask(Task):
             return
         if self.is_restored and not self.options.tuning.has_adapters:
             model = base_model(str(self.options.training.from_), self.options.model)
-        threads = blas_threads(self.options.training.threads, model.num_parameters())
-        with stages() as report, limited_blas_threads(threads):
+        threads = threads_to_use(self.options.training.threads) if model.device == "cpu" else 1
+        with stages() as report:
             for part, rows in missing.items():
-                self.reference[part][rows] = reference_logps(model, [self.pairs(part)[row] for row in rows], report)
+                pairs = [self.pairs(part)[row] for row in rows]
+                self.reference[part][rows] = reference_logps(model, pairs, report, threads=threads)
 
     def sample(self, model: GPT, write: SampleWriter) -> str:
         """What the model writes after --prompt, or else its answer to the first held-out prompt."""
