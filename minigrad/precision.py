@@ -19,11 +19,13 @@ but takes longer than float32: it is there to test the policy.
     with cast_weights(flats, BF16), products_in(BF16):      one cast of each flat array, in place of one in each product
         loss = model.loss(ids, targets)
         loss.backward()                                     as precise as the forward pass, also outside of the block
+
+Weights that are not trained are cast once for all steps (`keep_halves`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import local
@@ -35,6 +37,7 @@ from minigrad.backend import Array, array_module
 from minigrad.cuda import products
 
 if TYPE_CHECKING:
+    from minigrad.nn.module import Parameter
     from minigrad.optim.flat import FlatParameters
     from minigrad.tensor import Tensor
 
@@ -52,9 +55,16 @@ class Precision:
         return a if self.dtype is None or a.dtype != np.float32 else a.astype(self.dtype)
 
     def weight(self, weight: Tensor) -> Array:
-        """A weight as a factor: its copy of `cast_weights`, if there is one."""
+        """A weight as a factor: its copy of `cast_weights` or `keep_halves`, if there is one."""
+        if self.dtype is None:
+            return weight.data
         half = getattr(weight, "half", None)
-        return self.factor(weight.data) if half is None or half.dtype != self.dtype else half
+        if half is not None and half.dtype == self.dtype:
+            return half
+        half = self.factor(weight.data)
+        if getattr(weight, "keeps_half", False):
+            weight.half = half  # type: ignore[attr-defined]  # it is a Parameter
+        return half
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """a @ b, in float32 if the factors are float32 or of the half type. Leading axes must be equal."""
@@ -140,3 +150,12 @@ def cast_weights(flats: Sequence[FlatParameters], precision: Precision) -> Itera
     finally:
         for p in parameters:
             p.half = None
+
+
+def keep_halves(parameters: Iterable[Parameter]) -> None:
+    """Let those that are frozen keep the copy in the half type that the first product makes: 2 bytes for each number.
+
+    What is read only by rows, such as an embedding, gets no copy. Their arrays must not be written to from now on.
+    """
+    for p in parameters:
+        p.keeps_half = not p.requires_grad

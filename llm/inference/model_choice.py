@@ -18,6 +18,8 @@ from llm.hub.tuned import load_run as load_tuned
 from llm.inference.sampling import Sampling
 from llm.inference.text import end_ids_of
 from llm.model.adapters.attach import sharing_weights
+from llm.model.adapters.merge import LoRAOn, merge
+from llm.model.adapters.virtual import VirtualTokens
 from llm.model.classifier import Classifier
 from llm.model.gpt import GPT
 from llm.model.transformer import Transformer
@@ -59,8 +61,18 @@ def load_other(path: str, tokenizer_path: str | None, weights: Weights, device: 
 
 
 def in_bf16(loaded: LoadedModel) -> LoadedModel:
-    """The model with matrices in half of the memory. Raises ValueError if it is not a plain GPT."""
-    return replace(loaded, model=stored_in(loaded.model))
+    """The model with matrices in half of the memory; updates of LoRA are added to them before they are rounded.
+
+    Raises ValueError if it is a model of another kind.
+    """
+    model = loaded.model
+    kinds = {Classifier: "is a classifier", Transformer: "is a translator", VirtualTokens: "has a prefix or a prompt"}
+    for kind, what in kinds.items():
+        if isinstance(model, kind):
+            raise ValueError(f"{loaded.name} {what}, which does not go with --precision bf16; leave that out")
+    if isinstance(model, LoRAOn):
+        merge(model)
+    return replace(loaded, model=stored_in(model))
 
 
 def check_kind(loaded: LoadedModel, *, classify: bool) -> None:

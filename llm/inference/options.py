@@ -115,10 +115,8 @@ class GenerateOptions:
             raise ValueError("--run and --checkpoint choose a run, and --model another model; give one of the two")
         if self.model is None and (self.tokenizer is not None or self.weights == "stored"):
             raise ValueError("--tokenizer and --weights stored are for --model; a run has its own tokenizer")
-        if self.precision != "fp32" and (
-            self.adapter or self.weights == "stored" or self.device not in ("auto", "cpu")
-        ):
-            raise ValueError("--precision bf16 is for the CPU, without --adapter and --weights stored; leave one out")
+        if self.precision != "fp32" and (self.weights == "stored" or self.device not in ("auto", "cpu")):
+            raise ValueError("--precision bf16 is for the CPU, without --weights stored; leave one out")
         if len(self.adapter) > 1 and not self.serve:
             raise ValueError("a text is written with one --adapter; only --serve takes several")
         if self.regex is not None and self.schema is not None:

@@ -48,9 +48,8 @@ def check_objective(options: Options) -> None:
 
 def check_precision(options: Options, ranks: int) -> None:
     """Raise ValueError for what does not go with another precision than fp32."""
-    if options.training.precision != "fp32" and (options.tuning.has_adapters or ranks > 1):
-        other = "adapters" if options.tuning.has_adapters else "several ranks"
-        raise ValueError(f"--precision {options.training.precision} does not go with {other}; leave it out")
+    if options.training.precision != "fp32" and ranks > 1:
+        raise ValueError(f"--precision {options.training.precision} does not go with several ranks; leave it out")
 
 
 def check_translation(options: Options) -> None:

@@ -21,7 +21,7 @@ from llm.parallel.objective import Batch, Objective
 from llm.parallel.workers import Workers
 from llm.runs.errors import RunError
 from minigrad.optim import Optimizer
-from minigrad.precision import Name, Precision, cast_weights, precision_named, products_in
+from minigrad.precision import Name, Precision, cast_weights, keep_halves, precision_named, products_in
 from minigrad.tensor import Tensor
 
 FIRST_SCALE, LARGEST_SCALE = 2.0**16, 2.0**64  # so that a scaled loss is far from the largest float32, 2^128
@@ -70,9 +70,16 @@ class MixedPrecision:
         self.precision = precision_named(name)
         self.scale = LossScale() if name == "fp16" else None
 
-    def objective(self, objective: Objective) -> Objective:
-        """The objective of the workers. Evaluation and samples do not use it: they are in float32."""
-        return objective if self.precision.dtype is None else InPrecision(objective, self.precision)
+    def objective(self, objective: Objective, model: GPT | None = None) -> Objective:
+        """The objective of the workers. Evaluation and samples do not use it: they are in float32.
+
+        `model`: its frozen weights, if any, keep their half copies from step to step.
+        """
+        if self.precision.dtype is None:
+            return objective
+        if model is not None:
+            keep_halves(model.parameters())
+        return InPrecision(objective, self.precision)
 
     def accumulate(self, workers: Workers, optimizer: Optimizer, batch: Batch, **options: Any) -> float:
         """As `Workers.accumulate`, with one cast of the weights before it."""

@@ -107,7 +107,7 @@ def make_trainer(options: Options, parts: Parts, device: str, model: GPT, job: J
     # Each of several workers has one core. A single worker leaves its cores to matrix products.
     set_blas_threads(1 if count > 1 else steady_blas_threads(training.threads, model.num_parameters()))
     model.to(device)
-    objective = MixedPrecision(training.precision).objective(parts.objective)
+    objective = MixedPrecision(training.precision).objective(parts.objective, model)
     workers, optimizer = job.make_workers(model, objective, count, partial(make_optimizer, model, training))
     return Trainer(
         training,

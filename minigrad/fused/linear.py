@@ -94,7 +94,12 @@ LIMITS = ProductLimits()
 
 def product_in(precision: Precision, x: Array, weight: Tensor) -> Array:
     """x Wᵀ in this precision."""
-    return product(x, weight.data) if precision.dtype is None else precision.matmul(x, precision.weight(weight).T)
+    return array_product_in(precision, x, precision.weight(weight))
+
+
+def array_product_in(precision: Precision, x: Array, weight: Array) -> Array:
+    """The same for an array."""
+    return product(x, weight) if precision.dtype is None else precision.matmul(x, weight.T)
 
 
 def product(x: Array, weight: Array, limits: ProductLimits = LIMITS) -> Array:

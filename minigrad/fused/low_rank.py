@@ -13,17 +13,18 @@ backward pass takes about half of the time. All A_i are multiplied as one matrix
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from minigrad.backend import Array, array_module
-from minigrad.fused.linear import check_shapes, linear_reference, product
+from minigrad.fused.linear import array_product_in, check_shapes, linear_reference, product_in
 from minigrad.fused.linear_activation import find_activation, times_slope, value_and_slope_in_place
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, column_sum
 from minigrad.lazy import LazyGradient
 from minigrad.modes import mode
 from minigrad.ops import concatenate
+from minigrad.precision import current_precision
 from minigrad.tensor import Tensor, as_tensor
 
 
@@ -36,12 +37,17 @@ class LowRank(NamedTuple):
     scale: float
 
 
-def low_rank_reference(x: Any, updates: Sequence[LowRank], width: int) -> Tensor:
-    """The updates alone: x (..., in) -> (..., width), zeros in the columns that no update has."""
+def low_rank_reference(
+    x: Any, updates: Sequence[LowRank], width: int, linear: Callable[..., Tensor] = linear_reference
+) -> Tensor:
+    """The updates alone: x (..., in) -> (..., width), zeros in the columns that no update has.
+
+    `linear`: the fused one has gradients of first order only, and the precision that is chosen.
+    """
     x, pieces, end = as_tensor(x), [], 0
     for a, b, rows, scale in sorted(updates, key=lambda update: update.rows.start):
         pieces += _zeros(x, rows.start - end)
-        pieces.append(linear_reference(linear_reference(x, a), b) * scale)
+        pieces.append(linear(linear(x, a), b) * scale)
         end = rows.stop
     return concatenate([*pieces, *_zeros(x, width - end)], axis=-1)
 
@@ -93,11 +99,12 @@ class _Call:
     ):
         self.inputs, self.places, self.has_bias, self.has_dropped = inputs, places, has_bias, has_dropped
         self.first = 2 + has_bias + has_dropped  # where the factors begin
-        self.x, self.weight = inputs[0].data, inputs[1].data
+        self.x, self.weight, self.precision = inputs[0].data, inputs[1].data, current_precision()
         self.source = inputs[self.first - 1].data if has_dropped else self.x  # what the updates read
         self.a = [t.data for t in inputs[self.first :: 2]]
         self.b = [t.data for t in inputs[self.first + 1 :: 2]]
-        self.all_a = array_module(self.x).concatenate(self.a) if len(self.a) > 1 else self.a[0]  # (all ranks, in)
+        all_a = array_module(self.x).concatenate(self.a) if len(self.a) > 1 else self.a[0]
+        self.all_a = self.precision.factor(all_a)  # (all ranks, in)
 
     def arguments(self, inputs: Sequence[Tensor]) -> dict[str, Any]:
         """The arguments of the definition."""
@@ -113,32 +120,34 @@ class _Call:
 
     def forward(self) -> tuple[Array, Array]:
         """y (N, out), and h of all updates, (N, all ranks)."""
-        y = product(as_rows(self.x), self.weight)  # (N, out)
+        precision, x = self.precision, self.precision.factor(as_rows(self.x))  # rounded once for both products
+        y = product_in(precision, x, self.inputs[1])  # (N, out)
         if self.has_bias:
             y += self.inputs[2].data
-        hidden = product(as_rows(self.source), self.all_a)  # (N, all ranks)
+        source = as_rows(self.source) if self.has_dropped else x
+        hidden = array_product_in(precision, source, self.all_a)  # (N, all ranks)
         for b, (rows, scale), h in zip(self.b, self.places, self._columns(hidden)):
-            y[:, rows] += product(h, b * scale)
+            y[:, rows] += array_product_in(precision, h, precision.factor(b * scale))
         return y, hidden
 
     def gradients(self, dy: Array, hidden: Array, needs: Needs) -> tuple:
         """The gradients of all inputs, where they are needed, from dy (N, out)."""
-        xp, x, source = array_module(dy), as_rows(self.x), as_rows(self.source)
-        g = xp.empty_like(hidden)  # (N, all ranks)
+        matmul, x, factor = self.precision.matmul, as_rows(self.x), self.precision.factor(dy)
+        g = array_module(dy).empty_like(hidden)  # (N, all ranks)
         db = []
         for b, (rows, scale), h, g_i in zip(self.b, self.places, self._columns(hidden), self._columns(g)):
-            xp.matmul(dy[:, rows], b * scale, out=g_i)
-            db.append((dy[:, rows].T @ h) * scale)
-        da = self._columns((g.T @ source).T)
-        found: list[Any] = [dy @ self.weight if needs[0] else None, None]
+            g_i[...] = matmul(factor[:, rows], b * scale)
+            db.append(matmul(factor[:, rows].T, h) * scale)
+        da = self._columns(matmul(g.T, as_rows(self.source)).T)
+        found: list[Any] = [matmul(factor, self.precision.weight(self.inputs[1])) if needs[0] else None, None]
         if needs[1]:
-            found[1] = LazyGradient(self.weight, lambda out: xp.matmul(dy.T, x, out=out))
+            found[1] = LazyGradient(self.weight, lambda out: matmul(factor.T, x, out))
         if self.has_bias:
             found.append(LazyGradient(self.inputs[2].data, lambda out: column_sum(dy, out)) if needs[2] else None)
         if self.has_dropped:
-            found.append((g @ self.all_a).reshape(self.x.shape) if needs[self.first - 1] else None)
+            found.append(matmul(g, self.all_a).reshape(self.x.shape) if needs[self.first - 1] else None)
         elif needs[0]:
-            found[0] += g @ self.all_a
+            self.precision.add_product(g, self.all_a, found[0])
         found[0] = None if found[0] is None else found[0].reshape(self.x.shape)
         return (*found, *(gradient for a, b in zip(da, db) for gradient in (a.T, b)))
 

@@ -39,16 +39,18 @@ class Parameter(Tensor):
     """A leaf tensor that requires a gradient and owns its array: `data` is copied, because training writes into it.
 
     `grad_buffer`: this parameter's slice of the flat gradient of an optimizer (optim/flat.py), or None. `backward()`
-    writes the gradient there. `half`: a copy in a half type, for products (minigrad/precision.py), or None.
+    writes the gradient there. `half`: a copy in a half type, for products (minigrad/precision.py), or None;
+    `keeps_half`: whether the first product leaves one, which stays.
     """
 
-    __slots__ = ("grad_buffer", "half")
+    __slots__ = ("grad_buffer", "half", "keeps_half")
 
     def __init__(self, data: Any, dtype: Any = None):
         super().__init__(data, requires_grad=True, dtype=dtype)
         self.data = self.data.copy()  # the caller's array must not change with training
         self.grad_buffer: Array | None = None
         self.half: Array | None = None
+        self.keeps_half = False
 
     def accumulate(self, gradient: Gradient, *, in_place: bool = False) -> None:
         """Add `gradient` to `.grad`, as for any tensor, but keep the sum in the buffer if there is one."""
@@ -68,7 +70,7 @@ class Parameter(Tensor):
         if data is not self.data:
             # The parameter no longer shares memory with an optimizer that was built before. Its next step notices that
             # and raises an error.
-            self.data, self.grad_buffer = data, None
+            self.data, self.grad_buffer, self.half = data, None, None
             self.grad = None if self.grad is None else Tensor(conversion(self.grad.data))
 
 

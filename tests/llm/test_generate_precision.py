@@ -60,7 +60,7 @@ def test_a_run_writes_in_bf16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
         assert any(isinstance(module, STORED_LAYERS) for _, module in modules) == half
 
 
-@pytest.mark.parametrize("more", [["--device", "cuda"], ["--adapter", "x"], ["--model", "x", "--weights", "stored"]])
+@pytest.mark.parametrize("more", [["--device", "cuda"], ["--model", "x", "--weights", "stored"]])
 def test_what_does_not_go_with_it_is_refused(more: list[str]) -> None:
     with pytest.raises((ValueError, SystemExit)):
         parse(["--precision", "bf16", *more])

@@ -13,7 +13,6 @@ import pytest
 from llm.parallel.workers import Workers
 from llm.runs.errors import RunError
 from llm.runs.options import Options, TrainOptions
-from llm.runs.tuning_options import TuningOptions
 from llm.training import mixed_precision
 from llm.training.checks import check_precision
 from llm.training.mixed_precision import GROWTH_STEPS, LARGEST_SCALE, LossScale, MixedPrecision
@@ -246,9 +245,7 @@ def test_an_impossible_scale_is_refused(key: str, value: Any) -> None:
         MixedPrecision("fp16").restore({"loss_scale": 4.0, "good_steps": 1, key: value})
 
 
-@pytest.mark.parametrize(("adapted", "ranks", "named"), [(True, 1, "adapters"), (False, 2, "several ranks")])
-def test_what_does_not_go_with_it_is_refused(adapted: bool, ranks: int, named: str) -> None:
-    tuning = TuningOptions(lora_rank=2) if adapted else TuningOptions()
-    with pytest.raises(ValueError, match=f"--precision bf16 does not go with {named}"):
-        check_precision(Options(TrainOptions(precision="bf16"), tuning=tuning), ranks)
-    check_precision(Options(tuning=tuning), ranks)
+def test_several_ranks_are_refused() -> None:
+    with pytest.raises(ValueError, match="--precision bf16 does not go with several ranks"):
+        check_precision(Options(TrainOptions(precision="bf16")), 2)
+    check_precision(Options(), 2)

@@ -7,14 +7,26 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.checkpoint import checkpoint
 from minigrad.cuda import products
 from minigrad.fused.linear_cross_entropy import linear_cross_entropy
+from minigrad.fused.low_rank import LowRank, linear_low_rank
 from minigrad.nn import Parameter
 from minigrad.optim import AdamW
-from minigrad.precision import FP16, FP32, Precision, cast_weights, current_precision, precision_named, products_in
+from minigrad.precision import (
+    FP16,
+    FP32,
+    Precision,
+    cast_weights,
+    current_precision,
+    keep_halves,
+    precision_named,
+    products_in,
+)
 from minigrad.tensor import Tensor
 from tests import fake_cupy
 
@@ -75,6 +87,55 @@ def test_the_stand_in_refuses_what_cupy_refuses(cupy) -> None:
     a = cupy.asarray(normal(0, 2, 3, 3)).astype(BFLOAT16)
     with pytest.raises(TypeError, match="bfloat16"):
         a @ a
+
+
+# --- low-rank updates and frozen weights ------------------------------------------------------------------------------
+
+
+@HALF
+@given(seed=st.integers(0, 99), scale=st.sampled_from([0.5, 2.0]), has_dropped=st.booleans())
+def test_low_rank_updates_are_products_of_halves(
+    precision: Precision, seed: int, scale: float, has_dropped: bool
+) -> None:
+    """As if each product were one of `linear`: with the same bits, because the scale is a power of two."""
+    rows, width = slice(2, 7), 9
+    arrays = [normal(seed, 5, 6), normal(seed + 1, width, 6), normal(seed + 2, 3, 6), normal(seed + 3, 5, 3)]
+
+    def together(x: Tensor, w: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return linear_low_rank(x, w, None, [LowRank(a, b, rows, scale)], dropped=x * 2 if has_dropped else None)
+
+    def apart(x: Tensor, w: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        update = mg.linear(mg.linear(x * 2 if has_dropped else x, a), b * scale)
+        zeros = [Tensor(np.zeros((5, n), np.float32)) for n in (rows.start, width - rows.stop)]
+        return mg.linear(x, w) + mg.concatenate([zeros[0], update, zeros[1]], axis=-1)
+
+    found = []
+    for f in (together, apart):
+        leaves = [Tensor(array, requires_grad=True) for array in arrays]
+        with products_in(precision):
+            y = f(*leaves)
+        y.backward(normal(seed + 4, 5, width))
+        found.append([y.data, *(leaf.grad.data for leaf in leaves)])
+    for one, other in zip(*found):
+        assert one.dtype == np.float32
+        np.testing.assert_array_equal(one, other)
+    exact = apart(*map(Tensor, arrays)).data
+    # The control: it is rounded, by three products one after the other.
+    assert 0 < abs(found[0][0] - exact).max() < 8 * EPSILON[precision.dtype.name] * abs(exact).max()
+
+
+@HALF
+def test_a_frozen_weight_keeps_its_copy_until_its_array_is_another(precision: Precision) -> None:
+    frozen, trained = (Parameter(normal(seed, 4, 4)) for seed in (0, 1))
+    frozen.requires_grad = False
+    keep_halves([frozen, trained])
+    assert frozen.half is None, "not before it is needed"
+    first = precision.weight(frozen)
+    assert precision.weight(frozen) is first and first.dtype == precision.dtype
+    assert FP32.weight(frozen) is frozen.data
+    assert precision.weight(trained) is not precision.weight(trained), "it will change"
+    frozen.convert(lambda a: a + 1)
+    assert np.array_equal(precision.weight(frozen), frozen.data.astype(precision.dtype))
 
 
 # --- the traps --------------------------------------------------------------------------------------------------------

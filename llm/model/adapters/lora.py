@@ -146,10 +146,10 @@ class DoRA(LoRA):
             y = (
                 y
                 + (ratio - 1) * linear(dropped, self.weight)
-                + ratio * low_rank_reference(dropped, low_rank, len(ratio))
+                + ratio * low_rank_reference(dropped, low_rank, len(ratio), linear)
             )
         else:
-            y = ratio * (y + low_rank_reference(x, low_rank, len(ratio)))
+            y = ratio * (y + low_rank_reference(x, low_rank, len(ratio), linear))
         y = y if self.bias is None else y + self.bias
         return y if activation is None else ACTIVATIONS[activation].function(y)
 
