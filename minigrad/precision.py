@@ -143,6 +143,8 @@ def cast_weights(flats: Sequence[FlatParameters], precision: Precision) -> Itera
     try:
         for flat in flats:
             flat.sync_views()  # a parameter that was replaced is copied into the flat array first
+            if flat.data.size < flat.size:  # only a shard is here; the rest is cast where it is gathered
+                continue
             for p, half in zip(flat.parameters, flat.views(precision.factor(flat.data))):
                 p.half = half
                 parameters.append(p)

@@ -46,8 +46,6 @@ def check(options: Options, ranks: int) -> None:
 
 def _check_optimizer(options: Options, data: int, tensor: int) -> None:
     name, zero = options.training.optimizer, options.parallel.zero
-    if options.training.ema_decay:
-        raise ValueError("--ema-decay does not go with several ranks; leave it out")
     widths = {options.model.mlp_width(layer) for layer in range(options.model.layers)}
     if name == "muon" and zero and data > 1 and any(width % tensor for width in widths):
         # Then tensor ranks would divide their matrices differently over the data ranks.

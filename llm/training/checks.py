@@ -46,12 +46,6 @@ def check_objective(options: Options) -> None:
         )
 
 
-def check_precision(options: Options, ranks: int) -> None:
-    """Raise ValueError for what does not go with another precision than fp32."""
-    if options.training.precision != "fp32" and ranks > 1:
-        raise ValueError(f"--precision {options.training.precision} does not go with several ranks; leave it out")
-
-
 def check_translation(options: Options) -> None:
     """Raise ValueError for what an encoder and a decoder, which are trained from the start, do not go with."""
     tuning = options.tuning

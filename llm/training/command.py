@@ -23,7 +23,7 @@ from llm.runs.presets import presets
 from llm.runs.run import Run
 from llm.runs.tuning_options import Objective
 from llm.training.base import base_config, base_name, base_options, check_shape
-from llm.training.checks import check_objective, check_precision
+from llm.training.checks import check_objective
 from llm.training.display import print_line
 from llm.training.dry_run import describe_dry_run
 from llm.training.loop import train
@@ -31,6 +31,7 @@ from llm.training.memory import advised, beyond_this_machine
 from llm.training.setup import ONE_PROCESS, describe, set_up, tasks_to_solve
 from llm.training.task import SampleWriter, TaskKind
 from llm.training.text import TextTask
+from minigrad.precision import precision_named
 
 # The only options of the model that may change when a run is resumed. (--vocab-size has no effect: the run has its
 # tokenizer already.)
@@ -85,8 +86,8 @@ def start(
     """Train a new run, continue a run, or only describe what the options say; returns the exit status."""
     kind, options = find_task(options.training.objective), job.complete(options)
     if options.training.dry_run:
-        check_precision(options, job.world.size)
-        tasks_to_solve(options.training)  # a wrong one is told now
+        precision_named(options.training.precision)  # what is missing or wrong is told now
+        tasks_to_solve(options.training)
         job.on_first(lambda: print_line(describe_dry_run(options, run, kind)))
         return 0
     job.split(options)

@@ -5,7 +5,8 @@ two, and with it every gradient of the backward pass; the sums, which are float3
 float16 is 65,504: with too large a scale a gradient overflows to infinity. Then the update is skipped and the scale
 halved; after 2,000 good updates it is doubled. As torch.amp.GradScaler (Micikevicius et al. 2018, arXiv 1710.03740).
 
-The norm of the whole gradient, which train_step computes in any case, shows an overflow in the rows of any worker.
+The norm of the whole gradient, which train_step computes in any case, shows an overflow in the rows of any worker. It
+is the same on all ranks, and so is the scale. What ranks send each other is float32.
 """
 
 from __future__ import annotations

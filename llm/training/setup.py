@@ -19,7 +19,7 @@ from llm.parallel.workers import Workers
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
-from llm.training.checks import check_precision, check_room, problems_of_schedule
+from llm.training.checks import check_room, problems_of_schedule
 from llm.training.display import print_line
 from llm.training.memory import advised
 from llm.training.mixed_precision import MixedPrecision
@@ -29,6 +29,7 @@ from llm.training.task import Parts, Task, TaskKind
 from llm.training.text import TextTask
 from llm.training.trainer import Trainer, load_checkpoint
 from minigrad.backend import pick_device
+from minigrad.precision import precision_named
 
 ONE_PROCESS = Job()
 
@@ -39,7 +40,7 @@ def set_up(options: Options, run: Run, kind: TaskKind = TextTask, job: Job = ONE
     Raises ValueError (DataError, RunError ...) or OSError, with a sentence for the user, when data, tokenizer, options
     or checkpoint cannot be used. The folder is not changed then.
     """
-    check_precision(options, job.world.size)
+    precision_named(options.training.precision)  # a package that is missing is told before anything that takes long
     device = pick_device(options.training.device)
     checkpoint = _newest_checkpoint(run) if run.exists else None
     eval_tasks = tasks_to_solve(options.training)  # before anything that takes long

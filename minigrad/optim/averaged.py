@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, as_array, device_of, to_device
+from minigrad.backend import Array
 from minigrad.nn.state import check_state
 from minigrad.optim.blocks import Parallel, blocks, run_serially
 from minigrad.optim.optimizer import Optimizer
@@ -36,62 +36,73 @@ class Averaged(Together):
             raise ValueError(f"decay must be at least 0 and below 1, not {decay}")
         super().__init__([optimizer])
         self.decay, self.updates = decay, 0
-        self.averages = [group.flat.data.copy() for group in self.groups]
+        self.averages = [data.copy() for data in self.own_data()]  # of a shard, where ranks divide the parameters
         self._trained: list[Array] | None = None  # the weights, while the parameters are the average
 
     def step(self, lr: float | None = None, parallel: Parallel = run_serially) -> None:
         super().step(lr, parallel)
         self.updates += 1
         share = 1 - self.decay if self.updates > 1 else 1.0
-        for group, average in zip(self.groups, self.averages):
-            update_average(average, group.flat.data, share, parallel)
+        for average, data in zip(self.averages, self.own_data()):
+            update_average(average, data, share, parallel)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         if not self.updates or self._trained is not None:  # no average yet; or the parameters are the average already
             yield
             return
-        self._trained = [group.flat.data.copy() for group in self.groups]
-        self._set_parameters(self.averages)
+        self._trained = [data.copy() for data in self.own_data()]
+        self._write(self.averages)
+        self.share_update()
         try:
             yield
         finally:
-            self._set_parameters(self._trained)
-            self._trained = None
+            trained, self._trained = self._trained, None
+            self._write(trained)
+        self.share_update()  # not after an error: other ranks may do something else then
 
-    def _set_parameters(self, arrays: list[Array]) -> None:
-        for group, array in zip(self.groups, arrays):
-            group.flat.sync_views()
-            group.flat.data[...] = array
+    def _write(self, arrays: list[Array]) -> None:
+        """Make these the parameters."""
+        for data, array in zip(self.own_data(), arrays):
+            data[...] = array
 
     # --- saving and loading -------------------------------------------------------------------------------------------
 
     def moments_size(self) -> int:
-        """Bytes of all that is saved beside the parameters: the average and the weights too."""
-        return super().moments_size() + 2 * sum(average.nbytes for average in self.averages)
+        """Bytes of all that is saved beside the parameters: the average or the weights too."""
+        return super().moments_size() + sum(p.data.nbytes for group in self.groups for p in group.flat.parameters)
 
     def state_dict(self, *, copy: bool = True) -> dict[str, np.ndarray]:
-        """That of the optimizer, with the average and the weights. One of the two is what the parameters are now."""
-        state = super().state_dict(copy=copy) | {UPDATES: np.asarray(self.updates)}
-        trained = self._trained or [group.flat.data for group in self.groups]
-        for name, view in self._views(trained):
-            array = to_device(view, "cpu")
-            state[name] = array.copy() if copy else array
-        return state
+        """That of the optimizer, with the weights or the average: with what the parameters, saved too, are not now."""
+        saved = (AVERAGE, self.averages) if self._trained is None else (TRAINED, self._trained)
+        with self._as_moment(*saved):
+            return super().state_dict(copy=copy) | {UPDATES: np.asarray(self.updates)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        views = dict(self._views([group.flat.data for group in self.groups]))
-        shapes: dict[str, tuple[int, ...]] = {name: view.shape for name, view in views.items()} | {UPDATES: ()}
-        check_state(type(self).__name__, shapes, shapes, {name: state[name] for name in shapes if name in state})
-        super().load_state_dict({name: array for name, array in state.items() if name not in shapes})
-        for name, view in views.items():
-            view[...] = to_device(as_array(state[name]), device_of(view))
+        """To be called when the parameters are those that were saved with the state."""
+        check_state(type(self).__name__, {UPDATES: ()}, {UPDATES: ()}, {k: x for k, x in state.items() if k == UPDATES})
+        name = TRAINED if any(key.startswith(f"{TRAINED}.") for key in state) else AVERAGE
+        loaded = [np.empty_like(average) for average in self.averages]
+        with self._as_moment(name, loaded):
+            super().load_state_dict({key: array for key, array in state.items() if key != UPDATES})
+        self.averages = [data.copy() for data in self.own_data()] if name == TRAINED else loaded
+        if name == TRAINED:
+            self._write(loaded)
+            self.share_update()
         self.updates = int(state[UPDATES])
 
-    def _views(self, trained: list[Array]) -> Iterator[tuple[str, Array]]:
-        for kind, arrays in ((AVERAGE, self.averages), (TRAINED, trained)):
-            for group, array in zip(self.groups, arrays):
-                yield from zip((f"{kind}.{name}" for name in group.names), group.flat.views(array))
+    @contextmanager
+    def _as_moment(self, name: str, arrays: list[Array]) -> Iterator[None]:
+        """Inside, these arrays are one more moment, so that they are saved and loaded as moments are."""
+        for group, array in zip(self.groups, arrays):
+            group.moment_names = (*group.moment_names, name)
+            group.moments = [*group.moments, array]
+        try:
+            yield
+        finally:
+            for i, group in enumerate(self.groups):
+                group.moment_names = group.moment_names[:-1]
+                *group.moments, arrays[i] = group.moments
 
 
 def update_average(average: Array, weights: Array, share: float, parallel: Parallel = run_serially) -> None:

@@ -116,6 +116,12 @@ class Optimizer:
         """
         raise NotImplementedError
 
+    def own_data(self) -> list[Array]:
+        """The flat parameters that are updated here, those of each group; other ranks may update the rest."""
+        for group in self.groups:
+            group.flat.sync_views()
+        return [self._arrays(group, slice(0, group.flat.size))[0] for group in self.groups]
+
     def zero_grad(self) -> None:
         """Forget all gradients; the next backward() overwrites them."""
         for group in self.groups:

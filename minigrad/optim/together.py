@@ -46,6 +46,13 @@ class Together(Optimizer):
 
     # Each optimizer is asked for what depends on its kind. Those of llm/parallel divide their work among ranks.
 
+    def share_update(self) -> None:
+        for each in self.optimizers:
+            each.share_update()
+
+    def own_data(self) -> list[Array]:
+        return [data for each in self.optimizers for data in each.own_data()]
+
     def zero_grad(self) -> None:
         for each in self.optimizers:
             each.zero_grad()

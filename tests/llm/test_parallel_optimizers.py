@@ -32,7 +32,7 @@ from llm.runs.options import TrainOptions
 from llm.training.objectives import NextToken
 from llm.training.optimizers import make_optimizer
 from llm.training.step import train_step
-from minigrad.optim import Muon, Optimizer
+from minigrad.optim import Averaged, Muon, Optimizer
 from tests.llm.steps import T, V, random_batch, workers_of
 
 ROWS = 6
@@ -54,19 +54,27 @@ class Rank:
     """A rank, with its part of the model."""
 
     def __init__(
-        self, world: Communicator, config: GPTConfig, sizes: Sizes, zero: int, options: TrainOptions, **more: Any
+        self,
+        world: Communicator,
+        config: GPTConfig,
+        sizes: Sizes,
+        zero: int,
+        options: TrainOptions,
+        dtype: Any = np.float64,
+        objective: Any = None,
+        **more: Any,
     ):
         data, tensor, pipeline, context = sizes
         self.mesh = Mesh(world, data=data, tensor=tensor, pipeline=pipeline, context=context)
         self.part = ModelPart(self.mesh, config, **more)
-        self.model = self.part.make(1, np.float64).train()
+        self.model, objective = self.part.make(1, dtype).train(), objective or NextToken()
         self.optimizer, sums = sharded(
             zero, self.model, lambda kind: make_optimizer(self.model, options, kind), self.mesh.data, 100, self.part
         )
         if isinstance(self.model, Stage):
-            self.workers: Ranks = PipelineRanks([self.model], NextToken(), sums, part=self.part)
+            self.workers: Ranks = PipelineRanks([self.model], objective, sums, part=self.part)
         else:
-            self.workers = Ranks(self.model, NextToken(), 1, sums, self.part, context)
+            self.workers = Ranks(self.model, objective, 1, sums, self.part, context)
 
     def checkpoint(self) -> Checkpoint:
         with self.optimizer.averaged(), self.optimizer.whole_parameters(changed=False):
@@ -91,7 +99,9 @@ def train(workers: Any, optimizer: Optimizer, steps: int, clip: float = 0.0, fir
 
 
 def options_of(kind: str) -> TrainOptions:
-    return TrainOptions(optimizer=kind, lr=0.01)  # type: ignore[arg-type]
+    """`kind`: as --optimizer; with "+ema" beside a moving average of the weights."""
+    name, _, ema = kind.partition("+")
+    return TrainOptions(optimizer=name, lr=0.01, ema_decay=0.7 if ema else 0.0)  # type: ignore[arg-type]
 
 
 def alone(config: GPTConfig, kind: str, steps: int, clip: float = 0.0) -> tuple[list[float], Checkpoint]:
@@ -150,8 +160,8 @@ def test_parts_of_a_matrix_that_are_made_orthogonal_alone_are_noticed(monkeypatc
 
 @settings(max_examples=12)
 @given(
-    kind=st.sampled_from(["muon", "schedule-free"]), config=CONFIGS, sizes=SIZES, other=SIZES, zero=st.integers(0, 3),
-    next_zero=st.integers(0, 3), clip=st.sampled_from([0.0, 0.3]),
+    kind=st.sampled_from(["muon", "schedule-free", "adamw+ema", "muon+ema"]), config=CONFIGS, sizes=SIZES, other=SIZES,
+    zero=st.integers(0, 3), next_zero=st.integers(0, 3), clip=st.sampled_from([0.0, 0.3]),
 )  # fmt: skip
 def test_a_run_goes_on_with_another_split(
     kind: str, config: GPTConfig, sizes: Sizes, other: Sizes, zero: int, next_zero: int, clip: float
@@ -178,12 +188,16 @@ def test_a_run_goes_on_with_another_split(
     assert_close(results[0][1].optimizer, expected.optimizer, 1e-6, 1e-10)
 
 
+AVERAGES = pytest.mark.parametrize("kind", ["schedule-free", "adamw+ema", "muon+ema"])
+
+
 @pytest.mark.parametrize("zero", range(4))
-def test_after_an_evaluation_of_the_average_training_goes_on_with_the_parameters_before(zero: int) -> None:
-    check_average(zero)
+@AVERAGES
+def test_after_an_evaluation_of_the_average_training_goes_on_with_the_parameters_before(zero: int, kind: str) -> None:
+    check_average(zero, kind)
 
 
-def check_average(zero: int) -> None:
+def check_average(zero: int, kind: str) -> None:
     config = GPTConfig(vocab_size=V, context=T, layers=2, heads=4, dim=8)
     validation = Validation([random_batch(seed, rows=3) for seed in range(4)])
 
@@ -196,10 +210,10 @@ def check_average(zero: int) -> None:
 
     model = GPT(config, rng=1, dtype=np.float64).train()
     with workers_of(model, 1) as workers:
-        expected = evaluated_between(workers, make_optimizer(model, options_of("schedule-free")))
+        expected = evaluated_between(workers, make_optimizer(model, options_of(kind)))
 
     def run(world: Communicator) -> list[float]:
-        rank = Rank(world, config, (2, 1, 1, 1), zero, options_of("schedule-free"))
+        rank = Rank(world, config, (2, 1, 1, 1), zero, options_of(kind))
         return evaluated_between(rank.workers, rank.optimizer)
 
     for found in run_ranks(2, run):
@@ -207,10 +221,32 @@ def check_average(zero: int) -> None:
 
 
 @pytest.mark.control
-def test_ranks_that_evaluate_the_trained_parameters_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RankScheduleFree, "averaged", Optimizer.averaged)
+@pytest.mark.parametrize(
+    ("zero", "kind", "owner", "method"),
+    [(0, "schedule-free", RankScheduleFree, "averaged"), (1, "adamw+ema", Averaged, "share_update")],
+)
+def test_ranks_that_evaluate_the_trained_parameters_are_noticed(
+    monkeypatch: pytest.MonkeyPatch, zero: int, kind: str, owner: Any, method: str
+) -> None:
+    monkeypatch.setattr(owner, method, getattr(Optimizer, method))
     with pytest.raises(AssertionError):
-        check_average(0)
+        check_average(zero, kind)
+
+
+@pytest.mark.parametrize("zero", range(4))
+def test_a_rank_has_the_average_of_its_shard(zero: int) -> None:
+    config = GPTConfig(vocab_size=V, context=T, layers=2, heads=4, dim=8)
+
+    def run(world: Communicator) -> tuple[int, int, int]:
+        rank = Rank(world, config, (3, 1, 1, 1), zero, options_of("adamw+ema"))
+        size, whole = sum(a.nbytes for a in rank.optimizer.averages), rank.optimizer.moments_size()
+        return size, whole, sum(array.nbytes for name, array in rank.checkpoint().optimizer.items() if array.ndim)
+
+    sizes, wholes, saved = zip(*run_ranks(3, run))
+    numbers = GPT(config, rng=1).num_parameters()
+    assert sum(sizes) == 8 * numbers * (1 if zero else 3)  # float64
+    # Two moments of AdamW and the average: the weights are saved as the parameters.
+    assert saved[0] == wholes[0] == 3 * 8 * numbers
 
 
 @pytest.mark.parametrize("zero", range(4))

@@ -75,6 +75,8 @@ SPLITS = [
         (4, "--tensor-parallel", "2", "--sequence-parallel"), (2, "--context-parallel", "2"),
         (4, "--context-parallel", "2", "--zero", "3", "--micro-batches", "2"),
         (4, "--context-parallel", "2", "--zero", "2", "--recompute"),
+        (2, "--zero", "3", "--ema-decay", "0.8"),
+        (4, "--tensor-parallel", "2", "--zero", "1", "--ema-decay", "0.8", "--optimizer", "muon"),
         (4, "--pipeline-parallel", "2", "--zero", "2", "--micro-batches", "3"),
         (4, "--pipeline-parallel", "2", "--zero", "3", "--micro-batches", "3"),
         (4, "--tensor-parallel", "2", "--sequence-parallel", "--pipeline-parallel", "2", "--pipeline-schedule", "gpipe",
@@ -156,7 +158,7 @@ def test_chat_and_tasks_with_a_model_that_was_trained_before(
 
 def of_model(options: list[str]) -> list[str]:
     """Those of the options that one process needs too."""
-    names = [name for name in ("--experts", "--optimizer", "--no-tied-head") if name in options]
+    names = [name for name in ("--experts", "--optimizer", "--ema-decay", "--no-tied-head") if name in options]
     return [word for name in names for word in options[options.index(name) :][: 1 if name == "--no-tied-head" else 2]]
 
 
@@ -181,7 +183,6 @@ def test_what_does_not_fit_is_refused_in_one_sentence_by_one_rank(tmp_path: Path
         (4, "--context-parallel 2 --tensor-parallel 2", "--context-parallel does not go with a model that is split"),
         (2, "--sequence-parallel", "--sequence-parallel needs --tensor-parallel: its ranks divide the tokens"),
         (2, "--sequence-parallel --tensor-parallel 2 --experts 2", "--sequence-parallel does not go with --experts"),
-        (2, "--ema-decay 0.9", "--ema-decay does not go with several ranks; leave it out"),
         (4, "--optimizer muon --tensor-parallel 2 --mlp-dim 9 --zero 1", "whose width 9 is a multiple of the 2 tensor"),
     ],
 )  # fmt: skip

@@ -12,9 +12,7 @@ import pytest
 
 from llm.parallel.workers import Workers
 from llm.runs.errors import RunError
-from llm.runs.options import Options, TrainOptions
 from llm.training import mixed_precision
-from llm.training.checks import check_precision
 from llm.training.mixed_precision import GROWTH_STEPS, LARGEST_SCALE, LossScale, MixedPrecision
 from llm.training.objectives import NextToken
 from llm.training.step import StepResult, train_step
@@ -243,9 +241,3 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(
 def test_an_impossible_scale_is_refused(key: str, value: Any) -> None:
     with pytest.raises(RunError, match=key):
         MixedPrecision("fp16").restore({"loss_scale": 4.0, "good_steps": 1, key: value})
-
-
-def test_several_ranks_are_refused() -> None:
-    with pytest.raises(ValueError, match="--precision bf16 does not go with several ranks"):
-        check_precision(Options(TrainOptions(precision="bf16")), 2)
-    check_precision(Options(), 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -85,13 +86,14 @@ def test_slices_change_no_bit(seed: int, decay: float, fractions: list[float]) -
 def test_a_saved_state_goes_on_bit_for_bit(seed: int, decay: float, first: int, then: int, inside: bool) -> None:
     parameters, optimizer = make(seed, decay)
     train(parameters, optimizer, first, seed)
-    if inside:  # as a checkpoint is made
-        with optimizer.averaged():
-            state = optimizer.state_dict()
-    else:
-        state = optimizer.state_dict()
+    with optimizer.averaged() if inside else nullcontext():  # inside, as a checkpoint is made
+        state, saved = optimizer.state_dict(), [p.numpy().copy() for p in parameters]
+    kinds = {name.partition(".")[0] for name in state}
+    assert ("trained" in kinds, "average" in kinds) == (inside, not inside), "the other one is saved as the parameters"
     expected = train(parameters, optimizer, then, seed + 50)[-1]
     others, again = make(seed + 1, decay)
+    for p, array in zip(others, saved):
+        p.data[...] = array
     again.load_state_dict(state)
     assert all(np.array_equal(a, b) for a, b in zip(train(others, again, then, seed + 50)[-1], expected))
     assert all(np.array_equal(a, b) for a, b in zip(again.averages, optimizer.averages))
@@ -100,12 +102,19 @@ def test_a_saved_state_goes_on_bit_for_bit(seed: int, decay: float, first: int, 
 def test_a_state_that_does_not_fit_is_refused_and_nothing_changes() -> None:
     parameters, optimizer = make(0, 0.9)
     train(parameters, optimizer, 1, 0)
-    state, before = optimizer.state_dict(), [p.numpy().copy() for p in parameters]
-    for name in ("average.p0", "trained.p1", "average_updates", "exp_avg.p0"):
-        broken = {key: array for key, array in state.items() if key != name}
-        with pytest.raises(ValueError, match=name):
-            optimizer.load_state_dict(broken)
-        assert all(np.array_equal(p.numpy(), b) for p, b in zip(parameters, before))
+    with optimizer.averaged():
+        inside = optimizer.state_dict()
+    for state, own in ((optimizer.state_dict(), "average.p0"), (inside, "trained.p1")):
+        before = [x.copy() for x in (*(p.numpy() for p in parameters), *optimizer.averages)]
+        moments = {key: array for key, array in state.items() if "." in key and not key.startswith("step.")}
+        assert optimizer.moments_size() == sum(array.nbytes for array in moments.values())
+        for name in (own, "average_updates", "exp_avg.p0"):
+            broken = {key: array for key, array in state.items() if key != name}
+            with pytest.raises(ValueError, match=name):
+                optimizer.load_state_dict(broken)
+            after = (*(p.numpy() for p in parameters), *optimizer.averages)
+            assert all(np.array_equal(a, b) for a, b in zip(after, before, strict=True))
+            assert [group.moment_names for group in optimizer.groups] == [("exp_avg", "exp_avg_sq")]
     with pytest.raises(ValueError, match="decay must be at least 0 and below 1"):
         make(0, 1.0)
 

@@ -38,6 +38,7 @@ from minigrad.fused.attention_scores import (
     split_group,
 )
 from minigrad.fused.record import Needs, record_fused
+from minigrad.precision import current_precision, products_in
 from minigrad.random import Part, next_key, placement_of
 from minigrad.tensor import Tensor
 
@@ -99,7 +100,7 @@ class _Passes:
 
     def __init__(self, ring: Ring, q: Array, bias: Array | Blockwise | None, options: AttentionOptions):
         self.ring, self.q, self.bias, self.options = ring, q, bias, options
-        self.rank = ring.ranks.rank
+        self.rank, self.precision = ring.ranks.rank, current_precision()  # of both passes
 
     def forward(self, k: Array, v: Array) -> tuple[Array, Array]:
         """The output (B, H, T_r, D) and lse (B, H, T_r, 1), over all keys."""
@@ -139,7 +140,8 @@ class _Passes:
             options = options._replace(key=(*options.key[:3], (*placement_of(options.key), *parts)))
         mask = None if options.window is None else _Window(own, others, options.window)
         options = options._replace(causal=owner == self.rank, window=None)
-        inputs = AttentionInputs(self.q, k, v, _of_keys(self.bias, others), mask, options)
+        with products_in(self.precision):
+            inputs = AttentionInputs(self.q, k, v, _of_keys(self.bias, others), mask, options)
         return BlockedAttention(inputs, max_saved_ratio=0)  # never saves weights, but lse
 
     def _joined(self, step: BlockedAttention, saved: list) -> Array:

@@ -74,7 +74,7 @@ class Ranks(Threads):
         """As that of all workers. `batch` is the whole batch, and the loss is that of the whole batch."""
         shares = split_rows(batch, self.group.size // self.same_rows)
         places = Part(0, 0, count_rows(batch), count_rows(batch)).split([len(share[0]) for share in shares])
-        rank, divisor = self.group.rank // self.same_rows, self.objective.count(batch)
+        rank, divisor = self.group.rank // self.same_rows, self.objective.count(batch) if divisor is None else divisor
         # Some ranks may have a row less, and so a micro-batch less. All ranks must reduce their gradients as often.
         self._unfinished, most = (min(micro_batches, count_rows(share)) for share in (shares[rank], shares[0]))
         idle = most - self._unfinished if self.reduces_often else 0

@@ -25,6 +25,7 @@ from llm.parallel.data.reduction import overlap
 from llm.parallel.zero.gradients import ShardedGradients, ShardedReduction
 from minigrad.backend import Array
 from minigrad.nn.module import Parameter
+from minigrad.precision import current_precision
 
 
 class ShardedParameters(ShardedGradients):
@@ -61,10 +62,11 @@ class ShardedParameters(ShardedGradients):
                     indices = list(run)
                     bounds = flat.bounds[indices[0] : indices[-1] + 2]
                     array = self._gathered(group, slice(bounds[0], bounds[-1]))
+                    half = current_precision().factor(array)  # cast once for all products, in a step with --precision
                     for i, (start, stop) in zip(indices, pairwise(bounds)):
-                        flat.parameters[i].data = array[start - bounds[0] : stop - bounds[0]].reshape(
-                            flat.parameters[i].shape
-                        )
+                        p, place = flat.parameters[i], slice(start - bounds[0], stop - bounds[0])
+                        p.data = array[place].reshape(p.shape)
+                        p.half = None if half is array else half[place].reshape(p.shape)
                     found += [flat.parameters[i] for i in indices]
         return found
 
@@ -118,7 +120,7 @@ class GatheredBlocks:
     def forget(self) -> None:
         """No block is whole: before a step, which changes the shards."""
         for p in self._parameters:
-            p.data = nothing_like(p)
+            p.data, p.half = nothing_like(p), None
         self._block, self._parameters = None, []
 
 
