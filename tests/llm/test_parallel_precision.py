@@ -81,11 +81,12 @@ def alone(config: GPTConfig, name: Any, count: int) -> tuple[list[StepResult], C
 def assert_near(found: list[StepResult], expected: list[StepResult], name: Any) -> None:
     """Ranks round the sums over their own rows, heads or hidden units, and one process the sum over all.
 
-    So each product may differ by some roundings, and those of two layers and of two steps add up.
+    So each product may differ by some roundings, and those of two layers and of some steps add up. Measured in 120
+    drawn cases: at most 0.07 epsilon in the loss and 4.6 in the norm of the gradient.
     """
     for one, other in zip(found, expected, strict=True):
-        assert one.loss == pytest.approx(other.loss, rel=2 * EPSILON[name])
-        assert one.grad_norm == pytest.approx(other.grad_norm, rel=16 * EPSILON[name])
+        assert one.loss == pytest.approx(other.loss, rel=EPSILON[name] / 4)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=12 * EPSILON[name])
         assert one.updated and other.updated
 
 
@@ -131,8 +132,8 @@ def test_the_tolerance_tells_the_precisions_from_each_other(zero: int) -> None:
 def test_ranks_send_no_half_numbers_and_multiply_only_these(
     monkeypatch: pytest.MonkeyPatch, sizes: Sizes, zero: int
 ) -> None:
-    sent, factors, half_product = set(), set(), precision._half_product
-    put = RankThreads._put
+    sent, factors, precisions = set(), set(), set()
+    put, half_product, matmul = RankThreads._put, precision._half_product, Precision.matmul
 
     def watched_put(self: Any, kind: str, to: int, value: Any) -> None:
         if kind != "object":
@@ -143,11 +144,16 @@ def test_ranks_send_no_half_numbers_and_multiply_only_these(
         factors.update((a.dtype.name, b.dtype.name))
         return half_product(a, b)
 
+    def watched_matmul(self: Any, *arrays: Any, **options: Any) -> Any:
+        precisions.add(None if self.dtype is None else self.dtype.name)
+        return matmul(self, *arrays, **options)
+
+    monkeypatch.setattr(Precision, "matmul", watched_matmul)
     monkeypatch.setattr(RankThreads, "_put", watched_put)
     monkeypatch.setattr(precision, "_half_product", watched_product)
     config = GPTConfig(vocab_size=V, context=T, layers=2, heads=4, dim=8)
     run_ranks(2, lambda world: MixedRank(world, config, sizes, zero, "bf16").steps(1))
-    assert factors == {"bfloat16"}
+    assert factors == precisions == {"bfloat16"}
     assert sent <= {"float32", "float64"} and "float32" in sent  # norms are float64
 
 
@@ -269,8 +275,8 @@ def test_ranks_train_as_one_process_does(split: tuple, tmp_path: Path, monkeypat
     resume(tmp_path / "run", "--steps", "8")  # by one process
     assert len(metrics(tmp_path / "run")) == 8
     for found, wanted in zip(metrics(tmp_path / "run"), metrics(tmp_path / "expected"), strict=True):
-        assert found["train_loss"] == pytest.approx(wanted["train_loss"], rel=2 * EPSILON[name])
-        assert found["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=16 * EPSILON[name])
+        assert found["train_loss"] == pytest.approx(wanted["train_loss"], rel=EPSILON[name] / 4)
+        assert found["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=12 * EPSILON[name])
     found, wanted = (load_file(tmp_path / out / "model.safetensors") for out in ("run", "expected"))
     for key in wanted:  # after 8 steps of at most 0.004 each, where a tiny gradient may have another sign
         np.testing.assert_allclose(found[key], wanted[key], atol=0.01, err_msg=key)
