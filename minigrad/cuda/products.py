@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from threading import local
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,40 +66,78 @@ def add_product(a: Array, b: Array, out: Array) -> None:
         out += a @ b
 
 
-def linear(x: Array, weight: Array, bias: Array) -> Array:
-    """x weightᵀ + bias: x (N, in), weight (out, in), bias (out,) -> (N, out), in one launch if cublasLt can."""
+def half_product(a: Array, b: Array, out: Array | None = None, *, add: bool = False) -> Array:
+    """a @ b of one half type in float32, in `out` or in a new array; `add`: + what is in `out`."""
     try:
-        return fused_product(x, weight.T, bias=bias)
+        return fused_product(a, b, out, dtype=np.float32, add=add)
     except Failed as failure:
         _warn(str(failure))
-        return matmul(x, weight.T) + bias
+    y = matmul(a, b).astype(np.float32)
+    if out is None:
+        return y
+    out[...] = out + y if add else y
+    return out
 
 
-def fused_product(
-    a: Array, b: Array, out: Array | None = None, *, bias: Array | None = None, add: bool = False
-) -> Array:
-    """a @ b + bias, by cublasLt; `add`: + what is in `out`. (..., r, k), (..., k, c), (c,) -> (..., r, c).
+def linear(x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> Array:
+    """x weightᵀ + bias + residual in one launch, if cublasLt can: x (N, in), weight (out, in) -> (N, out).
+
+    bias (out,) and residual (N, out) are of one dtype, that of the result; x and weight too, or both of a half type.
+    """
+    added = [a for a in (bias, residual) if a is not None]
+    dtype = added[0].dtype if added else x.dtype
+    try:
+        return fused_product(x, weight.T, dtype=dtype, bias=bias, residual=residual)
+    except Failed as failure:
+        _warn(str(failure))
+    return sum(added, matmul(x, weight.T).astype(dtype, copy=False))
+
+
+def linear_gelu(x: Array, weight: Array, bias: Array | None, dtype: Any) -> tuple[Array, Array]:
+    """The tanh form of gelu of z = x weightᵀ + bias, and z, in one launch: (N, out) of `dtype`. As `linear`.
 
     Raises Failed if cublasLt cannot.
     """
+    z = array_module(x).empty((len(x), len(weight)), dtype)
+    return fused_product(x, weight.T, dtype=dtype, bias=bias, before_gelu=z), z
+
+
+def fused_product(
+    a: Array,
+    b: Array,
+    out: Array | None = None,
+    *,
+    dtype: Any = None,
+    bias: Array | None = None,
+    residual: Array | None = None,
+    before_gelu: Array | None = None,
+    add: bool = False,
+) -> Array:
+    """gelu(a @ b + bias + residual), by cublasLt. (..., r, k), (..., k, c), (c,), (..., r, c) -> (..., r, c).
+
+    `dtype` of a new result: that of a, unless given; float32 for half types. `before_gelu`, an array for it, gets what
+    gelu is applied to; without it, there is no gelu. `add`: what is in `out` is the residual. Raises Failed if cublasLt
+    cannot.
+    """
     xp, shape = array_module(a), (*a.shape[:-1], b.shape[-1])
     left, right = _operand(a), _operand(b)
-    d = xp.empty(shape, a.dtype) if out is None else out
+    d = xp.empty(shape, dtype or a.dtype) if out is None else out
     if not d.flags.c_contiguous or not d.size or not a.shape[-1]:
         raise Failed("the result of a product must be in C order, and nothing may be empty")
     batch = math.prod(shape[:-2])
     result = Matrices(d.dtype.name, shape[-1], shape[-2], shape[-1], batch, shape[-1] * shape[-2])
-    # bᵀ comes first: cublasLt counts in columns.
-    arrays = right.array, left.array, d
-    alignments = tuple(map(_alignment, arrays))
-    transposed = right.transposed, left.transposed
-    product = Product(right.layout, left.layout, result, *transposed, bias is not None, alignments)
+    c = d if residual is None else xp.ascontiguousarray(residual, d.dtype)
+    arrays = right.array, left.array, c, d  # bᵀ comes first: cublasLt counts in columns
     if bias is not None and _alignment(bias) < MOST_ALIGNED:
         bias = bias.copy()
+    alignments = tuple(map(_alignment, arrays))
+    epilogue = cublaslt.epilogue(bias=bias is not None, gelu=before_gelu is not None)
+    product = Product(right.layout, left.layout, result, right.transposed, left.transposed, epilogue, alignments)
     cublaslt.plan(product, a.device.id).run(
         *map(_address, arrays),
-        beta=float(add),
+        beta=float(add or residual is not None),
         bias=_address(bias),
+        before_gelu=_address(before_gelu),
         workspace=_address(_workspace(xp, a.device.id)),
         stream=xp.cuda.get_current_stream().ptr,
     )

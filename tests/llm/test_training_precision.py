@@ -58,9 +58,9 @@ def test_only_factors_of_products_are_of_the_half_type(cupy, monkeypatch: pytest
     mixed, results, factors, products = MixedPrecision(name), set(), set(), []
     half_product = precision._half_product
 
-    def watched(a: Any, b: Any) -> Any:
+    def watched(a: Any, b: Any, out: Any = None) -> Any:
         factors.update((a.dtype.name, b.dtype.name))
-        products.append(half_product(a, b))
+        products.append(half_product(a, b, out))
         return products[-1]
 
     def hook(data: Any, inputs: Any, vjp: Any) -> Any:
