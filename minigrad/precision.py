@@ -50,7 +50,12 @@ class Precision:
 
     def factor(self, a: Array) -> Array:
         """An array as a factor: float32 is rounded to the half type. Other dtypes stay as they are."""
-        return a if self.dtype is None or a.dtype != np.float32 else a.astype(self.dtype)
+        dtype = self.factor_dtype(a)
+        return a if a.dtype == dtype else a.astype(dtype)
+
+    def factor_dtype(self, a: Array) -> np.dtype:
+        """The dtype of the array as a factor."""
+        return a.dtype if self.dtype is None or a.dtype != np.float32 else self.dtype
 
     def weight(self, weight: Tensor) -> Array:
         """A weight as a factor: its copy of `cast_weights`, if there is one."""

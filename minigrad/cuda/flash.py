@@ -12,21 +12,21 @@ import numpy as np
 
 from minigrad.backend import Array, array_module
 
-SOURCES = [Path(__file__).with_name(name) for name in ("tensor_cores.cu", "flash.cu")]
+SOURCES = [Path(__file__).with_name(name) for name in ("half_types.cu", "tensor_cores.cu", "flash.cu")]
 TILE, THREADS = 64, 128  # as in flash.cu
 HEADS = (16, 32, 48, 64)  # the sizes of a head that its registers have room for
 ALIGNED = 16  # bytes that are read at once
 
 
-def fits(q: Array, k: Array, v: Array) -> bool:
-    """Whether there are kernels for q (B, H, T, D), k and v (B, K, T, D), of a half type on a GPU.
+def fits(q: Array, k: Array, v: Array, dtype: Any) -> bool:
+    """Whether there are kernels for q (B, H, T, D), k and v (B, K, T, D) on a GPU, as arrays of `dtype`, a half type.
 
     The GPU must compile them; if it cannot, a warning says so once.
     """
-    if array_module(q) is np or q.dtype.name not in ("float16", "bfloat16") or not q.size:
+    if array_module(q) is np or dtype.name not in ("float16", "bfloat16") or not q.size:
         return False
     same = k.dtype == v.dtype == q.dtype and k.shape == v.shape and q.shape[2] == k.shape[2]
-    return same and q.shape[3] in HEADS and _kernels(array_module(q), q.dtype.name, q.shape[3]) is not None
+    return same and q.shape[3] in HEADS and _kernels(array_module(q), dtype.name, q.shape[3]) is not None
 
 
 def forward(q: Array, k: Array, v: Array, scale: float) -> tuple[Array, Array]:

@@ -93,13 +93,17 @@ def linear(x: Array, weight: Array, bias: Array | None = None, residual: Array |
     return sum(added, matmul(x, weight.T).astype(dtype, copy=False))
 
 
-def linear_gelu(x: Array, weight: Array, bias: Array | None, dtype: Any) -> tuple[Array, Array]:
+def linear_gelu(x: Array, weight: Array, bias: Array | None, dtype: Any) -> tuple[Array, Array] | None:
     """The tanh form of gelu of z = x weightᵀ + bias, and z, in one launch: (N, out) of `dtype`. As `linear`.
 
-    Raises Failed if cublasLt cannot.
+    None if cublasLt cannot: then it is computed in several.
     """
     z = array_module(x).empty((len(x), len(weight)), dtype)
-    return fused_product(x, weight.T, dtype=dtype, bias=bias, before_gelu=z), z
+    try:
+        return fused_product(x, weight.T, dtype=dtype, bias=bias, before_gelu=z), z
+    except Failed as failure:
+        _warn(f"gelu is computed after its product, not with it: {failure}")
+        return None
 
 
 def fused_product(
@@ -205,4 +209,4 @@ def _workspace(xp: ModuleType, device: int) -> Array:
 @cache
 def _warn(reason: str) -> None:
     """Once for each reason."""
-    warnings.warn(f"products are computed by CuPy instead of cublasLt: {reason}", RuntimeWarning, stacklevel=4)
+    warnings.warn(f"cublasLt does less than it could: {reason}", RuntimeWarning, stacklevel=4)

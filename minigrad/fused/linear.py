@@ -45,12 +45,19 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
 def _with_bias(precision: Precision, x: Array, weight: Tensor, bias: Tensor | None = None) -> Array:
     """x Wᵀ + b for x (N, in)."""
-    if precision.dtype is None and bias is not None and is_ours(x, weight.data, bias.data):
-        return linear_on_gpu(x, weight.data, bias.data)  # the bias is added before the product is written
+    if bias is not None and fits_epilogue(precision, x, weight, bias):
+        return linear_on_gpu(precision.factor(x), precision.weight(weight), bias.data)
     y = product_in(precision, x, weight)
     if bias is not None:
         y += bias.data
     return y
+
+
+def fits_epilogue(precision: Precision, x: Array, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether cublasLt computes the product, and can add the bias, if there is one, before it is written."""
+    if precision.dtype is None or x.dtype != np.float32:
+        return is_ours(x, weight.data, None if bias is None else bias.data)
+    return array_module(x) is not np and weight.dtype == x.dtype and (bias is None or bias.dtype == x.dtype)
 
 
 def linear_gradients(dy: Array, inputs: Sequence[Tensor], needs: Needs, precision: Precision = FP32) -> tuple:

@@ -62,7 +62,7 @@ class CublasLt:
             return INVALID
         if has_gelu and (not options.get(11) or options[11] % 16 or options.get(12, 0) % 8 or len(D) > 1):
             return INVALID
-        if not A.dtype == B.dtype or D.dtype not in (A.dtype, np.float32) or C.dtype != D.dtype:
+        if A.dtype != B.dtype or D.dtype not in (A.dtype, np.float32) or C.dtype != D.dtype:
             return INVALID
         left, right = (x.swapaxes(1, 2) if options[i] else x for x, i in ((A, 3), (B, 4)))
         if left.shape[2] != right.shape[1] or (left.shape[1], right.shape[2]) != D.shape[1:]:

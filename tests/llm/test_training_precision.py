@@ -20,6 +20,7 @@ from llm.training.mixed_precision import GROWTH_STEPS, LARGEST_SCALE, LossScale,
 from llm.training.objectives import NextToken
 from llm.training.step import StepResult, train_step
 from minigrad import precision
+from minigrad.cuda import products
 from minigrad.modes import op_hook
 from tests import fake_cupy
 from tests.llm.steps import KINDS, T, V, model_and_optimizer, random_batch, workers_of
@@ -55,26 +56,26 @@ def test_only_factors_of_products_are_of_the_half_type(cupy, monkeypatch: pytest
     model, optimizer = model_and_optimizer(np.float32)
     model.to("cuda")
     optimizer = type(optimizer)(model.named_parameters(), lr=0.01)
-    mixed, results, factors, products = MixedPrecision(name), set(), set(), []
-    half_product = precision._half_product
+    mixed, results, factors, found = MixedPrecision(name), set(), set(), []
+    fused_product = products.fused_product
 
-    def watched(a: Any, b: Any, out: Any = None) -> Any:
+    def watched(a: Any, b: Any, *arguments: Any, **options: Any) -> Any:
         factors.update((a.dtype.name, b.dtype.name))
-        products.append(half_product(a, b, out))
-        return products[-1]
+        found.append(fused_product(a, b, *arguments, **options))
+        return found[-1]
 
     def hook(data: Any, inputs: Any, vjp: Any) -> Any:
         results.add(data.dtype.name)
         return vjp
 
-    monkeypatch.setattr(precision, "_half_product", watched)
+    monkeypatch.setattr(products, "fused_product", watched)
     with workers_of(model, 1, objective=mixed.objective(NextToken())) as workers, op_hook(hook):
         batch = random_batch(0, 3)
         assert train_step(workers, optimizer, batch, lr=0.01, mixed=mixed).updated
     assert factors == {{"bf16": "bfloat16", "fp16": "float16"}[name]}
     # 2 layers: qkv, out, up, down, two products of attention; and the head. Two more of each in the backward pass,
-    assert len(products) >= 3 * (2 * 6 + 1)
-    assert {y.dtype.name for y in products} == {"float32"}
+    assert len(found) >= 3 * (2 * 6 + 1)
+    assert {y.dtype.name for y in found} == {"float32"}
     assert results == {"float32"}
     for group in optimizer.groups:
         assert {a.dtype.name for a in (group.flat.data, group.flat.grad, *group.moments)} == {"float32"}

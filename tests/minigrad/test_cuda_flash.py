@@ -91,10 +91,10 @@ def test_without_a_compiler_it_is_said_once_and_attention_is_computed_otherwise(
     flash._kernels.cache_clear()
     q = cupy.asarray(np.random.default_rng(0).standard_normal((1, 1, 3, 16)).astype(np.float16))
     with pytest.warns(RuntimeWarning, match="does not compile: nvrtc: error: invalid value"):
-        assert not flash.fits(q, q, q)
+        assert not flash.fits(q, q, q, q.dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not flash.fits(q, q, q)
+        assert not flash.fits(q, q, q, q.dtype)
     flash._kernels.cache_clear()
 
 
