@@ -1,10 +1,9 @@
 """cublasLt, NVIDIA's library of matrix products, called by ctypes: plans for products, and the product itself.
 
-CuPy has products too. These are here for what CuPy's cannot do: add a bias and a residual and apply gelu before the
-result is written, read a transposed batch where it is, write the product of half types in float32, and be captured in a
-CUDA graph (CuPy refuses its cuBLAS there). All is done with a handle
-of our own. Inputs may be float64, float32, float16 or bfloat16; the last three are added up in float32. The result has
-the dtype of the inputs, or float32.
+CuPy has products too. These are here for what CuPy's cannot do: add a bias and apply gelu before the result is written,
+write the product of half types in float32, read a transposed batch where it is, and be captured in a CUDA graph (CuPy
+refuses its cuBLAS there). All is done with a handle of our own. Inputs may be float64, float32, float16 or bfloat16;
+the last three are added up in float32. The result has the dtype of the inputs, or float32.
 
 cublasLt counts in columns: what is the array a (r, c) in C order to us is a matrix of c rows and r columns to it. So it
 is asked for dᵀ = bᵀ aᵀ. The reference is https://docs.nvidia.com/cuda/cublas/#using-the-cublaslt-api; the numbers below
@@ -50,7 +49,7 @@ class Matrices(NamedTuple):
 
 
 class Product(NamedTuple):
-    """d = op(a) op(b) + beta c, with an epilogue, in cublasLt's order; c lies as d does."""
+    """d = op(a) op(b) and an epilogue, in cublasLt's order."""
 
     a: Matrices
     b: Matrices
@@ -58,7 +57,7 @@ class Product(NamedTuple):
     transpose_a: bool
     transpose_b: bool
     epilogue: int = NO_EPILOGUE
-    alignments: tuple[int, ...] = (16, 16, 16, 16)  # of the addresses of a, b, c and d, in bytes
+    alignments: tuple[int, ...] = (16, 16, 16)  # of the addresses of a, b and d, in bytes
 
     @property
     def has_bias(self) -> bool:
@@ -154,7 +153,7 @@ class Plan:
         preference, found, count = _created("cublasLtMatmulPreferenceCreate"), _Heuristic(), c_int()
         _set("MatmulPreference", preference, MAX_WORKSPACE, c_uint64(WORKSPACE))
         # Unless told otherwise, cublasLt takes it that all addresses are multiples of 256.
-        for attribute, number in zip(ALIGNMENTS, product.alignments):
+        for attribute, number in zip(ALIGNMENTS, (*product.alignments, product.alignments[2])):
             _set("MatmulPreference", preference, attribute, c_uint32(number))
         a, b, d = self.layouts
         arguments = self.handle, self.description, a, b, d, d, preference, c_int(1), byref(found), byref(count)
@@ -164,16 +163,16 @@ class Plan:
         return found.algorithm
 
     def run(
-        self, a: int, b: int, c: int, d: int, *, beta: float, bias: int, before_gelu: int, workspace: int, stream: int
+        self, a: int, b: int, d: int, *, beta: float, bias: int, before_gelu: int, workspace: int, stream: int
     ) -> None:
-        """d = op(a) op(b) + bias + beta c, or gelu of it. Addresses of arrays on the GPU; 0: there is none."""
+        """d = op(a) op(b) + bias + beta d, or gelu of it. Addresses of arrays on the GPU; 0: there is none."""
         if bias:
             self._describe(BIAS_POINTER, c_void_p(bias))
         if before_gelu:
             self._describe(AUX_POINTER, c_void_p(before_gelu))
         la, lb, ld = self.layouts
         one, beta_there = byref(self.number(1)), byref(self.number(beta))
-        operands = one, c_void_p(a), la, c_void_p(b), lb, beta_there, c_void_p(c), ld, c_void_p(d), ld
+        operands = one, c_void_p(a), la, c_void_p(b), lb, beta_there, c_void_p(d), ld, c_void_p(d), ld
         space = byref(self.algorithm), c_void_p(workspace), c_size_t(WORKSPACE), c_void_p(stream)
         call("cublasLtMatmul", self.handle, self.description, *operands, *space)
 

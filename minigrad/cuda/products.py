@@ -79,18 +79,16 @@ def half_product(a: Array, b: Array, out: Array | None = None, *, add: bool = Fa
     return out
 
 
-def linear(x: Array, weight: Array, bias: Array | None = None, residual: Array | None = None) -> Array:
-    """x weightᵀ + bias + residual in one launch, if cublasLt can: x (N, in), weight (out, in) -> (N, out).
+def linear(x: Array, weight: Array, bias: Array) -> Array:
+    """x weightᵀ + bias in one launch, if cublasLt can: x (N, in), weight (out, in), bias (out,) -> (N, out).
 
-    bias (out,) and residual (N, out) are of one dtype, that of the result; x and weight too, or both of a half type.
+    The result has the dtype of the bias: that of x and weight too, or float32 where these are of a half type.
     """
-    added = [a for a in (bias, residual) if a is not None]
-    dtype = added[0].dtype if added else x.dtype
     try:
-        return fused_product(x, weight.T, dtype=dtype, bias=bias, residual=residual)
+        return fused_product(x, weight.T, dtype=bias.dtype, bias=bias)
     except Failed as failure:
         _warn(str(failure))
-    return sum(added, matmul(x, weight.T).astype(dtype, copy=False))
+        return matmul(x, weight.T).astype(bias.dtype, copy=False) + bias
 
 
 def linear_gelu(x: Array, weight: Array, bias: Array | None, dtype: Any) -> tuple[Array, Array] | None:
@@ -113,15 +111,13 @@ def fused_product(
     *,
     dtype: Any = None,
     bias: Array | None = None,
-    residual: Array | None = None,
     before_gelu: Array | None = None,
     add: bool = False,
 ) -> Array:
-    """gelu(a @ b + bias + residual), by cublasLt. (..., r, k), (..., k, c), (c,), (..., r, c) -> (..., r, c).
+    """gelu(a @ b + bias), by cublasLt. (..., r, k), (..., k, c), (c,) -> (..., r, c).
 
     `dtype` of a new result: that of a, unless given; float32 for half types. `before_gelu`, an array for it, gets what
-    gelu is applied to; without it, there is no gelu. `add`: what is in `out` is the residual. Raises Failed if cublasLt
-    cannot.
+    gelu is applied to; without it, there is no gelu. `add`: + what is in `out`. Raises Failed if cublasLt cannot.
     """
     xp, shape = array_module(a), (*a.shape[:-1], b.shape[-1])
     left, right = _operand(a), _operand(b)
@@ -130,8 +126,7 @@ def fused_product(
         raise Failed("the result of a product must be in C order, and nothing may be empty")
     batch = math.prod(shape[:-2])
     result = Matrices(d.dtype.name, shape[-1], shape[-2], shape[-1], batch, shape[-1] * shape[-2])
-    c = d if residual is None else xp.ascontiguousarray(residual, d.dtype)
-    arrays = right.array, left.array, c, d  # bᵀ comes first: cublasLt counts in columns
+    arrays = right.array, left.array, d  # bᵀ comes first: cublasLt counts in columns
     if bias is not None and _alignment(bias) < MOST_ALIGNED:
         bias = bias.copy()
     alignments = tuple(map(_alignment, arrays))
@@ -139,7 +134,7 @@ def fused_product(
     product = Product(right.layout, left.layout, result, right.transposed, left.transposed, epilogue, alignments)
     cublaslt.plan(product, a.device.id).run(
         *map(_address, arrays),
-        beta=float(add or residual is not None),
+        beta=float(add),
         bias=_address(bias),
         before_gelu=_address(before_gelu),
         workspace=_address(_workspace(xp, a.device.id)),

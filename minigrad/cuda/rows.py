@@ -1,6 +1,6 @@
 """Kernels that give a block of threads to each row of a matrix (N, C): norms, softmax, the loss of logits.
 
-All arrays are in C order and have one dtype. With half types, numbers that belong to a whole row are float32, and so are
+All arrays are in C order and have one dtype. With half types, numbers of a whole row are float32, and so are
 the scores of attention. The maths is in the file of minigrad/fused that a docstring names.
 """
 

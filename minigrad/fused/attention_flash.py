@@ -1,8 +1,8 @@
 """Causal attention of half types on a GPU with tensor cores: one kernel forward, one backward (cuda/flash.cu).
 
 The scores never leave the registers. The inputs are float16 or bfloat16; or float32, which is rounded to one of these
-where products are computed in it (minigrad/precision.py). The maths is that of attention.py; sums, the softmax and lse
-are in float32. Shapes: attention.py.
+where products are computed in it (minigrad/precision.py), and then results and gradients are float32. The maths is that
+of attention.py; sums, the softmax and lse are in float32. Shapes: attention.py.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ class FlashAttention:
         self.scale, self.dtype = scale, q.dtype
 
     def forward(self, *, save_for_backward: bool) -> tuple[Array, list[Array]]:
-        out, lse = flash.forward(self.q, self.k, self.v, self.scale)
+        out, lse = flash.forward(self.q, self.k, self.v, self.scale, self.dtype)
         return out, [lse] if save_for_backward else []
 
     def backward(self, g: Array, out: Array, saved: list[Array], *, needs_bias_grad: bool) -> tuple:
-        gradients = flash.backward(g, self.q, self.k, self.v, out, saved[0], self.scale)
-        return tuple(dx.astype(self.dtype, copy=False) for dx in gradients)
+        return flash.backward(g, self.q, self.k, self.v, out, saved[0], self.scale)

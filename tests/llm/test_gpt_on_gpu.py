@@ -229,3 +229,21 @@ def test_many_texts_are_scored_as_on_the_cpu(cupy, name):
     expected = [log_likelihood(on_cpu, letters, *pair) for pair in pairs]
     np.testing.assert_allclose([f.total for f in found], [e.total for e in expected], rtol=1e-9)
     assert [f[1:] for f in found] == [e[1:] for e in expected]
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_a_model_of_half_types_uses_the_kernels(cupy, name):
+    """Each layer: two norms, four products with bias or gelu, attention and two sums; no array is widened."""
+    dtype = np.dtype(name) if name == "float16" else pytest.importorskip("ml_dtypes").bfloat16
+    config = GPTConfig(vocab_size=17, context=8, layers=2, heads=2, dim=32, mlp="gelu_tanh")
+    model, ids = GPT(config, rng=0, dtype=dtype).eval(), np.random.default_rng(0).integers(0, 17, (2, 8))
+    with no_grad():
+        expected = model(ids).numpy().astype(float)
+        model.to("cuda")
+        fake_cupy.reset()
+        logits = model(ids)
+    assert logits.dtype == dtype
+    np.testing.assert_allclose(logits.numpy().astype(float), expected, rtol=0, atol=2e-2 * abs(expected).max())
+    if cupy is fake_cupy.cupy:
+        assert "astype" not in fake_cupy.launches
+        assert len(fake_cupy.launches) <= 4 + 10 * 2

@@ -117,7 +117,8 @@ def test_attention_in_mixed_precision_is_that_of_tensor_cores(cupy, heads, T, na
     found = with_gradients(attention, [cupy.asarray(a) for a in arrays], PRECISIONS[name])
     if cupy is fake_cupy.cupy:
         assert [x for x in fake_cupy.launches if x != "astype"][0] == "flash_forward"
-        assert len(fake_cupy.launches) <= 12
+        # Three factors; the gradient of the result as a factor, in memory as the kernels read it.
+        assert sum(x in ("astype", "copy") for x in fake_cupy.launches) <= 4
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == np.float32
         # Factors, weights and gradients are rounded, one after the other.
@@ -126,8 +127,8 @@ def test_attention_in_mixed_precision_is_that_of_tensor_cores(cupy, heads, T, na
 
 
 @pytest.mark.control
-def test_another_activation_and_a_residual_that_is_forgotten_are_found(cupy, monkeypatch):
-    """The stand-in applies what it was asked for, so a wrong number of an epilogue is found."""
+def test_a_wrong_epilogue_is_found(cupy, monkeypatch):
+    """The stand-in does what it was asked to, here without the bias."""
     monkeypatch.setattr(cublaslt, "epilogue", lambda *, bias, gelu: 160 if gelu else 1)
     cublaslt.plan.cache_clear()
     with pytest.raises(AssertionError):

@@ -118,7 +118,8 @@ def test_a_barrier_that_is_missing_is_found(cupy, monkeypatch):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("head", [pytest.param(16, marks=pytest.mark.slow), 64])
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("architecture", [pytest.param("sm_80", marks=pytest.mark.slow), "sm_90"])
-def test_the_kernels_compile(architecture, head, dtype):
+def test_the_kernels_compile(architecture, head, dtype, wide):
     code = "".join(path.read_text("utf-8") for path in flash.SOURCES)
-    assert compile_errors(code, f"-arch={architecture}", *flash.compiler_options(dtype, head)) == ""
+    assert compile_errors(code, f"-arch={architecture}", *flash.compiler_options(dtype, head, wide=wide)) == ""

@@ -113,6 +113,22 @@ def test_a_norm_and_an_activation_of_half_types_are_a_launch_each(cupy, dtype):
 
 
 @pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rope_of_half_types(cupy, dtype, interleaved):
+    """With cos and sin in float32: rounded to the half type, they would turn late positions by another angle."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 40, 16)).astype(dtype)
+    cos, sin = rope_tables(np.arange(1000, 1040), 16)
+
+    def f(x: Tensor) -> Tensor:
+        tables = (cos, sin) if x.device == "cpu" else map(cupy.asarray, (cos, sin))
+        return rope(x, *tables, interleaved=interleaved)
+
+    fake_cupy.reset()
+    check(cupy, f, [x])
+    assert fake_cupy.launches.count("rope") in (2, 0)
+
+
+@pytest.mark.parametrize("dtype", HALF)
 def test_where_kernels_of_half_types_do_not_compile_it_is_said_once(cupy, monkeypatch, dtype):
     def refuse(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("nvrtc: error: invalid value for --gpu-architecture\nmore")
