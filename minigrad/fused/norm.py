@@ -97,7 +97,7 @@ def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, center
 
     `centered`: subtract the mean, as LayerNorm does.
     """
-    if has_kernels(x):  # on a GPU
+    if _has_kernels(x, weight):  # on a GPU
         X, w, bias = c_contiguous(as_rows(x), weight, bias)
         y, mean, r = kernels.normalize(X, w, bias, eps, centered=centered)
         return y.reshape(x.shape), mean, r
@@ -130,7 +130,7 @@ def _normalize_block(x: Array, weight: Array, bias: Array | None, eps: float, *,
 def _gradients(g: Array, x: Array, weight: Array, mean: Array | None, r: Array) -> tuple:
     """dx (the shape of x), dw (C,) and db (C,). RMSNorm has no bias: its caller drops db."""
     xp, X, G = array_module(x), as_rows(x), as_rows(g)  # X, G: (N, C)
-    if has_kernels(X):
+    if _has_kernels(X, weight):
         X, G, w = c_contiguous(X, G, weight)
         dx, dy_xhat = kernels.norm_gradients(G, X, w, mean, r)  # (N, C) both
         # Lazy: the sums over the rows are written straight into the optimizer's array of gradients.
@@ -153,6 +153,11 @@ def _gradients(g: Array, x: Array, weight: Array, mean: Array | None, r: Array) 
         scale_rows_and_columns(dy, r_block, w, dy_r_w)
         np.add(dy_r_w, rest, out=dx[s])
     return dx.reshape(x.shape), dw, db
+
+
+def _has_kernels(x: Array, weight: Array) -> bool:
+    """The kernels take one dtype: weights in float32 would be rounded to a half type of x."""
+    return has_kernels(x) and (x.dtype.itemsize > 2 or weight.dtype == x.dtype)
 
 
 def _centered(x: Array, mean: Array | None) -> Array:

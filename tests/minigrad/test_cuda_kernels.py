@@ -113,6 +113,19 @@ def test_a_norm_and_an_activation_of_half_types_are_a_launch_each(cupy, dtype):
 
 
 @pytest.mark.parametrize("dtype", HALF)
+def test_weights_of_float32_are_not_rounded_for_a_norm_of_half_types(cupy, dtype):
+    x, w = np.ones((3, 8), dtype), np.full(8, 1.004, np.float32)  # 1.004 is no number of bfloat16
+    results = []
+    for put in (np.asarray, cupy.asarray):
+        inputs = [Tensor(put(a), requires_grad=True) for a in (x, w)]
+        y = rms_norm(*inputs)
+        results.append([y, *grad(y, inputs, Tensor(put(np.full((3, 8), 256, dtype))))])
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        assert on_gpu.dtype == on_cpu.dtype
+        np.testing.assert_allclose(on_gpu.numpy().astype(float), on_cpu.numpy().astype(float), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_rope_of_half_types(cupy, dtype, interleaved):
     """With cos and sin in float32: rounded to the half type, they would turn late positions by another angle."""
