@@ -125,7 +125,7 @@ def _layout(m: Matrices) -> c_void_p:
 
 
 class Plan:
-    """A product that cublasLt knows how to compute, for any arrays of these shapes; see `plan`."""
+    """A product that cublasLt knows how to compute, for any arrays of these shapes. Raises Failed if it does not."""
 
     def __init__(self, product: Product, device: int):
         double = product.d.dtype == "float64"
@@ -178,6 +178,9 @@ class Plan:
 
 
 @cache
-def plan(product: Product, device: int) -> Plan:
-    """The plan for a product on a device; made once. Raises Failed if there is none."""
-    return Plan(product, device)
+def plan(product: Product, device: int) -> Plan | Failed:
+    """The plan for a product on a device, or why there is none: asked once, because the answer takes long."""
+    try:
+        return Plan(product, device)
+    except Failed as failure:
+        return failure

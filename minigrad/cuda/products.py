@@ -132,7 +132,10 @@ def fused_product(
     alignments = tuple(map(_alignment, arrays))
     epilogue = cublaslt.epilogue(bias=bias is not None, gelu=before_gelu is not None)
     product = Product(right.layout, left.layout, result, right.transposed, left.transposed, epilogue, alignments)
-    cublaslt.plan(product, a.device.id).run(
+    plan = cublaslt.plan(product, a.device.id)
+    if isinstance(plan, Failed):
+        raise Failed(*plan.args)
+    plan.run(
         *map(_address, arrays),
         beta=float(add),
         bias=_address(bias),

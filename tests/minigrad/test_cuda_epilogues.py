@@ -6,6 +6,7 @@ The library is the stand-in of tests/fake_cupy/cublaslt.py or, under the mark `g
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,19 @@ def test_what_cublaslt_refuses_is_computed_in_several_operations_and_said(cupy, 
     arrays = draw(1, (3, 5), (out, 5), (out,))
     with pytest.warns(RuntimeWarning, match="gelu is computed after its product"):
         check(cupy, lambda *t: linear_activation(*t, activation="gelu_tanh"), arrays, "bf16")
+
+
+def test_what_cublaslt_refuses_is_not_asked_again(cupy, monkeypatch):
+    library = CublasLt(refuses=True)
+    refuses(monkeypatch, library)
+    monkeypatch.setattr(cublaslt, "plan", cache(cublaslt.plan))
+    a = cupy.asarray(np.ones((3, 8), np.float16))
+    with pytest.warns(RuntimeWarning, match="no algorithm"):
+        products.half_product(a, a.T)
+    asked = len(library.objects)
+    for _ in range(3):
+        np.testing.assert_array_equal(products.half_product(a, a.T).get(), np.full((3, 3), 8))
+    assert len(library.objects) == asked > 1
 
 
 @given(
