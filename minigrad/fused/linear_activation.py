@@ -46,10 +46,12 @@ def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str)
         return f.function(linear(*inputs))  # no backward pass will ask for the slope
     x, weight, *biases = inputs
     precision = current_precision()
-    y, gradient = _on_gpu(precision, as_rows(x.data), weight, *biases, f=f) or _forward(precision, *inputs, f=f)
+    rows = precision.factor(as_rows(x.data))  # (N, in), rounded once for both passes
+    arguments = precision, rows, weight, *biases
+    y, gradient = _on_gpu(*arguments, f=f) or _forward(*arguments, f=f)  # y: (N, out)
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        return linear_gradients(gradient(as_rows(g)), inputs, needs, precision)
+        return linear_gradients(gradient(as_rows(g)), rows, inputs, needs, precision)
 
     def reference(*inputs: Tensor) -> Tensor:
         return linear_activation_reference(*inputs, activation=activation)
@@ -60,8 +62,8 @@ def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str)
 Forward = tuple[Array, Callable[[Array], Array]]  # y (N, out), and a function that computes dz from dy
 
 
-def _forward(precision: Precision, x: Tensor, weight: Tensor, bias: Tensor | None = None, *, f: Activation) -> Forward:
-    z = product_in(precision, as_rows(x.data), weight)  # (N, out), without the bias, which is added block by block
+def _forward(precision: Precision, x: Array, weight: Tensor, bias: Tensor | None = None, *, f: Activation) -> Forward:
+    z = product_in(precision, x, weight)  # (N, out), without the bias, which is added block by block
     y = value_and_slope_in_place(z, None if bias is None else bias.data, f)
     return y, lambda dy: times_slope(dy, z, f)  # z has become the slope
 
@@ -72,7 +74,7 @@ def _on_gpu(
     """In one launch, if the activation is gelu's tanh form, the one that cublasLt knows."""
     if f.curve is not GELU_TANH or f.gated or not fits_epilogue(precision, x, weight, bias):
         return None
-    found = linear_gelu(precision.factor(x), precision.weight(weight), None if bias is None else bias.data, x.dtype)
+    found = linear_gelu(x, precision.weight(weight), None if bias is None else bias.data, weight.dtype)
     if found is None:
         return None
     y, z = found

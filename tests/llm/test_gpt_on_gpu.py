@@ -24,6 +24,7 @@ from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from llm.parallel.threads import Threads
 from llm.training.command import parse, start
+from llm.training.mixed_precision import MixedPrecision
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
 from llm.tuning import add_lora, add_prefix, add_prompt
@@ -125,6 +126,24 @@ def test_how_many_operations_a_training_step_starts(layers):
         assert len(fake_cupy.launches) == 45 + 61 * layers
         of_update = {"squares", "norm_of_squares", "clip", "adamw"}
         assert sum(name in of_update for name in fake_cupy.launches) == 5
+        assert len(fake_cupy.syncs) == 1
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_step_in_bfloat16_starts_fewer_operations(layers):
+    """Most casts are gone: cublasLt writes float32, and attention is a kernel of its own in each pass."""
+    pytest.importorskip("ml_dtypes")
+    mixed = MixedPrecision("bf16")
+    with fake_cupy.installed():
+        config = GPTConfig(vocab_size=17, context=8, layers=layers, heads=2, dim=32)
+        model = GPT(config, rng=0).to("cuda")
+        update, worker = optimizer(model), Threads(model, mixed.objective(NextToken()), 1)
+        ids = np.random.default_rng(0).integers(0, 17, (2, 9))
+        for _ in range(2):
+            fake_cupy.reset()
+            train_step(worker, update, (ids[:, :-1], ids[:, 1:]), lr=1e-4, clip=1.0, mixed=mixed)
+        assert len(fake_cupy.launches) == 50 + 48 * layers
+        assert fake_cupy.launches.count("astype") == 6 + 11 * layers  # factors: 3 of attention, 8 of the products
         assert len(fake_cupy.syncs) == 1
 
 
