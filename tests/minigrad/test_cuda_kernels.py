@@ -381,6 +381,13 @@ def test_threads_of_a_block_work_together(cupy, all_threads, length):
     assert float(clip_grad_norm([p], np.inf)) == pytest.approx(float(np.linalg.norm(g.astype(float))), rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", HALF)
+def test_threads_of_a_block_work_together_on_half_types(cupy, all_threads, dtype):
+    for name in ("layer_norm", "mean cross_entropy"):
+        arrays = random_arrays(np.random.default_rng(0), (3, 300), (300,), (300,))
+        check(cupy, OF_ROWS[name], [(a / 2).astype(dtype) for a in arrays])
+
+
 @pytest.mark.control
 def test_a_missing_barrier_between_warps_is_found(cupy, all_threads, monkeypatch):
     if cupy is not fake_cupy.cupy:
