@@ -3,13 +3,14 @@
 The whole policy (Micikevicius et al. 2018, arXiv 1710.03740), as torch.autocast has it:
 
     float32                 weights ("masters"), gradients and their sums, moments, activations between the operations,
-                            norms, softmax, losses, all reductions
-    the half type           the factors of the products in `linear`, the head and attention, in both passes, and the
-                            results of these products, which are widened to float32 at once
-    inside a product        sums in float32
+                            norms, softmax, losses, all reductions,
+                            and the results of products
+    the half type           the factors of the products in `linear`, the head and attention, in both passes
+    inside a product        sums in float32, written as they are: torch.autocast rounds them to the half type
 
 Why masters: bfloat16 has 8 significant bits. A weight of 1 that is changed by 0.001 is rounded back to 1, each time.
-Why widened results: a sum of bfloat16 numbers stands still as soon as it is 256 times as large as its terms.
+Why float32 results: a sum of bfloat16 numbers stands still as soon as it is 256 times as large as its terms. And a GPU
+need not go through the array again to widen it.
 
 On a GPU such products run on tensor cores, by cublasLt (cuda/products.py): CuPy multiplies half types well only as
 matrices, and its products with more axes refuse bfloat16. NumPy has no fast product of half types: on the CPU the
@@ -52,7 +53,12 @@ class Precision:
 
     def factor(self, a: Array) -> Array:
         """An array as a factor: float32 is rounded to the half type. Other dtypes stay as they are."""
-        return a if self.dtype is None or a.dtype != np.float32 else a.astype(self.dtype)
+        dtype = self.factor_dtype(a)
+        return a if a.dtype == dtype else a.astype(dtype)
+
+    def factor_dtype(self, a: Array) -> np.dtype:
+        """The dtype of the array as a factor."""
+        return a.dtype if self.dtype is None or a.dtype != np.float32 else self.dtype
 
     def weight(self, weight: Tensor) -> Array:
         """A weight as a factor: its copy of `cast_weights` or `keep_halves`, if there is one."""
@@ -71,7 +77,9 @@ class Precision:
         if self.dtype is None:
             return products.matmul(a, b, out)
         a, b = self.factor(a), self.factor(b)
-        y = _half_product(a, b) if a.dtype == b.dtype == self.dtype else a @ b
+        if a.dtype == b.dtype == self.dtype:
+            return _half_product(a, b, out)
+        y = a @ b
         if out is None:
             return y
         out[...] = y
@@ -81,15 +89,19 @@ class Precision:
         """out += a @ b."""
         if self.dtype is None:
             products.add_product(a, b, out)
+            return
+        a, b = self.factor(a), self.factor(b)
+        if array_module(a) is not np and a.dtype == b.dtype == self.dtype and out.dtype == np.float32:
+            products.half_product(a, b, out, add=True)
         else:
             out += self.matmul(a, b)
 
 
-def _half_product(a: Array, b: Array) -> Array:
-    """The product of two arrays of the same half type, added up in float32 and rounded to it once, as float32."""
+def _half_product(a: Array, b: Array, out: Array | None = None) -> Array:
+    """The product of two arrays of the same half type, added up in float32: float32."""
     if array_module(a) is np:
-        return (a.astype(np.float32) @ b.astype(np.float32)).astype(a.dtype).astype(np.float32)
-    return products.matmul(a, b).astype(np.float32)
+        return np.matmul(a.astype(np.float32), b.astype(np.float32), out=out)
+    return products.half_product(a, b, out)
 
 
 # --- which precision is used ------------------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ Read in this order:
 3. rows.py         launches kernels with a block of threads for each row: norms, softmax, the loss of logits
    elements.py     launches kernels whose threads together go through all elements: activations, rotary positions
    update.py       launches kernels for flat arrays of all parameters: AdamW, the norm of the gradient, clipping
-4. products.py     products of matrices: by CuPy, or by cublaslt.py, which calls NVIDIA's cublasLt itself
+4. products.py     products of matrices, with bias and gelu: by CuPy, or by cublaslt.py, which calls NVIDIA's cublasLt
 5. flash.py        launches flash.cu: attention of half types, forward and backward, by tensor cores (tensor_cores.cu)
+   half_types.cu   reads and writes numbers of 16 bits, for kernels.cu and flash.cu
 6. graph.py        all launches of a function recorded once, and started again as one
 
-This folder knows nothing of tensors and gradients: minigrad/fused and minigrad/optim call it with arrays. kernels.cu is
-for float32 and float64; for float16 and bfloat16 there are products and attention. All else takes the same path as on
-the CPU, array operations, and the tests compare the two.
+This folder knows nothing of tensors and gradients: minigrad/fused and minigrad/optim call it with arrays. The kernels
+are for float32 and float64; those of norms, activations, rotary positions and the loss also for float16 and bfloat16,
+and compute in float32. All else takes the same path as on the CPU, array operations, and the tests compare the two.
 """

@@ -5,6 +5,7 @@ CuPy keeps compiled kernels on disk, so a second process need not compile again.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +15,9 @@ import numpy as np
 
 from minigrad.backend import Array, array_module
 
-SOURCE = Path(__file__).with_name("kernels.cu")
-REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}  # what `real` stands for in kernels.cu
+SOURCES = [Path(__file__).with_name(name) for name in ("half_types.cu", "kernels.cu")]
+# What `real`, the type of all arithmetic, stands for in kernels.cu, for arrays of these dtypes.
+REALS = {"float32": "float", "float64": "double", "float16": "float", "bfloat16": "float"}
 NULL = np.uintp(0)  # the null pointer: the argument for an optional array that is not given
 
 MAX_THREADS_OF_ROW = 512
@@ -24,8 +26,23 @@ MAX_BLOCKS = 4096  # of such a launch: several for each multiprocessor of the la
 
 
 def has_kernels(array: Array) -> bool:
-    """Whether there are kernels for arrays like this one: on a GPU, in float32 or float64."""
-    return array_module(array) is not np and array.dtype in REALS
+    """Whether there are kernels for arrays like this one: on a GPU, in float32, float64 or a half type.
+
+    Half types only where their kernels compile; if not, a warning says so once.
+    """
+    if array_module(array) is np or array.dtype.name not in REALS:
+        return False
+    return array.dtype.itemsize > 2 or _compiles(array_module(array), array.dtype)
+
+
+def has_real_kernels(array: Array) -> bool:
+    """The same for what has kernels in float32 and float64 only: scores of attention, and updates of parameters."""
+    return array.dtype.itemsize > 2 and has_kernels(array)
+
+
+def real_of(dtype: np.dtype) -> np.dtype:
+    """The dtype of the arithmetic for arrays of this dtype."""
+    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
 
 
 def c_contiguous(first: Array, *others: Array | None) -> tuple:
@@ -68,10 +85,29 @@ def _kernel(cupy: ModuleType, name: str, dtype: Any) -> Any:
 
 @cache
 def _module(cupy: ModuleType, dtype: Any) -> Any:
-    return cupy.RawModule(code=SOURCE.read_text("utf-8"), options=compiler_options(dtype))
+    return cupy.RawModule(code=source(dtype), options=compiler_options(dtype))
+
+
+@cache
+def _compiles(cupy: ModuleType, dtype: Any) -> bool:
+    try:
+        _kernel(cupy, "norm_forward", dtype)
+    except Exception as error:  # CuPy's own classes, and those of the driver
+        reason = f"{error}".partition("\n")[0]
+        message = f"there are no kernels of {dtype.name}, because kernels.cu does not compile: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        return False
+    return True
+
+
+def source(dtype: Any) -> str:
+    """The code of all kernels for this dtype."""
+    return "".join(path.read_text("utf-8") for path in (SOURCES if dtype.itemsize == 2 else SOURCES[1:]))
 
 
 def compiler_options(dtype: Any) -> tuple[str, ...]:
     """The options of NVRTC, CUDA's run-time compiler, for kernels of this dtype."""
-    lowest = repr(float(np.finfo(dtype).min)) + ("f" if dtype.itemsize == 4 else "")
-    return "-std=c++17", f"-Dreal={REALS[dtype]}", f"-DLOWEST={lowest}"
+    real = REALS[dtype.name]
+    lowest = repr(float(np.finfo(real_of(dtype)).min)) + ("f" if real == "float" else "")
+    half = {"float16": ("-DHALF", "-DFLOAT16"), "bfloat16": ("-DHALF",)}.get(dtype.name, ())
+    return "-std=c++17", f"-Dreal={real}", f"-DLOWEST={lowest}", *half

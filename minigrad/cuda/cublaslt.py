@@ -1,8 +1,9 @@
 """cublasLt, NVIDIA's library of matrix products, called by ctypes: plans for products, and the product itself.
 
-CuPy has products too. These are here for what CuPy's cannot do: add a bias before the result is written, read a
-transposed batch where it is, and be captured in a CUDA graph (CuPy refuses its cuBLAS there). All is done with a handle
-of our own. Inputs may be float64, float32, float16 or bfloat16; the last three are added up in float32.
+CuPy has products too. These are here for what CuPy's cannot do: add a bias and apply gelu before the result is written,
+write the product of half types in float32, read a transposed batch where it is, and be captured in a CUDA graph (CuPy
+refuses its cuBLAS there). All is done with a handle of our own. Inputs may be float64, float32, float16 or bfloat16;
+the last three are added up in float32. The result has the dtype of the inputs, or float32.
 
 cublasLt counts in columns: what is the array a (r, c) in C order to us is a matrix of c rows and r columns to it. So it
 is asked for dᵀ = bᵀ aᵀ. The reference is https://docs.nvidia.com/cuda/cublas/#using-the-cublaslt-api; the numbers below
@@ -20,11 +21,16 @@ from typing import Any, NamedTuple
 DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 COMPUTE_32F, COMPUTE_64F = 68, 70
 TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER, BIAS_TYPE = 3, 4, 7, 8, 26  # attributes of a product
+AUX_POINTER, AUX_LEADING = 11, 12  # of the second result of gelu
 BATCH_COUNT, BATCH_STRIDE = 5, 6  # attributes of a layout
 MAX_WORKSPACE, ALIGNMENTS = 1, (5, 6, 7, 8)  # attributes of a preference; the latter for a, b, c and d
 WORKSPACE = 32 << 20  # bytes: what NVIDIA recommends for Hopper
 
-NO_EPILOGUE, BIAS = 1, 4  # what is done to a product before it is written
+# What is done to a product before it is written: cublasLtEpilogue_t, whose numbers are also listed in
+# https://docs.nvidia.com/cuda/nvmath-python/latest/bindings/generated/nvmath.bindings.cublasLt.Epilogue.html.
+# GELU is the tanh form; GELU_AUX also writes what it is applied to, which the backward pass needs.
+NO_EPILOGUE, BIAS, GELU_AUX = 1, 4, 160
+AUX_MULTIPLE = 8  # the leading dimension of that second result must be a multiple of this
 
 
 class Failed(RuntimeError):
@@ -43,15 +49,24 @@ class Matrices(NamedTuple):
 
 
 class Product(NamedTuple):
-    """d = op(a) op(b), in cublasLt's order."""
+    """d = op(a) op(b) and an epilogue, in cublasLt's order."""
 
     a: Matrices
     b: Matrices
     d: Matrices
     transpose_a: bool
     transpose_b: bool
-    bias: bool = False  # whether one is added, a number for each row of d
+    epilogue: int = NO_EPILOGUE
     alignments: tuple[int, ...] = (16, 16, 16)  # of the addresses of a, b and d, in bytes
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether one is added, a number for each row of d."""
+        return bool(self.epilogue & BIAS)
+
+
+def epilogue(*, bias: bool, gelu: bool) -> int:
+    return (BIAS * bias | GELU_AUX * gelu) or NO_EPILOGUE
 
 
 class _Algorithm(ctypes.Structure):
@@ -110,7 +125,7 @@ def _layout(m: Matrices) -> c_void_p:
 
 
 class Plan:
-    """A product that cublasLt knows how to compute, for any arrays of these shapes; see `plan`."""
+    """A product that cublasLt knows how to compute, for any arrays of these shapes. Raises Failed if it does not."""
 
     def __init__(self, product: Product, device: int):
         double = product.d.dtype == "float64"
@@ -120,10 +135,14 @@ class Plan:
         self.description = _created("cublasLtMatmulDescCreate", *map(c_int, types))
         self._describe(TRANSPOSE_A, c_int32(product.transpose_a))
         self._describe(TRANSPOSE_B, c_int32(product.transpose_b))
-        self._describe(EPILOGUE, c_int32(BIAS if product.bias else NO_EPILOGUE))
+        self._describe(EPILOGUE, c_int32(product.epilogue))
         self.layouts = [_layout(m) for m in (product.a, product.b, product.d)]
-        if product.bias:
+        if product.has_bias:
             self._describe(BIAS_TYPE, c_int32(DATA_TYPES[product.d.dtype]))
+        if product.epilogue & GELU_AUX == GELU_AUX:
+            if product.d.leading % AUX_MULTIPLE:
+                raise Failed(f"gelu needs rows whose length is a multiple of {AUX_MULTIPLE}")
+            self._describe(AUX_LEADING, c_int64(product.d.leading))
         self.algorithm = self._fastest(product)
 
     def _describe(self, attribute: int, value: Any) -> None:
@@ -143,10 +162,14 @@ class Plan:
             raise Failed("cublasLt has no algorithm for such a product")
         return found.algorithm
 
-    def run(self, a: int, b: int, d: int, *, beta: float, bias: int, workspace: int, stream: int) -> None:
-        """d = op(a) op(b) + bias + beta d. Addresses of arrays on the GPU; bias 0: there is none."""
+    def run(
+        self, a: int, b: int, d: int, *, beta: float, bias: int, before_gelu: int, workspace: int, stream: int
+    ) -> None:
+        """d = op(a) op(b) + bias + beta d, or gelu of it. Addresses of arrays on the GPU; 0: there is none."""
         if bias:
             self._describe(BIAS_POINTER, c_void_p(bias))
+        if before_gelu:
+            self._describe(AUX_POINTER, c_void_p(before_gelu))
         la, lb, ld = self.layouts
         one, beta_there = byref(self.number(1)), byref(self.number(beta))
         operands = one, c_void_p(a), la, c_void_p(b), lb, beta_there, c_void_p(d), ld, c_void_p(d), ld
@@ -155,6 +178,9 @@ class Plan:
 
 
 @cache
-def plan(product: Product, device: int) -> Plan:
-    """The plan for a product on a device; made once. Raises Failed if there is none."""
-    return Plan(product, device)
+def plan(product: Product, device: int) -> Plan | Failed:
+    """The plan for a product on a device, or why there is none: asked once, because the answer takes long."""
+    try:
+        return Plan(product, device)
+    except Failed as failure:
+        return failure

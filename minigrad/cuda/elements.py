@@ -16,6 +16,13 @@ def value_and_slope(x: Array, curve: str, value: Array, slope: Array) -> None:
     launch_elements(curve, x, value, slope, np.int64(x.size))
 
 
+def slope_times(dy: Array, x: Array, curve: str) -> Array:
+    """dx = dy times the slope at x: a new array. Curves as above."""
+    dx = np.empty_like(x)
+    launch_elements(f"{curve}_gradient", x, dy, dx, np.int64(x.size))
+    return dx
+
+
 def rotate(x: Array, cos: Array, sin: Array, *, interleaved: bool) -> Array:
     """The pairs of features of x (..., T, 2n) rotated as in fused/rope.py, by angles with cos and sin (A, n).
 

@@ -14,6 +14,7 @@
 #define LOG2_E 1.4426950408889634f  // exp(x) = exp2(x log2(e)), and exp2 is one instruction
 
 typedef half16 Tile[TILE][ROW];
+typedef RESULT result;  // an option of the compiler: half16, or float, of what is written
 
 __device__ __forceinline__ int warp_row() { return threadIdx.x / 32 * 16; }  // the first row of this warp in a tile
 __device__ __forceinline__ int lane_row() { return threadIdx.x % 32 / 4; }    // g and t of tensor_cores.cu
@@ -79,20 +80,24 @@ __device__ void as_operand(unsigned a[TILE / 16][4], const float c[TILE / 8][4])
     }
 }
 
+__device__ void put(half16* p, float a, float b) { *(unsigned*)p = pack(a, b); }
+__device__ void put(float* p, float a, float b) { p[0] = a, p[1] = b; }
+__device__ float value_of(half16 x) { return unpack(x); }
+__device__ float value_of(float x) { return x; }
+
 // c (16, HEAD) times a factor for each of the two rows of a lane, into rows first + ... of `out`
-__device__ void store(half16* out, int64 stride, const float c[HEAD / 8][4], const float factor[2], int first, int end)
+__device__ void store(result* out, int64 stride, const float c[HEAD / 8][4], const float factor[2], int first, int end)
 {
     for (int r = 0; r < 2; r++) {
         int row = first + warp_row() + lane_row() + 8 * r;
         if (row < end)
             for (int n = 0; n < HEAD / 8; n++)
-                *(unsigned*)(out + row * stride + 8 * n + lane_column()) =
-                    pack(c[n][2 * r] * factor[r], c[n][2 * r + 1] * factor[r]);
+                put(out + row * stride + 8 * n + lane_column(), c[n][2 * r] * factor[r], c[n][2 * r + 1] * factor[r]);
     }
 }
 
 // one block for each tile of queries, head and text
-extern "C" __global__ void flash_forward(const half16* q, const half16* k, const half16* v, half16* out, float* lse, int64 q_text,
+extern "C" __global__ void flash_forward(const half16* q, const half16* k, const half16* v, result* out, float* lse, int64 q_text,
                                          int64 q_head, int64 q_row, int64 k_text, int64 k_head, int64 k_row, int64 v_text,
                                          int64 v_head, int64 v_row, int heads, int group, int T, float scale)
 {
@@ -150,12 +155,12 @@ extern "C" __global__ void flash_forward(const half16* q, const half16* k, const
 }
 
 // delta = rowsum(dO * O), one warp for each row
-extern "C" __global__ void flash_delta(const half16* out, const half16* dout, float* delta, int rows, int heads, int T)
+extern "C" __global__ void flash_delta(const result* out, const half16* dout, float* delta, int rows, int heads, int T)
 {
     int row = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;  // row (text, position, head)
     float sum = 0;
     if (row < rows)
-        for (int i = lane; i < HEAD; i += 32) sum += unpack(out[(int64)row * HEAD + i]) * unpack(dout[(int64)row * HEAD + i]);
+        for (int i = lane; i < HEAD; i += 32) sum += value_of(out[(int64)row * HEAD + i]) * unpack(dout[(int64)row * HEAD + i]);
     for (int step = 16; step; step /= 2) sum += __shfl_xor_sync(~0u, sum, step);
     int h = row % heads, t = row / heads % T, b = row / heads / T;
     if (row < rows && lane == 0) delta[((int64)b * heads + h) * T + t] = sum;
@@ -177,7 +182,7 @@ __device__ void weights_of_queries(float p[TILE / 8][4], float dp[TILE / 8][4], 
 
 // dQ of a tile of queries: dQ = scale dX K
 __device__ void backward_of_queries(const half16* q, int64 q_row, const half16* k, int64 k_row, const half16* v, int64 v_row,
-                                    const half16* dout, int64 dout_row, const float* lse, const float* delta, half16* dq,
+                                    const half16* dout, int64 dout_row, const float* lse, const float* delta, result* dq,
                                     int first, int T, float scale, Tile keys, Tile values)
 {
     unsigned queries[HEAD / 16][4], gradients[HEAD / 16][4], dx[TILE / 16][4];
@@ -204,7 +209,7 @@ __device__ void backward_of_queries(const half16* q, int64 q_row, const half16* 
 // One block for each tile of queries, which computes dQ; and one for each tile of keys, which computes dK = scale dX^T Q and
 // dV = P^T dO. There, all is transposed: a lane's rows are keys. Nothing is added by two blocks, so results are always equal.
 extern "C" __global__ void flash_backward(const half16* q, const half16* k, const half16* v, const half16* dout, const float* lse,
-                                          const float* delta, half16* dq, half16* dk, half16* dv, int64 q_text, int64 q_head,
+                                          const float* delta, result* dq, result* dk, result* dv, int64 q_text, int64 q_head,
                                           int64 q_row, int64 k_text, int64 k_head, int64 k_row, int64 v_text, int64 v_head,
                                           int64 v_row, int heads, int group, int T, float scale)
 {

@@ -1,11 +1,22 @@
-// Kernels of float32 or float64. `real` is the type and LOWEST its most negative number; both are options of the
-// compiler (compiler.py). The functions in rows.py and elements.py launch the kernels and say what they compute.
+// Kernels of float32, float64 or a half type. `stored` is the type of the arrays, and `real` that of the arithmetic, with
+// LOWEST as its most negative number: the same type, but float for a half type. `real`, LOWEST and HALF are options of the
+// compiler (compiler.py). For half types, half_types.cu comes before this file. The functions in rows.py and elements.py launch the kernels and say what they compute.
 //
 // A block of threads works on one row and strides through it, or all blocks together stride through all elements.
 // The number of threads of a block is a power of two. One is enough, too: that is how the tests run these kernels
 // without a GPU (tests/fake_cupy).
 
 typedef long long int64;  // arrays may have more than 2^31 elements
+
+#ifdef HALF
+struct stored {
+    half16 bits;
+    __device__ operator real() const { return unpack(bits); }
+    __device__ void operator=(real x) { bits = pack(x, 0); }  // rounds
+};
+#else
+typedef real stored;
+#endif
 
 // combine x of all threads of the block; every thread gets the result
 template <class T, class Combine> __device__ T across_block(T x, Combine combine)
@@ -29,8 +40,8 @@ __device__ real block_max(real x) { return across_block(x, [](real a, real b) { 
 // --- norm --------------------------------------------------------------------------------------------------------
 
 // null for `means`: RMSNorm; null for `bias`: nothing is added
-extern "C" __global__ void norm_forward(const real* x, const real* weight, const real* bias, real* y, real* means,
-                                        real* rs, int C, real eps)
+extern "C" __global__ void norm_forward(const stored* x, const stored* weight, const stored* bias, stored* y,
+                                        real* means, real* rs, int C, real eps)
 {
     x += (int64)blockIdx.x * C, y += (int64)blockIdx.x * C;
     real sum = 0, squares = 0, mean = 0;
@@ -40,7 +51,7 @@ extern "C" __global__ void norm_forward(const real* x, const real* weight, const
     }
     for (int i = threadIdx.x; i < C; i += blockDim.x) squares += (x[i] - mean) * (x[i] - mean);
     real r = 1 / sqrt(block_sum(squares) / C + eps);
-    for (int i = threadIdx.x; i < C; i += blockDim.x) y[i] = (x[i] - mean) * r * weight[i] + (bias ? bias[i] : 0);
+    for (int i = threadIdx.x; i < C; i += blockDim.x) y[i] = (x[i] - mean) * r * weight[i] + (bias ? real(bias[i]) : 0);
     if (threadIdx.x == 0) {
         if (means) means[blockIdx.x] = mean;
         rs[blockIdx.x] = r;
@@ -48,8 +59,8 @@ extern "C" __global__ void norm_forward(const real* x, const real* weight, const
 }
 
 // dx = r (dh - mean(dh) - xhat mean(dh xhat)) with dh = dy weight and xhat = (x - mean) r
-extern "C" __global__ void norm_backward(const real* dy, const real* x, const real* weight, const real* means,
-                                         const real* rs, real* dx, real* dy_xhat, int C)
+extern "C" __global__ void norm_backward(const stored* x, const stored* dy, const stored* weight, const real* means,
+                                         const real* rs, stored* dx, stored* dy_xhat, int C)
 {
     int64 row = (int64)blockIdx.x * C;
     x += row, dy += row, dx += row, dy_xhat += row;
@@ -110,7 +121,7 @@ extern "C" __global__ void softmax_from_lse(real* scores, const real* lse, int k
 }
 
 // the loss of each row, by the formulas in fused/cross_entropy.py; the gradients replace z, unless `row_weights` is null
-extern "C" __global__ void softmax_loss(real* z, const int64* targets, const real* row_weights, real* losses, int V,
+extern "C" __global__ void softmax_loss(stored* z, const int64* targets, const real* row_weights, real* losses, int V,
                                         real smoothing, real z_loss)
 {
     z += (int64)blockIdx.x * V;
@@ -138,14 +149,21 @@ extern "C" __global__ void softmax_loss(real* z, const int64* targets, const rea
 #define FOR_EACH(i, n) \
     for (int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (int64)gridDim.x * blockDim.x)
 
-// y = x h and its slope dy/dx; `slopes` may be `xs`
-#define ACTIVATION(name, H, Y, SLOPE)                                                            \
-    extern "C" __global__ void name(const real* xs, real* ys, real* slopes, int64 n)             \
-    {                                                                                            \
-        FOR_EACH(i, n) {                                                                         \
-            real x = xs[i], h = H, y = Y;                                                        \
-            ys[i] = y, slopes[i] = SLOPE;                                                        \
-        }                                                                                        \
+// y = x h and its slope dy/dx; `slopes` may be `xs`. And the gradient dx = dy times the slope.
+#define ACTIVATION(name, H, Y, SLOPE)                                                                     \
+    extern "C" __global__ void name(const stored* xs, stored* ys, stored* slopes, int64 n)                \
+    {                                                                                                     \
+        FOR_EACH(i, n) {                                                                                  \
+            real x = xs[i], h = H, y = Y;                                                                 \
+            ys[i] = y, slopes[i] = SLOPE;                                                                 \
+        }                                                                                                 \
+    }                                                                                                     \
+    extern "C" __global__ void name##_gradient(const stored* xs, const stored* dys, stored* dxs, int64 n) \
+    {                                                                                                     \
+        FOR_EACH(i, n) {                                                                                  \
+            real x = xs[i], h = H, y = Y;                                                                 \
+            dxs[i] = dys[i] * (SLOPE);                                                                    \
+        }                                                                                                 \
     }
 
 // u = sqrt(2 / pi) (x + 0.044715 x^3) of the tanh form of gelu, and 2 du/dx
@@ -160,7 +178,7 @@ ACTIVATION(relu, x <= 0 ? 0 : 1, x <= 0 ? 0 : x, h)  // NaN stays NaN, with the 
 ACTIVATION(relu_squared, x <= 0 ? 0 : x, h * h, 2 * h)  // NaN stays NaN
 
 // The two features of a pair are neighbours (`interleaved`) or half a row apart. Row r takes angles row r % angles.
-extern "C" __global__ void rope(const real* x, const real* cosines, const real* sines, real* y, int64 pairs, int n,
+extern "C" __global__ void rope(const stored* x, const real* cosines, const real* sines, stored* y, int64 pairs, int n,
                                 int angles, int interleaved)
 {
     FOR_EACH(i, pairs) {

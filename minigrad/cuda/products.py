@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from threading import local
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,40 +66,80 @@ def add_product(a: Array, b: Array, out: Array) -> None:
         out += a @ b
 
 
-def linear(x: Array, weight: Array, bias: Array) -> Array:
-    """x weightᵀ + bias: x (N, in), weight (out, in), bias (out,) -> (N, out), in one launch if cublasLt can."""
+def half_product(a: Array, b: Array, out: Array | None = None, *, add: bool = False) -> Array:
+    """a @ b of one half type in float32, in `out` or in a new array; `add`: + what is in `out`."""
     try:
-        return fused_product(x, weight.T, bias=bias)
+        return fused_product(a, b, out, dtype=np.float32, add=add)
     except Failed as failure:
         _warn(str(failure))
-        return matmul(x, weight.T) + bias
+    y = matmul(a, b).astype(np.float32)
+    if out is None:
+        return y
+    out[...] = out + y if add else y
+    return out
+
+
+def linear(x: Array, weight: Array, bias: Array) -> Array:
+    """x weightᵀ + bias in one launch, if cublasLt can: x (N, in), weight (out, in), bias (out,) -> (N, out).
+
+    The result has the dtype of the bias: that of x and weight too, or float32 where these are of a half type.
+    """
+    try:
+        return fused_product(x, weight.T, dtype=bias.dtype, bias=bias)
+    except Failed as failure:
+        _warn(str(failure))
+        return matmul(x, weight.T).astype(bias.dtype, copy=False) + bias
+
+
+def linear_gelu(x: Array, weight: Array, bias: Array | None, dtype: Any) -> tuple[Array, Array] | None:
+    """The tanh form of gelu of z = x weightᵀ + bias, and z, in one launch: (N, out) of `dtype`. As `linear`.
+
+    None if cublasLt cannot: then it is computed in several.
+    """
+    z = array_module(x).empty((len(x), len(weight)), dtype)
+    try:
+        return fused_product(x, weight.T, dtype=dtype, bias=bias, before_gelu=z), z
+    except Failed as failure:
+        _warn(f"gelu is computed after its product, not with it: {failure}")
+        return None
 
 
 def fused_product(
-    a: Array, b: Array, out: Array | None = None, *, bias: Array | None = None, add: bool = False
+    a: Array,
+    b: Array,
+    out: Array | None = None,
+    *,
+    dtype: Any = None,
+    bias: Array | None = None,
+    before_gelu: Array | None = None,
+    add: bool = False,
 ) -> Array:
-    """a @ b + bias, by cublasLt; `add`: + what is in `out`. (..., r, k), (..., k, c), (c,) -> (..., r, c).
+    """gelu(a @ b + bias), by cublasLt. (..., r, k), (..., k, c), (c,) -> (..., r, c).
 
-    Raises Failed if cublasLt cannot.
+    `dtype` of a new result: that of a, unless given; float32 for half types. `before_gelu`, an array for it, gets what
+    gelu is applied to; without it, there is no gelu. `add`: + what is in `out`. Raises Failed if cublasLt cannot.
     """
     xp, shape = array_module(a), (*a.shape[:-1], b.shape[-1])
     left, right = _operand(a), _operand(b)
-    d = xp.empty(shape, a.dtype) if out is None else out
+    d = xp.empty(shape, dtype or a.dtype) if out is None else out
     if not d.flags.c_contiguous or not d.size or not a.shape[-1]:
         raise Failed("the result of a product must be in C order, and nothing may be empty")
     batch = math.prod(shape[:-2])
     result = Matrices(d.dtype.name, shape[-1], shape[-2], shape[-1], batch, shape[-1] * shape[-2])
-    # bᵀ comes first: cublasLt counts in columns.
-    arrays = right.array, left.array, d
-    alignments = tuple(map(_alignment, arrays))
-    transposed = right.transposed, left.transposed
-    product = Product(right.layout, left.layout, result, *transposed, bias is not None, alignments)
+    arrays = right.array, left.array, d  # bᵀ comes first: cublasLt counts in columns
     if bias is not None and _alignment(bias) < MOST_ALIGNED:
         bias = bias.copy()
-    cublaslt.plan(product, a.device.id).run(
+    alignments = tuple(map(_alignment, arrays))
+    epilogue = cublaslt.epilogue(bias=bias is not None, gelu=before_gelu is not None)
+    product = Product(right.layout, left.layout, result, right.transposed, left.transposed, epilogue, alignments)
+    plan = cublaslt.plan(product, a.device.id)
+    if isinstance(plan, Failed):
+        raise Failed(*plan.args)
+    plan.run(
         *map(_address, arrays),
         beta=float(add),
         bias=_address(bias),
+        before_gelu=_address(before_gelu),
         workspace=_address(_workspace(xp, a.device.id)),
         stream=xp.cuda.get_current_stream().ptr,
     )
@@ -167,4 +207,4 @@ def _workspace(xp: ModuleType, device: int) -> Array:
 @cache
 def _warn(reason: str) -> None:
     """Once for each reason."""
-    warnings.warn(f"products are computed by CuPy instead of cublasLt: {reason}", RuntimeWarning, stacklevel=4)
+    warnings.warn(f"cublasLt does less than it could: {reason}", RuntimeWarning, stacklevel=4)

@@ -1,6 +1,7 @@
 """Kernels that give a block of threads to each row of a matrix (N, C): norms, softmax, the loss of logits.
 
-All arrays are in C order and have one dtype. The maths is in the file of minigrad/fused that a docstring names.
+All arrays are in C order and have one dtype. With half types, numbers of a whole row are float32, and so are
+the scores of attention. The maths is in the file of minigrad/fused that a docstring names.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.backend import Array, array_module
-from minigrad.cuda.compiler import NULL, launch_rows
+from minigrad.cuda.compiler import NULL, launch_rows, real_of
 
 # --- norm (fused/norm.py) ---------------------------------------------------------------------------------------------
 
@@ -18,15 +19,16 @@ from minigrad.cuda.compiler import NULL, launch_rows
 def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, centered: bool) -> tuple:
     """y = (x − mean) r weight + bias (N, C); the mean (N,), None unless `centered`; and r = 1 / deviation (N,)."""
     xp, (N, C) = array_module(x), x.shape
-    y, mean, r = xp.empty_like(x), xp.empty(N, x.dtype) if centered else None, xp.empty(N, x.dtype)
-    launch_rows("norm_forward", x, weight, _or_null(bias), y, _or_null(mean), r, np.int32(C), x.dtype.type(eps))
+    real = real_of(x.dtype)
+    y, mean, r = xp.empty_like(x), xp.empty(N, real) if centered else None, xp.empty(N, real)
+    launch_rows("norm_forward", x, weight, _or_null(bias), y, _or_null(mean), r, np.int32(C), real.type(eps))
     return y, mean, r
 
 
 def norm_gradients(dy: Array, x: Array, weight: Array, mean: Array | None, r: Array) -> tuple[Array, Array]:
     """dx (N, C), and dy x̂ (N, C), whose sum over the rows is the gradient of weight."""
     dx, dy_xhat = array_module(x).empty_like(x), array_module(x).empty_like(x)
-    launch_rows("norm_backward", dy, x, weight, _or_null(mean), r, dx, dy_xhat, np.int32(x.shape[1]))
+    launch_rows("norm_backward", x, dy, weight, _or_null(mean), r, dx, dy_xhat, np.int32(x.shape[1]))
     return dx, dy_xhat
 
 
@@ -73,9 +75,10 @@ def softmax_loss(z: Array, targets: Array, smoothing: float, z_loss: float, row_
 
     With `row_weights` (N,), the gradients of the losses with respect to the logits, times these weights, replace z.
     """
-    (N, V), real = z.shape, z.dtype.type
-    losses = array_module(z).empty(N, z.dtype)
-    launch_rows("softmax_loss", z, targets, _or_null(row_weights), losses, np.int32(V), real(smoothing), real(z_loss))
+    (N, V), real = z.shape, real_of(z.dtype)
+    losses = array_module(z).empty(N, real)
+    options = real.type(smoothing), real.type(z_loss)
+    launch_rows("softmax_loss", z, targets, _or_null(row_weights), losses, np.int32(V), *options)
     return losses
 
 

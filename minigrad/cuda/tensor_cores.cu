@@ -1,4 +1,4 @@
-// What flash.cu asks of tensor cores, in PTX. The stand-in for CuPy has the same functions for the CPU, and defines ON_CPU.
+// What flash.cu asks of tensor cores, in PTX; half_types.cu comes before this file. The stand-in for CuPy has the same functions for the CPU, and defines ON_CPU.
 //
 // A product of tensor cores is done by the 32 lanes of a warp together: c (16, 8) += a (16, 16) b (16, 8). With g = lane / 4
 // and t = 2 (lane % 4), a lane holds these numbers, two neighbours of 16 bits in one `unsigned` (PTX ISA, mma.m16n8k16):
@@ -7,38 +7,12 @@
 //     b[0] rows t and t + 1, column g     b[1] rows t + 8 and t + 9
 //     c[0], c[1] row g, columns t and t + 1     c[2], c[3] row g + 8
 
-typedef unsigned short half16;  // the bits of a float16 or a bfloat16
 typedef long long int64;
 
 #ifndef ON_CPU
-#ifdef FLOAT16
-#define HALF "f16"
-#else
-#define HALF "bf16"
-#endif
-
-// two floats as two numbers of 16 bits, rounded to the nearest
-__device__ __forceinline__ unsigned pack(float low, float high)
-{
-    unsigned both;
-    asm("cvt.rn." HALF "x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
-    return both;
-}
-
-__device__ __forceinline__ float unpack(half16 x)
-{
-#ifdef FLOAT16
-    float f;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(x));
-    return f;
-#else
-    return __uint_as_float((unsigned)x << 16);
-#endif
-}
-
 __device__ __forceinline__ void multiply_add(float c[4], const unsigned a[4], unsigned b0, unsigned b1)
 {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." HALF "." HALF ".f32 "
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." PTX_HALF "." PTX_HALF ".f32 "
                  "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));

@@ -32,6 +32,7 @@ from minigrad.fused.curves import (
     curve_value,
     times_gate,
     value_and_slope,
+    widened,
 )
 from minigrad.fused.record import record_fused
 from minigrad.fused.rows import as_rows, blocks
@@ -143,7 +144,7 @@ def _gated_value(inputs: Sequence[Array], curve: Curve) -> Array:
     gate, up = split_gate_up([as_rows(a) for a in inputs])  # (N, C) both
     y = array_module(gate).empty(gate.shape, gate.dtype)
     for s in blocks(y):  # the gate of a block is still in the cache when it is multiplied by `up`
-        np.multiply(times_gate(at_least_float32(gate[s]), curve), up[s], out=y[s])
+        np.multiply(times_gate(widened(gate[s]), curve), up[s], out=y[s])
     return y.reshape(*inputs[0].shape[:-1], y.shape[1])
 
 
@@ -155,7 +156,7 @@ def _gated_gradients(g: Array, inputs: Sequence[Tensor], curve: Curve) -> tuple:
     g = as_rows(g)
     for s in blocks(g):
         dy = at_least_float32(g[s])
-        value, slope = value_and_slope(at_least_float32(gate[s]), curve)  # gate h, and h + gate h'
+        value, slope = value_and_slope(widened(gate[s]), curve)  # gate h, and h + gate h'
         np.multiply(value, dy, out=d_up[s])  # dy / d up is the value of the gate
         slope *= up[s]  # dy / d gate
         np.multiply(slope, dy, out=d_gate[s])

@@ -24,7 +24,7 @@ from typing import Any
 
 from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.cuda import rows as kernels
-from minigrad.cuda.compiler import has_kernels
+from minigrad.cuda.compiler import has_real_kernels
 from minigrad.fused.attention_blocks import BlockedAttention, exp_in_place
 from minigrad.fused.attention_flash import FlashAttention, is_flash
 from minigrad.fused.attention_gpu import WholeAttention
@@ -138,7 +138,7 @@ def _passes(
     bias = inputs[3].data if inputs[3:] else bias
     mask = mask if mask is None or is_blockwise(mask) else as_tensor(mask).data
     arrays = AttentionInputs(q, k, v, bias, mask, options)
-    return WholeAttention(arrays) if has_kernels(q) else BlockedAttention(arrays)
+    return WholeAttention(arrays) if has_real_kernels(q) else BlockedAttention(arrays)
 
 
 def _attention_of_one_query(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> Tensor:
@@ -171,7 +171,7 @@ def single_query_attention(
     if bias is not None:
         by_head = p.reshape(B, H, 1, S)  # a view: adding to it adds to p
         by_head += bias
-    if has_kernels(p):
+    if has_real_kernels(p):
         # The kernel needs to know which keys are hidden: here none, the query sees all S keys.
         all_keys = kernels.CausalWindow(queries=1, offset=S, causal=False, window=None)
         total = kernels.softmax_numerators(as_rows(p), all_keys)[1].reshape(B, K, H // K, 1)

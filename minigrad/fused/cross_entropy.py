@@ -19,7 +19,7 @@ import numpy as np
 
 from minigrad.backend import Array, array_module, at_least_float32
 from minigrad.cuda import rows as kernels
-from minigrad.cuda.compiler import has_kernels
+from minigrad.cuda.compiler import has_kernels, real_of
 from minigrad.fused.loss_options import LossOptions, Reduction, check_targets
 from minigrad.fused.record import Needs, record_fused
 from minigrad.ops import stop_gradient, where
@@ -99,7 +99,7 @@ def softmax_loss(z: Array, targets: Array, options: LossOptions, row_weights: Ar
     """
     if has_kernels(z):
         if row_weights is not None:
-            row_weights = row_weights.astype(z.dtype, copy=False)
+            row_weights = row_weights.astype(real_of(z.dtype), copy=False)
         targets = targets.astype(np.int64, copy=False)
         return kernels.softmax_loss(z, targets, options.label_smoothing, options.z_loss, row_weights)
     block = max(1, MAX_BLOCK_LOGITS // z.shape[-1]) if array_module(z) is np else max(1, len(z))

@@ -137,7 +137,7 @@ def curve_value(x: Array, curve: Curve) -> Array:
     """y = x h(x), a new array."""
     flat_x = x.reshape(-1)
     # The simple case: one block (on a GPU always), and no conversion from float16.
-    if fits_one_block(flat_x) and at_least_float32(flat_x) is flat_x:
+    if fits_one_block(flat_x) and widened(flat_x) is flat_x:
         return times_gate(flat_x, curve).reshape(x.shape)
     y = array_module(x).empty(x.shape, x.dtype)
     flat_y = y.reshape(-1)
@@ -149,6 +149,9 @@ def curve_value(x: Array, curve: Curve) -> Array:
 
 def curve_gradient(g: Array, x: Array, curve: Curve) -> Array:
     """dx = g dy/dx, a new array."""
+    if has_kernels(x):
+        x, g = c_contiguous(x, g)
+        return kernels.slope_times(g, x, curve.name)
     dx = array_module(x).empty(x.shape, x.dtype)
     flat_x, flat_g, flat_dx = x.reshape(-1), g.reshape(-1), dx.reshape(-1)
     for s in blocks(flat_x):
@@ -160,8 +163,13 @@ def curve_gradient(g: Array, x: Array, curve: Curve) -> Array:
 # --- of one block -----------------------------------------------------------------------------------------------------
 
 
+def widened(x: Array) -> Array:
+    """A half type as float32, unless a kernel computes in float32 by itself."""
+    return x if has_kernels(x) else at_least_float32(x)
+
+
 def times_gate(x: Array, curve: Curve) -> Array:
-    """y = x h(x), a new array; x in float32 or float64."""
+    """y = x h(x), a new array; x as `widened`."""
     if has_kernels(x):
         return value_and_slope(x, curve)[0]
     h = curve.gate(x)

@@ -35,30 +35,38 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     inputs: tuple[Tensor, ...] = (x, weight) if bias is None else (x, weight, as_tensor(bias))
     check_shapes(*inputs)
     precision = current_precision()
-    y = _with_bias(precision, as_rows(x.data), *inputs[1:])  # (N, out); two axes are best for CuPy
+    rows = precision.factor(as_rows(x.data))  # (N, in), rounded once for both passes; two axes are best for CuPy
+    y = _with_bias(precision, rows, *inputs[1:])  # (N, out)
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        return linear_gradients(as_rows(g), inputs, needs, precision)
+        return linear_gradients(as_rows(g), rows, inputs, needs, precision)
 
     return record_fused(y.reshape(*x.shape[:-1], weight.shape[0]), inputs, vjp, linear_reference)
 
 
 def _with_bias(precision: Precision, x: Array, weight: Tensor, bias: Tensor | None = None) -> Array:
-    """x Wᵀ + b for x (N, in)."""
-    if precision.dtype is None and bias is not None and is_ours(x, weight.data, bias.data):
-        return linear_on_gpu(x, weight.data, bias.data)  # the bias is added before the product is written
+    """x Wᵀ + b for x (N, in), a factor."""
+    if bias is not None and fits_epilogue(precision, x, weight, bias):
+        return linear_on_gpu(x, precision.weight(weight), bias.data)
     y = product_in(precision, x, weight)
     if bias is not None:
         y += bias.data
     return y
 
 
-def linear_gradients(dy: Array, inputs: Sequence[Tensor], needs: Needs, precision: Precision = FP32) -> tuple:
-    """Gradients of x, weight and perhaps bias, where they are needed, from dy (N, out)."""
-    x, weight, factor = inputs[0].data, inputs[1].data, precision.factor(dy)  # rounded once for both products
-    dx = precision.matmul(factor, precision.weight(inputs[1])).reshape(x.shape) if needs[0] else None
+def fits_epilogue(precision: Precision, x: Array, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether cublasLt computes the product, and can add the bias, if there is one, before it is written."""
+    if precision.dtype is None or x.dtype != precision.dtype:
+        return is_ours(x, weight.data, None if bias is None else bias.data)
+    return array_module(x) is not np and {t.dtype for t in (weight, bias) if t is not None} == {np.dtype(np.float32)}
+
+
+def linear_gradients(dy: Array, x: Array, inputs: Sequence[Tensor], needs: Needs, precision: Precision = FP32) -> tuple:
+    """Gradients of x, weight and perhaps bias, where they are needed, from dy (N, out) and x as a factor (N, in)."""
+    weight, factor = inputs[1].data, precision.factor(dy)  # rounded once for both products
+    dx = precision.matmul(factor, precision.weight(inputs[1])).reshape(inputs[0].shape) if needs[0] else None
     # Lazy, so that the product is written straight into the optimizer's array of gradients.
-    dw = LazyGradient(weight, lambda out: precision.matmul(factor.T, as_rows(x), out)) if needs[1] else None
+    dw = LazyGradient(weight, lambda out: precision.matmul(factor.T, x, out)) if needs[1] else None
     db = LazyGradient(inputs[2].data, lambda out: column_sum(dy, out)) if needs[2:] == (True,) else None
     return (dx, dw, db)[: len(needs)]
 

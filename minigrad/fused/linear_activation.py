@@ -5,22 +5,27 @@
 The backward pass needs z only for the slope f'(z), and nothing else needs z at all. So the forward pass computes the
 slope too, while a block of z is in the cache, and stores it in place of z. This takes no memory beyond that of z, and
 the tanh or exp inside f is computed once instead of twice.
+
+On a GPU, cublasLt can apply one activation itself, gelu in its tanh form, and write z beside it. Then z is kept, and
+the backward pass computes the slope from it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module, at_least_float32
+from minigrad.backend import Array, array_module
+from minigrad.cuda.products import linear_gelu
 from minigrad.fused.activation import ACTIVATIONS, Activation, split_gate_up
-from minigrad.fused.curves import value_and_slope
-from minigrad.fused.linear import check_shapes, linear, linear_gradients, linear_reference, product_in
+from minigrad.fused.curves import GELU_TANH, curve_gradient, value_and_slope, widened
+from minigrad.fused.linear import check_shapes, fits_epilogue, linear, linear_gradients, linear_reference, product_in
 from minigrad.fused.record import Needs, record_fused
 from minigrad.fused.rows import as_rows, blocks
 from minigrad.modes import mode
-from minigrad.precision import current_precision
+from minigrad.precision import Precision, current_precision
 from minigrad.tensor import Tensor, as_tensor
 
 
@@ -41,17 +46,39 @@ def linear_activation(x: Any, weight: Any, bias: Any = None, *, activation: str)
         return f.function(linear(*inputs))  # no backward pass will ask for the slope
     x, weight, *biases = inputs
     precision = current_precision()
-    z = product_in(precision, as_rows(x.data), weight)  # (N, out), without the bias, which is added block by block
-    y = value_and_slope_in_place(z, biases[0].data if biases else None, f)
-    slope = z  # value_and_slope_in_place has overwritten z
+    rows = precision.factor(as_rows(x.data))  # (N, in), rounded once for both passes
+    arguments = precision, rows, weight, *biases
+    y, gradient = _on_gpu(*arguments, f=f) or _forward(*arguments, f=f)  # y: (N, out)
 
     def vjp(g: Array, needs: Needs) -> tuple:
-        return linear_gradients(times_slope(as_rows(g), slope, f), inputs, needs, precision)
+        return linear_gradients(gradient(as_rows(g)), rows, inputs, needs, precision)
 
     def reference(*inputs: Tensor) -> Tensor:
         return linear_activation_reference(*inputs, activation=activation)
 
     return record_fused(y.reshape(*x.shape[:-1], y.shape[1]), inputs, vjp, reference)
+
+
+Forward = tuple[Array, Callable[[Array], Array]]  # y (N, out), and a function that computes dz from dy
+
+
+def _forward(precision: Precision, x: Array, weight: Tensor, bias: Tensor | None = None, *, f: Activation) -> Forward:
+    z = product_in(precision, x, weight)  # (N, out), without the bias, which is added block by block
+    y = value_and_slope_in_place(z, None if bias is None else bias.data, f)
+    return y, lambda dy: times_slope(dy, z, f)  # z has become the slope
+
+
+def _on_gpu(
+    precision: Precision, x: Array, weight: Tensor, bias: Tensor | None = None, *, f: Activation
+) -> Forward | None:
+    """In one launch, if the activation is gelu's tanh form, the one that cublasLt knows."""
+    if f.curve is not GELU_TANH or f.gated or not fits_epilogue(precision, x, weight, bias):
+        return None
+    found = linear_gelu(x, precision.weight(weight), None if bias is None else bias.data, weight.dtype)
+    if found is None:
+        return None
+    y, z = found
+    return y, lambda dy: curve_gradient(dy, z, f.curve)
 
 
 def find_activation(activation: str) -> Activation:
@@ -72,12 +99,12 @@ def value_and_slope_in_place(z: Array, bias: Array | None, f: Activation) -> Arr
             block += bias
         if f.gated:  # y = value(gate) up
             gate, up = split_gate_up([block])
-            value, slope = value_and_slope(at_least_float32(gate), f.curve)
+            value, slope = value_and_slope(widened(gate), f.curve)
             np.multiply(value, up, out=y[s])
             np.multiply(slope, up, out=gate)  # dy / d gate
             up[...] = value  # dy / d up
         else:
-            value_and_slope(at_least_float32(block), f.curve, y[s], block)
+            value_and_slope(widened(block), f.curve, y[s], block)
     return y
 
 

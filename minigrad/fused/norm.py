@@ -97,11 +97,11 @@ def normalize(x: Array, weight: Array, bias: Array | None, eps: float, *, center
 
     `centered`: subtract the mean, as LayerNorm does.
     """
-    X, w = at_least_float32(as_rows(x)), at_least_float32(weight)  # (N, C), (C,)
-    if has_kernels(X):  # on a GPU
-        X, w, bias = c_contiguous(X, w, bias)
+    if _has_kernels(x, weight):  # on a GPU
+        X, w, bias = c_contiguous(as_rows(x), weight, bias)
         y, mean, r = kernels.normalize(X, w, bias, eps, centered=centered)
-        return y.astype(x.dtype, copy=False).reshape(x.shape), mean, r
+        return y.reshape(x.shape), mean, r
+    X, w = at_least_float32(as_rows(x)), at_least_float32(weight)  # (N, C), (C,)
     y = np.empty_like(X)
     if fits_one_block(X):  # the most frequent case when text is generated: no list, no concatenate
         mean, r = _normalize_block(X, w, bias, eps, centered=centered, out=y)
@@ -129,14 +129,14 @@ def _normalize_block(x: Array, weight: Array, bias: Array | None, eps: float, *,
 
 def _gradients(g: Array, x: Array, weight: Array, mean: Array | None, r: Array) -> tuple:
     """dx (the shape of x), dw (C,) and db (C,). RMSNorm has no bias: its caller drops db."""
-    xp, X, G, w = array_module(x), as_rows(x), as_rows(g), at_least_float32(weight)  # X, G: (N, C)
-    if has_kernels(X):
-        G, X, w = c_contiguous(G, X, w)
+    xp, X, G = array_module(x), as_rows(x), as_rows(g)  # X, G: (N, C)
+    if _has_kernels(X, weight):
+        X, G, w = c_contiguous(X, G, weight)
         dx, dy_xhat = kernels.norm_gradients(G, X, w, mean, r)  # (N, C) both
         # Lazy: the sums over the rows are written straight into the optimizer's array of gradients.
         dw, db = (LazyGradient(weight, partial(column_sum, a)) for a in (dy_xhat, G))
         return dx.reshape(x.shape), dw, db
-    C = X.shape[1]
+    C, w = X.shape[1], at_least_float32(weight)
     # The sums over the blocks are added in float64, so that they stay exact for any number of rows.
     dx, dw, db = xp.empty(X.shape, X.dtype), xp.zeros(C, np.float64), xp.zeros(C, np.float64)
     for s in blocks(X):
@@ -153,6 +153,11 @@ def _gradients(g: Array, x: Array, weight: Array, mean: Array | None, r: Array) 
         scale_rows_and_columns(dy, r_block, w, dy_r_w)
         np.add(dy_r_w, rest, out=dx[s])
     return dx.reshape(x.shape), dw, db
+
+
+def _has_kernels(x: Array, weight: Array) -> bool:
+    """The kernels take one dtype: weights in float32 would be rounded to a half type of x."""
+    return has_kernels(x) and (x.dtype.itemsize > 2 or weight.dtype == x.dtype)
 
 
 def _centered(x: Array, mean: Array | None) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 
 from minigrad.backend import DEFAULT_FLOAT, Array, array_module, as_array
 from minigrad.cuda import elements as kernels
-from minigrad.cuda.compiler import c_contiguous, has_kernels
+from minigrad.cuda.compiler import c_contiguous, has_kernels, real_of
 from minigrad.ops.shape import concatenate, stack
 from minigrad.tensor import Tensor, as_tensor, record
 
@@ -111,7 +111,8 @@ def _rotate_by_kernel(x: Array, cos: Array, sin: Array, *, interleaved: bool) ->
     # axes, each row of x gets a row of angles of its own.
     if math.prod(rows) != math.prod(rows[-1:]):
         cos, sin = (np.broadcast_to(a, (*x.shape[:-1], n)) for a in (cos, sin))
-    x, cos, sin = c_contiguous(x, cos, sin)
+    (x,) = c_contiguous(x)
+    cos, sin = (array_module(x).ascontiguousarray(a, real_of(x.dtype)) for a in (cos, sin))
     return kernels.rotate(x, cos.reshape(-1, n), sin.reshape(-1, n), interleaved=interleaved)
 
 

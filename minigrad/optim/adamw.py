@@ -25,7 +25,7 @@ import numpy as np
 
 from minigrad.backend import Array
 from minigrad.cuda import update as kernels
-from minigrad.cuda.compiler import has_kernels
+from minigrad.cuda.compiler import has_real_kernels
 from minigrad.cuda.update import AdamWSettings
 from minigrad.nn.module import Parameter
 from minigrad.optim.optimizer import Optimizer, at_least_zero
@@ -80,7 +80,7 @@ class AdamW(Optimizer):
         super().__init__(params, lr, weight_decay, decay)
 
     def _update_slice(self, arrays: list[Array], t: int, weight_decay: float) -> None:
-        if not has_kernels(arrays[0]):
+        if not has_real_kernels(arrays[0]):
             return super()._update_slice(arrays, t, weight_decay)
         p, g, m, v = arrays
         settings = AdamWSettings(t, self.lr, self.betas, self.eps, weight_decay)

@@ -12,7 +12,7 @@ import numpy as np
 
 from minigrad.backend import Array, array_module
 from minigrad.cuda import update as kernels
-from minigrad.cuda.compiler import has_kernels
+from minigrad.cuda.compiler import has_real_kernels
 from minigrad.optim.blocks import Parallel, blocks, run_serially
 from minigrad.optim.optimizer import Optimizer, named_parameters
 from minigrad.profiler import span
@@ -53,7 +53,7 @@ def clip_grad_norm(parameters: Optimizer | Iterable, max_norm: float, parallel: 
 
 def _has_norm_kernel(g: Array) -> bool:
     # The squares of float64 could overflow in the kernel, which adds them in double.
-    return has_kernels(g) and g.dtype == np.float32 and g.flags.c_contiguous
+    return has_real_kernels(g) and g.dtype == np.float32 and g.flags.c_contiguous
 
 
 def global_norm(arrays: Iterable[Array], parallel: Parallel = run_serially) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, array_module
-from minigrad.cuda.compiler import has_kernels
+from minigrad.cuda.compiler import has_real_kernels
 from minigrad.optim.adamw import AdamW
 from minigrad.optim.blocks import Parallel, run_serially
 from minigrad.optim.optimizer import Optimizer
@@ -48,7 +48,7 @@ def step_if_finite(
 
 def _is_on_gpu(optimizer: Optimizer, numbers: Array) -> bool:
     """Whether the numbers and all parameters are there, and have kernels."""
-    return array_module(numbers) is not np and all(has_kernels(group.flat.data) for group in optimizer.groups)
+    return array_module(numbers) is not np and all(has_real_kernels(group.flat.data) for group in optimizer.groups)
 
 
 def _stacked(numbers: tuple) -> Array:

@@ -16,7 +16,7 @@ from tests.fake_cupy.launches import launch
 
 NAMES = {0: "float32", 1: "float64", 2: "float16", 14: "bfloat16"}
 INVALID = 7  # CUBLAS_STATUS_INVALID_VALUE
-NO_EPILOGUE, BIAS = 1, 4
+NO_EPILOGUE, BIAS, GELU_AUX, GELU_AUX_BIAS = 1, 4, 160, 164
 
 
 class CublasLt:
@@ -45,7 +45,7 @@ class CublasLt:
     def cublasLtMatmulAlgoGetHeuristic(self, *arguments: Any) -> int:
         # What the algorithm may take for granted: 256 bytes, unless the preference says less.
         preference, description = self.objects[arguments[6].value], self.objects[arguments[1].value]
-        description["alignments"] = [preference.get(attribute, 256) for attribute in (5, 6, 8)]
+        description["alignments"] = [preference.get(attribute, 256) for attribute in (5, 6, 7, 8)]
         arguments[-1]._obj.value = 0 if self.refuses else 1
         return 0
 
@@ -54,10 +54,15 @@ class CublasLt:
         d: Any, ld: Any, *others: Any,
     ) -> int:  # fmt: skip
         options, beta = dict(self.objects[description.value]), beta._obj.value
-        assert not any(x.value % n for x, n in zip((a, b, d), options["alignments"])), "misaligned address"
-        A, B, D = (self._matrices(address, layout) for address, layout in ((a, la), (b, lb), (d, ld)))
+        assert not any(x.value % n for x, n in zip((a, b, c, d), options["alignments"])), "misaligned address"
+        A, B, C, D = (self._matrices(address, layout) for address, layout in ((a, la), (b, lb), (c, lc), (d, ld)))
         epilogue = options[7]
-        if epilogue not in (NO_EPILOGUE, BIAS) or epilogue == BIAS and not options.get(8):
+        has_bias, has_gelu = epilogue in (BIAS, GELU_AUX_BIAS), epilogue in (GELU_AUX, GELU_AUX_BIAS)
+        if not (has_bias or has_gelu or epilogue == NO_EPILOGUE) or has_bias and not options.get(8):
+            return INVALID
+        if has_gelu and (not options.get(11) or options[11] % 16 or options.get(12, 0) % 8 or len(D) > 1):
+            return INVALID
+        if A.dtype != B.dtype or D.dtype not in (A.dtype, np.float32) or C.dtype != D.dtype:
             return INVALID
         left, right = (x.swapaxes(1, 2) if options[i] else x for x, i in ((A, 3), (B, 4)))
         if left.shape[2] != right.shape[1] or (left.shape[1], right.shape[2]) != D.shape[1:]:
@@ -65,12 +70,20 @@ class CublasLt:
 
         def run() -> None:
             wide = np.float64 if D.dtype == np.float64 else np.float32
-            z = left.astype(wide) @ right.astype(wide) + (beta * D.astype(wide) if beta else 0)
-            if epilogue == BIAS:
+            z = left.astype(wide) @ right.astype(wide) + (beta * C.astype(wide) if beta else 0)
+            if has_bias:
                 z = z + _at(options[8], D.dtype, D.shape[1:2], D.strides[1:2]).astype(wide)[:, None]
+            if has_gelu:
+                before[...] = z
+                z = z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))) / 2
             D[...] = z
 
-        launch("cublasLtMatmul", run, writes=[D])
+        writes = [D]
+        if has_gelu:  # laid out as D, with a leading dimension of its own
+            size = D.dtype.itemsize
+            before = _at(options[11], D.dtype, D.shape, (0, size, options[12] * size))
+            writes.append(before)
+        launch("cublasLtMatmul", run, writes=writes)
         return 0
 
     def _matrices(self, address: Any, layout: Any) -> np.ndarray:

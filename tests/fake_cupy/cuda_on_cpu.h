@@ -3,7 +3,7 @@
 using namespace std;
 
 #define __global__
-#define __device__ static
+#define __device__
 #define __shared__ static
 
 struct Numbers { unsigned x = 0, y = 0, z = 0; };

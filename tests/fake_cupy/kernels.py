@@ -27,7 +27,9 @@ import pytest
 from tests.fake_cupy.array import cupy, ndarray
 from tests.fake_cupy.launches import launch
 
-PRELUDE, PRELUDE_OF_THREADS = (Path(__file__).with_name(f"cuda_{name}.h") for name in ("on_cpu", "threads_on_cpu"))
+HALF, PRELUDE, PRELUDE_OF_THREADS = (
+    Path(__file__).with_name(f"cuda_{name}.h").read_text() for name in ("half_on_cpu", "on_cpu", "threads_on_cpu")
+)
 C_TYPES = {
     "int32": ctypes.c_int,
     "int64": ctypes.c_longlong,
@@ -93,9 +95,7 @@ def library(code: str, options: tuple[str, ...], *, with_threads: bool) -> ctype
         pytest.skip("needs a C++ compiler, to run CUDA kernels on the CPU")
     with tempfile.TemporaryDirectory() as folder:
         source, built = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
-        source.write_text(
-            PRELUDE_OF_THREADS.read_text() + code + wrappers(code) if with_threads else PRELUDE.read_text() + code
-        )
+        source.write_text(HALF + (PRELUDE_OF_THREADS + code + wrappers(code) if with_threads else PRELUDE + code))
         subprocess.run([compiler, *options, "-O1", "-fPIC", "-shared", "-o", built, source], check=True)
         return ctypes.CDLL(str(built))
 

@@ -24,6 +24,7 @@ from llm.model.gpt import GPT
 from llm.model.kv_cache import KVCache
 from llm.parallel.threads import Threads
 from llm.training.command import parse, start
+from llm.training.mixed_precision import MixedPrecision
 from llm.training.objectives import NextToken
 from llm.training.step import train_step
 from llm.tuning import add_lora, add_prefix, add_prompt
@@ -128,6 +129,24 @@ def test_how_many_operations_a_training_step_starts(layers):
         assert len(fake_cupy.syncs) == 1
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_step_in_bfloat16_starts_fewer_operations(layers):
+    """Most casts are gone: cublasLt writes float32, and attention is a kernel of its own in each pass."""
+    pytest.importorskip("ml_dtypes")
+    mixed = MixedPrecision("bf16")
+    with fake_cupy.installed():
+        config = GPTConfig(vocab_size=17, context=8, layers=layers, heads=2, dim=32)
+        model = GPT(config, rng=0).to("cuda")
+        update, worker = optimizer(model), Threads(model, mixed.objective(NextToken()), 1)
+        ids = np.random.default_rng(0).integers(0, 17, (2, 9))
+        for _ in range(2):
+            fake_cupy.reset()
+            train_step(worker, update, (ids[:, :-1], ids[:, 1:]), lr=1e-4, clip=1.0, mixed=mixed)
+        assert len(fake_cupy.launches) == 50 + 48 * layers
+        assert fake_cupy.launches.count("astype") == 6 + 11 * layers  # factors: 3 of attention, 8 of the products
+        assert len(fake_cupy.syncs) == 1
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_padding_packing_and_a_cache_give_the_logits_of_the_cpu(cupy, name):
     on_cpu, on_gpu = make(name).eval(), make(name).to("cuda").eval()
@@ -229,3 +248,21 @@ def test_many_texts_are_scored_as_on_the_cpu(cupy, name):
     expected = [log_likelihood(on_cpu, letters, *pair) for pair in pairs]
     np.testing.assert_allclose([f.total for f in found], [e.total for e in expected], rtol=1e-9)
     assert [f[1:] for f in found] == [e[1:] for e in expected]
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_a_model_of_half_types_uses_the_kernels(cupy, name):
+    """Each layer: two norms, four products with bias or gelu, attention and two sums; no array is widened."""
+    dtype = np.dtype(name) if name == "float16" else pytest.importorskip("ml_dtypes").bfloat16
+    config = GPTConfig(vocab_size=17, context=8, layers=2, heads=2, dim=32, mlp="gelu_tanh")
+    model, ids = GPT(config, rng=0, dtype=dtype).eval(), np.random.default_rng(0).integers(0, 17, (2, 8))
+    with no_grad():
+        expected = model(ids).numpy().astype(float)
+        model.to("cuda")
+        fake_cupy.reset()
+        logits = model(ids)
+    assert logits.dtype == dtype
+    np.testing.assert_allclose(logits.numpy().astype(float), expected, rtol=0, atol=2e-2 * abs(expected).max())
+    if cupy is fake_cupy.cupy:
+        assert "astype" not in fake_cupy.launches
+        assert len(fake_cupy.launches) <= 4 + 10 * 2

@@ -91,10 +91,10 @@ def test_without_a_compiler_it_is_said_once_and_attention_is_computed_otherwise(
     flash._kernels.cache_clear()
     q = cupy.asarray(np.random.default_rng(0).standard_normal((1, 1, 3, 16)).astype(np.float16))
     with pytest.warns(RuntimeWarning, match="does not compile: nvrtc: error: invalid value"):
-        assert not flash.fits(q, q, q)
+        assert not flash.fits(q, q, q, q.dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not flash.fits(q, q, q)
+        assert not flash.fits(q, q, q, q.dtype)
     flash._kernels.cache_clear()
 
 
@@ -118,7 +118,8 @@ def test_a_barrier_that_is_missing_is_found(cupy, monkeypatch):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("head", [pytest.param(16, marks=pytest.mark.slow), 64])
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("architecture", [pytest.param("sm_80", marks=pytest.mark.slow), "sm_90"])
-def test_the_kernels_compile(architecture, head, dtype):
+def test_the_kernels_compile(architecture, head, dtype, wide):
     code = "".join(path.read_text("utf-8") for path in flash.SOURCES)
-    assert compile_errors(code, f"-arch={architecture}", *flash.compiler_options(dtype, head)) == ""
+    assert compile_errors(code, f"-arch={architecture}", *flash.compiler_options(dtype, head, wide=wide)) == ""

@@ -7,6 +7,7 @@ under the mark `gpu`. NVRTC, CuPy's compiler, which needs no GPU, says whether t
 from __future__ import annotations
 
 import ctypes
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,7 +43,9 @@ from tests import fake_cupy
 # Rows of one warp of threads, of several, and longer than a block of threads.
 LENGTHS = st.one_of(st.integers(1, 40), st.sampled_from([255, 512, 700, 2500]))
 DTYPES = st.sampled_from([np.float32, np.float64])
-TOLERANCE = {"float32": 2e-5, "float64": 1e-12}  # of the largest number: thousands of roundings, in another order
+HALF = [np.float16, *([] if find_spec("ml_dtypes") is None else [__import__("ml_dtypes").bfloat16])]
+# Of the largest number: thousands of roundings, in another order; for half types, several of half a last place.
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12, "float16": 4e-3, "bfloat16": 3e-2}
 
 
 def random_arrays(rng: np.random.Generator, *shapes: tuple[int, ...]) -> list[np.ndarray]:
@@ -75,6 +78,104 @@ OF_ROWS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # of x (N, C
 def test_functions_of_rows(cupy, name, rows, length, dtype, seed):
     arrays = random_arrays(np.random.default_rng(seed), (rows, length), (length,), (length,))
     check(cupy, OF_ROWS[name], [a.astype(dtype) for a in arrays])
+
+
+OF_HALF_TYPES = {  # what is launched, forward and backward, beside the sums of columns
+    "layer_norm": {"norm_forward", "norm_backward"},
+    "rms_norm": {"norm_forward", "norm_backward"},
+    "gelu": {"gelu", "gelu_gradient"},
+    "gelu_tanh": {"gelu_tanh", "gelu_tanh_gradient"},
+    "relu_squared": {"relu_squared", "relu_squared_gradient"},
+    "swiglu": {"silu"},
+    "mean cross_entropy": {"softmax_loss"},
+}
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("name", OF_HALF_TYPES)
+@given(rows=st.integers(1, 5), length=st.integers(2, 300), seed=st.integers(0, 2**32))
+def test_functions_of_rows_of_half_types(cupy, name, dtype, rows, length, seed):
+    """The kernels read and write half types, and compute in float32."""
+    arrays = random_arrays(np.random.default_rng(seed), (rows, length), (length,), (length,))
+    arrays = [(a / 2).astype(dtype) for a in arrays]
+    fake_cupy.reset()
+    check(cupy, OF_ROWS[name], arrays)
+    assert OF_HALF_TYPES[name] <= set(fake_cupy.launches) or cupy is not fake_cupy.cupy
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_norm_and_an_activation_of_half_types_are_a_launch_each(cupy, dtype):
+    x, w = (cupy.asarray(np.ones(shape, dtype)) for shape in ((3, 8), 8))
+    for f in (lambda: rms_norm(x, w), lambda: layer_norm(x, w, w), lambda: gelu(x)):
+        fake_cupy.reset()
+        assert f().dtype == dtype
+        assert len(fake_cupy.launches) <= 1
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_weights_of_float32_are_not_rounded_for_a_norm_of_half_types(cupy, dtype):
+    x, w = np.ones((3, 8), dtype), np.full(8, 1.004, np.float32)  # 1.004 is no number of bfloat16
+    results = []
+    for put in (np.asarray, cupy.asarray):
+        inputs = [Tensor(put(a), requires_grad=True) for a in (x, w)]
+        y = rms_norm(*inputs)
+        results.append([y, *grad(y, inputs, Tensor(put(np.full((3, 8), 256, dtype))))])
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        assert on_gpu.dtype == on_cpu.dtype
+        np.testing.assert_allclose(on_gpu.numpy().astype(float), on_cpu.numpy().astype(float), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rope_of_half_types(cupy, dtype, interleaved):
+    """With cos and sin in float32: rounded to the half type, they would turn late positions by another angle."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 40, 16)).astype(dtype)
+    cos, sin = rope_tables(np.arange(1000, 1040), 16)
+
+    def f(x: Tensor) -> Tensor:
+        tables = (cos, sin) if x.device == "cpu" else map(cupy.asarray, (cos, sin))
+        return rope(x, *tables, interleaved=interleaved)
+
+    fake_cupy.reset()
+    check(cupy, f, [x])
+    assert fake_cupy.launches.count("rope") in (2, 0)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_where_kernels_of_half_types_do_not_compile_it_is_said_once(cupy, monkeypatch, dtype):
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("nvrtc: error: invalid value for --gpu-architecture\nmore")
+
+    x, w = (cupy.asarray(np.ones(shape, dtype)) for shape in ((3, 8), 8))
+    caches = compiler._module, compiler._kernel, compiler._compiles
+    for function in caches:
+        function.cache_clear()
+    monkeypatch.setattr(cupy, "RawModule", refuse)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        y = [rms_norm(x, w).numpy() for _ in range(2)]
+    assert [str(w.message) for w in said if "does not compile: nvrtc" in str(w.message)] == [str(said[0].message)]
+    np.testing.assert_array_equal(y[0].astype(float), np.ones((3, 8)))
+    for function in caches:
+        function.cache_clear()
+
+
+@pytest.mark.control
+@pytest.mark.parametrize("dtype", HALF)
+def test_arithmetic_in_the_half_type_is_found(cupy, monkeypatch, dtype):
+    """Sums that are rounded to the half type after each addition: they stand still."""
+    if cupy is not fake_cupy.cupy:
+        pytest.skip("the kernels of a GPU stay as they are")
+    code = compiler.source(np.dtype(dtype))
+    rounding = code.replace("squares += ", "squares = unpack(pack(squares, 0)), squares += ")
+    monkeypatch.setattr(compiler, "source", lambda dtype: rounding)
+    for function in (compiler._module, compiler._kernel):
+        function.cache_clear()
+    arrays = [np.ones(shape, dtype) for shape in ((1, 5000), 5000, 5000)]
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        check(cupy, OF_ROWS["rms_norm"], arrays)
+    for function in (compiler._module, compiler._kernel):
+        function.cache_clear()
 
 
 @given(
@@ -160,14 +261,17 @@ def check(cupy: Any, f: Callable, arrays: list[np.ndarray]) -> None:
         for ours, true in zip(found, expected, strict=True):
             assert ours.dtype == arrays[0].dtype
             np.testing.assert_allclose(
-                ours.get(), true, rtol=0, atol=TOLERANCE[ours.dtype.name] * max(1, abs(true).max(initial=0))
+                ours.get().astype(np.float64),
+                true,
+                rtol=0,
+                atol=TOLERANCE[ours.dtype.name] * max(1, abs(true).max(initial=0)),
             )
 
 
 def value_and_gradients(f: Callable, arrays: list[Any]) -> list[Any]:
     inputs = [Tensor(a, requires_grad=True) for a in arrays]
     out = f(*inputs)
-    seed = np.cos(array_module(out.data).arange(out.size, dtype=out.dtype)).reshape(out.shape)
+    seed = array_module(out.data).asarray(np.cos(np.arange(out.size)).astype(out.dtype)).reshape(out.shape)
     return [out.data, *(g.data for g in grad(out, inputs, Tensor(seed)))]
 
 
@@ -277,6 +381,13 @@ def test_threads_of_a_block_work_together(cupy, all_threads, length):
     assert float(clip_grad_norm([p], np.inf)) == pytest.approx(float(np.linalg.norm(g.astype(float))), rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", HALF)
+def test_threads_of_a_block_work_together_on_half_types(cupy, all_threads, dtype):
+    for name in ("layer_norm", "mean cross_entropy"):
+        arrays = random_arrays(np.random.default_rng(0), (3, 300), (300,), (300,))
+        check(cupy, OF_ROWS[name], [(a / 2).astype(dtype) for a in arrays])
+
+
 @pytest.mark.control
 def test_a_missing_barrier_between_warps_is_found(cupy, all_threads, monkeypatch):
     if cupy is not fake_cupy.cupy:
@@ -325,11 +436,11 @@ def compile_errors(source: str, *options: str) -> str:
     return log.value.decode() if failed else ""
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, *HALF])
 @pytest.mark.parametrize("architecture", [pytest.param("sm_80", marks=pytest.mark.slow), "sm_90"])
 def test_the_kernels_compile(architecture, dtype):
     options = f"-arch={architecture}", *compiler.compiler_options(np.dtype(dtype))
-    assert compile_errors(compiler.SOURCE.read_text("utf-8"), *options) == ""
+    assert compile_errors(compiler.source(np.dtype(dtype)), *options) == ""
 
 
 @pytest.mark.control
