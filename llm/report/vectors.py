@@ -55,6 +55,8 @@ def _embedding(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
     tokens, counts = np.unique(ids, return_counts=True)
     tokens = tokens[np.argsort(-counts, kind="stable")][:SHOWN]
     vectors = to_device(model.embedding.weight.data, "cpu")[tokens].astype(np.float64)
+    if not np.isfinite(vectors).all():
+        return element("p", "No picture of the embeddings: some of their numbers are not finite.", class_="note")
     places = principal_components(vectors) if len(tokens) > 2 else np.zeros((len(tokens), 2))
     low, high = places.min(axis=0), places.max(axis=0)
     shares = (places - low) / np.where(high > low, high - low, 1)
