@@ -94,12 +94,8 @@ def split_linear_cross_entropy(
 
     `softmax`: computes the losses of all rows together with whoever has the other ones, in place of `softmax_loss`.
     """
-    inputs = tuple(as_tensor(t) for t in (x, weight, bias) if t is not None)
+    inputs = _checked_inputs(x, weight, bias)
     x, weight = inputs[:2]
-    if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
-        raise ValueError(
-            f"linear_cross_entropy: x (..., C) and weight (V, C) must share C; got {x.shape} and {weight.shape}"
-        )
     soft_cap = None if soft_cap is None else as_number(soft_cap, "soft_cap")
     checked = check_targets(targets, x.shape[:-1], classes or len(weight), options.ignore_index)
     reduce = Reduction(options.reduction, checked, x.dtype)
@@ -110,11 +106,10 @@ def split_linear_cross_entropy(
     precision = current_precision()
     head = Head(rows, weight, bias, counted(checked.classes), options, soft_cap, softmax, precision)
     needs = [t.requires_grad for t in inputs]
-    in_forward = (
-        mode.recording and any(needs) and options.reduction != "none"
-    )  # whether the gradients are computed here
+    # Whether the gradients are computed here, for g = 1.
+    in_forward = mode.recording and any(needs) and options.reduction != "none"
     one = array_module(x.data).ones((), x.dtype)
-    row_weights = counted(reduce.row_weights(one)) if in_forward else None  # for g = 1
+    row_weights = counted(reduce.row_weights(one)) if in_forward else None
     # With few rows, dz (N, V) of a single chunk takes less memory than dW (V, C). Then dz is saved.
     save_dz = in_forward and needs[1] and 0 < len(rows) <= min(chunk, x.shape[-1])
     losses, gradients = head.losses_and_gradients(chunk, row_weights, needs, save_dz=save_dz)
@@ -134,6 +129,17 @@ def split_linear_cross_entropy(
         return linear_cross_entropy_reference(x, weight, targets, bias, soft_cap=soft_cap, **options._asdict())
 
     return record_fused(reduce(counted.among_all(losses)), inputs, vjp, reference)
+
+
+def _checked_inputs(x: Any, weight: Any, bias: Any) -> tuple[Tensor, ...]:
+    """x, weight and, if there is one, bias."""
+    inputs = tuple(as_tensor(t) for t in (x, weight, bias) if t is not None)
+    x, weight = inputs[:2]
+    if weight.ndim != 2 or x.shape[-1:] != weight.shape[1:]:
+        raise ValueError(
+            f"linear_cross_entropy: x (..., C) and weight (V, C) must share C; got {x.shape} and {weight.shape}"
+        )
+    return inputs
 
 
 def _chunk_rows(x: Array, weight: Array) -> int:
