@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from llm.data.lab.page.html import Html, element
+from llm.data.lab.page.html import Html, document, element, join
 from llm.data.lab.page.style import STYLE
 from llm.parallel.blas import fitting_blas_threads
 from llm.report import attention, curves, facts, layers, lens, samples, tokens, units, vectors
@@ -36,22 +36,14 @@ CHAPTERS: Mapping[str, Callable[[Opened], Html | None]] = {
 def page(runs: Sequence[Opened]) -> str:
     """The whole file."""
     title = " and ".join(run.name for run in runs)
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", STYLE, MORE_STYLE),
-    )
     diverged: set[str] = set()  # the names of runs
     below = list(chapters(runs, diverged))
     problems = [f"{run.name}: {run.problem}" for run in runs if run.problem] + [
         f"{name}: {DIVERGED}" for name in sorted(diverged)
     ]
     warnings = [element("p", problem, class_="warning") for problem in problems]
-    main = element("main", element("h1", title), facts.show(runs), *warnings, curves.show(runs), *below)
-    return f"<!doctype html>\n{element('html', head, element('body', main), lang='en')}\n"
+    parts = element("h1", title), facts.show(runs), *warnings, curves.show(runs), *below
+    return document(title, *parts, style=join(STYLE, MORE_STYLE), policy=POLICY)
 
 
 def chapters(runs: Sequence[Opened], diverged: set[str]) -> Iterator[Html]:
