@@ -124,15 +124,9 @@ def backpropagate(
             # The rule gets the result as an array, or with create_graph as a Tensor.
             out = _output_tensor(node) if create_graph and node.output is not None else node.output
             parent_gradients = node.vjp(g, out)
-            if not isinstance(parent_gradients, (tuple, list)):  # the loop below would take the rows of a single array
-                raise TypeError(
-                    f"{_source(node)} returned {type(parent_gradients).__name__}; it must return a tuple with one "
-                    f"gradient for each input, None where none is needed"
-                )
-            if len(parent_gradients) != len(node.parents):  # zip(strict=True) would take three times as long
-                raise ValueError(
-                    f"{_source(node)} returned {len(parent_gradients)} gradients for {len(node.parents)} inputs"
-                )
+            # One gradient for each input. (zip(strict=True) below would check it too, and take three times as long.)
+            if not isinstance(parent_gradients, (tuple, list)) or len(parent_gradients) != len(node.parents):
+                raise _wrong_number(node, parent_gradients)
             for parent, g in zip(node.parents, parent_gradients):
                 if g is not None and type(parent) is not tuple:
                     add(parent, g)
@@ -212,6 +206,16 @@ def _repeated_axes(shape: tuple[int, ...], before: tuple[int, ...]) -> list[int]
                 return None
             axes.append(axis)
     return axes
+
+
+def _wrong_number(node: Node, returned: Any) -> Exception:
+    """The error for a rule that returned something else than a tuple with one gradient for each input."""
+    if isinstance(returned, (tuple, list)):
+        return ValueError(f"{_source(node)} returned {len(returned)} gradients for {len(node.parents)} inputs")
+    return TypeError(
+        f"{_source(node)} returned {type(returned).__name__}; it must return a tuple with one gradient for each input, "
+        f"None where none is needed"
+    )
 
 
 def _source(node: Node | None) -> str:

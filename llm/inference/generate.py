@@ -146,8 +146,8 @@ class CachedReader:
 
 
 def tokens_in(cache: KVCache, model: GPT) -> int:
-    """How many tokens of a text are in the cache, without those that an adapter has put before them."""
-    virtual = model.config.context - model.context
+    """How many tokens of a text are in the cache, without the virtual tokens that an adapter has put before them."""
+    virtual = model.config.context - model.context  # prefixes and prompts that were learned (llm/model/adapters)
     return max(cache.length - virtual, 0)
 
 

@@ -12,7 +12,7 @@
 10. masks.py         which tokens each token may attend to
 11. kv_cache.py      keys and values of the tokens read so far, so that generation computes only the newest token
     cache_pool.py    the same for many texts of different lengths, which an engine continues together
-12. cost.py          parameters, FLOPs and bytes of a configuration; matrices.py: which of them Muon trains
+12. cost/            parameters, FLOPs and bytes of a configuration; matrices.py: which of them Muon trains
 13. presets.py       configurations by name
 14. arrays.py        weights from a file
 15. no_dropout.py    evaluation mode for a while; frozen.py: parts that are not trained

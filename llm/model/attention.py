@@ -82,7 +82,7 @@ class Attention(Module):
         )  # fmt: skip
 
     def decode(self, x: Array, settings: LayerSettings, update_cache: UpdateCache | None = None) -> Array:
-        """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). For `settings` without a mask."""
+        """`forward` for one token in each row, on plain arrays: (B, C) -> (B, C). Without masks; see `can_decode`."""
         config, B = self.config, len(x)
         H, K, D = config.heads, config.key_heads, config.head_size
         # With T = 1, (B, T, H, D) and (B, H, T, D) are the same memory, so nothing has to be transposed.

@@ -71,7 +71,7 @@ class GPT(Module):
         if rng is not None:
             self.initialize(np.random.default_rng(rng))
 
-    # The parts, and what `hidden` begins and ends with. A model of which a rank has only some overrides these methods
+    # The parts, and what `hidden` begins and ends with. A model that is divided among ranks overrides these methods
     # (llm/parallel).
 
     @property
@@ -144,8 +144,8 @@ class GPT(Module):
 
         `positions`, `mask` and `documents` are those of `forward`. Padding, and targets equal to `ignore_index`, do not
         count. `reduction`: the mean over the targets that count, their sum, or "none" for each loss, (B, T).
-        `label_smoothing` and `z_loss`: see `minigrad.fused.cross_entropy`. `with_balance`: with experts, add the
-        balancing loss (experts.py) times its coefficient to the mean, to the sum once for each target, to "none" not.
+        `label_smoothing` and `z_loss`: see `minigrad.fused.cross_entropy`. `with_balance`: add the balancing
+        loss of experts (experts.py), times its coefficient: once to a mean, for each target to a sum, never to "none".
         """
         routing: list[Routing] | None = [] if self.config.balance_loss and with_balance else None
         x = self.hidden(ids, positions=positions, mask=mask, documents=documents, routing=routing)  # (B, T, C)

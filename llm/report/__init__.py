@@ -12,7 +12,8 @@
 10. lens.py        what each layer would predict next
 11. units.py       units of the feed-forward networks that are dead or linear
 12. vectors.py     weights by layer, and embeddings in two dimensions
-13. pictures.py    curves and images, as SVG and PNG inside the page
+13. tables.py      rows and columns
+14. pictures.py    curves and images, as SVG and PNG inside the page
 
 What is measured and what is drawn are separate functions: tests look at the numbers. All texts are escaped by
 llm/data/lab/page/html.py.

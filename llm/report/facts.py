@@ -9,6 +9,7 @@ from llm.console import command_line
 from llm.data.lab.page.html import Html, element
 from llm.model import cost
 from llm.report.opened import Opened
+from llm.report.tables import table
 from llm.runs.options import Options
 from llm.training.dry_run import predict
 from llm.training.memory import memory_arguments
@@ -50,14 +51,9 @@ def predicted(options: Options) -> dict[str, str]:
 def show(runs: Sequence[Opened]) -> Html:
     found = {run.name: facts(run) for run in runs}
     names = list(dict.fromkeys(name for of_run in found.values() for name in of_run))
-    head = element("tr", element("th", ""), *(element("th", name) for name in found))
-    rows = [
-        element("tr", element("th", name), *(element("td", of_run.get(name, "")) for of_run in found.values()))
-        for name in names
-    ]
-    table = element("table", element("thead", head), element("tbody", *rows), class_="facts")
+    rows = [(name, *(of_run.get(name, "") for of_run in found.values())) for name in names]
     commands = [
         element("p", f"{run.name}: ", element("code", command_line("train.py", *words(run.options))), class_="about")
         for run in runs
     ]
-    return element("section", table, *commands)
+    return element("section", table(["", *found], rows, class_="facts"), *commands)

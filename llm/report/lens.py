@@ -5,6 +5,7 @@ from __future__ import annotations
 from llm.data.lab.page.html import Html, element
 from llm.inference.inspection import logit_lens_from
 from llm.report.opened import Opened, token_text
+from llm.report.tables import wide_table
 from tokenizer import BaseTokenizer
 
 COLUMNS = 12  # tokens that are shown, after some context
@@ -19,19 +20,16 @@ def show(run: Opened) -> Html | None:
     if len(ids) < 2:
         return None
     inputs, first = ids[:-1], max(0, len(ids) - 1 - COLUMNS)
-    head = element(
-        "tr", element("th", "after the token"), *(element("th", shown(tokenizer, i)) for i in inputs[first:])
-    )
-    rows = [
-        element("tr", element("th", "embedding" if n == 0 else f"layer {n - 1}"), *(
-            element("td", shown(tokenizer, i), class_="right" if i == wanted else None)
+    head = ["after the token", *(shown(tokenizer, i) for i in inputs[first:])]
+    rows: list[list[str]] = []
+    for n, logits in enumerate(logit_lens_from(model, inputs.tolist(), first)):
+        likeliest = [
+            element("b", shown(tokenizer, i)) if i == wanted else shown(tokenizer, i)
             for i, wanted in zip(logits.argmax(axis=1), ids[first + 1 :])
-        ))
-        for n, logits in enumerate(logit_lens_from(model, inputs.tolist(), first))
-    ]  # fmt: skip
+        ]
+        rows.append(["embedding" if n == 0 else f"layer {n - 1}", *likeliest])
     about = "The likeliest next token, if each layer were the last one. What really came is marked."
-    table = element("table", element("thead", head), element("tbody", *rows))
-    return element("div", element("p", about, class_="about"), element("div", table, class_="scroll"))
+    return element("div", element("p", about, class_="about"), wide_table(head, rows))
 
 
 def shown(tokenizer: BaseTokenizer, i: int) -> str:

@@ -11,7 +11,7 @@ MORE_STYLE = Html("""
 .heads { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; }
 .heads figure { margin: 0; } figcaption { font-size: 12px; color: var(--quiet); }
 .pixels { width: 100%; image-rendering: pixelated; background: #fff; border: 1px solid var(--line); }
-.scroll { overflow-x: auto; } td.right { font-weight: 700; color: var(--kept); } code { overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; } td b { color: var(--kept); } code { overflow-wrap: anywhere; }
 .ignored { color: var(--quiet); }
 h1 { overflow-wrap: anywhere; }
 .facts thead th:nth-child(2) { text-align: right; }

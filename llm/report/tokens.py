@@ -16,6 +16,7 @@ from llm.model.gpt import GPT
 from llm.model.no_dropout import no_dropout
 from llm.report.opened import NOT_LEARNED, Opened, Text, token_text
 from llm.report.pictures import curves
+from llm.report.tables import table
 from minigrad import no_grad
 from minigrad.backend import to_device
 from tokenizer import BaseTokenizer
@@ -103,12 +104,8 @@ def show(run: Opened) -> Html | None:
 
 
 def kinds_table(kinds: dict[str, tuple[float, int]]) -> Html:
-    head = element("thead", element("tr", *(element("th", x) for x in ("kind of token", "mean loss", "tokens"))))
-    rows = [
-        element("tr", element("th", kind), element("td", f"{loss:.2f}"), element("td", f"{count:,}"))
-        for kind, (loss, count) in kinds.items()
-    ]
-    return element("table", head, element("tbody", *rows))
+    rows = [(kind, f"{loss:.2f}", f"{count:,}") for kind, (loss, count) in kinds.items()]
+    return table(("kind of token", "mean loss", "tokens"), rows)
 
 
 def shaded(found: TokenLosses, text: Text, tokenizer: BaseTokenizer) -> list[Html]:

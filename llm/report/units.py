@@ -16,6 +16,7 @@ from llm.data.lab.page.html import Html, element
 from llm.inference.inspection import mlp_inputs
 from llm.model.gpt import GPT
 from llm.report.opened import Opened
+from llm.report.tables import wide_table
 from minigrad.fused.activation import ACTIVATIONS
 from minigrad.fused.curves import curve_gradient
 
@@ -69,23 +70,19 @@ def measure(model: GPT, rows: Sequence[np.ndarray]) -> list[Shares | None]:
 def show(run: Opened) -> Html | None:
     if run.gpt is None or run.text is None:
         return None
-    rows = list(run.text.inputs) if run.text.documents is None else [run.text.first]
-    found = measure(run.gpt, rows)
+    texts = list(run.text.inputs) if run.text.documents is None else [run.text.first]
+    found = measure(run.gpt, texts)
     if not any(found):
         return None
     head = ("layer", "units", "dead", "linear", "slope nearly 0")
-    lines = [
-        (str(layer), f"{each.units:,}", f"{each.dead:.1%}", f"{each.linear:.1%}", f"{each.flat:.0%}")
+    rows = [
+        (layer, f"{each.units:,}", f"{each.dead:.1%}", f"{each.linear:.1%}", f"{each.flat:.0%}")
         for layer, each in enumerate(found)
         if each is not None
     ]
     about = (
-        f"Of the feed-forward networks, over {sum(map(len, rows)):,} tokens. Dead: the slope of the activation is "
+        f"Of the feed-forward networks, over {sum(map(len, texts)):,} tokens. Dead: the slope of the activation is "
         "nearly 0 at every token. Linear: it is nearly 1 at every token. The last column counts all pairs of a unit "
         "and a token."
     )
-    body = [element("tr", element("th", line[0]), *(element("td", cell) for cell in line[1:])) for line in lines]
-    table = element(
-        "table", element("thead", element("tr", *(element("th", x) for x in head))), element("tbody", *body)
-    )
-    return element("div", element("p", about, class_="about"), element("div", table, class_="scroll"))
+    return element("div", element("p", about, class_="about"), wide_table(head, rows))

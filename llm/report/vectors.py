@@ -8,6 +8,7 @@ from llm.data.lab.page.html import Html, element
 from llm.model.gpt import GPT
 from llm.report.lens import shown
 from llm.report.opened import Opened
+from llm.report.tables import wide_table
 from llm.training.records import layer_of
 from minigrad.backend import to_device
 from minigrad.nn import Module
@@ -40,24 +41,22 @@ def principal_components(vectors: np.ndarray) -> np.ndarray:
 def show(run: Opened) -> Html:
     sizes = weight_sizes(run.model)
     columns = list(dict.fromkeys(rest for of in sizes.values() for rest in of))
-    head = element("tr", element("th", "layer"), *(element("th", name.removesuffix(".weight")) for name in columns))
-    rows = [
-        element("tr", element("th", layer), *(element("td", f"{of[c]:.3f}" if c in of else "") for c in columns))
-        for layer, of in sizes.items()
-    ]
+    head = ["layer", *(name.removesuffix(".weight") for name in columns)]
+    rows = [[layer, *(f"{of[c]:.3f}" if c in of else "" for c in columns)] for layer, of in sizes.items()]
     about = "The root of the mean square of each matrix, by layer."
-    table = element("div", element("table", element("thead", head), element("tbody", *rows)), class_="scroll")
     picture = None
     if run.gpt is not None and run.text is not None:
         ids = run.text.inputs if run.text.documents is None else run.text.inputs[run.text.documents >= 0]
         picture = _embedding(run.gpt, ids.ravel(), run.tokenizer)
-    return element("div", element("p", about, class_="about"), table, picture)
+    return element("div", element("p", about, class_="about"), wide_table(head, rows), picture)
 
 
 def _embedding(model: GPT, ids: np.ndarray, tokenizer: BaseTokenizer) -> Html:
     tokens, counts = np.unique(ids, return_counts=True)
     tokens = tokens[np.argsort(-counts, kind="stable")][:SHOWN]
     vectors = to_device(model.embedding.weight.data, "cpu")[tokens].astype(np.float64)
+    if not np.isfinite(vectors).all():
+        return element("p", "No picture of the embeddings: some of their numbers are not finite.", class_="note")
     places = principal_components(vectors) if len(tokens) > 2 else np.zeros((len(tokens), 2))
     low, high = places.min(axis=0), places.max(axis=0)
     shares = (places - low) / np.where(high > low, high - low, 1)

@@ -5,7 +5,7 @@ A long text is not read. From a short one (SHORT_TEXT), the tokenizer is learned
 
 How the time is predicted: the rate of a matrix product, in operations per second, is measured on one core, and
 multiplied by the number of cores. A training step reaches about half of this rate (UTILISATION). So its time is the
-number of its operations (llm/model/cost.py), divided by half the rate. Other programs do not change the measurement,
+number of its operations (llm/model/cost/), divided by half the rate. Other programs do not change the measurement,
 because it counts only the time in which this program has the core.
 """
 

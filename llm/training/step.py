@@ -67,10 +67,12 @@ def learning_rate(options: TrainOptions) -> Schedule:
     start: dict[str, Any] = {"lr": options.lr, "warmup_steps": min(options.warmup, options.steps)}
     decay: dict[str, Any] = {"min_lr": min(options.min_lr, options.lr)}
     end = {"total_steps": options.steps}
+    # An optimizer that is schedule-free averages the weights of all steps, instead of lowering the rate.
+    name = "constant" if options.optimizer == "schedule-free" else options.schedule
     return {
         "constant": partial(schedules.constant, **start),
         "cosine": partial(schedules.warmup_cosine, **start, **decay, **end),
         "linear": partial(schedules.warmup_linear, **start, **decay, **end),
         "wsd": partial(schedules.warmup_stable_decay, **start, **decay, **end),
         "inverse_sqrt": partial(schedules.inverse_sqrt, **start, **decay),
-    }["constant" if options.optimizer == "schedule-free" else options.schedule]
+    }[name]

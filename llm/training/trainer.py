@@ -33,7 +33,7 @@ from llm.training.step import Schedule, StepResult, train_step
 from llm.training.task import BatchSource, ChangingBatches, Validator
 from minigrad.optim import Optimizer
 
-BATCHES = "batches."  # the names of the state of batches, beside that of the optimizer
+BATCHES = "batches."  # begins the names of the arrays of ChangingBatches, which are saved beside the optimizer's
 
 
 @dataclass
@@ -122,21 +122,21 @@ class Trainer:
         return evaluation, better
 
     def checkpoint(self) -> Checkpoint:
-        """What `restore` needs, inside of `optimizer.averaged()`.
+        """Weights, state of the optimizer and counters, for `restore`. Call it inside of `optimizer.averaged()`.
 
         The arrays are not copies: write them to disk before the next update changes them.
         """
         state = {**self.state.to_json(), **self.mixed.to_json(), "data": self.data}
-        with self.optimizer.whole_parameters(changed=False):
+        with self.optimizer.whole_parameters(changed=False):  # ranks may have divided them (ZeRO)
             return Checkpoint(trained_state(self.model), self._optimizer_state(), state)
 
     def checkpoint_sizes(self) -> tuple[int, int]:
         """Bytes of the weights and of the state of the optimizer. Nothing is gathered for it."""
         weights = sum(p.data.nbytes for p in kept_parameters(self.model).values())
         of_batches = self.batches.state_dict() if isinstance(self.batches, ChangingBatches) else {}
-        sizes = weights, self.optimizer.moments_size() + sum(x.nbytes for x in of_batches.values())
+        moments = self.optimizer.moments_size() + sum(x.nbytes for x in of_batches.values())
         whole, own = self.workers.num_parameters, self.model.num_parameters()  # this rank may have a part of the model
-        return sizes[0] * whole // own, sizes[1] * whole // own
+        return weights * whole // own, moments * whole // own
 
     def _optimizer_state(self) -> dict[str, np.ndarray]:
         """That of the optimizer, and that of batches which have one."""

@@ -19,6 +19,7 @@ Read in this order:
 7. loss_options.py           what both losses share: options, targets, the sum or mean over rows
    cross_entropy.py          the loss of logits
    linear_cross_entropy.py   the head of a model and its loss, without ever holding all logits
+   head_chunks.py            its chunks of rows: logits, losses and gradients
 8. attention.py              attention: its definition on one page, and the function that models call
    attention_scores.py       the scores of a block of queries and keys, and which pairs are hidden
    attention_blocks.py       the forward and the backward pass, block after block, on the CPU

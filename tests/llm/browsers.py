@@ -69,6 +69,24 @@ def opened_file(browser: Browser, path: Path, **options: Any) -> Iterator[Page]:
     assert asked == [path.as_uri()] and complaints == []
 
 
+def assert_fits(page: Page) -> None:
+    """The page is not wider than its window."""
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+
+def assert_contrast(page: Page, least: int = 50) -> None:
+    """More than `least` texts are seen, and each stands out from its background as much as WCAG asks (AA: 4.5)."""
+    found = page.evaluate(CONTRASTS)
+    assert len(found) > least and [each for each in found if each[0] < 4.5] == []
+
+
+def assert_prints_white(page: Page) -> None:
+    """On paper the page is white, also if it is dark on the screen."""
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.pdf()[:5] == b"%PDF-"
+
+
 def change_requests(page: Page, path: str, **fields: Any) -> list[dict[str, Any]]:
     """Add fields to what the page sends to a path; returns the list of bodies, which grows."""
     sent: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 
 from llm.data.lab.command import main
 from llm.data.lab.verdict import Verdict
-from tests.llm.browsers import CONTRASTS, opened_file
+from tests.llm.browsers import assert_contrast, assert_fits, assert_prints_white, opened_file
 from tests.llm.lab_folders import HOSTILE, write_folder
 
 pytestmark = pytest.mark.browser
@@ -47,7 +47,7 @@ def test_hostile_texts_are_shown_and_do_nothing(browser: Browser, path: Path) ->
 @pytest.mark.parametrize("width", [320, pytest.param(1180, marks=pytest.mark.slow)])
 def test_no_window_is_too_narrow(browser: Browser, path: Path, width: int) -> None:
     with opened_file(browser, path, viewport={"width": width, "height": 640}) as page:
-        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        assert_fits(page)
         wide = "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1"
         wide += " && !e.closest('figure')).map((e) => e.outerHTML.slice(0, 80))"
         assert page.evaluate(wide) == []
@@ -56,15 +56,12 @@ def test_no_window_is_too_narrow(browser: Browser, path: Path, width: int) -> No
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_text_has_contrast_in_light_and_in_dark(browser: Browser, path: Path, scheme: Any) -> None:
     with opened_file(browser, path, color_scheme=scheme) as page:
-        contrasts = page.evaluate(CONTRASTS)
-        assert len(contrasts) > 50 and [each for each in contrasts if each[0] < 4.5] == []
+        assert_contrast(page)
 
 
 def test_on_paper_what_is_closed_is_shown_and_the_paper_is_white(browser: Browser, path: Path) -> None:
     with opened_file(browser, path, color_scheme="dark") as page:
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = false))")
-        page.emulate_media(media="print")
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert_prints_white(page)
         example = page.locator(".card details blockquote").first
         assert example.bounding_box() is not None and example.is_visible()
-        assert page.pdf()[:5] == b"%PDF-"

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm.model.config import GPTConfig
-from llm.model.cost import activation_bytes, forward_flops, parameters, size, table, training_flops, training_memory
+from llm.model.cost import activation_bytes, forward_flops, parameters, table, training_flops, training_memory
 from llm.model.gpt import GPT
 from llm.model.presets import preset
 from minigrad import no_grad
 from minigrad.modes import op_hook
+from minigrad.profiler.table import size
 from tests.llm.gpts import configs
 
 
@@ -46,7 +47,7 @@ def test_published_mixtures_have_their_published_sizes(name: str, total: int, us
 
 @pytest.mark.control
 def test_a_wrong_count_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.model.cost._branches", lambda config: 1)  # as if gated MLPs had two matrices
+    monkeypatch.setattr("llm.model.cost.counts.branches", lambda config: 1)  # as if gated MLPs had two matrices
     with pytest.raises(AssertionError):
         test_parameters_are_those_of_the_model()
 

@@ -18,6 +18,7 @@ from llm.model.config import GPTConfig
 from llm.model.mlp import MLP
 from llm.report import attention, command, curves, facts, layers, lens, tokens, units
 from llm.report.opened import NOT_LEARNED, Opened, Text, clean_layers, clean_metrics, open_run, token_text
+from llm.report.page import page
 from llm.report.pictures import curves as draw
 from llm.report.pictures import png
 from llm.report.samples import MOST, some
@@ -272,6 +273,18 @@ def test_odd_values_in_the_lines_of_a_run_do_no_harm(name: str, norms: Any, odd:
     for kind in layers.KINDS:
         draw("x", layers.norms(found, kind), log=True)
     draw("x", layers.relative_updates(found), log=True)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e20, float("nan")])
+@pytest.mark.filterwarnings("error")
+def test_a_run_that_has_diverged_says_so_in_a_sentence(run: Path, factor: float) -> None:
+    """1e20: the squares of such weights are too large for float32. 1: the control, nothing is said."""
+    found = opened(run)
+    for p in found.model.parameters():
+        p.data *= np.float32(factor)
+    text = page([found])
+    assert text.count("Its training has diverged") == (factor != 1)
+    assert "<h2>Weights</h2>" in text and "SVD" not in text
 
 
 def test_a_page_does_not_replace_a_file_of_the_run(run: Path, capsys: pytest.CaptureFixture) -> None:

@@ -12,7 +12,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Browser
 
 from llm.report.command import main
-from tests.llm.browsers import CONTRASTS, opened_file
+from tests.llm.browsers import assert_contrast, assert_fits, assert_prints_white, opened_file
 from tests.llm.trainings import train
 
 pytestmark = pytest.mark.browser
@@ -50,18 +50,15 @@ def test_hostile_texts_are_shown_and_do_nothing(browser: Browser, path: Path) ->
 @pytest.mark.parametrize("width", [320, pytest.param(1180, marks=pytest.mark.slow)])
 def test_no_window_is_too_narrow(browser: Browser, path: Path, width: int) -> None:
     with opened_file(browser, path, viewport={"width": width, "height": 640}) as page:
-        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        assert_fits(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_text_has_contrast_in_light_and_in_dark(browser: Browser, path: Path, scheme: Any) -> None:
     with opened_file(browser, path, color_scheme=scheme) as page:
-        contrasts = page.evaluate(CONTRASTS)
-        assert len(contrasts) > 50 and [each for each in contrasts if each[0] < 4.5] == []
+        assert_contrast(page)
 
 
 def test_on_paper_the_page_is_white(browser: Browser, path: Path) -> None:
     with opened_file(browser, path, color_scheme="dark") as page:
-        page.emulate_media(media="print")
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-        assert page.pdf()[:5] == b"%PDF-"
+        assert_prints_white(page)

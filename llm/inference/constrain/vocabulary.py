@@ -16,6 +16,7 @@ from llm.inference.constrain.expressions import Expression, characters, replace_
 from llm.inference.constrain.tokens import TokenTrie
 from tokenizer import BaseTokenizer
 from tokenizer.models.model import Model
+from tokenizer.text.metaspace import is_utf8
 
 Tokens = list[bytes | None]  # None: never allowed
 
@@ -72,11 +73,3 @@ def writable_characters(tokens: Tokens) -> Ranges:
     texts = (token.decode() for token in tokens if token and len(token) <= 4 and is_utf8(token))
     own = union((ord(text), ord(text)) for text in texts if len(text) == 1)
     return union([*own, *ABOVE_ASCII]) if BEYOND_ASCII.issubset(tokens) else own
-
-
-def is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

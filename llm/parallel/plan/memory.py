@@ -2,7 +2,7 @@
 
 There are two formulas for activations:
 
-    full precision      what this program holds, measured in llm/model/cost.py, with each layer split over tensor ranks
+    full precision      what this program holds, measured in llm/model/cost/, with each layer split over tensor ranks
     mixed precision     16-bit numbers on GPUs, as Korthikanti et al. count them (2022, arXiv 2205.05198, section 4):
                         s b h (10 + 24 / t + 5 a s / (h t)) bytes a layer; with sequence parallelism the 10 is divided
                         by t too; if attention weights are computed again (or never stored), the last term is left out
@@ -159,7 +159,7 @@ def layer_activations(config: GPTConfig, split: Split, context: int, precision: 
         return precision.activation * tokens * C // (split.tensor if split.sequence else 1)
     if precision.activation == MIXED.activation:
         return round(mixed_bytes_per_token(config, split, context, layer) * tokens)
-    numbers = cost._block_numbers(own_part(config, split.tensor), layer, split.rows, context)
+    numbers = cost.block_numbers(own_part(config, split.tensor), layer, split.rows, context)
     return precision.activation * (numbers - divided_numbers(config, split, context))
 
 
@@ -170,7 +170,7 @@ def divided_numbers(config: GPTConfig, split: Split, context: int) -> int:
     if not split.sequence:
         return 0
     C, tokens = config.dim, split.rows * context
-    of_norms, inputs = cost._norm_numbers(config), C if config.parallel and config.shared_norm else 2 * C
+    of_norms, inputs = cost.norm_numbers(config), C if config.parallel and config.shared_norm else 2 * C
     own = split.rows * -(-context // split.tensor)
     return tokens * of_norms - (own * (of_norms - inputs) + tokens * 2 * C)
 

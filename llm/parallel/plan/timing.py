@@ -3,7 +3,7 @@
     time = (m + (p − 1) / chunks) · (compute + tensor messages of a micro-batch) + pipeline and data messages + update
 
 Computing is matrix products, and all the rest: norms, dropout, activation functions, softmax. Products take their
-operations (llm/model/cost.py) divided by `efficiency` times the peak. The rest is bound by memory: its arrays are those
+operations (llm/model/cost/) divided by `efficiency` times the peak. The rest is bound by memory: its arrays are those
 that the backward pass needs (memory.py), and each is moved PASSES times. So narrow models reach less of the peak.
 
 Messages are bytes (traffic.py) divided by the bandwidth of the slowest link in the group: `link` inside of a node,

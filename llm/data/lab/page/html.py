@@ -37,3 +37,17 @@ def element(name: str, /, *children: object, **attributes: object) -> Html:
     if name in EMPTY_ELEMENTS:
         return Html(f"<{opening}>")
     return Html(f"<{opening}>{join(*children)}</{name}>")
+
+
+def document(title: str, *children: object, style: Html, policy: str) -> Html:
+    """A whole page. `policy`: what the browser may load and run, even for a text that was not escaped."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title),
+        element("style", style),
+    )
+    body = element("body", element("main", *children))
+    return join(Html("<!doctype html>\n"), element("html", head, body, lang="en"), "\n")

@@ -8,7 +8,7 @@ from typing import Any
 from llm.data.lab.page.differences import side_by_side
 from llm.data.lab.page.figures import detection, histogram, lengths, number, size
 from llm.data.lab.page.findings import Example, Findings, RuleFindings
-from llm.data.lab.page.html import Html, element, join
+from llm.data.lab.page.html import Html, document, element, join
 from llm.data.lab.page.style import STYLE
 from llm.data.lab.rules.table import STEPS
 
@@ -21,16 +21,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def page(chapters: Sequence[Findings]) -> Html:
     """The whole page."""
     title = "What was dropped, and why"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", STYLE),
-    )
-    body = element("body", element("main", element("h1", title), *map(chapter, chapters)))
-    return join(Html("<!DOCTYPE html>\n"), element("html", head, body, lang="en"), "\n")
+    return document(title, element("h1", title), *map(chapter, chapters), style=STYLE, policy=POLICY)
 
 
 def chapter(found: Findings) -> Html:
