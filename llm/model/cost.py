@@ -158,6 +158,7 @@ def training_memory(
     has_logits: bool = True,
     muon: bool = False,
     averaged: bool = False,
+    half_copies: bool = False,
     pairs: bool = False,
 ) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes.
@@ -165,18 +166,17 @@ def training_memory(
     `recompute`: with activation checkpointing. `workers`: how many workers divide the batch. `processes`: whether they
     are processes. `trained`: what is trained; None: everything. `has_logits`: whether the loss is that of next tokens;
     a classifier has none. `muon`: whether Muon trains the matrices of the layers, if everything is trained.
-    `averaged`: whether there is an average of the weights too.
+    `averaged`, `half_copies`: whether there are an average of the weights, and copies in a half type for products.
     """
     count = parameters(config, pairs=pairs)
-    total = count.total
-    weights = (total + (trained.added if trained else 0)) * itemsize
-    learned, inside = (trained.numbers if trained else total) * itemsize, (count.attention + count.mlp) * itemsize
+    weights = (count.total + (trained.added if trained else 0)) * itemsize
+    learned, inside = (trained.numbers if trained else count.total) * itemsize, (count.attention + count.mlp) * itemsize
     # Logits are computed in chunks of tokens. When one is computed, the one before it is still in memory: two chunks.
     rows_of_logits = min(2 * CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
     how: dict[str, Any] = {"recompute": recompute, "workers": workers, "trained": trained, "has_logits": has_logits}
     return Memory(
         # Processes share a second copy of what is trained, and each has a gradient of its own: parallel/processes.py.
-        weights=weights + learned if processes else weights,
+        weights=weights + (learned if processes else 0) + (learned // 2 if half_copies else 0),
         gradients=workers * learned if processes else learned,
         # AdamW: mean and mean square of the gradients. Muon: the mean.
         optimizer=(3 if averaged else 2) * learned - (inside if muon and not trained else 0),
