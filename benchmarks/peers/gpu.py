@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -32,17 +31,7 @@ def captured_step(task: Task) -> Work:
     """Forward, backward, clipping and AdamW as one CUDA graph."""
     from llm.training.captured import CapturedStep
 
-    team, optimizer = ours._team(task)
-    batches = cycle([(ids[:, :-1].copy(), ids[:, 1:].copy()) for ids in task.ids()])
-    made: list[CapturedStep] = []
-
-    def work() -> dict[str, float]:
-        if made:
-            return {"loss": made[0](next(batches), RATE)[0]}
-        made.append(CapturedStep(team.model, optimizer, next(batches), lr=RATE, clip=CLIP))
-        return {"loss": made[0].losses[0]}
-
-    return work
+    return ours.trainer_of(task, *ours._team(task), CapturedStep())
 
 
 def update(task: Task) -> Work:

@@ -44,7 +44,7 @@ class Shard:
 
     def split(self, part: Array) -> list[Array]:
         """The ranges of what this rank holds, as views."""
-        ends = np.cumsum([len(r) for r in self.ranges])[:-1]
+        ends = np.cumsum([len(r) for r in self.ranges])[:-1].tolist()  # CuPy takes no array
         return np.split(part, ends, axis=self.axis)
 
     def owned_elements(self, whole: Sequence[int]) -> list[slice]:

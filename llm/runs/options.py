@@ -96,6 +96,10 @@ class TrainOptions:
     """In what matrix products are computed; weights, sums and losses stay float32. Faster on a GPU, slower on a CPU.
     bf16 needs the package ml_dtypes. fp16 scales the loss, and skips updates in which a gradient overflows.
     """
+    cuda_graph: bool = True
+    """On a GPU, start a training step as a whole, in a CUDA graph, where that is possible: without dropout, experts,
+    adapters and other objectives. --no-cuda-graph: one operation at a time.
+    """
     recompute: bool = False
     """Activation checkpointing: keep only the input of each layer for the backward pass, and compute the layer again
     there. Takes much less memory, and a third more time. The gradient stays the same.

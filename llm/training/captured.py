@@ -1,74 +1,170 @@
-"""A training step in a CUDA graph: forward, backward, clipping and AdamW in one launch (minigrad/cuda/graph.py).
+"""`train_step` in a CUDA graph: gradient, clipping and the optimizer as one launch (minigrad/cuda/graph.py).
 
-    step = CapturedStep(model, optimizer, (ids, targets), lr=1e-3, clip=1.0)      # one step, and recorded
-    loss, norm = step((ids, targets), lr=9e-4)                                    # further steps
+    step = CapturedStep()
+    result = step(workers, optimizer, batch, lr=1e-3)     # as train_step; the first call records, the next ones launch
 
-The step is that of step.py with one part of a batch. What a graph cannot have: dropout (its key is a number, and would
-be the same at each step), batches of another shape, and experts (Python needs to know how many tokens each gets).
+A step of a small model has hundreds of operations, and each takes the host 10 to 20 microseconds to start. A graph has
+their numbers in it, as they were when it was recorded. Three kinds of numbers change from step to step: those of a
+batch, the learning rates with the number of the step, and the loss scale of fp16. They are read from arrays.
+
+train.py captures its steps wherever `obstacle` finds no reason against it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
-from llm.model.gpt import GPT
 from llm.parallel.objective import Batch
+from llm.parallel.threads import Threads
+from llm.parallel.workers import Workers
+from llm.runs.options import Options
+from llm.training.mixed_precision import MixedPrecision
+from llm.training.step import StepResult
 from minigrad.backend import Array, array_module, to_device
-from minigrad.cuda.graph import capture
-from minigrad.optim import AdamW, clip_grad_norm
+from minigrad.cuda import cublaslt
+from minigrad.cuda.graph import Graph, capture
+from minigrad.optim import AdamW, Averaged, Muon, Optimizer, Together, clip_grad_norm
+
+
+def obstacle(options: Options, workers: Workers) -> str:
+    """Why the steps of a run on a GPU cannot be captured, in some words; "" if they can be."""
+    training, config = options.training, workers.model.config
+    reasons = {
+        "--no-cuda-graph says so": not training.cuda_graph,
+        "--profile measures each operation": training.profile,
+        "dropout cannot be captured": config.dropout > 0,  # its key is a number, and would be the same at each step
+        "experts cannot be captured": config.experts is not None,  # Python needs to know how many tokens each gets
+        "adapters are not captured": options.tuning.has_adapters,
+        f"--objective {training.objective} is not captured": training.objective != "text",
+        "--optimizer schedule-free is not captured": training.optimizer == "schedule-free",
+        "several ranks send their gradients between operations": not isinstance(workers, Threads),
+        "there is no cublasLt, whose products can be captured": not _has_cublaslt(),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def _has_cublaslt() -> bool:
+    try:
+        cublaslt.library()
+    except cublaslt.Failed:
+        return False
+    return True
 
 
 class CapturedStep:
-    """Steps of `model` on a GPU by `optimizer`, the first of which is taken here; `losses` has its loss and norm."""
+    """Called as `train_step`. Only the batch, its shape excepted, and `lr` may differ from call to call.
 
-    def __init__(self, model: GPT, optimizer: AdamW, batch: Batch, *, lr: float, clip: float = 1.0):
-        if model.device == "cpu" or model.config.dropout or model.config.experts:
-            raise ValueError("a step can be captured on a GPU only, and without dropout and experts")
-        self.model, self.optimizer, self.clip = model, optimizer, clip or math.inf
-        self.batch = tuple(to_device(np.ascontiguousarray(a), model.device) for a in batch)
-        self.t_and_lr = array_module(self.batch[0]).empty(2, np.float64)
-        self._steps = optimizer.groups[0].steps[0]  # how many steps have been taken
-        if any(steps != self._steps for group in optimizer.groups for steps in group.steps):
-            raise ValueError("all parameters must have had the same number of steps before a step can be captured")
-        optimizer.t_and_lr = self.t_and_lr
-        try:
-            self._set_step(lr)
-            self.graph, first = capture(self._work)
-        finally:
-            optimizer.t_and_lr = optimizer.guard = None
-        self.losses = self._finish(first)
+    The model is on a GPU and has no dropout and no experts; the optimizer is AdamW, Muon, both together, or an average
+    of them. All parameters have had the same number of steps. There is one worker.
+    """
 
-    def __call__(self, batch: Batch, lr: float) -> tuple[float, float]:
-        """The loss and the norm of the gradient before the update, which is taken if both are finite."""
-        for there, new in zip(self.batch, batch, strict=True):
-            if there.shape != new.shape:
-                raise ValueError(f"the captured step has batches of shape {there.shape}, not {new.shape}")
-            there[...] = to_device(new, self.model.device)
-        self._set_step(lr)
-        self.graph.launch()
-        return self._finish(self.graph.result)
+    def __init__(self) -> None:
+        self.graph: Graph[Array] | None = None
+        self.batch: Batch = ()  # on the GPU: what the graph reads
+        self.numbers: Array = None  # likewise, (1 + parts, 2): the loss scale and 0; for each part a step and its rate
 
-    def _set_step(self, lr: float) -> None:
-        self.t_and_lr[0], self.t_and_lr[1] = self._steps + 1, lr
+    def __call__(
+        self,
+        workers: Workers,
+        optimizer: Optimizer,
+        batch: Batch,
+        *,
+        lr: float,
+        clip: float = 1.0,
+        micro_batches: int = 1,
+        seed: tuple[int, int] = (0, 0),
+        mixed: MixedPrecision | None = None,
+    ) -> StepResult:
+        """`train_step`, which describes the arguments. Without dropout, `seed` decides nothing."""
+        mixed = mixed or MixedPrecision("fp32")
+        steps = _steps_taken(optimizer)
+        self._write(workers.model.device, batch, _numbers(optimizer, steps + 1, lr, mixed))
+        if self.graph is None:
 
-    def _work(self) -> Array:
-        """One step; returns its loss and norm as an array (2,)."""
-        self.optimizer.zero_grad()
-        loss = self.model.loss(*self.batch)
-        loss.backward()
-        norm = clip_grad_norm(self.optimizer, self.clip)
-        numbers = array_module(loss.data).empty(2, np.float64)
-        numbers[0], numbers[1] = loss.data, norm.data
-        self.optimizer.guard = numbers.sum()
-        self.optimizer.step()
+            def work() -> Array:
+                return self._work(workers, optimizer, mixed, clip or math.inf, micro_batches)
+
+            with _read_by_the_graph(self.numbers, optimizer, mixed):
+                self.graph, result = capture(work)  # takes the step, too
+        else:
+            for group in optimizer.groups:
+                group.flat.sync_views()  # the graph reads and writes the flat arrays
+            self.graph.launch()
+            result = self.graph.result
+        loss, norm = result.tolist()  # the only wait of a step
+        updated = math.isfinite(loss) and math.isfinite(norm)
+        optimizer.lr = lr
+        for group in optimizer.groups:
+            group.steps = [steps + updated] * len(group.steps)
+        if updated and isinstance(optimizer, Averaged):
+            optimizer.update_averages()
+        overflow = mixed.update(loss, norm)
+        return StepResult(loss, norm, updated, batch[0].size, overflow, workers.metrics.means())
+
+    def _write(self, device: str, batch: Batch, numbers: np.ndarray) -> None:
+        """Put the numbers of this step where the graph reads them."""
+        there = tuple(to_device(np.ascontiguousarray(a), device) for a in batch), to_device(numbers, device)
+        if self.graph is None:
+            self.batch, self.numbers = there
+            return
+        for old, new in zip((*self.batch, self.numbers), (*there[0], there[1]), strict=True):
+            if old.shape != new.shape:
+                raise ValueError(f"the captured step has a batch of shape {old.shape}, not {new.shape}")
+            old[...] = new
+
+    def _work(
+        self, workers: Workers, optimizer: Optimizer, mixed: MixedPrecision, clip: float, micro_batches: int
+    ) -> Array:
+        """What is recorded: `train_step` with all parts of the batch; returns loss and norm as an array (2,)."""
+        optimizer.zero_grad()
+        loss = mixed.accumulate(workers, optimizer, self.batch, micro_batches=micro_batches)
+        norm = clip_grad_norm(optimizer, clip).data
+        numbers = array_module(norm).empty(2, np.float64)
+        numbers[0], numbers[1] = loss, norm
+        for each, _ in _parts(optimizer):
+            each.guard = numbers.sum()  # nothing is updated where this is not finite
+        # The average of the weights is updated after the graph: whether it is, and how, is decided by Python.
+        (optimizer.optimizers[0] if isinstance(optimizer, Averaged) else optimizer).step()
         return numbers
 
-    def _finish(self, numbers: Array) -> tuple[float, float]:
-        """Wait for the loss and the norm, and count the step if it was taken."""
-        loss, norm = numbers.tolist()
-        self._steps += math.isfinite(loss) and math.isfinite(norm)
-        for group in self.optimizer.groups:
-            group.steps = [self._steps] * len(group.steps)
-        return loss, norm
+
+def _parts(optimizer: Optimizer, scale: float = 1.0) -> list[tuple[Any, float]]:
+    """The optimizers in this one that update parameters themselves, and what the learning rate is multiplied by."""
+    if isinstance(optimizer, Together):
+        pairs = zip(optimizer.optimizers, optimizer.scales)
+        return [part for each, own in pairs for part in _parts(each, scale * own)]
+    if type(optimizer) not in (AdamW, Muon):
+        raise ValueError(f"a step with {type(optimizer).__name__} cannot be captured, only with AdamW and Muon")
+    return [(optimizer, scale)]
+
+
+def _numbers(optimizer: Optimizer, t: int, lr: float, mixed: MixedPrecision) -> np.ndarray:
+    scale = 1.0 if mixed.scale is None else mixed.scale.loss_scale
+    return np.array([[scale, 0.0], *([t, lr * own] for _, own in _parts(optimizer))])
+
+
+def _steps_taken(optimizer: Optimizer) -> int:
+    counts = {steps for group in optimizer.groups for steps in group.steps}
+    if len(counts) != 1:
+        raise ValueError("all parameters must have had the same number of steps before a step can be captured")
+    return counts.pop()
+
+
+@contextmanager
+def _read_by_the_graph(numbers: Array, optimizer: Optimizer, mixed: MixedPrecision) -> Iterator[None]:
+    """Inside, the optimizers and the loss scale are read from this array on the GPU."""
+    parts = [each for each, _ in _parts(optimizer)]
+    try:
+        mixed.scale_on_device = numbers[0, 0]
+        for each, row in zip(parts, numbers[1:]):
+            each.t_and_lr = row
+        yield
+    finally:
+        mixed.scale_on_device = None
+        for each in parts:
+            each.t_and_lr = each.guard = None

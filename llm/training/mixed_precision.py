@@ -16,11 +16,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from llm.model.gpt import GPT
 from llm.parallel.metrics import Metrics
 from llm.parallel.objective import Batch, Objective
 from llm.parallel.workers import Workers
 from llm.runs.errors import RunError
+from minigrad.backend import Array
 from minigrad.optim import Optimizer
 from minigrad.precision import Name, Precision, cast_weights, keep_halves, precision_named, products_in
 from minigrad.tensor import Tensor
@@ -66,6 +69,8 @@ class LossScale:
 class MixedPrecision:
     """How a step computes its gradient. `scale`: None without a loss scale."""
 
+    scale_on_device: Array | None = None  # float64 (): what a captured step (captured.py) reads instead of `scale`
+
     def __init__(self, name: Name):
         """Raises RuntimeError if a package is missing."""
         self.precision = precision_named(name)
@@ -90,9 +95,11 @@ class MixedPrecision:
         with cast_weights(flats, self.precision):
             if self.scale is None:
                 return workers.accumulate(batch, **options)
-            return self._scaled(self.scale.loss_scale, workers, optimizer, batch, **options)
+            there = self.scale_on_device
+            scale = self.scale.loss_scale if there is None else there.astype(np.float32)
+            return self._scaled(scale, workers, optimizer, batch, **options)
 
-    def _scaled(self, scale: float, workers: Workers, optimizer: Optimizer, batch: Batch, **options: Any) -> float:
+    def _scaled(self, scale: Any, workers: Workers, optimizer: Optimizer, batch: Batch, **options: Any) -> float:
         """A loss that is divided by less is multiplied by the scale. Scales are powers of two: no digit is lost."""
         loss = workers.accumulate(batch, divisor=workers.objective.count(batch) / scale, **options)
         for gradient in optimizer.gradients():

@@ -19,12 +19,13 @@ from llm.parallel.workers import Workers
 from llm.runs.checkpoints import Checkpoint
 from llm.runs.options import Options, TrainOptions
 from llm.runs.run import Run
+from llm.training.captured import CapturedStep, obstacle
 from llm.training.checks import check_room, problems_of_schedule
 from llm.training.display import print_line
 from llm.training.memory import advised
 from llm.training.mixed_precision import MixedPrecision
 from llm.training.optimizers import make_optimizer
-from llm.training.step import learning_rate
+from llm.training.step import learning_rate, train_step
 from llm.training.task import Parts, Task, TaskKind
 from llm.training.text import TextTask
 from llm.training.trainer import Trainer, load_checkpoint
@@ -119,6 +120,7 @@ def make_trainer(options: Options, parts: Parts, device: str, model: GPT, job: J
         validation=parts.validation,
         data=parts.data,
         description=parts.description,
+        step=train_step if device == "cpu" or obstacle(options, workers) else CapturedStep(),
     )
 
 
@@ -136,11 +138,19 @@ def describe(trainer: Trainer, task: Task, run: Run) -> str:
         f"{describe_parameters(trainer.workers)}, vocabulary {task.tokenizer.vocab_size:,}, "
         f"context {task.options.model.context:,}, on {hardware}",
         trainer.description,
+        *([describe_steps(trainer, task)] if trainer.model.device != "cpu" else []),
         *([f"begins with the weights of {training.from_}"] if training.from_ and not step else []),
         f"{f'from step {step:,}, ' if step else ''}{training.steps:,} steps of {training.batch_size} {task.rows}; "
         f"run folder {run}",
     ]
     return "\n".join(lines + problems_of_schedule(training))
+
+
+def describe_steps(trainer: Trainer, task: Task) -> str:
+    """On a GPU: whether a step is one launch, and why not."""
+    if isinstance(trainer.step, CapturedStep):
+        return "a step is started as a whole, in a CUDA graph"
+    return f"a step is started one operation at a time: {obstacle(task.options, trainer.workers)}"
 
 
 def describe_parameters(workers: Workers) -> str:

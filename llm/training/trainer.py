@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -64,7 +64,7 @@ class Trainer:
 
     `options`: the trainer reads only `steps`, `clip`, `micro_batches`, `seed` and `precision`.
     `data`: checksums by name, {"train": ..., "val": ...}, so that a run is not resumed with other data by mistake.
-    `description`: of the data, in a line.
+    `description`: of the data, in a line. `step`: `train_step`, or what does the same (captured.py).
     """
 
     def __init__(
@@ -78,11 +78,12 @@ class Trainer:
         validation: Validator,
         data: Mapping[str, str],
         description: str = "",
+        step: Callable[..., StepResult] = train_step,
     ):
         self.options = options
         self.model, self.workers, self.optimizer = workers.model, workers, optimizer
         self.batches, self.schedule, self.validation, self.data = batches, schedule, validation, dict(data)
-        self.description = description
+        self.description, self.step = description, step
         self.mixed = MixedPrecision(options.precision)
         self.state = TrainerState()  # replaced when a run is resumed
 
@@ -93,7 +94,7 @@ class Trainer:
     def update(self) -> StepResult:
         """Learn from the next batch."""
         began, options, state = time.perf_counter(), self.options, self.state
-        result = train_step(
+        result = self.step(
             self.workers,
             self.optimizer,
             self.batches.batch(state.step),

@@ -41,6 +41,10 @@ class Averaged(Together):
 
     def step(self, lr: float | None = None, parallel: Parallel = run_serially) -> None:
         super().step(lr, parallel)
+        self.update_averages(parallel)
+
+    def update_averages(self, parallel: Parallel = run_serially) -> None:
+        """What follows a step of the optimizer."""
         self.updates += 1
         share = 1 - self.decay if self.updates > 1 else 1.0
         for average, data in zip(self.averages, self.own_data()):

@@ -21,8 +21,11 @@ It is made for the matrices inside of a model. Embeddings, the head, biases and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from minigrad.backend import Array
 from minigrad.nn.module import Parameter
@@ -68,6 +71,8 @@ class Muon(Optimizer):
 
     make_flat = WholeParameters  # ranks that divide the work (llm/parallel) divide it between matrices
     moments = ("momentum_buffer",)
+    guard: Array | None = None  # as in AdamW: nothing is updated where this number is not finite
+    t_and_lr: Array | None = None  # likewise: what a captured graph reads instead of `lr`
 
     def __init__(
         self,
@@ -117,17 +122,33 @@ class Muon(Optimizer):
 
     def update_matrices(self, w: Array, g: Array, buffer: Array, *, name: str, lr: float, weight_decay: float) -> None:
         """A step for the matrices (..., rows, columns) of a parameter, in place."""
-        buffer *= self.momentum
-        buffer += (1 - self.momentum) * g
-        u = self.momentum * buffer + (1 - self.momentum) * g if self.nesterov else buffer
-        w *= 1 - lr * weight_decay
-        step = self.direction(name, u)
-        step *= lr
-        w -= step
+        rate = lr if self.t_and_lr is None else self.t_and_lr[1]
+        with undone_unless_finite(self.guard, w, buffer):
+            buffer *= self.momentum
+            buffer += (1 - self.momentum) * g
+            u = self.momentum * buffer + (1 - self.momentum) * g if self.nesterov else buffer
+            w *= rounded(1 - rate * weight_decay, w.dtype)
+            step = self.direction(name, u)
+            step *= rounded(rate, w.dtype)
+            w -= step
 
     def direction(self, name: str, u: Array) -> Array:
         """The polar factors of matrices `u`, times their scale; a new array. `name`: of the parameter."""
         return newton_schulz(u, self.coefficients, self.eps) * self.scale(*u.shape[-2:])
+
+
+@contextmanager
+def undone_unless_finite(guard: Array | None, *arrays: Array) -> Iterator[None]:
+    """What is done to the arrays inside is undone if `guard` is not finite; nothing waits for a GPU to know it."""
+    before = [] if guard is None else [array.copy() for array in arrays]
+    yield
+    for array, old in zip(arrays, before):
+        array[...] = np.where(np.isfinite(guard), array, old)
+
+
+def rounded(number: Any, dtype: Any) -> Any:
+    """A number as a factor of arrays of this dtype. Python's are rounded by NumPy; those on a GPU have to be."""
+    return number if isinstance(number, float) else number.astype(dtype)
 
 
 def split_rows(array: Array, rows: int) -> Array:

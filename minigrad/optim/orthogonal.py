@@ -24,6 +24,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from minigrad.backend import Array, array_module
+from minigrad.cuda.products import matmul
 
 Coefficients = tuple[float, float, float]  # a, b, c
 
@@ -57,6 +58,6 @@ def newton_schulz(matrix: Array, coefficients: Iterable[Coefficients], eps: floa
     norm = xp.sqrt((x * x).sum(axis=(-2, -1), keepdims=True, dtype=np.float64))
     x = x * (1 / xp.maximum(norm, eps)).astype(x.dtype)
     for a, b, c in coefficients:
-        gram = x @ x.swapaxes(-2, -1)  # (..., rows, rows)
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
+        gram = matmul(x, x.swapaxes(-2, -1))  # (..., rows, rows)
+        x = a * x + matmul(b * gram + c * matmul(gram, gram), x)
     return x.swapaxes(-2, -1) if tall else x

@@ -104,7 +104,8 @@ class ndarray:
         index = host_index(self, index)
         if any(isinstance(i, np.ndarray) for i in index):
             return wrap(launch("take", lambda: self._host[wrapped_around(self._host, index)]))
-        return wrap(self._host[index])
+        # With an ellipsis, NumPy gives an array of shape () and no number: a view, as in CuPy.
+        return wrap(self._host[index if ... in index else (*index, ...)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = host_index(self, index)

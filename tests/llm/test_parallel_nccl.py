@@ -14,9 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm.model.config import GPTConfig
+from llm.model.gpt import GPT
 from llm.parallel.communicators.communicator import Communicator
 from llm.parallel.communicators.nccl import GPUs, use_own_device
 from llm.parallel.communicators.threads import run_ranks
+from llm.parallel.shards import shard
+from llm.parallel.zero import matrices
+from llm.parallel.zero.matrices import SplitMuon
+from minigrad.nn import Parameter
 from tests import fake_cupy
 
 MAILBOXES: dict[Any, queue.SimpleQueue] = {}
@@ -105,6 +111,35 @@ def test_a_rank_without_a_gpu_is_refused(gpu: Any) -> None:
     use_own_device(0)
     with pytest.raises(ValueError, match="rank 1 of this machine needs a GPU of its own, but there are 1"):
         use_own_device(1)
+
+
+CONFIG = GPTConfig(vocab_size=11, layers=1, heads=2, dim=8)
+
+
+def direction(group: Communicator, name: str, put: Callable[[Any], Any]) -> Any:
+    """The part of this rank of the step that Muon takes, for a matrix that is divided among two ranks."""
+    whole = np.random.default_rng(3).standard_normal(dict(GPT(CONFIG).named_parameters())[name].shape)
+    own = shard(CONFIG, name, whole.shape, group.rank, group.size)
+    optimizer = SplitMuon([(name, Parameter(whole))])
+    mesh: Any = SimpleNamespace(tensor=group)
+    optimizer.part = SimpleNamespace(config=CONFIG, shapes={name: whole.shape}, mesh=mesh)  # type: ignore[assignment]
+    return optimizer.direction(name, put(own.part(whole)))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["blocks.0.mlp.up.weight", "blocks.0.attention.out.weight"])  # by rows, by columns
+def test_ranks_on_gpus_put_the_matrices_of_muon_together(gpu: Any, name: str) -> None:
+    wanted = run_ranks(2, lambda group: direction(group, name, np.asarray))
+    found = run_ranks(2, lambda group: direction(GPUs(group), name, gpu.asarray))
+    for a, b in zip(wanted, found, strict=True):
+        assert type(b) is gpu.ndarray
+        np.testing.assert_array_equal(a, b.get())  # the stand-in computes by NumPy
+
+
+@pytest.mark.control
+def test_a_matrix_put_together_on_the_host_is_noticed(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrices, "array_module", lambda a: np)
+    with pytest.raises(Exception, match="cupy|NumPy array"):
+        run_ranks(2, lambda group: direction(GPUs(group), "blocks.0.mlp.up.weight", gpu.asarray))
 
 
 @pytest.mark.gpu

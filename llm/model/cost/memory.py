@@ -46,6 +46,7 @@ def training_memory(
     has_logits: bool = True,
     muon: bool = False,
     averaged: bool = False,
+    half_copies: bool = False,
     pairs: bool = False,
 ) -> Memory:
     """Bytes for a training step on `batch_size` texts of `context` tokens; one number takes `itemsize` bytes.
@@ -53,7 +54,7 @@ def training_memory(
     `recompute`: with activation checkpointing. `workers`: how many workers divide the batch. `processes`: whether they
     are processes. `trained`: what is trained; None: everything. `has_logits`: whether the loss is that of next tokens;
     a classifier has none. `muon`: whether Muon trains the matrices of the layers, if everything is trained.
-    `averaged`: whether there is an average of the weights too.
+    `averaged`, `half_copies`: whether there are an average of the weights, and copies in a half type for products.
     """
     count = parameters(config, pairs=pairs)
     total = count.total
@@ -64,7 +65,7 @@ def training_memory(
     how: dict[str, Any] = {"recompute": recompute, "workers": workers, "trained": trained, "has_logits": has_logits}
     return Memory(
         # Processes share a second copy of what is trained, and each has a gradient of its own: parallel/processes.py.
-        weights=weights + learned if processes else weights,
+        weights=weights + (learned if processes else 0) + (learned // 2 if half_copies else 0),
         gradients=workers * learned if processes else learned,
         # AdamW: mean and mean square of the gradients. Muon: the mean.
         optimizer=(3 if averaged else 2) * learned - (inside if muon and not trained else 0),

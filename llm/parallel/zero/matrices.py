@@ -6,11 +6,9 @@ polar factor of the whole, and keeps its part of it. Heads of attention need no 
 
 from __future__ import annotations
 
-import numpy as np
-
 from llm.parallel.model_part import ModelPart
 from llm.parallel.shards import shard
-from minigrad.backend import Array
+from minigrad.backend import Array, array_module
 from minigrad.optim import Muon
 
 
@@ -25,7 +23,7 @@ class SplitMuon(Muon):
         own = held[ranks.rank]
         if own is None or own.shape(shape) == shape:  # all of it is here
             return super().direction(name, u)
-        whole = np.empty(shape, u.dtype)
+        whole = array_module(u).empty(shape, u.dtype)
         shapes = [each.shape(shape) for each in held if each is not None]
         for each, part in zip(held, ranks.all_gather(u, shapes)):
             if each is not None:
