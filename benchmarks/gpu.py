@@ -1,4 +1,4 @@
-"""Training steps, the update alone, products, attention and writing on a GPU, beside PyTorch; in four minutes.
+"""Training steps, the update alone, products, attention and writing on a GPU, beside PyTorch; in some minutes.
 
     python -m benchmarks.gpu                        on a machine with a GPU, CuPy and PyTorch
     python -m benchmarks.gpu --parts products       one part only
@@ -27,12 +27,24 @@ from llm.model.cost import parameters, training_flops
 from minigrad.backend import pick_device
 
 CONFIGS = {"124m": (GPTConfig(**GPT2_124M, context=1024), 32), "smallest": TRAINING["smallest"]}
+SMALL = ("a", "b")  # of TRAINING: small models, for which the host takes longer than the GPU
 PARTS = {
     "step": {
         "ours, float32": "ours:train",
         "ours, float32, captured": "gpu:captured_step",
         "torch, float32": "pytorch:train",
-        "torch, bf16": "gpu_torch:step_in_bf16",
+    },
+    "step in bf16": {
+        "ours": "gpu:step_in_bf16",
+        "ours, captured": "gpu:captured_step_in_bf16",
+        "torch, eager": "gpu_torch:step_in_bf16",
+        "torch, compiled": "gpu_torch:compiled_step_in_bf16",
+    },
+    "small step": {  # in float32; of SMALL, whatever --config says
+        "ours": "ours:train",
+        "ours, captured": "gpu:captured_step",
+        "torch, eager": "pytorch:train",
+        "torch, compiled": "pytorch:train_compiled",
     },
     "update": {"ours": "gpu:update", "torch": "gpu_torch:update"},
     "products": {
@@ -60,8 +72,8 @@ class Options(machine.Settings):
     """How many turns each library takes."""
     config: str = "124m"
     """Which model: 124m, or smallest (to test this program)."""
-    parts: str = "step,update,products,attention,decode"
-    """What to measure, separated by commas: step, update, products, attention, decode."""
+    parts: str = "step,step in bf16,small step,update,products,attention,decode"
+    """What to measure, separated by commas."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -76,13 +88,14 @@ def main(arguments: list[str] | None = None) -> None:
         if part == "decode":
             text = decode.table([decode.compare(name, "write-1", threads, options)], header=False)
         else:
-            text = "\n".join(measure(part, name, threads, options))
+            sizes = {each: TRAINING[each] for each in SMALL} if part == "small step" else {name: CONFIGS[name]}
+            text = "\n\n".join("\n".join(measure(part, each, size, threads, options)) for each, size in sizes.items())
         print(f"## {part}, after {time.perf_counter() - began:.0f} s\n\n{text}\n", flush=True)
 
 
-def measure(part: str, name: str, threads: int, options: Options) -> list[str]:
-    """One part, as lines of text."""
-    config, batch = CONFIGS[name]
+def measure(part: str, name: str, size: tuple[GPTConfig, int], threads: int, options: Options) -> list[str]:
+    """One part, for a model and a batch of this size, as lines of text."""
+    config, batch = size
     settings, names = machine.environment(options.blas, threads), MEASURES.get(part, ["seconds"])
     with tempfile.TemporaryDirectory() as folder:
         Task(Path(folder), config, batch, threads, options.device).write(batches=2)
@@ -93,8 +106,10 @@ def measure(part: str, name: str, threads: int, options: Options) -> list[str]:
             peaks = {each.name: each.peak for each in competitors}
     reasons = [f"{each} did not take part: {reason}" for each, reason in skipped.items()]
     if options.json:
-        return [json.dumps({"part": part, "times": times, "losses": losses, "peaks": peaks, "machine": lines})]
-    return [*lines, *reasons, "", *TABLES[part](times, config, batch, losses, peaks)]
+        found = {"times": times, "losses": losses, "peaks": peaks, "machine": lines}
+        return [json.dumps({"part": part, "config": name} | found)]
+    table = TABLES[part](times, config, batch, losses, peaks)
+    return [*lines, *reasons, f"Configuration {name}, batch {batch}:", "", *table]
 
 
 def step_table(times: Any, config: GPTConfig, batch: int, losses: Any, peaks: Any) -> list[str]:
@@ -142,7 +157,8 @@ def _ms(spread: Spread) -> str:
 
 
 MEASURES = {"products": list(PRODUCTS), "attention": ["forward", "both passes"]}
-TABLES = {"step": step_table, "update": update_table, "products": product_table, "attention": attention_table}
+STEPS = dict.fromkeys(("step", "step in bf16", "small step"), step_table)
+TABLES = STEPS | {"update": update_table, "products": product_table, "attention": attention_table}
 
 if __name__ == "__main__":
     machine.run(main, "benchmarks.gpu")

@@ -432,8 +432,12 @@ def test_what_is_measured_on_a_gpu_runs_on_the_stand_in(tmp_path: Path) -> None:
     config, batch = TRAINING["smallest"]
     task = Task(tmp_path, config, batch, device="cuda").write()
     with installed():
-        losses = [[work()["loss"] for _ in range(3)] for work in (ours.train(task), work_of_gpu.captured_step(task))]
-        np.testing.assert_allclose(*losses, rtol=1e-5)
+        steps = ours.train(task), work_of_gpu.captured_step(task)
+        in_bf16 = work_of_gpu.step_in_bf16(task), work_of_gpu.captured_step_in_bf16(task)
+        losses = [[work()["loss"] for _ in range(3)] for work in (*steps, *in_bf16)]
+        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+        np.testing.assert_allclose(losses[2], losses[3], rtol=1e-5)
+        assert abs(np.subtract(losses[0], losses[2])).max() > 1e-5, "bf16 rounds"
         for work in (
             work_of_gpu.update(task),
             work_of_gpu.products_of_cupy(task),
@@ -445,6 +449,19 @@ def test_what_is_measured_on_a_gpu_runs_on_the_stand_in(tmp_path: Path) -> None:
         assert set(measured) == {"seconds", *work_of_gpu.PRODUCTS}
         wide = replace(config, dim=32)  # heads of 16 numbers, for which there are kernels
         assert work_of_gpu.attention_in_bf16(replace(task, config=wide))()["both passes"] > 0
+
+
+@pytest.mark.parity
+def test_the_step_of_torch_in_bf16_has_our_losses(tmp_path: Path) -> None:
+    """As far as the rounding to 8 binary digits goes. (Compiled, it takes half a minute on a CPU.)"""
+    pytest.importorskip("torch", reason=WITHOUT_TORCH)
+    pytest.importorskip("ml_dtypes")
+    from benchmarks.peers import gpu as work_of_gpu
+    from benchmarks.peers import gpu_torch
+
+    task = Task(tmp_path, *TRAINING["smallest"]).write()
+    ours, theirs = work_of_gpu.step_in_bf16(task), gpu_torch.step_in_bf16(task)
+    np.testing.assert_allclose(*([work()["loss"] for _ in range(3)] for work in (ours, theirs)), rtol=0.01)
 
 
 @pytest.mark.skipif(pick_device("auto") == "cuda", reason="there is a GPU")

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.competitor import Work
 from benchmarks.peers import ours
-from benchmarks.peers.training import CLIP, RATE
+from benchmarks.peers.training import CLIP, RATE, trainer
 from benchmarks.task import Task
 from llm.model.config import GPTConfig
 from minigrad.backend import array_module, cupy_module
@@ -29,9 +29,28 @@ PRODUCTS: dict[str, tuple[Width, Width]] = {  # widths of the input and output o
 
 def captured_step(task: Task) -> Work:
     """Forward, backward, clipping and AdamW as one CUDA graph."""
-    from llm.training.captured import CapturedStep
+    return step(task, "fp32", captured=True)
 
-    return ours.trainer_of(task, *ours._team(task), CapturedStep())
+
+def step_in_bf16(task: Task) -> Work:
+    """Products and attention in bf16, one operation after the other."""
+    return step(task, "bf16", captured=False)
+
+
+def captured_step_in_bf16(task: Task) -> Work:
+    return step(task, "bf16", captured=True)
+
+
+def step(task: Task, precision: Any, *, captured: bool) -> Work:
+    """A call is a training step."""
+    from llm.training.captured import CapturedStep
+    from llm.training.mixed_precision import MixedPrecision
+    from llm.training.step import train_step
+
+    team, optimizer = ours._team(task)
+    mixed, take = MixedPrecision(precision), CapturedStep() if captured else train_step
+    team.objective = mixed.objective(team.objective)
+    return trainer(task, lambda x, y: take(team, optimizer, (x, y), lr=RATE, clip=CLIP, mixed=mixed).loss)
 
 
 def update(task: Task) -> Work:

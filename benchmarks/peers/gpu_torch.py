@@ -16,7 +16,7 @@ from benchmarks.peers.training import BETAS, CLIP, DECAY, RATE, trainer
 from benchmarks.task import Task
 
 
-def step_in_bf16(task: Task) -> Work:
+def step_in_bf16(task: Task, *, compiled: bool = False) -> Work:
     """Forward, backward, clipping, AdamW; float32 weights, and products and attention in bf16 by autocast."""
     model = load(task)
     optimizer = adamw(model, BETAS, DECAY)
@@ -25,8 +25,14 @@ def step_in_bf16(task: Task) -> Work:
         with torch.autocast(task.device, torch.bfloat16):
             return model.loss(x, y)
 
-    step = lambda x, y: update_step(loss_of, optimizer, x, y, RATE, CLIP)
+    loss = torch.compile(loss_of) if compiled else loss_of
+    step = lambda x, y: update_step(loss, optimizer, x, y, RATE, CLIP)
     return trainer(task, step, lambda ids: torch.from_numpy(ids).to(task.device))
+
+
+def compiled_step_in_bf16(task: Task) -> Work:
+    """The same with the loss and its gradient compiled."""
+    return step_in_bf16(task, compiled=True)
 
 
 def update(task: Task) -> Work:

@@ -140,7 +140,10 @@ class Muon(Optimizer):
 @contextmanager
 def undone_unless_finite(guard: Array | None, *arrays: Array) -> Iterator[None]:
     """What is done to the arrays inside is undone if `guard` is not finite; nothing waits for a GPU to know it."""
-    before = [] if guard is None else [array.copy() for array in arrays]
+    if guard is None:
+        yield
+        return
+    before = [array.copy() for array in arrays]
     yield
     for array, old in zip(arrays, before):
         array[...] = np.where(np.isfinite(guard), array, old)
