@@ -79,14 +79,14 @@ def alone(config: GPTConfig, name: Any, count: int) -> tuple[list[StepResult], C
 
 
 def assert_near(found: list[StepResult], expected: list[StepResult], name: Any) -> None:
-    """Ranks round the sums over their own rows, heads or hidden units, and one process the sum over all.
+    """Ranks add up their own rows, heads or hidden units, and one process all: in float32, in another order.
 
-    So each product may differ by some roundings, and those of two layers and of some steps add up. Measured in 120
-    drawn cases: at most 0.07 epsilon in the loss and 4.6 in the norm of the gradient.
+    Where such a sum is near the middle of two half numbers, it is rounded to the other one as a factor of the next
+    product. Measured in 120 drawn cases: at most 0.012 epsilon in the loss and 0.37 in the norm of the gradient.
     """
     for one, other in zip(found, expected, strict=True):
-        assert one.loss == pytest.approx(other.loss, rel=EPSILON[name] / 4)
-        assert one.grad_norm == pytest.approx(other.grad_norm, rel=12 * EPSILON[name])
+        assert one.loss == pytest.approx(other.loss, rel=EPSILON[name] / 16)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=2 * EPSILON[name])
         assert one.updated and other.updated
 
 
@@ -275,8 +275,8 @@ def test_ranks_train_as_one_process_does(split: tuple, tmp_path: Path, monkeypat
     resume(tmp_path / "run", "--steps", "8")  # by one process
     assert len(metrics(tmp_path / "run")) == 8
     for found, wanted in zip(metrics(tmp_path / "run"), metrics(tmp_path / "expected"), strict=True):
-        assert found["train_loss"] == pytest.approx(wanted["train_loss"], rel=EPSILON[name] / 4)
-        assert found["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=12 * EPSILON[name])
+        assert found["train_loss"] == pytest.approx(wanted["train_loss"], rel=EPSILON[name] / 16)
+        assert found["grad_norm"] == pytest.approx(wanted["grad_norm"], rel=2 * EPSILON[name])
     found, wanted = (load_file(tmp_path / out / "model.safetensors") for out in ("run", "expected"))
     for key in wanted:  # after 8 steps of at most 0.004 each, where a tiny gradient may have another sign
         np.testing.assert_allclose(found[key], wanted[key], atol=0.01, err_msg=key)
