@@ -34,13 +34,13 @@ PARTS = {
         "ours, float32, captured": "gpu:captured_step",
         "torch, float32": "pytorch:train",
     },
-    "step in bf16": {
+    "step-bf16": {
         "ours": "gpu:step_in_bf16",
         "ours, captured": "gpu:captured_step_in_bf16",
         "torch, eager": "gpu_torch:step_in_bf16",
         "torch, compiled": "gpu_torch:compiled_step_in_bf16",
     },
-    "small step": {  # in float32; of SMALL, whatever --config says
+    "step-small": {  # in float32; of SMALL, whatever --config says
         "ours": "ours:train",
         "ours, captured": "gpu:captured_step",
         "torch, eager": "pytorch:train",
@@ -72,7 +72,7 @@ class Options(machine.Settings):
     """How many turns each library takes."""
     config: str = "124m"
     """Which model: 124m, or smallest (to test this program)."""
-    parts: str = "step,step in bf16,small step,update,products,attention,decode"
+    parts: str = "step,step-bf16,step-small,update,products,attention,decode"
     """What to measure, separated by commas."""
 
 
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
         if part == "decode":
             text = decode.table([decode.compare(name, "write-1", threads, options)], header=False)
         else:
-            sizes = {each: TRAINING[each] for each in SMALL} if part == "small step" else {name: CONFIGS[name]}
+            sizes = {each: TRAINING[each] for each in SMALL} if part == "step-small" else {name: CONFIGS[name]}
             text = "\n\n".join("\n".join(measure(part, each, size, threads, options)) for each, size in sizes.items())
         print(f"## {part}, after {time.perf_counter() - began:.0f} s\n\n{text}\n", flush=True)
 
@@ -157,7 +157,7 @@ def _ms(spread: Spread) -> str:
 
 
 MEASURES = {"products": list(PRODUCTS), "attention": ["forward", "both passes"]}
-STEPS = dict.fromkeys(("step", "step in bf16", "small step"), step_table)
+STEPS = dict.fromkeys(("step", "step-bf16", "step-small"), step_table)
 TABLES = STEPS | {"update": update_table, "products": product_table, "attention": attention_table}
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@
 12. display.py      progress bars; dry_run.py: --dry-run; memory.py: how much is needed; trained.py: of what is
                     trained; profiling.py: --profile; records.py: what a report needs; eval_tasks.py: --eval-task;
                     words.py: the command of a run
-13. captured.py     a step as one launch on a GPU, for those who write the loop themselves
+13. captured.py     train_step as one launch on a GPU, which setup.py chooses where nothing is against it
 
 The path of one gradient, from the command to the weights:
 

@@ -13,8 +13,9 @@ train.py captures its steps wherever `obstacle` finds no reason against it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ def obstacle(options: Options, workers: Workers) -> str:
         "--profile measures each operation": training.profile,
         "dropout cannot be captured": config.dropout > 0,  # its key is a number, and would be the same at each step
         "experts cannot be captured": config.experts is not None,  # Python needs to know how many tokens each gets
+        "ALiBi cannot be captured": config.positions == "alibi",  # its distances come from the host
         "adapters are not captured": options.tuning.has_adapters,
         f"--objective {training.objective} is not captured": training.objective != "text",
         "--optimizer schedule-free is not captured": training.optimizer == "schedule-free",
@@ -85,12 +87,9 @@ class CapturedStep:
         steps = _steps_taken(optimizer)
         self._write(workers.model.device, batch, _numbers(optimizer, steps + 1, lr, mixed))
         if self.graph is None:
-
-            def work() -> Array:
-                return self._work(workers, optimizer, mixed, clip or math.inf, micro_batches)
-
+            work = partial(self._work, workers, optimizer, mixed, clip or math.inf, micro_batches)
             with _read_by_the_graph(self.numbers, optimizer, mixed):
-                self.graph, result = capture(work)  # takes the step, too
+                self.graph, result = _captured(work)  # takes the step, too
         else:
             for group in optimizer.groups:
                 group.flat.sync_views()  # the graph reads and writes the flat arrays
@@ -131,6 +130,13 @@ class CapturedStep:
         # The average of the weights is updated after the graph: whether it is, and how, is decided by Python.
         (optimizer.optimizers[0] if isinstance(optimizer, Averaged) else optimizer).step()
         return numbers
+
+
+def _captured(work: Callable[[], Array]) -> tuple[Graph[Array], Array]:
+    try:
+        return capture(work)
+    except RuntimeError as error:  # those of CuPy and CUDA
+        raise RuntimeError(f"the training step could not be captured ({error}); train with --no-cuda-graph") from error
 
 
 def _parts(optimizer: Optimizer, scale: float = 1.0) -> list[tuple[Any, float]]:

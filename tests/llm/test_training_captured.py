@@ -30,6 +30,7 @@ from minigrad.cuda import cublaslt
 from minigrad.cuda.products import our_products
 from minigrad.optim import SGD, Averaged, Muon
 from tests import fake_cupy
+from tests.llm.gpts import configs
 from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, metrics, resume, train, without_pictures
 
 pytest.importorskip("ml_dtypes")
@@ -53,8 +54,8 @@ class Steps:
     """Steps of a small model on a GPU, by `train_step` or what does the same."""
 
     def __init__(self, step: Any, optimizer: str = "adamw", shape: str = "gpt2", precision: Any = "fp32",
-                 micro_batches: int = 1, *, recompute: bool = False):  # fmt: skip
-        config = GPTConfig(vocab_size=V, context=T, layers=2, heads=4, dim=16, **SHAPES[shape])
+                 micro_batches: int = 1, *, recompute: bool = False, config: GPTConfig | None = None):  # fmt: skip
+        config = config or GPTConfig(vocab_size=V, context=T, layers=2, heads=4, dim=16, **SHAPES[shape])
         self.model = GPT(config, rng=1)
         self.model.recompute = recompute
         self.model.to("cuda")
@@ -140,6 +141,22 @@ def test_the_scale_of_fp16_falls_and_rises_as_without_a_graph(optimizer: str, mo
             assert_same(graph.state(), plain.state())
         overflows.append(found.overflow)
     assert overflows[0] and not all(overflows) and any(overflows[overflows.index(False) :])
+
+
+@given(configs(), st.sampled_from(["fp32", "bf16"]))
+def test_every_model_without_an_obstacle_can_be_captured(config: GPTConfig, precision: Any) -> None:
+    steps = Steps(CapturedStep(), "muon", precision=precision, config=config)
+    if obstacle(Options(model=config), steps.workers):
+        return
+    assert all(steps.take(batch(number)).updated for number in range(2))
+
+
+@pytest.mark.parametrize("config", [{"experts": 2}, {"positions": "alibi"}])
+@pytest.mark.control
+def test_a_model_that_cannot_be_captured_is_noticed(config: dict[str, Any]) -> None:
+    steps = Steps(CapturedStep(), config=GPTConfig(vocab_size=V, context=T, layers=1, heads=2, dim=8, **config))
+    with pytest.raises(RuntimeError, match="could not be captured .*; train with --no-cuda-graph"):
+        steps.take(batch(0))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -254,6 +271,7 @@ def test_other_optimizers_and_parameters_that_lag_behind_are_refused() -> None:
     ("change", "reason"),
     [
         ({}, ""),
+        ({"positions": "alibi"}, "ALiBi"),
         ({"optimizer": "muon", "ema_decay": 0.9, "precision": "fp16", "micro_batches": 2}, ""),
         ({"cuda_graph": False}, "--no-cuda-graph"),
         ({"profile": True}, "--profile"),
@@ -292,7 +310,7 @@ ON_GPU = ["--device", "cuda", "--steps", "8", "--checkpoint-every", "3", "--eval
 RUNS = {
     "adamw": ["--micro-batches", "2"],
     "muon": ["--optimizer", "muon", "--ema-decay", "0.5", "--precision", "bf16"],
-    "fp16": ["--precision", "fp16"],
+    "fp16": ["--precision", "fp16", "--freeze", "embedding"],
 }
 
 
