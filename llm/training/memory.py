@@ -35,7 +35,7 @@ def memory_arguments(options: Options, workers: int) -> dict[str, Any]:
         "has_logits": objective not in WITHOUT_LOGITS,
         "muon": training.optimizer == "muon",
         "averaged": training.ema_decay > 0 or training.optimizer == "schedule-free",
-        "half_copies": training.precision != "fp32",  # of what is trained: those of `cast_weights`
+        "half_copies": training.precision != "fp32",
         "pairs": objective == PAIRS,
     }
 

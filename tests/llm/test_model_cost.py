@@ -19,6 +19,8 @@ from llm.model.gpt import GPT
 from llm.model.presets import preset
 from minigrad import no_grad
 from minigrad.modes import op_hook
+from minigrad.optim import AdamW
+from minigrad.precision import cast_weights, precision_named, products_in
 from minigrad.profiler.table import size
 from tests.llm.gpts import configs
 
@@ -115,6 +117,21 @@ def test_activation_bytes_are_what_the_graph_holds(choices: dict) -> None:
     held = bytes_held(GPT(config))
     # Small arrays (one number a row) and Python objects are not counted. They are 1 to 3% here.
     assert held * 0.96 < activation_bytes(config, 8) < held
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("choices", [{}, CHOICES[7], {"parallel": True}, MIXTURE, CHOICES[-1]], ids=str)
+def test_with_another_precision_inputs_of_linear_maps_are_held_twice(choices: dict, precision: Any) -> None:
+    if precision == "bf16":
+        pytest.importorskip("ml_dtypes")
+    config = GPTConfig(**{"vocab_size": 500, "context": 128, "layers": 2, "heads": 4, "dim": 64} | choices)
+    model = GPT(config)
+    flats = [group.flat for group in AdamW(model.named_parameters()).groups]
+    chosen = precision_named(precision)
+    with cast_weights(flats, chosen), products_in(chosen):
+        held = bytes_held(model)
+    assert held * 0.96 < activation_bytes(config, 8, half_copies=True) < held
+    assert not held * 0.96 < activation_bytes(config, 8), "a control: without the copies the formula is wrong"
 
 
 @settings(max_examples=settings().max_examples // 2)

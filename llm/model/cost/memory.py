@@ -54,7 +54,8 @@ def training_memory(
     `recompute`: with activation checkpointing. `workers`: how many workers divide the batch. `processes`: whether they
     are processes. `trained`: what is trained; None: everything. `has_logits`: whether the loss is that of next tokens;
     a classifier has none. `muon`: whether Muon trains the matrices of the layers, if everything is trained.
-    `averaged`, `half_copies`: whether there are an average of the weights, and copies in a half type for products.
+    `averaged`: whether there is an average of the weights too. `half_copies`: whether weights and inputs of linear maps
+    have copies in a half type.
     """
     count = parameters(config, pairs=pairs)
     total = count.total
@@ -63,13 +64,14 @@ def training_memory(
     # Logits are computed in chunks of tokens. When one is computed, the one before it is still in memory: two chunks.
     rows_of_logits = min(2 * CPU_CHUNK_ROWS, _tokens_of_a_worker(config, batch_size, context, workers))
     how: dict[str, Any] = {"recompute": recompute, "workers": workers, "trained": trained, "has_logits": has_logits}
+    how |= {"half_copies": half_copies, "pairs": pairs}
     return Memory(
         # Processes share a second copy of what is trained, and each has a gradient of its own: parallel/processes.py.
         weights=weights + (learned if processes else 0) + (learned // 2 if half_copies else 0),
         gradients=workers * learned if processes else learned,
         # AdamW: mean and mean square of the gradients. Muon: the mean.
         optimizer=(3 if averaged else 2) * learned - (inside if muon and not trained else 0),
-        activations=activation_bytes(config, batch_size, context, itemsize, pairs=pairs, **how),
+        activations=activation_bytes(config, batch_size, context, itemsize, **how),
         logits=workers * rows_of_logits * config.vocab_size * itemsize if has_logits else 0,
     )
 
@@ -84,6 +86,7 @@ def activation_bytes(
     workers: int = 1,
     trained: Trained | None = None,
     has_logits: bool = True,
+    half_copies: bool = False,
     pairs: bool = False,
 ) -> int:
     """Bytes that the graphs of all workers hold at the end of the forward pass of `model.loss`.
@@ -92,7 +95,8 @@ def activation_bytes(
     """
     C, L, V, T = config.dim, config.layers, config.vocab_size, context or config.context
     tokens = batch_size * T
-    of_layers = [block_numbers(config, layer, batch_size, T, pairs=pairs) for layer in range(L)]
+    how = {"half_copies": half_copies, "pairs": pairs}
+    of_layers = [block_numbers(config, layer, batch_size, T, **how) for layer in range(L)]
     if trained is not None:  # what lies below is not in the graph
         of_layers = of_layers[trained.frozen_layers :] or [0]
         L = len(of_layers)
@@ -112,14 +116,19 @@ def activation_bytes(
     return itemsize * (blocks + tokens * outside + workers * head)
 
 
-def block_numbers(config: GPTConfig, layer: int, batch_size: int, T: int, *, pairs: bool = False) -> int:
-    """How many numbers the graph of one block holds."""
+def block_numbers(
+    config: GPTConfig, layer: int, batch_size: int, T: int, *, half_copies: bool = False, pairs: bool = False
+) -> int:
+    """How many numbers the graph of one block holds; a copy in the half type counts as half of a number."""
     H, K, D, kind = config.heads, config.key_heads, config.head_size, layer_kind(config, layer)
     attention = (H + 2 * K) * D + H * D + H  # q, k, v; the output; log sum exp of the scores
     if config.qk_norm or kind.rope_base is not None:
         attention += (H + K) * D  # q and k before they are normalised or rotated
     saved = saved_weights(T, D, kind.window, config.attention_soft_cap)  # attention weights of a head, if stored
     norms, mlp = norm_numbers(config), _mlp_numbers(config, layer)
+    if half_copies:  # of the inputs of linear maps
+        attention += (config.dim + H * D) // 2
+        mlp += _mlp_inputs(config, layer) // 2
     if pairs:
         norms, attention, mlp, saved = 5 * norms // 2, 3 * attention, 2 * mlp, 3 * saved
     return batch_size * (T * (norms + attention + mlp) + H * saved)
@@ -142,6 +151,12 @@ def _mlp_numbers(config: GPTConfig, layer: int) -> int:
     # For each of its experts, a token has a copy of its vector; an output in two orders, by expert and by token; and
     # four integers of 64 bits that say which is where, as many bytes as eight numbers.
     return config.experts + config.experts_per_token * (hidden + 3 * config.dim + 8)
+
+
+def _mlp_inputs(config: GPTConfig, layer: int) -> int:
+    """Numbers per token that the linear maps of the MLP, or of a token's experts, read."""
+    inputs = config.dim + config.mlp_width(layer)
+    return inputs if config.experts is None or not config.has_experts(layer) else config.experts_per_token * inputs
 
 
 def cache_bytes(config: GPTConfig, tokens: int | None = None, batch_size: int = 1, itemsize: int = 4) -> int:
