@@ -22,12 +22,12 @@ LARGE = 10 * SMALL_MODEL
 
 
 def now() -> set[int]:
-    """The threads of the BLAS that comes with NumPy. Tests that ran before may have loaded SciPy's, which is another."""
+    """The threads of the BLAS that comes with NumPy. Other tests may have loaded that of SciPy too."""
     blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
     return {library["num_threads"] for library in blas if "numpy" in library["filepath"]}
 
 
-NEEDS_THREADS = pytest.mark.skipif(not now() or os.cpu_count() == 1, reason="the BLAS of NumPy has no threads to set here")
+NEEDS_THREADS = pytest.mark.skipif(not now() or os.cpu_count() == 1, reason="NumPy has no BLAS with threads here")
 
 
 @pytest.fixture(autouse=True)
