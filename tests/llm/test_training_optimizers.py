@@ -78,14 +78,15 @@ class Watched(NextToken):
 
 
 def copies_of(precision: Any, *, frozen: bool = False) -> int:
-    """Bytes that a step makes before its forward pass begins."""
+    """Bytes that a step, and the one before it, have made before its forward pass begins."""
     model, watched, mixed = GPT(WIDE), Watched(), MixedPrecision(precision)
     if frozen:
         freeze(model, "blocks.0")
     optimizer = make_optimizer(model, TrainOptions(optimizer="muon"))
-    with workers_of(model, 1, objective=mixed.objective(watched)) as workers:
+    with workers_of(model, 1, objective=mixed.objective(watched, model)) as workers:
         tracemalloc.start()
-        mixed.accumulate(workers, optimizer, random_batch(0, 2))
+        for step in range(2):  # frozen weights are cast in the first one
+            mixed.accumulate(workers, optimizer, random_batch(step, 2))
         tracemalloc.stop()
     return watched.held
 

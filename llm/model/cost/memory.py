@@ -67,7 +67,7 @@ def training_memory(
     how |= {"half_copies": half_copies, "pairs": pairs}
     return Memory(
         # Processes share a second copy of what is trained, and each has a gradient of its own: parallel/processes.py.
-        weights=weights + (learned if processes else 0) + (learned // 2 if half_copies else 0),
+        weights=weights + (learned if processes else 0) + (weights // 2 if half_copies else 0),
         gradients=workers * learned if processes else learned,
         # AdamW: mean and mean square of the gradients. Muon: the mean.
         optimizer=(3 if averaged else 2) * learned - (inside if muon and not trained else 0),
