@@ -232,7 +232,8 @@ def untouched_array(shape: tuple[int, ...], like: Array) -> Array:
     """An array whose memory is taken page by page, when it is written; in the dtype and on the device of `like`."""
     size = math.prod(shape) * like.dtype.itemsize
     if array_module(like) is not np or not size:
-        return array_module(like).empty(shape, like.dtype)
+        # Zeros: a captured step multiplies what no text has written yet by 0, which must not be NaN.
+        return array_module(like).zeros(shape, like.dtype)
     # np.empty asks Linux for pages of 2 MB. One token would take such a page in each head: of SmolLM2 with 8 slots,
     # 3 GB after some short texts. With pages of 4 kB it is 0.2 GB, and reading them takes hardly longer.
     memory = mmap.mmap(-1, size)

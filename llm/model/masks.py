@@ -21,7 +21,7 @@ import numpy as np
 from llm.model.config import GPTConfig
 from llm.model.experts import Routing
 from llm.model.layer_kinds import LayerKind
-from llm.model.positions import PADDING, PositionTable, TokenPositions, alibi_slopes
+from llm.model.positions import PADDING, OnDevice, PositionTable, TokenPositions, alibi_slopes
 from minigrad.backend import Array, device_of, to_device
 from minigrad.fused.attention_scores import ALL
 
@@ -51,6 +51,9 @@ def layer_settings(
     if rotation is not None and not isinstance(positions.queries, slice):
         cos, sin = rotation  # (B, T, D / 2), (B, T, D / 2)
         rotation = cos[:, None], sin[:, None]  # (B, 1, T, D / 2), (B, 1, T, D / 2)
+    if isinstance(positions.keys, OnDevice):
+        bias = hiding_bias(positions, kind.window, like)
+        return LayerSettings(bias=bias, rotation=rotation, routing=routing)
     if isinstance(positions.keys, slice):
         return LayerSettings(window=kind.window, bias=bias, rotation=rotation, routing=routing)
 
@@ -118,8 +121,20 @@ def alibi_bias(heads: int, positions: TokenPositions, like: Array) -> AlibiBias 
     return bias.block(ALL, ALL, ALL) if bias.distances.queries.shape[1] == 1 else bias
 
 
-def as_rows(positions: slice | np.ndarray, device: str) -> Array:
+def hiding_bias(positions: TokenPositions, window: int | None, like: Array) -> Array:
+    """-inf where a key is later than the query, or outside of its window, and 0 elsewhere: (B, 1, T, S)."""
+    # As a bias, it is made once for all layers; a mask would be turned into one in each layer.
+    distances = Distances(positions, device_of(like)).block(ALL, ALL, ALL)[:, None]  # (B, 1, T, S)
+    visible = distances >= 0
+    if window is not None:
+        visible &= distances < window
+    return np.where(visible, 0.0, -np.inf).astype(like.dtype)
+
+
+def as_rows(positions: slice | np.ndarray | OnDevice, device: str) -> Array:
     """Positions as an array (B, N), or (1, N) if they are the same for all rows."""
+    if isinstance(positions, OnDevice):
+        return positions.array
     if isinstance(positions, slice):
         positions = np.arange(positions.start, positions.stop)[None]
     return to_device(positions, device)

@@ -6,6 +6,7 @@ are two forms:
     slice           all rows have the same consecutive positions, as in training and in ordinary generation
     array (B, T)    rows differ: there is padding, or there are packed documents, or the caller has given positions,
                     or the rows are the new tokens of texts of different lengths (cache_pool.py)
+    OnDevice        the host does not know them, because a CUDA graph moves them (llm/inference/captured.py)
 
 In an array, padding has the position PADDING.
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,13 @@ from minigrad.backend import Array, device_of, to_device
 from minigrad.tensor import as_tensor
 
 PADDING = -1
+
+
+class OnDevice(NamedTuple):
+    """Positions that only the GPU knows: integers (B, N), all of them below `end`. There is no padding."""
+
+    array: Array
+    end: int
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,8 @@ class TokenPositions:
     longest text. There each query may attend to the keys of its text up to its own.
     """
 
-    queries: slice | np.ndarray  # a slice of T positions, or (B, T)
-    keys: slice | np.ndarray  # a slice of S positions, or (B, S)
+    queries: slice | np.ndarray | OnDevice  # a slice of T positions, or (B, T)
+    keys: slice | np.ndarray | OnDevice  # a slice of S positions, or (B, S)
     document_ids: np.ndarray | None = None  # (B, T): 0, 0, 0, 1, 1, ... in each row; None: each row is one document
 
 
@@ -46,13 +54,16 @@ def token_positions(
     positions: Any = None,
     mask: Any = None,
     documents: Any = None,
-    cached: slice | np.ndarray = slice(0, 0),
+    cached: slice | np.ndarray | TokenPositions = slice(0, 0),
 ) -> TokenPositions:
     """Positions of T new tokens in each of B rows. `cached`: the positions of the tokens in the cache, if there is one.
 
     If the new tokens continue several texts (cache_pool.py), `cached` has the positions of all of them, (N,): each is a
-    row. `positions`, `mask` and `documents` are those of `GPT.forward`. Raises ValueError for a wrong shape or dtype.
+    row. A cache may also know the positions of the new tokens. `positions`, `mask` and `documents` are those of
+    `GPT.forward`. Raises ValueError for a wrong shape or dtype.
     """
+    if isinstance(cached, TokenPositions):
+        return cached
     T, is_plain = shape[1], positions is None and mask is None and documents is None
     if isinstance(cached, np.ndarray) and cached.ndim == 1:
         if shape != (len(cached), 1) or not is_plain:
@@ -119,13 +130,17 @@ def _checked(name: str, x: Any, shape: tuple[int, int], kinds: str, wanted: str)
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def table_length(positions: slice | np.ndarray) -> int:
+def table_length(positions: slice | np.ndarray | OnDevice) -> int:
     """The largest position plus one: a table needs this many rows."""
+    if isinstance(positions, OnDevice):
+        return positions.end
     return positions.stop if isinstance(positions, slice) else int(positions.max(initial=PADDING)) + 1
 
 
-def table_index(positions: slice | np.ndarray, device: str) -> slice | Array:
+def table_index(positions: slice | np.ndarray | OnDevice, device: str) -> slice | Array:
     """What to index a table with. Padding reads row 0. Any row would do, because results at padding are never used."""
+    if isinstance(positions, OnDevice):
+        return positions.array
     return positions if isinstance(positions, slice) else to_device(np.maximum(positions, 0), device)
 
 
@@ -145,7 +160,7 @@ class PositionTable:
         self.compute, self.effective_length = compute, effective_length
         self.computed: tuple[int, tuple[Array, ...]] = (0, ())  # the effective length, and the arrays
 
-    def __call__(self, positions: slice | np.ndarray, like: Array) -> tuple[Array, ...]:
+    def __call__(self, positions: slice | np.ndarray | OnDevice, like: Array) -> tuple[Array, ...]:
         """The rows at `positions`, a slice or an array (B, T), on the device and in the dtype of the array `like`."""
         device, length = device_of(like), max(table_length(positions), 1)  # at least the row that padding reads
         effective = 0 if self.effective_length is None else self.effective_length(length)

@@ -45,17 +45,9 @@ def obstacle(options: Options, workers: Workers) -> str:
         f"--objective {training.objective} is not captured": training.objective != "text",
         "--optimizer schedule-free is not captured": training.optimizer == "schedule-free",
         "several ranks send their gradients between operations": not isinstance(workers, Threads),
-        "there is no cublasLt, whose products can be captured": not _has_cublaslt(),
+        "there is no cublasLt, whose products can be captured": not cublaslt.is_available(),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
-
-
-def _has_cublaslt() -> bool:
-    try:
-        cublaslt.library()
-    except cublaslt.Failed:
-        return False
-    return True
 
 
 class CapturedStep:

@@ -94,6 +94,14 @@ def library() -> Any:
     raise Failed("libcublasLt was not found")
 
 
+def is_available() -> bool:
+    try:
+        library()
+    except Failed:
+        return False
+    return True
+
+
 def call(name: str, *arguments: Any) -> None:
     status = getattr(library(), name)(*arguments)
     if status:
