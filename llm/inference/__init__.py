@@ -3,6 +3,7 @@
 1. sampling.py      from the logits of the next token to a token; filters.py and penalties.py are its steps
 2. generate.py      one token after the other
 3. engine/          the same for many texts at once; all programs write with it
+   captured.py      a token in one launch, on a GPU
 4. text.py          a prompt goes in, and text comes out, piece by piece; chat_prompt.py: a conversation as a prompt
    completions.py  completions of many prompts at once
 5. constrain/       only tokens with which the text can still match a pattern, or a JSON schema

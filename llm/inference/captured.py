@@ -70,7 +70,6 @@ class CapturedDecoder:
         xp = array_module(model.embedding.weight.data)
         self.id = xp.zeros((1, 1), np.int64)  # the token that a graph reads
         self.position = xp.zeros(1, np.int64)  # its position in the text; a graph adds 1
-        self.all_positions = xp.arange(pool.capacity)
         self.written = xp.zeros(pool.capacity + 1, np.int64)  # by `write`: the token at each position of the text
         self.next: int | None = None  # what is in `position`, if the host knows it
         self.graphs: dict[tuple[int, bool], Graph[Array]] = {}  # by room, and whether they choose a token
@@ -87,7 +86,7 @@ class CapturedDecoder:
     def write(self, id: int, count: int) -> list[int]:
         """Add a token to the text, and after it `count` - 1 of those `count` that are returned.
 
-        Each is the likeliest one; -1 instead if that cannot be said, because logits are not finite. The host waits once.
+        Each is the likeliest one, or -1 where logits are not finite. The host waits once.
         """
         begin = self.pool.lengths[0] + 1
         self.id.fill(id)
@@ -125,7 +124,7 @@ class CapturedDecoder:
 
     def _step(self, room: int, *, choose: bool) -> Array:
         """What is recorded: reads the token in `id`; with `choose`, puts the likeliest one in its place."""
-        cache: Any = CacheOnDevice(self.pool, self.position, self.all_positions[:room])
+        cache: Any = CacheOnDevice(self.pool, self.position, room)
         x = self.model.hidden(self.id, cache=cache)  # (1, 1, C)
         logits = self.model.logits(x[:, -1]).data  # (1, V)
         if choose:
@@ -138,12 +137,12 @@ class CapturedDecoder:
 class CacheOnDevice:
     """What a recorded call of the model gets as its cache: slot 0 of a pool, up to a position that only the GPU knows.
 
-    `position` (1,): of the new token. `seen` (S,): the positions of the tokens in the cache that are read.
+    `position` (1,): of the new token. `room`: how many tokens of the cache are read, S; later ones are hidden.
     """
 
-    def __init__(self, pool: CachePool, position: Array, seen: Array):
-        self.pool, self.position, self.room = pool, position, len(seen)
-        self.positions = TokenPositions(OnDevice(position[None], pool.capacity), OnDevice(seen[None], pool.capacity))
+    def __init__(self, pool: CachePool, position: Array, room: int):
+        self.pool, self.position, self.room = pool, position, room
+        self.positions = TokenPositions(OnDevice(position[None], pool.capacity), slice(0, room))
 
     def append(self, layer: int, k: Any, v: Any) -> tuple[Array, Array]:
         """Write the keys and values (1, K, 1, D) of the new token; returns those of the first S, (1, K, S, D)."""

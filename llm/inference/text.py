@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
-from llm.inference.engine.engine import Engine
+from llm.inference.engine.one_text import one_text_engine
 from llm.inference.engine.requests import Request, Token
 from llm.inference.engine.text_stream import TextStream
 from llm.inference.generate import first_in_context
@@ -92,7 +92,7 @@ def continue_prompt(
     refuse_classifier(model)
     ids = prompt_ids(model, tokenizer, prompt)
     request = Request(ids, max_tokens, sampling or Sampling(), seed, stop_ids=end_ids_of(tokenizer))
-    return (token.id for token in Engine(model).run(request))
+    return (token.id for token in one_text_engine(model).run(request))
 
 
 def prompt_ids(model: GPT, tokenizer: BaseTokenizer, prompt: str) -> list[int]:

@@ -22,7 +22,7 @@ from llm.model.config import GPTConfig
 from llm.model.experts import Routing
 from llm.model.layer_kinds import LayerKind
 from llm.model.positions import PADDING, OnDevice, PositionTable, TokenPositions, alibi_slopes
-from minigrad.backend import Array, device_of, to_device
+from minigrad.backend import Array, array_module, device_of, to_device
 from minigrad.fused.attention_scores import ALL
 
 
@@ -51,8 +51,8 @@ def layer_settings(
     if rotation is not None and not isinstance(positions.queries, slice):
         cos, sin = rotation  # (B, T, D / 2), (B, T, D / 2)
         rotation = cos[:, None], sin[:, None]  # (B, 1, T, D / 2), (B, 1, T, D / 2)
-    if isinstance(positions.keys, OnDevice):
-        bias = hiding_bias(positions, kind.window, like)
+    if isinstance(positions.queries, OnDevice) and isinstance(positions.keys, slice):
+        bias = hiding_bias(positions.queries, positions.keys, kind.window, like)
         return LayerSettings(bias=bias, rotation=rotation, routing=routing)
     if isinstance(positions.keys, slice):
         return LayerSettings(window=kind.window, bias=bias, rotation=rotation, routing=routing)
@@ -121,10 +121,10 @@ def alibi_bias(heads: int, positions: TokenPositions, like: Array) -> AlibiBias 
     return bias.block(ALL, ALL, ALL) if bias.distances.queries.shape[1] == 1 else bias
 
 
-def hiding_bias(positions: TokenPositions, window: int | None, like: Array) -> Array:
+def hiding_bias(query: OnDevice, keys: slice, window: int | None, like: Array) -> Array:
     """-inf where a key is later than the query, or outside of its window, and 0 elsewhere: (B, 1, T, S)."""
     # As a bias, it is made once for all layers; a mask would be turned into one in each layer.
-    distances = Distances(positions, device_of(like)).block(ALL, ALL, ALL)[:, None]  # (B, 1, T, S)
+    distances = query.array[:, None, :, None] - array_module(like).arange(keys.start, keys.stop)
     visible = distances >= 0
     if window is not None:
         visible &= distances < window

@@ -29,7 +29,7 @@ PADDING = -1
 
 
 class OnDevice(NamedTuple):
-    """Positions that only the GPU knows: integers (B, N), all of them below `end`. There is no padding."""
+    """Positions that only the GPU knows: integers (B, T), all of them below `end`. There is no padding."""
 
     array: Array
     end: int
@@ -44,7 +44,7 @@ class TokenPositions:
     """
 
     queries: slice | np.ndarray | OnDevice  # a slice of T positions, or (B, T)
-    keys: slice | np.ndarray | OnDevice  # a slice of S positions, or (B, S)
+    keys: slice | np.ndarray  # a slice of S positions, or (B, S)
     document_ids: np.ndarray | None = None  # (B, T): 0, 0, 0, 1, 1, ... in each row; None: each row is one document
 
 

@@ -144,9 +144,8 @@ class Engine:
         """Give free slots to the requests that have waited longest."""
         while self.waiting and self.slots.free and not self._is_read_by_another(self.waiting[0]):
             generation = self.waiting.popleft()
-            generation.slot = self.slots.take(
-                generation.visible_ids, generation.request.adapter, reuse=generation.can_reuse
-            )
+            ids, adapter = generation.visible_ids, generation.request.adapter
+            generation.slot = self.slots.take(ids, adapter, reuse=generation.can_reuse)
             self.running.append(generation)
 
     def _is_read_by_another(self, generation: Generation) -> bool:
@@ -268,22 +267,25 @@ class Engine:
         return to_device(model.logits(Tensor(x[to_device(rows, device_of(x))])).data, "cpu")
 
     def _draw(self, generation: Generation, logits: np.ndarray) -> None:
-        """Add the next token to a text, or finish it. `logits`: (V,)."""
-        if generation.tokens_left > 0:  # otherwise only the prompt was to be read
-            id = generation.draw(logits)
-            token = None if id is None else make_token(id, logits, generation.request.top_logprobs)
-            if token is None or token.id in generation.request.stop_ids:
-                generation.finish_reason, generation.end = "stop", token
-                return
-            generation.append(token)
-        if generation.tokens_left == 0:
+        """Draw the next token of a text, and add it. `logits`: (V,)."""
+        if generation.tokens_left == 0:  # only the prompt was to be read
             generation.finish_reason = "length"
-        else:
-            self._make_room(generation)
+            return
+        id = generation.draw(logits)
+        self._add(generation, None if id is None else make_token(id, logits, generation.request.top_logprobs))
+
+    def _add(self, generation: Generation, token: Token | None) -> None:
+        """Add a token to a text, or finish it. None: nothing can follow."""
+        if token is None or token.id in generation.request.stop_ids:
+            generation.finish_reason, generation.end = "stop", token
+            return
+        generation.append(token)
+        self._make_room(generation)
 
     def _make_room(self, generation: Generation) -> None:
-        """Prepare a text for its next token: at the end of the context, leave out its oldest tokens or finish it."""
-        if not generation.request.slide and len(generation.ids) > self.context:
+        """Prepare a text for its next token, if there is one. At the context's end, leave out its oldest tokens."""
+        ends = not generation.request.slide and len(generation.ids) > self.context
+        if generation.tokens_left == 0 or ends:
             generation.finish_reason = "length"
         elif (placement := place(self.model, len(generation.ids), self.context)) != generation.placement:
             generation.placement = placement

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from llm.console import say
 from llm.inference.constrain import Constraint
-from llm.inference.engine.engine import Engine
+from llm.inference.engine.one_text import one_text_engine
 from llm.inference.engine.requests import Generation, Request, Token
 from llm.inference.engine.slots import common_length
 from llm.inference.engine.speculation import Draft, DraftModel, PromptLookup
@@ -39,7 +39,7 @@ class TextWriter:
 
     def __init__(self, loaded: LoadedModel, options: GenerateOptions):
         self.tokenizer, self.options = loaded.tokenizer, options
-        self.engine = Engine(loaded.model)
+        self.engine = one_text_engine(loaded.model)
         self.end_ids = loaded.all_end_ids
         self.draft = load_draft(options, loaded)
         self.counter = TokenCounter(with_draft=self.draft is not None)

@@ -10,7 +10,7 @@ import numpy as np
 from llm.data.errors import DataError
 from llm.evaluation.loss import Validation
 from llm.inference.chat_prompt import chat_ids
-from llm.inference.engine.engine import Engine
+from llm.inference.engine.one_text import one_text_engine
 from llm.inference.engine.requests import Request
 from llm.inference.sampling import Sampling
 from llm.inference.text import SAMPLE_TEMPERATURE, SAMPLE_TOKENS, decode_until_stop, end_ids_of
@@ -154,7 +154,8 @@ def write_after(model: GPT, tokenizer: BaseTokenizer, ids: Sequence[int], seed: 
     """What the model writes after these tokens, up to the end of its turn."""
     sampling = Sampling(temperature=SAMPLE_TEMPERATURE)
     request = Request(list(ids), SAMPLE_TOKENS, sampling, seed, stop_ids=end_ids_of(tokenizer))
-    return "".join(decode_until_stop((token.id for token in Engine(model).run(request)), tokenizer, mid_text=True))
+    written = (token.id for token in one_text_engine(model).run(request))
+    return "".join(decode_until_stop(written, tokenizer, mid_text=True))
 
 
 def encode_all(encoder: Encoder, rows: Sequence, context: int, purpose: str) -> ChatExamples:
