@@ -20,14 +20,18 @@ import tyro
 
 from benchmarks import decode, machine
 from benchmarks.comparison import Spread, parse_names, start_competitors, take_turns
+from benchmarks.peers.decoding import WRITTEN
 from benchmarks.peers.gpu import PRODUCTS
-from benchmarks.task import GPT2_124M, TRAINING, Device, Task
+from benchmarks.task import DECODING, GPT2_124M, TRAINING, Device, Task
 from llm.model.config import GPTConfig
 from llm.model.cost import parameters, training_flops
 from minigrad.backend import pick_device
 
 CONFIGS = {"124m": (GPTConfig(**GPT2_124M, context=1024), 32), "smallest": TRAINING["smallest"]}
-SMALL = ("a", "b")  # of TRAINING: small models, for which the host takes longer than the GPU
+SIZES = {  # of parts that take others, whatever --config says
+    "step-small": {name: TRAINING[name] for name in ("a", "b")},  # for which the host takes longer than the GPU
+    "write": {name: (DECODING[name], 1) for name in ("124m", "384")},
+}
 PARTS = {
     "step": {
         "ours, float32": "ours:train",
@@ -40,7 +44,7 @@ PARTS = {
         "torch, eager": "gpu_torch:step_in_bf16",
         "torch, compiled": "gpu_torch:compiled_step_in_bf16",
     },
-    "step-small": {  # in float32; of SMALL, whatever --config says
+    "step-small": {  # in float32
         "ours": "ours:train",
         "ours, captured": "gpu:captured_step",
         "torch, eager": "pytorch:train",
@@ -59,6 +63,14 @@ PARTS = {
         "ours, bf16": "gpu:attention_in_bf16",
         "torch, bf16": "gpu_torch:attention_in_bf16",
     },
+    "write": {  # one text; after each token but those of the third, the logits come to the host
+        "ours": "ours:decode",
+        "ours, captured": "writing:captured",
+        "ours, captured, chosen on the GPU": "writing:captured_and_chosen",
+        "torch, eager": "pytorch:decode",
+        "torch, eager, fixed cache": "writing_torch:with_fixed_cache",
+        "torch, captured, fixed cache": "writing_torch:captured",
+    },
 }
 BYTES_OF_UPDATE = 4 * (1 + 2 + 7)  # of a parameter: read the gradient; scale it; AdamW reads p, g, m, v, writes p, m, v
 
@@ -72,7 +84,7 @@ class Options(machine.Settings):
     """How many turns each library takes."""
     config: str = "124m"
     """Which model: 124m, or smallest (to test this program)."""
-    parts: str = "step,step-bf16,step-small,update,products,attention,decode"
+    parts: str = "step,step-bf16,step-small,update,products,attention,write,decode"
     """What to measure, separated by commas."""
 
 
@@ -88,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
         if part == "decode":
             text = decode.table([decode.compare(name, "write-1", threads, options)], header=False)
         else:
-            sizes = {each: TRAINING[each] for each in SMALL} if part == "step-small" else {name: CONFIGS[name]}
+            sizes = SIZES.get(part, {name: CONFIGS[name]})
             text = "\n\n".join("\n".join(measure(part, each, size, threads, options)) for each, size in sizes.items())
         print(f"## {part}, after {time.perf_counter() - began:.0f} s\n\n{text}\n", flush=True)
 
@@ -100,7 +112,8 @@ def measure(part: str, name: str, size: tuple[GPTConfig, int], threads: int, opt
     with tempfile.TemporaryDirectory() as folder:
         Task(Path(folder), config, batch, threads, options.device).write(batches=2)
         with start_competitors(PARTS[part], Path(folder), settings) as (competitors, skipped):
-            losses = {each.name: each.measure(3)[-1].get("loss") for each in competitors}
+            last = {each.name: each.measure(3)[-1] for each in competitors}
+            losses = {each: found.get("loss", found.get("logit")) for each, found in last.items()}
             times = take_turns(competitors, options.rounds, options.seconds, names)
             lines = machine.describe([each.libraries for each in competitors], settings, threads, options.device)
             peaks = {each.name: each.peak for each in competitors}
@@ -152,13 +165,22 @@ def attention_table(times: Any, config: GPTConfig, batch: int, losses: Any, peak
     return ["| | forward, ms | both passes, ms | TFLOP/s: forward, both |", "|---|---|---|---|", *rows]
 
 
+def write_table(times: Any, config: GPTConfig, batch: int, losses: Any, peaks: Any) -> list[str]:
+    rows = []
+    for name, rounds in times["seconds"].items():
+        each = Spread.of([seconds / WRITTEN for seconds in rounds])
+        logit = "" if losses[name] is None else f"{losses[name]:.4f}"
+        rows.append(f"| {name} | {_ms(each)} | {1 / each.median:,.0f} | {peaks[name] / 1e9:.1f} | {logit} |")
+    return ["| | ms a token | tokens/s | memory, GB | mean of the largest logits |", "|---|---|---|---|---|", *rows]
+
+
 def _ms(spread: Spread) -> str:
     return f"{1e3 * spread.median:.2f} [{1e3 * spread.least:.2f}, {1e3 * spread.most:.2f}]"
 
 
 MEASURES = {"products": list(PRODUCTS), "attention": ["forward", "both passes"]}
 STEPS = dict.fromkeys(("step", "step-bf16", "step-small"), step_table)
-TABLES = STEPS | {"update": update_table, "products": product_table, "attention": attention_table}
+TABLES = STEPS | {"update": update_table, "products": product_table, "attention": attention_table, "write": write_table}
 
 if __name__ == "__main__":
     machine.run(main, "benchmarks.gpu")

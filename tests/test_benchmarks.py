@@ -22,7 +22,7 @@ from benchmarks.learning_plan import LearningPlan
 from benchmarks.peers import functional, small
 from benchmarks.peers.limits import SIDE
 from benchmarks.peers.parts import linear_shapes
-from benchmarks.task import LLAMA, TRAINING, Task
+from benchmarks.task import DECODING, LLAMA, TRAINING, Task
 from llm.model.gpt import GPT
 from llm.runs.presets import presets
 from llm.runs.run import Run
@@ -462,6 +462,29 @@ def test_the_step_of_torch_in_bf16_has_our_losses(tmp_path: Path) -> None:
     task = Task(tmp_path, *TRAINING["smallest"]).write()
     ours, theirs = work_of_gpu.step_in_bf16(task), gpu_torch.step_in_bf16(task)
     np.testing.assert_allclose(*([work()["loss"] for _ in range(3)] for work in (ours, theirs)), rtol=0.01)
+
+
+def test_what_is_written_by_graphs_is_what_is_written_without(tmp_path: Path) -> None:
+    from benchmarks.peers import ours, writing
+    from tests.fake_cupy import installed
+
+    task = Task(tmp_path, DECODING["smallest"], 1, device="cuda").write()
+    with installed():
+        expected, found = ours.decode(task)(), writing.captured(task)
+        for _ in range(2):  # a second text begins where the graphs are there already
+            assert found()["logit"] == pytest.approx(expected["logit"], rel=1e-5)
+        assert writing.captured_and_chosen(task)()["seconds"] > 0
+
+
+@pytest.mark.parity
+def test_torch_writes_with_a_fixed_cache_what_it_writes_without(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason=WITHOUT_TORCH)
+    from benchmarks.peers import pytorch, writing_torch
+
+    task = Task(tmp_path, DECODING["smallest"], 1).write()
+    expected, found = pytorch.decode(task)(), writing_torch.with_fixed_cache(task)
+    for _ in range(2):
+        assert found()["logit"] == pytest.approx(expected["logit"], rel=1e-5)
 
 
 @pytest.mark.skipif(pick_device("auto") == "cuda", reason="there is a GPU")

@@ -39,10 +39,10 @@ class GPT(nn.Module):
             self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
 
     def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        start = 0 if cache is None else cache.length
+        new = slice(0, ids.shape[1]) if cache is None else cache.new(ids.shape[1])
         x = self.embedding(ids)
         if self.config.positions == "learned":
-            x = x + self.positions.weight[start : start + ids.shape[1]]
+            x = x + self.positions.weight[new]
         for layer, block in enumerate(self.blocks):
             x = block(x, cache, layer)
         return self.norm(x)
@@ -89,7 +89,8 @@ class Attention(nn.Module):
             q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
         if cache is not None:
             k, v = cache.append(layer, k, v)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=K < H)  # (B, H, T, D)
+        mask = None if cache is None else cache.mask
+        y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=T > 1, enable_gqa=K < H)  # (B, H, T, D)
         return self.out(y.transpose(1, 2).reshape(B, T, C))
 
 
@@ -122,9 +123,15 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Cache:
     """Keys and values of up to `context` tokens, allocated in the beginning."""
 
+    mask: Tensor | None = None  # which of the returned keys a new token sees; None: those before it
+
     def __init__(self, config: GPTConfig, batch: int, device: str):
         shape = (config.layers, 2, batch, config.key_heads, config.context, config.head_size)
         self.arrays, self.length, self.last = torch.empty(shape, device=device), 0, config.layers - 1
+
+    def new(self, count: int) -> Any:
+        """The positions of so many new tokens, with which a table can be indexed."""
+        return slice(self.length, self.length + count)
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append keys and values (B, K, T, D) of the new tokens; returns those of all tokens (B, K, S, D)."""
