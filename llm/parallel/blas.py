@@ -33,16 +33,20 @@ SMALL_MODEL = 1 << 23  # parameters, about 8 million
 def blas_threads(requested: int | None, parameters: int) -> int:
     """As many threads as the user asks for (`requested`, VARIABLES), else what is best for a model of this size."""
     threads = steady_blas_threads(requested, parameters)
-    if requested is not None or threads_from_environment() is not None:
-        return threads
-    return max(1, round(threads * idle_share()))
+    return threads if _is_given(requested) else max(1, round(threads * idle_share()))
 
 
 def steady_blas_threads(requested: int | None, parameters: int) -> int:
-    """The same, however busy the machine is: for training, because sums have other bits with other threads."""
-    if requested is not None or threads_from_environment() is not None:
-        return threads_to_use(requested)
-    return 1 if parameters < SMALL_MODEL else threads_to_use(None)
+    """The same, however busy the machine is.
+
+    For training: another number of threads adds in another order, which changes the last digits of a sum.
+    """
+    return 1 if parameters < SMALL_MODEL and not _is_given(requested) else threads_to_use(requested)
+
+
+def _is_given(requested: int | None) -> bool:
+    """Whether the user says how many threads to use."""
+    return requested is not None or threads_from_environment() is not None
 
 
 def idle_share() -> float:

@@ -6,6 +6,7 @@ CuPy keeps compiled kernels on disk, so a second process need not compile again.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -90,14 +91,18 @@ def _module(cupy: ModuleType, dtype: Any) -> Any:
 
 @cache
 def _compiles(cupy: ModuleType, dtype: Any) -> bool:
+    failure = f"there are no kernels of {dtype.name}, because kernels.cu does not compile"
+    return compiled(lambda: _kernel(cupy, "norm_forward", dtype), failure) is not None
+
+
+def compiled(compile_kernels: Callable[[], Any], failure: str) -> Any:
+    """What the function returns. If it cannot compile: None, after a warning, `failure` and the reason."""
     try:
-        _kernel(cupy, "norm_forward", dtype)
+        return compile_kernels()
     except Exception as error:  # CuPy's own classes, and those of the driver
         reason = f"{error}".partition("\n")[0]
-        message = f"there are no kernels of {dtype.name}, because kernels.cu does not compile: {reason}"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-        return False
-    return True
+        warnings.warn(f"{failure}: {reason}", RuntimeWarning, stacklevel=4)
+        return None
 
 
 def source(dtype: Any) -> str:

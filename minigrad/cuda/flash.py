@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, array_module
+from minigrad.cuda.compiler import compiled
 
 SOURCES = [Path(__file__).with_name(name) for name in ("half_types.cu", "tensor_cores.cu", "flash.cu")]
 TILE, THREADS = 64, 128  # as in flash.cu
@@ -86,15 +86,13 @@ def _launch(name: str, q: Array, out: Array, blocks: tuple[int, ...], arguments:
 def _kernels(cupy: ModuleType, dtype: str, head: int, *, wide: bool) -> Any:
     """The compiled kernels; None, after a warning, if they cannot be compiled. `wide`: results are float32."""
     code = "".join(path.read_text("utf-8") for path in SOURCES)
-    try:
+
+    def compile_kernels() -> Any:
         module = cupy.RawModule(code=code, options=compiler_options(dtype, head, wide=wide))
         module.get_function("flash_forward")  # this compiles it
-    except Exception as error:  # CuPy's own classes, and those of the driver
-        reason = f"{error}".partition("\n")[0]
-        message = f"attention is computed without flash.cu, which does not compile: {reason}"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return None
-    return module
+        return module
+
+    return compiled(compile_kernels, "attention is computed without flash.cu, which does not compile")
 
 
 def compiler_options(dtype: str, head: int, *, wide: bool) -> tuple[str, ...]:
