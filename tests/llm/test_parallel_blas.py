@@ -16,7 +16,7 @@ from llm.parallel import runtime
 from llm.parallel.blas import SMALL_MODEL, blas_threads, fitting_blas_threads, steady_blas_threads
 from llm.parallel.runtime import set_blas_threads
 from llm.training.command import parse, start
-from tests.llm.trainings import arguments, without_pictures
+from tests.llm.trainings import arguments, own_cache
 
 LARGE = 10 * SMALL_MODEL
 
@@ -97,9 +97,7 @@ def test_a_sample_in_training_uses_the_threads_that_the_user_asks_for(tmp_path: 
     before = max(now())
     options = arguments(tmp_path / "run", "--steps", "1", "--threads", str(threads))
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MINIGRAD_CACHE", str(tmp_path / "cache"))
-            without_pictures(patch)
+        with own_cache(tmp_path) as patch:
             threads_now = lambda ids, tokenizer, **options: (str(max(now())) for _ in [0])
             patch.setattr("llm.inference.text.decode_until_stop", threads_now)
             start(*parse(options), lambda *each: seen.append(write_sample(*each)) or "")  # type: ignore[func-returns-value]

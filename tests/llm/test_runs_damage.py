@@ -28,7 +28,7 @@ from llm.runs.metrics import read_metrics
 from llm.runs.run import Run
 from llm.training.command import parse
 from llm.training.setup import set_up
-from tests.llm.trainings import train, without_pictures
+from tests.llm.trainings import own_cache, train
 
 SECONDS, MEGABYTE = 30, 1 << 20
 HUGE = 300 << 20  # bytes of a file that takes no room on the disk
@@ -44,9 +44,7 @@ json_values = st.one_of(
 def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A trained run, with checkpoints of steps 2 and 4."""
     folder = tmp_path_factory.mktemp("original")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
-        without_pictures(patch)
+    with own_cache(folder):
         train(folder / "run", "--steps", "4", "--eval-every", "2", "--sample-every", "0", "--threads", "1")
         yield folder / "run"
 

@@ -33,6 +33,7 @@ from tests.llm.trainings import (
     interrupt_at,
     kill,
     metrics,
+    own_cache,
     resume,
     train,
     without_pictures,
@@ -58,9 +59,7 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a text, and a run to begin with."""
     folder = tmp_path_factory.mktemp("base")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
-        without_pictures(patch)
+    with own_cache(folder):
         write_text(folder / "text.txt")
         train(folder / "base", "--steps", "2", "--eval-every", "2", "--sample-every", "0", "--context", "16")
     return folder

@@ -37,7 +37,17 @@ from llm.training.command import parse, start
 from llm.training.setup import set_up
 from llm.training.step import learning_rate
 from minigrad.optim import AdamW
-from tests.llm.trainings import arguments, metrics, resume, train, weights, without_pictures, write_sample, write_text
+from tests.llm.trainings import (
+    arguments,
+    metrics,
+    own_cache,
+    resume,
+    train,
+    weights,
+    without_pictures,
+    write_sample,
+    write_text,
+)
 from tokenizer import CharTokenizer, Tokenizer
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
@@ -292,9 +302,7 @@ def test_the_same_command_with_resume_added_goes_on(tmp_path: Path) -> None:
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, which no test changes."""
     folder = tmp_path_factory.mktemp("begun")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
-        without_pictures(patch)
+    with own_cache(folder):
         given = "--preset llama-tiny --steps 1 --positions learned --kv-heads None --norm-eps 1e-5"
         train(folder / "run", *given.split())
     return folder

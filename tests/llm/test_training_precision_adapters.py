@@ -24,7 +24,17 @@ from minigrad.cuda import products
 from minigrad.modes import op_hook
 from minigrad.optim import AdamW
 from tests.llm.steps import T, V, model_and_optimizer, random_batch, workers_of
-from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, train, without_pictures, write_sample
+from tests.llm.test_training_adapters import KINDS
+from tests.llm.trainings import (
+    Killed,
+    assert_same_run,
+    interrupt_at,
+    kill,
+    own_cache,
+    train,
+    without_pictures,
+    write_sample,
+)
 
 pytest.importorskip("ml_dtypes")
 HALF = pytest.mark.parametrize("name", ["bf16", "fp16"])
@@ -35,12 +45,8 @@ ADAPTERS = {
     "prefix": (add_prefix, {"tokens": 2}),
     "prompt": (add_prompt, {"tokens": 2}),
 }
-OPTIONS = {
-    "lora": ["--lora-rank", "2", "--lora-dropout", "0.1"],
-    "dora": ["--lora-rank", "2", "--dora", "--lora-targets", "qkv,mlp.down"],
-    "embedding": ["--lora-rank", "2", "--rslora", "--lora-targets", "embedding,head"],
-    "prefix": ["--prefix-tokens", "2"],
-    "last layers": ["--freeze", "embedding"],
+OPTIONS = {kind: words for kind, words in KINDS.items() if kind != "prompt"} | {
+    "last layers": ["--freeze", "embedding"]
 }
 kinds = pytest.mark.parametrize("kind", ADAPTERS)
 
@@ -165,9 +171,7 @@ def test_losses_beside_those_of_fp32(that_counts: dict, kind: str, name: Any) ->
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
-        without_pictures(patch)
+    with own_cache(folder):
         train(folder / "base", "--steps", "2", "--eval-every", "2", "--sample-every", "0", "--context", "16")
     return folder
 

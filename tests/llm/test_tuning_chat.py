@@ -27,7 +27,7 @@ from llm.tuning.chat.task import ChatExamples, ChatTask, encode_all
 from llm.tuning.examples.rows import Completion, Text
 from llm.tuning.tasks import find_task
 from tests.llm.conversations import FAMILIES, PLACE, chatml, chats, conversation, tokenizer_with
-from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, train, without_pictures
+from tests.llm.trainings import Killed, assert_same_run, interrupt_at, kill, own_cache, train, without_pictures
 from tokenizer import CharTokenizer
 from tokenizer import load as load_tokenizer
 
@@ -44,9 +44,7 @@ BRIEF = ["--objective", "chat", "--steps", "4", "--batch-size", "3", "--eval-eve
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a tiny model on text, which has no chat template."""
     folder = tmp_path_factory.mktemp("base")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
-        without_pictures(patch)
+    with own_cache(folder):
         assert train(folder / "run", *BASE) == 0
     return folder / "run"
 

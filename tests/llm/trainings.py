@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,15 @@ def kill() -> None:
 def without_pictures(patch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than a tiny training."""
     patch.setattr(run, "draw_losses", lambda *_: None)
+
+
+@contextmanager
+def own_cache(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """Inside, trainings keep their cache in this folder, and draw no pictures: for fixtures of a whole module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
+        without_pictures(patch)
+        yield patch
 
 
 def weights(out: Path) -> tuple[bytes, bytes]:

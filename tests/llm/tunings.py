@@ -7,11 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from llm.training.command import parse, start
 from llm.tuning.tasks import find_task
-from tests.llm.trainings import WORDS, train, without_pictures, write_sample, write_text
+from tests.llm.trainings import WORDS, own_cache, train, write_sample, write_text
 
 COUNT = 14  # examples
 # fmt: off
@@ -66,9 +64,7 @@ ADAPTERS = {
 
 def make_base(folder: Path) -> Path:
     """A folder with a run to begin with, and the files of examples."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINIGRAD_CACHE", str(folder / "cache"))
-        without_pictures(patch)
+    with own_cache(folder):
         write_text(folder / "text.txt")
         assert train(folder / "base", *BASE) == 0
     for name, (_, example, _) in OBJECTIVES.items():
