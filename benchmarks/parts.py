@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(name: str, threads: int, options: Options) -> dict[str, Any]:
-    """The milliseconds of each row, those of the step, and how much of the ceiling it reaches."""
+    """The milliseconds of each row, which add up to the step, and lines that describe the machine."""
     config, batch = TRAINING[name]
     settings = machine.environment(options.blas, threads)
     with tempfile.TemporaryDirectory() as folder:

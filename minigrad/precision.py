@@ -1,16 +1,16 @@
 """Mixed precision: matrix products in bfloat16 or float16, and everything else in float32.
 
-The whole policy (Micikevicius et al. 2018, arXiv 1710.03740), as torch.autocast has it:
+The whole policy (Micikevicius et al. 2018, arXiv 1710.03740):
 
     float32                 weights ("masters"), gradients and their sums, moments, activations between the operations,
-                            norms, softmax, losses, all reductions,
-                            and the results of products
+                            norms, softmax, losses, all reductions, the sums inside products and their results
     the half type           the factors of the products in `linear`, the head and attention, in both passes
-    inside a product        sums in float32, written as they are: torch.autocast rounds them to the half type
+
+That is the policy of torch.autocast, except that autocast rounds the results of products to the half type.
 
 Why masters: bfloat16 has 8 significant bits. A weight of 1 that is changed by 0.001 is rounded back to 1, each time.
-Why float32 results: a sum of bfloat16 numbers stands still as soon as it is 256 times as large as its terms. And a GPU
-need not go through the array again to widen it.
+Why float32 results: a sum of bfloat16 numbers stands still as soon as it is 256 times as large as its terms. And on a
+GPU, a product that is written in float32 needs no second pass that converts it.
 
 On a GPU such products run on tensor cores, by cublasLt (cuda/products.py): CuPy multiplies half types well only as
 matrices, and its products with more axes refuse bfloat16. NumPy has no fast product of half types: on the CPU the
@@ -47,7 +47,7 @@ Name = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Precision:
-    """How matrix products are computed. `dtype`: of factors and results; None: no cast."""
+    """How matrix products are computed. `dtype`: of the factors; None: no cast."""
 
     dtype: np.dtype | None = None
 

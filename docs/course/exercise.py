@@ -123,9 +123,8 @@ def run_tests(chapter: Chapter, folder: Path, tests: list[str] | None = None) ->
     if done.returncode == 90:
         raise CourseError(f"the tests did not import {chapter.exercise.file} from {folder}, but from another checkout")
     failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
-    ran = (
-        re.search(r"^\d+ passed", done.stdout, re.MULTILINE) is not None
-    )  # a program may also end while it is imported
+    # The status alone is not enough: a file that ends the program while it is imported ends it with 0 too.
+    ran = re.search(r"^\d+ passed", done.stdout, re.MULTILINE) is not None
     return Outcome(done.returncode == 0 and ran, failed, done.stdout + done.stderr)
 
 
@@ -152,11 +151,8 @@ def failure(outcome: Outcome, lines: int = 34) -> str:
 
 def _refuse(chapter: Chapter, folder: Path, into: Path | None) -> None:
     """Say why there is no new copy in a folder that has something in it."""
-    state, check, again = (
-        _state_of(chapter, folder),
-        command("check", chapter, into),
-        command("break", chapter, into) + " --again",
-    )
+    state, check = _state_of(chapter, folder), command("check", chapter, into)
+    again = command("break", chapter, into) + " --again"
     if state is None:
         raise CourseError(
             f"{folder} exists and is no copy for chapter {chapter.number}; delete it, or name another folder"

@@ -29,4 +29,3 @@ __device__ __forceinline__ float unpack(half16 x)
 #endif
 }
 #endif
-

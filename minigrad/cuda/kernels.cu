@@ -1,6 +1,7 @@
 // Kernels of float32, float64 or a half type. `stored` is the type of the arrays, and `real` that of the arithmetic, with
 // LOWEST as its most negative number: the same type, but float for a half type. `real`, LOWEST and HALF are options of the
-// compiler (compiler.py). For half types, half_types.cu comes before this file. The functions in rows.py and elements.py launch the kernels and say what they compute.
+// compiler (compiler.py). For half types, half_types.cu comes before this file. The functions in rows.py and elements.py
+// launch the kernels and say what they compute.
 //
 // A block of threads works on one row and strides through it, or all blocks together stride through all elements.
 // The number of threads of a block is a power of two. One is enough, too: that is how the tests run these kernels

@@ -1,4 +1,5 @@
-// What flash.cu asks of tensor cores, in PTX; half_types.cu comes before this file. The stand-in for CuPy has the same functions for the CPU, and defines ON_CPU.
+// What flash.cu asks of tensor cores, in PTX; half_types.cu comes before this file. The stand-in for CuPy has the same
+// functions for the CPU, and defines ON_CPU.
 //
 // A product of tensor cores is done by the 32 lanes of a warp together: c (16, 8) += a (16, 16) b (16, 8). With g = lane / 4
 // and t = 2 (lane % 4), a lane holds these numbers, two neighbours of 16 bits in one `unsigned` (PTX ISA, mma.m16n8k16):

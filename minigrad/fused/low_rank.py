@@ -42,7 +42,7 @@ def low_rank_reference(
 ) -> Tensor:
     """The updates alone: x (..., in) -> (..., width), zeros in the columns that no update has.
 
-    `linear`: the fused one has gradients of first order only, and the precision that is chosen.
+    `linear`: what computes both maps: the definition, or the fused function, which follows the chosen precision.
     """
     x, pieces, end = as_tensor(x), [], 0
     for a, b, rows, scale in sorted(updates, key=lambda update: update.rows.start):

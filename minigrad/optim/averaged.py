@@ -77,7 +77,10 @@ class Averaged(Together):
         return super().moments_size() + sum(p.data.nbytes for group in self.groups for p in group.flat.parameters)
 
     def state_dict(self, *, copy: bool = True) -> dict[str, np.ndarray]:
-        """That of the optimizer, with the weights or the average: with what the parameters, saved too, are not now."""
+        """That of the optimizer, and either the weights or the average.
+
+        The parameters are saved beside this state, so the one that is missing here is the one that they are now.
+        """
         saved = (AVERAGE, self.averages) if self._trained is None else (TRAINED, self._trained)
         with self._as_moment(*saved):
             return super().state_dict(copy=copy) | {UPDATES: np.asarray(self.updates)}
