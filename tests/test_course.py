@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -96,10 +97,13 @@ def test_a_mutation_fails_the_tests_it_names_and_no_others_and_the_original_pass
     files, original = sorted({test.split("::")[0] for test in named}), file.read_text("utf-8")
     assert len(chapter.exercise.hints) == 3
     file.write_text(chapter.exercise.mutated(original), "utf-8")
+    changed = file.stat()
     try:
         broken = exercise.run_tests(chapter, copy, files)
     finally:
         file.write_text(original, "utf-8")
+        # As if it were repaired within a second: the bytecode of the mutation seems to be that of the original then.
+        os.utime(file, ns=(changed.st_atime_ns, changed.st_mtime_ns))
     is_named = {test: [n for n in named if test == n or test.split("[")[0] == n] for test in broken.failed}
     assert [test for test, names in is_named.items() if not names] == [], "fails, but is not named"
     assert {name for names in is_named.values() for name in names} == set(named), broken.text
